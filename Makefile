@@ -1,0 +1,62 @@
+# make demo | test | lint | fix | bench | clean: each sets up what it needs, and may be run again at any time.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The trainer's tests and the lab run on the CPU: a machine with a folder of wheels of its own
+# (PIP_FIND_LINKS) has a CPU build of torch there, any other takes PyTorch's index of CPU builds.
+TORCH := torch==2.13.0
+TORCH_INDEX := $(if $(PIP_FIND_LINKS),,--extra-index-url https://download.pytorch.org/whl/cpu)
+SYSTEM := mmdebstrap systemd-container iproute2 openssh-client rsync git curl zstd util-linux gnupg
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
+
+.PHONY: demo test offline slow lint fix bench clean setup system
+
+demo: setup system
+	$(SUDO) $(BIN)/sdfleet demo
+
+test: setup system lint offline slow
+	$(SUDO) $(BIN)/pytest -n 2 --dist loadfile --reruns 1 -m lab
+
+offline: setup
+	$(BIN)/pytest -n auto --dist worksteal -m "not lab and not slow"
+
+# One thread a worker: two workers with two threads each would wait for each other.
+slow: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m slow
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+fix: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	for file in benchmarks/*.py; do $(SUDO) $(BIN)/python $$file || exit; done
+
+setup: $(READY)
+
+$(READY): pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "sdfleet needs Python 3.11 or newer: apt install python3.11 python3.11-venv, or set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(SUDO) apt-get install -y -q python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q $(TORCH_INDEX) $(TORCH)
+	$(BIN)/pip install -q --no-deps open_clip_torch==3.3.0
+	$(BIN)/pip install -q $(TORCH_INDEX) -e '.[train,dev]' $(TORCH)
+	touch $@
+
+system:
+	@dpkg -s $(SYSTEM) >/dev/null 2>&1 || \
+	  { $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q $(SYSTEM); }
+	@command -v chromium-headless-shell chromium google-chrome >/dev/null || \
+	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends chromium-headless-shell || \
+	  echo "no Chromium in this distribution: the test that shows a report in it is left out"
+
+clean:
+	-$(SUDO) $(BIN)/sdfleet lab down
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist build demo

@@ -1,0 +1,278 @@
+"""Our trainer beside a bare loop, kohya's sd-scripts and diffusers' example: steps, start-up, memory.
+
+python benchmarks/trainer.py [--model tiny|mid] [--rounds 3] [--pictures 40]
+    [--kohya FOLDER --kohya-python PYTHON] [--diffusers FOLDER --diffusers-python PYTHON]
+
+The peers are checkouts that you bring (sd-scripts; diffusers), each with a Python that has what it needs. All trainers
+run at once but take turns: after some steps one is held and the next goes on, so that what slows the machine down slows
+all of them. The bare loop runs twice: with kohya's layers, which are ours too, and with the fewer ones that diffusers
+trains. Start-up is from the start of the process to the end of the first step, one process at a time.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.trainers.materials import SIZES, Size
+
+ROOT = Path(__file__).resolve().parent.parent
+HERE = ROOT / "benchmarks" / "trainers"
+RANK = 8
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A trainer: what to run, and the bare loop that does the same work."""
+
+    name: str
+    floor: str
+    command: tuple[str, ...]
+    python: str = sys.executable
+    folder: Path = ROOT
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Running:
+    """A trainer that runs and waits for its turn after every step."""
+
+    def __init__(self, contender: Contender, log: Path) -> None:
+        read, self._tell = os.pipe()
+        hear, write = os.pipe()
+        self._log = log
+        command = [contender.python, str(HERE / "lockstep.py"), str(read), str(write), json.dumps(contender.settings)]
+        environment = {
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "HF_HOME": str(log.parent / "hf"),
+            "PYTHONWARNINGS": "ignore",
+        }
+        began = time.monotonic()
+        with log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [*command, *contender.command],
+                cwd=contender.folder,
+                env=environment,
+                pass_fds=(read, write),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+            )
+        os.close(read)
+        os.close(write)
+        self._hear = os.fdopen(hear)
+        self._heard()
+        self.first = time.monotonic() - began
+
+    def _heard(self) -> float:
+        line = self._hear.readline()
+        if not line:
+            sys.exit(f"a trainer ended early:\n{self._log.read_text()[-3000:]}")
+        return float(line)
+
+    def steps(self, count: int) -> list[float]:
+        """Make `count` steps; the seconds of each but the first, which meets cold caches."""
+        found = []
+        for _ in range(count):
+            os.write(self._tell, b".")
+            found.append(self._heard())
+        return found[1:]
+
+    def peak(self) -> float:
+        """The most memory it has held so far, MB."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+    def end(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.wait()
+        self._hear.close()
+        os.close(self._tell)
+
+
+@dataclass
+class Result:
+    """What was measured of one trainer, a value a round."""
+
+    step: list[float] = field(default_factory=list)
+    """Seconds: the median of the round."""
+    ratio: list[float] = field(default_factory=list)
+    """Its speed as a share of its bare loop's: the median over the round's turns."""
+    first: list[float] = field(default_factory=list)
+    peak: list[float] = field(default_factory=list)
+
+
+def contenders(options: argparse.Namespace, folder: Path, run: Path, size: Size) -> list[Contender]:
+    """Everyone who takes part."""
+    config = folder / "ours.toml"
+    config.write_text(_ours(folder, size))
+    found = [
+        Contender("floor", "floor", (str(HERE / "floor.py"), str(folder), "kohya")),
+        Contender("floor, attention", "floor, attention", (str(HERE / "floor.py"), str(folder), "attention")),
+        Contender("lora-train", "floor", ("training.cli:run", "run", str(config), "--run", str(run))),
+    ]
+    if options.kohya:
+        channels = size.channels
+        unet = {
+            "BLOCK_OUT_CHANNELS": channels,
+            "TIMESTEP_INPUT_DIM": channels[0],
+            "TIME_EMBED_DIM": 4 * channels[0],
+        }
+        found.append(
+            Contender(
+                "kohya --sdpa",
+                "floor",
+                (str(options.kohya / "train_network.py"), *_kohya(folder, size)),
+                options.kohya_python,
+                options.kohya,
+                {"library.original_unet": unet},
+            )
+        )
+    if options.diffusers:
+        program = options.diffusers / "examples/text_to_image/train_text_to_image_lora.py"
+        command = (str(program), *_diffusers(folder, size))
+        found.append(Contender("diffusers", "floor, attention", command, options.diffusers_python, folder))
+    return found
+
+
+def _ours(folder: Path, size: Size) -> str:
+    return f"""
+name = "cat"
+model = {{ checkpoint = "{folder}/model" }}
+data = {{ folder = "{folder}/pictures", resolution = {size.resolution}, buckets = {{ enabled = false }} }}
+network = {{ rank = {RANK}, alpha = {RANK} }}
+train = {{ steps = 100000, seed = 1, device = "cpu" }}
+save = {{ checkpoint_every_steps = 100000 }}
+schedule = {{ kind = "constant" }}
+"""
+
+
+def _kohya(folder: Path, size: Size) -> list[str]:
+    values = {
+        "pretrained_model_name_or_path": folder / "model",
+        "tokenizer_cache_dir": folder / "tokenizers",
+        "train_data_dir": folder / "pictures",
+        "resolution": size.resolution,
+        "caption_extension": ".txt",
+        "network_module": "networks.lora",
+        "network_dim": RANK,
+        "network_alpha": RANK,
+        "learning_rate": 1e-4,
+        "optimizer_type": "AdamW",
+        "mixed_precision": "no",
+        "max_train_steps": 100000,
+        "max_data_loader_n_workers": 0,
+        "seed": 1,
+        "output_dir": folder / "kohya",
+        "output_name": "cat",
+    }
+    flags = ["--sdpa", "--cache_latents", "--network_train_unet_only"]
+    return [*(f"--{key}={value}" for key, value in values.items()), *flags]
+
+
+def _diffusers(folder: Path, size: Size) -> list[str]:
+    values = {
+        "pretrained_model_name_or_path": folder / "model",
+        "train_data_dir": folder / "imagefolder",
+        "caption_column": "text",
+        "resolution": size.resolution,
+        "rank": RANK,
+        "learning_rate": 1e-4,
+        "mixed_precision": "no",
+        "train_batch_size": 1,
+        "max_train_steps": 100000,
+        "checkpointing_steps": 100000,
+        "seed": 1,
+        "output_dir": folder / "diffusers",
+    }
+    return [f"--{key}={value}" for key, value in values.items()]
+
+
+@contextmanager
+def started(taking_part: list[Contender], logs: Path) -> Iterator[dict[str, Running]]:
+    """Everyone started, one after the other, and held after the first step."""
+    running: dict[str, Running] = {}
+    try:
+        for contender in taking_part:
+            running[contender.name] = Running(contender, logs / f"{contender.name}.log")
+        yield running
+    finally:
+        for one in running.values():
+            one.end()
+
+
+def measure(options: argparse.Namespace, folder: Path, size: Size) -> dict[str, Result]:
+    """All rounds; of ours also a second start, with the caches of the first."""
+    results: dict[str, Result] = {}
+    for number in range(options.rounds):
+        taking_part = contenders(options, folder, folder / f"run{number}", size)
+        with started(taking_part, folder) as running:
+            turns: dict[str, list[float]] = {name: [] for name in running}
+            for _ in range(size.turns):
+                for name, one in running.items():
+                    turns[name].append(statistics.median(one.steps(size.turn)))
+            for contender in taking_part:
+                found = results.setdefault(contender.name, Result())
+                own, floor = turns[contender.name], turns[contender.floor]
+                found.step.append(statistics.median(own))
+                found.ratio.append(statistics.median(slow / fast for fast, slow in zip(own, floor, strict=True)))
+                found.first.append(running[contender.name].first)
+                found.peak.append(running[contender.name].peak())
+        ours = next(one for one in taking_part if one.name == "lora-train")
+        with started([ours], folder) as running:
+            again = results.setdefault("lora-train, second start", Result())
+            running[ours.name].steps(size.turn * 2)
+            again.first.append(running[ours.name].first)
+            again.peak.append(running[ours.name].peak())
+        print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
+    return results
+
+
+def report(results: dict[str, Result]) -> None:
+    """The table: medians over the rounds, and the range of the ratio."""
+    print(f"{'':26}{'ms/step':>9}{'x its floor':>13}{'(range)':>15}{'first step':>12}{'peak':>9}")
+    for name, found in results.items():
+        step = f"{statistics.median(found.step) * 1e3:.1f}" if found.step else ""
+        ratio = f"{statistics.median(found.ratio):.3f}" if found.ratio else ""
+        spread = f"{min(found.ratio):.3f}-{max(found.ratio):.3f}" if found.ratio else ""
+        first, peak = statistics.median(found.first), statistics.median(found.peak)
+        print(f"{name:26}{step:>9}{ratio:>13}{spread:>15}{first:>10.2f} s{peak:>6.0f} MB")
+
+
+def main() -> None:
+    """Make the materials, run, print."""
+    options = _options()
+    for name in options.model or SIZES:
+        with tempfile.TemporaryDirectory(prefix="sdfleet-bench-") as temporary:
+            folder = Path(temporary)
+            command = [sys.executable, str(HERE / "materials.py"), str(folder), name, str(options.pictures)]
+            subprocess.run(command, check=True, cwd=ROOT)
+            print(f"{name}: {options.pictures} pictures, batch 1, fp32, CPU, medians of {options.rounds} rounds")
+            report(measure(options, folder, SIZES[name]))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", choices=SIZES, action="append", help="default: all")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pictures", type=int, default=40)
+    for peer in ("kohya", "diffusers"):
+        parser.add_argument(f"--{peer}", type=Path, metavar="FOLDER", help=f"checkout of {peer}")
+        parser.add_argument(f"--{peer}-python", default=sys.executable, metavar="PYTHON")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The verbs: command line, engine, verification, runs, tunnels."""

@@ -1,0 +1,92 @@
+"""`sdfleet plan` and `sdfleet apply`: start the engine, show what it does, sum up."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from deploy.console import RunView
+from deploy.events import EVENT, Event, Request
+from inventory.errors import ConfigError, Problem, SdfleetError
+from inventory.model import ROLES, Fleet
+
+TREE = Path(__file__).resolve().parent.parent
+
+
+def select_hosts(fleet: Fleet, limit: Sequence[str]) -> tuple[str, ...]:
+    """Names of the hosts that `limit` (host and group names; none means all) stands for, in the file's order.
+
+    Raises ConfigError for a name that is neither.
+    """
+    if not limit:
+        return tuple(fleet.hosts)
+    groups = {group for host in fleet.hosts.values() for group in host.groups}
+    known = {*fleet.hosts, *groups}
+    if unknown := [name for name in limit if name not in known]:
+        names = ", ".join(sorted(known))
+        raise ConfigError("--limit", [Problem("", f"no host or group {name!r}; known are {names}") for name in unknown])
+    return tuple(name for name, host in fleet.hosts.items() if {name, *host.groups} & set(limit))
+
+
+def select_roles(names: Sequence[str]) -> tuple[str, ...]:
+    """The roles named, in order of application; none means all. Raises ConfigError for an unknown one."""
+    if unknown := [name for name in names if name not in ROLES]:
+        message = f"no role {unknown[0]!r}; known are {', '.join(ROLES)}"
+        raise ConfigError("--role", [Problem("", message)])
+    return tuple(role for role in ROLES if not names or role in names)
+
+
+def first(fleet: Fleet, request: Request) -> Request | None:
+    """What has to be there before the rest of an apply: the cache that all hosts fetch over. None if nothing has."""
+    hosts = tuple(name for name in request.hosts if fleet.hosts[name].has("cache"))
+    if not hosts or "cache" not in request.roles:
+        return None
+    roles = tuple(role for role in ("mirrors", "base", "cache") if role in request.roles)
+    return request.model_copy(update={"hosts": hosts, "roles": roles})
+
+
+def engine_events(request: Request) -> Iterator[Event]:
+    """Run the engine in a child process and yield what it tells.
+
+    Raises SdfleetError if it ends without having said how every host fared.
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TREE), os.environ.get("PYTHONPATH", "")])}
+    # -P keeps the working directory off sys.path: a folder named `deploy` there must not win over ours.
+    command = [sys.executable, "-P", "-m", "deploy.engine"]
+    with tempfile.TemporaryFile("w+") as errors:
+        child = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+        assert child.stdin is not None and child.stdout is not None
+        child.stdin.write(request.model_dump_json() + "\n")
+        child.stdin.flush()
+        ended: set[str] = set()
+        try:
+            for line in child.stdout:
+                try:
+                    event = EVENT.validate_json(line)
+                except ValidationError:
+                    continue
+                if event.event == "result":
+                    ended.add(event.host)
+                yield event
+        finally:
+            child.stdin.close()
+            child.wait()
+        if missing := set(request.hosts) - ended:
+            errors.seek(0)
+            last = " | ".join(errors.read().strip().splitlines()[-3:])
+            raise SdfleetError(f"the run broke off before {', '.join(sorted(missing))} was done: {last or 'no reason'}")
+
+
+def run(fleet: Fleet, request: Request, next_command: str, verbose: bool) -> RunView:
+    """Plan or apply `request`, showing it; the view tells what came of it."""
+    with RunView(request.hosts, request.apply, verbose) as view:
+        for event in engine_events(request):
+            view.show(event)
+    view.finish(next_command)
+    return view

@@ -1,0 +1,150 @@
+"""The command line: one function a verb, each of a few lines; the work is in the modules beside this one."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from deploy import applying, lock, models, releases, train, watching
+from deploy.console import err, out
+from deploy.doctor.command import doctor
+from deploy.events import Request
+from deploy.options import DEFAULT_FILE, FleetFile, Limit, Role
+from deploy.rollout import command as rollout
+from inventory import example, reference, schema
+from inventory.errors import ConfigError, SdfleetError
+from inventory.load import load
+from inventory.model import ROLES, Fleet
+
+app = typer.Typer(
+    name="sdfleet",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Provision, verify, update and train on your own Stable Diffusion GPU servers, from one fleet.toml.",
+)
+
+DRIFT = 3
+"""Exit code of a fleet that is not as its file says."""
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show everything, and a traceback on errors.")]
+
+
+@app.command()
+def init(file: Annotated[Path, typer.Argument(help="File to write.")] = DEFAULT_FILE) -> None:
+    """Write a commented fleet.toml to start from."""
+    example.write(file)
+    out.print(f"Wrote {file}. Edit its [hosts.*] tables, then: sdfleet check")
+
+
+@app.command()
+def check(fleet: FleetFile = DEFAULT_FILE) -> None:
+    """Validate the fleet's file: all problems at once (exit code 2 if there are any)."""
+    loaded = load(fleet)
+    try:
+        lock.require(loaded, tuple(loaded.hosts), ROLES)
+        todo = "sdfleet plan"
+    except ConfigError:
+        todo = "sdfleet lock"
+    out.print(f"{fleet} is fine: {len(loaded.hosts)} host(s). Next: {todo}")
+
+
+@app.command("schema")
+def print_schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a page to read instead.")] = False,
+) -> None:
+    """Print the JSON Schema of fleet.toml, for editors."""
+    sys.stdout.write(reference.text() if markdown else schema.text())
+
+
+@app.command()
+def plan(
+    fleet: FleetFile = DEFAULT_FILE,
+    limit: Limit = None,
+    role: Role = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Show what changes inside files.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what apply would change, and change nothing."""
+    loaded = load(fleet)
+    request = _request(loaded, limit, role, apply=False, diff=diff)
+    view = applying.run(loaded, request, "Next: sdfleet apply", verbose)
+    raise typer.Exit(1 if view.failed else 0)
+
+
+@app.command()
+def apply(
+    fleet: FleetFile = DEFAULT_FILE,
+    limit: Limit = None,
+    role: Role = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Show what changes inside files.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Bring the hosts to what the fleet's file says."""
+    loaded = load(fleet)
+    request = _request(loaded, limit, role, apply=True, diff=diff)
+    if earlier := applying.first(loaded, request):
+        out.print(f"First the cache on {', '.join(earlier.hosts)}, which the fleet fetches over.")
+        # Without it the hosts go on to the mirrors behind it; its own failure is told again below.
+        applying.run(loaded, earlier, "Now everything else.", verbose)
+    view = applying.run(loaded, request, "Next: sdfleet verify", verbose)
+    raise typer.Exit(1 if view.failed else 0)
+
+
+@app.command()
+def drift(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, role: Role = None) -> None:
+    """Say where the hosts are not what the fleet's file says, and change nothing (exit code 3 if one is not)."""
+    loaded = load(fleet)
+    request = _request(loaded, limit, role, apply=False, diff=False)
+    view = applying.run(loaded, request, "Next: sdfleet apply, or sdfleet update to do it in waves", verbose=False)
+    raise typer.Exit(1 if view.failed else DRIFT if view.changed else 0)
+
+
+def _request(fleet: Fleet, limit: list[str] | None, role: list[str] | None, apply: bool, diff: bool) -> Request:
+    hosts, roles = applying.select_hosts(fleet, limit or ()), applying.select_roles(role or ())
+    lock.require(fleet, hosts, roles)
+    return Request(fleet=str(fleet.file), hosts=hosts, roles=roles, apply=apply, diff=diff)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where the report and everything around it goes.")] = Path("demo"),
+) -> None:
+    """The whole road on machines in a box, ending in a report with pictures (needs root)."""
+    from deploy import demo as road  # brings the lab and its content, which no other verb needs
+
+    road.run(folder)
+
+
+@app.command("lab", add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def run_lab(context: typer.Context) -> None:
+    """A fleet in a box: real test hosts on this machine (needs root)."""
+    from lab.commands import app as lab_app
+
+    lab_app(context.args, prog_name="sdfleet lab")
+
+
+watching.mount(app)
+releases.mount(app)
+rollout.mount(app)
+app.add_typer(lock.app, name="lock")
+app.command()(doctor)
+app.add_typer(models.app, name="models")
+app.add_typer(train.app, name="train")
+
+
+def run() -> None:
+    """The console script: errors become sentences, and exit codes 0, 1, 2, 3."""
+    try:
+        app()
+    except SdfleetError as error:
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            raise
+        for line in str(error).splitlines():
+            err.print(f"[bold red]error[/] {escape(line)}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        err.print("Interrupted. Nothing half-made has a final name; run the same command again to go on.")
+        sys.exit(130)

@@ -1,0 +1,174 @@
+"""`sdfleet demo`: the whole road on machines in a box, ending in a report with the pictures side by side."""
+
+import base64
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+import tomlkit
+
+import templates
+from deploy.console import out
+from deploy.ssh import connect
+from deploy.tunnel import free_port, tunnel
+from inventory.errors import SdfleetError
+from inventory.load import load
+from inventory.model import Fleet
+from lab import box, photos
+
+RUN = "ink"
+HOSTS = 2
+PROMPT = "a photograph of a cat"
+SIZE = 128
+STEPS = 8
+"""Sampler steps of a picture."""
+
+TRAINING = {
+    "name": RUN,
+    "model": {"checkpoint": "tiny-sd15"},
+    "data": {"folder": "photos", "resolution": SIZE},
+    "network": {"rank": 8, "alpha": 8},
+    "optimizer": {"learning_rate": 2e-3},
+    "schedule": {"kind": "cosine", "warmup_steps": 5},
+    "train": {"steps": 40, "batch_size": 2, "seed": 1, "device": "cpu"},
+}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long one step of the demo took."""
+
+    title: str
+    command: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the report: PNG in base64, and what it shows."""
+
+    caption: str
+    png: str
+
+
+class _Road:
+    """Runs the commands a person would type, and keeps their times."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.timings: list[Timing] = []
+
+    def type(self, title: str, *arguments: str) -> None:
+        command = shlex.join(["sdfleet", *arguments])
+        out.rule(f"[bold]{title}[/]  [dim]$ {command}[/]", align="left")
+        began = time.monotonic()
+        program = [sys.executable, "-P", "-c", "import sdfleet; sdfleet.main()", *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+        code = subprocess.run(program, cwd=self.folder, env=environment).returncode
+        self.timings.append(Timing(title, command, time.monotonic() - began))
+        if code:
+            raise SdfleetError(f"the demo stopped: `{command}` ended with exit code {code} (see above)")
+
+
+def run(folder: Path) -> Path:
+    """Run the demo in `folder` and return the path of its report.
+
+    Raises SdfleetError at the first step that fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    road = _Road(folder)
+    began = time.monotonic()
+    with box.attached(HOSTS, say=out.print) as machines:
+        road.timings.append(Timing("Start the machines", "sdfleet lab up", time.monotonic() - began))
+        box.write_fleet(machines, folder / "fleet.toml")
+        photos.write_training_set(folder / "photos", SIZE)
+        (folder / "train.toml").write_text(tomlkit.dumps(TRAINING))
+        fleet = load(folder / "fleet.toml")
+        trainer, painter = fleet.hosts
+        road.type("Validate the fleet's file", "check")
+        road.type("Provision bare machines", "apply")
+        road.type("Apply again: nothing to do", "apply")
+        road.type("Verify from outside", "verify")
+        road.type("Look at the fleet", "status")
+        before = draw(fleet, painter, PROMPT)
+        road.type("Train a LoRA", "train", "run", "train.toml", "--on", trainer, "--name", RUN)
+        road.type("Publish it to the WebUIs", "train", "publish", RUN)
+        after = draw(fleet, painter, f"{PROMPT} <lora:{RUN}:1>")
+        at_zero = draw(fleet, painter, f"{PROMPT} <lora:{RUN}:0>")
+        report = folder / "report.html"
+        report.write_text(_report(fleet, road, folder, trainer, painter, (before, after, at_zero)))
+    _judge(before, after, at_zero)
+    out.print(f"The demo took {(time.monotonic() - began) / 60:.1f} minutes. Open {report}")
+    return report
+
+
+def draw(fleet: Fleet, host: str, prompt: str) -> bytes:
+    """The PNG that the WebUI of `host` draws for `prompt`, with a fixed seed."""
+    order = {"prompt": prompt, "seed": 1, "steps": STEPS, "width": SIZE, "height": SIZE, "cfg_scale": 7}
+    settings = fleet.hosts[host]
+    local = free_port(settings.webui.port)
+    with connect([settings]) as remotes, tunnel(remotes[host], settings.webui.port, local):
+        answer = requests.post(f"http://127.0.0.1:{local}/sdapi/v1/txt2img", json=order, timeout=300)
+        answer.raise_for_status()
+    return base64.b64decode(answer.json()["images"][0])
+
+
+def difference(one: bytes, other: bytes) -> float:
+    """Mean absolute difference of two PNGs of one size, in steps of 0..255 a channel."""
+    from PIL import Image, ImageChops, ImageStat
+
+    with Image.open(io.BytesIO(one)) as first, Image.open(io.BytesIO(other)) as second:
+        return float(sum(ImageStat.Stat(ImageChops.difference(first.convert("RGB"), second.convert("RGB"))).mean) / 3)
+
+
+def _judge(before: bytes, after: bytes, at_zero: bytes) -> None:
+    if difference(before, after) == 0:
+        raise SdfleetError("the LoRA changed no pixel: the WebUI did not apply it; see sdfleet logs for its journal")
+    if difference(before, at_zero) > 0:
+        raise SdfleetError("with weight 0 the picture should be the first one again, and it is not")
+
+
+def _report(
+    fleet: Fleet, road: _Road, folder: Path, trainer: str, painter: str, drawn: tuple[bytes, bytes, bytes]
+) -> str:
+    log = folder / "runs" / RUN / "log.jsonl"
+    steps = [event for event in map(json.loads, log.read_text().splitlines()) if event["event"] == "step"]
+    losses = [event["loss"] for event in steps]
+    smooth = [event["loss_smooth"] for event in steps]
+    top = max(losses)
+    captions = ("Without the LoRA", f"With <lora:{RUN}:1>", f"With <lora:{RUN}:0>")
+    hosts = [
+        {"name": host.name, "address": host.connection.address, "roles": ", ".join(host.roles)}
+        for host in fleet.hosts.values()
+    ]
+    return templates.render(
+        "demo/report.html.j2",
+        hosts=hosts,
+        trained_on=trainer,
+        drawn_on=painter,
+        prompt=PROMPT,
+        pictures=[
+            Picture(caption, base64.b64encode(png).decode()) for caption, png in zip(captions, drawn, strict=True)
+        ],
+        difference=difference(drawn[0], drawn[1]),
+        difference_at_zero=difference(drawn[0], drawn[2]),
+        curve=_points(losses, top),
+        smooth_curve=_points(smooth, top),
+        steps=len(losses),
+        first_loss=smooth[0],
+        last_loss=smooth[-1],
+        timings=road.timings,
+    )
+
+
+def _points(values: list[float], top: float) -> str:
+    """`values` as points of an SVG polyline in a box of 640 by 200."""
+    across = 640 / max(len(values) - 1, 1)
+    return " ".join(f"{index * across:.1f},{195 - 185 * value / top:.1f}" for index, value in enumerate(values))

@@ -1,0 +1,105 @@
+"""Checks of the machine one sits at: what must be right before any host can be."""
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from deploy.doctor.finding import Finding, bad, good, warning
+from inventory.errors import SdfleetError
+from inventory.model import Fleet, HostSettings
+
+ENGINES = ("pyinfra", "paramiko", "pytest-testinfra")
+
+
+def examine(fleet: Fleet, hosts: Sequence[HostSettings]) -> list[Finding]:
+    """Everything that can be said without asking a host."""
+    return [_file(fleet, hosts), _ssh(), *_versions(), _clock(), *_keys(hosts), *_known_hosts(fleet), _secrets(fleet)]
+
+
+def _file(fleet: Fleet, hosts: Sequence[HostSettings]) -> Finding:
+    return good("fleet", f"{fleet.file.name} is fine: {len(hosts)} of {len(fleet.hosts)} host(s) are looked at")
+
+
+def _ssh() -> Finding:
+    try:
+        said = subprocess.run(["ssh", "-V"], capture_output=True, text=True, timeout=10).stderr.strip()
+    except OSError:
+        return bad("ssh", "there is no OpenSSH client on this machine", "Install openssh-client.")
+    return good("ssh", said.split(",")[0])
+
+
+def _versions() -> Iterator[Finding]:
+    yield good("python", platform.python_version())
+    for name in ENGINES:
+        try:
+            yield good("engine", f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            yield bad(
+                "engine", f"{name} is not installed", "Install sdfleet again: pip install --force-reinstall sdfleet."
+            )
+
+
+def _clock() -> Finding:
+    asked = ("timedatectl", "show", "--property=NTPSynchronized", "--value")
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        said = ""
+    if said == "no":
+        cure = "Run: timedatectl set-ntp true. TLS and the hosts' clocks are judged by this one."
+        return warning("clock", "nothing keeps this machine's clock right", cure)
+    return good("clock", "kept by a time service" if said == "yes" else "compared with each host's below")
+
+
+def _keys(hosts: Sequence[HostSettings]) -> Iterator[Finding]:
+    keys = sorted({host.connection.key for host in hosts if host.connection.key})
+    for key in keys:
+        yield _key(key)
+    if any(host.connection.key is None and not host.connection.local for host in hosts):
+        yield _own_keys()
+
+
+def _key(key: Path) -> Finding:
+    try:
+        mode = key.stat().st_mode & 0o777
+    except OSError as error:
+        cure = "Correct fleet.key in fleet.toml, or make one: ssh-keygen -t ed25519."
+        return bad("key", f"{key} cannot be read: {error.strerror}", cure)
+    if mode & 0o077:
+        return bad("key", f"{key} can be read by others (mode {mode:o}), so ssh ignores it", f"Run: chmod 600 {key}")
+    return good("key", f"{key} is there and private")
+
+
+def _own_keys() -> Finding:
+    agent = os.environ.get("SSH_AUTH_SOCK")
+    files = [key for key in Path("~/.ssh").expanduser().glob("id_*") if key.suffix != ".pub"]
+    if agent or files:
+        return good("key", "an agent runs" if agent else f"~/.ssh/{files[0].name} is there")
+    return warning("key", "neither an agent nor a key in ~/.ssh", "Set fleet.key, or run: ssh-keygen -t ed25519.")
+
+
+def _known_hosts(fleet: Fleet) -> Iterator[Finding]:
+    file = fleet.table.known_hosts
+    if file is None:
+        yield warning(
+            "host keys",
+            "hosts are trusted the first time they are seen",
+            "Set fleet.known_hosts to a file with their keys, so that nobody can stand in for one.",
+        )
+        return
+    place = fleet.file.parent / file.expanduser()
+    if place.is_file():
+        yield good("host keys", f"only hosts in {place} are talked to")
+    else:
+        yield bad("host keys", f"{place} does not exist", "Write it with ssh-keyscan and compare the keys.")
+
+
+def _secrets(fleet: Fleet) -> Finding:
+    try:
+        names = fleet.secrets.read_all()
+    except SdfleetError as error:
+        return bad("secrets", str(error), "Set it, or take the reference out of [secrets].")
+    return good("secrets", f"readable: {', '.join(names)}" if names else "none are asked for")

@@ -1,0 +1,67 @@
+"""What the doctor says of GPUs and driver: the decision that apply would make, and its reasons."""
+
+from collections.abc import Iterable, Iterator
+
+from deploy.doctor.finding import Finding, bad, good, warning
+from inventory.model import HostSettings
+from roles.facts.gpu_probe import read
+from roles.facts.gpu_state import HostGpus
+from roles.gpu.case import Decision
+from roles.gpu.decision import decide
+from roles.gpu.torch_builds import Torch
+
+
+def gpu_findings(host: HostSettings, lines: Iterable[str]) -> Iterator[Finding]:
+    """The findings from what the probe's `lines` say."""
+    facts = read(lines)
+    decision = decide(facts, host.gpu)
+    yield _driver(host, decision)
+    for note in decision.notes:
+        yield warning("gpu", note, "See docs/gpu.md.")
+    if decision.action == "refuse":
+        return
+    yield from _builds(host, decision)
+    if decision.action == "keep" and not facts.container:
+        yield from _health(host, facts, decision)
+
+
+def _driver(host: HostSettings, decision: Decision) -> Finding:
+    match decision.action:
+        case "none" | "keep":
+            return good("gpu", decision.reason)
+        case "refuse":
+            reason, _, cure = decision.reason.partition(": " if ": " in decision.reason else "; ")
+            return bad("gpu", reason if cure else decision.reason.rstrip("."), _sentence(cure) or "See docs/gpu.md.")
+        case "reboot":
+            cure = f"Run: sdfleet apply --limit {host.name}" if host.gpu.reboot else "Reboot it, then: sdfleet apply"
+            return bad("gpu", decision.reason, cure)
+        case _:
+            return warning("gpu", decision.reason, f"Run: sdfleet apply --limit {host.name}")
+
+
+def _builds(host: HostSettings, decision: Decision) -> Iterator[Finding]:
+    parts = [("WebUI", decision.webui, host.has("webui")), ("training", decision.trainer, host.has("trainer"))]
+    names = [f"{_name(torch)} for {what}" for what, torch, plays in parts if torch and plays]
+    if names:
+        yield good("torch", ", ".join(names))
+
+
+def _health(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
+    loose = sorted(set(facts.packages) - set(facts.held))
+    if host.gpu.hold and loose:
+        says = f"{', '.join(loose)}: an upgrade may change the driver under the running kernel module"
+        yield warning("driver", says, f"Hold it: sdfleet apply --limit {host.name}")
+    if decision.fabric_manager and not facts.fabric_manager:
+        cure = f"Run: sdfleet apply --limit {host.name}"
+        yield bad("driver", "NVSwitch is there, but nvidia-fabricmanager does not run (CUDA error 802)", cure)
+    if not facts.headers and facts.source in ("nvidia", "distribution"):
+        says = f"the headers of kernel {facts.kernel} are missing, so DKMS can build nothing"
+        yield warning("driver", says, f"Run there: apt-get install linux-headers-{facts.kernel}")
+
+
+def _name(torch: Torch) -> str:
+    return f"torch {torch.torch}+{torch.build}"
+
+
+def _sentence(clause: str) -> str:
+    return clause[:1].upper() + clause[1:]

@@ -1,0 +1,139 @@
+"""Checks of one host, from what one command read there."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from deploy import units
+from deploy.doctor.failures import FAILURES
+from deploy.doctor.finding import Finding, bad, good, warning
+from deploy.doctor.gpus import gpu_findings
+from deploy.doctor.roads import road_findings, roads
+from deploy.onhost import examine
+from deploy.ssh import Remote
+from inventory.model import HostSettings
+from roles.facts.gpu_probe import PROBE
+
+SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04")}
+CLOCK_SECONDS = 30
+"""TLS and signed URLs tolerate a few minutes; a host that drifts this far has no time service."""
+LITTLE_GB = 5
+WEBUI_RAM_GB = 9.5
+"""The WebUI peaks at 9.3 GB with SD 1.5 and a LoRA."""
+RESTARTS = 3
+
+Seen = dict[str, Any]
+
+
+def look(remote: Remote) -> Seen:
+    """Read everything of one host in one command; `asked` is the controller's time in the middle of it (s)."""
+    host = remote.host
+    began = time.time()
+    seen: Seen = remote.call(
+        examine,
+        timeout=180,
+        root=str(host.paths.root),
+        probe=PROBE,
+        units=[units.WEBUI] if host.has("webui") else [],
+        ports=[host.webui.port] if host.has("webui") else [],
+        urls={f"{kind} {url}": test for kind, url, test in roads(host)},
+        patterns={failure.name: failure.pattern for failure in FAILURES},
+        seconds=host.mirrors.probe_seconds,
+    )
+    # The clock is read after the mirrors, so near the end of a command that lasts seconds.
+    return {**seen, "asked": (began, time.time())}
+
+
+def judge(host: HostSettings, seen: Seen) -> list[Finding]:
+    """What `seen` means for a host with these settings."""
+    return [
+        good("reachable", f"as {host.connection.user}, and root's rights are there"),
+        *_system(seen),
+        *_resources(host, seen),
+        *gpu_findings(host, seen["gpu"]),
+        *road_findings(host, seen["mirrors"]),
+        *_webui(host, seen),
+        *_failed_units(host, seen),
+        *_journal(host, seen),
+    ]
+
+
+def _system(seen: Seen) -> Iterator[Finding]:
+    system = seen["os"]
+    if system["release"] in SUPPORTED.get(system["id"], ()):
+        yield good("system", system["name"])
+    else:
+        known = "; ".join(f"{name} {' and '.join(releases)}" for name, releases in SUPPORTED.items())
+        yield warning("system", f"{system['name'] or 'unknown'} was never tried", f"Known to work are {known}.")
+    if not seen["systemd"]:
+        cure = "Rent a virtual machine, or a container image that boots systemd: services need it."
+        yield bad("system", "systemd does not run here, as in most GPU containers", cure)
+    began, ended = seen["asked"]
+    drift = max(began - seen["time"], seen["time"] - ended, 0)
+    if drift > CLOCK_SECONDS:
+        yield bad("clock", f"differs from this machine's by {drift:.0f} s", "Run there: timedatectl set-ntp true")
+    else:
+        yield good("clock", "agrees with this machine's")
+
+
+def _resources(host: HostSettings, seen: Seen) -> Iterator[Finding]:
+    free, memory = seen["disk"]["free_gb"], seen["memory"]
+    installed = any(unit.get("LoadState") == "loaded" for unit in seen["units"].values())
+    needed = LITTLE_GB if installed else host.base.min_free_gb
+    text = f"{free:.0f} of {seen['disk']['total_gb']:.0f} GB free for {host.paths.root}"
+    if free >= needed:
+        yield good("disk", text)
+    else:
+        cure = "Free space there, or point fleet.data_root at a larger disk (AutoDL: /root/autodl-tmp)."
+        yield (warning if installed else bad)("disk", f"{text}, {needed:g} GB are needed", cure)
+    if host.has("webui") and memory["total_gb"] + memory["swap_gb"] < WEBUI_RAM_GB:
+        says = f"{memory['total_gb']:.1f} GB and {memory['swap_gb']:.1f} GB of swap; the WebUI takes up to 9.3 GB"
+        yield warning("memory", says, "Add swap, or rent more memory.")
+    else:
+        yield good("memory", f"{memory['total_gb']:.1f} GB")
+
+
+def _webui(host: HostSettings, seen: Seen) -> Iterator[Finding]:
+    if not host.has("webui"):
+        return
+    unit, owner = seen["units"].get(units.WEBUI, {}), seen["ports"].get(str(host.webui.port), "")
+    state = f"{unit.get('ActiveState', 'unknown')}/{unit.get('SubState', 'unknown')}"
+    if unit.get("LoadState") != "loaded":
+        yield warning("webui", "is not installed", "Run: sdfleet apply")
+        if owner:
+            cure = f"Stop it, or set webui.port for {host.name}."
+            yield bad("port", f"{host.webui.port} is taken by {owner}, so the WebUI could not start", cure)
+        return
+    if unit.get("ActiveState") != "active":
+        last = seen["failed"].get(units.WEBUI, "")
+        says = f"{units.WEBUI} is {state}" + (f"; its last words: {last}" if last else "")
+        yield bad("webui", says, f"See why: sdfleet logs {host.name} webui")
+    elif not owner:
+        yield warning("webui", f"{state}, but nothing listens on {host.webui.port} yet", "Ask again in a minute.")
+    elif int(unit.get("NRestarts", "0") or 0) > RESTARTS:
+        cure = f"See why: sdfleet logs {host.name} webui"
+        yield warning("webui", f"{state}, but it was restarted {unit['NRestarts']} times", cure)
+    else:
+        yield good("webui", f"{state}, {host.webui.port} is {owner}")
+    if any(address in owner for address in ("0.0.0.0", "*", "[::]")):
+        cure = "Take --listen out of webui.flags; reach it with: sdfleet open"
+        yield warning("port", f"{host.webui.port} is open to everybody", cure)
+
+
+def _failed_units(host: HostSettings, seen: Seen) -> Iterator[Finding]:
+    others = {unit: last for unit, last in seen["failed"].items() if unit != units.WEBUI}
+    for unit, last in others.items():
+        says = f"{unit} failed" + (f"; its last words: {last}" if last else "")
+        cure = f"See why with `journalctl -u {unit}` there; `systemctl reset-failed {unit}` forgets it."
+        yield warning("unit", says, cure)
+    if not others:
+        yield good("unit", "no other unit has failed" if seen["failed"] else "none has failed")
+
+
+def _journal(host: HostSettings, seen: Seen) -> Iterator[Finding]:
+    works = any(unit.get("ActiveState") == "active" for unit in seen["units"].values())
+    for failure in FAILURES:
+        if line := seen["journal"].get(failure.name):
+            yield (warning if works else bad)("journal", f"{failure.name}: {line}", failure.cure)
+    if not seen["journal"]:
+        yield good("journal", "none of the known failures since the last boot")

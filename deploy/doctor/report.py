@@ -1,0 +1,60 @@
+"""`sdfleet doctor`: examine controller and hosts, and print what was found."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.markup import escape
+
+from deploy.console import out
+from deploy.doctor import controller, hosts
+from deploy.doctor.finding import Finding, Level, bad
+from deploy.options import one_host
+from deploy.ssh import HostError, connect, each
+from inventory.load import load
+from inventory.model import HostSettings
+
+OK, TROUBLE = 0, 3
+MARKS: dict[Level, str] = {"good": "[green]good   [/]", "warning": "[yellow]warning[/]", "bad": "[bold red]bad    [/]"}
+
+Report = dict[str, list[Finding]]
+
+
+def run(fleet: Path, host: str | None, as_json: bool = False) -> int:
+    """Examine one host, or all, and print a report; 3 if something is bad, else 0. Raises ConfigError."""
+    loaded = load(fleet)
+    chosen = [one_host(fleet, host)] if host else list(loaded.hosts.values())
+    report = {"controller": controller.examine(loaded, chosen), **_hosts(chosen)}
+    if as_json:
+        out.print_json(json.dumps({name: [asdict(f) for f in found] for name, found in report.items()}))
+    else:
+        _print(report)
+    return TROUBLE if any(finding.level == "bad" for found in report.values() for finding in found) else OK
+
+
+def _hosts(chosen: Sequence[HostSettings]) -> Report:
+    with connect(chosen) as remotes:
+        seen = each(remotes, hosts.look)
+    settings = {host.name: host for host in chosen}
+    return {
+        name: [_lost(found)] if isinstance(found, HostError) else hosts.judge(settings[name], found)
+        for name, found in seen.items()
+    }
+
+
+def _lost(error: HostError) -> Finding:
+    says, _, cure = str(error).partition("; ")
+    cure = cure or "Run the command there by hand to see why."
+    return bad("reachable", says, cure[0].upper() + cure[1:])
+
+
+def _print(report: Report) -> None:
+    for name, found in report.items():
+        out.print(f"[bold]{escape(name)}[/]")
+        for finding in found:
+            out.print(f"  {MARKS[finding.level]} {finding.subject}: {escape(finding.says)}", soft_wrap=True)
+            if finding.cure:
+                out.print(f"          [cyan]->[/] {escape(finding.cure)}", soft_wrap=True)
+    counts = [sum(f.level == level for found in report.values() for f in found) for level in ("bad", "warning")]
+    out.print(f"{counts[0]} bad, {counts[1]} to look at, on {len(report) - 1} host(s).")

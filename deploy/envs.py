@@ -1,0 +1,196 @@
+"""`sdfleet lock envs`: hashed requirements locks for each application, Python and torch build, made with uv."""
+
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uv
+
+from deploy import gitrefs
+from deploy.console import out
+from deploy.options import DEFAULT_FILE, FleetFile
+from inventory import lock as locks
+from inventory.errors import SdfleetError
+from inventory.load import load
+from inventory.model import HostSettings
+from roles.gpu.torch_builds import TRAINER, WEBUI, Torch
+from roles.mirrors.config import Mirrors
+from roles.operations.application import COMMIT
+from roles.operations.environment import BUILD_CONSTRAINTS
+from roles.operations.locks import CPU, lock_name
+from roles.trainer.wheel import TRAINING
+from roles.webui.config import Webui
+from roles.webui.release import lock_version
+
+ON_PYPI = frozenset({("2.1.2", "cu121"), ("2.7.1", "cu126"), ("2.8.0", "cu128"), ("2.9.1", "cu128")})
+"""The one build of each torch release that the package index itself carries; others lie on PyTorch's own indexes."""
+
+BESIDE_THE_WEBUI = ("ftfy", "regex", "tqdm", "packaging", "wheel")
+"""What CLIP needs, which is installed from its commit without dependencies, and what builds it."""
+
+PLATFORM = "x86_64-manylinux_2_28"
+
+
+class Application(StrEnum):
+    """What has an environment of its own."""
+
+    WEBUI = "webui"
+    TRAINER = "trainer"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One lock that can be made."""
+
+    name: str
+    about: str
+    """First line of the file: what it is for."""
+    requirements: str
+    """Text of a requirements file."""
+    python: str
+    torch: Torch
+
+
+def envs(
+    fleet: FleetFile = DEFAULT_FILE,
+    into: Annotated[
+        Path | None, typer.Option(help="Folder to write to; locks/ beside fleet.toml if not given.")
+    ] = None,
+    app: Annotated[list[Application] | None, typer.Option(help="Only this application (repeatable).")] = None,
+    python: Annotated[list[str] | None, typer.Option(help="Python versions instead of the fleet's.")] = None,
+    build: Annotated[list[str] | None, typer.Option(help="Only these torch builds (repeatable).")] = None,
+) -> None:
+    """Make hashed locks of the Python environments, one for each torch build, to review and keep with fleet.toml."""
+    loaded = load(fleet)
+    pinned = [locks.pin_host(host, locks.read(loaded.file)) for host in loaded.hosts.values()]
+    folder = into or loaded.file.parent / "locks"
+    made, failed = 0, 0
+    for application in app or tuple(Application):
+        for wanted, mirrors in _all(application, pinned, python or ()):
+            if build and wanted.torch.build not in build:
+                continue
+            place = folder / application if into is None else folder
+            try:
+                changed = make(wanted, mirrors, place)
+            except SdfleetError as error:
+                failed += 1
+                _say(f"{application} {wanted.name}: could not be locked: {error}")
+                continue
+            made += 1
+            _say(f"{application} {wanted.name}: {'written' if changed else 'as it was'}")
+    if not made or (build and failed):
+        raise SdfleetError("no lock was made" if not made else "not all builds asked for could be locked")
+    _say(f'Next: review {folder}, name it in fleet.toml (webui.requirements = "locks/webui"), sdfleet lock')
+
+
+def _say(text: str) -> None:
+    out.print(text, soft_wrap=True, markup=False)
+
+
+def _all(
+    application: Application, hosts: Iterable[HostSettings], pythons: Sequence[str]
+) -> Iterator[tuple[Wanted, Mirrors]]:
+    """Every lock that the fleet's hosts could use, each once."""
+    seen: set[str] = set()
+    for host in hosts:
+        if application is Application.WEBUI and host.has("webui"):
+            found = [w for p in pythons or [host.webui.python] for w in webui_locks(host.webui, host.mirrors, p)]
+        elif application is Application.TRAINER and host.has("trainer"):
+            found = [w for p in pythons or [host.trainer.python] for w in trainer_locks(p)]
+        else:
+            continue
+        yield from ((wanted, host.mirrors) for wanted in found if wanted.name not in seen)
+        seen |= {wanted.name for wanted in found}
+
+
+def webui_locks(webui: Webui, mirrors: Mirrors, python: str) -> Iterator[Wanted]:
+    """The locks of a WebUI with its extensions, one a torch build. SdfleetError if its code cannot be read."""
+    commit = webui.commit or webui.ref
+    if not COMMIT.fullmatch(commit):
+        raise SdfleetError(f"webui.ref: {webui.ref!r} is not pinned; run `sdfleet lock` first")
+    own = gitrefs.file_at(webui.repository, commit, "requirements_versions.txt", mirrors.github)
+    if own is None:
+        raise SdfleetError(f"{webui.repository} has no requirements_versions.txt at {commit[:10]}")
+    texts, names = [own], []
+    for extension in webui.extensions:
+        names.append(f"{extension.name} {extension.commit[:10]}")
+        texts.append(gitrefs.file_at(extension.url, extension.commit, "requirements.txt", mirrors.github) or "")
+    about = f"{webui.repository} {webui.ref} ({commit})" + "".join(f", {name}" for name in names)
+    for torch in WEBUI:
+        pins = (f"torch=={_version(torch)}", f"torchvision=={_version(torch, torch.torchvision)}", *BESIDE_THE_WEBUI)
+        requirements = "\n".join((*texts, *pins)) + "\n"
+        name = lock_name(lock_version(webui), python, torch.build)
+        yield Wanted(name, about, requirements, python, torch)
+
+
+def trainer_locks(python: str) -> Iterator[Wanted]:
+    """The locks of the trainer, one a torch build."""
+    project = tomllib.loads((TRAINING / "pyproject.toml").read_text())["project"]
+    needs = [*project["dependencies"], *project["optional-dependencies"]["optimizers"]]
+    for torch in TRAINER:
+        requirements = "\n".join([*needs, f"torch=={_version(torch)}"]) + "\n"
+        yield Wanted(lock_name("", python, torch.build), "sdfleet's trainer", requirements, python, torch)
+
+
+def _version(torch: Torch, number: str = "") -> str:
+    """A version that only this build has: PyTorch's indexes mark theirs, the package index its one does not."""
+    number = number or torch.torch
+    return number if (torch.torch, torch.build) in ON_PYPI else f"{number}+{torch.build}"
+
+
+def make(wanted: Wanted, mirrors: Mirrors, folder: Path) -> bool:
+    """Write a lock; whether it changed. What it holds already stays, as far as it still fits.
+
+    A new one starts from a lock of another build, so that the two differ in torch and what torch brings alone.
+
+    Raises SdfleetError with uv's last words if there is no answer.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / wanted.name
+    before = final.read_text() if final.exists() else ""
+    beside = folder.glob(final.name.replace(f"-{wanted.torch.build}.", "-*."))
+    with tempfile.TemporaryDirectory(prefix="sdfleet-envs-") as scratch:
+        asked, limits, answer = (Path(scratch) / name for name in ("requirements.in", "build.txt", "lock.txt"))
+        asked.write_text(wanted.requirements)
+        limits.write_text(BUILD_CONSTRAINTS)
+        answer.write_text(before or next((path.read_text() for path in sorted(beside)), ""))
+        command = [uv.find_uv_bin(), "pip", "compile", "--quiet", "--no-config", "--generate-hashes", "--no-header"]
+        command += [f"--python-version={wanted.python}", f"--python-platform={PLATFORM}"]
+        command += [f"--build-constraints={limits.name}", f"--default-index={mirrors.pypi[0]}"]
+        if (wanted.torch.torch, wanted.torch.build) not in ON_PYPI:
+            if not mirrors.torch:
+                raise SdfleetError("mirrors.torch is empty, and the package index does not have this build")
+            command += [f"--index={mirrors.torch[0]}/{wanted.torch.build}", "--index-strategy=unsafe-best-match"]
+        done = subprocess.run(
+            [*command, f"--output-file={answer.name}", asked.name],
+            cwd=scratch,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            words = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+            raise SdfleetError(" ".join(words[-3:]) or f"uv ended with status {done.returncode}")
+        body = "".join(line for line in answer.read_text().splitlines(keepends=True) if not line.startswith("#"))
+    text = _header(wanted) + body
+    if text == before:
+        return False
+    new = final.with_name(f".{final.name}.new")
+    new.write_text(text)
+    new.replace(final)
+    return True
+
+
+def _header(wanted: Wanted) -> str:
+    device = "for hosts without a GPU" if wanted.torch.build == CPU else "it computes on CPUs as well"
+    return (
+        f"# {wanted.about}\n"
+        f"# Python {wanted.python}, Linux x86-64, torch {wanted.torch.torch} ({wanted.torch.build}; {device}).\n"
+        f"# Made by: sdfleet lock envs --python {wanted.python} --build {wanted.torch.build}\n"
+    )

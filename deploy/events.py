@@ -1,0 +1,87 @@
+"""What the engine tells the command line, one JSON object a line."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from roles.settings import Settings
+
+Outcome = Literal["changed", "unchanged", "failed"]
+"""What one operation came to."""
+
+Status = Literal["ok", "failed", "unreachable", "stopped"]
+"""How a run ended on one host."""
+
+
+class Request(Settings):
+    """What the command line asks of the engine."""
+
+    fleet: str = Field(description="Path of fleet.toml.")
+    hosts: tuple[str, ...]
+    roles: tuple[str, ...]
+    apply: bool = Field(description="Whether to change hosts, or only to say what would change.")
+    diff: bool = Field(default=False, description="Whether to show what changes inside files.")
+    locked: bool = Field(default=False, description="Whether the caller holds the hosts' locks already.")
+    failures: int | None = Field(default=None, description="Hosts that may fail; unset means what the fleet says.")
+
+
+class Phase(Settings):
+    """A host has reached a phase of the run."""
+
+    event: Literal["phase"] = "phase"
+    host: str
+    phase: Literal["connecting", "reading", "applying"]
+    operations: int = 0
+
+
+class Planned(Settings):
+    """An operation of the plan."""
+
+    event: Literal["planned"] = "planned"
+    host: str
+    operation: str
+    change: bool
+
+
+class Started(Settings):
+    """An operation begins."""
+
+    event: Literal["started"] = "started"
+    host: str
+    operation: str
+
+
+class Finished(Settings):
+    """An operation is over."""
+
+    event: Literal["finished"] = "finished"
+    host: str
+    operation: str
+    result: Outcome
+    seconds: float
+
+
+class Log(Settings):
+    """A line that an operation or pyinfra printed."""
+
+    event: Literal["log"] = "log"
+    host: str
+    level: int
+    text: str
+
+
+class HostResult(Settings):
+    """How the run ended on one host."""
+
+    event: Literal["result"] = "result"
+    host: str
+    status: Status
+    changed: int = 0
+    unchanged: int = 0
+    seconds: float = 0
+    round_trips: int = Field(default=0, description="Commands and uploads that the run sent to the host.")
+    error: str = ""
+
+
+Event = Annotated[Phase | Planned | Started | Finished | Log | HostResult, Field(discriminator="event")]
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,103 @@
+"""What a git ref stands for, asked over the fleet's GitHub mirrors without cloning anything."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inventory.errors import SdfleetError
+from inventory.lock import GitPin
+from roles.mirrors.config import GITHUB
+
+ANSWER_SECONDS = 120
+SUBMODULE = "160000 commit"
+"""How `git ls-tree` marks one."""
+
+
+@dataclass(frozen=True)
+class _Road:
+    """One way to GitHub."""
+
+    name: str
+    options: tuple[str, ...]
+
+
+def resolve(url: str, ref: str, mirrors: Sequence[str]) -> GitPin:
+    """Commit and submodules of a ref now.
+
+    Raises SdfleetError, with what each mirror said, if none of them knows it.
+    """
+    reasons = []
+    for road in _roads(url, mirrors):
+        try:
+            commit = _commit(url, ref, road)
+            return GitPin(commit=commit, submodules=_submodules(url, commit, road))
+        except SdfleetError as error:
+            reasons.append(f"{road.name}: {error}")
+    raise SdfleetError(f"cannot find out what {ref!r} of {url} is: {'; '.join(reasons)}")
+
+
+def file_at(url: str, commit: str, path: str, mirrors: Sequence[str]) -> str | None:
+    """Text of a file at a commit; None if the commit has no such file.
+
+    Raises SdfleetError, with what each mirror said, if none of them has the commit.
+    """
+    reasons = []
+    for road in _roads(url, mirrors):
+        with tempfile.TemporaryDirectory(prefix="sdfleet-lock-") as folder:
+            try:
+                _git(["init", "--quiet", "--bare", folder])
+                _git(["-C", folder, *road.options, "fetch", "--quiet", "--depth=1", url, commit])
+            except SdfleetError as error:
+                reasons.append(f"{road.name}: {error}")
+                continue
+            listed = _git(["-C", folder, "ls-tree", "--name-only", commit, "--", path])
+            return _git(["-C", folder, "show", f"{commit}:{path}"]) if listed.strip() else None
+    raise SdfleetError(f"cannot read {path} of {url} at {commit[:10]}: {'; '.join(reasons)}")
+
+
+def _roads(url: str, mirrors: Sequence[str]) -> list[_Road]:
+    if not url.startswith(GITHUB + "/"):
+        return [_Road("direct", ())]
+    instead = {mirror: f"url.{mirror}/{GITHUB}/.insteadOf={GITHUB}/" for mirror in mirrors}
+    return [_Road(mirror, () if mirror == GITHUB else ("-c", rule)) for mirror, rule in instead.items()]
+
+
+def _commit(url: str, ref: str, road: _Road) -> str:
+    names = [f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}"]
+    listed = _git([*road.options, "ls-remote", "--", url, *names])
+    found = {name: commit for commit, _, name in (line.partition("\t") for line in listed.splitlines())}
+    # An annotated tag is an object of its own; ^{} is the commit that it names.
+    for name in names:
+        if name in found:
+            return found[name]
+    raise SdfleetError("it has no such tag or branch")
+
+
+def _submodules(url: str, commit: str, road: _Road) -> dict[str, str]:
+    with tempfile.TemporaryDirectory(prefix="sdfleet-lock-") as folder:
+        _git(["init", "--quiet", "--bare", folder])
+        fetch = ["fetch", "--quiet", "--depth=1", "--filter=blob:none", url, commit]
+        _git(["-C", folder, *road.options, *fetch])
+        listed = _git(["-C", folder, "ls-tree", "-r", "-z", "--full-tree", commit])
+    entries = (entry.partition("\t") for entry in listed.split("\0") if entry.startswith(SUBMODULE))
+    return {path: what.split()[2] for what, _, path in entries}
+
+
+def _git(arguments: Sequence[str]) -> str:
+    """Standard output of a git command that never asks for a password."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
+    try:
+        done = subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, env=environment, timeout=ANSWER_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise SdfleetError(f"no answer within {ANSWER_SECONDS} s") from None
+    except FileNotFoundError:
+        raise SdfleetError("git is not installed on this machine") from None
+    if done.returncode:
+        words = [line for line in done.stderr.splitlines() if line.strip()]
+        raise SdfleetError(words[-1] if words else f"git ended with status {done.returncode}")
+    return done.stdout

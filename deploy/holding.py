@@ -1,0 +1,58 @@
+"""The engine's own way to hold a host's lock: over the connection that it works on. For the engine's process alone."""
+
+import contextlib
+import subprocess
+
+import gevent
+from pyinfra.api.host import Host
+
+from deploy import hostlock
+from deploy.hostlock import BEAT_SECONDS
+
+ANSWER_SECONDS = 30
+
+
+def hold(host: Host, verb: str) -> str | None:
+    """Take the lock of a connected host and keep it until the connection ends; why not, if it can't be had."""
+    client = getattr(host.connector, "client", None)
+    transport = client.get_transport() if client else None
+    if transport is None:
+        return _hold_here(verb)
+    channel = transport.open_session(timeout=ANSWER_SECONDS)
+    channel.settimeout(ANSWER_SECONDS)
+    channel.exec_command(hostlock.shell(verb, bool(host.data.settings.connection.sudo)))
+    answer = b""
+    with contextlib.suppress(OSError):
+        while not answer.endswith(b"\n") and (part := channel.recv(4096)):
+            answer += part
+    why = hostlock.refusal(answer.decode(errors="replace"))
+
+    def beat() -> None:
+        with contextlib.suppress(OSError, EOFError):
+            while transport.is_active():
+                channel.sendall(b"\n")
+                gevent.sleep(BEAT_SECONDS)
+
+    if why is None:
+        gevent.spawn(beat)
+    return why
+
+
+def _hold_here(verb: str) -> str | None:
+    """The same for the machine one sits at: the lock goes with this process."""
+    process = subprocess.Popen(
+        hostlock.command(verb), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    assert process.stdin and process.stdout
+    why = hostlock.refusal(process.stdout.readline())
+    stdin = process.stdin
+
+    def beat() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while process.poll() is None:
+                stdin.write("\n")
+                gevent.sleep(BEAT_SECONDS)
+
+    if why is None:
+        gevent.spawn(beat)
+    return why

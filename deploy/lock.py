@@ -1,0 +1,196 @@
+"""`sdfleet lock`: find out what every moving name stands for, write it down, and say what moved."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from deploy import gitrefs
+from deploy.console import out
+from deploy.envs import envs
+from deploy.options import DEFAULT_FILE, FleetFile
+from deploy.ssh import HostError, connect
+from inventory import lock as locks
+from inventory.errors import ConfigError, Problem
+from inventory.load import load
+from inventory.lock import Lock, ModelPin
+from inventory.model import Fleet, HostSettings
+from roles.lora_scripts.release import release_of as lora_release
+from roles.models.config import LockedModel, Model, unlocked
+from roles.models.sources import resolve
+from roles.models.sources.web import Asker, Content, SourceError
+from roles.operations.application import COMMIT, ReleaseError
+from roles.trainer import release as trainer_release
+from roles.trainer.release import NoLockError
+from roles.webui import release as webui_release
+from roles.webui.config import KNOWN_REFS, Webui
+from roles.webui.release import release_of
+
+Say = Callable[[str], None]
+HASH_SECONDS = 600
+"""How long a host may take to hash one model."""
+WEBUI_HOME = Webui().repository
+
+
+class _Verbs(TyperGroup):
+    """`sdfleet lock [NAME]...` pins the fleet, `sdfleet lock envs` makes locks of environments."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take whatever is no verb for the arguments of the first."""
+        if args[:1] not in [["--help"], *([name] for name in self.commands)]:
+            args = [FLEET, *args]
+        return super().parse_args(ctx, args)
+
+
+FLEET = "fleet"
+app = typer.Typer(cls=_Verbs, help="Pin what every moving name stands for; `lock envs` makes locks of environments.")
+app.command("envs")(envs)
+
+
+@app.command(FLEET)
+def lock(
+    fleet: FleetFile = DEFAULT_FILE,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Look up again what is in the lock already.")] = False,
+    only: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="With --upgrade: only these.")] = None,
+) -> None:
+    """Pin every git ref, model and environment of fleet.toml in fleet.lock; print what moved.
+
+    `sdfleet lock` alone does this.
+    """
+    loaded = load(fleet)
+    old = locks.read(loaded.file)
+    again = (lambda name: name in only if only else True) if upgrade else (lambda name: False)
+    new = renewed(loaded, old, again, _say)
+    changes = list(differences(old, new))
+    for line in changes:
+        _say(line)
+    if not changes:
+        _say(f"{locks.lock_file(loaded.file)} is up to date: {len(new.models)} model(s).")
+        return
+    locks.write(loaded.file, new)
+    _say(f"Wrote {locks.lock_file(loaded.file)}. Next: sdfleet plan")
+
+
+def _say(text: str) -> None:
+    out.print(text, soft_wrap=True, markup=False)
+
+
+def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> Lock:
+    """The lock of a fleet as things are now.
+
+    + old: what is kept where fleet.toml still says the same
+    + again: whether to look up a name (of a model, webui or lora_scripts) that the old lock knows
+    Raises ConfigError with every name that could not be resolved.
+    """
+    problems: list[Problem] = []
+    secrets = fleet.secrets.read_all()
+    git: dict[str, dict[str, locks.GitPin]] = {}
+    models: dict[str, ModelPin] = {}
+    for host in fleet.hosts.values():
+        asker = Asker(host.direct, secrets, on_host=lambda name, path: _on_host(fleet, name, path))
+        for model in map(unlocked, host.models):
+            if locks.key(model) not in models and (pin := _model(model, old, again, asker, say, problems)):
+                models[locks.key(model)] = pin
+        for role, app in (("webui", host.webui), ("lora_scripts", host.lora_scripts)):
+            url, ref = app.repository, app.ref
+            if not host.has(role) or COMMIT.fullmatch(ref) or ref in git.get(url, {}):
+                continue
+            known = old.git.get(url, {}).get(ref)
+            if known is None or again(role):
+                say(f"{role}: asking what {ref} is")
+                known = gitrefs.resolve(url, ref, host.direct.github)
+            if url == WEBUI_HOME and KNOWN_REFS.get(ref, known.commit) != known.commit:
+                problems.append(Problem("webui.ref", f"{ref} is {known.commit} there, but was {KNOWN_REFS[ref]}"))
+            git.setdefault(url, {})[ref] = known
+    new = Lock(git=git, models=models)
+    pinned = [locks.pin_host(host, new) for host in fleet.hosts.values()]
+    found = {app: tuple(sorted(set(keys))) for app, keys in environments(pinned).items()}
+    if problems:
+        raise ConfigError(str(fleet.file), problems)
+    return new.model_copy(update={"environments": found})
+
+
+def _model(
+    model: Model, old: Lock, again: Callable[[str], bool], asker: Asker, say: Say, problems: list[Problem]
+) -> ModelPin | None:
+    kept = old.models.get(locks.key(model))
+    if kept and isinstance(locks.pin_model(model, old), LockedModel) and not again(model.name):
+        return kept
+    say(f"{model.name}: asking {model.source}")
+    try:
+        found = resolve(model, asker)
+    except (SourceError, ValueError) as error:
+        problems.append(Problem(f"models.{model.name}", str(error)))
+        return None
+    return ModelPin(source=model.source, wanted=model.files, revision=found.revision, files=found.pins, card=found.card)
+
+
+def _on_host(fleet: Fleet, name: str, path: str) -> Content:
+    """Size and hash of a file that a host of the fleet gives away. Raises SourceError."""
+    if name not in fleet.hosts:
+        raise SourceError(f"no host {name!r} in the fleet; known are {', '.join(fleet.hosts)}")
+    host = fleet.hosts[name]
+    script = 'test -f "$1" && stat -L -c %s -- "$1" && sha256sum < "$1"'
+    with connect([host]) as remotes:
+        command = ["sh", "-c", script, "sh", str(host.paths.shared(path))]
+        try:
+            size, digest = remotes[name].run(command, timeout=HASH_SECONDS).out.split()[:2]
+        except HostError as error:
+            gone = "" if error.unreachable else f"is {host.paths.shared(path)} there? "
+            raise SourceError(f"{gone}{error}") from error
+    return Content(digest, int(size), "")
+
+
+def environments(hosts: Iterable[HostSettings]) -> dict[str, list[str]]:
+    """Keys of the Python environments that hosts may get, one a torch build, by application. Raises ConfigError."""
+    found: dict[str, list[str]] = {}
+    for host in hosts:
+        try:
+            if host.has("webui"):
+                releases = [release_of(host.webui, build) for build in webui_release.torch_builds(host.webui)]
+                found.setdefault("webui", []).extend(release.environment.key for release in releases)
+            if host.has("lora_scripts"):
+                found.setdefault("lora_scripts", []).append(lora_release(host.lora_scripts).environment.key)
+            if host.has("trainer"):
+                builds = trainer_release.torch_builds(host.trainer)
+                made = [trainer_release.release(host.trainer, build) for build in builds]
+                found.setdefault("trainer", []).extend(release.environment.key for release in made)
+        except (ReleaseError, NoLockError) as error:
+            raise ConfigError(f"hosts.{host.name}", [Problem("", str(error))]) from error
+    return found
+
+
+def require(fleet: Fleet, hosts: Collection[str], roles: Collection[str]) -> None:
+    """Refuse to plan or apply, on these hosts and in these roles, what neither fleet.toml nor fleet.lock pins.
+
+    Raises ConfigError (exit code 2) that names every such key.
+    """
+    locks.require(fleet, hosts, roles)
+    known = locks.read(fleet.file).environments
+    for app, keys in environments(fleet.hosts[name] for name in hosts).items() if known else ():
+        if app in roles and set(keys) - set(known.get(app, ())):
+            message = "the environment is not the one in fleet.lock; `sdfleet lock` accepts the new one"
+            raise ConfigError(str(fleet.file), [Problem(f"{app}.requirements", message)])
+
+
+def differences(old: Lock, new: Lock) -> Iterator[str]:
+    """What moved from one lock to another, one line each."""
+    before, after = _names(old), _names(new)
+    for name in sorted(before.keys() | after.keys()):
+        if name not in after:
+            yield f"- {name}"
+        elif name not in before:
+            yield f"+ {name} {after[name]}"
+        elif before[name] != after[name]:
+            yield f"  {name} {before[name]} -> {after[name]}"
+
+
+def _names(lock: Lock) -> dict[str, str]:
+    """Every pinned thing, by a name that a person knows, with what it is pinned to in short."""
+    names = {f"{url}@{ref}": pin.commit[:10] for url, refs in lock.git.items() for ref, pin in refs.items()}
+    for model, entry in lock.models.items():
+        for file in entry.files:
+            one = len(entry.files) == 1
+            names[f"model {model}" if one else f"model {model}/{file.path}"] = file.sha256[:10]
+    return names | {f"environment {app}": " ".join(keys) for app, keys in lock.environments.items()}

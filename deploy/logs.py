@@ -1,0 +1,28 @@
+"""`sdfleet logs`: what a service or a training run of a host wrote to the journal."""
+
+import contextlib
+import subprocess
+
+from deploy import units
+from deploy.ssh import Answer, HostError, connect
+from inventory.model import HostSettings
+
+
+def run(host: HostSettings, what: str, lines: int, follow: bool) -> int:
+    """Print the last `lines` lines of `what` (of units.SERVICES, or a run's name); with `follow` go on until Ctrl-C.
+
+    Raises HostError if the host can't be reached or there is no such unit.
+    """
+    unit = units.SERVICES.get(what) or units.training(what)
+    command = ["journalctl", f"--unit={unit}", f"--lines={lines}", "--no-pager", "--output=short-iso"]
+    with connect([host]) as remotes:
+        remote = remotes[host.name]
+        load = remote.run(["systemctl", "show", unit, "--property=LoadState", "--value"]).out.strip()
+        if load != "loaded":
+            raise HostError(
+                f"{host.name}: there is no {unit} ({load}); `sdfleet status --limit {host.name}` shows more"
+            )
+        with contextlib.suppress(KeyboardInterrupt):
+            done = subprocess.run(remote.argv([*command, "--follow"] if follow else command), stdin=subprocess.DEVNULL)
+            remote.judge(Answer(done.returncode, "", ""), command)
+    return 0

@@ -1,0 +1,206 @@
+"""`sdfleet models`: what the fleet has, add by URL, check the bytes, reclaim space."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Annotated, TypeVar, get_args
+
+import typer
+from pydantic import TypeAdapter
+from rich.markup import escape
+from rich.table import Table
+
+from deploy import converting
+from deploy.console import err, out
+from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
+from deploy.ssh import HostError, Remote, connect, each
+from inventory.edit import append_model
+from inventory.errors import ConfigError, Problem, SdfleetError
+from inventory.load import load
+from roles.models.amount import amount
+from roles.models.config import Kind
+from roles.models.sources.pasted import entry
+from roles.models.sources.web import Asker
+from roles.models.state import Seen, command, read
+from roles.models.wanted import Wanted, WantedError, wanted
+
+app = typer.Typer(no_args_is_help=True, help="The models of the fleet's hosts.")
+
+T = TypeVar("T")
+Only = Annotated[
+    list[str] | None, typer.Option("--limit", "-l", "--host", help="Only these hosts or groups (repeatable).")
+]
+KINDS: TypeAdapter[Kind] = TypeAdapter(Kind)
+LOOK_SECONDS = 60
+HASH_SECONDS = 4 * 3600
+"""How long hashing a whole store may take; a slow disk reads 2 TB in that time."""
+CHANGED = 3
+"""Exit code for drift."""
+
+
+@dataclass(frozen=True)
+class HostModels:
+    """What a host should have and has."""
+
+    remote: Remote
+    goal: Wanted
+    seen: Seen
+
+    def unused(self) -> dict[PurePosixPath, int]:
+        """Files of the store that neither the manifest nor any name on the host needs -> bytes."""
+        paths = self.remote.host.paths
+        needed = {file.sha256 for file in self.goal.files} | {target.name for target in self.seen.links.values()}
+        found = {paths.blob(sha256): size for sha256, size in self.seen.blobs.items() if sha256 not in needed}
+        partial = paths.store / "partial"
+        parts = {partial / sha256: size for sha256, size in self.seen.partials.items() if sha256 not in needed}
+        return found | parts
+
+
+@app.command("list")
+def show(fleet: FleetFile = DEFAULT_FILE, limit: Only = None) -> None:
+    """List models: kind, size, hash as the WebUI shows it (AutoV2), source, and which hosts have them."""
+    hosts = chosen(fleet, limit)
+    with connect(hosts) as remotes:
+        looked = _look(remotes)
+        lost = len(remotes) - len(looked)
+    table = Table(box=None, pad_edge=False)
+    for title in ("model", "kind", "size", "hash", "source", "hosts"):
+        table.add_column(title, overflow="fold")
+    models = {(model.kind, model.name): model for host in hosts for model in host.models}
+    for (kind, name), model in sorted(models.items()):
+        files = {file.sha256: file for host in looked for file in host.goal.files if file.model.split("/")[0] == name}
+        sizes = [file.size for file in files.values()]
+        having = [host.remote.name for host in looked if _has_all(host, name)]
+        size = amount(None if None in sizes else sum(size or 0 for size in sizes))
+        short = next(iter(files))[:10] if len(files) == 1 else f"{len(files)} files"
+        table.add_row(name, kind, size, short, model.source, " ".join(having) or "none")
+    out.print(table)
+    for host in looked:
+        for path, count in sorted(host.seen.strangers.items()):
+            out.print(
+                f"{host.remote.name}: {path} ({amount(count)}) is not of sdfleet; it is left alone", soft_wrap=True
+            )
+    raise typer.Exit(1 if lost else 0)
+
+
+def _has_all(host: HostModels, name: str) -> bool:
+    files = [file for file in host.goal.files if file.model.split("/")[0] == name]
+    return bool(files) and all(host.seen.whole(file) for file in files)
+
+
+@app.command()
+def add(
+    pasted: Annotated[str, typer.Argument(help="URL of a model's page or file, AIR, hash, or a source (hf:...).")],
+    fleet: FleetFile = DEFAULT_FILE,
+    name: Annotated[str | None, typer.Option(help="What to call it; else as its source does.")] = None,
+    kind: Annotated[str | None, typer.Option(help="What it is, if neither source nor file tell.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="What its bytes must hash to, where you were told.")] = None,
+) -> None:
+    """Write a [[models]] entry into fleet.toml for something pasted."""
+    loaded = load(fleet)
+    known = KINDS.validate_python(kind) if kind in get_args(Kind) else None
+    if kind and not known:
+        raise ConfigError("--kind", [Problem("", f"no kind {kind!r}; known are {', '.join(get_args(Kind))}")])
+    roads = next(iter(loaded.hosts.values())).direct
+    try:
+        model = entry(pasted, Asker(roads, loaded.secrets.read_all()), name, known, sha256)
+    except ValueError as error:
+        raise ConfigError(pasted, [Problem("", str(error))]) from error
+    append_model(loaded.file, model)
+    out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock", soft_wrap=True, markup=False)
+
+
+@app.command()
+def convert(
+    name: Annotated[str, typer.Argument(help="Name of a model whose file is a pickle.")],
+    host: Annotated[str, typer.Option(help="Host that has it, with the roles webui or trainer: it needs torch.")],
+    fleet: FleetFile = DEFAULT_FILE,
+) -> None:
+    """Make a safetensors file from a pickle on a host, in a unit without network that can write nowhere."""
+    converting.run(fleet, name, host)
+
+
+@app.command()
+def prune(
+    fleet: FleetFile = DEFAULT_FILE,
+    limit: Limit = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete what no model of fleet.toml and no name on the host needs. Files put there by hand stay."""
+    with connect(chosen(fleet, limit)) as remotes:
+        unused = {host.remote.name: host.unused() for host in _look(remotes)}
+        for name, files in unused.items():
+            out.print(f"{name}: {len(files)} file(s), {amount(sum(files.values()))}")
+        if not any(unused.values()) or not (yes or typer.confirm("Delete them?")):
+            return
+        done = _answers(each({name: remotes[name] for name in unused}, lambda host: _delete(host, unused[host.name])))
+    out.print("Deleted.")
+    raise typer.Exit(0 if len(done) == len(remotes) else 1)
+
+
+def _delete(remote: Remote, files: dict[PurePosixPath, int]) -> None:
+    """Delete files of a store while no sync is at work."""
+    if files:
+        lock = str(remote.host.paths.store / "lock")
+        remote.run(["flock", "--nonblock", lock, "rm", "-f", "--", *map(str, files)], timeout=LOOK_SECONDS)
+
+
+@app.command()
+def check(
+    fleet: FleetFile = DEFAULT_FILE,
+    limit: Limit = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Delete damaged files, so that apply fetches them.")] = False,
+) -> None:
+    """Read every file of the stores and compare its sha256 (exit code 3 if one is damaged)."""
+    with connect(chosen(fleet, limit)) as remotes:
+        found = _answers(each(remotes, _damaged))
+        for name, files in found.items():
+            for path in files:
+                out.print(f"{name}: {path} is damaged", soft_wrap=True)
+        if remove:
+            bad = {name: remotes[name] for name in found}
+            _answers(each(bad, lambda remote: _delete(remote, dict.fromkeys(found[remote.name], 0))))
+        lost = len(remotes) - len(found)
+    if any(found.values()):
+        out.print("Next: " + ("sdfleet apply" if remove else "sdfleet models check --remove, then sdfleet apply"))
+        raise typer.Exit(CHANGED)
+    if lost:
+        raise typer.Exit(1)
+    out.print("Every file has the bytes its name says.")
+
+
+def _damaged(remote: Remote) -> list[PurePosixPath]:
+    folder = remote.host.paths.store / "sha256"
+    script = (
+        f"test -d {shlex.quote(str(folder))} && find {shlex.quote(str(folder))} -type f -exec sha256sum {{}} + ; true"
+    )
+    lines = remote.run(["sh", "-c", script], timeout=HASH_SECONDS).out.splitlines()
+    hashed = {PurePosixPath(path): digest for digest, _, path in (line.partition("  ") for line in lines)}
+    return sorted(path for path, digest in hashed.items() if path.name != digest)
+
+
+def _look(remotes: dict[str, Remote]) -> list[HostModels]:
+    """Every host's models, read with one command each; a host that can't be read is an error."""
+
+    def look(remote: Remote) -> HostModels:
+        host = remote.host
+        answer = remote.run(["sh", "-c", command(host.paths)], timeout=LOOK_SECONDS)
+        try:
+            goal = wanted(host.models, host.paths, host.mirrors)
+        except WantedError as error:
+            raise SdfleetError(str(error)) from error
+        return HostModels(remote, goal, read(answer.out.splitlines(), host.paths))
+
+    return list(_answers(each(remotes, look)).values())
+
+
+def _answers(answers: Mapping[str, T | HostError]) -> dict[str, T]:
+    """What the hosts answered; those that did not are named. SdfleetError if none did."""
+    for answer in answers.values():
+        if isinstance(answer, HostError):
+            err.print(f"[bold red]error[/] {escape(str(answer))}", soft_wrap=True)
+    good = {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
+    if answers and not good:
+        raise SdfleetError("no host answered")
+    return good

@@ -1,0 +1,135 @@
+"""Watch a host's WebUI for the gates of a rollout. Runs there, in Python from 3.9, with its standard library only."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+PICTURE = {
+    "prompt": "a red apple on a wooden table",
+    "negative_prompt": "",
+    "sampler_name": "Euler",
+    "steps": 4,
+    "cfg_scale": 7,
+    "width": 64,
+    "height": 64,
+    "seed": 1234567,
+}
+"""What each release is asked to draw: seed and a sampler without noise of its own make it the same every time."""
+
+ERRORS = re.compile(r"(error|exception)\b|\b(traceback|critical|fatal|out of memory|segmentation fault|nan)\b", re.I)
+LOOK_SECONDS = 0.5
+ANSWER_SECONDS = 10
+LINES = 4000
+"""Journal lines that are read: what an old release has said for days need not all be known."""
+
+
+def main(
+    apps: str, unit: str, state: str, port: int, seconds: float, picture_seconds: float, ignore: list[str]
+) -> dict[str, Any]:
+    """Tell what is there, watch it for `seconds`, let it draw, and read its journal.
+
+    `failed` is the gate that was not passed and `said` why; both are empty if all were. `picture` is PNG in base64.
+    """
+    seen: dict[str, Any] = {"failed": "", "said": "", "picture": "", "model": "", "errors": [], "serving": False}
+    seen["releases"] = {
+        link.parent.name: link.readlink().name for link in Path(apps).glob("*/current") if link.is_symlink()
+    }
+    seen["runs"] = _runs()
+    try:
+        service = _watch(unit, state, port, seconds)
+        seen["serving"] = True
+        seen.update(fingerprint=service["fingerprint"], ready=service["problem"] == "")
+        if seen["ready"]:
+            seen["model"], seen["picture"] = _draw(port, picture_seconds)
+        _same_process(unit, service["process"])
+    except GateError as error:
+        seen["failed"], seen["said"] = error.args
+    seen["errors"] = _errors(unit, ignore)
+    return seen
+
+
+class GateError(Exception):
+    """A gate was not passed: its name, and why."""
+
+
+def _watch(unit: str, state: str, port: int, seconds: float) -> dict[str, Any]:
+    """The service's own account, after it ran and answered undisturbed for `seconds`."""
+    deadline = time.monotonic() + seconds
+    process = _process(unit)
+    try:
+        service: dict[str, Any] = json.loads(Path(state).read_text())
+    except (OSError, ValueError) as error:
+        raise GateError("stable", f"{unit} is not up") from error
+    if not service["ready"]:
+        raise GateError("stable", f"{unit} is not ready: {service['problem']}")
+    service["process"] = process
+    while True:
+        _same_process(unit, process)
+        _ask(port, "/internal/ping", None, ANSWER_SECONDS, "health")
+        if time.monotonic() >= deadline:
+            return service
+        time.sleep(LOOK_SECONDS)
+
+
+def _same_process(unit: str, process: str) -> None:
+    now = _process(unit)
+    if now != process or not now.startswith("active "):
+        raise GateError("stable", f"{unit} was {process}, and is now {now} (state, restarts, process)")
+
+
+def _process(unit: str) -> str:
+    shown = _output("systemctl", "show", unit, "--property=ActiveState,NRestarts,MainPID")
+    found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    return f"{found.get('ActiveState')} {found.get('NRestarts')} {found.get('MainPID')}"
+
+
+def _draw(port: int, seconds: float) -> tuple[str, str]:
+    """The model that is loaded, and the picture it draws."""
+    drawn = _ask(port, "/sdapi/v1/txt2img", PICTURE, seconds, "picture")
+    options = _ask(port, "/sdapi/v1/options", None, ANSWER_SECONDS, "health")
+    try:
+        return str(options.get("sd_model_checkpoint")), str(drawn["images"][0])
+    except (LookupError, TypeError, AttributeError) as error:
+        raise GateError("picture", f"/sdapi/v1/txt2img answered without a picture: {str(drawn)[:200]}") from error
+
+
+def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate: str) -> Any:
+    """JSON of one request, a POST if there is a body; GateError with the name `gate` if there is none."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=seconds) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        raise GateError(gate, f"{path} answered {error.code}: {error.read(300).decode(errors='replace')}") from error
+    except (OSError, ValueError) as error:
+        raise GateError(gate, f"{path} gave no answer within {seconds:g} s: {error}") from error
+
+
+def _errors(unit: str, ignore: list[str]) -> list[str]:
+    """Lines of the journal that tell of errors, oldest first, since the service was started last."""
+    invocation = _output("systemctl", "show", unit, "--property=InvocationID", "--value").strip()
+    if not invocation:
+        return []
+    command = ["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", f"--lines={LINES}", "--output=cat", "--no-pager"]
+    lines = [line.strip() for line in _output(*command).splitlines()]
+    found = [line for line in lines if ERRORS.search(line) and not any(re.search(word, line) for word in ignore)]
+    return list(dict.fromkeys(line[:300] for line in found))
+
+
+def _runs() -> list[str]:
+    """Training runs that are going or waiting for their turn."""
+    listed = _output("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "lora-train@*")
+    return [line.split()[0] for line in listed.splitlines() if line.strip()]
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode(errors="replace")

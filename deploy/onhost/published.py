@@ -1,0 +1,71 @@
+"""Takes a trained LoRA into the content store and the WebUI's folder. Runs on the host; see the package's sentence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+
+def main(
+    run: str, sha256: str, incoming: str, blob: str, link: str, manifest: str, unit: str, port: int
+) -> dict[str, Any]:
+    """Check, store, link, write down, refresh."""
+    arrived, stored, name = Path(incoming), Path(blob), Path(link)
+    if arrived.exists():
+        if hashlib.sha256(arrived.read_bytes()).hexdigest() != sha256:
+            arrived.unlink()
+            return {"error": "the file arrived damaged; publish it again"}
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        arrived.replace(stored)
+    if name.exists() and not name.is_symlink():
+        return {"error": f"{name} is a file that sdfleet did not put there; choose another name with --as"}
+    changed = not (name.is_symlink() and str(name.readlink()) == blob)
+    if changed:
+        _make_folder(name.parent)
+        new = name.with_name(f".{name.name}.new")
+        new.unlink(missing_ok=True)
+        # The WebUI keeps the old hash of a name whose file is not newer than before.
+        os.utime(stored)
+        new.symlink_to(blob)
+        new.replace(name)
+    _write_down(Path(manifest), link, {"source": f"run:{run}", "sha256": sha256})
+    return {"changed": changed, "refreshed": _refresh(unit, port)}
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents, owned like the nearest that exists: the WebUI's user goes on owning its tree."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        owner = folder.parent.stat()
+        folder.mkdir()
+        os.chown(folder, owner.st_uid, owner.st_gid)
+
+
+def _write_down(manifest: Path, name: str, entry: dict[str, str]) -> None:
+    known = json.loads(manifest.read_text()) if manifest.exists() else {}
+    if known.get(name) == entry:
+        return
+    new = manifest.with_name(f".{manifest.name}.new")
+    new.write_text(json.dumps({**known, name: entry}, indent=1, sort_keys=True))
+    new.replace(manifest)
+
+
+def _refresh(unit: str, port: int) -> bool:
+    """Whether the WebUI took note; one that doesn't run finds the file when it starts.
+
+    Its unit is active only once it is ready: an HTTP request before that would kill its start.
+    """
+    state = subprocess.run(["systemctl", "is-active", unit], stdout=subprocess.PIPE).stdout.strip()
+    if state != b"active":
+        return False
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/sdapi/v1/refresh-loras", data=b"", method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=30):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,32 @@
+"""Options that several verbs share, and the hosts they choose."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.applying import select_hosts
+from inventory.errors import ConfigError, Problem
+from inventory.load import load
+from inventory.model import HostSettings
+
+DEFAULT_FILE = Path("fleet.toml")
+FleetFile = Annotated[Path, typer.Option("--fleet", envvar="SDFLEET_FILE", help="The fleet's file.")]
+Limit = Annotated[list[str] | None, typer.Option("--limit", "-l", help="Only these hosts or groups (repeatable).")]
+Role = Annotated[list[str] | None, typer.Option("--role", "-r", help="Only these roles (repeatable).")]
+HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host in the fleet's file.")]
+
+
+def chosen(fleet: Path, limit: Sequence[str] | None) -> list[HostSettings]:
+    """The hosts of the file `fleet` that --limit leaves. Raises ConfigError."""
+    loaded = load(fleet)
+    return [loaded.hosts[name] for name in select_hosts(loaded, limit or ())]
+
+
+def one_host(fleet: Path, name: str) -> HostSettings:
+    """The host `name` of the file `fleet`. Raises ConfigError if there is none."""
+    hosts = load(fleet).hosts
+    if name not in hosts:
+        raise ConfigError(str(fleet), [Problem("", f"no host {name!r}; known are {', '.join(hosts)}")])
+    return hosts[name]

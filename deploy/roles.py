@@ -1,0 +1,70 @@
+"""The roles of one host, in order: the whole of what apply does, on one page."""
+
+from collections.abc import Collection
+
+from pyinfra.context import host
+
+from deploy.torch import NO_TORCH, torch_builds
+from inventory.caching import upstreams
+from inventory.model import ROLES, HostSettings
+from roles.base import tasks as base
+from roles.cache import tasks as cache
+from roles.facts.gpu import Gpus
+from roles.gateway import tasks as gateway
+from roles.gateway.backends import backends
+from roles.gpu import tasks as gpu
+from roles.lora_scripts import tasks as lora_scripts
+from roles.mirrors import tasks as mirrors
+from roles.models import tasks as models
+from roles.operations.refusal import refuse
+from roles.trainer import tasks as trainer
+from roles.webui import tasks as webui
+
+
+def apply_roles(only: Collection[str] = ROLES) -> None:
+    """Declare the operations of pyinfra's current host, for those of its roles that are in `only`."""
+    settings: HostSettings = host.data.settings
+    chosen = [role for role in settings.roles if role in only]
+    computes = not {"webui", "trainer"}.isdisjoint(chosen)
+    torch = torch_builds(settings, host.get_fact(Gpus)) if computes else NO_TORCH
+    # One line a role: pyinfra orders operations by the line they are called from.
+    if "mirrors" in chosen:
+        mirrors.install(mirrors=settings.mirrors, repository=settings.webui.repository)
+    if "base" in chosen:
+        base.install(base=settings.base, paths=settings.paths)
+    if "cache" in chosen:
+        cache.install(
+            cache=settings.cache,
+            paths=settings.paths,
+            upstreams=upstreams(settings.direct),
+            secrets=host.data.secrets,
+        )
+    if "gpu" in chosen:
+        gpu.install(gpu=settings.gpu, paths=settings.paths)
+    if "models" in chosen:
+        models.install(
+            models=settings.models,
+            paths=settings.paths,
+            mirrors=settings.mirrors,
+            secrets=host.data.secrets,
+            after=webui.refresh(settings.webui) if settings.has("webui") else None,
+        )
+    if "webui" in chosen and torch.webui:
+        webui.install(webui=settings.webui, paths=settings.paths, build=torch.webui)
+    if "lora_scripts" in chosen:
+        lora_scripts.install(lora_scripts=settings.lora_scripts, paths=settings.paths)
+    if "trainer" in chosen and torch.trainer:
+        trainer.install(trainer=settings.trainer, paths=settings.paths, build=torch.trainer)
+    if "gateway" in chosen:
+        gateway.install(
+            gateway=settings.gateway,
+            paths=settings.paths,
+            address=settings.connection.address,
+            backends=backends(settings.gateway, settings.roles, settings.webui, settings.lora_scripts),
+            secrets=host.data.secrets,
+        )
+    # Last, so that a driver that must come first has been installed by then.
+    if "webui" in chosen and not torch.webui:
+        refuse(name="Choose torch for the WebUI", why=torch.why)
+    if "trainer" in chosen and not torch.trainer:
+        refuse(name="Choose torch for training", why=torch.why)

@@ -1,0 +1,142 @@
+"""`sdfleet update`: move the lock on, then the fleet, in waves."""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from deploy import hostlock, lock
+from deploy.applying import select_hosts
+from deploy.console import err, out
+from deploy.options import DEFAULT_FILE, FleetFile, Limit
+from deploy.rollout.going import Rollout
+from deploy.ssh import connect
+from inventory import lock as locks
+from inventory.errors import ConfigError, Problem
+from inventory.load import load
+from inventory.model import ROLES, Fleet
+
+GO_ON = "sdfleet update --locked"
+
+
+def update(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="What to look up anew (webui, a model); none: all.")
+    ] = None,
+    fleet: FleetFile = DEFAULT_FILE,
+    limit: Limit = None,
+    locked: Annotated[bool, typer.Option("--locked", help="Leave fleet.lock as it is; also goes on with one.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Ask before each wave but the first.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Stop training runs for it; they go on afterwards.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show everything.")] = False,
+) -> None:
+    """Update the fleet in waves: a canary first, gates after each wave, back to the old release if one is shut."""
+    loaded = load(fleet)
+    hosts = select_hosts(loaded, limit or ())
+    _refuse_no_way_back(loaded, hosts)
+    moved = None if locked else _move_lock(loaded, names or ())
+    loaded = load(fleet)
+    lock.require(loaded, hosts, ROLES)
+    try:
+        with (
+            connect(loaded.hosts[name] for name in hosts) as remotes,
+            hostlock.locked(remotes, "update") as refused,
+        ):
+            hostlock.refuse(refused)
+            rollout = Rollout(loaded, _id(loaded), remotes, force, verbose, _asks if pause else lambda names: True)
+            rollout.run()
+    except KeyboardInterrupt:
+        out.print(f"\nInterrupted. What was begun is noted on the hosts; go on with: {GO_ON}")
+        raise typer.Exit(130) from None
+    raise typer.Exit(_sum_up(rollout, moved))
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The lock as it was before this update moved it."""
+
+    file: Path
+    before: bytes | None
+
+    def put_back(self) -> None:
+        """Give the old lock its place again; the refused one stays beside it."""
+        self.file.replace(self.file.with_name(f"{self.file.name}.refused"))
+        if self.before is not None:
+            new = self.file.with_name(f".{self.file.name}.new")
+            new.write_bytes(self.before)
+            new.replace(self.file)
+
+
+def _move_lock(fleet: Fleet, names: Sequence[str]) -> Moved | None:
+    """Look up `names` (all if empty) anew and write the lock; None if nothing moved."""
+    known = {*ROLES, *(model.name for host in fleet.hosts.values() for model in host.models)}
+    if unknown := [name for name in names if name not in known]:
+        message = f"nothing is named {unknown[0]!r}; known are {', '.join(sorted(known))}"
+        raise ConfigError("update", [Problem("", message)])
+    old = locks.read(fleet.file)
+    new = lock.renewed(fleet, old, lambda name: not names or name in names, lambda text: out.print(escape(text)))
+    changes = list(lock.differences(old, new))
+    for line in changes:
+        out.print(escape(line), soft_wrap=True)
+    if not changes:
+        return None
+    file = locks.lock_file(fleet.file)
+    moved = Moved(file, file.read_bytes() if file.exists() else None)
+    locks.write(fleet.file, new)
+    return moved
+
+
+def _refuse_no_way_back(fleet: Fleet, hosts: Sequence[str]) -> None:
+    """An update that could not be undone is no update."""
+    stuck = [n for n in hosts if fleet.hosts[n].has("webui") and fleet.hosts[n].webui.keep_releases < 2]
+    if stuck:
+        message = "is 1, so there would be nothing to go back to; 2 is the least for an update"
+        raise ConfigError(str(fleet.file), [Problem(f"hosts.{name}.webui.keep_releases", message) for name in stuck])
+
+
+def _id(fleet: Fleet) -> str:
+    """What is rolled out: the same for whoever goes on with it."""
+    digest = hashlib.sha256(fleet.file.read_bytes())
+    with suppress(FileNotFoundError):
+        digest.update(locks.lock_file(fleet.file).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _asks(names: Sequence[str]) -> bool:
+    """Whether the person at the terminal lets the next wave begin; without a terminal the answer is no."""
+    if not sys.stdin.isatty():
+        return False
+    return typer.confirm(f"Next wave: {' '.join(names)}. Go on?", default=True)
+
+
+def _sum_up(rollout: Rollout, moved: Moved | None) -> int:
+    """Say how it went and what to type next; the exit code."""
+    for failure in rollout.failures:
+        err.print(f"[bold red]{failure.host}[/] gate {failure.gate}: {escape(failure.said)}", soft_wrap=True)
+        for line in failure.log:
+            err.print(f"  journal: {escape(line)}", soft_wrap=True)
+    for name, runs in rollout.left_out.items():
+        err.print(f"[yellow]{name}[/] was left as it is: it runs {escape(runs)}; update it later, or with --force")
+    if rollout.failures:
+        untouched = [name for name in rollout.remotes if name not in rollout.touched]
+        out.print(f"The rollout stopped: {len(rollout.passed)} host(s) passed, {len(untouched)} were not touched.")
+        if moved and not rollout.proven:
+            moved.put_back()
+            out.print(f"{moved.file.name} is the old one again; the refused one is {moved.file.name}.refused")
+        return 1
+    if rollout.paused:
+        out.print(f"Paused. Go on with: {GO_ON}")
+    elif rollout.passed:
+        out.print(f"Updated {len(rollout.passed)} host(s). Next: sdfleet verify")
+    return 1 if rollout.left_out else 0
+
+
+def mount(app: typer.Typer) -> None:
+    """Add the verb to `app`."""
+    app.command()(update)

@@ -1,0 +1,105 @@
+"""The gates of a rollout: what a host's WebUI must show before the next wave may begin."""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deploy import units
+from deploy.onhost import gate
+from deploy.ssh import Remote
+from inventory.rollout import Rollout
+from roles.onhost.webui_picture import PictureError, distinct_colours, pixels
+
+Seen = dict[str, Any]
+"""What deploy/onhost/gate.py tells of a host."""
+
+TOLD = 3
+"""Journal lines that a failure shows."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A gate that stayed shut on one host."""
+
+    host: str
+    gate: str
+    """apply, stable, health, picture or journal."""
+    said: str
+    log: tuple[str, ...] = ()
+    """Lines of the service's journal."""
+
+
+def look(remote: Remote, settings: Rollout, seconds: float) -> Seen:
+    """Watch a host's WebUI for `seconds` and let it draw. Raises HostError."""
+    host = remote.host
+    seen: Seen = remote.call(
+        gate,
+        timeout=seconds + 2 * settings.picture_seconds + 60,
+        apps=str(host.paths.root / "apps"),
+        unit=units.WEBUI,
+        state=units.WEBUI_STATE,
+        port=host.webui.port,
+        seconds=seconds,
+        picture_seconds=settings.picture_seconds,
+        ignore=list(settings.journal_ignore),
+    )
+    return seen
+
+
+def judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | None:
+    """Which gate a host did not pass, if any.
+
+    + before, after: what `look` saw before the update and after it
+    + tolerance: mean absolute difference of the two pictures that is allowed, 0..255 a channel
+    """
+    news = new_errors(before["errors"], after["errors"])
+    log = tuple(news[-TOLD:])
+    if after["failed"]:
+        return Failure(host, after["failed"], after["said"], log)
+    if said := _picture(before, after, tolerance):
+        return Failure(host, "picture", said, log)
+    if news:
+        return Failure(host, "journal", "it writes errors that the old release did not", log)
+    return None
+
+
+def new_errors(before: Sequence[str], after: Sequence[str]) -> list[str]:
+    """Lines of `after` whose like, numbers aside, is not in `before`."""
+    known = {_pattern(line) for line in before}
+    return [line for line in after if _pattern(line) not in known]
+
+
+def _pattern(line: str) -> str:
+    return re.sub(r"0x[0-9a-fA-F]+|\d+", "#", line)
+
+
+def _picture(before: Seen, after: Seen, tolerance: float) -> str:
+    """What is wrong with the picture; empty if nothing is, or if there is no checkpoint to draw with."""
+    if not after["picture"]:
+        return "it draws no more: no checkpoint is loaded" if before["picture"] else ""
+    try:
+        png = base64.b64decode(after["picture"], validate=True)
+        if distinct_colours(png) < 2:
+            return "the picture is of one colour: the model computes NaN"
+        if not before["picture"] or before["model"] != after["model"]:
+            return ""
+        far = difference(base64.b64decode(before["picture"]), png)
+    except (PictureError, binascii.Error) as error:
+        return f"the picture cannot be read: {error}"
+    if far <= tolerance:
+        return ""
+    return (
+        f"with the same model, prompt and seed it draws another picture than the old release: {far:.1f} of 255 away, "
+        f"fleet.rollout.tolerance is {tolerance:g}"
+    )
+
+
+def difference(one: bytes, other: bytes) -> float:
+    """Mean absolute difference of two 8-bit PNGs, 0..255 a channel; 255 if they are not of one size."""
+    (first_channels, first), (second_channels, second) = pixels(one), pixels(other)
+    if (first_channels, len(first)) != (second_channels, len(second)):
+        return 255
+    return sum(abs(a - b) for a, b in zip(first, second, strict=True)) / max(len(first), 1)

@@ -1,0 +1,39 @@
+"""Taking a host back to what served before a rollout came."""
+
+import json
+from typing import Any
+
+from deploy import releases
+from deploy.rollout.gates import Seen
+from deploy.ssh import Remote
+
+
+def go_back(remote: Remote, before: Seen, now: bool) -> list[str]:
+    """Take a host back to what served before the rollout; a sentence for each application. Raises HostError.
+
+    + before: what was noted before the host was touched
+    + now: whether pictures in the making are cut off
+    """
+    said = []
+    for app, entry in history(remote).items():
+        old = before["history"].get(app) or {"release": before["releases"].get(app)}
+        if old["release"] is None:
+            said.append(f"{app}: there was no release before, so there is nothing to go back to")
+        elif entry != old:
+            said.append(f"{app} went back: {releases.go_back(remote, app, old['release'], now)}")
+        else:
+            said.append(f"{app} is on {entry['release']}, as before")
+    return said
+
+
+def history(remote: Remote) -> dict[str, dict[str, str]]:
+    """What serves now, by application: its release and the text of its unit. Raises HostError."""
+    script = 'for f in "$1"/*/history.json; do [ ! -f "$f" ] || { echo "$f"; tr -d "\\n" <"$f"; echo; }; done'
+    answer = remote.run(["sh", "-c", script, "sdfleet", str(remote.host.paths.root / "apps")])
+    lines = answer.out.splitlines()
+    found = {}
+    for place, text in zip(lines[::2], lines[1::2], strict=True):
+        served: list[dict[str, Any]] = json.loads(text)["served"]
+        if served:
+            found[place.split("/")[-2]] = {"release": served[-1]["release"], "text": served[-1]["text"]}
+    return found

@@ -1,0 +1,36 @@
+"""Who is updated when."""
+
+from collections.abc import Sequence
+
+from inventory.model import HostSettings
+from inventory.rollout import Rollout, share
+
+
+def next_wave(waiting: Sequence[HostSettings], settings: Rollout, fleet_size: int, proven: bool) -> list[HostSettings]:
+    """The hosts to update next, of those that still wait.
+
+    + fleet_size: how many hosts a percentage is of
+    + proven: whether a host has passed the gates already; if not, the wave is the canary
+    """
+    if not waiting:
+        return []
+    order = sorted(waiting, key=lambda host: _rank(host, settings))  # stable: the file's order within a group
+    first = _rank(order[0], settings)
+    together = [host for host in order if _rank(host, settings) == first]
+    size = share(settings.batch, fleet_size) if proven else settings.canary
+    return together[:size]
+
+
+def all_waves(waiting: Sequence[HostSettings], settings: Rollout, fleet_size: int, proven: bool) -> list[list[str]]:
+    """Names of the hosts of every wave, if all goes well."""
+    left, waves = list(waiting), list[list[str]]()
+    while wave := next_wave(left, settings, fleet_size, proven or bool(waves)):
+        waves.append([host.name for host in wave])
+        left = [host for host in left if host not in wave]
+    return waves
+
+
+def _rank(host: HostSettings, settings: Rollout) -> int:
+    """Place of the host's first group among those that have an order."""
+    places = [place for place, group in enumerate(settings.groups) if group in host.groups]
+    return min(places, default=len(settings.groups))

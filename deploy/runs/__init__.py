@@ -1,0 +1,1 @@
+"""Training runs: sending, following, stopping, fetching and publishing them."""

@@ -1,0 +1,117 @@
+"""Which host a run goes to, and where a run is."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.markup import escape
+
+from deploy.applying import select_hosts
+from deploy.console import err
+from deploy.runs.transfer import RunHost
+from deploy.ssh import HostError, Remote, connect, each
+from inventory.errors import ConfigError, Problem, SdfleetError
+from inventory.load import load
+from inventory.model import HostSettings
+
+T = TypeVar("T")
+
+BUSY = ("running", "queued")
+
+
+def trainers(fleet: Path, on: Sequence[str] | None) -> list[HostSettings]:
+    """The hosts of the file `fleet` that train, or those of them that `on` names. Raises ConfigError if none."""
+    loaded = load(fleet)
+    hosts = [loaded.hosts[name] for name in select_hosts(loaded, on or ())]
+    found = [host for host in hosts if host.has("trainer")]
+    if not found:
+        where = f"of {', '.join(on)} " if on else ""
+        raise ConfigError(str(fleet), [Problem("hosts", f'no host {where}trains; put one into the group "train"')])
+    return found
+
+
+def shared_hosts(raw: Mapping[str, Any]) -> list[str]:
+    """The hosts that a config's resources.hosts names: they share the run."""
+    resources = raw.get("resources")
+    names = resources.get("hosts", ()) if isinstance(resources, Mapping) else ()
+    return [str(name) for name in names]
+
+
+def runs_of(remotes: Mapping[str, Remote]) -> dict[str, list[dict[str, Any]]]:
+    """The runs of every host that can be reached; the others are named on stderr.
+
+    Raises HostError if none can be reached.
+    """
+    return _reached(each(remotes, lambda remote: RunHost(remote).runs()))
+
+
+def _reached(answers: Mapping[str, T | HostError]) -> dict[str, T]:
+    """The answers of hosts that gave one; the others are named. Raises HostError if none did."""
+    lost = [answer for answer in answers.values() if isinstance(answer, HostError)]
+    if len(lost) == len(answers):
+        raise lost[0]
+    for error in lost:
+        err.print(f"[bold yellow]passed over[/] {escape(str(error))}", soft_wrap=True)
+    return {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
+
+
+def choose(remotes: Mapping[str, Remote], turn: Mapping[str, Any]) -> Remote:
+    """The host where a run that needs `turn` (see needs.py) begins first: a free GPU with enough free memory, and of
+    those the one with the most; else the shortest queue among hosts whose GPUs are large enough.
+
+    Raises SdfleetError if none is, HostError if none can be reached.
+    """
+    found = _reached(each(remotes, lambda remote: RunHost(remote).capacity()))
+    fit = {name: _rank(capacity, turn) for name, capacity in found.items()}
+    places = {name: rank for name, rank in fit.items() if rank is not None}
+    if not places:
+        have = "; ".join(f"{name}: {_shown(capacity)}" for name, capacity in found.items())
+        wanted = f"{turn['gpus']} GPU(s) with {turn['memory_mb']} MiB each (resources.gpu_memory_mb)"
+        raise SdfleetError(f"no host has {wanted}: {have}")
+    return remotes[min(places, key=lambda name: places[name])]
+
+
+def _rank(capacity: Mapping[str, Any], turn: Mapping[str, Any]) -> tuple[int, float, int] | None:
+    """The lower, the sooner the run begins there; None if it never can."""
+    busy = capacity["running"] + capacity["queued"]
+    gpus = capacity["gpus"] if turn["device"] != "cpu" else []
+    if not gpus:
+        if turn["device"] == "cuda":
+            return None
+        # A CPU is the last resort for a run that would rather have a GPU.
+        return (0 if turn["device"] == "cpu" else 2, busy, 0)
+    if sum(gpu["total"] >= turn["memory_mb"] for gpu in gpus) < turn["gpus"]:
+        return None
+    free = [gpu["free"] for gpu in gpus if not gpu["taken"] and gpu["free"] >= turn["memory_mb"]]
+    if len(free) >= turn["gpus"] and not capacity["queued"]:
+        return (0, 0, -max(free))
+    return (1, busy / len(gpus), 0)
+
+
+def _shown(capacity: Mapping[str, Any]) -> str:
+    return ", ".join(f"GPU {gpu['index']} with {gpu['total']} MiB" for gpu in capacity["gpus"]) or "no GPU"
+
+
+@contextmanager
+def run_hosts(fleet: Path, run: str, on: Sequence[str] | None = None) -> Iterator[list[RunHost]]:
+    """The host that has `run`, or the hosts that share it, the first of them first.
+
+    Raises SdfleetError if none has it, or if several have one of that name and `on` doesn't say which.
+    """
+    with connect(trainers(fleet, on)) as remotes:
+        answered = runs_of(remotes)
+        found = {name: known["nodes"] for name, runs in answered.items() for known in runs if known["name"] == run}
+        if not found:
+            raise SdfleetError(f"no run {run!r} on {', '.join(answered)}; `sdfleet train list` shows all")
+        if len(found) > 1 and not all(found.values()):
+            raise SdfleetError(f"{', '.join(found)} each have a run {run!r}; say which with --on")
+        names = sorted(found, key=lambda name: (found[name] or {}).get("rank", 0))
+        yield [RunHost(remotes[name]) for name in names]
+
+
+@contextmanager
+def run_host(fleet: Path, run: str, on: str | None = None) -> Iterator[RunHost]:
+    """The host that has `run`, or the first of those that share it. Raises SdfleetError as run_hosts does."""
+    with run_hosts(fleet, run, [on] if on else None) as hosts:
+        yield hosts[0]

@@ -1,0 +1,73 @@
+"""Watching a run until it ends; a lost connection or a Ctrl-C here means nothing to the run."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rich.live import Live
+from rich.markup import escape
+from rich.text import Text
+
+from deploy.console import err, out
+from deploy.runs.progress import Progress
+from deploy.ssh import HostError
+
+POLL_SECONDS = 1.0
+RETRY_SECONDS = 3.0
+PLAIN_SECONDS = 10.0
+"""How often a line is printed where there is no terminal to keep one up to date."""
+GRACE_SECONDS = 30.0
+"""How long after a lost connection a run may stand still: its host may have booted, and start it again in a moment."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended: finished, failed or stopped, why, and what it said last."""
+
+    state: str
+    reason: str
+    progress: Progress
+
+
+class Readable(Protocol):
+    """What following needs of a RunHost."""
+
+    def read(self, run: str, offset: int) -> dict[str, Any]:
+        """The run's log from byte `offset` on, and its state."""
+
+
+def follow(host: Readable, run: str, *, sleep: Callable[[float], None] = time.sleep) -> Ended:
+    """Show the run's progress until it ends.
+
+    Raises HostError if the host has no such run; a host that can't be reached is asked again until it can.
+    """
+    progress, offset, state, lost = Progress(), 0, "waiting", ""
+    printed = patient_until = time.monotonic()
+    last = ""
+
+    def line() -> Text:
+        return Text.from_markup(f"[bold]{run}[/] {state}  {escape(progress.line())}  [yellow]{escape(lost)}[/]")
+
+    with Live(console=out, get_renderable=line, transient=True, refresh_per_second=4):
+        while True:
+            try:
+                seen = host.read(run, offset)
+            except HostError as error:
+                if not error.unreachable:
+                    raise
+                if not lost:
+                    err.print(f"{escape(str(error))}\nThe run goes on; trying again ...", soft_wrap=True)
+                lost = "no connection"
+                sleep(RETRY_SECONDS)
+                continue
+            if lost:
+                patient_until = time.monotonic() + GRACE_SECONDS
+            lost, offset, state = "", seen["offset"], seen["state"]
+            progress.feed(seen["text"])
+            if state == "finished" or (state in ("failed", "stopped") and time.monotonic() >= patient_until):
+                return Ended(state, seen["reason"], progress)
+            if not out.is_terminal and time.monotonic() - printed >= PLAIN_SECONDS and progress.line() != last:
+                printed, last = time.monotonic(), progress.line()
+                out.print(line(), soft_wrap=True)
+            sleep(POLL_SECONDS)

@@ -1,0 +1,132 @@
+"""The report of a run: one HTML file with everything inside, to be mailed or kept."""
+
+import base64
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import templates
+from inventory.errors import SdfleetError
+from training import record as records
+
+NAME = "report.html"
+SMOOTHING = 0.98
+"""Most weight of the past in the smoothed curve; less for few steps, that it may follow them."""
+POINTS = 1000
+"""Longest curve; of more steps every n-th is shown."""
+LEFT, RIGHT, TOP, BOTTOM = 50, 710, 10, 215
+SAMPLE = re.compile(r".*-(\d{8})-(\d{2})\.png")
+
+
+def write(folder: Path) -> Path:
+    """Write the report of the fetched run in `folder`; returns its path. Raises SdfleetError if it has no record."""
+    run = describe(folder)
+    file = folder / NAME
+    file.write_text(templates.render("trainer/report.html.j2", title=run["name"], runs=[run], comparison=None))
+    return file
+
+
+def write_comparison(folders: Sequence[Path], titles: Sequence[str], rows: Sequence[Sequence[str]], file: Path) -> None:
+    """Write one report of several runs, with a table that compares them."""
+    comparison = {"titles": titles, "rows": rows}
+    runs = [describe(folder) for folder in folders]
+    file.write_text(templates.render("trainer/report.html.j2", title=file.stem, runs=runs, comparison=comparison))
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What a report says of the run in `folder`. Raises SdfleetError if it has no record."""
+    record = records.read(folder / "run.json")
+    if record is None or "machine" not in record:
+        raise SdfleetError(f"{folder} holds no record of a run; fetch it with `sdfleet train fetch {folder.name}`")
+    ended = record["ended"] or {"how": "under way", "reason": ""}
+    config = folder / "config.toml"
+    return {
+        "name": folder.name,
+        "how": ended["how"],
+        "reason": ended["reason"],
+        "host": record["machine"]["host"],
+        "steps": record["losses"][-1][0] if record["losses"] else 0,
+        "seconds": record.get("seconds"),
+        "curve": _curve(record["losses"]),
+        "samples": _samples(folder),
+        "outputs": record["outputs"],
+        "config": config.read_text(encoding="utf-8") if config.exists() else json.dumps(record["config"], indent=1),
+        "record": _flat(record),
+    }
+
+
+def _curve(losses: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """The loss as points of an SVG of 720 by 240: raw and smoothed, with marks at the least and largest."""
+    shown = list(losses)[:: max(1, len(losses) // POINTS)]
+    if not shown:
+        return {"line": ""}
+    past = min(SMOOTHING, 1 - 1 / (1 + len(shown) / 30))
+    smooth, values = float(shown[0][1]), []
+    for _, loss in shown:
+        smooth = past * smooth + (1 - past) * loss
+        values.append(smooth)
+    low, high = min(loss for _, loss in shown), max(loss for _, loss in shown)
+    first, last = shown[0][0], shown[-1][0]
+
+    def across(step: float) -> float:
+        return LEFT + (RIGHT - LEFT) * (step - first) / ((last - first) or 1)
+
+    def down(loss: float) -> float:
+        return BOTTOM - (BOTTOM - TOP) * (loss - low) / ((high - low) or 1)
+
+    return {
+        "line": " ".join(f"{across(step):.1f},{down(loss):.1f}" for step, loss in shown),
+        "smooth": " ".join(f"{across(s):.1f},{down(v):.1f}" for (s, _), v in zip(shown, values, strict=True)),
+        "marks": [{"y": round(down(v)), "text": f"{v:.3g}"} for v in (low, (low + high) / 2, high)],
+        "first": first,
+        "last": last,
+    }
+
+
+def _samples(folder: Path) -> dict[str, Any]:
+    """The sample pictures as rows of one prompt each, a column a step."""
+    found: dict[tuple[int, int], Path] = {}
+    for file in sorted((folder / "samples").glob("*.png")):
+        if match := SAMPLE.fullmatch(file.name):
+            found[int(match[1]), int(match[2])] = file
+    prompts, epochs = _prompts(folder / "log.jsonl")
+    steps = sorted({step for step, _ in found})
+    rows = [
+        {"prompt": prompts.get(place, f"prompt {place + 1}"), "pictures": [_png(found.get((s, place))) for s in steps]}
+        for place in sorted({place for _, place in found})
+    ]
+    return {"columns": [f"epoch {epochs[s]}, step {s}" if s in epochs else f"step {s}" for s in steps], "rows": rows}
+
+
+def _prompts(log: Path) -> tuple[dict[int, str], dict[int, int]]:
+    """Prompts by their place, and epochs by their step, as the log tells them."""
+    prompts: dict[int, str] = {}
+    epochs: dict[int, int] = {}
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        match = SAMPLE.fullmatch(str(event.get("file", "")))
+        if event.get("event") == "sample" and match:
+            prompts[int(match[2])] = str(event["prompt"])
+            epochs[event["step"]] = event["epoch"]
+    return prompts, epochs
+
+
+def _png(file: Path | None) -> str | None:
+    return base64.b64encode(file.read_bytes()).decode() if file else None
+
+
+def _flat(value: Any, key: str = "") -> dict[str, str]:
+    """A record's facts by dotted path; what the report shows elsewhere is left out."""
+    if key in ("config", "losses", "outputs"):
+        return {}
+    if isinstance(value, dict) and value:
+        found: dict[str, str] = {}
+        for name, item in value.items():
+            found |= _flat(item, f"{key}.{name}" if key else name)
+        return found
+    return {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}

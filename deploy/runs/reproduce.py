@@ -1,0 +1,82 @@
+"""A run made again from its record: the same config, inputs and code, then the same sha256, or what differs."""
+
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from deploy.runs import needs
+from deploy.runs.submission import Submission
+from deploy.runs.transfer import RunHost, Sent
+from deploy.ssh import HostError
+from inventory.errors import SdfleetError
+from training import record as records
+from training import reproduce
+from training.config import Config
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    """The record of a fetched run. Raises SdfleetError if it has none or has not finished."""
+    record = records.read(folder / "run.json")
+    if record is None or not records.finished(record):
+        raise SdfleetError(f"{folder.name} has not finished, so there is no result to reproduce")
+    return record
+
+
+def changed(origin: RunHost, run: str, record: Mapping[str, Any]) -> list[str]:
+    """Which inputs on the run's host are no longer what its record says, one sentence each."""
+    now = {f"inputs/{name}": sha256 for name, sha256 in origin.inputs(run).items()}
+    read = {place: sha256 for place, sha256 in now.items() if place in record["inputs"] or _is_data(place)}
+    return reproduce.changed_inputs(record, read)
+
+
+def _is_data(place: str) -> bool:
+    """Whether the place is below a folder of pictures; tokenizers hold .txt files too."""
+    return place.startswith(("inputs/data.", "inputs/validation."))
+
+
+def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, again: str, sent: Sent) -> None:
+    """Make the run `again` on `target` out of `run` on `origin`; what the target lacks travels through here.
+
+    Raises HostError if the trainer's release that made the run is not on the target.
+    """
+    program = target.paths.releases("trainer") / record["code"]["release"] / "bin/lora-train"
+    if not record["code"]["release"] or target.remote.run(["test", "-x", str(program)], check=False).status:
+        release = record["code"]["release"] or "of a trainer that no release holds"
+        raise HostError(
+            f"{target.name}: the trainer {release}, which made {run}, is not there; --on a host that has it "
+            f"({origin.name} has), or take the code and requirements.lock that lie in the run's folder environment/"
+        )
+    text = origin.remote.run(["cat", str(origin.paths.run(run) / "config.toml")]).out
+    text = text.replace(str(origin.paths.run(run)), str(target.paths.run(again)))
+    text = text.replace(f"{origin.paths.root}/", f"{target.paths.root}/")
+    wanted = needs.turn(Config.model_validate(tomllib.loads(text)), target.remote.host, ())
+    known = origin.inputs(run)
+    with tempfile.TemporaryDirectory() as folder:
+        lacking = set(target.missing(known.values()))
+        inputs = {}
+        for name in (name for name, sha256 in known.items() if sha256 in lacking):
+            inputs[name] = Path(folder) / known[name]
+            if not inputs[name].exists():
+                source = origin.paths.run(run) / "inputs" / PurePosixPath(name)
+                origin.download(source, inputs[name], known[name])
+        turn = {**wanted, "program": str(program)}
+        target.send(again, Submission(text, inputs, {}, turn, known), sent)
+
+
+def judge(before: Path, after: Path) -> tuple[list[str], reproduce.Verdict]:
+    """What differs between two fetched runs, and how their results compare.
+
+    Raises SdfleetError if the weights must be compared and torch is not here.
+    """
+    old, new = record_of(before), record_of(after)
+    files = [folder / "output" / str(one["file"]) for folder, one in ((before, old), (after, new))]
+    try:
+        verdict = reproduce.judge(old, new, *files)
+    except ImportError as error:
+        raise SdfleetError(
+            f"the results differ: {old['sha256'][:12]} and {new['sha256'][:12]}; to measure by how much, "
+            f"install sdfleet[train] here ({error})"
+        ) from error
+    return reproduce.differences(old, new), verdict

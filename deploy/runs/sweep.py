@@ -1,0 +1,89 @@
+"""Many runs of one config with some settings varied: named by what they vary, spread over the fleet, compared."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.runs.report import write_comparison
+from inventory.errors import ConfigError, Problem
+from training import record as records
+
+SHORT = {
+    "lr": "optimizer.learning_rate",
+    "dim": "network.rank",
+    "alpha": "network.alpha",
+    "batch": "train.batch_size",
+    "epochs": "train.epochs",
+    "steps": "train.steps",
+    "seed": "train.seed",
+    "optimizer": "optimizer.kind",
+    "schedule": "schedule.kind",
+}
+"""kohya's short names of what is varied most."""
+MOST = 200
+TAIL = 0.1
+"""The last loss is the mean over this share of the steps: single steps are noise."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep."""
+
+    run: str
+    overrides: tuple[str, ...]
+    values: tuple[str, ...]
+
+
+def points(name: str, grid: Sequence[str]) -> list[Point]:
+    """The runs of the sweep `name` over `grid` (each KEY=VALUE,VALUE,...).
+
+    Raises ConfigError for an entry that is none, a key given twice, or a grid of too many runs.
+    """
+    axes: dict[str, list[str]] = {}
+    for entry in grid:
+        key, equals, values = entry.partition("=")
+        found = [value.strip() for value in values.split(",") if value.strip()]
+        if not equals or not key or not found or key in axes:
+            raise ConfigError("--grid", [Problem("", f"{entry!r} must be a new key=value,value,... e.g. lr=1e-4,5e-5")])
+        axes[key] = found
+    combined = list(itertools.product(*axes.values()))
+    if len(combined) > MOST:
+        raise ConfigError("--grid", [Problem("", f"makes {len(combined)} runs; {MOST} at most, please")])
+    return [_point(name, tuple(axes), values) for values in combined]
+
+
+def _point(name: str, axes: Sequence[str], values: tuple[str, ...]) -> Point:
+    pairs = list(zip(axes, values, strict=True))
+    return Point(
+        run="-".join([name, *(f"{key.rpartition('.')[2]}{value}" for key, value in pairs)]),
+        overrides=tuple(f"{SHORT.get(key, key)}={value}" for key, value in pairs),
+        values=values,
+    )
+
+
+def keys(grid: Sequence[str]) -> list[str]:
+    """What is varied, as the person wrote it."""
+    return [entry.partition("=")[0] for entry in grid]
+
+
+def compare(found: Sequence[Point], grid: Sequence[str], into: Path, file: Path) -> tuple[list[str], list[list[str]]]:
+    """The table of the sweep's fetched runs below `into`, the lowest last loss first; also written to `file`."""
+    titles = ["run", *keys(grid), "ended", "last loss", "seconds", "sha256"]
+    rows: list[tuple[float, list[str]]] = []
+    folders = []
+    for point in found:
+        record = records.read(into / point.run / "run.json")
+        if record is None or "machine" not in record:
+            rows.append((float("inf"), [point.run, *point.values, "no record", "", "", ""]))
+            continue
+        folders.append(into / point.run)
+        losses = [loss for _, loss in record["losses"]]
+        tail = losses[-max(1, round(len(losses) * TAIL)) :]
+        loss = sum(tail) / len(tail) if tail else float("inf")
+        how = (record["ended"] or {"how": "under way"})["how"]
+        told = [how, f"{loss:.4f}", str(record.get("seconds", "")), str(record.get("sha256", ""))[:12]]
+        rows.append((loss if how == "finished" else float("inf"), [point.run, *point.values, *told]))
+    table = [row for _, row in sorted(rows, key=lambda pair: pair[0])]
+    write_comparison(folders, titles, table, file)
+    return titles, table

@@ -1,0 +1,152 @@
+"""Runs on one host: sending, starting, stopping, reading, fetching."""
+
+import hashlib
+import subprocess
+import uuid
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from deploy import units
+from deploy.onhost import runs as onhost
+from deploy.runs.submission import Submission
+from deploy.ssh import Answer, HostError, Remote
+from roles.accounts import TRAINER
+
+STOP_SECONDS = 660
+"""A little more than the unit's TimeoutStopSec: a checkpoint of a large model takes its time."""
+CHUNK = 1 << 20
+
+Sent = Callable[[int, int], None]
+
+
+class RunHost:
+    """The training runs of one host."""
+
+    def __init__(self, remote: Remote) -> None:
+        self.remote, self.name, self.paths = remote, remote.name, remote.host.paths
+
+    def ask(self, verb: str, timeout: float = 120, **values: object) -> Any:
+        """What deploy/onhost/runs.py answers; HostError if it refuses."""
+        answer = self.remote.call(onhost, timeout=timeout, verb=verb, **values)
+        if isinstance(answer, dict) and (refused := answer.get("error")):
+            where = f"{self.name}: {PurePosixPath(str(values['run'])).name}" if "run" in values else self.name
+            raise HostError(f"{where}: {refused}")
+        return answer
+
+    def send(self, run: str, submission: Submission, sent: Sent) -> None:
+        """Make the run's folder on the host; only files that the host has never seen travel.
+
+        `sent` is told how many of how many inputs travel. Raises HostError; then nothing has the run's name.
+        """
+        for model, path in submission.models.items():
+            if self.remote.run(["test", "-e", str(path)], check=False).status:
+                raise HostError(f"{self.name}: the model {model} is not there yet; run `sdfleet apply --role models`")
+        hashes = submission.hashes()
+        files = {hashes[name]: file for name, file in submission.inputs.items()}
+        wanted = self.missing(hashes.values())
+        sent(len(wanted), len(set(hashes.values())))
+        if lost := set(wanted) - files.keys():
+            raise HostError(f"{self.name}: {len(lost)} input(s) of {run} are gone from it; send it anew")
+        incoming = self.paths.datasets / f"incoming-{uuid.uuid4().hex[:12]}"
+        if wanted:
+            self.remote.push({incoming / sha256: files[sha256] for sha256 in wanted}, timeout=3600)
+        self.ask(
+            "create",
+            run=str(self.paths.run(run)),
+            store=str(self.paths.datasets),
+            incoming=str(incoming),
+            inputs=hashes,
+            config=submission.config,
+            turn=submission.turn,
+            user=TRAINER,
+        )
+
+    def missing(self, hashes: Iterable[str]) -> list[str]:
+        """Which of these sha256 the host's datasets lack."""
+        found: list[str] = self.ask("missing", store=str(self.paths.datasets), hashes=sorted(set(hashes)))
+        return found
+
+    def inputs(self, run: str) -> dict[str, str]:
+        """sha256 of the run's inputs as they are now, by their path below inputs/."""
+        found: dict[str, str] = self.ask("inputs", timeout=600, run=str(self.paths.run(run)))
+        return found
+
+    def start(self, run: str) -> None:
+        """Start the run's unit, or let it go on from its last checkpoint; returns when it runs or waits its turn.
+
+        Enabled, it goes on by itself after the host's next boot; one that has ended is passed over there.
+        """
+        self.remote.run(["systemctl", "enable", "--quiet", "--now", units.training(run)])
+
+    def stop(self, run: str) -> None:
+        """Stop the run's unit: it writes a checkpoint first."""
+        self.remote.run(["systemctl", "disable", "--quiet", "--now", units.training(run)], timeout=STOP_SECONDS)
+
+    def capacity(self) -> dict[str, Any]:
+        """GPUs, their memory and what takes it, and how many runs go and wait."""
+        found: dict[str, Any] = self.ask("capacity", runs=str(self.paths.runs), allowed=self.remote.host.trainer.gpus)
+        return found
+
+    def set_turn(self, run: str, **wants: object) -> None:
+        """Change what a run that doesn't run needs of its hosts."""
+        self.ask("turn", run=str(self.paths.run(run)), wants=wants)
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Every run of the host, with state and last record."""
+        found: list[dict[str, Any]] = self.ask("list", runs=str(self.paths.runs))
+        return found
+
+    def read(self, run: str, offset: int) -> dict[str, Any]:
+        """The run's log from byte `offset` on, and its state."""
+        found: dict[str, Any] = self.ask("read", timeout=30, run=str(self.paths.run(run)), offset=offset)
+        return found
+
+    def remove(self, run: str) -> None:
+        """Delete a run that is over."""
+        self.ask("remove", run=str(self.paths.run(run)), store=str(self.paths.datasets))
+
+    def fetch(self, run: str, folder: Path) -> list[Path]:
+        """Bring the run's results into `folder`; whole files are kept, broken ones go on where they stopped.
+
+        Raises HostError if a file's sha256 is not the host's after a second try.
+        """
+        wanted = self.ask("files", timeout=600, run=str(self.paths.run(run)))
+        fetched = []
+        for name, facts in wanted.items():
+            relative = PurePosixPath(name)
+            if relative.is_absolute() or ".." in relative.parts:
+                raise HostError(f"{self.name}: {run} holds a file with the name {name!r}")
+            target = folder / relative
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source = self.paths.run(run) / relative
+            if not (target.exists() and sha256_of(target) == facts["sha256"]):
+                self.download(source, target, facts["sha256"])
+            fetched.append(target)
+        return fetched
+
+    def download(self, source: PurePosixPath, target: Path, sha256: str) -> None:
+        """Bring one file; a part that is here already is kept.
+
+        Raises HostError if its content is not `sha256` after a second try.
+        """
+        part = target.with_name(f"{target.name}.part")
+        for _ in range(2):
+            begin = part.stat().st_size if part.exists() else 0
+            command = ["tail", f"--bytes=+{begin + 1}", str(source)]
+            with part.open("ab") as out:
+                done = subprocess.run(
+                    self.remote.argv(command), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE
+                )
+            self.remote.judge(Answer(done.returncode, "", done.stderr.decode(errors="replace")), command)
+            if sha256_of(part) == sha256:
+                part.replace(target)
+                return
+            part.unlink()
+        raise HostError(f"{self.name}: {source} arrived with the wrong sha256 twice; fetch it again")
+
+
+def sha256_of(file: Path) -> str:
+    """The file's sha256."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,119 @@
+"""`sdfleet status`: what the fleet is doing, one SSH command a host."""
+
+import json
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from deploy import units
+from deploy.console import err, out
+from deploy.onhost import observe
+from deploy.ssh import HostError, Remote, connect, each
+from inventory.model import HostSettings
+from roles.models.config import FOLDERS, Model
+from roles.paths import Paths
+
+Seen = dict[str, Any]
+COLUMNS = ("host", "up", "OS", "GPU", "WebUI", "release", "services", "models", "disk free", "runs")
+FURTHER = (
+    ("lora_scripts", "lora-scripts"),
+    ("lora_scripts", "lora-scripts-tensorboard"),
+    ("gateway", "gateway"),
+)
+"""Role and name of the services beside the WebUI that always run."""
+
+
+def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
+    """Print a table of `hosts`, or JSON; returns 1 if one of them could not be reached, else 0."""
+    with connect(hosts) as remotes:
+        seen = each(remotes, look)
+    lost = {name: str(found) for name, found in seen.items() if isinstance(found, HostError)}
+    if as_json:
+        plain = {n: {"error": lost[n]} if isinstance(found, HostError) else found for n, found in seen.items()}
+        out.print_json(json.dumps(plain))
+        return 1 if lost else 0
+    table = Table(*COLUMNS, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for name, found in seen.items():
+        table.add_row(*([name, "[bold red]no[/]"] if isinstance(found, HostError) else _row(name, found)))
+    out.print(table)
+    for message in lost.values():
+        err.print(f"[bold red]unreachable[/] {escape(message)}", soft_wrap=True)
+    return 1 if lost else 0
+
+
+def look(remote: Remote) -> Seen:
+    """What deploy/onhost/observe.py sees on one host."""
+    host = remote.host
+    webui = None
+    if host.has("webui"):
+        webui = {
+            "unit": units.WEBUI,
+            "state": units.WEBUI_STATE,
+            "current": str(host.paths.current("webui")),
+            "port": host.webui.port,
+        }
+    seen: Seen = remote.call(
+        observe,
+        root=str(host.paths.root),
+        runs=str(host.paths.runs),
+        webui=webui,
+        services={name: units.SERVICES[name] for role, name in FURTHER if host.has(role)},
+        models={f"{model.kind} {model.name}": _places(model, host.paths) for model in host.models},
+    )
+    return seen
+
+
+def _places(model: Model, paths: Paths) -> list[str]:
+    """Glob patterns of the files a model may have on a host."""
+    if model.kind == "hub":
+        repository = model.source.partition(":")[2].partition("@")[0]
+        owner, _, rest = repository.partition("/")
+        return [str(paths.hub / "hub" / f"models--{owner}--{rest.partition('/')[0]}" / "snapshots")]
+    folder: PurePosixPath = paths.data("webui") / FOLDERS[model.kind]
+    return [str(folder / f"{model.name}.{suffix}") for suffix in ("safetensors", "ckpt", "pt", "pth", "bin")]
+
+
+def _row(name: str, seen: Seen) -> list[str]:
+    gpus = ", ".join(f"{gpu['name']} {gpu['used_mb']}/{gpu['total_mb']} MB" for gpu in seen["gpus"]) or "none (CPU)"
+    models, disk, runs = seen["models"], seen["disk"], list(seen["runs"].values())
+    present = models["expected"] - len(models["missing"])
+    count = f"{present}/{models['expected']}"
+    states = [f"{runs.count(state)} {state}" for state in ("running", "finished", "failed", "stopped") if state in runs]
+    return [
+        name,
+        "[green]yes[/]",
+        escape(seen["os"]),
+        escape(gpus),
+        _health(seen["webui"]),
+        (seen["webui"] or {}).get("release") or "-",
+        _services(seen["services"]),
+        count if not models["missing"] else f"[yellow]{count}[/]",
+        f"{disk['free_gb']:.0f} of {disk['total_gb']:.0f} GB",
+        ", ".join(states) or "-",
+    ]
+
+
+def _services(states: dict[str, str]) -> str:
+    """Further services that are as they should be, and what the others are."""
+    shown = (f"[green]{name}[/]" if state == "active" else f"[red]{name} {state}[/]" for name, state in states.items())
+    return ", ".join(shown) or "-"
+
+
+def _health(webui: Seen | None) -> str:
+    if webui is None:
+        return "-"
+    if webui["release"] is None:
+        return "[yellow]not installed[/]"
+    if not webui["answers"]:
+        return f"[bold red]no answer[/] ({webui['unit']})"
+    if webui["problem"]:
+        return f"[yellow]{escape(webui['problem'])}[/]"
+    drew = webui["first_picture_s"]
+    ready = "[green]ready[/]" if drew is None else f"[green]ready[/], drew in {drew:.1f} s"
+    fault = webui.get("fault")
+    return (
+        f"{ready}; [yellow]started again after {escape(fault['at'])}: {escape(fault['reason'])}[/]" if fault else ready
+    )

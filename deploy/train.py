@@ -1,0 +1,200 @@
+"""`sdfleet train`: LoRA trainings as runs that live on hosts."""
+
+import json
+import re
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from deploy import train_again
+from deploy.console import err, out
+from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
+from deploy.runs.choosing import BUSY, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
+from deploy.runs.ending import bring, follow_and_fetch, sent
+from deploy.runs.needs import nodes
+from deploy.runs.progress import Progress, duration
+from deploy.runs.publish import publish as publish_file
+from deploy.runs.report import write as write_report
+from deploy.runs.submission import prepare, read
+from deploy.runs.transfer import RunHost
+from deploy.ssh import HostError, connect, each
+from deploy.train_again import RUNS, Into, Run
+from inventory.errors import ConfigError, Problem, SdfleetError
+
+app = typer.Typer(no_args_is_help=True, help="Train LoRAs on the fleet's hosts.")
+
+On = Annotated[str | None, typer.Option("--on", help="The host that has it, if several have a run of that name.")]
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@app.command("run")
+def run_config(
+    config: Annotated[Path, typer.Argument(help="Training config (TOML).")],
+    fleet: FleetFile = DEFAULT_FILE,
+    on: Annotated[
+        list[str] | None, typer.Option("--on", help="Host or group; the least busy host of it is taken.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; else the config's name and the time.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value over the config's.")] = None,
+    follow: Annotated[bool, typer.Option(help="Watch it to its end and fetch the result.")] = True,
+    into: Into = RUNS,
+) -> None:
+    """Send a config and its pictures to a host, train there, and fetch the result."""
+    raw = read(config, settings or ())
+    run = name or f"{raw.get('name', config.stem)}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if not RUN_NAME.fullmatch(run):
+        raise ConfigError("--name", [Problem("", f"{run!r} must be letters, digits and . _ -, 100 at most")])
+    shared = shared_hosts(raw)
+    hosts = trainers(fleet, shared or on)
+    if missing := set(shared) - {host.name for host in hosts}:
+        raise ConfigError(str(config), [Problem("resources.hosts", f"{', '.join(sorted(missing))} does not train")])
+    needed = [prepare(raw, config, run, candidate).turn for candidate in hosts]
+    with connect(hosts) as remotes:
+        chosen_hosts = [remotes[name] for name in shared] if shared else [choose(remotes, needed[0])]
+        settings_of = [remote.host for remote in chosen_hosts]
+        runs = [RunHost(remote) for remote in chosen_hosts]
+        for host in runs:
+            host.send(run, prepare(raw, config, run, host.remote.host, settings_of), sent(run, host.name))
+        for host in runs:
+            host.start(run)
+        out.print(f"Started {run} on {', '.join(host.name for host in runs)}")
+        if follow:
+            follow_and_fetch(runs[0], run, into)
+        else:
+            out.print(f"Next: sdfleet train follow {run}")
+
+
+@app.command("follow")
+def follow_run(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: Into = RUNS) -> None:
+    """Watch a run to its end and fetch the result."""
+    with run_host(fleet, run, on) as host:
+        follow_and_fetch(host, run, into)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A fetched run, e.g. runs/ink; its run.json is enough.")],
+) -> None:
+    """Write a run's report anew: curve, samples over epochs, config and record in one HTML file."""
+    out.print(f"Wrote {write_report(folder)}")
+
+
+@app.command("list")
+def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
+    """Show the runs of every host."""
+    table = Table("run", "host", "state", "made", "progress", box=None, padding=(0, 2, 0, 0), header_style="bold")
+    styles = {"running": "cyan", "queued": "yellow", "finished": "green", "failed": "bold red", "stopped": "yellow"}
+    with connect(trainers(fleet, limit)) as remotes:
+        found = [(run, host) for host, runs in runs_of(remotes).items() for run in runs]
+    for run, host in sorted(found, key=lambda pair: float(pair[0]["made"])):
+        progress = Progress()
+        progress.feed(json.dumps(run["last"]))
+        state = f"[{styles[run['state']]}]{run['state']}[/]"
+        made = f"{duration(time.time() - run['made'])} ago"
+        table.add_row(run["name"], host, state, made, escape(run["reason"] or progress.line()))
+    out.print(table if found else "No runs yet. Next: sdfleet train run CONFIG")
+
+
+@app.command()
+def stop(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
+    """Stop a run after it has written a checkpoint."""
+    with run_hosts(fleet, run, [on] if on else None) as hosts:
+        states = [host.read(run, 0)["state"] for host in hosts]
+        if not any(state in BUSY for state in states):
+            raise SdfleetError(f"{run} does not run: it is {states[0]}")
+        out.print(f"Stopping {run} on {', '.join(host.name for host in hosts)}; it writes a checkpoint first ...")
+        # All at once: those that share a run stop at one step.
+        remotes = {host.name: host.remote for host in hosts}
+        answers = each(remotes, lambda remote: RunHost(remote).stop(run))
+        failed = [answer for answer in answers.values() if isinstance(answer, HostError)]
+        if failed:
+            raise failed[0]
+        out.print(f"Stopped. To go on: sdfleet train resume {run}")
+
+
+@app.command()
+def resume(
+    run: Run,
+    fleet: FleetFile = DEFAULT_FILE,
+    on: Annotated[
+        list[str] | None,
+        typer.Option("--on", help="The host that has it; of a run that hosts share: those that go on with it."),
+    ] = None,
+    follow: Annotated[bool, typer.Option(help="Watch it to its end and fetch the result.")] = True,
+    into: Into = RUNS,
+) -> None:
+    """Let a stopped or failed run go on from its last checkpoint."""
+    with run_hosts(fleet, run, on) as hosts:
+        state = hosts[0].read(run, 0)["state"]
+        if state == "finished":
+            raise SdfleetError(f"{run} is finished; `sdfleet train fetch {run}` brings its files")
+        together = [host.remote.host for host in hosts]
+        for host in hosts:
+            host.set_turn(run, nodes=nodes(host.remote.host, together))
+        for host in hosts:
+            host.start(run)
+        out.print(f"{run} goes on on {', '.join(host.name for host in hosts)}")
+        if follow:
+            follow_and_fetch(hosts[0], run, into)
+
+
+@app.command()
+def fetch(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: Into = RUNS) -> None:
+    """Bring a run's files here: LoRA, log, record, samples."""
+    with run_host(fleet, run, on) as host:
+        bring(host, run, into)
+
+
+@app.command()
+def publish(
+    run: Run,
+    fleet: FleetFile = DEFAULT_FILE,
+    limit: Limit = None,
+    name: Annotated[str | None, typer.Option("--as", help="Name in the WebUI; else that of the trained file.")] = None,
+    on: On = None,
+    into: Into = RUNS,
+) -> None:
+    """Put a run's LoRA into the Lora folder of the WebUI hosts and tell the WebUI; no restart."""
+    with run_host(fleet, run, on) as host:
+        host.fetch(run, into / run)
+    file = _result(into / run)
+    name = name or file.stem
+    hosts = [host for host in chosen(fleet, limit) if host.has("webui")]
+    if not hosts:
+        raise ConfigError(str(fleet), [Problem("hosts", 'no host has a WebUI; put one into the group "webui"')])
+    with connect(hosts) as remotes:
+        answers = each(remotes, lambda remote: publish_file(remote, run, file, name))
+    for at, answer in answers.items():
+        if isinstance(answer, HostError):
+            err.print(f"[bold red]error[/] {escape(str(answer))}", soft_wrap=True)
+            continue
+        what = "published" if answer["changed"] else "was there already"
+        seen = "" if answer["refreshed"] else "; its WebUI isn't running and will see it when it starts"
+        out.print(f"[bold]{at}[/] {escape(name)} {what}{seen}")
+    if any(isinstance(answer, HostError) for answer in answers.values()):
+        raise typer.Exit(1)
+    out.print(f"In a prompt: {escape(f'<lora:{name}:1>')}")
+
+
+def _result(folder: Path) -> Path:
+    """The final LoRA among a run's fetched files: the one without a step or epoch in its name."""
+    found = sorted((folder / "output").glob("*.safetensors"), key=lambda file: (len(file.stem), file.name))
+    if not found:
+        raise SdfleetError(f"{folder.name} has written no LoRA yet; `sdfleet train list` shows how far it is")
+    return found[0]
+
+
+@app.command()
+def remove(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
+    """Delete a run and its files from its host; what was fetched or published stays."""
+    with run_hosts(fleet, run, [on] if on else None) as hosts:
+        for host in hosts:
+            host.remove(run)
+        out.print(f"Removed {run} from {', '.join(host.name for host in hosts)}")
+
+
+train_again.mount(app)

@@ -1,0 +1,110 @@
+"""`sdfleet train reproduce` and `sweep`: runs made of other runs or of one config many times."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from deploy.console import err, out
+from deploy.options import DEFAULT_FILE, FleetFile
+from deploy.runs.choosing import choose, run_host, runs_of, trainers
+from deploy.runs.ending import follow_and_fetch, sent
+from deploy.runs.follow import follow as watch
+from deploy.runs.reproduce import changed as changed_inputs
+from deploy.runs.reproduce import judge, record_of
+from deploy.runs.reproduce import send as send_again
+from deploy.runs.submission import prepare, read
+from deploy.runs.sweep import compare, points
+from deploy.runs.transfer import RunHost
+from deploy.ssh import connect
+from inventory.errors import SdfleetError
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run; `sdfleet train list` shows them.")]
+Into = Annotated[Path, typer.Option("--into", help="Folder here that gets a folder for each run.")]
+RUNS = Path("runs")
+
+
+def reproduce(
+    run: Run,
+    fleet: FleetFile = DEFAULT_FILE,
+    on: Annotated[str | None, typer.Option("--on", help="Host to make it again on; else the one that made it.")] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Train even if an input has changed.")] = False,
+    into: Into = RUNS,
+) -> None:
+    """Make a run again from its record and compare: the same sha256, or what differs (exit code 3)."""
+    again = f"{run}-again-{time.strftime('%Y%m%d-%H%M%S')}"
+    with run_host(fleet, run) as origin, connect(trainers(fleet, [on or origin.name])) as remotes:
+        origin.fetch(run, into / run)
+        record = record_of(into / run)
+        changed = changed_inputs(origin, run, record)
+        for sentence in changed:
+            out.print(f"[yellow]differs[/] {escape(sentence)}", soft_wrap=True)
+        if changed and not anyway:
+            err.print("Not trained: the result would be another one. --anyway trains all the same.")
+            raise typer.Exit(3)
+        target = RunHost(next(iter(remotes.values())))
+        send_again(origin, run, record, target, again, sent(again, target.name))
+        target.start(again)
+        follow_and_fetch(target, again, into)
+    differences, verdict = judge(into / run, into / again)
+    for sentence in differences:
+        out.print(f"[yellow]differs[/] {escape(sentence)}", soft_wrap=True)
+    out.print(escape(f"{run} and {again}: {verdict.sentence()}"), soft_wrap=True)
+    raise typer.Exit(0 if verdict.holds else 3)
+
+
+def sweep(
+    config: Annotated[Path, typer.Argument(help="Training config that is varied.")],
+    grid: Annotated[list[str], typer.Option("--grid", help="KEY=VALUE,VALUE,... e.g. lr=1e-4,5e-5; once a key.")],
+    fleet: FleetFile = DEFAULT_FILE,
+    on: Annotated[list[str] | None, typer.Option("--on", help="Hosts or groups to spread the runs over.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the sweep; else the config's.")] = None,
+    into: Into = RUNS,
+) -> None:
+    """Train a config once for every combination of a grid's values, on all free GPUs, and compare the results.
+
+    The same command again goes on with the runs that are there.
+    """
+    raw = read(config, ())
+    sweep_name = name or str(raw.get("name", config.stem))
+    found = points(sweep_name, grid)
+    hosts = trainers(fleet, on)
+    tables = {point.run: read(config, [*point.overrides, f"name={sweep_name}"]) for point in found}
+    for point in found:
+        for candidate in hosts:
+            prepare(tables[point.run], config, point.run, candidate)
+    with connect(hosts) as remotes:
+        placed = {run["name"]: at for at, runs in runs_of(remotes).items() for run in runs}
+        for point in found:
+            if point.run not in placed:
+                wanted = prepare(tables[point.run], config, point.run, hosts[0]).turn
+                host = RunHost(choose(remotes, wanted))
+                submission = prepare(tables[point.run], config, point.run, host.remote.host)
+                host.send(point.run, submission, sent(point.run, host.name))
+                host.start(point.run)
+                placed[point.run] = host.name
+        failed = []
+        for point in found:
+            host = RunHost(remotes[placed[point.run]])
+            ended = watch(host, point.run)
+            host.fetch(point.run, into / point.run)
+            out.print(f"{point.run} on {host.name}: {ended.state}, {escape(ended.progress.line())}", soft_wrap=True)
+            failed += [point.run] if ended.state != "finished" else []
+    file = into / f"{sweep_name}-sweep.html"
+    titles, rows = compare(found, grid, into, file)
+    table = Table(*titles, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    out.print(table)
+    out.print(f"Pictures and curves: {file}")
+    if failed:
+        raise SdfleetError(f"{', '.join(failed)} did not finish; `sdfleet train resume` and the sweep again")
+
+
+def mount(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    for command in (reproduce, sweep):
+        app.command()(command)

@@ -1,0 +1,141 @@
+"""pytest plugin: gives each role's verify.py its hosts and their settings, and tells the caller what came out.
+
+Each check in roles/ROLE/verify.py runs once for every chosen host that plays ROLE. It may ask for the fixture `host`
+(testinfra) and for every field of HostSettings by its name (`webui`, `paths`, `models`, ...).
+"""
+
+import json
+import re
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import testinfra
+from testinfra.backend.base import CommandResult
+from testinfra.host import Host
+
+from deploy.checks import ROLE_FILE, UNREACHABLE, Hosts
+from deploy.torch import TorchBuilds, torch_builds
+from inventory.model import HostSettings
+from roles.facts.gpu_probe import probe_command, read
+
+COMMAND_FAILED = re.compile(
+    r"Unexpected exit code (?P<status>\d+) for CommandResult\("
+    r".*?command=b?(?P<q>['\"])(?P<command>.*?)(?P=q), _stdout=.*_stderr=b?(?P<e>['\"])(?P<stderr>.*)(?P=e)\)"
+)
+"""What testinfra's check_output says of a command that failed."""
+SETTINGS = pytest.StashKey[dict[str, HostSettings]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("sdfleet")
+    group.addoption("--settings", type=Path, help="JSON file: settings of each host to check, by name")
+    group.addoption("--ssh-configuration", type=Path, help="OpenSSH configuration that knows these hosts")
+    group.addoption("--outcomes", type=Path, help="pipe that gets one JSON line per check")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to run without hosts: testinfra would test the machine one sits at."""
+    if not config.getoption("--settings") or not config.getoption("--ssh-configuration"):
+        raise pytest.UsageError("these checks need hosts; run `sdfleet verify` instead")
+    config.stash[SETTINGS] = Hosts.validate_json(config.getoption("--settings").read_bytes())
+    outcomes = config.getoption("--outcomes")
+    if outcomes and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Outcomes(outcomes))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One run of the check for each host that plays the role whose folder it stands in."""
+    path = metafunc.definition.path
+    if path.name != ROLE_FILE:
+        raise pytest.UsageError(f"{path}: only a role's {ROLE_FILE} can be run on hosts")
+    players = [host for host in metafunc.config.stash[SETTINGS].values() if host.has(path.parent.name)]
+    groups = [pytest.param(host.name, id=host.name, marks=pytest.mark.xdist_group(host.name)) for host in players]
+    metafunc.parametrize("target", groups, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def target(request: pytest.FixtureRequest) -> HostSettings:
+    """The settings of the host under test."""
+    settings: dict[str, HostSettings] = request.config.stash[SETTINGS]
+    return settings[request.param]
+
+
+@pytest.fixture(scope="session")
+def host(target: HostSettings, request: pytest.FixtureRequest) -> Host:
+    """testinfra's host: over SSH, or this machine only where fleet.toml says address = "local"."""
+    if target.connection.local:
+        return testinfra.get_host("local://")
+    config = request.config.getoption("--ssh-configuration")
+    # controlpersist=0 leaves connection sharing to the configuration, whose sockets lie in a private folder.
+    return testinfra.get_host(
+        f"ssh://{target.name}", ssh_config=str(config), controlpersist=0, sudo=target.connection.sudo
+    )
+
+
+@pytest.fixture(scope="session")
+def torch(target: HostSettings, host: Host) -> TorchBuilds:
+    """The torch builds that the host should have."""
+    return torch_builds(target, read(host.check_output(probe_command()).splitlines()))
+
+
+def _setting(field: str) -> Callable[[HostSettings], object]:
+    @pytest.fixture(scope="session", name=field)
+    def setting(target: HostSettings) -> object:
+        return getattr(target, field)
+
+    return setting
+
+
+for _field in HostSettings.model_fields:
+    globals()[f"_setting_{_field}"] = _setting(_field)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note on each report what it is about, and whether the host was lost on the way."""
+    report = yield
+    if report.when != "call" and not report.failed and not report.skipped:
+        return report
+    facts: dict[str, Any] = {
+        "host": item.callspec.params["target"],
+        "role": item.path.parent.name,
+        "check": item.originalname,
+        "outcome": report.outcome,
+        "seconds": round(report.duration, 3),
+        "reason": "",
+    }
+    if call.excinfo is not None:
+        error = call.excinfo.value
+        facts["reason"] = _first_line(error)
+        # testinfra raises this one when ssh itself ended with status 255.
+        if isinstance(error, RuntimeError) and error.args and isinstance(error.args[0], CommandResult):
+            facts |= {"outcome": UNREACHABLE, "reason": _first_line(error.args[0].stderr or "connection lost")}
+    report.user_properties.append(("sdfleet", json.dumps(facts)))
+    return report
+
+
+def _first_line(said: object) -> str:
+    """What a failed check says: its assertion's message if it has one, else the comparison that was false."""
+    text = (str(said).strip() or type(said).__name__).splitlines()[0].removeprefix("AssertionError: ")
+    if found := COMMAND_FAILED.match(text):
+        words = found["stderr"].replace("\\n", "\n").strip().splitlines() or ["it printed no error"]
+        return f"`{found['command']}` ended with status {found['status']}: {words[-1]}"
+    return text
+
+
+class Outcomes:
+    """Writes one line per finished check; registered where the reports of all workers arrive."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Append the report's note, if it has one."""
+        for key, facts in report.user_properties:
+            if key == "sdfleet":
+                with self.file.open("w", encoding="utf-8") as out:
+                    out.write(f"{facts}\n")

@@ -1,0 +1,66 @@
+"""Verbs that look and change nothing: verify, status, open, logs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy import logs as logs_verb
+from deploy import status as status_verb
+from deploy import tunnel
+from deploy import verify as verify_verb
+from deploy.applying import select_roles
+from deploy.options import DEFAULT_FILE, FleetFile, HostName, Limit, Role, chosen, one_host
+
+
+def verify(
+    fleet: FleetFile = DEFAULT_FILE,
+    limit: Limit = None,
+    role: Role = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write an HTML page to this file.")] = None,
+) -> None:
+    """Check that the hosts are what the fleet's file says (exit code 3 if one has drifted)."""
+    raise typer.Exit(verify_verb.run(chosen(fleet, limit), select_roles(role or ()), junit, html))
+
+
+def status(
+    fleet: FleetFile = DEFAULT_FILE,
+    limit: Limit = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Show what the hosts are and do: services, models, disk, training runs."""
+    raise typer.Exit(status_verb.run(chosen(fleet, limit), as_json))
+
+
+def open_service(
+    host: HostName,
+    service: Annotated[
+        str, typer.Argument(help="webui, lora-scripts, lora-scripts-tensorboard, or tensorboard (of training runs).")
+    ] = "webui",
+    fleet: FleetFile = DEFAULT_FILE,
+    browser: Annotated[bool, typer.Option(help="Also open it in the browser.")] = False,
+) -> None:
+    """Tunnel to a service of a host and print its URL; holds until Ctrl-C."""
+    raise typer.Exit(tunnel.run(one_host(fleet, host), service, browser))
+
+
+def logs(
+    host: HostName,
+    what: Annotated[
+        str, typer.Argument(help="A service (webui, lora-scripts, tensorboard, gateway) or a training run.")
+    ] = "webui",
+    fleet: FleetFile = DEFAULT_FILE,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many past lines to show.")] = 50,
+) -> None:
+    """Show what a service or a training run wrote."""
+    raise typer.Exit(logs_verb.run(one_host(fleet, host), what, lines, follow))
+
+
+def mount(app: typer.Typer) -> None:
+    """Add these verbs to `app`."""
+    app.command()(verify)
+    app.command()(status)
+    app.command("open")(open_service)
+    app.command()(logs)

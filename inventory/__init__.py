@@ -1,0 +1,1 @@
+"""The fleet: its typed file, and the pyinfra inventory made from it."""

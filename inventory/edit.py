@@ -1,0 +1,30 @@
+"""Changes that commands make to a person's fleet.toml: everything else in it stays as it is written."""
+
+from pathlib import Path
+
+import tomlkit
+from tomlkit.items import AoT
+
+from inventory.errors import ConfigError, Problem
+from inventory.load import load
+from roles.models.config import Model
+
+
+def append_model(file: Path, model: Model) -> None:
+    """Add a [[models]] entry. Raises ConfigError, and leaves the file alone, if it would not be valid with it."""
+    text = file.read_text(encoding="utf-8")
+    document = tomlkit.parse(text)
+    models = document.setdefault("models", tomlkit.aot())
+    if not isinstance(models, AoT):
+        raise ConfigError(str(file), [Problem("models", "is not a list of [[models]] tables; write it as one first")])
+    models.append(tomlkit.item(model.model_dump(exclude_defaults=True, mode="json")))
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(tomlkit.dumps(document), encoding="utf-8")
+    try:
+        load(new)
+    except ConfigError as error:
+        raise ConfigError(str(file), error.problems) from error
+    else:
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)

@@ -1,0 +1,34 @@
+"""Errors that speak to a person; each maps to an exit code."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a file a person wrote."""
+
+    key: str
+    """Dotted path of the setting, e.g. hosts.gpu-1.webui.port."""
+    message: str
+    """What is wrong and what is allowed, one sentence."""
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}" if self.key else self.message
+
+
+class SdfleetError(Exception):
+    """Something failed; the text says what, where, and what to do next. Exit code 1."""
+
+    exit_code = 1
+
+
+class ConfigError(SdfleetError):
+    """A file or option a person gave is wrong; holds every problem found, not only the first. Exit code 2."""
+
+    exit_code = 2
+
+    def __init__(self, where: str, problems: Sequence[Problem]) -> None:
+        self.where = where
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{where}: {problem}" for problem in self.problems))

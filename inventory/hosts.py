@@ -1,0 +1,71 @@
+"""From a fleet to pyinfra's inventory: one entry a host, with its merged settings as data."""
+
+import atexit
+import getpass
+import hashlib
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from inventory.lock import lock_file
+from inventory.model import Connection, Fleet, HostSettings
+
+ALIVE_SECONDS = 15
+"""How often an idle SSH connection is probed, so that a host that vanished is noticed."""
+
+
+def pyinfra_hosts(fleet: Fleet, names: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
+    """pyinfra inventory entries of the hosts `names`: (pyinfra name, data).
+
+    The data holds `settings` (HostSettings), `secrets` (name -> value, read now), `origin` (who runs this, and the
+    sha256 of the lock) and pyinfra's own SSH keys.
+    """
+    secrets = fleet.secrets.read_all()
+    origin = {"by": whoami(), "lock": lock_digest(fleet)}
+    folder = Path(tempfile.mkdtemp(prefix="sdfleet-ssh-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return [_entry(fleet.hosts[name], {"secrets": secrets, "origin": origin}, folder) for name in names]
+
+
+def whoami() -> str:
+    """Who runs this program, as user@machine."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError):  # a user id without a name
+        return f"somebody@{socket.gethostname()}"
+
+
+def lock_digest(fleet: Fleet) -> str:
+    """The sha256 of the fleet's lock; empty if there is none."""
+    file = lock_file(fleet.file)
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
+
+
+def _entry(settings: HostSettings, shared: dict[str, Any], folder: Path) -> tuple[str, dict[str, Any]]:
+    data: dict[str, Any] = {"settings": settings, **shared, "_sudo": settings.connection.sudo}
+    if settings.connection.local:
+        return "@local", data
+    return settings.name, data | _ssh_data(settings.name, settings.connection, folder)
+
+
+def _ssh_data(name: str, connection: Connection, folder: Path) -> dict[str, Any]:
+    config = folder / name
+    lines = [f"Host {connection.address}", f"  ServerAliveInterval {ALIVE_SECONDS}"]
+    if connection.jump:
+        lines.append(f"  ProxyJump {connection.jump}")
+    config.write_text("\n".join(lines) + "\n")
+    data: dict[str, Any] = {
+        "ssh_hostname": connection.address,
+        "ssh_port": connection.port,
+        "ssh_user": connection.user,
+        "ssh_config_file": str(config),
+        "ssh_strict_host_key_checking": "yes" if connection.known_hosts else "accept-new",
+    }
+    if connection.key:
+        data |= {"ssh_key": str(connection.key), "ssh_allow_agent": False, "ssh_look_for_keys": False}
+    if connection.known_hosts:
+        data["ssh_known_hosts_file"] = str(connection.known_hosts)
+    return data

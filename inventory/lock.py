@@ -1,0 +1,134 @@
+"""fleet.lock: what every moving name of fleet.toml stood for when `sdfleet lock` last looked."""
+
+import json
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from inventory.errors import ConfigError, Problem
+from inventory.model import Fleet, HostSettings
+from roles.models.config import Card, LockedModel, Model, Pin, unlocked
+from roles.settings import Settings
+from roles.webui.config import KNOWN_REFS
+
+COMMIT_LENGTH = 40
+HINT = "run `sdfleet lock`"
+
+
+class GitPin(Settings):
+    """What a git ref stood for."""
+
+    commit: str = Field(pattern=r"^[0-9a-f]{40}$")
+    submodules: dict[str, str] = Field(default={}, description="Path -> commit; the commit above decides them.")
+
+
+class ModelPin(Settings):
+    """What a model's source stood for."""
+
+    source: str
+    wanted: tuple[str, ...] = Field(default=(), description="The patterns of `files`, for kind hub.")
+    revision: str = ""
+    files: tuple[Pin, ...]
+    card: Card | None = None
+
+
+class Lock(Settings):
+    """The whole file."""
+
+    version: Literal[1] = 1
+    git: dict[str, dict[str, GitPin]] = Field(default={}, description="Clone URL -> ref -> commit.")
+    models: dict[str, ModelPin] = Field(default={}, description="KIND/NAME -> its files.")
+    environments: dict[str, tuple[str, ...]] = Field(
+        default={}, description="Application -> keys of its Python environments, sorted."
+    )
+
+    def commit(self, url: str, ref: str) -> str | None:
+        """The commit of a ref; None if the lock does not know it."""
+        pin = self.git.get(url, {}).get(ref)
+        return pin.commit if pin else None
+
+    def text(self) -> str:
+        """The file's text: sorted, so that the same lock is the same bytes and a change is a readable diff."""
+        return json.dumps(self.model_dump(exclude_defaults=True) | {"version": 1}, indent=2, sort_keys=True) + "\n"
+
+
+def lock_file(fleet_file: Path) -> Path:
+    """Where the lock of a fleet's file is."""
+    return fleet_file.with_suffix(".lock")
+
+
+def read(fleet_file: Path) -> Lock:
+    """The lock beside a fleet's file; an empty one if there is none. Raises ConfigError for a damaged one."""
+    file = lock_file(fleet_file)
+    try:
+        return Lock.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return Lock()
+    except (OSError, ValidationError) as error:
+        message = f"is damaged ({str(error).splitlines()[0]}); restore it from version control, or delete it and {HINT}"
+        raise ConfigError(str(file), [Problem("", message)]) from error
+
+
+def write(fleet_file: Path, lock: Lock) -> None:
+    """Replace the lock beside a fleet's file."""
+    file = lock_file(fleet_file)
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(lock.text(), encoding="utf-8")
+    new.replace(file)
+
+
+def key(model: Model) -> str:
+    """A model's key in the lock."""
+    return f"{model.kind}/{model.name}"
+
+
+def pin_host(host: HostSettings, lock: Lock) -> HostSettings:
+    """The host's settings with everything the lock knows filled in."""
+    pinned: dict[str, object] = {"models": tuple(pin_model(model, lock) for model in host.models)}
+    for role, app in (("webui", host.webui), ("lora_scripts", host.lora_scripts)):
+        commit = app.commit or lock.commit(app.repository, app.ref)
+        pinned[role] = app.model_copy(update={"commit": commit})
+    return host.model_copy(update=pinned)
+
+
+def pin_model(model: Model, lock: Lock) -> Model:
+    """The model with its exact files, if the lock has just this model: same source, same wanted files, same hash."""
+    model = unlocked(model)
+    pin = lock.models.get(key(model))
+    if pin is None or pin.source != model.source or pin.wanted != model.files:
+        return model
+    if model.sha256 and [file.sha256 for file in pin.files] != [model.sha256]:
+        return model
+    return LockedModel(**model.model_dump(), revision=pin.revision, pins=pin.files, card=pin.card)
+
+
+def require(fleet: Fleet, hosts: Iterable[str], roles: Collection[str]) -> None:
+    """Refuse what neither fleet.toml nor fleet.lock pins on these hosts, in these roles.
+
+    Raises ConfigError (exit code 2) that names every such key.
+    """
+    found: dict[str, str] = {}
+    for name in hosts:
+        found |= _gaps(fleet.hosts[name], roles)
+    if found:
+        raise ConfigError(str(fleet.file), [Problem(place, message) for place, message in sorted(found.items())])
+
+
+def _gaps(host: HostSettings, roles: Collection[str]) -> dict[str, str]:
+    gaps = {
+        f"models.{model.name}": f"neither its sha256 stands here nor is it in fleet.lock; {HINT}"
+        for model in host.models
+        if "models" in roles and not isinstance(model, LockedModel) and not (model.sha256 and _direct(model))
+    }
+    for role, app, known in (("webui", host.webui, KNOWN_REFS), ("lora_scripts", host.lora_scripts, {})):
+        pinned = app.commit or app.ref in known or len(app.ref) == COMMIT_LENGTH
+        if role in roles and host.has(role) and not pinned:
+            gaps[f"{role}.ref"] = f"{app.ref!r} can move and is not in fleet.lock; {HINT}, or give a full commit id"
+    return gaps
+
+
+def _direct(model: Model) -> bool:
+    """Whether the source names one file by an address of its own, so that a sha256 is all that is missing."""
+    return model.source.startswith(("hf:", "modelscope:", "https:", "http:", "file:", "host:")) and not model.files

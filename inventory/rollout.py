@@ -1,0 +1,62 @@
+"""[fleet.rollout]: how an update goes through the fleet, and what must hold before it goes on."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from roles.settings import Settings
+
+
+def _is_share(value: str | int) -> str | int:
+    digits = str(value).removesuffix("%")
+    if not digits.isdecimal() or int(digits) < 1 or (isinstance(value, str) and int(digits) > 100):
+        raise ValueError(f'{value!r} is neither a number of hosts nor a percentage like "25%"')
+    return value
+
+
+Share = Annotated[int | str, AfterValidator(_is_share)]
+"""A number of hosts, or a percentage of them."""
+
+
+def share(value: int | str, of: int) -> int:
+    """How many of `of` hosts a share comes to: rounded down, at least one."""
+    count = of * int(value.removesuffix("%")) // 100 if isinstance(value, str) else value
+    return max(1, count)
+
+
+class Rollout(Settings):
+    """How `sdfleet update` goes through the fleet."""
+
+    canary: int = Field(default=1, ge=1, description="How many hosts are updated first, alone.")
+    batch: Share = Field(default="25%", description='Hosts in each wave after the canary: a number, or "25%".')
+    groups: tuple[str, ...] = Field(
+        default=(), description="Groups in the order in which they are updated; other hosts follow. No wave mixes them."
+    )
+    max_unavailable: Share = Field(
+        default=1,
+        description="How many hosts' WebUIs may be away at once while they are switched, in apply too: "
+        'a number, or "25%".',
+    )
+    stable_seconds: int = Field(
+        default=20, ge=1, description="How long a service must run and answer, undisturbed, to pass its gate."
+    )
+    picture_seconds: int = Field(default=300, ge=1, description="How long the gate's picture may take.")
+    tolerance: float = Field(
+        default=16,
+        ge=0,
+        le=255,
+        description="How far the gate's picture may be from the one the old release drew with the same model: mean "
+        "absolute difference a channel, 0..255; random pictures differ by about 85.",
+    )
+    journal_ignore: tuple[str, ...] = Field(
+        default=(), description="Regular expressions of journal lines that are no reason to go back."
+    )
+    drain_seconds: int = Field(
+        default=600,
+        ge=0,
+        description="How long a wave waits for the training runs of its hosts; a host that still trains is left out.",
+    )
+
+    def away(self, hosts: int) -> int:
+        """How many of `hosts` may be without their service at once."""
+        return share(self.max_unavailable, hosts)

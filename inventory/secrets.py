@@ -1,0 +1,61 @@
+"""Secrets by reference: fleet.toml says where a secret is, never what it is."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from inventory.errors import SdfleetError
+from roles.settings import Settings
+
+
+class SecretReference(Settings):
+    """Where one secret is read from: exactly one of env, file, command."""
+
+    env: str | None = Field(default=None, description="Name of an environment variable of the controller.")
+    file: Path | None = Field(default=None, description="File on the controller; its last newline is dropped.")
+    command: tuple[str, ...] | None = Field(default=None, description="Program and arguments that print it.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "SecretReference":
+        if sum(value is not None for value in (self.env, self.file, self.command)) != 1:
+            raise ValueError("give exactly one of env, file, command")
+        return self
+
+    def read(self, name: str) -> str:
+        """The secret itself; SdfleetError, naming the reference and not the value, if it can't be had."""
+        if self.env is not None:
+            if value := os.environ.get(self.env):
+                return value
+            raise SdfleetError(f"secrets.{name}: the environment variable {self.env} is not set")
+        if self.file is not None:
+            try:
+                return self.file.expanduser().read_text().rstrip("\n")
+            except OSError as error:
+                raise SdfleetError(f"secrets.{name}: cannot read {self.file}: {error.strerror}") from error
+        assert self.command is not None
+        try:
+            done = subprocess.run(self.command, capture_output=True, text=True, check=True, timeout=60)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise SdfleetError(f"secrets.{name}: {self.command[0]} failed; run it by hand to see why") from error
+        return done.stdout.rstrip("\n")
+
+
+class Secrets(Settings):
+    """The secrets sdfleet knows how to use."""
+
+    huggingface_token: SecretReference | None = Field(default=None, description="Token for gated models.")
+    civitai_token: SecretReference | None = Field(default=None, description="API key for login-only models.")
+    modelscope_token: SecretReference | None = Field(default=None, description="ModelScope session token.")
+    gateway_logins: SecretReference | None = Field(
+        default=None, description="Who may log in at the gateway: lines NAME:PASSWORD."
+    )
+    gateway_key: SecretReference | None = Field(
+        default=None, description="PEM private key of gateway.certificate, for gateway.tls = given."
+    )
+
+    def read_all(self) -> dict[str, str]:
+        """Every secret that is configured, by name."""
+        references = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {name: reference.read(name) for name, reference in references if reference is not None}

@@ -1,0 +1,50 @@
+"""SSH access to a lab: fresh keys, known_hosts and an OpenSSH configuration."""
+
+import shutil
+import subprocess
+from collections.abc import Iterable
+
+from lab.network import SSH_PORT
+from lab.state import HostState, LabFolder
+
+LOOPBACK = "127.0.0.1"
+
+SSH_CONFIG = """\
+Host {name}
+    HostName {loopback}
+    Port {port}
+
+"""
+SSH_DEFAULTS = """\
+Host *
+    User root
+    IdentityFile "{key}"
+    IdentitiesOnly yes
+    UserKnownHostsFile "{known_hosts}"
+    GlobalKnownHostsFile /dev/null
+    StrictHostKeyChecking yes
+    BatchMode yes
+    ConnectTimeout 5
+    LogLevel ERROR
+"""
+
+
+def make_keys(lab: LabFolder, hosts: Iterable[str]) -> None:
+    """Make one key pair for the user and one for each host, anew for every lab."""
+    shutil.rmtree(lab.keys, ignore_errors=True)
+    lab.keys.mkdir(mode=0o700)
+    for name in (lab.user_key.name, *hosts):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"sdfleet-lab-{name}", "-f"]
+        subprocess.run([*command, str(lab.keys / name)], check=True, stdin=subprocess.DEVNULL)
+
+
+def write_ssh_files(lab: LabFolder, hosts: Iterable[HostState]) -> None:
+    """Write known_hosts and the OpenSSH configuration for `hosts`, whose keys exist."""
+    known, config = "", ""
+    for host in hosts:
+        kind, key = (lab.keys / f"{host.name}.pub").read_text().split()[:2]
+        names = (host.name, f"[{LOOPBACK}]:{host.port}", host.address, f"[{host.address}]:{SSH_PORT}")
+        known += f"{','.join(names)} {kind} {key}\n"
+        config += SSH_CONFIG.format(name=host.name, loopback=LOOPBACK, port=host.port)
+    lab.known_hosts.write_text(known)
+    lab.ssh_config.write_text(config + SSH_DEFAULTS.format(key=lab.user_key, known_hosts=lab.known_hosts))

@@ -1,0 +1,148 @@
+"""A whole fleet in a box: the lab's hosts, every upstream they download from, and a fleet.toml that uses them all."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from inventory.errors import SdfleetError
+from lab import fleet, lifecycle, locks
+from lab.handle import Lab
+from lab.lifecycle import Say, quiet
+from lab.network import GATEWAY
+from lab.orders import PYTHON
+from lab.state import LabFolder, Service, default_folder
+from lab.upstreams.catalog import WEBUI_TAG, Catalog, build
+from lab.upstreams.control import Control
+from lab.upstreams.service import Ports
+
+UPSTREAMS = "upstreams"
+GROUPS = ("webui", "train")
+START_SECONDS = 180
+"""The stand-in WebUI's start on two busy cores."""
+
+LOCK_SECONDS = 120
+TREE = Path(__file__).resolve().parents[1]
+
+TORCH = "torch==2.13.0\n"
+"""The build that the stand-in WebUI names, so that both environments share one download."""
+
+
+def up(hosts: int = 2, folder: Path | None = None, say: Say = quiet, upstreams: Path | None = None) -> Lab:
+    """`lab.up` with upstreams and a fleet.toml; arguments and errors are the same.
+
+    With `upstreams`, a folder of bare repositories (OWNER/NAME.git), GitHub's stand-in serves these first and the
+    fleet.toml is for the real applications: it names nothing but the hosts, and the locks that sdfleet ships apply.
+    """
+    path = folder or default_folder()
+    running = lifecycle.up(hosts, path, [_service(path, upstreams)], say, gpu_builds=upstreams is not None)
+    if not running.fleet.exists():
+        write_plain_fleet(running) if upstreams else write_fleet(running, say=say)
+    return running
+
+
+def write_plain_fleet(lab: Lab) -> Path:
+    """Make the upstreams' content, and write a fleet.toml that names the hosts and leaves all else as it is.
+
+    Returns the file's path. `sdfleet lock` is left to the user, who adds models first.
+    """
+    build(lab.folder.upstreams)
+    return fleet.write(lab, GROUPS, {"trainer": {"gpus": 0}})
+
+
+@contextlib.contextmanager
+def attached(hosts: int = 2, folder: Path | None = None, say: Say = quiet) -> Iterator[Lab]:
+    """`lab.attached` with upstreams and a fleet.toml; arguments and errors are the same."""
+    path = folder or lifecycle.new_folder()
+    try:
+        with lifecycle.attached(hosts, path, [_service(path)], say) as running:
+            write_fleet(running, say=say)
+            yield running
+    finally:
+        if folder is None:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def control(lab: Lab) -> Control:
+    """Switch for the upstreams' faults, and their log."""
+    return Control(lab.service_url(UPSTREAMS))
+
+
+def write_fleet(lab: Lab, file: Path | None = None, say: Say = quiet, **tables: Any) -> Path:
+    """Make the upstreams' content and the locks, and write the fleet.toml that names them.
+
+    + file: where to, if not into the lab's folder; fleet.lock and the environments' locks go beside it
+    + tables: further top-level tables, or other values in those written, e.g. webui={"port": 7861}
+    Returns the file's path. Raises SdfleetError if something that the content is made of is not installed,
+    or if uv can't lock an environment.
+    """
+    file = file or lab.fleet
+    try:
+        catalog = build(lab.folder.upstreams)
+    except FileNotFoundError as error:
+        raise SdfleetError(str(error)) from error
+    say("Locking the Python environments of WebUI and trainer ...")
+    trainer = _lock(lab, locks.train_requirements() + TORCH, file.with_name("trainer.lock.txt"))
+    webui = _lock(lab, catalog.requirements.read_text(), file.with_name("webui.lock.txt"))
+    gui = _lock(lab, catalog.lora_scripts_requirements.read_text(), file.with_name("lora_scripts.lock.txt"))
+    made: dict[str, Any] = {
+        "webui": _webui(catalog, webui),
+        "lora_scripts": {
+            "repository": catalog.lora_scripts.url,
+            "ref": catalog.lora_scripts.commit,
+            "device": "cpu",
+            "requirements": gui,
+        },
+        "trainer": {"requirements": trainer, "gpus": 0},
+        "models": _models(catalog),
+    }
+    for name, table in tables.items():
+        made[name] = {**made.get(name, {}), **table} if isinstance(table, dict) else table
+    fleet.write(lab, GROUPS, made, file)
+    pin(lab, file, say)
+    return file
+
+
+def pin(lab: Lab, file: Path, say: Say = quiet) -> None:
+    """Make the lock beside the fleet's `file`, from inside the lab's network, where the upstreams are.
+
+    Raises SdfleetError with the words of `sdfleet lock` if it fails.
+    """
+    say("Pinning refs, models and environments in fleet.lock ...")
+    start = f"import sys; sys.path.insert(0, {str(TREE)!r}); import sdfleet; sdfleet.main()"
+    if not (TREE / "sdfleet.py").exists():  # installed as a package, which is then named sdfleet itself
+        start = "import sdfleet; sdfleet.main()"
+    done = lab.run_in_netns([*PYTHON, "-c", start, "lock", "--fleet", str(file)], timeout=LOCK_SECONDS)
+    if done.returncode:
+        raise SdfleetError(f"the lab's names could not be pinned: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def _service(folder: Path, repositories: Path | None = None) -> Service:
+    content = LabFolder(folder).upstreams
+    command = [*PYTHON, "-m", "lab.upstreams", f"--root={content}", f"--bind={GATEWAY}"]
+    if repositories:
+        command.append(f"--repositories={repositories.absolute()}")
+    return Service(name=UPSTREAMS, command=tuple(command), port=Ports().control)
+
+
+def _lock(lab: Lab, requirements: str, file: Path) -> str:
+    shutil.copyfile(locks.lock(lab, requirements), file)
+    return file.name
+
+
+def _webui(catalog: Catalog, requirements: str) -> dict[str, Any]:
+    return {
+        "repository": catalog.webui.url,
+        "ref": WEBUI_TAG,
+        "device": "cpu",
+        "requirements": requirements,
+        "start_timeout": START_SECONDS,
+        "repositories": {name: vars(repository) for name, repository in catalog.repositories.items()},
+        "packages": {name: vars(repository) for name, repository in catalog.packages.items()},
+    }
+
+
+def _models(catalog: Catalog) -> list[dict[str, str]]:
+    name = Path(catalog.base_model_source).stem
+    return [{"name": name, "kind": "checkpoint", "source": catalog.base_model_source}]

@@ -1,0 +1,84 @@
+"""`sdfleet lab`: a fleet in a box, from the command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from inventory.errors import SdfleetError
+from lab import box, lifecycle
+from lab.handle import Lab
+
+app = typer.Typer(no_args_is_help=True, help="A fleet in a box: real test hosts on this machine (needs root).")
+INSIDE = "sdfleet lab exec -- sdfleet"
+"""Runs sdfleet in the lab's network, where its names can be resolved."""
+console = Console(highlight=False, soft_wrap=True)
+
+
+@app.command()
+def up(
+    hosts: Annotated[int, typer.Option(help="How many hosts.")] = 2,
+    upstreams: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of bare git repositories, OWNER/NAME.git, to serve as GitHub's: "
+            "the hosts then get the real WebUI from it, and not the stand-in.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+) -> None:
+    """Bring up test hosts; they stay until `sdfleet lab down`."""
+    running = box.up(hosts, say=console.print, upstreams=upstreams)
+    _show(running)
+    if upstreams:
+        console.print(f"\nNext: give {running.fleet} a model, then: {INSIDE} lock --fleet {running.fleet}")
+    else:
+        console.print(f"\nNext: sdfleet apply --fleet {running.fleet}")
+
+
+@app.command()
+def status() -> None:
+    """Show the lab that is up; exit code 1 if there is none."""
+    _show(_running())
+
+
+@app.command()
+def down() -> None:
+    """End the lab and delete its hosts; also cleans up after one that was killed."""
+    console.print("The lab is down." if lifecycle.down() else "No lab was up.")
+
+
+@app.command(name="exec", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def execute(context: typer.Context) -> None:
+    """Run a program inside the lab's network: sdfleet lab exec -- curl http://10.77.0.1:8080/"""
+    if not context.args:
+        raise typer.BadParameter("give a command: sdfleet lab exec -- COMMAND ...")
+    sys.exit(subprocess.run(_running().enter(context.args), check=False).returncode)
+
+
+def _running() -> Lab:
+    running = lifecycle.status()
+    if running is None:
+        raise SdfleetError("no lab is up; bring one up: sdfleet lab up")
+    return running
+
+
+def _show(lab: Lab) -> None:
+    answer = lab.status()
+    table = Table(box=None, pad_edge=False)
+    for title in ("host", "address", "from here", "state"):
+        table.add_column(title)
+    for host in lab.hosts:
+        state = "running" if answer.running[host.name] else "off"
+        if host.name in answer.cut:
+            state += ", network cut"
+        table.add_row(host.name, host.address, f"127.0.0.1:{host.port}", state)
+    console.print(table)
+    for name in answer.dead_helpers:
+        console.print(f"{name} has ended; see {lab.folder.logs / name}.log", style="red")
+    console.print(f"\nA shell on one: ssh -F {lab.ssh_config} {lab.hosts[0].name}")

@@ -1,0 +1,55 @@
+"""The lab's fleet.toml: an ordinary fleet whose hosts happen to sit behind loopback ports."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from inventory.load import load
+from lab.access import LOOPBACK
+from lab.handle import Lab
+from lab.network import GITHUB_URL, HUGGINGFACE_URL, INDEX_URL, PACKAGES_URL, TORCH_URL
+
+HEADER = """\
+The fleet in a box. Written by `sdfleet lab up`; use it like any other:
+  sdfleet plan --fleet {file}
+"""
+
+MIRRORS = {
+    "github": [GITHUB_URL],
+    "huggingface": [HUGGINGFACE_URL],
+    "pypi": [INDEX_URL],
+    "torch": [TORCH_URL],
+    "apt_proxy": PACKAGES_URL,
+}
+
+
+def write(
+    lab: Lab, groups: Sequence[str] = (), tables: Mapping[str, Any] | None = None, file: Path | None = None
+) -> Path:
+    """Write the fleet.toml of `lab` and return its path.
+
+    + groups: what every host plays (webui, train)
+    + tables: further top-level tables, or other values for some of these, e.g. {"webui": {"port": 7861}}
+    + file: where to, if not into the lab's folder
+    Raises ConfigError if `tables` don't make a valid fleet.
+    """
+    file = file or lab.fleet
+    document = tomlkit.document()
+    for line in HEADER.format(file=file).splitlines():
+        document.add(tomlkit.comment(line))
+    content: dict[str, dict[str, Any]] = {
+        "fleet": {"name": "lab", "user": "root", "key": str(lab.key), "known_hosts": str(lab.known_hosts)},
+        "mirrors": MIRRORS,
+        "base": {"min_free_gb": 2},
+    }
+    for name, table in {**content, **(tables or {})}.items():
+        document[name] = {**content.get(name, {}), **table} if isinstance(table, Mapping) else table
+    hosts = tomlkit.table(is_super_table=True)
+    for host in lab.hosts:
+        hosts[host.name] = {"address": LOOPBACK, "port": host.port, "groups": list(groups)}
+    document["hosts"] = hosts
+    file.write_text(tomlkit.dumps(document))
+    load(file)
+    return file

@@ -1,0 +1,137 @@
+"""A running lab, as tests, the demo and the command line hold it."""
+
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from inventory.errors import SdfleetError
+from lab.network import GATEWAY
+from lab.orders import Answer, Order, give
+from lab.state import PROC, HostState, LabFolder, State
+
+REBOOT_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab that is up."""
+
+    folder: LabFolder
+    state: State
+
+    @property
+    def hosts(self) -> tuple[HostState, ...]:
+        """Its hosts, each with name, lab address and loopback port."""
+        return self.state.hosts
+
+    @property
+    def gateway(self) -> str:
+        """The lab's own address, where upstreams listen; needs `run_in_netns` to be reached."""
+        return GATEWAY
+
+    @property
+    def key(self) -> Path:
+        """SSH private key that every host lets in as root."""
+        return self.folder.user_key
+
+    @property
+    def known_hosts(self) -> Path:
+        """OpenSSH known_hosts file with every host's key."""
+        return self.folder.known_hosts
+
+    @property
+    def ssh_config(self) -> Path:
+        """OpenSSH configuration that knows the hosts by name."""
+        return self.folder.ssh_config
+
+    @property
+    def fleet(self) -> Path:
+        """The lab's fleet.toml."""
+        return self.folder.fleet
+
+    @property
+    def index_url(self) -> str:
+        """The package index, as seen from the machine; hosts use network.INDEX_URL."""
+        return f"http://127.0.0.1:{self.state.packages_port}/simple"
+
+    def service_url(self, name: str) -> str:
+        """A service of the lab, as seen from the machine; KeyError if it has none of that name."""
+        ports = {
+            service.name: port for service, port in zip(self.state.services, self.state.service_ports, strict=True)
+        }
+        return f"http://127.0.0.1:{ports[name]}"
+
+    @property
+    def pid(self) -> int:
+        """A process in the lab's network namespace."""
+        if self.state.supervisor is None or not self.state.supervisor.alive:
+            raise SdfleetError(f"the lab in {self.folder.path} has ended; see {self.folder.supervisor_log}")
+        return self.state.supervisor.pid
+
+    def enter(self, command: Sequence[str]) -> list[str]:
+        """`command`, made to run inside the lab's network; the rest of its world stays the machine's."""
+        return ["nsenter", f"--net={PROC}/{self.pid}/ns/net", "--", *command]
+
+    def run_in_netns(self, command: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a program inside the lab's network, its output captured; `timeout` in s."""
+        return subprocess.run(self.enter(command), capture_output=True, text=True, check=False, timeout=timeout)
+
+    def ssh_command(self, host: str, command: str) -> list[str]:
+        """The ssh call that runs a shell `command` as root on `host`, strict about its key."""
+        return ["ssh", "-F", str(self.ssh_config), host, "--", command]
+
+    def ssh(self, host: str, command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a shell command as root on `host`, its output captured; `timeout` in s."""
+        return subprocess.run(
+            self.ssh_command(host, command),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+
+    def root(self, host: str) -> Path:
+        """The host's root file system, without what is mounted in it (/run, /tmp, /proc)."""
+        return PROC / str(self.pid) / "root" / (self.folder.hosts / host / "root").relative_to("/")
+
+    def status(self) -> Answer:
+        """Which hosts run and are connected."""
+        return give(self.folder, Order(what="status"))
+
+    def boot_id(self, host: str) -> str | None:
+        """Changes with every boot of the host; None while it can't be reached."""
+        done = self.ssh(host, "cat /proc/sys/kernel/random/boot_id")
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    def reboot(self, host: str) -> None:
+        """Reboot the host in good order, and wait until it lets in again."""
+        before = self.boot_id(host)
+        self.ssh(host, "systemctl reboot")
+        self._wait_for_boot(host, before)
+
+    def kill(self, host: str) -> None:
+        """Pull the host's power cord; it stays off until `start`."""
+        give(self.folder, Order(what="kill", host=host))
+
+    def start(self, host: str) -> None:
+        """Switch on a host that was killed, and wait until it lets in."""
+        give(self.folder, Order(what="start", host=host))
+        self._wait_for_boot(host, None)
+
+    def cut_network(self, host: str) -> None:
+        """Pull the host's network cable: packets vanish, connections hang."""
+        give(self.folder, Order(what="cut", host=host))
+
+    def restore_network(self, host: str) -> None:
+        """Plug the host's network cable in again."""
+        give(self.folder, Order(what="restore", host=host))
+
+    def _wait_for_boot(self, host: str, before: str | None) -> None:
+        deadline = time.monotonic() + REBOOT_SECONDS
+        while (now := self.boot_id(host)) in (None, before):
+            if time.monotonic() > deadline:
+                raise SdfleetError(f"host {host} is not back (boot id {now}); see {self.folder.logs / host}.console")
+            time.sleep(0.1)

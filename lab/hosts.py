@@ -1,0 +1,167 @@
+"""One host, seen from the supervisor: its disk, its network, its boot, its power cord."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lab.network import GATEWAY, PREFIX, SSH_PORT
+from lab.state import HostState, LabFolder
+
+CGROUPS = Path("/sys/fs/cgroup")
+REBOOT = 133
+"""Exit code by which systemd-nspawn asks whoever keeps the unit to start it again."""
+DYING_SECONDS = 5
+
+Run = subprocess.Popen[bytes]
+
+
+def sh(*command: str | Path) -> None:
+    """Run a program that must succeed; CalledProcessError if it doesn't."""
+    subprocess.run([str(part) for part in command], check=True, stdin=subprocess.DEVNULL)
+
+
+@dataclass
+class Host:
+    """One host of a lab; only the supervisor may hold it."""
+
+    state: HostState
+    lab: LabFolder
+    cgroup: Path
+    boots: int = 0
+    cut: bool = False
+    wanted: bool = True
+    """Whether it shall run; not after its cord was pulled."""
+    process: Run | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.state.name
+
+    @property
+    def folder(self) -> Path:
+        """What it keeps on the machine's disk."""
+        return self.lab.hosts / self.name
+
+    @property
+    def root(self) -> Path:
+        """Its root file system."""
+        return self.folder / "root"
+
+    def mount(self, rootfs: Path) -> None:
+        """Lay its writable layer over `rootfs`."""
+        layers = {name: self.folder / name for name in ("upper", "work", "root")}
+        for layer in layers.values():
+            layer.mkdir(parents=True)
+        # volatile: nothing is ever synced to disk, which a host that is deleted at `down` can do without.
+        options = f"lowerdir={rootfs},upperdir={layers['upper']},workdir={layers['work']},volatile"
+        sh("mount", "-t", "overlay", "sdfleet-lab", "-o", options, self.root)
+
+    def write_identity(self, everyone: Iterable[HostState]) -> None:
+        """Give it its name, its host key, the user's public key, and the names of the others."""
+        (self.root / "etc/hostname").write_text(f"{self.name}\n")
+        names = [f"{host.address} {host.name}\n" for host in everyone]
+        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{GATEWAY} lab\n{''.join(names)}")
+        machine_id = self.root / "etc/machine-id"
+        machine_id.unlink(missing_ok=True)
+        machine_id.touch()
+        for suffix, mode in (("", 0o600), (".pub", 0o644)):
+            key = self.root / f"etc/ssh/ssh_host_ed25519_key{suffix}"
+            shutil.copyfile(self.lab.keys / f"{self.name}{suffix}", key)
+            key.chmod(mode)
+        ssh = self.root / "root/.ssh"
+        ssh.mkdir(mode=0o700, exist_ok=True)
+        shutil.copyfile(self.lab.user_key.with_suffix(".pub"), ssh / "authorized_keys")
+
+    def connect(self, bridge: str) -> None:
+        """Make its network namespace, with eth0 on the lab's bridge."""
+        sh("ip", "netns", "add", self.name)
+        sh("ip", "link", "add", self._cable, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        sh("ip", "link", "set", self._cable, "master", bridge, "up")
+        sh("ip", "-n", self.name, "link", "set", "lo", "up")
+        sh("ip", "-n", self.name, "address", "add", f"{self.state.address}/{PREFIX}", "dev", "eth0")
+        sh("ip", "-n", self.name, "link", "set", "eth0", "up")
+
+    @property
+    def _cable(self) -> str:
+        return f"v-{self.name}"
+
+    def boot(self) -> None:
+        """Start it; returns before it has come up."""
+        command = ["systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}", f"--machine={self.name}"]
+        command += ["--register=no", "--keep-unit", "--resolv-conf=off", "--timezone=off", "--link-journal=no"]
+        command += ["--console=read-only", f"--network-namespace-path=/run/netns/{self.name}"]
+        command += ["--capability=CAP_NET_ADMIN"]
+        self.cgroup.mkdir(parents=True, exist_ok=True)
+        with (self.lab.logs / f"{self.name}.console").open("ab") as console:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"},
+                preexec_fn=self._enter_cgroup(),
+                start_new_session=True,
+            )
+        self.boots += 1
+        self.wanted = True
+
+    def _enter_cgroup(self) -> Callable[[], None]:
+        # The supervisor has one thread, which is what makes preexec_fn safe. A cgroup of its own: systemd
+        # takes the one it is born in for its root, and two in the same one move each other's services.
+        procs = self.cgroup / "cgroup.procs"
+
+        def enter() -> None:
+            procs.write_text("0")
+
+        return enter
+
+    @property
+    def running(self) -> bool:
+        """Whether it is powered."""
+        return self.process is not None and self.process.poll() is None
+
+    def keep_up(self) -> None:
+        """Start it again if it asked for a reboot."""
+        if self.wanted and self.process is not None and self.process.poll() == REBOOT:
+            self.boot()
+
+    def pull_cord(self) -> None:
+        """End it as a power cut would: nothing is told, nothing is written any more."""
+        self.wanted = False
+        if self.process is None or not self.running:
+            return
+        (self.cgroup / "cgroup.kill").write_text("1")
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        # systemd-nspawn may be gone before what ran in it, which still holds the disk and the cgroup.
+        deadline = time.monotonic() + DYING_SECONDS
+        while "populated 1" in (self.cgroup / "cgroup.events").read_text() and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def set_network(self, up: bool) -> None:
+        """Plug its cable in or out."""
+        sh("ip", "link", "set", self._cable, "up" if up else "down")
+        self.cut = not up
+
+    def answers(self) -> bool:
+        """Whether its sshd greets."""
+        try:
+            with socket.create_connection((self.state.address, SSH_PORT), timeout=1) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+
+def remove_cgroup(folder: Path) -> None:
+    """Remove a cgroup without processes, and all below it."""
+    for parent, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(parent).rmdir()

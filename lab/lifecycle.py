@@ -1,0 +1,153 @@
+"""Bringing a lab up, finding it again, taking it down, and cleaning up after one that was killed."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from inventory.errors import SdfleetError
+from lab import rootfs
+from lab.handle import Lab
+from lab.hosts import remove_cgroup
+from lab.launch import STOP_SECONDS, Launch, Plan
+from lab.network import MAX_HOSTS
+from lab.state import PROC, LabFolder, Service, State, default_folder, labs_folder
+
+ATTACHED = "attached-"
+"""How the names of folders begin that are deleted with their labs."""
+
+Say = Callable[[str], None]
+
+
+def quiet(text: str) -> None:
+    """Say nothing."""
+
+
+def up(
+    hosts: int = 1,
+    folder: Path | None = None,
+    services: Sequence[Service] = (),
+    say: Say = quiet,
+    gpu_builds: bool = False,
+) -> Lab:
+    """Bring up a lab that lives until `down`; one that is up already with as many hosts is returned as it is.
+
+    `services` serve inside the lab's network as long as it lives; `say` gets a sentence
+    where there is something to wait for; `gpu_builds` makes the package index offer torch's builds for GPUs, too,
+    which the locks of the real applications name. Raises SdfleetError if the machine can't run a lab, or if one
+    with another number of hosts is up.
+    """
+    lab = LabFolder(folder or default_folder())
+    if running := status(lab.path):
+        if len(running.hosts) == hosts:
+            return running
+        raise SdfleetError(f"a lab with {len(running.hosts)} hosts is up; take it down first: sdfleet lab down")
+    launch = _launch(lab, hosts, services, say, gpu_builds)
+    launch.release()
+    return launch.lab
+
+
+@contextlib.contextmanager
+def attached(
+    hosts: int = 1, folder: Path | None = None, services: Sequence[Service] = (), say: Say = quiet
+) -> Iterator[Lab]:
+    """A lab for the length of a `with` block; it also ends when this process dies, however it dies.
+
+    Takes the arguments of `up`; without `folder` the lab gets a new one, which is deleted at the end.
+    """
+    path = folder or new_folder()
+    launch = _launch(LabFolder(path), hosts, services, say)
+    try:
+        yield launch.lab
+    finally:
+        launch.close()
+        _clean(launch.lab.folder, launch.lab.state)
+        if folder is None:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def new_folder() -> Path:
+    """A name for the folder of an attached lab that no other lab has."""
+    return labs_folder() / f"{ATTACHED}{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def status(folder: Path | None = None) -> Lab | None:
+    """The lab that is up in `folder` (the user's default lab if not given); None if it is down."""
+    lab = LabFolder(folder or default_folder())
+    state = lab.read()
+    return Lab(lab, state) if state and state.supervisor and state.alive else None
+
+
+def down(folder: Path | None = None) -> bool:
+    """End the lab in `folder`, running or half-dead, and delete its hosts; False if there was none.
+
+    Its logs stay.
+    """
+    lab = LabFolder(folder or default_folder())
+    with lab.locked():
+        state = lab.read()
+        if state:
+            _stop(state)
+            _clean(lab, state)
+        _clean_stale()
+    return state is not None
+
+
+def _launch(lab: LabFolder, hosts: int, services: Sequence[Service], say: Say, gpu_builds: bool = False) -> Launch:
+    if not 1 <= hosts <= MAX_HOSTS:
+        raise SdfleetError(f"a lab has 1 to {MAX_HOSTS} hosts, not {hosts}")
+    rootfs.check_machine()
+    tree = rootfs.ensure(say)
+    with lab.locked():
+        _clean_stale()
+        state = lab.read()
+        if state and state.alive:
+            raise SdfleetError(f"another lab is up in {lab.path}; take it down first: sdfleet lab down")
+        if state:
+            _clean(lab, state)
+        lab.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            return Launch(lab, Plan(hosts, tuple(services), tree, gpu_builds))
+        except BaseException:
+            if state := lab.read():
+                _clean(lab, state)
+            raise
+
+
+def _stop(state: State) -> None:
+    if state.supervisor is None:
+        return
+    state.supervisor.signal(signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    while state.supervisor.alive:
+        if time.monotonic() > deadline:
+            state.supervisor.signal(signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _clean(lab: LabFolder, state: State) -> None:
+    """Delete what a lab that no longer runs has left; its mounts and its network went with its processes."""
+    for mount in cgroup2_mounts():
+        remove_cgroup(mount / state.cgroup)
+    lab.clear()
+
+
+def _clean_stale() -> None:
+    """Clean up after killed labs in the user's folder of labs."""
+    for path in labs_folder().glob("*/"):
+        lab = LabFolder(path)
+        state = lab.read()
+        if state and not state.alive:
+            _clean(lab, state)
+        if path.name.startswith(ATTACHED) and not lab.state_file.exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def cgroup2_mounts() -> list[Path]:
+    """Where this machine's cgroup v2 tree is to be found."""
+    mounts = (line.split() for line in (PROC / "self/mounts").read_text().splitlines())
+    return [Path(fields[1]) for fields in mounts if fields[2] == "cgroup2"]

@@ -1,0 +1,74 @@
+"""What this machine's own pip is set to, so that the lab's hosts get packages from the same places."""
+
+import ast
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Self
+
+from inventory.errors import SdfleetError
+from lab.state import Frozen
+
+PYPI = "https://pypi.org/simple"
+SECTIONS = ("global", "install", ":env:")
+"""Sections of pip's configuration that hold for `pip install`, later ones winning."""
+
+
+class PipConfig(Frozen):
+    """Where packages come from, and how far to trust."""
+
+    index_url: str = PYPI
+    extra_index_urls: tuple[str, ...] = ()
+    find_links: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    """Paths or URLs."""
+    cert: Path | None = None
+
+    @classmethod
+    def of_this_machine(cls) -> Self:
+        """What `pip config list` says, environment variables included."""
+        return cls.parse(_pip_config_list())
+
+    @classmethod
+    def parse(cls, listing: str) -> Self:
+        """The settings in the output of `pip config list`: lines SECTION.KEY='VALUE'."""
+        settings: dict[str, dict[str, str]] = {section: {} for section in SECTIONS}
+        for line in listing.splitlines():
+            name, _, value = line.partition("=")
+            section, _, key = name.rpartition(".")
+            if section in settings:
+                settings[section][key] = ast.literal_eval(value)
+        merged = {key: value for section in SECTIONS for key, value in settings[section].items()}
+        cert = merged.get("cert")
+        return cls(
+            index_url=merged.get("index-url", PYPI),
+            extra_index_urls=_words(merged, "extra-index-url"),
+            find_links=_words(merged, "find-links"),
+            constraints=_words(merged, "constraint"),
+            cert=Path(cert) if cert else None,
+        )
+
+
+def _words(settings: Mapping[str, str], key: str) -> tuple[str, ...]:
+    return tuple(settings.get(key, "").split())
+
+
+def _pip_config_list() -> str:
+    tried = []
+    for command in _pips():
+        tried.append(shlex.join(command))
+        done = subprocess.run([*command, "config", "list"], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout
+    raise SdfleetError(f"no pip found (tried {', '.join(tried)}); the lab needs one to learn this machine's indexes")
+
+
+def _pips() -> Iterable[list[str]]:
+    """Ways to call pip: an environment made without one has to look at the system's."""
+    yield [sys.executable, "-m", "pip"]
+    for name in ("pip", "pip3"):
+        if found := shutil.which(name):
+            yield [found]

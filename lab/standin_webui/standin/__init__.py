@@ -1,0 +1,1 @@
+"""The stand-in WebUI: test furniture of sdfleet's lab."""

@@ -1,0 +1,221 @@
+"""Where a lab keeps its files, and what it remembers of itself between commands."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+DEFAULT_NAME = "default"
+PROC = Path("/proc")
+
+
+def cache_folder() -> Path:
+    """What labs share and may be deleted at any time: root file systems, downloads, locks."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sdfleet/lab"
+
+
+def labs_folder() -> Path:
+    """The folder below which each lab has one of its own."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(base) / "sdfleet/lab"
+
+
+def default_folder() -> Path:
+    """The folder of the lab that `sdfleet lab` means: $SDFLEET_LAB, or the user's default lab."""
+    chosen = os.environ.get("SDFLEET_LAB")
+    return Path(chosen).absolute() if chosen else labs_folder() / DEFAULT_NAME
+
+
+class Frozen(BaseModel):
+    """A record that is written as JSON."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Process(Frozen):
+    """A process that can't be mistaken for a later one that got the same number."""
+
+    pid: int
+    started: int
+    """Clock ticks between boot and its start, field 22 of /proc/PID/stat."""
+    boot: str
+    """The machine's boot id: ticks start again at each boot."""
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """The process that has number `pid` now; ProcessLookupError if there is none."""
+        try:
+            # The second field is the program's name in brackets and may hold anything, so count after it.
+            fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        except OSError as error:
+            raise ProcessLookupError(f"no process {pid}") from error
+        return cls(pid=pid, started=int(fields[19]), boot=_boot_id())
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        try:
+            return Process.of(self.pid) == self
+        except ProcessLookupError:
+            return False
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
+        with contextlib.suppress(ProcessLookupError):
+            if self.alive:
+                os.kill(self.pid, number)
+
+
+def _boot_id() -> str:
+    return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
+class HostState(Frozen):
+    """One host, as it is known from outside."""
+
+    name: str
+    address: str
+    """On the lab's network."""
+    port: int
+    """On the machine's loopback; leads to the host's sshd."""
+
+
+class Service(Frozen):
+    """A program that serves inside the lab's network as long as the lab lives."""
+
+    name: str
+    command: tuple[str, ...]
+    port: int
+    """On the gateway's address; the lab is up when it answers there, and it is forwarded from loopback."""
+
+
+class State(Frozen):
+    """All that is needed to use a running lab, or to clean up after a dead one."""
+
+    # Labs of a later sdfleet on the same machine may know more of themselves.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    owner: Process
+    """Who started it."""
+    rootfs: Path
+    cgroup: str
+    """Name of its folder in the cgroup2 file system."""
+    hosts: tuple[HostState, ...]
+    packages_port: int
+    """The package proxy's port on the machine's loopback."""
+    services: tuple[Service, ...] = ()
+    service_ports: tuple[int, ...] = ()
+    """Of each service, the port on the machine's loopback that leads to it."""
+    gpu_builds: bool = False
+    """Whether its package index offers torch's builds for GPUs, too."""
+    supervisor: Process | None = None
+    """None until it runs."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody still runs or starts this lab."""
+        return self.supervisor.alive if self.supervisor else self.owner.alive
+
+
+@dataclass(frozen=True)
+class LabFolder:
+    """The files of one lab."""
+
+    path: Path
+
+    @property
+    def state_file(self) -> Path:
+        """The record of the lab; there is none when it is down."""
+        return self.path / "state.json"
+
+    @property
+    def control(self) -> Path:
+        """Unix socket on which the supervisor takes orders."""
+        return self.path / "control.sock"
+
+    @property
+    def hosts(self) -> Path:
+        """File systems of the hosts."""
+        return self.path / "hosts"
+
+    @property
+    def keys(self) -> Path:
+        """SSH keys: the user's, and one a host."""
+        return self.path / "keys"
+
+    @property
+    def user_key(self) -> Path:
+        """Private key that every host lets in as root."""
+        return self.keys / "user"
+
+    @property
+    def known_hosts(self) -> Path:
+        """Host keys, under loopback ports as well as under lab addresses."""
+        return self.path / "known_hosts"
+
+    @property
+    def ssh_config(self) -> Path:
+        """OpenSSH configuration: `ssh -F FILE h1`."""
+        return self.path / "ssh_config"
+
+    @property
+    def fleet(self) -> Path:
+        """The lab's fleet.toml."""
+        return self.path / "fleet.toml"
+
+    @property
+    def upstreams(self) -> Path:
+        """What the stand-in upstreams serve."""
+        return self.path / "upstreams"
+
+    @property
+    def logs(self) -> Path:
+        """Consoles of the hosts, and what the lab's own programs say; kept after `down`."""
+        return self.path / "logs"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """What the supervisor says."""
+        return self.logs / "supervisor.log"
+
+    def clear(self) -> None:
+        """Delete all but the logs; nothing may be mounted below `hosts` any more."""
+        for folder in (self.hosts, self.keys, self.upstreams):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.control, self.known_hosts, self.ssh_config, self.fleet, self.state_file):
+            file.unlink(missing_ok=True)
+
+    def read(self) -> State | None:
+        """The lab's record; None if it is down, or if another version of sdfleet wrote what can't be read."""
+        try:
+            return State.model_validate_json(self.state_file.read_text())
+        except (FileNotFoundError, NotADirectoryError, ValidationError):
+            return None
+
+    def write(self, state: State) -> None:
+        """Record `state`, all of it or nothing."""
+        part = self.state_file.with_suffix(".part")
+        part.write_text(state.model_dump_json(indent=2))
+        part.replace(self.state_file)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other starts and stops of labs beside this one waiting."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(self.path.parent / ".lock"):
+            yield
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Hold an exclusive lock on `file` among processes."""
+    with file.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

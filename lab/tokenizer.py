@@ -1,0 +1,78 @@
+"""CLIP's tokenizer files, made from the vocabulary that ships in the PyPI package open_clip_torch."""
+
+import gzip
+import importlib.util
+import json
+from pathlib import Path
+
+REPOSITORY = "openai/clip-vit-large-patch14"
+MERGES = 49152 - 256 - 2
+"""Merges that CLIP uses: its 49408 tokens are 2 x 256 bytes, these, and two marks."""
+
+TEXT_ENCODER = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "max_position_embeddings": 77,
+    "hidden_act": "quick_gelu",
+}
+"""Shape of SD 1.5's text encoder: the real WebUI builds its own from config.json alone."""
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def tokenizer_files() -> dict[str, bytes]:
+    """The five files that Stable Diffusion 1.5 wants of openai/clip-vit-large-patch14, by name.
+
+    Raises FileNotFoundError if open_clip_torch is not installed.
+    """
+    with gzip.open(_vocabulary(), "rt", encoding="utf-8") as file:
+        merges = file.read().split("\n")[1 : MERGES + 1]
+    letters = _byte_letters()
+    tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(line.split()) for line in merges)]
+    vocabulary = {token: number for number, token in enumerate([*tokens, START, END])}
+    marks = {"bos_token": START, "eos_token": END, "unk_token": END}
+    special = {
+        name: {"content": text, "single_word": False, "lstrip": False, "rstrip": False, "normalized": True}
+        for name, text in marks.items()
+    }
+    settings = {name: {"__type": "AddedToken", **mark} for name, mark in special.items()} | {
+        "add_prefix_space": False,
+        "do_lower_case": True,
+        "errors": "replace",
+        "model_max_length": 77,
+        "name_or_path": REPOSITORY,
+        "pad_token": END,
+        "tokenizer_class": "CLIPTokenizer",
+    }
+    config = {"model_type": "clip", "architectures": ["CLIPModel"], "projection_dim": TEXT_ENCODER["hidden_size"]}
+    text = {"model_type": "clip_text_model", "vocab_size": len(vocabulary), "projection_dim": config["projection_dim"]}
+    return {
+        "vocab.json": _json(vocabulary, indent=None),
+        "merges.txt": "\n".join(["#version: 0.2", *merges, ""]).encode(),
+        "special_tokens_map.json": _json({**special, "pad_token": END}),
+        "tokenizer_config.json": _json(settings),
+        "config.json": _json({**config, "text_config": {**text, **TEXT_ENCODER}}),
+    }
+
+
+def _vocabulary() -> Path:
+    # Found without importing open_clip, which would import torch and torchvision.
+    spec = importlib.util.find_spec("open_clip")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        if (path := Path(folder) / "bpe_simple_vocab_16e6.txt.gz").is_file():
+            return path
+    raise FileNotFoundError(
+        "CLIP's vocabulary was not found: install it with `pip install --no-deps open_clip_torch==3.3.0`"
+    )
+
+
+def _byte_letters() -> list[str]:
+    """The printable characters that stand for the 256 bytes in byte-level BPE, in CLIP's order."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    return [chr(code) for code in [*printable, *range(256, 256 + 256 - len(printable))]]
+
+
+def _json(value: object, indent: int | None = 2) -> bytes:
+    return (json.dumps(value, indent=indent, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,123 @@
+"""Operations of the base role."""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import DeployError
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from roles.accounts import HOMES
+from roles.base.config import UV_LOCKS, Base
+from roles.facts.survey import HostSurvey, Survey
+from roles.onhost import source
+from roles.operations.accounts import system_users
+from roles.operations.files import Commands, Folder, folders, write
+from roles.operations.packages import apt_packages
+from roles.operations.release import ACTIVATE, PRUNE
+from roles.operations.sources import CHECKOUT
+from roles.paths import ETC, MIRRORS_ENV, Paths
+
+GB = 10**9
+
+
+@deploy("Base")
+def install(base: Base, paths: Paths) -> None:
+    """
+    Install packages, users, folders and tools.
+
+    + base: the role's settings
+    + paths: the host's paths
+    """
+    wanted = wanted_folders(paths)
+    programs = wanted_programs(paths)
+    uv = paths.tools / "uv.txt"
+    seen = host.get_fact(
+        Survey,
+        paths=[*(folder.path for folder in wanted), paths.uv, _uv_record(base, paths)],
+        texts=[*programs, uv],
+        packages=base.packages,
+        users=list(HOMES),
+        folders=[paths.envs],
+        space=paths.root,
+    )
+    _refuse_small_disk(base, paths, seen)
+    apt_packages(name="Install packages", names=base.packages, seen=seen)
+    system_users(name="Create service users", homes={user: paths.data(app) for user, app in HOMES.items()}, seen=seen)
+    folders(name="Make folders", wanted=wanted, seen=seen)
+    put_programs(name="Put sdfleet's own programs", programs=programs, seen=seen)
+    uv_installed(name=f"Install uv {base.uv_version}", base=base, paths=paths, seen=seen)
+
+
+def wanted_folders(paths: Paths) -> list[Folder]:
+    """The folders every host has, parents first."""
+    shared = [paths.root, paths.tools, paths.programs, paths.uv_cache.parent, paths.uv_cache, paths.git_store]
+    shared += [paths.pythons, paths.envs, paths.root / "apps", paths.root / "data", paths.store, paths.hub]
+    homes = [Folder(paths.data(app), owner=user, group=user, mode=0o755) for user, app in HOMES.items()]
+    return [*(Folder(path) for path in shared), *homes, Folder(ETC, mode=0o700), Folder(paths.secrets, mode=0o700)]
+
+
+def wanted_programs(paths: Paths) -> dict[PurePosixPath, str]:
+    """The programs every host has, with their text."""
+    return {paths.programs / f"{name}.py": source(name) for name in (CHECKOUT, ACTIVATE, PRUNE)}
+
+
+def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey) -> None:
+    """Stop before gigabytes are fetched for which there is no room; a host with an environment has had its room."""
+    built = [name for name in seen.names.get(str(paths.envs), []) if not name.startswith(".")]
+    if built or seen.free_bytes is None or seen.free_bytes >= base.min_free_gb * GB:
+        return
+    raise DeployError(
+        f"{paths.root}: {seen.free_bytes / GB:.1f} GB free on its file system, {base.min_free_gb:g} GB are needed; "
+        "point fleet.data_root at a larger disk, or lower base.min_free_gb if you know better"
+    )
+
+
+def _uv_record(base: Base, paths: Paths) -> PurePosixPath:
+    """The folder that shows which version of uv is installed."""
+    return paths.tools / f"uv/uv-{base.uv_version}.dist-info"
+
+
+@operation()
+def put_programs(programs: Mapping[PurePosixPath, str], seen: HostSurvey) -> Commands:
+    """
+    Write programs that sdfleet runs on the host.
+
+    + programs: file -> text
+    + seen: a survey that has them among its texts
+    """
+    for dest, text in programs.items():
+        yield from write(dest, text, seen, mode=0o755)
+
+
+@operation()
+def uv_installed(base: Base, paths: Paths, seen: HostSurvey) -> Commands:
+    """
+    Install uv from the package index, pinned by hash, with the pip of a throw-away environment.
+
+    + base, paths: settings of the host
+    + seen: a survey that looked at uv and its record
+    """
+    if seen.entry(_uv_record(base, paths)) and seen.entry(paths.uv):
+        host.noop(f"uv {base.uv_version} is installed")
+        return
+    requirement = paths.tools / "uv.txt"
+    text = (UV_LOCKS / f"{base.uv_version}.txt").read_text()
+    yield from write(requirement, text, seen)
+    new, venv, old, final = (shlex.quote(str(paths.tools / name)) for name in (".uv-new", ".uv-pip", ".uv-old", "uv"))
+    pip = f"{venv}/bin/python -m pip install --quiet --disable-pip-version-check"
+    yield "; ".join(
+        (
+            "set -e",
+            "umask 022",
+            f"rm -rf {new} {venv} {old}",
+            f"python3 -m venv {venv}",
+            f"set -a; . {MIRRORS_ENV}; set +a",
+            f"{pip} --no-deps --require-hashes --target {new} -r {shlex.quote(str(requirement))}",
+            f"[ ! -e {final} ] || mv -T {final} {old}",
+            f"mv -T {new} {final}",
+            f"rm -rf {venv} {old}",
+        )
+    )

@@ -1,0 +1,64 @@
+"""What must hold on every host."""
+
+import re
+
+import pytest
+from testinfra.host import Host
+
+from roles.accounts import HOMES, WEBUI
+from roles.base.config import Base
+from roles.base.tasks import wanted_folders, wanted_programs
+from roles.paths import ETC, Paths
+
+LITTLE_GB = 1.0
+"""Below this a service can no longer be trusted to write its state."""
+
+
+def test_packages_are_installed(host: Host, base: Base) -> None:
+    listed = host.check_output("dpkg-query -W -f '${db:Status-Abbrev}|${Package}|${Provides}\\n'")
+    installed = [line.split("|") for line in listed.splitlines() if line[1:2] == "i"]
+    there = {name for _, name, _ in installed}
+    there |= {part.split()[0] for _, _, provides in installed for part in provides.split(", ") if part}
+    missing = [name for name in base.packages if name not in there]
+    assert not missing, f"not installed: {', '.join(missing)}"
+
+
+@pytest.mark.parametrize("user", HOMES)
+def test_service_user_cannot_log_in(host: Host, paths: Paths, user: str) -> None:
+    found = host.user(user)
+    assert found.exists, f"there is no user {user}"
+    assert found.shell == "/usr/sbin/nologin", f"{user} has the shell {found.shell}"
+    assert found.home == str(paths.data(HOMES[user])), f"{user}'s home is {found.home}"
+
+
+def test_folders_have_their_owners(host: Host, paths: Paths) -> None:
+    folders = wanted_folders(paths)
+    found = host.run("stat -c '%n %F %U %G %a' -- " + " ".join(str(folder.path) for folder in folders)).stdout
+    lines = set(found.splitlines())
+    wrong = [
+        str(folder.path)
+        for folder in folders
+        if f"{folder.path} directory {folder.owner} {folder.group} {folder.mode:o}" not in lines
+    ]
+    assert not wrong, f"missing, or of another owner or mode: {', '.join(wrong)}"
+
+
+def test_secrets_are_closed_to_services(host: Host) -> None:
+    assert host.run("runuser -u %s -- test -r %s", WEBUI, str(ETC)).rc != 0, f"{WEBUI} can read {ETC}"
+
+
+def test_programs_are_sdfleets_own(host: Host, paths: Paths) -> None:
+    for file, text in wanted_programs(paths).items():
+        assert host.file(str(file)).exists, f"{file} is missing"
+        assert host.file(str(file)).content_string == text, f"{file} was changed by hand"
+
+
+def test_uv_answers(host: Host, base: Base, paths: Paths) -> None:
+    answer = host.run("%s --version", str(paths.uv))
+    assert answer.rc == 0, f"{paths.uv} does not run: {answer.stderr.strip()}"
+    assert re.match(rf"uv {re.escape(base.uv_version)}\b", answer.stdout), f"{answer.stdout.strip()} is installed"
+
+
+def test_disk_has_room(host: Host, paths: Paths) -> None:
+    free = int(host.check_output("df --output=avail -B1 %s", str(paths.root)).split()[-1]) / 10**9
+    assert free >= LITTLE_GB, f"{paths.root} has {free:.1f} GB left; remove what is not needed, or enlarge the disk"

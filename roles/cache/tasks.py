@@ -1,0 +1,107 @@
+"""Operations of the cache role."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+from pyinfra.api.deploy import deploy
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from roles.accounts import CACHE
+from roles.cache.config import Cache
+from roles.cache.rendering import TOKENS, UNIT, nginx_conf, tokens, unit
+from roles.cache.servers import configuration
+from roles.facts.survey import HostSurvey, Survey
+from roles.operations.accounts import system_users
+from roles.operations.files import Commands, Folder, absent, folders, rendered, units_read
+from roles.operations.packages import LOCK_SECONDS
+from roles.paths import Paths
+
+NGINX = "nginx"
+RESOLV_CONF = PurePosixPath("/etc/resolv.conf")
+SYSTEMD_RESOLV_CONF = PurePosixPath("/run/systemd/resolve/resolv.conf")
+
+
+@deploy("Cache")
+def install(cache: Cache, paths: Paths, upstreams: Mapping[str, Sequence[str]], secrets: Mapping[str, str]) -> None:
+    """
+    Run nginx as the fleet's caching proxy, in a unit of its own.
+
+    + cache: the role's settings
+    + paths: the host's paths
+    + upstreams: kind -> mirrors in order, the cache itself not among them
+    + secrets: tokens by name; used only with `hold_tokens`
+    """
+    conf = nginx_conf(paths)
+    wanted = wanted_folders(paths)
+    seen = host.get_fact(
+        Survey,
+        paths=[folder.path for folder in wanted],
+        texts=[conf, UNIT, TOKENS, RESOLV_CONF],
+        packages=[NGINX],
+        users=[CACHE],
+        units=[UNIT.name],
+    )
+    texts = {
+        conf: configuration(cache, upstreams, paths, seen.text(RESOLV_CONF) or ""),
+        UNIT: unit(cache, paths),
+    }
+    nginx_installed(name="Install nginx", seen=seen)
+    system_users(name="Create the cache's user", homes={CACHE: paths.http_cache}, seen=seen)
+    folders(name="Make the cache's folders", wanted=wanted, seen=seen)
+    if cache.hold_tokens:
+        texts[TOKENS] = tokens(secrets)
+        rendered(name="Write the tokens", dest=TOKENS, text=texts[TOKENS], seen=seen, mode=0o600)
+    else:
+        absent(name="Remove tokens", paths=[TOKENS], seen=seen)
+    rendered(name="Write the cache's configuration", dest=conf, text=texts[conf], seen=seen)
+    rendered(name="Write the cache's unit", dest=UNIT, text=texts[UNIT], seen=seen)
+    units_read(name="Let systemd read the cache's unit", units={UNIT: texts[UNIT]}, seen=seen)
+    running(name="Start the cache", texts=texts, seen=seen)
+
+
+def wanted_folders(paths: Paths) -> list[Folder]:
+    """Folders of the role, parents first."""
+    mine = Folder(paths.http_cache, owner=CACHE, group=CACHE, mode=0o700)
+    shared = [paths.root, paths.root / "cache", paths.root / "apps", paths.app("cache")]
+    return [*(Folder(path) for path in shared), mine]
+
+
+@operation()
+def nginx_installed(seen: HostSurvey) -> Commands:
+    """
+    Install nginx without its own service, which would listen on port 80 with a welcome page.
+
+    + seen: a survey that looked at the package
+    """
+    if NGINX in seen.packages:
+        host.noop("nginx is installed")
+        return
+    apt = f"DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout={LOCK_SECONDS}"
+    yield "DEBIAN_FRONTEND=noninteractive dpkg --configure -a"
+    yield f"{apt} update"
+    yield (
+        f"systemctl mask --quiet nginx.service; {apt} install --no-install-recommends {NGINX}; status=$?; "
+        "systemctl unmask --quiet nginx.service; systemctl disable --quiet nginx.service; exit $status"
+    )
+
+
+@operation()
+def running(texts: Mapping[PurePosixPath, str], seen: HostSurvey) -> Commands:
+    """
+    Have the service enabled, running, and running with these texts.
+
+    + texts: every file it reads
+    + seen: a survey that looked at them and at the unit, before they were written
+    """
+    state = seen.unit(UNIT.name)
+    changed = {path for path, text in texts.items() if seen.text(path) != text}
+    if state.enabled and state.active and not changed:
+        host.noop("the cache runs")
+        return
+    yield f"systemctl enable --quiet {UNIT.name}"
+    if state.active and not changed & {UNIT, TOKENS}:
+        # A reload keeps the downloads that are going; nginx refuses a configuration that it can't use.
+        yield f"/usr/sbin/nginx -t -q -c {min(changed)} && systemctl kill --kill-whom=main -s HUP {UNIT.name}"
+    else:
+        yield f"systemctl restart {UNIT.name}"

@@ -1,0 +1,35 @@
+"""What must hold on the cache's host."""
+
+from testinfra.host import Host
+
+from roles.accounts import CACHE
+from roles.cache.config import KINDS, MODELS, Cache
+from roles.cache.rendering import TOKENS, UNIT
+from roles.cache.servers import servers
+
+
+def test_cache_runs_as_its_own_user(host: Host) -> None:
+    service = host.service(UNIT.name)
+    assert service.is_running, f"{UNIT.name} does not run; see journalctl -u {UNIT.name}"
+    assert service.is_enabled, f"{UNIT.name} will not start at boot"
+    user = host.check_output("ps -o user:20= -p $(systemctl show -P MainPID %s)", UNIT.name).strip()
+    assert user == CACHE, f"{UNIT.name} runs as {user}"
+
+
+def test_every_port_of_the_cache_listens(host: Host, cache: Cache, direct: object) -> None:
+    upstreams = {kind: getattr(direct, kind) for kind in KINDS}
+    ports = [server.port for server in servers(cache, upstreams)]
+    listening = host.check_output("ss -Hltn").split()
+    missing = [port for port in (*ports, cache.port_of(MODELS)) if f"0.0.0.0:{port}" not in listening]
+    assert not missing, f"nothing listens on {', '.join(map(str, missing))}"
+
+
+def test_cache_answers(host: Host, cache: Cache) -> None:
+    answer = host.run("curl -s -m 10 http://127.0.0.1:%s/healthz", str(cache.port_of(MODELS)))
+    assert answer.stdout.strip() == "ok", f"the cache gives no answer on port {cache.port_of(MODELS)}"
+
+
+def test_tokens_are_roots_alone(host: Host, cache: Cache) -> None:
+    file = host.file(str(TOKENS))
+    assert file.exists == cache.hold_tokens, f"{TOKENS} {'exists' if file.exists else 'is missing'}"
+    assert not file.exists or file.mode == 0o600, f"{TOKENS} can be read by others"

@@ -1,0 +1,9 @@
+"""Stops a bare `pytest roles/...`: without hosts testinfra would check the machine one sits at."""
+
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the checks run under `sdfleet verify` only."""
+    if not config.pluginmanager.hasplugin("deploy.verification"):
+        raise pytest.UsageError("a role's verify.py checks hosts of a fleet; run `sdfleet verify`")

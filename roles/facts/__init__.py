@@ -1,0 +1,1 @@
+"""pyinfra facts that roles are built from."""

@@ -1,0 +1,225 @@
+"""One command that tells a role all it has to know of a host: pyinfra caches no fact, and each costs a round trip."""
+
+import base64
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+from pyinfra.api.facts import FactBase
+
+Path = str | PurePath
+
+GPU_PROBE = r"""
+for d in /sys/bus/pci/devices/*; do
+  read -r v <"$d/vendor" && read -r c <"$d/class" || continue
+  case "$v $c" in '0x10de 0x0300'* | '0x10de 0x0302'*) echo gpu ;; esac
+done
+[ ! -e /dev/nvidia0 ] || echo gpu
+"""
+"""A GPU is what PCI shows (without a driver too; data-centre cards have class 0302) or, in a container, a device."""
+
+
+INVENTORY = ".inventory"
+"""File of a built folder that holds what `inventory_command` printed when it was whole."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands at a path; a link is not followed."""
+
+    kind: str
+    """find's letter: f file, d folder, l link."""
+    owner: str
+    group: str
+    mode: int
+    target: str = ""
+    """Where a link points, as written in it."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A git work tree."""
+
+    commit: str
+    dirty: bool
+    """Whether a tracked file differs from the commit, submodules included."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A systemd unit."""
+
+    loaded: bool
+    enabled: bool
+    active: bool
+    """Started, and ready if the unit tells when it is."""
+    stale: bool
+    """Whether its file changed since systemd read it."""
+
+
+@dataclass
+class HostSurvey:
+    """What one survey found; a path, package, user or unit that is not in it does not exist."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    packages: set[str] = field(default_factory=set)
+    users: dict[str, str] = field(default_factory=dict)
+    """User name -> home."""
+    units: dict[str, Unit] = field(default_factory=dict)
+    trees: dict[str, Tree] = field(default_factory=dict)
+    names: dict[str, list[str]] = field(default_factory=dict)
+    """Folder -> names of what is in it."""
+    broken: set[str] = field(default_factory=set)
+    """Folders whose files are not those that their inventory names."""
+    free_bytes: int | None = None
+    os_id: str = ""
+    codename: str = ""
+    gpu: bool = False
+
+    def entry(self, path: Path) -> Entry | None:
+        """What stands at `path`."""
+        return self.entries.get(str(path))
+
+    def text(self, path: Path) -> str | None:
+        """The content of the text file at `path`."""
+        return self.texts.get(str(path))
+
+    def whole(self, path: Path) -> bool:
+        """Whether the folder at `path` is there, with all files it was built with."""
+        return str(path) in self.entries and str(path) not in self.broken
+
+    def unit(self, name: str) -> Unit:
+        """The state of unit `name`."""
+        return self.units.get(name, Unit(loaded=False, enabled=False, active=False, stale=False))
+
+
+class Survey(FactBase[HostSurvey]):
+    """A HostSurvey of the given paths, texts, packages, users, units, work trees and folders."""
+
+    default = HostSurvey
+
+    def command(
+        self,
+        paths: Iterable[Path] = (),
+        texts: Iterable[Path] = (),
+        packages: Sequence[str] = (),
+        users: Sequence[str] = (),
+        units: Sequence[str] = (),
+        trees: Sequence[Path] = (),
+        folders: Sequence[Path] = (),
+        whole: Sequence[Path] = (),
+        space: Path | None = None,
+    ) -> str:
+        """The shell script: a line a finding, its first word the kind.
+
+        + paths: looked at, links not followed
+        + texts: small text files, read whole; looked at too
+        + packages: Debian package names; one that is merely provided by another counts as installed
+        + units: systemd units
+        + trees: git work trees
+        + folders: folders to list
+        + whole: folders to compare with their inventory (see `inventory_command`)
+        + space: path whose file system's free space is asked for; it need not exist yet
+        """
+        texts = [str(path) for path in texts]
+        looked = sorted({*map(str, paths), *texts})
+        script = [". /etc/os-release; echo os $ID $VERSION_CODENAME", GPU_PROBE]
+        if looked:
+            script.append(f"find {_quoted(looked)} -maxdepth 0 -printf 'entry\\t%p\\t%y\\t%u\\t%g\\t%m\\t%l\\n'")
+        if texts:
+            encode = 'printf "text\\t%s\\t%s\\n" "$f" "$(base64 -w0 "$f")"'
+            script.append(f'for f in {_quoted(texts)}; do [ ! -f "$f" ] || {encode}; done')
+        if packages:
+            wanted = " ".join(f"-e {shlex.quote(name)}" for name in packages)
+            show = "dpkg-query -W -f 'package\\t${db:Status-Abbrev}\\t${Package}\\t${Provides}\\n'"
+            script.append(f"{show} | grep -F {wanted}")
+        if users:
+            script.append(f"getent passwd {_quoted(users)} | sed 's/^/user\\t/'")
+        if units:
+            shown = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload"
+            script.append(f"systemctl show --property={shown} -- {_quoted(units)} | sed 's/^/unit\\t/'")
+        for tree in trees:
+            git = f"git -c safe.directory='*' -C {shlex.quote(str(tree))}"
+            state = f'"$({git} status --porcelain --untracked-files=no | wc -l)"'
+            script.append(
+                f'c=$({git} rev-parse HEAD) && printf "tree\\t%s\\t%s\\t%s\\n" {_quoted([tree])} "$c" {state}'
+            )
+        for folder in folders:
+            script.append(f"find {_quoted([folder])} -mindepth 1 -maxdepth 1 -printf 'name\\t%h\\t%f\\n'")
+        for folder in whole:
+            kept = shlex.quote(f"{folder}/{INVENTORY}")
+            script.append(f'[ ! -e {kept} ] || [ "$({inventory_command(folder)})" = "$(cat {kept})" ] || ')
+            script[-1] += f"printf 'broken\\t%s\\n' {_quoted([folder])}"
+        if space:
+            script.append(f'd={_quoted([space])}; until [ -e "$d" ]; do d=$(dirname "$d"); done')
+            script.append('echo "free $(df --output=avail -B1 "$d" | tail -n 1)"')
+        return "{\n" + "\n".join(script) + "\n} 2>/dev/null; true"
+
+    def process(self, output: Iterable[str]) -> HostSurvey:
+        """Read the script's lines."""
+        found = HostSurvey()
+        unit: dict[str, str] = {}
+        for line in output:
+            kind, _, rest = line.partition("\t")
+            match kind:
+                case "entry":
+                    path, letter, owner, group, mode, target = rest.split("\t")
+                    found.entries[path] = Entry(letter, owner, group, int(mode, 8), target)
+                case "text":
+                    path, _, encoded = rest.partition("\t")
+                    found.texts[path] = base64.b64decode(encoded).decode(errors="replace")
+                case "package":
+                    status, name, provides = rest.split("\t")
+                    if status.startswith(("ii", "hi")):
+                        found.packages.update({name, *(part.split(" ")[0] for part in provides.split(", "))})
+                case "user":
+                    name, *_, home, _shell = rest.split(":")
+                    found.users[name] = home
+                case "unit" if rest:  # an empty line parts one unit from the next
+                    key, _, value = rest.partition("=")
+                    unit[key] = value
+                    if len(unit) == 5:
+                        found.units[unit["Id"]] = _unit(unit)
+                        unit = {}
+                case "tree":
+                    path, commit, changes = rest.split("\t")
+                    found.trees[path] = Tree(commit, changes.strip() != "0")
+                case "name":
+                    folder, name = rest.split("\t")
+                    found.names.setdefault(folder, []).append(name)
+                case "broken":
+                    found.broken.add(rest)
+                case _:
+                    _read_plain(found, line)
+        return found
+
+
+def inventory_command(folder: Path) -> str:
+    """The command that prints a digest of the names of all files in `folder` but compiled ones; it opens none."""
+    names = f"find {_quoted([folder])} -type f ! -name {INVENTORY} ! -name '*.pyc' -printf '%P\\n'"
+    return f"{names} | LC_ALL=C sort | sha256sum"
+
+
+def _read_plain(found: HostSurvey, line: str) -> None:
+    word, *values = line.split()
+    if word == "os":
+        found.os_id, found.codename = (*values, "", "")[:2]
+    elif word == "gpu":
+        found.gpu = True
+    elif word == "free" and values:
+        found.free_bytes = int(values[0])
+
+
+def _unit(shown: dict[str, str]) -> Unit:
+    return Unit(
+        loaded=shown["LoadState"] == "loaded",
+        enabled=shown["UnitFileState"] == "enabled",
+        active=shown["ActiveState"] == "active",
+        stale=shown["NeedDaemonReload"] == "yes",
+    )
+
+
+def _quoted(words: Iterable[Path]) -> str:
+    return " ".join(shlex.quote(str(word)) for word in words)

@@ -1,0 +1,105 @@
+"""The gateway's certificate: given, made on the host, or from an ACME authority; and its fingerprint."""
+
+import base64
+import hashlib
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+from pyinfra.api.exceptions import DeployError
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from roles.facts.survey import HostSurvey, Survey
+from roles.gateway.backends import Backend
+from roles.gateway.config import Gateway
+from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, public_name, unit_text
+from roles.operations.files import Commands, private_file
+from roles.paths import ACME, CERTBOT_LIVE, GATEWAY, Paths
+
+PROGRAM = "gateway_certificate"
+Pair = tuple[str, str]
+"""Certificate (with its chain) and key, PEM."""
+
+
+def given(gateway: Gateway, secrets: Mapping[str, str]) -> Pair | None:
+    """Certificate and key that the fleet gives, if it does."""
+    if gateway.certificate is None:
+        return None
+    if "gateway_key" not in secrets:
+        raise DeployError("secrets.gateway_key: gateway.certificate needs its key; say where it is")
+    try:
+        chain = gateway.certificate.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DeployError(f"gateway.certificate: cannot read {gateway.certificate}: {error.strerror}") from error
+    return chain, secrets["gateway_key"].rstrip("\n") + "\n"
+
+
+@operation()
+def certificate(gateway: Gateway, pair: Pair | None, address: str, paths: Paths, seen: HostSurvey) -> Commands:
+    """
+    Put the given certificate, or make a self-signed one; the latter holds the place of one from an authority too.
+
+    + pair: certificate and key that the fleet gives
+    + address: the host's, as in fleet.toml
+    + seen: a survey that read certificate, key and unit, and looked for what certbot has
+    """
+    there = (seen.text(CERTIFICATE), seen.text(KEY))
+    as_told = None not in there and seen.text(UNIT) == unit_text(gateway, address)
+    if there == pair if pair else as_told:
+        host.noop("it is there")
+        return
+    make = ["python3", f"{paths.programs}/{PROGRAM}.py", "--folder", str(GATEWAY)]
+    if pair:
+        for place, content in zip((CERTIFICATE, KEY), pair, strict=True):
+            yield from private_file(place, content)
+    elif gateway.tls == "acme" and seen.entry(lineage(gateway)):
+        yield f"RENEWED_LINEAGE={lineage(gateway)} {shlex.join(make)}"
+    else:
+        yield shlex.join([*make, "--self-signed", public_name(gateway, address)])
+
+
+def lineage(gateway: Gateway) -> PurePosixPath:
+    """Certbot's folder for the gateway's domain."""
+    return CERTBOT_LIVE / (gateway.domain or "none")
+
+
+@operation()
+def acme_certificate(gateway: Gateway, paths: Paths, seen: HostSurvey) -> Commands:
+    """
+    Have certbot get a certificate and keep it fresh; its timer renews, its hook tells the gateway.
+
+    + seen: a survey that looked for what certbot has
+    """
+    if gateway.tls != "acme" or seen.entry(lineage(gateway)):
+        host.noop("none is wanted, or certbot has it")
+        return
+    hook = shlex.join(["python3", f"{paths.programs}/{PROGRAM}.py", "--folder", str(GATEWAY)])
+    words = ["certbot", "certonly", "--non-interactive", "--agree-tos", "--webroot", "--webroot-path", str(ACME)]
+    words += ["--server", gateway.acme_directory, "--domain", gateway.domain or "", "--deploy-hook", hook]
+    words += ["--email", gateway.acme_email] if gateway.acme_email else ["--register-unsafely-without-email"]
+    yield f"systemctl enable --now --quiet certbot.timer; {shlex.join(words)}"
+
+
+@operation()
+def announce(gateway: Gateway, address: str, backends: Sequence[Backend], seen: HostSurvey) -> Commands:
+    """
+    Say under which addresses the services are, and the fingerprint to compare the browser's with.
+
+    + seen: a survey that looked at the unit; nothing is said if it runs already
+    """
+    if seen.text(UNIT) == unit_text(gateway, address) and seen.unit(UNIT.name).active:
+        host.noop("it was told before")
+        return
+    yield f"test -s {CERTIFICATE}"
+    pem = host.get_fact(Survey, texts=[CERTIFICATE]).text(CERTIFICATE) or ""
+    places = ", ".join(f"{b.name} https://{public_name(gateway, address)}:{b.public_port}/" for b in backends)
+    told = f"gateway: {places}; the certificate's SHA-256 fingerprint is {fingerprint(pem)}"
+    host.log(told, logging.getLogger("pyinfra").warning)
+
+
+def fingerprint(pem: str) -> str:
+    """SHA-256 of the first certificate of a PEM text, in the notation of browsers."""
+    body = pem.partition("-----BEGIN CERTIFICATE-----")[2].partition("-----END")[0]
+    return hashlib.sha256(base64.b64decode(body)).digest().hex(":").upper()

@@ -1,0 +1,174 @@
+"""Operations of the gateway role."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import DeployError
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from roles.facts.survey import HostSurvey, Survey
+from roles.gateway.backends import Backend
+from roles.gateway.certificates import PROGRAM, acme_certificate, announce, certificate, given, lineage
+from roles.gateway.config import Gateway
+from roles.gateway.logins import LoginError, parse, read, renewed, sessions_file, users_file
+from roles.gateway.rendering import (
+    CERTIFICATE,
+    CONFIG,
+    CURRENT,
+    KEY,
+    RELEASES,
+    SESSIONS,
+    UNIT,
+    USERS,
+    nginx_conf,
+    release_id,
+    unit_text,
+)
+from roles.onhost import source
+from roles.operations.files import Commands, Folder, folders, private_file, rendered
+from roles.operations.packages import apt_packages
+from roles.operations.release import recorded, serves, switch
+from roles.paths import ACME, GATEWAY, HISTORY, Paths
+
+KEPT = 2
+"""Releases that stay: the one in use, and the one to go back to."""
+
+
+@deploy("Gateway")
+def install(
+    gateway: Gateway, paths: Paths, address: str, backends: Sequence[Backend], secrets: Mapping[str, str]
+) -> None:
+    """
+    Open the host's services to others, behind TLS and a login; or close them again.
+
+    + gateway: the role's settings
+    + paths: the host's paths
+    + address: the host's, as in fleet.toml
+    + backends: the services
+    + secrets: values by name, of which gateway_logins and gateway_key are used
+    """
+    packages = ["nginx", "openssl", *(["certbot"] if gateway.tls == "acme" else [])]
+    program, kept = paths.programs / f"{PROGRAM}.py", [CURRENT / name for name in (CONFIG, USERS, SESSIONS)]
+    own = [Folder(GATEWAY, mode=0o700), Folder(RELEASES, mode=0o700), Folder(ACME.parent), Folder(ACME)]
+    seen = host.get_fact(
+        Survey,
+        paths=[*(folder.path for folder in own), CURRENT, CERTIFICATE, KEY, lineage(gateway)],
+        texts=[program, UNIT, CERTIFICATE, KEY, GATEWAY / HISTORY, *kept],
+        packages=packages,
+        units=[UNIT.name],
+        folders=[RELEASES],
+    )
+    if not gateway.enabled:
+        closed(name="Close the gateway", seen=seen)
+        return
+    if not backends:
+        raise DeployError(
+            "gateway: this host offers nothing to stand in front of; its groups need webui or lora_scripts"
+        )
+    files, pair = wanted_files(gateway, backends, secrets, seen), given(gateway, secrets)
+    release, text = release_id(files), unit_text(gateway, address)
+    web_server_kept_down(name="Keep the distribution's own web server down", seen=seen)
+    apt_packages(name="Install packages", names=packages, seen=seen)
+    folders(name="Make folders", wanted=own, seen=seen)
+    rendered(name="Put the program that makes certificates", dest=program, text=source(PROGRAM), seen=seen, mode=0o755)
+    certificate(name="Put a certificate", gateway=gateway, pair=pair, address=address, paths=paths, seen=seen)
+    private_release(name=f"Write its configuration {release}", release=release, files=files, seen=seen)
+    same_certificate = pair is None or pair == (seen.text(CERTIFICATE), seen.text(KEY))
+    switch(
+        name=f"Run its configuration {release}",
+        release=release,
+        home=GATEWAY,
+        unit=UNIT,
+        text=text,
+        paths=paths,
+        running=same_certificate and serves(GATEWAY, release, UNIT, text, seen),
+        known=recorded(GATEWAY, release, text, seen),
+    )
+    acme_certificate(name="Get a certificate from the authority", gateway=gateway, paths=paths, seen=seen)
+    old_configurations(name="Remove old configurations", current=release, seen=seen)
+    announce(name="Tell where it is", gateway=gateway, address=address, backends=backends, seen=seen)
+
+
+def wanted_files(
+    gateway: Gateway, backends: Sequence[Backend], secrets: Mapping[str, str], seen: HostSurvey
+) -> dict[str, str]:
+    """The files of the wanted release; logins and sessions that still hold stay as they are on the host."""
+    if "gateway_logins" not in secrets:
+        raise DeployError(
+            "secrets.gateway_logins: a gateway needs logins; set it to where lines NAME:PASSWORD are, "
+            'e.g. gateway_logins = { file = "logins" }'
+        )
+    try:
+        passwords = parse(secrets["gateway_logins"])
+    except LoginError as error:
+        raise DeployError(str(error)) from error
+    old = read(seen.text(CURRENT / USERS) or "", seen.text(CURRENT / SESSIONS) or "")
+    logins = renewed(passwords, old)
+    return {
+        CONFIG: nginx_conf(gateway, backends),
+        USERS: users_file(logins),
+        SESSIONS: sessions_file(logins),
+    }
+
+
+@operation()
+def old_configurations(current: str, seen: HostSurvey) -> Commands:
+    """
+    Remove the oldest configurations and what interrupted runs left.
+
+    + current: name of the one in use
+    + seen: a survey that listed them
+    """
+    names = set(seen.names.get(str(RELEASES), []))
+    finished = {name for name in names if not name.startswith(".")} | {current}
+    if len(finished) <= KEPT and names <= finished:
+        host.noop("none is old")
+        return
+    oldest = f"ls -1t | grep -vxF {shlex.quote(current)} | tail -n +{KEPT}"
+    yield f'cd {RELEASES} && rm -rf .[!.]* && {oldest} | while read -r name; do rm -rf "$name"; done'
+
+
+@operation()
+def closed(seen: HostSurvey) -> Commands:
+    """
+    Stop the gateway for good.
+
+    + seen: a survey that looked at its unit
+    """
+    if seen.entry(UNIT) is None:
+        host.noop("there is no gateway")
+        return
+    yield f"systemctl disable --now --quiet {UNIT.name}; rm -f {UNIT}; systemctl daemon-reload"
+
+
+@operation()
+def web_server_kept_down(seen: HostSurvey) -> Commands:
+    """
+    Mask nginx's own unit before the package is there: it would open port 80 at once. One that is there is left alone.
+
+    + seen: a survey that looked at the package
+    """
+    if "nginx" in seen.packages:
+        host.noop("nginx is installed")
+        return
+    yield "systemctl mask --quiet nginx.service"
+
+
+@operation()
+def private_release(release: str, files: Mapping[str, str], seen: HostSurvey) -> Commands:
+    """
+    Write the files of a release, for root alone, and without showing them in a diff.
+
+    + release: name of its folder
+    + seen: a survey that listed the releases and read the files of the one in use
+    """
+    if all(seen.text(CURRENT / name) == text for name, text in files.items()):
+        host.noop(f"{release} is written")
+        return
+    build, final = RELEASES / f".{release}.building", RELEASES / release
+    yield f"rm -rf {build} {final} && install -d -m 700 {build}"
+    for name, text in files.items():
+        yield from private_file(build / name, text)
+    yield f"mv -T {build} {final}"

@@ -1,0 +1,98 @@
+"""What must hold on a host with a gateway: nobody gets past it without a login, and its secrets are root's."""
+
+import shlex
+
+import pytest
+from testinfra.host import Host
+
+from roles.gateway.backends import Backend, Reached, Served, ServedWithBoard, backends
+from roles.gateway.certificates import PROGRAM
+from roles.gateway.config import Gateway
+from roles.gateway.rendering import CERTIFICATE, CONFIG, CURRENT, KEY, SESSIONS, UNIT, USERS, nginx_conf, unit_text
+from roles.onhost import source
+from roles.paths import GATEWAY, Paths
+
+CLOSED = ("/", "/sdapi/v1/sd-models", "/internal/sysinfo", "/file=/etc/passwd", "/api/presets", "/data/runs")
+
+
+@pytest.fixture
+def served(gateway: Gateway, roles: tuple[str, ...], webui: Served, lora_scripts: ServedWithBoard) -> list[Backend]:
+    """What the gateway stands in front of."""
+    if not gateway.enabled:
+        pytest.skip("gateway.enabled is false")
+    return backends(gateway, roles, webui, lora_scripts)
+
+
+@pytest.fixture
+def at(gateway: Gateway) -> str:
+    """Where it listens, seen from the host."""
+    first = gateway.listen[0]
+    if first.is_unspecified:
+        return "[::1]" if first.version == 6 else "127.0.0.1"
+    return f"[{first}]" if first.version == 6 else str(first)
+
+
+def test_it_is_closed_if_told_so(host: Host, gateway: Gateway) -> None:
+    if gateway.enabled:
+        pytest.skip("gateway.enabled is true")
+    assert not host.file(str(UNIT)).exists, f"{UNIT.name} is still there"
+
+
+def test_unit_and_configuration_are_as_described(
+    host: Host, gateway: Gateway, connection: Reached, served: list[Backend]
+) -> None:
+    wanted = {UNIT: unit_text(gateway, connection.address), CURRENT / CONFIG: nginx_conf(gateway, served)}
+    for path, text in wanted.items():
+        assert host.file(str(path)).exists, f"{path} is missing"
+        assert host.file(str(path)).content_string == text, f"{path} was changed by hand"
+    assert not host.file(f"{UNIT}.d").exists, f"{UNIT}.d holds settings that are not the fleet's"
+
+
+def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, served: list[Backend]) -> None:
+    shown = host.check_output("systemctl show --property=ActiveState,UnitFileState,NeedDaemonReload %s", UNIT.name)
+    state = dict(line.split("=", 1) for line in shown.splitlines())
+    assert state["ActiveState"] == "active", f"{UNIT.name} is {state['ActiveState']}"
+    assert state["UnitFileState"] == "enabled", f"{UNIT.name} is {state['UnitFileState']}"
+    assert state["NeedDaemonReload"] == "no", f"systemd has not read {UNIT.name} since it changed"
+
+
+def test_secrets_are_roots(host: Host, served: list[Backend]) -> None:
+    files = [str(path) for path in (CURRENT / USERS, CURRENT / SESSIONS, KEY)]
+    for file in files:
+        assert host.check_output("stat -L -c '%%a %%U' %s", file) == "600 root", f"{file} is open to others"
+    assert host.check_output("stat -c %%a %s", str(GATEWAY)) == "700", f"{GATEWAY} is open to others"
+
+
+def test_nobody_comes_in_without_a_login(host: Host, served: list[Backend], at: str) -> None:
+    urls = [f"https://{at}:{backend.public_port}{path}" for backend in served for path in CLOSED]
+    asked = " ".join(f"-o /dev/null {shlex.quote(url)}" for url in urls)
+    statuses = host.check_output(f"curl -s -k -m 30 --path-as-is -w '%{{http_code}}\\n' {asked}").split()
+    let_in = [url for url, status in zip(urls, statuses, strict=True) if status != "401"]
+    assert not let_in, f"answered without a login: {', '.join(let_in)}"
+
+
+def test_wrong_password_is_refused(host: Host, served: list[Backend], at: str) -> None:
+    url = f"https://{at}:{served[0].public_port}/sdfleet/login"
+    status = host.check_output(f"curl -s -k -m 30 -u nobody:wrong -o /dev/null -w '%{{http_code}}' {url}")
+    assert status in ("401", "429"), f"{url} answers a wrong password with {status}"
+
+
+def test_services_answer_behind_it(host: Host, served: list[Backend], at: str) -> None:
+    for backend in served:
+        url = f"https://{at}:{backend.public_port}/sdfleet/health"
+        answer = host.run(f"curl -s -k -m 30 {url}")
+        assert answer.stdout == "ok\n", f"{url} says {answer.stdout.strip() or answer.stderr.strip() or 'nothing'}"
+
+
+def test_certificate_and_key_belong_together(host: Host, served: list[Backend]) -> None:
+    of_certificate = host.check_output("openssl x509 -in %s -noout -pubkey", str(CERTIFICATE))
+    of_key = host.check_output("openssl pkey -in %s -pubout", str(KEY))
+    assert of_certificate == of_key, f"{KEY} is not the key of {CERTIFICATE}"
+    left = host.run("openssl x509 -in %s -noout -checkend 604800", str(CERTIFICATE))
+    assert left.rc == 0, f"{CERTIFICATE} expires within a week"
+
+
+def test_program_is_sdfleets_own(host: Host, paths: Paths, served: list[Backend]) -> None:
+    file = host.file(str(paths.programs / f"{PROGRAM}.py"))
+    assert file.exists, f"{file.path} is missing"
+    assert file.content_string == source(PROGRAM), f"{file.path} was changed by hand"

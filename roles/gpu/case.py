@@ -1,0 +1,150 @@
+"""One host as the rules of `roles.gpu.decision` see it, and what they decide."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from roles.facts.gpu_state import HostGpus
+from roles.gpu.cards import Card, Modules, card_by_id, card_by_smi
+from roles.gpu.config import Gpu
+from roles.gpu.packages import branch_of
+from roles.gpu.torch_builds import TRAINER, WEBUI, Machine, Torch, choose, numbers, why_none
+
+DEFAULT_BRANCH = "580"
+"""The newest branch that drives everything from Maxwell to Blackwell Ultra; NVIDIA supports it until 2028."""
+ANY_DRIVER = "999"
+"""Stands for a driver newer than whatever a build asks for."""
+NO_PROPRIETARY_FROM = 620
+"""From this branch on NVIDIA ships the open kernel modules only."""
+Action = Literal["none", "keep", "install", "upgrade", "repair", "reboot", "refuse"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What happens to the driver, why, and the torch builds that follow."""
+
+    action: Action
+    reason: str
+    """One sentence for a person."""
+    driver: str | None = None
+    """Version (kept) or branch (installed) that the host will run."""
+    modules: Modules | None = None
+    packages: tuple[str, ...] = ()
+    fabric_manager: bool = False
+    webui: Torch | None = None
+    trainer: Torch | None = None
+    notes: tuple[str, ...] = ()
+    """Further sentences worth reading."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One host and its settings, with what several rules ask."""
+
+    facts: HostGpus
+    gpu: Gpu
+    cards: tuple[Card, ...]
+
+    @property
+    def present(self) -> str | None:
+        """Version of the driver that is there, loaded or not."""
+        return self.facts.module or self.facts.userspace or self.facts.module_on_disk
+
+    @property
+    def wanted(self) -> str:
+        """Branch or version to install."""
+        return DEFAULT_BRANCH if self.gpu.driver in ("auto", "keep") else self.gpu.driver
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether the settings name a driver."""
+        return self.gpu.driver not in ("auto", "keep")
+
+    def as_asked(self, driver: str) -> bool:
+        """Whether `driver` is of the branch, or is the version, that the settings name; any is if they name none."""
+        wanted = numbers(self.wanted)
+        return not self.asked_for or numbers(driver)[: len(wanted)] == wanted
+
+    @property
+    def machine(self) -> Machine:
+        """What a torch build would meet."""
+        return Machine(self.facts.arch, self.cards)
+
+    def misfit(self, driver: str) -> str | None:
+        """A clause that says why `driver` (a version or branch) cannot drive every card; None if it can."""
+        branch = branch_of(driver)
+        for card in self.cards:
+            generation = card.generation
+            if generation and branch < generation.first_branch:
+                return f"{card.name} needs driver {generation.first_branch} or newer"
+            if generation and generation.last_branch and branch > generation.last_branch:
+                return f"driver {generation.last_branch} is the last for {card.name}"
+        return None
+
+    @property
+    def modules(self) -> tuple[Modules, ...]:
+        """Kernel modules that drive all cards, the better ones first."""
+        common: list[Modules] = ["open", "proprietary"]
+        for card in self.cards:
+            common = [m for m in common if card.generation is None or m in card.generation.modules]
+        if branch_of(self.wanted) >= NO_PROPRIETARY_FROM:
+            common = [m for m in common if m == "open"]
+        return tuple(m for m in common if self.gpu.modules in ("auto", m))
+
+    def torch(self, driver: str | None) -> tuple[Torch | None, Torch | None]:
+        """Builds for WebUI and trainer under `driver` (a branch alone counts as its newest release)."""
+        if driver is not None and "." not in driver:
+            driver += ".999"
+        return (
+            choose(WEBUI, self.gpu.webui_torch, self.machine, driver),
+            choose(TRAINER, self.gpu.trainer_torch, self.machine, driver),
+        )
+
+    def serves(self, driver: str) -> bool:
+        """Whether `driver` runs every build that any driver could run on these cards."""
+        pairs = zip(self.torch(driver), self.torch(ANY_DRIVER), strict=True)
+        return all(have is not None or possible is None for have, possible in pairs)
+
+    def why_no_webui(self, driver: str | None) -> str:
+        """One clause that says why there is no torch for the WebUI under `driver`."""
+        return why_none(WEBUI, self.gpu.webui_torch, self.machine, driver)
+
+    def why_no_trainer(self, driver: str | None) -> str:
+        """One clause that says why there is no torch for training under `driver`."""
+        return why_none(TRAINER, self.gpu.trainer_torch, self.machine, driver)
+
+    def settled(self, action: Action, reason: str, driver: str | None, *notes: str) -> Decision:
+        """A decision under which the host will run `driver`."""
+        webui, trainer = self.torch(driver)
+        if not all(card.known for card in self.cards):
+            notes = (*notes, "Apply again once the driver runs: nvidia-smi then names the card, and torch is chosen.")
+        elif trainer is None and self.cards:
+            notes = (*notes, f"No training here: {self.why_no_trainer(driver)}.")
+        fabric = bool(self.facts.nvswitches) or sum(_is_hgx_blackwell(card) for card in self.cards) >= 8
+        fabric = fabric and not self.facts.container
+        return Decision(action, reason, driver, None, (), fabric, webui, trainer, notes)
+
+    def refuse(self, reason: str) -> Decision:
+        """Touch nothing; keep a driver that at least the WebUI can use, if nobody asked for another."""
+        if self.facts.driver_works and not self.asked_for and self.torch(self.present)[0]:
+            return self.settled("keep", f"Driver {self.present} stays, although: {reason}", self.present)
+        return Decision("refuse", reason)
+
+
+def cards_of(facts: HostGpus) -> tuple[Card, ...]:
+    """The GPUs the host can use.
+
+    In a container /sys shows all GPUs of its host, so there nvidia-smi's word counts; on a machine the bus
+    counts, because a driver hides the cards it is too old for.
+    """
+    answered = tuple(card_by_smi(gpu.name, gpu.compute) for gpu in facts.smi_gpus)
+    if facts.container and answered:
+        return answered
+    found = tuple(card_by_id(device.device) for device in facts.nvidia)
+    if len(answered) == len(found) and not all(card.known for card in found):
+        return answered
+    return found
+
+
+def _is_hgx_blackwell(card: Card) -> bool:
+    # Their NVSwitches are not on the host's own bus.
+    return card.name.startswith(("B200", "B300"))

@@ -1,0 +1,252 @@
+"""What to do about a host's driver, and which torch it gets: facts and settings in, one decision out.
+
+`RULES` is the whole policy: the rules are asked in order, and the first that has an answer decides.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from roles.facts.gpu_state import HostGpus
+from roles.gpu.cards import listing
+from roles.gpu.case import ANY_DRIVER, NO_PROPRIETARY_FROM, Case, Decision, cards_of
+from roles.gpu.config import Gpu
+from roles.gpu.packages import ARCHITECTURES, KEYS, branch_of, driver_packages, repository_name
+from roles.gpu.sentences import capital, secure_boot, trouble, why_not_good_enough
+
+NEEDED_GB = 3.0
+"""Free space that packages and the module's build take on the root file system."""
+
+Rule = Callable[[Case], Decision | None]
+
+
+def decide(facts: HostGpus, gpu: Gpu) -> Decision:
+    """What `gpu` comes to on a host of which `facts` are known."""
+    case = Case(facts, gpu, cards_of(facts))
+    return next(decision for rule in RULES if (decision := rule(case)))
+
+
+def no_gpu(case: Case) -> Decision | None:
+    """A host without an NVIDIA GPU is a CPU host."""
+    if case.cards:
+        return None
+    for name, wanted in (("webui_torch", case.gpu.webui_torch), ("trainer_torch", case.gpu.trainer_torch)):
+        if wanted not in ("auto", "cpu"):
+            return Decision("refuse", f"gpu.{name} asks for {wanted}, but the host has no NVIDIA GPU.")
+    if any(device.vendor == 0x1002 for device in case.facts.devices):
+        reason = "The GPU is AMD's; only NVIDIA's are supported, so everything runs on the CPU."
+        return case.settled("none", reason, None)
+    return case.settled("none", "No NVIDIA GPU; everything runs on the CPU.", None)
+
+
+def in_container(case: Case) -> Decision | None:
+    """A container has its host's driver: never install one."""
+    kind = case.facts.container
+    if not kind:
+        return None
+    if not case.facts.driver_works:
+        what = case.facts.smi_error or "there is no nvidia-smi"
+        return Decision(
+            "refuse",
+            f"This is a {kind} container and its host passes no working driver into it ({what}); "
+            "start it with GPU access or rent one with a GPU.",
+        )
+    webui, _ = case.torch(case.present)
+    if webui is None:
+        why = case.why_no_webui(case.present)
+        return Decision("refuse", f"The driver belongs to the host of this {kind} container and does not fit: {why}.")
+    return case.settled("keep", f"Driver {case.present} belongs to the host of this {kind} container.", case.present)
+
+
+def no_build_at_all(case: Case) -> Decision | None:
+    """Cards that no torch build has code for (Kepler), or a build that cannot run on them."""
+    if not all(card.known for card in case.cards):
+        return None
+    webui, trainer = case.torch(ANY_DRIVER)
+    if webui is None:
+        why = case.why_no_webui(ANY_DRIVER)
+    elif trainer is None and case.gpu.trainer_torch != "auto":
+        why = case.why_no_trainer(ANY_DRIVER)
+    else:
+        return None
+    cure = "; put them into different hosts" if len(set(case.cards)) > 1 else ""
+    return Decision("refuse", f"{capital(why)}{cure}.")
+
+
+def keep_as_told(case: Case) -> Decision | None:
+    """`driver = "keep"` never touches anything."""
+    if case.gpu.driver != "keep":
+        return None
+    if not case.facts.driver_works:
+        return Decision("refuse", f'gpu.driver is "keep", but {trouble(case)}; set it to "auto" or mend it by hand.')
+    if case.torch(case.present)[0] is None:
+        return Decision("refuse", f'gpu.driver is "keep", but {case.why_no_webui(case.present)}.')
+    return case.settled("keep", f"Driver {case.present} stays, as gpu.driver says.", case.present)
+
+
+def good_driver(case: Case) -> Decision | None:
+    """A working driver that fits cards, builds and settings is left alone."""
+    present = case.present
+    if not case.facts.driver_works or present is None:
+        return None
+    if not case.as_asked(present) or case.misfit(present) or not case.serves(present):
+        return None
+    notes = []
+    if (unseen := len(case.facts.nvidia) - len(case.facts.smi_gpus)) > 0:
+        notes.append(f"nvidia-smi sees {unseen} GPU(s) fewer than the bus; look for Xid errors in dmesg.")
+    return case.settled("keep", f"Driver {present} works and fits {listing(case.cards)}.", present, *notes)
+
+
+def versions_differ(case: Case) -> Decision | None:
+    """Packages were changed under the loaded module: only a reboot brings the two together."""
+    version, programs = case.facts.module, case.facts.userspace
+    if version and programs and version != programs and case.facts.module_on_disk == programs:
+        reason = f"The kernel still runs driver {version}, its programs are {programs}: a reboot joins them."
+        return case.settled("reboot", reason, programs)
+    kind = case.facts.installed_kind
+    if kind in case.modules and case.facts.module_kind not in (None, kind) and case.facts.smi_exit != 0:
+        loaded = case.facts.module_kind
+        reason = f"The {kind} kernel modules are installed, the {loaded} ones loaded: a reboot changes that."
+        return case.settled("reboot", reason, programs)
+    return None
+
+
+def installed_not_loaded(case: Case) -> Decision | None:
+    """The driver is installed, but the running kernel has not loaded it, or has no module for it."""
+    facts = case.facts
+    if facts.module or not facts.userspace or (facts.dpkg_interrupted and facts.source == "nvidia"):
+        return None
+    there = facts.module_on_disk == facts.userspace
+    if not there and facts.source not in ("nvidia", "distribution"):
+        return None
+    if not there and not facts.builds_modules:
+        return Decision(
+            "refuse",
+            f"Driver {facts.userspace} came with finished modules, and kernel {facts.kernel} has none: install the "
+            "linux-modules-nvidia package of this kernel, or boot the kernel before it, and apply again.",
+        )
+    if facts.secure_boot and not facts.mok_enrolled:
+        return case.refuse(secure_boot(case))
+    if there:
+        holder = "nouveau has the card" if facts.nouveau else "its module is not loaded"
+        reason = f"Driver {facts.userspace} is installed, but {holder}: a reboot loads it."
+        return case.settled("reboot", reason, facts.userspace)
+    reason = f"Driver {facts.userspace} has no module for kernel {facts.kernel}: build it with DKMS."
+    return case.settled("repair", reason, facts.userspace)
+
+
+def foreign_driver(case: Case) -> Decision | None:
+    """Drivers of different origin are never mixed: say so and stop."""
+    source, present = case.facts.source, case.present
+    origin = {
+        "runfile": "came from a .run file, which packages must not overwrite: run `nvidia-uninstall` there, reboot",
+        "distribution": f"is {case.facts.distribution.capitalize()}'s own, which must not be mixed with NVIDIA's: "
+        "`apt-get purge '*nvidia*' 'libcuda*'` there, reboot",
+        "unknown": "was installed by nobody knows whom: remove it, reboot",
+    }
+    if present is None or source not in origin:
+        return None
+    return case.refuse(f"{why_not_good_enough(case)}, and driver {present} {origin[source]}, apply again.")
+
+
+def sick_driver(case: Case) -> Decision | None:
+    """The right driver is loaded, and still nvidia-smi fails: packages cannot mend that."""
+    facts, present = case.facts, case.present
+    if facts.smi_exit in (None, 0) or present is None or facts.module != facts.userspace:
+        return None
+    if facts.module_kind not in case.modules or case.misfit(present) or not case.as_asked(present):
+        return None
+    return Decision(
+        "refuse",
+        f"Driver {present} fits, but {trouble(case)}: look for NVRM and Xid lines in `dmesg`; "
+        "a full power cycle helps if the card hangs.",
+    )
+
+
+def unknown_card(case: Case) -> Decision | None:
+    """A card newer than the table gets a driver only if the settings name one."""
+    unknown = [card.name for card in case.cards if not card.known]
+    if not unknown or case.asked_for:
+        return None
+    return case.refuse(f"{unknown[0]} is newer than this sdfleet; set gpu.driver to the branch NVIDIA names for it.")
+
+
+def no_common_modules(case: Case) -> Decision | None:
+    """Cards that need different kernel modules cannot share a host."""
+    if case.modules:
+        return None
+    if case.gpu.modules != "auto" or branch_of(case.wanted) >= NO_PROPRIETARY_FROM:
+        kind = case.gpu.modules if case.gpu.modules != "auto" else "open"
+        return case.refuse(f"The {kind} kernel modules of driver {case.wanted} do not drive {listing(case.cards)}.")
+    return case.refuse(f"No kernel module drives {listing(case.cards)} together: put them into different hosts.")
+
+
+def branch_does_not_fit(case: Case) -> Decision | None:
+    """The branch must know the newest card and still know the oldest."""
+    if misfit := case.misfit(case.wanted):
+        return case.refuse(f"{capital(misfit)}, not {case.wanted}.")
+    webui, _ = case.torch(case.wanted)
+    if webui is None and all(card.known for card in case.cards):
+        return case.refuse(f"{capital(case.why_no_webui(case.wanted))}.")
+    return None
+
+
+def unsupported_system(case: Case) -> Decision | None:
+    """NVIDIA's repository must exist for the distribution and the processor."""
+    facts = case.facts
+    name = repository_name(facts)
+    if name in KEYS and facts.arch in ARCHITECTURES:
+        return None
+    return case.refuse(
+        f"sdfleet installs drivers on {', '.join(KEYS)} ({', '.join(ARCHITECTURES)}), not on {name} ({facts.arch}): "
+        "install one by hand, apply again."
+    )
+
+
+def unsigned_modules(case: Case) -> Decision | None:
+    """With Secure Boot the kernel refuses a module that it does not know the key of."""
+    return case.refuse(secure_boot(case)) if case.facts.secure_boot and not case.facts.mok_enrolled else None
+
+
+def too_little_space(case: Case) -> Decision | None:
+    """A full root file system leaves a half-installed driver."""
+    free = case.facts.free_gb
+    if free >= NEEDED_GB:
+        return None
+    return case.refuse(f"The root file system has {free:.1f} GB free; the driver and its build need {NEEDED_GB:g} GB.")
+
+
+def install_or_upgrade(case: Case) -> Decision:
+    """All obstacles are out of the way."""
+    modules = case.modules[0]
+    packages = driver_packages(case.facts.distribution, branch_of(case.wanted), modules)
+    what = f"driver {case.wanted} with {modules} kernel modules for {listing(case.cards)}"
+    if case.facts.dpkg_interrupted and not case.facts.driver_works:
+        reason = f"An installation was interrupted: finish it, and install {what}."
+        decision = case.settled("install", reason, case.wanted)
+    elif case.present and case.facts.packages:
+        decision = case.settled(
+            "upgrade", f"{why_not_good_enough(case)}: replace {case.present} by {what}.", case.wanted
+        )
+    else:
+        decision = case.settled("install", f"No driver yet: install {what} from NVIDIA's repository.", case.wanted)
+    return replace(decision, modules=modules, packages=packages)
+
+
+RULES: tuple[Rule, ...] = (
+    no_gpu,
+    in_container,
+    no_build_at_all,
+    keep_as_told,
+    good_driver,
+    versions_differ,
+    installed_not_loaded,
+    foreign_driver,
+    sick_driver,
+    unknown_card,
+    no_common_modules,
+    branch_does_not_fit,
+    unsupported_system,
+    unsigned_modules,
+    too_little_space,
+    install_or_upgrade,
+)

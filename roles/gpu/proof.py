@@ -1,0 +1,88 @@
+"""After packages have changed: load the driver, reboot if need be and if allowed, and see that it works."""
+
+import time
+
+from pyinfra.api.arguments import ConnectorArguments
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.exceptions import DeployError
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+from pyinfra.context import host
+
+from roles.facts.gpu import Gpus
+from roles.facts.gpu_state import HostGpus
+from roles.gpu.case import Decision
+from roles.gpu.config import Gpu
+from roles.gpu.decision import decide
+
+PAUSE_SECONDS = 2
+"""Between attempts to reach a host that reboots."""
+
+
+class Proof(PyinfraCommand):
+    """`prove` as a step of an operation: pyinfra's own FunctionCommand would lose the reason of a failure."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        super().__init__()
+        self.gpu = gpu
+
+    def __repr__(self) -> str:
+        return "Proof()"
+
+    def execute(self, state: State, host: Host, connector_arguments: ConnectorArguments) -> bool:
+        """Do it on `host`, which is pyinfra's current one."""
+        prove(self.gpu)
+        return True
+
+
+def prove(gpu: Gpu) -> None:
+    """Bring the installed driver to work on pyinfra's current host.
+
+    Raises DeployError, with what to do, if it needs a reboot that the settings don't allow, or doesn't work.
+    """
+    facts, decision = _look(gpu)
+    if facts.module is None and facts.module_on_disk and not facts.nouveau:
+        host.run_shell_command("modprobe nvidia", print_output=False, _sudo=bool(host.data.get("_sudo")))
+        facts, decision = _look(gpu)
+    if decision.action == "reboot":
+        if not gpu.reboot:
+            raise DeployError(
+                f"{decision.reason} gpu.reboot does not allow it: reboot the host yourself, or set gpu.reboot = true, "
+                "then apply again"
+            )
+        host.log(f"{decision.reason} Rebooting.")
+        _reboot(facts.boot_id, gpu.reboot_timeout)
+        facts, decision = _look(gpu)
+    if decision.action == "repair":
+        raise DeployError(
+            f"DKMS has built no module of driver {facts.userspace} for kernel {facts.kernel}: "
+            f"see /var/lib/dkms/nvidia/{facts.userspace}/build/make.log there"
+        )
+    if decision.action != "keep":
+        raise DeployError(decision.reason)
+    host.log(decision.reason)
+
+
+def _look(gpu: Gpu) -> tuple[HostGpus, Decision]:
+    facts: HostGpus = host.get_fact(Gpus)
+    return facts, decide(facts, gpu)
+
+
+def _reboot(boot_id: str, seconds: int) -> None:
+    """Reboot the current host and come back to it; DeployError if it isn't there after `seconds`."""
+    if host.data.settings.connection.local:
+        raise DeployError("this is the machine you sit at: reboot it yourself, then apply again")
+    sudo = bool(host.data.get("_sudo"))
+    # Detached, or the connection would wait for an answer that never comes.
+    host.run_shell_command("(sleep 1; systemctl reboot) </dev/null >/dev/null 2>&1 &", _sudo=sudo)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        time.sleep(PAUSE_SECONDS)
+        host.disconnect()
+        try:
+            host.connect(show_errors=False)
+            if host.connected and host.get_fact(Gpus).boot_id not in ("", boot_id):
+                return
+        except (OSError, EOFError):
+            continue
+    raise DeployError(f"the host has not come back {seconds} s after its reboot: look at its console")

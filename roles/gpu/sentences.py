@@ -1,0 +1,48 @@
+"""Clauses and sentences that `roles.gpu.decision` gives a person as its reasons."""
+
+from roles.gpu.cards import listing
+from roles.gpu.case import ANY_DRIVER, Case
+
+KEYS_OF_DKMS = {"ubuntu": "/var/lib/shim-signed/mok/MOK.der"}
+"""Where a distribution's DKMS has the public key that it signs modules with."""
+KEY_OF_DKMS = "/var/lib/dkms/mok.pub"
+
+
+def trouble(case: Case) -> str:
+    """What is wrong with the driver that is there, if any."""
+    facts = case.facts
+    if facts.smi_exit is None:
+        return "there is no driver"
+    if facts.smi_exit != 0:
+        return f"nvidia-smi fails ({facts.smi_error or facts.smi_exit})"
+    return f"the driver is {facts.module} in the kernel and {facts.userspace} in its programs"
+
+
+def why_not_good_enough(case: Case) -> str:
+    """Why the present driver is not what cards, builds and settings ask for."""
+    present = case.present
+    if case.asked_for and not (present and case.as_asked(present)):
+        return f"gpu.driver is {case.wanted}"
+    if present and (misfit := case.misfit(present)):
+        return capital(misfit)
+    if case.facts.module_kind and case.facts.module_kind not in case.modules:
+        return f"The {case.facts.module_kind} kernel modules do not drive {listing(case.cards)}"
+    if not case.facts.driver_works:
+        return capital(trouble(case))
+    (webui, _), (possible, _) = case.torch(present), case.torch(ANY_DRIVER)
+    return capital(case.why_no_webui(present) if possible and not webui else case.why_no_trainer(present))
+
+
+def secure_boot(case: Case) -> str:
+    """That Secure Boot is in the way, and both ways out."""
+    key = KEYS_OF_DKMS.get(case.facts.distribution, KEY_OF_DKMS)
+    return (
+        "Secure Boot is on and the key that signs DKMS modules is not enrolled, so the kernel would not load the "
+        f"driver: turn Secure Boot off in the firmware, or enroll the key (`mokutil --import {key}`, reboot, confirm "
+        "at the console; docs/gpu.md tells how to make it), and apply again."
+    )
+
+
+def capital(clause: str) -> str:
+    """`clause` as the beginning of a sentence."""
+    return clause[0].upper() + clause[1:]

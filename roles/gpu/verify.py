@@ -1,0 +1,80 @@
+"""What must hold of a host's GPUs: one driver in kernel and programs, held, and torch computing on every card."""
+
+import pytest
+from testinfra.host import Host
+
+from roles.facts.gpu_probe import probe_command, read
+from roles.facts.gpu_state import HostGpus
+from roles.gpu.case import Decision
+from roles.gpu.config import Gpu
+from roles.gpu.decision import decide
+from roles.paths import Paths
+
+KERNEL = """
+import torch
+for index in range(torch.cuda.device_count()):
+    left = torch.full((64, 64), 2.0, device=f"cuda:{index}")
+    assert (left @ left).sum().item() == 64 * 64 * 64 * 4
+print(torch.cuda.device_count())
+"""
+"""Multiplies on every card and compares: an import or is_available() proves nothing about a kernel."""
+
+
+@pytest.fixture(scope="session")
+def facts(host: Host) -> HostGpus:
+    """What the host shows of its GPUs."""
+    return read(host.check_output(probe_command()).splitlines())
+
+
+@pytest.fixture(scope="session")
+def decision(facts: HostGpus, gpu: Gpu) -> Decision:
+    """What apply would do now."""
+    return decide(facts, gpu)
+
+
+def test_nothing_is_left_to_do(decision: Decision) -> None:
+    assert decision.action in ("none", "keep"), decision.reason
+
+
+def test_kernel_and_programs_run_one_driver(facts: HostGpus) -> None:
+    _need_gpus(facts)
+    if facts.module and facts.userspace:
+        assert facts.module == facts.userspace, f"the kernel runs {facts.module}, programs are {facts.userspace}"
+    assert facts.smi_exit == 0, f"nvidia-smi fails: {facts.smi_error}"
+
+
+def test_every_card_on_the_bus_answers(facts: HostGpus) -> None:
+    _need_gpus(facts)
+    if facts.container:
+        pytest.skip("a container sees the bus of its host, and of its cards only those it was given")
+    assert len(facts.smi_gpus) == len(facts.nvidia), f"{len(facts.nvidia)} on the bus, {len(facts.smi_gpus)} answer"
+
+
+def test_driver_is_on_hold(facts: HostGpus, gpu: Gpu) -> None:
+    _need_gpus(facts)
+    if not gpu.hold or facts.container:
+        pytest.skip("the driver is not ours to hold")
+    loose = sorted(set(facts.packages) - set(facts.held))
+    assert not loose, f"an upgrade could move {', '.join(loose)}"
+
+
+def test_fabric_manager_runs_where_nvswitches_are(facts: HostGpus, decision: Decision) -> None:
+    if not decision.fabric_manager:
+        pytest.skip("no NVSwitch")
+    assert facts.fabric_manager, "nvidia-fabricmanager does not run: CUDA answers with error 802"
+
+
+@pytest.mark.parametrize("application", ["webui", "trainer"])
+def test_torch_computes_on_every_card(host: Host, facts: HostGpus, paths: Paths, application: str) -> None:
+    _need_gpus(facts)
+    python = f"{paths.current(application)}/env/bin/python"
+    if not host.file(python).exists:
+        pytest.skip(f"{application} is not installed")
+    done = host.run("%s -P -c %s", python, KERNEL)
+    assert done.rc == 0, f"torch of {application}: {done.stderr.strip().splitlines()[-1:]}"
+    assert int(done.stdout) == len(facts.smi_gpus), f"torch sees {done.stdout.strip()} of {len(facts.smi_gpus)} GPUs"
+
+
+def _need_gpus(facts: HostGpus) -> None:
+    if not facts.nvidia and not facts.smi_gpus:
+        pytest.skip("no NVIDIA GPU: a CPU host")

@@ -1,0 +1,55 @@
+"""Settings of the lora-scripts role."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from roles.settings import Settings
+
+KNOWN_COMMIT = "fdefba979981fd20d3bb77cb52dc59aeb274ba86"
+"""The newest commit when this was written (2025-09-02); the environments' shipped locks are made for it."""
+
+
+class LoraScripts(Settings):
+    """Akegarasu's lora-scripts: the GUI that starts trainings, and TensorBoard, as services."""
+
+    repository: str = Field(
+        default="https://github.com/Akegarasu/lora-scripts.git",
+        pattern=r"^(https?://|ssh://|git@|file://|/)",
+        description="Clone URL; its submodules come from the URLs that its commit names.",
+    )
+    ref: str = Field(
+        default=KNOWN_COMMIT,
+        min_length=1,
+        description="Full commit id, or a tag or branch, which must then be in fleet.lock.",
+    )
+    commit: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{40}$",
+        description="Commit that the ref stands for; unset means what fleet.lock says.",
+    )
+    requirements: Path | None = Field(
+        default=None,
+        description="Hashed requirements lock of the environment (path relative to fleet.toml); "
+        "unset means the lock that sdfleet ships for this commit.",
+    )
+    python: str = Field(default="3.11", pattern=r"^3\.\d+$", description="Python minor version of the environment.")
+    torch: Literal["cu128", "cu126"] = Field(
+        default="cu128",
+        description="Which shipped lock: cu128 has code for V100 to RTX 50, cu126 for GTX 900 to H100.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="What its trainings compute on; auto takes the GPU if the host has one."
+    )
+    port: int = Field(default=28000, ge=1024, le=65535, description="Loopback port of the GUI.")
+    tensorboard_port: int = Field(
+        default=6006, ge=1024, le=65535, description="Loopback port of its TensorBoard, which the GUI shows too."
+    )
+    start_timeout: int = Field(default=300, ge=10, description="How long the GUI may take until it answers, in s.")
+    keep_releases: int = Field(
+        default=2,
+        ge=1,
+        description="How many releases to keep, the current one included; a training that outlives an update needs "
+        "the one it began with.",
+    )

@@ -1,0 +1,106 @@
+"""What must hold on a host with lora-scripts: it runs as described, whole, confined, and shows the fleet's models."""
+
+import json
+import shlex
+
+import pytest
+from testinfra.host import Host
+
+from roles.accounts import LORA_SCRIPTS
+from roles.lora_scripts.config import LoraScripts
+from roles.lora_scripts.release import release_of
+from roles.lora_scripts.service import BOARD, GUI, LINKS, PROGRAM, WATCH, shown_models, unit_texts
+from roles.onhost import source
+from roles.operations.application import CODE, Release
+from roles.paths import Paths
+
+
+@pytest.fixture(scope="session")
+def release(lora_scripts: LoraScripts) -> Release:
+    """The release that should run."""
+    return release_of(lora_scripts)
+
+
+def test_units_are_as_described(host: Host, lora_scripts: LoraScripts, paths: Paths, release: Release) -> None:
+    wanted = [unit_texts(lora_scripts, paths, release, device) for device in ("cpu", "cuda")]
+    for unit in (GUI, BOARD, LINKS, WATCH):
+        file = host.file(str(unit))
+        assert file.exists, f"{unit} is missing"
+        assert file.content_string in [texts[unit] for texts in wanted], f"{unit} was changed by hand"
+        assert not host.file(f"{unit}.d").exists, f"{unit}.d holds settings that are not the fleet's"
+    on_gpu = host.file(str(GUI)).content_string == wanted[1][GUI]
+    if lora_scripts.device != "auto":
+        assert on_gpu == (lora_scripts.device == "cuda"), f"{GUI.name} does not compute on {lora_scripts.device}"
+
+
+@pytest.mark.parametrize("unit", [GUI.name, BOARD.name, WATCH.name])
+def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, unit: str) -> None:
+    shown = host.check_output("systemctl show --property=ActiveState,UnitFileState,NeedDaemonReload %s", unit)
+    state = dict(line.split("=", 1) for line in shown.splitlines())
+    assert state["ActiveState"] == "active", f"{unit} is {state['ActiveState']}"
+    assert state["UnitFileState"] == "enabled", f"{unit} is {state['UnitFileState']}: it stays down after a reboot"
+    assert state["NeedDaemonReload"] == "no", f"systemd has not read {unit} since it changed"
+
+
+def test_gui_answers(host: Host, lora_scripts: LoraScripts) -> None:
+    answer = host.run("curl -sS -m 30 %s", f"http://127.0.0.1:{lora_scripts.port}/api/presets")
+    assert answer.rc == 0, f"the GUI gives no answer: {answer.stderr.strip()}"
+    assert json.loads(answer.stdout).get("status") == "success", f"the GUI answers {answer.stdout[:200]}"
+    page = host.check_output("curl -sS -m 30 %s", f"http://127.0.0.1:{lora_scripts.port}/")
+    assert "<html" in page.lower(), "the GUI has no page: is the submodule frontend there?"
+
+
+def test_tensorboard_answers(host: Host, lora_scripts: LoraScripts) -> None:
+    answer = host.run("curl -sS -m 30 %s", f"http://127.0.0.1:{lora_scripts.tensorboard_port}/data/runs")
+    assert answer.rc == 0 and answer.stdout.startswith("["), f"TensorBoard gives no answer: {answer.stderr.strip()}"
+
+
+def test_code_and_submodules_are_at_their_commits(host: Host, paths: Paths, release: Release) -> None:
+    tree = shlex.quote(str(release.folder(paths) / CODE))
+    head = host.check_output(f"git -C {tree} rev-parse HEAD")
+    assert head == release.trees[CODE].commit, f"{tree} is at {head[:12]}"
+    changes = host.check_output(f"git -C {tree} status --porcelain --untracked-files=no").splitlines()
+    assert not changes, f"{tree} was changed by hand: {changes[0].strip()}"
+    named = host.check_output(f"git -C {tree} ls-tree -r HEAD | grep '^160000' || true").splitlines()
+    found = host.check_output(f"git -C {tree} submodule status --recursive").splitlines()
+    # check_output strips the first line's blank: a mark in front of the commit is what tells.
+    wrong = [line.split()[1] for line in found if line.lstrip()[0] in "+-U"]
+    assert not wrong, f"submodules are missing or at another commit: {', '.join(wrong)}"
+    assert len(found) >= len(named), f"{len(named)} submodules are named, {len(found)} are there"
+
+
+def test_processes_belong_to_the_service_user(host: Host) -> None:
+    for unit in (GUI.name, BOARD.name):
+        user = host.check_output(f"ps -o user:32= -p $(systemctl show -P MainPID {unit})")
+        assert user == LORA_SCRIPTS, f"{unit} runs as {user}"
+
+
+def test_it_listens_on_loopback_only(host: Host, lora_scripts: LoraScripts) -> None:
+    places = [line.split()[3] for line in host.check_output("ss -Hltn").splitlines()]
+    for port in (lora_scripts.port, lora_scripts.tensorboard_port):
+        mine = [place for place in places if place.endswith(f":{port}")]
+        assert mine, f"nothing listens on port {port}"
+        strange = [place for place in mine if not place.startswith(("127.", "[::1]", "[::ffff:127."))]
+        assert not strange, f"port {port} is open on {', '.join(strange)}, which others can reach"
+
+
+def test_it_cannot_write_code_or_models(host: Host, paths: Paths, release: Release) -> None:
+    code, env = release.folder(paths) / CODE, release.environment.folder(paths)
+    for place in (code, env, paths.programs, shown_models(paths), paths.store):
+        assert host.run("runuser -u %s -- test -w %s", LORA_SCRIPTS, str(place)).rc, f"{LORA_SCRIPTS} may write {place}"
+
+
+def test_program_is_sdfleets_own(host: Host, paths: Paths) -> None:
+    file = host.file(str(paths.programs / f"{PROGRAM}.py"))
+    assert file.exists, f"{file.path} is missing"
+    assert file.content_string == source(PROGRAM), f"{file.path} was changed by hand"
+
+
+def test_gui_lists_the_fleets_checkpoints(host: Host, lora_scripts: LoraScripts, paths: Paths) -> None:
+    folder = paths.webui_models / "Stable-diffusion"
+    links = host.run(f"find {shlex.quote(str(folder))} -maxdepth 1 -type l -name '*.safetensors' -printf '%f\\n'")
+    url = f"http://127.0.0.1:{lora_scripts.port}/api/get_files?pick_type=model-file"
+    listed = json.loads(host.check_output("curl -sS -m 30 %s", url))["data"]["files"]
+    paths_shown = {file["name"]: file["path"] for file in listed}
+    for name in links.stdout.splitlines():
+        assert paths_shown.get(name, "").endswith(f"/{name}"), f"the GUI does not offer {name}"

@@ -1,0 +1,86 @@
+"""Which mirror of each list is used: the first that gives the right kind of answer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from roles.facts.answers import Answer
+from roles.mirrors.config import GITHUB, Mirrors
+
+GIT_ANSWER = "application/x-git-upload-pack-advertisement"
+KINDS = ("github", "huggingface", "pypi", "torch", "apt", "python")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How to tell that a mirror is alive."""
+
+    url: str
+    good: Callable[[Answer], bool]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What became of one list."""
+
+    kind: str
+    chosen: str
+    dead: tuple[str, ...] = ()
+    """Those before the chosen one, none of which answered rightly; all of them if nothing did."""
+    answered: bool = True
+
+    @property
+    def sentence(self) -> str:
+        """What a person should know of it; empty if the first mirror answered."""
+        if not self.dead:
+            return ""
+        dead = ", ".join(self.dead)
+        if not self.answered:
+            return f"mirrors.{self.kind}: none answers from this host ({dead}); going on with {self.chosen}"
+        return f"mirrors.{self.kind}: {dead} gives no usable answer, skipped; using {self.chosen}"
+
+
+def probes(mirrors: Mirrors, repository: str, os_id: str, codename: str) -> dict[str, dict[str, Probe]]:
+    """Kind -> candidate -> its probe, for lists that offer a choice.
+
+    + repository: clone URL on github.com that the host will need; a proxy that can't serve it is no use
+    + os_id, codename: the distribution's, as in /etc/os-release
+    """
+    found = {}
+    for kind in KINDS:
+        candidates: tuple[str, ...] = getattr(mirrors, kind)
+        if len(candidates) > 1:
+            found[kind] = {url: _probe(kind, url, repository, os_id, codename) for url in candidates}
+    return found
+
+
+def choose(mirrors: Mirrors, found: dict[str, dict[str, Probe]], answers: Mapping[str, Answer]) -> list[Choice]:
+    """The choice of each list of `found`; if nothing answers, its first."""
+    choices = []
+    for kind, candidates in found.items():
+        dead: list[str] = []
+        for url, probe in candidates.items():
+            if probe.good(answers.get(probe.url, Answer(0))):
+                choices.append(Choice(kind, url, tuple(dead)))
+                break
+            dead.append(url)
+        else:
+            choices.append(Choice(kind, dead[0], tuple(dead), answered=False))
+    return choices
+
+
+def narrowed(mirrors: Mirrors, choices: list[Choice]) -> Mirrors:
+    """The same settings with every list cut down to the mirror in use."""
+    return mirrors.model_copy(update={choice.kind: (choice.chosen,) for choice in choices})
+
+
+def _probe(kind: str, url: str, repository: str, os_id: str, codename: str) -> Probe:
+    if kind == "github":
+        origin = repository if repository.startswith(f"{GITHUB}/") else f"{GITHUB}/git/git.git"
+        asked = origin if url == GITHUB else f"{url}/{origin}"
+        # A parked domain answers 200 with a page: only git's own content type counts.
+        return Probe(f"{asked}/info/refs?service=git-upload-pack", lambda a: a.content_type.startswith(GIT_ANSWER))
+    if kind == "pypi":
+        return Probe(f"{url}/pip/", lambda a: a.status == 200)
+    if kind == "apt":
+        return Probe(f"{url}/{os_id}/dists/{codename}/Release", lambda a: a.status == 200)
+    return Probe(f"{url}/", lambda a: 200 <= a.status < 500)

@@ -1,0 +1,80 @@
+"""Settings of the mirrors role: for each kind of traffic an ordered list of places to try."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from roles.settings import Settings
+
+GITHUB = "https://github.com"
+
+
+def _is_http(url: str) -> str:
+    if not url.startswith(("https://", "http://")):
+        raise ValueError(f"{url!r} is not an http(s) URL")
+    return url.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_is_http)]
+Urls = tuple[Url, ...]
+
+
+class Mirrors(Settings):
+    """Ordered candidates; the first that answers is used. Commit ids and hashes decide about content."""
+
+    github: Urls = Field(
+        default=(GITHUB,),
+        min_length=1,
+        description="GitHub proxies, asked as PREFIX/https://github.com/OWNER/NAME; "
+        "https://github.com itself means direct.",
+    )
+    huggingface: Urls = Field(
+        default=("https://huggingface.co",), min_length=1, description="Hugging Face endpoints (HF_ENDPOINT)."
+    )
+    modelscope: Urls = Field(
+        default=("https://modelscope.cn",), min_length=1, description="ModelScope endpoints, tried in order."
+    )
+    civitai: Urls = Field(
+        default=("https://civitai.com",), min_length=1, description="Civitai's hosts, tried in order."
+    )
+    hosts: dict[str, Url] = Field(
+        default={},
+        description="Where hosts of the fleet give their models away, by name, for sources host:NAME/PATH; "
+        "those with the cache role are known without it.",
+    )
+    tokens_to: Urls = Field(
+        default=(),
+        description="Mirrors that may be sent your Hugging Face, Civitai or ModelScope token; "
+        "without it a token goes to its issuer alone.",
+    )
+    pypi: Urls = Field(
+        default=("https://pypi.org/simple",), min_length=1, description="Python package indexes (simple API)."
+    )
+    torch: Urls = Field(
+        default=("https://download.pytorch.org/whl",),
+        description="Roots of PyTorch wheel indexes; the build (cu121, cpu, ...) is appended.",
+    )
+    apt: Urls = Field(
+        default=(),
+        description="Distribution mirrors, as the URL above debian/ or ubuntu/; empty leaves the host's sources alone.",
+    )
+    apt_proxy: Url | None = Field(default=None, description="HTTP proxy for apt, e.g. apt-cacher-ng.")
+    python: Urls = Field(
+        default=("https://github.com/astral-sh/python-build-standalone/releases/download",),
+        description="Where uv finds managed Pythons (UV_PYTHON_INSTALL_MIRROR).",
+    )
+    probe_seconds: float = Field(
+        default=5,
+        gt=0,
+        le=60,
+        description="How long a mirror may take to answer before the next is tried, in s.",
+    )
+
+    parallel: int = Field(default=4, ge=1, le=16, description="How many models a host fetches at a time.")
+    limit_mb: float = Field(
+        default=0, ge=0, description="Bandwidth that a host's model downloads may take, in MB/s; 0 is no limit."
+    )
+
+    def github_prefix(self, mirror: str) -> str | None:
+        """What git must write instead of https://github.com/ to go over `mirror`; None for direct."""
+        return None if mirror == GITHUB else f"{mirror}/{GITHUB}/"

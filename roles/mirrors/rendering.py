@@ -1,0 +1,80 @@
+"""The files that send a host's traffic over its mirrors, as text."""
+
+import re
+import shlex
+from urllib.parse import urlsplit
+
+from roles.mirrors.config import GITHUB, Mirrors
+from templates import render
+
+OURS = "# Written by sdfleet: edits are overwritten."
+BEGIN, END = "# BEGIN sdfleet mirrors", "# END sdfleet mirrors"
+COMPONENTS = {
+    "debian": "main contrib non-free non-free-firmware",
+    "ubuntu": "main restricted universe multiverse",
+}
+PYPI = "https://pypi.org/simple"
+HUGGINGFACE = "https://huggingface.co"
+
+
+def environment(mirrors: Mirrors) -> str:
+    """Shell and systemd environment file with the mirrors in use, the first of each list."""
+    index = mirrors.pypi[0]
+    values = {"PIP_INDEX_URL": index, "UV_DEFAULT_INDEX": index}
+    if trusted := _plain_http(index):
+        values |= {"PIP_TRUSTED_HOST": trusted, "UV_INSECURE_HOST": trusted}
+    if mirrors.torch:
+        values["SDFLEET_TORCH_INDEX"] = mirrors.torch[0]
+    python = mirrors.python[0]
+    if python.startswith(f"{GITHUB}/") and mirrors.github[0] != GITHUB:
+        python = f"{mirrors.github[0]}/{python}"
+    values |= {"UV_PYTHON_INSTALL_MIRROR": python, "HF_ENDPOINT": mirrors.huggingface[0]}
+    if mirrors.huggingface[0] != HUGGINGFACE:
+        # Xet transfers go to hosts of their own and would bypass the mirror.
+        values["HF_HUB_DISABLE_XET"] = "1"
+    return OURS + "\n" + "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+
+
+def gitconfig(old: str, prefix: str | None) -> str:
+    """The system's gitconfig with sdfleet's block in it, all else as it was.
+
+    + old: the file's content now
+    + prefix: what git must write instead of https://github.com/; None takes the block out
+    """
+    rest = re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}\n?", "", old, flags=re.DOTALL)
+    if prefix is None:
+        return rest
+    if rest and not rest.endswith("\n"):
+        rest += "\n"
+    return f'{rest}{BEGIN}\n[url "{prefix}"]\n\tinsteadOf = {GITHUB}/\n{END}\n'
+
+
+def pip_conf(mirrors: Mirrors) -> str | None:
+    """/etc/pip.conf for people at the host's shell; None where the index is the default one."""
+    index = mirrors.pypi[0]
+    if index == PYPI:
+        return None
+    trusted = _plain_http(index)
+    return f"{OURS}\n[global]\nindex-url = {index}\n" + (f"trusted-host = {trusted}\n" if trusted else "")
+
+
+def uv_toml(mirrors: Mirrors) -> str | None:
+    """/etc/uv/uv.toml, likewise."""
+    index = mirrors.pypi[0]
+    return None if index == PYPI else f'{OURS}\n[[index]]\nurl = "{index}"\ndefault = true\n'
+
+
+def apt_proxy(proxy: str | None) -> str | None:
+    """apt's configuration for a proxy; None for none."""
+    return None if proxy is None else f'// {OURS[2:]}\nAcquire::http::Proxy "{proxy}";\n'
+
+
+def apt_sources(root: str, os_id: str, codename: str) -> str:
+    """deb822 sources of the distribution from the mirror `root`."""
+    return render("mirrors/sdfleet.sources.j2", root=root, id=os_id, codename=codename, components=COMPONENTS[os_id])
+
+
+def _plain_http(url: str) -> str | None:
+    """The host (with port) of a URL without TLS, which pip and uv must be told to accept."""
+    parts = urlsplit(url)
+    return parts.netloc if parts.scheme == "http" else None

@@ -1,0 +1,128 @@
+"""Operations of the mirrors role. It is the first role of a host: packages and tools already come over the mirrors."""
+
+import logging
+import shlex
+from pathlib import PurePosixPath
+
+from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import DeployError
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from roles.facts.answers import Answers
+from roles.facts.survey import HostSurvey, Survey
+from roles.mirrors.choosing import choose, narrowed, probes
+from roles.mirrors.config import Mirrors
+from roles.mirrors.rendering import (
+    COMPONENTS,
+    OURS,
+    apt_proxy,
+    apt_sources,
+    environment,
+    gitconfig,
+    pip_conf,
+    uv_toml,
+)
+from roles.operations.files import Commands, Folder, absent, folders, rendered
+from roles.paths import ETC, MIRRORS_ENV
+
+GITCONFIG = PurePosixPath("/etc/gitconfig")
+PIP_CONF = PurePosixPath("/etc/pip.conf")
+UV_TOML = PurePosixPath("/etc/uv/uv.toml")
+APT_PROXY = PurePosixPath("/etc/apt/apt.conf.d/90sdfleet-proxy")
+APT_SOURCES = PurePosixPath("/etc/apt/sources.list.d/sdfleet.sources")
+DISTRIBUTION_SOURCES = tuple(
+    PurePosixPath("/etc/apt") / name
+    for name in ("sources.list", "sources.list.d/debian.sources", "sources.list.d/ubuntu.sources")
+)
+SAVED = ".sdfleet-saved"
+"""Suffix of a distribution's own sources file while mirrors stand in for it; apt doesn't read such files."""
+
+
+@deploy("Mirrors")
+def install(mirrors: Mirrors, repository: str) -> None:
+    """
+    Send git, Python, apt and Hugging Face traffic over the first mirrors that answer.
+
+    Which ones are in use stands in MIRRORS_ENV afterwards, for the commands of other roles.
+
+    + mirrors: the candidates
+    + repository: clone URL the host will need, which a GitHub proxy must be able to serve
+    """
+    saved = [path.with_name(path.name + SAVED) for path in DISTRIBUTION_SOURCES]
+    texts = (GITCONFIG, PIP_CONF, UV_TOML, APT_PROXY, APT_SOURCES, MIRRORS_ENV)
+    seen = host.get_fact(Survey, paths=(ETC, *DISTRIBUTION_SOURCES, *saved), texts=texts)
+    used = _in_use(mirrors, repository, seen)
+
+    folders(name="Make /etc/sdfleet", wanted=[Folder(ETC, mode=0o700)], seen=seen)
+    rendered(name="Write which mirrors are in use", dest=MIRRORS_ENV, text=environment(used), seen=seen)
+    git = gitconfig(seen.text(GITCONFIG) or "", used.github_prefix(used.github[0]))
+    if git or seen.entry(GITCONFIG):
+        rendered(name="Point git at the GitHub mirror", dest=GITCONFIG, text=git, seen=seen)
+    _ours_or_nothing("Point pip at the package index", PIP_CONF, pip_conf(used), seen)
+    _ours_or_nothing("Point uv at the package index", UV_TOML, uv_toml(used), seen)
+    _ours_or_nothing("Set apt's proxy", APT_PROXY, apt_proxy(used.apt_proxy), seen)
+    _ours_or_nothing("Point apt at the mirror", APT_SOURCES, _sources(used, seen), seen)
+    distribution_sources(name="Set the distribution's own sources aside", enabled=not used.apt, seen=seen)
+
+
+def _in_use(mirrors: Mirrors, repository: str, seen: HostSurvey) -> Mirrors:
+    """Probe what offers a choice, say what was skipped, and keep the first that answers."""
+    asked = probes(mirrors, repository, seen.os_id, seen.codename)
+    urls = [probe.url for candidates in asked.values() for probe in candidates.values()]
+    if not urls:
+        return mirrors
+    answers = host.get_fact(Answers, urls=urls, seconds=mirrors.probe_seconds)
+    warn = logging.getLogger("pyinfra").warning
+    if not answers:
+        host.log("mirrors: without curl on this host none can be probed yet; using the first of each list", warn)
+        return mirrors
+    choices = choose(mirrors, asked, answers)
+    for choice in choices:
+        if choice.sentence:
+            host.log(choice.sentence, warn)
+    return narrowed(mirrors, choices)
+
+
+def _sources(used: Mirrors, seen: HostSurvey) -> str | None:
+    if not used.apt:
+        return None
+    if seen.os_id not in COMPONENTS:
+        raise DeployError(
+            f"mirrors.apt: this host is {seen.os_id or 'no known distribution'}, apt mirrors are known for "
+            f"{' and '.join(COMPONENTS)}; set mirrors.apt = [] for it"
+        )
+    return apt_sources(used.apt[0], seen.os_id, seen.codename)
+
+
+def _ours_or_nothing(name: str, dest: PurePosixPath, text: str | None, seen: HostSurvey) -> None:
+    """Write `text`, or remove what was written earlier; a file somebody else wrote is left alone."""
+    old = seen.text(dest)
+    if old is not None and OURS[2:] not in old:
+        if text is not None:
+            host.log(f"{dest} is not sdfleet's and stays as it is; sdfleet's own commands use {MIRRORS_ENV}")
+        return
+    if text is not None:
+        rendered(name=name, dest=dest, text=text, seen=seen)
+    else:
+        absent(name=name, paths=[dest], seen=seen)
+
+
+@operation()
+def distribution_sources(enabled: bool, seen: HostSurvey) -> Commands:
+    """
+    Rename the distribution's own apt sources so that apt reads them, or doesn't.
+
+    + enabled: whether apt is to read them
+    + seen: a survey that looked at them under both names
+    """
+    moves = []
+    for path in DISTRIBUTION_SOURCES:
+        saved = path.with_name(path.name + SAVED)
+        here, there = (saved, path) if enabled else (path, saved)
+        if seen.entry(here) and not (enabled and seen.entry(there)):
+            moves.append(f"mv -f {shlex.quote(str(here))} {shlex.quote(str(there))}")
+    if not moves:
+        host.noop("they already are")
+        return
+    yield " && ".join(moves)

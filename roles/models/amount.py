@@ -1,0 +1,11 @@
+"""Amounts of bytes for people."""
+
+
+def amount(count: int | float | None) -> str:
+    """1234567 -> "1.2 MB" (powers of ten, as shops and disks count); None is an unknown amount."""
+    if count is None:
+        return "an unknown amount"
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count:.0f} bytes"

@@ -1,0 +1,54 @@
+"""What the WebUI shows beside a model: notes and a picture. Given once; after that they are the person's to edit."""
+
+import contextlib
+import http.client
+import os
+from pathlib import Path
+
+from .http import Fault, ask
+from .manifest import File, Source
+
+LARGEST = 8_000_000
+"""Bytes of a picture; anything larger is no preview."""
+PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
+
+
+def place(link: Path, card: dict[str, str]) -> list[str]:
+    """Write NAME.json and NAME.preview.png beside a new link, where there is none; one sentence for each.
+
+    A preview that can't be had is left out: a picture is no reason to fail.
+    """
+    said = []
+    if _put(link.with_suffix(".json"), card["notes"].encode()):
+        said.append(f"{link.with_suffix('.json')}: written")
+    preview = link.with_suffix(".preview.png")
+    if card["preview"] and not os.path.lexists(preview):
+        try:
+            _put(preview, _picture(card["preview"]))
+            said.append(f"{preview}: written")
+        except Fault as fault:
+            said.append(f"{preview}: left out, its source {fault}")
+    return said
+
+
+def _picture(url: str) -> bytes:
+    answer = ask(Source(url), File("preview", "", None, ()), 0)
+    assert answer is not None, "only a request for a rest can have nothing more to get"
+    data = b""
+    with answer.body, contextlib.suppress(OSError, http.client.HTTPException):
+        data = answer.body.read(LARGEST + 1)
+    if not data.startswith(PICTURES) or len(data) > LARGEST:
+        raise Fault("sent no picture")
+    return data
+
+
+def _put(path: Path, data: bytes) -> bool:
+    """Write a file that is not there yet, owned like its folder: the WebUI's user edits it."""
+    if os.path.lexists(path):
+        return False
+    new = path.with_name(f".{path.name}.sdfleet-new")
+    new.write_bytes(data)
+    owner = path.parent.stat()
+    os.chown(new, owner.st_uid, owner.st_gid)
+    new.replace(path)
+    return True

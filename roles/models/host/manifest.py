@@ -1,0 +1,81 @@
+"""The manifest: which files the store must hold, where they come from, and which names lead to them."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place a file can be had from."""
+
+    url: str
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    """Sent to the host of `url` only, never to one it redirects to; may hold secrets."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One file the store must hold."""
+
+    model: str
+    """What a person calls it; starts every message about it."""
+    sha256: str
+    size: int | None
+    sources: tuple[Source, ...]
+    """In the order in which they are tried; empty if the file is pushed into store/partial beforehand."""
+    suffix: str = ""
+    """Of the name it gets, e.g. .safetensors; says what an answer, and the file itself, must look like."""
+
+    @property
+    def text(self) -> bool:
+        """Whether the file is text, so that a JSON answer is no sign of an error."""
+        return self.suffix in (".json", ".txt")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything one sync has to bring about."""
+
+    store: Path
+    files: tuple[File, ...]
+    links: dict[Path, str] = field(default_factory=dict)
+    """Symbolic links: path -> sha256 of the file it leads to."""
+    texts: dict[Path, str] = field(default_factory=dict)
+    """Small files with exactly this content (a Hugging Face cache's refs)."""
+    cards: dict[Path, dict[str, str]] = field(default_factory=dict)
+    """Link -> `notes` and the URL of a `preview`, both given once, when the link is new."""
+    unlink: tuple[Path, ...] = ()
+    """Names to remove, if they still lead into the store."""
+    parallel: int = 4
+    """Files fetched at a time."""
+    bytes_per_second: float = 0
+    """Bandwidth limit over all files; 0 is none."""
+    reserve: int = 0
+    """Bytes of the file system that must stay free."""
+
+
+def read(text: str) -> Manifest:
+    """The manifest in a JSON text; ValueError or KeyError if it is not one."""
+    raw = json.loads(text)
+    files = tuple(
+        File(
+            model=entry["model"],
+            sha256=entry["sha256"],
+            size=entry.get("size"),
+            sources=tuple(Source(source["url"], source.get("headers", {})) for source in entry["sources"]),
+            suffix=entry.get("suffix", ""),
+        )
+        for entry in raw["files"]
+    )
+    return Manifest(
+        store=Path(raw["store"]),
+        files=files,
+        links={Path(path): sha256 for path, sha256 in raw.get("links", {}).items()},
+        texts={Path(path): content for path, content in raw.get("texts", {}).items()},
+        cards={Path(path): card for path, card in raw.get("cards", {}).items()},
+        unlink=tuple(Path(path) for path in raw.get("unlink", [])),
+        parallel=int(raw.get("parallel", 4)),
+        bytes_per_second=float(raw.get("bytes_per_second", 0)),
+        reserve=int(raw.get("reserve", 0)),
+    )

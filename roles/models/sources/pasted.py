@@ -1,0 +1,151 @@
+"""From what a person pastes (a page's URL, an AIR, a hash) to an entry of the manifest."""
+
+import json
+import re
+import struct
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from roles.models.addresses import CIVITAI
+from roles.models.config import Kind, Model
+from roles.models.sources import resolve
+from roles.models.sources.civitai import SOURCE as CIVITAI_SOURCE
+from roles.models.sources.civitai import chosen
+from roles.models.sources.plain import local_file
+from roles.models.sources.web import Asker, SourceError
+
+HUB_PAGE = re.compile(r"/(?P<repository>[^/]+/[^/]+)/(blob|resolve)/(?P<revision>[^/]+)/(?P<path>.+)")
+SCOPE_PAGE = re.compile(r"/models/(?P<repository>[^/]+/[^/]+)/(file/view|resolve)/(?P<revision>[^/]+)/(?P<path>.+)")
+CIVITAI_PAGE = re.compile(r"/models/(?P<model>\d+)(/.*)?")
+CIVITAI_DOWNLOAD = re.compile(r"/api/download/models/(?P<version>\d+)")
+AIR = re.compile(r"(urn:)?(air:)?[\w-]+:[\w-]+:civitai:(?P<model>\d+)@(?P<version>\d+)")
+LIBLIB = ("liblib.art", "liblib.ai", "liblib.cloud", "liblibai.com")
+HASH = re.compile(r"[0-9A-Fa-f]{8}|[0-9A-Fa-f]{10}|[0-9A-Fa-f]{64}")
+"""CRC32, AutoV2 and SHA256, as Civitai's pages show them."""
+
+CIVITAI_KINDS: dict[str, Kind] = {
+    "Checkpoint": "checkpoint",
+    "LORA": "lora",
+    "LoCon": "lora",
+    "DoRA": "lora",
+    "TextualInversion": "embedding",
+    "Hypernetwork": "hypernetwork",
+    "VAE": "vae",
+    "Controlnet": "controlnet",
+    "Upscaler": "upscaler",
+}
+TENSORS: tuple[tuple[str, Kind], ...] = (
+    (r"control_model\.|controlnet_cond_embedding\.", "controlnet"),
+    (r"model\.diffusion_model\.", "checkpoint"),
+    (r"lora_(unet|te)|.*\.(lora_(up|down|A|B)|hada_w1_a|lokr_w1)", "lora"),
+    (r"(first_stage_model\.)?(encoder|decoder)\.(conv_in|mid|up|down)", "vae"),
+    (r"emb_params|clip_[lg]$", "embedding"),
+)
+"""Names of tensors that only one kind of model has, the most telling first."""
+HEADER_BYTES = 4 << 20
+"""How much of a file is read to find out its kind; an SDXL checkpoint's header has 300 kB."""
+
+
+def entry(
+    pasted: str, asker: Asker, name: str | None = None, kind: Kind | None = None, sha256: str | None = None
+) -> Model:
+    """The manifest's entry for what was pasted.
+
+    + name: what to call it, if not as its source does
+    + kind: what it is, if neither source nor file tell
+    + sha256: what its bytes hash to, if the person knows
+    Raises SourceError if that cannot be found out.
+    """
+    source = _source(pasted.strip(), asker)
+    told, told_name = _civitai(source, asker) if CIVITAI_SOURCE.fullmatch(source) else (None, _stem(source))
+    found = kind or told or _kind_of_file(source, asker)
+    if found is None:
+        raise SourceError(f"neither {source} nor the file says what kind of model it is; give --kind")
+    return Model(name=_name(name or told_name), kind=found, source=source, sha256=sha256)
+
+
+def _source(pasted: str, asker: Asker) -> str:
+    """The source in fleet.toml's own terms."""
+    if air := AIR.fullmatch(pasted):
+        return f"civitai:{air['version']}"
+    if HASH.fullmatch(pasted):
+        return f"civitai:{asker.json(f'{CIVITAI}/api/v1/model-versions/by-hash/{pasted.upper()}')['id']}"
+    parts = urlsplit(pasted)
+    host, path = (parts.hostname or "").removeprefix("www."), unquote(parts.path)
+    if host.endswith(LIBLIB):
+        raise SourceError(
+            "LiblibAI gives models only to people who are logged in there: download the file, then "
+            "`sdfleet models add file:PATH`, or put it on a web server and paste that URL with --sha256"
+        )
+    if host in ("civitai.com", "civitai.red"):
+        return _civitai_source(path, parse_qs(parts.query), asker)
+    if host in ("huggingface.co", "hf.co", "hf-mirror.com") and (page := HUB_PAGE.fullmatch(path)):
+        return f"hf:{page['repository']}/{page['path']}" + _at(page["revision"], "main")
+    if host in ("modelscope.cn", "modelscope.ai") and (page := SCOPE_PAGE.fullmatch(path)):
+        return f"modelscope:{page['repository']}/{page['path']}" + _at(page["revision"], "master")
+    if host in ("huggingface.co", "hf.co", "hf-mirror.com", "modelscope.cn", "modelscope.ai"):
+        raise SourceError(f"{pasted} is a repository's page; paste the page of one of its files")
+    return pasted
+
+
+def _at(revision: str, default: str) -> str:
+    return "" if revision == default else f"@{revision}"
+
+
+def _civitai_source(path: str, query: dict[str, list[str]], asker: Asker) -> str:
+    if download := CIVITAI_DOWNLOAD.fullmatch(path):
+        file = query.get("fileId", [""])[0]
+        return f"civitai:{download['version']}" + (f"/{file}" if file else "")
+    if version := query.get("modelVersionId"):
+        return f"civitai:{version[0]}"
+    if page := CIVITAI_PAGE.fullmatch(path):
+        versions = asker.json(f"{CIVITAI}/api/v1/models/{page['model']}").get("modelVersions") or []
+        if versions:
+            return f"civitai:{versions[0]['id']}"
+    raise SourceError("that page of Civitai shows no model; paste a model's page, its download link, AIR or hash")
+
+
+def _civitai(source: str, asker: Asker) -> tuple[Kind | None, str]:
+    """Kind and name that Civitai gives a version."""
+    found = CIVITAI_SOURCE.fullmatch(source)
+    version: dict[str, Any] = asker.json(f"{CIVITAI}/api/v1/model-versions/{found['version'] if found else ''}")
+    file = chosen(version, found["file"] if found else None)
+    return CIVITAI_KINDS.get(version.get("model", {}).get("type", "")), PurePosixPath(str(file["name"])).stem
+
+
+def _stem(source: str) -> str:
+    without_revision = source.partition("@")[0] if not source.startswith(("http", "file:")) else source
+    return PurePosixPath(unquote(urlsplit(without_revision).path)).stem
+
+
+def _name(text: str) -> str:
+    """A name that the manifest takes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._") or "model"
+
+
+def _kind_of_file(source: str, asker: Asker) -> Kind | None:
+    """What a safetensors file is, by the names of its tensors; None for any other file."""
+    probe = resolve(Model(name="probe", kind="checkpoint", source=source), asker)
+    [pin] = probe.pins
+    if not pin.path.endswith((".safetensors", ".sft")):
+        return None
+    if source.startswith("file:"):
+        with local_file(probe).open("rb") as file:
+            beginning = file.read(HEADER_BYTES)
+    else:
+        beginning = asker.beginning(pin.url, HEADER_BYTES)
+    return kind_of(beginning)
+
+
+def kind_of(beginning: bytes) -> Kind | None:
+    """The kind of the safetensors file that begins so; None if its tensors tell nothing."""
+    try:
+        (length,) = struct.unpack_from("<Q", beginning)
+        names = list(json.loads(beginning[8 : 8 + length]))
+    except (struct.error, ValueError):
+        return None
+    for pattern, kind in TENSORS:
+        if any(re.match(pattern, name) for name in names):
+            return kind
+    return None

@@ -1,0 +1,149 @@
+"""Questions to the servers that models come from: the first that answers wins, and a token goes where it may."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urljoin, urlsplit
+
+from roles.models.addresses import Roads, Source, addresses
+
+if TYPE_CHECKING:
+    # Slow to import, and only `sdfleet lock` and `models add` ask anybody; the engine's start would pay for it.
+    import requests
+
+ANSWER_SECONDS = 30
+CHUNK = 1 << 20
+TRIES = 3
+LONGEST_WAIT_SECONDS = 60
+"""A server that wants to be left alone for longer than this is given up for the next."""
+T = TypeVar("T")
+
+
+class SourceError(ValueError):
+    """A source cannot say what its name stands for; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What the bytes of an address are."""
+
+    sha256: str
+    size: int
+    git_id: str
+    """git's id of a file with these bytes; "" if the server did not say how many they are."""
+
+
+def _no_hosts(name: str, path: str) -> Content:
+    raise SourceError(f"host {name} cannot be asked from here")
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Asks origins over the fleet's mirrors."""
+
+    roads: Roads
+    secrets: Mapping[str, str]
+    on_host: Callable[[str, str], Content] = _no_hosts
+    """What a file of a host of the fleet is, by the host's name and the path of a host: source."""
+
+    def head(self, url: str) -> requests.Response:
+        """The answer to HEAD, redirects to other hosts not followed."""
+        return self._first(url, self._head)
+
+    def json(self, url: str) -> Any:
+        """The JSON at an origin's URL."""
+        import requests
+
+        def ask(source: Source) -> Any:
+            with self._send("GET", source) as answer:
+                try:
+                    return answer.json()
+                except requests.JSONDecodeError:
+                    raise SourceError("answered with something that is not JSON") from None
+
+        return self._first(url, ask)
+
+    def content(self, url: str) -> Content:
+        """Read an address to its end, to learn its size and hashes; nothing is kept."""
+        return self._first(url, self._content)
+
+    def beginning(self, url: str, count: int) -> bytes:
+        """The first `count` bytes at an origin's URL, or all if it has fewer."""
+
+        def ask(source: Source) -> bytes:
+            with self._send("GET", source) as answer:
+                return b"".join(_up_to(answer, count))
+
+        return self._first(url, ask)
+
+    def _first(self, url: str, ask: Callable[[Source], T]) -> T:
+        import requests
+
+        reasons = []
+        for source in addresses(url, self.roads):
+            host = f"{urlsplit(source.url).scheme}://{urlsplit(source.url).netloc}"
+            try:
+                return ask(source)
+            except SourceError as error:
+                reasons.append(f"{host} {error}")
+            except requests.RequestException as error:
+                reasons.append(f"{host} does not answer ({type(error).__name__})")
+        raise SourceError("; ".join(reasons))
+
+    def _head(self, source: Source) -> requests.Response:
+        url = source.url
+        for _ in range(5):
+            answer = self._send("HEAD", Source(url, source.service), follow=False)
+            there = urljoin(url, answer.headers.get("Location", url))
+            if not answer.is_redirect or urlsplit(there).netloc != urlsplit(url).netloc:
+                return answer
+            url = there
+        raise SourceError("redirects in a circle")
+
+    def _content(self, source: Source) -> Content:
+        with self._send("GET", source) as answer:
+            promised = answer.headers.get("Content-Length")
+            sha256, size = hashlib.sha256(), 0
+            git = hashlib.sha1(f"blob {promised}\0".encode(), usedforsecurity=False)
+            for block in answer.iter_content(CHUNK):
+                sha256.update(block)
+                git.update(block)
+                size += len(block)
+        if promised is not None and int(promised) != size:
+            raise SourceError(f"cut the transfer at byte {size} of {promised}")
+        return Content(sha256.hexdigest(), size, git.hexdigest() if promised is not None else "")
+
+    def _send(self, method: str, source: Source, *, follow: bool = True) -> requests.Response:
+        import requests
+
+        sent = {"Accept-Encoding": "identity", **source.headers(self.secrets)}
+        for _ in range(TRIES):
+            answer = requests.request(
+                method, source.url, headers=sent, timeout=ANSWER_SECONDS, allow_redirects=follow, stream=True
+            )
+            wait = answer.headers.get("Retry-After", "")
+            if answer.status_code not in (429, 503) or not wait.isdigit() or int(wait) > LONGEST_WAIT_SECONDS:
+                break
+            answer.close()
+            time.sleep(int(wait))
+        if answer.status_code in (401, 403):
+            hint = f"set secrets.{source.service.secret}" if source.service else "it wants a login"
+            raise SourceError(f"refuses (HTTP {answer.status_code}); {hint}")
+        if answer.status_code >= 400:
+            raise SourceError(f"answered HTTP {answer.status_code}")
+        if answer.headers.get("Content-Type", "").startswith("text/html"):
+            raise SourceError("answered with a web page (HTML)")
+        return answer
+
+
+def _up_to(answer: requests.Response, count: int) -> Iterator[bytes]:
+    """The answer's first `count` bytes; the rest is not waited for."""
+    for block in answer.iter_content(min(count, CHUNK)):
+        yield block[:count]
+        count -= len(block)
+        if count <= 0:
+            return

@@ -1,0 +1,121 @@
+"""Operations of the models role."""
+
+import hashlib
+import io
+from collections.abc import Callable, Generator, Mapping, Sequence
+
+from pyinfra.api.command import FileUploadCommand, PyinfraCommand, QuoteString, StringCommand
+from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import DeployError
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from roles.models.addresses import Roads
+from roles.models.amount import amount
+from roles.models.config import Model
+from roles.models.live import LiveCommand
+from roles.models.request import manifest
+from roles.models.state import TOOL, Seen, StoreState
+from roles.models.tool import program
+from roles.models.wanted import Wanted, WantedError, WantedFile, wanted
+from roles.paths import Paths
+
+LARGEST_PUSH = 2 * 10**9
+"""Bytes of the largest file the controller sends; SFTP carries some 70 MB/s for all hosts together."""
+
+
+@deploy("Models")
+def install(
+    models: Sequence[Model],
+    paths: Paths,
+    mirrors: Roads,
+    secrets: Mapping[str, str],
+    after: PyinfraCommand | None = None,
+) -> None:
+    """
+    Bring store and links of the host to the manifest. The host is read in one command.
+
+    + models: the host's models
+    + paths: the host's paths
+    + mirrors: where to fetch from
+    + secrets: tokens by name, for sources that need one
+    + after: command to run when something changed, so that who uses the models sees it
+    """
+    try:
+        goal = wanted(models, paths, mirrors)
+    except WantedError as error:
+        raise DeployError(str(error)) from error
+    seen = host.get_fact(StoreState, paths=paths)
+    refuse(goal, seen)
+    for line in changes(goal, seen, paths):
+        host.log(line)
+    synced(
+        name="Fetch and link models",
+        goal=goal,
+        seen=seen,
+        paths=paths,
+        request=lambda: manifest(goal, seen, paths, mirrors, secrets),
+        after=after,
+    )
+
+
+def refuse(goal: Wanted, seen: Seen) -> None:
+    """Stop, before anything is changed, where the role would have to touch what is not its own."""
+    if taken := seen.in_the_way(goal):
+        raise DeployError(
+            f"{', '.join(map(str, taken))}: a file that sdfleet did not put there is in the way; "
+            "move it aside, or give the model another name"
+        )
+    for file in seen.missing(goal):
+        if file.push and (file.size or 0) > LARGEST_PUSH:
+            raise DeployError(
+                f"models.{file.model}: {file.push} has {amount(file.size)}; the controller sends files up to "
+                f"{amount(LARGEST_PUSH)}, put it on a web server that the hosts reach and name its URL"
+            )
+
+
+def changes(goal: Wanted, seen: Seen, paths: Paths) -> list[str]:
+    """What a sync would do, one line for each model; empty if all is as it should be."""
+    missing = {file.sha256: file for file in seen.missing(goal)}
+    lines = [f"{file.model}: fetch {amount(file.size)}{_begun(file, seen)}" for file in missing.values()]
+    lines += [f"{file.model}: link {file.link}" for file in seen.unlinked(goal, paths)]
+    lines += [f"unlink {path}, which no model explains" for path in seen.unwanted(goal)]
+    return lines + [f"write {path}" for path in seen.stale_texts(goal)]
+
+
+def _begun(file: WantedFile, seen: Seen) -> str:
+    have = seen.partials.get(file.sha256, 0)
+    return f", of which {amount(have)} are there" if have else ""
+
+
+@operation()
+def synced(
+    goal: Wanted, seen: Seen, paths: Paths, request: Callable[[], str], after: PyinfraCommand | None
+) -> Generator[PyinfraCommand, None, None]:
+    """
+    Fetch what is missing and set the links.
+
+    + goal: desired state
+    + seen: the host's state, from `StoreState`
+    + paths: the host's paths
+    + request: makes the manifest; called late, because it may hold secrets
+    + after: command to run at the end
+    """
+    if not changes(goal, seen, paths):
+        host.noop("store and links are as the manifest says")
+        return
+    tool = paths.tools / TOOL
+    partial = paths.store / "partial"
+    yield StringCommand("mkdir", "-p", QuoteString(str(paths.tools)), QuoteString(str(partial)))
+    if seen.tool != hashlib.sha256(program()).hexdigest():
+        new = f"{tool}.new"
+        yield FileUploadCommand(io.BytesIO(program()), new)
+        yield StringCommand("chmod 755", QuoteString(new), "&& mv -f", QuoteString(new), QuoteString(str(tool)))
+    for file in seen.missing(goal):
+        if file.push:
+            yield FileUploadCommand(str(file.push), str(partial / file.sha256))
+    yield LiveCommand(
+        "python3", QuoteString(str(tool)), "-", progress=paths.store / "progress.json", _stdin=[request()]
+    )
+    if after:
+        yield after

@@ -1,0 +1,126 @@
+"""What a host's store and links must look like: computed here once, for plan, apply and verify alike."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from roles.models.addresses import Roads, Source, addresses
+from roles.models.config import FOLDERS, Card, LockedModel, Model, Pin
+from roles.models.sources import address, huggingface, plain
+from roles.paths import Paths
+
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
+SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+"""What the WebUI loads."""
+
+
+class WantedError(ValueError):
+    """Models that cannot be installed as they stand; one line each, saying which and what to do."""
+
+
+@dataclass(frozen=True)
+class WantedFile:
+    """One file of the store and the name that leads to it."""
+
+    model: str
+    sha256: str
+    size: int | None
+    """In bytes; None if neither lock nor controller knows it."""
+    sources: tuple[Source, ...]
+    link: PurePosixPath
+    card: Card | None = None
+    push: Path | None = None
+    """File on the controller that is sent to the host: sources of the kind file:."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Everything the models role guarantees on one host."""
+
+    files: tuple[WantedFile, ...]
+    texts: Mapping[PurePosixPath, str]
+    """Small files with exactly this content."""
+    folders: tuple[PurePosixPath, ...]
+    """Where the role's links are; no other link into the store may be there."""
+
+
+def wanted(models: Iterable[Model], paths: Paths, mirrors: Roads) -> Wanted:
+    """The desired state of a host.
+
+    Raises WantedError with one line for each model that cannot be installed as it stands.
+    """
+    files: list[WantedFile] = []
+    texts: dict[PurePosixPath, str] = {}
+    problems: list[str] = []
+    for model in models:
+        try:
+            files += [_file(model, pin, paths, mirrors) for pin in pins(model)]
+            if model.kind == "hub":
+                texts[_snapshot(model, paths).parents[1] / "refs/main"] = revision(model)
+        except ValueError as error:
+            problems.append(f"models.{model.name}: {error}")
+    taken = Counter(file.link for file in files)
+    problems += [f"two models want the name {link}; rename one" for link, count in taken.items() if count > 1]
+    if problems:
+        raise WantedError("\n".join(problems))
+    return Wanted(tuple(files), texts, folders(paths))
+
+
+def folders(paths: Paths) -> tuple[PurePosixPath, ...]:
+    """Every folder the role puts links into."""
+    return (*(paths.data("webui") / folder for folder in FOLDERS.values()), paths.hub / "hub")
+
+
+def pins(model: Model) -> tuple[Pin, ...]:
+    """The exact files of a model: from the lock, else from its own sha256; WantedError if neither is there."""
+    if isinstance(model, LockedModel):
+        return model.pins
+    if model.sha256 is None:
+        raise WantedError("it has no sha256 and is not in fleet.lock; run `sdfleet lock`")
+    path, url = address(model)
+    return (Pin(path=path, url=url, sha256=model.sha256),)
+
+
+def revision(model: Model) -> str:
+    """The commit of a hub model; WantedError if it is not known."""
+    if isinstance(model, LockedModel):
+        return model.revision
+    address = huggingface.parse(model.source)
+    if not address.pinned:
+        raise WantedError(f"its revision {address.revision!r} can move; run `sdfleet lock`, or give @COMMIT")
+    return address.revision
+
+
+def _file(model: Model, pin: Pin, paths: Paths, mirrors: Roads) -> WantedFile:
+    _refuse_pickle(model, pin)
+    push = plain.local_file(model) if model.source.startswith("file:") else None
+    return WantedFile(
+        model=f"{model.name}/{pin.path}" if model.kind == "hub" else model.name,
+        sha256=pin.sha256,
+        size=push.stat().st_size if push and pin.size is None else pin.size,
+        sources=() if push else addresses(pin.url, mirrors),
+        link=_snapshot(model, paths) / pin.path if model.kind == "hub" else _name(model, pin, paths),
+        card=model.card if isinstance(model, LockedModel) else None,
+        push=push,
+    )
+
+
+def _name(model: Model, pin: Pin, paths: Paths) -> PurePosixPath:
+    suffix = PurePosixPath(pin.path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise WantedError(f"{pin.path!r} is no model file; the WebUI loads {', '.join(SUFFIXES)}")
+    return paths.data("webui") / FOLDERS[model.kind] / f"{model.name}{suffix}"
+
+
+def _refuse_pickle(model: Model, pin: Pin) -> None:
+    if PurePosixPath(pin.path).suffix.lower() in PICKLES and not model.allow_pickle:
+        raise WantedError(
+            f"{pin.path!r} is a pickle, which can run code when it is loaded; "
+            "take the .safetensors, or set allow_pickle = true if you trust who made it"
+        )
+
+
+def _snapshot(model: Model, paths: Paths) -> PurePosixPath:
+    repository = huggingface.parse(model.source).repository
+    return paths.hub / "hub" / huggingface.cache_folder(repository) / "snapshots" / revision(model)

@@ -1,0 +1,235 @@
+"""Switch an application between its releases, prove what was started, go back if it fails, and remember what served.
+
+    activate.py --app FOLDER switch --release R [--unit FILE --text FILE] [--by WHO]
+    activate.py --app FOLDER note [--unit FILE] [--by WHO]
+    activate.py --app FOLDER back [--to R] [--now] [--by WHO]
+
+`history.json` beside `current` holds what has served, oldest first, with the text of its unit: so going back needs
+neither the network nor the controller. What is being tried is written down before it is started: a switch that was
+killed half way is known as such afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+WORDS = 4
+"""How many of the service's last lines are told."""
+
+REMEMBERED = 20
+"""Entries of the history that are kept."""
+
+Entry = dict[str, Any]
+"""release; unit (path, "" for an application without a service); text of the unit; since; by; left (when given up)."""
+
+
+class ActivateError(Exception):
+    """The switch did not succeed; the text is for a person."""
+
+
+def systemctl(*args: str) -> bool:
+    """Whether systemctl succeeded."""
+    command = ["systemctl", *args]
+    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def put(file: Path, text: str) -> None:
+    """Write a file beside its place, then rename it."""
+    fresh = file.with_name(f".{file.name}.new")
+    fresh.write_text(text)
+    fresh.chmod(0o644)
+    fresh.replace(file)
+
+
+def last_words(unit: str, since: float) -> str:
+    """The last lines the service itself wrote since `since` (s since the epoch)."""
+    command = ["journalctl", f"_SYSTEMD_UNIT={unit}", "--since", f"@{int(since)}", "--lines=50"]
+    command += ["--output=cat", "--no-pager"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    return " | ".join([line.strip() for line in lines if line.strip()][-WORDS:]) or "it wrote nothing"
+
+
+def same(one: Entry, other: Entry) -> bool:
+    """Whether two entries run the same release in the same way."""
+    return (one["release"], one["text"]) == (other["release"], other["text"])
+
+
+class App:
+    """An application's folder: releases/, the link `current`, and the history of what served."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.releases = folder / "releases"
+        self.link = folder / "current"
+        self.file = folder / "history.json"
+        self.served: list[Entry] = []
+        self.trying: Entry | None = None
+        try:
+            known = json.loads(self.file.read_text())
+            self.served, self.trying = known["served"], known["trying"]
+        except (OSError, ValueError, KeyError):
+            pass  # a host of before there was a history; what runs now becomes its first entry
+
+    def save(self) -> None:
+        """Write the history down."""
+        known = {"served": self.served[-REMEMBERED:], "trying": self.trying}
+        put(self.file, json.dumps(known, indent=1) + "\n")
+
+    def current(self) -> str | None:
+        """Name of the release that `current` leads to."""
+        return self.link.readlink().name if self.link.is_symlink() else None
+
+    def point(self, release: str) -> None:
+        """Make `current` lead to a release, with no moment in which it leads nowhere."""
+        fresh = self.link.with_name(f".{self.link.name}.new")
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(Path("releases") / release)
+        fresh.replace(self.link)
+
+    def installed(self, unit: str) -> Entry | None:
+        """What would run under `unit` after a reboot; None if that is nothing whole."""
+        release = self.current()
+        if release is None or not (self.releases / release).is_dir():
+            return None
+        if not unit:
+            return {"release": release, "unit": "", "text": ""}
+        file = Path(unit)
+        return {"release": release, "unit": unit, "text": file.read_text()} if file.exists() else None
+
+    def start(self, entry: Entry, now: bool = False) -> bool:
+        """Run a release under its unit; whether it became ready. `now` leaves what runs no time to finish."""
+        self.point(entry["release"])
+        if not entry["unit"]:
+            return True
+        unit = Path(entry["unit"])
+        put(unit, entry["text"])
+        systemctl("daemon-reload")
+        systemctl("enable", "--quiet", unit.name)
+        systemctl("reset-failed", unit.name)
+        if now:
+            systemctl("kill", "--signal=KILL", unit.name)
+        return systemctl("restart", unit.name)
+
+    def record(self, entry: Entry, by: str) -> None:
+        """Note that an entry serves now."""
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.served = [old for old in self.served if not same(old, entry)]
+        self.served.append({**entry, "since": now, "by": by, "left": ""})
+        self.trying = None
+        self.save()
+
+    def there(self, entry: Entry) -> bool:
+        """Whether the entry's release is still on the disk."""
+        return (self.releases / str(entry["release"])).is_dir()
+
+    def switch(self, wanted: Entry, by: str) -> None:
+        """Run `wanted`; ActivateError if it did not become ready, after going back to what served last."""
+        began = time.time()
+        before = self.installed(wanted["unit"])
+        good = [entry for entry in self.served if self.there(entry)] or ([before] if before else [])
+        self.trying = wanted
+        self.save()
+        if self.start(wanted):
+            if before and not self.served:
+                self.record(before, "")
+            self.record(wanted, by)
+            return
+        name = Path(wanted["unit"]).name
+        told = f"{name} did not become ready: {last_words(name, began)}"
+        if good and not same(good[-1], wanted):
+            well = self.start(good[-1])
+            told += f"; went back to {good[-1]['release']}" + ("" if well else ", which does not start either")
+        self.trying = None
+        self.save()
+        raise ActivateError(f"{told}; journalctl -u {name} tells more")
+
+    def note(self, unit: str, by: str) -> None:
+        """Record what runs under `unit`, which a switch that was killed, or an older sdfleet, did not."""
+        if (now := self.installed(unit)) and (not unit or systemctl("is-active", "--quiet", Path(unit).name)):
+            self.record(now, by)
+
+    def back(self, to: str | None, by: str, hurry: bool) -> str:
+        """Run what served before, or the release `to`; a sentence that says what was done.
+
+        With `hurry` a picture in the making is not waited for.
+        """
+        began = time.monotonic()
+        old = {"release": self.current(), "text": self.unit_text()}
+        there = [entry for entry in self.served if self.there(entry) and not same(entry, old)]
+        chosen = [entry for entry in there if (entry["release"] == to if to else not entry["left"])]
+        if not chosen:
+            names = sorted({entry["release"] for entry in there})
+            have = f"there are {', '.join(names)}: name one with --to" if names else "no other release served here"
+            raise ActivateError(f"{f'release {to}' if to else 'an earlier release'} is not to be had; {have}")
+        entry = chosen[-1]
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        for given_up in self.served:
+            if same(given_up, old):
+                given_up["left"] = now
+        self.trying = entry
+        self.save()
+        since = time.time()
+        if not self.start(entry, hurry):
+            name = Path(entry["unit"]).name
+            raise ActivateError(f"{entry['release']} did not become ready either: {last_words(name, since)}")
+        self.record(entry, by)
+        return f"{old['release']} -> {entry['release']} in {time.monotonic() - began:.1f} s"
+
+    def unit_text(self) -> str:
+        """Text of the unit in use."""
+        units = [Path(entry["unit"]) for entry in self.served if entry["unit"]]
+        return units[-1].read_text() if units and units[-1].exists() else ""
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--app", type=Path, required=True, help="folder with releases/ and current")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    switch = verbs.add_parser("switch")
+    switch.add_argument("--release", required=True, help="name of a release")
+    switch.add_argument("--unit", default="", help="the unit's file; none for an application without a service")
+    switch.add_argument("--text", type=Path, help="file with the unit's new text; removed")
+    switch.add_argument("--by", default="", help="who asks for it")
+    note = verbs.add_parser("note")
+    note.add_argument("--unit", default="", help="the unit's file; none for an application without a service")
+    note.add_argument("--by", default="", help="who asks for it")
+    back = verbs.add_parser("back")
+    back.add_argument("--to", help="name of a release; the one that served before if not given")
+    back.add_argument("--now", action="store_true", help="wait for no picture in the making")
+    back.add_argument("--by", default="", help="who asks for it")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Exit 1 with one sentence if the release did not become ready."""
+    options = arguments()
+    if not options.app.is_dir():
+        sys.exit(f"{options.app.name} is not installed here")
+    # One at a time: a run whose controller died may still be waiting for its service.
+    lock = (options.app / ".lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    app = App(options.app)
+    try:
+        if options.verb == "switch":
+            text = options.text.read_text() if options.text else ""
+            if options.text:
+                options.text.unlink()
+            app.switch({"release": options.release, "unit": options.unit, "text": text}, options.by)
+        elif options.verb == "note":
+            app.note(options.unit, options.by)
+        else:
+            print(app.back(options.to, options.by, options.now))
+    except ActivateError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

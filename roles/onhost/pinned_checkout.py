@@ -1,0 +1,153 @@
+"""Make a git work tree at one commit, submodules included, over a store of bare repositories.
+
+A commit is fetched once, shallow, into the store's repository of its URL; work trees are made from there without
+the network. The commit id is the proof: git checks the content against it, wherever it came from. The tree gets
+its final name when it is whole.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urljoin
+
+SETTINGS = {
+    "safe.directory": "*",
+    "protocol.file.allow": "always",
+    "http.lowSpeedLimit": "1000",  # less than 1000 B/s ...
+    "http.lowSpeedTime": "30",  # ... for 30 s counts as dead
+    "fetch.fsckObjects": "false",  # old histories fail its style checks; the hashes are checked all the same
+}
+PAUSES = (2, 8)
+"""Seconds to wait before the second and the third attempt."""
+
+
+class CheckoutError(Exception):
+    """The commit cannot be had; the text is for a person."""
+
+
+def git(*args: str, cwd: Path) -> str:
+    """Run git, never asking anything; its standard output. CheckoutError with its last words if it fails."""
+    settings = {"GIT_CONFIG_COUNT": str(len(SETTINGS))}
+    for index, (key, value) in enumerate(SETTINGS.items()):
+        settings[f"GIT_CONFIG_KEY_{index}"] = key
+        settings[f"GIT_CONFIG_VALUE_{index}"] = value
+    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "LC_ALL": "C", **settings}
+    done = subprocess.run(["git", *args], cwd=str(cwd), env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise CheckoutError(lines[-1] if lines else f"git ended with {done.returncode}")
+    return done.stdout
+
+
+def stored(store: Path, url: str, commit: str) -> Path:
+    """The store's repository of `url`, holding `commit`; fetched if it isn't there yet."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", url.split("://")[-1]).strip("-")[-60:]
+    bare = store / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.git"
+    if not bare.exists():
+        fresh = store / f".{bare.name}.{os.getpid()}"
+        store.mkdir(parents=True, exist_ok=True)
+        git("init", "--quiet", "--bare", str(fresh), cwd=store)
+        git("config", "uploadpack.allowAnySHA1InWant", "true", cwd=fresh)
+        fresh.rename(bare)
+    pin = f"refs/pinned/{commit}"
+    try:
+        git("rev-parse", "--verify", "--quiet", pin, cwd=bare)
+    except CheckoutError:
+        fetch(bare, url, commit, pin)
+    return bare
+
+
+def fetch(bare: Path, url: str, commit: str, pin: str) -> None:
+    """Fetch `commit` alone; where the server gives out tips only, fetch all branches and tags."""
+    for pause in (*PAUSES, None):
+        try:
+            git("fetch", "--quiet", "--no-tags", "--depth=1", url, f"+{commit}:{pin}", cwd=bare)
+            return
+        except CheckoutError as error:
+            if re.search("unadvertised|not our ref|dumb http|does not support shallow", str(error)):
+                break
+            if pause is None:
+                raise CheckoutError(failure(bare, url, commit, error)) from error
+            time.sleep(pause)
+    try:
+        git("fetch", "--quiet", url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", cwd=bare)
+        git("cat-file", "-e", commit + "^{commit}", cwd=bare)
+        git("update-ref", pin, commit, cwd=bare)
+    except CheckoutError as error:
+        raise CheckoutError(failure(bare, url, commit, error)) from error
+
+
+def failure(bare: Path, url: str, commit: str, error: CheckoutError) -> str:
+    """What could not be had from where, the mirror included."""
+    asked = git("ls-remote", "--get-url", url, cwd=bare).strip()
+    over = f" over {asked}" if asked != url else ""
+    return f"cannot get commit {commit[:12]} of {url}{over}: {error}"
+
+
+def grow(store: Path, url: str, commit: str, tree: Path) -> None:
+    """Make the work tree `tree`, and those of its submodules below it."""
+    bare = stored(store, url, commit)
+    git("init", "--quiet", str(tree), cwd=store)
+    git("remote", "add", "origin", url, cwd=tree)
+    git("fetch", "--quiet", "--no-tags", "--depth=1", str(bare), f"refs/pinned/{commit}", cwd=tree)
+    git("-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", commit, cwd=tree)
+    found = submodules(tree, url, commit)
+    for path, suburl, subcommit in found:
+        grow(store, suburl, subcommit, tree / path)
+    if found:
+        git("submodule", "--quiet", "init", cwd=tree)
+    if git("rev-parse", "HEAD", cwd=tree).strip() != commit:
+        raise CheckoutError(f"{url}: the tree is not at commit {commit}")
+    if changes := git("status", "--porcelain", cwd=tree).splitlines():
+        raise CheckoutError(f"{url}: the fresh tree differs from its commit ({changes[0]})")
+
+
+def submodules(tree: Path, url: str, commit: str) -> list[tuple[str, str, str]]:
+    """(path, clone URL, commit) of each submodule of a work tree."""
+    if not (tree / ".gitmodules").exists():
+        return []
+    listed = git("config", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$", cwd=tree)
+    found = []
+    for line in listed.splitlines():
+        key, path = line.split(" ", 1)
+        suburl = git("config", "--file", ".gitmodules", key[: -len("path")] + "url", cwd=tree).strip()
+        if suburl.startswith(("./", "../")):
+            suburl = urljoin(url.rstrip("/") + "/", suburl)
+        entry = git("ls-tree", commit, "--", path, cwd=tree).split()
+        if len(entry) >= 3 and entry[0] == "160000":
+            found.append((path, suburl, entry[2]))
+    return found
+
+
+def main() -> None:
+    """Make one work tree; exit 1 with one sentence on standard error if it can't be made."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", type=Path, required=True, help="folder of bare repositories")
+    parser.add_argument("--url", required=True, help="clone URL")
+    parser.add_argument("--commit", required=True, help="full commit id")
+    parser.add_argument("--tree", type=Path, required=True, help="folder to make; what is there is replaced")
+    options = parser.parse_args()
+    options.store.mkdir(parents=True, exist_ok=True)
+    # One at a time: a run whose controller died may still be at it.
+    lock = (options.store / ".lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    growing = options.tree.with_name(f".{options.tree.name}.growing")
+    shutil.rmtree(growing, ignore_errors=True)
+    options.tree.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        grow(options.store, options.url, options.commit, growing)
+    except CheckoutError as error:
+        sys.exit(str(error))
+    shutil.rmtree(options.tree, ignore_errors=True)
+    growing.rename(options.tree)
+
+
+if __name__ == "__main__":
+    main()

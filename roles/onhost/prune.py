@@ -1,0 +1,87 @@
+"""Remove an application's old releases, and the environments that nothing on the host needs any more.
+
+    prune.py --app FOLDER --keep N --environments FOLDER
+
+The release in use stays, then those that served last (history.json tells), then the youngest; and every one that a
+process was started from: a training run keeps the release it began with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+YOUNG_SECONDS = 86400
+"""An environment younger than this may belong to a release that is still to be built."""
+
+
+def prune_releases(app: Path, keep: int) -> None:
+    """Keep `keep` releases of the application, and remove what interrupted builds left."""
+    releases, link = app / "releases", app / "current"
+    for leftover in releases.glob(".*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    try:
+        served = [entry["release"] for entry in reversed(json.loads((app / "history.json").read_text())["served"])]
+    except (OSError, ValueError, KeyError):
+        served = []
+    youngest = sorted(releases.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    order = [link.readlink().name if link.is_symlink() else "", *served, *(folder.name for folder in youngest)]
+    kept = list(dict.fromkeys(name for name in order if name and (releases / name).is_dir()))[:keep]
+    for folder in youngest:
+        if folder.name not in kept and not in_use(folder):
+            remove(folder, folder.with_name(f".{folder.name}.old"))
+
+
+def prune_environments(environments: Path, apps: Path) -> None:
+    """Remove environments that no release, history or unit names, unless they are young."""
+    named = [str(link.readlink()) for link in apps.glob("*/releases/*/env") if link.is_symlink()]
+    texts = [*apps.glob("*/releases/*/manifest.json"), *apps.glob("*/releases/*/bin/*"), *apps.glob("*/history.json")]
+    texts += Path("/etc/systemd/system").glob("*.service")
+    named += [file.read_text(errors="replace") for file in texts if file.is_file()]
+    for folder in environments.iterdir():
+        old = time.time() - folder.stat().st_mtime > YOUNG_SECONDS
+        known = any(folder.name in text for text in named)
+        if re.fullmatch("[0-9a-f]{16}", folder.name) and old and not known and not in_use(folder):
+            remove(folder, folder.with_name(f".{folder.name}.building"))
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a process was started from this folder."""
+    mark = f"{folder}/".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes() + (process / "cmdline").read_bytes():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def remove(folder: Path, aside: Path) -> None:
+    """Remove a folder under a name that says it is not whole."""
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    shutil.rmtree(aside)
+
+
+def main() -> None:
+    """Prune one application."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--app", type=Path, required=True, help="folder with releases/ and current")
+    parser.add_argument("--keep", type=int, required=True, help="how many releases stay")
+    parser.add_argument("--environments", type=Path, required=True, help="folder of environments")
+    options = parser.parse_args()
+    # The same lock as a switch takes: what it is about to start must not go.
+    lock = (options.app / ".lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    prune_releases(options.app, options.keep)
+    prune_environments(options.environments, options.app.parent)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Gives a training run its turn: it waits for a GPU (or the CPU), takes it, and becomes the trainer.
+
+    training_turn.py finished RUN            0 if the run may start, 1 if it has finished
+    training_turn.py take RUN LOCKS PROGRAM  wait, take, start PROGRAM
+    training_turn.py after RUN               give back what was borrowed
+
+Whoever holds the lock `queue` is the next one; it takes the lock of each GPU that it needs. All locks are the kernel's
+(flock) and stay with the process through exec: however a run ends, they are free again. RUN/turn.json says what the
+run needs. The unit's status text says what it waits for.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+POLL_SECONDS = 2.0
+UNLOAD_SECONDS = 60.0
+"""How long the WebUI may take to give its memory back."""
+MARK = ".webui-unloaded"
+
+
+class Refused(Exception):
+    """The run can't have a turn on this host; the text says why."""
+
+
+def main(verb: str, run: str, *more: str) -> int:
+    """Do `verb`; returns the exit code."""
+    folder = Path(run)
+    if verb == "finished":
+        return 1 if finished(folder) else 0
+    if verb == "after":
+        load_again(folder)
+        return 0
+    locks, program = more
+    try:
+        take(folder, Path(locks), program)
+    except Refused as refusal:
+        print(refusal, file=sys.stderr)
+    return 1
+
+
+def finished(folder: Path) -> bool:
+    """Whether the run's record says that it came to its end."""
+    ended = _json(folder / "run.json").get("ended") or {}
+    return ended.get("how") == "finished"
+
+
+def take(folder: Path, locks: Path, program: str) -> None:
+    """Wait for the run's turn and become its trainer. Raises Refused."""
+    wants = _json(folder / "turn.json")
+    tell("waiting for the runs before it")
+    queue = _open(locks / "queue")
+    fcntl.flock(queue, fcntl.LOCK_EX)
+    taken: list[str] = []
+    while not taken:
+        taken = _try(wants, locks, folder)
+        if not taken:
+            time.sleep(POLL_SECONDS)
+    os.close(queue)
+    cpu = taken == ["cpu"]
+    os.environ["CUDA_VISIBLE_DEVICES"] = "" if cpu else ",".join(taken)
+    tell("on the CPU" if cpu else f"on GPU {', '.join(taken)}")
+    program = wants.get("program") or program
+    arguments = [program, "run", str(folder / "config.toml"), "--run", str(folder)]
+    nodes = wants.get("nodes")
+    if nodes:
+        arguments += ["--nodes", str(nodes["count"]), "--node-rank", str(nodes["rank"]), "--meet", nodes["meet"]]
+        interface = _interface(nodes["address"])
+        if interface:
+            # Else gloo and NCCL look up the host's own name, which may lead to 127.0.1.1.
+            os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = interface
+    os.environ.pop("NOTIFY_SOCKET", None)
+    os.execv(program, arguments)
+
+
+def cards() -> list[dict[str, Any]]:
+    """The GPUs as nvidia-smi shows them: index, name, total and free MiB; empty if there are none."""
+    command = ["nvidia-smi", "--query-gpu=index,name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        rows = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30).stdout.decode()
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    cells = [[cell.strip() for cell in row.split(",")] for row in rows.splitlines()]
+    return [
+        {"index": c[0], "name": c[1], "total": int(c[2]), "free": int(c[3])}
+        for c in cells
+        if len(c) == 4 and c[2].isdigit() and c[3].isdigit()
+    ]
+
+
+def _try(wants: dict[str, Any], locks: Path, folder: Path) -> list[str]:
+    """The GPUs taken now ("cpu" for none at all); empty if the run must wait on. Raises Refused."""
+    found = [] if wants["device"] == "cpu" else cards()[: wants["allowed"]]
+    if not found:
+        if wants["device"] == "cuda":
+            raise Refused("train.device is cuda, but no GPU may be used here: see trainer.gpus and `nvidia-smi`")
+        if _lock(locks / "cpu") is None:
+            tell("waiting for the run that holds the CPU")
+            return []
+        return ["cpu"]
+    need, count = int(wants["memory_mb"]), int(wants["gpus"])
+    large = [card for card in found if card["total"] >= need]
+    if len(large) < count:
+        have = ", ".join(f"GPU {card['index']} has {card['total']} MiB" for card in found)
+        raise Refused(f"it needs {count} GPU(s) with {need} MiB each, but {have}; see resources.gpu_memory_mb")
+    return _take_cards(large, need, count, wants.get("webui"), locks, folder)
+
+
+def _take_cards(
+    large: list[dict[str, Any]], need: int, count: int, webui: dict[str, Any] | None, locks: Path, folder: Path
+) -> list[str]:
+    """`count` cards whose locks and memory are free, those first that the WebUI doesn't use; empty if too few are."""
+    guest = str(webui["gpu"]) if webui and webui["policy"] != "share" and _webui_runs(webui) else None
+    held: dict[str, int] = {}
+    why = "waiting for the runs that hold the GPUs"
+    for card in sorted(large, key=lambda card: (card["index"] == guest, -card["free"])):
+        if len(held) == count:
+            break
+        lock = _lock(locks / f"gpu-{card['index']}")
+        if lock is None:
+            continue
+        if card["index"] == guest and webui:
+            reason = _make_room(webui, card, need, folder)
+        else:
+            reason = None if card["free"] >= need else f"waiting for {need} MiB on GPU {card['index']}"
+        if reason is None:
+            held[card["index"]] = lock
+        else:
+            why = reason
+            os.close(lock)
+    if len(held) == count:
+        return sorted(held, key=int)
+    for lock in held.values():
+        os.close(lock)
+    tell(why)
+    return []
+
+
+def _make_room(webui: dict[str, Any], card: dict[str, Any], need: int, folder: Path) -> str | None:
+    """None if the run may use the WebUI's card now, else what it waits for. Raises Refused."""
+    if webui["policy"] == "refuse":
+        raise Refused(
+            f"the WebUI uses GPU {card['index']}, and trainer.beside_webui is refuse: stop {webui['unit']}, or set it "
+            "to wait, unload or share"
+        )
+    if webui["policy"] == "wait":
+        return f"waiting for the WebUI to leave GPU {card['index']}"
+    if _unit(webui["unit"]) != "active":
+        return "waiting for the WebUI to have started"
+    (folder / MARK).write_text(json.dumps(webui))
+    if not _ask(webui["port"], "unload-checkpoint"):
+        (folder / MARK).unlink()
+        return "waiting for the WebUI to unload its model: it does not answer"
+    deadline = time.monotonic() + UNLOAD_SECONDS
+    while time.monotonic() < deadline:
+        free = next((now["free"] for now in cards() if now["index"] == card["index"]), 0)
+        if free >= need:
+            return None
+        time.sleep(1)
+    load_again(folder)
+    return f"waiting for {need} MiB on GPU {card['index']}: {free} are free with the WebUI's model unloaded"
+
+
+def load_again(folder: Path) -> None:
+    """Let the WebUI load the model that it unloaded for this run."""
+    mark = folder / MARK
+    webui = _json(mark)
+    if webui:
+        if _unit(webui["unit"]) == "active":
+            _ask(webui["port"], "reload-checkpoint")
+        mark.unlink()
+
+
+def tell(text: str) -> None:
+    """Set the unit's status text."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.sendto(f"STATUS={text}".encode(), address.replace("@", "\0", 1))
+
+
+def _webui_runs(webui: dict[str, Any]) -> bool:
+    return _unit(webui["unit"]) in ("active", "activating", "reloading")
+
+
+def _unit(name: str) -> str:
+    done = subprocess.run(["systemctl", "is-active", name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return done.stdout.decode().strip()
+
+
+def _ask(port: int, verb: str) -> bool:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/sdapi/v1/{verb}", data=b"", method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=120):
+            return True
+    except OSError:
+        return False
+
+
+def _interface(address: str) -> str | None:
+    """The network interface that has `address`."""
+    done = subprocess.run(["ip", "-o", "addr"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    rows = (row.split() for row in done.stdout.decode().splitlines())
+    return next((row[1] for row in rows if len(row) > 3 and row[3].partition("/")[0] == address), None)
+
+
+def _lock(file: Path) -> int | None:
+    """The lock's descriptor, None if another run holds it."""
+    opened = _open(file)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(opened)
+        return None
+    return opened
+
+
+def _open(file: Path) -> int:
+    opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    os.set_inheritable(opened, True)
+    return opened
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

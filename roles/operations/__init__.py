@@ -1,0 +1,1 @@
+"""pyinfra operations that roles are built from."""

@@ -1,0 +1,56 @@
+"""What a release of an application is made of, computed before a host is asked anything."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from roles.operations.environment import Environment
+from roles.operations.sources import Source
+from roles.paths import Paths
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+CODE = PurePosixPath("code")
+"""The application's own work tree, below its release's folder."""
+
+
+class ReleaseError(ValueError):
+    """The settings name no release; the text is for a person."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """One immutable build of an application."""
+
+    app: str
+    """The application, as Paths.app names it."""
+    label: str
+    """What a person calls it: the ref."""
+    trees: Mapping[PurePosixPath, Source]
+    """Work trees, by place below the release's folder; the application's own comes first."""
+    environment: Environment
+
+    @property
+    def id(self) -> str:
+        """Name of its folder: the ref, and a hash of all that is in it."""
+        trees = {str(place): [source.url, source.commit] for place, source in self.trees.items()}
+        whole = json.dumps([trees, self.environment.key], sort_keys=True)
+        label = re.sub(r"[^A-Za-z0-9.]+", "-", self.label)[:20].strip("-.")
+        return f"{label}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
+
+    def folder(self, paths: Paths) -> PurePosixPath:
+        """Where it stands on a host."""
+        return paths.releases(self.app) / self.id
+
+    def manifest(self) -> str:
+        """manifest.json of its folder."""
+        content = {
+            "id": self.id,
+            "ref": self.label,
+            "trees": {str(place): {"url": s.url, "commit": s.commit} for place, s in self.trees.items()},
+            "environment": self.environment.key,
+            "python": self.environment.python,
+        }
+        return json.dumps(content, indent=2) + "\n"

@@ -1,0 +1,154 @@
+"""Files, folders and links whose whole desired state is known beforehand."""
+
+import difflib
+import hashlib
+import shlex
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import PurePosixPath
+
+from pyinfra.api.command import FileUploadCommand, StringCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host, state
+
+from roles.facts.survey import HostSurvey
+
+Commands = Generator[StringCommand | FileUploadCommand | str, None, None]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that must exist."""
+
+    path: PurePosixPath
+    owner: str = "root"
+    group: str = "root"
+    mode: int = 0o755
+
+
+@operation()
+def rendered(
+    dest: PurePosixPath, text: str, seen: HostSurvey, mode: int = 0o644, owner: str = "root", group: str = "root"
+) -> Commands:
+    """
+    Write a text file: beside its place first, then renamed, so that no reader ever sees half of it.
+
+    + dest: the file
+    + text: its whole content
+    + seen: a survey that has `dest` among its texts
+    """
+    yield from write(dest, text, seen, mode, owner, group)
+
+
+def write(
+    dest: PurePosixPath, text: str, seen: HostSurvey, mode: int = 0o644, owner: str = "root", group: str = "root"
+) -> Commands:
+    """The commands of `rendered`, for use inside other operations."""
+    entry, old = seen.entry(dest), seen.text(dest)
+    if entry and entry.kind == "f" and old == text:
+        if (entry.mode, entry.owner, entry.group) == (mode, owner, group):
+            host.noop(f"{dest} is already so")
+            return
+        yield f"chown {owner}:{group} {shlex.quote(str(dest))} && chmod {mode:o} {shlex.quote(str(dest))}"
+        return
+    if state.config.DIFF and not state.is_executing:
+        _log_diff(dest, old or "", text)
+    yield StringCommand(put_command(dest, text.encode(), mode, owner, group), _stdin=[text])
+
+
+def put_command(dest: PurePosixPath, content: bytes, mode: int, owner: str, group: str) -> str:
+    """The shell command that makes a file of what comes over standard input, if that begins with all of `content`."""
+    new = shlex.quote(f"{dest}.sdfleet-new")
+    steps = (
+        f"mkdir -p {shlex.quote(str(dest.parent))}",
+        # The new file is closed to others before anything is in it.
+        f"install -m 600 /dev/null {new}",
+        # pyinfra ends what it sends with a line break; and a connection may break before all is there.
+        f"head -c {len(content)} >{new}",
+        f'test "$(sha256sum <{new})" = "{hashlib.sha256(content).hexdigest()}  -"',
+        f"chown {owner}:{group} {new}",
+        f"chmod {mode:o} {new}",
+        f"mv -fT {new} {shlex.quote(str(dest))}",
+    )
+    return " && ".join(steps)
+
+
+def private_file(place: PurePosixPath, content: str) -> Commands:
+    """The commands that write a file only root can read; no diff shows it."""
+    new = f"{place}.new"
+    yield f"install -m 600 /dev/null {new}"
+    yield FileUploadCommand(StringIO(content), new)
+    yield f"mv -fT {new} {place}"
+
+
+def _log_diff(dest: PurePosixPath, old: str, new: str) -> None:
+    lines = difflib.unified_diff(old.splitlines(), new.splitlines(), f"{dest} now", f"{dest} then", lineterm="", n=2)
+    for line in lines:
+        host.log(line)
+
+
+@operation()
+def units_read(units: Mapping[PurePosixPath, str], seen: HostSurvey) -> Commands:
+    """
+    Let systemd read unit files that were just written.
+
+    It decides by what was there before, because pyinfra's `_if` would show a change in every plan.
+
+    + units: text of each unit file
+    + seen: the survey that was made before they were written
+    """
+    if all(seen.text(path) == text for path, text in units.items()):
+        host.noop("systemd knows the units")
+        return
+    yield "systemctl daemon-reload"
+
+
+@operation()
+def absent(paths: Sequence[PurePosixPath], seen: HostSurvey) -> Commands:
+    """
+    Remove files.
+
+    + paths: files that must not exist
+    + seen: a survey that looked at them
+    """
+    there = [path for path in paths if seen.entry(path)]
+    if not there:
+        host.noop("none of them exists")
+        return
+    yield "rm -f " + " ".join(shlex.quote(str(path)) for path in there)
+
+
+@operation()
+def folders(wanted: Sequence[Folder], seen: HostSurvey) -> Commands:
+    """
+    Make folders with their owners and modes; what is in them is left alone.
+
+    + wanted: the folders, parents before children
+    + seen: a survey that looked at them
+    """
+    wrong = [folder for folder in wanted if not _is_so(folder, seen)]
+    if not wrong:
+        host.noop("all folders are already so")
+        return
+    yield " && ".join(
+        f"install -d -m {folder.mode:o} -o {folder.owner} -g {folder.group} {shlex.quote(str(folder.path))}"
+        for folder in wrong
+    )
+
+
+def _is_so(folder: Folder, seen: HostSurvey) -> bool:
+    entry = seen.entry(folder.path)
+    return entry is not None and (entry.kind, entry.mode, entry.owner, entry.group) == (
+        "d",
+        folder.mode,
+        folder.owner,
+        folder.group,
+    )
+
+
+def replace(built: PurePosixPath, final: PurePosixPath) -> str:
+    """The command that gives a built folder its final name; one that has it (a broken one) makes way."""
+    old = final.with_name(f".{final.name}.old")
+    new, here, aside = (shlex.quote(str(path)) for path in (built, final, old))
+    return f"rm -rf {aside} && {{ [ ! -e {here} ] || mv -T {here} {aside}; }} && mv -T {new} {here} && rm -rf {aside}"

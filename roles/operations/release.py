@@ -1,0 +1,218 @@
+"""Immutable releases of an application: built beside, checked, renamed when whole, switched to, pruned."""
+
+import contextlib
+import json
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from io import StringIO
+from pathlib import PurePosixPath
+from typing import Any
+
+from gevent.lock import BoundedSemaphore
+from pyinfra.api.command import FileUploadCommand, StringCommand
+from pyinfra.api.host import Host
+from pyinfra.api.operation import operation
+from pyinfra.api.state import State
+from pyinfra.context import host
+
+from roles.facts.survey import HostSurvey
+from roles.operations.files import Commands, replace
+from roles.operations.sources import Source, checkout_command
+from roles.paths import HISTORY, Paths
+
+ACTIVATE = "activate"
+"""The program of roles.onhost that switches; the base role puts it on the host."""
+
+PRUNE = "prune"
+"""The program of roles.onhost that removes old releases; the base role puts it on the host too."""
+
+MANIFEST = "manifest.json"
+"""File of a release that says what is in it: the same text for the same release, whoever builds it."""
+
+BUILT = "built.json"
+"""File of a release that says who built it, when, and from which lock."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who builds a release, and from what: part of no comparison, since the same release may be built by anybody."""
+
+    by: str = ""
+    """user@machine of the controller."""
+    lock: str = ""
+    """sha256 of fleet.lock; empty if there is none."""
+
+
+def origin() -> Origin:
+    """What the inventory says of the controller of this run."""
+    return Origin(**(host.data.origin or {}))
+
+
+def provenance() -> str:
+    """built.json of a release: who built it, when, and from which lock."""
+    return json.dumps({**asdict(origin()), "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}) + "\n"
+
+
+@operation()
+def build_release(
+    folder: PurePosixPath,
+    trees: Mapping[PurePosixPath, Source],
+    manifest: str,
+    finish: Sequence[str],
+    whole: bool,
+    paths: Paths,
+) -> Commands:
+    """
+    Build a release and give it its name when all checks are passed; a broken one of that name is replaced.
+
+    + folder: its final place
+    + trees: work trees by place below it, parents first
+    + manifest: text of its manifest.json
+    + finish: shell commands run in the building folder, the last of them checks
+    + whole: whether it stands there already, as it should be
+    """
+    if whole:
+        host.noop(f"release {folder.name} is built")
+        return
+    build = folder.with_name(f".{folder.name}.building")
+    yield f"rm -rf {_q(build)} && mkdir -p {_q(build)}"
+    for place, source in trees.items():
+        yield checkout_command(source, build / place, paths)
+    yield f"cd {_q(build)} && " + " && ".join(finish)
+    yield FileUploadCommand(StringIO(provenance()), str(build / BUILT))
+    yield FileUploadCommand(StringIO(manifest), str(build / MANIFEST))
+    yield replace(build, folder)
+
+
+class Switch(StringCommand):
+    """A command during which a service is away: no more of them run at once than `limit_switches` allows."""
+
+    def __init__(self, *bits: Any, unit: PurePosixPath | None, **arguments: Any) -> None:
+        super().__init__(*bits, **arguments)
+        self.unit = unit
+
+    def execute(self, state: State, host: Host, connector_arguments: Any) -> Any:
+        if self.unit is None or not self._serves(host, connector_arguments):
+            return super().execute(state, host, connector_arguments)
+        with _turns[-1] if _turns else contextlib.nullcontext():
+            return super().execute(state, host, connector_arguments)
+
+    def _serves(self, host: Host, arguments: Any) -> bool:
+        """Whether there is a service that would be missed: the first one of a host need not wait for its turn."""
+        assert self.unit is not None
+        serves, _ = host.run_shell_command(f"systemctl is-active --quiet {shlex.quote(self.unit.name)}", **arguments)
+        return serves
+
+
+_turns: list[BoundedSemaphore] = []
+
+
+def limit_switches(count: int) -> None:
+    """Let at most `count` hosts of this run be without their service at once. For the engine's process."""
+    _turns.append(BoundedSemaphore(count))
+
+
+def activate(
+    paths: Paths,
+    home: PurePosixPath,
+    release: str,
+    unit: PurePosixPath | None = None,
+    text: PurePosixPath | None = None,
+) -> Switch:
+    """
+    The command that switches an application to `release` and restarts its unit, or goes back and fails.
+
+    + home: folder with the application's releases/ and current
+    + unit: the unit's file; None for an application without a service
+    + text: file on the host with the unit's new text
+    """
+    words = [*_program(paths, home), "switch", "--release", release]
+    if unit and text:
+        words += ["--unit", unit, "--text", text]
+    return Switch(shlex.join(map(str, [*words, "--by", origin().by])), unit=unit)
+
+
+def note(paths: Paths, home: PurePosixPath, unit: PurePosixPath | None = None) -> str:
+    """The command that writes down that what runs now serves."""
+    words = [*_program(paths, home), "note", *(["--unit", unit] if unit else []), "--by", origin().by]
+    return shlex.join(map(str, words))
+
+
+def recorded(home: PurePosixPath, release: str, text: str, seen: HostSurvey) -> bool:
+    """
+    Whether the host's history says that `release` serves.
+
+    + text: of its unit, "" for an application without a service
+    + seen: a survey that has the history among its texts
+    """
+    try:
+        known = json.loads(seen.text(home / HISTORY) or "")
+        last = known["served"][-1]
+        return bool(known["trying"] is None and (last["release"], last["text"]) == (release, text))
+    except (ValueError, LookupError):
+        return False
+
+
+@operation()
+def switch(
+    home: PurePosixPath, release: str, unit: PurePosixPath, text: str, paths: Paths, running: bool, known: bool
+) -> Commands:
+    """
+    Switch an application to a release and its unit, and go back if that does not become ready.
+
+    + home: folder with the application's releases/ and current
+    + unit, text: the unit's file and its wanted text
+    + running: whether all of it is so already
+    + known: whether the host's history says so too
+    """
+    if running:
+        if known:
+            host.noop(f"release {release} runs")
+        else:
+            yield note(paths, home, unit)
+        return
+    new = home / f".{unit.name}"
+    yield FileUploadCommand(StringIO(text), str(new))
+    yield activate(paths, home, release, unit, new)
+
+
+def serves(home: PurePosixPath, release: str, unit: PurePosixPath, text: str, seen: HostSurvey) -> bool:
+    """
+    Whether the service of a release runs as wanted, and would come back after a reboot.
+
+    + seen: a survey that looked at the unit, its file and the link `current`
+    """
+    state, current = seen.unit(unit.name), seen.entry(home / "current")
+    return (
+        (state.active and state.enabled and not state.stale)
+        and (current is not None and current.target == f"releases/{release}")
+        and seen.text(unit) == text
+    )
+
+
+@operation()
+def prune_releases(app: str, keep: int, current: str, paths: Paths, seen: HostSurvey) -> Commands:
+    """
+    Remove the oldest releases, what interrupted builds left, and environments that nothing needs any more.
+
+    + keep: how many releases stay, `current` included
+    + current: name of the release in use
+    + seen: a survey that listed the releases
+    """
+    names = set(seen.names.get(str(paths.releases(app)), []))
+    finished = {name for name in names if not name.startswith(".")} | {current}
+    if len(finished) <= keep and names <= finished:
+        host.noop("none is old")
+        return
+    words = ["python3", paths.programs / f"{PRUNE}.py", "--app", paths.app(app), "--keep", keep]
+    yield shlex.join(map(str, [*words, "--environments", paths.envs]))
+
+
+def _program(paths: Paths, home: PurePosixPath) -> list[PurePosixPath | str]:
+    return ["python3", paths.programs / f"{ACTIVATE}.py", "--app", home]
+
+
+def _q(path: PurePosixPath | str) -> str:
+    return shlex.quote(str(path))

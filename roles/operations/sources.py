@@ -1,0 +1,34 @@
+"""Code at pinned commits."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from roles.facts.survey import HostSurvey
+from roles.paths import Paths
+
+CHECKOUT = "pinned_checkout"
+"""The program of roles.onhost that makes work trees; the base role puts it on the host."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A git repository at one commit."""
+
+    url: str
+    commit: str
+
+
+def checkout_command(source: Source, tree: PurePosixPath, paths: Paths) -> str:
+    """The command that makes `tree` a work tree of `source`, or leaves what is there as it is and fails."""
+    words = ["python3", paths.programs / f"{CHECKOUT}.py", "--store", paths.git_store]
+    words += ["--url", source.url, "--commit", source.commit, "--tree", tree]
+    return "umask 022; " + shlex.join(map(str, words))
+
+
+def intact(trees: Mapping[PurePosixPath, Source], seen: HostSurvey) -> bool:
+    """Whether every work tree is there, at its commit and unchanged."""
+    found = [seen.trees.get(str(place)) for place in trees]
+    wanted = [tree.commit for tree in trees.values()]
+    return all(tree and tree.commit == commit and not tree.dirty for tree, commit in zip(found, wanted, strict=True))

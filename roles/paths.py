@@ -1,0 +1,151 @@
+"""Where everything lives on a host: each path is spelled here and nowhere else."""
+
+from pathlib import PurePosixPath
+
+from roles.settings import Settings
+
+ETC = PurePosixPath("/etc/sdfleet")
+"""Secrets and environment files, root only; outside the data root because the WebUI serves its data dir."""
+
+MIRRORS_ENV = ETC / "mirrors.env"
+"""Environment file with the mirrors in use, for sdfleet's own commands on the host."""
+
+UNITS = PurePosixPath("/etc/systemd/system")
+
+HISTORY = "history.json"
+"""File beside `current`: which releases of an application have served."""
+
+HOST_LOCK = PurePosixPath("/run/sdfleet.lock")
+"""Locked by whoever changes the host; in a file beside it stands who that is."""
+
+GATEWAY = ETC / "gateway"
+"""The gateway's configuration, logins, sessions and certificate, root only."""
+
+CERTBOT_LIVE = PurePosixPath("/etc/letsencrypt/live")
+"""Where certbot keeps the newest certificate of each domain."""
+
+ACME = PurePosixPath("/var/lib/sdfleet/acme")
+"""What proves to a certificate authority that the host's domain is its own; served to everybody."""
+
+
+class Paths(Settings):
+    """All paths of one host, rooted at its data root."""
+
+    root: PurePosixPath = PurePosixPath("/srv/sdfleet")
+
+    @property
+    def tools(self) -> PurePosixPath:
+        """Programs that sdfleet itself brings (uv, the model fetcher)."""
+        return self.root / "tools"
+
+    @property
+    def uv(self) -> PurePosixPath:
+        """The uv executable."""
+        return self.tools / "uv/bin/uv"
+
+    @property
+    def programs(self) -> PurePosixPath:
+        """sdfleet's own programs that run on the host, one file each."""
+        return self.tools / "bin"
+
+    @property
+    def git_store(self) -> PurePosixPath:
+        """Bare repositories, one per clone URL, that work trees are made from."""
+        return self.root / "cache/git"
+
+    @property
+    def uv_cache(self) -> PurePosixPath:
+        """uv's cache; on the data root so that environments are hard links into it."""
+        return self.root / "cache/uv"
+
+    @property
+    def pythons(self) -> PurePosixPath:
+        """Pythons that uv manages, readable by every service user."""
+        return self.root / "python"
+
+    @property
+    def envs(self) -> PurePosixPath:
+        """Python environments, one folder per hash of lock and interpreter."""
+        return self.root / "envs"
+
+    def app(self, name: str) -> PurePosixPath:
+        """An application's folder (webui, lora_scripts, trainer)."""
+        return self.root / "apps" / name
+
+    def releases(self, name: str) -> PurePosixPath:
+        """An application's immutable releases."""
+        return self.app(name) / "releases"
+
+    def current(self, name: str) -> PurePosixPath:
+        """The symbolic link to the release in use."""
+        return self.app(name) / "current"
+
+    def history(self, name: str) -> PurePosixPath:
+        """JSON: which releases of an application have served, each with the text of its unit."""
+        return self.app(name) / HISTORY
+
+    @property
+    def rollout(self) -> PurePosixPath:
+        """JSON: what the last rollout did to this host, and how its WebUI drew before."""
+        return self.root / "rollout.json"
+
+    def data(self, name: str) -> PurePosixPath:
+        """An application's state, which no release touches."""
+        return self.root / "data" / name
+
+    @property
+    def store(self) -> PurePosixPath:
+        """Content-addressed files: store/sha256/AB/ABCD..."""
+        return self.root / "store"
+
+    def blob(self, sha256: str) -> PurePosixPath:
+        """The store's file with that sha256 (64 lower-case hex digits)."""
+        return self.store / "sha256" / sha256[:2] / sha256
+
+    @property
+    def converted(self) -> PurePosixPath:
+        """Names (links into the store) of safetensors files that were made from pickles."""
+        return self.root / "converted"
+
+    def shared(self, path: str) -> PurePosixPath:
+        """The file that another host gets as host:NAME/PATH."""
+        return self.root / path if path.startswith("converted/") else self.data("webui") / path
+
+    @property
+    def http_cache(self) -> PurePosixPath:
+        """What the caching proxy keeps, on the host that has that role."""
+        return self.root / "cache/http"
+
+    @property
+    def published(self) -> PurePosixPath:
+        """JSON: links that training runs put into the WebUI's Lora folder -> their source (run:NAME) and sha256."""
+        return self.store / "published.json"
+
+    @property
+    def webui_models(self) -> PurePosixPath:
+        """The WebUI's models folder; the models role links into its sub-folders."""
+        return self.data("webui") / "models"
+
+    @property
+    def hub(self) -> PurePosixPath:
+        """HF_HOME of every service: read only, seeded by the models role, never online."""
+        return self.root / "hub"
+
+    @property
+    def runs(self) -> PurePosixPath:
+        """Training runs, one folder each."""
+        return self.root / "runs"
+
+    def run(self, name: str) -> PurePosixPath:
+        """One training run's folder."""
+        return self.runs / name
+
+    @property
+    def datasets(self) -> PurePosixPath:
+        """Content-addressed pictures and captions, hard-linked into the runs that use them."""
+        return self.root / "datasets"
+
+    @property
+    def secrets(self) -> PurePosixPath:
+        """Secrets, one file each, mode 0600, root only."""
+        return ETC / "secrets"

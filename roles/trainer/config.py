@@ -1,0 +1,46 @@
+"""Settings of the trainer role."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from roles.settings import Settings
+
+
+class Trainer(Settings):
+    """The bundled training recipe on a host."""
+
+    requirements: Path | None = Field(
+        default=None,
+        description="Hashed requirements lock of the training environment (path relative to fleet.toml), or "
+        "a folder of them as `sdfleet lock envs` writes; unset means the locks that sdfleet ships.",
+    )
+    python: str = Field(default="3.11", pattern=r"^3\.\d+$", description="Python minor version of the environment.")
+    gpus: int = Field(
+        default=1, ge=0, description="GPUs that runs may use, from GPU 0 on; each trains one run. 0 trains on the CPU."
+    )
+    beside_webui: Literal["unload", "wait", "refuse", "share"] = Field(
+        default="unload",
+        description="What a run does if the WebUI runs on the GPU it would take: let the WebUI unload its model "
+        "(and load it again afterwards), wait until the WebUI is stopped, refuse to start, or share the GPU.",
+    )
+    memory_max: str = Field(
+        default="90%",
+        pattern=r"^(infinity|\d+%|\d+[KMGT]?)$",
+        description="Main memory of a run, and of all together (systemd's MemoryMax): a share, bytes, or infinity.",
+    )
+    address: str | None = Field(
+        default=None, description="Where the other hosts of a shared run reach this one; unset: the SSH address."
+    )
+    meeting_port: int = Field(default=29500, ge=1024, le=65535, description="Port where hosts of a shared run meet.")
+    peers: tuple[str, ...] = Field(
+        default=(),
+        description="Addresses or networks (10.0.0.0/24) that runs may talk to; hosts that share a run need each "
+        "other's. Their talk is not encrypted: a private network, please.",
+    )
+    nice: int = Field(default=5, ge=-20, le=19, description="Scheduling priority of runs.")
+    tensorboard_port: int = Field(
+        default=6007, ge=1024, le=65535, description="Loopback port of the runs' TensorBoard."
+    )
+    keep_releases: int = Field(default=2, ge=1, description="How many releases to keep, the current one included.")

@@ -1,0 +1,123 @@
+"""Operations of the trainer role."""
+
+import shlex
+from io import BytesIO, StringIO
+
+from pyinfra.api.command import FileUploadCommand
+from pyinfra.api.deploy import deploy
+from pyinfra.api.exceptions import DeployError
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from roles.accounts import TRAINER
+from roles.facts.survey import HostSurvey, Survey
+from roles.onhost import source
+from roles.operations.environment import environment
+from roles.operations.files import Commands, Folder, folders, rendered, units_read
+from roles.operations.release import BUILT, MANIFEST, activate, provenance, prune_releases, recorded
+from roles.paths import Paths
+from roles.trainer.config import Trainer
+from roles.trainer.release import NoLockError, Release, release
+from roles.trainer.rendering import (
+    SLICE,
+    TENSORBOARD,
+    UNIT,
+    launcher,
+    program,
+    tensorboard,
+    train_slice,
+    turn,
+    turns,
+    unit,
+)
+
+
+@deploy("Trainer")
+def install(trainer: Trainer, paths: Paths, build: str) -> None:
+    """
+    Install the training recipe, its environment, and the unit that each run is an instance of.
+
+    + trainer: the role's settings
+    + paths: the host's paths
+    + build: torch's build for this host (cpu, cu128, ...)
+    """
+    try:
+        wanted = release(trainer, build)
+    except NoLockError as error:
+        raise DeployError(str(error)) from error
+    places = wanted_folders(paths)
+    seen = host.get_fact(
+        Survey,
+        paths=[
+            *(folder.path for folder in places),
+            wanted.environment.folder(paths),
+            wanted.folder(paths),
+            paths.current("trainer"),
+        ],
+        texts=[UNIT, TENSORBOARD, SLICE, turn(paths), paths.history("trainer")],
+        folders=[paths.releases("trainer")],
+        units=[UNIT.name.replace("@", "@any")],
+    )
+    folders(name="Make the trainer's folders", wanted=places, seen=seen)
+    text = source("training_turn")
+    rendered(name="Install the program that gives runs their turn", dest=turn(paths), text=text, seen=seen)
+    environment(name="Build the training environment", wanted=wanted.environment, paths=paths, seen=seen)
+    trainer_release(name=f"Install the trainer {wanted.key}", wanted=wanted, paths=paths, seen=seen)
+    units = {
+        UNIT: unit(trainer, paths),
+        TENSORBOARD: tensorboard(trainer, paths, wanted.environment.folder(paths)),
+        SLICE: train_slice(trainer),
+    }
+    rendered(name="Write the unit of training runs", dest=UNIT, text=units[UNIT], seen=seen)
+    rendered(name="Write the slice of training runs", dest=SLICE, text=units[SLICE], seen=seen)
+    rendered(name="Write TensorBoard's unit", dest=TENSORBOARD, text=units[TENSORBOARD], seen=seen)
+    units_read(name="Let systemd read the units", units=units, seen=seen)
+    prune_releases(
+        name="Remove old releases",
+        app="trainer",
+        keep=trainer.keep_releases,
+        current=wanted.key,
+        paths=paths,
+        seen=seen,
+    )
+
+
+def wanted_folders(paths: Paths) -> list[Folder]:
+    """Folders of the role, parents first. A run's own folder belongs to the user that trains, the rest to root."""
+    own = (paths.app("trainer"), paths.releases("trainer"), paths.programs, paths.runs, paths.datasets)
+    return [*(Folder(path) for path in own), Folder(turns(paths), TRAINER, TRAINER)]
+
+
+@operation()
+def trainer_release(wanted: Release, paths: Paths, seen: HostSurvey) -> Commands:
+    """
+    Build a release of the trainer beside its place, try it, and switch to it.
+
+    Runs that are going keep the release they began with.
+
+    + wanted: the release
+    + paths: the host's paths
+    + seen: a survey that looked at its folder, at the link `current`, and at the history
+    """
+    final = wanted.folder(paths)
+    link = seen.entry(paths.current("trainer"))
+    there = seen.entry(final) is not None
+    used = link is not None and link.target == f"releases/{wanted.key}"
+    if there and used and recorded(paths.app("trainer"), wanted.key, "", seen):
+        host.noop(f"trainer {wanted.key} is installed")
+        return
+    if not there:
+        build = final.with_name(f".{wanted.key}.building")
+        python = wanted.environment.folder(paths) / "bin/python"
+        new, wheel, lib, run = (shlex.quote(str(p)) for p in (build, build / "wheel", build / "lib", program(build)))
+        yield f"umask 022; rm -rf {new} && mkdir -p {new}/bin {lib}"
+        yield FileUploadCommand(BytesIO(wanted.wheel), str(build / "wheel"))
+        yield FileUploadCommand(StringIO(launcher(final, wanted.environment.folder(paths))), str(program(build)))
+        # A wheel of pure Python is installed by unpacking it; all that it needs is in the environment.
+        yield f"umask 022; {python} -m zipfile -e {wheel} {lib} && rm {wheel} && chmod 755 {run}"
+        yield f"{python} -m compileall -q {lib}"
+        yield f"PYTHONPATH={lib} {python} -P -c 'import training.cli'"
+        yield FileUploadCommand(StringIO(provenance()), str(build / BUILT))
+        yield FileUploadCommand(StringIO(wanted.manifest()), str(build / MANIFEST))
+        yield f"mv -T {new} {shlex.quote(str(final))}"
+    yield activate(paths, paths.app("trainer"), wanted.key)

@@ -1,0 +1,78 @@
+"""What must hold on a host that trains."""
+
+from typing import Protocol
+
+import pytest
+from testinfra.host import Host
+
+from roles.accounts import TRAINER
+from roles.onhost import source
+from roles.paths import Paths
+from roles.trainer.config import Trainer
+from roles.trainer.release import release
+from roles.trainer.rendering import SLICE, TENSORBOARD, UNIT, program, tensorboard, train_slice, turn, turns, unit
+
+
+class TorchBuilds(Protocol):
+    """What these checks need to know of the torch builds chosen for the host."""
+
+    @property
+    def trainer(self) -> str:
+        """The trainer's, e.g. cu128."""
+
+
+def test_units_are_as_described(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
+    board = tensorboard(trainer, paths, release(trainer, torch.trainer).environment.folder(paths))
+    described = {
+        UNIT: unit(trainer, paths),
+        TENSORBOARD: board,
+        SLICE: train_slice(trainer),
+        turn(paths): source("training_turn"),
+    }
+    for path, text in described.items():
+        assert host.file(str(path)).exists, f"{path} is missing"
+        assert host.file(str(path)).content_string == text, f"{path} is not what apply writes"
+    reload = host.check_output(f"systemctl show --property=NeedDaemonReload --value {UNIT.name.replace('@', '@any')}")
+    assert reload == "no", f"systemd has not read {UNIT} since it changed"
+
+
+def test_release_is_the_wanted_one(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
+    current, wanted = paths.current("trainer"), release(trainer, torch.trainer).folder(paths)
+    assert host.file(str(current)).exists, f"{current} is missing"
+    assert host.check_output("readlink -f %s", str(current)) == str(wanted), "another release of the trainer is in use"
+
+
+def test_trainer_starts_as_its_user(host: Host, paths: Paths) -> None:
+    started = host.run("runuser -u %s -- %s --help", TRAINER, str(program(paths.current("trainer"))))
+    assert started.rc == 0, f"lora-train does not start: {started.stderr.strip().splitlines()[-1:]}"
+
+
+def test_environment_is_whole(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
+    python = release(trainer, torch.trainer).environment.folder(paths) / "bin/python"
+    names = "torch diffusers transformers peft safetensors tensorboard"
+    find = "import importlib.util as u, sys; print(*(n for n in sys.argv[1:] if u.find_spec(n) is None))"
+    missing = host.check_output(f"runuser -u {TRAINER} -- {python} -P -c %s {names}", find)
+    assert not missing, f"the training environment lacks {missing}"
+
+
+def test_run_cannot_change_code_or_other_runs(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
+    for place in (
+        paths.runs,
+        paths.datasets,
+        paths.current("trainer"),
+        release(trainer, torch.trainer).environment.folder(paths),
+    ):
+        assert host.run("runuser -u %s -- test -w %s", TRAINER, str(place)).rc, f"{TRAINER} may write to {place}"
+
+
+def test_queue_can_be_locked(host: Host, paths: Paths) -> None:
+    locks = host.file(str(turns(paths)))
+    assert locks.exists, f"{locks.path} is missing: no run can start"
+    assert locks.user == TRAINER, f"{locks.path} belongs to {locks.user}, not to {TRAINER}"
+
+
+def test_gpus_are_there(host: Host, trainer: Trainer) -> None:
+    if not host.exists("nvidia-smi") or trainer.gpus == 0:
+        pytest.skip("no GPU: runs train on the CPU")
+    found = host.check_output("nvidia-smi --list-gpus").splitlines()
+    assert len(found) >= trainer.gpus, f"trainer.gpus is {trainer.gpus}, but the host shows {len(found)} GPU(s)"

@@ -1,0 +1,1 @@
+"""WebUI role: the pinned WebUI, its repositories and its environment, started by systemd, healthy."""

@@ -1,0 +1,169 @@
+"""Settings of the WebUI role, and what is known of the WebUI's launch contract."""
+
+import difflib
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+
+from roles.settings import Settings
+from roles.webui.flavors import FLAVORS, Flavor
+
+KNOWN_REFS = {ref: commit for flavor in FLAVORS.values() for ref, commit in flavor.commits.items()}
+"""Releases whose commit is known here, so that they need no lock entry."""
+
+MANAGED_FLAGS = frozenset(
+    {"api", "data_dir", "models_dir", "port", "listen", "server_name", "subpath", "skip_prepare_environment"}
+    | {"no_download_sd_model", "gradio_auth", "gradio_auth_path", "api_auth", "share", "ngrok", "ngrok_region"}
+    | {"ngrok_options", "ui_settings_file", "ui_config_file", "tls_keyfile", "tls_certfile", "autolaunch", "exit"}
+    | {"update_check", "update_all_extensions", "reinstall_torch", "reinstall_xformers", "test_server", "dump_sysinfo"}
+)
+"""Launch flags that other settings decide; setting them by hand would break what the role guarantees."""
+
+
+def _is_git_url(url: str) -> str:
+    if not url.startswith(("https://", "http://", "ssh://", "git@", "file://", "/")):
+        raise ValueError(f"{url!r} is not a git URL")
+    return url
+
+
+GitUrl = Annotated[str, AfterValidator(_is_git_url)]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
+class Repository(Settings):
+    """A git repository that the launcher wants below repositories/, at one commit."""
+
+    url: GitUrl = Field(description="Clone URL.")
+    commit: Commit = Field(description="Full commit id.")
+
+
+class Extension(Settings):
+    """A WebUI extension, cloned into the data dir at one commit."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="Folder name below extensions/.")
+    url: GitUrl = Field(description="Clone URL.")
+    commit: Commit = Field(description="Full commit id.")
+
+
+PACKAGES = {
+    "clip": Repository(url="https://github.com/openai/CLIP.git", commit="d50d76daa670286dd6cacf3bcd80b5e4823fc8e1")
+}
+
+
+Flag = bool | int | float | str
+LINK_LOCAL = (ipaddress.ip_network("169.254.0.0/16"), ipaddress.ip_network("fe80::/10"))
+
+
+def _is_egress(place: str) -> str:
+    if place == "any":
+        return place
+    try:
+        network = ipaddress.ip_network(place)
+    except ValueError as error:
+        raise ValueError(f'{place!r} is no network; give "any", or networks such as 10.0.0.0/8') from error
+    for closed in LINK_LOCAL:
+        if network.version == closed.version and network.overlaps(closed):
+            raise ValueError(f'{place} holds {closed}, where clouds hand out credentials; for all others write "any"')
+    return place
+
+
+class Webui(Settings):
+    """One WebUI as a service."""
+
+    flavor: Literal["a1111", "forge", "reforge"] = Field(
+        default="a1111",
+        description="The WebUI itself, or a fork with its launch contract; it decides the defaults of repository, "
+        "ref and repositories.",
+    )
+
+    repository: GitUrl = Field(
+        default=FLAVORS["a1111"].repository,
+        description="Clone URL of the WebUI.",
+    )
+    ref: str = Field(
+        default=FLAVORS["a1111"].ref,
+        description="Tag, branch or full commit id; what is not a commit must be in fleet.lock or a known release.",
+    )
+    commit: Commit | None = Field(
+        default=None, description="Commit that the ref stands for; unset means what fleet.lock says."
+    )
+    repositories: dict[str, Repository] = Field(
+        default={},
+        description="What must stand below repositories/, by folder name, where it is not what the flavor names; "
+        "an empty table means nothing.",
+    )
+    packages: dict[str, Repository] = Field(
+        default=PACKAGES,
+        description="Python packages installed from a git commit, because no index has them (CLIP).",
+    )
+    requirements: Path | None = Field(
+        default=None,
+        description="Hashed requirements lock of the environment (path relative to fleet.toml), or a folder of "
+        "them as `sdfleet lock envs` writes; unset means the locks that sdfleet ships for this release.",
+    )
+    python: str = Field(default="3.11", pattern=r"^3\.\d+$", description="Python minor version of the environment.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="What pictures are computed on; auto takes the GPU if the host has one."
+    )
+    port: int = Field(default=7860, ge=1024, le=65535, description="Loopback port of the WebUI.")
+    flags: dict[str, Flag] = Field(
+        default={},
+        description="Further launch flags, e.g. { medvram = true, xformers = false, lowvram = true }.",
+    )
+    extra_arguments: tuple[str, ...] = Field(
+        default=(), description="Launch arguments that an extension adds, as they are written on a command line."
+    )
+    options: dict[str, bool | int | float | str | list[str]] = Field(
+        default={},
+        description="Settings of the WebUI (keys of its config.json), set before each start; all others stay as "
+        "people set them in the page.",
+    )
+    egress: tuple[Annotated[str, AfterValidator(_is_egress)], ...] = Field(
+        default=(),
+        description='Networks the service may reach besides loopback, e.g. ["10.0.0.0/8"], or ["any"]; '
+        "link-local addresses never.",
+    )
+    extensions: tuple[Extension, ...] = Field(default=(), description="Extensions, pinned by commit.")
+    start_timeout: int = Field(
+        default=600,
+        ge=10,
+        description="How long the service may take until it draws its first picture, in s.",
+    )
+    keep_releases: int = Field(default=2, ge=1, description="How many releases to keep, the current one included.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_flavor_says(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or given.get("flavor", "a1111") not in FLAVORS:
+            return given
+        flavor = FLAVORS[given.get("flavor", "a1111")]
+        known = {name: {"url": url, "commit": commit} for name, (url, commit) in flavor.repositories.items()}
+        own = given.get("repositories")
+        repositories = {} if own == {} else {**known, **(own or {})}
+        return {"repository": flavor.repository, "ref": flavor.ref, **given, "repositories": repositories}
+
+    @field_validator("flags")
+    @classmethod
+    def _flags_are_the_flavors(cls, flags: dict[str, Flag], info: ValidationInfo) -> dict[str, Flag]:
+        flavor = info.data.get("flavor", "a1111")
+        for name, value in flags.items():
+            _check_flag(FLAVORS[flavor], flavor, name.lstrip("-").replace("-", "_"), value)
+        return flags
+
+
+def _check_flag(flavor: Flavor, called: str, name: str, value: Flag) -> None:
+    """ValueError if the flag cannot be given, or not with this value."""
+    if name in MANAGED_FLAGS:
+        raise ValueError(f"{name} is decided by sdfleet and cannot be a flag")
+    kind = flavor.flags.get(name)
+    if kind is None:
+        near = difflib.get_close_matches(name, flavor.flags, 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"{called} has no flag {name}{hint}; one of an extension goes into extra_arguments")
+    fits = {"switch": isinstance(value, bool), "integer": type(value) is int, "text": isinstance(value, str)}
+    if not fits[kind]:
+        wanted = {"switch": "true or false", "integer": "a whole number", "text": "text"}[kind]
+        raise ValueError(f"{name} takes {wanted}, not {value!r}")

@@ -1,0 +1,70 @@
+"""What a WebUI release is made of, computed before a host is asked anything."""
+
+import re
+from pathlib import Path
+
+from roles.operations.application import CODE, COMMIT, Release, ReleaseError
+from roles.operations.environment import Environment
+from roles.operations.locks import CPU, LockError, builds, fitting
+from roles.operations.sources import Source
+from roles.webui.config import KNOWN_REFS, Webui
+from roles.webui.flavors import FLAVORS
+
+LOCKS = Path(__file__).resolve().parent / "locks"
+FOR_CPU = "cu121"
+"""The build whose lock serves CPU hosts: torch 2.1.2, with which the WebUI was released."""
+
+
+def release_of(webui: Webui, build: str) -> Release:
+    """The release that the settings stand for on a host that gets torch's `build` (cpu, cu121, ...).
+
+    Raises ReleaseError if the ref is not pinned, or no lock is known for it.
+    """
+    commit = webui.commit or (webui.ref if COMMIT.fullmatch(webui.ref) else KNOWN_REFS.get(webui.ref))
+    if commit is None:
+        raise ReleaseError(f"webui.ref: {webui.ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
+    trees = {CODE: Source(webui.repository, commit)}
+    for name, repository in webui.repositories.items():
+        trees[CODE / "repositories" / name] = Source(repository.url, repository.commit)
+    packages = {name: Source(package.url, package.commit) for name, package in webui.packages.items()}
+    label = webui.ref if webui.ref != commit else commit[:10]
+    return Release("webui", label, trees, Environment(_lock(webui, build), webui.python, packages))
+
+
+def torch_builds(webui: Webui) -> tuple[str, ...]:
+    """Every torch build that a host may get under these settings."""
+    if webui.requirements and not webui.requirements.is_dir():
+        return (CPU,)  # one lock for all hosts
+    return builds(_locks(webui), lock_version(webui), webui.python) or (CPU,)
+
+
+def lock_version(webui: Webui) -> str:
+    """How the names of this WebUI's locks begin."""
+    flavor = FLAVORS[webui.flavor]
+    return flavor.lock if webui.ref == flavor.ref else re.sub(r"[^A-Za-z0-9.]+", "-", webui.ref)
+
+
+def _locks(webui: Webui) -> Path:
+    return webui.requirements or LOCKS
+
+
+def _lock(webui: Webui, build: str) -> str:
+    place = _locks(webui)
+    try:
+        file = fitting(place, lock_version(webui), webui.python, build, FOR_CPU) if place.is_dir() else place
+        return file.read_text(encoding="utf-8")
+    except LockError as error:
+        raise ReleaseError(f"webui.requirements: {error}") from error
+    except OSError as error:
+        raise ReleaseError(f"webui.requirements: cannot read {place}: {error.strerror}") from error
+
+
+def check_variables(webui: Webui) -> dict[str, str]:
+    """Environment in which the launcher, asked to prepare, finds everything in place and fetches nothing."""
+    variables = FLAVORS[webui.flavor].commit_variables
+    pins = {variables[n]: r.commit for n, r in webui.repositories.items() if n in variables}
+    return {**pins, "PYTHONDONTWRITEBYTECODE": "1", **GIT_TRUST}
+
+
+GIT_TRUST = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+"""Lets the service user read the commit of trees that root owns; the launcher would "fix" them otherwise."""

@@ -1,0 +1,140 @@
+"""The WebUI's unit, as text."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Literal
+
+from roles.accounts import WEBUI
+from roles.onhost import source
+from roles.operations.application import Release
+from roles.operations.units import systemd_word
+from roles.paths import Paths
+from roles.webui.config import Webui
+from roles.webui.flavors import FLAVORS
+from roles.webui.release import GIT_TRUST
+from templates import render
+
+UNIT = "sdfleet-webui.service"
+PROGRAM = "webui_service"
+PROGRAMS = (PROGRAM, "webui_door", "webui_picture")
+"""The runner and what it starts."""
+RUNTIME = "sdfleet-webui"
+CACHE = "sdfleet-webui"
+"""Folder below /var/cache for compiled Python code."""
+STATE = f"/run/{RUNTIME}/state.json"
+"""Release, fingerprint, readiness and first picture of the running service; gone when it stops."""
+DRAIN_SECONDS = 60
+LINK_LOCAL = "169.254.0.0/16 fe80::/10"
+"""Where clouds answer whoever asks with the machine's credentials."""
+
+Device = Literal["cpu", "cuda"]
+
+
+def launch_arguments(webui: Webui, paths: Paths, device: Device) -> list[str]:
+    """Arguments of launch.py, but the port, which the runner chooses."""
+    arguments = ["--skip-prepare-environment", "--no-download-sd-model", "--api"]
+    arguments += ["--data-dir", str(paths.data("webui"))]
+    if device == "cpu":
+        arguments += FLAVORS[webui.flavor].cpu_arguments
+    for key, value in sorted(webui.flags.items()):
+        flag = "--" + key.lstrip("-").replace("_", "-")
+        if value is True:
+            arguments.append(flag)
+        elif value is not False:
+            arguments += [flag, str(value)]
+    return [*arguments, *webui.extra_arguments]
+
+
+def options_file(paths: Paths) -> PurePosixPath:
+    """The file from which the runner takes what must stand in the WebUI's config.json."""
+    return paths.app("webui") / "options.json"
+
+
+def options_text(webui: Webui) -> str:
+    """Its content."""
+    return json.dumps(webui.options, indent=4, sort_keys=True) + "\n"
+
+
+def options_hold(options: Mapping[str, object], config: str | None) -> bool:
+    """Whether the WebUI's config.json (its text) says what the options say."""
+    if not options:
+        return True
+    try:
+        found = json.loads(config or "{}")
+    except ValueError:
+        return False
+    return all(_bare(found.get(name)) == _bare(value) for name, value in options.items())
+
+
+def _bare(value: object) -> object:
+    """A value as people write it: the WebUI adds a checkpoint's hash to its name."""
+    return re.sub(r" \[[0-9a-f]{10}\]$", "", value) if isinstance(value, str) else value
+
+
+def config_file(paths: Paths) -> PurePosixPath:
+    """The WebUI's own settings."""
+    return paths.data("webui") / "config.json"
+
+
+def network(webui: Webui) -> dict[str, str]:
+    """The unit's settings of what the service may reach."""
+    if "any" in webui.egress:
+        return {"IPAddressDeny": LINK_LOCAL}
+    return {"IPAddressDeny": "any", "IPAddressAllow": " ".join(("localhost", *webui.egress))}
+
+
+def unit_text(webui: Webui, paths: Paths, release: Release, device: Device) -> str:
+    """The unit file. It holds a fingerprint of all that would need a restart if it changed."""
+    extensions = [(e.name, e.commit) for e in webui.extensions]
+    draft = _render(webui, paths, release, device, "")
+    whole = repr((draft, release.id, extensions, options_text(webui), [source(name) for name in PROGRAMS]))
+    return _render(webui, paths, release, device, hashlib.sha256(whole.encode()).hexdigest()[:16])
+
+
+def fingerprint(text: str) -> str:
+    """The fingerprint in a unit file; empty if there is none."""
+    found = re.search(r"--fingerprint (\w+)", text)
+    return found[1] if found else ""
+
+
+def _render(webui: Webui, paths: Paths, release: Release, device: Device, mark: str) -> str:
+    current, data = paths.current("webui"), paths.data("webui")
+    words = [str(current / "env/bin/python"), str(paths.programs / f"{PROGRAM}.py"), "--port", str(webui.port)]
+    words += ["--state", STATE, "--release", release.id, "--device", device, "--drain", str(DRAIN_SECONDS)]
+    words += ["--start-timeout", str(webui.start_timeout), "--fingerprint", mark or "-"]
+    words += ["--config", str(config_file(paths)), "--options", str(options_file(paths)), "--"]
+    environment = {
+        "HOME": data,
+        "XDG_CACHE_HOME": data / "cache",
+        "MPLCONFIGDIR": data / "cache/matplotlib",
+        "NUMBA_CACHE_DIR": data / "cache/numba",
+        "TMPDIR": "/tmp",
+        "GRADIO_TEMP_DIR": "/tmp/gradio",
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HOME": paths.hub,
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        # glibc's allocator keeps what it was given: memory grows until the kernel ends the service.
+        "LD_PRELOAD": "libtcmalloc_minimal.so.4",
+        "PYTHONUNBUFFERED": "1",
+        # The environment is read-only, and compiling all of it would take minutes: what is used is kept here.
+        "PYTHONPYCACHEPREFIX": f"/var/cache/{CACHE}",
+        **GIT_TRUST,
+    }
+    return render(
+        "webui/sdfleet-webui.service.j2",
+        user=WEBUI,
+        code=current / "code",
+        data=data,
+        command=" ".join(map(systemd_word, [*words, *launch_arguments(webui, paths, device)])),
+        environment={name: systemd_word(str(value)) for name, value in environment.items()},
+        network=network(webui),
+        start_timeout=webui.start_timeout,
+        drain=DRAIN_SECONDS,
+        runtime=RUNTIME,
+        cache=CACHE,
+        device=device,
+    )

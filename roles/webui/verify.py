@@ -1,0 +1,165 @@
+"""What must hold on a host with the WebUI: it runs as described, alone, confined, and draws."""
+
+import json
+import re
+import shlex
+from typing import Any, Protocol
+
+import pytest
+from testinfra.host import Host
+
+from roles.accounts import WEBUI
+from roles.onhost import source
+from roles.operations.application import Release
+from roles.operations.locks import CPU
+from roles.paths import UNITS, Paths
+from roles.webui.config import Webui
+from roles.webui.release import release_of
+from roles.webui.service import PROGRAMS, STATE, UNIT, options_hold, unit_text
+
+PICTURE_SECONDS = 300
+
+
+class TorchBuilds(Protocol):
+    """What these checks need to know of the torch builds chosen for the host."""
+
+    @property
+    def webui(self) -> str:
+        """The WebUI's, e.g. cu121."""
+
+
+class Model(Protocol):
+    """What these checks need to know of a model."""
+
+    @property
+    def kind(self) -> str:
+        """What it is, e.g. checkpoint."""
+
+
+@pytest.fixture(scope="session")
+def release(webui: Webui, torch: TorchBuilds) -> Release:
+    """The release that should run."""
+    return release_of(webui, torch.webui)
+
+
+def test_unit_file_is_as_described(
+    host: Host, webui: Webui, paths: Paths, release: Release, torch: TorchBuilds
+) -> None:
+    file = host.file(str(UNITS / UNIT))
+    assert file.exists, f"{file.path} is missing"
+    wanted = unit_text(webui, paths, release, "cpu" if torch.webui == CPU else "cuda")
+    assert file.content_string == wanted, f"{file.path} was changed by hand, or is not of these settings"
+    assert not host.file(f"{file.path}.d").exists, f"{file.path}.d holds settings that are not the fleet's"
+
+
+def test_unit_is_active_and_comes_back_after_a_reboot(host: Host) -> None:
+    shown = host.check_output("systemctl show --property=ActiveState,UnitFileState,NeedDaemonReload %s", UNIT)
+    state = dict(line.split("=", 1) for line in shown.splitlines())
+    assert state["ActiveState"] == "active", f"{UNIT} is {state['ActiveState']}"
+    assert state["UnitFileState"] == "enabled", f"{UNIT} is {state['UnitFileState']}: it stays down after a reboot"
+    assert state["NeedDaemonReload"] == "no", f"systemd has not read {UNIT} since it changed"
+
+
+def test_the_running_process_is_of_the_release(host: Host, paths: Paths, release: Release) -> None:
+    current = host.check_output("readlink -f %s", str(paths.current("webui")))
+    assert current == str(release.folder(paths)), f"{paths.current('webui')} leads to {current}"
+    assert running(host)["release"] == release.id, f"release {running(host)['release']} still runs"
+
+
+def test_code_is_at_its_commits(host: Host, webui: Webui, paths: Paths, release: Release) -> None:
+    trees = {release.folder(paths) / place: tree.commit for place, tree in release.trees.items()}
+    trees |= {paths.data("webui") / "extensions" / e.name: e.commit for e in webui.extensions}
+    for tree, commit in trees.items():
+        git = f"git -c safe.directory=* -C {shlex.quote(str(tree))}"
+        seen = host.run(f"cat {shlex.quote(str(tree))}/.git/HEAD && {git} status --porcelain --untracked-files=no")
+        assert seen.rc == 0, f"{tree} is missing, or is no git work tree"
+        head, *changes = seen.stdout.splitlines()
+        assert head == commit, f"{tree} is at {head[:12]}, not at {commit[:12]}"
+        assert not changes, f"{tree} was changed by hand: {changes[0].strip()}"
+
+
+def test_environment_holds_what_the_lock_says(host: Host, paths: Paths, release: Release) -> None:
+    python = release.environment.folder(paths) / "bin/python"
+    assert host.file(str(python)).exists, f"{python} is missing"
+    listing = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+    installed = {normal(word) for word in host.check_output("%s -IB -c %s", str(python), listing).split()}
+    wanted = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)(?! *;)", release.environment.lock, re.MULTILINE)
+    wrong = [f"{name}=={version}" for name, version in wanted if normal(f"{name}=={version}") not in installed]
+    assert not wrong, f"missing or of another version: {', '.join(wrong[:5])}"
+    names = {word.partition("==")[0] for word in installed}
+    lacking = [name for name in release.environment.packages if normal(name) not in names]
+    assert not lacking, f"missing: {', '.join(lacking)}"
+
+
+def test_runner_is_sdfleets_own(host: Host, paths: Paths) -> None:
+    for name in PROGRAMS:
+        file = host.file(str(paths.programs / f"{name}.py"))
+        assert file.exists, f"{file.path} is missing"
+        assert file.content_string == source(name), f"{file.path} was changed by hand"
+
+
+def test_options_are_as_described(host: Host, webui: Webui) -> None:
+    if not webui.options:
+        pytest.skip("the fleet sets no option")
+    running(host)
+    found = host.check_output("curl -sS -m 30 %s", f"http://127.0.0.1:{webui.port}/sdapi/v1/options")
+    assert options_hold(webui.options, found), "the WebUI's options are not those of webui.options"
+
+
+def test_it_may_reach_only_what_the_settings_say(host: Host, webui: Webui) -> None:
+    denied = host.check_output("systemctl show --property=IPAddressDeny --value %s", UNIT).split()
+    closed = {"169.254.0.0/16", "fe80::/10"} if "any" in webui.egress else {"0.0.0.0/0", "::/0"}
+    assert closed <= set(denied), f"{UNIT} may reach {', '.join(sorted(closed - set(denied)))}"
+
+
+def test_processes_belong_to_the_service_user(host: Host) -> None:
+    lines = host.check_output("ps -eo user:32=,args=").splitlines()
+    users = {line.split()[0] for line in lines if " launch.py " in line}
+    assert users, "no process of the WebUI runs"
+    assert users == {WEBUI}, f"the WebUI runs as {', '.join(sorted(users))}"
+
+
+def test_it_listens_on_loopback_only(host: Host, webui: Webui) -> None:
+    lines = host.check_output("ss -Hltn").splitlines()
+    places = [line.split()[3] for line in lines if line.split()[3].endswith(f":{webui.port}")]
+    assert places, f"nothing listens on port {webui.port}"
+    open_ones = [place for place in places if not place.startswith(("127.", "[::1]"))]
+    assert not open_ones, f"the WebUI listens on {', '.join(open_ones)}, which others can reach"
+
+
+def test_it_cannot_write_its_code(host: Host, paths: Paths, release: Release) -> None:
+    for place in (release.folder(paths) / "code", release.environment.folder(paths), paths.programs):
+        assert host.run("runuser -u %s -- test -w %s", WEBUI, str(place)).rc, f"{WEBUI} may write to {place}"
+
+
+def test_it_serves_no_file_of_the_system(host: Host, webui: Webui) -> None:
+    running(host)
+    url = f"http://127.0.0.1:{webui.port}/file=/etc/passwd"
+    status = host.check_output("curl -s -o /dev/null -w '%%{http_code}' %s", url)
+    assert status != "200", f"{url} is served to whoever asks"
+
+
+def test_it_draws(host: Host, webui: Webui, paths: Paths, models: tuple[Model, ...]) -> None:
+    state = running(host)
+    if state["picture"] is None and not any(model.kind == "checkpoint" for model in models):
+        pytest.skip("the fleet has no checkpoint for this host")
+    assert state["picture"], f"it has drawn nothing since its start: {state['problem']}"
+    program = str(paths.programs / "webui_picture.py")
+    answer = host.run("python3 %s --port=%s --timeout=%s", program, str(webui.port), str(PICTURE_SECONDS))
+    assert answer.rc == 0, answer.stderr.strip()
+
+
+def running(host: Host) -> dict[str, Any]:
+    """The running service's own account; a failed check if it is not ready (a request would end a start)."""
+    file = host.file(STATE)
+    assert file.exists, f"{UNIT} does not run"
+    state: dict[str, Any] = json.loads(file.content_string)
+    assert state["ready"], f"{UNIT} is not ready: {state['problem']}"
+    return state
+
+
+def normal(requirement: str) -> str:
+    """A distribution's name (PEP 503) with its version."""
+    name, _, version = requirement.partition("==")
+    name = re.sub(r"[-_.]+", "-", name).lower()
+    return f"{name}=={version}" if version else name

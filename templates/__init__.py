@@ -1,0 +1,26 @@
+"""Template files, one folder per role; `path` is the only way to find one, `render` the only way to fill one."""
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+HERE = Path(__file__).resolve().parent
+_environment = Environment(
+    loader=FileSystemLoader(HERE),
+    undefined=StrictUndefined,
+    keep_trailing_newline=True,
+    autoescape=lambda name: bool(name and name.endswith(".html.j2")),
+)
+
+
+def path(name: str) -> Path:
+    """Where template `name` ("role/file.j2") lies; FileNotFoundError if there is none."""
+    found = HERE / name
+    if not found.is_file():
+        raise FileNotFoundError(f"no template {name!r} in {HERE}")
+    return found
+
+
+def render(name: str, **values: object) -> str:
+    """The text of template `name` filled with `values`; a value it needs and lacks is an error."""
+    return _environment.get_template(name).render(**values)

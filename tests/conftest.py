@@ -1,0 +1,37 @@
+"""Fixtures of the whole suite."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+from xdist.scheduler.protocol import Scheduling
+
+import lab as lab_package
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[lab_package.Lab]:
+    """Two fresh hosts, h1 and h2, for all tests of the session that are marked `lab`."""
+    with lab_package.attached(hosts=2) as running:
+        yield running
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files of slow tests before they import torch, where no such test is wanted."""
+    unwanted = "not slow" in config.option.markexpr and collection_path.suffix == ".py"
+    return True if unwanted and "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() else None
+
+
+class _ByLab(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Sends the tests that share a lab to one worker: those of the road, else those of one file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "tests/road" if file.startswith("tests/road/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """Let `--dist loadfile` keep the road together, too: provisioning it twice takes longer than all its tests."""
+    return _ByLab(config, log) if config.getoption("dist") == "loadfile" else None

@@ -1,0 +1,195 @@
+"""What the doctor makes of a host, from what was read there."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import units
+from deploy.doctor import controller, hosts
+from deploy.doctor.finding import Finding
+from deploy.doctor.report import _lost
+from deploy.doctor.roads import roads
+from deploy.ssh import HostError
+from inventory.load import load
+from inventory.model import Fleet, HostSettings
+
+FLEET = """
+[fleet]
+name = "studio"
+mirrors = "china"
+[hosts.gpu-1]
+address = "203.0.113.10"
+"""
+
+T4 = ["kernel\t6.1.0-28-amd64", "device\t0000:00:1e.0 0x10de 0x1eb8 0x0302", "arch\tx86_64", "distribution\tdebian"]
+BARE = [*T4, "release\t12", "headers\ttrue", "free_kb\t50000000"]
+RUNNING = [
+    *(line for line in BARE),
+    "module\t580.95.05",
+    "module_kind\topen",
+    "module_on_disk\t580.95.05",
+    "userspace\t580.95.05",
+    "source\tnvidia",
+    "smi_exit\t0",
+    "smi_gpu\t7.5/Tesla T4",
+    "package\tlibcuda1 580.95.05-1",
+    "held\tlibcuda1",
+]
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    file = tmp_path / "fleet.toml"
+    file.write_text(FLEET)
+    return load(file)
+
+
+@pytest.fixture
+def host(fleet: Fleet) -> HostSettings:
+    return fleet.hosts["gpu-1"]
+
+
+def healthy(host: HostSettings) -> dict[str, Any]:
+    """A host on which all is well."""
+    return {
+        "os": {"id": "debian", "release": "12", "name": "Debian GNU/Linux 12 (bookworm)"},
+        "systemd": True,
+        "time": 1000.5,
+        "asked": (1000.0, 1001.0),
+        "disk": {"free_gb": 80.0, "total_gb": 100.0},
+        "memory": {"total_gb": 32.0, "swap_gb": 0.0},
+        "gpu": RUNNING,
+        "units": {units.WEBUI: {"LoadState": "loaded", "ActiveState": "active", "SubState": "running"}},
+        "failed": {},
+        "ports": {"7860": "python3 on 127.0.0.1"},
+        "mirrors": {f"{kind} {url}": {"status": 200, "latency": 0.1, "rate": 9.0} for kind, url, _ in roads(host)},
+        "journal": {},
+    }
+
+
+def found(host: HostSettings, **changes: Any) -> dict[str, list[Finding]]:
+    """Findings by subject, those that are not good only."""
+    by_subject: dict[str, list[Finding]] = {}
+    for finding in hosts.judge(host, {**healthy(host), **changes}):
+        if finding.level != "good":
+            by_subject.setdefault(finding.subject, []).append(finding)
+    return by_subject
+
+
+def test_a_healthy_host_has_nothing_to_complain_of(host: HostSettings) -> None:
+    findings = hosts.judge(host, healthy(host))
+    assert {finding.level for finding in findings} == {"good"}
+    said = "\n".join(f"{finding.subject}: {finding.says}" for finding in findings)
+    assert "gpu: Driver 580.95.05 works and fits Tesla T4." in said
+    assert "torch: torch 2.1.2+cu121 for WebUI, torch 2.9.1+cu128 for training" in said
+    assert "github: 5 of 5 answer; first https://ghfast.top in 0.10 s, 9.0 MB/s" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject", "level", "words"),
+    [
+        ({"systemd": False}, "system", "bad", "GPU containers"),
+        ({"os": {"id": "fedora", "release": "41", "name": "Fedora 41"}}, "system", "warning", "Fedora 41"),
+        ({"time": 400.0}, "clock", "bad", "600 s .* timedatectl"),
+        ({"time": 9000.0}, "clock", "bad", "7999 s"),
+        ({"disk": {"free_gb": 2.0, "total_gb": 30.0}}, "disk", "warning", "2 of 30 GB.*autodl-tmp"),
+        ({"memory": {"total_gb": 8.0, "swap_gb": 0.0}}, "memory", "warning", "Add swap"),
+        ({"gpu": BARE}, "gpu", "warning", "install driver 580 .* sdfleet apply --limit gpu-1"),
+        ({"gpu": [*BARE, "secure_boot\ttrue"]}, "gpu", "bad", "Secure Boot.*mokutil"),
+        ({"gpu": [line for line in RUNNING if not line.startswith("held")]}, "driver", "warning", "libcuda1.*Hold"),
+        (
+            {"gpu": [line.replace("userspace\t580.95", "userspace\t580.99") for line in RUNNING]},
+            "gpu",
+            "warning",
+            "580",
+        ),
+        (
+            {"units": {units.WEBUI: {"LoadState": "not-found"}}, "ports": {"7860": ""}},
+            "webui",
+            "warning",
+            "sdfleet apply",
+        ),
+        (
+            {"units": {units.WEBUI: {"LoadState": "not-found"}}, "ports": {"7860": "nginx on 0.0.0.0"}},
+            "port",
+            "bad",
+            "taken by nginx .* webui.port",
+        ),
+        (
+            {"units": {units.WEBUI: {"LoadState": "loaded", "ActiveState": "failed", "SubState": "failed"}}},
+            "webui",
+            "bad",
+            "failed/failed .* sdfleet logs gpu-1",
+        ),
+        (
+            {
+                "units": {units.WEBUI: {"LoadState": "loaded", "ActiveState": "failed", "SubState": "failed"}},
+                "failed": {units.WEBUI: "OSError: no such checkpoint"},
+            },
+            "webui",
+            "bad",
+            "last words: OSError: no such checkpoint",
+        ),
+        (
+            {"failed": {"lora-train@ink.service": "the loss is not a number"}},
+            "unit",
+            "warning",
+            "lora-train@ink.service failed; its last words: the loss is not a number",
+        ),
+        ({"ports": {"7860": "python3 on 0.0.0.0"}}, "port", "warning", "open to everybody"),
+        ({"journal": {"the disk is full": "OSError: [Errno 28]"}}, "journal", "warning", "Errno 28.*data_root"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_cure(
+    host: HostSettings, changes: dict[str, Any], subject: str, level: str, words: str
+) -> None:
+    findings = found(host, **changes)[subject]
+    assert [finding.level for finding in findings] == [level]
+    assert re.search(words, f"{findings[0].says} {findings[0].cure}"), findings
+
+
+def test_dead_mirrors_are_counted_and_only_all_of_them_are_bad(host: HostSettings) -> None:
+    answers = healthy(host)["mirrors"]
+    dead = {"status": 0, "reason": "timed out", "latency": 0.0, "rate": 0.0}
+    first, *_ = (name for name in answers if name.startswith("github"))
+    assert found(host, mirrors={**answers, first: dead}) == {}
+    gone = {name: dead if name.startswith("github") else answer for name, answer in answers.items()}
+    (finding,) = found(host, mirrors=gone)["github"]
+    assert "no mirror answers" in finding.says and "timed out" in finding.says and "mirrors.github" in finding.cure
+
+
+def test_mirrors_are_asked_for_what_they_must_have(host: HostSettings) -> None:
+    urls = {f"{kind} {mirror}": url for kind, mirror, url in roads(host)}
+    path = "https://github.com/AUTOMATIC1111/stable-diffusion-webui.git/info/refs?service=git-upload-pack"
+    assert urls["github https://ghfast.top"] == f"https://ghfast.top/{path}"
+    assert urls["github https://github.com"] == path
+
+
+def test_an_unreachable_host_is_a_finding() -> None:
+    finding = _lost(HostError("gpu-1: cannot be reached: timed out; check address, port, firewall", unreachable=True))
+    assert (finding.level, finding.cure) == ("bad", "Check address, port, firewall")
+
+
+@pytest.mark.parametrize(("said", "level"), [("yes", "good"), ("no", "warning"), ("", "good")])
+def test_the_controllers_clock(
+    said: str, level: str, fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "timedatectl").write_text(f"#!/bin/sh\necho {said}\n")
+    (tmp_path / "timedatectl").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    (finding,) = (found for found in controller.examine(fleet, []) if found.subject == "clock")
+    assert finding.level == level
+
+
+def test_the_controllers_key_must_be_private(fleet: Fleet, tmp_path: Path) -> None:
+    key = tmp_path / "id"
+    key.write_text("key")
+    key.chmod(0o644)
+    connection = fleet.hosts["gpu-1"].connection.model_copy(update={"key": key})
+    host = fleet.hosts["gpu-1"].model_copy(update={"connection": connection})
+    (finding,) = (f for f in controller.examine(fleet, [host]) if f.level == "bad")
+    assert finding.cure == f"Run: chmod 600 {key}"
+    key.chmod(0o600)
+    assert not [f for f in controller.examine(fleet, [host]) if f.level == "bad"]

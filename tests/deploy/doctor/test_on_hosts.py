@@ -1,0 +1,58 @@
+"""The doctor on real hosts: one sick, one healthy."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lab import Lab, box, fleet, gpus
+from tests.roles.gpu.hosts import RTX5090
+
+pytestmark = pytest.mark.lab
+
+PROGRAM = "from deploy.doctor.command import doctor; import typer; typer.run(doctor)"
+TREE = Path(__file__).resolve().parents[3]
+
+
+def doctor(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the verb."""
+    environment = {**os.environ, "PYTHONPATH": str(TREE), "COLUMNS": "200", "NO_COLOR": "1"}
+    command = [sys.executable, "-P", "-c", PROGRAM, *arguments, "--fleet", str(file)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_a_sick_host_is_diagnosed_and_a_dead_one_does_not_hold_up_the_others(lab: Lab, tmp_path: Path) -> None:
+    file = fleet.write(lab, groups=["webui"], file=tmp_path / "fleet.toml", tables={"gpu": {"driver": "keep"}})
+    gpus.equip(lab.root("h1"), [RTX5090])
+    line = "OSError: [Errno 28] No space left on device"
+    assert lab.ssh("h1", f"systemd-run --wait --quiet echo '{line}'").returncode == 0
+    lab.kill("h2")
+    try:
+        done = doctor(file, "--json")
+    finally:
+        lab.start("h2")
+        gpus.take_out(lab.root("h1"))
+    assert done.returncode == 3, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert [(finding["subject"], finding["level"]) for finding in report["h2"]] == [("reachable", "bad")]
+    found = {finding["subject"]: finding for finding in report["h1"]}
+    assert found["gpu"]["level"] == "bad" and 'gpu.driver is "keep"' in found["gpu"]["says"]
+    assert found["journal"]["level"] == "bad" and line in found["journal"]["says"]
+    assert found["webui"]["cure"] == "Run: sdfleet apply"
+    assert found["clock"]["level"] == "good"
+
+
+def test_all_is_well_in_the_box(tmp_path: Path) -> None:
+    with box.attached(hosts=1) as running:
+        file = box.write_fleet(running, tmp_path / "fleet.toml")
+        done = doctor(file)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "gpu: No NVIDIA GPU; everything runs on the CPU." in done.stdout
+        assert "0 bad" in done.stdout
+        box.write_fleet(running, file, mirrors={"github": ["http://10.77.0.1:9"]})
+        dead = doctor(file, "h1")
+        assert dead.returncode == 3
+        assert "no mirror answers (http://10.77.0.1:9: " in dead.stdout

@@ -1,0 +1,91 @@
+"""The command line as a person meets it: exit codes and sentences, from a checkout and from an installed wheel."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).resolve().parents[2]
+
+
+def sdfleet(*arguments: str, cwd: Path, path: Path = TREE) -> subprocess.CompletedProcess[str]:
+    """Run the program that lies in `path`, from the folder `cwd`."""
+    program = "import sdfleet; sdfleet.main()"
+    environment = {**os.environ, "PYTHONPATH": str(path), "COLUMNS": "200", "NO_COLOR": "1"}
+    return subprocess.run(
+        [sys.executable, "-P", "-c", program, *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+def test_init_then_check(tmp_path: Path) -> None:
+    assert sdfleet("init", cwd=tmp_path).returncode == 0
+    done = sdfleet("check", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "fleet.toml is fine: 1 host(s). Next: sdfleet lock" in done.stdout
+    again = sdfleet("init", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "exists already" in again.stderr
+
+
+def test_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
+    done = sdfleet("plan", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no such file; `sdfleet init` writes one" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_verbose_shows_the_traceback(tmp_path: Path) -> None:
+    assert "Traceback" in sdfleet("plan", "-v", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("plan", "--limit", "gpu-9"), "no host or group 'gpu-9'; known are gpu-1"),
+        (("plan", "--role", "webiu"), "no role 'webiu'; known are mirrors"),
+        (("plan", "--nonsense"), "No such option: --nonsense"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+    sdfleet("init", cwd=tmp_path)
+    done = sdfleet(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+
+
+def test_an_unreachable_host_fails_the_run_by_name(tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").write_text(
+        '[fleet]\nname = "a"\n[hosts.gone]\naddress = "127.0.0.1"\nport = 9\ngroups = []\n'
+    )
+    done = sdfleet("plan", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "gone unreachable: cannot connect to root@127.0.0.1 port 9" in done.stdout
+
+
+def test_schema_knows_every_table_and_the_overrides(tmp_path: Path) -> None:
+    schema = json.loads(sdfleet("schema", cwd=tmp_path).stdout)
+    assert {"fleet", "hosts", "groups", "mirrors", "models", "webui", "trainer", "secrets"} <= set(schema["properties"])
+    assert "webui" in schema["$defs"]["HostTable"]["properties"]
+
+
+def test_wheel_works_in_a_foreign_folder(tmp_path: Path) -> None:
+    from hatchling.builders.wheel import WheelBuilder
+
+    [wheel] = WheelBuilder(str(TREE)).build(directory=str(tmp_path), versions=["standard"])
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(site), wheel]
+    subprocess.run(install, check=True)
+    foreign = tmp_path / "foreign"
+    # Folders of the same names must not be mistaken for ours.
+    for name in ("deploy", "roles"):
+        (foreign / name).mkdir(parents=True)
+        (foreign / name / "__init__.py").write_text("raise SystemExit('the wrong package was imported')\n")
+    assert sdfleet("init", cwd=foreign, path=site).returncode == 0
+    assert sdfleet("check", cwd=foreign, path=site).returncode == 0
+    file = foreign / "fleet.toml"
+    file.write_text('[fleet]\nname = "a"\n[hosts.a]\naddress = "127.0.0.1"\nport = 9\ngroups = []\n')
+    done = sdfleet("plan", cwd=foreign, path=site)
+    assert "a unreachable" in done.stdout, done.stderr

@@ -1,0 +1,202 @@
+"""`sdfleet lock` against the lab's upstreams: what it writes, keeps, moves and refuses."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.upstreams.faults import Fault
+from lab.upstreams.repositories import publish, tag
+from lab.upstreams.service import Upstreams
+from roles.models.config import CLIP
+from tests import upstreams as stand_ins
+from tests.roles.models.conftest import content, digest
+
+pytestmark = pytest.mark.slow
+
+TREE = Path(__file__).resolve().parents[2]
+WEBUI = "https://github.com/studio/webui.git"
+INK, OIL, PEN = content(1), content(2), content(3)
+FLEET = """\
+[fleet]
+name = "studio"
+
+[mirrors]
+github = ["http://127.0.0.1:9", "{github}"]
+huggingface = ["http://127.0.0.1:9", "{huggingface}"]
+modelscope = ["{modelscope}"]
+civitai = ["{civitai}"]
+
+[webui]
+repository = "{webui}"
+ref = "v9"
+requirements = "requirements.txt"
+
+[hosts.gpu-1]
+address = "192.0.2.1"
+groups = ["webui"]
+{models}
+"""
+MODELS = {
+    "ink": ("hf:studio/ink/ink.safetensors", INK),
+    "oil": ("modelscope:studio/ink/oil.safetensors", OIL),
+    "pen": ("civitai:7", PEN),
+    "web": ("{files}/web.safetensors", INK),
+    "own": ("file:{folder}/own.safetensors", OIL),
+}
+
+
+@pytest.fixture
+def upstreams(tmp_path: Path) -> Iterator[Upstreams]:
+    """Upstreams that have everything the fleet names."""
+    with stand_ins.running(tmp_path / "upstreams") as running:
+        stand_ins.put_on_hub(running, "studio/ink", {"ink.safetensors": INK, "oil.safetensors": OIL})
+        files = {name: name.encode() for name in CLIP.files} | {"model.safetensors": b"not wanted"}
+        stand_ins.put_on_hub(running, "openai/clip-vit-large-patch14", files)
+        stand_ins.put_on_civitai(running, 7, "pen.safetensors", PEN)
+        stand_ins.put_on_web(running, "web.safetensors", INK)
+        (tmp_path / "own.safetensors").write_bytes(OIL)
+        publish_webui(running, b"print(1)")
+        yield running
+
+
+def publish_webui(upstreams: Upstreams, code: bytes) -> str:
+    """A new commit of the WebUI's repository, tagged v9."""
+    bare = upstreams.folders.git / "studio/webui.git"
+    module = {"extensions/deep": ("https://github.com/studio/deep.git", "1" * 40)}
+    commit = publish(bare, {"launch.py": code}, "A release", module)
+    tag(bare, "v9", commit)
+    return commit
+
+
+def write_fleet(folder: Path, upstreams: Upstreams, *names: str, extra: str = "") -> Path:
+    """A fleet.toml with some of MODELS."""
+    urls = {server: upstreams.url(server) for server in ("github", "huggingface", "modelscope", "civitai", "files")}
+    entries = [
+        f'[[models]]\nname = "{name}"\nkind = "lora"\nsource = "{MODELS[name][0].format(folder=folder, **urls)}"\n'
+        for name in names
+    ]
+    (folder / "requirements.txt").write_text("torch==2.9.1 --hash=sha256:00\n")
+    file = folder / "fleet.toml"
+    file.write_text(FLEET.format(webui=WEBUI, models="\n".join(entries) + extra, **urls))
+    return file
+
+
+def sdfleet(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    """Run the command line."""
+    command = [sys.executable, "-P", str(TREE / "sdfleet.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def locked(folder: Path) -> dict[str, object]:
+    """The lock as JSON."""
+    text: dict[str, object] = json.loads((folder / "fleet.lock").read_text())
+    return text
+
+
+def test_everything_gets_pinned(upstreams: Upstreams, tmp_path: Path) -> None:
+    done = sdfleet("lock", "--fleet", write_fleet(tmp_path, upstreams, *MODELS))
+    assert (done.returncode, done.stderr) == (0, "")
+    lock = json.loads((tmp_path / "fleet.lock").read_text())
+    for name, (_, data) in MODELS.items():
+        [file] = lock["models"][f"lora/{name}"]["files"]
+        assert (file["sha256"], file["size"]) == (digest(data), len(data))
+    clip = lock["models"]["hub/clip-vit-large-patch14"]["files"]
+    assert [file["path"] for file in clip] == sorted(CLIP.files)
+    assert all(file["sha256"] == digest(file["path"].encode()) for file in clip)
+    commit = publish_webui(upstreams, b"print(1)")
+    assert lock["git"][WEBUI]["v9"] == {"commit": commit, "submodules": {"extensions/deep": "1" * 40}}
+    assert len(lock["environments"]["webui"]) == 1
+    assert "127.0.0.1:" + str(upstreams.ports.huggingface) not in (tmp_path / "fleet.lock").read_text()
+
+
+def test_the_same_lock_is_the_same_bytes(upstreams: Upstreams, tmp_path: Path) -> None:
+    file = write_fleet(tmp_path, upstreams, *MODELS)
+    sdfleet("lock", "--fleet", file)
+    first = (tmp_path / "fleet.lock").read_bytes()
+    (tmp_path / "fleet.lock").unlink()
+    sdfleet("lock", "--fleet", file)
+    assert (tmp_path / "fleet.lock").read_bytes() == first
+    assert "is up to date" in sdfleet("lock", "--fleet", file, "--upgrade").stdout
+    assert (tmp_path / "fleet.lock").read_bytes() == first
+
+
+def test_only_what_is_new_is_asked_for(upstreams: Upstreams, tmp_path: Path) -> None:
+    sdfleet("lock", "--fleet", write_fleet(tmp_path, upstreams, "ink"))
+    publish_webui(upstreams, b"print(2)")
+    stand_ins.put_on_hub(upstreams, "studio/ink", {"ink.safetensors": PEN})
+    done = sdfleet("lock", "--fleet", write_fleet(tmp_path, upstreams, "ink", "pen"))
+    lines = [line for line in done.stdout.splitlines() if line[0] in "+- "]
+    assert lines == [f"+ model lora/pen {digest(PEN)[:10]}"]
+
+
+def test_upgrade_moves_what_it_is_told_to_and_says_so(upstreams: Upstreams, tmp_path: Path) -> None:
+    file = write_fleet(tmp_path, upstreams, "ink", "oil")
+    sdfleet("lock", "--fleet", file)
+    publish_webui(upstreams, b"print(2)")
+    stand_ins.put_on_hub(upstreams, "studio/ink", {"ink.safetensors": PEN, "oil.safetensors": PEN})
+    done = sdfleet("lock", "--fleet", file, "--upgrade", "ink")
+    moved = f"  model lora/ink {digest(INK)[:10]} -> {digest(PEN)[:10]}"
+    assert [line for line in done.stdout.splitlines() if "->" in line] == [moved]
+    done = sdfleet("lock", "--fleet", file, "--upgrade")
+    assert len([line for line in done.stdout.splitlines() if "->" in line]) == 2
+
+
+def test_every_model_that_cannot_be_pinned_is_named(upstreams: Upstreams, tmp_path: Path) -> None:
+    missing = "\n".join(
+        f'[[models]]\nname = "{name}"\nkind = "lora"\nsource = "{source}"\n'
+        for name, source in {
+            "a": "hf:studio/ink/gone.safetensors",
+            "b": "modelscope:studio/ink/gone.safetensors",
+            "c": "civitai:99",
+            "d": f"{upstreams.url('files')}/gone.safetensors",
+            "e": f"file:{tmp_path}/gone.safetensors",
+            "f": "hf:studio/nothing/gone.safetensors",
+        }.items()
+    )
+    done = sdfleet("lock", "--fleet", write_fleet(tmp_path, upstreams, "ink", extra=missing))
+    assert done.returncode == 2
+    named = [line.split(": ")[1] for line in done.stderr.splitlines()]
+    assert named == [f"models.{name}" for name in "abcdef"]
+    assert not (tmp_path / "fleet.lock").exists()
+
+
+def test_a_sha256_that_the_source_contradicts_is_an_error(upstreams: Upstreams, tmp_path: Path) -> None:
+    wrong = (
+        f'\n[[models]]\nname = "x"\nkind = "lora"\nsource = "hf:studio/ink/ink.safetensors"\nsha256 = "{"0" * 64}"\n'
+    )
+    done = sdfleet("lock", "--fleet", write_fleet(tmp_path, upstreams, extra=wrong))
+    assert done.returncode == 2
+    assert f"models.x: its sha256 in fleet.toml is {'0' * 64}, its source has {digest(INK)}" in done.stderr
+
+
+def test_a_mirror_that_lies_about_a_small_file_is_not_believed(upstreams: Upstreams, tmp_path: Path) -> None:
+    upstreams.set_faults(Fault(kind="wrong", server="huggingface", path="*/vocab.json", method="GET"))
+    done = sdfleet("lock", "--fleet", write_fleet(tmp_path, upstreams))
+    assert done.returncode == 2
+    assert "what is sent is not what its ETag says" in done.stderr
+
+
+def test_a_server_that_asks_to_wait_is_waited_for(upstreams: Upstreams, tmp_path: Path) -> None:
+    upstreams.set_faults(Fault(kind="status", status=429, retry_after=1, server="civitai", times=2))
+    done = sdfleet("lock", "--fleet", write_fleet(tmp_path, upstreams, "pen"))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_damaged_lock_is_reported(upstreams: Upstreams, tmp_path: Path) -> None:
+    file = write_fleet(tmp_path, upstreams)
+    (tmp_path / "fleet.lock").write_text('{"models": 3}')
+    done = sdfleet("plan", "--fleet", file)
+    assert done.returncode == 2
+    assert "fleet.lock: is damaged" in done.stderr
+
+
+def test_plan_refuses_what_nothing_pins(upstreams: Upstreams, tmp_path: Path) -> None:
+    done = sdfleet("plan", "--fleet", write_fleet(tmp_path, upstreams, "ink", "pen"))
+    assert done.returncode == 2
+    named = [line.split(": ")[1] for line in done.stderr.splitlines()]
+    assert named == ["models.clip-vit-large-patch14", "models.ink", "models.pen", "webui.ref"]
+    assert all("run `sdfleet lock`" in line for line in done.stderr.splitlines())

@@ -1,0 +1,145 @@
+"""Rollouts without hosts: who goes when, what shuts a gate, and what the settings refuse."""
+
+import base64
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import hostlock
+from deploy.rollout import command
+from deploy.rollout.gates import difference, judge, new_errors
+from deploy.rollout.waves import all_waves
+from inventory.errors import ConfigError
+from inventory.load import load
+from inventory.model import HostSettings
+from inventory.rollout import Rollout, share
+
+
+def hosts(tmp_path: Path, groups: dict[str, str]) -> list[HostSettings]:
+    """Hosts by name, each in one group."""
+    names = {*groups.values()} - {"webui", "train"}
+    text = '[fleet]\nname = "x"\n' + "".join(f'[groups.{name}]\nroles = ["webui"]\n' for name in names)
+    text += "".join(f'[hosts.{host}]\naddress = "a"\ngroups = ["{group}"]\n' for host, group in groups.items())
+    (tmp_path / "fleet.toml").write_text(text)
+    return list(load(tmp_path / "fleet.toml").hosts.values())
+
+
+def waves(chosen: list[HostSettings], settings: Rollout, proven: bool = False) -> list[str]:
+    return [" ".join(wave) for wave in all_waves(chosen, settings, len(chosen), proven)]
+
+
+def test_canary_first_then_batches(tmp_path: Path) -> None:
+    eight = hosts(tmp_path, {f"h{n}": "webui" for n in range(1, 9)})
+    assert waves(eight, Rollout()) == ["h1", "h2 h3", "h4 h5", "h6 h7", "h8"]
+    assert waves(eight, Rollout(canary=2, batch=4)) == ["h1 h2", "h3 h4 h5 h6", "h7 h8"]
+    assert waves(eight, Rollout(batch="50%"), proven=True) == ["h1 h2 h3 h4", "h5 h6 h7 h8"]
+    assert waves([], Rollout()) == []
+
+
+def test_groups_go_in_their_order_and_are_not_mixed(tmp_path: Path) -> None:
+    some = hosts(tmp_path, {"a": "webui", "b": "stage", "c": "webui", "d": "stage", "e": "stage"})
+    assert waves(some, Rollout(batch=5, groups=("stage",))) == ["b", "d e", "a c"]
+
+
+@pytest.mark.parametrize(("value", "of", "count"), [(3, 8, 3), ("25%", 8, 2), ("10%", 8, 1), ("100%", 8, 8)])
+def test_shares(value: int | str, of: int, count: int) -> None:
+    assert share(value, of) == count
+
+
+@pytest.mark.parametrize("wrong", ['"some"', "0", '"0%"', '"120%"', "-1"])
+def test_a_wrong_share_is_refused_by_name(wrong: str, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(f'[fleet]\nname = "x"\nrollout.batch = {wrong}\n[hosts.a]\naddress = "a"\n')
+    with pytest.raises(ConfigError, match=r"fleet\.rollout\.batch.*neither a number of hosts nor a percentage"):
+        load(file)
+
+
+def png(*pixels: tuple[int, int, int]) -> bytes:
+    """A PNG of one row."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", len(pixels), 1, 8, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" + bytes(value for pixel in pixels for value in pixel))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+RED_BLUE, NEAR, GREY = png((255, 0, 0), (0, 0, 255)), png((250, 0, 0), (0, 0, 255)), png((9, 9, 9), (9, 9, 9))
+
+
+def seen(picture: bytes = RED_BLUE, model: str = "sd15", errors: tuple[str, ...] = (), **more: str) -> dict[str, Any]:
+    """What deploy/onhost/gate.py tells."""
+    whole = {"failed": "", "said": "", "picture": base64.b64encode(picture).decode(), "model": model}
+    return {**whole, "errors": list(errors), **more}
+
+
+@pytest.mark.parametrize(
+    ("after", "gate"),
+    [
+        (seen(), None),
+        (seen(NEAR), None),
+        (seen(png((0, 255, 0), (255, 255, 0))), "picture"),
+        (seen(png((0, 255, 0), (255, 255, 0)), model="sdxl"), None),
+        (seen(GREY), "picture"),
+        (seen(GREY, model="sdxl"), "picture"),
+        (seen(b"no picture"), "picture"),
+        (seen(b""), "picture"),
+        (seen(errors=("ValueError: 5 is wrong",)), None),
+        (seen(errors=("KeyError: 'unet'",)), "journal"),
+        (seen(failed="stable", said="restarted"), "stable"),
+    ],
+)
+def test_gates(after: dict[str, Any], gate: str | None) -> None:
+    before = seen(errors=("ValueError: 3 is wrong",))
+    failure = judge("h1", before, after, tolerance=16)
+    assert (failure.gate if failure else None) == gate
+
+
+def test_a_host_that_drew_nothing_before_is_not_compared() -> None:
+    assert judge("h1", seen(b""), seen(), 16) is None
+    assert judge("h1", seen(b""), seen(b""), 16) is None
+
+
+def test_difference_is_a_mean_over_channels() -> None:
+    assert difference(RED_BLUE, RED_BLUE) == 0
+    assert difference(RED_BLUE, NEAR) == pytest.approx(5 / 6)
+    assert difference(RED_BLUE, png((1, 2, 3))) == 255
+
+
+def test_errors_are_told_apart_without_their_numbers() -> None:
+    assert new_errors(["error at 0xff3a in 12 ms"], ["error at 0x11 in 7 ms", "error: other"]) == ["error: other"]
+
+
+def refused(tmp_path: Path, text: str, *arguments: str) -> str:
+    """What `sdfleet update` says when it ends with 2."""
+    file = tmp_path / "fleet.toml"
+    file.write_text(f'[fleet]\nname = "x"\n[hosts.a]\naddress = "a"\n{text}')
+    with pytest.raises(ConfigError) as caught:
+        command.update(list(arguments), file, None, locked=not arguments)
+    return str(caught.value)
+
+
+def test_what_cannot_be_updated_is_named(tmp_path: Path) -> None:
+    assert "nothing is named 'webiu'; known are base" in refused(tmp_path, "", "webiu")
+    assert "hosts.a.webui.keep_releases: is 1, so there would be nothing to go back to" in refused(
+        tmp_path, 'groups = ["webui"]\nwebui.keep_releases = 1\n'
+    )
+
+
+def test_a_refused_lock_stays_beside_the_old_one(tmp_path: Path) -> None:
+    lock = tmp_path / "fleet.lock"
+    lock.write_text("new")
+    command.Moved(lock, b"old").put_back()
+    assert (lock.read_text(), (tmp_path / "fleet.lock.refused").read_text()) == ("old", "new")
+    command.Moved(lock, None).put_back()
+    assert not lock.exists(), "there was none before"
+
+
+def test_who_holds_a_host_is_told() -> None:
+    assert hostlock.refusal("taken\n") is None
+    assert "`sdfleet update` of me@here" in str(hostlock.refusal("held `sdfleet update` of me@here (process 1)\n"))
+    assert "cannot be taken" in str(hostlock.refusal("bash: /run/sdfleet.lock: Read-only file system"))

@@ -1,0 +1,60 @@
+"""`sdfleet lab`, as it is typed."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from inventory.errors import SdfleetError
+from inventory.load import load
+from lab import rootfs
+from lab.commands import app
+
+
+@pytest.fixture(autouse=True)
+def own_lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of this test's lab."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("SDFLEET_LAB", str(tmp_path / "mine"))
+    return tmp_path / "mine"
+
+
+@pytest.mark.lab
+def test_a_lab_from_up_to_down(own_lab: Path) -> None:
+    runner = CliRunner()
+    try:
+        up = runner.invoke(app, ["up", "--hosts", "1"])
+        assert up.exit_code == 0, up.output
+        assert f"Next: sdfleet apply --fleet {own_lab}/fleet.toml" in up.output
+        assert list(load(own_lab / "fleet.toml").hosts) == ["h1"]
+        status = runner.invoke(app, ["status"])
+        assert "h1" in status.output and "running" in status.output
+        assert runner.invoke(app, ["exec", "--", "ssh-keyscan", "-T2", "10.77.0.11"]).exit_code == 0
+        assert runner.invoke(app, ["exec", "--", "sh", "-c", "exit 7"]).exit_code == 7
+    finally:
+        down = runner.invoke(app, ["down"])
+    assert "The lab is down." in down.output
+    assert runner.invoke(app, ["down"]).output == "No lab was up.\n"
+
+
+def test_status_without_a_lab_says_what_to_type() -> None:
+    result = CliRunner().invoke(app, ["status"])
+    assert isinstance(result.exception, SdfleetError)
+    assert "sdfleet lab up" in str(result.exception)
+
+
+def test_exec_needs_a_command() -> None:
+    assert CliRunner().invoke(app, ["exec"]).exit_code == 2
+
+
+def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rootfs, "NEEDED", {"no-such-program": "no-such-package"})
+    with pytest.raises(SdfleetError, match="sudo apt-get install -y no-such-package"):
+        rootfs.check_machine()
+
+
+def test_who_is_not_root_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rootfs, "NEEDED", {})
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(SdfleetError, match="sudo"):
+        rootfs.check_machine()

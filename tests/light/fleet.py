@@ -1,0 +1,164 @@
+"""The light fleet: a lab whose hosts all run the light WebUI, and the program, run where it reaches all of it."""
+
+import contextlib
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from deploy import units
+from lab import fleet as lab_fleet
+from lab import lifecycle, locks, tokenizer
+from lab.network import GATEWAY
+from lab.orders import PYTHON
+from lab.state import LabFolder, Service
+from lab.upstreams.control import Control
+from lab.upstreams.faults import Fault
+from lab.upstreams.repositories import publish
+from lab.upstreams.service import Folders, Ports
+from tests.typed import Done, Hosts
+
+TREE = Path(__file__).resolve().parents[2]
+LAUNCH = Path(__file__).with_name("launch.py")
+PROGRAM = f"import sys; sys.path.insert(0, {str(TREE)!r}); import sdfleet; sdfleet.main()"
+REPOSITORY = "sdfleet-lab/light-webui"
+MODELS = "sdfleet-lab/light-models"
+UPSTREAMS = "upstreams"
+ROOT = "/srv/sdfleet"
+INVOCATION = f"systemctl show -P InvocationID {units.WEBUI}"
+PORT = 7860
+
+
+@dataclass(frozen=True)
+class LightFleet(Hosts):
+    """A lab's hosts with the light WebUI, and the program run inside the lab's network."""
+
+    @property
+    def hosts(self) -> list[str]:
+        """Names of its hosts."""
+        return [host.name for host in self.lab.hosts]
+
+    @property
+    def faults(self) -> Control:
+        """Switch for what goes wrong upstream."""
+        return Control(self.lab.service_url(UPSTREAMS))
+
+    def publish(self, fate: str, number: int) -> str:
+        """Make a release with that fate the newest one upstream; its commit."""
+        files = {"launch.py": LAUNCH.read_bytes(), "fate": fate.encode(), "number": str(number).encode()}
+        return publish(Folders(self.lab.folder.upstreams).git / f"{REPOSITORY}.git", files, f"{fate} {number}")
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start the program inside the lab's network, where hosts and upstreams are both in reach."""
+        environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+        return subprocess.Popen(
+            self.lab.enter([sys.executable, "-P", "-c", PROGRAM, *arguments]),
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def sdfleet(self, *arguments: str, timeout: float = 400) -> Done:
+        """Run the program to its end, or end it after `timeout` s."""
+        began = time.monotonic()
+        process = self.start(*arguments)
+        try:
+            text, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            text, _ = process.communicate()
+            raise AssertionError(f"sdfleet {' '.join(arguments)} took longer than {timeout:g} s:\n{text}") from None
+        return Done(process.returncode, text, time.monotonic() - began)
+
+    def release(self, host: str) -> str:
+        """Name of the release in use."""
+        return self.on(host, f"basename $(readlink {ROOT}/apps/webui/current)")
+
+    def process(self, host: str) -> str:
+        """What changes when the WebUI is restarted: boot and process."""
+        return self.on(host, INVOCATION)
+
+    def change(self, name: str, **tables: Any) -> Path:
+        """A fleet.toml beside the first one, with other values in some tables; it shares nothing else."""
+        document = tomlkit.parse(self.file.read_text())
+        for table, values in tables.items():
+            if isinstance(values, dict):
+                document.setdefault(table, tomlkit.table()).update(values)
+            else:
+                document[table] = values
+        file = self.folder / f"{name}.toml"
+        file.write_text(tomlkit.dumps(document))
+        return file
+
+
+@contextlib.contextmanager
+def running(folder: Path, hosts: int) -> Iterator[LightFleet]:
+    """A light fleet whose hosts are bare, for the length of a `with` block."""
+    path = lifecycle.new_folder()
+    content = LabFolder(path).upstreams
+    command = (*PYTHON, "-m", "lab.upstreams", f"--root={content}", f"--bind={GATEWAY}")
+    service = Service(name=UPSTREAMS, command=command, port=Ports().control)
+    with lifecycle.attached(hosts, path, [service]) as lab:
+        light = LightFleet(lab, folder)
+        light.publish("good", 1)
+        _write_models(Folders(lab.folder.upstreams))
+        _write_fleet(light)
+        yield light
+
+
+def _write_models(folders: Folders) -> None:
+    for name in ("light", "second"):
+        file = folders.hub / MODELS / "main" / f"{name}.safetensors"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        head = json.dumps({"weight": {"dtype": "U8", "shape": [4096], "data_offsets": [0, 4096]}}).encode()
+        file.write_bytes(struct.pack("<Q", len(head)) + head + name.encode().ljust(4096, b"."))
+    for name, data in tokenizer.tokenizer_files().items():
+        file = folders.hub / tokenizer.REPOSITORY / "main" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+
+
+def _write_fleet(light: LightFleet) -> None:
+    lock = light.folder / "webui.lock.txt"
+    lock.write_text(locks.lock(light.lab, "idna==3.10\n").read_text())
+    webui = {
+        "repository": f"https://github.com/{REPOSITORY}.git",
+        "ref": "master",
+        "device": "cpu",
+        "requirements": lock.name,
+        "repositories": {},
+        "packages": {},
+        "start_timeout": 10,
+        "port": PORT,
+    }
+    tables: dict[str, Any] = {
+        "base": {"packages": ["git", "python3", "python3-venv"], "min_free_gb": 0.1},
+        "webui": webui,
+        "models": [{"name": "light", "kind": "checkpoint", "source": f"hf:{MODELS}/light.safetensors"}],
+    }
+    lab_fleet.write(light.lab, ("webui",), tables, light.file)
+    document = tomlkit.parse(light.file.read_text())
+    document["fleet"]["rollout"] = {"batch": "50%", "stable_seconds": 2, "picture_seconds": 10}
+    for host in light.lab.hosts:
+        document["hosts"][host.name].update({"address": host.address, "port": 22})
+    light.file.write_text(tomlkit.dumps(document))
+    done = light.sdfleet("lock")
+    assert done.code == 0, done.text
+
+
+def dead(server: str) -> Fault:
+    """An upstream that refuses every connection."""
+    return Fault(kind="dead", server=server)

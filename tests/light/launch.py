@@ -1,0 +1,121 @@
+"""A WebUI of one file, for tests of rollouts: the launch contract and the API that sdfleet uses, without torch.
+
+What it draws depends on the checkpoint, the prompt and the seed alone. The file `fate` beside it says what is wrong
+with this release: crash (ends at once), hang (never starts), grey (draws one colour), stuck (hangs from its second
+picture on), fades (draws one colour from its second picture on), other (draws something else), shouts (writes errors).
+Test furniture, not AUTOMATIC1111's code.
+"""
+
+import base64
+import hashlib
+import json
+import random
+import struct
+import sys
+import threading
+import time
+import zlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+CODE = Path(__file__).resolve().parent
+FATE = (CODE / "fate").read_text().strip()
+SECONDS_A_STEP = 0.01
+
+started = threading.Event()
+drawing = 0
+drawn = 0
+
+
+def option(name: str) -> str:
+    return sys.argv[sys.argv.index(name) + 1]
+
+
+def checkpoint() -> Path | None:
+    files = sorted(Path(option("--data-dir"), "models/Stable-diffusion").glob("*.safetensors"))
+    return files[0] if files else None
+
+
+def picture(order: dict[str, Any]) -> bytes:
+    """A PNG of noise that model, prompt and seed decide."""
+    model = checkpoint()
+    assert model is not None
+    words = [hashlib.sha256(model.read_bytes()).hexdigest(), order["prompt"], str(order["seed"])]
+    if FATE == "other":
+        words.append(FATE)
+    one_colour = FATE == "grey" or (FATE == "fades" and drawn > 1)
+    width, height = order["width"], order["height"]
+    noise = random.Random("\n".join(words)).randbytes(3 * width * height) if not one_colour else b"\x80"
+    rows = [noise[3 * width * row : 3 * width * (row + 1)] or b"\x80" * 3 * width for row in range(height)]
+    if one_colour:
+        rows = [b"\x80" * 3 * width] * height
+    body = zlib.compress(b"".join(b"\0" + row for row in rows))
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(map(chunk, (b"IHDR", b"IDAT", b"IEND"), (head, body, b"")))
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if not started.is_set():
+            print("Cannot add middleware after an application has started", flush=True)
+            sys.exit(1)
+        path = self.path.partition("?")[0]
+        model = checkpoint()
+        answers: dict[str, Any] = {
+            "/": {},
+            "/internal/ping": {},
+            "/sdapi/v1/sd-models": [{"title": model.name}] if model else [],
+            "/sdapi/v1/options": {"sd_model_checkpoint": model.name if model else None},
+            "/sdapi/v1/progress": {"state": {"job_count": drawing}},
+        }
+        self.answer(200 if path in answers else 403, answers.get(path, {}))
+
+    def do_POST(self) -> None:
+        global drawing, drawn
+        order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path != "/sdapi/v1/txt2img":
+            print(self.path.rpartition("/")[2].replace("refresh", "refreshed"), flush=True)
+            self.answer(200, {})
+            return
+        drawing += 1
+        drawn += 1
+        if FATE == "stuck" and drawn > 1:
+            time.sleep(3600)
+        time.sleep(SECONDS_A_STEP * order["steps"])
+        made = picture(order)
+        drawing -= 1
+        if FATE == "shouts":
+            print("RuntimeError: something is not as it was, number", drawn, flush=True)
+        self.answer(200, {"images": [base64.b64encode(made).decode()]})
+
+    def answer(self, status: int, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing: the prober asks ten times a second."""
+
+
+def main() -> None:
+    if "--exit" in sys.argv:
+        return
+    if FATE == "crash":
+        sys.exit("ImportError: this release is broken")
+    if FATE == "hang":
+        time.sleep(3600)
+    server = ThreadingHTTPServer(("127.0.0.1", int(option("--port"))), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    started.set()
+    print("Startup time: 0.0s", flush=True)
+    threading.Event().wait()
+
+
+main()

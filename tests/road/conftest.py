@@ -1,0 +1,70 @@
+"""The road's fixtures: a lab with its upstreams, and the program that a person types."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lab import box
+from tests.typed import Done, Hosts
+
+TREE = Path(__file__).resolve().parents[2]
+PROGRAM = "import sdfleet; sdfleet.main()"
+
+
+@dataclass(frozen=True)
+class Road(Hosts):
+    """A lab's hosts, and the program run beside its folder."""
+
+    def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+        """Start the program in the folder."""
+        environment = {**os.environ, "PYTHONPATH": str(TREE), "COLUMNS": "200", "NO_COLOR": "1", **variables}
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", PROGRAM, *arguments],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def sdfleet(self, *arguments: str, **variables: str) -> Done:
+        """Run the program to its end."""
+        began = time.monotonic()
+        process = self.start(*arguments, **variables)
+        text, _ = process.communicate(timeout=900)
+        return Done(process.returncode, text, time.monotonic() - began)
+
+    def killed(self, seconds: float, *arguments: str) -> None:
+        """Start the program and kill it and all its children after `seconds`, if it still runs then."""
+        process = self.start(*arguments)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """Two bare hosts of the lab with all upstreams, and their fleet.toml."""
+    folder = tmp_path_factory.mktemp("road")
+    with box.attached(hosts=2) as running:
+        box.write_fleet(running, folder / "fleet.toml")
+        yield Road(running, folder)
+
+
+@pytest.fixture(scope="session")
+def road(bare: Road) -> Road:
+    """The same hosts after a first apply."""
+    done = bare.sdfleet("apply")
+    assert done.code == 0, done.text
+    return bare

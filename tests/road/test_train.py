@@ -1,0 +1,75 @@
+"""The road's end: a LoRA trained on one host changes the pictures of both."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from deploy.demo import difference, draw
+from lab import photos
+from tests.road.conftest import Road
+
+pytestmark = pytest.mark.lab
+
+CONFIG = """
+name = "ink"
+[model]
+checkpoint = "tiny-sd15"
+[data]
+folder = "photos"
+resolution = 64
+[network]
+rank = 4
+alpha = 4
+[optimizer]
+learning_rate = 2e-3
+[train]
+steps = 30
+batch_size = 1
+seed = 1
+device = "cpu"
+"""
+
+
+@pytest.fixture(scope="module")
+def config(road: Road) -> Path:
+    photos.write_training_set(road.folder / "photos", 64)
+    file = road.folder / "train.toml"
+    file.write_text(CONFIG)
+    return file
+
+
+def test_a_run_survives_the_one_who_watches_it(road: Road, config: Path) -> None:
+    process = road.start("train", "run", config.name, "--on", "h1", "--name", "ink")
+    deadline = time.monotonic() + 120
+    while road.lab.ssh("h1", "systemctl is-active lora-train@ink").returncode:
+        assert time.monotonic() < deadline and process.poll() is None, "the run never began"
+        time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    text, _ = process.communicate(timeout=60)
+    assert "sdfleet train follow ink" in text
+    done = road.sdfleet("train", "follow", "ink")
+    assert done.code == 0, done.text
+    log = [json.loads(line) for line in (road.folder / "runs/ink/log.jsonl").read_text().splitlines()]
+    assert log[-1]["event"] == "end"
+    assert {entry["step"] for entry in log if entry["event"] == "step"} == set(range(1, 31))
+
+
+def test_the_published_lora_changes_pixels_and_weight_0_does_not(road: Road, config: Path) -> None:
+    assert (road.folder / "runs/ink/output/ink.safetensors").exists()
+    fleet, prompt = road.fleet, "a photograph of a cat"
+    before = {host: draw(fleet, host, prompt) for host in fleet.hosts}
+    pid = road.on("h2", "systemctl show -P MainPID sdfleet-webui")
+    published = road.sdfleet("train", "publish", "ink")
+    assert published.code == 0, published.text
+    for host in fleet.hosts:
+        assert difference(before[host], draw(fleet, host, f"{prompt} <lora:ink:1>")) > 0.5
+        assert difference(before[host], draw(fleet, host, f"{prompt} <lora:ink:0>")) == 0
+    assert road.on("h2", "systemctl show -P MainPID sdfleet-webui") == pid, "publishing must not restart the WebUI"
+
+
+def test_a_published_lora_is_no_drift(road: Road) -> None:
+    done = road.sdfleet("apply")
+    assert {host: done.cell(host, "changed") for host in ("h1", "h2")} == {"h1": "0", "h2": "0"}, done.text

@@ -1,0 +1,136 @@
+"""The cache role on real hosts: the fleet's downloads cost upstream one copy."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.upstreams.faults import Fault
+from roles.paths import Paths
+from tests.roles.cache.conftest import Scene
+from tests.roles.models.conftest import digest, model
+
+pytestmark = pytest.mark.lab
+
+MEGABYTES = int(os.environ.get("SDFLEET_CACHE_MB", "48"))
+"""Size of the model; SDFLEET_CACHE_MB=500 shows how much time the cache saves."""
+
+UPSTREAM_RATE = 50_000_000
+PATHS = Paths()
+LINK = PATHS.data("webui") / "models/Lora/ink.safetensors"
+
+
+@pytest.fixture(scope="module")
+def ink(scene: Scene) -> bytes:
+    """A model that upstream has, at the rate of a slow line."""
+    data = model(21, MEGABYTES * 1_000_000)
+    file = scene.upstreams.hub / "studio/ink/main/ink.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(data)
+    return data
+
+
+def entry(data: bytes) -> dict[str, str]:
+    """The manifest's entry."""
+    return {"name": "ink", "kind": "lora", "source": "hf:studio/ink/ink.safetensors", "sha256": digest(data)}
+
+
+def apply_models(scene: Scene) -> float:
+    """Seconds that apply took to bring the model to every host."""
+    began = time.monotonic()
+    code, said = scene.sdfleet("apply", "--role", "models")
+    assert code == 0, said
+    seconds = time.monotonic() - began
+    for host in scene.lab.hosts:
+        size = scene.lab.ssh(host.name, f"stat -L -c %s {LINK}").stdout.strip()
+        assert size.isdigit() and int(size) > MEGABYTES * 1_000_000, f"{host.name} has {size or 'nothing'}"
+    return seconds
+
+
+def test_four_hosts_cost_upstream_one_copy(scene: Scene, ink: bytes) -> None:
+    scene.write([entry(ink)], cached=False)
+    scene.set_faults(Fault(kind="slow", server="cdn", rate=UPSTREAM_RATE))
+    scene.forget()
+    direct = apply_models(scene)
+    copies = scene.sent()["cdn"] / len(ink)
+    assert copies == pytest.approx(4, abs=0.01)
+
+    scene.clean()
+    scene.write([entry(ink)])
+    code, said = scene.sdfleet("apply", "--role", "mirrors", "--role", "cache")
+    assert code == 0, said
+    scene.forget()
+    cached = apply_models(scene)
+    share = sum(scene.sent().values()) / len(ink)
+    print(f"4 hosts, {MEGABYTES} MB, upstream at 50 MB/s: directly {direct:.1f} s and {copies:.2f} copies,")
+    print(f"over the cache {cached:.1f} s and {share:.3f} copies")
+    assert share <= 1.02
+
+
+def test_a_second_apply_changes_nothing_and_verify_is_content(scene: Scene, ink: bytes) -> None:
+    code, said = scene.sdfleet("apply", "--role", "cache", "--role", "models")
+    assert code == 0
+    assert "ink" not in said
+    assert all("0" in line.split() for line in said.splitlines() if line.startswith(("h1 ", "h2 ")) and "ok" in line)
+    code, said = scene.sdfleet("verify", "--role", "cache", "--role", "models")
+    assert code == 0, said
+
+
+def test_wrong_bytes_in_the_cache_are_not_believed_and_asked_for_again(scene: Scene, ink: bytes) -> None:
+    scene.clean()
+    scene.lab.ssh("h1", f"systemctl stop sdfleet-cache; rm -rf {PATHS.http_cache}/kept; systemctl start sdfleet-cache")
+    scene.set_faults(Fault(kind="wrong", server="cdn"))
+    code, said = scene.sdfleet("apply", "--role", "models", "--limit", "h2")
+    assert code == 1
+    assert "sent wrong bytes" in said
+    scene.set_faults()
+    apply_models(scene)
+    scene.clean()
+    scene.forget()
+    apply_models(scene)
+    assert scene.sent().get("cdn", 0) == 0, "the cache keeps the right bytes by now"
+
+
+def test_without_the_cache_hosts_ask_the_mirrors_behind_it(scene: Scene, ink: bytes) -> None:
+    scene.clean()
+    scene.lab.ssh("h1", "systemctl stop sdfleet-cache")
+    try:
+        apply_models(scene)
+    finally:
+        scene.lab.ssh("h1", "systemctl start sdfleet-cache")
+
+
+def test_strangers_get_nothing(scene: Scene, ink: bytes, tmp_path: Path) -> None:
+    """Only listed networks may use it, and no other address than an upstream's is fetched for anybody."""
+    scene.write([entry(ink)], cache={"allow": ["127.0.0.0/8"]})
+    code, said = scene.sdfleet("apply", "--role", "mirrors", "--role", "cache")
+    assert code == 0, said
+    ask = "curl -s -o /dev/null -w '%{http_code}'"
+    address = scene.lab.hosts[0].address
+    refused = scene.lab.ssh("h2", f"{ask} http://{address}:8180/api/models/studio/ink").stdout
+    allowed = scene.lab.ssh("h1", f"{ask} http://127.0.0.1:8180/api/models/studio/ink").stdout
+    elsewhere = scene.lab.ssh("h1", f"{ask} http://127.0.0.1:8186/https://example.org/").stdout
+    assert (refused, allowed, elsewhere) == ("403", "200", "403")
+
+
+def test_a_host_gives_its_model_to_the_others(scene: Scene, ink: bytes) -> None:
+    """A file put by hand on the cache's host is pinned over SSH and fetched by the others from there."""
+    scene.clean()
+    own = model(22, 3_000_000)
+    folder = PATHS.data("webui") / "models/Lora"
+    scene.lab.ssh("h1", f"mkdir -p {folder}")
+    (scene.lab.root("h1") / str(folder / "own.safetensors").lstrip("/")).write_bytes(own)
+    source = "host:h1/models/Lora/own.safetensors"
+    scene.write([{"name": "theirs", "kind": "lora", "source": source}])
+    code, said = scene.sdfleet("lock")
+    assert code == 0, said
+    code, said = scene.sdfleet("apply", "--role", "mirrors", "--role", "cache", "--role", "models")
+    assert code == 0, said
+    for host in scene.lab.hosts:
+        found = scene.lab.ssh(host.name, f"sha256sum < {folder}/theirs.safetensors").stdout.split()
+        assert found[:1] == [digest(own)], host.name
+    hidden = scene.lab.ssh(
+        "h2", f"curl -s -o /dev/null -w '%{{http_code}}' http://{scene.lab.hosts[0].address}:8187/config.json"
+    )
+    assert hidden.stdout == "404"

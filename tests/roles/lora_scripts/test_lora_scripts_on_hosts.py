@@ -1,0 +1,67 @@
+"""lora-scripts (the lab's stand-in) as a service on a real host."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+import tomlkit
+
+from lab import box
+from tests.road.conftest import Road
+
+pytestmark = pytest.mark.lab
+
+CURRENT = "/srv/sdfleet/apps/lora_scripts/current"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """One host that plays lora_scripts alone."""
+    folder = tmp_path_factory.mktemp("lora")
+    with box.attached(hosts=1) as running:
+        box.write_fleet(running, folder / "fleet.toml")
+        document = tomlkit.parse((folder / "fleet.toml").read_text())
+        document["hosts"]["h1"]["groups"] = ["lora_scripts"]
+        (folder / "fleet.toml").write_text(tomlkit.dumps(document))
+        box.pin(running, folder / "fleet.toml")
+        road = Road(running, folder)
+        done = road.sdfleet("apply")
+        assert done.code == 0, done.text
+        yield road
+
+
+def test_second_apply_changes_nothing_and_verify_is_green(place: Road) -> None:
+    again = place.sdfleet("apply")
+    assert (again.code, again.cell("h1", "changed")) == (0, "0"), again.text
+    verified = place.sdfleet("verify")
+    assert verified.code == 0, verified.text
+
+
+def test_gui_and_tensorboard_answer_on_loopback_only(place: Road) -> None:
+    for port, path in ((28000, "/"), (6006, "/data/environment")):
+        assert place.on("h1", f"curl -s -m 30 -o /dev/null -w '%{{http_code}}' http://127.0.0.1:{port}{path}") == "200"
+        assert place.on("h1", f"ss -Hltn 'sport = :{port}'").split()[3] == f"127.0.0.1:{port}"
+
+
+def test_commit_and_submodules_are_the_pinned_ones(place: Road) -> None:
+    commit = place.fleet.hosts["h1"].lora_scripts
+    assert place.on("h1", f"git -C {CURRENT}/code rev-parse HEAD") == (commit.commit or commit.ref)
+    submodules = place.on("h1", f"git -C {CURRENT}/code submodule status --recursive").splitlines()
+    assert submodules and not [line for line in submodules if line.startswith(("-", "+", "U"))]
+
+
+def test_stopped_units_are_found_and_mended(place: Road) -> None:
+    place.on("h1", "systemctl stop sdfleet-lora-scripts.service")
+    assert place.sdfleet("verify").code == 3
+    mended = place.sdfleet("apply")
+    assert mended.code == 0, mended.text
+    assert place.sdfleet("verify").code == 0
+
+
+def test_the_units_are_hardened(place: Road) -> None:
+    units = place.on("h1", "ls /etc/systemd/system | grep -E '^sdfleet-lora-scripts.*[.]service$'").split()
+    for unit in units:
+        last = place.on("h1", f"systemd-analyze security --no-pager {unit} | tail -1")
+        exposure = float(re.search(r": ([\d.]+)", last)[1])  # type: ignore[index]
+        print(unit, exposure)
+        assert exposure <= 3.0, last

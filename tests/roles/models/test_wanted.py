@@ -1,0 +1,129 @@
+"""What a host's store and links must look like, and what a sync would do about it."""
+
+from pathlib import PurePosixPath
+
+import pytest
+
+from roles.mirrors.config import Mirrors
+from roles.models.config import CLIP, LockedModel, Model, Pin
+from roles.models.state import Seen, read
+from roles.models.tasks import changes
+from roles.models.wanted import WantedError, wanted
+from roles.paths import Paths
+
+PATHS, SHA, COMMIT = Paths(), "ab" * 32, "cd" * 20
+INK = Model(name="ink", kind="lora", source="hf:studio/ink/Ink.safetensors", sha256=SHA)
+LINK = PATHS.data("webui") / "models/Lora/ink.safetensors"
+CHINA = Mirrors(huggingface=("https://hf-mirror.com", "https://huggingface.co"), github=("https://ghfast.top",))
+
+
+def locked(model: Model, *paths: str, revision: str = COMMIT) -> LockedModel:
+    """The model as the lock would have it."""
+    pins = tuple(Pin(path=path, url=f"https://example.org/{path}", sha256=SHA, size=2_000_000) for path in paths)
+    return LockedModel(**model.model_dump(), revision=revision, pins=pins)
+
+
+def test_a_hub_file_comes_over_the_mirrors_in_order() -> None:
+    [file] = wanted([INK], PATHS, CHINA).files
+    assert [source.url for source in file.sources] == [
+        "https://hf-mirror.com/studio/ink/resolve/main/Ink.safetensors",
+        "https://huggingface.co/studio/ink/resolve/main/Ink.safetensors",
+    ]
+    assert file.link == LINK
+
+
+def test_a_token_goes_to_its_issuer_alone() -> None:
+    [file] = wanted([INK], PATHS, CHINA).files
+    secrets = {"huggingface_token": "hush"}
+    assert [source.headers(secrets) for source in file.sources] == [{}, {"Authorization": "Bearer hush"}]
+
+
+def test_a_release_file_of_github_comes_over_its_proxy() -> None:
+    url = "https://github.com/studio/ink/releases/download/v1/ink.safetensors"
+    [file] = wanted([INK.model_copy(update={"source": url})], PATHS, CHINA).files
+    assert [source.url for source in file.sources] == [f"https://ghfast.top/{url}"]
+
+
+def test_hub_files_get_the_layout_of_the_hugging_face_cache() -> None:
+    goal = wanted([locked(CLIP, "config.json", "vocab.json")], PATHS, CHINA)
+    cache = PATHS.hub / "hub/models--openai--clip-vit-large-patch14"
+    assert [file.link for file in goal.files] == [
+        cache / f"snapshots/{COMMIT}/config.json",
+        cache / f"snapshots/{COMMIT}/vocab.json",
+    ]
+    assert goal.texts == {cache / "refs/main": COMMIT}
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        (INK.model_copy(update={"sha256": None}), "no sha256 and is not in fleet.lock; run `sdfleet lock`"),
+        (INK.model_copy(update={"source": "civitai:7"}), "not in fleet.lock; run `sdfleet lock`"),
+        (INK.model_copy(update={"source": "hf:a/b/c.ckpt"}), "is a pickle, which can run code"),
+        (INK.model_copy(update={"source": "https://a.example/readme.md"}), "is no model file"),
+        (INK.model_copy(update={"source": "file:/nowhere/x.safetensors"}), "there is no file /nowhere/x.safetensors"),
+        (CLIP.model_copy(update={"sha256": SHA}), "run `sdfleet lock`"),
+    ],
+)
+def test_what_cannot_be_installed_is_named(model: Model, sentence: str) -> None:
+    with pytest.raises(WantedError, match=sentence) as caught:
+        wanted([model], PATHS, CHINA)
+    assert str(caught.value).startswith(f"models.{model.name}: ")
+
+
+def test_a_pickle_that_is_allowed_keeps_its_suffix() -> None:
+    model = INK.model_copy(update={"source": "hf:a/b/c.pt", "allow_pickle": True})
+    assert wanted([model], PATHS, CHINA).files[0].link.name == "ink.pt"
+
+
+def test_two_models_may_not_want_one_name() -> None:
+    with pytest.raises(WantedError, match=r"two models want the name .*/ink\.safetensors"):
+        wanted([INK, INK.model_copy(update={"name": "ink"})], PATHS, CHINA)
+
+
+def lines(*more: str) -> list[str]:
+    """What the host prints when all is well."""
+    blob = PATHS.blob(SHA)
+    return [f"f 2000000 {blob}\t", f"l 90 {LINK}\t{blob}", *more]
+
+
+GOAL = wanted([locked(INK, "Ink.safetensors")], PATHS, CHINA)
+
+
+def test_a_host_that_is_right_needs_nothing() -> None:
+    assert changes(GOAL, read(lines(), PATHS), PATHS) == []
+
+
+@pytest.mark.parametrize(
+    ("printed", "change"),
+    [
+        ([], ["ink: fetch 2.0 MB", f"ink: link {LINK}"]),
+        (lines()[:1], [f"ink: link {LINK}"]),
+        ([lines()[0].replace("2000000", "1999999"), lines()[1]], ["ink: fetch 2.0 MB"]),
+        (
+            [f"f 500000 {PATHS.store}/partial/{SHA}\t", lines()[1]],
+            ["ink: fetch 2.0 MB, of which 500.0 kB are there"],
+        ),
+        (
+            lines(f"l 90 {LINK.parent}/old.safetensors\t{PATHS.blob('ef' * 32)}"),
+            [f"unlink {LINK.parent}/old.safetensors, which no model explains"],
+        ),
+        (lines(f"f 7 {LINK.parent}/mine.safetensors\t"), []),
+        (
+            lines(
+                f"l 90 {LINK.parent}/run-1.safetensors\t{PATHS.blob('ef' * 32)}",
+                'published {"run-1.safetensors": {"source": "run:1"}}',
+            ),
+            [],
+        ),
+        (["a line that nobody understands", *lines()], []),
+    ],
+)
+def test_a_host_that_is_not_gets_just_what_it_lacks(printed: list[str], change: list[str]) -> None:
+    assert changes(GOAL, read(printed, PATHS), PATHS) == change
+
+
+def test_what_somebody_else_put_there_is_a_stranger() -> None:
+    seen = read(lines(f"f 7 {LINK.parent}/mine.safetensors\t", f"l 9 {LINK.parent}/x.pt\t/elsewhere/x.pt"), PATHS)
+    assert seen.strangers == {LINK.parent / "mine.safetensors": 7, LINK.parent / "x.pt": 9}
+    assert Seen(strangers={LINK: 7}).in_the_way(GOAL) == [PurePosixPath(LINK)]

@@ -1,0 +1,154 @@
+"""Switching releases on a machine whose systemd is a script: what serves, what is remembered, what is gone back to."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ONHOST = Path(__file__).resolve().parents[2] / "roles/onhost"
+
+# A unit starts unless its text says `broken`; `is-active` is what the last start came to.
+SYSTEMCTL = """#!/bin/sh
+for unit in "$@"; do :; done
+case "$1" in
+  restart) if grep -q broken "$HERE/$unit"; then rm -f "$HERE/up"; exit 1; fi; touch "$HERE/up" ;;
+  is-active) [ -e "$HERE/up" ] ;;
+esac
+"""
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An application's folder with three releases."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, text in (("systemctl", SYSTEMCTL), ("journalctl", "#!/bin/sh\necho its last words\n")):
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setenv("HERE", str(tmp_path))
+    for release in ("one", "two", "three"):
+        (tmp_path / "app/releases" / release).mkdir(parents=True)
+    return tmp_path / "app"
+
+
+def call(app: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return run("activate", app, *words)
+
+
+def run(program: str, app: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ONHOST / f"{program}.py"), "--app", str(app), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def prune(app: Path, keep: int) -> None:
+    """Prune the releases of `app` and the environments beside it."""
+    environments = app.parent / "envs"
+    environments.mkdir(exist_ok=True)
+    done = run("prune", app, "--keep", str(keep), "--environments", str(environments))
+    assert done.returncode == 0, done.stderr
+
+
+def switch(app: Path, release: str, text: str) -> subprocess.CompletedProcess[str]:
+    new = app / ".text"
+    new.write_text(text)
+    unit = str(app.parent / "it.service")
+    return call(app, "switch", "--release", release, "--unit", unit, "--text", str(new), "--by", "me")
+
+
+def state(app: Path) -> tuple[str, str]:
+    """The release in use and the unit's text."""
+    return (app / "current").readlink().name, (app.parent / "it.service").read_text()
+
+
+def test_what_serves_is_remembered_and_gone_back_to(app: Path) -> None:
+    for release in ("one", "two"):
+        assert switch(app, release, f"runs {release}").returncode == 0
+    done = call(app, "back", "--by", "me")
+    assert done.stdout.startswith("two -> one in "), done.stderr
+    assert state(app) == ("one", "runs one")
+    again = call(app, "back")
+    assert again.returncode == 1, "twice is not forward again"
+    assert "an earlier release is not to be had; there are two: name one with --to" in again.stderr
+    assert call(app, "back", "--to", "two").returncode == 0
+    assert state(app) == ("two", "runs two")
+
+
+def test_a_release_that_does_not_start_is_left(app: Path) -> None:
+    switch(app, "one", "runs one")
+    done = switch(app, "two", "broken")
+    assert done.returncode == 1
+    assert "it.service did not become ready: its last words; went back to one; journalctl -u" in done.stderr
+    assert state(app) == ("one", "runs one")
+    assert json.loads((app / "history.json").read_text())["trying"] is None
+
+
+def test_after_a_killed_switch_the_way_back_leads_to_what_last_served(app: Path) -> None:
+    switch(app, "one", "runs one")
+    switch(app, "two", "broken")
+    (app / "current").unlink()
+    (app / "current").symlink_to("releases/two")  # as a switch leaves it that was killed while the service started
+    (app.parent / "it.service").write_text("broken")
+    assert switch(app, "three", "broken too").returncode == 1
+    assert state(app) == ("one", "runs one")
+
+
+def test_another_unit_of_the_same_release_is_gone_back_from(app: Path) -> None:
+    switch(app, "one", "runs one")
+    switch(app, "one", "runs one with a flag")
+    assert call(app, "back").returncode == 0
+    assert state(app) == ("one", "runs one")
+
+
+def test_prune_keeps_what_serves_and_what_served_last(app: Path) -> None:
+    for release in ("one", "two", "three"):
+        switch(app, release, f"runs {release}")
+    call(app, "back", "--to", "one")
+    os.utime(app / "releases/two", (2**31, 2**31))  # a wrong clock must not decide
+    (app / "releases/.four.building").mkdir()
+    prune(app, 2)
+    assert sorted(path.name for path in (app / "releases").iterdir()) == ["one", "three"]
+    assert call(app, "back", "--to", "two").returncode == 1
+
+
+def test_a_release_in_use_by_a_process_stays(app: Path) -> None:
+    for release in ("one", "two"):
+        switch(app, release, f"runs {release}")
+    with subprocess.Popen(["sleep", "60"], env={"PYTHONPATH": f"{app}/releases/one/lib"}) as training:
+        prune(app, 1)
+        assert (app / "releases/one").is_dir()
+        training.kill()
+    prune(app, 1)
+    assert not (app / "releases/one").exists()
+
+
+def test_old_environments_that_nothing_names_go(app: Path) -> None:
+    apps = app.parent / "webui"
+    environments = app.parent / "envs"
+    used, young, unused = ("0" * 16, "1" * 16, "2" * 16)
+    for name in (used, young, unused):
+        (environments / name).mkdir(parents=True)
+    (apps / "releases/one").mkdir(parents=True)
+    (apps / "releases/one/manifest.json").write_text(json.dumps({"environment": used}))
+    for name in (used, unused):
+        os.utime(environments / name, (0, 0))
+    prune(apps, 2)
+    assert sorted(path.name for path in environments.iterdir()) == [used, young]
+
+
+def test_an_application_without_a_service_is_only_pointed(app: Path) -> None:
+    assert call(app, "switch", "--release", "one").returncode == 0
+    assert call(app, "switch", "--release", "two").returncode == 0
+    assert call(app, "back").returncode == 0
+    assert (app / "current").readlink() == Path("releases/one")
+
+
+def test_damaged_history_is_begun_anew(app: Path) -> None:
+    switch(app, "one", "runs one")
+    (app / "history.json").write_text("{")
+    assert switch(app, "two", "runs two").returncode == 0
+    served = json.loads((app / "history.json").read_text())["served"]
+    assert [entry["release"] for entry in served] == ["one", "two"]

@@ -1,0 +1,103 @@
+"""Choosing mirrors, and the files that send traffic over them."""
+
+import subprocess
+import tomllib
+from pathlib import Path
+
+from roles.facts.answers import Answer, Answers
+from roles.mirrors.choosing import GIT_ANSWER, choose, narrowed, probes
+from roles.mirrors.config import Mirrors
+from roles.mirrors.rendering import apt_sources, environment, gitconfig, pip_conf, uv_toml
+
+REPOSITORY = "https://github.com/o/n.git"
+ONE, TWO = "https://one.example", "https://two.example"
+
+
+def chosen(mirrors: Mirrors, answers: dict[str, Answer]) -> tuple[Mirrors, list[str]]:
+    choices = choose(mirrors, probes(mirrors, REPOSITORY, "debian", "bookworm"), answers)
+    return narrowed(mirrors, choices), [choice.sentence for choice in choices]
+
+
+def test_a_proxy_that_answers_with_a_page_is_skipped_and_named() -> None:
+    tail = f"{REPOSITORY}/info/refs?service=git-upload-pack"
+    answers = {f"{ONE}/{tail}": Answer(200, "text/html"), f"{TWO}/{tail}": Answer(200, GIT_ANSWER)}
+    used, said = chosen(Mirrors(github=(ONE, TWO)), answers)
+    assert used.github == (TWO,)
+    assert said == [f"mirrors.github: {ONE} gives no usable answer, skipped; using {TWO}"]
+
+
+def test_the_first_that_answers_is_used_without_a_word() -> None:
+    answers = {f"{ONE}/pip/": Answer(200), f"{TWO}/pip/": Answer(200)}
+    used, said = chosen(Mirrors(pypi=(ONE, TWO)), answers)
+    assert used.pypi == (ONE,)
+    assert said == [""]
+
+
+def test_when_nothing_answers_the_first_is_kept_and_all_are_named() -> None:
+    used, said = chosen(Mirrors(pypi=(ONE, TWO)), {})
+    assert used.pypi == (ONE,)
+    assert said == [f"mirrors.pypi: none answers from this host ({ONE}, {TWO}); going on with {ONE}"]
+
+
+def test_a_single_candidate_is_not_probed() -> None:
+    assert probes(Mirrors(), REPOSITORY, "debian", "bookworm") == {}
+
+
+def test_answers_are_matched_to_their_urls(tmp_path: Path) -> None:
+    (tmp_path / "here").write_text("x")
+    urls = [f"file://{tmp_path}/missing", f"file://{tmp_path}/here"]
+    fact = Answers()
+    script = fact.command(urls, 2)
+    lines = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert fact.process(lines).keys() == set(urls)
+
+
+def test_git_rewrites_what_the_block_says_and_keeps_the_rest(tmp_path: Path) -> None:
+    file = tmp_path / "gitconfig"
+    theirs = "[user]\n\tname = Somebody\n"
+    file.write_text(gitconfig(theirs, f"{ONE}/https://github.com/"))
+    get = ["git", "config", "--file", str(file), "--get-regexp", "."]
+    listed = subprocess.run(get, capture_output=True, text=True, check=True).stdout
+    assert f"url.{ONE}/https://github.com/.insteadof https://github.com/" in listed
+    assert "user.name Somebody" in listed
+    again = gitconfig(file.read_text(), f"{ONE}/https://github.com/")
+    assert again == file.read_text()
+    assert f"{ONE}" not in gitconfig(again, f"{TWO}/https://github.com/")
+    assert gitconfig(again, None) == theirs
+
+
+def test_the_environment_file_is_what_a_shell_reads(tmp_path: Path) -> None:
+    mirrors = Mirrors(github=(ONE,), pypi=("http://index.example:81/simple",), huggingface=(TWO,))
+    file = tmp_path / "mirrors.env"
+    file.write_text(environment(mirrors))
+    shown = subprocess.run(["sh", "-c", f"set -a; . {file}; env"], capture_output=True, text=True, check=True).stdout
+    assert "PIP_INDEX_URL=http://index.example:81/simple\n" in shown
+    assert "PIP_TRUSTED_HOST=index.example:81\n" in shown
+    assert f"HF_ENDPOINT={TWO}\n" in shown
+    assert "HF_HUB_DISABLE_XET=1\n" in shown
+    assert f"UV_PYTHON_INSTALL_MIRROR={ONE}/https://github.com/astral-sh/" in shown
+
+
+def test_the_default_index_leaves_the_hosts_own_files_alone() -> None:
+    assert pip_conf(Mirrors()) is None
+    assert uv_toml(Mirrors()) is None
+    assert "XET" not in environment(Mirrors())
+
+
+def test_uv_reads_its_index() -> None:
+    text = uv_toml(Mirrors(pypi=(ONE,)))
+    assert text is not None
+    assert tomllib.loads(text)["index"] == [{"url": ONE, "default": True}]
+
+
+def test_apt_sources_of_debian_and_ubuntu() -> None:
+    debian = apt_sources(ONE, "debian", "bookworm")
+    assert [line for line in debian.splitlines() if line.startswith(("URIs", "Suites"))] == [
+        f"URIs: {ONE}/debian",
+        "Suites: bookworm bookworm-updates",
+        f"URIs: {ONE}/debian-security",
+        "Suites: bookworm-security",
+    ]
+    ubuntu = apt_sources(ONE, "ubuntu", "noble")
+    assert "Suites: noble noble-updates noble-security\n" in ubuntu
+    assert "debian" not in ubuntu

@@ -1,0 +1,96 @@
+"""The program that makes work trees on hosts, against real repositories."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from roles import onhost
+
+PROGRAM = Path(onhost.__file__).with_name("pinned_checkout.py")
+
+
+def git(repository: Path, *args: str) -> str:
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "protocol.file.allow=always")
+    done = subprocess.run(["git", *identity, "-C", str(repository), *args], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def repository(folder: Path, **files: str) -> str:
+    """A repository with one commit; its id."""
+    folder.mkdir()
+    git(folder, "init", "--quiet")
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    return commit(folder)
+
+
+def commit(folder: Path) -> str:
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "one")
+    return git(folder, "rev-parse", "HEAD")
+
+
+def check_out(home: Path, url: str, at: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROGRAM), "--store", str(home / "store"), "--url", url]
+    command += ["--commit", at, "--tree", str(home / "tree")]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_tree_is_at_its_commit_although_the_branch_went_on(tmp_path: Path) -> None:
+    first = repository(tmp_path / "origin", note="old")
+    (tmp_path / "origin/note").write_text("new")
+    commit(tmp_path / "origin")
+    done = check_out(tmp_path, f"file://{tmp_path}/origin", first)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "tree/note").read_text() == "old"
+    assert git(tmp_path / "tree", "rev-parse", "HEAD") == first
+    assert git(tmp_path / "tree", "remote", "get-url", "origin") == f"file://{tmp_path}/origin"
+
+
+def test_a_stored_commit_needs_no_origin(tmp_path: Path) -> None:
+    at = repository(tmp_path / "origin", note="text")
+    url = f"file://{tmp_path}/origin"
+    check_out(tmp_path, url, at)
+    (tmp_path / "origin").rename(tmp_path / "gone")
+    (tmp_path / "tree/note").write_text("edited")
+    done = check_out(tmp_path, url, at)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "tree/note").read_text() == "text"
+
+
+def test_submodules_are_there_at_the_commits_the_tree_names(tmp_path: Path) -> None:
+    repository(tmp_path / "deep", leaf="leaf")
+    repository(tmp_path / "middle", note="middle")
+    git(tmp_path / "middle", "submodule", "--quiet", "add", f"file://{tmp_path}/deep", "deep")
+    middle = commit(tmp_path / "middle")
+    repository(tmp_path / "top", note="top")
+    git(tmp_path / "top", "submodule", "--quiet", "add", "../middle", "parts/middle")
+    top = commit(tmp_path / "top")
+    done = check_out(tmp_path, f"file://{tmp_path}/top", top)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "tree/parts/middle/deep/leaf").read_text() == "leaf"
+    status = git(tmp_path / "tree", "submodule", "status", "--recursive").splitlines()
+    assert [line[0] for line in status] != [] and all(line[0] not in "-+U" for line in status)
+    assert middle in status[0]
+
+
+def test_an_unknown_commit_leaves_the_tree_that_was_there(tmp_path: Path) -> None:
+    at = repository(tmp_path / "origin", note="text")
+    url = f"file://{tmp_path}/origin"
+    check_out(tmp_path, url, at)
+    done = check_out(tmp_path, url, "0" * 40)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"cannot get commit 000000000000 of {url}: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert git(tmp_path / "tree", "rev-parse", "HEAD") == at
+
+
+@pytest.mark.parametrize("rest", ["half", "a whole folder"])
+def test_what_an_interrupted_run_left_is_no_obstacle(tmp_path: Path, rest: str) -> None:
+    at = repository(tmp_path / "origin", note="text")
+    (tmp_path / ".tree.growing/.git").mkdir(parents=True)
+    (tmp_path / ".tree.growing/note").write_text(rest)
+    assert check_out(tmp_path, f"file://{tmp_path}/origin", at).returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["origin", "store", "tree"]

@@ -1,0 +1,87 @@
+"""The one command that looks at a host, run on this machine."""
+
+import getpass
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from roles.facts.survey import INVENTORY, HostSurvey, Survey, inventory_command
+
+
+def survey(**asked: Any) -> HostSurvey:
+    fact = Survey()
+    done = subprocess.run(["sh", "-c", fact.command(**asked)], capture_output=True, text=True, check=True)
+    return fact.process(done.stdout.splitlines())
+
+
+def test_paths(tmp_path: Path) -> None:
+    (tmp_path / "a folder").mkdir(mode=0o750)
+    (tmp_path / "link").symlink_to("a folder")
+    found = survey(paths=[tmp_path / "a folder", tmp_path / "link", tmp_path / "none"])
+    folder, link = found.entry(tmp_path / "a folder"), found.entry(tmp_path / "link")
+    assert folder and (folder.kind, folder.mode, folder.owner) == ("d", 0o750, getpass.getuser())
+    assert link and (link.kind, link.target) == ("l", "a folder")
+    assert found.entry(tmp_path / "none") is None
+
+
+def test_texts_come_as_they_are(tmp_path: Path) -> None:
+    text = "one\n\ttwo 'three' $four\nno newline at the end: ä"
+    (tmp_path / "file").write_text(text)
+    found = survey(texts=[tmp_path / "file", tmp_path / "none"])
+    assert found.text(tmp_path / "file") == text
+    assert found.text(tmp_path / "none") is None
+    assert found.entry(tmp_path / "file") is not None
+
+
+def test_work_trees(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    (tmp_path / "file").write_text("one")
+    for command in (["init", "-q"], ["add", "file"], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *command], check=True)
+    clean = survey(trees=[tmp_path, tmp_path / "none"]).trees
+    assert list(clean) == [str(tmp_path)]
+    assert not clean[str(tmp_path)].dirty and len(clean[str(tmp_path)].commit) == 40
+    (tmp_path / "file").write_text("two")
+    assert survey(trees=[tmp_path]).trees[str(tmp_path)].dirty
+
+
+def test_a_folder_that_lost_a_file_is_broken_and_one_with_compiled_code_is_not(tmp_path: Path) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/a.py").touch()
+    digest = subprocess.run(["sh", "-c", inventory_command(tmp_path)], capture_output=True, text=True, check=True)
+    (tmp_path / INVENTORY).write_text(digest.stdout)
+    (tmp_path / "lib/a.cpython-311.pyc").touch()
+    assert survey(paths=[tmp_path], whole=[tmp_path]).whole(tmp_path)
+    (tmp_path / "lib/a.py").unlink()
+    assert not survey(paths=[tmp_path], whole=[tmp_path]).whole(tmp_path)
+    assert not survey(paths=[tmp_path / "none"], whole=[tmp_path / "none"]).whole(tmp_path / "none")
+
+
+def test_users_space_and_names(tmp_path: Path) -> None:
+    (tmp_path / "b").touch()
+    (tmp_path / ".a").touch()
+    found = survey(users=["root", "nobody-of-that-name"], space=tmp_path / "not/yet/there", folders=[tmp_path])
+    assert found.users == {"root": "/root"}
+    assert found.free_bytes is not None and found.free_bytes > 0
+    assert sorted(found.names[str(tmp_path)]) == [".a", "b"]
+
+
+def test_units_and_provided_packages_as_a_host_prints_them() -> None:
+    lines = [
+        "os ubuntu noble",
+        "gpu",
+        "package\tii \tlibglib2.0-0t64\tlibglib2.0-0 (= 2.80.0-6)",
+        "package\trc \tgit\t",
+        "unit\tId=a.service",
+        "unit\tLoadState=loaded",
+        "unit\tActiveState=active",
+        "unit\tUnitFileState=disabled",
+        "unit\tNeedDaemonReload=yes",
+    ]
+    found = Survey().process(lines)
+    assert (found.os_id, found.codename, found.gpu) == ("ubuntu", "noble", True)
+    assert {"libglib2.0-0t64", "libglib2.0-0"} <= found.packages
+    assert "git" not in found.packages
+    unit = found.unit("a.service")
+    assert (unit.loaded, unit.active, unit.enabled, unit.stale) == (True, True, False, True)
+    assert not found.unit("b.service").loaded

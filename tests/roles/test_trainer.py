@@ -1,0 +1,115 @@
+"""The trainer role: its wheel and unit as text, and on a real host from nothing to a run of the real recipe."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from lab import Lab, attached
+from lab.fleet import write
+from lab.locks import lock, train_requirements
+from roles.paths import Paths
+from roles.trainer import wheel
+from roles.trainer.config import Trainer
+from roles.trainer.release import NoLockError, release
+from roles.trainer.rendering import UNIT, train_slice, unit
+from tests.training import tiny
+
+TREE = Path(__file__).resolve().parents[2]
+CONFIG = """
+name = "ink"
+[model]
+checkpoint = "{base}"
+tokenizer = "{tokenizer}"
+[data]
+folder = "pictures"
+resolution = 64
+buckets.enabled = false
+[train]
+steps = 4
+"""
+
+
+def test_wheel_is_the_same_wherever_the_tree_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = wheel.wheel()
+    shutil.copytree(TREE / "training", tmp_path / "elsewhere/training")
+    (tmp_path / "elsewhere/training/__pycache__").mkdir(exist_ok=True)
+    (tmp_path / "elsewhere/training/__pycache__/cli.cpython-311.pyc").write_bytes(b"compiled")
+    monkeypatch.setattr(wheel, "TRAINING", tmp_path / "elsewhere/training")
+    assert wheel.wheel.__wrapped__() == here
+
+
+def test_release_changes_with_code_and_lock(tmp_path: Path) -> None:
+    shipped = release(Trainer(), "cpu")
+    (tmp_path / "lock").write_text("other==1\n")
+    assert release(Trainer(requirements=tmp_path / "lock"), "cpu").key != shipped.key
+    assert release(Trainer(nice=0), "cpu").key == shipped.key
+
+
+def test_missing_lock_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(NoLockError, match=r"no lock for Python 3\.12 and torch's cpu build .*there are py3\.11-"):
+        release(Trainer(python="3.12"), "cpu")
+    with pytest.raises(NoLockError, match=r"trainer\.requirements: .*gone does not exist"):
+        release(Trainer(requirements=tmp_path / "gone"), "cpu")
+
+
+def test_unit_gives_a_run_what_it_may_touch_and_no_more() -> None:
+    paths = Paths.model_validate({"root": "/data"})
+    text = unit(Trainer(gpus=2, nice=7, memory_max="8G", peers=("10.0.0.0/24",)), paths)
+    assert "ReadWritePaths=/data/runs/%i /data/runs/.turns\n" in text
+    assert "PrivateDevices=no\n" in text and "Nice=7\n" in text and "MemoryMax=8G\n" in text
+    assert "IPAddressAllow=localhost 10.0.0.0/24\n" in text and "Slice=sdfleet-train.slice\n" in text
+    alone = unit(Trainer(gpus=0), Paths())
+    assert "PrivateDevices=yes\n" in alone and "IPAddressAllow=localhost\n" in alone
+    assert "MemoryMax=90%\n" in train_slice(Trainer())
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A bare host of its own: the session's has runs and a trainer that other tests put there."""
+    with attached(hosts=1) as running:
+        yield running
+
+
+@pytest.mark.lab
+def test_trainer_on_a_host(lab: Lab, tmp_path: Path) -> None:
+    """Installed, unchanged the second time, found and mended after a change by hand, and it really trains."""
+    requirements = lock(lab, train_requirements())
+    write(lab, ["train"], {"trainer": {"requirements": str(requirements), "gpus": 0}}, tmp_path / "fleet.toml")
+    roles = ("--limit", "h1", "--role", "mirrors", "--role", "base", "--role", "trainer")
+
+    def sdfleet(*arguments: str, status: int = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", "import sdfleet; sdfleet.main()", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(TREE), "COLUMNS": "200", "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        assert done.returncode == status, (done.stdout, done.stderr)
+        return done.stdout
+
+    sdfleet("apply", *roles)
+    assert " 0 " in sdfleet("apply", *roles).splitlines()[-2]
+    trainer = ("--limit", "h1", "--role", "trainer")
+    assert "as described" in sdfleet("verify", *trainer)
+    lab.ssh("h1", f"sed -i s/Nice=5/Nice=0/ {UNIT}; systemctl daemon-reload")
+    assert f"{UNIT} is not what apply writes" in sdfleet("verify", *trainer, status=3)
+    sdfleet("apply", *trainer)
+    assert "as described" in sdfleet("verify", *trainer)
+    base, tokenizer = tiny.sd1(tmp_path / "base.safetensors"), tiny.tokenizer(tmp_path / "tokenizer")
+    for number in range(2):
+        tiny.picture(tmp_path / f"pictures/2_cat/{number}.png", seed=number).with_suffix(".txt").write_text("a cat")
+    (tmp_path / "ink.toml").write_text(CONFIG.format(base=base, tokenizer=tokenizer))
+    said = sdfleet("train", "run", "ink.toml", "--on", "h1", "--name", "real")
+    assert "real finished: step 4/4" in said
+    trained = load_file(tmp_path / "runs/real/output/ink.safetensors")
+    assert any(name.startswith("lora_unet_") and weight.any() for name, weight in trained.items() if "lora_up" in name)
+    assert (tmp_path / "runs/real/run.json").exists()
+    assert "h1" in sdfleet("train", "list", "--limit", "h1")

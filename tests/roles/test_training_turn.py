@@ -1,0 +1,193 @@
+"""A run's turn: which GPU it takes, what it waits for, and how it treats the WebUI. The cards are made of text."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TURN = Path(__file__).resolve().parents[2] / "roles/onhost/training_turn.py"
+TRAINER = '#!/bin/sh\necho "gpus=$CUDA_VISIBLE_DEVICES $*" >>"$(dirname "$0")/started"\nexec sleep "${HOLD:-0}"\n'
+
+
+@dataclass
+class Host:
+    """A folder that stands for a host: its tools, locks, and a run."""
+
+    folder: Path
+
+    def cards(self, *cards: tuple[int, int, int]) -> None:
+        """What nvidia-smi says: index, total and free MiB."""
+        (self.folder / "cards").write_text("".join(f"{i}, Card, {total}, {free}\n" for i, total, free in cards))
+
+    def start(self, run: str = "ink", hold: float = 0, **wants: Any) -> "subprocess.Popen[str]":
+        """Start a run that wants `wants` and trains for `hold` seconds."""
+        (self.folder / run).mkdir(exist_ok=True)
+        needs = {"device": "auto", "gpus": 1, "memory_mb": 6000, "allowed": 8, "webui": None, "nodes": None, **wants}
+        (self.folder / run / "turn.json").write_text(json.dumps(needs))
+        command = [sys.executable, "-I", str(TURN), "take", str(self.folder / run), str(self.folder / "locks")]
+        environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "HOLD": str(hold)}
+        return subprocess.Popen(
+            [*command, str(self.folder / "trainer")], env=environment, stderr=subprocess.PIPE, text=True
+        )
+
+    def after(self, run: str = "ink") -> None:
+        """What systemd does when the run has ended."""
+        environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
+        subprocess.run([sys.executable, "-I", str(TURN), "after", str(self.folder / run)], env=environment, check=True)
+
+    def started(self) -> list[str]:
+        """What the trainers were started with."""
+        log = self.folder / "started"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def wait_for(self, count: int) -> list[str]:
+        """Until so many have started."""
+        deadline = time.monotonic() + 20
+        while len(self.started()) < count:
+            assert time.monotonic() < deadline, self.started()
+            time.sleep(0.05)
+        return self.started()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    for folder in ("bin", "locks"):
+        (tmp_path / folder).mkdir()
+    tools = {"bin/nvidia-smi": f"#!/bin/sh\ncat {tmp_path}/cards\n", "bin/systemctl": "#!/bin/sh\necho active\n"}
+    for name, text in {**tools, "trainer": TRAINER}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    return Host(tmp_path)
+
+
+@pytest.fixture
+def webui(host: Host) -> Iterator[dict[str, Any]]:
+    """A WebUI that gives 8000 MiB of GPU 0 back when it unloads; the run's view of it."""
+    asked: list[str] = []
+
+    class Api(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path.rpartition("/")[2])
+            if asked[-1] == "unload-checkpoint":
+                host.cards((0, 12000, 11000))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Api) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield {"policy": "unload", "unit": "w.service", "port": server.server_port, "gpu": 0, "asked": asked}
+        server.shutdown()
+
+
+def wants_webui(webui: dict[str, Any], policy: str) -> dict[str, Any]:
+    return {**{key: value for key, value in webui.items() if key != "asked"}, "policy": policy}
+
+
+def test_the_card_with_most_free_memory_is_taken(host: Host) -> None:
+    host.cards((0, 24000, 9000), (1, 24000, 20000))
+    assert host.start().wait(20) == 0
+    assert host.started()[0].startswith("gpus=1 run ")
+
+
+def test_each_gpu_trains_one_run_and_the_third_waits(host: Host) -> None:
+    host.cards((0, 12000, 11000), (1, 12000, 10000))
+    first, second = host.start("a", hold=30), host.start("b", hold=30)
+    assert sorted(line.split()[0] for line in host.wait_for(2)) == ["gpus=0", "gpus=1"]
+    third = host.start("c")
+    time.sleep(1)
+    assert len(host.started()) == 2
+    first.kill()
+    assert third.wait(20) == 0
+    assert len(host.started()) == 3
+    second.kill()
+
+
+def test_two_gpus_for_one_run(host: Host) -> None:
+    host.cards((0, 12000, 11000), (1, 12000, 10000), (2, 4000, 4000))
+    assert host.start(gpus=2).wait(20) == 0
+    assert host.started()[0].startswith("gpus=0,1 ")
+
+
+def test_only_allowed_cards_are_used(host: Host) -> None:
+    host.cards((0, 12000, 8000), (1, 24000, 23000))
+    assert host.start(allowed=1).wait(20) == 0
+    assert host.started()[0].startswith("gpus=0 ")
+
+
+def test_a_card_that_is_too_small_is_refused_with_the_numbers(host: Host) -> None:
+    host.cards((0, 4000, 4000))
+    process = host.start()
+    assert process.wait(20) == 1
+    assert process.stderr and "needs 1 GPU(s) with 6000 MiB each, but GPU 0 has 4000 MiB" in process.stderr.read()
+
+
+def test_without_a_card_the_cpu_is_taken_unless_cuda_is_asked_for(host: Host) -> None:
+    host.cards()
+    assert host.start().wait(20) == 0
+    assert host.started()[0].startswith("gpus= ")
+    process = host.start(device="cuda")
+    assert process.wait(20) == 1
+    assert process.stderr and "no GPU may be used here" in process.stderr.read()
+
+
+def test_webui_unloads_and_loads_again(host: Host, webui: dict[str, Any]) -> None:
+    host.cards((0, 12000, 3000))
+    assert host.start(webui=wants_webui(webui, "unload")).wait(20) == 0
+    assert webui["asked"] == ["unload-checkpoint"]
+    host.after()
+    assert webui["asked"] == ["unload-checkpoint", "reload-checkpoint"]
+    host.after()
+    assert len(webui["asked"]) == 2
+
+
+def test_webui_is_left_alone_where_another_card_is_free(host: Host, webui: dict[str, Any]) -> None:
+    host.cards((0, 12000, 11000), (1, 12000, 7000))
+    assert host.start(webui=wants_webui(webui, "unload")).wait(20) == 0
+    assert host.started()[0].startswith("gpus=1 ") and webui["asked"] == []
+
+
+def test_refuse_wait_and_share(host: Host, webui: dict[str, Any]) -> None:
+    host.cards((0, 12000, 9000))
+    refused = host.start(webui=wants_webui(webui, "refuse"))
+    assert refused.wait(20) == 1
+    assert refused.stderr and "the WebUI uses GPU 0, and trainer.beside_webui is refuse" in refused.stderr.read()
+    waiting = host.start(webui=wants_webui(webui, "wait"))
+    time.sleep(1)
+    assert host.started() == [] and waiting.poll() is None
+    waiting.kill()
+    waiting.wait()
+    assert host.start(webui=wants_webui(webui, "share")).wait(20) == 0
+    assert webui["asked"] == []
+
+
+def test_a_finished_run_is_not_begun_again(host: Host) -> None:
+    (host.folder / "ink").mkdir()
+    command = [sys.executable, "-I", str(TURN), "finished", str(host.folder / "ink")]
+    assert subprocess.run(command).returncode == 0
+    (host.folder / "ink/run.json").write_text(json.dumps({"ended": {"how": "stopped"}}))
+    assert subprocess.run(command).returncode == 0
+    (host.folder / "ink/run.json").write_text(json.dumps({"ended": {"how": "finished"}}))
+    assert subprocess.run(command).returncode == 1
+
+
+def test_the_queue_is_kept_by_whoever_is_next(host: Host) -> None:
+    host.cards((0, 12000, 11000))
+    with (host.folder / "locks/queue").open("w") as queue:
+        fcntl.flock(queue, fcntl.LOCK_EX)
+        process = host.start()
+        time.sleep(0.5)
+        assert host.started() == []
+    assert process.wait(20) == 0

@@ -1,0 +1,247 @@
+"""The program that runs a WebUI as a service: what systemd is told, what it leaves in its state file, how it ends."""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from deploy.doctor.failures import recognise
+from roles import onhost
+from roles.onhost import webui_service
+from roles.onhost.webui_picture import PictureError, distinct_colours
+from roles.onhost.webui_service import ServiceError, free_port
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = Path(onhost.__file__).with_name("webui_service.py")
+
+
+class Started:
+    """A running service with the socket that systemd would listen on."""
+
+    def __init__(self, folder: Path, port: int = 0, **settings: str) -> None:
+        shutil.copy(Path(__file__).with_name("fake_webui.py"), folder / "launch.py")
+        self.checkpoint, self.state_file = folder / "checkpoint", folder / "state.json"
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(folder / "notify"))
+        self.port = port or free_port()
+        settings = {"FAKE_CHECKPOINT": str(self.checkpoint), "NOTIFY_SOCKET": str(folder / "notify"), **settings}
+        command = [sys.executable, str(PROGRAM), "--port", str(self.port), "--state", str(self.state_file)]
+        command += ["--release", "r1", "--fingerprint", "f1", "--device", "cpu", "--start-timeout", "20"]
+        command += ["--config", str(folder / "config.json"), "--options", str(folder / "options.json"), "--"]
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, **settings},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def told(self) -> str:
+        """The next message to systemd."""
+        self.socket.settimeout(20)
+        return self.socket.recv(4096).decode()
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.state_file.read_text())
+        return found
+
+    def output(self) -> str:
+        return self.process.communicate(timeout=20)[0]
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    file = tmp_path / "picture.png"
+    Image.effect_noise((64, 64), 80).convert("RGB").save(file)
+    return file
+
+
+@pytest.fixture
+def services() -> Iterator[list[Started]]:
+    started: list[Started] = []
+    yield started
+    for service in started:
+        if service.process.poll() is None:
+            service.process.kill()
+        service.socket.close()
+
+
+def test_ready_after_the_first_picture(tmp_path: Path, picture: Path, services: list[Started]) -> None:
+    (tmp_path / "checkpoint").touch()
+    services.append(service := Started(tmp_path, FAKE_PICTURE=str(picture)))
+    assert service.told() == "STATUS=starting"
+    assert service.told().endswith("READY=1")
+    state = service.state()
+    assert (state["ready"], state["release"], state["fingerprint"], state["problem"]) == (True, "r1", "f1", "")
+    assert len(state["picture"]["sha256"]) == 64
+    service.process.send_signal(signal.SIGTERM)
+    output = service.output()
+    assert service.process.returncode == 0
+    assert "Cannot add middleware" not in output
+
+
+def test_without_a_checkpoint_it_is_ready_and_says_what_is_missing(
+    tmp_path: Path, picture: Path, services: list[Started]
+) -> None:
+    services.append(service := Started(tmp_path, FAKE_PICTURE=str(picture)))
+    service.told()
+    assert service.told() == "STATUS=no checkpoint yet: put one into the fleet's models\nREADY=1"
+    assert service.state()["picture"] is None
+
+
+def test_a_flat_picture_is_a_failed_start(tmp_path: Path, services: list[Started]) -> None:
+    (tmp_path / "checkpoint").touch()
+    Image.new("RGB", (64, 64)).save(tmp_path / "black.png")
+    services.append(service := Started(tmp_path, FAKE_PICTURE=str(tmp_path / "black.png")))
+    assert "sdfleet: the picture is of one colour" in service.output()
+    assert service.process.returncode == 1
+
+
+def test_a_webui_that_ends_early_is_a_failed_start(tmp_path: Path, services: list[Started]) -> None:
+    services.append(service := Started(tmp_path, FAKE_FATE="early"))
+    output = service.output()
+    assert "no such flag" in output
+    assert "the WebUI ended with status 1 before it had started" in output
+    assert service.process.returncode == 1
+
+
+def test_a_webui_that_is_killed_later_ends_the_service(tmp_path: Path, picture: Path, services: list[Started]) -> None:
+    (tmp_path / "checkpoint").touch()
+    services.append(service := Started(tmp_path, FAKE_PICTURE=str(picture)))
+    service.told(), service.told()
+    children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children").read_text().split()
+    (webui,) = (int(pid) for pid in children if b"launch.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(webui, signal.SIGKILL)
+    assert "the WebUI was ended by SIGKILL while it served" in service.output()
+    assert service.process.returncode != 0
+
+
+def test_a_picture_in_the_making_is_finished(tmp_path: Path, picture: Path, services: list[Started]) -> None:
+    (tmp_path / "checkpoint").touch()
+    services.append(service := Started(tmp_path, FAKE_PICTURE=str(picture), FAKE_DRAW_SECONDS="1"))
+    service.told(), service.told()
+    url = f"http://127.0.0.1:{service.port}/sdapi/v1/txt2img"
+    code = f"import urllib.request; print(len(urllib.request.urlopen({url!r}, b'{{}}').read()))"
+    client = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    while not busy(service.port):
+        time.sleep(0.05)
+    service.process.send_signal(signal.SIGTERM)
+    assert int(client.communicate(timeout=20)[0]) > 1000
+    service.output()
+    assert service.process.returncode == 0
+
+
+def test_who_asks_all_the_time_cannot_end_a_start(tmp_path: Path, picture: Path, services: list[Started]) -> None:
+    (tmp_path / "checkpoint").touch()
+    services.append(service := Started(tmp_path, FAKE_PICTURE=str(picture), FAKE_DRAW_SECONDS="0.5"))
+    answers = {"refused": 0, "answered": 0}
+    while not answers["answered"]:
+        assert service.process.poll() is None, service.output()
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{service.port}/internal/ping", timeout=5).read()
+            answers["answered"] += 1
+        except OSError:
+            answers["refused"] += 1
+        time.sleep(0.01)
+    assert answers["refused"] > 10, "the start was over before anybody asked"
+    assert service.state()["ready"], "the port answered before the first picture"
+
+
+def test_a_taken_port_is_known_at_once(tmp_path: Path, services: list[Started]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        services.append(service := Started(tmp_path, port=other.getsockname()[1]))
+        output = service.output()
+    assert f"port {service.port} cannot be taken: Address already in use" in output
+    assert f"sdfleet: port {service.port} could not be opened" in output
+
+
+def test_options_are_set_before_the_start_and_all_others_stay(
+    tmp_path: Path, picture: Path, services: list[Started]
+) -> None:
+    (tmp_path / "config.json").write_text('{"CLIP_stop_at_last_layers": 2, "samples_format": "png"}')
+    (tmp_path / "options.json").write_text('{"CLIP_stop_at_last_layers": 1}')
+    services.append(service := Started(tmp_path, FAKE_PICTURE=str(picture)))
+    service.told(), service.told()
+    assert json.loads((tmp_path / "config.json").read_text()) == {
+        "CLIP_stop_at_last_layers": 1,
+        "samples_format": "png",
+    }
+
+
+def test_damaged_settings_are_set_aside(tmp_path: Path, picture: Path, services: list[Started]) -> None:
+    (tmp_path / "config.json").write_text('{"half')
+    (tmp_path / "options.json").write_text('{"samples_save": false}')
+    services.append(service := Started(tmp_path, FAKE_PICTURE=str(picture)))
+    service.told(), service.told()
+    assert json.loads((tmp_path / "config.json").read_text()) == {"samples_save": False}
+    assert (tmp_path / "config.json.damaged").read_text() == '{"half'
+
+
+def test_the_kernels_kill_is_told_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webui_service, "VMSTAT", tmp_path / "vmstat")
+    webui_service.VMSTAT.write_text("nr_free_pages 7\noom_kill 3\n")
+    service = webui_service.Service(argparse.Namespace(release="r", fingerprint="f", state=tmp_path / "state.json"))
+    service.door = subprocess.Popen(["sleep", "30"])
+    service.child = subprocess.Popen(["sleep", "30"])
+    try:
+        service.check("while it served")
+        service.child.kill()
+        service.child.wait()
+        with pytest.raises(ServiceError, match="the WebUI was ended by SIGKILL while it served"):
+            service.check("while it served")
+        webui_service.VMSTAT.write_text("nr_free_pages 7\noom_kill 4\n")
+        with pytest.raises(ServiceError, match=r"killed by the OOM killer while it served.* up to 0\.0 GB") as error:
+            service.check("while it served")
+        assert [failure.name for failure in recognise([str(error.value)])] == [
+            "memory ran out and the kernel killed a process"
+        ]
+    finally:
+        service.door.kill()
+        service.door.wait()
+
+
+def test_why_it_ended_is_kept_for_the_next_start(tmp_path: Path, services: list[Started]) -> None:
+    services.append(service := Started(tmp_path, FAKE_FATE="early"))
+    service.output()
+    first = service.state()["fault"]
+    assert first["reason"] == "the WebUI ended with status 1 before it had started"
+    (tmp_path / "notify").unlink()
+    services.append(again := Started(tmp_path))
+    again.told()
+    assert again.state()["fault"] == first
+
+
+def busy(port: int) -> bool:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/sdapi/v1/progress") as answer:
+        return bool(json.load(answer)["state"]["job_count"])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_colours_are_counted_as_pillow_counts_them(tmp_path: Path, mode: str) -> None:
+    image = Image.effect_noise((31, 17), 40).convert(mode)
+    image.putpixel((3, 4), image.getpixel((0, 0)))  # type: ignore[arg-type]
+    image.save(tmp_path / "a.png", optimize=True)
+    found = image.getcolors(10**6)
+    assert found is not None
+    assert distinct_colours((tmp_path / "a.png").read_bytes()) == len(found)
+
+
+def test_a_page_is_no_picture() -> None:
+    with pytest.raises(PictureError, match="not a PNG"):
+        distinct_colours(b"<html>")

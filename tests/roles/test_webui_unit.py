@@ -1,0 +1,218 @@
+"""What the WebUI role renders: release names, launch arguments, the unit."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from roles.operations.application import ReleaseError
+from roles.operations.units import systemd_word
+from roles.paths import Paths
+from roles.webui.config import Extension, Repository, Webui
+from roles.webui.release import check_variables, release_of, torch_builds
+from roles.webui.service import fingerprint, launch_arguments, options_hold, unit_text
+
+PATHS = Paths()
+COMMIT = "0123456789" * 4
+
+
+def unit(webui: Webui, device: str = "cpu") -> str:
+    assert device in ("cpu", "cuda")
+    return unit_text(webui, PATHS, release_of(webui, "cpu"), "cuda" if device == "cuda" else "cpu")
+
+
+def settings(text: str) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if "=" in line and not line.startswith("#"):
+            key, _, value = line.partition("=")
+            found.setdefault(key, []).append(value)
+    return found
+
+
+def test_release_of_the_default_is_the_known_commit_with_its_pinned_repositories() -> None:
+    release = release_of(Webui(), "cpu")
+    trees = {str(place): source.commit[:8] for place, source in release.trees.items()}
+    assert trees == {
+        "code": "82a973c0",
+        "code/repositories/stable-diffusion-webui-assets": "6f7db241",
+        "code/repositories/stable-diffusion-stability-ai": "cf1d67a6",
+        "code/repositories/generative-models": "45c443b3",
+        "code/repositories/k-diffusion": "ab527a9a",
+        "code/repositories/BLIP": "48211a15",
+    }
+    assert release.id.startswith("v1.10.1-")
+
+
+def test_anything_in_a_release_changes_its_name_and_nothing_else_does() -> None:
+    default = Webui()
+    other_repository = {**default.repositories}
+    other_repository["BLIP"] = other_repository["BLIP"].model_copy(update={"commit": COMMIT})
+    names = {
+        release_of(webui, "cpu").id
+        for webui in (
+            default,
+            Webui(python="3.10"),
+            Webui(packages={"clip": Repository(url="https://github.com/openai/CLIP", commit=COMMIT)}),
+            Webui(repositories=other_repository),
+        )
+    }
+    assert len(names) == 4
+    assert release_of(Webui(port=7999, flags={"medvram": True}), "cpu").id == release_of(default, "cpu").id
+
+
+def test_a_moving_ref_is_refused() -> None:
+    with pytest.raises(ReleaseError, match=r"webui\.ref: 'master' is not pinned"):
+        release_of(Webui(ref="master"), "cpu")
+
+
+def test_a_release_without_a_lock_is_refused() -> None:
+    with pytest.raises(ReleaseError, match=r"no lock for v1\.10\.1 with Python 3\.12 and torch's cpu build"):
+        release_of(Webui(python="3.12"), "cpu")
+
+
+def test_the_launcher_is_told_the_commits_that_are_there() -> None:
+    assert check_variables(Webui())["STABLE_DIFFUSION_COMMIT_HASH"].startswith("cf1d67a6")
+
+
+def test_cpu_gets_its_flags_and_a_gpu_none_of_them() -> None:
+    assert "--no-half" in launch_arguments(Webui(), PATHS, "cpu")
+    assert "--use-cpu" not in launch_arguments(Webui(), PATHS, "cuda")
+
+
+def test_flags_are_spelled_as_the_launcher_wants_them() -> None:
+    webui = Webui(flags={"medvram": True, "xformers": False, "lora_dir": "/a b", "--api-log": True, "device_id": "1"})
+    arguments = launch_arguments(webui, PATHS, "cuda")
+    tail = arguments[arguments.index("/srv/sdfleet/data/webui") + 1 :]
+    assert tail == ["--api-log", "--device-id", "1", "--lora-dir", "/a b", "--medvram"]
+
+
+def test_the_unit_starts_the_current_release_in_its_own_folder() -> None:
+    found = settings(unit(Webui(port=7861)))
+    assert found["WorkingDirectory"] == ["/srv/sdfleet/apps/webui/current/code"]
+    command = shlex.split(found["ExecStart"][0])
+    assert command[0] == "/srv/sdfleet/apps/webui/current/env/bin/python"
+    assert command[command.index("--") + 1 :][:3] == ["--skip-prepare-environment", "--no-download-sd-model", "--api"]
+    assert command.count("7861") == 1
+    assert found["Restart"] == ["always"]
+
+
+def test_the_unit_is_confined() -> None:
+    found = settings(unit(Webui()))
+    assert found["User"] == ["sdwebui"]
+    assert found["ProtectSystem"] == ["strict"]
+    assert found["ReadWritePaths"] == ["/srv/sdfleet/data/webui"]
+    assert found["IPAddressDeny"] == ["any"]
+    assert found["IPAddressAllow"] == ["localhost"]
+    assert found["PrivateDevices"] == ["yes"]
+    assert "HF_HUB_OFFLINE=1" in found["Environment"]
+
+
+def test_a_gpu_opens_its_devices_and_nothing_more() -> None:
+    cpu, gpu = settings(unit(Webui())), settings(unit(Webui(), "cuda"))
+    changed = {key for key in cpu.keys() | gpu.keys() if cpu.get(key) != gpu.get(key)} - {"ExecStart"}
+    assert changed == {"PrivateDevices", "DeviceAllow"}
+    assert gpu["DeviceAllow"] == ["char-nvidia* rw"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Webui(port=7999),
+        Webui(flags={"medvram": True}),
+        Webui(python="3.10"),
+        Webui(options={"samples_save": False}),
+        Webui(extensions=(Extension(name="a", url="https://github.com/o/a", commit=COMMIT),)),
+    ],
+    ids=["port", "flags", "release", "option", "extension"],
+)
+def test_the_fingerprint_tells_when_a_restart_is_needed(other: Webui) -> None:
+    assert fingerprint(unit(Webui())) == fingerprint(unit(Webui())) != ""
+    assert fingerprint(unit(other)) != fingerprint(unit(Webui()))
+
+
+@pytest.mark.parametrize(
+    ("word", "written"),
+    [
+        ("plain", "plain"),
+        ("a b", '"a b"'),
+        ("50%", "50%%"),
+        ("$HOME", "$$HOME"),
+        ('say "x"', '"say \\"x\\""'),
+        ("", '""'),
+    ],
+)
+def test_words_reach_the_program_unchanged(word: str, written: str) -> None:
+    assert systemd_word(word) == written
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"medvrma": True}, r"a1111 has no flag medvrma \(did you mean medvram\?\)"),
+        ({"medvram": 1}, "medvram takes true or false, not 1"),
+        ({"max_batch_count": "8"}, "max_batch_count takes a whole number, not '8'"),
+        ({"ckpt_dir": True}, "ckpt_dir takes text, not True"),
+        ({"--api-auth": "a:b"}, "api_auth is decided by sdfleet"),
+        ({"always_cpu": True}, "a1111 has no flag always_cpu"),
+    ],
+)
+def test_a_flag_that_the_launcher_would_refuse_is_refused_before(flags: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Webui(flags=flags)
+
+
+def test_a_fork_brings_its_own_code_repositories_and_flags() -> None:
+    forge = Webui(flavor="forge", flags={"always_low_vram": True})
+    assert forge.repository.endswith("/stable-diffusion-webui-forge.git")
+    assert sorted(forge.repositories) == ["BLIP", "huggingface_guess", "stable-diffusion-webui-assets"]
+    assert check_variables(forge)["HUGGINGFACE_GUESS_HASH"].startswith("84826248")
+    assert "--always-cpu" in launch_arguments(forge, PATHS, "cpu")
+    with pytest.raises(ReleaseError, match=r"no lock for forge-dfdcbab6 with Python 3\.11"):
+        release_of(forge, "cpu")
+
+
+def test_one_repository_can_be_replaced_and_the_others_stay() -> None:
+    other = Repository(url="https://github.com/o/BLIP", commit=COMMIT)
+    webui = Webui(repositories={"BLIP": other})
+    assert webui.repositories["BLIP"] == other
+    assert len(webui.repositories) == 5
+    assert Webui.model_validate(webui.model_dump()) == webui
+
+
+def test_egress_opens_what_it_names_and_link_local_addresses_never() -> None:
+    some, everything = settings(unit(Webui(egress=("10.0.0.0/8",)))), settings(unit(Webui(egress=("any",))))
+    assert (some["IPAddressDeny"], some["IPAddressAllow"]) == (["any"], ["localhost 10.0.0.0/8"])
+    assert everything["IPAddressDeny"] == ["169.254.0.0/16 fe80::/10"]
+    assert "IPAddressAllow" not in everything, "what is allowed wins over what is denied"
+    for place in ("169.254.169.254/32", "0.0.0.0/0", "::/0"):
+        with pytest.raises(ValidationError, match="clouds hand out credentials"):
+            Webui(egress=(place,))
+    with pytest.raises(ValidationError, match=r"'example\.org' is no network"):
+        Webui(egress=("example.org",))
+
+
+def test_options_are_found_as_the_webui_writes_them() -> None:
+    options = {"sd_model_checkpoint": "ink.safetensors", "samples_save": False}
+    assert options_hold(options, '{"sd_model_checkpoint": "ink.safetensors [0123456789]", "samples_save": false}')
+    assert not options_hold(options, '{"sd_model_checkpoint": "pen.safetensors", "samples_save": false}')
+    assert not options_hold(options, '{"half')
+    assert not options_hold(options, None)
+    assert options_hold({}, None)
+
+
+def test_hosts_of_one_fleet_get_the_environment_that_fits_their_torch() -> None:
+    keys = {build: release_of(Webui(), build).environment.key for build in ("cpu", "cu121", "cu126", "cu128")}
+    assert keys["cpu"] == keys["cu121"], "without a lock of its own a CPU host gets the CUDA build that computes there"
+    assert len(set(keys.values())) == 3
+    assert torch_builds(Webui()) == ("cpu", "cu121", "cu126", "cu128")
+    with pytest.raises(ReleaseError, match=r"torch's cu118 build in .*there are .*sdfleet lock envs"):
+        release_of(Webui(), "cu118")
+
+
+def test_a_folder_of_locks_is_taken_before_the_shipped_ones(tmp_path: Path) -> None:
+    (tmp_path / "v1.10.1-py3.11-cpu.txt").write_text("torch==2.1.2+cpu\n")
+    assert release_of(Webui(requirements=tmp_path), "cpu").environment.lock == "torch==2.1.2+cpu\n"
+    assert torch_builds(Webui(requirements=tmp_path)) == ("cpu",)

@@ -1,0 +1,97 @@
+"""The import arrows of DESIGN.md, and the wheel: it holds what the checkout holds."""
+
+import ast
+import re
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).resolve().parent.parent
+OURS = ("deploy", "inventory", "roles", "templates", "training", "lab")
+
+ALLOWED = {
+    "training": set(),
+    "templates": set(),
+    "roles": {"templates", "training.config"},
+    "inventory": {"roles"},
+    "lab": {"inventory", "roles"},
+    "deploy": set(OURS),
+}
+"""Which of our own top-level packages (or modules) each package may import besides itself."""
+
+
+def _files(package: str) -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", package],
+        cwd=TREE,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [TREE / name for name in listed.stdout.split() if (TREE / name).is_file()]
+
+
+def _imports(file: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return {name for name in found if name.split(".")[0] in OURS}
+
+
+def _allowed(package: str, file: Path, name: str) -> bool:
+    if name.split(".")[0] == package:
+        other_role = package == "roles" and _role(name) not in (None, file.relative_to(TREE).parts[1])
+        return not other_role
+    if package == "inventory" and name.startswith("roles."):
+        return ".config" in name or name.startswith(("roles.paths", "roles.settings"))
+    return any(name == allowed or name.startswith(allowed + ".") for allowed in ALLOWED[package])
+
+
+def _role(name: str) -> str | None:
+    """The role folder that an import of `roles.…` reaches into; None for what all roles share."""
+    part = name.split(".")[1] if "." in name else ""
+    return part if (TREE / "roles" / part / "tasks.py").is_file() else None
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_import_arrows(package: str) -> None:
+    wrong = [
+        f"{file.relative_to(TREE)} imports {name}"
+        for file in _files(package)
+        if file.suffix == ".py"
+        for name in sorted(_imports(file))
+        if not _allowed(package, file, name)
+    ]
+    assert wrong == []
+
+
+def test_wheel_holds_the_checkout(tmp_path: Path) -> None:
+    from hatchling.builders.wheel import WheelBuilder
+
+    [wheel] = WheelBuilder(str(TREE)).build(directory=str(tmp_path), versions=["standard"])
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    expected = {f"sdfleet/{file.relative_to(TREE)}" for package in OURS for file in _files(package)}
+    assert expected - names == set()
+    assert "sdfleet/__init__.py" in names
+    outside = {name for name in names if not name.startswith("sdfleet") and ".dist-info/" not in name}
+    assert outside == set(), "a wheel must not put anything beside its own package"
+
+
+def test_no_file_is_a_grab_bag() -> None:
+    forbidden = {"utils.py", "common.py", "helpers.py"}
+    assert [file for package in OURS for file in _files(package) if file.name in forbidden] == []
+
+
+def test_every_template_that_the_code_names_is_in_the_repository() -> None:
+    users = [package for package in OURS if package != "templates"]
+    sources = [file for package in users for file in _files(package) if file.suffix == ".py"]
+    named = {name for file in sources for name in re.findall(r'"([a-z_]+/[\w@.-]+\.j2)"', file.read_text())}
+    assert "demo/report.html.j2" in named
+    there = {str(file.relative_to(TREE / "templates")) for file in _files("templates")}
+    assert named - there == set()

@@ -1,0 +1,207 @@
+"""Pictures, captions, buckets and order."""
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training import tiny
+from tests.training.workbench import Workbench
+from training.config import Buckets, Captions, Data
+from training.data import captions, emphasis, images, pictures
+from training.data.buckets import bucket_sizes, fit
+from training.data.order import Order
+from training.data.text import TextStack
+
+pytestmark = pytest.mark.slow
+
+SIZES = [
+    (512, 512),
+    (1920, 1080),
+    (1080, 1920),
+    (640, 480),
+    (300, 200),
+    (2000, 500),
+    (513, 770),
+    (768, 512),
+    (100, 100),
+]
+KOHYA = [
+    ((512, 512), (512, 512)),
+    ((640, 384), (683, 384)),
+    ((384, 640), (384, 683)),
+    ((576, 448), (597, 448)),
+    ((640, 384), (640, 427)),
+    ((1024, 256), (1024, 256)),
+    ((384, 640), (426, 640)),
+    ((640, 384), (640, 427)),
+    ((512, 512), (512, 512)),
+]
+"""Bucket and resized size by BucketManager.select_bucket of kohya's sd-scripts: 512x512, 256 to 1024 by 64."""
+KOHYA_NO_UPSCALE = [
+    ((512, 512), (512, 512)),
+    ((640, 384), (683, 384)),
+    ((384, 640), (384, 683)),
+    ((512, 384), (512, 384)),
+    ((256, 192), (300, 200)),
+    ((1024, 256), (1024, 256)),
+    ((384, 576), (384, 576)),
+    ((576, 384), (576, 384)),
+    ((64, 64), (100, 100)),
+]
+
+
+@pytest.mark.parametrize(("no_upscale", "expected"), [(False, KOHYA), (True, KOHYA_NO_UPSCALE)])
+def test_buckets_are_kohyas(no_upscale: bool, expected: list[tuple[tuple[int, int], tuple[int, int]]]) -> None:
+    buckets = Buckets(no_upscale=no_upscale)
+    sizes = bucket_sizes((512, 512), buckets)
+    found = [fit(size, (512, 512), buckets, sizes) for size in SIZES]
+    assert [(one.size, one.resized) for one in found] == expected
+
+
+def test_without_buckets_every_picture_covers_the_resolution() -> None:
+    buckets = Buckets(enabled=False)
+    for size in SIZES:
+        one = fit(size, (512, 512), buckets, [])
+        assert one.size == (512, 512)
+        assert min(one.resized) == 512
+
+
+def test_order_shows_each_picture_as_often_as_asked(bench: Workbench) -> None:
+    found = pictures.find(bench.config().data)
+    order = Order(found, 2, seed=1)
+    for epoch in range(3):
+        batches = order.epoch(epoch)
+        assert len(batches) == len(order) == 6
+        shown = [index for batch in batches for index in batch]
+        assert sorted(shown) == sorted(list(range(6)) * 2)
+        assert all(len({found[index].fit.size for index in batch}) == 1 for batch in batches)
+    assert order.epoch(0) != order.epoch(1)
+
+
+def test_regularisation_pictures_match_the_others_number(tmp_path: Path) -> None:
+    for index in range(3):
+        tiny.picture(tmp_path / "train" / "4_sks cat" / f"{index}.png", seed=index)
+    for index in range(5):
+        tiny.picture(tmp_path / "reg" / "1_cat" / f"{index}.png", seed=index)
+    found = pictures.find(
+        Data(folder=tmp_path / "train", regularisation=tmp_path / "reg", resolution=(64, 64), buckets=SMALL)
+    )
+    repeats = [picture.repeats for picture in found if picture.subset.regularisation]
+    assert repeats == [3, 3, 2, 2, 2]
+    assert {picture.caption for picture in found} == {"sks cat", "cat"}
+
+
+SMALL = Buckets(min_side=48, max_side=96, step=16)
+
+
+def test_subsets_inherit_and_override(tmp_path: Path) -> None:
+    tiny.picture(tmp_path / "a" / "1.png").with_suffix(".caption").write_text("by caption\n  file")
+    raw = {
+        "resolution": 64,
+        "buckets": {"min_side": 48, "max_side": 96},
+        "captions": {"keep_tokens": 2, "shuffle": True},
+        "subsets": [{"folder": str(tmp_path / "a"), "repeats": 3, "captions": {"shuffle": False}}],
+    }
+    data = Data.model_validate(raw)
+    assert data.subsets[0].captions.keep_tokens == 2
+    assert not data.subsets[0].captions.shuffle
+    (picture,) = pictures.find(data)
+    assert (picture.caption, picture.repeats) == ("by caption file", 3)
+
+
+def vary(text: str, epoch: int = 1, seed: int = 0, **settings: object) -> str:
+    return captions.vary(text, Captions.model_validate(settings), epoch, random.Random(seed))
+
+
+def test_captions_vary_by_kohyas_rules() -> None:
+    text = "cat, red, grass, sun"
+    assert vary(text) == text
+    shuffled = {vary(text, seed=seed, shuffle=True, keep_tokens=1) for seed in range(30)}
+    assert len(shuffled) == 6
+    assert all(one.startswith("cat, ") for one in shuffled)
+    assert vary("a, b ||| c, d", shuffle=True, keep_tokens_separator="|||", tag_dropout=1.0) == "a, b"
+    assert vary(text, dropout=1.0) == ""
+    assert [vary(text, epoch, dropout_every_epochs=3) for epoch in (1, 2, 3)] == [text, text, ""]
+    assert vary(text, tag_dropout=1.0, keep_tokens=2) == "cat, red"
+    assert vary(text, prefix="photo of", suffix="4k") == "photo of cat, red, grass, sun 4k"
+
+
+def test_emphasis_means_what_it_means_in_the_webui() -> None:
+    def weights(text: str) -> list[tuple[str, float]]:
+        return [(piece.text, round(piece.weight, 4)) for piece in emphasis.parse(text)]
+
+    assert weights("plain: text") == [("plain: text", 1.0)]
+    assert weights("a (b) c") == [("a ", 1.0), ("b", 1.1), (" c", 1.0)]
+    assert weights("a ((b)) [c]") == [("a ", 1.0), ("b", 1.21), (" ", 1.0), ("c", 0.9091)]
+    assert weights("(a (b:1.5) c:2)") == [("a ", 2.0), ("b", 3.0), (" c", 2.0)]
+    assert weights(r"\(a\) b") == [("(a) b", 1.0)]
+    assert weights("(open") == [("open", 1.1)]
+    assert weights("closed) x") == [("closed) x", 1.0)]
+
+
+@pytest.fixture(scope="session")
+def stack(materials: Path) -> TextStack:
+    return _stack(materials)
+
+
+def _stack(materials: Path, weighted: bool = False, **model: object) -> TextStack:
+    from training.base.loading import BaseModel
+    from training.config import Model
+
+    settings = {"checkpoint": materials / "sd1.safetensors", "tokenizer": materials / "tokenizer", **model}
+    base = BaseModel(Model.model_validate(settings))
+    return TextStack(base.tokenizer(), base.text_encoders(torch.float32), base.family, base.config, weighted)
+
+
+@torch.no_grad()
+def test_long_captions_are_encoded_in_pieces(materials: Path, stack: TextStack) -> None:
+    long = _stack(materials, max_token_length=225)
+    hidden = long.encode(["x" * 100]).hidden
+    assert hidden.shape == (1, 227, 64)
+    assert torch.allclose(hidden[:, :76], stack.encode(["x" * 100]).hidden[:, :76], atol=1e-5)
+    assert not torch.allclose(hidden, long.encode(["x" * 80]).hidden, atol=1e-3)
+
+
+@torch.no_grad()
+def test_clip_skip_takes_the_layer_before_and_norms_it(materials: Path, stack: TextStack) -> None:
+    skipped = _stack(materials, clip_skip=2).encode(["a cat"]).hidden
+    assert not torch.allclose(skipped, stack.encode(["a cat"]).hidden, atol=1e-3)
+    encoder = stack.encoders[0]
+    ids = torch.tensor([[188 + 1, *stack.tokenizer("a cat", add_special_tokens=False)["input_ids"]]])
+    states = encoder(ids, output_hidden_states=True).hidden_states
+    norm = getattr(encoder, "text_model", encoder).final_layer_norm
+    assert torch.allclose(norm(states[-2])[0], skipped[0, : ids.shape[1]], atol=1e-5)
+
+
+@torch.no_grad()
+def test_emphasis_changes_the_embedding_and_keeps_its_mean(materials: Path) -> None:
+    weighted = _stack(materials, weighted=True)
+    plain, strong = weighted.encode(["a cat"]).hidden, weighted.encode(["a (cat:1.5)"]).hidden
+    assert not torch.allclose(plain, strong, atol=1e-3)
+    assert strong.mean().item() == pytest.approx(plain.mean().item(), rel=1e-3)
+
+
+def test_alpha_becomes_the_mask(tmp_path: Path) -> None:
+    from PIL import Image
+
+    image = Image.new("RGBA", (64, 64), (200, 100, 50, 255))
+    image.paste((0, 0, 0, 0), (0, 0, 32, 64))
+    image.save(tmp_path / "a.png")
+    read = images.read(tmp_path / "a.png", fit((64, 64), (64, 64), Buckets(enabled=False), []))
+    assert read.mask is not None
+    assert read.mask[:, :4].max() == 0.0
+    assert read.mask[:, 4:].min() == 1.0
+
+
+def test_masks_regularisation_flips_and_uncached_data_train(bench: Workbench) -> None:
+    for index in range(2):
+        tiny.picture(bench.folder / "alpha" / "1_cat" / f"{index}.png", seed=index, alpha=True)
+        tiny.picture(bench.folder / "reg" / "1_animal" / f"{index}.png", seed=9 + index)
+    data = {"folder": str(bench.folder / "alpha"), "regularisation": str(bench.folder / "reg"), "alpha_mask": True}
+    bench.train("cached", tables={"data": {**data, "augment": {"flip": True}}})
+    varied = {"color": True, "random_crop": True, "flip": True}
+    for run in ("one", "two"):
+        bench.train(run, tables={"data": {**data, "cache_latents": False, "augment": varied}})
+    assert bench.digest("one") == bench.digest("two") != bench.digest("cached")

@@ -1,0 +1,55 @@
+"""A run loads less of torch, diffusers and PEFT than they would load by themselves."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+START = "import sys, torch; from training import imports\n"
+COMPILER_LOADED = "'torch._dynamo.eval_frame' in sys.modules"
+
+
+def answer(program: str) -> str:
+    """What a process of its own prints."""
+    done = subprocess.run([sys.executable, "-c", START + program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_neither_the_compiler_nor_scipy_is_loaded() -> None:
+    program = f"""
+with imports.without_compiler():
+    imports.import_libraries()
+    import training.recipe
+    weight = torch.nn.Parameter(torch.zeros(2))
+    torch.optim.AdamW([weight], fused=True).step()
+    print({COMPILER_LOADED}, 'scipy' in sys.modules)
+print({COMPILER_LOADED})
+"""
+    assert answer(program).split() == ["False", "False", "False"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "assert torch._dynamo.is_compiling() is False",
+        "import torch._dynamo.eval_frame as part; assert part.OptimizedModule",
+        "assert torch.compile(lambda x: x + 1, backend='eager')(torch.zeros(1)).item() == 1.0",
+    ],
+)
+def test_the_compiler_is_there_when_it_is_asked_for(use: str) -> None:
+    program = f"""
+with imports.without_compiler():
+    imports.import_libraries()
+    {use}
+    print({COMPILER_LOADED})
+"""
+    assert answer(program) == "True"
+
+
+def test_scipy_is_there_afterwards() -> None:
+    assert answer("imports.import_libraries(); import scipy; print(scipy.__name__)") == "scipy"

@@ -1,0 +1,150 @@
+"""`lora-train dataset`: real photographs, and a folder in which everything is broken."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lab import photos
+from tests.training import tiny
+from training import cli, costs
+from training.config import Config, parse
+from training.review import report
+from training.review.dataset import Review, review
+from training.sections.model import Family
+
+pytestmark = pytest.mark.slow
+
+
+def config(folder: Path, **tables: object) -> Config:
+    """A config over the dataset in `folder`."""
+    raw = {"name": "set", "model": {"checkpoint": "none"}, "data": {"folder": str(folder), "resolution": 64}}
+    return parse({**raw, **tables}, folder / "config.toml")
+
+
+def looked_at(folder: Path, **tables: object) -> Review:
+    """The review, its captions counted in words."""
+    return review(config(folder, **tables), "sd1", lambda text: len(text.split()))
+
+
+def noise(seed: int, size: tuple[int, int] = (80, 80), mode: str = "RGB") -> Image.Image:
+    """A picture unlike any of another seed."""
+    draw = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(draw).resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+
+def halved(picture: Image.Image, file: Path) -> int:
+    """Write half of a picture's file."""
+    picture.save(file)
+    return file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _broken(folder: Path) -> dict[str, str]:
+    """30 files with something wrong, and the words that each must be named with."""
+    one = folder / "2_cat"
+    one.mkdir(parents=True)
+    wanted: dict[str, str] = {}
+
+    def add(name: str, words: str, make: Callable[[Path], object], caption: str | bytes | None = "cat") -> None:
+        make(one / name)
+        if caption is not None:
+            text = caption if isinstance(caption, bytes) else caption.encode()
+            (one / name).with_suffix(".txt").write_bytes(text)
+        wanted[name] = words
+
+    add("empty.png", "cannot be read", lambda f: f.touch())
+    add("text.png", "cannot be read", lambda f: f.write_text("no picture"))
+    add("page.jpg", "cannot be read", lambda f: f.write_text("<!doctype html><title>404</title>"))
+    add("json.webp", "cannot be read", lambda f: f.write_text('{"error": "login"}'))
+    add("zeros.bmp", "cannot be read", lambda f: f.write_bytes(bytes(4000)))
+    add("bytes.avif", "cannot be read", lambda f: f.write_bytes(np.random.default_rng(1).bytes(4000)))
+    add("half.png", "cannot be read", lambda f: halved(noise(1), f))
+    add("half.jpg", "cannot be read", lambda f: halved(noise(2), f))
+    add("half.webp", "cannot be read", lambda f: halved(noise(3), f))
+    add("header.png", "cannot be read", lambda f: f.write_bytes(b"\x89PNG\r\n\x1a\n"))
+    add("folder.png", "cannot be read", lambda f: f.mkdir())
+    add("gone.png", "cannot be read", lambda f: f.symlink_to("nowhere.png"))
+    add("cmyk.jpg", "CMYK", lambda f: noise(4, mode="CMYK").save(f))
+    add(
+        "deep.png",
+        "more than 8 bits",
+        lambda f: Image.fromarray(np.arange(6400, dtype=np.uint16).reshape(80, 80)).save(f),
+    )
+    add("grey.png", "is grey", lambda f: noise(5, mode="L").save(f))
+    add("bits.png", "is grey", lambda f: noise(6, mode="1").save(f))
+    add("moving.webp", "is animated", lambda f: noise(7).save(f, save_all=True, append_images=[noise(8)]))
+    add("turned.jpg", "turned by its EXIF", lambda f: noise(9).save(f, exif=_turned()))
+    add("glass.png", "has transparency", lambda f: noise(10, mode="RGBA").save(f))
+    add("tiny.png", "is small (9x9)", lambda f: noise(11, (9, 9)).save(f))
+    add("long.png", "loses", lambda f: noise(12, (2000, 70)).save(f))
+    add("first.png", "", lambda f: noise(13).save(f))
+    add("second.png", "is the same file as first.png", lambda f: noise(13).save(f))
+    add("third.jpg", "looks the same as first.png", lambda f: noise(13).save(f, quality=80))
+    add("silent.png", "has no caption; 'cat' from the folder's name is used", lambda f: noise(14).save(f), None)
+    add("blank.png", "is empty", lambda f: noise(15).save(f), "  \n")
+    add("latin.png", "is not readable as UTF-8", lambda f: noise(16).save(f), b"caf\xe9")
+    add("wordy.png", "has 80 tokens; what comes after 75 is not read", lambda f: noise(17).save(f), "word " * 80)
+    add("lines.png", "has several lines", lambda f: noise(18).save(f), "one\ntwo")
+    (one / "lonely.txt").write_text("of nothing")
+    wanted["lonely.txt"] = "belongs to no picture"
+    (one / "film.mp4").touch()
+    wanted["film.mp4"] = "is left out"
+    (folder / "cats").mkdir()
+    wanted["cats"] = "its name is not N_name"
+    return wanted
+
+
+def _turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def test_every_broken_file_is_named_and_none_ends_the_review(tmp_path: Path) -> None:
+    wanted = {name: words for name, words in _broken(tmp_path / "set").items() if words}
+    assert len(wanted) >= 30
+    found = looked_at(tmp_path / "set")
+    for name, words in wanted.items():
+        said = [f.text for f in found.findings if f.path.stem == Path(name).stem]
+        assert any(words in text for text in said), (name, words, said)
+    page = report.page(found, tmp_path / "set")
+    assert page.count("<figure") == len(found.members)
+
+
+def test_real_photographs_are_in_order_and_counted(tmp_path: Path) -> None:
+    photos.write_training_set(tmp_path / "set", size=64, repeats=3)
+    found = looked_at(tmp_path / "set", train={"batch_size": 2, "epochs": 4})
+    assert {finding.grade for finding in found.findings} <= {"note"}
+    assert (len(found.members), found.steps_per_epoch, found.steps) == (12, 18, 72)
+    assert found.buckets == [((64, 64), 12, 36, 0.0)]
+
+
+def test_the_command_writes_a_page_that_asks_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _broken(tmp_path / "set")
+    tiny.tokenizer(tmp_path / "tokenizer")
+    sheet = tmp_path / "sheet.html"
+    arguments = ["dataset", tmp_path / "set", "--sheet", sheet, "--tokenizer", tmp_path / "tokenizer"]
+    monkeypatch.setattr(sys, "argv", ["lora-train", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.run()
+    assert stopped.value.code == 1
+    assert "2_cat/half.png: cannot be read" in capsys.readouterr().out
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", sheet.read_text())
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_costs_grow_as_they_should(tmp_path: Path, family: Family) -> None:
+    def of(**tables: object) -> costs.Costs:
+        return costs.costs(config(tmp_path, **tables), family, 100)
+
+    plain, half = of(), of(train={"precision": "bf16"})
+    assert half.memory < plain.memory and half.flop == plain.flop
+    assert of(train={"gradient_checkpointing": True}).flop == 1.5 * plain.flop
+    assert of(train={"batch_size": 4}).memory > plain.memory
+    assert plain.hours(10) == pytest.approx(plain.flop / 1e13 / 3600)

@@ -1,0 +1,1 @@
+"""What runs on the GPU: the LoRA training recipe. Knows nothing of fleets."""

@@ -1,0 +1,107 @@
+"""Where a base model's parts lie: one original-layout safetensors file, or a diffusers folder."""
+
+import json
+import os
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from training.base import shapes
+from training.errors import InputError
+from training.sections.model import Family
+
+State = dict[str, Tensor]
+
+
+class TensorFile:
+    """A safetensors file that is read tensor by tensor. Raises InputError if it cannot be."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with safe_open(path, framework="pt") as file:
+                names = list(file.keys())
+                self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file") from error
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"{path}: is no readable safetensors file ({error}); .ckpt files must be converted, "
+                "and an interrupted download must be repeated"
+            ) from error
+
+    def read(self, prefix: str = "", dtype: torch.dtype = torch.float32) -> State:
+        """The tensors whose names start with `prefix`, floating-point ones as `dtype`."""
+        with safe_open(self.path, framework="pt") as file:
+            found = {name: file.get_tensor(name) for name in self.shapes if name.startswith(prefix)}
+        return {name: value.to(dtype) if value.is_floating_point() else value for name, value in found.items()}
+
+
+class DiffusersFolder:
+    """A folder with model_index.json and one folder a part."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not (path / "unet" / "config.json").is_file():
+            raise InputError(f"{path}: is no diffusers folder (no unet/config.json)")
+
+    def config(self, part: str, name: str = "config.json") -> dict[str, Any]:
+        """The JSON settings of a part; empty if it has none."""
+        file = self.path / part / name
+        if not file.is_file():
+            return {}
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return found
+
+    @cached_property
+    def family(self) -> Family:
+        """The family, by the UNet's and the text encoder's settings."""
+        if self.config("unet").get("addition_embed_type") == "text_time":
+            return "sdxl"
+        return "sd2" if self.config("text_encoder").get("hidden_act") == "gelu" else "sd1"
+
+    def weights(self) -> Iterable[Path]:
+        """The files that hold its tensors, in a fixed order."""
+        return sorted(self.path.glob("*/*.safetensors"))
+
+
+def open_base(path: Path) -> TensorFile | DiffusersFolder:
+    """The checkpoint at `path`. Raises InputError if there is none."""
+    return DiffusersFolder(path) if path.is_dir() else TensorFile(path)
+
+
+def family_of(source: TensorFile | DiffusersFolder) -> Family:
+    """The family of a checkpoint. Raises InputError, naming the file, if it is none that can be trained."""
+    if isinstance(source, DiffusersFolder):
+        return source.family
+    try:
+        return shapes.family(source.shapes)
+    except InputError as error:
+        raise InputError(f"{source.path}: {error}") from error
+
+
+def tokenizer_folder(configured: Path | None, source: TensorFile | DiffusersFolder, part: str) -> Path:
+    """The folder of CLIP's vocabulary: configured, the checkpoint's own, or the Hugging Face cache's; no network.
+
+    All families share one vocabulary. Raises InputError with what to do if it is nowhere.
+    """
+    home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub")) / "models--openai--clip-vit-large-patch14"
+    ref = hub / "refs" / "main"
+    candidates = [configured] if configured else []
+    if isinstance(source, DiffusersFolder):
+        candidates.append(source.path / part)
+    if ref.is_file():
+        candidates.append(hub / "snapshots" / ref.read_text().strip())
+    for folder in candidates:
+        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+            return folder
+    raise InputError(
+        f"no CLIP tokenizer (vocab.json, merges.txt) in {configured or hub}; "
+        "set model.tokenizer to a folder that holds both"
+    )

@@ -1,0 +1,140 @@
+"""Configurations of diffusers and transformers models, inferred from the shapes of an original-layout checkpoint.
+
+Sizes follow from the tensors, so small models of the same layout load like the real ones. What shapes cannot say
+(numbers of attention heads, activations) is what the family fixed: SD 1 has 8 heads per UNet attention, SD 2 and SDXL
+have heads of 64 channels, CLIP's text encoders have heads of 64.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.errors import InputError
+from training.sections.model import Family
+
+Shapes = Mapping[str, tuple[int, ...]]
+UNET = "model.diffusion_model."
+VAE = "first_stage_model."
+CLIP = "cond_stage_model.transformer.text_model."
+OPEN_CLIP = "cond_stage_model.model."
+XL_CLIP = "conditioner.embedders.0.transformer.text_model."
+XL_OPEN_CLIP = "conditioner.embedders.1.model."
+
+
+def family(shapes: Shapes) -> Family:
+    """The family of an original-layout checkpoint. Raises InputError if it is none that can be trained."""
+    if f"{UNET}input_blocks.0.0.weight" not in shapes:
+        raise InputError("holds no UNet in the original layout (no tensor model.diffusion_model.*)")
+    if any(name.startswith(XL_OPEN_CLIP) for name in shapes):
+        return "sdxl"
+    if any(name.startswith(OPEN_CLIP) for name in shapes):
+        return "sd2"
+    if any(name.startswith(CLIP) for name in shapes):
+        return "sd1"
+    raise InputError("holds a UNet but no text encoder of SD 1, SD 2 or SDXL")
+
+
+def unet(shapes: Shapes, kind: Family) -> dict[str, Any]:
+    """UNet2DConditionModel's configuration."""
+    own = {name.removeprefix(UNET): shape for name, shape in shapes.items() if name.startswith(UNET)}
+    count = 1 + max(int(name.split(".")[1]) for name in own if name.startswith("input_blocks."))
+    downs = [i for i in range(count) if f"input_blocks.{i}.0.op.weight" in own]
+    per_level = (downs[0] if downs else count) - 1
+    first = range(1, count, per_level + 1)
+    channels = [own[f"input_blocks.{i}.0.out_layers.3.weight"][0] for i in first]
+    depths = [_depth(own, f"input_blocks.{i}.1") for i in first]
+    cross = next((shape[1] for name, shape in own.items() if name.endswith("attn2.to_k.weight")), channels[-1])
+    linear = any(name.endswith("1.proj_in.weight") and len(shape) == 2 for name, shape in own.items())
+    heads: int | list[int] = 8 if kind == "sd1" else [max(1, width // 64) for width in channels]
+    config: dict[str, Any] = {
+        "in_channels": own["input_blocks.0.0.weight"][1],
+        "out_channels": own["out.2.weight"][0],
+        "block_out_channels": channels,
+        "layers_per_block": per_level,
+        "cross_attention_dim": cross,
+        "attention_head_dim": heads,
+        "use_linear_projection": linear,
+        "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
+        "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(depths)],
+        "transformer_layers_per_block": [depth or _depth(own, "middle_block.1") for depth in depths],
+    }
+    if kind == "sdxl":
+        added, pooled = own["label_emb.0.0.weight"][1], shapes[f"{XL_OPEN_CLIP}text_projection"][1]
+        config |= {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": (added - pooled) // 6,
+            "projection_class_embeddings_input_dim": added,
+        }
+    return config
+
+
+def _depth(own: Shapes, block: str) -> int:
+    """How many transformer layers stand in one attention block."""
+    stem = f"{block}.transformer_blocks."
+    return len({name[len(stem) :].split(".")[0] for name in own if name.startswith(stem)})
+
+
+def vae(shapes: Shapes, prefix: str, scaling: float) -> dict[str, Any]:
+    """AutoencoderKL's configuration; `prefix` is where its tensors stand ("" in a file of its own)."""
+    own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+    if "encoder.conv_in.weight" not in own:
+        raise InputError("holds no VAE in the original layout (no tensor encoder.conv_in.weight)")
+    levels = sorted({int(name.split(".")[2]) for name in own if name.startswith("encoder.down.")})
+    blocks = {name.split(".")[4] for name in own if name.startswith("encoder.down.0.block.")}
+    return {
+        "in_channels": own["encoder.conv_in.weight"][1],
+        "out_channels": own["decoder.conv_out.weight"][0],
+        "block_out_channels": [own[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in levels],
+        "layers_per_block": len(blocks),
+        "latent_channels": own["decoder.conv_in.weight"][1],
+        "down_block_types": ["DownEncoderBlock2D"] * len(levels),
+        "up_block_types": ["UpDecoderBlock2D"] * len(levels),
+        "scaling_factor": scaling,
+    }
+
+
+def clip(shapes: Shapes, prefix: str) -> dict[str, Any]:
+    """CLIPTextConfig for a text encoder in transformers' layout (SD 1; SDXL's first)."""
+    own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+    layers = {name.split(".")[2] for name in own if name.startswith("encoder.layers.")}
+    vocabulary, hidden = own["embeddings.token_embedding.weight"]
+    return _text(
+        vocabulary,
+        hidden,
+        layers=len(layers),
+        inner=own["encoder.layers.0.mlp.fc1.weight"][0],
+        positions=own["embeddings.position_embedding.weight"][0],
+        act="quick_gelu",
+    )
+
+
+def open_clip(shapes: Shapes, prefix: str, drop_last: bool) -> dict[str, Any]:
+    """CLIPTextConfig for a text encoder in OpenCLIP's layout (SD 2, which never uses its last layer; SDXL's second)."""
+    own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+    layers = {name.split(".")[2] for name in own if name.startswith("transformer.resblocks.")}
+    vocabulary, hidden = own["token_embedding.weight"]
+    config = _text(
+        vocabulary,
+        hidden,
+        layers=len(layers) - drop_last,
+        inner=own["transformer.resblocks.0.mlp.c_fc.weight"][0],
+        positions=own["positional_embedding"][0],
+        act="gelu",
+    )
+    if "text_projection" in own:
+        config["projection_dim"] = own["text_projection"][1]
+    return config
+
+
+def _text(vocabulary: int, hidden: int, *, layers: int, inner: int, positions: int, act: str) -> dict[str, Any]:
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": max(1, hidden // 64),
+        "max_position_embeddings": positions,
+        "projection_dim": hidden,
+        "hidden_act": act,
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
+    }

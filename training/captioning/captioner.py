@@ -1,0 +1,60 @@
+"""What a captioner is, and how a picture is handed to it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image, ImageOps
+
+from training.errors import InputError
+
+
+class Captioner(Protocol):
+    """A model that describes pictures."""
+
+    @property
+    def identity(self) -> str:
+        """Stands for the model and every setting that decides its words."""
+
+    def describe(self, pictures: Sequence[Image.Image]) -> list[str]:
+        """One text a picture (RGB), in their order."""
+
+
+def open_picture(path: Path) -> Image.Image:
+    """The picture as people see it: rotated by its EXIF, on white where it is transparent, RGB.
+
+    Raises InputError if it cannot be read.
+    """
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if "A" in image.getbands() or "transparency" in image.info:
+                image = image.convert("RGBA")
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image)
+            return image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: is no readable picture ({error}); replace it or take it out") from error
+
+
+def model_folder(name: str, wanted: str) -> Path:
+    """The folder that holds `wanted`: a path, or OWNER/NAME in the Hugging Face cache, which is never asked online.
+
+    Raises InputError if it is in neither.
+    """
+    folder = Path(name)
+    if (folder / wanted).is_file():
+        return folder
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(name, wanted)
+    except HFValidationError:
+        cached = None
+    if isinstance(cached, str):
+        return Path(cached).parent
+    raise InputError(
+        f"--model {name}: holds no {wanted}, nor does the Hugging Face cache have it; name a folder, download it "
+        f"(hf download {name}), or on a host of the fleet add a [[models]] table of kind hub for it"
+    )

@@ -1,0 +1,98 @@
+"""`lora-train caption`: write captions beside pictures."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.captioning.captioner import Captioner, model_folder
+from training.errors import InputError, TrainingError
+
+
+class Kind(StrEnum):
+    """What describes the pictures."""
+
+    blip = "blip"
+    tagger = "tagger"
+
+
+class Device(StrEnum):
+    """Where it computes."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def caption(
+    folder: Annotated[Path, typer.Argument(help="Folder of pictures; folders below it count.", show_default=False)],
+    kind: Annotated[Kind, typer.Option("--with", help="Sentences (blip) or Danbooru tags (tagger).")] = Kind.tagger,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Folder of the model, or OWNER/NAME in the Hugging Face cache.", show_default=False),
+    ] = None,
+    trigger: Annotated[str, typer.Option(help="Word that every caption starts with.")] = "",
+    prefix: Annotated[str, typer.Option(help="Text before the model's words.")] = "",
+    suffix: Annotated[str, typer.Option(help="Text after them.")] = "",
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Least score of a general tag.")] = 0.35,
+    character_threshold: Annotated[float, typer.Option(min=0, max=1, help="Least score of a character's tag.")] = 0.85,
+    blacklist: Annotated[str, typer.Option(help="Tags never to write, separated by commas.")] = "",
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 8,
+    device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")] = Device.auto,
+    extension: Annotated[str, typer.Option(help="Ending of the caption files.")] = ".txt",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace captions written by hand, too.")] = False,
+) -> None:
+    """Caption pictures with a model. Run it again to go on; captions written or changed by hand are kept."""
+    from training.captioning.writing import Frame, Writer, pictures_below
+
+    if extension not in (".txt", ".caption"):
+        raise InputError(f"--extension {extension}: must be .txt or .caption, which the trainer reads")
+    pictures = pictures_below(folder)
+    unwanted = frozenset(tag.strip().replace("_", " ") for tag in blacklist.split(",") if tag.strip())
+    make: Callable[[], Captioner] = (
+        (lambda: _blip(model, device))
+        if kind is Kind.blip
+        else (lambda: _tagger(model, device, threshold, character_threshold, unwanted))
+    )
+    tally = Writer(Frame(trigger, prefix, suffix), extension, overwrite).write(pictures, make(), batch, typer.echo)
+    typer.echo(
+        f"{folder}: {tally.written} captions written, {tally.done} were done before, "
+        f"{tally.kept} by hand kept, {tally.failed} pictures unreadable"
+    )
+    if tally.failed:
+        raise TrainingError(f"{tally.failed} of {len(pictures)} pictures have no caption; they are named above")
+
+
+def _blip(model: str | None, device: Device) -> Captioner:
+    import torch
+
+    from training.captioning.blip import MODEL, Blip
+
+    there = torch.cuda.is_available()
+    if device is Device.cuda and not there:
+        raise InputError("--device cuda: torch sees no GPU here; use --device cpu")
+    where = torch.device("cuda" if there and device is not Device.cpu else "cpu")
+    return Blip(model_folder(model or MODEL, "config.json"), where)
+
+
+def _tagger(
+    model: str | None, device: Device, threshold: float, characters: float, unwanted: frozenset[str]
+) -> Captioner:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(
+            "taggers need onnxruntime: pip install onnxruntime (or onnxruntime-gpu), or use --with blip"
+        ) from error
+    from training.captioning.tagger import MODEL, WEIGHTS, Choice, Tagger
+
+    providers = ["CPUExecutionProvider"]
+    if device is not Device.cpu and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        providers.insert(0, "CUDAExecutionProvider")
+    elif device is Device.cuda:
+        raise InputError(
+            "--device cuda: this onnxruntime has no CUDA; pip install onnxruntime-gpu, or use --device cpu"
+        )
+    return Tagger(model_folder(model or MODEL, WEIGHTS), Choice(threshold, characters, unwanted), providers)

@@ -1,0 +1,94 @@
+"""`lora-train`: train LoRAs, and look at what was trained."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training import file_commands, run_commands
+from training.captioning.command import caption
+from training.config import Config
+from training.errors import TrainingError
+from training.kohya import load_any
+from training.review.command import dataset
+from training.stopping import Stop
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+ConfigFile = Annotated[
+    Path, typer.Argument(help="The training config: ours, or one of kohya or lora-scripts.", show_default=False)
+]
+
+
+@app.callback()
+def about() -> None:
+    """Train LoRAs for Stable Diffusion: the same config gives the same file, interrupted or not."""
+
+
+@app.command("run")
+def run_command(
+    config: ConfigFile,
+    run: Annotated[Path, typer.Option("--run", help="Folder of the run; made if it is not there.")],
+    nodes: Annotated[int, typer.Option(min=1, help="Hosts that share the run.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="Which of them this is, from 0.")] = 0,
+    meet: Annotated[str, typer.Option(help="HOST:PORT of the first of them, where they meet.")] = "",
+) -> None:
+    """Train. A run that was interrupted goes on from its last checkpoint."""
+    with _friendly():
+        stop = Stop()
+        stop.listen()
+        loaded = _load(config)
+        gpus = loaded.resources.gpus
+        if "LOCAL_RANK" in os.environ or nodes * gpus == 1:
+            from training.runner import train_in
+
+            place = dict(os.environ) if "LOCAL_RANK" in os.environ else None
+            if sentence := train_in(loaded, run, stop, place):
+                typer.echo(sentence)
+        else:
+            from training import launch
+
+            sys.exit(launch.start(config, run, gpus, launch.Nodes(nodes, node_rank, meet), stop))
+
+
+@app.command()
+def check(config: ConfigFile) -> None:
+    """Check a config and its pictures, without training."""
+    with _friendly():
+        from training.checking import report
+
+        typer.echo(report(_load(config)))
+
+
+app.command()(dataset)
+app.command()(caption)
+file_commands.register(app)
+run_commands.register(app)
+
+
+def _load(file: Path) -> Config:
+    """The config of a run; what became of a kohya file's keys goes to standard error."""
+    config, report = load_any(file)
+    if report:
+        typer.echo(str(report), err=True)
+    return config
+
+
+@contextmanager
+def _friendly() -> Iterator[None]:
+    """Errors as sentences with their exit code."""
+    try:
+        yield
+    except TrainingError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def run() -> None:
+    """The console script."""
+    with _friendly():
+        app(prog_name="lora-train")

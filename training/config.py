@@ -1,0 +1,149 @@
+"""A training config: one typed, frozen TOML file. Imports without torch.
+
+Every problem of a file is found at once, each one sentence with its key. A kohya or lora-scripts file is read by
+`lora-train convert`.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from training.errors import InputError
+from training.sections.base import Settings
+from training.sections.data import Augment, Buckets, Captions, Data, Subset
+from training.sections.model import Family, Model, Prediction
+from training.sections.network import Network
+from training.sections.objective import Objective
+from training.sections.optimisation import Optimizer, Schedule, Train
+from training.sections.output import Log, Sample, Save, Validation
+from training.sections.resources import Resources
+
+__all__ = [
+    "Augment",
+    "Buckets",
+    "Captions",
+    "Config",
+    "Data",
+    "Family",
+    "Log",
+    "Model",
+    "Network",
+    "Objective",
+    "Optimizer",
+    "Prediction",
+    "Resources",
+    "Sample",
+    "Save",
+    "Schedule",
+    "Settings",
+    "Subset",
+    "Train",
+    "Validation",
+    "load",
+    "parse",
+]
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+
+class Config(Settings):
+    """Everything that decides a run. Two runs of one config on one kind of machine give the same file."""
+
+    name: Name = Field(description="Name of the LoRA: the file becomes NAME.safetensors.")
+    model: Model = Field(description="The base model.")
+    data: Data = Field(description="Pictures and captions.")
+    network: Network = Field(default=Network(), description="The network that is trained.")
+    objective: Objective = Field(default=Objective(), description="Noise, timesteps and loss.")
+    optimizer: Optimizer = Field(default=Optimizer(), description="How the weights move.")
+    schedule: Schedule = Field(default=Schedule(), description="The learning rate over time.")
+    train: Train = Field(default=Train(), description="Length, batch, precision, device.")
+    save: Save = Field(default=Save(), description="LoRA files and checkpoints.")
+    sample: Sample = Field(default=Sample(), description="Pictures drawn while training goes on.")
+    validation: Validation = Field(default=Validation(), description="Loss on pictures held back.")
+    log: Log = Field(default=Log(), description="Records for programs.")
+    resources: Resources = Field(default=Resources(), description="Processes, hosts and memory; never the result.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Config":
+        if self.data.cache_text is True and self.network.text_encoder:
+            raise ValueError("data.cache_text must be auto or false while network.text_encoder trains")
+        return self
+
+
+def load(file: Path) -> Config:
+    """The config that `file` holds, its paths made absolute.
+
+    Raises InputError (exit code 2) with every problem of the file.
+    """
+    try:
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{file}: is not valid TOML: {error}") from error
+    return parse(raw, file)
+
+
+def parse(raw: Mapping[str, Any], file: Path) -> Config:
+    """The config in the tables `raw`; relative paths count from the folder of `file`, which errors name.
+
+    Raises InputError with every problem.
+    """
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise InputError([f"{file}: {_sentence(detail)}" for detail in error.errors()]) from error
+    return Config.model_validate(_absolute(config.model_dump(), file.resolve().parent))
+
+
+def _absolute(value: Any, folder: Path) -> Any:
+    if isinstance(value, Path):
+        return folder / value
+    if isinstance(value, dict):
+        return {key: _absolute(item, folder) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_absolute(item, folder) for item in value)
+    return value
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    """A pydantic error as a sentence with the setting's dotted path."""
+    table, words = _table_at(detail["loc"][:-1])
+    key = ".".join(str(part) for part in detail["loc"] if _is_key(part))
+    if detail["type"] == "extra_forbidden":
+        return f"{key}: unknown setting{_did_you_mean(str(detail['loc'][-1]), words)}"
+    if detail["type"] == "missing":
+        field = table.model_fields.get(str(detail["loc"][-1]))
+        about = f": {field.description}" if field and field.description else ""
+        return f"{key}: is required{about}"
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    shown = "" if isinstance(detail["input"], dict | list | tuple | Settings) else f" (is {detail['input']!r})"
+    return f"{key}: {message}{shown}" if key else f"{message}{shown}"
+
+
+def _is_key(part: int | str) -> bool:
+    """Whether a part of pydantic's location is the user's, not the name of a union's branch."""
+    return isinstance(part, int) or (not any(mark in part for mark in "[('") and part not in {"int", "float", "bool"})
+
+
+def _table_at(loc: tuple[int | str, ...]) -> tuple[type[Settings], list[str]]:
+    """The table that stands at `loc`, and the names of its settings."""
+    table: type[Settings] = Config
+    for part in loc:
+        field = table.model_fields.get(str(part))
+        kinds = [field.annotation, *get_args(field.annotation)] if field else []
+        table = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), table)
+    return table, list(table.model_fields)
+
+
+def _did_you_mean(word: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(word, names, n=1)
+    return f" (did you mean {close[0]}?)" if close else f"; known are {', '.join(sorted(names))}"

@@ -1,0 +1,53 @@
+"""Encoded pictures and captions on disk, keyed by their content and everything that decides the result.
+
+Entries are written beside and renamed, so that an interrupt leaves no half entry and runs may share a folder.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from training.errors import TrainingError
+
+
+class Cache:
+    """One kind of entries (latents, text) below a folder."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        self._folder = folder / kind
+
+    def key(self, *parts: object) -> str:
+        """The key of an entry that `parts` decide."""
+        return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:40]
+
+    def path(self, key: str) -> Path:
+        """The file of an entry."""
+        return self._folder / key[:2] / f"{key}.safetensors"
+
+    def has(self, key: str) -> bool:
+        """Whether the entry is there."""
+        return self.path(key).is_file()
+
+    def get(self, key: str) -> dict[str, Tensor]:
+        """The tensors of an entry. A damaged one is removed, so that the next start makes it anew."""
+        try:
+            return load_file(self.path(key))
+        except (OSError, SafetensorError) as error:
+            self.path(key).unlink(missing_ok=True)
+            raise TrainingError(
+                f"{self.path(key)}: this entry of the cache was damaged or removed ({error}); "
+                "start the run again: the entry is made anew"
+            ) from error
+
+    def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
+        """Write an entry in one step."""
+        path = self.path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        save_file({name: value.contiguous() for name, value in tensors.items()}, part)
+        part.replace(path)

@@ -1,0 +1,73 @@
+"""Captions: read beside the pictures, varied from showing to showing."""
+
+import random
+from pathlib import Path
+
+from training.errors import InputError
+from training.sections.data import Captions
+
+
+def read(picture: Path, settings: Captions, fallback: str) -> str:
+    """The caption of `picture`: its caption file's text on one line, else `fallback`.
+
+    Raises InputError if there is no file and captions are required, or if it is not UTF-8 text.
+    """
+    if file := file_of(picture, settings):
+        try:
+            return " ".join(file.read_text(encoding="utf-8-sig").split())
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file}: is not UTF-8 text; save it as UTF-8") from error
+    if settings.required:
+        raise InputError(
+            f"{picture}: has no caption ({' or '.join(settings.extensions)}); write one, "
+            "or set data.captions.required = false"
+        )
+    return fallback
+
+
+def file_of(picture: Path, settings: Captions) -> Path | None:
+    """The caption file of `picture`, None if it has none."""
+    return next((file for ending in settings.extensions if (file := picture.with_suffix(ending)).is_file()), None)
+
+
+def vary(caption: str, settings: Captions, epoch: int, draw: random.Random) -> str:
+    """The caption as it is shown once, with kohya's rules for dropout, shuffling and kept parts.
+
+    `epoch` counts from 1. The draws of `draw` decide; their number depends only on settings and caption.
+    """
+    caption = " ".join(part for part in (settings.prefix, caption, settings.suffix) if part)
+    if settings.dropout and draw.random() < settings.dropout:
+        return ""
+    if settings.dropout_every_epochs and epoch % settings.dropout_every_epochs == 0:
+        return ""
+    kept, loose, tail = _split(caption, settings)
+    if not settings.vary:
+        return caption.replace(settings.keep_tokens_separator, "") if settings.keep_tokens_separator else caption
+    if settings.shuffle:
+        draw.shuffle(loose)
+    if settings.tag_dropout:
+        loose = [part for part in loose if draw.random() >= settings.tag_dropout]
+    return f"{settings.separator} ".join([*kept, *loose, *tail])
+
+
+def all_shown(caption: str, settings: Captions) -> set[str]:
+    """Every caption that `vary` may give, for captions whose parts never change."""
+    kept = settings.model_copy(update={"dropout": 0.0, "dropout_every_epochs": 0})
+    shown = {vary(caption, kept, 1, random.Random(0))}
+    return shown | {""} if settings.dropout or settings.dropout_every_epochs else shown
+
+
+def _split(caption: str, settings: Captions) -> tuple[list[str], list[str], list[str]]:
+    """Kept parts, loose parts, kept parts of the end."""
+    mark = settings.keep_tokens_separator
+    tail: list[str] = []
+    if mark and mark in caption:
+        head, _, rest = caption.partition(mark)
+        rest, _, end = rest.partition(mark)
+        return _parts(head, settings), _parts(rest, settings), _parts(end, settings)
+    parts = _parts(caption, settings)
+    return parts[: settings.keep_tokens], parts[settings.keep_tokens :], tail
+
+
+def _parts(text: str, settings: Captions) -> list[str]:
+    return [part.strip() for part in text.split(settings.separator) if part.strip()]

@@ -1,0 +1,67 @@
+"""From a picture file to pixels: rotate, resize, crop, mirror, colour."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from PIL import Image, ImageEnhance, ImageOps
+from torch import Tensor
+
+from training.data.buckets import Fit
+from training.errors import InputError
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """One picture, ready for the VAE."""
+
+    values: Tensor
+    """(3, height, width), -1 to 1."""
+    mask: Tensor | None
+    """(height / 8, width / 8), 0 to 1: the alpha channel, None without one."""
+    crop: tuple[int, int]
+    """Top and left of the crop in the resized picture, pixels."""
+
+
+def read(path: Path, fit: Fit, crop: Random | None = None, color: Random | None = None) -> Pixels:
+    """The picture at `path` brought to its size; the crop is central unless `crop` draws it.
+
+    Raises InputError if it cannot be read.
+    """
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            alpha = (
+                image.convert("RGBA").getchannel("A")
+                if "A" in image.getbands() or "transparency" in image.info
+                else None
+            )
+            picture = image.convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"{path}: is no readable picture ({error}); replace it or take it out") from error
+    width, height = fit.size
+    spare = (max(0, fit.resized[0] - width), max(0, fit.resized[1] - height))
+    left, top = (crop.randint(0, spare[0]), crop.randint(0, spare[1])) if crop else (spare[0] // 2, spare[1] // 2)
+    box = (left, top, left + width, top + height)
+    picture = _resized(picture, fit).crop(box)
+    if color:
+        picture = _colored(picture, color)
+    values = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 127.5 - 1.0).permute(2, 0, 1).contiguous()
+    mask = None
+    if alpha is not None:
+        small = _resized(alpha, fit).crop(box).resize((width // 8, height // 8), Image.Resampling.BOX)
+        mask = torch.from_numpy(np.asarray(small, dtype=np.float32) / 255.0)
+    return Pixels(values, mask, (top, left))
+
+
+def _resized(image: Image.Image, fit: Fit) -> Image.Image:
+    return image if image.size == fit.resized else image.resize(fit.resized, Image.Resampling.LANCZOS)
+
+
+def _colored(image: Image.Image, draw: Random) -> Image.Image:
+    """Brightness, contrast and saturation varied a little."""
+    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        image = enhance(image).enhance(1.0 + draw.uniform(-0.15, 0.15))
+    return image

@@ -1,0 +1,52 @@
+"""The order of an epoch: which pictures stand together in which batch. A function of seed and epoch alone."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from training import draws
+from training.config import Config
+from training.data.pictures import Picture
+
+Batch = tuple[int, ...]
+"""Indices of pictures of one size."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Batches of every epoch; pictures of one batch share a size, and each is shown `repeats` times."""
+
+    pictures: Sequence[Picture]
+    batch_size: int
+    seed: int
+
+    def epoch(self, number: int) -> list[Batch]:
+        """The batches of epoch `number` (from 0), shuffled within and across sizes."""
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for index, picture in enumerate(self.pictures):
+            by_size.setdefault(picture.fit.size, []).extend([index] * picture.repeats)
+        draw = draws.choices(self.seed, "order", number)
+        batches: list[Batch] = []
+        for size in sorted(by_size):
+            members = by_size[size]
+            draw.shuffle(members)
+            batches.extend(
+                tuple(members[start : start + self.batch_size]) for start in range(0, len(members), self.batch_size)
+            )
+        draw.shuffle(batches)
+        return batches
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        counts: dict[tuple[int, int], int] = {}
+        for picture in self.pictures:
+            counts[picture.fit.size] = counts.get(picture.fit.size, 0) + picture.repeats
+        return sum(-(-count // self.batch_size) for count in counts.values())
+
+
+def length(config: Config, batches: int) -> tuple[int, int]:
+    """Optimiser steps of the run, and of an epoch of so many batches."""
+    per_epoch = math.ceil(batches / config.train.accumulation)
+    if config.train.steps is not None:
+        return config.train.steps, per_epoch
+    return math.ceil((config.train.epochs or 10) * batches / config.train.accumulation), per_epoch

@@ -1,0 +1,108 @@
+"""Prompts to text embeddings: tokens in pieces of 75, clip skip, emphasis, SDXL's two encoders."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.data import emphasis
+from training.sections.model import Family, Model
+
+PIECE = 75
+"""Tokens a CLIP text encoder takes beside its begin and end mark."""
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What the UNet is told of a batch of captions."""
+
+    hidden: Tensor
+    """(batch, tokens, channels)."""
+    pooled: Tensor | None
+    """(batch, channels), SDXL only."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A caption in pieces of at most 75 tokens."""
+
+    pieces: list[list[int]]
+    weights: list[list[float]]
+    """How much each token counts."""
+
+
+class TextStack:
+    """Tokenizer and text encoders of a family; `weighted` honours emphasis."""
+
+    def __init__(
+        self, tokenizer: Any, encoders: list[Any], family: Family, config: Model, weighted: bool = False
+    ) -> None:
+        self.tokenizer, self.encoders, self.family, self.config = tokenizer, encoders, family, config
+        self.weighted = weighted
+        self.begin, self.end = tokenizer.bos_token_id, tokenizer.eos_token_id
+
+    def encode(self, captions: Sequence[str]) -> Embedding:
+        """The embeddings of captions. Gradients flow if the encoders' networks are trained."""
+        tokens = [self._tokens(caption) for caption in captions]
+        hidden, pooled = [], None
+        for index, encoder in enumerate(self.encoders):
+            # SD 1 and SDXL's first encoder pad with the end mark, OpenCLIP's with token 0.
+            pad = 0 if self.family == "sd2" or index == 1 else self.end
+            ids = torch.tensor([_marked(piece, self.begin, self.end, pad) for one in tokens for piece in one.pieces])
+            out = encoder(ids.to(encoder.device), output_hidden_states=True)
+            states = _joined(self._layer(encoder, out), len(captions))
+            hidden.append(_emphasised(states, tokens) if self.weighted else states)
+            if index == 1:
+                pooled = out.text_embeds.view(len(captions), -1, out.text_embeds.shape[-1])[:, 0]
+        return Embedding(torch.cat(hidden, dim=-1), pooled)
+
+    def _layer(self, encoder: Any, out: Any) -> Tensor:
+        """The layer that the family (and clip_skip) uses."""
+        skip = self.config.clip_skip
+        if self.family == "sdxl":
+            # Always the last but one, without the final norm.
+            return out.hidden_states[-max(2, skip)]  # type: ignore[no-any-return]
+        # SD 2 encoders were loaded without the layer they never use: the last is the last but one.
+        if skip == 1:
+            return out.last_hidden_state  # type: ignore[no-any-return]
+        norm = getattr(encoder, "text_model", encoder).final_layer_norm
+        return norm(out.hidden_states[-skip])  # type: ignore[no-any-return]
+
+    def _tokens(self, caption: str) -> Tokens:
+        """The caption's tokens in as many pieces as max_token_length allows, the last ones maybe empty."""
+        parts = emphasis.parse(caption) if self.weighted else [emphasis.Weighted(caption, 1.0)]
+        ids: list[int] = []
+        weights: list[float] = []
+        for part in parts:
+            own = self.tokenizer(part.text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+            ids += own
+            weights += [part.weight] * len(own)
+        starts = range(0, self.config.max_token_length, PIECE)
+        return Tokens([ids[at : at + PIECE] for at in starts], [weights[at : at + PIECE] for at in starts])
+
+
+def _marked(piece: list[int], begin: int, end: int, pad: int) -> list[int]:
+    """A piece with its marks, filled to the encoder's length."""
+    return [begin, *piece, end, *[pad] * (PIECE - len(piece))]
+
+
+def _joined(states: Tensor, captions: int) -> Tensor:
+    """(captions x pieces, 77, channels) to (captions, pieces x 75 + 2, channels): one begin and one end mark."""
+    if states.shape[0] == captions:
+        return states
+    parts = states.view(captions, -1, *states.shape[1:])
+    first, last = parts[:, 0, :1], parts[:, -1, -1:]
+    return torch.cat([first, parts[:, :, 1:-1].flatten(1, 2), last], dim=1)
+
+
+def _emphasised(states: Tensor, tokens: Sequence[Tokens]) -> Tensor:
+    """States scaled by their tokens' weights, then brought back to their mean, as the WebUI does it."""
+    rows = [
+        [1.0, *(w for piece in one.weights for w in [*piece, *[1.0] * (PIECE - len(piece))]), 1.0] for one in tokens
+    ]
+    weights = torch.tensor(rows, device=states.device, dtype=states.dtype).unsqueeze(-1)
+    scaled = states * weights
+    before, after = states.mean(dim=(1, 2), keepdim=True), scaled.mean(dim=(1, 2), keepdim=True)
+    return scaled * (before / after)

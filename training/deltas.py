@@ -1,0 +1,122 @@
+"""What one module of a LoRA file adds to the weight of its layer, for every kind of network the WebUI applies."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Kind = Literal["lora", "loha", "lokr", "full", "unknown"]
+Parts = Mapping[str, Tensor]
+"""The tensors of one module by what follows its name, e.g. lora_down.weight."""
+
+DOWN, UP, MID, ALPHA, DORA = "lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha", "dora_scale"
+
+
+def kind(parts: Parts) -> Kind:
+    """Which kind of network made a module."""
+    if DOWN in parts and UP in parts:
+        return "lora"
+    if "hada_w1_a" in parts:
+        return "loha"
+    if any(part.startswith("lokr_w1") for part in parts):
+        return "lokr"
+    if "diff" in parts:
+        return "full"
+    return "unknown"
+
+
+def rank(parts: Parts) -> int | None:
+    """The rank of a module; None where it has none (a full difference, LoKr with two whole factors)."""
+    for part, axis in ((DOWN, 0), ("hada_w1_b", 0), ("lokr_w1_b", 0), ("lokr_w2_b", 0)):
+        if part in parts:
+            return parts[part].shape[axis]
+    return None
+
+
+def scale(parts: Parts) -> float:
+    """alpha / rank; 1 where a file has no alpha, as the WebUI takes it."""
+    size = rank(parts)
+    if ALPHA not in parts or size is None:
+        return 1.0
+    return float(parts[ALPHA]) / size
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """A module as up @ down, in fp32: (out, rank) and (rank, in * kernel)."""
+
+    up: Tensor
+    down: Tensor
+    scale: float
+    kernel: tuple[int, ...]
+    """What follows the rank in down's shape on file: (in,) or (in, height, width)."""
+
+
+def low_rank(parts: Parts) -> LowRank | None:
+    """The two factors of a LoRA or LoCon module; None for other kinds."""
+    if kind(parts) != "lora":
+        return None
+    up, down = parts[UP].float().flatten(1), parts[DOWN].float()
+    kernel = tuple(down.shape[1:])
+    if MID in parts:
+        mid = parts[MID].float()
+        down = torch.einsum("abkl,bi->aikl", mid, down.flatten(1))
+        kernel = tuple(down.shape[1:])
+    return LowRank(up, down.flatten(1), scale(parts), kernel)
+
+
+def delta(parts: Parts) -> Tensor:
+    """What the module adds to its layer's weight at strength 1, in fp32, as (out, all else).
+
+    Formulas: LoRA up @ down; LoHa (a1 @ b1) * (a2 @ b2); LoKr kron(w1, w2) (LyCORIS). DoRA's magnitude is not in it,
+    see `apply`.
+    """
+    found = low_rank(parts)
+    if found:
+        return found.scale * (found.up @ found.down)
+    parts = {name: tensor.float() for name, tensor in parts.items()}
+    if "diff" in parts:
+        return parts["diff"].flatten(1)
+    if "hada_w1_a" in parts:
+        return scale(parts) * (_hadamard_factor(parts, "1") * _hadamard_factor(parts, "2")).flatten(1)
+    first, second = _kronecker_factor(parts, "1"), _kronecker_factor(parts, "2")
+    if second.dim() == 4:
+        first = first[..., None, None]
+    return scale(parts) * torch.kron(first, second.contiguous()).flatten(1)
+
+
+def apply(weight: Tensor, parts: Parts, strength: float = 1.0) -> Tensor:
+    """`weight` with the module applied, in fp32 and weight's shape.
+
+    DoRA scales each column (or row, as its magnitudes are shaped) of the new weight to the trained magnitude.
+    """
+    base = weight.float()
+    changed = base.flatten(1) + strength * delta(parts)
+    if DORA in parts:
+        magnitude = parts[DORA].float().flatten()
+        by_row = parts[DORA].shape[0] == base.shape[0]
+        grouped = changed if by_row else changed.view(base.shape[0], base.shape[1], -1).transpose(0, 1).flatten(1)
+        grouped = grouped * (magnitude / grouped.norm(dim=1))[:, None]
+        if not by_row:
+            grouped = grouped.view(base.shape[1], base.shape[0], -1).transpose(0, 1)
+        changed = base.flatten(1) + strength * (grouped.reshape(changed.shape) - base.flatten(1))
+    return changed.view(base.shape)
+
+
+def _hadamard_factor(parts: Parts, number: str) -> Tensor:
+    a, b = parts[f"hada_w{number}_a"], parts[f"hada_w{number}_b"]
+    if f"hada_t{number}" in parts:
+        return torch.einsum("ijkl,jr,ip->prkl", parts[f"hada_t{number}"], b, a)
+    return a @ b
+
+
+def _kronecker_factor(parts: Parts, number: str) -> Tensor:
+    whole = parts.get(f"lokr_w{number}")
+    if whole is not None:
+        return whole
+    a, b = parts[f"lokr_w{number}_a"], parts[f"lokr_w{number}_b"]
+    if f"lokr_t{number}" in parts:
+        return torch.einsum("ijkl,jr,ip->prkl", parts[f"lokr_t{number}"], b, a)
+    return a @ b

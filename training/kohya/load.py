@@ -1,0 +1,243 @@
+"""From a file to our config: ours, kohya's training or dataset TOML, lora-scripts' TOML, preset or train.sh."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training import config
+from training.errors import InputError
+from training.kohya import shell, steps, values
+from training.kohya.datasets import datasets
+from training.kohya.honoured import PLACES
+from training.kohya.network import WINDOW, network
+from training.kohya.reading import Given, Reading
+from training.kohya.report import NotHonoured, Report
+from training.kohya.unhonoured import REASONS
+
+Table = dict[str, Any]
+
+TELLING = {
+    "pretrained_model_name_or_path",
+    "train_data_dir",
+    "network_module",
+    "network_dim",
+    "output_name",
+    "dataset_config",
+    "max_train_epochs",
+    "train_batch_size",
+    "datasets",
+}
+"""Keys of which one is enough to know a file as kohya's."""
+
+STEP_KEYS = {
+    "v2",
+    "model_type",
+    "model_train_type",
+    "mem_eff_attn",
+    "xformers",
+    "sdpa",
+    "full_fp16",
+    "full_bf16",
+    "max_train_steps",
+    "save_last_n_steps",
+    "use_8bit_adam",
+    "use_lion_optimizer",
+    "optimizer_args",
+    "optimizer_args_custom",
+    "prodigy_d0",
+    "prodigy_d_coef",
+    "enable_preview",
+    "prompt_file",
+    "sample_prompts",
+    "sample_every_n_epochs",
+    "sample_every_n_steps",
+    "sample_at_first",
+    "positive_prompts",
+    "negative_prompts",
+    "sample_width",
+    "sample_height",
+    "sample_cfg",
+    "sample_steps",
+    "sample_seed",
+    "logging_dir",
+    "log_with",
+    "network_module",
+    "network_args",
+    "network_args_custom",
+    "train_data_dir",
+    "reg_data_dir",
+    "dataset_config",
+}
+KNOWN = {*PLACES, *REASONS, *STEP_KEYS, *WINDOW}
+"""Every key that can be read."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """Our tables made from a kohya file."""
+
+    raw: Table
+    report: Report
+    origins: Mapping[str, str]
+    """By which key of the file each of our settings was set."""
+    preset: bool = False
+    """Whether the file only changes some settings and cannot train alone."""
+
+
+def load_any(file: Path, base: Path | None = None) -> tuple[config.Config, Report | None]:
+    """The config in `file`, whatever it was written for; the report is None if it is ours.
+
+    Relative paths of a kohya TOML count from `base` (default: the working directory, as in kohya), those of a
+    train.sh from the script's folder. Raises InputError with every problem.
+    """
+    if is_ours(file):
+        return config.load(file), None
+    translation = translate(file, base)
+    if translation.preset:
+        raise InputError(f"{file}: is a preset, which changes some settings of others and names no model")
+    return parse(file, translation), translation.report
+
+
+def parse(file: Path, translation: Translation) -> config.Config:
+    """The translated tables as our config; errors name the file's own keys.
+
+    Raises InputError.
+    """
+    try:
+        return config.parse(translation.raw, file)
+    except InputError as error:
+        raise InputError([_in_their_words(str(file), line, translation.origins) for line in error.problems]) from error
+
+
+def is_ours(file: Path) -> bool:
+    """Whether a file is neither a script nor in kohya's format, and so is read as ours."""
+    return file.suffix != ".sh" and not _is_script(file) and not is_kohya(_toml(file))
+
+
+def is_kohya(raw: Table) -> bool:
+    """Whether tables read from a TOML file are kohya's or lora-scripts', not ours."""
+    keys = {key for table in raw.values() if isinstance(table, dict) for key in table} | raw.keys()
+    return bool(keys & TELLING) or _is_preset(raw)
+
+
+def translate(file: Path, base: Path | None = None) -> Translation:
+    """Our tables from a kohya TOML or a train.sh, and what became of every key.
+
+    Raises InputError with every problem that the translation itself finds.
+    """
+    if file.suffix == ".sh" or _is_script(file):
+        script = shell.read(file, _text(file))
+        reading = Reading(file, file.resolve().parent, script.given)
+        reading.report.notes.extend(script.notes)
+        reading.report.not_honoured.extend(NotHonoured(*entry) for entry in script.lost)
+        return _translate(reading, {}, [])
+    raw = _toml(file)
+    general, tables = _tables(file, raw.pop("general", {}), raw.pop("datasets", []))
+    preset = _is_preset(raw)
+    given, notes = _flatten(file, raw, preset)
+    reading = Reading(file, (base or Path.cwd()).resolve(), given, preset=preset)
+    reading.report.notes.extend(notes)
+    if not tables and reading.get("dataset_config"):
+        name = str(reading.get("dataset_config"))
+        other = reading.base / name if (reading.base / name).exists() else file.parent / name
+        content = _toml(other)
+        general, tables = _tables(other, content.get("general", {}), content.get("datasets", []))
+        if not tables:
+            raise InputError(f"{file}: dataset_config: {other} holds no [[datasets]]")
+    if reading.has("dataset_config"):
+        reading.honour("dataset_config", "data.subsets", None)
+    return _translate(reading, general, tables)
+
+
+def _translate(reading: Reading, general: Table, tables: list[Table]) -> Translation:
+    for step in (steps.base_model, steps.arithmetic, steps.length, steps.optimizer, steps.samples, steps.logs, network):
+        try:
+            step(reading)
+        except ValueError as error:
+            reading.problems.append(f"{reading.file}: {error}")
+    datasets(reading, general, tables)
+    stopped = bool(reading.problems)
+    for key in reading.rest():
+        # A step that met a problem leaves its other keys behind; only then is a known key no mistake.
+        if key not in KNOWN or not stopped:
+            name = reading.given[key].name
+            reading.problems.append(f"{reading.file}: {name}: unknown key{values.did_you_mean(key, KNOWN)}")
+    if not reading.preset:
+        _required(reading, general, tables)
+    if reading.problems:
+        raise InputError(reading.problems)
+    return Translation(reading.raw, reading.report, reading.origins, reading.preset)
+
+
+def _required(reading: Reading, general: Table, tables: list[Table]) -> None:
+    if not reading.get("pretrained_model_name_or_path"):
+        reading.problems.append(
+            f"{reading.file}: pretrained_model_name_or_path: is required: the base model"
+            + ("; a dataset file is named by dataset_config in a training file" if tables else "")
+        )
+    if not tables and not reading.get("train_data_dir"):
+        reading.problems.append(f"{reading.file}: train_data_dir: is required: the folder that holds folders N_name")
+    levels = ({**general, **dataset, **subset} for dataset in tables for subset in dataset.get("subsets", []))
+    if not reading.get("resolution") and not (tables and all("resolution" in level for level in levels)):
+        reading.problems.append(f'{reading.file}: resolution: is required, like "512,512"')
+
+
+def _flatten(file: Path, raw: Table, preset: bool) -> tuple[dict[str, Given], list[str]]:
+    """Sections are only grouping, as in kohya; of a key given twice the last counts, and a note says so."""
+    found: dict[str, Given] = {}
+    notes = []
+    for section, content in raw.items():
+        for key, value in content.items() if isinstance(content, dict) else [(section, content)]:
+            if isinstance(value, dict):
+                raise InputError(f"{file}: {section}.{key}: tables in tables are not kohya's format")
+            name = f"{section}.{key}" if preset and section == "metadata" else key
+            if name in found and found[name].value != value:
+                notes.append(f"{key} is given twice; the last counts: {value!r}, not {found[name].value!r}")
+            found[name] = Given(value, name)
+    return found, notes
+
+
+def _tables(file: Path, general: Any, tables: Any) -> tuple[Table, list[Table]]:
+    if not isinstance(general, dict):
+        raise InputError(f"{file}: general: must be a table [general]")
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise InputError(f"{file}: datasets: must be tables [[datasets]]")
+    return general, tables
+
+
+def _is_preset(raw: Table) -> bool:
+    return isinstance(raw.get("metadata"), dict) and isinstance(raw.get("data"), dict)
+
+
+def _is_script(file: Path) -> bool:
+    return _text(file).startswith("#!")
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(f"{file}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error
+
+
+def _toml(file: Path) -> Table:
+    try:
+        return tomllib.loads(_text(file))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{file}: is not valid TOML: {error}") from error
+
+
+def _in_their_words(file: str, line: str, origins: Mapping[str, str]) -> str:
+    """A problem with one of our settings, named by the key that set it."""
+    path, colon, rest = line.removeprefix(f"{file}: ").partition(": ")
+    parts = path.split(".")
+    plain = ".".join(part for part in parts if not part.isdigit())
+    for depth in range(len(plain.split(".")), 0, -1):
+        key = origins.get(".".join(plain.split(".")[:depth]))
+        if colon and key:
+            return f"{file}: {key} ({path}): {rest}"
+    return line

@@ -1,0 +1,169 @@
+"""network_module and network_args: which network, and what its arguments mean to it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from training.kohya import values
+from training.kohya.reading import Reading
+
+KOHYA = "networks.lora"
+LYCORIS = "lycoris.kohya"
+KINDS = {"lora": "locon", "locon": "locon", "loha": "loha", "lokr": "lokr"}
+"""LyCORIS' algo -> our kind."""
+
+MODULE_KINDS = {"networks.loha": "loha", "networks.lokr": "lokr"}
+ARGUMENTS: dict[str, tuple[str, values.Convert]] = {
+    "rank_dropout": ("network.rank_dropout", values.number),
+    "module_dropout": ("network.module_dropout", values.number),
+    "dropout": ("network.dropout", values.number),
+    "factor": ("network.lokr_factor", values.whole),
+    "lokr_factor": ("network.lokr_factor", values.whole),
+}
+NO_PLACE = {
+    "block_dims": "ranks by block are set in network.ranks",
+    "block_alphas": "alphas by block are set in network.alphas",
+    "conv_block_dims": "ranks by block are set in network.ranks",
+    "conv_block_alphas": "alphas by block are set in network.alphas",
+    "down_lr_weight": "rates by block are not supported",
+    "mid_lr_weight": "rates by block are not supported",
+    "up_lr_weight": "rates by block are not supported",
+    "block_lr_zero_threshold": "rates by block are not supported",
+    "loraplus_lr_ratio": "LoRA+ is not supported",
+    "loraplus_unet_lr_ratio": "LoRA+ is not supported",
+    "loraplus_text_encoder_lr_ratio": "LoRA+ is not supported",
+    "verbose": "is about kohya's own output",
+    "preset": "LyCORIS' presets are not read; the targets are kohya's",
+    "use_cp": "Tucker decomposition is not used",
+    "use_conv_cp": "Tucker decomposition is not used",
+    "use_tucker": "Tucker decomposition is not used",
+    "use_scalar": "no extra scalar is trained",
+    "train_norm": "normalisation layers are not trained",
+    "decompose_both": "LoKr decomposes its second factor only",
+    "full_matrix": "LoKr keeps the rank that is given",
+    "bypass_mode": "is about how LyCORIS computes, not what",
+    "rs_lora": "the scale is alpha / rank",
+    "rank_dropout_scale": "kept ranks are not scaled up",
+    "wd_on_output": "is about LyCORIS' own layout",
+    "disable_conv_cp": "Tucker decomposition is not used",
+    "unit": "DyLoRA is not supported; lora-train resize makes lower ranks afterwards",
+}
+DECOMPOSED = ("dora_wd", "weight_decompose")
+SIZES = ("conv_dim", "conv_alpha", "algo", *DECOMPOSED)
+"""Arguments that choose kind and size."""
+
+WINDOW = {
+    "lycoris_algo": "algo",
+    "conv_dim": "conv_dim",
+    "conv_alpha": "conv_alpha",
+    "dropout": "dropout",
+    "lokr_factor": "factor",
+}
+"""Keys of lora-scripts' settings window that are arguments of the network."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument's value, under the name by which the report shows it."""
+
+    label: str
+    value: Any
+
+
+def network(reading: Reading) -> None:
+    """Take network_module, network_args and their spellings in lora-scripts' settings window."""
+    module = reading.get("network_module") or KOHYA
+    if module not in (KOHYA, LYCORIS, *MODULE_KINDS):
+        known = ", ".join((KOHYA, LYCORIS, *MODULE_KINDS))
+        reading.refuse("network_module", f"{module} is not supported; networks here are {known}")
+        return
+    arguments = _arguments(reading)
+    kind = _kind(reading, module, arguments)
+    if reading.has("network_module"):
+        reading.honour("network_module", "network.kind", kind)
+    elif kind != "lora":
+        reading.set("network.kind", kind)
+    _sizes(reading, module, arguments)
+    for name, argument in arguments.items():
+        if name in ARGUMENTS:
+            _number(reading, argument, *ARGUMENTS[name])
+        elif name in NO_PLACE:
+            reading.lose(argument.label, argument.value, NO_PLACE[name])
+        elif name not in SIZES:
+            hint = values.did_you_mean(name, {*ARGUMENTS, *NO_PLACE, *SIZES})
+            reading.problems.append(f"{reading.file}: {argument.label}: unknown argument{hint}")
+
+
+def _arguments(reading: Reading) -> dict[str, Argument]:
+    """Every argument; the keys that give them are taken."""
+    found: dict[str, Argument] = {}
+    for key in ("network_args", "network_args_custom"):
+        if not reading.has(key):
+            continue
+        try:
+            items = values.arguments(reading.get(key) or [])
+        except ValueError as error:
+            reading.refuse(key, str(error))
+            continue
+        name = reading.given[key].name
+        if items:
+            reading.take(key)
+            found |= {item: Argument(f"{name}: {item}", value) for item, value in items.items()}
+        else:
+            reading.honour(key, "network", None)
+    for key, name in WINDOW.items():
+        if reading.has(key):
+            reading.take(key)
+            found[name] = Argument(reading.given[key].name, reading.get(key))
+    return found
+
+
+def _kind(reading: Reading, module: str, arguments: dict[str, Argument]) -> str:
+    """Our kind of network."""
+    kind = MODULE_KINDS.get(module, "lora")
+    if module == KOHYA and "conv_dim" in arguments and not values.is_off(arguments["conv_dim"].value):
+        kind = "locon"
+    elif module == LYCORIS:
+        algo = arguments.get("algo", Argument("network_args: algo", "lora"))
+        kind = KINDS.get(str(algo.value), "")
+        if kind:
+            reading.entry(algo.label, algo.value, "network.kind", kind)
+        else:
+            known = ", ".join(KINDS)
+            reading.problems.append(f"{reading.file}: {algo.label}: {algo.value} is not supported; here are {known}")
+    elif "algo" in arguments:
+        reading.lose(arguments["algo"].label, arguments["algo"].value, f"only {LYCORIS} has algorithms")
+    for name in DECOMPOSED:
+        if name in arguments:
+            kind = "dora" if values.flag(arguments[name].value) and kind in ("lora", "locon") else kind
+            reading.entry(arguments[name].label, arguments[name].value, "network.kind", kind)
+    return kind
+
+
+def _sizes(reading: Reading, module: str, arguments: dict[str, Argument]) -> None:
+    """Rank and alpha of the convolutions: kohya's default is none and 1, LyCORIS' what the linear layers have."""
+    rank, alpha = arguments.get("conv_dim"), arguments.get("conv_alpha")
+    if module == LYCORIS:
+        if rank is None or values.is_off(rank.value):
+            rank = Argument(rank.label if rank else "conv_dim", reading.get("network_dim") or 4)
+        if alpha is None or values.is_off(alpha.value):
+            alpha = Argument(alpha.label if alpha else "conv_alpha", reading.get("network_alpha") or 1)
+    if rank is None or values.is_off(rank.value):
+        for argument in (rank, alpha):
+            if argument is not None:
+                reading.lose(argument.label, argument.value, "no rank is given, so no convolution is trained")
+        return
+    _number(reading, rank, "network.conv_rank", values.whole, report="conv_dim" in arguments)
+    alpha = alpha or Argument("conv_alpha", 1.0)
+    _number(reading, alpha, "network.conv_alpha", values.number, report="conv_alpha" in arguments)
+
+
+def _number(reading: Reading, argument: Argument, path: str, convert: values.Convert, *, report: bool = True) -> None:
+    try:
+        ours = convert(argument.value)
+    except ValueError as error:
+        reading.problems.append(f"{reading.file}: {argument.label}: {error} (is {argument.value!r})")
+        return
+    if report:
+        reading.entry(argument.label, argument.value, path, ours)
+    else:
+        reading.set(path, ours)

@@ -1,0 +1,76 @@
+"""What became of every key of a kohya file."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from training.kohya.values import is_off
+
+SECRETS = frozenset({"wandb_api_key", "huggingface_token"})
+"""Keys whose value is never shown."""
+
+
+@dataclass(frozen=True)
+class Honoured:
+    """A key that has its place in our config."""
+
+    key: str
+    value: Any
+    path: str
+    """Dotted path of our setting."""
+    ours: Any
+
+    def __str__(self) -> str:
+        ours = "the default" if self.ours is None else repr(self.ours)
+        return f"{self.key} = {self.value!r} -> {self.path} = {ours}"
+
+
+@dataclass(frozen=True)
+class NotHonoured:
+    """A key that has none, and why."""
+
+    key: str
+    value: Any
+    reason: str
+
+    @property
+    def lost(self) -> bool:
+        """Whether the file asked for something that will not happen."""
+        return not is_off(self.value)
+
+    def __str__(self) -> str:
+        shown = "(hidden)" if self.lost and self.key in SECRETS else repr(self.value)
+        return f"{self.key} = {shown}: {'' if self.lost else 'off here; '}{self.reason}"
+
+
+@dataclass
+class Report:
+    """The list a person reads after a conversion: nothing of the file is missing in it."""
+
+    file: Path
+    honoured: list[Honoured] = field(default_factory=list)
+    not_honoured: list[NotHonoured] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def keys(self) -> set[str]:
+        """Every key that the report names."""
+        return {entry.key for entry in self.honoured} | {entry.key for entry in self.not_honoured}
+
+    def lines(self) -> list[str]:
+        """The report as text, what is lost first."""
+        lost = [entry for entry in self.not_honoured if entry.lost]
+        off = [entry for entry in self.not_honoured if not entry.lost]
+        found = [f"{self.file}: {len(self.honoured)} keys honoured, {len(self.not_honoured)} not ({len(lost)} set)"]
+        groups: tuple[tuple[str, list[NotHonoured]], ...] = (
+            ("Not honoured, because", lost),
+            ("Not honoured, but off", off),
+        )
+        for title, entries in groups:
+            found += [f"{title}:", *(f"  {entry}" for entry in entries)] if entries else []
+        found += ["Note:", *(f"  {note}" for note in self.notes)] if self.notes else []
+        found += ["Honoured:", *(f"  {entry}" for entry in self.honoured)] if self.honoured else []
+        return found
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())

@@ -1,0 +1,187 @@
+"""The keys that only make sense together: base model, arithmetic, length, optimiser arguments, sample pictures."""
+
+from pathlib import Path
+from typing import Any
+
+from training.kohya import values
+from training.kohya.reading import Reading
+from training.kohya.unhonoured import REASONS
+
+MODEL_TYPES = {
+    "sd1.5": "sd1",
+    "sd2.0": "sd2",
+    "sdxl": "sdxl",
+    "sd-lora": None,
+    "lora-basic": None,
+    "lora-master": None,
+    "sdxl-lora": "sdxl",
+}
+"""What lora-scripts calls the families; its sd-lora is both SD 1.5 and SD 2, told apart by v2."""
+
+UNSUPPORTED = "is not supported; families here are SD 1.5, SD 2 and SDXL"
+DEFAULT_STEPS = 1600
+DEFAULT_SEED = 42
+
+
+KEY = "lr_restart_cycles"
+
+
+def base_model(reading: Reading) -> None:
+    """Take v2, model_type and model_train_type: the family, where the file tells it."""
+    for key in ("model_type", "model_train_type"):
+        if reading.has(key):
+            name = str(reading.get(key))
+            if name in MODEL_TYPES:
+                reading.honour(key, "model.family", MODEL_TYPES[name])
+            elif reading.preset:
+                reading.drop(key, UNSUPPORTED)
+            else:
+                reading.refuse(key, f"{name}: {UNSUPPORTED}")
+    if reading.has("v2"):
+        reading.honour("v2", "model.family", "sd2" if reading.value("v2", values.flag) else None)
+
+
+def arithmetic(reading: Reading) -> None:
+    """Take the kinds of attention, of which kohya uses the first that is on, and full_fp16 / full_bf16."""
+    chosen = None
+    for key, name in (("mem_eff_attn", "sdpa"), ("xformers", "xformers"), ("sdpa", "sdpa")):
+        if not reading.has(key):
+            continue
+        on = reading.value(key, values.flag)
+        if on and chosen:
+            reading.drop(key, f"{chosen} is on too and comes first")
+            continue
+        reading.honour(key, "train.attention", name if on else None)
+        chosen = key if on else chosen
+    for key, precision in (("full_fp16", "fp16"), ("full_bf16", "bf16")):
+        if not reading.has(key):
+            continue
+        on = reading.value(key, values.flag)
+        if on and values.precision(reading.get("mixed_precision", "no")) != precision:
+            reading.refuse(key, f'needs mixed_precision = "{precision}"')
+        elif on and precision == "fp16":
+            reading.drop(key, "the trained weights stay in fp32, as fp16 loses small steps; it costs little memory")
+        else:
+            reading.honour(key, "train.full_precision", False if on else None)
+
+
+def length(reading: Reading) -> None:
+    """Take max_train_steps and save_last_n_steps; epochs come before steps."""
+    epochs = not values.is_off(reading.get("max_train_epochs"))
+    if reading.has("max_train_steps"):
+        if epochs:
+            reading.drop("max_train_steps", "max_train_epochs is given and comes first")
+        else:
+            reading.honour("max_train_steps", "train.steps", reading.value("max_train_steps", values.whole))
+    elif not epochs and not reading.preset:
+        reading.set("train.steps", DEFAULT_STEPS)
+        reading.report.notes.append(f"the file gives no length; kohya's default is {DEFAULT_STEPS} steps")
+    if reading.has("save_last_n_steps"):
+        every = reading.get("save_every_n_steps")
+        if values.is_off(every) or values.is_off(reading.get("save_last_n_steps")):
+            reading.drop("save_last_n_steps", "counts for save_every_n_steps, which is not given")
+        else:
+            keep = reading.value("save_last_n_steps", values.whole) // values.whole(every) + 1
+            reading.honour("save_last_n_steps", "save.keep", keep)
+    if reading.get("seed") is None and not reading.preset:
+        reading.set("train.seed", DEFAULT_SEED)
+        reading.report.notes.append(f"the file gives no seed; kohya draws one, here it is {DEFAULT_SEED}")
+
+
+def optimizer(reading: Reading) -> None:
+    """Take optimizer_args, the older switches for an optimiser, and lora-scripts' fields for Prodigy."""
+    if reading.get("lr_restart_cycles", 1) not in (1, "1") and reading.given["lr_restart_cycles"].name == KEY:
+        reading.report.notes.append(f"today's sd-scripts silently ignore {KEY}; it is read as lr_scheduler_num_cycles")
+    for key, name in (("use_8bit_adam", "AdamW8bit"), ("use_lion_optimizer", "Lion")):
+        if reading.has(key):
+            reading.honour(key, "optimizer.kind", name if reading.value(key, values.flag) else None)
+    arguments: dict[str, Any] = {}
+    for key in ("optimizer_args", "optimizer_args_custom"):
+        if reading.has(key):
+            found = reading.value(key, lambda v: values.arguments(v or []))
+            arguments |= found
+            reading.honour(key, "optimizer.args", dict(found) or None)
+    for key, name in (("prodigy_d0", "d0"), ("prodigy_d_coef", "d_coef")):
+        if reading.has(key) and not values.is_off(reading.get(key)):
+            arguments[name] = reading.value(key, values.number)
+            reading.honour(key, f"optimizer.args.{name}", arguments[name])
+        elif reading.has(key):
+            reading.honour(key, f"optimizer.args.{name}", None)
+    if arguments:
+        reading.set("optimizer.args", arguments)
+
+
+def samples(reading: Reading) -> None:
+    """Take the sample pictures: a prompt file, one prompt, or the fields of lora-scripts' settings window."""
+    window = _window_prompt(reading)
+    prompts = reading.get("prompt_file") or reading.get("sample_prompts")
+    for key in ("prompt_file", "sample_prompts"):
+        if reading.has(key):
+            _prompts(reading, key)
+    if window and not prompts:
+        reading.set("sample.prompts", [window])
+    drawn = bool(window or prompts) and values.flag(reading.get("enable_preview", True))
+    if reading.has("enable_preview"):
+        reading.honour("enable_preview", "sample", None)
+    for key, path, convert in (
+        ("sample_every_n_epochs", "sample.every_epochs", values.count),
+        ("sample_every_n_steps", "sample.every_steps", values.count),
+        ("sample_at_first", "sample.at_first", values.flag),
+    ):
+        if reading.has(key) and drawn:
+            reading.honour(key, path, reading.value(key, convert))
+        elif reading.has(key):
+            reading.drop(key, "there is no sample_prompts, so kohya draws nothing either")
+
+
+def logs(reading: Reading) -> None:
+    """Take log_with and logging_dir: kohya writes TensorBoard's files if a folder is given."""
+    folder = bool(reading.get("logging_dir"))
+    wanted = str(reading.get("log_with") or ("tensorboard" if folder else ""))
+    if reading.has("logging_dir"):
+        reading.drop("logging_dir", "logs stand in the run folder")
+    if reading.has("log_with"):
+        if wanted == "wandb":
+            reading.drop("log_with", REASONS["wandb_api_key"])
+        else:
+            reading.honour("log_with", "log.tensorboard", wanted in ("tensorboard", "all") or None)
+    elif wanted:
+        reading.set("log.tensorboard", True)
+
+
+def _prompts(reading: Reading, key: str) -> None:
+    """A prompt file, or the prompt itself, which lora-scripts also takes."""
+    value = str(reading.get(key) or "")
+    if not value:
+        reading.honour(key, "sample.prompts", None)
+    elif " --" in value or "," in value:
+        reading.honour(key, "sample.prompts", [value])
+    elif Path(value).suffix in (".json", ".toml"):
+        reading.refuse(key, f"prompts are read from a text file, one a line (is {value!r})")
+    else:
+        reading.honour(key, "sample.prompts_file", str(reading.base / Path(value).expanduser()))
+
+
+def _window_prompt(reading: Reading) -> str | None:
+    """The prompt in kohya's syntax that the settings window describes, None if it describes none."""
+    fields = {
+        "negative_prompts": "--n",
+        "sample_width": "--w",
+        "sample_height": "--h",
+        "sample_cfg": "--l",
+        "sample_steps": "--s",
+        "sample_seed": "--d",
+    }
+    prompt = str(reading.get("positive_prompts") or "")
+    parts = [prompt]
+    for key, option in fields.items():
+        value = reading.get(key)
+        if value not in (None, ""):
+            parts.append(f"{option} {value}")
+    text = " ".join(parts) if prompt else None
+    for key in ("positive_prompts", *fields):
+        if reading.has(key) and text:
+            reading.honour(key, "sample.prompts", [text])
+        elif reading.has(key):
+            reading.drop(key, "there is no prompt to draw (positive_prompts)")
+    return text

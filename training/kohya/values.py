@@ -1,0 +1,138 @@
+"""Converters from kohya's values to ours; each raises ValueError with what is allowed."""
+
+import ast
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, get_args
+
+from training.sections.optimisation import OptimizerKind, ScheduleKind
+from training.sections.output import Sampler
+
+Convert = Callable[[Any], Any]
+
+_TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off", ""}
+_OPTIMIZERS = {name.lower(): name for name in get_args(OptimizerKind)}
+_SAMPLERS = {"k_lms": "lms", "k_euler": "euler", "k_euler_a": "euler_a", "dpm_2": "k_dpm_2", "dpm_2_a": "k_dpm_2_a"}
+_PRECISIONS = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
+
+
+def is_off(value: Any) -> bool:
+    """Whether a value says nothing: absent, empty, false or zero."""
+    return value in (None, "", False, 0, "0", "false") or value == [] or value == {}
+
+
+def as_is(value: Any) -> Any:
+    """The value itself."""
+    return value
+
+
+def flag(value: Any) -> bool:
+    """A yes or no, however it is spelled."""
+    text = str(value).strip().lower()
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    raise ValueError("must be true or false")
+
+
+def number(value: Any) -> float:
+    """A finite number, also if it is written as text ("1e-4")."""
+    try:
+        found = float(value) if not isinstance(value, bool) else math.nan
+    except (TypeError, ValueError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise ValueError("must be a number")
+    return int(found) if isinstance(value, int | str) and found == int(found) and abs(found) < 2**53 else found
+
+
+def whole(value: Any) -> int:
+    """A whole number, also if it is written as text."""
+    found = number(value)
+    if found != int(found):
+        raise ValueError("must be a whole number")
+    return int(found)
+
+
+def positive(value: Any) -> float | None:
+    """A number, or None where 0 switches it off."""
+    return number(value) or None
+
+
+def count(value: Any) -> int | None:
+    """A whole number, or None where 0 switches it off."""
+    return whole(value) or None
+
+
+def rate(value: Any) -> float | None:
+    """One learning rate; kohya also takes a list, one a text encoder, which must then agree."""
+    rates = [number(item) for item in value] if isinstance(value, list) else [number(value)]
+    if not rates:
+        return None
+    if len(set(rates)) > 1:
+        raise ValueError("different rates for the text encoders are not supported; give one")
+    return rates[0]
+
+
+def at_least_one(value: Any) -> int:
+    """A whole number where 0 means the same as 1 (clip_skip)."""
+    return max(1, whole(value))
+
+
+def optimizer(value: Any) -> str:
+    """An optimiser's name; kohya ignores case."""
+    return _one_of(str(value), _OPTIMIZERS, "optimiser")
+
+
+def schedule(value: Any) -> str:
+    """A schedule's name."""
+    return _one_of(str(value), {name: name for name in get_args(ScheduleKind)}, "schedule")
+
+
+def sampler(value: Any) -> str:
+    """A sampler's name; the k_ ones are the same samplers."""
+    names = {name: name for name in get_args(Sampler)} | _SAMPLERS
+    return _one_of(str(value), names, "sampler")
+
+
+def precision(value: Any) -> str:
+    """A number format: kohya's no and float are fp32."""
+    return _one_of(str(value), _PRECISIONS, "precision")
+
+
+def one_extension(value: Any) -> tuple[str]:
+    """kohya reads captions of one ending only."""
+    text = str(value)
+    return (text if text.startswith(".") else f".{text}",)
+
+
+def arguments(value: Any) -> dict[str, Any]:
+    """A table from kohya's ["weight_decay=0.01", "betas=0.9,0.99"], each value read as a Python literal."""
+    items = value.split() if isinstance(value, str) else value
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise ValueError('must be a list of "name=value"')
+    found: dict[str, Any] = {}
+    for item in items:
+        name, equals, text = item.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f'must be a list of "name=value" (one item is {item!r})')
+        try:
+            found[name.strip()] = ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError):
+            found[name.strip()] = text.strip()
+    return found
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint at the known word that looks most like `word`, or nothing."""
+    close = difflib.get_close_matches(word, sorted(known), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _one_of(value: str, names: Mapping[str, str], what: str) -> str:
+    found = names.get(value) or names.get(value.lower())
+    if found is None:
+        known = sorted(set(names.values()))
+        hint = did_you_mean(value, known) or f"; known are {', '.join(known)}"
+        raise ValueError(f"no {what} {value!r} here{hint}")
+    return found

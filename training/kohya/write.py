@@ -1,0 +1,68 @@
+"""Our config as TOML, each setting with the key it came from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.items import Table
+
+from training.config import Config
+
+
+def to_toml(config: Config, origins: Mapping[str, str] | None = None, heading: str = "") -> str:
+    """What differs from our defaults, as TOML; `origins` puts the key that a setting came from beside it."""
+    document = tomlkit.document()
+    for line in heading.splitlines():
+        document.add(tomlkit.comment(line))
+    values = config.model_dump(exclude_defaults=True)
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
+    for key, value in plain.items():
+        _add(document, key, value, key, origins or {})
+    for key, value in tables.items():
+        document.add(key, _table(value, key, origins or {}))
+    return tomlkit.dumps(document)
+
+
+def tables_to_toml(raw: Mapping[str, Any]) -> str:
+    """Tables that are no whole config (a preset's) as TOML."""
+    return tomlkit.dumps(_writable(raw))
+
+
+def _table(values: Mapping[str, Any], path: str, origins: Mapping[str, str]) -> Table:
+    table = tomlkit.table()
+    later = {}
+    for key, value in values.items():
+        if isinstance(value, dict) or (isinstance(value, list | tuple) and value and isinstance(value[0], dict)):
+            later[key] = value
+        else:
+            _add(table, key, value, f"{path}.{key}", origins)
+    for key, value in later.items():
+        inner = f"{path}.{key}"
+        if isinstance(value, dict):
+            table.add(key, _table(value, inner, origins))
+        else:
+            array = tomlkit.aot()
+            for item in value:
+                array.append(_table(item, inner, origins))
+            table.add(key, array)
+    return table
+
+
+def _add(table: Any, key: str, value: Any, path: str, origins: Mapping[str, str]) -> None:
+    item = tomlkit.item(_writable(value))
+    origin = origins.get(path)
+    if origin and origin != key:
+        item.comment(origin)
+    table.add(key, item)
+
+
+def _writable(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _writable(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_writable(item) for item in value]
+    return value

@@ -1,0 +1,126 @@
+"""LoRA files: safetensors in kohya's naming, written the same to the byte every time, with the WebUI's two hashes."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from training.errors import InputError, TrainingError
+
+LEGACY_OFFSET = 0x100000
+LEGACY_LENGTH = 0x10000
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""Precisions a file can be saved in, by the names that configs use."""
+
+_ALIASES = {
+    "lora_A.weight": "lora_down.weight",
+    "lora_B.weight": "lora_up.weight",
+}
+"""Spellings of the two factors that the WebUI also accepts after a kohya prefix."""
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """The tensors and the metadata of one file."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+    def modules(self) -> dict[str, dict[str, Tensor]]:
+        """Tensors grouped by module: {"lora_unet_...": {"lora_down.weight": ..., "alpha": ...}}, in name order.
+
+        The module's name is all before the first dot, as the WebUI reads it.
+        """
+        grouped: dict[str, dict[str, Tensor]] = {}
+        for key in sorted(self.tensors):
+            name, _, part = key.partition(".")
+            grouped.setdefault(name, {})[_ALIASES.get(part, part)] = self.tensors[key]
+        return grouped
+
+
+def read(path: Path) -> LoraFile:
+    """All of a safetensors file, on the CPU.
+
+    Raises InputError if it cannot be read.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            metadata = dict(file.metadata() or {})
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: is no readable safetensors file ({error})") from error
+    return LoraFile(tensors, metadata)
+
+
+def serialise(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file; the same for the same content.
+
+    The library writes the metadata in the order of a randomly seeded hash map, so two runs would differ: the header
+    is written again with sorted keys. Its length, and with it every offset, stays as the library made it.
+    """
+    data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, dict(metadata) or None)
+    length = int.from_bytes(data[:8], "little")
+    header: dict[str, Any] = json.loads(data[8 : 8 + length])
+    if "__metadata__" in header:
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(text) > length:
+        raise TrainingError("the metadata holds characters that cannot be written in a fixed order; remove them")
+    return data[:8] + text.ljust(length) + data[8 + length :]
+
+
+def sshs_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[str, str]:
+    """sshs_model_hash and sshs_legacy_hash, by which WebUIs know a LoRA file.
+
+    Both are over the file saved with the ss_* metadata only, so that later notes do not change them: sha256 of what
+    follows the header, and the first 8 hex digits of sha256 over 64 KiB at 1 MiB (sd-webui-additional-networks).
+    """
+    data = serialise(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")})
+    start = 8 + int.from_bytes(data[:8], "little")
+    legacy = data[LEGACY_OFFSET : LEGACY_OFFSET + LEGACY_LENGTH]
+    return hashlib.sha256(memoryview(data)[start:]).hexdigest(), hashlib.sha256(legacy).hexdigest()[:8]
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """Write a LoRA file with both sshs hashes in its metadata; returns the sha256 of the file.
+
+    The file gets its name only when it is whole: an interrupted write leaves the old one.
+    """
+    model, legacy = sshs_hashes(tensors, metadata)
+    data = serialise(tensors, {**metadata, "sshs_model_hash": model, "sshs_legacy_hash": legacy})
+    write_atomically(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` in one step. Raises TrainingError if the disk refuses."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise TrainingError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """Floating-point tensors in `dtype`; as they are if it is None."""
+    if dtype is None:
+        return dict(tensors)
+    return {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}

@@ -1,0 +1,102 @@
+"""What a run computes with: code, packages, GPU, driver, CPU. Everything that can change a bit of the result."""
+
+import hashlib
+import os
+import platform
+import subprocess
+import sys
+import zipfile
+from functools import cache
+from importlib import metadata
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+CODE = Path(__file__).resolve().parent
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest date a zip file can hold: the same code gives the same archive."""
+ARITHMETIC = ("cpu", "capability", "threads", "gpus", "driver", "torch")
+"""Facts of a machine that must be equal for results to be equal to the bit."""
+
+
+def code() -> dict[str, str]:
+    """The training code: its hash, and the release and environment that it ran in."""
+    return {
+        "sha256": hashlib.sha256(code_archive()).hexdigest(),
+        # On a host of a fleet: releases/KEY/lib/training and envs/KEY.
+        "release": CODE.parents[1].name if CODE.parent.name == "lib" else "",
+        "environment": Path(sys.prefix).name,
+        "python": platform.python_version(),
+    }
+
+
+@cache
+def code_archive() -> bytes:
+    """The package `training` as a zip file, the same bytes for the same code."""
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(CODE.rglob("*")):
+            if file.suffix in (".py", ".json") and file.is_file():
+                archive.writestr(zipfile.ZipInfo(f"training/{file.relative_to(CODE)}", EPOCH), file.read_bytes())
+    return packed.getvalue()
+
+
+def packages() -> dict[str, str]:
+    """Version of every installed distribution, by its normal name."""
+    found = {str(one.metadata["Name"]).lower().replace("_", "-"): one.version for one in metadata.distributions()}
+    return dict(sorted(found.items()))
+
+
+def facts() -> dict[str, Any]:
+    """The machine; imports torch, whose view of it counts."""
+    import torch
+
+    gpus = []
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            seen = torch.cuda.get_device_properties(index)
+            gpus.append({"name": seen.name, "memory_mb": seen.total_memory >> 20})
+    return {
+        "host": platform.node(),
+        "system": f"{_distribution()}, Linux {platform.release()}",
+        "cpu": _cpu(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
+        "gpus": gpus,
+        "driver": _driver(),
+        "cuda": torch.version.cuda,
+        "torch": torch.__version__,
+        "variables": {name: os.environ[name] for name in sorted(os.environ) if name.startswith(_DECISIVE)},
+    }
+
+
+_DECISIVE = ("CUDA_VISIBLE_DEVICES", "CUBLAS_", "OMP_", "MKL_", "NVIDIA_TF32_OVERRIDE", "PYTORCH_", "TORCH_")
+"""Beginnings of the environment variables that can change arithmetic."""
+
+
+def _distribution() -> str:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:
+        return platform.system()
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return names[0] if names else platform.machine()
+
+
+def _driver() -> str | None:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = done.stdout.strip().splitlines()
+    return lines[0] if lines else None

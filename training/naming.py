@@ -1,0 +1,53 @@
+"""Names of modules in LoRA files, as kohya's sd-scripts write them: the only ones that every program applies."""
+
+import re
+
+from training.sections.model import Family
+
+_RESNET = {
+    "norm1": "in_layers_0",
+    "conv1": "in_layers_2",
+    "time_emb_proj": "emb_layers_1",
+    "norm2": "out_layers_0",
+    "conv2": "out_layers_3",
+    "conv_shortcut": "skip_connection",
+}
+_BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
+_MID = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
+
+
+def unet_name(path: str, family: Family, layers_per_block: int, attending: tuple[bool, ...]) -> str:
+    """The name of the UNet module at `path` (diffusers' naming).
+
+    SD 1 and 2 keep diffusers' path; SDXL uses the original layout, for which the number of layers a block and
+    which up blocks have attention (`attending`) must be known.
+    """
+    if family == "sdxl":
+        path = _original(path, layers_per_block, attending)
+    return "lora_unet_" + path.replace(".", "_")
+
+
+def text_name(path: str, family: Family, index: int) -> str:
+    """The name of a module of text encoder `index`, whose class may or may not wrap it in text_model."""
+    prefix = f"lora_te{index + 1}_" if family == "sdxl" else "lora_te_"
+    return f"{prefix}text_model_" + path.removeprefix("text_model.").replace(".", "_")
+
+
+def _original(path: str, layers: int, attending: tuple[bool, ...]) -> str:
+    if match := _MID.fullmatch(path):
+        kind, number, rest = match[1], int(match[2]), match[3]
+        place = 1 if kind == "attentions" else 2 * number
+        return f"middle_block.{place}.{_RESNET.get(rest, rest)}"
+    match = _BLOCK.fullmatch(path)
+    if not match:
+        return path
+    side, block, kind, layer, rest = match[1], int(match[2]), match[3], int(match[4]), match[5]
+    stem = "input_blocks" if side == "down" else "output_blocks"
+    first = block * (layers + 1) + (side == "down")
+    if kind == "resnets":
+        return f"{stem}.{first + layer}.0.{_RESNET.get(rest, rest)}"
+    if kind == "attentions":
+        return f"{stem}.{first + layer}.1.{rest}"
+    if kind == "downsamplers":
+        return f"{stem}.{first + layers}.0.op"
+    return f"{stem}.{first + layers}.{2 if attending[block] else 1}.conv"

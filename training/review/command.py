@@ -1,0 +1,81 @@
+"""`lora-train dataset`: look at a dataset as a careful friend would."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.config import Config, parse
+from training.errors import InputError, TrainingError
+from training.review.words import Count
+from training.sections.model import Family
+
+
+def dataset(
+    source: Annotated[Path, typer.Argument(help="Folder of N_name folders, or a training config.", show_default=False)],
+    resolution: Annotated[int, typer.Option(min=64, help="Training size in pixels, for a folder.")] = 512,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures a step, for a folder.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="Length, for a folder.")] = 10,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Folder with CLIP's vocab.json and merges.txt.", show_default=False)
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="HTML page to write: every picture with its caption.", show_default=False)
+    ] = None,
+) -> None:
+    """Check pictures and captions before training on them; exit code 1 if the trainer would refuse some."""
+    from training.review import report
+    from training.review.dataset import review
+
+    if source.is_dir():
+        config = parse(
+            {
+                "name": source.resolve().name.replace(" ", "-").lstrip("._-") or "dataset",
+                "model": {"checkpoint": "unknown"},
+                "data": {"folder": str(source.resolve()), "resolution": resolution},
+                "train": {"batch_size": batch_size, "epochs": epochs},
+            },
+            source / "config.toml",
+        )
+    else:
+        from training.kohya import load_any
+
+        config, _ = load_any(source)
+    root = config.data.folder or source.resolve().parent
+    found = review(config, _family(config), _counter(config, tokenizer))
+    typer.echo(report.text(found, root))
+    if sheet:
+        sheet.write_text(report.page(found, root), encoding="utf-8")
+        typer.echo(f"Look at {sheet}")
+    if found.count("bad"):
+        raise TrainingError(f"{found.count('bad')} finding(s) must be mended before training; they are named above")
+
+
+def _family(config: Config) -> Family | None:
+    """The base model's family, None if there is no checkpoint to tell it."""
+    from training.base.files import family_of, open_base
+
+    if config.model.family != "auto":
+        return config.model.family
+    try:
+        return family_of(open_base(config.model.checkpoint))
+    except InputError:
+        return None
+
+
+def _counter(config: Config, tokenizer: Path | None) -> Count | None:
+    """What counts a caption's tokens; None if there is no tokenizer."""
+    from training.base.files import open_base, tokenizer_folder
+
+    try:
+        if tokenizer and not (tokenizer / "vocab.json").is_file():
+            raise InputError(f"--tokenizer {tokenizer}: holds no vocab.json")
+        folder = tokenizer or tokenizer_folder(config.model.tokenizer, open_base(config.model.checkpoint), "tokenizer")
+    except InputError:
+        if tokenizer:
+            raise
+        return None
+    from transformers import CLIPTokenizer
+
+    clip = CLIPTokenizer.from_pretrained(str(folder))
+    return lambda text: len(clip(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])

@@ -1,0 +1,162 @@
+"""The whole review: what was found in every file, and what a run over it would be."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from training import costs
+from training.config import Config
+from training.data import captions
+from training.data.buckets import bucket_sizes, fit
+from training.data.order import Order, length
+from training.data.pictures import ENDINGS, REPEATED, Picture, balanced, subsets
+from training.errors import InputError
+from training.review import files, words
+from training.review.files import Looked
+from training.review.finding import GRADES, Finding
+from training.review.words import Count
+from training.sections.data import Subset
+from training.sections.model import Family
+
+CROPPED = 0.1
+"""A picture that loses more of its area is named."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One readable picture and its place in the training."""
+
+    looked: Looked
+    picture: Picture
+
+    @property
+    def cropped(self) -> float:
+        """Share of the resized picture that is cut away."""
+        fit = self.picture.fit
+        width, height = fit.size
+        return 1 - width * height / (max(fit.resized[0], width) * max(fit.resized[1], height))
+
+    @property
+    def enlarged(self) -> float:
+        """By how much each side is enlarged."""
+        fit, (width, height) = self.picture.fit, self.picture.size
+        return max(fit.resized[0] / width, fit.resized[1] / height)
+
+
+@dataclass(frozen=True)
+class Review:
+    """Everything that is known of a dataset."""
+
+    name: str
+    members: list[Member]
+    findings: list[Finding]
+    steps_per_epoch: int
+    epochs: int
+    steps: int
+    costs: costs.Costs | None
+    """None if the family of the base model is not known."""
+    counted: bool
+    """Whether captions could be counted in tokens."""
+
+    def count(self, grade: str) -> int:
+        """Findings of one grade."""
+        return sum(finding.grade == grade for finding in self.findings)
+
+    @property
+    def buckets(self) -> list[tuple[tuple[int, int], int, int, float]]:
+        """Size, pictures, showings an epoch, mean share cropped; the commonest first."""
+        sizes = Counter(member.picture.fit.size for member in self.members)
+        rows = []
+        for size, number in sizes.most_common():
+            own = [member for member in self.members if member.picture.fit.size == size]
+            cropped = sum(member.cropped for member in own) / number
+            rows.append((size, number, sum(member.picture.repeats for member in own), cropped))
+        return rows
+
+
+def review(config: Config, family: Family | None, count: Count | None) -> Review:
+    """Look at every file of the config's dataset.
+
+    + family: of the base model, for the costs; None if not known
+    + count: tokens of a text; None without a tokenizer
+    """
+    problems: list[str] = []
+    parts = list(subsets(config.data, problems))
+    root = config.data.folder or (parts[0].folder if parts else Path())
+    findings = [Finding("bad", root, problem.removeprefix(f"{root}: ")) for problem in problems]
+    if config.data.folder and config.data.folder.is_dir():
+        findings += _unused(config.data.folder)
+    members: list[Member] = []
+    for subset in parts:
+        if subset.folder.is_dir():
+            members += _subset(subset, config, count, findings)
+    findings += files.duplicates([member.looked for member in members])
+    shown = balanced([member.picture for member in members])
+    steps, steps_per_epoch = length(config, len(Order(shown, config.train.batch_size, config.train.seed)))
+    pictures = steps * config.train.batch_size * config.train.accumulation
+    return Review(
+        name=config.name,
+        members=members,
+        findings=sorted(findings, key=lambda finding: (GRADES.index(finding.grade), str(finding.path))),
+        steps_per_epoch=steps_per_epoch,
+        epochs=-(-steps // max(steps_per_epoch, 1)),
+        steps=steps,
+        costs=costs.costs(config, family, pictures) if family else None,
+        counted=count is not None,
+    )
+
+
+def _unused(root: Path) -> list[Finding]:
+    found = []
+    for entry in sorted(root.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir() and not REPEATED.fullmatch(entry.name):
+            text = (
+                f"is left out: its name is not N_name; call it 10_{entry.name} to show its pictures 10 times an epoch"
+            )
+            found.append(Finding("warning", entry, text))
+        elif entry.suffix.lower() in ENDINGS:
+            found.append(Finding("warning", entry, "is left out: it lies in no folder N_name"))
+    return found
+
+
+def _subset(subset: Subset, config: Config, count: Count | None, findings: list[Finding]) -> list[Member]:
+    pictures = [file for file in sorted(subset.folder.iterdir()) if file.suffix.lower() in ENDINGS]
+    if not pictures:
+        findings.append(Finding("bad", subset.folder, "holds no picture"))
+    findings += words.orphans(subset.folder, pictures, subset.captions)
+    resolution = subset.resolution or config.data.resolution
+    sizes = bucket_sizes(resolution, config.data.buckets)
+    members = []
+    for path in pictures:
+        findings += words.of_picture(path, subset.captions, subset.class_tokens, config.model.max_token_length, count)
+        looked, found = files.look(path)
+        findings += found
+        if looked is None:
+            continue
+        placed = fit(looked.size, resolution, config.data.buckets, sizes)
+        member = Member(looked, Picture(path, subset, _text(path, subset), looked.size, placed, subset.repeats))
+        members.append(member)
+        findings += _fit_findings(member)
+    return members
+
+
+def _fit_findings(member: Member) -> list[Finding]:
+    path, (width, height) = member.picture.path, member.picture.size
+    found = []
+    if member.enlarged > files.SMALL:
+        text = f"is small ({width}x{height}): it is enlarged {member.enlarged:.1f} times; find a larger one"
+        found.append(Finding("warning", path, text))
+    if member.cropped > CROPPED:
+        size = "x".join(map(str, member.picture.fit.size))
+        text = f"loses {member.cropped:.0%} of its area to the crop to {size}; crop it yourself, or set smaller steps"
+        found.append(Finding("warning", path, text))
+    return found
+
+
+def _text(picture: Path, subset: Subset) -> str:
+    try:
+        return captions.read(picture, subset.captions, subset.class_tokens)
+    except InputError:
+        return ""

@@ -1,0 +1,83 @@
+"""The folder of a run, and what is written into it."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomlkit
+
+from training.config import Config
+from training.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of everything below a run's folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The config of the run, complete and with absolute paths."""
+        return self.path / "config.toml"
+
+    @property
+    def cache(self) -> Path:
+        """Encoded pictures and captions."""
+        return self.path / "cache"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints to resume from."""
+        return self.path / "checkpoint"
+
+    @property
+    def log(self) -> Path:
+        """Progress for programs, one JSON object a line."""
+        return self.path / "log.jsonl"
+
+    @property
+    def output(self) -> Path:
+        """LoRA files."""
+        return self.path / "output"
+
+    @property
+    def samples(self) -> Path:
+        """Pictures drawn during training."""
+        return self.path / "samples"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard events."""
+        return self.path / "tensorboard"
+
+    @property
+    def record(self) -> Path:
+        """How the run came to be and how it ended (see record.py)."""
+        return self.path / "run.json"
+
+    def make(self) -> None:
+        """Create the folder. Raises TrainingError if that is not possible."""
+        try:
+            for folder in (self.path, self.checkpoints, self.output):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"{self.path}: cannot be created: {error.strerror}; choose another --run") from error
+
+
+def as_toml(config: Config) -> str:
+    """The whole config as TOML that `load` reads back to an equal one."""
+    return tomlkit.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a small file in one step. Raises TrainingError if the disk refuses."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise TrainingError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,77 @@
+"""One run in its folder: start or go on, stop on request, end once."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from training import imports, record
+from training.config import Config
+from training.errors import InputError, TrainingError
+from training.runfolder import RunFolder, as_toml, write_text
+from training.stopping import Interrupted, Stop
+
+
+def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, str] | None = None) -> str:
+    """Train `config` in `folder`; returns the sentence that tells how it ended.
+
+    `stop` may ask it to stop early. A run that is finished is left alone. `environment` tells one of several
+    processes of the run its place, by torchrun's names; the sentence is empty where another one of its host tells.
+    Raises TrainingError or InputError as the recipe does.
+    """
+    run = RunFolder(folder)
+    known = record.read(run.record)
+    if known and record.finished(known):
+        if run.config.read_text(encoding="utf-8") != as_toml(config):
+            raise InputError(f"{folder}: holds the finished run of another config; choose another --run")
+        return f"{run.output / str(known['file'])} is finished already ({known['steps']} steps); nothing to do"
+    run.make()
+    from training.group import Group, Many
+
+    group = Many(config, environment) if environment else Group()
+    if not group.writes:
+        _train(config, run, stop, group, {})
+        return ""
+    write_text(run.config, as_toml(config))
+    begun = record.begin(config, run, group.world)
+    try:
+        return _train(config, run, stop, group, begun)
+    except (TrainingError, RuntimeError, MemoryError) as error:
+        record.end(run, begun, "failed", str(error))
+        raise
+
+
+def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[str, Any]) -> str:
+    """The recipe, its errors as sentences; `begun` is the record of the run, empty where another process keeps it."""
+    try:
+        with contextlib.nullcontext() if config.train.compile else imports.without_compiler():
+            imports.import_libraries()
+            from training.recipe import train
+
+            result = train(config, run, stop, _say if group.writes else _keep_quiet, group)
+            group.close()
+    except Interrupted:
+        if begun:
+            record.end(run, begun, "stopped")
+        return f"stopped; go on with: lora-train run {run.config} --run {run.path}"
+    except RuntimeError as error:
+        if "out of memory" in str(error).lower():
+            from training.memory import advice
+
+            raise TrainingError(advice(config)) from error
+        raise
+    except OSError as error:
+        raise TrainingError(
+            f"{error.filename or run.path}: {error.strerror or error}; the last checkpoint is kept. "
+            "Mend this (is the disk full?) and start the run again: it goes on from there"
+        ) from error
+    if begun:
+        record.end(run, begun, "finished", **result)
+    return f"{run.output / str(result['file'])}: {result['steps']} steps in {result['seconds']} s"
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _keep_quiet(_: str) -> None:
+    """Another process of the host tells."""

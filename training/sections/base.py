@@ -1,0 +1,23 @@
+"""What all tables of a training config share."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Settings(BaseModel):
+    """A table: immutable, and a key it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _expand(value: object) -> object:
+    return Path(value).expanduser() if isinstance(value, str) and value else value
+
+
+File = Annotated[Path, BeforeValidator(_expand)]
+"""A path; one that is not absolute counts from the folder of the config file."""
+
+Rate = Annotated[float, Field(ge=0, le=1)]
+"""A probability or a share, 0 to 1."""

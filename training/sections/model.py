@@ -1,0 +1,34 @@
+"""[model]: the base model that the network is trained for."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from training.sections.base import File, Settings
+
+Family = Literal["sd1", "sd2", "sdxl"]
+Prediction = Literal["epsilon", "v_prediction"]
+
+
+class Model(Settings):
+    """[model]: the base model and how prompts are encoded with it."""
+
+    checkpoint: File = Field(description="Single-file checkpoint (.safetensors, original layout) or diffusers folder.")
+    family: Literal["auto"] | Family = Field(
+        default="auto", description="sd1, sd2 or sdxl; auto tells it from the checkpoint's tensors."
+    )
+    prediction: Literal["auto"] | Prediction = Field(
+        default="auto",
+        description="What the UNet predicts; auto: what a diffusers folder says, else epsilon.",
+    )
+    vae: File | None = Field(default=None, description="Another VAE than the checkpoint's: file or diffusers folder.")
+    tokenizer: File | None = Field(
+        default=None,
+        description="Folder with vocab.json and merges.txt; default: the checkpoint's, or the Hugging Face cache.",
+    )
+    clip_skip: int = Field(
+        default=1, ge=1, le=12, description="Take the text encoder's n-th last layer; 1 is the last."
+    )
+    max_token_length: Literal[75, 150, 225] = Field(
+        default=75, description="Longest caption in tokens; more than 75 are encoded in pieces of 75."
+    )

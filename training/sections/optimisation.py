@@ -1,0 +1,93 @@
+"""[optimizer], [schedule] and [train]: how the weights move, for how long, on what."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from training.sections.base import Rate, Settings
+
+OptimizerKind = Literal[
+    "AdamW",
+    "AdamW8bit",
+    "Lion",
+    "Lion8bit",
+    "SGDNesterov",
+    "Adafactor",
+    "Prodigy",
+    "DAdaptation",
+    "DAdaptAdam",
+    "DAdaptAdaGrad",
+    "DAdaptAdan",
+    "DAdaptLion",
+    "DAdaptSGD",
+    "AdamWScheduleFree",
+    "SGDScheduleFree",
+    "RAdamScheduleFree",
+]
+ScheduleKind = Literal[
+    "constant",
+    "constant_with_warmup",
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "inverse_sqrt",
+    "adafactor",
+]
+Value = bool | int | float | str | tuple[float, ...] | None
+
+
+class Optimizer(Settings):
+    """[optimizer]: the rule by which weights move."""
+
+    kind: OptimizerKind = Field(default="AdamW", description="Optimiser, by kohya's names.")
+    learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate; 1.0 for Prodigy and D-Adaptation.")
+    unet_learning_rate: float | None = Field(default=None, ge=0, description="The UNet's; default: learning_rate.")
+    text_encoder_learning_rate: float | None = Field(
+        default=None, ge=0, description="The text encoders'; default: learning_rate."
+    )
+    args: dict[str, Value] = Field(default={}, description="Further arguments of the optimiser, e.g. weight_decay.")
+    max_grad_norm: float = Field(default=1.0, ge=0, description="Clip the gradient's norm; 0 never clips.")
+
+
+class Schedule(Settings):
+    """[schedule]: the learning rate over time."""
+
+    kind: ScheduleKind = Field(default="cosine", description="Shape of the learning rate, by kohya's names.")
+    warmup_steps: int | float = Field(
+        default=0, ge=0, description="Steps until the full rate; below 1 it is a share of all steps."
+    )
+    cycles: int = Field(default=1, ge=1, description="Restarts of cosine_with_restarts.")
+    power: float = Field(default=1.0, gt=0, description="Exponent of polynomial.")
+
+
+class Train(Settings):
+    """[train]: length, batch, precision, device."""
+
+    epochs: int | None = Field(default=None, ge=1, description="Length in epochs; give this or steps.")
+    steps: int | None = Field(default=None, ge=1, description="Length in optimiser steps; default 10 epochs.")
+    batch_size: int = Field(default=1, ge=1, description="Pictures a forward pass.")
+    accumulation: int = Field(default=1, ge=1, description="Forward passes an optimiser step.")
+    seed: int = Field(default=42, ge=0, lt=2**63, description="Decides every random draw.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        default="auto", description="auto takes a GPU if there is one."
+    )
+    precision: Literal["fp32", "fp16", "bf16"] = Field(default="fp32", description="Mixed precision of the arithmetic.")
+    full_precision: bool = Field(
+        default=True, description="Keep the trained weights in fp32; false keeps them in the mixed precision too."
+    )
+    attention: Literal["sdpa", "xformers", "plain"] = Field(default="sdpa", description="How attention is computed.")
+    gradient_checkpointing: bool = Field(default=False, description="Save memory by computing activations twice.")
+    compile: bool = Field(default=False, description="Compile the UNet (torch.compile); pays on long GPU runs.")
+    channels_last: bool = Field(default=False, description="Memory layout that is faster from batch 4 on.")
+    ema_decay: Rate | None = Field(
+        default=None, description="Keep an exponential average of the weights and export it."
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Train":
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("give epochs or steps, not both")
+        if not self.full_precision and self.precision == "fp16":
+            raise ValueError('full_precision = false needs precision = "bf16": fp16 weights lose small steps')
+        return self
