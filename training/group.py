@@ -6,6 +6,7 @@ same as in one process; only the order of the additions differs.
 """
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -100,6 +101,8 @@ class Many(Group):
             )
         patience = timedelta(seconds=config.resources.patience_s)
         cuda = torch.cuda.is_available() and config.train.device in ("auto", "cuda")
+        # Waiting for the others is one long call of torch that lets no Python handler run; nothing is lost yet.
+        asks_to_stop = signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
             self._store = dist.TCPStore(  # type: ignore[attr-defined]
                 address, port, self.world, is_master=self.rank == 0, timeout=timedelta(seconds=JOIN_SECONDS)
@@ -117,6 +120,8 @@ class Many(Group):
                 f"{JOIN_SECONDS} s ({_first_line(error)}); see that all hosts of the run are up and reach each other "
                 "there, then resume the run"
             ) from error
+        finally:
+            signal.signal(signal.SIGTERM, asks_to_stop)
 
     def numbers(self, start: int, stop: int) -> range:
         """By passes each process takes every world-th batch, else all take a part of every one."""

@@ -4,6 +4,7 @@ torchrun would do, but it kills its workers 30 s after a SIGTERM, which may be t
 """
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -95,5 +96,8 @@ def _wait(processes: Sequence["subprocess.Popen[bytes]"], stop: Stop) -> int:
             for process in processes:
                 process.kill()
         time.sleep(POLL_SECONDS)
-    code = code or next((process.returncode for process in processes if process.returncode), 0)
+    codes = [process.returncode for process in processes if process.returncode]
+    if told and all(found == -signal.SIGTERM for found in codes):
+        return 0
+    code = code or next(iter(codes), 0)
     return code if code >= 0 else 1

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -94,6 +95,16 @@ def test_a_lost_process_ends_the_others_with_a_clear_record(bench: Workbench) ->
     assert list((bench.folder / "run/checkpoint").glob("step-*.pt"))
 
 
+def test_a_run_that_waits_for_its_other_host_is_stopped_at_once(bench: Workbench) -> None:
+    port = _free_port()
+    command = [*write(bench, "run", PASSES), "--nodes", "2", "--meet", f"127.0.0.1:{port}"]
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True) as process:
+        _wait_for_listener(port)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0, process.stderr.read() if process.stderr else ""
+    assert not (bench.folder / "run/run.json").exists()
+
+
 def test_a_step_that_cannot_be_shared_is_refused(bench: Workbench) -> None:
     config = bench.config(tables={"train": {"steps": 2, "batch_size": 1, "accumulation": 1}})
     place = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
@@ -117,6 +128,19 @@ def _wait_for_step(log: Path, steps: int) -> None:
     while not log.exists() or log.read_text().count('"event": "step"') < steps:
         assert time.monotonic() < deadline, "the run made no steps"
         time.sleep(0.05)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for_listener(port: int) -> None:
+    deadline = time.monotonic() + 120
+    while f":{port} " not in subprocess.run(["ss", "-Hltn"], capture_output=True, text=True).stdout:
+        assert time.monotonic() < deadline, "the run opened no meeting point"
+        time.sleep(0.1)
 
 
 def _second_process(parent: int) -> int:
