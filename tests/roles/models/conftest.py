@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lab import Lab
 from roles.models.tool import program
 from tests.roles.models import origin as server
 
@@ -118,6 +119,13 @@ def origin() -> Iterator[server.Origin]:
 def mirror() -> Iterator[server.Origin]:
     """Another server, on another port: another host as far as secrets are concerned."""
     with server.running() as running:
+        yield running
+
+
+@pytest.fixture
+def upstream(lab: Lab) -> Iterator[server.Origin]:
+    """A server that the lab's hosts reach."""
+    with server.running(lab.gateway, lab.pid) as running:
         yield running
 
 
