@@ -26,12 +26,12 @@ main=$(systemctl show -P MainPID {UNIT.name})
 workers() {{ ps -o pid=,args= --ppid "$main" | sed -n 's/^ *\\([0-9]*\\) nginx: worker process *$/\\1/p'; }}
 old=$(workers)
 systemctl kill --kill-whom=main -s HUP {UNIT.name}
-for _ in $(seq 100); do
+for _ in $(seq 600); do
     new=$(workers)
     [ -n "$new" ] && ! echo "$old" | grep -qxF "$new" && exit 0
     sleep 0.1
 done
-echo "{UNIT.name} has not taken over its configuration after 10 s; see journalctl -u {UNIT.name}" >&2
+echo "{UNIT.name} has not taken over its configuration after 60 s; see journalctl -u {UNIT.name}" >&2
 exit 1"""
 """Reloads, and waits until no worker with the old configuration takes connections: those that still answer some call
 themselves "shutting down". What comes next in an apply may be refused by the old ones."""

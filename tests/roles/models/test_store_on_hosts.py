@@ -121,18 +121,27 @@ def test_two_hundred_models_that_are_there_cost_one_round_trip(
     assert read_since(lab, 1e9) == 200, "what reads them is seen"
 
 
+LOG = "journalctl -q -t sshd --output=cat --since=@$began"
+VERBOSE = "/etc/ssh/sshd_config.d/verbose.conf"
+
+
+def reconfigure(lab: Lab, host: str, change: str) -> str:
+    """Change sshd's configuration, and wait until it takes connections again; when that began, in s."""
+    wait = f"until {LOG} | grep -q 'Server listening'; do sleep 0.1; done"
+    done = lab.ssh(host, f"began=$(date +%s.%6N); {change}; systemctl reload ssh; {wait}; echo $began")
+    return done.stdout.strip()
+
+
 @contextlib.contextmanager
 def sessions(lab: Lab, host: str) -> Iterator[Counter[str]]:
     """Counts what the host's own sshd is asked for in between: connections, and commands in them."""
-    verbose = "/etc/ssh/sshd_config.d/verbose.conf"
-    lab.ssh(host, f"echo LogLevel VERBOSE >{verbose}; systemctl reload ssh")
+    began = reconfigure(lab, host, f"echo LogLevel VERBOSE >{VERBOSE}")
     found: Counter[str] = Counter()
     try:
-        began = float(lab.ssh(host, "date +%s.%N").stdout)
         yield found
-        log = lab.ssh(host, f"journalctl -q -t sshd --output=cat --since=@{began:.6f}").stdout
+        log = lab.ssh(host, f"began={began}; {LOG}").stdout
     finally:
-        lab.ssh(host, f"rm {verbose}; systemctl reload ssh")
+        reconfigure(lab, host, f"rm {VERBOSE}")
     # The last connection is the one that reads the log.
     found["connections"] = log.count("Accepted publickey") - 1
     found["commands"] = log.count("Starting session: ") - 1
