@@ -1,20 +1,16 @@
 """What the doctor says of GPUs and driver: the decision that apply would make, and its reasons."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from deploy.doctor.finding import Finding, bad, good, warning
 from inventory.model import HostSettings
-from roles.facts.gpu_probe import read
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
-from roles.gpu.decision import decide
 from roles.gpu.torch_builds import Torch
 
 
-def gpu_findings(host: HostSettings, lines: Iterable[str]) -> Iterator[Finding]:
-    """The findings from what the probe's `lines` say."""
-    facts = read(lines)
-    decision = decide(facts, host.gpu)
+def gpu_findings(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
+    """What was decided of a host of which `facts` are known, and what ails its driver besides."""
     yield _driver(host, decision)
     for note in decision.notes:
         yield warning("gpu", note, "See docs/gpu.md.")
