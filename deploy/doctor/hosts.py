@@ -14,6 +14,7 @@ from deploy.onhost import examine
 from deploy.ssh import Remote
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import PROBE, read
+from roles.facts.gpu_state import HostGpus
 from roles.gpu.decision import decide
 
 CLOCK_SECONDS = 30
@@ -54,6 +55,7 @@ def judge(host: HostSettings, seen: Seen) -> list[Finding]:
         good("reachable", f"as {host.connection.user}, and root's rights are there"),
         *_system(seen),
         *_resources(host, seen),
+        *_unfinished(facts, seen),
         *gpu_findings(host, facts, decision),
         *road_findings(host, seen["mirrors"]),
         *package_findings(host, decision, seen),
@@ -79,6 +81,17 @@ def _system(seen: Seen) -> Iterator[Finding]:
         yield bad("clock", f"differs from this machine's by {drift:.0f} s", "Run there: timedatectl set-ntp true")
     else:
         yield good("clock", "agrees with this machine's")
+
+
+def _unfinished(facts: HostGpus, seen: Seen) -> Iterator[Finding]:
+    if facts.dpkg_interrupted:
+        says = "dpkg was interrupted, so apt refuses everything (or an installation runs now)"
+        yield warning("packages", says, "Run there: dpkg --configure -a")
+    if seen["reboot"]:
+        says = "upgraded packages wait for a reboot; until then the old kernel and libraries run"
+        yield warning(
+            "reboot", says, "Reboot it when nobody draws or trains; sdfleet's services come back by themselves."
+        )
 
 
 def _resources(host: HostSettings, seen: Seen) -> Iterator[Finding]:
@@ -114,8 +127,11 @@ def _journal(host: HostSettings, seen: Seen) -> Iterator[Finding]:
     for failure in FAILURES:
         if line := seen["journal"].get(failure.name):
             yield (warning if works else bad)("journal", f"{failure.name}: {line}", failure.cure)
-    if not seen["journal"]:
-        yield good("journal", "none of the known failures since the last boot")
+    if line := seen["error"]:
+        cure = f"See what led to it: sdfleet logs {host.name} SERVICE (or the name of a run)."
+        yield warning("journal", f"the last error of sdfleet's services in a day, not one of the known: {line}", cure)
+    elif not seen["journal"]:
+        yield good("journal", "none of the known failures since the last boot, and no error of sdfleet's in a day")
 
 
 def _installed(seen: Seen) -> bool:

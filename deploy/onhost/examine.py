@@ -17,6 +17,9 @@ from typing import Any
 
 SAMPLE = 2_000_000
 """Bytes read of a mirror's answer to tell its throughput."""
+ERROR = r"\b\w*(Error|Exception): |\b(CRITICAL|FATAL)\b"
+"""How Python's programs, and others, begin to say that something went wrong."""
+OURS = ("--unit=sdfleet-*", "--unit=lora-train@*")
 APT_HELPER = "/usr/lib/apt/apt-helper"
 
 
@@ -36,7 +39,8 @@ def main(
     `probe` is the program that reads GPUs. `urls` are mirrors by name; `packages` are repositories for apt by name,
     each {"urls": URL by system ("debian 12 x86_64"), "needs": what the probe must have printed}. Each is asked for
     `seconds`, as is what apt has in its own sources; for these `apt_proxy`, if given, stands in for apt's own. Of the
-    journal since boot only the last line that matches each of `patterns` (name -> expression) comes back.
+    journal since boot only the last line that matches each of `patterns` (name -> expression) comes back, and the last
+    error of sdfleet's own services that matches none.
     """
     place = Path(root)
     while not place.exists():
@@ -69,6 +73,8 @@ def main(
         "mirrors": {name: answer.result() for name, answer in asked.items()},
         "sources": {re.sub("//[^/]*@", "//", site): answer.result() for site, answer in sources.items()},
         "journal": _journal(patterns),
+        "error": _unknown_error(patterns),
+        "reboot": Path("/run/reboot-required").exists(),
     }
 
 
@@ -180,3 +186,12 @@ def _journal(patterns: dict[str, str]) -> dict[str, str]:
             if pattern.search(line):
                 found[name] = line[:300]
     return found
+
+
+def _unknown_error(patterns: dict[str, str]) -> str:
+    known = [re.compile(pattern) for pattern in patterns.values()]
+    read = ("journalctl", "--boot", "--since=-1d", "--lines=5000", "--no-pager", "--output=short-iso")
+    for line in reversed(_output(*read, *OURS).splitlines()):
+        if re.search(ERROR, line) and not any(pattern.search(line) for pattern in known):
+            return line[:300]
+    return ""

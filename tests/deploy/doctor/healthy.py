@@ -52,6 +52,8 @@ def healthy(host: HostSettings) -> dict[str, Any]:
         "mirrors": {name: WELL for name in (*(road.name for road in roads(host)), *repositories(host))},
         "sources": {DEBIAN: WELL},
         "journal": {},
+        "error": "",
+        "reboot": False,
     }
 
 

@@ -78,6 +78,9 @@ def test_a_healthy_host_has_nothing_to_complain_of(host: HostSettings) -> None:
             "lora-train@ink.service failed; its last words: the loss is not a number",
         ),
         ({"ports": {"7860": "python3 on 0.0.0.0"}}, "port", "warning", "open to everybody"),
+        ({"gpu": [*RUNNING, "dpkg_interrupted\ttrue"]}, "packages", "warning", "dpkg --configure -a"),
+        ({"reboot": True}, "reboot", "warning", "old kernel"),
+        ({"error": "python[9]: KeyError: 'x'"}, "journal", "warning", "KeyError: 'x'.*sdfleet logs gpu-1"),
         ({"journal": {"the disk is full": "OSError: [Errno 28]"}}, "journal", "warning", "Errno 28.*data_root"),
     ],
 )

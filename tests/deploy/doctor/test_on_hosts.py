@@ -29,16 +29,24 @@ def test_a_sick_host_is_diagnosed_and_a_dead_one_does_not_hold_up_the_others(lab
     gpus.equip(lab.root("h1"), [RTX5090])
     line = "OSError: [Errno 28] No space left on device"
     assert lab.ssh("h1", f"systemd-run --wait --quiet echo '{line}'").returncode == 0
+    odd = "systemd-run --wait --quiet --unit=sdfleet-odd echo"
+    said = f"{odd} 'KeyError: nobody knows this one'; {odd} '{line}'; touch /run/reboot-required"
+    assert lab.ssh("h1", said).returncode == 0
     lab.kill("h2")
     try:
         done = doctor(file, "--json")
     finally:
         lab.start("h2")
         gpus.take_out(lab.root("h1"))
+        lab.ssh("h1", "rm /run/reboot-required")
     assert done.returncode == 3, done.stdout + done.stderr
     report = json.loads(done.stdout)
     assert [(finding["subject"], finding["level"]) for finding in report["h2"]] == [("reachable", "bad")]
-    found = {finding["subject"]: finding for finding in report["h1"]}
+    assert {tuple(finding) for finding in report["h1"]} == {("level", "subject", "says", "cure")}
+    unknown = [finding for finding in report["h1"] if "nobody knows this one" in finding["says"]]
+    assert [(finding["subject"], finding["level"]) for finding in unknown] == [("journal", "warning")]
+    found = {finding["subject"]: finding for finding in report["h1"] if finding not in unknown}
+    assert found["reboot"]["level"] == "warning"
     assert found["gpu"]["level"] == "bad" and 'gpu.driver is "keep"' in found["gpu"]["says"]
     assert found["journal"]["level"] == "bad" and line in found["journal"]["says"]
     assert found["webui"]["cure"] == "Run: sdfleet apply"
