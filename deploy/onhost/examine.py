@@ -126,7 +126,9 @@ def _ask(url: str, seconds: float) -> dict[str, Any]:
     came once the first was there (MB/s)."""
     began = time.monotonic()
     try:
-        with urllib.request.urlopen(url, timeout=seconds) as answer:
+        # Some hubs turn away whoever calls itself Python-urllib.
+        request = urllib.request.Request(url, headers={"User-Agent": "sdfleet-doctor"})
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
             latency = time.monotonic() - began
             size = 0
             while size < SAMPLE and time.monotonic() - began < seconds and (part := answer.read(65536)):
