@@ -56,4 +56,6 @@ def test_two_kinds_may_have_a_model_of_one_name(tmp_path: Path) -> None:
 
 def test_a_model_of_hosts_that_were_not_read_is_listed_all_the_same(tmp_path: Path) -> None:
     [model, _] = looked(tmp_path, {"gpu-1": Seen()})[0].remote.host.models
-    assert list(rows([model], [], AUTOV2)) == [("ink", "lora", "an unknown amount", "unknown files", model.source, "none")]
+    assert list(rows([model], [], AUTOV2)) == [
+        ("ink", "lora", "an unknown amount", "unknown files", model.source, "none")
+    ]
