@@ -26,13 +26,10 @@ def behind(road: Road) -> Road:
     for host in ("h1", "h2"):
         road.on(host, WELCOME)
     folder = road.folder / "behind"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     fleet = tomlkit.parse(road.file.read_text())
     first, second = (fleet["hosts"][name] for name in ("h1", "h2"))
-    known = road.lab.known_hosts.read_text()
-    key = next(line.split(" ", 1)[1] for line in known.splitlines() if f"]:{second['port']} " in line)
-    (folder / "known_hosts").write_text(f"{known}\n{host_address(2)} {key}\n")
-    fleet["fleet"] |= {"user": USER, "known_hosts": str(folder / "known_hosts")}
+    fleet["fleet"] |= {"user": USER}
     second |= {"address": host_address(2), "port": 22, "jump": f"{USER}@{first['address']}:{first['port']}"}
     (folder / "fleet.toml").write_text(tomlkit.dumps(fleet))
     for file in road.folder.glob("*.lock*"):
