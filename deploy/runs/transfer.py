@@ -63,8 +63,8 @@ class RunHost:
         )
 
     def missing(self, hashes: Iterable[str]) -> list[str]:
-        """Which of these sha256 the host's datasets lack."""
-        found: list[str] = self.ask("missing", store=str(self.paths.datasets), hashes=sorted(set(hashes)))
+        """Which of these sha256 the host's datasets lack, or hold damaged."""
+        found: list[str] = self.ask("missing", timeout=600, store=str(self.paths.datasets), hashes=sorted(set(hashes)))
         return found
 
     def inputs(self, run: str) -> dict[str, str]:

@@ -139,8 +139,8 @@ def test_two_hosts_share_a_run_and_what_is_left_goes_on_alone(road: Road, calm: 
     files = [road.folder / f"runs/{run}/output/ink.safetensors" for run in ("calm", "pair")]
     verdict = judge(calm, pair, *files)
     print(f"2 hosts: {pair['seconds']} s, 1 process: {calm['seconds']} s; {verdict.sentence()}")
-    # Bits are promised for as many processes only; 40 steps differed by 1e-3, another seed differs by more than 1.
-    assert verdict.weights is not None and verdict.weights < 1e-2
+    # Bits are promised for as many processes only. The caption that the test above altered on h1 has to be sent again.
+    assert verdict.weights is not None and verdict.weights < 1e-5
 
     more = ("--name", "torn", "--no-follow", "--set", "train.steps=200")
     assert road.sdfleet("train", "run", "shared.toml", *more).code == 0
