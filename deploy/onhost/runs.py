@@ -41,7 +41,7 @@ def main(verb: str, **values: Any) -> Any:
 
 
 def missing(store: str, hashes: list[str]) -> list[str]:
-    """Which of `hashes` the store lacks, or has with another content: who edits a run's input edits the store's file."""
+    """Which of `hashes` the store lacks or holds altered: who edits a run's input edits the file of the store."""
     blobs = {sha256: _blob(store, sha256) for sha256 in hashes}
     return [sha256 for sha256, blob in blobs.items() if not blob.exists() or _sha256(blob) != sha256]
 
