@@ -2,19 +2,14 @@
 
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tomlkit
 
-from tests.light import fleet
 from tests.light.fleet import LightFleet
+from tests.roles.gateway.asking import PASSWORD, Asking
 
 pytestmark = pytest.mark.lab
-
-PASSWORD = "correct-horse-canary-58"
-BASE = "https://127.0.0.1"
 
 REQUESTS = [
     "/",
@@ -45,28 +40,9 @@ REQUESTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightFleet]:
-    """One host with the light WebUI and a gateway."""
-    with fleet.running(tmp_path_factory.mktemp("gateway"), hosts=1) as running:
-        document = tomlkit.parse(running.file.read_text())
-        document["hosts"]["h1"]["groups"] = ["webui", "gateway"]
-        document["secrets"] = {"gateway_logins": {"file": "logins"}}
-        running.file.write_text(tomlkit.dumps(document))
-        (running.folder / "logins").write_text(f"ann:{PASSWORD}\n")
-        (running.folder / "logins").chmod(0o600)
-        assert running.sdfleet("lock").code == 0
-        done = running.sdfleet("apply")
-        assert done.code == 0, done.text
-        assert "fingerprint" in done.text.lower()
-        assert PASSWORD not in done.text
-        yield running
-
-
-def status(light: LightFleet, path: str, *options: str) -> str:
+def status(light: LightFleet, path: str, options: str = "") -> str:
     """The status code that the gateway gives, asked on the host."""
-    words = " ".join(("-s -k -m 60 --path-as-is -o /dev/null -w '%{http_code}'", *options))
-    return light.on("h1", f"curl {words} '{BASE}{path}'")
+    return Asking(light).status(path, options)
 
 
 def test_second_apply_changes_nothing_and_verify_is_green(light: LightFleet) -> None:
@@ -93,15 +69,12 @@ def test_every_other_port_is_on_loopback(light: LightFleet) -> None:
 
 
 def test_a_login_opens_the_webui_and_draws_a_picture(light: LightFleet) -> None:
-    jar = "/root/jar"
-    assert status(light, "/sdfleet/login", f"-u ann:{PASSWORD} -c {jar}") == "302"
-    drawn = light.on(
-        "h1",
-        f"curl -s -k -m 60 -b {jar} -H 'Content-Type: application/json' "
-        f"""-d '{{"prompt":"a cat","steps":1,"width":64,"height":64,"seed":1}}' {BASE}/sdapi/v1/txt2img""",
-    )
+    body = '{"prompt":"a cat","steps":1,"width":64,"height":64,"seed":1}'
+    gateway = Asking(light)
+    cookie = gateway.cookie()
+    assert cookie
+    drawn = gateway.curl("/sdapi/v1/txt2img", f"{cookie} -H 'Content-Type: application/json' -d '{body}'")
     assert '"images"' in drawn
-    light.on("h1", f"rm {jar}")
 
 
 def test_guessing_is_slowed_down(light: LightFleet) -> None:
