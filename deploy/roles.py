@@ -25,7 +25,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
     """Declare the operations of pyinfra's current host, for those of its roles that are in `only`."""
     settings: HostSettings = host.data.settings
     chosen = [role for role in settings.roles if role in only]
-    computes = not {"webui", "trainer"}.isdisjoint(chosen)
+    computes = not {"webui", "trainer", "lora_scripts"}.isdisjoint(chosen)
     torch = torch_builds(settings, host.get_fact(Gpus)) if computes else NO_TORCH
     # One line a role: pyinfra orders operations by the line they are called from.
     if "mirrors" in chosen:
@@ -51,8 +51,8 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
         )
     if "webui" in chosen and torch.webui:
         webui.install(webui=settings.webui, paths=settings.paths, build=torch.webui)
-    if "lora_scripts" in chosen:
-        lora_scripts.install(lora_scripts=settings.lora_scripts, paths=settings.paths)
+    if "lora_scripts" in chosen and torch.lora_scripts:
+        lora_scripts.install(lora_scripts=settings.lora_scripts, paths=settings.paths, build=torch.lora_scripts)
     if "trainer" in chosen and torch.trainer:
         trainer.install(trainer=settings.trainer, paths=settings.paths, build=torch.trainer)
     if "gateway" in chosen:
@@ -66,5 +66,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
     # Last, so that a driver that must come first has been installed by then.
     if "webui" in chosen and not torch.webui:
         refuse(name="Choose torch for the WebUI", why=torch.why)
+    if "lora_scripts" in chosen and not torch.lora_scripts:
+        refuse(name="Choose torch for lora-scripts", why=torch.why)
     if "trainer" in chosen and not torch.trainer:
         refuse(name="Choose torch for training", why=torch.why)

@@ -15,11 +15,12 @@ class TorchBuilds:
 
     webui: str
     trainer: str
+    lora_scripts: str
     why: str
     """One sentence: what the GPU role decided."""
 
 
-NO_TORCH = TorchBuilds("", "", "")
+NO_TORCH = TorchBuilds("", "", "", "")
 """For a run whose roles compute nothing."""
 
 
@@ -27,7 +28,14 @@ def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
     """What `host` gets, of which `facts` are known. SdfleetError if it is to use a GPU that is not there."""
     decision = decide(facts, host.gpu)
     webui = CPU if host.webui.device == "cpu" else decision.webui.build if decision.webui else ""
-    trainer = CPU if host.trainer.gpus == 0 else decision.trainer.build if decision.trainer else ""
-    if host.has("webui") and host.webui.device == "cuda" and webui == CPU:
-        raise SdfleetError(f'webui.device is "cuda", but the host is to compute on its CPU: {decision.reason}')
-    return TorchBuilds(webui, trainer, " ".join((decision.reason, *decision.notes)))
+    # What trains gets one build, whichever program starts it.
+    training = decision.trainer.build if decision.trainer else ""
+    trainer = CPU if host.trainer.gpus == 0 else training
+    lora_scripts = CPU if host.lora_scripts.device == "cpu" else training
+    for role, device, build in (
+        ("webui", host.webui.device, webui),
+        ("lora_scripts", host.lora_scripts.device, lora_scripts),
+    ):
+        if host.has(role) and device == "cuda" and build == CPU:
+            raise SdfleetError(f'{role}.device is "cuda", but the host is to compute on its CPU: {decision.reason}')
+    return TorchBuilds(webui, trainer, lora_scripts, " ".join((decision.reason, *decision.notes)))

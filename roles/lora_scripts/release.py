@@ -5,37 +5,49 @@ from pathlib import Path
 from roles.lora_scripts.config import LoraScripts
 from roles.operations.application import CODE, COMMIT, Release, ReleaseError
 from roles.operations.environment import Environment
+from roles.operations.locks import CPU, LockError, builds, fitting
 from roles.operations.sources import Source
 
 LOCKS = Path(__file__).resolve().parent / "locks"
+FOR_CPU = "cu128"
+"""The build whose lock serves CPU hosts, as for the trainer."""
 
 
-def release_of(lora_scripts: LoraScripts) -> Release:
-    """The release that the settings stand for; its commit decides the submodules.
+def release_of(lora_scripts: LoraScripts, build: str) -> Release:
+    """The release that the settings stand for on a host that gets torch's `build` (cpu, cu128, ...).
+
+    Its commit decides the submodules.
 
     Raises ReleaseError if the ref is not pinned, or no lock is known for it.
     """
+    commit = _commit(lora_scripts)
+    label = lora_scripts.ref if lora_scripts.ref != commit else commit[:10]
+    environment = Environment(_lock(lora_scripts, commit, build), lora_scripts.python)
+    return Release("lora_scripts", label, {CODE: Source(lora_scripts.repository, commit)}, environment)
+
+
+def torch_builds(lora_scripts: LoraScripts) -> tuple[str, ...]:
+    """Every torch build that a host may get under these settings. Raises ReleaseError if the ref is not pinned."""
+    if lora_scripts.requirements and not lora_scripts.requirements.is_dir():
+        return (CPU,)  # one lock for all hosts
+    version = _commit(lora_scripts)[:10]
+    return builds(lora_scripts.requirements or LOCKS, version, lora_scripts.python) or (CPU,)
+
+
+def _commit(lora_scripts: LoraScripts) -> str:
     ref = lora_scripts.ref
     commit = lora_scripts.commit or (ref if COMMIT.fullmatch(ref) else None)
     if commit is None:
         raise ReleaseError(f"lora_scripts.ref: {ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
-    label = ref if ref != commit else commit[:10]
-    environment = Environment(_lock(lora_scripts, commit), lora_scripts.python)
-    return Release("lora_scripts", label, {CODE: Source(lora_scripts.repository, commit)}, environment)
+    return commit
 
 
-def _lock(lora_scripts: LoraScripts, commit: str) -> str:
-    if lora_scripts.requirements:
-        try:
-            return lora_scripts.requirements.read_text(encoding="utf-8")
-        except OSError as error:
-            place = lora_scripts.requirements
-            raise ReleaseError(f"lora_scripts.requirements: cannot read {place}: {error.strerror}") from error
-    shipped = LOCKS / f"{commit[:10]}-py{lora_scripts.python}-{lora_scripts.torch}.txt"
-    if not shipped.is_file():
-        known = ", ".join(sorted(path.stem for path in LOCKS.glob("*.txt")))
-        raise ReleaseError(
-            f"lora_scripts.requirements: no lock ships for commit {commit[:10]} with Python {lora_scripts.python} "
-            f"(there are {known}); name one of your own"
-        )
-    return shipped.read_text(encoding="utf-8")
+def _lock(lora_scripts: LoraScripts, commit: str, build: str) -> str:
+    place = lora_scripts.requirements or LOCKS
+    try:
+        file = fitting(place, commit[:10], lora_scripts.python, build, FOR_CPU) if place.is_dir() else place
+        return file.read_text(encoding="utf-8")
+    except LockError as error:
+        raise ReleaseError(f"lora_scripts.requirements: {error}") from error
+    except OSError as error:
+        raise ReleaseError(f"lora_scripts.requirements: cannot read {place}: {error.strerror}") from error

@@ -8,7 +8,7 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.context import host
 
 from roles.accounts import LORA_SCRIPTS
-from roles.facts.survey import HostSurvey, Survey
+from roles.facts.survey import Survey
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
 from roles.lora_scripts.service import (
@@ -20,7 +20,7 @@ from roles.lora_scripts.service import (
     SHOWN,
     WATCH,
     WRITTEN,
-    Device,
+    device_of,
     shown_models,
     unit_texts,
 )
@@ -35,15 +35,16 @@ from roles.paths import Paths
 
 
 @deploy("lora-scripts")
-def install(lora_scripts: LoraScripts, paths: Paths) -> None:
+def install(lora_scripts: LoraScripts, paths: Paths, build: str) -> None:
     """
     Build the release of lora-scripts beside the running one, switch to it, and go back if its GUI does not answer.
 
     + lora_scripts: the role's settings
     + paths: the host's paths
+    + build: torch's build for this host (cpu, cu128, ...)
     """
     try:
-        release = release_of(lora_scripts)
+        release = release_of(lora_scripts, build)
     except ReleaseError as error:
         raise DeployError(str(error)) from error
     own, program, current = wanted_folders(paths), paths.programs / f"{PROGRAM}.py", paths.current("lora_scripts")
@@ -58,7 +59,7 @@ def install(lora_scripts: LoraScripts, paths: Paths) -> None:
         folders=[paths.releases("lora_scripts")],
         whole=[release.environment.folder(paths)],
     )
-    units = unit_texts(lora_scripts, paths, release, device_of(lora_scripts, seen))
+    units = unit_texts(lora_scripts, paths, release, device_of(build))
     folders(name="Make folders", wanted=own, seen=seen)
     environment(
         name=f"Build the environment {release.environment.key}", wanted=release.environment, paths=paths, seen=seen
@@ -105,13 +106,6 @@ def wanted_folders(paths: Paths) -> list[Folder]:
     written = [Folder(data / name, LORA_SCRIPTS, LORA_SCRIPTS) for name in (*WRITTEN.values(), "cache", "tmp")]
     app = [Folder(paths.app("lora_scripts")), Folder(paths.releases("lora_scripts")), Folder(shown_models(paths))]
     return [*app, Folder(paths.runs), *written]
-
-
-def device_of(lora_scripts: LoraScripts, seen: HostSurvey) -> Device:
-    """What its trainings compute on."""
-    if lora_scripts.device == "auto":
-        return "cuda" if seen.gpu else "cpu"
-    return lora_scripts.device
 
 
 def finishing(paths: Paths, release: Release) -> Sequence[str]:

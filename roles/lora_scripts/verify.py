@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from typing import Protocol
 
 import pytest
 from testinfra.host import Host
@@ -9,28 +10,35 @@ from testinfra.host import Host
 from roles.accounts import LORA_SCRIPTS
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
-from roles.lora_scripts.service import BOARD, GUI, LINKS, PROGRAM, WATCH, shown_models, unit_texts
+from roles.lora_scripts.service import BOARD, GUI, LINKS, PROGRAM, WATCH, device_of, shown_models, unit_texts
 from roles.onhost import source
 from roles.operations.application import CODE, Release
 from roles.paths import Paths
 
 
+class TorchBuilds(Protocol):
+    """What these checks need to know of the torch builds chosen for the host."""
+
+    @property
+    def lora_scripts(self) -> str:
+        """The build for lora-scripts."""
+
+
 @pytest.fixture(scope="session")
-def release(lora_scripts: LoraScripts) -> Release:
+def release(lora_scripts: LoraScripts, torch: TorchBuilds) -> Release:
     """The release that should run."""
-    return release_of(lora_scripts)
+    return release_of(lora_scripts, torch.lora_scripts)
 
 
-def test_units_are_as_described(host: Host, lora_scripts: LoraScripts, paths: Paths, release: Release) -> None:
-    wanted = [unit_texts(lora_scripts, paths, release, device) for device in ("cpu", "cuda")]
+def test_units_are_as_described(
+    host: Host, lora_scripts: LoraScripts, paths: Paths, release: Release, torch: TorchBuilds
+) -> None:
+    wanted = unit_texts(lora_scripts, paths, release, device_of(torch.lora_scripts))
     for unit in (GUI, BOARD, LINKS, WATCH):
         file = host.file(str(unit))
         assert file.exists, f"{unit} is missing"
-        assert file.content_string in [texts[unit] for texts in wanted], f"{unit} was changed by hand"
+        assert file.content_string == wanted[unit], f"{unit} was changed by hand"
         assert not host.file(f"{unit}.d").exists, f"{unit}.d holds settings that are not the fleet's"
-    on_gpu = host.file(str(GUI)).content_string == wanted[1][GUI]
-    if lora_scripts.device != "auto":
-        assert on_gpu == (lora_scripts.device == "cuda"), f"{GUI.name} does not compute on {lora_scripts.device}"
 
 
 @pytest.mark.parametrize("unit", [GUI.name, BOARD.name, WATCH.name])
