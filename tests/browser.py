@@ -70,7 +70,7 @@ class Page:
     def wait_for(self, expression: str, seconds: float = 60) -> None:
         """Return when the piece of JavaScript is true; AssertionError with the page's text if it never is."""
         deadline = time.monotonic() + seconds
-        while not self.value(expression):
+        while not self.value(f"Boolean({expression})"):
             assert time.monotonic() < deadline, f"never: {expression}\n{self.value('document.body.innerText')}"
             time.sleep(0.1)
 

@@ -9,6 +9,7 @@ Test furniture, not AUTOMATIC1111's code.
 import base64
 import hashlib
 import json
+import os
 import random
 import struct
 import sys
@@ -81,6 +82,7 @@ class Handler(BaseHTTPRequestHandler):
         model = checkpoint()
         answers: dict[str, Any] = {
             "/internal/ping": {},
+            "/internal/sysinfo": {"Commandline": sys.argv, "Environment": dict(os.environ)},
             "/sdapi/v1/sd-models": [{"title": model.name}] if model else [],
             "/sdapi/v1/options": {"sd_model_checkpoint": model.name if model else None},
             "/sdapi/v1/progress": {"state": {"job_count": drawing}},

@@ -1,6 +1,7 @@
 """How tests ask a gateway, on its host and from a browser beside it."""
 
 import contextlib
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,36 @@ UPGRADE = (
     "-H 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='"
 )
 """What makes curl's request a websocket's handshake."""
+REFUSED = {"400", "401", "404"}
+NOTHING = "000"
+"""What curl calls the status of no answer."""
+REQUESTS = [
+    "/",
+    "/sdapi/v1/txt2img",
+    "/sdapi/v1/img2img",
+    "/sdapi/v1/options",
+    "/sdapi/v1/sd-models",
+    "/sdapi/v1/loras",
+    "/sdapi/v1/refresh-loras",
+    "/sdapi/v1/progress",
+    "/sdapi/v1/server-kill",
+    "/internal/ping",
+    "/internal/sysinfo",
+    "/internal/sysinfo-download",
+    "/file=/etc/passwd",
+    "/file=/srv/sdfleet/data/webui/config.json",
+    "/file=/etc/sdfleet/secrets/gateway_logins",
+    "/file=../../../etc/shadow",
+    "//sdapi/v1/loras",
+    "/%73dapi/v1/loras",
+    "/sdfleet/../sdapi/v1/loras",
+    "/sdfleet/health/../../internal/sysinfo",
+    "/sdfleet/probe",
+    "/queue/join",
+    "/queue/data",
+    "/docs",
+    "/openapi.json",
+]
 
 
 @contextlib.contextmanager
@@ -67,6 +98,17 @@ class Asking:
         given = [line.partition(":")[2].strip() for line in head.splitlines() if line.lower().startswith("set-cookie:")]
         return f"-H 'Cookie: {given[0].partition(';')[0]}'" if given else ""
 
+    def table(self, base: str, outside: bool = False) -> dict[str, str]:
+        """Status of each of REQUESTS, without a login; asked from elsewhere in the lab's network if not on the host."""
+        words = ["curl", "-s", "-k", "-m", "30", "--connect-timeout", "5", "--path-as-is", "-w", "%{http_code}\\n"]
+        for path in REQUESTS:
+            words += ["-o", "/dev/null", f"{base}{path}"]
+        if outside:
+            answer = self.light.lab.run_in_netns(words, timeout=300).stdout
+        else:
+            answer = self.light.lab.ssh(self.host, shlex.join(words)).stdout
+        return dict(zip(REQUESTS, answer.split(), strict=True))
+
     def handshake(self, path: str, options: str = "") -> tuple[str, str]:
         """Status line and body of the answer to a websocket's handshake, of a socket left open for 3 s."""
         words = f"curl -s -k -m 3 -i -N {UPGRADE} {options} '{self.base}{path}'"
@@ -81,7 +123,11 @@ class Asking:
         return f"--ignore-certificate-errors-spki-list={digest}"
 
     @property
+    def address(self) -> str:
+        """The host's address for others in the lab's network."""
+        return next(host.address for host in self.light.lab.hosts if host.name == self.host)
+
+    @property
     def seen_from_outside(self) -> str:
-        """Its address for others in the lab's network."""
-        host = next(host for host in self.light.lab.hosts if host.name == self.host)
-        return f"https://{host.address}"
+        """Where others find the gateway."""
+        return f"https://{self.address}"
