@@ -54,7 +54,7 @@ from deploy.events import (  # noqa: E402
 )
 from deploy.holding import hold  # noqa: E402
 from deploy.liveness import hang_up, prompt_transport, tend  # noqa: E402
-from deploy.roles import apply_roles  # noqa: E402
+from deploy.roles import apply_roles, build_trainer_of  # noqa: E402
 from inventory.errors import SdfleetError  # noqa: E402
 from inventory.hosts import pyinfra_hosts  # noqa: E402
 from inventory.load import load  # noqa: E402
@@ -100,6 +100,8 @@ class _Run:
         """Runs of `request`; `declare` declares the operations of pyinfra's current host, for the roles it is given."""
         fleet = load(Path(request.fleet))
         self.request, self.declare = request, declare
+        if request.trainer_of:
+            self.declare = lambda _: build_trainer_of(Path(request.trainer_of))
         self.budget = fleet.table.failure_budget if request.failures is None else request.failures
         limit_switches(fleet.table.rollout.away(len(fleet.hosts)))
         self.failed = 0

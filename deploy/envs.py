@@ -24,9 +24,9 @@ from roles.mirrors.config import Mirrors
 from roles.operations.application import COMMIT
 from roles.operations.environment import BUILD_CONSTRAINTS
 from roles.operations.locks import CPU, lock_name
-from roles.trainer.wheel import TRAINING
 from roles.webui.config import Webui
 from roles.webui.release import lock_version
+from training.archive import CODE
 
 ON_PYPI = frozenset({("2.1.2", "cu121"), ("2.7.1", "cu126"), ("2.8.0", "cu128"), ("2.9.1", "cu128")})
 """The one build of each torch release that the package index itself carries; others lie on PyTorch's own indexes."""
@@ -131,7 +131,7 @@ def webui_locks(webui: Webui, mirrors: Mirrors, python: str) -> Iterator[Wanted]
 
 def trainer_locks(python: str) -> Iterator[Wanted]:
     """The locks of the trainer, one a torch build."""
-    project = tomllib.loads((TRAINING / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((CODE / "pyproject.toml").read_text())["project"]
     needs = [*project["dependencies"], *project["optional-dependencies"]["optimizers"]]
     for torch in TRAINER:
         requirements = "\n".join([*needs, f"torch=={_version(torch)}"]) + "\n"

@@ -22,6 +22,10 @@ class Request(Settings):
     apply: bool = Field(description="Whether to change hosts, or only to say what would change.")
     diff: bool = Field(default=False, description="Whether to show what changes inside files.")
     locked: bool = Field(default=False, description="Whether the caller holds the hosts' locks already.")
+    trainer_of: str = Field(
+        default="",
+        description="Folder of a fetched run: only the trainer that made it is built, beside the one in use.",
+    )
     failures: int | None = Field(default=None, description="Hosts that may fail; unset means what the fleet says.")
 
 

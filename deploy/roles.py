@@ -1,9 +1,11 @@
 """The roles of one host, in order: the whole of what apply does, on one page."""
 
 from collections.abc import Collection
+from pathlib import Path
 
 from pyinfra.context import host
 
+from deploy.runs.kept import trainer_of
 from deploy.torch import NO_TORCH, torch_builds
 from inventory.caching import upstreams
 from inventory.model import ROLES, HostSettings
@@ -70,3 +72,9 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
         refuse(name="Choose torch for lora-scripts", why=torch.why)
     if "trainer" in chosen and not torch.trainer:
         refuse(name="Choose torch for training", why=torch.why)
+
+
+def build_trainer_of(run: Path) -> None:
+    """Declare, for pyinfra's current host, what builds the trainer that made the fetched run in the folder `run`."""
+    settings: HostSettings = host.data.settings
+    trainer.rebuild(wanted=trainer_of(run), paths=settings.paths)

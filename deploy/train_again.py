@@ -8,19 +8,23 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from deploy.applying import run as apply
 from deploy.console import err, out
+from deploy.events import Request
 from deploy.options import DEFAULT_FILE, FleetFile
 from deploy.runs.choosing import choose, run_host, runs_of, trainers
 from deploy.runs.ending import follow_and_fetch, sent
 from deploy.runs.follow import follow as watch
+from deploy.runs.kept import trainer_of
 from deploy.runs.reproduce import changed as changed_inputs
-from deploy.runs.reproduce import judge, record_of
+from deploy.runs.reproduce import judge, lacks_trainer, record_of
 from deploy.runs.reproduce import send as send_again
 from deploy.runs.submission import prepare, read
 from deploy.runs.sweep import compare, points
 from deploy.runs.transfer import RunHost
 from deploy.ssh import connect
 from inventory.errors import SdfleetError
+from inventory.load import load
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run; `sdfleet train list` shows them.")]
 Into = Annotated[Path, typer.Option("--into", help="Folder here that gets a folder for each run.")]
@@ -46,6 +50,8 @@ def reproduce(
             err.print("Not trained: the result would be another one. --anyway trains all the same.")
             raise typer.Exit(3)
         target = RunHost(next(iter(remotes.values())))
+        if lacks_trainer(target, record):
+            _build_trainer(fleet, target.name, into / run, record["code"]["release"])
         send_again(origin, run, record, target, again, sent(again, target.name))
         target.start(again)
         follow_and_fetch(target, again, into)
@@ -54,6 +60,15 @@ def reproduce(
         out.print(f"[yellow]differs[/] {escape(sentence)}", soft_wrap=True)
     out.print(escape(f"{run} and {again}: {verdict.sentence()}"), soft_wrap=True)
     raise typer.Exit(0 if verdict.holds else 3)
+
+
+def _build_trainer(fleet: Path, host: str, run: Path, release: str) -> None:
+    """Build the trainer that made a fetched run on `host`. Raises SdfleetError if that fails."""
+    trainer_of(run)
+    out.print(f"The trainer {release}, which made {run.name}, is not on {host}: it is built there from environment/")
+    request = Request(fleet=str(fleet), hosts=(host,), roles=("trainer",), apply=True, trainer_of=str(run.resolve()))
+    if apply(load(fleet), request, f"Training {run.name} again.", verbose=False).failed:
+        raise SdfleetError(f"{host}: the trainer that made {run.name} could not be built")
 
 
 def sweep(

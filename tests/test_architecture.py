@@ -14,7 +14,7 @@ OURS = ("deploy", "inventory", "roles", "templates", "training", "lab")
 ALLOWED = {
     "training": set(),
     "templates": set(),
-    "roles": {"templates", "training.config"},
+    "roles": {"templates", "training.archive", "training.config"},
     "inventory": {"roles"},
     "lab": {"inventory", "roles"},
     "deploy": set(OURS),

@@ -5,16 +5,12 @@ import os
 import platform
 import subprocess
 import sys
-import zipfile
-from functools import cache
 from importlib import metadata
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-CODE = Path(__file__).resolve().parent
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest date a zip file can hold: the same code gives the same archive."""
+from training.archive import CODE, archive
+
 ARITHMETIC = ("cpu", "capability", "threads", "gpus", "driver", "torch")
 """Facts of a machine that must be equal for results to be equal to the bit."""
 
@@ -22,23 +18,12 @@ ARITHMETIC = ("cpu", "capability", "threads", "gpus", "driver", "torch")
 def code() -> dict[str, str]:
     """The training code: its hash, and the release and environment that it ran in."""
     return {
-        "sha256": hashlib.sha256(code_archive()).hexdigest(),
+        "sha256": hashlib.sha256(archive()).hexdigest(),
         # On a host of a fleet: releases/KEY/lib/training and envs/KEY.
         "release": CODE.parents[1].name if CODE.parent.name == "lib" else "",
         "environment": Path(sys.prefix).name,
         "python": platform.python_version(),
     }
-
-
-@cache
-def code_archive() -> bytes:
-    """The package `training` as a zip file, the same bytes for the same code."""
-    packed = BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(CODE.rglob("*")):
-            if file.suffix in (".py", ".json") and file.is_file():
-                archive.writestr(zipfile.ZipInfo(f"training/{file.relative_to(CODE)}", EPOCH), file.read_bytes())
-    return packed.getvalue()
 
 
 def packages() -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from training import machine
+from training.archive import archive
 from training.config import Config
 from training.data import captions, pictures
 from training.digests import Digests, sha256_of
@@ -141,14 +142,12 @@ def _losses(log: Path) -> list[list[float]]:
 
 
 def _keep_code(run: RunFolder) -> None:
-    folder = run.path / "environment"
-    folder.mkdir(exist_ok=True)
-    code = folder / "training.zip"
-    if not code.exists() or code.read_bytes() != machine.code_archive():
-        code.write_bytes(machine.code_archive())
-    lock = Path(sys.prefix) / "requirements.lock"
+    run.environment.mkdir(exist_ok=True)
+    if not run.code.exists() or run.code.read_bytes() != archive():
+        run.code.write_bytes(archive())
+    lock = Path(sys.prefix) / run.lock.name
     if lock.is_file():
-        write_text(folder / "requirements.lock", lock.read_text(encoding="utf-8"))
+        write_text(run.lock, lock.read_text(encoding="utf-8"))
 
 
 def _write(run: RunFolder, record: dict[str, Any]) -> None:

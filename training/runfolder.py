@@ -57,6 +57,21 @@ class RunFolder:
         """How the run came to be and how it ended (see record.py)."""
         return self.path / "run.json"
 
+    @property
+    def environment(self) -> Path:
+        """What the run needs to be made again elsewhere, besides its inputs."""
+        return self.path / "environment"
+
+    @property
+    def code(self) -> Path:
+        """The trainer's code (see archive.py)."""
+        return self.environment / "training.zip"
+
+    @property
+    def lock(self) -> Path:
+        """The hashed requirements of the environment, if it was made of some."""
+        return self.environment / "requirements.lock"
+
     def make(self) -> None:
         """Create the folder. Raises TrainingError if that is not possible."""
         try:

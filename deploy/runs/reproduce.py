@@ -9,8 +9,8 @@ from typing import Any
 from deploy.runs import needs
 from deploy.runs.submission import Submission
 from deploy.runs.transfer import RunHost, Sent
-from deploy.ssh import HostError
 from inventory.errors import SdfleetError
+from roles.trainer.rendering import program
 from training import record as records
 from training import reproduce
 from training.config import Config
@@ -36,18 +36,17 @@ def _is_data(place: str) -> bool:
     return place.startswith(("inputs/data.", "inputs/validation."))
 
 
-def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, again: str, sent: Sent) -> None:
-    """Make the run `again` on `target` out of `run` on `origin`; what the target lacks travels through here.
+def lacks_trainer(target: RunHost, record: Mapping[str, Any]) -> bool:
+    """Whether the trainer's release that made the run of `record` is not on the target."""
+    return bool(target.remote.run(["test", "-x", str(_program(target, record))], check=False).status)
 
-    Raises HostError if the trainer's release that made the run is not on the target.
-    """
-    program = target.paths.releases("trainer") / record["code"]["release"] / "bin/lora-train"
-    if not record["code"]["release"] or target.remote.run(["test", "-x", str(program)], check=False).status:
-        release = record["code"]["release"] or "of a trainer that no release holds"
-        raise HostError(
-            f"{target.name}: the trainer {release}, which made {run}, is not there; --on a host that has it "
-            f"({origin.name} has), or take the code and requirements.lock that lie in the run's folder environment/"
-        )
+
+def _program(target: RunHost, record: Mapping[str, Any]) -> PurePosixPath:
+    return program(target.paths.releases("trainer") / (record["code"]["release"] or "none"))
+
+
+def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, again: str, sent: Sent) -> None:
+    """Make the run `again` on `target` out of `run` on `origin`; what the target lacks travels through here."""
     text = origin.remote.run(["cat", str(origin.paths.run(run) / "config.toml")]).out
     text = text.replace(str(origin.paths.run(run)), str(target.paths.run(again)))
     text = text.replace(f"{origin.paths.root}/", f"{target.paths.root}/")
@@ -61,7 +60,7 @@ def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, 
             if not inputs[name].exists():
                 source = origin.paths.run(run) / "inputs" / PurePosixPath(name)
                 origin.download(source, inputs[name], known[name])
-        turn = {**wanted, "program": str(program)}
+        turn = {**wanted, "program": str(_program(target, record))}
         target.send(again, Submission(text, inputs, {}, turn, known), sent)
 
 

@@ -10,7 +10,7 @@ from roles.operations.locks import CPU, LockError, builds, fitting
 from roles.paths import Paths
 from roles.trainer.config import Trainer
 from roles.trainer.rendering import launcher
-from roles.trainer.wheel import wheel
+from training.archive import archive
 
 FOR_CPU = "cu128"
 """The build whose lock serves CPU hosts: the torch release that all cards in use share."""
@@ -27,21 +27,20 @@ class Release:
     """One build of the trainer: its code and the environment it runs in."""
 
     environment: Environment
-    wheel_name: str
-    wheel: bytes
+    code: bytes
+    """The archive of training/archive.py."""
 
     @property
     def key(self) -> str:
         """Name of its folder: 16 hex digits."""
         started_by = launcher(PurePosixPath("release"), PurePosixPath(self.environment.key))
-        return hashlib.sha256(started_by.encode() + self.wheel).hexdigest()[:16]
+        return hashlib.sha256(started_by.encode() + self.code).hexdigest()[:16]
 
     def manifest(self) -> str:
         """manifest.json of its folder."""
         content = {
             "id": self.key,
-            "wheel": self.wheel_name,
-            "sha256": hashlib.sha256(self.wheel).hexdigest(),
+            "sha256": hashlib.sha256(self.code).hexdigest(),
             "environment": self.environment.key,
             "python": self.environment.python,
         }
@@ -72,5 +71,4 @@ def release(trainer: Trainer, build: str) -> Release:
         raise NoLockError(f"trainer.requirements: {place} does not exist") from error
     except LockError as error:
         raise NoLockError(f"trainer.requirements: {error}") from error
-    name, content = wheel()
-    return Release(Environment(lock=text, python=trainer.python), name, content)
+    return Release(Environment(lock=text, python=trainer.python), archive())

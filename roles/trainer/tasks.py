@@ -62,7 +62,8 @@ def install(trainer: Trainer, paths: Paths, build: str) -> None:
     text = source("training_turn")
     rendered(name="Install the program that gives runs their turn", dest=turn(paths), text=text, seen=seen)
     environment(name="Build the training environment", wanted=wanted.environment, paths=paths, seen=seen)
-    trainer_release(name=f"Install the trainer {wanted.key}", wanted=wanted, paths=paths, seen=seen)
+    built_release(name=f"Build the trainer {wanted.key}", wanted=wanted, paths=paths, seen=seen)
+    used_release(name=f"Use the trainer {wanted.key}", wanted=wanted, paths=paths, seen=seen)
     units = {
         UNIT: unit(trainer, paths),
         TENSORBOARD: tensorboard(trainer, paths, wanted.environment.folder(paths)),
@@ -88,36 +89,59 @@ def wanted_folders(paths: Paths) -> list[Folder]:
     return [*(Folder(path) for path in own), Folder(turns(paths), TRAINER, TRAINER)]
 
 
-@operation()
-def trainer_release(wanted: Release, paths: Paths, seen: HostSurvey) -> Commands:
+@deploy("Earlier trainer")
+def rebuild(wanted: Release, paths: Paths) -> None:
     """
-    Build a release of the trainer beside its place, try it, and switch to it.
-
-    Runs that are going keep the release they began with.
+    Build a release of the trainer beside the one in use, which stays so.
 
     + wanted: the release
     + paths: the host's paths
-    + seen: a survey that looked at its folder, at the link `current`, and at the history
+    """
+    seen = host.get_fact(Survey, paths=[wanted.environment.folder(paths), wanted.folder(paths)])
+    environment(name="Build the training environment", wanted=wanted.environment, paths=paths, seen=seen)
+    built_release(name=f"Build the trainer {wanted.key}", wanted=wanted, paths=paths, seen=seen)
+
+
+@operation()
+def built_release(wanted: Release, paths: Paths, seen: HostSurvey) -> Commands:
+    """
+    Build a release of the trainer under its name, and try it.
+
+    + wanted: the release
+    + paths: the host's paths
+    + seen: a survey that looked at its folder
     """
     final = wanted.folder(paths)
-    link = seen.entry(paths.current("trainer"))
-    there = seen.entry(final) is not None
-    used = link is not None and link.target == f"releases/{wanted.key}"
-    if there and used and recorded(paths.app("trainer"), wanted.key, "", seen):
-        host.noop(f"trainer {wanted.key} is installed")
+    if seen.entry(final) is not None:
+        host.noop(f"trainer {wanted.key} is built")
         return
-    if not there:
-        build = final.with_name(f".{wanted.key}.building")
-        python = wanted.environment.folder(paths) / "bin/python"
-        new, wheel, lib, run = (shlex.quote(str(p)) for p in (build, build / "wheel", build / "lib", program(build)))
-        yield f"umask 022; rm -rf {new} && mkdir -p {new}/bin {lib}"
-        yield FileUploadCommand(BytesIO(wanted.wheel), str(build / "wheel"))
-        yield FileUploadCommand(StringIO(launcher(final, wanted.environment.folder(paths))), str(program(build)))
-        # A wheel of pure Python is installed by unpacking it; all that it needs is in the environment.
-        yield f"umask 022; {python} -m zipfile -e {wheel} {lib} && rm {wheel} && chmod 755 {run}"
-        yield f"{python} -m compileall -q {lib}"
-        yield f"PYTHONPATH={lib} {python} -P -c 'import training.cli'"
-        yield FileUploadCommand(StringIO(provenance()), str(build / BUILT))
-        yield FileUploadCommand(StringIO(wanted.manifest()), str(build / MANIFEST))
-        yield f"mv -T {new} {shlex.quote(str(final))}"
-    yield activate(paths, paths.app("trainer"), wanted.key)
+    build = final.with_name(f".{wanted.key}.building")
+    python = wanted.environment.folder(paths) / "bin/python"
+    new, code, lib, run = (shlex.quote(str(p)) for p in (build, build / "code.zip", build / "lib", program(build)))
+    yield f"umask 022; rm -rf {new} && mkdir -p {new}/bin {lib}"
+    yield FileUploadCommand(BytesIO(wanted.code), str(build / "code.zip"))
+    yield FileUploadCommand(StringIO(launcher(final, wanted.environment.folder(paths))), str(program(build)))
+    yield f"umask 022; {python} -m zipfile -e {code} {lib} && rm {code} && chmod 755 {run}"
+    yield f"{python} -m compileall -q {lib}"
+    yield f"PYTHONPATH={lib} {python} -P -c 'import training.cli'"
+    yield FileUploadCommand(StringIO(provenance()), str(build / BUILT))
+    yield FileUploadCommand(StringIO(wanted.manifest()), str(build / MANIFEST))
+    yield f"mv -T {new} {shlex.quote(str(final))}"
+
+
+@operation()
+def used_release(wanted: Release, paths: Paths, seen: HostSurvey) -> Commands:
+    """
+    Switch to a release of the trainer. Runs that are going keep the one they began with.
+
+    + wanted: the release, which is built
+    + paths: the host's paths
+    + seen: a survey that looked at the link `current` and at the history
+    """
+    home = paths.app("trainer")
+    link = seen.entry(paths.current("trainer"))
+    used = link is not None and link.target == f"releases/{wanted.key}"
+    if used and recorded(home, wanted.key, "", seen):
+        host.noop(f"trainer {wanted.key} is in use")
+        return
+    yield activate(paths, home, wanted.key)

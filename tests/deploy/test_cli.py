@@ -71,6 +71,7 @@ def test_schema_knows_every_table_and_the_overrides(tmp_path: Path) -> None:
     assert "webui" in schema["$defs"]["HostTable"]["properties"]
 
 
+@pytest.mark.slow
 def test_wheel_works_in_a_foreign_folder(tmp_path: Path) -> None:
     from hatchling.builders.wheel import WheelBuilder
 

@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import tomlkit
 
 from lab import photos
 from lab.network import host_address
-from tests.road.conftest import Road
+from tests.road.conftest import TREE, Road
 from training.reproduce import judge
 
 pytestmark = pytest.mark.lab
@@ -60,11 +62,21 @@ def record(road: Road, run: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def calm(road: Road, config: str) -> dict[str, Any]:
-    """The record of a run that nothing disturbed."""
-    done = road.sdfleet("train", "run", config, "--on", "h1", "--name", "calm")
+def calm(road: Road, config: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The record of an undisturbed run of an earlier clone of the project, whose trainer h2 never had."""
+    clone = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(["git", "ls-files"], cwd=TREE, capture_output=True, text=True, check=True)
+    for name in listed.stdout.splitlines():
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TREE / name, clone / name)
+    with (clone / "training/recipe.py").open("a") as recipe:
+        recipe.write("# as it was last month\n")
+    earlier = {"PYTHONPATH": str(clone)}
+    assert road.sdfleet("apply", "--role", "trainer", "--limit", "h1", **earlier).code == 0
+    done = road.sdfleet("train", "run", config, "--on", "h1", "--name", "calm", **earlier)
     assert done.code == 0, done.text
     assert "runs/calm/report.html" in done.text
+    assert road.sdfleet("apply", "--role", "trainer", "--limit", "h1").code == 0
     return record(road, "calm")
 
 
@@ -105,7 +117,11 @@ def test_three_runs_end_alike_though_controller_line_and_host_are_lost(
 def test_reproduced_on_the_other_host_and_a_changed_byte_is_named(road: Road, calm: dict[str, Any]) -> None:
     done = road.sdfleet("train", "reproduce", "calm", "--on", "h2")
     assert done.code == 0, done.text
+    assert "is not on h2: it is built there from environment/" in done.text
     assert f"identical: both files have the sha256 {calm['sha256']}" in done.text
+    assert record(road, "three")["code"]["release"] != calm["code"]["release"], "an earlier clone made the first run"
+    planned = road.sdfleet("plan", "--role", "trainer")
+    assert [planned.cell(host, "to change") for host in ("h1", "h2")] == ["0", "0"], planned.text
     caption = next(Path(place) for place in calm["inputs"] if place.endswith(".txt"))
     road.on("h1", f"printf x >> /srv/sdfleet/runs/calm/{caption}")
     changed = road.sdfleet("train", "reproduce", "calm")

@@ -1,4 +1,4 @@
-"""The trainer role: its wheel and unit as text, and on a real host from nothing to a run of the real recipe."""
+"""The trainer role: its code and unit as text, and on a real host from nothing to a run of the real recipe."""
 
 import os
 import shutil
@@ -14,11 +14,11 @@ from lab import Lab, attached
 from lab.fleet import write
 from lab.locks import lock, train_requirements
 from roles.paths import Paths
-from roles.trainer import wheel
 from roles.trainer.config import Trainer
 from roles.trainer.release import NoLockError, release
 from roles.trainer.rendering import UNIT, train_slice, unit
 from tests.training import tiny
+from training import archive
 
 TREE = Path(__file__).resolve().parents[2]
 CONFIG = """
@@ -35,13 +35,13 @@ steps = 4
 """
 
 
-def test_wheel_is_the_same_wherever_the_tree_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = wheel.wheel()
+def test_code_is_the_same_wherever_the_tree_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = archive.archive()
     shutil.copytree(TREE / "training", tmp_path / "elsewhere/training")
     (tmp_path / "elsewhere/training/__pycache__").mkdir(exist_ok=True)
     (tmp_path / "elsewhere/training/__pycache__/cli.cpython-311.pyc").write_bytes(b"compiled")
-    monkeypatch.setattr(wheel, "TRAINING", tmp_path / "elsewhere/training")
-    assert wheel.wheel.__wrapped__() == here
+    monkeypatch.setattr(archive, "CODE", tmp_path / "elsewhere/training")
+    assert archive.archive.__wrapped__() == here
 
 
 def test_release_changes_with_code_and_lock(tmp_path: Path) -> None:
