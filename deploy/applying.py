@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from deploy.console import RunView
+from deploy.console import RunView, out
 from deploy.events import EVENT, Event, Request
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.model import ROLES, Fleet
@@ -47,6 +47,16 @@ def first(fleet: Fleet, request: Request) -> Request | None:
         return None
     roles = tuple(role for role in ("mirrors", "base", "cache") if role in request.roles)
     return request.model_copy(update={"hosts": hosts, "roles": roles})
+
+
+def cache_first(fleet: Fleet, request: Request, verbose: bool) -> RunView | None:
+    """Bring up the cache that the hosts of `request` fetch over, before they choose their mirrors; None if none is
+    among them."""
+    earlier = first(fleet, request)
+    if earlier is None:
+        return None
+    out.print(f"First the cache on {', '.join(earlier.hosts)}, which the fleet fetches over.")
+    return run(fleet, earlier, "Now everything else.", verbose)
 
 
 def engine_events(request: Request) -> Iterator[Event]:

@@ -85,10 +85,8 @@ def apply(
     """Bring the hosts to what the fleet's file says."""
     loaded = load(fleet)
     request = _request(loaded, limit, role, apply=True, diff=diff)
-    if earlier := applying.first(loaded, request):
-        out.print(f"First the cache on {', '.join(earlier.hosts)}, which the fleet fetches over.")
-        # Without it the hosts go on to the mirrors behind it; its own failure is told again below.
-        applying.run(loaded, earlier, "Now everything else.", verbose)
+    # Without the cache the hosts go on to the mirrors behind it; its own failure is told again below.
+    applying.cache_first(loaded, request, verbose)
     view = applying.run(loaded, request, "Next: sdfleet verify", verbose)
     raise typer.Exit(1 if view.failed else 0)
 

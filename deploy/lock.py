@@ -16,7 +16,7 @@ from inventory.errors import ConfigError, Problem
 from inventory.load import load
 from inventory.lock import Lock, ModelPin
 from inventory.model import Fleet, HostSettings
-from roles.lora_scripts import release as lora
+from roles.lora_scripts import release as lora_release
 from roles.models.config import LockedModel, Model, unlocked
 from roles.models.sources import resolve
 from roles.models.sources.web import Asker, Content, SourceError
@@ -151,8 +151,9 @@ def environments(hosts: Iterable[HostSettings]) -> dict[str, list[str]]:
                 releases = [release_of(host.webui, build) for build in webui_release.torch_builds(host.webui)]
                 found.setdefault("webui", []).extend(release.environment.key for release in releases)
             if host.has("lora_scripts"):
-                guis = [lora.release_of(host.lora_scripts, build) for build in lora.torch_builds(host.lora_scripts)]
-                found.setdefault("lora_scripts", []).extend(release.environment.key for release in guis)
+                builds = lora_release.torch_builds(host.lora_scripts)
+                releases = [lora_release.release_of(host.lora_scripts, build) for build in builds]
+                found.setdefault("lora_scripts", []).extend(release.environment.key for release in releases)
             if host.has("trainer"):
                 builds = trainer_release.torch_builds(host.trainer)
                 made = [trainer_release.release(host.trainer, build) for build in builds]

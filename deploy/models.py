@@ -1,7 +1,7 @@
 """`sdfleet models`: what the fleet has, add by URL, check the bytes, reclaim space."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, TypeVar, get_args
@@ -19,7 +19,7 @@ from inventory.edit import append_model
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.load import load
 from roles.models.amount import amount
-from roles.models.config import Kind
+from roles.models.config import Kind, Model
 from roles.models.sources.pasted import entry
 from roles.models.sources.web import Asker
 from roles.models.state import Seen, command, read
@@ -35,6 +35,8 @@ KINDS: TypeAdapter[Kind] = TypeAdapter(Kind)
 LOOK_SECONDS = 60
 HASH_SECONDS = 4 * 3600
 """How long hashing a whole store may take; a slow disk reads 2 TB in that time."""
+AUTOV2 = 10
+"""Digits of a sha256 that the WebUI and Civitai show."""
 CHANGED = 3
 """Exit code for drift."""
 
@@ -47,6 +49,11 @@ class HostModels:
     goal: Wanted
     seen: Seen
 
+    def has(self, kind: Kind, name: str) -> bool:
+        """Whether every file of a model is there."""
+        files = [file for file in self.goal.files if file.of(kind, name)]
+        return bool(files) and all(self.seen.whole(file) for file in files)
+
     def unused(self) -> dict[PurePosixPath, int]:
         """Files of the store that neither the manifest nor any name on the host needs -> bytes."""
         paths = self.remote.host.paths
@@ -58,7 +65,11 @@ class HostModels:
 
 
 @app.command("list")
-def show(fleet: FleetFile = DEFAULT_FILE, limit: Only = None) -> None:
+def show(
+    fleet: FleetFile = DEFAULT_FILE,
+    limit: Only = None,
+    sha256: Annotated[bool, typer.Option("--sha256", help="Show whole hashes instead of their beginning.")] = False,
+) -> None:
     """List models: kind, size, hash as the WebUI shows it (AutoV2), source, and which hosts have them."""
     hosts = chosen(fleet, limit)
     with connect(hosts) as remotes:
@@ -67,14 +78,8 @@ def show(fleet: FleetFile = DEFAULT_FILE, limit: Only = None) -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("model", "kind", "size", "hash", "source", "hosts"):
         table.add_column(title, overflow="fold")
-    models = {(model.kind, model.name): model for host in hosts for model in host.models}
-    for (kind, name), model in sorted(models.items()):
-        files = {file.sha256: file for host in looked for file in host.goal.files if file.model.split("/")[0] == name}
-        sizes = [file.size for file in files.values()]
-        having = [host.remote.name for host in looked if _has_all(host, name)]
-        size = amount(None if None in sizes else sum(size or 0 for size in sizes))
-        short = next(iter(files))[:10] if len(files) == 1 else f"{len(files)} files"
-        table.add_row(name, kind, size, short, model.source, " ".join(having) or "none")
+    for row in rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2):
+        table.add_row(*row)
     out.print(table)
     for host in looked:
         for path, count in sorted(host.seen.strangers.items()):
@@ -84,9 +89,15 @@ def show(fleet: FleetFile = DEFAULT_FILE, limit: Only = None) -> None:
     raise typer.Exit(1 if lost else 0)
 
 
-def _has_all(host: HostModels, name: str) -> bool:
-    files = [file for file in host.goal.files if file.model.split("/")[0] == name]
-    return bool(files) and all(host.seen.whole(file) for file in files)
+def rows(models: Sequence[Model], looked: Sequence[HostModels], digits: int) -> Iterator[tuple[str, ...]]:
+    """A line of the list for each model: name, kind, size, `digits` of its hash, source, hosts that have all of it."""
+    for (name, kind), model in sorted({(model.name, model.kind): model for model in models}.items()):
+        files = {file.sha256: file for host in looked for file in host.goal.files if file.of(kind, name)}
+        sizes = [file.size for file in files.values()]
+        size = amount(None if None in sizes or not sizes else sum(size or 0 for size in sizes))
+        digest = next(iter(files))[:digits] if len(files) == 1 else f"{len(files) or 'unknown'} files"
+        having = [host.remote.name for host in looked if host.has(kind, name)]
+        yield name, kind, size, digest, model.source, " ".join(having) or "none"
 
 
 @app.command()

@@ -27,7 +27,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
     """Declare the operations of pyinfra's current host, for those of its roles that are in `only`."""
     settings: HostSettings = host.data.settings
     chosen = [role for role in settings.roles if role in only]
-    computes = not {"webui", "trainer", "lora_scripts"}.isdisjoint(chosen)
+    computes = not {"webui", "lora_scripts", "trainer"}.isdisjoint(chosen)
     torch = torch_builds(settings, host.get_fact(Gpus)) if computes else NO_TORCH
     # One line a role: pyinfra orders operations by the line they are called from.
     if "mirrors" in chosen:
@@ -69,7 +69,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
     if "webui" in chosen and not torch.webui:
         refuse(name="Choose torch for the WebUI", why=torch.why)
     if "lora_scripts" in chosen and not torch.lora_scripts:
-        refuse(name="Choose torch for lora-scripts", why=torch.why)
+        refuse(name="Choose torch for lora-scripts", why=torch.why_no_lora_scripts)
     if "trainer" in chosen and not torch.trainer:
         refuse(name="Choose torch for training", why=torch.why)
 

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 from roles.facts.gpu_state import HostGpus
+from roles.gpu.case import Decision, cards_of
 from roles.gpu.decision import decide
+from roles.gpu.torch_builds import LORA_SCRIPTS, Machine, choose, why_none
+from roles.lora_scripts.config import LoraScripts
 from roles.operations.locks import CPU
+
+GIVEN = "cuda"
+"""The build in a lock of the user's own, where none of ours would do."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +24,8 @@ class TorchBuilds:
     lora_scripts: str
     why: str
     """One sentence: what the GPU role decided."""
+    why_no_lora_scripts: str = ""
+    """The same of lora-scripts, which has builds of its own."""
 
 
 NO_TORCH = TorchBuilds("", "", "", "")
@@ -28,14 +36,28 @@ def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
     """What `host` gets, of which `facts` are known. SdfleetError if it is to use a GPU that is not there."""
     decision = decide(facts, host.gpu)
     webui = CPU if host.webui.device == "cpu" else decision.webui.build if decision.webui else ""
-    # What trains gets one build, whichever program starts it.
-    training = decision.trainer.build if decision.trainer else ""
-    trainer = CPU if host.trainer.gpus == 0 else training
-    lora_scripts = CPU if host.lora_scripts.device == "cpu" else training
+    trainer = CPU if host.trainer.gpus == 0 else decision.trainer.build if decision.trainer else ""
+    lora_scripts = _lora_scripts(host.lora_scripts, facts, decision)
     for role, device, build in (
         ("webui", host.webui.device, webui),
         ("lora_scripts", host.lora_scripts.device, lora_scripts),
     ):
         if host.has(role) and device == "cuda" and build == CPU:
             raise SdfleetError(f'{role}.device is "cuda", but the host is to compute on its CPU: {decision.reason}')
-    return TorchBuilds(webui, trainer, lora_scripts, " ".join((decision.reason, *decision.notes)))
+    why = " ".join((decision.reason, *decision.notes))
+    if decision.action == "refuse" or lora_scripts:
+        return TorchBuilds(webui, trainer, lora_scripts, why, why)
+    clause = why_none(LORA_SCRIPTS, "auto", Machine(facts.arch, cards_of(facts)), decision.driver)
+    return TorchBuilds(webui, trainer, lora_scripts, why, f"No lora-scripts here: {clause}.")
+
+
+def _lora_scripts(settings: LoraScripts, facts: HostGpus, decision: Decision) -> str:
+    cards = cards_of(facts)
+    if settings.device == "cpu" or not cards:
+        return CPU
+    if decision.action == "refuse":
+        return ""
+    if settings.torch != "auto":
+        return settings.torch
+    torch = choose(LORA_SCRIPTS, "auto", Machine(facts.arch, cards), decision.driver)
+    return torch.build if torch else GIVEN if settings.requirements else ""

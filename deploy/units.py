@@ -1,5 +1,6 @@
 """Names of the systemd units that roles install and verbs talk about."""
 
+from roles.cache import rendering as cache
 from roles.gateway import rendering as gateway
 from roles.lora_scripts import service as lora_scripts
 from roles.trainer import rendering
@@ -15,6 +16,7 @@ SERVICES = {
     "lora-scripts-tensorboard": lora_scripts.BOARD.name,
     "tensorboard": TENSORBOARD,
     "gateway": gateway.UNIT.name,
+    "cache": cache.UNIT.name,
 }
 """What a person calls a service -> its unit."""
 

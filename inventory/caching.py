@@ -39,7 +39,8 @@ def _through(direct: Mirrors, cache: Cache, address: str) -> Mirrors:
     """Every list with the cache's port for it in front; what was there goes on being asked if the cache is down."""
     update = {}
     for kind, mirrors in upstreams(direct).items():
-        if mirrors:
+        # A proxy for apt that the user named does the same already, and would be asked for the cache's address.
+        if mirrors and not (kind == "apt" and direct.apt_proxy):
             # GitHub's mirrors are prefixes; all others are asked under the path they have.
             path = "" if kind == "github" else urlsplit(mirrors[0]).path
             update[kind] = (f"http://{address}:{cache.port_of(kind)}{path}", *mirrors)

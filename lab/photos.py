@@ -44,13 +44,14 @@ def write_training_set(folder: Path, size: int = 128, repeats: int = 10) -> Path
     target.mkdir(parents=True, exist_ok=True)
     for photo in PHOTOS:
         name = Path(photo.path).stem
-        with Image.open(_locate(photo)) as image:
+        with Image.open(locate(photo)) as image:
             _square(image.convert("RGB"), size).save(target / f"{name}.png")
         (target / f"{name}.txt").write_text(f"{TRIGGER}, {photo.caption}\n")
     return target
 
 
-def _locate(photo: Photo) -> Path:
+def locate(photo: Photo) -> Path:
+    """The photograph's file. Raises FileNotFoundError if its package is not installed."""
     # Found without importing the package: only its files are wanted.
     spec = importlib.util.find_spec(photo.package)
     for home in (spec.submodule_search_locations or ()) if spec else ():

@@ -68,6 +68,17 @@ class Config(Settings):
     log: Log = Field(default=Log(), description="Records for programs.")
     resources: Resources = Field(default=Resources(), description="Processes, hosts and memory; never the result.")
 
+    @property
+    def held_back(self) -> Data | None:
+        """The pictures of validation.folder, each shown once and always alike; None if there is no such folder."""
+        if self.validation.folder is None:
+            return None
+        captions = self.data.captions.model_copy(
+            update={"shuffle": False, "tag_dropout": 0.0, "dropout": 0.0, "dropout_every_epochs": 0}
+        )
+        subset = Subset(folder=self.validation.folder, captions=captions)
+        return self.data.model_copy(update={"folder": None, "regularisation": None, "subsets": (subset,)})
+
     @model_validator(mode="after")
     def _consistent(self) -> "Config":
         if self.data.cache_text is True and self.network.text_encoder:

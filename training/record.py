@@ -107,11 +107,8 @@ def _named(path: Path, digests: Digests) -> dict[str, str | None]:
 def _inputs(config: Config, run: RunFolder, digests: Digests) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every picture and caption: its place (below the run's folder, or absolute), what it is, and its hash."""
     found = {picture.path: picture for picture in pictures.find(config.data)}
-    if config.validation.folder:
-        held = config.data.model_copy(
-            update={"folder": config.validation.folder, "subsets": (), "regularisation": None}
-        )
-        found |= {picture.path: picture for picture in pictures.find(held)}
+    if config.held_back:
+        found |= {picture.path: picture for picture in pictures.find(config.held_back)}
     for picture in found.values():
         yield _place(picture.path, run), {"kind": "picture", "sha256": digests.of(picture.path)}
         caption = captions.file_of(picture.path, picture.subset.captions)

@@ -9,7 +9,7 @@ from training.data import pictures
 from training.data.pictures import Picture
 from training.errors import InputError
 from training.objective import STEPS
-from training.sections.data import Data, Subset
+from training.sections.data import Data
 
 
 def hold_back(config: Config, found: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
@@ -18,12 +18,8 @@ def hold_back(config: Config, found: Sequence[Picture]) -> tuple[list[Picture], 
     Which ones are held back depends on the seed and their names alone. Raises InputError if none would be left.
     """
     settings = config.validation
-    if settings.folder is not None:
-        subset = Subset(folder=settings.folder, captions=config.data.captions)
-        held = pictures.find(
-            config.data.model_copy(update={"folder": None, "regularisation": None, "subsets": (subset,)})
-        )
-        return list(found), held
+    if config.held_back:
+        return list(found), pictures.find(config.held_back)
     if not settings.share:
         return list(found), []
     own = [picture for picture in found if not picture.subset.regularisation]

@@ -1,26 +1,24 @@
 """What the doctor says of GPUs and driver: the decision that apply would make, and its reasons."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from deploy.doctor.finding import Finding, bad, good, warning
+from deploy.torch import torch_builds
+from inventory.errors import SdfleetError
 from inventory.model import HostSettings
-from roles.facts.gpu_probe import read
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
-from roles.gpu.decision import decide
 from roles.gpu.torch_builds import Torch
 
 
-def gpu_findings(host: HostSettings, lines: Iterable[str]) -> Iterator[Finding]:
-    """The findings from what the probe's `lines` say."""
-    facts = read(lines)
-    decision = decide(facts, host.gpu)
+def gpu_findings(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
+    """What was decided of a host of which `facts` are known, and what ails its driver besides."""
     yield _driver(host, decision)
     for note in decision.notes:
         yield warning("gpu", note, "See docs/gpu.md.")
     if decision.action == "refuse":
         return
-    yield from _builds(host, decision)
+    yield from _builds(host, facts, decision)
     if decision.action == "keep" and not facts.container:
         yield from _health(host, facts, decision)
 
@@ -39,11 +37,23 @@ def _driver(host: HostSettings, decision: Decision) -> Finding:
             return warning("gpu", decision.reason, f"Run: sdfleet apply --limit {host.name}")
 
 
-def _builds(host: HostSettings, decision: Decision) -> Iterator[Finding]:
-    parts = [("WebUI", decision.webui, host.has("webui")), ("training", decision.trainer, host.has("trainer"))]
-    names = [f"{_name(torch)} for {what}" for what, torch, plays in parts if torch and plays]
+def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
+    try:
+        builds = torch_builds(host, facts)
+    except SdfleetError as error:
+        setting = str(error).partition(" ")[0]
+        yield bad("torch", str(error).rstrip("."), f'Set {setting} to "auto" or "cpu" for {host.name}.')
+        return
+    parts = [
+        ("webui", "WebUI", builds.webui, decision.webui),
+        ("trainer", "training", builds.trainer, decision.trainer),
+        ("lora_scripts", "lora-scripts", builds.lora_scripts, None),
+    ]
+    names = [f"{_name(build, torch)} for {what}" for role, what, build, torch in parts if build and host.has(role)]
     if names:
         yield good("torch", ", ".join(names))
+    if host.has("lora_scripts") and not builds.lora_scripts:
+        yield bad("torch", builds.why_no_lora_scripts.rstrip("."), "Take this host out of the group lora_scripts.")
 
 
 def _health(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
@@ -59,8 +69,8 @@ def _health(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
         yield warning("driver", says, f"Run there: apt-get install linux-headers-{facts.kernel}")
 
 
-def _name(torch: Torch) -> str:
-    return f"torch {torch.torch}+{torch.build}"
+def _name(build: str, torch: Torch | None) -> str:
+    return f"torch {torch.torch}+{build}" if torch and torch.build == build else f"torch's {build} build"
 
 
 def _sentence(clause: str) -> str:

@@ -4,23 +4,24 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from deploy import units
 from deploy.doctor.failures import FAILURES
 from deploy.doctor.finding import Finding, bad, good, warning
 from deploy.doctor.gpus import gpu_findings
+from deploy.doctor.packages import SUPPORTED, package_findings, repositories
 from deploy.doctor.roads import road_findings, roads
+from deploy.doctor.services import service_findings, services
 from deploy.onhost import examine
 from deploy.ssh import Remote
 from inventory.model import HostSettings
-from roles.facts.gpu_probe import PROBE
+from roles.facts.gpu_probe import PROBE, read
+from roles.facts.gpu_state import HostGpus
+from roles.gpu.decision import decide
 
-SUPPORTED = {"debian": ("12", "13"), "ubuntu": ("22.04", "24.04")}
 CLOCK_SECONDS = 30
 """TLS and signed URLs tolerate a few minutes; a host that drifts this far has no time service."""
 LITTLE_GB = 5
 WEBUI_RAM_GB = 9.5
 """The WebUI peaks at 9.3 GB with SD 1.5 and a LoRA."""
-RESTARTS = 3
 
 Seen = dict[str, Any]
 
@@ -34,9 +35,11 @@ def look(remote: Remote) -> Seen:
         timeout=180,
         root=str(host.paths.root),
         probe=PROBE,
-        units=[units.WEBUI] if host.has("webui") else [],
-        ports=[host.webui.port] if host.has("webui") else [],
-        urls={f"{kind} {url}": test for kind, url, test in roads(host)},
+        units=[service.unit for service in services(host)],
+        ports=[port for service in services(host) for port in service.ports],
+        urls={road.name: road.url for road in roads(host)},
+        packages=repositories(host),
+        apt_proxy=host.mirrors.apt_proxy,
         patterns={failure.name: failure.pattern for failure in FAILURES},
         seconds=host.mirrors.probe_seconds,
     )
@@ -46,13 +49,17 @@ def look(remote: Remote) -> Seen:
 
 def judge(host: HostSettings, seen: Seen) -> list[Finding]:
     """What `seen` means for a host with these settings."""
+    facts = read(seen["gpu"])
+    decision = decide(facts, host.gpu)
     return [
         good("reachable", f"as {host.connection.user}, and root's rights are there"),
         *_system(seen),
         *_resources(host, seen),
-        *gpu_findings(host, seen["gpu"]),
+        *_unfinished(facts, seen),
+        *gpu_findings(host, facts, decision),
         *road_findings(host, seen["mirrors"]),
-        *_webui(host, seen),
+        *package_findings(host, decision, seen),
+        *service_findings(host, seen),
         *_failed_units(host, seen),
         *_journal(host, seen),
     ]
@@ -76,9 +83,20 @@ def _system(seen: Seen) -> Iterator[Finding]:
         yield good("clock", "agrees with this machine's")
 
 
+def _unfinished(facts: HostGpus, seen: Seen) -> Iterator[Finding]:
+    if facts.dpkg_interrupted:
+        says = "dpkg was interrupted, so apt refuses everything (or an installation runs now)"
+        yield warning("packages", says, "Run there: dpkg --configure -a")
+    if seen["reboot"]:
+        says = "upgraded packages wait for a reboot; until then the old kernel and libraries run"
+        yield warning(
+            "reboot", says, "Reboot it when nobody draws or trains; sdfleet's services come back by themselves."
+        )
+
+
 def _resources(host: HostSettings, seen: Seen) -> Iterator[Finding]:
     free, memory = seen["disk"]["free_gb"], seen["memory"]
-    installed = any(unit.get("LoadState") == "loaded" for unit in seen["units"].values())
+    installed = _installed(seen)
     needed = LITTLE_GB if installed else host.base.min_free_gb
     text = f"{free:.0f} of {seen['disk']['total_gb']:.0f} GB free for {host.paths.root}"
     if free >= needed:
@@ -93,35 +111,8 @@ def _resources(host: HostSettings, seen: Seen) -> Iterator[Finding]:
         yield good("memory", f"{memory['total_gb']:.1f} GB")
 
 
-def _webui(host: HostSettings, seen: Seen) -> Iterator[Finding]:
-    if not host.has("webui"):
-        return
-    unit, owner = seen["units"].get(units.WEBUI, {}), seen["ports"].get(str(host.webui.port), "")
-    state = f"{unit.get('ActiveState', 'unknown')}/{unit.get('SubState', 'unknown')}"
-    if unit.get("LoadState") != "loaded":
-        yield warning("webui", "is not installed", "Run: sdfleet apply")
-        if owner:
-            cure = f"Stop it, or set webui.port for {host.name}."
-            yield bad("port", f"{host.webui.port} is taken by {owner}, so the WebUI could not start", cure)
-        return
-    if unit.get("ActiveState") != "active":
-        last = seen["failed"].get(units.WEBUI, "")
-        says = f"{units.WEBUI} is {state}" + (f"; its last words: {last}" if last else "")
-        yield bad("webui", says, f"See why: sdfleet logs {host.name} webui")
-    elif not owner:
-        yield warning("webui", f"{state}, but nothing listens on {host.webui.port} yet", "Ask again in a minute.")
-    elif int(unit.get("NRestarts", "0") or 0) > RESTARTS:
-        cure = f"See why: sdfleet logs {host.name} webui"
-        yield warning("webui", f"{state}, but it was restarted {unit['NRestarts']} times", cure)
-    else:
-        yield good("webui", f"{state}, {host.webui.port} is {owner}")
-    if any(address in owner for address in ("0.0.0.0", "*", "[::]")):
-        cure = "Take --listen out of webui.flags; reach it with: sdfleet open"
-        yield warning("port", f"{host.webui.port} is open to everybody", cure)
-
-
 def _failed_units(host: HostSettings, seen: Seen) -> Iterator[Finding]:
-    others = {unit: last for unit, last in seen["failed"].items() if unit != units.WEBUI}
+    others = {unit: last for unit, last in seen["failed"].items() if unit not in seen["units"]}
     for unit, last in others.items():
         says = f"{unit} failed" + (f"; its last words: {last}" if last else "")
         cure = f"See why with `journalctl -u {unit}` there; `systemctl reset-failed {unit}` forgets it."
@@ -131,9 +122,17 @@ def _failed_units(host: HostSettings, seen: Seen) -> Iterator[Finding]:
 
 
 def _journal(host: HostSettings, seen: Seen) -> Iterator[Finding]:
-    works = any(unit.get("ActiveState") == "active" for unit in seen["units"].values())
+    states = [seen["units"].get(service.unit, {}).get("ActiveState") for service in services(host) if not service.waits]
+    works = _installed(seen) and all(state == "active" for state in states)
     for failure in FAILURES:
         if line := seen["journal"].get(failure.name):
             yield (warning if works else bad)("journal", f"{failure.name}: {line}", failure.cure)
-    if not seen["journal"]:
-        yield good("journal", "none of the known failures since the last boot")
+    if line := seen["error"]:
+        cure = f"See what led to it: sdfleet logs {host.name} SERVICE (or the name of a run)."
+        yield warning("journal", f"the last error of sdfleet's services in a day, not one of the known: {line}", cure)
+    elif not seen["journal"]:
+        yield good("journal", "none of the known failures since the last boot, and no error of sdfleet's in a day")
+
+
+def _installed(seen: Seen) -> bool:
+    return any(unit.get("LoadState") == "loaded" for unit in seen["units"].values())

@@ -1,47 +1,153 @@
-"""Mirrors as the host itself reaches them: which answer, how soon, how fast."""
+"""Where a host's traffic goes, as the host itself reaches it: which places answer, how soon, how fast."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
-from deploy.doctor.finding import Finding, bad, good
+from deploy.doctor.finding import Finding, bad, good, warning
 from inventory.model import HostSettings
+from roles.models.addresses import CIVITAI, HOST, HUGGINGFACE, SERVICES, addresses
+from roles.models.config import LockedModel, Model
+from roles.models.sources import address
+from roles.models.sources.web import SourceError
 
-Road = tuple[str, str, str]
-"""Kind, mirror, and the URL that is asked."""
+ENVIRONMENTS = ("webui", "lora_scripts", "trainer")
+"""Roles that build a Python environment."""
+GITHUB = "https://github.com/"
+SAMPLE_MB = 0.1
+"""An answer shorter than this says nothing of throughput."""
+SLOW_MB = 0.1
+"""At so many MB/s a model of SD 1.5 takes half a day."""
+UNAUTHORIZED = 401
+"""The doctor carries no token, so a place that asks for one is well."""
+
+Answer = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Road:
+    """One place to ask."""
+
+    kind: str
+    """What goes there: a list of [mirrors], or some other word."""
+    mirror: str
+    url: str
+    """Something that it must have."""
+    listed: bool = True
+    """Whether `kind` is a list of [mirrors], from which a person can take it."""
+
+    @property
+    def name(self) -> str:
+        """What its answer is called."""
+        return f"{self.kind} {self.mirror}"
 
 
 def roads(host: HostSettings) -> list[Road]:
-    """What to ask: of each mirror something that it must have."""
+    """What a host with these settings needs from afar, apt's part excepted: of each mirror something it must have."""
     mirrors = host.mirrors
-    refs = f"{host.webui.repository.removesuffix('.git')}.git/info/refs?service=git-upload-pack"
-    github = [
-        ("github", url, (mirrors.github_prefix(url) or "https://github.com/") + _path(refs)) for url in mirrors.github
-    ]
-    hub = [
-        ("huggingface", url, f"{url}/openai/clip-vit-large-patch14/resolve/main/vocab.json")
-        for url in mirrors.huggingface
-    ]
-    pypi = [("pypi", url, f"{url}/safetensors/") for url in mirrors.pypi]
-    torch = [("torch", url, f"{url}/cpu/torch/") for url in mirrors.torch]
-    return [*(github if "https://github.com/" in refs else []), *hub, *pypi, *torch]
+    found: list[Road] = []
+    if any(map(host.has, (*ENVIRONMENTS, "cache"))):
+        refs = _repository(host).removesuffix(".git") + ".git/info/refs?service=git-upload-pack"
+        if refs.startswith(GITHUB):
+            path = refs.removeprefix(GITHUB)
+            found += [Road("github", url, (mirrors.github_prefix(url) or GITHUB) + path) for url in mirrors.github]
+        found += [Road("pypi", url, f"{url}/safetensors/") for url in mirrors.pypi]
+        found += [Road("torch", url, f"{url}/cpu/torch/") for url in mirrors.torch]
+    if any(model.source.startswith("hf:") for model in host.models):
+        vocabulary = "openai/clip-vit-large-patch14/resolve/main/vocab.json"
+        found += [Road("huggingface", url, f"{url}/{vocabulary}") for url in mirrors.huggingface]
+    return [*found, *_model_roads(host)]
 
 
-def road_findings(host: HostSettings, answers: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
-    """One finding a kind of traffic: it needs one mirror that answers."""
-    kinds: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
-    for kind, url, _ in roads(host):
-        if answer := answers.get(f"{kind} {url}"):
-            kinds.setdefault(kind, []).append((url, answer))
-    for kind, asked in kinds.items():
-        fine = [(url, answer) for url, answer in asked if 200 <= answer["status"] < 400]
-        if not fine:
-            reasons = "; ".join(f"{url}: {answer.get('reason') or answer['status']}" for url, answer in asked)
-            yield bad(kind, f"no mirror answers ({reasons})", f"Put one that answers into mirrors.{kind}, or mend DNS.")
+def road_findings(host: HostSettings, answers: Mapping[str, Answer]) -> Iterator[Finding]:
+    """One finding a kind of traffic: it needs one place that answers, and the first that does should not be slow."""
+    kinds: dict[str, list[tuple[Road, Answer]]] = {}
+    for road in roads(host):
+        if answer := answers.get(road.name):
+            kinds.setdefault(road.kind, []).append((road, answer))
+    for asked in kinds.values():
+        yield _finding(asked)
+
+
+def pace(answer: Answer) -> str:
+    """Latency, and throughput where enough came to tell."""
+    speed = f", {answer['rate']:.1f} MB/s" if answer["size"] >= SAMPLE_MB * 1e6 else ""
+    return f"in {answer['latency']:.2f} s{speed}"
+
+
+def slow(answer: Answer) -> bool:
+    """Whether an answer came too slowly for files of gigabytes."""
+    return bool(answer["size"] >= SAMPLE_MB * 1e6 and answer["rate"] < SLOW_MB)
+
+
+def why_dead(answer: Answer) -> str:
+    """Why there was no usable answer."""
+    return str(answer.get("reason") or f"status {answer['status']}")
+
+
+def answers_well(answer: Answer) -> bool:
+    """Whether a place is alive and has what it must have."""
+    return bool(200 <= answer["status"] < 400 or answer["status"] == UNAUTHORIZED)
+
+
+def _finding(asked: list[tuple[Road, Answer]]) -> Finding:
+    road = asked[0][0]
+    fine = [(road, answer) for road, answer in asked if answers_well(answer)]
+    if not fine:
+        reasons = "; ".join(f"{road.mirror}: {why_dead(answer)}" for road, answer in asked)
+        mend = f"Put one that answers into mirrors.{road.kind}" if road.listed else "Take another source for its models"
+        return bad(road.kind, f"no mirror answers ({reasons})", f"{mend}, or mend DNS.")
+    first, answer = fine[0]
+    count = "" if len(asked) == 1 else f"{len(fine)} of {len(asked)} answer; first "
+    says = f"{count}{first.mirror} {pace(answer)}"
+    if not slow(answer):
+        return good(road.kind, says)
+    faster = next((other.mirror for other, its in fine[1:] if not slow(its)), "")
+    cure = f"Put {faster or 'a nearer mirror'} first in mirrors.{road.kind}."
+    return warning(road.kind, f"{says}: that is slow", cure if road.listed else "Take a nearer source for its models.")
+
+
+def _repository(host: HostSettings) -> str:
+    only_scripts = host.has("lora_scripts") and not host.has("webui")
+    return host.lora_scripts.repository if only_scripts else host.webui.repository
+
+
+def _model_roads(host: HostSettings) -> Iterator[Road]:
+    """The places of the manifest's models but Hugging Face: of each the first file that the host would get there."""
+    kinds: set[str] = set()
+    for model in host.models:
+        origin = _origin(model)
+        if not origin or origin.startswith(HUGGINGFACE + "/"):
             continue
-        url, first = fine[0]
-        count = "" if len(asked) == 1 else f"{len(fine)} of {len(asked)} answer; first "
-        yield good(kind, f"{count}{url} in {first['latency']:.2f} s, {first['rate']:.1f} MB/s")
+        service = next((service for service in SERVICES if origin.startswith(service.origin + "/")), None)
+        kind = service.endpoints if service else f"models of {_place(origin)}"
+        if kind in kinds:
+            continue
+        kinds.add(kind)
+        try:
+            places = addresses(origin, host.mirrors)
+        except ValueError:  # plan and apply say which host gives nothing away
+            continue
+        for place in places:
+            yield Road(
+                kind, "{0.scheme}://{0.netloc}".format(urlsplit(place.url)), place.url, listed=service is not None
+            )
 
 
-def _path(url: str) -> str:
-    return url.split("https://github.com/", 1)[-1]
+def _origin(model: Model) -> str:
+    """Where a model comes from; empty if from nowhere on the network."""
+    if isinstance(model, LockedModel) and model.pins:
+        url = model.pins[0].url
+    elif model.source.startswith("civitai:"):
+        url = f"{CIVITAI}/api/v1/model-versions/{model.source.removeprefix('civitai:').partition('/')[0]}"
+    else:
+        try:
+            url = address(model)[1]
+        except (SourceError, ValueError):
+            return ""
+    return url if url.startswith(("http://", "https://", HOST)) else ""
+
+
+def _place(origin: str) -> str:
+    return origin.removeprefix(HOST).partition("/")[0] if origin.startswith(HOST) else urlsplit(origin).netloc

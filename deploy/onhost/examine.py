@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import platform
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +17,10 @@ from typing import Any
 
 SAMPLE = 2_000_000
 """Bytes read of a mirror's answer to tell its throughput."""
+ERROR = r"\b\w*(Error|Exception): |\b(CRITICAL|FATAL)\b"
+"""How Python's programs, and others, begin to say that something went wrong."""
+OURS = ("--unit=sdfleet-*", "--unit=lora-train@*")
+APT_HELPER = "/usr/lib/apt/apt-helper"
 
 
 def main(
@@ -22,32 +29,52 @@ def main(
     units: list[str],
     ports: list[int],
     urls: dict[str, str],
+    packages: dict[str, dict[str, Any]],
+    apt_proxy: str | None,
     patterns: dict[str, str],
     seconds: float,
 ) -> dict[str, Any]:
     """Look at the host.
 
-    `probe` is the program that reads GPUs; `urls` are mirrors by name, asked for `seconds` each; of the journal
-    since boot only the last line that matches each of `patterns` (name -> expression) comes back.
+    `probe` is the program that reads GPUs. `urls` are mirrors by name; `packages` are repositories for apt by name,
+    each {"urls": URL by system ("debian 12 x86_64"), "needs": what the probe must have printed}. Each is asked for
+    `seconds`, as is what apt has in its own sources; for these `apt_proxy`, if given, stands in for apt's own. Of the
+    journal since boot only the last line that matches each of `patterns` (name -> expression) comes back, and the last
+    error of sdfleet's own services that matches none.
     """
     place = Path(root)
     while not place.exists():
         place = place.parent
-    with ThreadPoolExecutor(8) as pool:
+    system = _os()
+    here = f"{system['id']} {system['release']} {platform.machine()}"
+    gpu = _output("sh", "-c", probe)
+    for_apt = {
+        name: repository["urls"][here]
+        for name, repository in packages.items()
+        if here in repository["urls"] and repository["needs"] in gpu
+    }
+    with ThreadPoolExecutor(16) as pool:
         asked = {name: pool.submit(_ask, url, seconds) for name, url in urls.items()}
-        answers = {name: answer.result() for name, answer in asked.items()}
+        asked |= {name: pool.submit(_ask_apt, [url], seconds, apt_proxy) for name, url in for_apt.items()}
+        sources = {
+            site: pool.submit(_ask_apt, [f"{site}InRelease", f"{site}Release"], seconds, apt_proxy)
+            for site in _apt_sources()
+        }
     return {
-        "os": _os(),
+        "os": system,
         "systemd": Path("/run/systemd/system").is_dir(),
         "time": time.time(),
         "disk": {"free_gb": shutil.disk_usage(place).free / 1e9, "total_gb": shutil.disk_usage(place).total / 1e9},
         "memory": _memory(),
-        "gpu": _output("sh", "-c", probe).splitlines(),
+        "gpu": gpu.splitlines(),
         "units": {unit: _unit(unit) for unit in units},
         "failed": _failed(),
         "ports": {str(port): _owner(port) for port in ports},
-        "mirrors": answers,
+        "mirrors": {name: answer.result() for name, answer in asked.items()},
+        "sources": {re.sub("//[^/]*@", "//", site): answer.result() for site, answer in sources.items()},
         "journal": _journal(patterns),
+        "error": _unknown_error(patterns),
+        "reboot": Path("/run/reboot-required").exists(),
     }
 
 
@@ -95,19 +122,62 @@ def _owner(port: int) -> str:
 
 
 def _ask(url: str, seconds: float) -> dict[str, Any]:
-    """Status, latency (s) and throughput (MB/s) of a GET; status 0 and the reason if there is no answer."""
+    """What a GET comes to: status (0 and the reason if there is no answer), latency (s), bytes read, and how fast they
+    came once the first was there (MB/s)."""
     began = time.monotonic()
     try:
-        with urllib.request.urlopen(url, timeout=seconds) as answer:
+        # Some hubs turn away whoever calls itself Python-urllib.
+        request = urllib.request.Request(url, headers={"User-Agent": "sdfleet-doctor"})
+        with urllib.request.urlopen(request, timeout=seconds) as answer:
             latency = time.monotonic() - began
             size = 0
             while size < SAMPLE and time.monotonic() - began < seconds and (part := answer.read(65536)):
                 size += len(part)
-            return {"status": answer.status, "latency": latency, "rate": size / 1e6 / (time.monotonic() - began)}
+            rate = size / 1e6 / max(time.monotonic() - began - latency, 1e-3)
+            return {"status": answer.status, "latency": latency, "size": size, "rate": rate}
     except urllib.error.HTTPError as error:
-        return {"status": error.code, "latency": time.monotonic() - began, "rate": 0.0}
-    except (OSError, ValueError) as error:
-        return {"status": 0, "reason": str(getattr(error, "reason", error)), "latency": 0.0, "rate": 0.0}
+        return {"status": error.code, "latency": time.monotonic() - began, "size": 0, "rate": 0.0}
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        return _silent(str(getattr(error, "reason", error)))
+
+
+def _silent(reason: str) -> dict[str, Any]:
+    return {"status": 0, "reason": reason, "latency": 0.0, "size": 0, "rate": 0.0}
+
+
+def _apt_sources() -> list[str]:
+    """The places that apt's sources name on the network, each once."""
+    listed = _output("apt-get", "indextargets", "--no-release-info", "--format", "$(BASE_URI)").split()
+    return sorted({place for place in listed if place.startswith(("http://", "https://"))})
+
+
+def _ask_apt(urls: list[str], seconds: float, proxy: str | None) -> dict[str, Any]:
+    """The same of the first of `urls` that apt itself, with its proxies and passwords, gets; latency is the whole
+    time, because apt does not tell when the first byte came."""
+    options = ["Acquire::Retries=0", f"Acquire::http::Timeout={seconds:g}", "APT::Sandbox::User=root"]
+    options += [f"Acquire::http::Proxy={proxy}"] if proxy else []
+    answer = _silent("apt is not there")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "answer"
+        for url in urls:
+            command = [APT_HELPER, *(f"-o{option}" for option in options), "download-file", url, str(file)]
+            began = time.monotonic()
+            try:
+                done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=seconds + 1)
+            except FileNotFoundError:
+                return answer
+            except subprocess.TimeoutExpired:
+                return _silent("timed out")
+            took = time.monotonic() - began
+            if done.returncode == 0:
+                size = file.stat().st_size
+                return {"status": 200, "latency": took, "size": size, "rate": size / 1e6 / took}
+            said = re.search(r"Failed to fetch \S+\s+(.*)", done.stdout.decode(errors="replace"))
+            reason = " ".join(said[1].split()) if said else "apt cannot fetch it"
+            answer = {**_silent(reason), "status": int(reason[:3]) if re.match(r"\d{3} ", reason) else 0}
+            if answer["status"] != 404:
+                return answer
+    return answer
 
 
 def _journal(patterns: dict[str, str]) -> dict[str, str]:
@@ -118,3 +188,12 @@ def _journal(patterns: dict[str, str]) -> dict[str, str]:
             if pattern.search(line):
                 found[name] = line[:300]
     return found
+
+
+def _unknown_error(patterns: dict[str, str]) -> str:
+    known = [re.compile(pattern) for pattern in patterns.values()]
+    read = ("journalctl", "--boot", "--since=-1d", "--lines=5000", "--no-pager", "--output=short-iso")
+    for line in reversed(_output(*read, *OURS).splitlines()):
+        if re.search(ERROR, line) and not any(pattern.search(line) for pattern in known):
+            return line[:300]
+    return ""

@@ -55,6 +55,7 @@ class Rollout:
 
         Raises SdfleetError if a host cannot be reached or read before anything was changed.
         """
+        self.bring_up_cache()
         changes = self.plan()
         self.marks = _all_answers(each(self.remotes, marks.read))
         begun = [name for name, mark in self.marks.items() if mark and self._is(mark, "begun")]
@@ -83,6 +84,12 @@ class Rollout:
                 self.resume_training(stopped)
             if self.failures:
                 return
+
+    def bring_up_cache(self) -> None:
+        """Bring up the fleet's cache before any host chooses its mirrors; no WebUI is touched by that."""
+        view = applying.cache_first(self.fleet, self._request(tuple(self.remotes), apply=True), self.verbose)
+        if view is not None and view.failed:
+            raise SdfleetError("No WebUI was touched. Mend the cache, or leave its host out with --limit.")
 
     def plan(self) -> dict[str, list[str]]:
         """Operations that would change each host."""

@@ -49,7 +49,17 @@ def configuration(settings: Mapping[str, str]) -> dict[str, str]:
 
 def tag(bare: Path, name: str, commit: str) -> None:
     """Set a lightweight tag."""
-    _git(bare, "update-ref", f"refs/tags/{name}", commit)
+    set_ref(bare, f"refs/tags/{name}", commit)
+
+
+def set_ref(bare: Path, ref: str, commit: str) -> None:
+    """Let a ref, by its full name, stand for `commit`; new or not, forwards or back."""
+    _git(bare, "update-ref", ref, commit)
+
+
+def read_ref(bare: Path, ref: str) -> str:
+    """The commit that a ref, by its full name, stands for. RuntimeError if there is none."""
+    return _git(bare, "rev-parse", "--verify", "--quiet", ref)
 
 
 def _tree(bare: Path, files: Mapping[str, bytes], submodules: Mapping[str, tuple[str, str]]) -> str:

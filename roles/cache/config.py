@@ -6,7 +6,7 @@ from pydantic import Field
 
 from roles.settings import Settings
 
-KINDS = ("huggingface", "civitai", "modelscope", "github", "pypi", "torch")
+KINDS = ("huggingface", "civitai", "modelscope", "github", "pypi", "torch", "apt")
 """Lists of mirrors that can go over the cache, each with a port of its own: paths and endpoints stay as they are."""
 
 FILES = "files"
@@ -22,7 +22,7 @@ class Cache(Settings):
     """A caching proxy on the host that has this role (group cache); the fleet's mirrors then point at it first."""
 
     port: int = Field(
-        default=8180, ge=1024, le=65000, description="First of the eight ports it listens on, one per kind of upstream."
+        default=8180, ge=1024, le=65000, description="First of the nine ports it listens on, one per kind of upstream."
     )
     size_gb: float = Field(default=200, ge=1, description="Disk that kept files may take, in GB; the oldest go first.")
     keep_days: int = Field(default=90, ge=1, description="Days after which a file that nobody asked for is dropped.")

@@ -10,8 +10,9 @@ from roles.cache.config import FILES, KINDS, MODELS, Cache
 from roles.paths import Paths
 from templates import render
 
-Treatment = Literal["file", "page", "git", "pass"]
-"""file: kept in pieces; page: kept for minutes; git: a fetch of given commits is kept; pass: always asked."""
+Treatment = Literal["file", "kept", "page", "git", "pass"]
+"""file: kept in pieces, for minutes where no storage has its own name for it; kept: in pieces, for as long as the cache
+keeps anything; page: kept for minutes; git: a fetch of given commits is kept; pass: always asked."""
 
 GITHUB = "https://github.com"
 GITHUB_HOSTS = ("github.com", "raw.githubusercontent.com", "codeload.github.com")
@@ -28,9 +29,10 @@ TREATMENTS: dict[str, tuple[tuple[str, Treatment], ...]] = {
         (r"/(archive|releases/download|raw|zip|tar\.gz)/", "file"),
         ("^/", "pass"),
     ),
-    "pypi": ((WHEELS, "file"), ("^/", "page")),
-    "torch": ((WHEELS, "file"), ("^/", "page")),
-    FILES: (("^/", "file"),),
+    "pypi": ((WHEELS, "kept"), ("^/", "page")),
+    "torch": ((WHEELS, "kept"), ("^/", "page")),
+    "apt": (("/(pool|by-hash)/", "kept"), ("^/", "pass")),
+    FILES: (("^/", "kept"),),
 }
 """By kind of upstream: which paths get which treatment, the first that matches."""
 

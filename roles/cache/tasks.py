@@ -21,6 +21,21 @@ NGINX = "nginx"
 RESOLV_CONF = PurePosixPath("/etc/resolv.conf")
 SYSTEMD_RESOLV_CONF = PurePosixPath("/run/systemd/resolve/resolv.conf")
 
+RELOAD = f"""\
+main=$(systemctl show -P MainPID {UNIT.name})
+workers() {{ ps -o pid=,args= --ppid "$main" | sed -n 's/^ *\\([0-9]*\\) nginx: worker process *$/\\1/p'; }}
+old=$(workers)
+systemctl kill --kill-whom=main -s HUP {UNIT.name}
+for _ in $(seq 600); do
+    new=$(workers)
+    [ -n "$new" ] && ! echo "$old" | grep -qxF "$new" && exit 0
+    sleep 0.1
+done
+echo "{UNIT.name} has not taken over its configuration after 60 s; see journalctl -u {UNIT.name}" >&2
+exit 1"""
+"""Reloads, and waits until no worker with the old configuration takes connections: those that still answer some call
+themselves "shutting down". What comes next in an apply may be refused by the old ones."""
+
 
 @deploy("Cache")
 def install(cache: Cache, paths: Paths, upstreams: Mapping[str, Sequence[str]], secrets: Mapping[str, str]) -> None:
@@ -102,6 +117,8 @@ def running(texts: Mapping[PurePosixPath, str], seen: HostSurvey) -> Commands:
     yield f"systemctl enable --quiet {UNIT.name}"
     if state.active and not changed & {UNIT, TOKENS}:
         # A reload keeps the downloads that are going; nginx refuses a configuration that it can't use.
-        yield f"/usr/sbin/nginx -t -q -c {min(changed)} && systemctl kill --kill-whom=main -s HUP {UNIT.name}"
+        # As the service's user: as root, nginx gives the folders of its cache to another user even when it only tests.
+        yield f"runuser -u {CACHE} -- /usr/sbin/nginx -t -q -c {min(changed)}"
+        yield RELOAD
     else:
         yield f"systemctl restart {UNIT.name}"

@@ -6,6 +6,7 @@ from roles.accounts import CACHE
 from roles.cache.config import KINDS, MODELS, Cache
 from roles.cache.rendering import TOKENS, UNIT
 from roles.cache.servers import servers
+from roles.paths import Paths
 
 
 def test_cache_runs_as_its_own_user(host: Host) -> None:
@@ -14,6 +15,11 @@ def test_cache_runs_as_its_own_user(host: Host) -> None:
     assert service.is_enabled, f"{UNIT.name} will not start at boot"
     user = host.check_output("ps -o user:20= -p $(systemctl show -P MainPID %s)", UNIT.name).strip()
     assert user == CACHE, f"{UNIT.name} runs as {user}"
+
+
+def test_what_is_kept_belongs_to_the_cache(host: Host, paths: Paths) -> None:
+    strange = host.check_output("find %s ! -user %s -print -quit", str(paths.http_cache), CACHE)
+    assert not strange, f"{strange} is not {CACHE}'s, so the cache can keep nothing there"
 
 
 def test_every_port_of_the_cache_listens(host: Host, cache: Cache, direct: object) -> None:

@@ -10,16 +10,6 @@ from pyinfra.api.facts import FactBase
 
 Path = str | PurePath
 
-GPU_PROBE = r"""
-for d in /sys/bus/pci/devices/*; do
-  read -r v <"$d/vendor" && read -r c <"$d/class" || continue
-  case "$v $c" in '0x10de 0x0300'* | '0x10de 0x0302'*) echo gpu ;; esac
-done
-[ ! -e /dev/nvidia0 ] || echo gpu
-"""
-"""A GPU is what PCI shows (without a driver too; data-centre cards have class 0302) or, in a container, a device."""
-
-
 INVENTORY = ".inventory"
 """File of a built folder that holds what `inventory_command` printed when it was whole."""
 
@@ -76,7 +66,6 @@ class HostSurvey:
     free_bytes: int | None = None
     os_id: str = ""
     codename: str = ""
-    gpu: bool = False
 
     def entry(self, path: Path) -> Entry | None:
         """What stands at `path`."""
@@ -125,7 +114,7 @@ class Survey(FactBase[HostSurvey]):
         """
         texts = [str(path) for path in texts]
         looked = sorted({*map(str, paths), *texts})
-        script = [". /etc/os-release; echo os $ID $VERSION_CODENAME", GPU_PROBE]
+        script = [". /etc/os-release; echo os $ID $VERSION_CODENAME"]
         if looked:
             script.append(f"find {_quoted(looked)} -maxdepth 0 -printf 'entry\\t%p\\t%y\\t%u\\t%g\\t%m\\t%l\\n'")
         if texts:
@@ -206,8 +195,6 @@ def _read_plain(found: HostSurvey, line: str) -> None:
     word, *values = line.split()
     if word == "os":
         found.os_id, found.codename = (*values, "", "")[:2]
-    elif word == "gpu":
-        found.gpu = True
     elif word == "free" and values:
         found.free_bytes = int(values[0])
 

@@ -91,9 +91,7 @@ class Case:
         return tuple(m for m in common if self.gpu.modules in ("auto", m))
 
     def torch(self, driver: str | None) -> tuple[Torch | None, Torch | None]:
-        """Builds for WebUI and trainer under `driver` (a branch alone counts as its newest release)."""
-        if driver is not None and "." not in driver:
-            driver += ".999"
+        """Builds for WebUI and trainer under `driver`, a version or a branch."""
         return (
             choose(WEBUI, self.gpu.webui_torch, self.machine, driver),
             choose(TRAINER, self.gpu.trainer_torch, self.machine, driver),

@@ -64,6 +64,13 @@ WEBUI = (
 For aarch64 there is no CUDA wheel of 2.1.2, and none of 2.8.0+cu128; from 2.9 on there are wheels of every CUDA.
 """
 
+LORA_SCRIPTS = (
+    Torch("cu128", "2.8.0", "0.23.0", _WITH_BLACKWELL_AND_VOLTA, _CUDA12),
+    Torch("cu126", "2.7.1", "0.22.1", _CU11_12, _CUDA12),
+    Torch("cpu", "2.8.0", "0.23.0", (), ""),
+)
+"""Upstream's installer takes cu128 for every CUDA 12, which has no code for Maxwell and Pascal."""
+
 TRAINER = (
     Torch("cu128", "2.9.1", "0.24.1", _WITH_BLACKWELL_AND_VOLTA, _CUDA12),
     Torch("cu126", "2.7.1", "0.22.1", _CU11_12, _CUDA12),
@@ -87,8 +94,11 @@ class Machine:
 def choose(builds: Sequence[Torch], wanted: str, machine: Machine, driver: str | None) -> Torch | None:
     """The first of `builds` that runs on every card of `machine` with `driver`; None if there is none.
 
-    `wanted` is a build's name or "auto". Without cards the answer is the CPU build.
+    A branch alone counts as its newest release. `wanted` is a build's name or "auto". Without cards the answer is the
+    CPU build.
     """
+    if driver is not None and "." not in driver:
+        driver += ".999"
     for torch in _offered(builds, wanted, machine):
         if torch.build == "cpu":
             if wanted == "cpu" or not machine.cards:
@@ -103,6 +113,8 @@ def why_none(builds: Sequence[Torch], wanted: str, machine: Machine, driver: str
     offered = _offered(builds, wanted, machine)
     where = "" if machine.processor == "x86_64" else f" for {machine.processor}"
     if not offered:
+        if wanted == "auto":
+            return f"there is no build of torch{where}"
         known = ", ".join(dict.fromkeys(torch.build for torch in _offered(builds, "auto", machine)))
         return f"there is no {wanted} build of torch{where} here; known are {known or 'none'}"
     if not machine.cards:

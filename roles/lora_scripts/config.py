@@ -31,10 +31,15 @@ class LoraScripts(Settings):
     )
     requirements: Path | None = Field(
         default=None,
-        description="Hashed requirements lock of the environment (path relative to fleet.toml), or a folder of them, "
-        "one a torch build; unset means the locks that sdfleet ships for this commit.",
+        description="Hashed requirements lock of the environment (path relative to fleet.toml); "
+        "unset means the lock that sdfleet ships for this commit.",
     )
     python: str = Field(default="3.11", pattern=r"^3\.\d+$", description="Python minor version of the environment.")
+    torch: Literal["auto", "cu128", "cu126"] = Field(
+        default="auto",
+        description="Which shipped lock: auto chooses by card and driver; cu128 has code for V100 to RTX 50, cu126 for "
+        "GTX 900 to H100.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="What its trainings compute on; auto takes the GPU if the host has one."
     )

@@ -5,49 +5,45 @@ from pathlib import Path
 from roles.lora_scripts.config import LoraScripts
 from roles.operations.application import CODE, COMMIT, Release, ReleaseError
 from roles.operations.environment import Environment
-from roles.operations.locks import CPU, LockError, builds, fitting
+from roles.operations.locks import CPU, LockError, fitting
 from roles.operations.sources import Source
 
 LOCKS = Path(__file__).resolve().parent / "locks"
+SHIPPED = ("cu128", "cu126")
+
+
 FOR_CPU = "cu128"
-"""The build whose lock serves CPU hosts, as for the trainer."""
+"""The build whose lock serves CPU hosts."""
 
 
 def release_of(lora_scripts: LoraScripts, build: str) -> Release:
-    """The release that the settings stand for on a host that gets torch's `build` (cpu, cu128, ...).
-
-    Its commit decides the submodules.
+    """The release that the settings stand for on a host that gets torch's `build`; its commit decides the submodules.
 
     Raises ReleaseError if the ref is not pinned, or no lock is known for it.
     """
-    commit = _commit(lora_scripts)
-    label = lora_scripts.ref if lora_scripts.ref != commit else commit[:10]
+    ref = lora_scripts.ref
+    commit = lora_scripts.commit or (ref if COMMIT.fullmatch(ref) else None)
+    if commit is None:
+        raise ReleaseError(f"lora_scripts.ref: {ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
+    label = ref if ref != commit else commit[:10]
     environment = Environment(_lock(lora_scripts, commit, build), lora_scripts.python)
     return Release("lora_scripts", label, {CODE: Source(lora_scripts.repository, commit)}, environment)
 
 
 def torch_builds(lora_scripts: LoraScripts) -> tuple[str, ...]:
-    """Every torch build that a host may get under these settings. Raises ReleaseError if the ref is not pinned."""
-    if lora_scripts.requirements and not lora_scripts.requirements.is_dir():
+    """Every torch build that a host may get under these settings."""
+    if lora_scripts.requirements:
         return (CPU,)  # one lock for all hosts
-    version = _commit(lora_scripts)[:10]
-    return builds(lora_scripts.requirements or LOCKS, version, lora_scripts.python) or (CPU,)
-
-
-def _commit(lora_scripts: LoraScripts) -> str:
-    ref = lora_scripts.ref
-    commit = lora_scripts.commit or (ref if COMMIT.fullmatch(ref) else None)
-    if commit is None:
-        raise ReleaseError(f"lora_scripts.ref: {ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
-    return commit
+    return SHIPPED if lora_scripts.torch == "auto" else (lora_scripts.torch,)
 
 
 def _lock(lora_scripts: LoraScripts, commit: str, build: str) -> str:
-    place = lora_scripts.requirements or LOCKS
+    place = lora_scripts.requirements
     try:
-        file = fitting(place, commit[:10], lora_scripts.python, build, FOR_CPU) if place.is_dir() else place
+        wanted = build if lora_scripts.torch == "auto" else lora_scripts.torch
+        file = place or fitting(LOCKS, commit[:10], lora_scripts.python, wanted, FOR_CPU)
         return file.read_text(encoding="utf-8")
     except LockError as error:
-        raise ReleaseError(f"lora_scripts.requirements: {error}") from error
+        raise ReleaseError(f"lora_scripts.requirements: {error}; or name one of your own") from error
     except OSError as error:
         raise ReleaseError(f"lora_scripts.requirements: cannot read {place}: {error.strerror}") from error

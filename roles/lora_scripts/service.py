@@ -7,7 +7,6 @@ from typing import Literal
 from roles.accounts import LORA_SCRIPTS
 from roles.lora_scripts.config import LoraScripts
 from roles.operations.application import Release
-from roles.operations.locks import CPU
 from roles.operations.units import systemd_word
 from roles.paths import UNITS, Paths
 from templates import render
@@ -31,11 +30,6 @@ SETTINGS = "assets/config.json"
 """The one file it writes beside its code; a link leads it into the data folder."""
 
 Device = Literal["cpu", "cuda"]
-
-
-def device_of(build: str) -> Device:
-    """What trainings compute on with a torch build."""
-    return "cpu" if build == CPU else "cuda"
 
 
 def unit_texts(lora_scripts: LoraScripts, paths: Paths, release: Release, device: Device) -> dict[PurePosixPath, str]:

@@ -20,7 +20,6 @@ from roles.lora_scripts.service import (
     SHOWN,
     WATCH,
     WRITTEN,
-    device_of,
     shown_models,
     unit_texts,
 )
@@ -28,6 +27,7 @@ from roles.onhost import source
 from roles.operations.application import CODE, Release, ReleaseError
 from roles.operations.environment import environment
 from roles.operations.files import Folder, folders, rendered
+from roles.operations.locks import CPU
 from roles.operations.release import MANIFEST, build_release, prune_releases, recorded, serves, switch
 from roles.operations.sources import intact
 from roles.operations.units import running_units
@@ -59,7 +59,7 @@ def install(lora_scripts: LoraScripts, paths: Paths, build: str) -> None:
         folders=[paths.releases("lora_scripts")],
         whole=[release.environment.folder(paths)],
     )
-    units = unit_texts(lora_scripts, paths, release, device_of(build))
+    units = unit_texts(lora_scripts, paths, release, "cpu" if build == CPU else "cuda")
     folders(name="Make folders", wanted=own, seen=seen)
     environment(
         name=f"Build the environment {release.environment.key}", wanted=release.environment, paths=paths, seen=seen

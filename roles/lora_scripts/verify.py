@@ -10,9 +10,10 @@ from testinfra.host import Host
 from roles.accounts import LORA_SCRIPTS
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
-from roles.lora_scripts.service import BOARD, GUI, LINKS, PROGRAM, WATCH, device_of, shown_models, unit_texts
+from roles.lora_scripts.service import BOARD, GUI, LINKS, PROGRAM, WATCH, shown_models, unit_texts
 from roles.onhost import source
 from roles.operations.application import CODE, Release
+from roles.operations.locks import CPU
 from roles.paths import Paths
 
 
@@ -21,7 +22,7 @@ class TorchBuilds(Protocol):
 
     @property
     def lora_scripts(self) -> str:
-        """The build for lora-scripts."""
+        """lora-scripts' own, e.g. cu128."""
 
 
 @pytest.fixture(scope="session")
@@ -33,11 +34,11 @@ def release(lora_scripts: LoraScripts, torch: TorchBuilds) -> Release:
 def test_units_are_as_described(
     host: Host, lora_scripts: LoraScripts, paths: Paths, release: Release, torch: TorchBuilds
 ) -> None:
-    wanted = unit_texts(lora_scripts, paths, release, device_of(torch.lora_scripts))
+    wanted = unit_texts(lora_scripts, paths, release, "cpu" if torch.lora_scripts == CPU else "cuda")
     for unit in (GUI, BOARD, LINKS, WATCH):
         file = host.file(str(unit))
         assert file.exists, f"{unit} is missing"
-        assert file.content_string == wanted[unit], f"{unit} was changed by hand"
+        assert file.content_string == wanted[unit], f"{unit} was changed by hand, or is not of these settings"
         assert not host.file(f"{unit}.d").exists, f"{unit}.d holds settings that are not the fleet's"
 
 

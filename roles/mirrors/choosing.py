@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from roles.facts.answers import Answer
 from roles.mirrors.config import GITHUB, Mirrors
 
 GIT_ANSWER = "application/x-git-upload-pack-advertisement"
+LOOPBACK = "127.0.0.1"
 KINDS = ("github", "huggingface", "pypi", "torch", "apt", "python")
 
 
@@ -71,6 +73,17 @@ def choose(mirrors: Mirrors, found: dict[str, dict[str, Probe]], answers: Mappin
 def narrowed(mirrors: Mirrors, choices: list[Choice]) -> Mirrors:
     """The same settings with every list cut down to the mirror in use."""
     return mirrors.model_copy(update={choice.kind: (choice.chosen,) for choice in choices})
+
+
+def unprobed(mirrors: Mirrors) -> Mirrors:
+    """What to use on a host that has nothing to probe with yet: the first of each list that is not this very host,
+    which has no service of sdfleet either."""
+    first = {}
+    for kind in KINDS:
+        candidates: tuple[str, ...] = getattr(mirrors, kind)
+        elsewhere = [url for url in candidates if urlsplit(url).hostname != LOOPBACK]
+        first[kind] = tuple(elsewhere or candidates)[:1]
+    return mirrors.model_copy(update=first)
 
 
 def _probe(kind: str, url: str, repository: str, os_id: str, codename: str) -> Probe:

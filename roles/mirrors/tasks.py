@@ -11,7 +11,7 @@ from pyinfra.context import host
 
 from roles.facts.answers import Answers
 from roles.facts.survey import HostSurvey, Survey
-from roles.mirrors.choosing import choose, narrowed, probes
+from roles.mirrors.choosing import choose, narrowed, probes, unprobed
 from roles.mirrors.config import Mirrors
 from roles.mirrors.rendering import (
     COMPONENTS,
@@ -76,7 +76,7 @@ def _in_use(mirrors: Mirrors, repository: str, seen: HostSurvey) -> Mirrors:
     warn = logging.getLogger("pyinfra").warning
     if not answers:
         host.log("mirrors: without curl on this host none can be probed yet; using the first of each list", warn)
-        return mirrors
+        return unprobed(mirrors)
     choices = choose(mirrors, asked, answers)
     for choice in choices:
         if choice.sentence:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from roles.models.addresses import Roads, Source, addresses
-from roles.models.config import FOLDERS, Card, LockedModel, Model, Pin
+from roles.models.config import FOLDERS, Card, Kind, LockedModel, Model, Pin
 from roles.models.sources import address, huggingface, plain
 from roles.paths import Paths
 
@@ -24,6 +24,8 @@ class WantedFile:
     """One file of the store and the name that leads to it."""
 
     model: str
+    """Its name; of a model that has several files NAME/PATH."""
+    kind: Kind
     sha256: str
     size: int | None
     """In bytes; None if neither lock nor controller knows it."""
@@ -32,6 +34,10 @@ class WantedFile:
     card: Card | None = None
     push: Path | None = None
     """File on the controller that is sent to the host: sources of the kind file:."""
+
+    def of(self, kind: Kind, name: str) -> bool:
+        """Whether it is a file of that model; two kinds may have a model of one name."""
+        return (self.kind, self.model.partition("/")[0]) == (kind, name)
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ def _file(model: Model, pin: Pin, paths: Paths, mirrors: Roads) -> WantedFile:
     push = plain.local_file(model) if model.source.startswith("file:") else None
     return WantedFile(
         model=f"{model.name}/{pin.path}" if model.kind == "hub" else model.name,
+        kind=model.kind,
         sha256=pin.sha256,
         size=push.stat().st_size if push and pin.size is None else pin.size,
         sources=() if push else addresses(pin.url, mirrors),

@@ -118,8 +118,9 @@ def test_the_same_lock_is_the_same_bytes(upstreams: Upstreams, tmp_path: Path) -
     sdfleet("lock", "--fleet", file)
     first = (tmp_path / "fleet.lock").read_bytes()
     (tmp_path / "fleet.lock").unlink()
-    sdfleet("lock", "--fleet", file)
-    assert (tmp_path / "fleet.lock").read_bytes() == first
+    sdfleet("lock", "--fleet", write_fleet(tmp_path, upstreams, *reversed(MODELS)))
+    assert (tmp_path / "fleet.lock").read_bytes() == first, "the order in fleet.toml is no part of it"
+    assert first.decode() == json.dumps(json.loads(first), indent=2, sort_keys=True) + "\n"
     assert "is up to date" in sdfleet("lock", "--fleet", file, "--upgrade").stdout
     assert (tmp_path / "fleet.lock").read_bytes() == first
 
@@ -194,9 +195,30 @@ def test_a_damaged_lock_is_reported(upstreams: Upstreams, tmp_path: Path) -> Non
     assert "fleet.lock: is damaged" in done.stderr
 
 
-def test_plan_refuses_what_nothing_pins(upstreams: Upstreams, tmp_path: Path) -> None:
-    done = sdfleet("plan", "--fleet", write_fleet(tmp_path, upstreams, "ink", "pen"))
+@pytest.mark.parametrize("verb", ["plan", "apply", "drift"])
+def test_what_nothing_pins_is_refused_before_any_host_is_asked(verb: str, upstreams: Upstreams, tmp_path: Path) -> None:
+    done = sdfleet(verb, "--fleet", write_fleet(tmp_path, upstreams, "ink", "pen"))
     assert done.returncode == 2
     named = [line.split(": ")[1] for line in done.stderr.splitlines()]
     assert named == ["models.clip-vit-large-patch14", "models.ink", "models.pen", "webui.ref"]
     assert all("run `sdfleet lock`" in line for line in done.stderr.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "key"),
+    [
+        ("fleet.toml", "ink.safetensors", "oil.safetensors", "models.ink"),
+        ("fleet.toml", 'ref = "v9"', 'ref = "master"', "webui.ref"),
+        ("requirements.txt", "2.9.1", "2.9.2", "webui.requirements"),
+    ],
+)
+def test_a_lock_that_no_longer_fits_is_refused_by_key(
+    name: str, before: str, after: str, key: str, upstreams: Upstreams, tmp_path: Path
+) -> None:
+    fleet = write_fleet(tmp_path, upstreams, "ink")
+    assert sdfleet("lock", "--fleet", fleet).returncode == 0
+    file = tmp_path / name
+    file.write_text(file.read_text().replace(before, after))
+    done = sdfleet("apply", "--fleet", fleet)
+    assert done.returncode == 2
+    assert [line.split(": ")[1] for line in done.stderr.splitlines()] == [key]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab import box
+from tests.road.moving import moved_on
 from tests.typed import Done, Hosts
 
 TREE = Path(__file__).resolve().parents[2]
@@ -64,7 +65,11 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
 
 @pytest.fixture(scope="session")
 def road(bare: Road) -> Road:
-    """The same hosts after a first apply."""
-    done = bare.sdfleet("apply")
-    assert done.code == 0, done.text
+    """The same hosts after a first apply to each: to h2 later, when upstream's branches and tags had moved on."""
+    first = bare.sdfleet("apply", "--limit", "h1")
+    assert first.code == 0, first.text
+    with moved_on(bare):
+        second = bare.sdfleet("apply", "--limit", "h2")
+    assert second.code == 0, second.text
+    print(f"first applies: h1 {first.seconds:.0f} s, h2 {second.seconds:.0f} s")
     return bare

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import tomlkit
 
 from tests.light import fleet
 from tests.light.fleet import INVOCATION, ROOT, LightFleet
@@ -170,6 +171,22 @@ def test_training_is_waited_for_and_stopped_only_by_force(light: LightFleet, tmp
     assert forced.code == 0, forced.text
     assert light.on("h1", "systemctl is-active lora-train@ink") == "active", "what was stopped goes on afterwards"
     light.on("h1", "systemctl stop lora-train@ink")
+
+
+def test_the_cache_comes_before_the_hosts_that_fetch_over_it(light: LightFleet) -> None:
+    """Or a host would choose its mirrors while the cache is not there, and the next look would find drift."""
+    hosts = tomlkit.parse(light.file.read_text())["hosts"]
+    assert isinstance(hosts, dict)
+    hosts["h1"].update({"groups": ["webui", "cache"], "internal": hosts["h1"]["address"]})
+    file = light.change("cached", hosts=hosts)
+    file.with_suffix(".lock").write_text(light.file.with_suffix(".lock").read_text())
+    only = ("--limit", "h1", "--limit", "h2", "--fleet", str(file))
+    done = light.sdfleet("update", "--locked", *only)
+    assert done.code == 0, done.text
+    assert done.text.index("First the cache on h1") < done.text.index("2 wave(s): h1, then h2")
+    assert light.on("h2", "grep ^HF_ENDPOINT /etc/sdfleet/mirrors.env").endswith(":8180")
+    drift = light.sdfleet("drift", *only)
+    assert drift.code == 0, drift.text
 
 
 def _changed(text: str) -> str:

@@ -15,7 +15,7 @@ from roles.cache.rendering import unit as cache_unit
 from roles.gateway.rendering import UNIT as GATEWAY
 from roles.gateway.rendering import unit_text as gateway_unit
 from roles.lora_scripts.release import release_of as lora_release
-from roles.lora_scripts.service import device_of, unit_texts
+from roles.lora_scripts.service import Device, unit_texts
 from roles.paths import UNITS
 from roles.trainer.rendering import TENSORBOARD, tensorboard, unit
 from roles.trainer.rendering import UNIT as TRAIN
@@ -27,10 +27,10 @@ from tests.roles.hardening import CPU, WITH_GPU, exposure, within_bounds
 TREE = Path(__file__).resolve().parents[2]
 DOCS = TREE / "docs/hardening.md"
 CONVERTER = "the converter of pickles"
-CARDS = {"cpu": "cpu", "cuda": "cu128"}
+CARDS: dict[Device, str] = {"cpu": "cpu", "cuda": "cu128"}
 
 
-def texts(host: HostSettings, device: str) -> dict[str, str]:
+def texts(host: HostSettings, device: Device) -> dict[str, str]:
     """Text of each service by name."""
     build, paths = CARDS[device], host.paths
     webui, lora = webui_release(host.webui, build), lora_release(host.lora_scripts, build)
@@ -38,10 +38,10 @@ def texts(host: HostSettings, device: str) -> dict[str, str]:
     found: dict[PurePosixPath, str] = {
         CACHE: cache_unit(host.cache, paths),
         GATEWAY: gateway_unit(host.gateway, "203.0.113.1"),
-        UNITS / WEBUI: webui_unit(host.webui, paths, webui, device_of(build)),
+        UNITS / WEBUI: webui_unit(host.webui, paths, webui, device),
         TRAIN: unit(trainer, paths),
         TENSORBOARD: tensorboard(trainer, paths, paths.envs / "any"),
-        **unit_texts(host.lora_scripts, paths, lora, device_of(build)),
+        **unit_texts(host.lora_scripts, paths, lora, device),
     }
     services = {path.name: text for path, text in found.items() if path.suffix == ".service"}
     return {**services, CONVERTER: _converter(host)}
@@ -55,7 +55,7 @@ def _converter(host: HostSettings) -> str:
 
 
 @pytest.mark.parametrize("device", CARDS)
-def test_no_unit_is_more_exposed_than_it_must_be(tmp_path: Path, device: str) -> None:
+def test_no_unit_is_more_exposed_than_it_must_be(tmp_path: Path, device: Device) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("no systemd here")
     (tmp_path / "fleet.toml").write_text('[fleet]\nname = "f"\n[hosts.a]\naddress = "203.0.113.1"\n')

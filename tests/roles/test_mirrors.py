@@ -4,10 +4,12 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from roles.facts.answers import Answer, Answers
-from roles.mirrors.choosing import GIT_ANSWER, choose, narrowed, probes
+from roles.mirrors.choosing import GIT_ANSWER, choose, narrowed, probes, unprobed
 from roles.mirrors.config import Mirrors
-from roles.mirrors.rendering import apt_sources, environment, gitconfig, pip_conf, uv_toml
+from roles.mirrors.rendering import OURS, apt_sources, environment, gitconfig, pip_conf, uv_toml
 
 REPOSITORY = "https://github.com/o/n.git"
 ONE, TWO = "https://one.example", "https://two.example"
@@ -37,6 +39,11 @@ def test_when_nothing_answers_the_first_is_kept_and_all_are_named() -> None:
     used, said = chosen(Mirrors(pypi=(ONE, TWO)), {})
     assert used.pypi == (ONE,)
     assert said == [f"mirrors.pypi: none answers from this host ({ONE}, {TWO}); going on with {ONE}"]
+
+
+def test_a_host_without_curl_does_not_count_on_its_own_cache() -> None:
+    used = unprobed(Mirrors(apt=("http://127.0.0.1:8186", ONE), pypi=(ONE, TWO)))
+    assert (used.apt, used.pypi) == ((ONE,), (ONE,))
 
 
 def test_a_single_candidate_is_not_probed() -> None:
@@ -88,6 +95,16 @@ def test_uv_reads_its_index() -> None:
     text = uv_toml(Mirrors(pypi=(ONE,)))
     assert text is not None
     assert tomllib.loads(text)["index"] == [{"url": ONE, "default": True}]
+
+
+@pytest.mark.parametrize(("os_id", "codename", "count"), [("debian", "bookworm", 2), ("ubuntu", "noble", 1)])
+def test_every_stanza_of_apt_sources_is_whole(os_id: str, codename: str, count: int) -> None:
+    """A blank line inside a stanza cuts it in two, and apt then refuses the file."""
+    text = apt_sources(ONE, os_id, codename)
+    stanzas = [stanza.removeprefix(f"{OURS}\n") for stanza in text.strip().split("\n\n")]
+    fields = [[line.partition(":")[0] for line in stanza.splitlines()] for stanza in stanzas]
+    assert fields == [["Types", "URIs", "Suites", "Components", "Signed-By"]] * count
+    assert text.endswith("keyring.gpg\n")
 
 
 def test_apt_sources_of_debian_and_ubuntu() -> None:

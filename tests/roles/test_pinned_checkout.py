@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from roles import onhost
+from roles.onhost import pinned_checkout
 
 PROGRAM = Path(onhost.__file__).with_name("pinned_checkout.py")
 
@@ -94,3 +97,33 @@ def test_what_an_interrupted_run_left_is_no_obstacle(tmp_path: Path, rest: str) 
     (tmp_path / ".tree.growing/note").write_text(rest)
     assert check_out(tmp_path, f"file://{tmp_path}/origin", at).returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["origin", "store", "tree"]
+
+
+def test_a_plain_folder_in_its_place_becomes_a_clone(tmp_path: Path) -> None:
+    at = repository(tmp_path / "origin", note="text")
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/note").write_text("copied here by hand")
+    assert check_out(tmp_path, f"file://{tmp_path}/origin", at).returncode == 0
+    assert git(tmp_path / "tree", "rev-parse", "HEAD") == at
+    assert (tmp_path / "tree/note").read_text() == "text"
+
+
+class Locked(BaseHTTPRequestHandler):
+    """A server that answers as GitHub does for a repository that is not there."""
+
+    def do_GET(self) -> None:
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="GitHub"')
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+def test_a_server_that_wants_a_login_is_no_prompt(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), Locked) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/owner/gone.git"
+        with pytest.raises(pinned_checkout.CheckoutError, match=r"Authentication failed|could not read Username"):
+            pinned_checkout.git("ls-remote", url, cwd=tmp_path)
+        server.shutdown()

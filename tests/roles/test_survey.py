@@ -69,7 +69,6 @@ def test_users_space_and_names(tmp_path: Path) -> None:
 def test_units_and_provided_packages_as_a_host_prints_them() -> None:
     lines = [
         "os ubuntu noble",
-        "gpu",
         "package\tii \tlibglib2.0-0t64\tlibglib2.0-0 (= 2.80.0-6)",
         "package\trc \tgit\t",
         "unit\tId=a.service",
@@ -79,7 +78,7 @@ def test_units_and_provided_packages_as_a_host_prints_them() -> None:
         "unit\tNeedDaemonReload=yes",
     ]
     found = Survey().process(lines)
-    assert (found.os_id, found.codename, found.gpu) == ("ubuntu", "noble", True)
+    assert (found.os_id, found.codename) == ("ubuntu", "noble")
     assert {"libglib2.0-0t64", "libglib2.0-0"} <= found.packages
     assert "git" not in found.packages
     unit = found.unit("a.service")

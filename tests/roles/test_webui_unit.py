@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from roles.base.config import Base
 from roles.operations.application import ReleaseError
 from roles.operations.units import systemd_word
 from roles.paths import Paths
@@ -44,6 +45,7 @@ def test_release_of_the_default_is_the_known_commit_with_its_pinned_repositories
         "code/repositories/BLIP": "48211a15",
     }
     assert release.id.startswith("v1.10.1-")
+    assert "Stability-AI/stablediffusion" not in " ".join(source.url for source in release.trees.values()), "it is gone"
 
 
 def test_anything_in_a_release_changes_its_name_and_nothing_else_does() -> None:
@@ -108,6 +110,13 @@ def test_the_unit_is_confined() -> None:
     assert found["IPAddressAllow"] == ["localhost"]
     assert found["PrivateDevices"] == ["yes"]
     assert "HF_HUB_OFFLINE=1" in found["Environment"]
+
+
+def test_git_trusts_the_tree_and_memory_is_given_back() -> None:
+    found = settings(unit(Webui()))["Environment"]
+    assert {"GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"} <= {one.replace("\\", "") for one in found}
+    assert "LD_PRELOAD=libtcmalloc_minimal.so.4" in found
+    assert "libgoogle-perftools4" in Base().packages, "it brings that library"
 
 
 def test_a_gpu_opens_its_devices_and_nothing_more() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,6 +84,22 @@ def test_looking_does_not_touch_what_is_trained(bench: Workbench) -> None:
     losses = [event["loss"] for event in bench.events("looking", "validation")]
     assert len(losses) == 3
     assert len(set(losses)) == 3
+
+
+def test_a_folder_of_pictures_is_held_back(bench: Workbench) -> None:
+    """Plain pictures, not N_name folders; they are measured alike at every step, and stand in the record."""
+    held = bench.folder / "held"
+    shutil.copytree(bench.materials / "pictures" / "2_cat", held)
+    tables = {
+        "validation": {"folder": str(held), "every_steps": 2},
+        "data": {"captions": {"shuffle": True, "dropout": 0.5}},
+        "optimizer": {"learning_rate": 1e-12},
+    }
+    bench.train("run", tables=tables)
+    losses = [event["loss"] for event in bench.events("run", "validation")]
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-6)
+    inputs = json.loads((bench.folder / "run" / "run.json").read_text())["inputs"]
+    assert str(held / "0.png") in inputs
 
 
 def test_tensorboard_events_are_written(bench: Workbench) -> None:

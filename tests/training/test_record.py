@@ -44,6 +44,7 @@ def test_record_names_all_that_decides(bench: Workbench) -> None:
     assert len(found["model"]["model.checkpoint"]["sha256"]) == 64
     assert found["config"]["train"]["steps"] == 4 and found["config"]["optimizer"]["kind"] == "AdamW"
     assert found["packages"]["torch"] and found["machine"]["cpu"] and found["machine"]["threads"]
+    assert found["machine"]["variables"]["MKL_CBWR"] == "AUTO", "MKL would round otherwise when the cores are busy"
     assert [step for step, _ in found["losses"]] == [1, 2, 3, 4]
     assert found["outputs"]["output/cat.safetensors"]["sha256"] == bench.digest("run")
     assert "samples/cat-00000004-00.png" in found["outputs"]

@@ -13,35 +13,6 @@ JOURNAL = (Path(__file__).parent / "journal.txt").read_text()
 LINES = dict(re.findall(r"^# (.*)\n(.*)\n", JOURNAL, re.M))
 """Name of a failure -> the line that it leaves."""
 
-ROWS = {
-    "A1111#17213": "a repository of the WebUI is gone",
-    "A1111#17293": "setuptools is too new for an old setup.py",
-    "vast-ai/base-image": "a package was built in isolation, with the newest setuptools",
-    "A1111#16352": "this Python has no such torch",
-    "A1111#16972": "torch is too old for the card",
-    "A1111#17235": "torch has no code for the card",
-    "A1111#783": "torch sees no GPU",
-    "forge#2053": "the driver is too old for torch",
-    "kohya_ss#3139": "xformers does not match torch",
-    "lora-scripts#135": "bitsandbytes does not match CUDA or glibc",
-    "lora-scripts#639": "the CLIP tokenizer is missing",
-    "hf-mirror-site#31": "the Hugging Face mirror does not say how long files are",
-    "hf-mirror-site#50": "a Xet transfer went around the mirror",
-    "huggingface_hub#3377": "the hub or a mirror asks to slow down",
-    "go-cqhttp#2492": "a GitHub mirror is dead",
-    "lora-scripts#118": "submodules of lora-scripts are empty",
-    "A1111#9093": "the WebUI was started as root",
-    "A1111#2669": "the Python environment is half made",
-    "runpod/containers#8": "a library of the desktop is missing",
-    "A1111#14883": "memory ran out and the kernel killed a process",
-    "A1111#13840": "httpx is too new for gradio 3",
-    "homelab#4110": "kernel module and programs of the driver differ",
-    "open-gpu-kernel-modules#872": "the card needs the open kernel modules",
-    "dstack#2348": "the GPUs wait for the fabric manager",
-    "civitai#975": "a model file is a web page or half a file",
-}
-"""Where people reported a failure -> the failure that must be known."""
-
 ALSO_REAL = (
     ("kernel: NVRM: API mismatch: the client 'kwin_wayland' (pid 1005)", "homelab#4110"),
     ("kernel: NVRM: API mismatch: the client has the version 535.54.03, but", "homelab#4110"),
@@ -67,11 +38,6 @@ def test_recognised_by_its_line_and_no_other(failure: Failure) -> None:
 
 def test_every_line_belongs_to_a_failure() -> None:
     assert LINES.keys() == {failure.name for failure in FAILURES}
-
-
-def test_what_people_reported_is_known() -> None:
-    known = {(failure.seen, failure.name) for failure in FAILURES}
-    assert set(ROWS.items()) - known == set()
 
 
 @pytest.mark.parametrize(("line", "seen"), ALSO_REAL)

@@ -8,74 +8,10 @@ import pytest
 
 from deploy import units
 from deploy.doctor import controller, hosts
-from deploy.doctor.finding import Finding
 from deploy.doctor.report import _lost
-from deploy.doctor.roads import roads
 from deploy.ssh import HostError
-from inventory.load import load
 from inventory.model import Fleet, HostSettings
-
-FLEET = """
-[fleet]
-name = "studio"
-mirrors = "china"
-[hosts.gpu-1]
-address = "203.0.113.10"
-"""
-
-T4 = ["kernel\t6.1.0-28-amd64", "device\t0000:00:1e.0 0x10de 0x1eb8 0x0302", "arch\tx86_64", "distribution\tdebian"]
-BARE = [*T4, "release\t12", "headers\ttrue", "free_kb\t50000000"]
-RUNNING = [
-    *(line for line in BARE),
-    "module\t580.95.05",
-    "module_kind\topen",
-    "module_on_disk\t580.95.05",
-    "userspace\t580.95.05",
-    "source\tnvidia",
-    "smi_exit\t0",
-    "smi_gpu\t7.5/Tesla T4",
-    "package\tlibcuda1 580.95.05-1",
-    "held\tlibcuda1",
-]
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Fleet:
-    file = tmp_path / "fleet.toml"
-    file.write_text(FLEET)
-    return load(file)
-
-
-@pytest.fixture
-def host(fleet: Fleet) -> HostSettings:
-    return fleet.hosts["gpu-1"]
-
-
-def healthy(host: HostSettings) -> dict[str, Any]:
-    """A host on which all is well."""
-    return {
-        "os": {"id": "debian", "release": "12", "name": "Debian GNU/Linux 12 (bookworm)"},
-        "systemd": True,
-        "time": 1000.5,
-        "asked": (1000.0, 1001.0),
-        "disk": {"free_gb": 80.0, "total_gb": 100.0},
-        "memory": {"total_gb": 32.0, "swap_gb": 0.0},
-        "gpu": RUNNING,
-        "units": {units.WEBUI: {"LoadState": "loaded", "ActiveState": "active", "SubState": "running"}},
-        "failed": {},
-        "ports": {"7860": "python3 on 127.0.0.1"},
-        "mirrors": {f"{kind} {url}": {"status": 200, "latency": 0.1, "rate": 9.0} for kind, url, _ in roads(host)},
-        "journal": {},
-    }
-
-
-def found(host: HostSettings, **changes: Any) -> dict[str, list[Finding]]:
-    """Findings by subject, those that are not good only."""
-    by_subject: dict[str, list[Finding]] = {}
-    for finding in hosts.judge(host, {**healthy(host), **changes}):
-        if finding.level != "good":
-            by_subject.setdefault(finding.subject, []).append(finding)
-    return by_subject
+from tests.deploy.doctor.healthy import BARE, BOARD, RUNNING, RUNS, found, healthy
 
 
 def test_a_healthy_host_has_nothing_to_complain_of(host: HostSettings) -> None:
@@ -106,13 +42,16 @@ def test_a_healthy_host_has_nothing_to_complain_of(host: HostSettings) -> None:
             "580",
         ),
         (
-            {"units": {units.WEBUI: {"LoadState": "not-found"}}, "ports": {"7860": ""}},
+            {
+                "units": {units.WEBUI: {"LoadState": "not-found"}, BOARD: RUNS},
+                "ports": {"6007": "python3 on 127.0.0.1"},
+            },
             "webui",
             "warning",
             "sdfleet apply",
         ),
         (
-            {"units": {units.WEBUI: {"LoadState": "not-found"}}, "ports": {"7860": "nginx on 0.0.0.0"}},
+            {"units": {units.WEBUI: {"LoadState": "not-found"}}, "ports": {"7860": "nginx on 127.0.0.1"}},
             "port",
             "bad",
             "taken by nginx .* webui.port",
@@ -139,6 +78,9 @@ def test_a_healthy_host_has_nothing_to_complain_of(host: HostSettings) -> None:
             "lora-train@ink.service failed; its last words: the loss is not a number",
         ),
         ({"ports": {"7860": "python3 on 0.0.0.0"}}, "port", "warning", "open to everybody"),
+        ({"gpu": [*RUNNING, "dpkg_interrupted\ttrue"]}, "packages", "warning", "dpkg --configure -a"),
+        ({"reboot": True}, "reboot", "warning", "old kernel"),
+        ({"error": "python[9]: KeyError: 'x'"}, "journal", "warning", "KeyError: 'x'.*sdfleet logs gpu-1"),
         ({"journal": {"the disk is full": "OSError: [Errno 28]"}}, "journal", "warning", "Errno 28.*data_root"),
     ],
 )
@@ -148,23 +90,6 @@ def test_what_is_wrong_is_named_with_its_cure(
     findings = found(host, **changes)[subject]
     assert [finding.level for finding in findings] == [level]
     assert re.search(words, f"{findings[0].says} {findings[0].cure}"), findings
-
-
-def test_dead_mirrors_are_counted_and_only_all_of_them_are_bad(host: HostSettings) -> None:
-    answers = healthy(host)["mirrors"]
-    dead = {"status": 0, "reason": "timed out", "latency": 0.0, "rate": 0.0}
-    first, *_ = (name for name in answers if name.startswith("github"))
-    assert found(host, mirrors={**answers, first: dead}) == {}
-    gone = {name: dead if name.startswith("github") else answer for name, answer in answers.items()}
-    (finding,) = found(host, mirrors=gone)["github"]
-    assert "no mirror answers" in finding.says and "timed out" in finding.says and "mirrors.github" in finding.cure
-
-
-def test_mirrors_are_asked_for_what_they_must_have(host: HostSettings) -> None:
-    urls = {f"{kind} {mirror}": url for kind, mirror, url in roads(host)}
-    path = "https://github.com/AUTOMATIC1111/stable-diffusion-webui.git/info/refs?service=git-upload-pack"
-    assert urls["github https://ghfast.top"] == f"https://ghfast.top/{path}"
-    assert urls["github https://github.com"] == path
 
 
 def test_an_unreachable_host_is_a_finding() -> None:

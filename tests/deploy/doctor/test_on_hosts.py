@@ -29,20 +29,61 @@ def test_a_sick_host_is_diagnosed_and_a_dead_one_does_not_hold_up_the_others(lab
     gpus.equip(lab.root("h1"), [RTX5090])
     line = "OSError: [Errno 28] No space left on device"
     assert lab.ssh("h1", f"systemd-run --wait --quiet echo '{line}'").returncode == 0
+    odd = "systemd-run --wait --quiet --unit=sdfleet-odd echo"
+    said = f"{odd} 'KeyError: nobody knows this one'; {odd} '{line}'; touch /run/reboot-required"
+    assert lab.ssh("h1", said).returncode == 0
     lab.kill("h2")
     try:
         done = doctor(file, "--json")
     finally:
         lab.start("h2")
         gpus.take_out(lab.root("h1"))
+        lab.ssh("h1", "rm /run/reboot-required")
     assert done.returncode == 3, done.stdout + done.stderr
     report = json.loads(done.stdout)
     assert [(finding["subject"], finding["level"]) for finding in report["h2"]] == [("reachable", "bad")]
-    found = {finding["subject"]: finding for finding in report["h1"]}
+    assert {tuple(finding) for finding in report["h1"]} == {("level", "subject", "says", "cure")}
+    unknown = [finding for finding in report["h1"] if "nobody knows this one" in finding["says"]]
+    assert [(finding["subject"], finding["level"]) for finding in unknown] == [("journal", "warning")]
+    found = {finding["subject"]: finding for finding in report["h1"] if finding not in unknown}
+    assert found["reboot"]["level"] == "warning"
     assert found["gpu"]["level"] == "bad" and 'gpu.driver is "keep"' in found["gpu"]["says"]
     assert found["journal"]["level"] == "bad" and line in found["journal"]["says"]
     assert found["webui"]["cure"] == "Run: sdfleet apply"
     assert found["clock"]["level"] == "good"
+
+
+def test_dead_roads_and_taken_ports_are_named(lab: Lab, tmp_path: Path) -> None:
+    nowhere = "http://10.77.0.1:9"
+    tables = {
+        "gpu": {"repository": f"{nowhere}/nvidia"},
+        "mirrors": {"modelscope": [nowhere], "civitai": [nowhere]},
+        "models": [{"name": "m", "kind": "lora", "source": "modelscope:owner/name/m.safetensors"}],
+    }
+    file = fleet.write(lab, groups=["lora_scripts"], file=tmp_path / "fleet.toml", tables=tables)
+    gpus.equip(lab.root("h1"), [RTX5090])
+    stray = lab.root("h1") / "etc/apt/sources.list.d/stray.list"
+    stray.write_text(f"deb [trusted=yes] {nowhere}/ppa/ /\n")
+    listening = "systemd-run --quiet --unit=squatter python3 -m http.server --bind 127.0.0.1 28000"
+    assert lab.ssh("h1", f"{listening}; sleep 1").returncode == 0
+    try:
+        report = json.loads(doctor(file, "--json").stdout)
+    finally:
+        gpus.take_out(lab.root("h1"))
+        stray.unlink()
+        lab.ssh("h1", "systemctl stop squatter")
+    found = {finding["subject"]: finding for finding in report["h1"] if finding["level"] != "good"}
+    assert found["gpu"]["says"].startswith("No driver yet: install driver 580")
+    assert found["nvidia"]["level"] == "bad" and f"{nowhere}/nvidia gives no answer" in found["nvidia"]["says"]
+    assert "403 Forbidden" in found["nvidia"]["says"], "apt asks as it always does, through the fleet's proxy"
+    assert "gpu.repository" in found["nvidia"]["cure"] and "mirrors.apt_proxy" in found["nvidia"]["cure"]
+    assert found["modelscope"]["level"] == "bad" and "Connection refused" in found["modelscope"]["says"]
+    assert "civitai" not in found, "no model comes from there"
+    assert found["apt"]["level"] == "warning" and f"{nowhere}/ppa/ gives no answer" in found["apt"]["says"]
+    assert found["port"]["says"] == "28000 is taken by python3 on 127.0.0.1, so lora-scripts cannot start"
+    others = {finding["subject"]: finding for finding in report["h2"]}
+    assert "nvidia" not in others, "it has no card"
+    assert others["apt"]["says"].startswith("3 source(s) of the distribution answer; the slowest, http://")
 
 
 def test_all_is_well_in_the_box(tmp_path: Path) -> None:

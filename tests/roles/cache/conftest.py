@@ -34,6 +34,8 @@ class Scene:
         """The fleet's file; with `cached` its host h1 is the cache."""
         file = lab_fleet.write(self.lab, tables={"models": models, **tables}, file=self.folder / "fleet.toml")
         document = tomlkit.parse(file.read_text())
+        if "apt" in document["mirrors"]:  # hosts that have an archive of their own need no proxy
+            document["mirrors"].remove("apt_proxy")
         for host in self.lab.hosts:
             document["hosts"][host.name].update(
                 {"internal": host.address, "groups": ["cache"] if cached and host.name == "h1" else []}

@@ -2,12 +2,14 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from lab.upstreams.faults import Fault
 from roles.paths import Paths
+from tests.roles.cache import archive
 from tests.roles.cache.conftest import Scene
 from tests.roles.models.conftest import digest, model
 
@@ -17,6 +19,7 @@ MEGABYTES = int(os.environ.get("SDFLEET_CACHE_MB", "48"))
 """Size of the model; SDFLEET_CACHE_MB=500 shows how much time the cache saves."""
 
 UPSTREAM_RATE = 50_000_000
+PACKAGE = "hello"
 PATHS = Paths()
 LINK = PATHS.data("webui") / "models/Lora/ink.safetensors"
 
@@ -48,7 +51,7 @@ def apply_models(scene: Scene) -> float:
     return seconds
 
 
-def test_four_hosts_cost_upstream_one_copy(scene: Scene, ink: bytes) -> None:
+def test_four_hosts_cost_upstream_one_copy(scene: Scene, ink: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     scene.write([entry(ink)], cached=False)
     scene.set_faults(Fault(kind="slow", server="cdn", rate=UPSTREAM_RATE))
     scene.forget()
@@ -63,8 +66,9 @@ def test_four_hosts_cost_upstream_one_copy(scene: Scene, ink: bytes) -> None:
     scene.forget()
     cached = apply_models(scene)
     share = sum(scene.sent().values()) / len(ink)
-    print(f"4 hosts, {MEGABYTES} MB, upstream at 50 MB/s: directly {direct:.1f} s and {copies:.2f} copies,")
-    print(f"over the cache {cached:.1f} s and {share:.3f} copies")
+    with capsys.disabled():
+        print(f"\n4 hosts, {MEGABYTES} MB, upstream at 50 MB/s: directly {direct:.1f} s and {copies:.2f} copies,")
+        print(f"over the cache {cached:.1f} s and {share:.3f} copies")
     assert share <= 1.02
 
 
@@ -110,8 +114,24 @@ def test_strangers_get_nothing(scene: Scene, ink: bytes, tmp_path: Path) -> None
     address = scene.lab.hosts[0].address
     refused = scene.lab.ssh("h2", f"{ask} http://{address}:8180/api/models/studio/ink").stdout
     allowed = scene.lab.ssh("h1", f"{ask} http://127.0.0.1:8180/api/models/studio/ink").stdout
-    elsewhere = scene.lab.ssh("h1", f"{ask} http://127.0.0.1:8186/https://example.org/").stdout
+    elsewhere = scene.lab.ssh("h1", f"{ask} http://127.0.0.1:8187/https://example.org/").stdout
     assert (refused, allowed, elsewhere) == ("403", "200", "403")
+
+
+def test_what_is_kept_outlives_a_new_configuration(scene: Scene, ink: bytes) -> None:
+    """Also the next pieces are kept: nginx has been told of the change without a restart."""
+    scene.write([entry(ink)])
+    process = "systemctl show -P MainPID sdfleet-cache"
+    before = scene.lab.ssh("h1", process).stdout
+    code, said = scene.sdfleet("apply", "--role", "mirrors", "--role", "cache")
+    assert code == 0 and "Start the cache" in said, said
+    assert scene.lab.ssh("h1", process).stdout == before
+    code, said = scene.sdfleet("verify", "--role", "cache")
+    assert code == 0, said
+    scene.clean()
+    scene.forget()
+    apply_models(scene)
+    assert scene.sent().get("cdn", 0) == 0
 
 
 def test_a_host_gives_its_model_to_the_others(scene: Scene, ink: bytes) -> None:
@@ -131,6 +151,38 @@ def test_a_host_gives_its_model_to_the_others(scene: Scene, ink: bytes) -> None:
         found = scene.lab.ssh(host.name, f"sha256sum < {folder}/theirs.safetensors").stdout.split()
         assert found[:1] == [digest(own)], host.name
     hidden = scene.lab.ssh(
-        "h2", f"curl -s -o /dev/null -w '%{{http_code}}' http://{scene.lab.hosts[0].address}:8187/config.json"
+        "h2", f"curl -s -o /dev/null -w '%{{http_code}}' http://{scene.lab.hosts[0].address}:8188/config.json"
     )
     assert hidden.stdout == "404"
+
+
+def test_apt_asks_the_archive_once_for_the_fleet(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    """A package and the lists that name it come over the cache; without it, from the mirror behind it."""
+    others = [host.name for host in scene.lab.hosts[1:]]
+    asked_apt = "apt-get indextargets --format '$(SITE)' | sort -u"
+    with archive.running(scene.lab) as mirror:
+        scene.write([], mirrors={"apt": [mirror.url("")], "probe_seconds": 30})
+        code, said = scene.sdfleet("apply", "--role", "mirrors", "--role", "cache")
+        assert code == 0, said
+        mirror.asked.clear()
+        install = f"apt-get -q -y update && apt-get -q -y install {PACKAGE}"
+        with ThreadPoolExecutor() as pool:
+            for done in pool.map(lambda name: scene.lab.ssh(name, install), others):
+                assert done.returncode == 0, done.stderr
+        for name in others:
+            sites = scene.lab.ssh(name, asked_apt).stdout.split()
+            assert sites and all(":8186/" in site for site in sites)
+        kept = {path: count for path, count in mirror.asked.items() if "/pool/" in path or "/by-hash/" in path}
+        with capsys.disabled():
+            print(
+                f"\n{len(others)} hosts installed {PACKAGE}: {len(kept)} packages and lists, asked upstream each once"
+            )
+        assert any(path.endswith(".deb") for path in kept) and any("/by-hash/" in path for path in kept)
+        assert set(kept.values()) == {1}
+        scene.lab.ssh("h1", "systemctl stop sdfleet-cache")
+        try:
+            code, said = scene.sdfleet("apply", "--role", "mirrors", "--limit", "h2")
+        finally:
+            scene.lab.ssh("h1", "systemctl start sdfleet-cache")
+        assert code == 0 and "mirrors.apt: " in said, said
+        assert all(site.startswith(mirror.url("/")) for site in scene.lab.ssh("h2", asked_apt).stdout.split())

@@ -44,13 +44,25 @@ def test_mirrors_lead_to_the_cache_and_then_to_those_behind_it(fleet: Fleet) -> 
     assert mirrors.huggingface == ("http://10.0.0.5:8180", "https://huggingface.co")
     assert mirrors.github == ("http://10.0.0.5:8183", "https://proxy.example", "https://github.com")
     assert mirrors.pypi[0] == "http://10.0.0.5:8184/simple"
-    assert mirrors.hosts == {"gpu-1": "http://10.0.0.5:8187"}
+    assert mirrors.hosts == {"gpu-1": "http://10.0.0.5:8188"}
     assert fleet.hosts["gpu-1"].mirrors.huggingface[0] == "http://127.0.0.1:8180"
 
 
 def test_the_cache_and_the_controller_ask_no_cache(fleet: Fleet) -> None:
     assert fleet.hosts["gpu-1"].direct.huggingface == ("https://huggingface.co",)
     assert "8180" not in str(upstreams(fleet.hosts["gpu-2"].direct))
+
+
+def test_apt_goes_over_the_cache_where_its_mirror_is_named_and_no_proxy_is(tmp_path: Path) -> None:
+    named = FLEET.replace("[mirrors]", '[mirrors]\napt = ["https://archive.example/linux"]')
+    (tmp_path / "fleet.toml").write_text(named)
+    host = load(tmp_path / "fleet.toml").hosts["gpu-2"]
+    assert host.mirrors.apt == ("http://10.0.0.5:8186/linux", "https://archive.example/linux")
+    assert homes("apt", host.direct.apt) == ("https://archive.example$request_uri",)
+    (tmp_path / "fleet.toml").write_text(named.replace("[mirrors]", '[mirrors]\napt_proxy = "http://10.0.0.9:3142"'))
+    assert load(tmp_path / "fleet.toml").hosts["gpu-2"].mirrors.apt == ("https://archive.example/linux",)
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    assert load(tmp_path / "fleet.toml").hosts["gpu-2"].mirrors.apt == (), "the host's own sources are left alone"
 
 
 def test_no_host_with_the_role_changes_nothing(tmp_path: Path) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from deploy.doctor.failures import FAILURES
 from roles.gpu.decision import decide
 from roles.gpu.torch_builds import Torch
+from tests.deploy.doctor.rows import ROWS
 from tests.roles.gpu.hosts import BARE_HOSTS, DRIVER_THERE, SETTINGS, Host
 
 TABLE = "table"
 FAILURES_TABLE = "failures"
+ROWS_TABLE = "rows"
 DOCS = Path(__file__).resolve().parents[3] / "docs/gpu.md"
 
 
@@ -45,6 +47,20 @@ def failures() -> str:
     return "\n".join([*head, *rows]) + "\n"
 
 
+def rows() -> str:
+    """What people hit, and what shows that it is avoided or known, as Markdown."""
+    head = [
+        "| | what people hit | the doctor's name for it | tests that show it avoided, below tests/ |",
+        "|--|--|--|--|",
+    ]
+    lines = [f"| {row.number} | {row.hit} | {row.known} | {'<br>'.join(map(_code, row.avoided))} |" for row in ROWS]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
@@ -52,7 +68,7 @@ def _cell(text: str) -> str:
 def rewrite() -> None:
     """Put the tables into docs/gpu.md."""
     text = DOCS.read_text()
-    for name, made in ((TABLE, table()), (FAILURES_TABLE, failures())):
+    for name, made in ((TABLE, table()), (FAILURES_TABLE, failures()), (ROWS_TABLE, rows())):
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
         text = f"{text[: text.index(begin)]}{begin}\n{made}\n{text[text.index(end) :]}"
     DOCS.write_text(text)

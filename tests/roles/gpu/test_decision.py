@@ -25,7 +25,7 @@ from tests.roles.gpu.hosts import (
     gpus,
     running,
 )
-from tests.roles.gpu.table import DOCS, failures, table
+from tests.roles.gpu.table import DOCS, failures, rows, table
 
 
 def _name(torch: Torch | None) -> str | None:
@@ -117,6 +117,7 @@ def test_data_centre_cards_count_although_they_are_no_vga_controllers() -> None:
 def test_the_docs_show_these_decisions() -> None:
     assert table() in DOCS.read_text(), "run: python -m tests.roles.gpu.table"
     assert failures() in DOCS.read_text(), "run: python -m tests.roles.gpu.table"
+    assert rows() in DOCS.read_text(), "run: python -m tests.roles.gpu.table"
 
 
 def test_shipped_locks_hold_the_torch_that_is_decided() -> None:

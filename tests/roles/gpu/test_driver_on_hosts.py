@@ -5,7 +5,8 @@ import re
 import pytest
 
 from lab import apt, gpus
-from lab.network import NVIDIA_URL
+from lab.network import NVIDIA_URL, PACKAGES_URL
+from lab.rootfs import SOURCES
 from tests.roles.gpu.conftest import HOST, LATER, NEW, OLD, OTHER_BRANCH, Server
 from tests.roles.gpu.hosts import H100, RTX4090, RTX5090, V100
 
@@ -36,6 +37,32 @@ def test_bare_host_gets_a_driver_keeps_it_and_holds_it(server: Server) -> None:
     barred = re.findall(r'Blacklist:: "(.*)";', shown)
     assert [name for name in state.packages if not any(re.match(one, name) for one in barred)] == []
     assert "Candidate: 1.17.8-1" in server.run("apt-cache policy nvidia-container-toolkit")
+
+
+def test_debians_own_unattended_upgrade_leaves_the_driver_alone(server: Server) -> None:
+    server.equip(RTX4090)
+    (server.lab.root(HOST) / "root/debian.list").write_text(SOURCES)
+    debian = f"-o Acquire::http::Proxy={PACKAGES_URL} -o Dir::Etc::sourcelist=/root/debian.list"
+    server.run(f"apt-get -q {debian} update && apt-get -q -y {debian} install unattended-upgrades")
+    everything = 'Unattended-Upgrade::Origins-Pattern { "origin=*"; };\n'
+    (server.lab.root(HOST) / "etc/apt/apt.conf.d/99everything").write_text(everything)
+    assert server.apply().result.status == "ok"
+    before = server.state.packages
+    newer = apt.driver(LATER)
+    server.repository.publish(newer)
+    server.distribution.publish([apt.dkms("3.0.11")])
+    upgrade = "apt-get -q update && unattended-upgrade --verbose"
+    try:
+        server.run(f"apt-mark unhold {' '.join(before)}")
+        server.run(upgrade)
+        assert server.run("dpkg-query -W -f '${Version}' dkms") == "3.0.11", "it must have upgraded what it may"
+        assert server.state.packages == before, "without the hold, only sdfleet's list keeps it where it is"
+        server.run("rm /etc/apt/apt.conf.d/52sdfleet-nvidia")
+        server.run(upgrade)
+        assert {version.partition("-")[0] for version in server.state.packages.values()} == {LATER}
+    finally:
+        server.repository.withdraw(newer)
+        server.distribution.withdraw([apt.dkms("3.0.11")])
 
 
 def test_nothing_is_installed_in_a_container_or_under_secure_boot(server: Server) -> None:

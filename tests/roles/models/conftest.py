@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from lab import Lab
 from roles.models.tool import program
 from tests.roles.models import origin as server
 
@@ -21,7 +22,8 @@ SIZE = 300_000
 
 def content(seed: int, size: int = SIZE) -> bytes:
     """Bytes that no other seed has."""
-    return random.Random(seed).randbytes(size)
+    dice, block = random.Random(seed), 64_000_000  # randbytes has a limit of some 268 MB
+    return b"".join(dice.randbytes(min(block, size - start)) for start in range(0, size, block))
 
 
 def tensors(header: object, data: bytes = b"") -> bytes:
@@ -118,6 +120,13 @@ def origin() -> Iterator[server.Origin]:
 def mirror() -> Iterator[server.Origin]:
     """Another server, on another port: another host as far as secrets are concerned."""
     with server.running() as running:
+        yield running
+
+
+@pytest.fixture
+def upstream(lab: Lab) -> Iterator[server.Origin]:
+    """A server that the lab's hosts reach."""
+    with server.running(lab.gateway, lab.pid) as running:
         yield running
 
 

@@ -13,7 +13,9 @@ FILES = [model(seed, 3_000_000) for seed in range(8)]
 
 
 @pytest.mark.lab  # needs no host, but a minute
-def test_fifty_kills_cost_less_than_a_tenth(fetcher: Fetcher, origin: Origin) -> None:
+def test_fifty_kills_cost_less_than_a_tenth(
+    fetcher: Fetcher, origin: Origin, capsys: pytest.CaptureFixture[str]
+) -> None:
     origin.rate = 600_000
     files = [
         wanted(data, origin.serve(f"/{number}", data), model=str(number)) | {"suffix": ".safetensors"}
@@ -32,6 +34,7 @@ def test_fifty_kills_cost_less_than_a_tenth(fetcher: Fetcher, origin: Origin) ->
     assert (done.status, done.errors) == (0, [])
     assert sorted(path.read_bytes() for path in fetcher.final_names()) == sorted(FILES)
     share = origin.sent / sum(map(len, FILES))
-    print(f"{KILLS} kills, {interrupted} of them in mid-download: {share:.3f} x the files' size was sent")
+    with capsys.disabled():
+        print(f"\n{KILLS} kills, {interrupted} of them in mid-download: {share:.3f} x the files' size was sent")
     assert interrupted > KILLS / 2
     assert share <= 1.10

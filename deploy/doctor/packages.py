@@ -1,0 +1,118 @@
+"""Where a host's Debian packages come from, as its own apt reaches it: the distribution, NVIDIA, and all others."""
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import Any
+
+from deploy.doctor.finding import Finding, bad, good, warning
+from deploy.doctor.roads import Answer, answers_well, pace, slow, why_dead
+from inventory.model import HostSettings
+from roles.facts.gpu_state import HostGpus
+from roles.gpu.case import Decision
+from roles.gpu.files import repository_url
+from roles.gpu.packages import ARCHITECTURES
+
+SUPPORTED = {
+    "debian": {"12": "bookworm", "13": "trixie"},
+    "ubuntu": {"22.04": "jammy", "24.04": "noble"},
+}
+"""Distribution -> release -> its name on mirrors."""
+NVIDIA = "nvidia"
+NVIDIA_DEVICE = " 0x10de "
+"""What the GPU probe prints of a card of NVIDIA's."""
+
+Seen = Mapping[str, Any]
+
+
+def repositories(host: HostSettings) -> dict[str, dict[str, Any]]:
+    """What apply would make known to apt, for deploy/onhost/examine.py: by name, with a URL for each system."""
+    found: dict[str, dict[str, Any]] = {}
+    for mirror in host.mirrors.apt:
+        urls = {
+            f"{name} {release} {arch}": f"{mirror}/{name}/dists/{codename}/InRelease"
+            for name, release, codename, arch in _systems()
+        }
+        found[f"apt {mirror}"] = {"urls": urls, "needs": ""}
+    urls = {
+        f"{name} {release} {arch}": f"{repository_url(host.gpu, _system(name, release, arch))}/Packages.gz"
+        for name, release, _, arch in _systems()
+    }
+    found[NVIDIA] = {"urls": urls, "needs": NVIDIA_DEVICE}
+    return found
+
+
+def package_findings(host: HostSettings, decision: Decision, seen: Seen) -> Iterator[Finding]:
+    """The distribution's archive, NVIDIA's repository where a driver comes from it, and other sources that are dead."""
+    sources: Mapping[str, Answer] = seen["sources"]
+    theirs = {url: answer for url, answer in sources.items() if url.startswith(f"{host.gpu.repository}/")}
+    own = {url: answer for url, answer in sources.items() if _distribution(url, seen["os"]["id"])}
+    if host.mirrors.apt:
+        yield from _mirrors(host, seen["mirrors"])
+    else:
+        yield from _archive(host, own)
+    needed = decision.action in ("install", "upgrade")
+    if (needed or theirs) and (answer := seen["mirrors"].get(NVIDIA)):
+        yield _nvidia(host, answer, needed)
+    for url, answer in sources.items():
+        if url not in own and url not in theirs and not answers_well(answer):
+            cure = "Take it out of /etc/apt/sources.list.d there: every look for packages waits for it."
+            yield warning("apt", f"{url} gives no answer ({why_dead(answer)})", cure)
+
+
+def _mirrors(host: HostSettings, answers: Mapping[str, Answer]) -> Iterator[Finding]:
+    asked = {mirror: answer for mirror in host.mirrors.apt if (answer := answers.get(f"apt {mirror}"))}
+    alive = {mirror: answer for mirror, answer in asked.items() if answers_well(answer)}
+    if asked and not alive:
+        reasons = "; ".join(f"{mirror}: {why_dead(answer)}" for mirror, answer in asked.items())
+        yield bad("apt", f"no mirror answers ({reasons})", f"Put one that answers into mirrors.apt, or {_mend(host)}.")
+    elif asked:
+        mirror, answer = next(iter(alive.items()))
+        yield _paced("apt", f"{len(alive)} of {len(asked)} mirror(s) answer; first {mirror}", answer, "mirrors.apt")
+
+
+def _archive(host: HostSettings, own: Mapping[str, Answer]) -> Iterator[Finding]:
+    dead = [f"{url}: {why_dead(answer)}" for url, answer in own.items() if not answers_well(answer)]
+    if dead:
+        cure = f"Set mirrors.apt to a mirror that answers, or {_mend(host)}."
+        yield bad("apt", f"the distribution's archive gives no answer ({'; '.join(dead)})", cure)
+    elif own:
+        url, answer = max(own.items(), key=lambda item: item[1]["latency"])
+        says = f"{len(own)} source(s) of the distribution answer; the slowest, {url},"
+        yield _paced("apt", says, answer, "mirrors.apt")
+    else:
+        yield warning("apt", "its sources do not name the distribution's archive", "Set mirrors.apt in fleet.toml.")
+
+
+def _nvidia(host: HostSettings, answer: Answer, needed: bool) -> Finding:
+    if answers_well(answer):
+        return _paced(NVIDIA, f"{host.gpu.repository} answers", answer, "gpu.repository")
+    says = f"{host.gpu.repository} gives no answer ({why_dead(answer)})"
+    cure = f"Set gpu.repository to a mirror that answers (docs/gpu.md), or {_mend(host)}."
+    return bad(NVIDIA, f"{says}, and the driver must come from there", cure) if needed else warning(NVIDIA, says, cure)
+
+
+def _paced(subject: str, says: str, answer: Answer, setting: str) -> Finding:
+    text = f"{says} {pace(answer)}"
+    if slow(answer):
+        return warning(subject, f"{text}: that is slow", f"Set {setting} to a nearer mirror.")
+    return good(subject, text)
+
+
+def _mend(host: HostSettings) -> str:
+    proxy = host.mirrors.apt_proxy
+    return f"mend mirrors.apt_proxy ({proxy})" if proxy else "mend DNS or apt's proxy there"
+
+
+def _distribution(url: str, name: str) -> bool:
+    return re.search(rf"/{re.escape(name)}(-security|-ports)?/", url) is not None
+
+
+def _systems() -> Iterator[tuple[str, str, str, str]]:
+    releases = ((name, release, codename) for name, known in SUPPORTED.items() for release, codename in known.items())
+    for (name, release, codename), arch in product(releases, ARCHITECTURES):
+        yield name, release, codename, arch
+
+
+def _system(name: str, release: str, arch: str) -> HostGpus:
+    return HostGpus(distribution=name, release=release, arch=arch)

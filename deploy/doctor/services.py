@@ -1,0 +1,111 @@
+"""The services of a host's roles: installed, running, and alone on their ports."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deploy import units
+from deploy.doctor.finding import Finding, bad, good, warning
+from inventory.model import HostSettings
+from roles.cache.config import FILES, KINDS, MODELS
+from roles.gateway.backends import backends
+
+RESTARTS = 3
+EVERYBODY = ("0.0.0.0", "*", "[::]")
+
+Seen = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A unit that a role brings, and where it listens."""
+
+    name: str
+    """As `sdfleet logs` knows it."""
+    ports: tuple[int, ...]
+    setting: str
+    """The setting that moves its (first) port."""
+    private: bool = True
+    """Whether nobody but the host itself should reach it."""
+    waits: bool = False
+    """Whether it is started only when somebody asks for it."""
+
+    @property
+    def unit(self) -> str:
+        """The unit's name."""
+        return units.SERVICES[self.name]
+
+
+def services(host: HostSettings) -> list[Service]:
+    """What a host with these settings runs."""
+    scripts = host.lora_scripts
+    found = {
+        "webui": [Service("webui", (host.webui.port,), "webui.port")],
+        "lora_scripts": [
+            Service("lora-scripts", (scripts.port,), "lora_scripts.port"),
+            Service("lora-scripts-tensorboard", (scripts.tensorboard_port,), "lora_scripts.tensorboard_port"),
+        ],
+        "trainer": [Service("tensorboard", (host.trainer.tensorboard_port,), "trainer.tensorboard_port", waits=True)],
+        "gateway": [Service("gateway", _gateway_ports(host), "gateway.webui_port", private=False)],
+        "cache": [Service("cache", _cache_ports(host), "cache.port", private=False)],
+    }
+    if not host.gateway.enabled:
+        del found["gateway"]
+    return [service for role, its in found.items() if host.has(role) for service in its]
+
+
+def service_findings(host: HostSettings, seen: Seen) -> Iterator[Finding]:
+    """One finding a service that is as it should be, else one a thing that is not."""
+    for service in services(host):
+        yield from _state(host, service, seen)
+        if service.private:
+            yield from _openness(service, seen)
+
+
+def _state(host: HostSettings, service: Service, seen: Seen) -> Iterator[Finding]:
+    unit = seen["units"].get(service.unit, {})
+    owners = {port: owner for port in service.ports if (owner := seen["ports"].get(str(port)))}
+    state = f"{unit.get('ActiveState', 'unknown')}/{unit.get('SubState', 'unknown')}"
+    see = f"See why: sdfleet logs {host.name} {service.name}"
+    restarts = int(unit.get("NRestarts") or 0)
+    if unit.get("LoadState") != "loaded":
+        yield warning(service.name, "is not installed", "Run: sdfleet apply")
+        yield from _taken(host, service, owners)
+    elif unit.get("ActiveState") != "active":
+        if not service.waits:
+            last = seen["failed"].get(service.unit, "")
+            says = f"{service.unit} is {state}" + (f"; its last words: {last}" if last else "")
+            yield bad(service.name, says, see)
+        yield from _taken(host, service, owners)
+    elif silent := [str(port) for port in service.ports if port not in owners]:
+        says = f"{state}, but nothing listens on {', '.join(silent)} yet"
+        yield warning(service.name, says, "Ask again in a minute.")
+    elif restarts > RESTARTS:
+        yield warning(service.name, f"{state}, but it was restarted {restarts} times", see)
+    else:
+        listens = "; ".join(f"{port} is {owner}" for port, owner in owners.items())
+        yield good(service.name, f"{state}, {listens}")
+
+
+def _taken(host: HostSettings, service: Service, owners: Mapping[int, str]) -> Iterator[Finding]:
+    for port, owner in owners.items():
+        says = f"{port} is taken by {owner}, so {service.name} cannot start"
+        yield bad("port", says, f"Stop it, or set {service.setting} for {host.name}.")
+
+
+def _openness(service: Service, seen: Seen) -> Iterator[Finding]:
+    for port in service.ports:
+        if any(address in seen["ports"].get(str(port), "") for address in EVERYBODY):
+            # Only the WebUI has a flag that opens it; of the others it is another program on their port.
+            where = "Take --listen out of webui.flags" if service.name == "webui" else f"Stop what listens on {port}"
+            yield warning("port", f"{port} is open to everybody", f"{where}; reach it with: sdfleet open")
+
+
+def _gateway_ports(host: HostSettings) -> tuple[int, ...]:
+    public = [each.public_port for each in backends(host.gateway, host.roles, host.webui, host.lora_scripts)]
+    return (*public, *([host.gateway.http_port] if host.gateway.http_port else []))
+
+
+def _cache_ports(host: HostSettings) -> tuple[int, ...]:
+    kinds = [kind for kind in KINDS if getattr(host.direct, kind)]
+    return tuple(host.cache.port_of(kind) for kind in (*kinds, FILES, MODELS))
