@@ -55,7 +55,7 @@ system:
 	  { $(SUDO) apt-get update -q && DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q $(SYSTEM); }
 	@command -v chromium-headless-shell chromium google-chrome >/dev/null || \
 	  DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -q --no-install-recommends chromium-headless-shell || \
-	  echo "no Chromium in this distribution: the test that shows a report in it is left out"
+	  echo "no Chromium in this distribution: the tests that need a browser are left out"
 
 clean:
 	-$(SUDO) $(BIN)/sdfleet lab down

@@ -96,7 +96,7 @@ class _Reader:
         return Fleet(
             file=self.file,
             table=table,
-            secrets=secrets,
+            secrets=secrets.beside(self.file.parent),
             hosts={name: pin_host(host, lock) for name, host in whole.items()},
         )
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -14,7 +15,10 @@ class SecretReference(Settings):
     """Where one secret is read from: exactly one of env, file, command."""
 
     env: str | None = Field(default=None, description="Name of an environment variable of the controller.")
-    file: Path | None = Field(default=None, description="File on the controller; its last newline is dropped.")
+    file: Path | None = Field(
+        default=None,
+        description="File on the controller (path relative to fleet.toml); its last newline is dropped.",
+    )
     command: tuple[str, ...] | None = Field(default=None, description="Program and arguments that print it.")
 
     @model_validator(mode="after")
@@ -22,6 +26,10 @@ class SecretReference(Settings):
         if sum(value is not None for value in (self.env, self.file, self.command)) != 1:
             raise ValueError("give exactly one of env, file, command")
         return self
+
+    def beside(self, folder: Path) -> Self:
+        """The same, with a file's path that counts from `folder`."""
+        return self if self.file is None else self.model_copy(update={"file": folder / self.file.expanduser()})
 
     def read(self, name: str) -> str:
         """The secret itself; SdfleetError, naming the reference and not the value, if it can't be had."""
@@ -31,7 +39,7 @@ class SecretReference(Settings):
             raise SdfleetError(f"secrets.{name}: the environment variable {self.env} is not set")
         if self.file is not None:
             try:
-                return self.file.expanduser().read_text().rstrip("\n")
+                return self.file.read_text().rstrip("\n")
             except OSError as error:
                 raise SdfleetError(f"secrets.{name}: cannot read {self.file}: {error.strerror}") from error
         assert self.command is not None
@@ -54,6 +62,11 @@ class Secrets(Settings):
     gateway_key: SecretReference | None = Field(
         default=None, description="PEM private key of gateway.certificate, for gateway.tls = given."
     )
+
+    def beside(self, folder: Path) -> Self:
+        """The same, with files' paths that count from `folder`."""
+        references = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return self.model_copy(update={name: reference.beside(folder) for name, reference in references if reference})
 
     def read_all(self) -> dict[str, str]:
         """Every secret that is configured, by name."""

@@ -5,6 +5,7 @@ import hashlib
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from pyinfra.api.exceptions import DeployError
@@ -33,7 +34,31 @@ def given(gateway: Gateway, secrets: Mapping[str, str]) -> Pair | None:
         chain = gateway.certificate.read_text(encoding="utf-8")
     except OSError as error:
         raise DeployError(f"gateway.certificate: cannot read {gateway.certificate}: {error.strerror}") from error
-    return chain, secrets["gateway_key"].rstrip("\n") + "\n"
+    pair = chain, secrets["gateway_key"].rstrip("\n") + "\n"
+    if why := unfit(pair):
+        raise DeployError(why)
+    return pair
+
+
+def unfit(pair: Pair) -> str:
+    """Why nginx could not serve with certificate and key, or nobody would trust it; empty if it can."""
+    # Imported here: it takes a quarter of a second, and only a given certificate needs it.
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        first = x509.load_pem_x509_certificates(pair[0].encode())[0]
+    except ValueError:
+        return "gateway.certificate: holds no certificate in PEM"
+    try:
+        key = load_pem_private_key(pair[1].encode(), None)
+    except (ValueError, TypeError):
+        return "secrets.gateway_key: is no private key in PEM, or has a passphrase, which nobody could type on the host"
+    if key.public_key() != first.public_key():
+        return "secrets.gateway_key: is not the key of the first certificate in gateway.certificate"
+    if first.not_valid_after_utc < datetime.now(UTC):
+        return f"gateway.certificate: expired on {first.not_valid_after_utc:%Y-%m-%d}"
+    return ""
 
 
 @operation()
@@ -75,11 +100,15 @@ def acme_certificate(gateway: Gateway, paths: Paths, seen: HostSurvey) -> Comman
     if gateway.tls != "acme" or seen.entry(lineage(gateway)):
         host.noop("none is wanted, or certbot has it")
         return
+    yield f"systemctl enable --now --quiet certbot.timer; {shlex.join(certbot(gateway, paths))}"
+
+
+def certbot(gateway: Gateway, paths: Paths) -> list[str]:
+    """Certbot's command line for the first certificate; it keeps the words for those that follow."""
     hook = shlex.join(["python3", f"{paths.programs}/{PROGRAM}.py", "--folder", str(GATEWAY)])
     words = ["certbot", "certonly", "--non-interactive", "--agree-tos", "--webroot", "--webroot-path", str(ACME)]
     words += ["--server", gateway.acme_directory, "--domain", gateway.domain or "", "--deploy-hook", hook]
-    words += ["--email", gateway.acme_email] if gateway.acme_email else ["--register-unsafely-without-email"]
-    yield f"systemctl enable --now --quiet certbot.timer; {shlex.join(words)}"
+    return [*words, *(["--email", gateway.acme_email] if gateway.acme_email else ["--register-unsafely-without-email"])]
 
 
 @operation()

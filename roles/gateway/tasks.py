@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
@@ -61,7 +62,7 @@ def install(
         folders=[RELEASES],
     )
     if not gateway.enabled:
-        closed(name="Close the gateway", seen=seen)
+        closed(name="Close the gateway", program=program, seen=seen)
         return
     if not backends:
         raise DeployError(
@@ -131,16 +132,21 @@ def old_configurations(current: str, seen: HostSurvey) -> Commands:
 
 
 @operation()
-def closed(seen: HostSurvey) -> Commands:
+def closed(program: PurePosixPath, seen: HostSurvey) -> Commands:
     """
-    Stop the gateway for good.
+    Stop the gateway for good, and take away what it was made of, its users' hashes and its key first of all.
 
-    + seen: a survey that looked at its unit
+    What certbot has stays: authorities give out few certificates for one name. So do packages.
+
+    + program: the one that makes certificates
+    + seen: a survey that looked at all of it
     """
-    if seen.entry(UNIT) is None:
+    if not any(map(seen.entry, (UNIT, GATEWAY, ACME, program))):
         host.noop("there is no gateway")
         return
-    yield f"systemctl disable --now --quiet {UNIT.name}; rm -f {UNIT}; systemctl daemon-reload"
+    yield f"systemctl disable --now --quiet {UNIT.name} 2>/dev/null; systemctl clean --what=cache {UNIT.name} || true"
+    yield f"rm -rf {GATEWAY} {ACME} {UNIT}"
+    yield f"rm -f {shlex.quote(str(program))}; systemctl daemon-reload; systemctl reset-failed {UNIT.name} || true"
 
 
 @operation()

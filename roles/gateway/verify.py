@@ -1,5 +1,6 @@
 """What must hold on a host with a gateway: nobody gets past it without a login, and its secrets are root's."""
 
+import itertools
 import shlex
 
 import pytest
@@ -24,18 +25,18 @@ def served(gateway: Gateway, roles: tuple[str, ...], webui: Served, lora_scripts
 
 
 @pytest.fixture
-def at(gateway: Gateway) -> str:
-    """Where it listens, seen from the host."""
-    first = gateway.listen[0]
-    if first.is_unspecified:
-        return "[::1]" if first.version == 6 else "127.0.0.1"
-    return f"[{first}]" if first.version == 6 else str(first)
+def places(gateway: Gateway) -> list[str]:
+    """Where it listens, seen from the host, as in a URL."""
+    loopback = {4: "127.0.0.1", 6: "::1"}
+    shown = [loopback[address.version] if address.is_unspecified else str(address) for address in gateway.listen]
+    return [f"[{place}]" if ":" in place else place for place in shown]
 
 
 def test_it_is_closed_if_told_so(host: Host, gateway: Gateway) -> None:
     if gateway.enabled:
         pytest.skip("gateway.enabled is true")
-    assert not host.file(str(UNIT)).exists, f"{UNIT.name} is still there"
+    for place in (UNIT, GATEWAY):
+        assert not host.file(str(place)).exists, f"{place} is still there"
 
 
 def test_unit_and_configuration_are_as_described(
@@ -63,22 +64,23 @@ def test_secrets_are_roots(host: Host, served: list[Backend]) -> None:
     assert host.check_output("stat -c %%a %s", str(GATEWAY)) == "700", f"{GATEWAY} is open to others"
 
 
-def test_nobody_comes_in_without_a_login(host: Host, served: list[Backend], at: str) -> None:
-    urls = [f"https://{at}:{backend.public_port}{path}" for backend in served for path in CLOSED]
+def test_nobody_comes_in_without_a_login(host: Host, served: list[Backend], places: list[str]) -> None:
+    doors = [f"https://{at}:{backend.public_port}" for at in places for backend in served]
+    urls = [f"{door}{path}" for door in doors for path in CLOSED]
     asked = " ".join(f"-o /dev/null {shlex.quote(url)}" for url in urls)
     statuses = host.check_output(f"curl -s -k -m 30 --path-as-is -w '%{{http_code}}\\n' {asked}").split()
     let_in = [url for url, status in zip(urls, statuses, strict=True) if status != "401"]
     assert not let_in, f"answered without a login: {', '.join(let_in)}"
 
 
-def test_wrong_password_is_refused(host: Host, served: list[Backend], at: str) -> None:
-    url = f"https://{at}:{served[0].public_port}/sdfleet/login"
+def test_wrong_password_is_refused(host: Host, served: list[Backend], places: list[str]) -> None:
+    url = f"https://{places[0]}:{served[0].public_port}/sdfleet/login"
     status = host.check_output(f"curl -s -k -m 30 -u nobody:wrong -o /dev/null -w '%{{http_code}}' {url}")
     assert status in ("401", "429"), f"{url} answers a wrong password with {status}"
 
 
-def test_services_answer_behind_it(host: Host, served: list[Backend], at: str) -> None:
-    for backend in served:
+def test_services_answer_behind_it(host: Host, served: list[Backend], places: list[str]) -> None:
+    for at, backend in itertools.product(places, served):
         url = f"https://{at}:{backend.public_port}/sdfleet/health"
         answer = host.run(f"curl -s -k -m 30 {url}")
         assert answer.stdout == "ok\n", f"{url} says {answer.stdout.strip() or answer.stderr.strip() or 'nothing'}"

@@ -27,7 +27,7 @@ def unit(trainer: Trainer, paths: Paths) -> str:
         memory_max=trainer.memory_max,
         peers="".join(f" {peer}" for peer in trainer.peers),
         # With no GPU allowed none may be touched: the device nodes are hidden.
-        private_devices="no" if trainer.gpus else "yes",
+        gpus=trainer.gpus,
     )
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -11,8 +10,8 @@ from PIL import Image
 
 from deploy.runs import report
 from inventory.errors import SdfleetError
+from tests import browser
 
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 EVIL = 'a cat <script>alert("x")</script> & <img src="https://outside.invalid/x.png">'
 
 
@@ -59,11 +58,8 @@ def test_a_folder_without_a_record_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_browser_shows_it_without_errors_or_requests(tmp_path: Path) -> None:
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip("no Chromium here: apt install chromium-headless-shell")
     file, netlog = report.write(make_run(tmp_path / "ink")), tmp_path / "net.json"
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    command = [browser.program(), *browser.FLAGS]
     command += [f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={netlog}", "--enable-logging=stderr"]
     command += ["--window-size=1200,1600", f"--screenshot={tmp_path / 'shown.png'}", file.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -28,7 +28,8 @@ from lab.upstreams.service import Folders, Ports
 from tests.typed import Done, Hosts
 
 TREE = Path(__file__).resolve().parents[2]
-LAUNCH = Path(__file__).with_name("launch.py")
+CODE = [Path(__file__).with_name(name) for name in ("launch.py", "light_page.py")]
+"""What the light WebUI is made of."""
 PROGRAM = f"import sys; sys.path.insert(0, {str(TREE)!r}); import sdfleet; sdfleet.main()"
 REPOSITORY = "sdfleet-lab/light-webui"
 MODELS = "sdfleet-lab/light-models"
@@ -54,7 +55,8 @@ class LightFleet(Hosts):
 
     def publish(self, fate: str, number: int) -> str:
         """Make a release with that fate the newest one upstream; its commit."""
-        files = {"launch.py": LAUNCH.read_bytes(), "fate": fate.encode(), "number": str(number).encode()}
+        files = {file.name: file.read_bytes() for file in CODE}
+        files |= {"fate": fate.encode(), "number": str(number).encode()}
         return publish(Folders(self.lab.folder.upstreams).git / f"{REPOSITORY}.git", files, f"{fate} {number}")
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":

@@ -9,6 +9,7 @@ Test furniture, not AUTOMATIC1111's code.
 import base64
 import hashlib
 import json
+import os
 import random
 import struct
 import sys
@@ -18,6 +19,8 @@ import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import light_page
 
 CODE = Path(__file__).resolve().parent
 FATE = (CODE / "fate").read_text().strip()
@@ -55,6 +58,11 @@ def picture(order: dict[str, Any]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(map(chunk, (b"IHDR", b"IDAT", b"IEND"), (head, body, b"")))
 
 
+def by_prompt(prompt: str) -> bytes:
+    """What the page draws of a prompt."""
+    return picture({"prompt": prompt, "seed": 1, "width": 64, "height": 64})
+
+
 def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
@@ -65,10 +73,16 @@ class Handler(BaseHTTPRequestHandler):
             print("Cannot add middleware after an application has started", flush=True)
             sys.exit(1)
         path = self.path.partition("?")[0]
+        if path == light_page.JOIN and self.headers.get("Upgrade") == "websocket":
+            light_page.join(self, by_prompt)
+            return
+        if path == "/":
+            self.send(200, "text/html", light_page.PAGE.encode())
+            return
         model = checkpoint()
         answers: dict[str, Any] = {
-            "/": {},
             "/internal/ping": {},
+            "/internal/sysinfo": {"Commandline": sys.argv, "Environment": dict(os.environ)},
             "/sdapi/v1/sd-models": [{"title": model.name}] if model else [],
             "/sdapi/v1/options": {"sd_model_checkpoint": model.name if model else None},
             "/sdapi/v1/progress": {"state": {"job_count": drawing}},
@@ -94,8 +108,11 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, {"images": [base64.b64encode(made).decode()]})
 
     def answer(self, status: int, value: object) -> None:
-        body = json.dumps(value).encode()
+        self.send(status, "application/json", json.dumps(value).encode())
+
+    def send(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

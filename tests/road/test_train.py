@@ -10,6 +10,7 @@ import pytest
 from deploy.demo import difference, draw
 from lab import photos
 from tests.road.conftest import Road
+from tests.roles import hardening
 
 pytestmark = pytest.mark.lab
 
@@ -73,3 +74,18 @@ def test_the_published_lora_changes_pixels_and_weight_0_does_not(road: Road, con
 def test_a_published_lora_is_no_drift(road: Road) -> None:
     done = road.sdfleet("apply")
     assert {host: done.cell(host, "changed") for host in ("h1", "h2")} == {"h1": "0", "h2": "0"}, done.text
+
+
+def test_tensorboard_answers_on_loopback_from_within_its_confines(road: Road) -> None:
+    port = road.fleet.hosts["h1"].trainer.tensorboard_port
+    road.on("h1", "systemctl start sdfleet-tensorboard")
+    asked = f"curl -s -f --retry 120 --retry-delay 1 --retry-all-errors http://127.0.0.1:{port}/data/environment"
+    assert json.loads(road.on("h1", asked))["data_location"] == str(road.fleet.hosts["h1"].paths.runs)
+    assert road.on("h1", f"ss -Hltn 'sport = :{port}'").split()[3] == f"127.0.0.1:{port}"
+    assert not road.on("h1", "journalctl -u sdfleet-tensorboard --no-pager --output=cat | grep -i denied || true")
+    road.on("h1", "systemctl stop sdfleet-tensorboard")
+
+
+def test_the_units_are_hardened(road: Road) -> None:
+    found = hardening.on_host(road, "h1")
+    assert {"lora-train@.service", "sdfleet-tensorboard.service", "sdfleet-webui.service"} <= found.keys()

@@ -1,0 +1,72 @@
+"""What the gateway's settings come to, before a host is asked anything."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+from pyinfra.api.exceptions import DeployError
+
+from roles.gateway.backends import Backend
+from roles.gateway.certificates import certbot, given
+from roles.gateway.config import Gateway
+from roles.gateway.rendering import nginx_conf, unit_text
+from roles.paths import Paths
+from tests.roles.gateway.authority import Authority
+
+AUTHORITY = Authority()
+SIGNED = AUTHORITY.sign("127.0.0.1")
+ACME = Gateway(
+    tls="acme",
+    domain="sd.example.org",
+    acme_email="ops@example.org",
+    acme_directory="https://acme.invalid/directory",
+)
+WEBUI = Backend("WebUI", 443, 7860, "/internal/ping")
+
+
+def test_a_certificate_and_its_key_are_taken_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "chain.pem").write_text(SIGNED.certificate + AUTHORITY.certificate)
+    gateway = Gateway(tls="given", certificate=tmp_path / "chain.pem")
+    assert given(gateway, {"gateway_key": SIGNED.key}) == (SIGNED.certificate + AUTHORITY.certificate, SIGNED.key)
+
+
+@pytest.mark.parametrize(
+    ("chain", "key", "why"),
+    [
+        ("no PEM", SIGNED.key, "gateway.certificate: holds no certificate"),
+        (SIGNED.certificate, "no PEM", "secrets.gateway_key: is no private key"),
+        (SIGNED.certificate, AUTHORITY.sign("127.0.0.1").key, "secrets.gateway_key: is not the key of the first"),
+        (AUTHORITY.certificate + SIGNED.certificate, SIGNED.key, "is not the key of the first certificate"),
+    ],
+)
+def test_a_pair_that_would_take_the_gateway_down_is_refused(tmp_path: Path, chain: str, key: str, why: str) -> None:
+    (tmp_path / "chain.pem").write_text(chain)
+    with pytest.raises(DeployError, match=why):
+        given(Gateway(tls="given", certificate=tmp_path / "chain.pem"), {"gateway_key": key})
+
+
+def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
+    old = AUTHORITY.sign("127.0.0.1", days=-3)
+    (tmp_path / "chain.pem").write_text(old.certificate)
+    with pytest.raises(DeployError, match=r"gateway.certificate: expired on 2\d\d\d-"):
+        given(Gateway(tls="given", certificate=tmp_path / "chain.pem"), {"gateway_key": old.key})
+
+
+def test_certbot_asks_the_directory_that_is_set_and_answers_where_nginx_serves() -> None:
+    words = certbot(ACME, Paths())
+    options = dict(itertools.pairwise(words))
+    assert options["--server"] == "https://acme.invalid/directory"
+    assert (options["--domain"], options["--email"]) == ("sd.example.org", "ops@example.org")
+    answered = nginx_conf(ACME, [WEBUI]).partition("location /.well-known/acme-challenge/ {")[2].partition("}")[0]
+    assert answered.split() == ["root", f"{options['--webroot-path']};"]
+    assert "--register-unsafely-without-email" in certbot(ACME.model_copy(update={"acme_email": None}), Paths())
+
+
+def test_the_unit_is_another_when_its_certificate_is() -> None:
+    assert unit_text(ACME, "203.0.113.1") != unit_text(Gateway(), "203.0.113.1")
+
+
+def test_it_listens_where_it_is_told_to_and_nowhere_else() -> None:
+    listening = Gateway.model_validate({"listen": ["10.8.0.1", "::"], "http_port": None})
+    lines = [line.strip() for line in nginx_conf(listening, [WEBUI]).splitlines() if "listen " in line]
+    assert lines == ["listen 10.8.0.1:443 ssl http2;", "listen [::]:443 ssl http2;"]

@@ -1,0 +1,89 @@
+"""Every unit that sdfleet installs, rendered for a host with and without a GPU, in the eyes of systemd-analyze."""
+
+import shlex
+import shutil
+import subprocess
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from deploy.converting import command
+from inventory.load import load
+from inventory.model import HostSettings
+from roles.cache.rendering import UNIT as CACHE
+from roles.cache.rendering import unit as cache_unit
+from roles.gateway.rendering import UNIT as GATEWAY
+from roles.gateway.rendering import unit_text as gateway_unit
+from roles.lora_scripts.release import release_of as lora_release
+from roles.lora_scripts.service import Device, unit_texts
+from roles.paths import UNITS
+from roles.trainer.rendering import TENSORBOARD, tensorboard, unit
+from roles.trainer.rendering import UNIT as TRAIN
+from roles.webui.release import release_of as webui_release
+from roles.webui.service import UNIT as WEBUI
+from roles.webui.service import unit_text as webui_unit
+from tests.roles.hardening import CPU, WITH_GPU, exposure, within_bounds
+
+TREE = Path(__file__).resolve().parents[2]
+DOCS = TREE / "docs/hardening.md"
+CONVERTER = "the converter of pickles"
+CARDS: dict[Device, str] = {"cpu": "cpu", "cuda": "cu128"}
+
+
+def texts(host: HostSettings, device: Device) -> dict[str, str]:
+    """Text of each service by name."""
+    build, paths = CARDS[device], host.paths
+    webui, lora = webui_release(host.webui, build), lora_release(host.lora_scripts, build)
+    trainer = host.trainer.model_copy(update={"gpus": 0 if device == "cpu" else 1})
+    found: dict[PurePosixPath, str] = {
+        CACHE: cache_unit(host.cache, paths),
+        GATEWAY: gateway_unit(host.gateway, "203.0.113.1"),
+        UNITS / WEBUI: webui_unit(host.webui, paths, webui, device),
+        TRAIN: unit(trainer, paths),
+        TENSORBOARD: tensorboard(trainer, paths, paths.envs / "any"),
+        **unit_texts(host.lora_scripts, paths, lora, device),
+    }
+    services = {path.name: text for path, text in found.items() if path.suffix == ".service"}
+    return {**services, CONVERTER: _converter(host)}
+
+
+def _converter(host: HostSettings) -> str:
+    """What systemd-run is told, as a unit file."""
+    start = shlex.split(command(host.paths, host.paths.envs / "any", host.paths.store / "any", 1, host.paths.store)[2])
+    rules = [word.removeprefix("--property=") for word in start if word.startswith("--property=")]
+    return "\n".join(["[Service]", "ExecStart=/usr/bin/python3 -", *rules, ""])
+
+
+@pytest.mark.parametrize("device", CARDS)
+def test_no_unit_is_more_exposed_than_it_must_be(tmp_path: Path, device: Device) -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd here")
+    (tmp_path / "fleet.toml").write_text('[fleet]\nname = "f"\n[hosts.a]\naddress = "203.0.113.1"\n')
+    files = {}
+    for name, text in texts(load(tmp_path / "fleet.toml").hosts["a"], device).items():
+        files[name] = tmp_path / (name.replace("@.", "@any.") if name != CONVERTER else "converter.service")
+        files[name].write_text(text)
+    found = {name: exposure(_analysed(file)) for name, file in files.items()}
+    assert found.keys() == CPU.keys()
+    print(f"\n{device}:")
+    within_bounds(found, CPU if device == "cpu" else {name: bound + WITH_GPU for name, bound in CPU.items()})
+
+
+def _analysed(file: Path) -> str:
+    words = ["systemd-analyze", "security", "--no-pager", "--offline=yes", str(file)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if "offline" in done.stderr and "unrecognized" in done.stderr:
+        pytest.skip("this systemd-analyze looks at running units only")
+    return done.stdout + done.stderr
+
+
+def test_every_template_of_a_service_is_among_them() -> None:
+    files = TREE.joinpath("templates").rglob("*.service.j2")
+    assert {file.name.removesuffix(".j2") for file in files} == CPU.keys() - {CONVERTER}
+
+
+def test_the_docs_tell_of_each() -> None:
+    rows = [line.split("|") for line in DOCS.read_text().splitlines() if line.startswith("| `")]
+    assert {row[1].strip(" `") for row in rows} == CPU.keys()
+    for row in rows:
+        assert float(row[2]) <= CPU[row[1].strip(" `")], row
