@@ -167,6 +167,11 @@ def test_script(tmp_path: Path, text: str, sentence: str) -> None:
     assert sentence in raised.value.problems[0]
 
 
+def test_at_least_twenty_malformed_configs_are_tried() -> None:
+    print(f"{len(TOML)} malformed TOML files and {len(SCRIPTS)} scripts")
+    assert len(TOML) + len(SCRIPTS) >= 20
+
+
 def test_every_problem_is_found_at_once(tmp_path: Path) -> None:
     file = tmp_path / "kohya.toml"
     file.write_text(SOUND + 'netwrok_dim = 4\noptimizer_type = "x"\nnetwork_alpha = "y"')

@@ -1,5 +1,6 @@
 """The trainer's folder alone builds into a wheel that works without the rest."""
 
+import inspect
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from training import samples
 
 pytestmark = pytest.mark.slow
 
@@ -44,3 +47,11 @@ def test_both_dependency_lists_are_one() -> None:
     trainer = tomllib.loads((ROOT / "training" / "pyproject.toml").read_text())["project"]
     assert fleet["optional-dependencies"]["train"] == trainer["dependencies"]
     assert fleet["version"] == trainer["version"]
+
+
+def test_what_the_lms_sampler_imports_is_declared() -> None:
+    """diffusers leaves SciPy to its users, and imports it without asking."""
+    trainer = tomllib.loads((ROOT / "training" / "pyproject.toml").read_text())["project"]
+    source = Path(inspect.getfile(type(samples.scheduler("lms", False)))).read_text()
+    assert "scipy" in source
+    assert any(requirement.startswith("scipy") for requirement in trainer["dependencies"])

@@ -141,27 +141,27 @@ def whole_validation(folder: Path) -> Tables:
     return {"validation": {"share": 1.0}}
 
 
-@pytest.mark.parametrize(
-    ("make", "sentence"),
-    [
-        (empty, "holds no folder named N_name"),
-        (no_pictures, "3_cat: holds no picture"),
-        (zero_repeats, "its name says 0 repeats; name it 1_cat"),
-        (no_folder, "nowhere: no such folder (data.folder)"),
-        (broken_picture, "b.png: is no readable picture"),
-        (cut_picture, "a.png: is no readable picture"),
-        (caption_missing, "a.png: has no caption (.txt or .caption); write one"),
-        (caption_not_text, "a.txt: is not UTF-8 text"),
-        (no_checkpoint, "model.safetensors: no such file"),
-        (checkpoint_is_a_page, "model.safetensors: is no readable safetensors file"),
-        (checkpoint_is_a_lora, "model.safetensors: holds no UNet in the original layout"),
-        (no_tokenizer, "set model.tokenizer to a folder that holds both"),
-        (wrong_start, "start.safetensors: is of another network"),
-        (wrong_prompt, "--w needs a number (is 'wide')"),
-        (wrong_argument, "optimizer.args: AdamW does not take them"),
-        (whole_validation, "leaves none to train on; lower it"),
-    ],
-)
+BROKEN: list[tuple[Callable[[Path], Tables], str]] = [
+    (empty, "holds no folder named N_name"),
+    (no_pictures, "3_cat: holds no picture"),
+    (zero_repeats, "its name says 0 repeats; name it 1_cat"),
+    (no_folder, "nowhere: no such folder (data.folder)"),
+    (broken_picture, "b.png: is no readable picture"),
+    (cut_picture, "a.png: is no readable picture"),
+    (caption_missing, "a.png: has no caption (.txt or .caption); write one"),
+    (caption_not_text, "a.txt: is not UTF-8 text"),
+    (no_checkpoint, "model.safetensors: no such file"),
+    (checkpoint_is_a_page, "model.safetensors: is no readable safetensors file"),
+    (checkpoint_is_a_lora, "model.safetensors: holds no UNet in the original layout"),
+    (no_tokenizer, "set model.tokenizer to a folder that holds both"),
+    (wrong_start, "start.safetensors: is of another network"),
+    (wrong_prompt, "--w needs a number (is 'wide')"),
+    (wrong_argument, "optimizer.args: AdamW does not take them"),
+    (whole_validation, "leaves none to train on; lower it"),
+]
+
+
+@pytest.mark.parametrize(("make", "sentence"), BROKEN)
 def test_broken_inputs_end_in_one_sentence(
     bench: Workbench, tmp_path: Path, make: Callable[[Path], Tables], sentence: str
 ) -> None:
@@ -171,8 +171,15 @@ def test_broken_inputs_end_in_one_sentence(
         bench.train("run", tables=tables)
     assert len(caught.value.problems) == 1
     assert sentence in str(caught.value)
+    assert caught.value.exit_code == 2
     assert not list((tmp_path / "run" / "output").glob("*"))
     assert not record.finished(record.read(tmp_path / "run" / "run.json"))
+
+
+def test_at_least_thirty_broken_inputs_are_tried() -> None:
+    sentences = {sentence for _, sentence in [*CONFIGS, *BROKEN]}
+    print(f"{len(CONFIGS)} broken configs and {len(BROKEN)} broken files, {len(sentences)} different sentences")
+    assert len(BROKEN) + len(CONFIGS) >= 30
 
 
 def test_checkpoint_of_another_family(bench: Workbench) -> None:

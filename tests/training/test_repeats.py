@@ -61,12 +61,13 @@ def test_stopped_on_request_and_resumed_is_the_same_to_the_bit(bench: Workbench,
     assert bench.digest("parts") == bench.digest("whole")
 
 
-def test_killed_at_random_moments_is_the_same_to_the_bit(bench: Workbench) -> None:
+def test_killed_at_random_moments_with_other_workers_is_the_same_to_the_bit(bench: Workbench) -> None:
     tables = {**VARIED, "train": {**VARIED["train"], "steps": 40}, "save": {"checkpoint_every_steps": 3}}
     bench.train("whole", tables=tables)
     draw = random.Random(7)
-    for _ in range(5):
-        process = multiprocessing.get_context("fork").Process(target=bench.train, args=("killed", "sd1", tables))
+    for life in range(5):
+        workers = {**tables, "data": {**VARIED["data"], "workers": life % 3}}
+        process = multiprocessing.get_context("fork").Process(target=bench.train, args=("killed", "sd1", workers))
         process.start()
         wait_for_steps(bench, process, draw.randrange(4, 8))
         process.kill()
