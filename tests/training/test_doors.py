@@ -22,7 +22,7 @@ def pipeline(base: BaseModel) -> Any:
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     encoders, tokenizer = base.text_encoders(torch.float32), base.tokenizer()
-    parts = {
+    parts: dict[str, Any] = {
         "unet": base.unet(torch.float32),
         "vae": base.vae(torch.float32),
         "text_encoder": encoders[0],
@@ -30,8 +30,9 @@ def pipeline(base: BaseModel) -> Any:
         "scheduler": DDIMScheduler(),
     }
     if base.family == "sdxl":
-        return StableDiffusionXLPipeline(**parts, text_encoder_2=encoders[1], tokenizer_2=tokenizer)
-    nothing = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+        second: dict[str, Any] = {"text_encoder_2": encoders[1], "tokenizer_2": tokenizer}
+        return StableDiffusionXLPipeline(**parts, **second)
+    nothing: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     return StableDiffusionPipeline(**parts, **nothing)
 
 
