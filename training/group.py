@@ -5,9 +5,8 @@ by passes where their number is a multiple of the processes', else by the pictur
 same as in one process; only the order of the additions differs.
 """
 
-import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 
 from training.config import Config
 from training.errors import InputError, TrainingError
+from training.stopping import Stop
 
 JOIN_SECONDS = 300
 """How long a process waits at the start for the others: their hosts may have been switched on a moment ago."""
@@ -83,10 +83,10 @@ class Many(Group):
     """One of several processes, joined by torch.distributed: gloo on CPUs, NCCL on GPUs.
 
     RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT stand in the environment, as torchrun sets them.
-    Raises TrainingError if the others don't come.
+    Raises TrainingError if the others don't come, Interrupted if `stop` asks for an end before they are waited for.
     """
 
-    def __init__(self, config: Config, environment: "os._Environ[str] | dict[str, str]" = os.environ) -> None:
+    def __init__(self, config: Config, stop: Stop, environment: Mapping[str, str]) -> None:
         self.rank, self.world = int(environment["RANK"]), int(environment["WORLD_SIZE"])
         self.writes = environment["LOCAL_RANK"] == "0"
         self._host = environment.get("GROUP_RANK", "0")
@@ -104,6 +104,7 @@ class Many(Group):
         # Waiting for the others is one long call of torch that lets no Python handler run; nothing is lost yet.
         asks_to_stop = signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:
+            stop.check()
             self._store = dist.TCPStore(  # type: ignore[attr-defined]
                 address, port, self.world, is_master=self.rank == 0, timeout=timedelta(seconds=JOIN_SECONDS)
             )

@@ -27,7 +27,10 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
     run.make()
     from training.group import Group, Many
 
-    group = Many(config, environment) if environment else Group()
+    try:
+        group = Many(config, stop, environment) if environment else Group()
+    except Interrupted:
+        return "stopped before the processes of the run had met; nothing was begun"
     if not group.writes:
         _train(config, run, stop, group, {})
         return ""

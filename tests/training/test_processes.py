@@ -20,6 +20,7 @@ from training.group import Many, part
 from training.launch import Nodes, start
 from training.objective import Noisy
 from training.runfolder import as_toml
+from training.runner import train_in
 from training.stopping import Stop
 
 pytestmark = pytest.mark.slow
@@ -109,7 +110,15 @@ def test_a_step_that_cannot_be_shared_is_refused(bench: Workbench) -> None:
     config = bench.config(tables={"train": {"steps": 2, "batch_size": 1, "accumulation": 1}})
     place = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     with pytest.raises(InputError, match="make accumulation a multiple of 2, or batch_size at least 2"):
-        Many(config, place)
+        Many(config, Stop(), place)
+
+
+def test_a_stop_that_was_asked_for_while_it_started_is_heard(bench: Workbench) -> None:
+    stop = Stop()
+    stop.asked = True
+    place = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    said = train_in(bench.config(tables=PASSES), bench.folder / "run", stop, place)
+    assert "stopped before the processes of the run had met" in said
 
 
 def test_a_meeting_point_must_be_an_address(tmp_path: Path) -> None:
