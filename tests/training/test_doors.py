@@ -21,8 +21,9 @@ def pipeline(base: BaseModel) -> Any:
     from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-    encoders, tokenizer = base.text_encoders(torch.float32), base.tokenizer()
-    parts = {
+    encoders: list[Any] = list(base.text_encoders(torch.float32))
+    tokenizer = base.tokenizer()
+    parts: dict[str, Any] = {
         "unet": base.unet(torch.float32),
         "vae": base.vae(torch.float32),
         "text_encoder": encoders[0],
@@ -31,7 +32,7 @@ def pipeline(base: BaseModel) -> Any:
     }
     if base.family == "sdxl":
         return StableDiffusionXLPipeline(**parts, text_encoder_2=encoders[1], tokenizer_2=tokenizer)
-    nothing = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    nothing: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     return StableDiffusionPipeline(**parts, **nothing)
 
 
