@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from inventory import example
+
 TREE = Path(__file__).resolve().parents[2]
 
 
@@ -50,7 +52,7 @@ def test_verbose_shows_the_traceback(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
-    sdfleet("init", cwd=tmp_path)
+    example.write(tmp_path / "fleet.toml")
     done = sdfleet(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert sentence in done.stderr

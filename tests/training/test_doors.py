@@ -21,8 +21,7 @@ def pipeline(base: BaseModel) -> Any:
     from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-    encoders: list[Any] = list(base.text_encoders(torch.float32))
-    tokenizer = base.tokenizer()
+    encoders, tokenizer = base.text_encoders(torch.float32), base.tokenizer()
     parts: dict[str, Any] = {
         "unet": base.unet(torch.float32),
         "vae": base.vae(torch.float32),
@@ -31,7 +30,8 @@ def pipeline(base: BaseModel) -> Any:
         "scheduler": DDIMScheduler(),
     }
     if base.family == "sdxl":
-        return StableDiffusionXLPipeline(**parts, text_encoder_2=encoders[1], tokenizer_2=tokenizer)
+        second: dict[str, Any] = {"text_encoder_2": encoders[1], "tokenizer_2": tokenizer}
+        return StableDiffusionXLPipeline(**parts, **second)
     nothing: dict[str, Any] = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     return StableDiffusionPipeline(**parts, **nothing)
 

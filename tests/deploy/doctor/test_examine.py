@@ -1,5 +1,6 @@
 """Asking a mirror, against servers as they are."""
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +21,8 @@ class Mirror(BaseHTTPRequestHandler):
         self.send_response(403 if urllib else 200 if self.path == "/file" else 404)
         self.send_header("Content-Length", str(2 * SAMPLE))
         self.end_headers()
-        self.wfile.write(bytes(SAMPLE + 1_000_000))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody reads more than a sample
+            self.wfile.write(bytes(SAMPLE + 1_000_000))
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing."""
