@@ -57,7 +57,7 @@ def ssh_config(hosts: Iterable[HostSettings], folder: Path) -> str:
         lines = [f"HostName {_word(connection.address)}", f"Port {connection.port}", f"User {_word(connection.user)}"]
         if connection.jump:
             lines.append(f"ProxyJump {_word(connection.jump)}")
-            jumps.setdefault(re.sub(r"^.*@|:\d+$", "", connection.jump), connection)
+            jumps.setdefault(str(connection.hop), connection)
         stanzas.append(_stanza(host.name, [*lines, *_trust(connection)]))
     named = {host.name for host in hosts}
     stanzas += [_stanza(name, _trust(connection)) for name, connection in jumps.items() if name not in named]

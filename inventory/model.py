@@ -1,5 +1,6 @@
 """The typed shape of fleet.toml, and what it comes to for one host."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -123,6 +124,11 @@ class Connection(Settings):
     def local(self) -> bool:
         """Whether it is the machine one sits at."""
         return self.address == LOCAL
+
+    @property
+    def hop(self) -> str | None:
+        """Name or address of the jump host."""
+        return re.sub(r"^.*@|:\d+$", "", self.jump) if self.jump else None
 
     @property
     def sudo(self) -> bool:
