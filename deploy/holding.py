@@ -25,7 +25,10 @@ def hold(host: Host, verb: str) -> str | None:
     with contextlib.suppress(OSError):
         while not answer.endswith(b"\n") and (part := channel.recv(4096)):
             answer += part
-    why = hostlock.refusal(answer.decode(errors="replace"))
+    if not answer:
+        with contextlib.suppress(OSError):
+            answer = channel.recv_stderr(4096)
+    why = hostlock.refusal(answer.decode(errors="replace"), host.data.settings.connection.user)
 
     def beat() -> None:
         with contextlib.suppress(OSError, EOFError):

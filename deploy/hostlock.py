@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 
-from deploy.ssh import HostError, Remote
+from deploy.ssh import NO_SUDO, HostError, Remote, needs_sudo
 from inventory.hosts import whoami
 from roles.paths import HOST_LOCK
 
@@ -40,8 +40,10 @@ def command(verb: str) -> list[str]:
     return ["bash", "-c", _SCRIPT, "sdfleet", f"`sdfleet {verb}` of {whoami()} (process {os.getpid()}) since {since}"]
 
 
-def refusal(answer: str) -> str | None:
-    """Why the lock was not had, from the first line that `command` printed; None if it was."""
+def refusal(answer: str, user: str = "root") -> str | None:
+    """Why the lock was not had, from the first words that `command` said to `user`; None if it was."""
+    if NO_SUDO in answer:
+        return needs_sudo(user)
     word, _, holder = answer.strip().partition(" ")
     if word == TAKEN:
         return None

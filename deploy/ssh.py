@@ -26,6 +26,8 @@ ALIVE_SECONDS = 15
 PARALLEL = 32
 """Hosts talked to at once: each costs the controller one ssh process."""
 
+NO_SUDO = "sudo: a password is required"
+
 T = TypeVar("T")
 
 
@@ -35,6 +37,11 @@ class HostError(SdfleetError):
     def __init__(self, message: str, *, unreachable: bool = False) -> None:
         super().__init__(message)
         self.unreachable = unreachable
+
+
+def needs_sudo(user: str) -> str:
+    """What to tell whose login may not do what root does."""
+    return f"{user} needs sudo without a password (NOPASSWD in /etc/sudoers.d)"
 
 
 @dataclass(frozen=True)
@@ -164,9 +171,9 @@ class Remote:
         """Raise the HostError that `answer` deserves, if any."""
         if self._ssh and answer.status == 255:
             raise HostError(_diagnose(self.host, answer.err), unreachable=True)
-        if "sudo: a password is required" in answer.err:
+        if NO_SUDO in answer.err:
             user = self.host.connection.user
-            raise HostError(f"{self.name}: {user} needs sudo without a password (NOPASSWD in /etc/sudoers.d)")
+            raise HostError(f"{self.name}: {needs_sudo(user)}")
         if check and answer.status:
             said = (answer.err.strip() or answer.out.strip() or "it printed nothing").splitlines()[-1]
             raise HostError(f"{self.name}: `{_short(command)}` failed with status {answer.status}: {said}")
