@@ -17,7 +17,6 @@ from roles.paths import Paths
 from roles.trainer.config import Trainer
 from roles.trainer.release import NoLockError, release
 from roles.trainer.rendering import UNIT, train_slice, unit
-from tests.training import tiny
 from training import archive
 
 TREE = Path(__file__).resolve().parents[2]
@@ -103,6 +102,8 @@ def test_trainer_on_a_host(lab: Lab, tmp_path: Path) -> None:
     assert f"{UNIT} is not what apply writes" in sdfleet("verify", *trainer, status=3)
     sdfleet("apply", *trainer)
     assert "as described" in sdfleet("verify", *trainer)
+    from tests.training import tiny  # diffusers takes longer to import than all offline tests of a worker together
+
     base, tokenizer = tiny.sd1(tmp_path / "base.safetensors"), tiny.tokenizer(tmp_path / "tokenizer")
     for number in range(2):
         tiny.picture(tmp_path / f"pictures/2_cat/{number}.png", seed=number).with_suffix(".txt").write_text("a cat")

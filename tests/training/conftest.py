@@ -1,16 +1,21 @@
 """Small base models and pictures, made once a session."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.training import tiny
-from tests.training.workbench import Workbench
+if TYPE_CHECKING:
+    from tests.training.workbench import Workbench
+
+# What needs diffusers is imported where it is used: the offline tests of this folder do without, and it takes seconds.
 
 
 @pytest.fixture(scope="session")
 def materials(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with sd1, sd2, sdxl checkpoints, a tokenizer and six pictures."""
+    from tests.training import tiny
+
     folder = tmp_path_factory.mktemp("materials")
     for family, make in (("sd1", tiny.sd1), ("sd2", tiny.sd2), ("sdxl", tiny.sdxl)):
         make(folder / f"{family}.safetensors")
@@ -23,6 +28,8 @@ def materials(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def bench(materials: Path, tmp_path: Path) -> Workbench:
+def bench(materials: Path, tmp_path: Path) -> "Workbench":
     """Makes configs over the small models and trains them."""
+    from tests.training.workbench import Workbench
+
     return Workbench(materials, tmp_path)

@@ -8,6 +8,8 @@ import torch
 from tests.training.checkpoints import LEVELS, checkpoint, unet_shapes
 from training.places import UNET, diffusers_path, family, places
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", ["sd1", "sd2", "sdxl"])
 def test_unet_paths_are_those_of_diffusers(kind: str) -> None:
