@@ -1,6 +1,7 @@
 """The program that runs a WebUI as a service: what systemd is told, what it leaves in its state file, how it ends."""
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -48,6 +49,7 @@ class Started:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
 
     def told(self) -> str:
@@ -75,8 +77,9 @@ def services() -> Iterator[list[Started]]:
     started: list[Started] = []
     yield started
     for service in started:
-        if service.process.poll() is None:
-            service.process.kill()
+        with contextlib.suppress(ProcessLookupError):  # the WebUI too, which outlives a service that is killed
+            os.killpg(service.process.pid, signal.SIGKILL)
+        service.process.wait()
         service.socket.close()
 
 
