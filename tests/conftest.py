@@ -1,5 +1,6 @@
 """Fixtures of the whole suite."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from xdist.scheduler import LoadScopeScheduling
 from xdist.scheduler.protocol import Scheduling
 
 import lab as lab_package
+
+# A shell that starts make in the background has Ctrl-C ignored, and so would have every program that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
