@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import IO, Any, TypeVar
 
 from inventory.errors import SdfleetError
+from inventory.hosts import trust
 from inventory.model import Connection, HostSettings
 
 CONNECT_SECONDS = 10
@@ -86,14 +87,8 @@ def _stanza(name: str, lines: Iterable[str]) -> str:
 
 
 def _trust(connection: Connection) -> list[str]:
-    """Whom to believe, and with which key to log in: the same for a host and for the hop before it."""
-    lines = []
-    if connection.key:
-        lines += [f"IdentityFile {_path(connection.key)}", "IdentitiesOnly yes"]
-    if connection.known_hosts:
-        known = f"UserKnownHostsFile {_path(connection.known_hosts)}"
-        return [*lines, known, "GlobalKnownHostsFile /dev/null", "StrictHostKeyChecking yes"]
-    return [*lines, "StrictHostKeyChecking accept-new"]
+    options = trust(connection).items()
+    return [f"{option} {_path(value) if isinstance(value, Path) else value}" for option, value in options]
 
 
 def _word(value: str) -> str:

@@ -56,18 +56,15 @@ def _ssh_data(name: str, connection: Connection, folder: Path) -> dict[str, Any]
     lines = [f"Host {connection.address}", f"  ServerAliveInterval {ALIVE_SECONDS}"]
     if connection.jump:
         lines += [f"  ProxyJump {connection.jump}", f"Host {connection.hop}", f"  ServerAliveInterval {ALIVE_SECONDS}"]
-        lines.append(f"  StrictHostKeyChecking {_checking(connection)}")
-        if connection.key:
-            lines.append(f"  IdentityFile {connection.key}")
-        if connection.known_hosts:
-            lines.append(f"  UserKnownHostsFile {connection.known_hosts}")
+        # Told nothing of the jump host, pyinfra would ask a person about its key, and wait.
+        lines += [f"  {option} {value}" for option, value in trust(connection).items()]
     config.write_text("\n".join(lines) + "\n")
     data: dict[str, Any] = {
         "ssh_hostname": connection.address,
         "ssh_port": connection.port,
         "ssh_user": connection.user,
         "ssh_config_file": str(config),
-        "ssh_strict_host_key_checking": _checking(connection),
+        "ssh_strict_host_key_checking": str(trust(connection)["StrictHostKeyChecking"]),
     }
     if connection.key:
         data |= {"ssh_key": str(connection.key), "ssh_allow_agent": False, "ssh_look_for_keys": False}
@@ -76,6 +73,11 @@ def _ssh_data(name: str, connection: Connection, folder: Path) -> dict[str, Any]
     return data
 
 
-def _checking(connection: Connection) -> str:
-    """Whom to believe, as in deploy/ssh.py: pyinfra would ask a person about a jump host that nobody vouches for."""
-    return "yes" if connection.known_hosts else "accept-new"
+def trust(connection: Connection) -> dict[str, str | Path]:
+    """OpenSSH's options for whom to believe, and with which key to log in: the same for a host and the hop before it."""
+    found: dict[str, str | Path] = {}
+    if connection.key:
+        found |= {"IdentityFile": connection.key, "IdentitiesOnly": "yes"}
+    if connection.known_hosts:
+        found |= {"UserKnownHostsFile": connection.known_hosts, "GlobalKnownHostsFile": "/dev/null"}
+    return found | {"StrictHostKeyChecking": "yes" if connection.known_hosts else "accept-new"}
