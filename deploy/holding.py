@@ -20,14 +20,12 @@ def hold(host: Host, verb: str) -> str | None:
         return _hold_here(verb)
     channel = transport.open_session(timeout=ANSWER_SECONDS)
     channel.settimeout(ANSWER_SECONDS)
+    channel.set_combine_stderr(True)
     channel.exec_command(hostlock.shell(verb, bool(host.data.settings.connection.sudo)))
     answer = b""
     with contextlib.suppress(OSError):
         while not answer.endswith(b"\n") and (part := channel.recv(4096)):
             answer += part
-    if not answer:
-        with contextlib.suppress(OSError):
-            answer = channel.recv_stderr(4096)
     why = hostlock.refusal(answer.decode(errors="replace"), host.data.settings.connection.user)
 
     def beat() -> None:
