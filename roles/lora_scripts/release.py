@@ -5,13 +5,10 @@ from pathlib import Path
 from roles.lora_scripts.config import LoraScripts
 from roles.operations.application import CODE, COMMIT, Release, ReleaseError
 from roles.operations.environment import Environment
-from roles.operations.locks import CPU, LockError, fitting
+from roles.operations.locks import CPU, LockError, builds, fitting
 from roles.operations.sources import Source
 
 LOCKS = Path(__file__).resolve().parent / "locks"
-SHIPPED = ("cu128", "cu126")
-
-
 FOR_CPU = "cu128"
 """The build whose lock serves CPU hosts."""
 
@@ -21,20 +18,27 @@ def release_of(lora_scripts: LoraScripts, build: str) -> Release:
 
     Raises ReleaseError if the ref is not pinned, or no lock is known for it.
     """
-    ref = lora_scripts.ref
-    commit = lora_scripts.commit or (ref if COMMIT.fullmatch(ref) else None)
-    if commit is None:
-        raise ReleaseError(f"lora_scripts.ref: {ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
+    ref, commit = lora_scripts.ref, _commit(lora_scripts)
     label = ref if ref != commit else commit[:10]
     environment = Environment(_lock(lora_scripts, commit, build), lora_scripts.python)
     return Release("lora_scripts", label, {CODE: Source(lora_scripts.repository, commit)}, environment)
 
 
 def torch_builds(lora_scripts: LoraScripts) -> tuple[str, ...]:
-    """Every torch build that a host may get under these settings."""
+    """Every torch build that a host may get under these settings. Raises ReleaseError if the ref is not pinned."""
     if lora_scripts.requirements:
         return (CPU,)  # one lock for all hosts
-    return SHIPPED if lora_scripts.torch == "auto" else (lora_scripts.torch,)
+    if lora_scripts.torch != "auto":
+        return (lora_scripts.torch,)
+    return builds(LOCKS, _commit(lora_scripts)[:10], lora_scripts.python) or (CPU,)
+
+
+def _commit(lora_scripts: LoraScripts) -> str:
+    ref = lora_scripts.ref
+    commit = lora_scripts.commit or (ref if COMMIT.fullmatch(ref) else None)
+    if commit is None:
+        raise ReleaseError(f"lora_scripts.ref: {ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
+    return commit
 
 
 def _lock(lora_scripts: LoraScripts, commit: str, build: str) -> str:
