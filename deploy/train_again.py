@@ -51,7 +51,7 @@ def reproduce(
             raise typer.Exit(3)
         target = RunHost(next(iter(remotes.values())))
         if lacks_trainer(target, record):
-            _build_trainer(fleet, target.name, into / run, record["code"]["release"])
+            _build_trainer(fleet, target.name, into / run)
         send_again(origin, run, record, target, again, sent(again, target.name))
         target.start(again)
         follow_and_fetch(target, again, into)
@@ -62,10 +62,11 @@ def reproduce(
     raise typer.Exit(0 if verdict.holds else 3)
 
 
-def _build_trainer(fleet: Path, host: str, run: Path, release: str) -> None:
+def _build_trainer(fleet: Path, host: str, run: Path) -> None:
     """Build the trainer that made a fetched run on `host`. Raises SdfleetError if that fails."""
-    trainer_of(run)
-    out.print(f"The trainer {release}, which made {run.name}, is not on {host}: it is built there from environment/")
+    out.print(
+        f"The trainer {trainer_of(run).key}, which made {run.name}, is not on {host}: it is built there from environment/"
+    )
     request = Request(fleet=str(fleet), hosts=(host,), roles=("trainer",), apply=True, trainer_of=str(run.resolve()))
     if apply(load(fleet), request, f"Training {run.name} again.", verbose=False).failed:
         raise SdfleetError(f"{host}: the trainer that made {run.name} could not be built")

@@ -42,7 +42,7 @@ def lacks_trainer(target: RunHost, record: Mapping[str, Any]) -> bool:
 
 
 def _program(target: RunHost, record: Mapping[str, Any]) -> PurePosixPath:
-    return program(target.paths.releases("trainer") / (record["code"]["release"] or "none"))
+    return program(target.paths.releases("trainer") / record["code"]["release"])
 
 
 def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, again: str, sent: Sent) -> None:
