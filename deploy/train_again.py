@@ -64,9 +64,8 @@ def reproduce(
 
 def _build_trainer(fleet: Path, host: str, run: Path) -> None:
     """Build the trainer that made a fetched run on `host`. Raises SdfleetError if that fails."""
-    out.print(
-        f"The trainer {trainer_of(run).key}, which made {run.name}, is not on {host}: it is built there from environment/"
-    )
+    release = trainer_of(run).key
+    out.print(f"The trainer {release}, which made {run.name}, is not on {host}: it is built there from environment/")
     request = Request(fleet=str(fleet), hosts=(host,), roles=("trainer",), apply=True, trainer_of=str(run.resolve()))
     if apply(load(fleet), request, f"Training {run.name} again.", verbose=False).failed:
         raise SdfleetError(f"{host}: the trainer that made {run.name} could not be built")

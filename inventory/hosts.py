@@ -74,7 +74,7 @@ def _ssh_data(name: str, connection: Connection, folder: Path) -> dict[str, Any]
 
 
 def trust(connection: Connection) -> dict[str, str | Path]:
-    """OpenSSH's options for whom to believe, and with which key to log in: the same for a host and the hop before it."""
+    """OpenSSH's options for whom to believe, and with which key to log in: for a host and the hop before it."""
     found: dict[str, str | Path] = {}
     if connection.key:
         found |= {"IdentityFile": connection.key, "IdentitiesOnly": "yes"}
