@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TURN = Path(__file__).resolve().parents[2] / "roles/onhost/training_turn.py"
 TRAINER = '#!/bin/sh\necho "gpus=$CUDA_VISIBLE_DEVICES $*" >>"$(dirname "$0")/started"\nexec sleep "${HOLD:-0}"\n'
 
