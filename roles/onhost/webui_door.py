@@ -2,8 +2,8 @@
 
 A request in the middle of its start ends the WebUI, and somebody always asks: a probe, a proxy, an open page. So the
 WebUI itself listens on a port that nobody knows, and this program opens the known one when a line comes on standard
-input. Until then connections are refused. After SIGTERM no new ones are taken and open ones go on; when standard input
-is closed it ends.
+input, and says so with a line on standard output. Until then connections are refused. After SIGTERM no new ones are
+taken and open ones go on; when standard input is closed it ends.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ async def serve(listener: socket.socket, inner: int) -> None:
 
     server = await asyncio.start_server(visitor, sock=listener)
     loop.add_signal_handler(signal.SIGTERM, server.close)
+    print("open", flush=True)
     await orders.read()
 
 

@@ -94,7 +94,8 @@ class Service:
         if self.options.options:
             write_options(self.options.config, read_json(self.options.options))
         ports = ["--port", str(self.options.port), "--inner", str(self.port)]
-        self.door = subprocess.Popen([sys.executable, str(DOOR), *ports], stdin=subprocess.PIPE, bufsize=0)
+        pipe = subprocess.PIPE
+        self.door = subprocess.Popen([sys.executable, str(DOOR), *ports], stdin=pipe, stdout=pipe, bufsize=0)
         command = [sys.executable, "launch.py", "--port", str(self.port), *self.options.arguments]
         self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         threading.Thread(target=self.pass_on_output, daemon=True).start()
@@ -174,8 +175,8 @@ class Service:
 
     def tell(self, **news: Any) -> None:
         """Write the state where status and verify read it, and tell systemd."""
-        if news.get("ready") and not self.state["ready"] and self.door and self.door.stdin:
-            self.door.stdin.write(b"open\n")
+        if news.get("ready") and not self.state["ready"]:
+            self.open_door()
         self.state.update(news)
         new = self.options.state.with_suffix(".new")
         new.write_text(json.dumps(self.state) + "\n")
@@ -187,6 +188,15 @@ class Service:
             or f"drew its first picture in {self.state['picture']['seconds']} s"
         )
         notify(f"STATUS={status}" + ("\nREADY=1" if self.state["ready"] else ""))
+
+    def open_door(self) -> None:
+        """Open the known port; when this returns it takes connections. ServiceError if the door has ended."""
+        assert self.door is not None and self.door.stdin is not None and self.door.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.door.stdin.write(b"open\n")
+        if not self.door.stdout.readline():
+            self.door.wait()
+            self.check("when it was ready")
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """JSON of one request to the WebUI's API; a POST if there is a body."""
