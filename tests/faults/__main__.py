@@ -1,32 +1,73 @@
-"""The campaign from the command line: python -m tests.faults --seeds 1-100."""
+"""The campaign from the command line: python -m tests.faults --seeds 1-100 [--jobs 3]."""
 
 import argparse
 import collections
+import contextlib
+import multiprocessing
+import queue
 import sys
 import tempfile
+from collections.abc import Iterator
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 from tests.faults import campaign
+
+Seeds = Queue[int]
+Cases = Queue[campaign.Case | None]
 
 
 def main() -> int:
     """Run the seeds asked for; 1 if one of them failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="1-100", help="FIRST-LAST, or one, or several with commas")
-    seeds = [seed for part in parser.parse_args().seeds.split(",") for seed in _range(part)]
-    with tempfile.TemporaryDirectory(prefix="sdfleet-faults-") as folder, campaign.ready(Path(folder)) as light:
-        tried = []
-        for seed in seeds:
-            case = campaign.run(light, seed)
-            tried.append(case)
-            print(f"{case}: {'; '.join(case.problems) or 'survived'} ({case.seconds:.0f} s)", flush=True)
+    parser.add_argument("--jobs", type=int, default=1, help="how many fleets of two hosts work side by side")
+    options = parser.parse_args()
+    seeds = [seed for part in options.seeds.split(",") for seed in _range(part)]
+    tried = []
+    for case in _campaign(seeds, options.jobs):
+        tried.append(case)
+        print(f"{case}: {'; '.join(case.problems) or 'survived'} ({case.seconds:.0f} s)", flush=True)
     failed = [case for case in tried if case.problems]
     print(f"\n{len(tried)} faults tried, {len(tried) - len(failed)} survived")
     for what, count in sorted(collections.Counter(case.broken for case in tried).items()):
         print(f"  {what}: {count - sum(case.broken == what for case in failed)} of {count}")
     if failed:
         print("failed seeds: " + ", ".join(str(case.seed) for case in failed))
-    return 1 if failed else 0
+    if len(tried) < len(seeds):
+        print(f"{len(seeds) - len(tried)} were not tried: a fleet could not be made, or broke down; see above")
+    return 1 if failed or len(tried) < len(seeds) else 0
+
+
+def _campaign(seeds: list[int], jobs: int) -> Iterator[campaign.Case]:
+    """What came of each seed, in the order in which they end."""
+    waiting: Seeds = multiprocessing.Queue()
+    done: Cases = multiprocessing.Queue()
+    for seed in seeds:
+        waiting.put(seed)
+    fleets = [multiprocessing.Process(target=_fleet, args=(waiting, done)) for _ in range(min(jobs, len(seeds)))]
+    for fleet in fleets:
+        fleet.start()
+    left = len(fleets)
+    while left:
+        case = done.get()
+        left -= case is None
+        if case is not None:
+            yield case
+
+
+def _fleet(waiting: Seeds, done: Cases) -> None:
+    """Take seed after seed to two hosts of its own."""
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="sdfleet-faults-") as folder,
+            campaign.ready(Path(folder)) as light,
+            contextlib.suppress(queue.Empty),
+        ):
+            while True:
+                done.put(campaign.run(light, waiting.get(timeout=5)))
+    finally:
+        done.put(None)
 
 
 def _range(part: str) -> range:

@@ -73,7 +73,7 @@ def test_slow_is_one_rate_for_all(upstreams: Upstreams, url: str) -> None:
     start = time.monotonic()
     assert requests.get(url, timeout=10).content == DATA
     assert requests.get(url, timeout=10).content == DATA
-    assert 0.9 < time.monotonic() - start < 5
+    assert time.monotonic() - start > 0.9
 
 
 def test_status_with_retry_after_hits_as_often_as_told(upstreams: Upstreams, url: str) -> None:

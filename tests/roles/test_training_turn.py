@@ -19,6 +19,8 @@ pytestmark = pytest.mark.slow
 
 TURN = Path(__file__).resolve().parents[2] / "roles/onhost/training_turn.py"
 TRAINER = '#!/bin/sh\necho "gpus=$CUDA_VISIBLE_DEVICES $*" >>"$(dirname "$0")/started"\nexec sleep "${HOLD:-0}"\n'
+PATIENCE = 90
+"""Seconds that a program may take on a busy machine."""
 
 
 @dataclass
@@ -54,7 +56,7 @@ class Host:
 
     def wait_for(self, count: int) -> list[str]:
         """Until so many have started."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while len(self.started()) < count:
             assert time.monotonic() < deadline, self.started()
             time.sleep(0.05)
@@ -100,54 +102,54 @@ def wants_webui(webui: dict[str, Any], policy: str) -> dict[str, Any]:
 
 def test_the_card_with_most_free_memory_is_taken(host: Host) -> None:
     host.cards((0, 24000, 9000), (1, 24000, 20000))
-    assert host.start().wait(20) == 0
+    assert host.start().wait(PATIENCE) == 0
     assert host.started()[0].startswith("gpus=1 run ")
 
 
 def test_each_gpu_trains_one_run_and_the_third_waits(host: Host) -> None:
     host.cards((0, 12000, 11000), (1, 12000, 10000))
-    first, second = host.start("a", hold=30), host.start("b", hold=30)
+    first, second = host.start("a", hold=600), host.start("b", hold=600)
     assert sorted(line.split()[0] for line in host.wait_for(2)) == ["gpus=0", "gpus=1"]
     third = host.start("c")
     time.sleep(1)
     assert len(host.started()) == 2
     first.kill()
-    assert third.wait(20) == 0
+    assert third.wait(PATIENCE) == 0
     assert len(host.started()) == 3
     second.kill()
 
 
 def test_two_gpus_for_one_run(host: Host) -> None:
     host.cards((0, 12000, 11000), (1, 12000, 10000), (2, 4000, 4000))
-    assert host.start(gpus=2).wait(20) == 0
+    assert host.start(gpus=2).wait(PATIENCE) == 0
     assert host.started()[0].startswith("gpus=0,1 ")
 
 
 def test_only_allowed_cards_are_used(host: Host) -> None:
     host.cards((0, 12000, 8000), (1, 24000, 23000))
-    assert host.start(allowed=1).wait(20) == 0
+    assert host.start(allowed=1).wait(PATIENCE) == 0
     assert host.started()[0].startswith("gpus=0 ")
 
 
 def test_a_card_that_is_too_small_is_refused_with_the_numbers(host: Host) -> None:
     host.cards((0, 4000, 4000))
     process = host.start()
-    assert process.wait(20) == 1
+    assert process.wait(PATIENCE) == 1
     assert process.stderr and "needs 1 GPU(s) with 6000 MiB each, but GPU 0 has 4000 MiB" in process.stderr.read()
 
 
 def test_without_a_card_the_cpu_is_taken_unless_cuda_is_asked_for(host: Host) -> None:
     host.cards()
-    assert host.start().wait(20) == 0
+    assert host.start().wait(PATIENCE) == 0
     assert host.started()[0].startswith("gpus= ")
     process = host.start(device="cuda")
-    assert process.wait(20) == 1
+    assert process.wait(PATIENCE) == 1
     assert process.stderr and "no GPU may be used here" in process.stderr.read()
 
 
 def test_webui_unloads_and_loads_again(host: Host, webui: dict[str, Any]) -> None:
     host.cards((0, 12000, 3000))
-    assert host.start(webui=wants_webui(webui, "unload")).wait(20) == 0
+    assert host.start(webui=wants_webui(webui, "unload")).wait(PATIENCE) == 0
     assert webui["asked"] == ["unload-checkpoint"]
     host.after()
     assert webui["asked"] == ["unload-checkpoint", "reload-checkpoint"]
@@ -157,21 +159,21 @@ def test_webui_unloads_and_loads_again(host: Host, webui: dict[str, Any]) -> Non
 
 def test_webui_is_left_alone_where_another_card_is_free(host: Host, webui: dict[str, Any]) -> None:
     host.cards((0, 12000, 11000), (1, 12000, 7000))
-    assert host.start(webui=wants_webui(webui, "unload")).wait(20) == 0
+    assert host.start(webui=wants_webui(webui, "unload")).wait(PATIENCE) == 0
     assert host.started()[0].startswith("gpus=1 ") and webui["asked"] == []
 
 
 def test_refuse_wait_and_share(host: Host, webui: dict[str, Any]) -> None:
     host.cards((0, 12000, 9000))
     refused = host.start(webui=wants_webui(webui, "refuse"))
-    assert refused.wait(20) == 1
+    assert refused.wait(PATIENCE) == 1
     assert refused.stderr and "the WebUI uses GPU 0, and trainer.beside_webui is refuse" in refused.stderr.read()
     waiting = host.start(webui=wants_webui(webui, "wait"))
     time.sleep(1)
     assert host.started() == [] and waiting.poll() is None
     waiting.kill()
     waiting.wait()
-    assert host.start(webui=wants_webui(webui, "share")).wait(20) == 0
+    assert host.start(webui=wants_webui(webui, "share")).wait(PATIENCE) == 0
     assert webui["asked"] == []
 
 
@@ -192,4 +194,4 @@ def test_the_queue_is_kept_by_whoever_is_next(host: Host) -> None:
         process = host.start()
         time.sleep(0.5)
         assert host.started() == []
-    assert process.wait(20) == 0
+    assert process.wait(PATIENCE) == 0

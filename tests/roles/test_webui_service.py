@@ -27,6 +27,8 @@ from roles.onhost.webui_service import ServiceError, free_port
 pytestmark = pytest.mark.slow
 
 PROGRAM = Path(onhost.__file__).with_name("webui_service.py")
+PATIENCE = 90
+"""Seconds that a start, a message or an end may take on a busy machine."""
 
 
 class Started:
@@ -40,7 +42,7 @@ class Started:
         self.port = port or free_port()
         settings = {"FAKE_CHECKPOINT": str(self.checkpoint), "NOTIFY_SOCKET": str(folder / "notify"), **settings}
         command = [sys.executable, str(PROGRAM), "--port", str(self.port), "--state", str(self.state_file)]
-        command += ["--release", "r1", "--fingerprint", "f1", "--device", "cpu", "--start-timeout", "20"]
+        command += ["--release", "r1", "--fingerprint", "f1", "--device", "cpu", "--start-timeout", str(PATIENCE)]
         command += ["--config", str(folder / "config.json"), "--options", str(folder / "options.json"), "--"]
         self.process = subprocess.Popen(
             command,
@@ -54,7 +56,7 @@ class Started:
 
     def told(self) -> str:
         """The next message to systemd."""
-        self.socket.settimeout(20)
+        self.socket.settimeout(PATIENCE)
         return self.socket.recv(4096).decode()
 
     def state(self) -> dict[str, Any]:
@@ -62,7 +64,7 @@ class Started:
         return found
 
     def output(self) -> str:
-        return self.process.communicate(timeout=20)[0]
+        return self.process.communicate(timeout=PATIENCE)[0]
 
 
 @pytest.fixture
@@ -135,15 +137,16 @@ def test_a_webui_that_is_killed_later_ends_the_service(tmp_path: Path, picture: 
 
 def test_a_picture_in_the_making_is_finished(tmp_path: Path, picture: Path, services: list[Started]) -> None:
     (tmp_path / "checkpoint").touch()
-    services.append(service := Started(tmp_path, FAKE_PICTURE=str(picture), FAKE_DRAW_SECONDS="1"))
+    services.append(service := Started(tmp_path, FAKE_PICTURE=str(picture), FAKE_DRAW_SECONDS="3"))
     service.told(), service.told()
     url = f"http://127.0.0.1:{service.port}/sdapi/v1/txt2img"
     code = f"import urllib.request; print(len(urllib.request.urlopen({url!r}, b'{{}}').read()))"
     client = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     while not busy(service.port):
+        assert client.poll() is None, "the picture was done before anybody saw it in the making"
         time.sleep(0.05)
     service.process.send_signal(signal.SIGTERM)
-    assert int(client.communicate(timeout=20)[0]) > 1000
+    assert int(client.communicate(timeout=PATIENCE)[0]) > 1000
     service.output()
     assert service.process.returncode == 0
 
