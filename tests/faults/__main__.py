@@ -8,13 +8,9 @@ import queue
 import sys
 import tempfile
 from collections.abc import Iterator
-from multiprocessing.queues import Queue
 from pathlib import Path
 
 from tests.faults import campaign
-
-Seeds = Queue[int]
-Cases = Queue[campaign.Case | None]
 
 
 def main() -> int:
@@ -41,8 +37,8 @@ def main() -> int:
 
 def _campaign(seeds: list[int], jobs: int) -> Iterator[campaign.Case]:
     """What came of each seed, in the order in which they end."""
-    waiting: Seeds = multiprocessing.Queue()
-    done: Cases = multiprocessing.Queue()
+    waiting: multiprocessing.Queue[int] = multiprocessing.Queue()
+    done: multiprocessing.Queue[campaign.Case | None] = multiprocessing.Queue()
     for seed in seeds:
         waiting.put(seed)
     fleets = [multiprocessing.Process(target=_fleet, args=(waiting, done)) for _ in range(min(jobs, len(seeds)))]
@@ -56,7 +52,7 @@ def _campaign(seeds: list[int], jobs: int) -> Iterator[campaign.Case]:
             yield case
 
 
-def _fleet(waiting: Seeds, done: Cases) -> None:
+def _fleet(waiting: "multiprocessing.Queue[int]", done: "multiprocessing.Queue[campaign.Case | None]") -> None:
     """Take seed after seed to two hosts of its own."""
     try:
         with (
