@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 
+from lab.supervisor import BRIDGE
 from tests.light.fleet import LightFleet
-from tests.roles.gateway.asking import LOGIN, REFUSED, Asking
+from tests.roles.gateway.asking import LOGIN, NOTHING, REFUSED, Asking
 from tests.roles.gateway.authority import Authority
 from tests.typed import Done
 
 pytestmark = pytest.mark.lab
+
+HERE, THERE = "fd77::11", "fd77::1"
+"""Addresses that the host and the lab's own end get for the tests of IPv6."""
 
 ELSEWHERE = [
     "//evil.example",
@@ -62,6 +66,18 @@ def test_nothing_answers_without_a_login_over_ipv6_either(both: Asking) -> None:
     assert both.handshake("/queue/join")[0].startswith("HTTP/1.1 401")
     assert both.curl("/sdfleet/health") == "ok"
     assert both.status("/internal/ping", both.cookie()) == "200"
+
+
+def test_nothing_answers_others_without_a_login_over_ipv6(both: Asking) -> None:
+    both.light.on("h1", f"ip -6 addr add {HERE}/64 dev eth0 nodad")
+    for command in (["ip", "-6", "addr", "add", f"{THERE}/64", "dev", BRIDGE, "nodad"], ["ping", "-6", "-c1", HERE]):
+        done = both.light.lab.run_in_netns(command)
+        assert done.returncode == 0, done.stderr
+    assert set(both.table(f"https://[{HERE}]", outside=True).values()) <= REFUSED
+    assert set(both.table(f"http://[{HERE}]", outside=True).values()) <= {"301", "400"}
+    assert set(both.table(f"http://[{HERE}]:7860", outside=True).values()) == {NOTHING}
+    health = ["curl", "-sk", f"https://[{HERE}]/sdfleet/health"]
+    assert both.light.lab.run_in_netns(health).stdout == "ok\n"
 
 
 def test_verify_asks_every_address(both: Asking) -> None:
