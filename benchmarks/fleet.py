@@ -79,7 +79,8 @@ def serve_engine() -> None:
     from pyinfra.api.operation import operation
     from pyinfra.context import host
 
-    from roles.facts.survey import HostSurvey, Survey
+    from roles.facts.seen import HostSurvey
+    from roles.facts.survey import Survey
     from roles.operations.accounts import system_users
     from roles.operations.files import Folder, absent, folders, rendered
     from roles.operations.packages import apt_packages

@@ -21,8 +21,7 @@ from inventory.load import load
 from inventory.model import HostSettings
 from roles.gpu.torch_builds import TRAINER, WEBUI, Torch
 from roles.mirrors.config import Mirrors
-from roles.operations.application import COMMIT
-from roles.operations.environment import BUILD_CONSTRAINTS
+from roles.operations.application import BUILD_CONSTRAINTS, COMMIT
 from roles.operations.locks import CPU, lock_name
 from roles.webui.config import Webui
 from roles.webui.release import lock_version

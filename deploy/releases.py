@@ -15,8 +15,7 @@ from deploy.onhost import released
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.hosts import whoami
-from roles.onhost import source
-from roles.operations.release import ACTIVATE
+from roles.onhost import ACTIVATE, source
 
 BACK_SECONDS = 1800
 """How long a service may take to draw its first picture again: start_timeout is the user's to set."""

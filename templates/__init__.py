@@ -1,5 +1,6 @@
 """Template files, one folder per role; `path` is the only way to find one, `render` the only way to fill one."""
 
+import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -24,3 +25,9 @@ def path(name: str) -> Path:
 def render(name: str, **values: object) -> str:
     """The text of template `name` filled with `values`; a value it needs and lacks is an error."""
     return _environment.get_template(name).render(**values)
+
+
+def systemd_word(word: str) -> str:
+    """A word as systemd.service(5) wants it in a command line: nothing expanded, one word."""
+    word = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$").replace('"', '\\"')
+    return f'"{word}"' if not word or re.search(r"[\s;'\"]", word) else word

@@ -11,13 +11,12 @@ from pyinfra.context import host
 
 from roles.accounts import HOMES
 from roles.base.config import UV_LOCKS, Base
-from roles.facts.survey import HostSurvey, Survey
-from roles.onhost import source
+from roles.facts.seen import HostSurvey
+from roles.facts.survey import Survey
+from roles.onhost import ACTIVATE, CHECKOUT, PRUNE, source
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, Folder, folders, write
 from roles.operations.packages import apt_packages
-from roles.operations.release import ACTIVATE, PRUNE
-from roles.operations.sources import CHECKOUT
 from roles.paths import ETC, MIRRORS_ENV, Paths
 
 GB = 10**9

@@ -11,7 +11,8 @@ from roles.accounts import CACHE
 from roles.cache.config import Cache
 from roles.cache.rendering import TOKENS, UNIT, nginx_conf, tokens, unit
 from roles.cache.servers import configuration
-from roles.facts.survey import HostSurvey, Survey
+from roles.facts.seen import HostSurvey
+from roles.facts.survey import Survey
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, Folder, absent, folders, rendered, units_read
 from roles.operations.packages import LOCK_SECONDS

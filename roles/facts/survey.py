@@ -3,85 +3,10 @@
 import base64
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import PurePath
 
 from pyinfra.api.facts import FactBase
 
-Path = str | PurePath
-
-INVENTORY = ".inventory"
-"""File of a built folder that holds what `inventory_command` printed when it was whole."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What stands at a path; a link is not followed."""
-
-    kind: str
-    """find's letter: f file, d folder, l link."""
-    owner: str
-    group: str
-    mode: int
-    target: str = ""
-    """Where a link points, as written in it."""
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A git work tree."""
-
-    commit: str
-    dirty: bool
-    """Whether a tracked file differs from the commit, submodules included."""
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A systemd unit."""
-
-    loaded: bool
-    enabled: bool
-    active: bool
-    """Started, and ready if the unit tells when it is."""
-    stale: bool
-    """Whether its file changed since systemd read it."""
-
-
-@dataclass
-class HostSurvey:
-    """What one survey found; a path, package, user or unit that is not in it does not exist."""
-
-    entries: dict[str, Entry] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    packages: set[str] = field(default_factory=set)
-    users: dict[str, str] = field(default_factory=dict)
-    """User name -> home."""
-    units: dict[str, Unit] = field(default_factory=dict)
-    trees: dict[str, Tree] = field(default_factory=dict)
-    names: dict[str, list[str]] = field(default_factory=dict)
-    """Folder -> names of what is in it."""
-    broken: set[str] = field(default_factory=set)
-    """Folders whose files are not those that their inventory names."""
-    free_bytes: int | None = None
-    os_id: str = ""
-    codename: str = ""
-
-    def entry(self, path: Path) -> Entry | None:
-        """What stands at `path`."""
-        return self.entries.get(str(path))
-
-    def text(self, path: Path) -> str | None:
-        """The content of the text file at `path`."""
-        return self.texts.get(str(path))
-
-    def whole(self, path: Path) -> bool:
-        """Whether the folder at `path` is there, with all files it was built with."""
-        return str(path) in self.entries and str(path) not in self.broken
-
-    def unit(self, name: str) -> Unit:
-        """The state of unit `name`."""
-        return self.units.get(name, Unit(loaded=False, enabled=False, active=False, stale=False))
+from roles.facts.seen import INVENTORY, Entry, HostSurvey, Path, Tree, Unit, inventory_command, quoted
 
 
 class Survey(FactBase[HostSurvey]):
@@ -116,33 +41,31 @@ class Survey(FactBase[HostSurvey]):
         looked = sorted({*map(str, paths), *texts})
         script = [". /etc/os-release; echo os $ID $VERSION_CODENAME"]
         if looked:
-            script.append(f"find {_quoted(looked)} -maxdepth 0 -printf 'entry\\t%p\\t%y\\t%u\\t%g\\t%m\\t%l\\n'")
+            script.append(f"find {quoted(looked)} -maxdepth 0 -printf 'entry\\t%p\\t%y\\t%u\\t%g\\t%m\\t%l\\n'")
         if texts:
             encode = 'printf "text\\t%s\\t%s\\n" "$f" "$(base64 -w0 "$f")"'
-            script.append(f'for f in {_quoted(texts)}; do [ ! -f "$f" ] || {encode}; done')
+            script.append(f'for f in {quoted(texts)}; do [ ! -f "$f" ] || {encode}; done')
         if packages:
             wanted = " ".join(f"-e {shlex.quote(name)}" for name in packages)
             show = "dpkg-query -W -f 'package\\t${db:Status-Abbrev}\\t${Package}\\t${Provides}\\n'"
             script.append(f"{show} | grep -F {wanted}")
         if users:
-            script.append(f"getent passwd {_quoted(users)} | sed 's/^/user\\t/'")
+            script.append(f"getent passwd {quoted(users)} | sed 's/^/user\\t/'")
         if units:
             shown = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload"
-            script.append(f"systemctl show --property={shown} -- {_quoted(units)} | sed 's/^/unit\\t/'")
+            script.append(f"systemctl show --property={shown} -- {quoted(units)} | sed 's/^/unit\\t/'")
         for tree in trees:
             git = f"git -c safe.directory='*' -C {shlex.quote(str(tree))}"
             state = f'"$({git} status --porcelain --untracked-files=no | wc -l)"'
-            script.append(
-                f'c=$({git} rev-parse HEAD) && printf "tree\\t%s\\t%s\\t%s\\n" {_quoted([tree])} "$c" {state}'
-            )
+            script.append(f'c=$({git} rev-parse HEAD) && printf "tree\\t%s\\t%s\\t%s\\n" {quoted([tree])} "$c" {state}')
         for folder in folders:
-            script.append(f"find {_quoted([folder])} -mindepth 1 -maxdepth 1 -printf 'name\\t%h\\t%f\\n'")
+            script.append(f"find {quoted([folder])} -mindepth 1 -maxdepth 1 -printf 'name\\t%h\\t%f\\n'")
         for folder in whole:
             kept = shlex.quote(f"{folder}/{INVENTORY}")
             script.append(f'[ ! -e {kept} ] || [ "$({inventory_command(folder)})" = "$(cat {kept})" ] || ')
-            script[-1] += f"printf 'broken\\t%s\\n' {_quoted([folder])}"
+            script[-1] += f"printf 'broken\\t%s\\n' {quoted([folder])}"
         if space:
-            script.append(f'd={_quoted([space])}; until [ -e "$d" ]; do d=$(dirname "$d"); done')
+            script.append(f'd={quoted([space])}; until [ -e "$d" ]; do d=$(dirname "$d"); done')
             script.append('echo "free $(df --output=avail -B1 "$d" | tail -n 1)"')
         return "{\n" + "\n".join(script) + "\n} 2>/dev/null; true"
 
@@ -185,12 +108,6 @@ class Survey(FactBase[HostSurvey]):
         return found
 
 
-def inventory_command(folder: Path) -> str:
-    """The command that prints a digest of the names of all files in `folder` but compiled ones; it opens none."""
-    names = f"find {_quoted([folder])} -type f ! -name {INVENTORY} ! -name '*.pyc' -printf '%P\\n'"
-    return f"{names} | LC_ALL=C sort | sha256sum"
-
-
 def _read_plain(found: HostSurvey, line: str) -> None:
     word, *values = line.split()
     if word == "os":
@@ -206,7 +123,3 @@ def _unit(shown: dict[str, str]) -> Unit:
         active=shown["ActiveState"] == "active",
         stale=shown["NeedDaemonReload"] == "yes",
     )
-
-
-def _quoted(words: Iterable[Path]) -> str:
-    return " ".join(shlex.quote(str(word)) for word in words)

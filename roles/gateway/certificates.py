@@ -12,7 +12,8 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.facts.survey import HostSurvey, Survey
+from roles.facts.seen import HostSurvey
+from roles.facts.survey import Survey
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, public_name, unit_text

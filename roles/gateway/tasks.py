@@ -9,7 +9,8 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.facts.survey import HostSurvey, Survey
+from roles.facts.seen import HostSurvey
+from roles.facts.survey import Survey
 from roles.gateway.backends import Backend
 from roles.gateway.certificates import PROGRAM, acme_certificate, announce, certificate, given, lineage
 from roles.gateway.config import Gateway

@@ -11,7 +11,8 @@ from pyinfra.context import host
 
 from roles.facts.gpu import Gpus
 from roles.facts.gpu_state import HostGpus
-from roles.facts.survey import HostSurvey, Survey
+from roles.facts.seen import HostSurvey
+from roles.facts.survey import Survey
 from roles.gpu import commands, files
 from roles.gpu.case import Decision
 from roles.gpu.config import Gpu

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from roles.lora_scripts.config import LoraScripts
-from roles.operations.application import CODE, COMMIT, Release, ReleaseError
-from roles.operations.environment import Environment
+from roles.operations.application import CODE, COMMIT, Environment, Release, ReleaseError
 from roles.operations.locks import CPU, LockError, builds, fitting
 from roles.operations.sources import Source
 

@@ -7,9 +7,8 @@ from typing import Literal
 from roles.accounts import LORA_SCRIPTS
 from roles.lora_scripts.config import LoraScripts
 from roles.operations.application import Release
-from roles.operations.units import systemd_word
 from roles.paths import UNITS, Paths
-from templates import render
+from templates import render, systemd_word
 
 GUI = UNITS / "sdfleet-lora-scripts.service"
 BOARD = UNITS / "sdfleet-lora-scripts-tensorboard.service"

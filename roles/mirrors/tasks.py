@@ -10,7 +10,8 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.facts.answers import Answers
-from roles.facts.survey import HostSurvey, Survey
+from roles.facts.seen import HostSurvey
+from roles.facts.survey import Survey
 from roles.mirrors.choosing import choose, narrowed, probes, unprobed
 from roles.mirrors.config import Mirrors
 from roles.mirrors.rendering import (

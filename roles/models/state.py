@@ -6,9 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from pyinfra.api.command import QuoteString, StringCommand
-from pyinfra.api.facts import FactBase
-
 from roles.models.wanted import Wanted, WantedFile, folders
 from roles.paths import Paths
 
@@ -111,19 +108,6 @@ def read(lines: Iterable[str], paths: Paths) -> Seen:
     ours = texts.keys() | {link.with_suffix(suffix) for link in links for suffix in CARDS}
     foreign = {path: size for path, size in strangers.items() if path not in ours}
     return Seen(blobs, partials, links, foreign, texts, published, tool)
-
-
-class StoreState(FactBase[Seen]):
-    """Store, links and strangers of the models role, without reading a model."""
-
-    default = Seen
-
-    def command(self, paths: Paths) -> StringCommand:
-        self.paths = paths
-        return StringCommand("sh", "-c", QuoteString(command(paths)))
-
-    def process(self, output: Iterable[str]) -> Seen:
-        return read(output, self.paths)
 
 
 def _quote(path: PurePosixPath) -> str:

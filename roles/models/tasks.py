@@ -13,9 +13,10 @@ from pyinfra.context import host
 from roles.models.addresses import Roads
 from roles.models.amount import amount
 from roles.models.config import Model
+from roles.models.fact import StoreState
 from roles.models.live import LiveCommand
 from roles.models.request import manifest
-from roles.models.state import TOOL, Seen, StoreState
+from roles.models.state import TOOL, Seen
 from roles.models.tool import program
 from roles.models.wanted import Wanted, WantedError, WantedFile, wanted
 from roles.paths import Paths

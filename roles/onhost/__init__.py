@@ -2,6 +2,13 @@
 
 from pathlib import Path
 
+CHECKOUT = "pinned_checkout"
+"""Makes work trees. The base role puts it on every host, and the two that follow."""
+ACTIVATE = "activate"
+"""Switches from one release to another."""
+PRUNE = "prune"
+"""Removes old releases."""
+
 
 def source(name: str) -> str:
     """The text of program `name`, to be put on a host."""

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.facts.survey import HostSurvey
+from roles.facts.seen import HostSurvey
 from roles.operations.files import Commands
 
 

@@ -4,10 +4,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from roles.operations.environment import Environment
 from roles.operations.sources import Source
 from roles.paths import Paths
 
@@ -15,9 +14,35 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 CODE = PurePosixPath("code")
 """The application's own work tree, below its release's folder."""
 
+BUILD_CONSTRAINTS = "setuptools<81\n"
+"""Later ones lack pkg_resources, which the setup.py of many an old package imports."""
+
 
 class ReleaseError(ValueError):
     """The settings name no release; the text is for a person."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """All that decides what is in an environment."""
+
+    lock: str
+    """Text of a requirements file in which every line has its hashes."""
+    python: str
+    """Minor version, e.g. 3.11."""
+    packages: Mapping[str, Source] = field(default_factory=dict)
+    """Packages that no index has, by name; their dependencies, setuptools and wheel must be in the lock."""
+
+    @property
+    def key(self) -> str:
+        """Name of its folder: 16 hex digits."""
+        packages = {name: [source.url, source.commit] for name, source in self.packages.items()}
+        whole = json.dumps([self.lock, self.python, packages], sort_keys=True)
+        return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+    def folder(self, paths: Paths) -> PurePosixPath:
+        """Where it stands on a host."""
+        return paths.envs / self.key
 
 
 @dataclass(frozen=True)

@@ -1,48 +1,18 @@
 """Python environments from a hashed lock, one folder per hash of all that goes into them."""
 
-import hashlib
-import json
 import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from io import StringIO
-from pathlib import PurePosixPath
 
 from pyinfra.api.command import FileUploadCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.facts.survey import INVENTORY, HostSurvey, inventory_command
+from roles.facts.seen import INVENTORY, HostSurvey, inventory_command
+from roles.operations.application import BUILD_CONSTRAINTS, Environment
 from roles.operations.files import Commands, replace
-from roles.operations.sources import Source, checkout_command
+from roles.operations.sources import checkout_command
 from roles.paths import MIRRORS_ENV, Paths
-
-BUILD_CONSTRAINTS = "setuptools<81\n"
-"""Later ones lack pkg_resources, which the setup.py of many an old package imports."""
-
-
-@dataclass(frozen=True)
-class Environment:
-    """All that decides what is in an environment."""
-
-    lock: str
-    """Text of a requirements file in which every line has its hashes."""
-    python: str
-    """Minor version, e.g. 3.11."""
-    packages: Mapping[str, Source] = field(default_factory=dict)
-    """Packages that no index has, by name; their dependencies, setuptools and wheel must be in the lock."""
-
-    @property
-    def key(self) -> str:
-        """Name of its folder: 16 hex digits."""
-        packages = {name: [source.url, source.commit] for name, source in self.packages.items()}
-        whole = json.dumps([self.lock, self.python, packages], sort_keys=True)
-        return hashlib.sha256(whole.encode()).hexdigest()[:16]
-
-    def folder(self, paths: Paths) -> PurePosixPath:
-        """Where it stands on a host."""
-        return paths.envs / self.key
 
 
 @operation()

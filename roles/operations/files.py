@@ -12,7 +12,7 @@ from pyinfra.api.command import FileUploadCommand, StringCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
-from roles.facts.survey import HostSurvey
+from roles.facts.seen import HostSurvey
 
 Commands = Generator[StringCommand | FileUploadCommand | str, None, None]
 

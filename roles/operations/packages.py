@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.facts.survey import HostSurvey
+from roles.facts.seen import HostSurvey
 from roles.operations.files import Commands
 
 LOCK_SECONDS = 600

@@ -17,16 +17,11 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 from pyinfra.context import host
 
-from roles.facts.survey import HostSurvey
+from roles.facts.seen import HostSurvey
+from roles.onhost import ACTIVATE, PRUNE
 from roles.operations.files import Commands, replace
 from roles.operations.sources import Source, checkout_command
 from roles.paths import HISTORY, Paths
-
-ACTIVATE = "activate"
-"""The program of roles.onhost that switches; the base role puts it on the host."""
-
-PRUNE = "prune"
-"""The program of roles.onhost that removes old releases; the base role puts it on the host too."""
 
 MANIFEST = "manifest.json"
 """File of a release that says what is in it: the same text for the same release, whoever builds it."""

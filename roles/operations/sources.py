@@ -5,11 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from roles.facts.survey import HostSurvey
+from roles.facts.seen import HostSurvey
+from roles.onhost import CHECKOUT
 from roles.paths import Paths
-
-CHECKOUT = "pinned_checkout"
-"""The program of roles.onhost that makes work trees; the base role puts it on the host."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
-"""systemd units that are wanted to run, and words in them."""
+"""systemd units that are wanted to run."""
 
-import re
 import shlex
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -8,14 +7,8 @@ from pathlib import PurePosixPath
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.facts.survey import HostSurvey
+from roles.facts.seen import HostSurvey
 from roles.operations.files import Commands, write
-
-
-def systemd_word(word: str) -> str:
-    """A word as systemd.service(5) wants it in a command line: nothing expanded, one word."""
-    word = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$").replace('"', '\\"')
-    return f'"{word}"' if not word or re.search(r"[\s;'\"]", word) else word
 
 
 @operation()

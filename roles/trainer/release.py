@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from roles.operations.environment import Environment
+from roles.operations.application import Environment
 from roles.operations.locks import CPU, LockError, builds, fitting
 from roles.paths import Paths
 from roles.trainer.config import Trainer

@@ -10,7 +10,8 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.accounts import TRAINER
-from roles.facts.survey import HostSurvey, Survey
+from roles.facts.seen import HostSurvey
+from roles.facts.survey import Survey
 from roles.onhost import source
 from roles.operations.environment import environment
 from roles.operations.files import Commands, Folder, folders, rendered, units_read

@@ -10,12 +10,11 @@ from typing import Literal
 from roles.accounts import WEBUI
 from roles.onhost import source
 from roles.operations.application import Release
-from roles.operations.units import systemd_word
 from roles.paths import Paths
 from roles.webui.config import Webui
 from roles.webui.flavors import FLAVORS
 from roles.webui.release import GIT_TRUST
-from templates import render
+from templates import render, systemd_word
 
 UNIT = "sdfleet-webui.service"
 PROGRAM = "webui_service"

@@ -13,7 +13,8 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.accounts import WEBUI
-from roles.facts.survey import HostSurvey, Survey
+from roles.facts.seen import HostSurvey
+from roles.facts.survey import Survey
 from roles.onhost import source
 from roles.operations.application import CODE, Release, ReleaseError
 from roles.operations.environment import environment

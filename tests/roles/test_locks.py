@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from roles.operations.environment import BUILD_CONSTRAINTS
+from roles.operations.application import BUILD_CONSTRAINTS
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 WITH_GRADIO = sorted([*ROLES.glob("webui/locks/*.txt"), *ROLES.glob("lora_scripts/locks/*.txt")])

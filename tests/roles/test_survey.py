@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from roles.facts.survey import INVENTORY, HostSurvey, Survey, inventory_command
+from roles.facts.seen import INVENTORY, HostSurvey, inventory_command
+from roles.facts.survey import Survey
 
 
 def survey(**asked: Any) -> HostSurvey:

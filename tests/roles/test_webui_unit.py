@@ -9,11 +9,11 @@ from pydantic import ValidationError
 
 from roles.base.config import Base
 from roles.operations.application import ReleaseError
-from roles.operations.units import systemd_word
 from roles.paths import Paths
 from roles.webui.config import Extension, Repository, Webui
 from roles.webui.release import check_variables, release_of, torch_builds
 from roles.webui.service import fingerprint, launch_arguments, options_hold, unit_text
+from templates import systemd_word
 
 PATHS = Paths()
 COMMIT = "0123456789" * 4
