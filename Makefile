@@ -24,7 +24,7 @@ offline: setup
 
 # One thread a worker: two workers with two threads each would wait for each other.
 slow: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal --reruns 1 -m slow
 
 lint: setup
 	$(BIN)/ruff format --check .
