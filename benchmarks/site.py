@@ -1,0 +1,81 @@
+"""`sdfleet apply` of all roles with nothing to do, on 1, 4 and 8 hosts that serve: seconds, CPU seconds, round trips.
+
+python benchmarks/site.py [HOSTS...]     needs root for the lab
+
+Hosts run the light WebUI of the tests; everything else is as users have it. The floor is one OpenSSH connection and one
+command a host. Five rounds, in turns over the sizes; the median counts.
+"""
+
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests.light import fleet
+from tests.light.fleet import LightFleet
+
+ROUNDS = 5
+Measured = tuple[float, float]
+"""Wall seconds, and CPU seconds of the controller with its children."""
+
+
+def measured(run: Callable[[], None]) -> Measured:
+    """What a run costs."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    run()
+    wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def applied(light: LightFleet, hosts: Sequence[str], trips: set[int]) -> None:
+    """Apply to some hosts, which must change nothing; note the round trips of each."""
+    done = light.sdfleet("apply", "-v", *(f"--limit={host}" for host in hosts))
+    if done.code or {done.cell(host, "changed") for host in hosts} != {"0"}:
+        sys.exit(f"apply was to have nothing to do:\n{done.text}")
+    trips.update(int(done.cell(host, "round trips")) for host in hosts)
+
+
+def floor(light: LightFleet, hosts: Sequence[str]) -> None:
+    """One connection and one command a host, side by side."""
+
+    def one(host: str) -> None:
+        command = ["ssh", "-F", str(light.lab.ssh_config), "-o", "ControlPath=none", host, "true"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        list(pool.map(one, hosts))
+
+
+def main(counts: Sequence[int]) -> None:
+    """Bring up the fleet, apply once, and measure."""
+    with tempfile.TemporaryDirectory(prefix="sdfleet-bench-") as name, fleet.running(Path(name), max(counts)) as light:
+        first = light.sdfleet("apply")
+        if first.code:
+            sys.exit(first.text)
+        print(f"first apply to {len(light.hosts)} bare host(s): {first.seconds:.1f} s")
+        found: dict[int, list[Measured]] = {count: [] for count in counts}
+        floors: dict[int, list[Measured]] = {count: [] for count in counts}
+        trips: set[int] = set()
+        for _ in range(ROUNDS):
+            for count in counts:
+                hosts = light.hosts[:count]
+                found[count].append(measured(lambda hosts=hosts: applied(light, hosts, trips)))  # type: ignore[misc]
+                floors[count].append(measured(lambda hosts=hosts: floor(light, hosts)))  # type: ignore[misc]
+        for count in counts:
+            (wall, cpu), (least, _) = (
+                [statistics.median(column) for column in zip(*runs[count], strict=True)] for runs in (found, floors)
+            )
+            spread = ", ".join(f"{run[0]:.2f}" for run in found[count])
+            print(f"{count} host(s): {wall:.2f} s, {cpu:.2f} CPU s, {wall / least:.1f} x one ssh each   ({spread})")
+        print(f"round trips a host: {', '.join(map(str, sorted(trips)))}")
+
+
+if __name__ == "__main__":
+    main([int(word) for word in sys.argv[1:]] or [1, 4, 8])
