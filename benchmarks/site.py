@@ -6,32 +6,23 @@ Hosts run the light WebUI of the tests; everything else is as users have it. The
 command a host. Five rounds, in turns over the sizes; the median counts.
 """
 
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.fleet import measured
 from tests.light import fleet
 from tests.light.fleet import LightFleet
 
 ROUNDS = 5
 Measured = tuple[float, float]
 """Wall seconds, and CPU seconds of the controller with its children."""
-
-
-def measured(run: Callable[[], None]) -> Measured:
-    """What a run costs."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    run()
-    wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def applied(light: LightFleet, hosts: Sequence[str], trips: set[int]) -> None:
