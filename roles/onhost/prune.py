@@ -37,6 +37,15 @@ def prune_releases(app: Path, keep: int) -> None:
             remove(folder, folder.with_name(f".{folder.name}.old"))
 
 
+def prune_options(app: Path) -> None:
+    """Remove files of options that neither the history nor a unit names."""
+    texts = [app / "history.json", *Path("/etc/systemd/system").glob("*.service")]
+    named = "".join(file.read_text(errors="replace") for file in texts if file.is_file())
+    for file in app.glob("options-*.json"):
+        if file.name not in named:
+            file.unlink()
+
+
 def prune_environments(environments: Path, apps: Path) -> None:
     """Remove environments that no release, history or unit names, unless they are young."""
     named = [str(link.readlink()) for link in apps.glob("*/releases/*/env") if link.is_symlink()]
@@ -80,6 +89,7 @@ def main() -> None:
     lock = (options.app / ".lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
     prune_releases(options.app, options.keep)
+    prune_options(options.app)
     prune_environments(options.environments, options.app.parent)
 
 

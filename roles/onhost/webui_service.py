@@ -29,7 +29,7 @@ from typing import Any
 STARTED = b"Startup time:"
 LOOK_SECONDS = 15
 """How often to look for a checkpoint while there is none."""
-DOOR, PICTURE = (Path(__file__).with_name(f"webui_{name}.py") for name in ("door", "picture"))
+DOOR, OPTIONS, PICTURE = (Path(__file__).with_name(f"webui_{name}.py") for name in ("door", "options", "picture"))
 VMSTAT = Path("/proc/vmstat")
 GPU_TEST = "import torch; torch.zeros(1, device='cuda').add_(1).cpu()"
 
@@ -92,7 +92,9 @@ class Service:
         if self.options.device == "cuda":
             test_gpu()
         if self.options.options:
-            write_options(self.options.config, read_json(self.options.options))
+            files = ["--config", str(self.options.config), "--options", str(self.options.options)]
+            if subprocess.run([sys.executable, str(OPTIONS), *files], check=False).returncode:
+                raise ServiceError(f"{self.options.config} could not be written: see the lines above")
         ports = ["--port", str(self.options.port), "--inner", str(self.port)]
         pipe = subprocess.PIPE
         self.door = subprocess.Popen([sys.executable, str(DOOR), *ports], stdin=pipe, stdout=pipe, bufsize=0)
@@ -268,16 +270,6 @@ def read_json(file: Path) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
     return {}
-
-
-def write_options(config: Path, options: dict[str, Any]) -> None:
-    """Set `options` in the WebUI's own file, all others as they are; it must not run meanwhile."""
-    if config.exists() and not read_json(config):
-        print(f"sdfleet: {config} is damaged: it is kept as {config.name}.damaged", flush=True)
-        config.replace(config.with_name(f"{config.name}.damaged"))
-    new = config.with_suffix(".new")
-    new.write_text(json.dumps({**read_json(config), **options}, indent=4) + "\n")
-    new.replace(config)
 
 
 def test_gpu() -> None:

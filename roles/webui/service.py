@@ -18,7 +18,7 @@ from templates import render, systemd_word
 
 UNIT = "sdfleet-webui.service"
 PROGRAM = "webui_service"
-PROGRAMS = (PROGRAM, "webui_door", "webui_picture")
+PROGRAMS = (PROGRAM, "webui_door", "webui_options", "webui_picture")
 """The runner and what it starts."""
 RUNTIME = "sdfleet-webui"
 CACHE = "sdfleet-webui"
@@ -47,9 +47,13 @@ def launch_arguments(webui: Webui, paths: Paths, device: Device) -> list[str]:
     return [*arguments, *webui.extra_arguments]
 
 
-def options_file(paths: Paths) -> PurePosixPath:
-    """The file from which the runner takes what must stand in the WebUI's config.json."""
-    return paths.app("webui") / "options.json"
+def options_file(webui: Webui, paths: Paths) -> PurePosixPath:
+    """The file from which the runner takes what must stand in the WebUI's config.json.
+
+    It is named by its content, so that an earlier unit, gone back to, finds its own options.
+    """
+    digest = hashlib.sha256(options_text(webui).encode()).hexdigest()[:12]
+    return paths.app("webui") / f"options-{digest}.json"
 
 
 def options_text(webui: Webui) -> str:
@@ -89,7 +93,7 @@ def unit_text(webui: Webui, paths: Paths, release: Release, device: Device) -> s
     """The unit file. It holds a fingerprint of all that would need a restart if it changed."""
     extensions = [(e.name, e.commit) for e in webui.extensions]
     draft = _render(webui, paths, release, device, "")
-    whole = repr((draft, release.id, extensions, options_text(webui), [source(name) for name in PROGRAMS]))
+    whole = repr((draft, release.id, extensions, [source(name) for name in PROGRAMS]))
     return _render(webui, paths, release, device, hashlib.sha256(whole.encode()).hexdigest()[:16])
 
 
@@ -104,7 +108,7 @@ def _render(webui: Webui, paths: Paths, release: Release, device: Device, mark: 
     words = [str(current / "env/bin/python"), str(paths.programs / f"{PROGRAM}.py"), "--port", str(webui.port)]
     words += ["--state", STATE, "--release", release.id, "--device", device, "--drain", str(DRAIN_SECONDS)]
     words += ["--start-timeout", str(webui.start_timeout), "--fingerprint", mark or "-"]
-    words += ["--config", str(config_file(paths)), "--options", str(options_file(paths)), "--"]
+    words += ["--config", str(config_file(paths)), "--options", str(options_file(webui, paths)), "--"]
     environment = {
         "HOME": data,
         "XDG_CACHE_HOME": data / "cache",

@@ -77,7 +77,7 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
         release = release_of(webui, build)
     except ReleaseError as error:
         raise DeployError(str(error)) from error
-    data = paths.data("webui")
+    data, options = paths.data("webui"), options_file(webui, paths)
     own = [Folder(paths.app("webui")), Folder(paths.releases("webui")), Folder(data / "extensions")]
     own += [Folder(data / name, owner=WEBUI, group=WEBUI) for name in (*SERVED_LINKS, "cache")]
     programs = {paths.programs / f"{name}.py": source(name) for name in PROGRAMS}
@@ -88,7 +88,7 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
         paths=[*(folder.path for folder in own), release.environment.folder(paths), paths.current("webui")],
         texts=[
             *programs,
-            options_file(paths),
+            options,
             config_file(paths),
             UNITS / UNIT,
             STATE,
@@ -123,7 +123,7 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
         already=sound and intact(extensions, seen),
     )
     programs_put(name="Put the programs that run the WebUI", programs=programs, seen=seen)
-    rendered(name="Write the WebUI's options", dest=options_file(paths), text=options_text(webui), seen=seen)
+    rendered(name="Write the WebUI's options", dest=options, text=options_text(webui), seen=seen)
     text = unit_text(webui, paths, release, "cpu" if build == CPU else "cuda")
     serve(
         name=f"Run release {release.id}",

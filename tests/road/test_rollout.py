@@ -156,6 +156,30 @@ def test_only_what_changed_is_restarted(light: LightFleet) -> None:
     assert int(asked) == 1
 
 
+def test_options_go_back_with_their_release(light: LightFleet) -> None:
+    config = f"{ROOT}/data/webui/config.json"
+
+    def options() -> dict[str, object]:
+        found: dict[str, object] = json.loads(light.on("h4", f"cat {config} 2>/dev/null || echo '{{}}'"))
+        return found
+
+    before = options()
+    first: dict[str, object] = {"eta": 0.5, "samples_format": "jpg"}
+    second: dict[str, object] = {"eta": 0.6}
+    for number, wanted in enumerate((first, second)):
+        file = light.change(f"options{number}", webui={"options": wanted})
+        file.with_suffix(".lock").write_text(light.file.with_suffix(".lock").read_text())
+        done = light.sdfleet("apply", "--limit", "h4", "--fleet", str(file))
+        assert done.code == 0, done.text
+        assert options() == {**before, **wanted}
+    back = light.sdfleet("rollback", "h4", "--fleet", str(file))
+    assert back.code == 0, back.text
+    assert options() == {**before, **first}
+    done = light.sdfleet("apply", "--limit", "h4")
+    assert done.code == 0, done.text
+    assert options() == before
+
+
 def test_training_is_waited_for_and_stopped_only_by_force(light: LightFleet, tmp_path: Path) -> None:
     unit = "[Service]\nExecStart=/bin/sleep 600\n"
     light.on("h1", f"printf '{unit}' >/etc/systemd/system/lora-train@.service; systemctl start lora-train@ink")

@@ -199,6 +199,32 @@ def test_damaged_settings_are_set_aside(tmp_path: Path, picture: Path, services:
     assert (tmp_path / "config.json.damaged").read_text() == '{"half'
 
 
+def test_options_that_the_fleet_names_no_longer_are_taken_back(tmp_path: Path) -> None:
+    config, options = tmp_path / "config.json", tmp_path / "options.json"
+
+    def started_with(**wanted: object) -> dict[str, Any]:
+        options.write_text(json.dumps(wanted))
+        command = [sys.executable, "-I", str(PROGRAM.with_name("webui_options.py"))]
+        subprocess.run([*command, "--config", str(config), "--options", str(options)], check=True)
+        found: dict[str, Any] = json.loads(config.read_text())
+        return found
+
+    config.write_text('{"samples_format": "png", "CLIP_stop_at_last_layers": 1}')
+    model = {"sd_model_checkpoint": "a.safetensors"}
+    assert started_with(samples_format="jpg", eta=0.5, **model) == {
+        "samples_format": "jpg",
+        "CLIP_stop_at_last_layers": 1,
+        "eta": 0.5,
+        **model,
+    }
+    # The WebUI adds the hash; somebody changes an option in the page; the fleet sets one to something else.
+    told = {**json.loads(config.read_text()), "sd_model_checkpoint": "a.safetensors [0123456789]", "eta": 0.7}
+    config.write_text(json.dumps(told))
+    assert started_with(samples_format="webp") == {"samples_format": "webp", "CLIP_stop_at_last_layers": 1, "eta": 0.7}
+    assert started_with() == {"samples_format": "png", "CLIP_stop_at_last_layers": 1, "eta": 0.7}
+    assert started_with() == {"samples_format": "png", "CLIP_stop_at_last_layers": 1, "eta": 0.7}
+
+
 def test_the_kernels_kill_is_told_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webui_service, "VMSTAT", tmp_path / "vmstat")
     webui_service.VMSTAT.write_text("nr_free_pages 7\noom_kill 3\n")
