@@ -14,6 +14,7 @@ pytestmark = pytest.mark.lab
 
 DOMAIN = "gpu.lab.test"
 AUTHORITY = "authority.lab.test:8443"
+DIRECTORY = f"https://{AUTHORITY}/acme/local/directory"
 HOME = "/var/lib/acme-authority"
 ROOT = f"{HOME}/pki/authorities/local/root.crt"
 CADDYFILE = f"""{{
@@ -48,6 +49,7 @@ def start(light: LightFleet) -> None:
     light.on("h1", f"systemd-run --quiet --unit=authority --setenv=HOME={HOME} caddy run --config {HOME}/Caddyfile")
     light.on("h1", f"timeout 60 sh -c 'until test -s {ROOT}; do sleep 0.2; done'")
     light.on("h1", f"cp {ROOT} /usr/local/share/ca-certificates/authority.crt; update-ca-certificates")
+    light.on("h1", f"timeout 60 sh -c 'until curl -sf -o /dev/null {DIRECTORY}; do sleep 0.2; done'")
 
 
 def trusted(gateway: Asking, folder: Path) -> bool:
@@ -59,7 +61,7 @@ def trusted(gateway: Asking, folder: Path) -> bool:
 
 def test_the_authoritys_certificate_is_had_served_and_renewed(named: Asking, tmp_path: Path) -> None:
     light = named.light
-    settings = {"tls": "acme", "domain": DOMAIN, "acme_directory": f"https://{AUTHORITY}/acme/local/directory"}
+    settings = {"tls": "acme", "domain": DOMAIN, "acme_directory": DIRECTORY}
     file = light.change("acme", gateway=settings)
     file.with_suffix(".lock").write_text((light.folder / "fleet.lock").read_text())
     refused = light.sdfleet("apply", "--fleet", str(file))
