@@ -18,7 +18,7 @@ from deploy.options import DEFAULT_FILE, FleetFile, Limit
 from deploy.rollout.going import Rollout
 from deploy.ssh import connect
 from inventory import lock as locks
-from inventory.errors import ConfigError, Problem
+from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.load import load
 from inventory.model import ROLES, Fleet
 
@@ -43,6 +43,7 @@ def update(
     moved = None if locked else _move_lock(loaded, names or ())
     loaded = load(fleet)
     lock.require(loaded, hosts, ROLES)
+    touched: list[str] = []
     try:
         with (
             connect(loaded.hosts[name] for name in hosts) as remotes,
@@ -50,10 +51,16 @@ def update(
         ):
             hostlock.refuse(refused)
             rollout = Rollout(loaded, _id(loaded), remotes, force, verbose, _asks if pause else lambda names: True)
+            touched = rollout.touched
             rollout.run()
     except KeyboardInterrupt:
         out.print(f"\nInterrupted. What was begun is noted on the hosts; go on with: {GO_ON}")
         raise typer.Exit(130) from None
+    except SdfleetError:
+        # Or the next apply would bring to all hosts at once what no canary has tried.
+        if moved and not touched:
+            moved.put_back()
+        raise
     raise typer.Exit(_sum_up(rollout, moved))
 
 
@@ -65,12 +72,13 @@ class Moved:
     before: bytes | None
 
     def put_back(self) -> None:
-        """Give the old lock its place again; the refused one stays beside it."""
+        """Give the old lock its place again, and say so; the refused one stays beside it."""
         self.file.replace(self.file.with_name(f"{self.file.name}.refused"))
         if self.before is not None:
             new = self.file.with_name(f".{self.file.name}.new")
             new.write_bytes(self.before)
             new.replace(self.file)
+        out.print(f"{self.file.name} is the old one again; the refused one is {self.file.name}.refused")
 
 
 def _move_lock(fleet: Fleet, names: Sequence[str]) -> Moved | None:
@@ -128,7 +136,6 @@ def _sum_up(rollout: Rollout, moved: Moved | None) -> int:
         out.print(f"The rollout stopped: {len(rollout.passed)} host(s) passed, {len(untouched)} were not touched.")
         if moved and not rollout.proven:
             moved.put_back()
-            out.print(f"{moved.file.name} is the old one again; the refused one is {moved.file.name}.refused")
         return 1
     if rollout.paused:
         out.print(f"Paused. Go on with: {GO_ON}")

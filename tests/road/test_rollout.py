@@ -128,6 +128,11 @@ def test_two_controllers_do_not_change_one_host(light: LightFleet) -> None:
     second = light.sdfleet("apply", "--limit", "h3")
     assert second.code == 1
     assert "is changing this host; wait until it is done" in second.text and "`sdfleet update` of root@" in second.text
+    lock = light.file.with_suffix(".lock").read_text()
+    light.publish("good", 5)
+    other = light.sdfleet("update", "webui")
+    assert other.code == 1 and "is changing this host" in other.text, other.text
+    assert light.file.with_suffix(".lock").read_text() == lock, "an update that touched no host moved the lock"
     first.kill()
     first.wait()
     deadline = time.monotonic() + 20
@@ -147,6 +152,7 @@ def test_only_what_changed_is_restarted(light: LightFleet) -> None:
     file = light.change(
         "more", models=models, mirrors={"huggingface": ["http://10.77.0.1:8091", "http://10.77.0.1:8081"]}
     )
+    file.with_suffix(".lock").write_text(light.file.with_suffix(".lock").read_text())
     assert light.sdfleet("lock", "--fleet", str(file)).code == 0
     done = light.sdfleet("apply", "--limit", "h2", "--fleet", str(file))
     assert done.code == 0, done.text
