@@ -75,10 +75,10 @@ def projections(tensors: dict[str, Tensor]) -> list[float]:
 
 
 def defined(name: str) -> bool:
-    """Whether a trained tensor's value is defined beyond rounding.
+    """Whether a trained tensor's value is defined beyond the rounding of fp32.
 
     The time embedding of a block as wide as its norm has groups is taken out again by that norm: its gradient is
-    zero, and AdamW makes rounding errors of it into steps of full size.
+    zero, and AdamW makes fp32's rounding errors of it into steps of full size.
     """
     return "_time_emb_proj.lora_" not in name
 
