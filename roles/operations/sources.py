@@ -9,6 +9,9 @@ from roles.facts.seen import HostSurvey
 from roles.onhost import CHECKOUT
 from roles.paths import Paths
 
+GIT_TRUST = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+"""Environment of a service that asks git for the commit of its code: the trees are root's, and git would refuse."""
+
 
 @dataclass(frozen=True)
 class Source:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from roles.operations.application import CODE, COMMIT, Environment, Release, ReleaseError
 from roles.operations.locks import CPU, LockError, builds, fitting
-from roles.operations.sources import Source
+from roles.operations.sources import GIT_TRUST, Source
 from roles.webui.config import KNOWN_REFS, Webui
 from roles.webui.flavors import FLAVORS
 
@@ -63,7 +63,3 @@ def check_variables(webui: Webui) -> dict[str, str]:
     variables = FLAVORS[webui.flavor].commit_variables
     pins = {variables[n]: r.commit for n, r in webui.repositories.items() if n in variables}
     return {**pins, "PYTHONDONTWRITEBYTECODE": "1", **GIT_TRUST}
-
-
-GIT_TRUST = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
-"""Lets the service user read the commit of trees that root owns; the launcher would "fix" them otherwise."""

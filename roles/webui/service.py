@@ -10,10 +10,10 @@ from typing import Literal
 from roles.accounts import WEBUI
 from roles.onhost import source
 from roles.operations.application import Release
+from roles.operations.sources import GIT_TRUST
 from roles.paths import Paths
 from roles.webui.config import Webui
 from roles.webui.flavors import FLAVORS
-from roles.webui.release import GIT_TRUST
 from templates import render, systemd_word
 
 UNIT = "sdfleet-webui.service"
