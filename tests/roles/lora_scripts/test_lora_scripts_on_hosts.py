@@ -6,6 +6,7 @@ import pytest
 import tomlkit
 
 from lab import box
+from roles.accounts import LORA_SCRIPTS
 from tests.road.conftest import Road
 from tests.roles import hardening
 
@@ -48,6 +49,13 @@ def test_commit_and_submodules_are_the_pinned_ones(place: Road) -> None:
     assert place.on("h1", f"git -C {CURRENT}/code rev-parse HEAD") == (commit.commit or commit.ref)
     submodules = place.on("h1", f"git -C {CURRENT}/code submodule status --recursive").splitlines()
     assert submodules and not [line for line in submodules if line.startswith(("-", "+", "U"))]
+
+
+def test_a_training_can_ask_git_for_the_codes_commit(place: Road) -> None:
+    asked = f"git -C {CURRENT}/code rev-parse HEAD"
+    environment = "$(systemctl show -P Environment sdfleet-lora-scripts.service)"
+    answer = place.on("h1", f"set -f; runuser -u {LORA_SCRIPTS} -- env {environment} {asked}")
+    assert answer == place.on("h1", asked)
 
 
 def test_stopped_units_are_found_and_mended(place: Road) -> None:
