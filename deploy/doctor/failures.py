@@ -17,6 +17,9 @@ class Failure:
     """Where people reported it."""
 
 
+NO_GPU = "torch sees no GPU"
+"""What lora-scripts says at each start, on a host without a GPU as well, where it is no failure."""
+
 FAILURES = (
     Failure(
         "a repository of the WebUI is gone",
@@ -61,7 +64,7 @@ FAILURES = (
         "A1111#17235",
     ),
     Failure(
-        "torch sees no GPU",
+        NO_GPU,
         r"Torch is not able to use GPU|CUDA unknown error - this may be due to an incorrectly set up environment",
         "See what this report says of the driver; skipping the test would only draw on the CPU, very slowly.",
         "A1111#783",

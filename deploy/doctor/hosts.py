@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from deploy.doctor.failures import FAILURES
+from deploy.doctor.failures import FAILURES, NO_GPU
 from deploy.doctor.finding import Finding, bad, good, warning
 from deploy.doctor.gpus import gpu_findings
 from deploy.doctor.packages import SUPPORTED, package_findings, repositories
@@ -15,6 +15,7 @@ from deploy.ssh import Remote
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import PROBE, read
 from roles.facts.gpu_state import HostGpus
+from roles.gpu.case import Decision
 from roles.gpu.decision import decide
 
 CLOCK_SECONDS = 30
@@ -61,7 +62,7 @@ def judge(host: HostSettings, seen: Seen) -> list[Finding]:
         *package_findings(host, decision, seen),
         *service_findings(host, seen),
         *_failed_units(host, seen),
-        *_journal(host, seen),
+        *_journal(host, decision, seen),
     ]
 
 
@@ -121,16 +122,17 @@ def _failed_units(host: HostSettings, seen: Seen) -> Iterator[Finding]:
         yield good("unit", "no other unit has failed" if seen["failed"] else "none has failed")
 
 
-def _journal(host: HostSettings, seen: Seen) -> Iterator[Finding]:
+def _journal(host: HostSettings, decision: Decision, seen: Seen) -> Iterator[Finding]:
+    known = {name: line for name, line in seen["journal"].items() if name != NO_GPU or decision.action != "none"}
     states = [seen["units"].get(service.unit, {}).get("ActiveState") for service in services(host) if not service.waits]
     works = _installed(seen) and all(state == "active" for state in states)
     for failure in FAILURES:
-        if line := seen["journal"].get(failure.name):
+        if line := known.get(failure.name):
             yield (warning if works else bad)("journal", f"{failure.name}: {line}", failure.cure)
     if line := seen["error"]:
         cure = f"See what led to it: sdfleet logs {host.name} SERVICE (or the name of a run)."
         yield warning("journal", f"the last error of sdfleet's services in a day, not one of the known: {line}", cure)
-    elif not seen["journal"]:
+    elif not known:
         yield good("journal", "none of the known failures since the last boot, and no error of sdfleet's in a day")
 
 

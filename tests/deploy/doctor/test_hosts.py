@@ -8,6 +8,7 @@ import pytest
 
 from deploy import units
 from deploy.doctor import controller, hosts
+from deploy.doctor.failures import NO_GPU
 from deploy.doctor.report import _lost
 from deploy.ssh import HostError
 from inventory.model import Fleet, HostSettings
@@ -90,6 +91,12 @@ def test_what_is_wrong_is_named_with_its_cure(
     findings = found(host, **changes)[subject]
     assert [finding.level for finding in findings] == [level]
     assert re.search(words, f"{findings[0].says} {findings[0].cure}"), findings
+
+
+def test_torch_without_a_gpu_is_a_failure_only_where_a_gpu_is(host: HostSettings) -> None:
+    journal = {NO_GPU: "ERROR    Torch is not able to use GPU, please check your torch"}
+    assert [finding.level for finding in found(host, journal=journal)["journal"]] == ["warning"]
+    assert "journal" not in found(host, journal=journal, gpu=[line for line in BARE if not line.startswith("device")])
 
 
 def test_an_unreachable_host_is_a_finding() -> None:
