@@ -91,10 +91,6 @@ def _environment(paths: Paths) -> Mapping[str, PurePosixPath | str]:
         "WANDB_MODE": "offline",
         "GRADIO_ANALYTICS_ENABLED": "False",
         "LD_PRELOAD": "libtcmalloc_minimal.so.4",
-        # The code is root's: without trust git names no commit, and the trained file's metadata lacks it.
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "safe.directory",
-        "GIT_CONFIG_VALUE_0": "*",
         "PYTHONUTF8": "1",
         "PYTHONUNBUFFERED": "1",
         # Or the metadata of what is trained would name no commit.

@@ -53,8 +53,9 @@ def test_commit_and_submodules_are_the_pinned_ones(place: Road) -> None:
 
 def test_a_training_can_ask_git_for_the_codes_commit(place: Road) -> None:
     asked = f"git -C {CURRENT}/code rev-parse HEAD"
-    environment = "$(systemctl show -P Environment sdfleet-lora-scripts.service)"
-    answer = place.on("h1", f"set -f; runuser -u {LORA_SCRIPTS} -- env {environment} {asked}")
+    words = f"""sh -c 'exec runuser -u {LORA_SCRIPTS} -- env -i "$@" {asked}' sh"""
+    environment = "/proc/$(systemctl show -P MainPID sdfleet-lora-scripts.service)/environ"
+    answer = place.on("h1", f"xargs -0 -a {environment} {words}")
     assert answer == place.on("h1", asked)
 
 
