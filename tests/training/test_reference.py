@@ -52,6 +52,8 @@ def test_twenty_steps_equal_kohyas(
 
     monkeypatch.setattr(network, "attach", watched)
     if precision == "fp64":
+        if not double.draws_alike():
+            pytest.skip("this processor draws fp32 numbers that differ in their last bits")
         double.use(monkeypatch)
     theirs = json.loads((reference.FOLDER / f"{setting}.json").read_text())
     train_in(parse(reference.tables(recorded_materials, setting), tmp_path / "config.toml"), tmp_path, Stop())
@@ -60,8 +62,6 @@ def test_twenty_steps_equal_kohyas(
     assert hashlib.sha256("\n".join(sorted(on_file)).encode()).hexdigest() == theirs["keys_sha256"]
     start = reference.projections(starts[0])
     assert start == pytest.approx(theirs["start"], rel=1e-6, abs=1e-6), "another start"
-    if precision == "fp64" and start != pytest.approx(theirs["start"], rel=1e-12, abs=1e-12):
-        pytest.skip("this processor draws fp32 numbers that differ in their last bits")
 
     events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     losses = [event["loss"] for event in events if event["event"] == "step"]
