@@ -72,7 +72,6 @@ def train(light: LightFleet, chance: random.Random, number: int) -> Walk:
     file = light.change("train", fleet=tomlkit.parse(light.file.read_text())["fleet"])
     text = file.read_text().replace('groups = ["webui"]', 'groups = ["webui", "train"]')
     file.write_text(text)
-    file.with_suffix(".lock").write_text(light.file.with_suffix(".lock").read_text())
     pictures = light.folder / "pictures/2_cat"
     pictures.mkdir(parents=True, exist_ok=True)
     (pictures / f"{number}.png").write_bytes(chance.randbytes(2000))

@@ -94,7 +94,7 @@ class LightFleet(Hosts):
         return self.on(host, INVOCATION)
 
     def change(self, name: str, **tables: Any) -> Path:
-        """A fleet.toml beside the first one, with other values in some tables; it shares nothing else."""
+        """A fleet.toml beside the first one, with other values in some tables; its lock begins as the first one's."""
         document = tomlkit.parse(self.file.read_text())
         for table, values in tables.items():
             if isinstance(values, dict):
@@ -103,6 +103,7 @@ class LightFleet(Hosts):
                 document[table] = values
         file = self.folder / f"{name}.toml"
         file.write_text(tomlkit.dumps(document))
+        file.with_suffix(".lock").write_text(self.file.with_suffix(".lock").read_text())
         return file
 
 

@@ -152,7 +152,6 @@ def test_only_what_changed_is_restarted(light: LightFleet) -> None:
     file = light.change(
         "more", models=models, mirrors={"huggingface": ["http://10.77.0.1:8091", "http://10.77.0.1:8081"]}
     )
-    file.with_suffix(".lock").write_text(light.file.with_suffix(".lock").read_text())
     assert light.sdfleet("lock", "--fleet", str(file)).code == 0
     done = light.sdfleet("apply", "--limit", "h2", "--fleet", str(file))
     assert done.code == 0, done.text
@@ -174,7 +173,6 @@ def test_options_go_back_with_their_release(light: LightFleet) -> None:
     second: dict[str, object] = {"eta": 0.6}
     for number, wanted in enumerate((first, second)):
         file = light.change(f"options{number}", webui={"options": wanted})
-        file.with_suffix(".lock").write_text(light.file.with_suffix(".lock").read_text())
         done = light.sdfleet("apply", "--limit", "h4", "--fleet", str(file))
         assert done.code == 0, done.text
         assert options() == {**before, **wanted}
@@ -191,7 +189,6 @@ def test_training_is_waited_for_and_stopped_only_by_force(light: LightFleet, tmp
     light.on("h1", f"printf '{unit}' >/etc/systemd/system/lora-train@.service; systemctl start lora-train@ink")
     settings = {"rollout": {"stable_seconds": 1, "picture_seconds": 10, "drain_seconds": 0}}
     file = light.change("training", webui={"extra_arguments": ["--training-test"]}, fleet=settings)
-    file.with_suffix(".lock").write_text(light.file.with_suffix(".lock").read_text())
     began = light.on("h1", "systemctl show -P InvocationID lora-train@ink")
     left = light.sdfleet("update", "--locked", "--limit", "h1", "--fleet", str(file))
     assert left.code == 1, left.text
@@ -209,7 +206,6 @@ def test_the_cache_comes_before_the_hosts_that_fetch_over_it(light: LightFleet) 
     assert isinstance(hosts, dict)
     hosts["h1"].update({"groups": ["webui", "cache"], "internal": hosts["h1"]["address"]})
     file = light.change("cached", hosts=hosts)
-    file.with_suffix(".lock").write_text(light.file.with_suffix(".lock").read_text())
     only = ("--limit", "h1", "--limit", "h2", "--fleet", str(file))
     done = light.sdfleet("update", "--locked", *only)
     assert done.code == 0, done.text

@@ -63,7 +63,6 @@ def test_the_authoritys_certificate_is_had_served_and_renewed(named: Asking, tmp
     light = named.light
     settings = {"tls": "acme", "domain": DOMAIN, "acme_directory": DIRECTORY}
     file = light.change("acme", gateway=settings)
-    file.with_suffix(".lock").write_text((light.folder / "fleet.lock").read_text())
     refused = light.sdfleet("apply", "--fleet", str(file))
     assert refused.code == 1 and AUTHORITY.partition(":")[0] in refused.text, refused.text
     assert named.curl("/sdfleet/health") == "ok", "while there is no authority, the gateway answers nobody"
