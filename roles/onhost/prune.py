@@ -19,6 +19,8 @@ from pathlib import Path
 YOUNG_SECONDS = 86400
 """An environment younger than this may belong to a release that is still to be built."""
 
+UNITS = Path("/etc/systemd/system")
+
 
 def prune_releases(app: Path, keep: int) -> None:
     """Keep `keep` releases of the application, and remove what interrupted builds left."""
@@ -39,10 +41,9 @@ def prune_releases(app: Path, keep: int) -> None:
 
 def prune_options(app: Path) -> None:
     """Remove files of options that neither the history nor a unit names."""
-    texts = [app / "history.json", *Path("/etc/systemd/system").glob("*.service")]
-    named = "".join(file.read_text(errors="replace") for file in texts if file.is_file())
+    named = texts_of(app / "history.json", *UNITS.glob("*.service"))
     for file in app.glob("options-*.json"):
-        if file.name not in named:
+        if not any(file.name in text for text in named):
             file.unlink()
 
 
@@ -50,13 +51,17 @@ def prune_environments(environments: Path, apps: Path) -> None:
     """Remove environments that no release, history or unit names, unless they are young."""
     named = [str(link.readlink()) for link in apps.glob("*/releases/*/env") if link.is_symlink()]
     texts = [*apps.glob("*/releases/*/manifest.json"), *apps.glob("*/releases/*/bin/*"), *apps.glob("*/history.json")]
-    texts += Path("/etc/systemd/system").glob("*.service")
-    named += [file.read_text(errors="replace") for file in texts if file.is_file()]
+    named += texts_of(*texts, *UNITS.glob("*.service"))
     for folder in environments.iterdir():
         old = time.time() - folder.stat().st_mtime > YOUNG_SECONDS
         known = any(folder.name in text for text in named)
         if re.fullmatch("[0-9a-f]{16}", folder.name) and old and not known and not in_use(folder):
             remove(folder, folder.with_name(f".{folder.name}.building"))
+
+
+def texts_of(*files: Path) -> list[str]:
+    """What stands in those of the files that are there."""
+    return [file.read_text(errors="replace") for file in files if file.is_file()]
 
 
 def in_use(folder: Path) -> bool:
