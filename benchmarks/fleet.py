@@ -148,17 +148,23 @@ class Contest:
             sys.exit(f"ansible-playbook failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
 
     def floor(self, hosts: Sequence[str]) -> None:
-        def one(host: str) -> None:
-            command = ["ssh", "-F", str(self.lab.ssh_config), "-o", "ControlPath=none", host, "sh -s"]
-            with self.script.open() as script:
-                subprocess.run(command, stdin=script, stdout=subprocess.DEVNULL, check=True)
-
-        with ThreadPoolExecutor(len(hosts)) as pool:
-            list(pool.map(one, hosts))
+        ssh_each(self.lab, hosts, self.script)
 
     def reset(self, hosts: Sequence[str]) -> None:
         for host in hosts:
             self.lab.ssh(host, RESET)
+
+
+def ssh_each(lab: Any, hosts: Sequence[str], script: Path) -> None:
+    """The floor: one OpenSSH connection and one run of the script a host, side by side."""
+
+    def one(host: str) -> None:
+        command = ["ssh", "-F", str(lab.ssh_config), "-o", "ControlPath=none", host, "sh -s"]
+        with script.open() as commands:
+            subprocess.run(command, stdin=commands, stdout=subprocess.DEVNULL, check=True)
+
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        list(pool.map(one, hosts))
 
 
 def measured(run: Run) -> tuple[float, float]:

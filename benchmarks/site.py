@@ -7,16 +7,14 @@ command a host. Five rounds, in turns over the sizes; the median counts.
 """
 
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.fleet import measured
+from benchmarks.fleet import measured, ssh_each
 from tests.light import fleet
 from tests.light.fleet import LightFleet
 
@@ -33,17 +31,6 @@ def applied(light: LightFleet, hosts: Sequence[str], trips: set[int]) -> None:
     trips.update(int(done.cell(host, "round trips")) for host in hosts)
 
 
-def floor(light: LightFleet, hosts: Sequence[str]) -> None:
-    """One connection and one command a host, side by side."""
-
-    def one(host: str) -> None:
-        command = ["ssh", "-F", str(light.lab.ssh_config), "-o", "ControlPath=none", host, "true"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-
-    with ThreadPoolExecutor(len(hosts)) as pool:
-        list(pool.map(one, hosts))
-
-
 def main(counts: Sequence[int]) -> None:
     """Bring up the fleet, apply once, and measure."""
     with tempfile.TemporaryDirectory(prefix="sdfleet-bench-") as name, fleet.running(Path(name), max(counts)) as light:
@@ -53,12 +40,14 @@ def main(counts: Sequence[int]) -> None:
         print(f"first apply to {len(light.hosts)} bare host(s): {first.seconds:.1f} s")
         found: dict[int, list[Measured]] = {count: [] for count in counts}
         floors: dict[int, list[Measured]] = {count: [] for count in counts}
+        nothing = Path(name) / "nothing"
+        nothing.write_text("true\n")
         trips: set[int] = set()
         for _ in range(ROUNDS):
             for count in counts:
                 hosts = light.hosts[:count]
                 found[count].append(measured(lambda hosts=hosts: applied(light, hosts, trips)))  # type: ignore[misc]
-                floors[count].append(measured(lambda hosts=hosts: floor(light, hosts)))  # type: ignore[misc]
+                floors[count].append(measured(lambda hosts=hosts: ssh_each(light.lab, hosts, nothing)))  # type: ignore[misc]
         for count in counts:
             (wall, cpu), (least, _) = (
                 [statistics.median(column) for column in zip(*runs[count], strict=True)] for runs in (found, floors)

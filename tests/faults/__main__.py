@@ -44,12 +44,8 @@ def _campaign(seeds: list[int], jobs: int) -> Iterator[campaign.Case]:
     fleets = [multiprocessing.Process(target=_fleet, args=(waiting, done)) for _ in range(min(jobs, len(seeds)))]
     for fleet in fleets:
         fleet.start()
-    left = len(fleets)
-    while left:
-        case = done.get()
-        left -= case is None
-        if case is not None:
-            yield case
+    for _ in fleets:  # each says None when it is done
+        yield from iter(done.get, None)
 
 
 def _fleet(waiting: "multiprocessing.Queue[int]", done: "multiprocessing.Queue[campaign.Case | None]") -> None:
