@@ -6,7 +6,8 @@ python benchmarks/trainer.py [--model tiny|mid] [--rounds 3] [--pictures 40]
 The peers are checkouts that you bring (sd-scripts; diffusers), each with a Python that has what it needs. All trainers
 run at once but take turns: after some steps one is held and the next goes on, so that what slows the machine down slows
 all of them. The bare loop runs twice: with kohya's layers, which are ours too, and with the fewer ones that diffusers
-trains. Start-up is from the start of the process to the end of the first step, one process at a time.
+trains. Start-up is from the start of the process to the end of the first step, one process at a time. Speed is counted
+after all pictures were shown once: some trainers encode them on the way, some before the first step.
 """
 
 import argparse
@@ -82,12 +83,12 @@ class Running:
         return float(line)
 
     def steps(self, count: int) -> list[float]:
-        """Make `count` steps; the seconds of each but the first, which meets cold caches."""
+        """Make `count` steps; the seconds of each."""
         found = []
         for _ in range(count):
             os.write(self._tell, b".")
             found.append(self._heard())
-        return found[1:]
+        return found
 
     def peak(self) -> float:
         """The most memory it has held so far, MB."""
@@ -111,6 +112,9 @@ class Result:
     ratio: list[float] = field(default_factory=list)
     """Its speed as a share of its bare loop's: the median over the round's turns."""
     first: list[float] = field(default_factory=list)
+    """Seconds from the start of the process to the end of the first step."""
+    shown: list[float] = field(default_factory=list)
+    """The same to the end of the step in which the last picture is shown for the first time."""
     peak: list[float] = field(default_factory=list)
 
 
@@ -219,16 +223,19 @@ def measure(options: argparse.Namespace, folder: Path, size: Size) -> dict[str, 
     for number in range(options.rounds):
         taking_part = contenders(options, folder, folder / f"run{number}", size)
         with started(taking_part, folder) as running:
+            shown = {name: one.first + sum(one.steps(options.pictures - 1)) for name, one in running.items()}
             turns: dict[str, list[float]] = {name: [] for name in running}
             for _ in range(size.turns):
                 for name, one in running.items():
-                    turns[name].append(statistics.median(one.steps(size.turn)))
+                    # The first step of a turn meets cold caches.
+                    turns[name].append(statistics.median(one.steps(size.turn)[1:]))
             for contender in taking_part:
                 found = results.setdefault(contender.name, Result())
                 own, floor = turns[contender.name], turns[contender.floor]
                 found.step.append(statistics.median(own))
                 found.ratio.append(statistics.median(slow / fast for fast, slow in zip(own, floor, strict=True)))
                 found.first.append(running[contender.name].first)
+                found.shown.append(shown[contender.name])
                 found.peak.append(running[contender.name].peak())
         ours = next(one for one in taking_part if one.name == "lora-train")
         with started([ours], folder) as running:
@@ -242,13 +249,14 @@ def measure(options: argparse.Namespace, folder: Path, size: Size) -> dict[str, 
 
 def report(results: dict[str, Result]) -> None:
     """The table: medians over the rounds, and the range of the ratio."""
-    print(f"{'':26}{'ms/step':>9}{'x its floor':>13}{'(range)':>15}{'first step':>12}{'peak':>9}")
+    print(f"{'':26}{'ms/step':>9}{'x its floor':>13}{'(range)':>15}{'first step':>12}{'all shown':>11}{'peak':>9}")
     for name, found in results.items():
         step = f"{statistics.median(found.step) * 1e3:.1f}" if found.step else ""
         ratio = f"{statistics.median(found.ratio):.3f}" if found.ratio else ""
         spread = f"{min(found.ratio):.3f}-{max(found.ratio):.3f}" if found.ratio else ""
+        shown = f"{statistics.median(found.shown):.1f} s" if found.shown else ""
         first, peak = statistics.median(found.first), statistics.median(found.peak)
-        print(f"{name:26}{step:>9}{ratio:>13}{spread:>15}{first:>10.2f} s{peak:>6.0f} MB")
+        print(f"{name:26}{step:>9}{ratio:>13}{spread:>15}{first:>10.2f} s{shown:>11}{peak:>6.0f} MB")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Importing less: what torch, diffusers and PEFT load beside what a run uses costs seconds of every start."""
 
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -9,6 +10,8 @@ from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
+
+from training import standin
 
 COMPILER = "torch._dynamo"
 ATTRIBUTE = "_dynamo"
@@ -102,19 +105,31 @@ def without_compiler() -> Iterator[None]:
         late.leave()
 
 
-def import_libraries() -> None:
-    """Import what every run uses of diffusers and PEFT, without the packages that they would only try."""
+@contextmanager
+def lean() -> Iterator[None]:
+    """Meanwhile imports leave out the packages that diffusers and transformers would only try."""
     hidden = [name for name in HIDDEN if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     collecting = gc.isenabled()
     # Hundreds of thousands of objects are made and none is freed.
     gc.disable()
     try:
-        for name in LIBRARIES:
-            importlib.import_module(name)
+        yield
     finally:
         if collecting:
             gc.enable()
         for name in hidden:
             if sys.modules.get(name, name) is None:
                 del sys.modules[name]
+
+
+def import_libraries(text_encoder: bool) -> None:
+    """Import what every run uses of diffusers and PEFT.
+
+    `text_encoder` says that PEFT will adapt a text encoder, a model of transformers, and not the UNet alone.
+    """
+    with lean(), contextlib.nullcontext() if text_encoder else standin.for_transformers():
+        for name in LIBRARIES:
+            importlib.import_module(name)
+    # All of it stays: the collector need not look at it again.
+    gc.freeze()

@@ -134,7 +134,7 @@ def fingerprint(config: Config, data: str) -> str:
     `data` stands for the base model's and the pictures' content.
     """
     decisive = config.model_dump(mode="json", exclude=NOT_DECISIVE)
-    for key in ("workers", "cache_folder", "vae_batch_size"):
+    for key in ("workers", "cache_folder", "vae_batch_size", "encode"):
         del decisive["data"][key]
     decisive["held back"] = [config.validation.share, str(config.validation.folder)]
     return hashlib.sha256(json.dumps([decisive, data], sort_keys=True).encode()).hexdigest()

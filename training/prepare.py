@@ -56,29 +56,28 @@ def prepare(
     tick: Tick,
     texts: Sequence[str],
     text: TextStack | None = None,
+    *,
+    along: bool,
 ) -> Prepared:
     """Fill the caches and give the batches. With warm caches neither VAE nor text encoders are loaded.
 
-    `texts` are further texts to encode; `text` is a text stack that is loaded already.
+    `texts` are further texts to encode; `text` is a text stack that is loaded already; `along` leaves pictures to be
+    encoded when they are first shown.
     """
     folder = config.data.cache_folder or run.cache
     digests = Digests(folder / "digests.json")
-    latent_cache, text_cache = Cache(folder, "latents"), Cache(folder, "text")
+    text_cache = Cache(folder, "text")
     device = device_of(config)
     digest = digests.of(config.model.checkpoint)
-    keys: list[str] = []
-    vae: Any = None
+    encoded, vae = None, None
     if config.data.cache_latents:
-        keys = latents.keys(pictures, latent_cache, digests.of(base.vae_file), digests)
-        latents.fill(
-            pictures,
-            keys,
-            latent_cache,
-            digests,
-            lambda: base.vae(torch.float32).to(device),
-            config.data.vae_batch_size,
-            lambda done, todo: tick("encoding pictures", done, todo),
+        encoded = latents.Latents(
+            pictures, Cache(folder, "latents"), digests, base.vae_file, lambda: _encoding_vae(base, device)
         )
+        if along:
+            encoded.look(lambda done, todo: tick("looking at pictures", done, todo))
+        else:
+            encoded.fill(config.data.vae_batch_size, lambda done, todo: tick("encoding pictures", done, todo))
     else:
         vae = base.vae(torch.float32).to(device)
     text_keys: dict[str, str] = {}
@@ -90,8 +89,27 @@ def prepare(
     shown_content = [(digests.of(p.path), p.caption, p.repeats, p.fit) for p in pictures]
     content = hashlib.sha256(repr([digest, shown_content]).encode()).hexdigest()
     digests.save()
-    sources = Sources(latent_cache, keys, text_cache, text_keys)
-    return Prepared(Batches(config, pictures, sources), vae, text, digest, content, device)
+    batches = Batches(config, pictures, Sources(encoded, text_cache, text_keys))
+    return Prepared(batches, vae, text, digest, content, device)
+
+
+def encodes_along(config: Config, processes: int) -> bool:
+    """Whether pictures are encoded when they are first shown, and not ahead of the first step.
+
+    auto: on a CPU, where encoding a picture takes as long as a step and memory is not scarce; not where several
+    processes would encode the same picture, nor where the loader's do the reading.
+    """
+    data = config.data
+    if data.encode != "auto":
+        return data.encode == "along"
+    return device_of(config).type == "cpu" and processes == 1 and data.workers == 0 and data.vae_batch_size == 1
+
+
+def _encoding_vae(base: BaseModel, device: torch.device) -> Any:
+    """The VAE without its larger half, which only samples need."""
+    vae: Any = base.vae(torch.float32)
+    del vae.decoder
+    return vae.to(device)
 
 
 def text_is_cached(config: Config, pictures: Sequence[Picture]) -> bool:

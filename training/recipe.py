@@ -24,7 +24,7 @@ from training.data.text import Embedding
 from training.errors import InputError, TrainingError
 from training.group import Group, part
 from training.objective import Objective
-from training.prepare import Prepared, device_of, prepare
+from training.prepare import Prepared, device_of, encodes_along, prepare
 from training.progress import Progress
 from training.runfolder import RunFolder
 from training.stopping import Interrupted, Stop
@@ -50,8 +50,11 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
     tick = _ticker(stop, say)
     texts = [*samples.texts(prompts), *(picture.caption for picture in held)]
     with group.prepared():
-        prepared = prepare(config, base, found, run, tick, texts)
-        check = prepare(validation.settings(config), base, held, run, tick, (), prepared.text) if held else None
+        along = encodes_along(config, group.world)
+        prepared = prepare(config, base, found, run, tick, texts, along=along)
+        check = None
+        if held:
+            check = prepare(validation.settings(config), base, held, run, tick, (), prepared.text, along=False)
     batches = prepared.batches
     steps, per_epoch = length(config, batches.per_epoch)
 

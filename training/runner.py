@@ -47,7 +47,7 @@ def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[s
     """The recipe, its errors as sentences; `begun` is the record of the run, empty where another process keeps it."""
     try:
         with contextlib.nullcontext() if config.train.compile else imports.without_compiler():
-            imports.import_libraries()
+            imports.import_libraries(config.network.text_encoder)
             from training.recipe import train
 
             result = train(config, run, stop, _say if group.writes else _keep_quiet, group)

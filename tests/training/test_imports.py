@@ -1,10 +1,13 @@
 """A run loads less of torch, diffusers and PEFT than they would load by themselves."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.training.workbench import Workbench
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +26,7 @@ def answer(program: str) -> str:
 def test_neither_the_compiler_nor_scipy_is_loaded() -> None:
     program = f"""
 with imports.without_compiler():
-    imports.import_libraries()
+    imports.import_libraries(text_encoder=False)
     import training.recipe
     weight = torch.nn.Parameter(torch.zeros(2))
     torch.optim.AdamW([weight], fused=True).step()
@@ -44,7 +47,7 @@ print({COMPILER_LOADED})
 def test_the_compiler_is_there_when_it_is_asked_for(use: str) -> None:
     program = f"""
 with imports.without_compiler():
-    imports.import_libraries()
+    imports.import_libraries(text_encoder=False)
     {use}
     print({COMPILER_LOADED})
 """
@@ -52,4 +55,27 @@ with imports.without_compiler():
 
 
 def test_scipy_is_there_afterwards() -> None:
-    assert answer("imports.import_libraries(); import scipy; print(scipy.__name__)") == "scipy"
+    assert answer("imports.import_libraries(text_encoder=False); import scipy; print(scipy.__name__)") == "scipy"
+
+
+def test_transformers_is_loaded_only_to_encode_captions(bench: Workbench) -> None:
+    loaded = {}
+    for run in ("first", "second"):
+        tables = {"data": {"cache_folder": str(bench.folder / "cache")}}
+        program = f"""
+import json
+from pathlib import Path
+from training.config import parse
+from training.runner import train_in
+from training.stopping import Stop
+torch.set_num_threads(1)
+config = parse(json.loads({json.dumps(bench.raw(tables=tables))!r}), Path("c.toml"))
+train_in(config, Path({str(bench.folder / run)!r}), Stop())
+print("transformers" in sys.modules, torch.distributed.is_available())
+from transformers import CLIPTextModel
+print(CLIPTextModel.__module__)
+"""
+        loaded[run] = answer(program).splitlines()[-2:]
+    real = "transformers.models.clip.modeling_clip"
+    assert loaded == {"first": ["True True", real], "second": ["False True", real]}
+    assert bench.digest("first") == bench.digest("second")

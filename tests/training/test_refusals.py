@@ -39,6 +39,7 @@ CONFIGS: list[tuple[Tables, str]] = [
     ({"data": {"resolution": "big"}}, "data.resolution: must be a number"),
     ({"data": {"folder": None}}, "data: no pictures: set folder"),
     ({"data": {"augment": {"color": True}}}, "need cache_latents = false"),
+    ({"data": {"encode": "along", "workers": 1}}, "encode = 'along' needs cache_latents = true, workers = 0"),
     ({"data": {"buckets": {"min_side": 512, "max_side": 128}}}, "min_side (512) must not be larger than max_side"),
     ({"model": {"clip_skip": 0}}, "model.clip_skip: input should be greater than or equal to 1"),
     ({"model": {"checkpoint": None}}, "model.checkpoint: "),

@@ -38,10 +38,15 @@ class StopsAfter(Stop):
 
 
 def test_three_runs_give_the_same_file_whatever_workers_and_caches(bench: Workbench) -> None:
-    for run, workers, cache in (("one", 0, "a"), ("two", 2, "a"), ("three", 1, "b")):
-        data = {**VARIED["data"], "workers": workers, "cache_folder": str(bench.folder / cache)}
+    for run, workers, cache, encode in (
+        ("one", 0, "a", "along"),
+        ("two", 2, "a", "auto"),
+        ("three", 1, "b", "auto"),
+        ("four", 0, "c", "ahead"),
+    ):
+        data = {**VARIED["data"], "workers": workers, "cache_folder": str(bench.folder / cache), "encode": encode}
         bench.train(run, tables={**VARIED, "data": data})
-    assert bench.digest("one") == bench.digest("two") == bench.digest("three")
+    assert bench.digest("one") == bench.digest("two") == bench.digest("three") == bench.digest("four")
 
 
 def test_seed_decides(bench: Workbench) -> None:

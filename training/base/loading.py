@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from training import imports, standin
 from training.base import shapes
 from training.base.files import DiffusersFolder, State, TensorFile, family_of, open_base, tokenizer_folder
 from training.errors import InputError
@@ -61,7 +62,8 @@ class BaseModel:
 
     def vae(self, dtype: torch.dtype) -> nn.Module:
         """The VAE, frozen."""
-        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        with imports.lean(), standin.for_transformers():
+            from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         path = self.vae_file
         if path.is_dir():
@@ -87,14 +89,16 @@ class BaseModel:
 
     def tokenizer(self) -> Any:
         """CLIP's tokenizer; one vocabulary serves all text encoders."""
-        from transformers.models.clip.tokenization_clip import CLIPTokenizer
+        with imports.lean():
+            from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
         return CLIPTokenizer.from_pretrained(str(tokenizer_folder(self.config.tokenizer, self.source, "tokenizer")))
 
 
 def _text_from_folder(source: DiffusersFolder, kind: Family, dtype: torch.dtype) -> list[nn.Module]:
-    import transformers
-    from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
+    with imports.lean():
+        import transformers
+        from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
     # Its own bar would stand between the run's lines.
     transformers.utils.logging.disable_progress_bar()
@@ -105,7 +109,8 @@ def _text_from_folder(source: DiffusersFolder, kind: Family, dtype: torch.dtype)
 
 
 def _text_from_file(source: TensorFile, kind: Family, dtype: torch.dtype) -> list[nn.Module]:
-    from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
+    with imports.lean():
+        from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
     if kind == "sd2":
         return [_open_clip(CLIPTextModel, source, shapes.OPEN_CLIP, dtype, drop_last=True)]

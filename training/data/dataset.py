@@ -11,6 +11,7 @@ from training import draws
 from training.config import Config
 from training.data import captions, images
 from training.data.cache import Cache
+from training.data.latents import Latents
 from training.data.order import Order
 from training.data.pictures import Picture
 
@@ -43,10 +44,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the encoded pictures and captions are; empty keys mean that they are encoded in the step."""
+    """Where the encoded pictures and captions are; without latents, or with no keys, they are encoded in the step."""
 
-    latents: Cache
-    latent_keys: Sequence[str]
+    latents: Latents | None
     text: Cache
     text_keys: dict[str, str]
 
@@ -112,8 +112,8 @@ class Batches(Dataset[Batch]):
         for at, index in enumerate(members):
             picture = self.pictures[index]
             mirrored = self._mirrored(picture, number, at)
-            if self.sources.latent_keys:
-                entry = self.sources.latents.get(self.sources.latent_keys[index])
+            if self.sources.latents:
+                entry = self.sources.latents[index]
                 value, mask = entry["mirrored" if mirrored else "latents"], entry.get("mask")
                 crops.append(_center(picture))
             else:
@@ -126,7 +126,7 @@ class Batches(Dataset[Batch]):
             masks.append(mask.flip(1) if mirrored else mask)
         stacked = torch.stack(values)
         mask = torch.stack(masks) if self.config.data.alpha_mask else None
-        return (stacked, None, mask, crops) if self.sources.latent_keys else (None, stacked, mask, crops)
+        return (stacked, None, mask, crops) if self.sources.latents else (None, stacked, mask, crops)
 
     def _read(self, picture: Picture, number: int, at: int) -> images.Pixels:
         augment = picture.subset.augment

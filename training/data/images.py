@@ -30,17 +30,7 @@ def read(path: Path, fit: Fit, crop: Random | None = None, color: Random | None 
 
     Raises InputError if it cannot be read.
     """
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            alpha = (
-                image.convert("RGBA").getchannel("A")
-                if "A" in image.getbands() or "transparency" in image.info
-                else None
-            )
-            picture = image.convert("RGB")
-    except (OSError, ValueError, SyntaxError) as error:
-        raise InputError(f"{path}: is no readable picture ({error}); replace it or take it out") from error
+    picture, alpha = load(path)
     width, height = fit.size
     spare = (max(0, fit.resized[0] - width), max(0, fit.resized[1] - height))
     left, top = (crop.randint(0, spare[0]), crop.randint(0, spare[1])) if crop else (spare[0] // 2, spare[1] // 2)
@@ -54,6 +44,24 @@ def read(path: Path, fit: Fit, crop: Random | None = None, color: Random | None 
         small = _resized(alpha, fit).crop(box).resize((width // 8, height // 8), Image.Resampling.BOX)
         mask = torch.from_numpy(np.asarray(small, dtype=np.float32) / 255.0)
     return Pixels(values, mask, (top, left))
+
+
+def load(path: Path) -> tuple[Image.Image, Image.Image | None]:
+    """The picture at `path` as it is shown, and its alpha channel if it has one.
+
+    Raises InputError if it cannot be read.
+    """
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            alpha = (
+                image.convert("RGBA").getchannel("A")
+                if "A" in image.getbands() or "transparency" in image.info
+                else None
+            )
+            return image.convert("RGB"), alpha
+    except (OSError, ValueError, SyntaxError) as error:
+        raise InputError(f"{path}: is no readable picture ({error}); replace it or take it out") from error
 
 
 def _resized(image: Image.Image, fit: Fit) -> Image.Image:

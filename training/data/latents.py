@@ -1,6 +1,9 @@
 """Latents: pictures encoded by the VAE, once."""
 
+import ctypes
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,59 +14,127 @@ from training.data import images
 from training.data.cache import Cache
 from training.data.pictures import Picture
 from training.digests import Digests
+from training.errors import InputError, TrainingError
 
 Tick = Callable[[int, int], None]
 """Called with what is done and what there is to do; may raise to interrupt."""
 
 
-def keys(pictures: Sequence[Picture], cache: Cache, vae: str, digests: Digests) -> list[str]:
-    """The cache keys of all pictures; `vae` is the digest of the VAE's file."""
-    return [
-        cache.key("latents 2", digests.of(p.path), p.fit.size, p.fit.resized, p.subset.augment.flip, vae)
-        for p in pictures
-    ]
+class Latents:
+    """The latents of a run's pictures, by their place in it: from the cache, which is filled ahead or along the way."""
+
+    def __init__(
+        self, pictures: Sequence[Picture], cache: Cache, digests: Digests, vae: Path, load_vae: Callable[[], Any]
+    ) -> None:
+        source = digests.of(vae)
+
+        def key_of(p: Picture) -> str:
+            flip = p.subset.augment.flip
+            return cache.key("latents 2", digests.of(p.path), p.fit.size, p.fit.resized, flip, source)
+
+        self._cache = cache
+        self._keys = [key_of(picture) for picture in pictures]
+        missing = {key: p for key, p in zip(self._keys, pictures, strict=True) if not cache.has(key)}
+        self._encoder = _Encoder(missing, key_of, cache, digests, load_vae) if missing else None
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """The entry of a picture: latents, mirrored (if it may be shown so), mask (if it has one)."""
+        key = self._keys[index]
+        if self._encoder and key in self._encoder.missing:
+            _give_memory_back()
+            self._encoder.encode([key])
+            if not self._encoder.missing:
+                self._encoder = None
+        return self._cache.get(key)
+
+    def fill(self, batch_size: int, tick: Tick) -> None:
+        """Encode all that the cache lacks now, `batch_size` pictures at once."""
+        if not self._encoder:
+            return
+        todo = len(self._encoder.missing)
+        for group in self._encoder.groups(batch_size):
+            tick(todo - len(self._encoder.missing), todo)
+            self._encoder.encode(group)
+        tick(todo, todo)
+        self._encoder = None
+
+    def look(self, tick: Tick) -> None:
+        """Read the pictures that will be encoded along the way: a broken one is to be named before the first step.
+
+        Raises InputError with all of them.
+        """
+        missing = list(self._encoder.missing.values()) if self._encoder else []
+        problems: list[str] = []
+        for done, picture in enumerate(missing):
+            tick(done, len(missing))
+            try:
+                images.load(picture.path)
+            except InputError as error:
+                problems.extend(error.problems)
+        if problems:
+            raise InputError(problems)
 
 
-def fill(
-    pictures: Sequence[Picture],
-    names: Sequence[str],
-    cache: Cache,
-    digests: Digests,
-    load_vae: Callable[[], Any],
-    batch_size: int,
-    tick: Tick,
-) -> None:
-    """Encode the pictures that the cache lacks; the VAE is loaded only if there are any."""
-    missing = {name: picture for picture, name in zip(pictures, names, strict=True) if not cache.has(name)}
-    if not missing:
-        return
-    vae = load_vae()
-    alike: dict[tuple[tuple[int, int], bool], list[str]] = {}
-    for name, picture in missing.items():
-        alike.setdefault((picture.fit.size, picture.subset.augment.flip), []).append(name)
-    groups = [
-        members[start : start + batch_size]
-        for members in alike.values()
-        for start in range(0, len(members), batch_size)
-    ]
-    done = 0
-    for group in groups:
-        tick(done, len(missing))
-        read = [images.read(missing[name].path, missing[name].fit) for name in group]
+class _Encoder:
+    """Encodes what a cache lacks; the VAE is loaded for the first picture."""
+
+    def __init__(
+        self,
+        missing: dict[str, Picture],
+        key_of: Callable[[Picture], str],
+        cache: Cache,
+        digests: Digests,
+        load_vae: Callable[[], Any],
+    ) -> None:
+        self.missing, self._key_of = missing, key_of
+        self._cache, self._digests, self._load_vae = cache, digests, load_vae
+        self._vae: Any = None
+
+    def groups(self, size: int) -> list[list[str]]:
+        """What is missing, in groups that can be encoded at once."""
+        alike: dict[tuple[tuple[int, int], bool], list[str]] = {}
+        for key, picture in self.missing.items():
+            alike.setdefault((picture.fit.size, picture.subset.augment.flip), []).append(key)
+        return [members[start : start + size] for members in alike.values() for start in range(0, len(members), size)]
+
+    def encode(self, group: Sequence[str]) -> None:
+        """Put the entries of pictures of one size into the cache.
+
+        Raises TrainingError if a picture is not the one that the run began with.
+        """
+        if self._vae is None:
+            self._vae = self._load_vae()
+        shown = [self.missing[key] for key in group]
+        read = [images.read(picture.path, picture.fit) for picture in shown]
         values = torch.stack([pixels.values for pixels in read])
-        places = [f"{digests.of(missing[name].path)} {missing[name].fit}" for name in group]
-        straight = encode(vae, values, places)
-        mirrored = encode(vae, values.flip(3), places) if missing[group[0]].subset.augment.flip else None
-        for index, name in enumerate(group):
+        for key, picture in zip(group, shown, strict=True):
+            if self._key_of(picture) != key:
+                raise TrainingError(
+                    f"{picture.path}: was changed while the run was going on; put it back and start the run again, "
+                    "or choose another --run for the new picture"
+                )
+        places = [f"{self._digests.of(picture.path)} {picture.fit}" for picture in shown]
+        straight = encode(self._vae, values, places)
+        mirrored = encode(self._vae, values.flip(3), places) if shown[0].subset.augment.flip else None
+        for index, key in enumerate(group):
             entry = {"latents": straight[index].cpu()}
             if mirrored is not None:
                 entry["mirrored"] = mirrored[index].cpu()
             mask = read[index].mask
             if mask is not None:
                 entry["mask"] = mask
-            cache.put(name, entry)
-        done += len(group)
-    tick(done, len(missing))
+            self._cache.put(key, entry)
+            del self.missing[key]
+
+
+def _give_memory_back() -> None:
+    """Let the system have what the last step freed: glibc keeps it, and the VAE's few large tensors don't fit there.
+
+    Measured: 1366 instead of 1526 MB at the peak, with a UNet that takes 1370 MB when pictures are encoded ahead.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim:
+        trim(0)
 
 
 @torch.no_grad()

@@ -119,6 +119,11 @@ class Data(Settings):
     augment: Augment = Field(default=Augment(), description="How pictures are varied.")
     alpha_mask: bool = Field(default=False, description="Weigh the loss by the pictures' alpha channel.")
     cache_latents: bool = Field(default=True, description="Encode pictures once and keep the latents on disk.")
+    encode: Literal["auto", "ahead", "along"] = Field(
+        default="auto",
+        description="When pictures are encoded: all ahead of the first step, or along the way, each when it is first "
+        "shown, with the VAE in memory beside the UNet; auto: along if one process trains on a CPU.",
+    )
     cache_text: Literal["auto"] | bool = Field(
         default="auto",
         description="Encode captions once and keep the result; auto: if they never change and no text encoder trains.",
@@ -164,6 +169,8 @@ class Data(Settings):
         for augment in (self.augment, *(subset.augment for subset in self.subsets)):
             if self.cache_latents and (augment.color or augment.random_crop):
                 raise ValueError("augment.color and augment.random_crop need cache_latents = false")
+        if self.encode == "along" and (self.workers or self.vae_batch_size > 1 or not self.cache_latents):
+            raise ValueError("encode = 'along' needs cache_latents = true, workers = 0 and vae_batch_size = 1")
         if self.cache_text is True and any(c.vary for c in (self.captions, *(s.captions for s in self.subsets))):
             raise ValueError("captions that are shuffled or lose tags cannot be cached; set cache_text to auto")
         return self
