@@ -65,7 +65,8 @@ def costs(config: Config, family: Family, pictures_shown: int) -> Costs:
     area = width * height / shape.side**2
     scale = BYTES[config.train.precision]
     weights = shape.parameters * scale
-    if not config.data.cache_latents or config.network.text_encoder or config.data.captions.vary:
+    data = config.data
+    if not data.cache_latents or data.encode == "along" or data.captions.vary or config.network.text_encoder:
         weights += shape.others * scale
     state = config.network.rank * shape.per_rank * (4 + 4 + 8)  # the weight, its gradient, AdamW's two moments, fp32
     kept = shape.kept_checkpointing if config.train.gradient_checkpointing else shape.kept

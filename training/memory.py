@@ -32,6 +32,8 @@ def advice(config: Config) -> str:
         )
     if config.network.text_encoder:
         found.append("network.text_encoder = false (the text encoders then leave the memory before the first step)")
+    if config.data.encode == "along":
+        found.append('data.encode = "ahead" (the VAE then leaves the memory before the first step)')
     width, height = config.data.resolution
     smaller = [max(64, math.floor(side * 0.75 / 64) * 64) for side in (width, height)]
     share = smaller[0] * smaller[1] / (width * height)

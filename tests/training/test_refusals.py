@@ -233,10 +233,12 @@ def test_out_of_memory_says_which_settings_save_how_much(
 
     monkeypatch.setattr(recipe, "train", fail)
     with pytest.raises(TrainingError) as caught:
-        bench.train("run", tables={"train": {"batch_size": 4, "accumulation": 2}, "data": {"resolution": 512}})
+        data = {"resolution": 512, "encode": "along"}
+        bench.train("run", tables={"train": {"batch_size": 4, "accumulation": 2}, "data": data})
     said = str(caught.value)
     assert said.startswith("out of memory; the last checkpoint is kept. Try, one after the other: ")
     assert "train.batch_size = 1 with train.accumulation = 8 (saves 75% of the activations" in said
+    assert 'data.encode = "ahead" (the VAE then leaves the memory before the first step)' in said
     assert "data.resolution = [384, 384] instead of 512x512 (saves 44% of the activations)" in said
     assert 'train.precision = "bf16" (saves half of the activations and 0.0 GB of weights)' in said
 
