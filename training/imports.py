@@ -107,11 +107,10 @@ def without_compiler() -> Iterator[None]:
 
 @contextmanager
 def lean() -> Iterator[None]:
-    """Meanwhile imports leave out the packages that diffusers and transformers would only try."""
+    """Meanwhile imports leave out what would only be tried, and nobody looks for garbage among them."""
     hidden = [name for name in HIDDEN if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     collecting = gc.isenabled()
-    # Hundreds of thousands of objects are made and none is freed.
     gc.disable()
     try:
         yield

@@ -25,7 +25,8 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
             raise InputError(f"{folder}: holds the finished run of another config; choose another --run")
         return f"{run.output / str(known['file'])} is finished already ({known['steps']} steps); nothing to do"
     run.make()
-    from training.group import Group, Many
+    with imports.lean():
+        from training.group import Group, Many
 
     try:
         group = Many(config, stop, environment) if environment else Group()

@@ -17,12 +17,18 @@ NAME = "transformers"
 
 
 class _Names(ModuleType):
-    """A module that has every public name: a class of its own."""
+    """A module that has every public name: a class of its own, from which others may inherit."""
 
     def __getattr__(self, name: str) -> type:
         if name.startswith("__"):
             raise AttributeError(name)
-        made = type(name, (), {})
+
+        def refuse(cls: type, *_: Any, **__: Any) -> Any:
+            if cls is made:
+                raise RuntimeError(f"{self.__name__}.{name} is needed, but a UNet alone is adapted: {__name__} errs")
+            return object.__new__(cls)
+
+        made = type(name, (), {"__new__": refuse})
         setattr(self, name, made)
         return made
 
