@@ -11,96 +11,18 @@ after all pictures were shown once: some trainers encode them on the way, some b
 """
 
 import argparse
-import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.trainers import commands
 from benchmarks.trainers.materials import SIZES, Size
-
-ROOT = Path(__file__).resolve().parent.parent
-HERE = ROOT / "benchmarks" / "trainers"
-RANK = 8
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A trainer: what to run, and the bare loop that does the same work."""
-
-    name: str
-    floor: str
-    command: tuple[str, ...]
-    python: str = sys.executable
-    folder: Path = ROOT
-    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-class Running:
-    """A trainer that runs and waits for its turn after every step."""
-
-    def __init__(self, contender: Contender, log: Path) -> None:
-        read, self._tell = os.pipe()
-        hear, write = os.pipe()
-        self._log = log
-        command = [contender.python, str(HERE / "lockstep.py"), str(read), str(write), json.dumps(contender.settings)]
-        environment = {
-            **os.environ,
-            "HF_HUB_OFFLINE": "1",
-            "HF_HOME": str(log.parent / "hf"),
-            "PYTHONWARNINGS": "ignore",
-        }
-        began = time.monotonic()
-        with log.open("ab") as out:
-            self._process = subprocess.Popen(
-                [*command, *contender.command],
-                cwd=contender.folder,
-                env=environment,
-                pass_fds=(read, write),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
-        os.close(read)
-        os.close(write)
-        self._hear = os.fdopen(hear)
-        self._heard()
-        self.first = time.monotonic() - began
-
-    def _heard(self) -> float:
-        line = self._hear.readline()
-        if not line:
-            sys.exit(f"a trainer ended early:\n{self._log.read_text()[-3000:]}")
-        return float(line)
-
-    def steps(self, count: int) -> list[float]:
-        """Make `count` steps; the seconds of each."""
-        found = []
-        for _ in range(count):
-            os.write(self._tell, b".")
-            found.append(self._heard())
-        return found
-
-    def peak(self) -> float:
-        """The most memory it has held so far, MB."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-    def end(self) -> None:
-        """Kill it."""
-        self._process.kill()
-        self._process.wait()
-        self._hear.close()
-        os.close(self._tell)
+from benchmarks.trainers.running import HERE, ROOT, Contender, started
 
 
 @dataclass
@@ -121,7 +43,7 @@ class Result:
 def contenders(options: argparse.Namespace, folder: Path, run: Path, size: Size) -> list[Contender]:
     """Everyone who takes part."""
     config = folder / "ours.toml"
-    config.write_text(_ours(folder, size))
+    config.write_text(commands.ours(folder, size))
     found = [
         Contender("floor", "floor", (str(HERE / "floor.py"), str(folder), "kohya")),
         Contender("floor, attention", "floor, attention", (str(HERE / "floor.py"), str(folder), "attention")),
@@ -138,7 +60,7 @@ def contenders(options: argparse.Namespace, folder: Path, run: Path, size: Size)
             Contender(
                 "kohya --sdpa",
                 "floor",
-                (str(options.kohya / "train_network.py"), *_kohya(folder, size)),
+                (str(options.kohya / "train_network.py"), *commands.kohya(folder, size)),
                 options.kohya_python,
                 options.kohya,
                 {"library.original_unet": unet},
@@ -146,75 +68,9 @@ def contenders(options: argparse.Namespace, folder: Path, run: Path, size: Size)
         )
     if options.diffusers:
         program = options.diffusers / "examples/text_to_image/train_text_to_image_lora.py"
-        command = (str(program), *_diffusers(folder, size))
+        command = (str(program), *commands.diffusers(folder, size))
         found.append(Contender("diffusers", "floor, attention", command, options.diffusers_python, folder))
     return found
-
-
-def _ours(folder: Path, size: Size) -> str:
-    return f"""
-name = "cat"
-model = {{ checkpoint = "{folder}/model" }}
-data = {{ folder = "{folder}/pictures", resolution = {size.resolution}, buckets = {{ enabled = false }} }}
-network = {{ rank = {RANK}, alpha = {RANK} }}
-train = {{ steps = 100000, seed = 1, device = "cpu" }}
-save = {{ checkpoint_every_steps = 100000 }}
-schedule = {{ kind = "constant" }}
-"""
-
-
-def _kohya(folder: Path, size: Size) -> list[str]:
-    values = {
-        "pretrained_model_name_or_path": folder / "model",
-        "tokenizer_cache_dir": folder / "tokenizers",
-        "train_data_dir": folder / "pictures",
-        "resolution": size.resolution,
-        "caption_extension": ".txt",
-        "network_module": "networks.lora",
-        "network_dim": RANK,
-        "network_alpha": RANK,
-        "learning_rate": 1e-4,
-        "optimizer_type": "AdamW",
-        "mixed_precision": "no",
-        "max_train_steps": 100000,
-        "max_data_loader_n_workers": 0,
-        "seed": 1,
-        "output_dir": folder / "kohya",
-        "output_name": "cat",
-    }
-    flags = ["--sdpa", "--cache_latents", "--network_train_unet_only"]
-    return [*(f"--{key}={value}" for key, value in values.items()), *flags]
-
-
-def _diffusers(folder: Path, size: Size) -> list[str]:
-    values = {
-        "pretrained_model_name_or_path": folder / "model",
-        "train_data_dir": folder / "imagefolder",
-        "caption_column": "text",
-        "resolution": size.resolution,
-        "rank": RANK,
-        "learning_rate": 1e-4,
-        "mixed_precision": "no",
-        "train_batch_size": 1,
-        "max_train_steps": 100000,
-        "checkpointing_steps": 100000,
-        "seed": 1,
-        "output_dir": folder / "diffusers",
-    }
-    return [f"--{key}={value}" for key, value in values.items()]
-
-
-@contextmanager
-def started(taking_part: list[Contender], logs: Path) -> Iterator[dict[str, Running]]:
-    """Everyone started, one after the other, and held after the first step."""
-    running: dict[str, Running] = {}
-    try:
-        for contender in taking_part:
-            running[contender.name] = Running(contender, logs / f"{contender.name}.log")
-        yield running
-    finally:
-        for one in running.values():
-            one.end()
 
 
 def measure(options: argparse.Namespace, folder: Path, size: Size) -> dict[str, Result]:
@@ -237,12 +93,12 @@ def measure(options: argparse.Namespace, folder: Path, size: Size) -> dict[str, 
                 found.first.append(running[contender.name].first)
                 found.shown.append(shown[contender.name])
                 found.peak.append(running[contender.name].peak())
-        ours = next(one for one in taking_part if one.name == "lora-train")
-        with started([ours], folder) as running:
+        own_run = next(one for one in taking_part if one.name == "lora-train")
+        with started([own_run], folder) as running:
             again = results.setdefault("lora-train, second start", Result())
-            running[ours.name].steps(size.turn * 2)
-            again.first.append(running[ours.name].first)
-            again.peak.append(running[ours.name].peak())
+            running[own_run.name].steps(size.turn * 2)
+            again.first.append(running[own_run.name].first)
+            again.peak.append(running[own_run.name].peak())
         print(f"round {number + 1} of {options.rounds} done", file=sys.stderr)
     return results
 
