@@ -46,8 +46,8 @@ def measure(folder: Path, model: str, turns: int) -> None:
     """Print each variant's seconds a picture as a share of the plain run's, its first step and its memory."""
     size = SIZES[model]
     with started(contenders(folder, model), folder) as running:
-        for one in running.values():
-            one.steps(PICTURES)
+        for name, one in running.items():
+            one.steps(PICTURES // VARIANTS[name][0])
         costs: dict[str, list[float]] = {name: [] for name in running}
         for _ in range(turns):
             for name, one in running.items():
