@@ -1,11 +1,10 @@
 """Importing less: what torch, diffusers and PEFT load beside what a run uses costs seconds of every start."""
 
-import contextlib
 import gc
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -19,6 +18,9 @@ ALONE = f"{COMPILER}._trace_wrapped_higher_order_op"
 """The part that transformers imports for its attention masks; it needs no other."""
 HIDDEN = ("scipy",)
 """Packages that diffusers and transformers import if they are there, for object detection and the like."""
+
+HOLDERS = frozenset({"diffusers", "peft", "accelerate"})
+"""Packages that import names of transformers."""
 
 LIBRARIES = ("diffusers.models.unets.unet_2d_condition", "peft.mapping", "diffusers.optimization")
 
@@ -127,8 +129,32 @@ def import_libraries(text_encoder: bool) -> None:
 
     `text_encoder` says that PEFT will adapt a text encoder, a model of transformers, and not the UNet alone.
     """
-    with lean(), contextlib.nullcontext() if text_encoder else standin.for_transformers():
-        for name in LIBRARIES:
-            importlib.import_module(name)
+    if text_encoder:
+        with lean():
+            _import(LIBRARIES)
+    else:
+        import_beside_standin(*LIBRARIES)
     # All of it stays: the collector need not look at it again.
     gc.freeze()
+
+
+def import_beside_standin(*names: str) -> None:
+    """Import modules of diffusers and PEFT with a stand-in for transformers, or with the real one if that fails.
+
+    A later release may make more of transformers than comparisons. What holds parts of the stand-in is loaded anew.
+    """
+    before = set(sys.modules)
+    with lean():
+        try:
+            with standin.for_transformers():
+                _import(names)
+        except Exception:
+            for name in sys.modules.keys() - before:
+                if name.partition(".")[0] in HOLDERS:
+                    del sys.modules[name]
+            _import(names)
+
+
+def _import(names: Iterable[str]) -> None:
+    for name in names:
+        importlib.import_module(name)

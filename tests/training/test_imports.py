@@ -79,3 +79,20 @@ print(CLIPTextModel.__module__)
     real = "transformers.models.clip.modeling_clip"
     assert loaded == {"first": ["True True", real], "second": ["False True", real]}
     assert bench.digest("first") == bench.digest("second")
+
+
+def test_transformers_is_loaded_where_the_stand_in_is_not_enough() -> None:
+    program = """
+from training import standin
+asked = standin._Names.__getattr__
+def refuse(self, name):
+    if name == "AutoTokenizer":
+        raise RuntimeError(name)
+    return asked(self, name)
+standin._Names.__getattr__ = refuse
+imports.import_libraries(text_encoder=False)
+import peft.tuners.tuners_utils as part
+import transformers
+print(part.PreTrainedModel is transformers.PreTrainedModel)
+"""
+    assert answer(program) == "True"

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from training import imports, standin
+from training import imports
 from training.base import shapes
 from training.base.files import DiffusersFolder, State, TensorFile, family_of, open_base, tokenizer_folder
 from training.errors import InputError
@@ -62,8 +62,8 @@ class BaseModel:
 
     def vae(self, dtype: torch.dtype) -> nn.Module:
         """The VAE, frozen."""
-        with imports.lean(), standin.for_transformers():
-            from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        imports.import_beside_standin("diffusers.models.autoencoders.autoencoder_kl")
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         path = self.vae_file
         if path.is_dir():
