@@ -12,9 +12,7 @@ after all pictures were shown once: some trainers encode them on the way, some b
 
 import argparse
 import statistics
-import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.trainers import commands
 from benchmarks.trainers.materials import SIZES, Size
-from benchmarks.trainers.running import HERE, ROOT, Contender, started
+from benchmarks.trainers.running import HERE, Contender, materials, started
 
 
 @dataclass
@@ -83,8 +81,7 @@ def measure(options: argparse.Namespace, folder: Path, size: Size) -> dict[str, 
             turns: dict[str, list[float]] = {name: [] for name in running}
             for _ in range(size.turns):
                 for name, one in running.items():
-                    # The first step of a turn meets cold caches.
-                    turns[name].append(statistics.median(one.steps(size.turn)[1:]))
+                    turns[name].append(one.turn(size.turn))
             for contender in taking_part:
                 found = results.setdefault(contender.name, Result())
                 own, floor = turns[contender.name], turns[contender.floor]
@@ -119,10 +116,7 @@ def main() -> None:
     """Make the materials, run, print."""
     options = _options()
     for name in options.model or SIZES:
-        with tempfile.TemporaryDirectory(prefix="sdfleet-bench-") as temporary:
-            folder = Path(temporary)
-            command = [sys.executable, str(HERE / "materials.py"), str(folder), name, str(options.pictures)]
-            subprocess.run(command, check=True, cwd=ROOT)
+        with materials(name, options.pictures) as folder:
             print(f"{name}: {options.pictures} pictures, batch 1, fp32, CPU, medians of {options.rounds} rounds")
             report(measure(options, folder, SIZES[name]))
 

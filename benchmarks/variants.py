@@ -7,16 +7,14 @@ All runs take turns, as in benchmarks/trainer.py, and are counted after every pi
 
 import argparse
 import statistics
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.trainers.commands import ours
 from benchmarks.trainers.materials import SIZES
-from benchmarks.trainers.running import HERE, ROOT, Contender, started
+from benchmarks.trainers.running import Contender, materials, started
 
 PICTURES = 16
 BASE = "as it is"
@@ -51,8 +49,7 @@ def measure(folder: Path, model: str, turns: int) -> None:
         costs: dict[str, list[float]] = {name: [] for name in running}
         for _ in range(turns):
             for name, one in running.items():
-                # The first step of a turn meets cold caches.
-                costs[name].append(statistics.median(one.steps(size.turn)[1:]) / VARIANTS[name][0])
+                costs[name].append(one.turn(size.turn) / VARIANTS[name][0])
         print(f"{model}: {'ms/picture':>32}{'x plain':>10}{'(range)':>15}{'first step':>12}{'peak':>9}")
         for name, one in running.items():
             ratios = [own / plain for own, plain in zip(costs[name], costs[BASE], strict=True)]
@@ -69,10 +66,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     options = parser.parse_args()
     for model in options.model or SIZES:
-        with tempfile.TemporaryDirectory(prefix="sdfleet-bench-") as temporary:
-            command = [sys.executable, str(HERE / "materials.py"), temporary, model, str(PICTURES)]
-            subprocess.run(command, check=True, cwd=ROOT)
-            measure(Path(temporary), model, options.turns)
+        with materials(model, PICTURES) as folder:
+            measure(folder, model, options.turns)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 import json
 import os
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +74,10 @@ class Running:
             found.append(self._heard())
         return found
 
+    def turn(self, count: int) -> float:
+        """Make `count` steps; the median of their seconds but for the first one's, which meets cold caches."""
+        return statistics.median(self.steps(count)[1:])
+
     def peak(self) -> float:
         """The most memory it has held so far, MB."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
@@ -96,3 +102,12 @@ def started(taking_part: list[Contender], logs: Path) -> Iterator[dict[str, Runn
     finally:
         for one in running.values():
             one.end()
+
+
+@contextmanager
+def materials(model: str, pictures: int) -> Iterator[Path]:
+    """A folder with a model and pictures to work on, made in a process of its own; removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="sdfleet-bench-") as folder:
+        command = [sys.executable, str(HERE / "materials.py"), folder, model, str(pictures)]
+        subprocess.run(command, check=True, cwd=ROOT)
+        yield Path(folder)
