@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from deploy import train_again
-from deploy.console import err, out
+from deploy.console import err, out, styled
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
 from deploy.runs.choosing import BUSY, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
 from deploy.runs.ending import bring, follow_and_fetch, sent
@@ -93,9 +93,9 @@ def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
     for run, host in sorted(found, key=lambda pair: float(pair[0]["made"])):
         progress = Progress()
         progress.feed(json.dumps(run["last"]))
-        state = f"[{styles[run['state']]}]{run['state']}[/]"
+        state = Text(run["state"], styles[run["state"]])
         made = f"{duration(time.time() - run['made'])} ago"
-        table.add_row(run["name"], host, state, made, escape(run["reason"] or progress.line()))
+        table.add_row(run["name"], host, state, made, run["reason"] or progress.line())
     out.print(table if found else "No runs yet. Next: sdfleet train run CONFIG")
 
 
@@ -170,14 +170,14 @@ def publish(
         answers = each(remotes, lambda remote: publish_file(remote, run, file, name))
     for at, answer in answers.items():
         if isinstance(answer, HostError):
-            err.print(f"[bold red]error[/] {escape(str(answer))}", soft_wrap=True)
+            err.print(styled("[bold red]error[/] {}", answer), soft_wrap=True)
             continue
         what = "published" if answer["changed"] else "was there already"
         seen = "" if answer["refreshed"] else "; its WebUI isn't running and will see it when it starts"
-        out.print(f"[bold]{at}[/] {escape(name)} {what}{seen}")
+        out.print(styled("[bold]{}[/] {} {}{}", at, name, what, seen))
     if any(isinstance(answer, HostError) for answer in answers.values()):
         raise typer.Exit(1)
-    out.print(f"In a prompt: {escape(f'<lora:{name}:1>')}")
+    out.print(f"In a prompt: <lora:{name}:1>")
 
 
 def _result(folder: Path) -> Path:
