@@ -12,7 +12,7 @@ from rich.text import Text
 from deploy import hostlock
 from deploy.console import err, out, styled
 from deploy.onhost import released
-from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
+from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.hosts import whoami
 from roles.onhost import ACTIVATE, source
@@ -76,6 +76,9 @@ def rollback(
 ) -> None:
     """Go back to the release that served before: no network, nothing is built, a restart and a picture long."""
     began = time.monotonic()
+    checked_name("--app", app)
+    if to is not None:
+        checked_name("--to", to)
     with connect(chosen(fleet, names)) as remotes, hostlock.locked(remotes, "rollback") as refused:
         hostlock.refuse(refused)
         answers = each(remotes, lambda remote: go_back(remote, app, to, now))

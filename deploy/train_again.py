@@ -10,7 +10,7 @@ from rich.table import Table
 from deploy.applying import run as apply
 from deploy.console import err, out, styled
 from deploy.events import Request
-from deploy.options import DEFAULT_FILE, FleetFile
+from deploy.options import DEFAULT_FILE, FleetFile, checked_name
 from deploy.runs.choosing import choose, run_host, runs_of, trainers
 from deploy.runs.ending import follow_and_fetch, sent
 from deploy.runs.follow import follow as watch
@@ -25,7 +25,14 @@ from deploy.ssh import connect
 from inventory.errors import SdfleetError
 from inventory.load import load
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run; `sdfleet train list` shows them.")]
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="Name of a run; `sdfleet train list` shows them.",
+        callback=lambda name: checked_name("RUN", name),
+    ),
+]
 Into = Annotated[Path, typer.Option("--into", help="Folder here that gets a folder for each run.")]
 RUNS = Path("runs")
 
@@ -83,8 +90,10 @@ def sweep(
     The same command again goes on with the runs that are there.
     """
     raw = read(config, ())
-    sweep_name = name or str(raw.get("name", config.stem))
+    sweep_name = checked_name("--name", name or str(raw.get("name", config.stem)))
     found = points(sweep_name, grid)
+    for point in found:
+        checked_name("--grid", point.run)
     hosts = trainers(fleet, on)
     tables = {point.run: read(config, [*point.overrides, f"name={sweep_name}"]) for point in found}
     for point in found:
