@@ -1,14 +1,15 @@
 """The command line: one function a verb, each of a few lines; the work is in the modules beside this one."""
 
 import sys
+import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy import applying, lock, models, releases, train, watching
-from deploy.console import err, out
+from deploy.console import err, out, styled
 from deploy.doctor.command import doctor
 from deploy.events import Request
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, Role
@@ -135,14 +136,21 @@ app.add_typer(train.app, name="train")
 
 def run() -> None:
     """The console script: errors become sentences, and exit codes 0, 1, 2, 3."""
+    sys.excepthook = _show_traceback
     try:
         app()
     except SdfleetError as error:
         if "-v" in sys.argv or "--verbose" in sys.argv:
-            raise
+            err.print(traceback.format_exc().rstrip(), soft_wrap=True)
+            sys.exit(error.exit_code)
         for line in str(error).splitlines():
-            err.print(f"[bold red]error[/] {escape(line)}", soft_wrap=True)
+            err.print(styled("[bold red]error[/] {}", line), soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         err.print("Interrupted. Nothing half-made has a final name; run the same command again to go on.")
         sys.exit(130)
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A fault of ours: its text may hold words of others, which must not act on the terminal."""
+    err.print("".join(traceback.format_exception(kind, error, trace)).rstrip(), soft_wrap=True)

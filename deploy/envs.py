@@ -89,7 +89,7 @@ def envs(
 
 
 def _say(text: str) -> None:
-    out.print(text, soft_wrap=True, markup=False)
+    out.print(text, soft_wrap=True)
 
 
 def _all(

@@ -28,7 +28,7 @@ from inventory.model import (
 from inventory.secrets import Secrets
 from roles.models.config import CLIP, Model
 from roles.paths import Paths
-from roles.settings import Settings
+from roles.settings import Settings, is_name
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 TOP_LEVEL = ("fleet", "groups", "hosts", "models", "secrets", *ROLE_TABLES)
@@ -111,6 +111,13 @@ class _Reader:
             self.problems.append(Problem(key, f"must be tables like [{key}.NAME]"))
             return []
         found = []
+        for name in value:
+            if twin := next((other for other in value if other < name and other.lower() == name.lower()), None):
+                self.problems.append(Problem(f"{key}.{name}", f"differs from {twin} only in case"))
+            try:
+                is_name(name)
+            except ValueError as error:
+                self.problems.append(Problem(f"{key}.{name!r}", str(error)))
         for name, table in value.items():
             if isinstance(table, dict):
                 found.append((name, table))
@@ -236,7 +243,11 @@ def _problem(detail: ErrorDetails, kind: type[Settings], at: str, extra: Iterabl
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     value = detail["input"]
-    shown = "" if isinstance(value, dict | list | Settings) else f" (is {value!r})"
+    # A secret that was written into the file must not be printed, and what a sentence names already is not repeated.
+    told = at == "secrets" or repr(value) in message or repr(str(value)) in message
+    if at == "secrets" and detail["type"] == "model_type":
+        message = 'give a table that says where it is, like { env = "NAME" }'
+    shown = "" if told or isinstance(value, dict | list | Settings) else f" (is {value!r})"
     return Problem(key, f"{message}{shown}")
 
 

@@ -1,8 +1,7 @@
 """The typed shape of fleet.toml, and what it comes to for one host."""
 
-import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -16,11 +15,10 @@ from roles.lora_scripts.config import LoraScripts
 from roles.mirrors.config import Mirrors
 from roles.models.config import LockedModel, Model
 from roles.paths import Paths
-from roles.settings import Settings
+from roles.settings import Address, DataRoot, Jump, LocalPath, Name, Settings, User, split_jump
 from roles.trainer.config import Trainer
 from roles.webui.config import Webui
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 LOCAL = "local"
 """The address of the machine one sits at."""
 
@@ -69,14 +67,14 @@ class FleetTable(Settings):
     """[fleet]: what holds for all hosts."""
 
     name: Name = Field(description="The fleet's name.")
-    data_root: Path = Field(
+    data_root: DataRoot = Field(
         default=Path("/srv/sdfleet"),
         description="Folder on the hosts that holds everything sdfleet installs.",
     )
     mirrors: Literal["none", "china"] = Field(
         default="none", description="Preset of mirror lists; the table [mirrors] overrides parts of it."
     )
-    known_hosts: Path | None = Field(
+    known_hosts: LocalPath | None = Field(
         default=None,
         description="OpenSSH known_hosts file; if given, a host whose key is not in it is refused.",
     )
@@ -84,8 +82,8 @@ class FleetTable(Settings):
         default=1, ge=0, description="How many hosts may fail before the run stops for all others."
     )
     rollout: Rollout = Field(default=Rollout(), description="How `sdfleet update` goes about it: [fleet.rollout].")
-    user: str = Field(default="root", description="Default SSH user; anyone but root needs sudo without password.")
-    key: Path | None = Field(default=None, description="Default SSH private key.")
+    user: User = Field(default="root", description="Default SSH user; anyone but root needs sudo without password.")
+    key: LocalPath | None = Field(default=None, description="Default SSH private key.")
 
 
 class GroupTable(Settings):
@@ -97,13 +95,13 @@ class GroupTable(Settings):
 class HostTable(Settings):
     """[hosts.NAME]: one server."""
 
-    address: str = Field(description='Name or IP address; "local" is the machine one sits at.', min_length=1)
+    address: Address = Field(description='Name or IP address; "local" is the machine one sits at.')
     port: int = Field(default=22, ge=1, le=65535, description="SSH port.")
-    user: str | None = Field(default=None, description="SSH user; the fleet's if unset.")
-    key: Path | None = Field(default=None, description="SSH private key; the fleet's if unset.")
-    jump: str | None = Field(default=None, description="Jump host, [USER@]HOST[:PORT].")
+    user: User | None = Field(default=None, description="SSH user; the fleet's if unset.")
+    key: LocalPath | None = Field(default=None, description="SSH private key; the fleet's if unset.")
+    jump: Jump | None = Field(default=None, description="Jump host, [USER@]HOST[:PORT].")
     groups: tuple[Name, ...] = Field(default=("webui", "train"), description="Groups the host belongs to.")
-    internal: str | None = Field(
+    internal: Address | None = Field(
         default=None,
         description="Name or address at which the fleet's other hosts reach it, if not by `address`: "
         "its private one, for the cache and for models that hosts give each other.",
@@ -128,7 +126,7 @@ class Connection(Settings):
     @property
     def hop(self) -> str | None:
         """Name or address of the jump host."""
-        return re.sub(r"^.*@|:\d+$", "", self.jump) if self.jump else None
+        return split_jump(self.jump)[1] if self.jump else None
 
     @property
     def sudo(self) -> bool:

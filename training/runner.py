@@ -9,6 +9,7 @@ from training.config import Config
 from training.errors import InputError, TrainingError
 from training.runfolder import RunFolder, as_toml, write_text
 from training.stopping import Interrupted, Stop
+from training.visible import visible
 
 
 def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, str] | None = None) -> str:
@@ -74,7 +75,7 @@ def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[s
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    print(visible(text), flush=True)
 
 
 def _keep_quiet(_: str) -> None:

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy import hostlock, lock
 from deploy.applying import select_hosts
-from deploy.console import err, out
+from deploy.console import err, out, styled
 from deploy.options import DEFAULT_FILE, FleetFile, Limit
 from deploy.rollout.going import Rollout
 from deploy.ssh import connect
@@ -88,10 +87,10 @@ def _move_lock(fleet: Fleet, names: Sequence[str]) -> Moved | None:
         message = f"nothing is named {unknown[0]!r}; known are {', '.join(sorted(known))}"
         raise ConfigError("update", [Problem("", message)])
     old = locks.read(fleet.file)
-    new = lock.renewed(fleet, old, lambda name: not names or name in names, lambda text: out.print(escape(text)))
+    new = lock.renewed(fleet, old, lambda name: not names or name in names, out.print)
     changes = list(lock.differences(old, new))
     for line in changes:
-        out.print(escape(line), soft_wrap=True)
+        out.print(line, soft_wrap=True)
     if not changes:
         return None
     file = locks.lock_file(fleet.file)
@@ -126,11 +125,11 @@ def _asks(names: Sequence[str]) -> bool:
 def _sum_up(rollout: Rollout, moved: Moved | None) -> int:
     """Say how it went and what to type next; the exit code."""
     for failure in rollout.failures:
-        err.print(f"[bold red]{failure.host}[/] gate {failure.gate}: {escape(failure.said)}", soft_wrap=True)
+        err.print(styled("[bold red]{}[/] gate {}: {}", failure.host, failure.gate, failure.said), soft_wrap=True)
         for line in failure.log:
-            err.print(f"  journal: {escape(line)}", soft_wrap=True)
+            err.print(styled("  journal: {}", line), soft_wrap=True)
     for name, runs in rollout.left_out.items():
-        err.print(f"[yellow]{name}[/] was left as it is: it runs {escape(runs)}; update it later, or with --force")
+        err.print(styled("[yellow]{}[/] was left as it is: it runs {}; update it later, or with --force", name, runs))
     if rollout.failures:
         untouched = [name for name in rollout.remotes if name not in rollout.touched]
         out.print(f"The rollout stopped: {len(rollout.passed)} host(s) passed, {len(untouched)} were not touched.")
