@@ -12,7 +12,7 @@ from deploy import applying, lock, models, releases, train, watching
 from deploy.console import err, out, styled
 from deploy.doctor.command import doctor
 from deploy.events import Request
-from deploy.options import DEFAULT_FILE, FleetFile, Limit, Role
+from deploy.options import DEFAULT_FILE, FleetFile, HostName, Limit, Role, one_host
 from deploy.rollout import command as rollout
 from inventory import example, reference, schema
 from inventory.errors import ConfigError, SdfleetError
@@ -50,6 +50,20 @@ def check(fleet: FleetFile = DEFAULT_FILE) -> None:
     except ConfigError:
         todo = "sdfleet lock"
     out.print(f"{fleet} is fine: {len(loaded.hosts)} host(s). Next: {todo}")
+
+
+@app.command()
+def trust(
+    host: HostName,
+    fleet: FleetFile = DEFAULT_FILE,
+    replace_host_key: Annotated[
+        bool, typer.Option("--replace-host-key", help="Forget the key by which the host was known: it was made anew.")
+    ] = False,
+) -> None:
+    """Log in by password once, and leave this machine's SSH key on the host."""
+    from deploy import trust as trusting
+
+    trusting.run(one_host(fleet, host), replace_host_key=replace_host_key)
 
 
 @app.command("schema")

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import IO, Any, TypeVar
 
 from inventory.errors import SdfleetError
-from inventory.hosts import trust
+from inventory.hosts import hop_options, trust
 from inventory.model import Connection, HostSettings
 
 CONNECT_SECONDS = 10
@@ -57,18 +57,17 @@ class Answer:
 def ssh_config(hosts: Iterable[HostSettings], folder: Path) -> str:
     """OpenSSH's client configuration for `hosts`; sockets of shared connections go into `folder`."""
     stanzas: list[str] = []
-    jumps: dict[str, Connection] = {}
     for host in hosts:
         connection = host.connection
         if connection.local:
             continue
         lines = [f"HostName {_word(connection.address)}", f"Port {connection.port}", f"User {_word(connection.user)}"]
-        if connection.jump:
-            lines.append(f"ProxyJump {_word(connection.jump)}")
-            jumps.setdefault(str(connection.hop), connection)
+        hops = {f"sdfleet-hop-{number}-{host.name}": hop for number, hop in enumerate(connection.hops, 1)}
+        if hops:
+            lines.append(f"ProxyJump {','.join(hops)}")
         stanzas.append(_stanza(host.name, [*lines, *_trust(connection)]))
-    named = {host.name for host in hosts}
-    stanzas += [_stanza(name, _trust(connection)) for name, connection in jumps.items() if name not in named]
+        for name, hop in hops.items():
+            stanzas.append(_stanza(name, [*hop_options(hop), *_trust(connection)]))
     shared = [
         "BatchMode yes",
         f"ConnectTimeout {CONNECT_SECONDS}",

@@ -1,12 +1,13 @@
 """The typed shape of fleet.toml, and what it comes to for one host."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from inventory.pasted import unfold
 from inventory.rollout import Rollout
-from inventory.secrets import Secrets
+from inventory.secrets import SecretReference, Secrets
 from roles.base.config import Base
 from roles.cache.config import Cache
 from roles.gateway.config import Gateway
@@ -15,7 +16,7 @@ from roles.lora_scripts.config import LoraScripts
 from roles.mirrors.config import Mirrors
 from roles.models.config import LockedModel, Model
 from roles.paths import Paths
-from roles.settings import Address, DataRoot, Jump, LocalPath, Name, Settings, User, split_jump
+from roles.settings import Address, DataRoot, Jump, LocalPath, Name, Settings, User
 from roles.trainer.config import Trainer
 from roles.webui.config import Webui
 
@@ -95,17 +96,38 @@ class GroupTable(Settings):
 class HostTable(Settings):
     """[hosts.NAME]: one server."""
 
-    address: Address = Field(description='Name or IP address; "local" is the machine one sits at.')
+    address: Address = Field(
+        description='Name or IP address, or what the provider shows: "ssh -p 2222 root@HOST", "root@HOST:2222"; '
+        '"local" is the machine one sits at.'
+    )
     port: int = Field(default=22, ge=1, le=65535, description="SSH port.")
     user: User | None = Field(default=None, description="SSH user; the fleet's if unset.")
     key: LocalPath | None = Field(default=None, description="SSH private key; the fleet's if unset.")
-    jump: Jump | None = Field(default=None, description="Jump host, [USER@]HOST[:PORT].")
+    jump: Jump | None = Field(
+        default=None, description="Jump hosts, [USER@]HOST[:PORT], the first to be reached first, with commas between."
+    )
+    password: SecretReference | None = Field(
+        default=None, description="The SSH password, by reference; only `sdfleet trust` uses it, to leave a key."
+    )
     groups: tuple[Name, ...] = Field(default=("webui", "train"), description="Groups the host belongs to.")
     internal: Address | None = Field(
         default=None,
         description="Name or address at which the fleet's other hosts reach it, if not by `address`: "
         "its private one, for the cache and for models that hosts give each other.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pasted(cls, raw: Any) -> Any:
+        return unfold(raw) if isinstance(raw, dict) else raw
+
+
+class Hop(Settings):
+    """A jump host on the way."""
+
+    address: str
+    user: str | None = None
+    port: int = 22
 
 
 class Connection(Settings):
@@ -115,18 +137,16 @@ class Connection(Settings):
     port: int = 22
     user: str = "root"
     key: Path | None = None
-    jump: str | None = None
+    hops: tuple[Hop, ...] = ()
+    """Jump hosts, the first to be reached first."""
     known_hosts: Path | None = None
+    password: SecretReference | None = None
+    """For `sdfleet trust` alone."""
 
     @property
     def local(self) -> bool:
         """Whether it is the machine one sits at."""
         return self.address == LOCAL
-
-    @property
-    def hop(self) -> str | None:
-        """Name or address of the jump host."""
-        return split_jump(self.jump)[1] if self.jump else None
 
     @property
     def sudo(self) -> bool:

@@ -68,8 +68,6 @@ def is_address(value: str) -> str:
 
 def split_jump(value: str) -> tuple[str, str, int | None]:
     """User ("" if none), address and port of [USER@]HOST[:PORT]; an IPv6 address stands in brackets."""
-    if "," in value:
-        raise ValueError(f"{value!r} is a chain; one jump host can be given, and it may have its own in ~/.ssh/config")
     user, _, place = value.rpartition("@")
     found = re.fullmatch(r"\[(?P<v6>[0-9A-Fa-f:.]+)\](?::(?P<p6>\d+))?|(?P<name>[^:\[\]]+)(?::(?P<port>\d+))?", place)
     if not found:
@@ -85,8 +83,9 @@ def split_jump(value: str) -> tuple[str, str, int | None]:
 
 
 def is_jump(value: str) -> str:
-    """[USER@]HOST[:PORT]."""
-    split_jump(value)
+    """[USER@]HOST[:PORT], several with commas between."""
+    for hop in value.split(","):
+        split_jump(hop.strip())
     return value
 
 

@@ -43,15 +43,16 @@ STRANGE = {
     "group name with a slash": (_host('groups = ["a/b"]\n[groups."a/b"]'), "groups.'a/b': 'a/b' must be letters"),
     "address with a line break": (_address("x\\nProxyCommand y"), "hosts.a.address: 'x\\nProxyCommand y' is a command"),
     "address that is an option": (_address("-oProxyCommand=x"), "'-oProxyCommand=x' is neither a host name nor an IP"),
-    "address with a user": (_address("root@x"), "'root@x' has a user in it; give the name or IP address alone"),
-    "address with a port": (_address("x:22"), "'x:22' has a port or brackets"),
-    "address as an ssh line": (_address("ssh -p 1 root@x"), "is a command line; give the name or IP address alone"),
+    "address that contradicts": (
+        _host("port = 22").replace('"x"', '"root@x:2222"', 1),
+        "hosts.a: address says port 2222, the setting beside it says 22; keep one of them",
+    ),
+    "chain with a line break": (_host('jump = "a,b\\nHost *"'), "hosts.a.jump: 'b\\nHost *' is a command line"),
     "address that is empty": (_address(""), "hosts.a.address: '' is neither a host name nor an IP address"),
     "internal address with a slash": (_host('internal = "x/y"'), "hosts.a.internal: 'x/y' is neither"),
     "user with a blank": (_host('user = "a b"'), "hosts.a.user: 'a b' is no user name"),
     "user that is an option": (_host('user = "-x"'), "hosts.a.user: '-x' is no user name"),
     "key with a line break": (_host('key = "a\\nb"'), "hosts.a.key: 'a\\nb' has a quote or a line break"),
-    "jump that is a chain": (_host('jump = "a,b"'), "hosts.a.jump: 'a,b' is a chain; one jump host"),
     "jump with a bare IPv6 address": (_host('jump = "u@2001:db8::1"'), "an IPv6 address in brackets"),
     "jump with a line break": (_host('jump = "u@x\\nHost *"'), "hosts.a.jump: 'x\\nHost *' is a command line"),
     "jump with a port that is none": (_host('jump = "x:99999"'), "hosts.a.jump: 'x:99999' has no port"),
@@ -125,6 +126,40 @@ def test_data_roots_that_are_fine(root: str, tmp_path: Path) -> None:
     assert str(load(file).hosts["a"].paths.root) == root
 
 
+@pytest.mark.parametrize(
+    ("address", "reached"),
+    [
+        ("ssh -p 12345 root@connect.example.com", ("root", "connect.example.com", 12345)),
+        ("ssh root@203.0.113.9 -p 40022 -i /k", ("root", "203.0.113.9", 40022)),
+        (
+            "ssh -p 2222 -o StrictHostKeyChecking=no root@ssh5.example.com -L 8080:localhost:8080",
+            ("root", "ssh5.example.com", 2222),
+        ),
+        ("ssh -l ann gpu.example.com", ("ann", "gpu.example.com", 22)),
+        ("ssh pod-64410a@ssh.example.io", ("pod-64410a", "ssh.example.io", 22)),
+        ("ssh://root@example.com:2200", ("root", "example.com", 2200)),
+        ("root@connect.example.com:12345", ("root", "connect.example.com", 12345)),
+        ("connect.example.com:12345", ("root", "connect.example.com", 12345)),
+        ("[2001:db8::5]:2222", ("root", "2001:db8::5", 2222)),
+    ],
+)
+def test_what_a_provider_shows_is_taken_as_it_is(tmp_path: Path, address: str, reached: tuple[str, str, int]) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(_address(address))
+    found = load(file).hosts["a"].connection
+    assert (found.user, found.address, found.port) == reached
+    assert (str(found.key) if found.key else "") == ("/k" if "-i /k" in address else "")
+
+
+def test_a_byte_order_mark_is_left_out_and_another_encoding_named(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + _address("x").encode())
+    assert load(file).hosts["a"].connection.address == "x"
+    file.write_bytes(("# 服务器\n" + _address("x")).encode("gbk"))
+    with pytest.raises(ConfigError, match=r"is not UTF-8 \(perhaps GBK or UTF-16\); save it as UTF-8"):
+        load(file)
+
+
 def test_addresses_and_jumps_that_are_fine(tmp_path: Path) -> None:
     file = tmp_path / "fleet.toml"
     jumps = {
@@ -137,7 +172,7 @@ def test_addresses_and_jumps_that_are_fine(tmp_path: Path) -> None:
     for address in ("203.0.113.9", "2001:db8::5", "gpu_1.example.org", "a.b.", "local", "connect.example.com"):
         for jump, hop in jumps.items():
             file.write_text(_address(address) + f'\njump = "{jump}"')
-            assert load(file).hosts["a"].connection.hop == hop
+            assert [place.address for place in load(file).hosts["a"].connection.hops] == [hop]
 
 
 @pytest.mark.parametrize(
