@@ -61,10 +61,9 @@ def test_a_wrong_password_and_a_changed_host_key_are_told_apart(
     known = host.connection.known_hosts
     assert known is not None
     other = lab.known_hosts.read_text().splitlines()
-    place = f"[127.0.0.1]:{host.connection.port} "
-    own = next(line.removeprefix(place) for line in other if line.startswith(place))
-    wrong = next(line.split(" ", 1)[1] for line in other if line.split(" ", 1)[1] != own)
-    known.write_text(f"{place}{wrong}\n")
+    place = f"[127.0.0.1]:{host.connection.port}"
+    wrong = next(line.split(" ", 1)[1] for line in other if place not in line)
+    known.write_text(f"{place} {wrong}\n")
     monkeypatch.setenv("GPU_PASSWORD", PASSWORD)
     with pytest.raises(HostError, match="run: sdfleet trust h1 --replace-host-key"):
         trust.run(host, replace_host_key=False)
