@@ -90,3 +90,8 @@ def inventory_command(folder: Path) -> str:
 def quoted(words: Iterable[Path]) -> str:
     """Paths as words of a shell command."""
     return " ".join(shlex.quote(str(word)) for word in words)
+
+
+def as_user(user: str) -> str:
+    """The first words of a shell command that runs as a service's user: with its rights alone, and no way to more."""
+    return f"setpriv --reuid={user} --regid={user} --clear-groups --no-new-privs --"
