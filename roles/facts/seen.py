@@ -58,6 +58,8 @@ class HostSurvey:
     trees: dict[str, Tree] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
     """Folder -> names of what is in it."""
+    belonging: dict[str, list[str]] = field(default_factory=dict)
+    """Folder -> names of those folders in it that belong to the user asked for."""
     broken: set[str] = field(default_factory=set)
     """Folders whose files are not those that their inventory names."""
     free_bytes: int | None = None

@@ -32,6 +32,7 @@ class Survey(FactBase[HostSurvey]):
         units: Sequence[str] = (),
         trees: Sequence[Path] = (),
         folders: Sequence[Path] = (),
+        belonging: Mapping[Path, str] | None = None,
         whole: Sequence[Path] = (),
         space: Path | None = None,
     ) -> str:
@@ -45,6 +46,7 @@ class Survey(FactBase[HostSurvey]):
         + units: systemd units
         + trees: git work trees, which must be root's
         + folders: folders to list
+        + belonging: folder -> user, whose folders in it are listed
         + whole: folders to compare with their inventory (see `inventory_command`)
         + space: path whose file system's free space is asked for; it need not exist yet
         """
@@ -76,6 +78,9 @@ class Survey(FactBase[HostSurvey]):
             script.append(f'c=$({git} rev-parse HEAD) && printf "tree\\t%s\\t%s\\t%s\\n" {quoted([tree])} "$c" {state}')
         for folder in folders:
             script.append(f"find {quoted([folder])} -mindepth 1 -maxdepth 1 -printf 'name\\t%h\\t%f\\n'")
+        for folder, user in (belonging or {}).items():
+            mine = f"-mindepth 1 -maxdepth 1 -type d -user {user} ! -name '.*' -printf 'belongs\\t%h\\t%f\\n'"
+            script.append(f"find {quoted([folder])} {mine}")
         for folder in whole:
             kept = shlex.quote(f"{folder}/{INVENTORY}")
             script.append(f'[ ! -e {kept} ] || [ "$({inventory_command(folder)})" = "$(cat {kept})" ] || ')
@@ -117,6 +122,9 @@ class Survey(FactBase[HostSurvey]):
                 case "name":
                     folder, name = rest.split("\t")
                     found.names.setdefault(folder, []).append(name)
+                case "belongs":
+                    folder, name = rest.split("\t", 1)
+                    found.belonging.setdefault(folder, []).append(name)
                 case "broken":
                     found.broken.add(rest)
                 case _:

@@ -17,6 +17,8 @@ from typing import IO, Any
 
 LINKS = 20
 """Links in one path; more are a loop."""
+DEEPEST = 30
+"""Folders within folders that are walked."""
 SMALL = 4_000_000
 """Bytes of a text that is read whole."""
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -161,23 +163,23 @@ def write(path: str | os.PathLike[str], content: bytes, mode: int = 0o644, alike
 def files_below(path: str | os.PathLike[str]) -> Iterator[tuple[str, int, str]]:
     """Every regular file below a folder, as path below it, descriptor of its folder and name there; links are left."""
     with folder(path) as top:
-        yield from _files_in(top, "")
+        yield from _files_in(top, "", DEEPEST)
 
 
-def _files_in(opened: int, above: str) -> Iterator[tuple[str, int, str]]:
+def _files_in(opened: int, above: str, depth: int) -> Iterator[tuple[str, int, str]]:
     with os.scandir(opened) as entries:
         names = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False))
                        for entry in entries)  # fmt: skip
     for name, is_folder, is_file in names:
         if is_file:
             yield f"{above}{name}", opened, name
-        elif is_folder:
+        elif is_folder and depth:
             try:
                 below = os.open(name, FOLDER, dir_fd=opened)
             except OSError:
                 continue  # it is something else by now
             try:
-                yield from _files_in(below, f"{above}{name}/")
+                yield from _files_in(below, f"{above}{name}/", depth - 1)
             finally:
                 os.close(below)
 
