@@ -27,6 +27,8 @@ def program() -> bytes:
         _add(archive, "__main__.py", MAIN)
         for file in sorted(HOST.glob("*.py")):
             _add(archive, f"sdfleet_fetch/{file.name}", file.read_text(encoding="utf-8"))
+        for package in ("roles", "roles/onhost"):
+            _add(archive, f"{package}/__init__.py", "")
         _add(archive, "roles/onhost/nofollow.py", nofollow_text())
         for name in SCANNER:
             _add(archive, f"picklescan/{name}", (files("picklescan") / name).read_text(encoding="utf-8"))

@@ -9,7 +9,6 @@ inputs that is not root's gets another name, with which it instructs nobody.
 from __future__ import annotations
 
 import contextlib
-import grp
 import os
 import pwd
 import sys
@@ -24,14 +23,14 @@ MODE = 0o1775
 
 def main(runs: str, user: str) -> None:
     """Take over every run that is not root's; a line for each name that root did not give."""
-    uid, gid = pwd.getpwnam(user).pw_uid, grp.getgrnam(user).gr_gid
+    account = pwd.getpwnam(user)
     with nofollow.folder(runs) as opened:
         for name in sorted(os.listdir(opened)):
             with contextlib.suppress(OSError):
                 run = os.open(name, nofollow.FOLDER, dir_fd=opened)
                 try:
-                    if name[0] != "." and os.fstat(run).st_uid == uid:
-                        for renamed in take_over(run, gid):
+                    if name[0] != "." and os.fstat(run).st_uid == account.pw_uid:
+                        for renamed in take_over(run, account.pw_gid):
                             print(f"{name}: {renamed} was not root's and has another name now")
                 finally:
                     os.close(run)
