@@ -20,6 +20,7 @@ from typing import IO, Any, TypeVar
 from inventory.errors import SdfleetError
 from inventory.hosts import trust
 from inventory.model import Connection, HostSettings
+from roles.onhost import whole
 
 CONNECT_SECONDS = 10
 ALIVE_SECONDS = 15
@@ -134,11 +135,11 @@ class Remote:
     def call(self, module: ModuleType, *, timeout: float = 60, **values: object) -> Any:
         """What `module.main(**values)` returns on the host; values and answer travel as JSON.
 
-        The module may import the standard library only. Its text and the values go over standard input: neither
-        shows in the host's process list.
+        The module may import the standard library and roles.onhost.nofollow only. Its text and the values go over
+        standard input: neither shows in the host's process list.
         """
         call = f"json.dumps(main(**json.loads({json.dumps(values)!r})))"
-        text = f"{inspect.getsource(module)}\nimport json\nprint({call})\n"
+        text = f"{whole(inspect.getsource(module))}\nimport json\nprint({call})\n"
         answer = self.run(["python3", "-I", "-"], input=text.encode(), timeout=timeout)
         try:
             return json.loads(answer.out)

@@ -11,6 +11,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from roles.onhost import nofollow
+
 PICTURE = {
     "prompt": "a red apple on a wooden table",
     "negative_prompt": "",
@@ -63,10 +65,9 @@ def _watch(unit: str, state: str, port: int, seconds: float) -> dict[str, Any]:
     """The service's own account, after it ran and answered undisturbed for `seconds`."""
     deadline = time.monotonic() + seconds
     process = _process(unit)
-    try:
-        service: dict[str, Any] = json.loads(Path(state).read_text())
-    except (OSError, ValueError) as error:
-        raise GateError("stable", f"{unit} is not up") from error
+    service = nofollow.read_json(state)
+    if not {"ready", "problem", "fingerprint"} <= service.keys():
+        raise GateError("stable", f"{unit} is not up")
     if not service["ready"]:
         raise GateError("stable", f"{unit} is not ready: {service['problem']}")
     service["process"] = process
