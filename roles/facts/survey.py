@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pyinfra.api.facts import FactBase
 
+from roles.facts.records import listing, records
 from roles.facts.seen import INVENTORY, Entry, HostSurvey, Path, Tree, Unit, as_user, inventory_command, quoted
 
 SMALL = 1_000_000
@@ -54,7 +55,8 @@ class Survey(FactBase[HostSurvey]):
         looked = sorted({*map(str, paths), *texts})
         script = [". /etc/os-release; echo os $ID $VERSION_CODENAME"]
         if looked:
-            script.append(f"find {quoted(looked)} -maxdepth 0 -printf 'entry\\t%p\\t%y\\t%u\\t%g\\t%m\\t%l\\n'")
+            shown = "%p\\0%y\\0%u\\0%g\\0%m\\0%l\\0"
+            script.append(listing("entries", f"find {quoted(looked)} -maxdepth 0 -printf '{shown}'"))
         if texts:
             encode = 'printf "text\\t%s\\t%s\\n" "$f" "$(base64 -w0 "$f")"'
             script.append(f'for f in {quoted(texts)}; do [ ! -f "$f" ] || {encode}; done')
@@ -77,10 +79,11 @@ class Survey(FactBase[HostSurvey]):
             state = f'"$({git} status --porcelain --untracked-files=no | wc -l)"'
             script.append(f'c=$({git} rev-parse HEAD) && printf "tree\\t%s\\t%s\\t%s\\n" {quoted([tree])} "$c" {state}')
         for folder in folders:
-            script.append(f"find {quoted([folder])} -mindepth 1 -maxdepth 1 -printf 'name\\t%h\\t%f\\n'")
+            inside = f"find {quoted([folder])} -mindepth 1 -maxdepth 1 -printf '%h\\0%f\\0'"
+            script.append(listing("names", inside))
         for folder, user in (belonging or {}).items():
-            mine = f"-mindepth 1 -maxdepth 1 -type d -user {user} ! -name '.*' -printf 'belongs\\t%h\\t%f\\n'"
-            script.append(f"find {quoted([folder])} {mine}")
+            mine = f"-mindepth 1 -maxdepth 1 -type d -user {user} ! -name '.*' -printf '%h\\0%f\\0'"
+            script.append(listing("belonging", f"find {quoted([folder])} {mine}"))
         for folder in whole:
             kept = shlex.quote(f"{folder}/{INVENTORY}")
             script.append(f'[ ! -e {kept} ] || [ "$({inventory_command(folder)})" = "$(cat {kept})" ] || ')
@@ -97,9 +100,9 @@ class Survey(FactBase[HostSurvey]):
         for line in output:
             kind, _, rest = line.partition("\t")
             match kind:
-                case "entry":
-                    path, letter, owner, group, mode, target = rest.split("\t")
-                    found.entries[path] = Entry(letter, owner, group, int(mode, 8), target)
+                case "entries":
+                    for path, letter, owner, group, mode, target in records(rest, 6):
+                        found.entries[path] = Entry(letter, owner, group, int(mode, 8), target)
                 case "text":
                     path, _, encoded = rest.partition("\t")
                     found.texts[path] = base64.b64decode(encoded).decode(errors="replace")
@@ -119,12 +122,10 @@ class Survey(FactBase[HostSurvey]):
                 case "tree":
                     path, commit, changes = rest.split("\t")
                     found.trees[path] = Tree(commit, changes.strip() != "0")
-                case "name":
-                    folder, name = rest.split("\t")
-                    found.names.setdefault(folder, []).append(name)
-                case "belongs":
-                    folder, name = rest.split("\t", 1)
-                    found.belonging.setdefault(folder, []).append(name)
+                case "names" | "belonging":
+                    listed = found.names if kind == "names" else found.belonging
+                    for folder, name in records(rest, 2):
+                        listed.setdefault(folder, []).append(name)
                 case "broken":
                     found.broken.add(rest)
                 case _:
