@@ -182,7 +182,8 @@ def check(
 
 def _damaged(remote: Remote) -> list[PurePosixPath]:
     folder = remote.host.paths.store / "sha256"
-    script = f"test -d {shlex.quote(str(folder))} && find {shlex.quote(str(folder))} -type f -exec sha256sum -z {{}} + ; true"
+    place = shlex.quote(str(folder))
+    script = f"test -d {place} && find {place} -type f -exec sha256sum -z {{}} + ; true"
     lines = remote.run(["sh", "-c", script], timeout=HASH_SECONDS).out.split("\0")[:-1]
     hashed = {PurePosixPath(path): digest for digest, _, path in (line.partition("  ") for line in lines)}
     return sorted(path for path, digest in hashed.items() if path.name != digest)

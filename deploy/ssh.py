@@ -229,13 +229,21 @@ def connect(hosts: Iterable[HostSettings]) -> Iterator[dict[str, Remote]]:
 
 
 def each(remotes: Mapping[str, Remote], work: Callable[[Remote], T]) -> dict[str, T | HostError]:
-    """`work` on every host at once; what it returned, or the HostError it raised, by host name in their order."""
+    """`work` on every host at once; what it returned, or the HostError it raised, by host name in their order.
+
+    An answer of another shape than `work` expects, of a host that is damaged or hostile, is that host's error too.
+    """
 
     def attempt(remote: Remote) -> T | HostError:
         try:
             return work(remote)
         except HostError as error:
             return error
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            return HostError(
+                f"{remote.name}: what it answers, or a file of its state, is not of the shape that was expected "
+                f"({type(error).__name__}: {error})"
+            )
 
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
         return dict(zip(remotes, pool.map(attempt, remotes.values()), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -32,20 +33,30 @@ def main(
     if taken:
         return {"error": f"{name} is a file that sdfleet did not put there; choose another name with --as"}
     changed = before != blob
+    try:
+        # Noted first: apply removes links that nothing explains, and the disk may be full after this.
+        _write_down(Path(manifest), link, {"source": f"run:{run}", "sha256": sha256})
+    except ValueError:
+        return {"error": f"{manifest} is damaged; put it back from a backup, or remove it and publish all LoRAs again"}
+    except OSError as error:
+        return {"error": f"{manifest} cannot be written: {error.strerror}"}
     if changed:
         nofollow.make_alike(name.parent)
         # The WebUI keeps the old hash of a name whose file is not newer than before.
         os.utime(stored)
         nofollow.link(name, blob)
-    _write_down(Path(manifest), link, {"source": f"run:{run}", "sha256": sha256})
     return {"changed": changed, "refreshed": _refresh(unit, port)}
 
 
 def _write_down(manifest: Path, name: str, entry: dict[str, str]) -> None:
-    known = json.loads(manifest.read_text()) if manifest.exists() else {}
-    if known.get(name) == entry:
-        return
-    nofollow.write(manifest, json.dumps({**known, name: entry}, indent=1, sort_keys=True).encode())
+    """Add an entry; of several that publish at once each waits for the one before. ValueError if it is damaged."""
+    with manifest.with_name(f".{manifest.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = json.loads(manifest.read_text()) if manifest.exists() else {}
+        if not isinstance(known, dict):
+            raise ValueError("no table")
+        if known.get(name) != entry:
+            nofollow.write(manifest, json.dumps({**known, name: entry}, indent=1, sort_keys=True).encode())
 
 
 def _refresh(unit: str, port: int) -> bool:

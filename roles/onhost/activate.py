@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import os
 import subprocess
 import sys
 import time
@@ -43,8 +44,11 @@ def systemctl(*args: str) -> bool:
 def put(file: Path, text: str) -> None:
     """Write a file beside its place, then rename it."""
     fresh = file.with_name(f".{file.name}.new")
-    fresh.write_text(text)
-    fresh.chmod(0o644)
+    with fresh.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fchmod(stream.fileno(), 0o644)
+        os.fsync(stream.fileno())
     fresh.replace(file)
 
 

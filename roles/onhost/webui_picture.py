@@ -39,7 +39,7 @@ def draw(port: int, timeout: float) -> bytes:
         raise PictureError(f"the WebUI drew nothing: {error}") from error
 
 
-LARGEST = 4_000_000
+LARGEST = 2_000_000
 """Bytes of a picture file, and of its pixels once unpacked: those of the requests here are of 64 by 64 pixels."""
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Bytes a pixel of each colour type at 8 bits."""
@@ -67,12 +67,12 @@ def pixels(png: bytes) -> tuple[int, bytes]:
 
 
 def _pixels(png: bytes) -> tuple[int, bytes]:
-    chunks: dict[bytes, bytes] = {}
+    chunks: dict[bytes, bytearray] = {}
     at = 8
     while at < len(png):
         (length,) = struct.unpack(">I", png[at : at + 4])
         kind, body = png[at + 4 : at + 8], png[at + 8 : at + 8 + length]
-        chunks[kind] = chunks.get(kind, b"") + body
+        chunks.setdefault(kind, bytearray()).extend(body)
         at += length + 12
     width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
     if depth != 8 or interlace or colour not in CHANNELS:

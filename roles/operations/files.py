@@ -71,6 +71,8 @@ def put_command(dest: PurePosixPath, content: bytes, mode: int, owner: str, grou
         f'test "$(sha256sum <{new})" = "{hashlib.sha256(content).hexdigest()}  -"',
         f"chown {owner}:{group} {new}",
         f"chmod {mode:o} {new}",
+        # After a power cut the file is the old or the new one.
+        f"sync {new}",
         f"mv -fT {new} {shlex.quote(str(dest))}",
     )
     return " && ".join(steps)
@@ -81,7 +83,7 @@ def private_file(place: PurePosixPath, content: str) -> Commands:
     new = f"{place}.new"
     yield f"install -m 600 /dev/null {new}"
     yield FileUploadCommand(StringIO(content), new)
-    yield f"mv -fT {new} {place}"
+    yield f"sync {new} && mv -fT {new} {place}"
 
 
 def _log_diff(dest: PurePosixPath, old: str, new: str) -> None:
