@@ -182,10 +182,9 @@ def check(
 
 def _damaged(remote: Remote) -> list[PurePosixPath]:
     folder = remote.host.paths.store / "sha256"
-    script = (
-        f"test -d {shlex.quote(str(folder))} && find {shlex.quote(str(folder))} -type f -exec sha256sum {{}} + ; true"
-    )
-    lines = remote.run(["sh", "-c", script], timeout=HASH_SECONDS).out.splitlines()
+    place = shlex.quote(str(folder))
+    script = f"test -d {place} && find {place} -type f -exec sha256sum -z {{}} + ; true"
+    lines = remote.run(["sh", "-c", script], timeout=HASH_SECONDS).out.split("\0")[:-1]
     hashed = {PurePosixPath(path): digest for digest, _, path in (line.partition("  ") for line in lines)}
     return sorted(path for path, digest in hashed.items() if path.name != digest)
 
@@ -200,7 +199,10 @@ def _look(remotes: dict[str, Remote]) -> list[HostModels]:
             goal = wanted(host.models, host.paths, host.mirrors)
         except WantedError as error:
             raise SdfleetError(str(error)) from error
-        return HostModels(remote, goal, read(answer.out.splitlines(), host.paths))
+        seen = read(answer.out.splitlines(), host.paths)
+        if seen.damaged:
+            raise HostError(f"{remote.name}: {seen.damaged}")
+        return HostModels(remote, goal, seen)
 
     return list(_answers(each(remotes, look)).values())
 

@@ -28,7 +28,7 @@ def releases(
 ) -> None:
     """List the releases on the hosts: which one is in use, what can be gone back to, who built it and when."""
     with connect(chosen(fleet, limit)) as remotes:
-        found = each(remotes, lambda remote: remote.call(released, apps=str(remote.host.paths.root / "apps")))
+        found = each(remotes, _of)
     lost = {name: answer for name, answer in found.items() if isinstance(answer, HostError)}
     if as_json:
         plain = {n: {"error": str(a)} if isinstance(a, HostError) else a for n, a in found.items()}
@@ -37,6 +37,13 @@ def releases(
         out.print(_table({name: answer for name, answer in found.items() if name not in lost}))
         _tell(lost)
     raise typer.Exit(1 if lost else 0)
+
+
+def _of(remote: Remote) -> Any:
+    """The releases of one host, of which a table can be made."""
+    answer = remote.call(released, apps=str(remote.host.paths.root / "apps"))
+    _table({remote.name: answer})
+    return answer
 
 
 def _table(found: Mapping[str, Any]) -> Table:

@@ -20,6 +20,7 @@ from typing import IO, Any, TypeVar
 from inventory.errors import SdfleetError
 from inventory.hosts import hop_options, trust
 from inventory.model import Connection, HostSettings
+from roles.onhost import whole
 
 CONNECT_SECONDS = 10
 ALIVE_SECONDS = 15
@@ -133,11 +134,11 @@ class Remote:
     def call(self, module: ModuleType, *, timeout: float = 60, **values: object) -> Any:
         """What `module.main(**values)` returns on the host; values and answer travel as JSON.
 
-        The module may import the standard library only. Its text and the values go over standard input: neither
-        shows in the host's process list.
+        The module may import the standard library and roles.onhost.nofollow only. Its text and the values go over
+        standard input: neither shows in the host's process list.
         """
         call = f"json.dumps(main(**json.loads({json.dumps(values)!r})))"
-        text = f"{inspect.getsource(module)}\nimport json\nprint({call})\n"
+        text = f"{whole(inspect.getsource(module))}\nimport json\nprint({call})\n"
         answer = self.run(["python3", "-I", "-"], input=text.encode(), timeout=timeout)
         try:
             return json.loads(answer.out)
@@ -227,13 +228,21 @@ def connect(hosts: Iterable[HostSettings]) -> Iterator[dict[str, Remote]]:
 
 
 def each(remotes: Mapping[str, Remote], work: Callable[[Remote], T]) -> dict[str, T | HostError]:
-    """`work` on every host at once; what it returned, or the HostError it raised, by host name in their order."""
+    """`work` on every host at once; what it returned, or the HostError it raised, by host name in their order.
+
+    An answer of another shape than `work` expects, of a host that is damaged or hostile, is that host's error too.
+    """
 
     def attempt(remote: Remote) -> T | HostError:
         try:
             return work(remote)
         except HostError as error:
             return error
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            return HostError(
+                f"{remote.name}: what it answers, or a file of its state, is not of the shape that was expected "
+                f"({type(error).__name__}: {error})"
+            )
 
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
         return dict(zip(remotes, pool.map(attempt, remotes.values()), strict=True))

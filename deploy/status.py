@@ -63,6 +63,7 @@ def look(remote: Remote) -> Seen:
         services={name: units.SERVICES[name] for role, name in FURTHER if host.has(role)},
         models={f"{model.kind} {model.name}": _places(model, host.paths) for model in host.models},
     )
+    _row(remote.name, seen)  # an answer that makes no row is this host's fault, and costs the others nothing
     return seen
 
 

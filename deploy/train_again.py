@@ -1,5 +1,6 @@
 """`sdfleet train reproduce` and `sweep`: runs made of other runs or of one config many times."""
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,7 @@ from deploy.options import DEFAULT_FILE, FleetFile, checked_name
 from deploy.runs.choosing import choose, run_host, runs_of, trainers
 from deploy.runs.ending import follow_and_fetch, sent
 from deploy.runs.follow import follow as watch
-from deploy.runs.kept import trainer_of
+from deploy.runs.kept import bring, release_named
 from deploy.runs.reproduce import changed as changed_inputs
 from deploy.runs.reproduce import judge, lacks_trainer, record_of
 from deploy.runs.reproduce import send as send_again
@@ -57,7 +58,7 @@ def reproduce(
             raise typer.Exit(3)
         target = RunHost(next(iter(remotes.values())))
         if lacks_trainer(target, record):
-            _build_trainer(fleet, target.name, into / run)
+            _build_trainer(fleet, target.name, origin, release_named(record))
         send_again(origin, run, record, target, again, sent(again, target.name))
         target.start(again)
         follow_and_fetch(target, again, into)
@@ -68,13 +69,14 @@ def reproduce(
     raise typer.Exit(0 if verdict.holds else 3)
 
 
-def _build_trainer(fleet: Path, host: str, run: Path) -> None:
-    """Build the trainer that made a fetched run on `host`. Raises SdfleetError if that fails."""
-    release = trainer_of(run).key
-    out.print(f"The trainer {release}, which made {run.name}, is not on {host}: it is built there from environment/")
-    request = Request(fleet=str(fleet), hosts=(host,), roles=("trainer",), apply=True, trainer_of=str(run.resolve()))
-    if apply(load(fleet), request, f"Training {run.name} again.", verbose=False).failed:
-        raise SdfleetError(f"{host}: the trainer that made {run.name} could not be built")
+def _build_trainer(fleet: Path, host: str, origin: RunHost, release: str) -> None:
+    """Build on `host` a trainer of `origin`'s. Raises SdfleetError if that fails."""
+    out.print(f"The trainer {release} is not on {host}: it is built there from {origin.name}'s copy of code and lock")
+    with tempfile.TemporaryDirectory() as folder:
+        bring(origin, release, Path(folder))
+        request = Request(fleet=str(fleet), hosts=(host,), roles=("trainer",), apply=True, trainer_of=folder)
+        if apply(load(fleet), request, f"Building the trainer {release}.", verbose=False).failed:
+            raise SdfleetError(f"{host}: the trainer {release} could not be built")
 
 
 def sweep(

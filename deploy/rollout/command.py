@@ -18,6 +18,7 @@ from deploy.rollout.going import Rollout
 from deploy.ssh import connect
 from inventory import lock as locks
 from inventory.errors import ConfigError, Problem, SdfleetError
+from inventory.files import replace_file
 from inventory.load import load
 from inventory.model import ROLES, Fleet
 
@@ -72,11 +73,11 @@ class Moved:
 
     def put_back(self) -> None:
         """Give the old lock its place again, and say so; the refused one stays beside it."""
-        self.file.replace(self.file.with_name(f"{self.file.name}.refused"))
-        if self.before is not None:
-            new = self.file.with_name(f".{self.file.name}.new")
-            new.write_bytes(self.before)
-            new.replace(self.file)
+        replace_file(self.file.with_name(f"{self.file.name}.refused"), self.file.read_bytes())
+        if self.before is None:
+            self.file.unlink()
+        else:
+            replace_file(self.file, self.before)
         out.print(f"{self.file.name} is the old one again; the refused one is {self.file.name}.refused")
 
 

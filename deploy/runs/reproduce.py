@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deploy.runs import needs
+from deploy.runs.kept import release_named
 from deploy.runs.submission import Submission
 from deploy.runs.transfer import RunHost, Sent
 from inventory.errors import SdfleetError
@@ -42,12 +43,12 @@ def lacks_trainer(target: RunHost, record: Mapping[str, Any]) -> bool:
 
 
 def _program(target: RunHost, record: Mapping[str, Any]) -> PurePosixPath:
-    return program(target.paths.releases("trainer") / record["code"]["release"])
+    return program(target.paths.releases("trainer") / release_named(record))
 
 
 def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, again: str, sent: Sent) -> None:
     """Make the run `again` on `target` out of `run` on `origin`; what the target lacks travels through here."""
-    text = origin.remote.run(["cat", str(origin.paths.run(run) / "config.toml")]).out
+    text: str = origin.ask("config", run=str(origin.paths.run(run)))
     text = text.replace(str(origin.paths.run(run)), str(target.paths.run(again)))
     text = text.replace(f"{origin.paths.root}/", f"{target.paths.root}/")
     wanted = needs.turn(Config.model_validate(tomllib.loads(text)), target.remote.host, ())

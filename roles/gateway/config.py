@@ -54,9 +54,9 @@ class Gateway(Settings):
     login_attempts: int = Field(
         default=10,
         ge=1,
-        description="Login attempts a minute from one address; all addresses together: six times that.",
+        description="Wrong passwords a minute, for one name or from one address, before each further attempt waits.",
     )
-    session_hours: int = Field(default=24, ge=1, description="How long a browser keeps its session's cookie, in h.")
+    session_hours: int = Field(default=24, ge=1, description="How long a session lasts after its login, in h.")
 
     @model_validator(mode="after")
     def _whole(self) -> "Gateway":

@@ -107,9 +107,9 @@ def test_program_is_sdfleets_own(host: Host, paths: Paths) -> None:
 
 def test_gui_lists_the_fleets_checkpoints(host: Host, lora_scripts: LoraScripts, paths: Paths) -> None:
     folder = paths.webui_models / "Stable-diffusion"
-    links = host.run(f"find {shlex.quote(str(folder))} -maxdepth 1 -type l -name '*.safetensors' -printf '%f\\n'")
+    links = host.run(f"find {shlex.quote(str(folder))} -maxdepth 1 -type l -name '*.safetensors' -printf '%f\\0'")
     url = f"http://127.0.0.1:{lora_scripts.port}/api/get_files?pick_type=model-file"
     listed = json.loads(host.check_output("curl -sS -m 30 %s", url))["data"]["files"]
     paths_shown = {file["name"]: file["path"] for file in listed}
-    for name in links.stdout.splitlines():
+    for name in links.stdout.split("\0")[:-1]:
         assert paths_shown.get(name, "").endswith(f"/{name}"), f"the GUI does not offer {name}"

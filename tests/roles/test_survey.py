@@ -85,3 +85,15 @@ def test_units_and_provided_packages_as_a_host_prints_them() -> None:
     unit = found.unit("a.service")
     assert (unit.loaded, unit.active, unit.enabled, unit.stale) == (True, True, False, True)
     assert not found.unit("b.service").loaded
+
+
+def test_names_with_line_breaks_forge_nothing(tmp_path: Path) -> None:
+    folder, forged = tmp_path / "folder", "a\ntext\t/etc/x\teA==\nname\t/etc\tb"
+    folder.mkdir()
+    (folder / forged.replace("/", "\u2215")).touch()
+    (tmp_path / "link").symlink_to("x\nentries\tZm9yZ2Vk\ty\tz")
+    found = survey(paths=[tmp_path / "link"], folders=[folder])
+    assert found.names == {str(folder): [forged.replace("/", "\u2215")]}
+    link = found.entry(tmp_path / "link")
+    assert link and link.target == "x\nentries\tZm9yZ2Vk\ty\tz"
+    assert list(found.entries) == [str(tmp_path / "link")] and not found.texts
