@@ -78,11 +78,15 @@ def _is_shadow(file: Path) -> bool:
 @pytest.mark.lab
 def test_afterwards_an_apply_mends_all_of_it(light: LightFleet) -> None:
     light.on("h1", "systemctl reset-failed; true")
+    # As an older sdfleet left it: the extension's work tree itself, with what the WebUI put into it.
+    old = f"{DATA}/extensions/good"
+    light.on("h1", f"mkdir -p {DATA}/extensions; rm -rf {old}; mkdir {old}; echo mine >{old}/settings.json")
     done = light.sdfleet("apply")
     assert done.code == 0, done.text
     again = light.sdfleet("apply")
     assert (again.code, again.cell("h1", "changed")) == (0, "0"), again.text
     assert light.on("h1", f"readlink {DATA}/extensions/good").startswith("/srv/sdfleet/apps/webui/extensions/good-")
+    assert light.on("h1", "cat /srv/sdfleet/apps/webui/aside/good-*/settings.json") == "mine", "nothing is lost"
     assert light.on("h1", f"cat {OUTSIDE}/file") == "untouched"
 
 
