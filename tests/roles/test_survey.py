@@ -69,7 +69,7 @@ def test_a_tree_whose_configuration_names_programs_runs_none(tmp_path: Path) -> 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to read as another user")
 def test_what_a_service_wrote_is_read_as_it_could_read_it(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
         folder.chmod(0o755)
     secret, fine, endless, fifo = (tmp_path / name for name in ("secret", "fine", "endless", "fifo"))
     secret.write_text("secret")
