@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tomlkit
 
+from lab import locks
 from lab.upstreams.repositories import publish
 from lab.upstreams.service import Folders
 from tests.faults.walking import put_trainer
@@ -29,6 +30,9 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightFleet]:
         document = tomlkit.parse(light.file.read_text())
         document["webui"]["extensions"] = [{"name": "good", "url": f"https://github.com/{EXTENSION}", "commit": commit}]
         light.file.write_text(tomlkit.dumps(document))
+        # What an extension asks for is looked up with `packaging`, which every WebUI's own lock has.
+        lock = locks.lock(light.lab, "idna==3.10\npackaging==24.2\n").read_text()
+        (folder / "webui.lock.txt").write_text(lock)
         assert (done := light.sdfleet("apply")).code == 0, done.text
         document["webui"]["ref"] = light.publish("good", 2)
         light.file.write_text(tomlkit.dumps(document))
