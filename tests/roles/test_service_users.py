@@ -33,6 +33,7 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightFleet]:
         # What an extension asks for is looked up with `packaging`, which every WebUI's own lock has.
         lock = locks.lock(light.lab, "idna==3.10\npackaging==24.2\n").read_text()
         (folder / "webui.lock.txt").write_text(lock)
+        assert (done := light.sdfleet("lock")).code == 0, done.text
         assert (done := light.sdfleet("apply")).code == 0, done.text
         document["webui"]["ref"] = light.publish("good", 2)
         light.file.write_text(tomlkit.dumps(document))
