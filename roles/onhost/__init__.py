@@ -3,11 +3,13 @@
 from pathlib import Path
 
 CHECKOUT = "pinned_checkout"
-"""Makes work trees. The base role puts it on every host, and the two that follow."""
+"""Makes work trees. The base role puts it on every host, and the three that follow."""
 ACTIVATE = "activate"
 """Switches from one release to another."""
 PRUNE = "prune"
 """Removes old releases."""
+BUILD_WHEELS = "build_wheels"
+"""Builds packages that have no wheel, confined."""
 
 
 def source(name: str) -> str:
