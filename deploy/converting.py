@@ -73,6 +73,7 @@ def convert(remote: Remote, file: WantedFile, name: str) -> tuple[str, int]:
         raise
     manifest = {
         "store": str(paths.store),
+        "folders": [str(paths.converted)],
         "files": [{"model": name, "sha256": sha256, "size": int(size), "sources": [], "suffix": ".safetensors"}],
         "links": {str(paths.converted / f"{name}.safetensors"): sha256},
     }

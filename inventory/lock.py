@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from inventory.errors import ConfigError, Problem
 from inventory.model import Fleet, HostSettings
 from roles.models.config import Card, LockedModel, Model, Pin, unlocked
+from roles.models.names import Commit, FilePath, Revision
 from roles.settings import Settings
 from roles.webui.config import KNOWN_REFS
 
@@ -20,8 +21,8 @@ HINT = "run `sdfleet lock`"
 class GitPin(Settings):
     """What a git ref stood for."""
 
-    commit: str = Field(pattern=r"^[0-9a-f]{40}$")
-    submodules: dict[str, str] = Field(default={}, description="Path -> commit; the commit above decides them.")
+    commit: Commit
+    submodules: dict[FilePath, Commit] = Field(default={}, description="Path -> commit; the commit above decides them.")
 
 
 class ModelPin(Settings):
@@ -29,7 +30,7 @@ class ModelPin(Settings):
 
     source: str
     wanted: tuple[str, ...] = Field(default=(), description="The patterns of `files`, for kind hub.")
-    revision: str = ""
+    revision: Revision = ""
     files: tuple[Pin, ...]
     card: Card | None = None
 

@@ -6,8 +6,10 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from roles.models.addresses import Roads, Source, addresses
 
@@ -20,7 +22,15 @@ CHUNK = 1 << 20
 TRIES = 3
 LONGEST_WAIT_SECONDS = 60
 """A server that wants to be left alone for longer than this is given up for the next."""
+LARGEST_JSON = 32_000_000
 T = TypeVar("T")
+S = TypeVar("S", bound="Told")
+
+
+class Told(BaseModel):
+    """The part of a server's answer that is used; whatever else it says is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class SourceError(ValueError):
@@ -54,16 +64,18 @@ class Asker:
         """The answer to HEAD, redirects to other hosts not followed."""
         return self._first(url, self._head)
 
-    def json(self, url: str) -> Any:
-        """The JSON at an origin's URL."""
-        import requests
+    def json(self, url: str, shape: type[S]) -> S:
+        """The JSON at an origin's URL; an answer of another shape, or with names that cannot be, counts as none."""
 
-        def ask(source: Source) -> Any:
+        def ask(source: Source) -> S:
             with self._send("GET", source) as answer:
-                try:
-                    return answer.json()
-                except requests.JSONDecodeError:
-                    raise SourceError("answered with something that is not JSON") from None
+                text = b"".join(_up_to(answer, LARGEST_JSON + 1))
+            if len(text) > LARGEST_JSON:
+                raise SourceError(f"answered with more than {LARGEST_JSON} bytes of JSON")
+            try:
+                return shape.model_validate_json(text)
+            except (ValidationError, RecursionError) as error:
+                raise SourceError(f"answered with {_what_is_wrong(error)}") from None
 
         return self._first(url, ask)
 
@@ -138,6 +150,14 @@ class Asker:
         if answer.headers.get("Content-Type", "").startswith("text/html"):
             raise SourceError("answered with a web page (HTML)")
         return answer
+
+
+def _what_is_wrong(error: Exception) -> str:
+    if not isinstance(error, ValidationError) or error.errors()[0]["type"] == "json_invalid":
+        return "something that is not JSON"
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"])) or "its JSON"
+    return f"what cannot be right ({place}: {first['msg'].removeprefix('Value error, ')})"
 
 
 def _up_to(answer: requests.Response, count: int) -> Iterator[bytes]:
