@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from inventory.errors import ConfigError, Problem
 from inventory.model import Fleet, HostSettings
 from roles.models.config import Card, LockedModel, Model, Pin, unlocked
-from roles.models.names import Commit, FilePath, Revision
+from roles.names import Commit, FilePath, Revision
 from roles.settings import Settings
 from roles.webui.config import KNOWN_REFS
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from roles.models.names import Address, FilePath, Line, Revision, Sha256
+from roles.names import Address, FilePath, Line, Revision, Sha256
 from roles.settings import Settings
 
 Kind = Literal["checkpoint", "lora", "vae", "embedding", "hypernetwork", "controlnet", "upscaler", "vae_approx", "hub"]

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from roles.models.addresses import Roads, Source, addresses
 from roles.models.config import FOLDERS, Card, Kind, LockedModel, Model, Pin
-from roles.models.names import below
 from roles.models.sources import address, huggingface, plain
+from roles.names import below
 from roles.paths import Paths
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")

@@ -2,17 +2,15 @@
 
 import re
 import shlex
-from io import StringIO
 from pathlib import PurePosixPath
 
-from pyinfra.api.command import FileUploadCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.facts.seen import INVENTORY, HostSurvey, inventory_command
 from roles.onhost import BUILD_WHEELS
 from roles.operations.application import Environment, build_tools
-from roles.operations.files import Commands, replace
+from roles.operations.files import Commands, put, replace
 from roles.operations.sandbox import sandboxed
 from roles.operations.sources import checkout_command
 from roles.paths import MIRRORS_ENV, Paths
@@ -47,7 +45,7 @@ def environment(wanted: Environment, paths: Paths, seen: HostSurvey) -> Commands
     # dies, its last command runs on here: the lock waits for it, so that it can't write into the new build.
     yield f"flock {_lock(paths)} sh -c " + shlex.quote(f"rm -rf {shlex.quote(str(paths.envs))}/.*.building")
     yield f"{uv} venv --quiet --relocatable --python {wanted.python} {new}"
-    yield FileUploadCommand(StringIO(wanted.lock), str(lock))
+    yield put(lock, wanted.lock)
     yield from _wheels(wanted, build, paths)
     # Nothing of a package has run yet, nor does now: uv unpacks wheels into an environment that is still empty.
     strict = "--no-build --require-hashes"
@@ -65,7 +63,7 @@ def _wheels(wanted: Environment, build: PurePosixPath, paths: Paths) -> Commands
     uv, tools, wheels = _uv(paths), build / "tools", build / "wheels"
     pins, python = build / "tools.txt", shlex.quote(str(tools / "bin/python"))
     yield f"{uv} venv --quiet --python {wanted.python} {shlex.quote(str(tools))}"
-    yield FileUploadCommand(StringIO(build_tools()), str(pins))
+    yield put(pins, build_tools())
     yield f"{uv} pip sync --quiet --no-build --require-hashes --python {python} {shlex.quote(str(pins))}"
     words = ["python3", paths.programs / f"{BUILD_WHEELS}.py", "--lock", build / "requirements.lock"]
     words += [

@@ -1,9 +1,7 @@
 """Operations of the trainer role."""
 
 import shlex
-from io import BytesIO, StringIO
 
-from pyinfra.api.command import FileUploadCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
@@ -14,7 +12,7 @@ from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.onhost import source
 from roles.operations.environment import environment
-from roles.operations.files import Commands, Folder, folders, rendered, units_read
+from roles.operations.files import Commands, Folder, folders, put, rendered, units_read
 from roles.operations.release import BUILT, MANIFEST, activate, provenance, prune_releases, recorded
 from roles.paths import Paths
 from roles.trainer.config import Trainer
@@ -120,13 +118,13 @@ def built_release(wanted: Release, paths: Paths, seen: HostSurvey) -> Commands:
     python = wanted.environment.folder(paths) / "bin/python"
     new, code, lib, run = (shlex.quote(str(p)) for p in (build, build / "code.zip", build / "lib", program(build)))
     yield f"umask 022; rm -rf {new} && mkdir -p {new}/bin {lib}"
-    yield FileUploadCommand(BytesIO(wanted.code), str(build / "code.zip"))
-    yield FileUploadCommand(StringIO(launcher(final, wanted.environment.folder(paths))), str(program(build)))
+    yield put(build / "code.zip", wanted.code)
+    yield put(program(build), launcher(final, wanted.environment.folder(paths)))
     yield f"umask 022; {python} -m zipfile -e {code} {lib} && rm {code} && chmod 755 {run}"
     yield f"{python} -m compileall -q {lib}"
     yield f"PYTHONPATH={lib} {python} -P -c 'import training.cli'"
-    yield FileUploadCommand(StringIO(provenance()), str(build / BUILT))
-    yield FileUploadCommand(StringIO(wanted.manifest()), str(build / MANIFEST))
+    yield put(build / BUILT, provenance())
+    yield put(build / MANIFEST, wanted.manifest())
     yield f"mv -T {new} {shlex.quote(str(final))}"
 
 

@@ -4,10 +4,10 @@ import re
 
 from pydantic import Field
 
-from roles.models import names
-from roles.models.addresses import CIVITAI
+from roles import names
 from roles.models.config import BaseVersion, Card, LockedModel, Model, Pin
 from roles.models.sources.web import Asker, SourceError, Told
+from roles.secrecy import CIVITAI
 
 BASES: tuple[tuple[str, BaseVersion], ...] = (
     ("SD 1", "SD1"), ("SD 2", "SD2"), ("SDXL", "SDXL"), ("Pony", "SDXL"), ("Illustrious", "SDXL"), ("NoobAI", "SDXL"),

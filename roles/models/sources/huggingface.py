@@ -7,10 +7,10 @@ from urllib.parse import quote
 
 from pydantic import Field
 
-from roles.models import names
-from roles.models.addresses import HUGGINGFACE
+from roles import names
 from roles.models.config import LockedModel, Model, Pin
 from roles.models.sources.web import Asker, SourceError, Told
+from roles.secrecy import HUGGINGFACE
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -5,10 +5,10 @@ from urllib.parse import quote, urlencode
 
 from pydantic import Field
 
-from roles.models import names
-from roles.models.addresses import MODELSCOPE
+from roles import names
 from roles.models.config import LockedModel, Model, Pin
 from roles.models.sources.web import Asker, SourceError, Told
+from roles.secrecy import MODELSCOPE
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -6,13 +6,13 @@ import struct
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from roles.models.addresses import CIVITAI
 from roles.models.config import Kind, Model
 from roles.models.sources import resolve
 from roles.models.sources.civitai import SOURCE as CIVITAI_SOURCE
 from roles.models.sources.civitai import Page, Version, chosen
 from roles.models.sources.plain import local_file
 from roles.models.sources.web import Asker, SourceError
+from roles.secrecy import CIVITAI
 
 HUB_PAGE = re.compile(r"/(?P<repository>[^/]+/[^/]+)/(blob|resolve)/(?P<revision>[^/]+)/(?P<path>.+)")
 SCOPE_PAGE = re.compile(r"/models/(?P<repository>[^/]+/[^/]+)/(file/view|resolve)/(?P<revision>[^/]+)/(?P<path>.+)")

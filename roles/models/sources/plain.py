@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from roles.models import names
+from roles import names
 from roles.models.config import LockedModel, Model, Pin
 from roles.models.sources.web import Asker, SourceError
 

@@ -111,7 +111,8 @@ class Asker:
         for _ in range(5):
             answer = self._send("HEAD", Source(url, source.service), follow=False)
             there = urljoin(url, answer.headers.get("Location", url))
-            if not answer.is_redirect or urlsplit(there).netloc != urlsplit(url).netloc:
+            # A token goes on only over the same scheme, host and port; a redirect out of TLS is not followed at all.
+            if not answer.is_redirect or urlsplit(there)[:2] != urlsplit(url)[:2]:
                 return answer
             url = there
         raise SourceError("redirects in a circle")

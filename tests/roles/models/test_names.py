@@ -14,10 +14,10 @@ from inventory import lock as locks
 from inventory.errors import ConfigError
 from roles.mirrors.config import Mirrors
 from roles.models.config import CLIP, LockedModel, Model, Pin
-from roles.models.names import file_path, revision
 from roles.models.sources import resolve
 from roles.models.sources.web import Asker, SourceError
 from roles.models.wanted import WantedError, wanted
+from roles.names import file_path, revision
 from roles.paths import Paths
 from tests.roles.models.conftest import Fetcher, content, digest
 from tests.roles.models.conftest import wanted as entry
