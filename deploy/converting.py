@@ -22,7 +22,8 @@ from roles.trainer.release import release as trainer_release
 from roles.webui.release import release_of
 
 PROGRAM = "convert_pickle"
-CONVERT_SECONDS = 3600
+CONVERT_SECONDS = 1200
+MEMORY = 6 << 30
 GROWTH = 2
 """How many times the pickle's size its tensors may take: one that shares storages repeats them when it is written."""
 
@@ -89,6 +90,9 @@ def command(paths: Paths, python: PurePosixPath, pickle: PurePosixPath, largest:
     + largest: bytes after which it is cut off
     """
     rules = [
+        # Its tensors, and torch itself; what unpacks to more is none of the models that people share.
+        f"MemoryMax={largest + MEMORY}",
+        "TasksMax=256",
         "Environment=PYTHONDONTWRITEBYTECODE=1 CUDA_VISIBLE_DEVICES= HOME=/tmp",
         # Of the data root it sees the environments and this one file.
         f"TemporaryFileSystem={paths.root}:ro",

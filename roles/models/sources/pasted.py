@@ -141,9 +141,10 @@ def kind_of(beginning: bytes) -> Kind | None:
     """The kind of the safetensors file that begins so; None if its tensors tell nothing."""
     try:
         (length,) = struct.unpack_from("<Q", beginning)
-        names = list(json.loads(beginning[8 : 8 + length]))
-    except (struct.error, ValueError):
+        header = json.loads(beginning[8 : 8 + length])
+    except (struct.error, ValueError, RecursionError):
         return None
+    names = list(header) if isinstance(header, dict) else []
     for pattern, kind in TENSORS:
         if any(re.match(pattern, name) for name in names):
             return kind
