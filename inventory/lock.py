@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from inventory.errors import ConfigError, Problem
 from inventory.model import Fleet, HostSettings
 from roles.models.config import Card, LockedModel, Model, Pin, unlocked
-from roles.names import Commit, FilePath, Revision
+from roles.names import Commit, FilePath, Line, Revision
 from roles.settings import Settings
 from roles.webui.config import KNOWN_REFS
 
@@ -23,6 +23,7 @@ class GitPin(Settings):
 
     commit: Commit
     submodules: dict[FilePath, Commit] = Field(default={}, description="Path -> commit; the commit above decides them.")
+    asked: tuple[Line, ...] = Field(default=(), description="Who said so, when it was looked up.")
 
 
 class ModelPin(Settings):
@@ -33,6 +34,7 @@ class ModelPin(Settings):
     revision: Revision = ""
     files: tuple[Pin, ...]
     card: Card | None = None
+    asked: tuple[Line, ...] = Field(default=(), description="Who said so, when it was looked up.")
 
 
 class Lock(Settings):

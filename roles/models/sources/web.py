@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import requests
 
 ANSWER_SECONDS = 30
+CONNECT_SECONDS = 10
 CHUNK = 1 << 20
 TRIES = 3
 LONGEST_WAIT_SECONDS = 60
@@ -35,6 +36,10 @@ class Told(BaseModel):
 
 class SourceError(ValueError):
     """A source cannot say what its name stands for; the text says why and what to do."""
+
+
+class UnreachableError(SourceError):
+    """Nobody answers there."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +100,17 @@ class Asker:
     def _first(self, url: str, ask: Callable[[Source], T]) -> T:
         import requests
 
-        reasons = []
+        reasons, silent = [], True
         for source in addresses(url, self.roads):
             host = f"{urlsplit(source.url).scheme}://{urlsplit(source.url).netloc}"
             try:
                 return ask(source)
             except SourceError as error:
+                silent = False
                 reasons.append(f"{host} {error}")
             except requests.RequestException as error:
                 reasons.append(f"{host} does not answer ({type(error).__name__})")
-        raise SourceError("; ".join(reasons))
+        raise (UnreachableError if silent else SourceError)("; ".join(reasons))
 
     def _head(self, source: Source) -> requests.Response:
         url = source.url
@@ -136,13 +142,20 @@ class Asker:
         sent = {"Accept-Encoding": "identity", **source.headers(self.secrets)}
         for _ in range(TRIES):
             answer = requests.request(
-                method, source.url, headers=sent, timeout=ANSWER_SECONDS, allow_redirects=follow, stream=True
+                method,
+                source.url,
+                headers=sent,
+                timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
+                allow_redirects=follow,
+                stream=True,
             )
             wait = answer.headers.get("Retry-After", "")
             if answer.status_code not in (429, 503) or not wait.isdigit() or int(wait) > LONGEST_WAIT_SECONDS:
                 break
             answer.close()
             time.sleep(int(wait))
+        if source.url.startswith("https:") and not answer.url.startswith("https:"):
+            raise SourceError("redirects from HTTPS to HTTP, which is not safe")
         if answer.status_code in (401, 403):
             hint = f"set secrets.{source.service.secret}" if source.service else "it wants a login"
             raise SourceError(f"refuses (HTTP {answer.status_code}); {hint}")
