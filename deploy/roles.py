@@ -39,6 +39,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
             cache=settings.cache,
             paths=settings.paths,
             upstreams=upstreams(settings.direct),
+            tokens_to=settings.direct.tokens_to,
             secrets=host.data.secrets,
         )
     if "gpu" in chosen:

@@ -11,6 +11,7 @@ from inventory.errors import ConfigError, Problem
 from inventory.files import replace_file
 from inventory.model import Fleet, HostSettings
 from roles.models.config import Card, LockedModel, Model, Pin, unlocked
+from roles.names import Commit, FilePath, Line, Revision
 from roles.settings import Settings
 from roles.webui.config import KNOWN_REFS
 
@@ -21,8 +22,9 @@ HINT = "run `sdfleet lock`"
 class GitPin(Settings):
     """What a git ref stood for."""
 
-    commit: str = Field(pattern=r"^[0-9a-f]{40}$")
-    submodules: dict[str, str] = Field(default={}, description="Path -> commit; the commit above decides them.")
+    commit: Commit
+    submodules: dict[FilePath, Commit] = Field(default={}, description="Path -> commit; the commit above decides them.")
+    asked: tuple[Line, ...] = Field(default=(), description="Who said so, when it was looked up.")
 
 
 class ModelPin(Settings):
@@ -30,9 +32,10 @@ class ModelPin(Settings):
 
     source: str
     wanted: tuple[str, ...] = Field(default=(), description="The patterns of `files`, for kind hub.")
-    revision: str = ""
+    revision: Revision = ""
     files: tuple[Pin, ...]
     card: Card | None = None
+    asked: tuple[Line, ...] = Field(default=(), description="Who said so, when it was looked up.")
 
 
 class Lock(Settings):

@@ -13,7 +13,7 @@ from roles.accounts import HOMES, SHARED, SHARED_HOMES
 from roles.base.config import UV_LOCKS, Base
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
-from roles.onhost import ACTIVATE, CHECKOUT, PRUNE, source
+from roles.onhost import ACTIVATE, BUILD_WHEELS, CHECKOUT, PRUNE, source
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, Folder, folders, write
 from roles.operations.packages import apt_packages
@@ -63,7 +63,7 @@ def wanted_folders(paths: Paths) -> list[Folder]:
 
 def wanted_programs(paths: Paths) -> dict[PurePosixPath, str]:
     """The programs every host has, with their text."""
-    return {paths.programs / f"{name}.py": source(name) for name in (CHECKOUT, ACTIVATE, PRUNE)}
+    return {paths.programs / f"{name}.py": source(name) for name in (CHECKOUT, ACTIVATE, PRUNE, BUILD_WHEELS)}
 
 
 def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey) -> None:

@@ -6,13 +6,15 @@ They import nothing of ours but `nofollow`, which travels inside of them.
 from pathlib import Path
 
 CHECKOUT = "pinned_checkout"
-"""Makes work trees. The base role puts it on every host, and the two that follow."""
+"""Makes work trees. The base role puts it on every host, and the three that follow."""
 ACTIVATE = "activate"
 """Switches from one release to another."""
 PRUNE = "prune"
 """Removes old releases."""
 MAKE_FOLDERS = "make_folders"
 """Makes folders; it comes over standard input, as nothing need be on the host before."""
+BUILD_WHEELS = "build_wheels"
+"""Builds packages that have no wheel, confined."""
 
 FOLDER = Path(__file__).resolve().parent
 IMPORT = "from roles.onhost import nofollow\n"

@@ -1,9 +1,8 @@
 """Operations of the trainer role."""
 
 import shlex
-from io import BytesIO, StringIO
 
-from pyinfra.api.command import FileUploadCommand, StringCommand
+from pyinfra.api.command import StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
@@ -14,7 +13,7 @@ from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.onhost import source
 from roles.operations.environment import environment
-from roles.operations.files import Commands, Folder, folders, rendered, units_read
+from roles.operations.files import Commands, Folder, folders, put, rendered, units_read
 from roles.operations.release import BUILT, MANIFEST, activate, provenance, prune_releases, recorded
 from roles.paths import Paths
 from roles.trainer.config import Trainer
@@ -169,15 +168,15 @@ def built_release(wanted: Release, paths: Paths, seen: HostSurvey) -> Commands:
     python = wanted.environment.folder(paths) / "bin/python"
     new, code, lib, run = (shlex.quote(str(p)) for p in (build, build / "code.zip", build / "lib", program(build)))
     yield f"umask 022; rm -rf {new} && mkdir -p {new}/bin {lib}"
-    yield FileUploadCommand(BytesIO(wanted.code), str(build / "code.zip"))
-    yield FileUploadCommand(StringIO(launcher(final, wanted.environment.folder(paths))), str(program(build)))
+    yield put(build / "code.zip", wanted.code)
+    yield put(program(build), launcher(final, wanted.environment.folder(paths)))
     yield f"umask 022; python3 -I -m zipfile -e {code} {lib} && rm {code} && chmod 755 {run}"
     # Code is tried as the user that it will run as, where it reaches and writes nothing.
     confined = " ".join(f"-p {rule}" for rule in CONFINED)
     alone = f"systemd-run --quiet --wait --pipe --collect --uid={TRAINER} {confined}"
     yield f"{alone} --setenv=PYTHONPATH={lib} {shlex.quote(str(python))} -P -B -c 'import training.cli' >&2"
-    yield FileUploadCommand(StringIO(provenance()), str(build / BUILT))
-    yield FileUploadCommand(StringIO(wanted.manifest()), str(build / MANIFEST))
+    yield put(build / BUILT, provenance())
+    yield put(build / MANIFEST, wanted.manifest())
     yield f"mv -T {new} {shlex.quote(str(final))}"
 
 

@@ -64,7 +64,7 @@ class Fetcher:
 
     def manifest(self, *files: dict[str, Any], **more: Any) -> str:
         """The JSON text for these files."""
-        return json.dumps({"store": str(self.store), "files": files, **more})
+        return json.dumps({"store": str(self.store), "folders": [str(self.store.parent)], "files": files, **more})
 
     def start(self, manifest: str) -> "subprocess.Popen[str]":
         """Start a sync without waiting for it."""

@@ -10,7 +10,7 @@ from roles.mirrors.config import Mirrors
 from roles.models.config import Model
 from roles.models.request import manifest
 from roles.models.sources import resolve
-from roles.models.sources.civitai import card
+from roles.models.sources.civitai import Version, card
 from roles.models.sources.web import Asker
 from roles.models.state import Seen, read
 from roles.models.wanted import wanted
@@ -60,9 +60,10 @@ def pinned(upstreams: Upstreams, root: Path, picture: bytes | None):  # type: ig
 
 
 def test_pictures_for_adults_and_films_are_left_out() -> None:
-    images = [{"url": "a", "nsfwLevel": 2}, {"url": "b", "nsfwLevel": 1, "type": "video"}, {"url": "c"}]
-    assert card({"id": 7, "modelId": 3, "images": images, "baseModel": "Pony"}).preview == ""
-    assert card({"id": 7, "modelId": 3, "images": images, "baseModel": "Pony"}).version == "SDXL"
+    urls = [f"https://pictures.example/{name}" for name in "abc"]
+    images = [{"url": urls[0], "nsfwLevel": 2}, {"url": urls[1], "nsfwLevel": 1, "type": "video"}, {"url": urls[2]}]
+    told = card(Version.model_validate({"id": 7, "modelId": 3, "images": images, "baseModel": "Pony"}))
+    assert (told.preview, told.version) == ("", "SDXL")
 
 
 def test_notes_and_pictures_are_no_strangers() -> None:
