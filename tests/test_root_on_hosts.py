@@ -8,6 +8,7 @@ import pytest
 
 TREE = Path(__file__).resolve().parent.parent
 AS_THE_SERVICE = {"webui_service", "webui_options", "webui_door", "webui_picture", "webui_refresh", "training_turn"}
+AS_THE_SERVICE |= {"gateway_login"}
 """Programs of roles/onhost that units start as their own user, or that touch no file of another."""
 CONFINED = {"convert_pickle"}
 """Programs that systemd-run starts as nobody, with nothing to write."""
@@ -20,6 +21,7 @@ BY_PATH = {
 OF_ROOTS = {
     "roles/onhost/activate.py": ("apps", "open read_text write_text chmod replace unlink symlink_to"),
     "roles/onhost/apt_key.py": ("/etc/apt", "mkdir write_bytes chmod replace"),
+    "roles/onhost/build_wheels.py": ("envs, before they have their name", "open mkdir rename read_text write_text"),
     "roles/onhost/gateway_certificate.py": ("/etc/sdfleet/gateway", "open read_text chmod copyfile replace"),
     "roles/onhost/keep_trainers.py": ("apps, envs", "glob rglob read_text read_bytes write_bytes rename mkdir rmtree"),
     "roles/onhost/lora_scripts_links.py": (
@@ -31,6 +33,7 @@ OF_ROOTS = {
     "roles/onhost/take_over_runs.py": ("runs, open already", "listdir"),
     "roles/models/host/http.py": ("none: open is a request's", "open"),
     "roles/models/host/main.py": ("store", "write_text replace unlink read_text"),
+    "roles/models/host/judge.py": ("store/partial, and itself", "open"),
     "roles/models/host/links.py": ("store", "utime"),
     "roles/models/host/pickles.py": ("store/partial", "open"),
     "roles/models/host/safetensors.py": ("store/partial", "open"),
@@ -39,7 +42,7 @@ OF_ROOTS = {
     "deploy/onhost/examine.py": ("/etc/os-release, /proc", "read_text"),
     "deploy/onhost/gate.py": ("apps; open is a request's", "glob open"),
     "deploy/onhost/observe.py": ("apps, names of models and runs, /etc/os-release", "glob read_text"),
-    "deploy/onhost/published.py": ("store", "read_bytes read_text mkdir replace unlink utime"),
+    "deploy/onhost/published.py": ("store, with its list", "open read_bytes read_text mkdir replace unlink utime"),
     "deploy/onhost/released.py": ("apps", "glob iterdir read_text"),
     "deploy/onhost/runs.py": (
         "datasets, runs before they have their name; rmtree goes by descriptors itself",
