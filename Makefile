@@ -46,8 +46,7 @@ $(READY): pyproject.toml Makefile
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(SUDO) apt-get install -y -q python3-venv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q $(TORCH_INDEX) $(TORCH)
-	$(BIN)/pip install -q --no-deps open_clip_torch==3.3.0
-	$(BIN)/pip install -q $(TORCH_INDEX) -e '.[train,dev]' $(TORCH)
+	$(BIN)/pip install -q $(TORCH_INDEX) -e '.[train,lab,dev]' $(TORCH)
 	touch $@
 
 system:

@@ -5,7 +5,7 @@ from pathlib import Path
 from inventory.errors import SdfleetError
 from roles.operations.application import Environment
 from roles.trainer.release import Release
-from training import record as records
+from training import records
 from training.runfolder import RunFolder
 
 

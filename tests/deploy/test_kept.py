@@ -9,7 +9,7 @@ from deploy.runs.kept import trainer_of
 from inventory.errors import SdfleetError
 from roles.trainer.config import Trainer
 from roles.trainer.release import release
-from training import record
+from training import records
 from training.runfolder import RunFolder
 
 
@@ -21,7 +21,7 @@ def run(tmp_path: Path) -> RunFolder:
     kept.code.write_bytes(made.code)
     kept.lock.write_text(made.environment.lock)
     code = {"release": made.key, "python": f"{made.environment.python}.7"}
-    kept.record.write_text(json.dumps({"format": record.FORMAT, "code": code}))
+    kept.record.write_text(json.dumps({"format": records.FORMAT, "code": code}))
     return kept
 
 
