@@ -12,8 +12,7 @@ from deploy.runs.transfer import RunHost, Sent
 from inventory import extras
 from inventory.errors import SdfleetError
 from roles.trainer.rendering import program
-from training import records
-from training import reproduce
+from training import records, reproduce
 from training.config import Config
 
 
