@@ -9,8 +9,9 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import sdfleet
 import typer.main
+
+import sdfleet
 
 
 def paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
