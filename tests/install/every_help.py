@@ -1,4 +1,4 @@
-"""Prints the number of verbs of a program that answer --help: run by an installation's own Python, outside the checkout.
+"""Prints how many verbs of a program answer --help. Run by an installation's own Python, outside the checkout.
 
 One process for all of them: forty starts would take a minute.
 """
@@ -56,5 +56,7 @@ if __name__ == "__main__":
     if program == "lora-train":
         main, verbs = sdfleet.lora_train, trainer_verbs
     answers(main, program, "--help")  # puts the program's own folder on the path
-    tried = [answers(main, program, *verb, "--help") for verb in verbs()]
-    print(len(tried))
+    every = list(verbs())
+    for verb in every:
+        answers(main, program, *verb, "--help")
+    print(len(every))

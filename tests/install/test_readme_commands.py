@@ -1,4 +1,4 @@
-"""The README's commands for one's own servers, typed letter for letter in a folder of their own, against a lab's host."""
+"""The README's commands for one's own servers, typed letter for letter against a lab's host."""
 
 import os
 import re
@@ -14,7 +14,7 @@ import pytest
 import requests
 import tomlkit
 
-from lab import box, photos
+from lab import Lab, box, photos
 from tests.install.environments import TREE, Environment, copy_of_checkout, make
 
 pytestmark = pytest.mark.lab
@@ -50,7 +50,7 @@ def commands() -> list[str]:
 class Desk:
     """Where somebody sits who has cloned the project, has pipx, and has one server."""
 
-    lab: box.Lab
+    lab: Lab
     pipx: Environment
     folder: Path
 
@@ -90,7 +90,8 @@ class Desk:
             assert process.stdout
             said = ""
             while not (url := re.search(r"http://127\.0\.0\.1:\d+", said)):
-                assert (more := process.stdout.readline()), f"$ {line}\n{said}"
+                more = process.stdout.readline()
+                assert more, f"$ {line}\n{said}"
                 said += more
             assert requests.get(f"{url[0]}/sdapi/v1/sd-models", timeout=60).status_code == 200
         finally:
