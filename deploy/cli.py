@@ -14,7 +14,7 @@ from deploy.doctor.command import doctor
 from deploy.events import Request
 from deploy.options import DEFAULT_FILE, FleetFile, HostName, Limit, Role, one_host
 from deploy.rollout import command as rollout
-from inventory import example, reference, schema
+from inventory import example, extras, reference, schema
 from inventory.errors import ConfigError, SdfleetError
 from inventory.load import load
 from inventory.model import ROLES, Fleet
@@ -126,7 +126,8 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Where the report and everything around it goes.")] = Path("demo"),
 ) -> None:
     """The whole road on machines in a box, ending in a report with pictures (needs root)."""
-    from deploy import demo as road  # brings the lab and its content, which no other verb needs
+    extras.require("sdfleet demo")
+    from deploy import demo as road
 
     road.run(folder)
 

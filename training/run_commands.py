@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from training import record, reproduce
+from training import records, reproduce
 from training.config import Config
 from training.digests import sha256_of
 from training.errors import InputError
@@ -48,7 +48,7 @@ def again(
     stop = Stop()
     stop.listen()
     say(train_in(Config.model_validate(old["config"]), into, stop))
-    if not record.finished(record.read(RunFolder(into).record)):
+    if not records.finished(records.read(RunFolder(into).record)):
         sys.exit(1)
     compare(run, into)
 
@@ -66,7 +66,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    found = record.read(RunFolder(folder).record)
+    found = records.read(RunFolder(folder).record)
     if found is None:
         raise InputError(f"{folder}: holds no run.json of a run; give the folder that --run named")
     return found

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from training import imports, record
+from training import imports, record, records
 from training.config import Config
 from training.errors import InputError, TrainingError
 from training.runfolder import RunFolder, as_toml, write_text
@@ -20,8 +20,8 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
     Raises TrainingError or InputError as the recipe does.
     """
     run = RunFolder(folder)
-    known = record.read(run.record)
-    if known and record.finished(known):
+    known = records.read(run.record)
+    if known and records.finished(known):
         if run.config.read_text(encoding="utf-8") != as_toml(config):
             raise InputError(f"{folder}: holds the finished run of another config; choose another --run")
         return f"{run.output / str(known['file'])} is finished already ({known['steps']} steps); nothing to do"

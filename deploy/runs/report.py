@@ -9,7 +9,7 @@ from typing import Any
 
 import templates
 from inventory.errors import SdfleetError
-from training import record as records
+from training import records
 from training.visible import visible
 
 NAME = "report.html"

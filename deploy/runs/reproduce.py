@@ -10,10 +10,10 @@ from deploy.runs import needs
 from deploy.runs.kept import release_named
 from deploy.runs.submission import Submission
 from deploy.runs.transfer import RunHost, Sent
+from inventory import extras
 from inventory.errors import SdfleetError
 from roles.trainer.rendering import program
-from training import record as records
-from training import reproduce
+from training import records, reproduce
 from training.config import Config
 
 
@@ -68,15 +68,14 @@ def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, 
 def judge(before: Path, after: Path) -> tuple[list[str], reproduce.Verdict]:
     """What differs between two fetched runs, and how their results compare.
 
-    Raises SdfleetError if the weights must be compared and torch is not here.
+    Raises SdfleetError if the weights must be compared and what that needs is not installed.
     """
     old, new = record_of(before), record_of(after)
     files = [folder / "output" / str(one["file"]) for folder, one in ((before, old), (after, new))]
-    try:
-        verdict = reproduce.judge(old, new, *files)
-    except ImportError as error:
-        raise SdfleetError(
-            f"the results differ: {old['sha256'][:12]} and {new['sha256'][:12]}; to measure by how much, "
-            f"install sdfleet[train] here ({error})"
-        ) from error
-    return reproduce.differences(old, new), verdict
+    if old["sha256"] != new["sha256"]:
+        try:
+            extras.require("sdfleet train reproduce")
+        except extras.MissingExtra as error:
+            found = f"{old['sha256'][:12]} and {new['sha256'][:12]}"
+            raise SdfleetError(f"the results differ: {found}; to measure by how much, {error}") from error
+    return reproduce.differences(old, new), reproduce.judge(old, new, *files)
