@@ -7,10 +7,10 @@ from typing import Protocol
 import pytest
 from testinfra.host import Host
 
-from roles.accounts import LORA_SCRIPTS
+from roles.accounts import LORA_SCRIPTS, SHARED
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
-from roles.lora_scripts.service import BOARD, GUI, LINKS, PROGRAM, WATCH, shown_models, unit_texts
+from roles.lora_scripts.service import BOARD, GUI, LINKS, PROGRAM, WATCH, WRITTEN, shown_models, unit_texts
 from roles.onhost import source
 from roles.operations.application import CODE, Release
 from roles.operations.locks import CPU
@@ -97,6 +97,14 @@ def test_it_cannot_write_code_or_models(host: Host, paths: Paths, release: Relea
     code, env = release.folder(paths) / CODE, release.environment.folder(paths)
     for place in (code, env, paths.programs, shown_models(paths), paths.store):
         assert host.run("runuser -u %s -- test -w %s", LORA_SCRIPTS, str(place)).rc, f"{LORA_SCRIPTS} may write {place}"
+
+
+def test_it_cannot_swap_the_folders_that_are_mounted_for_it(host: Host, paths: Paths) -> None:
+    data = paths.data("lora_scripts")
+    for place in (data, *(data / name for name in WRITTEN.values())):
+        entry = host.file(str(place))
+        assert entry.is_directory, f"{place} is no folder"
+        assert (entry.user, entry.group, entry.mode) == ("root", LORA_SCRIPTS, SHARED), f"{place} is {entry.user}'s"
 
 
 def test_program_is_sdfleets_own(host: Host, paths: Paths) -> None:

@@ -1,5 +1,6 @@
 """The trainer that made a run, from root's copies of its code and lock."""
 
+import json
 import subprocess
 import sys
 import zipfile
@@ -14,6 +15,7 @@ from roles.onhost import source
 from roles.paths import Paths
 from roles.trainer.config import Trainer
 from roles.trainer.release import Release, release
+from training import record
 
 
 @pytest.fixture
@@ -64,3 +66,15 @@ def test_a_release_whose_code_was_changed_on_the_host_is_not_kept(tmp_path: Path
 def test_a_record_that_leads_elsewhere_is_refused(named: str | None) -> None:
     with pytest.raises(SdfleetError, match="names no trainer of a fleet"):
         release_named({"code": {"release": named}})
+
+
+def test_code_that_a_run_wrote_beside_its_record_is_never_built(tmp_path: Path, made: Release) -> None:
+    """A run can write code, lock and a record that fit each other: its own word is no proof of anything."""
+    forged = Release(made.environment, b"evil")
+    (tmp_path / "environment").mkdir()
+    (tmp_path / "environment/training.zip").write_bytes(forged.code)
+    (tmp_path / "environment/requirements.lock").write_text(forged.environment.lock)
+    code = {"release": forged.key, "python": "3.11.7"}
+    (tmp_path / "run.json").write_text(json.dumps({"format": record.FORMAT, "code": code}))
+    with pytest.raises(SdfleetError):
+        trainer_of(tmp_path)

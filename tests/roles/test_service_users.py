@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import tomlkit
 
+from lab import locks
 from lab.upstreams.repositories import publish
 from lab.upstreams.service import Folders
 from tests.faults.walking import put_trainer
 from tests.light.fleet import LightFleet, running
-from tests.roles.tricks import DATA, LOOK, OUTSIDE, PREPARE, TRICKS, Trick
+from tests.roles.tricks import DATA, LOOK, OUTSIDE, PREPARE, RESUMED, TRICKS, VERBS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs/hardening.md"
 EXTENSION = "sdfleet-lab/good"
@@ -29,6 +30,10 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightFleet]:
         document = tomlkit.parse(light.file.read_text())
         document["webui"]["extensions"] = [{"name": "good", "url": f"https://github.com/{EXTENSION}", "commit": commit}]
         light.file.write_text(tomlkit.dumps(document))
+        # What an extension asks for is looked up with `packaging`, which every WebUI's own lock has.
+        lock = locks.lock(light.lab, "idna==3.10\npackaging==24.2\n").read_text()
+        (folder / "webui.lock.txt").write_text(lock)
+        assert (done := light.sdfleet("lock")).code == 0, done.text
         assert (done := light.sdfleet("apply")).code == 0, done.text
         document["webui"]["ref"] = light.publish("good", 2)
         light.file.write_text(tomlkit.dumps(document))
@@ -57,16 +62,19 @@ def type_verb(light: LightFleet, verb: str) -> None:
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("trick", TRICKS, ids=lambda trick: f"{trick.place}: {trick.trick}")
-def test_nothing_outside_changes_nothing_hangs_nothing_runs(trick: Trick, light: LightFleet) -> None:
+@pytest.mark.parametrize("wave", range(3))
+def test_nothing_outside_changes_nothing_hangs_nothing_runs(wave: int, light: LightFleet) -> None:
+    tricks = [trick for trick in TRICKS if trick.wave == wave]
     before = light.on("h1", LOOK)
-    light.on("h1", f"runuser -u {trick.user} -- sh -c {shlex.quote(trick.plant)}")
+    for trick in tricks:
+        light.on("h1", f"runuser -u {trick.user} -- sh -c {shlex.quote(trick.plant)}")
     try:
-        for verb in trick.verbs:
+        for verb in (*VERBS, *(RESUMED if wave == 1 else ()), "rollback"):
             type_verb(light, verb)
-            assert light.on("h1", LOOK) == before, f"{verb}: what is outside of {trick.place} has changed, or code ran"
+            assert light.on("h1", LOOK) == before, f"{verb} changed what is outside, or ran what was planted"
     finally:
-        light.on("h1", trick.undo)
+        for trick in reversed(tricks):
+            light.on("h1", trick.undo)
     shadow = [file for file in light.folder.joinpath("runs").rglob("*") if file.is_file() and _is_shadow(file)]
     assert not shadow, "a file that root alone may read was fetched"
 
@@ -78,11 +86,18 @@ def _is_shadow(file: Path) -> bool:
 @pytest.mark.lab
 def test_afterwards_an_apply_mends_all_of_it(light: LightFleet) -> None:
     light.on("h1", "systemctl reset-failed; true")
+    light.on("h1", f"mkdir -p /srv/sdfleet/runs/ink/samples; ln -s {OUTSIDE}/folder /srv/sdfleet/runs/ink/samples/deep")
+    type_verb(light, "train remove ink")
+    assert light.on("h1", f"ls /srv/sdfleet/runs; cat {OUTSIDE}/folder/file") == "untouched"
+    # As an older sdfleet left it: the extension's work tree itself, with what the WebUI put into it.
+    old = f"{DATA}/extensions/good"
+    light.on("h1", f"mkdir -p {DATA}/extensions; rm -rf {old}; mkdir {old}; echo mine >{old}/settings.json")
     done = light.sdfleet("apply")
     assert done.code == 0, done.text
     again = light.sdfleet("apply")
     assert (again.code, again.cell("h1", "changed")) == (0, "0"), again.text
     assert light.on("h1", f"readlink {DATA}/extensions/good").startswith("/srv/sdfleet/apps/webui/extensions/good-")
+    assert light.on("h1", "cat /srv/sdfleet/apps/webui/aside/good-*/settings.json") == "mine", "nothing is lost"
     assert light.on("h1", f"cat {OUTSIDE}/file") == "untouched"
 
 

@@ -36,14 +36,19 @@ class Trick:
     """What it calls the trick."""
     plant: str
     """Shell commands, run as the user."""
-    verbs: tuple[str, ...]
+    wave: int
+    """Tricks of one wave lie there at one time."""
     undo: str
     """Shell commands, run as root, that clear the place for the next trick."""
 
 
-APPLY = ("plan", "apply", "verify", "status")
-MODELS = ("plan --role models", "apply --role models", "models list", "models prune --yes")
-TRAIN = ("train list", "train fetch ink", "train resume ink --no-follow", "train stop ink", "status")
+VERBS = (
+    *("plan", "apply --role models", "apply --role webui", "verify", "status", "models list", "models prune --yes"),
+    *("train list", "train fetch ink", "train publish ink --as cats"),
+)
+"""What is typed while the tricks of a wave lie there."""
+RESUMED = ("train resume ink --no-follow", "train stop ink")
+"""And in the wave in which the run says that it has not ended."""
 
 
 def _git(folder: str) -> str:
@@ -64,7 +69,7 @@ TRICKS = (
         "data/webui/extensions",
         "folder swapped for one with a git configuration, hooks and filters",
         f"cd {DATA}; mv extensions .was; {_git(f'{DATA}/extensions/good')}",
-        (*APPLY, "rollback"),
+        0,
         f"rm -rf {DATA}/extensions {DATA}/.was",
     ),
     Trick(
@@ -72,7 +77,7 @@ TRICKS = (
         "data/webui/extensions",
         "link to a folder of root's",
         f"cd {DATA}; mv extensions .was; ln -s {OUTSIDE}/folder extensions",
-        APPLY[:2],
+        1,
         f"rm -rf {DATA}/extensions {DATA}/.was",
     ),
     Trick(
@@ -80,7 +85,7 @@ TRICKS = (
         "data/webui/{cache,tmp,config_states}",
         "links to a folder of root's",
         f"cd {DATA}; for n in cache tmp config_states; do rm -rf $n; ln -s {OUTSIDE}/folder $n; done",
-        APPLY[:2],
+        2,
         f"cd {DATA}; rm -f cache tmp config_states",
     ),
     Trick(
@@ -88,7 +93,7 @@ TRICKS = (
         "data/webui/config.json",
         "FIFO",
         f"cd {DATA}; rm -f config.json; mkfifo config.json",
-        APPLY[:2],
+        0,
         f"rm -f {DATA}/config.json",
     ),
     Trick(
@@ -96,7 +101,7 @@ TRICKS = (
         "data/webui/config.json",
         "sparse file of 4 TB",
         f"cd {DATA}; rm -f config.json; truncate -s 4T config.json",
-        APPLY[:2],
+        1,
         f"rm -f {DATA}/config.json",
     ),
     Trick(
@@ -104,7 +109,7 @@ TRICKS = (
         "/run/sdfleet-webui/state.json",
         "FIFO",
         f"rm -f {STATE}; mkfifo {STATE}",
-        APPLY,
+        0,
         f"rm -f {STATE}; systemctl restart sdfleet-webui",
     ),
     Trick(
@@ -112,7 +117,7 @@ TRICKS = (
         "/run/sdfleet-webui/state.json",
         "link to an endless file",
         f"ln -sf /dev/zero {STATE}",
-        APPLY,
+        1,
         f"rm -f {STATE}; systemctl restart sdfleet-webui",
     ),
     Trick(
@@ -120,7 +125,7 @@ TRICKS = (
         "data/webui/models/Lora",
         "folder swapped for a link to a folder of root's",
         f"cd {DATA}/models; rm -rf Lora; ln -s {OUTSIDE}/folder Lora",
-        (*MODELS, "train publish ink --as cats"),
+        0,
         f"rm -rf {DATA}/models/Lora",
     ),
     Trick(
@@ -128,7 +133,7 @@ TRICKS = (
         "data/webui/models",
         "folder swapped for a link to a folder of root's",
         f"cd {DATA}; mv models .was; ln -s {OUTSIDE}/folder models",
-        (*MODELS, "train publish ink --as cats"),
+        1,
         f"rm -rf {DATA}/models; mv {DATA}/.was {DATA}/models",
     ),
     Trick(
@@ -138,15 +143,15 @@ TRICKS = (
         f"mkdir -p {DATA}/models/Lora; cd {DATA}/models/Lora; mkfifo .cats.json.sdfleet-new; "
         f"for n in .cats.safetensors.new .cats.safetensors.sdfleet-new ../Stable-diffusion/.light.json.sdfleet-new; "
         f"do ln -s {OUTSIDE}/file $n; done; rm -f ../Stable-diffusion/*.safetensors",
-        (*MODELS, "train publish ink --as cats"),
+        2,
         f"rm -f {DATA}/models/*/.*new",
     ),
     Trick(
         "sdtrain",
         "runs/RUN",
         "link under the name of an unfinished slot file",
-        f"ln -sf {OUTSIDE}/file {RUN}/.turn.json.new",
-        TRAIN,
+        f"ln -sf {OUTSIDE}/file {RUN}/.turn.json.new; rm -f {RUN}/run.json",
+        1,
         f"rm -f {RUN}/.turn.json.new",
     ),
     Trick(
@@ -154,7 +159,7 @@ TRICKS = (
         "runs/RUN",
         "config, slot file and inputs moved away and replaced",
         f"cd {RUN}; for n in config.toml turn.json inputs; do mv $n was-$n && ln -s {OUTSIDE}/file $n; done; true",
-        TRAIN,
+        1,
         "true",
     ),
     Trick(
@@ -162,7 +167,7 @@ TRICKS = (
         "runs/RUN/log.jsonl",
         "link to a file that root alone reads",
         f"cd {RUN}; mv log.jsonl was.jsonl; ln -s /etc/shadow log.jsonl",
-        ("train list", "train fetch ink", "status"),
+        0,
         f"cd {RUN}; mv was.jsonl log.jsonl",
     ),
     Trick(
@@ -170,7 +175,7 @@ TRICKS = (
         "runs/RUN/{log.jsonl,run.json}",
         "FIFOs",
         f"cd {RUN}; for n in log.jsonl run.json; do mv $n was.$n; mkfifo $n; done",
-        ("train list", "train fetch ink", "status"),
+        2,
         f"cd {RUN}; for n in log.jsonl run.json; do mv was.$n $n; done",
     ),
     Trick(
@@ -178,7 +183,7 @@ TRICKS = (
         "runs/RUN/{log.jsonl,output}",
         "sparse files of 4 TB",
         f"cd {RUN}; mv log.jsonl was.jsonl; truncate -s 4T log.jsonl output/more.safetensors",
-        ("train list", "train fetch ink", "status"),
+        1,
         f"cd {RUN}; mv was.jsonl log.jsonl; rm output/more.safetensors",
     ),
     Trick(
@@ -186,7 +191,7 @@ TRICKS = (
         "runs/RUN/output",
         "links to files that root alone reads, and to a folder of root's",
         f"cd {RUN}; ln -s /etc/shadow output/shadow.safetensors; ln -s {OUTSIDE}/folder samples",
-        ("train fetch ink", "train publish ink --as shadow"),
+        0,
         f"rm -f {RUN}/output/shadow.safetensors {RUN}/samples",
     ),
     Trick(
@@ -194,7 +199,7 @@ TRICKS = (
         "runs/RUN/output",
         "link to a folder of root's while the run is deleted",
         f"cd {RUN}; mkdir -p samples; ln -s {OUTSIDE}/folder samples/deep",
-        ("train remove ink --on h1",),
+        2,
         "true",
     ),
 )
