@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 TREE = Path(__file__).resolve().parent.parent
-AS_THE_SERVICE = {"webui_service", "webui_options", "webui_door", "webui_picture", "webui_refresh", "training_turn"}
+AS_THE_SERVICE = {"webui_service", "webui_options", "webui_door", "webui_picture", "webui_refresh", "training_turn"} | {
+    "gateway_login"
+}
 """Programs of roles/onhost that units start as their own user, or that touch no file of another."""
 CONFINED = {"convert_pickle"}
 """Programs that systemd-run starts as nobody, with nothing to write."""
@@ -39,7 +41,7 @@ OF_ROOTS = {
     "deploy/onhost/examine.py": ("/etc/os-release, /proc", "read_text"),
     "deploy/onhost/gate.py": ("apps; open is a request's", "glob open"),
     "deploy/onhost/observe.py": ("apps, names of models and runs, /etc/os-release", "glob read_text"),
-    "deploy/onhost/published.py": ("store", "read_bytes read_text mkdir replace unlink utime"),
+    "deploy/onhost/published.py": ("store", "open read_bytes read_text mkdir replace unlink utime"),
     "deploy/onhost/released.py": ("apps", "glob iterdir read_text"),
     "deploy/onhost/runs.py": (
         "datasets, runs before they have their name; rmtree goes by descriptors itself",
