@@ -24,12 +24,11 @@ from training.data.text import Embedding
 from training.errors import InputError, TrainingError
 from training.group import Group, part
 from training.objective import Objective
-from training.prepare import Prepared, device_of, encodes_along, prepare
+from training.precision import OverflowWatch
+from training.prepare import DTYPES, Prepared, device_of, encodes_along, prepare
 from training.progress import Progress
 from training.runfolder import RunFolder
 from training.stopping import Interrupted, Stop
-
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None], group: Group) -> dict[str, Any]:
@@ -41,6 +40,7 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
     TrainingError if training fails.
     """
     began = time.time()
+    group.agree("train.precision", config.train.precision)
 
     # The base model and the data: pictures and captions are encoded once.
     base = BaseModel(config.model)
@@ -77,12 +77,16 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
     objective = Objective(config.objective, base.v_prediction, config.train.seed, device)
     state = moving.Moving.make(config, network, device, steps)
     fingerprint = moving.fingerprint(config, prepared.content)
-    done, smooth = state.restore(run, fingerprint, group)
+    done, counted = state.restore(run, fingerprint, group)
+    watch = OverflowWatch(config)
+    if counted:
+        watch.restore(counted["overflow"])
     due = milestones.Milestones(config, steps, per_epoch)
     board = run.tensorboard if config.log.tensorboard and group.writes else None
     progress = Progress(run.log, steps, per_epoch, config.log.every_steps, board, shown=group.writes)
-    progress.start(done, smooth, name=config.name, resumed=done > 0)
-    say(f"{export.summary(network)}; {steps} steps, {f'going on after step {done}' if done else 'from the start'}")
+    progress.start(done, counted.get("smooth"), name=config.name, resumed=done > 0, precision=config.train.precision)
+    resumed = f"going on after step {done}" if done else "from the start"
+    say(f"{export.summary(network)}; {config.train.precision}; {steps} steps, {resumed}")
 
     def predict(noisy: Tensor, timesteps: Tensor, text: Embedding, sizes: Tensor) -> Tensor:
         """What the UNet says of noisy latents; SDXL is told the pictures' sizes too."""
@@ -159,18 +163,18 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
             _seed_dropout(config, batch.number)
             loss = loss_of(batch, prepared) / accumulation
             if loss.requires_grad:
-                state.scaler.scale(loss).backward()
+                state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         total, asked = group.meet(state.parameters, torch.stack(losses).sum(), stop.asked)
         rates = state.rates()
-        state.step()
+        overflowed = state.step()
         if late:
-            _report(progress, *late)
-        late = (step, total, rates)
+            _report(progress, watch, *late)
+        late = (step, torch.stack([total, overflowed.to(total)]), rates)
 
         pause = asked and step < steps
         if pause or due.any(step):
-            _report(progress, *late)
+            _report(progress, watch, *late)
             late = None
         if group.writes and (pause or due.any(step)):
             with state.in_use():
@@ -180,7 +184,7 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
                 look(step, at_samples=due.samples(step), at_validation=due.validation(step))
             if pause or due.checkpoint(step):
                 # Last, so that a run killed before it makes the files above again.
-                state.keep(run, step, fingerprint, progress.smooth)
+                state.keep(run, step, fingerprint, {"smooth": progress.smooth, "overflow": watch.state()})
         if pause:
             progress.event("stopped", step)
             progress.close()
@@ -196,6 +200,7 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
         "sha256": digest,
         "steps": steps,
         "loss": progress.smooth,
+        "skipped_steps": watch.skipped,
         "seconds": round(time.time() - began, 1),
         "checkpoint_sha256": prepared.digest,
     }
@@ -220,15 +225,15 @@ def _embedding(batch: Batch, prepared: Prepared, device: torch.device) -> Embedd
     return prepared.text.encode(batch.captions)
 
 
-def _report(progress: Progress, step: int, loss: Tensor, rates: dict[str, float]) -> None:
-    value = loss.item()
-    if not math.isfinite(value):
-        progress.event("error", step, message=f"the loss is {value}")
-        raise TrainingError(
-            f"the loss became {value} at step {step}; training stopped, the last checkpoint is kept. "
-            "Try a lower learning rate, bf16 or fp32 instead of fp16, or max_grad_norm = 1"
-        )
-    progress.step(step, value, rates)
+def _report(progress: Progress, watch: OverflowWatch, step: int, told: Tensor, rates: dict[str, float]) -> None:
+    """`told` are the step's loss and whether its gradients overflowed, read from the device here."""
+    loss, overflowed = told.tolist()
+    try:
+        watch.see(step, loss, bool(overflowed))
+    except TrainingError:
+        progress.event("error", step, message=f"the loss is {loss}")
+        raise
+    progress.step(step, loss, rates, watch.skipped)
 
 
 def _seed_dropout(config: Config, number: int) -> None:
