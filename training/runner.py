@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from training import imports, record
+from training import determinism, imports, record
 from training.config import Config
 from training.errors import InputError, TrainingError
 from training.runfolder import RunFolder, as_toml, write_text
@@ -25,6 +25,7 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
             raise InputError(f"{folder}: holds the finished run of another config; choose another --run")
         return f"{run.output / str(known['file'])} is finished already ({known['steps']} steps); nothing to do"
     run.make()
+    determinism.prepare(config.train)
     with imports.lean():
         from training.group import Group, Many
 
@@ -49,9 +50,11 @@ def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[s
     try:
         with contextlib.nullcontext() if config.train.compile else imports.without_compiler():
             imports.import_libraries(config.network.text_encoder)
+            from training.prepare import device_of
             from training.recipe import train
 
-            result = train(config, run, stop, _say if group.writes else _keep_quiet, group)
+            with determinism.kernels(config.train, device_of(config).type):
+                result = train(config, run, stop, _say if group.writes else _keep_quiet, group)
             group.close()
     except Interrupted:
         if begun:
@@ -62,6 +65,8 @@ def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[s
             from training.memory import advice
 
             raise TrainingError(advice(config)) from error
+        if sentence := determinism.explanation(error):
+            raise TrainingError(sentence) from error
         raise
     except OSError as error:
         raise TrainingError(

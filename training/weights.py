@@ -63,20 +63,17 @@ def start_from(network: Network, file: Path) -> None:
 
 
 @torch.no_grad()
-def limit_norms(network: Network, limit: float) -> int:
-    """Scale layers whose update (up x down x alpha / rank) has a larger norm down to `limit`; returns how many.
+def limit_norms(network: Network, limit: float) -> None:
+    """Scale layers whose update (up x down x alpha / rank) has a larger norm down to `limit`.
 
-    As scale_weight_norms in kohya's sd-scripts: both factors take the square root of the scale.
+    As scale_weight_norms in kohya's sd-scripts: both factors take the square root of the scale. No norm is read by the
+    host: that would wait for the GPU, once a layer.
     """
-    scaled = 0
     for layer in network.layers:
         down, up = layer.parts.get("lora_down.weight"), layer.parts.get("lora_up.weight")
         if down is None or up is None:
             continue
         norm = (up.flatten(1) @ down.flatten(1)).norm() * (layer.alpha / layer.rank)
-        if norm > limit:
-            ratio = (limit / norm) ** 0.5
-            down.mul_(ratio)
-            up.mul_(ratio)
-            scaled += 1
-    return scaled
+        ratio = torch.where(norm > limit, (limit / norm) ** 0.5, 1.0)
+        down.mul_(ratio)
+        up.mul_(ratio)
