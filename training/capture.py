@@ -146,12 +146,12 @@ class Captured:
         if captured is None:
             loss = self._pass(inputs.on(self._device))
         else:
-            replay, (kept,) = captured
+            replay, kept = captured
             own = self._inputs[inputs.shape].tensors()
             for name, value in inputs.tensors().items():
                 own[name].copy_(value, non_blocking=True)
             replay()
-            loss = kept.clone()
+            loss = kept[0].clone()
         for parameter, total in zip(self._parameters, self._totals, strict=True):
             parameter.grad = total
         return loss
