@@ -158,13 +158,13 @@ def judge(before: Record, after: Record, before_file: Path, after_file: Path) ->
     return Verdict(
         identical=identical,
         promised=same_arithmetic(before, after),
-        weights=0.0 if identical else _weights(before_file, after_file),
+        weights=0.0 if identical else weights_apart(before_file, after_file),
         losses=_loss_difference(before["losses"], after["losses"]),
         sha256=hashes,
     )
 
 
-def _weights(one: Path, other: Path) -> float | None:
+def weights_apart(one: Path, other: Path) -> float | None:
     """The relative difference of two files' tensors, None if they don't match."""
     from safetensors.torch import load_file
 

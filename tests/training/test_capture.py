@@ -203,7 +203,7 @@ def test_where_it_cannot_be_captured_one_sentence_says_why(
     passes = passes_of(config, backend, reason, samples)
     assert isinstance(passes, Eager) and passes.sentence == said
     assert passes(batch(2)).isfinite()
-    with pytest.raises(TrainingError, match='train.capture = "on"'):
+    with pytest.raises(TrainingError, match=r'train\.capture = "on"'):
         passes_of(bench.config(tables={"train": {"capture": "on"}}), backend, reason, samples)
 
 
