@@ -227,8 +227,8 @@ def _machine() -> str:
         if importlib.util.find_spec(name):
             versions.append(f"{name} {importlib.import_module(name).__version__}")
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else "no card"
-    cores = os.cpu_count()
-    return f"{time.strftime('%Y-%m-%d')}, {card}, {cores} CPU cores, Python {platform.python_version()}, {', '.join(versions)}"
+    where = [time.strftime("%Y-%m-%d"), card, f"{os.cpu_count()} CPU cores", f"Python {platform.python_version()}"]
+    return ", ".join([*where, *versions])
 
 
 def _options() -> argparse.Namespace:

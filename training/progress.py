@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 SMOOTHING = 0.98
 """Weight of the past in the smoothed loss."""
 QUIET_SECONDS = 10.0
@@ -99,8 +101,7 @@ class Progress:
 
 def peak_memory_mb() -> int:
     """The most memory the process has held so far, in MB; of the GPU where one is used."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return int(torch.cuda.max_memory_allocated() / 2**20)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 

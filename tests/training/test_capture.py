@@ -56,8 +56,8 @@ class Breaks(Replays):
     def capture(self, run: Run) -> Run:
         try:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
-        except RuntimeError:
-            raise RuntimeError("operation failed due to a previous error during capture")
+        finally:
+            raise RuntimeError("operation failed due to a previous error during capture")  # as __exit__ does
 
 
 def batch(pictures: int, number: int = 0, side: int = 8) -> Inputs:
@@ -153,7 +153,12 @@ def test_a_replay_reads_buffers_of_its_own() -> None:
 def test_the_largest_shape_is_captured_first() -> None:
     parameters, learn = learner()
     sizes: list[int] = []
-    passes = Captured(lambda given: sizes.append(len(given.latents)) or learn(given), parameters, CPU, Records())
+
+    def noted(given: Inputs) -> Tensor:
+        sizes.append(len(given.latents))
+        return learn(given)
+
+    passes = Captured(noted, parameters, CPU, Records())
     passes.prepare([batch(1), batch(3), batch(2)])
     assert sizes[-3:] == [3, 2, 1]
 
