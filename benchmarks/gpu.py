@@ -160,7 +160,7 @@ class Parts:
 
     def _same(self, kind: str, tag: str, half: str, train: str = "", data: str = "") -> Job:
         # Enough passes for a capture, and for a kill between a checkpoint and the end.
-        return self.shop.job(kind, f"{half}-{tag}", 30, train, data, precision=half)
+        return self.shop.job(kind, f"{half}-{tag}", 9 if self.shop.tiny else 30, train, data, precision=half)
 
     def _equal(self, kind: str, others: list[Job], what: str) -> list[str]:
         lines, unequal = [], False
