@@ -27,7 +27,7 @@ class LateLosses:
         value, done = loss, None
         if self._cuda:
             # Not .item(): that waits for all that is queued, this step included.
-            value = torch.empty_like(loss, device="cpu", pin_memory=True)
+            value = torch.empty((), dtype=loss.dtype, pin_memory=True)
             value.copy_(loss, non_blocking=True)
             done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             done.record()

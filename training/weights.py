@@ -22,8 +22,7 @@ class Average:
     @torch.no_grad()
     def update(self) -> None:
         """Take the weights as they are now into the average."""
-        for kept, live in zip(self.values.values(), self._live, strict=True):
-            kept.lerp_(live, 1.0 - self._decay)
+        torch._foreach_lerp_(list(self.values.values()), self._live, 1.0 - self._decay)
 
 
 def state(network: Network) -> dict[str, Tensor]:

@@ -29,11 +29,20 @@ UNETS: dict[str, dict[str, Any]] = {
     },
 }
 SMALL: dict[str, dict[str, Any]] = {
-    "sd15": {"block_out_channels": (32, 64, 64, 64), "cross_attention_dim": 64},
+    "sd15": {
+        "block_out_channels": (32, 64),
+        "layers_per_block": 1,
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+        "cross_attention_dim": 64,
+    },
     "sdxl": {
-        "block_out_channels": (32, 64, 128),
-        "attention_head_dim": [1, 1, 2],
-        "transformer_layers_per_block": [1, 1, 1],
+        "block_out_channels": (32, 64),
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+        "attention_head_dim": [1, 2],
+        "transformer_layers_per_block": [1, 1],
         "cross_attention_dim": 128,
         "projection_class_embeddings_input_dim": 6 * 256 + 64,
     },
