@@ -16,7 +16,7 @@ class Average:
 
     def __init__(self, network: Network, decay: float) -> None:
         self._decay = decay
-        self._live = [parameter for _, parameter in network.named()]
+        self._live: list[Tensor] = [parameter for _, parameter in network.named()]
         self.values = {name: parameter.detach().clone() for name, parameter in network.named()}
 
     @torch.no_grad()
