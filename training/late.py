@@ -10,8 +10,8 @@ LAG = 2
 """Steps that are queued behind the one whose loss is read: a GPU has work while Python prepares the next step."""
 
 Rates = dict[str, float]
-Report = Callable[[int, float, Rates], None]
-"""Called with a step, its loss and its learning rates."""
+Report = Callable[[int, Tensor, Rates], None]
+"""Called with a step, what is told of it (its loss), now on the host, and its learning rates."""
 
 
 class LateLosses:
@@ -22,13 +22,13 @@ class LateLosses:
         self._report = report
         self._waiting: deque[tuple[int, Tensor, torch.cuda.Event | None, Rates]] = deque()
 
-    def add(self, step: int, loss: Tensor, rates: Rates) -> None:
-        """Queue the copy of a step's loss (a scalar), and report what is LAG steps old."""
-        value, done = loss, None
+    def add(self, step: int, told: Tensor, rates: Rates) -> None:
+        """Queue the copy of what is told of a step, and report what is LAG steps old."""
+        value, done = told, None
         if self._cuda:
             # Not .item(): that waits for all that is queued, this step included.
-            value = torch.empty((), dtype=loss.dtype, pin_memory=True)
-            value.copy_(loss, non_blocking=True)
+            value = torch.empty(told.shape, dtype=told.dtype, pin_memory=True)
+            value.copy_(told, non_blocking=True)
             done = torch.cuda.Event()  # type: ignore[no-untyped-call]
             done.record()
         self._waiting.append((step, value, done, rates))
@@ -44,4 +44,4 @@ class LateLosses:
         step, value, done, rates = self._waiting.popleft()
         if done is not None:
             done.synchronize()
-        self._report(step, value.item(), rates)
+        self._report(step, value, rates)

@@ -216,7 +216,8 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
     return result
 
 
-def _report(progress: Progress, step: int, value: float, rates: dict[str, float]) -> None:
+def _report(progress: Progress, step: int, loss: Tensor, rates: dict[str, float]) -> None:
+    value = loss.item()
     if not math.isfinite(value):
         progress.event("error", step, message=f"the loss is {value}")
         raise TrainingError(
