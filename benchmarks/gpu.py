@@ -10,6 +10,7 @@ and the others go on. Peers are checkouts that you bring. --tiny takes small mod
 """
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -87,64 +88,73 @@ class Parts:
 
     def table(self, kind: str) -> list[str]:
         """Everybody's speed, memory and first step, in bf16."""
-        lines = [f"{kind}, {self.shop.resolution(kind)} pixels, bf16{'':<20}{'it/s':>8}{'peak':>11}{'first step':>12}"]
-        for batch in BATCHES:
-            for name, measure in self._contenders(kind, batch):
-                shown = f"batch {batch}: {name}"
-                try:
-                    found = measure()
-                    peak = f"{found.peak_mb} MB" if found.peak_mb else ""
-                    first = f"{found.first:.1f} s" if found.first else ""
-                    lines.append(f"{shown:<42}{found.it_s:>8.2f}{peak:>11}{first:>12}")
-                except Failed as error:
-                    lines.append(f"{shown:<42}{error}")
-        return lines
-
-    def _contenders(self, kind: str, batch: int) -> list[tuple[str, Callable[[], Speed]]]:
-        steps = 8 if self.shop.tiny else {"sd15": 120, "sdxl": 40}[kind]
-        size = f"batch_size = {batch}\n"
-        variants = {
-            "lora-train": (steps, ""),
-            "lora-train, not deterministic": (steps, "deterministic = false\n"),
-            "lora-train, not captured": (max(8, steps // 3), 'capture = "off"\n'),
-        }
-        if self.options.compile:
-            variants["lora-train, compiled"] = (steps, "compile = true\n")
-        found: list[tuple[str, Callable[[], Speed]]] = [
-            ("bare loop, eager", lambda: self._bare(kind, batch, "eager")),
-            ("bare loop, captured", lambda: self._bare(kind, batch, "captured")),
+        shop = self.shop
+        first, *others = jobs = self._variants(kind)
+        problem = self._tried(lambda: shop.train([first[1]])) or self._tried(
+            lambda: shop.train([job for _, job in others])
+        )
+        rows: list[tuple[str, Callable[[], Speed]]] = [
+            (f"batch {batch}: bare loop, {how}", functools.partial(self._bare, kind, batch, how))
+            for batch in BATCHES
+            for how in ("eager", "captured")
         ]
-        for name, (count, train) in variants.items():
-            tag = f"speed-{batch}-{len(found)}"
-            found.append((name, lambda tag=tag, count=count, train=train: self._ours(kind, tag, count, size + train)))
+        rows += [(name, functools.partial(shop.speed, job)) for name, job in jobs]
         for name in ("kohya", "diffusers"):
             if getattr(self.options, name):
-                found.append((name, lambda name=name: self._peer(name, kind, batch, max(8, steps // 3))))
+                rows += [(f"batch {n}: {name}", functools.partial(self._peer, name, kind, n)) for n in BATCHES]
+        lines = [f"{f'{kind}, {shop.resolution(kind)} pixels, bf16':<42}{'it/s':>8}{'peak':>11}{'first step':>12}"]
+        for name, measure in sorted(rows, key=lambda row: row[0].split(":")[0]):
+            try:
+                found = measure()
+            except Failed as error:
+                lines.append(f"{name:<42}{error}")
+                continue
+            peak = f"{found.peak_mb} MB" if found.peak_mb else ""
+            # What shares a process with others has no start of its own.
+            shown = f"{found.first:.1f} s" if found.first and (name == first[0] or "lora-train" not in name) else ""
+            lines.append(f"{name:<42}{found.it_s:>8.2f}{peak:>11}{shown:>12}")
+        return [*lines, problem] if problem else lines
+
+    @staticmethod
+    def _tried(train: Callable[[], None]) -> str:
+        """What went wrong, if anything: the others' figures count all the same."""
+        try:
+            train()
+        except Failed as error:
+            return str(error)
+        return ""
+
+    def _variants(self, kind: str) -> list[tuple[str, Job]]:
+        """Our runs, by what the table calls them."""
+        steps = 8 if self.shop.tiny else {"sd15": 120, "sdxl": 40}[kind]
+        variants = {
+            "": (steps, ""),
+            ", not deterministic": (steps, "deterministic = false"),
+            ", not captured": (max(8, steps // 3), 'capture = "off"'),
+        }
+        if self.options.compile:
+            variants[", compiled"] = (steps, "compile = true")
+        found = []
+        for batch in BATCHES:
+            for number, (what, (count, train)) in enumerate(variants.items()):
+                job = self.shop.job(kind, f"speed-{batch}-{number}", count, f"batch_size = {batch}\n{train}")
+                found.append((f"batch {batch}: lora-train{what}", job))
         return found
 
-    def _bare(self, kind: str, batch: int, what: str) -> Speed:
-        result = self.shop.folder / f"bare-{kind}-{batch}.json"
+    def _bare(self, kind: str, batch: int, how: str) -> Speed:
+        result = self.shop.folder / f"bare-{kind}.json"
         if not result.exists():
-            words = [
-                self.shop.model(kind),
-                kind,
-                self.shop.resolution(kind),
-                batch,
-                3 if self.shop.tiny else 20,
-                result,
-            ]
+            batches = ",".join(map(str, BATCHES))
+            steps = 3 if self.shop.tiny else 20
+            words = [self.shop.model(kind), kind, self.shop.resolution(kind), batches, steps, result]
             self.shop.execute(result.stem, [sys.executable, HERE / "bare.py", *words])
-        found = json.loads(result.read_text())
-        if what not in found:
+        found = json.loads(result.read_text())[str(batch)]
+        if how not in found:
             raise Failed("needs a card")
-        return Speed(found["first"] if what == "eager" else 0.0, found[what], found["peak_mb"])
+        return Speed(found["first"] if (batch, how) == (BATCHES[0], "eager") else 0.0, found[how], found["peak_mb"])
 
-    def _ours(self, kind: str, tag: str, steps: int, train: str) -> Speed:
-        job = self.shop.job(kind, tag, steps, train)
-        self.shop.train([job])
-        return self.shop.speed(job)
-
-    def _peer(self, name: str, kind: str, batch: int, steps: int) -> Speed:
+    def _peer(self, name: str, kind: str, batch: int) -> Speed:
+        steps = 8 if self.shop.tiny else {"sd15": 40, "sdxl": 16}[kind]
         checkout, python = getattr(self.options, name), getattr(self.options, f"{name}_python")
         result = self.shop.folder / f"{name}-{kind}-{batch}.json"
         how = getattr(peers, name)

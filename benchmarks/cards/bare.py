@@ -1,6 +1,6 @@
 """The least that trains a LoRA, eager and captured into one CUDA graph, optimiser included: what a card can do.
 
-python bare.py MODEL sd15|sdxl RESOLUTION BATCH STEPS RESULT
+python bare.py MODEL sd15|sdxl RESOLUTION BATCHES STEPS RESULT     BATCHES: 1,4
 
 Cached latents and text (random numbers), UNet with PEFT layers at kohya's places, autocast to bf16, fused AdamW.
 """
@@ -22,14 +22,21 @@ TARGETS = r".*attentions.*(proj_in|proj_out|to_q|to_k|to_v|to_out\.0|ff\.net\.0\
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def main(model: str, kind: str, resolution: int, batch: int, steps: int, result: Path) -> None:
-    """Measure both and write what was found."""
+def main(model: str, kind: str, resolution: int, batches: list[int], steps: int, result: Path) -> None:
+    """Measure every size of batch, and write what was found."""
     unet: Any = UNet2DConditionModel.from_pretrained(model, subfolder="unet", torch_dtype=torch.bfloat16)
     unet.to(DEVICE).requires_grad_(False)
     unet.add_adapter(LoraConfig(r=8, lora_alpha=8, target_modules=TARGETS))
+    for parameter in unet.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    unet.train()
+    result.write_text(json.dumps({str(batch): measure(unet, kind, resolution, batch, steps) for batch in batches}))
+
+
+def measure(unet: Any, kind: str, resolution: int, batch: int, steps: int) -> dict[str, float]:
+    """Steps a second, memory, and the time from the start of the process to the end of the first step."""
     trained = [parameter for parameter in unet.parameters() if parameter.requires_grad]
-    for parameter in trained:
-        parameter.data = parameter.data.float()
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True, capturable=DEVICE == "cuda")
     latents = torch.randn(batch, 4, resolution // 8, resolution // 8, device=DEVICE)
     noise, times = torch.randn_like(latents), torch.randint(0, 1000, (batch,), device=DEVICE)
@@ -40,7 +47,6 @@ def main(model: str, kind: str, resolution: int, batch: int, steps: int, result:
         pooled = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
         sizes = torch.tensor([[resolution, resolution, 0, 0, resolution, resolution]] * batch, device=DEVICE)
         added = {"added_cond_kwargs": {"text_embeds": torch.randn(batch, pooled, **half), "time_ids": sizes.bfloat16()}}
-    unet.train()
 
     def step() -> None:
         with torch.autocast(DEVICE, torch.bfloat16, cache_enabled=False):
@@ -52,6 +58,9 @@ def main(model: str, kind: str, resolution: int, batch: int, steps: int, result:
         optimizer.zero_grad(set_to_none=True)
         step()
 
+    if DEVICE == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     eager()
     _wait()
     found = {"first": time.monotonic() - float(os.environ["BORN"])}
@@ -61,7 +70,8 @@ def main(model: str, kind: str, resolution: int, batch: int, steps: int, result:
     found["peak_mb"] = torch.cuda.max_memory_allocated() >> 20 if DEVICE == "cuda" else 0
     if DEVICE == "cuda":
         found["captured"] = _speed(_captured(optimizer, eager, step), steps * 2)
-    result.write_text(json.dumps(found))
+        optimizer.zero_grad(set_to_none=True)
+    return found
 
 
 def _captured(
@@ -94,4 +104,6 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6]), Path(sys.argv[6]))
+if __name__ == "__main__":
+    sizes = [int(word) for word in sys.argv[4].split(",")]
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sizes, int(sys.argv[5]), Path(sys.argv[6]))

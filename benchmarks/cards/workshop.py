@@ -140,10 +140,15 @@ precision = "{precision}"
     def _command(jobs: Sequence[Job]) -> list[str]:
         return [sys.executable, str(HERE / "runs.py"), *(f"{job.config}={job.run}" for job in jobs)]
 
-    def speed(self, job: Job) -> Speed:
-        """How fast a training was that is done: after its first quarter, by the times of its log."""
+    @staticmethod
+    def speed(job: Job) -> Speed:
+        """How fast a training was that is done: after its first quarter, by the times of its log. Raises Failed."""
+        if not (job.run / "measured.json").exists():
+            raise Failed("was not trained")
         measured = json.loads((job.run / "measured.json").read_text())
         times = [float(str(event["time"])) for event in job.events if event["event"] == "step"]
+        if len(times) < 4:
+            raise Failed("ended early")
         skipped = max(1, len(times) // 4)
         it_s = (len(times) - skipped) / max(times[-1] - times[skipped - 1], 1e-9)
         return Speed(times[0] - measured["began"], it_s, measured["peak_mb"])

@@ -1,5 +1,6 @@
 """Passes over CUDA graphs: the bookkeeping, with a stand-in for torch.cuda that replays by calling again."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,9 @@ from tests.training.workbench import Workbench
 from training import capture, draws, recipe
 from training.capture import Captured, Eager, Run
 from training.config import Config
+from training.data import pictures
+from training.data.cache import Cache
+from training.data.dataset import Batches, Sources
 from training.errors import InputError, TrainingError
 from training.group import Group
 from training.inputs import Inputs
@@ -95,9 +99,9 @@ def train(make: Callable[[list[nn.Parameter], Any], Any], shapes: list[int], pas
     optimizer = torch.optim.AdamW(parameters, lr=0.1)
     passes = make(parameters, learn)
     losses = []
-    for number, pictures in enumerate(shapes):
+    for number, count in enumerate(shapes):
         torch.manual_seed(number)
-        losses.append(passes(batch(pictures, number)))
+        losses.append(passes(batch(count, number)))
         if number % passes_a_step == passes_a_step - 1:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -255,6 +259,28 @@ def test_capture_on_a_cpu_is_refused_if_the_config_insists(bench: Workbench) -> 
         bench.train("run", tables={"train": {"capture": "on"}})
 
 
+def test_shapes_worth_it_are_captured_those_with_most_passes_first(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six pictures of three sizes, each shown twice: four showings a size."""
+    for size, expected in ((3, [1, 1]), (4, [1]), (2, [2])):
+        config = bench.config(tables={"train": {"batch_size": size}})
+        batches = Batches(config, pictures.find(config.data), Sources(None, Cache(bench.folder, "text"), {}))
+        shapes = batches.order.shapes()
+        counted = Counter((batches.pictures[one[0]].fit.size, len(one)) for one in batches.order.epoch(5))
+        assert shapes == counted and list(shapes.values()) == expected * 3
+        assert all(counted[shape] for shape in shapes) and batches.per_epoch == sum(expected) * 3
+        for shape in shapes:
+            first = batches.order.epoch(0)[batches.order.first(shape)]
+            assert (batches.pictures[first[0]].fit.size, len(first)) == shape
+    # Two batches of each size an epoch: ten epochs are just enough.
+    assert capture.chosen(batches, 59, every=False) == []
+    assert len(capture.chosen(batches, 60, every=False)) == 3
+    assert len(capture.chosen(batches, 1, every=True)) == 3
+    monkeypatch.setattr(capture, "MOST", 2)
+    assert len(capture.chosen(batches, 60, every=False)) == 2
+
+
 VARIED: dict[str, Any] = {
     "network": {"dropout": 0.1, "rank_dropout": 0.2},
     "objective": {"noise_offset": 0.1, "adaptive_noise_scale": 0.05, "input_perturbation": 0.1},
@@ -284,15 +310,14 @@ def test_a_whole_run_over_graphs_gives_the_same_file(
     assert bench.digest("graphs") == bench.digest("eager") == bench.digest("parts")
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
 @pytest.mark.parametrize(
-    "tables",
+    ("family", "tables"),
     [
-        {"objective": {"min_snr_gamma": 5.0, "noise_offset": 0.1, "adaptive_noise_scale": 0.05}},
-        {"objective": {"loss": "huber", "input_perturbation": 0.1}, "network": {"kind": "dora"}},
-        {"objective": {"multires_iterations": 3, "debiased_estimation": True}, "network": {"kind": "loha"}},
-        {"objective": {"loss": "smooth_l1", "huber_schedule": "exponential"}, "network": {"kind": "lokr"}},
-        {"network": {"max_norm": 0.1, "dropout": 0.1, "rank_dropout": 0.1}, "train": {"ema_decay": 0.9}},
+        ("sdxl", {"objective": {"min_snr_gamma": 5.0, "noise_offset": 0.1, "adaptive_noise_scale": 0.05}}),
+        ("sd1", {"objective": {"loss": "huber", "input_perturbation": 0.1}, "network": {"kind": "dora"}}),
+        ("sd2", {"objective": {"multires_iterations": 3, "debiased_estimation": True}, "network": {"kind": "loha"}}),
+        ("sd1", {"objective": {"loss": "smooth_l1", "huber_schedule": "exponential"}, "network": {"kind": "lokr"}}),
+        ("sd1", {"network": {"max_norm": 0.1, "dropout": 0.1, "rank_dropout": 0.1}, "train": {"ema_decay": 0.9}}),
     ],
     ids=["adaptive", "dora", "loha", "lokr", "limits"],
 )
