@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -121,6 +122,7 @@ precision = "{precision}"
 
     def kill(self, job: Job) -> None:
         """Train, and kill the process as soon as the run has a checkpoint."""
+        shutil.rmtree(job.run, ignore_errors=True)
         log = self.folder / f"killed-{job.run.name}.log"
         self.left()
         with log.open("wb") as out:
