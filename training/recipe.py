@@ -26,12 +26,11 @@ from training.group import Group
 from training.inputs import Feed, Inputs
 from training.late import LateLosses
 from training.objective import Objective
-from training.prepare import device_of, encodes_along, prepare
+from training.precision import OverflowWatch
+from training.prepare import DTYPES, device_of, encodes_along, prepare
 from training.progress import Progress
 from training.runfolder import RunFolder
 from training.stopping import Interrupted, Stop
-
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None], group: Group) -> dict[str, Any]:
@@ -43,6 +42,7 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
     TrainingError if training fails.
     """
     began = time.time()
+    group.agree("train.precision", config.train.precision)
 
     # The base model and the data: pictures and captions are encoded once.
     base = BaseModel(config.model)
@@ -82,12 +82,16 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
     objective = Objective(config.objective, base.v_prediction, config.train.seed, device)
     state = moving.Moving.make(config, network, device, steps)
     fingerprint = moving.fingerprint(config, prepared.content)
-    done, smooth = state.restore(run, fingerprint, group)
+    done, counted = state.restore(run, fingerprint, group)
+    watch = OverflowWatch(config)
+    if counted:
+        watch.restore(counted["overflow"])
     due = milestones.Milestones(config, steps, per_epoch)
     board = run.tensorboard if config.log.tensorboard and group.writes else None
     progress = Progress(run.log, steps, per_epoch, config.log.every_steps, board, shown=group.writes)
-    progress.start(done, smooth, name=config.name, resumed=done > 0)
-    say(f"{export.summary(network)}; {steps} steps, {f'going on after step {done}' if done else 'from the start'}")
+    progress.start(done, counted.get("smooth"), name=config.name, resumed=done > 0, precision=config.train.precision)
+    resumed = f"going on after step {done}" if done else "from the start"
+    say(f"{export.summary(network)}; {config.train.precision}; {steps} steps, {resumed}")
 
     def predict(noisy: Tensor, timesteps: Tensor, text: Embedding, sizes: Tensor) -> Tensor:
         """What the UNet says of noisy latents; SDXL is told the pictures' sizes too."""
@@ -109,7 +113,7 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
             return torch.zeros((), device=device)
         loss = loss_of(inputs) / accumulation
         if loss.requires_grad:
-            state.scaler.scale(loss).backward()
+            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     def write(name: str, step: int) -> str:
@@ -164,7 +168,7 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
         look(0, at_samples=config.sample.at_first, at_validation=True)
     numbers = iter(batches.loader(group.numbers(done * accumulation, steps * accumulation)))
     text_steps = math.ceil(config.network.text_encoder_until * steps)
-    late = LateLosses(device, functools.partial(_report, progress))
+    late = LateLosses(device, functools.partial(_report, progress, watch))
     state.begin()
     for step in range(done + 1, steps + 1):
         if step > text_steps:
@@ -176,8 +180,8 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
             losses.append(passes(feed(batch, prepared)))
         total, asked = group.meet(state.parameters, torch.stack(losses).sum(), stop.asked)
         rates = state.rates()
-        state.step()
-        late.add(step, total, rates)
+        overflowed = state.step()
+        late.add(step, torch.stack([total, overflowed.to(total)]), rates)
 
         pause = asked and step < steps
         if pause or due.any(step):
@@ -190,7 +194,7 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
                 look(step, at_samples=due.samples(step), at_validation=due.validation(step))
             if pause or due.checkpoint(step):
                 # Last, so that a run killed before it makes the files above again.
-                state.keep(run, step, fingerprint, progress.smooth)
+                state.keep(run, step, fingerprint, {"smooth": progress.smooth, "overflow": watch.state()})
         if pause:
             progress.event("stopped", step)
             progress.close()
@@ -206,6 +210,7 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
         "sha256": digest,
         "steps": steps,
         "loss": progress.smooth,
+        "skipped_steps": watch.skipped,
         "seconds": round(time.time() - began, 1),
         "checkpoint_sha256": prepared.digest,
         "passes": passes.sentence,
@@ -216,15 +221,15 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
     return result
 
 
-def _report(progress: Progress, step: int, loss: Tensor, rates: dict[str, float]) -> None:
-    value = loss.item()
-    if not math.isfinite(value):
-        progress.event("error", step, message=f"the loss is {value}")
-        raise TrainingError(
-            f"the loss became {value} at step {step}; training stopped, the last checkpoint is kept. "
-            "Try a lower learning rate, bf16 or fp32 instead of fp16, or max_grad_norm = 1"
-        )
-    progress.step(step, value, rates)
+def _report(progress: Progress, watch: OverflowWatch, step: int, told: Tensor, rates: dict[str, float]) -> None:
+    """`told` are the step's loss and whether its gradients overflowed, read from the device here."""
+    loss, overflowed = told.tolist()
+    try:
+        watch.see(step, loss, bool(overflowed))
+    except TrainingError:
+        progress.event("error", step, message=f"the loss is {loss}")
+        raise
+    progress.step(step, loss, rates, watch.skipped)
 
 
 def _seed_dropout(config: Config, number: int) -> None:

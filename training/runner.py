@@ -32,8 +32,10 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
     # Before torch is imported: what stands in the environment counts from then on.
     determinism.prepare(config.train)
     _import_libraries()
+    from training import precision
     from training.group import Group, Many
 
+    given, config = config, precision.resolved(config)
     try:
         group = Many(config, stop, environment) if environment else Group()
     except Interrupted:
@@ -41,7 +43,7 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
     if not group.writes:
         _train(config, run, stop, group, {})
         return ""
-    write_text(run.config, as_toml(config))
+    write_text(run.config, as_toml(given))
     begun = record.begin(config, run, group.world)
     try:
         return _train(config, run, stop, group, begun)
@@ -78,7 +80,9 @@ def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[s
         ) from error
     if begun:
         record.end(run, begun, "finished", **result)
-    return f"{run.output / str(result['file'])}: {result['steps']} steps in {result['seconds']} s"
+    said = f"{run.output / str(result['file'])}: {result['steps']} steps in {result['seconds']} s"
+    skipped = result["skipped_steps"]
+    return f"{said}; {skipped} of them skipped, as their gradients overflowed" if skipped else said
 
 
 def _import_libraries() -> None:

@@ -328,7 +328,7 @@ def test_a_step_asks_the_device_nothing(
     tables = {**tables, "data": {"alpha_mask": True, "encode": "ahead"}, "optimizer": {"args": {"fused": False}}}
     bench.train("fills the caches", family, tables)
     config = bench.config(family, tables)
-    on_meta = config.model_copy(update={"train": config.train.model_copy(update={"device": "meta"})})
+    on_meta = config.model_copy(update={"train": config.train.model_copy(update={"device": "meta", "precision": "fp32"})})
     monkeypatch.setattr(recipe, "LateLosses", Unread)
     run = RunFolder(bench.folder / "run")
     run.make()

@@ -72,9 +72,17 @@ class Train(Settings):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", description="auto takes a GPU if there is one."
     )
-    precision: Literal["fp32", "fp16", "bf16"] = Field(default="fp32", description="Mixed precision of the arithmetic.")
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
+        default="auto",
+        description="Of the base model and the arithmetic; auto: bf16 on GPUs that have it, fp16 on older ones, "
+        "fp32 on CPUs.",
+    )
     full_precision: bool = Field(
-        default=True, description="Keep the trained weights in fp32; false keeps them in the mixed precision too."
+        default=True,
+        description="Keep trained weights, their gradients and the optimiser's state in fp32; false: in bf16.",
+    )
+    nan_steps: int = Field(
+        default=10, ge=1, description="End the run after so many steps in a row whose loss is NaN or infinite."
     )
     attention: Literal["sdpa", "xformers", "plain"] = Field(default="sdpa", description="How attention is computed.")
     gradient_checkpointing: bool = Field(default=False, description="Save memory by computing activations twice.")
@@ -96,6 +104,6 @@ class Train(Settings):
     def _one_length(self) -> "Train":
         if self.epochs is not None and self.steps is not None:
             raise ValueError("give epochs or steps, not both")
-        if not self.full_precision and self.precision == "fp16":
-            raise ValueError('full_precision = false needs precision = "bf16": fp16 weights lose small steps')
+        if not self.full_precision and self.precision not in ("auto", "bf16"):
+            raise ValueError('full_precision = false needs precision = "bf16": it keeps the trained weights in bf16')
         return self

@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 import torch
 
-from training import objective, recipe
+from training import objective, prepare
 from training.base.loading import BaseModel
 
 DRAWS = "33e5e1492edd7110d7f1a65492cbc485924cb2dc9343099bd01121af5e47a0e7"
@@ -32,7 +32,7 @@ def use(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(torch.Tensor, "float", lambda self: self if self.dtype == torch.float64 else narrow(self))
     patch.setattr(objective, "alphas_cumprod", lambda *how: alphas(*how).double())
     patch.setattr(objective.Objective, "draw", wide_draw)
-    patch.setitem(recipe.DTYPES, "fp32", torch.float64)
+    patch.setitem(prepare.DTYPES, "fp32", torch.float64)
     vae, text_encoders = BaseModel.vae, BaseModel.text_encoders
     patch.setattr(BaseModel, "vae", lambda self, _: vae(self, torch.float64))
     patch.setattr(BaseModel, "text_encoders", lambda self, _: text_encoders(self, torch.float64))
