@@ -328,8 +328,12 @@ def test_a_step_asks_the_device_nothing(
     tables = {**tables, "data": {"alpha_mask": True, "encode": "ahead"}, "optimizer": {"args": {"fused": False}}}
     bench.train("fills the caches", family, tables)
     config = bench.config(family, tables)
-    on_meta = config.model_copy(update={"train": config.train.model_copy(update={"device": "meta", "precision": "fp32"})})
+    on_meta = config.model_copy(
+        update={"train": config.train.model_copy(update={"device": "meta", "precision": "fp32"})}
+    )
     monkeypatch.setattr(recipe, "LateLosses", Unread)
+    # One kernel of AdamW skips an overflow by itself, but there is none for this device; without, the scaler asks.
+    monkeypatch.setattr(torch.amp.GradScaler, "step", lambda _, optimizer: optimizer.step())
     run = RunFolder(bench.folder / "run")
     run.make()
     with pytest.raises(AllQueued) as done:
