@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from training import record, records
+from training import determinism, record, records
 from training.config import Config
 from training.errors import InputError, TrainingError
 from training.runfolder import RunFolder, as_toml, write_text
@@ -30,6 +30,8 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
             raise InputError(f"{folder}: holds the finished run of another config; choose another --run")
         return f"{run.output / str(known['file'])} is finished already ({known['steps']} steps); nothing to do"
     run.make()
+    # Before torch is imported: what stands in the environment counts from then on.
+    determinism.prepare(config.train)
     _import_libraries()
     from training import precision
     from training.group import Group, Many
@@ -54,9 +56,11 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
 def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[str, Any]) -> str:
     """The recipe, its errors as sentences; `begun` is the record of the run, empty where another process keeps it."""
     try:
+        from training.prepare import device_of
         from training.recipe import train
 
-        result = train(config, run, stop, _say if group.writes else _keep_quiet, group)
+        with determinism.kernels(config.train, device_of(config).type):
+            result = train(config, run, stop, _say if group.writes else _keep_quiet, group)
         group.close()
     except Interrupted:
         if begun:
@@ -67,6 +71,8 @@ def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[s
             from training.memory import advice
 
             raise TrainingError(advice(config)) from error
+        if sentence := determinism.explanation(error):
+            raise TrainingError(sentence) from error
         raise
     except OSError as error:
         raise TrainingError(

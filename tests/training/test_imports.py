@@ -9,7 +9,7 @@ import pytest
 TRAINING = Path(__file__).resolve().parents[2] / "training"
 IMPORT_SYSTEM = {"sys.modules", "sys.meta_path", "sys.path_hooks", "sys.path_importer_cache"}
 """What decides what an import finds."""
-SETTINGS = ("torch.backends.",)
+SETTINGS = ("torch.backends.", "torch.utils.deterministic.")
 """Attributes of other packages that their documentation tells users to set."""
 
 

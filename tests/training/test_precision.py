@@ -169,7 +169,7 @@ def by_hand(config: Config, run: RunFolder, steps: int) -> dict[str, torch.Tenso
     for number in range(steps):
         batch = prepared.batches[number]
         assert batch.latents is not None and batch.hidden is not None
-        noisy = objective.noisy(batch.latents, number)
+        noisy = objective.noisy(batch.latents, objective.draw(batch.latents.shape, number))
         with torch.autocast("cpu", torch.bfloat16):
             said = unet(noisy.latents.bfloat16(), noisy.timesteps, batch.hidden.bfloat16()).sample
         functional.mse_loss(said.float(), noisy.target).backward()  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ from training.data.cache import Cache
 from training.data.pictures import Picture
 from training.digests import Digests
 from training.errors import InputError, TrainingError
+from training.transfer import to_device
 
 Tick = Callable[[int, int], None]
 """Called with what is done and what there is to do; may raise to interrupt."""
@@ -130,9 +131,9 @@ def encode(vae: Any, pixels: Tensor, places: Sequence[str]) -> Tensor:
 
     The draw belongs to its place: for cached latents the picture, not the run, so that caches can be shared.
     """
-    posterior = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
+    posterior = vae.encode(to_device(pixels, vae.device).to(vae.dtype)).latent_dist
     shape = posterior.mean.shape[1:]
     noise = torch.stack([torch.randn(shape, generator=draws.generator(0, "posterior", place)) for place in places])
-    latents = posterior.mean + posterior.std * noise.to(posterior.mean)
+    latents = posterior.mean + posterior.std * to_device(noise, vae.device).to(posterior.mean.dtype)
     found: Tensor = (latents * vae.config.scaling_factor).float()
     return found

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from training.data import emphasis
 from training.sections.model import Family, Model
+from training.transfer import to_device
 
 PIECE = 75
 """Tokens a CLIP text encoder takes beside its begin and end mark."""
@@ -58,7 +59,7 @@ class TextStack:
             # SD 1 and SDXL's first encoder pad with the end mark, OpenCLIP's with token 0.
             pad = 0 if self.family == "sd2" or index == 1 else self.end
             ids = torch.tensor([_marked(piece, self.begin, self.end, pad) for one in tokens for piece in one.pieces])
-            out = encoder(ids.to(encoder.device), output_hidden_states=True)
+            out = encoder(to_device(ids, encoder.device), output_hidden_states=True)
             states = _joined(self._layer(encoder, out), captions).float()
             hidden.append(_emphasised(states, tokens) if self.weighted else states)
             if index == 1:
@@ -109,7 +110,7 @@ def _emphasised(states: Tensor, tokens: Sequence[Tokens]) -> Tensor:
     rows = [
         [1.0, *(w for piece in one.weights for w in [*piece, *[1.0] * (PIECE - len(piece))]), 1.0] for one in tokens
     ]
-    weights = torch.tensor(rows, device=states.device, dtype=states.dtype).unsqueeze(-1)
+    weights = to_device(torch.tensor(rows, dtype=states.dtype), states.device).unsqueeze(-1)
     scaled = states * weights
     before, after = states.mean(dim=(1, 2), keepdim=True), scaled.mean(dim=(1, 2), keepdim=True)
     return scaled * (before / after)

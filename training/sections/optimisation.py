@@ -87,6 +87,14 @@ class Train(Settings):
     attention: Literal["sdpa", "xformers", "plain"] = Field(default="sdpa", description="How attention is computed.")
     gradient_checkpointing: bool = Field(default=False, description="Save memory by computing activations twice.")
     compile: bool = Field(default=False, description="Compile the UNet (torch.compile); pays on long GPU runs.")
+    deterministic: bool = Field(
+        default=True, description="On CUDA take only kernels that give the same bits again; false may be faster."
+    )
+    tf32: bool = Field(default=False, description="Let CUDA round fp32 products to TF32: faster, 10 bits of mantissa.")
+    capture: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Capture forward and backward pass into CUDA graphs, one a shape; on refuses to train without.",
+    )
     channels_last: bool = Field(default=False, description="Memory layout that is faster from batch 4 on.")
     ema_decay: Rate | None = Field(
         default=None, description="Keep an exponential average of the weights and export it."
