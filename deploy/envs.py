@@ -17,6 +17,7 @@ from deploy.console import out
 from deploy.options import DEFAULT_FILE, FleetFile
 from inventory import lock as locks
 from inventory.errors import SdfleetError
+from inventory.files import replace_file
 from inventory.load import load
 from inventory.model import HostSettings
 from roles.gpu.torch_builds import TRAINER, WEBUI, Torch
@@ -89,7 +90,7 @@ def envs(
 
 
 def _say(text: str) -> None:
-    out.print(text, soft_wrap=True, markup=False)
+    out.print(text, soft_wrap=True)
 
 
 def _all(
@@ -184,9 +185,7 @@ def make(wanted: Wanted, mirrors: Mirrors, folder: Path) -> bool:
     text = _header(wanted) + body
     if text == before:
         return False
-    new = final.with_name(f".{final.name}.new")
-    new.write_text(text)
-    new.replace(final)
+    replace_file(final, text)
     return True
 
 

@@ -76,7 +76,7 @@ def lock(
 
 
 def _say(text: str) -> None:
-    out.print(text, soft_wrap=True, markup=False)
+    out.print(text, soft_wrap=True)
 
 
 def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> Lock:

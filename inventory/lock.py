@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from inventory.errors import ConfigError, Problem
+from inventory.files import replace_file
 from inventory.model import Fleet, HostSettings
 from roles.models.config import Card, LockedModel, Model, Pin, unlocked
 from roles.names import Commit, FilePath, Line, Revision
@@ -76,10 +77,7 @@ def read(fleet_file: Path) -> Lock:
 
 def write(fleet_file: Path, lock: Lock) -> None:
     """Replace the lock beside a fleet's file."""
-    file = lock_file(fleet_file)
-    new = file.with_name(f".{file.name}.new")
-    new.write_text(lock.text(), encoding="utf-8")
-    new.replace(file)
+    replace_file(lock_file(fleet_file), lock.text())
 
 
 def key(model: Model) -> str:

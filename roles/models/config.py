@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from roles.names import Address, FilePath, Line, Revision, Sha256
-from roles.settings import Settings
+from roles.settings import Name, Settings, is_line
 
 Kind = Literal["checkpoint", "lora", "vae", "embedding", "hypernetwork", "controlnet", "upscaler", "vae_approx", "hub"]
 
@@ -28,13 +28,13 @@ SCHEMES = ("hf:", "modelscope:", "civitai:", "https://", "http://", "file:", "ho
 def _has_scheme(source: str) -> str:
     if not source.startswith(SCHEMES):
         raise ValueError(f"{source!r} has no known scheme; allowed are {' '.join(SCHEMES)}")
-    return source
+    return is_line(source)
 
 
 class Model(Settings):
     """One file (or hub snapshot) of the manifest."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name in the WebUI, without suffix.")
+    name: Name = Field(description="Name in the WebUI, without suffix.")
     kind: Kind = Field(description="What it is; decides the folder.")
     source: Annotated[str, AfterValidator(_has_scheme)] = Field(
         description="hf:OWNER/REPO/FILE[@REVISION] (kind hub: hf:OWNER/REPO[@REVISION]), "

@@ -62,6 +62,8 @@ def install(
 
 def refuse(goal: Wanted, seen: Seen) -> None:
     """Stop, before anything is changed, where the role would have to touch what is not its own."""
+    if seen.damaged:
+        raise DeployError(seen.damaged)
     if taken := seen.in_the_way(goal):
         raise DeployError(
             f"{', '.join(map(str, taken))}: a file that sdfleet did not put there is in the way; "

@@ -3,6 +3,7 @@
 import base64
 import difflib
 import hashlib
+import json
 import shlex
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
 from roles.facts.seen import HostSurvey
+from roles.onhost import MAKE_FOLDERS, source
 
 Commands = Generator[StringCommand | FileUploadCommand | str, None, None]
 
@@ -75,6 +77,8 @@ def put_command(
         f'test "$(sha256sum <{new})" = "{hashlib.sha256(content).hexdigest()}  -"',
         f"chown {owner}:{group} {new}",
         f"chmod {mode:o} {new}",
+        # After a power cut the file is the old or the new one.
+        f"sync {new}",
         f"mv -fT {new} {shlex.quote(str(dest))}",
     )
     return " && ".join(steps)
@@ -149,10 +153,13 @@ def folders(wanted: Sequence[Folder], seen: HostSurvey) -> Commands:
     if not wrong:
         host.noop("all folders are already so")
         return
-    yield " && ".join(
-        f"install -d -m {folder.mode:o} -o {folder.owner} -g {folder.group} {shlex.quote(str(folder.path))}"
-        for folder in wrong
-    )
+    yield make_folders(wrong)
+
+
+def make_folders(wanted: Sequence[Folder]) -> StringCommand:
+    """The command that makes folders, parents first, and fails where a link or a file has such a name."""
+    told = [{"path": str(f.path), "owner": f.owner, "group": f.group, "mode": f.mode} for f in wanted]
+    return StringCommand("python3 -I -", shlex.quote(json.dumps(told)), _stdin=[source(MAKE_FOLDERS)])
 
 
 def _is_so(folder: Folder, seen: HostSurvey) -> bool:

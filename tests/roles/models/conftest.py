@@ -69,7 +69,8 @@ class Fetcher:
     def start(self, manifest: str) -> "subprocess.Popen[str]":
         """Start a sync without waiting for it."""
         process = subprocess.Popen(
-            [sys.executable, str(self.program), "-"],
+            # As on a host, which has nothing of this project: not even what is installed here.
+            [sys.executable, "-I", "-S", str(self.program), "-"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -17,6 +17,7 @@ from roles.models.wanted import wanted
 from roles.paths import Paths
 from tests import upstreams as stand_ins
 from tests.roles.models.conftest import Fetcher, model
+from tests.roles.models.printed import printed
 
 PICTURE = b"\x89PNG\r\n\x1a\n and so on"
 
@@ -69,5 +70,5 @@ def test_notes_and_pictures_are_no_strangers() -> None:
     folder = Paths().data("webui") / "models/Lora"
     blob = Paths().blob("ab" * 32)
     lines = [f"l 90 {folder}/ink.safetensors\t{blob}", f"f 7 {folder}/ink.json\t", f"f 7 {folder}/ink.preview.png\t"]
-    assert read(lines, Paths()).strangers == {}
-    assert set(read(lines[1:], Paths()).strangers) == {folder / "ink.json", folder / "ink.preview.png"}
+    assert read(printed(lines), Paths()).strangers == {}
+    assert set(read(printed(lines[1:]), Paths()).strangers) == {folder / "ink.json", folder / "ink.preview.png"}

@@ -56,7 +56,7 @@ def test_what_the_scanner_does_not_know_is_told(fetcher: Fetcher, origin: Origin
     data = pickle.dumps(Path)  # a class of a module that nobody lists
     done = fetcher.run({**wanted(data, origin.serve("/model", data)), "suffix": ".ckpt"})
     assert done.status == 0
-    assert done.of("scanned")[0]["names"] == ["pathlib.Path"]
+    assert done.of("scanned")[0]["names"] == [f"{Path.__module__}.Path"]
 
 
 def convert(file: Path) -> "subprocess.CompletedProcess[bytes]":
