@@ -82,7 +82,7 @@ def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, str]]
 
 
 def refuse(refused: Mapping[str, str]) -> None:
-    """Raise HostError naming every host whose lock was not to be had, if there is one."""
+    """Raise HostError naming every host whose lock is not held, if there is one."""
     if refused:
         raise HostError("\n".join(f"{name}: {why}" for name, why in refused.items()))
 

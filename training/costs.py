@@ -13,7 +13,7 @@ from training.sections.model import Family
 
 GIB = 1 << 30
 MIB = 1 << 20
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "auto": 2}
 CONTEXT = 600 * MIB
 """CUDA context and the allocator's slack: a guess, not measured."""
 

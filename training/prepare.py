@@ -17,6 +17,8 @@ from training.data.text import Embedding, TextStack
 from training.digests import Digests
 from training.runfolder import RunFolder
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""By train.precision, once auto is resolved."""
 Say = Callable[[str], None]
 Tick = Callable[[str, int, int], None]
 """Called with a phase, what is done and what there is to do; may raise to interrupt."""
@@ -85,7 +87,7 @@ def prepare(
         shown = {caption for p in pictures for caption in captions.all_shown(p.caption, p.subset.captions)}
         text_keys = _fill_text(config, base, sorted(shown.union(texts)), text_cache, digest, tick)
     elif text is None:
-        text = text_stack(config, base)
+        text = text_stack(config, base, DTYPES[config.train.precision])
     shown_content = [(digests.of(p.path), p.caption, p.repeats, p.fit) for p in pictures]
     content = hashlib.sha256(repr([digest, shown_content]).encode()).hexdigest()
     digests.save()
@@ -119,10 +121,10 @@ def text_is_cached(config: Config, pictures: Sequence[Picture]) -> bool:
     return config.data.cache_text
 
 
-def text_stack(config: Config, base: BaseModel) -> TextStack:
-    """Tokenizer and text encoders on the run's device."""
+def text_stack(config: Config, base: BaseModel, dtype: torch.dtype) -> TextStack:
+    """Tokenizer and text encoders on the run's device: in fp32 to fill a cache, in the run's precision to stay."""
     device = device_of(config)
-    encoders = [encoder.to(device) for encoder in base.text_encoders(torch.float32)]
+    encoders = [encoder.to(device) for encoder in base.text_encoders(dtype)]
     return TextStack(base.tokenizer(), encoders, base.family, config.model, config.data.captions.weighted)
 
 
@@ -146,7 +148,7 @@ def _fill_text(
     }
     missing = [text for text in texts if not cache.has(keys[text])]
     if missing:
-        stack = text_stack(config, base)
+        stack = text_stack(config, base, torch.float32)
         with torch.no_grad():
             for done, text in enumerate(missing):
                 tick("encoding captions", done, len(missing))

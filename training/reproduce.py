@@ -38,9 +38,18 @@ def differences(before: Record, after: Record) -> list[str]:
 
 
 def same_arithmetic(before: Record, after: Record) -> bool:
-    """Whether both ran on one kind of machine, in as many processes: only then are bits promised."""
+    """Whether both ran on one kind of machine, in as many processes, with kernels that repeat: only then are bits
+    promised."""
     machines = all(before["machine"].get(fact) == after["machine"].get(fact) for fact in ARITHMETIC)
-    return machines and before["lives"][-1]["processes"] == after["lives"][-1]["processes"]
+    processes = before["lives"][-1]["processes"] == after["lives"][-1]["processes"]
+    return machines and processes and all(map(_repeats, (before, after)))
+
+
+def _repeats(record: Record) -> bool:
+    """Whether a run asked for kernels that give the same bits again; a CPU's do in any case."""
+    train = record["config"]["train"]
+    on_cpu = train["device"] == "cpu" or not record["machine"].get("gpus")
+    return on_cpu or bool(train.get("deterministic"))
 
 
 def changed_inputs(record: Record, now: Mapping[str, str]) -> list[str]:
@@ -130,7 +139,8 @@ class Verdict:
         if self.promised:
             return f"not identical, though the machines are of one kind: {measured}"
         how = "within the tolerances" if self.holds else "beyond the tolerances"
-        return f"not identical, which is not promised on other hardware or in other processes; {how}: {measured}"
+        where = "on other hardware, in other processes or without train.deterministic"
+        return f"not identical, which is not promised {where}; {how}: {measured}"
 
 
 def judge(before: Record, after: Record, before_file: Path, after_file: Path) -> Verdict:
@@ -146,13 +156,14 @@ def judge(before: Record, after: Record, before_file: Path, after_file: Path) ->
     return Verdict(
         identical=identical,
         promised=same_arithmetic(before, after),
-        weights=0.0 if identical else _distance(before_file, after_file),
+        weights=0.0 if identical else weights_apart(before_file, after_file),
         losses=_loss_difference(before["losses"], after["losses"]),
         sha256=hashes,
     )
 
 
-def _distance(one: Path, other: Path) -> float | None:
+def weights_apart(one: Path, other: Path) -> float | None:
+    """The relative difference of two files' tensors, None if they don't match."""
     from training.distance import distance
 
     return distance(one, other)

@@ -31,7 +31,7 @@ CONFIGS: list[tuple[Tables, str]] = [
     ({"trian": {"steps": 3}}, "trian: unknown setting (did you mean train?)"),
     ({"train": {"steps": 3, "epochs": 1}}, "train: give epochs or steps, not both"),
     ({"train": {"batch_size": 0}}, "train.batch_size: input should be greater than or equal to 1"),
-    ({"train": {"precision": "fp8"}}, "train.precision: input should be 'fp32', 'fp16' or 'bf16' (is 'fp8')"),
+    ({"train": {"precision": "fp8"}}, "train.precision: input should be 'auto', 'fp32', 'fp16' or 'bf16' (is 'fp8')"),
     ({"optimizer": {"kind": "Adam"}}, "optimizer.kind: input should be"),
     ({"optimizer": {"learning_rate": -1}}, "optimizer.learning_rate: input should be greater than 0 (is -1)"),
     ({"train": {"full_precision": False, "precision": "fp16"}}, 'full_precision = false needs precision = "bf16"'),
@@ -216,7 +216,7 @@ def test_damaged_checkpoint(bench: Workbench) -> None:
 
 def test_exploding_loss_stops_and_keeps_the_last_good_checkpoint(bench: Workbench) -> None:
     tables = {"optimizer": {"learning_rate": 1e30, "max_grad_norm": 0}, "save": {"checkpoint_every_steps": 1}}
-    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) at step \d+; .*Try a lower learning rate"):
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) at step .*Try a lower optimizer"):
         bench.train("run", tables={**tables, "train": {"steps": 50}})
     assert not bench.file("run").exists()
     kept = checkpoint.latest(bench.folder / "run" / "checkpoint")

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from training import imports
 from training.base import shapes
 from training.base.files import DiffusersFolder, State, TensorFile, family_of, open_base, tokenizer_folder
 from training.errors import InputError
@@ -62,7 +61,6 @@ class BaseModel:
 
     def vae(self, dtype: torch.dtype) -> nn.Module:
         """The VAE, frozen."""
-        imports.import_beside_standin("diffusers.models.autoencoders.autoencoder_kl")
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         path = self.vae_file
@@ -89,16 +87,14 @@ class BaseModel:
 
     def tokenizer(self) -> Any:
         """CLIP's tokenizer; one vocabulary serves all text encoders."""
-        with imports.lean():
-            from transformers.models.clip.tokenization_clip import CLIPTokenizer
+        from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
         return CLIPTokenizer.from_pretrained(str(tokenizer_folder(self.config.tokenizer, self.source, "tokenizer")))
 
 
 def _text_from_folder(source: DiffusersFolder, kind: Family, dtype: torch.dtype) -> list[nn.Module]:
-    with imports.lean():
-        import transformers
-        from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
+    import transformers
+    from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
     # Its own bar would stand between the run's lines.
     transformers.utils.logging.disable_progress_bar()
@@ -109,8 +105,7 @@ def _text_from_folder(source: DiffusersFolder, kind: Family, dtype: torch.dtype)
 
 
 def _text_from_file(source: TensorFile, kind: Family, dtype: torch.dtype) -> list[nn.Module]:
-    with imports.lean():
-        from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
+    from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
     if kind == "sd2":
         return [_open_clip(CLIPTextModel, source, shapes.OPEN_CLIP, dtype, drop_last=True)]

@@ -126,6 +126,7 @@ WITHOUT: dict[str, Any] = {
     "optimizer.learning_rate": 2e-6,
     "schedule.kind": "constant",
     "train.attention": "plain",
+    "train.precision": "fp32",
     "save.precision": "fp32",
 }
 """What kohya does when a key is missing, where that differs from our defaults."""
