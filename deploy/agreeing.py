@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 from roles.mirrors.config import GITHUB, Mirrors
-from roles.models.addresses import addresses
 from roles.models.config import Model
 from roles.models.sources.web import UnreachableError
 from roles.secrecy import service_of
@@ -41,8 +40,8 @@ class Roads:
         return Roads(self.kind, left or self.endpoints, self.origins)
 
 
-def to_git(url: str, mirrors: Mirrors) -> Roads:
-    """The roads to a git repository."""
+def to_url(url: str, mirrors: Mirrors) -> Roads:
+    """The roads to a git repository, or to a file of GitHub's or of any other server's."""
     if url.startswith(f"{GITHUB}/"):
         return Roads("github", mirrors.github, (GITHUB,))
     return Roads("", (_place(url),), (_place(url),))
@@ -57,9 +56,7 @@ def to_model(model: Model, host: HostSettings) -> Roads:
         return Roads(kind, getattr(host.direct, kind), (service.origin, *service.own))
     if scheme not in ("http", "https"):
         return Roads("", ("",), ("",))
-    if len(addresses(model.source, host.direct)) > 1 or model.source.startswith(f"{GITHUB}/"):
-        return to_git(model.source, host.direct)
-    return Roads("", (_place(model.source),), (_place(model.source),))
+    return to_url(model.source, host.direct)
 
 
 def _place(url: str) -> str:

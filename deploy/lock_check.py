@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from deploy import lookup
-from deploy.agreeing import Roads, Witnesses, to_git, to_model
+from deploy.agreeing import Roads, Witnesses, to_model, to_url
 from inventory import lock as locks
 from inventory.errors import SdfleetError
 from inventory.lock import GitPin, Lock, ModelPin
@@ -68,12 +68,12 @@ def _questions(
             continue
 
         def ask_git(url: str = url, ref: str = ref, pin: GitPin = pin) -> tuple[str, tuple[str, ...]]:
-            beside = _doubtful(pin.asked, to_git(url, host.direct))
+            beside = _doubtful(pin.asked, to_url(url, host.direct))
             now, _ = lookup.git_ref(url, ref, host, witnesses, beside)
             same = (now.commit, now.submodules) == (pin.commit, pin.submodules)
             return "" if same else f"{ref} is {now.commit}", now.asked
 
-        yield f"{url}@{ref}", to_git(url, host.direct), pin.asked, ask_git
+        yield f"{url}@{ref}", to_url(url, host.direct), pin.asked, ask_git
 
 
 def _doubtful(asked: Collection[str], roads: Roads) -> Collection[str]:

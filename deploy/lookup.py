@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from deploy import gitrefs
-from deploy.agreeing import Roads, Witnesses, to_git, to_model
+from deploy.agreeing import Roads, Witnesses, to_model, to_url
 from deploy.ssh import HostError, connect
 from inventory.errors import SdfleetError
 from inventory.lock import GitPin, ModelPin
@@ -49,7 +49,7 @@ def git_ref(
 
     Raises SdfleetError.
     """
-    roads = to_git(url, host.direct)
+    roads = to_url(url, host.direct)
     try:
         known, asked = witnesses.ask(roads.without(beside), lambda endpoint: gitrefs.resolve(url, ref, endpoint))
     except SdfleetError as error:

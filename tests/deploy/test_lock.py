@@ -175,7 +175,8 @@ def test_a_sha256_that_the_source_contradicts_is_an_error(upstreams: Upstreams, 
     )
     done = sdfleet("lock", "--fleet", write_fleet(tmp_path, upstreams, extra=wrong))
     assert done.returncode == 2
-    assert f"models.x: its sha256 in fleet.toml is {'0' * 64}, its source has {digest(INK)}" in done.stderr
+    assert "models.x: " in done.stderr
+    assert f"its sha256 in fleet.toml is {'0' * 64}, its source has {digest(INK)}" in done.stderr
 
 
 def test_a_mirror_that_lies_about_a_small_file_is_not_believed(upstreams: Upstreams, tmp_path: Path) -> None:
@@ -271,7 +272,7 @@ def test_verify_asks_over_another_road(upstreams: Upstreams, second: Upstreams, 
     before = (tmp_path / "fleet.lock").read_bytes()
     alone = sdfleet("lock", "--verify", "--fleet", tmp_path / "fleet.toml")
     assert alone.returncode == 1
-    assert "no other road answered, so nothing confirms it" in alone.stdout
+    assert "model lora/ink: could not be asked again: http://127.0.0.1:9 does not answer" in alone.stdout
     file = with_second_hub(tmp_path, upstreams, second)
     same = sdfleet("lock", "--verify", "--fleet", file)
     assert (same.returncode, same.stderr) == (0, "")
