@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from training import draws, export, milestones, moving, samples, validation, weights
 from training import network as networks
+from training.base import fp8
 from training.base.loading import BaseModel
 from training.config import Config
 from training.data import latents, pictures
@@ -69,6 +70,8 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
         weights.start_from(network, config.network.start_from)
     if not config.train.full_precision:
         network.to(dtype)
+    if config.model.storage == "fp8":
+        fp8.store(unet)
     _set_up(config, unet, encoders)
     forward: Any = torch.compile(unet) if config.train.compile else unet
     compute = torch.autocast(device.type, dtype) if dtype != torch.float32 else contextlib.nullcontext()

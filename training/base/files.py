@@ -1,21 +1,21 @@
-"""Where a base model's parts lie: one original-layout safetensors file, or a diffusers folder."""
+"""Where a base model's parts lie: one original-layout safetensors file, or a diffusers folder. Imports without torch."""
 
 import json
 import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
-
-from training.base import shapes
+from training.base import header, shapes
 from training.errors import InputError
 from training.sections.model import Family
 
-State = dict[str, Tensor]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    State = dict[str, Tensor]
 
 
 class TensorFile:
@@ -23,22 +23,23 @@ class TensorFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with safe_open(path, framework="pt") as file:
-                names = list(file.keys())
-                self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: no such file") from error
-        except (OSError, SafetensorError) as error:
-            raise InputError(
-                f"{path}: is no readable safetensors file ({error}); .ckpt files must be converted, "
-                "and an interrupted download must be repeated"
-            ) from error
+        self.header = header.read(path)
+        self.shapes = self.header.shapes
 
-    def read(self, prefix: str = "", dtype: torch.dtype = torch.float32) -> State:
-        """The tensors whose names start with `prefix`, floating-point ones as `dtype`."""
-        with safe_open(self.path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in self.shapes if name.startswith(prefix)}
+    def read(self, prefix: str = "", dtype: "torch.dtype | None" = None) -> "State":
+        """The tensors whose names start with `prefix`, floating-point ones as `dtype` (default: fp32).
+
+        Raises InputError if a number among them is not finite, or if the file breaks off.
+        """
+        import torch
+        from safetensors import SafetensorError, safe_open
+
+        dtype = dtype or torch.float32
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                found = {name: file.get_tensor(name) for name in self.shapes if name.startswith(prefix)}
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{self.path}: is no readable safetensors file ({error})") from error
         return {name: value.to(dtype) if value.is_floating_point() else value for name, value in found.items()}
 
 

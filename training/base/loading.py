@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training import imports
 from training.base import shapes
-from training.base.files import DiffusersFolder, State, TensorFile, family_of, open_base, tokenizer_folder
+from training.base.files import DiffusersFolder, TensorFile, family_of, open_base, tokenizer_folder
 from training.errors import InputError
 from training.sections.model import Family, Model
 
@@ -154,7 +154,7 @@ def _text_model(cls: Any, config: dict[str, Any]) -> nn.Module:
     return model
 
 
-def _fill(model: nn.Module, state: State, path: Path, what: str) -> nn.Module:
+def _fill(model: nn.Module, state: dict[str, Tensor], path: Path, what: str) -> nn.Module:
     """Put `state` into `model` without a copy; both spellings of CLIP's prefix text_model. are understood.
 
     Raises InputError if a tensor is missing or has another shape.
