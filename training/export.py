@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training import lorafile, metadata
+from training import lorafile, metadata, soundness
 from training.base.loading import BaseModel
 from training.config import Config
 from training.data.pictures import Picture
@@ -29,7 +29,7 @@ def write(path: Path, network: Network, values: dict[str, Tensor], notes: dict[s
     bad = next((name for name, value in values.items() if not torch.isfinite(value).all()), None)
     if bad:
         raise TrainingError(f"{path}: not written, the weights are not finite (first: {bad})")
-    return lorafile.write(path, lorafile.cast(values, lorafile.DTYPES[precision]), notes)
+    return lorafile.write(path, lorafile.cast(values, lorafile.DTYPES[precision]), notes, soundness.check)
 
 
 def notes(

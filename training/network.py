@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from training import draws, lorafile, naming
+from training import deltas, draws, lorafile, naming
 from training.errors import InputError
 from training.sections.model import Family
 from training.sections.network import Network as Settings
@@ -147,7 +147,10 @@ def _inject(
     for path, name in names.items():
         rank, alpha = sizes[path]
         module = model.get_submodule(path)
-        layers.append(Layer(name, rank, alpha, dict(_parts(module))))
+        parts = dict(_parts(module))
+        if not deltas.is_scaled(parts):
+            cast(Any, module).scaling[ADAPTER], alpha = 1.0, float(rank)
+        layers.append(Layer(name, rank, alpha, parts))
         _add_dropouts(settings, module)
     return tuple(layers)
 

@@ -9,6 +9,7 @@ from training import estimate
 from training.config import Config
 from training.counted import MIB
 
+
 def memory_mb(config: Config) -> int:
     """GPU memory that a process of the run needs, in MiB: the config's word, else the trainer's estimate."""
     if config.resources.gpu_memory_mb is not None:

@@ -129,7 +129,10 @@ def _loss(family: Family, model: nn.Module, dtype: torch.dtype, batch: int) -> T
         text = torch.empty(batch, 77, UNETS[family]["cross_attention_dim"], dtype=dtype)
         more: dict[str, Any] = {}
         if family == "sdxl":
-            added = {"text_embeds": torch.empty(batch, 1280, dtype=dtype), "time_ids": torch.empty(batch, 6, dtype=dtype)}
+            added = {
+                "text_embeds": torch.empty(batch, 1280, dtype=dtype),
+                "time_ids": torch.empty(batch, 6, dtype=dtype),
+            }
             more = {"added_cond_kwargs": added}
         noisy, times = torch.empty(batch, 4, side, side, dtype=dtype), torch.zeros(batch, dtype=torch.long)
         target = torch.empty(batch, 4, side, side)

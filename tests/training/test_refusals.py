@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from tests.training import tiny
 from tests.training.workbench import Workbench
 from training import checkpoint, config, recipe, record
-from training.base.loading import BaseModel
 from training.errors import InputError, TrainingError
 
 pytestmark = pytest.mark.slow
