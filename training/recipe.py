@@ -48,6 +48,8 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
     found, held = validation.hold_back(config, pictures.find(config.data))
     prompts = samples.prompts(config)
     say(f"{config.model.checkpoint.name}: {base.family}; {len(found)} pictures, {len(held)} more held back")
+    for remark in base.remarks(config.objective.zero_terminal_snr):
+        say(remark)
     tick = _ticker(stop, say)
     texts = [*samples.texts(prompts), *(picture.caption for picture in held)]
     with group.prepared():

@@ -1,4 +1,4 @@
-"""Where a base model's parts lie: one original-layout safetensors file, or a diffusers folder. Imports without torch."""
+"""Where a base model's parts lie: one original-layout safetensors file, or a diffusers folder. Needs no torch."""
 
 import json
 import os
@@ -40,7 +40,17 @@ class TensorFile:
                 found = {name: file.get_tensor(name) for name in self.shapes if name.startswith(prefix)}
         except (OSError, SafetensorError) as error:
             raise InputError(f"{self.path}: is no readable safetensors file ({error})") from error
+        broken = [name for name, value in found.items() if value.is_floating_point() and not _finite(value)]
+        if broken:
+            raise InputError(
+                f"{self.path}: {len(broken)} tensors hold NaN or infinity (first: {broken[0]}); "
+                "the file is damaged: download it again, or use another one"
+            )
         return {name: value.to(dtype) if value.is_floating_point() else value for name, value in found.items()}
+
+
+def _finite(value: "Tensor") -> bool:
+    return bool(value.isfinite().all()) if value.element_size() > 1 else bool(value.float().isfinite().all())
 
 
 class DiffusersFolder:
@@ -56,7 +66,12 @@ class DiffusersFolder:
         file = self.path / part / name
         if not file.is_file():
             return {}
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{file}: is no readable JSON ({error})") from error
+        if not isinstance(found, dict):
+            raise InputError(f"{file}: holds no settings")
         return found
 
     @cached_property
