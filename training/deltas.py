@@ -79,13 +79,28 @@ def unsound(parts: Parts) -> str | None:
 
 
 def _weights(parts: Parts) -> int:
-    """At most how many weights a layer has that the factors fit."""
+    """How many weights a layer has that the factors fit, as far as their shapes say."""
     factors = [tensor for name, tensor in parts.items() if name not in (ALPHA, DORA, BIAS)]
     if kind(parts) == "lokr":
-        return math.prod(tensor.numel() for tensor in factors)
-    if kind(parts) == "full":
-        return max(tensor.numel() for tensor in factors)
-    return max((tensor.numel() // min(tensor.shape or (1,)) for tensor in factors), default=0) ** 2
+        return math.prod(max(map(_elements, group)) for group in (_named(parts, "lokr_w1"), _named(parts, "lokr_w2")))
+    for left, right in ((UP, DOWN), ("hada_w1_a", "hada_w1_b")):
+        if left in parts and right in parts and parts[left].dim() and parts[right].dim():
+            return parts[left].shape[0] * math.prod(parts[right].shape[1:])
+    return max(map(_elements, factors), default=0)
+
+
+def _named(parts: Parts, start: str) -> list[Tensor]:
+    """The tensor of that name, or its two factors as the product's shape."""
+    if start in parts:
+        return [parts[start]]
+    a, b = parts.get(f"{start}_a"), parts.get(f"{start}_b")
+    if a is None or b is None or not a.dim() or not b.dim():
+        return [torch.empty(1)]
+    return [torch.empty(a.shape[0], math.prod(b.shape[1:]), device="meta")]
+
+
+def _elements(tensor: Tensor) -> int:
+    return tensor.numel()
 
 
 def _finite(tensor: Tensor) -> bool:

@@ -1,7 +1,7 @@
 """Counts what a training step keeps in memory, on the meta device: real shapes, CUDA's autocast rules, no weights.
 
-Autograd's saved tensors are counted once a storage, parameters aside. Attention is counted as the fused kernels keep it:
-query, key, value, output and one number a row.
+Autograd's saved tensors are counted once a storage, parameters aside. Attention is counted as the fused kernels keep
+it: query, key, value, output and one number a row.
 """
 
 from collections.abc import Callable, Iterator
@@ -107,7 +107,7 @@ def kept(family: Family, model: nn.Module, dtype: torch.dtype, batch: int = 1) -
 
 
 def largest_part(family: Family, model: nn.Module, dtype: torch.dtype, batch: int = 1) -> int:
-    """Bytes that the greediest part keeps which gradient checkpointing computes again (a residual or attention block)."""
+    """Bytes that the greediest part keeps which checkpointing computes again (a residual or attention block)."""
     found: dict[nn.Module, int] = {}
     with _counting(model) as total, Autocast(dtype):
         for module in model.modules():

@@ -1,7 +1,7 @@
 """What a reader of LoRA files adds to a weight: LyCORIS' and ComfyUI's formulas, written from theirs and not from ours.
 
-Sources: LyCORIS 4.1 (modules/locon.py, loha.py, lokr.py: make_module_from_state_dict, make_weight, apply_weight_decompose)
-and ComfyUI's weight_adapter/{lora,loha,lokr}.py.
+Sources: LyCORIS 4.1 (modules/locon.py, loha.py, lokr.py: make_module_from_state_dict, get_weight,
+apply_weight_decompose) and ComfyUI's weight_adapter/{lora,loha,lokr}.py.
 """
 
 import torch

@@ -1,7 +1,6 @@
 """Checkpoints that are not what they seem: what they say is read, and what cannot be trained is called by its name."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -46,7 +45,9 @@ REFUSED: dict[str, tuple[Callable[[State], State], str]] = {
         "is a VAE alone",
     ),
     "refiner": (
-        lambda s: {k.replace("cond_stage_model.transformer.", "conditioner.embedders.0.model."): v for k, v in s.items()},
+        lambda s: {
+            k.replace("cond_stage_model.transformer.", "conditioner.embedders.0.model."): v for k, v in s.items()
+        },
         "is an SDXL refiner",
     ),
     "nan": (broken, "hold NaN or infinity (first: first_stage_model.encoder.conv_in.weight); the file is damaged"),
@@ -59,7 +60,9 @@ def test_what_cannot_be_trained_is_called_by_its_name(bench: Workbench, name: st
     file = bench.folder / "odd.safetensors"
     save_file({k: v.contiguous() for k, v in change(load_file(bench.materials / "sd1.safetensors")).items()}, file)
     with pytest.raises(InputError) as caught:
-        bench.train("run", tables={"model": {"checkpoint": str(file)}, "data": {"cache_folder": str(bench.folder / "c")}})
+        bench.train(
+            "run", tables={"model": {"checkpoint": str(file)}, "data": {"cache_folder": str(bench.folder / "c")}}
+        )
     assert sentence in str(caught.value) and str(file) in str(caught.value)
 
 

@@ -45,7 +45,12 @@ def test_gradients_are_those_of_the_restored_weights_and_no_copy_is_kept() -> No
         fp8.store(model)
         stored: Any = model[0]
         kept: list[torch.Tensor] = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):  # type: ignore[func-returns-value]
+
+        def pack(tensor: torch.Tensor, into: list[torch.Tensor] = kept) -> torch.Tensor:
+            into.append(tensor)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             model(input).square().sum().backward()
         assert all(t.dtype == fp8.STORAGE for t in kept if t.shape == stored.weight.shape)
         [found] = [input.grad.clone()] if input.grad is not None else []
@@ -55,7 +60,7 @@ def test_gradients_are_those_of_the_restored_weights_and_no_copy_is_kept() -> No
             out = torch.nn.functional.linear(input, stored_weight, stored.bias)
         else:
             out = torch.nn.functional.conv2d(input, stored_weight, stored.bias, 2, 1)
-        out.square().sum().backward()
+        torch.autograd.backward(out.square().sum())
         assert input.grad is not None and torch.allclose(found, input.grad, rtol=1e-4, atol=1e-5)
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.grad import conv2d_input
 
 STORAGE = torch.float8_e4m3fn
 LARGEST = torch.finfo(STORAGE).max
@@ -73,7 +74,7 @@ def _take(new: nn.Module, old: nn.Linear | nn.Conv2d) -> None:
     weight, scale = quantise(old.weight.detach())
     new.weight = nn.Parameter(weight, requires_grad=False)
     new.register_buffer("scale", scale, persistent=False)
-    new.bias = old.bias
+    new.register_parameter("bias", old.bias)
     new.train(old.training)
 
 
@@ -109,5 +110,5 @@ class _Conv2dFunction(torch.autograd.Function):
         weight, scale = ctx.saved_tensors
         [gradient] = gradients
         restored_weight = restored(weight, scale, gradient.dtype)
-        found = torch.nn.grad.conv2d_input(ctx.shape, restored_weight, gradient, *ctx.how)
+        found = conv2d_input(ctx.shape, restored_weight, gradient, *ctx.how)
         return found.to(ctx.dtype), None, None, None, None
