@@ -130,8 +130,8 @@ def text_stack(config: Config, base: BaseModel) -> TextStack:
 def device_of(config: Config) -> torch.device:
     """Where the run computes."""
     if config.train.device != "auto":
-        usable = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-        if config.train.device in usable and not usable[config.train.device]():
+        usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not usable.get(config.train.device, True):
             raise InputError(
                 f'train.device = "{config.train.device}", but torch {torch.__version__} finds no such GPU here; '
                 "check the driver (nvidia-smi) and that torch was built for it, or set auto"

@@ -74,7 +74,7 @@ def _take(new: nn.Module, old: nn.Linear | nn.Conv2d) -> None:
     weight, scale = quantise(old.weight.detach())
     new.weight = nn.Parameter(weight, requires_grad=False)
     new.register_buffer("scale", scale, persistent=False)
-    new.register_parameter("bias", old.bias)
+    new.register_parameter("bias", cast("nn.Parameter | None", old.bias))
     new.train(old.training)
 
 
@@ -110,5 +110,7 @@ class _Conv2dFunction(torch.autograd.Function):
         weight, scale = ctx.saved_tensors
         [gradient] = gradients
         restored_weight = restored(weight, scale, gradient.dtype)
-        found = conv2d_input(ctx.shape, restored_weight, gradient, *ctx.how)
+        found = conv2d_input(  # type: ignore[no-untyped-call]
+            ctx.shape, restored_weight, gradient, *ctx.how
+        )
         return found.to(ctx.dtype), None, None, None, None
