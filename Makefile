@@ -1,4 +1,4 @@
-# make demo | test | lint | fix | bench | clean: each sets up what it needs, and may be run again at any time.
+# make demo | test | lint | fix | bench | versions | clean: each sets up what it needs, and may be run again at any time.
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -11,7 +11,7 @@ TORCH_INDEX := $(if $(PIP_FIND_LINKS),,--extra-index-url https://download.pytorc
 SYSTEM := mmdebstrap systemd-container iproute2 openssh-client rsync git curl zstd util-linux gnupg
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
-.PHONY: demo test offline slow lint fix bench clean setup system
+.PHONY: demo test offline slow lint fix bench versions clean setup system
 
 demo: setup system
 	$(SUDO) $(BIN)/sdfleet demo
@@ -38,6 +38,10 @@ fix: setup
 bench: setup
 	for file in benchmarks/*.py; do $(SUDO) $(BIN)/python $$file || exit; done
 
+# Minutes: the offline tests with the oldest and the newest packages, on every Python that is here.
+versions: setup
+	nice $(BIN)/python -m tests.install.versions
+
 setup: $(READY)
 
 $(READY): pyproject.toml Makefile
@@ -46,8 +50,7 @@ $(READY): pyproject.toml Makefile
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(SUDO) apt-get install -y -q python3-venv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q $(TORCH_INDEX) $(TORCH)
-	$(BIN)/pip install -q --no-deps open_clip_torch==3.3.0
-	$(BIN)/pip install -q $(TORCH_INDEX) -e '.[train,dev]' $(TORCH)
+	$(BIN)/pip install -q $(TORCH_INDEX) -e '.[train,lab,dev]' $(TORCH)
 	touch $@
 
 system:

@@ -8,11 +8,10 @@ from typing import Annotated, TypeVar, get_args
 
 import typer
 from pydantic import TypeAdapter
-from rich.markup import escape
 from rich.table import Table
 
 from deploy import converting
-from deploy.console import err, out
+from deploy.console import err, out, styled
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.edit import append_model
@@ -108,7 +107,7 @@ def add(
     kind: Annotated[str | None, typer.Option(help="What it is, if neither source nor file tell.")] = None,
     sha256: Annotated[str | None, typer.Option(help="What its bytes must hash to, where you were told.")] = None,
 ) -> None:
-    """Write a [[models]] entry into fleet.toml for something pasted."""
+    """Add a model to fleet.toml, for something pasted."""
     loaded = load(fleet)
     known = KINDS.validate_python(kind) if kind in get_args(Kind) else None
     if kind and not known:
@@ -119,7 +118,7 @@ def add(
     except ValueError as error:
         raise ConfigError(pasted, [Problem("", str(error))]) from error
     append_model(loaded.file, model)
-    out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock", soft_wrap=True, markup=False)
+    out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock", soft_wrap=True)
 
 
 @app.command()
@@ -183,10 +182,9 @@ def check(
 
 def _damaged(remote: Remote) -> list[PurePosixPath]:
     folder = remote.host.paths.store / "sha256"
-    script = (
-        f"test -d {shlex.quote(str(folder))} && find {shlex.quote(str(folder))} -type f -exec sha256sum {{}} + ; true"
-    )
-    lines = remote.run(["sh", "-c", script], timeout=HASH_SECONDS).out.splitlines()
+    place = shlex.quote(str(folder))
+    script = f"test -d {place} && find {place} -type f -exec sha256sum -z {{}} + ; true"
+    lines = remote.run(["sh", "-c", script], timeout=HASH_SECONDS).out.split("\0")[:-1]
     hashed = {PurePosixPath(path): digest for digest, _, path in (line.partition("  ") for line in lines)}
     return sorted(path for path, digest in hashed.items() if path.name != digest)
 
@@ -201,7 +199,10 @@ def _look(remotes: dict[str, Remote]) -> list[HostModels]:
             goal = wanted(host.models, host.paths, host.mirrors)
         except WantedError as error:
             raise SdfleetError(str(error)) from error
-        return HostModels(remote, goal, read(answer.out.splitlines(), host.paths))
+        seen = read(answer.out.splitlines(), host.paths)
+        if seen.damaged:
+            raise HostError(f"{remote.name}: {seen.damaged}")
+        return HostModels(remote, goal, seen)
 
     return list(_answers(each(remotes, look)).values())
 
@@ -210,7 +211,7 @@ def _answers(answers: Mapping[str, T | HostError]) -> dict[str, T]:
     """What the hosts answered; those that did not are named. SdfleetError if none did."""
     for answer in answers.values():
         if isinstance(answer, HostError):
-            err.print(f"[bold red]error[/] {escape(str(answer))}", soft_wrap=True)
+            err.print(styled("[bold red]error[/] {}", answer), soft_wrap=True)
     good = {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
     if answers and not good:
         raise SdfleetError("no host answered")

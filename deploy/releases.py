@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from deploy import hostlock
-from deploy.console import err, out
+from deploy.console import err, out, styled
 from deploy.onhost import released
-from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
+from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.hosts import whoami
 from roles.onhost import ACTIVATE, source
@@ -28,15 +28,22 @@ def releases(
 ) -> None:
     """List the releases on the hosts: which one is in use, what can be gone back to, who built it and when."""
     with connect(chosen(fleet, limit)) as remotes:
-        found = each(remotes, lambda remote: remote.call(released, apps=str(remote.host.paths.root / "apps")))
+        found = each(remotes, _of)
     lost = {name: answer for name, answer in found.items() if isinstance(answer, HostError)}
     if as_json:
         plain = {n: {"error": str(a)} if isinstance(a, HostError) else a for n, a in found.items()}
-        out.print_json(json.dumps(plain))
+        out.print_json(json.dumps(plain), ensure_ascii=True)
     else:
         out.print(_table({name: answer for name, answer in found.items() if name not in lost}))
         _tell(lost)
     raise typer.Exit(1 if lost else 0)
+
+
+def _of(remote: Remote) -> Any:
+    """The releases of one host, of which a table can be made."""
+    answer = remote.call(released, apps=str(remote.host.paths.root / "apps"))
+    _table({remote.name: answer})
+    return answer
 
 
 def _table(found: Mapping[str, Any]) -> Table:
@@ -59,12 +66,12 @@ def _table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def _state(entry: Mapping[str, Any]) -> str:
+def _state(entry: Mapping[str, Any]) -> Text:
     if entry["current"]:
-        return "[green]in use[/]"
+        return Text("in use", "green")
     if entry["left"]:
-        return "[yellow]gone back from[/]"
-    return "served" if entry["since"] else "built"
+        return Text("gone back from", "yellow")
+    return Text("served" if entry["since"] else "built")
 
 
 def rollback(
@@ -76,13 +83,16 @@ def rollback(
 ) -> None:
     """Go back to the release that served before: no network, nothing is built, a restart and a picture long."""
     began = time.monotonic()
+    checked_name("--app", app)
+    if to is not None:
+        checked_name("--to", to)
     with connect(chosen(fleet, names)) as remotes, hostlock.locked(remotes, "rollback") as refused:
         hostlock.refuse(refused)
         answers = each(remotes, lambda remote: go_back(remote, app, to, now))
     lost = {name: answer for name, answer in answers.items() if isinstance(answer, HostError)}
     for name, said in answers.items():
         if name not in lost:
-            out.print(f"[bold]{name}[/] {escape(str(said))}", soft_wrap=True)
+            out.print(styled("[bold]{}[/] {}", name, said), soft_wrap=True)
     _tell(lost)
     done = len(answers) - len(lost)
     out.print(
@@ -110,7 +120,7 @@ def go_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
 
 def _tell(lost: Mapping[str, HostError]) -> None:
     for error in lost.values():
-        err.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
+        err.print(styled("[bold red]error[/] {}", error), soft_wrap=True)
 
 
 def mount(app: typer.Typer, verbs: Sequence[Any] = (releases, rollback)) -> None:

@@ -80,6 +80,15 @@ class Paths(Settings):
         """The symbolic link to the release in use."""
         return self.app(name) / "current"
 
+    def extension(self, name: str, commit: str) -> PurePosixPath:
+        """Root's work tree of a WebUI extension; a link of the WebUI's extensions folder leads to it."""
+        return self.app("webui") / "extensions" / f"{name}-{commit[:12]}"
+
+    @property
+    def trainer_sources(self) -> PurePosixPath:
+        """Code and lock of each trainer that the host has or had, by its release's name."""
+        return self.app("trainer") / "sources"
+
     def history(self, name: str) -> PurePosixPath:
         """JSON: which releases of an application have served, each with the text of its unit."""
         return self.app(name) / HISTORY

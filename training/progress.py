@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from training.visible import visible
+
 SMOOTHING = 0.98
 """Weight of the past in the smoothed loss."""
 QUIET_SECONDS = 10.0
@@ -82,6 +84,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A sentence for people, on a line of its own."""
+        text = visible(text)
         print(f"\r\033[K{text}" if self._live else text, file=sys.stderr, flush=True)
 
     def epoch(self, step: int) -> int:

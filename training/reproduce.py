@@ -1,17 +1,15 @@
 """Whether two runs are the same: what differs between their records, and between their files.
 
-Importing it needs no torch; comparing weights does.
+Only where files differ torch is needed: distance.py is imported then.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from training.errors import InputError
-from training.machine import ARITHMETIC
-from training.record import finished
+from training.records import ARITHMETIC, finished
 
 Record = Mapping[str, Any]
 
@@ -148,22 +146,16 @@ def judge(before: Record, after: Record, before_file: Path, after_file: Path) ->
     return Verdict(
         identical=identical,
         promised=same_arithmetic(before, after),
-        weights=0.0 if identical else _weights(before_file, after_file),
+        weights=0.0 if identical else _distance(before_file, after_file),
         losses=_loss_difference(before["losses"], after["losses"]),
         sha256=hashes,
     )
 
 
-def _weights(one: Path, other: Path) -> float | None:
-    """The relative difference of two files' tensors, None if they don't match."""
-    from safetensors.torch import load_file
+def _distance(one: Path, other: Path) -> float | None:
+    from training.distance import distance
 
-    first, second = load_file(one), load_file(other)
-    if first.keys() != second.keys() or any(first[name].shape != second[name].shape for name in first):
-        return None
-    apart = sum((first[name].double() - second[name].double()).square().sum().item() for name in first)
-    size = sum(first[name].double().square().sum().item() for name in first)
-    return math.sqrt(apart / size) if size else 0.0
+    return distance(one, other)
 
 
 def _loss_difference(before: list[list[float]], after: list[list[float]]) -> float:

@@ -4,11 +4,12 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from training import imports, record
+from training import imports, record, records
 from training.config import Config
 from training.errors import InputError, TrainingError
 from training.runfolder import RunFolder, as_toml, write_text
 from training.stopping import Interrupted, Stop
+from training.visible import visible
 
 
 def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, str] | None = None) -> str:
@@ -19,8 +20,8 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
     Raises TrainingError or InputError as the recipe does.
     """
     run = RunFolder(folder)
-    known = record.read(run.record)
-    if known and record.finished(known):
+    known = records.read(run.record)
+    if known and records.finished(known):
         if run.config.read_text(encoding="utf-8") != as_toml(config):
             raise InputError(f"{folder}: holds the finished run of another config; choose another --run")
         return f"{run.output / str(known['file'])} is finished already ({known['steps']} steps); nothing to do"
@@ -74,7 +75,7 @@ def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[s
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    print(visible(text), flush=True)
 
 
 def _keep_quiet(_: str) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from roles.onhost import nofollow
+
+RECORD_BYTES = 64_000_000
+LINE_BYTES = 100_000
+"""Of the end of a log, where its last line is."""
 
 
 def main(
@@ -62,7 +69,7 @@ def _gpus() -> list[dict[str, Any]]:
 def _webui(unit: str, state: str, current: str, port: int) -> dict[str, Any]:
     shown = _output("systemctl", "show", unit, "--property=ActiveState,SubState,ActiveEnterTimestamp")
     unit_state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
-    link, told = Path(current), _json(Path(state))
+    link, told = Path(current), nofollow.read_json(state)
     active = unit_state.get("ActiveState") == "active"
     return {
         "release": link.resolve().name if link.exists() else None,
@@ -72,16 +79,8 @@ def _webui(unit: str, state: str, current: str, port: int) -> dict[str, Any]:
         "answers": active and _answers(port),
         "problem": told.get("problem") or "",
         "fault": told.get("fault"),
-        "first_picture_s": (told.get("picture") or {}).get("seconds"),
+        "first_picture_s": _seconds(told.get("picture")),
     }
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _answers(port: int) -> bool:
@@ -102,13 +101,16 @@ def _runs(folder: Path) -> dict[str, str]:
     return runs
 
 
-def _finished(record: Path) -> bool:
-    return (_json(record).get("ended") or {}).get("how") == "finished"
+def _seconds(picture: Any) -> Any:
+    return picture.get("seconds") if isinstance(picture, dict) else None
 
 
 def _end(run: Path) -> str:
-    if _finished(run / "run.json"):
+    ended = nofollow.read_json(run / "run.json", RECORD_BYTES).get("ended")
+    if isinstance(ended, dict) and ended.get("how") == "finished":
         return "finished"
-    log = run / "log.jsonl"
-    last = log.read_text(encoding="utf-8").splitlines()[-1:] if log.exists() else []
-    return "failed" if last and '"event": "error"' in last[0] else "stopped"
+    last = b""
+    with contextlib.suppress(OSError), nofollow.open_file(run / "log.jsonl") as log:
+        log.seek(max(0, log.seek(0, 2) - LINE_BYTES))
+        last = log.read(LINE_BYTES).rstrip().rpartition(b"\n")[2]
+    return "failed" if b'"event": "error"' in last else "stopped"

@@ -1,6 +1,5 @@
 """Operations of the WebUI role."""
 
-import json
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
@@ -34,6 +33,7 @@ from roles.webui.service import (
     options_file,
     options_hold,
     options_text,
+    told,
     unit_text,
 )
 
@@ -60,6 +60,9 @@ if lacking:
 REFRESH = "webui_refresh"
 """The program of roles.onhost that tells a WebUI of new models."""
 
+SHOW = "show_folder"
+"""The program of roles.onhost that links a folder of root's into the WebUI's."""
+
 SERVED_LINKS = ("config_states", "tmp")
 """Folders that the WebUI writes beside its code; links lead them into the data folder."""
 
@@ -78,23 +81,25 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
     except ReleaseError as error:
         raise DeployError(str(error)) from error
     data, options = paths.data("webui"), options_file(webui, paths)
-    own = [Folder(paths.app("webui")), Folder(paths.releases("webui")), Folder(data / "extensions")]
+    trees_home, aside = paths.app("webui") / "extensions", paths.app("webui") / "aside"
+    own = [Folder(paths.app("webui")), Folder(paths.releases("webui")), Folder(trees_home), Folder(aside)]
+    own += [Folder(data / "extensions")]
     own += [Folder(data / name, owner=WEBUI, group=WEBUI) for name in (*SERVED_LINKS, "cache")]
     programs = {paths.programs / f"{name}.py": source(name) for name in PROGRAMS}
-    extensions = {data / "extensions" / e.name: Source(e.url, e.commit) for e in webui.extensions}
+    extensions = {paths.extension(e.name, e.commit): Source(e.url, e.commit) for e in webui.extensions}
+    shown = {data / "extensions" / e.name: paths.extension(e.name, e.commit) for e in webui.extensions}
     trees = {release.folder(paths) / place: tree for place, tree in release.trees.items()}
     seen = host.get_fact(
         Survey,
-        paths=[*(folder.path for folder in own), release.environment.folder(paths), paths.current("webui")],
+        paths=[*(folder.path for folder in own), *shown, release.environment.folder(paths), paths.current("webui")],
         texts=[
             *programs,
             options,
-            config_file(paths),
             UNITS / UNIT,
-            STATE,
             release.folder(paths) / MANIFEST,
             paths.history("webui"),
         ],
+        written_by={config_file(paths): WEBUI, STATE: WEBUI},
         units=[UNIT],
         trees=[*trees, *extensions],
         folders=[paths.releases("webui")],
@@ -116,6 +121,7 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
         paths=paths,
     )
     work_trees(name="Check out extensions", trees=extensions, paths=paths, seen=seen)
+    extensions_shown(name="Show extensions to the WebUI", shown=shown, aside=aside, seen=seen)
     requirements_met(
         name="Check that the lock holds what extensions need",
         trees=list(extensions),
@@ -133,6 +139,7 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
         running=whole
         and sound
         and intact(extensions, seen)
+        and leads(shown, seen)
         and runs(release, text, paths, seen)
         and options_hold(webui.options, seen.text(config_file(paths))),
         known=recorded(paths.app("webui"), release.id, text, seen),
@@ -150,7 +157,7 @@ def refresh(webui: Webui) -> StringCommand:
 
 def runs(release: Release, text: str, paths: Paths, seen: HostSurvey) -> bool:
     """Whether the service that runs is the one wanted, and is what would come back after a reboot."""
-    state = json.loads(seen.text(PurePosixPath(STATE)) or "{}")
+    state = told(seen.text(STATE))
     as_wanted = serves(paths.app("webui"), release.id, UNITS / UNIT, text, seen)
     return as_wanted and state.get("fingerprint") == fingerprint(text)
 
@@ -211,6 +218,29 @@ def work_trees(trees: Mapping[PurePosixPath, Source], paths: Paths, seen: HostSu
         yield checkout_command(wanted, tree, paths)
 
 
+def leads(shown: Mapping[PurePosixPath, PurePosixPath], seen: HostSurvey) -> bool:
+    """Whether each name is a link to its folder."""
+    found = {name: seen.entry(name) for name in shown}
+    return all(entry is not None and entry.target == str(shown[name]) for name, entry in found.items())
+
+
+@operation()
+def extensions_shown(shown: Mapping[PurePosixPath, PurePosixPath], aside: PurePosixPath, seen: HostSurvey) -> Commands:
+    """
+    Link extensions, whose work trees only root may write, into the folder where the WebUI looks for them.
+
+    + shown: link -> work tree
+    + aside: folder that takes what stands in a link's place
+    + seen: a survey that looked at the links
+    """
+    wrong = {link: tree for link, tree in shown.items() if not leads({link: tree}, seen)}
+    if not wrong:
+        host.noop("all are shown")
+    for link, tree in wrong.items():
+        words = shlex.join(map(str, (link, tree, aside)))
+        yield StringCommand("python3 -I -", words, _stdin=[source(SHOW)])
+
+
 @operation()
 def serve(release: Release, text: str, paths: Paths, running: bool, known: bool) -> Commands:
     """
@@ -223,6 +253,6 @@ def serve(release: Release, text: str, paths: Paths, running: bool, known: bool)
     yield from switch._inner(paths.app("webui"), release.id, UNITS / UNIT, text, paths, running, known)
     if running:
         return
-    state = json.loads(host.get_fact(Survey, texts=[STATE]).text(PurePosixPath(STATE)) or "{}")
+    state = told(host.get_fact(Survey, written_by={STATE: WEBUI}).text(STATE))
     if problem := state.get("problem"):
         host.log(f"{UNIT} runs, but has drawn nothing: {problem}", logging.getLogger("pyinfra").warning)

@@ -1,6 +1,5 @@
 """What must hold on a host with the WebUI: it runs as described, alone, confined, and draws."""
 
-import json
 import re
 import shlex
 from typing import Any, Protocol
@@ -9,13 +8,15 @@ import pytest
 from testinfra.host import Host
 
 from roles.accounts import WEBUI
+from roles.facts.seen import as_user
+from roles.facts.survey import GIT, SMALL
 from roles.onhost import source
 from roles.operations.application import Release
 from roles.operations.locks import CPU
 from roles.paths import UNITS, Paths
 from roles.webui.config import Webui
 from roles.webui.release import release_of
-from roles.webui.service import PROGRAMS, STATE, UNIT, options_hold, unit_text
+from roles.webui.service import PROGRAMS, STATE, UNIT, options_hold, told, unit_text
 
 PICTURE_SECONDS = 300
 
@@ -68,14 +69,22 @@ def test_the_running_process_is_of_the_release(host: Host, paths: Paths, release
 
 def test_code_is_at_its_commits(host: Host, webui: Webui, paths: Paths, release: Release) -> None:
     trees = {release.folder(paths) / place: tree.commit for place, tree in release.trees.items()}
-    trees |= {paths.data("webui") / "extensions" / e.name: e.commit for e in webui.extensions}
+    trees |= {paths.extension(e.name, e.commit): e.commit for e in webui.extensions}
     for tree, commit in trees.items():
-        git = f"git -c safe.directory=* -C {shlex.quote(str(tree))}"
+        git = f"{GIT} -C {shlex.quote(str(tree))}"
         seen = host.run(f"cat {shlex.quote(str(tree))}/.git/HEAD && {git} status --porcelain --untracked-files=no")
         assert seen.rc == 0, f"{tree} is missing, or is no git work tree"
         head, *changes = seen.stdout.splitlines()
         assert head == commit, f"{tree} is at {head[:12]}, not at {commit[:12]}"
         assert not changes, f"{tree} was changed by hand: {changes[0].strip()}"
+
+
+def test_extensions_are_those_of_the_fleet(host: Host, webui: Webui, paths: Paths) -> None:
+    for extension in webui.extensions:
+        link = paths.data("webui") / "extensions" / extension.name
+        there = host.run("readlink %s", str(link)).stdout.strip()
+        wanted = paths.extension(extension.name, extension.commit)
+        assert there == str(wanted), f"{link} leads to {there or 'nothing of the fleet'}, not to {wanted}"
 
 
 def test_environment_holds_what_the_lock_says(host: Host, paths: Paths, release: Release) -> None:
@@ -151,9 +160,10 @@ def test_it_draws(host: Host, webui: Webui, paths: Paths, models: tuple[Model, .
 
 def running(host: Host) -> dict[str, Any]:
     """The running service's own account; a failed check if it is not ready (a request would end a start)."""
-    file = host.file(STATE)
-    assert file.exists, f"{UNIT} does not run"
-    state: dict[str, Any] = json.loads(file.content_string)
+    # As its user, and not for ever: it is the service that writes it.
+    read = host.run(f"timeout 10 {as_user(WEBUI)} head -c %s %s", str(SMALL), STATE)
+    state = told(read.stdout)
+    assert read.rc == 0 and state, f"{UNIT} does not run"
     assert state["ready"], f"{UNIT} is not ready: {state['problem']}"
     return state
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.training import tiny
 from tests.training.workbench import Workbench
-from training import checkpoint, config, recipe, record
+from training import checkpoint, config, recipe, records
 from training.errors import InputError, TrainingError
 
 pytestmark = pytest.mark.slow
@@ -173,7 +173,7 @@ def test_broken_inputs_end_in_one_sentence(
     assert sentence in str(caught.value)
     assert caught.value.exit_code == 2
     assert not list((tmp_path / "run" / "output").glob("*"))
-    assert not record.finished(record.read(tmp_path / "run" / "run.json"))
+    assert not records.finished(records.read(tmp_path / "run" / "run.json"))
 
 
 def test_at_least_thirty_broken_inputs_are_tried() -> None:

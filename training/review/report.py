@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from training import estimate
 from training.review.dataset import Member, Review
 from training.review.finding import Finding
+from training.visible import visible
 
 TERA = 10
 """TFLOP/s for which the time is given; a person scales it to the card at hand."""
@@ -45,6 +46,7 @@ def page(review: Review, root: Path) -> str:
     environment = Environment(
         loader=PackageLoader("training.review", "."), autoescape=select_autoescape(), undefined=StrictUndefined
     )
+    environment.finalize = lambda value: visible(value) if type(value) is str else value
     remarks: dict[Path, list[Finding]] = {}
     for finding in review.findings:
         remarks.setdefault(finding.path, []).append(finding)

@@ -4,13 +4,14 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from roles import names
 from roles.models.config import LockedModel, Model, Pin
 from roles.models.sources.web import Asker, SourceError
 
 
 def file_name(url: str) -> str:
-    """Name of the file at a URL."""
-    return unquote(PurePosixPath(urlsplit(url).path).name)
+    """Name of the file at a URL; ValueError if it has none."""
+    return names.file_path(unquote(PurePosixPath(urlsplit(url).path).name))
 
 
 def local_file(model: Model) -> Path:
