@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from training.base import shapes
-from training.base.files import DiffusersFolder, State, TensorFile, family_of, open_base, tokenizer_folder
+from training.base import evidence, shapes
+from training.base.files import DiffusersFolder, TensorFile, family_of, open_base, tokenizer_folder
 from training.errors import InputError
 from training.sections.model import Family, Model
 
@@ -32,12 +32,14 @@ class BaseModel:
         self.v_prediction = self._v_prediction()
 
     def _v_prediction(self) -> bool:
-        if self.config.prediction != "auto":
-            return self.config.prediction == "v_prediction"
-        if isinstance(self.source, DiffusersFolder):
-            settings = self.source.config("scheduler", "scheduler_config.json")
-            return settings.get("prediction_type") == "v_prediction"
-        return False
+        says = evidence.prediction(self.source)
+        if self.config.prediction == "auto":
+            return says.v_prediction is True
+        return self.config.prediction == "v_prediction"
+
+    def remarks(self, zero_terminal_snr: bool) -> list[str]:
+        """What the checkpoint says of itself that is used, or that the settings contradict."""
+        return evidence.remarks(evidence.prediction(self.source), self.config.prediction, zero_terminal_snr)
 
     def unet(self, dtype: torch.dtype) -> nn.Module:
         """The UNet, frozen."""
@@ -110,6 +112,8 @@ def _text_from_file(source: TensorFile, kind: Family, dtype: torch.dtype) -> lis
     if kind == "sd2":
         return [_open_clip(CLIPTextModel, source, shapes.OPEN_CLIP, dtype, drop_last=True)]
     prefix = shapes.CLIP if kind == "sd1" else shapes.XL_CLIP
+    if kind == "sd1" and not any(name.startswith(prefix) for name in source.shapes):
+        prefix = shapes.OLD_CLIP
     state = {name.removeprefix(prefix): value for name, value in source.read(prefix, dtype).items()}
     state.pop("embeddings.position_ids", None)
     first = _fill(_text_model(CLIPTextModel, shapes.clip(source.shapes, prefix)), state, source.path, "text encoder")
@@ -149,7 +153,7 @@ def _text_model(cls: Any, config: dict[str, Any]) -> nn.Module:
     return model
 
 
-def _fill(model: nn.Module, state: State, path: Path, what: str) -> nn.Module:
+def _fill(model: nn.Module, state: dict[str, Tensor], path: Path, what: str) -> nn.Module:
     """Put `state` into `model` without a copy; both spellings of CLIP's prefix text_model. are understood.
 
     Raises InputError if a tensor is missing or has another shape.
