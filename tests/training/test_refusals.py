@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from tests.training import tiny
 from tests.training.workbench import Workbench
 from training import checkpoint, config, memory, recipe, records
 from training.base.loading import BaseModel
+from training.cli import app
 from training.errors import InputError, TrainingError
+from training.runfolder import as_toml
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +30,7 @@ CONFIGS: list[tuple[Tables, str]] = [
     ({"network": {"kind": "lora3"}}, "network.kind: input should be 'lora', 'locon', 'dora', 'loha' or 'lokr'"),
     ({"network": {"unet": False}}, "network: nothing to train: set unet or text_encoder to true"),
     ({"network": {"rank_from_start": True}}, "network: rank_from_start needs start_from"),
-    ({"name": "a/b"}, "name: string should match pattern"),
+    ({"name": "a/b"}, "name: must not contain /"),
     ({"trian": {"steps": 3}}, "trian: unknown setting (did you mean train?)"),
     ({"train": {"steps": 3, "epochs": 1}}, "train: give epochs or steps, not both"),
     ({"train": {"batch_size": 0}}, "train.batch_size: input should be greater than or equal to 1"),
@@ -249,6 +252,17 @@ def test_weights_of_a_unet_are_counted(bench: Workbench) -> None:
     unet.save_pretrained(bench.folder / "model" / "unet")
     assert memory.unet_weights(bench.materials / "sd1.safetensors") == count
     assert memory.unet_weights(bench.folder / "model") == count
+
+
+def test_a_disk_that_refuses_at_the_beginning_is_told_in_a_sentence(bench: Workbench, tmp_path: Path) -> None:
+    file, run = tmp_path / "my.toml", tmp_path / "run"
+    file.write_text(as_toml(config.parse(bench.raw(tables={"train": {"steps": 1}}), Path("my.toml"))))
+    run.mkdir()
+    (run / "environment").write_text("where a folder must be made")
+    told = CliRunner().invoke(app, ["run", str(file), "--run", str(run)])
+    assert told.exit_code == 1
+    assert "error: " in told.output
+    assert "environment: File exists; fix this and run the same command again" in told.output
 
 
 def test_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
