@@ -76,6 +76,14 @@ STRANGE = {
         _host('[webui]\nextra_arguments = ["a\\nb"]'),
         "webui.extra_arguments.0: 'a\\nb' has",
     ),
+    "an abbreviated flag of ours": (
+        _host('[webui]\nextra_arguments = ["--x", "--shar"]'),
+        "webui.extra_arguments: --shar: share is decided by sdfleet and cannot be an argument",
+    ),
+    "a flag of ours with its value": (
+        _host('[webui]\nextra_arguments = ["--gradio-auth a:b"]'),
+        "webui.extra_arguments: --gradio-auth: gradio_auth is decided by sdfleet and cannot be an argument",
+    ),
     "extension that climbs": (
         _host(f'[[webui.extensions]]\nname = ".."\nurl = "https://x/y"\ncommit = "{"0" * 40}"'),
         "extensions.0.name: '..' must be letters",

@@ -198,7 +198,7 @@ def test_alpha_becomes_the_mask(tmp_path: Path) -> None:
 
 
 def test_one_picture_in_three_changes_its_colours() -> None:
-    image = Image.effect_noise((16, 16), 40).convert("RGB")
+    image = Image.merge("RGB", [Image.effect_noise((16, 16), spread) for spread in (20, 60, 100)])
     made = [images._colored(image, Random(seed)) for seed in range(300)]
     assert 70 <= sum(picture.tobytes() != image.tobytes() for picture in made) <= 130
     assert all(picture.size == (16, 16) and picture.mode == "RGB" for picture in made)

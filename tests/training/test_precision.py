@@ -363,6 +363,7 @@ def test_two_processes_skip_a_step_that_overflows_in_one_of_them(
 def test_auto_is_what_the_card_computes(
     bench: Workbench, capability: tuple[int, int] | None, wanted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
     device = "cuda" if capability else "cpu"
     config = bench.config(tables={"train": {"device": device}})
