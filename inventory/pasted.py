@@ -8,6 +8,12 @@ from urllib.parse import urlsplit
 WITH_VALUE = "BbcDEeFIiJLlmOopQRSWw"
 """OpenSSH's options that take a value."""
 
+OPTIONS = {"port": "port", "user": "user", "identityfile": "key", "proxyjump": "jump"}
+"""What `-o` may say that has a setting of its own."""
+
+ELSEWHERE = ("hostname", "proxycommand", "proxyusefdpass", "match", "include")
+"""What `-o` may say that has none, and without which the host is not reached."""
+
 USED = {"p": "port", "l": "user", "i": "key", "J": "jump"}
 PLACE = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^@:\[\]\s]+))(?::(?P<port>\d+))?")
 
@@ -47,9 +53,24 @@ def _command(text: str) -> dict[str, Any] | None:
             if not words:
                 return None
             value = words.pop(0)
+        if letter == "o":
+            found |= _option(value)
+        if letter == "F":
+            raise ValueError(f"-F {value}: other files of ssh's are not read; set `user`, `port` and `jump` here")
         if letter in USED:
             found[USED[letter]] = int(value) if letter == "p" and value.isdigit() else value
     return found | place if place else None
+
+
+def _option(text: str) -> dict[str, Any]:
+    """The setting that `-o NAME=VALUE` stands for; none for one that only says how ssh behaves."""
+    name, value = (text.split("=", 1) if "=" in text else [*text.split(None, 1), ""])[:2]
+    name, value = name.strip().lower(), value.strip()
+    if name in ELSEWHERE:
+        raise ValueError(f"-o {text}: is not supported; hosts behind another are reached with `jump`")
+    if name not in OPTIONS:
+        return {}
+    return {OPTIONS[name]: int(value) if name == "port" and value.isdigit() else value}
 
 
 def _place(text: str) -> dict[str, Any] | None:

@@ -87,6 +87,10 @@ def _friendly() -> Iterator[None]:
     except TrainingError as error:
         say(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        say(f"error: {where}{error.strerror or error}; fix this and run the same command again", err=True)
+        sys.exit(TrainingError.exit_code)
 
 
 def run() -> None:

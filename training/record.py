@@ -18,7 +18,7 @@ from training.config import Config
 from training.data import captions, pictures
 from training.digests import Digests, sha256_of
 from training.records import FORMAT, read
-from training.runfolder import RunFolder, write_text
+from training.runfolder import RunFolder, write_bytes, write_text
 
 ENDS = ("finished", "stopped", "failed")
 
@@ -127,7 +127,7 @@ def _losses(log: Path) -> list[list[float]]:
 def _keep_code(run: RunFolder) -> None:
     run.environment.mkdir(exist_ok=True)
     if not run.code.exists() or run.code.read_bytes() != archive():
-        run.code.write_bytes(archive())
+        write_bytes(run.code, archive())
     lock = Path(sys.prefix) / run.lock.name
     if lock.is_file():
         write_text(run.lock, lock.read_text(encoding="utf-8"))

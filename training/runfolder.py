@@ -88,10 +88,15 @@ def as_toml(config: Config) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a small file in one step. Raises TrainingError if the disk refuses."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a small file in one step. Raises TrainingError if the disk refuses."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with part.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)

@@ -18,6 +18,8 @@ def read_text(file: Path) -> str:
         raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: is not UTF-8 (perhaps GBK or UTF-16); save it as UTF-8") from error
+    except ValueError as error:  # a null in its name
+        raise InputError(f"{str(file)!r}: no file can be named so") from error
 
 
 def read_toml(file: Path) -> dict[str, Any]:

@@ -147,6 +147,18 @@ class Webui(Settings):
             _check_flag(FLAVORS[flavor], flavor, name.lstrip("-").replace("-", "_"), value)
         return flags
 
+    @field_validator("extra_arguments")
+    @classmethod
+    def _extra_arguments_are_not_managed(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in arguments:
+            for word in argument.split():
+                name = word.removeprefix("--").partition("=")[0].replace("-", "_")
+                # The WebUI's own parser takes the beginning of a name for the whole: --shar is --share.
+                managed = next((flag for flag in sorted(MANAGED_FLAGS) if name and flag.startswith(name)), None)
+                if word.startswith("--") and managed:
+                    raise ValueError(f"{word}: {managed} is decided by sdfleet and cannot be an argument")
+        return arguments
+
 
 def _check_flag(flavor: Flavor, called: str, name: str, value: Flag) -> None:
     """ValueError if the flag cannot be given, or not with this value."""

@@ -1,5 +1,6 @@
 """Values of fleet.toml, and names on the command line, that would lead elsewhere: each gets a sentence."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,14 @@ STRANGE = {
         _host('[webui]\nextra_arguments = ["a\\nb"]'),
         "webui.extra_arguments.0: 'a\\nb' has",
     ),
+    "an abbreviated flag of ours": (
+        _host('[webui]\nextra_arguments = ["--x", "--shar"]'),
+        "webui.extra_arguments: --shar: share is decided by sdfleet and cannot be an argument",
+    ),
+    "a flag of ours with its value": (
+        _host('[webui]\nextra_arguments = ["--gradio-auth a:b"]'),
+        "webui.extra_arguments: --gradio-auth: gradio_auth is decided by sdfleet and cannot be an argument",
+    ),
     "extension that climbs": (
         _host(f'[[webui.extensions]]\nname = ".."\nurl = "https://x/y"\ncommit = "{"0" * 40}"'),
         "extensions.0.name: '..' must be letters",
@@ -141,6 +150,8 @@ def test_data_roots_that_are_fine(root: str, tmp_path: Path) -> None:
         ("root@connect.example.com:12345", ("root", "connect.example.com", 12345)),
         ("connect.example.com:12345", ("root", "connect.example.com", 12345)),
         ("[2001:db8::5]:2222", ("root", "2001:db8::5", 2222)),
+        ("ssh -o Port=2200 -oUser=ann gpu.example.com", ("ann", "gpu.example.com", 2200)),
+        ("ssh -o 'Port 2200' gpu.example.com", ("root", "gpu.example.com", 2200)),
     ],
 )
 def test_what_a_provider_shows_is_taken_as_it_is(tmp_path: Path, address: str, reached: tuple[str, str, int]) -> None:
@@ -149,6 +160,21 @@ def test_what_a_provider_shows_is_taken_as_it_is(tmp_path: Path, address: str, r
     found = load(file).hosts["a"].connection
     assert (found.user, found.address, found.port) == reached
     assert (str(found.key) if found.key else "") == ("/k" if "-i /k" in address else "")
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("ssh -o ProxyCommand=nc root@gpu.example.com", "-o ProxyCommand=nc: is not supported; hosts behind another"),
+        ("ssh -oHostName=203.0.113.9 gpu", "-o HostName=203.0.113.9: is not supported"),
+        ("ssh -F my.config gpu", "-F my.config: other files of ssh's are not read; set `user`, `port` and `jump` here"),
+    ],
+)
+def test_what_ssh_would_need_besides_is_refused(tmp_path: Path, address: str, sentence: str) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(_address(address))
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        load(file)
 
 
 def test_a_byte_order_mark_is_left_out_and_another_encoding_named(tmp_path: Path) -> None:

@@ -272,3 +272,22 @@ def test_any_json_is_read_or_refused_in_sentences(tmp_path_factory: Any, changed
         kohya.load_any(file)
     except InputError as error:
         assert all(problem.startswith(str(file)) for problem in error.problems)
+
+
+def test_adafactor_gets_the_arguments_that_sd_scripts_completes(tmp_path: Path) -> None:
+    bare, report = read(tmp_path, SOUND | {"optimizer_type": "AdaFactor", "learning_rate": 1e-3})
+    assert bare.optimizer.args == {"scale_parameter": True, "relative_step": True, "warmup_init": False}
+    assert "learning_rate = 0.001: Adafactor with relative_step finds its own steps" in report
+    own = SOUND | {"optimizer_type": "Adafactor", "learning_rate": 1e-3, "optimizer_args": ["relative_step=False"]}
+    found, report = read(tmp_path, own)
+    assert found.optimizer.args == {"scale_parameter": True, "relative_step": False, "warmup_init": False}
+    assert found.optimizer.learning_rate == 1e-3
+    found, report = read(tmp_path, own | {"optimizer_args": ["relative_step=False", "warmup_init=True"]})
+    assert found.optimizer.args["relative_step"] is True
+    assert "warmup_init is on, so sd-scripts sets relative_step to True" in report
+
+
+@pytest.mark.parametrize(("given", "read_as"), [("10%", 0.1), (" 2.5 %", 0.025), ("0.05", 0.05), (100, 100)])
+def test_warm_up_is_a_number_of_steps_a_share_or_a_percentage(tmp_path: Path, given: object, read_as: float) -> None:
+    found, _ = read(tmp_path, SOUND | {"lr_warmup_steps": given, "lr_scheduler": "cosine"})
+    assert found.schedule.warmup_steps == pytest.approx(read_as)

@@ -184,3 +184,13 @@ def test_every_problem_is_found_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
         kohya.load_any(file)
     assert len(raised.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("\\u0000", "no file can be named so"), ("x" * 300, "cannot be read: File name too long")]
+)
+def test_a_name_that_no_file_can_have_is_told(tmp_path: Path, name: str, sentence: str) -> None:
+    file = tmp_path / "kohya.toml"
+    file.write_text(DATASETS + f'dataset_config = "{name}"')
+    with pytest.raises(InputError, match=sentence):
+        kohya.load_any(file, tmp_path)

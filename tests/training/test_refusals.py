@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
 from tests.training import tiny
 from tests.training.workbench import Workbench
 from training import checkpoint, config, recipe, records
+from training.cli import app
 from training.errors import InputError, TrainingError
+from training.runfolder import as_toml
 
 pytestmark = pytest.mark.slow
 
@@ -240,6 +243,17 @@ def test_out_of_memory_says_which_settings_save_how_much(
     assert 'data.encode = "ahead" (the VAE then leaves the memory before the first step) (saves 0.3 GB)' in said
     assert "data.resolution = [384, 384] instead of 512x512 (saves" in said
     assert 'train.precision = "bf16" (saves 3.9 GB)' in said
+
+
+def test_a_disk_that_refuses_at_the_beginning_is_told_in_a_sentence(bench: Workbench, tmp_path: Path) -> None:
+    file, run = tmp_path / "my.toml", tmp_path / "run"
+    file.write_text(as_toml(config.parse(bench.raw(tables={"train": {"steps": 1}}), Path("my.toml"))))
+    run.mkdir()
+    (run / "environment").write_text("where a folder must be made")
+    told = CliRunner().invoke(app, ["run", str(file), "--run", str(run)])
+    assert told.exit_code == 1
+    assert "error: " in told.output
+    assert "environment: File exists; fix this and run the same command again" in told.output
 
 
 def test_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:

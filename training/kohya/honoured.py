@@ -92,7 +92,7 @@ PLACES: dict[str, Place] = {
     "text_encoder_lr": Place("optimizer.text_encoder_learning_rate", values.rate),
     "max_grad_norm": Place("optimizer.max_grad_norm", values.number),
     "lr_scheduler": Place("schedule.kind", values.schedule),
-    "lr_warmup_steps": Place("schedule.warmup_steps", values.number),
+    "lr_warmup_steps": Place("schedule.warmup_steps", values.share_or_steps),
     "lr_restart_cycles": Place("schedule.cycles", values.at_least_one),
     "lr_scheduler_num_cycles": Place("schedule.cycles", values.at_least_one),
     "lr_scheduler_power": Place("schedule.power", values.number),

@@ -1,5 +1,6 @@
 """From a file to our config: ours, sd-scripts' TOML, lora-scripts' TOML, preset or train.sh, kohya_ss' JSON."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,7 +184,8 @@ def _datasets(reading: Reading, general: Table, tables: list[Table]) -> tuple[Ta
     """[general] and [[datasets]], where the file has none those of the dataset_config that it names."""
     if not tables and reading.get("dataset_config"):
         name = str(reading.get("dataset_config"))
-        other = reading.base / name if (reading.base / name).exists() else reading.file.parent / name
+        # os.path, as a name that no file can have is answered too, and told when it is read.
+        other = reading.base / name if os.path.exists(reading.base / name) else reading.file.parent / name  # noqa: PTH110
         content = read_json(other) if other.suffix == ".json" else read_toml(other)
         general, tables = _tables(other, content.get("general", {}), content.get("datasets", []))
         if not tables:

@@ -159,8 +159,23 @@ def optimizer(reading: Reading) -> None:
             reading.honour(key, f"optimizer.args.{name}", arguments[name])
         elif reading.has(key):
             reading.honour(key, f"optimizer.args.{name}", None)
+    if reading.sound("optimizer_type", values.optimizer) == "Adafactor" and not reading.preset:
+        arguments = _adafactor(reading, arguments)
     if arguments:
         reading.set("optimizer.args", arguments)
+
+
+def _adafactor(reading: Reading, given: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of Adafactor as sd-scripts completes them; with relative_step it goes by no learning rate."""
+    found = {"scale_parameter": True, "relative_step": True, "warmup_init": False} | given
+    if found["warmup_init"] and not found["relative_step"]:
+        found["relative_step"] = True
+        reading.report.notes.append("warmup_init is on, so sd-scripts sets relative_step to True")
+    if found["relative_step"]:
+        for key in ("learning_rate", "unet_lr", "text_encoder_lr", "lr_scheduler", "lr_warmup_steps"):
+            if reading.has(key):
+                reading.drop(key, "Adafactor with relative_step finds its own steps; sd-scripts does not use it either")
+    return found
 
 
 def samples(reading: Reading) -> None:

@@ -46,6 +46,12 @@ def number(value: Any) -> float:
     return int(found) if isinstance(value, int | str) and found == int(found) and abs(found) < 2**53 else found
 
 
+def share_or_steps(value: Any) -> float:
+    """A number of steps, a share below 1, or the share in percent ("10%")."""
+    text = str(value).strip()
+    return number(text[:-1]) / 100 if text.endswith("%") else number(value)
+
+
 def whole(value: Any) -> int:
     """A whole number, also if it is written as text."""
     found = number(value)

@@ -1,5 +1,6 @@
 """Bash scripts that start one training, followed to their launch command without running anything."""
 
-from training.kohya.bash.evaluate import Launch, Script, Value, follow, used_names
+from training.kohya.bash.evaluate import Launch, Script, follow
+from training.kohya.bash.expansion import Value, used_names
 
 __all__ = ["Launch", "Script", "Value", "follow", "used_names"]

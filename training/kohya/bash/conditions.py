@@ -121,13 +121,23 @@ def _compare(left: str, operator: str, right: str, empty: int | None = None) -> 
     """Two texts compared; numbers that are none make the test fail, an empty one is 0 in [[ ]]."""
     if operator in EQUAL:
         return (left == right) == (operator != "!=")
-    numbers = [_whole(text, empty) for text in (left, right)]
+    numbers = [_whole(text) if empty is None else _computed(text, empty) for text in (left, right)]
     if numbers[0] is None or numbers[1] is None:
         return False
     return NUMERIC[operator](numbers[0], numbers[1])
 
 
-def _whole(text: str, empty: int | None) -> int | None:
-    if not text.strip():
+def _whole(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text) else None
+
+
+def _computed(text: str, empty: int) -> int | None:
+    """A number as [[ ]] takes it, which computes its operands; one with a point is an error, and fails the test."""
+    text = text.strip()
+    if not text:
         return empty
-    return int(text) if re.fullmatch(r"\s*[+-]?\d+\s*", text) else None
+    if re.fullmatch(r"[+-]?(0|[1-9][0-9]*)", text):
+        return int(text)
+    if re.fullmatch(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", text, re.IGNORECASE):
+        return None
+    raise Unknown(f"{text!r}: [[ ]] computes a value from it; write a decimal number")

@@ -1,6 +1,7 @@
 """The statements of a bash script, as far as scripts that start one training need them."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from training.kohya.bash.words import Operator, ShellSyntaxError, Text, Token, Word, split
@@ -55,6 +56,19 @@ class Unfollowed:
 
 Statement = Command | If | Chain | Unfollowed
 Block = tuple[Statement, ...]
+
+
+def commands(block: Block) -> Iterator[Command]:
+    """Every simple command in statements, whatever it depends on."""
+    for statement in block:
+        if isinstance(statement, Command):
+            yield statement
+        elif isinstance(statement, Chain):
+            yield from commands((statement.first, *(following for _, following in statement.rest)))
+        elif isinstance(statement, If):
+            for condition, body in statement.branches:
+                yield from commands((*condition, *body))
+            yield from commands(statement.otherwise)
 
 
 def parse(text: str) -> Block:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 OPERATORS = (";;", "&&", "||", "&>>", "&>", "|&", ";", "&", "|", "(", ")", "\n")
 REDIRECTION = re.compile(r"\d*(?:>>|>&|>\||>|<<<|<<-|<<|<&|<>|<)|&>>|&>")
-VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+|@)(?P<items>\[[@*]\])?\}|(?P<plain>[A-Za-z_]\w*|\d|[@*]))")
-DEFAULT = re.compile(r"\$\{(\w+):?-([^${}`\"']*)\}")
+VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+|[@*])(?:\[(?P<items>[@*])\])?\}|(?P<plain>[A-Za-z_]\w*|\d|[@*]))")
+DEFAULT = re.compile(r"\$\{(\w+)(:?)-([^${}`\"']*)\}")
 SCRIPT_FOLDER = re.compile(r"""\$\(\s*dirname\s+(?:--\s+)?(["']?)(?:\$0|\$\{?BASH_SOURCE(?:\[0\])?\}?)\1\s*\)""")
 
 
@@ -25,9 +25,13 @@ class Variable:
     name: str
     quoted: bool
     default: str | None = None
-    """What stands for a variable that is unset or empty (`${name:-default}`)."""
+    """What stands for a variable that is unset (`${name-default}`), or also for an empty one (`${name:-default}`)."""
     items: bool = False
     """Whether every item of an array is meant (`${name[@]}`, `$@`)."""
+    empty_counts: bool = False
+    """Whether an empty variable keeps its value where there is a default."""
+    joined: bool = False
+    """Whether the items become one word (`"${name[*]}"`)."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +103,25 @@ class _Scanner:
                 found.append(self._operator(match[0]))
             elif operator := next((o for o in OPERATORS if rest.startswith(o)), None):
                 found.append(self._operator(operator))
+                if operator == "\n":
+                    self._pass_documents(found)
             else:
                 found.append(self._word())
         return found
+
+    def _pass_documents(self, found: list[Token]) -> None:
+        """Step over the bodies of the here-documents of the line that has just ended; they are no commands."""
+        start = next((at + 1 for at in range(len(found) - 2, -1, -1) if _ends_line(found[at])), 0)
+        for operator, end in zip(found[start:], found[start + 1 :], strict=False):
+            if not isinstance(operator, Operator) or operator.text.lstrip("0123456789") not in ("<<", "<<-"):
+                continue
+            if not isinstance(end, Word):
+                raise ShellSyntaxError(operator.line, f"{operator.text} names no end")
+            mark = "".join(part.text for part in end.parts if isinstance(part, Text))
+            while self.at < len(self.text):
+                line = self._skip(len(self.text[self.at :].split("\n", 1)[0]) + 1).removesuffix("\n")
+                if (line.lstrip("\t") if operator.text.endswith("-") else line) == mark:
+                    break
 
     def _operator(self, text: str) -> Operator:
         token = Operator(text, self.line)
@@ -166,15 +186,22 @@ class _Scanner:
         if match := VARIABLE.match(rest):
             self._skip(len(match[0]))
             name = match["braced"] or match["plain"]
-            return Variable(name, quoted, items=bool(match["items"]) or name in ("@", "*"))
+            items = match["items"] or (name if name in ("@", "*") else "")
+            return Variable(name, quoted, items=bool(items), joined=quoted and items == "*")
         if match := DEFAULT.match(rest):
             self._skip(len(match[0]))
-            return Variable(match[1], quoted, match[2])
+            return Variable(match[1], quoted, match[3], empty_counts=not match[2])
         if rest.startswith("`"):
             return Unread(f"`{self._until('`')}`")
         if rest[:2] in ("$(", "${", "$'", '$"'):
             return Unread(self._skip(_length(rest)))
+        if rest[:2] in ("$#", "$?", "$$", "$!", "$-"):
+            return Unread(self._skip(2))
         return Text(self._skip(1), quoted=True)
+
+
+def _ends_line(token: Token) -> bool:
+    return isinstance(token, Operator) and token.text == "\n"
 
 
 def _length(text: str) -> int:
