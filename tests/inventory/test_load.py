@@ -45,6 +45,34 @@ BAD = {
         GOOD + "[webui]\nflags = { listen = true }",
         "webui.flags: listen is decided by sdfleet and cannot be a flag",
     ),
+    "launch argument that shares the page": (
+        GOOD + '[webui]\nextra_arguments = ["--share"]',
+        "webui.extra_arguments: --share is decided by sdfleet; to reach it from elsewhere use the group gateway",
+    ),
+    "launch argument cut short": (
+        GOOD + '[webui]\nextra_arguments = ["--liste"]',
+        "webui.extra_arguments: --liste is decided by sdfleet; to reach it",
+    ),
+    "launch argument that another setting decides": (
+        GOOD + '[webui]\nextra_arguments = ["--port=80"]',
+        "webui.extra_arguments: --port is decided by sdfleet; set webui.port",
+    ),
+    "launch argument that is a flag": (
+        GOOD + '[webui]\nextra_arguments = ["--device-id", "1"]',
+        "webui.extra_arguments: --device-id is a flag of a1111; set webui.flags.device_id",
+    ),
+    "two launch arguments in one": (
+        GOOD + '[webui]\nextra_arguments = ["--of-an-extension {x}"]',
+        "webui.extra_arguments: '--of-an-extension {x}' is one word to the launcher; give its words apart",
+    ),
+    "a flag spelled in two ways": (
+        GOOD + '[webui]\nflags = { "device-id" = 1, device_id = 0 }',
+        "webui.flags: device_id is given twice",
+    ),
+    "several GPUs for one WebUI": (
+        GOOD + '[webui]\nflags = { device_id = "0,1" }',
+        "webui.flags: device_id takes the number of one GPU, not '0,1'",
+    ),
     "model of unknown kind": (
         GOOD + '[[models]]\nname = "m"\nkind = "chekpoint"\nsource = "hf:a/b/c.safetensors"',
         "models.m.kind: input should be 'checkpoint', 'lora'",
@@ -92,6 +120,14 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     text = GOOD + 'webui.prot = 1\n[webui]\nport = 80\n[[models]]\nname = "m"'
     keys = [line.split(": ")[1] for line in _problems(tmp_path, text).splitlines()]
     assert {"hosts.gpu-1.webui.prot", "webui.port", "models.m.kind", "models.m.source"} <= set(keys)
+
+
+def test_each_wrong_flag_is_told(tmp_path: Path) -> None:
+    flags = '{ listen = true, medvrm = true, lowvram = "yes" }'
+    told = _problems(tmp_path, GOOD + f'[webui]\nflags = {flags}\nextra_arguments = ["--share", "--api-auth"]')
+    assert len(told.splitlines()) == 5
+    for word in ("listen", "medvrm", "lowvram", "--share", "--api-auth"):
+        assert sum(f" {word} " in line for line in told.splitlines()) == 1
 
 
 def test_host_wins_over_group_over_fleet(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from roles.base.config import Base
 from roles.operations.application import ReleaseError
 from roles.paths import Paths
-from roles.webui.config import Extension, Repository, Webui
+from roles.webui.config import Extension, Flag, Repository, Webui
 from roles.webui.release import check_variables, release_of, torch_builds
 from roles.webui.service import fingerprint, launch_arguments, options_hold, unit_text
 from templates import systemd_word
@@ -89,6 +89,18 @@ def test_flags_are_spelled_as_the_launcher_wants_them() -> None:
     arguments = launch_arguments(webui, PATHS, "cuda")
     tail = arguments[arguments.index("/srv/sdfleet/data/webui") + 1 :]
     assert tail == ["--api-log", "--device-id", "1", "--lora-dir", "/a b", "--medvram"]
+
+
+@pytest.mark.parametrize("flags", [{"device_id": "1"}, {"device-id": 1}, {"--device-id": "1"}])
+def test_the_gpu_is_known_however_its_flag_is_spelled(flags: dict[str, Flag]) -> None:
+    webui = Webui(flags=flags)
+    assert webui.gpu == 1
+    assert launch_arguments(webui, PATHS, "cuda")[-2:] == ["--device-id", "1"]
+    assert Webui().gpu == 0
+
+
+def test_gpus_are_counted_as_nvidia_smi_counts_them() -> None:
+    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in settings(unit(Webui(), "cuda"))["Environment"]
 
 
 def test_the_unit_starts_the_current_release_in_its_own_folder() -> None:
