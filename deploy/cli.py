@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from deploy import applying, lock, models, releases, train, watching
+from deploy.checking import checked
 from deploy.console import err, out, styled
 from deploy.doctor.command import doctor
 from deploy.events import Request
@@ -43,7 +44,9 @@ def init(file: Annotated[Path, typer.Argument(help="File to write.")] = DEFAULT_
 @app.command()
 def check(fleet: FleetFile = DEFAULT_FILE) -> None:
     """Validate the fleet's file: all problems at once (exit code 2 if there are any)."""
-    loaded = load(fleet)
+    loaded = checked(fleet)
+    for note in loaded.notes:
+        out.print(styled("[yellow]note[/] {}", note), soft_wrap=True)
     try:
         lock.require(loaded, tuple(loaded.hosts), ROLES)
         todo = "sdfleet plan"
