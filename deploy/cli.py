@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated
@@ -23,7 +24,6 @@ from inventory.model import ROLES, Fleet
 app = typer.Typer(
     name="sdfleet",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Provision, verify, update and train on your own Stable Diffusion GPU servers, from one fleet.toml.",
 )
@@ -32,6 +32,21 @@ DRIFT = 3
 """Exit code of a fleet that is not as its file says."""
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show everything, and a traceback on errors.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"sdfleet {metadata.version(extras.DISTRIBUTION)}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -156,7 +171,7 @@ def run() -> None:
     """The console script: errors become sentences, and exit codes 0, 1, 2, 3."""
     sys.excepthook = _show_traceback
     try:
-        app()
+        app(prog_name=extras.DISTRIBUTION)
     except SdfleetError as error:
         if "-v" in sys.argv or "--verbose" in sys.argv:
             err.print(traceback.format_exc().rstrip(), soft_wrap=True)
