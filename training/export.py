@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training import lorafile, metadata
+from training import lorafile, metadata, soundness
 from training.base.loading import BaseModel
 from training.config import Config
 from training.data.pictures import Picture
@@ -33,7 +33,7 @@ def write(path: Path, network: Network, values: dict[str, Tensor], notes: dict[s
             f"{path}: not written, the weights are not finite in {precision} (first: {bad}); "
             'the last checkpoint is kept. Try a lower learning rate, or save.precision = "fp32"'
         )
-    return lorafile.write(path, on_file, notes)
+    return lorafile.write(path, on_file, notes, soundness.check)
 
 
 def notes(

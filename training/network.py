@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from training import draws, lorafile, naming
+from training import deltas, draws, lorafile, naming
 from training.errors import InputError
 from training.sections.model import Family
 from training.sections.network import Network as Settings
@@ -148,7 +148,10 @@ def _inject(
         rank, alpha = sizes[path]
         module = model.get_submodule(path)
         _widen(module)
-        layers.append(Layer(name, rank, alpha, dict(_parts(module))))
+        parts = dict(_parts(module))
+        if not deltas.is_scaled(parts):
+            cast(Any, module).scaling[ADAPTER], alpha = 1.0, float(rank)
+        layers.append(Layer(name, rank, alpha, parts))
         _add_dropouts(settings, module)
     return tuple(layers)
 

@@ -15,6 +15,7 @@ from training.data.dataset import Batches, Sources
 from training.data.pictures import Picture
 from training.data.text import Embedding, TextStack
 from training.digests import Digests
+from training.errors import InputError
 from training.runfolder import RunFolder
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -131,6 +132,12 @@ def text_stack(config: Config, base: BaseModel, dtype: torch.dtype) -> TextStack
 def device_of(config: Config) -> torch.device:
     """Where the run computes."""
     if config.train.device != "auto":
+        usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not usable.get(config.train.device, True):
+            raise InputError(
+                f'train.device = "{config.train.device}", but torch {torch.__version__} finds no such GPU here; '
+                "check the driver (nvidia-smi) and that torch was built for it, or set auto"
+            )
         return torch.device(config.train.device)
     if torch.cuda.is_available():
         return torch.device("cuda")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from training import capture, determinism, draws, export, milestones, moving, samples, validation, weights
 from training import network as networks
+from training.base import fp8
 from training.base.loading import BaseModel
 from training.config import Config
 from training.data import pictures
@@ -49,6 +50,8 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
     found, held = validation.hold_back(config, pictures.find(config.data))
     prompts = samples.prompts(config)
     say(f"{config.model.checkpoint.name}: {base.family}; {len(found)} pictures, {len(held)} more held back")
+    for remark in base.remarks(config.objective.zero_terminal_snr):
+        say(remark)
     tick = _ticker(stop, say)
     texts = [*samples.texts(prompts), *(picture.caption for picture in held)]
     with group.prepared():
@@ -71,6 +74,8 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
         weights.start_from(network, config.network.start_from)
     if not config.train.full_precision:
         network.to(dtype)
+    if config.model.storage == "fp8":
+        fp8.store(unet)
     _set_up(config, unet, encoders, say)
     forward: Any = torch.compile(unet) if config.train.compile else unet
     compute: Any = contextlib.nullcontext()

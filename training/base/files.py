@@ -1,4 +1,4 @@
-"""Where a base model's parts lie: one original-layout safetensors file, or a diffusers folder."""
+"""Where a base model's parts lie: one original-layout safetensors file, or a diffusers folder. Needs no torch."""
 
 import json
 import os
@@ -7,39 +7,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
-
-from training.base import shapes
+from training.base import header, shapes
 from training.errors import InputError
 from training.sections.model import Family
 
-State = dict[str, Tensor]
-
 
 class TensorFile:
-    """A safetensors file that is read tensor by tensor. Raises InputError if it cannot be."""
+    """A safetensors file by its header; `tensors.read` reads what is in it. Raises InputError if it is none."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with safe_open(path, framework="pt") as file:
-                names = list(file.keys())
-                self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: no such file") from error
-        except (OSError, SafetensorError) as error:
-            raise InputError(
-                f"{path}: is no readable safetensors file ({error}); .ckpt files must be converted, "
-                "and an interrupted download must be repeated"
-            ) from error
-
-    def read(self, prefix: str = "", dtype: torch.dtype = torch.float32) -> State:
-        """The tensors whose names start with `prefix`, floating-point ones as `dtype`."""
-        with safe_open(self.path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in self.shapes if name.startswith(prefix)}
-        return {name: value.to(dtype) if value.is_floating_point() else value for name, value in found.items()}
+        self.header = header.read(path)
+        self.shapes = self.header.shapes
 
 
 class DiffusersFolder:
@@ -55,7 +34,12 @@ class DiffusersFolder:
         file = self.path / part / name
         if not file.is_file():
             return {}
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{file}: is no readable JSON ({error})") from error
+        if not isinstance(found, dict):
+            raise InputError(f"{file}: holds no settings")
         return found
 
     @cached_property

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from training.base import shapes
-from training.base.files import DiffusersFolder, State, TensorFile, family_of, open_base, tokenizer_folder
+from training.base import evidence, shapes, tensors
+from training.base.files import DiffusersFolder, TensorFile, family_of, open_base, tokenizer_folder
 from training.errors import InputError
 from training.sections.model import Family, Model
 
@@ -32,12 +32,14 @@ class BaseModel:
         self.v_prediction = self._v_prediction()
 
     def _v_prediction(self) -> bool:
-        if self.config.prediction != "auto":
-            return self.config.prediction == "v_prediction"
-        if isinstance(self.source, DiffusersFolder):
-            settings = self.source.config("scheduler", "scheduler_config.json")
-            return settings.get("prediction_type") == "v_prediction"
-        return False
+        says = evidence.prediction(self.source)
+        if self.config.prediction == "auto":
+            return says.v_prediction is True
+        return self.config.prediction == "v_prediction"
+
+    def remarks(self, zero_terminal_snr: bool) -> list[str]:
+        """What the checkpoint says of itself that is used, or that the settings contradict."""
+        return evidence.remarks(evidence.prediction(self.source), self.config.prediction, zero_terminal_snr)
 
     def unet(self, dtype: torch.dtype) -> nn.Module:
         """The UNet, frozen."""
@@ -51,7 +53,7 @@ class BaseModel:
         config = shapes.unet(self.source.shapes, self.family)
         with torch.device("meta"):
             model = UNet2DConditionModel.from_config(config)
-        state = convert_ldm_unet_checkpoint(self.source.read(shapes.UNET, dtype), config)
+        state = convert_ldm_unet_checkpoint(tensors.read(self.source, shapes.UNET, dtype), config)
         return _frozen(_fill(model, state, self.source.path, "UNet"))
 
     @property
@@ -77,7 +79,8 @@ class BaseModel:
             raise InputError(f"{path}: {error}") from error
         with torch.device("meta"):
             model = AutoencoderKL.from_config(config)
-        return _frozen(_fill(model, convert_ldm_vae_checkpoint(source.read(prefix, dtype), config), path, "VAE"))
+        state = convert_ldm_vae_checkpoint(tensors.read(source, prefix, dtype), config)
+        return _frozen(_fill(model, state, path, "VAE"))
 
     def text_encoders(self, dtype: torch.dtype) -> list[nn.Module]:
         """The text encoders in the order in which their outputs are joined, frozen."""
@@ -110,7 +113,9 @@ def _text_from_file(source: TensorFile, kind: Family, dtype: torch.dtype) -> lis
     if kind == "sd2":
         return [_open_clip(CLIPTextModel, source, shapes.OPEN_CLIP, dtype, drop_last=True)]
     prefix = shapes.CLIP if kind == "sd1" else shapes.XL_CLIP
-    state = {name.removeprefix(prefix): value for name, value in source.read(prefix, dtype).items()}
+    if kind == "sd1" and not any(name.startswith(prefix) for name in source.shapes):
+        prefix = shapes.OLD_CLIP
+    state = {name.removeprefix(prefix): value for name, value in tensors.read(source, prefix, dtype).items()}
     state.pop("embeddings.position_ids", None)
     first = _fill(_text_model(CLIPTextModel, shapes.clip(source.shapes, prefix)), state, source.path, "text encoder")
     if kind == "sd1":
@@ -123,13 +128,13 @@ def _open_clip(cls: Any, source: TensorFile, prefix: str, dtype: torch.dtype, *,
 
     config = shapes.open_clip(source.shapes, prefix, drop_last)
     model = _text_model(cls, config)
-    tensors = source.read(prefix, dtype)
+    found = tensors.read(source, prefix, dtype)
     if drop_last:
         last = f"{prefix}transformer.resblocks.{config['num_hidden_layers']}."
-        tensors = {name: value for name, value in tensors.items() if not name.startswith(last)}
+        found = {name: value for name, value in found.items() if not name.startswith(last)}
     # The converter splits q, k and v by the projection's size; without one by the model's hidden size.
-    projection = tensors.pop(f"{prefix}text_projection", None)
-    state = convert_open_clip_checkpoint(model, tensors, prefix)
+    projection = found.pop(f"{prefix}text_projection", None)
+    state = convert_open_clip_checkpoint(model, found, prefix)
     if projection is not None and not drop_last:
         state["text_projection.weight"] = projection.T.contiguous()
     state.pop("text_model.embeddings.position_ids", None)
@@ -149,7 +154,7 @@ def _text_model(cls: Any, config: dict[str, Any]) -> nn.Module:
     return model
 
 
-def _fill(model: nn.Module, state: State, path: Path, what: str) -> nn.Module:
+def _fill(model: nn.Module, state: dict[str, Tensor], path: Path, what: str) -> nn.Module:
     """Put `state` into `model` without a copy; both spellings of CLIP's prefix text_model. are understood.
 
     Raises InputError if a tensor is missing or has another shape.

@@ -24,6 +24,7 @@ PLACES: dict[str, Place] = {
     # base model
     "pretrained_model_name_or_path": Place("model.checkpoint"),
     "vae": Place("model.vae"),
+    "fp8_base": Place("model.storage", lambda v: "fp8" if values.flag(v) else None),
     "clip_skip": Place("model.clip_skip", values.at_least_one),
     "max_token_length": Place("model.max_token_length", values.token_length),
     "v_parameterization": Place("model.prediction", lambda v: "v_prediction" if values.flag(v) else "epsilon"),

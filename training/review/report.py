@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from training.costs import GIB
+from training import estimate
 from training.review.dataset import Member, Review
 from training.review.finding import Finding
 from training.visible import visible
@@ -34,9 +34,10 @@ def text(review: Review, root: Path) -> str:
 def _cost_lines(review: Review) -> list[str]:
     if review.costs is None:
         return []
+    memory, flop = review.costs
     return [
-        f"About {review.costs.memory / GIB:.1f} GiB of GPU memory, {review.costs.flop / 1e15:.2g} PFLOP: "
-        f"{review.costs.hours(TERA):.2g} hours at {TERA} TFLOP/s sustained (estimates, not measured on a GPU)"
+        f"About {memory.card / estimate.GB:.1f} GB of GPU memory, {flop / 1e15:.2g} PFLOP: "
+        f"{estimate.hours(flop, TERA):.2g} hours at {TERA} TFLOP/s sustained (estimates)"
     ]
 
 
