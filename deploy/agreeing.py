@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
-from roles.mirrors.config import GITHUB, Mirrors
+from roles.github import GITHUB
+from roles.mirrors.config import Mirrors
 from roles.models.config import Model
 from roles.models.sources.web import UnreachableError
 from roles.secrecy import service_of

@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from deploy import applying, lock, models, releases, train, watching
+from deploy.checking import checked
 from deploy.console import err, out, styled
 from deploy.doctor.command import doctor
 from deploy.events import Request
@@ -22,7 +24,6 @@ from inventory.model import ROLES, Fleet
 app = typer.Typer(
     name="sdfleet",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Provision, verify, update and train on your own Stable Diffusion GPU servers, from one fleet.toml.",
 )
@@ -31,6 +32,21 @@ DRIFT = 3
 """Exit code of a fleet that is not as its file says."""
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show everything, and a traceback on errors.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"sdfleet {metadata.version(extras.DISTRIBUTION)}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -43,7 +59,9 @@ def init(file: Annotated[Path, typer.Argument(help="File to write.")] = DEFAULT_
 @app.command()
 def check(fleet: FleetFile = DEFAULT_FILE) -> None:
     """Validate the fleet's file: all problems at once (exit code 2 if there are any)."""
-    loaded = load(fleet)
+    loaded = checked(fleet)
+    for note in loaded.notes:
+        out.print(styled("[yellow]note[/] {}", note), soft_wrap=True)
     try:
         lock.require(loaded, tuple(loaded.hosts), ROLES)
         todo = "sdfleet plan"
@@ -153,7 +171,7 @@ def run() -> None:
     """The console script: errors become sentences, and exit codes 0, 1, 2, 3."""
     sys.excepthook = _show_traceback
     try:
-        app()
+        app(prog_name=extras.DISTRIBUTION)
     except SdfleetError as error:
         if "-v" in sys.argv or "--verbose" in sys.argv:
             err.print(traceback.format_exc().rstrip(), soft_wrap=True)

@@ -11,6 +11,7 @@ from typing import Any, LiteralString
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
+from rich.measure import Measurement
 from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.table import Table
@@ -61,6 +62,32 @@ def styled(template: LiteralString, *values: object) -> Text:
                 shown.stylize(span.style)
         line.append_text(shown)
     return line
+
+
+WIDE = 10_000
+"""Columns that every table fits in."""
+
+
+def print_table(table: Table) -> None:
+    """Print a table as it is where it fits the terminal, else each row as lines of their own, none of them cut.
+
+    The titles of its columns and its cells are strings or Text.
+    """
+    wanted = Measurement.get(out, out.options.update(width=WIDE, max_width=WIDE), table).maximum
+    if wanted <= out.width or not table.rows:
+        out.print(table)
+        return
+    titles = [str(column.header) for column in table.columns]
+    widest = max(map(len, titles[1:]), default=0)
+    for cells in zip(*(column.cells for column in table.columns), strict=True):
+        out.print(styled("[bold]{}[/]", _word(cells[0])), soft_wrap=True)
+        for title, cell in zip(titles[1:], cells[1:], strict=True):
+            if cell:
+                out.print(styled("  {}  {}", title.ljust(widest), _word(cell)), soft_wrap=True)
+
+
+def _word(cell: RenderableType) -> str | Text:
+    return cell if isinstance(cell, Text) else str(cell)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from inventory.errors import SdfleetError
 from inventory.lock import GitPin
-from roles.mirrors.config import GITHUB
+from roles.github import GITHUB, prefix
 from roles.models.sources.web import UnreachableError
 
 ANSWER_SECONDS = 120
@@ -68,7 +68,7 @@ def file_at(url: str, commit: str, path: str, mirrors: Sequence[str]) -> str | N
 def _roads(url: str, mirrors: Sequence[str]) -> list[_Road]:
     if not url.startswith(GITHUB + "/"):
         return [_Road("direct", ())]
-    instead = {mirror: f"url.{mirror}/{GITHUB}/.insteadOf={GITHUB}/" for mirror in mirrors}
+    instead = {mirror: f"url.{prefix(mirror)}.insteadOf={GITHUB}/" for mirror in mirrors}
     return [_Road(mirror, () if mirror == GITHUB else ("-c", rule)) for mirror, rule in instead.items()]
 
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from rich.table import Table
 
 from deploy import converting
-from deploy.console import err, out, styled
+from deploy.console import err, out, print_table, styled
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.edit import append_model
@@ -79,7 +79,7 @@ def show(
         table.add_column(title, overflow="fold")
     for row in rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2):
         table.add_row(*row)
-    out.print(table)
+    print_table(table)
     for host in looked:
         for path, count in sorted(host.seen.strangers.items()):
             out.print(

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import hostlock
-from deploy.console import err, out, styled
+from deploy.console import err, out, print_table, styled
 from deploy.onhost import released
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
 from deploy.ssh import HostError, Remote, connect, each
@@ -34,7 +34,7 @@ def releases(
         plain = {n: {"error": str(a)} if isinstance(a, HostError) else a for n, a in found.items()}
         out.print_json(json.dumps(plain), ensure_ascii=True)
     else:
-        out.print(_table({name: answer for name, answer in found.items() if name not in lost}))
+        print_table(_table({name: answer for name, answer in found.items() if name not in lost}))
         _tell(lost)
     raise typer.Exit(1 if lost else 0)
 

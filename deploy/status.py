@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import units
-from deploy.console import err, out, styled
+from deploy.console import err, out, print_table, styled
 from deploy.onhost import observe
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.model import HostSettings
@@ -38,7 +38,7 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
     table = Table(*COLUMNS, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name, found in seen.items():
         table.add_row(*([name, Text("no", "bold red")] if isinstance(found, HostError) else _row(name, found)))
-    out.print(table)
+    print_table(table)
     for message in lost.values():
         err.print(styled("[bold red]unreachable[/] {}", message), soft_wrap=True)
     return 1 if lost else 0

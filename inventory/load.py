@@ -1,14 +1,13 @@
 """Reading fleet.toml: every problem found at once, each with its key, the value, and what is allowed."""
 
-import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
+from inventory import crosscheck
 from inventory.caching import behind_cache
 from inventory.errors import ConfigError, Problem
 from inventory.lock import pin_host
@@ -27,20 +26,13 @@ from inventory.model import (
     HostTable,
 )
 from inventory.secrets import Secrets
+from inventory.sentences import did_you_mean, problem
 from roles.models.config import CLIP, Model
 from roles.paths import Paths
 from roles.settings import Settings, is_name, split_jump
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 TOP_LEVEL = ("fleet", "groups", "hosts", "models", "secrets", *ROLE_TABLES)
-FILES = (
-    ("webui", "requirements"),
-    ("lora_scripts", "requirements"),
-    ("trainer", "requirements"),
-    ("gateway", "certificate"),
-)
-"""Settings that are paths on the controller, relative to fleet.toml."""
-
 Table = dict[str, Any]
 T = TypeVar("T", bound=Settings)
 
@@ -50,9 +42,20 @@ def load(file: Path) -> Fleet:
 
     Raises ConfigError (exit code 2) with every problem of the file.
     """
+    return _load(file, thorough=False)
+
+
+def check(file: Path) -> Fleet:
+    """The same; the problems are also those that else only a later verb would meet: secrets and files that are missing.
+
+    Raises ConfigError (exit code 2) with every problem.
+    """
+    return _load(file, thorough=True)
+
+
+def _load(file: Path, thorough: bool) -> Fleet:
     problems: list[Problem] = []
-    raw = _read(file)
-    fleet = _Reader(file.resolve(), raw, problems).fleet()
+    fleet = _Reader(file.resolve(), _read(file), problems, thorough).fleet()
     if problems or fleet is None:
         raise ConfigError(str(file), problems)
     return fleet
@@ -76,8 +79,10 @@ def _read(file: Path) -> Table:
 class _Reader:
     """One pass over the raw tables; collects problems instead of stopping at the first."""
 
-    def __init__(self, file: Path, raw: Table, problems: list[Problem]) -> None:
-        self.file, self.raw, self.problems = file, raw, problems
+    def __init__(self, file: Path, raw: Table, problems: list[Problem], thorough: bool) -> None:
+        self.file, self.raw, self.problems, self.thorough = file, raw, problems, thorough
+        self.groups = dict(self._tables("groups"))
+        self.known_groups = {*GROUP_ROLES, *self.groups}
 
     def fleet(self) -> Fleet | None:
         self._unknown(self.raw, TOP_LEVEL, "")
@@ -86,22 +91,26 @@ class _Reader:
         models = self._models(self.raw.get("models", []))
         for role in ROLE_TABLES:
             self._check_role_table(role, self.raw.get(role, {}), role)
-        groups = {name: self._group(name, value) for name, value in self._tables("groups")}
+        groups = {name: self._group(name, value) for name, value in self.groups.items()}
         hosts = {name: self._host(name, value) for name, value in self._tables("hosts")}
         if "hosts" not in self.raw:
             self.problems.append(Problem("hosts", "no host; add a table like [hosts.gpu-1] with an address"))
+        self.problems += crosscheck.groups(table, models, self.known_groups)
+        tried = {n: self._merge(table, n, host, groups, models) for n, host in hosts.items() if host and table}
+        merged = {name: host for name, host in tried.items() if host}
+        if self.thorough:
+            self.problems += crosscheck.one_machine(hosts)
+            self.problems += crosscheck.needs(table, secrets, merged, self.file.parent)
         if self.problems or table is None or secrets is None:
             return None
-        merged = {name: self._merge(table, name, host, groups, models) for name, host in hosts.items() if host}
-        if self.problems:
-            return None
         lock = read_lock(self.file)
-        whole = behind_cache({name: host for name, host in merged.items() if host}, self._internal(hosts))
+        whole = behind_cache(merged, self._internal(hosts))
         return Fleet(
             file=self.file,
             table=table,
             secrets=secrets.beside(self.file.parent),
             hosts={name: pin_host(host, lock) for name, host in whole.items()},
+            notes=tuple(crosscheck.silent_groups(table, models, merged)),
         )
 
     @staticmethod
@@ -137,7 +146,7 @@ class _Reader:
         if group:
             for role in group.roles:
                 if role not in ROLES:
-                    self.problems.append(Problem(f"{at}.roles", f"no role {role!r}{_did_you_mean(role, ROLES)}"))
+                    self.problems.append(Problem(f"{at}.roles", f"no role {role!r}{did_you_mean(role, ROLES)}"))
         return group
 
     def _host(self, name: str, raw: Table) -> HostTable | None:
@@ -145,10 +154,7 @@ class _Reader:
         for role in ROLE_TABLES.keys() & raw.keys():
             self._check_role_table(role, raw[role], f"{at}.{role}")
         host = self._parse(HostTable, _without(raw, ROLE_TABLES), at, extra=ROLE_TABLES)
-        known = {*GROUP_ROLES, *self.raw.get("groups", {})}
-        for group in host.groups if host else ():
-            if group not in known:
-                self.problems.append(Problem(f"{at}.groups", f"no group {group!r}{_did_you_mean(group, known)}"))
+        self.problems += crosscheck.unknown_groups(f"{at}.groups", host.groups if host else (), self.known_groups)
         return host
 
     def _models(self, raw: Any) -> tuple[Model, ...]:
@@ -179,7 +185,7 @@ class _Reader:
         layers = [
             {"mirrors": tomllib.loads((PRESETS / f"{table.mirrors}.toml").read_text())},
             self.raw,
-            *(self.raw.get("groups", {}).get(group, {}) for group in host.groups),
+            *(self.groups.get(group, {}) for group in host.groups),
             self.raw["hosts"][name],
         ]
         roles = set(ALWAYS)
@@ -192,11 +198,13 @@ class _Reader:
         for role in ROLE_TABLES:
             values: Table = {}
             for layer in layers:
-                values = _deep_merge(values, layer.get(role, {}))
-            for owner, key in FILES:
-                if role == owner and values.get(key):
-                    values[key] = str(here / values[key])
-            merged[role] = values
+                if isinstance(own := layer.get(role), dict):
+                    values = _deep_merge(values, own)
+            for owner, key in crosscheck.FILES:
+                if role == owner and isinstance(path := values.get(key), str) and path:
+                    values[key] = str(here / Path(path).expanduser())
+            # So that what was told already hides nothing else.
+            merged[role] = _sound(ROLE_TABLES[role], values) if self.problems else values
         settings = {
             "name": name,
             "connection": Connection(
@@ -215,19 +223,23 @@ class _Reader:
             "direct": merged["mirrors"],
             **merged,
         }
-        return self._parse(HostSettings, settings, f"hosts.{name}")
+        return self._parse(HostSettings, settings, f"hosts.{name}", known=[each.message for each in self.problems])
 
-    def _parse(self, kind: type[T], raw: Any, at: str, extra: Iterable[str] = ()) -> T | None:
+    def _parse(
+        self, kind: type[T], raw: Any, at: str, extra: Iterable[str] = (), known: Collection[str] = ()
+    ) -> T | None:
+        """`raw` as a `kind`; None after adding its problems, without those whose messages are `known`."""
         try:
             return TypeAdapter(kind).validate_python(raw)
         except ValidationError as error:
-            self.problems.extend(_problem(detail, kind, at, extra) for detail in error.errors())
+            found = [problem(detail, kind, at, extra) for detail in error.errors()]
+            self.problems += [each for each in found if each.message not in known]
             return None
 
     def _unknown(self, raw: Table, allowed: Iterable[str], at: str) -> None:
         for key in raw.keys() - set(allowed):
             place = f"{at}.{key}" if at else key
-            self.problems.append(Problem(place, f"unknown table{_did_you_mean(key, allowed)}"))
+            self.problems.append(Problem(place, f"unknown table{did_you_mean(key, allowed)}"))
 
 
 def _hops(jump: str | None) -> tuple[Hop, ...]:
@@ -242,47 +254,22 @@ def _models_of(host: HostTable, roles: set[str], models: tuple[Model, ...]) -> t
     return (*chosen, CLIP) if needs_clip else chosen
 
 
-def _problem(detail: ErrorDetails, kind: type[Settings], at: str, extra: Iterable[str]) -> Problem:
-    """A pydantic error as a sentence."""
-    key = ".".join((at, *(str(part) for part in detail["loc"])))
-    if detail["type"] == "extra_forbidden":
-        names = [*_fields_at(kind, detail["loc"][:-1]), *extra]
-        return Problem(key, f"unknown setting{_did_you_mean(str(detail['loc'][-1]), names)}")
-    if detail["type"] == "missing":
-        return Problem(key, "is required")
-    message = detail["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    value = detail["input"]
-    # A secret that was written into the file must not be printed, and what a sentence names already is not repeated.
-    told = at == "secrets" or repr(value) in message or repr(str(value)) in message
-    if at == "secrets" and detail["type"] == "model_type":
-        message = 'give a table that says where it is, like { env = "NAME" }'
-    shown = "" if told or isinstance(value, dict | list | Settings) else f" (is {value!r})"
-    return Problem(key, f"{message}{shown}")
-
-
-def _fields_at(kind: type[Settings], loc: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the model that stands at `loc` below `kind`."""
-    for part in loc:
-        field = kind.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if isinstance(inner, type) and issubclass(inner, Settings):
-            kind = inner
-    return list(kind.model_fields)
-
-
-def _did_you_mean(word: str, names: Iterable[str]) -> str:
-    names = sorted(names)
-    close = difflib.get_close_matches(word, names, n=1)
-    return f" (did you mean {close[0]}?)" if close else f"; known are {', '.join(names)}"
-
-
 def _deep_merge(base: Table, over: Table) -> Table:
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
         merged[key] = _deep_merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _sound(kind: type[Settings], values: Table) -> Table:
+    """`values` without the settings that `kind` refuses."""
+    try:
+        kind.model_validate(values)
+    except ValidationError as error:
+        refused = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]} & values.keys()
+        return _sound(kind, _without(values, refused)) if refused else {}
+    return values
 
 
 def _without(table: Table, keys: Iterable[str]) -> Table:

@@ -16,7 +16,7 @@ from roles.lora_scripts.config import LoraScripts
 from roles.mirrors.config import Mirrors
 from roles.models.config import LockedModel, Model
 from roles.paths import Paths
-from roles.settings import Address, DataRoot, Jump, LocalPath, Name, Settings, User
+from roles.settings import Address, DataRoot, Jump, LocalPath, Name, Settings, User, raise_all
 from roles.trainer.config import Trainer
 from roles.webui.config import Webui
 
@@ -182,13 +182,15 @@ class HostSettings(Settings):
     @model_validator(mode="after")
     def _ports_differ(self) -> "HostSettings":
         taken: dict[int, str] = {}
+        problems = []
         for role, setting in PORTS:
             port = getattr(getattr(self, role), setting)
             if role not in self.roles or port is None:
                 continue
             if port in taken:
-                raise ValueError(f"{taken[port]} and {role}.{setting} are both {port}; give one of them another port")
+                problems.append(f"{taken[port]} and {role}.{setting} are both {port}; give one of them another port")
             taken[port] = f"{role}.{setting}"
+        raise_all(problems, self)
         return self
 
     def has(self, role: str) -> bool:
@@ -203,3 +205,5 @@ class Fleet(Settings):
     table: FleetTable
     hosts: dict[str, HostSettings]
     secrets: Secrets
+    notes: tuple[str, ...] = ()
+    """What is no mistake, but perhaps not meant; one sentence each."""

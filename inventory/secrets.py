@@ -42,6 +42,8 @@ class SecretReference(Settings):
                 return self.file.read_text().rstrip("\n")
             except OSError as error:
                 raise SdfleetError(f"{name}: cannot read {self.file}: {error.strerror}") from error
+            except UnicodeDecodeError as error:
+                raise SdfleetError(f"{name}: {self.file} is not UTF-8") from error
         assert self.command is not None
         try:
             done = subprocess.run(self.command, capture_output=True, text=True, check=True, timeout=60)

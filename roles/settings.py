@@ -2,17 +2,29 @@
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
 class Settings(BaseModel):
     """A frozen table: unknown keys are refused, so that a typo is never silently ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+def raise_all(problems: Sequence[str], value: Any) -> None:
+    """End a validator of `value` with all of its problems, where a ValueError would tell one.
+
+    Raises ValidationError if there are any.
+    """
+    if problems:
+        errors = [InitErrorDetails(type=PydanticCustomError("setting", text), loc=(), input=value) for text in problems]
+        raise ValidationError.from_exception_data("settings", errors)
 
 
 LONGEST_NAME = 64

@@ -84,7 +84,7 @@ FAILURES = (
     Failure(
         "bitsandbytes does not match CUDA or glibc",
         r"CUDA Setup failed despite (GPU|CUDA) being available|libbitsandbytes\S*: .*GLIBC",
-        'Train with optimizer = "adamw", which needs no bitsandbytes.',
+        'Train with optimizer.kind = "AdamW" (optimizer_type in files of kohya\'s), which needs no bitsandbytes.',
         "lora-scripts#135",
     ),
     Failure(
@@ -143,7 +143,7 @@ FAILURES = (
     ),
     Failure(
         "the Python environment is half made",
-        r"Cannot activate python venv|No module named '?pip'?$",
+        r"Cannot activate python venv|\s(?!\S*/envs?/)\S+: No module named '?pip'?$",
         "Apply: sdfleet builds environments beside their place and switches when they are whole.",
         "A1111#2669",
     ),

@@ -9,6 +9,11 @@ from inventory.model import HostSettings
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
 from roles.gpu.torch_builds import Torch
+from roles.lora_scripts import release as lora_scripts
+from roles.operations.application import ReleaseError
+from roles.operations.locks import CPU, torch_version
+from roles.trainer import release as trainer
+from roles.webui import release as webui
 
 
 def gpu_findings(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
@@ -49,7 +54,11 @@ def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
         ("trainer", "training", builds.trainer, decision.trainer),
         ("lora_scripts", "lora-scripts", builds.lora_scripts, None),
     ]
-    names = [f"{_name(build, torch)} for {what}" for role, what, build, torch in parts if build and host.has(role)]
+    names = [
+        f"{_name(host, role, build, torch)} for {what}"
+        for role, what, build, torch in parts
+        if build and host.has(role)
+    ]
     if names:
         yield good("torch", ", ".join(names))
     if host.has("lora_scripts") and not builds.lora_scripts:
@@ -69,8 +78,26 @@ def _health(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
         yield warning("driver", says, f"Run there: apt-get install linux-headers-{facts.kernel}")
 
 
-def _name(build: str, torch: Torch | None) -> str:
+def _name(host: HostSettings, role: str, build: str, torch: Torch | None) -> str:
+    if build == CPU:  # served by the lock of a CUDA build where there is no other
+        version = _locked_torch(host, role)
+        return f"torch {version} on the CPU" if version else "torch on the CPU"
     return f"torch {torch.torch}+{build}" if torch and torch.build == build else f"torch's {build} build"
+
+
+def _locked_torch(host: HostSettings, role: str) -> str:
+    """The version of torch in the lock that a host without a GPU gets; empty if there is none."""
+    try:
+        match role:
+            case "webui":
+                environment = webui.release_of(host.webui, CPU).environment
+            case "lora_scripts":
+                environment = lora_scripts.release_of(host.lora_scripts, CPU).environment
+            case _:
+                environment = trainer.release(host.trainer, CPU).environment
+    except (ReleaseError, trainer.NoLockError):  # plan and apply say what is missing
+        return ""
+    return torch_version(environment.lock) if environment else ""
 
 
 def _sentence(clause: str) -> str:

@@ -11,6 +11,7 @@ from roles.models.addresses import HOST, addresses
 from roles.models.config import LockedModel, Model
 from roles.models.sources import address
 from roles.models.sources.web import SourceError
+from roles.operations.locks import build_of_pytorchs_own
 from roles.secrecy import CIVITAI, HUGGINGFACE, SERVICES
 
 ENVIRONMENTS = ("webui", "lora_scripts", "trainer")
@@ -54,7 +55,8 @@ def roads(host: HostSettings) -> list[Road]:
             path = refs.removeprefix(GITHUB)
             found += [Road("github", url, (mirrors.github_prefix(url) or GITHUB) + path) for url in mirrors.github]
         found += [Road("pypi", url, f"{url}/safetensors/") for url in mirrors.pypi]
-        found += [Road("torch", url, f"{url}/cpu/torch/") for url in mirrors.torch]
+        if build := _build_of_pytorchs_own(host):
+            found += [Road("torch", url, f"{url}/{build}/torch/") for url in mirrors.torch]
     if any(model.source.startswith("hf:") for model in host.models):
         vocabulary = "openai/clip-vit-large-patch14/resolve/main/vocab.json"
         found += [Road("huggingface", url, f"{url}/{vocabulary}") for url in mirrors.huggingface]
@@ -107,6 +109,16 @@ def _finding(asked: list[tuple[Road, Answer]]) -> Finding:
     faster = next((other.mirror for other, its in fine[1:] if not slow(its)), "")
     cure = f"Put {faster or 'a nearer mirror'} first in mirrors.{road.kind}."
     return warning(road.kind, f"{says}: that is slow", cure if road.listed else "Take a nearer source for its models.")
+
+
+def _build_of_pytorchs_own(host: HostSettings) -> str:
+    """A torch build that only PyTorch's index has, if a lock of the fleet's own names one; the shipped ones do not."""
+    given = [getattr(host, role).requirements for role in ENVIRONMENTS if host.has(role)]
+    for place in filter(None, given):
+        for file in sorted(place.glob("*.txt")) if place.is_dir() else [place]:
+            if file.is_file() and (build := build_of_pytorchs_own(file.read_text(encoding="utf-8", errors="replace"))):
+                return build
+    return ""
 
 
 def _repository(host: HostSettings) -> str:

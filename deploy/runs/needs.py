@@ -21,8 +21,8 @@ def turn(config: Config, host: HostSettings, hosts: Sequence[HostSettings]) -> d
     """What roles/onhost/training_turn.py must know of the run on `host`, one of `hosts` that share it."""
     webui = None
     if host.has("webui") and host.webui.device != "cpu":
-        gpu = int(host.webui.flags.get("device_id", 0))
-        webui = {"policy": host.trainer.beside_webui, "unit": units.WEBUI, "port": host.webui.port, "gpu": gpu}
+        policy = host.trainer.beside_webui
+        webui = {"policy": policy, "unit": units.WEBUI, "port": host.webui.port, "gpu": host.webui.gpu}
     return {
         "device": config.train.device,
         "gpus": config.resources.gpus,

@@ -7,6 +7,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from roles.cache.config import FILES, KINDS, MODELS, Cache
+from roles.github import GITHUB, of_files
 from roles.paths import Paths
 from roles.secrecy import Service, may_see, service_of
 from templates import render
@@ -15,7 +16,6 @@ Treatment = Literal["file", "kept", "page", "git", "pass"]
 """file: kept in pieces, for minutes where no storage has its own name for it; kept: in pieces, for as long as the cache
 keeps anything; page: kept for minutes; git: a fetch of given commits is kept; pass: always asked."""
 
-GITHUB = "https://github.com"
 GITHUB_HOSTS = ("github.com", "raw.githubusercontent.com", "codeload.github.com")
 INDEX_FILE_HOSTS = ("files.pythonhosted.org", "download-r2.pytorch.org")
 """Where pypi.org and download.pytorch.org keep what their pages list; their pages are rewritten to lead here."""
@@ -84,7 +84,9 @@ def servers(cache: Cache, upstreams: Mapping[str, Sequence[str]], tokens_to: Col
 def homes(kind: str, mirrors: Sequence[str]) -> tuple[str, ...]:
     """What nginx puts before a request's path, for each mirror that the same path leads to the same thing at."""
     if kind == "github":
-        return tuple("https://$named" if mirror == GITHUB else f"{mirror}$request_uri" for mirror in mirrors)
+        return tuple(
+            "https://$named" if mirror == GITHUB else f"{mirror}$request_uri" for mirror in of_files(tuple(mirrors))
+        )
     path = urlsplit(mirrors[0]).path
     return tuple(f"{mirror.removesuffix(path) if path else mirror}$request_uri" for mirror in _alike(mirrors))
 

@@ -15,7 +15,7 @@ from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, Folder, absent, folders, rendered, units_read
-from roles.operations.packages import LOCK_SECONDS
+from roles.operations.packages import APT, FINISH_DPKG
 from roles.paths import Paths
 
 NGINX = "nginx"
@@ -100,11 +100,10 @@ def nginx_installed(seen: HostSurvey) -> Commands:
     if NGINX in seen.packages:
         host.noop("nginx is installed")
         return
-    apt = f"DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout={LOCK_SECONDS}"
-    yield "DEBIAN_FRONTEND=noninteractive dpkg --configure -a"
-    yield f"{apt} update"
+    yield FINISH_DPKG
+    yield f"{APT} update"
     yield (
-        f"systemctl mask --quiet nginx.service; {apt} install --no-install-recommends {NGINX}; status=$?; "
+        f"systemctl mask --quiet nginx.service; {APT} install --no-install-recommends {NGINX}; status=$?; "
         "systemctl unmask --quiet nginx.service; systemctl disable --quiet nginx.service; exit $status"
     )
 

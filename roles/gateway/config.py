@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from roles.settings import Settings, Url
+from roles.settings import Settings, Url, raise_all
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Domain = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*$")]
@@ -60,13 +60,15 @@ class Gateway(Settings):
 
     @model_validator(mode="after")
     def _whole(self) -> "Gateway":
+        problems = []
         if (self.tls == "given") != (self.certificate is not None):
-            raise ValueError('certificate: goes with tls = "given", and that with a certificate')
+            problems.append('certificate: goes with tls = "given", and that with a certificate')
         if self.tls == "acme" and (self.domain is None or self.http_port != 80):
-            raise ValueError('domain: tls = "acme" needs a domain, and http_port = 80 to prove that it is yours')
+            problems.append('domain: tls = "acme" needs a domain, and http_port = 80 to prove that it is yours')
         if not self.acme_directory.startswith("https://"):
-            raise ValueError("acme_directory: must be an https:// URL")
+            problems.append("acme_directory: must be an https:// URL")
         ports = [self.webui_port, self.lora_scripts_port, self.tensorboard_port, self.http_port]
         if len(set(ports)) < len(ports):
-            raise ValueError("webui_port, lora_scripts_port, tensorboard_port and http_port must differ")
+            problems.append("webui_port, lora_scripts_port, tensorboard_port and http_port must differ")
+        raise_all(problems, self)
         return self

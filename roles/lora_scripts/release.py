@@ -47,6 +47,6 @@ def _lock(lora_scripts: LoraScripts, commit: str, build: str) -> str:
         file = place or fitting(LOCKS, commit[:10], lora_scripts.python, wanted, FOR_CPU)
         return file.read_text(encoding="utf-8")
     except LockError as error:
-        raise ReleaseError(f"lora_scripts.requirements: {error}; or name one of your own") from error
+        raise ReleaseError(f"lora_scripts.requirements: {error}") from error
     except OSError as error:
         raise ReleaseError(f"lora_scripts.requirements: cannot read {place}: {error.strerror}") from error

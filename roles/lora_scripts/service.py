@@ -86,6 +86,8 @@ def _environment(paths: Paths) -> Mapping[str, PurePosixPath | str]:
         # Not the service's own /tmp: that goes when the GUI stops, and a training outlives the GUI.
         "TMPDIR": data / "tmp",
         "HF_HOME": paths.hub,
+        # The GUI offers cards by number: nvidia-smi's, not CUDA's own order, which is by speed.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "WANDB_MODE": "offline",

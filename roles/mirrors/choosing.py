@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from roles.facts.answers import Answer
-from roles.mirrors.config import GITHUB, Mirrors
+from roles.github import GITHUB, over
+from roles.mirrors.config import Mirrors
 
 GIT_ANSWER = "application/x-git-upload-pack-advertisement"
 LOOPBACK = "127.0.0.1"
@@ -89,9 +90,10 @@ def unprobed(mirrors: Mirrors) -> Mirrors:
 def _probe(kind: str, url: str, repository: str, os_id: str, codename: str) -> Probe:
     if kind == "github":
         origin = repository if repository.startswith(f"{GITHUB}/") else f"{GITHUB}/git/git.git"
-        asked = origin if url == GITHUB else f"{url}/{origin}"
         # A parked domain answers 200 with a page: only git's own content type counts.
-        return Probe(f"{asked}/info/refs?service=git-upload-pack", lambda a: a.content_type.startswith(GIT_ANSWER))
+        return Probe(
+            f"{over(url, origin)}/info/refs?service=git-upload-pack", lambda a: a.content_type.startswith(GIT_ANSWER)
+        )
     if kind == "pypi":
         return Probe(f"{url}/pip/", lambda a: a.status == 200)
     if kind == "apt":

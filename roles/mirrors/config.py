@@ -1,11 +1,9 @@
 """Settings of the mirrors role: for each kind of traffic an ordered list of places to try."""
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from roles.settings import Name, Settings, Url
-
-GITHUB = "https://github.com"
-
+from roles.github import ANY, GITHUB, prefix
+from roles.settings import Name, Settings, Url, raise_all
 
 Urls = tuple[Url, ...]
 
@@ -17,7 +15,8 @@ class Mirrors(Settings):
         default=(GITHUB,),
         min_length=1,
         description="GitHub proxies, asked as PREFIX/https://github.com/OWNER/NAME; "
-        "https://github.com itself means direct.",
+        "https://github.com itself means direct. One that replaces GitHub's host, and so serves git alone, ends in /*: "
+        "https://mirror.example/*.",
     )
     huggingface: Urls = Field(
         default=("https://huggingface.co",), min_length=1, description="Hugging Face endpoints (HF_ENDPOINT)."
@@ -66,6 +65,13 @@ class Mirrors(Settings):
         default=0, ge=0, description="Bandwidth that a host's model downloads may take, in MB/s; 0 is no limit."
     )
 
+    @field_validator("github")
+    @classmethod
+    def _star_stands_at_the_end(cls, github: Urls) -> Urls:
+        wrong = [url for url in github if "*" in url.removesuffix(ANY)]
+        raise_all([f"{url!r}: * stands for OWNER/NAME at the end alone" for url in wrong], github)
+        return github
+
     def github_prefix(self, mirror: str) -> str | None:
         """What git must write instead of https://github.com/ to go over `mirror`; None for direct."""
-        return None if mirror == GITHUB else f"{mirror}/{GITHUB}/"
+        return None if mirror == GITHUB else prefix(mirror)

@@ -4,7 +4,8 @@ import re
 import shlex
 from urllib.parse import urlsplit
 
-from roles.mirrors.config import GITHUB, Mirrors
+from roles.github import GITHUB, of_files, over
+from roles.mirrors.config import Mirrors
 from templates import render
 
 OURS = "# Written by sdfleet: edits are overwritten."
@@ -26,8 +27,8 @@ def environment(mirrors: Mirrors) -> str:
     if mirrors.torch:
         values["SDFLEET_TORCH_INDEX"] = mirrors.torch[0]
     python = mirrors.python[0]
-    if python.startswith(f"{GITHUB}/") and mirrors.github[0] != GITHUB:
-        python = f"{mirrors.github[0]}/{python}"
+    if python.startswith(f"{GITHUB}/"):
+        python = over(of_files(mirrors.github)[0], python)
     values |= {"UV_PYTHON_INSTALL_MIRROR": python, "HF_ENDPOINT": mirrors.huggingface[0]}
     if mirrors.huggingface[0] != HUGGINGFACE:
         # Xet transfers go to hosts of their own and would bypass the mirror.

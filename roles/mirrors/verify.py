@@ -4,7 +4,8 @@ import shlex
 
 from testinfra.host import Host
 
-from roles.mirrors.config import GITHUB, Mirrors
+from roles.github import GITHUB
+from roles.mirrors.config import Mirrors
 from roles.paths import MIRRORS_ENV
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote
 
+from roles.github import GITHUB, of_files, over
 from roles.secrecy import SERVICES, Service, may_see
 
-GITHUB = "https://github.com"
 HOST = "host:"
 """Scheme of sources that are another host of the fleet."""
 
@@ -78,5 +78,5 @@ def addresses(url: str, roads: Roads) -> tuple[Source, ...]:
                 for end in getattr(roads, service.endpoints)
             )
     if url.startswith(GITHUB + "/"):
-        return tuple(Source(url if mirror == GITHUB else f"{mirror}/{url}") for mirror in roads.github)
+        return tuple(Source(over(mirror, url)) for mirror in of_files(roads.github))
     return (Source(url),)

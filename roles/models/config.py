@@ -1,12 +1,13 @@
 """Settings of the models role: the manifest's entries."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
 from roles.names import Address, FilePath, Line, Revision, Sha256
-from roles.settings import Name, Settings, is_line
+from roles.settings import Name, Settings, is_line, raise_all
 
 Kind = Literal["checkpoint", "lora", "vae", "embedding", "hypernetwork", "controlnet", "upscaler", "vae_approx", "hub"]
 
@@ -23,6 +24,31 @@ FOLDERS: dict[str, PurePosixPath] = {
 """Folder of each kind below the WebUI's data dir; `hub` files go into the Hugging Face cache instead."""
 
 SCHEMES = ("hf:", "modelscope:", "civitai:", "https://", "http://", "file:", "host:", "run:")
+
+
+_FILE_OF_A_REPOSITORY = re.compile(r"\w+:[^/@]+/[^/@]+/[^@]")
+FORMS = {
+    "hf:": (_FILE_OF_A_REPOSITORY, "hf:OWNER/REPO/FILE[@REVISION]"),
+    "modelscope:": (_FILE_OF_A_REPOSITORY, "modelscope:OWNER/NAME/FILE[@REVISION]"),
+    "civitai:": (re.compile(r"civitai:\d+(/\d+)?$"), "civitai:VERSION_ID[/FILE_ID]"),
+    "host:": (re.compile(r"host:[^/]+/[^/]"), "host:NAME/PATH"),
+    "file:": (re.compile(r"file:."), "file:PATH"),
+    "run:": (re.compile(r"run:."), "run:NAME"),
+}
+"""What begins with a scheme: its form, as an expression and as it is written."""
+REPOSITORY = re.compile(r"hf:[^/@]+/[^/@]+")
+
+
+def _malformed(source: str, whole: bool) -> str:
+    """What is wrong with a source of a known scheme; empty if nothing is.
+
+    + whole: whether a repository may stand for its files
+    """
+    scheme = source.partition(":")[0] + ":"
+    form, written = FORMS.get(scheme, (None, ""))
+    if form is None or form.match(source) or (whole and REPOSITORY.match(source)):
+        return ""
+    return f"{source!r} names no single file; write {written}"
 
 
 def _has_scheme(source: str) -> str:
@@ -57,11 +83,17 @@ class Model(Settings):
     )
 
     @model_validator(mode="after")
-    def _hub_is_from_the_hub(self) -> "Model":
+    def _source_fits(self) -> "Model":
+        problems = []
         if self.kind == "hub" and not self.source.startswith("hf:"):
-            raise ValueError(f"source: a model of kind hub comes from hf:OWNER/REPO, not from {self.source!r}")
+            problems.append(f"source: a model of kind hub comes from hf:OWNER/REPO, not from {self.source!r}")
+        elif said := _malformed(self.source, self.kind == "hub"):
+            problems.append(f"source: {said}")
+        elif self.kind == "hub" and not self.files and not FORMS["hf:"][0].match(self.source):
+            problems.append('files: its source is a whole repository; name the wanted files, e.g. files = ["*.json"]')
         if self.files and self.kind != "hub":
-            raise ValueError("files: only a model of kind hub has several; write one [[models]] table per file")
+            problems.append("files: only a model of kind hub has several; write one [[models]] table per file")
+        raise_all(problems, self)
         return self
 
 

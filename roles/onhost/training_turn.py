@@ -67,6 +67,8 @@ def take(folder: Path, locks: Path, program: str) -> None:
             time.sleep(POLL_SECONDS)
     os.close(queue)
     cpu = taken == ["cpu"]
+    # The numbers are nvidia-smi's; CUDA's own order is by speed.
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     os.environ["CUDA_VISIBLE_DEVICES"] = "" if cpu else ",".join(taken)
     tell("on the CPU" if cpu else f"on GPU {', '.join(taken)}")
     program = wants.get("program") or program

@@ -26,7 +26,21 @@ def system_users(homes: Mapping[str, PurePosixPath], seen: HostSurvey) -> Comman
     for user, home in missing.items():
         yield f"useradd --system --user-group --no-create-home --shell /usr/sbin/nologin --home-dir {_q(home)} {user}"
     for user, home in moved.items():
-        yield f"usermod --home {_q(home)} {user}"
+        old = seen.users[user]
+        yield f"usermod --home {_q(home)} {user} || {{ status=$?; {_if_in_use(user, old)}; exit $status; }}"
+
+
+IN_USE = 8
+"""usermod's status for a user who runs something (usermod(8))."""
+
+
+def _if_in_use(user: str, old: str) -> str:
+    """Shell command that says, if usermod's `$status` is that, what a changed data root means."""
+    said = (
+        f"{user} still runs services from {old}: fleet.data_root was changed on a host in use. Set it back; or stop "
+        "them there (systemctl stop 'sdfleet-*' 'lora-train@*'), move what you want to keep, and apply again."
+    )
+    return f"[ $status -ne {IN_USE} ] || echo {shlex.quote(said)} >&2"
 
 
 def _q(path: PurePosixPath) -> str:

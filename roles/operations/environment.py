@@ -1,6 +1,5 @@
 """Python environments from a hashed lock, one folder per hash of all that goes into them."""
 
-import re
 import shlex
 from pathlib import PurePosixPath
 
@@ -11,6 +10,7 @@ from roles.facts.seen import INVENTORY, HostSurvey, inventory_command
 from roles.onhost import BUILD_WHEELS
 from roles.operations.application import Environment, build_tools
 from roles.operations.files import Commands, put, replace
+from roles.operations.locks import build_of_pytorchs_own
 from roles.operations.sandbox import sandboxed
 from roles.operations.sources import checkout_command
 from roles.paths import MIRRORS_ENV, Paths
@@ -87,10 +87,10 @@ def _wheels(wanted: Environment, build: PurePosixPath, paths: Paths) -> Commands
 
 def _torch_index(lock: str) -> str:
     """Options that make uv look on PyTorch's own index too, if the lock names a build that only it has."""
-    build = re.search(r"^torch==[\w.]+\+(\w+)", lock, re.MULTILINE)
-    if build is None:
+    build = build_of_pytorchs_own(lock)
+    if not build:
         return ""
-    options = f'--index "$SDFLEET_TORCH_INDEX/{build[1]}" --index-strategy unsafe-best-match'
+    options = f'--index "$SDFLEET_TORCH_INDEX/{build}" --index-strategy unsafe-best-match'
     return f"${{SDFLEET_TORCH_INDEX:+{options}}} "
 
 

@@ -1,5 +1,6 @@
 """Which lock of a folder fits a host: its name tells the application's version, the Python and the torch build."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +28,25 @@ def fitting(folder: Path, version: str, python: str, build: str, for_cpu: str) -
     if build == CPU and (instead := folder / lock_name(version, python, for_cpu)).is_file():
         return instead
     what = f"{version} with Python {python} and torch's {build} build".removeprefix(" with ")
-    known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
-    raise LockError(f"there is no lock for {what} in {folder} (there are {known}); `sdfleet lock envs` makes locks")
+    known = sorted(folder.glob("*.txt"))
+    names = ", ".join(path.stem for path in known) or "none"
+    near = sorted((path for path in known if f"py{python}-" in path.name), key=lambda path: build not in path.stem)
+    other = f', or name one whose packages fit: requirements = "{near[0]}"' if near else ""
+    raise LockError(
+        f"there is no lock for {what} in {folder} (there are {names}); `sdfleet lock envs` makes locks{other}"
+    )
+
+
+def build_of_pytorchs_own(lock: str) -> str:
+    """The torch build in the text of a lock, if it is one that only PyTorch's own index has (torch==2.9.1+cu130)."""
+    found = re.search(r"^torch==[\w.]+\+(\w+)", lock, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def torch_version(lock: str) -> str:
+    """The version of torch that the text of a lock names; empty if it names none."""
+    found = re.search(r"^torch==([\w.+]+)", lock, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def builds(folder: Path, version: str, python: str) -> tuple[str, ...]:

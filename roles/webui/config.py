@@ -2,25 +2,36 @@
 
 import difflib
 import ipaddress
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from roles.settings import GitUrl, Line, Name, Ref, Settings, is_line
-from roles.webui.flavors import FLAVORS, Flavor
+from roles.settings import GitUrl, Line, Name, Ref, Settings, is_line, raise_all
+from roles.webui.flavors import FLAVORS
 
 KNOWN_REFS = {ref: commit for flavor in FLAVORS.values() for ref, commit in flavor.commits.items()}
 """Releases whose commit is known here, so that they need no lock entry."""
 
-MANAGED_FLAGS = frozenset(
-    {"api", "data_dir", "models_dir", "port", "listen", "server_name", "subpath", "skip_prepare_environment"}
-    | {"no_download_sd_model", "gradio_auth", "gradio_auth_path", "api_auth", "share", "ngrok", "ngrok_region"}
-    | {"ngrok_options", "ui_settings_file", "ui_config_file", "tls_keyfile", "tls_certfile", "autolaunch", "exit"}
-    | {"update_check", "update_all_extensions", "reinstall_torch", "reinstall_xformers", "test_server", "dump_sysinfo"}
-)
-"""Launch flags that other settings decide; setting them by hand would break what the role guarantees."""
+FROM_OUTSIDE = "to reach it from elsewhere use the group gateway or `sdfleet open`"
+OTHER_SETTINGS = {
+    "it is always on": "api skip_prepare_environment",
+    "set fleet.data_root": "data_dir models_dir",
+    "list models in [[models]]": "no_download_sd_model",
+    "set webui.port": "port",
+    FROM_OUTSIDE: "listen server_name share ngrok ngrok_region ngrok_options subpath autolaunch",
+    "set secrets.gateway_logins and use the group gateway": "gradio_auth gradio_auth_path api_auth",
+    "set gateway.tls and use the group gateway": "tls_keyfile tls_certfile",
+    "set webui.options": "ui_settings_file ui_config_file",
+    "pin extensions in webui.extensions": "update_all_extensions",
+    "set webui.ref": "update_check",
+    "set webui.requirements": "reinstall_torch reinstall_xformers",
+    "it ends the service": "exit test_server dump_sysinfo",
+}
+MANAGED_FLAGS = {flag: instead for instead, flags in OTHER_SETTINGS.items() for flag in flags.split()}
+"""Launch flags that sdfleet decides, by the name that argparse gives them -> what to do instead."""
 
 
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
@@ -104,7 +115,8 @@ class Webui(Settings):
     port: int = Field(default=7860, ge=1024, le=65535, description="Loopback port of the WebUI.")
     flags: dict[str, Flag] = Field(
         default={},
-        description="Further launch flags, e.g. { medvram = true, xformers = false, lowvram = true }.",
+        description="Further launch flags, e.g. { medvram = true, device_id = 1 }; device_id is a GPU's number as "
+        "nvidia-smi shows it.",
     )
     extra_arguments: tuple[Line, ...] = Field(
         default=(), description="Launch arguments that an extension adds, as they are written on a command line."
@@ -141,11 +153,33 @@ class Webui(Settings):
     @field_validator("flags")
     @classmethod
     def _flags_are_the_flavors(cls, flags: dict[str, Flag], info: ValidationInfo) -> dict[str, Flag]:
-        flavor = info.data.get("flavor", "a1111")
-        for name, value in flags.items():
-            is_line(str(value))
-            _check_flag(FLAVORS[flavor], flavor, name.lstrip("-").replace("-", "_"), value)
-        return flags
+        """The flags by the names that the launcher's parser gives them: --device-id is device_id."""
+        called = info.data.get("flavor", "a1111")
+        found: dict[str, Flag] = {}
+        problems = []
+        for given, value in flags.items():
+            name = given.lstrip("-").replace("-", "_")
+            try:
+                is_line(str(value))
+                if name in found:
+                    raise ValueError(f"{name} is given twice")
+                found[name] = _checked_flag(called, name, value)
+            except ValueError as error:
+                problems.append(str(error))
+        raise_all(problems, flags)
+        return found
+
+    @field_validator("extra_arguments")
+    @classmethod
+    def _arguments_are_of_extensions(cls, arguments: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        called = info.data.get("flavor", "a1111")
+        raise_all([said for argument in arguments if (said := _not_of_an_extension(called, argument))], arguments)
+        return arguments
+
+    @property
+    def gpu(self) -> int:
+        """The GPU that it computes on, as nvidia-smi counts them."""
+        return int(self.flags.get("device_id", 0))
 
     @field_validator("extra_arguments")
     @classmethod
@@ -160,16 +194,43 @@ class Webui(Settings):
         return arguments
 
 
-def _check_flag(flavor: Flavor, called: str, name: str, value: Flag) -> None:
-    """ValueError if the flag cannot be given, or not with this value."""
+def _checked_flag(called: str, name: str, value: Flag) -> Flag:
+    """The flag's value as the launcher takes it. ValueError if the flag cannot be given, or not with this value."""
     if name in MANAGED_FLAGS:
-        raise ValueError(f"{name} is decided by sdfleet and cannot be a flag")
-    kind = flavor.flags.get(name)
+        raise ValueError(f"{name} is decided by sdfleet and cannot be a flag; {MANAGED_FLAGS[name]}")
+    flags = FLAVORS[called].flags
+    kind = flags.get(name)
     if kind is None:
-        near = difflib.get_close_matches(name, flavor.flags, 1)
+        near = difflib.get_close_matches(name, flags, 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(f"{called} has no flag {name}{hint}; one of an extension goes into extra_arguments")
+    if name == "device_id":
+        if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,3}", str(value)):
+            raise ValueError(f"device_id takes the number of one GPU, not {value!r}")
+        return str(value)
     fits = {"switch": isinstance(value, bool), "integer": type(value) is int, "text": isinstance(value, str)}
     if not fits[kind]:
         wanted = {"switch": "true or false", "integer": "a whole number", "text": "text"}[kind]
         raise ValueError(f"{name} takes {wanted}, not {value!r}")
+    return value
+
+
+def _not_of_an_extension(called: str, argument: str) -> str:
+    """Why an argument cannot be one that an extension adds; empty if it can."""
+    if not argument.startswith("--"):
+        return ""
+    option, _, _ = argument.partition("=")
+    if " " in option:
+        words = ", ".join(f'"{word}"' for word in argument.split(None, 1))
+        return f"{argument!r} is one word to the launcher; give its words apart: {words}"
+    name = option.removeprefix("--").replace("-", "_")
+    flags = FLAVORS[called].flags
+    if name in flags:
+        return f"{option} is a flag of {called}; set webui.flags.{name}"
+    # The launcher's parser takes the beginning of a flag for the flag, if no other begins so.
+    whole = next((flag for flag in ("device_id", *MANAGED_FLAGS) if name and flag.startswith(name)), "")
+    if whole in flags:
+        return f"{option} is a beginning of --{whole.replace('_', '-')}; set webui.flags.{whole}"
+    if whole:
+        return f"{option} is decided by sdfleet; {MANAGED_FLAGS.get(name, MANAGED_FLAGS[whole])}"
+    return ""

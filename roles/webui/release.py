@@ -40,7 +40,8 @@ def torch_builds(webui: Webui) -> tuple[str, ...]:
 def lock_version(webui: Webui) -> str:
     """How the names of this WebUI's locks begin."""
     flavor = FLAVORS[webui.flavor]
-    return flavor.lock if webui.ref == flavor.ref else re.sub(r"[^A-Za-z0-9.]+", "-", webui.ref)
+    same = {flavor.ref, flavor.commits.get(flavor.ref, flavor.ref)}  # a release and its commit need the same packages
+    return flavor.lock if {webui.ref, webui.commit} & same else re.sub(r"[^A-Za-z0-9.]+", "-", webui.ref)
 
 
 def _locks(webui: Webui) -> Path:

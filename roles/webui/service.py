@@ -39,7 +39,7 @@ def launch_arguments(webui: Webui, paths: Paths, device: Device) -> list[str]:
     if device == "cpu":
         arguments += FLAVORS[webui.flavor].cpu_arguments
     for key, value in sorted(webui.flags.items()):
-        flag = "--" + key.lstrip("-").replace("_", "-")
+        flag = "--" + key.replace("_", "-")
         if value is True:
             arguments.append(flag)
         elif value is not False:
@@ -127,6 +127,8 @@ def _render(webui: Webui, paths: Paths, release: Release, device: Device, mark: 
         "GRADIO_TEMP_DIR": "/tmp/gradio",
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HOME": paths.hub,
+        # CUDA's own order is by speed; flags.device_id and the runs' turns mean nvidia-smi's.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         # glibc's allocator keeps what it was given: memory grows until the kernel ends the service.

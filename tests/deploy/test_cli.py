@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,42 @@ def test_init_then_check(tmp_path: Path) -> None:
     again = sdfleet("init", cwd=tmp_path)
     assert again.returncode == 2
     assert "exists already" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("logins", "sentence"),
+    [
+        (None, "secrets.gateway_logins: there is no file"),
+        (b"ann:hunter2", "secrets.gateway_logins, line 1: the password of ann must have 10 to 128 bytes"),
+        (b"\xff\xfe", "is not UTF-8"),
+    ],
+)
+def test_check_reads_the_logins_and_prints_no_password(logins: bytes | None, sentence: str, tmp_path: Path) -> None:
+    if logins is not None:
+        (tmp_path / "logins").write_bytes(logins)
+    (tmp_path / "fleet.toml").write_text(
+        '[fleet]\nname = "a"\n[secrets]\ngateway_logins = { file = "logins" }\n'
+        '[hosts.a]\naddress = "x"\ngroups = ["gateway"]\n'
+    )
+    done = sdfleet("check", cwd=tmp_path)
+    assert done.returncode in (1, 2) and sentence in done.stderr
+    assert "hunter2" not in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_version_is_printed(tmp_path: Path) -> None:
+    done = sdfleet("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, f"sdfleet {metadata.version('sdfleet')}\n")
+
+
+def test_shells_complete_verbs() -> None:
+    def completed(asked: str) -> str:
+        environment = {**os.environ, "PYTHONPATH": str(TREE), "COMP_WORDS": "sdfleet roll", "COMP_CWORD": "1"}
+        program = [sys.executable, "-P", "-c", "import sdfleet; sdfleet.main()"]
+        environment["_SDFLEET_COMPLETE"] = asked
+        return subprocess.run(program, env=environment, capture_output=True, text=True, check=False).stdout
+
+    assert completed("complete_bash").split() == ["rollback"]
+    assert "complete" in completed("source_zsh") and "sdfleet" in completed("source_zsh")
 
 
 def test_missing_file_says_how_to_get_one(tmp_path: Path) -> None:

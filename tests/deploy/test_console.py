@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from deploy import cli, models, releases, status, verify
-from deploy.console import RunView, Terminal, err, out, styled
+from deploy.console import RunView, Terminal, err, out, print_table, styled
 from deploy.doctor import report as doctor
 from deploy.doctor.finding import bad
 from deploy.events import Finished, HostResult, Log, Planned
@@ -153,7 +153,7 @@ def failed_models() -> None:
 
 
 def failed_verb() -> None:
-    def fails() -> None:
+    def fails(**_: Any) -> None:
         raise SdfleetError(f"{HOSTILE}\n{HOSTILE}")
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit, match="1"):
@@ -180,6 +180,30 @@ def test_hostile_words_are_drawn_by_every_verb(show: Callable[[], None]) -> None
     said += printed
     assert harmless(said), repr(said)
     assert "[/x][bold red]a[[b]]" in said or show is followed
+
+
+RELEASE = "v1.10.1-8d1f0c4be2"
+BUILT = {"at": "2026-11-27 03:52:11 UTC", "by": "ann@studio-workstation", "lock": "0123456789"}
+ENTRY: dict[str, Any] = {
+    "release": RELEASE,
+    "current": True,
+    "left": False,
+    "since": "2026-11-27 03:53:40 UTC",
+    "built": BUILT,
+}
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_tables_cut_nothing_on_a_narrow_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(out, "file", text)
+    monkeypatch.setattr(out, "_width", width)
+    print_table(releases._table({"gpu-1": {"webui": [ENTRY, {**ENTRY, "current": False}]}}))
+    lines = text.getvalue().splitlines()
+    for whole in (RELEASE, BUILT["at"], BUILT["by"], ENTRY["since"]):
+        assert sum(whole in line for line in lines) == 2, "once a release, never cut"
+    assert (len(lines) == 3) == (width == 200)
+    assert all(len(line.rstrip()) <= width for line in lines)
 
 
 def test_json_for_programs_is_ascii() -> None:

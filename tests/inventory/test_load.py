@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from inventory.errors import ConfigError
-from inventory.load import load
+from inventory.load import check, load
 
 GOOD = """
 [fleet]
@@ -45,6 +45,34 @@ BAD = {
         GOOD + "[webui]\nflags = { listen = true }",
         "webui.flags: listen is decided by sdfleet and cannot be a flag",
     ),
+    "launch argument that shares the page": (
+        GOOD + '[webui]\nextra_arguments = ["--share"]',
+        "webui.extra_arguments: --share is decided by sdfleet; to reach it from elsewhere use the group gateway",
+    ),
+    "launch argument cut short": (
+        GOOD + '[webui]\nextra_arguments = ["--liste"]',
+        "webui.extra_arguments: --liste is decided by sdfleet; to reach it",
+    ),
+    "launch argument that another setting decides": (
+        GOOD + '[webui]\nextra_arguments = ["--port=80"]',
+        "webui.extra_arguments: --port is decided by sdfleet; set webui.port",
+    ),
+    "launch argument that is a flag": (
+        GOOD + '[webui]\nextra_arguments = ["--device-id", "1"]',
+        "webui.extra_arguments: --device-id is a flag of a1111; set webui.flags.device_id",
+    ),
+    "two launch arguments in one": (
+        GOOD + '[webui]\nextra_arguments = ["--of-an-extension {x}"]',
+        "webui.extra_arguments: '--of-an-extension {x}' is one word to the launcher; give its words apart",
+    ),
+    "a flag spelled in two ways": (
+        GOOD + '[webui]\nflags = { "device-id" = 1, device_id = 0 }',
+        "webui.flags: device_id is given twice",
+    ),
+    "several GPUs for one WebUI": (
+        GOOD + '[webui]\nflags = { device_id = "0,1" }',
+        "webui.flags: device_id takes the number of one GPU, not '0,1'",
+    ),
     "model of unknown kind": (
         GOOD + '[[models]]\nname = "m"\nkind = "chekpoint"\nsource = "hf:a/b/c.safetensors"',
         "models.m.kind: input should be 'checkpoint', 'lora'",
@@ -53,6 +81,28 @@ BAD = {
         GOOD + '[[models]]\nname = "m"\nkind = "lora"\nsource = "somewhere"',
         "models.m.source: 'somewhere' has no known scheme",
     ),
+    "a repository for a checkpoint": (
+        GOOD + '[[models]]\nname = "m"\nkind = "checkpoint"\nsource = "hf:a/b"',
+        "models.m: source: 'hf:a/b' names no single file; write hf:OWNER/REPO/FILE[@REVISION]",
+    ),
+    "a model's page instead of its version": (
+        GOOD + '[[models]]\nname = "m"\nkind = "lora"\nsource = "civitai:ink"',
+        "models.m: source: 'civitai:ink' names no single file; write civitai:VERSION_ID[/FILE_ID]",
+    ),
+    "a whole repository of the hub": (
+        GOOD + '[[models]]\nname = "m"\nkind = "hub"\nsource = "hf:a/b"',
+        "models.m: files: its source is a whole repository; name the wanted files",
+    ),
+    "typo in a model's groups": (
+        GOOD + '[[models]]\nname = "m"\nkind = "lora"\nsource = "hf:a/b/c"\ngroups = ["trian", "webui"]',
+        "models.m.groups: no group 'trian' (did you mean train?)",
+    ),
+    "typo in the groups of a rollout": (
+        GOOD.replace('name = "studio"', 'name = "studio"\nrollout.groups = ["webiu"]'),
+        "fleet.rollout.groups: no group 'webiu' (did you mean webui?)",
+    ),
+    "groups that are no tables": (GOOD + "[[groups]]\n", "groups: must be tables like [groups.NAME]"),
+    "a role that is no table": (GOOD.replace("[fleet]", "webui = 5\n[fleet]"), "webui: "),
     "sha256 too short": (
         GOOD + '[[models]]\nname = "m"\nkind = "lora"\nsource = "https://x/y.safetensors"\nsha256 = "abc"',
         "models.m.sha256: string should match pattern",
@@ -94,6 +144,14 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert {"hosts.gpu-1.webui.prot", "webui.port", "models.m.kind", "models.m.source"} <= set(keys)
 
 
+def test_each_wrong_flag_is_told(tmp_path: Path) -> None:
+    flags = '{ listen = true, medvrm = true, lowvram = "yes" }'
+    told = _problems(tmp_path, GOOD + f'[webui]\nflags = {flags}\nextra_arguments = ["--share", "--api-auth"]')
+    assert len(told.splitlines()) == 5
+    for word in ("listen", "medvrm", "lowvram", "--share", "--api-auth"):
+        assert sum(f" {word} " in line for line in told.splitlines()) == 1
+
+
 def test_host_wins_over_group_over_fleet(tmp_path: Path) -> None:
     file = tmp_path / "fleet.toml"
     file.write_text(
@@ -129,3 +187,67 @@ def test_the_example_is_valid(tmp_path: Path) -> None:
     assert load(file).hosts["gpu-1"].connection.address == "203.0.113.10"
     with pytest.raises(ConfigError, match="exists already"):
         example.write(file)
+
+
+def _checked(tmp_path: Path, text: str) -> list[str]:
+    file = tmp_path / "fleet.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        check(file)
+    return [line.removeprefix(f"{file}: ") for line in str(caught.value).splitlines()]
+
+
+def test_check_tells_of_everything_at_once(tmp_path: Path) -> None:
+    text = """
+    [fleet]
+    name = "a"
+    known_hosts = "hosts"
+    rollout.groups = ["stage"]
+    [gateway]
+    listen = "all"
+    tls = "given"
+    certificate = "~/sdfleet-no-such/chain.pem"
+    [trainer]
+    requirements = "locks"
+    [secrets]
+    civitai_token = { file = "token" }
+    [hosts.one]
+    address = "198.51.100.1"
+    groups = ["gateway", "train"]
+    key = "no-key"
+    [hosts.two]
+    address = "198.51.100.1"
+    [hosts.three]
+    address = "198.51.100.1"
+    port = 2222
+    [hosts.four]
+    address = "b"
+    webui.port = 6007
+    """
+    told = _checked(tmp_path, text)
+    assert sorted(told) == sorted(set(told)), "each once"
+    keys = {line.split(": ")[0] for line in told}
+    assert keys == {
+        "fleet.known_hosts",
+        "fleet.rollout.groups",
+        "gateway.listen",
+        "hosts.one.gateway.certificate",
+        "hosts.one.key",
+        "hosts.one.trainer.requirements",
+        "secrets.gateway_key",
+        "secrets.gateway_logins",
+        "secrets.civitai_token",
+        "hosts.two.address",
+        "hosts.four",
+    }
+    assert f"hosts.one.gateway.certificate: there is no file {Path.home()}/sdfleet-no-such/chain.pem" in told
+    assert "hosts.four: webui.port and trainer.tensorboard_port are both 6007; give one of them another port" in told
+    assert "hosts.two.address: hosts.one is reached at 198.51.100.1 port 22 too; keep one of them" in told
+
+
+def test_a_group_without_hosts_is_noted(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(
+        GOOD + '[groups.stage]\n[[models]]\nname = "m"\nkind = "lora"\nsource = "hf:a/b/c"\ngroups=["stage"]'
+    )
+    assert check(file).notes == ("models.m: no host is in stage, so none gets it",)

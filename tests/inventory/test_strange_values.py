@@ -122,6 +122,9 @@ def test_a_value_that_would_lead_elsewhere_is_refused(case: str, tmp_path: Path)
 def test_a_secret_written_into_the_file_is_not_printed(tmp_path: Path) -> None:
     for line in ('gateway_logins = "ann:hunter2-hunter2"', 'civitai_token = { env = 5, comand = "hunter2-hunter2" }'):
         assert "hunter2" not in _problems(tmp_path, _host(f"[secrets]\n{line}"))
+    for password in ('"hunter2-hunter2"', '{ command = "echo hunter2-hunter2" }'):
+        told = _problems(tmp_path, _host(f"password = {password}"))
+        assert "hunter2" not in told and "SecretReference" not in told
 
 
 def test_a_value_is_named_once(tmp_path: Path) -> None:

@@ -1,17 +1,22 @@
 """Choosing mirrors, and the files that send traffic over them."""
 
+import re
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from inventory.load import PRESETS
+from roles.cache.servers import homes
 from roles.facts.answers import Answer, Answers
 from roles.mirrors.choosing import GIT_ANSWER, choose, narrowed, probes, unprobed
 from roles.mirrors.config import Mirrors
 from roles.mirrors.rendering import OURS, apt_sources, environment, gitconfig, pip_conf, uv_toml
+from roles.models.addresses import addresses
 
 REPOSITORY = "https://github.com/o/n.git"
+ORIGINS = ('github.com"', "huggingface.co", "pypi.org", "download.pytorch.org")
 ONE, TWO = "https://one.example", "https://two.example"
 
 
@@ -26,6 +31,35 @@ def test_a_proxy_that_answers_with_a_page_is_skipped_and_named() -> None:
     used, said = chosen(Mirrors(github=(ONE, TWO)), answers)
     assert used.github == (TWO,)
     assert said == [f"mirrors.github: {ONE} gives no usable answer, skipped; using {TWO}"]
+
+
+def test_a_mirror_that_replaces_githubs_host_serves_git_and_no_files() -> None:
+    clone = "https://clone.example/github.com/*"
+    answers = {"https://clone.example/github.com/o/n.git/info/refs?service=git-upload-pack": Answer(200, GIT_ANSWER)}
+    mirrors = Mirrors(github=(ONE, clone))
+    used, _ = chosen(mirrors, answers)
+    assert used.github == (clone,)
+    assert '[url "https://clone.example/github.com/"]' in gitconfig("", used.github_prefix(clone))
+    assert "UV_PYTHON_INSTALL_MIRROR=https://github.com/astral-sh/" in environment(used)
+    release = "https://github.com/o/n/releases/download/1/a.pth"
+    assert [source.url for source in addresses(release, mirrors)] == [f"{ONE}/{release}"]
+    assert [source.url for source in addresses(release, used)] == [release]
+    assert homes("github", mirrors.github) == (f"{ONE}$request_uri",)
+    with pytest.raises(ValueError, match=r"'https://a\.example/\*/b': \* stands for OWNER/NAME at the end alone"):
+        Mirrors(github=("https://a.example/*/b",))
+
+
+def test_china_has_mirrors_of_each_kind_and_tells_when_each_was_seen() -> None:
+    text = PRESETS.joinpath("china.toml").read_text()
+    mirrors = Mirrors.model_validate(tomllib.loads(text))
+    assert {"https://hk.gh-proxy.org", "https://cdn.gh-proxy.org", "https://gitclone.com/github.com/*"} <= {
+        *mirrors.github
+    }
+    assert mirrors.github[-1] == "https://github.com", "the origin last"
+    assert "HF_HUB_DISABLE_XET=1" in environment(mirrors)
+    for line in text.splitlines():
+        if line.strip().startswith('"https://') and not any(origin in line for origin in ORIGINS):
+            assert re.search(r"# 20\d\d-\d\d: \S", line), line
 
 
 def test_the_first_that_answers_is_used_without_a_word() -> None:

@@ -18,7 +18,10 @@ import pytest
 pytestmark = pytest.mark.slow
 
 TURN = Path(__file__).resolve().parents[2] / "roles/onhost/training_turn.py"
-TRAINER = '#!/bin/sh\necho "gpus=$CUDA_VISIBLE_DEVICES $*" >>"$(dirname "$0")/started"\nexec sleep "${HOLD:-0}"\n'
+TRAINER = """#!/bin/sh
+echo "gpus=$CUDA_VISIBLE_DEVICES $* order=$CUDA_DEVICE_ORDER" >>"$(dirname "$0")/started"
+exec sleep "${HOLD:-0}"
+"""
 PATIENCE = 90
 """Seconds that a program may take on a busy machine."""
 
@@ -123,6 +126,7 @@ def test_two_gpus_for_one_run(host: Host) -> None:
     host.cards((0, 12000, 11000), (1, 12000, 10000), (2, 4000, 4000))
     assert host.start(gpus=2).wait(PATIENCE) == 0
     assert host.started()[0].startswith("gpus=0,1 ")
+    assert host.started()[0].endswith("order=PCI_BUS_ID")
 
 
 def test_only_allowed_cards_are_used(host: Host) -> None:

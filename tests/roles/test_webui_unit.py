@@ -1,5 +1,6 @@
 """What the WebUI role renders: release names, launch arguments, the unit."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 from roles.base.config import Base
 from roles.operations.application import ReleaseError
 from roles.paths import Paths
-from roles.webui.config import Extension, Repository, Webui
+from roles.webui.config import KNOWN_REFS, Extension, Flag, Repository, Webui
 from roles.webui.release import check_variables, release_of, torch_builds
 from roles.webui.service import fingerprint, launch_arguments, options_hold, unit_text
 from templates import systemd_word
@@ -75,6 +76,17 @@ def test_a_release_without_a_lock_is_refused() -> None:
         release_of(Webui(python="3.12"), "cpu")
 
 
+def test_a_releases_commit_needs_what_the_release_needs() -> None:
+    commit = KNOWN_REFS["v1.10.1"]
+    for webui in (Webui(ref=commit), Webui(ref="studio", commit=commit)):
+        assert release_of(webui, "cu121").environment == release_of(Webui(), "cu121").environment
+    with pytest.raises(ReleaseError, match="no lock for feature with") as caught:
+        release_of(Webui(ref="feature", commit="0" * 40), "cu126")
+    named = re.search(r'requirements = "(.*)"', str(caught.value))
+    assert named and Path(named[1]).name == "v1.10.1-py3.11-cu126.txt" and Path(named[1]).is_file()
+    release_of(Webui(ref="feature", commit="0" * 40, requirements=Path(named[1])), "cu126")
+
+
 def test_the_launcher_is_told_the_commits_that_are_there() -> None:
     assert check_variables(Webui())["STABLE_DIFFUSION_COMMIT_HASH"].startswith("cf1d67a6")
 
@@ -89,6 +101,18 @@ def test_flags_are_spelled_as_the_launcher_wants_them() -> None:
     arguments = launch_arguments(webui, PATHS, "cuda")
     tail = arguments[arguments.index("/srv/sdfleet/data/webui") + 1 :]
     assert tail == ["--api-log", "--device-id", "1", "--lora-dir", "/a b", "--medvram"]
+
+
+@pytest.mark.parametrize("flags", [{"device_id": "1"}, {"device-id": 1}, {"--device-id": "1"}])
+def test_the_gpu_is_known_however_its_flag_is_spelled(flags: dict[str, Flag]) -> None:
+    webui = Webui(flags=flags)
+    assert webui.gpu == 1
+    assert launch_arguments(webui, PATHS, "cuda")[-2:] == ["--device-id", "1"]
+    assert Webui().gpu == 0
+
+
+def test_gpus_are_counted_as_nvidia_smi_counts_them() -> None:
+    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in settings(unit(Webui(), "cuda"))["Environment"]
 
 
 def test_the_unit_starts_the_current_release_in_its_own_folder() -> None:

@@ -1,11 +1,14 @@
 """Every known failure, as the journal of a real host shows it, is recognised, and nothing else is."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from deploy.doctor.failures import FAILURES, Failure, recognise
+from inventory.load import load
+from training.config import Config
 
 WHEN = "2026-06-14T21:08:11+0200 gpu-1"
 
@@ -15,6 +18,8 @@ LINES = dict(re.findall(r"^# (.*)\n(.*)\n", JOURNAL, re.M))
 
 ALSO_REAL = (
     ("kernel: NVRM: API mismatch: the client 'kwin_wayland' (pid 1005)", "homelab#4110"),
+    ("webui.sh[640]: /home/ann/stable-diffusion-webui/venv/bin/python: No module named pip", "A1111#2669"),
+    ("webui.sh[640]: ModuleNotFoundError: No module named 'pip'", "A1111#2669"),
     ("kernel: NVRM: API mismatch: the client has the version 535.54.03, but", "homelab#4110"),
 )
 """Other forms of a line, from public threads, and where their failure was reported."""
@@ -25,6 +30,9 @@ HARMLESS = (
     "kernel: NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build",
     "python[812]: Model loaded in 3.1s (load weights from disk: 0.6s, apply weights to model: 2.1s).",
     'uvicorn[9]: 127.0.0.1:42944 - "GET /sdapi/v1/options HTTP/1.1" 200 OK',
+    # What the WebUI's page writes when it is asked for its sysinfo: sdfleet's environments have no pip, on purpose.
+    "python[812]: /srv/sdfleet/apps/webui/current/env/bin/python: No module named pip",
+    "python[812]: /srv/sdfleet/envs/8d1f/bin/python3.11: No module named pip",
     "sshd[429]: Server listening on 0.0.0.0 port 22.",
 )
 
@@ -57,3 +65,21 @@ def test_the_last_line_is_shown() -> None:
 def test_cures_are_sentences() -> None:
     for failure in FAILURES:
         assert re.fullmatch(r"[A-Z].+\.", failure.cure), failure.cure
+
+
+CONFIG = Config.model_validate({"name": "a", "model": {"checkpoint": "a"}, "data": {"folder": "b"}})
+SET = re.compile(r'([a-z_]+(?:\.[a-z_]+)+) = ("[^"]*"|\w+)')
+
+
+@pytest.mark.parametrize("failure", [f for f in FAILURES if SET.search(f.cure)], ids=lambda failure: failure.name)
+def test_what_a_cure_says_to_set_can_be_set(failure: Failure, tmp_path: Path) -> None:
+    """In fleet.toml or in a training's config, with that value."""
+    for name, value in SET.findall(failure.cure):
+        section = name.partition(".")[0]
+        if section in Config.model_fields:
+            table = tomllib.loads(f"{name} = {value}")[section]
+            assert type(getattr(CONFIG, section)).model_validate(table)
+        else:
+            file = tmp_path / "fleet.toml"
+            file.write_text(f'{name} = {value}\n[fleet]\nname = "a"\n[hosts.a]\naddress = "x"')
+            load(file)

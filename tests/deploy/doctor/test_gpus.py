@@ -25,7 +25,7 @@ STATES = {host.name: host.state for host in HOSTS}
             "RTX 4090, Ubuntu 24.04",
             '[webui]\ndevice = "cpu"\n[trainer]\ngpus = 0\n',
             "good",
-            "torch's cpu build for WebUI, torch's cpu build for training, torch's cu128 build for lora-scripts",
+            "torch 2.1.2 on the CPU for WebUI, torch 2.9.1 on the CPU for training, torch's cu128 build for lora-",
         ),
         ("No GPU", '[webui]\ndevice = "cuda"\n', "bad", 'Set webui.device to "auto" or "cpu" for a.'),
         ("GH200 image, driver 560, arm64", "", "bad", "No lora-scripts here: there is no build of torch for aarch64"),

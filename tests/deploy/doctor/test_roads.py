@@ -8,6 +8,7 @@ from deploy.doctor.packages import repositories
 from deploy.doctor.roads import roads
 from inventory.load import load
 from inventory.model import HostSettings
+from roles.operations.locks import build_of_pytorchs_own
 from tests.deploy.doctor.healthy import BARE, DEAD, DEBIAN, RUNNING, SLOW, WELL, found, healthy, said
 
 MODELSCOPE_FILE = "/api/v1/models/owner/name/repo?Revision=master&FilePath=a.safetensors"
@@ -59,7 +60,7 @@ def test_places_of_models_are_asked_where_the_manifest_has_such_a_model(
         'hosts = { gpu-2 = "http://10.0.0.2:8187" }\n'
     )
     without = {road.kind for road in roads(one_host(tmp_path, mirrors))}
-    assert without == {"github", "huggingface", "pypi", "torch"}
+    assert without == {"github", "huggingface", "pypi"}
     asked = roads(one_host(tmp_path, mirrors + model(source, f'sha256 = "{SHA}"')))
     assert {road.kind for road in asked} - without == {kind}
     assert [road.url for road in asked if road.kind == kind] == urls
@@ -68,8 +69,18 @@ def test_places_of_models_are_asked_where_the_manifest_has_such_a_model(
 def test_a_host_without_environments_needs_no_package_index(tmp_path: Path) -> None:
     assert roads(one_host(tmp_path, "", groups="")) == []
     asked = roads(one_host(tmp_path, model("file:a.safetensors"), groups='"lora_scripts"'))
-    assert {road.kind for road in asked} == {"github", "huggingface", "pypi", "torch"}
+    assert {road.kind for road in asked} == {"github", "huggingface", "pypi"}
     assert "Akegarasu/lora-scripts.git" in asked[0].url
+
+
+def test_pytorchs_index_is_asked_only_for_a_build_that_pypi_lacks(tmp_path: Path) -> None:
+    assert "torch" not in {road.kind for road in roads(one_host(tmp_path, ""))}
+    shipped = sorted((Path(__file__).resolve().parents[3] / "roles").glob("*/locks/*.txt"))
+    assert len(shipped) > 5
+    assert not any(build_of_pytorchs_own(file.read_text()) for file in shipped)
+    (tmp_path / "own.txt").write_text("torch==2.9.1+cu130 \\\n    --hash=sha256:00\n")
+    asked = roads(one_host(tmp_path, '[trainer]\nrequirements = "own.txt"\n'))
+    assert [road.url for road in asked if road.kind == "torch"] == ["https://download.pytorch.org/whl/cu130/torch/"]
 
 
 def test_dead_mirrors_are_counted_and_only_all_of_them_are_bad(host: HostSettings) -> None:

@@ -1,0 +1,92 @@
+"""What one table of fleet.toml asks of another, and of files on the controller."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from inventory.errors import Problem
+from inventory.model import FleetTable, HostSettings, HostTable
+from inventory.secrets import Secrets
+from inventory.sentences import did_you_mean
+from roles.models.config import Model
+
+FILES = (
+    ("webui", "requirements"),
+    ("lora_scripts", "requirements"),
+    ("trainer", "requirements"),
+    ("gateway", "certificate"),
+)
+"""Settings that are paths on the controller, relative to fleet.toml."""
+
+
+def unknown_groups(key: str, named: Iterable[str], known: Collection[str]) -> Iterator[Problem]:
+    """A problem for each group in the setting `key` that does not exist, so that it would mean nobody."""
+    for group in named:
+        if group not in known:
+            yield Problem(key, f"no group {group!r}{did_you_mean(group, known)}")
+
+
+def groups(table: FleetTable | None, models: Iterable[Model], known: Collection[str]) -> Iterator[Problem]:
+    """The groups that models and rollouts name."""
+    yield from unknown_groups("fleet.rollout.groups", table.rollout.groups if table else (), known)
+    for model in models:
+        yield from unknown_groups(f"models.{model.name}.groups", model.groups, known)
+
+
+def one_machine(hosts: Mapping[str, HostTable | None]) -> Iterator[Problem]:
+    """Hosts that are reached at the same place, so that one machine would be two."""
+    seen: dict[tuple[str, int, str | None], str] = {}
+    for name, host in hosts.items():
+        if host is None:
+            continue
+        place = (host.address.lower(), host.port, host.jump)
+        if place in seen:
+            where = f"{host.address} port {host.port}"
+            yield Problem(f"hosts.{name}.address", f"hosts.{seen[place]} is reached at {where} too; keep one of them")
+        seen.setdefault(place, name)
+
+
+def needs(
+    table: FleetTable | None, secrets: Secrets | None, hosts: Mapping[str, HostSettings], here: Path
+) -> Iterator[Problem]:
+    """What the hosts need of secrets and of files on the controller, and what is not there.
+
+    + here: folder of fleet.toml, from which relative paths count
+    """
+    if secrets:
+        yield from _needed_secrets(secrets, hosts)
+        for name in type(secrets).model_fields:
+            reference = getattr(secrets, name)
+            if reference and reference.file and not (here / reference.file.expanduser()).is_file():
+                yield Problem(f"secrets.{name}", f"there is no file {here / reference.file.expanduser()}")
+    if table and table.known_hosts and not (here / table.known_hosts.expanduser()).is_file():
+        yield Problem("fleet.known_hosts", f"there is no file {here / table.known_hosts.expanduser()}")
+    told: set[Path] = set()
+    for name, host in hosts.items():
+        settings = [(f"{role}.{key}", getattr(getattr(host, role), key)) for role, key in FILES if host.has(role)]
+        for key, path in [("key", host.connection.key), *settings]:
+            if path and path not in told and not path.exists():
+                told.add(path)
+                yield Problem(f"hosts.{name}.{key}", f"there is no file {path}")
+
+
+def _needed_secrets(secrets: Secrets, hosts: Mapping[str, HostSettings]) -> Iterator[Problem]:
+    gateways = {name: host.gateway for name, host in hosts.items() if host.has("gateway") and host.gateway.enabled}
+    names = ", ".join(gateways)
+    if gateways and not secrets.gateway_logins:
+        told = f"nobody could log in at the gateway of {names}"
+        yield Problem("secrets.gateway_logins", f'{told}; set it, e.g. {{ file = "logins" }} with lines NAME:PASSWORD')
+    if not secrets.gateway_key and any(gateway.tls == "given" for gateway in gateways.values()):
+        yield Problem("secrets.gateway_key", f'is required, as gateway.tls is "given" for {names}')
+    elif secrets.gateway_key and not any(gateway.tls == "given" for gateway in gateways.values()):
+        yield Problem("secrets.gateway_key", 'is used by nobody: it goes with gateway.tls = "given"')
+
+
+def silent_groups(table: FleetTable, models: Iterable[Model], hosts: Mapping[str, HostSettings]) -> Iterator[str]:
+    """A sentence for each group that is named and exists, but has no host in it."""
+    there = {group for host in hosts.values() for group in host.groups}
+    for model in models:
+        if model.groups and not there & set(model.groups):
+            yield f"models.{model.name}: no host is in {' or '.join(model.groups)}, so none gets it"
+    for group in table.rollout.groups:
+        if group not in there:
+            yield f"fleet.rollout.groups: no host is in {group}"

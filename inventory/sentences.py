@@ -1,0 +1,52 @@
+"""What is wrong with a table of fleet.toml, as sentences."""
+
+import difflib
+from collections.abc import Iterable
+
+from pydantic_core import ErrorDetails
+
+from inventory.errors import Problem
+from roles.settings import Settings
+
+SECRET = "password"
+"""Setting of a host that refers to a secret; those of [secrets] all do."""
+
+
+def problem(detail: ErrorDetails, kind: type[Settings], at: str, extra: Iterable[str]) -> Problem:
+    """One of pydantic's errors in the table `at`.
+
+    + extra: names that may stand beside the fields of `kind`
+    """
+    key = ".".join((at, *(str(part) for part in detail["loc"])))
+    if detail["type"] == "extra_forbidden":
+        names = [*_fields_at(kind, detail["loc"][:-1]), *extra]
+        return Problem(key, f"unknown setting{did_you_mean(str(detail['loc'][-1]), names)}")
+    if detail["type"] == "missing":
+        return Problem(key, "is required")
+    message = detail["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    value = detail["input"]
+    # A secret that was written into the file must not be printed, and what a sentence names already is not repeated.
+    secret = at == "secrets" or SECRET in detail["loc"]
+    told = secret or repr(value) in message or repr(str(value)) in message
+    if secret and detail["type"] == "model_type":
+        message = 'give a table that says where it is, like { env = "NAME" }'
+    shown = "" if told or isinstance(value, dict | list | tuple | Settings) else f" (is {value!r})"
+    return Problem(key, f"{message}{shown}")
+
+
+def _fields_at(kind: type[Settings], loc: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the model that stands at `loc` below `kind`."""
+    for part in loc:
+        field = kind.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            kind = inner
+    return list(kind.model_fields)
+
+
+def did_you_mean(word: str, names: Iterable[str]) -> str:
+    """What to add to a sentence about an unknown word: the name that is meant, or all that there are."""
+    names = sorted(names)
+    close = difflib.get_close_matches(word, names, n=1)
+    return f" (did you mean {close[0]}?)" if close else f"; known are {', '.join(names)}"
