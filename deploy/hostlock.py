@@ -8,11 +8,12 @@ import contextlib
 import os
 import shlex
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 
-from deploy.ssh import NO_SUDO, HostError, Remote, needs_sudo
+from deploy.ssh import NO_SUDO, Answer, HostError, Remote, needs_sudo
 from inventory.hosts import whoami
 from roles.paths import HOST_LOCK
 
@@ -53,38 +54,51 @@ def refusal(answer: str, user: str = "root") -> str | None:
 
 
 @contextlib.contextmanager
-def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, str]]:
-    """Hold the locks of hosts; yields why by name for those whose lock was not to be had."""
+def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostError]]:
+    """Hold the locks of hosts; yields by name why the others are not held, unreachable hosts among them."""
     holders: dict[str, subprocess.Popen[str]] = {}
-    refused: dict[str, str] = {}
+    refused: dict[str, HostError] = {}
     enough = threading.Event()
     beat = threading.Thread(target=_beat, args=(holders, enough), daemon=True)
-    try:
-        for name, remote in remotes.items():
-            holders[name] = subprocess.Popen(
-                remote.argv(command(verb)),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                start_new_session=True,
-            )
-        for name, holder in holders.items():
-            assert holder.stdout
-            if why := refusal(holder.stdout.readline()):
-                refused[name] = why
-        beat.start()
-        yield refused
-    finally:
-        enough.set()
-        for holder in holders.values():
-            _let_go(holder)
+    with contextlib.ExitStack() as files:
+        try:
+            said = {name: files.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for name in remotes}
+            for name, remote in remotes.items():
+                holders[name] = subprocess.Popen(
+                    remote.argv(command(verb)),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=said[name],
+                    text=True,
+                    start_new_session=True,
+                )
+            for name, holder in holders.items():
+                assert holder.stdout
+                answer = holder.stdout.readline()
+                try:
+                    if not answer:
+                        said[name].seek(0)
+                        remotes[name].judge(Answer(holder.wait(), "", said[name].read()), command(verb))
+                    if why := refusal(answer, remotes[name].host.connection.user):
+                        raise HostError(f"{name}: {why}")
+                except HostError as error:
+                    refused[name] = error
+            beat.start()
+            yield refused
+        finally:
+            enough.set()
+            for holder in holders.values():
+                _let_go(holder)
 
 
-def refuse(refused: Mapping[str, str]) -> None:
-    """Raise HostError naming every host whose lock was not to be had, if there is one."""
+def refuse(refused: Mapping[str, HostError], others: str = "") -> None:
+    """Raise HostError naming every host whose lock is not held, if there is one.
+
+    + others: the command that leaves those hosts out; empty if there is none
+    """
     if refused:
-        raise HostError("\n".join(f"{name}: {why}" for name, why in refused.items()))
+        cure = [f"Nothing was changed. To go on without {', '.join(refused)}: {others}"] if others else []
+        raise HostError("\n".join([*map(str, refused.values()), *cure]))
 
 
 def _beat(holders: Mapping[str, subprocess.Popen[str]], enough: threading.Event) -> None:

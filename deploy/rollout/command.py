@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ def update(
             connect(loaded.hosts[name] for name in hosts) as remotes,
             hostlock.locked(remotes, "update") as refused,
         ):
-            hostlock.refuse(refused)
+            hostlock.refuse(refused, _without(refused, hosts))
             rollout = Rollout(loaded, _id(loaded), remotes, force, verbose, _asks if pause else lambda names: True)
             touched = rollout.touched
             rollout.run()
@@ -114,6 +114,12 @@ def _id(fleet: Fleet) -> str:
     with suppress(FileNotFoundError):
         digest.update(locks.lock_file(fleet.file).read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _without(refused: Collection[str], hosts: Sequence[str]) -> str:
+    """The command that updates the other hosts; empty if there are none."""
+    others = [name for name in hosts if name not in refused]
+    return " ".join(["sdfleet update", *(f"--limit {name}" for name in others)]) if others else ""
 
 
 def _asks(names: Sequence[str]) -> bool:

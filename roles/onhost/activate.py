@@ -23,6 +23,9 @@ from typing import Any
 WORDS = 4
 """How many of the service's last lines are told."""
 
+NOT_INSTALLED = 4
+"""Exit status where the host has no such application."""
+
 REMEMBERED = 20
 """Entries of the history that are kept."""
 
@@ -141,14 +144,7 @@ class App:
                 self.record(before, "")
             self.record(wanted, by)
             return
-        name = Path(wanted["unit"]).name
-        told = f"{name} did not become ready: {last_words(name, began)}"
-        if good and not same(good[-1], wanted):
-            well = self.start(good[-1])
-            told += f"; went back to {good[-1]['release']}" + ("" if well else ", which does not start either")
-        self.trying = None
-        self.save()
-        raise ActivateError(f"{told}; journalctl -u {name} tells more")
+        raise ActivateError(self.return_to(good[-1] if good else None, wanted, began))
 
     def note(self, unit: str, by: str) -> None:
         """Record what runs under `unit`, which a switch that was killed, or an older sdfleet, did not."""
@@ -166,21 +162,33 @@ class App:
         chosen = [entry for entry in there if (entry["release"] == to if to else not entry["left"])]
         if not chosen:
             names = sorted({entry["release"] for entry in there})
-            have = f"there are {', '.join(names)}: name one with --to" if names else "no other release served here"
-            raise ActivateError(f"{f'release {to}' if to else 'an earlier release'} is not to be had; {have}")
+            have = f"Available: {', '.join(names)}. Choose one with --to." if names else "No other release served here."
+            raise ActivateError(f"{f'No release {to}' if to else 'No earlier release'}. {have}")
         entry = chosen[-1]
+        before = self.installed(entry["unit"])
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        for given_up in self.served:
-            if same(given_up, old):
-                given_up["left"] = now
         self.trying = entry
         self.save()
         since = time.time()
         if not self.start(entry, hurry):
-            name = Path(entry["unit"]).name
-            raise ActivateError(f"{entry['release']} did not become ready either: {last_words(name, since)}")
+            entry["left"] = now
+            raise ActivateError(self.return_to(before, entry, since))
+        for given_up in self.served:
+            if same(given_up, old):
+                given_up["left"] = now
         self.record(entry, by)
         return f"{old['release']} -> {entry['release']} in {time.monotonic() - began:.1f} s"
+
+    def return_to(self, good: Entry | None, failed: Entry, since: float) -> str:
+        """Run `good` again after `failed`, started at `since` (s since the epoch), did not start; what to tell."""
+        name = Path(failed["unit"]).name
+        told = f"{name} did not become ready: {last_words(name, since)}"
+        if good and not same(good, failed):
+            well = self.start(good, now=True)  # what failed draws nothing worth waiting for
+            told += f"; went back to {good['release']}" + ("" if well else ", which does not start either")
+        self.trying = None
+        self.save()
+        return f"{told}; journalctl -u {name} tells more"
 
     def unit_text(self) -> str:
         """Text of the unit in use."""
@@ -209,10 +217,11 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Exit 1 with one sentence if the release did not become ready."""
+    """Exit 1 with one sentence if the release did not become ready, NOT_INSTALLED if there is no such application."""
     options = arguments()
     if not options.app.is_dir():
-        sys.exit(f"{options.app.name} is not installed here")
+        print(f"{options.app.name} is not installed here", file=sys.stderr)
+        sys.exit(NOT_INSTALLED)
     # One at a time: a run whose controller died may still be waiting for its service.
     lock = (options.app / ".lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)

@@ -72,7 +72,7 @@ def test_what_serves_is_remembered_and_gone_back_to(app: Path) -> None:
     assert state(app) == ("one", "runs one")
     again = call(app, "back")
     assert again.returncode == 1, "twice is not forward again"
-    assert "an earlier release is not to be had; there are two: name one with --to" in again.stderr
+    assert "No earlier release. Available: two. Choose one with --to." in again.stderr
     assert call(app, "back", "--to", "two").returncode == 0
     assert state(app) == ("two", "runs two")
 
