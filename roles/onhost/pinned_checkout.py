@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True, help="folder of bare repositories")
     parser.add_argument("--url", required=True, help="clone URL")
     parser.add_argument("--commit", required=True, help="full commit id")
+    parser.add_argument("--tag", help="what the commit is called: git describe then names it in the tree")
     parser.add_argument("--tree", type=Path, required=True, help="folder to make; what is there is replaced")
     options = parser.parse_args()
     options.store.mkdir(parents=True, exist_ok=True)
@@ -143,6 +144,8 @@ def main() -> None:
     options.tree.parent.mkdir(parents=True, exist_ok=True)
     try:
         grow(options.store, options.url, options.commit, growing)
+        if options.tag:
+            git("tag", options.tag, options.commit, cwd=growing)
     except CheckoutError as error:
         sys.exit(str(error))
     shutil.rmtree(options.tree, ignore_errors=True)

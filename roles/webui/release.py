@@ -22,12 +22,17 @@ def release_of(webui: Webui, build: str) -> Release:
     commit = webui.commit or (webui.ref if COMMIT.fullmatch(webui.ref) else KNOWN_REFS.get(webui.ref))
     if commit is None:
         raise ReleaseError(f"webui.ref: {webui.ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
-    trees = {CODE: Source(webui.repository, commit)}
+    trees = {CODE: Source(webui.repository, commit, _tag(webui.ref, commit))}
     for name, repository in webui.repositories.items():
         trees[CODE / "repositories" / name] = Source(repository.url, repository.commit)
     packages = {name: Source(package.url, package.commit) for name, package in webui.packages.items()}
     label = webui.ref if webui.ref != commit else commit[:10]
     return Release("webui", label, trees, Environment(_lock(webui, build), webui.python, packages))
+
+
+def _tag(ref: str, commit: str) -> str:
+    """What the WebUI's page and pictures call this commit; empty if nobody gave it a name."""
+    return ref if ref != commit else next((known for known, at in KNOWN_REFS.items() if at == commit), "")
 
 
 def torch_builds(webui: Webui) -> tuple[str, ...]:

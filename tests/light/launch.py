@@ -2,7 +2,8 @@
 
 What it draws depends on the checkpoint, the prompt and the seed alone. The file `fate` beside it says what is wrong
 with this release: crash (ends at once), hang (never starts), grey (draws one colour), stuck (hangs from its second
-picture on), fades (draws one colour from its second picture on), other (draws something else), shouts (writes errors).
+picture on), fades (draws one colour from its second picture on), other (draws something else), shouts (writes errors),
+mumbles (writes what only looks like errors).
 Test furniture, not AUTOMATIC1111's code.
 """
 
@@ -12,6 +13,7 @@ import json
 import os
 import random
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -130,6 +132,14 @@ def main() -> None:
         time.sleep(3600)
     server = ThreadingHTTPServer(("127.0.0.1", int(option("--port"))), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    hashed = Path(option("--data-dir"), "cache/hashed")
+    if not hashed.exists() and (model := checkpoint()):
+        # As in the original: while the first checkpoint is hashed, git's complaint comes into the same line.
+        print(f"Calculating sha256 for {model}: ", end="", flush=True)
+        hashed.touch()
+    subprocess.run(["git", "-C", str(CODE), "describe", "--tags"], stdout=subprocess.DEVNULL, check=False)
+    if FATE == "mumbles":
+        print("fatal: No names found, cannot describe anything.\nNo module 'xformers'. Proceeding without it.")
     started.set()
     print("Startup time: 0.0s", flush=True)
     threading.Event().wait()

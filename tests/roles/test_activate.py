@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from roles.onhost.activate import reason
+
 ONHOST = Path(__file__).resolve().parents[2] / "roles/onhost"
 
 # A unit starts unless its text says `broken`; `is-active` is what the last start came to.
@@ -152,3 +154,49 @@ def test_damaged_history_is_begun_anew(app: Path) -> None:
     assert switch(app, "two", "runs two").returncode == 0
     served = json.loads((app / "history.json").read_text())["served"]
     assert [entry["release"] for entry in served] == ["one", "two"]
+
+
+ARGPARSE = """usage: launch.py [-h] [--update-all-extensions]
+                 [--skip-python-version-check]
+launch.py: error: unrecognized arguments: --nosuchflag
+"""
+CHAIN = """Traceback (most recent call last):
+  File "anyio/streams/memory.py", line 98, in receive
+    return self.receive_nowait()
+anyio.EndOfStream
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "/srv/x/extensions/bad/scripts/bad.py", line 3, in <module>
+    raise RuntimeError("the extension is broken")
+RuntimeError: the extension is broken
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (ARGPARSE, "unrecognized arguments: --nosuchflag"),
+        (CHAIN, "RuntimeError: the extension is broken"),
+        (CHAIN.replace("RuntimeError", "my.own.Problem"), "my.own.Problem: the extension is broken"),
+        (
+            "error: RPC failed\nerror: No space left on device\nfatal: fetch-pack: invalid index-pack output\n",
+            "error: No space left on device",
+        ),
+        ("one\ntwo\nthree\nfour\nfive\n", "two | three | four | five"),
+        ("", "it wrote nothing"),
+    ],
+)
+def test_the_reason_is_the_line_that_says_why(text: str, why: str) -> None:
+    assert reason(text.splitlines()) == why
+
+
+def test_the_runner_says_what_happened_and_the_program_why(app: Path) -> None:
+    switch(app, "one", "runs one")
+    lines = f"sdfleet: starting\n{ARGPARSE}sdfleet: the WebUI ended with status 2 before it had started\n"
+    (app.parent / "journal").write_text(lines)
+    (app.parent / "programs/journalctl").write_text('#!/bin/sh\ncat "$HERE/journal"\n')
+    done = switch(app, "two", "broken")
+    ended = "the WebUI ended with status 2 before it had started: unrecognized arguments: --nosuchflag"
+    assert f"it.service did not become ready: {ended}; went back to one" in done.stderr

@@ -35,9 +35,9 @@ def commit(folder: Path) -> str:
     return git(folder, "rev-parse", "HEAD")
 
 
-def check_out(home: Path, url: str, at: str) -> subprocess.CompletedProcess[str]:
+def check_out(home: Path, url: str, at: str, *more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(PROGRAM), "--store", str(home / "store"), "--url", url]
-    command += ["--commit", at, "--tree", str(home / "tree")]
+    command += ["--commit", at, "--tree", str(home / "tree"), *more]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -50,6 +50,13 @@ def test_a_tree_is_at_its_commit_although_the_branch_went_on(tmp_path: Path) -> 
     assert (tmp_path / "tree/note").read_text() == "old"
     assert git(tmp_path / "tree", "rev-parse", "HEAD") == first
     assert git(tmp_path / "tree", "remote", "get-url", "origin") == f"file://{tmp_path}/origin"
+
+
+def test_a_tagged_tree_can_describe_itself(tmp_path: Path) -> None:
+    first = repository(tmp_path / "origin", readme="one")
+    url = str(tmp_path / "origin")
+    assert check_out(tmp_path, url, first, "--tag", "v1.10.1").returncode == 0
+    assert git(tmp_path / "tree", "describe", "--tags") == "v1.10.1"
 
 
 def test_a_stored_commit_needs_no_origin(tmp_path: Path) -> None:
