@@ -18,6 +18,7 @@ from deploy.runs.ending import bring, follow_and_fetch, sent
 from deploy.runs.needs import nodes
 from deploy.runs.progress import Progress, duration
 from deploy.runs.publish import publish as publish_file
+from deploy.runs.publish import result
 from deploy.runs.report import write as write_report
 from deploy.runs.submission import prepare, read
 from deploy.runs.transfer import RunHost
@@ -87,13 +88,13 @@ def report(
 def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
     """Show the runs of every host."""
     table = Table("run", "host", "state", "made", "progress", box=None, padding=(0, 2, 0, 0), header_style="bold")
-    styles = {"running": "cyan", "queued": "yellow", "finished": "green", "failed": "bold red", "stopped": "yellow"}
+    styles = {"running": "cyan", "finished": "green", "failed": "bold red"}
     with connect(trainers(fleet, limit)) as remotes:
         found = [(run, host) for host, runs in runs_of(remotes).items() for run in runs]
     for run, host in sorted(found, key=lambda pair: float(pair[0]["made"])):
         progress = Progress()
         progress.feed(json.dumps(run["last"]))
-        state = f"[{styles[run['state']]}]{run['state']}[/]"
+        state = f"[{styles.get(run['state'], 'yellow')}]{run['state']}[/]"
         made = f"{duration(time.time() - run['made'])} ago"
         table.add_row(run["name"], host, state, made, escape(run["reason"] or progress.line()))
     out.print(table if found else "No runs yet. Next: sdfleet train run CONFIG")
@@ -157,12 +158,17 @@ def publish(
     name: Annotated[str | None, typer.Option("--as", help="Name in the WebUI; else that of the trained file.")] = None,
     on: On = None,
     into: Into = RUNS,
+    chosen_file: Annotated[
+        str | None, typer.Option("--file", help="One of the run's files in output/; else the finished LoRA.")
+    ] = None,
 ) -> None:
     """Put a run's LoRA into the Lora folder of the WebUI hosts and tell the WebUI; no restart."""
     with run_host(fleet, run, on) as host:
+        state = host.read(run, 0)["state"]
         host.fetch(run, into / run)
-    file = _result(into / run)
+    file = result(into / run, state, chosen_file)
     name = name or file.stem
+    out.print(f"Publishing {file.name} of {run} as {name}", soft_wrap=True, markup=False)
     hosts = [host for host in chosen(fleet, limit) if host.has("webui")]
     if not hosts:
         raise ConfigError(str(fleet), [Problem("hosts", 'no host has a WebUI; put one into the group "webui"')])
@@ -178,14 +184,6 @@ def publish(
     if any(isinstance(answer, HostError) for answer in answers.values()):
         raise typer.Exit(1)
     out.print(f"In a prompt: {escape(f'<lora:{name}:1>')}")
-
-
-def _result(folder: Path) -> Path:
-    """The final LoRA among a run's fetched files: the one without a step or epoch in its name."""
-    found = sorted((folder / "output").glob("*.safetensors"), key=lambda file: (len(file.stem), file.name))
-    if not found:
-        raise SdfleetError(f"{folder.name} has written no LoRA yet; `sdfleet train list` shows how far it is")
-    return found[0]
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import Any
 
 
 def main(
-    root: str, runs: str, webui: dict[str, Any] | None, services: dict[str, str], models: dict[str, list[str]]
+    root: str, webui: dict[str, Any] | None, services: dict[str, str], models: dict[str, list[str]]
 ) -> dict[str, Any]:
     """Look at the host.
 
@@ -30,7 +30,6 @@ def main(
         "services": {name: _output("systemctl", "is-active", unit).strip() for name, unit in services.items()},
         "models": {"expected": len(models), "missing": missing},
         "disk": {"free_gb": round(disk.free / 1e9, 1), "total_gb": round(disk.total / 1e9, 1)},
-        "runs": _runs(Path(runs)),
     }
 
 
@@ -59,7 +58,7 @@ def _gpus() -> list[dict[str, Any]]:
     return [{"name": c[0], "driver": c[1], "used_mb": c[2], "total_mb": c[3]} for c in cells if len(c) == 4]
 
 
-def _webui(unit: str, state: str, current: str, port: int) -> dict[str, Any]:
+def _webui(unit: str, state: str, current: str, port: int, extensions: str, store: str) -> dict[str, Any]:
     shown = _output("systemctl", "show", unit, "--property=ActiveState,SubState,ActiveEnterTimestamp")
     unit_state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     link, told = Path(current), _json(Path(state))
@@ -72,8 +71,20 @@ def _webui(unit: str, state: str, current: str, port: int) -> dict[str, Any]:
         "answers": active and _answers(port),
         "problem": told.get("problem") or "",
         "fault": told.get("fault"),
+        "extensions_by_hand": _by_hand(Path(extensions), store),
         "first_picture_s": (told.get("picture") or {}).get("seconds"),
     }
+
+
+def _by_hand(extensions: Path, store: str) -> list[str]:
+    """Extensions that people installed: folders with something in them that was not fetched from sdfleet's store."""
+    found = []
+    for folder in sorted(extensions.glob("*/")):
+        mark = folder / ".git/FETCH_HEAD"
+        ours = mark.is_file() and store in mark.read_text(errors="replace")
+        if not ours and any(folder.iterdir()):
+            found.append(folder.name)
+    return found
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -90,25 +101,3 @@ def _answers(port: int) -> bool:
             return isinstance(json.load(reply), list)
     except (OSError, ValueError):
         return False
-
-
-def _runs(folder: Path) -> dict[str, str]:
-    """State of each run: running or queued while its unit is active, else by the last record of its log."""
-    runs = {}
-    for config in sorted(folder.glob("[!.]*/config.toml")):
-        name = config.parent.name
-        active = _output("systemctl", "is-active", f"lora-train@{name}.service").strip()
-        runs[name] = "running" if active in ("active", "activating") else _end(config.parent)
-    return runs
-
-
-def _finished(record: Path) -> bool:
-    return (_json(record).get("ended") or {}).get("how") == "finished"
-
-
-def _end(run: Path) -> str:
-    if _finished(run / "run.json"):
-        return "finished"
-    log = run / "log.jsonl"
-    last = log.read_text(encoding="utf-8").splitlines()[-1:] if log.exists() else []
-    return "failed" if last and '"event": "error"' in last[0] else "stopped"

@@ -10,15 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PRIVATE = ("inputs", "cache", "checkpoint")
-"""Folders of a run that stay on the host."""
+ABANDONED_SECONDS = 86400
+"""Inputs that arrived so long ago and belong to no run belong to nobody."""
+
+PRIVATE = ("inputs", "cache", "checkpoint", "turn-state.json")
+"""What of a run stays on the host."""
 
 
 def main(verb: str, **values: Any) -> Any:
@@ -33,6 +36,7 @@ def main(verb: str, **values: Any) -> Any:
         "capacity": capacity,
         "inputs": inputs,
         "turn": turn,
+        "states": states,
     }
     try:
         return verbs[verb](**values)
@@ -60,6 +64,7 @@ def create(
         blob.parent.mkdir(parents=True, exist_ok=True)
         file.replace(blob)
     shutil.rmtree(arrived, ignore_errors=True)
+    _tidy(final.parent, Path(store))
     half = final.parent / f".{final.name}.new"
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
@@ -82,8 +87,8 @@ def capacity(runs: str, allowed: int) -> dict[str, Any]:
     except OSError:
         rows = []
     cells = [[cell.strip() for cell in row.split(",")] for row in rows]
-    states = [_state(config.parent, []) for config in Path(runs).glob("[!.]*/config.toml")]
-    held = [word for state in states for word in re.findall(r"\d+", state.get("place", "")) if not state["reason"]]
+    states = [_state(config.parent) for config in Path(runs).glob("[!.]*/config.toml")]
+    held = [gpu for state in states for gpu in state["gpus"]]
     gpus = [
         {"index": c[0], "total": int(c[1]), "free": int(c[2]), "taken": c[0] in held}
         for c in cells
@@ -102,7 +107,7 @@ def inputs(run: str) -> dict[str, str]:
 def turn(run: str, wants: dict[str, Any]) -> dict[str, Any]:
     """Change what a run that doesn't run needs of its hosts."""
     file = Path(run, "turn.json")
-    if _state(file.parent, [])["state"] in ("running", "queued"):
+    if _state(file.parent)["state"] in ("running", "queued"):
         raise ValueError("it is still going; stop it first with `sdfleet train stop`")
     known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     new = file.with_name(".turn.json.new")
@@ -121,8 +126,15 @@ def list_runs(runs: str) -> list[dict[str, Any]]:
         for record in records:
             last.update(record)
         facts = {"name": folder.name, "made": config.stat().st_mtime, "last": last, "nodes": _nodes(folder)}
-        found.append({**facts, **_state(folder, records)})
+        found.append({**facts, **_state(folder)})
     return found
+
+
+def states(runs: str) -> dict[str, str]:
+    """The state of every run by its name."""
+    return {
+        config.parent.name: _state(config.parent)["state"] for config in sorted(Path(runs).glob("[!.]*/config.toml"))
+    }
 
 
 def read(run: str, offset: int) -> dict[str, Any]:
@@ -130,7 +142,7 @@ def read(run: str, offset: int) -> dict[str, Any]:
     folder = Path(run)
     if not folder.exists():
         raise ValueError("there is no such run here")
-    state = _state(folder, _records(folder))
+    state = _state(folder)
     log = folder / "log.jsonl"
     text = b""
     if log.exists():
@@ -153,12 +165,12 @@ def remove(run: str, store: str) -> dict[str, Any]:
     folder = Path(run)
     if not folder.exists():
         raise ValueError("there is no such run here")
-    if _state(folder, [])["state"] in ("running", "queued"):
+    if _state(folder)["state"] in ("running", "queued"):
         raise ValueError("it is still going; stop it first with `sdfleet train stop`")
     blobs = [_blob(store, _sha256(p)) for p in (folder / "inputs").rglob("*") if _plain(p)]
     gone = folder.parent / f".{folder.name}.gone"
     folder.rename(gone)
-    shutil.rmtree(gone)
+    _tidy(folder.parent, Path(store))
     for verb in ("disable", "reset-failed"):
         subprocess.run(["systemctl", verb, f"lora-train@{folder.name}.service"], stderr=subprocess.DEVNULL)
     for blob in blobs:
@@ -167,25 +179,43 @@ def remove(run: str, store: str) -> dict[str, Any]:
     return {}
 
 
-def _state(folder: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """queued, running, finished, failed or stopped; with the reason where there is one."""
+def _tidy(runs: Path, store: Path) -> None:
+    """Remove what is being removed, and what controllers that were killed left behind."""
+    for gone in runs.glob(".*.gone"):
+        shutil.rmtree(gone)
+    for arrived in store.glob("incoming-*"):
+        if time.time() - arrived.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(arrived, ignore_errors=True)
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """The one decision of a run's state; `reason` says why where there is a why, `gpus` lists those that it holds.
+
+    created (never started), queued, running, finished, failed or stopped.
+    """
     unit = f"lora-train@{folder.name}.service"
-    command = ["systemctl", "show", unit, "--property=ActiveState,Result,StatusText"]
+    command = ["systemctl", "show", unit, "--property=ActiveState,Result,InvocationID"]
     shown = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode()
     unit_state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     if unit_state.get("ActiveState") in ("active", "activating", "deactivating", "reloading"):
-        text = unit_state.get("StatusText", "")
-        waiting = text.startswith("waiting")
-        return {"state": "queued" if waiting else "running", "reason": text if waiting else "", "place": text}
-    last = records[-1] if records else {}
-    ended = _ended(folder)
+        told = _json(folder / "turn-state.json")
+        if told.get("invocation") != unit_state.get("InvocationID"):
+            told = {}  # of an earlier start, or of a program that wrote none
+        state = told.get("state", "running")
+        return {"state": state, "reason": told["text"] if state == "queued" else "", "gpus": told.get("gpus", [])}
+    ended = _json(folder / "run.json").get("ended") or {}
     if ended.get("how") in ("finished", "failed"):
-        return {"state": ended["how"], "reason": ended.get("reason", "")}
+        return _over(str(ended["how"]), str(ended.get("reason", "")))
+    last = (_records(folder) or [{}])[-1]
     if last.get("event") == "error":
-        return {"state": "failed", "reason": str(last.get("message", ""))}
+        return _over("failed", str(last.get("message", "")))
     if unit_state.get("Result", "success") != "success":
-        return {"state": "failed", "reason": _last_words(unit) or f"{unit} ended with {unit_state['Result']}"}
-    return {"state": "stopped", "reason": ""}
+        return _over("failed", _last_words(unit) or f"{unit} ended with {unit_state['Result']}")
+    return _over("stopped" if last or (folder / "turn-state.json").exists() else "created", "")
+
+
+def _over(state: str, reason: str) -> dict[str, Any]:
+    return {"state": state, "reason": reason, "gpus": []}
 
 
 def _nodes(folder: Path) -> dict[str, Any] | None:
@@ -197,13 +227,13 @@ def _nodes(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def _ended(folder: Path) -> dict[str, str]:
-    """How the run's record says it ended, and why; empty if it doesn't."""
+def _json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if there is none."""
     try:
-        ended = json.loads((folder / "run.json").read_text(encoding="utf-8")).get("ended")
-    except (OSError, ValueError, AttributeError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
-    return ended or {}
+    return found if isinstance(found, dict) else {}
 
 
 def _last_words(unit: str) -> str:

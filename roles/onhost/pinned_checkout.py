@@ -24,6 +24,7 @@ SETTINGS = {
     "http.lowSpeedTime": "30",  # ... for 30 s counts as dead
     "fetch.fsckObjects": "false",  # old histories fail its style checks; the hashes are checked all the same
 }
+DISK = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error")
 PAUSES = (2, 8)
 """Seconds to wait before the second and the third attempt."""
 
@@ -42,6 +43,8 @@ def git(*args: str, cwd: Path) -> str:
     done = subprocess.run(["git", *args], cwd=str(cwd), env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
+        # What stops git on a full disk it says first, and then how each of its programs ended for it.
+        lines = [line for line in lines if DISK.search(line)] or lines
         raise CheckoutError(lines[-1] if lines else f"git ended with {done.returncode}")
     return done.stdout
 

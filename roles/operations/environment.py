@@ -10,7 +10,7 @@ from pyinfra.context import host
 
 from roles.facts.seen import INVENTORY, HostSurvey, inventory_command
 from roles.operations.application import BUILD_CONSTRAINTS, Environment
-from roles.operations.files import Commands, replace
+from roles.operations.files import Commands, or_remove, replace
 from roles.operations.sources import checkout_command
 from roles.paths import MIRRORS_ENV, Paths
 
@@ -41,14 +41,15 @@ def environment(wanted: Environment, paths: Paths, seen: HostSurvey) -> Commands
     yield FileUploadCommand(StringIO(wanted.lock), str(lock))
     yield FileUploadCommand(StringIO(BUILD_CONSTRAINTS), str(constraints))
     strict = f"--require-hashes --build-constraints {shlex.quote(str(constraints))}"
-    yield f"{uv} pip sync --quiet {strict} {_torch_index(wanted.lock)}--python {python} {shlex.quote(str(lock))}"
+    sync = f"{uv} pip sync --quiet {strict} {_torch_index(wanted.lock)}--python {python} {shlex.quote(str(lock))}"
+    yield or_remove(sync, build)
     for name, source in wanted.packages.items():
         tree = build / "src" / name
-        yield checkout_command(source, tree, paths)
+        yield or_remove(checkout_command(source, tree, paths), build)
         # Isolation would pull the newest setuptools, without the pkg_resources that old setup.py files need.
         install = f"{uv} pip install --quiet --offline --no-deps --no-build-isolation --python {python}"
-        yield f"{install} {shlex.quote(str(tree))} && rm -rf {shlex.quote(str(tree.parent))}"
-    yield f"{uv} pip check --quiet --python {python}"
+        yield or_remove(f"{install} {shlex.quote(str(tree))} && rm -rf {shlex.quote(str(tree.parent))}", build)
+    yield or_remove(f"{uv} pip check --quiet --python {python}", build)
     yield f"{inventory_command(build)} > {new}/{INVENTORY}"
     yield f"chmod -R go+rX,go-w {new} && {replace(build, final)}"
 

@@ -19,7 +19,7 @@ from pyinfra.context import host
 
 from roles.facts.seen import HostSurvey
 from roles.onhost import ACTIVATE, PRUNE
-from roles.operations.files import Commands, replace
+from roles.operations.files import Commands, or_remove, replace
 from roles.operations.sources import Source, checkout_command
 from roles.paths import HISTORY, Paths
 
@@ -74,8 +74,8 @@ def build_release(
     build = folder.with_name(f".{folder.name}.building")
     yield f"rm -rf {_q(build)} && mkdir -p {_q(build)}"
     for place, source in trees.items():
-        yield checkout_command(source, build / place, paths)
-    yield f"cd {_q(build)} && " + " && ".join(finish)
+        yield or_remove(checkout_command(source, build / place, paths), build)
+    yield or_remove(f"cd {_q(build)} && " + " && ".join(finish), build)
     yield FileUploadCommand(StringIO(provenance()), str(build / BUILT))
     yield FileUploadCommand(StringIO(manifest), str(build / MANIFEST))
     yield replace(build, folder)

@@ -41,9 +41,9 @@ class Repository(Settings):
 
 
 class Extension(Settings):
-    """A WebUI extension, cloned into the data dir at one commit."""
+    """A WebUI extension at one commit; part of the release."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="Folder name below extensions/.")
+    name: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="Folder name below extensions/.")
     url: GitUrl = Field(description="Clone URL.")
     commit: Commit = Field(description="Full commit id.")
 

@@ -14,6 +14,7 @@ from roles.operations.application import Release
 from roles.operations.locks import CPU
 from roles.paths import UNITS, Paths
 from roles.webui.config import Webui
+from roles.webui.extensions import names, shown
 from roles.webui.release import release_of
 from roles.webui.service import PROGRAMS, STATE, UNIT, options_hold, unit_text
 
@@ -66,9 +67,8 @@ def test_the_running_process_is_of_the_release(host: Host, paths: Paths, release
     assert running(host)["release"] == release.id, f"release {running(host)['release']} still runs"
 
 
-def test_code_is_at_its_commits(host: Host, webui: Webui, paths: Paths, release: Release) -> None:
+def test_code_is_at_its_commits(host: Host, paths: Paths, release: Release) -> None:
     trees = {release.folder(paths) / place: tree.commit for place, tree in release.trees.items()}
-    trees |= {paths.data("webui") / "extensions" / e.name: e.commit for e in webui.extensions}
     for tree, commit in trees.items():
         git = f"git -c safe.directory=* -C {shlex.quote(str(tree))}"
         seen = host.run(f"cat {shlex.quote(str(tree))}/.git/HEAD && {git} status --porcelain --untracked-files=no")
@@ -76,6 +76,14 @@ def test_code_is_at_its_commits(host: Host, webui: Webui, paths: Paths, release:
         head, *changes = seen.stdout.splitlines()
         assert head == commit, f"{tree} is at {head[:12]}, not at {commit[:12]}"
         assert not changes, f"{tree} was changed by hand: {changes[0].strip()}"
+
+
+def test_no_extension_of_an_earlier_file_is_left(host: Host, paths: Paths, release: Release) -> None:
+    store, folder = str(paths.git_store), str(shown(paths))
+    marks = host.run("grep -lsF %s -r --include=FETCH_HEAD --max-count=1 %s", store, folder).stdout.splitlines()
+    found = {mark.removeprefix(f"{folder}/").partition("/")[0] for mark in marks}
+    left = sorted(found - set(names(release)))
+    assert not left, f"{folder} still holds {', '.join(left)}, which fleet.toml names no longer"
 
 
 def test_environment_holds_what_the_lock_says(host: Host, paths: Paths, release: Release) -> None:
