@@ -38,7 +38,7 @@ from pyinfra.api.operations import run_host_op  # noqa: E402
 from pyinfra.api.state import BaseStateCallback, State, StateStage  # noqa: E402
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # noqa: E402
 
-from deploy import traffic  # noqa: E402
+from deploy import hostlock, traffic  # noqa: E402
 from deploy.asking import ask, forget  # noqa: E402
 from deploy.events import (  # noqa: E402
     Event,
@@ -109,7 +109,8 @@ class _Run:
         self.failed = 0
         shared = {"ssh_paramiko_connect_kwargs": {"transport_factory": prompt_transport}}
         self.inventory = Inventory((pyinfra_hosts(fleet, request.hosts), shared))
-        self.state = State(self.inventory, Config(DIFF=request.diff, CONNECT_TIMEOUT=CONNECT_SECONDS))
+        shell = " ".join([*hostlock.STEP, "sh"]) if request.apply else "sh"
+        self.state = State(self.inventory, Config(DIFF=request.diff, CONNECT_TIMEOUT=CONNECT_SECONDS, SHELL=shell))
         self.state.cwd = str(Path.cwd())
         self.connect_errors = _ConnectErrors()
         self.state.add_callback_handler(self.connect_errors)

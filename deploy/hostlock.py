@@ -1,7 +1,9 @@
 """One controller at a time changes a host: a lock there that dies with whoever holds it.
 
-A process on the host holds it, and lives as long as it hears a heartbeat over its controller's SSH connection: so
-it is free again at once when the controller dies, and after `SILENCE_SECONDS` when the network between them does.
+A process on the host holds it, and lives as long as it hears a heartbeat over its controller's SSH connection, and
+until the last step of that controller has ended: when the controller dies, what it had begun on the host goes on. So
+the lock is free when nobody changes the host any more, and after `SILENCE_SECONDS` more when the network between them
+went.
 """
 
 import contextlib
@@ -15,11 +17,13 @@ from collections.abc import Iterator, Mapping
 
 from deploy.ssh import NO_SUDO, Answer, HostError, Remote, needs_sudo
 from inventory.hosts import whoami
-from roles.paths import HOST_LOCK
+from roles.paths import HOST_LOCK, STEP_LOCK
 
 SILENCE_SECONDS = 60
 """Without a heartbeat for so long the lock is given back."""
 
+STEP_SECONDS = 20
+"""How long the last step of a controller that died is waited for."""
 BEAT_SECONDS = 15
 HELD = "held"
 """First word of the host's answer when somebody else has the lock; the rest says who."""
@@ -27,12 +31,22 @@ TAKEN = "taken"
 
 # bash and flock are on every Debian and Ubuntu before anything is installed; dash's `read` knows no time limit.
 _SCRIPT = f"""
-exec 9>>{HOST_LOCK} || exit 1
-if ! flock --nonblock 9; then echo "{HELD} $(cat {HOST_LOCK}.holder 2>/dev/null)"; exit 0; fi
+exec 9>>{HOST_LOCK} 8>>{STEP_LOCK} || exit 1
+held() {{ echo "{HELD} $(cat {HOST_LOCK}.holder 2>/dev/null)"; exit 0; }}
+if [ -e {HOST_LOCK}.ending ]; then flock --timeout {STEP_SECONDS} 9 || held; else flock --nonblock 9 || held; fi
+flock --timeout {STEP_SECONDS} 8 || held
+flock --unlock 8
+rm -f {HOST_LOCK}.ending
 printf '%s\\n' "$1" >{HOST_LOCK}.holder
 echo {TAKEN}
 while read -r -t {SILENCE_SECONDS} _; do :; done
+printf 'the last step of %s, which has ended,\\n' "$1" >{HOST_LOCK}.holder
+: >{HOST_LOCK}.ending
+flock 8
 """
+
+STEP = ("flock", "--shared", "--close", str(STEP_LOCK))
+"""What a command that changes the host is run by. flock itself holds the lock, not what the command leaves running."""
 
 
 def command(verb: str) -> list[str]:

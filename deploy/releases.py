@@ -153,9 +153,8 @@ def go_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
     """
     words = ["--app", str(remote.host.paths.app(app)), "back", "--by", whoami()]
     words += [*(["--to", to] if to else []), *(["--now"] if now else [])]
-    answer = remote.run(
-        ["python3", "-I", "-", *words], input=source(ACTIVATE).encode(), timeout=BACK_SECONDS, check=False
-    )
+    command = [*hostlock.STEP, "python3", "-I", "-", *words]
+    answer = remote.run(command, input=source(ACTIVATE).encode(), timeout=BACK_SECONDS, check=False)
     if answer.status == NOT_INSTALLED:
         raise NotInstalled(f"{remote.name}: {answer.err.strip()}")
     if answer.status:

@@ -60,6 +60,8 @@ def run_config(
         runs = [RunHost(remote) for remote in chosen_hosts]
         for host in runs:
             host.send(run, prepare(raw, config, run, host.remote.host, settings_of), sent(run, host.name))
+        # Said before it is so: whoever is killed in between must know that there is a run.
+        out.print(f"Starting {run} on {', '.join(host.name for host in runs)}")
         for host in runs:
             host.start(run)
         out.print(f"Started {run} on {', '.join(host.name for host in runs)}")

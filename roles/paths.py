@@ -18,6 +18,9 @@ HISTORY = "history.json"
 HOST_LOCK = PurePosixPath("/run/sdfleet.lock")
 """Locked by whoever changes the host; in a file beside it stands who that is."""
 
+STEP_LOCK = PurePosixPath("/run/sdfleet.steps")
+"""Shared by every command that changes the host: one that outlives its controller keeps the next controller out."""
+
 GATEWAY = ETC / "gateway"
 """The gateway's configuration, logins, sessions and certificate, root only."""
 

@@ -55,7 +55,7 @@ def create(
 ) -> dict[str, Any]:
     """Take what arrived in `incoming` into the store and make the folder `run`, whole or not at all."""
     final, arrived = Path(run), Path(incoming)
-    if final.exists():
+    if final.exists() and _state(final)["state"] != "created":
         raise ValueError("a run of that name is there already; choose another with --name")
     for file in sorted(arrived.glob("*")):
         if _sha256(file) != file.name:
@@ -75,6 +75,9 @@ def create(
     (half / "config.toml").write_text(config, encoding="utf-8")
     (half / "turn.json").write_text(json.dumps(turn), encoding="utf-8")
     shutil.chown(half, user, user)
+    if final.exists():  # made by a controller that was killed before it started the run
+        final.rename(final.parent / f".{final.name}.gone")
+        _tidy(final.parent, Path(store))
     half.rename(final)
     return {}
 

@@ -26,7 +26,7 @@ if (here / "away").exists():
     print(f"ssh: connect to host {{name}} port 22: No route to host", file=sys.stderr)
     sys.exit(255)
 def local(text):
-    return text.replace({root!r}, f"{{here}}/root").replace("/run/sdfleet.lock", f"{{here}}/lock")
+    return text.replace({root!r}, f"{{here}}/root").replace("/run/sdfleet.", f"{{here}}/run.")
 command = local(" ".join(sys.argv[4:]))
 os.environ["FAKE_HOST"] = str(here)
 stdin = local(sys.stdin.read()) if "python3 -I -" in command else None

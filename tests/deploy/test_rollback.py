@@ -101,7 +101,7 @@ def test_a_host_that_somebody_else_changes_does_not_keep_the_others(fakes: FakeH
     fakes.write({"h1": "webui", "h2": "webui"})
     for host in ("h1", "h2"):
         serve(fakes, host, "good", "new")
-    with (fakes.host("h1") / "lock").open("w") as lock:
+    with (fakes.host("h1") / "run.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = fakes.sdfleet("rollback")
     assert done.exit_code == 1, done.output
