@@ -43,6 +43,7 @@ def init(file: Annotated[Path, typer.Argument(help="File to write.")] = DEFAULT_
 def check(fleet: FleetFile = DEFAULT_FILE) -> None:
     """Validate the fleet's file: all problems at once (exit code 2 if there are any)."""
     loaded = load(fleet)
+    lock.refuse_unsendable(loaded)
     try:
         lock.require(loaded, tuple(loaded.hosts), ROLES)
         todo = "sdfleet plan"

@@ -1,5 +1,6 @@
 """`sdfleet lock`: find out what every moving name stands for, write it down, and say what moved."""
 
+import functools
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from inventory.lock import Lock, ModelPin
 from inventory.model import Fleet, HostSettings
 from roles.lora_scripts import release as lora_release
 from roles.models.config import LockedModel, Model, unlocked
-from roles.models.sources import resolve
+from roles.models.sources import plain, resolve
 from roles.models.sources.web import Asker, Content, SourceError
 from roles.operations.application import COMMIT, ReleaseError
 from roles.trainer import release as trainer_release
@@ -65,7 +66,7 @@ def lock(
     changes = list(differences(old, new))
     for line in changes:
         _say(line)
-    if not changes:
+    if new == old:
         _say(f"{locks.lock_file(loaded.file)} is up to date: {len(new.models)} model(s).")
         return
     locks.write(loaded.file, new)
@@ -88,7 +89,8 @@ def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> 
     git: dict[str, dict[str, locks.GitPin]] = {}
     models: dict[str, ModelPin] = {}
     for host in fleet.hosts.values():
-        asker = Asker(host.direct, secrets, on_host=lambda name, path: _on_host(fleet, name, path))
+        on_host = functools.partial(_on_host, fleet)
+        asker = Asker(host.direct, secrets, on_host, here=fleet.file.parent)
         for model in map(unlocked, host.models):
             if locks.key(model) not in models and (pin := _model(model, old, again, asker, say, problems)):
                 models[locks.key(model)] = pin
@@ -176,6 +178,18 @@ def require(fleet: Fleet, hosts: Collection[str], roles: Collection[str]) -> Non
             raise ConfigError(str(fleet.file), [Problem(f"{app}.requirements", message)])
 
 
+def refuse_unsendable(fleet: Fleet) -> None:
+    """Refuse file: models that are still to be pinned and can't be sent to hosts. Raises ConfigError."""
+    models = {model.name: model for host in fleet.hosts.values() for model in host.models}
+    files = {
+        name: plain.local_path(model, fleet.file.parent)
+        for name, model in models.items()
+        if model.source.startswith("file:") and not isinstance(model, LockedModel)
+    }
+    if wrong := {name: why for name, path in files.items() if (why := plain.unsendable(path))}:
+        raise ConfigError(str(fleet.file), [Problem(f"models.{name}", why) for name, why in wrong.items()])
+
+
 def differences(old: Lock, new: Lock) -> Iterator[str]:
     """What moved from one lock to another, one line each."""
     before, after = _names(old), _names(new)
@@ -186,6 +200,12 @@ def differences(old: Lock, new: Lock) -> Iterator[str]:
             yield f"+ {name} {after[name]}"
         elif before[name] != after[name]:
             yield f"  {name} {before[name]} -> {after[name]}"
+    for model in sorted(old.models.keys() & new.models.keys()):
+        one, other = old.models[model], new.models[model]
+        if one.source != other.source:
+            yield f"  model {model} from {one.source} -> {other.source}"
+        elif one != other and [file.sha256 for file in one.files] == [file.sha256 for file in other.files]:
+            yield f"  model {model}: its address, size or card"
 
 
 def _names(lock: Lock) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, TypeVar, get_args
 
 import typer
@@ -13,11 +13,13 @@ from rich.table import Table
 
 from deploy import converting
 from deploy.console import err, out
+from deploy.onhost import unused
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.edit import append_model
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.load import load
+from inventory.model import HostSettings
 from roles.models.amount import amount
 from roles.models.config import Kind, Model
 from roles.models.sources.pasted import entry
@@ -53,15 +55,6 @@ class HostModels:
         """Whether every file of a model is there."""
         files = [file for file in self.goal.files if file.of(kind, name)]
         return bool(files) and all(self.seen.whole(file) for file in files)
-
-    def unused(self) -> dict[PurePosixPath, int]:
-        """Files of the store that neither the manifest nor any name on the host needs -> bytes."""
-        paths = self.remote.host.paths
-        needed = {file.sha256 for file in self.goal.files} | {target.name for target in self.seen.links.values()}
-        found = {paths.blob(sha256): size for sha256, size in self.seen.blobs.items() if sha256 not in needed}
-        partial = paths.store / "partial"
-        parts = {partial / sha256: size for sha256, size in self.seen.partials.items() if sha256 not in needed}
-        return found | parts
 
 
 @app.command("list")
@@ -118,6 +111,10 @@ def add(
         model = entry(pasted, Asker(roads, loaded.secrets.read_all()), name, known, sha256)
     except ValueError as error:
         raise ConfigError(pasted, [Problem("", str(error))]) from error
+    if model.source.startswith("file:"):
+        # Paths in fleet.toml count from its folder, what is typed here from the working directory.
+        path = Path(model.source.removeprefix("file:")).expanduser().absolute()
+        model = model.model_copy(update={"source": f"file:{path}"})
     append_model(loaded.file, model)
     out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock", soft_wrap=True, markup=False)
 
@@ -140,14 +137,41 @@ def prune(
 ) -> None:
     """Delete what no model of fleet.toml and no name on the host needs. Files put there by hand stay."""
     with connect(chosen(fleet, limit)) as remotes:
-        unused = {host.remote.name: host.unused() for host in _look(remotes)}
-        for name, files in unused.items():
+        found = _answers(each(remotes, _unused))
+        for name, files in found.items():
             out.print(f"{name}: {len(files)} file(s), {amount(sum(files.values()))}")
-        if not any(unused.values()) or not (yes or typer.confirm("Delete them?")):
-            return
-        done = _answers(each({name: remotes[name] for name in unused}, lambda host: _delete(host, unused[host.name])))
-    out.print("Deleted.")
-    raise typer.Exit(0 if len(done) == len(remotes) else 1)
+        if any(found.values()) and (yes or typer.confirm("Delete them?")):
+            hosts = {name: remotes[name] for name, files in found.items() if files}
+            done = _answers(each(hosts, lambda host: _unused(host, list(found[host.name]))))
+            out.print(f"Deleted on {', '.join(done)}.")
+            found = {name: files for name, files in found.items() if not files or name in done}
+    raise typer.Exit(0 if len(found) == len(remotes) else 1)
+
+
+def _unused(remote: Remote, delete: Sequence[str] = ()) -> dict[str, int]:
+    """Files of the store that neither the manifest nor any name on the host needs -> bytes; `delete` of them go."""
+    host = remote.host
+    places = [host.paths.root / "data", host.paths.hub, host.paths.converted]
+    answer = remote.call(
+        unused,
+        timeout=LOOK_SECONDS,
+        store=str(host.paths.store),
+        places=[str(place) for place in places],
+        needed=[file.sha256 for file in _goal(host).files],
+        delete=list(delete),
+    )
+    if "error" in answer:
+        raise HostError(f"{remote.name}: {answer['error']}")
+    files: dict[str, int] = answer["files"]
+    return files
+
+
+def _goal(host: HostSettings) -> Wanted:
+    """What the host should have. Raises SdfleetError."""
+    try:
+        return wanted(host.models, host.paths, host.mirrors)
+    except WantedError as error:
+        raise SdfleetError(str(error)) from error
 
 
 def _delete(remote: Remote, files: dict[PurePosixPath, int]) -> None:
@@ -197,11 +221,7 @@ def _look(remotes: dict[str, Remote]) -> list[HostModels]:
     def look(remote: Remote) -> HostModels:
         host = remote.host
         answer = remote.run(["sh", "-c", command(host.paths)], timeout=LOOK_SECONDS)
-        try:
-            goal = wanted(host.models, host.paths, host.mirrors)
-        except WantedError as error:
-            raise SdfleetError(str(error)) from error
-        return HostModels(remote, goal, read(answer.out.splitlines(), host.paths))
+        return HostModels(remote, _goal(host), read(answer.out.splitlines(), host.paths))
 
     return list(_answers(each(remotes, look)).values())
 

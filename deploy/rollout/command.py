@@ -89,10 +89,9 @@ def _move_lock(fleet: Fleet, names: Sequence[str]) -> Moved | None:
         raise ConfigError("update", [Problem("", message)])
     old = locks.read(fleet.file)
     new = lock.renewed(fleet, old, lambda name: not names or name in names, lambda text: out.print(escape(text)))
-    changes = list(lock.differences(old, new))
-    for line in changes:
+    for line in lock.differences(old, new):
         out.print(escape(line), soft_wrap=True)
-    if not changes:
+    if new == old:
         return None
     file = locks.lock_file(fleet.file)
     moved = Moved(file, file.read_bytes() if file.exists() else None)
