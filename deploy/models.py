@@ -21,11 +21,12 @@ from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.load import load
 from inventory.model import HostSettings
 from roles.models.amount import amount
-from roles.models.config import Kind, Model
+from roles.models.config import FOLDERS, Kind, Model
 from roles.models.sources.pasted import entry
 from roles.models.sources.web import Asker
 from roles.models.state import Seen, command, read
 from roles.models.wanted import Wanted, WantedError, wanted
+from roles.onhost import lora_keys
 
 app = typer.Typer(no_args_is_help=True, help="The models of the fleet's hosts.")
 
@@ -67,6 +68,7 @@ def show(
     hosts = chosen(fleet, limit)
     with connect(hosts) as remotes:
         looked = _look(remotes)
+        ignored = _answers(each({host.remote.name: host.remote for host in looked}, _ignored))
         lost = len(remotes) - len(looked)
     table = Table(box=None, pad_edge=False)
     for title in ("model", "kind", "size", "hash", "source", "hosts"):
@@ -79,7 +81,19 @@ def show(
             out.print(
                 f"{host.remote.name}: {path} ({amount(count)}) is not of sdfleet; it is left alone", soft_wrap=True
             )
+    for name, files in ignored.items():
+        for file, why in files.items():
+            out.print(f"{name}: {file}: {why}", soft_wrap=True, markup=False)
     raise typer.Exit(1 if lost else 0)
+
+
+def _ignored(remote: Remote) -> dict[str, str]:
+    """Files in the WebUI's Lora folder that it would ignore -> why. Its forks read other names as well."""
+    host = remote.host
+    if not host.has("webui") or host.webui.flavor != "a1111":
+        return {}
+    found: dict[str, str] = remote.call(lora_keys, folder=str(host.paths.data("webui") / FOLDERS["lora"]))
+    return found
 
 
 def rows(models: Sequence[Model], looked: Sequence[HostModels], digits: int) -> Iterator[tuple[str, ...]]:

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 import pytest
@@ -35,6 +36,10 @@ class Model(Protocol):
     @property
     def kind(self) -> str:
         """What it is, e.g. checkpoint."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the WebUI."""
 
 
 @pytest.fixture(scope="session")
@@ -155,6 +160,16 @@ def test_it_draws(host: Host, webui: Webui, paths: Paths, models: tuple[Model, .
     program = str(paths.programs / "webui_picture.py")
     answer = host.run("python3 %s --port=%s --timeout=%s", program, str(webui.port), str(PICTURE_SECONDS))
     assert answer.rc == 0, answer.stderr.strip()
+
+
+def test_it_reads_its_loras(host: Host, webui: Webui, paths: Paths, models: tuple[Model, ...]) -> None:
+    loras = {str(paths.webui_models / f"Lora/{model.name}.safetensors") for model in models if model.kind == "lora"}
+    if webui.flavor != "a1111" or not loras:
+        pytest.skip("the fleet has no LoRA for it, or it is a fork, which reads others too")
+    program = f"{source('lora_keys')}\nimport sys\nprint(json.dumps(main(sys.argv[1])))\n"
+    found = json.loads(host.check_output("python3 -I -c %s %s", program, str(paths.webui_models / "Lora")))
+    bad = [f"{PurePosixPath(file).name}: {why}" for file, why in found.items() if file in loras]
+    assert not bad, "; ".join(bad)
 
 
 def running(host: Host) -> dict[str, Any]:

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from roles.models.config import CLIP
 from tests.deploy.fake_hosts import FakeHosts, fakes
+from tests.roles.test_lora_keys import write as write_lora
 
 __all__ = ["fakes"]
 
+PIN = {"path": "config.json", "url": "https://huggingface.co/x", "sha256": "a" * 64, "size": 5}
+LOCKED = {"source": CLIP.source, "wanted": CLIP.files, "revision": "b" * 40, "files": [PIN]}
 ENDED = "ActiveState=inactive\nResult=success\nInvocationID=\n"
 STEP = json.dumps({"event": "step", "step": 3})
 
@@ -85,6 +89,22 @@ def test_publish_goes_on_where_one_webui_host_is_away(fakes: FakeHosts, tmp_path
     assert done.exit_code == 1
     assert "Publishing ink.safetensors of ink as ink" in done.output
     assert "h2 (root@h2:22): cannot be reached" in done.output
+
+
+def test_a_lora_that_the_webui_will_ignore_is_named(fakes: FakeHosts, tmp_path: Path) -> None:
+    fakes.write({"h1": "train webui"})
+    lock = {"version": 1, "models": {f"hub/{CLIP.name}": LOCKED}}
+    fakes.file.with_suffix(".lock").write_text(json.dumps(lock))
+    folder = run_on(fakes, "h1", "ink")
+    (fakes.root("h1") / "store").mkdir()
+    write_lora(folder / "output/ink.safetensors", "unet.down_blocks.0.attn1.to_q.lora_A.weight")
+    done = fakes.sdfleet("train", "publish", "ink", "--into", str(tmp_path / "runs"))
+    said = "the WebUI ignores it silently: its keys are named 'unet.down_blocks"
+    assert f"warning ink.safetensors: {said}" in done.output
+    write_lora(fakes.root("h1") / "data/webui/models/Lora/by-hand.safetensors", "unet.x.lora_A.weight")
+    listed = fakes.sdfleet("models", "list")
+    assert listed.exit_code == 0, listed.output
+    assert "models/Lora/by-hand.safetensors: the WebUI ignores it silently" in listed.output
 
 
 def test_what_is_over_is_not_stopped_or_resumed(fakes: FakeHosts) -> None:
