@@ -5,12 +5,11 @@ Every problem of a file is found at once, each one sentence with its key. A kohy
 """
 
 import difflib
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from training.errors import InputError
@@ -22,6 +21,7 @@ from training.sections.objective import Objective
 from training.sections.optimisation import Optimizer, Schedule, Train
 from training.sections.output import Log, Sample, Save, Validation
 from training.sections.resources import Resources
+from training.textfile import read_toml
 
 __all__ = [
     "Augment",
@@ -48,7 +48,23 @@ __all__ = [
     "parse",
 ]
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+def _check_name(value: str) -> str:
+    """A name that is a file's on every system and that a prompt can hold in `<lora:NAME:1>`, in any script."""
+    bad = sorted({char for char in value if char in FORBIDDEN or not (char.isprintable())})
+    if bad:
+        raise ValueError(f"must not contain {' '.join(bad)}")
+    if not value or value.strip(" .") != value or value.startswith("-"):
+        raise ValueError("must not be empty, nor begin or end with a blank or a dot, nor begin with -")
+    if len(value.encode()) > 200:
+        raise ValueError("is too long; a file's name may have 200 bytes")
+    return value
+
+
+FORBIDDEN = frozenset('/\\:*?"<>|,[]')
+"""Characters that file systems or prompts do not take in a name."""
+
+Name = Annotated[str, AfterValidator(_check_name)]
 
 
 class Config(Settings):
@@ -91,15 +107,7 @@ def load(file: Path) -> Config:
 
     Raises InputError (exit code 2) with every problem of the file.
     """
-    try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{file}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file}: is not valid TOML: {error}") from error
-    return parse(raw, file)
+    return parse(read_toml(file), file)
 
 
 def parse(raw: Mapping[str, Any], file: Path) -> Config:

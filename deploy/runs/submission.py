@@ -17,6 +17,7 @@ from roles.models.wanted import WantedError, wanted
 from training.config import Config, parse
 from training.errors import InputError
 from training.kohya.load import is_ours, translate
+from training.textfile import read_toml
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 FLEET_MODELS = {"model.checkpoint": "checkpoint", "model.vae": "vae", "network.start_from": "lora"}
@@ -58,11 +59,9 @@ def read(file: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """
     try:
         # A config of kohya's or lora-scripts' has other words for the same.
-        raw = tomllib.loads(file.read_text(encoding="utf-8")) if is_ours(file) else dict(translate(file).raw)
+        raw = read_toml(file) if is_ours(file) else dict(translate(file).raw)
     except InputError as error:
         raise ConfigError(str(file), [Problem("", p.removeprefix(f"{file}: ")) for p in error.problems]) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(str(file), [Problem("", f"cannot be read: {error}")]) from error
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.strip():

@@ -2,9 +2,11 @@
 
 import random
 from pathlib import Path
+from random import Random
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.training import tiny
 from tests.training.workbench import Workbench
@@ -193,6 +195,13 @@ def test_alpha_becomes_the_mask(tmp_path: Path) -> None:
     assert read.mask is not None
     assert read.mask[:, :4].max() == 0.0
     assert read.mask[:, 4:].min() == 1.0
+
+
+def test_one_picture_in_three_changes_its_colours() -> None:
+    image = Image.effect_noise((16, 16), 40).convert("RGB")
+    made = [images._colored(image, Random(seed)) for seed in range(300)]
+    assert 70 <= sum(picture.tobytes() != image.tobytes() for picture in made) <= 130
+    assert all(picture.size == (16, 16) and picture.mode == "RGB" for picture in made)
 
 
 def test_masks_regularisation_flips_and_uncached_data_train(bench: Workbench) -> None:

@@ -166,7 +166,7 @@ def test_train_sh(tmp_path: Path) -> None:
     found, report = kohya.load_any(FILES / "train.sh")
     assert report is not None
     assert found.model.checkpoint == FILES / "models/base.safetensors"
-    assert (found.model.family, found.model.clip_skip, found.model.max_token_length) == ("sd1", 2, 225)
+    assert (found.model.family, found.model.clip_skip, found.model.max_token_length) == ("auto", 1, 225)
     assert found.data.resolution == (512, 768)
     assert (found.network.rank, found.network.alpha, found.network.text_encoder) == (32, 16.0, False)
     assert (found.objective.noise_offset, found.objective.min_snr_gamma) == (0.1, 5.0)
@@ -175,9 +175,10 @@ def test_train_sh(tmp_path: Path) -> None:
     assert found.train.precision == found.save.precision == "fp16"
     assert found.data.captions.shuffle
     text = str(report)
-    assert "train.sh loses clip_skip" in text
-    assert "[[ $lowram ]], which is true for 0 too" in text
-    assert "conv_dim = '4': train.sh passes it to lycoris.kohya only" in text
+    assert "clip_skip = '2': is set, but the script passes it to no option" in text
+    assert "--lowram = True: where tensors live follows from train.device" in text, "[[ 0 ]] is true in bash"
+    assert "conv_dim = '4': is set, but the script passes it to no option" in text
+    assert "Only decide which options the script passes:" in text
 
 
 def test_train_sh_with_lycoris(tmp_path: Path) -> None:

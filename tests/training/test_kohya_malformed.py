@@ -80,8 +80,8 @@ TOML = {
         "text_encoder_lr: different rates for the text encoders are not supported; give one",
     ),
     "token length": (
-        SOUND + "max_token_length = 255",
-        "max_token_length (model.max_token_length): input should be 75, 150 or 225 (is 255)",
+        SOUND + "max_token_length = 300",
+        "max_token_length: is too long; captions of up to 225 tokens can be read (is 300)",
     ),
     "negative rate": (
         SOUND + "learning_rate = -1.0",
@@ -138,17 +138,23 @@ def test_toml(tmp_path: Path, text: str, sentence: str) -> None:
 
 SCRIPT = (FILES / "train.sh").read_text()
 SCRIPTS = {
-    "no command": (SCRIPT[: SCRIPT.index("accelerate launch")], "no launch command of train_network.py is in it"),
+    "no command": (
+        SCRIPT[: SCRIPT.index("accelerate launch")],
+        "no launch command of train_network.py or sdxl_train_network.py is in it",
+    ),
     "typo": (
         SCRIPT.replace("network_weights=", "network_weigths="),
-        "network_weigths: unknown variable (did you mean network_weights?)",
+        "network_weigths: is set, but the script passes it to no option (did you mean network_weights?)",
     ),
     "computed": (
         SCRIPT.replace("network_dim=32", "network_dim=$(nproc)"),
-        "line 12: network_dim is computed by the shell; write its value into the file",
+        "line 12: $(nproc) is computed by the shell; write its value into the script",
     ),
-    "open quote": (SCRIPT.replace("lr='1e-4'", "lr='1e-4"), "lr: no closing quotation"),
-    "flux": (SCRIPT.replace("sd1.5", "flux"), "model_type: flux: is not supported"),
+    "open quote": (SCRIPT.replace("lr='1e-4'", "lr='1e-4"), "line 28: no closing '"),
+    "flux": (
+        SCRIPT.replace("sd1.5", "flux"),
+        "flux_train_network.py is not supported; read are train_network.py and sdxl_train_network.py",
+    ),
     "rank of text": (SCRIPT.replace("network_dim=32", "network_dim=lots"), "network_dim: must be a number (is 'lots')"),
     "negative alpha": (
         SCRIPT.replace("network_alpha=16", "network_alpha=-1"),

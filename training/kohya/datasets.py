@@ -4,7 +4,6 @@ A setting may stand at four levels; kohya takes it from the innermost that has i
 the training file.
 """
 
-from pathlib import Path
 from typing import Any
 
 from training.kohya import values
@@ -42,6 +41,11 @@ def datasets(reading: Reading, general: Table, tables: list[Table]) -> None:
         if reading.has(key):
             reading.drop(key, "the datasets come first, as in kohya")
     levels = _levels(reading, general, tables)
+    if reading.has("dataset_repeats"):
+        repeats = reading.value("dataset_repeats", values.whole)
+        levels = [{"num_repeats": repeats} | level for level in levels]
+        reading.take("dataset_repeats")
+        reading.mention(reading.given["dataset_repeats"].name, repeats, "data.subsets.repeats")
     reading.set("data.subsets", [_subset(reading, level) for level in levels])
     _for_all(reading, levels)
 
@@ -86,7 +90,7 @@ def _subset(reading: Reading, level: Table) -> Table:
     found: Table = {}
     for key, value in level.items():
         if key == "image_dir":
-            found["folder"] = str(reading.base / Path(str(value)).expanduser())
+            found["folder"] = reading.absolute("image_dir", value)
         elif key in SUBSET_KEYS:
             found[SUBSET_KEYS[key]] = value
         elif key == "resolution":

@@ -25,7 +25,7 @@ PLACES: dict[str, Place] = {
     "pretrained_model_name_or_path": Place("model.checkpoint"),
     "vae": Place("model.vae"),
     "clip_skip": Place("model.clip_skip", values.at_least_one),
-    "max_token_length": Place("model.max_token_length", values.whole),
+    "max_token_length": Place("model.max_token_length", values.token_length),
     "v_parameterization": Place("model.prediction", lambda v: "v_prediction" if values.flag(v) else "epsilon"),
     # pictures
     "resolution": Place("data.resolution"),

@@ -1,6 +1,5 @@
-"""From a file to our config: ours, kohya's training or dataset TOML, lora-scripts' TOML, preset or train.sh."""
+"""From a file to our config: ours, sd-scripts' TOML, lora-scripts' TOML, preset or train.sh, kohya_ss' JSON."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,14 @@ from typing import Any
 
 from training import config
 from training.errors import InputError
-from training.kohya import shell, steps, values
+from training.kohya import foreign, gui, script, steps, values
 from training.kohya.datasets import datasets
 from training.kohya.honoured import PLACES
 from training.kohya.network import WINDOW, network
 from training.kohya.reading import Given, Reading
-from training.kohya.report import NotHonoured, Report
+from training.kohya.report import Report
 from training.kohya.unhonoured import REASONS
+from training.textfile import read_json, read_text, read_toml
 
 Table = dict[str, Any]
 
@@ -112,47 +112,99 @@ def parse(file: Path, translation: Translation) -> config.Config:
 
 
 def is_ours(file: Path) -> bool:
-    """Whether a file is neither a script nor in kohya's format, and so is read as ours."""
-    return file.suffix != ".sh" and not _is_script(file) and not is_kohya(_toml(file))
+    """Whether a file is neither a script nor another program's, and so is read as ours.
+
+    Raises InputError if it is no config at all.
+    """
+    foreign.refuse_unread(file)
+    return not (_is_script(file) or file.suffix == ".json") and not is_kohya(read_toml(file))
 
 
 def is_kohya(raw: Table) -> bool:
-    """Whether tables read from a TOML file are kohya's or lora-scripts', not ours."""
+    """Whether tables read from a TOML file are sd-scripts', lora-scripts' or their like, not ours."""
     keys = {key for table in raw.values() if isinstance(table, dict) for key in table} | raw.keys()
-    return bool(keys & TELLING) or _is_preset(raw)
+    return bool(keys & TELLING) or _is_preset(raw) or foreign.is_easy_scripts(raw)
 
 
 def translate(file: Path, base: Path | None = None) -> Translation:
-    """Our tables from a kohya TOML or a train.sh, and what became of every key.
+    """Our tables from another program's file, and what became of every key.
 
     Raises InputError with every problem that the translation itself finds.
     """
-    if file.suffix == ".sh" or _is_script(file):
-        script = shell.read(file, _text(file))
-        reading = Reading(file, file.resolve().parent, script.given)
-        reading.report.notes.extend(script.notes)
-        reading.report.not_honoured.extend(NotHonoured(*entry) for entry in script.lost)
-        return _translate(reading, {}, [])
-    raw = _toml(file)
-    general, tables = _tables(file, raw.pop("general", {}), raw.pop("datasets", []))
+    foreign.refuse_unread(file)
+    if _is_script(file):
+        return _from_script(file)
+    base = (base or Path.cwd()).resolve()
+    if file.suffix == ".json":
+        raw = read_json(file)
+        if not gui.is_gui(raw):
+            what = "names a dataset; give the training file whose dataset_config it is" if "datasets" in raw else ""
+            raise InputError(f"{file}: {what or 'is no JSON of kohya_ss (it has no LoRA_type)'}")
+        given, report = gui.read(file, raw, KNOWN)
+        reading = Reading(file, base, given, preset=not raw.get("pretrained_model_name_or_path"))
+        reading.report = report
+        return _translate(reading, *_datasets(reading, {}, []))
+    raw = read_toml(file)
+    if foreign.is_easy_scripts(raw):
+        given, general, tables = foreign.read_easy_scripts(file, raw)
+        return _translate(Reading(file, base, given), general, tables)
     preset = _is_preset(raw)
+    outer = raw.pop("general", {}), raw.pop("datasets", [])
     given, notes = _flatten(file, raw, preset)
-    reading = Reading(file, (base or Path.cwd()).resolve(), given, preset=preset)
+    reading = Reading(file, base, given, preset=preset)
     reading.report.notes.extend(notes)
+    return _translate(reading, *_datasets(reading, *_tables(file, *outer)))
+
+
+def _from_script(file: Path) -> Translation:
+    """What a train.sh passes; the TOML that it may name by --config_file counts where the command line is silent."""
+    given, report, folder = script.read(file, read_text(file), KNOWN)
+    config_file = given.get("config_file")
+    general: Table = {}
+    tables: list[Table] = []
+    if config_file and config_file.value:
+        name = str(config_file.value)
+        other = folder / (name if name.endswith(".toml") else f"{name}.toml")
+        raw = read_toml(other)
+        general, tables = _tables(other, raw.pop("general", {}), raw.pop("datasets", []))
+        theirs, notes = _flatten(other, raw, preset=False)
+        report.notes += [f"{other.name}: {note}" for note in notes]
+        report.notes += [
+            f"{key}: the command line's {given[key].value!r} counts, not {other.name}'s {theirs[key].value!r}"
+            for key in theirs.keys() & given.keys()
+        ]
+        given = theirs | given
+    reading = Reading(file, folder, given)
+    reading.report = report
+    return _translate(reading, *_datasets(reading, general, tables))
+
+
+def _datasets(reading: Reading, general: Table, tables: list[Table]) -> tuple[Table, list[Table]]:
+    """[general] and [[datasets]], where the file has none those of the dataset_config that it names."""
     if not tables and reading.get("dataset_config"):
         name = str(reading.get("dataset_config"))
-        other = reading.base / name if (reading.base / name).exists() else file.parent / name
-        content = _toml(other)
+        other = reading.base / name if (reading.base / name).exists() else reading.file.parent / name
+        content = read_json(other) if other.suffix == ".json" else read_toml(other)
         general, tables = _tables(other, content.get("general", {}), content.get("datasets", []))
         if not tables:
-            raise InputError(f"{file}: dataset_config: {other} holds no [[datasets]]")
+            raise InputError(f"{reading.file}: dataset_config: {other} holds no [[datasets]]")
     if reading.has("dataset_config"):
         reading.honour("dataset_config", "data.subsets", None)
-    return _translate(reading, general, tables)
+    return general, tables
 
 
 def _translate(reading: Reading, general: Table, tables: list[Table]) -> Translation:
-    for step in (steps.base_model, steps.arithmetic, steps.length, steps.optimizer, steps.samples, steps.logs, network):
+    for step in (
+        steps.unused,
+        steps.rates,
+        steps.base_model,
+        steps.arithmetic,
+        steps.length,
+        steps.optimizer,
+        steps.samples,
+        steps.logs,
+        network,
+    ):
         try:
             step(reading)
         except ValueError as error:
@@ -212,23 +264,7 @@ def _is_preset(raw: Table) -> bool:
 
 
 def _is_script(file: Path) -> bool:
-    return _text(file).startswith("#!")
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise InputError(f"{file}: no such file") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from error
-
-
-def _toml(file: Path) -> Table:
-    try:
-        return tomllib.loads(_text(file))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file}: is not valid TOML: {error}") from error
+    return file.suffix == ".sh" or read_text(file).startswith("#!")
 
 
 def _in_their_words(file: str, line: str, origins: Mapping[str, str]) -> str:

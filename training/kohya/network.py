@@ -32,7 +32,6 @@ NO_PLACE = {
     "loraplus_unet_lr_ratio": "LoRA+ is not supported",
     "loraplus_text_encoder_lr_ratio": "LoRA+ is not supported",
     "verbose": "is about kohya's own output",
-    "preset": "LyCORIS' presets are not read; the targets are kohya's",
     "use_cp": "Tucker decomposition is not used",
     "use_conv_cp": "Tucker decomposition is not used",
     "use_tucker": "Tucker decomposition is not used",
@@ -48,8 +47,13 @@ NO_PLACE = {
     "unit": "DyLoRA is not supported; lora-train resize makes lower ranks afterwards",
 }
 DECOMPOSED = ("dora_wd", "weight_decompose")
-SIZES = ("conv_dim", "conv_alpha", "algo", *DECOMPOSED)
-"""Arguments that choose kind and size."""
+SIZES = ("conv_dim", "conv_alpha", "algo", "preset", *DECOMPOSED)
+"""Arguments that choose kind, size and place."""
+
+WITHOUT_CONVOLUTIONS = ("attn-mlp", "unet-transformer-only")
+UNET_ONLY = ("unet-only", "unet-transformer-only", "unet-convblock-only")
+EXACT = ("attn-mlp", "unet-transformer-only")
+"""LyCORIS' presets whose layers are just those that are trained here."""
 
 WINDOW = {
     "lycoris_algo": "algo",
@@ -76,13 +80,17 @@ def network(reading: Reading) -> None:
         known = ", ".join((KOHYA, LYCORIS, *MODULE_KINDS))
         reading.refuse("network_module", f"{module} is not supported; networks here are {known}")
         return
+    if reading.has("network_alpha") and reading.get("network_alpha") in (0, "0", 0.0, "0.0"):
+        rank = reading.value("network_dim", values.whole) if reading.get("network_dim") else 4
+        reading.honour("network_alpha", "network.alpha", float(rank))  # as in sd-scripts: alpha 0 is the rank
     arguments = _arguments(reading)
     kind = _kind(reading, module, arguments)
     if reading.has("network_module"):
         reading.honour("network_module", "network.kind", kind)
     elif kind != "lora":
         reading.set("network.kind", kind)
-    _sizes(reading, module, arguments)
+    preset = _preset(reading, module, arguments)
+    _sizes(reading, module, arguments, convolutions=preset not in WITHOUT_CONVOLUTIONS)
     for name, argument in arguments.items():
         if name in ARGUMENTS:
             _number(reading, argument, *ARGUMENTS[name])
@@ -125,6 +133,8 @@ def _kind(reading: Reading, module: str, arguments: dict[str, Argument]) -> str:
     elif module == LYCORIS:
         algo = arguments.get("algo", Argument("network_args: algo", "lora"))
         kind = KINDS.get(str(algo.value), "")
+        if kind == "locon" and not _has_convolutions(module, arguments):
+            kind = "lora"
         if kind:
             reading.entry(algo.label, algo.value, "network.kind", kind)
         else:
@@ -133,27 +143,69 @@ def _kind(reading: Reading, module: str, arguments: dict[str, Argument]) -> str:
     elif "algo" in arguments:
         reading.lose(arguments["algo"].label, arguments["algo"].value, f"only {LYCORIS} has algorithms")
     for name in DECOMPOSED:
-        if name in arguments:
-            kind = "dora" if values.flag(arguments[name].value) and kind in ("lora", "locon") else kind
-            reading.entry(arguments[name].label, arguments[name].value, "network.kind", kind)
+        if name not in arguments:
+            continue
+        if values.flag(arguments[name].value) and kind not in ("lora", "locon"):
+            reading.lose(arguments[name].label, arguments[name].value, f"DoRA is not combined with {kind}")
+            continue
+        kind = "dora" if values.flag(arguments[name].value) else kind
+        reading.entry(arguments[name].label, arguments[name].value, "network.kind", kind)
     return kind
 
 
-def _sizes(reading: Reading, module: str, arguments: dict[str, Argument]) -> None:
+def _has_convolutions(module: str, arguments: dict[str, Argument]) -> bool:
+    """Whether 3x3 convolutions are trained: kohya's default is no, LyCORIS' is yes, and 0 is no for both."""
+    if module == LYCORIS and _text(arguments, "preset", "full") in WITHOUT_CONVOLUTIONS:
+        return False
+    if "conv_dim" not in arguments or arguments["conv_dim"].value in (None, ""):
+        return module == LYCORIS
+    return not values.is_off(arguments["conv_dim"].value)
+
+
+def _text(arguments: dict[str, Argument], name: str, default: str) -> str:
+    return str(arguments[name].value) if name in arguments else default
+
+
+def _preset(reading: Reading, module: str, arguments: dict[str, Argument]) -> str:
+    """LyCORIS' choice of layers, as far as it can be had."""
+    preset = _text(arguments, "preset", "full")
+    if "preset" not in arguments:
+        return preset
+    label = arguments["preset"].label
+    if module != LYCORIS:
+        reading.lose(label, preset, f"only {LYCORIS} has presets")
+        return "full"
+    if preset in UNET_ONLY:
+        reading.entry(label, preset, "network.text_encoder", False)
+    if preset in EXACT:
+        reading.mention(label, preset, "network")
+    else:
+        reading.lose(
+            label,
+            preset,
+            "the layers here are those of sd-scripts: attention, MLPs and projections, 3x3 convolutions by conv_rank",
+        )
+    return preset
+
+
+def _sizes(reading: Reading, module: str, arguments: dict[str, Argument], *, convolutions: bool) -> None:
     """Rank and alpha of the convolutions: kohya's default is none and 1, LyCORIS' what the linear layers have."""
     rank, alpha = arguments.get("conv_dim"), arguments.get("conv_alpha")
-    if module == LYCORIS:
-        if rank is None or values.is_off(rank.value):
-            rank = Argument(rank.label if rank else "conv_dim", reading.get("network_dim") or 4)
-        if alpha is None or values.is_off(alpha.value):
-            alpha = Argument(alpha.label if alpha else "conv_alpha", reading.get("network_alpha") or 1)
-    if rank is None or values.is_off(rank.value):
+    if not convolutions or not _has_convolutions(module, arguments):
+        reason = "no rank is given, so no convolution is trained" if convolutions else "the preset has no convolutions"
         for argument in (rank, alpha):
             if argument is not None:
-                reading.lose(argument.label, argument.value, "no rank is given, so no convolution is trained")
+                reading.lose(argument.label, argument.value, reason)
         return
+    given = rank is not None and rank.value not in (None, "")
+    if rank is None or not given:
+        rank = Argument(rank.label if rank else "conv_dim", reading.get("network_dim") or 4)
     _number(reading, rank, "network.conv_rank", values.whole, report="conv_dim" in arguments)
-    alpha = alpha or Argument("conv_alpha", 1.0)
+    if alpha is None or alpha.value in (None, ""):
+        default = reading.get("network_alpha") or 1 if module == LYCORIS else 1.0
+        alpha = Argument(alpha.label if alpha else "conv_alpha", default)
+    if alpha.value in (0, 0.0, "0", "0.0"):
+        alpha = Argument(alpha.label, rank.value)  # sd-scripts and LyCORIS both take alpha 0 for the rank
     _number(reading, alpha, "network.conv_alpha", values.number, report="conv_alpha" in arguments)
 
 

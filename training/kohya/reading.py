@@ -1,5 +1,6 @@
 """One kohya file on its way into our config: every key is taken once, and the report says what became of it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,13 @@ class Reading:
         except ValueError as error:
             raise ValueError(f"{given.name}: {error} (is {given.value!r})") from error
 
+    def sound(self, key: str, convert: Convert) -> Any:
+        """The converted value of a key; None if it is missing or wrong, which is said where its place is taken."""
+        try:
+            return None if self.get(key) in (None, "") else convert(self.get(key))
+        except ValueError:
+            return None
+
     def has(self, key: str) -> bool:
         """Whether the file gives a key that no step has taken yet."""
         return key in self.given and key not in self._taken
@@ -67,10 +75,25 @@ class Reading:
         """Mark a key as dealt with."""
         self._taken.add(key)
 
+    def absolute(self, name: str, text: Any) -> str:
+        """A path of the file as one of this machine. A path of another system is a problem."""
+        path = str(text)
+        if re.match(r"[A-Za-z]:[\\/]|\\\\", path):
+            self.problems.append(
+                f"{self.file}: {name}: {path!r} is a Windows path; write where it lies on this machine"
+            )
+            return path
+        found = self.base / Path(path).expanduser()
+        if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", path) and not found.exists() and not Path(path).suffix:
+            self.report.notes.append(
+                f"{name}: {path} is read as a path; a model of Hugging Face's hub must be named by its file"
+            )
+        return str(found)
+
     def entry(self, name: str, value: Any, path: str, ours: Any) -> None:
         """Our `path` becomes `ours` (None: stays at its default), because the file says `name` = `value`."""
         if ours is not None and path in PATHS:
-            ours = str(self.base / Path(ours).expanduser())
+            ours = self.absolute(name, ours)
         if ours is not None:
             self.set(path, ours)
         self.origins[path] = name

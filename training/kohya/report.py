@@ -50,12 +50,15 @@ class Report:
     file: Path
     honoured: list[Honoured] = field(default_factory=list)
     not_honoured: list[NotHonoured] = field(default_factory=list)
+    deciding: list[tuple[str, str]] = field(default_factory=list)
+    """Variables of a script that only decide which options it passes, with their values."""
     notes: list[str] = field(default_factory=list)
 
     @property
     def keys(self) -> set[str]:
         """Every key that the report names."""
-        return {entry.key for entry in self.honoured} | {entry.key for entry in self.not_honoured}
+        named = {entry.key for entry in self.honoured} | {entry.key for entry in self.not_honoured}
+        return named | {name for name, _ in self.deciding}
 
     def lines(self) -> list[str]:
         """The report as text, what is lost first."""
@@ -68,6 +71,9 @@ class Report:
         )
         for title, entries in groups:
             found += [f"{title}:", *(f"  {entry}" for entry in entries)] if entries else []
+        if self.deciding:
+            found += ["Only decide which options the script passes:"]
+            found += [f"  {name} = {value!r}" for name, value in self.deciding]
         found += ["Note:", *(f"  {note}" for note in self.notes)] if self.notes else []
         found += ["Honoured:", *(f"  {entry}" for entry in self.honoured)] if self.honoured else []
         return found

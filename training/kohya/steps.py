@@ -26,8 +26,57 @@ DEFAULT_SEED = 42
 KEY = "lr_restart_cycles"
 
 
+_BUCKETS = ("min_bucket_reso", "max_bucket_reso", "bucket_reso_steps", "bucket_no_upscale")
+UNUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "multires_noise_discount": ("multires_noise_iterations", (), ""),
+    "huber_c": ("loss_type", ("huber", "smooth_l1"), "l2"),
+    "huber_schedule": ("loss_type", ("huber", "smooth_l1"), "l2"),
+    "huber_scale": ("loss_type", ("huber", "smooth_l1"), "l2"),
+    "lr_scheduler_power": ("lr_scheduler", ("polynomial",), "constant"),
+    "noise_offset_random_strength": ("noise_offset", (), ""),
+    "adaptive_noise_scale": ("noise_offset", (), ""),
+    "ip_noise_gamma_random_strength": ("ip_noise_gamma", (), ""),
+}
+"""Keys that count only beside another: its name, the values that make them count (none: any that is not off), and
+what sd-scripts takes where it is missing."""
+
+
+def unused(reading: Reading) -> None:
+    """Drop the keys that sd-scripts reads but does not use, because of what another key says."""
+    if reading.preset:
+        return
+    for key, (other, counting, default) in UNUSED.items():
+        value = reading.get(other, default)
+        if reading.has(key) and (values.is_off(value) or (counting and str(value) not in counting)):
+            reading.drop(key, f"has no effect: {other} is {value}" if value != "" else f"has no effect without {other}")
+    buckets = reading.get("enable_bucket", False)
+    if not reading.has("dataset_config") and values.is_off(buckets):
+        for key in _BUCKETS:
+            if reading.has(key):
+                reading.drop(key, "has no effect without enable_bucket")
+
+
+def rates(reading: Reading) -> None:
+    """Take rates of 0: sd-scripts does not train what has one."""
+    general = reading.sound("learning_rate", values.rate)
+    for key, path in (("unet_lr", "network.unet"), ("text_encoder_lr", "network.text_encoder")):
+        own = reading.sound(key, values.rate)
+        if (general if own is None else own) != 0:
+            continue
+        name = reading.given[key if own is not None else "learning_rate"].name
+        reading.take(key)
+        reading.entry(name, 0, path, False)
+        reading.report.notes.append(f"{name} is 0, so sd-scripts does not train this part: {path} = false")
+    if general == 0 and reading.has("learning_rate"):
+        reading.drop("learning_rate", "is 0; the rates of UNet and text encoder count")
+
+
 def base_model(reading: Reading) -> None:
     """Take v2, model_type and model_train_type: the family, where the file tells it."""
+    length = reading.get("max_token_length")
+    made = reading.sound("max_token_length", values.token_length)
+    if made is not None and str(made) != str(length):
+        reading.report.notes.append(f"max_token_length = {length}: sd-scripts makes pieces of 75 of it, {made} in all")
     for key in ("model_type", "model_train_type"):
         if reading.has(key):
             name = str(reading.get(key))
@@ -37,6 +86,9 @@ def base_model(reading: Reading) -> None:
                 reading.drop(key, UNSUPPORTED)
             else:
                 reading.refuse(key, f"{name}: {UNSUPPORTED}")
+    sdxl = any(MODEL_TYPES.get(str(reading.get(key))) == "sdxl" for key in ("model_type", "model_train_type"))
+    if sdxl and reading.has("clip_skip"):
+        reading.drop("clip_skip", "sd-scripts does not use it for SDXL, which always takes the last layer but one")
     if reading.has("v2"):
         reading.honour("v2", "model.family", "sd2" if reading.value("v2", values.flag) else None)
 
@@ -151,7 +203,11 @@ def logs(reading: Reading) -> None:
 
 def _prompts(reading: Reading, key: str) -> None:
     """A prompt file, or the prompt itself, which lora-scripts also takes."""
-    value = str(reading.get(key) or "")
+    given = reading.get(key)
+    if isinstance(given, list):
+        reading.honour(key, "sample.prompts", [str(prompt) for prompt in given])
+        return
+    value = str(given or "")
     if not value:
         reading.honour(key, "sample.prompts", None)
     elif " --" in value or "," in value:

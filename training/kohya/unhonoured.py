@@ -13,6 +13,7 @@ _BASE_WEIGHTS = "merge them into the checkpoint first: lora-train merge --into"
 _FLOW = "belongs to SD3, Flux and their like; families here are SD 1.5, SD 2 and SDXL"
 _DEEPSPEED = "DeepSpeed is not used: a LoRA's optimiser state is small"
 _FINE_TUNE = "belongs to full fine-tuning"
+_IGNORED = "is a setting of kohya_ss' window; sd-scripts does not read it"
 
 REASONS: dict[str, str] = {
     # command line
@@ -60,7 +61,7 @@ REASONS: dict[str, str] = {
     "cache_info": "pictures are read anew; it takes seconds",
     "in_json": "metadata files of full fine-tuning are not read; captions stand beside the pictures",
     "dataset_class": "own dataset classes are code, not settings",
-    "dataset_repeats": _FINE_TUNE,
+    "dataset_repeats": "counts for a dataset_config; in train_data_dir the folders' names say how often",
     "face_crop_aug_range": "crops around faces are not supported; crop the pictures before",
     "enable_wildcard": "wildcards in captions are not supported",
     "secondary_separator": "secondary separators in captions are not supported",
@@ -154,9 +155,36 @@ REASONS: dict[str, str] = {
     "multi_gpu": _STAND_ALONE,
     **dict.fromkeys(("metadata.name", "metadata.version", "metadata.author", "metadata.description"), _PRESET),
     "metadata.train_type": _PRESET,
+    # kohya_ss
+    "epoch": _IGNORED,
+    "noise_offset_type": _IGNORED,
+    "train_inpainting": "inpainting models are not trained",
     # other families
     **dict.fromkeys(
         (
+            "attn_mode",
+            "byt5",
+            "clip_g_dropout_rate",
+            "clip_l_dropout_rate",
+            "double_blocks_to_swap",
+            "enable_scaled_pos_embed",
+            "fp8_scaled",
+            "gemma2_max_token_length",
+            "llm_adapter_path",
+            "mem_eff_save",
+            "pos_emb_random_crop_rate",
+            "qwen3",
+            "save_clip",
+            "save_t5xxl",
+            "show_timesteps",
+            "show_timesteps_resolution",
+            "single_blocks_to_swap",
+            "split_attn",
+            "split_mode",
+            "t5_dropout_rate",
+            "t5xxl_device",
+            "t5xxl_dtype",
+            "use_sage_attn",
             "apply_t5_attn_mask",
             "ae",
             "clip_l",

@@ -79,6 +79,14 @@ def at_least_one(value: Any) -> int:
     return max(1, whole(value))
 
 
+def token_length(value: Any) -> int:
+    """The caption length that sd-scripts makes of a number: whole pieces of 75 tokens."""
+    pieces = max(1, -(-(whole(value) - 74) // 75))
+    if pieces > 3:
+        raise ValueError("is too long; captions of up to 225 tokens can be read")
+    return 75 * pieces
+
+
 def optimizer(value: Any) -> str:
     """An optimiser's name; kohya ignores case."""
     return _one_of(str(value), _OPTIMIZERS, "optimiser")

@@ -62,7 +62,10 @@ class Augment(Settings):
     """[data.augment]: how pictures are varied."""
 
     flip: bool = Field(default=False, description="Show half of the pictures mirrored.")
-    color: bool = Field(default=False, description="Vary hue, saturation and brightness; needs cache_latents = false.")
+    color: bool = Field(
+        default=False,
+        description="Change hue or gamma of one picture in three, as sd-scripts does; needs cache_latents = false.",
+    )
     random_crop: bool = Field(
         default=False, description="Crop at random, not at the centre; needs cache_latents = false."
     )

@@ -58,11 +58,43 @@ log_tracker_name=""
 
 export HF_HOME="cache"
 
+extArgs=()
 launchArgs=()
 trainer_file="./train_network.py"
 
 if [[ $model_type == "sdxl" ]]; then
-  network_dim=64 # inside an if: not what the file says at its top
+  trainer_file="./sdxl_train_network.py"
+elif [[ $model_type == "flux" ]]; then
+  trainer_file="./flux_train_network.py"
+elif [[ $model_type == "sd1.5" ]]; then
+  ext_args+=("--clip_skip $clip_skip") # never passed on: another name
+fi
+if [[ $multi_gpu == 1 ]]; then launchArgs+=("--multi_gpu" "--num_processes=2"); fi
+if [ $train_unet_only == 1 ]; then extArgs+=("--network_train_unet_only"); fi
+if [ $train_text_encoder_only == 1 ]; then extArgs+=("--network_train_text_encoder_only"); fi
+if [[ $network_weights ]]; then extArgs+=("--network_weights $network_weights"); fi
+[[ $reg_data_dir ]] && extArgs+=("--reg_data_dir $reg_data_dir")
+if [[ $optimizer_type ]]; then extArgs+=("--optimizer_type $optimizer_type"); fi
+if [[ $optimizer_type == "DAdaptation" ]]; then extArgs+=("--optimizer_args decouple=True"); fi
+if [[ $save_state == 1 ]]; then extArgs+=("--save_state"); fi
+if [[ $resume ]]; then extArgs+=("--resume $resume"); fi
+if [[ $persistent_data_loader_workers == 1 ]]; then extArgs+=("--persistent_data_loader_workers"); fi
+if [[ $network_module == "lycoris.kohya" ]]; then
+  extArgs+=("--network_args conv_dim=$conv_dim conv_alpha=$conv_alpha algo=$algo dropout=$dropout")
+fi
+if [[ $stop_text_encoder_training -ne 0 ]]; then
+  extArgs+=("--stop_text_encoder_training $stop_text_encoder_training")
+fi
+if [[ $noise_offset != "0" ]]; then extArgs+=("--noise_offset $noise_offset"); fi
+if [[ $min_snr_gamma -ne 0 ]]; then extArgs+=("--min_snr_gamma $min_snr_gamma"); fi
+if [[ $parameterization == 1 ]]; then extArgs+=("--v_parameterization"); fi
+if [[ $lowram ]]; then extArgs+=("--lowram"); fi
+if [[ $use_wandb == 1 ]]; then
+  extArgs+=("--log_with=all")
+  if [[ $wandb_api_key ]]; then extArgs+=("--wandb_api_key $wandb_api_key"); fi
+  if [[ $log_tracker_name ]]; then extArgs+=("--log_tracker_name $log_tracker_name"); fi
+else
+  extArgs+=("--log_with=tensorboard")
 fi
 
 accelerate launch ${launchArgs[@]} $trainer_file --shuffle_caption --xformers --cache_latents --enable_bucket \

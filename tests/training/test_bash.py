@@ -1,0 +1,136 @@
+"""Scripts are followed as bash itself runs them: each is also run by bash, with a stand-in for accelerate."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.errors import InputError
+from training.kohya import bash
+
+HEAD = 'm="./base.safetensors"\nextArgs=()\n'
+LAUNCH = "accelerate launch train_network.py --model=$m ${extArgs[@]}\n"
+SCRIPTS = {
+    "options in an array": HEAD + 'extArgs+=("--flip_aug" "--min_snr_gamma 5")\n' + LAUNCH,
+    "an array that is quoted": HEAD + 'extArgs+=("--a b")\naccelerate launch train_network.py "${extArgs[@]}"\n',
+    "an if": HEAD + 'dim=16\nif [[ $dim == 16 ]]; then m="other"; fi\n' + LAUNCH,
+    "else": HEAD + 'x=0\nif [ $x == 1 ]; then extArgs+=("--a"); elif [ $x == 2 ]\nthen m=1\nelse m=2; fi\n' + LAUNCH,
+    "nested": HEAD + "a=1; b=\nif [[ $a ]]; then if [[ $b ]]; then m=1; else m=2; fi; fi\n" + LAUNCH,
+    "and, or": HEAD + 'a=1\n[[ $a == 1 ]] && extArgs+=("--one")\n[[ $a == 2 ]] || extArgs+=(--two)\n' + LAUNCH,
+    "not": HEAD + "if [[ ! $nothing && -z $nothing || -n $m ]]; then extArgs+=(--a); fi\n" + LAUNCH,
+    "an empty operand": HEAD + "if [ $nothing == 1 ]; then m=1; fi\nif [ $nothing ]; then m=2; fi\n" + LAUNCH,
+    "numbers": HEAD + "g=0\nif [[ $g -ne 0 ]]; then m=1; fi\nif [[ 5 -gt 3 ]]; then extArgs+=(--b); fi\n" + LAUNCH,
+    "a fraction is no number": HEAD + "g=0.5\nif [[ $g -ne 0 ]]; then m=1; fi\n" + LAUNCH,
+    "0 is true": HEAD + 'lowram=0\nif [[ $lowram ]]; then extArgs+=("--lowram"); fi\n' + LAUNCH,
+    "a pattern": HEAD + 'kind="lycoris.kohya"\nif [[ $kind == lycoris* ]]; then extArgs+=(--c); fi\n' + LAUNCH,
+    "brackets in a test": HEAD + "if [[ ( 1 == 1 || 1 == 2 ) && 2 == 2 ]]; then m=3; fi\n" + LAUNCH,
+    "another array": HEAD + 'ext_args=()\next_args+=("--clip_skip 2")\n' + LAUNCH,
+    "exported": 'export m="a b" # a path with a blank\naccelerate launch train_network.py --model="$m" --other=$m\n',
+    "quotes": "m='$x'\naccelerate launch train_network.py --a=\"x'y\" --b='x\"y' --c=x\\ y --m=$m --d=\"\"\n",
+    "defaults": 'accelerate launch train_network.py --a=${a:-5} --b="${b-x y}"\n',
+    "defaults that do not count": "a=1\naccelerate launch train_network.py --a=${a:-5}\n",
+    "appended text": 'm="a"\nm+="b"\naccelerate launch train_network.py --m=$m\n',
+    "a line continued": "accelerate launch \\\n  --num_processes 1 \\\n  train_network.py \\\n  --seed 7 \\\n --a\n",
+    "piped and redirected": "accelerate launch train_network.py --a 2>&1 | tee log.txt\n",
+    "an environment": "CUDA_VISIBLE_DEVICES=1 accelerate launch train_network.py --a=1 > /dev/null\n",
+    "programs beside": 'echo "starting $(date)"\nmkdir -p out\naccelerate launch train_network.py --a=1\ntrue\n',
+    "by python": "python -m accelerate.commands.launch ./scripts/sdxl_train_network.py --a=1\n",
+    "chained": "true && accelerate launch train_network.py --a=1\n",
+    "after an exit": "accelerate launch train_network.py --a=1\nexit 0\naccelerate launch train_network.py --a=2\n",
+    "windows' line ends": 'm="a"\naccelerate launch train_network.py --m=$m\n',
+    "a loop afterwards": "accelerate launch train_network.py --a\nfor x in 1 2; do echo $x; done\n",
+    "a name in a program": 't="./sd-scripts/train_network.py"\naccelerate launch $t --a\n',
+}
+
+
+def run_by_bash(script: Path) -> list[str]:
+    """The arguments that the training program gets from bash."""
+    programs = script.parent / "bin"
+    programs.mkdir()
+    seen = script.parent / "seen.json"
+    lines = [
+        f"#!{sys.executable}",
+        "import json, sys",
+        "words = sys.argv[1:]",
+        "place = next(i for i, word in enumerate(words) if word.endswith('.py'))",
+        f"open({str(seen)!r}, 'w').write(json.dumps(words[place + 1:]))",
+    ]
+    for name in ("accelerate", "python"):
+        (programs / name).write_text("\n".join(lines))
+        (programs / name).chmod(0o755)
+    subprocess.run(
+        ["bash", str(script)], cwd=script.parent, env={"PATH": f"{programs}:/usr/bin:/bin"}, capture_output=True
+    )
+    found: list[str] = json.loads(seen.read_text())
+    return found
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash to compare with")
+@pytest.mark.parametrize("text", SCRIPTS.values(), ids=SCRIPTS.keys())
+def test_the_arguments_are_those_that_bash_passes(tmp_path: Path, text: str) -> None:
+    script = tmp_path / "train.sh"
+    script.write_text(f"#!/bin/bash\n{text}")
+    followed = bash.follow(script, script.read_text())
+    assert [value.text for value in followed.launch.arguments] == run_by_bash(script)
+
+
+REFUSED = {
+    "a loop": ("for x in 1 2; do\n  a=$x\ndone\n" + LAUNCH, "line 1: for: loops, functions and subshells are not"),
+    "a function": ("f() {\n a=1\n}\nf\n" + LAUNCH, "line 1: {: loops, functions and subshells are not followed"),
+    "a computed value": ("m=$(ls)\n" + LAUNCH, "line 1: $(ls) is computed by the shell; write its value"),
+    "arithmetic": ("m=$((1 + 1))\n" + LAUNCH, "line 1: $((1 + 1)) is computed by the shell"),
+    "cut out": ('x=a.b\nm="${x%.b}"\n' + LAUNCH, "line 2: ${x%.b} is computed by the shell"),
+    "another script": ("source settings.sh\n" + LAUNCH, "line 1: source settings.sh: other scripts are not read"),
+    "eval": ('eval "m=1"\n' + LAUNCH, 'line 1: eval "m=1": is not followed here'),
+    "a file asked for": ("if [ -f x ]; then m=1; fi\n" + LAUNCH, "line 1: -f: asks for files of the machine"),
+    "never set": ("mm=1\n" + LAUNCH, "line 2: $m is passed on but never set in the script (did you mean mm?)"),
+    "twice": ("m=1\n" + LAUNCH + LAUNCH, "line 3: starts a second training (the first is in line 2); keep one"),
+    "another program": ("accelerate launch flux_train_network.py --a\n", "line 1: flux_train_network.py is not"),
+    "no fi": ("if [[ 1 ]]; then m=1\n" + LAUNCH, "line 1: no fi follows"),
+    "no quote": ('m="a\n' + LAUNCH, 'no closing "'),
+    "file names": ("accelerate launch train_network.py --a ./*.png\n", "./*.png: patterns for file names are not"),
+}
+
+
+@pytest.mark.parametrize(("text", "sentence"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_followed_is_refused_with_its_line(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(InputError) as raised:
+        bash.follow(tmp_path / "train.sh", text)
+    assert sentence in str(raised.value)
+
+
+PIECES = [
+    *("if", "then", "fi", "else", "[[", "]]", "[", "]", "$m", "${m[@]}", "m=1", "m+=(", ")", "(", "&&", "||", "|", ";"),
+    *(
+        "'",
+        '"',
+        "\\",
+        "`",
+        "$(",
+        "accelerate",
+        "train_network.py",
+        "--a",
+        "-z",
+        "==",
+        "-eq",
+        "!",
+        "#",
+        "for",
+        "}",
+        "\n",
+    ),
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=4)), max_size=25).map(" ".join))
+def test_any_text_is_followed_or_refused_in_a_sentence(text: str) -> None:
+    try:
+        bash.follow(Path("train.sh"), text)
+    except InputError as error:
+        assert str(error).startswith("train.sh: ")

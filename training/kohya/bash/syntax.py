@@ -1,0 +1,216 @@
+"""The statements of a bash script, as far as scripts that start one training need them."""
+
+import re
+from dataclasses import dataclass
+
+from training.kohya.bash.words import Operator, ShellSyntaxError, Text, Token, Word, split
+
+ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?)=")
+DECLARATIONS = frozenset(("export", "declare", "typeset", "readonly", "local"))
+CLOSED_BY = {"for": "done", "while": "done", "until": "done", "select": "done", "case": "esac", "{": "}"}
+"""Compound commands that are not followed."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """`name=value`, `name+=value`, `name=(words)`."""
+
+    name: str
+    append: bool
+    value: Word | tuple[Word, ...]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A simple command; one without words only assigns."""
+
+    line: int
+    assignments: tuple[Assignment, ...]
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True)
+class If:
+    """Conditions, each with what it guards; `otherwise` is what else guards."""
+
+    branches: tuple[tuple["Block", "Block"], ...]
+    otherwise: "Block"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Commands joined by && and ||."""
+
+    first: "Statement"
+    rest: tuple[tuple[str, "Statement"], ...]
+
+
+@dataclass(frozen=True)
+class Unfollowed:
+    """A loop, a case, a function or a subshell: known by its first word, not followed."""
+
+    line: int
+    what: str
+
+
+Statement = Command | If | Chain | Unfollowed
+Block = tuple[Statement, ...]
+
+
+def parse(text: str) -> Block:
+    """The statements of a script. Raises ShellSyntaxError."""
+    return _Parser(split(text)).block(())
+
+
+class _Parser:
+    def __init__(self, tokens: list[Token]) -> None:
+        self.tokens, self.at = tokens, 0
+        self.ended_by = ""
+
+    def _peek(self, ahead: int = 0) -> Token | None:
+        place = self.at + ahead
+        return self.tokens[place] if place < len(self.tokens) else None
+
+    def _is(self, *texts: str, ahead: int = 0) -> bool:
+        token = self._peek(ahead)
+        return isinstance(token, Operator) and token.text in texts
+
+    def block(self, ends: tuple[str, ...]) -> Block:
+        """Statements up to a keyword, which `ended_by` then holds, or up to the script's end."""
+        found: list[Statement] = []
+        start = self.tokens[self.at - 1].line if ends else 0
+        while (token := self._peek()) is not None:
+            if isinstance(token, Word) and token.bare in ends:
+                self.at += 1
+                self.ended_by = token.source
+                return tuple(found)
+            if self._is("\n", ";", "&", ";;", ")"):
+                self.at += 1
+            else:
+                found.append(self._chain())
+        if ends:
+            raise ShellSyntaxError(start, f"no {ends[-1]} follows")
+        return tuple(found)
+
+    def _chain(self) -> Statement:
+        first = self._statement()
+        rest: list[tuple[str, Statement]] = []
+        while self._is("&&", "||"):
+            joint = self.tokens[self.at].text if isinstance(self.tokens[self.at], Operator) else ""  # type: ignore[union-attr]
+            self.at += 1
+            while self._is("\n"):
+                self.at += 1
+            rest.append((joint, self._statement()))
+        return Chain(first, tuple(rest)) if rest else first
+
+    def _statement(self) -> Statement:
+        token = self._peek()
+        if self._is("("):
+            return self._unfollowed("(", ")")
+        if not isinstance(token, Word):
+            raise ShellSyntaxError(token.line if token else 0, "a command is missing")
+        if token.bare == "if":
+            self.at += 1
+            return self._if()
+        if token.bare in CLOSED_BY:
+            return self._unfollowed(token.bare, CLOSED_BY[token.bare])
+        is_function = self._is("(", ahead=1) and self._is(")", ahead=2) and not ASSIGNMENT.match(token.source)
+        if token.bare == "function" or is_function:
+            while not (isinstance(token, Word) and token.bare == "{"):
+                self.at += 1
+                token = self._peek()
+                if token is None:
+                    raise ShellSyntaxError(self.tokens[-1].line, "a function without a body")
+            return self._unfollowed("{", "}")
+        return self._command()
+
+    def _unfollowed(self, opening: str, closing: str) -> Unfollowed:
+        """Step over a compound command, whatever it holds."""
+        line = self.tokens[self.at].line
+        depth = 0
+        while (token := self._peek()) is not None:
+            text = token.text if isinstance(token, Operator) else token.bare
+            self.at += 1
+            opens = CLOSED_BY.get(text or "") == closing if closing in CLOSED_BY.values() else text == opening
+            depth += opens - (text == closing)
+            if depth == 0:
+                return Unfollowed(line, opening)
+        raise ShellSyntaxError(line, f"{opening} without {closing}")
+
+    def _if(self) -> If:
+        branches = []
+        otherwise: Block = ()
+        ended = "elif"
+        while ended == "elif":
+            condition = self.block(("then",))
+            body = self.block(("elif", "else", "fi"))
+            branches.append((condition, body))
+            ended = self.ended_by
+        if ended == "else":
+            otherwise = self.block(("fi",))
+        return If(tuple(branches), otherwise)
+
+    def _command(self) -> Command:
+        """A simple command, without redirections and without what its output is piped to."""
+        line = self.tokens[min(self.at, len(self.tokens) - 1)].line
+        assignments: list[Assignment] = []
+        words: list[Word] = []
+        while (token := self._peek()) is not None:
+            self.at += 1
+            if isinstance(token, Word):
+                match = ASSIGNMENT.match(token.source)
+                declares = bool(words) and words[0].bare in DECLARATIONS
+                if match and (not words or declares):
+                    assignments.append(self._assignment(token, match))
+                else:
+                    words.append(token)
+                    if words[0].bare == "[[":
+                        words += self._until_closed(line)
+            elif "<" in token.text or ">" in token.text:
+                self.at += isinstance(self._peek(), Word)
+            elif token.text in ("|", "|&"):
+                self._command()
+                break
+            elif token.text == "(":
+                raise ShellSyntaxError(token.line, "an unexpected (")
+            else:
+                self.at -= 1
+                break
+        return Command(line, tuple(assignments), tuple(words))
+
+    def _assignment(self, word: Word, match: re.Match[str]) -> Assignment:
+        name, append = match[1], bool(match[2])
+        if word.source == match[0] and self._is("("):
+            self.at += 1
+            items: list[Word] = []
+            while not self._is(")"):
+                token = self._peek()
+                if token is None:
+                    raise ShellSyntaxError(word.line, f"{name}=( without )")
+                items += [token] if isinstance(token, Word) else []
+                self.at += 1
+            self.at += 1
+            return Assignment(name, append, tuple(items))
+        return Assignment(name, append, _without(word, len(match[0])))
+
+    def _until_closed(self, line: int) -> list[Word]:
+        """The rest of a [[ ]], where && and brackets are part of the test."""
+        found: list[Word] = []
+        while (token := self._peek()) is not None:
+            self.at += 1
+            if isinstance(token, Operator):
+                if token.text != "\n":
+                    found.append(Word((Text(token.text),), token.line, token.text))
+                continue
+            found.append(token)
+            if token.bare == "]]":
+                return found
+        raise ShellSyntaxError(line, "[[ without ]]")
+
+
+def _without(word: Word, count: int) -> Word:
+    """A word without its first characters, which are plain text."""
+    first = word.parts[0]
+    assert isinstance(first, Text)
+    rest = Text(first.text[count:])
+    return Word(((rest,) if rest.text else ()) + word.parts[1:], word.line, word.source[count:])

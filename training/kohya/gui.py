@@ -1,0 +1,169 @@
+"""A JSON preset or saved settings of kohya_ss' window, turned into the options that the window passes to sd-scripts.
+
+Read from kohya_gui/lora_gui.py of July 2026.
+"""
+
+import shlex
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import Any
+
+from training.errors import InputError
+from training.kohya import arguments, values
+from training.kohya.bash import Value
+from training.kohya.reading import Given
+from training.kohya.report import NotHonoured, Report
+
+RENAMED = {
+    "max_resolution": "resolution",
+    "optimizer": "optimizer_type",
+    "lora_network_weights": "network_weights",
+    "sdxl_no_half_vae": "no_half_vae",
+    "sdxl_cache_text_encoder_outputs": "cache_text_encoder_outputs",
+}
+"""The window's names of sd-scripts' options."""
+
+LYCORIS = ["conv_dim", "conv_alpha", "use_tucker", "use_cp", "rank_dropout", "module_dropout", "use_scalar"]
+LYCORIS += ["rank_dropout_scale", "bypass_mode", "dora_wd", "train_norm"]
+KOHYA = ["block_dims", "block_alphas", "conv_block_dims", "conv_block_alphas", "rank_dropout", "module_dropout"]
+KOHYA += ["down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold"]
+NETWORKS: dict[str, tuple[str, str, list[str]]] = {
+    "Standard": ("networks.lora", "", KOHYA),
+    "Kohya LoCon": ("networks.lora", "", ["conv_dim", "conv_alpha", *KOHYA]),
+    "Kohya LoHa": ("networks.loha", "", ["conv_dim", "conv_alpha", "use_tucker", "rank_dropout", "module_dropout"]),
+    "Kohya LoKr": (
+        "networks.lokr",
+        "",
+        ["conv_dim", "conv_alpha", "use_tucker", "rank_dropout", "module_dropout", "factor"],
+    ),
+    "LoCon": ("lycoris.kohya", "locon", LYCORIS),
+    "LyCORIS/LoCon": ("lycoris.kohya", "locon", LYCORIS),
+    "LyCORIS/LoHa": ("lycoris.kohya", "loha", LYCORIS),
+    "LyCORIS/LoKr": ("lycoris.kohya", "lokr", [*LYCORIS, "factor", "decompose_both"]),
+}
+"""What LoRA_type stands for: network_module, LyCORIS' algorithm, and the settings that become network_args."""
+
+LORA_PLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
+WHOLE = ("keep_tokens", "bucket_reso_steps", "caption_dropout_every_n_epochs", "gradient_accumulation_steps", "seed")
+ZERO_IS_UNSET = ("seed", "clip_skip", "vae_batch_size", "max_timestep", "unet_lr", "max_train_steps")
+_WINDOW = "belongs to kohya_ss' window"
+_OTHER = f"{_WINDOW}: it passes this to other networks or families only"
+
+
+def is_gui(raw: Mapping[str, Any]) -> bool:
+    """Whether a JSON object is one of kohya_ss' window for LoRAs."""
+    return "LoRA_type" in raw
+
+
+def read(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple[dict[str, Given], Report]:
+    """The options that the window would pass, and a report of what it keeps to itself.
+
+    Raises InputError if the file is for a family or a network that is not trained here.
+    """
+    others = [key for key, value in raw.items() if key.endswith("_checkbox") and value is True]
+    if others:
+        raise InputError(f"{file}: {others[0]}: is not supported; families here are SD 1.5, SD 2 and SDXL")
+    report = Report(file)
+    given = {
+        RENAMED.get(key, key): Given(value, key)
+        for key, value in raw.items()
+        if RENAMED.get(key, key) in known and value is not None
+    }
+    kind = str(raw["LoRA_type"])
+    if kind not in NETWORKS:
+        raise InputError(f"{file}: LoRA_type: {kind} is not supported; known are {', '.join(NETWORKS)}")
+    passed = _network(given, raw, kind)
+    _numbers(file, given)
+    _length(file, given, raw, report)
+    _rates(file, given, raw)
+    _noise(given, raw)
+    attention = raw.get("xformers")
+    given.pop("xformers", None)
+    if attention in (True, "xformers", "sdpa"):
+        given["sdpa" if attention == "sdpa" else "xformers"] = Given(True, "xformers")
+    if raw.get("sdxl"):
+        given["model_type"] = Given("sdxl", "sdxl")
+    if isinstance(raw.get("optimizer_args"), str):
+        given["optimizer_args"] = Given(raw["optimizer_args"].replace('"', "").split(), "optimizer_args")
+    if isinstance(raw.get("lr_scheduler_args"), str):
+        given["lr_scheduler_args"] = Given(raw["lr_scheduler_args"].replace('"', "").split(), "lr_scheduler_args")
+    given |= _more(file, str(raw.get("additional_parameters") or ""), known)
+    named = {entry.name for entry in given.values()} | passed | {"additional_parameters"}
+    for key, value in raw.items():
+        if key not in named:
+            report.not_honoured.append(NotHonoured(key, value, _OTHER if value else _WINDOW))
+    return given, report
+
+
+def _network(given: dict[str, Given], raw: Mapping[str, Any], kind: str) -> set[str]:
+    """Set network_module and network_args; returns the settings that went into them."""
+    module, algorithm, names = NETWORKS[kind]
+    off = (None, "", "0", 0) if module == "networks.lora" else (None, "")
+    args = {name: raw[name] for name in names if name in raw and raw[name] not in off}
+    args |= {name: raw[name] for name in LORA_PLUS if raw.get(name)}
+    if algorithm:
+        args = {"preset": raw.get("LyCORIS_preset") or "full", "algo": algorithm} | args
+    for name in ("conv_dim", "conv_alpha", "factor", "dropout", "network_args", "unit"):
+        given.pop(name, None)
+    given["network_module"] = Given(module, "LoRA_type")
+    given["network_args"] = Given([f"{name}={value}" for name, value in args.items()], "network_args")
+    return {*(name for name in names if name in raw), "LyCORIS_preset", *LORA_PLUS} & raw.keys()
+
+
+def _numbers(file: Path, given: dict[str, Given]) -> None:
+    """Numbers that the window keeps as text or with a fraction, and zeros that it does not pass on."""
+    for key in WHOLE:
+        if key in given and given[key].value not in ("", None):
+            given[key] = Given(int(_number(file, given[key].name, given[key].value)), given[key].name)
+    for key in ZERO_IS_UNSET:
+        if key in given and given[key].value in (0, "0", 0.0):
+            given[key] = Given("", given[key].name)
+
+
+def _number(file: Path, key: str, value: Any) -> float:
+    try:
+        return values.number(value)
+    except ValueError as error:
+        raise InputError(f"{file}: {key}: {error} (is {value!r})") from error
+
+
+def _length(file: Path, given: dict[str, Given], raw: Mapping[str, Any], report: Report) -> None:
+    """epoch, where neither steps nor epochs are set; warm-up in percent."""
+    set_elsewhere = any(not values.is_off(raw.get(key)) for key in ("max_train_steps", "max_train_epochs"))
+    if raw.get("epoch") and not set_elsewhere and not raw.get("dataset_config"):
+        given["max_train_epochs"] = Given(raw["epoch"], "epoch")
+        report.notes.append("kohya_ss counts epoch into steps from the pictures; here it is train.epochs")
+    if raw.get("lr_scheduler_num_cycles") == "":
+        given["lr_scheduler_num_cycles"] = Given(raw.get("epoch") or 1, "lr_scheduler_num_cycles")
+    if values.is_off(raw.get("lr_warmup_steps")) and not values.is_off(raw.get("lr_warmup")):
+        given["lr_warmup_steps"] = Given(_number(file, "lr_warmup", raw["lr_warmup"]) / 100, "lr_warmup")
+
+
+def _rates(file: Path, given: dict[str, Given], raw: Mapping[str, Any]) -> None:
+    """Which parts train follows from the two rates."""
+    text, unet = (_number(file, key, raw.get(key) or 0) for key in ("text_encoder_lr", "unet_lr"))
+    given["network_train_unet_only"] = Given(text == 0 and unet != 0, "text_encoder_lr")
+    given["network_train_text_encoder_only"] = Given(text != 0 and unet == 0, "unet_lr")
+    if text == 0:
+        given.pop("text_encoder_lr", None)
+
+
+def _noise(given: dict[str, Given], raw: Mapping[str, Any]) -> None:
+    """Of the two kinds of noise only the chosen one is passed."""
+    chosen = raw.get("noise_offset_type", "Original")
+    other = (
+        ("noise_offset", "adaptive_noise_scale", "noise_offset_random_strength")
+        if chosen == "Multires"
+        else ("multires_noise_iterations", "multires_noise_discount")
+    )
+    for key in (*other, "noise_offset_type", "epoch"):
+        given.pop(key, None)
+
+
+def _more(file: Path, text: str, known: Container[str]) -> dict[str, Given]:
+    """The options in the window's field for further ones."""
+    try:
+        words = [Value(word) for word in shlex.split(text)]
+    except ValueError as error:
+        raise InputError(f"{file}: additional_parameters: {str(error).lower()}") from error
+    return arguments.parse(f"{file}: additional_parameters", words, known)

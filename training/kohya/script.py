@@ -1,0 +1,59 @@
+"""A train.sh on its way into our config: the command line that it ends in, and what became of its variables."""
+
+from collections.abc import Container
+from pathlib import Path
+
+from training.errors import InputError
+from training.kohya import arguments, bash
+from training.kohya.reading import Given
+from training.kohya.report import NotHonoured, Report
+from training.kohya.values import did_you_mean
+
+ENVIRONMENT = frozenset(
+    (
+        "HF_HOME",
+        "HF_ENDPOINT",
+        "TF_CPP_MIN_LOG_LEVEL",
+        "PYTHONUTF8",
+        "CUDA_VISIBLE_DEVICES",
+        "CUDA_HOME",
+        "XFORMERS_FORCE_DISABLE_TRITON",
+        "PIP_DISABLE_PIP_VERSION_CHECK",
+        "PYTHONPATH",
+        "PATH",
+        "LD_LIBRARY_PATH",
+    )
+)
+LAUNCHER_REASON = "is about how accelerate starts processes; one process trains on one device"
+
+
+def read(file: Path, text: str, known: Container[str]) -> tuple[dict[str, Given], Report, Path]:
+    """The options that a script passes, a report of what passes none, and the folder its paths count from.
+
+    Raises InputError if the script cannot be followed, or if sd-scripts would refuse what it passes.
+    """
+    script = bash.follow(file, text)
+    launch = script.launch
+    where = f"{file}: line {launch.line}"
+    given = arguments.parse(where, launch.arguments, known)
+    if launch.program == "sdxl_train_network.py":
+        given.setdefault("model_type", Given("sdxl", launch.program))
+    report = Report(file)
+    report.notes.extend(script.notes)
+    for word in launch.launcher:
+        name, _, value = word.text.partition("=")
+        if name.startswith("--") and name != "--num_cpu_threads_per_process":
+            report.not_honoured.append(NotHonoured(name, value or True, LAUNCHER_REASON))
+    passed = bash.used_names([*launch.arguments, *launch.launcher])
+    for name, value in script.variables.items():
+        if name in passed:
+            continue
+        if name in script.tested:
+            report.deciding.append((name, value))
+        elif name in ENVIRONMENT:
+            report.not_honoured.append(NotHonoured(name, value, "is about the shell's environment"))
+        elif hint := did_you_mean(name, script.unset):
+            raise InputError(f"{file}: {name}: is set, but the script passes it to no option{hint}")
+        else:
+            report.not_honoured.append(NotHonoured(name, value, "is set, but the script passes it to no option"))
+    return given, report, script.folder
