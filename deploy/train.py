@@ -51,7 +51,7 @@ def run_config(
     if not RUN_NAME.fullmatch(run):
         raise ConfigError("--name", [Problem("", f"{run!r} must be letters, digits and . _ -, 100 at most")])
     shared = shared_hosts(raw)
-    hosts = trainers(fleet, shared or on)
+    hosts = trainers(fleet, shared or on, "resources.hosts" if shared else "--on")
     if missing := set(shared) - {host.name for host in hosts}:
         raise ConfigError(str(config), [Problem("resources.hosts", f"{', '.join(sorted(missing))} does not train")])
     needed = [prepare(raw, config, run, candidate).turn for candidate in hosts]
@@ -92,7 +92,7 @@ def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
     """Show the runs of every host."""
     table = Table("run", "host", "state", "made", "progress", box=None, padding=(0, 2, 0, 0), header_style="bold")
     styles = {"running": "cyan", "finished": "green", "failed": "bold red"}
-    with connect(trainers(fleet, limit)) as remotes:
+    with connect(trainers(fleet, limit, "--limit")) as remotes:
         found = [(run, host) for host, runs in runs_of(remotes).items() for run in runs]
     for run, host in sorted(found, key=lambda pair: float(pair[0]["made"])):
         progress = Progress()

@@ -28,6 +28,8 @@ WORDS = 4
 HARMLESS = {
     r"fatal: No (names|tags|annotated tags)\b.*": "`git describe` on a checkout without tags, run for each page",
     r"fatal: not a git repository.*": "git, asked for the version of an extension that is no checkout",
+    r"\*\*\* Failed reading extension data from Git repository.*": "the extensions page, of a checkout at no branch",
+    r"TypeError: HEAD is a detached symbolic reference.*": "the same",
     r"\*\*\* \"[^\"]*\" (arg|option) was (used|set).*": "extensions were switched off on purpose",
     r"Warning: caught exception '.*', memory monitor disabled": "the WebUI on a host without a GPU",
     r"ERROR: +Exception in ASGI application": "a heading: the traceback that follows says what happened",
@@ -106,12 +108,17 @@ def errors(lines: Iterable[str]) -> list[tuple[str, str]]:
             continue
         elif depth >= 0:
             depth = -1
-            if not PLUMBING.match(text):
+            if not harmless(text):
                 found.append(("exception", text))
-        elif text and not any(re.fullmatch(harmless, text) for harmless in HARMLESS) and not PLUMBING.match(text):
+        elif text and not harmless(text):
             kind = next((name for name, pattern in KINDS.items() if pattern.search(text)), None)
             found += [(kind, text)] if kind else []
     return found
+
+
+def harmless(text: str) -> bool:
+    """Whether a line that looks like an error means nothing."""
+    return bool(PLUMBING.match(text)) or any(re.fullmatch(pattern, text) for pattern in HARMLESS)
 
 
 def reason(lines: list[str]) -> str:

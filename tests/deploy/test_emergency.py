@@ -114,3 +114,10 @@ def test_what_is_over_is_not_stopped_or_resumed(fakes: FakeHosts) -> None:
     assert (stopped.exit_code, resumed.exit_code) == (1, 1)
     assert "ink does not run: it is finished" in stopped.output
     assert "ink is finished; `sdfleet train fetch ink` brings its files" in resumed.output
+
+
+def test_a_wrong_host_is_refused_by_the_option_that_names_it(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "train"})
+    for words, option in ((("fetch", "ink", "--on", "h9"), "--on"), (("list", "--limit", "h9"), "--limit")):
+        done = fakes.sdfleet("train", *words)
+        assert done.exit_code == 2 and f"{option}: no host or group 'h9'; known are h1, train" in done.output

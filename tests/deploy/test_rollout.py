@@ -131,6 +131,8 @@ BY_CHANCE = [
     "Calculating sha256 for /srv/sdfleet/x/sd15.safetensors: fatal: No names found, cannot describe anything.",
     "/srv/sdfleet/envs/0123/bin/python: No module named pip",
     '*** "--disable-extra-extensions" arg was used, will only load built-in extensions ***',
+    "*** Failed reading extension data from Git repository (ext)\n    Traceback (most recent call last):\n"
+    "      File x\n    TypeError: HEAD is a detached symbolic reference as it points to '0123'\n\n---",
     "ERROR:    Exception in ASGI application\n  + Exception Group Traceback (most recent call last):\n"
     '  |   File "x.py", line 1, in f\n  | ExceptionGroup: errors in a TaskGroup (1 sub-exception)\n'
     '  +-+---------------- 1 ----------------\n    | Traceback (most recent call last):\n    |   File "y.py"\n'
