@@ -76,7 +76,7 @@ def fetch(bare: Path, url: str, commit: str, pin: str) -> None:
         except CheckoutError as error:
             if re.search("unadvertised|not our ref|dumb http|does not support shallow", str(error)):
                 break
-            if pause is None:
+            if pause is None or DISK.search(str(error)):
                 raise CheckoutError(failure(bare, url, commit, error)) from error
             time.sleep(pause)
     try:
