@@ -32,6 +32,7 @@ TAKEN = "taken"
 # bash and flock are on every Debian and Ubuntu before anything is installed; dash's `read` knows no time limit.
 _SCRIPT = f"""
 exec 9>>{HOST_LOCK} 8>>{STEP_LOCK} || exit 1
+chmod 644 {STEP_LOCK}  # a step that is not root's shares it too
 held() {{ echo "{HELD} $(cat {HOST_LOCK}.holder 2>/dev/null)"; exit 0; }}
 if [ -e {HOST_LOCK}.ending ]; then flock --timeout {STEP_SECONDS} 9 || held; else flock --nonblock 9 || held; fi
 flock --timeout {STEP_SECONDS} 8 || held
