@@ -1,4 +1,5 @@
-# make demo | test | lint | fix | bench | clean: each sets up what it needs, and may be run again at any time.
+# make demo | test | gpu | lint | fix | bench | versions | clean: each sets up what it needs, and may be run again at
+# any time.
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -11,20 +12,25 @@ TORCH_INDEX := $(if $(PIP_FIND_LINKS),,--extra-index-url https://download.pytorc
 SYSTEM := mmdebstrap systemd-container iproute2 openssh-client rsync git curl zstd util-linux gnupg
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
-.PHONY: demo test offline slow lint fix bench clean setup system
+.PHONY: demo test offline slow gpu lint fix bench versions clean setup system
 
 demo: setup system
 	$(SUDO) $(BIN)/sdfleet demo
 
 test: setup system lint offline slow
 	$(SUDO) $(BIN)/pytest -n 2 --dist loadfile --reruns 1 -m lab
+	@echo "$$($(BIN)/pytest --collect-only -m gpu tests/training | grep -c ::) tests were left out: they need an NVIDIA GPU; run: make gpu"
 
 offline: setup
-	$(BIN)/pytest -n auto --dist worksteal -m "not lab and not slow"
+	$(BIN)/pytest -n auto --dist worksteal -m "not lab and not slow and not gpu"
 
 # One thread a worker: two workers with two threads each would wait for each other.
 slow: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal --reruns 1 -m slow
+
+# On a machine with a card, with any Python that has torch for CUDA; five minutes, no network. ARGS="--only repeat".
+gpu:
+	$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff format --check .
@@ -36,7 +42,11 @@ fix: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	for file in benchmarks/*.py; do $(SUDO) $(BIN)/python $$file || exit; done
+	for file in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do $(SUDO) $(BIN)/python $$file || exit; done
+
+# Minutes: the offline tests with the oldest and the newest packages, on every Python that is here.
+versions: setup
+	nice $(BIN)/python -m tests.install.versions
 
 setup: $(READY)
 
@@ -46,8 +56,7 @@ $(READY): pyproject.toml Makefile
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(SUDO) apt-get install -y -q python3-venv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q $(TORCH_INDEX) $(TORCH)
-	$(BIN)/pip install -q --no-deps open_clip_torch==3.3.0
-	$(BIN)/pip install -q $(TORCH_INDEX) -e '.[train,dev]' $(TORCH)
+	$(BIN)/pip install -q $(TORCH_INDEX) -e '.[train,lab,dev]' $(TORCH)
 	touch $@
 
 system:

@@ -19,6 +19,13 @@ def main() -> None:
 def lora_train() -> None:
     """Run `lora-train`, the trainer's command line."""
     sys.path.insert(0, str(TREE))
+    from inventory import extras
+
+    try:
+        extras.require("lora-train")
+    except extras.MissingExtra as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
     from training.cli import run
 
     run()

@@ -1,19 +1,20 @@
 """The command line: one function a verb, each of a few lines; the work is in the modules beside this one."""
 
 import sys
+import traceback
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy import applying, lock, models, releases, train, watching
-from deploy.console import err, out
+from deploy.console import err, out, styled
 from deploy.doctor.command import doctor
 from deploy.events import Request
-from deploy.options import DEFAULT_FILE, FleetFile, Limit, Role
+from deploy.options import DEFAULT_FILE, FleetFile, HostName, Limit, Role, one_host
 from deploy.rollout import command as rollout
-from inventory import example, reference, schema
+from inventory import example, extras, reference, schema
 from inventory.errors import ConfigError, SdfleetError
 from inventory.load import load
 from inventory.model import ROLES, Fleet
@@ -50,6 +51,20 @@ def check(fleet: FleetFile = DEFAULT_FILE) -> None:
     except ConfigError:
         todo = "sdfleet lock"
     out.print(f"{fleet} is fine: {len(loaded.hosts)} host(s). Next: {todo}")
+
+
+@app.command()
+def trust(
+    host: HostName,
+    fleet: FleetFile = DEFAULT_FILE,
+    replace_host_key: Annotated[
+        bool, typer.Option("--replace-host-key", help="Forget the key by which the host was known: it was made anew.")
+    ] = False,
+) -> None:
+    """Log in by password once, and leave this machine's SSH key on the host."""
+    from deploy import trust as trusting
+
+    trusting.run(one_host(fleet, host), replace_host_key=replace_host_key)
 
 
 @app.command("schema")
@@ -112,7 +127,8 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Where the report and everything around it goes.")] = Path("demo"),
 ) -> None:
     """The whole road on machines in a box, ending in a report with pictures (needs root)."""
-    from deploy import demo as road  # brings the lab and its content, which no other verb needs
+    extras.require("sdfleet demo")
+    from deploy import demo as road
 
     road.run(folder)
 
@@ -136,14 +152,21 @@ app.add_typer(train.app, name="train")
 
 def run() -> None:
     """The console script: errors become sentences, and exit codes 0, 1, 2, 3."""
+    sys.excepthook = _show_traceback
     try:
         app()
     except SdfleetError as error:
         if "-v" in sys.argv or "--verbose" in sys.argv:
-            raise
+            err.print(traceback.format_exc().rstrip(), soft_wrap=True)
+            sys.exit(error.exit_code)
         for line in str(error).splitlines():
-            err.print(f"[bold red]error[/] {escape(line)}", soft_wrap=True)
+            err.print(styled("[bold red]error[/] {}", line), soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         err.print("Interrupted. Nothing half-made has a final name; run the same command again to go on.")
         sys.exit(130)
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A fault of ours: its text may hold words of others, which must not act on the terminal."""
+    err.print("".join(traceback.format_exception(kind, error, trace)).rstrip(), soft_wrap=True)

@@ -1,22 +1,66 @@
-"""What a person sees of a run: a live line a host, a table at the end, the next command."""
+"""Everything that a person sees on the terminal passes here: no word of others can colour it, or steer it.
+
+Strings are shown as they are, brackets included. Colours come from `styled`, whose template is a constant of ours.
+"""
 
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, LiteralString
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
+from rich.segment import Segment
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from deploy.events import Event, Finished, HostResult, Log, Phase, Planned, Started
+from training.visible import visible, visible_line
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
-
+HOLE = "{}"
 STYLES = {"ok": "green", "failed": "bold red", "unreachable": "bold red", "stopped": "yellow"}
+
+
+class Terminal(Console):
+    """A console that reads no markup in strings, and shows control characters instead of sending them."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Plain text; whatever looks like markup or emoji in it stays as it is written."""
+        options |= {"markup": False, "emoji": False, "highlight": False}
+        return super().render_str(visible(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Every text on its way out, those of tables and live lines too."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+out = Terminal(highlight=False)
+err = Terminal(stderr=True, highlight=False)
+
+
+def styled(template: LiteralString, *values: object) -> Text:
+    """
+    A line in colours.
+
+    + template: rich markup of ours, with {} where a value goes
+    + values: shown on one line and as they are, whatever they hold; a Text brings its own colours
+    """
+    parsed, waiting, line = Text.from_markup(template, emoji=False), iter(values), Text()
+    for piece in parsed.split(HOLE, include_separator=True, allow_blank=True):
+        if not piece.plain.endswith(HOLE):
+            line.append_text(piece)
+            continue
+        line.append_text(piece[: -len(HOLE)])
+        value = next(waiting)
+        shown = value.copy() if isinstance(value, Text) else Text(visible_line(str(value)))
+        for span in piece.spans:
+            if span.end == len(piece):
+                shown.stylize(span.style)
+        line.append_text(shown)
+    return line
 
 
 @dataclass
@@ -63,7 +107,7 @@ class RunView:
                 line = self.lines[event.host]
                 line.doing, line.total = event.phase, event.operations
             case Planned() if event.change:
-                out.print(f"[bold]{event.host}[/] [yellow]would[/] {escape(event.operation)}")
+                out.print(styled("[bold]{}[/] [yellow]would[/] {}", event.host, event.operation))
             case Started():
                 self.lines[event.host].doing = event.operation
             case Finished():
@@ -74,20 +118,19 @@ class RunView:
             case HostResult():
                 self.results[event.host] = event
                 if event.error:
-                    out.print(f"[bold]{event.host}[/] [bold red]{event.status}[/]: {escape(event.error)}")
+                    out.print(styled("[bold]{}[/] [bold red]{}[/]: {}", event.host, event.status, event.error))
 
     def _finished(self, event: Finished) -> None:
         if event.result == "changed" or self.verbose:
             style = {"changed": "green", "unchanged": "dim", "failed": "bold red"}[event.result]
-            out.print(
-                f"[bold]{event.host}[/] [{style}]{event.result}[/] {escape(event.operation)} "
-                f"[dim]{event.seconds:.1f} s[/]"
-            )
+            result, took = Text(event.result, style), f"{event.seconds:.1f} s"
+            out.print(styled("[bold]{}[/] {} {} [dim]{}[/]", event.host, result, event.operation, took))
 
     def _log(self, event: Log) -> None:
         if self.verbose or event.level >= logging.WARNING or (event.level == logging.INFO and self._worth(event)):
-            name = f"[bold]{event.host}[/] " if event.host else ""
-            out.print(f"{name}[dim]{escape(event.text)}[/]")
+            # A traceback has several lines.
+            for line in event.text.split("\n"):
+                out.print(styled("[bold]{}[/] [dim]{}[/]", event.host, line) if event.host else Text(line, "dim"))
 
     @staticmethod
     def _worth(event: Log) -> bool:
@@ -103,11 +146,10 @@ class RunView:
         for name in self.lines:
             found = self.results.get(name)
             if found is None:
-                table.add_row(name, "[bold red]no answer[/]", "", "", "")
+                table.add_row(name, Text("no answer", "bold red"), "", "", "")
                 continue
-            status = f"[{STYLES[found.status]}]{found.status}[/]"
-            cells = [name, status, str(found.changed), str(found.unchanged), f"{found.seconds:.1f}"]
-            table.add_row(*cells, *([str(found.round_trips)] if self.verbose else []))
+            cells = [str(found.changed), str(found.unchanged), f"{found.seconds:.1f}", str(found.round_trips)]
+            table.add_row(name, Text(found.status, STYLES[found.status]), *(cells if self.verbose else cells[:3]))
         return table
 
     @property
@@ -126,4 +168,4 @@ class RunView:
         verb = "Applied" if self.apply else "Planned"
         if self.failed:
             next_command = "Mend what is said above and run the same command again: it goes on from here."
-        out.print(f"{verb} {len(self.lines)} host(s) in {time.monotonic() - self.began:.1f} s. {escape(next_command)}")
+        out.print(f"{verb} {len(self.lines)} host(s) in {time.monotonic() - self.began:.1f} s. {next_command}")

@@ -16,47 +16,16 @@ from roles.models.amount import amount
 from roles.models.state import TOOL
 from roles.models.wanted import PICKLES, WantedError, WantedFile, wanted
 from roles.onhost import source
-from roles.paths import ETC, Paths
+from roles.operations.sandbox import sandboxed
+from roles.paths import Paths
 from roles.trainer.release import release as trainer_release
 from roles.webui.release import release_of
 
 PROGRAM = "convert_pickle"
-CONVERT_SECONDS = 3600
+CONVERT_SECONDS = 1200
+MEMORY = 6 << 30
 GROWTH = 2
 """How many times the pickle's size its tensors may take: one that shares storages repeats them when it is written."""
-LOCKED_DOWN = (
-    "DynamicUser=yes",
-    "PrivateNetwork=yes",
-    "IPAddressDeny=any",
-    "RestrictAddressFamilies=AF_UNIX",  # systemd 252 takes "none" in unit files only
-    "InaccessiblePaths=-/run/dbus",
-    "ProtectSystem=strict",
-    "ProtectHome=yes",
-    "PrivateDevices=yes",
-    "PrivateTmp=yes",
-    "PrivateIPC=yes",
-    "ProtectProc=invisible",
-    "ProtectClock=yes",
-    "ProtectControlGroups=yes",
-    "ProtectHostname=yes",
-    "ProtectKernelLogs=yes",
-    "ProtectKernelModules=yes",
-    "ProtectKernelTunables=yes",
-    "NoNewPrivileges=yes",
-    "CapabilityBoundingSet=",
-    "LockPersonality=yes",
-    "RestrictNamespaces=yes",
-    "RestrictRealtime=yes",
-    "RestrictSUIDSGID=yes",
-    "SystemCallArchitectures=native",
-    "SystemCallFilter=@system-service",
-    "SystemCallErrorNumber=EPERM",
-    "LimitCORE=0",
-    "OOMScoreAdjust=800",
-    f"RuntimeMaxSec={CONVERT_SECONDS}",
-    "Environment=PYTHONDONTWRITEBYTECODE=1 CUDA_VISIBLE_DEVICES= HOME=/tmp",
-)
-"""What a pickle that runs code after all finds: no network, no user, nothing to write, no secret to read."""
 
 
 def run(fleet: Path, name: str, host_name: str) -> None:
@@ -71,7 +40,7 @@ def run(fleet: Path, name: str, host_name: str) -> None:
     said.append(f'  source = "host:{host_name}/converted/{name}.safetensors"')
     if host_name not in host.mirrors.hosts:
         said.append(f"Other hosts get it from {host_name} only if that is in the group cache.")
-    out.print("\n".join(said), soft_wrap=True, markup=False)
+    out.print("\n".join(said), soft_wrap=True)
 
 
 def _pickle(fleet: Path, host: HostSettings, name: str) -> WantedFile:
@@ -105,6 +74,7 @@ def convert(remote: Remote, file: WantedFile, name: str) -> tuple[str, int]:
         raise
     manifest = {
         "store": str(paths.store),
+        "folders": [str(paths.converted)],
         "files": [{"model": name, "sha256": sha256, "size": int(size), "sources": [], "suffix": ".safetensors"}],
         "links": {str(paths.converted / f"{name}.safetensors"): sha256},
     }
@@ -120,16 +90,17 @@ def command(paths: Paths, python: PurePosixPath, pickle: PurePosixPath, largest:
     + largest: bytes after which it is cut off
     """
     rules = [
-        *LOCKED_DOWN,
-        f"InaccessiblePaths=-{ETC}",
+        # Its tensors, and torch itself; what unpacks to more is none of the models that people share.
+        f"MemoryMax={largest + MEMORY}",
+        "TasksMax=256",
+        "Environment=PYTHONDONTWRITEBYTECODE=1 CUDA_VISIBLE_DEVICES= HOME=/tmp",
         # Of the data root it sees the environments and this one file.
         f"TemporaryFileSystem={paths.root}:ro",
         f"BindReadOnlyPaths={paths.envs}",
         f"BindReadOnlyPaths=-{paths.pythons}",
         f"BindReadOnlyPaths={pickle}",
     ]
-    unit = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", *(f"--property={rule}" for rule in rules)]
-    start = shlex.join([*unit, str(python), "-I", "-", str(pickle)])
+    start = shlex.join([*sandboxed(CONVERT_SECONDS, *rules), str(python), "-I", "-", str(pickle)])
     return ["bash", "-c", f"set -o pipefail; {start} | head -c {largest} > {shlex.quote(str(made))}"]
 
 

@@ -22,6 +22,7 @@ from inventory.errors import SdfleetError
 from inventory.load import load
 from inventory.model import Fleet
 from lab import box, photos
+from training.visible import visible
 
 RUN = "ink"
 HOSTS = 2
@@ -148,8 +149,9 @@ def _report(
         {"name": host.name, "address": host.connection.address, "roles": ", ".join(host.roles)}
         for host in fleet.hosts.values()
     ]
-    return templates.render(
+    return templates.page(
         "demo/report.html.j2",
+        visible,
         hosts=hosts,
         trained_on=trainer,
         drawn_on=painter,

@@ -17,11 +17,12 @@ from deploy.console import out
 from deploy.options import DEFAULT_FILE, FleetFile
 from inventory import lock as locks
 from inventory.errors import SdfleetError
+from inventory.files import replace_file
 from inventory.load import load
 from inventory.model import HostSettings
 from roles.gpu.torch_builds import TRAINER, WEBUI, Torch
 from roles.mirrors.config import Mirrors
-from roles.operations.application import BUILD_CONSTRAINTS, COMMIT
+from roles.operations.application import COMMIT, build_tools
 from roles.operations.locks import CPU, lock_name
 from roles.webui.config import Webui
 from roles.webui.release import lock_version
@@ -89,7 +90,7 @@ def envs(
 
 
 def _say(text: str) -> None:
-    out.print(text, soft_wrap=True, markup=False)
+    out.print(text, soft_wrap=True)
 
 
 def _all(
@@ -157,11 +158,15 @@ def make(wanted: Wanted, mirrors: Mirrors, folder: Path) -> bool:
     with tempfile.TemporaryDirectory(prefix="sdfleet-envs-") as scratch:
         asked, limits, answer = (Path(scratch) / name for name in ("requirements.in", "build.txt", "lock.txt"))
         asked.write_text(wanted.requirements)
-        limits.write_text(BUILD_CONSTRAINTS)
+        limits.write_text(build_tools())
         answer.write_text(before or next((path.read_text() for path in sorted(beside)), ""))
         command = [uv.find_uv_bin(), "pip", "compile", "--quiet", "--no-config", "--generate-hashes", "--no-header"]
         command += [f"--python-version={wanted.python}", f"--python-platform={PLATFORM}"]
-        command += [f"--build-constraints={limits.name}", f"--default-index={mirrors.pypi[0]}"]
+        command += [
+            f"--build-constraints={limits.name}",
+            "--require-build-hashes",
+            f"--default-index={mirrors.pypi[0]}",
+        ]
         if (wanted.torch.torch, wanted.torch.build) not in ON_PYPI:
             if not mirrors.torch:
                 raise SdfleetError("mirrors.torch is empty, and the package index does not have this build")
@@ -180,9 +185,7 @@ def make(wanted: Wanted, mirrors: Mirrors, folder: Path) -> bool:
     text = _header(wanted) + body
     if text == before:
         return False
-    new = final.with_name(f".{final.name}.new")
-    new.write_text(text)
-    new.replace(final)
+    replace_file(final, text)
     return True
 
 

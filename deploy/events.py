@@ -24,7 +24,7 @@ class Request(Settings):
     locked: bool = Field(default=False, description="Whether the caller holds the hosts' locks already.")
     trainer_of: str = Field(
         default="",
-        description="Folder of a fetched run: only the trainer that made it is built, beside the one in use.",
+        description="Folder with code and lock of a trainer, which alone is built, beside the one in use.",
     )
     failures: int | None = Field(default=None, description="Hosts that may fail; unset means what the fleet says.")
 

@@ -6,13 +6,22 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from inventory.errors import SdfleetError
 from inventory.lock import GitPin
 from roles.mirrors.config import GITHUB
+from roles.models.sources.web import UnreachableError
 
 ANSWER_SECONDS = 120
+LIST_SECONDS = 30
+"""How long a server may take to list its refs; a blocked one says nothing at all."""
 SUBMODULE = "160000 commit"
 """How `git ls-tree` marks one."""
+
+
+class SilentError(SdfleetError):
+    """The server says nothing."""
 
 
 @dataclass(frozen=True)
@@ -23,19 +32,18 @@ class _Road:
     options: tuple[str, ...]
 
 
-def resolve(url: str, ref: str, mirrors: Sequence[str]) -> GitPin:
-    """Commit and submodules of a ref now.
-
-    Raises SdfleetError, with what each mirror said, if none of them knows it.
-    """
-    reasons = []
-    for road in _roads(url, mirrors):
-        try:
-            commit = _commit(url, ref, road)
-            return GitPin(commit=commit, submodules=_submodules(url, commit, road))
-        except SdfleetError as error:
-            reasons.append(f"{road.name}: {error}")
-    raise SdfleetError(f"cannot find out what {ref!r} of {url} is: {'; '.join(reasons)}")
+def resolve(url: str, ref: str, mirror: str) -> GitPin:
+    """Commit and submodules of a ref now, asked over one mirror. Raises SdfleetError if it does not know."""
+    [road] = _roads(url, [mirror])
+    try:
+        commit = _commit(url, ref, road)
+        return GitPin(commit=commit, submodules=_submodules(url, commit, road))
+    except SilentError as error:
+        raise UnreachableError(f"{road.name}: {error}") from error
+    except ValidationError as error:
+        raise SdfleetError(f"{road.name}: answers with what cannot be right") from error
+    except SdfleetError as error:
+        raise SdfleetError(f"{road.name}: {error}") from error
 
 
 def file_at(url: str, commit: str, path: str, mirrors: Sequence[str]) -> str | None:
@@ -66,7 +74,7 @@ def _roads(url: str, mirrors: Sequence[str]) -> list[_Road]:
 
 def _commit(url: str, ref: str, road: _Road) -> str:
     names = [f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}"]
-    listed = _git([*road.options, "ls-remote", "--", url, *names])
+    listed = _git([*road.options, "ls-remote", "--", url, *names], LIST_SECONDS)
     found = {name: commit for commit, _, name in (line.partition("\t") for line in listed.splitlines())}
     # An annotated tag is an object of its own; ^{} is the commit that it names.
     for name in names:
@@ -85,16 +93,16 @@ def _submodules(url: str, commit: str, road: _Road) -> dict[str, str]:
     return {path: what.split()[2] for what, _, path in entries}
 
 
-def _git(arguments: Sequence[str]) -> str:
+def _git(arguments: Sequence[str], seconds: int = ANSWER_SECONDS) -> str:
     """Standard output of a git command that never asks for a password."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull}
     try:
         done = subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, env=environment, timeout=ANSWER_SECONDS, check=False
+            ["git", *arguments], capture_output=True, text=True, env=environment, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        raise SdfleetError(f"no answer within {ANSWER_SECONDS} s") from None
+        raise SilentError(f"no answer within {seconds} s") from None
     except FileNotFoundError:
         raise SdfleetError("git is not installed on this machine") from None
     if done.returncode:

@@ -7,20 +7,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deploy import gitrefs
+from deploy import lock_check, lookup
+from deploy.agreeing import Roads, Witnesses, told_by
 from deploy.console import out
 from deploy.envs import envs
 from deploy.options import DEFAULT_FILE, FleetFile
-from deploy.ssh import HostError, connect
 from inventory import lock as locks
-from inventory.errors import ConfigError, Problem
+from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.load import load
 from inventory.lock import Lock, ModelPin
 from inventory.model import Fleet, HostSettings
 from roles.lora_scripts import release as lora_release
 from roles.models.config import LockedModel, Model, unlocked
-from roles.models.sources import plain, resolve
-from roles.models.sources.web import Asker, Content, SourceError
+from roles.models.sources import plain
 from roles.operations.application import COMMIT, ReleaseError
 from roles.trainer import release as trainer_release
 from roles.trainer.release import NoLockError
@@ -29,8 +28,7 @@ from roles.webui.config import KNOWN_REFS, Webui
 from roles.webui.release import release_of
 
 Say = Callable[[str], None]
-HASH_SECONDS = 600
-"""How long a host may take to hash one model."""
+Look = Callable[[Model, Witnesses], tuple[ModelPin, Roads]]
 WEBUI_HOME = Webui().repository
 
 
@@ -53,6 +51,9 @@ app.command("envs")(envs)
 def lock(
     fleet: FleetFile = DEFAULT_FILE,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Look up again what is in the lock already.")] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Change nothing: ask again over other roads, and exit 3 on a difference.")
+    ] = False,
     only: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="With --upgrade: only these.")] = None,
 ) -> None:
     """Pin every git ref, model and environment of fleet.toml in fleet.lock; print what moved.
@@ -61,6 +62,8 @@ def lock(
     """
     loaded = load(fleet)
     old = locks.read(loaded.file)
+    if verify:
+        raise typer.Exit(lock_check.verified(loaded, old, _say))
     again = (lambda name: name in only if only else True) if upgrade else (lambda name: False)
     new = renewed(loaded, old, again, _say)
     changes = list(differences(old, new))
@@ -74,7 +77,7 @@ def lock(
 
 
 def _say(text: str) -> None:
-    out.print(text, soft_wrap=True, markup=False)
+    out.print(text, soft_wrap=True)
 
 
 def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> Lock:
@@ -88,11 +91,11 @@ def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> 
     secrets = fleet.secrets.read_all()
     git: dict[str, dict[str, locks.GitPin]] = {}
     models: dict[str, ModelPin] = {}
+    witnesses = Witnesses()
     for host in fleet.hosts.values():
-        on_host = functools.partial(_on_host, fleet)
-        asker = Asker(host.direct, secrets, on_host, here=fleet.file.parent)
+        look = functools.partial(lookup.model, fleet, host, secrets)
         for model in map(unlocked, host.models):
-            if locks.key(model) not in models and (pin := _model(model, old, again, asker, say, problems)):
+            if locks.key(model) not in models and (pin := _model(model, old, again, look, witnesses, say, problems)):
                 models[locks.key(model)] = pin
         for role, app in (("webui", host.webui), ("lora_scripts", host.lora_scripts)):
             url, ref = app.repository, app.ref
@@ -101,7 +104,7 @@ def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> 
             known = old.git.get(url, {}).get(ref)
             if known is None or again(role):
                 say(f"{role}: asking what {ref} is")
-                known = gitrefs.resolve(url, ref, host.direct.github)
+                known = _ref(url, ref, host, witnesses, say, role)
             if url == WEBUI_HOME and KNOWN_REFS.get(ref, known.commit) != known.commit:
                 problems.append(Problem("webui.ref", f"{ref} is {known.commit} there, but was {KNOWN_REFS[ref]}"))
             git.setdefault(url, {})[ref] = known
@@ -114,34 +117,33 @@ def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> 
 
 
 def _model(
-    model: Model, old: Lock, again: Callable[[str], bool], asker: Asker, say: Say, problems: list[Problem]
+    model: Model,
+    old: Lock,
+    again: Callable[[str], bool],
+    look: Look,
+    witnesses: Witnesses,
+    say: Say,
+    problems: list[Problem],
 ) -> ModelPin | None:
     kept = old.models.get(locks.key(model))
     if kept and isinstance(locks.pin_model(model, old), LockedModel) and not again(model.name):
         return kept
     say(f"{model.name}: asking {model.source}")
     try:
-        found = resolve(model, asker)
-    except (SourceError, ValueError) as error:
+        pin, roads = look(model, witnesses)
+    except (SdfleetError, ValueError) as error:
         problems.append(Problem(f"models.{model.name}", str(error)))
         return None
-    return ModelPin(source=model.source, wanted=model.files, revision=found.revision, files=found.pins, card=found.card)
+    if told := told_by(pin.asked, roads):
+        say(f"{model.name}: {told}")
+    return pin
 
 
-def _on_host(fleet: Fleet, name: str, path: str) -> Content:
-    """Size and hash of a file that a host of the fleet gives away. Raises SourceError."""
-    if name not in fleet.hosts:
-        raise SourceError(f"no host {name!r} in the fleet; known are {', '.join(fleet.hosts)}")
-    host = fleet.hosts[name]
-    script = 'test -f "$1" && stat -L -c %s -- "$1" && sha256sum < "$1"'
-    with connect([host]) as remotes:
-        command = ["sh", "-c", script, "sh", str(host.paths.shared(path))]
-        try:
-            size, digest = remotes[name].run(command, timeout=HASH_SECONDS).out.split()[:2]
-        except HostError as error:
-            gone = "" if error.unreachable else f"is {host.paths.shared(path)} there? "
-            raise SourceError(f"{gone}{error}") from error
-    return Content(digest, int(size), "")
+def _ref(url: str, ref: str, host: HostSettings, witnesses: Witnesses, say: Say, role: str) -> locks.GitPin:
+    known, roads = lookup.git_ref(url, ref, host, witnesses)
+    if told := told_by(known.asked, roads):
+        say(f"{role}: {told}")
+    return known
 
 
 def environments(hosts: Iterable[HostSettings]) -> dict[str, list[str]]:
@@ -204,8 +206,13 @@ def differences(old: Lock, new: Lock) -> Iterator[str]:
         one, other = old.models[model], new.models[model]
         if one.source != other.source:
             yield f"  model {model} from {one.source} -> {other.source}"
-        elif one != other and [file.sha256 for file in one.files] == [file.sha256 for file in other.files]:
+        elif _shown(one) != _shown(other) and [f.sha256 for f in one.files] == [f.sha256 for f in other.files]:
             yield f"  model {model}: its address, size or card"
+
+
+def _shown(pin: ModelPin) -> ModelPin:
+    """A pin without who said so: that is no difference to tell of."""
+    return pin.model_copy(update={"asked": ()})
 
 
 def _names(lock: Lock) -> dict[str, str]:

@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 
 from deploy import units
+from deploy.console import out
 from deploy.ssh import Answer, HostError, connect
 from inventory.model import HostSettings
 
@@ -23,6 +24,12 @@ def run(host: HostSettings, what: str, lines: int, follow: bool) -> int:
                 f"{host.name}: there is no {unit} ({load}); `sdfleet status --limit {host.name}` shows more"
             )
         with contextlib.suppress(KeyboardInterrupt):
-            done = subprocess.run(remote.argv([*command, "--follow"] if follow else command), stdin=subprocess.DEVNULL)
-            remote.judge(Answer(done.returncode, "", ""), command)
+            words = remote.argv([*command, "--follow"] if follow else command)
+            with subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            ) as process:
+                assert process.stdout is not None
+                for line in process.stdout:
+                    out.print(line.decode(errors="replace").rstrip("\n"), soft_wrap=True)
+            remote.judge(Answer(process.returncode, "", ""), command)
     return 0

@@ -8,11 +8,10 @@ from typing import Annotated, TypeVar, get_args
 
 import typer
 from pydantic import TypeAdapter
-from rich.markup import escape
 from rich.table import Table
 
 from deploy import converting
-from deploy.console import err, out
+from deploy.console import err, out, styled
 from deploy.onhost import unused
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
 from deploy.ssh import HostError, Remote, connect, each
@@ -83,7 +82,7 @@ def show(
             )
     for name, files in ignored.items():
         for file, why in files.items():
-            out.print(f"{name}: {file}: {why}", soft_wrap=True, markup=False)
+            out.print(f"{name}: {file}: {why}", soft_wrap=True)
     raise typer.Exit(1 if lost else 0)
 
 
@@ -92,7 +91,8 @@ def _ignored(remote: Remote) -> dict[str, str]:
     host = remote.host
     if not host.has("webui") or host.webui.flavor != "a1111":
         return {}
-    found: dict[str, str] = remote.call(lora_keys, folder=str(host.paths.data("webui") / FOLDERS["lora"]))
+    folder, store = host.paths.data("webui") / FOLDERS["lora"], host.paths.store
+    found: dict[str, str] = remote.call(lora_keys, folder=str(folder), store=str(store))
     return found
 
 
@@ -115,7 +115,7 @@ def add(
     kind: Annotated[str | None, typer.Option(help="What it is, if neither source nor file tell.")] = None,
     sha256: Annotated[str | None, typer.Option(help="What its bytes must hash to, where you were told.")] = None,
 ) -> None:
-    """Write a [[models]] entry into fleet.toml for something pasted."""
+    """Add a model to fleet.toml, for something pasted."""
     loaded = load(fleet)
     known = KINDS.validate_python(kind) if kind in get_args(Kind) else None
     if kind and not known:
@@ -130,7 +130,7 @@ def add(
         path = Path(model.source.removeprefix("file:")).expanduser().absolute()
         model = model.model_copy(update={"source": f"file:{path}"})
     append_model(loaded.file, model)
-    out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock", soft_wrap=True, markup=False)
+    out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock", soft_wrap=True)
 
 
 @app.command()
@@ -221,10 +221,9 @@ def check(
 
 def _damaged(remote: Remote) -> list[PurePosixPath]:
     folder = remote.host.paths.store / "sha256"
-    script = (
-        f"test -d {shlex.quote(str(folder))} && find {shlex.quote(str(folder))} -type f -exec sha256sum {{}} + ; true"
-    )
-    lines = remote.run(["sh", "-c", script], timeout=HASH_SECONDS).out.splitlines()
+    place = shlex.quote(str(folder))
+    script = f"test -d {place} && find {place} -type f -exec sha256sum -z {{}} + ; true"
+    lines = remote.run(["sh", "-c", script], timeout=HASH_SECONDS).out.split("\0")[:-1]
     hashed = {PurePosixPath(path): digest for digest, _, path in (line.partition("  ") for line in lines)}
     return sorted(path for path, digest in hashed.items() if path.name != digest)
 
@@ -235,7 +234,10 @@ def _look(remotes: dict[str, Remote]) -> list[HostModels]:
     def look(remote: Remote) -> HostModels:
         host = remote.host
         answer = remote.run(["sh", "-c", command(host.paths)], timeout=LOOK_SECONDS)
-        return HostModels(remote, _goal(host), read(answer.out.splitlines(), host.paths))
+        seen = read(answer.out.splitlines(), host.paths)
+        if seen.damaged:
+            raise HostError(f"{remote.name}: {seen.damaged}")
+        return HostModels(remote, _goal(host), seen)
 
     return list(_answers(each(remotes, look)).values())
 
@@ -244,7 +246,7 @@ def _answers(answers: Mapping[str, T | HostError]) -> dict[str, T]:
     """What the hosts answered; those that did not are named. SdfleetError if none did."""
     for answer in answers.values():
         if isinstance(answer, HostError):
-            err.print(f"[bold red]error[/] {escape(str(answer))}", soft_wrap=True)
+            err.print(styled("[bold red]error[/] {}", answer), soft_wrap=True)
     good = {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
     if answers and not good:
         raise SdfleetError("no host answered")

@@ -1,5 +1,6 @@
 """Options that several verbs share, and the hosts they choose."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +12,20 @@ from inventory.errors import ConfigError, Problem
 from inventory.load import load
 from inventory.model import HostSettings
 
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 DEFAULT_FILE = Path("fleet.toml")
 FleetFile = Annotated[Path, typer.Option("--fleet", envvar="SDFLEET_FILE", help="The fleet's file.")]
 Limit = Annotated[list[str] | None, typer.Option("--limit", "-l", help="Only these hosts or groups (repeatable).")]
 Role = Annotated[list[str] | None, typer.Option("--role", "-r", help="Only these roles (repeatable).")]
 HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host in the fleet's file.")]
+
+
+def checked_name(option: str, name: str) -> str:
+    """A name that a person gave for a run, a sweep or a file. Raises ConfigError if it could lead elsewhere."""
+    if not RUN_NAME.fullmatch(name):
+        said = f"{name!r} must be letters, digits and . _ -, begin with a letter or digit, 100 at most"
+        raise ConfigError(option, [Problem("", said)])
+    return name
 
 
 def chosen(fleet: Path, limit: Sequence[str] | None) -> list[HostSettings]:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from deploy import hostlock
 from deploy.applying import select_hosts
-from deploy.console import err, out
+from deploy.console import err, out, styled
 from deploy.onhost import released
-from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
+from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.errors import ConfigError, Problem
 from inventory.hosts import whoami
@@ -38,15 +38,22 @@ def releases(
 ) -> None:
     """List the releases on the hosts: which one is in use, what can be gone back to, who built it and when."""
     with connect(chosen(fleet, limit)) as remotes:
-        found = each(remotes, lambda remote: remote.call(released, apps=str(remote.host.paths.root / "apps")))
+        found = each(remotes, _of)
     lost = {name: answer for name, answer in found.items() if isinstance(answer, HostError)}
     if as_json:
         plain = {n: {"error": str(a)} if isinstance(a, HostError) else a for n, a in found.items()}
-        out.print_json(json.dumps(plain))
+        out.print_json(json.dumps(plain), ensure_ascii=True)
     else:
         out.print(_table({name: answer for name, answer in found.items() if name not in lost}))
         _tell(lost)
     raise typer.Exit(1 if lost else 0)
+
+
+def _of(remote: Remote) -> Any:
+    """The releases of one host, of which a table can be made."""
+    answer = remote.call(released, apps=str(remote.host.paths.root / "apps"))
+    _table({remote.name: answer})
+    return answer
 
 
 def _table(found: Mapping[str, Any]) -> Table:
@@ -69,12 +76,12 @@ def _table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def _state(entry: Mapping[str, Any]) -> str:
+def _state(entry: Mapping[str, Any]) -> Text:
     if entry["current"]:
-        return "[green]in use[/]"
+        return Text("in use", "green")
     if entry["left"]:
-        return "[yellow]gone back from[/]"
-    return "served" if entry["since"] else "built"
+        return Text("gone back from", "yellow")
+    return Text("served" if entry["since"] else "built")
 
 
 def rollback(
@@ -91,6 +98,8 @@ def rollback(
     A host that cannot be reached does not keep the others from going back.
     """
     began = time.monotonic()
+    if to is not None:
+        checked_name("--to", to)
     hosts = _having(fleet, app, names or ())
     with connect(hosts) as remotes, hostlock.locked(remotes, "rollback") as refused:
         free = {name: remote for name, remote in remotes.items() if name not in refused}
@@ -102,7 +111,7 @@ def rollback(
         if name in bare:
             out.print(f"{name} has no {app} yet; passed over")
         elif name not in lost:
-            out.print(f"[bold]{name}[/] {escape(str(said))}", soft_wrap=True)
+            out.print(styled("[bold]{}[/] {}", name, said), soft_wrap=True)
     _tell(lost)
     done = [name for name in answers if name not in lost and name not in bare]
     out.print(f"{len(done)} of {len(answers) - len(bare)} host(s) went back in {time.monotonic() - began:.1f} s.")
@@ -164,7 +173,7 @@ def go_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
 
 def _tell(lost: Mapping[str, HostError]) -> None:
     for error in lost.values():
-        err.print(f"[bold red]error[/] {escape(str(error))}", soft_wrap=True)
+        err.print(styled("[bold red]error[/] {}", error), soft_wrap=True)
 
 
 def mount(app: typer.Typer, verbs: Sequence[Any] = (releases, rollback)) -> None:

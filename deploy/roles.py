@@ -39,6 +39,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
             cache=settings.cache,
             paths=settings.paths,
             upstreams=upstreams(settings.direct),
+            tokens_to=settings.direct.tokens_to,
             secrets=host.data.secrets,
         )
     if "gpu" in chosen:
@@ -75,7 +76,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
         refuse(name="Choose torch for training", why=torch.why)
 
 
-def build_trainer_of(run: Path) -> None:
-    """Declare, for pyinfra's current host, what builds the trainer that made the fetched run in the folder `run`."""
+def build_trainer_of(kept: Path) -> None:
+    """Declare, for pyinfra's current host, what builds the trainer whose code and lock lie in the folder `kept`."""
     settings: HostSettings = host.data.settings
-    trainer.rebuild(wanted=trainer_of(run), paths=settings.paths)
+    trainer.rebuild(wanted=trainer_of(kept), paths=settings.paths)

@@ -18,8 +18,9 @@ from types import ModuleType
 from typing import IO, Any, TypeVar
 
 from inventory.errors import SdfleetError
-from inventory.hosts import trust
+from inventory.hosts import hop_options, trust
 from inventory.model import Connection, HostSettings
+from roles.onhost import whole
 
 CONNECT_SECONDS = 10
 ALIVE_SECONDS = 15
@@ -57,18 +58,17 @@ class Answer:
 def ssh_config(hosts: Iterable[HostSettings], folder: Path) -> str:
     """OpenSSH's client configuration for `hosts`; sockets of shared connections go into `folder`."""
     stanzas: list[str] = []
-    jumps: dict[str, Connection] = {}
     for host in hosts:
         connection = host.connection
         if connection.local:
             continue
         lines = [f"HostName {_word(connection.address)}", f"Port {connection.port}", f"User {_word(connection.user)}"]
-        if connection.jump:
-            lines.append(f"ProxyJump {_word(connection.jump)}")
-            jumps.setdefault(str(connection.hop), connection)
+        hops = {f"sdfleet-hop-{number}-{host.name}": hop for number, hop in enumerate(connection.hops, 1)}
+        if hops:
+            lines.append(f"ProxyJump {','.join(hops)}")
         stanzas.append(_stanza(host.name, [*lines, *_trust(connection)]))
-    named = {host.name for host in hosts}
-    stanzas += [_stanza(name, _trust(connection)) for name, connection in jumps.items() if name not in named]
+        for name, hop in hops.items():
+            stanzas.append(_stanza(name, [*hop_options(hop), *_trust(connection)]))
     shared = [
         "BatchMode yes",
         f"ConnectTimeout {CONNECT_SECONDS}",
@@ -134,11 +134,11 @@ class Remote:
     def call(self, module: ModuleType, *, timeout: float = 60, **values: object) -> Any:
         """What `module.main(**values)` returns on the host; values and answer travel as JSON.
 
-        The module may import the standard library only. Its text and the values go over standard input: neither
-        shows in the host's process list.
+        The module may import the standard library and roles.onhost.nofollow only. Its text and the values go over
+        standard input: neither shows in the host's process list.
         """
         call = f"json.dumps(main(**json.loads({json.dumps(values)!r})))"
-        text = f"{inspect.getsource(module)}\nimport json\nprint({call})\n"
+        text = f"{whole(inspect.getsource(module))}\nimport json\nprint({call})\n"
         answer = self.run(["python3", "-I", "-"], input=text.encode(), timeout=timeout)
         try:
             return json.loads(answer.out)
@@ -228,13 +228,21 @@ def connect(hosts: Iterable[HostSettings]) -> Iterator[dict[str, Remote]]:
 
 
 def each(remotes: Mapping[str, Remote], work: Callable[[Remote], T]) -> dict[str, T | HostError]:
-    """`work` on every host at once; what it returned, or the HostError it raised, by host name in their order."""
+    """`work` on every host at once; what it returned, or the HostError it raised, by host name in their order.
+
+    An answer of another shape than `work` expects, of a host that is damaged or hostile, is that host's error too.
+    """
 
     def attempt(remote: Remote) -> T | HostError:
         try:
             return work(remote)
         except HostError as error:
             return error
+        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            return HostError(
+                f"{remote.name}: what it answers, or a file of its state, is not of the shape that was expected "
+                f"({type(error).__name__}: {error})"
+            )
 
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
         return dict(zip(remotes, pool.map(attempt, remotes.values()), strict=True))

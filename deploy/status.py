@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from deploy import units
-from deploy.console import err, out
+from deploy.console import err, out, styled
 from deploy.onhost import observe
 from deploy.runs.transfer import STATES, RunHost
 from deploy.ssh import HostError, Remote, connect, each
@@ -35,18 +35,17 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
     lost = {name: str(found) for name, found in seen.items() if isinstance(found, HostError)}
     if as_json:
         plain = {n: {"error": lost[n]} if isinstance(found, HostError) else found for n, found in seen.items()}
-        out.print_json(json.dumps(plain))
+        out.print_json(json.dumps(plain), ensure_ascii=True)
         return 1 if lost else 0
     table = Table(*COLUMNS, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name, found in seen.items():
-        table.add_row(*([name, "[bold red]no[/]"] if isinstance(found, HostError) else _row(name, found)))
+        table.add_row(*([name, Text("no", "bold red")] if isinstance(found, HostError) else _row(name, found)))
     out.print(table)
     for name, found in seen.items():
         if not isinstance(found, HostError) and found["webui"] and (others := found["webui"]["extensions_by_hand"]):
-            listed = escape(", ".join(others))
-            out.print(f"{name}: extensions installed by hand, left alone: {listed}", soft_wrap=True)
+            out.print(f"{name}: extensions installed by hand, left alone: {', '.join(others)}", soft_wrap=True)
     for message in lost.values():
-        err.print(f"[bold red]unreachable[/] {escape(message)}", soft_wrap=True)
+        err.print(styled("[bold red]unreachable[/] {}", message), soft_wrap=True)
     return 1 if lost else 0
 
 
@@ -71,6 +70,7 @@ def look(remote: Remote) -> Seen:
         models={f"{model.kind} {model.name}": _places(model, host.paths) for model in host.models},
     )
     seen["runs"] = RunHost(remote).states() if host.has("trainer") else {}
+    _row(remote.name, seen)  # an answer that makes no row is this host's fault, and costs the others nothing
     return seen
 
 
@@ -84,7 +84,7 @@ def _places(model: Model, paths: Paths) -> list[str]:
     return [str(folder / f"{model.name}.{suffix}") for suffix in ("safetensors", "ckpt", "pt", "pth", "bin")]
 
 
-def _row(name: str, seen: Seen) -> list[str]:
+def _row(name: str, seen: Seen) -> list[str | Text]:
     gpus = ", ".join(f"{gpu['name']} {gpu['used_mb']}/{gpu['total_mb']} MB" for gpu in seen["gpus"]) or "none (CPU)"
     models, disk, runs = seen["models"], seen["disk"], list(seen["runs"].values())
     present = models["expected"] - len(models["missing"])
@@ -92,36 +92,37 @@ def _row(name: str, seen: Seen) -> list[str]:
     states = [f"{runs.count(state)} {state}" for state in STATES if state in runs]
     return [
         name,
-        "[green]yes[/]",
-        escape(seen["os"]),
-        escape(gpus),
+        Text("yes", "green"),
+        seen["os"],
+        gpus,
         _health(seen["webui"]),
         (seen["webui"] or {}).get("release") or "-",
         _services(seen["services"]),
-        count if not models["missing"] else f"[yellow]{count}[/]",
+        Text(count, "yellow" if models["missing"] else ""),
         f"{disk['free_gb']:.0f} of {disk['total_gb']:.0f} GB",
         ", ".join(states) or "-",
     ]
 
 
-def _services(states: dict[str, str]) -> str:
+def _services(states: dict[str, str]) -> Text:
     """Further services that are as they should be, and what the others are."""
-    shown = (f"[green]{name}[/]" if state == "active" else f"[red]{name} {state}[/]" for name, state in states.items())
-    return ", ".join(shown) or "-"
+    shown = [
+        Text(name, "green") if state == "active" else Text(f"{name} {state}", "red") for name, state in states.items()
+    ]
+    return Text(", ").join(shown) if shown else Text("-")
 
 
-def _health(webui: Seen | None) -> str:
+def _health(webui: Seen | None) -> Text:
     if webui is None:
-        return "-"
+        return Text("-")
     if webui["release"] is None:
-        return "[yellow]not installed[/]"
+        return Text("not installed", "yellow")
     if not webui["answers"]:
-        return f"[bold red]no answer[/] ({webui['unit']})"
+        return styled("[bold red]no answer[/] ({})", webui["unit"])
     if webui["problem"]:
-        return f"[yellow]{escape(webui['problem'])}[/]"
-    drew = webui["first_picture_s"]
-    ready = "[green]ready[/]" if drew is None else f"[green]ready[/], drew in {drew:.1f} s"
-    fault = webui.get("fault")
-    return (
-        f"{ready}; [yellow]started again after {escape(fault['at'])}: {escape(fault['reason'])}[/]" if fault else ready
-    )
+        return styled("[yellow]{}[/]", webui["problem"])
+    drew, fault = webui["first_picture_s"], webui.get("fault")
+    ready = styled("[green]ready[/]{}", "" if drew is None else f", drew in {drew:.1f} s")
+    if not fault:
+        return ready
+    return styled("{}; [yellow]started again after {}: {}[/]", ready, fault["at"], fault["reason"])

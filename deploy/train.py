@@ -1,18 +1,17 @@
 """`sdfleet train`: LoRA trainings as runs that live on hosts."""
 
 import json
-import re
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from deploy import train_again
-from deploy.console import err, out
-from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
+from deploy.console import err, out, styled
+from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
 from deploy.runs.choosing import BUSY, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
 from deploy.runs.ending import bring, follow_and_fetch, sent
 from deploy.runs.needs import nodes
@@ -30,7 +29,6 @@ from roles.onhost import lora_keys
 app = typer.Typer(no_args_is_help=True, help="Train LoRAs on the fleet's hosts.")
 
 On = Annotated[str | None, typer.Option("--on", help="The host that has it, if several have a run of that name.")]
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @app.command("run")
@@ -48,8 +46,7 @@ def run_config(
     """Send a config and its pictures to a host, train there, and fetch the result."""
     raw = read(config, settings or ())
     run = name or f"{raw.get('name', config.stem)}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if not RUN_NAME.fullmatch(run):
-        raise ConfigError("--name", [Problem("", f"{run!r} must be letters, digits and . _ -, 100 at most")])
+    checked_name("--name", run)
     shared = shared_hosts(raw)
     hosts = trainers(fleet, shared or on, "resources.hosts" if shared else "--on")
     if missing := set(shared) - {host.name for host in hosts}:
@@ -97,9 +94,9 @@ def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
     for run, host in sorted(found, key=lambda pair: float(pair[0]["made"])):
         progress = Progress()
         progress.feed(json.dumps(run["last"]))
-        state = f"[{styles.get(run['state'], 'yellow')}]{run['state']}[/]"
+        state = Text(run["state"], styles.get(run["state"], "yellow"))
         made = f"{duration(time.time() - run['made'])} ago"
-        table.add_row(run["name"], host, state, made, escape(run["reason"] or progress.line()))
+        table.add_row(run["name"], host, state, made, run["reason"] or progress.line())
     out.print(table if found else "No runs yet. Next: sdfleet train run CONFIG")
 
 
@@ -166,14 +163,16 @@ def publish(
     ] = None,
 ) -> None:
     """Put a run's LoRA into the Lora folder of the WebUI hosts and tell the WebUI; no restart."""
+    if name:
+        checked_name("--as", name)
     with run_host(fleet, run, on) as host:
         state = host.read(run, 0)["state"]
         host.fetch(run, into / run)
     file = result(into / run, state, chosen_file)
-    name = name or file.stem
+    name = name or checked_name("--as", file.stem)
     if why := lora_keys.ignored(file):
-        err.print(f"[bold yellow]warning[/] {escape(f'{file.name}: {why}')}", soft_wrap=True)
-    out.print(f"Publishing {file.name} of {run} as {name}", soft_wrap=True, markup=False)
+        err.print(styled("[bold yellow]warning[/] {}: {}", file.name, why), soft_wrap=True)
+    out.print(f"Publishing {file.name} of {run} as {name}", soft_wrap=True)
     hosts = [host for host in chosen(fleet, limit) if host.has("webui")]
     if not hosts:
         raise ConfigError(str(fleet), [Problem("hosts", 'no host has a WebUI; put one into the group "webui"')])
@@ -181,14 +180,14 @@ def publish(
         answers = each(remotes, lambda remote: publish_file(remote, run, file, name))
     for at, answer in answers.items():
         if isinstance(answer, HostError):
-            err.print(f"[bold red]error[/] {escape(str(answer))}", soft_wrap=True)
+            err.print(styled("[bold red]error[/] {}", answer), soft_wrap=True)
             continue
         what = "published" if answer["changed"] else "was there already"
         seen = "" if answer["refreshed"] else "; its WebUI isn't running and will see it when it starts"
-        out.print(f"[bold]{at}[/] {escape(name)} {what}{seen}")
+        out.print(styled("[bold]{}[/] {} {}{}", at, name, what, seen))
     if any(isinstance(answer, HostError) for answer in answers.values()):
         raise typer.Exit(1)
-    out.print(f"In a prompt: {escape(f'<lora:{name}:1>')}")
+    out.print(f"In a prompt: <lora:{name}:1>")
 
 
 @app.command()

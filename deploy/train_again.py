@@ -1,21 +1,21 @@
 """`sdfleet train reproduce` and `sweep`: runs made of other runs or of one config many times."""
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from deploy.applying import run as apply
-from deploy.console import err, out
+from deploy.console import err, out, styled
 from deploy.events import Request
-from deploy.options import DEFAULT_FILE, FleetFile
+from deploy.options import DEFAULT_FILE, FleetFile, checked_name
 from deploy.runs.choosing import choose, run_host, runs_of, trainers
 from deploy.runs.ending import follow_and_fetch, sent
 from deploy.runs.follow import follow as watch
-from deploy.runs.kept import trainer_of
+from deploy.runs.kept import bring, release_named
 from deploy.runs.reproduce import changed as changed_inputs
 from deploy.runs.reproduce import judge, lacks_trainer, record_of
 from deploy.runs.reproduce import send as send_again
@@ -26,7 +26,14 @@ from deploy.ssh import connect
 from inventory.errors import SdfleetError
 from inventory.load import load
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Name of a run; `sdfleet train list` shows them.")]
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="Name of a run; `sdfleet train list` shows them.",
+        callback=lambda name: checked_name("RUN", name),
+    ),
+]
 Into = Annotated[Path, typer.Option("--into", help="Folder here that gets a folder for each run.")]
 RUNS = Path("runs")
 
@@ -45,31 +52,32 @@ def reproduce(
         record = record_of(into / run)
         changed = changed_inputs(origin, run, record)
         for sentence in changed:
-            out.print(f"[yellow]differs[/] {escape(sentence)}", soft_wrap=True)
+            out.print(styled("[yellow]differs[/] {}", sentence), soft_wrap=True)
         if changed and not anyway:
             err.print("Not trained: the result would be another one. --anyway trains all the same.")
             raise typer.Exit(3)
         target = RunHost(next(iter(remotes.values())))
         if lacks_trainer(target, record):
-            _build_trainer(fleet, target.name, into / run)
+            _build_trainer(fleet, target.name, origin, release_named(record))
         send_again(origin, run, record, target, again, sent(again, target.name))
         out.print(f"Starting {again} on {target.name}")
         target.start(again)
         follow_and_fetch(target, again, into)
     differences, verdict = judge(into / run, into / again)
     for sentence in differences:
-        out.print(f"[yellow]differs[/] {escape(sentence)}", soft_wrap=True)
-    out.print(escape(f"{run} and {again}: {verdict.sentence()}"), soft_wrap=True)
+        out.print(styled("[yellow]differs[/] {}", sentence), soft_wrap=True)
+    out.print(f"{run} and {again}: {verdict.sentence()}", soft_wrap=True)
     raise typer.Exit(0 if verdict.holds else 3)
 
 
-def _build_trainer(fleet: Path, host: str, run: Path) -> None:
-    """Build the trainer that made a fetched run on `host`. Raises SdfleetError if that fails."""
-    release = trainer_of(run).key
-    out.print(f"The trainer {release}, which made {run.name}, is not on {host}: it is built there from environment/")
-    request = Request(fleet=str(fleet), hosts=(host,), roles=("trainer",), apply=True, trainer_of=str(run.resolve()))
-    if apply(load(fleet), request, f"Training {run.name} again.", verbose=False).failed:
-        raise SdfleetError(f"{host}: the trainer that made {run.name} could not be built")
+def _build_trainer(fleet: Path, host: str, origin: RunHost, release: str) -> None:
+    """Build on `host` a trainer of `origin`'s. Raises SdfleetError if that fails."""
+    out.print(f"The trainer {release} is not on {host}: it is built there from {origin.name}'s copy of code and lock")
+    with tempfile.TemporaryDirectory() as folder:
+        bring(origin, release, Path(folder))
+        request = Request(fleet=str(fleet), hosts=(host,), roles=("trainer",), apply=True, trainer_of=folder)
+        if apply(load(fleet), request, f"Building the trainer {release}.", verbose=False).failed:
+            raise SdfleetError(f"{host}: the trainer {release} could not be built")
 
 
 def sweep(
@@ -85,8 +93,10 @@ def sweep(
     The same command again goes on with the runs that are there.
     """
     raw = read(config, ())
-    sweep_name = name or str(raw.get("name", config.stem))
+    sweep_name = checked_name("--name", name or str(raw.get("name", config.stem)))
     found = points(sweep_name, grid)
+    for point in found:
+        checked_name("--grid", point.run)
     hosts = trainers(fleet, on)
     tables = {point.run: read(config, [*point.overrides, f"name={sweep_name}"]) for point in found}
     for point in found:
@@ -108,13 +118,13 @@ def sweep(
             host = RunHost(remotes[placed[point.run]])
             ended = watch(host, point.run)
             host.fetch(point.run, into / point.run)
-            out.print(f"{point.run} on {host.name}: {ended.state}, {escape(ended.progress.line())}", soft_wrap=True)
+            out.print(f"{point.run} on {host.name}: {ended.state}, {ended.progress.line()}", soft_wrap=True)
             failed += [point.run] if ended.state != "finished" else []
     file = into / f"{sweep_name}-sweep.html"
     titles, rows = compare(found, grid, into, file)
     table = Table(*titles, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*row)
     out.print(table)
     out.print(f"Pictures and curves: {file}")
     if failed:

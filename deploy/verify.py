@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from deploy import checks
-from deploy.console import err, out
+from deploy.console import err, out, styled
 from deploy.ssh import HostError, connect, each
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
@@ -56,13 +56,13 @@ class Verdict:
                 self.bad.append(sentence)
 
     @property
-    def result(self) -> str:
+    def result(self) -> Text:
         """The host's state in a word, coloured."""
         if self.unreachable:
-            return "[bold red]unreachable[/]"
+            return Text("unreachable", "bold red")
         if not self.good and not self.bad:
-            return "nothing checked"
-        return "[bold red]drift[/]" if self.bad else "[green]as described[/]"
+            return Text("nothing checked")
+        return Text("drift", "bold red") if self.bad else Text("as described", "green")
 
 
 def run(
@@ -158,9 +158,9 @@ def _report(verdicts: dict[str, Verdict], seconds: float) -> None:
     out.print(_table(verdicts))
     for name, verdict in verdicts.items():
         if verdict.unreachable:
-            err.print(f"[bold red]unreachable[/] {escape(verdict.unreachable)}", soft_wrap=True)
+            err.print(styled("[bold red]unreachable[/] {}", verdict.unreachable), soft_wrap=True)
         for sentence in verdict.bad:
-            out.print(f"[bold]{name}[/] [bold red]drift[/] {escape(sentence)}", soft_wrap=True)
+            out.print(styled("[bold]{}[/] [bold red]drift[/] {}", name, sentence), soft_wrap=True)
     drifted = [name for name, verdict in verdicts.items() if verdict.bad]
     mend = f" Next: sdfleet apply --limit {' --limit '.join(drifted)}" if drifted else ""
     out.print(f"Verified {len(verdicts)} host(s) in {seconds:.1f} s.{mend}")

@@ -10,7 +10,7 @@ from deploy import status as status_verb
 from deploy import tunnel
 from deploy import verify as verify_verb
 from deploy.applying import select_roles
-from deploy.options import DEFAULT_FILE, FleetFile, HostName, Limit, Role, chosen, one_host
+from deploy.options import DEFAULT_FILE, FleetFile, HostName, Limit, Role, checked_name, chosen, one_host
 
 
 def verify(
@@ -55,7 +55,7 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many past lines to show.")] = 50,
 ) -> None:
     """Show what a service or a training run wrote."""
-    raise typer.Exit(logs_verb.run(one_host(fleet, host), what, lines, follow))
+    raise typer.Exit(logs_verb.run(one_host(fleet, host), checked_name("WHAT", what), lines, follow))
 
 
 def mount(app: typer.Typer) -> None:

@@ -6,25 +6,29 @@ import tomlkit
 from tomlkit.items import AoT
 
 from inventory.errors import ConfigError, Problem
+from inventory.files import held, replace_file
 from inventory.load import load
 from roles.models.config import Model
 
 
 def append_model(file: Path, model: Model) -> None:
     """Add a [[models]] entry. Raises ConfigError, and leaves the file alone, if it would not be valid with it."""
-    text = file.read_text(encoding="utf-8")
-    document = tomlkit.parse(text)
+    with held(file):
+        _append(file, model)
+
+
+def _append(file: Path, model: Model) -> None:
+    document = tomlkit.parse(file.read_text(encoding="utf-8"))
     models = document.setdefault("models", tomlkit.aot())
     if not isinstance(models, AoT):
         raise ConfigError(str(file), [Problem("models", "is not a list of [[models]] tables; write it as one first")])
     models.append(tomlkit.item(model.model_dump(exclude_defaults=True, mode="json")))
-    new = file.with_name(f".{file.name}.new")
-    new.write_text(tomlkit.dumps(document), encoding="utf-8")
+    text, tried = tomlkit.dumps(document), file.with_name(f".{file.name}.tried")
+    replace_file(tried, text)
     try:
-        load(new)
+        load(tried)
     except ConfigError as error:
         raise ConfigError(str(file), error.problems) from error
-    else:
-        new.replace(file)
     finally:
-        new.unlink(missing_ok=True)
+        tried.unlink(missing_ok=True)
+    replace_file(file, text)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from inventory.lock import lock_file
-from inventory.model import Connection, Fleet, HostSettings
+from inventory.model import Connection, Fleet, Hop, HostSettings
 
 ALIVE_SECONDS = 15
 """How often an idle SSH connection is probed, so that a host that vanished is noticed."""
@@ -55,8 +55,16 @@ def _entry(settings: HostSettings, shared: dict[str, Any], folder: Path) -> tupl
 def _ssh_data(name: str, connection: Connection, folder: Path) -> dict[str, Any]:
     config = folder / name
     lines = [f"Host {connection.address}", f"  ServerAliveInterval {ALIVE_SECONDS}"]
-    if connection.jump:
-        lines += [f"  ProxyJump {connection.jump}", f"Host {connection.hop}", f"  ServerAliveInterval {ALIVE_SECONDS}"]
+    # pyinfra takes the names of all hops but the first for addresses.
+    places = [f"sdfleet-hop-{name}", *(hop.address for hop in connection.hops[1:])] if connection.hops else []
+    if places:
+        lines.append(f"  ProxyJump {','.join(places)}")
+    for place, hop in zip(places, connection.hops, strict=True):
+        lines += [
+            f"Host {place}",
+            *(f"  {line}" for line in hop_options(hop)),
+            f"  ServerAliveInterval {ALIVE_SECONDS}",
+        ]
         # Told nothing of the jump host, pyinfra would ask a person about its key, and wait.
         lines += [f"  {option} {value}" for option, value in trust(connection).items()]
     config.write_text("\n".join(lines) + "\n")
@@ -72,6 +80,11 @@ def _ssh_data(name: str, connection: Connection, folder: Path) -> dict[str, Any]
     if connection.known_hosts:
         data["ssh_known_hosts_file"] = str(connection.known_hosts)
     return data
+
+
+def hop_options(hop: Hop) -> list[str]:
+    """OpenSSH's options for where a jump host is."""
+    return [f"HostName {hop.address}", f"Port {hop.port}", *([f"User {hop.user}"] if hop.user else [])]
 
 
 def trust(connection: Connection) -> dict[str, str | Path]:

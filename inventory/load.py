@@ -22,13 +22,14 @@ from inventory.model import (
     Fleet,
     FleetTable,
     GroupTable,
+    Hop,
     HostSettings,
     HostTable,
 )
 from inventory.secrets import Secrets
 from roles.models.config import CLIP, Model
 from roles.paths import Paths
-from roles.settings import Settings
+from roles.settings import Settings, is_name, split_jump
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 TOP_LEVEL = ("fleet", "groups", "hosts", "models", "secrets", *ROLE_TABLES)
@@ -59,12 +60,15 @@ def load(file: Path) -> Fleet:
 
 def _read(file: Path) -> Table:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError as error:
         hint = "no such file; `sdfleet init` writes one to start from, --fleet names another"
         raise ConfigError(str(file), [Problem("", hint)]) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(str(file), [Problem("", f"cannot be read: {error}")]) from error
+    except UnicodeDecodeError as error:
+        said = "is not UTF-8 (perhaps GBK or UTF-16); save it as UTF-8"
+        raise ConfigError(str(file), [Problem("", said)]) from error
+    except OSError as error:
+        raise ConfigError(str(file), [Problem("", f"cannot be read: {error.strerror}")]) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(file), [Problem("", f"is not valid TOML: {error}")]) from error
 
@@ -111,6 +115,13 @@ class _Reader:
             self.problems.append(Problem(key, f"must be tables like [{key}.NAME]"))
             return []
         found = []
+        for name in value:
+            if twin := next((other for other in value if other < name and other.lower() == name.lower()), None):
+                self.problems.append(Problem(f"{key}.{name}", f"differs from {twin} only in case"))
+            try:
+                is_name(name)
+            except ValueError as error:
+                self.problems.append(Problem(f"{key}.{name!r}", str(error)))
         for name, table in value.items():
             if isinstance(table, dict):
                 found.append((name, table))
@@ -193,8 +204,9 @@ class _Reader:
                 port=host.port,
                 user=host.user or table.user,
                 key=_beside(here, host.key or table.key),
-                jump=host.jump,
+                hops=_hops(host.jump),
                 known_hosts=_beside(here, table.known_hosts),
+                password=host.password.beside(here) if host.password else None,
             ),
             "groups": host.groups,
             "roles": tuple(role for role in ROLES if role in roles),
@@ -218,6 +230,11 @@ class _Reader:
             self.problems.append(Problem(place, f"unknown table{_did_you_mean(key, allowed)}"))
 
 
+def _hops(jump: str | None) -> tuple[Hop, ...]:
+    places = [split_jump(place.strip()) for place in jump.split(",")] if jump else []
+    return tuple(Hop(address=address, user=user or None, port=port or 22) for user, address, port in places)
+
+
 def _models_of(host: HostTable, roles: set[str], models: tuple[Model, ...]) -> tuple[Model, ...]:
     """The host's share of the manifest, and the tokenizer without which nothing can be drawn or trained offline."""
     chosen = tuple(model for model in models if not model.groups or set(model.groups) & set(host.groups))
@@ -236,7 +253,11 @@ def _problem(detail: ErrorDetails, kind: type[Settings], at: str, extra: Iterabl
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     value = detail["input"]
-    shown = "" if isinstance(value, dict | list | Settings) else f" (is {value!r})"
+    # A secret that was written into the file must not be printed, and what a sentence names already is not repeated.
+    told = at == "secrets" or repr(value) in message or repr(str(value)) in message
+    if at == "secrets" and detail["type"] == "model_type":
+        message = 'give a table that says where it is, like { env = "NAME" }'
+    shown = "" if told or isinstance(value, dict | list | Settings) else f" (is {value!r})"
     return Problem(key, f"{message}{shown}")
 
 

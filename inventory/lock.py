@@ -8,8 +8,10 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from inventory.errors import ConfigError, Problem
+from inventory.files import replace_file
 from inventory.model import Fleet, HostSettings
 from roles.models.config import Card, LockedModel, Model, Pin, unlocked
+from roles.names import Commit, FilePath, Line, Revision
 from roles.settings import Settings
 from roles.webui.config import KNOWN_REFS
 
@@ -20,8 +22,9 @@ HINT = "run `sdfleet lock`"
 class GitPin(Settings):
     """What a git ref stood for."""
 
-    commit: str = Field(pattern=r"^[0-9a-f]{40}$")
-    submodules: dict[str, str] = Field(default={}, description="Path -> commit; the commit above decides them.")
+    commit: Commit
+    submodules: dict[FilePath, Commit] = Field(default={}, description="Path -> commit; the commit above decides them.")
+    asked: tuple[Line, ...] = Field(default=(), description="Who said so, when it was looked up.")
 
 
 class ModelPin(Settings):
@@ -29,9 +32,10 @@ class ModelPin(Settings):
 
     source: str
     wanted: tuple[str, ...] = Field(default=(), description="The patterns of `files`, for kind hub.")
-    revision: str = ""
+    revision: Revision = ""
     files: tuple[Pin, ...]
     card: Card | None = None
+    asked: tuple[Line, ...] = Field(default=(), description="Who said so, when it was looked up.")
 
 
 class Lock(Settings):
@@ -73,10 +77,7 @@ def read(fleet_file: Path) -> Lock:
 
 def write(fleet_file: Path, lock: Lock) -> None:
     """Replace the lock beside a fleet's file."""
-    file = lock_file(fleet_file)
-    new = file.with_name(f".{file.name}.new")
-    new.write_text(lock.text(), encoding="utf-8")
-    new.replace(file)
+    replace_file(lock_file(fleet_file), lock.text())
 
 
 def key(model: Model) -> str:

@@ -1,13 +1,13 @@
 """The typed shape of fleet.toml, and what it comes to for one host."""
 
-import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from inventory.pasted import unfold
 from inventory.rollout import Rollout
-from inventory.secrets import Secrets
+from inventory.secrets import SecretReference, Secrets
 from roles.base.config import Base
 from roles.cache.config import Cache
 from roles.gateway.config import Gateway
@@ -16,11 +16,10 @@ from roles.lora_scripts.config import LoraScripts
 from roles.mirrors.config import Mirrors
 from roles.models.config import LockedModel, Model
 from roles.paths import Paths
-from roles.settings import Settings
+from roles.settings import Address, DataRoot, Jump, LocalPath, Name, Settings, User
 from roles.trainer.config import Trainer
 from roles.webui.config import Webui
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 LOCAL = "local"
 """The address of the machine one sits at."""
 
@@ -69,14 +68,14 @@ class FleetTable(Settings):
     """[fleet]: what holds for all hosts."""
 
     name: Name = Field(description="The fleet's name.")
-    data_root: Path = Field(
+    data_root: DataRoot = Field(
         default=Path("/srv/sdfleet"),
         description="Folder on the hosts that holds everything sdfleet installs.",
     )
     mirrors: Literal["none", "china"] = Field(
         default="none", description="Preset of mirror lists; the table [mirrors] overrides parts of it."
     )
-    known_hosts: Path | None = Field(
+    known_hosts: LocalPath | None = Field(
         default=None,
         description="OpenSSH known_hosts file; if given, a host whose key is not in it is refused.",
     )
@@ -84,8 +83,8 @@ class FleetTable(Settings):
         default=1, ge=0, description="How many hosts may fail before the run stops for all others."
     )
     rollout: Rollout = Field(default=Rollout(), description="How `sdfleet update` goes about it: [fleet.rollout].")
-    user: str = Field(default="root", description="Default SSH user; anyone but root needs sudo without password.")
-    key: Path | None = Field(default=None, description="Default SSH private key.")
+    user: User = Field(default="root", description="Default SSH user; anyone but root needs sudo without password.")
+    key: LocalPath | None = Field(default=None, description="Default SSH private key.")
 
 
 class GroupTable(Settings):
@@ -97,17 +96,38 @@ class GroupTable(Settings):
 class HostTable(Settings):
     """[hosts.NAME]: one server."""
 
-    address: str = Field(description='Name or IP address; "local" is the machine one sits at.', min_length=1)
+    address: Address = Field(
+        description='Name or IP address, or what the provider shows: "ssh -p 2222 root@HOST", "root@HOST:2222"; '
+        '"local" is the machine one sits at.'
+    )
     port: int = Field(default=22, ge=1, le=65535, description="SSH port.")
-    user: str | None = Field(default=None, description="SSH user; the fleet's if unset.")
-    key: Path | None = Field(default=None, description="SSH private key; the fleet's if unset.")
-    jump: str | None = Field(default=None, description="Jump host, [USER@]HOST[:PORT].")
+    user: User | None = Field(default=None, description="SSH user; the fleet's if unset.")
+    key: LocalPath | None = Field(default=None, description="SSH private key; the fleet's if unset.")
+    jump: Jump | None = Field(
+        default=None, description="Jump hosts, [USER@]HOST[:PORT], the first to be reached first, with commas between."
+    )
+    password: SecretReference | None = Field(
+        default=None, description="The SSH password, by reference; only `sdfleet trust` uses it, to leave a key."
+    )
     groups: tuple[Name, ...] = Field(default=("webui", "train"), description="Groups the host belongs to.")
-    internal: str | None = Field(
+    internal: Address | None = Field(
         default=None,
         description="Name or address at which the fleet's other hosts reach it, if not by `address`: "
         "its private one, for the cache and for models that hosts give each other.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pasted(cls, raw: Any) -> Any:
+        return unfold(raw) if isinstance(raw, dict) else raw
+
+
+class Hop(Settings):
+    """A jump host on the way."""
+
+    address: str
+    user: str | None = None
+    port: int = 22
 
 
 class Connection(Settings):
@@ -117,18 +137,16 @@ class Connection(Settings):
     port: int = 22
     user: str = "root"
     key: Path | None = None
-    jump: str | None = None
+    hops: tuple[Hop, ...] = ()
+    """Jump hosts, the first to be reached first."""
     known_hosts: Path | None = None
+    password: SecretReference | None = None
+    """For `sdfleet trust` alone."""
 
     @property
     def local(self) -> bool:
         """Whether it is the machine one sits at."""
         return self.address == LOCAL
-
-    @property
-    def hop(self) -> str | None:
-        """Name or address of the jump host."""
-        return re.sub(r"^.*@|:\d+$", "", self.jump) if self.jump else None
 
     @property
     def sudo(self) -> bool:

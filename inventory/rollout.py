@@ -1,10 +1,11 @@
 """[fleet.rollout]: how an update goes through the fleet, and what must hold before it goes on."""
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from roles.settings import Settings
+from roles.settings import Name, Settings
 
 
 def _is_share(value: str | int) -> str | int:
@@ -24,12 +25,20 @@ def share(value: int | str, of: int) -> int:
     return max(1, count)
 
 
+def _is_expression(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is no regular expression: {error}") from error
+    return text
+
+
 class Rollout(Settings):
     """How `sdfleet update` goes through the fleet."""
 
     canary: int = Field(default=1, ge=1, description="How many hosts are updated first, alone.")
     batch: Share = Field(default="25%", description='Hosts in each wave after the canary: a number, or "25%".')
-    groups: tuple[str, ...] = Field(
+    groups: tuple[Name, ...] = Field(
         default=(), description="Groups in the order in which they are updated; other hosts follow. No wave mixes them."
     )
     max_unavailable: Share = Field(
@@ -48,7 +57,7 @@ class Rollout(Settings):
         description="How far the gate's picture may be from the one the old release drew with the same model: mean "
         "absolute difference a channel, 0..255; random pictures differ by about 85.",
     )
-    journal_ignore: tuple[str, ...] = Field(
+    journal_ignore: tuple[Annotated[str, AfterValidator(_is_expression)], ...] = Field(
         default=(), description="Regular expressions of journal lines that are no reason to go back."
     )
     drain_seconds: int = Field(

@@ -32,21 +32,21 @@ class SecretReference(Settings):
         return self if self.file is None else self.model_copy(update={"file": folder / self.file.expanduser()})
 
     def read(self, name: str) -> str:
-        """The secret itself; SdfleetError, naming the reference and not the value, if it can't be had."""
+        """The secret itself; SdfleetError, naming the setting `name` and not the value, if it can't be had."""
         if self.env is not None:
             if value := os.environ.get(self.env):
                 return value
-            raise SdfleetError(f"secrets.{name}: the environment variable {self.env} is not set")
+            raise SdfleetError(f"{name}: the environment variable {self.env} is not set")
         if self.file is not None:
             try:
                 return self.file.read_text().rstrip("\n")
             except OSError as error:
-                raise SdfleetError(f"secrets.{name}: cannot read {self.file}: {error.strerror}") from error
+                raise SdfleetError(f"{name}: cannot read {self.file}: {error.strerror}") from error
         assert self.command is not None
         try:
             done = subprocess.run(self.command, capture_output=True, text=True, check=True, timeout=60)
         except (OSError, subprocess.SubprocessError) as error:
-            raise SdfleetError(f"secrets.{name}: {self.command[0]} failed; run it by hand to see why") from error
+            raise SdfleetError(f"{name}: {self.command[0]} failed; run it by hand to see why") from error
         return done.stdout.rstrip("\n")
 
 
@@ -71,4 +71,4 @@ class Secrets(Settings):
     def read_all(self) -> dict[str, str]:
         """Every secret that is configured, by name."""
         references = ((name, getattr(self, name)) for name in type(self).model_fields)
-        return {name: reference.read(name) for name, reference in references if reference is not None}
+        return {name: reference.read(f"secrets.{name}") for name, reference in references if reference is not None}

@@ -74,14 +74,11 @@ def write_fleet(lab: Lab, file: Path | None = None, say: Say = quiet, **tables: 
 
     + file: where to, if not into the lab's folder; fleet.lock and the environments' locks go beside it
     + tables: further top-level tables, or other values in those written, e.g. webui={"port": 7861}
-    Returns the file's path. Raises SdfleetError if something that the content is made of is not installed,
-    or if uv can't lock an environment.
+    Returns the file's path. Raises SdfleetError if CLIP's vocabulary cannot be downloaded, or if uv can't lock an
+    environment.
     """
     file = file or lab.fleet
-    try:
-        catalog = build(lab.folder.upstreams)
-    except FileNotFoundError as error:
-        raise SdfleetError(str(error)) from error
+    catalog = build(lab.folder.upstreams)
     say("Locking the Python environments of WebUI and trainer ...")
     trainer = _lock(lab, locks.train_requirements() + TORCH, file.with_name("trainer.lock.txt"))
     webui = _lock(lab, catalog.requirements.read_text(), file.with_name("webui.lock.txt"))

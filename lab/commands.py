@@ -9,8 +9,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from inventory import extras
 from inventory.errors import SdfleetError
-from lab import box, lifecycle
+from lab import lifecycle
 from lab.handle import Lab
 
 app = typer.Typer(no_args_is_help=True, help="A fleet in a box: real test hosts on this machine (needs root).")
@@ -33,6 +34,9 @@ def up(
     ] = None,
 ) -> None:
     """Bring up test hosts; they stay until `sdfleet lab down`."""
+    extras.require("sdfleet lab up")
+    from lab import box
+
     running = box.up(hosts, say=console.print, upstreams=upstreams)
     _show(running)
     if upstreams:

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Self
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
@@ -30,6 +31,14 @@ class Packages:
         self.config, self.downloads, self.gpu_builds = config, downloads, gpu_builds
         self.pages: dict[str, tuple[float, list[Link]]] = {}
         self.lock = threading.Lock()
+
+    @classmethod
+    def open(cls, cache: Path, config: PipConfig, gpu_builds: bool = False) -> Self:
+        """The index with its downloads below `cache`; its certificates are trusted as `config` says."""
+        session = requests.Session()
+        if config.cert:
+            session.verify = str(config.cert)
+        return cls(config, Downloads(cache / "python", session), gpu_builds)
 
     def links(self, project: str) -> list[Link]:
         """The files of `project` (normalized name), each filename once; empty if nobody has it."""
@@ -87,6 +96,10 @@ class Packages:
         if link.url.startswith("file:"):
             return _local_path(link.url)
         return self.downloads.get(link.url, max_age=None)
+
+    def path(self, link: Link) -> Path:
+        """A file, when all of it has come."""
+        return _local_path(link.url) if link.url.startswith("file:") else self.downloads.path(link.url, max_age=None)
 
     def metadata(self, link: Link) -> bytes:
         """METADATA of a wheel: the index's own, or read out of the wheel, as little of it as is possible."""

@@ -43,13 +43,11 @@ class Proxy:
     """What all requests share."""
 
     def __init__(self, cache: Path, config: PipConfig, gpu_builds: bool = False) -> None:
-        archive, index = requests.Session(), requests.Session()
+        archive = requests.Session()
         if apt_proxy := rootfs.machine_apt_proxy():
             archive.proxies["http"] = apt_proxy
-        if config.cert:
-            index.verify = str(config.cert)
         self.archive = Downloads(cache / "apt", archive)
-        self.packages = Packages(config, Downloads(cache / "python", index), gpu_builds)
+        self.packages = Packages.open(cache, config, gpu_builds)
 
     def answer(self, target: str) -> tuple[str, bytes | Path | Download]:
         """Content type and body for a request's target; Refused, or what the upstream's failure raises."""

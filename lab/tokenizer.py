@@ -1,9 +1,22 @@
 """CLIP's tokenizer files, made from the vocabulary that ships in the PyPI package open_clip_torch."""
 
 import gzip
-import importlib.util
+import hashlib
 import json
-from pathlib import Path
+import zipfile
+from functools import cache
+
+import requests
+
+from inventory.errors import SdfleetError
+from lab.packages import Packages
+from lab.pipconfig import PipConfig
+from lab.state import cache_folder
+
+PROJECT = "open-clip-torch"
+WHEEL = "open_clip_torch-3.3.0-py3-none-any.whl"
+VOCABULARY = "open_clip/bpe_simple_vocab_16e6.txt.gz"
+VOCABULARY_SHA256 = "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a"
 
 REPOSITORY = "openai/clip-vit-large-patch14"
 MERGES = 49152 - 256 - 2
@@ -25,10 +38,9 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 def tokenizer_files() -> dict[str, bytes]:
     """The five files that Stable Diffusion 1.5 wants of openai/clip-vit-large-patch14, by name.
 
-    Raises FileNotFoundError if open_clip_torch is not installed.
+    Raises SdfleetError if the vocabulary cannot be downloaded.
     """
-    with gzip.open(_vocabulary(), "rt", encoding="utf-8") as file:
-        merges = file.read().split("\n")[1 : MERGES + 1]
+    merges = gzip.decompress(_vocabulary()).decode().split("\n")[1 : MERGES + 1]
     letters = _byte_letters()
     tokens = [*letters, *(letter + "</w>" for letter in letters), *("".join(line.split()) for line in merges)]
     vocabulary = {token: number for number, token in enumerate([*tokens, START, END])}
@@ -57,15 +69,21 @@ def tokenizer_files() -> dict[str, bytes]:
     }
 
 
-def _vocabulary() -> Path:
-    # Found without importing open_clip, which would import torch and torchvision.
-    spec = importlib.util.find_spec("open_clip")
-    for folder in spec.submodule_search_locations or () if spec else ():
-        if (path := Path(folder) / "bpe_simple_vocab_16e6.txt.gz").is_file():
-            return path
-    raise FileNotFoundError(
-        "CLIP's vocabulary was not found: install it with `pip install --no-deps open_clip_torch==3.3.0`"
-    )
+@cache
+def _vocabulary() -> bytes:
+    """The vocabulary, gzipped. The wheel is read and not installed, because it depends on torch and torchvision."""
+    index = Packages.open(cache_folder() / "downloads", PipConfig.of_this_machine())
+    try:
+        link = next((link for link in index.links(PROJECT) if link.filename == WHEEL), None)
+        if link is None:
+            raise SdfleetError(f"CLIP's vocabulary is missing: this machine's package indexes have no {WHEEL}")
+        with zipfile.ZipFile(index.path(link)) as wheel:
+            found = wheel.read(VOCABULARY)
+    except (OSError, requests.RequestException) as error:
+        raise SdfleetError(f"CLIP's vocabulary in {WHEEL} cannot be downloaded: {error}") from error
+    if hashlib.sha256(found).hexdigest() != VOCABULARY_SHA256:
+        raise SdfleetError(f"{WHEEL} has another {VOCABULARY} than the one published on PyPI; check pip's indexes")
+    return found
 
 
 def _byte_letters() -> list[str]:

@@ -83,6 +83,11 @@ class Paths(Settings):
         """The symbolic link to the release in use."""
         return self.app(name) / "current"
 
+    @property
+    def trainer_sources(self) -> PurePosixPath:
+        """Code and lock of each trainer that the host has or had, by its release's name."""
+        return self.app("trainer") / "sources"
+
     def history(self, name: str) -> PurePosixPath:
         """JSON: which releases of an application have served, each with the text of its unit."""
         return self.app(name) / HISTORY

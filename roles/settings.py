@@ -1,9 +1,171 @@
-"""The base of every typed table of fleet.toml."""
+"""The base of every typed table of fleet.toml, and the kinds of words that reach paths, ssh, units and URLs."""
 
-from pydantic import BaseModel, ConfigDict
+import ipaddress
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
     """A frozen table: unknown keys are refused, so that a typo is never silently ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+LONGEST_NAME = 64
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+USER = re.compile(r"[A-Za-z_][A-Za-z0-9._@-]{0,63}")
+LABELS = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
+REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+@-]*")
+FOLDER = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._+@-]*)+")
+SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr", "var/tmp")
+"""Folders of the system, or emptied at boot: nothing that must last belongs below them."""
+SHARED = ("mnt", "media", "opt", "srv", "var", "var/lib", "var/cache", "var/log")
+"""Folders that others use too; one below them is fine."""
+HOMES = ("home", "root")
+
+
+def is_name(value: str) -> str:
+    """A word that can be a file's name, a host's, a unit's. ValueError if it is none."""
+    if not NAME.fullmatch(value) or len(value) > LONGEST_NAME:
+        raise ValueError(
+            f"{value!r} must be letters, digits and . _ -, begin with a letter or digit, {LONGEST_NAME} at most"
+        )
+    return value
+
+
+def is_line(value: str) -> str:
+    """Text without line breaks and other control characters: it becomes a line of a unit or a configuration file."""
+    if not value.isprintable():
+        raise ValueError(f"{value!r} has a line break or another character that cannot be printed")
+    return value
+
+
+def is_user(value: str) -> str:
+    """A login name."""
+    if not USER.fullmatch(value):
+        raise ValueError(f"{value!r} is no user name: letters, digits and . _ - @, beginning with a letter")
+    return value
+
+
+def is_address(value: str) -> str:
+    """A DNS name or an IP address, alone."""
+    if _is_ip(value) or (LABELS.fullmatch(value) and len(value) <= 253):
+        return value
+    if " " in value.strip():
+        raise ValueError(
+            f"{value!r} is a command line; give the name or IP address alone, with `user` and `port` beside it"
+        )
+    if "@" in value:
+        raise ValueError(f"{value!r} has a user in it; give the name or IP address alone, and `user` beside it")
+    if re.fullmatch(r"[A-Za-z0-9._-]+:\d+|\[.*\](:\d+)?", value):
+        raise ValueError(f"{value!r} has a port or brackets; give the name or IP address alone, and `port` beside it")
+    raise ValueError(f"{value!r} is neither a host name nor an IP address")
+
+
+def split_jump(value: str) -> tuple[str, str, int | None]:
+    """User ("" if none), address and port of [USER@]HOST[:PORT]; an IPv6 address stands in brackets."""
+    user, _, place = value.rpartition("@")
+    found = re.fullmatch(r"\[(?P<v6>[0-9A-Fa-f:.]+)\](?::(?P<p6>\d+))?|(?P<name>[^:\[\]]+)(?::(?P<port>\d+))?", place)
+    if not found:
+        raise ValueError(f"{value!r} is no jump host: [USER@]HOST[:PORT], an IPv6 address in brackets")
+    port = found["p6"] or found["port"]
+    if port and not 1 <= int(port) <= 65535:
+        raise ValueError(f"{value!r} has no port: they go from 1 to 65535")
+    return (
+        (is_user(user) if "@" in value else ""),
+        is_address(found["v6"] or found["name"]),
+        int(port) if port else None,
+    )
+
+
+def is_jump(value: str) -> str:
+    """[USER@]HOST[:PORT], several with commas between."""
+    for hop in value.split(","):
+        split_jump(hop.strip())
+    return value
+
+
+def is_url(value: str) -> str:
+    """An http(s) URL that can stand in a configuration file; a slash at its end is dropped."""
+    if not value.startswith(("https://", "http://")):
+        raise ValueError(f"{value!r} is not an http(s) URL")
+    return _plain_url(value).rstrip("/")
+
+
+def is_git_url(value: str) -> str:
+    """A clone URL of a transport that runs no command of its own."""
+    if not value.startswith(("https://", "http://", "ssh://", "git@", "file://", "/")):
+        raise ValueError(f"{value!r} is not a git URL")
+    return _plain_url(value)
+
+
+def is_ref(value: str) -> str:
+    """A branch, tag or commit id."""
+    if not REF.fullmatch(value) or ".." in value or value.endswith((".lock", "/")):
+        raise ValueError(f"{value!r} is no branch, tag or commit id")
+    return value
+
+
+def is_data_root(value: Path) -> Path:
+    """A folder on the hosts that can hold everything sdfleet installs."""
+    place = PurePosixPath(value)
+    if not place.is_absolute():
+        raise ValueError(f"{str(value)!r} is relative; give the whole path, e.g. /srv/sdfleet")
+    if not FOLDER.fullmatch(str(place)):
+        raise ValueError(
+            f"{str(value)!r} must be a folder below /, of letters, digits and . _ + @ - (no blanks, no ..)"
+        )
+    name = str(place)[1:]
+    if name in SHARED or any(name == system or name.startswith(f"{system}/") for system in SYSTEM):
+        raise ValueError(f"{str(value)!r} belongs to the system; give a folder of its own, e.g. /srv/sdfleet")
+    if place.parts[1] in HOMES:
+        raise ValueError(
+            f"{str(value)!r} is hidden from services (ProtectHome); mount the disk elsewhere: "
+            f"mkdir -p /srv/sdfleet && mount --bind {value} /srv/sdfleet, and a line for it in /etc/fstab"
+        )
+    return value
+
+
+def is_local_path(value: Path) -> Path:
+    """A path on the controller that ssh's configuration can hold."""
+    text = str(value)
+    if '"' in text or not text.isprintable():
+        raise ValueError(f"{text!r} has a quote or a line break in it, which ssh cannot read; move the file")
+    return value
+
+
+def _is_ip(value: str) -> bool:
+    try:
+        return "%" not in value and bool(ipaddress.ip_address(value))
+    except ValueError:
+        return False
+
+
+def _plain_url(value: str) -> str:
+    if re.search(r"[\s\"'\\<>`{}|^$;]", value) or not value.isprintable():
+        raise ValueError(f"{value!r} has a character that no URL has; write it percent-encoded")
+    if "://" in value and not value.startswith("file:"):
+        try:
+            parts = urlsplit(value)
+            found = parts.hostname and (parts.port is None or parts.port)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no URL: {error}") from error
+        if not found:
+            raise ValueError(f"{value!r} names no host")
+    return value
+
+
+Name = Annotated[str, AfterValidator(is_name)]
+Line = Annotated[str, AfterValidator(is_line)]
+User = Annotated[str, AfterValidator(is_user)]
+Address = Annotated[str, AfterValidator(is_address)]
+Jump = Annotated[str, AfterValidator(is_jump)]
+Url = Annotated[str, AfterValidator(is_url)]
+GitUrl = Annotated[str, AfterValidator(is_git_url)]
+Ref = Annotated[str, AfterValidator(is_ref)]
+DataRoot = Annotated[Path, AfterValidator(is_data_root)]
+LocalPath = Annotated[Path, AfterValidator(is_local_path)]

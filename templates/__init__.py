@@ -1,6 +1,7 @@
 """Template files, one folder per role; `path` is the only way to find one, `render` the only way to fill one."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -25,6 +26,12 @@ def path(name: str) -> Path:
 def render(name: str, **values: object) -> str:
     """The text of template `name` filled with `values`; a value it needs and lacks is an error."""
     return _environment.get_template(name).render(**values)
+
+
+def page(name: str, shown: Callable[[str], str], **values: object) -> str:
+    """The same for a page of HTML; each text passes through `shown` first."""
+    environment = _environment.overlay(finalize=lambda value: shown(value) if type(value) is str else value)
+    return environment.get_template(name).render(**values)
 
 
 def systemd_word(word: str) -> str:

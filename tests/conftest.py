@@ -23,9 +23,12 @@ def lab() -> Iterator[lab_package.Lab]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out files of slow tests before they import torch, where no such test is wanted."""
-    unwanted = "not slow" in config.option.markexpr and collection_path.suffix == ".py"
-    return True if unwanted and "\npytestmark = pytest.mark.slow\n" in collection_path.read_text() else None
+    """Leave out files of tests that are not wanted before they import torch."""
+    unwanted = [mark for mark in ("slow", "gpu") if f"not {mark}" in config.option.markexpr]
+    if not unwanted or collection_path.suffix != ".py":
+        return None
+    text = collection_path.read_text()
+    return True if any(f"\npytestmark = pytest.mark.{mark}\n" in text for mark in unwanted) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,6 +16,7 @@ from training.errors import TrainingError
 from training.kohya import load_any
 from training.review.command import dataset
 from training.stopping import Stop
+from training.visible import say
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -48,7 +49,7 @@ def run_command(
 
             place = dict(os.environ) if "LOCAL_RANK" in os.environ else None
             if sentence := train_in(loaded, run, stop, place):
-                typer.echo(sentence)
+                say(sentence)
         else:
             from training import launch
 
@@ -61,7 +62,7 @@ def check(config: ConfigFile) -> None:
     with _friendly():
         from training.checking import report
 
-        typer.echo(report(_load(config)))
+        say(report(_load(config)))
 
 
 app.command()(dataset)
@@ -74,7 +75,7 @@ def _load(file: Path) -> Config:
     """The config of a run; what became of a kohya file's keys goes to standard error."""
     config, report = load_any(file)
     if report:
-        typer.echo(str(report), err=True)
+        say(str(report), err=True)
     return config
 
 
@@ -84,7 +85,7 @@ def _friendly() -> Iterator[None]:
     try:
         yield
     except TrainingError as error:
-        typer.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         sys.exit(error.exit_code)
 
 

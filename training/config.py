@@ -99,6 +99,8 @@ class Config(Settings):
     def _consistent(self) -> "Config":
         if self.data.cache_text is True and self.network.text_encoder:
             raise ValueError("data.cache_text must be auto or false while network.text_encoder trains")
+        if self.model.storage == "fp8" and self.network.kind == "dora":
+            raise ValueError('model.storage = "fp8" cannot be trained with DoRA, which needs the exact base weights')
         return self
 
 

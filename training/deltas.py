@@ -1,5 +1,6 @@
 """What one module of a LoRA file adds to the weight of its layer, for every kind of network the WebUI applies."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -7,11 +8,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["lora", "loha", "lokr", "full", "unknown"]
+Kind = Literal["lora", "loha", "lokr", "full", "bias", "unknown"]
 Parts = Mapping[str, Tensor]
 """The tensors of one module by what follows its name, e.g. lora_down.weight."""
 
 DOWN, UP, MID, ALPHA, DORA = "lora_down.weight", "lora_up.weight", "lora_mid.weight", "alpha", "dora_scale"
+BIAS = "diff_b"
+"""The difference of a layer's bias, beside any kind of network or alone."""
 
 
 def kind(parts: Parts) -> Kind:
@@ -24,15 +27,89 @@ def kind(parts: Parts) -> Kind:
         return "lokr"
     if "diff" in parts:
         return "full"
-    return "unknown"
+    return "bias" if BIAS in parts else "unknown"
 
 
 def rank(parts: Parts) -> int | None:
     """The rank of a module; None where it has none (a full difference, LoKr with two whole factors)."""
     for part, axis in ((DOWN, 0), ("hada_w1_b", 0), ("lokr_w1_b", 0), ("lokr_w2_b", 0)):
-        if part in parts:
+        if part in parts and parts[part].dim():
             return parts[part].shape[axis]
     return None
+
+
+PARTS: dict[str, frozenset[str]] = {
+    "lora": frozenset({DOWN, UP, MID}),
+    "loha": frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"}),
+    "lokr": frozenset({"lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t1", "lokr_t2"}),
+    "full": frozenset({"diff"}),
+    "bias": frozenset(),
+}
+"""The tensors that each kind is computed from; alpha, DoRA's magnitudes and a bias' difference go with any of them."""
+LARGEST = 1 << 28
+"""Weights of a layer; the largest of a released model has 13 million."""
+
+
+def unsound(parts: Parts) -> str | None:
+    """Why a module cannot be applied as it is, as the end of a sentence; None if it can."""
+    broken = next((name for name, tensor in sorted(parts.items()) if not _finite(tensor)), None)
+    if broken:
+        return f"{broken} holds NaN or infinity"
+    found = kind(parts)
+    if found == "unknown":
+        return f"holds no weights of a known network ({', '.join(sorted(parts))})"
+    unread = sorted(parts.keys() - PARTS[found] - {ALPHA, DORA, BIAS})
+    if unread:
+        return f"holds {', '.join(unread)}, which would be left out"
+    if ALPHA in parts and parts[ALPHA].numel() != 1:
+        return f"its alpha is not one number ({tuple(parts[ALPHA].shape)})"
+    empty = next((name for name, tensor in sorted(parts.items()) if not tensor.numel()), None)
+    if empty or rank(parts) == 0:
+        return f"has rank 0 ({empty} is empty)"
+    if found == "bias":
+        return None
+    shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in sorted(parts.items()) if tensor.dim())
+    if _weights(parts) > LARGEST:
+        return f"is of a larger layer than any model has ({shapes})"
+    try:
+        change = delta(parts)
+    except (KeyError, RuntimeError, ValueError, IndexError):
+        return f"its factors do not fit each other ({shapes})"
+    return None if _finite(change) else "adds NaN or infinity: its factors are too large"
+
+
+def _weights(parts: Parts) -> int:
+    """How many weights a layer has that the factors fit, as far as their shapes say."""
+    factors = [tensor for name, tensor in parts.items() if name not in (ALPHA, DORA, BIAS)]
+    if kind(parts) == "lokr":
+        return math.prod(max(map(_elements, group)) for group in (_named(parts, "lokr_w1"), _named(parts, "lokr_w2")))
+    for left, right in ((UP, DOWN), ("hada_w1_a", "hada_w1_b")):
+        if left in parts and right in parts and parts[left].dim() and parts[right].dim():
+            return parts[left].shape[0] * math.prod(parts[right].shape[1:])
+    return max(map(_elements, factors), default=0)
+
+
+def _named(parts: Parts, start: str) -> list[Tensor]:
+    """The tensor of that name, or its two factors as the product's shape."""
+    if start in parts:
+        return [parts[start]]
+    a, b = parts.get(f"{start}_a"), parts.get(f"{start}_b")
+    if a is None or b is None or not a.dim() or not b.dim():
+        return [torch.empty(1)]
+    return [torch.empty(a.shape[0], math.prod(b.shape[1:]), device="meta")]
+
+
+def _elements(tensor: Tensor) -> int:
+    return tensor.numel()
+
+
+def _finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.float().isfinite().all())
+
+
+def is_scaled(parts: Parts) -> bool:
+    """Whether alpha counts: not for LoKr with two whole factors, which every reader takes at 1."""
+    return rank(parts) is not None
 
 
 def scale(parts: Parts) -> float:

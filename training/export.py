@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training import lorafile, metadata
+from training import lorafile, metadata, soundness
 from training.base.loading import BaseModel
 from training.config import Config
 from training.data.pictures import Picture
@@ -24,12 +24,16 @@ MODULES = {"lora": "networks.lora", "locon": "networks.lora", "dora": "networks.
 def write(path: Path, network: Network, values: dict[str, Tensor], notes: dict[str, str], precision: str) -> str:
     """Write a LoRA file of the network's layers with the weights `values`; returns its sha256.
 
-    Raises TrainingError if a weight is not finite, or if the disk refuses.
+    Raises TrainingError if a weight is not finite in `precision`, or if the disk refuses.
     """
-    bad = next((name for name, value in values.items() if not torch.isfinite(value).all()), None)
+    on_file = lorafile.cast(values, lorafile.DTYPES[precision])
+    bad = next((name for name, value in on_file.items() if not torch.isfinite(value).all()), None)
     if bad:
-        raise TrainingError(f"{path}: not written, the weights are not finite (first: {bad})")
-    return lorafile.write(path, lorafile.cast(values, lorafile.DTYPES[precision]), notes)
+        raise TrainingError(
+            f"{path}: not written, the weights are not finite in {precision} (first: {bad}); "
+            'the last checkpoint is kept. Try a lower learning rate, or save.precision = "fp32"'
+        )
+    return lorafile.write(path, on_file, notes, soundness.check)
 
 
 def notes(

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training import lorafile
+from training import lorafile, soundness
 from training.errors import InputError
 from training.factor import Cut, cut_matrix
 from training.lorafile import LoraFile
@@ -69,7 +69,8 @@ def extract_file(
         found = extract(lorafile.read(base), lorafile.read(tuned), cut, conv_cut, target.stem)
     except InputError as error:
         raise InputError(f"{tuned} - {base}: {error}") from error
-    lorafile.write(target, lorafile.cast(found.file.tensors, precision or torch.float16), found.file.metadata)
+    tensors = lorafile.cast(found.file.tensors, precision or torch.float16)
+    lorafile.write(target, tensors, found.file.metadata, soundness.check)
     return found
 
 
@@ -78,4 +79,6 @@ def _difference(place: Place, base: LoraFile, tuned: LoraFile) -> Tensor:
     if new is None or new.shape != old.shape:
         raise InputError(f"{place.key} is missing in the tuned checkpoint or has another shape")
     difference = new.float() - old.float()
+    if not difference.isfinite().all():
+        raise InputError(f"{place.key} holds NaN or infinity in one of the two")
     return difference if place.third is None else difference.chunk(3)[place.third]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from training.errors import InputError
+from training.visible import say
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +43,7 @@ def inspect(file: Source) -> None:
     """Say what a LoRA file is, how it was trained, and how strongly it changes each block."""
     from training import inspecting as inspection
 
-    typer.echo(inspection.report(inspection.inspect(file)))
+    say(inspection.report(inspection.inspect(file)))
 
 
 def merge(
@@ -66,12 +67,12 @@ def merge(
         if rank is not None:
             raise InputError("--rank is for LoRA files; a checkpoint has none")
         baked = merging.bake(into, weighted, output, _dtype(precision))
-        typer.echo(f"{output}: {baked.layers} layers changed")
+        say(f"{output}: {baked.layers} layers changed")
         if baked.unused:
-            typer.echo(f"not in this checkpoint: {len(baked.unused)} modules, e.g. {baked.unused[0]}", err=True)
+            say(f"not in this checkpoint: {len(baked.unused)} modules, e.g. {baked.unused[0]}", err=True)
         return
     found = merging.merge_files(weighted, output, rank, _dtype(precision))
-    typer.echo(f"{output}: {len(found.modules())} modules, rank {found.metadata['ss_network_dim']}")
+    say(f"{output}: {len(found.modules())} modules, rank {found.metadata['ss_network_dim']}")
 
 
 def resize(
@@ -90,7 +91,7 @@ def resize(
     found = resizing.resize_file(file, output, *cuts, precision=_dtype(precision))
     low, high = found.ranks
     ranks = f"{low}" if low == high else f"{low} to {high}"
-    typer.echo(f"{output}: rank {ranks}, {found.kept:.2%} of the squared norm kept (mean of {len(found.cuttings)})")
+    say(f"{output}: rank {ranks}, {found.kept:.2%} of the squared norm kept (mean of {len(found.cuttings)})")
 
 
 def extract(
@@ -112,7 +113,7 @@ def extract(
     cut, _ = _cuts(rank, energy, None)
     conv_cut = Cut(conv_rank, energy) if conv_rank else None
     found = extraction.extract_file(base, tuned, output, cut, conv_cut, _dtype(precision))
-    typer.echo(
+    say(
         f"{output}: {len(found.file.modules())} modules, {found.kept:.2%} of the squared norm kept; "
         f"{found.same} layers do not differ"
     )
@@ -130,7 +131,7 @@ def convert(
     """Print a kohya or lora-scripts config as ours; what became of every key goes to standard error."""
     from training import kohya
 
-    typer.echo(kohya.convert(file, base, lambda text: typer.echo(text, err=True)), nl=False)
+    say(kohya.convert(file, base, lambda text: say(text, err=True)), nl=False)
 
 
 def register(app: typer.Typer) -> None:

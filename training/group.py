@@ -65,6 +65,9 @@ class Group:
         """The newest checkpoint that any process found."""
         return checkpoint
 
+    def agree(self, setting: str, value: str) -> None:
+        """Raises InputError unless all processes have one value of what each decides by its own machine."""
+
     def begin(self, parameters: Sequence[nn.Parameter]) -> None:
         """All processes start from the first one's weights."""
 
@@ -163,6 +166,14 @@ class Many(Group):
             found = [checkpoint]
             dist.broadcast_object_list(found, src=steps.index(max(steps)))
         return found[0]
+
+    def agree(self, setting: str, value: str) -> None:
+        """Raises InputError unless all processes have one value of what each decides by its own machine."""
+        values = [""] * self.world
+        with self._all_there():
+            dist.all_gather_object(values, value)
+        if len(set(values)) > 1:
+            raise InputError(f"{setting}: the run's processes have {', '.join(values)}; set it to one of these")
 
     def begin(self, parameters: Sequence[nn.Parameter]) -> None:
         """All processes start from the first one's weights."""

@@ -12,15 +12,12 @@ from typing import Any
 
 from torch import Tensor
 
-from training import lorafile
-from training.deltas import ALPHA, DORA, delta, kind, rank
+from training import lorafile, soundness
+from training.deltas import ALPHA, DORA, delta, kind, rank, unsound
 from training.errors import InputError
 from training.lorafile import LoraFile, sshs_hashes
 from training.sections.model import Family
-
-FAMILIES: dict[Family, str] = {"sd1": "SD 1.5", "sd2": "SD 2", "sdxl": "SDXL"}
-CROSS_ATTENTION: dict[int, Family] = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-"""Width of the text embeddings that released models attend to."""
+from training.soundness import FAMILIES
 
 TRAINING = {
     "base model": "ss_sd_model_name",
@@ -83,9 +80,11 @@ def inspect(path: Path) -> Inspection:
     file = lorafile.read(path)
     modules = file.modules()
     kinds = Counter(_kind(name, parts) for name, parts in modules.items())
-    if not set(kinds) - {"unknown"} and not _foreign(file):
+    if not set(kinds) - {"unknown"} and not soundness.foreign(file):
         raise InputError(f"{path}: holds no LoRA module ({len(file.tensors)} tensors); is it a checkpoint?")
-    known = {name: parts for name, parts in modules.items() if kind(parts) != "unknown"}
+    known = {
+        name: parts for name, parts in modules.items() if kind(parts) not in ("unknown", "bias") and not unsound(parts)
+    }
     ranks = {size for parts in known.values() if (size := rank(parts)) is not None}
     alphas = {round(float(parts[ALPHA]), 4) for parts in known.values() if ALPHA in parts}
     return Inspection(
@@ -99,19 +98,14 @@ def inspect(path: Path) -> Inspection:
         alphas=tuple(sorted(alphas)),
         dtypes=tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in file.tensors.values()})),
         blocks=_blocks(known),
-        problems=tuple(_problems(file, kinds)),
+        problems=tuple(_problems(file)),
     )
 
 
 def family(file: LoraFile) -> Family | None:
     """The family that a LoRA file's names and shapes show, None where they fit several."""
-    names = list(file.modules())
-    if any(name.startswith(("lora_te2_", "lora_unet_input_blocks", "lora_unet_output_blocks")) for name in names):
-        return "sdxl"
-    for key, tensor in file.tensors.items():
-        if key.endswith("attn2_to_k.lora_down.weight"):
-            return CROSS_ATTENTION.get(tensor.shape[1])
-    return None
+    found = soundness.families([file])
+    return found.pop() if len(found) == 1 else None
 
 
 def report(found: Inspection) -> str:
@@ -176,27 +170,17 @@ def _order(block: str) -> tuple[int, int, str]:
     return stage, int(number) if number.isdigit() else 0, block
 
 
-def _problems(file: LoraFile, kinds: Mapping[str, int]) -> list[str]:
-    found = []
-    if _foreign(file):
-        found.append("keys are named as by diffusers or PEFT; the WebUI ignores such a file silently")
-    elif kinds.get("unknown"):
-        found.append(f"{kinds['unknown']} modules hold no weights of a known kind")
-    broken = [key for key, tensor in file.tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    if broken:
-        found.append(f"{len(broken)} tensors hold NaN or infinity, e.g. {broken[0]}")
+def _problems(file: LoraFile) -> list[str]:
+    found = soundness.foreign(file)
+    if not found:
+        found += [f"{problem}; programs skip it or fail" for problem in soundness.unsound(file.modules())[:5]]
+    mixed = soundness.families([file])
+    if len(mixed) > 1:
+        found.append(soundness.mixture(mixed))
     stated = file.metadata.get("sshs_model_hash")
     if stated and stated != sshs_hashes(file.tensors, file.metadata)[0]:
         found.append("sshs_model_hash is not that of the tensors: the file was changed after it was made")
     return found
-
-
-def _foreign(file: LoraFile) -> bool:
-    """Whether the file is a LoRA in another program's naming."""
-    return any(
-        not key.startswith("lora_") and (".lora_A." in key or ".lora.down." in key or ".lora_down." in key)
-        for key in file.tensors
-    )
 
 
 def _tags(metadata: Mapping[str, str]) -> list[str]:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,19 +92,25 @@ def sshs_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> t
     return hashlib.sha256(memoryview(data)[start:]).hexdigest(), hashlib.sha256(legacy).hexdigest()[:8]
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+def write(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    check: Callable[[Path], None] | None = None,
+) -> str:
     """Write a LoRA file with both sshs hashes in its metadata; returns the sha256 of the file.
 
-    The file gets its name only when it is whole: an interrupted write leaves the old one.
+    The file gets its name only when it is whole: an interrupted write leaves the old one. `check` reads what was
+    written first, and may raise.
     """
     model, legacy = sshs_hashes(tensors, metadata)
     data = serialise(tensors, {**metadata, "sshs_model_hash": model, "sshs_legacy_hash": legacy})
-    write_atomically(path, data)
+    write_atomically(path, data, check)
     return hashlib.sha256(data).hexdigest()
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace `path` by `data` in one step. Raises TrainingError if the disk refuses."""
+def write_atomically(path: Path, data: bytes, check: Callable[[Path], None] | None = None) -> None:
+    """Replace `path` by `data` in one step, after `check` has read it. Raises TrainingError if the disk refuses."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +118,12 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if check:
+            check(part)
         part.replace(path)
+    except TrainingError as error:
+        part.unlink()
+        raise TrainingError(f"{path}: {error}") from error
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()

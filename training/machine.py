@@ -11,9 +11,6 @@ from typing import Any
 
 from training.archive import CODE, archive
 
-ARITHMETIC = ("cpu", "capability", "threads", "gpus", "driver", "torch")
-"""Facts of a machine that must be equal for results to be equal to the bit."""
-
 
 def code() -> dict[str, str]:
     """The training code: its hash, and the release and environment that it ran in."""

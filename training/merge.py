@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from training import lorafile
-from training.deltas import ALPHA, DORA, DOWN, UP, LowRank, apply, delta, kind, low_rank
+from training import lorafile, soundness
+from training.deltas import ALPHA, BIAS, DORA, DOWN, UP, LowRank, apply, delta, kind, low_rank
 from training.errors import InputError, TrainingError
 from training.factor import Cut
 from training.lorafile import LoraFile
@@ -57,14 +57,19 @@ def merge_files(
     sources: Sequence[Weighted], target: Path, rank: int | None = None, precision: torch.dtype | None = None
 ) -> LoraFile:
     """Write the sum of `sources` to `target`, cut to `rank` if it is given."""
-    loaded = [(lorafile.read(source.path), source.strength) for source in sources]
+    loaded = [(soundness.read(source.path), source.strength) for source in sources]
+    found_families = soundness.families(file for file, _ in loaded)
+    if len(found_families) > 1:
+        names = ", ".join(source.path.name for source in sources)
+        raise InputError(f"{names}: {soundness.mixture(found_families)}")
     found = merge(loaded)
     comment = ", ".join(f"{source.path.name} x {source.strength:g}" for source in sources)
     metadata = {**found.metadata, "modelspec.merged_from": comment, "modelspec.title": target.stem}
     found = LoraFile(found.tensors, metadata)
     if rank is not None:
         found = resize(found, Cut(rank)).file
-    lorafile.write(target, lorafile.cast(found.tensors, precision or precision_of(loaded[0][0])), found.metadata)
+    tensors = lorafile.cast(found.tensors, precision or precision_of(loaded[0][0]))
+    lorafile.write(target, tensors, found.metadata, soundness.check)
     return found
 
 
@@ -75,6 +80,9 @@ def bake(checkpoint: Path, sources: Sequence[Weighted], target: Path, precision:
     given. Raises InputError if the checkpoint is no Stable Diffusion model or no module fits it.
     """
     base = lorafile.read(checkpoint)
+    broken = _not_finite(checkpoint)
+    if broken:
+        raise InputError(f"{checkpoint}: {broken} holds NaN or infinity; the file is damaged")
     found = family(base.tensors)
     if found is None:
         raise InputError(f"{checkpoint}: is no single-file checkpoint of SD 1.5, SD 2 or SDXL in the original layout")
@@ -83,7 +91,7 @@ def bake(checkpoint: Path, sources: Sequence[Weighted], target: Path, precision:
     unused: list[str] = []
     layers: set[str] = set()
     for source in sources:
-        modules = lorafile.read(source.path).modules()
+        modules = soundness.read(source.path).modules()
         fitting = {name: place for name in modules if (place := known.get(name) or known.get(_only_encoder(name)))}
         if not any(name.startswith("lora_unet_") for name in fitting) and any("lora_unet_" in name for name in modules):
             raise InputError(f"{source.path}: belongs to another family of models than {checkpoint} ({found})")
@@ -102,8 +110,10 @@ def bake(checkpoint: Path, sources: Sequence[Weighted], target: Path, precision:
 
 def _add(tensors: dict[str, Tensor], place: Place, parts: dict[str, Tensor], strength: float) -> None:
     """Apply one module to the checkpoint's tensor, or to its third of a fused one."""
-    if kind(parts) == "unknown":
-        raise InputError(f"holds no weights of a known network ({', '.join(sorted(parts))})")
+    if BIAS in parts:
+        _add_to_bias(tensors, place, parts[BIAS], strength)
+    if kind(parts) == "bias":
+        return
     whole = tensors[place.key]
     size = whole.numel() // (1 if place.third is None else 3)
     if delta(parts).numel() != size:
@@ -117,6 +127,18 @@ def _add(tensors: dict[str, Tensor], place: Place, parts: dict[str, Tensor], str
     tensors[place.key] = changed.to(whole.dtype)
 
 
+def _add_to_bias(tensors: dict[str, Tensor], place: Place, change: Tensor, strength: float) -> None:
+    key = f"{place.key.removesuffix('weight')}bias"
+    whole = tensors.get(key)
+    thirds = list(whole.chunk(1 if place.third is None else 3)) if whole is not None else []
+    at = place.third or 0
+    if not thirds or thirds[at].numel() != change.numel():
+        raise InputError(f"changes a bias of {change.numel()} numbers, which {place.key} does not have")
+    changed = thirds[at].float() + strength * change.float().view_as(thirds[at])
+    thirds[at] = changed.to(thirds[at].dtype)
+    tensors[key] = torch.cat(thirds)
+
+
 def _only_encoder(name: str) -> str:
     """Some trainers number the one text encoder of SD 1 and 2; the WebUI takes both."""
     return name.replace("lora_te1_", "lora_te_", 1)
@@ -124,8 +146,8 @@ def _only_encoder(name: str) -> str:
 
 def _factors(name: str, parts: dict[str, Tensor]) -> LowRank:
     found = low_rank(parts)
-    if found is None or DORA in parts:
-        what = "DoRA" if DORA in parts else kind(parts)
+    if found is None or DORA in parts or BIAS in parts:
+        what = "DoRA" if DORA in parts else BIAS if BIAS in parts else kind(parts)
         raise InputError(f"{name}: {what} modules cannot be summed into a LoRA; merge them into a checkpoint (--into)")
     return found
 
@@ -161,11 +183,23 @@ def _metadata(sources: Sequence[LoraFile], tensors: dict[str, Tensor]) -> dict[s
     }
 
 
+def _not_finite(path: Path) -> str | None:
+    """The first tensor on file that holds NaN or infinity."""
+    for name, tensor in lorafile.read(path).tensors.items():
+        if tensor.is_floating_point() and not tensor.float().isfinite().all():
+            return name
+    return None
+
+
 def _write_checkpoint(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, part, metadata or None)
+        broken = _not_finite(part)
+        if broken:
+            part.unlink()
+            raise TrainingError(f"{target}: not written: {broken} holds NaN or infinity; try --precision fp32")
         part.replace(target)
     except OSError as error:
         part.unlink(missing_ok=True)

@@ -2,17 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from training import checkpoint, optimizers, weights
+from training import checkpoint, optimizers, precision, weights
 from training.config import Config
-from training.errors import InputError
+from training.errors import InputError, TrainingError
 from training.group import Group
 from training.network import Layer, Network
 from training.runfolder import RunFolder
@@ -29,7 +30,7 @@ class Moving:
     network: Network
     optimizer: torch.optim.Optimizer
     schedule: Any
-    scaler: Any
+    scaler: torch.amp.GradScaler
     average: weights.Average | None
     parameters: list[nn.Parameter]
 
@@ -42,24 +43,33 @@ class Moving:
             network=network,
             optimizer=optimizer,
             schedule=optimizers.make_schedule(config.schedule, optimizer, steps),
-            scaler=torch.amp.GradScaler(enabled=config.train.precision == "fp16" and device.type == "cuda"),
+            scaler=precision.grad_scaler(config, device),
             average=weights.Average(network, config.train.ema_decay) if config.train.ema_decay else None,
             parameters=[parameter for _, parameter in network.named()],
         )
 
-    def step(self) -> None:
-        """Move the weights by their gradients, then forget these."""
-        if self.config.optimizer.max_grad_norm:
+    def step(self) -> Tensor:
+        """Move the weights by their gradients, then forget these; gradients that overflowed move nothing.
+
+        Returns whether they did, on the device: asking for it here would make the host wait for it. All processes of
+        a run have the same gradients by now and decide alike.
+        """
+        overflowed = torch.zeros((), dtype=torch.bool, device=self.parameters[0].device)
+        if any(parameter.grad is not None for parameter in self.parameters):
             self.scaler.unscale_(self.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.config.optimizer.max_grad_norm)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+            limit = self.config.optimizer.max_grad_norm or math.inf
+            overflowed = ~torch.nn.utils.clip_grad_norm_(self.parameters, limit).isfinite()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.config.network.max_norm:
             weights.limit_norms(self.network, self.config.network.max_norm)
         if self.average:
             self.average.update()
+        return overflowed
 
     def begin(self) -> None:
         """Tell the optimiser that training begins; only schedule-free ones care."""
@@ -90,8 +100,16 @@ class Moving:
         found = [float(group["lr"]) for group in self.optimizer.param_groups]
         return {"lr": found[-1], "lr_text_encoder": found[0]} if len(found) > 1 else {"lr": found[0]}
 
-    def keep(self, run: RunFolder, step: int, fingerprint: str, smooth: float | None) -> None:
-        """Write a checkpoint after `step`."""
+    def keep(self, run: RunFolder, step: int, fingerprint: str, told: Mapping[str, Any]) -> None:
+        """Write a checkpoint after `step`; `told` is what was counted on the way.
+
+        Raises TrainingError if a weight is not finite: the checkpoint before is worth more.
+        """
+        if not all(parameter.isfinite().all() for parameter in self.parameters):
+            raise TrainingError(
+                f"{run.checkpoints}: no checkpoint of step {step} is written, its weights are not finite; "
+                "the one before is kept. Try a lower learning rate"
+            )
         state = {
             "fingerprint": fingerprint,
             "weights": weights.state(self.network),
@@ -99,12 +117,12 @@ class Moving:
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": self.average.values if self.average else {},
-            "smooth": smooth,
+            "told": dict(told),
         }
         checkpoint.save(run.checkpoints, step, state, self.config.save.keep_checkpoints)
 
-    def restore(self, run: RunFolder, fingerprint: str, group: Group) -> tuple[int, float | None]:
-        """Put the last checkpoint of the group's folders back; returns the steps done and the smoothed loss.
+    def restore(self, run: RunFolder, fingerprint: str, group: Group) -> tuple[int, dict[str, Any]]:
+        """Put the last checkpoint of the group's folders back; returns the steps done and what was counted.
 
         Raises InputError if it is of another run or cannot be read.
         """
@@ -112,7 +130,7 @@ class Moving:
             checkpoint.clear(run.checkpoints)
         state = group.newest(checkpoint.latest(run.checkpoints))
         if state is None:
-            return 0, None
+            return 0, {}
         if state["fingerprint"] != fingerprint:
             raise InputError(
                 f"{run.path}: holds a checkpoint of another config, base model or set of pictures; "
@@ -125,7 +143,7 @@ class Moving:
         if self.average:
             for name, value in self.average.values.items():
                 value.copy_(state["average"][name])
-        return int(state["step"]), state["smooth"]
+        return int(state["step"]), state["told"]
 
 
 def fingerprint(config: Config, data: str) -> str:
@@ -136,6 +154,7 @@ def fingerprint(config: Config, data: str) -> str:
     decisive = config.model_dump(mode="json", exclude=NOT_DECISIVE)
     for key in ("workers", "cache_folder", "vae_batch_size", "encode"):
         del decisive["data"][key]
+    del decisive["train"]["nan_steps"]
     decisive["held back"] = [config.validation.share, str(config.validation.folder)]
     return hashlib.sha256(json.dumps([decisive, data], sort_keys=True).encode()).hexdigest()
 

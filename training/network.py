@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from training import draws, lorafile, naming
+from training import deltas, draws, lorafile, naming
 from training.errors import InputError
 from training.sections.model import Family
 from training.sections.network import Network as Settings
@@ -147,7 +147,11 @@ def _inject(
     for path, name in names.items():
         rank, alpha = sizes[path]
         module = model.get_submodule(path)
-        layers.append(Layer(name, rank, alpha, dict(_parts(module))))
+        _widen(module)
+        parts = dict(_parts(module))
+        if not deltas.is_scaled(parts):
+            cast(Any, module).scaling[ADAPTER], alpha = 1.0, float(rank)
+        layers.append(Layer(name, rank, alpha, parts))
         _add_dropouts(settings, module)
     return tuple(layers)
 
@@ -192,6 +196,18 @@ def _parts(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
             yield LORA_PARTS[part], parameter
         elif part.startswith(("hada_", "lokr_")):
             yield part, parameter
+
+
+def _widen(module: nn.Module) -> None:
+    """Trained tensors in fp32, whatever the layer's format: PEFT makes them in the one of the layer they adapt."""
+    narrow = [part for _, part in _parts(module) if part.dtype in (torch.float16, torch.bfloat16)]
+    for part in narrow:
+        part.data = part.data.float()
+    if narrow and hasattr(module, "lora_magnitude_vector") and ADAPTER in cast(Any, module).lora_magnitude_vector:
+        # A rounded norm of the weights would change what the layer says before the first step.
+        layer = cast(Any, module)
+        magnitude = layer.lora_magnitude_vector[ADAPTER]
+        magnitude.weight.data = magnitude.get_weight_norm(layer.base_layer.weight.float(), 0.0, 1.0)
 
 
 def _on_file(name: str, value: Tensor) -> Tensor:

@@ -26,6 +26,22 @@ class Noisy:
     target: Tensor
 
 
+@dataclass(frozen=True)
+class Draw:
+    """The random numbers of a batch. They are made on the host, whatever computes with them."""
+
+    noise: Tensor
+    """(n, channels, h, w)."""
+    timesteps: Tensor
+    """(n,)."""
+    extra: Tensor | None = None
+    """Like noise: perturbs only what the UNet sees."""
+    offset: Tensor | None = None
+    """(n, channels, 1, 1), if the shift of the noise's mean follows the latents."""
+    shift: Tensor | None = None
+    """(n, 1, 1, 1): how far it is shifted before the latents are looked at."""
+
+
 def alphas_cumprod(zero_terminal_snr: bool) -> Tensor:
     """The share of signal (squared) at every timestep.
 
@@ -44,33 +60,27 @@ class Objective:
     """Noise, timesteps, target and loss of a run."""
 
     def __init__(self, settings: Settings, v_prediction: bool, seed: int, device: torch.device) -> None:
-        self.settings, self.v_prediction, self.seed, self.device = settings, v_prediction, seed, device
+        self.settings, self.v_prediction, self.seed = settings, v_prediction, seed
         shares = alphas_cumprod(settings.zero_terminal_snr).to(device)
         self._signal, self._noise = shares.sqrt(), (1.0 - shares).sqrt()
         self._snr = (self._signal / self._noise) ** 2
 
-    def noisy(self, latents: Tensor, place: int) -> Noisy:
-        """Noisy latents for a batch (n, channels, h, w).
+    def draw(self, shape: torch.Size, place: int) -> Draw:
+        """The random numbers of a batch with latents of `shape` (n, channels, h, w), on the host.
 
         `place` is the batch's number in the run: it alone decides the draws.
         """
-        noise, timesteps, extra = self._draw(latents, place)
-        return self.noisy_at(latents, noise, timesteps, extra)
-
-    def noisy_at(self, latents: Tensor, noise: Tensor, timesteps: Tensor, extra: Tensor | None = None) -> Noisy:
-        """The same with noise and timesteps given; `extra` perturbs only what the UNet sees."""
-        signal, spread = self._signal[timesteps].view(-1, 1, 1, 1), self._noise[timesteps].view(-1, 1, 1, 1)
-        seen = noise if extra is None else noise + extra
-        target = signal * noise - spread * latents if self.v_prediction else noise
-        return Noisy(signal * latents + spread * seen, timesteps, target)
-
-    def _draw(self, latents: Tensor, place: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        settings, shape = self.settings, latents.shape
+        settings = self.settings
         draw = draws.generator(self.seed, "noise", place)
-        noise = torch.randn(shape, generator=draw).to(self.device)
+        noise = torch.randn(shape, generator=draw)
         timesteps = torch.randint(settings.min_timestep, settings.max_timestep, shape[:1], generator=draw)
+        offset = shift = None
         if settings.noise_offset:
-            noise = self._offset(latents, noise, place)
+            strength, offset = self._offset(noise, place)
+            if settings.adaptive_noise_scale:
+                shift = torch.full((shape[0], 1, 1, 1), strength, dtype=noise.dtype)
+            else:
+                noise, offset = noise + strength * offset, None
         if settings.multires_iterations:
             noise = self._pyramid(noise, place)
         extra = None
@@ -79,18 +89,28 @@ class Objective:
             strength = settings.input_perturbation
             if settings.input_perturbation_random:
                 strength *= torch.rand((), generator=draw).item()
-            extra = strength * torch.randn(shape, generator=draw).to(self.device)
-        return noise, timesteps.to(self.device), extra
+            extra = strength * torch.randn(shape, generator=draw)
+        return Draw(noise, timesteps, extra, offset, shift)
 
-    def _offset(self, latents: Tensor, noise: Tensor, place: int) -> Tensor:
-        draw = draws.generator(self.seed, "offset", place)
-        shift: Tensor | float = self.settings.noise_offset
-        if self.settings.noise_offset_random:
-            shift *= torch.rand((), generator=draw).item()
-        if self.settings.adaptive_noise_scale:
+    def noisy(self, latents: Tensor, draw: Draw) -> Noisy:
+        """Noisy latents for a batch (n, channels, h, w); both on the objective's device."""
+        noise, timesteps = draw.noise, draw.timesteps
+        if draw.offset is not None and draw.shift is not None:
             mean = latents.mean(dim=(2, 3), keepdim=True).abs()
-            shift = (shift + self.settings.adaptive_noise_scale * mean).clamp(min=0.0)
-        return noise + shift * torch.randn((*noise.shape[:2], 1, 1), generator=draw).to(self.device)
+            shift = (draw.shift + self.settings.adaptive_noise_scale * mean).clamp(min=0.0)
+            noise = noise + shift * draw.offset
+        signal, spread = self._signal[timesteps].view(-1, 1, 1, 1), self._noise[timesteps].view(-1, 1, 1, 1)
+        seen = noise if draw.extra is None else noise + draw.extra
+        target = signal * noise - spread * latents if self.v_prediction else noise
+        return Noisy(signal * latents + spread * seen, timesteps, target)
+
+    def _offset(self, noise: Tensor, place: int) -> tuple[float, Tensor]:
+        """How far the noise's mean is shifted, and which way in each channel (n, channels, 1, 1)."""
+        draw = draws.generator(self.seed, "offset", place)
+        strength = self.settings.noise_offset
+        if self.settings.noise_offset_random:
+            strength *= torch.rand((), generator=draw).item()
+        return strength, torch.randn((*noise.shape[:2], 1, 1), generator=draw)
 
     def _pyramid(self, noise: Tensor, place: int) -> Tensor:
         """Noise at several scales, the coarser the weaker, brought back to unit variance."""
@@ -99,7 +119,7 @@ class Objective:
         for level in range(self.settings.multires_iterations):
             shrink = (torch.rand((), generator=draw).item() * 2 + 2) ** level
             size = (max(1, int(height / shrink)), max(1, int(width / shrink)))
-            coarse = torch.randn((*noise.shape[:2], *size), generator=draw).to(self.device)
+            coarse = torch.randn((*noise.shape[:2], *size), generator=draw)
             spread = functional.interpolate(coarse, size=(height, width), mode="bilinear", align_corners=False)
             noise = noise + spread * self.settings.multires_discount**level
             if 1 in size:

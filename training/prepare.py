@@ -15,8 +15,11 @@ from training.data.dataset import Batches, Sources
 from training.data.pictures import Picture
 from training.data.text import Embedding, TextStack
 from training.digests import Digests
+from training.errors import InputError
 from training.runfolder import RunFolder
 
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""By train.precision, once auto is resolved."""
 Say = Callable[[str], None]
 Tick = Callable[[str, int, int], None]
 """Called with a phase, what is done and what there is to do; may raise to interrupt."""
@@ -85,7 +88,7 @@ def prepare(
         shown = {caption for p in pictures for caption in captions.all_shown(p.caption, p.subset.captions)}
         text_keys = _fill_text(config, base, sorted(shown.union(texts)), text_cache, digest, tick)
     elif text is None:
-        text = text_stack(config, base)
+        text = text_stack(config, base, DTYPES[config.train.precision])
     shown_content = [(digests.of(p.path), p.caption, p.repeats, p.fit) for p in pictures]
     content = hashlib.sha256(repr([digest, shown_content]).encode()).hexdigest()
     digests.save()
@@ -119,16 +122,22 @@ def text_is_cached(config: Config, pictures: Sequence[Picture]) -> bool:
     return config.data.cache_text
 
 
-def text_stack(config: Config, base: BaseModel) -> TextStack:
-    """Tokenizer and text encoders on the run's device."""
+def text_stack(config: Config, base: BaseModel, dtype: torch.dtype) -> TextStack:
+    """Tokenizer and text encoders on the run's device: in fp32 to fill a cache, in the run's precision to stay."""
     device = device_of(config)
-    encoders = [encoder.to(device) for encoder in base.text_encoders(torch.float32)]
+    encoders = [encoder.to(device) for encoder in base.text_encoders(dtype)]
     return TextStack(base.tokenizer(), encoders, base.family, config.model, config.data.captions.weighted)
 
 
 def device_of(config: Config) -> torch.device:
     """Where the run computes."""
     if config.train.device != "auto":
+        usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not usable.get(config.train.device, True):
+            raise InputError(
+                f'train.device = "{config.train.device}", but torch {torch.__version__} finds no such GPU here; '
+                "check the driver (nvidia-smi) and that torch was built for it, or set auto"
+            )
         return torch.device(config.train.device)
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -146,7 +155,7 @@ def _fill_text(
     }
     missing = [text for text in texts if not cache.has(keys[text])]
     if missing:
-        stack = text_stack(config, base)
+        stack = text_stack(config, base, torch.float32)
         with torch.no_grad():
             for done, text in enumerate(missing):
                 tick("encoding captions", done, len(missing))

@@ -1,12 +1,17 @@
 """How far a run is: one line for people, JSON lines for programs, TensorBoard on request."""
 
 import json
+import math
 import os
 import resource
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import torch
+
+from training.visible import visible
 
 SMOOTHING = 0.98
 """Weight of the past in the smoothed loss."""
@@ -35,8 +40,12 @@ class Progress:
         self._began, self._first, self.smooth = time.monotonic(), step, smooth
         self.event("start", step, **details)
 
-    def step(self, step: int, loss: float, rates: dict[str, float]) -> None:
-        """A step is done; `loss` is its mean loss."""
+    def step(self, step: int, loss: float, rates: dict[str, float], skipped: int = 0) -> None:
+        """A step is done; `loss` is its mean loss, `skipped` the steps so far whose gradients overflowed."""
+        if not math.isfinite(loss):
+            self.event("not finite", step, loss=str(loss), skipped=skipped)
+            self.say(f"step {step}/{self.steps}: the loss is {loss}, so the step was skipped")
+            return
         bias = loss if self.smooth is None else self.smooth
         self.smooth = SMOOTHING * bias + (1 - SMOOTHING) * loss
         now = time.monotonic()
@@ -52,6 +61,7 @@ class Progress:
             it_per_s=round(speed, 3),
             eta_s=round(left, 1),
             memory_mb=peak_memory_mb(),
+            skipped=skipped,
             **rates,
         )
         if self._board:
@@ -62,7 +72,7 @@ class Progress:
             self._shown = now
             line = (
                 f"step {step}/{self.steps}, epoch {self.epoch(step)}, loss {loss:.4f} (smooth {self.smooth:.4f}), "
-                f"{speed:.2f} it/s, {_duration(left)} left, {peak_memory_mb()} MB"
+                f"{speed:.2f} it/s, {_duration(left)} left, {peak_memory_mb()} MB{_skipped(skipped)}"
             )
             print(
                 f"\r\033[K{line}" if self._live else line, end="" if self._live else "\n", file=sys.stderr, flush=True
@@ -82,6 +92,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A sentence for people, on a line of its own."""
+        text = visible(text)
         print(f"\r\033[K{text}" if self._live else text, file=sys.stderr, flush=True)
 
     def epoch(self, step: int) -> int:
@@ -99,8 +110,7 @@ class Progress:
 
 def peak_memory_mb() -> int:
     """The most memory the process has held so far, in MB; of the GPU where one is used."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return int(torch.cuda.max_memory_allocated() / 2**20)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
@@ -111,6 +121,10 @@ def _board(folder: Path | None) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
     return SummaryWriter(str(folder))
+
+
+def _skipped(steps: int) -> str:
+    return f", {steps} skipped (gradients overflowed)" if steps else ""
 
 
 def _duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ layers are named) comes from training.base, training.data.text and training.nami
 """
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -13,23 +14,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training import draws, export, milestones, moving, samples, validation, weights
+from training import capture, determinism, draws, export, milestones, moving, samples, validation, weights
 from training import network as networks
+from training.base import fp8
 from training.base.loading import BaseModel
 from training.config import Config
-from training.data import latents, pictures
-from training.data.dataset import Batch
+from training.data import pictures
 from training.data.order import length
 from training.data.text import Embedding
 from training.errors import InputError, TrainingError
-from training.group import Group, part
+from training.group import Group
+from training.inputs import Feed, Inputs
+from training.late import LateLosses
 from training.objective import Objective
-from training.prepare import Prepared, device_of, encodes_along, prepare
+from training.precision import OverflowWatch
+from training.prepare import DTYPES, device_of, encodes_along, prepare
 from training.progress import Progress
 from training.runfolder import RunFolder
 from training.stopping import Interrupted, Stop
-
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None], group: Group) -> dict[str, Any]:
@@ -41,12 +43,15 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
     TrainingError if training fails.
     """
     began = time.time()
+    group.agree("train.precision", config.train.precision)
 
     # The base model and the data: pictures and captions are encoded once.
     base = BaseModel(config.model)
     found, held = validation.hold_back(config, pictures.find(config.data))
     prompts = samples.prompts(config)
     say(f"{config.model.checkpoint.name}: {base.family}; {len(found)} pictures, {len(held)} more held back")
+    for remark in base.remarks(config.objective.zero_terminal_snr):
+        say(remark)
     tick = _ticker(stop, say)
     texts = [*samples.texts(prompts), *(picture.caption for picture in held)]
     with group.prepared():
@@ -69,20 +74,29 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
         weights.start_from(network, config.network.start_from)
     if not config.train.full_precision:
         network.to(dtype)
-    _set_up(config, unet, encoders)
+    if config.model.storage == "fp8":
+        fp8.store(unet)
+    _set_up(config, unet, encoders, say)
     forward: Any = torch.compile(unet) if config.train.compile else unet
-    compute = torch.autocast(device.type, dtype) if dtype != torch.float32 else contextlib.nullcontext()
+    compute: Any = contextlib.nullcontext()
+    if dtype in (torch.float16, torch.bfloat16):
+        # Without a cache of weights in half precision: a captured pass must not use what another one cast.
+        compute = torch.autocast(device.type, dtype, cache_enabled=False)
 
     # What is learned, how the weights move, and where they stand: at the start, or where the checkpoint says.
     objective = Objective(config.objective, base.v_prediction, config.train.seed, device)
     state = moving.Moving.make(config, network, device, steps)
     fingerprint = moving.fingerprint(config, prepared.content)
-    done, smooth = state.restore(run, fingerprint, group)
+    done, counted = state.restore(run, fingerprint, group)
+    watch = OverflowWatch(config)
+    if counted:
+        watch.restore(counted["overflow"])
     due = milestones.Milestones(config, steps, per_epoch)
     board = run.tensorboard if config.log.tensorboard and group.writes else None
     progress = Progress(run.log, steps, per_epoch, config.log.every_steps, board, shown=group.writes)
-    progress.start(done, smooth, name=config.name, resumed=done > 0)
-    say(f"{export.summary(network)}; {steps} steps, {f'going on after step {done}' if done else 'from the start'}")
+    progress.start(done, counted.get("smooth"), name=config.name, resumed=done > 0, precision=config.train.precision)
+    resumed = f"going on after step {done}" if done else "from the start"
+    say(f"{export.summary(network)}; {config.train.precision}; {steps} steps, {resumed}")
 
     def predict(noisy: Tensor, timesteps: Tensor, text: Embedding, sizes: Tensor) -> Tensor:
         """What the UNet says of noisy latents; SDXL is told the pictures' sizes too."""
@@ -93,25 +107,19 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
             said: Tensor = forward(noisy.to(dtype), timesteps, text.hidden.to(dtype), return_dict=False, **added)[0]
         return said
 
-    def loss_of(batch: Batch, source: Prepared, timestep: int | None = None) -> Tensor:
-        """A batch's loss; with a timestep given, one that can be compared from step to step."""
-        values = _latents(batch, source, device, config.train.seed)
-        if timestep is None:
-            noisy = objective.noisy(values, batch.number)
-        else:
-            noise = torch.randn(
-                values.shape, generator=draws.generator(config.train.seed, "check", batch.number, timestep)
-            )
-            noisy = objective.noisy_at(values, noise.to(device), torch.full(values.shape[:1], timestep, device=device))
-        share = group.share(len(batch.names)) if timestep is None else None
-        if share:
-            if not share.weight:
-                return torch.zeros((), device=device)
-            batch, noisy = part(batch, share.rows), part(noisy, share.rows)
-        said = predict(noisy.latents, noisy.timesteps, _embedding(batch, source, device), batch.sizes.to(device))
-        mask = batch.mask.to(device) if batch.mask is not None else None
-        loss = objective.loss(said, noisy, batch.weights.to(device), mask)
-        return loss * share.weight if share else loss
+    def loss_of(inputs: Inputs) -> Tensor:
+        noisy = objective.noisy(inputs.latents, inputs)
+        said = predict(noisy.latents, noisy.timesteps, inputs.embedding, inputs.sizes)
+        return objective.loss(said, noisy, inputs.weights, inputs.mask) * inputs.share
+
+    def learn(inputs: Inputs) -> Tensor:
+        """Add a pass' gradients to the weights'; returns its part of the step's loss. Nothing in it asks the GPU."""
+        if not inputs.share:
+            return torch.zeros((), device=device)
+        loss = loss_of(inputs) / accumulation
+        if loss.requires_grad:
+            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
     def write(name: str, step: int) -> str:
         """Write a LoRA file; returns its sha256."""
@@ -129,9 +137,11 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
         if at_validation and check:
             times = validation.timesteps(config.validation.timesteps)
             numbers = range(check.batches.per_epoch)
-            losses = [loss_of(check.batches[number], check, time).item() for number in numbers for time in times]
+            inputs = (feed.at(check.batches[number], check, time) for number in numbers for time in times)
+            losses = [loss_of(one.on(device)).item() for one in inputs]
             progress.validation(step, sum(losses) / len(losses))
         if at_samples and prompts:
+            passes.rest()
             vae = prepared.vae or base.vae(torch.float32).to(device)
             run.samples.mkdir(exist_ok=True)
             for place, prompt in enumerate(prompts):
@@ -141,14 +151,29 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
                 progress.event("sample", step, file=path.name, prompt=prompt.text)
         _switch((unet, *encoders), training=True)
 
-    # The loop. A loss is read one step late, so that a GPU never waits for Python.
+    # How passes are made: captured into CUDA graphs where that is possible.
+    accumulation = config.train.accumulation
     group.begin(state.parameters)
+    feed = Feed(objective, device, config.train.seed, group)
+    reason = capture.obstacle(config, device, group.world)
+    shapes = capture.chosen(batches, steps * accumulation, every=config.train.capture == "on") if not reason else []
+    passes = capture.passes(
+        config,
+        reason,
+        capture.Eager(learn, device),
+        lambda: capture.Captured(learn, state.parameters, device, capture.CudaGraphs()),
+        [feed(batches[batches.order.first(shape)], prepared) for shape in shapes],
+    )
+    progress.event("passes", done, how=passes.sentence)
+    if device.type == "cuda":
+        say(passes.sentence)
+
+    # The loop. Losses are read some steps late, so that a GPU never waits for Python.
     if done == 0 and group.writes and (config.sample.at_first or check):
         look(0, at_samples=config.sample.at_first, at_validation=True)
-    accumulation = config.train.accumulation
     numbers = iter(batches.loader(group.numbers(done * accumulation, steps * accumulation)))
     text_steps = math.ceil(config.network.text_encoder_until * steps)
-    late: tuple[int, Tensor, dict[str, float]] | None = None
+    late = LateLosses(device, functools.partial(_report, progress, watch))
     state.begin()
     for step in range(done + 1, steps + 1):
         if step > text_steps:
@@ -157,21 +182,15 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
         for _ in range(group.passes(accumulation)):
             batch = next(numbers)
             _seed_dropout(config, batch.number)
-            loss = loss_of(batch, prepared) / accumulation
-            if loss.requires_grad:
-                state.scaler.scale(loss).backward()
-            losses.append(loss.detach())
+            losses.append(passes(feed(batch, prepared)))
         total, asked = group.meet(state.parameters, torch.stack(losses).sum(), stop.asked)
         rates = state.rates()
-        state.step()
-        if late:
-            _report(progress, *late)
-        late = (step, total, rates)
+        overflowed = state.step()
+        late.add(step, torch.stack([total, overflowed.to(total)]), rates)
 
         pause = asked and step < steps
         if pause or due.any(step):
-            _report(progress, *late)
-            late = None
+            late.flush()
         if group.writes and (pause or due.any(step)):
             with state.in_use():
                 if name := due.file(step):
@@ -180,7 +199,7 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
                 look(step, at_samples=due.samples(step), at_validation=due.validation(step))
             if pause or due.checkpoint(step):
                 # Last, so that a run killed before it makes the files above again.
-                state.keep(run, step, fingerprint, progress.smooth)
+                state.keep(run, step, fingerprint, {"smooth": progress.smooth, "overflow": watch.state()})
         if pause:
             progress.event("stopped", step)
             progress.close()
@@ -196,39 +215,26 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
         "sha256": digest,
         "steps": steps,
         "loss": progress.smooth,
+        "skipped_steps": watch.skipped,
         "seconds": round(time.time() - began, 1),
         "checkpoint_sha256": prepared.digest,
+        "passes": passes.sentence,
+        "kernels": determinism.flags(),
     }
     progress.event("end", steps, loss=progress.smooth, file=result["file"], sha256=digest)
     progress.close()
     return result
 
 
-def _latents(batch: Batch, prepared: Prepared, device: torch.device, seed: int) -> Tensor:
-    if batch.latents is not None:
-        return batch.latents.to(device, non_blocking=True)
-    assert batch.pixels is not None
-    places = [f"{seed}/{batch.number}/{index}" for index in range(len(batch.names))]
-    return latents.encode(prepared.vae, batch.pixels, places)
-
-
-def _embedding(batch: Batch, prepared: Prepared, device: torch.device) -> Embedding:
-    if batch.hidden is not None:
-        pooled = batch.pooled.to(device, non_blocking=True) if batch.pooled is not None else None
-        return Embedding(batch.hidden.to(device, non_blocking=True), pooled)
-    assert prepared.text is not None
-    return prepared.text.encode(batch.captions)
-
-
-def _report(progress: Progress, step: int, loss: Tensor, rates: dict[str, float]) -> None:
-    value = loss.item()
-    if not math.isfinite(value):
-        progress.event("error", step, message=f"the loss is {value}")
-        raise TrainingError(
-            f"the loss became {value} at step {step}; training stopped, the last checkpoint is kept. "
-            "Try a lower learning rate, bf16 or fp32 instead of fp16, or max_grad_norm = 1"
-        )
-    progress.step(step, value, rates)
+def _report(progress: Progress, watch: OverflowWatch, step: int, told: Tensor, rates: dict[str, float]) -> None:
+    """`told` are the step's loss and whether its gradients overflowed, read from the device here."""
+    loss, overflowed = told.tolist()
+    try:
+        watch.see(step, loss, bool(overflowed))
+    except TrainingError:
+        progress.event("error", step, message=f"the loss is {loss}")
+        raise
+    progress.step(step, loss, rates, watch.skipped)
 
 
 def _seed_dropout(config: Config, number: int) -> None:
@@ -249,7 +255,7 @@ def _switch(models: Sequence[nn.Module], training: bool) -> None:
         model.train(training)
 
 
-def _set_up(config: Config, unet: nn.Module, encoders: Sequence[nn.Module]) -> None:
+def _set_up(config: Config, unet: nn.Module, encoders: Sequence[nn.Module], say: Callable[[str], None]) -> None:
     """Attention, memory and layout, as the config says."""
     settings, model = config.train, unet
     _switch((unet, *encoders), training=True)
@@ -261,6 +267,8 @@ def _set_up(config: Config, unet: nn.Module, encoders: Sequence[nn.Module]) -> N
         from diffusers.models.attention_processor import AttnProcessor
 
         model.set_attn_processor(AttnProcessor())  # type: ignore[operator]
+    elif settings.attention == "xformers" and settings.deterministic and device_of(config).type == "cuda":
+        say("attention by sdpa: xformers may give other bits each time; train.deterministic = false takes it")
     elif settings.attention == "xformers":
         try:
             model.enable_xformers_memory_efficient_attention()  # type: ignore[operator]

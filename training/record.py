@@ -17,9 +17,9 @@ from training.archive import archive
 from training.config import Config
 from training.data import captions, pictures
 from training.digests import Digests, sha256_of
+from training.records import FORMAT, read
 from training.runfolder import RunFolder, write_text
 
-FORMAT = 1
 ENDS = ("finished", "stopped", "failed")
 
 
@@ -72,20 +72,6 @@ def end(run: RunFolder, record: dict[str, Any], how: str, reason: str = "", **re
     }
     _write(run, whole)
     return whole
-
-
-def read(file: Path) -> dict[str, Any] | None:
-    """The record in `file`, None if there is none or it is not one."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) and found.get("format") == FORMAT else None
-
-
-def finished(record: dict[str, Any] | None) -> bool:
-    """Whether the run of this record came to its end."""
-    return bool(record and record["ended"] and record["ended"]["how"] == "finished")
 
 
 def _models(config: Config) -> Iterator[tuple[str, Path]]:

@@ -1,17 +1,15 @@
 """Whether two runs are the same: what differs between their records, and between their files.
 
-Importing it needs no torch; comparing weights does.
+Only where files differ torch is needed: distance.py is imported then.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from training.errors import InputError
-from training.machine import ARITHMETIC
-from training.record import finished
+from training.records import ARITHMETIC, finished
 
 Record = Mapping[str, Any]
 
@@ -40,9 +38,18 @@ def differences(before: Record, after: Record) -> list[str]:
 
 
 def same_arithmetic(before: Record, after: Record) -> bool:
-    """Whether both ran on one kind of machine, in as many processes: only then are bits promised."""
+    """Whether both ran on one kind of machine, in as many processes, with kernels that repeat: only then are bits
+    promised."""
     machines = all(before["machine"].get(fact) == after["machine"].get(fact) for fact in ARITHMETIC)
-    return machines and before["lives"][-1]["processes"] == after["lives"][-1]["processes"]
+    processes = before["lives"][-1]["processes"] == after["lives"][-1]["processes"]
+    return machines and processes and all(map(_repeats, (before, after)))
+
+
+def _repeats(record: Record) -> bool:
+    """Whether a run asked for kernels that give the same bits again; a CPU's do in any case."""
+    train = record["config"]["train"]
+    on_cpu = train["device"] == "cpu" or not record["machine"].get("gpus")
+    return on_cpu or bool(train.get("deterministic"))
 
 
 def changed_inputs(record: Record, now: Mapping[str, str]) -> list[str]:
@@ -132,7 +139,8 @@ class Verdict:
         if self.promised:
             return f"not identical, though the machines are of one kind: {measured}"
         how = "within the tolerances" if self.holds else "beyond the tolerances"
-        return f"not identical, which is not promised on other hardware or in other processes; {how}: {measured}"
+        where = "on other hardware, in other processes or without train.deterministic"
+        return f"not identical, which is not promised {where}; {how}: {measured}"
 
 
 def judge(before: Record, after: Record, before_file: Path, after_file: Path) -> Verdict:
@@ -148,22 +156,17 @@ def judge(before: Record, after: Record, before_file: Path, after_file: Path) ->
     return Verdict(
         identical=identical,
         promised=same_arithmetic(before, after),
-        weights=0.0 if identical else _weights(before_file, after_file),
+        weights=0.0 if identical else weights_apart(before_file, after_file),
         losses=_loss_difference(before["losses"], after["losses"]),
         sha256=hashes,
     )
 
 
-def _weights(one: Path, other: Path) -> float | None:
+def weights_apart(one: Path, other: Path) -> float | None:
     """The relative difference of two files' tensors, None if they don't match."""
-    from safetensors.torch import load_file
+    from training.distance import distance
 
-    first, second = load_file(one), load_file(other)
-    if first.keys() != second.keys() or any(first[name].shape != second[name].shape for name in first):
-        return None
-    apart = sum((first[name].double() - second[name].double()).square().sum().item() for name in first)
-    size = sum(first[name].double().square().sum().item() for name in first)
-    return math.sqrt(apart / size) if size else 0.0
+    return distance(one, other)
 
 
 def _loss_difference(before: list[list[float]], after: list[list[float]]) -> float:

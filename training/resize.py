@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training import lorafile
-from training.deltas import DORA, delta, kind, low_rank
+from training import lorafile, soundness
+from training.deltas import BIAS, DORA, delta, kind, low_rank
 from training.errors import InputError
 from training.factor import Cut, Cutting, cut_factors, cut_matrix
 from training.lorafile import LoraFile
@@ -59,22 +59,24 @@ def resize_file(
     source: Path, target: Path, cut: Cut, conv_cut: Cut | None = None, precision: torch.dtype | None = None
 ) -> Resized:
     """Write `source` at a lower rank to `target`, in `precision` (default: as it was)."""
-    loaded = lorafile.read(source)
+    loaded = soundness.read(source)
     try:
         found = resize(loaded, cut, conv_cut)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
-    lorafile.write(target, lorafile.cast(found.file.tensors, precision or precision_of(loaded)), found.file.metadata)
+    tensors = lorafile.cast(found.file.tensors, precision or precision_of(loaded))
+    lorafile.write(target, tensors, found.file.metadata, soundness.check)
     return found
 
 
 def precision_of(file: LoraFile) -> torch.dtype:
-    """The number format that the file's modules have (alphas aside)."""
+    """The number format that the file's modules have (alphas aside); fp16 for formats that no tool computes in."""
     sizes: dict[torch.dtype, int] = {}
     for tensor in file.tensors.values():
         if tensor.is_floating_point():
             sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.numel()
-    return max(sizes, key=lambda dtype: sizes[dtype], default=torch.float32)
+    found = max(sizes, key=lambda dtype: sizes[dtype], default=torch.float32)
+    return found if found.itemsize > 1 else torch.float16
 
 
 def uniform(values: Iterable[float]) -> str:
@@ -84,6 +86,10 @@ def uniform(values: Iterable[float]) -> str:
 
 
 def _cut(name: str, parts: dict[str, Tensor], cut: Cut, conv_cut: Cut) -> Cutting:
+    if BIAS in parts:
+        raise InputError(
+            f"{name}: changes a bias ({BIAS}), which a LoRA cannot hold; merge it into a checkpoint (--into)"
+        )
     found = low_rank(parts)
     if found:
         return cut_factors(found, conv_cut if found.kernel[1:] not in ((), (1, 1)) else cut)

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from training import record, reproduce
+from training import records, reproduce
 from training.config import Config
 from training.digests import sha256_of
 from training.errors import InputError
 from training.runfolder import RunFolder
+from training.visible import say
 
 Folder = Annotated[Path, typer.Argument(help="Folder of a run, with its run.json.", show_default=False)]
 DIFFERS = 3
@@ -22,9 +23,9 @@ def compare(before: Folder, after: Folder) -> None:
     """Say what differs between two runs, and whether their results are the same (exit code 3 if not)."""
     old, new = _record(before), _record(after)
     for sentence in reproduce.differences(old, new):
-        typer.echo(f"differs: {sentence}")
+        say(f"differs: {sentence}")
     verdict = reproduce.judge(old, new, before / "output" / old["file"], after / "output" / new["file"])
-    typer.echo(verdict.sentence())
+    say(verdict.sentence())
     sys.exit(0 if verdict.holds else DIFFERS)
 
 
@@ -40,14 +41,14 @@ def again(
     old = _record(run)
     changed = reproduce.changed_inputs(old, inputs_now(old, run))
     for sentence in changed:
-        typer.echo(f"differs: {sentence}")
+        say(f"differs: {sentence}")
     if changed and not anyway:
-        typer.echo("not trained: the result would be another one; --anyway trains all the same", err=True)
+        say("not trained: the result would be another one; --anyway trains all the same", err=True)
         sys.exit(DIFFERS)
     stop = Stop()
     stop.listen()
-    typer.echo(train_in(Config.model_validate(old["config"]), into, stop))
-    if not record.finished(record.read(RunFolder(into).record)):
+    say(train_in(Config.model_validate(old["config"]), into, stop))
+    if not records.finished(records.read(RunFolder(into).record)):
         sys.exit(1)
     compare(run, into)
 
@@ -65,7 +66,7 @@ def register(app: typer.Typer) -> None:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    found = record.read(RunFolder(folder).record)
+    found = records.read(RunFolder(folder).record)
     if found is None:
         raise InputError(f"{folder}: holds no run.json of a run; give the folder that --run named")
     return found

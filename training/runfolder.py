@@ -90,7 +90,10 @@ def write_text(path: Path, text: str) -> None:
     """Replace a small file in one step. Raises TrainingError if the disk refuses."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        with part.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

@@ -1,14 +1,19 @@
 """One run in its folder: start or go on, stop on request, end once."""
 
-import contextlib
+import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
-from training import imports, record
+from training import determinism, record, records
 from training.config import Config
 from training.errors import InputError, TrainingError
 from training.runfolder import RunFolder, as_toml, write_text
 from training.stopping import Interrupted, Stop
+from training.visible import visible
+
+LIBRARIES = ("diffusers.models.unets.unet_2d_condition", "peft", "transformers.models.clip.modeling_clip")
+"""What every run uses of them."""
 
 
 def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, str] | None = None) -> str:
@@ -19,15 +24,19 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
     Raises TrainingError or InputError as the recipe does.
     """
     run = RunFolder(folder)
-    known = record.read(run.record)
-    if known and record.finished(known):
+    known = records.read(run.record)
+    if known and records.finished(known):
         if run.config.read_text(encoding="utf-8") != as_toml(config):
             raise InputError(f"{folder}: holds the finished run of another config; choose another --run")
         return f"{run.output / str(known['file'])} is finished already ({known['steps']} steps); nothing to do"
     run.make()
-    with imports.lean():
-        from training.group import Group, Many
+    # Before torch is imported: what stands in the environment counts from then on.
+    determinism.prepare(config.train)
+    _import_libraries()
+    from training import precision
+    from training.group import Group, Many
 
+    given, config = config, precision.resolved(config)
     try:
         group = Many(config, stop, environment) if environment else Group()
     except Interrupted:
@@ -35,7 +44,7 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
     if not group.writes:
         _train(config, run, stop, group, {})
         return ""
-    write_text(run.config, as_toml(config))
+    write_text(run.config, as_toml(given))
     begun = record.begin(config, run, group.world)
     try:
         return _train(config, run, stop, group, begun)
@@ -47,12 +56,12 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
 def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[str, Any]) -> str:
     """The recipe, its errors as sentences; `begun` is the record of the run, empty where another process keeps it."""
     try:
-        with contextlib.nullcontext() if config.train.compile else imports.without_compiler():
-            imports.import_libraries(config.network.text_encoder)
-            from training.recipe import train
+        from training.prepare import device_of
+        from training.recipe import train
 
+        with determinism.kernels(config.train, device_of(config).type):
             result = train(config, run, stop, _say if group.writes else _keep_quiet, group)
-            group.close()
+        group.close()
     except Interrupted:
         if begun:
             record.end(run, begun, "stopped")
@@ -62,6 +71,8 @@ def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[s
             from training.memory import advice
 
             raise TrainingError(advice(config)) from error
+        if sentence := determinism.explanation(error):
+            raise TrainingError(sentence) from error
         raise
     except OSError as error:
         raise TrainingError(
@@ -70,11 +81,25 @@ def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[s
         ) from error
     if begun:
         record.end(run, begun, "finished", **result)
-    return f"{run.output / str(result['file'])}: {result['steps']} steps in {result['seconds']} s"
+    said = f"{run.output / str(result['file'])}: {result['steps']} steps in {result['seconds']} s"
+    skipped = result["skipped_steps"]
+    return f"{said}; {skipped} of them skipped, as their gradients overflowed" if skipped else said
+
+
+def _import_libraries() -> None:
+    """Raises InputError where the libraries of this environment do not fit together: better now than at first use."""
+    try:
+        for name in LIBRARIES:
+            importlib.import_module(name)
+    except Exception as error:  # an optional package that is broken raises whatever it likes
+        raise InputError(
+            f"torch, diffusers, PEFT and transformers of {sys.prefix} cannot be imported together "
+            f"({type(error).__name__}: {error}); compare with the versions that sdfleet-training asks for: pip check"
+        ) from error
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    print(visible(text), flush=True)
 
 
 def _keep_quiet(_: str) -> None:

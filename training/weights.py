@@ -16,14 +16,13 @@ class Average:
 
     def __init__(self, network: Network, decay: float) -> None:
         self._decay = decay
-        self._live = [parameter for _, parameter in network.named()]
+        self._live: list[Tensor] = [parameter for _, parameter in network.named()]
         self.values = {name: parameter.detach().clone() for name, parameter in network.named()}
 
     @torch.no_grad()
     def update(self) -> None:
         """Take the weights as they are now into the average."""
-        for kept, live in zip(self.values.values(), self._live, strict=True):
-            kept.lerp_(live, 1.0 - self._decay)
+        torch._foreach_lerp_(list(self.values.values()), self._live, 1.0 - self._decay)
 
 
 def state(network: Network) -> dict[str, Tensor]:
@@ -63,20 +62,17 @@ def start_from(network: Network, file: Path) -> None:
 
 
 @torch.no_grad()
-def limit_norms(network: Network, limit: float) -> int:
-    """Scale layers whose update (up x down x alpha / rank) has a larger norm down to `limit`; returns how many.
+def limit_norms(network: Network, limit: float) -> None:
+    """Scale layers whose update (up x down x alpha / rank) has a larger norm down to `limit`.
 
-    As scale_weight_norms in kohya's sd-scripts: both factors take the square root of the scale.
+    As scale_weight_norms in kohya's sd-scripts: both factors take the square root of the scale. No norm is read by the
+    host: that would wait for the GPU, once a layer.
     """
-    scaled = 0
     for layer in network.layers:
         down, up = layer.parts.get("lora_down.weight"), layer.parts.get("lora_up.weight")
         if down is None or up is None:
             continue
         norm = (up.flatten(1) @ down.flatten(1)).norm() * (layer.alpha / layer.rank)
-        if norm > limit:
-            ratio = (limit / norm) ** 0.5
-            down.mul_(ratio)
-            up.mul_(ratio)
-            scaled += 1
-    return scaled
+        ratio = torch.where(norm > limit, (limit / norm) ** 0.5, 1.0)
+        down.mul_(ratio)
+        up.mul_(ratio)

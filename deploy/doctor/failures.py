@@ -192,7 +192,7 @@ FAILURES = (
     Failure(
         "the disk is full",
         r"No space left on device",
-        "Free space, or point fleet.data_root at a larger disk (AutoDL: /root/autodl-tmp).",
+        "Free space, or point fleet.data_root at a larger disk (mounted below /srv or /mnt).",
         "AutoDL's documentation",
     ),
     Failure(

@@ -103,7 +103,7 @@ def _resources(host: HostSettings, seen: Seen) -> Iterator[Finding]:
     if free >= needed:
         yield good("disk", text)
     else:
-        cure = "Free space there, or point fleet.data_root at a larger disk (AutoDL: /root/autodl-tmp)."
+        cure = "Free space there, or point fleet.data_root at a larger disk (mounted below /srv or /mnt)."
         yield (warning if installed else bad)("disk", f"{text}, {needed:g} GB are needed", cure)
     if host.has("webui") and memory["total_gb"] + memory["swap_gb"] < WEBUI_RAM_GB:
         says = f"{memory['total_gb']:.1f} GB and {memory['swap_gb']:.1f} GB of swap; the WebUI takes up to 9.3 GB"

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.markup import escape
+from rich.text import Text
 
-from deploy.console import out
+from deploy.console import out, styled
 from deploy.doctor import controller, hosts
 from deploy.doctor.finding import Finding, Level, bad
 from deploy.options import one_host
@@ -16,7 +16,11 @@ from inventory.load import load
 from inventory.model import HostSettings
 
 OK, TROUBLE = 0, 3
-MARKS: dict[Level, str] = {"good": "[green]good   [/]", "warning": "[yellow]warning[/]", "bad": "[bold red]bad    [/]"}
+MARKS: dict[Level, Text] = {
+    "good": Text("good   ", "green"),
+    "warning": Text("warning", "yellow"),
+    "bad": Text("bad    ", "bold red"),
+}
 
 Report = dict[str, list[Finding]]
 
@@ -27,7 +31,9 @@ def run(fleet: Path, host: str | None, as_json: bool = False) -> int:
     chosen = [one_host(fleet, host)] if host else list(loaded.hosts.values())
     report = {"controller": controller.examine(loaded, chosen), **_hosts(chosen)}
     if as_json:
-        out.print_json(json.dumps({name: [asdict(f) for f in found] for name, found in report.items()}))
+        out.print_json(
+            json.dumps({name: [asdict(f) for f in found] for name, found in report.items()}), ensure_ascii=True
+        )
     else:
         _print(report)
     return TROUBLE if any(finding.level == "bad" for found in report.values() for finding in found) else OK
@@ -51,10 +57,10 @@ def _lost(error: HostError) -> Finding:
 
 def _print(report: Report) -> None:
     for name, found in report.items():
-        out.print(f"[bold]{escape(name)}[/]")
+        out.print(styled("[bold]{}[/]", name))
         for finding in found:
-            out.print(f"  {MARKS[finding.level]} {finding.subject}: {escape(finding.says)}", soft_wrap=True)
+            out.print(styled("  {} {}: {}", MARKS[finding.level], finding.subject, finding.says), soft_wrap=True)
             if finding.cure:
-                out.print(f"          [cyan]->[/] {escape(finding.cure)}", soft_wrap=True)
+                out.print(styled("          [cyan]->[/] {}", finding.cure), soft_wrap=True)
     counts = [sum(f.level == level for found in report.values() for f in found) for level in ("bad", "warning")]
     out.print(f"{counts[0]} bad, {counts[1]} to look at, on {len(report) - 1} host(s).")

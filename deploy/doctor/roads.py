@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 
 from deploy.doctor.finding import Finding, bad, good, warning
 from inventory.model import HostSettings
-from roles.models.addresses import CIVITAI, HOST, HUGGINGFACE, SERVICES, addresses
+from roles.models.addresses import HOST, addresses
 from roles.models.config import LockedModel, Model
 from roles.models.sources import address
 from roles.models.sources.web import SourceError
+from roles.secrecy import CIVITAI, HUGGINGFACE, SERVICES
 
 ENVIRONMENTS = ("webui", "lora_scripts", "trainer")
 """Roles that build a Python environment."""

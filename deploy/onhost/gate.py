@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import json
 import subprocess
@@ -10,6 +11,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from roles.onhost import nofollow
 
 PICTURE = {
     "prompt": "a red apple on a wooden table",
@@ -23,6 +26,8 @@ PICTURE = {
 }
 """What each release is asked to draw: seed and a sampler without noise of its own make it the same every time."""
 
+LARGEST = 4_000_000
+"""Bytes of an answer that are read: the picture asked for has 64 by 64 pixels, and 12 kB at most."""
 LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 10
 LONGEST = 400
@@ -64,10 +69,9 @@ def _watch(unit: str, state: str, port: int, seconds: float) -> dict[str, Any]:
     """The service's own account, after it ran and answered undisturbed for `seconds`."""
     deadline = time.monotonic() + seconds
     process = _process(unit)
-    try:
-        service: dict[str, Any] = json.loads(Path(state).read_text())
-    except (OSError, ValueError) as error:
-        raise GateError("stable", f"{unit} is not up") from error
+    service = nofollow.read_json(state)
+    if not {"ready", "problem", "fingerprint"} <= service.keys():
+        raise GateError("stable", f"{unit} is not up")
     if not service["ready"]:
         raise GateError("stable", f"{unit} is not ready: {service['problem']}")
     service["process"] = process
@@ -96,7 +100,7 @@ def _draw(port: int, seconds: float) -> tuple[str, str]:
     drawn = _ask(port, "/sdapi/v1/txt2img", PICTURE, seconds, "picture")
     options = _ask(port, "/sdapi/v1/options", None, ANSWER_SECONDS, "health")
     try:
-        return str(options.get("sd_model_checkpoint")), str(drawn["images"][0])
+        return str(options.get("sd_model_checkpoint"))[:300], str(drawn["images"][0])
     except (LookupError, TypeError, AttributeError) as error:
         raise GateError("picture", f"/sdapi/v1/txt2img answered without a picture: {str(drawn)[:200]}") from error
 
@@ -108,10 +112,13 @@ def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=seconds) as answer:
-            return json.load(answer)
+            body_read = answer.read(LARGEST + 1)
+            if len(body_read) > LARGEST:
+                raise GateError(gate, f"{path} answered with more than {LARGEST} bytes")
+            return json.loads(body_read)
     except urllib.error.HTTPError as error:
         raise GateError(gate, f"{path} answered {error.code}: {error.read(300).decode(errors='replace')}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
         raise GateError(gate, f"{path} gave no answer within {seconds:g} s: {error}") from error
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import subprocess
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from roles.onhost import nofollow
 
 
 def main(
@@ -61,7 +65,7 @@ def _gpus() -> list[dict[str, Any]]:
 def _webui(unit: str, state: str, current: str, port: int, extensions: str, store: str) -> dict[str, Any]:
     shown = _output("systemctl", "show", unit, "--property=ActiveState,SubState,ActiveEnterTimestamp")
     unit_state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
-    link, told = Path(current), _json(Path(state))
+    link, told = Path(current), nofollow.read_json(state)
     active = unit_state.get("ActiveState") == "active"
     return {
         "release": link.resolve().name if link.exists() else None,
@@ -71,28 +75,37 @@ def _webui(unit: str, state: str, current: str, port: int, extensions: str, stor
         "answers": active and _answers(port),
         "problem": told.get("problem") or "",
         "fault": told.get("fault"),
-        "extensions_by_hand": _by_hand(Path(extensions), store),
-        "first_picture_s": (told.get("picture") or {}).get("seconds"),
+        "extensions_by_hand": _by_hand(extensions, store),
+        "first_picture_s": _seconds(told.get("picture")),
     }
 
 
-def _by_hand(extensions: Path, store: str) -> list[str]:
+def _by_hand(extensions: str, store: str) -> list[str]:
     """Extensions that people installed: folders with something in them that was not fetched from sdfleet's store."""
     found = []
-    for folder in sorted(extensions.glob("*/")):
-        mark = folder / ".git/FETCH_HEAD"
-        ours = mark.is_file() and store in mark.read_text(errors="replace")
-        if not ours and any(folder.iterdir()):
-            found.append(folder.name)
+    with contextlib.suppress(OSError), nofollow.folder(extensions) as opened:
+        for name in _names(opened):
+            with contextlib.suppress(OSError), nofollow.folder(f"{extensions}/{name}") as extension:
+                if _names(extension) and not _fetched(f"{extensions}/{name}", store):
+                    found.append(name)
     return found
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _names(opened: int) -> list[str]:
+    with os.scandir(opened) as entries:
+        return sorted(entry.name for entry in entries)
+
+
+def _fetched(extension: str, store: str) -> bool:
+    """Whether it is a checkout that was fetched from sdfleet's store."""
     try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return store in nofollow.read(f"{extension}/.git/FETCH_HEAD").decode(errors="replace")
+    except OSError:
+        return False
+
+
+def _seconds(picture: Any) -> Any:
+    return picture.get("seconds") if isinstance(picture, dict) else None
 
 
 def _answers(port: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -9,6 +10,8 @@ import subprocess
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from roles.onhost import nofollow
 
 
 def main(
@@ -22,37 +25,38 @@ def main(
             return {"error": "the file arrived damaged; publish it again"}
         stored.parent.mkdir(parents=True, exist_ok=True)
         arrived.replace(stored)
-    if name.exists() and not name.is_symlink():
+    try:
+        before = nofollow.target_of(name)
+        taken = nofollow.exists(name) and not before
+    except OSError as error:
+        return {"error": str(error)}
+    if taken:
         return {"error": f"{name} is a file that sdfleet did not put there; choose another name with --as"}
-    changed = not (name.is_symlink() and str(name.readlink()) == blob)
+    changed = before != blob
+    try:
+        # Noted first: apply removes links that nothing explains, and the disk may be full after this.
+        _write_down(Path(manifest), link, {"source": f"run:{run}", "sha256": sha256})
+    except ValueError:
+        return {"error": f"{manifest} is damaged; put it back from a backup, or remove it and publish all LoRAs again"}
+    except OSError as error:
+        return {"error": f"{manifest} cannot be written: {error.strerror}"}
     if changed:
-        _make_folder(name.parent)
-        new = name.with_name(f".{name.name}.new")
-        new.unlink(missing_ok=True)
+        nofollow.make_alike(name.parent)
         # The WebUI keeps the old hash of a name whose file is not newer than before.
         os.utime(stored)
-        new.symlink_to(blob)
-        new.replace(name)
-    _write_down(Path(manifest), link, {"source": f"run:{run}", "sha256": sha256})
+        nofollow.link(name, blob)
     return {"changed": changed, "refreshed": _refresh(unit, port)}
 
 
-def _make_folder(folder: Path) -> None:
-    """Make a folder and its parents, owned like the nearest that exists: the WebUI's user goes on owning its tree."""
-    if not folder.is_dir():
-        _make_folder(folder.parent)
-        owner = folder.parent.stat()
-        folder.mkdir()
-        os.chown(folder, owner.st_uid, owner.st_gid)
-
-
 def _write_down(manifest: Path, name: str, entry: dict[str, str]) -> None:
-    known = json.loads(manifest.read_text()) if manifest.exists() else {}
-    if known.get(name) == entry:
-        return
-    new = manifest.with_name(f".{manifest.name}.new")
-    new.write_text(json.dumps({**known, name: entry}, indent=1, sort_keys=True))
-    new.replace(manifest)
+    """Add an entry; of several that publish at once each waits for the one before. ValueError if it is damaged."""
+    with manifest.with_name(f".{manifest.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = json.loads(manifest.read_text()) if manifest.exists() else {}
+        if not isinstance(known, dict):
+            raise ValueError("no table")
+        if known.get(name) != entry:
+            nofollow.write(manifest, json.dumps({**known, name: entry}, indent=1, sort_keys=True).encode())
 
 
 def _refresh(unit: str, port: int) -> bool:

@@ -1,26 +1,37 @@
 """Training runs as their host sees them: make, list, read, remove. Runs there; see the package's sentence.
 
 A run's folder holds config.toml, turn.json and inputs/ (owner root: the run can't change what it was given) beside
-what the run writes: log.jsonl, output/, checkpoint/, and run.json, which says how it ended. Inputs are hard links into
-a content-addressed store, so that a picture that many runs use travels and lies there once.
+what the run writes: log.jsonl, output/, checkpoint/, and run.json, which says how it ended. The folder is root's too,
+with the sticky bit: the run adds names of its own, and can neither remove nor move root's. All that it wrote is read
+as a stranger's: no link is followed, only regular files are opened, and no more than so many bytes are taken. Inputs
+are hard links into a content-addressed store, so that a picture that many runs use travels and lies there once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from roles.onhost import nofollow
+
+OWN = 0o1775
+"""Mode of a run's folder."""
+LARGEST = 8_000_000_000
+"""Bytes of a file that is still fetched: a run can make one that is larger than any disk."""
+LOG_BYTES = 64_000_000
+"""What is read of a log; half a million steps take no more."""
 ABANDONED_SECONDS = 86400
 """Inputs that arrived so long ago and belong to no run belong to nobody."""
-
-PRIVATE = ("inputs", "cache", "checkpoint", "turn-state.json")
+TURN_STATE = "turn-state.json"
+PRIVATE = ("inputs", "cache", "checkpoint", TURN_STATE)
 """What of a run stays on the host."""
 
 
@@ -35,6 +46,7 @@ def main(verb: str, **values: Any) -> Any:
         "remove": remove,
         "capacity": capacity,
         "inputs": inputs,
+        "config": config,
         "turn": turn,
         "states": states,
     }
@@ -47,7 +59,7 @@ def main(verb: str, **values: Any) -> Any:
 def missing(store: str, hashes: list[str]) -> list[str]:
     """Which of `hashes` the store lacks or holds altered: who edits a run's input edits the file of the store."""
     blobs = {sha256: _blob(store, sha256) for sha256 in hashes}
-    return [sha256 for sha256, blob in blobs.items() if not blob.exists() or _sha256(blob) != sha256]
+    return [sha256 for sha256, blob in blobs.items() if not blob.exists() or _hash_of(blob) != sha256]
 
 
 def create(
@@ -58,7 +70,7 @@ def create(
     if final.exists() and _state(final)["state"] != "created":
         raise ValueError("a run of that name is there already; choose another with --name")
     for file in sorted(arrived.glob("*")):
-        if _sha256(file) != file.name:
+        if _hash_of(file) != file.name:
             raise ValueError(f"{file.name[:12]} arrived damaged; send it again")
         blob = _blob(store, file.name)
         blob.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +86,8 @@ def create(
         os.link(_blob(store, sha256), target)
     (half / "config.toml").write_text(config, encoding="utf-8")
     (half / "turn.json").write_text(json.dumps(turn), encoding="utf-8")
-    shutil.chown(half, user, user)
+    shutil.chown(half, "root" if os.geteuid() == 0 else user, user)
+    half.chmod(OWN)
     if final.exists():  # made by a controller that was killed before it started the run
         final.rename(final.parent / f".{final.name}.gone")
         _tidy(final.parent, Path(store))
@@ -90,7 +103,7 @@ def capacity(runs: str, allowed: int) -> dict[str, Any]:
     except OSError:
         rows = []
     cells = [[cell.strip() for cell in row.split(",")] for row in rows]
-    states = [_state(config.parent) for config in Path(runs).glob("[!.]*/config.toml")]
+    states = [_state(Path(runs, name)) for name in _names(runs)]
     held = [gpu for state in states for gpu in state["gpus"]]
     gpus = [
         {"index": c[0], "total": int(c[1]), "free": int(c[2]), "taken": c[0] in held}
@@ -103,8 +116,12 @@ def capacity(runs: str, allowed: int) -> dict[str, Any]:
 
 def inputs(run: str) -> dict[str, str]:
     """sha256 of every input as it is now, by its path below inputs/."""
-    folder = Path(run, "inputs")
-    return {str(p.relative_to(folder)): _sha256(p) for p in sorted(folder.rglob("*")) if _plain(p)}
+    return dict(_hashed(Path(run, "inputs")))
+
+
+def config(run: str) -> str:
+    """The config that root gave the run."""
+    return nofollow.read(Path(run, "config.toml"), owner=os.geteuid()).decode()
 
 
 def turn(run: str, wants: dict[str, Any]) -> dict[str, Any]:
@@ -112,32 +129,28 @@ def turn(run: str, wants: dict[str, Any]) -> dict[str, Any]:
     file = Path(run, "turn.json")
     if _state(file.parent)["state"] in ("running", "queued"):
         raise ValueError("it is still going; stop it first with `sdfleet train stop`")
-    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    new = file.with_name(".turn.json.new")
-    new.write_text(json.dumps({**known, **wants}), encoding="utf-8")
-    new.replace(file)
+    known = nofollow.read_json(file, owner=os.geteuid())
+    nofollow.write(file, json.dumps({**known, **wants}).encode())
     return {}
 
 
 def list_runs(runs: str) -> list[dict[str, Any]]:
     """Every run: name, state, and its last record of progress."""
     found = []
-    for config in sorted(Path(runs).glob("[!.]*/config.toml")):
-        folder = config.parent
+    for name in _names(runs):
+        folder = Path(runs, name)
         records = _records(folder)
         last: dict[str, Any] = {}
         for record in records:
             last.update(record)
-        facts = {"name": folder.name, "made": config.stat().st_mtime, "last": last, "nodes": _nodes(folder)}
+        facts = {"name": folder.name, "made": _made(folder), "last": last, "nodes": _nodes(folder)}
         found.append({**facts, **_state(folder)})
     return found
 
 
 def states(runs: str) -> dict[str, str]:
     """The state of every run by its name."""
-    return {
-        config.parent.name: _state(config.parent)["state"] for config in sorted(Path(runs).glob("[!.]*/config.toml"))
-    }
+    return {name: _state(Path(runs, name))["state"] for name in _names(runs)}
 
 
 def read(run: str, offset: int) -> dict[str, Any]:
@@ -146,21 +159,25 @@ def read(run: str, offset: int) -> dict[str, Any]:
     if not folder.exists():
         raise ValueError("there is no such run here")
     state = _state(folder)
-    log = folder / "log.jsonl"
     text = b""
-    if log.exists():
-        with log.open("rb") as stream:
-            stream.seek(offset)
-            text = stream.read()
+    with contextlib.suppress(OSError), nofollow.open_file(folder / "log.jsonl") as stream:
+        stream.seek(offset)
+        text = stream.read(LOG_BYTES)
     text = text[: text.rfind(b"\n") + 1]
     return {"text": text.decode("utf-8", "replace"), "offset": offset + len(text), **state}
 
 
 def files(run: str) -> dict[str, dict[str, Any]]:
     """Size in bytes and sha256 of every file that is worth fetching."""
-    folder = Path(run)
-    kept = [p for p in sorted(folder.rglob("*")) if _plain(p) and p.relative_to(folder).parts[0] not in PRIVATE]
-    return {str(p.relative_to(folder)): {"size": p.stat().st_size, "sha256": _sha256(p)} for p in kept}
+    found = {}
+    for path, parent, name in nofollow.files_below(run):
+        if path.partition("/")[0] in PRIVATE:
+            continue
+        with contextlib.suppress(OSError), nofollow.open_in(parent, name) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size <= LARGEST:
+                found[path] = {"size": size, "sha256": _sha256(stream, size)}
+    return found
 
 
 def remove(run: str, store: str) -> dict[str, Any]:
@@ -170,7 +187,7 @@ def remove(run: str, store: str) -> dict[str, Any]:
         raise ValueError("there is no such run here")
     if _state(folder)["state"] in ("running", "queued"):
         raise ValueError("it is still going; stop it first with `sdfleet train stop`")
-    blobs = [_blob(store, _sha256(p)) for p in (folder / "inputs").rglob("*") if _plain(p)]
+    blobs = [_blob(store, sha256) for _, sha256 in _hashed(folder / "inputs")]
     gone = folder.parent / f".{folder.name}.gone"
     folder.rename(gone)
     _tidy(folder.parent, Path(store))
@@ -201,20 +218,20 @@ def _state(folder: Path) -> dict[str, Any]:
     shown = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode()
     unit_state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     if unit_state.get("ActiveState") in ("active", "activating", "deactivating", "reloading"):
-        told = _json(folder / "turn-state.json")
-        if told.get("invocation") != unit_state.get("InvocationID"):
-            told = {}  # of an earlier start, or of a program that wrote none
-        state = told.get("state", "running")
-        return {"state": state, "reason": told["text"] if state == "queued" else "", "gpus": told.get("gpus", [])}
-    ended = _json(folder / "run.json").get("ended") or {}
+        told = _told(folder)
+        if told["invocation"] != unit_state.get("InvocationID"):  # of an earlier start, or of a program that wrote none
+            return {"state": "running", "reason": "", "gpus": []}
+        queued = told["state"] == "queued"
+        return {"state": told["state"], "reason": told["text"] if queued else "", "gpus": told["gpus"]}
+    ended = _ended(folder)
     if ended.get("how") in ("finished", "failed"):
-        return _over(str(ended["how"]), str(ended.get("reason", "")))
+        return _over(ended["how"], ended.get("reason", ""))
     last = (_records(folder) or [{}])[-1]
     if last.get("event") == "error":
         return _over("failed", str(last.get("message", "")))
     if unit_state.get("Result", "success") != "success":
         return _over("failed", _last_words(unit) or f"{unit} ended with {unit_state['Result']}")
-    return _over("stopped" if last or (folder / "turn-state.json").exists() else "created", "")
+    return _over("stopped" if last or nofollow.exists(folder / TURN_STATE) else "created", "")
 
 
 def _over(state: str, reason: str) -> dict[str, Any]:
@@ -223,20 +240,25 @@ def _over(state: str, reason: str) -> dict[str, Any]:
 
 def _nodes(folder: Path) -> dict[str, Any] | None:
     """The place of this host in a run that several share."""
-    try:
-        found: dict[str, Any] | None = json.loads((folder / "turn.json").read_text(encoding="utf-8")).get("nodes")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return found
+    return nofollow.read_json(folder / "turn.json").get("nodes")
 
 
-def _json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty if there is none."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _told(folder: Path) -> dict[str, Any]:
+    """What the program that waited for the run's turn wrote of it: the run can write there too, so it is its word."""
+    found = nofollow.read_json(folder / TURN_STATE)
+    gpus = found.get("gpus")
+    return {
+        "invocation": found.get("invocation"),
+        "state": "queued" if found.get("state") == "queued" else "running",
+        "text": str(found.get("text", "")),
+        "gpus": [str(gpu) for gpu in gpus] if isinstance(gpus, list) else [],
+    }
+
+
+def _ended(folder: Path) -> dict[str, str]:
+    """How the run's record says it ended, and why; empty if it doesn't."""
+    ended = nofollow.read_json(folder / "run.json", LOG_BYTES).get("ended")
+    return {key: str(value) for key, value in ended.items()} if isinstance(ended, dict) else {}
 
 
 def _last_words(unit: str) -> str:
@@ -247,28 +269,52 @@ def _last_words(unit: str) -> str:
 
 
 def _records(folder: Path) -> list[dict[str, Any]]:
-    log = folder / "log.jsonl"
+    text = b""
+    with contextlib.suppress(OSError), nofollow.open_file(folder / "log.jsonl") as stream:
+        text = stream.read(LOG_BYTES)
     records = []
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue
+    for line in text.decode("utf-8", "replace").splitlines():
+        with contextlib.suppress(ValueError, RecursionError):
+            record = json.loads(line)
+            records += [record] if isinstance(record, dict) else []
     return records
 
 
-def _plain(path: Path) -> bool:
-    """Whether it is a file itself: a link that the run made could point anywhere."""
-    return path.is_file() and not path.is_symlink()
+def _names(runs: str) -> list[str]:
+    """The runs there are, whatever else lies in their folder."""
+    folder = Path(runs)
+    there = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path.name for path in there if path.name[0] != "." and _made(path))
+
+
+def _made(folder: Path) -> float:
+    """When a run was made, in s since the epoch; 0 if it is none."""
+    with contextlib.suppress(OSError), nofollow.open_file(folder / "config.toml") as file:
+        return os.fstat(file.fileno()).st_mtime
+    return 0.0
+
+
+def _hashed(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every regular file below a folder and its sha256; none if it is not there."""
+    with contextlib.suppress(FileNotFoundError):
+        for path, parent, name in nofollow.files_below(folder):
+            with contextlib.suppress(OSError), nofollow.open_in(parent, name) as stream:
+                yield path, _sha256(stream, os.fstat(stream.fileno()).st_size)
 
 
 def _blob(store: str, sha256: str) -> Path:
     return Path(store, "sha256", sha256[:2], sha256)
 
 
-def _sha256(file: Path) -> str:
+def _sha256(stream: IO[bytes], size: int) -> str:
+    """Of the first `size` bytes."""
     digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+    while size > 0 and (block := stream.read(min(size, 1 << 20))):
+        digest.update(block)
+        size -= len(block)
     return digest.hexdigest()
+
+
+def _hash_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return _sha256(stream, os.fstat(stream.fileno()).st_size)

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from deploy import hostlock, lock
 from deploy.applying import select_hosts
-from deploy.console import err, out
+from deploy.console import err, out, styled
 from deploy.options import DEFAULT_FILE, FleetFile, Limit
 from deploy.rollout.going import Rollout
 from deploy.ssh import connect
 from inventory import lock as locks
 from inventory.errors import ConfigError, Problem, SdfleetError
+from inventory.files import replace_file
 from inventory.load import load
 from inventory.model import ROLES, Fleet
 
@@ -73,11 +73,11 @@ class Moved:
 
     def put_back(self) -> None:
         """Give the old lock its place again, and say so; the refused one stays beside it."""
-        self.file.replace(self.file.with_name(f"{self.file.name}.refused"))
-        if self.before is not None:
-            new = self.file.with_name(f".{self.file.name}.new")
-            new.write_bytes(self.before)
-            new.replace(self.file)
+        replace_file(self.file.with_name(f"{self.file.name}.refused"), self.file.read_bytes())
+        if self.before is None:
+            self.file.unlink()
+        else:
+            replace_file(self.file, self.before)
         out.print(f"{self.file.name} is the old one again; the refused one is {self.file.name}.refused")
 
 
@@ -88,9 +88,9 @@ def _move_lock(fleet: Fleet, names: Sequence[str]) -> Moved | None:
         message = f"nothing is named {unknown[0]!r}; known are {', '.join(sorted(known))}"
         raise ConfigError("update", [Problem("", message)])
     old = locks.read(fleet.file)
-    new = lock.renewed(fleet, old, lambda name: not names or name in names, lambda text: out.print(escape(text)))
+    new = lock.renewed(fleet, old, lambda name: not names or name in names, out.print)
     for line in lock.differences(old, new):
-        out.print(escape(line), soft_wrap=True)
+        out.print(line, soft_wrap=True)
     if new == old:
         return None
     file = locks.lock_file(fleet.file)
@@ -131,11 +131,11 @@ def _asks(names: Sequence[str]) -> bool:
 def _sum_up(rollout: Rollout, moved: Moved | None) -> int:
     """Say how it went and what to type next; the exit code."""
     for failure in rollout.failures:
-        err.print(f"[bold red]{failure.host}[/] gate {failure.gate}: {escape(failure.said)}", soft_wrap=True)
+        err.print(styled("[bold red]{}[/] gate {}: {}", failure.host, failure.gate, failure.said), soft_wrap=True)
         for line in failure.log:
-            err.print(f"  journal: {escape(line)}", soft_wrap=True)
+            err.print(styled("  journal: {}", line), soft_wrap=True)
     for name, runs in rollout.left_out.items():
-        err.print(f"[yellow]{name}[/] was left as it is: it runs {escape(runs)}; update it later, or with --force")
+        err.print(styled("[yellow]{}[/] was left as it is: it runs {}; update it later, or with --force", name, runs))
     if rollout.failures:
         untouched = [name for name in rollout.remotes if name not in rollout.touched]
         out.print(f"The rollout stopped: {len(rollout.passed)} host(s) passed, {len(untouched)} were not touched.")

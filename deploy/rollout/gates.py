@@ -55,11 +55,19 @@ def look(remote: Remote, settings: Rollout, seconds: float) -> Seen:
 
 
 def judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | None:
-    """Which gate a host did not pass, if any.
+    """Which gate a host did not pass, if any; one that what was seen cannot be judged by is not passed.
 
     + before, after: what `look` saw before the update and after it
     + tolerance: mean absolute difference of the two pictures that is allowed, 0..255 a channel
     """
+    try:
+        return _judge(host, before, after, tolerance)
+    except Exception as error:
+        # Between switch and gate nothing may end the rollout: the host would stay on what was not judged.
+        return Failure(host, "health", f"what was seen of it cannot be judged: {type(error).__name__}: {error}")
+
+
+def _judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | None:
     news = new_errors(before["errors"], after["errors"])
     log = tuple(news[-TOLD:])
     if after["failed"]:
@@ -91,8 +99,11 @@ def _picture(before: Seen, after: Seen, tolerance: float) -> str:
             return "the picture is of one colour: the model computes NaN"
         if not before["picture"] or before["model"] != after["model"]:
             return ""
-        far = difference(base64.b64decode(before["picture"]), png)
-    except (PictureError, binascii.Error) as error:
+        old = base64.b64decode(before["picture"])
+        if not readable(old):
+            return ""
+        far = difference(old, png)
+    except (PictureError, binascii.Error, ValueError) as error:
         return f"the picture cannot be read: {error}"
     if far <= tolerance:
         return ""
@@ -100,6 +111,15 @@ def _picture(before: Seen, after: Seen, tolerance: float) -> str:
         f"with the same model, prompt and seed it draws another picture than the old release: {far:.1f} of 255 away, "
         f"fleet.rollout.tolerance is {tolerance:g}"
     )
+
+
+def readable(png: bytes) -> bool:
+    """Whether it can be compared with: a release that draws nonsense can still be updated."""
+    try:
+        pixels(png)
+    except PictureError:
+        return False
+    return True
 
 
 def difference(one: bytes, other: bytes) -> float:

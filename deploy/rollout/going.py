@@ -5,10 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from rich.markup import escape
-
 from deploy import applying
-from deploy.console import RunView, err, out
+from deploy.console import RunView, err, out, styled
 from deploy.events import HostResult, Planned, Request
 from deploy.rollout import gates, marks, returning
 from deploy.rollout.gates import Failure, Seen
@@ -152,7 +150,8 @@ class Rollout:
         for name, remote in remotes.items():
             marks.write(remote, self.id, "passed", before[name])
         self.passed += names
-        out.print(f"[green]passed[/] {' '.join(names)}: all gates, {time.monotonic() - began:.1f} s for the wave")
+        took = f"{time.monotonic() - began:.1f} s for the wave"
+        out.print(styled("[green]passed[/] {}: all gates, {}", " ".join(names), took))
 
     def applied(self, names: Sequence[str]) -> list[Failure]:
         """Bring hosts to what the fleet's file says; those where that failed."""
@@ -205,9 +204,9 @@ class Rollout:
 
         for name, said in each(remotes, back).items():
             if isinstance(said, HostError):
-                err.print(f"[bold red]{name}[/] could not be taken back: {escape(str(said))}", soft_wrap=True)
+                err.print(styled("[bold red]{}[/] could not be taken back: {}", name, said), soft_wrap=True)
             for line in said if isinstance(said, list) else ():
-                out.print(f"[bold]{name}[/] {escape(line)}", soft_wrap=True)
+                out.print(styled("[bold]{}[/] {}", name, line), soft_wrap=True)
 
 
 def _training(remote: Remote) -> list[str]:
@@ -236,6 +235,6 @@ def _tell_plan(changes: Mapping[str, Sequence[str]], begun: Sequence[str]) -> No
         together.setdefault(tuple(operations), []).append(name)
     for operations, names in together.items():
         what = "; ".join(operations) if operations else "nothing to change"
-        out.print(f"[bold]{' '.join(names)}[/]: {escape(what)}", soft_wrap=True)
+        out.print(styled("[bold]{}[/]: {}", " ".join(names), what), soft_wrap=True)
     if begun:
         out.print(f"An interrupted rollout goes on: {' '.join(begun)} was begun and not judged.")

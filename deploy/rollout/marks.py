@@ -39,6 +39,8 @@ def write(
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     mark = Mark(rollout=rollout, state=state, before=before, by=whoami(), at=now, reason=reason)
     place = '"$1"'
-    script = f"umask 077; mkdir -p $(dirname {place}) && cat >{place}.new && mv -f {place}.new {place}"
+    script = (
+        f"umask 077; mkdir -p $(dirname {place}) && cat >{place}.new && sync {place}.new && mv -f {place}.new {place}"
+    )
     text = mark.model_dump_json().encode()
     remote.run(["sh", "-c", script, "sdfleet", str(remote.host.paths.rollout)], input=text)

@@ -5,10 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.markup import escape
-
 from deploy.applying import select_hosts
-from deploy.console import err
+from deploy.console import err, styled
 from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.errors import ConfigError, Problem, SdfleetError
@@ -55,7 +53,7 @@ def _reached(answers: Mapping[str, T | HostError]) -> dict[str, T]:
     if len(lost) == len(answers):
         raise lost[0]
     for error in lost:
-        err.print(f"[bold yellow]passed over[/] {escape(str(error))}", soft_wrap=True)
+        err.print(styled("[bold yellow]passed over[/] {}", error), soft_wrap=True)
     return {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
 
 

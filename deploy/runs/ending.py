@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import typer
-from rich.markup import escape
 
 from deploy.console import err, out
 from deploy.runs.follow import Ended
@@ -41,7 +40,7 @@ def _report(host: RunHost, run: str, ended: Ended) -> None:
             f"{run} was stopped at step {ended.progress.step} of {ended.progress.steps}; "
             f"`sdfleet train resume {run}` goes on from its last checkpoint"
         )
-    out.print(f"{run} finished: {escape(ended.progress.line())}", soft_wrap=True)
+    out.print(f"{run} finished: {ended.progress.line()}", soft_wrap=True)
 
 
 def bring(host: RunHost, run: str, into: Path) -> None:
@@ -54,5 +53,5 @@ def bring(host: RunHost, run: str, into: Path) -> None:
         out.print(f"Report: {write_report(into / run)}")
     except SdfleetError as error:
         # A run that ended before it had a record, or one of an older trainer: its files are here all the same.
-        err.print(escape(str(error)), soft_wrap=True)
+        err.print(str(error), soft_wrap=True)
     out.print(f"Next: sdfleet train publish {run}")

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rich.live import Live
-from rich.markup import escape
 from rich.text import Text
 
-from deploy.console import err, out
+from deploy.console import err, out, styled
 from deploy.runs.progress import Progress
 from deploy.ssh import HostError
 
@@ -47,7 +46,7 @@ def follow(host: Readable, run: str, *, sleep: Callable[[float], None] = time.sl
     last = ""
 
     def line() -> Text:
-        return Text.from_markup(f"[bold]{run}[/] {state}  {escape(progress.line())}  [yellow]{escape(lost)}[/]")
+        return styled("[bold]{}[/] {}  {}  [yellow]{}[/]", run, state, progress.line(), lost)
 
     with Live(console=out, get_renderable=line, transient=True, refresh_per_second=4):
         while True:
@@ -57,7 +56,7 @@ def follow(host: Readable, run: str, *, sleep: Callable[[float], None] = time.sl
                 if not error.unreachable:
                     raise
                 if not lost:
-                    err.print(f"{escape(str(error))}\nThe run goes on; trying again ...", soft_wrap=True)
+                    err.print(f"{error}\nThe run goes on; trying again ...", soft_wrap=True)
                 lost = "no connection"
                 sleep(RETRY_SECONDS)
                 continue

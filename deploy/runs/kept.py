@@ -1,29 +1,55 @@
-"""The trainer that made a run, out of what the run keeps beside its record."""
+"""The trainer that made a run, out of what root keeps of it on the host that has the run."""
 
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from deploy.runs.transfer import RunHost
 from inventory.errors import SdfleetError
+from roles.onhost import source
 from roles.operations.application import Environment
 from roles.trainer.release import Release
-from training import record as records
-from training.runfolder import RunFolder
+
+FILES = ("manifest.json", "training.zip", "requirements.lock")
+KEY = re.compile(r"[0-9a-f]{16}")
 
 
-def trainer_of(run: Path) -> Release:
-    """The release that made the fetched run in the folder `run`.
+def release_named(record: Mapping[str, Any]) -> str:
+    """The release that a run's record names. Raises SdfleetError if it names none: the run itself wrote its record."""
+    code = record.get("code")
+    release = str(code.get("release", "")) if isinstance(code, dict) else ""
+    if not KEY.fullmatch(release):
+        raise SdfleetError(f"its record names no trainer of a fleet but {release!r}, so it can't be made again")
+    return release
 
-    Raises SdfleetError if the run keeps none, or not the one that its record names.
-    """
-    kept, record = RunFolder(run), records.read(RunFolder(run).record)
-    if record is None or not (kept.code.is_file() and kept.lock.is_file()):
-        raise SdfleetError(
-            f"{run}: environment/ does not hold the trainer that made this run, so it can't be built again"
-        )
-    python = ".".join(record["code"]["python"].split(".")[:2])
-    release = Release(Environment(lock=kept.lock.read_text(encoding="utf-8"), python=python), kept.code.read_bytes())
-    if release.key != record["code"]["release"]:
-        raise SdfleetError(
-            f"{run}: environment/ holds the trainer {release.key}, but this run was made by "
-            f"{record['code']['release'] or 'one of no fleet'}; fetch it again, or use a host that has that release"
-        )
+
+def bring(origin: RunHost, release: str, into: Path) -> None:
+    """Bring root's copy of a trainer's code and lock from the host `origin`. Raises SdfleetError if it has none."""
+    paths, remote = origin.paths, origin.remote
+    program = source("keep_trainers").encode()
+    remote.run(["python3", "-I", "-", str(paths.app("trainer")), str(paths.envs)], input=program)
+    for name in FILES:
+        answer = remote.run(["base64", "-w0", str(paths.trainer_sources / release / name)], check=False)
+        if answer.status:
+            raise SdfleetError(
+                f"{origin.name} no longer has the trainer {release}, so it can't be built again elsewhere; "
+                "the copy in the run's environment/ was written by the run, and nothing is built of that"
+            )
+        into.joinpath(name).write_bytes(base64.b64decode(answer.out))
+
+
+def trainer_of(folder: Path) -> Release:
+    """The release whose files `bring` put into `folder`. Raises SdfleetError if they are not what its name says."""
+    try:
+        told = json.loads(folder.joinpath("manifest.json").read_text(encoding="utf-8"))
+        lock = folder.joinpath("requirements.lock").read_text(encoding="utf-8")
+        release = Release(Environment(lock=lock, python=told["python"]), folder.joinpath("training.zip").read_bytes())
+    except (OSError, ValueError, KeyError, binascii.Error) as error:
+        raise SdfleetError(f"{folder}: the trainer's code and lock are damaged ({error})") from error
+    if release.key != told["id"]:
+        raise SdfleetError(f"{folder}: code and lock make the trainer {release.key}, not {told['id']}")
     return release

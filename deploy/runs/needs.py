@@ -5,26 +5,16 @@ from typing import Any
 
 from deploy import units
 from inventory.model import HostSettings
+from training import estimate
 from training.config import Config
-
-UNET_MB = {"sd1": 3400, "sd2": 3400, "sdxl": 9900}
-"""fp32 weights of the UNet in MiB; half in fp16 and bf16."""
-ACTIVATIONS_MB = {"sd1": 2600, "sd2": 2600, "sdxl": 2400}
-"""Rule of thumb for a picture of 512x512, without gradient checkpointing; nothing of this was measured on a GPU."""
+from training.counted import MIB
 
 
 def memory_mb(config: Config) -> int:
-    """GPU memory that a process of the run needs, in MiB: the config's word, else an estimate."""
+    """GPU memory that a process of the run needs, in MiB: the config's word, else the trainer's estimate."""
     if config.resources.gpu_memory_mb is not None:
         return config.resources.gpu_memory_mb
-    width, height = config.data.resolution
-    family = config.model.family
-    if family == "auto":
-        family = "sdxl" if width * height >= 900 * 900 else "sd1"
-    half = 1 if config.train.precision == "fp32" else 2
-    pictures = config.train.batch_size * width * height / 512**2
-    activations = ACTIVATIONS_MB[family] * pictures / half * (0.35 if config.train.gradient_checkpointing else 1)
-    return round(UNET_MB[family] / half + activations + 800)
+    return round(estimate.memory(config, estimate.likely_family(config)).card / MIB)
 
 
 def turn(config: Config, host: HostSettings, hosts: Sequence[HostSettings]) -> dict[str, Any]:

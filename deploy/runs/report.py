@@ -9,7 +9,8 @@ from typing import Any
 
 import templates
 from inventory.errors import SdfleetError
-from training import record as records
+from training import records
+from training.visible import visible
 
 NAME = "report.html"
 SMOOTHING = 0.98
@@ -24,7 +25,7 @@ def write(folder: Path) -> Path:
     """Write the report of the fetched run in `folder`; returns its path. Raises SdfleetError if it has no record."""
     run = describe(folder)
     file = folder / NAME
-    file.write_text(templates.render("trainer/report.html.j2", title=run["name"], runs=[run], comparison=None))
+    file.write_text(templates.page("trainer/report.html.j2", visible, title=run["name"], runs=[run], comparison=None))
     return file
 
 
@@ -32,7 +33,9 @@ def write_comparison(folders: Sequence[Path], titles: Sequence[str], rows: Seque
     """Write one report of several runs, with a table that compares them."""
     comparison = {"titles": titles, "rows": rows}
     runs = [describe(folder) for folder in folders]
-    file.write_text(templates.render("trainer/report.html.j2", title=file.stem, runs=runs, comparison=comparison))
+    file.write_text(
+        templates.page("trainer/report.html.j2", visible, title=file.stem, runs=runs, comparison=comparison)
+    )
 
 
 def describe(folder: Path) -> dict[str, Any]:

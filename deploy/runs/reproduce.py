@@ -7,12 +7,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deploy.runs import needs
+from deploy.runs.kept import release_named
 from deploy.runs.submission import Submission
 from deploy.runs.transfer import RunHost, Sent
+from inventory import extras
 from inventory.errors import SdfleetError
 from roles.trainer.rendering import program
-from training import record as records
-from training import reproduce
+from training import records, reproduce
 from training.config import Config
 
 
@@ -42,12 +43,12 @@ def lacks_trainer(target: RunHost, record: Mapping[str, Any]) -> bool:
 
 
 def _program(target: RunHost, record: Mapping[str, Any]) -> PurePosixPath:
-    return program(target.paths.releases("trainer") / record["code"]["release"])
+    return program(target.paths.releases("trainer") / release_named(record))
 
 
 def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, again: str, sent: Sent) -> None:
     """Make the run `again` on `target` out of `run` on `origin`; what the target lacks travels through here."""
-    text = origin.remote.run(["cat", str(origin.paths.run(run) / "config.toml")]).out
+    text: str = origin.ask("config", run=str(origin.paths.run(run)))
     text = text.replace(str(origin.paths.run(run)), str(target.paths.run(again)))
     text = text.replace(f"{origin.paths.root}/", f"{target.paths.root}/")
     wanted = needs.turn(Config.model_validate(tomllib.loads(text)), target.remote.host, ())
@@ -67,15 +68,14 @@ def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, 
 def judge(before: Path, after: Path) -> tuple[list[str], reproduce.Verdict]:
     """What differs between two fetched runs, and how their results compare.
 
-    Raises SdfleetError if the weights must be compared and torch is not here.
+    Raises SdfleetError if the weights must be compared and what that needs is not installed.
     """
     old, new = record_of(before), record_of(after)
     files = [folder / "output" / str(one["file"]) for folder, one in ((before, old), (after, new))]
-    try:
-        verdict = reproduce.judge(old, new, *files)
-    except ImportError as error:
-        raise SdfleetError(
-            f"the results differ: {old['sha256'][:12]} and {new['sha256'][:12]}; to measure by how much, "
-            f"install sdfleet[train] here ({error})"
-        ) from error
-    return reproduce.differences(old, new), verdict
+    if old["sha256"] != new["sha256"]:
+        try:
+            extras.require("sdfleet train reproduce")
+        except extras.MissingExtra as error:
+            found = f"{old['sha256'][:12]} and {new['sha256'][:12]}"
+            raise SdfleetError(f"the results differ: {found}; to measure by how much, {error}") from error
+    return reproduce.differences(old, new), reproduce.judge(old, new, *files)

@@ -1,6 +1,7 @@
 """Runs on one host: sending, starting, stopping, reading, fetching."""
 
 import hashlib
+import inspect
 import subprocess
 import uuid
 from collections.abc import Callable, Iterable
@@ -9,9 +10,11 @@ from typing import Any
 
 from deploy import units
 from deploy.onhost import runs as onhost
+from deploy.onhost import send_file
 from deploy.runs.submission import Submission
 from deploy.ssh import Answer, HostError, Remote
 from roles.accounts import TRAINER
+from roles.onhost import whole
 
 STOP_SECONDS = 660
 """A little more than the unit's TimeoutStopSec: a checkpoint of a large model takes its time."""
@@ -128,23 +131,23 @@ class RunHost:
             target.parent.mkdir(parents=True, exist_ok=True)
             source = self.paths.run(run) / relative
             if not (target.exists() and sha256_of(target) == facts["sha256"]):
-                self.download(source, target, facts["sha256"])
+                self.download(source, target, facts["sha256"], facts["size"])
             fetched.append(target)
         return fetched
 
-    def download(self, source: PurePosixPath, target: Path, sha256: str) -> None:
-        """Bring one file; a part that is here already is kept.
+    def download(self, source: PurePosixPath, target: Path, sha256: str, size: int = onhost.LARGEST) -> None:
+        """Bring one file of at most `size` bytes; a part that is here already is kept.
 
         Raises HostError if its content is not `sha256` after a second try.
         """
         part = target.with_name(f"{target.name}.part")
+        program = whole(inspect.getsource(send_file)).encode()
         for _ in range(2):
             begin = part.stat().st_size if part.exists() else 0
-            command = ["tail", f"--bytes=+{begin + 1}", str(source)]
+            # A run can make a link or a FIFO of its files while they are on their way.
+            command = ["python3", "-I", "-", str(source), str(begin), str(size)]
             with part.open("ab") as out:
-                done = subprocess.run(
-                    self.remote.argv(command), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE
-                )
+                done = subprocess.run(self.remote.argv(command), input=program, stdout=out, stderr=subprocess.PIPE)
             self.remote.judge(Answer(done.returncode, "", done.stderr.decode(errors="replace")), command)
             if sha256_of(part) == sha256:
                 part.replace(target)

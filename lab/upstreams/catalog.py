@@ -88,7 +88,7 @@ class Catalog(Code):
 def build(root: Path) -> Catalog:
     """Make all content below `root` (an `Upstreams` root); what is there already is kept if it is the same.
 
-    Raises FileNotFoundError if open_clip_torch, which brings CLIP's vocabulary, is not installed.
+    Raises SdfleetError if CLIP's vocabulary cannot be downloaded.
     """
     folders = Folders(root)
     code = build_code(folders)

@@ -1,5 +1,6 @@
 """Settings of the base role."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +19,16 @@ def _has_hashes(version: str) -> str:
     return version
 
 
+def _is_package(name: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9]+)?", name):
+        raise ValueError(f"{name!r} is no name of a distribution package")
+    return name
+
+
 class Base(Settings):
     """What every host needs before anything else is installed."""
 
-    packages: tuple[str, ...] = Field(
+    packages: tuple[Annotated[str, AfterValidator(_is_package)], ...] = Field(
         default=(
             "ca-certificates",
             "curl",

@@ -9,11 +9,11 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.accounts import HOMES
+from roles.accounts import HOMES, SHARED, SHARED_HOMES
 from roles.base.config import UV_LOCKS, Base
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
-from roles.onhost import ACTIVATE, CHECKOUT, PRUNE, source
+from roles.onhost import ACTIVATE, BUILD_WHEELS, CHECKOUT, PRUNE, source
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, Folder, folders, write
 from roles.operations.packages import apt_packages
@@ -54,13 +54,16 @@ def wanted_folders(paths: Paths) -> list[Folder]:
     """The folders every host has, parents first."""
     shared = [paths.root, paths.tools, paths.programs, paths.uv_cache.parent, paths.uv_cache, paths.git_store]
     shared += [paths.pythons, paths.envs, paths.root / "apps", paths.root / "data", paths.store, paths.hub]
-    homes = [Folder(paths.data(app), owner=user, group=user, mode=0o755) for user, app in HOMES.items()]
+    homes = [
+        Folder(paths.data(app), "root", user, SHARED) if user in SHARED_HOMES else Folder(paths.data(app), user, user)
+        for user, app in HOMES.items()
+    ]
     return [*(Folder(path) for path in shared), *homes, Folder(ETC, mode=0o700), Folder(paths.secrets, mode=0o700)]
 
 
 def wanted_programs(paths: Paths) -> dict[PurePosixPath, str]:
     """The programs every host has, with their text."""
-    return {paths.programs / f"{name}.py": source(name) for name in (CHECKOUT, ACTIVATE, PRUNE)}
+    return {paths.programs / f"{name}.py": source(name) for name in (CHECKOUT, ACTIVATE, PRUNE, BUILD_WHEELS)}
 
 
 def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey) -> None:

@@ -5,19 +5,14 @@ from pathlib import PurePosixPath
 
 from roles.accounts import CACHE
 from roles.cache.config import Cache
+from roles.cache.servers import variable
 from roles.paths import ETC, UNITS, Paths
+from roles.secrecy import SERVICES
 from templates import render
 
 UNIT = UNITS / "sdfleet-cache.service"
 TOKENS = ETC / "cache-tokens.conf"
 """Root's alone; systemd hands it to the service as a credential."""
-
-HELD = {
-    "huggingface_token": ("huggingface_authorization", "http_authorization", "Bearer {}"),
-    "civitai_token": ("civitai_authorization", "http_authorization", "Bearer {}"),
-    "modelscope_token": ("modelscope_cookie", "http_cookie", "m_session_id={}"),
-}
-"""Secret -> the variable that carries it in nginx.conf, the client's own header, which wins, and the value's form."""
 
 
 def nginx_conf(paths: Paths) -> PurePosixPath:
@@ -39,8 +34,8 @@ def unit(cache: Cache, paths: Paths) -> str:
 def tokens(secrets: Mapping[str, str]) -> str:
     """The file with the tokens; a secret that the fleet does not have leaves the client's own header alone."""
     maps = []
-    for name, (variable, header, form) in HELD.items():
-        held = form.format(secrets[name]) if name in secrets else ""
+    for service in SERVICES:
+        held, own = service.headers(secrets).get(service.header, ""), f"$http_{service.header.lower()}"
         quoted = held.replace("\\", "\\\\").replace('"', '\\"')
-        maps.append(f'map ${header} ${variable} {{ "" "{quoted}"; default ${header}; }}\n')
+        maps.append(f'map {own} ${variable(service)} {{ "" "{quoted}"; default {own}; }}\n')
     return "".join(maps)

@@ -1,6 +1,6 @@
 """Operations of the cache role."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from pyinfra.api.deploy import deploy
@@ -39,13 +39,20 @@ themselves "shutting down". What comes next in an apply may be refused by the ol
 
 
 @deploy("Cache")
-def install(cache: Cache, paths: Paths, upstreams: Mapping[str, Sequence[str]], secrets: Mapping[str, str]) -> None:
+def install(
+    cache: Cache,
+    paths: Paths,
+    upstreams: Mapping[str, Sequence[str]],
+    tokens_to: Collection[str],
+    secrets: Mapping[str, str],
+) -> None:
     """
     Run nginx as the fleet's caching proxy, in a unit of its own.
 
     + cache: the role's settings
     + paths: the host's paths
     + upstreams: kind -> mirrors in order, the cache itself not among them
+    + tokens_to: mirrors that may be shown a token besides those who issued it
     + secrets: tokens by name; used only with `hold_tokens`
     """
     conf = nginx_conf(paths)
@@ -59,7 +66,7 @@ def install(cache: Cache, paths: Paths, upstreams: Mapping[str, Sequence[str]], 
         units=[UNIT.name],
     )
     texts = {
-        conf: configuration(cache, upstreams, paths, seen.text(RESOLV_CONF) or ""),
+        conf: configuration(cache, upstreams, paths, seen.text(RESOLV_CONF) or "", tokens_to),
         UNIT: unit(cache, paths),
     }
     nginx_installed(name="Install nginx", seen=seen)

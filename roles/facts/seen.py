@@ -58,6 +58,8 @@ class HostSurvey:
     trees: dict[str, Tree] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
     """Folder -> names of what is in it."""
+    belonging: dict[str, list[str]] = field(default_factory=dict)
+    """Folder -> names of those folders in it that belong to the user asked for."""
     broken: set[str] = field(default_factory=set)
     """Folders whose files are not those that their inventory names."""
     free_bytes: int | None = None
@@ -90,3 +92,8 @@ def inventory_command(folder: Path) -> str:
 def quoted(words: Iterable[Path]) -> str:
     """Paths as words of a shell command."""
     return " ".join(shlex.quote(str(word)) for word in words)
+
+
+def as_user(user: str) -> str:
+    """The first words of a shell command that runs as a service's user: with its rights alone, and no way to more."""
+    return f"setpriv --reuid={user} --regid={user} --clear-groups --no-new-privs --"

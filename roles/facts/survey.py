@@ -2,11 +2,20 @@
 
 import base64
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pyinfra.api.facts import FactBase
 
-from roles.facts.seen import INVENTORY, Entry, HostSurvey, Path, Tree, Unit, inventory_command, quoted
+from roles.facts.records import listing, records
+from roles.facts.seen import INVENTORY, Entry, HostSurvey, Path, Tree, Unit, as_user, inventory_command, quoted
+
+SMALL = 1_000_000
+"""Bytes that are read of a text that a service wrote."""
+GIT = (
+    "env -i PATH=/usr/bin:/bin GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_TERMINAL_PROMPT=0"
+    " git -c core.fsmonitor=false -c core.hooksPath=/dev/null"
+)
+"""git, when root looks at a tree of root's: it refuses those of others, whose configuration could name programs."""
 
 
 class Survey(FactBase[HostSurvey]):
@@ -18,11 +27,13 @@ class Survey(FactBase[HostSurvey]):
         self,
         paths: Iterable[Path] = (),
         texts: Iterable[Path] = (),
+        written_by: Mapping[Path, str] | None = None,
         packages: Sequence[str] = (),
         users: Sequence[str] = (),
         units: Sequence[str] = (),
         trees: Sequence[Path] = (),
         folders: Sequence[Path] = (),
+        belonging: Mapping[Path, str] | None = None,
         whole: Sequence[Path] = (),
         space: Path | None = None,
     ) -> str:
@@ -30,10 +41,13 @@ class Survey(FactBase[HostSurvey]):
 
         + paths: looked at, links not followed
         + texts: small text files, read whole; looked at too
+        + written_by: small text files in folders of services -> the user who writes them, and as whom they are read:
+          a service can put a link, a FIFO or a file without end there
         + packages: Debian package names; one that is merely provided by another counts as installed
         + units: systemd units
-        + trees: git work trees
+        + trees: git work trees, which must be root's
         + folders: folders to list
+        + belonging: folder -> user, whose folders in it are listed
         + whole: folders to compare with their inventory (see `inventory_command`)
         + space: path whose file system's free space is asked for; it need not exist yet
         """
@@ -41,10 +55,16 @@ class Survey(FactBase[HostSurvey]):
         looked = sorted({*map(str, paths), *texts})
         script = [". /etc/os-release; echo os $ID $VERSION_CODENAME"]
         if looked:
-            script.append(f"find {quoted(looked)} -maxdepth 0 -printf 'entry\\t%p\\t%y\\t%u\\t%g\\t%m\\t%l\\n'")
+            shown = "%p\\0%y\\0%u\\0%g\\0%m\\0%l\\0"
+            script.append(listing("entries", f"find {quoted(looked)} -maxdepth 0 -printf '{shown}'"))
         if texts:
             encode = 'printf "text\\t%s\\t%s\\n" "$f" "$(base64 -w0 "$f")"'
             script.append(f'for f in {quoted(texts)}; do [ ! -f "$f" ] || {encode}; done')
+        for file, user in (written_by or {}).items():
+            look = '[ -f "$1" ] && [ ! -L "$1" ] && exec head -c ' + str(SMALL) + ' -- "$1"'
+            read = f"timeout -k 1 10 {as_user(user)} sh -c {shlex.quote(look)} sh {quoted([file])} </dev/null"
+            script.append(f"t=$({read} | base64 -w0)")
+            script.append(f'[ -z "$t" ] || printf "text\\t%s\\t%s\\n" {quoted([file])} "$t"')
         if packages:
             wanted = " ".join(f"-e {shlex.quote(name)}" for name in packages)
             show = "dpkg-query -W -f 'package\\t${db:Status-Abbrev}\\t${Package}\\t${Provides}\\n'"
@@ -55,11 +75,15 @@ class Survey(FactBase[HostSurvey]):
             shown = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload"
             script.append(f"systemctl show --property={shown} -- {quoted(units)} | sed 's/^/unit\\t/'")
         for tree in trees:
-            git = f"git -c safe.directory='*' -C {shlex.quote(str(tree))}"
+            git = f"{GIT} -C {shlex.quote(str(tree))}"
             state = f'"$({git} status --porcelain --untracked-files=no | wc -l)"'
             script.append(f'c=$({git} rev-parse HEAD) && printf "tree\\t%s\\t%s\\t%s\\n" {quoted([tree])} "$c" {state}')
         for folder in folders:
-            script.append(f"find {quoted([folder])} -mindepth 1 -maxdepth 1 -printf 'name\\t%h\\t%f\\n'")
+            inside = f"find {quoted([folder])} -mindepth 1 -maxdepth 1 -printf '%h\\0%f\\0'"
+            script.append(listing("names", inside))
+        for folder, user in (belonging or {}).items():
+            mine = f"-mindepth 1 -maxdepth 1 -type d -user {user} ! -name '.*' -printf '%h\\0%f\\0'"
+            script.append(listing("belonging", f"find {quoted([folder])} {mine}"))
         for folder in whole:
             kept = shlex.quote(f"{folder}/{INVENTORY}")
             script.append(f'[ ! -e {kept} ] || [ "$({inventory_command(folder)})" = "$(cat {kept})" ] || ')
@@ -76,9 +100,9 @@ class Survey(FactBase[HostSurvey]):
         for line in output:
             kind, _, rest = line.partition("\t")
             match kind:
-                case "entry":
-                    path, letter, owner, group, mode, target = rest.split("\t")
-                    found.entries[path] = Entry(letter, owner, group, int(mode, 8), target)
+                case "entries":
+                    for path, letter, owner, group, mode, target in records(rest, 6):
+                        found.entries[path] = Entry(letter, owner, group, int(mode, 8), target)
                 case "text":
                     path, _, encoded = rest.partition("\t")
                     found.texts[path] = base64.b64decode(encoded).decode(errors="replace")
@@ -98,9 +122,10 @@ class Survey(FactBase[HostSurvey]):
                 case "tree":
                     path, commit, changes = rest.split("\t")
                     found.trees[path] = Tree(commit, changes.strip() != "0")
-                case "name":
-                    folder, name = rest.split("\t")
-                    found.names.setdefault(folder, []).append(name)
+                case "names" | "belonging":
+                    listed = found.names if kind == "names" else found.belonging
+                    for folder, name in records(rest, 2):
+                        listed.setdefault(folder, []).append(name)
                 case "broken":
                     found.broken.add(rest)
                 case _:

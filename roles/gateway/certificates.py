@@ -16,7 +16,7 @@ from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
-from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, public_name, unit_text
+from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, in_url, public_name, unit_text
 from roles.operations.files import Commands, private_file
 from roles.paths import ACME, CERTBOT_LIVE, GATEWAY, Paths
 
@@ -124,7 +124,8 @@ def announce(gateway: Gateway, address: str, backends: Sequence[Backend], seen: 
         return
     yield f"test -s {CERTIFICATE}"
     pem = host.get_fact(Survey, texts=[CERTIFICATE]).text(CERTIFICATE) or ""
-    places = ", ".join(f"{b.name} https://{public_name(gateway, address)}:{b.public_port}/" for b in backends)
+    name = in_url(public_name(gateway, address))
+    places = ", ".join(f"{b.name} https://{name}:{b.public_port}/" for b in backends)
     told = f"gateway: {places}; the certificate's SHA-256 fingerprint is {fingerprint(pem)}"
     host.log(told, logging.getLogger("pyinfra").warning)
 

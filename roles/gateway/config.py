@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from roles.settings import Settings
+from roles.settings import Settings, Url
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Domain = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*$")]
@@ -43,9 +43,8 @@ class Gateway(Settings):
     acme_email: str | None = Field(
         default=None, pattern=r"^[^@\s]+@[^@\s]+$", description="tls = acme: address for the authority's warnings."
     )
-    acme_directory: str = Field(
+    acme_directory: Url = Field(
         default="https://acme-v02.api.letsencrypt.org/directory",
-        pattern=r"^https://",
         description="tls = acme: the authority's directory.",
     )
     max_upload_mb: int = Field(default=512, ge=1, description="Largest request (img2img batches, datasets), in MB.")
@@ -55,9 +54,9 @@ class Gateway(Settings):
     login_attempts: int = Field(
         default=10,
         ge=1,
-        description="Login attempts a minute from one address; all addresses together: six times that.",
+        description="Wrong passwords a minute, for one name or from one address, before each further attempt waits.",
     )
-    session_hours: int = Field(default=24, ge=1, description="How long a browser keeps its session's cookie, in h.")
+    session_hours: int = Field(default=24, ge=1, description="How long a session lasts after its login, in h.")
 
     @model_validator(mode="after")
     def _whole(self) -> "Gateway":
@@ -65,6 +64,8 @@ class Gateway(Settings):
             raise ValueError('certificate: goes with tls = "given", and that with a certificate')
         if self.tls == "acme" and (self.domain is None or self.http_port != 80):
             raise ValueError('domain: tls = "acme" needs a domain, and http_port = 80 to prove that it is yours')
+        if not self.acme_directory.startswith("https://"):
+            raise ValueError("acme_directory: must be an https:// URL")
         ports = [self.webui_port, self.lora_scripts_port, self.tensorboard_port, self.http_port]
         if len(set(ports)) < len(ports):
             raise ValueError("webui_port, lora_scripts_port, tensorboard_port and http_port must differ")

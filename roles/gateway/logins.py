@@ -1,34 +1,23 @@
-"""Who may come in: people's passwords as hashes, and the secret that each one's session cookie holds."""
+"""Who may come in: people's passwords, as hashes that the gateway's login program reads."""
 
+import base64
+import hashlib
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-import bcrypt
+from roles.onhost.gateway_login import matches, read_users
 
-COST = 12
-"""bcrypt's; 0.2 to 0.3 s a login on a server's core."""
+COST, BLOCK, TIMES = 2**15, 8, 3
+"""scrypt's, as OWASP's password storage cheat sheet has it for 32 MB; a third of a second on a server's core."""
 SHORTEST = 10
-LONGEST = 72
-"""Bytes of a password that bcrypt looks at."""
-TOKEN_BYTES = 32
-NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+LONGEST = 128
+"""Bytes of a password."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
 class LoginError(ValueError):
     """The logins given cannot be used; the text is for a person and holds no password."""
-
-
-@dataclass(frozen=True)
-class Login:
-    """One person."""
-
-    name: str
-    password_hash: str
-    """bcrypt's, as crypt(3) reads it."""
-    token: str
-    """What the session cookie must hold; it changes with the password."""
 
 
 def parse(text: str) -> dict[str, str]:
@@ -41,8 +30,9 @@ def parse(text: str) -> dict[str, str]:
         where = f"secrets.gateway_logins, line {number}"
         if not colon or not NAME.fullmatch(name):
             raise LoginError(f"{where}: must be NAME:PASSWORD, the name of letters, digits and . _ @ -")
-        if name in found:
-            raise LoginError(f"{where}: a second login {name}")
+        if twin := next((other for other in found if other.lower() == name.lower()), None):
+            same = f"a second login {name}" if twin == name else f"{name} differs from the login {twin} only in case"
+            raise LoginError(f"{where}: {same}")
         if not SHORTEST <= len(password.encode()) <= LONGEST:
             raise LoginError(f"{where}: the password of {name} must have {SHORTEST} to {LONGEST} bytes")
         found[name] = password
@@ -51,35 +41,21 @@ def parse(text: str) -> dict[str, str]:
     return found
 
 
-def renewed(passwords: Mapping[str, str], old: Mapping[str, Login]) -> list[Login]:
-    """The logins for these passwords; who has one of `old` with the same password keeps it, session included."""
-    return [_login(name, password, old.get(name)) for name, password in sorted(passwords.items())]
+def users_file(passwords: Mapping[str, str], old: str) -> str:
+    """
+    Lines NAME:HASH; who has the same password as before keeps the hash, and so the sessions.
+
+    + old: the file as it stands on the host
+    """
+    known = read_users(old)
+    return "".join(f"{name}:{_hash(password, known.get(name, ''))}\n" for name, password in sorted(passwords.items()))
 
 
-def _login(name: str, password: str, old: Login | None) -> Login:
-    if old and bcrypt.checkpw(password.encode(), old.password_hash.encode()):
+def _hash(password: str, old: str) -> str:
+    parameters = f"scrypt${COST}${BLOCK}${TIMES}$"
+    if old.startswith(parameters) and matches(password, old):
         return old
-    hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(COST)).decode()
-    return Login(name, hashed, secrets.token_urlsafe(TOKEN_BYTES))
-
-
-def users_file(logins: list[Login]) -> str:
-    """nginx's auth_basic_user_file."""
-    return "".join(f"{login.name}:{login.password_hash}\n" for login in logins)
-
-
-def sessions_file(logins: list[Login]) -> str:
-    """nginx's two maps: from what a session cookie holds to a name, and back for the login page."""
-    known = "".join(f'    "{login.token}" "{login.name}";\n' for login in logins)
-    given = "".join(f'    "{login.name}" "{login.token}";\n' for login in logins)
-    return (
-        f'map $sdfleet_session $sdfleet_user {{\n    default "";\n{known}}}\n'
-        f'map $remote_user $sdfleet_token {{\n    default "";\n{given}}}\n'
-    )
-
-
-def read(users: str, sessions: str) -> dict[str, Login]:
-    """The logins that stand on a host, from the texts of its users file and its sessions file."""
-    hashes = dict(line.split(":", 1) for line in users.splitlines() if ":" in line)
-    tokens = {name: token for name, token in re.findall(r'^    "([^"]+)" "([^"]+)";$', sessions, re.MULTILINE)}
-    return {name: Login(name, hashes[name], tokens[name]) for name in hashes.keys() & tokens.keys()}
+    salt = secrets.token_bytes(16)
+    memory = 2 * 128 * COST * BLOCK
+    found = hashlib.scrypt(password.encode(), salt=salt, n=COST, r=BLOCK, p=TIMES, maxmem=memory, dklen=32)
+    return parameters + f"{base64.b64encode(salt).decode()}${base64.b64encode(found).decode()}"

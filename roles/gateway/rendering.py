@@ -16,25 +16,33 @@ CERTIFICATE, KEY = GATEWAY / "tls.crt", GATEWAY / "tls.key"
 CREDENTIALS = PurePosixPath("/run/credentials") / UNIT.name
 """Where systemd puts what LoadCredential names."""
 RELEASES, CURRENT = GATEWAY / "releases", GATEWAY / "current"
-CONFIG, USERS, SESSIONS = "nginx.conf", "users", "sessions"
+CONFIG, USERS, LOGIN = "nginx.conf", "users", "gateway_login.py"
 """Files of a release."""
+CONNECTIONS = 2048
+"""Of each of nginx's two workers, those to the services included."""
+OPEN_FILES = 2 * CONNECTIONS + 512
+"""A connection may have a file of its own, for an upload or an answer that does not fit into memory."""
 
 
-def nginx_conf(gateway: Gateway, backends: Sequence[Backend]) -> str:
-    """nginx's configuration; it holds no secret."""
+def nginx_conf(gateway: Gateway, address: str, backends: Sequence[Backend]) -> str:
+    """
+    nginx's configuration; it holds no secret.
+
+    + address: the host's, as in fleet.toml: where plain HTTP leads without a domain
+    """
     return render(
         "gateway/nginx.conf.j2",
         backends=backends,
         listen=[f"[{address}]" if address.version == 6 else str(address) for address in gateway.listen],
         http_port=gateway.http_port,
-        domain=gateway.domain,
-        attempts=gateway.login_attempts,
-        session=gateway.session_hours * 3600,
+        public=in_url(public_name(gateway, address)),
+        trusted=gateway.tls != "self-signed",
         upload=gateway.max_upload_mb,
         timeout=gateway.answer_timeout,
         runtime=PurePosixPath("/run") / NAME,
         cache=PurePosixPath("/var/cache") / NAME,
         credentials=CREDENTIALS,
+        connections=CONNECTIONS,
         acme=ACME,
     )
 
@@ -51,6 +59,9 @@ def unit_text(gateway: Gateway, address: str) -> str:
         home=GATEWAY,
         credentials=CREDENTIALS,
         runtime=PurePosixPath("/run") / NAME,
+        hours=gateway.session_hours,
+        attempts=gateway.login_attempts,
+        files=OPEN_FILES,
     )
 
 
@@ -68,6 +79,11 @@ def public_name(gateway: Gateway, address: str) -> str:
     + address: the host's, as in fleet.toml
     """
     return gateway.domain or ("localhost" if address == "local" else address)
+
+
+def in_url(name: str) -> str:
+    """A name or an address as it stands in a URL."""
+    return f"[{name}]" if ":" in name else name
 
 
 def release_id(files: Mapping[str, str]) -> str:

@@ -14,14 +14,14 @@ from roles.facts.survey import Survey
 from roles.gateway.backends import Backend
 from roles.gateway.certificates import PROGRAM, acme_certificate, announce, certificate, given, lineage
 from roles.gateway.config import Gateway
-from roles.gateway.logins import LoginError, parse, read, renewed, sessions_file, users_file
+from roles.gateway.logins import LoginError, parse, users_file
 from roles.gateway.rendering import (
     CERTIFICATE,
     CONFIG,
     CURRENT,
     KEY,
+    LOGIN,
     RELEASES,
-    SESSIONS,
     UNIT,
     USERS,
     nginx_conf,
@@ -52,7 +52,7 @@ def install(
     + secrets: values by name, of which gateway_logins and gateway_key are used
     """
     packages = ["nginx", "openssl", *(["certbot"] if gateway.tls == "acme" else [])]
-    program, kept = paths.programs / f"{PROGRAM}.py", [CURRENT / name for name in (CONFIG, USERS, SESSIONS)]
+    program, kept = paths.programs / f"{PROGRAM}.py", [CURRENT / name for name in (CONFIG, USERS, LOGIN)]
     own = [Folder(GATEWAY, mode=0o700), Folder(RELEASES, mode=0o700), Folder(ACME.parent), Folder(ACME)]
     seen = host.get_fact(
         Survey,
@@ -69,7 +69,7 @@ def install(
         raise DeployError(
             "gateway: this host offers nothing to stand in front of; its groups need webui or lora_scripts"
         )
-    files, pair = wanted_files(gateway, backends, secrets, seen), given(gateway, secrets)
+    files, pair = wanted_files(gateway, address, backends, secrets, seen), given(gateway, secrets)
     release, text = release_id(files), unit_text(gateway, address)
     web_server_kept_down(name="Keep the distribution's own web server down", seen=seen)
     apt_packages(name="Install packages", names=packages, seen=seen)
@@ -94,9 +94,9 @@ def install(
 
 
 def wanted_files(
-    gateway: Gateway, backends: Sequence[Backend], secrets: Mapping[str, str], seen: HostSurvey
+    gateway: Gateway, address: str, backends: Sequence[Backend], secrets: Mapping[str, str], seen: HostSurvey
 ) -> dict[str, str]:
-    """The files of the wanted release; logins and sessions that still hold stay as they are on the host."""
+    """The files of the wanted release; hashes of passwords that are the same stay as they are on the host."""
     if "gateway_logins" not in secrets:
         raise DeployError(
             "secrets.gateway_logins: a gateway needs logins; set it to where lines NAME:PASSWORD are, "
@@ -106,12 +106,10 @@ def wanted_files(
         passwords = parse(secrets["gateway_logins"])
     except LoginError as error:
         raise DeployError(str(error)) from error
-    old = read(seen.text(CURRENT / USERS) or "", seen.text(CURRENT / SESSIONS) or "")
-    logins = renewed(passwords, old)
     return {
-        CONFIG: nginx_conf(gateway, backends),
-        USERS: users_file(logins),
-        SESSIONS: sessions_file(logins),
+        CONFIG: nginx_conf(gateway, address, backends),
+        USERS: users_file(passwords, seen.text(CURRENT / USERS) or ""),
+        LOGIN: source("gateway_login"),
     }
 
 
@@ -129,7 +127,7 @@ def old_configurations(current: str, seen: HostSurvey) -> Commands:
         host.noop("none is old")
         return
     oldest = f"ls -1t | grep -vxF {shlex.quote(current)} | tail -n +{KEPT}"
-    yield f'cd {RELEASES} && rm -rf .[!.]* && {oldest} | while read -r name; do rm -rf "$name"; done'
+    yield f'cd {RELEASES} && rm -rf .[!.]* && {oldest} | while read -r name; do rm -rf "./$name"; done'
 
 
 @operation()

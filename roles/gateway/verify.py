@@ -10,7 +10,7 @@ from testinfra.host import Host
 from roles.gateway.backends import Backend, Reached, Served, ServedWithBoard, backends
 from roles.gateway.certificates import PROGRAM
 from roles.gateway.config import Gateway
-from roles.gateway.rendering import CERTIFICATE, CONFIG, CURRENT, KEY, SESSIONS, UNIT, USERS, nginx_conf, unit_text
+from roles.gateway.rendering import CERTIFICATE, CONFIG, CURRENT, KEY, LOGIN, UNIT, USERS, nginx_conf, unit_text
 from roles.onhost import source
 from roles.paths import GATEWAY, Paths
 
@@ -44,7 +44,11 @@ def test_it_is_closed_if_told_so(host: Host, gateway: Gateway) -> None:
 def test_unit_and_configuration_are_as_described(
     host: Host, gateway: Gateway, connection: Reached, served: list[Backend]
 ) -> None:
-    wanted = {UNIT: unit_text(gateway, connection.address), CURRENT / CONFIG: nginx_conf(gateway, served)}
+    wanted = {
+        UNIT: unit_text(gateway, connection.address),
+        CURRENT / CONFIG: nginx_conf(gateway, connection.address, served),
+    }
+    wanted[CURRENT / LOGIN] = source("gateway_login")
     for path, text in wanted.items():
         assert host.file(str(path)).exists, f"{path} is missing"
         assert host.file(str(path)).content_string == text, f"{path} was changed by hand"
@@ -60,7 +64,7 @@ def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, served: list[B
 
 
 def test_secrets_are_roots(host: Host, served: list[Backend]) -> None:
-    files = [str(path) for path in (CURRENT / USERS, CURRENT / SESSIONS, KEY)]
+    files = [str(path) for path in (CURRENT / USERS, KEY)]
     for file in files:
         assert host.check_output("stat -L -c '%%a %%U' %s", file) == "600 root", f"{file} is open to others"
     assert host.check_output("stat -c %%a %s", str(GATEWAY)) == "700", f"{GATEWAY} is open to others"

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from roles.settings import Settings
+from roles.settings import GitUrl, Ref, Settings
 
 KNOWN_COMMIT = "fdefba979981fd20d3bb77cb52dc59aeb274ba86"
 """The newest commit when this was written (2025-09-02); the environments' shipped locks are made for it."""
@@ -14,14 +14,12 @@ KNOWN_COMMIT = "fdefba979981fd20d3bb77cb52dc59aeb274ba86"
 class LoraScripts(Settings):
     """Akegarasu's lora-scripts: the GUI that starts trainings, and TensorBoard, as services."""
 
-    repository: str = Field(
+    repository: GitUrl = Field(
         default="https://github.com/Akegarasu/lora-scripts.git",
-        pattern=r"^(https?://|ssh://|git@|file://|/)",
         description="Clone URL; its submodules come from the URLs that its commit names.",
     )
-    ref: str = Field(
+    ref: Ref = Field(
         default=KNOWN_COMMIT,
-        min_length=1,
         description="Full commit id, or a tag or branch, which must then be in fleet.lock.",
     )
     commit: str | None = Field(

@@ -7,7 +7,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.context import host
 
-from roles.accounts import LORA_SCRIPTS
+from roles.accounts import LORA_SCRIPTS, SHARED
 from roles.facts.survey import Survey
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
@@ -101,9 +101,10 @@ def install(lora_scripts: LoraScripts, paths: Paths, build: str) -> None:
 
 
 def wanted_folders(paths: Paths) -> list[Folder]:
-    """Folders of the role, parents first. What the GUI writes belongs to its user, the rest to root."""
+    """Folders of the role, parents first. What the GUI writes is its group's to write, and root's to name: systemd
+    mounts these folders, and a link in the place of one would open another to the GUI."""
     data = paths.data("lora_scripts")
-    written = [Folder(data / name, LORA_SCRIPTS, LORA_SCRIPTS) for name in (*WRITTEN.values(), "cache", "tmp")]
+    written = [Folder(data / name, "root", LORA_SCRIPTS, SHARED) for name in (*WRITTEN.values(), "cache", "tmp")]
     app = [Folder(paths.app("lora_scripts")), Folder(paths.releases("lora_scripts")), Folder(shown_models(paths))]
     return [*app, Folder(paths.runs), *written]
 

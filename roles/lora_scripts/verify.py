@@ -7,10 +7,10 @@ from typing import Protocol
 import pytest
 from testinfra.host import Host
 
-from roles.accounts import LORA_SCRIPTS
+from roles.accounts import LORA_SCRIPTS, SHARED
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
-from roles.lora_scripts.service import BOARD, GUI, LINKS, PROGRAM, WATCH, shown_models, unit_texts
+from roles.lora_scripts.service import BOARD, GUI, LINKS, PROGRAM, WATCH, WRITTEN, shown_models, unit_texts
 from roles.onhost import source
 from roles.operations.application import CODE, Release
 from roles.operations.locks import CPU
@@ -99,6 +99,14 @@ def test_it_cannot_write_code_or_models(host: Host, paths: Paths, release: Relea
         assert host.run("runuser -u %s -- test -w %s", LORA_SCRIPTS, str(place)).rc, f"{LORA_SCRIPTS} may write {place}"
 
 
+def test_it_cannot_swap_the_folders_that_are_mounted_for_it(host: Host, paths: Paths) -> None:
+    data = paths.data("lora_scripts")
+    for place in (data, *(data / name for name in WRITTEN.values())):
+        entry = host.file(str(place))
+        assert entry.is_directory, f"{place} is no folder"
+        assert (entry.user, entry.group, entry.mode) == ("root", LORA_SCRIPTS, SHARED), f"{place} is {entry.user}'s"
+
+
 def test_program_is_sdfleets_own(host: Host, paths: Paths) -> None:
     file = host.file(str(paths.programs / f"{PROGRAM}.py"))
     assert file.exists, f"{file.path} is missing"
@@ -107,9 +115,9 @@ def test_program_is_sdfleets_own(host: Host, paths: Paths) -> None:
 
 def test_gui_lists_the_fleets_checkpoints(host: Host, lora_scripts: LoraScripts, paths: Paths) -> None:
     folder = paths.webui_models / "Stable-diffusion"
-    links = host.run(f"find {shlex.quote(str(folder))} -maxdepth 1 -type l -name '*.safetensors' -printf '%f\\n'")
+    links = host.run(f"find {shlex.quote(str(folder))} -maxdepth 1 -type l -name '*.safetensors' -printf '%f\\0'")
     url = f"http://127.0.0.1:{lora_scripts.port}/api/get_files?pick_type=model-file"
     listed = json.loads(host.check_output("curl -sS -m 30 %s", url))["data"]["files"]
     paths_shown = {file["name"]: file["path"] for file in listed}
-    for name in links.stdout.splitlines():
+    for name in links.stdout.split("\0")[:-1]:
         assert paths_shown.get(name, "").endswith(f"/{name}"), f"the GUI does not offer {name}"

@@ -1,21 +1,12 @@
 """Settings of the mirrors role: for each kind of traffic an ordered list of places to try."""
 
-from typing import Annotated
+from pydantic import Field
 
-from pydantic import AfterValidator, Field
-
-from roles.settings import Settings
+from roles.settings import Name, Settings, Url
 
 GITHUB = "https://github.com"
 
 
-def _is_http(url: str) -> str:
-    if not url.startswith(("https://", "http://")):
-        raise ValueError(f"{url!r} is not an http(s) URL")
-    return url.rstrip("/")
-
-
-Url = Annotated[str, AfterValidator(_is_http)]
 Urls = tuple[Url, ...]
 
 
@@ -37,7 +28,7 @@ class Mirrors(Settings):
     civitai: Urls = Field(
         default=("https://civitai.com",), min_length=1, description="Civitai's hosts, tried in order."
     )
-    hosts: dict[str, Url] = Field(
+    hosts: dict[Name, Url] = Field(
         default={},
         description="Where hosts of the fleet give their models away, by name, for sources host:NAME/PATH; "
         "those with the cache role are known without it.",

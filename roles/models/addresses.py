@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote
 
-HUGGINGFACE = "https://huggingface.co"
+from roles.secrecy import SERVICES, Service, may_see
+
 GITHUB = "https://github.com"
-MODELSCOPE = "https://modelscope.cn"
-CIVITAI = "https://civitai.com"
 HOST = "host:"
 """Scheme of sources that are another host of the fleet."""
 
@@ -50,28 +49,6 @@ class Roads(Protocol):
 
 
 @dataclass(frozen=True)
-class Service:
-    """A place models come from that has mirrors, or wants a token."""
-
-    origin: str
-    endpoints: str
-    """Field of `Roads` that lists where it can be asked."""
-    secret: str
-    """Field of [secrets] with its token."""
-    header: str
-    value: str
-    own: tuple[str, ...] = ()
-    """Further endpoints that belong to the service itself."""
-
-
-SERVICES = (
-    Service(HUGGINGFACE, "huggingface", "huggingface_token", "Authorization", "Bearer {}"),
-    Service(CIVITAI, "civitai", "civitai_token", "Authorization", "Bearer {}", ("https://civitai.red",)),
-    Service(MODELSCOPE, "modelscope", "modelscope_token", "Cookie", "m_session_id={}", ("https://modelscope.ai",)),
-)
-
-
-@dataclass(frozen=True)
 class Source:
     """One address of a file."""
 
@@ -81,9 +58,7 @@ class Source:
 
     def headers(self, secrets: Mapping[str, str]) -> dict[str, str]:
         """What to send along."""
-        if self.service is None or self.service.secret not in secrets:
-            return {}
-        return {self.service.header: self.service.value.format(secrets[self.service.secret])}
+        return self.service.headers(secrets) if self.service else {}
 
 
 def addresses(url: str, roads: Roads) -> tuple[Source, ...]:
@@ -98,12 +73,10 @@ def addresses(url: str, roads: Roads) -> tuple[Source, ...]:
     for service in SERVICES:
         if url.startswith(service.origin + "/"):
             path = url.removeprefix(service.origin)
-            return tuple(Source(end + path, _trusted(end, service, roads)) for end in getattr(roads, service.endpoints))
+            return tuple(
+                Source(end + path, service if may_see(end, service, roads.tokens_to) else None)
+                for end in getattr(roads, service.endpoints)
+            )
     if url.startswith(GITHUB + "/"):
         return tuple(Source(url if mirror == GITHUB else f"{mirror}/{url}") for mirror in roads.github)
     return (Source(url),)
-
-
-def _trusted(endpoint: str, service: Service, roads: Roads) -> Service | None:
-    """A token goes to its issuer alone, unless the user says otherwise: a mirror is somebody else."""
-    return service if endpoint in (service.origin, *service.own, *roads.tokens_to) else None

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from roles.settings import Settings
+from roles.names import Address, FilePath, Line, Revision, Sha256
+from roles.settings import Name, Settings, is_line
 
 Kind = Literal["checkpoint", "lora", "vae", "embedding", "hypernetwork", "controlnet", "upscaler", "vae_approx", "hub"]
 
@@ -27,13 +28,13 @@ SCHEMES = ("hf:", "modelscope:", "civitai:", "https://", "http://", "file:", "ho
 def _has_scheme(source: str) -> str:
     if not source.startswith(SCHEMES):
         raise ValueError(f"{source!r} has no known scheme; allowed are {' '.join(SCHEMES)}")
-    return source
+    return is_line(source)
 
 
 class Model(Settings):
     """One file (or hub snapshot) of the manifest."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name in the WebUI, without suffix.")
+    name: Name = Field(description="Name in the WebUI, without suffix.")
     kind: Kind = Field(description="What it is; decides the folder.")
     source: Annotated[str, AfterValidator(_has_scheme)] = Field(
         description="hf:OWNER/REPO/FILE[@REVISION] (kind hub: hf:OWNER/REPO[@REVISION]), "
@@ -67,9 +68,9 @@ class Model(Settings):
 class Pin(Settings):
     """What one file of a model resolved to; made by `sdfleet lock`."""
 
-    path: str = Field(description="Name of the file at its source, e.g. unet/model.safetensors.")
-    url: str = Field(description="Where its origin (not a mirror) serves exactly these bytes.")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="What the bytes hash to.")
+    path: FilePath = Field(description="Name of the file at its source, e.g. unet/model.safetensors.")
+    url: Address = Field(description="Where its origin (not a mirror) serves exactly these bytes.")
+    sha256: Sha256 = Field(description="What the bytes hash to.")
     size: int | None = Field(default=None, ge=0, description="Its size in bytes; always in the lock.")
 
 
@@ -81,15 +82,15 @@ class Card(Settings):
     """What a source tells of a model, for the card that the WebUI shows."""
 
     version: BaseVersion = "Unknown"
-    words: tuple[str, ...] = Field(default=(), description="Words that wake it in a prompt.")
-    page: str = Field(default="", description="Where it is described.")
-    preview: str = Field(default="", description="URL of a picture; not pinned, as it decides nothing.")
+    words: tuple[Line, ...] = Field(default=(), description="Words that wake it in a prompt.")
+    page: Line = Field(default="", description="Where it is described.")
+    preview: Line = Field(default="", description="URL of a picture; not pinned, as it decides nothing.")
 
 
 class LockedModel(Model):
     """A model together with what fleet.lock says of it."""
 
-    revision: str = Field(default="", description="Commit or version the source's name stood for.")
+    revision: Revision = Field(default="", description="Commit or version the source's name stood for.")
     pins: tuple[Pin, ...] = Field(description="Its files, sorted by path.")
     card: Card | None = None
 

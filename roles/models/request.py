@@ -34,6 +34,7 @@ def manifest(wanted: Wanted, seen: Seen, paths: Paths, mirrors: Roads, secrets: 
     return json.dumps(
         {
             "store": str(paths.store),
+            "folders": [str(folder) for folder in wanted.folders],
             "files": files,
             "links": {str(file.link): file.sha256 for file in wanted.files},
             "cards": {str(file.link): _card(file.card) for file in wanted.files if file.card},

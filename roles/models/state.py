@@ -1,21 +1,22 @@
 """What a host has: one command that reads names and sizes, and not one model."""
 
-import json
+import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from pydantic import TypeAdapter, ValidationError
+
+from roles.facts.records import listing, records
 from roles.models.wanted import Wanted, WantedFile, folders
 from roles.paths import Paths
 
 TOOL = "sdfleet-fetch"
 CARDS = (".json", ".preview.png")
 """What stands beside a model of the role for the WebUI to show."""
-ENTRY = re.compile(r"(?P<type>[flds]) (?P<size>\d+) (?P<path>[^\t]+)\t(?P<target>.*)")
-TEXT = re.compile(r"text (?P<path>[^\t]+)\t(?P<content>.*)")
-PUBLISHED = re.compile(r"published (?P<json>\{.*\})")
 DIGEST = re.compile(r"tool (?P<sha256>[0-9a-f]{64})")
+PUBLISHED: TypeAdapter[dict[str, dict[str, str]]] = TypeAdapter(dict[str, dict[str, str]])
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Seen:
     """Names in the Lora folder that training runs put there; they are not the manifest's."""
     tool: str = ""
     """sha256 of the installed sdfleet-fetch."""
+    damaged: str = ""
+    """A sentence, if what training runs put there cannot be told: then no link may be taken for nobody's."""
 
     def whole(self, file: WantedFile) -> bool:
         """Whether the store has the file."""
@@ -71,10 +74,11 @@ def command(paths: Paths) -> str:
     listed = " ".join(_quote(path) for path in where)
     refs = f"{_quote(paths.hub)}/hub/*/refs/*"
     tool, published = _quote(paths.tools / TOOL), _quote(paths.published)
+    read = 'for f in {0}; do test -f "$f" && printf "%s\\0" "$f" && head -c 200 "$f" && printf "\\0"; done'
+    found = f"find {listed} -mindepth 1 ! -type d -printf '%y\\0%s\\0%p\\0%l\\0' 2>/dev/null"
     return (
-        f"find {listed} -mindepth 1 ! -type d -printf '%y %s %p\\t%l\\n' 2>/dev/null; "
-        f'for f in {refs}; do test -f "$f" && printf \'text %s\\t%s\\n\' "$f" "$(head -c 200 "$f")"; done; '
-        f"test -f {published} && printf 'published %s\\n' \"$(tr -d '\\n' < {published})\"; "
+        f"{listing('found', found)}; {listing('texts', f'{{ {read.format(refs)}; }}')}; "
+        f"test -e {published} && {listing('published', f'cat {published}')}; "
         f"test -f {tool} && echo tool $(sha256sum < {tool}); true"
     )
 
@@ -87,27 +91,40 @@ def read(lines: Iterable[str], paths: Paths) -> Seen:
     strangers: dict[PurePosixPath, int] = {}
     texts: dict[PurePosixPath, str] = {}
     published: frozenset[str] = frozenset()
-    tool = ""
+    tool = damaged = ""
     for line in lines:
-        if found := DIGEST.match(line):
-            tool = found["sha256"]
-        elif found := PUBLISHED.fullmatch(line):
-            published = frozenset(json.loads(found["json"]))
-        elif found := TEXT.fullmatch(line):
-            texts[PurePosixPath(found["path"])] = found["content"]
-        elif found := ENTRY.fullmatch(line):
-            path, target, size = PurePosixPath(found["path"]), PurePosixPath(found["target"]), int(found["size"])
-            if path.is_relative_to(paths.store / "sha256"):
-                blobs[path.name] = size
-            elif path.is_relative_to(paths.store):
-                partials[path.name] = size
-            elif found["type"] == "l" and target.is_relative_to(paths.store):
-                links[path] = target
-            else:
-                strangers[path] = size
+        kind, _, rest = line.partition("\t")
+        if digest := DIGEST.match(line):
+            tool = digest["sha256"]
+        elif kind == "published":
+            published, damaged = _published(base64.b64decode(rest), paths)
+        elif kind == "texts":
+            texts |= {PurePosixPath(name): content for name, content in records(rest, 2)}
+        elif kind == "found":
+            for letter, count, name, led in records(rest, 4):
+                path, target, size = PurePosixPath(name), PurePosixPath(led), int(count)
+                if path.is_relative_to(paths.store / "sha256"):
+                    blobs[path.name] = size
+                elif path.is_relative_to(paths.store):
+                    partials[path.name] = size
+                elif letter == "l" and target.is_relative_to(paths.store):
+                    links[path] = target
+                else:
+                    strangers[path] = size
     ours = texts.keys() | {link.with_suffix(suffix) for link in links for suffix in CARDS}
     foreign = {path: size for path, size in strangers.items() if path not in ours}
-    return Seen(blobs, partials, links, foreign, texts, published, tool)
+    return Seen(blobs, partials, links, foreign, texts, published, tool, damaged)
+
+
+def _published(text: bytes, paths: Paths) -> tuple[frozenset[str], str]:
+    """The links that training runs made; and a sentence if that cannot be read, since all of them would be removed."""
+    try:
+        return frozenset(PUBLISHED.validate_json(text)), ""
+    except ValidationError:
+        return frozenset(), (
+            f"{paths.published} is damaged, so nobody knows which LoRA files training runs published; put it back from "
+            "a backup, or remove it and publish them again (until then apply would remove their links)"
+        )
 
 
 def _quote(path: PurePosixPath) -> str:

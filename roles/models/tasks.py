@@ -1,7 +1,6 @@
 """Operations of the models role."""
 
 import hashlib
-import io
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from roles.models.sources.plain import unsendable
 from roles.models.state import TOOL, Seen
 from roles.models.tool import program
 from roles.models.wanted import Wanted, WantedError, WantedFile, wanted
+from roles.operations.files import put
 from roles.paths import Paths
 
 
@@ -63,6 +63,8 @@ def install(
 
 def refuse(goal: Wanted, seen: Seen) -> None:
     """Stop, before anything is changed, where the role would have to touch what is not its own."""
+    if seen.damaged:
+        raise DeployError(seen.damaged)
     if taken := seen.in_the_way(goal):
         raise DeployError(
             f"{', '.join(map(str, taken))}: a file that sdfleet did not put there is in the way; "
@@ -107,9 +109,7 @@ def synced(
     partial = paths.store / "partial"
     yield StringCommand("mkdir", "-p", QuoteString(str(paths.tools)), QuoteString(str(partial)))
     if seen.tool != hashlib.sha256(program()).hexdigest():
-        new = f"{tool}.new"
-        yield FileUploadCommand(io.BytesIO(program()), new)
-        yield StringCommand("chmod 755", QuoteString(new), "&& mv -f", QuoteString(new), QuoteString(str(tool)))
+        yield put(tool, program(), mode=0o755)
     for file in seen.missing(goal):
         if file.push:
             yield FileUploadCommand(str(file.push), str(partial / file.sha256))

@@ -1,11 +1,13 @@
-"""sdfleet-fetch as one file: the package `host` and the pickle scanner that it uses, zipped the same way each time,
-so that its hash is its version."""
+"""sdfleet-fetch as one file: the package `host`, and what it uses of roles.onhost and of the pickle scanner, zipped
+the same way each time, so that its hash is its version."""
 
 import io
 import zipfile
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+
+from roles.onhost import nofollow_text
 
 HOST = Path(__file__).resolve().parent / "host"
 SHEBANG = b"#!/usr/bin/env python3\n"
@@ -25,6 +27,9 @@ def program() -> bytes:
         _add(archive, "__main__.py", MAIN)
         for file in sorted(HOST.glob("*.py")):
             _add(archive, f"sdfleet_fetch/{file.name}", file.read_text(encoding="utf-8"))
+        for package in ("roles", "roles/onhost"):
+            _add(archive, f"{package}/__init__.py", "")
+        _add(archive, "roles/onhost/nofollow.py", nofollow_text())
         for name in SCANNER:
             _add(archive, f"picklescan/{name}", (files("picklescan") / name).read_text(encoding="utf-8"))
     return packed.getvalue()

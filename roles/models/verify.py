@@ -13,7 +13,7 @@ from roles.paths import Paths
 def test_models_are_in_place(host: Host, models: tuple[LockedModel | Model, ...], paths: Paths, mirrors: Roads) -> None:
     """Every model can be opened under its name and has its size."""
     files = wanted(models, paths, mirrors).files
-    sizes = _observed(host, "find -L {} -maxdepth 0 -type f -printf '%p\\t%s\\n'", files)
+    sizes = _observed(host, "find -L {} -maxdepth 0 -type f -printf '%p\\0%s\\0'", files)
     bad = [file for file in files if sizes.get(str(file.link)) is None]
     assert not bad, f"missing: {_names(bad)}"
     short = [file for file in files if file.size is not None and sizes[str(file.link)] != str(file.size)]
@@ -25,7 +25,7 @@ def test_names_lead_to_the_right_bytes(
 ) -> None:
     """Every name leads to the file of the store that is called by the sha256 that was checked when it came."""
     files = wanted(models, paths, mirrors).files
-    targets = _observed(host, "find {} -maxdepth 0 -type l -printf '%p\\t%l\\n'", files)
+    targets = _observed(host, "find {} -maxdepth 0 -type l -printf '%p\\0%l\\0'", files)
     wrong = [file for file in files if targets.get(str(file.link)) != str(paths.blob(file.sha256))]
     assert not wrong, f"does not lead to its file in the store: {_names(wrong)}"
 
@@ -44,8 +44,8 @@ def _observed(host: Host, command: str, files: tuple[WantedFile, ...]) -> dict[s
     if not files:
         return {}
     done = host.run(command.format(shlex.join(str(file.link) for file in files)))
-    lines = (line.rpartition("\t") for line in done.stdout.splitlines())
-    return {name: value for name, _, value in lines}
+    fields = done.stdout.split("\0")
+    return dict(zip(fields[::2], fields[1::2], strict=False))
 
 
 def _names(files: list[WantedFile]) -> str:

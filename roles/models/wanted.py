@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from roles.models.addresses import Roads, Source, addresses
 from roles.models.config import FOLDERS, Card, Kind, LockedModel, Model, Pin
 from roles.models.sources import address, huggingface, plain
+from roles.names import below
 from roles.paths import Paths
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
@@ -69,9 +70,15 @@ def wanted(models: Iterable[Model], paths: Paths, mirrors: Roads, here: Path = P
             problems.append(f"models.{model.name}: {error}")
     taken = Counter(file.link for file in files)
     problems += [f"two models want the name {link}; rename one" for link, count in taken.items() if count > 1]
+    places = folders(paths)
+    problems += [
+        f"models.{file.model}: {str(file.link)!r} is outside the folders of models"
+        for file in files
+        if not below(file.link, places)
+    ]
     if problems:
         raise WantedError("\n".join(problems))
-    return Wanted(tuple(files), texts, folders(paths))
+    return Wanted(tuple(files), texts, places)
 
 
 def folders(paths: Paths) -> tuple[PurePosixPath, ...]:
@@ -92,6 +99,8 @@ def pins(model: Model) -> tuple[Pin, ...]:
 def revision(model: Model) -> str:
     """The commit of a hub model; WantedError if it is not known."""
     if isinstance(model, LockedModel):
+        if not huggingface.COMMIT.fullmatch(model.revision):
+            raise WantedError(f"its revision {model.revision!r} is no commit; run `sdfleet lock --upgrade`")
         return model.revision
     address = huggingface.parse(model.source)
     if not address.pinned:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
+import os
 import re
 import subprocess
 import sys
@@ -90,8 +91,11 @@ def systemctl(*args: str) -> bool:
 def put(file: Path, text: str) -> None:
     """Write a file beside its place, then rename it."""
     fresh = file.with_name(f".{file.name}.new")
-    fresh.write_text(text)
-    fresh.chmod(0o644)
+    with fresh.open("w") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fchmod(stream.fileno(), 0o644)
+        os.fsync(stream.fileno())
     fresh.replace(file)
 
 
@@ -148,6 +152,18 @@ def same(one: Entry, other: Entry) -> bool:
     return (one["release"], one["text"]) == (other["release"], other["text"])
 
 
+def read_history(text: str) -> tuple[list[Entry], Entry | None]:
+    """What served and what is being tried. Raises ValueError, LookupError, TypeError or AttributeError if damaged."""
+    known = json.loads(text)
+    served, trying = list(known["served"]), known["trying"]
+    for entry in [*served, *([trying] if trying else [])]:
+        if not all(isinstance(entry[key], str) for key in ("release", "unit", "text")) or "/" in entry["release"]:
+            raise ValueError("an entry is none")
+    if any(not isinstance(entry.setdefault("left", ""), str) for entry in served):
+        raise ValueError("an entry is none")
+    return served, trying
+
+
 class App:
     """An application's folder: releases/, the link `current`, and the history of what served."""
 
@@ -159,10 +175,13 @@ class App:
         self.served: list[Entry] = []
         self.trying: Entry | None = None
         try:
-            known = json.loads(self.file.read_text())
-            self.served, self.trying = known["served"], known["trying"]
-        except (OSError, ValueError, KeyError):
+            self.served, self.trying = read_history(self.file.read_text())
+        except FileNotFoundError:
             pass  # a host of before there was a history; what runs now becomes its first entry
+        except (ValueError, LookupError, TypeError, AttributeError):
+            aside = self.file.with_name("history.json.damaged")
+            self.file.replace(aside)
+            print(f"{self.file} was damaged and is {aside.name} now; a new one is begun", file=sys.stderr)
 
     def save(self) -> None:
         """Write the history down."""

@@ -6,7 +6,7 @@ import pickle
 import struct
 import sys
 import types
-import zipfile
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
@@ -18,6 +18,9 @@ ALLOWED = {
     ("torch._utils", "_rebuild_tensor_v2"),
 }
 """All that tensors need; classes of storages are torch's own affair, which asks for them by name."""
+
+PROGRAM_RECORD = "constants.pkl"
+"""What torch takes for the mark of TorchScript."""
 
 WRAPPERS = ("state_dict", "params_ema", "params")
 """Keys under which training programs put the weights."""
@@ -55,13 +58,21 @@ class Tensors(pickle.Unpickler):
         return Tensors(file, **options).load()
 
 
+def is_zip(file: str) -> bool:
+    """Whether torch.load takes the file for a zip archive: it looks at how the file begins, and at nothing else."""
+    with Path(file).open("rb") as stream:
+        return stream.read(4) == b"PK\x03\x04"
+
+
 def tensors(file: str) -> dict[str, torch.Tensor]:
     """The file's tensors by name; SystemExit if it has none."""
+    zipped = is_zip(file)
+    # torch.load hands such an archive to torch.jit.load, which runs the code in it, whatever the unpickler is.
+    if zipped and PROGRAM_RECORD in torch._C.PyTorchFileReader(file).get_all_records():
+        sys.exit("it is a TorchScript archive: a program, of which no safetensors file can be made")
     module = types.ModuleType("tensors_only")
     vars(module).update(Unpickler=Tensors, load=Tensors.load_one, __name__="tensors_only")
-    loaded = torch.load(
-        file, map_location="cpu", pickle_module=module, weights_only=False, mmap=zipfile.is_zipfile(file)
-    )
+    loaded = torch.load(file, map_location="cpu", pickle_module=module, weights_only=False, mmap=zipped)
     if isinstance(loaded, dict) and "string_to_param" in loaded:  # a textual inversion
         loaded = {"emb_params": next(iter(loaded["string_to_param"].values()))}
     for key in WRAPPERS:
@@ -99,7 +110,10 @@ def main() -> None:
     parser.add_argument("file", help="the pickle (.ckpt, .pt, .pth, .bin)")
     try:
         named = tensors(parser.parse_args().file)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError, KeyError) as error:
+    except (
+        pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, TypeError, KeyError, ValueError, IndexError,
+        MemoryError, OSError, AssertionError,
+    ) as error:  # fmt: skip
         sys.exit(f"it cannot be read as a pickle of tensors: {error}")
     write(named, sys.stdout.buffer)
 

@@ -7,11 +7,16 @@ rests of a known module end in an AssertionError in its log. Both times the pict
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
+
+from roles.onhost import nofollow
 
 LARGEST_HEADER = 100_000_000
 MODULES = re.compile(
@@ -36,25 +41,47 @@ NETWORKS = (
 """Parts of a module that make up a network of a kind that it knows; more may stand beside them."""
 
 
-def main(folder: str) -> dict[str, str]:
-    """What is wrong with the LoRA files below a folder, by their paths; those that are read are left out."""
-    found = {str(file): ignored(file) for file in sorted(Path(folder).rglob("*.safetensors"))}
+def main(folder: str, store: str) -> dict[str, str]:
+    """What is wrong with the LoRA files below a folder, by their paths; those that are read are left out.
+
+    The WebUI can write there: of its links only those into `store`, which is root's, are followed.
+    """
+    found = {}
+    with contextlib.suppress(OSError):
+        for path, parent, name in nofollow.files_below(folder, links=True):
+            if name.endswith(".safetensors"):
+                with contextlib.suppress(OSError), _open(parent, name, store) as stream:
+                    keys = names(stream)
+                    found[f"{folder}/{path}"] = "" if keys is None else judge(keys)
     return {file: why for file, why in found.items() if why}
+
+
+def _open(parent: int, name: str, store: str) -> IO[bytes]:
+    try:
+        target = os.readlink(name, dir_fd=parent)
+    except OSError:  # no link
+        return nofollow.open_in(parent, name)
+    if not Path(target).is_relative_to(store):
+        raise nofollow.UnsafeError(f"{name} leads to {target}")
+    return nofollow.open_file(target)
 
 
 def ignored(file: Path) -> str:
     """Why the WebUI ignores a LoRA file, or part of it; empty if it reads it, or if this is no safetensors file."""
-    keys = names(file)
+    try:
+        with file.open("rb") as stream:
+            keys = names(stream)
+    except OSError:
+        return ""
     return "" if keys is None else judge(keys)
 
 
-def names(file: Path) -> list[str] | None:
+def names(stream: IO[bytes]) -> list[str] | None:
     """Names of a safetensors file's tensors; None if it cannot be read as one."""
     try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length)) if length <= LARGEST_HEADER else None
-    except (OSError, ValueError, struct.error):
+        (length,) = struct.unpack("<Q", stream.read(8))
+        header = json.loads(stream.read(length)) if length <= LARGEST_HEADER else None
+    except (OSError, ValueError, RecursionError, struct.error):
         return None
     return [name for name in header if name != "__metadata__"] if isinstance(header, dict) else None
 

@@ -25,7 +25,7 @@ def wanted_models(folders: list[Path], store: Path) -> dict[str, Path]:
         for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
             blob = Path(os.path.realpath(str(entry)))
             # The folders belong to the WebUI's user: a link of its making must not open a file of root's to others.
-            if entry.is_symlink() and entry.suffix in SUFFIXES and store in blob.parents and blob.is_file():
+            if entry.is_symlink() and entry.suffix in SUFFIXES and store / "sha256" in blob.parents and blob.is_file():
                 found[entry.name] = blob
     return found
 

@@ -18,13 +18,22 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 SETTINGS = {
-    "safe.directory": "*",
-    "protocol.file.allow": "always",
+    # Nothing that a repository, or whoever wrote a configuration for it, says is ever run.
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
     "http.lowSpeedLimit": "1000",  # less than 1000 B/s ...
     "http.lowSpeedTime": "30",  # ... for 30 s counts as dead
     "fetch.fsckObjects": "false",  # old histories fail its style checks; the hashes are checked all the same
 }
 DISK = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error")
+PROTOCOLS = "https:http:ssh:git:file"
+"""What git may speak (its own words for it); `ext`, which runs commands, is not among them."""
+REMOTE = ("https://", "http://", "ssh://", "git://")
+"""Schemes of what a repository may name as a submodule."""
+LOCAL = ("file://", "/")
+"""Where a submodule may lie if the repository itself came from such a place."""
 PAUSES = (2, 8)
 """Seconds to wait before the second and the third attempt."""
 
@@ -39,7 +48,9 @@ def git(*args: str, cwd: Path) -> str:
     for index, (key, value) in enumerate(SETTINGS.items()):
         settings[f"GIT_CONFIG_KEY_{index}"] = key
         settings[f"GIT_CONFIG_VALUE_{index}"] = value
-    environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "LC_ALL": "C", **settings}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    settings["GIT_ALLOW_PROTOCOL"] = PROTOCOLS
+    environment = {**inherited, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "LC_ALL": "C", **settings}
     done = subprocess.run(["git", *args], cwd=str(cwd), env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
@@ -56,7 +67,7 @@ def stored(store: Path, url: str, commit: str) -> Path:
     if not bare.exists():
         fresh = store / f".{bare.name}.{os.getpid()}"
         store.mkdir(parents=True, exist_ok=True)
-        git("init", "--quiet", "--bare", str(fresh), cwd=store)
+        git("init", "--quiet", "--template=", "--bare", "--", str(fresh), cwd=store)
         git("config", "uploadpack.allowAnySHA1InWant", "true", cwd=fresh)
         fresh.rename(bare)
     pin = f"refs/pinned/{commit}"
@@ -71,7 +82,7 @@ def fetch(bare: Path, url: str, commit: str, pin: str) -> None:
     """Fetch `commit` alone; where the server gives out tips only, fetch all branches and tags."""
     for pause in (*PAUSES, None):
         try:
-            git("fetch", "--quiet", "--no-tags", "--depth=1", url, f"+{commit}:{pin}", cwd=bare)
+            git("fetch", "--quiet", "--no-tags", "--depth=1", "--", url, f"+{commit}:{pin}", cwd=bare)
             return
         except CheckoutError as error:
             if re.search("unadvertised|not our ref|dumb http|does not support shallow", str(error)):
@@ -80,7 +91,7 @@ def fetch(bare: Path, url: str, commit: str, pin: str) -> None:
                 raise CheckoutError(failure(bare, url, commit, error)) from error
             time.sleep(pause)
     try:
-        git("fetch", "--quiet", url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", cwd=bare)
+        git("fetch", "--quiet", "--", url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", cwd=bare)
         git("cat-file", "-e", commit + "^{commit}", cwd=bare)
         git("update-ref", pin, commit, cwd=bare)
     except CheckoutError as error:
@@ -89,7 +100,7 @@ def fetch(bare: Path, url: str, commit: str, pin: str) -> None:
 
 def failure(bare: Path, url: str, commit: str, error: CheckoutError) -> str:
     """What could not be had from where, the mirror included."""
-    asked = git("ls-remote", "--get-url", url, cwd=bare).strip()
+    asked = git("ls-remote", "--get-url", "--", url, cwd=bare).strip()
     over = f" over {asked}" if asked != url else ""
     return f"cannot get commit {commit[:12]} of {url}{over}: {error}"
 
@@ -97,12 +108,13 @@ def failure(bare: Path, url: str, commit: str, error: CheckoutError) -> str:
 def grow(store: Path, url: str, commit: str, tree: Path) -> None:
     """Make the work tree `tree`, and those of its submodules below it."""
     bare = stored(store, url, commit)
-    git("init", "--quiet", str(tree), cwd=store)
-    git("remote", "add", "origin", url, cwd=tree)
-    git("fetch", "--quiet", "--no-tags", "--depth=1", str(bare), f"refs/pinned/{commit}", cwd=tree)
+    git("init", "--quiet", "--template=", "--", str(tree), cwd=store)
+    git("remote", "add", "--", "origin", url, cwd=tree)
+    git("fetch", "--quiet", "--no-tags", "--depth=1", "--", str(bare), f"refs/pinned/{commit}", cwd=tree)
     git("-c", "advice.detachedHead=false", "checkout", "--quiet", "--force", "--detach", commit, cwd=tree)
     found = submodules(tree, url, commit)
     for path, suburl, subcommit in found:
+        _refuse_outside(tree, path, url)
         grow(store, suburl, subcommit, tree / path)
     if found:
         git("submodule", "--quiet", "init", cwd=tree)
@@ -113,20 +125,36 @@ def grow(store: Path, url: str, commit: str, tree: Path) -> None:
 
 
 def submodules(tree: Path, url: str, commit: str) -> list[tuple[str, str, str]]:
-    """(path, clone URL, commit) of each submodule of a work tree."""
-    if not (tree / ".gitmodules").exists():
+    """(path, clone URL, commit) of each submodule of a work tree: the commit's own entries, as .gitmodules names them.
+
+    CheckoutError for a URL that no submodule may have.
+    """
+    entries = [entry.partition("\t") for entry in git("ls-tree", "-r", "-z", commit, cwd=tree).split("\0")]
+    linked = {path: head.split()[2] for head, _, path in entries if head.startswith("160000 ")}
+    if not linked or git("ls-tree", "-z", commit, "--", ".gitmodules", cwd=tree)[:6] not in ("100644", "100755"):
         return []
-    listed = git("config", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$", cwd=tree)
+    told = git("config", "--blob", f"{commit}:.gitmodules", "-z", "--list", cwd=tree).split("\0")
+    values = {key: value for key, _, value in (line.partition("\n") for line in told)}
     found = []
-    for line in listed.splitlines():
-        key, path = line.split(" ", 1)
-        suburl = git("config", "--file", ".gitmodules", key[: -len("path")] + "url", cwd=tree).strip()
+    for key, path in values.items():
+        if not re.fullmatch(r"submodule\..*\.path", key, re.DOTALL) or path not in linked:
+            continue
+        suburl = values.get(f"{key[: -len('path')]}url", "")
         if suburl.startswith(("./", "../")):
             suburl = urljoin(url.rstrip("/") + "/", suburl)
-        entry = git("ls-tree", commit, "--", path, cwd=tree).split()
-        if len(entry) >= 3 and entry[0] == "160000":
-            found.append((path, suburl, entry[2]))
+        if not suburl.startswith((*REMOTE, *LOCAL) if url.startswith(LOCAL) else REMOTE):
+            raise CheckoutError(f"{url}: its submodule {path!r} is at {suburl!r}, which is no https or ssh URL")
+        found.append((path, suburl, linked[path]))
     return found
+
+
+def _refuse_outside(tree: Path, path: str, url: str) -> None:
+    """CheckoutError for a submodule that would not lie in the tree: through .., into .git, or over a link."""
+    parts = path.split("/")
+    above = [tree.joinpath(*parts[: count + 1]) for count in range(len(parts))]
+    odd = any(part in ("", ".", "..") or part.lower().rstrip(". ") == ".git" for part in parts)
+    if odd or any(place.is_symlink() for place in above):
+        raise CheckoutError(f"{url}: its submodule {path!r} would lie outside of the tree")
 
 
 def main() -> None:

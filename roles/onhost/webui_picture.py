@@ -31,12 +31,18 @@ def draw(port: int, timeout: float) -> bytes:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(request, timeout=timeout) as answer:
-            return base64.b64decode(json.load(answer)["images"][0])
+            return base64.b64decode(json.loads(answer.read(2 * LARGEST))["images"][0])
     except urllib.error.HTTPError as error:
         words = error.read(500).decode(errors="replace")
         raise PictureError(f"the WebUI drew nothing, it answered {error.code}: {words}") from error
-    except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError) as error:
         raise PictureError(f"the WebUI drew nothing: {error}") from error
+
+
+LARGEST = 2_000_000
+"""Bytes of a picture file, and of its pixels once unpacked: those of the requests here are of 64 by 64 pixels."""
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+"""Bytes a pixel of each colour type at 8 bits."""
 
 
 def distinct_colours(png: bytes) -> int:
@@ -46,21 +52,40 @@ def distinct_colours(png: bytes) -> int:
 
 
 def pixels(png: bytes) -> tuple[int, bytes]:
-    """Bytes a pixel, and all pixels row by row, of an 8-bit, not interlaced PNG. PictureError for anything else."""
+    """Bytes a pixel, and all pixels row by row, of an 8-bit, not interlaced PNG.
+
+    PictureError for anything else: one that is cut off, contradicts itself, or unpacks to more than LARGEST bytes.
+    """
     if png[:8] != b"\x89PNG\r\n\x1a\n":
         raise PictureError("the WebUI sent something that is not a PNG picture")
-    chunks: dict[bytes, bytes] = {}
+    if len(png) > LARGEST:
+        raise PictureError(f"the WebUI sent a picture of {len(png)} bytes; {LARGEST} are the most that is looked at")
+    try:
+        return _pixels(png)
+    except (struct.error, zlib.error, LookupError) as error:
+        raise PictureError(f"the WebUI sent a PNG picture that is cut off or damaged: {error}") from error
+
+
+def _pixels(png: bytes) -> tuple[int, bytes]:
+    chunks: dict[bytes, bytearray] = {}
     at = 8
     while at < len(png):
         (length,) = struct.unpack(">I", png[at : at + 4])
         kind, body = png[at + 4 : at + 8], png[at + 8 : at + 8 + length]
-        chunks[kind] = chunks.get(kind, b"") + body
+        chunks.setdefault(kind, bytearray()).extend(body)
         at += length + 12
     width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
-    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
-    if depth != 8 or interlace:
-        raise PictureError(f"the WebUI sent a PNG of an unusual kind (depth {depth}, interlace {interlace})")
-    data, stride = zlib.decompress(chunks[b"IDAT"]), width * channels
+    if depth != 8 or interlace or colour not in CHANNELS:
+        raise PictureError(f"the WebUI sent a PNG of an unusual kind (depth {depth}, interlace {interlace}, {colour})")
+    channels = CHANNELS[colour]
+    stride = width * channels
+    size = height * (stride + 1)
+    if not 0 < size <= LARGEST:
+        raise PictureError(f"the WebUI sent a picture of {width}x{height}; that is more than is looked at, or nothing")
+    # No more is unpacked than the header promises, however much is in it.
+    data = zlib.decompressobj().decompress(chunks[b"IDAT"], size)
+    if len(data) < size:
+        raise PictureError(f"the WebUI sent a PNG picture that is cut off: {len(data)} of {size} bytes")
     above = bytearray(stride)
     raw = bytearray()
     for row in range(height):

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from roles.operations.sources import Source
 from roles.paths import Paths
@@ -14,8 +14,13 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 CODE = PurePosixPath("code")
 """The application's own work tree, below its release's folder."""
 
-BUILD_CONSTRAINTS = "setuptools<81\n"
-"""Later ones lack pkg_resources, which the setup.py of many an old package imports."""
+BUILD_TOOLS = Path(__file__).resolve().parent / "build_tools.txt"
+"""Build backends with their hashes; setuptools below 81, whose pkg_resources many an old setup.py imports."""
+
+
+def build_tools() -> str:
+    """Text of the requirements file with everything that takes part in builds."""
+    return BUILD_TOOLS.read_text(encoding="utf-8")
 
 
 class ReleaseError(ValueError):
@@ -31,7 +36,7 @@ class Environment:
     python: str
     """Minor version, e.g. 3.11."""
     packages: Mapping[str, Source] = field(default_factory=dict)
-    """Packages that no index has, by name; their dependencies, setuptools and wheel must be in the lock."""
+    """Packages that no index has, by name; their dependencies must be in the lock."""
 
     @property
     def key(self) -> str:

@@ -2,17 +2,24 @@
 
 import re
 import shlex
-from io import StringIO
+from pathlib import PurePosixPath
 
-from pyinfra.api.command import FileUploadCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.facts.seen import INVENTORY, HostSurvey, inventory_command
-from roles.operations.application import BUILD_CONSTRAINTS, Environment
-from roles.operations.files import Commands, or_remove, replace
+from roles.onhost import BUILD_WHEELS
+from roles.operations.application import Environment, build_tools
+from roles.operations.files import Commands, or_remove, put, replace
+from roles.operations.sandbox import sandboxed
 from roles.operations.sources import checkout_command
 from roles.paths import MIRRORS_ENV, Paths
+
+SCRATCH = ("src", "tools", "tools.txt", "wheels", "resolved.txt")
+"""What a build leaves beside the environment, to be removed."""
+BUILD_SECONDS = 1800
+BUILD_MEMORY = "4G"
+CHECK_SECONDS = 300
 
 
 @operation()
@@ -31,27 +38,54 @@ def environment(wanted: Environment, paths: Paths, seen: HostSurvey) -> Commands
         host.noop(f"environment {wanted.key} is built")
         return
     build = paths.envs / f".{wanted.key}.building"
-    lock, constraints = build / "requirements.lock", build / "build-constraints.txt"
+    lock, resolved = build / "requirements.lock", build / "resolved.txt"
     uv = _uv(paths)
     new, python = shlex.quote(str(build)), shlex.quote(str(build / "bin/python"))
     # Whatever killed builds left goes, those of other environments too: they are gigabytes. When the controller
     # dies, its last command runs on here: the lock waits for it, so that it can't write into the new build.
     yield f"flock {_lock(paths)} sh -c " + shlex.quote(f"rm -rf {shlex.quote(str(paths.envs))}/.*.building")
     yield f"{uv} venv --quiet --relocatable --python {wanted.python} {new}"
-    yield FileUploadCommand(StringIO(wanted.lock), str(lock))
-    yield FileUploadCommand(StringIO(BUILD_CONSTRAINTS), str(constraints))
-    strict = f"--require-hashes --build-constraints {shlex.quote(str(constraints))}"
-    sync = f"{uv} pip sync --quiet {strict} {_torch_index(wanted.lock)}--python {python} {shlex.quote(str(lock))}"
+    yield put(lock, wanted.lock)
+    yield from _wheels(wanted, build, paths)
+    # Nothing of a package has run yet, nor does now: uv unpacks wheels into an environment that is still empty.
+    strict = "--no-build --require-hashes"
+    sync = f"{uv} pip sync --quiet {strict} {_torch_index(wanted.lock)}--python {python} {shlex.quote(str(resolved))}"
     yield or_remove(sync, build)
+    yield f"rm -rf {' '.join(shlex.quote(str(build / name)) for name in SCRATCH)}"
+    # Its Python runs what packages add to each start (.pth files): never as root.
+    checked = sandboxed(CHECK_SECONDS, "Environment=HOME=/tmp UV_NO_CONFIG=1 UV_CACHE_DIR=/tmp/uv")
+    check = [*checked, str(paths.uv), "pip", "check", "--quiet", "--offline", "--python", str(build)]
+    yield or_remove(shlex.join(check), build)
+    yield f"{inventory_command(build)} > {new}/{INVENTORY}"
+    yield f"chmod -R go+rX,go-w {new} && {replace(build, final)}"
+
+
+def _wheels(wanted: Environment, build: PurePosixPath, paths: Paths) -> Commands:
+    """The commands that build what has no wheel, and leave resolved.txt with a wheel for every entry of the lock."""
+    uv, tools, wheels = _uv(paths), build / "tools", build / "wheels"
+    pins, python = build / "tools.txt", shlex.quote(str(tools / "bin/python"))
+    yield f"{uv} venv --quiet --python {wanted.python} {shlex.quote(str(tools))}"
+    yield put(pins, build_tools())
+    sync = f"{uv} pip sync --quiet --no-build --require-hashes --python {python} {shlex.quote(str(pins))}"
+    yield or_remove(sync, build)
+    words = ["python3", paths.programs / f"{BUILD_WHEELS}.py", "--lock", build / "requirements.lock"]
+    words += [
+        "--into",
+        wheels,
+        "--resolved",
+        build / "resolved.txt",
+        "--uv",
+        paths.uv,
+        "--python",
+        tools / "bin/python",
+    ]
     for name, source in wanted.packages.items():
         tree = build / "src" / name
         yield or_remove(checkout_command(source, tree, paths), build)
-        # Isolation would pull the newest setuptools, without the pkg_resources that old setup.py files need.
-        install = f"{uv} pip install --quiet --offline --no-deps --no-build-isolation --python {python}"
-        yield or_remove(f"{install} {shlex.quote(str(tree))} && rm -rf {shlex.quote(str(tree.parent))}", build)
-    yield or_remove(f"{uv} pip check --quiet --python {python}", build)
-    yield f"{inventory_command(build)} > {new}/{INVENTORY}"
-    yield f"chmod -R go+rX,go-w {new} && {replace(build, final)}"
+        words += ["--tree", f"{name}={tree}"]
+    words += ["--sandbox", shlex.join(sandboxed(BUILD_SECONDS, f"MemoryMax={BUILD_MEMORY}", "Environment=HOME=/tmp"))]
+    run = f"flock {_lock(paths)} {shlex.join(map(str, words))}"
+    yield or_remove(f'umask 022; set -a; . {MIRRORS_ENV}; set +a; {run} --index "$UV_DEFAULT_INDEX"', build)
 
 
 def _torch_index(lock: str) -> str:

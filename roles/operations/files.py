@@ -1,11 +1,12 @@
 """Files, folders and links whose whole desired state is known beforehand."""
 
+import base64
 import difflib
 import hashlib
+import json
 import shlex
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import PurePosixPath
 
 from pyinfra.api.command import FileUploadCommand, StringCommand
@@ -13,6 +14,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
 from roles.facts.seen import HostSurvey
+from roles.onhost import MAKE_FOLDERS, source
 
 Commands = Generator[StringCommand | FileUploadCommand | str, None, None]
 
@@ -53,22 +55,30 @@ def write(
         yield f"chown {owner}:{group} {shlex.quote(str(dest))} && chmod {mode:o} {shlex.quote(str(dest))}"
         return
     if state.config.DIFF and not state.is_executing:
-        _log_diff(dest, old or "", text)
+        _log_diff(dest, old or "", text, private=not mode & 0o044)
     yield StringCommand(put_command(dest, text.encode(), mode, owner, group), _stdin=[text])
 
 
-def put_command(dest: PurePosixPath, content: bytes, mode: int, owner: str, group: str) -> str:
-    """The shell command that makes a file of what comes over standard input, if that begins with all of `content`."""
+def put_command(
+    dest: PurePosixPath, content: bytes, mode: int, owner: str, group: str, *, coded: bytes | None = None
+) -> str:
+    """The shell command that makes a file of what comes over standard input, if that begins with all of `content`.
+
+    + coded: what is sent instead, `content` in base64
+    """
     new = shlex.quote(f"{dest}.sdfleet-new")
+    receive = f"head -c {len(content)}" if coded is None else f"head -c {len(coded)} | base64 -d"
     steps = (
         f"mkdir -p {shlex.quote(str(dest.parent))}",
         # The new file is closed to others before anything is in it.
         f"install -m 600 /dev/null {new}",
         # pyinfra ends what it sends with a line break; and a connection may break before all is there.
-        f"head -c {len(content)} >{new}",
+        f"{receive} >{new}",
         f'test "$(sha256sum <{new})" = "{hashlib.sha256(content).hexdigest()}  -"',
         f"chown {owner}:{group} {new}",
         f"chmod {mode:o} {new}",
+        # After a power cut the file is the old or the new one.
+        f"sync {new}",
         f"mv -fT {new} {shlex.quote(str(dest))}",
     )
     return " && ".join(steps)
@@ -76,13 +86,25 @@ def put_command(dest: PurePosixPath, content: bytes, mode: int, owner: str, grou
 
 def private_file(place: PurePosixPath, content: str) -> Commands:
     """The commands that write a file only root can read; no diff shows it."""
-    new = f"{place}.new"
-    yield f"install -m 600 /dev/null {new}"
-    yield FileUploadCommand(StringIO(content), new)
-    yield f"mv -fT {new} {place}"
+    yield put(place, content, mode=0o600)
 
 
-def _log_diff(dest: PurePosixPath, old: str, new: str) -> None:
+def put(dest: PurePosixPath, content: str | bytes, mode: int = 0o644) -> StringCommand:
+    """The command that writes a file of root's, its content on standard input.
+
+    pyinfra's own upload, where the login is no root, goes through a file in /tmp with a known name that everybody can
+    read, and that another user of the host may have put there.
+    """
+    if isinstance(content, str):
+        return StringCommand(put_command(dest, content.encode(), mode, "root", "root"), _stdin=[content])
+    coded = base64.b64encode(content)
+    return StringCommand(put_command(dest, content, mode, "root", "root", coded=coded), _stdin=[coded.decode()])
+
+
+def _log_diff(dest: PurePosixPath, old: str, new: str, *, private: bool) -> None:
+    if private:
+        host.log(f"{dest} changes; only root may read it, so what changes is not shown")
+        return
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), f"{dest} now", f"{dest} then", lineterm="", n=2)
     for line in lines:
         host.log(line)
@@ -131,10 +153,13 @@ def folders(wanted: Sequence[Folder], seen: HostSurvey) -> Commands:
     if not wrong:
         host.noop("all folders are already so")
         return
-    yield " && ".join(
-        f"install -d -m {folder.mode:o} -o {folder.owner} -g {folder.group} {shlex.quote(str(folder.path))}"
-        for folder in wrong
-    )
+    yield make_folders(wrong)
+
+
+def make_folders(wanted: Sequence[Folder]) -> StringCommand:
+    """The command that makes folders, parents first, and fails where a link or a file has such a name."""
+    told = [{"path": str(f.path), "owner": f.owner, "group": f.group, "mode": f.mode} for f in wanted]
+    return StringCommand("python3 -I -", shlex.quote(json.dumps(told)), _stdin=[source(MAKE_FOLDERS)])
 
 
 def _is_so(folder: Folder, seen: HostSurvey) -> bool:

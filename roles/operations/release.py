@@ -6,12 +6,11 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from io import StringIO
 from pathlib import PurePosixPath
 from typing import Any
 
 from gevent.lock import BoundedSemaphore
-from pyinfra.api.command import FileUploadCommand, StringCommand
+from pyinfra.api.command import StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.operation import operation
 from pyinfra.api.state import State
@@ -19,7 +18,7 @@ from pyinfra.context import host
 
 from roles.facts.seen import HostSurvey
 from roles.onhost import ACTIVATE, PRUNE
-from roles.operations.files import Commands, or_remove, replace
+from roles.operations.files import Commands, or_remove, put, replace
 from roles.operations.sources import Source, checkout_command
 from roles.paths import HISTORY, Paths
 
@@ -76,8 +75,8 @@ def build_release(
     for place, source in trees.items():
         yield or_remove(checkout_command(source, build / place, paths), build)
     yield or_remove(f"cd {_q(build)} && " + " && ".join(finish), build)
-    yield FileUploadCommand(StringIO(provenance()), str(build / BUILT))
-    yield FileUploadCommand(StringIO(manifest), str(build / MANIFEST))
+    yield put(build / BUILT, provenance())
+    yield put(build / MANIFEST, manifest)
     yield replace(build, folder)
 
 
@@ -169,7 +168,7 @@ def switch(
             yield note(paths, home, unit)
         return
     new = home / f".{unit.name}"
-    yield FileUploadCommand(StringIO(text), str(new))
+    yield put(new, text)
     yield activate(paths, home, release, unit, new)
 
 

@@ -1,11 +1,20 @@
 """Settings of the trainer role."""
 
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from roles.settings import Settings
+from roles.settings import Address, Settings
+
+
+def _is_peer(place: str) -> str:
+    try:
+        ip_network(place)
+    except ValueError as error:
+        raise ValueError(f"{place!r} is no address or network such as 10.0.0.0/24: {error}") from error
+    return place
 
 
 class Trainer(Settings):
@@ -30,11 +39,11 @@ class Trainer(Settings):
         pattern=r"^(infinity|\d+%|\d+[KMGT]?)$",
         description="Main memory of a run, and of all together (systemd's MemoryMax): a share, bytes, or infinity.",
     )
-    address: str | None = Field(
+    address: Address | None = Field(
         default=None, description="Where the other hosts of a shared run reach this one; unset: the SSH address."
     )
     meeting_port: int = Field(default=29500, ge=1024, le=65535, description="Port where hosts of a shared run meet.")
-    peers: tuple[str, ...] = Field(
+    peers: tuple[Annotated[str, AfterValidator(_is_peer)], ...] = Field(
         default=(),
         description="Addresses or networks (10.0.0.0/24) that runs may talk to; hosts that share a run need each "
         "other's. Their talk is not encrypted: a private network, please.",

@@ -65,6 +65,11 @@ def test_run_cannot_change_code_or_other_runs(host: Host, trainer: Trainer, path
         assert host.run("runuser -u %s -- test -w %s", TRAINER, str(place)).rc, f"{TRAINER} may write to {place}"
 
 
+def test_runs_cannot_swap_what_root_gave_them(host: Host, paths: Paths) -> None:
+    mine = host.run(f"find %s -mindepth 1 -maxdepth 1 -type d ! -name '.*' -user {TRAINER}", str(paths.runs))
+    assert not mine.stdout.strip(), f"{mine.stdout.split()[0]} belongs to {TRAINER}, as an older sdfleet left it"
+
+
 def test_queue_can_be_locked(host: Host, paths: Paths) -> None:
     locks = host.file(str(turns(paths)))
     assert locks.exists, f"{locks.path} is missing: no run can start"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from roles.settings import Settings
+from roles.settings import GitUrl, Line, Name, Ref, Settings, is_line
 from roles.webui.flavors import FLAVORS, Flavor
 
 KNOWN_REFS = {ref: commit for flavor in FLAVORS.values() for ref, commit in flavor.commits.items()}
@@ -23,13 +23,6 @@ MANAGED_FLAGS = frozenset(
 """Launch flags that other settings decide; setting them by hand would break what the role guarantees."""
 
 
-def _is_git_url(url: str) -> str:
-    if not url.startswith(("https://", "http://", "ssh://", "git@", "file://", "/")):
-        raise ValueError(f"{url!r} is not a git URL")
-    return url
-
-
-GitUrl = Annotated[str, AfterValidator(_is_git_url)]
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
@@ -43,7 +36,7 @@ class Repository(Settings):
 class Extension(Settings):
     """A WebUI extension at one commit; part of the release."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$", description="Folder name below extensions/.")
+    name: Name = Field(description="Folder name below extensions/.")
     url: GitUrl = Field(description="Clone URL.")
     commit: Commit = Field(description="Full commit id.")
 
@@ -83,19 +76,19 @@ class Webui(Settings):
         default=FLAVORS["a1111"].repository,
         description="Clone URL of the WebUI.",
     )
-    ref: str = Field(
+    ref: Ref = Field(
         default=FLAVORS["a1111"].ref,
         description="Tag, branch or full commit id; what is not a commit must be in fleet.lock or a known release.",
     )
     commit: Commit | None = Field(
         default=None, description="Commit that the ref stands for; unset means what fleet.lock says."
     )
-    repositories: dict[str, Repository] = Field(
+    repositories: dict[Name, Repository] = Field(
         default={},
         description="What must stand below repositories/, by folder name, where it is not what the flavor names; "
         "an empty table means nothing.",
     )
-    packages: dict[str, Repository] = Field(
+    packages: dict[Name, Repository] = Field(
         default=PACKAGES,
         description="Python packages installed from a git commit, because no index has them (CLIP).",
     )
@@ -113,7 +106,7 @@ class Webui(Settings):
         default={},
         description="Further launch flags, e.g. { medvram = true, xformers = false, lowvram = true }.",
     )
-    extra_arguments: tuple[str, ...] = Field(
+    extra_arguments: tuple[Line, ...] = Field(
         default=(), description="Launch arguments that an extension adds, as they are written on a command line."
     )
     options: dict[str, bool | int | float | str | list[str]] = Field(
@@ -150,6 +143,7 @@ class Webui(Settings):
     def _flags_are_the_flavors(cls, flags: dict[str, Flag], info: ValidationInfo) -> dict[str, Flag]:
         flavor = info.data.get("flavor", "a1111")
         for name, value in flags.items():
+            is_line(str(value))
             _check_flag(FLAVORS[flavor], flavor, name.lstrip("-").replace("-", "_"), value)
         return flags
 

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from roles.accounts import WEBUI
 from roles.onhost import source
@@ -96,6 +96,15 @@ def unit_text(webui: Webui, paths: Paths, release: Release, device: Device) -> s
     draft = _render(webui, paths, release, device, "")
     whole = repr((draft, release.id, extensions, [source(name) for name in PROGRAMS]))
     return _render(webui, paths, release, device, hashlib.sha256(whole.encode()).hexdigest()[:16])
+
+
+def told(state: str | None) -> dict[str, Any]:
+    """What the running service says of itself (the text of STATE); its word for its own affairs, and no more."""
+    try:
+        found = json.loads(state or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def fingerprint(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
+from roles.accounts import WEBUI
 from roles.facts.survey import Survey
 from roles.operations.files import Commands
 from roles.paths import Paths
@@ -43,7 +44,9 @@ def find(there: Sequence[str], releases: Sequence[str], paths: Paths) -> Found:
     marks = {name: folder / name / ".git/FETCH_HEAD" for name in there}
     parts = [_part(paths.releases("webui") / release, name) for release in releases for name in there]
     look = [folder / name for name in there]
-    seen = host.get_fact(Survey, texts=list(marks.values()), folders=[*look, kept(paths)], paths=[*look, *parts])
+    seen = host.get_fact(
+        Survey, written_by=dict.fromkeys(marks.values(), WEBUI), folders=[*look, kept(paths)], paths=[*look, *parts]
+    )
     there = [name for name in there if (entry := seen.entry(folder / name)) and entry.kind == "d"]
     # git notes where a checkout was fetched from: for sdfleet's that is its store on the same host.
     old = [name for name in there if str(paths.git_store) in (seen.text(marks[name]) or "")]
@@ -88,8 +91,9 @@ def places_removed(found: Found, wanted: Sequence[str], paths: Paths) -> Command
     + found: what lies there
     + wanted: names of the fleet's extensions
     """
-    gone = [shown(paths) / name for name in found.empty if name not in wanted]
+    gone = [name for name in found.empty if name not in wanted]
     if not gone:
         host.noop("none is left")
         return
-    yield shlex.join(["rmdir", *map(str, gone)])
+    words = ["python3", paths.programs / f"{PROGRAM}.py", "clear", "--extensions", shown(paths), *gone]
+    yield shlex.join(map(str, words))

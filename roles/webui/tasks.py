@@ -1,6 +1,5 @@
 """Operations of the WebUI role."""
 
-import json
 import logging
 import shlex
 from collections.abc import Mapping
@@ -35,6 +34,7 @@ from roles.webui.service import (
     options_file,
     options_hold,
     options_text,
+    told,
     unit_text,
 )
 
@@ -95,12 +95,11 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
             *programs,
             keeper,
             options,
-            config_file(paths),
             UNITS / UNIT,
-            STATE,
             release.folder(paths) / MANIFEST,
             paths.history("webui"),
         ],
+        written_by={config_file(paths): WEBUI, STATE: WEBUI},
         units=[UNIT],
         trees=list(trees),
         folders=[paths.releases("webui"), extensions.shown(paths)],
@@ -159,7 +158,7 @@ def refresh(webui: Webui) -> StringCommand:
 
 def runs(release: Release, text: str, paths: Paths, seen: HostSurvey) -> bool:
     """Whether the service that runs is the one wanted, and is what would come back after a reboot."""
-    state = json.loads(seen.text(PurePosixPath(STATE)) or "{}")
+    state = told(seen.text(STATE))
     as_wanted = serves(paths.app("webui"), release.id, UNITS / UNIT, text, seen)
     return as_wanted and state.get("fingerprint") == fingerprint(text)
 
@@ -204,6 +203,6 @@ def serve(release: Release, text: str, paths: Paths, running: bool, known: bool)
     yield from switch._inner(paths.app("webui"), release.id, UNITS / UNIT, text, paths, running, known)
     if running:
         return
-    state = json.loads(host.get_fact(Survey, texts=[STATE]).text(PurePosixPath(STATE)) or "{}")
+    state = told(host.get_fact(Survey, written_by={STATE: WEBUI}).text(STATE))
     if problem := state.get("problem"):
         host.log(f"{UNIT} runs, but has drawn nothing: {problem}", logging.getLogger("pyinfra").warning)

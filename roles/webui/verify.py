@@ -10,6 +10,8 @@ import pytest
 from testinfra.host import Host
 
 from roles.accounts import WEBUI
+from roles.facts.seen import as_user
+from roles.facts.survey import GIT, SMALL
 from roles.onhost import source
 from roles.operations.application import Release
 from roles.operations.locks import CPU
@@ -17,7 +19,7 @@ from roles.paths import UNITS, Paths
 from roles.webui.config import Webui
 from roles.webui.extensions import names, shown
 from roles.webui.release import release_of
-from roles.webui.service import PROGRAMS, STATE, UNIT, options_hold, unit_text
+from roles.webui.service import PROGRAMS, STATE, UNIT, options_hold, told, unit_text
 
 PICTURE_SECONDS = 300
 
@@ -75,7 +77,7 @@ def test_the_running_process_is_of_the_release(host: Host, paths: Paths, release
 def test_code_is_at_its_commits(host: Host, paths: Paths, release: Release) -> None:
     trees = {release.folder(paths) / place: tree.commit for place, tree in release.trees.items()}
     for tree, commit in trees.items():
-        git = f"git -c safe.directory=* -C {shlex.quote(str(tree))}"
+        git = f"{GIT} -C {shlex.quote(str(tree))}"
         seen = host.run(f"cat {shlex.quote(str(tree))}/.git/HEAD && {git} status --porcelain --untracked-files=no")
         assert seen.rc == 0, f"{tree} is missing, or is no git work tree"
         head, *changes = seen.stdout.splitlines()
@@ -85,7 +87,9 @@ def test_code_is_at_its_commits(host: Host, paths: Paths, release: Release) -> N
 
 def test_no_extension_of_an_earlier_file_is_left(host: Host, paths: Paths, release: Release) -> None:
     store, folder = str(paths.git_store), str(shown(paths))
-    marks = host.run("grep -lsF %s -r --include=FETCH_HEAD --max-count=1 %s", store, folder).stdout.splitlines()
+    # As its user, and not for ever: it can write there.
+    look = f"timeout 60 {as_user(WEBUI)} grep -lsF %s -r --include=FETCH_HEAD --max-count=1 -D skip %s"
+    marks = host.run(look, store, folder).stdout.splitlines()
     found = {mark.removeprefix(f"{folder}/").partition("/")[0] for mark in marks}
     left = sorted(found - set(names(release)))
     assert not left, f"{folder} still holds {', '.join(left)}, which fleet.toml names no longer"
@@ -166,17 +170,19 @@ def test_it_reads_its_loras(host: Host, webui: Webui, paths: Paths, models: tupl
     loras = {str(paths.webui_models / f"Lora/{model.name}.safetensors") for model in models if model.kind == "lora"}
     if webui.flavor != "a1111" or not loras:
         pytest.skip("the fleet has no LoRA for it, or it is a fork, which reads others too")
-    program = f"{source('lora_keys')}\nimport sys\nprint(json.dumps(main(sys.argv[1])))\n"
-    found = json.loads(host.check_output("python3 -I -c %s %s", program, str(paths.webui_models / "Lora")))
+    program = f"{source('lora_keys')}\nimport sys\nprint(json.dumps(main(*sys.argv[1:])))\n"
+    words = (program, str(paths.webui_models / "Lora"), str(paths.store))
+    found = json.loads(host.check_output("python3 -I -c %s %s %s", *words))
     bad = [f"{PurePosixPath(file).name}: {why}" for file, why in found.items() if file in loras]
     assert not bad, "; ".join(bad)
 
 
 def running(host: Host) -> dict[str, Any]:
     """The running service's own account; a failed check if it is not ready (a request would end a start)."""
-    file = host.file(STATE)
-    assert file.exists, f"{UNIT} does not run"
-    state: dict[str, Any] = json.loads(file.content_string)
+    # As its user, and not for ever: it is the service that writes it.
+    read = host.run(f"timeout 10 {as_user(WEBUI)} head -c %s %s", str(SMALL), STATE)
+    state = told(read.stdout)
+    assert read.rc == 0 and state, f"{UNIT} does not run"
     assert state["ready"], f"{UNIT} is not ready: {state['problem']}"
     return state
 

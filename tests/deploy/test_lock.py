@@ -108,9 +108,13 @@ def test_everything_gets_pinned(upstreams: Upstreams, tmp_path: Path) -> None:
     assert [file["path"] for file in clip] == sorted(CLIP.files)
     assert all(file["sha256"] == digest(file["path"].encode()) for file in clip)
     commit = publish_webui(upstreams, b"print(1)")
-    assert lock["git"][WEBUI]["v9"] == {"commit": commit, "submodules": {"extensions/deep": "1" * 40}}
+    pin = lock["git"][WEBUI]["v9"]
+    assert (pin["commit"], pin["submodules"]) == (commit, {"extensions/deep": "1" * 40})
+    assert pin["asked"] == [upstreams.url("github")], "the lock tells whose word it is"
+    assert f"webui: only {upstreams.url('github')} answered, a mirror whose word nothing confirms" in done.stdout
     assert len(lock["environments"]["webui"]) == 1
-    assert "127.0.0.1:" + str(upstreams.ports.huggingface) not in (tmp_path / "fleet.lock").read_text()
+    urls = [file["url"] for model in lock["models"].values() for file in model["files"]]
+    assert not any(upstreams.url("huggingface") in url for url in urls), "files are pinned by their origin's addresses"
 
 
 def test_the_same_lock_is_the_same_bytes(upstreams: Upstreams, tmp_path: Path) -> None:
@@ -205,7 +209,8 @@ def test_a_sha256_that_the_source_contradicts_is_an_error(upstreams: Upstreams, 
     )
     done = sdfleet("lock", "--fleet", write_fleet(tmp_path, upstreams, extra=wrong))
     assert done.returncode == 2
-    assert f"models.x: its sha256 in fleet.toml is {'0' * 64}, its source has {digest(INK)}" in done.stderr
+    assert "models.x: " in done.stderr
+    assert f"its sha256 in fleet.toml is {'0' * 64}, its source has {digest(INK)}" in done.stderr
 
 
 def test_a_mirror_that_lies_about_a_small_file_is_not_believed(upstreams: Upstreams, tmp_path: Path) -> None:
@@ -256,3 +261,70 @@ def test_a_lock_that_no_longer_fits_is_refused_by_key(
     done = sdfleet("apply", "--fleet", fleet)
     assert done.returncode == 2
     assert [line.split(": ")[1] for line in done.stderr.splitlines()] == [key]
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Iterator[Upstreams]:
+    """Another hub, run by somebody else, that has the same."""
+    with stand_ins.running(tmp_path / "second") as running:
+        stand_ins.put_on_hub(running, "studio/ink", {"ink.safetensors": INK, "oil.safetensors": OIL})
+        yield running
+
+
+def with_second_hub(folder: Path, upstreams: Upstreams, second: Upstreams | None) -> Path:
+    """A fleet of one model, without the WebUI, that asks over one hub or two."""
+    file = write_fleet(folder, upstreams, "ink")
+    text = file.read_text().replace('groups = ["webui"]', "groups = []")
+    if second:
+        first = upstreams.url("huggingface")
+        text = text.replace(f'"{first}"]', f'"{first}", "{second.url("huggingface")}"]')
+    file.write_text(text)
+    return file
+
+
+def test_two_roads_that_agree_are_recorded(upstreams: Upstreams, second: Upstreams, tmp_path: Path) -> None:
+    done = sdfleet("lock", "--fleet", with_second_hub(tmp_path, upstreams, second))
+    assert (done.returncode, done.stderr) == (0, "")
+    hubs = [upstreams.url("huggingface"), second.url("huggingface")]
+    assert json.loads((tmp_path / "fleet.lock").read_text())["models"]["lora/ink"]["asked"] == hubs
+    assert f"ink: {hubs[0]} and {hubs[1]} agree" in done.stdout
+
+
+def test_a_mirror_that_another_contradicts_is_not_believed(
+    upstreams: Upstreams, second: Upstreams, tmp_path: Path
+) -> None:
+    stand_ins.put_on_hub(upstreams, "studio/ink", {"ink.safetensors": PEN})
+    done = sdfleet("lock", "--fleet", with_second_hub(tmp_path, upstreams, second))
+    assert done.returncode == 2
+    assert "models.ink: " in done.stderr
+    assert "say different things of it" in done.stderr
+    assert not (tmp_path / "fleet.lock").exists()
+
+
+def test_verify_asks_over_another_road(upstreams: Upstreams, second: Upstreams, tmp_path: Path) -> None:
+    assert sdfleet("lock", "--fleet", with_second_hub(tmp_path, upstreams, None)).returncode == 0
+    before = (tmp_path / "fleet.lock").read_bytes()
+    alone = sdfleet("lock", "--verify", "--fleet", tmp_path / "fleet.toml")
+    assert alone.returncode == 1
+    assert "model lora/ink: could not be asked again: http://127.0.0.1:9 does not answer" in alone.stdout
+    file = with_second_hub(tmp_path, upstreams, second)
+    same = sdfleet("lock", "--verify", "--fleet", file)
+    assert (same.returncode, same.stderr) == (0, "")
+    assert f"model lora/ink: {second.url('huggingface')} says the same" in same.stdout
+    stand_ins.put_on_hub(second, "studio/ink", {"ink.safetensors": PEN})
+    lied = sdfleet("lock", "--verify", "--fleet", file)
+    assert lied.returncode == 3
+    assert f"says ink.safetensors {digest(PEN)[:10]}" in lied.stdout
+    assert (tmp_path / "fleet.lock").read_bytes() == before, "verify changes nothing"
+
+
+def test_a_lock_without_witnesses_is_read_and_kept(upstreams: Upstreams, tmp_path: Path) -> None:
+    file = write_fleet(tmp_path, upstreams, "ink")
+    assert sdfleet("lock", "--fleet", file).returncode == 0
+    lock = json.loads((tmp_path / "fleet.lock").read_text())
+    for pin in (*lock["models"].values(), *(pin for refs in lock["git"].values() for pin in refs.values())):
+        del pin["asked"]
+    old = json.dumps(lock, indent=2, sort_keys=True) + "\n"
+    (tmp_path / "fleet.lock").write_text(old)
+    assert "is up to date" in sdfleet("lock", "--fleet", file).stdout
+    assert (tmp_path / "fleet.lock").read_text() == old

@@ -51,6 +51,17 @@ def test_everything_is_inside_and_text_stays_text(tmp_path: Path) -> None:
     assert "gpu-1" in text and "finished" in text
 
 
+def test_text_that_would_act_is_shown(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "ink")
+    record = json.loads((folder / "run.json").read_text())
+    record["machine"]["host"] = "gpu\u202e1-\x1b]52;c;x\x07\udcff"
+    record["ended"]["reason"] = "\x9b31m\u2066"
+    (folder / "run.json").write_text(json.dumps(record))
+    text = report.write(folder).read_text(encoding="utf-8")
+    assert not re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    assert "gpu\\u202e1" in text
+
+
 def test_a_folder_without_a_record_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SdfleetError, match="holds no record of a run; fetch it with"):
         report.write(tmp_path)

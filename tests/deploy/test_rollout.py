@@ -2,6 +2,8 @@
 
 import base64
 import struct
+import time
+import tracemalloc
 import zlib
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,9 @@ import pytest
 
 from deploy import hostlock
 from deploy.rollout import command
-from deploy.rollout.gates import difference, judge, new_errors
+from deploy.rollout.gates import difference, judge, new_errors, readable
 from deploy.rollout.waves import all_waves
+from deploy.ssh import HostError, connect, each
 from inventory.errors import ConfigError
 from inventory.load import load
 from inventory.model import HostSettings
@@ -98,6 +101,79 @@ def test_gates(after: dict[str, Any], gate: str | None) -> None:
     before = seen(errors=("ValueError: 3 is wrong",))
     failure = judge("h1", before, after, tolerance=16)
     assert (failure.gate if failure else None) == gate
+
+
+def bomb(width: int, height: int, unpacked: int) -> bytes:
+    """A PNG that says it has so many pixels, and unpacks to so many bytes."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    packer = zlib.compressobj(9)
+    body = b"".join([packer.compress(bytes(1 << 20)) for _ in range(unpacked >> 20)] + [packer.flush()])
+    chunks = [(b"IHDR", head), (b"IDAT", body), (b"IEND", b"")]
+    packed = (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
+BROKEN = {
+    **{f"cut off after {n} bytes": RED_BLUE[:n] for n in (7, 8, 9, 20, 33, 40, 45, 60)},
+    "without its data": RED_BLUE[:33],
+    "damaged inside": RED_BLUE[:45] + b"\xff\xff\xff" + RED_BLUE[48:],
+    "an unknown colour type": RED_BLUE[:25] + b"\x05" + RED_BLUE[26:],
+    "an unknown filter": png((1, 2, 3)).replace(zlib.compress(b"\0\1\2\3"), zlib.compress(b"\x09\1\2\3")),
+    "an endless chunk": b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffIDAT",
+    "839 MB of pixels": bomb(16720, 16720, 1 << 20),
+    "1 GB in 64 by 64": bomb(64, 64, 1 << 30)[:900_000],
+    "a file of 3 MB": RED_BLUE + bytes(3_000_000),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_picture_that_cannot_be_read_shuts_the_gate_and_costs_nothing(case: str) -> None:
+    began = time.monotonic()
+    failure = judge("h1", seen(), seen(BROKEN[case]), 16)
+    assert failure and failure.gate == "picture", failure
+    assert time.monotonic() - began < 5
+    if not readable(BROKEN[case]):
+        assert judge("h1", seen(BROKEN[case]), seen(), 16) is None, (
+            "what the old release drew is not the new one's fault"
+        )
+
+
+def test_no_more_is_unpacked_than_the_picture_has() -> None:
+    small = bomb(64, 64, 256 << 20)
+    tracemalloc.start()
+    judge("h1", seen(), seen(small), 16)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(small) < 2_000_000 and peak < 10_000_000
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {},
+        [],
+        None,
+        "x",
+        {**seen(), "errors": None},
+        {**seen(), "errors": [5]},
+        {**seen(), "picture": 7},
+        {"failed": ""},
+    ],
+)
+def test_what_cannot_be_judged_shuts_the_gate(after: Any) -> None:
+    failure = judge("h1", seen(), after, 16)
+    assert failure and failure.gate == "health" and "cannot be judged" in failure.said
+
+
+def test_an_answer_of_another_shape_is_that_hosts_error(tmp_path: Path) -> None:
+    with connect(hosts(tmp_path, {"h1": "webui", "h2": "webui", "h3": "webui"})) as remotes:
+        answers: dict[str, Any] = {"h1": {"a": [1]}, "h2": [], "h3": {"a": []}}
+        found = each(remotes, lambda remote: answers[remote.name]["a"][0])
+    assert found["h1"] == 1
+    for name in ("h2", "h3"):
+        assert isinstance(found[name], HostError) and f"{name}: what it answers" in str(found[name])
 
 
 def test_a_host_that_drew_nothing_before_is_not_compared() -> None:

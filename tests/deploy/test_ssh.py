@@ -33,7 +33,10 @@ def test_host_with_everything(tmp_path: Path) -> None:
     config = ssh_config(hosts(tmp_path, text, 'known_hosts = "known"'), tmp_path)
     seen = effective(config, "gpu-1", tmp_path)
     assert (seen["hostname"], seen["port"], seen["user"]) == ("203.0.113.9", "2222", "ubuntu")
-    assert seen["proxyjump"] == "me@hop:2200"
+    assert seen["proxyjump"] == "sdfleet-hop-1-gpu-1"
+    hop = effective(config, "sdfleet-hop-1-gpu-1", tmp_path)
+    assert (hop["hostname"], hop["port"], hop["user"]) == ("hop", "2200", "me")
+    assert hop["identityfile"] == seen["identityfile"]
     assert seen["stricthostkeychecking"] == "true"
     assert seen["userknownhostsfile"] == str(tmp_path / "known")
     assert seen["globalknownhostsfile"] == "/dev/null"
@@ -44,9 +47,19 @@ def test_host_with_everything(tmp_path: Path) -> None:
 
 def test_jump_host_is_trusted_no_further_than_the_host(tmp_path: Path) -> None:
     text = '[hosts.a]\naddress = "203.0.113.9"\njump = "me@hop:2200"\n'
-    seen = effective(ssh_config(hosts(tmp_path, text, 'known_hosts = "known"'), tmp_path), "hop", tmp_path)
+    seen = effective(ssh_config(hosts(tmp_path, text, 'known_hosts = "known"'), tmp_path), "sdfleet-hop-1-a", tmp_path)
     assert (seen["stricthostkeychecking"], seen["userknownhostsfile"]) == ("true", str(tmp_path / "known"))
     assert seen["batchmode"] == "yes"
+
+
+def test_every_hop_of_a_chain_has_its_place_and_its_trust(tmp_path: Path) -> None:
+    text = '[hosts.a]\naddress = "2001:db8::5"\njump = "me@one:2200, ubuntu@[2001:db8::1]:2222"\n'
+    config = ssh_config(hosts(tmp_path, text, 'known_hosts = "known"\nkey = "k"'), tmp_path)
+    assert effective(config, "a", tmp_path)["proxyjump"] == "sdfleet-hop-1-a,sdfleet-hop-2-a"
+    for number, place in enumerate((("one", "2200", "me"), ("2001:db8::1", "2222", "ubuntu")), 1):
+        seen = effective(config, f"sdfleet-hop-{number}-a", tmp_path)
+        assert (seen["hostname"], seen["port"], seen["user"]) == place
+        assert (seen["identityfile"], seen["userknownhostsfile"]) == (str(tmp_path / "k"), str(tmp_path / "known"))
 
 
 def test_without_known_hosts_a_new_key_is_kept_and_a_changed_one_refused(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ BAD = {
     ),
     "secret given by value": (
         GOOD + '[secrets]\ncivitai_token = "abc"',
-        "secrets.civitai_token: input should be a valid dictionary",
+        "secrets.civitai_token: give a table that says where it is",
     ),
     "secret with two references": (
         GOOD + '[secrets]\ncivitai_token = { env = "A", file = "b" }',

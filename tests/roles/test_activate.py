@@ -148,12 +148,18 @@ def test_an_application_without_a_service_is_only_pointed(app: Path) -> None:
     assert (app / "current").readlink() == Path("releases/one")
 
 
-def test_damaged_history_is_begun_anew(app: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    ["{", "[]", "null", '{"served": [5], "trying": null}', '{"served": [{"release": "../x"}], "trying": null}', "{}"],
+)
+def test_damaged_history_is_begun_anew_and_set_aside(app: Path, damage: str) -> None:
     switch(app, "one", "runs one")
-    (app / "history.json").write_text("{")
-    assert switch(app, "two", "runs two").returncode == 0
+    (app / "history.json").write_text(damage)
+    done = switch(app, "two", "runs two")
+    assert done.returncode == 0 and "was damaged and is history.json.damaged now" in done.stderr
     served = json.loads((app / "history.json").read_text())["served"]
     assert [entry["release"] for entry in served] == ["one", "two"]
+    assert (app / "history.json.damaged").read_text() == damage
 
 
 ARGPARSE = """usage: launch.py [-h] [--update-all-extensions]

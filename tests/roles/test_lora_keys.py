@@ -1,6 +1,7 @@
 """Which LoRA files the WebUI ignores, by the names of their tensors alone."""
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -50,5 +51,20 @@ def test_a_folder_of_files(tmp_path: Path) -> None:
     write(tmp_path / "good.safetensors", f"{UNET}.lora_down.weight", f"{UNET}.lora_up.weight")
     write(tmp_path / "sub/bad.safetensors", f"{DIFFUSERS}.lora_A.weight")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10")
-    assert list(main(str(tmp_path))) == [str(tmp_path / "sub/bad.safetensors")]
+    assert list(main(str(tmp_path), str(tmp_path / "store"))) == [str(tmp_path / "sub/bad.safetensors")]
     assert ignored(tmp_path / "cut.safetensors") == "", "what is damaged is found by its hash"
+
+
+def test_of_what_the_webui_plants_nothing_is_followed(tmp_path: Path) -> None:
+    folder, store = tmp_path / "Lora", tmp_path / "store"
+    write(tmp_path / "secret", f"{DIFFUSERS}.lora_A.weight")
+    write(store / "sha256/ab/abcd", f"{DIFFUSERS}.lora_A.weight")
+    folder.mkdir()
+    (folder / "ours.safetensors").symlink_to(store / "sha256/ab/abcd")
+    (folder / "secret.safetensors").symlink_to(tmp_path / "secret")
+    (folder / "around.safetensors").symlink_to(store / "../secret")
+    os.mkfifo(folder / "fifo.safetensors")
+    assert list(main(str(folder), str(store))) == [str(folder / "ours.safetensors")]
+    (tmp_path / "swapped").symlink_to(tmp_path)
+    tmp_path.chmod(0o777)
+    assert main(str(tmp_path / "swapped"), str(store)) == {}

@@ -172,3 +172,46 @@ def test_what_fails_to_be_built_is_removed(tmp_path: Path) -> None:
         done = subprocess.run(["sh", "-c", or_remove(command, PurePosixPath(build))], check=False)
         assert done.returncode == (0 if stays else 7)
         assert build.exists() == stays
+
+
+def test_a_submodule_never_lies_outside_of_its_tree(tmp_path: Path) -> None:
+    """The commit holds a link `sub` to a folder of programs and a gitlink `uv`, which .gitmodules calls sub/../uv."""
+    tool = tmp_path / "tools/uv/bin/uv"
+    tool.parent.mkdir(parents=True)
+    (tmp_path / "tools/bin").mkdir()
+    tool.write_text("ours")
+    theirs = repository(tmp_path / "theirs", **{"bin": "evil"})
+    repository(tmp_path / "top", note="top")
+    (tmp_path / "top/sub").symlink_to(tmp_path / "tools/bin")
+    (tmp_path / "top/.gitmodules").write_text(
+        f'[submodule "uv"]\n\tpath = sub/../uv\n\turl = file://{tmp_path}/theirs\n'
+    )
+    git(tmp_path / "top", "update-index", "--add", "--cacheinfo", f"160000,{theirs},uv")
+    at = commit_index(tmp_path / "top")
+    check_out(tmp_path, f"file://{tmp_path}/top", at)
+    assert tool.read_text() == "ours"
+    assert sorted(path.name for path in (tmp_path / "tools").iterdir()) == ["bin", "uv"]
+
+
+def commit_index(folder: Path) -> str:
+    """A commit of all files and of what the index holds besides."""
+    git(folder, "add", "sub", ".gitmodules", "note")
+    git(folder, "commit", "--quiet", "--message", "two")
+    return git(folder, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("url", ["ext::sh -c 'touch {caught}'", "--upload-pack=touch {caught}", "/etc", "fd::17"])
+def test_a_submodule_may_not_be_at_any_url(tmp_path: Path, url: str) -> None:
+    caught = tmp_path / "caught"
+    at = repository(tmp_path / "theirs", note="note")
+    repository(tmp_path / "top", note="top")
+    told = url.format(caught=caught).replace('"', '\\"')
+    (tmp_path / "top/.gitmodules").write_text(f'[submodule "a"]\n\tpath = a\n\turl = "{told}"\n')
+    git(tmp_path / "top", "update-index", "--add", "--cacheinfo", f"160000,{at},a")
+    git(tmp_path / "top", "add", "note", ".gitmodules")
+    git(tmp_path / "top", "commit", "--quiet", "--message", "two")
+    top = git(tmp_path / "top", "rev-parse", "HEAD")
+    with pytest.raises(pinned_checkout.CheckoutError, match="no https or ssh URL"):
+        pinned_checkout.submodules(tmp_path / "top", "https://example.org/top", top)
+    done = check_out(tmp_path, f"file://{tmp_path}/top", top)
+    assert done.returncode == 1 and not caught.exists() and not (tmp_path / "tree").exists()

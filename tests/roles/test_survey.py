@@ -1,12 +1,15 @@
 """The one command that looks at a host, run on this machine."""
 
 import getpass
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from roles.facts.seen import INVENTORY, HostSurvey, inventory_command
-from roles.facts.survey import Survey
+from roles.facts.survey import SMALL, Survey
 
 
 def survey(**asked: Any) -> HostSurvey:
@@ -44,6 +47,42 @@ def test_work_trees(tmp_path: Path) -> None:
     assert not clean[str(tmp_path)].dirty and len(clean[str(tmp_path)].commit) == 40
     (tmp_path / "file").write_text("two")
     assert survey(trees=[tmp_path]).trees[str(tmp_path)].dirty
+
+
+def test_a_tree_whose_configuration_names_programs_runs_none(tmp_path: Path) -> None:
+    tree, caught = tmp_path / "good", tmp_path / "caught"
+    (tmp_path / "trap").write_text(f"#!/bin/sh\necho $0 >>{caught}\n")
+    (tmp_path / "trap").chmod(0o755)
+    tree.mkdir()
+    git = ["git", "-C", str(tree), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    (tree / "file").write_text("one")
+    for command in (["init", "-q"], ["add", "file"], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *command], check=True)
+    for key in ("core.fsmonitor", "core.pager", "diff.external"):
+        subprocess.run([*git, "config", key, str(tmp_path / "trap")], check=True)
+    if os.geteuid() == 0:
+        subprocess.run(["chown", "-R", "nobody", str(tree)], check=True)
+    found = survey(trees=[tree]).trees
+    assert not caught.exists()
+    assert list(found) == ([] if os.geteuid() == 0 else [str(tree)]), "only root's trees are looked at"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to read as another user")
+def test_what_a_service_wrote_is_read_as_it_could_read_it(tmp_path: Path) -> None:
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(0o755)
+    secret, fine, endless, fifo = (tmp_path / name for name in ("secret", "fine", "endless", "fifo"))
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    fine.write_text("text")
+    (tmp_path / "link").symlink_to(fine)
+    os.truncate(os.open(endless, os.O_CREAT | os.O_WRONLY), 1 << 42)
+    os.mkfifo(fifo)
+    asked = (secret, fine, tmp_path / "link", endless, fifo, tmp_path / "none", Path("/dev/zero"))
+    found = survey(written_by=dict.fromkeys(asked, "daemon"))
+    assert found.text(fine) == "text"
+    assert found.texts.keys() == {str(fine), str(endless)}
+    assert len(found.texts[str(endless)]) == SMALL
 
 
 def test_a_folder_that_lost_a_file_is_broken_and_one_with_compiled_code_is_not(tmp_path: Path) -> None:
@@ -85,3 +124,15 @@ def test_units_and_provided_packages_as_a_host_prints_them() -> None:
     unit = found.unit("a.service")
     assert (unit.loaded, unit.active, unit.enabled, unit.stale) == (True, True, False, True)
     assert not found.unit("b.service").loaded
+
+
+def test_names_with_line_breaks_forge_nothing(tmp_path: Path) -> None:
+    folder, forged = tmp_path / "folder", "a\ntext\t/etc/x\teA==\nname\t/etc\tb"
+    folder.mkdir()
+    (folder / forged.replace("/", "\u2215")).touch()
+    (tmp_path / "link").symlink_to("x\nentries\tZm9yZ2Vk\ty\tz")
+    found = survey(paths=[tmp_path / "link"], folders=[folder])
+    assert found.names == {str(folder): [forged.replace("/", "\u2215")]}
+    link = found.entry(tmp_path / "link")
+    assert link and link.target == "x\nentries\tZm9yZ2Vk\ty\tz"
+    assert list(found.entries) == [str(tmp_path / "link")] and not found.texts

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from roles.onhost import source
 from tests.roles.test_pinned_checkout import check_out, git, repository
-
-PROGRAM = Path(__file__).resolve().parents[2] / "roles/onhost/webui_extensions.py"
 
 
 @pytest.fixture
@@ -28,7 +27,13 @@ def data(tmp_path: Path) -> Path:
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(PROGRAM), *map(str, words)], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-I", "-", *map(str, words)],
+        input=source("webui_extensions"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def take(data: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -84,3 +89,33 @@ def test_a_release_sees_what_is_kept_and_its_own_files_come_first(data: Path, tm
     assert (tree / "settings.json").read_text() == "of the new version"
     assert list(outside.iterdir()) == [], "nothing is written through a link of the extension's"
     assert run("show", "--kept", data / "kept/none", "--tree", tree).returncode == 0
+
+
+def test_nothing_is_done_through_what_the_webui_swapped(data: Path, tmp_path: Path) -> None:
+    outside, tree = tmp_path / "outside", tmp_path / "release/ext"
+    (outside / "ext").mkdir(parents=True)
+    (outside / "ext/file").write_text("untouched")
+    tree.mkdir(parents=True)
+    data.chmod(0o777)
+    (data / "kept").symlink_to(outside)
+    (data / ".ext.dropped").symlink_to(outside)
+    done = take(data, "--drop", "ext")
+    assert done.returncode == 1 and "is no folder but a link" in done.stderr
+    shown = run("show", "--kept", data / "kept/ext", "--tree", tree)
+    assert shown.returncode == 1 and "is not followed" in shown.stderr
+    assert not list(tree.iterdir())
+    (data / "kept").unlink()
+    assert take(data, "--drop", "ext").returncode == 0
+    (data / "extensions").rmdir()
+    (data / "extensions").symlink_to(outside)
+    (outside / "empty").mkdir()
+    for done in (take(data, "--drop", "ext"), run("clear", "--extensions", data / "extensions", "empty")):
+        assert done.returncode == 1 and "is not followed" in done.stderr
+    assert (outside / "ext/file").read_text() == "untouched" and (outside / "empty").is_dir()
+
+
+def test_empty_folders_are_removed_and_others_stay(data: Path) -> None:
+    (data / "extensions/gone").mkdir()
+    assert run("clear", "--extensions", data / "extensions", "gone").returncode == 0
+    assert run("clear", "--extensions", data / "extensions", "ext").returncode == 1
+    assert [folder.name for folder in (data / "extensions").iterdir()] == ["ext"]

@@ -40,6 +40,18 @@ def test_a_file_goes_through_all_tools(
     assert "Strength by block" in capsys.readouterr().out
 
 
+def test_metadata_of_others_does_nothing_on_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = "[/x]\x1b]52;c;ZXZpbA==\x07\x9b31m\u202e"
+    names = ("ss_output_name", "ss_sd_model_name", "ss_training_comment", "ss_network_module", "modelspec.title")
+    lorafile.write(tmp_path / "a.safetensors", lora(conv=False).tensors, dict.fromkeys(names, hostile))
+    assert run(monkeypatch, "inspect", tmp_path / "a.safetensors") == 0
+    said = capsys.readouterr()
+    assert "[/x]\\u001b]52;c;ZXZpbA==" in said.out
+    assert not set(said.out + said.err) & set("\x1b\x07\x9b\u202e")
+
+
 def test_convert_prints_ours_and_reports_beside_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

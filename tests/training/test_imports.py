@@ -1,98 +1,84 @@
-"""A run loads less of torch, diffusers and PEFT than they would load by themselves."""
+"""The trainer takes its libraries as they are: it changes nothing in them and nothing in how Python imports."""
 
-import json
-import subprocess
-import sys
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.training.workbench import Workbench
-
-pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[2]
-START = "import sys, torch; from training import imports\n"
-COMPILER_LOADED = "'torch._dynamo.eval_frame' in sys.modules"
+TRAINING = Path(__file__).resolve().parents[2] / "training"
+IMPORT_SYSTEM = {"sys.modules", "sys.meta_path", "sys.path_hooks", "sys.path_importer_cache"}
+"""What decides what an import finds."""
+SETTINGS = ("torch.backends.", "torch.utils.deterministic.")
+"""Attributes of other packages that their documentation tells users to set."""
 
 
-def answer(program: str) -> str:
-    """What a process of its own prints."""
-    done = subprocess.run([sys.executable, "-c", START + program], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+def meddling(source: str) -> list[str]:
+    """Lines of a program that touch the import system or set attributes of what it imports from other packages."""
+    tree = ast.parse(source)
+    foreign = dict(_foreign(tree))
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            touched = _dotted(node, foreign)
+            if touched in IMPORT_SYSTEM:
+                found.append((node.lineno, touched))
+        elif isinstance(node, ast.Attribute):
+            changed = _dotted(node, foreign)
+            if changed and not changed.startswith(SETTINGS):
+                found.append((node.lineno, changed))
+        elif isinstance(node, ast.ImportFrom) and node.module == "sys":
+            found += [(node.lineno, name) for name in IMPORT_SYSTEM & {f"sys.{alias.name}" for alias in node.names}]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr"):
+            changed = _dotted(node.args[0], foreign)
+            if changed:
+                found.append((node.lineno, changed))
+    return [f"{line}: {name}" for line, name in sorted(set(found))]
 
 
-def test_neither_the_compiler_nor_scipy_is_loaded() -> None:
-    program = f"""
-with imports.without_compiler():
-    imports.import_libraries(text_encoder=False)
-    import training.recipe
-    weight = torch.nn.Parameter(torch.zeros(2))
-    torch.optim.AdamW([weight], fused=True).step()
-    print({COMPILER_LOADED}, 'scipy' in sys.modules)
-print({COMPILER_LOADED})
-"""
-    assert answer(program).split() == ["False", "False", "False"]
+def _foreign(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Names that stand for modules, classes and functions of other packages, and what they stand for."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                name = alias.name if alias.asname else alias.name.split(".")[0]
+                yield alias.asname or name, name
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] != "training":
+            for alias in node.names:
+                yield alias.asname or alias.name, f"{node.module}.{alias.name}"
+
+
+def _dotted(node: ast.AST, foreign: dict[str, str]) -> str | None:
+    """What `a.b.c` stands for if `a` is of another package."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.insert(0, node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name) or node.id not in foreign:
+        return None
+    return ".".join([foreign[node.id], *parts])
 
 
 @pytest.mark.parametrize(
-    "use",
+    ("source", "said"),
     [
-        "assert torch._dynamo.is_compiling() is False",
-        "import torch._dynamo.eval_frame as part; assert part.OptimizedModule",
-        "assert torch.compile(lambda x: x + 1, backend='eager')(torch.zeros(1)).item() == 1.0",
+        ("import sys\nsys.modules['scipy'] = None", ["2: sys.modules"]),
+        ("import sys as s\ns.meta_path.insert(0, x)", ["2: sys.meta_path"]),
+        ("from sys import modules", ["1: sys.modules"]),
+        ("import torch.distributed\ntorch.distributed.is_available = no", ["2: torch.distributed.is_available"]),
+        ("from peft import PeftModel as M\nM.to = mine", ["2: peft.PeftModel.to"]),
+        ("import torch\nsetattr(torch, 'compile', None)", ["2: torch"]),
+        ("import torch\ntorch.backends.cudnn.benchmark = False", []),
+        ("from training.config import Config\nConfig.x = 1", []),
+        ("import torch\nmodel = torch.nn.Linear(1, 1)\nmodel.training = False\ntorch.manual_seed(1)", []),
     ],
 )
-def test_the_compiler_is_there_when_it_is_asked_for(use: str) -> None:
-    program = f"""
-with imports.without_compiler():
-    imports.import_libraries(text_encoder=False)
-    {use}
-    print({COMPILER_LOADED})
-"""
-    assert answer(program) == "True"
+def test_what_counts_as_meddling(source: str, said: list[str]) -> None:
+    assert meddling(source) == said
 
 
-def test_scipy_is_there_afterwards() -> None:
-    assert answer("imports.import_libraries(text_encoder=False); import scipy; print(scipy.__name__)") == "scipy"
-
-
-def test_transformers_is_loaded_only_to_encode_captions(bench: Workbench) -> None:
-    loaded = {}
-    for run in ("first", "second"):
-        tables = {"data": {"cache_folder": str(bench.folder / "cache")}}
-        program = f"""
-import json
-from pathlib import Path
-from training.config import parse
-from training.runner import train_in
-from training.stopping import Stop
-torch.set_num_threads(1)
-config = parse(json.loads({json.dumps(bench.raw(tables=tables))!r}), Path("c.toml"))
-train_in(config, Path({str(bench.folder / run)!r}), Stop())
-print("transformers" in sys.modules, torch.distributed.is_available())
-from transformers import CLIPTextModel
-print(CLIPTextModel.__module__)
-"""
-        loaded[run] = answer(program).splitlines()[-2:]
-    real = "transformers.models.clip.modeling_clip"
-    assert loaded == {"first": ["True True", real], "second": ["False True", real]}
-    assert bench.digest("first") == bench.digest("second")
-
-
-def test_transformers_is_loaded_where_the_stand_in_is_not_enough() -> None:
-    program = """
-from training import standin
-asked = standin._Names.__getattr__
-def refuse(self, name):
-    if name == "AutoTokenizer":
-        raise RuntimeError(name)
-    return asked(self, name)
-standin._Names.__getattr__ = refuse
-imports.import_libraries(text_encoder=False)
-import peft.tuners.tuners_utils as part
-import transformers
-print(part.PreTrainedModel is transformers.PreTrainedModel)
-"""
-    assert answer(program) == "True"
+def test_the_trainer_meddles_with_no_other_package() -> None:
+    files = sorted(TRAINING.rglob("*.py"))
+    assert len(files) > 50
+    found = {str(file.relative_to(TRAINING)): meddling(file.read_text(encoding="utf-8")) for file in files}
+    assert {file: lines for file, lines in found.items() if lines} == {}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from training.config import Objective as Settings
-from training.objective import Noisy, Objective, alphas_cumprod
+from training.objective import Draw, Noisy, Objective, alphas_cumprod
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,7 @@ def test_zero_terminal_snr_is_kohyas() -> None:
 def test_noise_belongs_to_its_place() -> None:
     objective = Objective(Settings(noise_offset=0.1, input_perturbation=0.1), False, 1, CPU)
     latents = torch.zeros(2, 4, 8, 8)
-    first, again, other = (objective.noisy(latents, place) for place in (7, 7, 8))
+    first, again, other = (objective.noisy(latents, objective.draw(latents.shape, place)) for place in (7, 7, 8))
     assert torch.equal(first.latents, again.latents)
     assert torch.equal(first.timesteps, again.timesteps)
     assert not torch.equal(first.latents, other.latents)
@@ -75,23 +75,23 @@ def test_v_prediction_target_matches_diffusers() -> None:
 
     theirs = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
     latents, noise = torch.randn(2, 4, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    ours = Objective(Settings(), True, 1, CPU).noisy_at(latents, noise, TIMES)
+    ours = Objective(Settings(), True, 1, CPU).noisy(latents, Draw(noise, TIMES))
     times: Any = TIMES
     torch.testing.assert_close(ours.latents, theirs.add_noise(latents, noise, times))
     torch.testing.assert_close(ours.target, theirs.get_velocity(latents, noise, times))
 
 
 def test_offset_shifts_channels_and_pyramid_keeps_unit_variance() -> None:
-    latents = torch.zeros(1, 4, 32, 32)
-    shifted = Objective(Settings(noise_offset=1.0), False, 1, CPU).noisy(latents, 0).target
+    shape = torch.Size((1, 4, 32, 32))
+    shifted = Objective(Settings(noise_offset=1.0), False, 1, CPU).draw(shape, 0).noise
     assert shifted.mean(dim=(2, 3)).abs().max() > 0.3
-    pyramid = Objective(Settings(multires_iterations=6), False, 1, CPU).noisy(latents, 0).target
+    pyramid = Objective(Settings(multires_iterations=6), False, 1, CPU).draw(shape, 0).noise
     assert pyramid.std().item() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_timesteps_stay_in_their_range() -> None:
     objective = Objective(Settings(min_timestep=300, max_timestep=310), False, 1, CPU)
-    found = torch.cat([objective.noisy(torch.zeros(8, 4, 8, 8), place).timesteps for place in range(20)])
+    found = torch.cat([objective.draw(torch.Size((8, 4, 8, 8)), place).timesteps for place in range(20)])
     assert found.min() >= 300
     assert found.max() < 310
     assert len(set(found.tolist())) == 10

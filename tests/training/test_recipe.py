@@ -32,7 +32,7 @@ def plain_loop(config: Config, run: RunFolder, steps: int) -> tuple[list[float],
     for number in range(steps):
         batch = prepared.batches[number]
         assert batch.latents is not None and batch.hidden is not None
-        noisy = objective.noisy(batch.latents, number)
+        noisy = objective.noisy(batch.latents, objective.draw(batch.latents.shape, number))
         added = {"text_embeds": batch.pooled, "time_ids": batch.sizes} if base.family == "sdxl" else None
         said = unet(noisy.latents, noisy.timesteps, batch.hidden, added_cond_kwargs=added).sample
         loss = functional.mse_loss(said, noisy.target)

@@ -12,8 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.training import tiny
 from tests.training.workbench import Workbench
-from training import checkpoint, config, memory, recipe, record
-from training.base.loading import BaseModel
+from training import checkpoint, config, recipe, records
 from training.errors import InputError, TrainingError
 
 pytestmark = pytest.mark.slow
@@ -31,7 +30,7 @@ CONFIGS: list[tuple[Tables, str]] = [
     ({"trian": {"steps": 3}}, "trian: unknown setting (did you mean train?)"),
     ({"train": {"steps": 3, "epochs": 1}}, "train: give epochs or steps, not both"),
     ({"train": {"batch_size": 0}}, "train.batch_size: input should be greater than or equal to 1"),
-    ({"train": {"precision": "fp8"}}, "train.precision: input should be 'fp32', 'fp16' or 'bf16' (is 'fp8')"),
+    ({"train": {"precision": "fp8"}}, "train.precision: input should be 'auto', 'fp32', 'fp16' or 'bf16' (is 'fp8')"),
     ({"optimizer": {"kind": "Adam"}}, "optimizer.kind: input should be"),
     ({"optimizer": {"learning_rate": -1}}, "optimizer.learning_rate: input should be greater than 0 (is -1)"),
     ({"train": {"full_precision": False, "precision": "fp16"}}, 'full_precision = false needs precision = "bf16"'),
@@ -174,7 +173,7 @@ def test_broken_inputs_end_in_one_sentence(
     assert sentence in str(caught.value)
     assert caught.value.exit_code == 2
     assert not list((tmp_path / "run" / "output").glob("*"))
-    assert not record.finished(record.read(tmp_path / "run" / "run.json"))
+    assert not records.finished(records.read(tmp_path / "run" / "run.json"))
 
 
 def test_at_least_thirty_broken_inputs_are_tried() -> None:
@@ -216,7 +215,7 @@ def test_damaged_checkpoint(bench: Workbench) -> None:
 
 def test_exploding_loss_stops_and_keeps_the_last_good_checkpoint(bench: Workbench) -> None:
     tables = {"optimizer": {"learning_rate": 1e30, "max_grad_norm": 0}, "save": {"checkpoint_every_steps": 1}}
-    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) at step \d+; .*Try a lower learning rate"):
+    with pytest.raises(TrainingError, match=r"the loss became (nan|inf) at step .*Try a lower optimizer"):
         bench.train("run", tables={**tables, "train": {"steps": 50}})
     assert not bench.file("run").exists()
     kept = checkpoint.latest(bench.folder / "run" / "checkpoint")
@@ -237,18 +236,10 @@ def test_out_of_memory_says_which_settings_save_how_much(
         bench.train("run", tables={"train": {"batch_size": 4, "accumulation": 2}, "data": data})
     said = str(caught.value)
     assert said.startswith("out of memory; the last checkpoint is kept. Try, one after the other: ")
-    assert "train.batch_size = 1 with train.accumulation = 8 (saves 75% of the activations" in said
-    assert 'data.encode = "ahead" (the VAE then leaves the memory before the first step)' in said
-    assert "data.resolution = [384, 384] instead of 512x512 (saves 44% of the activations)" in said
-    assert 'train.precision = "bf16" (saves half of the activations and 0.0 GB of weights)' in said
-
-
-def test_weights_of_a_unet_are_counted(bench: Workbench) -> None:
-    unet: Any = BaseModel(bench.config().model).unet(torch.float32)
-    count = sum(parameter.numel() for parameter in unet.parameters())
-    unet.save_pretrained(bench.folder / "model" / "unet")
-    assert memory.unet_weights(bench.materials / "sd1.safetensors") == count
-    assert memory.unet_weights(bench.folder / "model") == count
+    assert "train.batch_size = 1 with train.accumulation = 8 (the same result on average) (saves 5.6 GB)" in said
+    assert 'data.encode = "ahead" (the VAE then leaves the memory before the first step) (saves 0.3 GB)' in said
+    assert "data.resolution = [384, 384] instead of 512x512 (saves" in said
+    assert 'train.precision = "bf16" (saves 3.9 GB)' in said
 
 
 def test_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:

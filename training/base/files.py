@@ -1,21 +1,21 @@
-"""Where a base model's parts lie: one original-layout safetensors file, or a diffusers folder."""
+"""Where a base model's parts lie: one original-layout safetensors file, or a diffusers folder. Needs no torch."""
 
 import json
 import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
-
-from training.base import shapes
+from training.base import header, shapes
 from training.errors import InputError
 from training.sections.model import Family
 
-State = dict[str, Tensor]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    State = dict[str, Tensor]
 
 
 class TensorFile:
@@ -23,23 +23,34 @@ class TensorFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with safe_open(path, framework="pt") as file:
-                names = list(file.keys())
-                self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: no such file") from error
-        except (OSError, SafetensorError) as error:
-            raise InputError(
-                f"{path}: is no readable safetensors file ({error}); .ckpt files must be converted, "
-                "and an interrupted download must be repeated"
-            ) from error
+        self.header = header.read(path)
+        self.shapes = self.header.shapes
 
-    def read(self, prefix: str = "", dtype: torch.dtype = torch.float32) -> State:
-        """The tensors whose names start with `prefix`, floating-point ones as `dtype`."""
-        with safe_open(self.path, framework="pt") as file:
-            found = {name: file.get_tensor(name) for name in self.shapes if name.startswith(prefix)}
+    def read(self, prefix: str = "", dtype: "torch.dtype | None" = None) -> "State":
+        """The tensors whose names start with `prefix`, floating-point ones as `dtype` (default: fp32).
+
+        Raises InputError if a number among them is not finite, or if the file breaks off.
+        """
+        import torch
+        from safetensors import SafetensorError, safe_open
+
+        dtype = dtype or torch.float32
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                found = {name: file.get_tensor(name) for name in self.shapes if name.startswith(prefix)}
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{self.path}: is no readable safetensors file ({error})") from error
+        broken = [name for name, value in found.items() if value.is_floating_point() and not _finite(value)]
+        if broken:
+            raise InputError(
+                f"{self.path}: {len(broken)} tensors hold NaN or infinity (first: {broken[0]}); "
+                "the file is damaged: download it again, or use another one"
+            )
         return {name: value.to(dtype) if value.is_floating_point() else value for name, value in found.items()}
+
+
+def _finite(value: "Tensor") -> bool:
+    return bool(value.isfinite().all()) if value.element_size() > 1 else bool(value.float().isfinite().all())
 
 
 class DiffusersFolder:
@@ -55,7 +66,12 @@ class DiffusersFolder:
         file = self.path / part / name
         if not file.is_file():
             return {}
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"{file}: is no readable JSON ({error})") from error
+        if not isinstance(found, dict):
+            raise InputError(f"{file}: holds no settings")
         return found
 
     @cached_property

@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from training import imports
-from training.base import shapes
-from training.base.files import DiffusersFolder, State, TensorFile, family_of, open_base, tokenizer_folder
+from training.base import evidence, shapes
+from training.base.files import DiffusersFolder, TensorFile, family_of, open_base, tokenizer_folder
 from training.errors import InputError
 from training.sections.model import Family, Model
 
@@ -33,12 +32,14 @@ class BaseModel:
         self.v_prediction = self._v_prediction()
 
     def _v_prediction(self) -> bool:
-        if self.config.prediction != "auto":
-            return self.config.prediction == "v_prediction"
-        if isinstance(self.source, DiffusersFolder):
-            settings = self.source.config("scheduler", "scheduler_config.json")
-            return settings.get("prediction_type") == "v_prediction"
-        return False
+        says = evidence.prediction(self.source)
+        if self.config.prediction == "auto":
+            return says.v_prediction is True
+        return self.config.prediction == "v_prediction"
+
+    def remarks(self, zero_terminal_snr: bool) -> list[str]:
+        """What the checkpoint says of itself that is used, or that the settings contradict."""
+        return evidence.remarks(evidence.prediction(self.source), self.config.prediction, zero_terminal_snr)
 
     def unet(self, dtype: torch.dtype) -> nn.Module:
         """The UNet, frozen."""
@@ -62,7 +63,6 @@ class BaseModel:
 
     def vae(self, dtype: torch.dtype) -> nn.Module:
         """The VAE, frozen."""
-        imports.import_beside_standin("diffusers.models.autoencoders.autoencoder_kl")
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         path = self.vae_file
@@ -89,16 +89,14 @@ class BaseModel:
 
     def tokenizer(self) -> Any:
         """CLIP's tokenizer; one vocabulary serves all text encoders."""
-        with imports.lean():
-            from transformers.models.clip.tokenization_clip import CLIPTokenizer
+        from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
         return CLIPTokenizer.from_pretrained(str(tokenizer_folder(self.config.tokenizer, self.source, "tokenizer")))
 
 
 def _text_from_folder(source: DiffusersFolder, kind: Family, dtype: torch.dtype) -> list[nn.Module]:
-    with imports.lean():
-        import transformers
-        from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
+    import transformers
+    from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
     # Its own bar would stand between the run's lines.
     transformers.utils.logging.disable_progress_bar()
@@ -109,12 +107,13 @@ def _text_from_folder(source: DiffusersFolder, kind: Family, dtype: torch.dtype)
 
 
 def _text_from_file(source: TensorFile, kind: Family, dtype: torch.dtype) -> list[nn.Module]:
-    with imports.lean():
-        from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
+    from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
     if kind == "sd2":
         return [_open_clip(CLIPTextModel, source, shapes.OPEN_CLIP, dtype, drop_last=True)]
     prefix = shapes.CLIP if kind == "sd1" else shapes.XL_CLIP
+    if kind == "sd1" and not any(name.startswith(prefix) for name in source.shapes):
+        prefix = shapes.OLD_CLIP
     state = {name.removeprefix(prefix): value for name, value in source.read(prefix, dtype).items()}
     state.pop("embeddings.position_ids", None)
     first = _fill(_text_model(CLIPTextModel, shapes.clip(source.shapes, prefix)), state, source.path, "text encoder")
@@ -154,7 +153,7 @@ def _text_model(cls: Any, config: dict[str, Any]) -> nn.Module:
     return model
 
 
-def _fill(model: nn.Module, state: State, path: Path, what: str) -> nn.Module:
+def _fill(model: nn.Module, state: dict[str, Tensor], path: Path, what: str) -> nn.Module:
     """Put `state` into `model` without a copy; both spellings of CLIP's prefix text_model. are understood.
 
     Raises InputError if a tensor is missing or has another shape.

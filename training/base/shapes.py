@@ -20,15 +20,54 @@ XL_CLIP = "conditioner.embedders.0.transformer.text_model."
 XL_OPEN_CLIP = "conditioner.embedders.1.model."
 
 
+OLD_CLIP = CLIP.removesuffix("text_model.")
+"""SD 1's text encoder as old checkpoints name it; sd-scripts read them too."""
+OTHERS: tuple[tuple[str, str], ...] = (
+    (f"{UNET}joint_blocks.", "a Stable Diffusion 3 model"),
+    (f"{UNET}double_blocks.", "a Flux model"),
+    ("double_blocks.", "a Flux model"),
+    (f"{UNET}net.llm_adapter.", "an Anima model"),
+    ("net.llm_adapter.", "an Anima model"),
+    (f"{UNET}llm_adapter.", "an Anima model"),
+    (f"{UNET}net.blocks.", "an Anima or Cosmos model"),
+    ("net.blocks.", "an Anima or Cosmos model"),
+    ("lora_unet_", "a LoRA"),
+    ("lora_te", "a LoRA"),
+    ("lycoris_", "a LoRA"),
+    ("unet.", "a LoRA in diffusers' naming"),
+    ("emb_params", "an embedding (textual inversion)"),
+    ("string_to_param", "an embedding (textual inversion)"),
+    ("clip_l", "an embedding (textual inversion) for SDXL"),
+    ("clip_g", "an embedding (textual inversion) for SDXL"),
+    ("control_model.", "a ControlNet"),
+    ("encoder.conv_in.", "a VAE alone"),
+    ("encoder.down.", "a VAE alone"),
+    ("down_blocks.", "a UNet alone, in diffusers' layout"),
+)
+"""How names of tensors begin in files that people take for a base model, and what those are."""
+
+
 def family(shapes: Shapes) -> Family:
     """The family of an original-layout checkpoint. Raises InputError if it is none that can be trained."""
-    if f"{UNET}input_blocks.0.0.weight" not in shapes:
+    first = shapes.get(f"{UNET}input_blocks.0.0.weight")
+    if first is None:
+        other = next((what for start, what in OTHERS if any(name.startswith(start) for name in shapes)), None)
+        if other:
+            raise InputError(f"is {other}; model.checkpoint must be a whole SD 1.5, SD 2 or SDXL checkpoint")
         raise InputError("holds no UNet in the original layout (no tensor model.diffusion_model.*)")
+    kinds = {8: "an instruct-pix2pix model", 9: "an inpainting model"}
+    if len(first) == 4 and first[1] in kinds:
+        raise InputError(
+            f"is {kinds[first[1]]}, whose UNet takes {first[1]} channels instead of 4; "
+            "train on the base model that it was made from"
+        )
     if any(name.startswith(XL_OPEN_CLIP) for name in shapes):
         return "sdxl"
+    if any(name.startswith("conditioner.embedders.0.model.") for name in shapes):
+        raise InputError("is an SDXL refiner, which LoRAs are not trained for; train on the SDXL base model")
     if any(name.startswith(OPEN_CLIP) for name in shapes):
         return "sd2"
-    if any(name.startswith(CLIP) for name in shapes):
+    if any(name.startswith(OLD_CLIP) for name in shapes):
         return "sd1"
     raise InputError("holds a UNet but no text encoder of SD 1, SD 2 or SDXL")
 

@@ -9,6 +9,7 @@ import typer
 
 from training.captioning.captioner import Captioner, model_folder
 from training.errors import InputError, TrainingError
+from training.visible import say
 
 
 class Kind(StrEnum):
@@ -56,8 +57,8 @@ def caption(
         if kind is Kind.blip
         else (lambda: _tagger(model, device, threshold, character_threshold, unwanted))
     )
-    tally = Writer(Frame(trigger, prefix, suffix), extension, overwrite).write(pictures, make(), batch, typer.echo)
-    typer.echo(
+    tally = Writer(Frame(trigger, prefix, suffix), extension, overwrite).write(pictures, make(), batch, say)
+    say(
         f"{folder}: {tally.written} captions written, {tally.done} were done before, "
         f"{tally.kept} by hand kept, {tally.failed} pictures unreadable"
     )

@@ -60,7 +60,7 @@ def load(path: Path) -> tuple[Image.Image, Image.Image | None]:
                 else None
             )
             return image.convert("RGB"), alpha
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: is no readable picture ({error}); replace it or take it out") from error
 
 

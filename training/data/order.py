@@ -10,6 +10,8 @@ from training.data.pictures import Picture
 
 Batch = tuple[int, ...]
 """Indices of pictures of one size."""
+Shape = tuple[tuple[int, int], int]
+"""Size of the pictures of a batch, and how many they are."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,26 @@ class Order:
 
     def __len__(self) -> int:
         """Batches an epoch."""
+        return sum(self.shapes().values())
+
+    def shapes(self) -> dict[Shape, int]:
+        """How many batches of each shape every epoch has."""
         counts: dict[tuple[int, int], int] = {}
         for picture in self.pictures:
             counts[picture.fit.size] = counts.get(picture.fit.size, 0) + picture.repeats
-        return sum(-(-count // self.batch_size) for count in counts.values())
+        found: dict[Shape, int] = {}
+        for size, count in counts.items():
+            whole, rest = divmod(count, self.batch_size)
+            if whole:
+                found[size, self.batch_size] = whole
+            if rest:
+                found[size, rest] = 1
+        return found
+
+    def first(self, shape: Shape) -> int:
+        """The number of the first batch of a shape that an epoch has."""
+        batches = self.epoch(0)
+        return next(at for at, one in enumerate(batches) if (self.pictures[one[0]].fit.size, len(one)) == shape)
 
 
 def length(config: Config, batches: int) -> tuple[int, int]:

@@ -108,7 +108,7 @@ def _size(file: Path) -> tuple[int, int]:
         with Image.open(file) as image:
             rotated = image.getexif().get(0x0112, 1) >= 5
             width, height = image.size
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{file}: is no readable picture ({error}); replace it or take it out") from error
     return (height, width) if rotated else (width, height)
 

@@ -1,5 +1,6 @@
 """Prompts to text embeddings: tokens in pieces of 75, clip skip, emphasis, SDXL's two encoders."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from training.data import emphasis
 from training.sections.model import Family, Model
+from training.transfer import to_device
 
 PIECE = 75
 """Tokens a CLIP text encoder takes beside its begin and end mark."""
@@ -44,18 +46,24 @@ class TextStack:
         self.begin, self.end = tokenizer.bos_token_id, tokenizer.eos_token_id
 
     def encode(self, captions: Sequence[str]) -> Embedding:
-        """The embeddings of captions. Gradients flow if the encoders' networks are trained."""
+        """The embeddings of captions, in fp32. Gradients flow if the encoders' networks are trained."""
         tokens = [self._tokens(caption) for caption in captions]
+        device, dtype = self.encoders[0].device, self.encoders[0].dtype
+        half = dtype in (torch.float16, torch.bfloat16)
+        with torch.autocast(device.type, dtype) if half else contextlib.nullcontext():
+            return self._encode(tokens, len(captions))
+
+    def _encode(self, tokens: Sequence[Tokens], captions: int) -> Embedding:
         hidden, pooled = [], None
         for index, encoder in enumerate(self.encoders):
             # SD 1 and SDXL's first encoder pad with the end mark, OpenCLIP's with token 0.
             pad = 0 if self.family == "sd2" or index == 1 else self.end
             ids = torch.tensor([_marked(piece, self.begin, self.end, pad) for one in tokens for piece in one.pieces])
-            out = encoder(ids.to(encoder.device), output_hidden_states=True)
-            states = _joined(self._layer(encoder, out), len(captions))
+            out = encoder(to_device(ids, encoder.device), output_hidden_states=True)
+            states = _joined(self._layer(encoder, out), captions).float()
             hidden.append(_emphasised(states, tokens) if self.weighted else states)
             if index == 1:
-                pooled = out.text_embeds.view(len(captions), -1, out.text_embeds.shape[-1])[:, 0]
+                pooled = out.text_embeds.view(captions, -1, out.text_embeds.shape[-1])[:, 0].float()
         return Embedding(torch.cat(hidden, dim=-1), pooled)
 
     def _layer(self, encoder: Any, out: Any) -> Tensor:
@@ -102,7 +110,7 @@ def _emphasised(states: Tensor, tokens: Sequence[Tokens]) -> Tensor:
     rows = [
         [1.0, *(w for piece in one.weights for w in [*piece, *[1.0] * (PIECE - len(piece))]), 1.0] for one in tokens
     ]
-    weights = torch.tensor(rows, device=states.device, dtype=states.dtype).unsqueeze(-1)
+    weights = to_device(torch.tensor(rows, dtype=states.dtype), states.device).unsqueeze(-1)
     scaled = states * weights
     before, after = states.mean(dim=(1, 2), keepdim=True), scaled.mean(dim=(1, 2), keepdim=True)
     return scaled * (before / after)

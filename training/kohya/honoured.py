@@ -24,6 +24,7 @@ PLACES: dict[str, Place] = {
     # base model
     "pretrained_model_name_or_path": Place("model.checkpoint"),
     "vae": Place("model.vae"),
+    "fp8_base": Place("model.storage", lambda v: "fp8" if values.flag(v) else None),
     "clip_skip": Place("model.clip_skip", values.at_least_one),
     "max_token_length": Place("model.max_token_length", values.token_length),
     "v_parameterization": Place("model.prediction", lambda v: "v_prediction" if values.flag(v) else "epsilon"),
@@ -126,6 +127,7 @@ WITHOUT: dict[str, Any] = {
     "optimizer.learning_rate": 2e-6,
     "schedule.kind": "constant",
     "train.attention": "plain",
+    "train.precision": "fp32",
     "save.precision": "fp32",
 }
 """What kohya does when a key is missing, where that differs from our defaults."""

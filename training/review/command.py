@@ -9,6 +9,7 @@ from training.config import Config, parse
 from training.errors import InputError, TrainingError
 from training.review.words import Count
 from training.sections.model import Family
+from training.visible import say
 
 
 def dataset(
@@ -43,10 +44,10 @@ def dataset(
         config, _ = load_any(source)
     root = config.data.folder or source.resolve().parent
     found = review(config, _family(config), _counter(config, tokenizer))
-    typer.echo(report.text(found, root))
+    say(report.text(found, root))
     if sheet:
         sheet.write_text(report.page(found, root), encoding="utf-8")
-        typer.echo(f"Look at {sheet}")
+        say(f"Look at {sheet}")
     if found.count("bad"):
         raise TrainingError(f"{found.count('bad')} finding(s) must be mended before training; they are named above")
 

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from training import costs
+from training import estimate
 from training.config import Config
 from training.data import captions
 from training.data.buckets import bucket_sizes, fit
@@ -53,8 +53,8 @@ class Review:
     steps_per_epoch: int
     epochs: int
     steps: int
-    costs: costs.Costs | None
-    """None if the family of the base model is not known."""
+    costs: tuple[estimate.Memory, float] | None
+    """Memory and operations; None if the family of the base model is not known."""
     counted: bool
     """Whether captions could be counted in tokens."""
 
@@ -101,7 +101,7 @@ def review(config: Config, family: Family | None, count: Count | None) -> Review
         steps_per_epoch=steps_per_epoch,
         epochs=-(-steps // max(steps_per_epoch, 1)),
         steps=steps,
-        costs=costs.costs(config, family, pictures) if family else None,
+        costs=(estimate.memory(config, family), estimate.flop(config, family, pictures)) if family else None,
         counted=count is not None,
     )
 

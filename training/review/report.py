@@ -6,9 +6,10 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from training.costs import GIB
+from training import estimate
 from training.review.dataset import Member, Review
 from training.review.finding import Finding
+from training.visible import visible
 
 TERA = 10
 """TFLOP/s for which the time is given; a person scales it to the card at hand."""
@@ -33,9 +34,10 @@ def text(review: Review, root: Path) -> str:
 def _cost_lines(review: Review) -> list[str]:
     if review.costs is None:
         return []
+    memory, flop = review.costs
     return [
-        f"About {review.costs.memory / GIB:.1f} GiB of GPU memory, {review.costs.flop / 1e15:.2g} PFLOP: "
-        f"{review.costs.hours(TERA):.2g} hours at {TERA} TFLOP/s sustained (estimates, not measured on a GPU)"
+        f"About {memory.card / estimate.GB:.1f} GB of GPU memory, {flop / 1e15:.2g} PFLOP: "
+        f"{estimate.hours(flop, TERA):.2g} hours at {TERA} TFLOP/s sustained (estimates)"
     ]
 
 
@@ -44,6 +46,7 @@ def page(review: Review, root: Path) -> str:
     environment = Environment(
         loader=PackageLoader("training.review", "."), autoescape=select_autoescape(), undefined=StrictUndefined
     )
+    environment.finalize = lambda value: visible(value) if type(value) is str else value
     remarks: dict[Path, list[Finding]] = {}
     for finding in review.findings:
         remarks.setdefault(finding.path, []).append(finding)

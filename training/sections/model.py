@@ -21,6 +21,10 @@ class Model(Settings):
         default="auto",
         description="What the UNet predicts; auto: what a diffusers folder says, else epsilon.",
     )
+    storage: Literal["precision", "fp8"] = Field(
+        default="precision",
+        description="How the frozen UNet is kept: in train.precision, or in fp8, which halves fp16 and is less exact.",
+    )
     vae: File | None = Field(default=None, description="Another VAE than the checkpoint's: file or diffusers folder.")
     tokenizer: File | None = Field(
         default=None,

@@ -72,13 +72,29 @@ class Train(Settings):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(
         default="auto", description="auto takes a GPU if there is one."
     )
-    precision: Literal["fp32", "fp16", "bf16"] = Field(default="fp32", description="Mixed precision of the arithmetic.")
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
+        default="auto",
+        description="Of the base model and the arithmetic; auto: bf16 on GPUs that have it, fp16 on older ones, "
+        "fp32 on CPUs.",
+    )
     full_precision: bool = Field(
-        default=True, description="Keep the trained weights in fp32; false keeps them in the mixed precision too."
+        default=True,
+        description="Keep trained weights, their gradients and the optimiser's state in fp32; false: in bf16.",
+    )
+    nan_steps: int = Field(
+        default=10, ge=1, description="End the run after so many steps in a row whose loss is NaN or infinite."
     )
     attention: Literal["sdpa", "xformers", "plain"] = Field(default="sdpa", description="How attention is computed.")
     gradient_checkpointing: bool = Field(default=False, description="Save memory by computing activations twice.")
     compile: bool = Field(default=False, description="Compile the UNet (torch.compile); pays on long GPU runs.")
+    deterministic: bool = Field(
+        default=True, description="On CUDA take only kernels that give the same bits again; false may be faster."
+    )
+    tf32: bool = Field(default=False, description="Let CUDA round fp32 products to TF32: faster, 10 bits of mantissa.")
+    capture: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Capture forward and backward pass into CUDA graphs, one a shape; on refuses to train without.",
+    )
     channels_last: bool = Field(default=False, description="Memory layout that is faster from batch 4 on.")
     ema_decay: Rate | None = Field(
         default=None, description="Keep an exponential average of the weights and export it."
@@ -88,6 +104,6 @@ class Train(Settings):
     def _one_length(self) -> "Train":
         if self.epochs is not None and self.steps is not None:
             raise ValueError("give epochs or steps, not both")
-        if not self.full_precision and self.precision == "fp16":
-            raise ValueError('full_precision = false needs precision = "bf16": fp16 weights lose small steps')
+        if not self.full_precision and self.precision not in ("auto", "bf16"):
+            raise ValueError('full_precision = false needs precision = "bf16": it keeps the trained weights in bf16')
         return self

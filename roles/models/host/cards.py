@@ -2,8 +2,9 @@
 
 import contextlib
 import http.client
-import os
 from pathlib import Path
+
+from roles.onhost import nofollow
 
 from .http import Fault, ask
 from .manifest import File, Source
@@ -22,7 +23,7 @@ def place(link: Path, card: dict[str, str]) -> list[str]:
     if _put(link.with_suffix(".json"), card["notes"].encode()):
         said.append(f"{link.with_suffix('.json')}: written")
     preview = link.with_suffix(".preview.png")
-    if card["preview"] and not os.path.lexists(preview):
+    if card["preview"] and not nofollow.exists(preview):
         try:
             _put(preview, _picture(card["preview"]))
             said.append(f"{preview}: written")
@@ -44,11 +45,7 @@ def _picture(url: str) -> bytes:
 
 def _put(path: Path, data: bytes) -> bool:
     """Write a file that is not there yet, owned like its folder: the WebUI's user edits it."""
-    if os.path.lexists(path):
+    if nofollow.exists(path):
         return False
-    new = path.with_name(f".{path.name}.sdfleet-new")
-    new.write_bytes(data)
-    owner = path.parent.stat()
-    os.chown(new, owner.st_uid, owner.st_gid)
-    new.replace(path)
+    nofollow.write(path, data, alike=True)
     return True

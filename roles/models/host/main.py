@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from . import judge
 from .links import place
 from .manifest import File, Manifest, read
 from .store import Problem, Store
@@ -91,6 +92,8 @@ def fetch(manifest: Manifest, store: Store, missing: list[File], reporter: Repor
             transfer.run()
         except Problem as problem:
             return str(problem)
+        except Exception as error:  # one strange file never stops the others
+            return f"{transfer.file.model}: cannot be fetched ({type(error).__name__}: {str(error)[:200]!r})"
         reporter.say("fetched", model=transfer.file.model, bytes=transfer.done, received=transfer.received)
         return None
 
@@ -129,6 +132,8 @@ def _size(path: Path) -> int:
 
 def main() -> int:
     """The program."""
+    if len(sys.argv) == 3 and sys.argv[1] == judge.CHECK:
+        return judge.main(sys.argv[2])
     if len(sys.argv) != 2:
         print(f"usage: {Path(sys.argv[0]).name} MANIFEST.json (or - for standard input)", file=sys.stderr)
         return 2

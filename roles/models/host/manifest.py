@@ -1,8 +1,11 @@
 """The manifest: which files the store must hold, where they come from, and which names lead to them."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Manifest:
     files: tuple[File, ...]
     links: dict[Path, str] = field(default_factory=dict)
     """Symbolic links: path -> sha256 of the file it leads to."""
+    folders: tuple[Path, ...] = ()
+    """Where names may be set and removed; a name anywhere else is refused, whoever asks for it."""
     texts: dict[Path, str] = field(default_factory=dict)
     """Small files with exactly this content (a Hugging Face cache's refs)."""
     cards: dict[Path, dict[str, str]] = field(default_factory=dict)
@@ -56,8 +61,14 @@ class Manifest:
 
 
 def read(text: str) -> Manifest:
-    """The manifest in a JSON text; ValueError or KeyError if it is not one."""
+    """The manifest in a JSON text; ValueError or KeyError if it is not one, or if it names a place out of bounds."""
     raw = json.loads(text)
+    folders = tuple(map(Path, raw.get("folders", [])))
+    for path in (*raw.get("links", {}), *raw.get("texts", {}), *raw.get("cards", {}), *raw.get("unlink", [])):
+        _refuse_outside(path, folders)
+    for sha256 in (*raw.get("links", {}).values(), *(entry["sha256"] for entry in raw["files"])):
+        if not SHA256.fullmatch(sha256):
+            raise ValueError(f"{sha256!r} is no sha256")
     files = tuple(
         File(
             model=entry["model"],
@@ -71,6 +82,7 @@ def read(text: str) -> Manifest:
     return Manifest(
         store=Path(raw["store"]),
         files=files,
+        folders=folders,
         links={Path(path): sha256 for path, sha256 in raw.get("links", {}).items()},
         texts={Path(path): content for path, content in raw.get("texts", {}).items()},
         cards={Path(path): card for path, card in raw.get("cards", {}).items()},
@@ -79,3 +91,10 @@ def read(text: str) -> Manifest:
         bytes_per_second=float(raw.get("bytes_per_second", 0)),
         reserve=int(raw.get("reserve", 0)),
     )
+
+
+def _refuse_outside(place: str, folders: tuple[Path, ...]) -> None:
+    """ValueError unless a place lies below one of the folders, by its words alone."""
+    path = Path(place)
+    if "\0" in place or ".." in path.parts or not any(folder in path.parents for folder in folders):
+        raise ValueError(f"{place!r} is outside the folders of models")

@@ -1,8 +1,7 @@
 """Pickles, looked through without loading them. A scan finds what is known to be bad; it proves nothing good."""
 
 import logging
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .safetensors import FormatError
 
@@ -10,22 +9,27 @@ SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 SHOWN = 5
 
 
-def check(file: Path, suffix: str) -> list[str]:
-    """What a pickle mentions that the scanner does not know; FormatError if it mentions what is known to be bad."""
-    from picklescan.scanner import SafetyLevel, scan_bytes  # packed beside this package by roles.models.tool
+def load() -> Any:
+    """The scanner, which is packed beside this package by roles.models.tool."""
+    from picklescan import scanner
 
     logging.getLogger("picklescan").setLevel(logging.CRITICAL)
-    with file.open("rb") as stream:
-        try:
-            found = scan_bytes(stream, file.name, suffix)
-        except Exception as error:  # what it reads was made by a stranger, and any failure of it means the same
-            raise FormatError(f"the scanner cannot read it ({type(error).__name__})") from None
-    bad = _names(found, SafetyLevel.Dangerous)
+    return scanner
+
+
+def check(stream: BinaryIO, suffix: str) -> list[str]:
+    """What a pickle mentions that the scanner does not know; FormatError if it mentions what is known to be bad."""
+    scanner = load()
+    try:
+        found = scanner.scan_bytes(stream, "model", suffix)
+    except Exception as error:  # what it reads was made by a stranger, and any failure of it means the same
+        raise FormatError(f"the scanner cannot read it ({type(error).__name__})") from None
+    bad = _names(found, scanner.SafetyLevel.Dangerous)
     if bad or found.issues_count:
         raise FormatError(f"when loaded it would use {', '.join(bad[:SHOWN])}, which can run any code")
     if found.scan_err:
         raise FormatError("the scanner cannot read it to its end")
-    return _names(found, SafetyLevel.Suspicious)
+    return _names(found, scanner.SafetyLevel.Suspicious)
 
 
 def _names(found: Any, level: Any) -> list[str]:

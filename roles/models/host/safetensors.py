@@ -5,9 +5,9 @@
 
 import json
 import math
+import os
 import struct
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
@@ -16,6 +16,9 @@ BITS = {
 }  # fmt: skip
 LARGEST_HEADER = 100_000_000
 """The reference implementation's limit, in bytes."""
+MOST_DIMENSIONS = 64
+"""PyTorch's limit."""
+LARGEST_EXTENT = 1 << 63
 METADATA = "__metadata__"
 
 
@@ -23,20 +26,19 @@ class FormatError(Exception):
     """What is wrong with a file, for a person."""
 
 
-def check(file: Path) -> dict[str, Any]:
+def check(stream: BinaryIO) -> dict[str, Any]:
     """The header of a safetensors file whose tensors fill it without gap or overlap; else FormatError."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        beginning = stream.read(8)
-        if len(beginning) < 8:
-            raise FormatError("it is too short to have a header")
-        (length,) = struct.unpack("<Q", beginning)
-        if length > min(LARGEST_HEADER, size - 8):
-            raise FormatError(f"its header is said to have {length} bytes")
-        try:
-            header = json.loads(stream.read(length).decode("utf-8"), object_pairs_hook=_unique)
-        except ValueError:
-            raise FormatError("its header is not JSON") from None
+    size = os.fstat(stream.fileno()).st_size
+    beginning = stream.read(8)
+    if len(beginning) < 8:
+        raise FormatError("it is too short to have a header")
+    (length,) = struct.unpack("<Q", beginning)
+    if length > min(LARGEST_HEADER, size - 8):
+        raise FormatError(f"its header is said to have {length} bytes")
+    try:
+        header = json.loads(stream.read(length).decode("utf-8"), object_pairs_hook=_unique)
+    except ValueError:
+        raise FormatError("its header is not JSON") from None
     if not isinstance(header, dict):
         raise FormatError("its header is not a JSON object")
     _check_metadata(header.get(METADATA, {}))
@@ -65,8 +67,10 @@ def _check_metadata(metadata: object) -> None:
 
 def _count(shape: object) -> int:
     """How many values a tensor of that shape has; ValueError if it is no shape."""
-    if not isinstance(shape, list) or any(type(extent) is not int or extent < 0 for extent in shape):
-        raise ValueError(shape)
+    if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS:
+        raise ValueError("shape")
+    if any(type(extent) is not int or not 0 <= extent < LARGEST_EXTENT for extent in shape):
+        raise ValueError("shape")
     return math.prod(shape)
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO
 
-from . import pickles, safetensors
+from . import judge
 from .http import SILENCE_SECONDS, Answer, Fault, ask, is_web_page, origin
 from .manifest import File, Source
+from .safetensors import FormatError
 from .store import Problem, Store
 
 CHUNK = 1 << 20
@@ -95,11 +96,9 @@ class Transfer:
         """Right bytes can still be no model: what fleet.toml or the lock names may be broken at its source."""
         partial = self.store.partial(self.file.sha256)
         try:
-            if self.file.suffix == ".safetensors":
-                safetensors.check(partial)
-            elif self.file.suffix in pickles.SUFFIXES and (unknown := pickles.check(partial, self.file.suffix)):
+            if unknown := judge.check(partial, self.file.suffix):
                 self.say("scanned", names=unknown)
-        except safetensors.FormatError as error:
+        except FormatError as error:
             partial.unlink()
             kind = "a safetensors file" if self.file.suffix == ".safetensors" else "a pickle to be trusted"
             raise Problem(f"{self.file.model}: is not {kind}: {error}; take another file") from None

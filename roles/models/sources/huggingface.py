@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from urllib.parse import quote
 
-from roles.models.addresses import HUGGINGFACE
+from pydantic import Field
+
+from roles import names
 from roles.models.config import LockedModel, Model, Pin
-from roles.models.sources.web import Asker, SourceError
+from roles.models.sources.web import Asker, SourceError, Told
+from roles.secrecy import HUGGINGFACE
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -33,6 +36,17 @@ class Address:
         return f"{HUGGINGFACE}/{self.repository}/resolve/{quote(revision or self.revision, safe='')}/{quote(path)}"
 
 
+class _File(Told):
+    rfilename: names.FilePath
+
+
+class _Info(Told):
+    """What the hub says of a repository at a revision."""
+
+    sha: names.Commit
+    siblings: list[_File] = Field(default=[])
+
+
 def parse(source: str) -> Address:
     """The address in a hf: source; ValueError if it has no OWNER/REPO."""
     rest, _, revision = source.removeprefix("hf:").partition("@")
@@ -40,7 +54,8 @@ def parse(source: str) -> Address:
     name, _, path = rest.partition("/")
     if not owner or not name:
         raise ValueError(f"{source!r} is not hf:OWNER/REPO/FILE[@REVISION]")
-    return Address(f"{owner}/{name}", path, revision or "main")
+    repository = names.repository(f"{owner}/{name}")
+    return Address(repository, path and names.file_path(path), names.revision(revision or "main"))
 
 
 def cache_folder(repository: str) -> str:
@@ -53,10 +68,13 @@ def resolve(model: Model, asker: Asker) -> LockedModel:
     address = parse(model.source)
     commit, paths = address.revision, [address.path]
     if not address.path or not address.pinned:
-        info = asker.json(f"{HUGGINGFACE}/api/models/{address.repository}/revision/{quote(address.revision, safe='')}")
-        commit = str(info["sha"])
+        where = f"{HUGGINGFACE}/api/models/{address.repository}/revision/{quote(address.revision, safe='')}"
+        info = asker.json(where, _Info)
+        if address.pinned and info.sha != address.revision:
+            raise SourceError(f"asked for commit {address.revision}, its endpoint answers with {info.sha}")
+        commit = info.sha
         if not address.path:
-            listed = [str(entry["rfilename"]) for entry in info["siblings"]]
+            listed = [entry.rfilename for entry in info.siblings]
             paths = sorted(path for path in listed if any(fnmatchcase(path, pattern) for pattern in model.files))
             _refuse_gaps(model, listed)
     pins = [_pin(address, path, commit, asker) for path in paths]

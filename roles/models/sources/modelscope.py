@@ -1,10 +1,36 @@
 """ModelScope: modelscope:OWNER/NAME/FILE[@REVISION]."""
 
+import re
 from urllib.parse import quote, urlencode
 
-from roles.models.addresses import MODELSCOPE
+from pydantic import Field
+
+from roles import names
 from roles.models.config import LockedModel, Model, Pin
-from roles.models.sources.web import Asker, SourceError
+from roles.models.sources.web import Asker, SourceError, Told
+from roles.secrecy import MODELSCOPE
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class _File(Told):
+    path: names.FilePath = Field(alias="Path")
+    type: str = Field(alias="Type")
+    size: int = Field(alias="Size", ge=0)
+    revision: names.Revision | None = Field(default=None, alias="Revision")
+    sha256: str | None = Field(default=None, alias="Sha256")
+
+
+class _Listing(Told):
+    files: list[_File] = Field(alias="Files")
+
+
+class _Answer(Told):
+    """What ModelScope says of a repository's files."""
+
+    success: bool = Field(default=False, alias="Success")
+    message: names.Line | None = Field(default=None, alias="Message")
+    data: _Listing | None = Field(default=None, alias="Data")
 
 
 def parse(source: str) -> tuple[str, str, str]:
@@ -14,7 +40,7 @@ def parse(source: str) -> tuple[str, str, str]:
     name, _, path = rest.partition("/")
     if not (owner and name and path):
         raise ValueError(f"{source!r} is not modelscope:OWNER/NAME/FILE[@REVISION]")
-    return f"{owner}/{name}", path, revision or "master"
+    return names.repository(f"{owner}/{name}"), names.file_path(path), names.revision(revision or "master")
 
 
 def url(repository: str, path: str, revision: str) -> str:
@@ -27,17 +53,18 @@ def resolve(model: Model, asker: Asker) -> LockedModel:
     """What a model's source stands for now. Raises SourceError."""
     repository, path, revision = parse(model.source)
     query = urlencode({"Revision": revision, "Recursive": "true"})
-    answer = asker.json(f"{MODELSCOPE}/api/v1/models/{quote(repository)}/repo/files?{query}")
-    if not answer.get("Success"):
-        raise SourceError(f"ModelScope says: {answer.get('Message')}")
-    files = {entry["Path"]: entry for entry in answer["Data"]["Files"] if entry["Type"] != "tree"}
+    answer = asker.json(f"{MODELSCOPE}/api/v1/models/{quote(repository)}/repo/files?{query}", _Answer)
+    if not answer.success or answer.data is None:
+        raise SourceError(f"ModelScope says: {answer.message}")
+    files = {entry.path: entry for entry in answer.data.files if entry.type != "tree"}
     if path not in files:
         raise SourceError(f"{repository} has no file {path!r}; it has {', '.join(sorted(files)[:20])}")
     entry = files[path]
     # The commit that last changed the file goes on meaning these bytes when the branch moves.
-    address = url(repository, path, str(entry.get("Revision") or revision))
-    sha256, size = str(entry.get("Sha256") or ""), int(entry["Size"])
-    if not sha256:  # listings by commit id leave it out
+    commit = entry.revision or revision
+    address = url(repository, path, commit)
+    sha256 = (entry.sha256 or "").lower()
+    if not SHA256.fullmatch(sha256):  # listings by commit id leave it out
         sha256 = asker.content(address).sha256
-    pin = Pin(path=path, url=address, sha256=sha256.lower(), size=size)
-    return LockedModel(**model.model_dump(), revision=str(entry.get("Revision") or revision), pins=(pin,))
+    pin = Pin(path=path, url=address, sha256=sha256, size=entry.size)
+    return LockedModel(**model.model_dump(), revision=commit, pins=(pin,))

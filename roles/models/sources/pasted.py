@@ -4,16 +4,15 @@ import json
 import re
 import struct
 from pathlib import PurePosixPath
-from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from roles.models.addresses import CIVITAI
 from roles.models.config import Kind, Model
 from roles.models.sources import resolve
 from roles.models.sources.civitai import SOURCE as CIVITAI_SOURCE
-from roles.models.sources.civitai import chosen
+from roles.models.sources.civitai import Page, Version, chosen
 from roles.models.sources.plain import local_file
 from roles.models.sources.web import Asker, SourceError
+from roles.secrecy import CIVITAI
 
 HUB_PAGE = re.compile(r"/(?P<repository>[^/]+/[^/]+)/(blob|resolve)/(?P<revision>[^/]+)/(?P<path>.+)")
 SCOPE_PAGE = re.compile(r"/models/(?P<repository>[^/]+/[^/]+)/(file/view|resolve)/(?P<revision>[^/]+)/(?P<path>.+)")
@@ -70,7 +69,7 @@ def _source(pasted: str, asker: Asker) -> str:
     if air := AIR.fullmatch(pasted):
         return f"civitai:{air['version']}"
     if HASH.fullmatch(pasted):
-        return f"civitai:{asker.json(f'{CIVITAI}/api/v1/model-versions/by-hash/{pasted.upper()}')['id']}"
+        return f"civitai:{asker.json(f'{CIVITAI}/api/v1/model-versions/by-hash/{pasted.upper()}', Version).id}"
     parts = urlsplit(pasted)
     host, path = (parts.hostname or "").removeprefix("www."), unquote(parts.path)
     if host.endswith(LIBLIB):
@@ -100,18 +99,18 @@ def _civitai_source(path: str, query: dict[str, list[str]], asker: Asker) -> str
     if version := query.get("modelVersionId"):
         return f"civitai:{version[0]}"
     if page := CIVITAI_PAGE.fullmatch(path):
-        versions = asker.json(f"{CIVITAI}/api/v1/models/{page['model']}").get("modelVersions") or []
+        versions = asker.json(f"{CIVITAI}/api/v1/models/{page['model']}", Page).versions
         if versions:
-            return f"civitai:{versions[0]['id']}"
+            return f"civitai:{versions[0].id}"
     raise SourceError("that page of Civitai shows no model; paste a model's page, its download link, AIR or hash")
 
 
 def _civitai(source: str, asker: Asker) -> tuple[Kind | None, str]:
     """Kind and name that Civitai gives a version."""
     found = CIVITAI_SOURCE.fullmatch(source)
-    version: dict[str, Any] = asker.json(f"{CIVITAI}/api/v1/model-versions/{found['version'] if found else ''}")
+    version = asker.json(f"{CIVITAI}/api/v1/model-versions/{found['version'] if found else ''}", Version)
     file = chosen(version, found["file"] if found else None)
-    return CIVITAI_KINDS.get(version.get("model", {}).get("type", "")), PurePosixPath(str(file["name"])).stem
+    return CIVITAI_KINDS.get(version.model.type), PurePosixPath(file.name).stem
 
 
 def _stem(source: str) -> str:
@@ -142,9 +141,10 @@ def kind_of(beginning: bytes) -> Kind | None:
     """The kind of the safetensors file that begins so; None if its tensors tell nothing."""
     try:
         (length,) = struct.unpack_from("<Q", beginning)
-        names = list(json.loads(beginning[8 : 8 + length]))
-    except (struct.error, ValueError):
+        header = json.loads(beginning[8 : 8 + length])
+    except (struct.error, ValueError, RecursionError):
         return None
+    names = list(header) if isinstance(header, dict) else []
     for pattern, kind in TENSORS:
         if any(re.match(pattern, name) for name in names):
             return kind

@@ -12,7 +12,7 @@ PATH = re.compile(r"(models|embeddings|converted)(/[^/]+)+")
 def parse(source: str) -> tuple[str, str]:
     """Host and path of a host: source. Raises SourceError."""
     name, _, path = source.removeprefix(HOST).partition("/")
-    if not PATH.fullmatch(path) or ".." in path.split("/"):
+    if not PATH.fullmatch(path) or not path.isprintable() or ".." in path.split("/"):
         raise SourceError(f"{source!r} is not host:NAME/PATH with a PATH like models/Lora/ink.safetensors")
     return name, path
 

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from roles import names
 from roles.models.amount import amount
 from roles.models.config import LockedModel, Model, Pin
 from roles.models.sources.web import Asker, SourceError
@@ -13,8 +14,8 @@ LARGEST_PUSH = 2 * 10**9
 
 
 def file_name(url: str) -> str:
-    """Name of the file at a URL."""
-    return unquote(PurePosixPath(urlsplit(url).path).name)
+    """Name of the file at a URL; ValueError if it has none."""
+    return names.file_path(unquote(PurePosixPath(urlsplit(url).path).name))
 
 
 def local_path(model: Model, here: Path) -> Path:

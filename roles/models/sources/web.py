@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from roles.models.addresses import Roads, Source, addresses
 
@@ -17,15 +19,28 @@ if TYPE_CHECKING:
     import requests
 
 ANSWER_SECONDS = 30
+CONNECT_SECONDS = 10
 CHUNK = 1 << 20
 TRIES = 3
 LONGEST_WAIT_SECONDS = 60
 """A server that wants to be left alone for longer than this is given up for the next."""
+LARGEST_JSON = 32_000_000
 T = TypeVar("T")
+S = TypeVar("S", bound="Told")
+
+
+class Told(BaseModel):
+    """The part of a server's answer that is used; whatever else it says is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class SourceError(ValueError):
     """A source cannot say what its name stands for; the text says why and what to do."""
+
+
+class UnreachableError(SourceError):
+    """Nobody answers there."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +72,18 @@ class Asker:
         """The answer to HEAD, redirects to other hosts not followed."""
         return self._first(url, self._head)
 
-    def json(self, url: str) -> Any:
-        """The JSON at an origin's URL."""
-        import requests
+    def json(self, url: str, shape: type[S]) -> S:
+        """The JSON at an origin's URL; an answer of another shape, or with names that cannot be, counts as none."""
 
-        def ask(source: Source) -> Any:
+        def ask(source: Source) -> S:
             with self._send("GET", source) as answer:
-                try:
-                    return answer.json()
-                except requests.JSONDecodeError:
-                    raise SourceError("answered with something that is not JSON") from None
+                text = b"".join(_up_to(answer, LARGEST_JSON + 1))
+            if len(text) > LARGEST_JSON:
+                raise SourceError(f"answered with more than {LARGEST_JSON} bytes of JSON")
+            try:
+                return shape.model_validate_json(text)
+            except (ValidationError, RecursionError) as error:
+                raise SourceError(f"answered with {_what_is_wrong(error)}") from None
 
         return self._first(url, ask)
 
@@ -86,23 +103,25 @@ class Asker:
     def _first(self, url: str, ask: Callable[[Source], T]) -> T:
         import requests
 
-        reasons = []
+        reasons, silent = [], True
         for source in addresses(url, self.roads):
             host = f"{urlsplit(source.url).scheme}://{urlsplit(source.url).netloc}"
             try:
                 return ask(source)
             except SourceError as error:
+                silent = False
                 reasons.append(f"{host} {error}")
             except requests.RequestException as error:
                 reasons.append(f"{host} does not answer ({type(error).__name__})")
-        raise SourceError("; ".join(reasons))
+        raise (UnreachableError if silent else SourceError)("; ".join(reasons))
 
     def _head(self, source: Source) -> requests.Response:
         url = source.url
         for _ in range(5):
             answer = self._send("HEAD", Source(url, source.service), follow=False)
             there = urljoin(url, answer.headers.get("Location", url))
-            if not answer.is_redirect or urlsplit(there).netloc != urlsplit(url).netloc:
+            # A token goes on only over the same scheme, host and port; a redirect out of TLS is not followed at all.
+            if not answer.is_redirect or urlsplit(there)[:2] != urlsplit(url)[:2]:
                 return answer
             url = there
         raise SourceError("redirects in a circle")
@@ -126,13 +145,20 @@ class Asker:
         sent = {"Accept-Encoding": "identity", **source.headers(self.secrets)}
         for _ in range(TRIES):
             answer = requests.request(
-                method, source.url, headers=sent, timeout=ANSWER_SECONDS, allow_redirects=follow, stream=True
+                method,
+                source.url,
+                headers=sent,
+                timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
+                allow_redirects=follow,
+                stream=True,
             )
             wait = answer.headers.get("Retry-After", "")
             if answer.status_code not in (429, 503) or not wait.isdigit() or int(wait) > LONGEST_WAIT_SECONDS:
                 break
             answer.close()
             time.sleep(int(wait))
+        if source.url.startswith("https:") and not answer.url.startswith("https:"):
+            raise SourceError("redirects from HTTPS to HTTP, which is not safe")
         if answer.status_code in (401, 403):
             hint = f"set secrets.{source.service.secret}" if source.service else "it wants a login"
             raise SourceError(f"refuses (HTTP {answer.status_code}); {hint}")
@@ -141,6 +167,14 @@ class Asker:
         if answer.headers.get("Content-Type", "").startswith("text/html"):
             raise SourceError("answered with a web page (HTML)")
         return answer
+
+
+def _what_is_wrong(error: Exception) -> str:
+    if not isinstance(error, ValidationError) or error.errors()[0]["type"] == "json_invalid":
+        return "something that is not JSON"
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"])) or "its JSON"
+    return f"what cannot be right ({place}: {first['msg'].removeprefix('Value error, ')})"
 
 
 def _up_to(answer: requests.Response, count: int) -> Iterator[bytes]:

@@ -31,7 +31,7 @@ def test_a_healthy_host_has_nothing_to_complain_of(host: HostSettings) -> None:
         ({"os": {"id": "fedora", "release": "41", "name": "Fedora 41"}}, "system", "warning", "Fedora 41"),
         ({"time": 400.0}, "clock", "bad", "600 s .* timedatectl"),
         ({"time": 9000.0}, "clock", "bad", "7999 s"),
-        ({"disk": {"free_gb": 2.0, "total_gb": 30.0}}, "disk", "warning", "2 of 30 GB.*autodl-tmp"),
+        ({"disk": {"free_gb": 2.0, "total_gb": 30.0}}, "disk", "warning", "2 of 30 GB.*larger disk"),
         ({"memory": {"total_gb": 8.0, "swap_gb": 0.0}}, "memory", "warning", "Add swap"),
         ({"gpu": BARE}, "gpu", "warning", "install driver 580 .* sdfleet apply --limit gpu-1"),
         ({"gpu": [*BARE, "secure_boot\ttrue"]}, "gpu", "bad", "Secure Boot.*mokutil"),

@@ -9,7 +9,7 @@ from inventory.load import load
 from inventory.model import Fleet
 from roles.cache.config import Cache
 from roles.cache.rendering import tokens
-from roles.cache.servers import configuration, homes, nameservers
+from roles.cache.servers import configuration, homes, nameservers, servers
 from roles.paths import Paths
 
 FLEET = """\
@@ -94,3 +94,27 @@ def test_a_token_stands_in_for_a_client_that_has_none() -> None:
     text = tokens({"huggingface_token": 'hush"'})
     assert 'map $http_authorization $huggingface_authorization { "" "Bearer hush\\""; default' in text
     assert 'map $http_cookie $modelscope_cookie { "" ""; default $http_cookie; }' in text
+
+
+def test_a_held_token_goes_to_its_issuer_and_to_named_mirrors_alone() -> None:
+    mirrors = {
+        "huggingface": ("https://hf-mirror.example", "https://huggingface.co", "https://named.example"),
+        "modelscope": ("https://modelscope.cn", "https://scope-mirror.example"),
+    }
+    hub, scope, _ = servers(Cache(hold_tokens=True), mirrors, tokens_to=("https://named.example",))
+    assert hub.tokens == ("", "$huggingface_authorization", "$huggingface_authorization")
+    assert scope.tokens == ("$modelscope_cookie", "")
+    without, _, _ = servers(Cache(), mirrors)
+    assert without.tokens == ("", "$http_authorization", ""), "a host's own token is passed on as carefully"
+    text = configuration(Cache(hold_tokens=True), mirrors, Paths(), "", ("https://named.example",))
+    for block in text.split("location ")[1:]:
+        if "hf-mirror.example" in block or "scope-mirror.example" in block:
+            assert 'proxy_set_header Authorization "";' in block
+            assert 'proxy_set_header Cookie "";' in block
+
+
+def test_the_cache_follows_no_link_of_a_service_to_anothers_file(fleet: Fleet) -> None:
+    text = configuration(Cache(), upstreams(fleet.hosts["gpu-1"].direct), Paths(), "")
+    served = [block for block in text.split("location ") if "root /" in block or "alias /" in block]
+    assert len(served) == 2
+    assert all("disable_symlinks if_not_owner;" in block for block in served)

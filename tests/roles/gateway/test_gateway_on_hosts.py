@@ -2,6 +2,7 @@
 
 import collections
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_second_apply_changes_nothing_and_verify_is_green(light: LightFleet) -> 
 def test_nothing_answers_without_a_login_but_login_and_health(light: LightFleet) -> None:
     assert set(Asking(light).table("https://127.0.0.1").values()) <= REFUSED
     assert status(light, "/sdfleet/health") == "200"
-    assert status(light, "/sdfleet/login") == "401"
+    assert status(light, "/sdfleet/login") == "200"
     assert status(light, "/sdapi/v1/loras", "-H 'Cookie: __Host-sdfleet=guessed'") == "401"
 
 
@@ -82,9 +83,54 @@ def test_the_units_are_hardened(light: LightFleet) -> None:
     assert {"sdfleet-webui.service", "sdfleet-gateway.service"} <= hardening.on_host(light, "h1").keys()
 
 
-def test_guessing_is_slowed_down(light: LightFleet) -> None:
+def origin(gateway: Asking, place: str) -> str:
+    return f"{gateway.cookie()} -H 'Origin: {place}'"
+
+
+def test_another_sites_page_cannot_use_a_session(gateway: Asking) -> None:
+    other_port = "https://127.0.0.1:8443"
+    for foreign in ("https://evil.example", "null", other_port, "https://127.0.0.1.evil.example", "http://127.0.0.1"):
+        line, body = gateway.handshake("/queue/join", origin(gateway, foreign))
+        assert line.startswith("HTTP/1.1 403"), (foreign, line)
+        assert "send_hash" not in body
+        assert gateway.status("/sdapi/v1/options", f"-X POST -d '{{}}' {origin(gateway, foreign)}") == "403"
+        assert gateway.status("/sdfleet/logout", f"-X POST {origin(gateway, foreign)}") == "403"
+    line, _ = gateway.handshake("/queue/join", origin(gateway, gateway.base))
+    assert line.startswith("HTTP/1.1 101"), line
+    assert gateway.status("/internal/ping", origin(gateway, gateway.base)) == "200"
+
+
+def test_plain_http_leads_to_the_host_itself(gateway: Asking) -> None:
+    head = gateway.light.on("h1", "curl -s -D - -o /dev/null -H 'Host: evil.example' http://127.0.0.1/a?b")
+    assert "evil" not in head and "301" in head.splitlines()[0], head
+    assert gateway.light.on("h1", "curl -s -o /dev/null -w '%{redirect_url}' http://127.0.0.1/a?b").endswith(":443/a?b")
+
+
+def test_a_session_ends_with_its_logout_and_outlives_a_restart(gateway: Asking) -> None:
+    first, second = gateway.cookie(), gateway.cookie()
+    assert first and first != second
+    gateway.light.on("h1", "systemctl restart sdfleet-gateway")
+    assert (gateway.status("/internal/ping", first), gateway.status("/internal/ping", second)) == ("200", "200")
+    assert gateway.status("/sdfleet/logout", f"-X POST {first}") == "303"
+    assert (gateway.status("/internal/ping", first), gateway.status("/internal/ping", second)) == ("401", "200")
+    stored = gateway.light.on("h1", "cat /run/sdfleet-gateway/sessions.json")
+    assert second.partition("=")[2].strip("'") not in stored
+
+
+def test_the_limits_of_the_unit_hold_its_connections(light: LightFleet) -> None:
+    process = light.on("h1", "systemctl show sdfleet-gateway --property=MainPID --value")
+    limit = light.on("h1", f"grep 'open files' /proc/{process}/limits").split()[3]
+    assert int(limit) >= 4096
+    assert "exceed open file" not in light.on("h1", "journalctl -u sdfleet-gateway --output=cat --no-pager")
+
+
+def test_guessing_is_slowed_down_and_the_right_password_gets_in(gateway: Asking) -> None:
     # All at once: on a busy machine single ones come slowly enough to be let through.
-    url = f"-o /dev/null {Asking(light).base}/sdfleet/login "
-    answers = light.on("h1", f"curl -s -k -m 60 -Z -u ann:wrong -w '%{{http_code}}\\n' {url * 14}").split()
-    assert len(answers) == 14
+    url = f"-o /dev/null {gateway.base}/sdfleet/login "
+    curl = f"curl -s -k -m 60 -Z --parallel-max 40 -u ann:wrong -w '%{{http_code}}\\n' {url * 40}"
+    answers = gateway.light.on("h1", curl).split()
+    assert len(answers) == 40
     assert "429" in answers and set(answers) <= {"401", "429"}
+    began = time.monotonic()
+    assert gateway.cookie(), "forty wrong passwords keep the right one out"
+    assert time.monotonic() - began < 15

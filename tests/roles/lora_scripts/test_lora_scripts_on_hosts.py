@@ -67,5 +67,28 @@ def test_stopped_units_are_found_and_mended(place: Road) -> None:
     assert place.sdfleet("verify").code == 0
 
 
+OWNED = "find /srv/sdfleet/data/lora_scripts -maxdepth 1 -type d -printf '%p %u %g %m\\n' | sort"
+
+
+def test_the_gui_cannot_put_a_link_where_systemd_mounts_its_folders(place: Road) -> None:
+    data, as_gui = "/srv/sdfleet/data/lora_scripts", f"runuser -u {LORA_SCRIPTS} --"
+    assert place.lab.ssh("h1", f"{as_gui} mv {data}/output {data}/was").returncode
+    place.on("h1", f"{as_gui} touch {data}/output/mine {data}/mine && {as_gui} rm {data}/mine")
+
+
+def test_folders_of_an_older_sdfleet_are_taken_over_and_a_planted_link_is_refused(place: Road) -> None:
+    data, owned = "/srv/sdfleet/data/lora_scripts", place.on("h1", OWNED)
+    place.on("h1", f"find {data} -maxdepth 1 -type d -exec chown {LORA_SCRIPTS}: {{}} + -exec chmod 755 {{}} +")
+    place.on("h1", f"runuser -u {LORA_SCRIPTS} -- sh -c 'mv {data}/output {data}/was && ln -s /etc {data}/output'")
+    before = place.on("h1", "stat -c '%u %g %a' /etc")
+    refused = place.sdfleet("apply")
+    assert refused.code == 1 and "output is no folder but a link or a file" in refused.text, refused.text
+    assert place.on("h1", "stat -c '%u %g %a' /etc") == before
+    place.on("h1", f"rm {data}/output && mv {data}/was {data}/output")
+    assert place.sdfleet("apply").code == 0
+    assert place.on("h1", OWNED) == owned and place.on("h1", f"ls {data}/output/mine")
+    assert place.sdfleet("verify").code == 0
+
+
 def test_the_units_are_hardened(place: Road) -> None:
     assert len(hardening.on_host(place, "h1")) == 3

@@ -64,12 +64,13 @@ class Fetcher:
 
     def manifest(self, *files: dict[str, Any], **more: Any) -> str:
         """The JSON text for these files."""
-        return json.dumps({"store": str(self.store), "files": files, **more})
+        return json.dumps({"store": str(self.store), "folders": [str(self.store.parent)], "files": files, **more})
 
     def start(self, manifest: str) -> "subprocess.Popen[str]":
         """Start a sync without waiting for it."""
         process = subprocess.Popen(
-            [sys.executable, str(self.program), "-"],
+            # As on a host, which has nothing of this project: not even what is installed here.
+            [sys.executable, "-I", "-S", str(self.program), "-"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -10,13 +10,14 @@ from roles.mirrors.config import Mirrors
 from roles.models.config import Model
 from roles.models.request import manifest
 from roles.models.sources import resolve
-from roles.models.sources.civitai import card
+from roles.models.sources.civitai import Version, card
 from roles.models.sources.web import Asker
 from roles.models.state import Seen, read
 from roles.models.wanted import wanted
 from roles.paths import Paths
 from tests import upstreams as stand_ins
 from tests.roles.models.conftest import Fetcher, model
+from tests.roles.models.printed import printed
 
 PICTURE = b"\x89PNG\r\n\x1a\n and so on"
 
@@ -59,14 +60,15 @@ def pinned(upstreams: Upstreams, root: Path, picture: bytes | None):  # type: ig
 
 
 def test_pictures_for_adults_and_films_are_left_out() -> None:
-    images = [{"url": "a", "nsfwLevel": 2}, {"url": "b", "nsfwLevel": 1, "type": "video"}, {"url": "c"}]
-    assert card({"id": 7, "modelId": 3, "images": images, "baseModel": "Pony"}).preview == ""
-    assert card({"id": 7, "modelId": 3, "images": images, "baseModel": "Pony"}).version == "SDXL"
+    urls = [f"https://pictures.example/{name}" for name in "abc"]
+    images = [{"url": urls[0], "nsfwLevel": 2}, {"url": urls[1], "nsfwLevel": 1, "type": "video"}, {"url": urls[2]}]
+    told = card(Version.model_validate({"id": 7, "modelId": 3, "images": images, "baseModel": "Pony"}))
+    assert (told.preview, told.version) == ("", "SDXL")
 
 
 def test_notes_and_pictures_are_no_strangers() -> None:
     folder = Paths().data("webui") / "models/Lora"
     blob = Paths().blob("ab" * 32)
     lines = [f"l 90 {folder}/ink.safetensors\t{blob}", f"f 7 {folder}/ink.json\t", f"f 7 {folder}/ink.preview.png\t"]
-    assert read(lines, Paths()).strangers == {}
-    assert set(read(lines[1:], Paths()).strangers) == {folder / "ink.json", folder / "ink.preview.png"}
+    assert read(printed(lines), Paths()).strangers == {}
+    assert set(read(printed(lines[1:]), Paths()).strangers) == {folder / "ink.json", folder / "ink.preview.png"}

@@ -56,7 +56,7 @@ def test_what_the_scanner_does_not_know_is_told(fetcher: Fetcher, origin: Origin
     data = pickle.dumps(Path)  # a class of a module that nobody lists
     done = fetcher.run({**wanted(data, origin.serve("/model", data)), "suffix": ".ckpt"})
     assert done.status == 0
-    assert done.of("scanned")[0]["names"] == ["pathlib.Path"]
+    assert done.of("scanned")[0]["names"] == [f"{Path.__module__}.Path"]
 
 
 def convert(file: Path) -> "subprocess.CompletedProcess[bytes]":
@@ -117,3 +117,31 @@ def test_a_textual_inversion_becomes_an_embedding(tmp_path: Path) -> None:
     torch, safetensors = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
     torch.save({"string_to_param": {"*": torch.ones(2, 4)}, "name": "ink"}, tmp_path / "ink.pt")
     assert safetensors.load(convert(tmp_path / "ink.pt").stdout)["emb_params"].shape == (2, 4)
+
+
+@pytest.mark.slow
+def test_a_torchscript_archive_is_no_pickle_and_runs_nothing(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Loud(torch.nn.Module):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(2))
+            self.training = False
+
+        @torch.jit.export
+        def __getstate__(self):  # type: ignore[no-untyped-def]
+            return (self.weight, self.training)
+
+        @torch.jit.export  # type: ignore[untyped-decorator]
+        def __setstate__(self, state: tuple[torch.Tensor, bool]) -> None:  # type: ignore[name-defined]
+            print("the code of the archive ran")
+            self.weight = state[0]
+            self.training = state[1]
+
+    file = tmp_path / "loud.pt"
+    torch.jit.script(Loud()).save(str(file))
+    done = convert(file)
+    assert b"the code of the archive ran" not in done.stdout + done.stderr
+    assert done.returncode == 1
+    assert b"it is a TorchScript archive" in done.stderr

@@ -1,5 +1,6 @@
 """What a host's store and links must look like, and what a sync would do about it."""
 
+import subprocess
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -7,10 +8,11 @@ from pyinfra.api.exceptions import DeployError
 
 from roles.mirrors.config import Mirrors
 from roles.models.config import CLIP, LockedModel, Model, Pin
-from roles.models.state import Seen, read
+from roles.models.state import Seen, command, read
 from roles.models.tasks import changes, refuse
 from roles.models.wanted import WantedError, wanted
 from roles.paths import Paths
+from tests.roles.models.printed import printed
 
 PATHS, SHA, COMMIT = Paths(), "ab" * 32, "cd" * 20
 INK = Model(name="ink", kind="lora", source="hf:studio/ink/Ink.safetensors", sha256=SHA)
@@ -100,11 +102,11 @@ GOAL = wanted([locked(INK, "Ink.safetensors")], PATHS, CHINA)
 
 
 def test_a_host_that_is_right_needs_nothing() -> None:
-    assert changes(GOAL, read(lines(), PATHS), PATHS) == []
+    assert changes(GOAL, read(printed(lines()), PATHS), PATHS) == []
 
 
 @pytest.mark.parametrize(
-    ("printed", "change"),
+    ("entries", "change"),
     [
         ([], ["ink: fetch 2.0 MB", f"ink: link {LINK}"]),
         (lines()[:1], [f"ink: link {LINK}"]),
@@ -120,19 +122,50 @@ def test_a_host_that_is_right_needs_nothing() -> None:
         (lines(f"f 7 {LINK.parent}/mine.safetensors\t"), []),
         (
             lines(
-                f"l 90 {LINK.parent}/run-1.safetensors\t{PATHS.blob('ef' * 32)}",
-                'published {"run-1.safetensors": {"source": "run:1"}}',
+                f"l 90 {LINK.parent}/two\nl 90 {LINK.parent}/lines.safetensors\t{PATHS.blob('ef' * 32)}",
             ),
-            [],
+            [f"unlink {LINK.parent}/two\nl 90 {LINK.parent}/lines.safetensors, which no model explains"],
         ),
-        (["a line that nobody understands", *lines()], []),
     ],
 )
-def test_a_host_that_is_not_gets_just_what_it_lacks(printed: list[str], change: list[str]) -> None:
-    assert changes(GOAL, read(printed, PATHS), PATHS) == change
+def test_a_host_that_is_not_gets_just_what_it_lacks(entries: list[str], change: list[str]) -> None:
+    assert changes(GOAL, read(["a line that nobody understands", *printed(entries)], PATHS), PATHS) == change
+
+
+RUNS = lines(f"l 90 {LINK.parent}/run-1.safetensors\t{PATHS.blob('ef' * 32)}")
+
+
+def test_what_a_run_published_stays() -> None:
+    told = printed(RUNS, '{"run-1.safetensors": {"source": "run:1", "sha256": "ef"}}')
+    assert changes(GOAL, read(told, PATHS), PATHS) == []
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '"x"', '{"a": 1}', '{"run-1.safetensors": {"source": "run:1"}', "\0"])
+def test_with_a_damaged_note_of_what_was_published_nothing_is_touched(damage: str) -> None:
+    with pytest.raises(DeployError, match=r"published\.json is damaged.*put it back from a backup"):
+        refuse(GOAL, read(printed(RUNS, damage), PATHS))
+
+
+def test_names_with_line_breaks_forge_nothing(tmp_path: Path) -> None:
+    paths = Paths(root=PurePosixPath(tmp_path / "root"))
+    folder, blob = Path(paths.data("webui") / "models/Lora"), Path(paths.blob("ab" * 32))
+    for place in (folder, blob.parent):
+        place.mkdir(parents=True)
+    blob.write_bytes(b"1234")
+    forged = f"x\nf 9 {paths.blob('cd' * 32)}\t\npublished\te30=\n\t".replace("/", "\u2215")
+    (folder / forged).write_bytes(b"12")
+    (folder / "link").symlink_to(f"{blob}\nl 1 /y\t{blob}")
+    (folder / "tab\tname").symlink_to(blob)
+    done = subprocess.run(["sh", "-c", command(paths)], capture_output=True, text=True, check=True)
+    seen = read(done.stdout.splitlines(), paths)
+    assert seen.blobs == {blob.name: 4} and seen.damaged == "" and not seen.published
+    assert seen.links.keys() == {PurePosixPath(folder / "link"), PurePosixPath(folder / "tab\tname")}
+    assert seen.strangers == {PurePosixPath(folder / forged): 2}
 
 
 def test_what_somebody_else_put_there_is_a_stranger() -> None:
-    seen = read(lines(f"f 7 {LINK.parent}/mine.safetensors\t", f"l 9 {LINK.parent}/x.pt\t/elsewhere/x.pt"), PATHS)
+    seen = read(
+        printed(lines(f"f 7 {LINK.parent}/mine.safetensors\t", f"l 9 {LINK.parent}/x.pt\t/elsewhere/x.pt")), PATHS
+    )
     assert seen.strangers == {LINK.parent / "mine.safetensors": 7, LINK.parent / "x.pt": 9}
     assert Seen(strangers={LINK: 7}).in_the_way(GOAL) == [PurePosixPath(LINK)]

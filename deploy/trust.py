@@ -1,0 +1,135 @@
+"""`sdfleet trust`: from a password to a key, once, so that everything after it works without one."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from getpass import getpass
+from pathlib import Path
+
+from deploy.console import out
+from deploy.ssh import HostError, ssh_config
+from inventory.errors import SdfleetError
+from inventory.model import Connection, HostSettings
+
+USUAL_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+VARIABLE = "SDFLEET_SSH_PASSWORD"
+ASKPASS = f"#!/bin/sh\nprintf '%s\\n' \"${VARIABLE}\"\n"
+ADD = (
+    'umask 077; mkdir -p ~/.ssh; read -r key; grep -qxF -e "$key" ~/.ssh/authorized_keys 2>/dev/null || '
+    '{ [ -z "$(tail -c1 ~/.ssh/authorized_keys 2>/dev/null)" ] || echo >>~/.ssh/authorized_keys; '
+    'echo "$key" >>~/.ssh/authorized_keys; }'
+)
+"""Adds the line on standard input to authorized_keys, unless it is there. No sftp is needed."""
+
+TIMEOUT = 60
+
+
+def run(host: HostSettings, *, replace_host_key: bool) -> None:
+    """Leave a public key of this machine on the host, by its password.
+
+    `replace_host_key` forgets the key by which the host was known, for one that was made anew. Raises HostError if the
+    host lets nobody in, SdfleetError if there is no key to leave.
+    """
+    connection = host.connection
+    if connection.local:
+        raise SdfleetError(f"{host.name} is this machine; there is nothing to trust")
+    if replace_host_key:
+        forget(connection)
+    with tempfile.TemporaryDirectory(prefix="sdfleet-trust-") as name:
+        folder = Path(name)
+        # A key that is not known yet is kept here, whatever known_hosts says: this verb is what makes it known.
+        config = ssh_config([host], folder).replace("StrictHostKeyChecking yes", "StrictHostKeyChecking accept-new")
+        (folder / "config").write_text(config)
+        if _ssh(host, folder, ["true"], ["BatchMode=yes"]).returncode == 0:
+            out.print(f"{host.name} lets you in with a key already. Next: sdfleet check")
+            return
+        key = public_key(connection)
+        askpass = folder / "askpass"
+        askpass.write_text(ASKPASS)
+        askpass.chmod(0o700)
+        done = _ssh(
+            host,
+            folder,
+            [ADD],
+            ["BatchMode=no", "NumberOfPasswordPrompts=1", "PreferredAuthentications=password,keyboard-interactive"],
+            environment={VARIABLE: _password(host), "SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force"},
+            text=key.read_text().strip() + "\n",
+        )
+        if done.returncode != 0:
+            raise HostError(_reason(host, done.stderr), unreachable=done.returncode == 255)
+        if _ssh(host, folder, ["true"], ["BatchMode=yes"]).returncode != 0:
+            raise HostError(
+                f"{host.name}: the key {key} was left on the host, but does not open it; look at PubkeyAuthentication "
+                "and PermitRootLogin in its sshd_config, and at the owner of ~/.ssh there"
+            )
+    out.print(f"{host.name} lets you in with {key.with_suffix('')}. Its password is not needed any more.")
+    out.print("Next: sdfleet check")
+
+
+def forget(connection: Connection) -> None:
+    """Drop the key by which a host was known."""
+    place = connection.address if connection.port == 22 else f"[{connection.address}]:{connection.port}"
+    file = connection.known_hosts or Path.home() / ".ssh" / "known_hosts"
+    if file.exists():
+        subprocess.run(["ssh-keygen", "-q", "-R", place, "-f", str(file)], capture_output=True, timeout=TIMEOUT)
+
+
+def public_key(connection: Connection) -> Path:
+    """The public half of the key that sdfleet will use; one is made if this machine has none. Raises SdfleetError."""
+    if connection.key:
+        public = connection.key.with_name(f"{connection.key.name}.pub")
+        if not public.exists():
+            raise SdfleetError(f"{public}: no such file; make it with: ssh-keygen -y -f {connection.key} > {public}")
+        return public
+    folder = Path.home() / ".ssh"
+    for name in USUAL_KEYS:
+        if (folder / f"{name}.pub").exists():
+            return folder / f"{name}.pub"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    made = folder / USUAL_KEYS[0]
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(made)], check=True, timeout=TIMEOUT)
+    out.print(f"Made a new key: {made}")
+    return made.with_name(f"{made.name}.pub")
+
+
+def _password(host: HostSettings) -> str:
+    reference = host.connection.password
+    if reference:
+        return reference.read(f"hosts.{host.name}.password")
+    return getpass(f"Password of {host.connection.user}@{host.connection.address}: ")
+
+
+def _ssh(
+    host: HostSettings,
+    folder: Path,
+    command: Sequence[str],
+    options: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    text: str = "",
+) -> subprocess.CompletedProcess[str]:
+    """Run a command on the host over a connection of its own."""
+    given = [part for option in (*options, "ControlMaster=no", "ControlPath=none") for part in ("-o", option)]
+    try:
+        return subprocess.run(
+            ["ssh", "-F", str(folder / "config"), *given, host.name, *command],
+            env=os.environ | dict(environment or {}),
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise HostError(f"{host.name}: no answer within {TIMEOUT} s", unreachable=True) from error
+
+
+def _reason(host: HostSettings, said: str) -> str:
+    at = host.connection
+    where = f"{host.name}: {at.user}@{at.address} port {at.port}"
+    if "Permission denied" in said:
+        return f"{where}: the password is not accepted, or the host takes none"
+    if "IDENTIFICATION HAS CHANGED" in said:
+        cure = f"sdfleet trust {host.name} --replace-host-key"
+        return f"{where}: its host key is not the one that is known; if it was made anew, run: {cure}"
+    last = (said.strip() or "the connection was lost").splitlines()[-1]
+    return f"{where} cannot be reached: {last}; check address, port, firewall"

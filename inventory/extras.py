@@ -1,0 +1,93 @@
+"""The extras of this distribution: which program needs which, and how to install the one that is missing."""
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from packaging.requirements import Requirement
+
+from inventory.errors import SdfleetError
+
+DISTRIBUTION = "sdfleet"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a program needs beyond [project].dependencies."""
+
+    extra: str
+    module: str
+    """Imports the extra's packages. It is imported late, after `require`; nothing else may import it."""
+
+
+NEEDS = {
+    "sdfleet demo": Need("lab", "deploy.demo"),
+    "sdfleet lab up": Need("lab", "lab.box"),
+    "sdfleet train reproduce": Need("train", "training.distance"),
+    "lora-train": Need("train", "training.cli"),
+}
+"""Every program that needs an extra; all others work with [project].dependencies alone."""
+
+
+class MissingExtra(SdfleetError):
+    """A program was called whose extra is not installed. Exit code 2."""
+
+    exit_code = 2
+
+
+def require(program: str) -> None:
+    """Do nothing if what `program` (a key of NEEDS) needs is installed. Raises MissingExtra if it is not."""
+    extra = NEEDS[program].extra
+    if missing(extra):
+        raise MissingExtra(f"{program} needs the {extra} extra: {install_command(extra)}")
+
+
+def missing(extra: str) -> list[str]:
+    """The distributions of `extra` that are not installed."""
+    try:
+        declared = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:  # run from a folder on sys.path: nothing tells what it needs
+        return []
+    wanted = [one for one in map(Requirement, declared) if one.marker and one.marker.evaluate({"extra": extra})]
+    return [one.name for one in wanted if not _installed(one.name)]
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def install_command(extra: str) -> str:
+    """The command that adds `extra` to this very installation."""
+    return f"{_installer()} {_source(extra)}"
+
+
+def _installer() -> str:
+    prefix = Path(sys.prefix)
+    if (prefix / "pipx_metadata.json").exists():
+        return "pipx install --force"
+    if (prefix / "bin/pip").exists():
+        return f"{shlex.quote(str(prefix / 'bin/pip'))} install"
+    return f"uv pip install --python {shlex.quote(str(prefix))}"
+
+
+def _source(extra: str) -> str:
+    """What to install: the folder or address that this installation came from (PEP 610), with the extra."""
+    recorded = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
+    url = str(recorded.get("url", ""))
+    if not url:
+        return shlex.quote(f"{DISTRIBUTION}[{extra}]")
+    if "vcs_info" in recorded:
+        return shlex.quote(f"{DISTRIBUTION}[{extra}] @ {recorded['vcs_info']['vcs']}+{url}")
+    if not url.startswith("file:"):
+        return shlex.quote(f"{DISTRIBUTION}[{extra}] @ {url}")
+    editable = "-e " if recorded.get("dir_info", {}).get("editable") else ""
+    return editable + shlex.quote(f"{url2pathname(urlsplit(url).path)}[{extra}]")

@@ -1,0 +1,60 @@
+"""Files of a person that a command replaces: whole, durably, and one writer at a time."""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from inventory.errors import SdfleetError
+
+
+def replace_file(file: Path, content: str | bytes) -> None:
+    """Give `file` this content in one step; after a power cut or on a full disk it is the old or the new one, whole.
+
+    Its mode stays; a new one may be read by all whom the umask lets. Raises SdfleetError if it cannot be written.
+    """
+    file = file.resolve()  # what a link leads to is replaced, not the link
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        mode = file.stat().st_mode & 0o777 if file.exists() else 0o666 & ~_umask()
+        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".new", dir=file.parent)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                os.fchmod(stream.fileno(), mode)
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(name).replace(file)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise
+        folder = os.open(file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise SdfleetError(f"{file}: cannot be written: {error.strerror or error}; it is as it was") from error
+
+
+@contextlib.contextmanager
+def held(file: Path) -> Iterator[None]:
+    """Keep other commands from changing `file` between reading and replacing it; they wait.
+
+    The folder is locked, because the file itself is replaced.
+    """
+    folder = os.open(file.resolve().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _umask() -> int:
+    now = os.umask(0o077)
+    os.umask(now)
+    return now

@@ -1,0 +1,277 @@
+"""Work of root's in places where a service can write, whatever links, FIFOs and huge files it has put there.
+
+Root reaches such a place by directory descriptors, component by component, and follows no link that the service could
+have made (shell commands act as the service's user instead: roles.facts.seen.as_user). Programs that run on hosts are
+one file each: `roles.onhost.whole` puts this text in the place of the line that imports it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import json
+import os
+import pwd
+import secrets
+import stat
+from collections.abc import Iterator
+from typing import IO, Any
+
+LINKS = 20
+"""Links in one path; more are a loop."""
+DEEPEST = 30
+"""Folders within folders that are walked."""
+SMALL = 4_000_000
+"""Bytes of a text that is read whole."""
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""O_NONBLOCK: opening a FIFO must not wait for somebody to write."""
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class UnsafeError(OSError):
+    """The place is not what it must be; the text is for a person, and nothing was done there."""
+
+
+@contextlib.contextmanager
+def folder(path: str | os.PathLike[str]) -> Iterator[int]:
+    """A descriptor of the folder at an absolute path. FileNotFoundError, or UnsafeError for a planted link."""
+    opened = open_folder(path)
+    try:
+        yield opened
+    finally:
+        os.close(opened)
+
+
+def open_folder(path: str | os.PathLike[str]) -> int:
+    """The same, to be closed by the caller."""
+    text = os.fspath(path)
+    if not os.path.isabs(text):
+        raise UnsafeError(f"{text} is no absolute path")
+    left, links = _parts(text), 0
+    opened = os.open("/", FOLDER)
+    try:
+        while left:
+            name = left.pop(0)
+            if name == "..":
+                raise UnsafeError(f"{text}: a path with .. is not followed")
+            found = os.stat(name, dir_fd=opened, follow_symlinks=False)
+            if stat.S_ISLNK(found.st_mode):
+                links += 1
+                if links > LINKS or not _only_ours(opened):
+                    raise UnsafeError(f"{text}: {name} is a link that a service may have made; it is not followed")
+                target = os.path.normpath(os.path.join(_name_of(opened), os.readlink(name, dir_fd=opened)))
+                left, name = [*_parts(target), *left], "/"
+            elif not stat.S_ISDIR(found.st_mode):
+                raise UnsafeError(f"{text}: {name} is no folder")
+            # Between the look and this a folder can only become something that is not opened.
+            below = os.open(name, FOLDER, dir_fd=opened)
+            os.close(opened)
+            opened = below
+    except BaseException:
+        os.close(opened)
+        raise
+    return opened
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
+
+
+def _name_of(opened: int) -> str:
+    return os.readlink(f"/proc/self/fd/{opened}")
+
+
+def _only_ours(opened: int) -> bool:
+    """Whether nobody but root, and who runs this, can put names into a folder."""
+    found = os.fstat(opened)
+    return found.st_uid in (0, os.geteuid()) and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+@contextlib.contextmanager
+def beside(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
+    """The folder of what a path names, as a descriptor, and its name there."""
+    parent, name = os.path.split(os.fspath(path))
+    if name in ("", ".", ".."):
+        raise UnsafeError(f"{os.fspath(path)} names nothing")
+    with folder(parent) as opened:
+        yield opened, name
+
+
+def open_file(path: str | os.PathLike[str], owner: int | None = None) -> IO[bytes]:
+    """A regular file, open for reading; UnsafeError for anything else, or if it does not belong to the uid `owner`."""
+    with beside(path) as (parent, name):
+        return open_in(parent, name, owner)
+
+
+def open_in(parent: int, name: str, owner: int | None = None) -> IO[bytes]:
+    """The same of a name in an open folder."""
+    try:
+        opened = os.open(name, FILE, dir_fd=parent)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UnsafeError(f"{name} is no file: {error.strerror}") from error
+    found = os.fstat(opened)
+    if not stat.S_ISREG(found.st_mode) or owner not in (None, found.st_uid):
+        os.close(opened)
+        raise UnsafeError(f"{name} is no regular file" if owner is None else f"{name} is not a file of its owner")
+    return os.fdopen(opened, "rb")
+
+
+def read(path: str | os.PathLike[str], limit: int = SMALL, owner: int | None = None) -> bytes:
+    """The content of a file of at most `limit` bytes. FileNotFoundError, UnsafeError."""
+    with open_file(path, owner) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise UnsafeError(f"{os.fspath(path)} has more than {limit} bytes")
+    return content
+
+
+def read_json(path: str | os.PathLike[str], limit: int = SMALL, owner: int | None = None) -> dict[str, Any]:
+    """The object in a JSON file; an empty one if there is none, or it is damaged or unsafe."""
+    try:
+        found = json.loads(read(path, limit, owner))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write(path: str | os.PathLike[str], content: bytes, mode: int = 0o644, alike: bool = False) -> None:
+    """Put a file under a name in one step, durably; what stands there, a link too, is replaced and not followed.
+
+    + alike: whether it belongs to its folder's owner, who goes on writing it
+    """
+    with beside(path) as (parent, name):
+        fresh = _fresh(name)
+        opened = os.open(fresh, NEW, mode, dir_fd=parent)
+        try:
+            with os.fdopen(opened, "wb") as file:
+                if alike:
+                    os.fchown(file.fileno(), *_owner_below(parent))
+                os.fchmod(file.fileno(), mode)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(fresh, dir_fd=parent)
+            raise
+        os.fsync(parent)
+
+
+def files_below(path: str | os.PathLike[str], links: bool = False) -> Iterator[tuple[str, int, str]]:
+    """Every regular file below a folder, as path below it, descriptor of its folder and name there.
+
+    + links: whether links are told too; they are not followed
+    """
+    with folder(path) as top:
+        yield from _files_in(top, "", DEEPEST, links)
+
+
+def _files_in(opened: int, above: str, depth: int, links: bool) -> Iterator[tuple[str, int, str]]:
+    with os.scandir(opened) as entries:
+        names = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
+                        or (links and entry.is_symlink()))
+                       for entry in entries)  # fmt: skip
+    for name, is_folder, is_file in names:
+        if is_file:
+            yield f"{above}{name}", opened, name
+        elif is_folder and depth:
+            try:
+                below = os.open(name, FOLDER, dir_fd=opened)
+            except OSError:
+                continue  # it is something else by now
+            try:
+                yield from _files_in(below, f"{above}{name}/", depth - 1, links)
+            finally:
+                os.close(below)
+
+
+def make_folder(path: str | os.PathLike[str], uid: int, gid: int, mode: int) -> None:
+    """Have a folder of that owner and mode, whose parent is there; what is in it is left alone.
+
+    UnsafeError if a link or a file has its name.
+    """
+    with beside(path) as (parent, name):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=parent)
+        try:
+            opened = os.open(name, FOLDER, dir_fd=parent)
+        except OSError as error:
+            raise UnsafeError(f"{os.fspath(path)} is no folder but a link or a file: move it away") from error
+        try:
+            os.fchown(opened, uid, gid)
+            os.fchmod(opened, mode)
+        finally:
+            os.close(opened)
+
+
+def make_alike(path: str | os.PathLike[str]) -> None:
+    """Have a folder, and those above it, owned as the nearest that is there: a service goes on owning its tree."""
+    try:
+        os.close(open_folder(path))
+    except FileNotFoundError:
+        above = os.path.dirname(os.fspath(path))
+        make_alike(above)
+        with folder(above) as opened:
+            uid, gid = _owner_below(opened)
+        make_folder(path, uid, gid, 0o755)
+
+
+def _owner_below(opened: int) -> tuple[int, int]:
+    """uid and gid of who owns what comes into a folder: the folder's owner.
+
+    A service's home can be root's, with the sticky bit and for its group to write: there it is that group's user.
+    """
+    found = os.fstat(opened)
+    if found.st_uid == 0 and found.st_gid != 0 and found.st_mode & stat.S_ISVTX and found.st_mode & stat.S_IWGRP:
+        return pwd.getpwnam(grp.getgrgid(found.st_gid).gr_name).pw_uid, found.st_gid
+    return found.st_uid, found.st_gid
+
+
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Whether something has that name, if only a link that leads nowhere."""
+    try:
+        with beside(path) as (parent, name):
+            os.lstat(name, dir_fd=parent)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def target_of(path: str | os.PathLike[str]) -> str:
+    """What is written in a link; empty if there is none of that name."""
+    try:
+        with beside(path) as (parent, name):
+            return os.readlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        if isinstance(error, UnsafeError):
+            raise
+        return ""
+
+
+def link(path: str | os.PathLike[str], target: str) -> None:
+    """Set a symbolic link in one step, in the place of whatever file or link has its name."""
+    with beside(path) as (parent, name):
+        fresh = _fresh(name)
+        os.symlink(target, fresh, dir_fd=parent)
+        try:
+            os.rename(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except OSError:
+            os.unlink(fresh, dir_fd=parent)
+            raise
+
+
+def unlink(path: str | os.PathLike[str]) -> None:
+    """Remove a name that is no folder."""
+    with beside(path) as (parent, name):
+        os.unlink(name, dir_fd=parent)
+
+
+def _fresh(name: str) -> str:
+    """A name that nobody can have foreseen."""
+    return f".{name[:100]}.{secrets.token_hex(8)}.new"

@@ -1,0 +1,272 @@
+"""What strangers write (names, answers, metadata, journal lines) is shown on the terminal, and does nothing there."""
+
+import ast
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from rich.text import Text
+
+from deploy import cli, models, releases, status, verify
+from deploy.console import RunView, Terminal, err, out, styled
+from deploy.doctor import report as doctor
+from deploy.doctor.finding import bad
+from deploy.events import Finished, HostResult, Log, Planned
+from deploy.rollout import command as rollout
+from deploy.rollout.gates import Failure
+from deploy.runs import follow
+from deploy.runs.progress import Progress
+from inventory.errors import SdfleetError
+from training import cli as training_cli
+from training.visible import say, visible, visible_line
+
+TREE = Path(__file__).resolve().parents[2]
+PROGRAMS = ("deploy", "inventory", "training")
+ON_HOSTS = ("deploy/onhost", "deploy/engine.py")
+"""Their output is read by programs."""
+
+CLIPBOARD = "\x1b]52;c;ZXZpbA==\x07"
+REDDER = "\x9b31m"
+BACKWARDS = "cod\u202eexe.gpj"
+HOSTILE = f"[/x][bold red]a[[b]]{CLIPBOARD}{REDDER}{BACKWARDS}\u2028\udcff\\"
+"""Markup that would raise, colours and clipboard in C0 and C1, reversed text, a line separator, a byte of no text."""
+
+
+def harmless(text: str) -> bool:
+    """Whether a terminal only draws the text."""
+    return not [char for char in text if not char.isprintable() and char not in "\n"]
+
+
+def shown(terminal: Terminal, show: Callable[[], Any]) -> str:
+    """What `show` prints, wide enough that nothing is folded."""
+    file = io.StringIO()
+    before = terminal.file, terminal.width
+    terminal.file, terminal.width = file, 2000
+    try:
+        show()
+    finally:
+        terminal.file, terminal.width = before
+    return file.getvalue()
+
+
+def test_nothing_that_acts_is_left_and_nothing_that_is_drawn_is_lost() -> None:
+    assert visible("Кот 猫 🐈 e\u0301 क\u094d\u200dष\ttab\n") == "Кот 猫 🐈 e\u0301 क\u094d\u200dष\ttab\n"
+    assert visible(CLIPBOARD) == "\\u001b]52;c;ZXZpbA==\\u0007"
+    assert visible("\r\x7f\x9b\u202e\u2066\ufeff\U000e0041\udcff") == (
+        "\\u000d\\u007f\\u009b\\u202e\\u2066\\ufeff\\U000e0041\\udcff"
+    )
+    assert visible_line("a\nerror b\tc") == "a\\nerror b\\tc"
+    everything = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert not set(visible(everything)) & {chr(code) for code in [*range(9), *range(11, 32), *range(127, 160)]}
+
+
+def test_strings_are_no_markup_and_templates_are() -> None:
+    assert shown(out, lambda: out.print("Edit its [hosts.*] tables, [[models]] :cat: [/x]")) == (
+        "Edit its [hosts.*] tables, [[models]] :cat: [/x]\n"
+    )
+    line = styled("[bold]{}[/]: {}[dim]{}[/]!", "[red]a[/]\n\\", Text("b", "green"), "c")
+    assert line.plain == "[red]a[/]\\n\\: bc!"
+    styles = {(line.plain[span.start : span.end], str(span.style)) for span in line.spans if span.end > span.start}
+    assert {("[red]a[/]\\n\\", "bold"), ("c", "dim")} <= styles
+    assert not [style for text, style in styles if "red" in style]
+
+
+def events() -> None:
+    view = RunView((HOSTILE,), apply=True, verbose=True)
+    view.show(Planned(host=HOSTILE, operation=HOSTILE, change=True))
+    view.show(Finished(host=HOSTILE, operation=HOSTILE, result="changed", seconds=1))
+    view.show(Log(host=HOSTILE, level=40, text=f"{HOSTILE}\n{HOSTILE}"))
+    view.show(Log(host="", level=40, text=HOSTILE))
+    view.show(HostResult(host=HOSTILE, status="failed", error=HOSTILE))
+    out.print(view._render())
+    view.finish(HOSTILE)
+
+
+def doctors() -> None:
+    doctor._print({HOSTILE: [bad(HOSTILE, HOSTILE, HOSTILE)]})
+
+
+def statuses() -> None:
+    webui: dict[str, Any] = {"release": HOSTILE, "answers": True, "problem": "", "first_picture_s": 1.0}
+    host: dict[str, Any] = {
+        "gpus": [dict.fromkeys(("name", "used_mb", "total_mb"), HOSTILE)],
+        "models": {"expected": 1, "missing": [HOSTILE]},
+        "disk": {"free_gb": 1, "total_gb": 2},
+        "runs": {HOSTILE: "running"},
+        "os": HOSTILE,
+        "services": {HOSTILE: HOSTILE, "good": "active"},
+    }
+    for seen in (
+        {**webui, "fault": {"at": HOSTILE, "reason": HOSTILE}},
+        {**webui, "problem": HOSTILE},
+        {**webui, "answers": False, "unit": HOSTILE},
+        {**webui, "release": None},
+        None,
+    ):
+        for cell in status._row(HOSTILE, {**host, "webui": seen}):
+            out.print(cell)
+
+
+def listed_releases() -> None:
+    entry = {"release": HOSTILE, "current": False, "left": HOSTILE, "since": HOSTILE}
+    built = dict.fromkeys(("at", "by", "lock"), HOSTILE)
+    out.print(releases._table({HOSTILE: {HOSTILE: [{**entry, "built": built}]}}))
+
+
+def verdicts() -> None:
+    seen = verify.Verdict()
+    seen.count({"outcome": "failed", "seconds": 1, "role": HOSTILE, "check": HOSTILE, "reason": HOSTILE})
+    verify._report({HOSTILE: seen, "gone": verify.Verdict(unreachable=HOSTILE)}, 1)
+
+
+def rollouts() -> None:
+    stopped = type("Stopped", (), {})()
+    stopped.failures, stopped.left_out = [Failure(HOSTILE, "picture", HOSTILE, (HOSTILE,))], {HOSTILE: HOSTILE}
+    stopped.remotes, stopped.touched, stopped.passed, stopped.proven = {HOSTILE: None}, [], [], False
+    rollout._sum_up(stopped, None)
+
+
+def followed() -> None:
+    class Host:
+        def read(self, run: str, offset: int) -> dict[str, Any]:
+            text = json.dumps({"event": HOSTILE, "step": 1, "steps": 2, "message": HOSTILE}) + "\n"
+            return {"text": text, "offset": offset + 1, "state": "finished", "reason": HOSTILE}
+
+    ended = follow.follow(Host(), HOSTILE, sleep=lambda seconds: None)
+    out.print(ended.progress.line())
+    progress = Progress()
+    progress.feed(json.dumps({"event": "error", "message": HOSTILE}) + "\n")
+    out.print(progress.line())
+
+
+def failed_models() -> None:
+    from deploy.ssh import HostError
+
+    with pytest.raises(SdfleetError):
+        models._answers({HOSTILE: HostError(HOSTILE)})
+
+
+def failed_verb() -> None:
+    def fails() -> None:
+        raise SdfleetError(f"{HOSTILE}\n{HOSTILE}")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit, match="1"):
+        patch.setattr(cli, "app", fails)
+        cli.run()
+    try:
+        fails()
+    except SdfleetError as error:
+        cli._show_traceback(type(error), error, error.__traceback__)
+
+
+@pytest.mark.parametrize(
+    "show",
+    [events, doctors, statuses, listed_releases, verdicts, rollouts, followed, failed_models, failed_verb],
+)
+def test_hostile_words_are_drawn_by_every_verb(show: Callable[[], None]) -> None:
+    said = ""
+
+    def both() -> None:
+        nonlocal said
+        said = shown(err, show)
+
+    printed = shown(out, both)
+    said += printed
+    assert harmless(said), repr(said)
+    assert "[/x][bold red]a[[b]]" in said or show is followed
+
+
+def test_json_for_programs_is_ascii() -> None:
+    text = shown(out, lambda: out.print_json(json.dumps({"name": HOSTILE}), ensure_ascii=True))
+    assert text.isascii() and harmless(text)
+    assert json.loads(text) == {"name": HOSTILE}
+
+
+def test_logs_of_a_host_are_drawn(tmp_path: Path) -> None:
+    from deploy import logs
+    from inventory.load import load
+
+    (tmp_path / "fleet.toml").write_text('[fleet]\nname = "x"\n[hosts.a]\naddress = "local"\n')
+    journal = tmp_path / "journalctl"
+    journal.write_text(f"#!/bin/sh\nprintf '%b' '{CLIPBOARD.encode('unicode_escape').decode()}[/x]\\n'\n")
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text("#!/bin/sh\necho loaded\n")
+    for program in (journal, systemctl):
+        program.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(tmp_path), prepend=":")
+        said = shown(out, lambda: logs.run(load(tmp_path / "fleet.toml").hosts["a"], "webui", 1, follow=False))
+    assert harmless(said) and "]52;c;" in said and "[/x]" in said
+
+
+def test_the_trainers_command_draws_metadata(capsys: pytest.CaptureFixture[str]) -> None:
+    say(HOSTILE)
+    say(HOSTILE, err=True)
+    said = capsys.readouterr()
+    assert harmless(said.out) and harmless(said.err) and "[/x]" in said.out
+
+
+def _files() -> list[Path]:
+    named = [file for package in PROGRAMS for file in sorted((TREE / package).rglob("*.py"))]
+    return [file for file in named if not str(file.relative_to(TREE)).startswith(ON_HOSTS)]
+
+
+def _calls(file: Path) -> list[ast.Call]:
+    return [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)]
+
+
+def test_everything_is_printed_in_one_place() -> None:
+    """Only the console and the trainer's `say` write to the terminal, and markup is read from constants alone."""
+    allowed = {
+        "deploy/console.py": {"from_markup", "Console"},
+        "training/visible.py": {"echo"},
+        "training/runner.py": {"print"},  # a filtered sentence, flushed for the journal
+        "training/progress.py": {"print"},  # the same, with the line that it rewrites
+    }
+    wrong = []
+    for file in _files():
+        place = str(file.relative_to(TREE))
+        for call in _calls(file):
+            function = call.func
+            name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+            owner = (
+                function.value.id
+                if isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name)
+                else ""
+            )
+            direct = name in ("print", "echo", "secho") and owner not in ("out", "err")
+            reads_markup = name in ("from_markup", "Console", "escape") and owner != "re"
+            unsafe = any(word.arg == "markup" for word in call.keywords)
+            if name == "styled" and not (
+                isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str)
+            ):
+                wrong.append(f"{place}:{call.lineno}: styled takes a constant")
+            if (direct or reads_markup or unsafe) and name not in allowed.get(place, ()):
+                wrong.append(f"{place}:{call.lineno}: {ast.unparse(call)[:60]}")
+    assert wrong == []
+
+
+def test_helps_keep_their_brackets() -> None:
+    def texts(command: Any) -> list[str]:
+        found = [command.help or "", *(getattr(param, "help", None) or "" for param in command.params)]
+        return [*found, *(text for each in getattr(command, "commands", {}).values() for text in texts(each))]
+
+    everything = [text for app in (cli.app, training_cli.app) for text in texts(typer.main.get_command(app))]
+    assert len(everything) > 50
+    assert [text for text in everything if Text.from_markup(text).plain != text] == []
+
+
+def test_init_names_the_tables(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "sdfleet", "init", str(tmp_path / "fleet.toml")],
+        cwd=TREE,
+        capture_output=True,
+        text=True,
+    )
+    assert "Edit its [hosts.*] tables" in " ".join(done.stdout.split()), done.stdout + done.stderr

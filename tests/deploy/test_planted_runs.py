@@ -1,0 +1,126 @@
+"""What a run can make of its own folder while root lists, reads, resumes, fetches and takes it over."""
+
+import getpass
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.onhost import runs
+from roles.onhost import source
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run as it lies on its host."""
+    folder = tmp_path / "runs/ink"
+    runs.create(str(folder), str(tmp_path / "datasets"), str(tmp_path / "none"), {}, "text", {"gpus": 1}, me())
+    (folder / "log.jsonl").write_text('{"event": "step", "step": 1}\n')
+    return folder
+
+
+def me() -> str:
+    return getpass.getuser()
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    file = tmp_path / "secret"
+    file.write_text('{"event": "step", "nodes": "secret", "ended": {"how": "failed", "reason": "secret"}}\n')
+    return file
+
+
+def test_its_folder_is_sticky(run: Path) -> None:
+    assert run.stat().st_mode & 0o7777 == 0o1775
+
+
+def test_a_slot_file_is_not_written_through_a_link(run: Path, secret: Path) -> None:
+    before = secret.read_text()
+    (run / ".turn.json.new").symlink_to(secret)
+    assert runs.main("turn", run=str(run), wants={"nodes": None}) == {}
+    assert secret.read_text() == before
+    assert json.loads((run / "turn.json").read_text()) == {"gpus": 1, "nodes": None}
+
+
+def test_links_show_nothing_of_what_they_lead_to(run: Path, secret: Path) -> None:
+    for name in ("log.jsonl", "run.json", "turn.json", "turn-state.json"):
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(secret)
+    (run / "output").mkdir()
+    (run / "output/a.safetensors").symlink_to(secret)
+    answers = [
+        runs.main("list", runs=str(run.parent)),
+        runs.main("read", run=str(run), offset=0),
+        runs.main("files", run=str(run)),
+        runs.main("states", runs=str(run.parent)),
+    ]
+    assert "secret" not in json.dumps(answers), answers
+    assert list(answers[2]) == ["config.toml"]
+
+
+def test_fifos_and_files_without_end_hold_nobody_up(run: Path) -> None:
+    for name in ("run.json", "log.jsonl", "turn-state.json"):
+        (run / name).unlink(missing_ok=True)
+        os.mkfifo(run / name)
+    (run / "output").mkdir()
+    with (run / "output/a.safetensors").open("wb") as file:
+        file.truncate(1 << 42)
+    program = (
+        "import sys; from pathlib import Path; from deploy.onhost import runs; run = sys.argv[1]; "
+        "above = str(Path(run).parent); runs.main('list', runs=above); runs.main('states', runs=above); "
+        "runs.main('read', run=run, offset=0); print(list(runs.main('files', run=run)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(run)], timeout=20, capture_output=True, text=True)
+    assert done.stdout == "['config.toml', 'turn.json']\n", done.stderr
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, "[1, 2]", '"text"', "7"])
+def test_a_strange_line_of_a_log_is_left_out(run: Path, line: str) -> None:
+    with (run / "log.jsonl").open("a") as log:
+        log.write(line + "\n")
+    [found] = runs.main("list", runs=str(run.parent))
+    assert found["last"] == {"event": "step", "step": 1}
+
+
+def test_a_file_is_sent_to_its_size_and_no_link_is(run: Path, secret: Path) -> None:
+    import inspect
+
+    from deploy.onhost import send_file
+    from roles.onhost import whole
+
+    def sent(path: Path, size: int) -> "subprocess.CompletedProcess[str]":
+        words = [sys.executable, "-I", "-", str(path), "2", str(size)]
+        text = whole(inspect.getsource(send_file))
+        return subprocess.run(words, input=text, capture_output=True, text=True, timeout=20)
+
+    (run / "out").write_text("0123456789")
+    assert sent(run / "out", 5).stdout == "234"
+    (run / "link").symlink_to(secret)
+    os.mkfifo(run / "fifo")
+    for name in ("link", "fifo"):
+        done = sent(run / name, 100)
+        assert done.returncode == 1 and done.stdout == "", name
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives folders away")
+def test_runs_of_an_older_sdfleet_are_taken_over_without_loss(tmp_path: Path) -> None:
+    for name in ("honest", "swapped"):
+        folder = tmp_path / name
+        (folder / "inputs").mkdir(parents=True)
+        for file in ("config.toml", "turn.json", "log.jsonl"):
+            (folder / file).write_text(name)
+        os.chown(folder / "log.jsonl", 65534, 65534)
+        os.chown(folder, 65534, 65534)
+    os.chown(tmp_path / "swapped/config.toml", 65534, 65534)
+    words = [sys.executable, "-I", "-", str(tmp_path), "nobody"]
+    done = subprocess.run(words, input=source("take_over_runs"), capture_output=True, text=True, check=True)
+    assert done.stdout == "swapped: config.toml was not root's and has another name now\n"
+    for name in ("honest", "swapped"):
+        found = (tmp_path / name).stat()
+        assert (found.st_uid, found.st_mode & 0o7777) == (0, 0o1775)
+        assert (tmp_path / name / "log.jsonl").read_text() == name
+    assert [run["name"] for run in runs.main("list", runs=str(tmp_path))] == ["honest"]
+    assert (tmp_path / "swapped/config.toml.not-given").read_text() == "swapped"

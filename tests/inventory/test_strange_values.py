@@ -1,0 +1,184 @@
+"""Values of fleet.toml, and names on the command line, that would lead elsewhere: each gets a sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.options import checked_name
+from inventory.errors import ConfigError
+from inventory.load import load
+
+
+def _problems(tmp_path: Path, text: str) -> str:
+    file = tmp_path / "fleet.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    return str(caught.value)
+
+
+def _host(line: str) -> str:
+    return f'[fleet]\nname = "a"\n[hosts.a]\naddress = "x"\n{line}'
+
+
+def _address(address: str) -> str:
+    return f'[fleet]\nname = "a"\n[hosts.a]\naddress = "{address}"'
+
+
+def _root(root: str) -> str:
+    return f'[fleet]\nname = "a"\ndata_root = "{root}"\n[hosts.a]\naddress = "x"'
+
+
+def _model(line: str) -> str:
+    return _host(f'[[models]]\nname = "m"\nkind = "lora"\n{line}')
+
+
+STRANGE = {
+    "fleet name with a slash": (_host("").replace('"a"', '"../a"'), "fleet.name: '../a' must be letters"),
+    "host name with a slash": (_host("").replace("hosts.a", 'hosts."../a"'), "hosts.'../a': '../a' must be letters"),
+    "host name with a line break": (_host("").replace("hosts.a", 'hosts."a\\nb"'), r"hosts.'a\nb': 'a\nb' must be"),
+    "host name with a star": (_host("").replace("hosts.a", 'hosts."*"'), "hosts.'*': '*' must be letters"),
+    "host name that is an option": (_host("").replace("hosts.a", 'hosts."-oX"'), "'-oX' must be letters"),
+    "host names that differ in case": (_host('[hosts.A]\naddress = "y"'), "hosts.a: differs from A only in case"),
+    "group name with a slash": (_host('groups = ["a/b"]\n[groups."a/b"]'), "groups.'a/b': 'a/b' must be letters"),
+    "address with a line break": (_address("x\\nProxyCommand y"), "hosts.a.address: 'x\\nProxyCommand y' is a command"),
+    "address that is an option": (_address("-oProxyCommand=x"), "'-oProxyCommand=x' is neither a host name nor an IP"),
+    "address that contradicts": (
+        _host("port = 22").replace('"x"', '"root@x:2222"', 1),
+        "hosts.a: address says port 2222, the setting beside it says 22; keep one of them",
+    ),
+    "chain with a line break": (_host('jump = "a,b\\nHost *"'), "hosts.a.jump: 'b\\nHost *' is a command line"),
+    "address that is empty": (_address(""), "hosts.a.address: '' is neither a host name nor an IP address"),
+    "internal address with a slash": (_host('internal = "x/y"'), "hosts.a.internal: 'x/y' is neither"),
+    "user with a blank": (_host('user = "a b"'), "hosts.a.user: 'a b' is no user name"),
+    "user that is an option": (_host('user = "-x"'), "hosts.a.user: '-x' is no user name"),
+    "key with a line break": (_host('key = "a\\nb"'), "hosts.a.key: 'a\\nb' has a quote or a line break"),
+    "jump with a bare IPv6 address": (_host('jump = "u@2001:db8::1"'), "an IPv6 address in brackets"),
+    "jump with a line break": (_host('jump = "u@x\\nHost *"'), "hosts.a.jump: 'x\\nHost *' is a command line"),
+    "jump with a port that is none": (_host('jump = "x:99999"'), "hosts.a.jump: 'x:99999' has no port"),
+    "data root is /": (_root("/"), "fleet.data_root: '/' must be a folder below /"),
+    "data root with blanks": (_root("/srv/my data"), "fleet.data_root: '/srv/my data' must be a folder"),
+    "data root that climbs": (_root("/srv/../etc"), "fleet.data_root: '/srv/../etc' must be a folder"),
+    "data root that is relative": (_root("autodl-tmp"), "fleet.data_root: 'autodl-tmp' is relative"),
+    "data root of the system": (_root("/etc/sdfleet"), "fleet.data_root: '/etc/sdfleet' belongs to the system"),
+    "data root that others use": (_root("/srv"), "fleet.data_root: '/srv' belongs to the system; give a folder of"),
+    "data root in a home": (_root("/root/autodl-tmp"), "hidden from services (ProtectHome); mount the disk elsewhere"),
+    "data root with a specifier": (_root("/srv/%n"), "fleet.data_root: '/srv/%n' must be a folder"),
+    "data root with a line break": (_root("/srv/a\\nb"), "fleet.data_root: '/srv/a\\nb' must be a folder"),
+    "model name that climbs": (_model("source='hf:a/b/c'").replace('"m"', '"../m"'), "'../m' must be letters"),
+    "model source with a line break": (_model('source = "hf:a/b\\nc"'), "'hf:a/b\\nc' has a line break"),
+    "flag with a line break": (
+        _host('[webui]\nflags = { theme = "dark\\nExecStart=x" }'),
+        "webui.flags: 'dark\\nExecStart=x' has a line break",
+    ),
+    "argument with a line break": (
+        _host('[webui]\nextra_arguments = ["a\\nb"]'),
+        "webui.extra_arguments.0: 'a\\nb' has",
+    ),
+    "extension that climbs": (
+        _host(f'[[webui.extensions]]\nname = ".."\nurl = "https://x/y"\ncommit = "{"0" * 40}"'),
+        "extensions.0.name: '..' must be letters",
+    ),
+    "repository that climbs": (
+        _host(f'[webui.repositories."../x"]\nurl = "https://x/y"\ncommit = "{"0" * 40}"'),
+        "'../x' must be letters",
+    ),
+    "repository that runs a command": (
+        _host('[webui]\nrepository = "ext::sh -c x"'),
+        "'ext::sh -c x' is not a git URL",
+    ),
+    "repository with a blank": (_host('[lora_scripts]\nrepository = "https://x/ y"'), "a character that no URL has"),
+    "ref that is an option": (_host('[webui]\nref = "--upload-pack=x"'), "'--upload-pack=x' is no branch, tag or"),
+    "ref that climbs": (_host('[lora_scripts]\nref = "a/../b"'), "'a/../b' is no branch, tag or commit id"),
+    "mirror with a line break": (_host('[mirrors]\npypi = ["https://x\\nevil"]'), "a character that no URL has"),
+    "mirror without a host": (_host('[mirrors]\npypi = ["https:///simple"]'), "'https:///simple' names no host"),
+    "mirror with a port that is none": (_host('[mirrors]\npypi = ["https://x:y/"]'), "'https://x:y/' is no URL"),
+    "package that is an option": (_host('[base]\npackages = ["-y"]'), "base.packages.0: '-y' is no name of a"),
+    "peer that is no network": (_host('[trainer]\npeers = ["10.0.0.0/8\\nX=y"]'), "is no address or network"),
+    "journal line that is no expression": (
+        '[fleet]\nname = "a"\nrollout.journal_ignore = ["("]\n[hosts.a]\naddress = "x"',
+        "fleet.rollout.journal_ignore.0: '(' is no regular expression",
+    ),
+    "domain with a line break": (_host('[gateway]\ndomain = "x\\n}"'), "gateway.domain: string should match pattern"),
+}
+"""Values that would reach a path, ssh's configuration, a unit or a URL."""
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_a_value_that_would_lead_elsewhere_is_refused(case: str, tmp_path: Path) -> None:
+    text, expected = STRANGE[case]
+    assert expected in _problems(tmp_path, text)
+
+
+def test_a_secret_written_into_the_file_is_not_printed(tmp_path: Path) -> None:
+    for line in ('gateway_logins = "ann:hunter2-hunter2"', 'civitai_token = { env = 5, comand = "hunter2-hunter2" }'):
+        assert "hunter2" not in _problems(tmp_path, _host(f"[secrets]\n{line}"))
+
+
+def test_a_value_is_named_once(tmp_path: Path) -> None:
+    assert _problems(tmp_path, _host('[mirrors]\npypi = ["ftp://x"]')).count("ftp://x") == 1
+
+
+@pytest.mark.parametrize("root", ["/srv/sdfleet", "/data", "/mnt/nvme-1/sd", "/opt/sd", "/var/lib/sdfleet"])
+def test_data_roots_that_are_fine(root: str, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(_root(root))
+    assert str(load(file).hosts["a"].paths.root) == root
+
+
+@pytest.mark.parametrize(
+    ("address", "reached"),
+    [
+        ("ssh -p 12345 root@connect.example.com", ("root", "connect.example.com", 12345)),
+        ("ssh root@203.0.113.9 -p 40022 -i /k", ("root", "203.0.113.9", 40022)),
+        (
+            "ssh -p 2222 -o StrictHostKeyChecking=no root@ssh5.example.com -L 8080:localhost:8080",
+            ("root", "ssh5.example.com", 2222),
+        ),
+        ("ssh -l ann gpu.example.com", ("ann", "gpu.example.com", 22)),
+        ("ssh pod-64410a@ssh.example.io", ("pod-64410a", "ssh.example.io", 22)),
+        ("ssh://root@example.com:2200", ("root", "example.com", 2200)),
+        ("root@connect.example.com:12345", ("root", "connect.example.com", 12345)),
+        ("connect.example.com:12345", ("root", "connect.example.com", 12345)),
+        ("[2001:db8::5]:2222", ("root", "2001:db8::5", 2222)),
+    ],
+)
+def test_what_a_provider_shows_is_taken_as_it_is(tmp_path: Path, address: str, reached: tuple[str, str, int]) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(_address(address))
+    found = load(file).hosts["a"].connection
+    assert (found.user, found.address, found.port) == reached
+    assert (str(found.key) if found.key else "") == ("/k" if "-i /k" in address else "")
+
+
+def test_a_byte_order_mark_is_left_out_and_another_encoding_named(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + _address("x").encode())
+    assert load(file).hosts["a"].connection.address == "x"
+    file.write_bytes(("# 服务器\n" + _address("x")).encode("gbk"))
+    with pytest.raises(ConfigError, match=r"is not UTF-8 \(perhaps GBK or UTF-16\); save it as UTF-8"):
+        load(file)
+
+
+def test_addresses_and_jumps_that_are_fine(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    jumps = {
+        "u@x:2222": "x",
+        "x": "x",
+        "ubuntu@[2001:db8::1]:2222": "2001:db8::1",
+        "[::1]": "::1",
+        "10.0.0.1": "10.0.0.1",
+    }
+    for address in ("203.0.113.9", "2001:db8::5", "gpu_1.example.org", "a.b.", "local", "connect.example.com"):
+        for jump, hop in jumps.items():
+            file.write_text(_address(address) + f'\njump = "{jump}"')
+            assert [place.address for place in load(file).hosts["a"].connection.hops] == [hop]
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "a/b", "", ".hidden", "-rf", "a b", "a\nb", "[/x]", "a" * 101, "a\x1b]52;c;x\x07"]
+)
+def test_a_name_on_the_command_line_leads_nowhere_else(name: str) -> None:
+    with pytest.raises(ConfigError, match="--as: "):
+        checked_name("--as", name)
+    assert checked_name("--as", "ink-2.v1_b") == "ink-2.v1_b"

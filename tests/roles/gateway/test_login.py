@@ -1,0 +1,244 @@
+"""The gateway's login program: sessions that end, guesses that are slowed, and the right password that gets in."""
+
+import hashlib
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from roles.gateway.logins import LoginError, parse, users_file
+from roles.onhost import gateway_login
+from roles.onhost.gateway_login import Door, Guesses, Server, Sessions, TooMany, matches, network, read_users
+
+PASSWORD = "correct-horse-58"
+USERS = read_users(users_file({"ann": PASSWORD, "bob": "another-horse-77"}, ""))
+
+
+class Answer:
+    """Status, headers and cookies of an answer."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status, self.body = response.status, response.read().decode()
+        self.place = response.getheader("Location", "")
+        given = (line.partition(";")[0].partition("=") for line in response.headers.get_all("Set-Cookie", []))
+        self.cookies = {name: value for name, _, value in given}
+        self.name = response.getheader("X-Sdfleet-User", "")
+
+
+class Client:
+    """Asks the program as nginx does."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def ask(self, method: str, path: str, body: str = "", headers: Mapping[str, str] | None = None) -> Answer:
+        connection = http.client.HTTPConnection("login")
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(str(self.place))
+        connection.request(method, path, body or None, {"X-Real-IP": "203.0.113.1", **(headers or {})})
+        return Answer(connection.getresponse())
+
+    def log_in(self, password: str = PASSWORD, name: str = "ann", to: str = "/", **headers: str) -> Answer:
+        return self.ask("POST", "/sdfleet/login", urlencode({"name": name, "password": password, "next": to}), headers)
+
+    def who(self, answer: Answer) -> str:
+        cookies = "; ".join(f"{name}={value}" for name, value in answer.cookies.items())
+        return self.ask("GET", "/session", headers={"Cookie": f"a=b; {cookies}"}).name
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    place = tmp_path / "login.sock"
+    with Server(place, USERS, hours=1, attempts=10) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield Client(place)
+        server.shutdown()
+
+
+def test_each_login_has_a_session_of_its_own_and_leaves_it(client: Client) -> None:
+    first, second = client.log_in(), client.log_in()
+    assert first.status == 303 and first.cookies[gateway_login.COOKIE] != second.cookies[gateway_login.COOKIE]
+    assert (client.who(first), client.who(second)) == ("ann", "ann")
+    left = client.ask(
+        "POST", "/sdfleet/logout", headers={"Cookie": f"__Host-sdfleet={first.cookies['__Host-sdfleet']}"}
+    )
+    assert left.status == 303 and left.cookies == {"__Host-sdfleet": ""}
+    assert (client.who(first), client.who(second)) == ("", "ann"), "a logout ends one session, and only on the server"
+    assert client.ask("GET", "/session", headers={"Cookie": "__Host-sdfleet=guessed"}).status == 401
+    assert client.ask("GET", "/session").status == 401
+
+
+def test_a_session_ends_by_itself_and_with_its_password_and_outlives_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "sessions.json"
+    word = Sessions(file, USERS, 60).open("ann")
+    assert word not in file.read_text(), "who reads the file could take over a session"
+    assert Sessions(file, USERS, 60).name_of(word) == "ann"
+    other = read_users(users_file({"ann": "a-new-password"}, ""))
+    assert Sessions(file, other, 60).name_of(word) == ""
+    assert Sessions(file, {"bob": USERS["bob"]}, 60).name_of(word) == ""
+    brief = Sessions(tmp_path / "brief.json", USERS, 0.05)
+    word = brief.open("ann")
+    time.sleep(0.06)
+    assert brief.name_of(word) == ""
+    for damage in ("", "[]", '{"a": 1}', '{"a": {"name": []}}', "{"):
+        file.write_text(damage)
+        assert Sessions(file, USERS, 60).open("ann")
+
+
+def test_a_device_is_no_session(client: Client) -> None:
+    device = client.log_in().cookies[gateway_login.DEVICE]
+    assert client.ask("GET", "/session", headers={"Cookie": f"__Host-sdfleet={device}"}).status == 401
+
+
+@pytest.mark.parametrize(
+    "wanted", ["//evil", "/\\evil", "https://evil/", "javascript:x", "", "/a\r\nSet-Cookie: b", "/\u20ac"]
+)
+def test_a_login_leads_nowhere_else(client: Client, wanted: str) -> None:
+    answer = client.log_in(to=wanted)
+    assert (answer.status, answer.place) == (303, "/")
+    assert client.log_in(to="/?a=1&b=2").place == "/?a=1&b=2"
+
+
+def test_what_is_no_login_is_refused(client: Client) -> None:
+    form = client.ask("GET", "/sdfleet/login?next=/%22%3E<script>")
+    assert form.status == 200 and "<script>" not in form.body
+    assert client.log_in("wrong").status == 401
+    assert client.ask("POST", "/sdfleet/login", "name=ann").status == 401
+    assert client.ask("POST", "/sdfleet/login", "x" * 9000).status == 413
+    for given in ("Basic", "Basic !!", "Basic /w==", "Bearer x", "Basic YW5u"):
+        assert client.ask("GET", "/sdfleet/login", headers={"Authorization": given}).status in (200, 401)
+
+
+def quick(door: Door, pause: float = 0.02) -> Door:
+    door.guesses.pause = pause
+    return door
+
+
+def door(folder: Path, a_minute: int = 10) -> Door:
+    return quick(Door(USERS, Sessions(folder / "sessions.json", USERS, 60), a_minute))
+
+
+def guess(of: Door, address: str, times: int, name: str = "ann") -> list[float]:
+    """Seconds of each of so many wrong passwords, one after another."""
+    took = []
+    for number in range(times):
+        began = time.monotonic()
+        assert not of.attempt(name, f"wrong-{number}", address, "")
+        took.append(time.monotonic() - began)
+    return took
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hash that costs nothing, where its cost is not what is tested."""
+    monkeypatch.setattr(
+        gateway_login, "matches", lambda password, stored: password == PASSWORD and stored == USERS["ann"]
+    )
+
+
+@pytest.mark.usefixtures("cheap")
+def test_the_right_password_gets_in_after_forty_wrong_ones(tmp_path: Path) -> None:
+    tried = door(tmp_path)
+    took = guess(tried, "203.0.113.1", 40)
+    assert min(took[11:]) >= 0.02 > max(took[:9]), "guesses beyond the first are not slowed"
+    began = time.monotonic()
+    assert tried.attempt("ann", PASSWORD, "203.0.113.1", "")
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.usefixtures("cheap")
+def test_guesses_at_once_wait_and_are_sent_away(tmp_path: Path) -> None:
+    tried = quick(door(tmp_path), 0.3)
+    results: list[bool | type] = []
+
+    def one() -> None:
+        try:
+            results.append(tried.attempt("ann", "wrong", "203.0.113.1", ""))
+        except TooMany:
+            results.append(TooMany)
+
+    threads = [threading.Thread(target=one) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    assert results.count(False) == 10 and results.count(TooMany) == 25, results
+    assert not tried.attempt("bob", "wrong", "203.0.113.2", ""), "others wait with them"
+    for thread in threads:
+        thread.join()
+    assert results.count(False) == 15
+    assert tried.attempt("ann", PASSWORD, "203.0.113.1", "")
+
+
+@pytest.mark.usefixtures("cheap")
+def test_guesses_of_many_addresses_keep_nobody_out_who_was_in_before(tmp_path: Path) -> None:
+    tried = quick(door(tmp_path, a_minute=3), 30)
+    device = tried.sessions.open("ann", "device")
+    for number in range(3):
+        guess(tried, f"203.0.113.{number}", 1)
+    began = time.monotonic()
+    assert tried.attempt("ann", PASSWORD, "203.0.113.1", device)
+    assert time.monotonic() - began < 1
+    foreign = tried.sessions.open("bob", "device")
+    slow = threading.Thread(target=lambda: tried.attempt("ann", "wrong", "203.0.113.9", foreign), daemon=True)
+    slow.start()
+    slow.join(0.2)
+    assert slow.is_alive(), "another's device jumps the queue"
+
+
+def test_limits_count_ipv6_by_its_network_and_forget() -> None:
+    assert network("2001:db8:1:2::5") == network("2001:db8:1:2:ffff::1") != network("2001:db8:1:3::5")
+    assert network("nonsense") == "nonsense"
+    guesses = Guesses(10)
+    for number in range(gateway_login.KEYS + 5):
+        guesses._failed[str(number)] = [time.monotonic() - 100]
+    with guesses.turn(["name ann"]):
+        assert len(guesses._failed) == 1
+
+
+def test_unknown_names_cost_the_same_hash_as_known_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+
+    def scrypt(password: bytes, salt: bytes, **cost: int) -> bytes:
+        made.append({"salt": len(salt), **cost})
+        return bytes(32)
+
+    monkeypatch.setattr(hashlib, "scrypt", scrypt)
+    tried = door(tmp_path, a_minute=1000)
+    assert not tried.attempt("ann", "wrong", "203.0.113.1", "")
+    assert not tried.attempt("nobody", "wrong", "203.0.113.1", ""), "a hash of zeros lets nobody in"
+    assert len(made) == 2 and made[0] == made[1] and made[0]["n"] == 2**15
+
+
+def test_logins_of_the_fleet() -> None:
+    assert parse(f"ann:{PASSWORD}\n\nBob.b@x:{'y' * 10}\n") == {"ann": PASSWORD, "Bob.b@x": "y" * 10}
+    bad = {
+        "": "nobody may log in",
+        "ann": "line 1: must be NAME:PASSWORD",
+        f"a b:{PASSWORD}": "line 1: must be NAME:PASSWORD",
+        f"../x:{PASSWORD}": "line 1: must be NAME:PASSWORD",
+        f"ann:{PASSWORD}\nann:{PASSWORD}": "line 2: a second login ann",
+        f"anna:{PASSWORD}\nAnna:{PASSWORD}": "line 2: Anna differs from the login anna only in case",
+        "ann:short": "line 1: the password of ann must have 10 to 128 bytes",
+    }
+    for text, expected in bad.items():
+        with pytest.raises(LoginError, match=expected) as caught:
+            parse(text)
+        assert PASSWORD not in str(caught.value)
+    # Names that nginx's maps would have taken for their own words are names like any other now.
+    assert set(read_users(users_file(parse(f"default:{PASSWORD}\ninclude:{PASSWORD}"), ""))) == {"default", "include"}
+
+
+def test_a_hash_stays_while_its_password_does() -> None:
+    first = users_file({"ann": PASSWORD}, "")
+    assert users_file({"ann": PASSWORD, "bob": PASSWORD}, first).startswith(first.rstrip("\n"))
+    assert users_file({"ann": "another-password"}, first) != first
+    assert users_file({"ann": PASSWORD}, "ann:$2b$12$old") != "ann:$2b$12$old", "a hash of an older gateway is replaced"
+    assert PASSWORD not in first and matches(PASSWORD, read_users(first)["ann"])
+    assert json.dumps(first).count("scrypt$32768$8$3$") == 1

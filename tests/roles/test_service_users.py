@@ -1,0 +1,110 @@
+"""Each service's user turns on its host: whatever it plants in its places, verbs end and nothing outside changes."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tomlkit
+
+from lab import locks
+from lab.upstreams.repositories import publish
+from lab.upstreams.service import Folders
+from tests.faults.walking import put_trainer
+from tests.light.fleet import LightFleet, running
+from tests.roles.tricks import DATA, LOOK, OUTSIDE, PREPARE, RESUMED, TRICKS, VERBS
+
+DOCS = Path(__file__).resolve().parents[2] / "docs/hardening.md"
+EXTENSION = "sdfleet-lab/good"
+VERB_SECONDS = 90
+CONFIG = 'name = "ink"\n[model]\ncheckpoint = "light"\n[data]\nfolder = "pictures"\n[train]\nsteps = 3\n'
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightFleet]:
+    """One host with the light WebUI, an extension, and a run that a stand-in trained."""
+    folder = tmp_path_factory.mktemp("turned")
+    with running(folder, hosts=1) as light:
+        files = {"good.py": b"", "requirements.txt": b"idna\n"}
+        commit = publish(Folders(light.lab.folder.upstreams).git / f"{EXTENSION}.git", files, "one")
+        document = tomlkit.parse(light.file.read_text())
+        document["webui"]["extensions"] = [{"name": "good", "url": f"https://github.com/{EXTENSION}", "commit": commit}]
+        light.file.write_text(tomlkit.dumps(document))
+        # What an extension asks for is looked up with `packaging`, which every WebUI's own lock has.
+        lock = locks.lock(light.lab, "idna==3.10\npackaging==24.2\n").read_text()
+        (folder / "webui.lock.txt").write_text(lock)
+        assert (done := light.sdfleet("lock")).code == 0, done.text
+        assert (done := light.sdfleet("apply")).code == 0, done.text
+        document["webui"]["ref"] = light.publish("good", 2)
+        light.file.write_text(tomlkit.dumps(document))
+        assert (done := light.sdfleet("apply")).code == 0, done.text
+        put_trainer(light)
+        # From here on h1 trains too; the trainer itself is a stand-in, which no apply may replace.
+        text = light.file.read_text().replace('groups = ["webui"]', 'groups = ["webui", "train"]')
+        light.file.with_name("train.toml").write_text(text)
+        light.file.with_name("train.lock").write_text(light.file.with_suffix(".lock").read_text())
+        (folder / "pictures/2_cat").mkdir(parents=True)
+        (folder / "pictures/2_cat/1.png").write_bytes(bytes(2000))
+        (folder / "ink.toml").write_text(CONFIG)
+        done = light.sdfleet("train", "run", "ink.toml", "--name", "ink", "--fleet", "train.toml")
+        assert done.code == 0, done.text
+        light.on("h1", PREPARE)
+        yield light
+
+
+def type_verb(light: LightFleet, verb: str) -> None:
+    """Type a verb; the test fails if it does not end, or shows what it must not."""
+    fleet = ("--fleet", "train.toml") if verb.startswith("train ") else ()
+    done = light.sdfleet(*verb.split(), *fleet, timeout=VERB_SECONDS)
+    print(f"  {verb}: {done.code} in {done.seconds:.1f} s")
+    assert "Traceback" not in done.text, done.text
+    assert "root:" not in done.text, "what root alone may read was shown"
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize("wave", range(3))
+def test_nothing_outside_changes_nothing_hangs_nothing_runs(wave: int, light: LightFleet) -> None:
+    tricks = [trick for trick in TRICKS if trick.wave == wave]
+    before = light.on("h1", LOOK)
+    for trick in tricks:
+        light.on("h1", f"runuser -u {trick.user} -- sh -c {shlex.quote(trick.plant)}")
+    try:
+        for verb in (*VERBS, *(RESUMED if wave == 1 else ()), "rollback"):
+            type_verb(light, verb)
+            assert light.on("h1", LOOK) == before, f"{verb} changed what is outside, or ran what was planted"
+    finally:
+        for trick in reversed(tricks):
+            light.on("h1", trick.undo)
+    shadow = [file for file in light.folder.joinpath("runs").rglob("*") if file.is_file() and _is_shadow(file)]
+    assert not shadow, "a file that root alone may read was fetched"
+
+
+def _is_shadow(file: Path) -> bool:
+    return b"root:" in file.read_bytes()[:2000]
+
+
+@pytest.mark.lab
+def test_afterwards_an_apply_mends_all_of_it(light: LightFleet) -> None:
+    light.on("h1", "systemctl reset-failed; true")
+    light.on("h1", f"mkdir -p /srv/sdfleet/runs/ink/samples; ln -s {OUTSIDE}/folder /srv/sdfleet/runs/ink/samples/deep")
+    type_verb(light, "train remove ink")
+    assert light.on("h1", f"ls /srv/sdfleet/runs; cat {OUTSIDE}/folder/file") == "untouched"
+    # What somebody put into the place of the fleet's extension.
+    there = f"{DATA}/extensions/good"
+    light.on("h1", f"mkdir -p {there}; echo mine >{there}/settings.json")
+    done = light.sdfleet("apply")
+    assert done.code == 0, done.text
+    again = light.sdfleet("apply")
+    assert (again.code, again.cell("h1", "changed")) == (0, "0"), again.text
+    serves = "/proc/$(systemctl show -P MainPID sdfleet-webui)/root"
+    assert light.on("h1", f"ls {serves}{there}") == "good.py\nrequirements.txt", "the release's is what is served"
+    assert light.on("h1", f"cat {there}/settings.json") == "mine", "nothing is lost"
+    assert light.on("h1", f"cat {OUTSIDE}/file") == "untouched"
+
+
+def test_the_docs_tell_of_each() -> None:
+    text = DOCS.read_text()
+    missing = [
+        f"{trick.place}: {trick.trick}" for trick in TRICKS if f"| `{trick.place}` | {trick.trick} |" not in text
+    ]
+    assert not missing

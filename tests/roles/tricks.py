@@ -1,0 +1,205 @@
+"""What a service's user can put into the places that it owns, and what is typed while it lies there."""
+
+from dataclasses import dataclass
+
+ROOT = "/srv/sdfleet"
+DATA = f"{ROOT}/data/webui"
+RUN = f"{ROOT}/runs/ink"
+STATE = "/run/sdfleet-webui/state.json"
+OUTSIDE = "/srv/outside"
+TRAP = "/srv/trap"
+CAUGHT = "/srv/caught"
+
+PREPARE = f"""
+mkdir -p {OUTSIDE}/folder; echo untouched >{OUTSIDE}/file; echo untouched >{OUTSIDE}/folder/file
+chmod 700 {OUTSIDE}/folder; chmod 755 {OUTSIDE}; touch {CAUGHT}; chmod 666 {CAUGHT}
+printf '#!/bin/sh\\nid -un >>{CAUGHT}\\n' >{TRAP}; chmod 755 {TRAP}
+"""
+"""A folder and files that nothing may touch, and a program that must never run."""
+
+LOOK = f"""
+find {OUTSIDE} {TRAP} {ROOT}/tools /etc/passwd /etc/shadow /etc/sudoers.d -printf '%p %y %u %g %m %s %l\\n' | sort
+find {OUTSIDE} {ROOT}/tools /etc/passwd /etc/shadow -type f ! -name '*.pyc' -exec sha256sum {{}} + | sort
+cat {CAUGHT}
+"""
+"""Prints all of that, and who ran the program."""
+
+
+@dataclass(frozen=True)
+class Trick:
+    """One thing that a service's user does before verbs are typed."""
+
+    user: str
+    place: str
+    """What docs/hardening.md calls the place."""
+    trick: str
+    """What it calls the trick."""
+    plant: str
+    """Shell commands, run as the user."""
+    wave: int
+    """Tricks of one wave lie there at one time."""
+    undo: str
+    """Shell commands, run as root, that clear the place for the next trick."""
+
+
+VERBS = (
+    *("plan", "apply --role models", "apply --role webui", "verify", "status", "models list", "models prune --yes"),
+    *("train list", "train fetch ink", "train publish ink --as cats"),
+)
+"""What is typed while the tricks of a wave lie there."""
+RESUMED = ("train resume ink --no-follow", "train stop ink")
+"""And in the wave in which the run says that it has not ended."""
+
+
+def _git(folder: str) -> str:
+    """A repository whose configuration names the trap wherever git runs programs."""
+    keys = ("core.fsmonitor", "core.sshCommand", "core.pager", "diff.external", "filter.x.clean", "filter.x.process")
+    configured = "; ".join(f"git -C {folder} config {key} {TRAP}" for key in keys)
+    commit = "-c user.name=t -c user.email=t@t.invalid commit -qm one"
+    return (
+        f"mkdir -p {folder}; git init -q {folder}; echo '* filter=x' >{folder}/.gitattributes; echo a >{folder}/a; "
+        f"git -C {folder} add -A; git -C {folder} {commit}; {configured}; "
+        f"mkdir -p {folder}/.git/hooks; cp {TRAP} {folder}/.git/hooks/post-checkout; touch {folder}/a"
+    )
+
+
+TRICKS = (
+    Trick(
+        "sdwebui",
+        "data/webui/extensions",
+        "folder swapped for one with a git configuration, hooks and filters",
+        f"cd {DATA}; mv extensions .exts && {{ {_git(f'{DATA}/extensions/good')}; }} || true",  # it is root's
+        0,
+        f"[ ! -e {DATA}/.exts ] || rm -rf {DATA}/extensions {DATA}/.exts",
+    ),
+    Trick(
+        "sdwebui",
+        "data/webui/extensions",
+        "link to a folder of root's",
+        f"cd {DATA}; mv extensions .exts && ln -s {OUTSIDE}/folder extensions || true",
+        1,
+        f"[ ! -e {DATA}/.exts ] || rm -rf {DATA}/extensions {DATA}/.exts",
+    ),
+    Trick(
+        "sdwebui",
+        "data/webui/{cache,tmp,config_states}",
+        "links to a folder of root's",
+        f"cd {DATA}; for n in cache tmp config_states; do rm -rf $n; ln -s {OUTSIDE}/folder $n; done",
+        2,
+        f"cd {DATA}; rm -f cache tmp config_states",
+    ),
+    Trick(
+        "sdwebui",
+        "data/webui/config.json",
+        "FIFO",
+        f"cd {DATA}; rm -f config.json; mkfifo config.json",
+        0,
+        f"rm -f {DATA}/config.json",
+    ),
+    Trick(
+        "sdwebui",
+        "data/webui/config.json",
+        "sparse file of 4 TB",
+        f"cd {DATA}; rm -f config.json; truncate -s 4T config.json",
+        1,
+        f"rm -f {DATA}/config.json",
+    ),
+    Trick(
+        "sdwebui",
+        "/run/sdfleet-webui/state.json",
+        "FIFO",
+        f"rm -f {STATE}; mkfifo {STATE}",
+        0,
+        f"rm -f {STATE}; systemctl restart sdfleet-webui",
+    ),
+    Trick(
+        "sdwebui",
+        "/run/sdfleet-webui/state.json",
+        "link to an endless file",
+        f"ln -sf /dev/zero {STATE}",
+        1,
+        f"rm -f {STATE}; systemctl restart sdfleet-webui",
+    ),
+    Trick(
+        "sdwebui",
+        "data/webui/models/Lora",
+        "folder swapped for a link to a folder of root's",
+        f"cd {DATA}/models; rm -rf Lora; ln -s {OUTSIDE}/folder Lora",
+        0,
+        f"rm -rf {DATA}/models/Lora",
+    ),
+    Trick(
+        "sdwebui",
+        "data/webui/models",
+        "folder swapped for a link to a folder of root's",
+        f"cd {DATA}; mv models .was; ln -s {OUTSIDE}/folder models",
+        1,
+        f"rm -rf {DATA}/models; mv {DATA}/.was {DATA}/models",
+    ),
+    Trick(
+        "sdwebui",
+        "data/webui/models/*",
+        "links and FIFOs under the names of unfinished files",
+        f"mkdir -p {DATA}/models/Lora; cd {DATA}/models/Lora; mkfifo .cats.json.sdfleet-new; "
+        f"for n in .cats.safetensors.new .cats.safetensors.sdfleet-new ../Stable-diffusion/.light.json.sdfleet-new; "
+        f"do ln -s {OUTSIDE}/file $n; done; rm -f ../Stable-diffusion/*.safetensors",
+        2,
+        f"rm -f {DATA}/models/*/.*new",
+    ),
+    Trick(
+        "sdtrain",
+        "runs/RUN",
+        "link under the name of an unfinished slot file",
+        f"ln -sf {OUTSIDE}/file {RUN}/.turn.json.new; rm -f {RUN}/run.json",
+        1,
+        f"rm -f {RUN}/.turn.json.new",
+    ),
+    Trick(
+        "sdtrain",
+        "runs/RUN",
+        "config, slot file and inputs moved away and replaced",
+        f"cd {RUN}; for n in config.toml turn.json inputs; do mv $n was-$n && ln -s {OUTSIDE}/file $n; done; true",
+        1,
+        "true",
+    ),
+    Trick(
+        "sdtrain",
+        "runs/RUN/log.jsonl",
+        "link to a file that root alone reads",
+        f"cd {RUN}; mv log.jsonl was.jsonl; ln -s /etc/shadow log.jsonl",
+        0,
+        f"cd {RUN}; mv was.jsonl log.jsonl",
+    ),
+    Trick(
+        "sdtrain",
+        "runs/RUN/{log.jsonl,run.json}",
+        "FIFOs",
+        f"cd {RUN}; for n in log.jsonl run.json; do mv $n was.$n; mkfifo $n; done",
+        2,
+        f"cd {RUN}; for n in log.jsonl run.json; do mv was.$n $n; done",
+    ),
+    Trick(
+        "sdtrain",
+        "runs/RUN/{log.jsonl,output}",
+        "sparse files of 4 TB",
+        f"cd {RUN}; mv log.jsonl was.jsonl; truncate -s 4T log.jsonl output/more.safetensors",
+        1,
+        f"cd {RUN}; mv was.jsonl log.jsonl; rm output/more.safetensors",
+    ),
+    Trick(
+        "sdtrain",
+        "runs/RUN/output",
+        "links to files that root alone reads, and to a folder of root's",
+        f"cd {RUN}; ln -s /etc/shadow output/shadow.safetensors; ln -s {OUTSIDE}/folder samples",
+        0,
+        f"rm -f {RUN}/output/shadow.safetensors {RUN}/samples",
+    ),
+    Trick(
+        "sdtrain",
+        "runs/RUN/output",
+        "link to a folder of root's while the run is deleted",
+        f"cd {RUN}; mkdir -p samples; ln -s {OUTSIDE}/folder samples/deep",
+        2,
+        "true",
+    ),
+)

@@ -1,0 +1,101 @@
+"""What root does on hosts below folders that services write: by descriptors, with roles/onhost/nofollow.py."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+TREE = Path(__file__).resolve().parent.parent
+AS_THE_SERVICE = {"webui_service", "webui_options", "webui_door", "webui_picture", "webui_refresh", "training_turn"}
+AS_THE_SERVICE |= {"gateway_login"}
+"""Programs of roles/onhost that units start as their own user, or that touch no file of another."""
+CONFINED = {"convert_pickle"}
+"""Programs that systemd-run starts as nobody, with nothing to write."""
+BY_PATH = {
+    *("open", "read_text", "read_bytes", "write_text", "write_bytes", "touch", "mkdir", "makedirs", "unlink", "remove"),
+    *("rename", "replace", "rmdir", "symlink_to", "symlink", "hardlink_to", "link", "chmod", "chown", "utime", "copy"),
+    *("rmtree", "move", "copyfile", "copytree", "glob", "rglob", "iterdir", "scandir", "listdir", "truncate"),
+}
+"""Calls that find a file by its path; `replace` of a string only looks so."""
+OF_ROOTS = {
+    "roles/onhost/activate.py": ("apps", "open read_text write_text chmod replace unlink symlink_to"),
+    "roles/onhost/apt_key.py": ("/etc/apt", "mkdir write_bytes chmod replace"),
+    "roles/onhost/build_wheels.py": ("envs, before they have their name", "open mkdir rename read_text write_text"),
+    "roles/onhost/gateway_certificate.py": ("/etc/sdfleet/gateway", "open read_text chmod copyfile replace"),
+    "roles/onhost/keep_trainers.py": ("apps, envs", "glob rglob read_text read_bytes write_bytes rename mkdir rmtree"),
+    "roles/onhost/lora_scripts_links.py": (
+        "apps, store; names in runs",
+        "iterdir unlink link replace glob open scandir",
+    ),
+    "roles/onhost/pinned_checkout.py": ("cache/git, apps, envs", "open mkdir rename rmtree"),
+    "roles/onhost/prune.py": ("apps, envs", "open glob iterdir read_text read_bytes remove rename rmtree unlink"),
+    "roles/onhost/lora_keys.py": ("open is the controller's, of its own file", "open"),
+    "roles/onhost/webui_extensions.py": ("cache/git; listdir of a descriptor", "glob listdir"),
+    "roles/onhost/take_over_runs.py": ("runs, open already", "listdir"),
+    "roles/models/host/http.py": ("none: open is a request's", "open"),
+    "roles/models/host/main.py": ("store", "write_text replace unlink read_text"),
+    "roles/models/host/judge.py": ("store/partial, and itself", "open"),
+    "roles/models/host/links.py": ("store", "utime"),
+    "roles/models/host/pickles.py": ("store/partial", "open"),
+    "roles/models/host/safetensors.py": ("store/partial", "open"),
+    "roles/models/host/store.py": ("store", "mkdir open rename truncate"),
+    "roles/models/host/transfer.py": ("store/partial", "open truncate unlink"),
+    "deploy/onhost/examine.py": ("/etc/os-release, /proc", "read_text"),
+    "deploy/onhost/gate.py": ("apps; open is a request's", "glob open"),
+    "deploy/onhost/observe.py": (
+        "apps, names of models, /etc/os-release; scandir of a descriptor",
+        "glob read_text scandir",
+    ),
+    "deploy/onhost/unused.py": ("store; names of links below data change nothing", "open glob unlink"),
+    "deploy/onhost/published.py": ("store, with its list", "open read_bytes read_text mkdir replace unlink utime"),
+    "deploy/onhost/released.py": ("apps", "glob iterdir read_text"),
+    "deploy/onhost/runs.py": (
+        "datasets, runs before they have their name; rmtree goes by descriptors itself",
+        "glob iterdir mkdir link open replace rename rmtree unlink chmod chown write_text",
+    ),
+}
+"""What each program calls by path, and in which folders; no service can write these. A new one belongs here only if
+that holds for it."""
+
+
+def _programs() -> list[Path]:
+    found = [*TREE.glob("roles/onhost/*.py"), *TREE.glob("roles/models/host/*.py"), *TREE.glob("deploy/onhost/*.py")]
+    apart = {"__init__", "nofollow", *AS_THE_SERVICE, *CONFINED}
+    return sorted(file for file in found if file.stem not in apart)
+
+
+def _called(file: Path) -> set[str]:
+    """Names of BY_PATH that a program calls, but of nofollow and with a descriptor of the folder."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        method = node.func if isinstance(node.func, ast.Attribute) else None
+        name = method.attr if method else getattr(node.func, "id", "")
+        on = method.value.id if method and isinstance(method.value, ast.Name) else ""
+        by_descriptor = {word.arg for word in node.keywords} & {"dir_fd", "src_dir_fd"}
+        if name in BY_PATH and on != "nofollow" and not by_descriptor:
+            found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("file", _programs(), ids=lambda file: file.stem)
+def test_programs_find_by_path_only_what_is_roots(file: Path) -> None:
+    name = str(file.relative_to(TREE))
+    more = _called(file) - set(OF_ROOTS.get(name, ("", ""))[1].split())
+    assert not more, f"{name} calls {', '.join(sorted(more))} by path, where a service may have a link: use nofollow"
+
+
+FORBIDDEN = {
+    r"install -d[^\n]* -o ": "follows links: use roles.operations.files.make_folders",
+    r"safe\.directory='?\*": "lets root run what a stranger's git configuration names",
+    r"chown -R|chmod -R [^\n]*data": "walks a stranger's tree",
+}
+
+
+@pytest.mark.parametrize("pattern", FORBIDDEN)
+def test_commands_hold_nothing_that_follows_a_strangers_links(pattern: str) -> None:
+    sources = [*TREE.glob("roles/**/*.py"), *TREE.glob("deploy/**/*.py")]
+    found = [str(file.relative_to(TREE)) for file in sources if re.search(pattern, file.read_text())]
+    assert not found, f"{FORBIDDEN[pattern]}: {found}"

@@ -1,0 +1,115 @@
+"""Whatever bytes lie under a name, readers give a result or a sentence."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("hypothesis")
+pytest.importorskip("torch")
+
+import json
+
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from training import deltas, soundness
+from training.base import evidence, files
+from training.config import Captions
+from training.data import captions, images
+from training.data.buckets import Fit
+from training.errors import TrainingError
+
+pytestmark = pytest.mark.slow
+
+FEW = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+NAMES = st.sampled_from(
+    [
+        *("model.diffusion_model.input_blocks.0.0.weight", "v_pred", "ztsnr", "conditioner.embedders.1.model.x"),
+        *("cond_stage_model.transformer.x", "lora_unet_mid.lora_up.weight", "lora_unet_mid.lora_down.weight", "a"),
+        *("lora_unet_mid.alpha", "lora_unet_x_attn2_to_k.hada_w1_a", "lora_unet_x_attn2_to_k.lokr_w1", "emb_params"),
+    ]
+)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 100) | st.text(max_size=5) | st.sampled_from(["F16", "F32", "F8_E4M3"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=6,
+)
+ENTRY = st.fixed_dictionaries(
+    {
+        "dtype": st.sampled_from(["F16", "F32", "BF16", "F8_E4M3", "I64", "odd"]),
+        "shape": st.lists(st.integers(0, 4), max_size=4),
+        "data_offsets": st.tuples(st.integers(0, 64), st.integers(0, 64)),
+    }
+)
+HEADER = st.dictionaries(NAMES | st.text(max_size=6), ENTRY | ANYTHING, max_size=5)
+FILE = st.one_of(
+    st.binary(max_size=200),
+    st.builds(
+        lambda header, tail: len(text := json.dumps(header).encode()).to_bytes(8, "little") + text + tail,
+        HEADER,
+        st.binary(max_size=64),
+    ),
+)
+PART = st.sampled_from(
+    [
+        *("lora_up.weight", "lora_down.weight", "lora_mid.weight", "alpha", "dora_scale", "diff", "diff_b"),
+        *("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "lokr_w1", "lokr_w1_a", "lokr_w1_b"),
+        *("lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2", "w_norm"),
+    ]
+)
+SHAPE = st.lists(st.integers(0, 4), max_size=4).map(tuple)
+
+
+@FEW
+@given(content=FILE)
+def test_files_that_should_be_safetensors(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "any.safetensors"
+    file.write_bytes(content)
+    for read in (_checkpoint, soundness.read):
+        try:
+            read(file)
+        except TrainingError as error:
+            assert str(error).startswith(str(file))
+
+
+def _checkpoint(file: Path) -> None:
+    source = files.open_base(file)
+    assert isinstance(source, files.TensorFile)
+    evidence.prediction(source)
+    files.family_of(source)
+    source.read()
+
+
+@FEW
+@given(parts=st.dictionaries(PART, SHAPE, min_size=1, max_size=6))
+def test_modules_of_any_shapes_can_be_applied_or_are_named(parts: dict[str, Any]) -> None:
+    tensors = {name: torch.ones(shape) for name, shape in parts.items()}
+    if deltas.unsound(tensors) is None and deltas.kind(tensors) != "bias":
+        assert deltas.delta(tensors).isfinite().all()
+
+
+@FEW
+@given(content=st.binary(max_size=300), kind=st.sampled_from(["PNG", "JPEG", "WEBP", "BMP"]), cut=st.integers(0, 300))
+def test_pictures_of_any_bytes(tmp_path: Path, content: bytes, kind: str, cut: int) -> None:
+    file = tmp_path / "any.png"
+    Image.new("RGB", (9, 7), "red").save(file, kind)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:cut] + content + whole[cut + len(content) :])
+    try:
+        images.read(file, Fit((64, 64), (64, 64)))
+    except TrainingError as error:
+        assert str(error).startswith(str(file))
+
+
+@FEW
+@given(content=st.binary(max_size=200))
+def test_captions_of_any_bytes(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "any.txt"
+    file.write_bytes(content)
+    try:
+        assert "\n" not in captions.read(tmp_path / "any.png", Captions(), "")
+    except TrainingError as error:
+        assert str(file) in str(error)

@@ -1,0 +1,107 @@
+"""A file is what was trained: the UNet in training and the UNet with the file merged say the same."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training import lycoris_formulas
+from tests.training.test_networks import speak
+from tests.training.workbench import Workbench
+from training import lorafile, merge, network, resize, weights
+from training.base.loading import BaseModel
+from training.config import Network
+from training.factor import Cut
+from training.merge import Weighted
+from training.sections.model import Model
+
+pytestmark = pytest.mark.slow
+
+SIZES = {
+    "rank 2, alpha 1": {"rank": 2, "alpha": 1.0, "conv_rank": 2, "conv_alpha": 1.0},
+    "rank 4, alpha 16, convolutions 2 and 6": {"rank": 4, "alpha": 16.0, "conv_rank": 2, "conv_alpha": 6.0},
+    "rank 16, alpha 8": {"rank": 16, "alpha": 8.0, "conv_rank": 16, "conv_alpha": 8.0},
+}
+LOKR = {
+    "whole factors, alpha 1": {"rank": 100000, "alpha": 1.0, "conv_rank": 100000, "conv_alpha": 1.0},
+    "whole factors, factor 4": {"rank": 100000, "alpha": 1.0, "conv_rank": 1000, "conv_alpha": 3.0, "lokr_factor": 4},
+    "convolutions whole alone": {"rank": 2, "alpha": 1.0, "conv_rank": 1000, "conv_alpha": 3.0},
+}
+ROWS = [(kind, name) for kind in ("lora", "locon", "dora", "loha", "lokr") for name in SIZES]
+ROWS += [("lokr", name) for name in LOKR]
+
+
+def moved(bench: Workbench, family: str, kind: str, sizes: dict[str, Any]) -> tuple[BaseModel, Any, Path]:
+    """A base model, its UNet with a network whose weights are far from the start, and the network's file."""
+    base = BaseModel(Model(checkpoint=bench.materials / f"{family}.safetensors"))
+    unet: Any = base.unet(torch.float32)
+    made = network.attach(Network.model_validate({"kind": kind, **sizes}), 0, base.family, unet, [])
+    draw = torch.Generator().manual_seed(3)
+    for name, parameter in made.named():
+        noise = torch.randn(parameter.shape, generator=draw)
+        with torch.no_grad():
+            size = 0.3 if kind == "loha" else 0.1
+            parameter.mul_(1 + 0.3 * noise) if "dora_scale" in name else parameter.copy_(size * noise)
+    file = bench.folder / "cat.safetensors"
+    lorafile.write(file, made.tensors(), {})
+    return base, unet.eval(), file
+
+
+def apart(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The largest difference, as a share of the largest value."""
+    return float((one - other).abs().max() / other.abs().max())
+
+
+@pytest.mark.parametrize(("kind", "name"), ROWS)
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_the_file_is_what_was_trained(bench: Workbench, family: str, kind: str, name: str) -> None:
+    base, trained, file = moved(bench, family, kind, (SIZES | LOKR)[name])
+    plain: Any = base.unet(torch.float32)
+    said, before = speak(trained, family), speak(plain, family)
+    assert apart(said, before) > 0.01, "the network changes what the UNet says"
+
+    target = bench.folder / "merged.safetensors"
+    merge.bake(bench.materials / f"{family}.safetensors", [Weighted(file)], target)
+    ours = speak(BaseModel(Model(checkpoint=target)).unet(torch.float32), family)
+    assert apart(ours, said) < 1e-4, "merged by lora-train merge"
+
+    for path, parts in paths(plain, base, lorafile.read(file).modules()).items():
+        layer = plain.get_submodule(path)
+        layer.weight.data = lycoris_formulas.changed(layer.weight.data, parts)
+    assert apart(speak(plain, family), said) < 1e-4, "merged by the readers' formulas"
+
+
+@pytest.mark.parametrize("kind", ["lora", "locon", "loha", "lokr"])
+def test_a_file_resized_to_all_of_its_rank_is_what_was_trained(bench: Workbench, kind: str) -> None:
+    _, trained, file = moved(bench, "sd1", kind, SIZES["rank 4, alpha 16, convolutions 2 and 6"])
+    small = bench.folder / "small.safetensors"
+    resize.resize_file(file, small, Cut(None, 1.0))
+    target = bench.folder / "merged.safetensors"
+    merge.bake(bench.materials / "sd1.safetensors", [Weighted(small)], target)
+    ours = speak(BaseModel(Model(checkpoint=target)).unet(torch.float32), "sd1")
+    assert apart(ours, speak(trained, "sd1")) < 1e-4
+
+
+@pytest.mark.parametrize("kind", ["dora", "loha", "lokr"])
+def test_a_run_that_starts_from_a_file_speaks_as_the_run_that_made_it(bench: Workbench, kind: str) -> None:
+    sizes = LOKR["whole factors, alpha 1"] if kind == "lokr" else SIZES["rank 2, alpha 1"]
+    base, trained, file = moved(bench, "sd1", kind, sizes)
+    unet: Any = base.unet(torch.float32)
+    weights.start_from(network.attach(Network.model_validate({"kind": kind, **sizes}), 5, "sd1", unet, []), file)
+    assert torch.equal(speak(unet.eval(), "sd1"), speak(trained, "sd1"))
+
+
+def paths(
+    unet: Any, base: BaseModel, modules: dict[str, dict[str, torch.Tensor]]
+) -> dict[str, dict[str, torch.Tensor]]:
+    """A file's modules by the paths of their layers."""
+    attending = tuple("CrossAttn" in kind for kind in unet.config.up_block_types)
+    from training import naming
+
+    names = {
+        naming.unet_name(path, base.family, unet.config.layers_per_block, attending): path
+        for path, layer in unet.named_modules()
+        if hasattr(layer, "weight")
+    }
+    return {names[name]: parts for name, parts in modules.items()}

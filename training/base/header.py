@@ -1,0 +1,79 @@
+"""The header of a safetensors file: names, shapes, formats and metadata, read without torch."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.errors import InputError
+
+LONGEST = 100_000_000
+"""Bytes that the format allows a header."""
+WIDTHS = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 1),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 2),
+    **dict.fromkeys(("I32", "U32", "F32"), 4),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 8),
+}
+"""Bytes of one number by format."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself before its numbers."""
+
+    shapes: dict[str, tuple[int, ...]]
+    formats: dict[str, str]
+    """Number formats as the file spells them, e.g. F16."""
+    metadata: dict[str, str]
+
+
+def read(path: Path) -> Header:
+    """The header of the safetensors file at `path`.
+
+    Raises InputError if it has none that holds together with the file's size.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            length = int.from_bytes(start, "little")
+            size = path.stat().st_size
+            if len(start) < 8 or length > min(LONGEST, size - 8):
+                raise _damaged(path, "it has no header")
+            found = _parse(path, file.read(length))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    header, end = found
+    if end != size - 8 - length:
+        raise _damaged(path, f"it ends after {size} bytes, its header speaks of {8 + length + end}")
+    return header
+
+
+def _parse(path: Path, text: bytes) -> tuple[Header, int]:
+    """The header in `text`, and where the last tensor ends (bytes after the header)."""
+    try:
+        raw: dict[str, Any] = json.loads(text)
+        noted = raw.pop("__metadata__", None) or {}
+        metadata = {str(key): str(value) for key, value in noted.items()}
+        shapes = {name: tuple(int(side) for side in entry["shape"]) for name, entry in raw.items()}
+        formats = {name: str(entry["dtype"]) for name, entry in raw.items()}
+        places = {name: (int(entry["data_offsets"][0]), int(entry["data_offsets"][1])) for name, entry in raw.items()}
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
+        raise _damaged(path, "its header is no table of tensors") from error
+    for name, (begin, end) in places.items():
+        width = WIDTHS.get(formats[name])
+        if width is None:
+            raise _damaged(path, f"{name} has the format {formats[name]}, which is not known")
+        if min((0, *shapes[name])) < 0 or begin < 0 or end - begin != width * math.prod(shapes[name]):
+            raise _damaged(path, f"{name} has another size than its header says")
+    return Header(shapes, formats, metadata), max((end for _, end in places.values()), default=0)
+
+
+def _damaged(path: Path, why: str) -> InputError:
+    return InputError(
+        f"{path}: is no readable safetensors file ({why}); .ckpt files must be converted, "
+        "and an interrupted download must be repeated"
+    )

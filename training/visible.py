@@ -1,0 +1,37 @@
+"""Text of others (metadata, file names, answers) as a terminal or a page may show it: nothing in it acts."""
+
+import unicodedata
+
+import typer
+
+ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode categories of what is not drawn but does something: control characters (C0, DEL, C1), direction overrides
+and other format characters, lone surrogates (bytes of a file name that are no UTF-8), line and paragraph separators."""
+KEPT = frozenset("\n\t\u200c\u200d")
+"""Line breaks and tabs of our own sentences; the joiners, without which Persian, Indic scripts and emoji fall apart."""
+
+
+def visible(text: str) -> str:
+    """The text with every character that acts on a terminal or on the direction of text written as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(_escape(char) if _acts(char) else char for char in text)
+
+
+def visible_line(text: str) -> str:
+    """The same on one line: a line break or a tab in a name must not look like one of ours."""
+    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def say(text: str, err: bool = False, nl: bool = True) -> None:
+    """Print a text of a command of `lora-train`."""
+    typer.echo(visible(text), err=err, nl=nl)
+
+
+def _acts(char: str) -> bool:
+    return char not in KEPT and unicodedata.category(char) in ACTING
+
+
+def _escape(char: str) -> str:
+    # JSON, TOML and Python read these escapes alike, so a document stays what it was.
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"
