@@ -250,7 +250,7 @@ def _name(host: Host) -> str:
 
 def _unreachable(host: Host, reason: str) -> str:
     connection = host.data.settings.connection
-    over = f" over the jump host {', '.join(hop.address for hop in connection.hops)}" if connection.hops else ""
+    over = f" over the jump host {', '.join(map(str, connection.hops))}" if connection.hops else ""
     return (
         f"cannot connect to {connection.user}@{connection.address} port {connection.port}{over}: {reason}; "
         "check that the server is up, its address and key in fleet.toml, and its entry in known_hosts"

@@ -129,6 +129,10 @@ class Hop(Settings):
     user: str | None = None
     port: int = 22
 
+    def __str__(self) -> str:
+        place = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{self.user}@{place}:{self.port}" if self.user else f"{place}:{self.port}"
+
 
 class Connection(Settings):
     """How one host is reached."""

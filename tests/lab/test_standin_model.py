@@ -7,10 +7,12 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
+from inventory.errors import SdfleetError
 from lab.checkpoint_layout import Dimensions, names
 from lab.models import base_weights, write_base_model
+from lab.packages import Packages
 from lab.photos import PHOTOS, write_training_set
-from lab.tokenizer import tokenizer_files
+from lab.tokenizer import _vocabulary, tokenizer_files
 
 SMALL = Dimensions(unet=(32, 32, 64, 64), vae=(32, 32, 64, 64), vocabulary=64)
 
@@ -54,10 +56,10 @@ def test_tokenizer_is_clips(tmp_path: Path) -> None:
     assert tokenizer("a photo of a cat").input_ids == [49406, 320, 1125, 539, 320, 2368, 49407]
 
 
-def test_tokenizer_without_its_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(FileNotFoundError, match="pip install --no-deps open_clip_torch"):
-        tokenizer_files()
+def test_tokenizer_without_its_vocabulary_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Packages, "links", lambda *_: ())
+    with pytest.raises(SdfleetError, match=r"this machine's package indexes have no open_clip_torch-3\.3\.0"):
+        _vocabulary.__wrapped__()
 
 
 def test_training_set_is_kohyas_layout(tmp_path: Path) -> None:

@@ -1,15 +1,10 @@
 """Whatever bytes lie under a name, readers give a result or a sentence."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("hypothesis")
-pytest.importorskip("torch")
-
-import json
-
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +12,7 @@ from PIL import Image
 
 from training import deltas, soundness
 from training.base import evidence, files
+from training.base import tensors as base_tensors
 from training.config import Captions
 from training.data import captions, images
 from training.data.buckets import Fit
@@ -80,7 +76,7 @@ def _checkpoint(file: Path) -> None:
     assert isinstance(source, files.TensorFile)
     evidence.prediction(source)
     files.family_of(source)
-    source.read()
+    base_tensors.read(source)
 
 
 @FEW

@@ -5,52 +5,20 @@ import os
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from training.base import header, shapes
 from training.errors import InputError
 from training.sections.model import Family
 
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    State = dict[str, Tensor]
-
 
 class TensorFile:
-    """A safetensors file that is read tensor by tensor. Raises InputError if it cannot be."""
+    """A safetensors file by its header; `tensors.read` reads what is in it. Raises InputError if it is none."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.header = header.read(path)
         self.shapes = self.header.shapes
-
-    def read(self, prefix: str = "", dtype: "torch.dtype | None" = None) -> "State":
-        """The tensors whose names start with `prefix`, floating-point ones as `dtype` (default: fp32).
-
-        Raises InputError if a number among them is not finite, or if the file breaks off.
-        """
-        import torch
-        from safetensors import SafetensorError, safe_open
-
-        dtype = dtype or torch.float32
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                found = {name: file.get_tensor(name) for name in self.shapes if name.startswith(prefix)}
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{self.path}: is no readable safetensors file ({error})") from error
-        broken = [name for name, value in found.items() if value.is_floating_point() and not _finite(value)]
-        if broken:
-            raise InputError(
-                f"{self.path}: {len(broken)} tensors hold NaN or infinity (first: {broken[0]}); "
-                "the file is damaged: download it again, or use another one"
-            )
-        return {name: value.to(dtype) if value.is_floating_point() else value for name, value in found.items()}
-
-
-def _finite(value: "Tensor") -> bool:
-    return bool(value.isfinite().all()) if value.element_size() > 1 else bool(value.float().isfinite().all())
 
 
 class DiffusersFolder:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.base import evidence, shapes
+from training.base import evidence, shapes, tensors
 from training.base.files import DiffusersFolder, TensorFile, family_of, open_base, tokenizer_folder
 from training.errors import InputError
 from training.sections.model import Family, Model
@@ -53,7 +53,7 @@ class BaseModel:
         config = shapes.unet(self.source.shapes, self.family)
         with torch.device("meta"):
             model = UNet2DConditionModel.from_config(config)
-        state = convert_ldm_unet_checkpoint(self.source.read(shapes.UNET, dtype), config)
+        state = convert_ldm_unet_checkpoint(tensors.read(self.source, shapes.UNET, dtype), config)
         return _frozen(_fill(model, state, self.source.path, "UNet"))
 
     @property
@@ -79,7 +79,8 @@ class BaseModel:
             raise InputError(f"{path}: {error}") from error
         with torch.device("meta"):
             model = AutoencoderKL.from_config(config)
-        return _frozen(_fill(model, convert_ldm_vae_checkpoint(source.read(prefix, dtype), config), path, "VAE"))
+        state = convert_ldm_vae_checkpoint(tensors.read(source, prefix, dtype), config)
+        return _frozen(_fill(model, state, path, "VAE"))
 
     def text_encoders(self, dtype: torch.dtype) -> list[nn.Module]:
         """The text encoders in the order in which their outputs are joined, frozen."""
@@ -114,7 +115,7 @@ def _text_from_file(source: TensorFile, kind: Family, dtype: torch.dtype) -> lis
     prefix = shapes.CLIP if kind == "sd1" else shapes.XL_CLIP
     if kind == "sd1" and not any(name.startswith(prefix) for name in source.shapes):
         prefix = shapes.OLD_CLIP
-    state = {name.removeprefix(prefix): value for name, value in source.read(prefix, dtype).items()}
+    state = {name.removeprefix(prefix): value for name, value in tensors.read(source, prefix, dtype).items()}
     state.pop("embeddings.position_ids", None)
     first = _fill(_text_model(CLIPTextModel, shapes.clip(source.shapes, prefix)), state, source.path, "text encoder")
     if kind == "sd1":
@@ -127,13 +128,13 @@ def _open_clip(cls: Any, source: TensorFile, prefix: str, dtype: torch.dtype, *,
 
     config = shapes.open_clip(source.shapes, prefix, drop_last)
     model = _text_model(cls, config)
-    tensors = source.read(prefix, dtype)
+    found = tensors.read(source, prefix, dtype)
     if drop_last:
         last = f"{prefix}transformer.resblocks.{config['num_hidden_layers']}."
-        tensors = {name: value for name, value in tensors.items() if not name.startswith(last)}
+        found = {name: value for name, value in found.items() if not name.startswith(last)}
     # The converter splits q, k and v by the projection's size; without one by the model's hidden size.
-    projection = tensors.pop(f"{prefix}text_projection", None)
-    state = convert_open_clip_checkpoint(model, tensors, prefix)
+    projection = found.pop(f"{prefix}text_projection", None)
+    state = convert_open_clip_checkpoint(model, found, prefix)
     if projection is not None and not drop_last:
         state["text_projection.weight"] = projection.T.contiguous()
     state.pop("text_model.embeddings.position_ids", None)

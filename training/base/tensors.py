@@ -1,0 +1,33 @@
+"""The tensors of a base model's file."""
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from training.base.files import TensorFile
+from training.errors import InputError
+
+State = dict[str, Tensor]
+
+
+def read(file: TensorFile, prefix: str = "", dtype: torch.dtype = torch.float32) -> State:
+    """The tensors whose names start with `prefix`, floating-point ones as `dtype`.
+
+    Raises InputError if a number among them is not finite, or if the file breaks off.
+    """
+    try:
+        with safe_open(file.path, framework="pt") as stored:
+            found = {name: stored.get_tensor(name) for name in file.shapes if name.startswith(prefix)}
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{file.path}: is no readable safetensors file ({error})") from error
+    broken = [name for name, value in found.items() if value.is_floating_point() and not _finite(value)]
+    if broken:
+        raise InputError(
+            f"{file.path}: {len(broken)} tensors hold NaN or infinity (first: {broken[0]}); "
+            "the file is damaged: download it again, or use another one"
+        )
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in found.items()}
+
+
+def _finite(value: Tensor) -> bool:
+    return bool(value.isfinite().all()) if value.element_size() > 1 else bool(value.float().isfinite().all())
