@@ -17,10 +17,10 @@ from inventory.model import ROLES, Fleet
 TREE = Path(__file__).resolve().parent.parent
 
 
-def select_hosts(fleet: Fleet, limit: Sequence[str]) -> tuple[str, ...]:
+def select_hosts(fleet: Fleet, limit: Sequence[str], given_by: str = "--limit") -> tuple[str, ...]:
     """Names of the hosts that `limit` (host and group names; none means all) stands for, in the file's order.
 
-    Raises ConfigError for a name that is neither.
+    Raises ConfigError for a name that is neither, which says where it was given.
     """
     if not limit:
         return tuple(fleet.hosts)
@@ -28,7 +28,7 @@ def select_hosts(fleet: Fleet, limit: Sequence[str]) -> tuple[str, ...]:
     known = {*fleet.hosts, *groups}
     if unknown := [name for name in limit if name not in known]:
         names = ", ".join(sorted(known))
-        raise ConfigError("--limit", [Problem("", f"no host or group {name!r}; known are {names}") for name in unknown])
+        raise ConfigError(given_by, [Problem("", f"no host or group {name!r}; known are {names}") for name in unknown])
     return tuple(name for name, host in fleet.hosts.items() if {name, *host.groups} & set(limit))
 
 

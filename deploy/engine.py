@@ -38,7 +38,7 @@ from pyinfra.api.operations import run_host_op  # noqa: E402
 from pyinfra.api.state import BaseStateCallback, State, StateStage  # noqa: E402
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # noqa: E402
 
-from deploy import traffic  # noqa: E402
+from deploy import hostlock, traffic  # noqa: E402
 from deploy.asking import ask, forget  # noqa: E402
 from deploy.events import (  # noqa: E402
     Event,
@@ -58,6 +58,7 @@ from deploy.roles import apply_roles, build_trainer_of  # noqa: E402
 from inventory.errors import SdfleetError  # noqa: E402
 from inventory.hosts import pyinfra_hosts  # noqa: E402
 from inventory.load import load  # noqa: E402
+from roles.onhost.activate import reason  # noqa: E402
 from roles.operations.release import limit_switches  # noqa: E402
 
 Step = Callable[[Host], None]
@@ -79,7 +80,8 @@ class _LogToEvents(logging.Handler):
         text = ANSI.sub("", record.getMessage()).rstrip()
         if host is not None:
             text = text.removeprefix(ANSI.sub("", host.print_prefix)).strip()
-        if text:
+        # pyinfra's way to say that an operation failed; what it failed of is in its result.
+        if text and not text.startswith("Error: executed "):
             emit(Log(host=_name(host) if host else "", level=record.levelno, text=text))
 
 
@@ -107,7 +109,8 @@ class _Run:
         self.failed = 0
         shared = {"ssh_paramiko_connect_kwargs": {"transport_factory": prompt_transport}}
         self.inventory = Inventory((pyinfra_hosts(fleet, request.hosts), shared))
-        self.state = State(self.inventory, Config(DIFF=request.diff, CONNECT_TIMEOUT=CONNECT_SECONDS))
+        shell = " ".join([*hostlock.STEP, "sh"]) if request.apply else "sh"
+        self.state = State(self.inventory, Config(DIFF=request.diff, CONNECT_TIMEOUT=CONNECT_SECONDS, SHELL=shell))
         self.state.cwd = str(Path.cwd())
         self.connect_errors = _ConnectErrors()
         self.state.add_callback_handler(self.connect_errors)
@@ -264,7 +267,7 @@ def _reason(error: Exception) -> str:
 
 def _last_words(meta: OperationMeta) -> str:
     lines = [line for line in (meta.stderr_lines or meta.stdout_lines) if line.strip()]
-    return " | ".join(lines[-3:]) or "the command failed without a word"
+    return reason(lines) if lines else "the command failed without a word"
 
 
 def end_with_the_controller() -> None:

@@ -1,24 +1,29 @@
 """One controller at a time changes a host: a lock there that dies with whoever holds it.
 
-A process on the host holds it, and lives as long as it hears a heartbeat over its controller's SSH connection: so
-it is free again at once when the controller dies, and after `SILENCE_SECONDS` when the network between them does.
+A process on the host holds it, and lives as long as it hears a heartbeat over its controller's SSH connection, and
+until the last step of that controller has ended: when the controller dies, what it had begun on the host goes on. So
+the lock is free when nobody changes the host any more, and after `SILENCE_SECONDS` more when the network between them
+went.
 """
 
 import contextlib
 import os
 import shlex
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
 
-from deploy.ssh import NO_SUDO, HostError, Remote, needs_sudo
+from deploy.ssh import NO_SUDO, Answer, HostError, Remote, needs_sudo
 from inventory.hosts import whoami
-from roles.paths import HOST_LOCK
+from roles.paths import HOST_LOCK, STEP_LOCK
 
 SILENCE_SECONDS = 60
 """Without a heartbeat for so long the lock is given back."""
 
+STEP_SECONDS = 20
+"""How long the last step of a controller that died is waited for."""
 BEAT_SECONDS = 15
 HELD = "held"
 """First word of the host's answer when somebody else has the lock; the rest says who."""
@@ -26,12 +31,23 @@ TAKEN = "taken"
 
 # bash and flock are on every Debian and Ubuntu before anything is installed; dash's `read` knows no time limit.
 _SCRIPT = f"""
-exec 9>>{HOST_LOCK} || exit 1
-if ! flock --nonblock 9; then echo "{HELD} $(cat {HOST_LOCK}.holder 2>/dev/null)"; exit 0; fi
+exec 9>>{HOST_LOCK} 8>>{STEP_LOCK} || exit 1
+chmod 644 {STEP_LOCK}  # a step that is not root's shares it too
+held() {{ echo "{HELD} $(cat {HOST_LOCK}.holder 2>/dev/null)"; exit 0; }}
+if [ -e {HOST_LOCK}.ending ]; then flock --timeout {STEP_SECONDS} 9 || held; else flock --nonblock 9 || held; fi
+flock --timeout {STEP_SECONDS} 8 || held
+flock --unlock 8
+rm -f {HOST_LOCK}.ending
 printf '%s\\n' "$1" >{HOST_LOCK}.holder
 echo {TAKEN}
 while read -r -t {SILENCE_SECONDS} _; do :; done
+printf 'the last step of %s, which has ended,\\n' "$1" >{HOST_LOCK}.holder
+: >{HOST_LOCK}.ending
+flock 8
 """
+
+STEP = ("flock", "--shared", "--close", str(STEP_LOCK))
+"""What a command that changes the host is run by. flock itself holds the lock, not what the command leaves running."""
 
 
 def command(verb: str) -> list[str]:
@@ -53,38 +69,51 @@ def refusal(answer: str, user: str = "root") -> str | None:
 
 
 @contextlib.contextmanager
-def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, str]]:
-    """Hold the locks of hosts; yields why by name for those whose lock was not to be had."""
+def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostError]]:
+    """Hold the locks of hosts; yields by name why the others are not held, unreachable hosts among them."""
     holders: dict[str, subprocess.Popen[str]] = {}
-    refused: dict[str, str] = {}
+    refused: dict[str, HostError] = {}
     enough = threading.Event()
     beat = threading.Thread(target=_beat, args=(holders, enough), daemon=True)
-    try:
-        for name, remote in remotes.items():
-            holders[name] = subprocess.Popen(
-                remote.argv(command(verb)),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                start_new_session=True,
-            )
-        for name, holder in holders.items():
-            assert holder.stdout
-            if why := refusal(holder.stdout.readline()):
-                refused[name] = why
-        beat.start()
-        yield refused
-    finally:
-        enough.set()
-        for holder in holders.values():
-            _let_go(holder)
+    with contextlib.ExitStack() as files:
+        try:
+            said = {name: files.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for name in remotes}
+            for name, remote in remotes.items():
+                holders[name] = subprocess.Popen(
+                    remote.argv(command(verb)),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=said[name],
+                    text=True,
+                    start_new_session=True,
+                )
+            for name, holder in holders.items():
+                assert holder.stdout
+                answer = holder.stdout.readline()
+                try:
+                    if not answer:
+                        said[name].seek(0)
+                        remotes[name].judge(Answer(holder.wait(), "", said[name].read()), command(verb))
+                    if why := refusal(answer, remotes[name].host.connection.user):
+                        raise HostError(f"{name}: {why}")
+                except HostError as error:
+                    refused[name] = error
+            beat.start()
+            yield refused
+        finally:
+            enough.set()
+            for holder in holders.values():
+                _let_go(holder)
 
 
-def refuse(refused: Mapping[str, str]) -> None:
-    """Raise HostError naming every host whose lock is not held, if there is one."""
+def refuse(refused: Mapping[str, HostError], others: str = "") -> None:
+    """Raise HostError naming every host whose lock is not held, if there is one.
+
+    + others: the command that leaves those hosts out; empty if there is none
+    """
     if refused:
-        raise HostError("\n".join(f"{name}: {why}" for name, why in refused.items()))
+        cure = [f"Nothing was changed. To go on without {', '.join(refused)}: {others}"] if others else []
+        raise HostError("\n".join([*map(str, refused.values()), *cure]))
 
 
 def _beat(holders: Mapping[str, subprocess.Popen[str]], enough: threading.Event) -> None:

@@ -19,6 +19,7 @@ from inventory.lock import Lock, ModelPin
 from inventory.model import Fleet, HostSettings
 from roles.lora_scripts import release as lora_release
 from roles.models.config import LockedModel, Model, unlocked
+from roles.models.sources import plain
 from roles.operations.application import COMMIT, ReleaseError
 from roles.trainer import release as trainer_release
 from roles.trainer.release import NoLockError
@@ -68,7 +69,7 @@ def lock(
     changes = list(differences(old, new))
     for line in changes:
         _say(line)
-    if not changes:
+    if new == old:
         _say(f"{locks.lock_file(loaded.file)} is up to date: {len(new.models)} model(s).")
         return
     locks.write(loaded.file, new)
@@ -179,6 +180,18 @@ def require(fleet: Fleet, hosts: Collection[str], roles: Collection[str]) -> Non
             raise ConfigError(str(fleet.file), [Problem(f"{app}.requirements", message)])
 
 
+def refuse_unsendable(fleet: Fleet) -> None:
+    """Refuse file: models that are still to be pinned and can't be sent to hosts. Raises ConfigError."""
+    models = {model.name: model for host in fleet.hosts.values() for model in host.models}
+    files = {
+        name: plain.local_path(model, fleet.file.parent)
+        for name, model in models.items()
+        if model.source.startswith("file:") and not isinstance(model, LockedModel)
+    }
+    if wrong := {name: why for name, path in files.items() if (why := plain.unsendable(path))}:
+        raise ConfigError(str(fleet.file), [Problem(f"models.{name}", why) for name, why in wrong.items()])
+
+
 def differences(old: Lock, new: Lock) -> Iterator[str]:
     """What moved from one lock to another, one line each."""
     before, after = _names(old), _names(new)
@@ -189,6 +202,17 @@ def differences(old: Lock, new: Lock) -> Iterator[str]:
             yield f"+ {name} {after[name]}"
         elif before[name] != after[name]:
             yield f"  {name} {before[name]} -> {after[name]}"
+    for model in sorted(old.models.keys() & new.models.keys()):
+        one, other = old.models[model], new.models[model]
+        if one.source != other.source:
+            yield f"  model {model} from {one.source} -> {other.source}"
+        elif _shown(one) != _shown(other) and [f.sha256 for f in one.files] == [f.sha256 for f in other.files]:
+            yield f"  model {model}: its address, size or card"
+
+
+def _shown(pin: ModelPin) -> ModelPin:
+    """A pin without who said so: that is no difference to tell of."""
+    return pin.model_copy(update={"asked": ()})
 
 
 def _names(lock: Lock) -> dict[str, str]:

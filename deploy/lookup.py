@@ -1,5 +1,6 @@
 """What one moving name of fleet.toml stands for now, and who says so."""
 
+import functools
 from collections.abc import Collection, Mapping
 
 from deploy import gitrefs
@@ -32,7 +33,8 @@ def model(
 
     def ask(endpoint: str) -> ModelPin:
         mirrors = roads.over(host.direct, endpoint)
-        found = resolve(wanted, Asker(mirrors, secrets, on_host=lambda name, path: _on_host(fleet, name, path)))
+        on_host = functools.partial(_on_host, fleet)
+        found = resolve(wanted, Asker(mirrors, secrets, on_host, here=fleet.file.parent))
         return ModelPin(
             source=wanted.source, wanted=wanted.files, revision=found.revision, files=found.pins, card=found.card
         )

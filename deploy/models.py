@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, TypeVar, get_args
 
 import typer
@@ -12,17 +12,20 @@ from rich.table import Table
 
 from deploy import converting
 from deploy.console import err, out, print_table, styled
+from deploy.onhost import unused
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.edit import append_model
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.load import load
+from inventory.model import HostSettings
 from roles.models.amount import amount
-from roles.models.config import Kind, Model
+from roles.models.config import FOLDERS, Kind, Model
 from roles.models.sources.pasted import entry
 from roles.models.sources.web import Asker
 from roles.models.state import Seen, command, read
 from roles.models.wanted import Wanted, WantedError, wanted
+from roles.onhost import lora_keys
 
 app = typer.Typer(no_args_is_help=True, help="The models of the fleet's hosts.")
 
@@ -53,15 +56,6 @@ class HostModels:
         files = [file for file in self.goal.files if file.of(kind, name)]
         return bool(files) and all(self.seen.whole(file) for file in files)
 
-    def unused(self) -> dict[PurePosixPath, int]:
-        """Files of the store that neither the manifest nor any name on the host needs -> bytes."""
-        paths = self.remote.host.paths
-        needed = {file.sha256 for file in self.goal.files} | {target.name for target in self.seen.links.values()}
-        found = {paths.blob(sha256): size for sha256, size in self.seen.blobs.items() if sha256 not in needed}
-        partial = paths.store / "partial"
-        parts = {partial / sha256: size for sha256, size in self.seen.partials.items() if sha256 not in needed}
-        return found | parts
-
 
 @app.command("list")
 def show(
@@ -73,6 +67,7 @@ def show(
     hosts = chosen(fleet, limit)
     with connect(hosts) as remotes:
         looked = _look(remotes)
+        ignored = _answers(each({host.remote.name: host.remote for host in looked}, _ignored))
         lost = len(remotes) - len(looked)
     table = Table(box=None, pad_edge=False)
     for title in ("model", "kind", "size", "hash", "source", "hosts"):
@@ -85,7 +80,20 @@ def show(
             out.print(
                 f"{host.remote.name}: {path} ({amount(count)}) is not of sdfleet; it is left alone", soft_wrap=True
             )
+    for name, files in ignored.items():
+        for file, why in files.items():
+            out.print(f"{name}: {file}: {why}", soft_wrap=True)
     raise typer.Exit(1 if lost else 0)
+
+
+def _ignored(remote: Remote) -> dict[str, str]:
+    """Files in the WebUI's Lora folder that it would ignore -> why. Its forks read other names as well."""
+    host = remote.host
+    if not host.has("webui") or host.webui.flavor != "a1111":
+        return {}
+    folder, store = host.paths.data("webui") / FOLDERS["lora"], host.paths.store
+    found: dict[str, str] = remote.call(lora_keys, folder=str(folder), store=str(store))
+    return found
 
 
 def rows(models: Sequence[Model], looked: Sequence[HostModels], digits: int) -> Iterator[tuple[str, ...]]:
@@ -117,6 +125,10 @@ def add(
         model = entry(pasted, Asker(roads, loaded.secrets.read_all()), name, known, sha256)
     except ValueError as error:
         raise ConfigError(pasted, [Problem("", str(error))]) from error
+    if model.source.startswith("file:"):
+        # Paths in fleet.toml count from its folder, what is typed here from the working directory.
+        path = Path(model.source.removeprefix("file:")).expanduser().absolute()
+        model = model.model_copy(update={"source": f"file:{path}"})
     append_model(loaded.file, model)
     out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock", soft_wrap=True)
 
@@ -139,14 +151,41 @@ def prune(
 ) -> None:
     """Delete what no model of fleet.toml and no name on the host needs. Files put there by hand stay."""
     with connect(chosen(fleet, limit)) as remotes:
-        unused = {host.remote.name: host.unused() for host in _look(remotes)}
-        for name, files in unused.items():
+        found = _answers(each(remotes, _unused))
+        for name, files in found.items():
             out.print(f"{name}: {len(files)} file(s), {amount(sum(files.values()))}")
-        if not any(unused.values()) or not (yes or typer.confirm("Delete them?")):
-            return
-        done = _answers(each({name: remotes[name] for name in unused}, lambda host: _delete(host, unused[host.name])))
-    out.print("Deleted.")
-    raise typer.Exit(0 if len(done) == len(remotes) else 1)
+        if any(found.values()) and (yes or typer.confirm("Delete them?")):
+            hosts = {name: remotes[name] for name, files in found.items() if files}
+            done = _answers(each(hosts, lambda host: _unused(host, list(found[host.name]))))
+            out.print(f"Deleted on {', '.join(done)}.")
+            found = {name: files for name, files in found.items() if not files or name in done}
+    raise typer.Exit(0 if len(found) == len(remotes) else 1)
+
+
+def _unused(remote: Remote, delete: Sequence[str] = ()) -> dict[str, int]:
+    """Files of the store that neither the manifest nor any name on the host needs -> bytes; `delete` of them go."""
+    host = remote.host
+    places = [host.paths.root / "data", host.paths.hub, host.paths.converted]
+    answer = remote.call(
+        unused,
+        timeout=LOOK_SECONDS,
+        store=str(host.paths.store),
+        places=[str(place) for place in places],
+        needed=[file.sha256 for file in _goal(host).files],
+        delete=list(delete),
+    )
+    if "error" in answer:
+        raise HostError(f"{remote.name}: {answer['error']}")
+    files: dict[str, int] = answer["files"]
+    return files
+
+
+def _goal(host: HostSettings) -> Wanted:
+    """What the host should have. Raises SdfleetError."""
+    try:
+        return wanted(host.models, host.paths, host.mirrors)
+    except WantedError as error:
+        raise SdfleetError(str(error)) from error
 
 
 def _delete(remote: Remote, files: dict[PurePosixPath, int]) -> None:
@@ -195,14 +234,10 @@ def _look(remotes: dict[str, Remote]) -> list[HostModels]:
     def look(remote: Remote) -> HostModels:
         host = remote.host
         answer = remote.run(["sh", "-c", command(host.paths)], timeout=LOOK_SECONDS)
-        try:
-            goal = wanted(host.models, host.paths, host.mirrors)
-        except WantedError as error:
-            raise SdfleetError(str(error)) from error
         seen = read(answer.out.splitlines(), host.paths)
         if seen.damaged:
             raise HostError(f"{remote.name}: {seen.damaged}")
-        return HostModels(remote, goal, seen)
+        return HostModels(remote, _goal(host), seen)
 
     return list(_answers(each(remotes, look)).values())
 

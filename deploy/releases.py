@@ -1,8 +1,10 @@
 """`sdfleet releases` and `sdfleet rollback`: what each host could run, and going back to it without the network."""
 
 import json
+import shlex
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,12 +12,20 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import hostlock
+from deploy.applying import select_hosts
 from deploy.console import err, out, print_table, styled
 from deploy.onhost import released
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
 from deploy.ssh import HostError, Remote, connect, each
+from inventory.errors import ConfigError, Problem
 from inventory.hosts import whoami
+from inventory.load import load
+from inventory.model import HostSettings
 from roles.onhost import ACTIVATE, source
+from roles.onhost.activate import NOT_INSTALLED
+
+APPS = ("webui", "lora_scripts", "trainer")
+"""Applications that have releases, each by the name of its role."""
 
 BACK_SECONDS = 1800
 """How long a service may take to draw its first picture again: start_timeout is the user's to set."""
@@ -75,31 +85,72 @@ def _state(entry: Mapping[str, Any]) -> Text:
 
 
 def rollback(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[HOST|GROUP]...", help="None means all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[HOST|GROUP]...", help="None means all that have it.")
+    ] = None,
     to: Annotated[str | None, typer.Option(help="Name of a release; else the one that served before.")] = None,
-    app: Annotated[str, typer.Option(help="Which application.")] = "webui",
-    now: Annotated[bool, typer.Option("--now", help="Wait for no picture in the making.")] = False,
+    app: Annotated[str, typer.Option(help=f"Which application: {', '.join(APPS)}.")] = "webui",
+    now: Annotated[bool, typer.Option("--now", help="Cut off running generations.")] = False,
     fleet: FleetFile = DEFAULT_FILE,
 ) -> None:
-    """Go back to the release that served before: no network, nothing is built, a restart and a picture long."""
+    """Go back to the release that served before: no network, nothing is built, a restart and a picture long.
+
+    A host that cannot be reached does not keep the others from going back.
+    """
     began = time.monotonic()
-    checked_name("--app", app)
     if to is not None:
         checked_name("--to", to)
-    with connect(chosen(fleet, names)) as remotes, hostlock.locked(remotes, "rollback") as refused:
-        hostlock.refuse(refused)
-        answers = each(remotes, lambda remote: go_back(remote, app, to, now))
-    lost = {name: answer for name, answer in answers.items() if isinstance(answer, HostError)}
+    hosts = _having(fleet, app, names or ())
+    with connect(hosts) as remotes, hostlock.locked(remotes, "rollback") as refused:
+        free = {name: remote for name, remote in remotes.items() if name not in refused}
+        answers = {**refused, **each(free, lambda remote: go_back(remote, app, to, now))}
+    answers = {name: answers[name] for name in remotes}
+    bare = {name: error for name, error in answers.items() if isinstance(error, NotInstalled) and not names}
+    lost = {n: error for n, error in answers.items() if isinstance(error, HostError) and n not in bare}
     for name, said in answers.items():
-        if name not in lost:
+        if name in bare:
+            out.print(f"{name} has no {app} yet; passed over")
+        elif name not in lost:
             out.print(styled("[bold]{}[/] {}", name, said), soft_wrap=True)
     _tell(lost)
-    done = len(answers) - len(lost)
-    out.print(
-        f"{done} host(s) went back in {time.monotonic() - began:.1f} s. fleet.toml and fleet.lock still name the other "
-        "release: put them back too, or the next apply brings it again."
-    )
-    raise typer.Exit(1 if lost else 0)
+    done = [name for name in answers if name not in lost and name not in bare]
+    out.print(f"{len(done)} of {len(answers) - len(bare)} host(s) went back in {time.monotonic() - began:.1f} s.")
+    if done:
+        out.print(
+            "fleet.toml and fleet.lock still name the other release: put them back too, or the next apply brings it "
+            "again.",
+            soft_wrap=True,
+        )
+    if away := [name for name, error in lost.items() if error.unreachable]:
+        words = [
+            "sdfleet",
+            "rollback",
+            *away,
+            *(["--app", app] if app != "webui" else []),
+            *(["--to", to] if to else []),
+        ]
+        out.print(f"When {', '.join(away)} can be reached again: {shlex.join(words)}", soft_wrap=True)
+    raise typer.Exit(1 if lost or not done else 0)
+
+
+def _having(fleet: Path, app: str, names: Sequence[str]) -> list[HostSettings]:
+    """The hosts that `names` stand for (none: all) and that have `app`. Raises ConfigError."""
+    if app not in APPS:
+        raise ConfigError("--app", [Problem("", f"no application {app!r}; known are {', '.join(APPS)}")])
+    loaded = load(fleet)
+    hosts = [loaded.hosts[name] for name in select_hosts(loaded, names, "rollback")]
+    having = [host for host in hosts if host.has(app)]
+    if missing := [name for name in names if name in loaded.hosts and not loaded.hosts[name].has(app)]:
+        raise ConfigError(str(fleet), [Problem(f"hosts.{name}", f"has no {app}") for name in missing])
+    if not having:
+        raise ConfigError(
+            str(fleet), [Problem("hosts", f"no host {f'of {chr(32).join(names)} ' if names else ''}has {app}")]
+        )
+    return having
+
+
+class NotInstalled(HostError):
+    """The host does not have the application that is asked for."""
 
 
 def go_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
@@ -107,12 +158,14 @@ def go_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
 
     + to: name of a release; None for the one that served before
     + now: whether a picture in the making is cut off; else it is waited for, up to the unit's limit
+    Raises NotInstalled where there is no such application.
     """
     words = ["--app", str(remote.host.paths.app(app)), "back", "--by", whoami()]
     words += [*(["--to", to] if to else []), *(["--now"] if now else [])]
-    answer = remote.run(
-        ["python3", "-I", "-", *words], input=source(ACTIVATE).encode(), timeout=BACK_SECONDS, check=False
-    )
+    command = [*hostlock.STEP, "python3", "-I", "-", *words]
+    answer = remote.run(command, input=source(ACTIVATE).encode(), timeout=BACK_SECONDS, check=False)
+    if answer.status == NOT_INSTALLED:
+        raise NotInstalled(f"{remote.name}: {answer.err.strip()}")
     if answer.status:
         raise HostError(f"{remote.name}: {(answer.err.strip() or 'it said nothing').splitlines()[-1]}")
     return answer.out.strip()

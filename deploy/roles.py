@@ -50,6 +50,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
             paths=settings.paths,
             mirrors=settings.mirrors,
             secrets=host.data.secrets,
+            here=host.data.here,
             after=webui.refresh(settings.webui) if settings.has("webui") else None,
         )
     if "webui" in chosen and torch.webui:

@@ -1,4 +1,4 @@
-"""`sdfleet status`: what the fleet is doing, one SSH command a host."""
+"""`sdfleet status`: what the fleet is doing, two SSH commands a host."""
 
 import json
 from collections.abc import Sequence
@@ -11,10 +11,12 @@ from rich.text import Text
 from deploy import units
 from deploy.console import err, out, print_table, styled
 from deploy.onhost import observe
+from deploy.runs.transfer import STATES, RunHost
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.model import HostSettings
 from roles.models.config import FOLDERS, Model
 from roles.paths import Paths
+from roles.webui.extensions import shown
 
 Seen = dict[str, Any]
 COLUMNS = ("host", "up", "OS", "GPU", "WebUI", "release", "services", "models", "disk free", "runs")
@@ -39,13 +41,16 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
     for name, found in seen.items():
         table.add_row(*([name, Text("no", "bold red")] if isinstance(found, HostError) else _row(name, found)))
     print_table(table)
+    for name, found in seen.items():
+        if not isinstance(found, HostError) and found["webui"] and (others := found["webui"]["extensions_by_hand"]):
+            out.print(f"{name}: extensions installed by hand, left alone: {', '.join(others)}", soft_wrap=True)
     for message in lost.values():
         err.print(styled("[bold red]unreachable[/] {}", message), soft_wrap=True)
     return 1 if lost else 0
 
 
 def look(remote: Remote) -> Seen:
-    """What deploy/onhost/observe.py sees on one host."""
+    """What deploy/onhost/observe.py sees on one host, and the states of its runs."""
     host = remote.host
     webui = None
     if host.has("webui"):
@@ -54,15 +59,17 @@ def look(remote: Remote) -> Seen:
             "state": units.WEBUI_STATE,
             "current": str(host.paths.current("webui")),
             "port": host.webui.port,
+            "extensions": str(shown(host.paths)),
+            "store": str(host.paths.git_store),
         }
     seen: Seen = remote.call(
         observe,
         root=str(host.paths.root),
-        runs=str(host.paths.runs),
         webui=webui,
         services={name: units.SERVICES[name] for role, name in FURTHER if host.has(role)},
         models={f"{model.kind} {model.name}": _places(model, host.paths) for model in host.models},
     )
+    seen["runs"] = RunHost(remote).states() if host.has("trainer") else {}
     _row(remote.name, seen)  # an answer that makes no row is this host's fault, and costs the others nothing
     return seen
 
@@ -82,7 +89,7 @@ def _row(name: str, seen: Seen) -> list[str | Text]:
     models, disk, runs = seen["models"], seen["disk"], list(seen["runs"].values())
     present = models["expected"] - len(models["missing"])
     count = f"{present}/{models['expected']}"
-    states = [f"{runs.count(state)} {state}" for state in ("running", "finished", "failed", "stopped") if state in runs]
+    states = [f"{runs.count(state)} {state}" for state in STATES if state in runs]
     return [
         name,
         Text("yes", "green"),

@@ -17,12 +17,14 @@ from deploy.runs.ending import bring, follow_and_fetch, sent
 from deploy.runs.needs import nodes
 from deploy.runs.progress import Progress, duration
 from deploy.runs.publish import publish as publish_file
+from deploy.runs.publish import result
 from deploy.runs.report import write as write_report
 from deploy.runs.submission import prepare, read
 from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, connect, each
 from deploy.train_again import RUNS, Into, Run
 from inventory.errors import ConfigError, Problem, SdfleetError
+from roles.onhost import lora_keys
 
 app = typer.Typer(no_args_is_help=True, help="Train LoRAs on the fleet's hosts.")
 
@@ -46,7 +48,7 @@ def run_config(
     run = name or f"{raw.get('name', config.stem)}-{time.strftime('%Y%m%d-%H%M%S')}"
     checked_name("--name", run)
     shared = shared_hosts(raw)
-    hosts = trainers(fleet, shared or on)
+    hosts = trainers(fleet, shared or on, "resources.hosts" if shared else "--on")
     if missing := set(shared) - {host.name for host in hosts}:
         raise ConfigError(str(config), [Problem("resources.hosts", f"{', '.join(sorted(missing))} does not train")])
     needed = [prepare(raw, config, run, candidate).turn for candidate in hosts]
@@ -56,6 +58,8 @@ def run_config(
         runs = [RunHost(remote) for remote in chosen_hosts]
         for host in runs:
             host.send(run, prepare(raw, config, run, host.remote.host, settings_of), sent(run, host.name))
+        # Said before it is so: whoever is killed in between must know that there is a run.
+        out.print(f"Starting {run} on {', '.join(host.name for host in runs)}")
         for host in runs:
             host.start(run)
         out.print(f"Started {run} on {', '.join(host.name for host in runs)}")
@@ -84,13 +88,13 @@ def report(
 def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
     """Show the runs of every host."""
     table = Table("run", "host", "state", "made", "progress", box=None, padding=(0, 2, 0, 0), header_style="bold")
-    styles = {"running": "cyan", "queued": "yellow", "finished": "green", "failed": "bold red", "stopped": "yellow"}
-    with connect(trainers(fleet, limit)) as remotes:
+    styles = {"running": "cyan", "finished": "green", "failed": "bold red"}
+    with connect(trainers(fleet, limit, "--limit")) as remotes:
         found = [(run, host) for host, runs in runs_of(remotes).items() for run in runs]
     for run, host in sorted(found, key=lambda pair: float(pair[0]["made"])):
         progress = Progress()
         progress.feed(json.dumps(run["last"]))
-        state = Text(run["state"], styles[run["state"]])
+        state = Text(run["state"], styles.get(run["state"], "yellow"))
         made = f"{duration(time.time() - run['made'])} ago"
         table.add_row(run["name"], host, state, made, run["reason"] or progress.line())
     out.print(table if found else "No runs yet. Next: sdfleet train run CONFIG")
@@ -154,14 +158,21 @@ def publish(
     name: Annotated[str | None, typer.Option("--as", help="Name in the WebUI; else that of the trained file.")] = None,
     on: On = None,
     into: Into = RUNS,
+    chosen_file: Annotated[
+        str | None, typer.Option("--file", help="One of the run's files in output/; else the finished LoRA.")
+    ] = None,
 ) -> None:
     """Put a run's LoRA into the Lora folder of the WebUI hosts and tell the WebUI; no restart."""
     if name:
         checked_name("--as", name)
     with run_host(fleet, run, on) as host:
+        state = host.read(run, 0)["state"]
         host.fetch(run, into / run)
-    file = _result(into / run)
+    file = result(into / run, state, chosen_file)
     name = name or checked_name("--as", file.stem)
+    if why := lora_keys.ignored(file):
+        err.print(styled("[bold yellow]warning[/] {}: {}", file.name, why), soft_wrap=True)
+    out.print(f"Publishing {file.name} of {run} as {name}", soft_wrap=True)
     hosts = [host for host in chosen(fleet, limit) if host.has("webui")]
     if not hosts:
         raise ConfigError(str(fleet), [Problem("hosts", 'no host has a WebUI; put one into the group "webui"')])
@@ -177,14 +188,6 @@ def publish(
     if any(isinstance(answer, HostError) for answer in answers.values()):
         raise typer.Exit(1)
     out.print(f"In a prompt: <lora:{name}:1>")
-
-
-def _result(folder: Path) -> Path:
-    """The final LoRA among a run's fetched files: the one without a step or epoch in its name."""
-    found = sorted((folder / "output").glob("*.safetensors"), key=lambda file: (len(file.stem), file.name))
-    if not found:
-        raise SdfleetError(f"{folder.name} has written no LoRA yet; `sdfleet train list` shows how far it is")
-    return found[0]
 
 
 @app.command()

@@ -60,6 +60,7 @@ def reproduce(
         if lacks_trainer(target, record):
             _build_trainer(fleet, target.name, origin, release_named(record))
         send_again(origin, run, record, target, again, sent(again, target.name))
+        out.print(f"Starting {again} on {target.name}")
         target.start(again)
         follow_and_fetch(target, again, into)
     differences, verdict = judge(into / run, into / again)
@@ -109,6 +110,7 @@ def sweep(
                 host = RunHost(choose(remotes, wanted))
                 submission = prepare(tables[point.run], config, point.run, host.remote.host)
                 host.send(point.run, submission, sent(point.run, host.name))
+                out.print(f"Starting {point.run} on {host.name}")
                 host.start(point.run)
                 placed[point.run] = host.name
         failed = []

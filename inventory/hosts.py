@@ -21,13 +21,14 @@ def pyinfra_hosts(fleet: Fleet, names: Iterable[str]) -> list[tuple[str, dict[st
     """pyinfra inventory entries of the hosts `names`: (pyinfra name, data).
 
     The data holds `settings` (HostSettings), `secrets` (name -> value, read now), `origin` (who runs this, and the
-    sha256 of the lock) and pyinfra's own SSH keys.
+    sha256 of the lock), `here` (the folder of fleet.toml) and pyinfra's own SSH keys.
     """
     secrets = fleet.secrets.read_all()
     origin = {"by": whoami(), "lock": lock_digest(fleet)}
     folder = Path(tempfile.mkdtemp(prefix="sdfleet-ssh-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return [_entry(fleet.hosts[name], {"secrets": secrets, "origin": origin}, folder) for name in names]
+    shared = {"secrets": secrets, "origin": origin, "here": fleet.file.absolute().parent}
+    return [_entry(fleet.hosts[name], shared, folder) for name in names]
 
 
 def whoami() -> str:

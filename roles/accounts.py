@@ -9,7 +9,7 @@ LORA_SCRIPTS = "sdlora"
 HOMES = {WEBUI: "webui", TRAINER: "trainer", LORA_SCRIPTS: "lora_scripts"}
 """User -> application, as Paths.data names it."""
 
-SHARED_HOMES = frozenset({LORA_SCRIPTS})
+SHARED_HOMES = frozenset({WEBUI, LORA_SCRIPTS})
 """Users whose home is root's, with the sticky bit (SHARED): root makes names there, and mounts what bears them."""
 SHARED = 0o1775
 """Mode of a folder of root's where a service, by its group, adds names of its own and can't touch root's."""

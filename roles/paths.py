@@ -18,6 +18,9 @@ HISTORY = "history.json"
 HOST_LOCK = PurePosixPath("/run/sdfleet.lock")
 """Locked by whoever changes the host; in a file beside it stands who that is."""
 
+STEP_LOCK = PurePosixPath("/run/sdfleet.steps")
+"""Shared by every command that changes the host: one that outlives its controller keeps the next controller out."""
+
 GATEWAY = ETC / "gateway"
 """The gateway's configuration, logins, sessions and certificate, root only."""
 
@@ -79,10 +82,6 @@ class Paths(Settings):
     def current(self, name: str) -> PurePosixPath:
         """The symbolic link to the release in use."""
         return self.app(name) / "current"
-
-    def extension(self, name: str, commit: str) -> PurePosixPath:
-        """Root's work tree of a WebUI extension; a link of the WebUI's extensions folder leads to it."""
-        return self.app("webui") / "extensions" / f"{name}-{commit[:12]}"
 
     @property
     def trainer_sources(self) -> PurePosixPath:

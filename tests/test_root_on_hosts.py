@@ -30,6 +30,8 @@ OF_ROOTS = {
     ),
     "roles/onhost/pinned_checkout.py": ("cache/git, apps, envs", "open mkdir rename rmtree"),
     "roles/onhost/prune.py": ("apps, envs", "open glob iterdir read_text read_bytes remove rename rmtree unlink"),
+    "roles/onhost/lora_keys.py": ("open is the controller's, of its own file", "open"),
+    "roles/onhost/webui_extensions.py": ("cache/git; listdir of a descriptor", "glob listdir"),
     "roles/onhost/take_over_runs.py": ("runs, open already", "listdir"),
     "roles/models/host/http.py": ("none: open is a request's", "open"),
     "roles/models/host/main.py": ("store", "write_text replace unlink read_text"),
@@ -41,7 +43,11 @@ OF_ROOTS = {
     "roles/models/host/transfer.py": ("store/partial", "open truncate unlink"),
     "deploy/onhost/examine.py": ("/etc/os-release, /proc", "read_text"),
     "deploy/onhost/gate.py": ("apps; open is a request's", "glob open"),
-    "deploy/onhost/observe.py": ("apps, names of models and runs, /etc/os-release", "glob read_text"),
+    "deploy/onhost/observe.py": (
+        "apps, names of models, /etc/os-release; scandir of a descriptor",
+        "glob read_text scandir",
+    ),
+    "deploy/onhost/unused.py": ("store; names of links below data change nothing", "open glob unlink"),
     "deploy/onhost/published.py": ("store, with its list", "open read_bytes read_text mkdir replace unlink utime"),
     "deploy/onhost/released.py": ("apps", "glob iterdir read_text"),
     "deploy/onhost/runs.py": (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
-import re
 import subprocess
 import time
 import urllib.error
@@ -26,23 +26,24 @@ PICTURE = {
 }
 """What each release is asked to draw: seed and a sampler without noise of its own make it the same every time."""
 
-ERRORS = re.compile(r"(error|exception)\b|\b(traceback|critical|fatal|out of memory|segmentation fault|nan)\b", re.I)
 LARGEST = 4_000_000
 """Bytes of an answer that are read: the picture asked for has 64 by 64 pixels, and 12 kB at most."""
 LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 10
-LINES = 4000
-"""Journal lines that are read: what an old release has said for days need not all be known."""
+LONGEST = 400
+"""Characters of a journal line that are read."""
+FIRST, LAST = 2000, 4000
+"""Journal lines that are read from the service's start on, and before its end: of an old release that has served for
+days its start counts as well as of one that has just begun."""
 
 
-def main(
-    apps: str, unit: str, state: str, port: int, seconds: float, picture_seconds: float, ignore: list[str]
-) -> dict[str, Any]:
+def main(apps: str, unit: str, state: str, port: int, seconds: float, picture_seconds: float) -> dict[str, Any]:
     """Tell what is there, watch it for `seconds`, let it draw, and read its journal.
 
-    `failed` is the gate that was not passed and `said` why; both are empty if all were. `picture` is PNG in base64.
+    `failed` is the gate that was not passed and `said` why; both are empty if all were. `picture` is PNG in base64,
+    `lines` is the journal.
     """
-    seen: dict[str, Any] = {"failed": "", "said": "", "picture": "", "model": "", "errors": [], "serving": False}
+    seen: dict[str, Any] = {"failed": "", "said": "", "picture": "", "model": "", "lines": [], "serving": False}
     seen["releases"] = {
         link.parent.name: link.readlink().name for link in Path(apps).glob("*/current") if link.is_symlink()
     }
@@ -56,7 +57,7 @@ def main(
         _same_process(unit, service["process"])
     except GateError as error:
         seen["failed"], seen["said"] = error.args
-    seen["errors"] = _errors(unit, ignore)
+    seen["lines"] = _journal(unit)
     return seen
 
 
@@ -121,15 +122,19 @@ def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate
         raise GateError(gate, f"{path} gave no answer within {seconds:g} s: {error}") from error
 
 
-def _errors(unit: str, ignore: list[str]) -> list[str]:
-    """Lines of the journal that tell of errors, oldest first, since the service was started last."""
+def _journal(unit: str) -> list[str]:
+    """The first and the last lines of the journal since the service was started last, oldest first."""
     invocation = _output("systemctl", "show", unit, "--property=InvocationID", "--value").strip()
     if not invocation:
         return []
-    command = ["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", f"--lines={LINES}", "--output=cat", "--no-pager"]
-    lines = [line.strip() for line in _output(*command).splitlines()]
-    found = [line for line in lines if ERRORS.search(line) and not any(re.search(word, line) for word in ignore)]
-    return list(dict.fromkeys(line[:300] for line in found))
+    command = ["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", "--output=cat", "--no-pager"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as journal:
+        assert journal.stdout is not None
+        first = [line.decode(errors="replace") for line in itertools.islice(journal.stdout, FIRST)]
+        journal.kill()
+    last = _output(*command, f"--lines={LAST}").splitlines()
+    # Lines that are in both parts do no harm: they are compared by kind, not counted.
+    return [line.rstrip("\n")[:LONGEST] for line in [*first, *last]]
 
 
 def _runs() -> list[str]:

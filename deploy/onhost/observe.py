@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import urllib.request
@@ -12,13 +13,9 @@ from typing import Any
 
 from roles.onhost import nofollow
 
-RECORD_BYTES = 64_000_000
-LINE_BYTES = 100_000
-"""Of the end of a log, where its last line is."""
-
 
 def main(
-    root: str, runs: str, webui: dict[str, Any] | None, services: dict[str, str], models: dict[str, list[str]]
+    root: str, webui: dict[str, Any] | None, services: dict[str, str], models: dict[str, list[str]]
 ) -> dict[str, Any]:
     """Look at the host.
 
@@ -37,7 +34,6 @@ def main(
         "services": {name: _output("systemctl", "is-active", unit).strip() for name, unit in services.items()},
         "models": {"expected": len(models), "missing": missing},
         "disk": {"free_gb": round(disk.free / 1e9, 1), "total_gb": round(disk.total / 1e9, 1)},
-        "runs": _runs(Path(runs)),
     }
 
 
@@ -66,7 +62,7 @@ def _gpus() -> list[dict[str, Any]]:
     return [{"name": c[0], "driver": c[1], "used_mb": c[2], "total_mb": c[3]} for c in cells if len(c) == 4]
 
 
-def _webui(unit: str, state: str, current: str, port: int) -> dict[str, Any]:
+def _webui(unit: str, state: str, current: str, port: int, extensions: str, store: str) -> dict[str, Any]:
     shown = _output("systemctl", "show", unit, "--property=ActiveState,SubState,ActiveEnterTimestamp")
     unit_state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     link, told = Path(current), nofollow.read_json(state)
@@ -79,8 +75,37 @@ def _webui(unit: str, state: str, current: str, port: int) -> dict[str, Any]:
         "answers": active and _answers(port),
         "problem": told.get("problem") or "",
         "fault": told.get("fault"),
+        "extensions_by_hand": _by_hand(extensions, store),
         "first_picture_s": _seconds(told.get("picture")),
     }
+
+
+def _by_hand(extensions: str, store: str) -> list[str]:
+    """Extensions that people installed: folders with something in them that was not fetched from sdfleet's store."""
+    found = []
+    with contextlib.suppress(OSError), nofollow.folder(extensions) as opened:
+        for name in _names(opened):
+            with contextlib.suppress(OSError), nofollow.folder(f"{extensions}/{name}") as extension:
+                if _names(extension) and not _fetched(f"{extensions}/{name}", store):
+                    found.append(name)
+    return found
+
+
+def _names(opened: int) -> list[str]:
+    with os.scandir(opened) as entries:
+        return sorted(entry.name for entry in entries)
+
+
+def _fetched(extension: str, store: str) -> bool:
+    """Whether it is a checkout that was fetched from sdfleet's store."""
+    try:
+        return store in nofollow.read(f"{extension}/.git/FETCH_HEAD").decode(errors="replace")
+    except OSError:
+        return False
+
+
+def _seconds(picture: Any) -> Any:
+    return picture.get("seconds") if isinstance(picture, dict) else None
 
 
 def _answers(port: int) -> bool:
@@ -89,28 +114,3 @@ def _answers(port: int) -> bool:
             return isinstance(json.load(reply), list)
     except (OSError, ValueError):
         return False
-
-
-def _runs(folder: Path) -> dict[str, str]:
-    """State of each run: running or queued while its unit is active, else by the last record of its log."""
-    runs = {}
-    for config in sorted(folder.glob("[!.]*/config.toml")):
-        name = config.parent.name
-        active = _output("systemctl", "is-active", f"lora-train@{name}.service").strip()
-        runs[name] = "running" if active in ("active", "activating") else _end(config.parent)
-    return runs
-
-
-def _seconds(picture: Any) -> Any:
-    return picture.get("seconds") if isinstance(picture, dict) else None
-
-
-def _end(run: Path) -> str:
-    ended = nofollow.read_json(run / "run.json", RECORD_BYTES).get("ended")
-    if isinstance(ended, dict) and ended.get("how") == "finished":
-        return "finished"
-    last = b""
-    with contextlib.suppress(OSError), nofollow.open_file(run / "log.jsonl") as log:
-        log.seek(max(0, log.seek(0, 2) - LINE_BYTES))
-        last = log.read(LINE_BYTES).rstrip().rpartition(b"\n")[2]
-    return "failed" if b'"event": "error"' in last else "stopped"

@@ -13,9 +13,9 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -28,8 +28,11 @@ LARGEST = 8_000_000_000
 """Bytes of a file that is still fetched: a run can make one that is larger than any disk."""
 LOG_BYTES = 64_000_000
 """What is read of a log; half a million steps take no more."""
-PRIVATE = ("inputs", "cache", "checkpoint")
-"""Folders of a run that stay on the host."""
+ABANDONED_SECONDS = 86400
+"""Inputs that arrived so long ago and belong to no run belong to nobody."""
+TURN_STATE = "turn-state.json"
+PRIVATE = ("inputs", "cache", "checkpoint", TURN_STATE)
+"""What of a run stays on the host."""
 
 
 def main(verb: str, **values: Any) -> Any:
@@ -45,6 +48,7 @@ def main(verb: str, **values: Any) -> Any:
         "inputs": inputs,
         "config": config,
         "turn": turn,
+        "states": states,
     }
     try:
         return verbs[verb](**values)
@@ -63,7 +67,7 @@ def create(
 ) -> dict[str, Any]:
     """Take what arrived in `incoming` into the store and make the folder `run`, whole or not at all."""
     final, arrived = Path(run), Path(incoming)
-    if final.exists():
+    if final.exists() and _state(final)["state"] != "created":
         raise ValueError("a run of that name is there already; choose another with --name")
     for file in sorted(arrived.glob("*")):
         if _hash_of(file) != file.name:
@@ -72,6 +76,7 @@ def create(
         blob.parent.mkdir(parents=True, exist_ok=True)
         file.replace(blob)
     shutil.rmtree(arrived, ignore_errors=True)
+    _tidy(final.parent, Path(store))
     half = final.parent / f".{final.name}.new"
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
@@ -83,6 +88,9 @@ def create(
     (half / "turn.json").write_text(json.dumps(turn), encoding="utf-8")
     shutil.chown(half, "root" if os.geteuid() == 0 else user, user)
     half.chmod(OWN)
+    if final.exists():  # made by a controller that was killed before it started the run
+        final.rename(final.parent / f".{final.name}.gone")
+        _tidy(final.parent, Path(store))
     half.rename(final)
     return {}
 
@@ -95,8 +103,8 @@ def capacity(runs: str, allowed: int) -> dict[str, Any]:
     except OSError:
         rows = []
     cells = [[cell.strip() for cell in row.split(",")] for row in rows]
-    states = [_state(Path(runs, name), []) for name in _names(runs)]
-    held = [word for state in states for word in re.findall(r"\d+", state.get("place", "")) if not state["reason"]]
+    states = [_state(Path(runs, name)) for name in _names(runs)]
+    held = [gpu for state in states for gpu in state["gpus"]]
     gpus = [
         {"index": c[0], "total": int(c[1]), "free": int(c[2]), "taken": c[0] in held}
         for c in cells
@@ -119,7 +127,7 @@ def config(run: str) -> str:
 def turn(run: str, wants: dict[str, Any]) -> dict[str, Any]:
     """Change what a run that doesn't run needs of its hosts."""
     file = Path(run, "turn.json")
-    if _state(file.parent, [])["state"] in ("running", "queued"):
+    if _state(file.parent)["state"] in ("running", "queued"):
         raise ValueError("it is still going; stop it first with `sdfleet train stop`")
     known = nofollow.read_json(file, owner=os.geteuid())
     nofollow.write(file, json.dumps({**known, **wants}).encode())
@@ -136,8 +144,13 @@ def list_runs(runs: str) -> list[dict[str, Any]]:
         for record in records:
             last.update(record)
         facts = {"name": folder.name, "made": _made(folder), "last": last, "nodes": _nodes(folder)}
-        found.append({**facts, **_state(folder, records)})
+        found.append({**facts, **_state(folder)})
     return found
+
+
+def states(runs: str) -> dict[str, str]:
+    """The state of every run by its name."""
+    return {name: _state(Path(runs, name))["state"] for name in _names(runs)}
 
 
 def read(run: str, offset: int) -> dict[str, Any]:
@@ -145,7 +158,7 @@ def read(run: str, offset: int) -> dict[str, Any]:
     folder = Path(run)
     if not folder.exists():
         raise ValueError("there is no such run here")
-    state = _state(folder, _records(folder))
+    state = _state(folder)
     text = b""
     with contextlib.suppress(OSError), nofollow.open_file(folder / "log.jsonl") as stream:
         stream.seek(offset)
@@ -172,12 +185,12 @@ def remove(run: str, store: str) -> dict[str, Any]:
     folder = Path(run)
     if not folder.exists():
         raise ValueError("there is no such run here")
-    if _state(folder, [])["state"] in ("running", "queued"):
+    if _state(folder)["state"] in ("running", "queued"):
         raise ValueError("it is still going; stop it first with `sdfleet train stop`")
     blobs = [_blob(store, sha256) for _, sha256 in _hashed(folder / "inputs")]
     gone = folder.parent / f".{folder.name}.gone"
     folder.rename(gone)
-    shutil.rmtree(gone)
+    _tidy(folder.parent, Path(store))
     for verb in ("disable", "reset-failed"):
         subprocess.run(["systemctl", verb, f"lora-train@{folder.name}.service"], stderr=subprocess.DEVNULL)
     for blob in blobs:
@@ -186,30 +199,60 @@ def remove(run: str, store: str) -> dict[str, Any]:
     return {}
 
 
-def _state(folder: Path, records: list[dict[str, Any]]) -> dict[str, Any]:
-    """queued, running, finished, failed or stopped; with the reason where there is one."""
+def _tidy(runs: Path, store: Path) -> None:
+    """Remove what is being removed, and what controllers that were killed left behind."""
+    for gone in runs.glob(".*.gone"):
+        shutil.rmtree(gone)
+    for arrived in store.glob("incoming-*"):
+        if time.time() - arrived.stat().st_mtime > ABANDONED_SECONDS:
+            shutil.rmtree(arrived, ignore_errors=True)
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """The one decision of a run's state; `reason` says why where there is a why, `gpus` lists those that it holds.
+
+    created (never started), queued, running, finished, failed or stopped.
+    """
     unit = f"lora-train@{folder.name}.service"
-    command = ["systemctl", "show", unit, "--property=ActiveState,Result,StatusText"]
+    command = ["systemctl", "show", unit, "--property=ActiveState,Result,InvocationID"]
     shown = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode()
     unit_state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     if unit_state.get("ActiveState") in ("active", "activating", "deactivating", "reloading"):
-        text = unit_state.get("StatusText", "")
-        waiting = text.startswith("waiting")
-        return {"state": "queued" if waiting else "running", "reason": text if waiting else "", "place": text}
-    last = records[-1] if records else {}
+        told = _told(folder)
+        if told["invocation"] != unit_state.get("InvocationID"):  # of an earlier start, or of a program that wrote none
+            return {"state": "running", "reason": "", "gpus": []}
+        queued = told["state"] == "queued"
+        return {"state": told["state"], "reason": told["text"] if queued else "", "gpus": told["gpus"]}
     ended = _ended(folder)
     if ended.get("how") in ("finished", "failed"):
-        return {"state": ended["how"], "reason": ended.get("reason", "")}
+        return _over(ended["how"], ended.get("reason", ""))
+    last = (_records(folder) or [{}])[-1]
     if last.get("event") == "error":
-        return {"state": "failed", "reason": str(last.get("message", ""))}
+        return _over("failed", str(last.get("message", "")))
     if unit_state.get("Result", "success") != "success":
-        return {"state": "failed", "reason": _last_words(unit) or f"{unit} ended with {unit_state['Result']}"}
-    return {"state": "stopped", "reason": ""}
+        return _over("failed", _last_words(unit) or f"{unit} ended with {unit_state['Result']}")
+    return _over("stopped" if last or nofollow.exists(folder / TURN_STATE) else "created", "")
+
+
+def _over(state: str, reason: str) -> dict[str, Any]:
+    return {"state": state, "reason": reason, "gpus": []}
 
 
 def _nodes(folder: Path) -> dict[str, Any] | None:
     """The place of this host in a run that several share."""
     return nofollow.read_json(folder / "turn.json").get("nodes")
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    """What the program that waited for the run's turn wrote of it: the run can write there too, so it is its word."""
+    found = nofollow.read_json(folder / TURN_STATE)
+    gpus = found.get("gpus")
+    return {
+        "invocation": found.get("invocation"),
+        "state": "queued" if found.get("state") == "queued" else "running",
+        "text": str(found.get("text", "")),
+        "gpus": [str(gpu) for gpu in gpus] if isinstance(gpus, list) else [],
+    }
 
 
 def _ended(folder: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ def update(
             connect(loaded.hosts[name] for name in hosts) as remotes,
             hostlock.locked(remotes, "update") as refused,
         ):
-            hostlock.refuse(refused)
+            hostlock.refuse(refused, _without(refused, hosts))
             rollout = Rollout(loaded, _id(loaded), remotes, force, verbose, _asks if pause else lambda names: True)
             touched = rollout.touched
             rollout.run()
@@ -89,10 +89,9 @@ def _move_lock(fleet: Fleet, names: Sequence[str]) -> Moved | None:
         raise ConfigError("update", [Problem("", message)])
     old = locks.read(fleet.file)
     new = lock.renewed(fleet, old, lambda name: not names or name in names, out.print)
-    changes = list(lock.differences(old, new))
-    for line in changes:
+    for line in lock.differences(old, new):
         out.print(line, soft_wrap=True)
-    if not changes:
+    if new == old:
         return None
     file = locks.lock_file(fleet.file)
     moved = Moved(file, file.read_bytes() if file.exists() else None)
@@ -114,6 +113,12 @@ def _id(fleet: Fleet) -> str:
     with suppress(FileNotFoundError):
         digest.update(locks.lock_file(fleet.file).read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _without(refused: Collection[str], hosts: Sequence[str]) -> str:
+    """The command that updates the other hosts; empty if there are none."""
+    others = [name for name in hosts if name not in refused]
+    return " ".join(["sdfleet update", *(f"--limit {name}" for name in others)]) if others else ""
 
 
 def _asks(names: Sequence[str]) -> bool:

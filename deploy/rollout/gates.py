@@ -11,10 +11,11 @@ from deploy import units
 from deploy.onhost import gate
 from deploy.ssh import Remote
 from inventory.rollout import Rollout
+from roles.onhost.activate import errors
 from roles.onhost.webui_picture import PictureError, distinct_colours, pixels
 
 Seen = dict[str, Any]
-"""What deploy/onhost/gate.py tells of a host."""
+"""What deploy/onhost/gate.py tells of a host, with `errors` in the place of its journal."""
 
 TOLD = 3
 """Journal lines that a failure shows."""
@@ -30,10 +31,12 @@ class Failure:
     said: str
     log: tuple[str, ...] = ()
     """Lines of the service's journal."""
+    follows: bool = False
+    """Whether it came of another host's failure."""
 
 
 def look(remote: Remote, settings: Rollout, seconds: float) -> Seen:
-    """Watch a host's WebUI for `seconds` and let it draw. Raises HostError."""
+    """Watch a host's WebUI for `seconds` and let it draw; `errors` is what its journal tells. Raises HostError."""
     host = remote.host
     seen: Seen = remote.call(
         gate,
@@ -44,8 +47,10 @@ def look(remote: Remote, settings: Rollout, seconds: float) -> Seen:
         port=host.webui.port,
         seconds=seconds,
         picture_seconds=settings.picture_seconds,
-        ignore=list(settings.journal_ignore),
     )
+    ignored = [re.compile(pattern) for pattern in settings.journal_ignore]
+    told = [text for _, text in errors(seen.pop("lines")) if not any(pattern.search(text) for pattern in ignored)]
+    seen["errors"] = list(dict.fromkeys(told))
     return seen
 
 

@@ -144,7 +144,7 @@ class Rollout:
         before = _all_answers(each(remotes, self._before))
         bad = self.applied(names) or self.judged(remotes, before)
         if bad:
-            self.failures = sorted(bad, key=lambda failure: "was stopped because" in failure.said)
+            self.failures = sorted(bad, key=lambda failure: failure.follows)
             self.take_back(remotes, before)
             return
         for name, remote in remotes.items():
@@ -164,7 +164,7 @@ class Rollout:
                 broke_off = str(error)
         ended = {name: view.results.get(name) for name in names}
         return [
-            Failure(name, "apply", (result.error if result else "") or broke_off)
+            Failure(name, "apply", (result.error if result else "") or broke_off, follows=not (result and result.error))
             for name, result in ended.items()
             if result is None or result.status != "ok"
         ]

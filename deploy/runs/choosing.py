@@ -18,10 +18,13 @@ T = TypeVar("T")
 BUSY = ("running", "queued")
 
 
-def trainers(fleet: Path, on: Sequence[str] | None) -> list[HostSettings]:
-    """The hosts of the file `fleet` that train, or those of them that `on` names. Raises ConfigError if none."""
+def trainers(fleet: Path, on: Sequence[str] | None, given_by: str = "--on") -> list[HostSettings]:
+    """The hosts of the file `fleet` that train, or those of them that `on` names. Raises ConfigError if none.
+
+    + given_by: the option that `on` comes from
+    """
     loaded = load(fleet)
-    hosts = [loaded.hosts[name] for name in select_hosts(loaded, on or ())]
+    hosts = [loaded.hosts[name] for name in select_hosts(loaded, on or (), given_by)]
     found = [host for host in hosts if host.has("trainer")]
     if not found:
         where = f"of {', '.join(on)} " if on else ""

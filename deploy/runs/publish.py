@@ -1,5 +1,7 @@
 """A run's LoRA into the WebUI of hosts: through their content store, as any other model; no restart."""
 
+import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,33 @@ from deploy import units
 from deploy.onhost import published
 from deploy.runs.transfer import sha256_of
 from deploy.ssh import HostError, Remote
+from inventory.errors import SdfleetError
 from roles.models.config import FOLDERS
+
+
+def result(folder: Path, state: str, named: str | None) -> Path:
+    """The file of a fetched run to publish: `named` among its outputs, else the LoRA that it finished with.
+
+    + state: of the run, as its host tells it
+    Raises SdfleetError for a run that has not finished, if no file is named.
+    """
+    run, files = folder.name, sorted((folder / "output").glob("*.safetensors"))
+    have = f"It has written: {', '.join(file.name for file in files)}." if files else "It has written no LoRA yet."
+    if named is not None:
+        found = next((file for file in files if named in (file.name, file.stem)), None)
+        if found is None:
+            raise SdfleetError(f"{run} has no file {named}. {have}")
+        return found
+    if state != "finished":
+        choice = " Publish one of them with --file, or let the run finish." if files else ""
+        raise SdfleetError(f"{run} has not finished: it is {state}. {have}{choice}")
+    record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    final = folder / "output" / str(record.get("file"))
+    if final.is_file():
+        return final
+    if len(files) != 1:
+        raise SdfleetError(f"The record of {run} does not say which file is its result. {have} Choose with --file.")
+    return files[0]
 
 
 def publish(remote: Remote, run: str, file: Path, name: str) -> dict[str, Any]:
@@ -20,7 +48,13 @@ def publish(remote: Remote, run: str, file: Path, name: str) -> dict[str, Any]:
     incoming = paths.store / f".incoming-{run}"
     blob, link = paths.blob(sha256), paths.data("webui") / FOLDERS["lora"] / f"{name}{file.suffix}"
     if remote.run(["test", "-e", str(blob)], check=False).status:
-        remote.push({incoming: file})
+        try:
+            remote.push({incoming: file})
+        except HostError:
+            # A full disk, or a lost connection: half a LoRA is of no use there.
+            with contextlib.suppress(HostError):
+                remote.run(["rm", "-f", str(incoming)], check=False)
+            raise
     answer: dict[str, Any] = remote.call(
         published,
         run=run,

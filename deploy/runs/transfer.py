@@ -19,6 +19,8 @@ from roles.onhost import whole
 STOP_SECONDS = 660
 """A little more than the unit's TimeoutStopSec: a checkpoint of a large model takes its time."""
 CHUNK = 1 << 20
+STATES = ("running", "queued", "created", "finished", "failed", "stopped")
+"""What a run can be, as deploy/onhost/runs.py decides it."""
 
 Sent = Callable[[int, int], None]
 
@@ -98,6 +100,11 @@ class RunHost:
     def runs(self) -> list[dict[str, Any]]:
         """Every run of the host, with state and last record."""
         found: list[dict[str, Any]] = self.ask("list", runs=str(self.paths.runs))
+        return found
+
+    def states(self) -> dict[str, str]:
+        """The state of every run of the host by its name."""
+        found: dict[str, str] = self.ask("states", runs=str(self.paths.runs))
         return found
 
     def read(self, run: str, offset: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
+from pathlib import Path
 
 from pyinfra.api.command import FileUploadCommand, PyinfraCommand, QuoteString, StringCommand
 from pyinfra.api.deploy import deploy
@@ -15,14 +16,12 @@ from roles.models.config import Model
 from roles.models.fact import StoreState
 from roles.models.live import LiveCommand
 from roles.models.request import manifest
+from roles.models.sources.plain import unsendable
 from roles.models.state import TOOL, Seen
 from roles.models.tool import program
 from roles.models.wanted import Wanted, WantedError, WantedFile, wanted
 from roles.operations.files import put
 from roles.paths import Paths
-
-LARGEST_PUSH = 2 * 10**9
-"""Bytes of the largest file the controller sends; SFTP carries some 70 MB/s for all hosts together."""
 
 
 @deploy("Models")
@@ -31,6 +30,7 @@ def install(
     paths: Paths,
     mirrors: Roads,
     secrets: Mapping[str, str],
+    here: Path,
     after: PyinfraCommand | None = None,
 ) -> None:
     """
@@ -40,10 +40,11 @@ def install(
     + paths: the host's paths
     + mirrors: where to fetch from
     + secrets: tokens by name, for sources that need one
+    + here: from where relative paths of file: sources count
     + after: command to run when something changed, so that who uses the models sees it
     """
     try:
-        goal = wanted(models, paths, mirrors)
+        goal = wanted(models, paths, mirrors, here)
     except WantedError as error:
         raise DeployError(str(error)) from error
     seen = host.get_fact(StoreState, paths=paths)
@@ -70,11 +71,8 @@ def refuse(goal: Wanted, seen: Seen) -> None:
             "move it aside, or give the model another name"
         )
     for file in seen.missing(goal):
-        if file.push and (file.size or 0) > LARGEST_PUSH:
-            raise DeployError(
-                f"models.{file.model}: {file.push} has {amount(file.size)}; the controller sends files up to "
-                f"{amount(LARGEST_PUSH)}, put it on a web server that the hosts reach and name its URL"
-            )
+        if file.push and (why := unsendable(file.push)):
+            raise DeployError(f"models.{file.model}: {why}")
 
 
 def changes(goal: Wanted, seen: Seen, paths: Paths) -> list[str]:

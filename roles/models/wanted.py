@@ -29,7 +29,7 @@ class WantedFile:
     kind: Kind
     sha256: str
     size: int | None
-    """In bytes; None if neither lock nor controller knows it."""
+    """In bytes; None if the lock does not know it."""
     sources: tuple[Source, ...]
     link: PurePosixPath
     card: Card | None = None
@@ -52,9 +52,10 @@ class Wanted:
     """Where the role's links are; no other link into the store may be there."""
 
 
-def wanted(models: Iterable[Model], paths: Paths, mirrors: Roads) -> Wanted:
-    """The desired state of a host.
+def wanted(models: Iterable[Model], paths: Paths, mirrors: Roads, here: Path = Path()) -> Wanted:
+    """The desired state of a host. No file of the controller is looked at: the host, or the lock, may have it.
 
+    + here: from where relative paths of file: sources count
     Raises WantedError with one line for each model that cannot be installed as it stands.
     """
     files: list[WantedFile] = []
@@ -62,7 +63,7 @@ def wanted(models: Iterable[Model], paths: Paths, mirrors: Roads) -> Wanted:
     problems: list[str] = []
     for model in models:
         try:
-            files += [_file(model, pin, paths, mirrors) for pin in pins(model)]
+            files += [_file(model, pin, paths, mirrors, here) for pin in pins(model)]
             if model.kind == "hub":
                 texts[_snapshot(model, paths).parents[1] / "refs/main"] = revision(model)
         except ValueError as error:
@@ -107,14 +108,14 @@ def revision(model: Model) -> str:
     return address.revision
 
 
-def _file(model: Model, pin: Pin, paths: Paths, mirrors: Roads) -> WantedFile:
+def _file(model: Model, pin: Pin, paths: Paths, mirrors: Roads, here: Path) -> WantedFile:
     _refuse_pickle(model, pin)
-    push = plain.local_file(model) if model.source.startswith("file:") else None
+    push = plain.local_path(model, here) if model.source.startswith("file:") else None
     return WantedFile(
         model=f"{model.name}/{pin.path}" if model.kind == "hub" else model.name,
         kind=model.kind,
         sha256=pin.sha256,
-        size=push.stat().st_size if push and pin.size is None else pin.size,
+        size=pin.size,
         sources=() if push else addresses(pin.url, mirrors),
         link=_snapshot(model, paths) / pin.path if model.kind == "hub" else _name(model, pin, paths),
         card=model.card if isinstance(model, LockedModel) else None,

@@ -8,8 +8,10 @@ one file each: `roles.onhost.whole` puts this text in the place of the line that
 from __future__ import annotations
 
 import contextlib
+import grp
 import json
 import os
+import pwd
 import secrets
 import stat
 from collections.abc import Iterator
@@ -146,8 +148,7 @@ def write(path: str | os.PathLike[str], content: bytes, mode: int = 0o644, alike
         try:
             with os.fdopen(opened, "wb") as file:
                 if alike:
-                    owner = os.fstat(parent)
-                    os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+                    os.fchown(file.fileno(), *_owner_below(parent))
                 os.fchmod(file.fileno(), mode)
                 file.write(content)
                 file.flush()
@@ -160,15 +161,19 @@ def write(path: str | os.PathLike[str], content: bytes, mode: int = 0o644, alike
         os.fsync(parent)
 
 
-def files_below(path: str | os.PathLike[str]) -> Iterator[tuple[str, int, str]]:
-    """Every regular file below a folder, as path below it, descriptor of its folder and name there; links are left."""
+def files_below(path: str | os.PathLike[str], links: bool = False) -> Iterator[tuple[str, int, str]]:
+    """Every regular file below a folder, as path below it, descriptor of its folder and name there.
+
+    + links: whether links are told too; they are not followed
+    """
     with folder(path) as top:
-        yield from _files_in(top, "", DEEPEST)
+        yield from _files_in(top, "", DEEPEST, links)
 
 
-def _files_in(opened: int, above: str, depth: int) -> Iterator[tuple[str, int, str]]:
+def _files_in(opened: int, above: str, depth: int, links: bool) -> Iterator[tuple[str, int, str]]:
     with os.scandir(opened) as entries:
-        names = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False))
+        names = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
+                        or (links and entry.is_symlink()))
                        for entry in entries)  # fmt: skip
     for name, is_folder, is_file in names:
         if is_file:
@@ -179,7 +184,7 @@ def _files_in(opened: int, above: str, depth: int) -> Iterator[tuple[str, int, s
             except OSError:
                 continue  # it is something else by now
             try:
-                yield from _files_in(below, f"{above}{name}/", depth - 1)
+                yield from _files_in(below, f"{above}{name}/", depth - 1, links)
             finally:
                 os.close(below)
 
@@ -211,8 +216,19 @@ def make_alike(path: str | os.PathLike[str]) -> None:
         above = os.path.dirname(os.fspath(path))
         make_alike(above)
         with folder(above) as opened:
-            owner = os.fstat(opened)
-        make_folder(path, owner.st_uid, owner.st_gid, 0o755)
+            uid, gid = _owner_below(opened)
+        make_folder(path, uid, gid, 0o755)
+
+
+def _owner_below(opened: int) -> tuple[int, int]:
+    """uid and gid of who owns what comes into a folder: the folder's owner.
+
+    A service's home can be root's, with the sticky bit and for its group to write: there it is that group's user.
+    """
+    found = os.fstat(opened)
+    if found.st_uid == 0 and found.st_gid != 0 and found.st_mode & stat.S_ISVTX and found.st_mode & stat.S_IWGRP:
+        return pwd.getpwnam(grp.getgrgid(found.st_gid).gr_name).pw_uid, found.st_gid
+    return found.st_uid, found.st_gid
 
 
 def exists(path: str | os.PathLike[str]) -> bool:

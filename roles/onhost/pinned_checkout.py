@@ -27,6 +27,7 @@ SETTINGS = {
     "http.lowSpeedTime": "30",  # ... for 30 s counts as dead
     "fetch.fsckObjects": "false",  # old histories fail its style checks; the hashes are checked all the same
 }
+DISK = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error")
 PROTOCOLS = "https:http:ssh:git:file"
 """What git may speak (its own words for it); `ext`, which runs commands, is not among them."""
 REMOTE = ("https://", "http://", "ssh://", "git://")
@@ -53,6 +54,8 @@ def git(*args: str, cwd: Path) -> str:
     done = subprocess.run(["git", *args], cwd=str(cwd), env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
+        # What stops git on a full disk it says first, and then how each of its programs ended for it.
+        lines = [line for line in lines if DISK.search(line)] or lines
         raise CheckoutError(lines[-1] if lines else f"git ended with {done.returncode}")
     return done.stdout
 
@@ -84,7 +87,7 @@ def fetch(bare: Path, url: str, commit: str, pin: str) -> None:
         except CheckoutError as error:
             if re.search("unadvertised|not our ref|dumb http|does not support shallow", str(error)):
                 break
-            if pause is None:
+            if pause is None or DISK.search(str(error)):
                 raise CheckoutError(failure(bare, url, commit, error)) from error
             time.sleep(pause)
     try:
@@ -160,6 +163,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True, help="folder of bare repositories")
     parser.add_argument("--url", required=True, help="clone URL")
     parser.add_argument("--commit", required=True, help="full commit id")
+    parser.add_argument("--tag", help="what the commit is called: git describe then names it in the tree")
     parser.add_argument("--tree", type=Path, required=True, help="folder to make; what is there is replaced")
     options = parser.parse_args()
     options.store.mkdir(parents=True, exist_ok=True)
@@ -171,6 +175,8 @@ def main() -> None:
     options.tree.parent.mkdir(parents=True, exist_ok=True)
     try:
         grow(options.store, options.url, options.commit, growing)
+        if options.tag:
+            git("tag", options.tag, options.commit, cwd=growing)
     except CheckoutError as error:
         sys.exit(str(error))
     shutil.rmtree(options.tree, ignore_errors=True)

@@ -6,7 +6,8 @@
 
 Whoever holds the lock `queue` is the next one; it takes the lock of each GPU that it needs. All locks are the kernel's
 (flock) and stay with the process through exec: however a run ends, they are free again. RUN/turn.json says what the
-run needs. The unit's status text says what it waits for.
+run needs. RUN/turn-state.json says what became of that: queued or running, since when, why or on which GPUs; the unit's
+status text says the same for people.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ POLL_SECONDS = 2.0
 UNLOAD_SECONDS = 60.0
 """How long the WebUI may take to give its memory back."""
 MARK = ".webui-unloaded"
+STATE = "turn-state.json"
 
 
 class Refused(Exception):
@@ -57,7 +59,7 @@ def finished(folder: Path) -> bool:
 def take(folder: Path, locks: Path, program: str) -> None:
     """Wait for the run's turn and become its trainer. Raises Refused."""
     wants = _json(folder / "turn.json")
-    tell("waiting for the runs before it")
+    waits(folder, "the runs before it")
     queue = _open(locks / "queue")
     fcntl.flock(queue, fcntl.LOCK_EX)
     taken: list[str] = []
@@ -70,7 +72,7 @@ def take(folder: Path, locks: Path, program: str) -> None:
     # The numbers are nvidia-smi's; CUDA's own order is by speed.
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     os.environ["CUDA_VISIBLE_DEVICES"] = "" if cpu else ",".join(taken)
-    tell("on the CPU" if cpu else f"on GPU {', '.join(taken)}")
+    tell(folder, "running", "on the CPU" if cpu else f"on GPU {', '.join(taken)}", [] if cpu else taken)
     program = wants.get("program") or program
     arguments = [program, "run", str(folder / "config.toml"), "--run", str(folder)]
     nodes = wants.get("nodes")
@@ -106,7 +108,7 @@ def _try(wants: dict[str, Any], locks: Path, folder: Path) -> list[str]:
         if wants["device"] == "cuda":
             raise Refused("train.device is cuda, but no GPU may be used here: see trainer.gpus and `nvidia-smi`")
         if _lock(locks / "cpu") is None:
-            tell("waiting for the run that holds the CPU")
+            waits(folder, "the run that holds the CPU")
             return []
         return ["cpu"]
     need, count = int(wants["memory_mb"]), int(wants["gpus"])
@@ -123,7 +125,7 @@ def _take_cards(
     """`count` cards whose locks and memory are free, those first that the WebUI doesn't use; empty if too few are."""
     guest = str(webui["gpu"]) if webui and webui["policy"] != "share" and _webui_runs(webui) else None
     held: dict[str, int] = {}
-    why = "waiting for the runs that hold the GPUs"
+    why = "the runs that hold the GPUs"
     for card in sorted(large, key=lambda card: (card["index"] == guest, -card["free"])):
         if len(held) == count:
             break
@@ -133,7 +135,7 @@ def _take_cards(
         if card["index"] == guest and webui:
             reason = _make_room(webui, card, need, folder)
         else:
-            reason = None if card["free"] >= need else f"waiting for {need} MiB on GPU {card['index']}"
+            reason = None if card["free"] >= need else f"{need} MiB on GPU {card['index']}"
         if reason is None:
             held[card["index"]] = lock
         else:
@@ -143,7 +145,7 @@ def _take_cards(
         return sorted(held, key=int)
     for lock in held.values():
         os.close(lock)
-    tell(why)
+    waits(folder, why)
     return []
 
 
@@ -155,13 +157,13 @@ def _make_room(webui: dict[str, Any], card: dict[str, Any], need: int, folder: P
             "to wait, unload or share"
         )
     if webui["policy"] == "wait":
-        return f"waiting for the WebUI to leave GPU {card['index']}"
+        return f"the WebUI to leave GPU {card['index']}"
     if _unit(webui["unit"]) != "active":
-        return "waiting for the WebUI to have started"
+        return "the WebUI to have started"
     (folder / MARK).write_text(json.dumps(webui))
     if not _ask(webui["port"], "unload-checkpoint"):
         (folder / MARK).unlink()
-        return "waiting for the WebUI to unload its model: it does not answer"
+        return "the WebUI to unload its model: it does not answer"
     deadline = time.monotonic() + UNLOAD_SECONDS
     while time.monotonic() < deadline:
         free = next((now["free"] for now in cards() if now["index"] == card["index"]), 0)
@@ -169,7 +171,7 @@ def _make_room(webui: dict[str, Any], card: dict[str, Any], need: int, folder: P
             return None
         time.sleep(1)
     load_again(folder)
-    return f"waiting for {need} MiB on GPU {card['index']}: {free} are free with the WebUI's model unloaded"
+    return f"{need} MiB on GPU {card['index']}: {free} are free with the WebUI's model unloaded"
 
 
 def load_again(folder: Path) -> None:
@@ -182,8 +184,19 @@ def load_again(folder: Path) -> None:
         mark.unlink()
 
 
-def tell(text: str) -> None:
-    """Set the unit's status text."""
+def waits(folder: Path, what: str) -> None:
+    """Note that the run waits for `what`."""
+    tell(folder, "queued", f"waiting for {what}", [])
+
+
+def tell(folder: Path, state: str, text: str, gpus: list[str]) -> None:
+    """Write down the run's state, for programs, and set the unit's status text, for people."""
+    # Of which start of the unit this is: what an earlier one wrote says nothing of this one.
+    known = {"state": state, "text": text, "gpus": gpus, "invocation": os.environ.get("INVOCATION_ID", "")}
+    if _json(folder / STATE) != known:
+        new = folder / f".{STATE}.new"
+        new.write_text(json.dumps(known), encoding="utf-8")
+        new.replace(folder / STATE)
     address = os.environ.get("NOTIFY_SOCKET", "")
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:

@@ -9,7 +9,7 @@ from pyinfra.context import host
 from roles.facts.seen import INVENTORY, HostSurvey, inventory_command
 from roles.onhost import BUILD_WHEELS
 from roles.operations.application import Environment, build_tools
-from roles.operations.files import Commands, put, replace
+from roles.operations.files import Commands, or_remove, put, replace
 from roles.operations.locks import build_of_pytorchs_own
 from roles.operations.sandbox import sandboxed
 from roles.operations.sources import checkout_command
@@ -49,11 +49,13 @@ def environment(wanted: Environment, paths: Paths, seen: HostSurvey) -> Commands
     yield from _wheels(wanted, build, paths)
     # Nothing of a package has run yet, nor does now: uv unpacks wheels into an environment that is still empty.
     strict = "--no-build --require-hashes"
-    yield f"{uv} pip sync --quiet {strict} {_torch_index(wanted.lock)}--python {python} {shlex.quote(str(resolved))}"
+    sync = f"{uv} pip sync --quiet {strict} {_torch_index(wanted.lock)}--python {python} {shlex.quote(str(resolved))}"
+    yield or_remove(sync, build)
     yield f"rm -rf {' '.join(shlex.quote(str(build / name)) for name in SCRATCH)}"
     # Its Python runs what packages add to each start (.pth files): never as root.
     checked = sandboxed(CHECK_SECONDS, "Environment=HOME=/tmp UV_NO_CONFIG=1 UV_CACHE_DIR=/tmp/uv")
-    yield shlex.join([*checked, str(paths.uv), "pip", "check", "--quiet", "--offline", "--python", str(build)])
+    check = [*checked, str(paths.uv), "pip", "check", "--quiet", "--offline", "--python", str(build)]
+    yield or_remove(shlex.join(check), build)
     yield f"{inventory_command(build)} > {new}/{INVENTORY}"
     yield f"chmod -R go+rX,go-w {new} && {replace(build, final)}"
 
@@ -64,7 +66,8 @@ def _wheels(wanted: Environment, build: PurePosixPath, paths: Paths) -> Commands
     pins, python = build / "tools.txt", shlex.quote(str(tools / "bin/python"))
     yield f"{uv} venv --quiet --python {wanted.python} {shlex.quote(str(tools))}"
     yield put(pins, build_tools())
-    yield f"{uv} pip sync --quiet --no-build --require-hashes --python {python} {shlex.quote(str(pins))}"
+    sync = f"{uv} pip sync --quiet --no-build --require-hashes --python {python} {shlex.quote(str(pins))}"
+    yield or_remove(sync, build)
     words = ["python3", paths.programs / f"{BUILD_WHEELS}.py", "--lock", build / "requirements.lock"]
     words += [
         "--into",
@@ -78,11 +81,11 @@ def _wheels(wanted: Environment, build: PurePosixPath, paths: Paths) -> Commands
     ]
     for name, source in wanted.packages.items():
         tree = build / "src" / name
-        yield checkout_command(source, tree, paths)
+        yield or_remove(checkout_command(source, tree, paths), build)
         words += ["--tree", f"{name}={tree}"]
     words += ["--sandbox", shlex.join(sandboxed(BUILD_SECONDS, f"MemoryMax={BUILD_MEMORY}", "Environment=HOME=/tmp"))]
     run = f"flock {_lock(paths)} {shlex.join(map(str, words))}"
-    yield f'umask 022; set -a; . {MIRRORS_ENV}; set +a; {run} --index "$UV_DEFAULT_INDEX"'
+    yield or_remove(f'umask 022; set -a; . {MIRRORS_ENV}; set +a; {run} --index "$UV_DEFAULT_INDEX"', build)
 
 
 def _torch_index(lock: str) -> str:

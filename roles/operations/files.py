@@ -177,3 +177,8 @@ def replace(built: PurePosixPath, final: PurePosixPath) -> str:
     old = final.with_name(f".{final.name}.old")
     new, here, aside = (shlex.quote(str(path)) for path in (built, final, old))
     return f"rm -rf {aside} && {{ [ ! -e {here} ] || mv -T {here} {aside}; }} && mv -T {new} {here} && rm -rf {aside}"
+
+
+def or_remove(command: str, folder: PurePosixPath) -> str:
+    """The shell command that does `command`, or removes the folder that it fills and fails: it may be gigabytes."""
+    return f"( {command} ) || {{ status=$?; rm -rf {shlex.quote(str(folder))}; exit $status; }}"

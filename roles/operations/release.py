@@ -18,7 +18,7 @@ from pyinfra.context import host
 
 from roles.facts.seen import HostSurvey
 from roles.onhost import ACTIVATE, PRUNE
-from roles.operations.files import Commands, put, replace
+from roles.operations.files import Commands, or_remove, put, replace
 from roles.operations.sources import Source, checkout_command
 from roles.paths import HISTORY, Paths
 
@@ -73,8 +73,8 @@ def build_release(
     build = folder.with_name(f".{folder.name}.building")
     yield f"rm -rf {_q(build)} && mkdir -p {_q(build)}"
     for place, source in trees.items():
-        yield checkout_command(source, build / place, paths)
-    yield f"cd {_q(build)} && " + " && ".join(finish)
+        yield or_remove(checkout_command(source, build / place, paths), build)
+    yield or_remove(f"cd {_q(build)} && " + " && ".join(finish), build)
     yield put(build / BUILT, provenance())
     yield put(build / MANIFEST, manifest)
     yield replace(build, folder)

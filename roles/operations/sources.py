@@ -19,12 +19,15 @@ class Source:
 
     url: str
     commit: str
+    tag: str = ""
+    """What the commit is called, so that an application that asks git for its version gets an answer."""
 
 
 def checkout_command(source: Source, tree: PurePosixPath, paths: Paths) -> str:
     """The command that makes `tree` a work tree of `source`, or leaves what is there as it is and fails."""
     words = ["python3", paths.programs / f"{CHECKOUT}.py", "--store", paths.git_store]
     words += ["--url", source.url, "--commit", source.commit, "--tree", tree]
+    words += ["--tag", source.tag] if source.tag else []
     return "umask 022; " + shlex.join(map(str, words))
 
 

@@ -45,7 +45,7 @@ class Repository(Settings):
 
 
 class Extension(Settings):
-    """A WebUI extension, cloned into the data dir at one commit."""
+    """A WebUI extension at one commit; part of the release."""
 
     name: Name = Field(description="Folder name below extensions/.")
     url: GitUrl = Field(description="Clone URL.")
@@ -180,18 +180,6 @@ class Webui(Settings):
     def gpu(self) -> int:
         """The GPU that it computes on, as nvidia-smi counts them."""
         return int(self.flags.get("device_id", 0))
-
-    @field_validator("extra_arguments")
-    @classmethod
-    def _extra_arguments_are_not_managed(cls, arguments: tuple[str, ...]) -> tuple[str, ...]:
-        for argument in arguments:
-            for word in argument.split():
-                name = word.removeprefix("--").partition("=")[0].replace("-", "_")
-                # The WebUI's own parser takes the beginning of a name for the whole: --shar is --share.
-                managed = next((flag for flag in sorted(MANAGED_FLAGS) if name and flag.startswith(name)), None)
-                if word.startswith("--") and managed:
-                    raise ValueError(f"{word}: {managed} is decided by sdfleet and cannot be an argument")
-        return arguments
 
 
 def _checked_flag(called: str, name: str, value: Flag) -> Flag:

@@ -1,7 +1,7 @@
 """What a WebUI release is made of, computed before a host is asked anything."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from roles.operations.application import CODE, COMMIT, Environment, Release, ReleaseError
 from roles.operations.locks import CPU, LockError, builds, fitting
@@ -10,6 +10,8 @@ from roles.webui.config import KNOWN_REFS, Webui
 from roles.webui.flavors import FLAVORS
 
 LOCKS = Path(__file__).resolve().parent / "locks"
+EXTENSIONS = PurePosixPath("extensions")
+"""Folder of a release that holds its extensions."""
 FOR_CPU = "cu121"
 """The build whose lock serves CPU hosts: torch 2.1.2, with which the WebUI was released."""
 
@@ -22,12 +24,19 @@ def release_of(webui: Webui, build: str) -> Release:
     commit = webui.commit or (webui.ref if COMMIT.fullmatch(webui.ref) else KNOWN_REFS.get(webui.ref))
     if commit is None:
         raise ReleaseError(f"webui.ref: {webui.ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
-    trees = {CODE: Source(webui.repository, commit)}
+    trees = {CODE: Source(webui.repository, commit, _tag(webui.ref, commit))}
     for name, repository in webui.repositories.items():
         trees[CODE / "repositories" / name] = Source(repository.url, repository.commit)
+    for extension in webui.extensions:
+        trees[EXTENSIONS / extension.name] = Source(extension.url, extension.commit)
     packages = {name: Source(package.url, package.commit) for name, package in webui.packages.items()}
     label = webui.ref if webui.ref != commit else commit[:10]
     return Release("webui", label, trees, Environment(_lock(webui, build), webui.python, packages))
+
+
+def _tag(ref: str, commit: str) -> str:
+    """What the WebUI's page and pictures call this commit; empty if nobody gave it a name."""
+    return ref if ref != commit else next((known for known, at in KNOWN_REFS.items() if at == commit), "")
 
 
 def torch_builds(webui: Webui) -> tuple[str, ...]:

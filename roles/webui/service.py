@@ -13,6 +13,7 @@ from roles.operations.application import Release
 from roles.operations.sources import GIT_TRUST
 from roles.paths import Paths
 from roles.webui.config import Webui
+from roles.webui.extensions import mounts
 from roles.webui.flavors import FLAVORS
 from templates import render, systemd_word
 
@@ -146,6 +147,7 @@ def _render(webui: Webui, paths: Paths, release: Release, device: Device, mark: 
         command=" ".join(map(systemd_word, [*words, *launch_arguments(webui, paths, device)])),
         environment={name: systemd_word(str(value)) for name, value in environment.items()},
         network=network(webui),
+        extensions={systemd_word(str(a)): systemd_word(str(b)) for a, b in mounts(release, paths).items()},
         start_timeout=webui.start_timeout,
         drain=DRAIN_SECONDS,
         runtime=RUNTIME,

@@ -2,7 +2,7 @@
 
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from pyinfra.api.command import StringCommand
@@ -20,8 +20,9 @@ from roles.operations.environment import environment
 from roles.operations.files import Commands, Folder, folders, rendered, write
 from roles.operations.locks import CPU
 from roles.operations.release import MANIFEST, build_release, prune_releases, recorded, serves, switch
-from roles.operations.sources import Source, checkout_command, intact
+from roles.operations.sources import intact
 from roles.paths import UNITS, Paths
+from roles.webui import extensions, takeover
 from roles.webui.config import Webui
 from roles.webui.release import check_variables, release_of
 from roles.webui.service import (
@@ -39,9 +40,12 @@ from roles.webui.service import (
 
 CHECK_REQUIREMENTS = """
 import importlib.metadata, pathlib, sys
+files = [file for file in map(pathlib.Path, sys.argv[1:]) if file.exists()]
+if not files:
+    sys.exit()
 from packaging.requirements import InvalidRequirement, Requirement
 lacking = []
-for file in filter(pathlib.Path.exists, map(pathlib.Path, sys.argv[1:])):
+for file in files:
     for line in file.read_text().splitlines():
         try:
             wanted = Requirement(line.partition("#")[0].strip())
@@ -59,9 +63,6 @@ if lacking:
 
 REFRESH = "webui_refresh"
 """The program of roles.onhost that tells a WebUI of new models."""
-
-SHOW = "show_folder"
-"""The program of roles.onhost that links a folder of root's into the WebUI's."""
 
 SERVED_LINKS = ("config_states", "tmp")
 """Folders that the WebUI writes beside its code; links lead them into the data folder."""
@@ -81,19 +82,18 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
     except ReleaseError as error:
         raise DeployError(str(error)) from error
     data, options = paths.data("webui"), options_file(webui, paths)
-    trees_home, aside = paths.app("webui") / "extensions", paths.app("webui") / "aside"
-    own = [Folder(paths.app("webui")), Folder(paths.releases("webui")), Folder(trees_home), Folder(aside)]
-    own += [Folder(data / "extensions")]
+    own = [Folder(paths.app("webui")), Folder(paths.releases("webui")), Folder(extensions.shown(paths))]
     own += [Folder(data / name, owner=WEBUI, group=WEBUI) for name in (*SERVED_LINKS, "cache")]
     programs = {paths.programs / f"{name}.py": source(name) for name in PROGRAMS}
-    extensions = {paths.extension(e.name, e.commit): Source(e.url, e.commit) for e in webui.extensions}
-    shown = {data / "extensions" / e.name: paths.extension(e.name, e.commit) for e in webui.extensions}
+    keeper = paths.programs / f"{extensions.PROGRAM}.py"
+    own += [Folder(place) for place in extensions.mounts(release, paths).values()]
     trees = {release.folder(paths) / place: tree for place, tree in release.trees.items()}
     seen = host.get_fact(
         Survey,
-        paths=[*(folder.path for folder in own), *shown, release.environment.folder(paths), paths.current("webui")],
+        paths=[*(folder.path for folder in own), release.environment.folder(paths), paths.current("webui")],
         texts=[
             *programs,
+            keeper,
             options,
             UNITS / UNIT,
             release.folder(paths) / MANIFEST,
@@ -101,11 +101,19 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
         ],
         written_by={config_file(paths): WEBUI, STATE: WEBUI},
         units=[UNIT],
-        trees=[*trees, *extensions],
-        folders=[paths.releases("webui")],
+        trees=list(trees),
+        folders=[paths.releases("webui"), extensions.shown(paths)],
         whole=[release.environment.folder(paths)],
     )
+    releases = [name for name in seen.names.get(str(paths.releases("webui")), []) if not name.startswith(".")]
+    found = takeover.find(seen.names.get(str(extensions.shown(paths)), []), releases, paths)
     folders(name="Make folders", wanted=own, seen=seen)
+    rendered(
+        name="Put the program that keeps what extensions have", dest=keeper, text=source(extensions.PROGRAM), seen=seen
+    )
+    takeover.take_over(
+        name="Take over extensions of before", found=found, wanted=extensions.names(release), paths=paths
+    )
     environment(
         name=f"Build the environment {release.environment.key}", wanted=release.environment, paths=paths, seen=seen
     )
@@ -120,14 +128,6 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
         whole=whole,
         paths=paths,
     )
-    work_trees(name="Check out extensions", trees=extensions, paths=paths, seen=seen)
-    extensions_shown(name="Show extensions to the WebUI", shown=shown, aside=aside, seen=seen)
-    requirements_met(
-        name="Check that the lock holds what extensions need",
-        trees=list(extensions),
-        python=release.environment.folder(paths) / "bin/python",
-        already=sound and intact(extensions, seen),
-    )
     programs_put(name="Put the programs that run the WebUI", programs=programs, seen=seen)
     rendered(name="Write the WebUI's options", dest=options, text=options_text(webui), seen=seen)
     text = unit_text(webui, paths, release, "cpu" if build == CPU else "cuda")
@@ -138,11 +138,12 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
         paths=paths,
         running=whole
         and sound
-        and intact(extensions, seen)
-        and leads(shown, seen)
         and runs(release, text, paths, seen)
         and options_hold(webui.options, seen.text(config_file(paths))),
         known=recorded(paths.app("webui"), release.id, text, seen),
+    )
+    takeover.places_removed(
+        name="Remove places of extensions", found=found, wanted=extensions.names(release), paths=paths
     )
     prune_releases(
         name="Remove old releases", app="webui", keep=webui.keep_releases, current=release.id, paths=paths, seen=seen
@@ -172,23 +173,10 @@ def finishing(webui: Webui, paths: Paths, release: Release) -> list[str]:
         f'systemd-run --quiet --wait --pipe --collect --uid={WEBUI} --working-directory="$PWD/{CODE}" {confined} '
         f"--setenv=HOME=/tmp {settings} {env}/bin/python launch.py --skip-torch-cuda-test --exit >&2"
     )
-    return [*links, f"ln -sfn {env} env", check]
-
-
-@operation()
-def requirements_met(trees: Sequence[PurePosixPath], python: PurePosixPath, already: bool) -> Commands:
-    """
-    See that what extensions ask for is in the environment: their own installers never run.
-
-    + trees: the extensions' work trees
-    + python: the environment's Python
-    + already: whether neither changed since this was seen
-    """
-    if already or not trees:
-        host.noop("nothing changed")
-        return
-    words = [str(python), "-c", CHECK_REQUIREMENTS, *(str(tree / "requirements.txt") for tree in trees)]
-    yield shlex.join(words)
+    required = [f"extensions/{name}/requirements.txt" for name in extensions.names(release)]
+    # Their own installers never run, so what they ask for must be in the environment.
+    met = [shlex.join(["env/bin/python", "-c", CHECK_REQUIREMENTS, *required])] if required else []
+    return [*links, f"ln -sfn {env} env", *extensions.kept_shown(release, paths), *met, check]
 
 
 @operation()
@@ -201,44 +189,6 @@ def programs_put(programs: Mapping[PurePosixPath, str], seen: HostSurvey) -> Com
     """
     for dest, text in programs.items():
         yield from write(dest, text, seen, mode=0o755)
-
-
-@operation()
-def work_trees(trees: Mapping[PurePosixPath, Source], paths: Paths, seen: HostSurvey) -> Commands:
-    """
-    Check out git repositories at their commits.
-
-    + trees: work tree -> source
-    + seen: a survey that looked at the trees
-    """
-    wrong = {tree: wanted for tree, wanted in trees.items() if not intact({tree: wanted}, seen)}
-    if not wrong:
-        host.noop("all are at their commits")
-    for tree, wanted in wrong.items():
-        yield checkout_command(wanted, tree, paths)
-
-
-def leads(shown: Mapping[PurePosixPath, PurePosixPath], seen: HostSurvey) -> bool:
-    """Whether each name is a link to its folder."""
-    found = {name: seen.entry(name) for name in shown}
-    return all(entry is not None and entry.target == str(shown[name]) for name, entry in found.items())
-
-
-@operation()
-def extensions_shown(shown: Mapping[PurePosixPath, PurePosixPath], aside: PurePosixPath, seen: HostSurvey) -> Commands:
-    """
-    Link extensions, whose work trees only root may write, into the folder where the WebUI looks for them.
-
-    + shown: link -> work tree
-    + aside: folder that takes what stands in a link's place
-    + seen: a survey that looked at the links
-    """
-    wrong = {link: tree for link, tree in shown.items() if not leads({link: tree}, seen)}
-    if not wrong:
-        host.noop("all are shown")
-    for link, tree in wrong.items():
-        words = shlex.join(map(str, (link, tree, aside)))
-        yield StringCommand("python3 -I -", words, _stdin=[source(SHOW)])
 
 
 @operation()

@@ -1,7 +1,9 @@
 """What must hold on a host with the WebUI: it runs as described, alone, confined, and draws."""
 
+import json
 import re
 import shlex
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 import pytest
@@ -15,6 +17,7 @@ from roles.operations.application import Release
 from roles.operations.locks import CPU
 from roles.paths import UNITS, Paths
 from roles.webui.config import Webui
+from roles.webui.extensions import names, shown
 from roles.webui.release import release_of
 from roles.webui.service import PROGRAMS, STATE, UNIT, options_hold, told, unit_text
 
@@ -35,6 +38,10 @@ class Model(Protocol):
     @property
     def kind(self) -> str:
         """What it is, e.g. checkpoint."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in the WebUI."""
 
 
 @pytest.fixture(scope="session")
@@ -67,9 +74,8 @@ def test_the_running_process_is_of_the_release(host: Host, paths: Paths, release
     assert running(host)["release"] == release.id, f"release {running(host)['release']} still runs"
 
 
-def test_code_is_at_its_commits(host: Host, webui: Webui, paths: Paths, release: Release) -> None:
+def test_code_is_at_its_commits(host: Host, paths: Paths, release: Release) -> None:
     trees = {release.folder(paths) / place: tree.commit for place, tree in release.trees.items()}
-    trees |= {paths.extension(e.name, e.commit): e.commit for e in webui.extensions}
     for tree, commit in trees.items():
         git = f"{GIT} -C {shlex.quote(str(tree))}"
         seen = host.run(f"cat {shlex.quote(str(tree))}/.git/HEAD && {git} status --porcelain --untracked-files=no")
@@ -79,12 +85,14 @@ def test_code_is_at_its_commits(host: Host, webui: Webui, paths: Paths, release:
         assert not changes, f"{tree} was changed by hand: {changes[0].strip()}"
 
 
-def test_extensions_are_those_of_the_fleet(host: Host, webui: Webui, paths: Paths) -> None:
-    for extension in webui.extensions:
-        link = paths.data("webui") / "extensions" / extension.name
-        there = host.run("readlink %s", str(link)).stdout.strip()
-        wanted = paths.extension(extension.name, extension.commit)
-        assert there == str(wanted), f"{link} leads to {there or 'nothing of the fleet'}, not to {wanted}"
+def test_no_extension_of_an_earlier_file_is_left(host: Host, paths: Paths, release: Release) -> None:
+    store, folder = str(paths.git_store), str(shown(paths))
+    # As its user, and not for ever: it can write there.
+    look = f"timeout 60 {as_user(WEBUI)} grep -lsF %s -r --include=FETCH_HEAD --max-count=1 -D skip %s"
+    marks = host.run(look, store, folder).stdout.splitlines()
+    found = {mark.removeprefix(f"{folder}/").partition("/")[0] for mark in marks}
+    left = sorted(found - set(names(release)))
+    assert not left, f"{folder} still holds {', '.join(left)}, which fleet.toml names no longer"
 
 
 def test_environment_holds_what_the_lock_says(host: Host, paths: Paths, release: Release) -> None:
@@ -156,6 +164,17 @@ def test_it_draws(host: Host, webui: Webui, paths: Paths, models: tuple[Model, .
     program = str(paths.programs / "webui_picture.py")
     answer = host.run("python3 %s --port=%s --timeout=%s", program, str(webui.port), str(PICTURE_SECONDS))
     assert answer.rc == 0, answer.stderr.strip()
+
+
+def test_it_reads_its_loras(host: Host, webui: Webui, paths: Paths, models: tuple[Model, ...]) -> None:
+    loras = {str(paths.webui_models / f"Lora/{model.name}.safetensors") for model in models if model.kind == "lora"}
+    if webui.flavor != "a1111" or not loras:
+        pytest.skip("the fleet has no LoRA for it, or it is a fork, which reads others too")
+    program = f"{source('lora_keys')}\nimport sys\nprint(json.dumps(main(*sys.argv[1:])))\n"
+    words = (program, str(paths.webui_models / "Lora"), str(paths.store))
+    found = json.loads(host.check_output("python3 -I -c %s %s %s", *words))
+    bad = [f"{PurePosixPath(file).name}: {why}" for file, why in found.items() if file in loras]
+    assert not bad, "; ".join(bad)
 
 
 def running(host: Host) -> dict[str, Any]:

@@ -150,6 +150,40 @@ def test_upgrade_moves_what_it_is_told_to_and_says_so(upstreams: Upstreams, tmp_
     assert len([line for line in done.stdout.splitlines() if "->" in line]) == 2
 
 
+def test_another_source_of_the_same_bytes_is_locked(upstreams: Upstreams, tmp_path: Path) -> None:
+    (tmp_path / "ink.safetensors").write_bytes(INK)
+    entry = '[[models]]\nname = "ink"\nkind = "lora"\nsource = "{}"\n'
+    sdfleet("lock", "--fleet", write_fleet(tmp_path, upstreams, extra=entry.format("file:ink.safetensors")))
+    file = write_fleet(tmp_path, upstreams, "ink")
+    assert "Next: sdfleet lock" in sdfleet("check", "--fleet", file).stdout
+    done = sdfleet("lock", "--fleet", file)
+    assert "model lora/ink from file:ink.safetensors -> hf:studio/ink/ink.safetensors" in done.stdout
+    assert "Next: sdfleet plan" in sdfleet("check", "--fleet", file).stdout
+    assert "is up to date" in sdfleet("lock", "--fleet", file).stdout
+
+
+def test_a_file_counts_from_the_folder_of_fleet_toml(upstreams: Upstreams, tmp_path: Path) -> None:
+    (tmp_path / "fleet").mkdir()
+    (tmp_path / "ink.safetensors").write_bytes(INK)
+    entry = '[[models]]\nname = "ink"\nkind = "lora"\nsource = "file:../ink.safetensors"\n'
+    file = write_fleet(tmp_path / "fleet", upstreams, extra=entry)
+    done = sdfleet("lock", "--fleet", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    (tmp_path / "ink.safetensors").unlink()
+    assert sdfleet("check", "--fleet", file).returncode == 0, "the lock has it"
+
+
+def test_a_file_that_is_too_large_to_send_is_refused_before_it_is_read(upstreams: Upstreams, tmp_path: Path) -> None:
+    with (tmp_path / "large.safetensors").open("wb") as large:
+        large.truncate(3 * 10**9)
+    entry = '[[models]]\nname = "large"\nkind = "checkpoint"\nsource = "file:large.safetensors"\n'
+    file = write_fleet(tmp_path, upstreams, extra=entry)
+    for verb in ("check", "lock"):
+        done = sdfleet(verb, "--fleet", file)
+        assert done.returncode == 2
+        assert "models.large: " in done.stderr and "the controller sends files up to 2.0 GB" in done.stderr
+
+
 def test_every_model_that_cannot_be_pinned_is_named(upstreams: Upstreams, tmp_path: Path) -> None:
     missing = "\n".join(
         f'[[models]]\nname = "{name}"\nkind = "lora"\nsource = "{source}"\n'

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.onhost import observe, runs
+from deploy.onhost import runs
 from roles.onhost import source
 
 
@@ -46,7 +46,7 @@ def test_a_slot_file_is_not_written_through_a_link(run: Path, secret: Path) -> N
 
 
 def test_links_show_nothing_of_what_they_lead_to(run: Path, secret: Path) -> None:
-    for name in ("log.jsonl", "run.json", "turn.json"):
+    for name in ("log.jsonl", "run.json", "turn.json", "turn-state.json"):
         (run / name).unlink(missing_ok=True)
         (run / name).symlink_to(secret)
     (run / "output").mkdir()
@@ -55,22 +55,22 @@ def test_links_show_nothing_of_what_they_lead_to(run: Path, secret: Path) -> Non
         runs.main("list", runs=str(run.parent)),
         runs.main("read", run=str(run), offset=0),
         runs.main("files", run=str(run)),
-        observe._runs(run.parent),
+        runs.main("states", runs=str(run.parent)),
     ]
     assert "secret" not in json.dumps(answers), answers
     assert list(answers[2]) == ["config.toml"]
 
 
 def test_fifos_and_files_without_end_hold_nobody_up(run: Path) -> None:
-    for name in ("run.json", "log.jsonl"):
+    for name in ("run.json", "log.jsonl", "turn-state.json"):
         (run / name).unlink(missing_ok=True)
         os.mkfifo(run / name)
     (run / "output").mkdir()
     with (run / "output/a.safetensors").open("wb") as file:
         file.truncate(1 << 42)
     program = (
-        "import sys; from pathlib import Path; from deploy.onhost import observe, runs; run = sys.argv[1]; "
-        "above = str(Path(run).parent); runs.main('list', runs=above); observe._runs(Path(above)); "
+        "import sys; from pathlib import Path; from deploy.onhost import runs; run = sys.argv[1]; "
+        "above = str(Path(run).parent); runs.main('list', runs=above); runs.main('states', runs=above); "
         "runs.main('read', run=run, offset=0); print(list(runs.main('files', run=run)))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(run)], timeout=20, capture_output=True, text=True)

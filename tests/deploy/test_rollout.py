@@ -19,6 +19,7 @@ from inventory.errors import ConfigError
 from inventory.load import load
 from inventory.model import HostSettings
 from inventory.rollout import Rollout, share
+from roles.onhost.activate import errors
 
 
 def hosts(tmp_path: Path, groups: dict[str, str]) -> list[HostSettings]:
@@ -188,6 +189,82 @@ def test_difference_is_a_mean_over_channels() -> None:
 
 def test_errors_are_told_apart_without_their_numbers() -> None:
     assert new_errors(["error at 0xff3a in 12 ms"], ["error at 0x11 in 7 ms", "error: other"]) == ["error: other"]
+
+
+START = """Python 3.11.2 (main, Sep 14 2024, 03:00:30) [GCC 12.2.0]
+Version: v1.10.1
+Launching Web UI with arguments: --skip-prepare-environment --api
+Warning: caught exception 'Found no NVIDIA driver on your system.', memory monitor disabled
+no module 'xformers'. Processing without...
+Loading weights [6ce0161689] from /srv/sdfleet/data/webui/models/Stable-diffusion/sd15.safetensors
+Running on local URL:  http://127.0.0.1:41213
+Startup time: 9.1s (import torch: 4.4s).
+Model loaded in 3.1s.
+100%|##########| 1/1 [00:01<00:00,  1.21s/it]
+"""
+BY_CHANCE = [
+    "fatal: No names found, cannot describe anything.",
+    "Calculating sha256 for /srv/sdfleet/x/sd15.safetensors: fatal: No names found, cannot describe anything.",
+    "/srv/sdfleet/envs/0123/bin/python: No module named pip",
+    '*** "--disable-extra-extensions" arg was used, will only load built-in extensions ***',
+    "*** Failed reading extension data from Git repository (ext)\n    Traceback (most recent call last):\n"
+    "      File x\n    TypeError: HEAD is a detached symbolic reference as it points to '0123'\n\n---",
+    "ERROR:    Exception in ASGI application\n  + Exception Group Traceback (most recent call last):\n"
+    '  |   File "x.py", line 1, in f\n  | ExceptionGroup: errors in a TaskGroup (1 sub-exception)\n'
+    '  +-+---------------- 1 ----------------\n    | Traceback (most recent call last):\n    |   File "y.py"\n'
+    "    | anyio.EndOfStream\n    +------------------------------------",
+]
+TRACEBACK = """Traceback (most recent call last):
+  File "/srv/x/code/modules/call_queue.py", line 74, in f
+    res = list(func(*args, **kwargs))
+torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB
+"""
+REPORT = """*** Error running postprocess: /srv/x/extensions/bad/scripts/bad.py
+    Traceback (most recent call last):
+      File "/srv/x/code/modules/scripts.py", line 900, in postprocess
+        script.postprocess(p, processed, *script_args)
+    RuntimeError: it fails at each picture
+---
+"""
+API = """*** API error: POST: http://127.0.0.1:41213/sdapi/v1/txt2img {'error': 'RuntimeError', 'errors': 'bad'}
+    Traceback (most recent call last):
+      File "anyio/streams/memory.py", line 98, in receive
+        return self.receive_nowait()
+    anyio.WouldBlock
+    During handling of the above exception, another exception occurred:
+    Traceback (most recent call last):
+      File "/srv/x/extensions/bad/scripts/bad.py", line 3, in process
+        raise RuntimeError("bad")
+    RuntimeError: bad
+---
+"""
+
+
+def logged(*parts: str) -> dict[str, Any]:
+    return seen(errors=tuple(text for _, text in errors("".join(parts).splitlines())))
+
+
+@pytest.mark.parametrize("line", BY_CHANCE)
+def test_lines_that_come_by_chance_do_not_refuse_an_update(line: str) -> None:
+    assert judge("h1", logged(START), logged(START, line, "\n"), 16) is None
+    assert judge("h1", logged(START, line, "\n"), logged(START), 16) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (TRACEBACK, "torch.cuda.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB"),
+        (REPORT, "RuntimeError: it fails at each picture"),
+        (API, "RuntimeError: bad"),
+        ("100%|####| 4/4 [00:01<00:00]\rRuntimeError: no\n", "RuntimeError: no"),
+        ("Segmentation fault (core dumped)\n", "Segmentation fault (core dumped)"),
+        ("OSError: [Errno 28] No space left on device\n", "OSError: [Errno 28] No space left on device"),
+    ],
+)
+def test_an_update_that_logs_real_errors_is_refused(text: str, said: str) -> None:
+    failure = judge("h1", logged(START), logged(START, text), 16)
+    assert failure and failure.gate == "journal" and said in failure.log
+    assert judge("h1", logged(START, text), logged(START, text), 16) is None, "the old release did so too"
 
 
 def refused(tmp_path: Path, text: str, *arguments: str) -> str:

@@ -78,11 +78,11 @@ STRANGE = {
     ),
     "an abbreviated flag of ours": (
         _host('[webui]\nextra_arguments = ["--x", "--shar"]'),
-        "webui.extra_arguments: --shar: share is decided by sdfleet and cannot be an argument",
+        "webui.extra_arguments: --shar is decided by sdfleet",
     ),
     "a flag of ours with its value": (
         _host('[webui]\nextra_arguments = ["--gradio-auth a:b"]'),
-        "webui.extra_arguments: --gradio-auth: gradio_auth is decided by sdfleet and cannot be an argument",
+        "webui.extra_arguments: '--gradio-auth a:b' is one word to the launcher; give its words apart",
     ),
     "extension that climbs": (
         _host(f'[[webui.extensions]]\nname = ".."\nurl = "https://x/y"\ncommit = "{"0" * 40}"'),

@@ -2,20 +2,27 @@
 
 What it draws depends on the checkpoint, the prompt and the seed alone. The file `fate` beside it says what is wrong
 with this release: crash (ends at once), hang (never starts), grey (draws one colour), stuck (hangs from its second
-picture on), fades (draws one colour from its second picture on), other (draws something else), shouts (writes errors).
+picture on), fades (draws one colour from its second picture on), other (draws something else), shouts (writes errors),
+mumbles (writes what only looks like errors).
 Test furniture, not AUTOMATIC1111's code.
 """
 
 import base64
+import functools
 import hashlib
 import json
 import os
 import random
+import runpy
 import struct
+import subprocess
 import sys
+import textwrap
 import threading
 import time
+import traceback
 import zlib
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,6 +35,8 @@ SECONDS_A_STEP = 0.01
 
 started = threading.Event()
 drawing = 0
+extensions: dict[str, dict[str, Any]] = {}
+"""What the scripts of each extension define."""
 drawn = 0
 
 
@@ -83,6 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         answers: dict[str, Any] = {
             "/internal/ping": {},
             "/internal/sysinfo": {"Commandline": sys.argv, "Environment": dict(os.environ)},
+            "/sdapi/v1/extensions": [{"name": name, "says": script.get("SAYS")} for name, script in extensions.items()],
             "/sdapi/v1/sd-models": [{"title": model.name}] if model else [],
             "/sdapi/v1/options": {"sd_model_checkpoint": model.name if model else None},
             "/sdapi/v1/progress": {"state": {"job_count": drawing}},
@@ -103,6 +113,8 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(SECONDS_A_STEP * order["steps"])
         made = picture(order)
         drawing -= 1
+        for name, script in extensions.items():
+            attempt(f"running process: {name}", script.get("process", lambda: None))
         if FATE == "shouts":
             print("RuntimeError: something is not as it was, number", drawn, flush=True)
         self.answer(200, {"images": [base64.b64encode(made).decode()]})
@@ -121,6 +133,22 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing: the prober asks ten times a second."""
 
 
+def attempt(task: str, work: Callable[[], Any]) -> Any:
+    """Do what an extension wants; as in the original its exceptions are reported and go no further."""
+    try:
+        return work()
+    except Exception:
+        print(f"*** Error {task}")
+        print(textwrap.indent(traceback.format_exc(), "    "), "---", sep="\n", flush=True)
+
+
+def load_extensions() -> None:
+    for script in sorted(Path(option("--data-dir"), "extensions").glob("*/scripts/*.py")):
+        name = script.parents[1].name
+        found = attempt(f"loading script: {script}", functools.partial(runpy.run_path, str(script)))
+        extensions[name] = found or {}
+
+
 def main() -> None:
     if "--exit" in sys.argv:
         return
@@ -128,8 +156,17 @@ def main() -> None:
         sys.exit("ImportError: this release is broken")
     if FATE == "hang":
         time.sleep(3600)
+    load_extensions()
     server = ThreadingHTTPServer(("127.0.0.1", int(option("--port"))), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    hashed = Path(option("--data-dir"), "cache/hashed")
+    if not hashed.exists() and (model := checkpoint()):
+        # As in the original: while the first checkpoint is hashed, git's complaint comes into the same line.
+        print(f"Calculating sha256 for {model}: ", end="", flush=True)
+        hashed.touch()
+    subprocess.run(["git", "-C", str(CODE), "describe", "--tags"], stdout=subprocess.DEVNULL, check=False)
+    if FATE == "mumbles":
+        print("fatal: No names found, cannot describe anything.\nNo module 'xformers'. Proceeding without it.")
     started.set()
     print("Startup time: 0.0s", flush=True)
     threading.Event().wait()

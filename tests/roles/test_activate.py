@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from roles.onhost.activate import reason
+
 ONHOST = Path(__file__).resolve().parents[2] / "roles/onhost"
 
 # A unit starts unless its text says `broken`; `is-active` is what the last start came to.
@@ -72,7 +74,7 @@ def test_what_serves_is_remembered_and_gone_back_to(app: Path) -> None:
     assert state(app) == ("one", "runs one")
     again = call(app, "back")
     assert again.returncode == 1, "twice is not forward again"
-    assert "an earlier release is not to be had; there are two: name one with --to" in again.stderr
+    assert "No earlier release. Available: two. Choose one with --to." in again.stderr
     assert call(app, "back", "--to", "two").returncode == 0
     assert state(app) == ("two", "runs two")
 
@@ -158,3 +160,49 @@ def test_damaged_history_is_begun_anew_and_set_aside(app: Path, damage: str) -> 
     served = json.loads((app / "history.json").read_text())["served"]
     assert [entry["release"] for entry in served] == ["one", "two"]
     assert (app / "history.json.damaged").read_text() == damage
+
+
+ARGPARSE = """usage: launch.py [-h] [--update-all-extensions]
+                 [--skip-python-version-check]
+launch.py: error: unrecognized arguments: --nosuchflag
+"""
+CHAIN = """Traceback (most recent call last):
+  File "anyio/streams/memory.py", line 98, in receive
+    return self.receive_nowait()
+anyio.EndOfStream
+
+During handling of the above exception, another exception occurred:
+
+Traceback (most recent call last):
+  File "/srv/x/extensions/bad/scripts/bad.py", line 3, in <module>
+    raise RuntimeError("the extension is broken")
+RuntimeError: the extension is broken
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (ARGPARSE, "unrecognized arguments: --nosuchflag"),
+        (CHAIN, "RuntimeError: the extension is broken"),
+        (CHAIN.replace("RuntimeError", "my.own.Problem"), "my.own.Problem: the extension is broken"),
+        (
+            "error: RPC failed\nerror: No space left on device\nfatal: fetch-pack: invalid index-pack output\n",
+            "error: No space left on device",
+        ),
+        ("one\ntwo\nthree\nfour\nfive\n", "two | three | four | five"),
+        ("", "it wrote nothing"),
+    ],
+)
+def test_the_reason_is_the_line_that_says_why(text: str, why: str) -> None:
+    assert reason(text.splitlines()) == why
+
+
+def test_the_runner_says_what_happened_and_the_program_why(app: Path) -> None:
+    switch(app, "one", "runs one")
+    lines = f"sdfleet: starting\n{ARGPARSE}sdfleet: the WebUI ended with status 2 before it had started\n"
+    (app.parent / "journal").write_text(lines)
+    (app.parent / "programs/journalctl").write_text('#!/bin/sh\ncat "$HERE/journal"\n')
+    done = switch(app, "two", "broken")
+    ended = "the WebUI ended with status 2 before it had started: unrecognized arguments: --nosuchflag"
+    assert f"it.service did not become ready: {ended}; went back to one" in done.stderr

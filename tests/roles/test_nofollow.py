@@ -1,6 +1,8 @@
 """Root's work in places where somebody else writes: what is planted there is never followed, waited for or read on."""
 
+import grp
 import os
+import pwd
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +131,7 @@ def test_a_walk_leaves_out_links_and_ends(place: Path, victim: Path) -> None:
     deep.mkdir(parents=True)
     (deep / "b").touch()
     assert [path for path, _, _ in nofollow.files_below(folder)] == ["a"]
+    assert [path for path, _, _ in nofollow.files_below(folder, links=True)] == ["a", "around", "link"]
 
 
 def test_alike_belongs_to_the_folders_owner(place: Path) -> None:
@@ -140,6 +143,18 @@ def test_alike_belongs_to_the_folders_owner(place: Path) -> None:
     for path in (place, place.parent / "models", place.parent / "models/Lora"):
         assert path.stat().st_uid == 65534
     assert stat.S_IMODE(place.stat().st_mode) == 0o644
+
+
+def test_alike_belongs_to_the_service_in_a_home_of_roots(place: Path) -> None:
+    if os.geteuid():
+        pytest.skip("needs root to give a file away")
+    user = pwd.getpwnam("daemon")
+    os.chown(place.parent, 0, grp.getgrnam("daemon").gr_gid)
+    place.parent.chmod(0o1775)
+    nofollow.write(place, b"note", alike=True)
+    nofollow.make_alike(place.parent / "models/Lora")
+    for path in (place, place.parent / "models", place.parent / "models/Lora"):
+        assert path.stat().st_uid == user.pw_uid
 
 
 def test_a_program_carries_it_along() -> None:

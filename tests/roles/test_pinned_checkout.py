@@ -1,15 +1,19 @@
 """The program that makes work trees on hosts, against real repositories."""
 
+import os
+import shutil
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from roles import onhost
 from roles.onhost import pinned_checkout
+from roles.operations.files import or_remove
 
 PROGRAM = Path(onhost.__file__).with_name("pinned_checkout.py")
 
@@ -35,9 +39,9 @@ def commit(folder: Path) -> str:
     return git(folder, "rev-parse", "HEAD")
 
 
-def check_out(home: Path, url: str, at: str) -> subprocess.CompletedProcess[str]:
+def check_out(home: Path, url: str, at: str, *more: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(PROGRAM), "--store", str(home / "store"), "--url", url]
-    command += ["--commit", at, "--tree", str(home / "tree")]
+    command += ["--commit", at, "--tree", str(home / "tree"), *more]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -50,6 +54,13 @@ def test_a_tree_is_at_its_commit_although_the_branch_went_on(tmp_path: Path) -> 
     assert (tmp_path / "tree/note").read_text() == "old"
     assert git(tmp_path / "tree", "rev-parse", "HEAD") == first
     assert git(tmp_path / "tree", "remote", "get-url", "origin") == f"file://{tmp_path}/origin"
+
+
+def test_a_tagged_tree_can_describe_itself(tmp_path: Path) -> None:
+    first = repository(tmp_path / "origin", readme="one")
+    url = str(tmp_path / "origin")
+    assert check_out(tmp_path, url, first, "--tag", "v1.10.1").returncode == 0
+    assert git(tmp_path / "tree", "describe", "--tags") == "v1.10.1"
 
 
 def test_a_stored_commit_needs_no_origin(tmp_path: Path) -> None:
@@ -127,6 +138,40 @@ def test_a_server_that_wants_a_login_is_no_prompt(tmp_path: Path) -> None:
         with pytest.raises(pinned_checkout.CheckoutError, match=r"Authentication failed|could not read Username"):
             pinned_checkout.git("ls-remote", url, cwd=tmp_path)
         server.shutdown()
+
+
+FULL = """#!/bin/sh
+for word in "$@"; do
+  if [ "$word" = fetch ]; then
+    echo "error: unable to write file: No space left on device" >&2
+    echo "fatal: fetch-pack: invalid index-pack output" >&2
+    exit 128
+  fi
+done
+exec {git} "$@"
+"""
+
+
+def test_a_full_disk_is_named_and_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = repository(tmp_path / "origin", readme="one")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/git").write_text(FULL.format(git=shutil.which("git")))
+    (tmp_path / "bin/git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    began = time.monotonic()
+    done = check_out(tmp_path, str(tmp_path / "origin"), first)
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr and "index-pack" not in done.stderr
+    assert time.monotonic() - began < 2, "no pause helps a full disk"
+
+
+def test_what_fails_to_be_built_is_removed(tmp_path: Path) -> None:
+    build = tmp_path / ".it.building"
+    for command, stays in (("echo fine", True), (f"cd {build} && echo x >y && exit 7", False)):
+        build.mkdir(exist_ok=True)
+        done = subprocess.run(["sh", "-c", or_remove(command, PurePosixPath(build))], check=False)
+        assert done.returncode == (0 if stays else 7)
+        assert build.exists() == stays
 
 
 def test_a_submodule_never_lies_outside_of_its_tree(tmp_path: Path) -> None:

@@ -89,15 +89,16 @@ def test_afterwards_an_apply_mends_all_of_it(light: LightFleet) -> None:
     light.on("h1", f"mkdir -p /srv/sdfleet/runs/ink/samples; ln -s {OUTSIDE}/folder /srv/sdfleet/runs/ink/samples/deep")
     type_verb(light, "train remove ink")
     assert light.on("h1", f"ls /srv/sdfleet/runs; cat {OUTSIDE}/folder/file") == "untouched"
-    # As an older sdfleet left it: the extension's work tree itself, with what the WebUI put into it.
-    old = f"{DATA}/extensions/good"
-    light.on("h1", f"mkdir -p {DATA}/extensions; rm -rf {old}; mkdir {old}; echo mine >{old}/settings.json")
+    # What somebody put into the place of the fleet's extension.
+    there = f"{DATA}/extensions/good"
+    light.on("h1", f"mkdir -p {there}; echo mine >{there}/settings.json")
     done = light.sdfleet("apply")
     assert done.code == 0, done.text
     again = light.sdfleet("apply")
     assert (again.code, again.cell("h1", "changed")) == (0, "0"), again.text
-    assert light.on("h1", f"readlink {DATA}/extensions/good").startswith("/srv/sdfleet/apps/webui/extensions/good-")
-    assert light.on("h1", "cat /srv/sdfleet/apps/webui/aside/good-*/settings.json") == "mine", "nothing is lost"
+    serves = "/proc/$(systemctl show -P MainPID sdfleet-webui)/root"
+    assert light.on("h1", f"ls {serves}{there}") == "good.py\nrequirements.txt", "the release's is what is served"
+    assert light.on("h1", f"cat {there}/settings.json") == "mine", "nothing is lost"
     assert light.on("h1", f"cat {OUTSIDE}/file") == "untouched"
 
 

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from roles.base.config import Base
 from roles.operations.application import ReleaseError
 from roles.paths import Paths
 from roles.webui.config import KNOWN_REFS, Extension, Flag, Repository, Webui
-from roles.webui.release import check_variables, release_of, torch_builds
+from roles.webui.release import _tag, check_variables, release_of, torch_builds
 from roles.webui.service import fingerprint, launch_arguments, options_hold, unit_text
 from templates import systemd_word
 
@@ -249,3 +249,27 @@ def test_a_folder_of_locks_is_taken_before_the_shipped_ones(tmp_path: Path) -> N
     (tmp_path / "v1.10.1-py3.11-cpu.txt").write_text("torch==2.1.2+cpu\n")
     assert release_of(Webui(requirements=tmp_path), "cpu").environment.lock == "torch==2.1.2+cpu\n"
     assert torch_builds(Webui(requirements=tmp_path)) == ("cpu",)
+
+
+def test_extensions_are_part_of_the_release_and_come_with_its_unit() -> None:
+    added = Extension(name="a", url="https://github.com/o/a", commit=COMMIT)
+    webui = Webui(extensions=(added,))
+    release = release_of(webui, "cpu")
+    assert release.id != release_of(Webui(), "cpu").id
+    assert str(release.trees[PurePosixPath("extensions/a")].commit) == COMMIT
+    place = f"{release.folder(PATHS)}/extensions/a:/srv/sdfleet/data/webui/extensions/a"
+    assert settings(unit(webui))["BindReadOnlyPaths"] == [place]
+    assert "BindReadOnlyPaths" not in settings(unit(Webui()))
+
+
+@pytest.mark.parametrize("name", ["..", ".hidden", "a/b", ""])
+def test_an_extensions_name_is_the_name_of_a_folder(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Extension(name=name, url="https://github.com/o/a", commit=COMMIT)
+
+
+def test_a_release_of_a_tag_is_called_by_it() -> None:
+    commit = "82a973c04367123ae98bd9abdf80d9eda9b910e2"
+    tags = [release_of(webui, "cpu").trees[PurePosixPath("code")].tag for webui in (Webui(), Webui(commit=COMMIT))]
+    assert tags == ["v1.10.1", "v1.10.1"]
+    assert _tag(commit, commit) == "v1.10.1" and _tag(COMMIT, COMMIT) == ""

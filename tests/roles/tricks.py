@@ -68,17 +68,17 @@ TRICKS = (
         "sdwebui",
         "data/webui/extensions",
         "folder swapped for one with a git configuration, hooks and filters",
-        f"cd {DATA}; mv extensions .was; {_git(f'{DATA}/extensions/good')}",
+        f"cd {DATA}; mv extensions .exts && {{ {_git(f'{DATA}/extensions/good')}; }} || true",  # it is root's
         0,
-        f"rm -rf {DATA}/extensions {DATA}/.was",
+        f"[ ! -e {DATA}/.exts ] || rm -rf {DATA}/extensions {DATA}/.exts",
     ),
     Trick(
         "sdwebui",
         "data/webui/extensions",
         "link to a folder of root's",
-        f"cd {DATA}; mv extensions .was; ln -s {OUTSIDE}/folder extensions",
+        f"cd {DATA}; mv extensions .exts && ln -s {OUTSIDE}/folder extensions || true",
         1,
-        f"rm -rf {DATA}/extensions {DATA}/.was",
+        f"[ ! -e {DATA}/.exts ] || rm -rf {DATA}/extensions {DATA}/.exts",
     ),
     Trick(
         "sdwebui",

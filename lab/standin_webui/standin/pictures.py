@@ -87,7 +87,10 @@ class Studio:
         key = (path, path.stat().st_mtime_ns)
         if key not in self._hashes:
             with path.open("rb") as file:
+                # As in the original: what others write meanwhile comes into this line.
+                print(f"Calculating sha256 for {path}: ", end="", flush=True)
                 self._hashes[key] = hashlib.file_digest(file, "sha256").hexdigest()
+                print(self._hashes[key], flush=True)
         return self._hashes[key]
 
     def title(self, path: Path) -> str:

@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -58,9 +59,18 @@ def serve(options: argparse.Namespace) -> int:
         print(f"RuntimeError: {error}", file=sys.stderr)
         return 1
     studio.load_in_background(settings.get("sd_model_checkpoint"))
+    version()
     print(f"Startup time: {time.perf_counter() - started:.1f}s", flush=True)
     web.join()
     return 0
+
+
+def version() -> str:
+    """What the page names as the version. As in the original git's complaint goes to the log, where there is no tag."""
+    try:
+        return subprocess.check_output(["git", "-C", str(CODE), "describe", "--tags"], encoding="utf8").strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "<none>"
 
 
 def _add_page(app: FastAPI, options: argparse.Namespace) -> None:

@@ -130,7 +130,7 @@ def _kind_of_file(source: str, asker: Asker) -> Kind | None:
     if not pin.path.endswith((".safetensors", ".sft")):
         return None
     if source.startswith("file:"):
-        with local_file(probe).open("rb") as file:
+        with local_file(probe, asker.here).open("rb") as file:
             beginning = file.read(HEADER_BYTES)
     else:
         beginning = asker.beginning(pin.url, HEADER_BYTES)

@@ -5,8 +5,12 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from roles import names
+from roles.models.amount import amount
 from roles.models.config import LockedModel, Model, Pin
 from roles.models.sources.web import Asker, SourceError
+
+LARGEST_PUSH = 2 * 10**9
+"""Bytes of the largest file the controller sends; SFTP carries some 70 MB/s for all hosts together."""
 
 
 def file_name(url: str) -> str:
@@ -14,11 +18,28 @@ def file_name(url: str) -> str:
     return names.file_path(unquote(PurePosixPath(urlsplit(url).path).name))
 
 
-def local_file(model: Model) -> Path:
-    """The controller's file that a file: source names. Raises SourceError if there is none."""
-    path = Path(model.source.removeprefix("file:")).expanduser()
+def local_path(model: Model, here: Path) -> Path:
+    """The controller's file that a file: source names; a relative path counts from `here`, fleet.toml's folder."""
+    return here / Path(model.source.removeprefix("file:")).expanduser()
+
+
+def unsendable(path: Path) -> str:
+    """Why the controller can't send a file of its own to hosts; empty if it can."""
     if not path.is_file():
-        raise SourceError(f"there is no file {path} on this machine")
+        return f"there is no file {path} on this machine"
+    if (size := path.stat().st_size) > LARGEST_PUSH:
+        return (
+            f"{path} has {amount(size)}; the controller sends files up to {amount(LARGEST_PUSH)}: put it on a web "
+            "server that the hosts reach and name its URL, or on one host and name it as host:NAME/PATH"
+        )
+    return ""
+
+
+def local_file(model: Model, here: Path) -> Path:
+    """The file that a file: source names. Raises SourceError if it is not there, or can't be sent to hosts."""
+    path = local_path(model, here)
+    if why := unsendable(path):
+        raise SourceError(why)
     return path
 
 
@@ -39,7 +60,7 @@ def resolve_url(model: Model, asker: Asker) -> LockedModel:
 
 def resolve_file(model: Model, asker: Asker) -> LockedModel:
     """Hash a local file. Raises SourceError."""
-    path = local_file(model)
+    path = local_file(model, asker.here)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     pin = Pin(path=path.name, url=model.source, sha256=digest.hexdigest(), size=path.stat().st_size)

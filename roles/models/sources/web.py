@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -64,6 +65,8 @@ class Asker:
     secrets: Mapping[str, str]
     on_host: Callable[[str, str], Content] = _no_hosts
     """What a file of a host of the fleet is, by the host's name and the path of a host: source."""
+    here: Path = Path()
+    """From where relative paths of file: sources count."""
 
     def head(self, url: str) -> requests.Response:
         """The answer to HEAD, redirects to other hosts not followed."""

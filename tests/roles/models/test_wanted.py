@@ -64,7 +64,6 @@ def test_hub_files_get_the_layout_of_the_hugging_face_cache() -> None:
         (INK.model_copy(update={"source": "civitai:7"}), "not in fleet.lock; run `sdfleet lock`"),
         (INK.model_copy(update={"source": "hf:a/b/c.ckpt"}), "is a pickle, which can run code"),
         (INK.model_copy(update={"source": "https://a.example/readme.md"}), "is no model file"),
-        (INK.model_copy(update={"source": "file:/nowhere/x.safetensors"}), "there is no file /nowhere/x.safetensors"),
         (CLIP.model_copy(update={"sha256": SHA}), "run `sdfleet lock`"),
     ],
 )
@@ -72,6 +71,15 @@ def test_what_cannot_be_installed_is_named(model: Model, sentence: str) -> None:
     with pytest.raises(WantedError, match=sentence) as caught:
         wanted([model], PATHS, CHINA)
     assert str(caught.value).startswith(f"models.{model.name}: ")
+
+
+def test_a_file_of_the_controller_is_needed_only_where_the_host_lacks_it(tmp_path: Path) -> None:
+    model = INK.model_copy(update={"source": "file:../x.safetensors"})
+    goal = wanted([model], PATHS, CHINA, tmp_path / "fleet")
+    assert goal.files[0].push == tmp_path / "fleet/../x.safetensors"
+    refuse(goal, Seen(blobs={goal.files[0].sha256: 5}))
+    with pytest.raises(DeployError, match=r"models\.ink: there is no file .*x\.safetensors on this machine"):
+        refuse(goal, Seen())
 
 
 def test_a_pickle_that_is_allowed_keeps_its_suffix() -> None:

@@ -1,0 +1,40 @@
+"""Files of a host's store that nothing needs. Runs there, in any Python from 3.9, with the standard library only."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+
+def main(store: str, places: list[str], needed: list[str], delete: list[str]) -> dict[str, Any]:
+    """Files (path -> bytes) that no link below `places` leads to and whose sha256 is not in `needed`.
+
+    Those of them that are in `delete` are deleted, while no sync is at work: what got a name meanwhile stays.
+    """
+    folder = Path(store)
+    if not folder.is_dir():
+        return {"files": {}}
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return {"error": "models are being fetched there; run this again when that is done"}
+        named = {target for place in places for target in _targets(Path(place))} | set(needed)
+        there = [*folder.glob("sha256/*/*"), *folder.glob("partial/*")]
+        files = {str(file): file.stat().st_size for file in there if file.is_file() and file.name not in named}
+        for file in set(delete) & files.keys():
+            Path(file).unlink()
+    return {"files": files}
+
+
+def _targets(place: Path) -> set[str]:
+    """Names of what links below a folder lead to, links to links included."""
+    found: set[str] = set()
+    for folder, folders, files in os.walk(place):
+        for name in [*files, *folders]:
+            path = Path(folder, name)
+            if path.is_symlink():
+                found |= {path.readlink().name, path.resolve().name}
+    return found

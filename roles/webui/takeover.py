@@ -1,0 +1,99 @@
+"""Extensions that an earlier sdfleet checked out into the WebUI's data folder: their settings stay, they go."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from roles.accounts import WEBUI
+from roles.facts.survey import Survey
+from roles.operations.files import Commands
+from roles.paths import Paths
+from roles.webui.extensions import PROGRAM, kept, shown
+from roles.webui.release import EXTENSIONS
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in the WebUI's folder of extensions on a host."""
+
+    old: tuple[str, ...] = ()
+    """Checkouts of an sdfleet that put them there."""
+    empty: tuple[str, ...] = ()
+    """Empty folders: where a release's extension was shown."""
+    others: tuple[str, ...] = ()
+    """What people installed."""
+    kept: frozenset[str] = frozenset()
+    """Extensions of which something is kept."""
+    needed: frozenset[str] = frozenset()
+    """Old checkouts that a release of then, still on the host, would need."""
+
+
+def find(there: Sequence[str], releases: Sequence[str], paths: Paths) -> Found:
+    """Tell apart what is in the folder of extensions.
+
+    + there: names of its folders
+    + releases: names of the releases on the host
+    """
+    if not there:
+        return Found()
+    folder = shown(paths)
+    marks = {name: folder / name / ".git/FETCH_HEAD" for name in there}
+    parts = [_part(paths.releases("webui") / release, name) for release in releases for name in there]
+    look = [folder / name for name in there]
+    seen = host.get_fact(
+        Survey, written_by=dict.fromkeys(marks.values(), WEBUI), folders=[*look, kept(paths)], paths=[*look, *parts]
+    )
+    there = [name for name in there if (entry := seen.entry(folder / name)) and entry.kind == "d"]
+    # git notes where a checkout was fetched from: for sdfleet's that is its store on the same host.
+    old = [name for name in there if str(paths.git_store) in (seen.text(marks[name]) or "")]
+    empty = [name for name in there if not seen.names.get(str(folder / name))]
+    lacking = {
+        name for release in releases for name in old if not seen.entry(_part(paths.releases("webui") / release, name))
+    }
+    others = tuple(name for name in there if name not in {*old, *empty})
+    return Found(tuple(old), tuple(empty), others, frozenset(seen.names.get(str(kept(paths)), ())), frozenset(lacking))
+
+
+def _part(release: PurePosixPath, name: str) -> PurePosixPath:
+    return release / EXTENSIONS / name
+
+
+@operation()
+def take_over(found: Found, wanted: Sequence[str], paths: Paths) -> Commands:
+    """
+    Keep the settings of extensions that an earlier sdfleet put into the data folder, and remove what is not wanted.
+
+    A checkout that a release of then needs stays for it, out of sight of the others.
+
+    + found: what lies there
+    + wanted: names of the fleet's extensions
+    """
+    drop = [name for name in found.old if name not in wanted or (name in found.kept and name not in found.needed)]
+    keep = [name for name in found.old if name not in found.kept and name not in drop]
+    if not drop and not keep:
+        host.noop("nothing of before is left")
+        return
+    words = ["python3", paths.programs / f"{PROGRAM}.py", "take", "--store", paths.git_store]
+    words += ["--extensions", shown(paths), "--kept", kept(paths)]
+    words += [*(["--keep", *keep] if keep else []), *(["--drop", *drop] if drop else [])]
+    yield shlex.join(map(str, words))
+
+
+@operation()
+def places_removed(found: Found, wanted: Sequence[str], paths: Paths) -> Commands:
+    """
+    Remove the empty folders in which a release showed extensions that the fleet names no longer.
+
+    + found: what lies there
+    + wanted: names of the fleet's extensions
+    """
+    gone = [name for name in found.empty if name not in wanted]
+    if not gone:
+        host.noop("none is left")
+        return
+    words = ["python3", paths.programs / f"{PROGRAM}.py", "clear", "--extensions", shown(paths), *gone]
+    yield shlex.join(map(str, words))

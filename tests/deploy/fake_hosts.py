@@ -1,0 +1,106 @@
+"""Hosts that are folders of this machine: `ssh` and `systemctl` are programs that stand in for the real ones.
+
+A command for host NAME runs here, with the data root and the host's lock in a folder of its own. A host whose folder
+has a file `away` cannot be reached.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from deploy.cli import app
+from inventory.errors import SdfleetError
+
+ROOT = "/sdfleet-fake-root"
+SSH = """#!{python}
+import os, subprocess, sys
+from pathlib import Path
+name = sys.argv[3]
+if sys.argv[1:3] == ["-F", "none"]:
+    sys.exit(0)
+here = Path({here!r}) / name
+if (here / "away").exists():
+    print(f"ssh: connect to host {{name}} port 22: No route to host", file=sys.stderr)
+    sys.exit(255)
+def local(text):
+    return text.replace({root!r}, f"{{here}}/root").replace("/run/sdfleet.", f"{{here}}/run.")
+command = local(" ".join(sys.argv[4:]))
+os.environ["FAKE_HOST"] = str(here)
+stdin = local(sys.stdin.read()) if "python3 -I -" in command else None
+sys.exit(subprocess.run(["sh", "-c", command], input=stdin, text=True).returncode)
+"""
+# A unit starts unless its text says `broken`; `is-active` is what the last start came to.
+SYSTEMCTL = """#!/bin/sh
+for unit in "$@"; do :; done
+case "$1" in
+  restart) if grep -q broken "$FAKE_HOST/$unit"; then rm -f "$FAKE_HOST/up"; exit 1; fi; touch "$FAKE_HOST/up" ;;
+  is-active) [ -e "$FAKE_HOST/up" ] && echo active ;;
+  show) cat "$FAKE_HOST/show" 2>/dev/null ;;
+esac
+"""
+
+
+@dataclass(frozen=True)
+class FakeHosts:
+    """A fleet of such hosts."""
+
+    folder: Path
+
+    @property
+    def file(self) -> Path:
+        """Its fleet.toml."""
+        return self.folder / "fleet.toml"
+
+    def host(self, name: str) -> Path:
+        """The folder of a host."""
+        return self.folder / "hosts" / name
+
+    def root(self, name: str) -> Path:
+        """Its data root."""
+        return self.host(name) / "root"
+
+    def write(self, groups: dict[str, str], more: str = "") -> None:
+        """Write fleet.toml: hosts by name, each with its groups, and further text."""
+        text = f'[fleet]\nname = "x"\ndata_root = "{ROOT}"\n{more}\n'
+        for name, words in groups.items():
+            (self.root(name) / "apps").mkdir(parents=True)
+            listed = ", ".join(f'"{word}"' for word in words.split())
+            text += f'[hosts.{name}]\naddress = "{name}"\ngroups = [{listed}]\n'
+        self.file.write_text(text)
+
+    def sdfleet(self, *words: str) -> Result:
+        """Run the program; errors are told as the console script tells them."""
+        done = CliRunner().invoke(app, [*words, "--fleet", str(self.file)], env={"COLUMNS": "200", "NO_COLOR": "1"})
+        if isinstance(done.exception, SdfleetError):
+            return Result(
+                done.runner,
+                done.stdout_bytes,
+                done.stderr_bytes,
+                done.output_bytes + str(done.exception).encode(),
+                None,
+                done.exception.exit_code,
+                done.exception,
+            )
+        return done
+
+
+@pytest.fixture
+def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHosts:
+    """A fleet without hosts; `write` makes them."""
+    import sys
+
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    texts = {
+        "ssh": SSH.format(python=sys.executable, here=str(tmp_path / "hosts"), root=ROOT),
+        "systemctl": SYSTEMCTL,
+        "journalctl": "#!/bin/sh\necho its last words\n",
+    }
+    for name, text in texts.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return FakeHosts(tmp_path)

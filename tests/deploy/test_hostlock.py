@@ -1,0 +1,94 @@
+"""The lock of a host: it ends with the last step of whoever had it, not with the controller."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy import hostlock
+
+
+class Lock:
+    """The lock of a host that is a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def local(self, command: list[str]) -> list[str]:
+        return [word.replace("/run/sdfleet", f"{self.folder}/sdfleet") for word in command]
+
+    def take(self, verb: str) -> tuple["subprocess.Popen[str]", str]:
+        """Who holds it for a verb, and what it said first."""
+        holder = subprocess.Popen(
+            self.local(hostlock.command(verb)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert holder.stdout
+        return holder, holder.stdout.readline()
+
+    def step(self, seconds: float) -> "subprocess.Popen[str]":
+        """A step that takes so long."""
+        process = subprocess.Popen(
+            self.local([*hostlock.STEP, "sh", "-c", f"echo begun; sleep {seconds}"]), stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout and process.stdout.readline() == "begun\n"
+        return process
+
+
+@pytest.fixture
+def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lock]:
+    yield Lock(tmp_path)
+
+
+def end(*processes: "subprocess.Popen[str]") -> None:
+    for process in processes:
+        process.communicate(timeout=30)
+
+
+def test_one_at_a_time(lock: Lock) -> None:
+    first, said = lock.take("apply")
+    assert hostlock.refusal(said) is None
+    second, said = lock.take("update")
+    assert "`sdfleet apply` of " in str(hostlock.refusal(said))
+    end(second, first)
+    third, said = lock.take("update")
+    assert hostlock.refusal(said) is None
+    end(third)
+
+
+def test_a_step_that_outlives_its_controller_keeps_the_lock(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hostlock, "_SCRIPT", hostlock._SCRIPT.replace("--timeout 20", "--timeout 0.3"))
+    first, _ = lock.take("apply")
+    step = lock.step(1.5)
+    assert first.stdin
+    first.stdin.close()  # what the holder sees when its controller dies
+    time.sleep(0.2)
+    second, said = lock.take("apply")
+    assert "the last step of `sdfleet apply` of" in str(hostlock.refusal(said)), said
+    end(step)
+    first.wait(10)
+    third, said = lock.take("apply")
+    assert hostlock.refusal(said) is None
+    end(third, second)
+
+
+def test_a_newcomer_waits_for_the_last_step(lock: Lock) -> None:
+    first, _ = lock.take("apply")
+    step = lock.step(1)
+    first.kill()  # not even the holder is left
+    first.wait()
+    began = time.monotonic()
+    second, said = lock.take("apply")
+    assert hostlock.refusal(said) is None
+    assert time.monotonic() - began > 0.5 and step.poll() is not None
+    end(second, step)
+
+
+def test_what_a_step_leaves_running_does_not_keep_the_lock(lock: Lock) -> None:
+    leaves = lock.local([*hostlock.STEP, "sh", "-c", "sleep 5 >/dev/null 2>&1 &"])
+    subprocess.run(leaves, check=True, timeout=3)
+    began = time.monotonic()
+    holder, said = lock.take("apply")
+    assert hostlock.refusal(said) is None and time.monotonic() - began < 3
+    end(holder)
