@@ -46,12 +46,13 @@ def harmless(text: str) -> bool:
 def shown(terminal: Terminal, show: Callable[[], Any]) -> str:
     """What `show` prints, wide enough that nothing is folded."""
     file = io.StringIO()
-    before = terminal.file, terminal.width
-    terminal.file, terminal.width = file, 2000
+    # `file` asked for is standard output as it is now, which other tests replace.
+    before = terminal._file, terminal._width
+    terminal._file, terminal._width = file, 2000
     try:
         show()
     finally:
-        terminal.file, terminal.width = before
+        terminal._file, terminal._width = before
     return file.getvalue()
 
 
@@ -196,7 +197,7 @@ ENTRY: dict[str, Any] = {
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_tables_cut_nothing_on_a_narrow_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     text = io.StringIO()
-    monkeypatch.setattr(out, "file", text)
+    monkeypatch.setattr(out, "_file", text)
     monkeypatch.setattr(out, "_width", width)
     print_table(releases._table({"gpu-1": {"webui": [ENTRY, {**ENTRY, "current": False}]}}))
     lines = text.getvalue().splitlines()
