@@ -17,6 +17,7 @@ from training.config import Config
 from training.data.text import Embedding
 from training.errors import InputError
 from training.objective import BETA_END, BETA_START, STEPS
+from training.sections.output import SAMPLER_ALIASES
 
 SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ddim": ("scheduling_ddim", "DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
@@ -55,6 +56,8 @@ class Prompt:
     seed: int | None = None
     guidance: float = 7.5
     steps: int = 30
+    sampler: str | None = None
+    """Instead of sample.sampler."""
 
 
 def prompts(config: Config) -> list[Prompt]:
@@ -73,7 +76,7 @@ def prompts(config: Config) -> list[Prompt]:
 
 
 def parse(line: str, width: int = 512, height: int = 512) -> Prompt:
-    """A line like `a cat --n blurry --w 512 --h 768 --d 1 --l 7.5 --s 20`.
+    """A line like `a cat --n blurry --w 512 --h 768 --d 1 --l 7.5 --s 20 --ss euler_a`.
 
     Raises InputError naming the option that is wrong.
     """
@@ -93,8 +96,15 @@ def parse(line: str, width: int = 512, height: int = 512) -> Prompt:
                     found["steps"] = max(1, min(1000, int(value)))
                 case "l":
                     found["guidance"] = float(value)
+                case "ss":
+                    if (name := SAMPLER_ALIASES.get(value, value)) not in SAMPLERS:
+                        known = ", ".join(SAMPLERS)
+                        raise InputError(f"sample prompt {line!r}: --ss: no sampler {value!r}; known are {known}")
+                    found["sampler"] = name
+                case "g" | "fs":
+                    float(value)  # of SD 3 and Flux; sd-scripts reads and does not use them for these families
                 case _:
-                    raise InputError(f"sample prompt {line!r}: --{option} is unknown; known are n, w, h, d, l, s")
+                    raise InputError(f"sample prompt {line!r}: --{option} is unknown; known are n, w, h, d, l, s, ss")
         except ValueError as error:
             raise InputError(f"sample prompt {line!r}: --{option} needs a number (is {value!r})") from error
     return Prompt(**found)
@@ -123,7 +133,7 @@ def draw(
     prompt: Prompt, place: int, config: Config, v_prediction: bool, predict: Predict, encode: Encode, vae: Any
 ) -> Image.Image:
     """One picture, with classifier-free guidance; the same prompt and seed give the same noise at every step."""
-    sampler = scheduler(config.sample.sampler, v_prediction)
+    sampler = scheduler(prompt.sampler or config.sample.sampler, v_prediction)
     sampler.set_timesteps(prompt.steps)
     seed = config.train.seed + place if prompt.seed is None else prompt.seed
     noise = draws.generator(seed, "sample")

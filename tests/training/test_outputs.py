@@ -112,6 +112,9 @@ def test_kohyas_prompt_syntax() -> None:
     assert prompt == samples.Prompt("a cat, sitting", "blurry, dark", 512, 768, 7, 4.5, 12)
     with pytest.raises(InputError, match="--q is unknown; known are n, w, h, d, l, s"):
         samples.parse("a cat --q 1")
+    assert samples.parse("a cat --ss k_euler_a --g 3.5 --fs 3").sampler == "euler_a"
+    with pytest.raises(InputError, match="--ss: no sampler 'magic'; known are ddim"):
+        samples.parse("a cat --ss magic")
 
 
 def test_config_survives_a_round_trip(bench: Workbench) -> None:

@@ -138,6 +138,20 @@ def test_the_command_writes_a_page_that_asks_nobody(
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", sheet.read_text())
 
 
+def test_folders_and_names_that_are_read_otherwise_than_meant(tmp_path: Path) -> None:
+    for place in ("10 thing", "outer/7_inner", "3_thing", "3_thing/more"):
+        (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        noise(len(place)).save(tmp_path / place / "a.png")
+    noise(99).save(tmp_path / "3_thing/a.jpg")
+    (tmp_path / "3_thing/a.txt").write_text("first, cat\nsecond, dog\n")
+    said = {str(finding.path.relative_to(tmp_path)): finding.text for finding in looked_at(tmp_path).findings}
+    assert "call it 10_thing to show its pictures 10 times" in said["10 thing"]
+    assert "7_inner lies one folder too deep; move it up, or name this folder as data.folder" in said["outer"]
+    assert "folders inside 3_thing are not read; move its pictures up" in said["3_thing/more"]
+    assert "shares its caption file with a.jpg" in said["3_thing/a.png"]
+    assert "joined to one; sd-scripts reads the first alone" in said["3_thing/a.txt"]
+
+
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_costs_grow_as_they_should(tmp_path: Path, family: Family) -> None:
     def of(**train: object) -> tuple[float, float]:

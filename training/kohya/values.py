@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
 from training.sections.optimisation import OptimizerKind, ScheduleKind
-from training.sections.output import Sampler
+from training.sections.output import SAMPLER_ALIASES, Sampler
 
 Convert = Callable[[Any], Any]
 
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off", ""}
 _OPTIMIZERS = {name.lower(): name for name in get_args(OptimizerKind)}
-_SAMPLERS = {"k_lms": "lms", "k_euler": "euler", "k_euler_a": "euler_a", "dpm_2": "k_dpm_2", "dpm_2_a": "k_dpm_2_a"}
 _PRECISIONS = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
 
 
@@ -105,7 +104,7 @@ def schedule(value: Any) -> str:
 
 def sampler(value: Any) -> str:
     """A sampler's name; the k_ ones are the same samplers."""
-    names = {name: name for name in get_args(Sampler)} | _SAMPLERS
+    names = {name: name for name in get_args(Sampler)} | SAMPLER_ALIASES
     return _one_of(str(value), names, "sampler")
 
 

@@ -1,6 +1,8 @@
 """The whole review: what was found in every file, and what a run over it would be."""
 
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,12 +114,34 @@ def _unused(root: Path) -> list[Finding]:
         if entry.name.startswith("."):
             continue
         if entry.is_dir() and not REPEATED.fullmatch(entry.name):
-            text = (
-                f"is left out: its name is not N_name; call it 10_{entry.name} to show its pictures 10 times an epoch"
-            )
-            found.append(Finding("warning", entry, text))
+            found.append(Finding("warning", entry, f"is left out: {_why_left_out(entry)}"))
         elif entry.suffix.lower() in ENDINGS:
             found.append(Finding("warning", entry, "is left out: it lies in no folder N_name"))
+    return found
+
+
+def _why_left_out(folder: Path) -> str:
+    """What to do about a folder that is no N_name."""
+    inner = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and REPEATED.fullmatch(entry.name)]
+    if inner:
+        return f"{inner[0]} lies one folder too deep; move it up, or name this folder as data.folder"
+    if match := re.fullmatch(r"(\d+)[\s.-]+(.+)", folder.name):
+        return f"its name is not N_name; call it {match[1]}_{match[2]} to show its pictures {match[1]} times an epoch"
+    return f"its name is not N_name; call it 10_{folder.name} to show its pictures 10 times an epoch"
+
+
+def _inside(folder: Path, pictures: Sequence[Path]) -> list[Finding]:
+    """Folders that are not looked into, and pictures that share a caption file."""
+    found = [
+        Finding("warning", entry, f"is left out: folders inside {folder.name} are not read; move its pictures up")
+        for entry in sorted(folder.iterdir())
+        if entry.is_dir() and not entry.name.startswith(".")
+    ]
+    first: dict[str, Path] = {}
+    for picture in pictures:
+        other = first.setdefault(picture.stem, picture)
+        if other != picture:
+            found.append(Finding("warning", picture, f"shares its caption file with {other.name}; rename one of them"))
     return found
 
 
@@ -126,6 +150,7 @@ def _subset(subset: Subset, config: Config, count: Count | None, findings: list[
     if not pictures:
         findings.append(Finding("bad", subset.folder, "holds no picture"))
     findings += words.orphans(subset.folder, pictures, subset.captions)
+    findings += _inside(subset.folder, pictures)
     resolution = subset.resolution or config.data.resolution
     sizes = bucket_sizes(resolution, config.data.buckets)
     members = []

@@ -32,7 +32,7 @@ def of_picture(picture: Path, settings: Captions, fallback: str, longest: int, c
     if not text.strip():
         return [*found, Finding("warning", files[0], "is empty")]
     if len(text.strip().splitlines()) > 1:
-        found.append(Finding("note", files[0], "has several lines, which are joined to one"))
+        found.append(Finding("note", files[0], "has several lines, joined to one; sd-scripts reads the first alone"))
     tokens = count(" ".join((settings.prefix, *text.split(), settings.suffix)).strip()) if count else 0
     if tokens > longest:
         cut = f"has {tokens} tokens; what comes after {longest} is not read"

@@ -22,6 +22,16 @@ Sampler = Literal[
 ]
 
 
+SAMPLER_ALIASES = {
+    "k_lms": "lms",
+    "k_euler": "euler",
+    "k_euler_a": "euler_a",
+    "dpm_2": "k_dpm_2",
+    "dpm_2_a": "k_dpm_2_a",
+}
+"""Other names of sd-scripts for the same samplers."""
+
+
 class Save(Settings):
     """[save]: the LoRA files and the checkpoints to resume from."""
 
