@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from training import determinism, record, records
-from training.config import Config
+from training.config import Config, load
 from training.errors import InputError, TrainingError
 from training.runfolder import RunFolder, as_toml, write_text
 from training.stopping import Interrupted, Stop
@@ -26,7 +26,7 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
     run = RunFolder(folder)
     known = records.read(run.record)
     if known and records.finished(known):
-        if run.config.read_text(encoding="utf-8") != as_toml(config):
+        if not _holds(run, config):
             raise InputError(f"{folder}: holds the finished run of another config; choose another --run")
         return f"{run.output / str(known['file'])} is finished already ({known['steps']} steps); nothing to do"
     run.make()
@@ -44,13 +44,22 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
     if not group.writes:
         _train(config, run, stop, group, {})
         return ""
-    write_text(run.config, as_toml(given))
+    if not _holds(run, given):  # on a fleet's host it is root's, and says it already
+        write_text(run.config, as_toml(given))
     begun = record.begin(config, run, group.world)
     try:
         return _train(config, run, stop, group, begun)
     except (TrainingError, RuntimeError, MemoryError) as error:
         record.end(run, begun, "failed", str(error))
         raise
+
+
+def _holds(run: RunFolder, config: Config) -> bool:
+    """Whether the run's folder has this config, however it is written there."""
+    try:
+        return load(run.config) == config
+    except InputError:
+        return False
 
 
 def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[str, Any]) -> str:
