@@ -11,21 +11,17 @@ from gevent import monkey
 monkey.patch_all()
 
 import contextlib  # noqa: E402
-import functools  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
 import re  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
-from collections.abc import Callable, Collection, Iterator  # noqa: E402
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 os.environ["PYINFRA_PROGRESS"] = "off"
-
-from deploy import pyinfra_patches  # noqa: E402  # before pyinfra imports paramiko
-
-pyinfra_patches.apply()
 
 import gevent  # noqa: E402
 import pyinfra  # noqa: E402
@@ -36,10 +32,11 @@ from pyinfra.api.inventory import Inventory  # noqa: E402
 from pyinfra.api.operation import OperationMeta  # noqa: E402
 from pyinfra.api.operations import run_host_op  # noqa: E402
 from pyinfra.api.state import BaseStateCallback, State, StateStage  # noqa: E402
+from pyinfra.connectors.local import LocalConnector  # noqa: E402
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # noqa: E402
 
-from deploy import hostlock, traffic  # noqa: E402
-from deploy.asking import ask, forget  # noqa: E402
+from deploy import hostlock  # noqa: E402
+from deploy.connector import HostConnector  # noqa: E402
 from deploy.events import (  # noqa: E402
     Event,
     Finished,
@@ -53,11 +50,12 @@ from deploy.events import (  # noqa: E402
     Status,
 )
 from deploy.holding import hold  # noqa: E402
-from deploy.liveness import hang_up, prompt_transport, tend  # noqa: E402
+from deploy.questions import Memory, memory_folder  # noqa: E402
 from deploy.roles import apply_roles, build_trainer_of  # noqa: E402
 from inventory.errors import SdfleetError  # noqa: E402
 from inventory.hosts import pyinfra_hosts  # noqa: E402
 from inventory.load import load  # noqa: E402
+from inventory.model import Fleet  # noqa: E402
 from roles.onhost.activate import reason  # noqa: E402
 from roles.operations.release import limit_switches  # noqa: E402
 
@@ -95,6 +93,25 @@ class _ConnectErrors(BaseStateCallback):
         self.reasons[_name(host)] = str(error)
 
 
+class _Hosts(Inventory):
+    """An inventory whose hosts are reached by `HostConnector`, or are the machine one sits at.
+
+    pyinfra itself finds connectors by entry points and loads those of all packages in every program. sdfleet's packages
+    cannot be imported by other programs, so the class is named here.
+    """
+
+    def __init__(self, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """`entries` are pyinfra's names of hosts, and their data."""
+        super().__init__((entries, {}))  # type: ignore[no-untyped-call]
+
+    def make_hosts_and_groups(self, names: Iterable[tuple[str, dict[str, Any]]], groups: object) -> None:
+        self.hosts = {}
+        for name, data in names:
+            self.host_data[name] = data
+            reached_by = LocalConnector if name == "@local" else HostConnector
+            self.hosts[name] = Host(name, inventory=self, groups=[], connector_cls=reached_by)
+
+
 class _Run:
     """The state of one run over the chosen hosts."""
 
@@ -107,13 +124,22 @@ class _Run:
         self.budget = fleet.table.failure_budget if request.failures is None else request.failures
         limit_switches(fleet.table.rollout.away(len(fleet.hosts)))
         self.failed = 0
-        shared = {"ssh_paramiko_connect_kwargs": {"transport_factory": prompt_transport}}
-        self.inventory = Inventory((pyinfra_hosts(fleet, request.hosts), shared))
+        self.inventory = _Hosts(self._entries(fleet))
         shell = " ".join([*hostlock.STEP, "sh"]) if request.apply else "sh"
         self.state = State(self.inventory, Config(DIFF=request.diff, CONNECT_TIMEOUT=CONNECT_SECONDS, SHELL=shell))
         self.state.cwd = str(Path.cwd())
         self.connect_errors = _ConnectErrors()
         self.state.add_callback_handler(self.connect_errors)
+
+    def _entries(self, fleet: Fleet) -> list[tuple[str, dict[str, Any]]]:
+        """What pyinfra is told of each host."""
+        request, folder = self.request, memory_folder()
+        scope = (str(fleet.file), request.trainer_of, *request.roles)
+        entries = pyinfra_hosts(fleet, request.hosts)
+        for _, data in entries:
+            settings = data["settings"]
+            data["memory"] = Memory(folder, settings.name, str(settings.connection), *scope)
+        return entries
 
     def over(self) -> bool:
         return self.failed > self.budget
@@ -152,23 +178,15 @@ class _Run:
             self.fail(host, _unreachable(host, reason), began, "unreachable")
             return
         self.state.activate_host(host)
-        tend(host)
-        traffic.count(host)
-        if self.request.apply and not self.request.locked:
-            traffic.add(host)
-            if why := hold(host, "apply"):
+        with self.current(host, began):
+            if self.request.apply and not self.request.locked and (why := hold(host, "apply")):
                 self.fail(host, why, began)
                 return
-        emit(Phase(host=_name(host), phase="reading"))
-        with self.current(host, began):
-            ask(host, [functools.partial(self.declare, (role,)) for role in self.request.roles])
+            emit(Phase(host=_name(host), phase="reading"))
 
     def prepare(self, host: Host) -> None:
         with self.current(host, time.monotonic()):
-            try:
-                self.declare(self.request.roles)
-            finally:
-                forget(host)
+            self.declare(self.request.roles)
 
     @contextlib.contextmanager
     def current(self, host: Host, began: float) -> Iterator[None]:
@@ -228,7 +246,7 @@ class _Run:
             changed=changed,
             unchanged=unchanged,
             seconds=time.monotonic() - began,
-            round_trips=traffic.round_trips(host),
+            round_trips=host.connector.round_trips if isinstance(host.connector, HostConnector) else 0,
             error=error,
         )
 
@@ -239,9 +257,6 @@ class _Run:
     def disconnect(host: Host) -> None:
         with contextlib.suppress(Exception):
             host.disconnect()
-            if client := getattr(host.connector, "client", None):
-                hang_up(client.get_transport())
-                client.close()
 
 
 def _name(host: Host) -> str:

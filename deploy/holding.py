@@ -7,6 +7,7 @@ import gevent
 from pyinfra.api.host import Host
 
 from deploy import hostlock
+from deploy.connector import HostConnector
 from deploy.hostlock import BEAT_SECONDS
 
 ANSWER_SECONDS = 30
@@ -14,14 +15,9 @@ ANSWER_SECONDS = 30
 
 def hold(host: Host, verb: str) -> str | None:
     """Take the lock of a connected host and keep it until the connection ends; why not, if it can't be had."""
-    client = getattr(host.connector, "client", None)
-    transport = client.get_transport() if client else None
-    if transport is None:
+    if not isinstance(connector := host.connector, HostConnector):
         return _hold_here(verb)
-    channel = transport.open_session(timeout=ANSWER_SECONDS)
-    channel.settimeout(ANSWER_SECONDS)
-    channel.set_combine_stderr(True)
-    channel.exec_command(hostlock.shell(verb, bool(host.data.settings.connection.sudo)))
+    channel = connector.start(hostlock.shell(verb, bool(host.data.settings.connection.sudo)), ANSWER_SECONDS)
     answer = b""
     with contextlib.suppress(OSError):
         while not answer.endswith(b"\n") and (part := channel.recv(4096)):
@@ -30,7 +26,7 @@ def hold(host: Host, verb: str) -> str | None:
 
     def beat() -> None:
         with contextlib.suppress(OSError, EOFError):
-            while transport.is_active():
+            while True:
                 channel.sendall(b"\n")
                 gevent.sleep(BEAT_SECONDS)
 

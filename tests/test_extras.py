@@ -17,8 +17,6 @@ PROJECT = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]
 CONTROLLER = [
     "deploy.cli",
     "deploy.engine",  # a child of plan, apply and the like
-    "deploy.site",  # with inventory.fleet: pyinfra's own command line
-    "inventory.fleet",
     "roles.conftest",
     *(f"roles.{file.parent.name}.verify" for file in TREE.glob("roles/*/verify.py")),
 ]

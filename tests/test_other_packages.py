@@ -1,16 +1,18 @@
-"""The trainer takes its libraries as they are: it changes nothing in them and nothing in how Python imports."""
+"""Other packages are taken as they are: nothing is changed in them, and nothing in how Python imports."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-TRAINING = Path(__file__).resolve().parents[2] / "training"
+TREE = Path(__file__).resolve().parents[1]
+OURS = {"deploy", "inventory", "roles", "training", "lab"}
 IMPORT_SYSTEM = {"sys.modules", "sys.meta_path", "sys.path_hooks", "sys.path_importer_cache"}
 """What decides what an import finds."""
-SETTINGS = ("torch.backends.", "torch.utils.deterministic.")
-"""Attributes of other packages that their documentation tells users to set."""
+SETTINGS = ("torch.backends.", "torch.utils.deterministic.", "pyinfra.is_cli", "sys.excepthook")
+"""Attributes of other packages that are there for their users to set."""
 
 
 def meddling(source: str) -> list[str]:
@@ -33,6 +35,10 @@ def meddling(source: str) -> list[str]:
             changed = _dotted(node.args[0], foreign)
             if changed:
                 found.append((node.lineno, changed))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "vars" and node.args:
+            changed = _dotted(node.args[0], foreign)
+            if changed:
+                found.append((node.lineno, f"vars of {changed}"))
     return [f"{line}: {name}" for line, name in sorted(set(found))]
 
 
@@ -43,7 +49,7 @@ def _foreign(tree: ast.AST) -> Iterator[tuple[str, str]]:
             for alias in node.names:
                 name = alias.name if alias.asname else alias.name.split(".")[0]
                 yield alias.asname or name, name
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] != "training":
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] not in OURS:
             for alias in node.names:
                 yield alias.asname or alias.name, f"{node.module}.{alias.name}"
 
@@ -68,6 +74,7 @@ def _dotted(node: ast.AST, foreign: dict[str, str]) -> str | None:
         ("import torch.distributed\ntorch.distributed.is_available = no", ["2: torch.distributed.is_available"]),
         ("from peft import PeftModel as M\nM.to = mine", ["2: peft.PeftModel.to"]),
         ("import torch\nsetattr(torch, 'compile', None)", ["2: torch"]),
+        ("import pyinfra.api.host as h\nvars(h)['Host'] = mine", ["2: vars of pyinfra.api.host"]),
         ("import torch\ntorch.backends.cudnn.benchmark = False", []),
         ("from training.config import Config\nConfig.x = 1", []),
         ("import torch\nmodel = torch.nn.Linear(1, 1)\nmodel.training = False\ntorch.manual_seed(1)", []),
@@ -77,8 +84,17 @@ def test_what_counts_as_meddling(source: str, said: list[str]) -> None:
     assert meddling(source) == said
 
 
-def test_the_trainer_meddles_with_no_other_package() -> None:
-    files = sorted(TRAINING.rglob("*.py"))
-    assert len(files) > 50
-    found = {str(file.relative_to(TRAINING)): meddling(file.read_text(encoding="utf-8")) for file in files}
+@pytest.mark.parametrize("package", sorted(OURS))
+def test_no_other_package_is_meddled_with(package: str) -> None:
+    files = sorted((TREE / package).rglob("*.py"))
+    assert len(files) > 10
+    found = {str(file.relative_to(TREE)): meddling(file.read_text(encoding="utf-8")) for file in files}
     assert {file: lines for file, lines in found.items() if lines} == {}
+
+
+def test_one_file_alone_uses_what_pyinfra_may_change_at_any_time() -> None:
+    insides = re.compile(
+        r"pyinfra\.api\.(operations|inventory|config)\b|\b(StateStage|HostData|BaseStateCallback|ctx_\w+)\b"
+    )
+    files = [file for package in OURS for file in (TREE / package).rglob("*.py")]
+    assert [str(file.relative_to(TREE)) for file in files if insides.search(file.read_text())] == ["deploy/engine.py"]
