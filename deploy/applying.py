@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from deploy import keys
 from deploy.console import RunView, out
 from deploy.events import EVENT, Event, Request
 from inventory.errors import ConfigError, Problem, SdfleetError
@@ -95,6 +96,8 @@ def engine_events(request: Request) -> Iterator[Event]:
 
 def run(fleet: Fleet, request: Request, next_command: str, verbose: bool) -> RunView:
     """Plan or apply `request`, showing it; the view tells what came of it."""
+    # Before the view, which would cover a question for a passphrase.
+    request = request.model_copy(update={"keys": keys.opened(fleet.hosts[name].connection for name in request.hosts)})
     with RunView(request.hosts, request.apply, verbose) as view:
         for event in engine_events(request):
             view.show(event)

@@ -35,7 +35,7 @@ from pyinfra.api.state import BaseStateCallback, State, StateStage  # noqa: E402
 from pyinfra.connectors.local import LocalConnector  # noqa: E402
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # noqa: E402
 
-from deploy import hostlock  # noqa: E402
+from deploy import hostlock, refusals  # noqa: E402
 from deploy.connector import HostConnector  # noqa: E402
 from deploy.events import (  # noqa: E402
     Event,
@@ -138,6 +138,7 @@ class _Run:
         entries = pyinfra_hosts(fleet, request.hosts)
         for _, data in entries:
             settings = data["settings"]
+            data["keys"] = request.keys
             data["memory"] = Memory(folder, settings.name, str(settings.connection), *scope)
         return entries
 
@@ -174,8 +175,9 @@ class _Run:
         with contextlib.suppress(OSError, EOFError):
             host.connect(show_errors=False)
         if not host.connected:
-            reason = self.connect_errors.reasons.get(_name(host), "the connection was closed")
-            self.fail(host, _unreachable(host, reason), began, "unreachable")
+            lost = refusals.unreachable(host.data.settings, "the connection was closed")
+            reason = self.connect_errors.reasons.get(_name(host), lost)
+            self.fail(host, reason, began, "unreachable")
             return
         self.state.activate_host(host)
         with self.current(host, began):
@@ -261,15 +263,6 @@ class _Run:
 
 def _name(host: Host) -> str:
     return str(host.data.settings.name)
-
-
-def _unreachable(host: Host, reason: str) -> str:
-    connection = host.data.settings.connection
-    over = f" over the jump host {', '.join(map(str, connection.hops))}" if connection.hops else ""
-    return (
-        f"cannot connect to {connection.user}@{connection.address} port {connection.port}{over}: {reason}; "
-        "check that the server is up, its address and key in fleet.toml, and its entry in known_hosts"
-    )
 
 
 def _reason(error: Exception) -> str:

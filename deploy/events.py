@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from deploy.keys import OpenedKey
 from roles.settings import Settings
 
 Outcome = Literal["changed", "unchanged", "failed"]
@@ -26,6 +27,7 @@ class Request(Settings):
         default="",
         description="Folder with code and lock of a trainer, which alone is built, beside the one in use.",
     )
+    keys: tuple[OpenedKey, ...] = Field(default=(), description="Keys with a passphrase, which an agent holds.")
     failures: int | None = Field(default=None, description="Hosts that may fail; unset means what the fleet says.")
 
 

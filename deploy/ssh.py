@@ -1,5 +1,6 @@
 """Commands, programs and files on hosts, all through the system's OpenSSH client."""
 
+import hashlib
 import inspect
 import json
 import re
@@ -17,9 +18,9 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import IO, Any, TypeVar
 
+from deploy import keys, refusals
 from inventory.errors import SdfleetError
-from inventory.hosts import hop_options, trust
-from inventory.model import Connection, HostSettings
+from inventory.model import HostSettings, Login
 from roles.onhost import whole
 
 CONNECT_SECONDS = 10
@@ -56,19 +57,21 @@ class Answer:
 
 
 def ssh_config(hosts: Iterable[HostSettings], folder: Path) -> str:
-    """OpenSSH's client configuration for `hosts`; sockets of shared connections go into `folder`."""
+    """OpenSSH's client configuration for `hosts`; sockets of shared connections and public keys go into `folder`.
+
+    Raises SdfleetError if a key stays shut.
+    """
     stanzas: list[str] = []
+    hosts = [host for host in hosts if not host.connection.local]
+    opened = {key.file: key for key in keys.opened(host.connection for host in hosts)}
     for host in hosts:
-        connection = host.connection
-        if connection.local:
-            continue
-        lines = [f"HostName {_word(connection.address)}", f"Port {connection.port}", f"User {_word(connection.user)}"]
-        hops = {f"sdfleet-hop-{number}-{host.name}": hop for number, hop in enumerate(connection.hops, 1)}
-        if hops:
-            lines.append(f"ProxyJump {','.join(hops)}")
-        stanzas.append(_stanza(host.name, [*lines, *_trust(connection)]))
-        for name, hop in hops.items():
-            stanzas.append(_stanza(name, [*hop_options(hop), *_trust(connection)]))
+        logins = host.connection.logins
+        names = [*(f"sdfleet-hop-{number}-{host.name}" for number in range(1, len(logins))), host.name]
+        for name, login in zip(names, logins, strict=True):
+            key = opened.get(login.key) if login.key else None
+            stanzas.append(
+                _stanza(name, [*_options(login, key, folder), *_jump(names[:-1] if login is logins[-1] else [])])
+            )
     shared = [
         "BatchMode yes",
         f"ConnectTimeout {CONNECT_SECONDS}",
@@ -86,9 +89,28 @@ def _stanza(name: str, lines: Iterable[str]) -> str:
     return "\n  ".join([f"Host {_word(name)}", *lines]) + "\n"
 
 
-def _trust(connection: Connection) -> list[str]:
-    options = trust(connection).items()
-    return [f"{option} {_path(value) if isinstance(value, Path) else value}" for option, value in options]
+def _options(login: Login, opened: keys.OpenedKey | None, folder: Path) -> Iterator[str]:
+    """Where a login goes, with which key, and whom it believes."""
+    yield f"HostName {_word(login.address)}"
+    yield f"Port {login.port}"
+    yield f"User {_word(login.user)}"
+    if login.key:
+        key = login.key
+        if opened:
+            # The public half says which of the agent's keys is meant, whatever form the private one has.
+            key = folder / f"{hashlib.sha256(opened.public.encode()).hexdigest()[:16]}.pub"
+            key.write_text(f"{opened.public}\n")
+            yield f"IdentityAgent {_path(opened.agent)}"
+        yield f"IdentityFile {_path(key)}"
+        yield "IdentitiesOnly yes"
+    yield f"UserKnownHostsFile {_path(refusals.known_hosts(login))}"
+    if login.known_hosts:
+        yield "GlobalKnownHostsFile /dev/null"
+    yield f"StrictHostKeyChecking {'yes' if login.known_hosts else 'accept-new'}"
+
+
+def _jump(names: Sequence[str]) -> list[str]:
+    return [f"ProxyJump {','.join(names)}"] if names else []
 
 
 def _word(value: str) -> str:
@@ -192,21 +214,20 @@ def _short(command: Sequence[str]) -> str:
 
 def _diagnose(host: HostSettings, said: str) -> str:
     """ssh's complaint as a sentence with the cure."""
-    at = host.connection
-    where = f"{host.name} ({at.user}@{at.address}:{at.port})"
-    known = at.known_hosts or "~/.ssh/known_hosts"
+    logins = host.connection.logins
+    # The one that ssh names; it names none of a host that it could not even reach.
+    login = next((each for each in logins if f"{each.known_as} " in said or f"{each.known_as}:" in said), logins[-1])
     if "IDENTIFICATION HAS CHANGED" in said or "differs from the key" in said:
-        return (
-            f"{where}: its host key is not the one in {known}, so it may be another machine; if you reinstalled it, "
-            f"put its new key there (`ssh-keygen -R` drops the old one)"
-        )
+        return refusals.changed_key(host, login)
     if "host key is known for" in said or "Host key verification failed" in said:
-        return f"{where}: its host key is not in {known}; compare it with `ssh-keyscan -p {at.port} {at.address}`"
+        return refusals.unknown_key(host, login)
     if "Permission denied" in said or "Too many authentication failures" in said:
-        key = f"the key {at.key}" if at.key else "none of your keys (set key in fleet.toml)"
-        return f"{where}: login refused; {key} is not accepted for {at.user}: try `ssh-copy-id`"
-    last = (said.strip() or "the connection was lost").splitlines()[-1].rstrip(".\r")
-    return f"{where}: cannot be reached: {last}; check address, port, firewall, and that the host is up"
+        places = [each for each in logins if f"{each.user}@{each.address}: " in said]
+        return refusals.refused(host, places[0] if places else logins[-1])
+    lines = (said.strip() or "the connection was lost").splitlines()
+    return refusals.unreachable(
+        host, next((line for line in lines if line.startswith("ssh: ")), lines[-1]).rstrip("\r")
+    )
 
 
 @contextmanager

@@ -194,6 +194,7 @@ class _Reader:
             if found := groups.get(group):
                 roles.update(found.roles)
         here = self.file.parent
+        passphrase = host.key_passphrase or (None if host.key else table.key_passphrase)
         merged: Table = {}
         for role in ROLE_TABLES:
             values: Table = {}
@@ -215,6 +216,7 @@ class _Reader:
                 hops=_hops(host.jump),
                 known_hosts=_beside(here, table.known_hosts),
                 password=host.password.beside(here) if host.password else None,
+                key_passphrase=passphrase.beside(here) if passphrase else None,
             ),
             "groups": host.groups,
             "roles": tuple(role for role in ROLES if role in roles),

@@ -1,5 +1,6 @@
 """The typed shape of fleet.toml, and what it comes to for one host."""
 
+import getpass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,6 +86,9 @@ class FleetTable(Settings):
     rollout: Rollout = Field(default=Rollout(), description="How `sdfleet update` goes about it: [fleet.rollout].")
     user: User = Field(default="root", description="Default SSH user; anyone but root needs sudo without password.")
     key: LocalPath | None = Field(default=None, description="Default SSH private key.")
+    key_passphrase: SecretReference | None = Field(
+        default=None, description="The key's passphrase, by reference; if unset, it is asked for when it is needed."
+    )
 
 
 class GroupTable(Settings):
@@ -103,6 +107,9 @@ class HostTable(Settings):
     port: int = Field(default=22, ge=1, le=65535, description="SSH port.")
     user: User | None = Field(default=None, description="SSH user; the fleet's if unset.")
     key: LocalPath | None = Field(default=None, description="SSH private key; the fleet's if unset.")
+    key_passphrase: SecretReference | None = Field(
+        default=None, description="The passphrase of `key`, by reference; the fleet's if both are unset."
+    )
     jump: Jump | None = Field(
         default=None, description="Jump hosts, [USER@]HOST[:PORT], the first to be reached first, with commas between."
     )
@@ -134,8 +141,24 @@ class Hop(Settings):
         return f"{self.user}@{place}:{self.port}" if self.user else f"{place}:{self.port}"
 
 
+class Login(Settings):
+    """One SSH login on the way to a host, and what it is to be trusted by."""
+
+    address: str
+    port: int
+    user: str
+    key: Path | None
+    known_hosts: Path | None
+    """If set, only keys in it are accepted; else new ones are kept in ~/.ssh/known_hosts."""
+
+    @property
+    def known_as(self) -> str:
+        """What stands for it in known_hosts files."""
+        return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
+
+
 class Connection(Settings):
-    """How one host is reached."""
+    """How one host is reached: decided here alone, for OpenSSH (deploy.ssh) and for pyinfra (deploy.connector)."""
 
     address: str
     port: int = 22
@@ -146,6 +169,16 @@ class Connection(Settings):
     known_hosts: Path | None = None
     password: SecretReference | None = None
     """For `sdfleet trust` alone."""
+    key_passphrase: SecretReference | None = None
+
+    @property
+    def logins(self) -> tuple[Login, ...]:
+        """The logins one after another: jump hosts, then the host. All are trusted by the same files."""
+        places = [(hop.address, hop.port, hop.user or getpass.getuser()) for hop in self.hops]
+        return tuple(
+            Login(address=address, port=port, user=user, key=self.key, known_hosts=self.known_hosts)
+            for address, port, user in (*places, (self.address, self.port, self.user))
+        )
 
     @property
     def local(self) -> bool:

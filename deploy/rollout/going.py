@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from deploy import applying
+from deploy import applying, keys
 from deploy.console import RunView, err, out, styled
 from deploy.events import HostResult, Planned, Request
 from deploy.rollout import gates, marks, returning
@@ -106,7 +106,10 @@ class Rollout:
         return changes
 
     def _request(self, hosts: tuple[str, ...], apply: bool) -> Request:
-        return Request(fleet=str(self.fleet.file), hosts=hosts, roles=ROLES, apply=apply, locked=True, failures=0)
+        opened = keys.opened(self.fleet.hosts[name].connection for name in hosts)
+        return Request(
+            fleet=str(self.fleet.file), hosts=hosts, roles=ROLES, apply=apply, locked=True, failures=0, keys=opened
+        )
 
     def drain(self, names: Sequence[str]) -> dict[str, list[str]]:
         """Wait until no host of a wave trains; those that still do are left out, or stopped if that is forced.

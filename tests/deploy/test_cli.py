@@ -101,7 +101,7 @@ def test_an_unreachable_host_fails_the_run_by_name(tmp_path: Path) -> None:
     )
     done = sdfleet("plan", cwd=tmp_path)
     assert done.returncode == 1
-    assert "gone unreachable: cannot connect to root@127.0.0.1 port 9" in done.stdout
+    assert "gone unreachable: gone (root@127.0.0.1:9): cannot be reached: " in done.stdout
 
 
 def test_schema_knows_every_table_and_the_overrides(tmp_path: Path) -> None:

@@ -91,7 +91,10 @@ def test_another_user_goes_through_sudo(tmp_path: Path) -> None:
     ("said", "sentence"),
     [
         ("ssh: connect to host x port 22: Connection timed out", "cannot be reached: .*Connection timed out; check"),
-        ("@@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @@", "its host key is not the one in .*ssh-keygen -R"),
+        (
+            "@@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @@",
+            "its host key is not the one in .*sdfleet trust gpu-1 --replace-host-key",
+        ),
         (
             "No ED25519 host key is known for x and you have requested strict checking.",
             "its host key is not in .*ssh-keyscan",

@@ -1,0 +1,184 @@
+"""SSH keys with a passphrase: it is asked for once, and an agent that ends with this program holds the key."""
+
+import atexit
+import base64
+import contextlib
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable
+from getpass import getpass
+from pathlib import Path
+
+from inventory.errors import SdfleetError
+from inventory.model import Connection
+from inventory.secrets import SecretReference
+from roles.settings import Settings
+
+TRIES = 3
+"""How often a passphrase is asked for."""
+AGENT_SECONDS = 10
+MAGIC = b"openssh-key-v1\0"
+"""Start of what an OpenSSH private key's base64 holds (OpenSSH's PROTOCOL.key)."""
+
+
+class OpenedKey(Settings):
+    """A key with a passphrase that an agent can sign with."""
+
+    file: Path
+    public: str
+    """Type and base64 of its public half."""
+    agent: Path
+    """Socket of the agent."""
+
+
+def opened(connections: Iterable[Connection]) -> tuple[OpenedKey, ...]:
+    """The configured keys of `connections` that need a passphrase, each opened; others are used as files.
+
+    Raises SdfleetError if one stays shut.
+    """
+    wanted = {each.key: each.key_passphrase for each in connections if each.key and not each.local}
+    return tuple(key for file, passphrase in wanted.items() if (key := _RING.open(file, passphrase)))
+
+
+def has_passphrase(file: Path) -> bool:
+    """Whether a private key is encrypted; a file that cannot be read is not."""
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return False
+    parts = _openssh(data)
+    return parts[0] != b"none" if parts else b"ENCRYPTED" in data
+
+
+def public_half(file: Path) -> str | None:
+    """Type and base64 of a private key's public half, from the file beside it or the key itself, if it is there."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return " ".join(file.with_name(f"{file.name}.pub").read_text().split()[:2])
+    if parts := _openssh(file.read_bytes()):
+        [size] = struct.unpack(">I", parts[1][:4])
+        return f"{parts[1][4 : 4 + size].decode()} {base64.b64encode(parts[1]).decode()}"
+    return None
+
+
+def _openssh(data: bytes) -> tuple[bytes, bytes] | None:
+    """Cipher and public half of a private key in OpenSSH's format; None for another format."""
+    lines = [line for line in data.splitlines() if line and not line.startswith(b"-----")]
+    try:
+        rest = base64.b64decode(b"".join(lines), validate=True)
+        if not rest.startswith(MAGIC):
+            return None
+        rest, fields = rest[len(MAGIC) :], []
+        for number in range(4):  # cipher, kdf, its options; how many keys; the first public one
+            if number == 3:
+                rest = rest[4:]
+            [size] = struct.unpack(">I", rest[:4])
+            fields.append(rest[4 : 4 + size])
+            rest = rest[4 + size :]
+    except (ValueError, struct.error):
+        return None
+    return fields[0], fields[3]
+
+
+class _Ring:
+    """The keys that this process has opened, and its agent."""
+
+    def __init__(self) -> None:
+        self.keys: dict[Path, OpenedKey] = {}
+        self.socket: Path | None = None
+
+    def open(self, file: Path, passphrase: SecretReference | None) -> OpenedKey | None:
+        if file in self.keys or not has_passphrase(file):
+            return self.keys.get(file)
+        public = public_half(file)
+        own = os.environ.get("SSH_AUTH_SOCK")
+        if public and own and public.split()[1] in _add(own, "-L").stdout.split():
+            self.keys[file] = OpenedKey(file=file, public=public, agent=Path(own))
+            return self.keys[file]
+        plain, public = _plain(file, passphrase)
+        self.socket = self.socket or _start_agent()
+        done = _add(str(self.socket), "-q", "-", text=plain)
+        if done.returncode:
+            raise SdfleetError(f"{file}: ssh-agent does not take this key: {done.stderr.strip()}")
+        self.keys[file] = OpenedKey(file=file, public=public, agent=self.socket)
+        return self.keys[file]
+
+
+_RING = _Ring()
+
+
+def _plain(file: Path, passphrase: SecretReference | None) -> tuple[str, str]:
+    """A private key without its passphrase, and its public half."""
+    if passphrase:
+        if found := _decrypted(file, passphrase.read("key_passphrase")):
+            return found
+        raise SdfleetError(f"{file}: key_passphrase in fleet.toml does not open this key")
+    for _ in range(TRIES):
+        if found := _decrypted(file, _asked(file)):
+            return found
+    raise SdfleetError(f"{file}: none of {TRIES} passphrases opens this key")
+
+
+def _asked(file: Path) -> str:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError as error:
+        raise SdfleetError(
+            f"{file} has a passphrase, and there is no terminal to ask for it. Add the key to an agent "
+            f"(ssh-add {file}), or set key_passphrase in fleet.toml."
+        ) from error
+    return getpass(f"Passphrase of {file}: ")
+
+
+def _decrypted(file: Path, passphrase: str) -> tuple[str, str] | None:
+    """The key in the clear and its public half; None if `passphrase` does not open it."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization as forms
+
+    data = file.read_bytes()
+    load = forms.load_ssh_private_key if _openssh(data) else forms.load_pem_private_key
+    try:
+        key = load(data, passphrase.encode())
+        plain = key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.OpenSSH, forms.NoEncryption())
+        public = key.public_key().public_bytes(forms.Encoding.OpenSSH, forms.PublicFormat.OpenSSH)
+    except (ValueError, TypeError):
+        return None
+    except UnsupportedAlgorithm as error:
+        raise SdfleetError(f"{file}: this kind of key cannot be opened here; use ssh-add {file}") from error
+    return plain.decode(), public.decode()
+
+
+def _add(agent: str, *arguments: str, text: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run ssh-add against an agent; keys go over standard input."""
+    environment = {**os.environ, "SSH_AUTH_SOCK": agent}
+    try:
+        return subprocess.run(
+            ["ssh-add", *arguments], env=environment, input=text, capture_output=True, text=True, timeout=AGENT_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess([], 1, "", str(error))
+
+
+def _start_agent() -> Path:
+    """The socket of an agent that ends when this process does, however it ends."""
+    folder = Path(tempfile.mkdtemp(prefix="sdfleet-agent-", dir="/tmp" if Path("/tmp").is_dir() else None))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    socket = folder / "socket"
+    # ssh-agent ends with the command that it runs, and cat with our end of the pipe. Ctrl-C is ours, not theirs.
+    child = subprocess.Popen(
+        ["ssh-agent", "-a", str(socket), "cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    atexit.register(child.communicate)
+    deadline = time.monotonic() + AGENT_SECONDS
+    while not socket.exists():
+        if child.poll() is not None or time.monotonic() > deadline:
+            raise SdfleetError("ssh-agent does not start; it comes with OpenSSH's client")
+        time.sleep(0.01)
+    return socket
