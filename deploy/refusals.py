@@ -7,7 +7,7 @@ from inventory.model import HostSettings, Login
 
 def where(host: HostSettings, login: Login) -> str:
     """The host, and which login on the way to it."""
-    place = f"{login.user}@{login.address}:{login.port}"
+    place = f"{login.user}@{f'[{login.address}]' if ':' in login.address else login.address}:{login.port}"
     return f"{host.name} ({place})" if login == host.connection.logins[-1] else f"{host.name} (jump host {place})"
 
 

@@ -1,5 +1,6 @@
 """Commands, programs and files on hosts, all through the system's OpenSSH client."""
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -187,13 +188,24 @@ class Remote:
     def judge(self, answer: Answer, command: Sequence[str], *, check: bool = True) -> None:
         """Raise the HostError that `answer` deserves, if any."""
         if self._ssh and answer.status == 255:
-            raise HostError(_diagnose(self.host, answer.err), unreachable=True)
+            raise HostError(_diagnose(self.host, self._complaint(answer.err)), unreachable=True)
         if NO_SUDO in answer.err:
             user = self.host.connection.user
             raise HostError(f"{self.name}: {needs_sudo(user)}")
         if check and answer.status:
             said = (answer.err.strip() or answer.out.strip() or "it printed nothing").splitlines()[-1]
             raise HostError(f"{self.name}: `{_short(command)}` failed with status {answer.status}: {said}")
+
+    def _complaint(self, said: str) -> str:
+        """Why ssh did not connect: what it `said`, and what it said of jump hosts, which shared connections hide."""
+        if not self.host.connection.hops:
+            return said
+        alone = ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
+        command = ["ssh", "-F", str(self.config), *alone, self.name, "true"]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=3 * CONNECT_SECONDS)
+            return done.stderr.decode(errors="replace") or said
+        return said
 
 
 def _write_tar(stream: IO[bytes], files: Mapping[PurePosixPath, Path | bytes]) -> None:

@@ -1,0 +1,115 @@
+"""An SSH server in this process: it lets one user in by one key, runs commands, and forwards to other servers."""
+
+import contextlib
+import select
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import paramiko
+from paramiko import common
+
+
+@dataclass
+class Server:
+    """A server on a loopback address, and who may log in."""
+
+    user: str
+    allowed: paramiko.PKey
+    address: str = "127.0.0.1"
+    host_key: paramiko.PKey = field(default_factory=lambda: paramiko.ECDSAKey.generate())
+    port: int = 0
+    logins: list[str] = field(default_factory=list)
+    """Users that were let in."""
+
+    @property
+    def known(self) -> str:
+        """Its line of a known_hosts file."""
+        return f"[{self.address}]:{self.port} {self.host_key.get_name()} {self.host_key.get_base64()}\n"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator["Server"]:
+        """Serve until the end of the block."""
+        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
+        with socket.create_server((self.address, self.port), family=family) as listener:
+            self.port = listener.getsockname()[1]
+            threading.Thread(target=self._serve, args=(listener,), daemon=True).start()
+            yield self
+            listener.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                transport = paramiko.Transport(connection)
+                transport.add_server_key(self.host_key)
+                session = _Session(self)
+                transport.start_server(event=threading.Event(), server=session)
+                threading.Thread(target=session.forward, args=(transport,), daemon=True).start()
+
+
+class _Session(paramiko.ServerInterface):
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.targets: dict[int, socket.socket] = {}
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "publickey"
+
+    def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
+        if username != self.server.user or key.asbytes() != self.server.allowed.asbytes():
+            return common.AUTH_FAILED
+        self.server.logins.append(username)
+        return common.AUTH_SUCCESSFUL
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        return common.OPEN_SUCCEEDED if kind == "session" else common.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+
+    def check_channel_direct_tcpip_request(
+        self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+    ) -> int:
+        try:
+            there = socket.create_connection(destination, 5)
+        except OSError:
+            return common.OPEN_FAILED_CONNECT_FAILED
+        self.targets[chanid] = there
+        return common.OPEN_SUCCEEDED
+
+    def forward(self, transport: paramiko.Transport) -> None:
+        """Join channels to the servers that they were asked for."""
+        while transport.is_active():
+            channel = transport.accept(1)
+            if channel is not None and channel.get_id() in self.targets:
+                there = self.targets.pop(channel.get_id())
+                threading.Thread(target=_join, args=(channel, there), daemon=True).start()
+
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        threading.Thread(target=_execute, args=(channel, command), daemon=True).start()
+        return True
+
+
+def _execute(channel: paramiko.Channel, command: bytes) -> None:
+    done = subprocess.run(["sh", "-c", command.decode()], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    with contextlib.suppress(OSError, EOFError):
+        channel.sendall(done.stdout)
+        channel.sendall_stderr(done.stderr)
+        channel.send_exit_status(done.returncode)
+        channel.close()
+
+
+def _join(channel: paramiko.Channel, there: socket.socket) -> None:
+    """Carry bytes both ways until one side ends."""
+    with there, contextlib.suppress(OSError, EOFError):
+        while True:
+            both: list[Any] = [channel, there]
+            ready, _, _ = select.select(both, [], [])
+            for source, sink in ((channel, there), (there, channel)):
+                if source in ready:
+                    data = source.recv(32768)
+                    if not data:
+                        channel.close()
+                        return
+                    sink.sendall(data)

@@ -1,0 +1,257 @@
+"""Each way to a host, walked by pyinfra's connector (apply) and by OpenSSH (all other verbs): both behave alike."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import paramiko
+import pytest
+
+from deploy import keys
+from deploy.ssh import HostError, connect
+from inventory.load import load
+from tests.deploy.ssh_server import Server
+
+TREE = Path(__file__).resolve().parents[2]
+PASSPHRASE = "open sesame"
+
+ENGINE = """
+from deploy import engine
+from pyinfra.context import host
+from deploy.events import Log
+
+def declare(_):
+    good, output = host.run_shell_command("echo reached")
+    engine.emit(Log(host=engine._name(host), level=20, text=output.stdout))
+
+engine.main(declare)
+"""
+
+
+@dataclass
+class World:
+    """Three servers, a key that all let in, and somebody's files."""
+
+    folder: Path
+    key: Path
+    host: Server
+    first: Server
+    second: Server
+    agent: keys.OpenedKey
+    fleet: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def known(self, *servers: Server) -> None:
+        (self.folder / "known").write_text("".join(server.known for server in servers))
+
+    def write(self) -> Path:
+        file = self.folder / "fleet.toml"
+        address = [f'address = "{self.host.address}"', f"port = {self.host.port}"]
+        text = ["[fleet]", 'name = "a"', 'known_hosts = "known"', *self.fleet, "[hosts.gpu-1]", *address, *self.lines]
+        file.write_text("\n".join(text) + "\n")
+        return file
+
+    def by_openssh(self) -> str:
+        """What an OpenSSH verb gets to hear: "reached", or why not."""
+        try:
+            with connect(load(self.write()).hosts.values()) as remotes:
+                return remotes["gpu-1"].run(["echo", "reached"], timeout=30).out.strip()
+        except HostError as error:
+            assert error.unreachable
+            return str(error)
+
+    def by_pyinfra(self) -> str:
+        """What the engine gets to hear."""
+        fleet = load(self.write())
+        opened = [json.loads(key.model_dump_json()) for key in keys.opened([fleet.hosts["gpu-1"].connection])]
+        request = {"fleet": str(fleet.file), "hosts": ["gpu-1"], "roles": ["base"], "apply": False, "keys": opened}
+        process = subprocess.Popen(
+            [sys.executable, "-c", ENGINE], cwd=TREE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdin and process.stdout
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        events = [json.loads(line) for line in process.stdout]
+        process.stdin.close()
+        process.wait(30)
+        [result] = [event for event in events if event["event"] == "result"]
+        if result["status"] != "ok":
+            assert result["status"] == "unreachable", result
+            return str(result["error"])
+        return next(str(event["text"]) for event in events if event["event"] == "log" and event["text"] == "reached")
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """All servers up and known, nobody's agent, and a key that is named in fleet.toml."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    monkeypatch.setattr(keys, "_RING", keys._Ring())
+    key, shut = tmp_path / "key", tmp_path / "shut"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    shut.write_bytes(key.read_bytes())
+    shut.chmod(0o600)
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", PASSPHRASE, "-f", str(shut)], check=True)
+    (tmp_path / "passphrase").write_text(PASSPHRASE)
+    allowed = paramiko.Ed25519Key.from_private_key_file(str(key))
+    with ExitStack() as stack:
+        host, first, second = (
+            stack.enter_context(Server(user, allowed, address).running())
+            for user, address in (("root", "127.0.0.1"), ("hopper", "127.0.0.1"), ("other", "::1"))
+        )
+        [agent] = _agent_with(shut, tmp_path)
+        monkeypatch.setattr(keys, "_RING", keys._Ring())
+        made = World(tmp_path, key, host, first, second, agent)
+        made.known(host, first, second)
+        made.fleet = ['key = "key"']
+        yield made
+
+
+def _agent_with(shut: Path, folder: Path) -> tuple[keys.OpenedKey, ...]:
+    from inventory.model import Connection
+    from inventory.secrets import SecretReference
+
+    return keys.opened([Connection(address="x", key=shut, key_passphrase=SecretReference(file=folder / "passphrase"))])
+
+
+def _agent(world: World) -> None:
+    os.environ["SSH_AUTH_SOCK"] = str(world.agent.agent)  # HOME and this go back with the fixture
+    world.fleet = []
+
+
+def _shut_key(world: World) -> None:
+    world.fleet = ['key = "shut"', 'key_passphrase = { file = "passphrase" }']
+
+
+def _shut_key_in_agent(world: World) -> None:
+    os.environ["SSH_AUTH_SOCK"] = str(world.agent.agent)
+    world.fleet = ['key = "shut"']
+
+
+def _jump(world: World) -> None:
+    world.lines = [f'jump = "hopper@127.0.0.1:{world.first.port}"']
+
+
+def _chain(world: World) -> None:
+    _jump(world)
+    world.lines = [f'jump = "hopper@127.0.0.1:{world.first.port}, other@[::1]:{world.second.port}"']
+
+
+def _chain_with_shut_key(world: World) -> None:
+    _chain(world)
+    _shut_key(world)
+
+
+WAYS: dict[str, Callable[[World], None]] = {
+    "a key": lambda world: None,
+    "the agent": _agent,
+    "a key with a passphrase": _shut_key,
+    "a key with a passphrase that the agent has": _shut_key_in_agent,
+    "a jump host with another user and port": _jump,
+    "a chain whose second hop is bare IPv6": _chain,
+    "a chain, by a key with a passphrase": _chain_with_shut_key,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_both_reach_the_host(way: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "")
+    WAYS[way](world)
+    for walk in (world.by_openssh, world.by_pyinfra):
+        assert walk() == "reached"
+        passed = [bool(server.logins) for server in (world.first, world.second, world.host)]
+        assert passed == ["jump" in str(world.lines), "::1" in str(world.lines), True]
+        for server in (world.first, world.second, world.host):
+            server.logins.clear()
+
+
+def _unknown(world: World) -> str:
+    world.known()
+    return (
+        "its host key is not in {folder}/known. Compare it with `ssh-keyscan -p {port} 127.0.0.1`, or accept it: "
+        + ("sdfleet trust gpu-1")
+    )
+
+
+def _changed(world: World) -> str:
+    wrong = Server("x", world.host.allowed, port=world.host.port)
+    world.known(wrong)
+    return "its host key is not the one in {folder}/known, so it may be another machine. If you reinstalled it, " + (
+        "run: sdfleet trust gpu-1 --replace-host-key"
+    )
+
+
+def _other_type(world: World) -> str:
+    rsa = paramiko.RSAKey.generate(2048)
+    world.known(Server("x", world.host.allowed, port=world.host.port, host_key=rsa))
+    return "its host key is not "
+
+
+def _unknown_hop(world: World) -> str:
+    _jump(world)
+    world.known(world.host)
+    return "gpu-1 (jump host hopper@127.0.0.1:{first}): its host key is not in {folder}/known. "
+
+
+def _changed_hop(world: World) -> str:
+    _chain(world)
+    world.known(world.host, world.first, Server("x", world.host.allowed, "::1", port=world.second.port))
+    return "gpu-1 (jump host other@[::1]:{second}): its host key is not the one in {folder}/known, "
+
+
+def _another_key(world: World) -> str:
+    world.key.unlink()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(world.folder / "new")], check=True)
+    world.fleet = ['key = "new"']
+    return "gpu-1 (root@127.0.0.1:{port}): login refused; the key {folder}/new is not accepted for root: "
+
+
+def _nobody(world: World) -> str:
+    world.lines = ['jump = "hopper@127.0.0.1:9"']
+    return "gpu-1 (root@127.0.0.1:{port}): cannot be reached over the jump host hopper@127.0.0.1:9: "
+
+
+REFUSALS = {
+    "unknown": _unknown,
+    "changed": _changed,
+    "of another type": _other_type,
+    "an unknown hop": _unknown_hop,
+    "a changed hop": _changed_hop,
+    "another key": _another_key,
+    "nobody there": _nobody,
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_both_refuse_with_the_same_sentence(case: str, world: World) -> None:
+    words = REFUSALS[case](world)
+    ports = {"port": world.host.port, "first": world.first.port, "second": world.second.port}
+    expected = words.format(folder=world.folder, **ports)
+    one, other = world.by_openssh(), world.by_pyinfra()
+    assert expected in one
+    assert expected in other
+    if case not in ("nobody there",):
+        assert one == other
+
+
+def test_both_keep_the_key_of_a_new_host_where_no_file_is_named(world: World) -> None:
+    text = world.write().read_text().replace('known_hosts = "known"\n', "")
+    home = world.folder / "home"
+    for way in ("openssh", "pyinfra"):
+        (home / ".ssh").mkdir(parents=True, exist_ok=True)
+        (home / ".ssh/known_hosts").unlink(missing_ok=True)
+        world.write = lambda: _written(world.folder / "fleet.toml", text)  # type: ignore[method-assign]
+        assert getattr(world, f"by_{way}")() == "reached"
+        kept = (home / ".ssh/known_hosts").read_text()
+        assert f"[127.0.0.1]:{world.host.port} " in kept and world.host.host_key.get_base64() in kept
+
+
+def _written(file: Path, text: str) -> Path:
+    file.write_text(text)
+    return file
