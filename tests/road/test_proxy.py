@@ -3,6 +3,7 @@
 import base64
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import tomlkit
@@ -20,8 +21,7 @@ UNIT = "forward-proxy"
 @pytest.fixture
 def forwarded(bare: Road) -> Road:
     """h1 alone, behind a proxy on h2."""
-    with open(forward_proxy.__file__, "rb") as file:
-        text = base64.b64encode(file.read()).decode()
+    text = base64.b64encode(Path(forward_proxy.__file__).read_bytes()).decode()
     bare.on("h2", f"echo {text} | base64 -d >/root/forward.py; : >{LOG}")
     start = f"systemd-run --unit {UNIT} --collect python3 /root/forward.py {PORT} {LOG} me:{PASSWORD}"
     bare.on("h2", f"systemctl is-active -q {UNIT} || {start}")
