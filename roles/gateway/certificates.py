@@ -125,9 +125,14 @@ def announce(gateway: Gateway, address: str, backends: Sequence[Backend], seen: 
     yield f"test -s {CERTIFICATE}"
     pem = host.get_fact(Survey, texts=[CERTIFICATE]).text(CERTIFICATE) or ""
     name = in_url(public_name(gateway, address))
-    places = ", ".join(f"{b.name} https://{name}:{b.public_port}/" for b in backends)
+    places = ", ".join(f"{b.name} https://{name}{_port(b)}/" for b in backends)
     told = f"gateway: {places}; the certificate's SHA-256 fingerprint is {fingerprint(pem)}"
     host.log(told, logging.getLogger("pyinfra").warning)
+
+
+def _port(backend: Backend) -> str:
+    """The port as a URL shows it: browsers leave out HTTPS' own."""
+    return "" if backend.public_port == 443 else f":{backend.public_port}"
 
 
 def fingerprint(pem: str) -> str:
