@@ -1,6 +1,7 @@
 """Operations of the models role."""
 
 import hashlib
+import shlex
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from roles.models.state import TOOL, Seen
 from roles.models.tool import program
 from roles.models.wanted import Wanted, WantedError, WantedFile, wanted
 from roles.operations.files import put
-from roles.paths import Paths
+from roles.paths import WITH_MIRRORS, Paths
 
 
 @deploy("Models")
@@ -113,8 +114,7 @@ def synced(
     for file in seen.missing(goal):
         if file.push:
             yield FileUploadCommand(str(file.push), str(partial / file.sha256))
-    yield LiveCommand(
-        "python3", QuoteString(str(tool)), "-", progress=paths.store / "progress.json", _stdin=[request()]
-    )
+    run = f"{WITH_MIRRORS}; exec python3 {shlex.quote(str(tool))} -"
+    yield LiveCommand("sh", "-c", QuoteString(run), progress=paths.store / "progress.json", _stdin=[request()])
     if after:
         yield after
