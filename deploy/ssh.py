@@ -131,15 +131,15 @@ class Remote:
         self.judge(answer, command, check=check)
         return answer
 
-    def call(self, module: ModuleType, *, timeout: float = 60, **values: object) -> Any:
+    def call(self, module: ModuleType, *, timeout: float = 60, under: Sequence[str] = (), **values: object) -> Any:
         """What `module.main(**values)` returns on the host; values and answer travel as JSON.
 
-        The module may import the standard library and roles.onhost.nofollow only. Its text and the values go over
-        standard input: neither shows in the host's process list.
+        The module may import the standard library, and roles.onhost's nofollow and journal. Its text and the values
+        go over standard input: neither shows in the host's process list. `under` is what the program is run by.
         """
         call = f"json.dumps(main(**json.loads({json.dumps(values)!r})))"
         text = f"{whole(inspect.getsource(module))}\nimport json\nprint({call})\n"
-        answer = self.run(["python3", "-I", "-"], input=text.encode(), timeout=timeout)
+        answer = self.run([*under, "python3", "-I", "-"], input=text.encode(), timeout=timeout)
         try:
             return json.loads(answer.out)
         except ValueError as error:
