@@ -12,6 +12,7 @@ killed half way is known as such afterwards.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
@@ -25,6 +26,9 @@ from roles.onhost import journal
 
 NOT_INSTALLED = 4
 """Exit status where the host has no such application."""
+
+SPACE = "`sdfleet models prune` makes room; `sdfleet status` shows what serves"
+"""What to do where the disk is full."""
 
 REMEMBERED = 20
 """Entries of the history that are kept."""
@@ -46,12 +50,17 @@ def systemctl(*args: str) -> bool:
 def put(file: Path, text: str) -> None:
     """Write a file beside its place, then rename it."""
     fresh = file.with_name(f".{file.name}.new")
-    with fresh.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fchmod(stream.fileno(), 0o644)
-        os.fsync(stream.fileno())
-    fresh.replace(file)
+    try:
+        with fresh.open("w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fchmod(stream.fileno(), 0o644)
+            os.fsync(stream.fileno())
+        fresh.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def same(one: Entry, other: Entry) -> bool:
@@ -118,11 +127,12 @@ class App:
 
     def start(self, entry: Entry, now: bool = False) -> bool:
         """Run a release under its unit; whether it became ready. `now` leaves what runs no time to finish."""
-        self.point(entry["release"])
         if not entry["unit"]:
+            self.point(entry["release"])
             return True
         unit = Path(entry["unit"])
-        put(unit, entry["text"])
+        put(unit, entry["text"])  # first: if the disk is full, nothing has changed yet
+        self.point(entry["release"])
         systemctl("daemon-reload")
         systemctl("enable", "--quiet", unit.name)
         systemctl("reset-failed", unit.name)
@@ -137,6 +147,12 @@ class App:
         self.served.append({**entry, "since": now, "by": by, "left": ""})
         self.trying = None
         self.save()
+
+    def give_up(self) -> None:
+        """Note that nothing is being tried any more, if the disk lets us."""
+        self.trying = None
+        with contextlib.suppress(OSError):
+            self.save()
 
     def there(self, entry: Entry) -> bool:
         """Whether the entry's release is still on the disk."""
@@ -168,6 +184,8 @@ class App:
         """
         began = time.monotonic()
         old = {"release": self.current(), "text": self.unit_text()}
+        if self.trying and self.trying.get("back"):
+            old = self.served[-1]  # a way back was killed: it is finished, and leads no further
         there = [entry for entry in self.served if self.there(entry) and not same(entry, old)]
         chosen = [entry for entry in there if (entry["release"] == to if to else not entry["left"])]
         if not chosen:
@@ -177,7 +195,7 @@ class App:
         entry = chosen[-1]
         before = self.installed(entry["unit"])
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.trying = entry
+        self.trying = {**entry, "back": True}
         self.save()
         since = time.time()
         if not self.start(entry, hurry):
@@ -248,6 +266,9 @@ def main() -> None:
             print(app.back(options.to, options.by, options.now))
     except ActivateError as error:
         sys.exit(str(error))
+    except OSError as error:
+        app.give_up()
+        sys.exit(f"{error.filename or options.app} cannot be written: {error.strerror}; {SPACE}")
 
 
 if __name__ == "__main__":
