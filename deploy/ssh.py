@@ -20,7 +20,7 @@ from typing import IO, Any, TypeVar
 from inventory.errors import SdfleetError
 from inventory.hosts import hop_options, trust
 from inventory.model import Connection, HostSettings
-from roles.onhost import whole
+from roles.onhost import journal, whole
 
 CONNECT_SECONDS = 10
 ALIVE_SECONDS = 15
@@ -170,7 +170,10 @@ class Remote:
             user = self.host.connection.user
             raise HostError(f"{self.name}: {needs_sudo(user)}")
         if check and answer.status:
-            said = (answer.err.strip() or answer.out.strip() or "it printed nothing").splitlines()[-1]
+            lines = (answer.err.strip() or answer.out.strip() or "it printed nothing").splitlines()
+            # tar and others end with a line that says only that there was an error.
+            worst = [text for kind, text in journal.errors(lines) if kind in ("disk", "memory")]
+            said = worst[0] if worst else lines[-1]
             raise HostError(f"{self.name}: `{_short(command)}` failed with status {answer.status}: {said}")
 
 

@@ -133,7 +133,8 @@ def turn(run: str, wants: dict[str, Any]) -> dict[str, Any]:
     if _state(file.parent)["state"] in ("running", "queued"):
         raise ValueError("it is still going; stop it first with `sdfleet train stop`")
     known = nofollow.read_json(file, owner=os.geteuid())
-    nofollow.write(file, json.dumps({**known, **wants}).encode())
+    if {**known, **wants} != known:  # a full disk keeps no run from going on that needs nothing else
+        nofollow.write(file, json.dumps({**known, **wants}).encode())
     return {}
 
 

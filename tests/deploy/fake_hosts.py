@@ -16,7 +16,7 @@ from inventory.errors import SdfleetError
 
 ROOT = "/sdfleet-fake-root"
 SSH = """#!{python}
-import os, subprocess, sys
+import os, shlex, subprocess, sys
 from pathlib import Path
 name = sys.argv[3]
 if sys.argv[1:3] == ["-F", "none"]:
@@ -28,6 +28,8 @@ if (here / "away").exists():
 def local(text):
     return text.replace({root!r}, f"{{here}}/root").replace("/run/sdfleet.", f"{{here}}/run.")
 command = local(" ".join(sys.argv[4:]))
+if command.startswith("tar "):  # the names in the archive are the real ones
+    command += " --transform " + shlex.quote(f"s,^{root},{{here}}/root,".replace("^/", "^"))
 os.environ["FAKE_HOST"] = str(here)
 stdin = local(sys.stdin.read()) if "python3 -I -" in command else None
 sys.exit(subprocess.run(["sh", "-c", command], input=stdin, text=True).returncode)
@@ -39,6 +41,7 @@ for unit in "$@"; do :; done
 case "$1" in
   start|restart) echo "$1 $unit" >>"$FAKE_HOST/asked"
     if grep -q broken "$FAKE_HOST/$unit"; then rm -f "$FAKE_HOST/up"; exit 1; fi; touch "$FAKE_HOST/up" ;;
+  disable) [ ! -e "$FAKE_HOST/on-disable" ] || . "$FAKE_HOST/on-disable" ;;
   stop) rm -f "$FAKE_HOST/up" ;;
   is-active) [ -e "$FAKE_HOST/up" ] && echo active ;;
   show) if [ -e "$FAKE_HOST/units" ]; then
