@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
-from pyinfra.api.command import FileUploadCommand, PyinfraCommand, QuoteString, StringCommand
+from pyinfra.api.command import PyinfraCommand, QuoteString, StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
@@ -21,6 +21,7 @@ from roles.models.state import TOOL, Seen
 from roles.models.tool import program
 from roles.models.wanted import Wanted, WantedError, WantedFile, wanted
 from roles.operations.files import put
+from roles.operations.upload import upload
 from roles.paths import Paths
 
 
@@ -112,7 +113,7 @@ def synced(
         yield put(tool, program(), mode=0o755)
     for file in seen.missing(goal):
         if file.push:
-            yield FileUploadCommand(str(file.push), str(partial / file.sha256))
+            yield from upload(file.push, partial / file.sha256)
     yield LiveCommand(
         "python3", QuoteString(str(tool)), "-", progress=paths.store / "progress.json", _stdin=[request()]
     )
