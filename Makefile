@@ -18,7 +18,7 @@ demo: setup system
 	$(SUDO) $(BIN)/sdfleet demo
 
 test: setup system lint offline slow
-	$(SUDO) $(BIN)/pytest -n 2 --dist loadfile --reruns 1 -m lab
+	$(SUDO) $(BIN)/pytest -n 2 --dist loadfile -m lab
 	@echo "$$($(BIN)/pytest --collect-only -m gpu tests/training | grep -c ::) tests were left out: they need an NVIDIA GPU; run: make gpu"
 
 offline: setup
@@ -26,7 +26,7 @@ offline: setup
 
 # One thread a worker: two workers with two threads each would wait for each other.
 slow: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal --reruns 1 -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m slow
 
 # On a machine with a card, with any Python that has torch for CUDA; five minutes, no network. ARGS="--only repeat".
 gpu:
