@@ -93,9 +93,9 @@ def _wait_until_booted(lab: Lab) -> None:
 @contextlib.contextmanager
 def _layer(scene: Scene, say: Say) -> Iterator[Path | None]:
     """The scene's layer, which nobody deletes meanwhile; None if this machine's cache folder can't hold one."""
-    folder = cache_folder() / "layers"
+    folder = folder_of_layers()
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"{scene.name}-{_key(scene, rootfs.ensure(say))}"
+    final = folder / f"{scene.name}-{key(scene, rootfs.ensure(say))}"
     none = final.with_suffix(".none")
     with final.with_suffix(".lock").open("w") as used:
         fcntl.flock(used, fcntl.LOCK_SH)
@@ -116,7 +116,12 @@ class Unkept(Exception):
     """The file system of the cache folder, or that of labs, can't hold the upper layer of another."""
 
 
-def _key(scene: Scene, tree: Path) -> str:
+def folder_of_layers() -> Path:
+    """Where layers are kept; may be deleted while no lab runs."""
+    return cache_folder() / "layers"
+
+
+def key(scene: Scene, tree: Path) -> str:
     """The hash of all that decides how the hosts end: code, packages on offer, root file system, the scene's own."""
     found = hashlib.sha256(repr((scene.name, scene.hosts, tree.name, locks.offered())).encode())
     files = [file for name in CODE for file in (PROJECT / name).rglob("*") if file.is_file()]
