@@ -8,18 +8,24 @@ from typing import Any
 
 from inventory.lock import lock_file
 from inventory.model import Fleet, HostSettings
+from roles.proxy import Proxy
 
 
 def pyinfra_hosts(fleet: Fleet, names: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
     """pyinfra inventory entries of the hosts `names`: (pyinfra name, data).
 
-    The data holds `settings` (HostSettings), `secrets` (name -> value, read now), `origin` (who runs this, and the
-    sha256 of the lock), `here` (the folder of fleet.toml).
+    The data holds `settings` (HostSettings), `secrets` (name -> value, read now), `proxy` (read now), `origin` (who
+    runs this, and the sha256 of the lock), `here` (the folder of fleet.toml).
     """
     secrets = fleet.secrets.read_all()
     origin = {"by": whoami(), "lock": lock_digest(fleet)}
     shared = {"secrets": secrets, "origin": origin, "here": fleet.file.absolute().parent}
     return [_entry(fleet.hosts[name], shared) for name in names]
+
+
+def proxy_of(host: HostSettings) -> Proxy:
+    """The proxy of a host's own traffic, read now. Raises SdfleetError."""
+    return Proxy(host.http_proxy.read(f"hosts.{host.name}.http_proxy"), host.no_proxy)
 
 
 def whoami() -> str:
@@ -38,4 +44,5 @@ def lock_digest(fleet: Fleet) -> str:
 
 def _entry(settings: HostSettings, shared: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     name = "@local" if settings.connection.local else settings.name
-    return name, {"settings": settings, **shared, "_sudo": settings.connection.sudo}
+    own = {"settings": settings, "proxy": proxy_of(settings), "_sudo": settings.connection.sudo}
+    return name, {**shared, **own}
