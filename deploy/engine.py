@@ -55,6 +55,7 @@ from deploy.events import (  # noqa: E402
 from deploy.holding import hold  # noqa: E402
 from deploy.liveness import hang_up, prompt_transport, tend  # noqa: E402
 from deploy.roles import apply_roles, build_trainer_of  # noqa: E402
+from deploy.ssh import wrong_password  # noqa: E402
 from inventory.errors import SdfleetError  # noqa: E402
 from inventory.hosts import pyinfra_hosts  # noqa: E402
 from inventory.load import load  # noqa: E402
@@ -108,7 +109,7 @@ class _Run:
         limit_switches(fleet.table.rollout.away(len(fleet.hosts)))
         self.failed = 0
         shared = {"ssh_paramiko_connect_kwargs": {"transport_factory": prompt_transport}}
-        self.inventory = Inventory((pyinfra_hosts(fleet, request.hosts), shared))
+        self.inventory = Inventory((pyinfra_hosts(fleet, request.hosts, request.askpass), shared))
         shell = " ".join([*hostlock.STEP, "sh"]) if request.apply else "sh"
         self.state = State(self.inventory, Config(DIFF=request.diff, CONNECT_TIMEOUT=CONNECT_SECONDS, SHELL=shell))
         self.state.cwd = str(Path.cwd())
@@ -145,11 +146,19 @@ class _Run:
     def connect(self, host: Host) -> None:
         began = time.monotonic()
         emit(Phase(host=_name(host), phase="connecting"))
+        if host.data.askpass:
+            # pyinfra would put a program of its own there, and the password into each command line.
+            host.connector_data["prompted_sudo_password"] = "told by SUDO_ASKPASS"
+            host.connector_data[f"sudo_askpass_path__{host.get_temp_dir_config()}"] = str(host.data.askpass)
         with contextlib.suppress(OSError, EOFError):
             host.connect(show_errors=False)
         if not host.connected:
             reason = self.connect_errors.reasons.get(_name(host), "the connection was closed")
             self.fail(host, _unreachable(host, reason), began, "unreachable")
+            return
+        connection = host.data.settings.connection
+        if connection.sudo and connection.sudo_password and not host.data.askpass:
+            self.fail(host, wrong_password(connection.user), began)
             return
         self.state.activate_host(host)
         tend(host)

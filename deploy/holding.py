@@ -7,6 +7,7 @@ import gevent
 from pyinfra.api.host import Host
 
 from deploy import hostlock
+from deploy.askpass import sudo
 from deploy.hostlock import BEAT_SECONDS
 
 ANSWER_SECONDS = 30
@@ -21,7 +22,7 @@ def hold(host: Host, verb: str) -> str | None:
     channel = transport.open_session(timeout=ANSWER_SECONDS)
     channel.settimeout(ANSWER_SECONDS)
     channel.set_combine_stderr(True)
-    channel.exec_command(hostlock.shell(verb, bool(host.data.settings.connection.sudo)))
+    channel.exec_command(hostlock.shell(verb, sudo(host.data.settings.connection, host.data.askpass)))
     answer = b""
     with contextlib.suppress(OSError):
         while not answer.endswith(b"\n") and (part := channel.recv(4096)):

@@ -6,8 +6,8 @@ import hashlib
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from inventory.lock import lock_file
@@ -18,18 +18,22 @@ ALIVE_SECONDS = 15
 """How often an idle SSH connection is probed, so that a host that vanished is noticed."""
 
 
-def pyinfra_hosts(fleet: Fleet, names: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
+def pyinfra_hosts(
+    fleet: Fleet, names: Iterable[str], askpass: Mapping[str, PurePosixPath] | None = None
+) -> list[tuple[str, dict[str, Any]]]:
     """pyinfra inventory entries of the hosts `names`: (pyinfra name, data).
 
     The data holds `settings` (HostSettings), `secrets` (name -> value, read now), `proxy` (read now), `origin` (who
-    runs this, and the sha256 of the lock), `here` (the folder of fleet.toml) and pyinfra's own SSH keys.
+    runs this, and the sha256 of the lock), `here` (the folder of fleet.toml), `askpass` and pyinfra's own SSH keys.
+
+    + askpass: by name, the program on the host that tells sudo the password
     """
     secrets = fleet.secrets.read_all()
     origin = {"by": whoami(), "lock": lock_digest(fleet)}
     folder = Path(tempfile.mkdtemp(prefix="sdfleet-ssh-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shared = {"secrets": secrets, "origin": origin, "here": fleet.file.absolute().parent}
-    return [_entry(fleet.hosts[name], shared, folder) for name in names]
+    return [_entry(fleet.hosts[name], shared | {"askpass": (askpass or {}).get(name)}, folder) for name in names]
 
 
 def proxy_of(host: HostSettings) -> Proxy:
