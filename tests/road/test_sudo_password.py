@@ -39,7 +39,8 @@ def asked(bare: Road) -> Road:
 
 def test_every_verb_takes_it_and_it_is_in_no_command_line(asked: Road) -> None:
     seen, texts = [], []
-    for words in (("apply", "--verbose", "--diff"), ("apply",), ("verify",), ("status",), ("doctor",)):
+    verbs: list[tuple[str, ...]] = [("apply", "--verbose", "--diff"), ("apply",), ("verify",), ("status",), ("doctor",)]
+    for words in verbs:
         process = asked.start(*words, ROOT_PASSWORD=PASSWORD)
         while process.poll() is None:
             told = subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True, check=True).stdout
@@ -49,7 +50,7 @@ def test_every_verb_takes_it_and_it_is_in_no_command_line(asked: Road) -> None:
         texts.append(process.stdout.read())
         if words[0] != "doctor":
             assert process.returncode == 0, texts[-1]
-    assert "needs sudo" not in texts[-1] and "reachable" in texts[-1] or "root's rights" in texts[-1], texts[-1]
+    assert ("needs sudo" not in texts[-1] and "reachable" in texts[-1]) or "root's rights" in texts[-1], texts[-1]
     assert not seen
     texts.append(asked.on("h2", "journalctl --no-pager --output=cat"))
     assert not any(PASSWORD in text for text in texts)
