@@ -72,7 +72,7 @@ def test_lora_scripts_is_locked_with_what_its_installers_add(tmp_path: Path) -> 
 
 def test_every_shipped_lock_is_made_by_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    monkeypatch.setattr(envs.gitrefs, "file_at", lambda *_: "a==1\n")
+    monkeypatch.setattr("deploy.gitrefs.file_at", lambda *_: "a==1\n")
     monkeypatch.setattr(envs, "make", lambda wanted, *_: made.append(wanted.name))
     envs.remake(tuple(envs.Application), envs.SHIPPED)
     assert sorted(made) == sorted(path.name for folder in envs.SHIPPED.values() for path in folder.glob("*.txt"))
