@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
-from pyinfra.api.command import FileUploadCommand, PyinfraCommand, QuoteString, StringCommand
+from pyinfra.api.command import PyinfraCommand, QuoteString, StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
@@ -22,6 +22,7 @@ from roles.models.state import TOOL, Seen
 from roles.models.tool import program
 from roles.models.wanted import Wanted, WantedError, WantedFile, wanted
 from roles.operations.files import put
+from roles.operations.upload import upload
 from roles.paths import WITH_MIRRORS, Paths
 
 
@@ -118,7 +119,7 @@ def synced(
         yield put(tool, program(), mode=0o755)
     for file in seen.missing(goal):
         if file.push:
-            yield FileUploadCommand(str(file.push), str(partial / file.sha256))
+            yield from upload(file.push, partial / file.sha256)
     run = f"{WITH_MIRRORS}; exec python3 {shlex.quote(str(tool))} -"
     yield LiveCommand("sh", "-c", QuoteString(run), progress=paths.store / "progress.json", _stdin=[request()])
     if after:
