@@ -5,14 +5,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
 from deploy import keys
 from deploy.console import RunView, out
 from deploy.events import EVENT, Event, Request
+from deploy.ssh import connect, each
 from inventory.errors import ConfigError, Problem, SdfleetError
+from inventory.load import load
 from inventory.model import ROLES, Fleet
 
 TREE = Path(__file__).resolve().parent.parent
@@ -65,6 +67,16 @@ def engine_events(request: Request) -> Iterator[Event]:
 
     Raises SdfleetError if it ends without having said how every host fared.
     """
+    fleet = load(Path(request.fleet))
+    asked = [fleet.hosts[name] for name in request.hosts if fleet.hosts[name].connection.sudo_password]
+    with connect(asked) as remotes:
+        programs = each(remotes, lambda remote: remote.askpass())
+        # A host that is not reached, or refuses the password, fails when the engine meets it.
+        lent = {name: program for name, program in programs.items() if isinstance(program, PurePosixPath)}
+        yield from _engine_events(request.model_copy(update={"askpass": lent}))
+
+
+def _engine_events(request: Request) -> Iterator[Event]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TREE), os.environ.get("PYTHONPATH", "")])}
     # -P keeps the working directory off sys.path: a folder named `deploy` there must not win over ours.
     command = [sys.executable, "-P", "-m", "deploy.engine"]

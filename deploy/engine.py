@@ -52,6 +52,7 @@ from deploy.events import (  # noqa: E402
 from deploy.holding import hold  # noqa: E402
 from deploy.questions import Memory, memory_folder  # noqa: E402
 from deploy.roles import apply_roles, build_trainer_of  # noqa: E402
+from deploy.ssh import wrong_password  # noqa: E402
 from inventory.errors import SdfleetError  # noqa: E402
 from inventory.hosts import pyinfra_hosts  # noqa: E402
 from inventory.load import load  # noqa: E402
@@ -135,7 +136,7 @@ class _Run:
         """What pyinfra is told of each host."""
         request, folder = self.request, memory_folder()
         scope = (str(fleet.file), request.trainer_of, *request.roles)
-        entries = pyinfra_hosts(fleet, request.hosts)
+        entries = pyinfra_hosts(fleet, request.hosts, request.askpass)
         for _, data in entries:
             settings = data["settings"]
             data["keys"] = request.keys
@@ -172,12 +173,20 @@ class _Run:
     def connect(self, host: Host) -> None:
         began = time.monotonic()
         emit(Phase(host=_name(host), phase="connecting"))
+        if host.data.askpass:
+            # pyinfra would put a program of its own there, and the password into each command line.
+            host.connector_data["prompted_sudo_password"] = "told by SUDO_ASKPASS"
+            host.connector_data[f"sudo_askpass_path__{host.get_temp_dir_config()}"] = str(host.data.askpass)
         with contextlib.suppress(OSError, EOFError):
             host.connect(show_errors=False)
         if not host.connected:
             lost = refusals.unreachable(host.data.settings, "the connection was closed")
             reason = self.connect_errors.reasons.get(_name(host), lost)
             self.fail(host, reason, began, "unreachable")
+            return
+        connection = host.data.settings.connection
+        if connection.sudo and connection.sudo_password and not host.data.askpass:
+            self.fail(host, wrong_password(connection.user), began)
             return
         self.state.activate_host(host)
         with self.current(host, began):

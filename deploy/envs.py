@@ -1,9 +1,10 @@
 """`sdfleet lock envs`: hashed requirements locks for each application, Python and torch build, made with uv."""
 
+import re
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,11 +21,15 @@ from inventory.errors import SdfleetError
 from inventory.files import replace_file
 from inventory.load import load
 from inventory.model import HostSettings
-from roles.gpu.torch_builds import TRAINER, WEBUI, Torch
+from roles.gpu.torch_builds import LORA_SCRIPTS, TRAINER, WEBUI, Torch
+from roles.lora_scripts import release as lora_release
+from roles.lora_scripts.config import LoraScripts
 from roles.mirrors.config import Mirrors
 from roles.operations.application import COMMIT, build_tools
 from roles.operations.locks import CPU, lock_name
-from roles.webui.config import Webui
+from roles.trainer import release as trainer_release
+from roles.webui import release as webui_release
+from roles.webui.config import KNOWN_REFS, Webui
 from roles.webui.release import lock_version
 from training.archive import CODE
 
@@ -34,6 +39,12 @@ ON_PYPI = frozenset({("2.1.2", "cu121"), ("2.7.1", "cu126"), ("2.8.0", "cu128"),
 BESIDE_THE_WEBUI = ("ftfy", "regex", "tqdm", "packaging", "wheel")
 """What CLIP needs, which is installed from its commit without dependencies, and what builds it."""
 
+BY_HAND = ("onnxruntime==1.19.2", "setuptools<81", "wheel")
+"""What lora-scripts' installers add to its requirements; old setup.py files want pkg_resources of setuptools."""
+
+SHIPPED = {"webui": webui_release.LOCKS, "lora_scripts": lora_release.LOCKS, "trainer": trainer_release.LOCKS}
+"""Folders of the locks that come with sdfleet, by application."""
+
 PLATFORM = "x86_64-manylinux_2_28"
 
 
@@ -41,6 +52,7 @@ class Application(StrEnum):
     """What has an environment of its own."""
 
     WEBUI = "webui"
+    LORA_SCRIPTS = "lora_scripts"
     TRAINER = "trainer"
 
 
@@ -65,8 +77,14 @@ def envs(
     app: Annotated[list[Application] | None, typer.Option(help="Only this application (repeatable).")] = None,
     python: Annotated[list[str] | None, typer.Option(help="Python versions instead of the fleet's.")] = None,
     build: Annotated[list[str] | None, typer.Option(help="Only these torch builds (repeatable).")] = None,
+    shipped: Annotated[
+        bool, typer.Option("--shipped", help="Make again the locks that come with sdfleet, in a checkout of it.")
+    ] = False,
 ) -> None:
     """Make hashed locks of the Python environments, one for each torch build, to review and keep with fleet.toml."""
+    if shipped:
+        remake(app or tuple(Application), SHIPPED)
+        return
     loaded = load(fleet)
     pinned = [locks.pin_host(host, locks.read(loaded.file)) for host in loaded.hosts.values()]
     folder = into or loaded.file.parent / "locks"
@@ -89,6 +107,30 @@ def envs(
     _say(f'Next: review {folder}, name it in fleet.toml (webui.requirements = "locks/webui"), sdfleet lock')
 
 
+def remake(applications: Iterable[Application], folders: Mapping[str, Path], mirrors: Mirrors | None = None) -> None:
+    """Make again every lock that lies in `folders`, by application; nothing is added. Raises SdfleetError."""
+    mirrors = mirrors or Mirrors()
+    for application in applications:
+        names = {path.name for path in folders[application].glob("*.txt")}
+        for python in sorted(set(re.findall(r"py(\d+\.\d+)-", " ".join(names)))):
+            for wanted in _of_sdfleets_own(application, mirrors, python):
+                if wanted.name in names:
+                    changed = make(wanted, mirrors, folders[application])
+                    names.discard(wanted.name)
+                    _say(f"{application} {wanted.name}: {'written' if changed else 'as it was'}")
+        if names:
+            raise SdfleetError(f"{application}: nothing makes {', '.join(sorted(names))}; delete what is not used")
+
+
+def _of_sdfleets_own(application: Application, mirrors: Mirrors, python: str) -> Iterator[Wanted]:
+    if application is Application.WEBUI:
+        webui = Webui()
+        return webui_locks(webui.model_copy(update={"commit": KNOWN_REFS[webui.ref]}), mirrors, python)
+    if application is Application.LORA_SCRIPTS:
+        return lora_scripts_locks(LoraScripts(), mirrors, python)
+    return trainer_locks(python)
+
+
 def _say(text: str) -> None:
     out.print(text, soft_wrap=True)
 
@@ -103,6 +145,9 @@ def _all(
             found = [w for p in pythons or [host.webui.python] for w in webui_locks(host.webui, host.mirrors, p)]
         elif application is Application.TRAINER and host.has("trainer"):
             found = [w for p in pythons or [host.trainer.python] for w in trainer_locks(p)]
+        elif application is Application.LORA_SCRIPTS and host.has("lora_scripts"):
+            scripts = host.lora_scripts
+            found = [w for p in pythons or [scripts.python] for w in lora_scripts_locks(scripts, host.mirrors, p)]
         else:
             continue
         yield from ((wanted, host.mirrors) for wanted in found if wanted.name not in seen)
@@ -127,6 +172,21 @@ def webui_locks(webui: Webui, mirrors: Mirrors, python: str) -> Iterator[Wanted]
         requirements = "\n".join((*texts, *pins)) + "\n"
         name = lock_name(lock_version(webui), python, torch.build)
         yield Wanted(name, about, requirements, python, torch)
+
+
+def lora_scripts_locks(scripts: LoraScripts, mirrors: Mirrors, python: str) -> Iterator[Wanted]:
+    """The locks of lora-scripts, one a torch build. SdfleetError if its code cannot be read."""
+    commit = scripts.commit or scripts.ref
+    if not COMMIT.fullmatch(commit):
+        raise SdfleetError(f"lora_scripts.ref: {scripts.ref!r} is not pinned; run `sdfleet lock` first")
+    own = gitrefs.file_at(scripts.repository, commit, "requirements.txt", mirrors.github)
+    if own is None:
+        raise SdfleetError(f"{scripts.repository} has no requirements.txt at {commit[:10]}")
+    for torch in LORA_SCRIPTS:
+        pins = (f"torch=={_version(torch)}", f"torchvision=={_version(torch, torch.torchvision)}", *BY_HAND)
+        requirements = "\n".join((own, *pins)) + "\n"
+        about = f"{scripts.repository} ({commit})"
+        yield Wanted(lock_name(commit[:10], python, torch.build), about, requirements, python, torch)
 
 
 def trainer_locks(python: str) -> Iterator[Wanted]:

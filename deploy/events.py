@@ -1,5 +1,6 @@
 """What the engine tells the command line, one JSON object a line."""
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
@@ -22,6 +23,9 @@ class Request(Settings):
     roles: tuple[str, ...]
     apply: bool = Field(description="Whether to change hosts, or only to say what would change.")
     diff: bool = Field(default=False, description="Whether to show what changes inside files.")
+    askpass: dict[str, PurePosixPath] = Field(
+        default={}, description="By host, the program there that tells sudo the password."
+    )
     locked: bool = Field(default=False, description="Whether the caller holds the hosts' locks already.")
     trainer_of: str = Field(
         default="",

@@ -7,6 +7,7 @@ import gevent
 from pyinfra.api.host import Host
 
 from deploy import hostlock
+from deploy.askpass import sudo
 from deploy.connector import HostConnector
 from deploy.hostlock import BEAT_SECONDS
 
@@ -17,7 +18,8 @@ def hold(host: Host, verb: str) -> str | None:
     """Take the lock of a connected host and keep it until the connection ends; why not, if it can't be had."""
     if not isinstance(connector := host.connector, HostConnector):
         return _hold_here(verb)
-    channel = connector.start(hostlock.shell(verb, bool(host.data.settings.connection.sudo)), ANSWER_SECONDS)
+    words = sudo(host.data.settings.connection, host.data.askpass)
+    channel = connector.start(hostlock.shell(verb, words), ANSWER_SECONDS)
     answer = b""
     with contextlib.suppress(OSError):
         while not answer.endswith(b"\n") and (part := channel.recv(4096)):

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from deploy.ssh import NO_SUDO, Answer, HostError, Remote, needs_sudo
 from inventory.hosts import whoami
@@ -136,6 +136,6 @@ def _let_go(holder: subprocess.Popen[str]) -> None:
         holder.wait()
 
 
-def shell(verb: str, sudo: bool) -> str:
-    """`command` as one line for a remote shell."""
-    return shlex.join([*(["sudo", "-n", "--"] if sudo else []), *command(verb)])
+def shell(verb: str, sudo: Sequence[str]) -> str:
+    """`command` as one line for a remote shell, after the words that make it root's."""
+    return shlex.join([*sudo, *command(verb)])

@@ -9,7 +9,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.table import Table
 
-from deploy import converting
+from deploy import adopting, converting
 from deploy.console import err, out, print_table, styled
 from deploy.onhost import unused
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
@@ -140,6 +140,21 @@ def convert(
 ) -> None:
     """Make a safetensors file from a pickle on a host, in a unit without network that can write nowhere."""
     converting.run(fleet, name, host)
+
+
+@app.command(name="adopt")
+def adopt_folder(
+    host: Annotated[str, typer.Argument(metavar="HOST", help="Host that has them.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder there, with all below it.")],
+    fleet: FleetFile = DEFAULT_FILE,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy what can be neither shared nor linked.")] = False,
+) -> None:
+    """Take models that lie on a host already into its store, and print their entries for fleet.toml.
+
+    They are hashed where they are, never fetched again, and nothing in the folder is changed. Exit code 1 if a file
+    could not be taken.
+    """
+    raise typer.Exit(0 if adopting.run(fleet, host, folder, copy) else 1)
 
 
 @app.command()

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import IO, Any, TypeVar
 
-from deploy import keys, refusals
+from deploy import askpass, keys, refusals
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings, Login
 from roles.onhost import journal, whole
@@ -45,7 +45,12 @@ class HostError(SdfleetError):
 
 def needs_sudo(user: str) -> str:
     """What to tell whose login may not do what root does."""
-    return f"{user} needs sudo without a password (NOPASSWD in /etc/sudoers.d)"
+    return f"{user} needs sudo: set sudo_password, or let it go without one (NOPASSWD in /etc/sudoers.d)"
+
+
+def wrong_password(user: str) -> str:
+    """What to tell whose password sudo refuses."""
+    return f"sudo does not take the password of {user}; look at sudo_password"
 
 
 @dataclass(frozen=True)
@@ -128,17 +133,50 @@ def _path(path: Path) -> str:
 
 
 class Remote:
-    """One host, ready for commands. Root does them: by login, or through sudo without a password."""
+    """One host, ready for commands. Root does them: by login, or through sudo."""
 
     def __init__(self, host: HostSettings, config: Path) -> None:
         self.host, self.name, self.config = host, host.name, config
+        self._lent: askpass.Lent | None = None
+        self._place = askpass.folder()
         self._ssh = [] if host.connection.local else ["ssh", "-F", str(config), host.name]
 
     def argv(self, command: Sequence[str]) -> list[str]:
         """What to start on the controller so that `command` (program and arguments) runs on the host."""
         if not self._ssh:
             return list(command)
-        return [*self._ssh, shlex.join(["sudo", "-n", "--", *command] if self.host.connection.sudo else command)]
+        return [*self._ssh, shlex.join([*askpass.sudo(self.host.connection, self.askpass()), *command])]
+
+    def askpass(self) -> PurePosixPath | None:
+        """The program on the host that tells sudo the password, put there now if it is not; None if none is needed.
+
+        Raises SdfleetError if the password can't be had, HostError if sudo does not take it.
+        """
+        connection = self.host.connection
+        if not connection.sudo or connection.sudo_password is None:
+            return None
+        if self._lent is None:
+            password = connection.sudo_password.read(f"hosts.{self.name}.sudo_password")
+            words = askpass.command(self._place)
+            self._lent = askpass.Lent(self._ssh, [shlex.join(words)], password)
+            if self._lent.answer != askpass.READY:
+                self._refuse_password(words)
+        return askpass.program(self._place)
+
+    def _refuse_password(self, words: Sequence[str]) -> None:
+        assert self._lent
+        refused = self._lent.answer == askpass.REFUSED
+        status, said = self._lent.end()
+        self._lent = None
+        if refused and "askpass" not in said:
+            raise HostError(f"{self.name}: {wrong_password(self.host.connection.user)}")
+        self.judge(Answer(status or 1, "", said), words)
+
+    def close(self) -> None:
+        """Take back what was lent."""
+        if self._lent:
+            self._lent.end()
+            self._lent = None
 
     def run(self, command: Sequence[str], *, input: bytes = b"", timeout: float = 60, check: bool = True) -> Answer:
         """Run `command` for at most `timeout` seconds.
@@ -254,9 +292,12 @@ def connect(hosts: Iterable[HostSettings]) -> Iterator[dict[str, Remote]]:
     with tempfile.TemporaryDirectory(prefix="sdfleet-", dir=short) as folder:
         config = Path(folder) / "config"
         config.write_text(ssh_config(hosts, Path(folder)))
+        remotes = {host.name: Remote(host, config) for host in hosts}
         try:
-            yield {host.name: Remote(host, config) for host in hosts}
+            yield remotes
         finally:
+            for remote in remotes.values():
+                remote.close()
             for socket in Path(folder).iterdir():
                 if socket.is_socket():
                     stop = ["ssh", "-F", "none", "-o", f"ControlPath={socket}", "-O", "exit", "any"]

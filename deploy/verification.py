@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import testinfra
 from testinfra.backend.base import CommandResult
+from testinfra.backend.ssh import SshBackend
 from testinfra.host import Host
 
 from deploy.checks import ROLE_FILE, UNREACHABLE, Hosts
@@ -32,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("sdfleet")
     group.addoption("--settings", type=Path, help="JSON file: settings of each host to check, by name")
     group.addoption("--ssh-configuration", type=Path, help="OpenSSH configuration that knows these hosts")
+    group.addoption("--askpass", type=json.loads, default={}, help="JSON: by host, what tells sudo the password there")
     group.addoption("--outcomes", type=Path, help="pipe that gets one JSON line per check")
 
 
@@ -69,9 +71,23 @@ def host(target: HostSettings, request: pytest.FixtureRequest) -> Host:
         return testinfra.get_host("local://")
     config = request.config.getoption("--ssh-configuration")
     # controlpersist=0 leaves connection sharing to the configuration, whose sockets lie in a private folder.
-    return testinfra.get_host(
-        f"ssh://{target.name}", ssh_config=str(config), controlpersist=0, sudo=target.connection.sudo
-    )
+    backend = _Backend(target.name, ssh_config=str(config), controlpersist=0, sudo=target.connection.sudo)
+    backend.askpass = request.config.getoption("--askpass").get(target.name, "")
+    found = Host(backend)
+    backend.set_host(found)
+    return found
+
+
+class _Backend(SshBackend):  # type: ignore[misc]  # testinfra has no types
+    """testinfra's, for a sudo that may want a password."""
+
+    askpass = ""
+
+    def get_sudo_command(self, command: str, sudo_user: str | None) -> str:
+        if not self.askpass:
+            return str(super().get_sudo_command(command, sudo_user))
+        user = f"-u {sudo_user} " if sudo_user else ""
+        return str(self.quote(f"SUDO_ASKPASS=%s sudo -A {user}/bin/sh -c %s", self.askpass, command))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,7 +87,8 @@ def run(
         if files and remotes:
             config = next(iter(remotes.values())).config
             with Live(console=out, transient=True, get_renderable=lambda: _table(verdicts)):
-                for outcome in _outcomes(reached, files, config, junit, html):
+                told = {host.name: str(remotes[host.name].askpass() or "") for host in reached}
+                for outcome in _outcomes(reached, files, config, told, junit, html):
                     verdicts[str(outcome["host"])].count(outcome)
     _report(verdicts, time.monotonic() - began)
     if any(verdict.unreachable for verdict in verdicts.values()):
@@ -96,7 +97,12 @@ def run(
 
 
 def _outcomes(
-    hosts: Sequence[HostSettings], files: Sequence[str], ssh: Path, junit: Path | None, html: Path | None
+    hosts: Sequence[HostSettings],
+    files: Sequence[str],
+    ssh: Path,
+    askpass: Mapping[str, str],
+    junit: Path | None,
+    html: Path | None,
 ) -> Iterator[dict[str, str | float]]:
     """Run pytest in a process of its own and yield each check's outcome as it comes."""
     with tempfile.TemporaryDirectory(prefix="sdfleet-verify-") as folder:
@@ -106,7 +112,7 @@ def _outcomes(
         ini.write_text(f"[pytest]\npython_files = {checks.ROLE_FILE}\n")
         command = [sys.executable, "-P", "-B", "-m", "pytest", "-q", "-c", str(ini), f"--rootdir={TREE}"]
         command += ["--import-mode=importlib", "-p", "no:cacheprovider", f"--settings={settings}"]
-        command.append(f"--ssh-configuration={ssh}")
+        command += [f"--ssh-configuration={ssh}", f"--askpass={json.dumps(askpass)}"]
         command += [word for plugin in PLUGINS for word in ("-p", plugin)]
         if len(hosts) >= WORTH_WORKERS:
             command += ["-n", str(min(len(hosts), WORKERS)), "--dist", "loadgroup"]

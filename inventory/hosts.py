@@ -3,7 +3,8 @@
 import getpass
 import hashlib
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from inventory.lock import lock_file
@@ -11,16 +12,21 @@ from inventory.model import Fleet, HostSettings
 from roles.proxy import Proxy
 
 
-def pyinfra_hosts(fleet: Fleet, names: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
+def pyinfra_hosts(
+    fleet: Fleet, names: Iterable[str], askpass: Mapping[str, PurePosixPath] | None = None
+) -> list[tuple[str, dict[str, Any]]]:
     """pyinfra inventory entries of the hosts `names`: (pyinfra name, data).
 
     The data holds `settings` (HostSettings), `secrets` (name -> value, read now), `proxy` (read now), `origin` (who
-    runs this, and the sha256 of the lock), `here` (the folder of fleet.toml).
+    runs this, and the sha256 of the lock), `here` (the folder of fleet.toml) and `askpass`.
+
+    + askpass: by name, the program on the host that tells sudo the password
     """
     secrets = fleet.secrets.read_all()
     origin = {"by": whoami(), "lock": lock_digest(fleet)}
     shared = {"secrets": secrets, "origin": origin, "here": fleet.file.absolute().parent}
-    return [_entry(fleet.hosts[name], shared) for name in names]
+    programs = askpass or {}
+    return [_entry(fleet.hosts[name], shared | {"askpass": programs.get(name)}) for name in names]
 
 
 def proxy_of(host: HostSettings) -> Proxy:

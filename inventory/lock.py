@@ -132,4 +132,7 @@ def _gaps(host: HostSettings, roles: Collection[str]) -> dict[str, str]:
 
 def _direct(model: Model) -> bool:
     """Whether the source names one file by an address of its own, so that a sha256 is all that is missing."""
-    return model.source.startswith(("hf:", "modelscope:", "https:", "http:", "file:", "host:")) and not model.files
+    return (
+        model.source.startswith(("hf:", "modelscope:", "https:", "http:", "file:", "host:", "adopted:"))
+        and not model.files
+    )

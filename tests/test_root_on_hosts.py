@@ -41,6 +41,10 @@ OF_ROOTS = {
     "roles/models/host/safetensors.py": ("store/partial", "open"),
     "roles/models/host/store.py": ("store", "mkdir open rename truncate"),
     "roles/models/host/transfer.py": ("store/partial", "open truncate unlink"),
+    "deploy/onhost/adopt.py": (
+        "store, and a file that is open; the folder itself by descriptors",
+        "mkdir open rename unlink",
+    ),
     "deploy/onhost/examine.py": ("/etc/os-release, /proc", "read_text"),
     "deploy/onhost/gate.py": ("apps; open is a request's", "glob open"),
     "deploy/onhost/observe.py": (

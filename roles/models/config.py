@@ -83,9 +83,10 @@ Kind = Annotated[str, AfterValidator(is_kind)]
 FileName = Annotated[str, AfterValidator(is_file_name)]
 Subfolder = Annotated[str, AfterValidator(is_folder)]
 
-SCHEMES = ("hf:", "modelscope:", "civitai:", "https://", "http://", "file:", "host:", "run:")
+SCHEMES = ("hf:", "modelscope:", "civitai:", "https://", "http://", "file:", "host:", "adopted:", "run:")
 
 
+ADOPTED = "adopted:"
 _FILE_OF_A_REPOSITORY = re.compile(r"\w+:[^/@]+/[^/@]+/[^@]")
 FORMS = {
     "hf:": (_FILE_OF_A_REPOSITORY, "hf:OWNER/REPO/FILE[@REVISION]"),
@@ -93,6 +94,7 @@ FORMS = {
     "civitai:": (re.compile(r"civitai:\d+(/\d+)?$"), "civitai:VERSION_ID[/FILE_ID]"),
     "host:": (re.compile(r"host:[^/]+/[^/]"), "host:NAME/PATH"),
     "file:": (re.compile(r"file:."), "file:PATH"),
+    "adopted:": (re.compile(r"adopted:[^/]+\.[^/]+$"), "adopted:FILE, as `sdfleet models adopt` prints it"),
     "run:": (re.compile(r"run:."), "run:NAME"),
 }
 """What begins with a scheme: its form, as an expression and as it is written."""
@@ -131,7 +133,8 @@ class Model(Settings):
     source: Annotated[str, AfterValidator(_has_scheme)] = Field(
         description="hf:OWNER/REPO/FILE[@REVISION] (kind hub: hf:OWNER/REPO[@REVISION]), "
         "modelscope:OWNER/NAME/FILE[@REVISION], civitai:VERSION_ID, a URL, file:PATH on the controller, "
-        "host:NAME/PATH (a model of another host of the fleet, PATH below its WebUI's data folder), or run:NAME."
+        "host:NAME/PATH (a model of another host of the fleet, PATH below its WebUI's data folder), "
+        "adopted:FILE (lies in the host's store, by `sdfleet models adopt`), or run:NAME."
     )
     sha256: str | None = Field(
         default=None,
@@ -157,6 +160,8 @@ class Model(Settings):
             problems.append(f"source: {said}")
         elif self.kind == "hub" and not self.files and not FORMS["hf:"][0].match(self.source):
             problems.append('files: its source is a whole repository; name the wanted files, e.g. files = ["*.json"]')
+        if self.source.startswith(ADOPTED) and self.sha256 is None:
+            problems.append("sha256: is required, as adopted: says no more of the file than its name")
         if self.folder and self.kind == HUB:
             problems.append("folder: a model of kind hub lies where the Hugging Face cache wants it")
         if self.files and self.kind != "hub":

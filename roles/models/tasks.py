@@ -73,6 +73,11 @@ def refuse(goal: Wanted, seen: Seen) -> None:
             "move it aside, or give the model another name"
         )
     for file in seen.missing(goal):
+        if file.adopted:
+            raise DeployError(
+                f"models.{file.model}: this host's store does not have it; run `sdfleet models adopt HOST FOLDER` "
+                "where it lies, or give the model groups whose hosts have it"
+            )
         if file.push and (why := unsendable(file.push)):
             raise DeployError(f"models.{file.model}: {why}")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from roles.models.addresses import Roads, Source, addresses
-from roles.models.config import FOLDERS, HOMES, Card, LockedModel, Model, Pin, folder_of
+from roles.models.config import ADOPTED, FOLDERS, HOMES, Card, LockedModel, Model, Pin, folder_of
 from roles.models.sources import address, huggingface, plain
 from roles.names import below
 from roles.paths import Paths
@@ -35,6 +35,8 @@ class WantedFile:
     card: Card | None = None
     push: Path | None = None
     """File on the controller that is sent to the host: sources of the kind file:."""
+    adopted: bool = False
+    """Whether it can only be in the store already."""
 
     def of(self, kind: str, name: str) -> bool:
         """Whether it is a file of that model; two kinds may have a model of one name."""
@@ -112,13 +114,15 @@ def revision(model: Model) -> str:
 
 def _file(model: Model, pin: Pin, paths: Paths, mirrors: Roads, here: Path) -> WantedFile:
     _refuse_pickle(model, pin)
+    adopted = model.source.startswith(ADOPTED)
     push = plain.local_path(model, here) if model.source.startswith("file:") else None
     return WantedFile(
         model=f"{model.name}/{pin.path}" if model.kind == "hub" else model.name,
         kind=model.kind,
         sha256=pin.sha256,
         size=pin.size,
-        sources=() if push else addresses(pin.url, mirrors),
+        sources=() if push or adopted else addresses(pin.url, mirrors),
+        adopted=adopted,
         link=_snapshot(model, paths) / pin.path if model.kind == "hub" else _name(model, pin, paths),
         card=model.card if isinstance(model, LockedModel) else None,
         push=push,

@@ -7,6 +7,7 @@ import pytest
 from deploy import envs
 from inventory.errors import SdfleetError
 from lab.upstreams.repositories import publish
+from roles.lora_scripts.config import LoraScripts
 from roles.mirrors.config import Mirrors
 from roles.webui.config import Extension, Webui
 
@@ -56,3 +57,25 @@ def test_a_build_that_only_pytorchs_index_has_needs_that_index(tmp_path: Path) -
     with pytest.raises(SdfleetError, match=r"mirrors\.torch is empty"):
         envs.make(cpu, Mirrors(torch=()), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_lora_scripts_is_locked_with_what_its_installers_add(tmp_path: Path) -> None:
+    bare = tmp_path / "scripts.git"
+    commit = publish(bare, {"requirements.txt": b"toml==0.10.2\n"}, "scripts")
+    scripts = LoraScripts(repository=str(bare), ref=commit)
+    made = {wanted.name: wanted for wanted in envs.lora_scripts_locks(scripts, Mirrors(), "3.11")}
+    lines = made[f"{commit[:10]}-py3.11-cu126.txt"].requirements.split()
+    assert {"toml==0.10.2", "torch==2.7.1", "torchvision==0.22.1", "onnxruntime==1.19.2"} <= set(lines)
+    with pytest.raises(SdfleetError, match="'master' is not pinned"):
+        list(envs.lora_scripts_locks(LoraScripts(ref="master"), Mirrors(), "3.11"))
+
+
+def test_every_shipped_lock_is_made_by_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr("deploy.gitrefs.file_at", lambda *_: "a==1\n")
+    monkeypatch.setattr(envs, "make", lambda wanted, *_: made.append(wanted.name))
+    envs.remake(tuple(envs.Application), envs.SHIPPED)
+    assert sorted(made) == sorted(path.name for folder in envs.SHIPPED.values() for path in folder.glob("*.txt"))
+    (tmp_path / "old-py3.11-cu1.txt").touch()
+    with pytest.raises(SdfleetError, match=r"trainer: nothing makes old-py3\.11-cu1\.txt"):
+        envs.remake([envs.Application.TRAINER], {"trainer": tmp_path})

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from roles.models.config import LockedModel, Model
+from roles import names
+from roles.models.config import ADOPTED, LockedModel, Model
 from roles.models.sources import civitai, huggingface, modelscope, peer, plain
 from roles.models.sources.web import Asker, SourceError
 
@@ -14,6 +15,7 @@ RESOLVERS: dict[str, Callable[[Model, Asker], LockedModel]] = {
     "http": plain.resolve_url,
     "file": plain.resolve_file,
     "host": peer.resolve,
+    "adopted": plain.resolve_adopted,
 }
 """By the scheme of a source."""
 
@@ -28,6 +30,9 @@ def address(model: Model) -> tuple[str, str]:
         return path, modelscope.url(repository, path, revision)
     if scheme == "host":
         return peer.parse(model.source)[1].rpartition("/")[2], model.source
+    if scheme == "adopted":
+        path = names.file_path(model.source.removeprefix(ADOPTED))
+        return path, f"file:{path}"
     if scheme in ("http", "https", "file"):
         return plain.file_name(model.source), model.source
     raise SourceError("it is not in fleet.lock; run `sdfleet lock`")

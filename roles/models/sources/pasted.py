@@ -61,7 +61,7 @@ def entry(
     found = kind or told or _kind_of_file(source, asker)
     if found is None:
         raise SourceError(f"neither {source} nor the file says what kind of model it is; give --kind")
-    return Model(name=_name(name or told_name), kind=found, source=source, sha256=sha256)
+    return Model(name=name_of(name or told_name), kind=found, source=source, sha256=sha256)
 
 
 def _source(pasted: str, asker: Asker) -> str:
@@ -118,7 +118,7 @@ def _stem(source: str) -> str:
     return PurePosixPath(unquote(urlsplit(without_revision).path)).stem
 
 
-def _name(text: str) -> str:
+def name_of(text: str) -> str:
     """A name that the manifest takes."""
     kept = "".join(sign if sign.isprintable() else " " for sign in text)
     name = re.sub(r"[^A-Za-z0-9._\u0080-\U0010ffff-]+", "-", kept).strip("-._")

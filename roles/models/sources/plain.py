@@ -6,7 +6,7 @@ from urllib.parse import unquote, urlsplit
 
 from roles import names
 from roles.models.amount import amount
-from roles.models.config import LockedModel, Model, Pin
+from roles.models.config import ADOPTED, LockedModel, Model, Pin
 from roles.models.sources.web import Asker, SourceError
 
 LARGEST_PUSH = 2 * 10**9
@@ -56,6 +56,13 @@ def resolve_url(model: Model, asker: Asker) -> LockedModel:
         content = asker.content(model.source)
         pin = Pin(path=file_name(model.source), url=model.source, sha256=content.sha256, size=content.size)
     return LockedModel(**model.model_dump(), pins=(pin,))
+
+
+def resolve_adopted(model: Model, asker: Asker) -> LockedModel:
+    """What fleet.toml says is all there is to know."""
+    assert model.sha256 is not None, "the model is validated"
+    path = names.file_path(model.source.removeprefix(ADOPTED))
+    return LockedModel(**model.model_dump(), pins=(Pin(path=path, url=f"file:{path}", sha256=model.sha256),))
 
 
 def resolve_file(model: Model, asker: Asker) -> LockedModel:

@@ -10,7 +10,7 @@ from inventory.errors import ConfigError
 from inventory.load import load
 from roles.mirrors.config import Mirrors
 from roles.models.config import Model
-from roles.models.sources.pasted import _name
+from roles.models.sources.pasted import name_of
 from roles.models.state import command, read
 from roles.models.wanted import wanted
 from roles.paths import Paths
@@ -90,6 +90,6 @@ def test_a_link_whose_extension_left_the_manifest_is_found_and_removed(tmp_path:
 
 
 def test_a_pasted_name_keeps_its_script() -> None:
-    assert _name("小猫 v1") == "小猫-v1"
-    assert _name("../a b:c\n") == "a-b-c"
-    assert len(_name("猫" * 200).encode()) <= 200
+    assert name_of("小猫 v1") == "小猫-v1"
+    assert name_of("../a b:c\n") == "a-b-c"
+    assert len(name_of("猫" * 200).encode()) <= 200

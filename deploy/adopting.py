@@ -1,0 +1,130 @@
+"""`sdfleet models adopt`: models that lie on a host already come into its store, and are never fetched again."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import tomlkit
+
+from deploy.console import err, out
+from deploy.onhost import adopt
+from deploy.options import one_host
+from deploy.ssh import HostError, Remote, connect
+from roles.models.amount import amount
+from roles.models.config import FOLDERS, Model
+from roles.models.sources.pasted import TENSORS, name_of
+from roles.models.state import TOOL
+from roles.models.tool import program
+from roles.models.wanted import PICKLES, SUFFIXES
+
+ADOPT_SECONDS = 4 * 3600
+"""How long hashing a whole folder may take."""
+HOW = {
+    "there": "is in the store already",
+    "shared": "shares its blocks with the store",
+    "linked": "is the store's own file now",
+    "copied": "was copied into the store",
+}
+Found = Mapping[str, Any]
+
+
+def run(fleet: Path, host_name: str, folder: str, copy: bool) -> bool:
+    """Adopt a folder and print the TOML for it; whether every file is in the store. Raises ConfigError, HostError."""
+    host = one_host(fleet, host_name)
+    with connect([host]) as remotes:
+        answer = remotes[host_name].call(
+            adopt,
+            timeout=ADOPT_SECONDS,
+            folder=folder,
+            store=str(host.paths.store),
+            suffixes=list(SUFFIXES),
+            patterns=[list(pair) for pair in TENSORS],
+            copy=copy,
+        )
+        if "error" in answer:
+            raise HostError(f"{host_name}: {answer['error']}")
+        files = _sealed(remotes[host_name], answer["files"])
+    for file in files:
+        if "why" in file:
+            err.print(f"{file['path']}: not adopted: {file['why']}", soft_wrap=True)
+        else:
+            out.print(f"{file['path']}: {amount(file['size'])}, {HOW[file['how']]}", soft_wrap=True)
+    known = {pin.sha256 for model in host.models for pin in getattr(model, "pins", ())}
+    known |= {model.sha256 for model in host.models if model.sha256}
+    new = [file for file in files if "how" in file and file["sha256"] not in known]
+    if new:
+        out.print("\nPut this into fleet.toml; then no host that has the file fetches it:\n", soft_wrap=True)
+        out.print(text(entries(new, host.models)), soft_wrap=True)
+    if not files:
+        out.print(f"No model below {folder}: none of its files ends in {', '.join(SUFFIXES)}.", soft_wrap=True)
+    return not any("why" in file for file in files)
+
+
+def _sealed(remote: Remote, files: Sequence[Found]) -> list[Found]:
+    """The same after the store's own program has judged the new ones, as it does all that it fetches."""
+    paths = remote.host.paths
+    new = {file["sha256"]: file for file in files if file.get("how") not in (None, "there")}
+    if not new:
+        return list(files)
+    tool = paths.tools / TOOL
+    remote.push({tool: program()})
+    asked = [
+        {"model": sha256, "sha256": sha256, "size": file["size"], "sources": [], "suffix": _suffix(file)}
+        for sha256, file in new.items()
+    ]
+    request = json.dumps({"store": str(paths.store), "files": asked})
+    done = remote.run(["python3", str(tool), "-"], input=request.encode(), timeout=ADOPT_SECONDS, check=False)
+    events = [json.loads(line) for line in done.out.splitlines()]
+    good = {event["model"] for event in events if event["event"] == "fetched"}
+    said = dict(line.partition(": ")[::2] for line in done.err.splitlines())
+    return [file if file.get("sha256") not in new or file["sha256"] in good else _refused(file, said) for file in files]
+
+
+def _refused(file: Found, said: Mapping[str, str]) -> Found:
+    return {"path": file["path"], "why": said.get(file["sha256"], "the store does not take it")}
+
+
+def _suffix(file: Found) -> str:
+    return PurePosixPath(file["path"]).suffix.lower()
+
+
+def entries(files: Sequence[Found], models: Sequence[Model]) -> Iterator[Model]:
+    """The manifest's entry for each adopted file, each once, under names that no other model has."""
+    taken = {(model.kind, model.name.lower()) for model in models}
+    seen: set[str] = set()
+    for file in files:
+        if file["sha256"] in seen:
+            continue
+        seen.add(file["sha256"])
+        path = PurePosixPath(file["path"])
+        kind = _kind_of_place(path) or file["kind"] or "checkpoint"
+        name = base = name_of(path.stem)
+        number = 1
+        while (kind, name.lower()) in taken:
+            number += 1
+            name = f"{base}-{number}"
+        taken.add((kind, name.lower()))
+        yield Model(
+            name=name,
+            kind=kind,
+            source=f"adopted:{name_of(path.stem)}{path.suffix.lower()}",
+            sha256=file["sha256"],
+            allow_pickle=path.suffix.lower() in PICKLES,
+        )
+
+
+def text(models: Iterator[Model]) -> str:
+    """Entries as TOML."""
+    tables = tomlkit.aot()
+    for model in models:
+        tables.append(tomlkit.item(model.model_dump(exclude_defaults=True, mode="json")))
+    document = tomlkit.document()
+    document["models"] = tables
+    return tomlkit.dumps(document).strip()
+
+
+def _kind_of_place(path: PurePosixPath) -> str:
+    """The kind that a folder of the WebUI stands for; empty if the path has none."""
+    above = {part.lower() for part in path.parts[:-1]}
+    return next((kind for kind, folder in FOLDERS.items() if folder.name.lower() in above), "")

@@ -1,0 +1,127 @@
+"""Takes models that lie on a host into its store. Runs there as root, in any Python from 3.9, standard library only.
+
+The folder may be a stranger's: it is read by descriptors, and no link in it is followed. Nothing in it is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import stat
+import struct
+from pathlib import Path
+from typing import Any
+
+from roles.onhost import nofollow
+
+CLONE = 0x40049409
+"""FICLONE of linux/fs.h: a second file that shares its blocks until one of them is written."""
+CHUNK = 1 << 20
+HEADER = 16 << 20
+"""Bytes of the longest safetensors header that is read for a file's kind."""
+
+
+def main(folder: str, store: str, suffixes: list[str], patterns: list[list[str]], copy: bool) -> dict[str, Any]:
+    """Put every model file below `folder` where the store's own program finds it; `files` tells what became of each.
+
+    `patterns` are pairs of an expression for names of tensors and the kind that has them, the most telling first.
+    """
+    root, found = Path(store), []
+    for part in (root, root / "sha256", root / "partial"):
+        part.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with (root / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return {"error": "models are being fetched there; run this again when that is done"}
+        try:
+            for path, parent, name in nofollow.files_below(folder):
+                if Path(name).suffix.lower() in suffixes:
+                    found.append({"path": path, **_adopt(parent, name, root, patterns, copy)})
+        except FileNotFoundError:
+            return {"error": f"there is no folder {folder}"}
+        except OSError as error:
+            return {"error": str(error)}
+    return {"files": found}
+
+
+def _adopt(parent: int, name: str, store: Path, patterns: list[list[str]], copy: bool) -> dict[str, Any]:
+    """One file: its size, sha256 and kind, and `how` it came to store/partial/SHA256, or `why` not."""
+    part = store / "partial" / f"adopt-{secrets.token_hex(8)}"
+    try:
+        with nofollow.open_in(parent, name) as file:
+            size = os.fstat(file.fileno()).st_size
+            how = _take(file.fileno(), part, copy)
+            # What is hashed is the store's own file: whoever owns the other may write to it at any time.
+            with (part if part.exists() else Path(f"/proc/self/fd/{file.fileno()}")).open("rb") as own:
+                digest, kind = _digest(own), _kind(own, patterns)
+        told = {"size": size, "sha256": digest, "kind": kind}
+        blob = store / "sha256" / digest[:2] / digest
+        if blob.exists():
+            return {**told, "how": "there"}
+        if not part.exists():
+            return {**told, "why": how}
+        part.rename(store / "partial" / digest)
+        return {**told, "how": how}
+    except OSError as error:
+        return {"why": error.strerror or str(error)}
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+
+
+def _take(file: int, part: Path, copy: bool) -> str:
+    """Make `part` of an open file, and say how; or say why not, and leave none."""
+    new = os.open(part, nofollow.NEW, 0o644)
+    try:
+        os.fchmod(new, 0o644)
+        try:
+            fcntl.ioctl(new, CLONE, file)
+            return "shared"
+        except OSError:
+            pass
+        if copy:
+            left = os.statvfs(part.parent)
+            if os.fstat(file).st_size > left.f_bavail * left.f_frsize:
+                part.unlink()
+                return "there is no room for a copy"
+            while block := os.read(file, CHUNK):
+                os.write(new, block)
+            return "copied"
+    finally:
+        os.close(new)
+    part.unlink()
+    seen = os.fstat(file)
+    if seen.st_uid != 0 or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "others than root may write to it, so it cannot be linked; --copy copies it"
+    if not seen.st_mode & stat.S_IROTH:
+        return "services cannot read it, so it cannot be linked; --copy copies it"
+    try:
+        # The very file that is open, whatever has its name by now. Without a descriptor Python follows no link here.
+        os.link(f"/proc/self/fd/{file}", part, src_dir_fd=file, follow_symlinks=True)
+    except OSError:
+        return "it lies on another file system, so it cannot be linked; --copy copies it"
+    return "linked"
+
+
+def _digest(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(CHUNK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _kind(file: Any, patterns: list[list[str]]) -> str:
+    """What the names of its tensors tell; empty if nothing."""
+    file.seek(0)
+    try:
+        (length,) = struct.unpack("<Q", file.read(8))
+        names = list(json.loads(file.read(min(length, HEADER))))
+    except (struct.error, ValueError, RecursionError, TypeError):
+        return ""
+    return next((kind for pattern, kind in patterns if any(re.match(pattern, str(name)) for name in names)), "")
