@@ -34,11 +34,16 @@ T = TypeVar("T")
 
 
 class HostError(SdfleetError):
-    """Something failed on one host; `unreachable` tells transport faults from faults of the command."""
+    """Something failed on one host.
 
-    def __init__(self, message: str, *, unreachable: bool = False) -> None:
-        super().__init__(message)
-        self.unreachable = unreachable
+    + says: what failed
+    + cure: what to do about it, if that is known
+    + unreachable: whether it is a fault of the transport, and not of the command
+    """
+
+    def __init__(self, says: str, *, unreachable: bool = False, cure: str = "") -> None:
+        super().__init__(f"{says}; {cure}" if cure else says)
+        self.says, self.cure, self.unreachable = says, cure, unreachable
 
 
 def needs_sudo(user: str) -> str:
@@ -134,7 +139,7 @@ class Remote:
     def call(self, module: ModuleType, *, timeout: float = 60, under: Sequence[str] = (), **values: object) -> Any:
         """What `module.main(**values)` returns on the host; values and answer travel as JSON.
 
-        The module may import the standard library, and roles.onhost's nofollow and journal. Its text and the values
+        The module may import the standard library, and what travels with it of roles.onhost. Its text and the values
         go over standard input: neither shows in the host's process list. `under` is what the program is run by.
         """
         call = f"json.dumps(main(**json.loads({json.dumps(values)!r})))"
@@ -165,7 +170,8 @@ class Remote:
     def judge(self, answer: Answer, command: Sequence[str], *, check: bool = True) -> None:
         """Raise the HostError that `answer` deserves, if any."""
         if self._ssh and answer.status == 255:
-            raise HostError(_diagnose(self.host, answer.err), unreachable=True)
+            says, cure = _diagnose(self.host, answer.err)
+            raise HostError(says, cure=cure, unreachable=True)
         if NO_SUDO in answer.err:
             user = self.host.connection.user
             raise HostError(f"{self.name}: {needs_sudo(user)}")
@@ -193,23 +199,21 @@ def _short(command: Sequence[str]) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _diagnose(host: HostSettings, said: str) -> str:
-    """ssh's complaint as a sentence with the cure."""
+def _diagnose(host: HostSettings, said: str) -> tuple[str, str]:
+    """What ssh complains of, and the cure."""
     at = host.connection
     where = f"{host.name} ({at.user}@{at.address}:{at.port})"
     known = at.known_hosts or "~/.ssh/known_hosts"
     if "IDENTIFICATION HAS CHANGED" in said or "differs from the key" in said:
-        return (
-            f"{where}: its host key is not the one in {known}, so it may be another machine; if you reinstalled it, "
-            f"put its new key there (`ssh-keygen -R` drops the old one)"
-        )
+        says = f"{where}: its host key is not the one in {known}, so it may be another machine"
+        return says, "if you reinstalled it, put its new key there (`ssh-keygen -R` drops the old one)"
     if "host key is known for" in said or "Host key verification failed" in said:
-        return f"{where}: its host key is not in {known}; compare it with `ssh-keyscan -p {at.port} {at.address}`"
+        return f"{where}: its host key is not in {known}", f"compare it with `ssh-keyscan -p {at.port} {at.address}`"
     if "Permission denied" in said or "Too many authentication failures" in said:
         key = f"the key {at.key}" if at.key else "none of your keys (set key in fleet.toml)"
-        return f"{where}: login refused; {key} is not accepted for {at.user}: try `ssh-copy-id`"
+        return f"{where}: login refused: {key} is not accepted for {at.user}", "try `ssh-copy-id`"
     last = (said.strip() or "the connection was lost").splitlines()[-1].rstrip(".\r")
-    return f"{where}: cannot be reached: {last}; check address, port, firewall, and that the host is up"
+    return f"{where}: cannot be reached: {last}", "check address, port, firewall, and that the host is up"
 
 
 @contextmanager
