@@ -15,7 +15,7 @@ from deploy.cli import app
 from inventory.errors import SdfleetError
 
 ROOT = "/sdfleet-fake-root"
-SSH = """#!{python}
+SSH = """#!{python} -IS
 import os, shlex, subprocess, sys
 from pathlib import Path
 name = sys.argv[3]
