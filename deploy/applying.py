@@ -106,12 +106,17 @@ def _engine_events(request: Request) -> Iterator[Event]:
             raise SdfleetError(f"the run broke off before {', '.join(sorted(missing))} was done: {last or 'no reason'}")
 
 
-def run(fleet: Fleet, request: Request, next_command: str, verbose: bool) -> RunView:
-    """Plan or apply `request`, showing it; the view tells what came of it."""
+def run(fleet: Fleet, request: Request, next_command: str, verbose: bool, unchanged: str = "") -> RunView:
+    """
+    Plan or apply `request`, showing it; the view tells what came of it.
+
+    + next_command: what to say at the end
+    + unchanged: what to say instead where there was nothing to change
+    """
     # Before the view, which would cover a question for a passphrase.
     request = request.model_copy(update={"keys": keys.opened(fleet.hosts[name].connection for name in request.hosts)})
     with RunView(request.hosts, request.apply, verbose) as view:
         for event in engine_events(request):
             view.show(event)
-    view.finish(next_command)
+    view.finish(unchanged if unchanged and not view.changed else next_command)
     return view

@@ -50,7 +50,7 @@ def _options(
 
 
 @app.command()
-def init(file: Annotated[Path, typer.Argument(help="File to write.")] = DEFAULT_FILE) -> None:
+def init(file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")] = DEFAULT_FILE) -> None:
     """Write a commented fleet.toml to start from."""
     example.write(file)
     out.print(f"Wrote {file}. Edit its [hosts.*] tables, then: sdfleet check")
@@ -104,7 +104,7 @@ def plan(
     """Say what apply would change, and change nothing."""
     loaded = load(fleet)
     request = _request(loaded, limit, role, apply=False, diff=diff)
-    view = applying.run(loaded, request, "Next: sdfleet apply", verbose)
+    view = applying.run(loaded, request, "Next: sdfleet apply", verbose, "Next: sdfleet verify")
     raise typer.Exit(1 if view.failed else 0)
 
 
@@ -130,7 +130,7 @@ def drift(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, role: Role = Non
     """Say where the hosts are not what the fleet's file says, and change nothing (exit code 3 if one is not)."""
     loaded = load(fleet)
     request = _request(loaded, limit, role, apply=False, diff=False)
-    view = applying.run(loaded, request, "Next: sdfleet apply, or sdfleet update to do it in waves", verbose=False)
+    view = applying.run(loaded, request, "Next: sdfleet apply, or sdfleet update to do it in waves", False, "No drift.")
     raise typer.Exit(1 if view.failed else DRIFT if view.changed else 0)
 
 
@@ -142,7 +142,9 @@ def _request(fleet: Fleet, limit: list[str] | None, role: list[str] | None, appl
 
 @app.command()
 def demo(
-    folder: Annotated[Path, typer.Argument(help="Where the report and everything around it goes.")] = Path("demo"),
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where the report and everything around it goes.")
+    ] = Path("demo"),
 ) -> None:
     """The whole road on machines in a box, ending in a report with pictures (needs root)."""
     extras.require("sdfleet demo")

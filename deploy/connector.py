@@ -88,17 +88,16 @@ class HostConnector(SSHConnector):
                 **self._identity(login),
             )
         except BadHostKeyException as error:
-            raise ConnectError(refusals.changed_key(self.settings, login)) from error
+            raise ConnectError(str(refusals.changed_key(self.settings, login))) from error
         except _Unknown as error:
-            raise ConnectError(refusals.unknown_key(self.settings, login)) from error
+            raise ConnectError(str(refusals.unknown_key(self.settings, login))) from error
         except AuthenticationException as error:
-            raise ConnectError(refusals.refused(self.settings, login)) from error
+            raise ConnectError(str(refusals.refused(self.settings, login))) from error
         except (OSError, EOFError, SSHException) as error:
             if "no existing session" in str(error).lower():  # the server hung up after too many keys
-                raise ConnectError(refusals.refused(self.settings, login)) from error
-            raise ConnectError(
-                refusals.unreachable(self.settings, str(error) or "the connection was closed")
-            ) from error
+                raise ConnectError(str(refusals.refused(self.settings, login))) from error
+            lost = refusals.unreachable(self.settings, str(error) or "the connection was closed")
+            raise ConnectError(str(lost)) from error
         return client
 
     def _passage(self, client: SSHClient, login: Login) -> Channel:
@@ -114,7 +113,7 @@ class HostConnector(SSHConnector):
                 timeout=self.state.config.CONNECT_TIMEOUT,
             )
         except (OSError, EOFError, SSHException) as error:
-            raise ConnectError(refusals.unreachable(self.settings, str(error))) from error
+            raise ConnectError(str(refusals.unreachable(self.settings, str(error)))) from error
 
     def _identity(self, login: Login) -> dict[str, Any]:
         """What to log in with: the key of fleet.toml alone, or else whatever the agent and ~/.ssh have."""

@@ -4,6 +4,7 @@ Strings are shown as they are, brackets included. Colours come from `styled`, wh
 """
 
 import logging
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -64,6 +65,9 @@ def styled(template: LiteralString, *values: object) -> Text:
     return line
 
 
+REMIND_SECONDS = 20.0
+"""How often a pipe hears of an operation that takes long."""
+
 WIDE = 10_000
 """Columns that every table fits in."""
 
@@ -95,6 +99,7 @@ class _HostLine:
     """What one host is doing right now."""
 
     doing: str = "waiting"
+    since: float = field(default_factory=time.monotonic)
     done: int = 0
     total: int = 0
     spinner: Spinner = field(default_factory=lambda: Spinner("dots"))
@@ -115,14 +120,27 @@ class RunView:
         self.lines = {host: _HostLine() for host in hosts}
         self.results: dict[str, HostResult] = {}
         self.live = Live(console=out, refresh_per_second=8, transient=True, get_renderable=self._render)
+        self.over = threading.Event()
+        self.reminder = threading.Thread(target=self._remind, daemon=True)
 
     def __enter__(self) -> "RunView":
         if out.is_terminal:
             self.live.start()
+        else:
+            self.reminder.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         self.live.stop()
+
+    def _remind(self) -> None:
+        """Where no live lines are seen, say now and then what is waited for: a build can take minutes."""
+        while not self.over.wait(REMIND_SECONDS):
+            for name, line in list(self.lines.items()):
+                took = time.monotonic() - line.since
+                if name not in self.results and took >= REMIND_SECONDS:
+                    out.print(styled("[bold]{}[/] [dim]still: {} ({} s)[/]", name, line.doing, f"{took:.0f}"))
 
     def _render(self) -> RenderableType:
         return Group(*(line.render(name) for name, line in self.lines.items() if name not in self.results))
@@ -132,11 +150,12 @@ class RunView:
         match event:
             case Phase():
                 line = self.lines[event.host]
-                line.doing, line.total = event.phase, event.operations
+                line.doing, line.total, line.since = event.phase, event.operations, time.monotonic()
             case Planned() if event.change:
                 out.print(styled("[bold]{}[/] [yellow]would[/] {}", event.host, event.operation))
             case Started():
-                self.lines[event.host].doing = event.operation
+                line = self.lines[event.host]
+                line.doing, line.since = event.operation, time.monotonic()
             case Finished():
                 self.lines[event.host].done += 1
                 self._finished(event)
@@ -194,5 +213,5 @@ class RunView:
         out.print(self.table())
         verb = "Applied" if self.apply else "Planned"
         if self.failed:
-            next_command = "Mend what is said above and run the same command again: it goes on from here."
+            next_command = "Fix the errors above, then run the same command again: it goes on from here."
         out.print(f"{verb} {len(self.lines)} host(s) in {time.monotonic() - self.began:.1f} s. {next_command}")

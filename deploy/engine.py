@@ -180,7 +180,7 @@ class _Run:
         with contextlib.suppress(OSError, EOFError):
             host.connect(show_errors=False)
         if not host.connected:
-            lost = refusals.unreachable(host.data.settings, "the connection was closed")
+            lost = str(refusals.unreachable(host.data.settings, "the connection was closed"))
             reason = self.connect_errors.reasons.get(_name(host), lost)
             self.fail(host, reason, began, "unreachable")
             return

@@ -61,7 +61,7 @@ def lock(
     verify: Annotated[
         bool, typer.Option("--verify", help="Change nothing: ask again over other roads, and exit 3 on a difference.")
     ] = False,
-    only: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="With --upgrade: only these.")] = None,
+    only: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="With --upgrade: only these.")] = None,
 ) -> None:
     """Pin every git ref, model and environment of fleet.toml in fleet.lock; print what moved.
 

@@ -107,7 +107,9 @@ def rows(models: Sequence[Model], looked: Sequence[HostModels], digits: int) -> 
 
 @app.command()
 def add(
-    pasted: Annotated[str, typer.Argument(help="URL of a model's page or file, AIR, hash, or a source (hf:...).")],
+    pasted: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="URL of a model's page or file, AIR, hash, or a source (hf:...).")
+    ],
     fleet: FleetFile = DEFAULT_FILE,
     name: Annotated[str | None, typer.Option(help="What to call it; else as its source does.")] = None,
     kind: Annotated[str | None, typer.Option(help="What it is, if neither source nor file tell.")] = None,
@@ -134,7 +136,7 @@ def add(
 
 @app.command()
 def convert(
-    name: Annotated[str, typer.Argument(help="Name of a model whose file is a pickle.")],
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model whose file is a pickle.")],
     host: Annotated[str, typer.Option(help="Host that has it, with the roles webui or trainer: it needs torch.")],
     fleet: FleetFile = DEFAULT_FILE,
 ) -> None:

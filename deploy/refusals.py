@@ -1,8 +1,19 @@
 """Why a host could not be reached, as sentences with the cure: the same whether OpenSSH or paramiko found it out."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from inventory.model import HostSettings, Login
+
+
+class Refusal(NamedTuple):
+    """What stands in the way, and what to do about it."""
+
+    says: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.says}; {self.cure}"
 
 
 def where(host: HostSettings, login: Login) -> str:
@@ -11,39 +22,40 @@ def where(host: HostSettings, login: Login) -> str:
     return f"{host.name} ({place})" if login == host.connection.logins[-1] else f"{host.name} (jump host {place})"
 
 
-def changed_key(host: HostSettings, login: Login) -> str:
+def changed_key(host: HostSettings, login: Login) -> Refusal:
     """A server presents another key than the one it is known by."""
     file = known_hosts(login)
     cure = f"sdfleet trust {host.name} --replace-host-key"
     if login != host.connection.logins[-1]:
         cure = f"ssh-keygen -R '{login.known_as}' -f {file} && sdfleet trust {host.name}"
-    return (
-        f"{where(host, login)}: its host key is not the one in {file}, so it may be another machine. "
-        f"If you reinstalled it, run: {cure}"
+    return Refusal(
+        f"{where(host, login)}: its host key is not the one in {file}, so it may be another machine",
+        f"if you reinstalled it, run: {cure}",
     )
 
 
-def unknown_key(host: HostSettings, login: Login) -> str:
+def unknown_key(host: HostSettings, login: Login) -> Refusal:
     """A server is not in the file of known hosts, and only those in it are accepted."""
-    return (
-        f"{where(host, login)}: its host key is not in {known_hosts(login)}. Compare it with "
-        f"`ssh-keyscan -p {login.port} {login.address}`, or accept it: sdfleet trust {host.name}"
+    return Refusal(
+        f"{where(host, login)}: its host key is not in {known_hosts(login)}",
+        f"compare it with `ssh-keyscan -p {login.port} {login.address}`, or accept it: sdfleet trust {host.name}",
     )
 
 
-def refused(host: HostSettings, login: Login) -> str:
+def refused(host: HostSettings, login: Login) -> Refusal:
     """No key is accepted."""
     key = f"the key {login.key}" if login.key else "none of your keys (set key in fleet.toml)"
-    return f"{where(host, login)}: login refused; {key} is not accepted for {login.user}: try sdfleet trust {host.name}"
+    says = f"{where(host, login)}: login refused: {key} is not accepted for {login.user}"
+    return Refusal(says, f"try sdfleet trust {host.name}")
 
 
-def unreachable(host: HostSettings, why: str) -> str:
+def unreachable(host: HostSettings, why: str) -> Refusal:
     """No connection."""
     hops = ", ".join(map(str, host.connection.hops))
     over = f" over the jump host {hops}" if hops else ""
-    return (
-        f"{where(host, host.connection.logins[-1])}: cannot be reached{over}: {why.rstrip('.')}; "
-        "check address, port, firewall, and that the host is up"
+    return Refusal(
+        f"{where(host, host.connection.logins[-1])}: cannot be reached{over}: {why.rstrip('.')}",
+        "check address, port, firewall, and that the host is up",
     )
 
 

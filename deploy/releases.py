@@ -57,7 +57,7 @@ def _of(remote: Remote) -> Any:
 
 
 def _table(found: Mapping[str, Any]) -> Table:
-    columns = ("host", "app", "release", "state", "serves since", "built", "by", "lock")
+    columns = ("host", "app", "release", "settings", "state", "serves since", "built", "by", "lock")
     table = Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for host, apps in found.items():
         for app, entries in apps.items():
@@ -67,6 +67,7 @@ def _table(found: Mapping[str, Any]) -> Table:
                     host,
                     app,
                     entry["release"],
+                    entry["differs"],
                     _state(entry),
                     entry["since"],
                     built["at"],
@@ -86,7 +87,7 @@ def _state(entry: Mapping[str, Any]) -> Text:
 
 def rollback(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[HOST|GROUP]...", help="None means all that have it.")
+        list[str] | None, typer.Argument(metavar="HOST|GROUP", help="None means all that have it.")
     ] = None,
     to: Annotated[str | None, typer.Option(help="Name of a release; else the one that served before.")] = None,
     app: Annotated[str, typer.Option(help=f"Which application: {', '.join(APPS)}.")] = "webui",

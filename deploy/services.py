@@ -26,9 +26,7 @@ STOP_SECONDS = 120
 """More than any unit's TimeoutStopSec: the WebUI finishes its picture first."""
 
 ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help=f"One of {', '.join(units.SERVICES)}.")]
-Names = Annotated[
-    list[str] | None, typer.Argument(metavar="[HOST|GROUP]...", help="None means all that have the service.")
-]
+Names = Annotated[list[str] | None, typer.Argument(metavar="HOST|GROUP", help="None means all that have the service.")]
 
 
 class NotReady(HostError):

@@ -36,11 +36,16 @@ T = TypeVar("T")
 
 
 class HostError(SdfleetError):
-    """Something failed on one host; `unreachable` tells transport faults from faults of the command."""
+    """Something failed on one host.
 
-    def __init__(self, message: str, *, unreachable: bool = False) -> None:
-        super().__init__(message)
-        self.unreachable = unreachable
+    + says: what failed
+    + cure: what to do about it, if that is known
+    + unreachable: whether it is a fault of the transport, and not of the command
+    """
+
+    def __init__(self, says: str, *, unreachable: bool = False, cure: str = "") -> None:
+        super().__init__(f"{says}; {cure}" if cure else says)
+        self.says, self.cure, self.unreachable = says, cure, unreachable
 
 
 def needs_sudo(user: str) -> str:
@@ -195,7 +200,7 @@ class Remote:
     def call(self, module: ModuleType, *, timeout: float = 60, under: Sequence[str] = (), **values: object) -> Any:
         """What `module.main(**values)` returns on the host; values and answer travel as JSON.
 
-        The module may import the standard library, and roles.onhost's nofollow and journal. Its text and the values
+        The module may import the standard library, and what travels with it of roles.onhost. Its text and the values
         go over standard input: neither shows in the host's process list. `under` is what the program is run by.
         """
         call = f"json.dumps(main(**json.loads({json.dumps(values)!r})))"
@@ -226,7 +231,8 @@ class Remote:
     def judge(self, answer: Answer, command: Sequence[str], *, check: bool = True) -> None:
         """Raise the HostError that `answer` deserves, if any."""
         if self._ssh and answer.status == 255:
-            raise HostError(_diagnose(self.host, self._complaint(answer.err)), unreachable=True)
+            says, cure = _diagnose(self.host, self._complaint(answer.err))
+            raise HostError(says, cure=cure, unreachable=True)
         if NO_SUDO in answer.err:
             user = self.host.connection.user
             raise HostError(f"{self.name}: {needs_sudo(user)}")
@@ -265,8 +271,8 @@ def _short(command: Sequence[str]) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _diagnose(host: HostSettings, said: str) -> str:
-    """ssh's complaint as a sentence with the cure."""
+def _diagnose(host: HostSettings, said: str) -> refusals.Refusal:
+    """What ssh complains of, and the cure."""
     logins = host.connection.logins
     # The one that ssh names; it names none of a host that it could not even reach.
     login = next((each for each in logins if f"{each.known_as} " in said or f"{each.known_as}:" in said), logins[-1])

@@ -33,7 +33,7 @@ On = Annotated[str | None, typer.Option("--on", help="The host that has it, if s
 
 @app.command("run")
 def run_config(
-    config: Annotated[Path, typer.Argument(help="Training config (TOML).")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training config (TOML).")],
     fleet: FleetFile = DEFAULT_FILE,
     on: Annotated[
         list[str] | None, typer.Option("--on", help="Host or group; the least busy host of it is taken.")
@@ -78,7 +78,9 @@ def follow_run(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: I
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="A fetched run, e.g. runs/ink; its run.json is enough.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A fetched run, e.g. runs/ink; its run.json is enough.")
+    ],
 ) -> None:
     """Write a run's report anew: curve, samples over epochs, config and record in one HTML file."""
     out.print(f"Wrote {write_report(folder)}")

@@ -81,7 +81,7 @@ def _build_trainer(fleet: Path, host: str, origin: RunHost, release: str) -> Non
 
 
 def sweep(
-    config: Annotated[Path, typer.Argument(help="Training config that is varied.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training config that is varied.")],
     grid: Annotated[list[str], typer.Option("--grid", help="KEY=VALUE,VALUE,... e.g. lr=1e-4,5e-5; once a key.")],
     fleet: FleetFile = DEFAULT_FILE,
     on: Annotated[list[str] | None, typer.Option("--on", help="Hosts or groups to spread the runs over.")] = None,

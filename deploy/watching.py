@@ -7,7 +7,7 @@ import typer
 
 from deploy import logs as logs_verb
 from deploy import status as status_verb
-from deploy import tunnel
+from deploy import tunnel, units
 from deploy import verify as verify_verb
 from deploy.applying import select_roles
 from deploy.options import DEFAULT_FILE, FleetFile, HostName, Limit, Role, checked_name, chosen, one_host
@@ -36,7 +36,10 @@ def status(
 def open_service(
     host: HostName,
     service: Annotated[
-        str, typer.Argument(help="webui, lora-scripts, lora-scripts-tensorboard, or tensorboard (of training runs).")
+        str,
+        typer.Argument(
+            metavar="SERVICE", help="webui, lora-scripts, lora-scripts-tensorboard, or tensorboard (of training runs)."
+        ),
     ] = "webui",
     fleet: FleetFile = DEFAULT_FILE,
     browser: Annotated[bool, typer.Option(help="Also open it in the browser.")] = False,
@@ -48,7 +51,8 @@ def open_service(
 def logs(
     host: HostName,
     what: Annotated[
-        str, typer.Argument(help="A service (webui, lora-scripts, tensorboard, gateway) or a training run.")
+        str,
+        typer.Argument(metavar="SERVICE|RUN", help=f"A service ({', '.join(units.SERVICES)}) or a training run."),
     ] = "webui",
     fleet: FleetFile = DEFAULT_FILE,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,

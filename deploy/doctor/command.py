@@ -9,7 +9,7 @@ from deploy.options import DEFAULT_FILE, FleetFile
 
 
 def doctor(
-    host: Annotated[str | None, typer.Argument(metavar="[HOST]", help="One host; without it all are examined.")] = None,
+    host: Annotated[str | None, typer.Argument(metavar="HOST", help="One host; without it all are examined.")] = None,
     fleet: FleetFile = DEFAULT_FILE,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

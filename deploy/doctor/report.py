@@ -50,9 +50,8 @@ def _hosts(chosen: Sequence[HostSettings]) -> Report:
 
 
 def _lost(error: HostError) -> Finding:
-    says, _, cure = str(error).partition("; ")
-    cure = cure or "Run the command there by hand to see why."
-    return bad("reachable", says, cure[0].upper() + cure[1:])
+    cure = error.cure or "run the command there by hand to see why"
+    return bad("reachable", error.says, f"{cure[0].upper()}{cure[1:]}.")
 
 
 def _print(report: Report) -> None:

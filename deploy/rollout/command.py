@@ -27,7 +27,7 @@ GO_ON = "sdfleet update --locked"
 
 def update(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="What to look up anew (webui, a model); none: all.")
+        list[str] | None, typer.Argument(metavar="NAME", help="What to look up anew (webui, a model); none: all.")
     ] = None,
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,

@@ -91,6 +91,7 @@ class Rollout:
 
     def plan(self) -> dict[str, list[str]]:
         """Operations that would change each host."""
+        out.print(f"Comparing {len(self.remotes)} host(s) with the fleet's file")
         request = self._request(tuple(self.remotes), apply=False)
         changes: dict[str, list[str]] = {name: [] for name in self.remotes}
         problems: list[str] = []
@@ -144,6 +145,7 @@ class Rollout:
         began = time.monotonic()
         self.touched += names
         remotes = {name: self.remotes[name] for name in names}
+        out.print(f"Wave {' '.join(names)}: drawing a picture with the current release first", soft_wrap=True)
         before = _all_answers(each(remotes, self._before))
         bad = self.applied(names) or self.judged(remotes, before)
         if bad:
@@ -186,7 +188,10 @@ class Rollout:
         """The gates' verdicts."""
         settings = self.fleet.table.rollout
         playing = {name: remote for name, remote in remotes.items() if remote.host.has("webui")}
-        out.print(f"Watching {' '.join(playing)} for {settings.stable_seconds} s")
+        out.print(
+            f"Watching {' '.join(playing)} for {settings.stable_seconds} s, then drawing the picture again",
+            soft_wrap=True,
+        )
         failures = []
         for name, after in each(playing, lambda remote: gates.look(remote, settings, settings.stable_seconds)).items():
             if isinstance(after, HostError):

@@ -1,6 +1,6 @@
 """Programs that run on the hosts: standard library of Python 3.9 and later only, one file each.
 
-They import nothing of ours but `nofollow` and `journal`, which travel inside of them.
+They import nothing of ours but `nofollow`, `journal` and `unit_changes`, which travel inside of them.
 """
 
 import re
@@ -18,7 +18,7 @@ BUILD_WHEELS = "build_wheels"
 """Builds packages that have no wheel, confined."""
 
 FOLDER = Path(__file__).resolve().parent
-IMPORT = re.compile(r"^from roles\.onhost import (\w+)\n", re.MULTILINE)
+IMPORT = re.compile(r"^from roles\.onhost import ([\w, ]+)\n", re.MULTILINE)
 INSIDE = """import types as _types
 
 {name} = _types.ModuleType("{name}")
@@ -33,7 +33,11 @@ def source(name: str) -> str:
 
 def whole(text: str) -> str:
     """A program's text with each module of this package in the place of the line that imports it."""
-    return IMPORT.sub(lambda line: INSIDE.format(name=line[1], text=_text(line[1])), text)
+    return IMPORT.sub(lambda line: "".join(_inside(name) for name in line[1].split(", ")), text)
+
+
+def _inside(name: str) -> str:
+    return INSIDE.format(name=name, text=_text(name))
 
 
 def nofollow_text() -> str:

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import journal
+from roles.onhost import journal, unit_changes
 
 NOT_INSTALLED = 4
 """Exit status where the host has no such application."""
@@ -183,7 +183,7 @@ class App:
         With `hurry` a picture in the making is not waited for.
         """
         began = time.monotonic()
-        old = {"release": self.current(), "text": self.unit_text()}
+        old: Entry = {"release": self.current(), "text": self.unit_text()}
         if self.trying and self.trying.get("back"):
             old = self.served[-1]  # a way back was killed: it is finished, and leads no further
         there = [entry for entry in self.served if self.there(entry) and not same(entry, old)]
@@ -205,7 +205,9 @@ class App:
             if same(given_up, old):
                 given_up["left"] = now
         self.record(entry, by)
-        return f"{old['release']} -> {entry['release']} in {time.monotonic() - began:.1f} s"
+        differs = unit_changes.told(old["text"], entry["text"])
+        what = f"{old['release']} -> {entry['release']}" if old["release"] != entry["release"] else entry["release"]
+        return f"{what}{f' {differs}' if differs else ''} in {time.monotonic() - began:.1f} s"
 
     def return_to(self, good: Entry | None, failed: Entry, since: float) -> str:
         """Run `good` again after `failed`, started at `since` (s since the epoch), did not start; what to tell."""

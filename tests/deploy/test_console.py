@@ -115,7 +115,7 @@ def statuses() -> None:
 
 
 def listed_releases() -> None:
-    entry = {"release": HOSTILE, "current": False, "left": HOSTILE, "since": HOSTILE}
+    entry = {"release": HOSTILE, "current": False, "left": HOSTILE, "since": HOSTILE, "differs": HOSTILE}
     built = dict.fromkeys(("at", "by", "lock"), HOSTILE)
     out.print(releases._table({HOSTILE: {HOSTILE: [{**entry, "built": built}]}}))
 
@@ -190,6 +190,7 @@ ENTRY: dict[str, Any] = {
     "current": True,
     "left": False,
     "since": "2026-11-27 03:53:40 UTC",
+    "differs": "without --medvram",
     "built": BUILT,
 }
 

@@ -107,3 +107,24 @@ def test_a_host_that_somebody_else_changes_does_not_keep_the_others(fakes: FakeH
     assert done.exit_code == 1, done.output
     assert "h1: another run of sdfleet is changing this host" in done.output
     assert (current(fakes, "h1"), current(fakes, "h2")) == ("r1", "r0")
+
+
+def test_what_only_differs_in_flags_is_told_by_them(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "webui"})
+    command = "[Service]\nExecStart=/x/env/bin/python /x/it.py --port 7860 --release r0 --fingerprint {} -- {}\n"
+    serve(fakes, "h1", command.format("aa", "--medvram"), command.format("bb", "--xformers --theme dark"))
+    home = fakes.root("h1") / "apps/webui"
+    history = json.loads((home / "history.json").read_text())
+    for entry in history["served"]:
+        entry |= {"release": "r0", "since": "2026-11-27T01:02:03Z"}
+    (home / "history.json").write_text(json.dumps(history))
+    (home / "releases/r1").rmdir()
+    (home / "current").unlink()
+    (home / "current").symlink_to("releases/r0")
+    listed = json.loads(fakes.sdfleet("releases", "--json").output)["h1"]["webui"]
+    differs = "without --xformers, without --theme dark, with --medvram"
+    assert [(entry["current"], entry["differs"]) for entry in listed] == [(True, ""), (False, differs)]
+    assert differs in fakes.sdfleet("releases").output
+    done = fakes.sdfleet("rollback")
+    assert done.exit_code == 0, done.output
+    assert "h1 r0 without --xformers, without --theme dark, with --medvram in" in done.output

@@ -99,7 +99,7 @@ def test_another_user_goes_through_sudo(tmp_path: Path) -> None:
             "No ED25519 host key is known for x and you have requested strict checking.",
             "its host key is not in .*ssh-keyscan",
         ),
-        ("ubuntu@x: Permission denied (publickey).", "login refused; none of your keys"),
+        ("ubuntu@x: Permission denied (publickey).", "login refused: none of your keys"),
     ],
 )
 def test_complaints_become_sentences(said: str, sentence: str, tmp_path: Path) -> None:

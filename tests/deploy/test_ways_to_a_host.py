@@ -174,7 +174,7 @@ def test_both_reach_the_host(way: str, world: World, monkeypatch: pytest.MonkeyP
 def _unknown(world: World) -> str:
     world.known()
     return (
-        "its host key is not in {folder}/known. Compare it with `ssh-keyscan -p {port} 127.0.0.1`, or accept it: "
+        "its host key is not in {folder}/known; compare it with `ssh-keyscan -p {port} 127.0.0.1`, or accept it: "
         + ("sdfleet trust gpu-1")
     )
 
@@ -182,7 +182,7 @@ def _unknown(world: World) -> str:
 def _changed(world: World) -> str:
     wrong = Server("x", world.host.allowed, port=world.host.port)
     world.known(wrong)
-    return "its host key is not the one in {folder}/known, so it may be another machine. If you reinstalled it, " + (
+    return "its host key is not the one in {folder}/known, so it may be another machine; if you reinstalled it, " + (
         "run: sdfleet trust gpu-1 --replace-host-key"
     )
 
@@ -196,7 +196,7 @@ def _other_type(world: World) -> str:
 def _unknown_hop(world: World) -> str:
     _jump(world)
     world.known(world.host)
-    return "gpu-1 (jump host hopper@127.0.0.1:{first}): its host key is not in {folder}/known. "
+    return "gpu-1 (jump host hopper@127.0.0.1:{first}): its host key is not in {folder}/known; "
 
 
 def _changed_hop(world: World) -> str:
@@ -209,7 +209,7 @@ def _another_key(world: World) -> str:
     world.key.unlink()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(world.folder / "new")], check=True)
     world.fleet = ['key = "new"']
-    return "gpu-1 (root@127.0.0.1:{port}): login refused; the key {folder}/new is not accepted for root: "
+    return "gpu-1 (root@127.0.0.1:{port}): login refused: the key {folder}/new is not accepted for root; "
 
 
 def _nobody(world: World) -> str:

@@ -100,8 +100,9 @@ def test_torch_without_a_gpu_is_a_failure_only_where_a_gpu_is(host: HostSettings
 
 
 def test_an_unreachable_host_is_a_finding() -> None:
-    finding = _lost(HostError("gpu-1: cannot be reached: timed out; check address, port, firewall", unreachable=True))
-    assert (finding.level, finding.cure) == ("bad", "Check address, port, firewall")
+    finding = _lost(HostError("gpu-1: a; b: timed out", unreachable=True, cure="check address, port, firewall"))
+    said = (finding.level, finding.says, finding.cure)
+    assert said == ("bad", "gpu-1: a; b: timed out", "Check address, port, firewall.")
 
 
 @pytest.mark.parametrize(("said", "level"), [("yes", "good"), ("no", "warning"), ("", "good")])
