@@ -16,6 +16,10 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 timed = for part in $(1); do SECONDS=0; $(MAKE) --no-print-directory $$part || exit; \
   took+="$$part $$SECONDS s, "; ((all += SECONDS)); done; echo "Finished: $${took}together $$all s"
 
+# make test ORDER=7: in an order drawn by that number, within each file (hosts are a file's own) and of all files.
+ORDER ?=
+SHUFFLED := $(if $(ORDER),--random-order-bucket=module --random-order-seed=$(ORDER))
+
 .PHONY: demo check test offline slow lab gpu lint fix bench versions clean setup system
 
 demo: setup system
@@ -31,15 +35,15 @@ test: setup system
 	@echo "$$($(BIN)/pytest --collect-only -m gpu tests/training | grep -c ::) tests were left out: they need an NVIDIA GPU; run: make gpu"
 
 offline: setup
-	$(BIN)/pytest -n auto --dist worksteal -m "not lab and not slow and not gpu"
+	$(BIN)/pytest -n auto --dist worksteal $(SHUFFLED) -m "not lab and not slow and not gpu"
 
 # One thread a worker: two workers with two threads each would wait for each other.
 slow: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal $(SHUFFLED) -m slow
 
 # Two labs at a time, each file in one: the hosts of a file are its own.
 lab: setup system
-	$(SUDO) $(BIN)/pytest -n 2 --dist loadfile -m lab
+	$(SUDO) $(BIN)/pytest -n 2 --dist loadfile $(SHUFFLED) -m lab
 
 # On a machine with a card, with any Python that has torch for CUDA; five minutes, no network. ARGS="--only repeat".
 gpu:

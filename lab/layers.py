@@ -22,7 +22,7 @@ from lab import box, fleet, lifecycle, locks, rootfs
 from lab.handle import Lab
 from lab.lifecycle import Say, quiet
 from lab.orders import Order, give
-from lab.state import LabFolder, cache_folder, locked
+from lab.state import cache_folder, locked
 
 PROJECT = Path(__file__).resolve().parents[1]
 CODE = ("deploy", "inventory", "lab", "roles", "templates", "training")
@@ -60,12 +60,11 @@ def attached(scene: Scene, folder: Path, hosts: int | None = None, say: Say = qu
                     scene.prepare(running, folder)
                     yield running
                 return
-            path.mkdir(mode=0o700, parents=True)
-            shutil.copytree(layer / "upstreams", LabFolder(path).upstreams, symlinks=True)
             shutil.copytree(layer / "folder", folder, symlinks=True, dirs_exist_ok=True)
             names = [f"h{number}" for number in range(1, (hosts or scene.hosts) + 1)]
             layers = [_of_host(layer, name) for name in names]
             with lifecycle.attached(len(names), path, [box.service(path)], say, layers) as running:
+                shutil.copytree(layer / "upstreams", running.folder.upstreams, symlinks=True, dirs_exist_ok=True)
                 for file in folder.glob("*.toml"):
                     fleet.rebind(running, file)
                 _wait_until_booted(running)

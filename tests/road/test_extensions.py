@@ -1,6 +1,7 @@
 """Extensions on a real host: they come and go with the release, a bad one is left, and old checkouts are taken over."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from lab.upstreams.service import Folders
 from roles.onhost import source
 from tests.light import fleet
 from tests.light.fleet import ROOT, LightFleet
+from tests.typed import Done
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("light")]
 
@@ -37,7 +39,20 @@ def with_extension(light: LightFleet, script: str) -> Path:
     return light.change("extended", webui={"extensions": [{"name": "ext", "url": URL, "commit": commit}]})
 
 
-def test_an_extension_of_before_is_taken_over_with_its_settings(light: LightFleet) -> None:
+@dataclass(frozen=True)
+class Taken:
+    """How a checkout of before was taken over."""
+
+    done: Done
+    loaded: str
+    again: Done
+    drift: Done
+    status: Done
+
+
+@pytest.fixture(scope="module")
+def taken(light: LightFleet) -> Taken:
+    """The host has an extension, with somebody's settings, and another that is nobody's."""
     file = with_extension(light, GOOD)
     text = file.read_text()
     commit = text.partition('commit = "')[2][:40]
@@ -47,12 +62,18 @@ def test_an_extension_of_before_is_taken_over_with_its_settings(light: LightFlee
     light.on("h1", f"printf mine >{SHOWN}/ext/settings.json; mkdir {SHOWN}/theirs; touch {SHOWN}/theirs/file")
     done = light.sdfleet("apply", "--fleet", str(file))
     assert done.code == 0, done.text
-    assert light.on("h1", LOADED) == '[{"name": "ext", "says": "mine"}]'
-    again = light.sdfleet("apply", "--fleet", str(file))
-    assert again.code == 0 and light.sdfleet("drift", "--fleet", str(file)).code == 0, again.text
-    assert "extensions installed by hand, left alone: theirs" in light.sdfleet("status", "--fleet", str(file)).text
+    loaded = light.on("h1", LOADED)
+    again, drift, status = (light.sdfleet(verb, "--fleet", str(file)) for verb in ("apply", "drift", "status"))
+    return Taken(done, loaded, again, drift, status)
 
 
+def test_an_extension_of_before_is_taken_over_with_its_settings(taken: Taken) -> None:
+    assert taken.loaded == '[{"name": "ext", "says": "mine"}]'
+    assert taken.again.code == 0 and taken.drift.code == 0, taken.again.text
+    assert "extensions installed by hand, left alone: theirs" in taken.status.text
+
+
+@pytest.mark.usefixtures("taken")
 @pytest.mark.parametrize(("script", "said"), [(CRASH, "ended with status 3"), (FAILS, "the extension is broken")])
 def test_a_bad_extension_leaves_the_old_release_serving(light: LightFleet, script: str, said: str) -> None:
     before = light.release("h1")
@@ -63,6 +84,7 @@ def test_a_bad_extension_leaves_the_old_release_serving(light: LightFleet, scrip
     assert light.on("h1", LOADED) == '[{"name": "ext", "says": "mine"}]'
 
 
+@pytest.mark.usefixtures("taken")
 def test_an_extension_that_is_taken_out_goes_and_comes_back_with_a_rollback(light: LightFleet) -> None:
     before = light.release("h1")
     done = light.sdfleet("apply")

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import tomlkit
 
 from tests.light import fleet
 from tests.light.fleet import INVOCATION, ROOT, LightFleet
-from tests.light.probing import probed
+from tests.light.probing import Answering, probed
+from tests.typed import Done
 
 pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("light")]
 
@@ -25,6 +27,35 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightFleet]:
         yield running
 
 
+@dataclass(frozen=True)
+class Rolled:
+    """A rollout to all hosts, and what was seen of it."""
+
+    done: Done
+    seen: Answering
+    before: str
+    """The release that all hosts had."""
+    after: dict[str, str]
+    """The release that each host had afterwards."""
+
+
+@pytest.fixture(scope="module")
+def rolled(light: LightFleet) -> Rolled:
+    """A second release on all hosts, so that there is one to go back to."""
+    before = light.release("h1")
+    light.publish("good", 2)
+    with probed(light, light.hosts) as seen:
+        done = light.sdfleet("update", "webui")
+        assert done.code == 0, done.text
+    return Rolled(done, seen, before, {host: light.release(host) for host in light.hosts})
+
+
+def brought_forward(light: LightFleet, *hosts: str) -> None:
+    """Bring the hosts to what the fleet's file says; each test leaves them so."""
+    done = light.sdfleet("apply", *(word for host in hosts for word in ("--limit", host)))
+    assert done.code == 0, done.text
+
+
 def untouched(light: LightFleet, hosts: list[str]) -> dict[str, str]:
     """What would be another if a host were touched: its process, its releases, its history."""
     look = f"{INVOCATION}; ls -A {ROOT}/apps/webui/releases; sha256sum <{ROOT}/apps/webui/history.json"
@@ -32,12 +63,8 @@ def untouched(light: LightFleet, hosts: list[str]) -> dict[str, str]:
         return dict(zip(hosts, pool.map(lambda host: light.on(host, look), hosts), strict=True))
 
 
-def test_rollout_keeps_seven_of_eight_answering(light: LightFleet, capsys: pytest.CaptureFixture[str]) -> None:
-    old = light.release("h1")
-    light.publish("good", 2)
-    with probed(light, light.hosts) as seen:
-        done = light.sdfleet("update", "webui")
-        assert done.code == 0, done.text
+def test_rollout_keeps_seven_of_eight_answering(rolled: Rolled, capsys: pytest.CaptureFixture[str]) -> None:
+    done, seen = rolled.done, rolled.seen
     assert "3 wave(s): h1, then h2 h3 h4 h5, then h6 h7 h8" in done.text
     counts = seen.counts()
     whole = counts.count(HOSTS) / len(counts)
@@ -47,7 +74,7 @@ def test_rollout_keeps_seven_of_eight_answering(light: LightFleet, capsys: pytes
             f"{min(counts)} of {HOSTS} answering, all of them at {whole:.0%} of the instants"
         )
     assert min(counts) >= HOSTS - 1, seen.asked
-    assert all(light.release(host) != old for host in light.hosts)
+    assert all(release != rolled.before for release in rolled.after.values())
 
 
 def test_a_finished_rollout_has_nothing_left_to_do(light: LightFleet) -> None:
@@ -92,6 +119,7 @@ def test_harmless_lines_are_no_reason_to_go_back(light: LightFleet) -> None:
     done = light.sdfleet("update", "webui", "--limit", "h8")
     assert done.code == 0, done.text
     assert light.on("h8", "git -C /srv/sdfleet/apps/webui/current/code describe --tags") == "master"
+    brought_forward(light)
 
 
 def test_pause_stops_after_the_canary_and_locked_goes_on(light: LightFleet) -> None:
@@ -106,6 +134,7 @@ def test_pause_stops_after_the_canary_and_locked_goes_on(light: LightFleet) -> N
     assert light.process("h1") == first, "the canary had passed already"
 
 
+@pytest.mark.usefixtures("rolled")
 def test_rollback_of_all_hosts_takes_seconds(light: LightFleet, capsys: pytest.CaptureFixture[str]) -> None:
     now = {host: light.release(host) for host in light.hosts}
     light.faults.set_faults(*(fleet.dead(server) for server in ("github", "huggingface", "cdn")))
@@ -122,10 +151,13 @@ def test_rollback_of_all_hosts_takes_seconds(light: LightFleet, capsys: pytest.C
     assert back.code == 0 and light.release("h8") == now["h8"], back.text
     listed = light.sdfleet("releases", "--limit", "h8").text
     assert now["h8"] in listed and "in use" in listed and "root@" in listed
+    brought_forward(light)
 
 
 def test_two_controllers_do_not_change_one_host(light: LightFleet) -> None:
-    first = light.start("update", "--locked")  # brings the seven hosts forward again
+    light.publish("good", 6)
+    assert light.sdfleet("lock", "--upgrade").code == 0
+    first = light.start("update", "--locked")
     assert first.stdout
     for line in first.stdout:
         if "wave(s)" in line:
@@ -164,6 +196,7 @@ def test_only_what_changed_is_restarted(light: LightFleet) -> None:
     assert light.process("h2") == before, "neither a mirror nor a model needs a restart"
     asked = light.on("h2", "journalctl -u sdfleet-webui --output=cat | grep -c refreshed-checkpoints")
     assert int(asked) == 1
+    brought_forward(light, "h2")
 
 
 def test_options_go_back_with_their_release(light: LightFleet) -> None:
@@ -203,6 +236,7 @@ def test_training_is_waited_for_and_stopped_only_by_force(light: LightFleet, tmp
     assert forced.code == 0, forced.text
     assert light.on("h1", "systemctl is-active lora-train@ink") == "active", "what was stopped goes on afterwards"
     light.on("h1", "systemctl stop lora-train@ink")
+    brought_forward(light, "h1")
 
 
 def test_the_cache_comes_before_the_hosts_that_fetch_over_it(light: LightFleet) -> None:
@@ -218,6 +252,8 @@ def test_the_cache_comes_before_the_hosts_that_fetch_over_it(light: LightFleet) 
     assert light.on("h2", "grep ^HF_ENDPOINT /etc/sdfleet/mirrors.env").endswith(":8180")
     drift = light.sdfleet("drift", *only)
     assert drift.code == 0, drift.text
+    light.on("h1", "systemctl disable --now sdfleet-cache")
+    brought_forward(light, "h1", "h2")
 
 
 def _changed(text: str) -> str:

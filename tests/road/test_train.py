@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from tests.roles import hardening
 
 pytestmark = pytest.mark.lab
 
+PROMPT = "a photograph of a cat"
+WEBUI_PID = "systemctl show -P MainPID sdfleet-webui"
 CONFIG = """
 name = "ink"
 [model]
@@ -42,7 +45,9 @@ def config(road: Road) -> Path:
     return file
 
 
-def test_a_run_survives_the_one_who_watches_it(road: Road, config: Path) -> None:
+@pytest.fixture(scope="module")
+def watched(road: Road, config: Path) -> str:
+    """A run that has ended; what was printed to the one who stopped watching it."""
     process = road.start("train", "run", config.name, "--on", "h1", "--name", "ink")
     deadline = time.monotonic() + 120
     while road.lab.ssh("h1", "systemctl is-active lora-train@ink").returncode:
@@ -50,27 +55,46 @@ def test_a_run_survives_the_one_who_watches_it(road: Road, config: Path) -> None
         time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     text, _ = process.communicate(timeout=60)
-    assert "sdfleet train follow ink" in text
     done = road.sdfleet("train", "follow", "ink")
     assert done.code == 0, done.text
+    return text
+
+
+@dataclass(frozen=True)
+class Published:
+    """The WebUIs before the run's LoRA was published."""
+
+    pictures: dict[str, bytes]
+    pid: str
+    """Of the WebUI of h2."""
+
+
+@pytest.fixture(scope="module")
+def published(road: Road, watched: str) -> Published:
+    """The run's LoRA is on both hosts."""
+    before = {host: draw(road.fleet, host, PROMPT) for host in road.fleet.hosts}
+    pid = road.on("h2", WEBUI_PID)
+    done = road.sdfleet("train", "publish", "ink")
+    assert done.code == 0, done.text
+    return Published(before, pid)
+
+
+def test_a_run_survives_the_one_who_watches_it(road: Road, watched: str) -> None:
+    assert "sdfleet train follow ink" in watched
     log = [json.loads(line) for line in (road.folder / "runs/ink/log.jsonl").read_text().splitlines()]
     assert log[-1]["event"] == "end"
     assert {entry["step"] for entry in log if entry["event"] == "step"} == set(range(1, 31))
 
 
-def test_the_published_lora_changes_pixels_and_weight_0_does_not(road: Road, config: Path) -> None:
+def test_the_published_lora_changes_pixels_and_weight_0_does_not(road: Road, published: Published) -> None:
     assert (road.folder / "runs/ink/output/ink.safetensors").exists()
-    fleet, prompt = road.fleet, "a photograph of a cat"
-    before = {host: draw(fleet, host, prompt) for host in fleet.hosts}
-    pid = road.on("h2", "systemctl show -P MainPID sdfleet-webui")
-    published = road.sdfleet("train", "publish", "ink")
-    assert published.code == 0, published.text
-    for host in fleet.hosts:
-        assert difference(before[host], draw(fleet, host, f"{prompt} <lora:ink:1>")) > 0.5
-        assert difference(before[host], draw(fleet, host, f"{prompt} <lora:ink:0>")) == 0
-    assert road.on("h2", "systemctl show -P MainPID sdfleet-webui") == pid, "publishing must not restart the WebUI"
+    for host, before in published.pictures.items():
+        assert difference(before, draw(road.fleet, host, f"{PROMPT} <lora:ink:1>")) > 0.5
+        assert difference(before, draw(road.fleet, host, f"{PROMPT} <lora:ink:0>")) == 0
+    assert road.on("h2", WEBUI_PID) == published.pid, "publishing must not restart the WebUI"
 
 
+@pytest.mark.usefixtures("published")
 def test_a_published_lora_is_no_drift(road: Road) -> None:
     done = road.sdfleet("apply")
     assert {host: done.cell(host, "changed") for host in ("h1", "h2")} == {"h1": "0", "h2": "0"}, done.text

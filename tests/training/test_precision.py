@@ -1,8 +1,6 @@
 """Half precision: what is kept in which format, steps that overflow, runs that become NaN."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tests.training.test_processes import PASSES, PICTURES, environment
+from tests.training.one_of_two import train_both
+from tests.training.test_processes import PASSES, PICTURES
 from tests.training.test_processes import _free_port as free_port
 from tests.training.test_repeats import VARIED, StopsAfter
 from tests.training.workbench import Workbench
@@ -310,29 +309,6 @@ def test_weights_that_overflow_the_format_of_the_file_are_not_written(bench: Wor
     assert not list((bench.folder / "run" / "output").iterdir())
 
 
-ONE_OF_TWO = """
-import os, hashlib, sys, torch
-from pathlib import Path
-from training import config, moving, objective
-from training.runner import train_in
-from training.stopping import Stop
-loss, step, calls = objective.Objective.loss, moving.Moving.step, iter(range(1, 100))
-def poison(self, *given):
-    factor = float("inf") if next(calls) == 2 and os.environ["RANK"] == "1" else 1.0
-    return loss(self, *given) * factor
-def watch(state):
-    kept.append(state)
-    found.append(bool(step(state)))
-    return torch.tensor(found[-1])
-kept, found = [], []
-objective.Objective.loss, moving.Moving.step = poison, watch
-file, run = map(Path, sys.argv[1:])
-train_in(config.load(file), run, Stop(), dict(os.environ))
-weights = torch.cat([p.detach().flatten() for p in kept[0].parameters])
-print(found, hashlib.sha256(weights.numpy().tobytes()).hexdigest(), kept[0].scaler.get_scale())
-"""
-
-
 @pytest.mark.parametrize("format_", ["fp32", *HALF])
 @pytest.mark.parametrize("shared", [PASSES, PICTURES], ids=["by passes", "by pictures"])
 def test_two_processes_skip_a_step_that_overflows_in_one_of_them(
@@ -342,16 +318,7 @@ def test_two_processes_skip_a_step_that_overflows_in_one_of_them(
     file = bench.folder / "two.toml"
     file.write_text(as_toml(bench.config(tables=tables)))
     place = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-P", "-c", ONE_OF_TWO, str(file), str(bench.folder / "two")],
-            env={**environment(), **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    told = [process.communicate(timeout=300)[0].splitlines()[-1] for process in both]
+    told = train_both(file, bench.folder / "two", place)
     assert told[0] == told[1]
     assert told[0].startswith("[False, True, False, False, False, False]")
     assert json.loads((bench.folder / "two" / "run.json").read_text())["skipped_steps"] == 1

@@ -32,6 +32,8 @@ class Origin:
     sent: int = 0
     rate: float = 0
     """Bytes per second of one connection; 0 is unlimited."""
+    hold_after: int | None = None
+    """Bytes of an answer after which nothing more comes; when this is None again, the connection is closed."""
 
     def url(self, path: str) -> str:
         """The address of a path."""
@@ -89,6 +91,12 @@ class _Handler(BaseHTTPRequestHandler):
         # A slow line has little on its way at a time: what is sent to a client that is gone is a packet or two.
         size = min(BLOCK, max(1, int(self.origin.rate / 100))) if self.origin.rate else BLOCK
         for start in range(0, len(body), size):
+            held = False
+            while self.origin.hold_after is not None and start >= self.origin.hold_after:
+                held = True
+                time.sleep(0.02)
+            if held:
+                return
             block = body[start : start + size]
             self.wfile.write(block)
             self.origin.sent += len(block)

@@ -112,7 +112,7 @@ def test_a_cut_network_ends_in_a_clear_error_and_the_next_apply_resumes(
     lab: Lab, upstream: Origin, tmp_path: Path
 ) -> None:
     clean(lab)
-    upstream.rate = 400_000
+    upstream.hold_after = 2_000_000
     file = from_hub(lab, tmp_path, hub(upstream, INK))
     process = sdfleet("apply", file, "--limit", "h1")
     have = wait_for_bytes(lab, "h1", 500_000)
@@ -122,8 +122,8 @@ def test_a_cut_network_ends_in_a_clear_error_and_the_next_apply_resumes(
     assert "h1" in said
     lab.restore_network("h1")
     assert names(lab, "h1") == []
-    upstream.rate = 0
     upstream.requests.clear()
+    upstream.hold_after = None
     assert run("apply", file, "--limit", "h1")[0] == 0
     assert on(lab, "h1", LORAS / "ink.safetensors") == INK
     resumed = int(upstream.requests[0][1]["range"].removeprefix("bytes=").removesuffix("-"))
