@@ -1,6 +1,7 @@
 """Operations of the models role."""
 
 import hashlib
+import shlex
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from roles.models.tool import program
 from roles.models.wanted import Wanted, WantedError, WantedFile, wanted
 from roles.operations.files import put
 from roles.operations.upload import upload
-from roles.paths import Paths
+from roles.paths import WITH_MIRRORS, Paths
 
 
 @deploy("Models")
@@ -114,8 +115,7 @@ def synced(
     for file in seen.missing(goal):
         if file.push:
             yield from upload(file.push, partial / file.sha256)
-    yield LiveCommand(
-        "python3", QuoteString(str(tool)), "-", progress=paths.store / "progress.json", _stdin=[request()]
-    )
+    run = f"{WITH_MIRRORS}; exec python3 {shlex.quote(str(tool))} -"
+    yield LiveCommand("sh", "-c", QuoteString(run), progress=paths.store / "progress.json", _stdin=[request()])
     if after:
         yield after

@@ -14,7 +14,7 @@ from roles.operations.files import Commands, or_remove, put, replace
 from roles.operations.locks import build_of_pytorchs_own
 from roles.operations.sandbox import sandboxed
 from roles.operations.sources import checkout_command
-from roles.paths import MIRRORS_ENV, Paths
+from roles.paths import WITH_MIRRORS, Paths
 
 SCRATCH = ("src", "tools", "tools.txt", "wheels", "resolved.txt")
 """What a build leaves beside the environment, to be removed."""
@@ -86,7 +86,7 @@ def _wheels(wanted: Environment, build: PurePosixPath, paths: Paths) -> Commands
         words += ["--tree", f"{name}={tree}"]
     words += ["--sandbox", shlex.join(builder())]
     run = f"flock {_lock(paths)} {shlex.join(map(str, words))}"
-    yield or_remove(f'umask 022; set -a; . {MIRRORS_ENV}; set +a; {run} --index "$UV_DEFAULT_INDEX"', build)
+    yield or_remove(f'umask 022; {WITH_MIRRORS}; {run} --index "$UV_DEFAULT_INDEX"', build)
 
 
 def builder() -> Sequence[str]:
@@ -115,7 +115,7 @@ def _uv(paths: Paths) -> str:
     }
     words = " ".join(f"{key}={shlex.quote(str(value))}" for key, value in settings.items())
     run = f"flock {_lock(paths)} env {words} {shlex.quote(str(paths.uv))}"
-    return f"umask 022; set -a; . {MIRRORS_ENV}; set +a; {run}"
+    return f"umask 022; {WITH_MIRRORS}; {run}"
 
 
 def _lock(paths: Paths) -> str:
