@@ -13,11 +13,22 @@ from roles import onhost
 from roles.onhost import webui_service
 
 OPTIONS = Path(onhost.__file__).with_name("webui_options.py")
+
+
+def _sparse(place: Path) -> None:
+    with place.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+def _nested(place: Path) -> None:
+    place.write_text("[" * 100_000)
+
+
 PLANTED: dict[str, Callable[[Path], None]] = {
     "fifo": os.mkfifo,
     "endless": lambda place: place.symlink_to("/dev/zero"),
-    "sparse": lambda place: (place.touch(), os.truncate(place, 1 << 40))[-1],
-    "nested": lambda place: place.write_text("[" * 100_000) and None,
+    "sparse": _sparse,
+    "nested": _nested,
     "folder": Path.mkdir,
 }
 
