@@ -28,11 +28,11 @@ def go_back(remote: Remote, before: Seen, now: bool) -> list[str]:
 
 def history(remote: Remote) -> dict[str, dict[str, str]]:
     """What serves now, by application: its release and the text of its unit. Raises HostError."""
-    script = 'for f in "$1"/*/history.json; do [ ! -f "$f" ] || { echo "$f"; tr -d "\\n" <"$f"; echo; }; done'
+    script = 'for f in "$1"/*/history.json; do [ ! -f "$f" ] || { printf "%s\\0" "$f"; cat "$f"; printf "\\0"; }; done'
     answer = remote.run(["sh", "-c", script, "sdfleet", str(remote.host.paths.root / "apps")])
-    lines = answer.out.splitlines()
+    fields = answer.out.split("\0")[:-1]
     found = {}
-    for place, text in zip(lines[::2], lines[1::2], strict=True):
+    for place, text in zip(fields[::2], fields[1::2], strict=True):
         served: list[dict[str, Any]] = json.loads(text)["served"]
         if served:
             found[place.split("/")[-2]] = {"release": served[-1]["release"], "text": served[-1]["text"]}

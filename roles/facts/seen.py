@@ -85,8 +85,9 @@ class HostSurvey:
 
 def inventory_command(folder: Path) -> str:
     """The command that prints a digest of the names of all files in `folder` but compiled ones; it opens none."""
-    names = f"find {quoted([folder])} -type f ! -name {INVENTORY} ! -name '*.pyc' -printf '%P\\n'"
-    return f"{names} | LC_ALL=C sort | sha256sum"
+    names = f"find {quoted([folder])} -type f ! -name {INVENTORY} ! -name '*.pyc' -printf '%P\\0'"
+    # One name a line, as in the digests that hosts keep since earlier versions: a line break within a name is none.
+    return f"{names} | LC_ALL=C sort -z | tr '\\n\\0' '\\001\\n' | sha256sum"
 
 
 def quoted(words: Iterable[Path]) -> str:

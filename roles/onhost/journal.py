@@ -18,6 +18,7 @@ HARMLESS = {
     r"Warning: caught exception '.*', memory monitor disabled": "the WebUI on a host without a GPU",
     r"ERROR: +Exception in ASGI application": "a heading: the traceback that follows says what happened",
     r".*: No module named pip": "the WebUI's system info lists packages by pip first",
+    r"ERROR: ld\.so: object '[^']*' from LD_PRELOAD cannot be preloaded .*: ignored\.": "no faster malloc is installed",
     r"No module '[\w.]+'\. Proceeding without it\.": "an optional speed-up is not installed",
 }
 """Lines that look like errors and mean nothing, as the WebUI 1.10.1 writes them -> where they come from."""
@@ -85,7 +86,8 @@ def reason(lines: list[str]) -> str:
         if told := [text for kind, text in found if kind in kinds]:
             usage = KINDS["usage"].match(told[-1])
             return usage[1] if usage else told[-1]
-    return " | ".join([line.strip() for line in lines if line.strip()][-WORDS:]) or "it wrote nothing"
+    words = [line.strip() for line in lines if line.strip() and not harmless(line.strip())]
+    return " | ".join(words[-WORDS:]) or "it wrote nothing"
 
 
 def last_words(unit: str, since: float) -> str:

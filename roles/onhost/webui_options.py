@@ -19,10 +19,21 @@ KEPT = "sdfleet-options.json"
 """Beside config.json: option -> what the fleet `set` and what it `was`, without the latter if it was not there."""
 
 
+SMALL = 4_000_000
+"""Bytes of a JSON file that is read."""
+
+
+def text(file: Path) -> str:
+    """What a file says; nothing if it is none, or so large that no WebUI wrote it."""
+    # An extension can leave a FIFO or an endless file there: reading it would never end.
+    small = file.is_file() and file.stat().st_size <= SMALL
+    return file.read_text(errors="replace") if small else ""
+
+
 def read(file: Path) -> dict[str, Any]:
     """The object in a JSON file; an empty one if there is none or the file is damaged."""
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(file.read_text())
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        found = json.loads(text(file))
         if isinstance(found, dict):
             return found
     return {}
@@ -46,7 +57,7 @@ def put(config: Path, options: dict[str, Any]) -> None:
     if not options and not kept:
         return
     found = read(config)
-    if config.exists() and not found and config.read_text(errors="replace").strip() != "{}":
+    if config.exists() and not found and text(config).strip() != "{}":
         print(f"sdfleet: {config} is damaged: it is kept as {config.name}.damaged", flush=True)
         config.replace(config.with_name(f"{config.name}.damaged"))
     for name in kept.keys() - options.keys():

@@ -30,6 +30,8 @@ STARTED = b"Startup time:"
 LOOK_SECONDS = 15
 """How often to look for a checkpoint while there is none."""
 DOOR, OPTIONS, PICTURE = (Path(__file__).with_name(f"webui_{name}.py") for name in ("door", "options", "picture"))
+SMALL = 4_000_000
+"""Bytes of a JSON file that is read."""
 VMSTAT = Path("/proc/vmstat")
 GPU_TEST = "import torch; torch.zeros(1, device='cuda').add_(1).cpu()"
 
@@ -264,11 +266,15 @@ def resident_gb(pid: int) -> float:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; an empty one if there is none or the file is damaged."""
-    with contextlib.suppress(OSError, ValueError):
-        found = json.loads(file.read_text())
-        if isinstance(found, dict):
-            return found
+    """The object in a JSON file; an empty one if there is none or the file is damaged.
+
+    An extension can leave a FIFO or an endless file there, which must not keep the next start waiting.
+    """
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        if file.is_file() and file.stat().st_size <= SMALL:
+            found = json.loads(file.read_text())
+            if isinstance(found, dict):
+                return found
     return {}
 
 

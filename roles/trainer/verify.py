@@ -66,8 +66,9 @@ def test_run_cannot_change_code_or_other_runs(host: Host, trainer: Trainer, path
 
 
 def test_runs_cannot_swap_what_root_gave_them(host: Host, paths: Paths) -> None:
-    mine = host.run(f"find %s -mindepth 1 -maxdepth 1 -type d ! -name '.*' -user {TRAINER}", str(paths.runs))
-    assert not mine.stdout.strip(), f"{mine.stdout.split()[0]} belongs to {TRAINER}, as an older sdfleet left it"
+    theirs = f"-mindepth 1 -maxdepth 1 -type d ! -name '.*' -user {TRAINER} -printf '%%p\\0'"
+    mine = host.run(f"find %s {theirs}", str(paths.runs))
+    assert not mine.stdout, f"{mine.stdout.partition(chr(0))[0]} belongs to {TRAINER}, as an older sdfleet left it"
 
 
 def test_queue_can_be_locked(host: Host, paths: Paths) -> None:

@@ -88,8 +88,8 @@ def test_code_is_at_its_commits(host: Host, paths: Paths, release: Release) -> N
 def test_no_extension_of_an_earlier_file_is_left(host: Host, paths: Paths, release: Release) -> None:
     store, folder = str(paths.git_store), str(shown(paths))
     # As its user, and not for ever: it can write there.
-    look = f"timeout 60 {as_user(WEBUI)} grep -lsF %s -r --include=FETCH_HEAD --max-count=1 -D skip %s"
-    marks = host.run(look, store, folder).stdout.splitlines()
+    look = f"timeout 60 {as_user(WEBUI)} grep -lsFZ %s -r --include=FETCH_HEAD --max-count=1 -D skip %s"
+    marks = host.run(look, store, folder).stdout.split("\0")[:-1]
     found = {mark.removeprefix(f"{folder}/").partition("/")[0] for mark in marks}
     left = sorted(found - set(names(release)))
     assert not left, f"{folder} still holds {', '.join(left)}, which fleet.toml names no longer"

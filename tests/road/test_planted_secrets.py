@@ -5,6 +5,7 @@ import shlex
 import struct
 import subprocess
 import time
+from collections.abc import Iterator
 
 import pytest
 import tomlkit
@@ -32,7 +33,7 @@ gateway_logins = { env = "CANARY_LOGINS" }
 """
 MODEL = "/srv/sdfleet/data/webui/models/Stable-diffusion/tiny-sd15.safetensors"
 TRAINING = """
-name = "ink"
+name = "planted"
 [model]
 checkpoint = "tiny-sd15"
 [data]
@@ -70,7 +71,7 @@ print(sorted(found))
 
 
 @pytest.fixture(scope="module")
-def ordinary(road: Road) -> Road:
+def ordinary(road: Road) -> Iterator[Road]:
     """The first host, for an ordinary user: gateway, and a cache that holds tokens its mirrors are not trusted with."""
     road.on("h1", WELCOME)
     folder = road.folder / "planted"
@@ -91,7 +92,12 @@ def ordinary(road: Road) -> Road:
     (folder / "fleet.toml").write_text(tomlkit.dumps(fleet) + SECRETS)
     photos.write_training_set(folder / "photos", 64)
     (folder / "train.toml").write_text(TRAINING)
-    return Road(road.lab, folder)
+    ordinary = Road(road.lab, folder)
+    yield ordinary
+    # The other tests' fleet has neither cache nor gateway.
+    ordinary.sdfleet("train", "remove", "planted", **PLANTED)
+    again = road.sdfleet("apply", "--limit", "h1")
+    assert again.code == 0, again.text
 
 
 def _weights() -> bytes:
@@ -121,8 +127,8 @@ def _watched(road: Road, seen: list[str], *arguments: str) -> None:
 
 CAMPAIGN = (
     *(("plan", "--diff"), ("verify",), ("status",), ("doctor",), ("releases",), ("logs", "h1"), ("models", "list")),
-    *(("lock", "--verify"), ("train", "run", "train.toml", "--on", "h1", "--name", "ink"), ("train", "list")),
-    *(("train", "report", "ink"), ("train", "publish", "ink"), ("apply", "--diff")),
+    *(("lock", "--verify"), ("train", "run", "train.toml", "--on", "h1", "--name", "planted"), ("train", "list")),
+    *(("train", "report", "runs/planted"), ("train", "publish", "planted"), ("apply", "--diff")),
 )
 
 

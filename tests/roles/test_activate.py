@@ -192,6 +192,11 @@ RuntimeError: the extension is broken
         ),
         ("one\ntwo\nthree\nfour\nfive\n", "two | three | four | five"),
         ("", "it wrote nothing"),
+        (
+            "ERROR: ld.so: object 'libtcmalloc_minimal.so.4' from LD_PRELOAD cannot be preloaded (cannot open shared "
+            "object file): ignored.\n",
+            "it wrote nothing",
+        ),
     ],
 )
 def test_the_reason_is_the_line_that_says_why(text: str, why: str) -> None:

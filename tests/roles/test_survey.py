@@ -97,6 +97,28 @@ def test_a_folder_that_lost_a_file_is_broken_and_one_with_compiled_code_is_not(t
     assert not survey(paths=[tmp_path / "none"], whole=[tmp_path / "none"]).whole(tmp_path / "none")
 
 
+def _digest(folder: Path, command: str | None = None) -> str:
+    command = command or inventory_command(folder)
+    return subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout
+
+
+def test_a_line_break_in_a_name_stands_for_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "one\ntwo").touch()
+    forged = _digest(tmp_path)
+    (tmp_path / "one\ntwo").unlink()
+    (tmp_path / "one").touch()
+    (tmp_path / "two").touch()
+    assert _digest(tmp_path) != forged
+
+
+def test_digests_that_hosts_keep_since_earlier_versions_hold(tmp_path: Path) -> None:
+    for name in ("b", "a b", "lib/ä", "lib/A-1.dist-info"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    earlier = f"find {tmp_path} -type f ! -name {INVENTORY} ! -name '*.pyc' -printf '%P\\n' | LC_ALL=C sort | sha256sum"
+    assert _digest(tmp_path) == _digest(tmp_path, earlier)
+
+
 def test_users_space_and_names(tmp_path: Path) -> None:
     (tmp_path / "b").touch()
     (tmp_path / ".a").touch()

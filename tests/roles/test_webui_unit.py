@@ -14,6 +14,7 @@ from roles.paths import Paths
 from roles.webui.config import KNOWN_REFS, Extension, Flag, Repository, Webui
 from roles.webui.release import _tag, check_variables, release_of, torch_builds
 from roles.webui.service import fingerprint, launch_arguments, options_hold, unit_text
+from roles.webui.tasks import finishing
 from templates import systemd_word
 
 PATHS = Paths()
@@ -284,3 +285,12 @@ def test_a_release_of_a_tag_is_called_by_it() -> None:
     tags = [release_of(webui, "cpu").trees[PurePosixPath("code")].tag for webui in (Webui(), Webui(commit=COMMIT))]
     assert tags == ["v1.10.1", "v1.10.1"]
     assert _tag(commit, commit) == "v1.10.1" and _tag(COMMIT, COMMIT) == ""
+
+
+def test_what_packages_add_to_each_start_of_python_never_runs_as_root() -> None:
+    extension = Extension(name="good", url="https://github.com/someone/good", commit=COMMIT)
+    webui = Webui(extensions=(extension,))
+    starts = [command for command in finishing(webui, PATHS, release_of(webui, "cpu")) if "bin/python" in command]
+    assert len(starts) == 2
+    assert starts[0].startswith("setpriv --reuid=sdwebui ")
+    assert starts[1].startswith("systemd-run ") and " --uid=sdwebui " in starts[1]

@@ -1,0 +1,61 @@
+"""What an extension leaves in the place of the WebUI's files does not keep the next start waiting."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from roles import onhost
+from roles.onhost import webui_service
+
+OPTIONS = Path(onhost.__file__).with_name("webui_options.py")
+
+
+def _sparse(place: Path) -> None:
+    with place.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+def _nested(place: Path) -> None:
+    place.write_text("[" * 100_000)
+
+
+PLANTED: dict[str, Callable[[Path], None]] = {
+    "fifo": os.mkfifo,
+    "endless": lambda place: place.symlink_to("/dev/zero"),
+    "sparse": _sparse,
+    "nested": _nested,
+    "folder": Path.mkdir,
+}
+
+
+@pytest.mark.parametrize("plant", PLANTED)
+def test_a_state_that_cannot_be_read_is_none(plant: str, tmp_path: Path) -> None:
+    PLANTED[plant](tmp_path / "state.json")
+    reading = (
+        f"import sys; sys.path.insert(0, {str(OPTIONS.parents[2])!r}); from roles.onhost import webui_service as s"
+    )
+    told = f"{reading}; from pathlib import Path; print(s.read_json(Path({str(tmp_path / 'state.json')!r})))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=20, check=False)
+    assert done.stdout == "{}\n", done.stderr
+
+
+def test_a_state_that_can_be_read_is_read(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text('{"fault": {"at": "now"}}')
+    assert webui_service.read_json(tmp_path / "state.json") == {"fault": {"at": "now"}}
+
+
+@pytest.mark.parametrize("plant", [plant for plant in PLANTED if plant != "folder"])
+def test_settings_that_cannot_be_read_are_set_aside(plant: str, tmp_path: Path) -> None:
+    config, options = tmp_path / "config.json", tmp_path / "options.json"
+    PLANTED[plant](config)
+    options.write_text('{"samples_format": "webp"}')
+    command = [sys.executable, "-I", str(OPTIONS), "--config", str(config), "--options", str(options)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0 and "config.json is damaged" in done.stdout, done.stderr
+    assert json.loads(config.read_text()) == {"samples_format": "webp"}
+    assert config.with_name("config.json.damaged").is_symlink() or config.with_name("config.json.damaged").exists()
