@@ -21,7 +21,7 @@ MODULES = {"lora": "networks.lora", "locon": "networks.lora", "dora": "networks.
 """ss_network_module by kind; the others are LyCORIS's."""
 
 
-def write(path: Path, network: Network, values: dict[str, Tensor], notes: dict[str, str], precision: str) -> str:
+def write(path: Path, values: dict[str, Tensor], notes: dict[str, str], precision: str) -> str:
     """Write a LoRA file of the network's layers with the weights `values`; returns its sha256.
 
     Raises TrainingError if a weight is not finite in `precision`, or if the disk refuses.

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from training import config, kohya
 from training.errors import InputError
@@ -157,3 +158,24 @@ def test_the_window_tells_no_value_that_the_file_has_not(tmp_path: Path) -> None
     file.write_text(json.dumps(window | {"unet_lr": 1e-4, "text_encoder_lr": 0}))
     found, _ = kohya.load_any(file)
     assert (found.network.unet, found.network.text_encoder) == (True, False)
+
+
+def test_check_tells_a_missing_tokenizer_and_how_a_kohya_config_names_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training import checking
+
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "nowhere"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    (tmp_path / "base/unet").mkdir(parents=True)
+    (tmp_path / "base/unet/config.json").write_text("{}")
+    Image.new("RGB", (512, 512)).save(_made(tmp_path / "pictures/1_cat") / "a.png")
+    found, _ = by_toml(tmp_path, SOUND | {"pretrained_model_name_or_path": "base"})
+    with pytest.raises(InputError, match="fetch it once with: hf download openai/clip-vit-large-patch14") as caught:
+        checking.report(found)
+    assert "in a kohya config: tokenizer_cache_dir" in str(caught.value)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
