@@ -191,6 +191,8 @@ class Parts:
 def main() -> None:
     """Run the parts, and print what they found last."""
     options = _options()
+    if not options.tiny and (missing := _no_card()):
+        sys.exit(f"error: {missing}")
     began, failed = time.monotonic(), False
     with tempfile.TemporaryDirectory(prefix="sdfleet-gpu-", ignore_cleanup_errors=True) as temporary:
         folder = options.work or Path(temporary)
@@ -227,6 +229,18 @@ def _parts(parts: Parts) -> dict[str, Callable[[], list[str]]]:
         "capture-sdxl": lambda: parts.capture("sdxl"),
         "tests": parts.tests,
     }
+
+
+def _no_card() -> str:
+    """Why nothing can be measured on this machine; empty if it has a card."""
+    import torch
+
+    if torch.cuda.is_available():
+        return ""
+    return (
+        f"torch {torch.__version__} finds no NVIDIA GPU here, so there is nothing to measure; check the driver "
+        "(nvidia-smi) and that torch was built for CUDA. --tiny tries every part with small models on a CPU"
+    )
 
 
 def _machine() -> str:

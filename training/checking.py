@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from training import estimate
-from training.config import Config
+from training.base import files
+from training.config import Config, Model
 from training.data import pictures
 from training.data.order import Order
 from training.errors import InputError
@@ -18,6 +19,8 @@ def report(config: Config) -> str:
     for key, path in (("model.checkpoint", config.model.checkpoint), ("model.vae", config.model.vae)):
         if path is not None and not path.exists():
             problems.append(f"{key}: {path} does not exist")
+    if config.model.checkpoint.exists():
+        problems.extend(_of_base(config.model))
     found: list[pictures.Picture] = []
     try:
         found = pictures.find(config.data)
@@ -33,6 +36,17 @@ def report(config: Config) -> str:
         f"sizes {', '.join(f'{width}x{height}' for width, height in sizes)}"
     )
     return "\n".join([first, *_fitting(config)])
+
+
+def _of_base(model: Model) -> tuple[str, ...]:
+    """What is wrong with the base model, by its header, and with CLIP's vocabulary."""
+    try:
+        source = files.open_base(model.checkpoint)
+        files.family_of(source)
+        files.tokenizer_folder(model.tokenizer, source, "tokenizer")
+    except InputError as error:
+        return error.problems
+    return ()
 
 
 def _fitting(config: Config) -> Iterator[str]:

@@ -89,10 +89,7 @@ class Config(Settings):
         """The pictures of validation.folder, each shown once and always alike; None if there is no such folder."""
         if self.validation.folder is None:
             return None
-        captions = self.data.captions.model_copy(
-            update={"shuffle": False, "tag_dropout": 0.0, "dropout": 0.0, "dropout_every_epochs": 0}
-        )
-        subset = Subset(folder=self.validation.folder, captions=captions)
+        subset = Subset(folder=self.validation.folder, captions=self.data.captions.still)
         return self.data.model_copy(update={"folder": None, "regularisation": None, "subsets": (subset,)})
 
     @model_validator(mode="after")

@@ -21,7 +21,7 @@ MODULES = {"lora": "networks.lora", "locon": "networks.lora", "dora": "networks.
 """ss_network_module by kind; the others are LyCORIS's."""
 
 
-def write(path: Path, network: Network, values: dict[str, Tensor], notes: dict[str, str], precision: str) -> str:
+def write(path: Path, values: dict[str, Tensor], notes: dict[str, str], precision: str) -> str:
     """Write a LoRA file of the network's layers with the weights `values`; returns its sha256.
 
     Raises TrainingError if a weight is not finite in `precision`, or if the disk refuses.
@@ -31,9 +31,16 @@ def write(path: Path, network: Network, values: dict[str, Tensor], notes: dict[s
     if bad:
         raise TrainingError(
             f"{path}: not written, the weights are not finite in {precision} (first: {bad}); "
-            'the last checkpoint is kept. Try a lower learning rate, or save.precision = "fp32"'
+            f"the last checkpoint is kept. {_advice(values, precision)}"
         )
     return lorafile.write(path, on_file, notes, soundness.check)
+
+
+def _advice(values: dict[str, Tensor], precision: str) -> str:
+    """What helps: another number format if the weights themselves are sound, else another training."""
+    if all(torch.isfinite(value).all() for value in values.values()):
+        return f'They are too large for {precision}: set save.precision = "bf16" or "fp32"'
+    return 'Training itself made them so: try a lower optimizer.learning_rate, or train.precision = "bf16" or "fp32"'
 
 
 def notes(

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from training import lorafile, soundness
+from training.base.keys import family
 from training.errors import InputError
 from training.factor import Cut, cut_matrix
 from training.lorafile import LoraFile
 from training.metadata import ModelSpec, minimum
-from training.places import Layer, Place, family, places
+from training.places import Layer, Place, places
 from training.resize import uniform
 
 SAME = 1e-7

@@ -9,12 +9,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from training import lorafile, soundness
+from training.base.keys import family
 from training.deltas import ALPHA, BIAS, DORA, DOWN, UP, LowRank, apply, delta, kind, low_rank
 from training.errors import InputError, TrainingError
 from training.factor import Cut
 from training.lorafile import LoraFile
 from training.metadata import MINIMUM
-from training.places import Place, family, places
+from training.places import Place, places
 from training.resize import precision_of, resize, uniform
 
 

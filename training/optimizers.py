@@ -14,8 +14,15 @@ PLACES: Mapping[str, tuple[str, str, str]] = {
     "Lion": ("lion_pytorch", "Lion", "lion-pytorch"),
     "AdamW8bit": ("bitsandbytes.optim", "AdamW8bit", "bitsandbytes"),
     "Lion8bit": ("bitsandbytes.optim", "Lion8bit", "bitsandbytes"),
+    "SGDNesterov8bit": ("bitsandbytes.optim", "SGD8bit", "bitsandbytes"),
+    "PagedAdamW": ("bitsandbytes.optim", "PagedAdamW", "bitsandbytes"),
+    "PagedAdamW8bit": ("bitsandbytes.optim", "PagedAdamW8bit", "bitsandbytes"),
+    "PagedAdamW32bit": ("bitsandbytes.optim", "PagedAdamW32bit", "bitsandbytes"),
+    "PagedLion8bit": ("bitsandbytes.optim", "PagedLion8bit", "bitsandbytes"),
     "Prodigy": ("prodigyopt", "Prodigy", "prodigyopt"),
-    "DAdaptation": ("dadaptation", "DAdaptAdam", "dadaptation"),
+    "DAdaptation": ("dadaptation.experimental", "DAdaptAdamPreprint", "dadaptation"),
+    "DAdaptAdamPreprint": ("dadaptation.experimental", "DAdaptAdamPreprint", "dadaptation"),
+    "DAdaptAdanIP": ("dadaptation.experimental", "DAdaptAdanIP", "dadaptation"),
     "DAdaptAdam": ("dadaptation", "DAdaptAdam", "dadaptation"),
     "DAdaptAdaGrad": ("dadaptation", "DAdaptAdaGrad", "dadaptation"),
     "DAdaptAdan": ("dadaptation", "DAdaptAdan", "dadaptation"),
@@ -28,8 +35,16 @@ PLACES: Mapping[str, tuple[str, str, str]] = {
 }
 """Module, class and package on PyPI of the optimisers that torch lacks."""
 
-FALLBACKS = {"AdamW8bit": "AdamW", "Lion8bit": "Lion"}
-"""What is taken where the 8-bit optimiser cannot run: the same rule in full precision, with more memory."""
+FALLBACKS = {
+    "AdamW8bit": "AdamW",
+    "Lion8bit": "Lion",
+    "SGDNesterov8bit": "SGDNesterov",
+    "PagedAdamW": "AdamW",
+    "PagedAdamW8bit": "AdamW",
+    "PagedAdamW32bit": "AdamW",
+    "PagedLion8bit": "Lion",
+}
+"""What is taken where bitsandbytes' optimiser cannot run: the same rule in fp32, with more memory of the GPU."""
 
 
 def make_optimizer(
@@ -40,11 +55,11 @@ def make_optimizer(
     Raises InputError if its package is missing or an argument is not the optimiser's.
     """
     kind = settings.kind
-    if kind in FALLBACKS and not _runs_8bit(device):
+    if kind in FALLBACKS and not _runs_bitsandbytes(device):
         kind, wanted = FALLBACKS[kind], kind  # type: ignore[assignment]
         warnings.warn(f"{wanted} needs a CUDA GPU and bitsandbytes; training with {kind}", stacklevel=2)
     args = dict(settings.args)
-    if kind == "SGDNesterov":
+    if kind in ("SGDNesterov", "SGDNesterov8bit"):
         args = {"momentum": 0.9, "nesterov": True, **args}
     if kind == "AdamW":
         # One kernel for all tensors: as fast as the rest of a small network's step is slow.
@@ -57,7 +72,7 @@ def make_optimizer(
         raise InputError(f"optimizer.args: {kind} does not take them ({error})") from error
 
 
-def _runs_8bit(device: torch.device) -> bool:
+def _runs_bitsandbytes(device: torch.device) -> bool:
     return device.type == "cuda" and importlib.util.find_spec("bitsandbytes") is not None
 
 
@@ -79,8 +94,28 @@ def make_schedule(settings: Schedule, optimizer: torch.optim.Optimizer, steps: i
     """The schedule over `steps` optimiser steps: an object with step() and state_dict()."""
     from diffusers.optimization import get_scheduler
 
-    warmup = settings.warmup_steps
-    warmup = int(warmup * steps) if 0 < warmup < 1 else int(warmup)
+    warmup, decay = (_in_steps(value, steps) for value in (settings.warmup_steps, settings.decay_steps))
+    if settings.kind == "warmup_stable_decay":
+        from transformers.optimization import get_wsd_schedule
+
+        if warmup + decay > steps:
+            raise InputError(
+                f"schedule: warmup_steps ({warmup}) and decay_steps ({decay}) are more than the run's {steps} steps"
+            )
+        return get_wsd_schedule(
+            optimizer,
+            num_warmup_steps=warmup,
+            num_decay_steps=decay,
+            num_stable_steps=steps - warmup - decay,
+            num_cycles=settings.cycles / 2,
+            min_lr_ratio=settings.min_ratio,
+        )
+    if settings.kind == "cosine_with_min_lr":
+        from transformers.optimization import get_cosine_with_min_lr_schedule_with_warmup
+
+        return get_cosine_with_min_lr_schedule_with_warmup(
+            optimizer, warmup, steps, num_cycles=settings.cycles / 2, min_lr_rate=settings.min_ratio
+        )
     if settings.kind == "inverse_sqrt":
         from transformers.optimization import get_inverse_sqrt_schedule
 
@@ -97,3 +132,8 @@ def make_schedule(settings: Schedule, optimizer: torch.optim.Optimizer, steps: i
         num_cycles=settings.cycles,
         power=settings.power,
     )
+
+
+def _in_steps(value: float, steps: int) -> int:
+    """A number of steps, or below 1 a share of all `steps`."""
+    return int(value * steps) if 0 < value < 1 else int(value)

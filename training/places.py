@@ -9,18 +9,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from training.base import keys
+from training.base.keys import UNET
 from training.sections.model import Family
 
 Layer = Literal["attention", "convolution", "pointwise", "text", "other"]
 
-UNET = "model.diffusion_model."
 CLIP = {
-    "cond_stage_model.transformer.text_model.": "lora_te_text_model_",
-    "conditioner.embedders.0.transformer.text_model.": "lora_te1_text_model_",
+    keys.CLIP: "lora_te_text_model_",
+    keys.OLD_CLIP: "lora_te_text_model_",
+    keys.XL_CLIP: "lora_te1_text_model_",
 }
 OPEN_CLIP = {
-    "cond_stage_model.model.transformer.resblocks.": "lora_te_text_model_encoder_layers_",
-    "conditioner.embedders.1.model.transformer.resblocks.": "lora_te2_text_model_encoder_layers_",
+    f"{keys.OPEN_CLIP}transformer.resblocks.": "lora_te_text_model_encoder_layers_",
+    f"{keys.XL_OPEN_CLIP}transformer.resblocks.": "lora_te2_text_model_encoder_layers_",
 }
 
 _RESNET = {
@@ -48,18 +50,6 @@ class Place:
     third: int | None = None
     """Which third of a fused query-key-value weight it is, None for a whole tensor."""
     layer: Layer = "other"
-
-
-def family(keys: Iterable[str]) -> Family | None:
-    """The family of a single-file checkpoint by its keys, None if it is none of ours."""
-    names = list(keys)
-    if not any(name.startswith(UNET) for name in names):
-        return None
-    if any(name.startswith("conditioner.embedders.1.") for name in names):
-        return "sdxl"
-    if any(name.startswith("cond_stage_model.model.") for name in names):
-        return "sd2"
-    return "sd1" if any(name.startswith("cond_stage_model.transformer.") for name in names) else None
 
 
 def places(shapes: dict[str, tuple[int, ...]], kind: Family) -> list[Place]:

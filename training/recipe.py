@@ -126,7 +126,7 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
         values = network.tensors(state.average.values if state.average else None)
         notes = export.notes(config, base, found, prepared.digest, step, batches.per_epoch)
         path = run.output / f"{name}.safetensors"
-        digest = export.write(path, network, values, notes, config.save.precision)
+        digest = export.write(path, values, notes, config.save.precision)
         progress.event("saved", step, file=path.name, sha256=digest)
         return digest
 

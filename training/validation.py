@@ -46,9 +46,8 @@ def timesteps(count: int) -> list[int]:
 
 
 def _plain(picture: Picture) -> Picture:
-    captions = picture.subset.captions.model_copy(
-        update={"shuffle": False, "tag_dropout": 0.0, "dropout": 0.0, "dropout_every_epochs": 0}
-    )
+    captions = picture.subset.captions.still
+    caption = picture.caption.split("\n")[0]
     augment = picture.subset.augment.model_copy(update={"flip": False, "color": False, "random_crop": False})
     subset = picture.subset.model_copy(update={"captions": captions, "augment": augment})
-    return replace(picture, subset=subset, repeats=1)
+    return replace(picture, subset=subset, caption=caption, repeats=1)

@@ -82,7 +82,7 @@ def pictures(folder: Path, resolution: int) -> None:
     from tests.training.tiny import picture
 
     lines = []
-    (folder / "imagefolder").mkdir(parents=True)
+    (folder / "imagefolder").mkdir(parents=True, exist_ok=True)
     for number in range(PICTURES):
         file = picture(folder / "pictures" / "10_cat" / f"{number}.png", (resolution, resolution), number)
         caption = f"a cat, number {number}"

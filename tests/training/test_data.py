@@ -130,6 +130,28 @@ def test_captions_vary_by_kohyas_rules() -> None:
     assert vary(text, prefix="photo of", suffix="4k") == "photo of cat, red, grass, sun 4k"
 
 
+@pytest.mark.parametrize(
+    ("settings", "read"),
+    [
+        ({}, "a cat, red on grass"),
+        ({"lines": "first"}, "a cat, red"),
+        ({"wildcards": True}, "a cat, red\non grass"),
+    ],
+)
+def test_captions_of_several_lines(tmp_path: Path, settings: dict[str, object], read: str) -> None:
+    (tmp_path / "a.txt").write_text(" a  cat, red\r\n\n  on grass \n")
+    assert captions.read(tmp_path / "a.png", Captions.model_validate(settings), "") == read
+
+
+def test_wildcards_take_a_line_and_a_word_anew_each_time() -> None:
+    shown = {vary("a {red|blue} cat\n{{plain}} grass", seed=seed, wildcards=True) for seed in range(40)}
+    assert shown == {"a red cat", "a blue cat", "{plain} grass"}
+    kept = {vary("{b|c}, a", seed=seed, wildcards=True, shuffle=True, keep_tokens=1) for seed in range(20)}
+    assert kept == {"b, a", "c, a"}
+    assert vary("a {red|blue} cat") == "a {red|blue} cat"
+    assert Captions(wildcards=True).vary and not Captions(wildcards=True).still.vary
+
+
 def test_emphasis_means_what_it_means_in_the_webui() -> None:
     def weights(text: str) -> list[tuple[str, float]]:
         return [(piece.text, round(piece.weight, 4)) for piece in emphasis.parse(text)]

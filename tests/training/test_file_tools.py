@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tests.training.checkpoints import CHANNELS, checkpoint, save
 from training import lorafile
+from training.base.keys import family
 from training.deltas import apply, delta
 from training.errors import InputError
 from training.extract import extract, extract_file
@@ -16,7 +17,7 @@ from training.factor import Cut
 from training.inspecting import inspect, report
 from training.lorafile import LoraFile
 from training.merge import Weighted, bake, merge, merge_files
-from training.places import family, places
+from training.places import places
 from training.resize import resize, resize_file
 
 pytestmark = pytest.mark.slow

@@ -22,14 +22,14 @@ def test_every_part_ends_in_a_result(tmp_path: Path) -> None:
     kohya = tmp_path / "kohya"
     kohya.mkdir()
     (kohya / "train_network.py").write_text("raise SystemExit('this checkout is broken')\n")
-    parts = "repeat,resume,capture,precision,sd15,sdxl"
+    parts = "repeat,resume,capture,precision,sd15,sdxl,repeat-sdxl,resume-sdxl,capture-sdxl"
     done = bench("--only", parts, "--kohya", str(kohya))
     assert done.returncode == 0, done.stdout + done.stderr
     said = done.stdout
     for kind in ("repeat", "resume after a kill"):
         for half in ("bf16", "fp16"):
-            assert f"{kind}, {half}: equal, sha256 " in said
-    assert "captured against eager: not compared (not captured: CUDA graphs need an NVIDIA GPU)" in said
+            assert said.count(f"{kind}, {half}: equal, sha256 ") == 2  # SD 1.5's and SDXL's
+    assert said.count("captured against eager: not compared (not captured: CUDA graphs need an NVIDIA GPU)") == 2
     assert "fp16: last ten losses" in said and "bf16: last ten losses" in said
     for row in ("bare loop, eager", "lora-train", "lora-train, not deterministic", "lora-train, not captured"):
         for batch in (1, 4):
@@ -37,7 +37,16 @@ def test_every_part_ends_in_a_result(tmp_path: Path) -> None:
     # What cannot be measured says so, and the others go on.
     assert said.count("batch 1: bare loop, captured") == 2 and "needs a card" in said
     assert "this checkout is broken" in said
-    assert said.strip().splitlines()[-1].startswith("6 parts in ")
+    assert said.strip().splitlines()[-1].startswith("9 parts in ")
+
+
+def test_a_machine_without_a_card_is_told_in_one_sentence() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "gpu.py")]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: torch ") and "finds no NVIDIA GPU here" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_part_that_fails_says_so_and_the_code_tells(tmp_path: Path) -> None:

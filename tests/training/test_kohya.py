@@ -65,7 +65,12 @@ def test_sections(tmp_path: Path) -> None:
     assert found["data"]["folder"] == tmp_path / "train/cat"
     assert found["data"]["resolution"] == (512, 640)
     assert found["data"]["buckets"] == {"min_side": 320, "max_side": 960}
-    assert found["data"]["captions"] == {"extensions": (".txt",), "shuffle": True, "keep_tokens": 1}
+    assert found["data"]["captions"] == {
+        "extensions": (".txt",),
+        "lines": "first",
+        "shuffle": True,
+        "keep_tokens": 1,
+    }
     assert found["network"] == {"rank": 24, "alpha": 12.0, "text_encoder": True}
     assert found["objective"] == {"noise_offset": 0.05, "prior_loss_weight": 0.7}
     assert found["optimizer"]["kind"] == "AdamW8bit"

@@ -75,10 +75,7 @@ TOML = {
         "network_args: conv_dims: unknown argument (did you mean conv_dim?)",
     ),
     "flag of words": (SOUND + 'xformers = "maybe"', "xformers: must be true or false (is 'maybe')"),
-    "two rates": (
-        SOUND + "text_encoder_lr = [1e-4, 1e-5]",
-        "text_encoder_lr: different rates for the text encoders are not supported; give one",
-    ),
+    "a rate of words": (SOUND + 'text_encoder_lr = [1e-4, "fast"]', "text_encoder_lr: must be a number"),
     "token length": (
         SOUND + "max_token_length = 300",
         "max_token_length: is too long; captions of up to 225 tokens can be read (is 300)",

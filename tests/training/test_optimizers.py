@@ -46,7 +46,7 @@ def test_every_optimiser_learns(kind: str) -> None:
     assert error < 2.9
 
 
-@pytest.mark.parametrize("kind", ["AdamW8bit", "Lion8bit"])
+@pytest.mark.parametrize("kind", optimizers.FALLBACKS)
 def test_8bit_without_a_gpu_falls_back_and_says_so(kind: str) -> None:
     settings = Optimizer.model_validate({"kind": kind})
     with pytest.warns(UserWarning, match=f"{kind} needs a CUDA GPU and bitsandbytes; training with"):
@@ -79,7 +79,16 @@ def test_shapes_of_schedules() -> None:
     assert rates(kind="linear")[50] == pytest.approx(0.5)
     restarts = rates(kind="cosine_with_restarts", cycles=4)
     assert [restarts[at] for at in (0, 25, 50, 75)] == [1.0] * 4
+    stable = rates(kind="warmup_stable_decay", warmup_steps=10, decay_steps=0.2, min_ratio=0.1)
+    assert stable[5] == pytest.approx(0.55) and stable[10] == stable[79] == 1.0
+    assert stable[90] == pytest.approx(0.55)
+    assert rates(kind="cosine_with_min_lr", min_ratio=0.5)[50] == pytest.approx(0.75)
     assert rates(kind="polynomial", power=2.0)[50] == pytest.approx(0.25, abs=1e-3)
+
+
+def test_a_fall_longer_than_the_run_is_refused() -> None:
+    with pytest.raises(InputError, match=r"decay_steps \(70\) are more than the run's 60 steps"):
+        fit(Optimizer(), Schedule(kind="warmup_stable_decay", decay_steps=70))
 
 
 @pytest.mark.parametrize("kind", ["AdamWScheduleFree", "Prodigy"])

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.training.checkpoints import LEVELS, checkpoint, unet_shapes
-from training.places import UNET, diffusers_path, family, places
+from training.base.keys import UNET, family
+from training.places import diffusers_path, places
 
 pytestmark = pytest.mark.slow
 
@@ -95,6 +96,13 @@ def test_names_of_text_modules(kind: str, module: str, key: str, third: int | No
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint(kind).items()}
     found = {place.module: place for place in places(shapes, family(shapes) or "sd1")}
     assert (found[module].key, found[module].third) == (key, third)
+
+
+def test_the_older_names_of_sd1s_text_encoder_are_the_same_modules() -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint("sd1").items()}
+    older = {name.replace(".transformer.text_model.", ".transformer."): shape for name, shape in shapes.items()}
+    assert older.keys() != shapes.keys() and family(older) == "sd1"
+    assert {place.module for place in places(older, "sd1")} == {place.module for place in places(shapes, "sd1")}
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sd2", "sdxl"])

@@ -15,7 +15,7 @@ from tests.training.test_processes import PASSES, PICTURES
 from tests.training.test_processes import _free_port as free_port
 from tests.training.test_repeats import VARIED, StopsAfter
 from tests.training.workbench import Workbench
-from training import moving, precision
+from training import export, moving, precision
 from training import network as networks
 from training.base.loading import BaseModel
 from training.config import Config
@@ -304,9 +304,18 @@ def test_a_loss_that_is_nan_for_less_is_passed_over(bench: Workbench, monkeypatc
 
 def test_weights_that_overflow_the_format_of_the_file_are_not_written(bench: Workbench) -> None:
     tables = {"optimizer": {"learning_rate": 1e6}, "train": {"steps": 1}, "save": {"precision": "fp16"}}
-    with pytest.raises(TrainingError, match="not written, the weights are not finite in fp16"):
+    with pytest.raises(TrainingError, match="not written, the weights are not finite in fp16") as caught:
         bench.train("run", tables=tables)
+    assert 'They are too large for fp16: set save.precision = "bf16" or "fp32"' in str(caught.value)
     assert not list((bench.folder / "run" / "output").iterdir())
+
+
+def test_no_format_of_the_file_is_advised_where_the_weights_themselves_are_nan(tmp_path: Path) -> None:
+    broken = {"lora_unet_a.lora_up.weight": torch.full((2, 2), float("nan"))}
+    with pytest.raises(TrainingError, match=r"not finite in fp32") as caught:
+        export.write(tmp_path / "a.safetensors", broken, {}, "fp32")
+    assert "try a lower optimizer.learning_rate" in str(caught.value)
+    assert "save.precision" not in str(caught.value)
 
 
 @pytest.mark.parametrize("format_", ["fp32", *HALF])

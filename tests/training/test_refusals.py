@@ -156,7 +156,7 @@ BROKEN: list[tuple[Callable[[Path], Tables], str]] = [
     (no_checkpoint, "model.safetensors: no such file"),
     (checkpoint_is_a_page, "model.safetensors: is no readable safetensors file"),
     (checkpoint_is_a_lora, "model.safetensors: is a LoRA; model.checkpoint must be a whole SD 1.5"),
-    (no_tokenizer, "set model.tokenizer to a folder that holds both"),
+    (no_tokenizer, "hf download openai/clip-vit-large-patch14 vocab.json merges.txt, or set model.tokenizer"),
     (wrong_start, "start.safetensors: is of another network"),
     (wrong_prompt, "--w needs a number (is 'wide')"),
     (wrong_argument, "optimizer.args: AdamW does not take them"),

@@ -88,6 +88,9 @@ def _broken(folder: Path) -> dict[str, str]:
     add("blank.png", "is empty", lambda f: noise(15).save(f), "  \n")
     add("latin.png", "is not readable as UTF-8", lambda f: noise(16).save(f), b"caf\xe9")
     add("wordy.png", "has 80 tokens; what comes after 75 is not read", lambda f: noise(17).save(f), "word " * 80)
+    add("shout.png", "", lambda f: noise(19).save(f), None)
+    (one / "shout.TXT").write_text("a cat")
+    wanted["shout.TXT"] = "is not read: the ending must be .txt, in small letters"
     add("lines.png", "has several lines", lambda f: noise(18).save(f), "one\ntwo")
     (one / "lonely.txt").write_text("of nothing")
     wanted["lonely.txt"] = "belongs to no picture"

@@ -86,6 +86,7 @@ def tokenizer_folder(configured: Path | None, source: TensorFile | DiffusersFold
         if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
             return folder
     raise InputError(
-        f"no CLIP tokenizer (vocab.json, merges.txt) in {configured or hub}; "
-        "set model.tokenizer to a folder that holds both"
+        f"no CLIP tokenizer (vocab.json, merges.txt) in {configured or hub}; fetch it once with: "
+        "hf download openai/clip-vit-large-patch14 vocab.json merges.txt, or set model.tokenizer "
+        "(in a kohya config: tokenizer_cache_dir) to where it lies"
     )

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.base import evidence, shapes, tensors
+from training.base import evidence, keys, shapes, tensors
 from training.base.files import DiffusersFolder, TensorFile, family_of, open_base, tokenizer_folder
 from training.errors import InputError
 from training.sections.model import Family, Model
@@ -53,7 +53,7 @@ class BaseModel:
         config = shapes.unet(self.source.shapes, self.family)
         with torch.device("meta"):
             model = UNet2DConditionModel.from_config(config)
-        state = convert_ldm_unet_checkpoint(tensors.read(self.source, shapes.UNET, dtype), config)
+        state = convert_ldm_unet_checkpoint(tensors.read(self.source, keys.UNET, dtype), config)
         return _frozen(_fill(model, state, self.source.path, "UNet"))
 
     @property
@@ -72,7 +72,7 @@ class BaseModel:
         from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
         source = TensorFile(path)
-        prefix = shapes.VAE if any(name.startswith(shapes.VAE) for name in source.shapes) else ""
+        prefix = keys.VAE if any(name.startswith(keys.VAE) for name in source.shapes) else ""
         try:
             config = shapes.vae(source.shapes, prefix, SCALING[self.family])
         except InputError as error:
@@ -111,16 +111,16 @@ def _text_from_file(source: TensorFile, kind: Family, dtype: torch.dtype) -> lis
     from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
     if kind == "sd2":
-        return [_open_clip(CLIPTextModel, source, shapes.OPEN_CLIP, dtype, drop_last=True)]
-    prefix = shapes.CLIP if kind == "sd1" else shapes.XL_CLIP
+        return [_open_clip(CLIPTextModel, source, keys.OPEN_CLIP, dtype, drop_last=True)]
+    prefix = keys.CLIP if kind == "sd1" else keys.XL_CLIP
     if kind == "sd1" and not any(name.startswith(prefix) for name in source.shapes):
-        prefix = shapes.OLD_CLIP
+        prefix = keys.OLD_CLIP
     state = {name.removeprefix(prefix): value for name, value in tensors.read(source, prefix, dtype).items()}
     state.pop("embeddings.position_ids", None)
     first = _fill(_text_model(CLIPTextModel, shapes.clip(source.shapes, prefix)), state, source.path, "text encoder")
     if kind == "sd1":
         return [first]
-    return [first, _open_clip(CLIPTextModelWithProjection, source, shapes.XL_OPEN_CLIP, dtype, drop_last=False)]
+    return [first, _open_clip(CLIPTextModelWithProjection, source, keys.XL_OPEN_CLIP, dtype, drop_last=False)]
 
 
 def _open_clip(cls: Any, source: TensorFile, prefix: str, dtype: torch.dtype, *, drop_last: bool) -> nn.Module:

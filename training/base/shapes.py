@@ -8,20 +8,12 @@ have heads of 64 channels, CLIP's text encoders have heads of 64.
 from collections.abc import Mapping
 from typing import Any
 
+from training.base import keys
+from training.base.keys import UNET, XL_OPEN_CLIP
 from training.errors import InputError
 from training.sections.model import Family
 
 Shapes = Mapping[str, tuple[int, ...]]
-UNET = "model.diffusion_model."
-VAE = "first_stage_model."
-CLIP = "cond_stage_model.transformer.text_model."
-OPEN_CLIP = "cond_stage_model.model."
-XL_CLIP = "conditioner.embedders.0.transformer.text_model."
-XL_OPEN_CLIP = "conditioner.embedders.1.model."
-
-
-OLD_CLIP = CLIP.removesuffix("text_model.")
-"""SD 1's text encoder as old checkpoints name it; sd-scripts read them too."""
 OTHERS: tuple[tuple[str, str], ...] = (
     (f"{UNET}joint_blocks.", "a Stable Diffusion 3 model"),
     (f"{UNET}double_blocks.", "a Flux model"),
@@ -61,14 +53,10 @@ def family(shapes: Shapes) -> Family:
             f"is {kinds[first[1]]}, whose UNet takes {first[1]} channels instead of 4; "
             "train on the base model that it was made from"
         )
-    if any(name.startswith(XL_OPEN_CLIP) for name in shapes):
-        return "sdxl"
-    if any(name.startswith("conditioner.embedders.0.model.") for name in shapes):
+    if found := keys.family(shapes):
+        return found
+    if any(name.startswith(keys.REFINER) for name in shapes):
         raise InputError("is an SDXL refiner, which LoRAs are not trained for; train on the SDXL base model")
-    if any(name.startswith(OPEN_CLIP) for name in shapes):
-        return "sd2"
-    if any(name.startswith(OLD_CLIP) for name in shapes):
-        return "sd1"
     raise InputError("holds a UNet but no text encoder of SD 1, SD 2 or SDXL")
 
 

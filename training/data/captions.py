@@ -1,20 +1,25 @@
 """Captions: read beside the pictures, varied from showing to showing."""
 
 import random
+import re
 from pathlib import Path
 
 from training.errors import InputError
 from training.sections.data import Captions
 
+_WILDCARD = re.compile(r"\{([^}]+)\}")
+_BRACES = (("{{", "\0"), ("}}", "\1"))
+"""Doubled braces, which stand for themselves, and what no caption has in their place."""
+
 
 def read(picture: Path, settings: Captions, fallback: str) -> str:
-    """The caption of `picture`: its caption file's text on one line, else `fallback`.
+    """The caption of `picture`: its caption file's text as `lines_of` reads it, else `fallback`.
 
     Raises InputError if there is no file and captions are required, or if it is not UTF-8 text.
     """
     if file := file_of(picture, settings):
         try:
-            return " ".join(file.read_text(encoding="utf-8-sig").split())
+            return lines_of(file.read_text(encoding="utf-8-sig"), settings)
         except UnicodeDecodeError as error:
             raise InputError(f"{file}: is not UTF-8 text; save it as UTF-8") from error
     if settings.required:
@@ -23,6 +28,14 @@ def read(picture: Path, settings: Captions, fallback: str) -> str:
             "or set data.captions.required = false"
         )
     return fallback
+
+
+def lines_of(text: str, settings: Captions) -> str:
+    """What counts of a caption file's text: all lines as one or the first line; with wildcards all, apart."""
+    lines = [" ".join(line.split()) for line in text.split("\n")]
+    if settings.wildcards:
+        return "\n".join(line for line in lines if line)
+    return lines[0] if settings.lines == "first" else " ".join(line for line in lines if line)
 
 
 def file_of(picture: Path, settings: Captions) -> Path | None:
@@ -40,8 +53,10 @@ def vary(caption: str, settings: Captions, epoch: int, draw: random.Random) -> s
         return ""
     if settings.dropout_every_epochs and epoch % settings.dropout_every_epochs == 0:
         return ""
+    if settings.wildcards:
+        caption = _choose(caption, draw)
     kept, loose, tail = _split(caption, settings)
-    if not settings.vary:
+    if not (settings.shuffle or settings.tag_dropout):
         return caption.replace(settings.keep_tokens_separator, "") if settings.keep_tokens_separator else caption
     if settings.shuffle:
         draw.shuffle(loose)
@@ -55,6 +70,17 @@ def all_shown(caption: str, settings: Captions) -> set[str]:
     kept = settings.model_copy(update={"dropout": 0.0, "dropout_every_epochs": 0})
     shown = {vary(caption, kept, 1, random.Random(0))}
     return shown | {""} if settings.dropout or settings.dropout_every_epochs else shown
+
+
+def _choose(caption: str, draw: random.Random) -> str:
+    """One of the caption's lines, and one of the words of each {red|blue}; {{ and }} are plain braces."""
+    caption = draw.choice(caption.split("\n"))
+    for braces, mark in _BRACES:
+        caption = caption.replace(braces, mark)
+    caption = _WILDCARD.sub(lambda match: draw.choice(match[1].split("|")), caption)
+    for braces, mark in _BRACES:
+        caption = caption.replace(mark, braces[0])
+    return caption
 
 
 def _split(caption: str, settings: Captions) -> tuple[list[str], list[str], list[str]]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from training.errors import InputError
+from training.kohya.honoured import WITHOUT
 from training.kohya.load import is_ours, parse, translate
 from training.kohya.write import tables_to_toml, to_toml
 
@@ -20,4 +21,5 @@ def convert(file: Path, base: Path | None, tell: Callable[[str], None]) -> str:
     if found.preset:
         tell("A preset changes some settings of another config; these are what it changes:")
         return tables_to_toml(found.raw)
-    return to_toml(parse(file, found), found.origins, f"Converted from {file.name}.")
+    origins = {**dict.fromkeys(WITHOUT, "sd-scripts' default"), **found.origins}
+    return to_toml(parse(file, found), origins, f"Converted from {file.name}.")

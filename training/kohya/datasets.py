@@ -8,10 +8,12 @@ from typing import Any
 
 from training.kohya import values
 from training.kohya.honoured import PLACES
-from training.kohya.reading import Reading
+from training.kohya.reading import Given, Reading
 from training.kohya.unhonoured import REASONS
 
 Table = dict[str, Any]
+Level = dict[str, Given]
+"""The keys that reach one subset, each under the name of the table where it stands."""
 
 SUBSET_KEYS = {
     "image_dir": "folder",
@@ -43,17 +45,18 @@ def datasets(reading: Reading, general: Table, tables: list[Table]) -> None:
     levels = _levels(reading, general, tables)
     if reading.has("dataset_repeats"):
         repeats = reading.value("dataset_repeats", values.whole)
-        levels = [{"num_repeats": repeats} | level for level in levels]
+        name = reading.given["dataset_repeats"].name
+        levels = [{"num_repeats": Given(repeats, name)} | level for level in levels]
         reading.take("dataset_repeats")
-        reading.mention(reading.given["dataset_repeats"].name, repeats, "data.subsets.repeats")
-    reading.set("data.subsets", [_subset(reading, level) for level in levels])
+        reading.mention(name, repeats, "data.subsets.repeats")
+    reading.set("data.subsets", [_subset(reading, number, level) for number, level in enumerate(levels)])
     _for_all(reading, levels)
 
 
-def _levels(reading: Reading, general: Table, tables: list[Table]) -> list[Table]:
+def _levels(reading: Reading, general: Table, tables: list[Table]) -> list[Level]:
     """For every subset the keys that reach it; each key is reported where it stands."""
     _report(reading, "general", general)
-    found = []
+    found: list[Level] = []
     for index, dataset in enumerate(tables):
         label = f"datasets.{index}"
         own = dataset.get("subsets", [])
@@ -66,7 +69,8 @@ def _levels(reading: Reading, general: Table, tables: list[Table]) -> list[Table
             if not subset.get("image_dir"):
                 reading.problems.append(f"{reading.file}: {label}.subsets.{number}: image_dir is required")
             _report(reading, f"{label}.subsets.{number}", subset)
-            found.append({**general, **outer, **subset})
+            tables_in = (("general", general), (label, outer), (f"{label}.subsets.{number}", subset))
+            found.append({key: Given(value, f"{at}.{key}") for at, table in tables_in for key, value in table.items()})
     return found
 
 
@@ -85,10 +89,13 @@ def _report(reading: Reading, label: str, table: Table) -> None:
             reading.mention(name, value, path)
 
 
-def _subset(reading: Reading, level: Table) -> Table:
+def _subset(reading: Reading, number: int, level: Level) -> Table:
     """One of our subsets from the keys that reach it."""
     found: Table = {}
-    for key, value in level.items():
+    for key, given in level.items():
+        value = given.value
+        path = SUBSET_KEYS.get(key) or (PLACES[key].path.removeprefix("data.") if key in PLACES else key)
+        reading.origins[f"data.subsets.{number}.{path}"] = given.name
         if key == "image_dir":
             found["folder"] = reading.absolute("image_dir", value)
         elif key in SUBSET_KEYS:
@@ -97,17 +104,17 @@ def _subset(reading: Reading, level: Table) -> Table:
             found["resolution"] = value
         elif key in PER_SUBSET:
             try:
-                table, name = PLACES[key].path.removeprefix("data.").split(".")
+                table, name = path.split(".")
                 found.setdefault(table, {})[name] = PLACES[key].convert(value)
             except ValueError as error:
-                reading.problems.append(f"{reading.file}: {key}: {error} (is {value!r})")
+                reading.problems.append(f"{reading.file}: {given.name}: {error} (is {value!r})")
     return found
 
 
-def _for_all(reading: Reading, levels: list[Table]) -> None:
+def _for_all(reading: Reading, levels: list[Level]) -> None:
     """Settings that our config holds once: every subset must agree on them."""
     for key, main in FOR_ALL.items():
-        found = [level.get(key) for level in levels]
+        found = [level[key].value if key in level else None for level in levels]
         if all(value is None for value in found):
             continue
         if any(value != found[0] for value in found):

@@ -142,10 +142,13 @@ def _length(file: Path, given: dict[str, Given], raw: Mapping[str, Any], report:
 def _rates(file: Path, given: dict[str, Given], raw: Mapping[str, Any]) -> None:
     """Which parts train follows from the two rates."""
     text, unet = (_number(file, key, raw.get(key) or 0) for key in ("text_encoder_lr", "unet_lr"))
-    given["network_train_unet_only"] = Given(text == 0 and unet != 0, "text_encoder_lr")
-    given["network_train_text_encoder_only"] = Given(text != 0 and unet == 0, "unet_lr")
-    if text == 0:
-        given.pop("text_encoder_lr", None)
+    for key in ("network_train_unet_only", "network_train_text_encoder_only", "text_encoder_lr"):
+        given.pop(key, None)
+    if text:
+        given["text_encoder_lr"] = Given(raw["text_encoder_lr"], "text_encoder_lr")
+    if bool(text) != bool(unet):
+        off = "unet_lr" if text else "text_encoder_lr"
+        given[off] = Given(0, off)
 
 
 def _noise(given: dict[str, Given], raw: Mapping[str, Any]) -> None:

@@ -46,6 +46,7 @@ PLACES: dict[str, Place] = {
     # captions
     "caption_extension": Place("data.captions.extensions", values.one_extension),
     "caption_extention": Place("data.captions.extensions", values.one_extension),
+    "enable_wildcard": Place("data.captions.wildcards", values.flag),
     "shuffle_caption": Place("data.captions.shuffle", values.flag),
     "caption_separator": Place("data.captions.separator"),
     "keep_tokens": Place("data.captions.keep_tokens", values.whole),
@@ -96,6 +97,8 @@ PLACES: dict[str, Place] = {
     "lr_restart_cycles": Place("schedule.cycles", values.at_least_one),
     "lr_scheduler_num_cycles": Place("schedule.cycles", values.at_least_one),
     "lr_scheduler_power": Place("schedule.power", values.number),
+    "lr_decay_steps": Place("schedule.decay_steps", values.share_or_steps),
+    "lr_scheduler_min_lr_ratio": Place("schedule.min_ratio", values.number),
     # length, batch, arithmetic
     "train_batch_size": Place("train.batch_size", values.whole),
     "max_train_epochs": Place("train.epochs", values.count),
@@ -120,6 +123,7 @@ WITHOUT: dict[str, Any] = {
     "model.prediction": "epsilon",
     "data.buckets.enabled": False,
     "data.captions.extensions": (".caption",),
+    "data.captions.lines": "first",
     "data.cache_latents": False,
     "network.rank": 4,
     "network.alpha": 1.0,

@@ -70,6 +70,7 @@ STEP_KEYS = {
     "train_data_dir",
     "reg_data_dir",
     "dataset_config",
+    "tokenizer_cache_dir",
 }
 KNOWN = {*PLACES, *REASONS, *STEP_KEYS, *WINDOW}
 """Every key that can be read."""
@@ -274,6 +275,8 @@ def _in_their_words(file: str, line: str, origins: Mapping[str, str]) -> str:
     path, colon, rest = line.removeprefix(f"{file}: ").partition(": ")
     parts = path.split(".")
     plain = ".".join(part for part in parts if not part.isdigit())
+    if colon and path in origins:
+        return f"{file}: {origins[path]} ({path}): {rest}"
     for depth in range(len(plain.split(".")), 0, -1):
         key = origins.get(".".join(plain.split(".")[:depth]))
         if colon and key:

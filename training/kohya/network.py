@@ -86,7 +86,9 @@ def network(reading: Reading) -> None:
     arguments = _arguments(reading)
     kind = _kind(reading, module, arguments)
     if reading.has("network_module"):
+        decisive = reading.origins.get("network.kind", reading.given["network_module"].name)
         reading.honour("network_module", "network.kind", kind)
+        reading.origins["network.kind"] = decisive
     elif kind != "lora":
         reading.set("network.kind", kind)
     preset = _preset(reading, module, arguments)

@@ -24,6 +24,11 @@ ENVIRONMENT = frozenset(
         "LD_LIBRARY_PATH",
     )
 )
+ENVIRONMENT_REASON = "is about the shell's environment"
+GPU_REASON = (
+    "chooses the GPU; set it for lora-train itself: CUDA_VISIBLE_DEVICES={} lora-train run ... "
+    "(in a fleet sdfleet chooses a free one)"
+)
 LAUNCHER_REASON = "is about how accelerate starts processes; one process trains on one device"
 
 
@@ -44,6 +49,8 @@ def read(file: Path, text: str, known: Container[str]) -> tuple[dict[str, Given]
         name, _, value = word.text.partition("=")
         if name.startswith("--") and name != "--num_cpu_threads_per_process":
             report.not_honoured.append(NotHonoured(name, value or True, LAUNCHER_REASON))
+    for name, value in launch.environment:
+        report.not_honoured.append(NotHonoured(name, value, _of_environment(name, value)))
     passed = bash.used_names([*launch.arguments, *launch.launcher])
     for name, value in script.variables.items():
         if name in passed:
@@ -51,9 +58,14 @@ def read(file: Path, text: str, known: Container[str]) -> tuple[dict[str, Given]
         if name in script.tested:
             report.deciding.append((name, value))
         elif name in ENVIRONMENT:
-            report.not_honoured.append(NotHonoured(name, value, "is about the shell's environment"))
+            report.not_honoured.append(NotHonoured(name, value, _of_environment(name, value)))
         elif hint := did_you_mean(name, script.unset):
             raise InputError(f"{file}: {name}: is set, but the script passes it to no option{hint}")
         else:
             report.not_honoured.append(NotHonoured(name, value, "is set, but the script passes it to no option"))
     return given, report, script.folder
+
+
+def _of_environment(name: str, value: str) -> str:
+    """Why a variable of the environment is not honoured, and what to do with it."""
+    return GPU_REASON.format(value) if name == "CUDA_VISIBLE_DEVICES" else ENVIRONMENT_REASON

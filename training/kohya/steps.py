@@ -1,5 +1,6 @@
 """The keys that only make sense together: base model, arithmetic, length, optimiser arguments, sample pictures."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ UNUSED: dict[str, tuple[str, tuple[str, ...], str]] = {
     "huber_schedule": ("loss_type", ("huber", "smooth_l1"), "l2"),
     "huber_scale": ("loss_type", ("huber", "smooth_l1"), "l2"),
     "lr_scheduler_power": ("lr_scheduler", ("polynomial",), "constant"),
+    "lr_decay_steps": ("lr_scheduler", ("warmup_stable_decay",), "constant"),
+    "lr_scheduler_min_lr_ratio": ("lr_scheduler", ("warmup_stable_decay", "cosine_with_min_lr"), "constant"),
     "noise_offset_random_strength": ("noise_offset", (), ""),
     "adaptive_noise_scale": ("noise_offset", (), ""),
     "ip_noise_gamma_random_strength": ("ip_noise_gamma", (), ""),
@@ -67,6 +70,11 @@ def rates(reading: Reading) -> None:
         reading.take(key)
         reading.entry(name, 0, path, False)
         reading.report.notes.append(f"{name} is 0, so sd-scripts does not train this part: {path} = false")
+    several = reading.get("text_encoder_lr")
+    if isinstance(several, list) and len({str(item) for item in several}) > 1:
+        reading.report.notes.append(
+            f"text_encoder_lr = {several}: with these networks sd-scripts takes the first rate for all text encoders"
+        )
     if general == 0 and reading.has("learning_rate"):
         reading.drop("learning_rate", "is 0; the rates of UNet and text encoder count")
 
@@ -86,11 +94,28 @@ def base_model(reading: Reading) -> None:
                 reading.drop(key, UNSUPPORTED)
             else:
                 reading.refuse(key, f"{name}: {UNSUPPORTED}")
+    if reading.has("tokenizer_cache_dir"):
+        _tokenizer(reading)
     sdxl = any(MODEL_TYPES.get(str(reading.get(key))) == "sdxl" for key in ("model_type", "model_train_type"))
     if sdxl and reading.has("clip_skip"):
         reading.drop("clip_skip", "sd-scripts does not use it for SDXL, which always takes the last layer but one")
     if reading.has("v2"):
         reading.honour("v2", "model.family", "sd2" if reading.value("v2", values.flag) else None)
+
+
+def _tokenizer(reading: Reading) -> None:
+    """Take tokenizer_cache_dir: sd-scripts keeps each tokenizer in a folder named after its model."""
+    key = "tokenizer_cache_dir"
+    given = reading.get(key)
+    if values.is_off(given):
+        reading.honour(key, "model.tokenizer", None)
+        return
+    folder = Path(reading.absolute(key, given)) / "openai_clip-vit-large-patch14"
+    # os.path, as a name that no file can have is answered too.
+    if os.path.isdir(folder):  # noqa: PTH112
+        reading.honour(key, "model.tokenizer", str(folder))
+    else:
+        reading.drop(key, f"{folder} does not exist; CLIP's tokenizer is looked for in the Hugging Face cache")
 
 
 def arithmetic(reading: Reading) -> None:

@@ -62,7 +62,6 @@ REASONS: dict[str, str] = {
     "dataset_class": "own dataset classes are code, not settings",
     "dataset_repeats": "counts for a dataset_config; in train_data_dir the folders' names say how often",
     "face_crop_aug_range": "crops around faces are not supported; crop the pictures before",
-    "enable_wildcard": "wildcards in captions are not supported",
     "secondary_separator": "secondary separators in captions are not supported",
     "token_warmup_min": "token warm-up is not supported",
     "token_warmup_step": "token warm-up is not supported",
@@ -71,7 +70,6 @@ REASONS: dict[str, str] = {
     "masked_loss": "masks come from the pictures' alpha channel: alpha_mask",
     "custom_attributes": "is read by programs built on kohya's",
     "network_multiplier": "the network always trains at full strength",
-    "tokenizer_cache_dir": "model.tokenizer names a folder with the tokenizer",
     "metadata_file": "metadata files of full fine-tuning are not read; captions stand beside the pictures",
     # network
     "base_weights": _BASE_WEIGHTS,
@@ -85,10 +83,8 @@ REASONS: dict[str, str] = {
     "train_norm": "normalisation layers are not trained",
     # optimiser
     "lr_scheduler_type": "own schedules are code, not settings",
-    "lr_scheduler_args": "own schedules are code, not settings",
+    "lr_scheduler_args": "further arguments of schedules are not supported",
     "lr_scheduler_timescale": "belongs to schedules that are not offered",
-    "lr_scheduler_min_lr_ratio": "belongs to schedules that are not offered",
-    "lr_decay_steps": "belongs to schedules that are not offered",
     "optimizer_schedulefree_wrapper": "choose AdamWScheduleFree, SGDScheduleFree or RAdamScheduleFree",
     "schedulefree_wrapper_args": "choose AdamWScheduleFree, SGDScheduleFree or RAdamScheduleFree",
     "fused_backward_pass": _FINE_TUNE,

@@ -70,13 +70,9 @@ def count(value: Any) -> int | None:
 
 
 def rate(value: Any) -> float | None:
-    """One learning rate; kohya also takes a list, one a text encoder, which must then agree."""
+    """One learning rate; of a list sd-scripts takes the first for all text encoders of the networks read here."""
     rates = [number(item) for item in value] if isinstance(value, list) else [number(value)]
-    if not rates:
-        return None
-    if len(set(rates)) > 1:
-        raise ValueError("different rates for the text encoders are not supported; give one")
-    return rates[0]
+    return rates[0] if rates else None
 
 
 def at_least_one(value: Any) -> int:
@@ -98,8 +94,12 @@ def optimizer(value: Any) -> str:
 
 
 def schedule(value: Any) -> str:
-    """A schedule's name."""
-    return _one_of(str(value), {name: name for name in get_args(ScheduleKind)}, "schedule")
+    """A schedule's name; the rate of adafactor:RATE only shows in sd-scripts' logs."""
+    text = str(value)
+    if text.startswith("adafactor:"):
+        number(text.removeprefix("adafactor:"))
+        return "adafactor"
+    return _one_of(text, {name: name for name in get_args(ScheduleKind)}, "schedule")
 
 
 def sampler(value: Any) -> str:

@@ -38,14 +38,16 @@ def _table(values: Mapping[str, Any], path: str, origins: Mapping[str, str]) -> 
             later[key] = value
         else:
             _add(table, key, value, f"{path}.{key}", origins)
+    if path in origins:
+        table.comment(origins[path])
     for key, value in later.items():
         inner = f"{path}.{key}"
         if isinstance(value, dict):
             table.add(key, _table(value, inner, origins))
         else:
             array = tomlkit.aot()
-            for item in value:
-                array.append(_table(item, inner, origins))
+            for index, item in enumerate(value):
+                array.append(_table(item, f"{inner}.{index}", origins))
             table.add(key, array)
     return table
 

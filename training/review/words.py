@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from training.data import captions
 from training.data.pictures import ENDINGS
 from training.review.finding import Finding
 from training.sections.data import Captions
@@ -32,13 +33,26 @@ def of_picture(picture: Path, settings: Captions, fallback: str, longest: int, c
     if not text.strip():
         return [*found, Finding("warning", files[0], "is empty")]
     if len(text.strip().splitlines()) > 1:
-        found.append(Finding("note", files[0], "has several lines, joined to one; sd-scripts reads the first alone"))
-    tokens = count(" ".join((settings.prefix, *text.split(), settings.suffix)).strip()) if count else 0
+        found.append(Finding("note", files[0], _of_several_lines(settings)))
+    shown = (f"{settings.prefix} {line} {settings.suffix}".strip() for line in _lines(text, settings))
+    tokens = max((count(line) for line in shown), default=0) if count else 0
     if tokens > longest:
         cut = f"has {tokens} tokens; what comes after {longest} is not read"
         more = "" if longest >= 225 else "; model.max_token_length can be raised to 225"
         found.append(Finding("warning", files[0], cut + more))
     return found
+
+
+def _of_several_lines(settings: Captions) -> str:
+    if settings.wildcards:
+        return "has several lines; each time one of them is taken"
+    if settings.lines == "first":
+        return "has several lines; only the first is read, as in sd-scripts (data.captions.lines)"
+    return 'has several lines, joined to one; sd-scripts reads the first alone (data.captions.lines = "first")'
+
+
+def _lines(text: str, settings: Captions) -> list[str]:
+    return captions.lines_of(text, settings).split("\n")
 
 
 def orphans(folder: Path, pictures: Sequence[Path], settings: Captions) -> Iterator[Finding]:
@@ -50,5 +64,7 @@ def orphans(folder: Path, pictures: Sequence[Path], settings: Captions) -> Itera
         if file.suffix in settings.extensions:
             if file.with_suffix("") not in stems:
                 yield Finding("warning", file, "belongs to no picture")
+        elif file.suffix.lower() in settings.extensions:
+            yield Finding("warning", file, f"is not read: the ending must be {file.suffix.lower()}, in small letters")
         elif file.suffix.lower() not in ENDINGS:
             yield Finding("note", file, f"is left out: the trainer reads {', '.join(sorted(ENDINGS))}")

@@ -39,6 +39,13 @@ class Captions(Settings):
         default=False,
         description="Refuse pictures without a caption file; else the folder's name (N_name) is their caption.",
     )
+    lines: Literal["join", "first"] = Field(
+        default="join", description="What of a caption of several lines is read: all, joined to one, or the first line."
+    )
+    wildcards: bool = Field(
+        default=False,
+        description="Take one of several lines, and one of {red|blue}, anew each time, as sd-scripts' enable_wildcard.",
+    )
     shuffle: bool = Field(default=False, description="Shuffle the caption's parts each time a picture is shown.")
     separator: str = Field(default=",", min_length=1, description="What separates the parts of a caption.")
     keep_tokens: int = Field(default=0, ge=0, description="So many parts at the front are never shuffled or dropped.")
@@ -53,9 +60,22 @@ class Captions(Settings):
     weighted: bool = Field(default=False, description="Honour (more:1.3) and [less] in captions, as the WebUI does.")
 
     @property
+    def still(self) -> "Captions":
+        """The same settings, with nothing that varies from showing to showing."""
+        return self.model_copy(
+            update={
+                "shuffle": False,
+                "tag_dropout": 0.0,
+                "dropout": 0.0,
+                "dropout_every_epochs": 0,
+                "wildcards": False,
+            }
+        )
+
+    @property
     def vary(self) -> bool:
         """Whether a picture's caption may differ from one showing to the next."""
-        return self.shuffle or self.tag_dropout > 0
+        return self.shuffle or self.tag_dropout > 0 or self.wildcards
 
 
 class Augment(Settings):
@@ -175,5 +195,7 @@ class Data(Settings):
         if self.encode == "along" and (self.workers or self.vae_batch_size > 1 or not self.cache_latents):
             raise ValueError("encode = 'along' needs cache_latents = true, workers = 0 and vae_batch_size = 1")
         if self.cache_text is True and any(c.vary for c in (self.captions, *(s.captions for s in self.subsets))):
-            raise ValueError("captions that are shuffled or lose tags cannot be cached; set cache_text to auto")
+            raise ValueError(
+                "captions that are shuffled, lose tags or have wildcards cannot be cached; set cache_text to auto"
+            )
         return self

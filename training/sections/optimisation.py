@@ -9,15 +9,22 @@ from training.sections.base import Rate, Settings
 OptimizerKind = Literal[
     "AdamW",
     "AdamW8bit",
+    "PagedAdamW",
+    "PagedAdamW8bit",
+    "PagedAdamW32bit",
     "Lion",
     "Lion8bit",
+    "PagedLion8bit",
     "SGDNesterov",
+    "SGDNesterov8bit",
     "Adafactor",
     "Prodigy",
     "DAdaptation",
     "DAdaptAdam",
+    "DAdaptAdamPreprint",
     "DAdaptAdaGrad",
     "DAdaptAdan",
+    "DAdaptAdanIP",
     "DAdaptLion",
     "DAdaptSGD",
     "AdamWScheduleFree",
@@ -31,6 +38,8 @@ ScheduleKind = Literal[
     "cosine",
     "cosine_with_restarts",
     "polynomial",
+    "cosine_with_min_lr",
+    "warmup_stable_decay",
     "inverse_sqrt",
     "adafactor",
 ]
@@ -59,6 +68,17 @@ class Schedule(Settings):
     )
     cycles: int = Field(default=1, ge=1, description="Restarts of cosine_with_restarts.")
     power: float = Field(default=1.0, gt=0, description="Exponent of polynomial.")
+    decay_steps: int | float = Field(
+        default=0,
+        ge=0,
+        description="Steps over which warmup_stable_decay falls at the end; below 1 it is a share of all steps.",
+    )
+    min_ratio: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Where cosine_with_min_lr and warmup_stable_decay end, as a share of the full rate.",
+    )
 
 
 class Train(Settings):

@@ -53,6 +53,8 @@ class Launch:
     launcher: tuple[Value, ...]
     program: str
     arguments: tuple[Value, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+    """Variables that are set for this command alone."""
 
 
 @dataclass
@@ -289,7 +291,18 @@ class _Shell:
         for name in sorted(used_names(arguments) - self.words.variables.keys()):
             hint = did_you_mean(name, self.words.variables)
             raise self.words.refuse(line, f"${name} is passed on but never set in the script{hint}")
-        self.launch = Launch(line, tuple(words[: place + 1]), program, arguments)
+        environment = [(one.name, self._text(one)) for one in command.assignments]
+        if words[0].text == "env":
+            pairs = (value.text.partition("=") for value in words[1:place])
+            environment += [(name, value) for name, equals, value in pairs if equals and name.isidentifier()]
+        self.launch = Launch(line, tuple(words[: place + 1]), program, arguments, tuple(environment))
+
+    def _text(self, assignment: Assignment) -> str:
+        """What one variable is set to before a command."""
+        value = assignment.value
+        if isinstance(value, tuple):
+            return " ".join(word.source for word in value)
+        return self.words.whole(value).text
 
 
 def _set(command: Command) -> Sequence[Word]:
