@@ -4,8 +4,10 @@ Strings are shown as they are, brackets included. Colours come from `styled`, wh
 """
 
 import logging
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
@@ -21,11 +23,22 @@ from deploy.events import Event, Finished, HostResult, Log, Phase, Planned, Star
 from training.visible import visible, visible_line
 
 HOLE = "{}"
+QUIET_SECONDS = 10.0
+"""After how long without a line it is said what is waited for."""
+
 STYLES = {"ok": "green", "failed": "bold red", "unreachable": "bold red", "stopped": "yellow"}
 
 
 class Terminal(Console):
     """A console that reads no markup in strings, and shows control characters instead of sending them."""
+
+    printed = 0.0
+    """When it printed last (time.monotonic)."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's, and noted: whoever waits beside it knows how long nothing was said."""
+        super().print(*objects, **options)
+        self.printed = time.monotonic()
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Plain text; whatever looks like markup or emoji in it stays as it is written."""
@@ -90,14 +103,48 @@ def _word(cell: RenderableType) -> str | Text:
     return cell if isinstance(cell, Text) else str(cell)
 
 
+@contextmanager
+def waiting(what: str | Callable[[], str]) -> Iterator[None]:
+    """Say what is waited for: in a live line on a terminal, elsewhere whenever nothing came for `QUIET_SECONDS`.
+
+    + what: ends the sentence "Still waiting: ..."; a function where it changes, for which a terminal has its own view
+    """
+    if out.is_terminal and isinstance(what, str):
+        with out.status(Text(what)):
+            yield
+        return
+    over = threading.Event()
+    out.printed = began = time.monotonic()
+
+    def speak() -> None:
+        while not over.wait(min(1, QUIET_SECONDS / 2)):
+            now = time.monotonic()
+            if now - out.printed >= QUIET_SECONDS:
+                told = f"{what}, {now - began:.0f} s" if isinstance(what, str) else what()
+                out.print(styled("[dim]Still waiting: {}[/]", told), soft_wrap=True)
+
+    speaker = threading.Thread(target=speak, daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        speaker.join()
+
+
 @dataclass
 class _HostLine:
     """What one host is doing right now."""
 
     doing: str = "waiting"
+    since: float = field(default_factory=time.monotonic)
     done: int = 0
     total: int = 0
     spinner: Spinner = field(default_factory=lambda: Spinner("dots"))
+
+    def turn_to(self, doing: str) -> None:
+        """It begins something else."""
+        self.doing, self.since = doing, time.monotonic()
 
     def render(self, name: str) -> RenderableType:
         count = f"{self.done}/{self.total} " if self.total else ""
@@ -114,15 +161,23 @@ class RunView:
         self.began = time.monotonic()
         self.lines = {host: _HostLine() for host in hosts}
         self.results: dict[str, HostResult] = {}
-        self.live = Live(console=out, refresh_per_second=8, transient=True, get_renderable=self._render)
+        self.shown = ExitStack()
 
     def __enter__(self) -> "RunView":
         if out.is_terminal:
-            self.live.start()
+            live = Live(console=out, refresh_per_second=8, transient=True, get_renderable=self._render)
+            self.shown.enter_context(live)
+        else:
+            self.shown.enter_context(waiting(self._waits))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.live.stop()
+        self.shown.close()
+
+    def _waits(self) -> str:
+        now = time.monotonic()
+        left = [(name, line) for name, line in self.lines.items() if name not in self.results]
+        return "; ".join(f"{name}: {line.doing}, {now - line.since:.0f} s" for name, line in left) or "the end"
 
     def _render(self) -> RenderableType:
         return Group(*(line.render(name) for name, line in self.lines.items() if name not in self.results))
@@ -132,11 +187,12 @@ class RunView:
         match event:
             case Phase():
                 line = self.lines[event.host]
-                line.doing, line.total = event.phase, event.operations
+                line.turn_to(event.phase)
+                line.total = event.operations
             case Planned() if event.change:
                 out.print(styled("[bold]{}[/] [yellow]would[/] {}", event.host, event.operation))
             case Started():
-                self.lines[event.host].doing = event.operation
+                self.lines[event.host].turn_to(event.operation)
             case Finished():
                 self.lines[event.host].done += 1
                 self._finished(event)
