@@ -22,7 +22,7 @@ from inventory.hosts import whoami
 from inventory.load import load
 from inventory.model import HostSettings
 from roles.onhost import ACTIVATE, source
-from roles.onhost.activate import NOT_INSTALLED
+from roles.onhost.activate import NOT_INSTALLED, differs
 
 APPS = ("webui", "lora_scripts", "trainer")
 """Applications that have releases, each by the name of its role."""
@@ -61,13 +61,14 @@ def _table(found: Mapping[str, Any]) -> Table:
     table = Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for host, apps in found.items():
         for app, entries in apps.items():
+            first: dict[str, Any] = {}
             for entry in entries:
-                built = entry["built"]
+                built, newest = entry["built"], first.setdefault(entry["release"], entry)
                 table.add_row(
                     host,
                     app,
                     entry["release"],
-                    _state(entry),
+                    _state(entry, newest),
                     entry["since"],
                     built["at"],
                     built["by"],
@@ -76,12 +77,14 @@ def _table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def _state(entry: Mapping[str, Any]) -> Text:
+def _state(entry: Mapping[str, Any], newest: Mapping[str, Any]) -> Text:
+    """+ newest: how the same release was run last."""
     if entry["current"]:
         return Text("in use", "green")
+    how = "" if entry is newest else differs(entry["text"], newest["text"])
     if entry["left"]:
-        return Text("gone back from", "yellow")
-    return Text("served" if entry["since"] else "built")
+        return Text(f"gone back from, {how}" if how else "gone back from", "yellow")
+    return Text(f"served {how}".rstrip() if entry["since"] else "built")
 
 
 def rollback(

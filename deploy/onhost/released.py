@@ -8,7 +8,7 @@ from typing import Any
 
 
 def main(apps: str) -> dict[str, list[dict[str, Any]]]:
-    """Every release of every application, the one in use first, then those that served last."""
+    """Every release of every application, the one in use first, then those that served last; `text` is its unit's."""
     found = {}
     for app in sorted(Path(apps).glob("*/releases")):
         history = _read(app.parent / "history.json").get("served", [])
@@ -17,22 +17,24 @@ def main(apps: str) -> dict[str, list[dict[str, Any]]]:
         order = [current, *(entry["release"] for entry in reversed(history))]
         names = [folder.name for folder in app.iterdir() if folder.is_dir() and not folder.name.startswith(".")]
         names.sort(key=lambda name: (order.index(name) if name in order else len(order), name))
-        found[app.parent.name] = [_release(app / name, name == current, history) for name in names]
+        found[app.parent.name] = [entry for name in names for entry in _entries(app / name, name == current, history)]
     return found
 
 
-def _release(folder: Path, current: bool, history: list[dict[str, Any]]) -> dict[str, Any]:
+def _entries(folder: Path, current: bool, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A release, once for each way it has been run, the last one first."""
     manifest, built = _read(folder / "manifest.json"), _read(folder / "built.json")
-    served = [entry for entry in history if entry["release"] == folder.name]
-    return {
-        "release": folder.name,
-        "current": current,
-        "built": {key: built.get(key, "") for key in ("at", "by", "lock")},
-        "since": served[-1]["since"] if served else "",
-        "by": served[-1]["by"] if served else "",
-        "left": served[-1]["left"] if served else "",
-        "manifest": manifest,
-    }
+    served: list[dict[str, Any]] = [entry for entry in reversed(history) if entry["release"] == folder.name] or [{}]
+    return [
+        {
+            "release": folder.name,
+            "current": current and number == 0,
+            "built": {key: built.get(key, "") for key in ("at", "by", "lock")},
+            **{key: entry.get(key, "") for key in ("since", "by", "left", "text")},
+            "manifest": manifest,
+        }
+        for number, entry in enumerate(served)
+    ]
 
 
 def _read(file: Path) -> dict[str, Any]:

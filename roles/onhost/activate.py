@@ -152,6 +152,27 @@ def same(one: Entry, other: Entry) -> bool:
     return (one["release"], one["text"]) == (other["release"], other["text"])
 
 
+def differs(text: str, other: str) -> str:
+    """What the unit `text` starts its program with and `other` doesn't, and the other way round, for a person."""
+    one, two = launch(text), launch(other)
+    more, less = ([word for word in a if word not in b] for a, b in ((one, two), (two, one)))
+    told = [f"{name} {' '.join(words)}" for name, words in (("with", more), ("without", less)) if words]
+    return ", ".join(told) or "with other settings"
+
+
+def launch(text: str) -> list[str]:
+    """The arguments that a unit passes on to its application: what follows `--` in its command."""
+    command = next((line for line in text.splitlines() if line.startswith("ExecStart=")), "")
+    return command.partition(" -- ")[2].split()
+
+
+def called(entry: Entry, beside: Entry) -> str:
+    """The entry's release, and what tells it from `beside` where that is the same release."""
+    if entry["release"] != beside["release"]:
+        return str(entry["release"])
+    return f"{entry['release']} ({differs(entry['text'], beside['text'])})"
+
+
 def read_history(text: str) -> tuple[list[Entry], Entry | None]:
     """What served and what is being tried. Raises ValueError, LookupError, TypeError or AttributeError if damaged."""
     known = json.loads(text)
@@ -280,7 +301,7 @@ class App:
             if same(given_up, old):
                 given_up["left"] = now
         self.record(entry, by)
-        return f"{old['release']} -> {entry['release']} in {time.monotonic() - began:.1f} s"
+        return f"{old['release']} -> {called(entry, old)} in {time.monotonic() - began:.1f} s"
 
     def return_to(self, good: Entry | None, failed: Entry, since: float) -> str:
         """Run `good` again after `failed`, started at `since` (s since the epoch), did not start; what to tell."""
@@ -288,7 +309,7 @@ class App:
         told = f"{name} did not become ready: {last_words(name, since)}"
         if good and not same(good, failed):
             well = self.start(good, now=True)  # what failed draws nothing worth waiting for
-            told += f"; went back to {good['release']}" + ("" if well else ", which does not start either")
+            told += f"; went back to {called(good, failed)}" + ("" if well else ", which does not start either")
         self.trying = None
         self.save()
         return f"{told}; journalctl -u {name} tells more"

@@ -191,6 +191,7 @@ ENTRY: dict[str, Any] = {
     "release": RELEASE,
     "current": True,
     "left": False,
+    "text": "",
     "since": "2026-11-27 03:53:40 UTC",
     "built": BUILT,
 }

@@ -107,3 +107,24 @@ def test_a_host_that_somebody_else_changes_does_not_keep_the_others(fakes: FakeH
     assert done.exit_code == 1, done.output
     assert "h1: another run of sdfleet is changing this host" in done.output
     assert (current(fakes, "h1"), current(fakes, "h2")) == ("r1", "r0")
+
+
+def test_the_list_has_every_way_to_run_a_release_that_can_be_gone_back_to(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "webui"})
+    serve(fakes, "h1", "ExecStart=/run -- --port 1")
+    home, unit = fakes.root("h1") / "apps/webui", fakes.host("h1") / "it.service"
+    known = json.loads((home / "history.json").read_text())
+    known["served"][0]["since"] = "2026-01-01T00:00:00Z"
+    flagged = known["served"][0] | {"text": "ExecStart=/run -- --port 1 --medvram", "since": "2026-01-02T00:00:00Z"}
+    gone = known["served"][0] | {"release": "gone"}
+    (home / "history.json").write_text(json.dumps({"served": [gone, *known["served"], flagged], "trying": None}))
+    unit.write_text(flagged["text"])
+    listed = json.loads(fakes.sdfleet("releases", "--json").output)["h1"]["webui"]
+    seen = [(entry["release"], entry["current"], entry["since"][:10]) for entry in listed]
+    assert seen == [("r0", True, "2026-01-02"), ("r0", False, "2026-01-01")]
+    shown = fakes.sdfleet("releases").output
+    assert "in use" in shown and "served without --medvram" in shown
+    assert "h1 r0 -> r0 (without --medvram) in " in fakes.sdfleet("rollback").output
+    listed = json.loads(fakes.sdfleet("releases", "--json").output)["h1"]["webui"]
+    assert [(entry["current"], bool(entry["left"])) for entry in listed] == [(True, False), (False, True)]
+    assert "gone back from, with --medvram" in fakes.sdfleet("releases").output

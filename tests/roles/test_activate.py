@@ -105,6 +105,18 @@ def test_another_unit_of_the_same_release_is_gone_back_from(app: Path) -> None:
     assert state(app) == ("one", "runs one")
 
 
+def test_two_ways_to_run_a_release_are_told_apart(app: Path) -> None:
+    plain, flagged = "ExecStart=/run --a -- --port 1", "ExecStart=/run --b -- --port 1 --medvram"
+    switch(app, "one", plain)
+    refused = switch(app, "one", f"{flagged} broken")
+    assert "went back to one (without --medvram broken); " in refused.stderr
+    assert switch(app, "one", flagged).returncode == 0
+    back = call(app, "back")
+    assert back.stdout.startswith("one -> one (without --medvram) in "), back.stderr
+    switch(app, "one", plain.replace("--a", "--c"))
+    assert call(app, "back").stdout.startswith("one -> one (with other settings) in ")
+
+
 def test_prune_keeps_what_serves_and_what_served_last(app: Path) -> None:
     for release in ("one", "two", "three"):
         switch(app, release, f"runs {release}")
