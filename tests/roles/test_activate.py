@@ -218,3 +218,17 @@ def test_the_runner_says_what_happened_and_the_program_why(app: Path) -> None:
     done = switch(app, "two", "broken")
     ended = "the WebUI ended with status 2 before it had started: unrecognized arguments: --nosuchflag"
     assert f"it.service did not become ready: {ended}; went back to one" in done.stderr
+
+
+def test_a_program_that_gives_up_in_a_sentence_is_quoted(app: Path) -> None:
+    switch(app, "one", "runs one")
+    ended = "the WebUI ended with status 1 before it had started"
+    sentence = "tiles: this extension needs a newer WebUI"
+    (app.parent / "programs/journalctl").write_text('#!/bin/sh\ncat "$HERE/journal"\n')
+    harmless = "No module 'xformers'. Proceeding without it."
+    for written, told in (
+        (f"{harmless}\n{sentence}\n", f"{ended}; its last line: {sentence}; went back to one"),
+        (f"{harmless}\n", f"{ended}; went back to one"),
+    ):
+        (app.parent / "journal").write_text(f"sdfleet: starting\n{written}sdfleet: {ended}\n")
+        assert f"it.service did not become ready: {told}" in switch(app, "two", "broken").stderr
