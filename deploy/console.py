@@ -4,6 +4,7 @@ Strings are shown as they are, brackets included. Colours come from `styled`, wh
 """
 
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -190,7 +191,7 @@ class RunView:
                 line.turn_to(event.phase)
                 line.total = event.operations
             case Planned() if event.change:
-                out.print(styled("[bold]{}[/] [yellow]would[/] {}", event.host, event.operation))
+                out.print(styled("[bold]{}[/] [yellow]would[/] {}", event.host, event.operation), soft_wrap=True)
             case Started():
                 self.lines[event.host].turn_to(event.operation)
             case Finished():
@@ -201,24 +202,27 @@ class RunView:
             case HostResult():
                 self.results[event.host] = event
                 if event.error:
-                    out.print(styled("[bold]{}[/] [bold red]{}[/]: {}", event.host, event.status, event.error))
+                    told = styled("[bold]{}[/] [bold red]{}[/]: {}", event.host, event.status, event.error)
+                    out.print(told, soft_wrap=True)
 
     def _finished(self, event: Finished) -> None:
         if event.result == "changed" or self.verbose:
             style = {"changed": "green", "unchanged": "dim", "failed": "bold red"}[event.result]
             result, took = Text(event.result, style), f"{event.seconds:.1f} s"
-            out.print(styled("[bold]{}[/] {} {} [dim]{}[/]", event.host, result, event.operation, took))
+            out.print(styled("[bold]{}[/] {} {} [dim]{}[/]", event.host, result, event.operation, took), soft_wrap=True)
 
     def _log(self, event: Log) -> None:
         if self.verbose or event.level >= logging.WARNING or (event.level == logging.INFO and self._worth(event)):
             # A traceback has several lines.
             for line in event.text.split("\n"):
-                out.print(styled("[bold]{}[/] [dim]{}[/]", event.host, line) if event.host else Text(line, "dim"))
+                told = styled("[bold]{}[/] [dim]{}[/]", event.host, line) if event.host else Text(line, "dim")
+                out.print(told, soft_wrap=True)
 
     @staticmethod
     def _worth(event: Log) -> bool:
         noise = ("Connected", "Success", "No changes", "noop:", "--> ")
-        return not event.text.startswith(noise)
+        # What pyinfra says while it connects has the host's name in the text.
+        return not re.sub(r"^\[[^]]*\] ", "", event.text).startswith(noise)
 
     def table(self) -> Table:
         """The result of every host."""
@@ -251,4 +255,5 @@ class RunView:
         verb = "Applied" if self.apply else "Planned"
         if self.failed:
             next_command = "Mend what is said above and run the same command again: it goes on from here."
-        out.print(f"{verb} {len(self.lines)} host(s) in {time.monotonic() - self.began:.1f} s. {next_command}")
+        told = f"{verb} {len(self.lines)} host(s) in {time.monotonic() - self.began:.1f} s. {next_command}"
+        out.print(told, soft_wrap=True)

@@ -3,6 +3,7 @@
 import ast
 import io
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -336,3 +337,23 @@ def test_a_wait_of_one_name_tells_for_how_long(monkeypatch: pytest.MonkeyPatch) 
             time.sleep(0.2)
 
     assert shown(out, show).startswith("Still waiting: h1 to draw, 0 s\n")
+
+
+def test_lines_of_a_run_are_left_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"/srv/sdfleet/hub/{'models--openai--clip/' * 6}config.json"
+
+    def show() -> None:
+        monkeypatch.setattr(out, "_width", 80)
+        with RunView(("h1",), apply=True) as view:
+            view.show(Log(host="", level=logging.INFO, text="[h1] Connected"))
+            view.show(Log(host="h1", level=logging.INFO, text=f"config.json: link {path}"))
+            view.show(Planned(host="h1", operation=f"Write {path}", change=True))
+            view.show(Finished(host="h1", operation=f"Write {path}", result="changed", seconds=1))
+            view.show(HostResult(host="h1", status="failed", error=f"no room for {path}"))
+
+    assert shown(out, show).splitlines() == [
+        f"h1 config.json: link {path}",
+        f"h1 would Write {path}",
+        f"h1 changed Write {path} 1.0 s",
+        f"h1 failed: no room for {path}",
+    ]
