@@ -1,4 +1,4 @@
-# make demo | test | gpu | lint | fix | bench | versions | clean: each sets up what it needs, and may be run again at
+# make demo | check | test | gpu | lint | fix | bench | versions | clean: each sets up what it needs, and may be run again at
 # any time.
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -12,13 +12,22 @@ TORCH_INDEX := $(if $(PIP_FIND_LINKS),,--extra-index-url https://download.pytorc
 SYSTEM := mmdebstrap systemd-container iproute2 openssh-client rsync git curl zstd util-linux gnupg
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
-.PHONY: demo test offline slow gpu lint fix bench versions clean setup system
+# Make one target after the other, and tell what each took.
+timed = for part in $(1); do SECONDS=0; $(MAKE) --no-print-directory $$part || exit; \
+  took+="$$part $$SECONDS s, "; ((all += SECONDS)); done; echo "Finished: $${took}together $$all s"
+
+.PHONY: demo check test offline slow lab gpu lint fix bench versions clean setup system
 
 demo: setup system
 	$(SUDO) $(BIN)/sdfleet demo
 
-test: setup system lint offline slow
-	$(SUDO) $(BIN)/pytest -n 2 --dist loadfile --reruns 1 -m lab
+# What to run at each save: no root, no network, no host, a minute on two cores.
+check: setup
+	@$(call timed,lint offline)
+
+# Everything. What it took is printed at the end, part by part.
+test: setup system
+	@$(call timed,lint offline slow lab)
 	@echo "$$($(BIN)/pytest --collect-only -m gpu tests/training | grep -c ::) tests were left out: they need an NVIDIA GPU; run: make gpu"
 
 offline: setup
@@ -26,7 +35,11 @@ offline: setup
 
 # One thread a worker: two workers with two threads each would wait for each other.
 slow: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal --reruns 1 -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m slow
+
+# Two labs at a time, each file in one: the hosts of a file are its own.
+lab: setup system
+	$(SUDO) $(BIN)/pytest -n 2 --dist loadfile -m lab
 
 # On a machine with a card, with any Python that has torch for CUDA; five minutes, no network. ARGS="--only repeat".
 gpu:

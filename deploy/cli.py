@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from deploy import applying, lock, models, releases, train, watching
+from deploy import applying, lock, models, releases, services, train, watching
 from deploy.checking import checked
 from deploy.console import err, out, styled
 from deploy.doctor.command import doctor
@@ -160,6 +160,7 @@ def run_lab(context: typer.Context) -> None:
 
 
 watching.mount(app)
+services.mount(app)
 releases.mount(app)
 rollout.mount(app)
 app.add_typer(lock.app, name="lock")

@@ -58,7 +58,7 @@ from deploy.roles import apply_roles, build_trainer_of  # noqa: E402
 from inventory.errors import SdfleetError  # noqa: E402
 from inventory.hosts import pyinfra_hosts  # noqa: E402
 from inventory.load import load  # noqa: E402
-from roles.onhost.activate import reason  # noqa: E402
+from roles.onhost.journal import reason  # noqa: E402
 from roles.operations.release import limit_switches  # noqa: E402
 
 Step = Callable[[Host], None]

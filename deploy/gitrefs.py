@@ -1,6 +1,7 @@
 """What a git ref stands for, asked over the fleet's GitHub mirrors without cloning anything."""
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -18,6 +19,10 @@ LIST_SECONDS = 30
 """How long a server may take to list its refs; a blocked one says nothing at all."""
 SUBMODULE = "160000 commit"
 """How `git ls-tree` marks one."""
+
+
+NO_ROAD = re.compile(r"Could not resolve (host|proxy)|Failed to connect|[Cc]onnection (timed out|refused|reset)")
+"""What git says of a server that cannot be reached."""
 
 
 class SilentError(SdfleetError):
@@ -107,5 +112,7 @@ def _git(arguments: Sequence[str], seconds: int = ANSWER_SECONDS) -> str:
         raise SdfleetError("git is not installed on this machine") from None
     if done.returncode:
         words = [line for line in done.stderr.splitlines() if line.strip()]
+        if words and NO_ROAD.search(words[-1]):
+            raise SilentError(words[-1])
         raise SdfleetError(words[-1] if words else f"git ended with status {done.returncode}")
     return done.stdout

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from deploy.envs import envs
 from deploy.options import DEFAULT_FILE, FleetFile
 from inventory import lock as locks
 from inventory.errors import ConfigError, Problem, SdfleetError
-from inventory.load import load
+from inventory.load import check, load
 from inventory.lock import Lock, ModelPin
 from inventory.model import Fleet, HostSettings
 from roles.lora_scripts import release as lora_release
@@ -30,6 +31,12 @@ from roles.webui.release import release_of
 Say = Callable[[str], None]
 Look = Callable[[Model, Witnesses], tuple[ModelPin, Roads]]
 WEBUI_HOME = Webui().repository
+
+
+MIRRORS_HINT = (
+    '{} gives no answer here; if the way there is blocked, go over mirrors (mirrors = "china" is a list of them, '
+    "[mirrors] names your own) or over a proxy (HTTPS_PROXY in this shell), else look at this machine's network"
+)
 
 
 class _Verbs(TyperGroup):
@@ -73,7 +80,16 @@ def lock(
         _say(f"{locks.lock_file(loaded.file)} is up to date: {len(new.models)} model(s).")
         return
     locks.write(loaded.file, new)
-    _say(f"Wrote {locks.lock_file(loaded.file)}. Next: sdfleet plan")
+    _say(f"Wrote {locks.lock_file(loaded.file)}. Next: {_next(loaded.file)}")
+
+
+def _next(file: Path) -> str:
+    """The command that can do something now: `check` where it would say what is missing, as `plan` would fail of it."""
+    try:
+        check(file)
+    except ConfigError:
+        return "sdfleet check"
+    return "sdfleet plan"
 
 
 def _say(text: str) -> None:
@@ -112,6 +128,8 @@ def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> 
     pinned = [locks.pin_host(host, new) for host in fleet.hosts.values()]
     found = {app: tuple(sorted(set(keys))) for app, keys in environments(pinned).items()}
     if problems:
+        if witnesses.shut and fleet.table.mirrors == "none":
+            problems.append(Problem("fleet.mirrors", MIRRORS_HINT.format(", ".join(sorted(witnesses.shut)))))
         raise ConfigError(str(fleet.file), problems)
     return new.model_copy(update={"environments": found})
 

@@ -4,10 +4,9 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, TypeVar, get_args
+from typing import Annotated, TypeVar
 
 import typer
-from pydantic import TypeAdapter
 from rich.table import Table
 
 from deploy import converting
@@ -20,7 +19,7 @@ from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.load import load
 from inventory.model import HostSettings
 from roles.models.amount import amount
-from roles.models.config import FOLDERS, Kind, Model
+from roles.models.config import FOLDERS, Model, is_kind
 from roles.models.sources.pasted import entry
 from roles.models.sources.web import Asker
 from roles.models.state import Seen, command, read
@@ -33,7 +32,6 @@ T = TypeVar("T")
 Only = Annotated[
     list[str] | None, typer.Option("--limit", "-l", "--host", help="Only these hosts or groups (repeatable).")
 ]
-KINDS: TypeAdapter[Kind] = TypeAdapter(Kind)
 LOOK_SECONDS = 60
 HASH_SECONDS = 4 * 3600
 """How long hashing a whole store may take; a slow disk reads 2 TB in that time."""
@@ -51,7 +49,7 @@ class HostModels:
     goal: Wanted
     seen: Seen
 
-    def has(self, kind: Kind, name: str) -> bool:
+    def has(self, kind: str, name: str) -> bool:
         """Whether every file of a model is there."""
         files = [file for file in self.goal.files if file.of(kind, name)]
         return bool(files) and all(self.seen.whole(file) for file in files)
@@ -117,9 +115,10 @@ def add(
 ) -> None:
     """Add a model to fleet.toml, for something pasted."""
     loaded = load(fleet)
-    known = KINDS.validate_python(kind) if kind in get_args(Kind) else None
-    if kind and not known:
-        raise ConfigError("--kind", [Problem("", f"no kind {kind!r}; known are {', '.join(get_args(Kind))}")])
+    try:
+        known = is_kind(kind) if kind else None
+    except ValueError as error:
+        raise ConfigError("--kind", [Problem("", str(error))]) from error
     roads = next(iter(loaded.hosts.values())).direct
     try:
         model = entry(pasted, Asker(roads, loaded.secrets.read_all()), name, known, sha256)

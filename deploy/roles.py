@@ -31,7 +31,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
     torch = torch_builds(settings, host.get_fact(Gpus)) if computes else NO_TORCH
     # One line a role: pyinfra orders operations by the line they are called from.
     if "mirrors" in chosen:
-        mirrors.install(mirrors=settings.mirrors, repository=settings.webui.repository)
+        mirrors.install(mirrors=settings.mirrors, repository=settings.webui.repository, proxy=host.data.proxy)
     if "base" in chosen:
         base.install(base=settings.base, paths=settings.paths)
     if "cache" in chosen:

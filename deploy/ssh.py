@@ -20,7 +20,7 @@ from typing import IO, Any, TypeVar
 from inventory.errors import SdfleetError
 from inventory.hosts import hop_options, trust
 from inventory.model import Connection, HostSettings
-from roles.onhost import whole
+from roles.onhost import journal, whole
 
 CONNECT_SECONDS = 10
 ALIVE_SECONDS = 15
@@ -131,15 +131,15 @@ class Remote:
         self.judge(answer, command, check=check)
         return answer
 
-    def call(self, module: ModuleType, *, timeout: float = 60, **values: object) -> Any:
+    def call(self, module: ModuleType, *, timeout: float = 60, under: Sequence[str] = (), **values: object) -> Any:
         """What `module.main(**values)` returns on the host; values and answer travel as JSON.
 
-        The module may import the standard library and roles.onhost.nofollow only. Its text and the values go over
-        standard input: neither shows in the host's process list.
+        The module may import the standard library, and roles.onhost's nofollow and journal. Its text and the values
+        go over standard input: neither shows in the host's process list. `under` is what the program is run by.
         """
         call = f"json.dumps(main(**json.loads({json.dumps(values)!r})))"
         text = f"{whole(inspect.getsource(module))}\nimport json\nprint({call})\n"
-        answer = self.run(["python3", "-I", "-"], input=text.encode(), timeout=timeout)
+        answer = self.run([*under, "python3", "-I", "-"], input=text.encode(), timeout=timeout)
         try:
             return json.loads(answer.out)
         except ValueError as error:
@@ -170,7 +170,10 @@ class Remote:
             user = self.host.connection.user
             raise HostError(f"{self.name}: {needs_sudo(user)}")
         if check and answer.status:
-            said = (answer.err.strip() or answer.out.strip() or "it printed nothing").splitlines()[-1]
+            lines = (answer.err.strip() or answer.out.strip() or "it printed nothing").splitlines()
+            # tar and others end with a line that says only that there was an error.
+            worst = [text for kind, text in journal.errors(lines) if kind in ("disk", "memory")]
+            said = worst[0] if worst else lines[-1]
             raise HostError(f"{self.name}: `{_short(command)}` failed with status {answer.status}: {said}")
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import PurePosixPath
+from glob import escape as literally
 from typing import Any
 
 from rich.table import Table
@@ -14,7 +14,7 @@ from deploy.onhost import observe
 from deploy.runs.transfer import STATES, RunHost
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.model import HostSettings
-from roles.models.config import FOLDERS, Model
+from roles.models.config import Model, folder_of
 from roles.paths import Paths
 from roles.webui.extensions import shown
 
@@ -80,8 +80,8 @@ def _places(model: Model, paths: Paths) -> list[str]:
         repository = model.source.partition(":")[2].partition("@")[0]
         owner, _, rest = repository.partition("/")
         return [str(paths.hub / "hub" / f"models--{owner}--{rest.partition('/')[0]}" / "snapshots")]
-    folder: PurePosixPath = paths.data("webui") / FOLDERS[model.kind]
-    return [str(folder / f"{model.name}.{suffix}") for suffix in ("safetensors", "ckpt", "pt", "pth", "bin")]
+    folder = paths.data("webui") / folder_of(model)
+    return [str(folder / f"{literally(model.name)}.{suffix}") for suffix in ("safetensors", "ckpt", "pt", "pth", "bin")]
 
 
 def _row(name: str, seen: Seen) -> list[str | Text]:

@@ -114,6 +114,9 @@ def stop(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
         failed = [answer for answer in answers.values() if isinstance(answer, HostError)]
         if failed:
             raise failed[0]
+        ended = [host.read(run, 0) for host in hosts]
+        if failed_ones := [found for found in ended if found["state"] == "failed"]:
+            raise SdfleetError(f"{run} ended, but failed: {failed_ones[0]['reason']}")
         out.print(f"Stopped. To go on: sdfleet train resume {run}")
 
 

@@ -63,10 +63,22 @@ def needs(
     told: set[Path] = set()
     for name, host in hosts.items():
         settings = [(f"{role}.{key}", getattr(getattr(host, role), key)) for role, key in FILES if host.has(role)]
-        for key, path in [("key", host.connection.key), *settings]:
+        at = host.connection
+        references = {
+            "password": at.password,
+            "sudo_password": at.sudo_password,
+            "http_proxy": host.http_proxy.secret,
+        }
+        secret_files = [(key, reference.file) for key, reference in references.items() if reference]
+        for key, path in [("key", at.key), *secret_files, *settings]:
             if path and path not in told and not path.exists():
                 told.add(path)
                 yield Problem(f"hosts.{name}.{key}", f"there is no file {path}")
+        if host.has("cache") and (host.http_proxy.url or host.http_proxy.secret):
+            said = "it has the role cache, whose nginx cannot go over a proxy"
+            yield Problem(
+                f"hosts.{name}.http_proxy", f'{said}; give that role to a host with http_proxy = "", or to none'
+            )
 
 
 def _needed_secrets(secrets: Secrets, hosts: Mapping[str, HostSettings]) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from inventory.lock import lock_file
 from inventory.model import Connection, Fleet, Hop, HostSettings
+from roles.proxy import Proxy
 
 ALIVE_SECONDS = 15
 """How often an idle SSH connection is probed, so that a host that vanished is noticed."""
@@ -20,8 +21,8 @@ ALIVE_SECONDS = 15
 def pyinfra_hosts(fleet: Fleet, names: Iterable[str]) -> list[tuple[str, dict[str, Any]]]:
     """pyinfra inventory entries of the hosts `names`: (pyinfra name, data).
 
-    The data holds `settings` (HostSettings), `secrets` (name -> value, read now), `origin` (who runs this, and the
-    sha256 of the lock), `here` (the folder of fleet.toml) and pyinfra's own SSH keys.
+    The data holds `settings` (HostSettings), `secrets` (name -> value, read now), `proxy` (read now), `origin` (who
+    runs this, and the sha256 of the lock), `here` (the folder of fleet.toml) and pyinfra's own SSH keys.
     """
     secrets = fleet.secrets.read_all()
     origin = {"by": whoami(), "lock": lock_digest(fleet)}
@@ -29,6 +30,11 @@ def pyinfra_hosts(fleet: Fleet, names: Iterable[str]) -> list[tuple[str, dict[st
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shared = {"secrets": secrets, "origin": origin, "here": fleet.file.absolute().parent}
     return [_entry(fleet.hosts[name], shared, folder) for name in names]
+
+
+def proxy_of(host: HostSettings) -> Proxy:
+    """The proxy of a host's own traffic, read now. Raises SdfleetError."""
+    return Proxy(host.http_proxy.read(f"hosts.{host.name}.http_proxy"), host.no_proxy)
 
 
 def whoami() -> str:
@@ -47,6 +53,7 @@ def lock_digest(fleet: Fleet) -> str:
 
 def _entry(settings: HostSettings, shared: dict[str, Any], folder: Path) -> tuple[str, dict[str, Any]]:
     data: dict[str, Any] = {"settings": settings, **shared, "_sudo": settings.connection.sudo}
+    data["proxy"] = proxy_of(settings)
     if settings.connection.local:
         return "@local", data
     return settings.name, data | _ssh_data(settings.name, settings.connection, folder)

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,6 +16,7 @@ from inventory.lock import read as read_lock
 from inventory.model import (
     ALWAYS,
     GROUP_ROLES,
+    LOCAL,
     ROLE_TABLES,
     ROLES,
     Connection,
@@ -25,7 +27,7 @@ from inventory.model import (
     HostSettings,
     HostTable,
 )
-from inventory.secrets import Secrets
+from inventory.secrets import HttpProxy, Secrets
 from inventory.sentences import did_you_mean, problem
 from roles.models.config import CLIP, Model
 from roles.paths import Paths
@@ -104,12 +106,14 @@ class _Reader:
         if self.problems or table is None or secrets is None:
             return None
         lock = read_lock(self.file)
-        whole = behind_cache(merged, self._internal(hosts))
+        internal = self._internal(hosts)
+        whole = behind_cache(merged, internal)
+        direct = tuple(sorted({address for address in internal.values() if address != LOCAL}))
         return Fleet(
             file=self.file,
             table=table,
             secrets=secrets.beside(self.file.parent),
-            hosts={name: pin_host(host, lock) for name, host in whole.items()},
+            hosts={name: pin_host(_direct_to(host, direct), lock) for name, host in whole.items()},
             notes=tuple(crosscheck.silent_groups(table, models, merged)),
         )
 
@@ -194,6 +198,9 @@ class _Reader:
             if found := groups.get(group):
                 roles.update(found.roles)
         here = self.file.parent
+        tables = [host, *(groups.get(group) for group in reversed(host.groups)), table]
+        sudo_password = _first(tables, "sudo_password")
+        proxy = _first(tables, "http_proxy") or HttpProxy(url="")
         merged: Table = {}
         for role in ROLE_TABLES:
             values: Table = {}
@@ -215,11 +222,14 @@ class _Reader:
                 hops=_hops(host.jump),
                 known_hosts=_beside(here, table.known_hosts),
                 password=host.password.beside(here) if host.password else None,
+                sudo_password=sudo_password.beside(here) if sudo_password else None,
             ),
             "groups": host.groups,
             "roles": tuple(role for role in ROLES if role in roles),
             "paths": Paths.model_validate({"root": str(table.data_root)}),
             "models": _models_of(host, roles, models),
+            "http_proxy": proxy.beside(here),
+            "no_proxy": _first(tables, "no_proxy") or (),
             "direct": merged["mirrors"],
             **merged,
         }
@@ -240,6 +250,18 @@ class _Reader:
         for key in raw.keys() - set(allowed):
             place = f"{at}.{key}" if at else key
             self.problems.append(Problem(place, f"unknown table{did_you_mean(key, allowed)}"))
+
+
+def _direct_to(host: HostSettings, fleet: tuple[str, ...]) -> HostSettings:
+    """The host, which reaches the fleet's hosts without its proxy, at these addresses and where they give models."""
+    giving = (urlsplit(url).hostname or "" for url in host.mirrors.hosts.values())
+    return host.model_copy(update={"no_proxy": tuple(dict.fromkeys((*host.no_proxy, *fleet, *giving)))})
+
+
+def _first(tables: Iterable[Settings | None], setting: str) -> Any:
+    """The setting in the first of the tables that has it."""
+    values = (getattr(table, setting) for table in tables if table)
+    return next((value for value in values if value is not None), None)
 
 
 def _hops(jump: str | None) -> tuple[Hop, ...]:

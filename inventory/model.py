@@ -1,13 +1,13 @@
 """The typed shape of fleet.toml, and what it comes to for one host."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from inventory.pasted import unfold
 from inventory.rollout import Rollout
-from inventory.secrets import SecretReference, Secrets
+from inventory.secrets import HttpProxy, SecretReference, Secrets
 from roles.base.config import Base
 from roles.cache.config import Cache
 from roles.gateway.config import Gateway
@@ -16,6 +16,7 @@ from roles.lora_scripts.config import LoraScripts
 from roles.mirrors.config import Mirrors
 from roles.models.config import LockedModel, Model
 from roles.paths import Paths
+from roles.proxy import Direct
 from roles.settings import Address, DataRoot, Jump, LocalPath, Name, Settings, User, raise_all
 from roles.trainer.config import Trainer
 from roles.webui.config import Webui
@@ -64,6 +65,26 @@ PORTS = (
 """Role and setting of every port that a host's services listen on."""
 
 
+HttpProxyField = Annotated[
+    HttpProxy | None,
+    Field(
+        description='Forward proxy that all of a host\'s own downloads go over: "http://10.0.0.2:3128"; one with a '
+        'login by reference, { env = "NAME" }; "" for none. A host\'s wins over its groups\', those over the fleet\'s.'
+    ),
+]
+NoProxyField = Annotated[
+    tuple[Direct, ...] | None,
+    Field(
+        description='Names, domains (".example.com") and addresses that are reached without the proxy; '
+        "the hosts of the fleet always are."
+    ),
+]
+SudoPasswordField = Annotated[
+    SecretReference | None,
+    Field(description="What sudo asks of a user that is not root, by reference; unset: it asks nothing."),
+]
+
+
 class FleetTable(Settings):
     """[fleet]: what holds for all hosts."""
 
@@ -83,14 +104,20 @@ class FleetTable(Settings):
         default=1, ge=0, description="How many hosts may fail before the run stops for all others."
     )
     rollout: Rollout = Field(default=Rollout(), description="How `sdfleet update` goes about it: [fleet.rollout].")
-    user: User = Field(default="root", description="Default SSH user; anyone but root needs sudo without password.")
+    user: User = Field(default="root", description="Default SSH user; anyone but root needs sudo.")
     key: LocalPath | None = Field(default=None, description="Default SSH private key.")
+    sudo_password: SudoPasswordField = None
+    http_proxy: HttpProxyField = None
+    no_proxy: NoProxyField = None
 
 
 class GroupTable(Settings):
     """[groups.NAME]: roles and settings shared by the hosts of a group."""
 
     roles: tuple[str, ...] = Field(default=(), description="Further roles of its hosts.")
+    sudo_password: SudoPasswordField = None
+    http_proxy: HttpProxyField = None
+    no_proxy: NoProxyField = None
 
 
 class HostTable(Settings):
@@ -109,6 +136,9 @@ class HostTable(Settings):
     password: SecretReference | None = Field(
         default=None, description="The SSH password, by reference; only `sdfleet trust` uses it, to leave a key."
     )
+    sudo_password: SudoPasswordField = None
+    http_proxy: HttpProxyField = None
+    no_proxy: NoProxyField = None
     groups: tuple[Name, ...] = Field(default=("webui", "train"), description="Groups the host belongs to.")
     internal: Address | None = Field(
         default=None,
@@ -146,6 +176,7 @@ class Connection(Settings):
     known_hosts: Path | None = None
     password: SecretReference | None = None
     """For `sdfleet trust` alone."""
+    sudo_password: SecretReference | None = None
 
     @property
     def local(self) -> bool:
@@ -166,6 +197,9 @@ class HostSettings(Settings):
     groups: tuple[str, ...]
     roles: tuple[str, ...]
     paths: Paths
+    http_proxy: HttpProxy = HttpProxy(url="")
+    no_proxy: tuple[str, ...] = ()
+    """Who is reached without the proxy, the fleet's own hosts included."""
     base: Base
     mirrors: Mirrors
     """What the host asks: the fleet's own cache first, if there is one."""

@@ -3,11 +3,14 @@
 import os
 import subprocess
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from inventory.errors import SdfleetError
+from roles.proxy import is_proxy
 from roles.settings import Settings
 
 
@@ -50,6 +53,41 @@ class SecretReference(Settings):
         except (OSError, subprocess.SubprocessError) as error:
             raise SdfleetError(f"{name}: {self.command[0]} failed; run it by hand to see why") from error
         return done.stdout.rstrip("\n")
+
+
+class HttpProxy(Settings):
+    """A proxy's URL as it is, or where it is read from, if it holds a login."""
+
+    url: str | None = None
+    secret: SecretReference | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            return {"url": is_proxy(raw)}
+        if isinstance(raw, dict) and not raw.keys() & {"url", "secret"}:
+            return {"secret": raw}
+        return raw
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        reference = {"env": "string", "file": "string", "command": "array"}
+        table = {"type": "object", "properties": {name: {"type": kind} for name, kind in reference.items()}}
+        return {"anyOf": [{"type": "string"}, table | {"additionalProperties": False}]}
+
+    def beside(self, folder: Path) -> Self:
+        """The same, with a file's path that counts from `folder`."""
+        return self.model_copy(update={"secret": self.secret.beside(folder)}) if self.secret else self
+
+    def read(self, name: str) -> str:
+        """The URL, "" for no proxy; SdfleetError, naming the setting `name`, if it can't be had or is none."""
+        if self.secret is None:
+            return self.url or ""
+        try:
+            return is_proxy(self.secret.read(name), login=True)
+        except ValueError as error:
+            raise SdfleetError(f"{name}: what its reference gives {error}") from error
 
 
 class Secrets(Settings):

@@ -2,14 +2,15 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import get_args
 
 from pydantic_core import ErrorDetails
 
 from inventory.errors import Problem
 from roles.settings import Settings
 
-SECRET = "password"
-"""Setting of a host that refers to a secret; those of [secrets] all do."""
+SECRETS = {"password", "sudo_password", "http_proxy"}
+"""Settings of hosts that refer to a secret; those of [secrets] all do."""
 
 
 def problem(detail: ErrorDetails, kind: type[Settings], at: str, extra: Iterable[str]) -> Problem:
@@ -17,7 +18,9 @@ def problem(detail: ErrorDetails, kind: type[Settings], at: str, extra: Iterable
 
     + extra: names that may stand beside the fields of `kind`
     """
-    key = ".".join((at, *(str(part) for part in detail["loc"])))
+    # A proxy's reference is one level deeper in the model than in the file.
+    inside = detail["loc"][1:2] == ("secret",)
+    key = ".".join((at, *(str(part) for part in detail["loc"] if not (inside and part == "secret"))))
     if detail["type"] == "extra_forbidden":
         names = [*_fields_at(kind, detail["loc"][:-1]), *extra]
         return Problem(key, f"unknown setting{did_you_mean(str(detail['loc'][-1]), names)}")
@@ -27,7 +30,7 @@ def problem(detail: ErrorDetails, kind: type[Settings], at: str, extra: Iterable
     message = message[0].lower() + message[1:]
     value = detail["input"]
     # A secret that was written into the file must not be printed, and what a sentence names already is not repeated.
-    secret = at == "secrets" or SECRET in detail["loc"]
+    secret = at == "secrets" or not SECRETS.isdisjoint(detail["loc"])
     told = secret or repr(value) in message or repr(str(value)) in message
     if secret and detail["type"] == "model_type":
         message = 'give a table that says where it is, like { env = "NAME" }'
@@ -40,8 +43,9 @@ def _fields_at(kind: type[Settings], loc: tuple[int | str, ...]) -> list[str]:
     for part in loc:
         field = kind.model_fields.get(str(part))
         inner = field.annotation if field else None
-        if isinstance(inner, type) and issubclass(inner, Settings):
-            kind = inner
+        for possible in (inner, *get_args(inner)):
+            if isinstance(possible, type) and issubclass(possible, Settings):
+                kind = possible
     return list(kind.model_fields)
 
 

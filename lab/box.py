@@ -36,7 +36,7 @@ def up(hosts: int = 2, folder: Path | None = None, say: Say = quiet, upstreams: 
     fleet.toml is for the real applications: it names nothing but the hosts, and the locks that sdfleet ships apply.
     """
     path = folder or default_folder()
-    running = lifecycle.up(hosts, path, [_service(path, upstreams)], say, gpu_builds=upstreams is not None)
+    running = lifecycle.up(hosts, path, [service(path, upstreams)], say, gpu_builds=upstreams is not None)
     if not running.fleet.exists():
         write_plain_fleet(running) if upstreams else write_fleet(running, say=say)
     return running
@@ -56,7 +56,7 @@ def attached(hosts: int = 2, folder: Path | None = None, say: Say = quiet) -> It
     """`lab.attached` with upstreams and a fleet.toml; arguments and errors are the same."""
     path = folder or lifecycle.new_folder()
     try:
-        with lifecycle.attached(hosts, path, [_service(path)], say) as running:
+        with lifecycle.attached(hosts, path, [service(path)], say) as running:
             write_fleet(running, say=say)
             yield running
     finally:
@@ -115,7 +115,8 @@ def pin(lab: Lab, file: Path, say: Say = quiet) -> None:
         raise SdfleetError(f"the lab's names could not be pinned: {done.stderr.strip() or done.stdout.strip()}")
 
 
-def _service(folder: Path, repositories: Path | None = None) -> Service:
+def service(folder: Path, repositories: Path | None = None) -> Service:
+    """All stand-in upstreams, for a lab in `folder`; with `repositories` these come before GitHub's stand-in."""
     content = LabFolder(folder).upstreams
     command = [*PYTHON, "-m", "lab.upstreams", f"--root={content}", f"--bind={GATEWAY}"]
     if repositories:

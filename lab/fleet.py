@@ -53,3 +53,19 @@ def write(
     file.write_text(tomlkit.dumps(document))
     load(file)
     return file
+
+
+def rebind(lab: Lab, file: Path) -> None:
+    """Let a fleet.toml that was written for another lab name the hosts of `lab`, with its key and its ports.
+
+    Hosts that the file does not have become copies of its h1.
+    """
+    document = tomlkit.parse(file.read_text())
+    document["fleet"].update({"key": str(lab.key), "known_hosts": str(lab.known_hosts)})
+    hosts = document["hosts"]
+    first = dict(hosts["h1"].unwrap())
+    for host in lab.hosts:
+        table = hosts.setdefault(host.name, dict(first))
+        # Labs' hosts have ports on this machine's loopback, or are asked from inside the lab's network.
+        table.update({"port": host.port} if table["address"] == LOOPBACK else {"address": host.address})
+    file.write_text(tomlkit.dumps(document))

@@ -55,13 +55,14 @@ class Host:
         """Its root file system."""
         return self.folder / "root"
 
-    def mount(self, rootfs: Path) -> None:
-        """Lay its writable layer over `rootfs`."""
+    def mount(self, rootfs: Path, layer: Path | None) -> None:
+        """Lay its writable layer over `rootfs`, or over what another host has written over that."""
+        below = f"{layer}:{rootfs}" if layer else rootfs
         layers = {name: self.folder / name for name in ("upper", "work", "root")}
         for layer in layers.values():
             layer.mkdir(parents=True)
         # volatile: nothing is ever synced to disk, which a host that is deleted at `down` can do without.
-        options = f"lowerdir={rootfs},upperdir={layers['upper']},workdir={layers['work']},volatile"
+        options = f"lowerdir={below},upperdir={layers['upper']},workdir={layers['work']},volatile"
         sh("mount", "-t", "overlay", "sdfleet-lab", "-o", options, self.root)
 
     def write_identity(self, everyone: Iterable[HostState]) -> None:

@@ -31,6 +31,7 @@ class Plan:
     services: tuple[Service, ...]
     rootfs: Path
     gpu_builds: bool = False
+    layers: tuple[Path, ...] = ()
 
 
 class Launch:
@@ -116,6 +117,7 @@ def _state(plan: Plan, ports: Sequence[int]) -> State:
     return State(
         owner=Process.of(os.getpid()),
         rootfs=plan.rootfs,
+        layers=plan.layers,
         cgroup=f"sdfleet-lab-{secrets.token_hex(4)}",
         hosts=tuple(hosts),
         packages_port=packages,

@@ -53,14 +53,19 @@ def up(
 
 @contextlib.contextmanager
 def attached(
-    hosts: int = 1, folder: Path | None = None, services: Sequence[Service] = (), say: Say = quiet
+    hosts: int = 1,
+    folder: Path | None = None,
+    services: Sequence[Service] = (),
+    say: Say = quiet,
+    layers: Sequence[Path] = (),
 ) -> Iterator[Lab]:
     """A lab for the length of a `with` block; it also ends when this process dies, however it dies.
 
-    Takes the arguments of `up`; without `folder` the lab gets a new one, which is deleted at the end.
+    Takes the arguments of `up`, and for each host the layer that it lies on (see `lab.layers`); without `folder` the
+    lab gets a new one, which is deleted at the end.
     """
     path = folder or new_folder()
-    launch = _launch(LabFolder(path), hosts, services, say)
+    launch = _launch(LabFolder(path), hosts, services, say, layers=layers)
     try:
         yield launch.lab
     finally:
@@ -97,7 +102,14 @@ def down(folder: Path | None = None) -> bool:
     return state is not None
 
 
-def _launch(lab: LabFolder, hosts: int, services: Sequence[Service], say: Say, gpu_builds: bool = False) -> Launch:
+def _launch(
+    lab: LabFolder,
+    hosts: int,
+    services: Sequence[Service],
+    say: Say,
+    gpu_builds: bool = False,
+    layers: Sequence[Path] = (),
+) -> Launch:
     if not 1 <= hosts <= MAX_HOSTS:
         raise SdfleetError(f"a lab has 1 to {MAX_HOSTS} hosts, not {hosts}")
     rootfs.check_machine()
@@ -111,7 +123,7 @@ def _launch(lab: LabFolder, hosts: int, services: Sequence[Service], say: Say, g
             _clean(lab, state)
         lab.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            return Launch(lab, Plan(hosts, tuple(services), tree, gpu_builds))
+            return Launch(lab, Plan(hosts, tuple(services), tree, gpu_builds, tuple(layers)))
         except BaseException:
             if state := lab.read():
                 _clean(lab, state)

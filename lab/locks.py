@@ -33,6 +33,11 @@ def train_requirements() -> str:
     return "".join(f"{line}\n" for line in wanted)
 
 
+def offered() -> tuple[str, ...]:
+    """Where this machine's packages come from, local wheels by name."""
+    return _offered(PipConfig.of_this_machine())
+
+
 def lock(lab: Lab, requirements: str) -> Path:
     """File with exact versions and hashes of all that `requirements` (text of a requirements file) needs.
 

@@ -37,7 +37,7 @@ class Inherited(Frozen):
 class Order(Frozen):
     """Something to do, to one host unless it is a question about all."""
 
-    what: Literal["status", "kill", "start", "cut", "restore"]
+    what: Literal["status", "kill", "start", "cut", "restore", "keep"]
     host: str | None = None
 
 

@@ -105,6 +105,8 @@ class State(Frozen):
     owner: Process
     """Who started it."""
     rootfs: Path
+    layers: tuple[Path, ...] = ()
+    """What lies between each host's own disk and the root file system; none if the hosts are bare."""
     cgroup: str
     """Name of its folder in the cgroup2 file system."""
     hosts: tuple[HostState, ...]

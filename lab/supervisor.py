@@ -91,17 +91,20 @@ class Supervisor:
         hosts = list(self.hosts.values())
         self.folder.hosts.mkdir()
         try:
-            hosts[0].mount(self.state.rootfs)
+            hosts[0].mount(self.state.rootfs, self._layer(0))
         except subprocess.CalledProcessError:
             _log(f"no overlay on the file system of {self.folder.hosts}: the hosts' disks will be in memory")
             shutil.rmtree(hosts[0].folder)
             sh("mount", "-t", "tmpfs", "-o", "mode=0755", "sdfleet-lab", self.folder.hosts)
-            hosts[0].mount(self.state.rootfs)
-        for host in hosts[1:]:
-            host.mount(self.state.rootfs)
+            hosts[0].mount(self.state.rootfs, self._layer(0))
+        for number, host in enumerate(hosts[1:], start=1):
+            host.mount(self.state.rootfs, self._layer(number))
         for host in hosts:
             host.write_identity(self.state.hosts)
             host.connect(BRIDGE)
+
+    def _layer(self, number: int) -> Path | None:
+        return self.state.layers[number] if self.state.layers else None
 
     def _boot(self) -> None:
         for host in self.hosts.values():
@@ -164,6 +167,8 @@ class Supervisor:
                     host.set_network(up=False)
                 case "restore":
                     host.set_network(up=True)
+                case "keep" if not host.running:
+                    sh("umount", "--recursive", host.root)
         return Answer(
             running={host.name: host.running for host in self.hosts.values()},
             cut=tuple(host.name for host in self.hosts.values() if host.cut),

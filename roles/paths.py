@@ -8,7 +8,10 @@ ETC = PurePosixPath("/etc/sdfleet")
 """Secrets and environment files, root only; outside the data root because the WebUI serves its data dir."""
 
 MIRRORS_ENV = ETC / "mirrors.env"
-"""Environment file with the mirrors in use, for sdfleet's own commands on the host."""
+"""Environment file with the mirrors and the proxy in use, for sdfleet's own commands on the host."""
+
+WITH_MIRRORS = f"set -a; [ ! -e {MIRRORS_ENV} ] || . {MIRRORS_ENV}; set +a"
+"""Shell words before a command that reaches out: it then goes over mirrors and proxy."""
 
 UNITS = PurePosixPath("/etc/systemd/system")
 

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
-from xdist.scheduler.protocol import Scheduling
 
 import lab as lab_package
 
 # A shell that starts make in the background has Ctrl-C ignored, and so would have every program that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+MARKS = ("lab", "slow", "gpu")
 
 
 @pytest.fixture(scope="session")
@@ -23,29 +22,11 @@ def lab() -> Iterator[lab_package.Lab]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out files of tests that are not wanted before they import torch."""
-    unwanted = [mark for mark in ("slow", "gpu") if f"not {mark}" in config.option.markexpr]
-    if not unwanted or collection_path.suffix != ".py":
+    """Leave out files without a test that is wanted before they import torch, which takes seconds a worker."""
+    if collection_path.suffix != ".py" or not collection_path.name.startswith("test_"):
         return None
-    text = collection_path.read_text()
+    text, wanted = collection_path.read_text(), config.option.markexpr
+    if wanted in MARKS:  # -m lab, and nothing else
+        return True if f"mark.{wanted}" not in text else None
+    unwanted = [mark for mark in MARKS if f"not {mark}" in wanted]
     return True if any(f"\npytestmark = pytest.mark.{mark}\n" in text for mark in unwanted) else None
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Programs that wait for programs get a second chance on a busy machine; what the trainer computes gets none."""
-    for item in items:
-        if "/tests/training/" in item.path.as_posix():
-            item.add_marker(pytest.mark.flaky(reruns=0))
-
-
-class _ByLab(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Sends the tests that share a lab to one worker: those of the road, else those of one file."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "tests/road" if file.startswith("tests/road/") else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
-    """Let `--dist loadfile` keep the road together, too: provisioning it twice takes longer than all its tests."""
-    return _ByLab(config, log) if config.getoption("dist") == "loadfile" else None

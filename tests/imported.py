@@ -1,6 +1,7 @@
 """The import graph of our own modules, read from their sources."""
 
 import ast
+import functools
 import sys
 from collections.abc import Collection, Iterator
 from importlib import metadata
@@ -29,7 +30,7 @@ def reached(entries: Collection[str], stop_at: Collection[str] = ()) -> tuple[se
             continue
         ours.add(name)
         waiting.append(name.rpartition(".")[0])
-        for imported in _imports(ast.parse(file.read_text())):
+        for imported in _imported_by(file):
             package = imported.partition(".")[0]
             if package in OURS:
                 waiting.append(imported)
@@ -43,6 +44,12 @@ def _file(module: str) -> Path | None:
     path = TREE.joinpath(*module.split("."))
     found = [file for file in (path / "__init__.py", path.with_suffix(".py")) if module and file.is_file()]
     return found[0] if found else None
+
+
+@functools.cache
+def _imported_by(file: Path) -> tuple[str, ...]:
+    """What a source names in its imports; read once for all walks."""
+    return tuple(_imports(ast.parse(file.read_text())))
 
 
 def _imports(node: ast.AST) -> Iterator[str]:

@@ -8,10 +8,11 @@ from deploy.doctor.failures import FAILURES, NO_GPU
 from deploy.doctor.finding import Finding, bad, good, warning
 from deploy.doctor.gpus import gpu_findings
 from deploy.doctor.packages import SUPPORTED, package_findings, repositories
-from deploy.doctor.roads import road_findings, roads
+from deploy.doctor.roads import proxy_findings, road_findings, roads
 from deploy.doctor.services import service_findings, services
 from deploy.onhost import examine
 from deploy.ssh import Remote
+from inventory.hosts import proxy_of
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import PROBE, read
 from roles.facts.gpu_state import HostGpus
@@ -30,6 +31,7 @@ Seen = dict[str, Any]
 def look(remote: Remote) -> Seen:
     """Read everything of one host in one command; `asked` is the controller's time in the middle of it (s)."""
     host = remote.host
+    proxy = proxy_of(host)
     began = time.time()
     seen: Seen = remote.call(
         examine,
@@ -43,7 +45,10 @@ def look(remote: Remote) -> Seen:
         apt_proxy=host.mirrors.apt_proxy,
         patterns={failure.name: failure.pattern for failure in FAILURES},
         seconds=host.mirrors.probe_seconds,
+        proxy=proxy.environment(),
+        proxy_place=list(proxy.place) if proxy.url else None,
     )
+    seen["proxy_place"] = "{}:{}".format(*proxy.place) if proxy.url else ""
     # The clock is read after the mirrors, so near the end of a command that lasts seconds.
     return {**seen, "asked": (began, time.time())}
 
@@ -58,6 +63,7 @@ def judge(host: HostSettings, seen: Seen) -> list[Finding]:
         *_resources(host, seen),
         *_unfinished(facts, seen),
         *gpu_findings(host, facts, decision),
+        *proxy_findings(seen),
         *road_findings(host, seen["mirrors"]),
         *package_findings(host, decision, seen),
         *service_findings(host, seen),

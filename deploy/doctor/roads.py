@@ -73,6 +73,22 @@ def road_findings(host: HostSettings, answers: Mapping[str, Answer]) -> Iterator
         yield _finding(asked)
 
 
+def proxy_findings(seen: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the proxy is there, and lets the host through."""
+    place = seen["proxy_place"]
+    if not place:
+        return
+    refused = any("407" in why_dead(answer) for answer in seen["mirrors"].values() if not answers_well(answer))
+    if seen["proxy"]:
+        cure = "Start it, open its port to this host, or set another http_proxy."
+        yield bad("proxy", f"the proxy {place} doesn't answer ({seen['proxy']})", cure)
+    elif refused:
+        cure = 'Give its URL with USER:PASSWORD@ by reference: http_proxy = { env = "NAME" }.'
+        yield bad("proxy", f"the proxy {place} refuses the login (407)", cure)
+    else:
+        yield good("proxy", f"{place} answers")
+
+
 def pace(answer: Answer) -> str:
     """Latency, and throughput where enough came to tell."""
     speed = f", {answer['rate']:.1f} MB/s" if answer["size"] >= SAMPLE_MB * 1e6 else ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import os
 import platform
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -33,6 +35,8 @@ def main(
     apt_proxy: str | None,
     patterns: dict[str, str],
     seconds: float,
+    proxy: dict[str, str],
+    proxy_place: list[Any] | None,
 ) -> dict[str, Any]:
     """Look at the host.
 
@@ -40,8 +44,10 @@ def main(
     each {"urls": URL by system ("debian 12 x86_64"), "needs": what the probe must have printed}. Each is asked for
     `seconds`, as is what apt has in its own sources; for these `apt_proxy`, if given, stands in for apt's own. Of the
     journal since boot only the last line that matches each of `patterns` (name -> expression) comes back, and the last
-    error of sdfleet's own services that matches none.
+    error of sdfleet's own services that matches none. All is asked over `proxy` (variables of the environment), which
+    listens at `proxy_place` (name and port).
     """
+    os.environ.update(proxy)
     place = Path(root)
     while not place.exists():
         place = place.parent
@@ -70,6 +76,7 @@ def main(
         "units": {unit: _unit(unit) for unit in units},
         "failed": _failed(),
         "ports": {str(port): _owner(port) for port in ports},
+        "proxy": _deaf(proxy_place, seconds) if proxy_place else "",
         "mirrors": {name: answer.result() for name, answer in asked.items()},
         "sources": {re.sub("//[^/]*@", "//", site): answer.result() for site, answer in sources.items()},
         "journal": _journal(patterns),
@@ -119,6 +126,15 @@ def _owner(port: int) -> str:
     names = re.findall(r'\(\("([^"]+)"', text)
     addresses = re.findall(r"^LISTEN\s+\S+\s+\S+\s+(\S+):\d+\s", text, re.M)
     return f"{names[0] if names else 'a program'} on {', '.join(addresses)}" if text.strip() else ""
+
+
+def _deaf(place: list[Any], seconds: float) -> str:
+    """Why nothing listens at a place; empty if something does."""
+    try:
+        socket.create_connection((place[0], place[1]), seconds).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _ask(url: str, seconds: float) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -52,7 +53,10 @@ def main(verb: str, **values: Any) -> Any:
     }
     try:
         return verbs[verb](**values)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        return {"error": f"{where}{error.strerror or error}"}
+    except ValueError as error:
         return {"error": str(error)}
 
 
@@ -76,7 +80,6 @@ def create(
         blob.parent.mkdir(parents=True, exist_ok=True)
         file.replace(blob)
     shutil.rmtree(arrived, ignore_errors=True)
-    _tidy(final.parent, Path(store))
     half = final.parent / f".{final.name}.new"
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
@@ -89,9 +92,9 @@ def create(
     shutil.chown(half, "root" if os.geteuid() == 0 else user, user)
     half.chmod(OWN)
     if final.exists():  # made by a controller that was killed before it started the run
-        final.rename(final.parent / f".{final.name}.gone")
-        _tidy(final.parent, Path(store))
+        final.rename(_gone(final))
     half.rename(final)
+    _tidy(final.parent, Path(store))  # now that the run holds its inputs
     return {}
 
 
@@ -130,7 +133,8 @@ def turn(run: str, wants: dict[str, Any]) -> dict[str, Any]:
     if _state(file.parent)["state"] in ("running", "queued"):
         raise ValueError("it is still going; stop it first with `sdfleet train stop`")
     known = nofollow.read_json(file, owner=os.geteuid())
-    nofollow.write(file, json.dumps({**known, **wants}).encode())
+    if {**known, **wants} != known:  # a full disk keeps no run from going on that needs nothing else
+        nofollow.write(file, json.dumps({**known, **wants}).encode())
     return {}
 
 
@@ -187,21 +191,28 @@ def remove(run: str, store: str) -> dict[str, Any]:
         raise ValueError("there is no such run here")
     if _state(folder)["state"] in ("running", "queued"):
         raise ValueError("it is still going; stop it first with `sdfleet train stop`")
-    blobs = [_blob(store, sha256) for _, sha256 in _hashed(folder / "inputs")]
-    gone = folder.parent / f".{folder.name}.gone"
-    folder.rename(gone)
-    _tidy(folder.parent, Path(store))
+    folder.rename(_gone(folder))
     for verb in ("disable", "reset-failed"):
         subprocess.run(["systemctl", verb, f"lora-train@{folder.name}.service"], stderr=subprocess.DEVNULL)
-    for blob in blobs:
-        if blob.exists() and blob.stat().st_nlink == 1:
-            blob.unlink()
+    _tidy(folder.parent, Path(store))
     return {}
 
 
+def _gone(run: Path) -> Path:
+    """The name of a run that is being removed; what has such a name goes with the next run that is made or removed."""
+    place = run.parent / f".{run.name}.gone"
+    shutil.rmtree(place, ignore_errors=True)
+    return place
+
+
 def _tidy(runs: Path, store: Path) -> None:
-    """Remove what is being removed, and what controllers that were killed left behind."""
+    """Remove what is being removed, with inputs that no other run has, and what killed controllers left behind."""
     for gone in runs.glob(".*.gone"):
+        # The store first: what is known of the inputs goes with the folder.
+        for sha256, names in Counter(sha256 for _, sha256 in _hashed(gone / "inputs")).items():
+            blob = _blob(str(store), sha256)
+            if blob.exists() and blob.stat().st_nlink <= 1 + names:
+                blob.unlink()
         shutil.rmtree(gone)
     for arrived in store.glob("incoming-*"):
         if time.time() - arrived.stat().st_mtime > ABANDONED_SECONDS:

@@ -11,7 +11,7 @@ from deploy import units
 from deploy.onhost import gate
 from deploy.ssh import Remote
 from inventory.rollout import Rollout
-from roles.onhost.activate import errors
+from roles.onhost.journal import errors
 from roles.onhost.webui_picture import PictureError, distinct_colours, pixels
 
 Seen = dict[str, Any]

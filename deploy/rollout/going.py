@@ -205,7 +205,10 @@ class Rollout:
         def back(remote: Remote) -> list[str]:
             # What a service that failed its gate still draws is worth nothing; its neighbours finish their pictures.
             done = returning.go_back(remote, before[remote.name], now=remote.name in reasons)
-            marks.write(remote, self.id, "back", before[remote.name], reasons.get(remote.name, "with its wave"))
+            try:
+                marks.write(remote, self.id, "back", before[remote.name], reasons.get(remote.name, "with its wave"))
+            except HostError as error:  # a full disk: it serves what it served all the same
+                done.append(f"this could not be noted: {error}")
             return done
 
         out.print(f"Going back on {' '.join(remotes)}")

@@ -40,7 +40,8 @@ def write(
     mark = Mark(rollout=rollout, state=state, before=before, by=whoami(), at=now, reason=reason)
     place = '"$1"'
     script = (
-        f"umask 077; mkdir -p $(dirname {place}) && cat >{place}.new && sync {place}.new && mv -f {place}.new {place}"
+        f"umask 077; mkdir -p $(dirname {place}) && cat >{place}.new && sync {place}.new && mv -f {place}.new {place} "
+        f"|| {{ rm -f {place}.new; exit 1; }}"
     )
     text = mark.model_dump_json().encode()
     remote.run(["sh", "-c", script, "sdfleet", str(remote.host.paths.rollout)], input=text)

@@ -12,7 +12,7 @@ import tomlkit
 from deploy.runs import needs
 from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings
-from roles.models.config import FOLDERS, Model
+from roles.models.config import Model, folder_of
 from roles.models.wanted import WantedError, wanted
 from training.config import Config, parse
 from training.errors import InputError
@@ -174,7 +174,7 @@ class _Gathering:
         try:
             return wanted([model], self.host.paths, self.host.mirrors).files[0].link
         except WantedError:
-            return self.host.paths.data("webui") / FOLDERS[model.kind] / f"{model.name}.safetensors"
+            return self.host.paths.data("webui") / folder_of(model) / f"{model.name}.safetensors"
 
     def _send(self, name: str, file: Path, key: str) -> None:
         if file.stat().st_size > LARGEST:

@@ -33,7 +33,7 @@ class RunHost:
 
     def ask(self, verb: str, timeout: float = 120, **values: object) -> Any:
         """What deploy/onhost/runs.py answers; HostError if it refuses."""
-        answer = self.remote.call(onhost, timeout=timeout, verb=verb, **values)
+        answer = self.remote.call(onhost, timeout=timeout, under=(), verb=verb, **values)
         if isinstance(answer, dict) and (refused := answer.get("error")):
             where = f"{self.name}: {PurePosixPath(str(values['run'])).name}" if "run" in values else self.name
             raise HostError(f"{where}: {refused}")

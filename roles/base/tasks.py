@@ -17,7 +17,7 @@ from roles.onhost import ACTIVATE, BUILD_WHEELS, CHECKOUT, PRUNE, source
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, Folder, folders, write
 from roles.operations.packages import apt_packages
-from roles.paths import ETC, MIRRORS_ENV, Paths
+from roles.paths import ETC, WITH_MIRRORS, Paths
 
 GB = 10**9
 
@@ -116,7 +116,7 @@ def uv_installed(base: Base, paths: Paths, seen: HostSurvey) -> Commands:
             "umask 022",
             f"rm -rf {new} {venv} {old}",
             f"python3 -m venv {venv}",
-            f"set -a; . {MIRRORS_ENV}; set +a",
+            WITH_MIRRORS,
             f"{pip} --no-deps --require-hashes --target {new} -r {shlex.quote(str(requirement))}",
             f"[ ! -e {final} ] || mv -T {final} {old}",
             f"mv -T {new} {final}",

@@ -21,20 +21,22 @@ class Answers(FactBase[dict[str, Answer]]):
 
     default = dict
 
-    def requires_command(self, urls: Sequence[str], seconds: float) -> str:
+    def requires_command(self, urls: Sequence[str], seconds: float, config: bool = False) -> str:
         """Without curl nothing is asked, and the fact is empty."""
         return "curl"
 
-    def command(self, urls: Sequence[str], seconds: float) -> str:
+    def command(self, urls: Sequence[str], seconds: float, config: bool = False) -> str:
         """One parallel curl.
 
         + urls: what to ask
         + seconds: how long each may take in all
+        + config: whether curl's configuration comes over standard input
         """
         shown = "%{urlnum}\\t%{http_code}\\t%{content_type}\\n"
         asked = " ".join(f"-o /dev/null {shlex.quote(url)}" for url in urls)
         # The header keeps a git server's answer short; other servers ignore it.
-        curl = f"curl -Z -s -L -m {seconds:g} -H 'Git-Protocol: version=2' -w '{shown}' {asked}"
+        read = " --config -" if config else ""
+        curl = f"curl{read} -Z -s -L -m {seconds:g} -H 'Git-Protocol: version=2' -w '{shown}' {asked}"
         echoed = " ".join(map(shlex.quote, urls))
         return f"printf '%s\\n' {echoed}; {curl}; true"
 

@@ -18,7 +18,7 @@ from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, in_url, public_name, unit_text
 from roles.operations.files import Commands, private_file
-from roles.paths import ACME, CERTBOT_LIVE, GATEWAY, Paths
+from roles.paths import ACME, CERTBOT_LIVE, GATEWAY, WITH_MIRRORS, Paths
 
 PROGRAM = "gateway_certificate"
 Pair = tuple[str, str]
@@ -101,7 +101,7 @@ def acme_certificate(gateway: Gateway, paths: Paths, seen: HostSurvey) -> Comman
     if gateway.tls != "acme" or seen.entry(lineage(gateway)):
         host.noop("none is wanted, or certbot has it")
         return
-    yield f"systemctl enable --now --quiet certbot.timer; {shlex.join(certbot(gateway, paths))}"
+    yield f"systemctl enable --now --quiet certbot.timer; {WITH_MIRRORS}; {shlex.join(certbot(gateway, paths))}"
 
 
 def certbot(gateway: Gateway, paths: Paths) -> list[str]:
@@ -125,9 +125,14 @@ def announce(gateway: Gateway, address: str, backends: Sequence[Backend], seen: 
     yield f"test -s {CERTIFICATE}"
     pem = host.get_fact(Survey, texts=[CERTIFICATE]).text(CERTIFICATE) or ""
     name = in_url(public_name(gateway, address))
-    places = ", ".join(f"{b.name} https://{name}:{b.public_port}/" for b in backends)
+    places = ", ".join(f"{b.name} https://{name}{_port(b)}/" for b in backends)
     told = f"gateway: {places}; the certificate's SHA-256 fingerprint is {fingerprint(pem)}"
     host.log(told, logging.getLogger("pyinfra").warning)
+
+
+def _port(backend: Backend) -> str:
+    """The port as a URL shows it: browsers leave out HTTPS' own."""
+    return "" if backend.public_port == 443 else f":{backend.public_port}"
 
 
 def fingerprint(pem: str) -> str:

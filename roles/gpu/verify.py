@@ -3,6 +3,7 @@
 import pytest
 from testinfra.host import Host
 
+from roles.accounts import TRAINER, WEBUI
 from roles.facts.gpu_probe import probe_command, read
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
@@ -64,13 +65,13 @@ def test_fabric_manager_runs_where_nvswitches_are(facts: HostGpus, decision: Dec
     assert facts.fabric_manager, "nvidia-fabricmanager does not run: CUDA answers with error 802"
 
 
-@pytest.mark.parametrize("application", ["webui", "trainer"])
-def test_torch_computes_on_every_card(host: Host, facts: HostGpus, paths: Paths, application: str) -> None:
+@pytest.mark.parametrize(("application", "user"), [("webui", WEBUI), ("trainer", TRAINER)])
+def test_torch_computes_on_every_card(host: Host, facts: HostGpus, paths: Paths, application: str, user: str) -> None:
     _need_gpus(facts)
     python = f"{paths.current(application)}/env/bin/python"
     if not host.file(python).exists:
         pytest.skip(f"{application} is not installed")
-    done = host.run("%s -P -c %s", python, KERNEL)
+    done = host.run("runuser -u %s -- %s -P -B -c %s", user, python, KERNEL)
     assert done.rc == 0, f"torch of {application}: {done.stderr.strip().splitlines()[-1:]}"
     assert int(done.stdout) == len(facts.smi_gpus), f"torch sees {done.stdout.strip()} of {len(facts.smi_gpus)} GPUs"
 

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from roles.github import GITHUB, of_files, over
 from roles.mirrors.config import Mirrors
+from roles.proxy import Proxy
 from templates import render
 
 OURS = "# Written by sdfleet: edits are overwritten."
@@ -14,12 +15,13 @@ COMPONENTS = {
     "debian": "main contrib non-free non-free-firmware",
     "ubuntu": "main restricted universe multiverse",
 }
+DIRECT = Proxy()
 PYPI = "https://pypi.org/simple"
 HUGGINGFACE = "https://huggingface.co"
 
 
-def environment(mirrors: Mirrors) -> str:
-    """Shell and systemd environment file with the mirrors in use, the first of each list."""
+def environment(mirrors: Mirrors, proxy: Proxy = DIRECT) -> str:
+    """Shell and systemd environment file with the mirrors in use, the first of each list, and the proxy."""
     index = mirrors.pypi[0]
     values = {"PIP_INDEX_URL": index, "UV_DEFAULT_INDEX": index}
     if trusted := _plain_http(index):
@@ -33,6 +35,7 @@ def environment(mirrors: Mirrors) -> str:
     if mirrors.huggingface[0] != HUGGINGFACE:
         # Xet transfers go to hosts of their own and would bypass the mirror.
         values["HF_HUB_DISABLE_XET"] = "1"
+    values |= proxy.environment()
     return OURS + "\n" + "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
 
 
@@ -65,9 +68,19 @@ def uv_toml(mirrors: Mirrors) -> str | None:
     return None if index == PYPI else f'{OURS}\n[[index]]\nurl = "{index}"\ndefault = true\n'
 
 
-def apt_proxy(proxy: str | None) -> str | None:
-    """apt's configuration for a proxy; None for none."""
-    return None if proxy is None else f'// {OURS[2:]}\nAcquire::http::Proxy "{proxy}";\n'
+def apt_proxy(own: str | None, proxy: Proxy = DIRECT) -> str | None:
+    """apt's configuration for a proxy; None for none.
+
+    + own: mirrors.apt_proxy, which plain HTTP goes over instead
+    """
+    lines = [f'Acquire::http::Proxy "{own or proxy.url}";'] if own or proxy.url else []
+    if proxy.url:
+        lines.append(f'Acquire::https::Proxy "{proxy.url}";')
+        # apt's own list has no domains; those it reads from no_proxy, which only commands of sdfleet's have.
+        hosts = [name for name in proxy.no_proxy if not name.startswith(".")]
+        schemes = ("https",) if own else ("http", "https")
+        lines += [f'Acquire::{scheme}::Proxy::{name} "DIRECT";' for name in hosts for scheme in schemes]
+    return "\n".join([f"// {OURS[2:]}", *lines, ""]) if lines else None
 
 
 def apt_sources(root: str, os_id: str, codename: str) -> str:

@@ -16,6 +16,7 @@ from roles.mirrors.choosing import choose, narrowed, probes, unprobed
 from roles.mirrors.config import Mirrors
 from roles.mirrors.rendering import (
     COMPONENTS,
+    DIRECT,
     OURS,
     apt_proxy,
     apt_sources,
@@ -26,6 +27,7 @@ from roles.mirrors.rendering import (
 )
 from roles.operations.files import Commands, Folder, absent, folders, rendered
 from roles.paths import ETC, MIRRORS_ENV
+from roles.proxy import Proxy
 
 GITCONFIG = PurePosixPath("/etc/gitconfig")
 PIP_CONF = PurePosixPath("/etc/pip.conf")
@@ -41,39 +43,49 @@ SAVED = ".sdfleet-saved"
 
 
 @deploy("Mirrors")
-def install(mirrors: Mirrors, repository: str) -> None:
+def install(mirrors: Mirrors, repository: str, proxy: Proxy = DIRECT) -> None:
     """
-    Send git, Python, apt and Hugging Face traffic over the first mirrors that answer.
+    Send git, Python, apt and Hugging Face traffic over the first mirrors that answer, and all of it over the proxy.
 
-    Which ones are in use stands in MIRRORS_ENV afterwards, for the commands of other roles.
+    What is in use stands in MIRRORS_ENV afterwards, for the commands of other roles.
 
     + mirrors: the candidates
     + repository: clone URL the host will need, which a GitHub proxy must be able to serve
+    + proxy: the host's forward proxy; what holds its login is readable by root alone
     """
+    private = 0o600 if proxy.secret else 0o644
     saved = [path.with_name(path.name + SAVED) for path in DISTRIBUTION_SOURCES]
     texts = (GITCONFIG, PIP_CONF, UV_TOML, APT_PROXY, APT_SOURCES, MIRRORS_ENV)
     seen = host.get_fact(Survey, paths=(ETC, *DISTRIBUTION_SOURCES, *saved), texts=texts)
-    used = _in_use(mirrors, repository, seen)
+    used = _in_use(mirrors, repository, proxy, seen)
 
     folders(name="Make /etc/sdfleet", wanted=[Folder(ETC, mode=0o700)], seen=seen)
-    rendered(name="Write which mirrors are in use", dest=MIRRORS_ENV, text=environment(used), seen=seen)
+    rendered(
+        name="Write which mirrors are in use",
+        dest=MIRRORS_ENV,
+        text=environment(used, proxy),
+        seen=seen,
+        mode=private,
+    )
     git = gitconfig(seen.text(GITCONFIG) or "", used.github_prefix(used.github[0]))
     if git or seen.entry(GITCONFIG):
         rendered(name="Point git at the GitHub mirror", dest=GITCONFIG, text=git, seen=seen)
     _ours_or_nothing("Point pip at the package index", PIP_CONF, pip_conf(used), seen)
     _ours_or_nothing("Point uv at the package index", UV_TOML, uv_toml(used), seen)
-    _ours_or_nothing("Set apt's proxy", APT_PROXY, apt_proxy(used.apt_proxy), seen)
+    _ours_or_nothing("Set apt's proxy", APT_PROXY, apt_proxy(used.apt_proxy, proxy), seen, private)
     _ours_or_nothing("Point apt at the mirror", APT_SOURCES, _sources(used, seen), seen)
     distribution_sources(name="Set the distribution's own sources aside", enabled=not used.apt, seen=seen)
 
 
-def _in_use(mirrors: Mirrors, repository: str, seen: HostSurvey) -> Mirrors:
+def _in_use(mirrors: Mirrors, repository: str, proxy: Proxy, seen: HostSurvey) -> Mirrors:
     """Probe what offers a choice, say what was skipped, and keep the first that answers."""
     asked = probes(mirrors, repository, seen.os_id, seen.codename)
     urls = [probe.url for candidates in asked.values() for probe in candidates.values()]
     if not urls:
         return mirrors
-    answers = host.get_fact(Answers, urls=urls, seconds=mirrors.probe_seconds)
+    # Over standard input, as the proxy may have a password.
+    asked_over = {"config": True, "_stdin": [proxy.curl_config()]} if proxy.url else {}
+    answers = host.get_fact(Answers, urls=urls, seconds=mirrors.probe_seconds, **asked_over)
     warn = logging.getLogger("pyinfra").warning
     if not answers:
         host.log("mirrors: without curl on this host none can be probed yet; using the first of each list", warn)
@@ -96,7 +108,7 @@ def _sources(used: Mirrors, seen: HostSurvey) -> str | None:
     return apt_sources(used.apt[0], seen.os_id, seen.codename)
 
 
-def _ours_or_nothing(name: str, dest: PurePosixPath, text: str | None, seen: HostSurvey) -> None:
+def _ours_or_nothing(name: str, dest: PurePosixPath, text: str | None, seen: HostSurvey, mode: int = 0o644) -> None:
     """Write `text`, or remove what was written earlier; a file somebody else wrote is left alone."""
     old = seen.text(dest)
     if old is not None and OURS[2:] not in old:
@@ -104,7 +116,7 @@ def _ours_or_nothing(name: str, dest: PurePosixPath, text: str | None, seen: Hos
             host.log(f"{dest} is not sdfleet's and stays as it is; sdfleet's own commands use {MIRRORS_ENV}")
         return
     if text is not None:
-        rendered(name=name, dest=dest, text=text, seen=seen)
+        rendered(name=name, dest=dest, text=text, seen=seen, mode=mode)
     else:
         absent(name=name, paths=[dest], seen=seen)
 

@@ -1,12 +1,26 @@
 """What must hold on every host: its traffic goes over mirrors of the fleet, and only over those."""
 
 import shlex
+from typing import Protocol
+from urllib.parse import urlsplit
 
 from testinfra.host import Host
 
 from roles.github import GITHUB
 from roles.mirrors.config import Mirrors
 from roles.paths import MIRRORS_ENV
+
+
+class Forward(Protocol):
+    """The setting http_proxy."""
+
+    @property
+    def url(self) -> str | None:
+        """The proxy, if it is no secret."""
+
+    @property
+    def secret(self) -> object:
+        """Where it is read from, if it is one."""
 
 
 def test_git_goes_over_a_mirror_of_the_fleet(host: Host, mirrors: Mirrors) -> None:
@@ -25,10 +39,29 @@ def test_mirrors_in_use_are_the_fleets(host: Host, mirrors: Mirrors) -> None:
         assert value in allowed, f"{name} in {MIRRORS_ENV} is {value or 'missing'}, which is no mirror of the fleet"
 
 
+def test_traffic_goes_over_the_proxy(host: Host, http_proxy: Forward, no_proxy: tuple[str, ...]) -> None:
+    """What sdfleet's commands and apt are told; a proxy with a login is compared by what both say."""
+    told = dict(line.split("=", 1) for line in host.file(str(MIRRORS_ENV)).content_string.splitlines() if "=" in line)
+    found = {name: "".join(shlex.split(told.get(name, ""))) for name in ("http_proxy", "https_proxy", "no_proxy")}
+    if not http_proxy.secret:
+        for name in ("http_proxy", "https_proxy"):
+            assert found[name] == (http_proxy.url or ""), f"{name} is {found[name] or 'unset'} in {MIRRORS_ENV}"
+    if not found["http_proxy"]:
+        assert not http_proxy.secret, f"http_proxy is unset in {MIRRORS_ENV}"
+        return
+    assert set(no_proxy) <= set(found["no_proxy"].split(",")), f"no_proxy in {MIRRORS_ENV} is {found['no_proxy']}"
+    apt = host.check_output("apt-config dump --format '%v%n' Acquire::https::Proxy").splitlines()
+    assert apt[:1] == [found["https_proxy"]], "apt's proxy for https is another"
+    parts = urlsplit(found["http_proxy"])
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    there = host.run("timeout 5 bash -c ': </dev/tcp/%s/%s'", parts.hostname, port)
+    assert there.rc == 0, f"the proxy {parts.hostname}:{port} doesn't answer"
+
+
 def test_apt_goes_over_the_fleets_proxy(host: Host, mirrors: Mirrors) -> None:
     if mirrors.apt_proxy is None:
         return
-    shown = host.check_output("apt-config dump --format '%v%n' Acquire::http::Proxy").strip()
+    shown = host.check_output("apt-config dump --format '%v%n' Acquire::http::Proxy").partition("\n")[0].strip()
     assert shown == mirrors.apt_proxy, f"apt's proxy is {shown or 'unset'}, not {mirrors.apt_proxy}"
 
 

@@ -1,5 +1,6 @@
 """Settings of the models role: the manifest's entries."""
 
+import difflib
 import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
@@ -7,9 +8,11 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from roles.names import Address, FilePath, Line, Revision, Sha256
-from roles.settings import Name, Settings, is_line, raise_all
+from roles.settings import Settings, is_line, raise_all
 
-Kind = Literal["checkpoint", "lora", "vae", "embedding", "hypernetwork", "controlnet", "upscaler", "vae_approx", "hub"]
+HUB = "hub"
+BELOW = "models/"
+"""How a kind begins that names a folder of an extension itself."""
 
 FOLDERS: dict[str, PurePosixPath] = {
     "checkpoint": PurePosixPath("models/Stable-diffusion"),
@@ -20,8 +23,65 @@ FOLDERS: dict[str, PurePosixPath] = {
     "controlnet": PurePosixPath("models/ControlNet"),
     "upscaler": PurePosixPath("models/ESRGAN"),
     "vae_approx": PurePosixPath("models/VAE-approx"),
+    "adetailer": PurePosixPath("models/adetailer"),
+    "clip_vision": PurePosixPath("models/clip_vision"),
+    "codeformer": PurePosixPath("models/Codeformer"),
+    "gfpgan": PurePosixPath("models/GFPGAN"),
+    "insightface": PurePosixPath("models/insightface"),
+    "ipadapter": PurePosixPath("models/ipadapter"),
+    "realesrgan": PurePosixPath("models/RealESRGAN"),
+    "swinir": PurePosixPath("models/SwinIR"),
+    "text_encoder": PurePosixPath("models/text_encoder"),
 }
 """Folder of each kind below the WebUI's data dir; `hub` files go into the Hugging Face cache instead."""
+
+HOMES = (PurePosixPath("models"), PurePosixPath("embeddings"))
+"""Where all of them lie."""
+
+
+def is_kind(value: str) -> str:
+    """A kind that is known, or models/FOLDER for that of an extension."""
+    if value == HUB or value in FOLDERS:
+        return value
+    if value.startswith(BELOW):
+        is_folder(value.removeprefix(BELOW))
+        if twin := next((kind for kind, folder in FOLDERS.items() if folder == PurePosixPath(value)), None):
+            raise ValueError(f'{value!r} is the folder of a kind that has a name; write "{twin}"')
+        return value
+    close = difflib.get_close_matches(value, [HUB, *FOLDERS], n=1)
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    raise ValueError(
+        f"no kind {value!r}{meant}; known are {', '.join([*FOLDERS, HUB])}; "
+        'the folder of an extension is named as it is, "models/FOLDER"'
+    )
+
+
+def is_folder(value: str) -> str:
+    """Folders below another, each a name that a file may have; "" for none."""
+    for part in value.split("/") if value else ():
+        if not part:
+            raise ValueError(f"{value!r} must be a path below a folder, like styles/ink")
+        is_file_name(part)
+    return value
+
+
+def is_file_name(value: str) -> str:
+    """A name in any script that file systems, prompts and shells of all kinds bear."""
+    if bad := sorted({sign for sign in value if sign in UNFIT or not sign.isprintable()}):
+        raise ValueError(f"{value!r} has {' '.join(map(repr, bad))} in it, which no file's name here may have")
+    if not value or value != value.strip() or value[0] in ".-" or value[-1] == ".":
+        raise ValueError(f"{value!r} is no name: it begins with a letter or digit of any script, and ends in no dot")
+    if len(value.encode()) > LONGEST_BYTES:
+        raise ValueError(f"{value[:40]!r}... is too long: {LONGEST_BYTES} bytes of UTF-8 at most")
+    return value
+
+
+UNFIT = '/\\:*?"<>|$`;'
+LONGEST_BYTES = 200
+"""A file's name has 255 at most, and suffixes come to it."""
+Kind = Annotated[str, AfterValidator(is_kind)]
+FileName = Annotated[str, AfterValidator(is_file_name)]
+Subfolder = Annotated[str, AfterValidator(is_folder)]
 
 SCHEMES = ("hf:", "modelscope:", "civitai:", "https://", "http://", "file:", "host:", "run:")
 
@@ -60,8 +120,14 @@ def _has_scheme(source: str) -> str:
 class Model(Settings):
     """One file (or hub snapshot) of the manifest."""
 
-    name: Name = Field(description="Name in the WebUI, without suffix.")
-    kind: Kind = Field(description="What it is; decides the folder.")
+    name: FileName = Field(description="Name in the WebUI, in any script, without suffix.")
+    kind: Kind = Field(
+        description=f"What it is; decides the folder: {', '.join([*FOLDERS, HUB])}. "
+        'That of an extension is named as it is below the WebUI\'s data folder: "models/FOLDER".'
+    )
+    folder: Subfolder = Field(
+        default="", description='Folder below that of its kind, e.g. "styles/ink"; one that is not there is made.'
+    )
     source: Annotated[str, AfterValidator(_has_scheme)] = Field(
         description="hf:OWNER/REPO/FILE[@REVISION] (kind hub: hf:OWNER/REPO[@REVISION]), "
         "modelscope:OWNER/NAME/FILE[@REVISION], civitai:VERSION_ID, a URL, file:PATH on the controller, "
@@ -91,10 +157,17 @@ class Model(Settings):
             problems.append(f"source: {said}")
         elif self.kind == "hub" and not self.files and not FORMS["hf:"][0].match(self.source):
             problems.append('files: its source is a whole repository; name the wanted files, e.g. files = ["*.json"]')
+        if self.folder and self.kind == HUB:
+            problems.append("folder: a model of kind hub lies where the Hugging Face cache wants it")
         if self.files and self.kind != "hub":
             problems.append("files: only a model of kind hub has several; write one [[models]] table per file")
         raise_all(problems, self)
         return self
+
+
+def folder_of(model: Model) -> PurePosixPath:
+    """The folder of a model below the WebUI's data dir. Not for kind hub."""
+    return FOLDERS.get(model.kind, PurePosixPath(model.kind)) / model.folder
 
 
 class Pin(Settings):

@@ -57,7 +57,7 @@ class Seen:
         return sorted(self.links.keys() - {file.link for file in wanted.files} - self._by_runs(wanted))
 
     def _by_runs(self, wanted: Wanted) -> set[PurePosixPath]:
-        return {folder / name for folder in wanted.folders for name in self.published}
+        return {wanted.loras / name for name in self.published}
 
     def in_the_way(self, wanted: Wanted) -> list[PurePosixPath]:
         """Strangers under a name that a model wants."""

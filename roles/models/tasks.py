@@ -1,10 +1,11 @@
 """Operations of the models role."""
 
 import hashlib
+import shlex
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
-from pyinfra.api.command import FileUploadCommand, PyinfraCommand, QuoteString, StringCommand
+from pyinfra.api.command import PyinfraCommand, QuoteString, StringCommand
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
@@ -21,7 +22,8 @@ from roles.models.state import TOOL, Seen
 from roles.models.tool import program
 from roles.models.wanted import Wanted, WantedError, WantedFile, wanted
 from roles.operations.files import put
-from roles.paths import Paths
+from roles.operations.upload import upload
+from roles.paths import WITH_MIRRORS, Paths
 
 
 @deploy("Models")
@@ -112,9 +114,8 @@ def synced(
         yield put(tool, program(), mode=0o755)
     for file in seen.missing(goal):
         if file.push:
-            yield FileUploadCommand(str(file.push), str(partial / file.sha256))
-    yield LiveCommand(
-        "python3", QuoteString(str(tool)), "-", progress=paths.store / "progress.json", _stdin=[request()]
-    )
+            yield from upload(file.push, partial / file.sha256)
+    run = f"{WITH_MIRRORS}; exec python3 {shlex.quote(str(tool))} -"
+    yield LiveCommand("sh", "-c", QuoteString(run), progress=paths.store / "progress.json", _stdin=[request()])
     if after:
         yield after

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from roles.models.addresses import Roads, Source, addresses
-from roles.models.config import FOLDERS, Card, Kind, LockedModel, Model, Pin
+from roles.models.config import FOLDERS, HOMES, Card, LockedModel, Model, Pin, folder_of
 from roles.models.sources import address, huggingface, plain
 from roles.names import below
 from roles.paths import Paths
@@ -26,7 +26,7 @@ class WantedFile:
 
     model: str
     """Its name; of a model that has several files NAME/PATH."""
-    kind: Kind
+    kind: str
     sha256: str
     size: int | None
     """In bytes; None if the lock does not know it."""
@@ -36,7 +36,7 @@ class WantedFile:
     push: Path | None = None
     """File on the controller that is sent to the host: sources of the kind file:."""
 
-    def of(self, kind: Kind, name: str) -> bool:
+    def of(self, kind: str, name: str) -> bool:
         """Whether it is a file of that model; two kinds may have a model of one name."""
         return (self.kind, self.model.partition("/")[0]) == (kind, name)
 
@@ -49,7 +49,9 @@ class Wanted:
     texts: Mapping[PurePosixPath, str]
     """Small files with exactly this content."""
     folders: tuple[PurePosixPath, ...]
-    """Where the role's links are; no other link into the store may be there."""
+    """Where the role's links are, or below; no other link into the store may be there."""
+    loras: PurePosixPath
+    """Where training runs publish."""
 
 
 def wanted(models: Iterable[Model], paths: Paths, mirrors: Roads, here: Path = Path()) -> Wanted:
@@ -78,12 +80,12 @@ def wanted(models: Iterable[Model], paths: Paths, mirrors: Roads, here: Path = P
     ]
     if problems:
         raise WantedError("\n".join(problems))
-    return Wanted(tuple(files), texts, places)
+    return Wanted(tuple(files), texts, places, paths.data("webui") / FOLDERS["lora"])
 
 
 def folders(paths: Paths) -> tuple[PurePosixPath, ...]:
-    """Every folder the role puts links into."""
-    return (*(paths.data("webui") / folder for folder in FOLDERS.values()), paths.hub / "hub")
+    """Every folder the role puts links into, or into a folder below."""
+    return (*(paths.data("webui") / folder for folder in HOMES), paths.hub / "hub")
 
 
 def pins(model: Model) -> tuple[Pin, ...]:
@@ -127,7 +129,7 @@ def _name(model: Model, pin: Pin, paths: Paths) -> PurePosixPath:
     suffix = PurePosixPath(pin.path).suffix.lower()
     if suffix not in SUFFIXES:
         raise WantedError(f"{pin.path!r} is no model file; the WebUI loads {', '.join(SUFFIXES)}")
-    return paths.data("webui") / FOLDERS[model.kind] / f"{model.name}{suffix}"
+    return paths.data("webui") / folder_of(model) / f"{model.name}{suffix}"
 
 
 def _refuse_pickle(model: Model, pin: Pin) -> None:

@@ -1,8 +1,9 @@
 """Programs that run on the hosts: standard library of Python 3.9 and later only, one file each.
 
-They import nothing of ours but `nofollow`, which travels inside of them.
+They import nothing of ours but `nofollow` and `journal`, which travel inside of them.
 """
 
+import re
 from pathlib import Path
 
 CHECKOUT = "pinned_checkout"
@@ -17,26 +18,28 @@ BUILD_WHEELS = "build_wheels"
 """Builds packages that have no wheel, confined."""
 
 FOLDER = Path(__file__).resolve().parent
-IMPORT = "from roles.onhost import nofollow\n"
+IMPORT = re.compile(r"^from roles\.onhost import (\w+)\n", re.MULTILINE)
 INSIDE = """import types as _types
 
-nofollow = _types.ModuleType("nofollow")
-exec(compile({text!r}, "nofollow.py", "exec"), vars(nofollow))
+{name} = _types.ModuleType("{name}")
+exec(compile({text!r}, "{name}.py", "exec"), vars({name}))
 """
 
 
 def source(name: str) -> str:
     """The text of program `name`, to be put on a host."""
-    return whole((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    return whole(_text(name))
 
 
 def whole(text: str) -> str:
-    """A program's text with `nofollow` in the place of the line that imports it."""
-    if IMPORT not in text:
-        return text
-    return text.replace(IMPORT, INSIDE.format(text=nofollow_text()))
+    """A program's text with each module of this package in the place of the line that imports it."""
+    return IMPORT.sub(lambda line: INSIDE.format(name=line[1], text=_text(line[1])), text)
 
 
 def nofollow_text() -> str:
     """What `nofollow` consists of."""
-    return (FOLDER / "nofollow.py").read_text(encoding="utf-8")
+    return _text("nofollow")
+
+
+def _text(name: str) -> str:
+    return (FOLDER / f"{name}.py").read_text(encoding="utf-8")

@@ -12,64 +12,23 @@ killed half way is known as such afterwards.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import os
-import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-WORDS = 4
-"""How many of the service's last lines are told where none of them says why."""
-
-HARMLESS = {
-    r"fatal: No (names|tags|annotated tags)\b.*": "`git describe` on a checkout without tags, run for each page",
-    r"fatal: not a git repository.*": "git, asked for the version of an extension that is no checkout",
-    r"\*\*\* Failed reading extension data from Git repository.*": "the extensions page, of a checkout at no branch",
-    r"TypeError: HEAD is a detached symbolic reference.*": "the same",
-    r"\*\*\* \"[^\"]*\" (arg|option) was (used|set).*": "extensions were switched off on purpose",
-    r"Warning: caught exception '.*', memory monitor disabled": "the WebUI on a host without a GPU",
-    r"ERROR: +Exception in ASGI application": "a heading: the traceback that follows says what happened",
-    r".*: No module named pip": "the WebUI's system info lists packages by pip first",
-    r"No module '[\w.]+'\. Proceeding without it\.": "an optional speed-up is not installed",
-}
-"""Lines that look like errors and mean nothing, as the WebUI 1.10.1 writes them -> where they come from."""
-
-PLUMBING = re.compile(
-    r"(anyio\.\w+|(asyncio|concurrent)(\.\w+)*\.CancelledError|(starlette\.requests\.)?ClientDisconnect"
-    r"|h11\.\S*ProtocolError|ConnectionResetError|BrokenPipeError|\w*ExceptionGroup|(subprocess\.)?CalledProcessError)\b"
-)
-"""Exceptions of the web server's own: a client that left, or a wrapper around the exception that matters."""
-
-KINDS = {
-    "usage": re.compile(r"^\S+: error: (.+)"),
-    "memory": re.compile(r"out of memory|OutOfMemory|oom-kill|OOM killer|Cannot allocate memory", re.I),
-    "disk": re.compile(r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error"),
-    "crash": re.compile(r"Segmentation fault|core dumped|Fatal Python error|Illegal instruction|Aborted$"),
-    "gpu": re.compile(r"CUDA error|cuDNN error|NCCL error|no kernel image is available|CUDA driver version"),
-    "exception": re.compile(r"(^|[\s:|\]])[A-Za-z_][\w.]*(Error|Exception)(: |$)"),
-    "nan": re.compile(r"A tensor with (all )?NaNs|produces? NaN|computes NaN"),
-    "report": re.compile(r"^\*\*\* (?!API error)"),
-    "fatal": re.compile(r"^(fatal|FATAL|CRITICAL|ERROR)\b:? "),
-}
-"""Kinds of lines that say what is wrong, the most telling first."""
-
-TRACEBACK = "Traceback (most recent call last)"
-GROUP = re.compile(r"^\s*(\||\+(?=\s)|\+-.*) ?")
-"""What Python draws before the lines of an exception group."""
-
-PROGRESS = re.compile(r"^\s*\d+%\|[^|]*\|[^\]]*\]|^Calculating sha256 for .*?: ")
-"""What programs write without ending the line, so that the next one is glued to it."""
-
-STARTING = "sdfleet: starting"
-"""What the runner says of itself before there is anything to say."""
+from roles.onhost import journal
 
 NOT_INSTALLED = 4
 """Exit status where the host has no such application."""
+
+SPACE = "`sdfleet models prune` makes room; `sdfleet status` shows what serves"
+"""What to do where the disk is full."""
 
 REMEMBERED = 20
 """Entries of the history that are kept."""
@@ -91,63 +50,17 @@ def systemctl(*args: str) -> bool:
 def put(file: Path, text: str) -> None:
     """Write a file beside its place, then rename it."""
     fresh = file.with_name(f".{file.name}.new")
-    with fresh.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fchmod(stream.fileno(), 0o644)
-        os.fsync(stream.fileno())
-    fresh.replace(file)
-
-
-def errors(lines: Iterable[str]) -> list[tuple[str, str]]:
-    """The kind (of KINDS) and text of every line that tells of an error; of a traceback the exception alone."""
-    found: list[tuple[str, str]] = []
-    depth = -1  # how far the traceback is indented that is being read; -1 outside of one
-    for line in (part for whole in lines for part in whole.rstrip().split("\r")):
-        line = GROUP.sub("", line)
-        text = PROGRESS.sub("", line).strip()
-        if TRACEBACK in text:
-            depth = max(len(line) - len(line.lstrip()), 0)
-        elif depth >= 0 and (not text or line[depth : depth + 1] in (" ", "\t") or text[0] in "│╭╰❱"):
-            continue
-        elif depth >= 0:
-            depth = -1
-            if not harmless(text):
-                found.append(("exception", text))
-        elif text and not harmless(text):
-            kind = next((name for name, pattern in KINDS.items() if pattern.search(text)), None)
-            found += [(kind, text)] if kind else []
-    return found
-
-
-def harmless(text: str) -> bool:
-    """Whether a line that looks like an error means nothing."""
-    return bool(PLUMBING.match(text)) or any(re.fullmatch(pattern, text) for pattern in HARMLESS)
-
-
-def reason(lines: list[str]) -> str:
-    """Why a program failed, from what it wrote: the last line of the most telling kind, else its last lines."""
-    found = errors(lines)
-    for kinds in (("memory", "disk", "crash", "gpu"), ("usage", "exception", "nan"), ("report", "fatal")):
-        if told := [text for kind, text in found if kind in kinds]:
-            usage = KINDS["usage"].match(told[-1])
-            return usage[1] if usage else told[-1]
-    return " | ".join([line.strip() for line in lines if line.strip()][-WORDS:]) or "it wrote nothing"
-
-
-def last_words(unit: str, since: float) -> str:
-    """Why the service failed, by what it wrote since `since` (s since the epoch); its runner's sentence comes first."""
-    command = ["journalctl", f"_SYSTEMD_UNIT={unit}", "--since", f"@{int(since)}", "--lines=200"]
-    command += ["--output=cat", "--no-pager"]
-    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
-    own = [line.removeprefix("sdfleet: ") for line in lines if line.startswith("sdfleet: ") and line != STARTING]
-    others = [line for line in lines if not line.startswith("sdfleet: ")]
-    if own and not errors(others):
-        # A program that gives up in a sentence (sys.exit("...")) writes it last, and nothing marks it as an error.
-        written = (PROGRESS.sub("", line.split("\r")[-1]).strip() for line in reversed(others))
-        last = next((line for line in written if line and not harmless(line)), "")
-        return own[-1] + (f"; its last line: {last}" if last else "")
-    return ": ".join([*own[-1:], reason(others)])
+    try:
+        with fresh.open("w") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fchmod(stream.fileno(), 0o644)
+            os.fsync(stream.fileno())
+        fresh.replace(file)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def same(one: Entry, other: Entry) -> bool:
@@ -235,11 +148,12 @@ class App:
 
     def start(self, entry: Entry, now: bool = False) -> bool:
         """Run a release under its unit; whether it became ready. `now` leaves what runs no time to finish."""
-        self.point(entry["release"])
         if not entry["unit"]:
+            self.point(entry["release"])
             return True
         unit = Path(entry["unit"])
-        put(unit, entry["text"])
+        put(unit, entry["text"])  # first: if the disk is full, nothing has changed yet
+        self.point(entry["release"])
         systemctl("daemon-reload")
         systemctl("enable", "--quiet", unit.name)
         systemctl("reset-failed", unit.name)
@@ -254,6 +168,12 @@ class App:
         self.served.append({**entry, "since": now, "by": by, "left": ""})
         self.trying = None
         self.save()
+
+    def give_up(self) -> None:
+        """Note that nothing is being tried any more, if the disk lets us."""
+        self.trying = None
+        with contextlib.suppress(OSError):
+            self.save()
 
     def there(self, entry: Entry) -> bool:
         """Whether the entry's release is still on the disk."""
@@ -285,6 +205,8 @@ class App:
         """
         began = time.monotonic()
         old = {"release": self.current(), "text": self.unit_text()}
+        if self.trying and self.trying.get("back"):
+            old = self.served[-1]  # a way back was killed: it is finished, and leads no further
         there = [entry for entry in self.served if self.there(entry) and not same(entry, old)]
         chosen = [entry for entry in there if (entry["release"] == to if to else not entry["left"])]
         if not chosen:
@@ -294,7 +216,7 @@ class App:
         entry = chosen[-1]
         before = self.installed(entry["unit"])
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.trying = entry
+        self.trying = {**entry, "back": True}
         self.save()
         since = time.time()
         if not self.start(entry, hurry):
@@ -309,7 +231,7 @@ class App:
     def return_to(self, good: Entry | None, failed: Entry, since: float) -> str:
         """Run `good` again after `failed`, started at `since` (s since the epoch), did not start; what to tell."""
         name = Path(failed["unit"]).name
-        told = f"{name} did not become ready: {last_words(name, since)}"
+        told = f"{name} did not become ready: {journal.last_words(name, since)}"
         if good and not same(good, failed):
             well = self.start(good, now=True)  # what failed draws nothing worth waiting for
             told += f"; went back to {called(good, failed)}" + ("" if well else ", which does not start either")
@@ -365,6 +287,9 @@ def main() -> None:
             print(app.back(options.to, options.by, options.now))
     except ActivateError as error:
         sys.exit(str(error))
+    except OSError as error:
+        app.give_up()
+        sys.exit(f"{error.filename or options.app} cannot be written: {error.strerror}; {SPACE}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Python environments from a hashed lock, one folder per hash of all that goes into them."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from pyinfra.api.operation import operation
@@ -13,7 +14,7 @@ from roles.operations.files import Commands, or_remove, put, replace
 from roles.operations.locks import build_of_pytorchs_own
 from roles.operations.sandbox import sandboxed
 from roles.operations.sources import checkout_command
-from roles.paths import MIRRORS_ENV, Paths
+from roles.paths import WITH_MIRRORS, Paths
 
 SCRATCH = ("src", "tools", "tools.txt", "wheels", "resolved.txt")
 """What a build leaves beside the environment, to be removed."""
@@ -83,9 +84,14 @@ def _wheels(wanted: Environment, build: PurePosixPath, paths: Paths) -> Commands
         tree = build / "src" / name
         yield or_remove(checkout_command(source, tree, paths), build)
         words += ["--tree", f"{name}={tree}"]
-    words += ["--sandbox", shlex.join(sandboxed(BUILD_SECONDS, f"MemoryMax={BUILD_MEMORY}", "Environment=HOME=/tmp"))]
+    words += ["--sandbox", shlex.join(builder())]
     run = f"flock {_lock(paths)} {shlex.join(map(str, words))}"
-    yield or_remove(f'umask 022; set -a; . {MIRRORS_ENV}; set +a; {run} --index "$UV_DEFAULT_INDEX"', build)
+    yield or_remove(f'umask 022; {WITH_MIRRORS}; {run} --index "$UV_DEFAULT_INDEX"', build)
+
+
+def builder() -> Sequence[str]:
+    """The words before a command that builds a package which has no wheel, as a user of its own."""
+    return sandboxed(BUILD_SECONDS, f"MemoryMax={BUILD_MEMORY}", "Environment=HOME=/tmp")
 
 
 def _torch_index(lock: str) -> str:
@@ -109,7 +115,7 @@ def _uv(paths: Paths) -> str:
     }
     words = " ".join(f"{key}={shlex.quote(str(value))}" for key, value in settings.items())
     run = f"flock {_lock(paths)} env {words} {shlex.quote(str(paths.uv))}"
-    return f"umask 022; set -a; . {MIRRORS_ENV}; set +a; {run}"
+    return f"umask 022; {WITH_MIRRORS}; {run}"
 
 
 def _lock(paths: Paths) -> str:

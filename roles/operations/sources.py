@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from roles.facts.seen import HostSurvey
 from roles.onhost import CHECKOUT
-from roles.paths import Paths
+from roles.paths import WITH_MIRRORS, Paths
 
 GIT_TRUST = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 """Environment of a service that asks git for the commit of its code: the trees are root's, and git would refuse."""
@@ -28,7 +28,7 @@ def checkout_command(source: Source, tree: PurePosixPath, paths: Paths) -> str:
     words = ["python3", paths.programs / f"{CHECKOUT}.py", "--store", paths.git_store]
     words += ["--url", source.url, "--commit", source.commit, "--tree", tree]
     words += ["--tag", source.tag] if source.tag else []
-    return "umask 022; " + shlex.join(map(str, words))
+    return f"umask 022; {WITH_MIRRORS}; {shlex.join(map(str, words))}"
 
 
 def intact(trees: Mapping[PurePosixPath, Source], seen: HostSurvey) -> bool:

@@ -146,9 +146,14 @@ def rebuild(wanted: Release, paths: Paths) -> None:
     + wanted: the release
     + paths: the host's paths
     """
-    seen = host.get_fact(Survey, paths=[wanted.environment.folder(paths), wanted.folder(paths)])
+    seen = host.get_fact(
+        Survey,
+        paths=[wanted.environment.folder(paths), wanted.folder(paths)],
+        folders=[paths.releases("trainer"), paths.trainer_sources],
+    )
     environment(name="Build the training environment", wanted=wanted.environment, paths=paths, seen=seen)
     built_release(name=f"Build the trainer {wanted.key}", wanted=wanted, paths=paths, seen=seen)
+    trainers_kept(name="Keep code and lock of the trainers", wanted=wanted, paths=paths, seen=seen)
 
 
 @operation()

@@ -96,8 +96,8 @@ class Webui(Settings):
     )
     repositories: dict[Name, Repository] = Field(
         default={},
-        description="What must stand below repositories/, by folder name, where it is not what the flavor names; "
-        "an empty table means nothing.",
+        description="What must stand below repositories/, by folder name, where it is not what the flavor names: "
+        "url, commit, or both; an empty table means nothing.",
     )
     packages: dict[Name, Repository] = Field(
         default=PACKAGES,
@@ -147,7 +147,14 @@ class Webui(Settings):
         flavor = FLAVORS[given.get("flavor", "a1111")]
         known = {name: {"url": url, "commit": commit} for name, (url, commit) in flavor.repositories.items()}
         own = given.get("repositories")
-        repositories = {} if own == {} else {**known, **(own or {})}
+        repositories = known if own is None else own
+        if isinstance(own, dict) and own:
+            # Who names another commit keeps the URL, and the other way round.
+            told = {
+                name: {**known.get(name, {}), **entry} if isinstance(entry, dict) else entry
+                for name, entry in own.items()
+            }
+            repositories = {**known, **told}
         return {"repository": flavor.repository, "ref": flavor.ref, **given, "repositories": repositories}
 
     @field_validator("flags")

@@ -12,7 +12,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.accounts import WEBUI
-from roles.facts.seen import HostSurvey
+from roles.facts.seen import HostSurvey, as_user
 from roles.facts.survey import Survey
 from roles.onhost import source
 from roles.operations.application import CODE, Release, ReleaseError
@@ -175,8 +175,8 @@ def finishing(webui: Webui, paths: Paths, release: Release) -> list[str]:
     )
     required = [f"extensions/{name}/requirements.txt" for name in extensions.names(release)]
     # Their own installers never run, so what they ask for must be in the environment.
-    met = [shlex.join(["env/bin/python", "-c", CHECK_REQUIREMENTS, *required])] if required else []
-    return [*links, f"ln -sfn {env} env", *extensions.kept_shown(release, paths), *met, check]
+    met = [f"{as_user(WEBUI)} {shlex.join(['env/bin/python', '-B', '-c', CHECK_REQUIREMENTS, *required])}"]
+    return [*links, f"ln -sfn {env} env", *extensions.kept_shown(release, paths), *(met if required else []), check]
 
 
 @operation()

@@ -99,7 +99,9 @@ def test_environment_holds_what_the_lock_says(host: Host, paths: Paths, release:
     python = release.environment.folder(paths) / "bin/python"
     assert host.file(str(python)).exists, f"{python} is missing"
     listing = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
-    installed = {normal(word) for word in host.check_output("%s -IB -c %s", str(python), listing).split()}
+    installed = {
+        normal(word) for word in host.check_output(f"{as_user(WEBUI)} %s -IB -c %s", str(python), listing).split()
+    }
     wanted = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)(?! *;)", release.environment.lock, re.MULTILINE)
     wrong = [f"{name}=={version}" for name, version in wanted if normal(f"{name}=={version}") not in installed]
     assert not wrong, f"missing or of another version: {', '.join(wrong[:5])}"

@@ -15,8 +15,8 @@ from deploy.cli import app
 from inventory.errors import SdfleetError
 
 ROOT = "/sdfleet-fake-root"
-SSH = """#!{python}
-import os, subprocess, sys
+SSH = """#!{python} -IS
+import os, shlex, subprocess, sys
 from pathlib import Path
 name = sys.argv[3]
 if sys.argv[1:3] == ["-F", "none"]:
@@ -28,18 +28,33 @@ if (here / "away").exists():
 def local(text):
     return text.replace({root!r}, f"{{here}}/root").replace("/run/sdfleet.", f"{{here}}/run.")
 command = local(" ".join(sys.argv[4:]))
+if command.startswith("tar "):  # the names in the archive are the real ones
+    command += " --transform " + shlex.quote(f"s,^{root},{{here}}/root,".replace("^/", "^"))
 os.environ["FAKE_HOST"] = str(here)
 stdin = local(sys.stdin.read()) if "python3 -I -" in command else None
 sys.exit(subprocess.run(["sh", "-c", command], input=stdin, text=True).returncode)
 """
-# A unit starts unless its text says `broken`; `is-active` is what the last start came to.
+# A unit starts unless its text says `broken`; `is-active` is what the last start came to. Where there is a file
+# `units`, `show` answers of that, and everything is installed.
 SYSTEMCTL = """#!/bin/sh
 for unit in "$@"; do :; done
 case "$1" in
-  restart) if grep -q broken "$FAKE_HOST/$unit"; then rm -f "$FAKE_HOST/up"; exit 1; fi; touch "$FAKE_HOST/up" ;;
+  start|restart) echo "$1 $unit" >>"$FAKE_HOST/asked"
+    if grep -q broken "$FAKE_HOST/$unit"; then rm -f "$FAKE_HOST/up"; exit 1; fi; touch "$FAKE_HOST/up" ;;
+  disable) [ ! -e "$FAKE_HOST/on-disable" ] || . "$FAKE_HOST/on-disable" ;;
+  stop) rm -f "$FAKE_HOST/up" ;;
   is-active) [ -e "$FAKE_HOST/up" ] && echo active ;;
-  show) cat "$FAKE_HOST/show" 2>/dev/null ;;
+  show) if [ -e "$FAKE_HOST/units" ]; then
+      case "$*" in
+        *LoadState*) cat "$FAKE_HOST/units" ;;
+        *ActiveState*) [ -e "$FAKE_HOST/up" ] && echo active || echo inactive ;;
+      esac
+    else cat "$FAKE_HOST/show" 2>/dev/null; fi ;;
 esac
+"""
+# A service that is up listens, unless its host's folder has a file `deaf`.
+SS = """#!/bin/sh
+[ -e "$FAKE_HOST/deaf" ] || [ ! -e "$FAKE_HOST/up" ] || echo LISTEN
 """
 
 
@@ -97,6 +112,7 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHosts:
     texts = {
         "ssh": SSH.format(python=sys.executable, here=str(tmp_path / "hosts"), root=ROOT),
         "systemctl": SYSTEMCTL,
+        "ss": SS,
         "journalctl": "#!/bin/sh\necho its last words\n",
     }
     for name, text in texts.items():

@@ -32,6 +32,12 @@ def link(fakes: FakeHosts, host: str, place: str, to: Path) -> None:
     name.symlink_to(to)
 
 
+def write_lock(fakes: FakeHosts) -> None:
+    """A fleet.lock for hosts with a WebUI."""
+    lock = {"version": 1, "models": {f"hub/{CLIP.name}": LOCKED}}
+    fakes.file.with_suffix(".lock").write_text(json.dumps(lock))
+
+
 def test_prune_keeps_what_any_name_on_the_host_needs(fakes: FakeHosts) -> None:
     fakes.write({"h1": "", "h2": ""})
     unused, converted, published = (blob(fakes, "h1", digit * 64) for digit in "123")
@@ -93,8 +99,7 @@ def test_publish_goes_on_where_one_webui_host_is_away(fakes: FakeHosts, tmp_path
 
 def test_a_lora_that_the_webui_will_ignore_is_named(fakes: FakeHosts, tmp_path: Path) -> None:
     fakes.write({"h1": "train webui"})
-    lock = {"version": 1, "models": {f"hub/{CLIP.name}": LOCKED}}
-    fakes.file.with_suffix(".lock").write_text(json.dumps(lock))
+    write_lock(fakes)
     folder = run_on(fakes, "h1", "ink")
     (fakes.root("h1") / "store").mkdir()
     write_lora(folder / "output/ink.safetensors", "unet.down_blocks.0.attn1.to_q.lora_A.weight")

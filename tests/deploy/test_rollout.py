@@ -19,7 +19,7 @@ from inventory.errors import ConfigError
 from inventory.load import load
 from inventory.model import HostSettings
 from inventory.rollout import Rollout, share
-from roles.onhost.activate import errors
+from roles.onhost.journal import errors
 
 
 def hosts(tmp_path: Path, groups: dict[str, str]) -> list[HostSettings]:

@@ -55,7 +55,7 @@ def case(seed: int, hosts: list[str]) -> Case:
 @contextlib.contextmanager
 def ready(folder: Path) -> Iterator[LightFleet]:
     """Two light hosts with a small disk, provisioned twice, so that there is a release to go back to."""
-    with fleet.running(folder, HOSTS) as light:
+    with fleet.bare(folder, HOSTS) as light:
         for host in light.hosts:
             light.lab.kill(host)
             place = light.lab.folder.hosts / host / "root" / ROOT.lstrip("/")

@@ -19,7 +19,7 @@ TESTS = (
     "test_readme.py",
     "test_templates.py",
 )
-TOOLS = ("pytest-rerunfailures", "hatchling", "hypothesis", "setuptools")
+TOOLS = ("hatchling", "hypothesis", "setuptools")
 """What the tests need beyond the product."""
 
 

@@ -75,7 +75,7 @@ BAD = {
     ),
     "model of unknown kind": (
         GOOD + '[[models]]\nname = "m"\nkind = "chekpoint"\nsource = "hf:a/b/c.safetensors"',
-        "models.m.kind: input should be 'checkpoint', 'lora'",
+        "models.m.kind: no kind 'chekpoint' (did you mean checkpoint?); known are",
     ),
     "model source without scheme": (
         GOOD + '[[models]]\nname = "m"\nkind = "lora"\nsource = "somewhere"',

@@ -66,7 +66,7 @@ STRANGE = {
     "data root in a home": (_root("/root/autodl-tmp"), "hidden from services (ProtectHome); mount the disk elsewhere"),
     "data root with a specifier": (_root("/srv/%n"), "fleet.data_root: '/srv/%n' must be a folder"),
     "data root with a line break": (_root("/srv/a\\nb"), "fleet.data_root: '/srv/a\\nb' must be a folder"),
-    "model name that climbs": (_model("source='hf:a/b/c'").replace('"m"', '"../m"'), "'../m' must be letters"),
+    "model name that climbs": (_model("source='hf:a/b/c'").replace('"m"', '"../m"'), "'../m' has '/' in it"),
     "model source with a line break": (_model('source = "hf:a/b\\nc"'), "'hf:a/b\\nc' has a line break"),
     "flag with a line break": (
         _host('[webui]\nflags = { theme = "dark\\nExecStart=x" }'),

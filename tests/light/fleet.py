@@ -16,15 +16,13 @@ from typing import Any
 import tomlkit
 
 from deploy import units
+from lab import Lab, box, layers, lifecycle, locks, tokenizer
 from lab import fleet as lab_fleet
-from lab import lifecycle, locks, tokenizer
-from lab.network import GATEWAY
-from lab.orders import PYTHON
-from lab.state import LabFolder, Service
+from lab.box import UPSTREAMS
 from lab.upstreams.control import Control
 from lab.upstreams.faults import Fault
 from lab.upstreams.repositories import publish
-from lab.upstreams.service import Folders, Ports
+from lab.upstreams.service import Folders
 from tests.typed import Done, Hosts
 
 TREE = Path(__file__).resolve().parents[2]
@@ -33,7 +31,6 @@ CODE = [Path(__file__).with_name(name) for name in ("launch.py", "light_page.py"
 PROGRAM = f"import sys; sys.path.insert(0, {str(TREE)!r}); import sdfleet; sdfleet.main()"
 REPOSITORY = "sdfleet-lab/light-webui"
 MODELS = "sdfleet-lab/light-models"
-UPSTREAMS = "upstreams"
 ROOT = "/srv/sdfleet"
 INVOCATION = f"systemctl show -P InvocationID {units.WEBUI}"
 PORT = 7860
@@ -108,18 +105,34 @@ class LightFleet(Hosts):
 
 
 @contextlib.contextmanager
-def running(folder: Path, hosts: int) -> Iterator[LightFleet]:
+def bare(folder: Path, hosts: int) -> Iterator[LightFleet]:
     """A light fleet whose hosts are bare, for the length of a `with` block."""
     path = lifecycle.new_folder()
-    content = LabFolder(path).upstreams
-    command = (*PYTHON, "-m", "lab.upstreams", f"--root={content}", f"--bind={GATEWAY}")
-    service = Service(name=UPSTREAMS, command=command, port=Ports().control)
-    with lifecycle.attached(hosts, path, [service]) as lab:
-        light = LightFleet(lab, folder)
-        light.publish("good", 1)
-        _write_models(Folders(lab.folder.upstreams))
-        _write_fleet(light)
-        yield light
+    with lifecycle.attached(hosts, path, [box.service(path)]) as lab:
+        yield _written(lab, folder)
+
+
+@contextlib.contextmanager
+def running(folder: Path, hosts: int) -> Iterator[LightFleet]:
+    """A light fleet after a first apply, for the length of a `with` block."""
+    with layers.attached(PROVISIONED, folder, hosts) as lab:
+        yield LightFleet(lab, folder)
+
+
+def _written(lab: Lab, folder: Path) -> LightFleet:
+    light = LightFleet(lab, folder)
+    light.publish("good", 1)
+    _write_models(Folders(lab.folder.upstreams))
+    _write_fleet(light)
+    return light
+
+
+def _provision(lab: Lab, folder: Path) -> None:
+    done = _written(lab, folder).sdfleet("apply")
+    assert done.code == 0, done.text
+
+
+PROVISIONED = layers.Scene("light", 1, _provision, tuple(sorted(Path(__file__).parent.glob("*.py"))))
 
 
 def _write_models(folders: Folders) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import box
+from lab import Lab, box, layers
 from tests.road.moving import moved_on
 from tests.typed import Done, Hosts
 
@@ -54,22 +54,24 @@ class Road(Hosts):
         time.sleep(0.2)
 
 
-@pytest.fixture(scope="session")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
-    """Two bare hosts of the lab with all upstreams, and their fleet.toml."""
-    folder = tmp_path_factory.mktemp("road")
-    with box.attached(hosts=2) as running:
-        box.write_fleet(running, folder / "fleet.toml")
-        yield Road(running, folder)
-
-
-@pytest.fixture(scope="session")
-def road(bare: Road) -> Road:
-    """The same hosts after a first apply to each: to h2 later, when upstream's branches and tags had moved on."""
-    first = bare.sdfleet("apply", "--limit", "h1")
+def provision(lab: Lab, folder: Path) -> None:
+    """A first apply to each host: to h2 later, when upstream's branches and tags had moved on."""
+    hosts = Road(lab, folder)
+    box.write_fleet(lab, hosts.file)
+    first = hosts.sdfleet("apply", "--limit", "h1")
     assert first.code == 0, first.text
-    with moved_on(bare):
-        second = bare.sdfleet("apply", "--limit", "h2")
+    with moved_on(hosts):
+        second = hosts.sdfleet("apply", "--limit", "h2")
     assert second.code == 0, second.text
     print(f"first applies: h1 {first.seconds:.0f} s, h2 {second.seconds:.0f} s")
-    return bare
+
+
+PROVISIONED = layers.Scene("road", 2, provision, (Path(__file__), Path(__file__).with_name("moving.py")))
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """Two provisioned hosts for the tests of one file."""
+    folder = tmp_path_factory.mktemp("road")
+    with layers.attached(PROVISIONED, folder) as running:
+        yield Road(running, folder)

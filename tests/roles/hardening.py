@@ -14,6 +14,7 @@ CPU = {
     "sdfleet-lora-scripts-tensorboard.service": 1.5,
     "sdfleet-tensorboard.service": 1.5,
     "sdfleet-webui.service": 1.7,
+    "the builder of wheels": 1.2,
     "the converter of pickles": 1.2,
 }
 """Unit -> bound on a host without a GPU; figures of systemd 252 stand in docs/hardening.md."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roles.onhost.activate import reason
+from roles.onhost.journal import reason
 
 ONHOST = Path(__file__).resolve().parents[2] / "roles/onhost"
 

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -16,6 +17,7 @@ from roles.gateway.rendering import UNIT as GATEWAY
 from roles.gateway.rendering import unit_text as gateway_unit
 from roles.lora_scripts.release import release_of as lora_release
 from roles.lora_scripts.service import Device, unit_texts
+from roles.operations.environment import builder
 from roles.paths import UNITS
 from roles.trainer.rendering import TENSORBOARD, tensorboard, unit
 from roles.trainer.rendering import UNIT as TRAIN
@@ -27,6 +29,9 @@ from tests.roles.hardening import CPU, WITH_GPU, exposure, within_bounds
 TREE = Path(__file__).resolve().parents[2]
 DOCS = TREE / "docs/hardening.md"
 CONVERTER = "the converter of pickles"
+BUILDER = "the builder of wheels"
+TRANSIENT = {CONVERTER: "converter.service", BUILDER: "builder.service"}
+"""What systemd-run starts without a unit file, and what it is called here."""
 CARDS: dict[Device, str] = {"cpu": "cpu", "cuda": "cu128"}
 
 
@@ -44,12 +49,16 @@ def texts(host: HostSettings, device: Device) -> dict[str, str]:
         **unit_texts(host.lora_scripts, paths, lora, device),
     }
     services = {path.name: text for path, text in found.items() if path.suffix == ".service"}
-    return {**services, CONVERTER: _converter(host)}
+    return {**services, CONVERTER: _converter(host), BUILDER: _transient(builder())}
 
 
 def _converter(host: HostSettings) -> str:
+    told = command(host.paths, host.paths.envs / "any", host.paths.store / "any", 1, host.paths.store)
+    return _transient(shlex.split(told[2]))
+
+
+def _transient(start: Sequence[str]) -> str:
     """What systemd-run is told, as a unit file."""
-    start = shlex.split(command(host.paths, host.paths.envs / "any", host.paths.store / "any", 1, host.paths.store)[2])
     rules = [word.removeprefix("--property=") for word in start if word.startswith("--property=")]
     return "\n".join(["[Service]", "ExecStart=/usr/bin/python3 -", *rules, ""])
 
@@ -61,7 +70,7 @@ def test_no_unit_is_more_exposed_than_it_must_be(tmp_path: Path, device: Device)
     (tmp_path / "fleet.toml").write_text('[fleet]\nname = "f"\n[hosts.a]\naddress = "203.0.113.1"\n')
     files = {}
     for name, text in texts(load(tmp_path / "fleet.toml").hosts["a"], device).items():
-        files[name] = tmp_path / (name.replace("@.", "@any.") if name != CONVERTER else "converter.service")
+        files[name] = tmp_path / TRANSIENT.get(name, name.replace("@.", "@any."))
         files[name].write_text(text)
     found = {name: exposure(_analysed(file)) for name, file in files.items()}
     assert found.keys() == CPU.keys()
@@ -79,7 +88,7 @@ def _analysed(file: Path) -> str:
 
 def test_every_template_of_a_service_is_among_them() -> None:
     files = TREE.joinpath("templates").rglob("*.service.j2")
-    assert {file.name.removesuffix(".j2") for file in files} == CPU.keys() - {CONVERTER}
+    assert {file.name.removesuffix(".j2") for file in files} == CPU.keys() - TRANSIENT.keys()
 
 
 def test_the_docs_tell_of_each() -> None:

@@ -61,12 +61,6 @@ def test_a_secret_travels_on_standard_input_into_a_file_that_was_closed_before()
     assert text.index("install -m 600 /dev/null") < text.index("head -c")
 
 
-def test_no_role_uploads_through_a_file_for_all_but_a_users_own_models() -> None:
-    roles = Path(__file__).resolve().parents[2] / "roles"
-    using = [file.relative_to(roles) for file in roles.rglob("*.py") if "FileUploadCommand(" in file.read_text()]
-    assert using == [Path("models/tasks.py")]
-
-
 @pytest.mark.parametrize(("mode", "shown"), [(0o600, False), (0o640, True), (0o644, True)])
 def test_a_diff_shows_only_what_others_may_read(mode: int, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []

@@ -57,6 +57,8 @@ def type_verb(light: LightFleet, verb: str) -> None:
     fleet = ("--fleet", "train.toml") if verb.startswith("train ") else ()
     done = light.sdfleet(*verb.split(), *fleet, timeout=VERB_SECONDS)
     print(f"  {verb}: {done.code} in {done.seconds:.1f} s")
+    if done.code:
+        print(done.text[-1500:])
     assert "Traceback" not in done.text, done.text
     assert "root:" not in done.text, "what root alone may read was shown"
 

@@ -197,6 +197,17 @@ def test_a_flag_that_the_launcher_would_refuse_is_refused_before(flags: dict[str
         Webui(flags=flags)
 
 
+def test_a_repository_may_be_changed_in_its_commit_or_its_url_alone() -> None:
+    known = Webui().repositories
+    mine = Webui.model_validate({"repositories": {"BLIP": {"commit": "12" * 20}}}).repositories
+    assert (mine["BLIP"].url, mine["BLIP"].commit) == (known["BLIP"].url, "12" * 20)
+    assert {**mine, "BLIP": known["BLIP"]} == known
+    moved = Webui.model_validate({"repositories": {"BLIP": {"url": "https://x.example/b"}}}).repositories["BLIP"]
+    assert moved.commit == known["BLIP"].commit
+    with pytest.raises(ValueError, match="Field required"):
+        Webui.model_validate({"repositories": {"new": {"commit": "12" * 20}}})
+
+
 def test_a_fork_brings_its_own_code_repositories_and_flags() -> None:
     forge = Webui(flavor="forge", flags={"always_low_vram": True})
     assert forge.repository.endswith("/stable-diffusion-webui-forge.git")

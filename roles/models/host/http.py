@@ -21,6 +21,7 @@ SHOWN = 160
 """Characters of an error page that are quoted."""
 WEB_PAGE = (b"<!doctype html", b"<html", b"<?xml")
 SECRET_HEADERS = ("authorization", "cookie")
+PROXY_LOGIN = "proxy-authorization"
 
 
 class Fault(Exception):
@@ -45,8 +46,10 @@ class _SameHostSecrets(urllib.request.HTTPRedirectHandler):
         # Python before 3.11 does not know 308, which means for GET what 307 means.
         known = 307 if code == 308 else code
         new = super().redirect_request(req, fp, known, msg, headers, newurl)  # type: ignore[arg-type]
-        if new is not None and origin(new.full_url) != origin(req.full_url):
-            for name in [name for name in new.headers if name.lower() in SECRET_HEADERS]:
+        if new is not None:
+            # The proxy's login is added again where the new address goes over it too.
+            gone = (PROXY_LOGIN, *(SECRET_HEADERS if origin(new.full_url) != origin(req.full_url) else ()))
+            for name in [name for name in new.headers if name.lower() in gone]:
                 new.remove_header(name)
         return new
 

@@ -6,7 +6,7 @@ import struct
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from roles.models.config import Kind, Model
+from roles.models.config import LONGEST_BYTES, Model
 from roles.models.sources import resolve
 from roles.models.sources.civitai import SOURCE as CIVITAI_SOURCE
 from roles.models.sources.civitai import Page, Version, chosen
@@ -23,7 +23,7 @@ LIBLIB = ("liblib.art", "liblib.ai", "liblib.cloud", "liblibai.com")
 HASH = re.compile(r"[0-9A-Fa-f]{8}|[0-9A-Fa-f]{10}|[0-9A-Fa-f]{64}")
 """CRC32, AutoV2 and SHA256, as Civitai's pages show them."""
 
-CIVITAI_KINDS: dict[str, Kind] = {
+CIVITAI_KINDS: dict[str, str] = {
     "Checkpoint": "checkpoint",
     "LORA": "lora",
     "LoCon": "lora",
@@ -34,7 +34,7 @@ CIVITAI_KINDS: dict[str, Kind] = {
     "Controlnet": "controlnet",
     "Upscaler": "upscaler",
 }
-TENSORS: tuple[tuple[str, Kind], ...] = (
+TENSORS: tuple[tuple[str, str], ...] = (
     (r"control_model\.|controlnet_cond_embedding\.", "controlnet"),
     (r"model\.diffusion_model\.", "checkpoint"),
     (r"lora_(unet|te)|.*\.(lora_(up|down|A|B)|hada_w1_a|lokr_w1)", "lora"),
@@ -47,7 +47,7 @@ HEADER_BYTES = 4 << 20
 
 
 def entry(
-    pasted: str, asker: Asker, name: str | None = None, kind: Kind | None = None, sha256: str | None = None
+    pasted: str, asker: Asker, name: str | None = None, kind: str | None = None, sha256: str | None = None
 ) -> Model:
     """The manifest's entry for what was pasted.
 
@@ -105,7 +105,7 @@ def _civitai_source(path: str, query: dict[str, list[str]], asker: Asker) -> str
     raise SourceError("that page of Civitai shows no model; paste a model's page, its download link, AIR or hash")
 
 
-def _civitai(source: str, asker: Asker) -> tuple[Kind | None, str]:
+def _civitai(source: str, asker: Asker) -> tuple[str | None, str]:
     """Kind and name that Civitai gives a version."""
     found = CIVITAI_SOURCE.fullmatch(source)
     version = asker.json(f"{CIVITAI}/api/v1/model-versions/{found['version'] if found else ''}", Version)
@@ -120,10 +120,12 @@ def _stem(source: str) -> str:
 
 def _name(text: str) -> str:
     """A name that the manifest takes."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._") or "model"
+    kept = "".join(sign if sign.isprintable() else " " for sign in text)
+    name = re.sub(r"[^A-Za-z0-9._\u0080-\U0010ffff-]+", "-", kept).strip("-._")
+    return name.encode()[:LONGEST_BYTES].decode(errors="ignore").rstrip("-._") or "model"
 
 
-def _kind_of_file(source: str, asker: Asker) -> Kind | None:
+def _kind_of_file(source: str, asker: Asker) -> str | None:
     """What a safetensors file is, by the names of its tensors; None for any other file."""
     probe = resolve(Model(name="probe", kind="checkpoint", source=source), asker)
     [pin] = probe.pins
@@ -137,7 +139,7 @@ def _kind_of_file(source: str, asker: Asker) -> Kind | None:
     return kind_of(beginning)
 
 
-def kind_of(beginning: bytes) -> Kind | None:
+def kind_of(beginning: bytes) -> str | None:
     """The kind of the safetensors file that begins so; None if its tensors tell nothing."""
     try:
         (length,) = struct.unpack_from("<Q", beginning)

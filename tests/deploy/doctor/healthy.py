@@ -49,6 +49,8 @@ def healthy(host: HostSettings) -> dict[str, Any]:
         "units": {service.unit: RUNS for service in services(host)},
         "failed": {},
         "ports": {str(port): LISTENS[service.private] for service in services(host) for port in service.ports},
+        "proxy": "",
+        "proxy_place": "",
         "mirrors": {name: WELL for name in (*(road.name for road in roads(host)), *repositories(host))},
         "sources": {DEBIAN: WELL},
         "journal": {},

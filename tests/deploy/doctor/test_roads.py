@@ -158,3 +158,13 @@ def test_apts_mirrors_are_asked_for_the_hosts_release(tmp_path: Path) -> None:
     assert text == "1 of 2 mirror(s) answer; first http://b.example in 0.10 s, 9.0 MB/s"
     (finding,) = found(host, mirrors={**one_dead, "apt http://b.example": DEAD})["apt"]
     assert finding.level == "bad" and "mirrors.apt" in finding.cure
+
+
+def test_a_proxy_that_does_not_answer_or_refuses_the_login_is_named(host: HostSettings) -> None:
+    place = "10.0.0.2:3128"
+    assert said(host, proxy_place=place)["proxy"] == f"{place} answers"
+    dead = said(host, proxy_place=place, proxy="Connection refused")
+    assert dead["proxy"] == f"the proxy {place} doesn't answer (Connection refused)"
+    refused = {road.name: {**DEAD, "reason": "Tunnel connection failed: 407 Authentication"} for road in roads(host)}
+    assert said(host, proxy_place=place, mirrors=refused)["proxy"] == f"the proxy {place} refuses the login (407)"
+    assert "proxy" not in said(host)

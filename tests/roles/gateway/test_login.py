@@ -13,12 +13,15 @@ from urllib.parse import urlencode
 
 import pytest
 
+from roles.gateway import logins
 from roles.gateway.logins import LoginError, parse, users_file
 from roles.onhost import gateway_login
 from roles.onhost.gateway_login import Door, Guesses, Server, Sessions, TooMany, matches, network, read_users
 
 PASSWORD = "correct-horse-58"
 USERS = read_users(users_file({"ann": PASSWORD, "bob": "another-horse-77"}, ""))
+QUICK_COST = 2**10
+"""For hashes whose cost is not what is tested: the real one takes a third of a second."""
 
 
 class Answer:
@@ -54,9 +57,15 @@ class Client:
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[Client]:
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "COST", QUICK_COST)
+
+
+@pytest.fixture
+def client(tmp_path: Path, quick_hashes: None) -> Iterator[Client]:
     place = tmp_path / "login.sock"
-    with Server(place, USERS, hours=1, attempts=10) as server:
+    users = read_users(users_file({"ann": PASSWORD, "bob": "another-horse-77"}, ""))
+    with Server(place, users, hours=1, attempts=10) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield Client(place)
         server.shutdown()
@@ -75,6 +84,7 @@ def test_each_login_has_a_session_of_its_own_and_leaves_it(client: Client) -> No
     assert client.ask("GET", "/session").status == 401
 
 
+@pytest.mark.usefixtures("quick_hashes")
 def test_a_session_ends_by_itself_and_with_its_password_and_outlives_a_restart(tmp_path: Path) -> None:
     file = tmp_path / "sessions.json"
     word = Sessions(file, USERS, 60).open("ann")
@@ -214,6 +224,7 @@ def test_unknown_names_cost_the_same_hash_as_known_ones(tmp_path: Path, monkeypa
     assert len(made) == 2 and made[0] == made[1] and made[0]["n"] == 2**15
 
 
+@pytest.mark.usefixtures("quick_hashes")
 def test_logins_of_the_fleet() -> None:
     assert parse(f"ann:{PASSWORD}\n\nBob.b@x:{'y' * 10}\n") == {"ann": PASSWORD, "Bob.b@x": "y" * 10}
     bad = {
@@ -233,10 +244,16 @@ def test_logins_of_the_fleet() -> None:
     assert set(read_users(users_file(parse(f"default:{PASSWORD}\ninclude:{PASSWORD}"), ""))) == {"default", "include"}
 
 
+@pytest.mark.usefixtures("quick_hashes")
 def test_a_hash_stays_while_its_password_does() -> None:
     first = users_file({"ann": PASSWORD}, "")
     assert users_file({"ann": PASSWORD, "bob": PASSWORD}, first).startswith(first.rstrip("\n"))
     assert users_file({"ann": "another-password"}, first) != first
     assert users_file({"ann": PASSWORD}, "ann:$2b$12$old") != "ann:$2b$12$old", "a hash of an older gateway is replaced"
     assert PASSWORD not in first and matches(PASSWORD, read_users(first)["ann"])
-    assert json.dumps(first).count("scrypt$32768$8$3$") == 1
+    assert json.dumps(first).count(f"scrypt${QUICK_COST}$8$3$") == 1
+
+
+def test_the_shipped_hash_costs_what_it_should() -> None:
+    assert {stored.rsplit("$", 2)[0] for stored in USERS.values()} == {"scrypt$32768$8$3"}
+    assert matches(PASSWORD, USERS["ann"]) and not matches("wrong", USERS["ann"])

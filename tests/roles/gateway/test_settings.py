@@ -7,7 +7,7 @@ import pytest
 from pyinfra.api.exceptions import DeployError
 
 from roles.gateway.backends import Backend
-from roles.gateway.certificates import certbot, given
+from roles.gateway.certificates import _port, certbot, given
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import nginx_conf, unit_text
 from roles.paths import Paths
@@ -97,3 +97,7 @@ def test_there_are_files_for_all_connections() -> None:
     connections = int(conf.partition("worker_connections ")[2].partition(";")[0])
     files = int(unit.partition("LimitNOFILE=")[2].partition("\n")[0])
     assert files > 2 * connections and "worker_rlimit_nofile" not in conf, "a worker may not raise its own limit"
+
+
+def test_an_address_shows_no_port_that_browsers_leave_out() -> None:
+    assert [_port(Backend("x", port, 1, "/")) for port in (443, 8443)] == ["", ":8443"]

@@ -1,0 +1,59 @@
+"""Start, stop or restart a service and wait until it listens. Runs there, in Python from 3.9, standard library only."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import Any
+
+from roles.onhost import journal
+
+LOOK_SECONDS = 0.2
+
+
+def main(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, Any]:
+    """What `verb` (start, stop or restart) came to.
+
+    `outcome` is ready, unchanged (it was so before), stopped, missing (no such unit), failed (`reason` says why) or
+    silent (it runs, and nothing listens on `silent` of its ports after `seconds`).
+    """
+    if _show(unit, "LoadState") != "loaded":
+        return {"outcome": "missing"}
+    active = _show(unit, "ActiveState")
+    if verb == "stop":
+        systemctl("stop", unit)
+        return {"outcome": "stopped" if active in ("active", "activating", "reloading") else "unchanged"}
+    if verb == "start" and active == "active" and not silent(ports):
+        return {"outcome": "unchanged"}
+    began = time.time()
+    systemctl("reset-failed", unit)
+    # Returns when a unit that tells so is ready, and when another was started.
+    if not systemctl(verb, unit):
+        return {"outcome": "failed", "reason": journal.last_words(unit, began)}
+    deadline = time.monotonic() + seconds
+    while quiet := silent(ports):
+        if _show(unit, "ActiveState") not in ("active", "activating", "reloading"):
+            return {"outcome": "failed", "reason": journal.last_words(unit, began)}
+        if time.monotonic() >= deadline:
+            return {"outcome": "silent", "silent": quiet}
+        time.sleep(LOOK_SECONDS)
+    return {"outcome": "ready"}
+
+
+def silent(ports: list[int]) -> list[int]:
+    """The TCP ports on which nothing listens."""
+    return [port for port in ports if not _output("ss", "-Hltn", f"sport = :{port}").strip()]
+
+
+def systemctl(*words: str) -> bool:
+    """Whether systemctl succeeded."""
+    done = subprocess.run(["systemctl", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return done.returncode == 0
+
+
+def _show(unit: str, name: str) -> str:
+    return _output("systemctl", "show", unit, f"--property={name}", "--value").strip()
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode(errors="replace")

@@ -1,0 +1,164 @@
+"""`sdfleet start`, `stop` and `restart`: one service, on every host that has it or on those that are named."""
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deploy import hostlock, units
+from deploy.applying import select_hosts
+from deploy.console import err, out, styled
+from deploy.doctor.services import Service, services
+from deploy.onhost import service as onhost
+from deploy.options import DEFAULT_FILE, FleetFile
+from deploy.ssh import HostError, Remote, connect, each
+from inventory.errors import ConfigError, Problem
+from inventory.load import load
+from inventory.model import HostSettings
+
+READY_SECONDS = 60
+"""How long a service without a setting for it may take until it listens."""
+STOP_SECONDS = 120
+"""More than any unit's TimeoutStopSec: the WebUI finishes its picture first."""
+
+ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help=f"One of {', '.join(units.SERVICES)}.")]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[HOST|GROUP]...", help="None means all that have the service.")
+]
+
+
+class NotReady(HostError):
+    """The service does not run on a host that was reached; the others had better keep theirs."""
+
+
+def start(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
+    """Start a service, and wait until it is ready."""
+    raise typer.Exit(_run("start", fleet, service, names or ()))
+
+
+def stop(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
+    """Stop a service until it is started, the host boots, or the next apply."""
+    raise typer.Exit(_run("stop", fleet, service, names or ()))
+
+
+def restart(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
+    """Restart a service, and wait until it is ready; a few hosts at a time.
+
+    No more than fleet.rollout.max_unavailable hosts are without it at once. Where one does not become ready, those
+    that have not had their turn keep running as they are.
+    """
+    raise typer.Exit(_run("restart", fleet, service, names or ()))
+
+
+@dataclass(frozen=True)
+class Target:
+    """A service of one host."""
+
+    host: HostSettings
+    service: Service
+
+    @property
+    def seconds(self) -> int:
+        """How long it may take until it is ready."""
+        return {
+            "webui": self.host.webui.start_timeout,
+            "lora-scripts": self.host.lora_scripts.start_timeout,
+        }.get(self.service.name, READY_SECONDS)
+
+
+def _run(verb: str, file: Path, name: str, names: Sequence[str]) -> int:
+    """Do `verb` and say how it went; the exit code."""
+    fleet = load(file)
+    name = name.replace("_", "-")
+    targets = {target.host.name: target for target in _targets(file, name, verb, names)}
+    at_once = fleet.table.rollout.away(len(fleet.hosts)) if verb == "restart" else len(targets)
+    answers: dict[str, str | HostError] = {}
+    with (
+        connect([target.host for target in targets.values()]) as remotes,
+        hostlock.locked(remotes, f"{verb} {name}") as refused,
+    ):
+        answers |= refused
+        free = [host for host in targets if host not in refused]
+        for begin in range(0, len(free), at_once):
+            now = {host: remotes[host] for host in free[begin : begin + at_once]}
+            found = each(now, lambda remote: _change(remote, verb, targets[remote.name]))
+            answers |= found
+            for host, said in found.items():
+                if not isinstance(said, HostError):
+                    out.print(styled("[bold]{}[/] {} {}", host, name, said), soft_wrap=True)
+            if verb == "restart" and any(isinstance(said, NotReady) for said in found.values()):
+                break
+    return _sum_up(verb, name, list(targets), answers)
+
+
+def _targets(file: Path, name: str, verb: str, names: Sequence[str]) -> list[Target]:
+    """The service on the hosts that `names` stand for (none: all that have it). Raises ConfigError."""
+    if name not in units.SERVICES:
+        raise ConfigError(verb, [Problem("", f"no service {name!r}; known are {', '.join(units.SERVICES)}")])
+    fleet = load(file)
+    hosts = [fleet.hosts[host] for host in select_hosts(fleet, names, verb)]
+    found = [Target(host, service) for host in hosts for service in services(host) if service.name == name]
+    having = {target.host.name for target in found}
+    if missing := [host for host in names if host in fleet.hosts and host not in having]:
+        raise ConfigError(str(file), [Problem(f"hosts.{host}", f"has no {name}") for host in missing])
+    if not found:
+        where = f"of {' '.join(names)} " if names else ""
+        raise ConfigError(str(file), [Problem("hosts", f"no host {where}has {name}")])
+    return found
+
+
+def _change(remote: Remote, verb: str, target: Target) -> str:
+    """Do `verb` on a host; what to say of it. Raises HostError, NotReady if the service does not run afterwards."""
+    service, began = target.service, time.monotonic()
+    answer: dict[str, Any] = remote.call(
+        onhost,
+        under=hostlock.STEP,
+        timeout=2 * target.seconds + STOP_SECONDS,
+        verb=verb,
+        unit=service.unit,
+        ports=list(service.ports),
+        seconds=target.seconds,
+    )
+    took = f"{time.monotonic() - began:.1f} s"
+    match answer["outcome"]:
+        case "ready":
+            return f"is ready after {took}"
+        case "stopped":
+            return f"stopped in {took}"
+        case "unchanged":
+            return "was stopped already" if verb == "stop" else "is running already"
+        case "missing":
+            raise HostError(f"{remote.name}: {service.name} is not installed; run: sdfleet apply --limit {remote.name}")
+        case "silent":
+            ports = ", ".join(map(str, answer["silent"]))
+            why = f"{service.unit} runs, but nothing listens on {ports} after {target.seconds} s"
+        case _:
+            why = f"{service.unit} did not become ready: {answer['reason']}"
+    raise NotReady(f"{remote.name}: {why}; see: sdfleet logs {remote.name} {service.name}")
+
+
+def _sum_up(verb: str, name: str, hosts: Sequence[str], answers: Mapping[str, str | HostError]) -> int:
+    lost = {host: said for host in hosts if isinstance(said := answers.get(host), HostError)}
+    for error in lost.values():
+        err.print(styled("[bold red]error[/] {}", error), soft_wrap=True)
+    done = [host for host in hosts if host in answers and host not in lost]
+    if done and verb == "stop":
+        # TensorBoard of the runs is started by whoever opens it.
+        when = "" if name == "tensorboard" else ", the host boots, or the next apply"
+        out.print(f"Stopped until you run: sdfleet start {name}{when}", soft_wrap=True)
+    command = ["sdfleet", verb, name]
+    if away := [host for host, error in lost.items() if error.unreachable]:
+        out.print(f"When {', '.join(away)} can be reached again: {shlex.join([*command, *away])}", soft_wrap=True)
+    if left := [host for host in hosts if host not in answers]:
+        out.print(f"Not touched: {', '.join(left)}. For later: {shlex.join([*command, *left])}", soft_wrap=True)
+    return 1 if lost else 0
+
+
+def mount(app: typer.Typer) -> None:
+    """Add these verbs to `app`."""
+    for verb in (start, stop, restart):
+        app.command()(verb)

@@ -1,0 +1,196 @@
+"""Provisioned hosts, kept as file-system layers over the root file system, so that a lab can start from them.
+
+Provisioning takes a minute; booting what was provisioned takes seconds. A scene says how hosts become what they are.
+The first lab that wants it provisions it; what the hosts wrote, what upstreams serve and the fleet's files are kept in
+the cache folder under the hash of everything that made them. Each later lab lays layers of its own over that.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from inventory.errors import SdfleetError
+from lab import box, fleet, lifecycle, locks, rootfs
+from lab.handle import Lab
+from lab.lifecycle import Say, quiet
+from lab.orders import Order, give
+from lab.state import LabFolder, cache_folder, locked
+
+PROJECT = Path(__file__).resolve().parents[1]
+CODE = ("deploy", "inventory", "lab", "roles", "templates", "training")
+KEPT_BYTES = 8 << 30
+"""What all layers together may take; the one that was used last stays in any case."""
+OFF_SECONDS = 60
+BOOTED_SECONDS = 240
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Hosts as they are after `prepare`."""
+
+    name: str
+    hosts: int
+    prepare: Callable[[Lab, Path], None]
+    """Provisions the hosts of a lab that has all upstreams; fleet.toml and what belongs to it go into the folder."""
+    made_by: tuple[Path, ...]
+    """Further sources that decide how the hosts end, beside the project's own code."""
+
+
+@contextlib.contextmanager
+def attached(scene: Scene, folder: Path, hosts: int | None = None, say: Say = quiet) -> Iterator[Lab]:
+    """A lab whose hosts are as the scene has them, for the length of a `with` block.
+
+    + folder: where its fleet.toml and the files beside it go
+    + hosts: more or fewer than the scene has; further ones are copies of its first, under their own names
+    Raises SdfleetError if the machine can't run a lab, and what the scene's `prepare` raises.
+    """
+    path = lifecycle.new_folder()
+    try:
+        with _layer(scene, say) as layer:
+            if layer is None:
+                with _bare(path, hosts or scene.hosts, say) as running:
+                    scene.prepare(running, folder)
+                    yield running
+                return
+            path.mkdir(mode=0o700, parents=True)
+            shutil.copytree(layer / "upstreams", LabFolder(path).upstreams, symlinks=True)
+            shutil.copytree(layer / "folder", folder, symlinks=True, dirs_exist_ok=True)
+            names = [f"h{number}" for number in range(1, (hosts or scene.hosts) + 1)]
+            layers = [_of_host(layer, name) for name in names]
+            with lifecycle.attached(len(names), path, [box.service(path)], say, layers) as running:
+                for file in folder.glob("*.toml"):
+                    fleet.rebind(running, file)
+                _wait_until_booted(running)
+                yield running
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _bare(path: Path, hosts: int, say: Say) -> contextlib.AbstractContextManager[Lab]:
+    return lifecycle.attached(hosts, path, [box.service(path)], say)
+
+
+def _of_host(layer: Path, name: str) -> Path:
+    own = layer / "hosts" / name
+    return own if own.is_dir() else layer / "hosts/h1"
+
+
+def _wait_until_booted(lab: Lab) -> None:
+    """Until every enabled service has started, or failed to: what the first apply left behind was running."""
+    with ThreadPoolExecutor(len(lab.hosts)) as pool:
+        for host in lab.hosts:
+            pool.submit(lab.ssh, host.name, "systemctl is-system-running --wait", BOOTED_SECONDS)
+
+
+@contextlib.contextmanager
+def _layer(scene: Scene, say: Say) -> Iterator[Path | None]:
+    """The scene's layer, which nobody deletes meanwhile; None if this machine's cache folder can't hold one."""
+    folder = folder_of_layers()
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"{scene.name}-{key(scene, rootfs.ensure(say))}"
+    none = final.with_suffix(".none")
+    with final.with_suffix(".lock").open("w") as used:
+        fcntl.flock(used, fcntl.LOCK_SH)
+        with locked(final.with_suffix(".making")):
+            if not final.is_dir() and not none.exists():
+                say(f"Provisioning {scene.name} once in {final} ...")
+                try:
+                    _make(scene, final, say)
+                except Unkept:
+                    none.touch()
+        if final.is_dir():
+            os.utime(final)
+            _prune(folder, final)
+        yield final if final.is_dir() else None
+
+
+class Unkept(Exception):
+    """The file system of the cache folder, or that of labs, can't hold the upper layer of another."""
+
+
+def folder_of_layers() -> Path:
+    """Where layers are kept; may be deleted while no lab runs."""
+    return cache_folder() / "layers"
+
+
+def key(scene: Scene, tree: Path) -> str:
+    """The hash of all that decides how the hosts end: code, packages on offer, root file system, the scene's own."""
+    found = hashlib.sha256(repr((scene.name, scene.hosts, tree.name, locks.offered())).encode())
+    files = [file for name in CODE for file in (PROJECT / name).rglob("*") if file.is_file()]
+    for file in sorted({*files, *scene.made_by}):
+        if "__pycache__" not in file.parts:
+            found.update(f"{file.relative_to(PROJECT)} {file.stat().st_size}\n".encode() + file.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def _make(scene: Scene, final: Path, say: Say) -> None:
+    part, path = final.with_suffix(".part"), lifecycle.new_folder()
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "folder").mkdir(parents=True)
+    (part / "hosts").mkdir()
+    try:
+        with _bare(path, scene.hosts, say) as running:
+            scene.prepare(running, part / "folder")
+            shutil.copytree(running.folder.upstreams, part / "upstreams", symlinks=True)
+            for host in running.hosts:
+                _keep(running, host.name, part / "hosts" / host.name)
+        part.rename(final)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _keep(lab: Lab, host: str, place: Path) -> None:
+    """Switch the host off in good order, and move what it has written to `place`."""
+    lab.ssh(host, "systemctl poweroff")
+    deadline = time.monotonic() + OFF_SECONDS
+    while lab.status().running[host]:
+        if time.monotonic() > deadline:
+            raise SdfleetError(f"host {host} does not switch off; see {lab.folder.logs / host}.console")
+        time.sleep(0.05)
+    give(lab.folder, Order(what="keep", host=host))
+    upper = lab.folder.hosts / host / "upper"
+    if not upper.is_dir():  # the disks are in memory, for want of a file system that bears overlays
+        raise Unkept
+    # cp knows links between files, devices (a deleted file is one) and the overlay's attributes.
+    done = subprocess.run(["cp", "--archive", "--reflink=auto", upper, place], capture_output=True, text=True)
+    if done.returncode:
+        raise Unkept(done.stderr)
+
+
+def _prune(folder: Path, used: Path) -> None:
+    """Delete the layers that were used longest ago until the rest fits, but none that a lab lies on."""
+    layers = [path for path in folder.iterdir() if path.is_dir() and path != used and not path.suffix]
+    room = KEPT_BYTES - _size(used)
+    for layer in sorted(layers, key=lambda path: path.stat().st_mtime, reverse=True):
+        room -= _size(layer)
+        if room < 0:
+            _delete(layer)
+    for half in (*folder.glob("*.part"), *folder.glob("*.gone")):
+        _delete(half)
+
+
+def _delete(layer: Path) -> None:
+    """Delete it under another name, unless somebody uses it or makes it."""
+    with layer.with_suffix(".lock").open("w") as handle, contextlib.suppress(BlockingIOError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        layer = layer.rename(layer.with_suffix(".gone"))
+        shutil.rmtree(layer, ignore_errors=True)
+        layer.with_suffix(".size").unlink(missing_ok=True)
+
+
+def _size(layer: Path) -> int:
+    """Bytes on disk, counted once and noted beside the layer."""
+    note = layer.with_suffix(".size")
+    if not note.exists():
+        counted = subprocess.run(["du", "-s", "-B1", layer], capture_output=True, text=True, check=True).stdout
+        note.write_text(counted.split()[0])
+    return int(note.read_text())

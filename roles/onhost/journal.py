@@ -1,0 +1,103 @@
+"""What a journal says went wrong: the lines that tell of errors, their kinds, and the one that is the reason."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable
+
+WORDS = 4
+"""How many of the service's last lines are told where none of them says why."""
+
+HARMLESS = {
+    r"fatal: No (names|tags|annotated tags)\b.*": "`git describe` on a checkout without tags, run for each page",
+    r"fatal: not a git repository.*": "git, asked for the version of an extension that is no checkout",
+    r"\*\*\* Failed reading extension data from Git repository.*": "the extensions page, of a checkout at no branch",
+    r"TypeError: HEAD is a detached symbolic reference.*": "the same",
+    r"\*\*\* \"[^\"]*\" (arg|option) was (used|set).*": "extensions were switched off on purpose",
+    r"Warning: caught exception '.*', memory monitor disabled": "the WebUI on a host without a GPU",
+    r"ERROR: +Exception in ASGI application": "a heading: the traceback that follows says what happened",
+    r".*: No module named pip": "the WebUI's system info lists packages by pip first",
+    r"No module '[\w.]+'\. Proceeding without it\.": "an optional speed-up is not installed",
+}
+"""Lines that look like errors and mean nothing, as the WebUI 1.10.1 writes them -> where they come from."""
+
+PLUMBING = re.compile(
+    r"(anyio\.\w+|(asyncio|concurrent)(\.\w+)*\.CancelledError|(starlette\.requests\.)?ClientDisconnect"
+    r"|h11\.\S*ProtocolError|ConnectionResetError|BrokenPipeError|\w*ExceptionGroup|(subprocess\.)?CalledProcessError)\b"
+)
+"""Exceptions of the web server's own: a client that left, or a wrapper around the exception that matters."""
+
+KINDS = {
+    "usage": re.compile(r"^\S+: error: (.+)"),
+    "memory": re.compile(r"out of memory|OutOfMemory|oom-kill|OOM killer|Cannot allocate memory", re.I),
+    "disk": re.compile(r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error"),
+    "crash": re.compile(r"Segmentation fault|core dumped|Fatal Python error|Illegal instruction|Aborted$"),
+    "gpu": re.compile(r"CUDA error|cuDNN error|NCCL error|no kernel image is available|CUDA driver version"),
+    "exception": re.compile(r"(^|[\s:|\]])[A-Za-z_][\w.]*(Error|Exception)(: |$)"),
+    "nan": re.compile(r"A tensor with (all )?NaNs|produces? NaN|computes NaN"),
+    "report": re.compile(r"^\*\*\* (?!API error)"),
+    "fatal": re.compile(r"^(fatal|FATAL|CRITICAL|ERROR)\b:? "),
+}
+"""Kinds of lines that say what is wrong, the most telling first."""
+
+TRACEBACK = "Traceback (most recent call last)"
+GROUP = re.compile(r"^\s*(\||\+(?=\s)|\+-.*) ?")
+"""What Python draws before the lines of an exception group."""
+
+PROGRESS = re.compile(r"^\s*\d+%\|[^|]*\|[^\]]*\]|^Calculating sha256 for .*?: ")
+"""What programs write without ending the line, so that the next one is glued to it."""
+
+STARTING = "sdfleet: starting"
+"""What the runner says of itself before there is anything to say."""
+
+
+def errors(lines: Iterable[str]) -> list[tuple[str, str]]:
+    """The kind (of KINDS) and text of every line that tells of an error; of a traceback the exception alone."""
+    found: list[tuple[str, str]] = []
+    depth = -1  # how far the traceback is indented that is being read; -1 outside of one
+    for line in (part for whole in lines for part in whole.rstrip().split("\r")):
+        line = GROUP.sub("", line)
+        text = PROGRESS.sub("", line).strip()
+        if TRACEBACK in text:
+            depth = max(len(line) - len(line.lstrip()), 0)
+        elif depth >= 0 and (not text or line[depth : depth + 1] in (" ", "\t") or text[0] in "│╭╰❱"):
+            continue
+        elif depth >= 0:
+            depth = -1
+            if not harmless(text):
+                found.append(("exception", text))
+        elif text and not harmless(text):
+            kind = next((name for name, pattern in KINDS.items() if pattern.search(text)), None)
+            found += [(kind, text)] if kind else []
+    return found
+
+
+def harmless(text: str) -> bool:
+    """Whether a line that looks like an error means nothing."""
+    return bool(PLUMBING.match(text)) or any(re.fullmatch(pattern, text) for pattern in HARMLESS)
+
+
+def reason(lines: list[str]) -> str:
+    """Why a program failed, from what it wrote: the last line of the most telling kind, else its last lines."""
+    found = errors(lines)
+    for kinds in (("memory", "disk", "crash", "gpu"), ("usage", "exception", "nan"), ("report", "fatal")):
+        if told := [text for kind, text in found if kind in kinds]:
+            usage = KINDS["usage"].match(told[-1])
+            return usage[1] if usage else told[-1]
+    return " | ".join([line.strip() for line in lines if line.strip()][-WORDS:]) or "it wrote nothing"
+
+
+def last_words(unit: str, since: float) -> str:
+    """Why the service failed, by what it wrote since `since` (s since the epoch); its runner's sentence comes first."""
+    command = ["journalctl", f"_SYSTEMD_UNIT={unit}", "--since", f"@{int(since)}", "--lines=200"]
+    command += ["--output=cat", "--no-pager"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    own = [line.removeprefix("sdfleet: ") for line in lines if line.startswith("sdfleet: ") and line != STARTING]
+    others = [line for line in lines if not line.startswith("sdfleet: ")]
+    if own and not errors(others):
+        # A program that gives up in a sentence (sys.exit("...")) writes it last, and nothing marks it as an error.
+        written = (PROGRESS.sub("", line.split("\r")[-1]).strip() for line in reversed(others))
+        last = next((line for line in written if line and not harmless(line)), "")
+        return own[-1] + (f"; its last line: {last}" if last else "")
+    return ": ".join([*own[-1:], reason(others)])
