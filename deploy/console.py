@@ -4,9 +4,11 @@ Strings are shown as they are, brackets included. Colours come from `styled`, wh
 """
 
 import logging
+import re
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
@@ -22,11 +24,22 @@ from deploy.events import Event, Finished, HostResult, Log, Phase, Planned, Star
 from training.visible import visible, visible_line
 
 HOLE = "{}"
+QUIET_SECONDS = 10.0
+"""After how long without a line it is said what is waited for."""
+
 STYLES = {"ok": "green", "failed": "bold red", "unreachable": "bold red", "stopped": "yellow"}
 
 
 class Terminal(Console):
     """A console that reads no markup in strings, and shows control characters instead of sending them."""
+
+    printed = 0.0
+    """When it printed last (time.monotonic)."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich's, and noted: whoever waits beside it knows how long nothing was said."""
+        super().print(*objects, **options)
+        self.printed = time.monotonic()
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Plain text; whatever looks like markup or emoji in it stays as it is written."""
@@ -65,9 +78,6 @@ def styled(template: LiteralString, *values: object) -> Text:
     return line
 
 
-REMIND_SECONDS = 20.0
-"""How often a pipe hears of an operation that takes long."""
-
 WIDE = 10_000
 """Columns that every table fits in."""
 
@@ -94,6 +104,35 @@ def _word(cell: RenderableType) -> str | Text:
     return cell if isinstance(cell, Text) else str(cell)
 
 
+@contextmanager
+def waiting(what: str | Callable[[], str]) -> Iterator[None]:
+    """Say what is waited for: in a live line on a terminal, elsewhere whenever nothing came for `QUIET_SECONDS`.
+
+    + what: ends the sentence "Still waiting: ..."; a function where it changes, for which a terminal has its own view
+    """
+    if out.is_terminal and isinstance(what, str):
+        with out.status(Text(what)):
+            yield
+        return
+    over = threading.Event()
+    out.printed = began = time.monotonic()
+
+    def speak() -> None:
+        while not over.wait(min(1, QUIET_SECONDS / 2)):
+            now = time.monotonic()
+            if now - out.printed >= QUIET_SECONDS:
+                told = f"{what}, {now - began:.0f} s" if isinstance(what, str) else what()
+                out.print(styled("[dim]Still waiting: {}[/]", told), soft_wrap=True)
+
+    speaker = threading.Thread(target=speak, daemon=True)
+    speaker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        speaker.join()
+
+
 @dataclass
 class _HostLine:
     """What one host is doing right now."""
@@ -103,6 +142,10 @@ class _HostLine:
     done: int = 0
     total: int = 0
     spinner: Spinner = field(default_factory=lambda: Spinner("dots"))
+
+    def turn_to(self, doing: str) -> None:
+        """It begins something else."""
+        self.doing, self.since = doing, time.monotonic()
 
     def render(self, name: str) -> RenderableType:
         count = f"{self.done}/{self.total} " if self.total else ""
@@ -119,28 +162,23 @@ class RunView:
         self.began = time.monotonic()
         self.lines = {host: _HostLine() for host in hosts}
         self.results: dict[str, HostResult] = {}
-        self.live = Live(console=out, refresh_per_second=8, transient=True, get_renderable=self._render)
-        self.over = threading.Event()
-        self.reminder = threading.Thread(target=self._remind, daemon=True)
+        self.shown = ExitStack()
 
     def __enter__(self) -> "RunView":
         if out.is_terminal:
-            self.live.start()
+            live = Live(console=out, refresh_per_second=8, transient=True, get_renderable=self._render)
+            self.shown.enter_context(live)
         else:
-            self.reminder.start()
+            self.shown.enter_context(waiting(self._waits))
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self.live.stop()
+        self.shown.close()
 
-    def _remind(self) -> None:
-        """Where no live lines are seen, say now and then what is waited for: a build can take minutes."""
-        while not self.over.wait(REMIND_SECONDS):
-            for name, line in list(self.lines.items()):
-                took = time.monotonic() - line.since
-                if name not in self.results and took >= REMIND_SECONDS:
-                    out.print(styled("[bold]{}[/] [dim]still: {} ({} s)[/]", name, line.doing, f"{took:.0f}"))
+    def _waits(self) -> str:
+        now = time.monotonic()
+        left = [(name, line) for name, line in self.lines.items() if name not in self.results]
+        return "; ".join(f"{name}: {line.doing}, {now - line.since:.0f} s" for name, line in left) or "the end"
 
     def _render(self) -> RenderableType:
         return Group(*(line.render(name) for name, line in self.lines.items() if name not in self.results))
@@ -150,12 +188,12 @@ class RunView:
         match event:
             case Phase():
                 line = self.lines[event.host]
-                line.doing, line.total, line.since = event.phase, event.operations, time.monotonic()
+                line.turn_to(event.phase)
+                line.total = event.operations
             case Planned() if event.change:
-                out.print(styled("[bold]{}[/] [yellow]would[/] {}", event.host, event.operation))
+                out.print(styled("[bold]{}[/] [yellow]would[/] {}", event.host, event.operation), soft_wrap=True)
             case Started():
-                line = self.lines[event.host]
-                line.doing, line.since = event.operation, time.monotonic()
+                self.lines[event.host].turn_to(event.operation)
             case Finished():
                 self.lines[event.host].done += 1
                 self._finished(event)
@@ -164,24 +202,27 @@ class RunView:
             case HostResult():
                 self.results[event.host] = event
                 if event.error:
-                    out.print(styled("[bold]{}[/] [bold red]{}[/]: {}", event.host, event.status, event.error))
+                    told = styled("[bold]{}[/] [bold red]{}[/]: {}", event.host, event.status, event.error)
+                    out.print(told, soft_wrap=True)
 
     def _finished(self, event: Finished) -> None:
         if event.result == "changed" or self.verbose:
             style = {"changed": "green", "unchanged": "dim", "failed": "bold red"}[event.result]
             result, took = Text(event.result, style), f"{event.seconds:.1f} s"
-            out.print(styled("[bold]{}[/] {} {} [dim]{}[/]", event.host, result, event.operation, took))
+            out.print(styled("[bold]{}[/] {} {} [dim]{}[/]", event.host, result, event.operation, took), soft_wrap=True)
 
     def _log(self, event: Log) -> None:
         if self.verbose or event.level >= logging.WARNING or (event.level == logging.INFO and self._worth(event)):
             # A traceback has several lines.
             for line in event.text.split("\n"):
-                out.print(styled("[bold]{}[/] [dim]{}[/]", event.host, line) if event.host else Text(line, "dim"))
+                told = styled("[bold]{}[/] [dim]{}[/]", event.host, line) if event.host else Text(line, "dim")
+                out.print(told, soft_wrap=True)
 
     @staticmethod
     def _worth(event: Log) -> bool:
         noise = ("Connected", "Success", "No changes", "noop:", "--> ")
-        return not event.text.startswith(noise)
+        # What pyinfra says while it connects has the host's name in the text.
+        return not re.sub(r"^\[[^]]*\] ", "", event.text).startswith(noise)
 
     def table(self) -> Table:
         """The result of every host."""
@@ -214,4 +255,5 @@ class RunView:
         verb = "Applied" if self.apply else "Planned"
         if self.failed:
             next_command = "Fix the errors above, then run the same command again: it goes on from here."
-        out.print(f"{verb} {len(self.lines)} host(s) in {time.monotonic() - self.began:.1f} s. {next_command}")
+        told = f"{verb} {len(self.lines)} host(s) in {time.monotonic() - self.began:.1f} s. {next_command}"
+        out.print(told, soft_wrap=True)

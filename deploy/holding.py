@@ -9,9 +9,9 @@ from pyinfra.api.host import Host
 from deploy import hostlock
 from deploy.askpass import sudo
 from deploy.connector import HostConnector
-from deploy.hostlock import BEAT_SECONDS
+from deploy.hostlock import BEAT_SECONDS, STEP_SECONDS
 
-ANSWER_SECONDS = 30
+ANSWER_SECONDS = 2 * STEP_SECONDS + 30  # the script waits for two locks
 
 
 def hold(host: Host, verb: str) -> str | None:

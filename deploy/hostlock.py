@@ -22,8 +22,8 @@ from roles.paths import HOST_LOCK, STEP_LOCK
 SILENCE_SECONDS = 60
 """Without a heartbeat for so long the lock is given back."""
 
-STEP_SECONDS = 20
-"""How long the last step of a controller that died is waited for."""
+STEP_SECONDS = 120
+"""How long the last step of a controller that died is waited for: the WebUI's start, on a busy host, is the longest."""
 BEAT_SECONDS = 15
 HELD = "held"
 """First word of the host's answer when somebody else has the lock; the rest says who."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from deploy import applying, keys
-from deploy.console import RunView, err, out, styled
+from deploy.console import RunView, err, out, styled, waiting
 from deploy.events import HostResult, Planned, Request
 from deploy.rollout import gates, marks, returning
 from deploy.rollout.gates import Failure, Seen
@@ -54,8 +54,9 @@ class Rollout:
         Raises SdfleetError if a host cannot be reached or read before anything was changed.
         """
         self.bring_up_cache()
-        changes = self.plan()
-        self.marks = _all_answers(each(self.remotes, marks.read))
+        with waiting("the plan of every host"):
+            changes = self.plan()
+            self.marks = _all_answers(each(self.remotes, marks.read))
         begun = [name for name, mark in self.marks.items() if mark and self._is(mark, "begun")]
         todo = [self.fleet.hosts[name] for name in self.remotes if changes[name] or name in begun]
         _tell_plan(changes, begun)
@@ -120,19 +121,21 @@ class Rollout:
         limit = self.fleet.table.rollout.drain_seconds
         deadline = time.monotonic() + (0 if self.force else limit)
         told = False
-        while busy := {name: runs for name in names if (runs := _training(self.remotes[name]))}:
-            if time.monotonic() >= deadline:
-                break
-            if not told:
-                told = True
-                out.print(f"{_list(busy)}; waiting for up to {limit} s")
-            time.sleep(LOOK_AGAIN_SECONDS)
+        with waiting("training runs to end"):
+            while busy := {name: runs for name in names if (runs := _training(self.remotes[name]))}:
+                if time.monotonic() >= deadline:
+                    break
+                if not told:
+                    told = True
+                    out.print(f"{_list(busy)}; waiting for up to {limit} s")
+                time.sleep(LOOK_AGAIN_SECONDS)
         if not self.force:
             self.left_out |= {name: ", ".join(runs) for name, runs in busy.items()}
             return {}
         for name, runs in busy.items():
             out.print(f"{name}: stopping {', '.join(runs)}, which keep their checkpoints and go on afterwards")
-            self.remotes[name].run(["systemctl", "stop", *runs], timeout=700)
+            with waiting(f"{name} to write its checkpoints"):
+                self.remotes[name].run(["systemctl", "stop", *runs], timeout=700)
         return busy
 
     def resume_training(self, stopped: Mapping[str, Sequence[str]]) -> None:
@@ -146,7 +149,8 @@ class Rollout:
         self.touched += names
         remotes = {name: self.remotes[name] for name in names}
         out.print(f"Wave {' '.join(names)}: drawing a picture with the current release first", soft_wrap=True)
-        before = _all_answers(each(remotes, self._before))
+        with waiting(f"a picture of before from {' '.join(names)}"):
+            before = _all_answers(each(remotes, self._before))
         bad = self.applied(names) or self.judged(remotes, before)
         if bad:
             self.failures = sorted(bad, key=lambda failure: failure.follows)
@@ -193,7 +197,9 @@ class Rollout:
             soft_wrap=True,
         )
         failures = []
-        for name, after in each(playing, lambda remote: gates.look(remote, settings, settings.stable_seconds)).items():
+        with waiting(f"{' '.join(playing)} to stay up and to draw"):
+            seen = each(playing, lambda remote: gates.look(remote, settings, settings.stable_seconds))
+        for name, after in seen.items():
             if isinstance(after, HostError):
                 failures.append(Failure(name, "health", str(after)))
             elif failure := gates.judge(name, before[name], after, settings.tolerance):
@@ -213,7 +219,10 @@ class Rollout:
                 done.append(f"this could not be noted: {error}")
             return done
 
-        for name, said in each(remotes, back).items():
+        out.print(f"Going back on {' '.join(remotes)}")
+        with waiting(f"{' '.join(remotes)} to serve as before"):
+            answers = each(remotes, back)
+        for name, said in answers.items():
             if isinstance(said, HostError):
                 err.print(styled("[bold red]{}[/] could not be taken back: {}", name, said), soft_wrap=True)
             for line in said if isinstance(said, list) else ():

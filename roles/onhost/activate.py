@@ -68,6 +68,13 @@ def same(one: Entry, other: Entry) -> bool:
     return (one["release"], one["text"]) == (other["release"], other["text"])
 
 
+def called(entry: Entry, beside: Entry) -> str:
+    """The entry's release, and what tells it from `beside` where that is the same release."""
+    if entry["release"] != beside["release"]:
+        return str(entry["release"])
+    return f"{entry['release']} {unit_changes.told(beside['text'], entry['text']) or 'with other settings'}"
+
+
 def read_history(text: str) -> tuple[list[Entry], Entry | None]:
     """What served and what is being tried. Raises ValueError, LookupError, TypeError or AttributeError if damaged."""
     known = json.loads(text)
@@ -205,9 +212,9 @@ class App:
             if same(given_up, old):
                 given_up["left"] = now
         self.record(entry, by)
-        differs = unit_changes.told(old["text"], entry["text"])
-        what = f"{old['release']} -> {entry['release']}" if old["release"] != entry["release"] else entry["release"]
-        return f"{what}{f' {differs}' if differs else ''} in {time.monotonic() - began:.1f} s"
+        change = called(entry, old)
+        told = change if entry["release"] == old["release"] else f"{old['release']} -> {change}"
+        return f"{told} in {time.monotonic() - began:.1f} s"
 
     def return_to(self, good: Entry | None, failed: Entry, since: float) -> str:
         """Run `good` again after `failed`, started at `since` (s since the epoch), did not start; what to tell."""
@@ -215,7 +222,7 @@ class App:
         told = f"{name} did not become ready: {journal.last_words(name, since)}"
         if good and not same(good, failed):
             well = self.start(good, now=True)  # what failed draws nothing worth waiting for
-            told += f"; went back to {good['release']}" + ("" if well else ", which does not start either")
+            told += f"; went back to {called(good, failed)}" + ("" if well else ", which does not start either")
         self.trying = None
         self.save()
         return f"{told}; journalctl -u {name} tells more"

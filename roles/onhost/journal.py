@@ -98,5 +98,8 @@ def last_words(unit: str, since: float) -> str:
     own = [line.removeprefix("sdfleet: ") for line in lines if line.startswith("sdfleet: ") and line != STARTING]
     others = [line for line in lines if not line.startswith("sdfleet: ")]
     if own and not errors(others):
-        return own[-1]
+        # A program that gives up in a sentence (sys.exit("...")) writes it last, and nothing marks it as an error.
+        written = (PROGRESS.sub("", line.split("\r")[-1]).strip() for line in reversed(others))
+        last = next((line for line in written if line and not harmless(line)), "")
+        return own[-1] + (f"; its last line: {last}" if last else "")
     return ": ".join([*own[-1:], reason(others)])

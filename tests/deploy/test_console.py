@@ -3,8 +3,11 @@
 import ast
 import io
 import json
+import logging
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,11 @@ import pytest
 import typer
 from rich.text import Text
 
-from deploy import cli, models, releases, status, verify
+from deploy import cli, console, models, releases, status, verify
 from deploy.console import RunView, Terminal, err, out, print_table, styled
 from deploy.doctor import report as doctor
 from deploy.doctor.finding import bad
-from deploy.events import Finished, HostResult, Log, Planned
+from deploy.events import Finished, HostResult, Log, Planned, Started
 from deploy.rollout import command as rollout
 from deploy.rollout.gates import Failure
 from deploy.runs import follow
@@ -189,6 +192,7 @@ ENTRY: dict[str, Any] = {
     "release": RELEASE,
     "current": True,
     "left": False,
+    "text": "",
     "since": "2026-11-27 03:53:40 UTC",
     "differs": "without --medvram",
     "built": BUILT,
@@ -250,7 +254,7 @@ def _calls(file: Path) -> list[ast.Call]:
 def test_everything_is_printed_in_one_place() -> None:
     """Only the console and the trainer's `say` write to the terminal, and markup is read from constants alone."""
     allowed = {
-        "deploy/console.py": {"from_markup", "Console"},
+        "deploy/console.py": {"from_markup", "Console", "print"},
         "training/visible.py": {"echo"},
         "training/runner.py": {"print"},  # a filtered sentence, flushed for the journal
         "training/progress.py": {"print"},  # the same, with the line that it rewrites
@@ -296,3 +300,61 @@ def test_init_names_the_tables(tmp_path: Path) -> None:
         text=True,
     )
     assert "Edit its [hosts.*] tables" in " ".join(done.stdout.split()), done.stdout + done.stderr
+
+
+def test_a_long_step_says_what_is_waited_for_where_no_live_line_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "QUIET_SECONDS", 0.05)
+
+    def show() -> None:
+        with RunView(("h1", "h2"), apply=True) as view:
+            view.show(Started(host="h1", operation="WebUI | Run release v1.10.1"))
+            view.show(HostResult(host="h2", status="ok"))
+            time.sleep(0.3)
+
+    lines = shown(out, show).splitlines()
+    assert lines and all(
+        re.fullmatch(r"Still waiting: h1: WebUI \| Run release v1\.10\.1, \d+ s", line) for line in lines
+    )
+    assert len(lines) >= 2
+
+
+def test_what_prints_often_is_not_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "QUIET_SECONDS", 0.5)
+
+    def show() -> None:
+        with console.waiting("the host to draw"):
+            for _ in range(8):
+                time.sleep(0.1)
+                out.print("a line")
+
+    assert shown(out, show).splitlines() == ["a line"] * 8
+
+
+def test_a_wait_of_one_name_tells_for_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "QUIET_SECONDS", 0.05)
+
+    def show() -> None:
+        with console.waiting("h1 to draw"):
+            time.sleep(0.2)
+
+    assert shown(out, show).startswith("Still waiting: h1 to draw, 0 s\n")
+
+
+def test_lines_of_a_run_are_left_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"/srv/sdfleet/hub/{'models--openai--clip/' * 6}config.json"
+
+    def show() -> None:
+        monkeypatch.setattr(out, "_width", 80)
+        with RunView(("h1",), apply=True) as view:
+            view.show(Log(host="", level=logging.INFO, text="[h1] Connected"))
+            view.show(Log(host="h1", level=logging.INFO, text=f"config.json: link {path}"))
+            view.show(Planned(host="h1", operation=f"Write {path}", change=True))
+            view.show(Finished(host="h1", operation=f"Write {path}", result="changed", seconds=1))
+            view.show(HostResult(host="h1", status="failed", error=f"no room for {path}"))
+
+    assert shown(out, show).splitlines() == [
+        f"h1 config.json: link {path}",
+        f"h1 would Write {path}",
+        f"h1 changed Write {path} 1.0 s",
+        f"h1 failed: no room for {path}",
+    ]

@@ -105,6 +105,18 @@ def test_another_unit_of_the_same_release_is_gone_back_from(app: Path) -> None:
     assert state(app) == ("one", "runs one")
 
 
+def test_two_ways_to_run_a_release_are_told_apart(app: Path) -> None:
+    plain, flagged = "ExecStart=/run --a -- --port 1", "ExecStart=/run --b -- --port 1 --medvram"
+    switch(app, "one", plain)
+    refused = switch(app, "one", f"{flagged} broken")
+    assert "went back to one without --medvram broken, " in refused.stderr
+    assert switch(app, "one", flagged).returncode == 0
+    back = call(app, "back")
+    assert "one without --medvram" in back.stdout, back.stderr
+    switch(app, "one", plain.replace("--a", "--c"))
+    assert call(app, "back").stdout.startswith("one without run --c
+
+
 def test_prune_keeps_what_serves_and_what_served_last(app: Path) -> None:
     for release in ("one", "two", "three"):
         switch(app, release, f"runs {release}")
@@ -211,3 +223,17 @@ def test_the_runner_says_what_happened_and_the_program_why(app: Path) -> None:
     done = switch(app, "two", "broken")
     ended = "the WebUI ended with status 2 before it had started: unrecognized arguments: --nosuchflag"
     assert f"it.service did not become ready: {ended}; went back to one" in done.stderr
+
+
+def test_a_program_that_gives_up_in_a_sentence_is_quoted(app: Path) -> None:
+    switch(app, "one", "runs one")
+    ended = "the WebUI ended with status 1 before it had started"
+    sentence = "tiles: this extension needs a newer WebUI"
+    (app.parent / "programs/journalctl").write_text('#!/bin/sh\ncat "$HERE/journal"\n')
+    harmless = "No module 'xformers'. Proceeding without it."
+    for written, told in (
+        (f"{harmless}\n{sentence}\n", f"{ended}; its last line: {sentence}; went back to one"),
+        (f"{harmless}\n", f"{ended}; went back to one"),
+    ):
+        (app.parent / "journal").write_text(f"sdfleet: starting\n{written}sdfleet: {ended}\n")
+        assert f"it.service did not become ready: {told}" in switch(app, "two", "broken").stderr
