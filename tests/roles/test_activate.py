@@ -109,12 +109,12 @@ def test_two_ways_to_run_a_release_are_told_apart(app: Path) -> None:
     plain, flagged = "ExecStart=/run --a -- --port 1", "ExecStart=/run --b -- --port 1 --medvram"
     switch(app, "one", plain)
     refused = switch(app, "one", f"{flagged} broken")
-    assert "went back to one without --medvram broken, " in refused.stderr
+    assert "went back to one without --b, without --medvram broken, with --a; " in refused.stderr
     assert switch(app, "one", flagged).returncode == 0
     back = call(app, "back")
     assert "one without --medvram" in back.stdout, back.stderr
     switch(app, "one", plain.replace("--a", "--c"))
-    assert call(app, "back").stdout.startswith("one without run --c
+    assert call(app, "back").stdout.startswith("one without --c, with --a in ")
 
 
 def test_prune_keeps_what_serves_and_what_served_last(app: Path) -> None:
