@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.cards import peers
 from benchmarks.cards.workshop import HERE, ROOT, Failed, Job, Speed, Workshop
-from training.reproduce import weights_apart
+from training.run.reproduce import weights_apart
 
 HALVES = ("bf16", "fp16")
 BATCHES = (1, 4)

@@ -23,8 +23,8 @@ from PIL import Image
 from lab.photos import PHOTOS
 from tests.training import photographs
 from training.config import parse
-from training.runner import train_in
-from training.stopping import Stop
+from training.run.runner import train_in
+from training.signals import Stop
 
 ENLARGED = 2
 

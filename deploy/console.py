@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.events import Event, Finished, HostResult, Log, Phase, Planned, Started
-from training.visible import visible, visible_line
+from training.terminal import visible, visible_line
 
 HOLE = "{}"
 QUIET_SECONDS = 10.0

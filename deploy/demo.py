@@ -22,7 +22,7 @@ from inventory.errors import SdfleetError
 from inventory.load import load
 from inventory.model import Fleet
 from lab import box, photos
-from training.visible import visible
+from training.terminal import visible
 
 RUN = "ink"
 HOSTS = 2

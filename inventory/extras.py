@@ -28,7 +28,7 @@ class Need:
 NEEDS = {
     "sdfleet demo": Need("lab", "deploy.demo"),
     "sdfleet lab up": Need("lab", "lab.box"),
-    "sdfleet train reproduce": Need("train", "training.distance"),
+    "sdfleet train reproduce": Need("train", "training.run.distance"),
     "lora-train": Need("train", "training.cli"),
 }
 """Every program that needs an extra; all others work with [project].dependencies alone."""

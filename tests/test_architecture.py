@@ -22,6 +22,9 @@ ALLOWED = {
 }
 """Which of our own top-level packages (or modules) each package may import besides itself."""
 
+TRAINING = ("sections", "kohya", "base", "data", "memory", "lora", "captioning", "loop", "run", "review")
+"""The packages of `training`, each of which imports only those before it; all may import its modules but cli."""
+
 
 def _files(package: str) -> list[Path]:
     listed = subprocess.run(
@@ -68,6 +71,19 @@ def test_import_arrows(package: str) -> None:
         for name in sorted(_imports(file))
         if not _allowed(package, file, name)
     ]
+    assert wrong == []
+
+
+def test_subjects_of_the_trainer_import_those_below_them() -> None:
+    wrong = []
+    for file in _files("training"):
+        subject = file.relative_to(TREE).parts[1]
+        if subject not in TRAINING or file.suffix != ".py":
+            continue
+        for name in _imports(file):
+            reached = name.split(".")[1] if "." in name else ""
+            if reached == "cli" or (reached in TRAINING and TRAINING.index(reached) > TRAINING.index(subject)):
+                wrong.append(f"{file.relative_to(TREE)} imports {name}")
     assert wrong == []
 
 

@@ -9,14 +9,15 @@ from typing import Annotated
 
 import typer
 
-from training import file_commands, run_commands
 from training.captioning.command import caption
 from training.config import Config
 from training.errors import TrainingError
 from training.kohya import load_any
+from training.lora import file_commands
 from training.review.command import dataset
-from training.stopping import Stop
-from training.visible import say
+from training.run import run_commands
+from training.signals import Stop
+from training.terminal import say
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -45,13 +46,13 @@ def run_command(
         loaded = _load(config)
         gpus = loaded.resources.gpus
         if "LOCAL_RANK" in os.environ or nodes * gpus == 1:
-            from training.runner import train_in
+            from training.run.runner import train_in
 
             place = dict(os.environ) if "LOCAL_RANK" in os.environ else None
             if sentence := train_in(loaded, run, stop, place):
                 say(sentence)
         else:
-            from training import launch
+            from training.run import launch
 
             sys.exit(launch.start(config, run, gpus, launch.Nodes(nodes, node_rank, meet), stop))
 
@@ -60,7 +61,7 @@ def run_command(
 def check(config: ConfigFile) -> None:
     """Check a config and its pictures, without training."""
     with _friendly():
-        from training.checking import report
+        from training.run.check import report
 
         say(report(_load(config)))
 

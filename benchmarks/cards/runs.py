@@ -14,8 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from training.config import load
-from training.runner import train_in
-from training.stopping import Stop
+from training.run.runner import train_in
+from training.signals import Stop
 
 
 def main(jobs: list[str]) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 from deploy import units
 from inventory.model import HostSettings
-from training import estimate
 from training.config import Config
-from training.counted import MIB
+from training.memory import estimate
+from training.memory.counted import MIB
 
 
 def memory_mb(config: Config) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 
 import templates
 from inventory.errors import SdfleetError
-from training import records
-from training.visible import visible
+from training.run import records
+from training.terminal import visible
 
 NAME = "report.html"
 SMOOTHING = 0.98

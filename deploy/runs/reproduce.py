@@ -13,8 +13,8 @@ from deploy.runs.transfer import RunHost, Sent
 from inventory import extras
 from inventory.errors import SdfleetError
 from roles.trainer.rendering import program
-from training import records, reproduce
 from training.config import Config
+from training.run import records, reproduce
 
 
 def record_of(folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy.runs.report import write_comparison
 from inventory.errors import ConfigError, Problem
-from training import records
+from training.run import records
 
 SHORT = {
     "lr": "optimizer.learning_rate",

@@ -27,7 +27,7 @@ from deploy.runs import follow
 from deploy.runs.progress import Progress
 from inventory.errors import SdfleetError
 from training import cli as training_cli
-from training.visible import say, visible, visible_line
+from training.terminal import say, visible, visible_line
 
 TREE = Path(__file__).resolve().parents[2]
 PROGRAMS = ("deploy", "inventory", "training")
@@ -255,9 +255,9 @@ def test_everything_is_printed_in_one_place() -> None:
     """Only the console and the trainer's `say` write to the terminal, and markup is read from constants alone."""
     allowed = {
         "deploy/console.py": {"from_markup", "Console", "print"},
-        "training/visible.py": {"echo"},
-        "training/runner.py": {"print"},  # a filtered sentence, flushed for the journal
-        "training/progress.py": {"print"},  # the same, with the line that it rewrites
+        "training/terminal.py": {"echo"},
+        "training/run/runner.py": {"print"},  # a filtered sentence, flushed for the journal
+        "training/loop/progress.py": {"print"},  # the same, with the line that it rewrites
     }
     wrong = []
     for file in _files():

@@ -15,7 +15,7 @@ from roles.onhost import source
 from roles.paths import Paths
 from roles.trainer.config import Trainer
 from roles.trainer.release import Release, release
-from training import records
+from training.run import records
 
 
 @pytest.fixture

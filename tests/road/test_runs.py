@@ -16,7 +16,7 @@ import tomlkit
 from lab import photos
 from lab.network import host_address
 from tests.road.conftest import TREE, Road
-from training.reproduce import judge
+from training.run.reproduce import judge
 
 pytestmark = pytest.mark.lab
 
@@ -69,7 +69,7 @@ def calm(road: Road, config: str, tmp_path_factory: pytest.TempPathFactory) -> d
     for name in listed.stdout.splitlines():
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(TREE / name, clone / name)
-    with (clone / "training/recipe.py").open("a") as recipe:
+    with (clone / "training/loop/recipe.py").open("a") as recipe:
         recipe.write("# as it was last month\n")
     earlier = {"PYTHONPATH": str(clone)}
     assert road.sdfleet("apply", "--role", "trainer", "--limit", "h1", **earlier).code == 0

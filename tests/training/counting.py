@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from training import network
 from training.config import Network
+from training.lora import network
 from training.sections.model import Family
 
 MIB = 1 << 20

@@ -23,7 +23,7 @@ from transformers.models.clip.modeling_clip import CLIPTextModel
 
 from lab.photos import PHOTOS, locate
 from lab.tokenizer import tokenizer_files
-from training.objective import STEPS, alphas_cumprod
+from training.loop.objective import STEPS, alphas_cumprod
 
 SIDE = 64
 """Of a crop, in pixels."""

@@ -9,7 +9,7 @@ import pytest
 from tests.training import tiny
 from tests.training.workbench import Workbench
 from training.errors import InputError, TrainingError
-from training.stopping import Stop
+from training.signals import Stop
 
 pytestmark = pytest.mark.slow
 

@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from training import deltas, soundness
 from training.base import evidence, files
 from training.base import tensors as base_tensors
 from training.config import Captions
 from training.data import captions, images
 from training.data.buckets import Fit
 from training.errors import TrainingError
+from training.lora import deltas, soundness
 
 pytestmark = pytest.mark.slow
 

@@ -9,11 +9,11 @@ import torch
 from tests.training import lycoris_formulas
 from tests.training.test_networks import speak
 from tests.training.workbench import Workbench
-from training import lorafile, merge, network, resize, weights
 from training.base.loading import BaseModel
 from training.config import Network
-from training.factor import Cut
-from training.merge import Weighted
+from training.lora import ema, lorafile, merge, network, resize
+from training.lora.factor import Cut
+from training.lora.merge import Weighted
 from training.sections.model import Model
 
 pytestmark = pytest.mark.slow
@@ -88,7 +88,7 @@ def test_a_run_that_starts_from_a_file_speaks_as_the_run_that_made_it(bench: Wor
     sizes = LOKR["whole factors, alpha 1"] if kind == "lokr" else SIZES["rank 2, alpha 1"]
     base, trained, file = moved(bench, "sd1", kind, sizes)
     unet: Any = base.unet(torch.float32)
-    weights.start_from(network.attach(Network.model_validate({"kind": kind, **sizes}), 5, "sd1", unet, []), file)
+    ema.start_from(network.attach(Network.model_validate({"kind": kind, **sizes}), 5, "sd1", unet, []), file)
     assert torch.equal(speak(unet.eval(), "sd1"), speak(trained, "sd1"))
 
 
@@ -97,7 +97,7 @@ def paths(
 ) -> dict[str, dict[str, torch.Tensor]]:
     """A file's modules by the paths of their layers."""
     attending = tuple("CrossAttn" in kind for kind in unet.config.up_block_types)
-    from training import naming
+    from training.lora import naming
 
     names = {
         naming.unet_name(path, base.family, unet.config.layers_per_block, attending): path

@@ -9,17 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from tests.training.workbench import Workbench
-from training import capture, draws, recipe
-from training.capture import Captured, Eager, Run
+from training import rng
 from training.config import Config
 from training.data import pictures
 from training.data.cache import Cache
 from training.data.dataset import Batches, Sources
 from training.errors import InputError, TrainingError
-from training.group import Group
-from training.inputs import Inputs
-from training.runfolder import RunFolder
-from training.stopping import Stop
+from training.loop import capture, recipe
+from training.loop.capture import Captured, Eager, Run
+from training.loop.distributed import Group
+from training.loop.inputs import Inputs
+from training.run_folder import RunFolder
+from training.signals import Stop
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +67,7 @@ class Breaks(Replays):
 
 def batch(pictures: int, number: int = 0, side: int = 8) -> Inputs:
     """Inputs of `pictures` pictures, keyed by their number."""
-    draw = draws.generator(1, "test", number)
+    draw = rng.generator(1, "test", number)
     latents, noise = torch.randn(2, pictures, 4, side, side, generator=draw)
     return Inputs(
         noise=noise,

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from tests.training.workbench import Workbench
-from training import determinism, moving
 from training.config import Train
 from training.errors import InputError, TrainingError
-from training.objective import Objective
-from training.reproduce import same_arithmetic
+from training.loop import determinism, train_state
+from training.loop.objective import Objective
+from training.run.reproduce import same_arithmetic
 
 pytestmark = pytest.mark.slow
 
@@ -82,7 +82,7 @@ def test_record_and_fingerprint_hold_the_settings(bench: Workbench) -> None:
     assert record["kernels"].keys() == determinism.flags().keys()
     assert record["passes"] == "not captured: CUDA graphs need an NVIDIA GPU"
     prints = {
-        moving.fingerprint(bench.config(tables={"train": train}), "data")
+        train_state.fingerprint(bench.config(tables={"train": train}), "data")
         for train in ({}, {"deterministic": False}, {"tf32": True}, {"capture": "off"})
     }
     assert len(prints) == 4

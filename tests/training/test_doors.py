@@ -9,7 +9,7 @@ import torch
 from tests.training.test_networks import ours, speak, trained
 from tests.training.workbench import Workbench
 from training.base.loading import BaseModel
-from training.merge import Weighted, bake
+from training.lora.merge import Weighted, bake
 from training.sections.model import Model
 
 pytestmark = pytest.mark.slow

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from deploy.runs import needs
-from training import estimate
 from training.config import Config, parse
-from training.counted import ARCHITECTURES, MIB
+from training.memory import estimate
+from training.memory.counted import ARCHITECTURES, MIB
 from training.sections.model import Family
 
 MEASURED: list[tuple[str, Family, bool, int]] = [
@@ -64,7 +64,7 @@ def test_the_fleet_places_runs_by_it() -> None:
 def test_the_controller_needs_neither_torch_nor_numpy() -> None:
     code = (
         "import sys; sys.modules |= dict.fromkeys(('torch', 'numpy', 'safetensors'));"
-        "import deploy.runs.needs, training.checking, training.base.files"
+        "import deploy.runs.needs, training.run.check, training.base.files"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -122,7 +122,7 @@ def test_the_counts_are_what_autograd_keeps(family: Family) -> None:
 def test_optimisers_keep_the_state_that_is_counted() -> None:
     import torch
 
-    from training import optimizers
+    from training.loop import optimizers
     from training.sections.optimisation import Optimizer
 
     for kind, expected in estimate.STATE.items():

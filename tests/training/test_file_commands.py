@@ -7,7 +7,8 @@ import pytest
 
 from tests.training.checkpoints import checkpoint, save
 from tests.training.test_file_tools import lora
-from training import cli, lorafile
+from training import cli
+from training.lora import lorafile
 
 pytestmark = pytest.mark.slow
 

@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from tests.training.checkpoints import CHANNELS, checkpoint, save
-from training import lorafile
 from training.base.keys import family
-from training.deltas import apply, delta
 from training.errors import InputError
-from training.extract import extract, extract_file
-from training.factor import Cut
-from training.inspecting import inspect, report
-from training.lorafile import LoraFile
-from training.merge import Weighted, bake, merge, merge_files
-from training.places import places
-from training.resize import resize, resize_file
+from training.lora import lorafile
+from training.lora.checkpoint_keys import places
+from training.lora.deltas import apply, delta
+from training.lora.extract import extract, extract_file
+from training.lora.factor import Cut
+from training.lora.inspection import inspect, report
+from training.lora.lorafile import LoraFile
+from training.lora.merge import Weighted, bake, merge, merge_files
+from training.lora.resize import resize, resize_file
 
 pytestmark = pytest.mark.slow
 

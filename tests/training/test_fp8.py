@@ -7,10 +7,10 @@ import torch
 
 from tests.training.test_networks import speak
 from tests.training.workbench import Workbench
-from training import deltas, lorafile, network
 from training.base import fp8
 from training.base.loading import BaseModel
 from training.config import Network
+from training.lora import deltas, lorafile, network
 from training.sections.model import Model
 
 pytestmark = pytest.mark.slow

@@ -50,8 +50,8 @@ def test_a_step_never_waits_for_the_card(
     """torch refuses whatever would: in the pass, in the optimiser's step, in queueing the loss."""
     import torch
 
-    from training import capture as graphs
-    from training import late, moving
+    from training.loop import capture as graphs
+    from training.loop import late, train_state
 
     def refusing(function: Callable[..., Any]) -> Callable[..., Any]:
         def called(*given: Any) -> Any:
@@ -66,7 +66,7 @@ def test_a_step_never_waits_for_the_card(
     for owner, name in (
         (graphs.Captured, "__call__"),
         (graphs.Eager, "__call__"),
-        (moving.Moving, "step"),
+        (train_state.Moving, "step"),
         (late.LateLosses, "add"),
     ):
         monkeypatch.setattr(owner, name, refusing(getattr(owner, name)))

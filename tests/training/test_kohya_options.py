@@ -163,7 +163,7 @@ def test_the_window_tells_no_value_that_the_file_has_not(tmp_path: Path) -> None
 def test_check_tells_a_missing_tokenizer_and_how_a_kohya_config_names_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import checking
+    from training.run import check
 
     monkeypatch.setenv("HF_HOME", str(tmp_path / "nowhere"))
     monkeypatch.delenv("HF_HUB_CACHE", raising=False)
@@ -172,7 +172,7 @@ def test_check_tells_a_missing_tokenizer_and_how_a_kohya_config_names_one(
     Image.new("RGB", (512, 512)).save(_made(tmp_path / "pictures/1_cat") / "a.png")
     found, _ = by_toml(tmp_path, SOUND | {"pretrained_model_name_or_path": "base"})
     with pytest.raises(InputError, match="fetch it once with: hf download openai/clip-vit-large-patch14") as caught:
-        checking.report(found)
+        check.report(found)
     assert "in a kohya config: tokenizer_cache_dir" in str(caught.value)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from training.late import LAG, LateLosses
+from training.loop.late import LAG, LateLosses
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,9 @@ from torch.nn import functional
 from tests.training import photographs
 from training.base.loading import BaseModel
 from training.config import parse
-from training.runner import train_in
+from training.run.runner import train_in
 from training.sections.model import Model
-from training.stopping import Stop
+from training.signals import Stop
 
 pytestmark = pytest.mark.slow
 

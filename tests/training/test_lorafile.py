@@ -11,8 +11,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from training import lorafile
 from training.errors import InputError, TrainingError
+from training.lora import lorafile
 
 pytestmark = pytest.mark.slow
 

@@ -8,9 +8,9 @@ import torch
 from safetensors import safe_open
 
 from tests.training.workbench import Workbench
-from training import deltas, lorafile, network
 from training.base.loading import BaseModel
 from training.config import Network
+from training.lora import deltas, lorafile, network
 from training.sections.model import Model
 
 pytestmark = pytest.mark.slow
@@ -177,11 +177,11 @@ def trained(bench: Workbench, family: str, kind: str) -> BaseModel:
 
 def ours(file: Path, base: BaseModel, kind: str) -> Any:
     """The UNet with our network loaded from a file."""
-    from training import weights
+    from training.lora import ema
 
     unet = base.unet(torch.float32)
     settings = Network.model_validate({"kind": kind, "rank": 2, "alpha": 1.0})
-    weights.start_from(network.attach(settings, 0, base.family, unet, []), file)
+    ema.start_from(network.attach(settings, 0, base.family, unet, []), file)
     return unet.eval()
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from training.config import Objective as Settings
-from training.objective import Draw, Noisy, Objective, alphas_cumprod
+from training.loop.objective import Draw, Noisy, Objective, alphas_cumprod
 
 pytestmark = pytest.mark.slow
 

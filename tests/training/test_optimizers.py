@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from tests.training.workbench import Workbench
-from training import optimizers
 from training.config import Optimizer, Schedule
 from training.errors import InputError
+from training.loop import optimizers
 from training.sections.optimisation import OptimizerKind, ScheduleKind
 
 pytestmark = pytest.mark.slow

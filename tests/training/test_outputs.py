@@ -14,10 +14,11 @@ from PIL import Image
 from safetensors import safe_open
 
 from tests.training.workbench import Workbench
-from training import config, samples
+from training import config
 from training.cli import app
 from training.errors import InputError
-from training.runfolder import as_toml
+from training.loop import samples
+from training.run_folder import as_toml
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from training import samples
+from training.loop import samples
 
 pytestmark = pytest.mark.slow
 

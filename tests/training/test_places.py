@@ -7,7 +7,7 @@ import torch
 
 from tests.training.checkpoints import LEVELS, checkpoint, unet_shapes
 from training.base.keys import UNET, family
-from training.places import diffusers_path, places
+from training.lora.checkpoint_keys import diffusers_path, places
 
 pytestmark = pytest.mark.slow
 

@@ -15,15 +15,16 @@ from tests.training.test_processes import PASSES, PICTURES
 from tests.training.test_processes import _free_port as free_port
 from tests.training.test_repeats import VARIED, StopsAfter
 from tests.training.workbench import Workbench
-from training import export, moving, precision
-from training import network as networks
 from training.base.loading import BaseModel
 from training.config import Config
 from training.data import pictures
 from training.errors import InputError, TrainingError
-from training.objective import Objective
-from training.prepare import DTYPES, prepare
-from training.runfolder import RunFolder, as_toml
+from training.loop import precision, train_state
+from training.loop.objective import Objective
+from training.loop.prepare import DTYPES, prepare
+from training.lora import export
+from training.lora import network as networks
+from training.run_folder import RunFolder, as_toml
 
 pytestmark = pytest.mark.slow
 
@@ -33,12 +34,12 @@ APART = {"fp16": 0.002, "bf16": 0.01}
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[moving.Moving]:
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[train_state.Moving]:
     """The states of the runs that are made meanwhile; their class keeps the gradients' formats."""
-    found: list[moving.Moving] = []
-    step = moving.Moving.step
+    found: list[train_state.Moving] = []
+    step = train_state.Moving.step
 
-    def watched(state: moving.Moving) -> torch.Tensor:
+    def watched(state: train_state.Moving) -> torch.Tensor:
         if state not in found:
             found.append(state)
         for parameter in state.parameters:
@@ -47,12 +48,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[moving.Moving]:
         return step(state)
 
     formats: set[torch.dtype] = set()
-    monkeypatch.setattr(moving.Moving, "step", watched)
-    monkeypatch.setattr(moving.Moving, "formats", formats, raising=False)
+    monkeypatch.setattr(train_state.Moving, "step", watched)
+    monkeypatch.setattr(train_state.Moving, "formats", formats, raising=False)
     return found
 
 
-def formats_of(state: moving.Moving) -> set[torch.dtype]:
+def formats_of(state: train_state.Moving) -> set[torch.dtype]:
     """The number formats of trained weights, gradients, the optimiser's state and averages."""
     kept = {value.dtype for one in state.optimizer.state.values() for name, value in one.items() if name != "step"}
     averages = {value.dtype for value in state.average.values.values()} if state.average else set()
@@ -64,7 +65,7 @@ def formats_of(state: moving.Moving) -> set[torch.dtype]:
 @pytest.mark.parametrize("format_", ["fp32", *HALF])
 @pytest.mark.parametrize("kind", ["lora", "locon", "dora", "loha", "lokr"])
 def test_what_is_trained_is_fp32_over_a_base_in_half_precision(
-    bench: Workbench, kind: str, format_: str, seen: list[moving.Moving], monkeypatch: pytest.MonkeyPatch
+    bench: Workbench, kind: str, format_: str, seen: list[train_state.Moving], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bases: list[nn.Module] = []
     for part in ("unet", "text_encoders"):
@@ -92,7 +93,7 @@ def test_what_is_trained_is_fp32_over_a_base_in_half_precision(
 
 @pytest.mark.parametrize("wanted", ["bf16", "fp32"])
 def test_full_precision_false_alone_lowers_the_trained_weights(
-    bench: Workbench, wanted: str, seen: list[moving.Moving]
+    bench: Workbench, wanted: str, seen: list[train_state.Moving]
 ) -> None:
     train = {"precision": "bf16", "full_precision": wanted == "fp32", "ema_decay": 0.9}
     bench.train("run", tables={"train": train})
@@ -205,9 +206,9 @@ def test_a_small_learning_rate_moves_weights_in_bf16(bench: Workbench) -> None:
 
 def overflowing(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """Let a gradient overflow at these calls of the optimiser's step."""
-    step, calls = moving.Moving.step, iter(range(1, 1000))
+    step, calls = train_state.Moving.step, iter(range(1, 1000))
 
-    def overflow(state: moving.Moving) -> torch.Tensor:
+    def overflow(state: train_state.Moving) -> torch.Tensor:
         if next(calls) in steps:
             gradient = next(p.grad for p in state.parameters if p.grad is not None)
             gradient.view(-1)[0] = float("inf")
@@ -217,7 +218,7 @@ def overflowing(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
             assert all(torch.equal(*pair) for pair in zip(before, state.parameters, strict=True))
         return overflowed
 
-    monkeypatch.setattr(moving.Moving, "step", overflow)
+    monkeypatch.setattr(train_state.Moving, "step", overflow)
 
 
 @pytest.mark.parametrize("format_", ["fp32", *HALF])
@@ -240,7 +241,7 @@ def test_a_step_that_overflows_is_skipped_counted_and_shown(
 
 
 def test_the_scale_of_fp16_is_too_large_at_first_and_finds_its_place(
-    bench: Workbench, monkeypatch: pytest.MonkeyPatch, seen: list[moving.Moving]
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, seen: list[train_state.Moving]
 ) -> None:
     """No gradient is touched: the scale is so large that scaled gradients leave fp16's range."""
     monkeypatch.setattr(precision, "FP16_SCALE", 2.0**40)
@@ -361,5 +362,5 @@ def test_record_log_and_file_hold_what_auto_became(bench: Workbench) -> None:
     bench.train("given", tables={"train": {"precision": "fp32"}})
     assert bench.digest("given") == bench.digest("run")
     given = bench.config(tables={"train": {"precision": "fp32"}})
-    assert moving.fingerprint(precision.resolved(bench.config()), "") == moving.fingerprint(given, "")
+    assert train_state.fingerprint(precision.resolved(bench.config()), "") == train_state.fingerprint(given, "")
     assert Path(bench.folder / "run" / "config.toml").read_text().count('precision = "auto"') == 1

@@ -16,12 +16,12 @@ import torch
 
 from tests.training.workbench import Workbench
 from training.errors import InputError
-from training.group import Many, part
-from training.launch import Nodes, start
-from training.objective import Noisy
-from training.runfolder import as_toml
-from training.runner import train_in
-from training.stopping import Stop
+from training.loop.distributed import Many, part
+from training.loop.objective import Noisy
+from training.run.launch import Nodes, start
+from training.run.runner import train_in
+from training.run_folder import as_toml
+from training.signals import Stop
 
 pytestmark = pytest.mark.slow
 

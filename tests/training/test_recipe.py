@@ -8,13 +8,13 @@ import torch
 from torch.nn import functional
 
 from tests.training.workbench import Workbench
-from training import network as networks
 from training.base.loading import BaseModel
 from training.config import Config
 from training.data import pictures
-from training.objective import Objective
-from training.prepare import prepare
-from training.runfolder import RunFolder
+from training.loop.objective import Objective
+from training.loop.prepare import prepare
+from training.lora import network as networks
+from training.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from tests.training.test_processes import environment
 from tests.training.test_repeats import StopsAfter
 from tests.training.workbench import Workbench
 from training.errors import TrainingError
-from training.reproduce import differences, judge
+from training.run.reproduce import differences, judge
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ def test_record_names_all_that_decides(bench: Workbench) -> None:
     assert "samples/cat-00000004-00.png" in found["outputs"]
     assert found["ended"]["how"] == "finished"
     with zipfile.ZipFile(bench.folder / "run/environment/training.zip") as archive:
-        assert "training/recipe.py" in archive.namelist()
+        assert "training/loop/recipe.py" in archive.namelist()
 
 
 def test_record_tells_how_a_run_stopped_failed_and_went_on(bench: Workbench) -> None:

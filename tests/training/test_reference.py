@@ -13,10 +13,10 @@ from torch import Tensor
 
 from tests.training import reference
 from tests.training.reference import double
-from training import network
 from training.config import parse
-from training.runner import train_in
-from training.stopping import Stop
+from training.lora import network
+from training.run.runner import train_in
+from training.signals import Stop
 
 pytestmark = pytest.mark.slow
 

@@ -13,10 +13,12 @@ from typer.testing import CliRunner
 
 from tests.training import tiny
 from tests.training.workbench import Workbench
-from training import checkpoint, config, recipe, records
+from training import config
 from training.cli import app
 from training.errors import InputError, TrainingError
-from training.runfolder import as_toml
+from training.loop import checkpoint, recipe
+from training.run import records
+from training.run_folder import as_toml
 
 pytestmark = pytest.mark.slow
 

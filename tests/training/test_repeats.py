@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.training.workbench import Workbench
-from training.stopping import Stop
+from training.signals import Stop
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from lab import photos
 from tests.training import tiny
-from training import cli, estimate
+from training import cli
 from training.config import Config, parse
+from training.memory import estimate
 from training.review import report
 from training.review.dataset import Review, review
 from training.sections.model import Family

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from tests.training.checkpoints import checkpoint, save
-from training import cli, deltas, lorafile, merge, soundness
+from training import cli
 from training.errors import TrainingError
-from training.merge import Weighted
+from training.lora import deltas, lorafile, merge, soundness
+from training.lora.merge import Weighted
 
 pytestmark = pytest.mark.slow
 

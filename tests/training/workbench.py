@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from training.config import Config, parse
-from training.runner import train_in
-from training.stopping import Stop
+from training.run.runner import train_in
+from training.signals import Stop
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import typer
 
 from training.captioning.captioner import Captioner, model_folder
 from training.errors import InputError, TrainingError
-from training.visible import say
+from training.terminal import say
 
 
 class Kind(StrEnum):

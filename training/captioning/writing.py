@@ -11,7 +11,7 @@ from PIL import Image
 from training.captioning.captioner import Captioner, open_picture
 from training.data.pictures import ENDINGS
 from training.errors import InputError
-from training.runfolder import write_text
+from training.run_folder import write_text
 
 RECORD = ".captions.json"
 """In each folder: which captions this program wrote there, so that one written or changed by hand is known."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from training import draws
+from training import rng
 from training.config import Config
 from training.data import captions, images
 from training.data.cache import Cache
@@ -98,11 +98,11 @@ class Batches(Dataset[Batch]):
         return self.config.objective.prior_loss_weight if picture.subset.regularisation else 1.0
 
     def _caption(self, picture: Picture, epoch: int, number: int, at: int) -> str:
-        draw = draws.choices(self.seed, "caption", number, at)
+        draw = rng.choices(self.seed, "caption", number, at)
         return captions.vary(picture.caption, picture.subset.captions, epoch + 1, draw)
 
     def _mirrored(self, picture: Picture, number: int, at: int) -> bool:
-        return picture.subset.augment.flip and draws.choices(self.seed, "flip", number, at).random() < 0.5
+        return picture.subset.augment.flip and rng.choices(self.seed, "flip", number, at).random() < 0.5
 
     def _images(
         self, members: Sequence[int], number: int
@@ -130,8 +130,8 @@ class Batches(Dataset[Batch]):
 
     def _read(self, picture: Picture, number: int, at: int) -> images.Pixels:
         augment = picture.subset.augment
-        crop = draws.choices(self.seed, "crop", number, at) if augment.random_crop else None
-        color = draws.choices(self.seed, "color", number, at) if augment.color else None
+        crop = rng.choices(self.seed, "crop", number, at) if augment.random_crop else None
+        color = rng.choices(self.seed, "color", number, at) if augment.color else None
         return images.read(picture.path, picture.fit, crop, color)
 
     def _text(self, texts: Sequence[str]) -> tuple[Tensor | None, Tensor | None]:

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training import draws
+from training import rng
 from training.data import images
 from training.data.cache import Cache
 from training.data.pictures import Picture
+from training.data.transfer import to_device
 from training.digests import Digests
 from training.errors import InputError, TrainingError
-from training.transfer import to_device
 
 Tick = Callable[[int, int], None]
 """Called with what is done and what there is to do; may raise to interrupt."""
@@ -133,7 +133,7 @@ def encode(vae: Any, pixels: Tensor, places: Sequence[str]) -> Tensor:
     """
     posterior = vae.encode(to_device(pixels, vae.device).to(vae.dtype)).latent_dist
     shape = posterior.mean.shape[1:]
-    noise = torch.stack([torch.randn(shape, generator=draws.generator(0, "posterior", place)) for place in places])
+    noise = torch.stack([torch.randn(shape, generator=rng.generator(0, "posterior", place)) for place in places])
     latents = posterior.mean + posterior.std * to_device(noise, vae.device).to(posterior.mean.dtype)
     found: Tensor = (latents * vae.config.scaling_factor).float()
     return found

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training import draws
+from training import rng
 from training.config import Config
 from training.data.pictures import Picture
 
@@ -27,7 +27,7 @@ class Order:
         by_size: dict[tuple[int, int], list[int]] = {}
         for index, picture in enumerate(self.pictures):
             by_size.setdefault(picture.fit.size, []).extend([index] * picture.repeats)
-        draw = draws.choices(self.seed, "order", number)
+        draw = rng.choices(self.seed, "order", number)
         batches: list[Batch] = []
         for size in sorted(by_size):
             members = by_size[size]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from training.data import emphasis
+from training.data.transfer import to_device
 from training.sections.model import Family, Model
-from training.transfer import to_device
 
 PIECE = 75
 """Tokens a CLIP text encoder takes beside its begin and end mark."""

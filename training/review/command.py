@@ -9,7 +9,7 @@ from training.config import Config, parse
 from training.errors import InputError, TrainingError
 from training.review.words import Count
 from training.sections.model import Family
-from training.visible import say
+from training.terminal import say
 
 
 def dataset(

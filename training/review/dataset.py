@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training import estimate
 from training.config import Config
 from training.data import captions
 from training.data.buckets import bucket_sizes, fit
 from training.data.order import Order, length
 from training.data.pictures import ENDINGS, REPEATED, Picture, balanced, subsets
 from training.errors import InputError
+from training.memory import estimate
 from training.review import files, words
 from training.review.files import Looked
 from training.review.finding import GRADES, Finding

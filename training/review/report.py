@@ -6,10 +6,10 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from training import estimate
+from training.memory import estimate
 from training.review.dataset import Member, Review
 from training.review.finding import Finding
-from training.visible import visible
+from training.terminal import visible
 
 TERA = 10
 """TFLOP/s for which the time is given; a person scales it to the card at hand."""

@@ -7,8 +7,8 @@ from unittest import mock
 import pytest
 import torch
 
-from training import objective, precision, prepare
 from training.base.loading import BaseModel
+from training.loop import objective, precision, prepare
 
 DRAWS = "33e5e1492edd7110d7f1a65492cbc485924cb2dc9343099bd01121af5e47a0e7"
 """SHA-256 of 65,536 normal numbers in fp32, as they were drawn where the references were recorded."""

@@ -1,0 +1,64 @@
+"""Checkpoints: all that a run needs to go on to the bit, in one file that appears in one step."""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.errors import InputError, TrainingError
+
+NAME = "step-{:08d}.pt"
+
+
+def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+    """Write the state after `step` and remove all but the last `keep` checkpoints.
+
+    Random draws need no state: they are keyed by seed and place (see rng.py), and so is the order of the data.
+    Raises TrainingError if the disk refuses; the earlier checkpoints then remain.
+    """
+    path = folder / NAME.format(step)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            torch.save({"step": step, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise TrainingError(
+            f"{path}: the checkpoint cannot be written ({error}); earlier ones remain. "
+            "Make room and start the run again: it goes on from the last one"
+        ) from error
+    for old in _found(folder)[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def latest(folder: Path) -> dict[str, Any] | None:
+    """The newest checkpoint's state, None if there is none.
+
+    Raises InputError if it cannot be read.
+    """
+    found = _found(folder)
+    if not found:
+        return None
+    try:
+        state: dict[str, Any] = torch.load(found[-1], map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a different class for every kind of damage
+        raise InputError(f"{found[-1]}: is damaged ({error}); remove it to go on from the one before") from error
+    return state
+
+
+def clear(folder: Path) -> None:
+    """Remove leftovers of writes that were cut off."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+def _found(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.pt"))

@@ -1,0 +1,94 @@
+"""Half precision: which one a card computes, the scale of the loss, and what to do about numbers that overflow."""
+
+import math
+from typing import Any
+
+import torch
+
+from training.config import Config
+from training.errors import InputError, TrainingError
+from training.loop.prepare import device_of
+
+BF16_CAPABILITY = (8, 0)
+"""CUDA compute capability from which cards compute in bf16; older ones have fp16 only."""
+FP16_SCALE = 2.0**16
+"""Where the scale of the loss starts with fp16; GradScaler halves it at every overflow and doubles it after
+FP16_GROWTH steps without one."""
+FP16_GROWTH = 2000
+NEVER = 2**31 - 1
+
+
+def resolved(config: Config) -> Config:
+    """The config with train.precision as it is on this machine.
+
+    Raises InputError if full_precision = false meets a precision that it is not for.
+    """
+    train = config.train
+    if train.precision != "auto":
+        return config
+    device, precision = device_of(config), "fp32"
+    if device.type == "cuda":
+        precision = "bf16" if torch.cuda.get_device_capability(device) >= BF16_CAPABILITY else "fp16"
+    if precision != "bf16" and not train.full_precision:
+        raise InputError(
+            f'train.full_precision = false needs precision = "bf16", and train.precision = "auto" is {precision} here '
+            "(bf16 needs a GPU of compute capability 8.0); remove full_precision, or set precision"
+        )
+    return config.model_copy(update={"train": train.model_copy(update={"precision": precision})})
+
+
+def grad_scaler(config: Config, device: torch.device) -> torch.amp.GradScaler:
+    """Scales the loss with fp16; with every precision it skips a step whose gradients are not finite.
+
+    Apple's GPUs (mps) have it with fp16 only.
+    """
+    half = config.train.precision == "fp16"
+    scaler = torch.amp.GradScaler(
+        device.type,
+        init_scale=FP16_SCALE if half else 1.0,
+        growth_interval=FP16_GROWTH if half else NEVER,
+        enabled=half or device.type != "mps",
+    )
+    # It makes its scale at the first loss, and a process that shares a step may have none.
+    scaler.scale(torch.zeros((), device=device))
+    return scaler
+
+
+class OverflowWatch:
+    """Counts skipped steps, and ends a run whose loss stays NaN or infinite."""
+
+    def __init__(self, config: Config) -> None:
+        self.skipped = 0
+        """Steps whose gradients overflowed, so that nothing moved."""
+        self._config = config
+        self._in_a_row = 0
+
+    def see(self, step: int, loss: float, overflowed: bool) -> None:
+        """Take note of a step. Raises TrainingError if the loss was not finite for train.nan_steps steps."""
+        self.skipped += overflowed
+        self._in_a_row = 0 if math.isfinite(loss) else self._in_a_row + 1
+        if self._in_a_row >= self._config.train.nan_steps:
+            since = f"since step {step - self._in_a_row + 1}, " if self._in_a_row > 1 else ""
+            raise TrainingError(
+                f"the loss became {loss} at step {step} ({since}{self._in_a_row} in a row, train.nan_steps); training "
+                f"stopped, the last checkpoint is kept. Try {'; or '.join(self._remedies())}"
+            )
+
+    def _remedies(self) -> list[str]:
+        train, optimizer = self._config.train, self._config.optimizer
+        found = [f"a lower optimizer.learning_rate (is {optimizer.learning_rate:g})"]
+        if train.precision == "fp16":
+            found.insert(0, 'train.precision = "bf16" ("fp32" on cards older than compute capability 8.0)')
+        if not train.full_precision:
+            found.insert(0, "train.full_precision = true")
+        if not optimizer.max_grad_norm:
+            found.append("optimizer.max_grad_norm = 1")
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        return {"skipped": self.skipped, "in_a_row": self._in_a_row}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.skipped, self._in_a_row = state["skipped"], state["in_a_row"]

@@ -1,0 +1,53 @@
+"""The loss on pictures that are not trained on, with noise and timesteps that never change."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from training import rng
+from training.config import Config
+from training.data import pictures
+from training.data.pictures import Picture
+from training.errors import InputError
+from training.loop.objective import STEPS
+from training.sections.data import Data
+
+
+def hold_back(config: Config, found: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
+    """Pictures to train on, and pictures to measure with, each shown once an epoch.
+
+    Which ones are held back depends on the seed and their names alone. Raises InputError if none would be left.
+    """
+    settings = config.validation
+    if config.held_back:
+        return list(found), pictures.find(config.held_back)
+    if not settings.share:
+        return list(found), []
+    own = [picture for picture in found if not picture.subset.regularisation]
+    count = max(1, round(len(own) * settings.share))
+    if count >= len(own):
+        raise InputError(f"validation.share: {settings.share} of {len(own)} pictures leaves none to train on; lower it")
+    order = sorted(own, key=lambda picture: rng.key(config.train.seed, "validation", picture.path.name))
+    held_paths = {picture.path for picture in order[:count]}
+    return (
+        [picture for picture in found if picture.path not in held_paths],
+        [_plain(picture) for picture in own if picture.path in held_paths],
+    )
+
+
+def settings(config: Config) -> Config:
+    """The config under which held-back pictures are encoded: nothing about them varies."""
+    data: Data = config.data.model_copy(update={"cache_latents": True, "cache_text": "auto", "workers": 0})
+    return config.model_copy(update={"data": data})
+
+
+def timesteps(count: int) -> list[int]:
+    """Timesteps to measure at, evenly spaced."""
+    return [int((index + 0.5) * STEPS / count) for index in range(count)]
+
+
+def _plain(picture: Picture) -> Picture:
+    captions = picture.subset.captions.still
+    caption = picture.caption.split("\n")[0]
+    augment = picture.subset.augment.model_copy(update={"flip": False, "color": False, "random_crop": False})
+    subset = picture.subset.model_copy(update={"captions": captions, "augment": augment})
+    return replace(picture, subset=subset, caption=caption, repeats=1)

@@ -1,0 +1,1 @@
+"""LoRA networks and their files: building, exporting, reading, extracting, merging, resizing."""

@@ -1,0 +1,68 @@
+"""The best approximation of a weight change by low-rank factors: singular value decomposition, cut at a rank."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from training.lora.deltas import ALPHA, DOWN, UP, LowRank
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where the singular values are cut: at a rank, at a share of the energy, or at whichever comes first."""
+
+    rank: int | None = None
+    energy: float | None = None
+    """Share of the squared Frobenius norm to keep, 0 to 1."""
+
+    def at(self, values: Tensor) -> int:
+        """How many of the singular values stay, at least one."""
+        kept = len(values)
+        if self.energy is not None:
+            share = values.double().square().cumsum(0)
+            # Comparing with a total of 0 keeps one value of a module that changes nothing.
+            kept = int((share < self.energy * share[-1]).sum()) + 1
+        return max(1, min(kept, len(values), self.rank or len(values)))
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """A cut module and what it kept."""
+
+    parts: dict[str, Tensor]
+    rank: int
+    kept: float
+    """Share of the squared Frobenius norm that is left."""
+
+
+def cut_matrix(matrix: Tensor, kernel: tuple[int, ...], cut: Cut) -> Cutting:
+    """A module that adds the best low-rank approximation of `matrix` (out, in * kernel)."""
+    up, values, down = torch.linalg.svd(matrix.float(), full_matrices=False)
+    return _cutting(up, values, down, 1.0, kernel, cut)
+
+
+def cut_factors(found: LowRank, cut: Cut) -> Cutting:
+    """A module of lower rank that adds nearly the same.
+
+    The two thin factors are reduced to square ones first (QR), so no matrix of the layer's size is decomposed.
+    alpha / rank stays as it was.
+    """
+    up, up_rest = torch.linalg.qr(found.up)
+    down, down_rest = torch.linalg.qr(found.down.T)
+    left, values, right = torch.linalg.svd(up_rest @ down_rest.T, full_matrices=False)
+    return _cutting(up @ left, values, right @ down.T, found.scale, found.kernel, cut)
+
+
+def _cutting(up: Tensor, values: Tensor, down: Tensor, scale: float, kernel: tuple[int, ...], cut: Cut) -> Cutting:
+    rank = cut.at(values)
+    # The root on both sides keeps the factors alike in size, so that neither overflows or vanishes in fp16.
+    root = values[:rank].sqrt()
+    total = float(values.double().square().sum())
+    tail = (1,) * (len(kernel) - 1)
+    parts = {
+        DOWN: (root[:, None] * down[:rank]).reshape(rank, *kernel).contiguous(),
+        UP: (up[:, :rank] * root).reshape(-1, rank, *tail).contiguous(),
+        ALPHA: torch.tensor(scale * rank),
+    }
+    return Cutting(parts, rank, float(values[:rank].double().square().sum()) / total if total else 1.0)

@@ -1,0 +1,174 @@
+"""The commands of `lora-train` that work on files: inspect, merge, resize, extract, convert.
+
+torch is imported inside the commands that need it, so that --help answers at once.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from training.errors import InputError
+from training.terminal import say
+
+if TYPE_CHECKING:
+    import torch
+
+    from training.lora.factor import Cut
+
+
+class Precision(StrEnum):
+    """Number formats of a file."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+Source = Annotated[Path, typer.Argument(help="LoRA file (safetensors).", show_default=False)]
+Output = Annotated[Path, typer.Option("--output", "-o", help="File to write (safetensors).", show_default=False)]
+Rank = Annotated[int | None, typer.Option(min=1, help="Highest rank of the new file.", show_default=False)]
+ConvRank = Annotated[
+    int | None, typer.Option(min=1, help="Highest rank of 3x3 convolutions.", show_default="the same rank")
+]
+Energy = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.0, help="Share of each layer's squared norm to keep.", show_default=False),
+]
+Format = Annotated[Precision | None, typer.Option("--precision", help="Number format.", show_default="as it was")]
+
+
+def inspect(file: Source) -> None:
+    """Say what a LoRA file is, how it was trained, and how strongly it changes each block."""
+    from training.lora import inspection
+
+    say(inspection.report(inspection.inspect(file)))
+
+
+def merge(
+    sources: Annotated[
+        list[str], typer.Argument(help="LoRA files, each with its strength: FILE or FILE=0.8.", show_default=False)
+    ],
+    output: Output,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Single-file checkpoint to merge them into, instead of into one LoRA.", show_default=False),
+    ] = None,
+    rank: Rank = None,
+    precision: Format = None,
+) -> None:
+    """Merge LoRA files into one that adds exactly what they add together, or into a checkpoint."""
+    from training.lora import merge as merging
+
+    weighted = [merging.Weighted(*_strength(source)) for source in sources]
+    _keep_inputs(output, [source.path for source in weighted] + ([into] if into else []))
+    if into:
+        if rank is not None:
+            raise InputError("--rank is for LoRA files; a checkpoint has none")
+        baked = merging.bake(into, weighted, output, _dtype(precision))
+        say(f"{output}: {baked.layers} layers changed")
+        if baked.unused:
+            say(f"not in this checkpoint: {len(baked.unused)} modules, e.g. {baked.unused[0]}", err=True)
+        return
+    found = merging.merge_files(weighted, output, rank, _dtype(precision))
+    say(f"{output}: {len(found.modules())} modules, rank {found.metadata['ss_network_dim']}")
+
+
+def resize(
+    file: Source,
+    output: Output,
+    rank: Rank = None,
+    energy: Energy = None,
+    conv_rank: ConvRank = None,
+    precision: Format = None,
+) -> None:
+    """Lower a LoRA file's rank, to a number, or layer by layer to what keeps a share of the squared norm."""
+    from training.lora import resize as resizing
+
+    _keep_inputs(output, [file])
+    cuts = _cuts(rank, energy, conv_rank)
+    found = resizing.resize_file(file, output, *cuts, precision=_dtype(precision))
+    low, high = found.ranks
+    ranks = f"{low}" if low == high else f"{low} to {high}"
+    say(f"{output}: rank {ranks}, {found.kept:.2%} of the squared norm kept (mean of {len(found.cuttings)})")
+
+
+def extract(
+    base: Annotated[Path, typer.Argument(help="Checkpoint before the training.", show_default=False)],
+    tuned: Annotated[Path, typer.Argument(help="Checkpoint after it.", show_default=False)],
+    output: Output,
+    rank: Rank = None,
+    energy: Energy = None,
+    conv_rank: Annotated[
+        int | None, typer.Option(min=1, help="Rank of 3x3 convolutions.", show_default="leave them out")
+    ] = None,
+    precision: Format = None,
+) -> None:
+    """Make a LoRA of the difference of two single-file checkpoints."""
+    from training.lora import extract as extraction
+    from training.lora.factor import Cut
+
+    _keep_inputs(output, [base, tuned])
+    cut, _ = _cuts(rank, energy, None)
+    conv_cut = Cut(conv_rank, energy) if conv_rank else None
+    found = extraction.extract_file(base, tuned, output, cut, conv_cut, _dtype(precision))
+    say(
+        f"{output}: {len(found.file.modules())} modules, {found.kept:.2%} of the squared norm kept; "
+        f"{found.same} layers do not differ"
+    )
+
+
+def convert(
+    file: Annotated[
+        Path, typer.Argument(help="kohya or lora-scripts TOML, or lora-scripts' train.sh.", show_default=False)
+    ],
+    base: Annotated[
+        Path | None,
+        typer.Option(help="Folder from which its relative paths count.", show_default="the working directory"),
+    ] = None,
+) -> None:
+    """Print a kohya or lora-scripts config as ours; what became of every key goes to standard error."""
+    from training import kohya
+
+    say(kohya.convert(file, base, lambda text: say(text, err=True)), nl=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    for command in (inspect, merge, resize, extract, convert):
+        app.command()(command)
+
+
+def _strength(text: str) -> tuple[Path, float]:
+    """Path and strength from FILE or FILE=STRENGTH."""
+    name, equals, number = text.rpartition("=")
+    if not equals or Path(text).exists():
+        return Path(text), 1.0
+    try:
+        return Path(name), float(number)
+    except ValueError:
+        raise InputError(f"{text}: the strength after = must be a number, like {name}=0.8") from None
+
+
+def _cuts(rank: int | None, energy: float | None, conv_rank: int | None) -> "tuple[Cut, Cut | None]":
+    from training.lora.factor import Cut
+
+    if rank is None and energy is None:
+        raise InputError("give --rank, --energy or both")
+    return Cut(rank, energy), Cut(conv_rank, energy) if conv_rank else None
+
+
+def _dtype(precision: Precision | None) -> "torch.dtype | None":
+    from training.lora.lorafile import DTYPES
+
+    return DTYPES[precision.value] if precision else None
+
+
+def _keep_inputs(output: Path, inputs: list[Path]) -> None:
+    """Refuse to write over what is read."""
+    for path in inputs:
+        if output.resolve() == path.resolve():
+            raise InputError(f"{output}: is an input too; give another --output")
+    if output.suffix != ".safetensors":
+        raise InputError(f"{output}: must end in .safetensors; programs know the format by it")

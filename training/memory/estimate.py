@@ -1,0 +1,271 @@
+"""What a training needs: memory of a GPU, part by part, and arithmetic. The one estimate; imports without torch.
+
+Held to what was measured on an H100 (tests/training/test_estimate.py has the figures): SD 1.5 and SDXL, our trainer
+and three others, all within 10 %.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from training.base import files
+from training.config import Config
+from training.errors import InputError
+from training.memory.counted import ARCHITECTURES, MIB, Architecture, Kept, Network
+from training.sections.model import Family
+from training.sections.optimisation import OptimizerKind
+
+GB = 1e9
+WIDTHS = {"fp32": 4, "fp16": 2, "bf16": 2, "auto": 2}
+"""Bytes of a number by train.precision; a GPU's automatic choice is a half precision."""
+WORKING = 150 * MIB
+"""cuBLAS' workspace, what the backward pass makes and drops, and the batch: what measurements have over the count."""
+CONTEXT = 500 * MIB
+"""CUDA's context and what its allocator holds but does not use: part of what a card needs, not of what torch counts."""
+CARDS = (8, 12, 16, 24, 48, 80)
+"""Usual cards, by the GB they are sold with."""
+USABLE = 960 * MIB
+"""Of each of these GB: error correction and the driver keep some (an A6000 has 46068 MiB of its 48 GB)."""
+ENCODING, DECODING = 2572 * MIB, 3073 * MIB
+"""The VAE's peak in fp32 at 1024 x 1024, counted on its architecture; both are proportional to the area."""
+VAE_ENCODER = 130 * MIB
+TEXT_BYTES = 68
+"""Kept of a token, channel and layer of a text encoder in fp32 (twice the 34 of half precision, arXiv 2205.05198)."""
+EIGHT_BIT = 1 + 4 / 256
+"""bitsandbytes: one byte a number and one scale for 256 of them."""
+STATE: dict[OptimizerKind, float] = {
+    "AdamW": 8,
+    "AdamW8bit": 2 * EIGHT_BIT,
+    "Lion": 4,
+    "Lion8bit": EIGHT_BIT,
+    "PagedAdamW": 8,
+    "PagedAdamW8bit": 2 * EIGHT_BIT,
+    "PagedAdamW32bit": 8,
+    "PagedLion8bit": EIGHT_BIT,
+    "SGDNesterov8bit": EIGHT_BIT,
+    "SGDNesterov": 4,
+    "Adafactor": 1,
+    "Prodigy": 16,
+    "DAdaptation": 12,
+    "DAdaptAdam": 12,
+    "DAdaptAdamPreprint": 12,
+    "DAdaptAdanIP": 20,
+    "DAdaptAdaGrad": 12,
+    "DAdaptAdan": 20,
+    "DAdaptLion": 8,
+    "DAdaptSGD": 12,
+    "AdamWScheduleFree": 8,
+    "SGDScheduleFree": 4,
+    "RAdamScheduleFree": 8,
+}
+"""Bytes of optimiser state for each trained weight."""
+WHOLE_LOKR = 20
+"""A rank from which LoKr's factors of the usual layers are whole, and grow no more."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on a GPU at the run's greediest moment."""
+
+    base: float
+    """The frozen UNet; text encoders and VAE where they stay."""
+    trained: float
+    """Trained weights, gradients, optimiser state, average."""
+    activations: float
+    """What a step keeps between its forward and backward pass."""
+    allocated: float
+    """The peak that torch counts: of a step, of encoding pictures, or of drawing samples."""
+
+    @property
+    def card(self) -> float:
+        """What a card must have free."""
+        return self.allocated + CONTEXT
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting that saves memory."""
+
+    config: Config
+    sentence: str
+    """The setting as a person writes it, and its price."""
+    saved: float
+    """Bytes of the peak, negative where it saves nothing at the peak."""
+
+
+def family_of(config: Config) -> Family | None:
+    """The base model's family by the config or the checkpoint's header; None if the file is not at hand."""
+    if config.model.family != "auto":
+        return config.model.family
+    try:
+        return files.family_of(files.open_base(config.model.checkpoint))
+    except InputError:
+        return None
+
+
+def likely_family(config: Config) -> Family:
+    """The family, guessed from the resolution where the checkpoint is not at hand (it lies on the host)."""
+    width, height = config.data.resolution
+    return family_of(config) or ("sdxl" if width * height >= 900 * 900 else "sd1")
+
+
+def memory(config: Config, family: Family) -> Memory:
+    """GPU memory of one process of the run."""
+    shape, train = ARCHITECTURES[family], config.train
+    width, height = config.data.resolution
+    pictures = train.batch_size * width * height / shape.side**2
+    base = _base(config, shape)
+    trained = trained_weights(config, shape) * _bytes_a_weight(config)
+    activations = _activations(config, shape, pictures)
+    step = base + trained + activations
+    megapixel = width * height / 1024**2
+    peak = max(step, VAE_ENCODER + ENCODING * megapixel * config.data.vae_batch_size)
+    if config.sample.prompts or config.sample.prompts_file:
+        peak = max(peak, base + trained + shape.vae_parameters * 4 + DECODING * megapixel)
+    return Memory(base, trained, activations, peak + WORKING)
+
+
+def flop(config: Config, family: Family, pictures_shown: int) -> float:
+    """Operations of a run that shows `pictures_shown` pictures in all."""
+    shape = ARCHITECTURES[family]
+    width, height = config.data.resolution
+    # Checkpointing makes the forward pass twice.
+    passes = 1.5 if config.train.gradient_checkpointing else 1.0
+    return shape.flop * passes * pictures_shown * width * height / shape.side**2
+
+
+def hours(operations: float, tera: float) -> float:
+    """Time for `operations` at `tera` sustained TFLOP/s."""
+    return operations / (tera * 1e12) / 3600
+
+
+def fits(needed: float, gigabytes: int) -> bool:
+    """Whether a card sold with so many GB has `needed` bytes."""
+    return needed <= gigabytes * USABLE
+
+
+def changes(config: Config, family: Family) -> Iterator[Change]:
+    """What saves memory, the cheapest first, each alone."""
+    now = memory(config, family).card
+    for changed, sentence in _settings(config):
+        yield Change(changed, sentence, now - memory(changed, family).card)
+
+
+def until_it_fits(config: Config, family: Family, gigabytes: int) -> list[Change] | None:
+    """The fewest changes, taken in order, with which a config fits a card; None if none of them suffice."""
+    found: list[Change] = []
+    while not fits(memory(config, family).card, gigabytes):
+        saving = [change for change in changes(config, family) if change.saved > 0]
+        if not saving:
+            return None
+        enough = [change for change in saving if fits(memory(change.config, family).card, gigabytes)]
+        found.append((enough or saving)[0])
+        config = found[-1].config
+    return found
+
+
+def trained_weights(config: Config, shape: Architecture) -> float:
+    """How many weights are trained."""
+    network = config.network
+    rank = min(network.rank, WHOLE_LOKR) if network.kind == "lokr" else network.rank
+    kind = _kind(config).removesuffix("+conv")
+    total = 0.0
+    if network.unet:
+        total += rank * shape.trained[kind]  # type: ignore[index]
+        total += (network.conv or 0) * shape.trained[f"{kind}+conv"]  # type: ignore[index]
+    if network.text_encoder:
+        # Four square projections and two of the MLP (four times as wide), a factor on either side of each.
+        factors = 2 if network.kind == "loha" else 1
+        total += factors * rank * sum(layers * 18 * width for layers, width in shape.text)
+    return total
+
+
+def _base(config: Config, shape: Architecture) -> float:
+    width = WIDTHS[config.train.precision]
+    base = shape.parameters * width
+    if config.model.storage == "fp8":
+        base = shape.parameters - shape.unquantised + shape.unquantised * width
+    data = config.data
+    captions = [data.captions, *(subset.captions for subset in data.subsets)]
+    if config.network.text_encoder or data.cache_text is False or any(own.vary for own in captions):
+        base += shape.text_parameters * 4  # loaded in fp32
+    if not data.cache_latents or data.encode == "along":
+        base += shape.vae_parameters * 4
+    return base
+
+
+def _bytes_a_weight(config: Config) -> float:
+    """The weight, its gradient, the optimiser's state, the average."""
+    width = 4 if config.train.full_precision else WIDTHS[config.train.precision]
+    state = STATE[config.optimizer.kind] * width / 4
+    return width * (3 if config.train.ema_decay else 2) + state
+
+
+def _activations(config: Config, shape: Architecture, pictures: float) -> float:
+    train = config.train
+    kept = shape.half[_kind(config)]
+    if train.precision == "fp32" or not train.full_precision:
+        kept = _scaled(kept, shape.half["lora"], shape.single if train.precision == "fp32" else shape.low)
+    if train.gradient_checkpointing:
+        found = kept.fixed_checkpointing + kept.picture_checkpointing * pictures
+    else:
+        found = kept.fixed + kept.picture * pictures
+    if config.network.text_encoder:
+        pieces = config.model.max_token_length / 75 * 77 * train.batch_size
+        layers = sum(layers * width for layers, width in shape.text)
+        found += TEXT_BYTES * pieces * layers / MIB * (0.2 if train.gradient_checkpointing else 1)
+    return found * MIB
+
+
+def _scaled(kept: Kept, lora: Kept, other: Kept) -> Kept:
+    """Counts of a network in another precision, as a LoRA's change; what belongs to weights stays."""
+    factor = other.picture / lora.picture
+    again = other.picture_checkpointing / lora.picture_checkpointing
+    return Kept(kept.fixed, kept.picture * factor, kept.fixed_checkpointing, kept.picture_checkpointing * again)
+
+
+def _kind(config: Config) -> Network:
+    kind = "lora" if config.network.kind == "locon" else config.network.kind
+    return f"{kind}+conv" if config.network.conv else kind  # type: ignore[return-value]
+
+
+def _settings(config: Config) -> Iterator[tuple[Config, str]]:
+    train, width, height = config.train, *config.data.resolution
+    if train.precision == "fp32":
+        yield _with(config, train={"precision": "bf16"}), 'train.precision = "bf16"'
+    if not train.gradient_checkpointing:
+        yield _with(config, train={"gradient_checkpointing": True}), _CHECKPOINTING
+    if config.network.text_encoder:
+        yield (
+            _with(config, network={"text_encoder": False}),
+            "network.text_encoder = false (the text encoders then leave the memory before the first step)",
+        )
+    if config.data.encode == "along":
+        sentence = 'data.encode = "ahead" (the VAE then leaves the memory before the first step)'
+        yield _with(config, data={"encode": "ahead"}), sentence
+    if config.optimizer.kind in ("AdamW", "Lion"):
+        name = f"{config.optimizer.kind}8bit"
+        yield _with(config, optimizer={"kind": name}), f'optimizer.kind = "{name}"'
+    if train.batch_size > 1:
+        passes = train.accumulation * train.batch_size
+        sentence = f"train.batch_size = 1 with train.accumulation = {passes} (the same result on average)"
+        yield _with(config, train={"batch_size": 1, "accumulation": passes}), sentence
+    if config.model.storage != "fp8" and config.network.kind != "dora":
+        yield _with(config, model={"storage": "fp8"}), 'model.storage = "fp8" (the base model is less exact)'
+    smaller = tuple(max(256, side * 3 // 4 // 64 * 64) for side in (width, height))
+    if smaller[0] * smaller[1] < width * height:
+        size = f"data.resolution = [{smaller[0]}, {smaller[1]}] instead of {width}x{height}"
+        yield _with(config, data={"resolution": smaller}), size
+    if config.network.rank > 4:
+        half = config.network.rank // 2
+        yield _with(config, network={"rank": half}), f"network.rank = {half}"
+
+
+_CHECKPOINTING = "train.gradient_checkpointing = true (a step takes 1.4x the time)"
+"""Measured with SD 1.5's UNet on a CPU."""
+
+
+def _with(config: Config, **tables: dict[str, object]) -> Config:
+    """The config with settings of its tables changed."""
+    return config.model_copy(
+        update={name: getattr(config, name).model_copy(update=settings) for name, settings in tables.items()}
+    )

@@ -1,0 +1,72 @@
+"""`lora-train check`: what a run would work on. Never imports torch."""
+
+from collections.abc import Iterator
+
+from training.base import files
+from training.config import Config, Model
+from training.data import pictures
+from training.data.order import Order
+from training.errors import InputError
+from training.memory import estimate
+
+
+def report(config: Config) -> str:
+    """A few lines on pictures, sizes and length.
+
+    Raises InputError with every problem of the data and the model's path.
+    """
+    problems: list[str] = []
+    for key, path in (("model.checkpoint", config.model.checkpoint), ("model.vae", config.model.vae)):
+        if path is not None and not path.exists():
+            problems.append(f"{key}: {path} does not exist")
+    if config.model.checkpoint.exists():
+        problems.extend(_of_base(config.model))
+    found: list[pictures.Picture] = []
+    try:
+        found = pictures.find(config.data)
+    except InputError as error:
+        problems.extend(error.problems)
+    if problems:
+        raise InputError(problems)
+    shown = sum(picture.repeats for picture in found)
+    sizes = sorted({picture.fit.size for picture in found})
+    batches = len(Order(found, config.train.batch_size, config.train.seed))
+    first = (
+        f"{config.name}: {len(found)} pictures, {shown} shown an epoch in {batches} batches; "
+        f"sizes {', '.join(f'{width}x{height}' for width, height in sizes)}"
+    )
+    return "\n".join([first, *_fitting(config)])
+
+
+def _of_base(model: Model) -> tuple[str, ...]:
+    """What is wrong with the base model, by its header, and with CLIP's vocabulary."""
+    try:
+        source = files.open_base(model.checkpoint)
+        files.family_of(source)
+        files.tokenizer_folder(model.tokenizer, source, "tokenizer")
+    except InputError as error:
+        return error.problems
+    return ()
+
+
+def _fitting(config: Config) -> Iterator[str]:
+    """Which usual cards the run fits, and what would make it fit the others."""
+    family = estimate.family_of(config)
+    if family is None or config.train.device in ("cpu", "mps"):
+        return
+    memory = estimate.memory(config, family)
+    parts = (("base model", memory.base), ("trained weights", memory.trained), ("step", memory.activations))
+    shares = ", ".join(f"{name} {size / estimate.GB:.1f}" for name, size in parts)
+    yield f"about {memory.card / estimate.GB:.1f} GB of GPU memory ({shares}; the rest is CUDA's and the encoders')"
+    fitting = [card for card in estimate.CARDS if estimate.fits(memory.card, card)]
+    if fitting:
+        yield f"fits a card with {', '.join(map(str, fitting))} GB"
+    for card in estimate.CARDS:
+        if card in fitting:
+            continue
+        needed = estimate.until_it_fits(config, family, card)
+        if needed is None:
+            yield f"{card} GB: does not fit"
+        else:
+            last = estimate.memory(needed[-1].config, family).card / estimate.GB
+            yield f"{card} GB: fits ({last:.1f} GB) with {', '.join(change.sentence for change in needed)}"

@@ -1,0 +1,72 @@
+"""The commands of `lora-train` that work on runs: compare and reproduce."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from training.config import Config
+from training.digests import sha256_of
+from training.errors import InputError
+from training.run import records, reproduce
+from training.run_folder import RunFolder
+from training.terminal import say
+
+Folder = Annotated[Path, typer.Argument(help="Folder of a run, with its run.json.", show_default=False)]
+DIFFERS = 3
+"""Exit code: the runs differ."""
+
+
+def compare(before: Folder, after: Folder) -> None:
+    """Say what differs between two runs, and whether their results are the same (exit code 3 if not)."""
+    old, new = _record(before), _record(after)
+    for sentence in reproduce.differences(old, new):
+        say(f"differs: {sentence}")
+    verdict = reproduce.judge(old, new, before / "output" / old["file"], after / "output" / new["file"])
+    say(verdict.sentence())
+    sys.exit(0 if verdict.holds else DIFFERS)
+
+
+def again(
+    run: Folder,
+    into: Annotated[Path, typer.Option("--run", help="Folder of the new run.", show_default=False)],
+    anyway: Annotated[bool, typer.Option("--anyway", help="Train even if an input has changed.")] = False,
+) -> None:
+    """Train a run again from its record and compare the results (exit code 3 if they differ)."""
+    from training.run.runner import train_in
+    from training.signals import Stop
+
+    old = _record(run)
+    changed = reproduce.changed_inputs(old, inputs_now(old, run))
+    for sentence in changed:
+        say(f"differs: {sentence}")
+    if changed and not anyway:
+        say("not trained: the result would be another one; --anyway trains all the same", err=True)
+        sys.exit(DIFFERS)
+    stop = Stop()
+    stop.listen()
+    say(train_in(Config.model_validate(old["config"]), into, stop))
+    if not records.finished(records.read(RunFolder(into).record)):
+        sys.exit(1)
+    compare(run, into)
+
+
+def inputs_now(old: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """The hashes of a record's inputs as they are now; what is gone is left out. `folder` is the run's."""
+    places = ((place, folder / place) for place in old["inputs"])
+    return {place: sha256_of(file) for place, file in places if file.is_file()}
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to `app`."""
+    app.command("compare")(compare)
+    app.command("reproduce")(again)
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    found = records.read(RunFolder(folder).record)
+    if found is None:
+        raise InputError(f"{folder}: holds no run.json of a run; give the folder that --run named")
+    return found
