@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import itertools
 import json
@@ -26,6 +27,8 @@ PICTURE = {
 }
 """What each release is asked to draw: seed and a sampler without noise of its own make it the same every time."""
 
+FORMATS = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
+"""How files of pictures begin, in each format that a WebUI may be told to save in."""
 LARGEST = 4_000_000
 """Bytes of an answer that are read: the picture asked for has 64 by 64 pixels, and 12 kB at most."""
 LOOK_SECONDS = 0.5
@@ -37,13 +40,25 @@ FIRST, LAST = 2000, 4000
 days its start counts as well as of one that has just begun."""
 
 
-def main(apps: str, unit: str, state: str, port: int, seconds: float, picture_seconds: float) -> dict[str, Any]:
+def main(
+    apps: str, unit: str, state: str, port: int, seconds: float, picture_seconds: float, convert: list[str]
+) -> dict[str, Any]:
     """Tell what is there, watch it for `seconds`, let it draw, and read its journal.
 
     `failed` is the gate that was not passed and `said` why; both are empty if all were. `picture` is PNG in base64,
-    `lines` is the journal.
+    `format` what the WebUI sent it as, `lines` is the journal.
+
+    + convert: the command that makes a PNG of a picture in another format, read from standard input
     """
-    seen: dict[str, Any] = {"failed": "", "said": "", "picture": "", "model": "", "lines": [], "serving": False}
+    seen: dict[str, Any] = {
+        "failed": "",
+        "said": "",
+        "picture": "",
+        "format": "",
+        "model": "",
+        "lines": [],
+        "serving": False,
+    }
     seen["releases"] = {
         link.parent.name: link.readlink().name for link in Path(apps).glob("*/current") if link.is_symlink()
     }
@@ -53,7 +68,8 @@ def main(apps: str, unit: str, state: str, port: int, seconds: float, picture_se
         seen["serving"] = True
         seen.update(fingerprint=service["fingerprint"], ready=service["problem"] == "")
         if seen["ready"]:
-            seen["model"], seen["picture"] = _draw(port, picture_seconds)
+            seen["model"], drawn = _draw(port, picture_seconds)
+            seen["format"], seen["picture"] = _png(drawn, convert)
         _same_process(unit, service["process"])
     except GateError as error:
         seen["failed"], seen["said"] = error.args
@@ -103,6 +119,21 @@ def _draw(port: int, seconds: float) -> tuple[str, str]:
         return str(options.get("sd_model_checkpoint"))[:300], str(drawn["images"][0])
     except (LookupError, TypeError, AttributeError) as error:
         raise GateError("picture", f"/sdapi/v1/txt2img answered without a picture: {str(drawn)[:200]}") from error
+
+
+def _png(drawn: str, convert: list[str]) -> tuple[str, str]:
+    """The format of a picture in base64, and the picture as PNG; left as it is where it is no picture."""
+    try:
+        picture = base64.b64decode(drawn, validate=True)
+    except ValueError:
+        return "", drawn
+    found = next((name for name, mark in FORMATS.items() if picture.startswith(mark)), "")
+    if found in ("", "png"):
+        return found, drawn
+    done = subprocess.run(convert, input=picture, capture_output=True)
+    if done.returncode:
+        raise GateError("picture", done.stderr.decode(errors="replace").strip()[-300:])
+    return found, base64.b64encode(done.stdout).decode()
 
 
 def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate: str) -> Any:

@@ -11,8 +11,11 @@ from deploy import units
 from deploy.onhost import gate
 from deploy.ssh import Remote
 from inventory.rollout import Rollout
+from roles.accounts import WEBUI
+from roles.facts.seen import as_user
 from roles.onhost.journal import errors
 from roles.onhost.webui_picture import PictureError, distinct_colours, pixels
+from roles.paths import Paths
 
 Seen = dict[str, Any]
 """What deploy/onhost/gate.py tells of a host, with `errors` in the place of its journal."""
@@ -47,11 +50,18 @@ def look(remote: Remote, settings: Rollout, seconds: float) -> Seen:
         port=host.webui.port,
         seconds=seconds,
         picture_seconds=settings.picture_seconds,
+        convert=_convert(host.paths),
     )
     ignored = [re.compile(pattern) for pattern in settings.journal_ignore]
     told = [text for _, text in errors(seen.pop("lines")) if not any(pattern.search(text) for pattern in ignored)]
     seen["errors"] = list(dict.fromkeys(told))
     return seen
+
+
+def _convert(paths: Paths) -> list[str]:
+    """The command on a host that makes a PNG of a picture, as the WebUI's user and with its Pillow."""
+    python, program = paths.current("webui") / "env/bin/python", paths.programs / "webui_png.py"
+    return [*as_user(WEBUI).split(), str(python), "-I", str(program)]
 
 
 def judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | None:
@@ -97,7 +107,7 @@ def _picture(before: Seen, after: Seen, tolerance: float) -> str:
         png = base64.b64decode(after["picture"], validate=True)
         if distinct_colours(png) < 2:
             return "the picture is of one colour: the model computes NaN"
-        if not before["picture"] or before["model"] != after["model"]:
+        if not before["picture"] or any(before.get(key) != after.get(key) for key in ("model", "format")):
             return ""
         old = base64.b64decode(before["picture"])
         if not readable(old):

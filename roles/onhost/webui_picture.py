@@ -11,12 +11,16 @@ import hashlib
 import http.client
 import json
 import struct
+import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 import zlib
+from pathlib import Path
 
+PNG = b"\x89PNG\r\n\x1a\n"
+CONVERT = Path(__file__).with_name("webui_png.py")
 REQUEST = {"prompt": "a red apple on a table", "steps": 1, "width": 64, "height": 64, "seed": 1}
 
 
@@ -25,7 +29,7 @@ class PictureError(Exception):
 
 
 def draw(port: int, timeout: float) -> bytes:
-    """The PNG file that the WebUI on a loopback port draws within `timeout` s."""
+    """The picture file that the WebUI on a loopback port draws within `timeout` s, in the format that it saves in."""
     url = f"http://127.0.0.1:{port}/sdapi/v1/txt2img"
     request = urllib.request.Request(url, json.dumps(REQUEST).encode(), {"Content-Type": "application/json"})
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -37,6 +41,16 @@ def draw(port: int, timeout: float) -> bytes:
         raise PictureError(f"the WebUI drew nothing, it answered {error.code}: {words}") from error
     except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError) as error:
         raise PictureError(f"the WebUI drew nothing: {error}") from error
+
+
+def as_png(picture: bytes) -> bytes:
+    """The same picture as PNG; this Python has Pillow where it is none."""
+    if picture.startswith(PNG) or not picture.startswith((b"\xff\xd8\xff", b"RIFF")):
+        return picture
+    done = subprocess.run([sys.executable, "-I", str(CONVERT)], input=picture, capture_output=True, check=False)
+    if done.returncode:
+        raise PictureError((done.stderr.decode(errors="replace").strip().splitlines() or ["no Pillow here"])[-1])
+    return done.stdout
 
 
 LARGEST = 2_000_000
@@ -56,8 +70,8 @@ def pixels(png: bytes) -> tuple[int, bytes]:
 
     PictureError for anything else: one that is cut off, contradicts itself, or unpacks to more than LARGEST bytes.
     """
-    if png[:8] != b"\x89PNG\r\n\x1a\n":
-        raise PictureError("the WebUI sent something that is not a PNG picture")
+    if not png.startswith(PNG):
+        raise PictureError("the WebUI sent something that is not a picture")
     if len(png) > LARGEST:
         raise PictureError(f"the WebUI sent a picture of {len(png)} bytes; {LARGEST} are the most that is looked at")
     try:
@@ -117,7 +131,7 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     try:
-        png = draw(options.port, options.timeout)
+        png = as_png(draw(options.port, options.timeout))
         if distinct_colours(png) < 2:
             raise PictureError(
                 "the picture is of one colour: the model computes NaN; try the flag no_half or another checkpoint"

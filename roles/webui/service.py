@@ -19,7 +19,7 @@ from templates import render, systemd_word
 
 UNIT = "sdfleet-webui.service"
 PROGRAM = "webui_service"
-PROGRAMS = (PROGRAM, "webui_door", "webui_options", "webui_picture")
+PROGRAMS = (PROGRAM, "webui_door", "webui_options", "webui_picture", "webui_png")
 """The runner and what it starts."""
 RUNTIME = "sdfleet-webui"
 CACHE = "sdfleet-webui"

@@ -164,7 +164,9 @@ def test_it_draws(host: Host, webui: Webui, paths: Paths, models: tuple[Model, .
         pytest.skip("the fleet has no checkpoint for this host")
     assert state["picture"], f"it has drawn nothing since its start: {state['problem']}"
     program = str(paths.programs / "webui_picture.py")
-    answer = host.run("python3 %s --port=%s --timeout=%s", program, str(webui.port), str(PICTURE_SECONDS))
+    python = str(paths.current("webui") / "env/bin/python")
+    words = (python, program, str(webui.port), str(PICTURE_SECONDS))
+    answer = host.run(f"{as_user(WEBUI)} %s -I %s --port=%s --timeout=%s", *words)
     assert answer.rc == 0, answer.stderr.strip()
 
 

@@ -77,7 +77,7 @@ RED_BLUE, NEAR, GREY = png((255, 0, 0), (0, 0, 255)), png((250, 0, 0), (0, 0, 25
 
 def seen(picture: bytes = RED_BLUE, model: str = "sd15", errors: tuple[str, ...] = (), **more: str) -> dict[str, Any]:
     """What deploy/onhost/gate.py tells."""
-    whole = {"failed": "", "said": "", "picture": base64.b64encode(picture).decode(), "model": model}
+    whole = {"failed": "", "said": "", "picture": base64.b64encode(picture).decode(), "model": model, "format": "png"}
     return {**whole, "errors": list(errors), **more}
 
 
@@ -88,6 +88,7 @@ def seen(picture: bytes = RED_BLUE, model: str = "sd15", errors: tuple[str, ...]
         (seen(NEAR), None),
         (seen(png((0, 255, 0), (255, 255, 0))), "picture"),
         (seen(png((0, 255, 0), (255, 255, 0)), model="sdxl"), None),
+        (seen(png((0, 255, 0), (255, 255, 0)), format="jpeg"), None),
         (seen(GREY), "picture"),
         (seen(GREY, model="sdxl"), "picture"),
         (seen(b"no picture"), "picture"),

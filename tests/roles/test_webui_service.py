@@ -21,7 +21,7 @@ from PIL import Image
 from deploy.doctor.failures import recognise
 from roles import onhost
 from roles.onhost import webui_service
-from roles.onhost.webui_picture import PictureError, distinct_colours
+from roles.onhost.webui_picture import PictureError, as_png, distinct_colours
 from roles.onhost.webui_service import ServiceError, free_port
 
 pytestmark = pytest.mark.slow
@@ -274,6 +274,14 @@ def test_colours_are_counted_as_pillow_counts_them(tmp_path: Path, mode: str) ->
     assert distinct_colours((tmp_path / "a.png").read_bytes()) == len(found)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_a_webui_that_saves_in_another_format_is_understood(tmp_path: Path, kind: str) -> None:
+    Image.effect_noise((64, 64), 40).save(tmp_path / "a", kind)
+    assert distinct_colours(as_png((tmp_path / "a").read_bytes())) > 2
+    with pytest.raises(PictureError, match="cannot be read"):
+        as_png((tmp_path / "a").read_bytes()[:40])
+
+
 def test_a_page_is_no_picture() -> None:
-    with pytest.raises(PictureError, match="not a PNG"):
+    with pytest.raises(PictureError, match="not a picture"):
         distinct_colours(b"<html>")

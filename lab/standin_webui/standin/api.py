@@ -153,15 +153,16 @@ def _add_txt2img(app: FastAPI, studio: Studio, settings: Settings, data: Path) -
         except FileNotFoundError as error:
             raise HTTPException(500, str(error)) from error
         texts = [_infotext(order, seed, drawn, studio) for seed in drawn.seeds]
-        pngs = [_png(image, text) for image, text in zip(drawn.images, texts, strict=True)]
+        kind = str(settings.all()["samples_format"]).lower()
+        files = [_file(image, text, kind) for image, text in zip(drawn.images, texts, strict=True)]
         (data / "params.txt").write_text(texts[0])
         if request.save_images:
             folder = data / "outputs/txt2img-images" / time.strftime("%Y-%m-%d")
             folder.mkdir(parents=True, exist_ok=True)
-            for seed, png in zip(drawn.seeds, pngs, strict=True):
-                (folder / f"{time.time_ns()}-{seed}.png").write_bytes(png)
+            for seed, file in zip(drawn.seeds, files, strict=True):
+                (folder / f"{time.time_ns()}-{seed}.{kind}").write_bytes(file)
         return {
-            "images": [base64.b64encode(png).decode() for png in pngs] if request.send_images else [],
+            "images": [base64.b64encode(file).decode() for file in files] if request.send_images else [],
             "parameters": request.model_dump(),
             "info": json.dumps(_info(order, drawn, texts, studio)),
         }
@@ -220,9 +221,13 @@ def _info(order: Order, drawn: Drawn, texts: list[str], studio: Studio) -> dict[
     }
 
 
-def _png(image: Any, text: str) -> bytes:
+def _file(image: Any, text: str, kind: str) -> bytes:
+    """The picture as the option samples_format wants it: so does the API of the real one answer, too."""
     buffer = io.BytesIO()
-    info = PngInfo()
-    info.add_text("parameters", text)
-    image.save(buffer, "png", pnginfo=info)
+    if kind == "png":
+        info = PngInfo()
+        info.add_text("parameters", text)
+        image.save(buffer, "png", pnginfo=info)
+    else:
+        image.convert("RGB").save(buffer, {"jpg": "jpeg"}.get(kind, kind))
     return buffer.getvalue()

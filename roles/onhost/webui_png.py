@@ -1,0 +1,30 @@
+"""Read a picture on standard input, write it as PNG: a WebUI answers in the format that it saves in (samples_format).
+
+Runs in the WebUI's environment, whose Pillow it uses, as the WebUI's user.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+
+from PIL import Image
+
+LARGEST = 2_000_000
+"""Pixels of a picture, and bytes of its file."""
+
+
+def main() -> None:
+    """Convert. Exits 1 with a sentence if it is no picture."""
+    data = sys.stdin.buffer.read(LARGEST + 1)
+    try:
+        with Image.open(io.BytesIO(data[:LARGEST]), formats=("JPEG", "WEBP")) as image:
+            if image.width * image.height > LARGEST:
+                raise ValueError(f"it has {image.width}x{image.height} pixels")
+            image.convert("RGB").save(sys.stdout.buffer, "PNG")
+    except (OSError, ValueError, SyntaxError) as error:
+        sys.exit(f"the WebUI sent a picture that cannot be read: {error}")
+
+
+if __name__ == "__main__":
+    main()
