@@ -39,11 +39,11 @@ offline: setup
 
 # One thread a worker: two workers with two threads each would wait for each other.
 slow: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal $(SHUFFLED) -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal $(SHUFFLED) $(CHANCES) -m slow
 
 # Two labs at a time, each file in one: the hosts of a file are its own.
 lab: setup system
-	$(SUDO) $(BIN)/pytest -n 2 --dist loadfile $(SHUFFLED) -m lab
+	$(SUDO) $(BIN)/pytest -n 2 --dist loadfile $(SHUFFLED) $(CHANCES) -m lab
 
 # On a machine with a card, with any Python that has torch for CUDA; five minutes, no network. ARGS="--only repeat".
 gpu:
