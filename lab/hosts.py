@@ -62,6 +62,7 @@ class Host:
         for layer in layers.values():
             layer.mkdir(parents=True)
         # volatile: nothing is ever synced to disk, which a host that is deleted at `down` can do without.
+        # redirect_dir: a folder of a lower layer can be renamed, as on any disk.
         options = f"lowerdir={below},upperdir={layers['upper']},workdir={layers['work']},redirect_dir=on,volatile"
         sh("mount", "-t", "overlay", "sdfleet-lab", "-o", options, self.root)
 
