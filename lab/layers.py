@@ -107,7 +107,8 @@ def _layer(scene: Scene, say: Say) -> Iterator[Path | None]:
                     none.touch()
         if final.is_dir():
             os.utime(final)
-            _prune(folder, final)
+            with locked(folder / "pruning"):
+                _prune(folder, final)
         yield final if final.is_dir() else None
 
 
