@@ -87,8 +87,11 @@ def create(
         target = half / "inputs" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         os.link(_blob(store, sha256), target)
-    (half / "config.toml").write_text(config, encoding="utf-8")
-    (half / "turn.json").write_text(json.dumps(turn), encoding="utf-8")
+    for name, text in (("config.toml", config), ("turn.json", json.dumps(turn))):
+        with (half / name).open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
     shutil.chown(half, "root" if os.geteuid() == 0 else user, user)
     half.chmod(OWN)
     if final.exists():  # made by a controller that was killed before it started the run

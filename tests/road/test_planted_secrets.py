@@ -4,6 +4,7 @@ import json
 import shlex
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 
@@ -113,12 +114,16 @@ def _commands() -> str:
 
 def _watched(road: Road, seen: list[str], *arguments: str) -> None:
     """Run a verb while all processes are listed again and again."""
-    process = road.start(*arguments, **PLANTED)
+    process, printed = road.start(*arguments, **PLANTED), list[str]()
+    assert process.stdout is not None
+    # Read while it runs: with a full pipe it would wait for us.
+    reader = threading.Thread(target=lambda read: printed.append(read()), args=(process.stdout.read,))
+    reader.start()
     while process.poll() is None:
         seen.append(_commands())
         time.sleep(0.1)
-    assert process.stdout is not None
-    seen.append(process.stdout.read())
+    reader.join()
+    seen += printed
     print(f"  {' '.join(arguments)}: {process.returncode}")
     assert "Traceback" not in seen[-1], seen[-1]
     fine = {"plan": (0, 3), "verify": (0, 3), "doctor": (0, 3), "lock": (0, 1)}  # from here no upstream is in reach

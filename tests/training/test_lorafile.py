@@ -34,7 +34,7 @@ METADATA = {f"ss_key_{i}": f"value {i} ü \n" for i in range(30)} | {"modelspec.
 
 def test_a_file_is_the_same_in_every_process(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from training import lorafile\n"
+        "import sys; from pathlib import Path; from training.lora import lorafile\n"
         "from tests.training.test_lorafile import METADATA, tensors\n"
         "print(lorafile.write(Path(sys.argv[1]), tensors(), METADATA))"
     )
