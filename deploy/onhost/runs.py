@@ -88,10 +88,10 @@ def create(
         target.parent.mkdir(parents=True, exist_ok=True)
         os.link(_blob(store, sha256), target)
     for name, text in (("config.toml", config), ("turn.json", json.dumps(turn))):
-        with (half / name).open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        with (half / name).open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
     shutil.chown(half, "root" if os.geteuid() == 0 else user, user)
     half.chmod(OWN)
     if final.exists():  # made by a controller that was killed before it started the run
