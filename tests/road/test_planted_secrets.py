@@ -1,30 +1,22 @@
 """Secrets planted in a campaign as an ordinary user with sudo: what leaves the controller is searched for them."""
 
-import json
 import shlex
-import struct
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 import tomlkit
 
-from lab import box, photos
-from lab.network import host_address
+from lab import box
 from lab.upstreams.faults import Fault
-from roles.cache.rendering import TOKENS
 from roles.operations.application import build_tools
-from roles.operations.environment import builder
+from roles.operations.sandbox import sandboxed
 from tests.road.conftest import Road
 from tests.road.test_sudo_and_jump import USER, WELCOME
 
 pytestmark = pytest.mark.lab
 
 HUB, CIVITAI, LOGIN = "hf_5ecret0planted1hub", "civ_5ecret0planted2", "gate-5ecret0planted3"
-OWN = "5ecret0planted4weights"
-"""Stands in a model of the person's own, which on its way to the store is nobody else's to read."""
 PLANTED = {"CANARY_HUB": HUB, "CANARY_CIVITAI": CIVITAI, "CANARY_LOGINS": f"anna:{LOGIN}"}
 SECRETS = """
 [secrets]
@@ -33,47 +25,31 @@ civitai_token = { env = "CANARY_CIVITAI" }
 gateway_logins = { env = "CANARY_LOGINS" }
 """
 MODEL = "/srv/sdfleet/data/webui/models/Stable-diffusion/tiny-sd15.safetensors"
-TRAINING = """
-name = "planted"
-[model]
-checkpoint = "tiny-sd15"
-[data]
-folder = "photos"
-resolution = 64
-[network]
-rank = 4
-alpha = 4
-[train]
-steps = 3
-batch_size = 1
-device = "cpu"
-"""
 WATCH = r"""
 import os, sys, time
 found = set()
 end = time.monotonic() + float(sys.argv[1])
 while time.monotonic() < end:
-    for folder, _, names in (seen for top in ("/tmp", "/var/tmp", "/dev/shm") for seen in os.walk(top)):
-        for name in names:
-            try:
-                with open(f"{folder}/{name}", "rb") as file:
-                    data = file.read(1 << 20)
-            except OSError:
-                continue
-            for secret in sys.argv[2:]:
-                if secret.encode() in data:
-                    found.add(f"{folder}/{name}")
+    for name in os.listdir("/tmp"):
+        try:
+            with open(f"/tmp/{name}", "rb") as file:
+                data = file.read(1 << 20)
+        except OSError:
+            continue
+        for secret in sys.argv[2:]:
+            if secret.encode() in data:
+                found.add(name)
     if os.path.exists("/run/watch-over"):
         break
     time.sleep(0.005)
 print(sorted(found))
 """
-"""Runs on the host as nobody, and reads whatever lies where everybody can write. Secrets come cut, to be no hit."""
+"""Runs on the host as nobody: reads whatever is in /tmp, as fast as it can. Secrets come cut, so as to be no hit."""
 
 
 @pytest.fixture(scope="module")
-def ordinary(road: Road) -> Iterator[Road]:
-    """The first host, for an ordinary user: gateway, and a cache that holds tokens its mirrors are not trusted with."""
+def ordinary(road: Road) -> Road:
+    """The first host, for an ordinary user, with tokens and a gateway whose mirrors are not trusted with them."""
     road.on("h1", WELCOME)
     folder = road.folder / "planted"
     folder.mkdir(exist_ok=True)
@@ -81,30 +57,11 @@ def ordinary(road: Road) -> Iterator[Road]:
     fleet["fleet"] |= {"user": USER}
     for name in [name for name in fleet["hosts"] if name != "h1"]:
         del fleet["hosts"][name]
-    fleet["models"].append({"name": "own", "kind": "vae", "source": "file:own.safetensors"})
-    (folder / "own.safetensors").write_bytes(_weights())
+    fleet["hosts"]["h1"].setdefault("groups", []).append("gateway")
+    (folder / "fleet.toml").write_text(tomlkit.dumps(fleet) + SECRETS)
     for file in road.folder.glob("*.lock*"):
         (folder / file.name).write_bytes(file.read_bytes())
-    (folder / "fleet.toml").write_text(tomlkit.dumps(fleet))
-    box.pin(road.lab, folder / "fleet.toml")
-    fleet["hosts"]["h1"]["groups"] = [*fleet["hosts"]["h1"]["groups"], "gateway", "cache"]
-    fleet["hosts"]["h1"]["internal"] = host_address(1)
-    fleet["cache"] = {"hold_tokens": True, "size_gb": 1}
-    (folder / "fleet.toml").write_text(tomlkit.dumps(fleet) + SECRETS)
-    photos.write_training_set(folder / "photos", 64)
-    (folder / "train.toml").write_text(TRAINING)
-    ordinary = Road(road.lab, folder)
-    yield ordinary
-    # The other tests' fleet has neither cache nor gateway.
-    ordinary.sdfleet("train", "remove", "planted", **PLANTED)
-    again = road.sdfleet("apply", "--limit", "h1")
-    assert again.code == 0, again.text
-
-
-def _weights() -> bytes:
-    """A safetensors file of 16 MB, which takes long enough to arrive that somebody can look."""
-    head = json.dumps({"weight": {"dtype": "U8", "shape": [16 << 20], "data_offsets": [0, 16 << 20]}}).encode()
-    return struct.pack("<Q", len(head)) + head + OWN.encode().ljust(16 << 20, b".")
+    return Road(road.lab, folder)
 
 
 def _commands() -> str:
@@ -114,27 +71,15 @@ def _commands() -> str:
 
 def _watched(road: Road, seen: list[str], *arguments: str) -> None:
     """Run a verb while all processes are listed again and again."""
-    process, printed = road.start(*arguments, **PLANTED), list[str]()
-    assert process.stdout is not None
-    # Read while it runs: with a full pipe it would wait for us.
-    reader = threading.Thread(target=lambda read: printed.append(read()), args=(process.stdout.read,))
-    reader.start()
+    process = road.start(*arguments, **PLANTED)
     while process.poll() is None:
         seen.append(_commands())
         time.sleep(0.1)
-    reader.join()
-    seen += printed
-    print(f"  {' '.join(arguments)}: {process.returncode}")
+    assert process.stdout is not None
+    seen.append(process.stdout.read())
     assert "Traceback" not in seen[-1], seen[-1]
-    fine = {"plan": (0, 3), "verify": (0, 3), "doctor": (0, 3), "lock": (0, 1)}  # from here no upstream is in reach
-    assert process.returncode in fine.get(arguments[0], (0,)), seen[-1]
-
-
-CAMPAIGN = (
-    *(("plan", "--diff"), ("verify",), ("status",), ("doctor",), ("releases",), ("logs", "h1"), ("models", "list")),
-    *(("lock", "--verify"), ("train", "run", "train.toml", "--on", "h1", "--name", "planted"), ("train", "list")),
-    *(("train", "report", "runs/planted"), ("train", "publish", "planted"), ("apply", "--diff")),
-)
+    if arguments[0] in ("plan", "apply"):
+        assert process.returncode in (0, 3), seen[-1]
 
 
 def test_no_planted_secret_is_seen_anywhere_in_a_campaign(ordinary: Road) -> None:
@@ -142,7 +87,7 @@ def test_no_planted_secret_is_seen_anywhere_in_a_campaign(ordinary: Road) -> Non
     ordinary.on("h1", f"rm -f $(readlink -f {MODEL}) {MODEL} /run/watch-over")
     watcher = subprocess.Popen(
         ordinary.lab.ssh_command(
-            "h1", f"setpriv --reuid 65534 --regid 65534 --clear-groups python3 - 900 {HUB[3:]} {LOGIN[5:]} {OWN[1:]}"
+            "h1", f"setpriv --reuid 65534 --regid 65534 --clear-groups python3 - 600 {HUB[3:]} {LOGIN[5:]}"
         ),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
@@ -157,30 +102,23 @@ def test_no_planted_secret_is_seen_anywhere_in_a_campaign(ordinary: Road) -> Non
         _watched(ordinary, seen, "apply", "--diff", "--verbose")
     finally:
         switch.set_faults()
-    for verb in CAMPAIGN:
+    for verb in (
+        ("plan", "--diff"), ("verify",), ("status",), ("doctor",), ("releases",), ("logs", "h1"), ("models", "list"),
+        ("train", "list"), ("lock", "--verify"),
+    ):  # fmt: skip
         _watched(ordinary, seen, *verb)
-    # A unit that changes is reason enough for an update: its gates and its way of telling are what counts here.
-    fleet = tomlkit.parse(ordinary.file.read_text())
-    fleet["webui"]["start_timeout"] += 1
-    ordinary.file.write_text(tomlkit.dumps(fleet))
-    _watched(ordinary, seen, "update", "--locked")
     ordinary.on("h1", "touch /run/watch-over")
     in_tmp, _ = watcher.communicate(timeout=60)
     assert in_tmp.strip() == "[]", f"anybody on the host could read {in_tmp}"
-    kept = [file for file in ordinary.folder.rglob("*") if file.is_file() and file.name != "fleet.toml"]
-    assert {"report.html", "run.json", "log.jsonl", "fleet.lock"} <= {file.name for file in kept}
-    seen += [file.read_bytes().decode(errors="replace") for file in kept if file.name != "own.safetensors"]
+    seen += [file.read_text(errors="replace") for file in ordinary.folder.iterdir() if file.name != "fleet.toml"]
     seen.append(ordinary.on("h1", "journalctl --no-pager --output=cat"))
     seen.append(ordinary.on("h1", "cat /var/log/auth.log /var/log/syslog 2>/dev/null; true"))
-    for secret in (HUB, CIVITAI, LOGIN, OWN):
+    for secret in (HUB, CIVITAI, LOGIN):
         hits = [text[max(0, text.index(secret) - 80) :][:200] for text in seen if secret in text]
         assert not hits, hits[:3]
-    # On the hosts: root's alone, here the cache's tokens; nothing at all where no cache is.
     script = f"grep -rlF -e {HUB} -e {CIVITAI} -e {LOGIN} /etc /srv /var /root /home /tmp /run 2>/dev/null"
     held = ordinary.lab.ssh("h1", script).stdout.split()
-    assert str(TOKENS) in held
     assert all(ordinary.on("h1", f"stat -c '%a %U' {file}") == "600 root" for file in held), held
-    assert not ordinary.lab.ssh("h2", script).stdout
 
 
 def test_what_has_no_wheel_is_built_as_nobody_without_a_network(ordinary: Road) -> None:
@@ -205,7 +143,7 @@ def test_what_has_no_wheel_is_built_as_nobody_without_a_network(ordinary: Road) 
     words = ["python3", "/srv/sdfleet/tools/bin/build_wheels.py", "--lock", f"{folder}/lock.txt", "--index", "http://x"]
     words += ["--tree", f"old-thing={folder}/src", "--into", f"{folder}/wheels", "--resolved", f"{folder}/resolved.txt"]
     words += ["--uv", "/srv/sdfleet/tools/uv/bin/uv", "--python", f"{folder}/tools/bin/python"]
-    words += ["--sandbox", shlex.join(builder())]
+    words += ["--sandbox", shlex.join(sandboxed(300, "Environment=HOME=/tmp"))]
     ordinary.on("h1", shlex.join(words))
     told = ordinary.on("h1", f"python3 -m zipfile -e {folder}/wheels/*.whl {folder}/out; cat {folder}/out/*/METADATA")
     ordinary.on("h1", f"rm -rf {folder}")
