@@ -117,9 +117,8 @@ LARGEST = 4_000_000
 def _answers(port: int) -> bool:
     """Whether the WebUI lists its models. What it sends is a service's word: read up to a limit of size and time."""
     deadline, got = time.monotonic() + 20, b""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"http://127.0.0.1:{port}/sdapi/v1/sd-models", timeout=10) as reply:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/sdapi/v1/sd-models", timeout=10) as reply:
             while part := reply.read1(1 << 16):
                 got += part
                 if len(got) > LARGEST or time.monotonic() > deadline:
