@@ -156,37 +156,42 @@ def _all(
 
 def webui_locks(webui: Webui, mirrors: Mirrors, python: str) -> Iterator[Wanted]:
     """The locks of a WebUI with its extensions, one a torch build. SdfleetError if its code cannot be read."""
-    commit = webui.commit or webui.ref
-    if not COMMIT.fullmatch(commit):
-        raise SdfleetError(f"webui.ref: {webui.ref!r} is not pinned; run `sdfleet lock` first")
-    own = gitrefs.file_at(webui.repository, commit, "requirements_versions.txt", mirrors.github)
-    if own is None:
-        raise SdfleetError(f"{webui.repository} has no requirements_versions.txt at {commit[:10]}")
+    commit, own = _asked_for("webui", webui, "requirements_versions.txt", mirrors)
     texts, names = [own], []
     for extension in webui.extensions:
         names.append(f"{extension.name} {extension.commit[:10]}")
         texts.append(gitrefs.file_at(extension.url, extension.commit, "requirements.txt", mirrors.github) or "")
     about = f"{webui.repository} {webui.ref} ({commit})" + "".join(f", {name}" for name in names)
     for torch in WEBUI:
-        pins = (f"torch=={_version(torch)}", f"torchvision=={_version(torch, torch.torchvision)}", *BESIDE_THE_WEBUI)
-        requirements = "\n".join((*texts, *pins)) + "\n"
+        requirements = _with_torch(texts, torch, BESIDE_THE_WEBUI)
         name = lock_name(lock_version(webui), python, torch.build)
         yield Wanted(name, about, requirements, python, torch)
 
 
 def lora_scripts_locks(scripts: LoraScripts, mirrors: Mirrors, python: str) -> Iterator[Wanted]:
     """The locks of lora-scripts, one a torch build. SdfleetError if its code cannot be read."""
-    commit = scripts.commit or scripts.ref
-    if not COMMIT.fullmatch(commit):
-        raise SdfleetError(f"lora_scripts.ref: {scripts.ref!r} is not pinned; run `sdfleet lock` first")
-    own = gitrefs.file_at(scripts.repository, commit, "requirements.txt", mirrors.github)
-    if own is None:
-        raise SdfleetError(f"{scripts.repository} has no requirements.txt at {commit[:10]}")
+    commit, own = _asked_for("lora_scripts", scripts, "requirements.txt", mirrors)
+    about = f"{scripts.repository} ({commit})"
     for torch in LORA_SCRIPTS:
-        pins = (f"torch=={_version(torch)}", f"torchvision=={_version(torch, torch.torchvision)}", *BY_HAND)
-        requirements = "\n".join((own, *pins)) + "\n"
-        about = f"{scripts.repository} ({commit})"
+        requirements = _with_torch([own], torch, BY_HAND)
         yield Wanted(lock_name(commit[:10], python, torch.build), about, requirements, python, torch)
+
+
+def _asked_for(role: str, app: Webui | LoraScripts, file: str, mirrors: Mirrors) -> tuple[str, str]:
+    """The commit that an application is pinned to, and what its `file` asks for there. SdfleetError if unreadable."""
+    commit = app.commit or app.ref
+    if not COMMIT.fullmatch(commit):
+        raise SdfleetError(f"{role}.ref: {app.ref!r} is not pinned; run `sdfleet lock` first")
+    own = gitrefs.file_at(app.repository, commit, file, mirrors.github)
+    if own is None:
+        raise SdfleetError(f"{app.repository} has no {file} at {commit[:10]}")
+    return commit, own
+
+
+def _with_torch(texts: Iterable[str], torch: Torch, beside: Sequence[str]) -> str:
+    """Requirements that an application asks for, pinned to a build of torch, and what it takes without asking."""
+    pins = (f"torch=={_version(torch)}", f"torchvision=={_version(torch, torch.torchvision)}", *beside)
+    return "\n".join((*texts, *pins)) + "\n"
 
 
 def trainer_locks(python: str) -> Iterator[Wanted]:
