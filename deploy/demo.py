@@ -15,7 +15,7 @@ import requests
 import tomlkit
 
 import templates
-from deploy.console import out
+from deploy.console import out, styled
 from deploy.ssh import connect
 from deploy.tunnel import free_port, tunnel
 from inventory.errors import SdfleetError
@@ -68,7 +68,7 @@ class _Road:
 
     def type(self, title: str, *arguments: str) -> None:
         command = shlex.join(["sdfleet", *arguments])
-        out.rule(f"[bold]{title}[/]  [dim]$ {command}[/]", align="left")
+        out.rule(styled("[bold]{}[/]  [dim]$ {}[/]", title, command), align="left")
         began = time.monotonic()
         program = [sys.executable, "-P", "-c", "import sdfleet; sdfleet.main()", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}

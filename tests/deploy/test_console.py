@@ -282,6 +282,23 @@ def test_everything_is_printed_in_one_place() -> None:
     assert wrong == []
 
 
+def test_markup_stands_where_it_is_read() -> None:
+    """Everywhere else it would be shown as it is written."""
+    wrong = []
+    for file in (file for file in _files() if file.is_relative_to(TREE / "deploy")):
+        calls = _calls(file)
+        reads = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "styled"]
+        read = {id(node) for call in reads for node in ast.walk(call)}
+        wrong += [
+            f"{file.relative_to(TREE)}:{node.lineno}"
+            for call in calls
+            for node in ast.walk(call)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and "[/]" in node.value
+            if id(node) not in read
+        ]
+    assert wrong == []
+
+
 def test_helps_keep_their_brackets() -> None:
     def texts(command: Any) -> list[str]:
         found = [command.help or "", *(getattr(param, "help", None) or "" for param in command.params)]
