@@ -1,8 +1,6 @@
 """Models that lie on a host already: into its store by block, link or copy, and never fetched."""
 
-import json
 import os
-import struct
 import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,10 +19,9 @@ from roles.models.state import Seen
 from roles.models.tasks import refuse
 from roles.models.wanted import wanted
 from roles.paths import Paths
-from tests.roles.models.conftest import digest
+from tests.roles.models.conftest import digest, tensors
 
-HEADER = json.dumps({"lora_unet_x.lora_down.weight": {"dtype": "F16", "shape": [1, 1], "data_offsets": [0, 2]}})
-LORA = struct.pack("<Q", len(HEADER)) + HEADER.encode() + b"ab"
+LORA = tensors({"lora_unet_x.lora_down.weight": {"dtype": "F16", "shape": [1, 1], "data_offsets": [0, 2]}}, b"ab")
 """A whole file whose tensors are a LoRA's."""
 
 

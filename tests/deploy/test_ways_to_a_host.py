@@ -16,6 +16,7 @@ from deploy import keys
 from deploy.ssh import HostError, connect
 from inventory.load import load
 from tests.deploy.ssh_server import Server
+from tests.deploy.test_keys import by_file
 
 TREE = Path(__file__).resolve().parents[2]
 PASSPHRASE = "open sesame"
@@ -98,26 +99,18 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     shut.write_bytes(key.read_bytes())
     shut.chmod(0o600)
     subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", PASSPHRASE, "-f", str(shut)], check=True)
-    (tmp_path / "passphrase").write_text(PASSPHRASE)
     allowed = paramiko.Ed25519Key.from_private_key_file(str(key))
     with ExitStack() as stack:
         host, first, second = (
             stack.enter_context(Server(user, allowed, address).running())
             for user, address in (("root", "127.0.0.1"), ("hopper", "127.0.0.1"), ("other", "::1"))
         )
-        [agent] = _agent_with(shut, tmp_path)
+        [agent] = keys.opened([by_file(tmp_path, shut, PASSPHRASE)])
         monkeypatch.setattr(keys, "_RING", keys._Ring())
         made = World(tmp_path, key, host, first, second, agent)
         made.known(host, first, second)
         made.fleet = ['key = "key"']
         yield made
-
-
-def _agent_with(shut: Path, folder: Path) -> tuple[keys.OpenedKey, ...]:
-    from inventory.model import Connection
-    from inventory.secrets import SecretReference
-
-    return keys.opened([Connection(address="x", key=shut, key_passphrase=SecretReference(file=folder / "passphrase"))])
 
 
 def _agent(world: World) -> None:
@@ -175,14 +168,15 @@ def _unknown(world: World) -> str:
     world.known()
     return (
         "its host key is not in {folder}/known; compare it with `ssh-keyscan -p {port} 127.0.0.1`, or accept it: "
-        + ("sdfleet trust gpu-1")
+        "sdfleet trust gpu-1"
     )
 
 
 def _changed(world: World) -> str:
     wrong = Server("x", world.host.allowed, port=world.host.port)
     world.known(wrong)
-    return "its host key is not the one in {folder}/known, so it may be another machine; if you reinstalled it, " + (
+    return (
+        "its host key is not the one in {folder}/known, so it may be another machine; if you reinstalled it, "
         "run: sdfleet trust gpu-1 --replace-host-key"
     )
 
@@ -236,7 +230,7 @@ def test_both_refuse_with_the_same_sentence(case: str, world: World) -> None:
     one, other = world.by_openssh(), world.by_pyinfra()
     assert expected in one
     assert expected in other
-    if case not in ("nobody there",):
+    if case != "nobody there":
         assert one == other
 
 

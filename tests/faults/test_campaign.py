@@ -23,7 +23,6 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightFleet]:
 
 
 @pytest.mark.lab
-@pytest.mark.xdist_group("faults")
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_road_survives(seed: int, light: LightFleet) -> None:
     tried = campaign.run(light, seed)

@@ -75,12 +75,3 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     folder = tmp_path_factory.mktemp("road")
     with layers.attached(PROVISIONED, folder) as running:
         yield Road(running, folder)
-
-
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
-    """Two bare hosts for the tests of one file, with all upstreams and their fleet.toml."""
-    folder = tmp_path_factory.mktemp("bare")
-    with box.attached(hosts=2) as running:
-        box.write_fleet(running, folder / "fleet.toml")
-        yield Road(running, folder)

@@ -13,7 +13,7 @@ from tests.light import fleet
 from tests.light.fleet import ROOT, LightFleet
 from tests.typed import Done
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("light")]
+pytestmark = pytest.mark.lab
 
 REPOSITORY = "sdfleet-lab/extension"
 URL = f"https://github.com/{REPOSITORY}.git"

@@ -10,7 +10,7 @@ import pytest
 from tests.light import fleet
 from tests.light.fleet import LightFleet
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("light")]
+pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.light.fleet import INVOCATION, ROOT, LightFleet
 from tests.light.probing import Answering, probed
 from tests.typed import Done
 
-pytestmark = [pytest.mark.lab, pytest.mark.xdist_group("light")]
+pytestmark = pytest.mark.lab
 
 HOSTS = 8
 

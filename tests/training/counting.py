@@ -106,23 +106,6 @@ def kept(family: Family, model: nn.Module, dtype: torch.dtype, batch: int = 1) -
     return found
 
 
-def largest_part(family: Family, model: nn.Module, dtype: torch.dtype, batch: int = 1) -> int:
-    """Bytes that the greediest part keeps which checkpointing computes again (a residual or attention block)."""
-    found: dict[nn.Module, int] = {}
-    with _counting(model) as total, Autocast(dtype):
-        for module in model.modules():
-            if type(module).__name__ in ("ResnetBlock2D", "BasicTransformerBlock"):
-                _measure(module, total, found)
-        loss = _loss(family, model, dtype, batch)
-    del loss
-    return max(found.values())
-
-
-def _measure(module: nn.Module, total: Callable[[], int], found: dict[nn.Module, int]) -> None:
-    module.register_forward_pre_hook(lambda own, _: found.__setitem__(own, total()))
-    module.register_forward_hook(lambda own, *_: found.__setitem__(own, total() - found[own]))
-
-
 def _loss(family: Family, model: nn.Module, dtype: torch.dtype, batch: int) -> Tensor:
     side = SIDES[family] // 8
     with torch.device("meta"):

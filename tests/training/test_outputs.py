@@ -23,8 +23,6 @@ from training.run_folder import as_toml
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-PER_EPOCH = 6
-"""Batches an epoch of the six pictures shown twice, two a batch."""
 
 
 def test_intermediate_files_have_kohyas_names_and_old_ones_go(bench: Workbench) -> None:

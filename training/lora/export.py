@@ -22,7 +22,7 @@ MODULES = {"lora": "networks.lora", "locon": "networks.lora", "dora": "networks.
 
 
 def write(path: Path, values: dict[str, Tensor], notes: dict[str, str], precision: str) -> str:
-    """Write a LoRA file of the network's layers with the weights `values`; returns its sha256.
+    """Write a LoRA file of the weights `values`; returns its sha256.
 
     Raises TrainingError if a weight is not finite in `precision`, or if the disk refuses.
     """

@@ -34,7 +34,8 @@ def of_picture(picture: Path, settings: Captions, fallback: str, longest: int, c
         return [*found, Finding("warning", files[0], "is empty")]
     if len(text.strip().splitlines()) > 1:
         found.append(Finding("note", files[0], _of_several_lines(settings)))
-    shown = (f"{settings.prefix} {line} {settings.suffix}".strip() for line in _lines(text, settings))
+    lines = captions.lines_of(text, settings).split("\n")
+    shown = (f"{settings.prefix} {line} {settings.suffix}".strip() for line in lines)
     tokens = max((count(line) for line in shown), default=0) if count else 0
     if tokens > longest:
         cut = f"has {tokens} tokens; what comes after {longest} is not read"
@@ -49,10 +50,6 @@ def _of_several_lines(settings: Captions) -> str:
     if settings.lines == "first":
         return "has several lines; only the first is read, as in sd-scripts (data.captions.lines)"
     return 'has several lines, joined to one; sd-scripts reads the first alone (data.captions.lines = "first")'
-
-
-def _lines(text: str, settings: Captions) -> list[str]:
-    return captions.lines_of(text, settings).split("\n")
 
 
 def orphans(folder: Path, pictures: Sequence[Path], settings: Captions) -> Iterator[Finding]:
