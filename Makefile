@@ -47,7 +47,7 @@ lab: setup system
 
 # On a machine with a card, with any Python that has torch for CUDA; five minutes, no network. ARGS="--only repeat".
 gpu:
-	$(if $(filter file,$(origin PYTHON)),$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)),$(PYTHON)) benchmarks/gpu.py $(ARGS)
+	$(if $(and $(filter file,$(origin PYTHON)),$(wildcard $(READY))),$(BIN)/python,$(PYTHON)) benchmarks/gpu.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -59,8 +59,8 @@ class Host:
         """Lay its writable layer over `rootfs`, or over what another host has written over that."""
         below = f"{layer}:{rootfs}" if layer else rootfs
         layers = {name: self.folder / name for name in ("upper", "work", "root")}
-        for layer in layers.values():
-            layer.mkdir(parents=True)
+        for own in layers.values():
+            own.mkdir(parents=True)
         # volatile: nothing is ever synced to disk, which a host that is deleted at `down` can do without.
         # redirect_dir: a folder of a lower layer can be renamed, as on any disk.
         options = f"lowerdir={below},upperdir={layers['upper']},workdir={layers['work']},redirect_dir=on,volatile"

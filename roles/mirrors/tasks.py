@@ -16,7 +16,6 @@ from roles.mirrors.choosing import choose, narrowed, probes, unprobed
 from roles.mirrors.config import Mirrors
 from roles.mirrors.rendering import (
     COMPONENTS,
-    DIRECT,
     OURS,
     apt_proxy,
     apt_sources,
@@ -43,7 +42,7 @@ SAVED = ".sdfleet-saved"
 
 
 @deploy("Mirrors")
-def install(mirrors: Mirrors, repository: str, proxy: Proxy = DIRECT) -> None:
+def install(mirrors: Mirrors, repository: str, proxy: Proxy) -> None:
     """
     Send git, Python, apt and Hugging Face traffic over the first mirrors that answer, and all of it over the proxy.
 

@@ -2,13 +2,13 @@
 
 import shlex
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from testinfra.host import Host
 
 from roles.github import GITHUB
 from roles.mirrors.config import Mirrors
 from roles.paths import MIRRORS_ENV
+from roles.proxy import Proxy
 
 
 class Forward(Protocol):
@@ -52,10 +52,9 @@ def test_traffic_goes_over_the_proxy(host: Host, http_proxy: Forward, no_proxy: 
     assert set(no_proxy) <= set(found["no_proxy"].split(",")), f"no_proxy in {MIRRORS_ENV} is {found['no_proxy']}"
     apt = host.check_output("apt-config dump --format '%v%n' Acquire::https::Proxy").splitlines()
     assert apt[:1] == [found["https_proxy"]], "apt's proxy for https is another"
-    parts = urlsplit(found["http_proxy"])
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    there = host.run("timeout 5 bash -c ': </dev/tcp/%s/%s'", parts.hostname, port)
-    assert there.rc == 0, f"the proxy {parts.hostname}:{port} doesn't answer"
+    name, port = Proxy(found["http_proxy"]).place
+    there = host.run("timeout 5 bash -c ': </dev/tcp/%s/%s'", name, port)
+    assert there.rc == 0, f"the proxy {name}:{port} doesn't answer"
 
 
 def test_apt_goes_over_the_fleets_proxy(host: Host, mirrors: Mirrors) -> None:

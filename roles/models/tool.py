@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from roles.onhost import nofollow_text
+from roles.onhost import text_of
 
 HOST = Path(__file__).resolve().parent / "host"
 SHEBANG = b"#!/usr/bin/env python3\n"
@@ -29,7 +29,7 @@ def program() -> bytes:
             _add(archive, f"sdfleet_fetch/{file.name}", file.read_text(encoding="utf-8"))
         for package in ("roles", "roles/onhost"):
             _add(archive, f"{package}/__init__.py", "")
-        _add(archive, "roles/onhost/nofollow.py", nofollow_text())
+        _add(archive, "roles/onhost/nofollow.py", text_of("nofollow"))
         for name in SCANNER:
             _add(archive, f"picklescan/{name}", (files("picklescan") / name).read_text(encoding="utf-8"))
     return packed.getvalue()

@@ -28,7 +28,7 @@ exec(compile({text!r}, "{name}.py", "exec"), vars({name}))
 
 def source(name: str) -> str:
     """The text of program `name`, to be put on a host."""
-    return whole(_text(name))
+    return whole(text_of(name))
 
 
 def whole(text: str) -> str:
@@ -37,13 +37,9 @@ def whole(text: str) -> str:
 
 
 def _inside(name: str) -> str:
-    return INSIDE.format(name=name, text=_text(name))
+    return INSIDE.format(name=name, text=text_of(name))
 
 
-def nofollow_text() -> str:
-    """What `nofollow` consists of."""
-    return _text("nofollow")
-
-
-def _text(name: str) -> str:
+def text_of(name: str) -> str:
+    """The text of a module of this package, as it is."""
     return (FOLDER / f"{name}.py").read_text(encoding="utf-8")

@@ -8,16 +8,11 @@ FOLLOWS = re.compile(r"--(fingerprint|release) \S+")
 """Words that follow from the others."""
 
 
-def changes(old: str, new: str) -> tuple[list[str], list[str]]:
-    """What came and what went, from `old` to `new`; a flag and its value are one word."""
-    before, after = _words(old), _words(new)
-    return [word for word in after if word not in before], [word for word in before if word not in after]
-
-
 def told(old: str, new: str) -> str:
-    """The same as a person reads it: `without --medvram, with --xformers`; empty if nothing differs."""
-    came, went = changes(old, new)
-    return ", ".join([*(f"without {word}" for word in went), *(f"with {word}" for word in came)])
+    """What went and what came, from `old` to `new`: `without --medvram, with --xformers`; empty if nothing differs."""
+    before, after = _words(old), _words(new)
+    went = [f"without {word}" for word in before if word not in after]
+    return ", ".join([*went, *(f"with {word}" for word in after if word not in before)])
 
 
 def _words(text: str) -> list[str]:

@@ -45,7 +45,7 @@ def draw(port: int, timeout: float) -> bytes:
 
 def as_png(picture: bytes) -> bytes:
     """The same picture as PNG; this Python has Pillow where it is none."""
-    if picture.startswith(PNG) or not picture.startswith((b"\xff\xd8\xff", b"RIFF")):
+    if not picture.startswith((b"\xff\xd8\xff", b"RIFF")):
         return picture
     done = subprocess.run([sys.executable, "-I", str(CONVERT)], input=picture, capture_output=True, check=False)
     if done.returncode:

@@ -16,9 +16,9 @@ LARGEST = 2_000_000
 
 def main() -> None:
     """Convert. Exits 1 with a sentence if it is no picture."""
-    data = sys.stdin.buffer.read(LARGEST + 1)
+    data = sys.stdin.buffer.read(LARGEST)
     try:
-        with Image.open(io.BytesIO(data[:LARGEST]), formats=("JPEG", "WEBP")) as image:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP")) as image:
             if image.width * image.height > LARGEST:
                 raise ValueError(f"it has {image.width}x{image.height} pixels")
             image.convert("RGB").save(sys.stdout.buffer, "PNG")

@@ -111,6 +111,8 @@ class Transfer:
             self.done += len(block)
         if self.done:
             self._givers.add("?")
+        if not self.roads and self.size is None and self.done:
+            self.size = self.done  # what the controller sent is all there is
         if self.size is not None and self.done > self.size:
             self._forget(part)
 
@@ -121,8 +123,6 @@ class Transfer:
 
     def _whole(self, part: IO[bytes]) -> bool:
         """Whether every byte is here and right; wrong bytes are dropped, and their giver with them."""
-        if not self.roads and self.size is None and self.done:
-            self.size = self.done  # what the controller sent is all there is
         if self.size is None or self.done < self.size:
             return False
         if self._digest.hexdigest() == self.file.sha256:
