@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
-from deploy.ssh import NO_SUDO, Answer, HostError, Remote, needs_sudo
+from deploy.ssh import NO_SUDO, Answer, HostError, Remote, each, needs_sudo
 from inventory.hosts import whoami
 from roles.paths import HOST_LOCK, STEP_LOCK
 
@@ -78,9 +78,12 @@ def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostE
     with contextlib.ExitStack() as files:
         try:
             said = {name: files.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for name in remotes}
-            for name, remote in remotes.items():
+            # sudo's password is lent to all at once; argv below finds it there.
+            lent = each(remotes, lambda remote: remote.askpass())
+            refused |= {name: why for name, why in lent.items() if isinstance(why, HostError)}
+            for name in [name for name in remotes if name not in refused]:
                 holders[name] = subprocess.Popen(
-                    remote.argv(command(verb)),
+                    remotes[name].argv(command(verb)),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=said[name],

@@ -40,7 +40,11 @@ def opened(connections: Iterable[Connection]) -> tuple[OpenedKey, ...]:
 
     Raises SdfleetError if one stays shut.
     """
-    wanted = {each.key: each.key_passphrase for each in connections if each.key and not each.local}
+    wanted: dict[Path, SecretReference | None] = {}
+    for each in connections:
+        if each.key and not each.local:
+            # One host may say how the key is opened, and another only that it is used.
+            wanted[each.key] = wanted.get(each.key) or each.key_passphrase
     return tuple(key for file, passphrase in wanted.items() if (key := _RING.open(file, passphrase)))
 
 

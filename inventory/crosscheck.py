@@ -66,6 +66,7 @@ def needs(
         at = host.connection
         references = {
             "password": at.password,
+            "key_passphrase": at.key_passphrase,
             "sudo_password": at.sudo_password,
             "http_proxy": host.http_proxy.secret,
         }

@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 from inventory.errors import Problem
 from roles.settings import Settings
 
-SECRETS = {"password", "sudo_password", "http_proxy"}
+SECRETS = {"password", "key_passphrase", "sudo_password", "http_proxy"}
 """Settings of hosts that refer to a secret; those of [secrets] all do."""
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from deploy import holding, hostlock
+from deploy.ssh import connect
+from inventory.load import load
 
 
 class Lock:
@@ -100,3 +102,12 @@ def test_the_start_of_a_real_webui_is_waited_for_as_a_last_step() -> None:
     """On two busy cores a switch went on for a minute and more after its controller was killed."""
     assert hostlock.STEP_SECONDS >= 60
     assert holding.ANSWER_SECONDS > 2 * hostlock.STEP_SECONDS, "the script waits for two locks before it answers"
+
+
+def test_a_host_out_of_reach_whose_sudo_asks_for_a_password_keeps_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    away = 'address = "127.0.0.1"\nport = 1\nuser = "ops"\nsudo_password = { command = ["echo", "x"] }\n'
+    file.write_text(f'[fleet]\nname = "s"\n[hosts.a]\n{away}[hosts.b]\n{away}')
+    with connect(load(file).hosts.values()) as remotes, hostlock.locked(remotes, "stop webui") as refused:
+        assert list(refused) == ["a", "b"]
+        assert all(error.unreachable for error in refused.values())

@@ -63,6 +63,11 @@ def test_a_key_is_opened_by_reference_and_held_by_an_agent(kind: str, beside: bo
     assert file.read_text().count("PRIVATE KEY") == 2
 
 
+def test_one_host_may_say_how_a_key_is_opened_that_another_only_names(tmp_path: Path) -> None:
+    file = made(tmp_path)
+    assert len(keys.opened([by_file(tmp_path, file), Connection(address="y", key=file)])) == 1
+
+
 def test_a_key_without_passphrase_needs_no_agent(tmp_path: Path) -> None:
     for kind in KINDS:
         assert keys.opened([Connection(address="x", key=made(tmp_path, kind, ""))]) == ()

@@ -109,8 +109,23 @@ def test_a_reference_that_gives_no_proxy_is_told_without_its_value(
 def test_check_names_files_that_are_missing_and_a_cache_that_cannot_use_it(tmp_path: Path) -> None:
     text = FLEET.replace('{ env = "FAR_PROXY" }', '{ file = "none" }').replace('"near", "far"]', '"cache", "far"]')
     with pytest.raises(ConfigError) as caught:
-        check(written(tmp_path, text + 'sudo_password = { file = "gone" }\n'))
+        check(written(tmp_path, text + 'sudo_password = { file = "gone" }\nkey_passphrase = { file = "lost" }\n'))
     told = str(caught.value)
     assert f"http_proxy: there is no file {tmp_path / 'none'}" in told
     assert f"hosts.d.sudo_password: there is no file {tmp_path / 'gone'}" in told
+    assert f"hosts.d.key_passphrase: there is no file {tmp_path / 'lost'}" in told
     assert "hosts.b.http_proxy: it has the role cache, whose nginx cannot go over a proxy" in told
+
+
+@pytest.mark.parametrize(
+    ("table", "setting"),
+    [
+        ("hosts.b", "password"),
+        *((table, setting) for table in ("fleet", "hosts.b") for setting in ("key_passphrase", "sudo_password")),
+    ],
+)
+def test_a_secret_written_into_the_file_is_not_shown(tmp_path: Path, table: str, setting: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, FLEET.replace(f"[{table}]\n", f'[{table}]\n{setting} = "hidden"\n')))
+    assert f"{table}.{setting}: give a table that says where it is" in str(caught.value)
+    assert "hidden" not in str(caught.value)
