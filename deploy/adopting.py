@@ -11,6 +11,7 @@ from deploy.console import err, out
 from deploy.onhost import adopt
 from deploy.options import one_host
 from deploy.ssh import HostError, Remote, connect
+from inventory.load import load
 from roles.models.amount import amount
 from roles.models.config import FOLDERS, Model
 from roles.models.sources.pasted import TENSORS, name_of
@@ -55,7 +56,9 @@ def run(fleet: Path, host_name: str, folder: str, copy: bool) -> bool:
     new = [file for file in files if "how" in file and file["sha256"] not in known]
     if new:
         out.print("\nPut this into fleet.toml; then no host that has the file fetches it:\n", soft_wrap=True)
-        out.print(text(entries(new, host.models)), soft_wrap=True)
+        out.print(
+            text(entries(new, [model for each in load(fleet).hosts.values() for model in each.models])), soft_wrap=True
+        )
     if not files:
         out.print(f"No model below {folder}: none of its files ends in {', '.join(SUFFIXES)}.", soft_wrap=True)
     return not any("why" in file for file in files)

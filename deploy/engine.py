@@ -135,7 +135,7 @@ class _Run:
     def _entries(self, fleet: Fleet) -> list[tuple[str, dict[str, Any]]]:
         """What pyinfra is told of each host."""
         request, folder = self.request, memory_folder()
-        scope = (str(fleet.file), request.trainer_of, *request.roles)
+        scope = (str(fleet.file), "an earlier trainer" if request.trainer_of else "", *request.roles)
         entries = pyinfra_hosts(fleet, request.hosts, request.askpass)
         for _, data in entries:
             settings = data["settings"]

@@ -44,9 +44,13 @@ class Memory:
         with contextlib.suppress(OSError):
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=self.file.parent)  # mode 0600
-            with os.fdopen(handle, "w") as stream:
-                json.dump(list(commands), stream)
-            Path(name).replace(self.file)
+            try:
+                with os.fdopen(handle, "w") as stream:
+                    json.dump(list(commands), stream)
+                Path(name).replace(self.file)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
 
 
 def memory_folder() -> Path:

@@ -18,7 +18,7 @@ from deploy.options import DEFAULT_FILE, FleetFile
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.errors import ConfigError, Problem
 from inventory.load import load
-from inventory.model import HostSettings
+from inventory.model import Fleet, HostSettings
 
 READY_SECONDS = 60
 """How long a service without a setting for it may take until it listens."""
@@ -72,7 +72,7 @@ def _run(verb: str, file: Path, name: str, names: Sequence[str]) -> int:
     """Do `verb` and say how it went; the exit code."""
     fleet = load(file)
     name = name.replace("_", "-")
-    targets = {target.host.name: target for target in _targets(file, name, verb, names)}
+    targets = {target.host.name: target for target in _targets(fleet, file, name, verb, names)}
     at_once = fleet.table.rollout.away(len(fleet.hosts)) if verb == "restart" else len(targets)
     answers: dict[str, str | HostError] = {}
     with (
@@ -93,11 +93,10 @@ def _run(verb: str, file: Path, name: str, names: Sequence[str]) -> int:
     return _sum_up(verb, name, list(targets), answers)
 
 
-def _targets(file: Path, name: str, verb: str, names: Sequence[str]) -> list[Target]:
+def _targets(fleet: Fleet, file: Path, name: str, verb: str, names: Sequence[str]) -> list[Target]:
     """The service on the hosts that `names` stand for (none: all that have it). Raises ConfigError."""
     if name not in units.SERVICES:
         raise ConfigError(verb, [Problem("", f"no service {name!r}; known are {', '.join(units.SERVICES)}")])
-    fleet = load(file)
     hosts = [fleet.hosts[host] for host in select_hosts(fleet, names, verb)]
     found = [Target(host, service) for host in hosts for service in services(host) if service.name == name]
     having = {target.host.name for target in found}

@@ -302,8 +302,7 @@ def connect(hosts: Iterable[HostSettings]) -> Iterator[dict[str, Remote]]:
         try:
             yield remotes
         finally:
-            for remote in remotes.values():
-                remote.close()
+            each(remotes, lambda remote: remote.close())
             for socket in Path(folder).iterdir():
                 if socket.is_socket():
                     stop = ["ssh", "-F", "none", "-o", f"ControlPath={socket}", "-O", "exit", "any"]

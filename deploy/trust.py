@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from getpass import getpass
 from pathlib import Path
 
+from deploy import refusals
 from deploy.console import out
 from deploy.ssh import HostError, ssh_config
 from inventory.errors import SdfleetError
@@ -69,10 +70,11 @@ def run(host: HostSettings, *, replace_host_key: bool) -> None:
 
 def forget(connection: Connection) -> None:
     """Drop the key by which a host was known."""
-    place = connection.address if connection.port == 22 else f"[{connection.address}]:{connection.port}"
-    file = connection.known_hosts or Path.home() / ".ssh" / "known_hosts"
+    login = connection.logins[-1]
+    file = refusals.known_hosts(login)
     if file.exists():
-        subprocess.run(["ssh-keygen", "-q", "-R", place, "-f", str(file)], capture_output=True, timeout=TIMEOUT)
+        forget = ["ssh-keygen", "-q", "-R", login.known_as, "-f", str(file)]
+        subprocess.run(forget, capture_output=True, timeout=TIMEOUT)
 
 
 def public_key(connection: Connection) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 from roles.onhost import journal
 
 LOOK_SECONDS = 0.2
+UP = ("active", "activating", "reloading")
 
 
 def main(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def main(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, An
     active = _show(unit, "ActiveState")
     if verb == "stop":
         systemctl("stop", unit)
-        return {"outcome": "stopped" if active in ("active", "activating", "reloading") else "unchanged"}
+        return {"outcome": "stopped" if active in UP else "unchanged"}
     if verb == "start" and active == "active" and not silent(ports):
         return {"outcome": "unchanged"}
     began = time.time()
@@ -32,7 +33,7 @@ def main(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, An
         return {"outcome": "failed", "reason": journal.last_words(unit, began)}
     deadline = time.monotonic() + seconds
     while quiet := silent(ports):
-        if _show(unit, "ActiveState") not in ("active", "activating", "reloading"):
+        if _show(unit, "ActiveState") not in UP:
             return {"outcome": "failed", "reason": journal.last_words(unit, began)}
         if time.monotonic() >= deadline:
             return {"outcome": "silent", "silent": quiet}
