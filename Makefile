@@ -13,7 +13,7 @@ SYSTEM := mmdebstrap systemd-container iproute2 openssh-client rsync git curl zs
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -E)
 
 # Make one target after the other, and tell what each took.
-timed = for part in $(1); do SECONDS=0; $(MAKE) --no-print-directory $$part || exit; \
+timed = took=; all=0; for part in $(1); do SECONDS=0; $(MAKE) --no-print-directory $$part || exit; \
   took+="$$part $$SECONDS s, "; ((all += SECONDS)); done; echo "Finished: $${took}together $$all s"
 
 # make test ORDER=7: in an order drawn by that number, within each file (hosts are a file's own) and of all files.

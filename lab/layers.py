@@ -103,8 +103,9 @@ def _layer(scene: Scene, say: Say) -> Iterator[Path | None]:
                 say(f"Provisioning {scene.name} once in {final} ...")
                 try:
                     _make(scene, final, say)
-                except Unkept:
+                except Unkept as error:
                     none.touch()
+                    say(f"Hosts are not kept here; each lab provisions its own. {error}; to try again, delete {none}")
         if final.is_dir():
             os.utime(final)
             with locked(folder / "pruning"):
@@ -159,11 +160,11 @@ def _keep(lab: Lab, host: str, place: Path) -> None:
     give(lab.folder, Order(what="keep", host=host))
     upper = lab.folder.hosts / host / "upper"
     if not upper.is_dir():  # the disks are in memory, for want of a file system that bears overlays
-        raise Unkept
+        raise Unkept("no file system of labs that bears overlays")
     # cp knows links between files, devices (a deleted file is one) and the overlay's attributes.
     done = subprocess.run(["cp", "--archive", "--reflink=auto", upper, place], capture_output=True, text=True)
     if done.returncode:
-        raise Unkept(done.stderr)
+        raise Unkept(done.stderr.strip())
 
 
 def _prune(folder: Path, used: Path) -> None:
@@ -182,8 +183,11 @@ def _delete(layer: Path) -> None:
     """Delete it under another name, unless somebody uses it or makes it."""
     with layer.with_suffix(".lock").open("w") as handle, contextlib.suppress(BlockingIOError):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        layer = layer.rename(layer.with_suffix(".gone"))
-        shutil.rmtree(layer, ignore_errors=True)
+        gone = layer.with_suffix(".gone")
+        if layer != gone:
+            shutil.rmtree(gone, ignore_errors=True)
+            layer.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
         layer.with_suffix(".size").unlink(missing_ok=True)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -277,7 +278,9 @@ def main() -> None:
         sys.exit(str(error))
     except OSError as error:
         app.give_up()
-        sys.exit(f"{error.filename or options.app} cannot be written: {error.strerror}; {SPACE}")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            sys.exit(f"{error.filename or options.app} cannot be written: {error.strerror}; {SPACE}")
+        sys.exit(f"{error.filename or options.app}: {error.strerror}")
 
 
 if __name__ == "__main__":

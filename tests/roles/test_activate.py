@@ -237,3 +237,10 @@ def test_a_program_that_gives_up_in_a_sentence_is_quoted(app: Path) -> None:
     ):
         (app.parent / "journal").write_text(f"sdfleet: starting\n{written}sdfleet: {ended}\n")
         assert f"it.service did not become ready: {told}" in switch(app, "two", "broken").stderr
+
+
+def test_only_a_full_disk_is_told_to_make_room(app: Path) -> None:
+    switch(app, "one", "runs one")
+    lost = call(app, "switch", "--release", "two", "--unit", str(app.parent / "it.service"), "--text", "/none/text")
+    assert lost.returncode == 1
+    assert lost.stderr.strip() == "/none/text: No such file or directory"
