@@ -53,7 +53,7 @@ def test_traffic_goes_over_the_proxy(host: Host, http_proxy: Forward, no_proxy: 
     apt = host.check_output("apt-config dump --format '%v%n' Acquire::https::Proxy").splitlines()
     assert apt[:1] == [found["https_proxy"]], "apt's proxy for https is another"
     name, port = Proxy(found["http_proxy"]).place
-    there = host.run("timeout 5 bash -c ': </dev/tcp/%s/%s'", name, port)
+    there = host.run("timeout 5 bash -c ': </dev/tcp/%s/%s'", name, str(port))
     assert there.rc == 0, f"the proxy {name}:{port} doesn't answer"
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,16 @@ class Road(Hosts):
         text, _ = process.communicate(timeout=900)
         return Done(process.returncode, text, time.monotonic() - began)
 
+    def watched(self, *arguments: str, **variables: str) -> tuple[Done, list[str]]:
+        """Run the program to its end; beside it the arguments of all processes meanwhile, the hosts' among them."""
+        seen = []
+        with ThreadPoolExecutor(1) as pool:
+            done = pool.submit(self.sdfleet, *arguments, **variables)
+            while not done.done():
+                seen.append(subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True).stdout)
+                time.sleep(0.1)
+        return done.result(), seen
+
     def killed(self, seconds: float, *arguments: str) -> None:
         """Start the program and kill it and all its children after `seconds`, if it still runs then."""
         process = self.start(*arguments)
@@ -74,4 +85,13 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     """Two provisioned hosts for the tests of one file."""
     folder = tmp_path_factory.mktemp("road")
     with layers.attached(PROVISIONED, folder) as running:
+        yield Road(running, folder)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """Two bare hosts for the tests of one file, with all upstreams and their fleet.toml."""
+    folder = tmp_path_factory.mktemp("bare")
+    with box.attached(hosts=2) as running:
+        box.write_fleet(running, folder / "fleet.toml")
         yield Road(running, folder)
