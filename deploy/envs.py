@@ -71,17 +71,15 @@ class Wanted:
 
 def envs(
     fleet: FleetFile = DEFAULT_FILE,
-    into: Annotated[
-        Path | None, typer.Option(help="Folder to write to; locks/ beside fleet.toml if not given.")
-    ] = None,
-    app: Annotated[list[Application] | None, typer.Option(help="Only this application (repeatable).")] = None,
+    into: Annotated[Path | None, typer.Option(help="Folder to write to. Default: locks/ beside fleet.toml.")] = None,
+    app: Annotated[list[Application] | None, typer.Option(help="Limit to this application; repeat for more.")] = None,
     python: Annotated[list[str] | None, typer.Option(help="Python versions instead of the fleet's.")] = None,
-    build: Annotated[list[str] | None, typer.Option(help="Only these torch builds (repeatable).")] = None,
+    build: Annotated[list[str] | None, typer.Option(help="Limit to this torch build; repeat for more.")] = None,
     shipped: Annotated[
-        bool, typer.Option("--shipped", help="Make again the locks that come with sdfleet, in a checkout of it.")
+        bool, typer.Option("--shipped", help="Update the lock files that ship with sdfleet, in a checkout of it.")
     ] = False,
 ) -> None:
-    """Make hashed locks of the Python environments, one for each torch build, to review and keep with fleet.toml."""
+    """Write hashed lock files of the Python environments, one for each torch build, to keep beside fleet.toml."""
     if shipped:
         remake(app or tuple(Application), SHIPPED)
         return

@@ -50,20 +50,23 @@ class _Verbs(TyperGroup):
 
 
 FLEET = "fleet"
-app = typer.Typer(cls=_Verbs, help="Pin what every moving name stands for; `lock envs` makes locks of environments.")
+app = typer.Typer(cls=_Verbs, help="Pin git refs, models and environments in fleet.lock.")
 app.command("envs")(envs)
 
 
 @app.command(FLEET)
 def lock(
     fleet: FleetFile = DEFAULT_FILE,
-    upgrade: Annotated[bool, typer.Option("--upgrade", help="Look up again what is in the lock already.")] = False,
+    upgrade: Annotated[bool, typer.Option("--upgrade", help="Look up again what the lock already has.")] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Change nothing: ask again over other roads, and exit 3 on a difference.")
+        bool,
+        typer.Option(
+            "--verify", help="Ask again through other mirrors, change nothing, and exit with 3 on a difference."
+        ),
     ] = False,
-    only: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="With --upgrade: only these.")] = None,
+    only: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="With --upgrade: only these names.")] = None,
 ) -> None:
-    """Pin every git ref, model and environment of fleet.toml in fleet.lock; print what moved.
+    """Pin every git ref, model and environment of fleet.toml in fleet.lock, and print what moved.
 
     `sdfleet lock` alone does this.
     """

@@ -26,11 +26,11 @@ from roles.models.state import Seen, command, read
 from roles.models.wanted import Wanted, WantedError, wanted
 from roles.onhost import lora_keys
 
-app = typer.Typer(no_args_is_help=True, help="The models of the fleet's hosts.")
+app = typer.Typer(no_args_is_help=True, help="List, add, check and prune models.")
 
 T = TypeVar("T")
 Only = Annotated[
-    list[str] | None, typer.Option("--limit", "-l", "--host", help="Only these hosts or groups (repeatable).")
+    list[str] | None, typer.Option("--limit", "-l", "--host", help="Limit to this host or group; repeat for more.")
 ]
 LOOK_SECONDS = 60
 HASH_SECONDS = 4 * 3600
@@ -61,7 +61,7 @@ def show(
     limit: Only = None,
     sha256: Annotated[bool, typer.Option("--sha256", help="Show whole hashes instead of their beginning.")] = False,
 ) -> None:
-    """List models: kind, size, hash as the WebUI shows it (AutoV2), source, and which hosts have them."""
+    """List models: kind, size, hash as the WebUI shows it (AutoV2), source, and hosts."""
     hosts = chosen(fleet, limit)
     with connect(hosts) as remotes:
         looked = _look(remotes)
@@ -108,14 +108,14 @@ def rows(models: Sequence[Model], looked: Sequence[HostModels], digits: int) -> 
 @app.command()
 def add(
     pasted: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="URL of a model's page or file, AIR, hash, or a source (hf:...).")
+        str, typer.Argument(metavar="SOURCE", help="URL of a page or file, AIR, hash, or source (hf:...).")
     ],
     fleet: FleetFile = DEFAULT_FILE,
-    name: Annotated[str | None, typer.Option(help="What to call it; else as its source does.")] = None,
-    kind: Annotated[str | None, typer.Option(help="What it is, if neither source nor file tell.")] = None,
-    sha256: Annotated[str | None, typer.Option(help="What its bytes must hash to, where you were told.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model. Default: as at its source.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Kind of model, if neither source nor file says.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Expected sha256.")] = None,
 ) -> None:
-    """Add a model to fleet.toml, for something pasted."""
+    """Add a model to fleet.toml from a URL, an AIR, a hash or a source."""
     loaded = load(fleet)
     try:
         known = is_kind(kind) if kind else None
@@ -137,21 +137,21 @@ def add(
 @app.command()
 def convert(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model whose file is a pickle.")],
-    host: Annotated[str, typer.Option(help="Host that has it, with the roles webui or trainer: it needs torch.")],
+    host: Annotated[str, typer.Option(help="Host that has the model, in the group webui or train (it needs torch).")],
     fleet: FleetFile = DEFAULT_FILE,
 ) -> None:
-    """Make a safetensors file from a pickle on a host, in a unit without network that can write nowhere."""
+    """Convert a pickle to safetensors on a host, in a sandbox."""
     converting.run(fleet, name, host)
 
 
 @app.command(name="adopt")
 def adopt_folder(
-    host: Annotated[str, typer.Argument(metavar="HOST", help="Host that has them.")],
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder there, with all below it.")],
+    host: Annotated[str, typer.Argument(metavar="HOST", help="Host that has the files.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder on the host, searched with its subfolders.")],
     fleet: FleetFile = DEFAULT_FILE,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy what can be neither shared nor linked.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy files that can be neither shared nor linked.")] = False,
 ) -> None:
-    """Take models that lie on a host already into its store, and print their entries for fleet.toml.
+    """Add model files that a host already has to its store, and print their entries for fleet.toml.
 
     They are hashed where they are, never fetched again, and nothing in the folder is changed. Exit code 1 if a file
     could not be taken.
@@ -163,9 +163,9 @@ def adopt_folder(
 def prune(
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete what no model of fleet.toml and no name on the host needs. Files put there by hand stay."""
+    """Delete files from the stores that no model needs. Files put there by hand stay."""
     with connect(chosen(fleet, limit)) as remotes:
         found = _answers(each(remotes, _unused))
         for name, files in found.items():

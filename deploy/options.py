@@ -12,12 +12,15 @@ from inventory.errors import ConfigError, Problem
 from inventory.load import load
 from inventory.model import HostSettings
 
+SETUP, DEPLOY, OPERATE, CONTENT, LOCAL = "Set up", "Deploy", "Operate", "Models and training", "Try it locally"
+"""Headings of `sdfleet --help`, in the order of `deploy.cli`."""
+
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 DEFAULT_FILE = Path("fleet.toml")
-FleetFile = Annotated[Path, typer.Option("--fleet", envvar="SDFLEET_FILE", help="The fleet's file.")]
-Limit = Annotated[list[str] | None, typer.Option("--limit", "-l", help="Only these hosts or groups (repeatable).")]
-Role = Annotated[list[str] | None, typer.Option("--role", "-r", help="Only these roles (repeatable).")]
-HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host in the fleet's file.")]
+FleetFile = Annotated[Path, typer.Option("--fleet", envvar="SDFLEET_FILE", help="Path of the fleet file.")]
+Limit = Annotated[list[str] | None, typer.Option("--limit", "-l", help="Limit to this host or group; repeat for more.")]
+Role = Annotated[list[str] | None, typer.Option("--role", "-r", help="Limit to this role; repeat for more.")]
+HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host in fleet.toml.")]
 
 
 def checked_name(option: str, name: str) -> str:

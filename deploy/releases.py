@@ -15,7 +15,7 @@ from deploy import hostlock
 from deploy.applying import select_hosts
 from deploy.console import err, out, print_table, styled
 from deploy.onhost import released
-from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
+from deploy.options import DEFAULT_FILE, DEPLOY, FleetFile, Limit, checked_name, chosen
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.errors import ConfigError, Problem
 from inventory.hosts import whoami
@@ -36,7 +36,7 @@ def releases(
     limit: Limit = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs, manifests included.")] = False,
 ) -> None:
-    """List the releases on the hosts: which one is in use, what can be gone back to, who built it and when."""
+    """List the releases on the hosts: which one is in use, and which you can roll back to."""
     with connect(chosen(fleet, limit)) as remotes:
         found = each(remotes, _of)
     lost = {name: answer for name, answer in found.items() if isinstance(answer, HostError)}
@@ -87,16 +87,16 @@ def _state(entry: Mapping[str, Any]) -> Text:
 
 def rollback(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="HOST|GROUP", help="None means all that have it.")
+        list[str] | None, typer.Argument(metavar="HOST|GROUP", help="Default: every host that has it.")
     ] = None,
-    to: Annotated[str | None, typer.Option(help="Name of a release; else the one that served before.")] = None,
+    to: Annotated[str | None, typer.Option(help="Release to go back to. Default: the previous one.")] = None,
     app: Annotated[str, typer.Option(help=f"Which application: {', '.join(APPS)}.")] = "webui",
-    now: Annotated[bool, typer.Option("--now", help="Cut off running generations.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for running generations.")] = False,
     fleet: FleetFile = DEFAULT_FILE,
 ) -> None:
-    """Go back to the release that served before: no network, nothing is built, a restart and a picture long.
+    """Go back to the previous release. Takes seconds; needs no network and builds nothing.
 
-    A host that cannot be reached does not keep the others from going back.
+    A host that cannot be reached does not stop the others.
     """
     began = time.monotonic()
     if to is not None:
@@ -180,4 +180,4 @@ def _tell(lost: Mapping[str, HostError]) -> None:
 def mount(app: typer.Typer, verbs: Sequence[Any] = (releases, rollback)) -> None:
     """Add these verbs to `app`."""
     for verb in verbs:
-        app.command()(verb)
+        app.command(rich_help_panel=DEPLOY)(verb)

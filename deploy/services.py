@@ -14,7 +14,7 @@ from deploy.applying import select_hosts
 from deploy.console import err, out, styled
 from deploy.doctor.services import Service, services
 from deploy.onhost import service as onhost
-from deploy.options import DEFAULT_FILE, FleetFile
+from deploy.options import DEFAULT_FILE, OPERATE, FleetFile
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.errors import ConfigError, Problem
 from inventory.load import load
@@ -26,7 +26,9 @@ STOP_SECONDS = 120
 """More than any unit's TimeoutStopSec: the WebUI finishes its picture first."""
 
 ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help=f"One of {', '.join(units.SERVICES)}.")]
-Names = Annotated[list[str] | None, typer.Argument(metavar="HOST|GROUP", help="None means all that have the service.")]
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="HOST|GROUP", help="Default: every host that has the service.")
+]
 
 
 class NotReady(HostError):
@@ -34,17 +36,17 @@ class NotReady(HostError):
 
 
 def start(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Start a service, and wait until it is ready."""
+    """Start a service and wait until it is ready."""
     raise typer.Exit(_run("start", fleet, service, names or ()))
 
 
 def stop(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Stop a service until it is started, the host boots, or the next apply."""
+    """Stop a service until you start it, the host boots, or the next apply."""
     raise typer.Exit(_run("stop", fleet, service, names or ()))
 
 
 def restart(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Restart a service, and wait until it is ready; a few hosts at a time.
+    """Restart a service, a few hosts at a time, and wait until it is ready.
 
     No more than fleet.rollout.max_unavailable hosts are without it at once. Where one does not become ready, those
     that have not had their turn keep running as they are.
@@ -158,4 +160,4 @@ def _sum_up(verb: str, name: str, hosts: Sequence[str], answers: Mapping[str, st
 def mount(app: typer.Typer) -> None:
     """Add these verbs to `app`."""
     for verb in (start, stop, restart):
-        app.command()(verb)
+        app.command(rich_help_panel=OPERATE)(verb)

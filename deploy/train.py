@@ -26,9 +26,9 @@ from deploy.train_again import RUNS, Into, Run
 from inventory.errors import ConfigError, Problem, SdfleetError
 from roles.onhost import lora_keys
 
-app = typer.Typer(no_args_is_help=True, help="Train LoRAs on the fleet's hosts.")
+app = typer.Typer(no_args_is_help=True, help="Train LoRAs on the hosts.")
 
-On = Annotated[str | None, typer.Option("--on", help="The host that has it, if several have a run of that name.")]
+On = Annotated[str | None, typer.Option("--on", help="Host of the run, if several hosts have one of that name.")]
 
 
 @app.command("run")
@@ -36,11 +36,13 @@ def run_config(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training config (TOML).")],
     fleet: FleetFile = DEFAULT_FILE,
     on: Annotated[
-        list[str] | None, typer.Option("--on", help="Host or group; the least busy host of it is taken.")
+        list[str] | None, typer.Option("--on", help="Host or group; the least busy host of a group is used.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run; else the config's name and the time.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value over the config's.")] = None,
-    follow: Annotated[bool, typer.Option(help="Watch it to its end and fetch the result.")] = True,
+    name: Annotated[str | None, typer.Option(help="Name of the run. Default: the config's name and the time.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting: KEY=VALUE; repeat for more.")
+    ] = None,
+    follow: Annotated[bool, typer.Option(help="Follow the run to its end and fetch the result.")] = True,
     into: Into = RUNS,
 ) -> None:
     """Send a config and its pictures to a host, train there, and fetch the result."""
@@ -71,7 +73,7 @@ def run_config(
 
 @app.command("follow")
 def follow_run(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: Into = RUNS) -> None:
-    """Watch a run to its end and fetch the result."""
+    """Follow a run to its end and fetch the result."""
     with run_host(fleet, run, on) as host:
         follow_and_fetch(host, run, into)
 
@@ -82,13 +84,13 @@ def report(
         Path, typer.Argument(metavar="FOLDER", help="A fetched run, e.g. runs/ink; its run.json is enough.")
     ],
 ) -> None:
-    """Write a run's report anew: curve, samples over epochs, config and record in one HTML file."""
+    """Write a run's HTML report again: loss curve, samples, config and record."""
     out.print(f"Wrote {write_report(folder)}")
 
 
 @app.command("list")
 def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
-    """Show the runs of every host."""
+    """List the runs on the hosts."""
     table = Table("run", "host", "state", "made", "progress", box=None, padding=(0, 2, 0, 0), header_style="bold")
     styles = {"running": "cyan", "finished": "green", "failed": "bold red"}
     with connect(trainers(fleet, limit, "--limit")) as remotes:
@@ -104,7 +106,7 @@ def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
 
 @app.command()
 def stop(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
-    """Stop a run after it has written a checkpoint."""
+    """Write a checkpoint and stop a run."""
     with run_hosts(fleet, run, [on] if on else None) as hosts:
         states = [host.read(run, 0)["state"] for host in hosts]
         if not any(state in BUSY for state in states):
@@ -128,12 +130,12 @@ def resume(
     fleet: FleetFile = DEFAULT_FILE,
     on: Annotated[
         list[str] | None,
-        typer.Option("--on", help="The host that has it; of a run that hosts share: those that go on with it."),
+        typer.Option("--on", help="Host that has the run; for a run on several hosts, those that continue it."),
     ] = None,
-    follow: Annotated[bool, typer.Option(help="Watch it to its end and fetch the result.")] = True,
+    follow: Annotated[bool, typer.Option(help="Follow the run to its end and fetch the result.")] = True,
     into: Into = RUNS,
 ) -> None:
-    """Let a stopped or failed run go on from its last checkpoint."""
+    """Resume a stopped or failed run from its last checkpoint."""
     with run_hosts(fleet, run, on) as hosts:
         state = hosts[0].read(run, 0)["state"]
         if state == "finished":
@@ -150,7 +152,7 @@ def resume(
 
 @app.command()
 def fetch(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: Into = RUNS) -> None:
-    """Bring a run's files here: LoRA, log, record, samples."""
+    """Download a run's files: LoRA, log, record, samples."""
     with run_host(fleet, run, on) as host:
         bring(host, run, into)
 
@@ -160,14 +162,16 @@ def publish(
     run: Run,
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,
-    name: Annotated[str | None, typer.Option("--as", help="Name in the WebUI; else that of the trained file.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", help="Name in the WebUI. Default: that of the trained file.")
+    ] = None,
     on: On = None,
     into: Into = RUNS,
     chosen_file: Annotated[
-        str | None, typer.Option("--file", help="One of the run's files in output/; else the finished LoRA.")
+        str | None, typer.Option("--file", help="File in the run's output/ to publish. Default: the finished LoRA.")
     ] = None,
 ) -> None:
-    """Put a run's LoRA into the Lora folder of the WebUI hosts and tell the WebUI; no restart."""
+    """Copy a run's LoRA to the WebUI hosts and refresh the WebUI; no restart."""
     if name:
         checked_name("--as", name)
     with run_host(fleet, run, on) as host:
@@ -197,7 +201,7 @@ def publish(
 
 @app.command()
 def remove(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
-    """Delete a run and its files from its host; what was fetched or published stays."""
+    """Delete a run from its host. Fetched and published files stay."""
     with run_hosts(fleet, run, [on] if on else None) as hosts:
         for host in hosts:
             host.remove(run)

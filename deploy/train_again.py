@@ -34,18 +34,18 @@ Run = Annotated[
         callback=lambda name: checked_name("RUN", name),
     ),
 ]
-Into = Annotated[Path, typer.Option("--into", help="Folder here that gets a folder for each run.")]
+Into = Annotated[Path, typer.Option("--into", help="Local folder for fetched runs.")]
 RUNS = Path("runs")
 
 
 def reproduce(
     run: Run,
     fleet: FleetFile = DEFAULT_FILE,
-    on: Annotated[str | None, typer.Option("--on", help="Host to make it again on; else the one that made it.")] = None,
+    on: Annotated[str | None, typer.Option("--on", help="Host to train on. Default: the one that trained it.")] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Train even if an input has changed.")] = False,
     into: Into = RUNS,
 ) -> None:
-    """Make a run again from its record and compare: the same sha256, or what differs (exit code 3)."""
+    """Repeat a run from its record and compare the results (exit code 3 if they differ)."""
     again = f"{run}-again-{time.strftime('%Y%m%d-%H%M%S')}"
     with run_host(fleet, run) as origin, connect(trainers(fleet, [on or origin.name])) as remotes:
         origin.fetch(run, into / run)
@@ -81,16 +81,18 @@ def _build_trainer(fleet: Path, host: str, origin: RunHost, release: str) -> Non
 
 
 def sweep(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training config that is varied.")],
-    grid: Annotated[list[str], typer.Option("--grid", help="KEY=VALUE,VALUE,... e.g. lr=1e-4,5e-5; once a key.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training config to vary.")],
+    grid: Annotated[
+        list[str], typer.Option("--grid", help="KEY=VALUE,VALUE,... for example lr=1e-4,5e-5; repeat for more keys.")
+    ],
     fleet: FleetFile = DEFAULT_FILE,
     on: Annotated[list[str] | None, typer.Option("--on", help="Hosts or groups to spread the runs over.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the sweep; else the config's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the sweep. Default: the config's name.")] = None,
     into: Into = RUNS,
 ) -> None:
-    """Train a config once for every combination of a grid's values, on all free GPUs, and compare the results.
+    """Train a config with every combination of the given values, on all free GPUs, and compare the results.
 
-    The same command again goes on with the runs that are there.
+    Run the same command again to continue an interrupted sweep.
     """
     raw = read(config, ())
     sweep_name = checked_name("--name", name or str(raw.get("name", config.stem)))

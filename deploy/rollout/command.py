@@ -13,7 +13,7 @@ import typer
 from deploy import hostlock, lock
 from deploy.applying import select_hosts
 from deploy.console import err, out, styled
-from deploy.options import DEFAULT_FILE, FleetFile, Limit
+from deploy.options import DEFAULT_FILE, DEPLOY, FleetFile, Limit
 from deploy.rollout.going import Rollout
 from deploy.ssh import connect
 from inventory import lock as locks
@@ -27,16 +27,21 @@ GO_ON = "sdfleet update --locked"
 
 def update(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="What to look up anew (webui, a model); none: all.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="What to update: webui, or the name of a model. Default: everything."),
     ] = None,
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,
-    locked: Annotated[bool, typer.Option("--locked", help="Leave fleet.lock as it is; also goes on with one.")] = False,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Keep fleet.lock as it is. Also resumes an interrupted update.")
+    ] = False,
     pause: Annotated[bool, typer.Option("--pause", help="Ask before each wave but the first.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Stop training runs for it; they go on afterwards.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show everything.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Stop training runs for the update; they resume afterwards.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every operation.")] = False,
 ) -> None:
-    """Update the fleet in waves: a canary first, gates after each wave, back to the old release if one is shut."""
+    """Update in waves, a canary first. Check each wave and roll it back if a check fails."""
     loaded = load(fleet)
     hosts = select_hosts(loaded, limit or ())
     _refuse_no_way_back(loaded, hosts)
@@ -151,4 +156,4 @@ def _sum_up(rollout: Rollout, moved: Moved | None) -> int:
 
 def mount(app: typer.Typer) -> None:
     """Add the verb to `app`."""
-    app.command()(update)
+    app.command(rich_help_panel=DEPLOY)(update)

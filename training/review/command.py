@@ -24,7 +24,7 @@ def dataset(
         Path | None, typer.Option(help="HTML page to write: every picture with its caption.", show_default=False)
     ] = None,
 ) -> None:
-    """Check pictures and captions before training on them; exit code 1 if the trainer would refuse some."""
+    """Check pictures and captions before training (exit code 1 if the trainer would refuse any)."""
     from training.review import report
     from training.review.dataset import review
 
