@@ -55,7 +55,7 @@ def run(fleet: Path, host_name: str, folder: str, copy: bool) -> bool:
     known |= {model.sha256 for model in host.models if model.sha256}
     new = [file for file in files if "how" in file and file["sha256"] not in known]
     if new:
-        out.print("\nPut this into fleet.toml; then no host that has the file fetches it:\n", soft_wrap=True)
+        out.print("\nAdd this to fleet.toml. Hosts that have the file will not fetch it:\n", soft_wrap=True)
         out.print(
             text(entries(new, [model for each in load(fleet).hosts.values() for model in each.models])), soft_wrap=True
         )

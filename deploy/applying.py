@@ -58,7 +58,7 @@ def cache_first(fleet: Fleet, request: Request, verbose: bool) -> RunView | None
     earlier = first(fleet, request)
     if earlier is None:
         return None
-    out.print(f"First the cache on {', '.join(earlier.hosts)}, which the fleet fetches over.")
+    out.print(f"Applying the cache first, on {', '.join(earlier.hosts)}: the other hosts download through it.")
     return run(fleet, earlier, "Now everything else.", verbose)
 
 

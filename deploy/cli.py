@@ -201,7 +201,7 @@ def run() -> None:
             err.print(styled("[bold red]error[/] {}", line), soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        err.print("Interrupted. Nothing half-made has a final name; run the same command again to go on.")
+        err.print("Interrupted. Run the same command again to continue.")
         sys.exit(130)
 
 

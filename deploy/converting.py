@@ -60,7 +60,7 @@ def convert(remote: Remote, file: WantedFile, name: str) -> tuple[str, int]:
     paths = remote.host.paths
     pickle, python = paths.blob(file.sha256), _python(remote)
     if remote.run(["test", "-f", str(pickle)], check=False).status:
-        raise HostError(f"{remote.name}: {name} is not there yet; run sdfleet apply")
+        raise HostError(f"{remote.name}: {name} is not there yet; run: sdfleet apply")
     made = paths.store / "partial" / f"convert-{secrets.token_hex(4)}"
     try:
         largest = GROWTH * int(remote.run(["stat", "-c", "%s", str(pickle)]).out) + (1 << 20)

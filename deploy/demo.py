@@ -133,7 +133,7 @@ def _judge(before: bytes, after: bytes, at_zero: bytes) -> None:
     if difference(before, after) == 0:
         raise SdfleetError("the LoRA changed no pixel: the WebUI did not apply it; see sdfleet logs for its journal")
     if difference(before, at_zero) > 0:
-        raise SdfleetError("with weight 0 the picture should be the first one again, and it is not")
+        raise SdfleetError("with weight 0 the picture should equal the first one, but it differs")
 
 
 def _report(

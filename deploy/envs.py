@@ -179,7 +179,7 @@ def _asked_for(role: str, app: Webui | LoraScripts, file: str, mirrors: Mirrors)
     """The commit that an application is pinned to, and what its `file` asks for there. SdfleetError if unreadable."""
     commit = app.commit or app.ref
     if not COMMIT.fullmatch(commit):
-        raise SdfleetError(f"{role}.ref: {app.ref!r} is not pinned; run `sdfleet lock` first")
+        raise SdfleetError(f"{role}.ref: {app.ref!r} is not pinned; run: sdfleet lock")
     own = gitrefs.file_at(app.repository, commit, file, mirrors.github)
     if own is None:
         raise SdfleetError(f"{app.repository} has no {file} at {commit[:10]}")

@@ -232,7 +232,7 @@ def check(
         raise typer.Exit(CHANGED)
     if lost:
         raise typer.Exit(1)
-    out.print("Every file has the bytes its name says.")
+    out.print("Every file matches its sha256.")
 
 
 def _damaged(remote: Remote) -> list[PurePosixPath]:

@@ -115,7 +115,7 @@ def rollback(
             out.print(styled("[bold]{}[/] {}", name, said), soft_wrap=True)
     _tell(lost)
     done = [name for name in answers if name not in lost and name not in bare]
-    out.print(f"{len(done)} of {len(answers) - len(bare)} host(s) went back in {time.monotonic() - began:.1f} s.")
+    out.print(f"{len(done)} of {len(answers) - len(bare)} host(s) rolled back in {time.monotonic() - began:.1f} s.")
     if done:
         out.print(
             "fleet.toml and fleet.lock still name the other release: put them back too, or the next apply brings it "

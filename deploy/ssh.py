@@ -126,7 +126,7 @@ def _jump(names: Sequence[str]) -> list[str]:
 
 def _word(value: str) -> str:
     if not re.fullmatch(r"[^\s\"'\\#-][^\s\"'\\#]*", value):
-        raise SdfleetError(f"{value!r} can't stand in an SSH configuration: no spaces, quotes or leading dash, please")
+        raise SdfleetError(f"{value!r} can't be used in an SSH configuration: remove spaces, quotes and leading dashes")
     return value
 
 

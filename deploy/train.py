@@ -121,7 +121,7 @@ def stop(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
         ended = [host.read(run, 0) for host in hosts]
         if failed_ones := [found for found in ended if found["state"] == "failed"]:
             raise SdfleetError(f"{run} ended, but failed: {failed_ones[0]['reason']}")
-        out.print(f"Stopped. To go on: sdfleet train resume {run}")
+        out.print(f"Stopped. To resume: sdfleet train resume {run}")
 
 
 @app.command()
@@ -145,7 +145,7 @@ def resume(
             host.set_turn(run, nodes=nodes(host.remote.host, together))
         for host in hosts:
             host.start(run)
-        out.print(f"{run} goes on on {', '.join(host.name for host in hosts)}")
+        out.print(f"{run} resumed on {', '.join(host.name for host in hosts)}")
         if follow:
             follow_and_fetch(hosts[0], run, into)
 

@@ -54,7 +54,7 @@ def reproduce(
         for sentence in changed:
             out.print(styled("[yellow]differs[/] {}", sentence), soft_wrap=True)
         if changed and not anyway:
-            err.print("Not trained: the result would be another one. --anyway trains all the same.")
+            err.print("Not trained: the result would differ. Use --anyway to train all the same.")
             raise typer.Exit(3)
         target = RunHost(next(iter(remotes.values())))
         if lacks_trainer(target, record):

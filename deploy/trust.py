@@ -34,7 +34,7 @@ def run(host: HostSettings, *, replace_host_key: bool) -> None:
     """
     connection = host.connection
     if connection.local:
-        raise SdfleetError(f"{host.name} is this machine; there is nothing to trust")
+        raise SdfleetError(f"{host.name} is this machine; it needs no key")
     if replace_host_key:
         forget(connection)
     with tempfile.TemporaryDirectory(prefix="sdfleet-trust-") as name:
@@ -43,7 +43,7 @@ def run(host: HostSettings, *, replace_host_key: bool) -> None:
         config = ssh_config([host], folder).replace("StrictHostKeyChecking yes", "StrictHostKeyChecking accept-new")
         (folder / "config").write_text(config)
         if _ssh(host, folder, ["true"], ["BatchMode=yes"]).returncode == 0:
-            out.print(f"{host.name} lets you in with a key already. Next: sdfleet check")
+            out.print(f"{host.name} already accepts a key of yours. Next: sdfleet check")
             return
         key = public_key(connection)
         askpass = folder / "askpass"
@@ -64,7 +64,7 @@ def run(host: HostSettings, *, replace_host_key: bool) -> None:
                 f"{host.name}: the key {key} was left on the host, but does not open it; look at PubkeyAuthentication "
                 "and PermitRootLogin in its sshd_config, and at the owner of ~/.ssh there"
             )
-    out.print(f"{host.name} lets you in with {key.with_suffix('')}. Its password is not needed any more.")
+    out.print(f"{host.name} accepts {key.with_suffix('')}. Its password is no longer needed.")
     out.print("Next: sdfleet check")
 
 

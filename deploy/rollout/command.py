@@ -59,7 +59,7 @@ def update(
             touched = rollout.touched
             rollout.run()
     except KeyboardInterrupt:
-        out.print(f"\nInterrupted. What was begun is noted on the hosts; go on with: {GO_ON}")
+        out.print(f"\nInterrupted. The hosts remember what was begun; continue with: {GO_ON}")
         raise typer.Exit(130) from None
     except SdfleetError:
         # Or the next apply would bring to all hosts at once what no canary has tried.
@@ -83,7 +83,7 @@ class Moved:
             self.file.unlink()
         else:
             replace_file(self.file, self.before)
-        out.print(f"{self.file.name} is the old one again; the refused one is {self.file.name}.refused")
+        out.print(f"{self.file.name} is back to what it was; the refused one is {self.file.name}.refused")
 
 
 def _move_lock(fleet: Fleet, names: Sequence[str]) -> Moved | None:
@@ -140,7 +140,9 @@ def _sum_up(rollout: Rollout, moved: Moved | None) -> int:
         for line in failure.log:
             err.print(styled("  journal: {}", line), soft_wrap=True)
     for name, runs in rollout.left_out.items():
-        err.print(styled("[yellow]{}[/] was left as it is: it runs {}; update it later, or with --force", name, runs))
+        err.print(
+            styled("[yellow]{}[/] was left out while {} runs there. Update it later, or use --force.", name, runs)
+        )
     if rollout.failures:
         untouched = [name for name in rollout.remotes if name not in rollout.touched]
         out.print(f"The rollout stopped: {len(rollout.passed)} host(s) passed, {len(untouched)} were not touched.")
@@ -148,7 +150,7 @@ def _sum_up(rollout: Rollout, moved: Moved | None) -> int:
             moved.put_back()
         return 1
     if rollout.paused:
-        out.print(f"Paused. Go on with: {GO_ON}")
+        out.print(f"Paused. Continue with: {GO_ON}")
     elif rollout.passed:
         out.print(f"Updated {len(rollout.passed)} host(s). Next: sdfleet verify")
     return 1 if rollout.left_out else 0

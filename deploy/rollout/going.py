@@ -61,7 +61,7 @@ class Rollout:
         todo = [self.fleet.hosts[name] for name in self.remotes if changes[name] or name in begun]
         _tell_plan(changes, begun)
         if not todo:
-            out.print("Every host is as the fleet's file says; nothing to do.")
+            out.print("Every host is as fleet.toml says; nothing to do.")
             return
         settings = self.fleet.table.rollout
         waves = all_waves(todo, settings, len(self.fleet.hosts), self.proven)
@@ -88,11 +88,11 @@ class Rollout:
         """Bring up the fleet's cache before any host chooses its mirrors; no WebUI is touched by that."""
         view = applying.cache_first(self.fleet, self._request(tuple(self.remotes), apply=True), self.verbose)
         if view is not None and view.failed:
-            raise SdfleetError("No WebUI was touched. Mend the cache, or leave its host out with --limit.")
+            raise SdfleetError("No WebUI was touched. Fix the cache, or leave its host out with --limit.")
 
     def plan(self) -> dict[str, list[str]]:
         """Operations that would change each host."""
-        out.print(f"Comparing {len(self.remotes)} host(s) with the fleet's file")
+        out.print(f"Comparing {len(self.remotes)} host(s) with fleet.toml")
         request = self._request(tuple(self.remotes), apply=False)
         changes: dict[str, list[str]] = {name: [] for name in self.remotes}
         problems: list[str] = []
@@ -133,7 +133,7 @@ class Rollout:
             self.left_out |= {name: ", ".join(runs) for name, runs in busy.items()}
             return {}
         for name, runs in busy.items():
-            out.print(f"{name}: stopping {', '.join(runs)}, which keep their checkpoints and go on afterwards")
+            out.print(f"{name}: stopping {', '.join(runs)}; they keep their checkpoints and resume afterwards")
             with waiting(f"{name} to write its checkpoints"):
                 self.remotes[name].run(["systemctl", "stop", *runs], timeout=700)
         return busy
@@ -219,12 +219,12 @@ class Rollout:
                 done.append(f"this could not be noted: {error}")
             return done
 
-        out.print(f"Going back on {' '.join(remotes)}")
+        out.print(f"Rolling back {' '.join(remotes)}")
         with waiting(f"{' '.join(remotes)} to serve as before"):
             answers = each(remotes, back)
         for name, said in answers.items():
             if isinstance(said, HostError):
-                err.print(styled("[bold red]{}[/] could not be taken back: {}", name, said), soft_wrap=True)
+                err.print(styled("[bold red]{}[/] could not be rolled back: {}", name, said), soft_wrap=True)
             for line in said if isinstance(said, list) else ():
                 out.print(styled("[bold]{}[/] {}", name, line), soft_wrap=True)
 
@@ -257,4 +257,4 @@ def _tell_plan(changes: Mapping[str, Sequence[str]], begun: Sequence[str]) -> No
         what = "; ".join(operations) if operations else "nothing to change"
         out.print(styled("[bold]{}[/]: {}", " ".join(names), what), soft_wrap=True)
     if begun:
-        out.print(f"An interrupted rollout goes on: {' '.join(begun)} was begun and not judged.")
+        out.print(f"Resuming an interrupted rollout: {' '.join(begun)} was begun but not checked.")

@@ -14,7 +14,7 @@ from inventory.errors import SdfleetError
 
 def sent(run: str, host: str) -> Sent:
     """Tells how much of a run travels."""
-    return lambda new, of: out.print(f"Sending {run} to {host}: {new} of {of} file(s) are new there")
+    return lambda new, of: out.print(f"Sending {run} to {host}: {new} of {of} file(s) are new")
 
 
 def follow_and_fetch(host: RunHost, run: str, into: Path) -> None:
@@ -23,7 +23,7 @@ def follow_and_fetch(host: RunHost, run: str, into: Path) -> None:
     try:
         ended = watch(host, run)
     except KeyboardInterrupt:
-        out.print(f"The run goes on; to watch it again: sdfleet train follow {run}")
+        out.print(f"The run continues; to follow it again: sdfleet train follow {run}")
         raise typer.Exit(130) from None
     _report(host, run, ended)
     bring(host, run, into)

@@ -56,7 +56,7 @@ def follow(host: Readable, run: str, *, sleep: Callable[[float], None] = time.sl
                 if not error.unreachable:
                     raise
                 if not lost:
-                    err.print(f"{error}\nThe run goes on; trying again ...", soft_wrap=True)
+                    err.print(f"{error}\nThe run continues; trying again ...", soft_wrap=True)
                 lost = "no connection"
                 sleep(RETRY_SECONDS)
                 continue

@@ -23,7 +23,7 @@ def release_named(record: Mapping[str, Any]) -> str:
     code = record.get("code")
     release = str(code.get("release", "")) if isinstance(code, dict) else ""
     if not KEY.fullmatch(release):
-        raise SdfleetError(f"its record names no trainer of a fleet but {release!r}, so it can't be made again")
+        raise SdfleetError(f"its record names no trainer of a fleet but {release!r}, so the run can't be repeated")
     return release
 
 

@@ -49,7 +49,7 @@ def points(name: str, grid: Sequence[str]) -> list[Point]:
         axes[key] = found
     combined = list(itertools.product(*axes.values()))
     if len(combined) > MOST:
-        raise ConfigError("--grid", [Problem("", f"makes {len(combined)} runs; {MOST} at most, please")])
+        raise ConfigError("--grid", [Problem("", f"makes {len(combined)} runs; at most {MOST} are allowed")])
     return [_point(name, tuple(axes), values) for values in combined]
 
 

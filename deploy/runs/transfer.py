@@ -46,13 +46,15 @@ class RunHost:
         """
         for model, path in submission.models.items():
             if self.remote.run(["test", "-e", str(path)], check=False).status:
-                raise HostError(f"{self.name}: the model {model} is not there yet; run `sdfleet apply --role models`")
+                raise HostError(f"{self.name}: the model {model} is not there yet; run: sdfleet apply --role models")
         hashes = submission.hashes()
         files = {hashes[name]: file for name, file in submission.inputs.items()}
         wanted = self.missing(hashes.values())
         sent(len(wanted), len(set(hashes.values())))
         if lost := set(wanted) - files.keys():
-            raise HostError(f"{self.name}: {len(lost)} input(s) of {run} are gone from it; send it anew")
+            raise HostError(
+                f"{self.name}: {len(lost)} input(s) of {run} are missing on it; run: sdfleet train run again"
+            )
         incoming = self.paths.datasets / f"incoming-{uuid.uuid4().hex[:12]}"
         if wanted:
             self.remote.push({incoming / sha256: files[sha256] for sha256 in wanted}, timeout=3600)

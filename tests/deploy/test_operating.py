@@ -177,12 +177,12 @@ def test_open_answers_and_survives_a_cut(lab: Lab, folder: Path, environment: di
 
 def test_run_is_followed_and_fetched_and_pictures_travel_once(folder: Path, sdfleet: Sdfleet) -> None:
     first = sdfleet("train", "run", "ink.toml", "--on", "h1", "--name", "one").stdout
-    assert "Sending one to h1: 3 of 3 file(s) are new there" in first
+    assert "Sending one to h1: 3 of 3 file(s) are new" in first
     assert "one finished: step 20/20" in first
     assert (folder / "runs/one/output/ink.safetensors").stat().st_size == 3_200_000
     (folder / "pictures/2_cat/4.png").write_bytes(os.urandom(2000))
     second = sdfleet("train", "run", "ink.toml", "--on", "h1", "--name", "two", "--set", "train.steps=3").stdout
-    assert "Sending two to h1: 1 of 4 file(s) are new there" in second
+    assert "Sending two to h1: 1 of 4 file(s) are new" in second
     assert (
         "a run of that name is there already"
         in sdfleet("train", "run", "ink.toml", "--on", "h1", "--name", "two", status=1).stderr
