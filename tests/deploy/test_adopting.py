@@ -103,7 +103,7 @@ def test_a_strangers_file_is_copied_only_if_told_so_and_never_linked(tmp_path: P
 
 def test_what_cannot_be_adopted_says_why(fleet: Path, store: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["models", "adopt", "a", str(tmp_path / "none"), "--fleet", str(fleet)])
-    assert "there is no folder" in f"{done.output}{done.exception}"
+    assert "no folder" in f"{done.output}{done.exception}"
     (tmp_path / "real").mkdir()
     empty = CliRunner().invoke(app, ["models", "adopt", "a", str(tmp_path / "real"), "--fleet", str(fleet)])
     assert (empty.exit_code, "No model below" in empty.output) == (0, True)

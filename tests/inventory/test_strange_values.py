@@ -46,7 +46,7 @@ STRANGE = {
     "address that is an option": (_address("-oProxyCommand=x"), "'-oProxyCommand=x' is neither a host name nor an IP"),
     "address that contradicts": (
         _host("port = 22").replace('"x"', '"root@x:2222"', 1),
-        "hosts.a: address says port 2222, the setting beside it says 22; keep one of them",
+        "hosts.a: address has port 2222, but port is set to 22; keep one of them",
     ),
     "chain with a line break": (_host('jump = "a,b\\nHost *"'), "hosts.a.jump: 'b\\nHost *' is a command line"),
     "address that is empty": (_address(""), "hosts.a.address: '' is neither a host name nor an IP address"),
@@ -168,9 +168,12 @@ def test_what_a_provider_shows_is_taken_as_it_is(tmp_path: Path, address: str, r
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        ("ssh -o ProxyCommand=nc root@gpu.example.com", "-o ProxyCommand=nc: is not supported; hosts behind another"),
+        ("ssh -o ProxyCommand=nc root@gpu.example.com", "-o ProxyCommand=nc is not supported; use `jump`"),
         ("ssh -oHostName=203.0.113.9 gpu", "-o HostName=203.0.113.9: is not supported"),
-        ("ssh -F my.config gpu", "-F my.config: other files of ssh's are not read; set `user`, `port` and `jump` here"),
+        (
+            "ssh -F my.config gpu",
+            "-F my.config: ssh configuration files are not read; set `user`, `port` and `jump` here",
+        ),
     ],
 )
 def test_what_ssh_would_need_besides_is_refused(tmp_path: Path, address: str, sentence: str) -> None:
