@@ -1,12 +1,12 @@
-"""The trainer on a card: whether its runs repeat, how precise it is in half precision, and how fast it is.
+"""The trainer on a card: reproducibility, precision in half precision, and speed.
 
 python benchmarks/gpu.py [--only repeat,sd15] [--seconds 300] [--tiny] [--work FOLDER]
     [--kohya FOLDER --kohya-python PYTHON] [--diffusers FOLDER --diffusers-python PYTHON]
 
-Needs no network: models of the real shapes (SD 1.5, SDXL) get random weights on the spot. Parts: tests (those marked
-gpu), repeat, resume, capture (against eager), precision (losses over 60 steps) and the tables sd15 and sdxl; the first
-four and precision take SD 1.5, and SDXL by the names repeat-sdxl, resume-sdxl, capture-sdxl. A part that fails says so,
-and the others go on. Peers are checkouts that you bring. --tiny takes small models, which also run on a CPU.
+Needs no network: models of the real shapes (SD 1.5, SDXL) get random weights. Parts: tests (those marked gpu), repeat,
+resume, capture (against eager), precision (losses over 60 steps) and the tables sd15 and sdxl; the first four and
+precision use SD 1.5; repeat-sdxl, resume-sdxl and capture-sdxl use SDXL. If a part fails, the others continue. Peers
+are your own checkouts. --tiny uses small models, which also run on a CPU.
 """
 
 import argparse
@@ -34,7 +34,7 @@ BATCHES = (1, 4)
 
 
 class Unequal(Failed):
-    """What must be the same to the bit is not."""
+    """Results that must be bit-identical are not."""
 
 
 class Parts:
@@ -49,14 +49,14 @@ class Parts:
         return [(self.shop.folder / "tests.log").read_text().strip().splitlines()[-1]]
 
     def repeat(self, kind: str = "sd15") -> list[str]:
-        """Twice, in two processes, with cold caches, and with other loaders."""
+        """Train twice in two processes, then with cold caches, and with other loaders."""
         again = [self._same(kind, "again", half, data="workers = 2") for half in HALVES]
         self.shop.train([self._once(kind, half) for half in HALVES])
         self.shop.train(again)
         return self._equal(kind, again, "repeat")
 
     def resume(self, kind: str = "sd15") -> list[str]:
-        """Killed at its first checkpoint, and gone on with."""
+        """Kill a run at its first checkpoint and resume it."""
         killed = [self._same(kind, "killed", half) for half in HALVES]
         for job in killed:
             self.shop.kill(job)
@@ -65,7 +65,7 @@ class Parts:
         return self._equal(kind, killed, "resume after a kill")
 
     def capture(self, kind: str = "sd15") -> list[str]:
-        """Against the same run without graphs."""
+        """Compare with the same run without graphs."""
         eager = [self._same(kind, "eager", half, train='capture = "off"') for half in HALVES]
         self.shop.train([self._once(kind, half) for half in HALVES])
         self.shop.train(eager)
@@ -74,7 +74,7 @@ class Parts:
         return self._equal(kind, eager, "captured against eager")
 
     def precision(self) -> list[str]:
-        """Losses of fp16 and bf16 beside fp32's, step by step, and over the last ten."""
+        """Compare losses of fp16 and bf16 with fp32's, step by step, and over the last ten."""
         steps = 12 if self.shop.tiny else 60
         jobs = {name: self.shop.job("sd15", f"{name}-long", steps, precision=name) for name in ("fp32", *HALVES)}
         self.shop.train(list(jobs.values()))
@@ -87,7 +87,7 @@ class Parts:
         return lines
 
     def table(self, kind: str) -> list[str]:
-        """Everybody's speed, memory and first step, in bf16."""
+        """Speed, memory and first step of all trainers, in bf16."""
         shop = self.shop
         first, *others = jobs = self._variants(kind)
         problem = self._tried(lambda: shop.train([first[1]])) or self._tried(
@@ -110,14 +110,14 @@ class Parts:
                 lines.append(f"{name:<42}{error}")
                 continue
             peak = f"{found.peak_mb} MB" if found.peak_mb else ""
-            # What shares a process with others has no start of its own.
+            # Runs that share a process have no start-up of their own.
             shown = f"{found.first:.1f} s" if found.first and (name == first[0] or "lora-train" not in name) else ""
             lines.append(f"{name:<42}{found.it_s:>8.2f}{peak:>11}{shown:>12}")
         return [*lines, problem] if problem else lines
 
     @staticmethod
     def _tried(train: Callable[[], None]) -> str:
-        """What went wrong, if anything: the others' figures count all the same."""
+        """The error, if any: the other figures count all the same."""
         try:
             train()
         except Failed as error:
@@ -125,7 +125,7 @@ class Parts:
         return ""
 
     def _variants(self, kind: str) -> list[tuple[str, Job]]:
-        """Our runs, by what the table calls them."""
+        """Our runs, by their name in the table."""
         steps = 8 if self.shop.tiny else {"sd15": 120, "sdxl": 40}[kind]
         variants = {
             "": (steps, ""),
@@ -189,7 +189,7 @@ class Parts:
 
 
 def main() -> None:
-    """Run the parts, and print what they found last."""
+    """Run the parts and print their results at the end."""
     options = _options()
     if not options.tiny and (missing := _no_card()):
         sys.exit(f"error: {missing}")
@@ -216,7 +216,7 @@ def main() -> None:
 
 
 def _parts(parts: Parts) -> dict[str, Callable[[], list[str]]]:
-    """All parts by name, what matters most first."""
+    """All parts by name, the most important first."""
     return {
         "repeat": parts.repeat,
         "resume": parts.resume,
@@ -232,7 +232,7 @@ def _parts(parts: Parts) -> dict[str, Callable[[], list[str]]]:
 
 
 def _no_card() -> str:
-    """Why nothing can be measured on this machine; empty if it has a card."""
+    """Why nothing can be measured on this machine; empty if it has an NVIDIA GPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -259,10 +259,10 @@ def _options() -> argparse.Namespace:
     names = list(_parts(Parts.__new__(Parts)))
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", type=lambda text: text.split(","), default=names, help=f"parts: {','.join(names)}")
-    parser.add_argument("--seconds", type=float, default=300, help="what all parts together may take (default: 300)")
+    parser.add_argument("--seconds", type=float, default=300, help="time limit for all parts together (default: 300)")
     parser.add_argument("--tiny", action="store_true", help="small models and pictures, for a CPU")
     parser.add_argument("--compile", action="store_true", help="also measure train.compile, which takes minutes")
-    parser.add_argument("--work", type=Path, help="keep models, runs and logs in this folder, and use them again")
+    parser.add_argument("--work", type=Path, help="keep models, runs and logs in this folder and reuse them")
     for peer in ("kohya", "diffusers"):
         parser.add_argument(f"--{peer}", type=Path, metavar="FOLDER", help=f"checkout of {peer}")
         parser.add_argument(f"--{peer}-python", default=sys.executable, metavar="PYTHON")

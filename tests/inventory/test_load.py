@@ -113,7 +113,7 @@ BAD = {
     ),
     "secret given by value": (
         GOOD + '[secrets]\ncivitai_token = "abc"',
-        "secrets.civitai_token: give a table that says where it is",
+        "secrets.civitai_token: must be a reference like",
     ),
     "secret with two references": (
         GOOD + '[secrets]\ncivitai_token = { env = "A", file = "b" }',
