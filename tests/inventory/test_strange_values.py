@@ -106,7 +106,7 @@ STRANGE = {
     "peer that is no network": (_host('[trainer]\npeers = ["10.0.0.0/8\\nX=y"]'), "is no address or network"),
     "journal line that is no expression": (
         '[fleet]\nname = "a"\nrollout.journal_ignore = ["("]\n[hosts.a]\naddress = "x"',
-        "fleet.rollout.journal_ignore.0: '(' is no regular expression",
+        "fleet.rollout.journal_ignore.0: '(' is not a regular expression",
     ),
     "domain with a line break": (_host('[gateway]\ndomain = "x\\n}"'), "gateway.domain: string should match pattern"),
 }
@@ -169,7 +169,7 @@ def test_what_a_provider_shows_is_taken_as_it_is(tmp_path: Path, address: str, r
     ("address", "sentence"),
     [
         ("ssh -o ProxyCommand=nc root@gpu.example.com", "-o ProxyCommand=nc is not supported; use `jump`"),
-        ("ssh -oHostName=203.0.113.9 gpu", "-o HostName=203.0.113.9: is not supported"),
+        ("ssh -oHostName=203.0.113.9 gpu", "-o HostName=203.0.113.9 is not supported"),
         (
             "ssh -F my.config gpu",
             "-F my.config: ssh configuration files are not read; set `user`, `port` and `jump` here",
