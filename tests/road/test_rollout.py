@@ -90,7 +90,7 @@ def test_a_finished_rollout_has_nothing_left_to_do(light: LightFleet) -> None:
     [
         ("crash", "apply", "ImportError: this release is broken"),
         ("hang", "apply", "has not started within 10 s"),
-        ("fades", "picture", "the picture is of one colour"),
+        ("fades", "picture", "the picture has a single colour"),
         ("stuck", "picture", "gave no answer within 10 s"),
         ("shouts", "journal", "something is not as it was"),
     ],
@@ -248,7 +248,7 @@ def test_the_cache_comes_before_the_hosts_that_fetch_over_it(light: LightFleet) 
     only = ("--limit", "h1", "--limit", "h2", "--fleet", str(file))
     done = light.sdfleet("update", "--locked", *only)
     assert done.code == 0, done.text
-    assert done.text.index("First the cache on h1") < done.text.index("2 wave(s): h1, then h2")
+    assert done.text.index("Applying the cache first, on h1") < done.text.index("2 wave(s): h1, then h2")
     assert light.on("h2", "grep ^HF_ENDPOINT /etc/sdfleet/mirrors.env").endswith(":8180")
     drift = light.sdfleet("drift", *only)
     assert drift.code == 0, drift.text

@@ -74,12 +74,12 @@ def test_dead_roads_and_taken_ports_are_named(lab: Lab, tmp_path: Path) -> None:
         lab.ssh("h1", "systemctl stop squatter")
     found = {finding["subject"]: finding for finding in report["h1"] if finding["level"] != "good"}
     assert found["gpu"]["says"].startswith("No driver yet: install driver 580")
-    assert found["nvidia"]["level"] == "bad" and f"{nowhere}/nvidia gives no answer" in found["nvidia"]["says"]
+    assert found["nvidia"]["level"] == "bad" and f"{nowhere}/nvidia does not answer" in found["nvidia"]["says"]
     assert "403 Forbidden" in found["nvidia"]["says"], "apt asks as it always does, through the fleet's proxy"
     assert "gpu.repository" in found["nvidia"]["cure"] and "mirrors.apt_proxy" in found["nvidia"]["cure"]
     assert found["modelscope"]["level"] == "bad" and "Connection refused" in found["modelscope"]["says"]
     assert "civitai" not in found, "no model comes from there"
-    assert found["apt"]["level"] == "warning" and f"{nowhere}/ppa/ gives no answer" in found["apt"]["says"]
+    assert found["apt"]["level"] == "warning" and f"{nowhere}/ppa/ does not answer" in found["apt"]["says"]
     assert found["port"]["says"] == "28000 is in use by python3 on 127.0.0.1, so lora-scripts cannot start"
     others = {finding["subject"]: finding for finding in report["h2"]}
     assert "nvidia" not in others, "it has no card"

@@ -63,7 +63,7 @@ def test_names_come_and_go_and_prune_reclaims(lab: Lab, upstream: Origin, tmp_pa
     status, said = run("models list", file := tmp_path / "fleet.toml")
     assert status == 0
     assert re.search(rf"renamed +lora +4.0 MB +{digest(INK)[:10]} .* h1 h2", said)
-    assert f"h1: {LORAS}/mine.safetensors (5 bytes) is not of sdfleet" in said
+    assert f"h1: {LORAS}/mine.safetensors (5 bytes) is not managed by sdfleet" in said
     assert "0 file(s)" in run("models prune", file, "--yes")[1]
     assert run("apply", fleet(lab, tmp_path, []))[0] == 0
     status, said = run("models prune", file, "--yes")
