@@ -1,7 +1,7 @@
 """What the engine tells the command line, one JSON object a line."""
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -10,6 +10,9 @@ from roles.settings import Settings
 
 Outcome = Literal["changed", "unchanged", "failed"]
 """What one operation came to."""
+
+LAST_STEP: Final = "the last step of a run that ended"
+"""What a host is waited for whose lock a step still has, though the controller that began it is gone."""
 
 Status = Literal["ok", "failed", "unreachable", "stopped"]
 """How a run ended on one host."""
@@ -40,7 +43,7 @@ class Phase(Settings):
 
     event: Literal["phase"] = "phase"
     host: str
-    phase: Literal["connecting", "reading", "applying"]
+    phase: Literal["connecting", "the last step of a run that ended", "reading", "applying"]
     operations: int = 0
 
 
