@@ -28,7 +28,7 @@ from roles.operations.application import CODE, Release, ReleaseError
 from roles.operations.environment import environment
 from roles.operations.files import Folder, folders, rendered
 from roles.operations.locks import CPU
-from roles.operations.release import MANIFEST, build_release, prune_releases, recorded, serves, switch
+from roles.operations.release import MANIFEST, build_release, prune_releases, recorded, run_name, serves, switch
 from roles.operations.sources import intact
 from roles.operations.units import running_units
 from roles.paths import Paths
@@ -80,7 +80,7 @@ def install(lora_scripts: LoraScripts, paths: Paths, build: str) -> None:
     sound = whole and seen.whole(release.environment.folder(paths))
     home = paths.app("lora_scripts")
     switch(
-        name=f"Run release {release.id}",
+        name=run_name(home, release.id, GUI, units[GUI], seen),
         home=home,
         release=release.id,
         unit=GUI,

@@ -17,13 +17,16 @@ from pyinfra.api.state import State
 from pyinfra.context import host
 
 from roles.facts.seen import HostSurvey
-from roles.onhost import ACTIVATE, PRUNE
+from roles.onhost import ACTIVATE, PRUNE, unit_changes
 from roles.operations.files import Commands, or_remove, put, replace
 from roles.operations.sources import Source, checkout_command
 from roles.paths import HISTORY, Paths
 
 MANIFEST = "manifest.json"
 """File of a release that says what is in it: the same text for the same release, whoever builds it."""
+
+TOLD = 100
+"""Characters of what changes in a unit that stand in an operation's name; a new sdfleet may change all of it."""
 
 BUILT = "built.json"
 """File of a release that says who built it, when, and from which lock."""
@@ -170,6 +173,19 @@ def switch(
     new = home / f".{unit.name}"
     yield put(new, text)
     yield activate(paths, home, release, unit, new)
+
+
+def run_name(home: PurePosixPath, release: str, unit: PurePosixPath, text: str, seen: HostSurvey) -> str:
+    """
+    What `switch` is called: the release, and what changes in the way it runs where it is the one in use.
+
+    + seen: a survey that looked at the unit's file and the link `current`
+    """
+    name, current, before = f"Run release {release}", seen.entry(home / "current"), seen.text(unit)
+    if before is None or before == text or current is None or current.target != f"releases/{release}":
+        return name
+    changed = unit_changes.told(before, text)
+    return f"{name} {changed if 0 < len(changed) <= TOLD else 'with other settings'}"
 
 
 def serves(home: PurePosixPath, release: str, unit: PurePosixPath, text: str, seen: HostSurvey) -> bool:

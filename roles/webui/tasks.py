@@ -19,7 +19,7 @@ from roles.operations.application import CODE, Release, ReleaseError
 from roles.operations.environment import environment
 from roles.operations.files import Commands, Folder, folders, rendered, write
 from roles.operations.locks import CPU
-from roles.operations.release import MANIFEST, build_release, prune_releases, recorded, serves, switch
+from roles.operations.release import MANIFEST, build_release, prune_releases, recorded, run_name, serves, switch
 from roles.operations.sources import intact
 from roles.paths import UNITS, Paths
 from roles.webui import extensions, takeover
@@ -132,7 +132,7 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
     rendered(name="Write the WebUI's options", dest=options, text=options_text(webui), seen=seen)
     text = unit_text(webui, paths, release, "cpu" if build == CPU else "cuda")
     serve(
-        name=f"Run release {release.id}",
+        name=run_name(paths.app("webui"), release.id, UNITS / UNIT, text, seen),
         release=release,
         text=text,
         paths=paths,
