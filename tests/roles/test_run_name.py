@@ -1,0 +1,38 @@
+"""What the plan calls a switch: one release may run in several ways, and its name alone does not tell them apart."""
+
+from pathlib import PurePosixPath
+
+import pytest
+
+from roles.facts.seen import Entry, HostSurvey
+from roles.operations.release import run_name
+
+HOME = PurePosixPath("/srv/sdfleet/apps/webui")
+UNIT = PurePosixPath("/etc/systemd/system/sdfleet-webui.service")
+OLD = "[Service]\nExecStart=/usr/bin/python3 launch.py --medvram --release a --fingerprint 1\n"
+NEW = "[Service]\nExecStart=/usr/bin/python3 launch.py --xformers --release a --fingerprint 2\n"
+
+
+def host(release: str, text: str) -> HostSurvey:
+    """A host that runs `release` under a unit of this text."""
+    link = Entry("l", "root", "root", 0o777, f"releases/{release}")
+    return HostSurvey(entries={str(HOME / "current"): link}, texts={str(UNIT): text})
+
+
+def test_the_same_release_with_other_flags_says_which() -> None:
+    named = run_name(HOME, "v1.10.1", UNIT, NEW, host("v1.10.1", OLD))
+    assert named == "Run release v1.10.1 without --medvram, with --xformers"
+
+
+def test_many_changes_are_not_listed() -> None:
+    many = NEW + "".join(f"LimitNOFILE={number}\n" for number in range(20))
+    assert run_name(HOME, "v1.10.1", UNIT, many, host("v1.10.1", OLD)) == "Run release v1.10.1 with other settings"
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [HostSurvey(), host("v1.10.0", OLD), host("v1.10.1", NEW)],
+    ids=["nothing runs", "another release runs", "it runs as wanted"],
+)
+def test_else_the_release_alone_tells_it(seen: HostSurvey) -> None:
+    assert run_name(HOME, "v1.10.1", UNIT, NEW, seen) == "Run release v1.10.1"
