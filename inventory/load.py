@@ -208,9 +208,6 @@ class _Reader:
             for layer in layers:
                 if isinstance(own := layer.get(role), dict):
                     values = _deep_merge(values, own)
-            for owner, key in crosscheck.FILES:
-                if role == owner and isinstance(path := values.get(key), str) and path:
-                    values[key] = str(here / Path(path).expanduser())
             # So that what was told already hides nothing else.
             merged[role] = _sound(ROLE_TABLES[role], values) if self.problems else values
         settings = {
@@ -235,7 +232,9 @@ class _Reader:
             "direct": merged["mirrors"],
             **merged,
         }
-        return self._parse(HostSettings, settings, f"hosts.{name}", known=[each.message for each in self.problems])
+        known = [each.message for each in self.problems]
+        parsed = self._parse(HostSettings, settings, f"hosts.{name}", known=known)
+        return parsed and _files_beside(here, parsed)
 
     def _parse(
         self, kind: type[T], raw: Any, at: str, extra: Iterable[str] = (), known: Collection[str] = ()
@@ -300,5 +299,14 @@ def _without(table: Table, keys: Iterable[str]) -> Table:
     return {key: value for key, value in table.items() if key not in set(keys)}
 
 
+def _files_beside(folder: Path, host: HostSettings) -> HostSettings:
+    """The host, whose settings that are paths on the controller count from `folder`."""
+    for role, key in crosscheck.FILES:
+        table = getattr(host, role)
+        if path := getattr(table, key):
+            host = host.model_copy(update={role: table.model_copy(update={key: folder / path})})
+    return host
+
+
 def _beside(folder: Path, path: Path | None) -> Path | None:
-    return None if path is None else folder / path.expanduser()
+    return None if path is None else folder / path

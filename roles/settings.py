@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from training.usable_path import usable_path
+
 
 class Settings(BaseModel):
     """A frozen table: unknown keys are refused, so that a typo is never silently ignored."""
@@ -180,4 +182,6 @@ Url = Annotated[str, AfterValidator(is_url)]
 GitUrl = Annotated[str, AfterValidator(is_git_url)]
 Ref = Annotated[str, AfterValidator(is_ref)]
 DataRoot = Annotated[Path, AfterValidator(is_data_root)]
-LocalPath = Annotated[Path, AfterValidator(is_local_path)]
+ControllerPath = Annotated[Path, AfterValidator(usable_path)]
+"""A path on the controller; ~ is expanded."""
+LocalPath = Annotated[ControllerPath, AfterValidator(is_local_path)]
