@@ -1,6 +1,5 @@
 """Reading fleet.toml: every problem found at once, each with its key, the value, and what is allowed."""
 
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +31,7 @@ from inventory.sentences import did_you_mean, problem
 from roles.models.config import CLIP, Model
 from roles.paths import Paths
 from roles.settings import Settings, is_name, split_jump
+from training.textfile import parse_toml
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 TOP_LEVEL = ("fleet", "groups", "hosts", "models", "secrets", *ROLE_TABLES)
@@ -65,7 +65,7 @@ def _load(file: Path, thorough: bool) -> Fleet:
 
 def _read(file: Path) -> Table:
     try:
-        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        return parse_toml(file.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError as error:
         hint = "no such file; `sdfleet init` writes one to start from, --fleet names another"
         raise ConfigError(str(file), [Problem("", hint)]) from error
@@ -74,8 +74,8 @@ def _read(file: Path) -> Table:
         raise ConfigError(str(file), [Problem("", said)]) from error
     except OSError as error:
         raise ConfigError(str(file), [Problem("", f"cannot be read: {error.strerror}")]) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(file), [Problem("", f"is not valid TOML: {error}")]) from error
+    except ValueError as error:
+        raise ConfigError(str(file), [Problem("", str(error))]) from error
 
 
 class _Reader:
@@ -187,7 +187,7 @@ class _Reader:
         models: tuple[Model, ...],
     ) -> HostSettings | None:
         layers = [
-            {"mirrors": tomllib.loads((PRESETS / f"{table.mirrors}.toml").read_text())},
+            {"mirrors": parse_toml((PRESETS / f"{table.mirrors}.toml").read_text())},
             self.raw,
             *(self.groups.get(group, {}) for group in host.groups),
             self.raw["hosts"][name],

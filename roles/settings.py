@@ -16,7 +16,7 @@ from training.usable_path import usable_path
 class Settings(BaseModel):
     """A frozen table: unknown keys are refused, so that a typo is never silently ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 def raise_all(problems: Sequence[str], value: Any) -> None:

@@ -16,7 +16,7 @@ ALLOWED = {
     "training": set(),
     "templates": set(),
     "roles": {"templates", "training.archive", "training.config", "training.usable_path"},
-    "inventory": {"roles"},
+    "inventory": {"roles", "training.textfile"},
     "lab": {"inventory", "roles"},
     "deploy": set(OURS),
 }

@@ -11,7 +11,7 @@ from training.usable_path import usable_path
 class Settings(BaseModel):
     """A table: immutable, and a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _expand(value: object) -> object:
