@@ -16,7 +16,7 @@ ALLOWED = {
     "training": set(),
     "templates": set(),
     "roles": {"templates", "training.archive", "training.config", "training.usable_path"},
-    "inventory": {"roles", "training.textfile"},
+    "inventory": {"roles", "training.errors", "training.textfile"},
     "lab": {"inventory", "roles"},
     "deploy": set(OURS),
 }

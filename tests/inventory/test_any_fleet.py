@@ -97,12 +97,12 @@ def _reads(folder: Path, toml: bytes, lock: bytes | None = None) -> str:
     locks.lock_file(file).unlink(missing_ok=True)
     if lock is not None:
         locks.lock_file(file).write_bytes(lock)
-    read = "result"
+    read = "sentences"
     for reader in (load, check):
         try:
             _walk(reader(file))
+            read = "result"
         except ConfigError as error:
-            read = "sentences"
             assert error.problems
             for problem in error.problems:
                 assert str(problem) and "\n" not in str(problem) and "[type=" not in str(problem)
