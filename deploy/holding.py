@@ -24,6 +24,8 @@ def hold(host: Host, verb: str) -> str | None:
     with contextlib.suppress(OSError):
         while not answer.endswith(b"\n") and (part := channel.recv(4096)):
             answer += part
+    if not answer:
+        return str(hostlock.lost(host.data.settings))
     why = hostlock.refusal(answer.decode(errors="replace"), host.data.settings.connection.user)
 
     def beat() -> None:

@@ -15,8 +15,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from deploy import refusals
 from deploy.ssh import NO_SUDO, Answer, HostError, Remote, each, needs_sudo
 from inventory.hosts import whoami
+from inventory.model import HostSettings
 from roles.paths import HOST_LOCK, STEP_LOCK
 
 SILENCE_SECONDS = 60
@@ -68,6 +70,11 @@ def refusal(answer: str, user: str = "root") -> str | None:
     return f"its lock {HOST_LOCK} cannot be taken: {answer.strip() or 'no answer'}"
 
 
+def lost(host: HostSettings) -> refusals.Refusal:
+    """What to tell of a host that went away before it answered."""
+    return refusals.unreachable(host, "the connection was lost before it said whether its lock is free")
+
+
 @contextlib.contextmanager
 def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostError]]:
     """Hold the locks of hosts; yields by name why the others are not held, unreachable hosts among them."""
@@ -97,6 +104,8 @@ def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostE
                     if not answer:
                         said[name].seek(0)
                         remotes[name].judge(Answer(holder.wait(), "", said[name].read()), command(verb))
+                        says, cure = lost(remotes[name].host)
+                        raise HostError(says, cure=cure, unreachable=True)
                     if why := refusal(answer, remotes[name].host.connection.user):
                         raise HostError(f"{name}: {why}")
                 except HostError as error:

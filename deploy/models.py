@@ -3,10 +3,11 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, TypeVar
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 
 from deploy import adopting, converting
@@ -18,6 +19,7 @@ from inventory.edit import append_model
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.load import load
 from inventory.model import HostSettings
+from inventory.sentences import problem
 from roles.models.amount import amount
 from roles.models.config import FOLDERS, Model, is_kind
 from roles.models.sources.pasted import entry
@@ -25,6 +27,7 @@ from roles.models.sources.web import Asker
 from roles.models.state import Seen, command, read
 from roles.models.wanted import Wanted, WantedError, wanted
 from roles.onhost import lora_keys
+from training.usable_path import usable_path
 
 app = typer.Typer(no_args_is_help=True, help="List, add, check and prune models.")
 
@@ -124,11 +127,13 @@ def add(
     roads = next(iter(loaded.hosts.values())).direct
     try:
         model = entry(pasted, Asker(roads, loaded.secrets.read_all()), name, known, sha256)
+    except ValidationError as error:
+        raise ConfigError(pasted, [problem(detail, Model, "models", ()) for detail in error.errors()]) from error
     except ValueError as error:
         raise ConfigError(pasted, [Problem("", str(error))]) from error
     if model.source.startswith("file:"):
         # Paths in fleet.toml count from its folder, what is typed here from the working directory.
-        path = Path(model.source.removeprefix("file:")).expanduser().absolute()
+        path = usable_path(model.source.removeprefix("file:")).absolute()
         model = model.model_copy(update={"source": f"file:{path}"})
     append_model(loaded.file, model)
     out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock", soft_wrap=True)

@@ -10,6 +10,7 @@ from training.kohya.honoured import PLACES, WITHOUT
 from training.kohya.report import Honoured, NotHonoured, Report
 from training.kohya.unhonoured import REASONS
 from training.kohya.values import Convert
+from training.usable_path import usable_path
 
 PATHS = frozenset({"model.checkpoint", "model.vae", "data.folder", "data.regularisation", "network.start_from"})
 """Our settings that are paths; made absolute, since kohya's count from the working directory."""
@@ -83,7 +84,11 @@ class Reading:
                 f"{self.file}: {name}: {path!r} is a Windows path; write where it lies on this machine"
             )
             return path
-        found = self.base / Path(path).expanduser()
+        try:
+            found = self.base / usable_path(path)
+        except ValueError as error:
+            self.problems.append(f"{self.file}: {name}: {error}")
+            return path
         if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", path) and not found.exists() and not Path(path).suffix:
             self.report.notes.append(
                 f"{name}: {path} is read as a path; a model of Hugging Face's hub must be named by its file"

@@ -255,7 +255,7 @@ def _prompts(reading: Reading, key: str) -> None:
     elif Path(value).suffix in (".json", ".toml"):
         reading.refuse(key, f"prompts are read from a text file, one a line (is {value!r})")
     else:
-        reading.honour(key, "sample.prompts_file", str(reading.base / Path(value).expanduser()))
+        reading.honour(key, "sample.prompts_file", reading.absolute(key, value))
 
 
 def _window_prompt(reading: Reading) -> str | None:
