@@ -252,7 +252,7 @@ def test_a_pass_that_fails_half_way_leaves_no_gradients() -> None:
 def test_a_capture_that_breaks_leaves_streams_allocator_and_generator_as_they_were(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As torch does it: capture_end raises before it tells the allocator, and hides the error that broke the capture."""
+    """As torch does it: capture_end raises before it tells the allocator, and hides the error that broke it all."""
     done: list[str] = []
 
     class Graph:

@@ -101,8 +101,9 @@ def explanation(error: RuntimeError) -> str | None:
     text = str(error)
     if CUBLAS in text:
         return (
-            f"cuBLAS was used in this process before {WORKSPACE} was set, so its products could not be repeated to the "
-            f"bit. Set {WORKSPACE}={WORKSPACES[0]} in the environment that starts the run, or train.deterministic = false"
+            f"cuBLAS was used in this process before {WORKSPACE} was set, so its products could not be repeated to "
+            f"the bit. Set {WORKSPACE}={WORKSPACES[0]} in the environment that starts the run, "
+            "or train.deterministic = false"
         )
     if NO_KERNEL not in text:
         return None
