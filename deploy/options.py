@@ -24,9 +24,9 @@ HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host in
 
 
 def checked_name(option: str, name: str) -> str:
-    """A name that a person gave for a run, a sweep or a file. Raises ConfigError if it could lead elsewhere."""
+    """The name of a run, a sweep or a file. Raises ConfigError if it could be a path."""
     if not RUN_NAME.fullmatch(name):
-        said = f"{name!r} must be letters, digits and . _ -, begin with a letter or digit, 100 at most"
+        said = f"{name!r} must begin with a letter or digit and have only letters, digits and . _ -, 100 at most"
         raise ConfigError(option, [Problem("", said)])
     return name
 

@@ -1,4 +1,4 @@
-"""`sdfleet train`: LoRA trainings as runs that live on hosts."""
+"""`sdfleet train`: LoRA training runs on hosts."""
 
 import json
 import time
@@ -60,7 +60,7 @@ def run_config(
         runs = [RunHost(remote) for remote in chosen_hosts]
         for host in runs:
             host.send(run, prepare(raw, config, run, host.remote.host, settings_of), sent(run, host.name))
-        # Said before it is so: whoever is killed in between must know that there is a run.
+        # Printed first: if this process is killed now, the user must know that there is a run.
         out.print(f"Starting {run} on {', '.join(host.name for host in runs)}")
         for host in runs:
             host.start(run)
@@ -110,9 +110,9 @@ def stop(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
     with run_hosts(fleet, run, [on] if on else None) as hosts:
         states = [host.read(run, 0)["state"] for host in hosts]
         if not any(state in BUSY for state in states):
-            raise SdfleetError(f"{run} does not run: it is {states[0]}")
+            raise SdfleetError(f"{run} is not running: it is {states[0]}")
         out.print(f"Stopping {run} on {', '.join(host.name for host in hosts)}; it writes a checkpoint first ...")
-        # All at once: those that share a run stop at one step.
+        # All at once: hosts that share a run stop at the same step.
         remotes = {host.name: host.remote for host in hosts}
         answers = each(remotes, lambda remote: RunHost(remote).stop(run))
         failed = [answer for answer in answers.values() if isinstance(answer, HostError)]
@@ -139,7 +139,7 @@ def resume(
     with run_hosts(fleet, run, on) as hosts:
         state = hosts[0].read(run, 0)["state"]
         if state == "finished":
-            raise SdfleetError(f"{run} is finished; `sdfleet train fetch {run}` brings its files")
+            raise SdfleetError(f"{run} is finished; to download its files: sdfleet train fetch {run}")
         together = [host.remote.host for host in hosts]
         for host in hosts:
             host.set_turn(run, nodes=nodes(host.remote.host, together))
@@ -191,7 +191,7 @@ def publish(
         if isinstance(answer, HostError):
             err.print(styled("[bold red]error[/] {}", answer), soft_wrap=True)
             continue
-        what = "published" if answer["changed"] else "was there already"
+        what = "published" if answer["changed"] else "was already published"
         seen = "" if answer["refreshed"] else "; its WebUI isn't running and will see it when it starts"
         out.print(styled("[bold]{}[/] {} {}{}", at, name, what, seen))
     if any(isinstance(answer, HostError) for answer in answers.values()):

@@ -1,4 +1,4 @@
-"""`sdfleet train reproduce` and `sweep`: runs made of other runs or of one config many times."""
+"""`sdfleet train reproduce` and `sweep`: runs made from another run, or from variations of one config."""
 
 import tempfile
 import time
@@ -54,7 +54,7 @@ def reproduce(
         for sentence in changed:
             out.print(styled("[yellow]differs[/] {}", sentence), soft_wrap=True)
         if changed and not anyway:
-            err.print("Not trained: the result would differ. Use --anyway to train all the same.")
+            err.print("Not trained: the result would differ. To train anyway, use --anyway.")
             raise typer.Exit(3)
         target = RunHost(next(iter(remotes.values())))
         if lacks_trainer(target, record):
@@ -71,8 +71,8 @@ def reproduce(
 
 
 def _build_trainer(fleet: Path, host: str, origin: RunHost, release: str) -> None:
-    """Build on `host` a trainer of `origin`'s. Raises SdfleetError if that fails."""
-    out.print(f"The trainer {release} is not on {host}: it is built there from {origin.name}'s copy of code and lock")
+    """Build a trainer of `origin` on `host`. Raises SdfleetError if that fails."""
+    out.print(f"{host} does not have the trainer {release}: building it from {origin.name}'s copy of its code and lock")
     with tempfile.TemporaryDirectory() as folder:
         bring(origin, release, Path(folder))
         request = Request(fleet=str(fleet), hosts=(host,), roles=("trainer",), apply=True, trainer_of=folder)
@@ -130,7 +130,9 @@ def sweep(
     out.print(table)
     out.print(f"Pictures and curves: {file}")
     if failed:
-        raise SdfleetError(f"{', '.join(failed)} did not finish; `sdfleet train resume` and the sweep again")
+        raise SdfleetError(
+            f"{', '.join(failed)} did not finish; resume with sdfleet train resume, then run the sweep again"
+        )
 
 
 def mount(app: typer.Typer) -> None:

@@ -62,7 +62,7 @@ def test_text_that_would_act_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_record_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SdfleetError, match="holds no record of a run; fetch it with"):
+    with pytest.raises(SdfleetError, match="has no record of a run; to fetch it: sdfleet train fetch"):
         report.write(tmp_path)
 
 
