@@ -14,6 +14,7 @@ from deploy.console import err, out, styled
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
 from deploy.runs.choosing import BUSY, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
 from deploy.runs.ending import bring, follow_and_fetch, sent
+from deploy.runs.names import run_name
 from deploy.runs.needs import nodes
 from deploy.runs.progress import Progress, duration
 from deploy.runs.publish import publish as publish_file
@@ -47,8 +48,8 @@ def run_config(
 ) -> None:
     """Send a config and its pictures to a host, train there, and fetch the result."""
     raw = read(config, settings or ())
-    run = name or f"{raw.get('name', config.stem)}-{time.strftime('%Y%m%d-%H%M%S')}"
-    checked_name("--name", run)
+    called = run_name(str(raw.get("name", config.stem)))[:80]
+    run = checked_name("--name", name) if name else f"{called}-{time.strftime('%Y%m%d-%H%M%S')}"
     shared = shared_hosts(raw)
     hosts = trainers(fleet, shared or on, "resources.hosts" if shared else "--on")
     if missing := set(shared) - {host.name for host in hosts}:

@@ -71,4 +71,4 @@ def test_all_reasons_are_told_where_nobody_knows() -> None:
 
 def test_another_road_is_taken_where_there_is_one() -> None:
     assert ENDPOINTS.without((ONE, ORIGIN)).urls == (TWO,)
-    assert ENDPOINTS.without((ONE, TWO, ORIGIN)).urls == ENDPOINTS.endpoints
+    assert ENDPOINTS.without((ONE, TWO, ORIGIN)).urls == ENDPOINTS.urls

@@ -16,6 +16,10 @@ PATHS = frozenset({"model.checkpoint", "model.vae", "data.folder", "data.regular
 """Our settings that are paths; made absolute, since kohya's count from the working directory."""
 
 
+DEFAULT = "sd-scripts' default"
+"""Origin of what no key of the file says."""
+
+
 @dataclass(frozen=True)
 class Given:
     """A value as the file gives it, under the name the file uses."""
@@ -64,8 +68,10 @@ class Reading:
         """Whether the file gives a key that no step has taken yet."""
         return key in self.given and key not in self._taken
 
-    def set(self, path: str, value: Any) -> None:
-        """Set one of our settings."""
+    def set(self, path: str, value: Any, origin: str = "") -> None:
+        """Set one of our settings; `origin` says what of the file, or of sd-scripts, made it so."""
+        if origin:
+            self.origins[path] = origin
         *tables, last = path.split(".")
         table = self.raw
         for name in tables:
@@ -100,8 +106,7 @@ class Reading:
         if ours is not None and path in PATHS:
             ours = self.absolute(name, ours)
         if ours is not None:
-            self.set(path, ours)
-        self.origins[path] = name
+            self.set(path, ours, name)
         self.report.honoured.append(Honoured(name, value, path, ours))
 
     def mention(self, name: str, value: Any, path: str) -> None:
