@@ -1,4 +1,4 @@
-"""The engine's own way to hold a host's lock: over the connection that it works on. For the engine's process alone."""
+"""Hold a host's lock over the engine's own connection to it. Only for the engine's process."""
 
 import contextlib
 import subprocess
@@ -17,7 +17,7 @@ ANSWER_SECONDS = 2 * STEP_SECONDS + 30  # the script waits for two locks
 
 
 def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
-    """Take the lock of a connected host and keep it until the connection ends; why not, if it can't be had.
+    """Take the lock of a connected host and keep it until the connection ends. Returns why not, or None.
 
     + waits: is told what the host waits for, if it waits
     """
@@ -29,6 +29,8 @@ def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
     while told := hostlock.waits(answer):
         waits(told)
         answer = _line(channel)
+    if not answer:
+        return str(hostlock.lost(host.data.settings))
     why = hostlock.refusal(answer, host.data.settings.connection.user)
 
     def beat() -> None:
@@ -52,7 +54,7 @@ def _line(channel: Channel) -> str:
 
 
 def _hold_here(verb: str, waits: Callable[[str], None]) -> str | None:
-    """The same for the machine one sits at: the lock goes with this process."""
+    """The same for the local machine: the lock ends with this process."""
     process = subprocess.Popen(
         hostlock.command(verb), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )

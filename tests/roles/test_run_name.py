@@ -5,28 +5,36 @@ from pathlib import PurePosixPath
 import pytest
 
 from roles.facts.seen import Entry, HostSurvey
+from roles.operations.application import Application, Environment
 from roles.operations.release import run_name
+from roles.paths import Paths
 
-HOME = PurePosixPath("/srv/sdfleet/apps/webui")
+PATHS = Paths()
 UNIT = PurePosixPath("/etc/systemd/system/sdfleet-webui.service")
 OLD = "[Service]\nExecStart=/usr/bin/python3 launch.py --medvram --release a --fingerprint 1\n"
 NEW = "[Service]\nExecStart=/usr/bin/python3 launch.py --xformers --release a --fingerprint 2\n"
 
 
+def app(text: str) -> Application:
+    """The WebUI at v1.10.1, with a unit of this text."""
+    environment = Environment("torch==1\n", "3.11")
+    return Application("webui", "v1.10.1", "", environment, 2, unit=UNIT, unit_text=text)
+
+
 def host(release: str, text: str) -> HostSurvey:
     """A host that runs `release` under a unit of this text."""
     link = Entry("l", "root", "root", 0o777, f"releases/{release}")
-    return HostSurvey(entries={str(HOME / "current"): link}, texts={str(UNIT): text})
+    return HostSurvey(entries={str(PATHS.current("webui")): link}, texts={str(UNIT): text})
 
 
 def test_the_same_release_with_other_flags_says_which() -> None:
-    named = run_name(HOME, "v1.10.1", UNIT, NEW, host("v1.10.1", OLD))
+    named = run_name(app(NEW), PATHS, host("v1.10.1", OLD))
     assert named == "Run release v1.10.1 without --medvram, with --xformers"
 
 
 def test_many_changes_are_not_listed() -> None:
     many = NEW + "".join(f"LimitNOFILE={number}\n" for number in range(20))
-    assert run_name(HOME, "v1.10.1", UNIT, many, host("v1.10.1", OLD)) == "Run release v1.10.1 with other settings"
+    assert run_name(app(many), PATHS, host("v1.10.1", OLD)) == "Run release v1.10.1 with other settings"
 
 
 @pytest.mark.parametrize(
@@ -35,4 +43,4 @@ def test_many_changes_are_not_listed() -> None:
     ids=["nothing runs", "another release runs", "it runs as wanted"],
 )
 def test_else_the_release_alone_tells_it(seen: HostSurvey) -> None:
-    assert run_name(HOME, "v1.10.1", UNIT, NEW, seen) == "Run release v1.10.1"
+    assert run_name(app(NEW), PATHS, seen) == "Run release v1.10.1"
