@@ -32,6 +32,12 @@ def test_the_same_release_with_other_flags_says_which() -> None:
     assert named == "Run release v1.10.1 without --medvram, with --xformers"
 
 
+def test_options_are_not_told_by_the_name_of_their_file() -> None:
+    old = OLD.replace("--release", "--options /srv/sdfleet/apps/webui/options-ca3d163bab05.json --release")
+    new = OLD.replace("--release", "--options /srv/sdfleet/apps/webui/options-b7f128b2cc28.json --release")
+    assert run_name(app(new), PATHS, host("v1.10.1", old)) == "Run release v1.10.1 with other options"
+
+
 def test_many_changes_are_not_listed() -> None:
     many = NEW + "".join(f"LimitNOFILE={number}\n" for number in range(20))
     assert run_name(app(many), PATHS, host("v1.10.1", OLD)) == "Run release v1.10.1 with other settings"
