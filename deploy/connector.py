@@ -230,6 +230,8 @@ class _Ahead:
 
     def __init__(self, memory: Memory | None) -> None:
         self.memory = memory
+        self.remembered: list[str] = []
+        """What the last run asked, read when this one asks first."""
         self.manner: str | None = None
         """How the first question was to be run: as whom, with which shell. Others go by themselves."""
         self.asked: dict[str, None] = {}
@@ -247,7 +249,9 @@ class _Ahead:
             return cast(Answer, send(command, **arguments))
         first, self.manner = self.manner is None, manner
         self.asked[text] = None
-        if first and self.memory and (expected := [one for one in self.memory.read() if one != text]):
+        if first and self.memory:
+            self.remembered = self.memory.read()
+        if first and (expected := [one for one in self.remembered if one != text]):
             self._together([text, *expected], arguments, send)
         if text in self.known:
             status, output = self.known[text]
@@ -273,7 +277,7 @@ class _Ahead:
 
     def remember(self) -> None:
         """Keep for the next run what this one asked."""
-        if self.memory and self.asked and list(self.asked) != self.memory.read():
+        if self.memory and self.asked and list(self.asked) != self.remembered:
             self.memory.write(list(self.asked))
 
 
