@@ -175,7 +175,7 @@ def test_an_answer_of_another_shape_is_that_hosts_error(tmp_path: Path) -> None:
         found = each(remotes, lambda remote: answers[remote.name]["a"][0])
     assert found["h1"] == 1
     for name in ("h2", "h3"):
-        assert isinstance(found[name], HostError) and f"{name}: what it answers" in str(found[name])
+        assert isinstance(found[name], HostError) and f"{name}: unexpected answer" in str(found[name])
 
 
 def test_a_host_that_drew_nothing_before_is_not_compared() -> None:
