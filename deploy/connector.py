@@ -140,6 +140,8 @@ class HostConnector(SSHConnector):
 
         Raises OSError or SSHException if the connection is lost.
         """
+        if self.state.is_executing:
+            self._ahead.forget()
         self.round_trips += 1
         channel = self._transport().open_session(timeout=seconds)
         channel.settimeout(seconds)
@@ -150,11 +152,14 @@ class HostConnector(SSHConnector):
     def run_shell_command(
         self, command: StringCommand | str, print_output: bool = False, print_input: bool = False, **arguments: Any
     ) -> Answer:
-        """Run a command. While a run prepares, known answers are returned without asking the host again."""
-        if self.state.is_executing:
-            self._ahead.forget()
-        elif not arguments.get("_stdin"):
+        """Run a command. What is known already is answered without asking again, until the host may have changed."""
+        if not self.state.is_executing and not arguments.get("_stdin"):
             return self._ahead.ask(command, arguments, self._send)
+        if self.state.is_executing:
+            # pyinfra asks an operation's facts again when it runs; only a command that asked nothing can change them.
+            if answer := self._ahead.answer(command, arguments):
+                return answer
+            self._ahead.forget()
         return self._send(command, print_output=print_output, print_input=print_input, **arguments)
 
     def _send(self, command: StringCommand | str, **options: Any) -> Answer:
@@ -230,6 +235,8 @@ class _Ahead:
 
     def __init__(self, memory: Memory | None) -> None:
         self.memory = memory
+        self.remembered: list[str] = []
+        """What the last run asked, read when this one asks first."""
         self.manner: str | None = None
         """User and shell of the first question. Questions with others are asked one at a time."""
         self.asked: dict[str, None] = {}
@@ -239,22 +246,30 @@ class _Ahead:
         self.open = True
 
     def ask(self, command: StringCommand | str, arguments: dict[str, Any], send: Any) -> Answer:
-        text = command.get_raw_value() if isinstance(command, StringCommand) else command
-        good = arguments.get("_success_exit_codes") or (0,)
-        manner = repr(sorted((name, value) for name, value in arguments.items() if name != "_success_exit_codes"))
-        secret = str(command) != text  # pyinfra masks secrets
+        text, manner = _text(command), _manner(arguments)
+        secret = str(command) != text  # pyinfra masks what must not be seen
         if not self.open or secret or manner != (self.manner or manner):
             return cast(Answer, send(command, **arguments))
         first, self.manner = self.manner is None, manner
         self.asked[text] = None
-        if first and self.memory and (expected := [one for one in self.memory.read() if one != text]):
+        if first and self.memory:
+            self.remembered = self.memory.read()
+        if first and (expected := [one for one in self.remembered if one != text]):
             self._together([text, *expected], arguments, send)
+        if answer := self.answer(command, arguments):
+            return answer
+        self.alone[text] = send(command, **arguments)
+        return self.alone[text]
+
+    def answer(self, command: StringCommand | str, arguments: dict[str, Any]) -> Answer | None:
+        """What is known of a question that is put again in the same manner."""
+        text = _text(command)
+        if _manner(arguments) != self.manner or text not in self.asked:
+            return None
         if text in self.known:
             status, output = self.known[text]
-            return status in good, output
-        if text not in self.alone:
-            self.alone[text] = send(command, **arguments)
-        return self.alone[text]
+            return status in (arguments.get("_success_exit_codes") or (0,)), output
+        return self.alone.get(text)
 
     def _together(self, commands: list[str], arguments: dict[str, Any], send: Any) -> None:
         """Ask all `commands` at once; those missing in the answer are asked again when they are needed."""
@@ -273,8 +288,17 @@ class _Ahead:
 
     def remember(self) -> None:
         """Save this run's questions for the next run."""
-        if self.memory and self.asked and list(self.asked) != self.memory.read():
+        if self.memory and self.asked and list(self.asked) != self.remembered:
             self.memory.write(list(self.asked))
+
+
+def _text(command: StringCommand | str) -> str:
+    return command.get_raw_value() if isinstance(command, StringCommand) else command
+
+
+def _manner(arguments: dict[str, Any]) -> str:
+    """How a command is to be run, but for what counts as success."""
+    return repr(sorted((name, value) for name, value in arguments.items() if name != "_success_exit_codes"))
 
 
 def _prompt_transport(sock: Any, **options: Any) -> Transport:

@@ -1,12 +1,13 @@
 """`sdfleet models`: list, add, convert, adopt, check and prune models."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, TypeVar
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 
 from deploy import adopting, converting
@@ -18,13 +19,15 @@ from inventory.edit import append_model
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.load import load
 from inventory.model import HostSettings
+from inventory.sentences import problem
 from roles.models.amount import amount
 from roles.models.config import FOLDERS, Model, is_kind
 from roles.models.sources.pasted import entry
 from roles.models.sources.web import Asker
 from roles.models.state import Seen, command, read
 from roles.models.wanted import Wanted, WantedError, wanted
-from roles.onhost import lora_keys
+from roles.onhost import TENSOR_NAMES, lora_keys, source
+from training.usable_path import usable_path
 
 app = typer.Typer(no_args_is_help=True, help="List, add, check and prune models.")
 
@@ -66,12 +69,7 @@ def show(
         looked = _look(remotes)
         ignored = _answers(each({host.remote.name: host.remote for host in looked}, _ignored))
         lost = len(remotes) - len(looked)
-    table = Table(box=None, pad_edge=False)
-    for title in ("model", "kind", "size", "hash", "source", "hosts"):
-        table.add_column(title, overflow="fold")
-    for row in rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2):
-        table.add_row(*row)
-    print_table(table)
+    print_table(table(rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2)))
     for host in looked:
         for path, count in sorted(host.seen.strangers.items()):
             out.print(f"{host.remote.name}: {path} ({amount(count)}) is not managed by sdfleet", soft_wrap=True)
@@ -87,8 +85,16 @@ def _ignored(remote: Remote) -> dict[str, str]:
     if not host.has("webui") or host.webui.flavor != "a1111":
         return {}
     folder, store = host.paths.data("webui") / FOLDERS["lora"], host.paths.store
-    found: dict[str, str] = remote.call(lora_keys, folder=str(folder), store=str(store))
+    found: dict[str, str] = remote.call(lora_keys, folder=str(folder), store=str(store), reader=source(TENSOR_NAMES))
     return found
+
+
+def table(found: Iterable[Sequence[str]]) -> Table:
+    """The list of models as a table."""
+    made = Table(*("model", "kind", "size", "hash", "source", "hosts"), box=None, pad_edge=False)
+    for row in found:
+        made.add_row(*row)
+    return made
 
 
 def rows(models: Sequence[Model], looked: Sequence[HostModels], digits: int) -> Iterator[tuple[str, ...]]:
@@ -121,11 +127,13 @@ def add(
     mirrors = next(iter(loaded.hosts.values())).direct
     try:
         model = entry(pasted, Asker(mirrors, loaded.secrets.read_all()), name, known, sha256)
+    except ValidationError as error:
+        raise ConfigError(pasted, [problem(detail, Model, "models", ()) for detail in error.errors()]) from error
     except ValueError as error:
         raise ConfigError(pasted, [Problem("", str(error))]) from error
     if model.source.startswith("file:"):
-        # Paths in fleet.toml are relative to its folder; a path typed here, to the working directory.
-        path = Path(model.source.removeprefix("file:")).expanduser().absolute()
+        # Paths in fleet.toml count from its folder, what is typed here from the working directory.
+        path = usable_path(model.source.removeprefix("file:")).absolute()
         model = model.model_copy(update={"source": f"file:{path}"})
     append_model(loaded.file, model)
     out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock", soft_wrap=True)

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from pyinfra.context import host
+from pyinfra.operations import server
 
 from deploy.runs.kept import trainer_of
 from deploy.torch import NO_TORCH, torch_builds
@@ -18,7 +19,7 @@ from roles.gpu import tasks as gpu
 from roles.lora_scripts import tasks as lora_scripts
 from roles.mirrors import tasks as mirrors
 from roles.models import tasks as models
-from roles.operations.refusal import refuse
+from roles.operations.refusal import refusal
 from roles.trainer import tasks as trainer
 from roles.webui import tasks as webui
 
@@ -69,11 +70,11 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
         )
     # Last, so that the driver is installed even if it is what an application waits for.
     if "webui" in chosen and not torch.webui:
-        refuse(name="Choose torch for the WebUI", why=torch.why)
+        server.shell(name="Choose torch for the WebUI", commands=refusal(torch.why))
     if "lora_scripts" in chosen and not torch.lora_scripts:
-        refuse(name="Choose torch for lora-scripts", why=torch.why_no_lora_scripts)
+        server.shell(name="Choose torch for lora-scripts", commands=refusal(torch.why_no_lora_scripts))
     if "trainer" in chosen and not torch.trainer:
-        refuse(name="Choose torch for training", why=torch.why)
+        server.shell(name="Choose torch for training", commands=refusal(torch.why))
 
 
 def build_trainer_of(kept: Path) -> None:

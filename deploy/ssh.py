@@ -129,7 +129,7 @@ def _word(value: str) -> str:
 
 
 def _path(path: Path) -> str:
-    text = str(path.expanduser().absolute())
+    text = str(path.absolute())
     if '"' in text or "\n" in text:
         raise SdfleetError(f"{text!r}: OpenSSH can't use a path with quotes or line breaks; move the file")
     return '"' + text.replace("%", "%%") + '"'

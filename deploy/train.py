@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import train_again
-from deploy.console import err, out, styled
+from deploy.console import err, out, print_table, styled
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
 from deploy.runs.choosing import BUSY, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
 from deploy.runs.ending import bring, follow_and_fetch, sent
+from deploy.runs.names import run_name
 from deploy.runs.needs import nodes
 from deploy.runs.progress import Progress, duration
 from deploy.runs.publish import publish as publish_file
@@ -24,7 +25,7 @@ from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, connect, each
 from deploy.train_again import RUNS, Into, Run
 from inventory.errors import ConfigError, Problem, SdfleetError
-from roles.onhost import lora_keys
+from roles.onhost import TENSOR_NAMES, lora_keys, source
 
 app = typer.Typer(no_args_is_help=True, help="Train LoRAs on the hosts.")
 
@@ -47,8 +48,8 @@ def run_config(
 ) -> None:
     """Send a config and its pictures to a host, train there, and fetch the result."""
     raw = read(config, settings or ())
-    run = name or f"{raw.get('name', config.stem)}-{time.strftime('%Y%m%d-%H%M%S')}"
-    checked_name("--name", run)
+    called = run_name(str(raw.get("name", config.stem)))[:80]
+    run = checked_name("--name", name) if name else f"{called}-{time.strftime('%Y%m%d-%H%M%S')}"
     shared = shared_hosts(raw)
     hosts = trainers(fleet, shared or on, "resources.hosts" if shared else "--on")
     if missing := set(shared) - {host.name for host in hosts}:
@@ -101,7 +102,10 @@ def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
         state = Text(run["state"], styles.get(run["state"], "yellow"))
         made = f"{duration(time.time() - run['made'])} ago"
         table.add_row(run["name"], host, state, made, run["reason"] or progress.line())
-    out.print(table if found else "No runs yet. Next: sdfleet train run CONFIG")
+    if found:
+        print_table(table)
+    else:
+        out.print("No runs yet. Next: sdfleet train run CONFIG")
 
 
 @app.command()
@@ -179,7 +183,7 @@ def publish(
         host.fetch(run, into / run)
     file = result(into / run, state, chosen_file)
     name = name or checked_name("--as", file.stem)
-    if why := lora_keys.ignored(file):
+    if why := lora_keys.ignored(file, source(TENSOR_NAMES)):
         err.print(styled("[bold yellow]warning[/] {}: {}", file.name, why), soft_wrap=True)
     out.print(f"Publishing {file.name} of {run} as {name}", soft_wrap=True)
     hosts = [host for host in chosen(fleet, limit) if host.has("webui")]

@@ -9,13 +9,14 @@ import typer
 from rich.table import Table
 
 from deploy.applying import run as apply
-from deploy.console import err, out, styled
+from deploy.console import err, out, print_table, styled
 from deploy.events import Request
 from deploy.options import DEFAULT_FILE, FleetFile, checked_name
 from deploy.runs.choosing import choose, run_host, runs_of, trainers
 from deploy.runs.ending import follow_and_fetch, sent
 from deploy.runs.follow import follow as watch
 from deploy.runs.kept import bring, release_named
+from deploy.runs.names import run_name
 from deploy.runs.reproduce import changed as changed_inputs
 from deploy.runs.reproduce import judge, lacks_trainer, record_of
 from deploy.runs.reproduce import send as send_again
@@ -95,12 +96,11 @@ def sweep(
     Run the same command again to continue an interrupted sweep.
     """
     raw = read(config, ())
-    sweep_name = checked_name("--name", name or str(raw.get("name", config.stem)))
+    sweep_name = checked_name("--name", name) if name else run_name(str(raw.get("name", config.stem)))
     found = points(sweep_name, grid)
-    for point in found:
-        checked_name("--grid", point.run)
     hosts = trainers(fleet, on)
-    tables = {point.run: read(config, [*point.overrides, f"name={sweep_name}"]) for point in found}
+    called = {"name": name or raw.get("name", config.stem)}
+    tables = {point.run: read(config, point.overrides) | called for point in found}
     for point in found:
         for candidate in hosts:
             prepare(tables[point.run], config, point.run, candidate)
@@ -127,7 +127,7 @@ def sweep(
     table = Table(*titles, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for row in rows:
         table.add_row(*row)
-    out.print(table)
+    print_table(table)
     out.print(f"Pictures and curves: {file}")
     if failed:
         raise SdfleetError(

@@ -75,7 +75,7 @@ def _key(key: Path) -> Finding:
 
 def _own_keys() -> Finding:
     agent = os.environ.get("SSH_AUTH_SOCK")
-    files = [key for key in Path("~/.ssh").expanduser().glob("id_*") if key.suffix != ".pub"]
+    files = [key for key in (Path.home() / ".ssh").glob("id_*") if key.suffix != ".pub"]
     if agent or files:
         return good("key", "an agent is running" if agent else f"~/.ssh/{files[0].name} exists")
     return warning("key", "no agent, and no key in ~/.ssh", "Set fleet.key, or run: ssh-keygen -t ed25519.")
@@ -90,7 +90,7 @@ def _known_hosts(fleet: Fleet) -> Iterator[Finding]:
             "Set fleet.known_hosts to a file with the hosts' keys, so that nobody can impersonate one.",
         )
         return
-    place = fleet.file.parent / file.expanduser()
+    place = fleet.file.parent / file
     if place.is_file():
         yield good("host keys", f"only hosts in {place} are accepted")
     else:

@@ -8,28 +8,29 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import re
 import secrets
 import stat
-import struct
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from roles.onhost import nofollow
+from roles.onhost import confined, nofollow
 
 CLONE = 0x40049409
 """FICLONE of linux/fs.h: a copy that shares the file's blocks until one of the two is written."""
 CHUNK = 1 << 20
-HEADER = 16 << 20
-"""Longest safetensors header that is read for a file's kind, in bytes."""
+LEAST_WRITTEN = 4
+"""A file of which less than one part in so many was ever written is no model; hashing its holes would take for ever."""
 
 
-def main(folder: str, store: str, suffixes: list[str], patterns: list[list[str]], copy: bool) -> dict[str, Any]:
-    """Put every model file below `folder` where the store's own program finds it; `files` has the result of each.
+def main(
+    folder: str, store: str, suffixes: list[str], patterns: list[list[str]], reader: str, copy: bool
+) -> dict[str, Any]:
+    """Put every model file below `folder` where the store's own program finds it; `files` tells what became of each.
 
-    `patterns` are pairs of a regular expression for tensor names and the kind that has them, most specific first.
+    `patterns` are pairs of an expression for names of tensors and the kind that has them, the most telling first.
+    `reader` is the text of tensor_names, which reads these names confined.
     """
     root, found = Path(store), []
     for part in (root, root / "sha256", root / "partial"):
@@ -42,7 +43,7 @@ def main(folder: str, store: str, suffixes: list[str], patterns: list[list[str]]
         try:
             for path, parent, name in nofollow.files_below(folder):
                 if Path(name).suffix.lower() in suffixes:
-                    found.append({"path": path, **_adopt(parent, name, root, patterns, copy)})
+                    found.append({"path": path, **_adopt(parent, name, root, patterns, reader, copy)})
         except FileNotFoundError:
             return {"error": f"no folder {folder}"}
         except OSError as error:
@@ -50,16 +51,19 @@ def main(folder: str, store: str, suffixes: list[str], patterns: list[list[str]]
     return {"files": found}
 
 
-def _adopt(parent: int, name: str, store: Path, patterns: list[list[str]], copy: bool) -> dict[str, Any]:
-    """One file: its size, sha256 and kind, and `how` it was put at store/partial/SHA256, or `why` not."""
+def _adopt(parent: int, name: str, store: Path, patterns: list[list[str]], reader: str, copy: bool) -> dict[str, Any]:
+    """One file: its size, sha256 and kind, and `how` it came to store/partial/SHA256, or `why` not."""
     part = store / "partial" / f"adopt-{secrets.token_hex(8)}"
     try:
         with nofollow.open_in(parent, name) as file:
-            size = os.fstat(file.fileno()).st_size
+            seen = os.fstat(file.fileno())
+            size = seen.st_size
+            if seen.st_blocks * 512 < size // LEAST_WRITTEN:
+                return {"why": "most of it was never written (a sparse file)"}
             how = _take(file.fileno(), part, copy)
             # Hash the store's own file: the owner of the other one may write to it at any time.
             with (part if part.exists() else Path(f"/proc/self/fd/{file.fileno()}")).open("rb") as own:
-                digest, kind = _digest(own), _kind(own, patterns)
+                digest, kind = _digest(own), _kind(own, patterns, reader)
         told = {"size": size, "sha256": digest, "kind": kind}
         blob = store / "sha256" / digest[:2] / digest
         if blob.exists():
@@ -116,12 +120,11 @@ def _digest(file: Any) -> str:
     return digest.hexdigest()
 
 
-def _kind(file: Any, patterns: list[list[str]]) -> str:
-    """The model kind by the names of its tensors; empty if unknown."""
-    file.seek(0)
+def _kind(file: IO[bytes], patterns: list[list[str]], reader: str) -> str:
+    """What the names of its tensors tell; empty if nothing."""
     try:
-        (length,) = struct.unpack("<Q", file.read(8))
-        names = list(json.loads(file.read(min(length, HEADER))))
-    except (struct.error, ValueError, RecursionError, TypeError):
+        names = confined.ask(["-c", reader], file)
+    except confined.StrangeFileError:
         return ""
-    return next((kind for pattern, kind in patterns if any(re.match(pattern, str(name)) for name in names)), "")
+    told = [str(name) for name in names] if isinstance(names, list) else []
+    return next((kind for pattern, kind in patterns if any(re.match(pattern, name) for name in told)), "")

@@ -54,7 +54,7 @@ def update(
             connect(loaded.hosts[name] for name in hosts) as remotes,
             hostlock.locked(remotes, "update") as refused,
         ):
-            hostlock.refuse(refused, _without(refused, hosts))
+            hostlock.refuse(refused, _without(refused, hosts, locked))
             rollout = Rollout(loaded, _id(loaded), remotes, force, verbose, _asks if pause else lambda names: True)
             touched = rollout.touched
             rollout.run()
@@ -120,10 +120,11 @@ def _id(fleet: Fleet) -> str:
     return digest.hexdigest()[:12]
 
 
-def _without(refused: Collection[str], hosts: Sequence[str]) -> str:
+def _without(refused: Collection[str], hosts: Sequence[str], locked: bool) -> str:
     """The command that updates the other hosts; empty if there are none."""
     others = [name for name in hosts if name not in refused]
-    return " ".join(["sdfleet update", *(f"--limit {name}" for name in others)]) if others else ""
+    asked = ["sdfleet update", *(["--locked"] if locked else []), *(f"--limit {name}" for name in others)]
+    return " ".join(asked) if others else ""
 
 
 def _asks(names: Sequence[str]) -> bool:

@@ -1,7 +1,6 @@
 """Turn a training config on the controller into what a host needs to run it."""
 
 import hashlib
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,7 +16,7 @@ from roles.models.wanted import WantedError, wanted
 from training.config import Config, parse
 from training.errors import InputError
 from training.kohya.load import is_ours, translate
-from training.textfile import read_toml
+from training.textfile import parse_toml, read_toml
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 FLEET_MODELS = {"model.checkpoint": "checkpoint", "model.vae": "vae", "network.start_from": "lora"}
@@ -78,8 +77,8 @@ def read(file: Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 def _toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
 
 

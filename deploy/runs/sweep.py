@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.runs.names import run_name, word
 from deploy.runs.report import write_comparison
 from inventory.errors import ConfigError, Problem
 from training.run import records
@@ -46,7 +47,7 @@ def points(name: str, grid: Sequence[str]) -> list[Point]:
         found = [value.strip() for value in values.split(",") if value.strip()]
         if not equals or not key or not found or key in axes:
             raise ConfigError("--grid", [Problem("", f"{entry!r} must be a new key=value,value,... e.g. lr=1e-4,5e-5")])
-        axes[key] = found
+        axes[key] = list(dict.fromkeys(found))
     combined = list(itertools.product(*axes.values()))
     if len(combined) > MOST:
         raise ConfigError("--grid", [Problem("", f"makes {len(combined)} runs; at most {MOST} are allowed")])
@@ -56,7 +57,7 @@ def points(name: str, grid: Sequence[str]) -> list[Point]:
 def _point(name: str, axes: Sequence[str], values: tuple[str, ...]) -> Point:
     pairs = list(zip(axes, values, strict=True))
     return Point(
-        run="-".join([name, *(f"{key.rpartition('.')[2]}{value}" for key, value in pairs)]),
+        run=run_name("-".join([name, *(f"{word(key.rpartition('.')[2])}{word(value)}" for key, value in pairs)])),
         overrides=tuple(f"{SHORT.get(key, key)}={value}" for key, value in pairs),
         values=values,
     )

@@ -126,3 +126,16 @@ def test_a_wrong_host_is_refused_by_the_option_that_names_it(fakes: FakeHosts) -
     for words, option in ((("fetch", "ink", "--on", "h9"), "--on"), (("list", "--limit", "h9"), "--limit")):
         done = fakes.sdfleet("train", *words)
         assert done.exit_code == 2 and f"{option}: no host or group 'h9'; known are h1, train" in done.output
+
+
+def test_update_says_which_host_is_away_and_how_to_go_on_without_it(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "webui", "h2": "webui"})
+    write_lock(fakes)
+    (fakes.host("h2") / "away").touch()
+    done = fakes.sdfleet("update", "--locked")
+    assert done.exit_code == 1
+    assert done.output.splitlines() == [
+        "h2 (root@h2:22): cannot be reached: ssh: connect to host h2 port 22: No route to host; "
+        "check address, port, firewall, and that the host is up",
+        "Nothing was changed. To go on without h2: sdfleet update --locked --limit h1",
+    ]
