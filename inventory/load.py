@@ -202,8 +202,8 @@ class _Reader:
             for layer in layers:
                 if isinstance(own := layer.get(role), dict):
                     values = _deep_merge(values, own)
-            # So that what was told already hides nothing else.
-            merged[role] = _sound(ROLE_TABLES[role], values) if self.problems else values
+            # Without the settings that were reported already, so that they do not hide other problems.
+            merged[role] = _valid(ROLE_TABLES[role], values) if self.problems else values
         settings = {
             "name": name,
             "connection": Connection(
