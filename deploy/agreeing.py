@@ -1,6 +1,6 @@
 """Whose word a lock takes for what is looked up the first time: the origin's, or that of two roads which agree."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -79,7 +79,7 @@ class Witnesses:
         """
         reasons: list[str] = []
         first: tuple[T, str] | None = None
-        for endpoint in _origin_first(roads):
+        for endpoint in in_order(roads):
             if endpoint in self.shut:
                 reasons.append(f"{endpoint} did not answer before")
                 continue
@@ -106,12 +106,16 @@ class Witnesses:
         return first[0], (first[1],)
 
 
-def _origin_first(roads: Roads) -> Iterable[str]:
+def in_order(roads: Roads) -> list[str]:
+    """The endpoints, the origin's first."""
     return sorted(dict.fromkeys(roads.endpoints), key=lambda endpoint: endpoint not in roads.origins)
 
 
-def told_by(asked: Collection[str], roads: Roads) -> str:
-    """Who answered, for a person; "" where there was one way alone."""
+def told_by(asked: Collection[str], roads: Roads, verify: str = "sdfleet lock --verify") -> str:
+    """Who answered, for a person; "" where there was one way alone.
+
+    + verify: the command that asks again
+    """
     if not roads.kind or not asked:
         return ""
     if set(asked) & set(roads.origins):
@@ -120,5 +124,5 @@ def told_by(asked: Collection[str], roads: Roads) -> str:
         return f"{' and '.join(asked)} agree"
     return (
         f"only {', '.join(asked)} answered, a mirror whose word nothing confirms; "
-        "`sdfleet lock --verify` asks again over another road"
+        f"`{verify}` asks again over another road"
     )
