@@ -1,4 +1,4 @@
-"""`sdfleet lock envs --verify`: ask again what locks of environments say, over other roads than before."""
+"""`sdfleet lock envs --verify`: ask again what locks of environments say, through other mirrors than before."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +17,7 @@ CHANGED = 3
 
 
 def verified(folders: Iterable[Path], mirrors: Mirrors, say: Say) -> int:
-    """Ask again for the files of every lock in these folders, over other roads than before where there are some.
+    """Ask again for the files of every lock in these folders, through other mirrors than before where there are some.
 
     The exit code: 3 if an answer differs, 1 if something could not be asked, 0 if all is as it was.
     """
@@ -41,22 +41,22 @@ def _verified(path: Path, mirrors: Mirrors, say: Say) -> int:
     }
     status = 0
     try:
-        roads = indexes.roads_to(build_of_pytorchs_own(text), mirrors)
+        endpoints = indexes.endpoints_of(build_of_pytorchs_own(text), mirrors)
         question = indexes.Question("", python[1], build_of_pytorchs_own(text), {})
-        for kind, road in roads.items():
-            others = {other: in_order(roads[other])[0] for other in roads}
+        for kind, place in endpoints.items():
+            others = {other: in_order(endpoints[other])[0] for other in endpoints}
 
             def ask(endpoint: str, kind: str = kind, others: Mapping[str, str] = others) -> str:
                 return indexes.differences(text, question, {**others, kind: endpoint})
 
-            said, by = Witnesses().ask(road.without(asked - set(road.origins)), ask)
+            said, by = Witnesses().ask(place.without(asked - set(place.origins)), ask)
             who = ", ".join(by)
             if said:
                 status = CHANGED
                 say(f"{path.name}: {who} has other files of {said}; they were replaced since, or somebody lied")
-            elif set(by) <= asked and not set(by) & set(road.origins):
+            elif set(by) <= asked and not set(by) & set(place.origins):
                 status = status or 1
-                say(f"{path.name}: {who} says the same as before; no other road answered, so nothing confirms it")
+                say(f"{path.name}: {who} says the same as before; no other mirror answered, so nothing confirms it")
             else:
                 say(f"{path.name}: {who} says the same")
     except SdfleetError as error:

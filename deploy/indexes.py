@@ -1,4 +1,4 @@
-"""What package indexes say: hashed locks that uv resolves without running a package's code, over roads that agree."""
+"""What package indexes say: hashed locks that uv resolves without running a package's code."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uv
 
-from deploy.agreeing import DisagreementError, Roads, Witnesses, in_order
+from deploy.agreeing import DisagreementError, Endpoints, Witnesses, in_order
 from inventory.errors import SdfleetError
 from roles.mirrors.config import Mirrors
 from roles.onhost.build_wheels import ENTRY, HASH, entries, normal
@@ -46,21 +46,23 @@ class Question:
     """Packages without a wheel, and what each requires."""
 
 
-def roads_to(build: str, mirrors: Mirrors) -> dict[str, Roads]:
-    """The roads to each index that a lock needs. SdfleetError if there is none."""
+def endpoints_of(build: str, mirrors: Mirrors) -> dict[str, Endpoints]:
+    """The endpoints of each index that a lock needs. SdfleetError if there is none."""
     if build and not mirrors.torch:
         raise SdfleetError("mirrors.torch is empty, and the package index does not have this build")
     kinds = ("pypi", "torch") if build else ("pypi",)
-    return {kind: Roads(kind, getattr(mirrors, kind), getattr(Mirrors(), kind)) for kind in kinds}
+    return {kind: Endpoints(kind, getattr(mirrors, kind), getattr(Mirrors(), kind)) for kind in kinds}
 
 
-def resolve(question: Question, roads: Mapping[str, Roads], before: str) -> tuple[str, dict[str, tuple[str, ...]]]:
-    """The entries of a lock with their hashes, and who says so, by index: the origin, or two roads that agree.
+def resolve(
+    question: Question, endpoints: Mapping[str, Endpoints], before: str
+) -> tuple[str, dict[str, tuple[str, ...]]]:
+    """The entries of a lock with their hashes, and who says so, by index: the origin, or two mirrors that agree.
 
     + before: a lock of which as much stays as fits
     Raises SdfleetError with uv's last words if there is no answer, DisagreementError.
     """
-    ordered = {kind: in_order(road) for kind, road in roads.items()}
+    ordered = {kind: in_order(place) for kind, place in endpoints.items()}
     reasons: list[str] = []
     wheels_alone = ["--only-binary=:all:", *(f"--no-binary={name}" for name in question.sources)]
     for number in range(max(map(len, ordered.values()))):
@@ -70,20 +72,20 @@ def resolve(question: Question, roads: Mapping[str, Roads], before: str) -> tupl
         except SdfleetError as error:
             reasons.append(f"{' with '.join(over.values())}: {error}")
             continue
-        return body, _witnesses(body, question, roads, over)
+        return body, _witnesses(body, question, endpoints, over)
     raise SdfleetError(f"{'; '.join(reasons)} ({NOTHING_IS_BUILT})")
 
 
 def _witnesses(
-    body: str, question: Question, roads: Mapping[str, Roads], over: Mapping[str, str]
+    body: str, question: Question, endpoints: Mapping[str, Endpoints], over: Mapping[str, str]
 ) -> dict[str, tuple[str, ...]]:
     found = {}
-    for kind, road in roads.items():
+    for kind, place in endpoints.items():
 
         def ask(endpoint: str, kind: str = kind) -> str:
             return "" if endpoint == over[kind] else differences(body, question, {**over, kind: endpoint})
 
-        said, found[kind] = Witnesses().ask(road, ask)
+        said, found[kind] = Witnesses().ask(place, ask)
         if said:
             raise DisagreementError(f"{', '.join(found[kind])} says something else than {over[kind]} of {said}")
     return found

@@ -1,6 +1,6 @@
-"""Takes models that lie on a host into its store. Runs there as root, in any Python from 3.9, standard library only.
+"""Take models that are on a host already into its store. Runs there as root; see the package's docstring.
 
-The folder may be a stranger's: it is read by descriptors, and no link in it is followed. Nothing in it is changed.
+The folder may belong to another user: it is read by descriptors, without following links, and is not changed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import IO, Any
 from roles.onhost import confined, nofollow
 
 CLONE = 0x40049409
-"""FICLONE of linux/fs.h: a second file that shares its blocks until one of them is written."""
+"""FICLONE of linux/fs.h: a copy that shares the file's blocks until one of the two is written."""
 CHUNK = 1 << 20
 LEAST_WRITTEN = 4
 """A file of which less than one part in so many was ever written is no model; hashing its holes would take for ever."""
@@ -39,13 +39,13 @@ def main(
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return {"error": "models are being fetched there; run this again when that is done"}
+            return {"error": "models are being downloaded; try again when that is done"}
         try:
             for path, parent, name in nofollow.files_below(folder):
                 if Path(name).suffix.lower() in suffixes:
                     found.append({"path": path, **_adopt(parent, name, root, patterns, reader, copy)})
         except FileNotFoundError:
-            return {"error": f"there is no folder {folder}"}
+            return {"error": f"no folder {folder}"}
         except OSError as error:
             return {"error": str(error)}
     return {"files": found}
@@ -61,7 +61,7 @@ def _adopt(parent: int, name: str, store: Path, patterns: list[list[str]], reade
             if seen.st_blocks * 512 < size // LEAST_WRITTEN:
                 return {"why": "most of it was never written (a sparse file)"}
             how = _take(file.fileno(), part, copy)
-            # What is hashed is the store's own file: whoever owns the other may write to it at any time.
+            # Hash the store's own file: the owner of the other one may write to it at any time.
             with (part if part.exists() else Path(f"/proc/self/fd/{file.fileno()}")).open("rb") as own:
                 digest, kind = _digest(own), _kind(own, patterns, reader)
         told = {"size": size, "sha256": digest, "kind": kind}
@@ -80,7 +80,7 @@ def _adopt(parent: int, name: str, store: Path, patterns: list[list[str]], reade
 
 
 def _take(file: int, part: Path, copy: bool) -> str:
-    """Make `part` of an open file, and say how; or say why not, and leave none."""
+    """Make `part` from an open file and return how; or return why not, and leave no `part`."""
     new = os.open(part, nofollow.NEW, 0o644)
     try:
         os.fchmod(new, 0o644)
@@ -93,7 +93,7 @@ def _take(file: int, part: Path, copy: bool) -> str:
             left = os.statvfs(part.parent)
             if os.fstat(file).st_size > left.f_bavail * left.f_frsize:
                 part.unlink()
-                return "there is no room for a copy"
+                return "no space for a copy"
             while block := os.read(file, CHUNK):
                 os.write(new, block)
             return "copied"
@@ -102,14 +102,14 @@ def _take(file: int, part: Path, copy: bool) -> str:
     part.unlink()
     seen = os.fstat(file)
     if seen.st_uid != 0 or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return "others than root may write to it, so it cannot be linked; --copy copies it"
+        return "other users than root may write to it, so it cannot be linked; to copy it, use --copy"
     if not seen.st_mode & stat.S_IROTH:
-        return "services cannot read it, so it cannot be linked; --copy copies it"
+        return "services cannot read it, so it cannot be linked; to copy it, use --copy"
     try:
-        # The very file that is open, whatever has its name by now. Without a descriptor Python follows no link here.
+        # Link the open file itself, not what has its name now. Without a descriptor Python would not follow the link.
         os.link(f"/proc/self/fd/{file}", part, src_dir_fd=file, follow_symlinks=True)
     except OSError:
-        return "it lies on another file system, so it cannot be linked; --copy copies it"
+        return "it is on another file system, so it cannot be linked; to copy it, use --copy"
     return "linked"
 
 

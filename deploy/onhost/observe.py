@@ -1,4 +1,4 @@
-"""What `sdfleet status` shows of one host. Runs there, in any Python from 3.9, with the standard library only."""
+"""Read what `sdfleet status` shows of one host. Runs there; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def main(
 ) -> dict[str, Any]:
     """Look at the host.
 
-    `services` maps names of further services to their units, `models` each expected model to the glob patterns of
-    which one must match.
+    + services: names of further services -> their units
+    + models: each expected model -> glob patterns, one of which must match
     """
     place = Path(root)
     while not place.exists():
@@ -80,7 +80,7 @@ def _webui(unit: str, state: str, current: str, port: int, extensions: str, stor
 
 
 def _by_hand(extensions: str, store: str) -> list[str]:
-    """Extensions that people installed: folders with something in them that was not fetched from sdfleet's store."""
+    """Extensions installed by hand: non-empty folders that were not fetched from sdfleet's store."""
     found = []
     with contextlib.suppress(OSError), nofollow.folder(extensions) as opened:
         for name in _names(opened):
@@ -96,7 +96,6 @@ def _names(opened: int) -> list[str]:
 
 
 def _fetched(extension: str, store: str) -> bool:
-    """Whether it is a checkout that was fetched from sdfleet's store."""
     try:
         return store in nofollow.read(f"{extension}/.git/FETCH_HEAD").decode(errors="replace")
     except OSError:

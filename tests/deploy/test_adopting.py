@@ -95,7 +95,7 @@ def test_a_strangers_file_is_copied_only_if_told_so_and_never_linked(tmp_path: P
 
     first = adopted(copy=False)
     if first.get("how") != "shared":  # a file system that shares blocks needs neither
-        assert "others than root may write to it" in first["why"]
+        assert "other users than root may write to it" in first["why"]
         assert adopted(copy=True)["how"] == "copied"
     part = tmp_path / "store/partial" / digest(LORA)
     assert (part.read_bytes(), part.stat().st_uid, part.stat().st_ino != file.stat().st_ino) == (LORA, 0, True)

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy import envs, envs_check, indexes
-from deploy.agreeing import DisagreementError, Roads
+from deploy.agreeing import DisagreementError, Endpoints
 from deploy.cli import app
 from inventory.errors import SdfleetError
 from roles.gpu.torch_builds import TRAINER
@@ -131,7 +131,7 @@ def test_one_mirror_is_believed_and_said_and_another_confirms_it(
     one, two = start(*files), start(*files)
     folder = tmp_path / "locks"
     assert envs.make(wanted("good\n"), Mirrors(pypi=(one.url,)), folder)
-    assert f"only {one.url} answered" in capsys.readouterr().out
+    assert f"only the mirror {one.url} answered" in capsys.readouterr().out
     file = folder / "py3.11-cu126.txt"
     before = file.read_text()
     assert f"# Asked: {one.url}\n" in before
@@ -162,12 +162,12 @@ def test_the_origin_is_asked_first_and_needs_no_second(
 ) -> None:
     liar, origin = start(wheel("good", "1.0", "good")), start(wheel("good", "1.0"))
     mirrors = Mirrors(pypi=(liar.url, origin.url))
-    real = indexes.roads_to
+    real = indexes.endpoints_of
 
-    def known(build: str, mirrors: Mirrors) -> dict[str, Roads]:
-        return {kind: Roads(kind, road.endpoints, (origin.url,)) for kind, road in real(build, mirrors).items()}
+    def known(build: str, mirrors: Mirrors) -> dict[str, Endpoints]:
+        return {kind: Endpoints(kind, place.urls, (origin.url,)) for kind, place in real(build, mirrors).items()}
 
-    monkeypatch.setattr(indexes, "roads_to", known)
+    monkeypatch.setattr(indexes, "endpoints_of", known)
     assert envs.make(wanted("good\n"), mirrors, tmp_path / "locks")
     assert f"# Asked: {origin.url}\n" in (tmp_path / "locks/py3.11-cu126.txt").read_text()
     assert not liar.asked

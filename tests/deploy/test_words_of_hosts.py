@@ -33,7 +33,7 @@ def test_a_file_that_leads_out_of_a_run_is_not_fetched(
 ) -> None:
     monkeypatch.setattr(RunHost, "download", lambda *_: pytest.fail("it was fetched"))
     host = host_that_says({name: {"sha256": SHA256, "size": 1}}, tmp_path, monkeypatch)
-    with pytest.raises(HostError, match="a: the list of ink's files is none"):
+    with pytest.raises(HostError, match="a: the list of ink's files is damaged"):
         host.fetch("ink", tmp_path / "runs/ink")
     assert not (tmp_path / "runs").exists()
 
@@ -52,7 +52,7 @@ def test_inputs_that_lead_elsewhere_reach_no_other_host(
     answer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = host_that_says(answer, tmp_path, monkeypatch)
-    with pytest.raises(HostError, match="a: the list of ink's files is none"):
+    with pytest.raises(HostError, match="a: the list of ink's files is damaged"):
         host.inputs("ink")
 
 
