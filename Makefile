@@ -1,5 +1,7 @@
 # make demo | check | test | gpu | lint | fix | bench | versions | clean: each installs what it needs and can be repeated.
 SHELL := /bin/bash
+# With it set, each worker and each program that a test starts would compile all code again.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin

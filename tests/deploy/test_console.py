@@ -158,7 +158,7 @@ def failed_models() -> None:
 
 
 def failed_verb() -> None:
-    def fails(**_: Any) -> None:
+    def fails(*_: Any, **__: Any) -> None:
         raise SdfleetError(f"{HOSTILE}\n{HOSTILE}")
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit, match="1"):
