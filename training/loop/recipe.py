@@ -23,6 +23,7 @@ from training.data.order import length
 from training.data.text import Embedding
 from training.errors import InputError, TrainingError
 from training.loop import capture, determinism, milestones, samples, train_state, validation
+from training.loop.cuda_graphs import CudaGraphs
 from training.loop.distributed import Group
 from training.loop.inputs import Feed, Inputs
 from training.loop.late import LateLosses
@@ -159,11 +160,21 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
     feed = Feed(objective, device, config.train.seed, group)
     reason = capture.obstacle(config, device, group.world)
     shapes = capture.chosen(batches, steps * accumulation, every=config.train.capture == "on") if not reason else []
+
+    def give_up(sentence: str) -> None:
+        """Passes could not be captured again after pictures were drawn."""
+        if config.train.capture == "on":
+            raise TrainingError(
+                f'train.capture = "on" failed: {sentence}; the last checkpoint is kept; set it to "auto"'
+            )
+        progress.event("passes", step, how=sentence)
+        say(sentence)
+
     passes = capture.passes(
-        config,
+        config.train.capture,
         reason,
         capture.Eager(learn, device),
-        lambda: capture.Captured(learn, state.parameters, device, capture.CudaGraphs()),
+        lambda: capture.Captured(learn, state.parameters, device, CudaGraphs(), give_up),
         [feed(batches[batches.order.first(shape)], prepared) for shape in shapes],
     )
     progress.event("passes", done, how=passes.sentence)

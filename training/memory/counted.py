@@ -50,6 +50,27 @@ class Architecture:
     """Trained weights of the UNet for each rank; of +conv those of the 3x3 convolutions and residual blocks alone."""
 
 
+@dataclass(frozen=True)
+class TextKept:
+    """What a step keeps of a trained text encoder's layer, by CLIP's quick GELU; OpenCLIP's GELU keeps a fifth less."""
+
+    single: float
+    """Bytes of a token and channel, all in fp32."""
+    half: float
+    """The same, with the encoder in half precision."""
+    matrices: float
+    """Numbers of the encoder's format for each weight of an adapted layer, whatever the batch."""
+
+
+TEXT: dict[Literal["lora", "dora", "loha", "lokr"], TextKept] = {
+    "lora": TextKept(85, 50, 0),
+    "dora": TextKept(157, 86, 1.8),
+    "loha": TextKept(85, 64, 1),
+    "lokr": TextKept(85, 66, 1),
+}
+BETWEEN_LAYERS = 2.1
+"""Numbers of a token and channel that gradient checkpointing keeps of a text encoder's layer at most."""
+
 ARCHITECTURES: dict[Family, Architecture] = {
     "sd1": Architecture(
         side=512,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from training.base import files
 from training.config import Config
 from training.errors import InputError
-from training.memory.counted import ARCHITECTURES, MIB, Architecture, Kept, Network
+from training.memory.counted import ARCHITECTURES, BETWEEN_LAYERS, MIB, TEXT, Architecture, Kept, Network
 from training.sections.model import Family
 from training.sections.optimisation import OptimizerKind
 
@@ -28,8 +28,6 @@ USABLE = 960 * MIB
 ENCODING, DECODING = 2572 * MIB, 3073 * MIB
 """The VAE's peak in fp32 at 1024 x 1024, counted on its architecture; both are proportional to the area."""
 VAE_ENCODER = 130 * MIB
-TEXT_BYTES = 68
-"""Kept of a token, channel and layer of a text encoder in fp32 (twice the 34 of half precision, arXiv 2205.05198)."""
 EIGHT_BIT = 1 + 4 / 256
 """bitsandbytes: one byte a number and one scale for 256 of them."""
 STATE: dict[OptimizerKind, float] = {
@@ -187,7 +185,7 @@ def _base(config: Config, shape: Architecture) -> float:
     data = config.data
     captions = [data.captions, *(subset.captions for subset in data.subsets)]
     if config.network.text_encoder or data.cache_text is False or any(own.vary for own in captions):
-        base += shape.text_parameters * 4  # loaded in fp32
+        base += shape.text_parameters * width
     if not data.cache_latents or data.encode == "along":
         base += shape.vae_parameters * 4
     return base
@@ -209,11 +207,23 @@ def _activations(config: Config, shape: Architecture, pictures: float) -> float:
         found = kept.fixed_checkpointing + kept.picture_checkpointing * pictures
     else:
         found = kept.fixed + kept.picture * pictures
-    if config.network.text_encoder:
-        pieces = config.model.max_token_length / 75 * 77 * train.batch_size
-        layers = sum(layers * width for layers, width in shape.text)
-        found += TEXT_BYTES * pieces * layers / MIB * (0.2 if train.gradient_checkpointing else 1)
-    return found * MIB
+    return found * MIB + (_text_activations(config, shape) if config.network.text_encoder else 0)
+
+
+def _text_activations(config: Config, shape: Architecture) -> float:
+    """Bytes that a step keeps of trained text encoders; they compute in the base model's format."""
+    train, width = config.train, WIDTHS[config.train.precision]
+    kept = TEXT[_kind(config).removesuffix("+conv")]  # type: ignore[index]
+    tokens = config.model.max_token_length / 75 * 77 * train.batch_size
+    of_token, found = kept.single if width == 4 else kept.half, 0.0
+    for layers, channels in shape.text:
+        # Four square matrices and two of the MLP, four times as large.
+        layer = of_token * channels * tokens + kept.matrices * width * 12 * channels**2
+        if train.gradient_checkpointing:
+            found += BETWEEN_LAYERS * width * channels * tokens * layers + layer
+        else:
+            found += layer * layers
+    return found
 
 
 def _scaled(kept: Kept, lora: Kept, other: Kept) -> Kept:
