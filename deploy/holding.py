@@ -1,4 +1,4 @@
-"""The engine's own way to hold a host's lock: over the connection that it works on. For the engine's process alone."""
+"""Hold a host's lock over the engine's own connection to it. Only for the engine's process."""
 
 import contextlib
 import subprocess
@@ -15,7 +15,7 @@ ANSWER_SECONDS = 2 * STEP_SECONDS + 30  # the script waits for two locks
 
 
 def hold(host: Host, verb: str) -> str | None:
-    """Take the lock of a connected host and keep it until the connection ends; why not, if it can't be had."""
+    """Take the lock of a connected host and keep it until the connection ends. Returns why not, or None."""
     if not isinstance(connector := host.connector, HostConnector):
         return _hold_here(verb)
     words = sudo(host.data.settings.connection, host.data.askpass)
@@ -24,6 +24,8 @@ def hold(host: Host, verb: str) -> str | None:
     with contextlib.suppress(OSError):
         while not answer.endswith(b"\n") and (part := channel.recv(4096)):
             answer += part
+    if not answer:
+        return str(hostlock.lost(host.data.settings))
     why = hostlock.refusal(answer.decode(errors="replace"), host.data.settings.connection.user)
 
     def beat() -> None:
@@ -38,7 +40,7 @@ def hold(host: Host, verb: str) -> str | None:
 
 
 def _hold_here(verb: str) -> str | None:
-    """The same for the machine one sits at: the lock goes with this process."""
+    """The same for the local machine: the lock ends with this process."""
     process = subprocess.Popen(
         hostlock.command(verb), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )

@@ -56,10 +56,10 @@ def needs(
         yield from _needed_secrets(secrets, hosts)
         for name in type(secrets).model_fields:
             reference = getattr(secrets, name)
-            if reference and reference.file and not (here / reference.file.expanduser()).is_file():
-                yield Problem(f"secrets.{name}", f"there is no file {here / reference.file.expanduser()}")
-    if table and table.known_hosts and not (here / table.known_hosts.expanduser()).is_file():
-        yield Problem("fleet.known_hosts", f"there is no file {here / table.known_hosts.expanduser()}")
+            if reference and reference.file and not (here / reference.file).is_file():
+                yield Problem(f"secrets.{name}", f"there is no file {here / reference.file}")
+    if table and table.known_hosts and not (here / table.known_hosts).is_file():
+        yield Problem("fleet.known_hosts", f"there is no file {here / table.known_hosts}")
     told: set[Path] = set()
     for name, host in hosts.items():
         settings = [(f"{role}.{key}", getattr(getattr(host, role), key)) for role, key in FILES if host.has(role)]

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from training.errors import one_line
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -14,7 +16,7 @@ class Problem:
     """What is wrong and what is allowed, one sentence."""
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.message}" if self.key else self.message
+        return one_line(f"{self.key}: {self.message}" if self.key else self.message)
 
 
 class SdfleetError(Exception):

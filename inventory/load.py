@@ -1,6 +1,5 @@
 """Reading fleet.toml: every problem found at once, each with its key, the value, and what is allowed."""
 
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +31,7 @@ from inventory.sentences import did_you_mean, problem
 from roles.models.config import CLIP, Model
 from roles.paths import Paths
 from roles.settings import Settings, is_name, split_jump
+from training.textfile import parse_toml
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 TOP_LEVEL = ("fleet", "groups", "hosts", "models", "secrets", *ROLE_TABLES)
@@ -65,7 +65,7 @@ def _load(file: Path, thorough: bool) -> Fleet:
 
 def _read(file: Path) -> Table:
     try:
-        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        return parse_toml(file.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError as error:
         hint = "no such file; `sdfleet init` writes one to start from, --fleet names another"
         raise ConfigError(str(file), [Problem("", hint)]) from error
@@ -74,8 +74,8 @@ def _read(file: Path) -> Table:
         raise ConfigError(str(file), [Problem("", said)]) from error
     except OSError as error:
         raise ConfigError(str(file), [Problem("", f"cannot be read: {error.strerror}")]) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(file), [Problem("", f"is not valid TOML: {error}")]) from error
+    except ValueError as error:
+        raise ConfigError(str(file), [Problem("", str(error))]) from error
 
 
 class _Reader:
@@ -187,7 +187,7 @@ class _Reader:
         models: tuple[Model, ...],
     ) -> HostSettings | None:
         layers = [
-            {"mirrors": tomllib.loads((PRESETS / f"{table.mirrors}.toml").read_text())},
+            {"mirrors": parse_toml((PRESETS / f"{table.mirrors}.toml").read_text())},
             self.raw,
             *(self.groups.get(group, {}) for group in host.groups),
             self.raw["hosts"][name],
@@ -208,9 +208,6 @@ class _Reader:
             for layer in layers:
                 if isinstance(own := layer.get(role), dict):
                     values = _deep_merge(values, own)
-            for owner, key in crosscheck.FILES:
-                if role == owner and isinstance(path := values.get(key), str) and path:
-                    values[key] = str(here / Path(path).expanduser())
             # So that what was told already hides nothing else.
             merged[role] = _sound(ROLE_TABLES[role], values) if self.problems else values
         settings = {
@@ -235,7 +232,9 @@ class _Reader:
             "direct": merged["mirrors"],
             **merged,
         }
-        return self._parse(HostSettings, settings, f"hosts.{name}", known=[each.message for each in self.problems])
+        known = [each.message for each in self.problems]
+        parsed = self._parse(HostSettings, settings, f"hosts.{name}", known=known)
+        return parsed and _files_beside(here, parsed)
 
     def _parse(
         self, kind: type[T], raw: Any, at: str, extra: Iterable[str] = (), known: Collection[str] = ()
@@ -300,5 +299,14 @@ def _without(table: Table, keys: Iterable[str]) -> Table:
     return {key: value for key, value in table.items() if key not in set(keys)}
 
 
+def _files_beside(folder: Path, host: HostSettings) -> HostSettings:
+    """The host, whose settings that are paths on the controller count from `folder`."""
+    for role, key in crosscheck.FILES:
+        table = getattr(host, role)
+        if path := getattr(table, key):
+            host = host.model_copy(update={role: table.model_copy(update={key: folder / path})})
+    return host
+
+
 def _beside(folder: Path, path: Path | None) -> Path | None:
-    return None if path is None else folder / path.expanduser()
+    return None if path is None else folder / path

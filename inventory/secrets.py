@@ -11,14 +11,14 @@ from pydantic_core import CoreSchema
 
 from inventory.errors import SdfleetError
 from roles.proxy import is_proxy
-from roles.settings import Settings
+from roles.settings import ControllerPath, Settings
 
 
 class SecretReference(Settings):
     """Where one secret is read from: exactly one of env, file, command."""
 
     env: str | None = Field(default=None, description="Name of an environment variable of the controller.")
-    file: Path | None = Field(
+    file: ControllerPath | None = Field(
         default=None,
         description="File on the controller (path relative to fleet.toml); its last newline is dropped.",
     )
@@ -32,7 +32,7 @@ class SecretReference(Settings):
 
     def beside(self, folder: Path) -> Self:
         """The same, with a file's path that counts from `folder`."""
-        return self if self.file is None else self.model_copy(update={"file": folder / self.file.expanduser()})
+        return self if self.file is None else self.model_copy(update={"file": folder / self.file})
 
     def read(self, name: str) -> str:
         """The secret itself; SdfleetError, naming the setting `name` and not the value, if it can't be had."""

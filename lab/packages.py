@@ -1,6 +1,7 @@
 """One Python package index made of all the places this machine's pip would look in."""
 
 import hashlib
+import os
 import threading
 import time
 from dataclasses import replace
@@ -63,7 +64,8 @@ class Packages:
     def _find_links(self, project: str) -> list[Link]:
         links: list[Link] = []
         for place in self.config.find_links:
-            folder = Path(url2pathname(urlsplit(place).path)) if place.startswith("file:") else Path(place).expanduser()
+            path = url2pathname(urlsplit(place).path) if place.startswith("file:") else place
+            folder = Path(os.path.expanduser(path))  # noqa: PTH111 - as pip does: what it cannot expand stays
             if place.startswith(("http://", "https://")):
                 page = self.downloads.path(place, PAGE_SECONDS).read_text(encoding="utf-8")
                 links += simple.parse(page, place)

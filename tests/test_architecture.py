@@ -15,8 +15,8 @@ OURS = ("deploy", "inventory", "roles", "templates", "training", "lab")
 ALLOWED = {
     "training": set(),
     "templates": set(),
-    "roles": {"templates", "training.archive", "training.config"},
-    "inventory": {"roles"},
+    "roles": {"templates", "training.archive", "training.config", "training.usable_path"},
+    "inventory": {"roles", "training.errors", "training.textfile"},
     "lab": {"inventory", "roles"},
     "deploy": set(OURS),
 }
@@ -119,6 +119,14 @@ def test_wheel_holds_the_checkout(tmp_path: Path) -> None:
 def test_no_file_is_a_grab_bag() -> None:
     forbidden = {"utils.py", "common.py", "helpers.py"}
     assert [file for package in OURS for file in _files(package) if file.name in forbidden] == []
+
+
+def test_home_folders_are_looked_up_in_one_place() -> None:
+    """Path.expanduser raises RuntimeError for a user that does not exist; usable_path makes a sentence of it."""
+    call = re.compile(r"(?<!os\.path)\.expanduser\(")
+    sources = [file for package in OURS for file in _files(package) if file.suffix == ".py"]
+    asking = {str(file.relative_to(TREE)) for file in sources if call.search(file.read_text())}
+    assert asking == {"training/usable_path.py"}
 
 
 def test_every_template_that_the_code_names_is_in_the_repository() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy import holding, hostlock
-from deploy.ssh import connect
+from deploy.ssh import Remote, connect
 from inventory.load import load
 
 
@@ -111,3 +111,16 @@ def test_a_host_out_of_reach_whose_sudo_asks_for_a_password_keeps_no_other(tmp_p
     with connect(load(file).hosts.values()) as remotes, hostlock.locked(remotes, "stop webui") as refused:
         assert list(refused) == ["a", "b"]
         assert all(error.unreachable for error in refused.values())
+
+
+def test_a_host_that_goes_away_while_its_lock_is_taken_is_said_to_be_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ssh ends with the status of a command that was cut off by a shutdown, and nothing was said."""
+    file = tmp_path / "fleet.toml"
+    file.write_text('[fleet]\nname = "s"\n[hosts.a]\naddress = "203.0.113.1"\n')
+    monkeypatch.setattr(Remote, "argv", lambda self, command: ["true"])
+    with connect(load(file).hosts.values()) as remotes, hostlock.locked(remotes, "update") as refused:
+        said = str(refused["a"])
+    assert said.startswith("a (root@203.0.113.1:22): cannot be reached: the connection was lost before")
+    assert said.endswith("check address, port, firewall, and that the host is up") and refused["a"].unreachable

@@ -279,7 +279,7 @@ def refused(tmp_path: Path, text: str, *arguments: str) -> str:
 
 def test_what_cannot_be_updated_is_named(tmp_path: Path) -> None:
     assert "nothing is named 'webiu'; known are base" in refused(tmp_path, "", "webiu")
-    assert "hosts.a.webui.keep_releases: is 1, so there would be nothing to go back to" in refused(
+    assert "hosts.a.webui.keep_releases: is 1, so there would be no release to roll back to" in refused(
         tmp_path, 'groups = ["webui"]\nwebui.keep_releases = 1\n'
     )
 
@@ -287,9 +287,9 @@ def test_what_cannot_be_updated_is_named(tmp_path: Path) -> None:
 def test_a_refused_lock_stays_beside_the_old_one(tmp_path: Path) -> None:
     lock = tmp_path / "fleet.lock"
     lock.write_text("new")
-    command.Moved(lock, b"old").put_back()
+    command.Moved(lock, b"old").restore()
     assert (lock.read_text(), (tmp_path / "fleet.lock.refused").read_text()) == ("old", "new")
-    command.Moved(lock, None).put_back()
+    command.Moved(lock, None).restore()
     assert not lock.exists(), "there was none before"
 
 

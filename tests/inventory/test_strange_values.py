@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from deploy.cli import app
 from deploy.options import checked_name
 from inventory.errors import ConfigError
 from inventory.load import load
@@ -34,6 +36,7 @@ def _model(line: str) -> str:
     return _host(f'[[models]]\nname = "m"\nkind = "lora"\n{line}')
 
 
+NOBODY = "'~no-such-user/k': there is no user 'no-such-user' on this machine; write the whole path"
 STRANGE = {
     "fleet name with a slash": (_host("").replace('"a"', '"../a"'), "fleet.name: '../a' must be letters"),
     "host name with a slash": (_host("").replace("hosts.a", 'hosts."../a"'), "hosts.'../a': '../a' must be letters"),
@@ -109,6 +112,24 @@ STRANGE = {
         "fleet.rollout.journal_ignore.0: '(' is no regular expression",
     ),
     "domain with a line break": (_host('[gateway]\ndomain = "x\\n}"'), "gateway.domain: string should match pattern"),
+    "key of no user": (_host('key = "~no-such-user/k"'), f"hosts.a.key: {NOBODY}"),
+    "known hosts of no user": (
+        _host("").replace("[hosts", 'known_hosts = "~no-such-user/k"\n[hosts'),
+        f"fleet.known_hosts: {NOBODY}",
+    ),
+    "secret of no user": (
+        _host('[secrets]\ncivitai_token = { file = "~no-such-user/k" }'),
+        f"secrets.civitai_token.file: {NOBODY}",
+    ),
+    "proxy of no user": (_host('http_proxy = { file = "~no-such-user/k" }'), f"hosts.a.http_proxy.file: {NOBODY}"),
+    "lock of no user": (_host('webui.requirements = "~no-such-user/k"'), f"hosts.a.webui.requirements: {NOBODY}"),
+    "certificate of no user": (
+        _host('[gateway]\ntls = "given"\ncertificate = "~no-such-user/k"'),
+        f"gateway.certificate: {NOBODY}",
+    ),
+    "model of no user": (_model('source = "file:~no-such-user/k"'), f"models.m: source: {NOBODY}"),
+    "key that no file can be": (_host('key = "a\\u0000b"'), "'a\\x00b' has a null character in it, which no path has"),
+    "model that no file can be": (_model(f'source = "file:{"x" * 300}"'), "is too long: a name has 255 bytes at most"),
 }
 """Values that would reach a path, ssh's configuration, a unit or a URL."""
 
@@ -211,3 +232,10 @@ def test_a_name_on_the_command_line_leads_nowhere_else(name: str) -> None:
     with pytest.raises(ConfigError, match="--as: "):
         checked_name("--as", name)
     assert checked_name("--as", "ink-2.v1_b") == "ink-2.v1_b"
+
+
+def test_a_source_that_is_pasted_is_refused_in_the_same_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(_host(""))
+    done = CliRunner().invoke(app, ["models", "add", "file:~no-such-user/k", "--fleet", str(file)])
+    assert str(done.exception) == f"file:~no-such-user/k: models: source: {NOBODY}"

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from training import rng
-from training.data import pictures
+from training.data import captions, pictures
 from training.data.pictures import Picture
 from training.errors import InputError
 from training.loop.objective import STEPS
-from training.sections.data import Data
+from training.sections.data import Augment, Data
 from training.sections.output import Validation
 
 
@@ -47,8 +47,8 @@ def timesteps(count: int) -> list[int]:
 
 
 def _plain(picture: Picture) -> Picture:
-    captions = picture.subset.captions.still
-    caption = picture.caption.split("\n")[0]
-    augment = picture.subset.augment.model_copy(update={"flip": False, "color": False, "random_crop": False})
-    subset = picture.subset.model_copy(update={"captions": captions, "augment": augment})
+    """The picture as one of validation.folder: its caption read anew by settings that never vary it."""
+    still = picture.subset.captions.still
+    subset = picture.subset.model_copy(update={"captions": still, "augment": Augment()})
+    caption = captions.read(picture.path, still, subset.class_tokens)
     return replace(picture, subset=subset, caption=caption, repeats=1)

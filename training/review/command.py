@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from training.config import parse
+from training.config import Config, parse
 from training.errors import InputError, TrainingError
 from training.memory import estimate
 from training.review.words import Count
@@ -25,20 +25,12 @@ def dataset(
         Path | None, typer.Option(help="HTML page to write: every picture with its caption.", show_default=False)
     ] = None,
 ) -> None:
-    """Check pictures and captions before training on them; exit code 1 if the trainer would refuse some."""
+    """Check pictures and captions before training (exit code 1 if the trainer would refuse any)."""
     from training.review import report
     from training.review.dataset import review
 
     if source.is_dir():
-        config = parse(
-            {
-                "name": source.resolve().name.replace(" ", "-").lstrip("._-") or "dataset",
-                "model": {"checkpoint": "unknown"},
-                "data": {"folder": str(source.resolve()), "resolution": resolution},
-                "train": {"batch_size": batch_size, "epochs": epochs},
-            },
-            source / "config.toml",
-        )
+        config = config_of(source.resolve(), resolution, batch_size, epochs)
     else:
         from training.kohya import load_any
 
@@ -51,6 +43,19 @@ def dataset(
         say(f"Look at {sheet}")
     if found.count("bad"):
         raise TrainingError(f"{found.count('bad')} finding(s) must be mended before training; they are named above")
+
+
+def config_of(folder: Path, resolution: int, batch_size: int, epochs: int) -> Config:
+    """The config of a run over a folder of N_name folders."""
+    return parse(
+        {
+            "name": "dataset",
+            "model": {"checkpoint": "unknown"},
+            "data": {"folder": str(folder), "resolution": resolution},
+            "train": {"batch_size": batch_size, "epochs": epochs},
+        },
+        folder / "config.toml",
+    ).model_copy(update={"name": folder.name})
 
 
 def _counter(model: Model, tokenizer: Path | None) -> Count | None:

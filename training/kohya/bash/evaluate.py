@@ -25,6 +25,7 @@ from training.kohya.bash.syntax import (
     parse,
 )
 from training.kohya.bash.words import ShellSyntaxError, Variable, Word
+from training.usable_path import usable_path
 
 CHANGE_THE_SHELL = frozenset(
     ("eval", "read", "exec", "getopts", "mapfile", "readarray", "let", "alias", "trap", "shift", "return")
@@ -221,7 +222,10 @@ class _Shell:
         shown = " ".join(word.source for word in command.words)
         if name == "cd" and self.launch is None:
             fields = [value.text for word in command.words[1:] for value in self.words.split(word)]
-            self.words.folder = self.words.folder / Path(fields[-1] if fields else "~").expanduser()
+            try:
+                self.words.folder = self.words.folder / usable_path(fields[-1] if fields else "~")
+            except ValueError as error:
+                raise self.words.refuse(line, f"cd: {error}") from error
             return True
         if name in ("source", ".") and not shown.rstrip("\"'").endswith("activate") and self.launch is None:
             raise self.words.refuse(line, f"{shown}: other scripts are not read; write into this one what they set")
