@@ -20,7 +20,7 @@ timed = took=; all=0; for part in $(1); do SECONDS=0; $(MAKE) --no-print-directo
 ORDER ?=
 SHUFFLED := $(if $(ORDER),--random-order-bucket=module --random-order-seed=$(ORDER))
 
-.PHONY: demo check test offline slow lab gpu lint fix bench versions clean setup system
+.PHONY: demo check test left-out offline slow lab gpu lint fix bench versions clean setup system
 
 demo: setup system
 	$(SUDO) $(BIN)/sdfleet demo
@@ -32,6 +32,9 @@ check: setup
 # Everything. What it took is printed at the end, part by part.
 test: setup system
 	@$(call timed,lint offline slow lab)
+	@$(MAKE) --no-print-directory left-out
+
+left-out:
 	@echo "$$($(BIN)/pytest --collect-only -m gpu tests/training | grep -c ::) tests were left out: they need an NVIDIA GPU; run: make gpu"
 
 offline: setup

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -76,32 +76,28 @@ def serve_engine() -> None:
     from deploy import engine  # first: it patches the standard library
 
     # isort: split
-    from pyinfra.api.operation import operation
     from pyinfra.context import host
+    from pyinfra.operations import files
 
-    from roles.facts.seen import HostSurvey
     from roles.facts.survey import Survey
     from roles.operations.accounts import system_users
-    from roles.operations.files import Folder, absent, folders, rendered
-    from roles.operations.packages import apt_packages
-
-    @operation()
-    def running(seen: HostSurvey) -> Generator[str, None, None]:
-        unit = seen.unit(UNIT.name)
-        if not (unit.active and unit.enabled) or unit.stale:
-            yield f"systemctl daemon-reload && systemctl enable -q --now {UNIT.name}"
+    from roles.operations.files import folders, rendered
+    from roles.operations.packages import install_packages
+    from roles.operations.units import run_unit, write_units
+    from roles.paths import Folder
 
     def declare(_: Collection[str]) -> None:
         seen = host.get_fact(Survey, **wanted())
-        apt_packages(name="packages", names=PACKAGES, seen=seen)
+        install_packages(PACKAGES, seen)
         system_users(name="user", homes={USER: ROOT / "data"}, seen=seen)
         for path in host.loop(FOLDERS):
             folders(name=f"folder {path}", wanted=[Folder(path)], seen=seen)
-        for path, text in host.loop(list({**FILES, UNIT: SERVICE}.items())):
+        for path, text in host.loop(list(FILES.items())):
             rendered(name=f"file {path}", dest=path, text=text, seen=seen)
+        write_units({UNIT: SERVICE}, seen)
         for path in host.loop(GONE):
-            absent(name=f"no {path}", paths=[path], seen=seen)
-        running(name="service", seen=seen)
+            files.file(name=f"no {path}", path=str(path), present=False)
+        run_unit("service", UNIT, SERVICE, seen)
 
     engine.main(declare)
 

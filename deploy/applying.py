@@ -1,4 +1,4 @@
-"""`sdfleet plan` and `sdfleet apply`: start the engine, show what it does, sum up."""
+"""`sdfleet plan` and `sdfleet apply`: start the engine, show its progress, print a summary."""
 
 import os
 import subprocess
@@ -60,7 +60,7 @@ def select_roles(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def first(fleet: Fleet, request: Request) -> Request | None:
-    """What has to be there before the rest of an apply: the cache that all hosts fetch over. None if nothing has."""
+    """The part of an apply that comes first: the cache that all hosts download through. None if there is none."""
     hosts = tuple(name for name in request.hosts if fleet.hosts[name].has("cache"))
     if not hosts or "cache" not in request.roles:
         return None
@@ -69,24 +69,23 @@ def first(fleet: Fleet, request: Request) -> Request | None:
 
 
 def cache_first(fleet: Fleet, request: Request, verbose: bool) -> RunView | None:
-    """Bring up the cache that the hosts of `request` fetch over, before they choose their mirrors; None if none is
-    among them."""
+    """Apply the cache before the hosts of `request` choose their mirrors; None if none of them is a cache."""
     earlier = first(fleet, request)
     if earlier is None:
         return None
-    out.print(f"First the cache on {', '.join(earlier.hosts)}, which the fleet fetches over.")
+    out.print(f"Applying the cache first, on {', '.join(earlier.hosts)}: the other hosts download through it.")
     return run(fleet, earlier, "Now everything else.", verbose)
 
 
 def engine_events(fleet: Fleet, request: Request) -> Iterator[Event]:
-    """Run the engine in a child process and yield what it tells of `fleet`.
+    """Run the engine for `fleet` in a child process and yield its events.
 
-    Raises SdfleetError if it ends without having said how every host fared.
+    Raises SdfleetError if it ends without a result for every host.
     """
     asked = [fleet.hosts[name] for name in request.hosts if fleet.hosts[name].connection.sudo_password]
     with connect(asked) as remotes:
         programs = each(remotes, lambda remote: remote.askpass())
-        # A host that is not reached, or refuses the password, fails when the engine meets it.
+        # A host that cannot be reached or refuses the password fails when the engine connects to it.
         lent = {name: program for name, program in programs.items() if isinstance(program, PurePosixPath)}
         yield from _engine_events(request.model_copy(update={"askpass": lent}))
 
@@ -123,12 +122,12 @@ def _engine_events(request: Request) -> Iterator[Event]:
 
 def run(fleet: Fleet, request: Request, next_command: str, verbose: bool, unchanged: str = "") -> RunView:
     """
-    Plan or apply `request`, showing it; the view tells what came of it.
+    Plan or apply `request` and show it; the returned view has the results.
 
-    + next_command: what to say at the end
-    + unchanged: what to say instead where there was nothing to change
+    + next_command: last line of the output
+    + unchanged: the last line if there was nothing to change
     """
-    # Before the view, which would cover a question for a passphrase.
+    # Before the live view, which would hide a passphrase prompt.
     request = request.model_copy(update={"keys": keys.opened(fleet.hosts[name].connection for name in request.hosts)})
     with RunView(request.hosts, request.apply, verbose) as view:
         for event in engine_events(fleet, request):

@@ -1,4 +1,4 @@
-"""The command line: one function a verb, each of a few lines; the work is in the modules beside this one."""
+"""The command line: one short function per verb; the work is in the modules beside this one."""
 
 import sys
 import traceback
@@ -14,7 +14,19 @@ from deploy.checking import checked
 from deploy.console import err, out, styled
 from deploy.doctor.command import doctor
 from deploy.events import Request
-from deploy.options import DEFAULT_FILE, FleetFile, HostName, Limit, Role, one_host
+from deploy.options import (
+    CONTENT,
+    DEFAULT_FILE,
+    DEPLOY,
+    LOCAL,
+    OPERATE,
+    SETUP,
+    FleetFile,
+    HostName,
+    Limit,
+    Role,
+    one_host,
+)
 from deploy.rollout import command as rollout
 from inventory import example, extras, reference, schema
 from inventory.errors import ConfigError, SdfleetError
@@ -29,9 +41,9 @@ app = typer.Typer(
 )
 
 DRIFT = 3
-"""Exit code of a fleet that is not as its file says."""
+"""Exit code if the fleet differs from its file."""
 
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show everything, and a traceback on errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every operation, and a traceback on errors.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -49,16 +61,16 @@ def _options(
     pass
 
 
-@app.command()
+@app.command(rich_help_panel=SETUP)
 def init(file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")] = DEFAULT_FILE) -> None:
     """Write a commented fleet.toml to start from."""
     example.write(file)
     out.print(f"Wrote {file}. Edit its [hosts.*] tables, then: sdfleet check")
 
 
-@app.command()
+@app.command(rich_help_panel=SETUP)
 def check(fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Validate the fleet's file: all problems at once (exit code 2 if there are any)."""
+    """Validate fleet.toml and list every mistake (exit code 2 if there are any)."""
     loaded = checked(fleet)
     for note in loaded.notes:
         out.print(styled("[yellow]note[/] {}", note), soft_wrap=True)
@@ -71,29 +83,29 @@ def check(fleet: FleetFile = DEFAULT_FILE) -> None:
     out.print(f"{fleet} is fine: {len(loaded.hosts)} host(s). Next: {todo}")
 
 
-@app.command()
+@app.command(rich_help_panel=SETUP)
 def trust(
     host: HostName,
     fleet: FleetFile = DEFAULT_FILE,
     replace_host_key: Annotated[
-        bool, typer.Option("--replace-host-key", help="Forget the key by which the host was known: it was made anew.")
+        bool, typer.Option("--replace-host-key", help="Accept a new host key, for example after a reinstall.")
     ] = False,
 ) -> None:
-    """Log in by password once, and leave this machine's SSH key on the host."""
+    """Log in by password once and install this machine's SSH key on the host."""
     from deploy import trust as trusting
 
     trusting.run(one_host(fleet, host), replace_host_key=replace_host_key)
 
 
-@app.command("schema")
+@app.command("schema", rich_help_panel=SETUP)
 def print_schema(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As a page to read instead.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown instead of JSON Schema.")] = False,
 ) -> None:
     """Print the JSON Schema of fleet.toml, for editors."""
     sys.stdout.write(reference.text() if markdown else schema.text())
 
 
-@app.command()
+@app.command(rich_help_panel=DEPLOY)
 def plan(
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,
@@ -101,14 +113,14 @@ def plan(
     diff: Annotated[bool, typer.Option("--diff", help="Show what changes inside files.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say what apply would change, and change nothing."""
+    """Show what apply would change."""
     loaded = load(fleet)
     request = _request(loaded, limit, role, apply=False, diff=diff)
     view = applying.run(loaded, request, "Next: sdfleet apply", verbose, "Next: sdfleet verify")
     raise typer.Exit(1 if view.failed else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=DEPLOY)
 def apply(
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,
@@ -116,18 +128,18 @@ def apply(
     diff: Annotated[bool, typer.Option("--diff", help="Show what changes inside files.")] = False,
     verbose: Verbose = False,
 ) -> None:
-    """Bring the hosts to what the fleet's file says."""
+    """Bring the hosts to the state that fleet.toml describes."""
     loaded = load(fleet)
     request = _request(loaded, limit, role, apply=True, diff=diff)
-    # Without the cache the hosts go on to the mirrors behind it; its own failure is told again below.
+    # If the cache fails, the hosts use the mirrors behind it; the failure is reported again below.
     applying.cache_first(loaded, request, verbose)
     view = applying.run(loaded, request, "Next: sdfleet verify", verbose)
     raise typer.Exit(1 if view.failed else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATE)
 def drift(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, role: Role = None) -> None:
-    """Say where the hosts are not what the fleet's file says, and change nothing (exit code 3 if one is not)."""
+    """Compare the hosts with fleet.toml without changing anything (exit code 3 on drift)."""
     loaded = load(fleet)
     request = _request(loaded, limit, role, apply=False, diff=False)
     view = applying.run(loaded, request, "Next: sdfleet apply, or sdfleet update to do it in waves", False, "No drift.")
@@ -140,39 +152,44 @@ def _request(fleet: Fleet, limit: list[str] | None, role: list[str] | None, appl
     return Request(fleet=str(fleet.file), hosts=hosts, roles=roles, apply=apply, diff=diff)
 
 
-@app.command()
+@app.command(rich_help_panel=LOCAL)
 def demo(
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Where the report and everything around it goes.")
-    ] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder for the report and its files.")] = Path(
+        "demo"
+    ),
 ) -> None:
-    """The whole road on machines in a box, ending in a report with pictures (needs root)."""
+    """Provision two local test machines, train a LoRA, and write a report (needs root)."""
     extras.require("sdfleet demo")
-    from deploy import demo as road
+    from deploy import demo as demo_verb
 
-    road.run(folder)
+    demo_verb.run(folder)
 
 
-@app.command("lab", add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    "lab",
+    rich_help_panel=LOCAL,
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
 def run_lab(context: typer.Context) -> None:
-    """A fleet in a box: real test hosts on this machine (needs root)."""
+    """Manage local test machines (needs root)."""
     from lab.commands import app as lab_app
 
     lab_app(context.args, prog_name="sdfleet lab")
 
 
+app.add_typer(lock.app, name="lock", rich_help_panel=SETUP)
+rollout.mount(app)
+releases.mount(app)
 watching.mount(app)
 services.mount(app)
-releases.mount(app)
-rollout.mount(app)
-app.add_typer(lock.app, name="lock")
-app.command()(doctor)
-app.add_typer(models.app, name="models")
-app.add_typer(train.app, name="train")
+app.command(rich_help_panel=OPERATE)(doctor)
+app.add_typer(models.app, name="models", rich_help_panel=CONTENT)
+app.add_typer(train.app, name="train", rich_help_panel=CONTENT)
 
 
 def run() -> None:
-    """The console script: errors become sentences, and exit codes 0, 1, 2, 3."""
+    """The console script: prints errors without a traceback and exits with 0, 1, 2 or 3."""
     sys.excepthook = _show_traceback
     try:
         app(prog_name=extras.DISTRIBUTION)
@@ -184,10 +201,10 @@ def run() -> None:
             err.print(styled("[bold red]error[/] {}", line), soft_wrap=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        err.print("Interrupted. Nothing half-made has a final name; run the same command again to go on.")
+        err.print("Interrupted. Run the same command again to continue.")
         sys.exit(130)
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A fault of ours: its text may hold words of others, which must not act on the terminal."""
+    """For bugs. Through our console, because the text may contain control characters from elsewhere."""
     err.print("".join(traceback.format_exception(kind, error, trace)).rstrip(), soft_wrap=True)

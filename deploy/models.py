@@ -1,4 +1,4 @@
-"""`sdfleet models`: what the fleet has, add by URL, check the bytes, reclaim space."""
+"""`sdfleet models`: list, add, convert, adopt, check and prune models."""
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,14 +26,14 @@ from roles.models.sources.pasted import entry
 from roles.models.sources.web import Asker
 from roles.models.state import Seen, command, read
 from roles.models.wanted import Wanted, WantedError, wanted
-from roles.onhost import lora_keys
+from roles.onhost import TENSOR_NAMES, lora_keys, source
 from training.usable_path import usable_path
 
-app = typer.Typer(no_args_is_help=True, help="The models of the fleet's hosts.")
+app = typer.Typer(no_args_is_help=True, help="List, add, check and prune models.")
 
 T = TypeVar("T")
 Only = Annotated[
-    list[str] | None, typer.Option("--limit", "-l", "--host", help="Only these hosts or groups (repeatable).")
+    list[str] | None, typer.Option("--limit", "-l", "--host", help="Limit to this host or group; repeat for more.")
 ]
 LOOK_SECONDS = 60
 HASH_SECONDS = 4 * 3600
@@ -46,14 +46,13 @@ CHANGED = 3
 
 @dataclass(frozen=True)
 class HostModels:
-    """What a host should have and has."""
+    """The models that a host should have, and those that it has."""
 
     remote: Remote
     goal: Wanted
     seen: Seen
 
     def has(self, kind: str, name: str) -> bool:
-        """Whether every file of a model is there."""
         files = [file for file in self.goal.files if file.of(kind, name)]
         return bool(files) and all(self.seen.whole(file) for file in files)
 
@@ -64,7 +63,7 @@ def show(
     limit: Only = None,
     sha256: Annotated[bool, typer.Option("--sha256", help="Show whole hashes instead of their beginning.")] = False,
 ) -> None:
-    """List models: kind, size, hash as the WebUI shows it (AutoV2), source, and which hosts have them."""
+    """List models: kind, size, hash as the WebUI shows it (AutoV2), source, and hosts."""
     hosts = chosen(fleet, limit)
     with connect(hosts) as remotes:
         looked = _look(remotes)
@@ -73,9 +72,7 @@ def show(
     print_table(table(rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2)))
     for host in looked:
         for path, count in sorted(host.seen.strangers.items()):
-            out.print(
-                f"{host.remote.name}: {path} ({amount(count)}) is not of sdfleet; it is left alone", soft_wrap=True
-            )
+            out.print(f"{host.remote.name}: {path} ({amount(count)}) is not managed by sdfleet", soft_wrap=True)
     for name, files in ignored.items():
         for file, why in files.items():
             out.print(f"{name}: {file}: {why}", soft_wrap=True)
@@ -83,12 +80,12 @@ def show(
 
 
 def _ignored(remote: Remote) -> dict[str, str]:
-    """Files in the WebUI's Lora folder that it would ignore -> why. Its forks read other names as well."""
+    """Files in the WebUI's Lora folder that it ignores -> why. Forks of the WebUI read more key names."""
     host = remote.host
     if not host.has("webui") or host.webui.flavor != "a1111":
         return {}
     folder, store = host.paths.data("webui") / FOLDERS["lora"], host.paths.store
-    found: dict[str, str] = remote.call(lora_keys, folder=str(folder), store=str(store))
+    found: dict[str, str] = remote.call(lora_keys, folder=str(folder), store=str(store), reader=source(TENSOR_NAMES))
     return found
 
 
@@ -101,7 +98,7 @@ def table(found: Iterable[Sequence[str]]) -> Table:
 
 
 def rows(models: Sequence[Model], looked: Sequence[HostModels], digits: int) -> Iterator[tuple[str, ...]]:
-    """A line of the list for each model: name, kind, size, `digits` of its hash, source, hosts that have all of it."""
+    """One row per model: name, kind, size, `digits` of its hash, source, hosts that have all of its files."""
     for (name, kind), model in sorted({(model.name, model.kind): model for model in models}.items()):
         files = {file.sha256: file for host in looked for file in host.goal.files if file.of(kind, name)}
         sizes = [file.size for file in files.values()]
@@ -114,22 +111,22 @@ def rows(models: Sequence[Model], looked: Sequence[HostModels], digits: int) -> 
 @app.command()
 def add(
     pasted: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="URL of a model's page or file, AIR, hash, or a source (hf:...).")
+        str, typer.Argument(metavar="SOURCE", help="URL of a page or file, AIR, hash, or source (hf:...).")
     ],
     fleet: FleetFile = DEFAULT_FILE,
-    name: Annotated[str | None, typer.Option(help="What to call it; else as its source does.")] = None,
-    kind: Annotated[str | None, typer.Option(help="What it is, if neither source nor file tell.")] = None,
-    sha256: Annotated[str | None, typer.Option(help="What its bytes must hash to, where you were told.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model. Default: as at its source.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Kind of model, if neither source nor file says.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Expected sha256.")] = None,
 ) -> None:
-    """Add a model to fleet.toml, for something pasted."""
+    """Add a model to fleet.toml from a URL, an AIR, a hash or a source."""
     loaded = load(fleet)
     try:
         known = is_kind(kind) if kind else None
     except ValueError as error:
         raise ConfigError("--kind", [Problem("", str(error))]) from error
-    roads = next(iter(loaded.hosts.values())).direct
+    mirrors = next(iter(loaded.hosts.values())).direct
     try:
-        model = entry(pasted, Asker(roads, loaded.secrets.read_all()), name, known, sha256)
+        model = entry(pasted, Asker(mirrors, loaded.secrets.read_all()), name, known, sha256)
     except ValidationError as error:
         raise ConfigError(pasted, [problem(detail, Model, "models", ()) for detail in error.errors()]) from error
     except ValueError as error:
@@ -145,21 +142,21 @@ def add(
 @app.command()
 def convert(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model whose file is a pickle.")],
-    host: Annotated[str, typer.Option(help="Host that has it, with the roles webui or trainer: it needs torch.")],
+    host: Annotated[str, typer.Option(help="Host that has the model, in the group webui or train (it needs torch).")],
     fleet: FleetFile = DEFAULT_FILE,
 ) -> None:
-    """Make a safetensors file from a pickle on a host, in a unit without network that can write nowhere."""
+    """Convert a pickle to safetensors on a host, in a sandbox."""
     converting.run(fleet, name, host)
 
 
 @app.command(name="adopt")
 def adopt_folder(
-    host: Annotated[str, typer.Argument(metavar="HOST", help="Host that has them.")],
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder there, with all below it.")],
+    host: Annotated[str, typer.Argument(metavar="HOST", help="Host that has the files.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder on the host, searched with its subfolders.")],
     fleet: FleetFile = DEFAULT_FILE,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy what can be neither shared nor linked.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy files that can be neither shared nor linked.")] = False,
 ) -> None:
-    """Take models that lie on a host already into its store, and print their entries for fleet.toml.
+    """Add model files that a host already has to its store, and print their entries for fleet.toml.
 
     They are hashed where they are, never fetched again, and nothing in the folder is changed. Exit code 1 if a file
     could not be taken.
@@ -171,9 +168,9 @@ def adopt_folder(
 def prune(
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete what no model of fleet.toml and no name on the host needs. Files put there by hand stay."""
+    """Delete files from the stores that no model needs. Files put there by hand stay."""
     with connect(chosen(fleet, limit)) as remotes:
         found = _answers(each(remotes, _unused))
         for name, files in found.items():
@@ -187,7 +184,7 @@ def prune(
 
 
 def _unused(remote: Remote, delete: Sequence[str] = ()) -> dict[str, int]:
-    """Files of the store that neither the manifest nor any name on the host needs -> bytes; `delete` of them go."""
+    """Files in the store that neither the manifest nor a link on the host needs -> bytes. Deletes those in `delete`."""
     host = remote.host
     places = [host.paths.root / "data", host.paths.hub, host.paths.converted]
     answer = remote.call(
@@ -205,7 +202,7 @@ def _unused(remote: Remote, delete: Sequence[str] = ()) -> dict[str, int]:
 
 
 def _goal(host: HostSettings) -> Wanted:
-    """What the host should have. Raises SdfleetError."""
+    """The models that the host should have. Raises SdfleetError."""
     try:
         return wanted(host.models, host.paths, host.mirrors)
     except WantedError as error:
@@ -213,7 +210,7 @@ def _goal(host: HostSettings) -> Wanted:
 
 
 def _delete(remote: Remote, files: dict[PurePosixPath, int]) -> None:
-    """Delete files of a store while no sync is at work."""
+    """Delete files of a store; fails while a sync runs."""
     if files:
         lock = str(remote.host.paths.store / "lock")
         remote.run(["flock", "--nonblock", lock, "rm", "-f", "--", *map(str, files)], timeout=LOOK_SECONDS)
@@ -240,7 +237,7 @@ def check(
         raise typer.Exit(CHANGED)
     if lost:
         raise typer.Exit(1)
-    out.print("Every file has the bytes its name says.")
+    out.print("Every file matches its sha256.")
 
 
 def _damaged(remote: Remote) -> list[PurePosixPath]:
@@ -253,7 +250,7 @@ def _damaged(remote: Remote) -> list[PurePosixPath]:
 
 
 def _look(remotes: dict[str, Remote]) -> list[HostModels]:
-    """Every host's models, read with one command each; a host that can't be read is an error."""
+    """Every host's models, with one command per host. Prints an error for a host that cannot be read."""
 
     def look(remote: Remote) -> HostModels:
         host = remote.host
@@ -267,7 +264,7 @@ def _look(remotes: dict[str, Remote]) -> list[HostModels]:
 
 
 def _answers(answers: Mapping[str, T | HostError]) -> dict[str, T]:
-    """What the hosts answered; those that did not are named. SdfleetError if none did."""
+    """The answers of the hosts; prints the errors of the others. Raises SdfleetError if no host answered."""
     for answer in answers.values():
         if isinstance(answer, HostError):
             err.print(styled("[bold red]error[/] {}", answer), soft_wrap=True)

@@ -12,17 +12,19 @@ from inventory.errors import ConfigError, Problem
 from inventory.load import load
 from inventory.model import HostSettings
 
+SETUP, DEPLOY, OPERATE, CONTENT, LOCAL = "Set up", "Deploy", "Operate", "Models and training", "Try it locally"
+"""Headings of `sdfleet --help`, in the order of `deploy.cli`."""
 DEFAULT_FILE = Path("fleet.toml")
-FleetFile = Annotated[Path, typer.Option("--fleet", envvar="SDFLEET_FILE", help="The fleet's file.")]
-Limit = Annotated[list[str] | None, typer.Option("--limit", "-l", help="Only these hosts or groups (repeatable).")]
-Role = Annotated[list[str] | None, typer.Option("--role", "-r", help="Only these roles (repeatable).")]
-HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host in the fleet's file.")]
+FleetFile = Annotated[Path, typer.Option("--fleet", envvar="SDFLEET_FILE", help="Path of the fleet file.")]
+Limit = Annotated[list[str] | None, typer.Option("--limit", "-l", help="Limit to this host or group; repeat for more.")]
+Role = Annotated[list[str] | None, typer.Option("--role", "-r", help="Limit to this role; repeat for more.")]
+HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host in fleet.toml.")]
 
 
 def checked_name(option: str, name: str) -> str:
-    """A name that a person gave for a run, a sweep or a file. Raises ConfigError if it could lead elsewhere."""
+    """The name of a run, a sweep or a file. Raises ConfigError if it could be a path."""
     if not names.NAME.fullmatch(name):
-        said = f"{name!r} must be letters, digits and . _ -, begin with a letter or digit, 100 at most"
+        said = f"{name!r} must begin with a letter or digit and have only letters, digits and . _ -, 100 at most"
         raise ConfigError(option, [Problem("", said)])
     return name
 

@@ -1,4 +1,4 @@
-"""`sdfleet releases` and `sdfleet rollback`: what each host could run, and going back to it without the network."""
+"""`sdfleet releases` and `sdfleet rollback`: list the releases on each host, and roll back without the network."""
 
 import json
 import shlex
@@ -15,7 +15,7 @@ from deploy import hostlock
 from deploy.applying import hosts_with
 from deploy.console import err, out, print_table, styled
 from deploy.onhost import released
-from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
+from deploy.options import DEFAULT_FILE, DEPLOY, FleetFile, Limit, checked_name, chosen
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.errors import ConfigError, Problem
 from inventory.hosts import whoami
@@ -28,7 +28,7 @@ APPS = ("webui", "lora_scripts", "trainer")
 """Applications that have releases, each by the name of its role."""
 
 BACK_SECONDS = 1800
-"""How long a service may take to draw its first picture again: start_timeout is the user's to set."""
+"""How long a service may take to generate its first picture again; start_timeout is set by the user."""
 
 
 def releases(
@@ -36,7 +36,7 @@ def releases(
     limit: Limit = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs, manifests included.")] = False,
 ) -> None:
-    """List the releases on the hosts: which one is in use, what can be gone back to, who built it and when."""
+    """List the releases on the hosts: which one is in use, and which you can roll back to."""
     with connect(chosen(fleet, limit)) as remotes:
         found = each(remotes, _of)
     lost = {name: answer for name, answer in found.items() if isinstance(answer, HostError)}
@@ -50,7 +50,7 @@ def releases(
 
 
 def _of(remote: Remote) -> Any:
-    """The releases of one host, of which a table can be made."""
+    """The releases of one host. Fails here, for this host alone, if they do not fit the table."""
     answer = remote.call(released, apps=str(remote.host.paths.root / "apps"))
     _table({remote.name: answer})
     return answer
@@ -87,16 +87,16 @@ def _state(entry: Mapping[str, Any]) -> Text:
 
 def rollback(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="HOST|GROUP", help="None means all that have it.")
+        list[str] | None, typer.Argument(metavar="HOST|GROUP", help="Default: every host that has it.")
     ] = None,
-    to: Annotated[str | None, typer.Option(help="Name of a release; else the one that served before.")] = None,
+    to: Annotated[str | None, typer.Option(help="Release to go back to. Default: the previous one.")] = None,
     app: Annotated[str, typer.Option(help=f"Which application: {', '.join(APPS)}.")] = "webui",
-    now: Annotated[bool, typer.Option("--now", help="Cut off running generations.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for running generations.")] = False,
     fleet: FleetFile = DEFAULT_FILE,
 ) -> None:
-    """Go back to the release that served before: no network, nothing is built, a restart and a picture long.
+    """Go back to the previous release. Takes seconds; needs no network and builds nothing.
 
-    A host that cannot be reached does not keep the others from going back.
+    A host that cannot be reached does not stop the others.
     """
     began = time.monotonic()
     if to is not None:
@@ -104,18 +104,18 @@ def rollback(
     hosts = _having(fleet, app, names or ())
     with connect(hosts) as remotes, hostlock.locked(remotes, "rollback") as refused:
         free = {name: remote for name, remote in remotes.items() if name not in refused}
-        answers = {**refused, **each(free, lambda remote: go_back(remote, app, to, now))}
+        answers = {**refused, **each(free, lambda remote: roll_back(remote, app, to, now))}
     answers = {name: answers[name] for name in remotes}
     bare = {name: error for name, error in answers.items() if isinstance(error, NotInstalled) and not names}
     lost = {n: error for n, error in answers.items() if isinstance(error, HostError) and n not in bare}
     for name, said in answers.items():
         if name in bare:
-            out.print(f"{name} has no {app} yet; passed over")
+            out.print(f"{name} has no {app} yet; skipped")
         elif name not in lost:
             out.print(styled("[bold]{}[/] {}", name, said), soft_wrap=True)
     _tell(lost)
     done = [name for name in answers if name not in lost and name not in bare]
-    out.print(f"{len(done)} of {len(answers) - len(bare)} host(s) went back in {time.monotonic() - began:.1f} s.")
+    out.print(f"{len(done)} of {len(answers) - len(bare)} host(s) rolled back in {time.monotonic() - began:.1f} s.")
     if done:
         out.print(
             "fleet.toml and fleet.lock still name the other release: put them back too, or the next apply brings it "
@@ -142,15 +142,15 @@ def _having(fleet: Path, app: str, names: Sequence[str]) -> list[HostSettings]:
 
 
 class NotInstalled(HostError):
-    """The host does not have the application that is asked for."""
+    """The host does not have the application."""
 
 
-def go_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
-    """Make a host run an earlier release; a sentence that says which. Raises HostError.
+def roll_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
+    """Switch a host to an earlier release. Returns a sentence that names it.
 
     + to: name of a release; None for the one that served before
-    + now: whether a picture in the making is cut off; else it is waited for, up to the unit's limit
-    Raises NotInstalled where there is no such application.
+    + now: whether to cut off a running generation; otherwise wait for it, up to the unit's limit
+    Raises HostError; NotInstalled if the host does not have the application.
     """
     words = ["--app", str(remote.host.paths.app(app)), "back", "--by", whoami()]
     words += [*(["--to", to] if to else []), *(["--now"] if now else [])]
@@ -159,7 +159,7 @@ def go_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
     if answer.status == NOT_INSTALLED:
         raise NotInstalled(f"{remote.name}: {answer.err.strip()}")
     if answer.status:
-        raise HostError(f"{remote.name}: {(answer.err.strip() or 'it said nothing').splitlines()[-1]}")
+        raise HostError(f"{remote.name}: {(answer.err.strip() or 'it printed nothing').splitlines()[-1]}")
     return answer.out.strip()
 
 
@@ -171,4 +171,4 @@ def _tell(lost: Mapping[str, HostError]) -> None:
 def mount(app: typer.Typer, verbs: Sequence[Any] = (releases, rollback)) -> None:
     """Add these verbs to `app`."""
     for verb in verbs:
-        app.command()(verb)
+        app.command(rich_help_panel=DEPLOY)(verb)

@@ -1,4 +1,4 @@
-"""`sdfleet train`: LoRA trainings as runs that live on hosts."""
+"""`sdfleet train`: LoRA training runs on hosts."""
 
 import json
 import time
@@ -25,11 +25,11 @@ from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, connect, each
 from deploy.train_again import RUNS, Into, Run
 from inventory.errors import ConfigError, Problem, SdfleetError
-from roles.onhost import lora_keys
+from roles.onhost import TENSOR_NAMES, lora_keys, source
 
-app = typer.Typer(no_args_is_help=True, help="Train LoRAs on the fleet's hosts.")
+app = typer.Typer(no_args_is_help=True, help="Train LoRAs on the hosts.")
 
-On = Annotated[str | None, typer.Option("--on", help="The host that has it, if several have a run of that name.")]
+On = Annotated[str | None, typer.Option("--on", help="Host of the run, if several hosts have one of that name.")]
 
 
 @app.command("run")
@@ -37,11 +37,13 @@ def run_config(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training config (TOML).")],
     fleet: FleetFile = DEFAULT_FILE,
     on: Annotated[
-        list[str] | None, typer.Option("--on", help="Host or group; the least busy host of it is taken.")
+        list[str] | None, typer.Option("--on", help="Host or group; the least busy host of a group is used.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run; else the config's name and the time.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value over the config's.")] = None,
-    follow: Annotated[bool, typer.Option(help="Watch it to its end and fetch the result.")] = True,
+    name: Annotated[str | None, typer.Option(help="Name of the run. Default: the config's name and the time.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting: KEY=VALUE; repeat for more.")
+    ] = None,
+    follow: Annotated[bool, typer.Option(help="Follow the run to its end and fetch the result.")] = True,
     into: Into = RUNS,
 ) -> None:
     """Send a config and its pictures to a host, train there, and fetch the result."""
@@ -59,7 +61,7 @@ def run_config(
         runs = [RunHost(remote) for remote in chosen_hosts]
         for host in runs:
             host.send(run, prepare(raw, config, run, host.remote.host, settings_of), sent(run, host.name))
-        # Said before it is so: whoever is killed in between must know that there is a run.
+        # Printed first: if this process is killed now, the user must know that there is a run.
         out.print(f"Starting {run} on {', '.join(host.name for host in runs)}")
         for host in runs:
             host.start(run)
@@ -72,7 +74,7 @@ def run_config(
 
 @app.command("follow")
 def follow_run(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: Into = RUNS) -> None:
-    """Watch a run to its end and fetch the result."""
+    """Follow a run to its end and fetch the result."""
     with run_host(fleet, run, on) as host:
         follow_and_fetch(host, run, into)
 
@@ -83,13 +85,13 @@ def report(
         Path, typer.Argument(metavar="FOLDER", help="A fetched run, e.g. runs/ink; its run.json is enough.")
     ],
 ) -> None:
-    """Write a run's report anew: curve, samples over epochs, config and record in one HTML file."""
+    """Write a run's HTML report again: loss curve, samples, config and record."""
     out.print(f"Wrote {write_report(folder)}")
 
 
 @app.command("list")
 def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
-    """Show the runs of every host."""
+    """List the runs on the hosts."""
     table = Table("run", "host", "state", "made", "progress", box=None, padding=(0, 2, 0, 0), header_style="bold")
     styles = {"running": "cyan", "finished": "green", "failed": "bold red"}
     with connect(trainers(fleet, limit, "--limit")) as remotes:
@@ -108,13 +110,13 @@ def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
 
 @app.command()
 def stop(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
-    """Stop a run after it has written a checkpoint."""
+    """Write a checkpoint and stop a run."""
     with run_hosts(fleet, run, [on] if on else None) as hosts:
         states = [host.read(run, 0)["state"] for host in hosts]
         if not any(state in BUSY for state in states):
-            raise SdfleetError(f"{run} does not run: it is {states[0]}")
+            raise SdfleetError(f"{run} is not running: it is {states[0]}")
         out.print(f"Stopping {run} on {', '.join(host.name for host in hosts)}; it writes a checkpoint first ...")
-        # All at once: those that share a run stop at one step.
+        # All at once: hosts that share a run stop at the same step.
         remotes = {host.name: host.remote for host in hosts}
         answers = each(remotes, lambda remote: RunHost(remote).stop(run))
         failed = [answer for answer in answers.values() if isinstance(answer, HostError)]
@@ -123,7 +125,7 @@ def stop(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
         ended = [host.read(run, 0) for host in hosts]
         if failed_ones := [found for found in ended if found["state"] == "failed"]:
             raise SdfleetError(f"{run} ended, but failed: {failed_ones[0]['reason']}")
-        out.print(f"Stopped. To go on: sdfleet train resume {run}")
+        out.print(f"Stopped. To resume: sdfleet train resume {run}")
 
 
 @app.command()
@@ -132,29 +134,29 @@ def resume(
     fleet: FleetFile = DEFAULT_FILE,
     on: Annotated[
         list[str] | None,
-        typer.Option("--on", help="The host that has it; of a run that hosts share: those that go on with it."),
+        typer.Option("--on", help="Host that has the run; for a run on several hosts, those that continue it."),
     ] = None,
-    follow: Annotated[bool, typer.Option(help="Watch it to its end and fetch the result.")] = True,
+    follow: Annotated[bool, typer.Option(help="Follow the run to its end and fetch the result.")] = True,
     into: Into = RUNS,
 ) -> None:
-    """Let a stopped or failed run go on from its last checkpoint."""
+    """Resume a stopped or failed run from its last checkpoint."""
     with run_hosts(fleet, run, on) as hosts:
         state = hosts[0].read(run, 0)["state"]
         if state == "finished":
-            raise SdfleetError(f"{run} is finished; `sdfleet train fetch {run}` brings its files")
+            raise SdfleetError(f"{run} is finished; to download its files: sdfleet train fetch {run}")
         together = [host.remote.host for host in hosts]
         for host in hosts:
             host.set_turn(run, nodes=nodes(host.remote.host, together))
         for host in hosts:
             host.start(run)
-        out.print(f"{run} goes on on {', '.join(host.name for host in hosts)}")
+        out.print(f"{run} resumed on {', '.join(host.name for host in hosts)}")
         if follow:
             follow_and_fetch(hosts[0], run, into)
 
 
 @app.command()
 def fetch(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: Into = RUNS) -> None:
-    """Bring a run's files here: LoRA, log, record, samples."""
+    """Download a run's files: LoRA, log, record, samples."""
     with run_host(fleet, run, on) as host:
         bring(host, run, into)
 
@@ -164,14 +166,16 @@ def publish(
     run: Run,
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,
-    name: Annotated[str | None, typer.Option("--as", help="Name in the WebUI; else that of the trained file.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--as", help="Name in the WebUI. Default: that of the trained file.")
+    ] = None,
     on: On = None,
     into: Into = RUNS,
     chosen_file: Annotated[
-        str | None, typer.Option("--file", help="One of the run's files in output/; else the finished LoRA.")
+        str | None, typer.Option("--file", help="File in the run's output/ to publish. Default: the finished LoRA.")
     ] = None,
 ) -> None:
-    """Put a run's LoRA into the Lora folder of the WebUI hosts and tell the WebUI; no restart."""
+    """Copy a run's LoRA to the WebUI hosts and refresh the WebUI; no restart."""
     if name:
         checked_name("--as", name)
     with run_host(fleet, run, on) as host:
@@ -179,7 +183,7 @@ def publish(
         host.fetch(run, into / run)
     file = result(into / run, state, chosen_file)
     name = name or checked_name("--as", file.stem)
-    if why := lora_keys.ignored(file):
+    if why := lora_keys.ignored(file, source(TENSOR_NAMES)):
         err.print(styled("[bold yellow]warning[/] {}: {}", file.name, why), soft_wrap=True)
     out.print(f"Publishing {file.name} of {run} as {name}", soft_wrap=True)
     hosts = [host for host in chosen(fleet, limit) if host.has("webui")]
@@ -191,7 +195,7 @@ def publish(
         if isinstance(answer, HostError):
             err.print(styled("[bold red]error[/] {}", answer), soft_wrap=True)
             continue
-        what = "published" if answer["changed"] else "was there already"
+        what = "published" if answer["changed"] else "was already published"
         seen = "" if answer["refreshed"] else "; its WebUI isn't running and will see it when it starts"
         out.print(styled("[bold]{}[/] {} {}{}", at, name, what, seen))
     if any(isinstance(answer, HostError) for answer in answers.values()):
@@ -201,7 +205,7 @@ def publish(
 
 @app.command()
 def remove(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
-    """Delete a run and its files from its host; what was fetched or published stays."""
+    """Delete a run from its host. Fetched and published files stay."""
     with run_hosts(fleet, run, [on] if on else None) as hosts:
         for host in hosts:
             host.remove(run)

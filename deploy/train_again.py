@@ -1,4 +1,4 @@
-"""`sdfleet train reproduce` and `sweep`: runs made of other runs or of one config many times."""
+"""`sdfleet train reproduce` and `sweep`: runs made from another run, or from variations of one config."""
 
 import tempfile
 import time
@@ -35,18 +35,18 @@ Run = Annotated[
         callback=lambda name: checked_name("RUN", name),
     ),
 ]
-Into = Annotated[Path, typer.Option("--into", help="Folder here that gets a folder for each run.")]
+Into = Annotated[Path, typer.Option("--into", help="Local folder for fetched runs.")]
 RUNS = Path("runs")
 
 
 def reproduce(
     run: Run,
     fleet: FleetFile = DEFAULT_FILE,
-    on: Annotated[str | None, typer.Option("--on", help="Host to make it again on; else the one that made it.")] = None,
+    on: Annotated[str | None, typer.Option("--on", help="Host to train on. Default: the one that trained it.")] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Train even if an input has changed.")] = False,
     into: Into = RUNS,
 ) -> None:
-    """Make a run again from its record and compare: the same sha256, or what differs (exit code 3)."""
+    """Repeat a run from its record and compare the results (exit code 3 if they differ)."""
     again = f"{run}-again-{time.strftime('%Y%m%d-%H%M%S')}"
     with run_host(fleet, run) as origin, connect(trainers(fleet, [on or origin.name])) as remotes:
         origin.fetch(run, into / run)
@@ -55,7 +55,7 @@ def reproduce(
         for sentence in changed:
             out.print(styled("[yellow]differs[/] {}", sentence), soft_wrap=True)
         if changed and not anyway:
-            err.print("Not trained: the result would be another one. --anyway trains all the same.")
+            err.print("Not trained: the result would differ. To train anyway, use --anyway.")
             raise typer.Exit(3)
         target = RunHost(next(iter(remotes.values())))
         if lacks_trainer(target, record):
@@ -72,8 +72,8 @@ def reproduce(
 
 
 def _build_trainer(fleet: Path, host: str, origin: RunHost, release: str) -> None:
-    """Build on `host` a trainer of `origin`'s. Raises SdfleetError if that fails."""
-    out.print(f"The trainer {release} is not on {host}: it is built there from {origin.name}'s copy of code and lock")
+    """Build a trainer of `origin` on `host`. Raises SdfleetError if that fails."""
+    out.print(f"{host} does not have the trainer {release}: building it from {origin.name}'s copy of its code and lock")
     with tempfile.TemporaryDirectory() as folder:
         bring(origin, release, Path(folder))
         request = Request(fleet=str(fleet), hosts=(host,), roles=("trainer",), apply=True, trainer_of=folder)
@@ -82,16 +82,18 @@ def _build_trainer(fleet: Path, host: str, origin: RunHost, release: str) -> Non
 
 
 def sweep(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training config that is varied.")],
-    grid: Annotated[list[str], typer.Option("--grid", help="KEY=VALUE,VALUE,... e.g. lr=1e-4,5e-5; once a key.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training config to vary.")],
+    grid: Annotated[
+        list[str], typer.Option("--grid", help="KEY=VALUE,VALUE,... for example lr=1e-4,5e-5; repeat for more keys.")
+    ],
     fleet: FleetFile = DEFAULT_FILE,
     on: Annotated[list[str] | None, typer.Option("--on", help="Hosts or groups to spread the runs over.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the sweep; else the config's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the sweep. Default: the config's name.")] = None,
     into: Into = RUNS,
 ) -> None:
-    """Train a config once for every combination of a grid's values, on all free GPUs, and compare the results.
+    """Train a config with every combination of the given values, on all free GPUs, and compare the results.
 
-    The same command again goes on with the runs that are there.
+    Run the same command again to continue an interrupted sweep.
     """
     raw = read(config, ())
     sweep_name = checked_name("--name", name) if name else run_name(str(raw.get("name", config.stem)))
@@ -128,7 +130,9 @@ def sweep(
     print_table(table)
     out.print(f"Pictures and curves: {file}")
     if failed:
-        raise SdfleetError(f"{', '.join(failed)} did not finish; `sdfleet train resume` and the sweep again")
+        raise SdfleetError(
+            f"{', '.join(failed)} did not finish; resume with sdfleet train resume, then run the sweep again"
+        )
 
 
 def mount(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""Verbs that look and change nothing: verify, status, open, logs."""
+"""The read-only verbs: verify, status, open, logs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,17 +10,17 @@ from deploy import status as status_verb
 from deploy import tunnel, units
 from deploy import verify as verify_verb
 from deploy.applying import select_roles
-from deploy.options import DEFAULT_FILE, FleetFile, HostName, Limit, Role, checked_name, chosen, one_host
+from deploy.options import DEFAULT_FILE, OPERATE, FleetFile, HostName, Limit, Role, checked_name, chosen, one_host
 
 
 def verify(
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,
     role: Role = None,
-    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML to this file.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Also write an HTML page to this file.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write a JUnit XML report to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write an HTML report to this file.")] = None,
 ) -> None:
-    """Check that the hosts are what the fleet's file says (exit code 3 if one has drifted)."""
+    """Check services, files, models and answers on the hosts (exit code 3 on drift)."""
     raise typer.Exit(verify_verb.run(chosen(fleet, limit), select_roles(role or ()), junit, html))
 
 
@@ -29,7 +29,7 @@ def status(
     limit: Limit = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Show what the hosts are and do: services, models, disk, training runs."""
+    """Show services, models, disk space and training runs of each host."""
     raise typer.Exit(status_verb.run(chosen(fleet, limit), as_json))
 
 
@@ -42,9 +42,9 @@ def open_service(
         ),
     ] = "webui",
     fleet: FleetFile = DEFAULT_FILE,
-    browser: Annotated[bool, typer.Option(help="Also open it in the browser.")] = False,
+    browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = False,
 ) -> None:
-    """Tunnel to a service of a host and print its URL; holds until Ctrl-C."""
+    """Open an SSH tunnel to a service and print its URL; runs until Ctrl-C."""
     raise typer.Exit(tunnel.run(one_host(fleet, host), service, browser))
 
 
@@ -55,16 +55,16 @@ def logs(
         typer.Argument(metavar="SERVICE|RUN", help=f"A service ({', '.join(units.SERVICES)}) or a training run."),
     ] = "webui",
     fleet: FleetFile = DEFAULT_FILE,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many past lines to show.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines until Ctrl-C.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Number of past lines to show.")] = 50,
 ) -> None:
-    """Show what a service or a training run wrote."""
+    """Show the log of a service or a training run."""
     raise typer.Exit(logs_verb.run(one_host(fleet, host), checked_name("WHAT", what), lines, follow))
 
 
 def mount(app: typer.Typer) -> None:
     """Add these verbs to `app`."""
-    app.command()(verify)
-    app.command()(status)
-    app.command("open")(open_service)
-    app.command()(logs)
+    app.command(rich_help_panel=OPERATE)(verify)
+    app.command(rich_help_panel=OPERATE)(status)
+    app.command("open", rich_help_panel=OPERATE)(open_service)
+    app.command(rich_help_panel=OPERATE)(logs)

@@ -14,7 +14,7 @@ from inventory.errors import SdfleetError
 from lab import lifecycle
 from lab.handle import Lab
 
-app = typer.Typer(no_args_is_help=True, help="A fleet in a box: real test hosts on this machine (needs root).")
+app = typer.Typer(no_args_is_help=True, help="Manage local test machines (needs root).")
 INSIDE = "sdfleet lab exec -- sdfleet"
 """Runs sdfleet in the lab's network, where its names can be resolved."""
 console = Console(highlight=False, soft_wrap=True)
@@ -22,7 +22,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 @app.command()
 def up(
-    hosts: Annotated[int, typer.Option(help="How many hosts.")] = 2,
+    hosts: Annotated[int, typer.Option(help="Number of machines.")] = 2,
     upstreams: Annotated[
         Path | None,
         typer.Option(
@@ -33,7 +33,7 @@ def up(
         ),
     ] = None,
 ) -> None:
-    """Bring up test hosts; they stay until `sdfleet lab down`."""
+    """Start test machines; they run until `sdfleet lab down`."""
     extras.require("sdfleet lab up")
     from lab import box
 
@@ -47,13 +47,13 @@ def up(
 
 @app.command()
 def status() -> None:
-    """Show the lab that is up; exit code 1 if there is none."""
+    """Show the running lab (exit code 1 if there is none)."""
     _show(_running())
 
 
 @app.command()
 def down() -> None:
-    """End the lab and delete its hosts; also cleans up after one that was killed."""
+    """Stop the lab and delete its machines; also cleans up after a killed lab."""
     console.print("The lab is down." if lifecycle.down() else "No lab was up.")
 
 

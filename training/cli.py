@@ -22,7 +22,8 @@ from training.terminal import say
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 ConfigFile = Annotated[
-    Path, typer.Argument(help="The training config: ours, or one of kohya or lora-scripts.", show_default=False)
+    Path,
+    typer.Argument(help="Training config: sdfleet's own TOML, or one of kohya or lora-scripts.", show_default=False),
 ]
 
 
@@ -34,12 +35,12 @@ def about() -> None:
 @app.command("run")
 def run_command(
     config: ConfigFile,
-    run: Annotated[Path, typer.Option("--run", help="Folder of the run; made if it is not there.")],
-    nodes: Annotated[int, typer.Option(min=1, help="Hosts that share the run.")] = 1,
-    node_rank: Annotated[int, typer.Option(min=0, help="Which of them this is, from 0.")] = 0,
-    meet: Annotated[str, typer.Option(help="HOST:PORT of the first of them, where they meet.")] = "",
+    run: Annotated[Path, typer.Option("--run", help="Folder of the run; created if missing.")],
+    nodes: Annotated[int, typer.Option(min=1, help="Number of hosts that share the run.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="Number of this host, from 0.")] = 0,
+    meet: Annotated[str, typer.Option(help="HOST:PORT of the first host, which the others connect to.")] = "",
 ) -> None:
-    """Train. A run that was interrupted goes on from its last checkpoint."""
+    """Train a LoRA. An interrupted run resumes from its last checkpoint."""
     with _friendly():
         stop = Stop()
         stop.listen()
@@ -59,7 +60,7 @@ def run_command(
 
 @app.command()
 def check(config: ConfigFile) -> None:
-    """Check a config and its pictures, without training."""
+    """Check a config and its pictures without training."""
     with _friendly():
         from training.run.check import report
 

@@ -67,9 +67,13 @@ def measure(unet: Any, kind: str, resolution: int, batch: int, steps: int) -> di
     for _ in range(2):
         eager()
     found["eager"] = _speed(eager, steps)
-    found["peak_mb"] = torch.cuda.max_memory_allocated() >> 20 if DEVICE == "cuda" else 0
+    found["eager_peak_mb"] = torch.cuda.max_memory_allocated() >> 20 if DEVICE == "cuda" else 0
     if DEVICE == "cuda":
+        optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
         found["captured"] = _speed(_captured(optimizer, eager, step), steps * 2)
+        found["captured_peak_mb"] = torch.cuda.max_memory_allocated() >> 20
         optimizer.zero_grad(set_to_none=True)
     return found
 

@@ -25,6 +25,10 @@ class Failed(Exception):
     """A part cannot be measured; says why."""
 
 
+class NoTime(Failed):
+    """Too little time is left to begin, or to end."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One training of ours."""
@@ -160,7 +164,7 @@ precision = "{precision}"
         """Seconds that are left. Raises Failed if they are too few to begin anything."""
         left = self._end - time.monotonic()
         if left < ENOUGH_SECONDS:
-            raise Failed("skipped: no time left; choose parts with --only, or give more with --seconds")
+            raise NoTime("skipped: no time left; choose parts with --only, or give more with --seconds")
         return left
 
     def execute(self, name: str, command: Sequence[object], cwd: Path = ROOT) -> float:
@@ -188,7 +192,7 @@ precision = "{precision}"
                     timeout=self.left(),
                 )
             except subprocess.TimeoutExpired as error:
-                raise Failed(f"{name} did not end in the time that was left") from error
+                raise NoTime(f"{name} did not end in the time that was left") from error
         if done.returncode:
             raise Failed(f"{name} failed with exit code {done.returncode}: {_tail(log)}")
         return time.monotonic() - began

@@ -1,5 +1,3 @@
-"""The verb `doctor`."""
-
 from typing import Annotated
 
 import typer
@@ -9,9 +7,9 @@ from deploy.options import DEFAULT_FILE, FleetFile
 
 
 def doctor(
-    host: Annotated[str | None, typer.Argument(metavar="HOST", help="One host; without it all are examined.")] = None,
+    host: Annotated[str | None, typer.Argument(metavar="HOST", help="Host to examine. Default: all.")] = None,
     fleet: FleetFile = DEFAULT_FILE,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Say what is wrong on this machine and on the hosts, each with one thing to do; exit code 3 if something is."""
+    """Find problems on this machine and on the hosts, and say how to fix each (exit code 3 if there are any)."""
     raise typer.Exit(report.run(fleet, host, json))

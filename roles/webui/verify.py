@@ -12,7 +12,7 @@ from roles.accounts import WEBUI
 from roles.facts.installed import unlike_lock
 from roles.facts.seen import as_user
 from roles.facts.survey import GIT, SMALL
-from roles.onhost import source
+from roles.onhost import TENSOR_NAMES, source
 from roles.operations.application import Release
 from roles.operations.locks import CPU
 from roles.paths import UNITS, Paths
@@ -167,9 +167,9 @@ def test_it_reads_its_loras(host: Host, webui: Webui, paths: Paths, models: tupl
     loras = {str(paths.webui_models / f"Lora/{model.name}.safetensors") for model in models if model.kind == "lora"}
     if webui.flavor != "a1111" or not loras:
         pytest.skip("the fleet has no LoRA for it, or it is a fork, which reads others too")
-    program = f"{source('lora_keys')}\nimport sys\nprint(json.dumps(main(*sys.argv[1:])))\n"
-    words = (program, str(paths.webui_models / "Lora"), str(paths.store))
-    found = json.loads(host.check_output("python3 -I -c %s %s %s", *words))
+    program = f"{source('lora_keys')}\nimport json, sys\nprint(json.dumps(main(*sys.argv[1:])))\n"
+    words = (program, str(paths.webui_models / "Lora"), str(paths.store), source(TENSOR_NAMES))
+    found = json.loads(host.check_output("python3 -I -c %s %s %s %s", *words))
     bad = [f"{PurePosixPath(file).name}: {why}" for file, why in found.items() if file in loras]
     assert not bad, "; ".join(bad)
 

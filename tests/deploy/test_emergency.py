@@ -58,7 +58,7 @@ def test_prune_waits_for_no_sync(fakes: FakeHosts) -> None:
     with (fakes.root("h1") / "store/lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = fakes.sdfleet("models", "prune", "--yes")
-    assert done.exit_code == 1 and "h1: models are being fetched there" in done.output
+    assert done.exit_code == 1 and "h1: models are being downloaded" in done.output
     assert mine.exists() and not other.exists()
 
 
@@ -83,7 +83,7 @@ def test_a_run_that_is_not_there_is_named_and_so_is_a_host_that_is_away(verb: st
     done = fakes.sdfleet("train", verb, "pen")
     assert done.exit_code == 1
     assert "passed over h2 (root@h2:22): cannot be reached" in done.output
-    assert "no run 'pen' on h1; `sdfleet train list` shows all" in done.output
+    assert "no run 'pen' on h1; to list all runs: sdfleet train list" in done.output
 
 
 def test_publish_goes_on_where_one_webui_host_is_away(fakes: FakeHosts, tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_what_is_over_is_not_stopped_or_resumed(fakes: FakeHosts) -> None:
     run_on(fakes, "h1", "ink")
     stopped, resumed = fakes.sdfleet("train", "stop", "ink"), fakes.sdfleet("train", "resume", "ink")
     assert (stopped.exit_code, resumed.exit_code) == (1, 1)
-    assert "ink does not run: it is finished" in stopped.output
-    assert "ink is finished; `sdfleet train fetch ink` brings its files" in resumed.output
+    assert "ink is not running: it is finished" in stopped.output
+    assert "ink is finished; to download its files: sdfleet train fetch ink" in resumed.output
 
 
 def test_a_wrong_host_is_refused_by_the_option_that_names_it(fakes: FakeHosts) -> None:

@@ -94,7 +94,7 @@ def test_a_run_is_removed_stopped_and_goes_on(fakes: FakeHosts, disk: Disk) -> N
     (folder / "turn.json").write_text(json.dumps({"nodes": None}))
     disk.fill()
     done = fakes.sdfleet("train", "resume", "ink", "--no-follow")
-    assert done.exit_code == 0 and "ink goes on on h1" in done.output, done.output
+    assert done.exit_code == 0 and "ink resumed on h1" in done.output, done.output
     (folder / "turn.json").write_text("{}")
     done = fakes.sdfleet("train", "resume", "ink", "--no-follow")
     assert done.exit_code == 1 and NO_SPACE in done.output and "Errno" not in done.output, done.output
@@ -141,5 +141,5 @@ def test_a_host_that_went_back_is_said_to_be_back(
         rollout.failures = [Failure("h1", "apply", "the disk is full")]
         rollout.take_back(remotes, before)
     said = capsys.readouterr()
-    assert "h1 webui is on r1, as before" in said.out and "could not be taken back" not in said.err
-    assert "this could not be noted" in said.out
+    assert "h1 webui is still on r1" in said.out and "could not be rolled back" not in said.err
+    assert "the rollback could not be recorded" in said.out

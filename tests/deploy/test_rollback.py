@@ -38,7 +38,7 @@ def test_a_host_out_of_reach_does_not_keep_the_others(fakes: FakeHosts) -> None:
     assert "h2 r1 -> r0 in" in done.output
     assert "h1 (root@h1:22): cannot be reached: ssh: connect to host h1 port 22: No route to host" in done.output
     assert "When h1 can be reached again: sdfleet rollback h1" in done.output
-    assert "1 of 2 host(s) went back" in done.output
+    assert "1 of 2 host(s) rolled back" in done.output
 
 
 def test_hosts_without_the_application_are_left_out(fakes: FakeHosts) -> None:
@@ -48,7 +48,7 @@ def test_hosts_without_the_application_are_left_out(fakes: FakeHosts) -> None:
     done = fakes.sdfleet("rollback")
     assert done.exit_code == 0, done.output
     assert current(fakes, "h1") == "r0"
-    assert "h3 has no webui yet; passed over" in done.output and "h2" not in done.output
+    assert "h3 has no webui yet; skipped" in done.output and "h2" not in done.output
     done = fakes.sdfleet("rollback", "--app", "trainer")
     assert done.exit_code == 0, done.output
     assert current(fakes, "h2", "trainer") == "r0"

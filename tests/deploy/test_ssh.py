@@ -78,7 +78,7 @@ def test_local_host_has_no_stanza_and_no_ssh(tmp_path: Path) -> None:
 def test_address_that_would_break_out_is_refused(address: str, tmp_path: Path) -> None:
     [host] = hosts(tmp_path, '[hosts.a]\naddress = "x"\n')
     evil = host.model_copy(update={"connection": host.connection.model_copy(update={"address": address})})
-    with pytest.raises(SdfleetError, match="can't stand in an SSH configuration"):
+    with pytest.raises(SdfleetError, match="can't be used in an SSH configuration"):
         ssh_config([evil], tmp_path)
 
 

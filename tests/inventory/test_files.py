@@ -97,5 +97,5 @@ def test_a_refused_lock_and_the_old_one_are_both_kept_when_the_disk_is_full(
 
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(SdfleetError):
-        Moved(file, b"old").put_back()
+        Moved(file, b"old").restore()
     assert file.read_text() == "new", "the lock is gone"

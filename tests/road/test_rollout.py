@@ -126,7 +126,7 @@ def test_pause_stops_after_the_canary_and_locked_goes_on(light: LightFleet) -> N
     light.publish("good", 4)
     paused = light.sdfleet("update", "webui", "--pause")
     assert paused.code == 0, paused.text
-    assert "Paused. Go on with: sdfleet update --locked" in paused.text
+    assert "Paused. Continue with: sdfleet update --locked" in paused.text
     first = light.process("h1")
     done = light.sdfleet("update", "--locked")
     assert done.code == 0, done.text
@@ -230,7 +230,7 @@ def test_training_is_waited_for_and_stopped_only_by_force(light: LightFleet, tmp
     began = light.on("h1", "systemctl show -P InvocationID lora-train@ink")
     left = light.sdfleet("update", "--locked", "--limit", "h1", "--fleet", str(file))
     assert left.code == 1, left.text
-    assert "h1 was left as it is: it runs lora-train@ink.service" in left.text
+    assert "h1 was skipped because lora-train@ink.service is running" in left.text
     assert light.on("h1", "systemctl show -P InvocationID lora-train@ink") == began
     forced = light.sdfleet("update", "--locked", "--force", "--limit", "h1", "--fleet", str(file))
     assert forced.code == 0, forced.text

@@ -78,7 +78,7 @@ def test_nothing_outside_changes_nothing_hangs_nothing_runs(wave: int, light: Li
         # What did not start in an earlier wave is not tried again unless it is named.
         print(done.text)
         refused = ("sdfleet-webui.service did not become ready: ", "No earlier release. Available: ")
-        assert f"{0 if done.code else 1} of 1 host(s) went back" in done.text, done.text
+        assert f"{0 if done.code else 1} of 1 host(s) rolled back" in done.text, done.text
         assert not done.code or any(sentence in done.text for sentence in refused), done.text
     finally:
         for trick in reversed(tricks):

@@ -28,24 +28,28 @@ class Device(StrEnum):
 
 
 def caption(
-    folder: Annotated[Path, typer.Argument(help="Folder of pictures; folders below it count.", show_default=False)],
-    kind: Annotated[Kind, typer.Option("--with", help="Sentences (blip) or Danbooru tags (tagger).")] = Kind.tagger,
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of pictures, searched with its subfolders.", show_default=False)
+    ],
+    kind: Annotated[
+        Kind, typer.Option("--with", help="Write sentences (blip) or Danbooru tags (tagger).")
+    ] = Kind.tagger,
     model: Annotated[
         str | None,
         typer.Option(help="Folder of the model, or OWNER/NAME in the Hugging Face cache.", show_default=False),
     ] = None,
     trigger: Annotated[str, typer.Option(help="Word that every caption starts with.")] = "",
-    prefix: Annotated[str, typer.Option(help="Text before the model's words.")] = "",
-    suffix: Annotated[str, typer.Option(help="Text after them.")] = "",
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Least score of a general tag.")] = 0.35,
-    character_threshold: Annotated[float, typer.Option(min=0, max=1, help="Least score of a character's tag.")] = 0.85,
-    blacklist: Annotated[str, typer.Option(help="Tags never to write, separated by commas.")] = "",
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 8,
-    device: Annotated[Device, typer.Option(help="auto takes a GPU if there is one.")] = Device.auto,
-    extension: Annotated[str, typer.Option(help="Ending of the caption files.")] = ".txt",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace captions written by hand, too.")] = False,
+    prefix: Annotated[str, typer.Option(help="Text before the model's caption.")] = "",
+    suffix: Annotated[str, typer.Option(help="Text after the model's caption.")] = "",
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score of a general tag.")] = 0.35,
+    character_threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score of a character tag.")] = 0.85,
+    blacklist: Annotated[str, typer.Option(help="Tags to leave out, separated by commas.")] = "",
+    batch: Annotated[int, typer.Option(min=1, help="Pictures per batch.")] = 8,
+    device: Annotated[Device, typer.Option(help="auto: the GPU if there is one.")] = Device.auto,
+    extension: Annotated[str, typer.Option(help="Extension of the caption files.")] = ".txt",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also replace captions edited by hand.")] = False,
 ) -> None:
-    """Caption pictures with a model. Run it again to go on; captions written or changed by hand are kept."""
+    """Caption pictures with a model. Run it again to continue; captions edited by hand are kept."""
     from training.captioning.writing import Frame, Writer, pictures_below
 
     if extension not in (".txt", ".caption"):

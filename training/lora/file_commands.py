@@ -40,7 +40,7 @@ Format = Annotated[Precision | None, typer.Option("--precision", help="Number fo
 
 
 def inspect(file: Source) -> None:
-    """Say what a LoRA file is, how it was trained, and how strongly it changes each block."""
+    """Show what a LoRA file is, how it was trained, and how strongly it changes each block."""
     from training.lora import inspection
 
     say(inspection.report(inspection.inspect(file)))
@@ -58,7 +58,7 @@ def merge(
     rank: Rank = None,
     precision: Format = None,
 ) -> None:
-    """Merge LoRA files into one that adds exactly what they add together, or into a checkpoint."""
+    """Merge LoRA files into one LoRA, or into a checkpoint."""
     from training.lora import merge as merging
 
     weighted = [merging.Weighted(*_strength(source)) for source in sources]
@@ -83,7 +83,7 @@ def resize(
     conv_rank: ConvRank = None,
     precision: Format = None,
 ) -> None:
-    """Lower a LoRA file's rank, to a number, or layer by layer to what keeps a share of the squared norm."""
+    """Reduce a LoRA file's rank to a number, or per layer to keep a share of its squared norm."""
     from training.lora import resize as resizing
 
     _keep_inputs(output, [file])
@@ -105,7 +105,7 @@ def extract(
     ] = None,
     precision: Format = None,
 ) -> None:
-    """Make a LoRA of the difference of two single-file checkpoints."""
+    """Make a LoRA from the difference of two single-file checkpoints."""
     from training.lora import extract as extraction
     from training.lora.factor import Cut
 
@@ -125,10 +125,10 @@ def convert(
     ],
     base: Annotated[
         Path | None,
-        typer.Option(help="Folder from which its relative paths count.", show_default="the working directory"),
+        typer.Option(help="Folder that its relative paths start from.", show_default="the working directory"),
     ] = None,
 ) -> None:
-    """Print a kohya or lora-scripts config as ours; what became of every key goes to standard error."""
+    """Convert a kohya or lora-scripts config to sdfleet's own; what became of each key goes to standard error."""
     from training import kohya
 
     say(kohya.convert(file, base, lambda text: say(text, err=True)), nl=False)

@@ -20,7 +20,7 @@ DIFFERS = 3
 
 
 def compare(before: Folder, after: Folder) -> None:
-    """Say what differs between two runs, and whether their results are the same (exit code 3 if not)."""
+    """Compare two runs and their results (exit code 3 if the results differ)."""
     old, new = _record(before), _record(after)
     for sentence in reproduce.differences(old, new):
         say(f"differs: {sentence}")
@@ -34,7 +34,7 @@ def again(
     into: Annotated[Path, typer.Option("--run", help="Folder of the new run.", show_default=False)],
     anyway: Annotated[bool, typer.Option("--anyway", help="Train even if an input has changed.")] = False,
 ) -> None:
-    """Train a run again from its record and compare the results (exit code 3 if they differ)."""
+    """Repeat a run from its record and compare the results (exit code 3 if they differ)."""
     from training.run.runner import train_in
     from training.signals import Stop
 

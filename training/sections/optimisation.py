@@ -89,9 +89,7 @@ class Train(Settings):
     batch_size: int = Field(default=1, ge=1, description="Pictures a forward pass.")
     accumulation: int = Field(default=1, ge=1, description="Forward passes an optimiser step.")
     seed: int = Field(default=42, ge=0, lt=2**63, description="Decides every random draw.")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        default="auto", description="auto takes a GPU if there is one."
-    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="auto: the GPU if there is one.")
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         default="auto",
         description="Of the base model and the arithmetic; auto: bf16 on GPUs that have it, fp16 on older ones, "
