@@ -253,6 +253,7 @@ def test_a_held_back_picture_has_the_caption_that_validation_folder_would_give_i
     def held(validation: dict[str, Any]) -> set[str]:
         raw = {"name": "x", "model": {"checkpoint": "x"}, "data": tables, "validation": validation}
         config = parse(raw, tmp_path / "config.toml")
-        return {picture.caption for picture in hold_back(config, pictures.find(config.data))[1]}
+        found = pictures.find(config.data)
+        return {picture.caption for picture in hold_back(config.validation, config.held_back, 1, found)[1]}
 
     assert held({"share": 0.5}) == held({"folder": str(folder)})
