@@ -78,7 +78,7 @@ def cache_first(fleet: Fleet, request: Request, verbose: bool) -> RunView | None
 
 
 def engine_events(fleet: Fleet, request: Request) -> Iterator[Event]:
-    """Run the engine on hosts of `fleet` in a child process, and yield its events.
+    """Run the engine for `fleet` in a child process and yield its events.
 
     Raises SdfleetError if it ends without a result for every host.
     """

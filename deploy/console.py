@@ -85,10 +85,10 @@ WIDE = 10_000
 
 
 def print_table(table: Table) -> None:
-    """Print a table as it is where it fits the terminal, else each row as a few lines of titles and cells.
+    """Print a table if it fits the terminal; otherwise print each row as a few lines of titles and cells.
 
-    No cell is cut, and none is broken over two lines unless it is wider than the terminal; those without a value ("-")
-    are left out. The titles of its columns and its cells are strings or Text.
+    No cell is cut, and none is broken over two lines unless it is wider than the terminal; empty ones ("-") are left
+    out. Column titles and cells are strings or Text.
     """
     wanted = Measurement.get(out, out.options.update(width=WIDE, max_width=WIDE), table).maximum
     if wanted <= out.width or not table.rows:

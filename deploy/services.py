@@ -94,7 +94,7 @@ def _run(verb: str, file: Path, name: str, names: Sequence[str]) -> int:
 
 
 def _targets(fleet: Fleet, name: str, verb: str, names: Sequence[str]) -> list[Target]:
-    """The service on the hosts that `names` stand for (none: all that have it). Raises ConfigError."""
+    """The service on the hosts and groups `names` (none: on all that have it). Raises ConfigError."""
     if name not in units.SERVICES:
         raise ConfigError(verb, [Problem("", f"no service {name!r}; known are {', '.join(units.SERVICES)}")])
 

@@ -27,7 +27,7 @@ from inventory.model import (
     HostTable,
 )
 from inventory.secrets import HttpProxy, Secrets
-from inventory.sentences import did_you_mean, problem
+from inventory.sentences import did_you_mean, problem, telling
 from roles.models.config import CLIP, Model
 from roles.paths import Paths
 from roles.settings import Settings, is_name, split_jump
@@ -237,7 +237,7 @@ class _Reader:
         try:
             return TypeAdapter(kind).validate_python(raw)
         except ValidationError as error:
-            found = [problem(detail, kind, at, extra) for detail in error.errors()]
+            found = [problem(detail, kind, at, extra) for detail in telling(error.errors())]
             self.problems += [each for each in found if each.message not in known]
             return None
 

@@ -1,7 +1,7 @@
 """Error sentences for tables of fleet.toml."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
 
 from pydantic_core import ErrorDetails
@@ -11,6 +11,14 @@ from roles.settings import Settings
 
 SECRETS = {"password", "key_passphrase", "sudo_password", "http_proxy"}
 """Settings of hosts that refer to a secret."""
+
+
+def telling(details: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """pydantic's errors without those that only follow: a list is not too short that has an item which is wrong."""
+    for detail in details:
+        inside = [other for other in details if other["loc"][:-1] == detail["loc"] and other is not detail]
+        if detail["type"] != "too_short" or not inside:
+            yield detail
 
 
 def problem(detail: ErrorDetails, kind: type[Settings], at: str, extra: Iterable[str]) -> Problem:

@@ -242,3 +242,8 @@ def test_a_source_that_is_pasted_is_refused_in_the_same_sentence(tmp_path: Path)
     file.write_text(_host(""))
     done = CliRunner().invoke(app, ["models", "add", "file:~no-such-user/k", "--fleet", str(file)])
     assert str(done.exception) == f"file:~no-such-user/k: models: source: {NOBODY}"
+
+
+def test_a_list_with_a_wrong_item_is_not_said_to_be_empty_too(tmp_path: Path) -> None:
+    told = _problems(tmp_path, _host('[mirrors]\ngithub = ["ftp://x"]'))
+    assert told.splitlines() == [f"{tmp_path}/fleet.toml: mirrors.github.0: 'ftp://x' is not an http(s) URL"]
