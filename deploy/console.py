@@ -161,6 +161,8 @@ class RunView:
         self.began = time.monotonic()
         self.lines = {host: _HostLine() for host in hosts}
         self.results: dict[str, HostResult] = {}
+        self.told: dict[str, str] = {}
+        """The last log line of each host that was shown."""
         self.shown = ExitStack()
 
     def __enter__(self) -> "RunView":
@@ -177,7 +179,10 @@ class RunView:
     def _waits(self) -> str:
         now = time.monotonic()
         left = [(name, line) for name, line in self.lines.items() if name not in self.results]
-        return "; ".join(f"{name}: {line.doing}, {now - line.since:.0f} s" for name, line in left) or "the end"
+        return (
+            "; ".join(f"{name}: {line.doing}, {now - line.since:.0f} s" for name, line in left)
+            or "the connections to close"
+        )
 
     def _render(self) -> RenderableType:
         return Group(*(line.render(name) for name, line in self.lines.items() if name not in self.results))
@@ -200,7 +205,9 @@ class RunView:
             case HostResult():
                 self.results[event.host] = event
                 if event.error:
-                    told = styled("[bold]{}[/] [bold red]{}[/]: {}", event.host, event.status, event.error)
+                    # Mostly its end stands in the line above already.
+                    error = event.error.removesuffix(f": {self.told.get(event.host)}")
+                    told = styled("[bold]{}[/] [bold red]{}[/]: {}", event.host, event.status, error)
                     out.print(told, soft_wrap=True)
 
     def _finished(self, event: Finished) -> None:
@@ -215,6 +222,7 @@ class RunView:
             for line in event.text.split("\n"):
                 told = styled("[bold]{}[/] [dim]{}[/]", event.host, line) if event.host else Text(line, "dim")
                 out.print(told, soft_wrap=True)
+                self.told[event.host] = line
 
     @staticmethod
     def _worth(event: Log) -> bool:
