@@ -259,5 +259,7 @@ class RunView:
         verb = "Applied" if self.apply else "Planned"
         if self.failed:
             next_command = "Fix the errors above, then run the same command again to continue."
-        told = f"{verb} {len(self.lines)} host(s) in {time.monotonic() - self.began:.1f} s. {next_command}"
+        done = sum(result.status == "ok" for result in self.results.values())
+        hosts = f"{len(self.lines)} host(s)" if done == len(self.lines) else f"{done} of {len(self.lines)} host(s)"
+        told = f"{verb} {hosts} in {time.monotonic() - self.began:.1f} s. {next_command}"
         out.print(told, soft_wrap=True)

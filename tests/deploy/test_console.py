@@ -392,3 +392,14 @@ def test_a_reason_that_was_just_shown_is_not_said_again() -> None:
         "h1 failed: WebUI | Run release v1",
         f"h2 failed: WebUI | Run release v1: {why}",
     ]
+
+
+def test_the_last_line_of_a_run_counts_the_hosts_that_went_well() -> None:
+    def show() -> None:
+        with RunView(("h1", "h2"), apply=True) as view:
+            view.show(HostResult(host="h1", status="ok"))
+            view.show(HostResult(host="h2", status="unreachable", error="no answer"))
+        view.finish("Next: sdfleet verify")
+
+    last = shown(out, show).splitlines()[-1]
+    assert re.fullmatch(r"Applied 1 of 2 host\(s\) in \d\.\d s\. Fix the errors above, .*", last), last
