@@ -94,7 +94,7 @@ class Rollout:
         request = self._request(tuple(self.remotes), apply=False)
         changes: dict[str, list[str]] = {name: [] for name in self.remotes}
         problems: list[str] = []
-        for event in applying.engine_events(request):
+        for event in applying.engine_events(self.fleet, request):
             if isinstance(event, Planned) and event.change:
                 changes[event.host].append(event.operation)
             elif isinstance(event, HostResult) and event.status != "ok":
@@ -165,7 +165,7 @@ class Rollout:
         broke_off = "stopped because another host failed"
         with RunView(tuple(names), True, self.verbose) as view:
             try:
-                for event in applying.engine_events(self._request(tuple(names), apply=True)):
+                for event in applying.engine_events(self.fleet, self._request(tuple(names), apply=True)):
                     view.show(event)
             except SdfleetError as error:
                 broke_off = str(error)
