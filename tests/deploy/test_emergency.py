@@ -137,5 +137,5 @@ def test_update_says_which_host_is_away_and_how_to_go_on_without_it(fakes: FakeH
     assert done.output.splitlines() == [
         "h2 (root@h2:22): cannot be reached: ssh: connect to host h2 port 22: No route to host; "
         "check address, port, firewall, and that the host is up",
-        "Nothing was changed. To go on without h2: sdfleet update --locked --limit h1",
+        "Nothing was changed. To continue without h2: sdfleet update --locked --limit h1",
     ]
