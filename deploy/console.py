@@ -167,6 +167,8 @@ class RunView:
         self.began = time.monotonic()
         self.lines = {host: _HostLine() for host in hosts}
         self.results: dict[str, HostResult] = {}
+        self.told: dict[str, str] = {}
+        """The last log line of each host that was shown."""
         self.shown = ExitStack()
 
     def __enter__(self) -> "RunView":
@@ -183,7 +185,10 @@ class RunView:
     def _waits(self) -> str:
         now = time.monotonic()
         left = [(name, line) for name, line in self.lines.items() if name not in self.results]
-        return "; ".join(f"{name}: {line.doing}, {now - line.since:.0f} s" for name, line in left) or "the end"
+        return (
+            "; ".join(f"{name}: {line.doing}, {now - line.since:.0f} s" for name, line in left)
+            or "the connections to close"
+        )
 
     def _render(self) -> RenderableType:
         return Group(*(line.render(name) for name, line in self.lines.items() if name not in self.results))
@@ -206,7 +211,9 @@ class RunView:
             case HostResult():
                 self.results[event.host] = event
                 if event.error:
-                    told = styled("[bold]{}[/] [bold red]{}[/]: {}", event.host, event.status, event.error)
+                    # Mostly its end stands in the line above already.
+                    error = event.error.removesuffix(f": {self.told.get(event.host)}")
+                    told = styled("[bold]{}[/] [bold red]{}[/]: {}", event.host, event.status, error)
                     out.print(told, soft_wrap=True)
 
     def _finished(self, event: Finished) -> None:
@@ -221,6 +228,7 @@ class RunView:
             for line in event.text.split("\n"):
                 told = styled("[bold]{}[/] [dim]{}[/]", event.host, line) if event.host else Text(line, "dim")
                 out.print(told, soft_wrap=True)
+                self.told[event.host] = line
 
     @staticmethod
     def _worth(event: Log) -> bool:
@@ -257,5 +265,7 @@ class RunView:
         verb = "Applied" if self.apply else "Planned"
         if self.failed:
             next_command = "Fix the errors above, then run the same command again to continue."
-        told = f"{verb} {len(self.lines)} host(s) in {time.monotonic() - self.began:.1f} s. {next_command}"
+        done = sum(result.status == "ok" for result in self.results.values())
+        hosts = f"{len(self.lines)} host(s)" if done == len(self.lines) else f"{done} of {len(self.lines)} host(s)"
+        told = f"{verb} {hosts} in {time.monotonic() - self.began:.1f} s. {next_command}"
         out.print(told, soft_wrap=True)

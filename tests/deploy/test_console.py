@@ -424,3 +424,31 @@ def test_lines_of_a_run_are_left_whole_on_a_narrow_terminal(monkeypatch: pytest.
         f"h1 changed Write {path} 1.0 s",
         f"h1 failed: no room for {path}",
     ]
+
+
+def test_a_reason_that_was_just_shown_is_not_said_again() -> None:
+    why = "sdfleet-webui.service did not become ready: RuntimeError: no licence"
+
+    def show() -> None:
+        with RunView(("h1", "h2"), apply=True) as view:
+            view.show(Log(host="h1", level=logging.WARNING, text=f"a line before\n{why}"))
+            view.show(HostResult(host="h1", status="failed", error=f"WebUI | Run release v1: {why}"))
+            view.show(HostResult(host="h2", status="failed", error=f"WebUI | Run release v1: {why}"))
+
+    assert shown(out, show).splitlines() == [
+        "h1 a line before",
+        f"h1 {why}",
+        "h1 failed: WebUI | Run release v1",
+        f"h2 failed: WebUI | Run release v1: {why}",
+    ]
+
+
+def test_the_last_line_of_a_run_counts_the_hosts_that_went_well() -> None:
+    def show() -> None:
+        with RunView(("h1", "h2"), apply=True) as view:
+            view.show(HostResult(host="h1", status="ok"))
+            view.show(HostResult(host="h2", status="unreachable", error="no answer"))
+        view.finish("Next: sdfleet verify")
+
+    last = shown(out, show).splitlines()[-1]
+    assert re.fullmatch(r"Applied 1 of 2 host\(s\) in \d\.\d s\. Fix the errors above, .*", last), last
