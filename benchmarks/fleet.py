@@ -2,8 +2,8 @@
 
 python benchmarks/fleet.py [HOSTS...]     needs root for the lab; installs ansible-core into a temporary environment
 
-Ansible runs with pipelining, ControlPersist, a fork a host and without gathering facts. The floor is one OpenSSH
-connection and one script a host that only looks. Three rounds, in turns; the median counts.
+Ansible runs with pipelining, ControlPersist, one fork per host and without gathering facts. The floor is one OpenSSH
+connection and one script per host that changes nothing. Three rounds, in turns; the median counts.
 """
 
 import json
@@ -61,7 +61,7 @@ def playbook() -> str:
 
 
 def wanted() -> dict[str, Any]:
-    """What the role asks of a host, as arguments of `Survey`."""
+    """The role's questions to a host, as arguments of `Survey`."""
     return {
         "paths": [*FOLDERS, *GONE],
         "texts": [*FILES, UNIT],
@@ -122,7 +122,7 @@ class Contest:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdin and process.stdout
             process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()  # and left open: the engine ends when the one who started it is gone
+            process.stdin.flush()  # and left open: the engine ends when its parent is gone
             said = process.stdout.read()
         if process.returncode:
             sys.exit(f"the engine failed: {said[-2000:]}")
@@ -152,7 +152,7 @@ class Contest:
 
 
 def ssh_each(lab: Any, hosts: Sequence[str], script: Path) -> None:
-    """The floor: one OpenSSH connection and one run of the script a host, side by side."""
+    """The floor: one OpenSSH connection and one run of the script per host, in parallel."""
 
     def one(host: str) -> None:
         command = ["ssh", "-F", str(lab.ssh_config), "-o", "ControlPath=none", host, "sh -s"]
@@ -164,7 +164,7 @@ def ssh_each(lab: Any, hosts: Sequence[str], script: Path) -> None:
 
 
 def measured(run: Run) -> tuple[float, float]:
-    """Wall and CPU seconds; the CPU is the controller's, its children included."""
+    """Wall and CPU seconds of the controller, its children included."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     run()
     wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -192,7 +192,7 @@ def compare(contest: Contest, count: int) -> None:
 
 
 def main(counts: Sequence[int]) -> None:
-    """Install Ansible, bring up a lab, and compare."""
+    """Install Ansible, start a lab, and compare."""
     import lab
     from lab import fleet, network
 

@@ -1,4 +1,4 @@
-"""The trainer on a card: whether its runs repeat, how precise it is in half precision, and how fast it is.
+"""The trainer on a card: reproducibility, precision in half precision, and speed.
 
 python benchmarks/gpu.py [--only repeat,sd15] [--seconds 300] [--tiny] [--work FOLDER]
     [--kohya FOLDER --kohya-python PYTHON] [--diffusers FOLDER --diffusers-python PYTHON]
@@ -30,7 +30,7 @@ from benchmarks.cards.workshop import Failed, NoTime, Workshop
 
 
 def main() -> None:
-    """Run the parts, and print what they found last."""
+    """Run the parts and print their results at the end."""
     options = _options()
     if not options.tiny and (missing := _no_card()):
         sys.exit(f"error: {missing}")
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _no_card() -> str:
-    """Why nothing can be measured on this machine; empty if it has a card."""
+    """Why nothing can be measured on this machine; empty if it has an NVIDIA GPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -91,10 +91,10 @@ def _options() -> argparse.Namespace:
     names = list(Parts.__new__(Parts).by_name())
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", type=lambda text: text.split(","), default=names, help=f"parts: {','.join(names)}")
-    parser.add_argument("--seconds", type=float, default=300, help="what all parts together may take (default: 300)")
+    parser.add_argument("--seconds", type=float, default=300, help="time limit for all parts together (default: 300)")
     parser.add_argument("--tiny", action="store_true", help="small models and pictures, for a CPU")
     parser.add_argument("--compile", action="store_true", help="also measure train.compile, which takes minutes")
-    parser.add_argument("--work", type=Path, help="keep models, runs and logs in this folder, and use them again")
+    parser.add_argument("--work", type=Path, help="keep models, runs and logs in this folder and reuse them")
     for peer in ("kohya", "diffusers"):
         parser.add_argument(f"--{peer}", type=Path, metavar="FOLDER", help=f"checkout of {peer}")
         parser.add_argument(f"--{peer}-python", default=sys.executable, metavar="PYTHON")

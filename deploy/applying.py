@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
@@ -14,8 +14,7 @@ from deploy.console import RunView, out
 from deploy.events import EVENT, Event, Request
 from deploy.ssh import connect, each
 from inventory.errors import ConfigError, Problem, SdfleetError
-from inventory.load import load
-from inventory.model import ROLES, Fleet
+from inventory.model import ROLES, Fleet, HostSettings
 
 TREE = Path(__file__).resolve().parent.parent
 
@@ -33,6 +32,23 @@ def select_hosts(fleet: Fleet, limit: Sequence[str], given_by: str = "--limit") 
         names = ", ".join(sorted(known))
         raise ConfigError(given_by, [Problem("", f"no host or group {name!r}; known are {names}") for name in unknown])
     return tuple(name for name, host in fleet.hosts.items() if {name, *host.groups} & set(limit))
+
+
+def hosts_with(
+    fleet: Fleet, names: Sequence[str], what: str, has: Callable[[HostSettings], bool], given_by: str
+) -> list[HostSettings]:
+    """The hosts that `names` stand for (none: all) and that have `what`.
+
+    Raises ConfigError for a host that is named and lacks it, and if no host has it.
+    """
+    having = [host for name in select_hosts(fleet, names, given_by) if has(host := fleet.hosts[name])]
+    there = {host.name for host in having}
+    if missing := [name for name in names if name in fleet.hosts and name not in there]:
+        raise ConfigError(str(fleet.file), [Problem(f"hosts.{name}", f"has no {what}") for name in missing])
+    if not having:
+        where = f"of {' '.join(names)} " if names else ""
+        raise ConfigError(str(fleet.file), [Problem("hosts", f"no host {where}has {what}")])
+    return having
 
 
 def select_roles(names: Sequence[str]) -> tuple[str, ...]:
@@ -61,12 +77,11 @@ def cache_first(fleet: Fleet, request: Request, verbose: bool) -> RunView | None
     return run(fleet, earlier, "Now everything else.", verbose)
 
 
-def engine_events(request: Request) -> Iterator[Event]:
-    """Run the engine in a child process and yield its events.
+def engine_events(fleet: Fleet, request: Request) -> Iterator[Event]:
+    """Run the engine on hosts of `fleet` in a child process, and yield its events.
 
     Raises SdfleetError if it ends without a result for every host.
     """
-    fleet = load(Path(request.fleet))
     asked = [fleet.hosts[name] for name in request.hosts if fleet.hosts[name].connection.sudo_password]
     with connect(asked) as remotes:
         programs = each(remotes, lambda remote: remote.askpass())
@@ -115,7 +130,7 @@ def run(fleet: Fleet, request: Request, next_command: str, verbose: bool, unchan
     # Before the live view, which would hide a passphrase prompt.
     request = request.model_copy(update={"keys": keys.opened(fleet.hosts[name].connection for name in request.hosts)})
     with RunView(request.hosts, request.apply, verbose) as view:
-        for event in engine_events(request):
+        for event in engine_events(fleet, request):
             view.show(event)
     view.finish(unchanged if unchanged and not view.changed else next_command)
     return view

@@ -2,6 +2,7 @@
 
 import sys
 import traceback
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -188,13 +189,14 @@ app.add_typer(models.app, name="models", rich_help_panel=CONTENT)
 app.add_typer(train.app, name="train", rich_help_panel=CONTENT)
 
 
-def run() -> None:
+def run(arguments: Sequence[str] | None = None) -> None:
     """The console script: prints errors without a traceback and exits with 0, 1, 2 or 3."""
     sys.excepthook = _show_traceback
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        app(prog_name=extras.DISTRIBUTION)
+        app(arguments, prog_name=extras.DISTRIBUTION)
     except SdfleetError as error:
-        if "-v" in sys.argv or "--verbose" in sys.argv:
+        if "-v" in arguments or "--verbose" in arguments:
             err.print(traceback.format_exc().rstrip(), soft_wrap=True)
             sys.exit(error.exit_code)
         for line in str(error).splitlines():

@@ -235,6 +235,8 @@ class _Ahead:
 
     def __init__(self, memory: Memory | None) -> None:
         self.memory = memory
+        self.remembered: list[str] = []
+        """What the last run asked, read when this one asks first."""
         self.manner: str | None = None
         """User and shell of the first question. Questions with others are asked one at a time."""
         self.asked: dict[str, None] = {}
@@ -250,7 +252,9 @@ class _Ahead:
             return cast(Answer, send(command, **arguments))
         first, self.manner = self.manner is None, manner
         self.asked[text] = None
-        if first and self.memory and (expected := [one for one in self.memory.read() if one != text]):
+        if first and self.memory:
+            self.remembered = self.memory.read()
+        if first and (expected := [one for one in self.remembered if one != text]):
             self._together([text, *expected], arguments, send)
         if answer := self.answer(command, arguments):
             return answer
@@ -284,7 +288,7 @@ class _Ahead:
 
     def remember(self) -> None:
         """Save this run's questions for the next run."""
-        if self.memory and self.asked and list(self.asked) != self.memory.read():
+        if self.memory and self.asked and list(self.asked) != self.remembered:
             self.memory.write(list(self.asked))
 
 

@@ -78,30 +78,36 @@ def styled(template: LiteralString, *values: object) -> Text:
     return line
 
 
+GAP = "  "
+"""Between two cells of one line."""
 WIDE = 10_000
 """A width that every table fits in."""
 
 
 def print_table(table: Table) -> None:
-    """Print a table if it fits the terminal; otherwise print each row as several lines, so that nothing is cut.
+    """Print a table as it is where it fits the terminal, else each row as a few lines of titles and cells.
 
-    Column titles and cells are strings or Text.
+    No cell is cut, and none is broken over two lines unless it is wider than the terminal; those without a value ("-")
+    are left out. The titles of its columns and its cells are strings or Text.
     """
     wanted = Measurement.get(out, out.options.update(width=WIDE, max_width=WIDE), table).maximum
     if wanted <= out.width or not table.rows:
         out.print(table)
         return
     titles = [str(column.header) for column in table.columns]
-    widest = max(map(len, titles[1:]), default=0)
     for cells in zip(*(column.cells for column in table.columns), strict=True):
-        out.print(styled("[bold]{}[/]", _word(cells[0])), soft_wrap=True)
-        for title, cell in zip(titles[1:], cells[1:], strict=True):
-            if cell:
-                out.print(styled("  {}  {}", title.ljust(widest), _word(cell)), soft_wrap=True)
-
-
-def _word(cell: RenderableType) -> str | Text:
-    return cell if isinstance(cell, Text) else str(cell)
+        first, *others = (cell if isinstance(cell, Text) else str(cell) for cell in cells)
+        line = styled("[bold]{}[/]", first)
+        for title, cell in zip(titles[1:], others, strict=True):
+            if str(cell) in ("", "-"):
+                continue
+            pair = styled("[dim]{}[/] {}", title, cell)
+            if line.cell_len + len(GAP) + pair.cell_len <= out.width:
+                line.append(GAP).append_text(pair)
+            else:
+                out.print(line, soft_wrap=True)
+                line = Text(GAP).append_text(pair)
+        out.print(line, soft_wrap=True)
 
 
 @contextmanager

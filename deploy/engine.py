@@ -37,6 +37,7 @@ from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # no
 from deploy import hostlock, refusals  # noqa: E402
 from deploy.connector import HostConnector  # noqa: E402
 from deploy.events import (  # noqa: E402
+    LAST_STEP,
     Event,
     Finished,
     HostResult,
@@ -188,10 +189,20 @@ class _Run:
             return
         self.state.activate_host(host)
         with self.current(host, began):
-            if self.request.apply and not self.request.locked and (why := hold(host, "apply")):
+            if self.request.apply and not self.request.locked and (why := hold(host, "apply", self.waits(host))):
                 self.fail(host, why, began)
                 return
             emit(Phase(host=_name(host), phase="reading"))
+
+    @staticmethod
+    def waits(host: Host) -> Callable[[str], None]:
+        """What says that `host` waits for the last step of a run that ended."""
+
+        def tell(what: str) -> None:
+            emit(Log(host=_name(host), level=logging.INFO, text=what))
+            emit(Phase(host=_name(host), phase=LAST_STEP))
+
+        return tell
 
     def prepare(self, host: Host) -> None:
         with self.current(host, time.monotonic()):

@@ -1,7 +1,7 @@
 """The request to the engine, and its events: one JSON object per line."""
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -10,6 +10,9 @@ from roles.settings import Settings
 
 Outcome = Literal["changed", "unchanged", "failed"]
 """Result of one operation."""
+
+LAST_STEP: Final = "the last step of a run that ended"
+"""What a host is waited for whose lock a step still has, though the controller that began it is gone."""
 
 Status = Literal["ok", "failed", "unreachable", "stopped"]
 """How a run ended on one host."""
@@ -36,7 +39,7 @@ class Phase(Settings):
 
     event: Literal["phase"] = "phase"
     host: str
-    phase: Literal["connecting", "reading", "applying"]
+    phase: Literal["connecting", "the last step of a run that ended", "reading", "applying"]
     operations: int = 0
 
 

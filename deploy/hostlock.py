@@ -13,8 +13,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
 
 from deploy import refusals
+from deploy.console import out, styled, waiting
+from deploy.events import LAST_STEP
 from deploy.ssh import NO_SUDO, Answer, HostError, Remote, each, needs_sudo
 from inventory.hosts import whoami
 from inventory.model import HostSettings
@@ -29,14 +32,21 @@ BEAT_SECONDS = 15
 HELD = "held"
 """First word of the host's answer if another process has the lock; the rest says which."""
 TAKEN = "taken"
+WAITS = "waits"
+"""First word of what the host says before it waits for the last step of a run that ended; the rest says whose."""
 
 # bash and flock are preinstalled on every Debian and Ubuntu; dash's `read` has no timeout.
 _SCRIPT = f"""
 exec 9>>{HOST_LOCK} 8>>{STEP_LOCK} || exit 1
 chmod 644 {STEP_LOCK}  # a step that is not root's shares it too
 held() {{ echo "{HELD} $(cat {HOST_LOCK}.holder 2>/dev/null)"; exit 0; }}
-if [ -e {HOST_LOCK}.ending ]; then flock --timeout {STEP_SECONDS} 9 || held; else flock --nonblock 9 || held; fi
-flock --timeout {STEP_SECONDS} 8 || held
+ended() {{
+  flock --nonblock "$1" && return
+  echo "{WAITS} $(cat {HOST_LOCK}.holder 2>/dev/null)"
+  flock --timeout {STEP_SECONDS} "$1" || held
+}}
+if [ -e {HOST_LOCK}.ending ]; then ended 9; else flock --nonblock 9 || held; fi
+ended 8
 flock --unlock 8
 rm -f {HOST_LOCK}.ending
 printf '%s\\n' "$1" >{HOST_LOCK}.holder
@@ -69,6 +79,12 @@ def refusal(answer: str, user: str = "root") -> str | None:
     return f"its lock {HOST_LOCK} cannot be taken: {answer.strip() or 'no answer'}"
 
 
+def waits(answer: str) -> str | None:
+    """What the host waits for, if that is what it said: then its next line says whether the lock was had."""
+    word, _, holder = answer.strip().partition(" ")
+    return f"waiting for {holder.removesuffix(',') or 'another run of sdfleet'}" if word == WAITS else None
+
+
 def lost(host: HostSettings) -> refusals.Refusal:
     """What to tell of a host that went away before it answered."""
     return refusals.unreachable(host, "the connection was lost before it said whether its lock is free")
@@ -98,7 +114,7 @@ def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostE
                 )
             for name, holder in holders.items():
                 assert holder.stdout
-                answer = holder.stdout.readline()
+                answer = _answer(name, holder.stdout)
                 try:
                     if not answer:
                         said[name].seek(0)
@@ -125,6 +141,16 @@ def refuse(refused: Mapping[str, HostError], others: str = "") -> None:
     if refused:
         cure = [f"Nothing was changed. To continue without {', '.join(refused)}: {others}"] if others else []
         raise HostError("\n".join([*map(str, refused.values()), *cure]))
+
+
+def _answer(name: str, said: IO[str]) -> str:
+    """What a host answers in the end; what it waits for until then is told."""
+    answer = said.readline()
+    while why := waits(answer):
+        out.print(styled("[bold]{}[/] {}", name, why), soft_wrap=True)
+        with waiting(f"{name}: {LAST_STEP}"):
+            answer = said.readline()
+    return answer
 
 
 def _beat(holders: Mapping[str, subprocess.Popen[str]], enough: threading.Event) -> None:

@@ -1,7 +1,7 @@
 """`sdfleet models`: list, add, convert, adopt, check and prune models."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, TypeVar
@@ -69,12 +69,7 @@ def show(
         looked = _look(remotes)
         ignored = _answers(each({host.remote.name: host.remote for host in looked}, _ignored))
         lost = len(remotes) - len(looked)
-    table = Table(box=None, pad_edge=False)
-    for title in ("model", "kind", "size", "hash", "source", "hosts"):
-        table.add_column(title, overflow="fold")
-    for row in rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2):
-        table.add_row(*row)
-    print_table(table)
+    print_table(table(rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2)))
     for host in looked:
         for path, count in sorted(host.seen.strangers.items()):
             out.print(f"{host.remote.name}: {path} ({amount(count)}) is not managed by sdfleet", soft_wrap=True)
@@ -92,6 +87,14 @@ def _ignored(remote: Remote) -> dict[str, str]:
     folder, store = host.paths.data("webui") / FOLDERS["lora"], host.paths.store
     found: dict[str, str] = remote.call(lora_keys, folder=str(folder), store=str(store), reader=source(TENSOR_NAMES))
     return found
+
+
+def table(found: Iterable[Sequence[str]]) -> Table:
+    """The list of models as a table."""
+    made = Table(*("model", "kind", "size", "hash", "source", "hosts"), box=None, pad_edge=False)
+    for row in found:
+        made.add_row(*row)
+    return made
 
 
 def rows(models: Sequence[Model], looked: Sequence[HostModels], digits: int) -> Iterator[tuple[str, ...]]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import hostlock
-from deploy.applying import select_hosts
+from deploy.applying import hosts_with
 from deploy.console import err, out, print_table, styled
 from deploy.onhost import released
 from deploy.options import DEFAULT_FILE, DEPLOY, FleetFile, Limit, checked_name, chosen
@@ -138,16 +138,7 @@ def _having(fleet: Path, app: str, names: Sequence[str]) -> list[HostSettings]:
     """The hosts that `names` stand for (none: all) and that have `app`. Raises ConfigError."""
     if app not in APPS:
         raise ConfigError("--app", [Problem("", f"no application {app!r}; known are {', '.join(APPS)}")])
-    loaded = load(fleet)
-    hosts = [loaded.hosts[name] for name in select_hosts(loaded, names, "rollback")]
-    having = [host for host in hosts if host.has(app)]
-    if missing := [name for name in names if name in loaded.hosts and not loaded.hosts[name].has(app)]:
-        raise ConfigError(str(fleet), [Problem(f"hosts.{name}", f"has no {app}") for name in missing])
-    if not having:
-        raise ConfigError(
-            str(fleet), [Problem("hosts", f"no host {f'of {chr(32).join(names)} ' if names else ''}has {app}")]
-        )
-    return having
+    return hosts_with(load(fleet), names, app, lambda host: host.has(app), "rollback")
 
 
 class NotInstalled(HostError):

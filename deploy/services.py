@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy import hostlock, units
-from deploy.applying import select_hosts
+from deploy.applying import hosts_with
 from deploy.console import err, out, styled
 from deploy.doctor.services import Service, services
 from deploy.onhost import service as onhost
@@ -72,7 +72,7 @@ def _run(verb: str, file: Path, name: str, names: Sequence[str]) -> int:
     """Do `verb` on the hosts and print the results. Returns the exit code."""
     fleet = load(file)
     name = name.replace("_", "-")
-    targets = {target.host.name: target for target in _targets(fleet, file, name, verb, names)}
+    targets = {target.host.name: target for target in _targets(fleet, name, verb, names)}
     at_once = fleet.table.rollout.away(len(fleet.hosts)) if verb == "restart" else len(targets)
     answers: dict[str, str | HostError] = {}
     with (
@@ -93,19 +93,16 @@ def _run(verb: str, file: Path, name: str, names: Sequence[str]) -> int:
     return _sum_up(verb, name, list(targets), answers)
 
 
-def _targets(fleet: Fleet, file: Path, name: str, verb: str, names: Sequence[str]) -> list[Target]:
-    """The service on the hosts and groups `names` (none: on all that have it). Raises ConfigError."""
+def _targets(fleet: Fleet, name: str, verb: str, names: Sequence[str]) -> list[Target]:
+    """The service on the hosts that `names` stand for (none: all that have it). Raises ConfigError."""
     if name not in units.SERVICES:
         raise ConfigError(verb, [Problem("", f"no service {name!r}; known are {', '.join(units.SERVICES)}")])
-    hosts = [fleet.hosts[host] for host in select_hosts(fleet, names, verb)]
-    found = [Target(host, service) for host in hosts for service in services(host) if service.name == name]
-    having = {target.host.name for target in found}
-    if missing := [host for host in names if host in fleet.hosts and host not in having]:
-        raise ConfigError(str(file), [Problem(f"hosts.{host}", f"has no {name}") for host in missing])
-    if not found:
-        where = f"of {' '.join(names)} " if names else ""
-        raise ConfigError(str(file), [Problem("hosts", f"no host {where}has {name}")])
-    return found
+
+    def of(host: HostSettings) -> list[Target]:
+        return [Target(host, service) for service in services(host) if service.name == name]
+
+    hosts = hosts_with(fleet, names, name, lambda host: bool(of(host)), verb)
+    return [target for host in hosts for target in of(host)]
 
 
 def _change(remote: Remote, verb: str, target: Target) -> str:

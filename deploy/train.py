@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import train_again
-from deploy.console import err, out, styled
+from deploy.console import err, out, print_table, styled
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
 from deploy.runs.choosing import BUSY, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
 from deploy.runs.ending import bring, follow_and_fetch, sent
@@ -102,7 +102,10 @@ def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
         state = Text(run["state"], styles.get(run["state"], "yellow"))
         made = f"{duration(time.time() - run['made'])} ago"
         table.add_row(run["name"], host, state, made, run["reason"] or progress.line())
-    out.print(table if found else "No runs yet. Next: sdfleet train run CONFIG")
+    if found:
+        print_table(table)
+    else:
+        out.print("No runs yet. Next: sdfleet train run CONFIG")
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from deploy.applying import run as apply
-from deploy.console import err, out, styled
+from deploy.console import err, out, print_table, styled
 from deploy.events import Request
 from deploy.options import DEFAULT_FILE, FleetFile, checked_name
 from deploy.runs.choosing import choose, run_host, runs_of, trainers
@@ -127,7 +127,7 @@ def sweep(
     table = Table(*titles, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for row in rows:
         table.add_row(*row)
-    out.print(table)
+    print_table(table)
     out.print(f"Pictures and curves: {file}")
     if failed:
         raise SdfleetError(

@@ -1,4 +1,4 @@
-"""Reading fleet.toml: every problem found at once, each with its key, the value, and what is allowed."""
+"""Read fleet.toml. All problems are reported at once, each with its key, the value, and what is allowed."""
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -40,18 +40,12 @@ T = TypeVar("T", bound=Settings)
 
 
 def load(file: Path) -> Fleet:
-    """The fleet that `file` describes.
-
-    Raises ConfigError (exit code 2) with every problem of the file.
-    """
+    """The fleet in `file`. Raises ConfigError (exit code 2) with every problem of the file."""
     return _load(file, thorough=False)
 
 
 def check(file: Path) -> Fleet:
-    """The same; the problems are also those that else only a later verb would meet: secrets and files that are missing.
-
-    Raises ConfigError (exit code 2) with every problem.
-    """
+    """The same, with problems that otherwise only a later verb would find: missing secrets and files."""
     return _load(file, thorough=True)
 
 
@@ -67,7 +61,7 @@ def _read(file: Path) -> Table:
     try:
         return parse_toml(file.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError as error:
-        hint = "no such file; `sdfleet init` writes one to start from, --fleet names another"
+        hint = "no such file; create one with sdfleet init, or name another with --fleet"
         raise ConfigError(str(file), [Problem("", hint)]) from error
     except UnicodeDecodeError as error:
         said = "is not UTF-8 (perhaps GBK or UTF-16); save it as UTF-8"
@@ -79,7 +73,7 @@ def _read(file: Path) -> Table:
 
 
 class _Reader:
-    """One pass over the raw tables; collects problems instead of stopping at the first."""
+    """Reads the raw tables and collects all problems."""
 
     def __init__(self, file: Path, raw: Table, problems: list[Problem], thorough: bool) -> None:
         self.file, self.raw, self.problems, self.thorough = file, raw, problems, thorough
@@ -119,7 +113,7 @@ class _Reader:
 
     @staticmethod
     def _internal(hosts: Mapping[str, HostTable | None]) -> dict[str, str]:
-        """Where other hosts reach each host."""
+        """The address at which other hosts reach each host."""
         return {name: host.internal or host.address for name, host in hosts.items() if host}
 
     def _tables(self, key: str) -> list[tuple[str, Table]]:
@@ -170,7 +164,7 @@ class _Reader:
             label = entry.get("name", index) if isinstance(entry, dict) else index
             model = self._parse(Model, entry, f"models.{label}")
             if model and any((m.kind, m.name) == (model.kind, model.name) for m in models):
-                self.problems.append(Problem(f"models.{label}", f"a second {model.kind} of that name"))
+                self.problems.append(Problem(f"models.{label}", f"a second {model.kind} with this name"))
             elif model:
                 models.append(model)
         return tuple(models)
@@ -209,7 +203,7 @@ class _Reader:
                 if isinstance(own := layer.get(role), dict):
                     values = _deep_merge(values, own)
             # So that what was told already hides nothing else.
-            merged[role] = _sound(ROLE_TABLES[role], values) if self.problems else values
+            merged[role] = _valid(ROLE_TABLES[role], values) if self.problems else values
         settings = {
             "name": name,
             "connection": Connection(
@@ -239,7 +233,7 @@ class _Reader:
     def _parse(
         self, kind: type[T], raw: Any, at: str, extra: Iterable[str] = (), known: Collection[str] = ()
     ) -> T | None:
-        """`raw` as a `kind`; None after adding its problems, without those whose messages are `known`."""
+        """`raw` as a `kind`; None after adding its problems, except those whose messages are in `known`."""
         try:
             return TypeAdapter(kind).validate_python(raw)
         except ValidationError as error:
@@ -254,7 +248,7 @@ class _Reader:
 
 
 def _direct_to(host: HostSettings, fleet: tuple[str, ...]) -> HostSettings:
-    """The host, which reaches the fleet's hosts without its proxy, at these addresses and where they give models."""
+    """The host with the fleet's addresses, and those where hosts share models, in its no_proxy."""
     giving = (urlsplit(url).hostname or "" for url in host.mirrors.hosts.values())
     return host.model_copy(update={"no_proxy": tuple(dict.fromkeys((*host.no_proxy, *fleet, *giving)))})
 
@@ -271,7 +265,7 @@ def _hops(jump: str | None) -> tuple[Hop, ...]:
 
 
 def _models_of(host: HostTable, roles: set[str], models: tuple[Model, ...]) -> tuple[Model, ...]:
-    """The host's share of the manifest, and the tokenizer without which nothing can be drawn or trained offline."""
+    """The host's models, and CLIP's tokenizer, which generating and training need offline."""
     chosen = tuple(model for model in models if not model.groups or set(model.groups) & set(host.groups))
     needs_clip = roles & {"webui", "lora_scripts", "trainer"} and all(model.source != CLIP.source for model in chosen)
     return (*chosen, CLIP) if needs_clip else chosen
@@ -285,13 +279,13 @@ def _deep_merge(base: Table, over: Table) -> Table:
     return merged
 
 
-def _sound(kind: type[Settings], values: Table) -> Table:
+def _valid(kind: type[Settings], values: Table) -> Table:
     """`values` without the settings that `kind` refuses."""
     try:
         kind.model_validate(values)
     except ValidationError as error:
         refused = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]} & values.keys()
-        return _sound(kind, _without(values, refused)) if refused else {}
+        return _valid(kind, _without(values, refused)) if refused else {}
     return values
 
 

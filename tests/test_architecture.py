@@ -25,6 +25,12 @@ ALLOWED = {
 TRAINING = ("sections", "kohya", "base", "data", "memory", "lora", "captioning", "loop", "run", "review")
 """The packages of `training`, each of which imports only those before it; all may import its modules but cli."""
 
+WHOLE_CONFIG = {
+    *("cli", "run_folder", "kohya", "loop.recipe", "loop.fingerprint", "lora.export", "memory", "run", "review"),
+}
+"""Modules of `training`, or packages, that may know a whole config: who reads, writes or judges one, the recipe, what
+decides its weights, and the metadata that tell of it. All others take the section, or the values, that they use."""
+
 
 def _files(package: str) -> list[Path]:
     listed = subprocess.run(
@@ -84,6 +90,16 @@ def test_subjects_of_the_trainer_import_those_below_them() -> None:
             reached = name.split(".")[1] if "." in name else ""
             if reached == "cli" or (reached in TRAINING and TRAINING.index(reached) > TRAINING.index(subject)):
                 wrong.append(f"{file.relative_to(TREE)} imports {name}")
+    assert wrong == []
+
+
+def test_functions_of_the_trainer_take_their_section() -> None:
+    wrong = []
+    for file in _files("training"):
+        module = ".".join(file.relative_to(TREE / "training").with_suffix("").parts)
+        if file.suffix == ".py" and "training.config.Config" in _imports(file):
+            known = any(module == name or module.startswith(f"{name}.") for name in WHOLE_CONFIG)
+            wrong += [] if known else [module]
     assert wrong == []
 
 

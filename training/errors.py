@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+from training.terminal import visible_line
+
 _LONG = re.compile(r"\S{400,}")
 
 
@@ -25,5 +27,4 @@ class InputError(TrainingError):
 
 def one_line(sentence: str) -> str:
     """A sentence with words of others in it, as one line: what cannot be printed is escaped, endless words are cut."""
-    shown = "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in sentence)
-    return _LONG.sub(lambda match: f"{match[0][:80]}...", shown)
+    return _LONG.sub(lambda match: f"{match[0][:80]}...", visible_line(sentence))

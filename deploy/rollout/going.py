@@ -57,7 +57,7 @@ class Rollout:
             self.marks = _all_answers(each(self.remotes, marks.read))
         begun = [name for name, mark in self.marks.items() if mark and self._is(mark, "begun")]
         todo = [self.fleet.hosts[name] for name in self.remotes if changes[name] or name in begun]
-        _tell_plan(changes, begun)
+        tell_plan(changes, begun)
         if not todo:
             out.print("Every host matches fleet.toml; nothing to do.")
             return
@@ -94,7 +94,7 @@ class Rollout:
         request = self._request(tuple(self.remotes), apply=False)
         changes: dict[str, list[str]] = {name: [] for name in self.remotes}
         problems: list[str] = []
-        for event in applying.engine_events(request):
+        for event in applying.engine_events(self.fleet, request):
             if isinstance(event, Planned) and event.change:
                 changes[event.host].append(event.operation)
             elif isinstance(event, HostResult) and event.status != "ok":
@@ -165,7 +165,7 @@ class Rollout:
         broke_off = "stopped because another host failed"
         with RunView(tuple(names), True, self.verbose) as view:
             try:
-                for event in applying.engine_events(self._request(tuple(names), apply=True)):
+                for event in applying.engine_events(self.fleet, self._request(tuple(names), apply=True)):
                     view.show(event)
             except SdfleetError as error:
                 broke_off = str(error)
@@ -246,13 +246,13 @@ def _all_answers(answers: Mapping[str, T | HostError]) -> dict[str, T]:
     return good
 
 
-def _tell_plan(changes: Mapping[str, Sequence[str]], begun: Sequence[str]) -> None:
-    """Print what would change; hosts with the same changes share a line."""
+def tell_plan(changes: Mapping[str, Sequence[str]], begun: Sequence[str]) -> None:
+    """Print what would change, an operation a line; hosts with the same changes are named together."""
     together: dict[tuple[str, ...], list[str]] = {}
     for name, operations in changes.items():
         together.setdefault(tuple(operations), []).append(name)
     for operations, names in together.items():
-        what = "; ".join(operations) if operations else "nothing to change"
-        out.print(styled("[bold]{}[/]: {}", " ".join(names), what), soft_wrap=True)
+        for what in operations or ["nothing to change"]:
+            out.print(styled("[bold]{}[/]: {}", " ".join(names), what), soft_wrap=True)
     if begun:
         out.print(f"Resuming an interrupted rollout: {' '.join(begun)} not checked yet.")

@@ -10,7 +10,7 @@ from roles.facts.survey import Survey
 from roles.operations.application import Application
 from roles.operations.environment import environment
 from roles.operations.files import programs, rendered
-from roles.operations.release import MANIFEST, build_release, prune_releases, switch
+from roles.operations.release import MANIFEST, build_release, prune_releases, run_name, switch
 from roles.operations.sources import intact
 from roles.paths import Folder, Paths
 
@@ -60,7 +60,7 @@ def deploy(app: Application, paths: Paths, seen: HostSurvey, as_wanted: bool = T
     for file, text in host.loop(list(app.texts.items())):
         rendered(name=f"Write {file.name}", dest=file, text=text, seen=seen)
     sound = built(app, paths, seen) and seen.whole(app.environment.folder(paths))
-    switch(name=f"Run release {app.release}", app=app, paths=paths, sound=sound and as_wanted, seen=seen)
+    switch(name=run_name(app, paths, seen), app=app, paths=paths, sound=sound and as_wanted, seen=seen)
 
 
 def build(app: Application, paths: Paths, seen: HostSurvey) -> None:

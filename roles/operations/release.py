@@ -16,7 +16,7 @@ from pyinfra.api.state import State
 from pyinfra.context import host
 
 from roles.facts.seen import HostSurvey
-from roles.onhost import ACTIVATE, PRUNE
+from roles.onhost import ACTIVATE, PRUNE, unit_changes
 from roles.operations.application import Application
 from roles.operations.files import Commands, or_remove, put, replace
 from roles.operations.sources import checkout_command
@@ -24,6 +24,9 @@ from roles.paths import HISTORY, Paths
 
 MANIFEST = "manifest.json"
 """File of a release that says what is in it: the same text for the same release, whoever builds it."""
+
+TOLD = 100
+"""Characters of what changes in a unit that stand in an operation's name; a new sdfleet may change all of it."""
 
 BUILT = "built.json"
 """File of a release that says who built it, when, and from which lock."""
@@ -185,6 +188,21 @@ def run_release(
         new = home / f".{unit.name}"
         yield put(new, text)
         yield activate(paths, home, release, unit, new)
+
+
+def run_name(app: Application, paths: Paths, seen: HostSurvey) -> str:
+    """
+    What `switch` is called: the release, and what changes in the way it runs where it is the one in use.
+
+    + app: the application
+    + seen: a survey that looked at the unit's file and the link `current`
+    """
+    name, current = f"Run release {app.release}", seen.entry(paths.current(app.name))
+    before = seen.text(app.unit) if app.unit else None
+    if before in (None, app.unit_text) or current is None or current.target != f"releases/{app.release}":
+        return name
+    changed = unit_changes.told(before, app.unit_text)
+    return f"{name} {changed if 0 < len(changed) <= TOLD else 'with other settings'}"
 
 
 def serves(home: PurePosixPath, release: str, unit: PurePosixPath | None, text: str, seen: HostSurvey) -> bool:

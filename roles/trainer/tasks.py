@@ -1,7 +1,5 @@
 """Operations of the trainer role."""
 
-from pathlib import PurePosixPath
-
 from pyinfra.api.deploy import deploy as pyinfra_deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.operations import server
@@ -11,35 +9,21 @@ from roles.facts.seen import HostSurvey, quoted
 from roles.onhost import source
 from roles.operations.application import Application
 from roles.operations.deployment import all_folders, build, deploy, look, prune
-from roles.operations.files import folders, programs
+from roles.operations.files import folders, rendered
 from roles.operations.units import write_units
-from roles.paths import Folder, Paths
+from roles.paths import Paths
+from roles.trainer.application import application
 from roles.trainer.config import Trainer
 from roles.trainer.release import NoLockError, Release, release
 from roles.trainer.rendering import (
     SLICE,
     TENSORBOARD,
     UNIT,
-    launcher,
-    program,
     tensorboard,
     train_slice,
     turn,
-    turns,
     unit,
 )
-
-CONFINED = (
-    "PrivateNetwork=yes",
-    "ProtectSystem=strict",
-    "ProtectHome=yes",
-    "PrivateTmp=yes",
-    "PrivateDevices=yes",
-    "NoNewPrivileges=yes",
-    "InaccessiblePaths=-/etc/sdfleet",
-    "RuntimeMaxSec=600",
-)
-"""What code that was just put there finds when it is tried."""
 
 
 @pyinfra_deploy("Trainer")
@@ -77,7 +61,8 @@ def install(trainer: Trainer, paths: Paths, build: str) -> None:
         command = f"python3 -I - {quoted([paths.runs, TRAINER])}"
         take = source("take_over_runs")
         server.shell(name="Take over runs of an older sdfleet", commands=[command], _stdin=[take])
-    programs(name="Put the program that gives runs their turn", texts={turn(paths): source("training_turn")}, seen=seen)
+    text = source("training_turn")
+    rendered(name="Put the program that gives runs their turn", dest=turn(paths), text=text, seen=seen)
     deploy(app, paths, seen)
     keep_trainers(app, paths, seen)
     write_units(units, seen)
@@ -96,30 +81,6 @@ def rebuild(wanted: Release, paths: Paths) -> None:
     seen = look(app, paths, folders=[paths.trainer_sources])
     build(app, paths, seen)
     keep_trainers(app, paths, seen)
-
-
-def application(wanted: Release, paths: Paths, keep: int) -> Application:
-    """The trainer; no unit has to be restarted for it."""
-    python = wanted.environment.folder(paths) / "bin/python"
-    own = (paths.trainer_sources, paths.programs, paths.runs, paths.datasets)
-    command, code = program(PurePosixPath()), PurePosixPath("code.zip")
-    # Code is tried as the user that it will run as, where it reaches and writes nothing.
-    confined = " ".join(f"-p {rule}" for rule in CONFINED)
-    alone = f"systemd-run --quiet --wait --pipe --collect --uid={TRAINER} {confined}"
-    return Application(
-        "trainer",
-        wanted.key,
-        wanted.manifest(),
-        wanted.environment,
-        keep,
-        files={code: wanted.code, command: launcher(wanted.folder(paths), wanted.environment.folder(paths))},
-        finish=[
-            f"mkdir lib && python3 -I -m zipfile -e {code} lib && rm {code} && chmod 755 {command}",
-            f"{alone} --setenv=PYTHONPATH=\"$PWD/lib\" {quoted([python])} -P -B -c 'import training.cli' >&2",
-        ],
-        # The locks belong to the user that trains, the rest to root.
-        folders=[*(Folder(path) for path in own), Folder(turns(paths), TRAINER, TRAINER)],
-    )
 
 
 def keep_trainers(app: Application, paths: Paths, seen: HostSurvey) -> None:

@@ -120,7 +120,7 @@ def test_strange_files_are_refused_and_the_others_adopted(tmp_path: Path) -> Non
 
 def test_what_cannot_be_adopted_says_why(fleet: Path, store: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["models", "adopt", "a", str(tmp_path / "none"), "--fleet", str(fleet)])
-    assert "there is no folder" in f"{done.output}{done.exception}"
+    assert "no folder" in f"{done.output}{done.exception}"
     (tmp_path / "real").mkdir()
     empty = CliRunner().invoke(app, ["models", "adopt", "a", str(tmp_path / "real"), "--fleet", str(fleet)])
     assert (empty.exit_code, "No model below" in empty.output) == (0, True)

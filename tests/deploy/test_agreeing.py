@@ -69,6 +69,6 @@ def test_all_reasons_are_told_where_nobody_knows() -> None:
         Witnesses().ask(ENDPOINTS, ask)
 
 
-def test_another_road_is_taken_where_there_is_one() -> None:
+def test_another_mirror_is_asked_where_there_is_one() -> None:
     assert ENDPOINTS.without((ONE, ORIGIN)).urls == (TWO,)
     assert ENDPOINTS.without((ONE, TWO, ORIGIN)).urls == ENDPOINTS.urls

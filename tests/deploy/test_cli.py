@@ -4,18 +4,21 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from deploy import cli
 from inventory import example
 
 TREE = Path(__file__).resolve().parents[2]
 
 
-def sdfleet(*arguments: str, cwd: Path, path: Path = TREE) -> subprocess.CompletedProcess[str]:
-    """Run the program that lies in `path`, from the folder `cwd`."""
+def started(*arguments: str, cwd: Path, path: Path = TREE) -> subprocess.CompletedProcess[str]:
+    """Run the program that lies in `path` as a process of its own, from the folder `cwd`."""
     program = "import sdfleet; sdfleet.main()"
     environment = {**os.environ, "PYTHONPATH": str(path), "COLUMNS": "200", "NO_COLOR": "1"}
     return subprocess.run(
@@ -23,14 +26,40 @@ def sdfleet(*arguments: str, cwd: Path, path: Path = TREE) -> subprocess.Complet
     )
 
 
-def test_init_then_check(tmp_path: Path) -> None:
-    assert sdfleet("init", cwd=tmp_path).returncode == 0
-    done = sdfleet("check", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "fleet.toml is fine: 1 host(s). Next: sdfleet lock" in done.stdout
-    again = sdfleet("init", cwd=tmp_path)
-    assert again.returncode == 2
-    assert "exists already" in again.stderr
+@dataclass(frozen=True)
+class Done:
+    """How the program ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def sdfleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Run what the program runs, in this process and from the folder `tmp_path`: it starts in no time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the program sets its own, and it goes back
+
+    def run(*arguments: str) -> Done:
+        with pytest.raises(SystemExit) as ended:
+            cli.run(arguments)
+        said = capsys.readouterr()
+        return Done(int(ended.value.code or 0), said.out, said.err)
+
+    return run
+
+
+def test_init_then_check(tmp_path: Path, sdfleet: Callable[..., Done]) -> None:
+    assert sdfleet("init").code == 0
+    done = sdfleet("check")
+    assert (done.code, done.err) == (0, "")
+    assert "fleet.toml is fine: 1 host(s). Next: sdfleet lock" in done.out
+    again = sdfleet("init")
+    assert again.code == 2
+    assert "exists already" in again.err
 
 
 @pytest.mark.parametrize(
@@ -41,20 +70,22 @@ def test_init_then_check(tmp_path: Path) -> None:
         (b"\xff\xfe", "is not UTF-8"),
     ],
 )
-def test_check_reads_the_logins_and_prints_no_password(logins: bytes | None, sentence: str, tmp_path: Path) -> None:
+def test_check_reads_the_logins_and_prints_no_password(
+    logins: bytes | None, sentence: str, tmp_path: Path, sdfleet: Callable[..., Done]
+) -> None:
     if logins is not None:
         (tmp_path / "logins").write_bytes(logins)
     (tmp_path / "fleet.toml").write_text(
         '[fleet]\nname = "a"\n[secrets]\ngateway_logins = { file = "logins" }\n'
         '[hosts.a]\naddress = "x"\ngroups = ["gateway"]\n'
     )
-    done = sdfleet("check", cwd=tmp_path)
-    assert done.returncode in (1, 2) and sentence in done.stderr
-    assert "hunter2" not in done.stderr and "Traceback" not in done.stderr
+    done = sdfleet("check")
+    assert done.code in (1, 2) and sentence in done.err
+    assert "hunter2" not in done.err and "Traceback" not in done.err
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:
-    done = sdfleet("--version", cwd=tmp_path)
+    done = started("--version", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, f"sdfleet {metadata.version('sdfleet')}\n")
 
 
@@ -70,14 +101,14 @@ def test_shells_complete_verbs() -> None:
 
 
 def test_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
-    done = sdfleet("plan", cwd=tmp_path)
+    done = started("plan", cwd=tmp_path)
     assert done.returncode == 2
-    assert "no such file; `sdfleet init` writes one" in done.stderr
+    assert "no such file; create one with sdfleet init" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_verbose_shows_the_traceback(tmp_path: Path) -> None:
-    assert "Traceback" in sdfleet("plan", "-v", cwd=tmp_path).stderr
+def test_verbose_shows_the_traceback(tmp_path: Path, sdfleet: Callable[..., Done]) -> None:
+    assert "Traceback" in sdfleet("plan", "-v").err
 
 
 @pytest.mark.parametrize(
@@ -88,24 +119,26 @@ def test_verbose_shows_the_traceback(tmp_path: Path) -> None:
         (("plan", "--nonsense"), "No such option: --nonsense"),
     ],
 )
-def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...], sentence: str, tmp_path: Path) -> None:
+def test_wrong_usage_is_exit_code_2(
+    arguments: tuple[str, ...], sentence: str, tmp_path: Path, sdfleet: Callable[..., Done]
+) -> None:
     example.write(tmp_path / "fleet.toml")
-    done = sdfleet(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert sentence in done.stderr
+    done = sdfleet(*arguments)
+    assert done.code == 2
+    assert sentence in done.err
 
 
 def test_an_unreachable_host_fails_the_run_by_name(tmp_path: Path) -> None:
     (tmp_path / "fleet.toml").write_text(
         '[fleet]\nname = "a"\n[hosts.gone]\naddress = "127.0.0.1"\nport = 9\ngroups = []\n'
     )
-    done = sdfleet("plan", cwd=tmp_path)
+    done = started("plan", cwd=tmp_path)
     assert done.returncode == 1
     assert "gone unreachable: gone (root@127.0.0.1:9): cannot be reached: " in done.stdout
 
 
-def test_schema_knows_every_table_and_the_overrides(tmp_path: Path) -> None:
-    schema = json.loads(sdfleet("schema", cwd=tmp_path).stdout)
+def test_schema_knows_every_table_and_the_overrides(tmp_path: Path, sdfleet: Callable[..., Done]) -> None:
+    schema = json.loads(sdfleet("schema").out)
     assert {"fleet", "hosts", "groups", "mirrors", "models", "webui", "trainer", "secrets"} <= set(schema["properties"])
     assert "webui" in schema["$defs"]["HostTable"]["properties"]
 
@@ -123,9 +156,9 @@ def test_wheel_works_in_a_foreign_folder(tmp_path: Path) -> None:
     for name in ("deploy", "roles"):
         (foreign / name).mkdir(parents=True)
         (foreign / name / "__init__.py").write_text("raise SystemExit('the wrong package was imported')\n")
-    assert sdfleet("init", cwd=foreign, path=site).returncode == 0
-    assert sdfleet("check", cwd=foreign, path=site).returncode == 0
+    assert started("init", cwd=foreign, path=site).returncode == 0
+    assert started("check", cwd=foreign, path=site).returncode == 0
     file = foreign / "fleet.toml"
     file.write_text('[fleet]\nname = "a"\n[hosts.a]\naddress = "127.0.0.1"\nport = 9\ngroups = []\n')
-    done = sdfleet("plan", cwd=foreign, path=site)
+    done = started("plan", cwd=foreign, path=site)
     assert "a unreachable" in done.stdout, done.stderr

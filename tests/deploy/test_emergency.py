@@ -82,7 +82,7 @@ def test_a_run_that_is_not_there_is_named_and_so_is_a_host_that_is_away(verb: st
     (fakes.host("h2") / "away").touch()
     done = fakes.sdfleet("train", verb, "pen")
     assert done.exit_code == 1
-    assert "passed over h2 (root@h2:22): cannot be reached" in done.output
+    assert "skipped h2 (root@h2:22): cannot be reached" in done.output
     assert "no run 'pen' on h1; to list all runs: sdfleet train list" in done.output
 
 

@@ -29,6 +29,13 @@ class Lock:
         assert holder.stdout
         return holder, holder.stdout.readline()
 
+    def answer(self, holder: "subprocess.Popen[str]", said: str) -> str:
+        """What the host says in the end."""
+        assert holder.stdout
+        while hostlock.waits(said):
+            said = holder.stdout.readline()
+        return said
+
     def step(self, seconds: float) -> "subprocess.Popen[str]":
         """A step that takes so long."""
         process = subprocess.Popen(
@@ -69,7 +76,7 @@ def test_a_step_that_outlives_its_controller_keeps_the_lock(lock: Lock, monkeypa
     first.stdin.close()  # what the holder sees when its controller dies
     time.sleep(0.2)
     second, said = lock.take("apply")
-    assert "the last step of `sdfleet apply` of" in str(hostlock.refusal(said)), said
+    assert "the last step of `sdfleet apply` of" in str(hostlock.refusal(lock.answer(second, said))), said
     end(step)
     first.wait(10)
     third, said = lock.take("apply")
@@ -84,8 +91,23 @@ def test_a_newcomer_waits_for_the_last_step(lock: Lock) -> None:
     first.wait()
     began = time.monotonic()
     second, said = lock.take("apply")
-    assert hostlock.refusal(said) is None
+    assert hostlock.refusal(lock.answer(second, said)) is None
     assert time.monotonic() - began > 0.5 and step.poll() is not None
+    end(second, step)
+
+
+def test_who_waits_for_a_last_step_is_told_whose_it_is(lock: Lock) -> None:
+    first, _ = lock.take("update")
+    step = lock.step(1)
+    assert first.stdin
+    first.stdin.close()
+    time.sleep(0.2)
+    second, said = lock.take("apply")
+    told = str(hostlock.waits(said))
+    assert step.poll() is None, "it is told before the step has ended"
+    assert told.startswith("waiting for the last step of `sdfleet update` of ") and told.endswith("which has ended")
+    assert hostlock.refusal(lock.answer(second, said)) is None
+    first.wait(10)
     end(second, step)
 
 

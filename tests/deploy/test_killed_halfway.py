@@ -16,6 +16,8 @@ from tests.deploy.test_rollback import serve
 
 __all__ = ["fakes"]
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def host(fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch) -> Path:

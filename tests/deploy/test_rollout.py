@@ -13,6 +13,7 @@ import pytest
 from deploy import hostlock
 from deploy.rollout import command
 from deploy.rollout.gates import difference, judge, new_errors, readable
+from deploy.rollout.going import tell_plan
 from deploy.rollout.waves import all_waves
 from deploy.ssh import HostError, connect, each
 from inventory.errors import ConfigError
@@ -104,11 +105,14 @@ def test_gates(after: dict[str, Any], gate: str | None) -> None:
     assert (failure.gate if failure else None) == gate
 
 
-def bomb(width: int, height: int, unpacked: int) -> bytes:
-    """A PNG that says it has so many pixels, and unpacks to so many bytes."""
+def bomb(width: int, height: int, megabytes: int) -> bytes:
+    """A PNG that says it has so many pixels, and unpacks to so many zeros."""
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    packer = zlib.compressobj(9)
-    body = b"".join([packer.compress(bytes(1 << 20)) for _ in range(unpacked >> 20)] + [packer.flush()])
+    packer = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    # After a full flush the same megabyte is packed to the same bytes: it is packed once, and repeated.
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    checksum = struct.pack(">HH", (megabytes << 20) % 65521, 1)  # Adler-32 of zeros
+    body = b"\x78\xda" + block * megabytes + packer.flush() + checksum
     chunks = [(b"IHDR", head), (b"IDAT", body), (b"IEND", b"")]
     packed = (
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
@@ -123,8 +127,8 @@ BROKEN = {
     "an unknown colour type": RED_BLUE[:25] + b"\x05" + RED_BLUE[26:],
     "an unknown filter": png((1, 2, 3)).replace(zlib.compress(b"\0\1\2\3"), zlib.compress(b"\x09\1\2\3")),
     "an endless chunk": b"\x89PNG\r\n\x1a\n\xff\xff\xff\xffIDAT",
-    "839 MB of pixels": bomb(16720, 16720, 1 << 20),
-    "1 GB in 64 by 64": bomb(64, 64, 1 << 30)[:900_000],
+    "839 MB of pixels": bomb(16720, 16720, 1),
+    "1 GB in 64 by 64": bomb(64, 64, 1024)[:900_000],
     "a file of 3 MB": RED_BLUE + bytes(3_000_000),
 }
 
@@ -142,7 +146,7 @@ def test_a_picture_that_cannot_be_read_shuts_the_gate_and_costs_nothing(case: st
 
 
 def test_no_more_is_unpacked_than_the_picture_has() -> None:
-    small = bomb(64, 64, 256 << 20)
+    small = bomb(64, 64, 256)
     tracemalloc.start()
     judge("h1", seen(), seen(small), 16)
     peak = tracemalloc.get_traced_memory()[1]
@@ -174,7 +178,7 @@ def test_an_answer_of_another_shape_is_that_hosts_error(tmp_path: Path) -> None:
         found = each(remotes, lambda remote: answers[remote.name]["a"][0])
     assert found["h1"] == 1
     for name in ("h2", "h3"):
-        assert isinstance(found[name], HostError) and f"{name}: what it answers" in str(found[name])
+        assert isinstance(found[name], HostError) and f"{name}: unexpected answer" in str(found[name])
 
 
 def test_a_host_that_drew_nothing_before_is_not_compared() -> None:
@@ -297,3 +301,10 @@ def test_who_holds_a_host_is_told() -> None:
     assert hostlock.refusal("taken\n") is None
     assert "`sdfleet update` of me@here" in str(hostlock.refusal("held `sdfleet update` of me@here (process 1)\n"))
     assert "cannot be taken" in str(hostlock.refusal("bash: /run/sdfleet.lock: Read-only file system"))
+
+
+def test_the_plan_of_an_update_has_an_operation_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    operations = [f"WebUI | Build release v1.10.{number}-0123456789ab" for number in range(3)]
+    tell_plan({"gpu-1": operations, "gpu-2": operations, "gpu-3": []}, [])
+    lines = [f"gpu-1 gpu-2: {operation}" for operation in operations]
+    assert capsys.readouterr().out.splitlines() == [*lines, "gpu-3: nothing to change"]

@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import paramiko
 import pytest
+from _pytest.mark import ParameterSet
 
 from deploy import keys
 from deploy.ssh import HostError, connect
@@ -152,7 +153,12 @@ WAYS: dict[str, Callable[[World], None]] = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+def some_at_each_save(cases: Iterable[str], quick: str) -> list[ParameterSet]:
+    """The cases: `quick` runs at each save, the others with the slow tests, as each starts the engine."""
+    return [pytest.param(case, marks=() if case == quick else pytest.mark.slow) for case in cases]
+
+
+@pytest.mark.parametrize("way", some_at_each_save(WAYS, "a chain, by a key with a passphrase"))
 def test_both_reach_the_host(way: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSH_AUTH_SOCK", "")
     WAYS[way](world)
@@ -222,7 +228,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSALS)
+@pytest.mark.parametrize("case", some_at_each_save(REFUSALS, "a changed hop"))
 def test_both_refuse_with_the_same_sentence(case: str, world: World) -> None:
     words = REFUSALS[case](world)
     ports = {"port": world.host.port, "first": world.first.port, "second": world.second.port}
@@ -234,6 +240,7 @@ def test_both_refuse_with_the_same_sentence(case: str, world: World) -> None:
         assert one == other
 
 
+@pytest.mark.slow
 def test_both_keep_the_key_of_a_new_host_where_no_file_is_named(world: World) -> None:
     text = world.write().read_text().replace('known_hosts = "known"\n', "")
     home = world.folder / "home"

@@ -54,7 +54,9 @@ def test_a_write_that_fails_leaves_what_was_there(
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, step, fails)
-        with pytest.raises(SdfleetError, match=r"fleet\.lock: cannot be written: No space left on device; it is as"):
+        with pytest.raises(
+            SdfleetError, match=r"fleet\.lock: cannot be written: No space left on device; it was not changed"
+        ):
             replace_file(file, "two")
     assert file.read_text() == "one" and [path.name for path in tmp_path.iterdir()] == ["fleet.lock"]
 
@@ -72,7 +74,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     if "unshare" in done.stderr or "mount" in done.stderr:
         pytest.skip("needs root for a mount namespace")
     said, *rest = done.stdout.splitlines()
-    assert "No space left on device; it is as it was" in said, done
+    assert "No space left on device; it was not changed" in said, done
     assert rest == ["old", "fleet.lock"]
 
 

@@ -49,7 +49,7 @@ STRANGE = {
     "address that is an option": (_address("-oProxyCommand=x"), "'-oProxyCommand=x' is neither a host name nor an IP"),
     "address that contradicts": (
         _host("port = 22").replace('"x"', '"root@x:2222"', 1),
-        "hosts.a: address says port 2222, the setting beside it says 22; keep one of them",
+        "hosts.a: address has port 2222, but port is set to 22; keep one of them",
     ),
     "chain with a line break": (_host('jump = "a,b\\nHost *"'), "hosts.a.jump: 'b\\nHost *' is a command line"),
     "address that is empty": (_address(""), "hosts.a.address: '' is neither a host name nor an IP address"),
@@ -109,7 +109,7 @@ STRANGE = {
     "peer that is no network": (_host('[trainer]\npeers = ["10.0.0.0/8\\nX=y"]'), "is no address or network"),
     "journal line that is no expression": (
         '[fleet]\nname = "a"\nrollout.journal_ignore = ["("]\n[hosts.a]\naddress = "x"',
-        "fleet.rollout.journal_ignore.0: '(' is no regular expression",
+        "fleet.rollout.journal_ignore.0: '(' is not a regular expression",
     ),
     "domain with a line break": (_host('[gateway]\ndomain = "x\\n}"'), "gateway.domain: string should match pattern"),
     "key of no user": (_host('key = "~no-such-user/k"'), f"hosts.a.key: {NOBODY}"),
@@ -189,9 +189,12 @@ def test_what_a_provider_shows_is_taken_as_it_is(tmp_path: Path, address: str, r
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        ("ssh -o ProxyCommand=nc root@gpu.example.com", "-o ProxyCommand=nc: is not supported; hosts behind another"),
-        ("ssh -oHostName=203.0.113.9 gpu", "-o HostName=203.0.113.9: is not supported"),
-        ("ssh -F my.config gpu", "-F my.config: other files of ssh's are not read; set `user`, `port` and `jump` here"),
+        ("ssh -o ProxyCommand=nc root@gpu.example.com", "-o ProxyCommand=nc is not supported; use `jump`"),
+        ("ssh -oHostName=203.0.113.9 gpu", "-o HostName=203.0.113.9 is not supported"),
+        (
+            "ssh -F my.config gpu",
+            "-F my.config: ssh configuration files are not read; set `user`, `port` and `jump` here",
+        ),
     ],
 )
 def test_what_ssh_would_need_besides_is_refused(tmp_path: Path, address: str, sentence: str) -> None:

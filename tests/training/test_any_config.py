@@ -157,7 +157,7 @@ RANDOM = encoded(st.dictionaries(st.sampled_from(sorted({*OURS, *KOHYA})) | TEXT
 DATASET_TOML = encoded(changed(DATASET, tuple(DATASET_KEYS)).map(as_toml))
 NAMES_IN_FOLDERS = st.one_of(
     st.sampled_from(
-        ["a", "cat", "小猫", "a b", "x[1]", ".hidden", "é", "e\u0301", "$x", "a\nb", "--x", "%s", "\udce9"]
+        ["a", "cat", "小猫", "a b", "x[1]", ".hidden", "é", "e\u0301", "$x", "a\nb", "--x", "%s", "\udce9", "x" * 249]
     ),
     st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8),
 ).filter(lambda name: name not in (".", ".."))

@@ -354,7 +354,8 @@ def test_where_it_cannot_be_captured_one_sentence_says_why(
     ids=lambda value: str(next(iter(value.values()))) if isinstance(value, dict) else "",
 )
 def test_settings_that_cannot_be_captured(bench: Workbench, tables: dict[str, Any], part: str) -> None:
-    assert part in str(capture.obstacle(bench.config(tables=tables), torch.device("cuda"), 1))
+    config = bench.config(tables=tables)
+    assert part in str(capture.obstacle(config.network, config.train, torch.device("cuda"), 1))
 
 
 @pytest.mark.parametrize(
@@ -370,12 +371,15 @@ def test_settings_that_cannot_be_captured(bench: Workbench, tables: dict[str, An
     ids=str,
 )
 def test_settings_that_can_be_captured(bench: Workbench, tables: dict[str, Any]) -> None:
-    assert capture.obstacle(bench.config(tables=tables), torch.device("cuda"), 1) is None
+    config = bench.config(tables=tables)
+    assert capture.obstacle(config.network, config.train, torch.device("cuda"), 1) is None
 
 
 def test_a_cpu_or_several_processes_are_not_captured(config: Config) -> None:
-    assert capture.obstacle(config, CPU, 1) == "CUDA graphs need an NVIDIA GPU"
-    assert capture.obstacle(config, torch.device("cuda"), 2) == "several processes share each step"
+    assert capture.obstacle(config.network, config.train, CPU, 1) == "CUDA graphs need an NVIDIA GPU"
+    assert (
+        capture.obstacle(config.network, config.train, torch.device("cuda"), 2) == "several processes share each step"
+    )
 
 
 def test_capture_on_a_cpu_is_refused_if_the_config_insists(bench: Workbench) -> None:
@@ -389,7 +393,9 @@ def test_shapes_worth_it_are_captured_those_with_most_passes_first(
     """Six pictures of three sizes, each shown twice: four showings a size."""
     for size, expected in ((3, [1, 1]), (4, [1]), (2, [2])):
         config = bench.config(tables={"train": {"batch_size": size}})
-        batches = Batches(config, pictures.find(config.data), Sources(None, Cache(bench.folder, "text"), {}))
+        batches = Batches(
+            config.data, config.train, pictures.find(config.data), Sources(None, Cache(bench.folder, "text"), {})
+        )
         shapes = batches.order.shapes()
         counted = Counter((batches.pictures[one[0]].fit.size, len(one)) for one in batches.order.epoch(5))
         assert shapes == counted and list(shapes.values()) == expected * 3

@@ -10,7 +10,8 @@ import torch
 from tests.training.workbench import Workbench
 from training.config import Train
 from training.errors import InputError, TrainingError
-from training.loop import determinism, train_state
+from training.loop import determinism
+from training.loop.fingerprint import fingerprint
 from training.loop.objective import Objective
 from training.run.reproduce import same_arithmetic
 
@@ -101,7 +102,7 @@ def test_record_and_fingerprint_hold_the_settings(bench: Workbench) -> None:
     assert record["kernels"].keys() == determinism.flags().keys()
     assert record["passes"] == "not captured: CUDA graphs need an NVIDIA GPU"
     prints = {
-        train_state.fingerprint(bench.config(tables={"train": train}), "data")
+        fingerprint(bench.config(tables={"train": train}), "data")
         for train in ({}, {"deterministic": False}, {"tf32": True}, {"capture": "off"})
     }
     assert len(prints) == 4

@@ -13,12 +13,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from training.config import Config
 from training.data.dataset import Batches
 from training.data.order import Shape as BatchShape
 from training.errors import InputError, TrainingError
 from training.loop.cuda_graphs import Backend, Run
 from training.loop.inputs import Inputs, Shape
+from training.sections.network import Network
+from training.sections.optimisation import Train
 
 Compute = Callable[[Inputs], Tensor]
 """Forward and backward pass of inputs on the device: adds to the gradients, returns the loss without a graph."""
@@ -169,9 +170,8 @@ class Captured:
             parameter.grad = None
 
 
-def obstacle(config: Config, device: torch.device, processes: int) -> str | None:
+def obstacle(network: Network, train: Train, device: torch.device, processes: int) -> str | None:
     """Why the passes of a run cannot be captured, as the end of a sentence; None if they can."""
-    network, train = config.network, config.train
     if train.capture == "off":
         return 'train.capture is "off"'
     if device.type != "cuda":

@@ -11,7 +11,7 @@ from typing import Literal
 from training.sections.model import Family
 
 MIB = 1 << 20
-Network = Literal["lora", "lora+conv", "dora", "dora+conv", "loha", "loha+conv", "lokr", "lokr+conv"]
+Kind = Literal["lora", "lora+conv", "dora", "dora+conv", "loha", "loha+conv", "lokr", "lokr+conv"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,13 @@ class Architecture:
     vae_parameters: float
     flop: float
     """Forward and backward pass of one picture, attention's own products (10 to 15 %) aside."""
-    half: dict[Network, Kept]
+    half: dict[Kind, Kept]
     """Base in fp16 or bf16, trained weights in fp32, rank 16."""
     single: Kept
     """A LoRA with all in fp32."""
     low: Kept
     """A LoRA whose trained weights are in bf16 too."""
-    trained: dict[Network, float]
+    trained: dict[Kind, float]
     """Trained weights of the UNet for each rank; of +conv those of the 3x3 convolutions and residual blocks alone."""
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from training.base import files
 from training.config import Config
 from training.errors import InputError
-from training.memory.counted import ARCHITECTURES, BETWEEN_LAYERS, MIB, TEXT, Architecture, Kept, Network
-from training.sections.model import Family
-from training.sections.optimisation import OptimizerKind
+from training.memory.counted import ARCHITECTURES, BETWEEN_LAYERS, MIB, TEXT, Architecture, Kept, Kind
+from training.sections.model import Family, Model
+from training.sections.network import Network
+from training.sections.optimisation import Optimizer, OptimizerKind, Train
 
 GB = 1e9
 WIDTHS = {"fp32": 4, "fp16": 2, "bf16": 2, "auto": 2}
@@ -90,12 +91,12 @@ class Change:
     """Bytes of the peak, negative where it saves nothing at the peak."""
 
 
-def family_of(config: Config) -> Family | None:
-    """The base model's family by the config or the checkpoint's header; None if the file is not at hand."""
-    if config.model.family != "auto":
-        return config.model.family
+def family_of(model: Model) -> Family | None:
+    """The base model's family by the settings or the checkpoint's header; None if the file is not at hand."""
+    if model.family != "auto":
+        return model.family
     try:
-        return files.family_of(files.open_base(config.model.checkpoint))
+        return files.family_of(files.open_base(model.checkpoint))
     except InputError:
         return None
 
@@ -103,7 +104,7 @@ def family_of(config: Config) -> Family | None:
 def likely_family(config: Config) -> Family:
     """The family, guessed from the resolution where the checkpoint is not at hand (it lies on the host)."""
     width, height = config.data.resolution
-    return family_of(config) or ("sdxl" if width * height >= 900 * 900 else "sd1")
+    return family_of(config.model) or ("sdxl" if width * height >= 900 * 900 else "sd1")
 
 
 def memory(config: Config, family: Family) -> Memory:
@@ -112,8 +113,10 @@ def memory(config: Config, family: Family) -> Memory:
     width, height = config.data.resolution
     pictures = train.batch_size * width * height / shape.side**2
     base = _base(config, shape)
-    trained = trained_weights(config, shape) * _bytes_a_weight(config)
-    activations = _activations(config, shape, pictures)
+    trained = trained_weights(config.network, shape) * _bytes_a_weight(train, config.optimizer)
+    activations = _activations(config.network, train, shape, pictures)
+    if config.network.text_encoder:
+        activations += _text_activations(config.network, train, config.model.max_token_length, shape)
     step = base + trained + activations
     megapixel = width * height / 1024**2
     peak = max(step, VAE_ENCODER + ENCODING * megapixel * config.data.vae_batch_size)
@@ -161,11 +164,10 @@ def until_it_fits(config: Config, family: Family, gigabytes: int) -> list[Change
     return found
 
 
-def trained_weights(config: Config, shape: Architecture) -> float:
+def trained_weights(network: Network, shape: Architecture) -> float:
     """How many weights are trained."""
-    network = config.network
     rank = min(network.rank, WHOLE_LOKR) if network.kind == "lokr" else network.rank
-    kind = _kind(config).removesuffix("+conv")
+    kind = _kind(network).removesuffix("+conv")
     total = 0.0
     if network.unet:
         total += rank * shape.trained[kind]  # type: ignore[index]
@@ -178,11 +180,10 @@ def trained_weights(config: Config, shape: Architecture) -> float:
 
 
 def _base(config: Config, shape: Architecture) -> float:
-    width = WIDTHS[config.train.precision]
+    width, data = WIDTHS[config.train.precision], config.data
     base = shape.parameters * width
     if config.model.storage == "fp8":
         base = shape.parameters - shape.unquantised + shape.unquantised * width
-    data = config.data
     captions = [data.captions, *(subset.captions for subset in data.subsets)]
     if config.network.text_encoder or data.cache_text is False or any(own.vary for own in captions):
         base += shape.text_parameters * width
@@ -191,30 +192,30 @@ def _base(config: Config, shape: Architecture) -> float:
     return base
 
 
-def _bytes_a_weight(config: Config) -> float:
+def _bytes_a_weight(train: Train, optimizer: Optimizer) -> float:
     """The weight, its gradient, the optimiser's state, the average."""
-    width = 4 if config.train.full_precision else WIDTHS[config.train.precision]
-    state = STATE[config.optimizer.kind] * width / 4
-    return width * (3 if config.train.ema_decay else 2) + state
+    width = 4 if train.full_precision else WIDTHS[train.precision]
+    state = STATE[optimizer.kind] * width / 4
+    return width * (3 if train.ema_decay else 2) + state
 
 
-def _activations(config: Config, shape: Architecture, pictures: float) -> float:
-    train = config.train
-    kept = shape.half[_kind(config)]
+def _activations(network: Network, train: Train, shape: Architecture, pictures: float) -> float:
+    """Bytes that a step keeps of the UNet."""
+    kept = shape.half[_kind(network)]
     if train.precision == "fp32" or not train.full_precision:
         kept = _scaled(kept, shape.half["lora"], shape.single if train.precision == "fp32" else shape.low)
     if train.gradient_checkpointing:
         found = kept.fixed_checkpointing + kept.picture_checkpointing * pictures
     else:
         found = kept.fixed + kept.picture * pictures
-    return found * MIB + (_text_activations(config, shape) if config.network.text_encoder else 0)
+    return found * MIB
 
 
-def _text_activations(config: Config, shape: Architecture) -> float:
+def _text_activations(network: Network, train: Train, max_tokens: int, shape: Architecture) -> float:
     """Bytes that a step keeps of trained text encoders; they compute in the base model's format."""
-    train, width = config.train, WIDTHS[config.train.precision]
-    kept = TEXT[_kind(config).removesuffix("+conv")]  # type: ignore[index]
-    tokens = config.model.max_token_length / 75 * 77 * train.batch_size
+    width = WIDTHS[train.precision]
+    kept = TEXT[_kind(network).removesuffix("+conv")]  # type: ignore[index]
+    tokens = max_tokens / 75 * 77 * train.batch_size
     of_token, found = kept.single if width == 4 else kept.half, 0.0
     for layers, channels in shape.text:
         # Four square matrices and two of the MLP, four times as large.
@@ -233,9 +234,9 @@ def _scaled(kept: Kept, lora: Kept, other: Kept) -> Kept:
     return Kept(kept.fixed, kept.picture * factor, kept.fixed_checkpointing, kept.picture_checkpointing * again)
 
 
-def _kind(config: Config) -> Network:
-    kind = "lora" if config.network.kind == "locon" else config.network.kind
-    return f"{kind}+conv" if config.network.conv else kind  # type: ignore[return-value]
+def _kind(network: Network) -> Kind:
+    kind = "lora" if network.kind == "locon" else network.kind
+    return f"{kind}+conv" if network.conv else kind  # type: ignore[return-value]
 
 
 def _settings(config: Config) -> Iterator[tuple[Config, str]]:

@@ -7,8 +7,9 @@ import typer
 
 from training.config import Config, parse
 from training.errors import InputError, TrainingError
+from training.memory import estimate
 from training.review.words import Count
-from training.sections.model import Family
+from training.sections.model import Model
 from training.terminal import say
 
 
@@ -35,7 +36,7 @@ def dataset(
 
         config, _ = load_any(source)
     root = config.data.folder or source.resolve().parent
-    found = review(config, _family(config), _counter(config, tokenizer))
+    found = review(config, estimate.family_of(config.model), _counter(config.model, tokenizer))
     say(report.text(found, root))
     if sheet:
         sheet.write_text(report.page(found, root), encoding="utf-8")
@@ -57,26 +58,14 @@ def config_of(folder: Path, resolution: int, batch_size: int, epochs: int) -> Co
     ).model_copy(update={"name": folder.name})
 
 
-def _family(config: Config) -> Family | None:
-    """The base model's family, None if there is no checkpoint to tell it."""
-    from training.base.files import family_of, open_base
-
-    if config.model.family != "auto":
-        return config.model.family
-    try:
-        return family_of(open_base(config.model.checkpoint))
-    except InputError:
-        return None
-
-
-def _counter(config: Config, tokenizer: Path | None) -> Count | None:
+def _counter(model: Model, tokenizer: Path | None) -> Count | None:
     """What counts a caption's tokens; None if there is no tokenizer."""
     from training.base.files import open_base, tokenizer_folder
 
     try:
         if tokenizer and not (tokenizer / "vocab.json").is_file():
             raise InputError(f"--tokenizer {tokenizer}: holds no vocab.json")
-        folder = tokenizer or tokenizer_folder(config.model.tokenizer, open_base(config.model.checkpoint), "tokenizer")
+        folder = tokenizer or tokenizer_folder(model.tokenizer, open_base(model.checkpoint), "tokenizer")
     except InputError:
         if tokenizer:
             raise

@@ -1,8 +1,9 @@
 """[data]: pictures, captions, and what is done to them."""
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from training.sections.base import File, Rate, Settings
 
@@ -34,10 +35,19 @@ def _check_sides(value: Resolution) -> Resolution:
     return value
 
 
+def _check_ending(value: str) -> str:
+    if not re.fullmatch(r"\.[^/\0]{0,30}[^/\0.]", value):
+        raise ValueError("must be the ending of a file's name, like .txt")
+    return value
+
+
+Ending = Annotated[str, AfterValidator(_check_ending)]
+
+
 class Captions(Settings):
     """[data.captions]: how a picture's caption is read and varied."""
 
-    extensions: tuple[str, ...] = Field(
+    extensions: tuple[Ending, ...] = Field(
         default=(".txt", ".caption"), description="Endings of caption files, the first that exists is read."
     )
     required: bool = Field(

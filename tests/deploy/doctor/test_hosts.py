@@ -35,7 +35,7 @@ def test_a_healthy_host_has_nothing_to_complain_of(host: HostSettings) -> None:
         ({"memory": {"total_gb": 8.0, "swap_gb": 0.0}}, "memory", "warning", "Add swap"),
         ({"gpu": BARE}, "gpu", "warning", "install driver 580 .* sdfleet apply --limit gpu-1"),
         ({"gpu": [*BARE, "secure_boot\ttrue"]}, "gpu", "bad", "Secure Boot.*mokutil"),
-        ({"gpu": [line for line in RUNNING if not line.startswith("held")]}, "driver", "warning", "libcuda1.*Hold"),
+        ({"gpu": [line for line in RUNNING if not line.startswith("held")]}, "driver", "warning", "libcuda1.*not held"),
         (
             {"gpu": [line.replace("userspace\t580.95", "userspace\t580.99") for line in RUNNING]},
             "gpu",
