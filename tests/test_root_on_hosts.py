@@ -79,7 +79,9 @@ def _programs() -> list[Path]:
 
 def _sent(file: Path) -> set[str]:
     """Names of modules that a module of the controller sends to hosts: what it calls there, or reads the source of."""
-    tree, modules, found = ast.parse(file.read_text()), {}, set()
+    tree = ast.parse(file.read_text())
+    modules: dict[str, str] = {}
+    found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             modules |= {name.asname or name.name: f"{node.module}.{name.name}" for name in node.names}
