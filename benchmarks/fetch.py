@@ -1,4 +1,4 @@
-"""How fast sdfleet-fetch is beside curl and aria2c, each followed by sha256sum: 4 files of 512 MB over loopback.
+"""Speed of sdfleet-fetch compared with curl and aria2c, each followed by sha256sum: 4 files of 512 MB over loopback.
 
 python benchmarks/fetch.py [MEGABYTES]     needs nginx, curl and aria2c; writes some 4 GB below the temporary folder
 """
@@ -31,7 +31,6 @@ http {{ access_log off; sendfile on; client_body_temp_path {folder}/body; server
 
 
 def fetcher(folder: Path, urls: list[str], sha256s: list[str], size: int) -> list[str]:
-    """The command of sdfleet-fetch."""
     tool = folder / "sdfleet-fetch"
     tool.write_bytes(program())
     files = [
@@ -44,13 +43,13 @@ def fetcher(folder: Path, urls: list[str], sha256s: list[str], size: int) -> lis
 
 
 def curl(folder: Path, urls: list[str]) -> list[str]:
-    """curl, and sha256sum of each file when it is there; files side by side."""
+    """curl, then sha256sum of each file; files in parallel."""
     each = [f"(curl -sf -o {folder}/got/{n} {url} && sha256sum {folder}/got/{n}) & " for n, url in enumerate(urls)]
     return ["sh", "-c", "".join(each) + "wait"]
 
 
 def aria2c(folder: Path, urls: list[str]) -> list[str]:
-    """aria2c, then sha256sum of all files side by side."""
+    """aria2c, then sha256sum of all files in parallel."""
     listed = folder / "urls"
     listed.write_text("\n".join(urls))
     sums = "".join(f"sha256sum {folder}/got/{url.rsplit('/')[-1]} & " for url in urls)
@@ -58,7 +57,7 @@ def aria2c(folder: Path, urls: list[str]) -> list[str]:
 
 
 def measured(command: list[str], folder: Path) -> tuple[float, float]:
-    """Wall and CPU seconds of a command that fills an empty folder."""
+    """Wall and CPU seconds of a command that downloads into an empty folder."""
     shutil.rmtree(folder / "got", ignore_errors=True)
     (folder / "got").mkdir()
     os.sync()
@@ -69,7 +68,7 @@ def measured(command: list[str], folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure and print a table: best of ROUNDS, the tools taking turns."""
+    """Measure and print a table: best of ROUNDS; the tools take turns."""
     if missing := [name for name in ("nginx", "curl", "aria2c") if not shutil.which(name)]:
         sys.exit(f"not installed: {', '.join(missing)}; apt install nginx-light curl aria2")
     size = int(sys.argv[1] if len(sys.argv) > 1 else 512) * 1_000_000
@@ -95,7 +94,7 @@ def main() -> None:
 
 
 def report(folder: Path, urls: list[str], sha256s: list[str], size: int) -> None:
-    """Run every tool ROUNDS times and print what was best."""
+    """Run every tool ROUNDS times and print the best result."""
     tools: dict[str, Callable[[], list[str]]] = {
         "sdfleet-fetch": lambda: fetcher(folder, urls, sha256s, size),
         "curl + sha256sum": lambda: curl(folder, urls),

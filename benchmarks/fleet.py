@@ -2,8 +2,8 @@
 
 python benchmarks/fleet.py [HOSTS...]     needs root for the lab; installs ansible-core into a temporary environment
 
-Ansible runs with pipelining, ControlPersist, a fork a host and without gathering facts. The floor is one OpenSSH
-connection and one script a host that only looks. Three rounds, in turns; the median counts.
+Ansible runs with pipelining, ControlPersist, one fork per host and without gathering facts. The floor is one OpenSSH
+connection and one script per host that changes nothing. Three rounds, in turns; the median counts.
 """
 
 import json
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -61,7 +61,7 @@ def playbook() -> str:
 
 
 def wanted() -> dict[str, Any]:
-    """What the role asks of a host, as arguments of `Survey`."""
+    """The role's questions to a host, as arguments of `Survey`."""
     return {
         "paths": [*FOLDERS, *GONE],
         "texts": [*FILES, UNIT],
@@ -76,32 +76,28 @@ def serve_engine() -> None:
     from deploy import engine  # first: it patches the standard library
 
     # isort: split
-    from pyinfra.api.operation import operation
     from pyinfra.context import host
+    from pyinfra.operations import files
 
-    from roles.facts.seen import HostSurvey
     from roles.facts.survey import Survey
     from roles.operations.accounts import system_users
-    from roles.operations.files import Folder, absent, folders, rendered
-    from roles.operations.packages import apt_packages
-
-    @operation()
-    def running(seen: HostSurvey) -> Generator[str, None, None]:
-        unit = seen.unit(UNIT.name)
-        if not (unit.active and unit.enabled) or unit.stale:
-            yield f"systemctl daemon-reload && systemctl enable -q --now {UNIT.name}"
+    from roles.operations.files import folders, rendered
+    from roles.operations.packages import install_packages
+    from roles.operations.units import run_unit, write_units
+    from roles.paths import Folder
 
     def declare(_: Collection[str]) -> None:
         seen = host.get_fact(Survey, **wanted())
-        apt_packages(name="packages", names=PACKAGES, seen=seen)
+        install_packages(PACKAGES, seen)
         system_users(name="user", homes={USER: ROOT / "data"}, seen=seen)
         for path in host.loop(FOLDERS):
             folders(name=f"folder {path}", wanted=[Folder(path)], seen=seen)
-        for path, text in host.loop(list({**FILES, UNIT: SERVICE}.items())):
+        for path, text in host.loop(list(FILES.items())):
             rendered(name=f"file {path}", dest=path, text=text, seen=seen)
+        write_units({UNIT: SERVICE}, seen)
         for path in host.loop(GONE):
-            absent(name=f"no {path}", paths=[path], seen=seen)
-        running(name="service", seen=seen)
+            files.file(name=f"no {path}", path=str(path), present=False)
+        run_unit("service", UNIT, SERVICE, seen)
 
     engine.main(declare)
 
@@ -126,7 +122,7 @@ class Contest:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdin and process.stdout
             process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()  # and left open: the engine ends when the one who started it is gone
+            process.stdin.flush()  # and left open: the engine ends when its parent is gone
             said = process.stdout.read()
         if process.returncode:
             sys.exit(f"the engine failed: {said[-2000:]}")
@@ -156,7 +152,7 @@ class Contest:
 
 
 def ssh_each(lab: Any, hosts: Sequence[str], script: Path) -> None:
-    """The floor: one OpenSSH connection and one run of the script a host, side by side."""
+    """The floor: one OpenSSH connection and one run of the script per host, in parallel."""
 
     def one(host: str) -> None:
         command = ["ssh", "-F", str(lab.ssh_config), "-o", "ControlPath=none", host, "sh -s"]
@@ -168,7 +164,7 @@ def ssh_each(lab: Any, hosts: Sequence[str], script: Path) -> None:
 
 
 def measured(run: Run) -> tuple[float, float]:
-    """Wall and CPU seconds; the CPU is the controller's, its children included."""
+    """Wall and CPU seconds of the controller, its children included."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     run()
     wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -196,7 +192,7 @@ def compare(contest: Contest, count: int) -> None:
 
 
 def main(counts: Sequence[int]) -> None:
-    """Install Ansible, bring up a lab, and compare."""
+    """Install Ansible, start a lab, and compare."""
     import lab
     from lab import fleet, network
 

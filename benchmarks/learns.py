@@ -1,11 +1,11 @@
-"""Whether a LoRA learns what captions say: the loss on held-back crops of photographs, beside shuffled captions.
+"""Whether a LoRA learns its captions: validation loss on crops of photographs, compared with shuffled captions.
 
 python benchmarks/learns.py [--seeds 3] [--steps 150] [--base-steps 600] [--grid FILE.png]
 
 A small base model is trained on crops of photographs without captions (tests/training/photographs.py). Then for every
-seed two LoRAs are trained on 72 crops: one with their captions, one with the same captions dealt out at random. Noise
-and timesteps of the validation are the same everywhere. The grid shows one prompt a row, all from the same noise: the
-base model, the LoRA, the LoRA of shuffled captions, and a crop that the caption belongs to.
+seed two LoRAs are trained on 72 crops: one with their captions, one with the same captions shuffled. Noise and
+timesteps of the validation are always the same. The grid has one row per prompt, all from the same noise: the base
+model, the LoRA, the LoRA of shuffled captions, and a crop with that caption.
 """
 
 import argparse
@@ -30,7 +30,7 @@ ENLARGED = 2
 
 
 def run(base: Path, folder: Path, steps: int, seed: int, *, shuffled: bool, draw: bool) -> list[float]:
-    """Train one LoRA, with samples if asked; returns the validation losses before, during and after."""
+    """Train one LoRA, with samples if wanted; returns the validation losses before, during and after."""
     photographs.write_crops(folder / "pictures", "photo", each=6, seed=seed, shuffled=shuffled)
     photographs.write_crops(folder / "held", "photo", each=2, seed=seed + 100)
     raw = photographs.config(base, folder, steps, seed)
@@ -44,7 +44,7 @@ def run(base: Path, folder: Path, steps: int, seed: int, *, shuffled: bool, draw
 
 
 def write_grid(file: Path, true: Path, shuffled: Path, steps: int) -> None:
-    """One prompt a row, side by side."""
+    """The grid, one row per prompt."""
     side = photographs.SIDE * ENLARGED
     sheet = Image.new("RGB", (4 * side, len(PHOTOS) * side))
     for row, photo in enumerate(PHOTOS):

@@ -1,9 +1,9 @@
-"""`sdfleet apply` of all roles with nothing to do, on 1, 4 and 8 hosts that serve: seconds, CPU seconds, round trips.
+"""`sdfleet apply` of all roles with nothing to do, on 1, 4 and 8 running hosts: seconds, CPU seconds, round trips.
 
 python benchmarks/site.py [HOSTS...]     needs root for the lab
 
-Hosts run the light WebUI of the tests; everything else is as users have it. The floor is one OpenSSH connection and one
-command a host. Five rounds, in turns over the sizes; the median counts.
+Hosts run the light WebUI of the tests; everything else is as for users. The floor is one OpenSSH connection and one
+command per host. Five rounds, in turns over the sizes; the median counts.
 """
 
 import statistics
@@ -24,15 +24,15 @@ Measured = tuple[float, float]
 
 
 def applied(light: LightFleet, hosts: Sequence[str], trips: set[int]) -> None:
-    """Apply to some hosts, which must change nothing; note the round trips of each."""
+    """Apply to hosts, which must change nothing, and record the round trips of each."""
     done = light.sdfleet("apply", "-v", *(f"--limit={host}" for host in hosts))
     if done.code or {done.cell(host, "changed") for host in hosts} != {"0"}:
-        sys.exit(f"apply was to have nothing to do:\n{done.text}")
+        sys.exit(f"apply should have nothing to do:\n{done.text}")
     trips.update(int(done.cell(host, "round trips")) for host in hosts)
 
 
 def main(counts: Sequence[int]) -> None:
-    """Bring up the fleet, apply once, and measure."""
+    """Start the fleet, apply once, and measure."""
     with tempfile.TemporaryDirectory(prefix="sdfleet-bench-") as name, fleet.running(Path(name), max(counts)) as light:
         first = light.sdfleet("apply")
         if first.code:

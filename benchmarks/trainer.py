@@ -1,13 +1,13 @@
-"""Our trainer beside a bare loop, kohya's sd-scripts and diffusers' example: steps, start-up, memory.
+"""Our trainer compared with a bare loop, kohya's sd-scripts and diffusers' example: steps, start-up, memory.
 
 python benchmarks/trainer.py [--model tiny|mid] [--rounds 3] [--pictures 40]
     [--kohya FOLDER --kohya-python PYTHON] [--diffusers FOLDER --diffusers-python PYTHON]
 
-The peers are checkouts that you bring (sd-scripts; diffusers), each with a Python that has what it needs. All trainers
-run at once but take turns: after some steps one is held and the next goes on, so that what slows the machine down slows
-all of them. The bare loop runs twice: with kohya's layers, which are ours too, and with the fewer ones that diffusers
-trains. Start-up is from the start of the process to the end of the first step, one process at a time. Speed is counted
-after all pictures were shown once: some trainers encode them on the way, some before the first step.
+The peers are your own checkouts (sd-scripts; diffusers), each with a Python that has its packages. All trainers run at
+once but take turns: after some steps one is paused and the next continues, so that a slow phase of the machine affects
+all of them. The bare loop runs twice: with kohya's layers, which are ours too, and with the fewer layers of diffusers'
+example. Start-up is from the start of the process to the end of the first step, one process at a time. Speed is
+measured after all pictures were shown once: some trainers encode them on the way, some before the first step.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from benchmarks.trainers.running import HERE, Contender, materials, started
 
 @dataclass
 class Result:
-    """What was measured of one trainer, a value a round."""
+    """The measurements of one trainer, one value per round."""
 
     step: list[float] = field(default_factory=list)
     """Seconds: the median of the round."""
@@ -39,7 +39,7 @@ class Result:
 
 
 def contenders(options: argparse.Namespace, folder: Path, run: Path, size: Size) -> list[Contender]:
-    """Everyone who takes part."""
+    """All trainers."""
     config = folder / "ours.toml"
     config.write_text(commands.ours(folder, size))
     found = [
@@ -72,7 +72,7 @@ def contenders(options: argparse.Namespace, folder: Path, run: Path, size: Size)
 
 
 def measure(options: argparse.Namespace, folder: Path, size: Size) -> dict[str, Result]:
-    """All rounds; of ours also a second start, with the caches of the first."""
+    """All rounds; for our trainer also a second start, with the caches of the first."""
     results: dict[str, Result] = {}
     for number in range(options.rounds):
         taking_part = contenders(options, folder, folder / f"run{number}", size)

@@ -1,8 +1,8 @@
-"""What makes a trained picture cheaper: settings of ours, each beside the same run without it.
+"""How much settings of our trainer save per trained picture, each compared with the same run without it.
 
 python benchmarks/variants.py [--model tiny|mid] [--turns 5]
 
-All runs take turns, as in benchmarks/trainer.py, and are counted after every picture was shown once.
+All runs take turns, as in benchmarks/trainer.py, and are measured after every picture was shown once.
 """
 
 import argparse
@@ -26,7 +26,7 @@ VARIANTS: dict[str, tuple[int, str]] = {
     "compile": (1, "compile = true"),
     "gradient checkpointing": (1, "gradient_checkpointing = true"),
 }
-"""By name: pictures a step, and what is added to [train]."""
+"""By name: pictures per step, and what is added to [train]."""
 
 
 def contenders(folder: Path, model: str) -> list[Contender]:

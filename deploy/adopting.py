@@ -1,4 +1,4 @@
-"""`sdfleet models adopt`: models that lie on a host already come into its store, and are never fetched again."""
+"""`sdfleet models adopt`: take models that a host already has into its store, so that they are never downloaded."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +18,7 @@ from roles.models.sources.pasted import TENSORS, name_of
 from roles.models.state import TOOL
 from roles.models.tool import program
 from roles.models.wanted import PICKLES, SUFFIXES
+from roles.onhost import TENSOR_NAMES, source
 
 ADOPT_SECONDS = 4 * 3600
 """How long hashing a whole folder may take."""
@@ -31,7 +32,10 @@ Found = Mapping[str, Any]
 
 
 def run(fleet: Path, host_name: str, folder: str, copy: bool) -> bool:
-    """Adopt a folder and print the TOML for it; whether every file is in the store. Raises ConfigError, HostError."""
+    """Adopt a folder and print the TOML for it.
+
+    Returns whether every file is in the store now. Raises ConfigError, HostError.
+    """
     host = one_host(fleet, host_name)
     with connect([host]) as remotes:
         answer = remotes[host_name].call(
@@ -41,6 +45,7 @@ def run(fleet: Path, host_name: str, folder: str, copy: bool) -> bool:
             store=str(host.paths.store),
             suffixes=list(SUFFIXES),
             patterns=[list(pair) for pair in TENSORS],
+            reader=source(TENSOR_NAMES),
             copy=copy,
         )
         if "error" in answer:
@@ -65,7 +70,7 @@ def run(fleet: Path, host_name: str, folder: str, copy: bool) -> bool:
 
 
 def _sealed(remote: Remote, files: Sequence[Found]) -> list[Found]:
-    """The same after the store's own program has judged the new ones, as it does all that it fetches."""
+    """`files`, with the new ones checked by the store's own program, as it checks every download."""
     paths = remote.host.paths
     new = {file["sha256"]: file for file in files if file.get("how") not in (None, "there")}
     if not new:
@@ -85,7 +90,7 @@ def _sealed(remote: Remote, files: Sequence[Found]) -> list[Found]:
 
 
 def _refused(file: Found, said: Mapping[str, str]) -> Found:
-    return {"path": file["path"], "why": said.get(file["sha256"], "the store does not take it")}
+    return {"path": file["path"], "why": said.get(file["sha256"], "the store refused it")}
 
 
 def _suffix(file: Found) -> str:
@@ -93,7 +98,7 @@ def _suffix(file: Found) -> str:
 
 
 def entries(files: Sequence[Found], models: Sequence[Model]) -> Iterator[Model]:
-    """The manifest's entry for each adopted file, each once, under names that no other model has."""
+    """One manifest entry per adopted file, under a name that no other model has."""
     taken = {(model.kind, model.name.lower()) for model in models}
     seen: set[str] = set()
     for file in files:
@@ -118,7 +123,6 @@ def entries(files: Sequence[Found], models: Sequence[Model]) -> Iterator[Model]:
 
 
 def text(models: Iterator[Model]) -> str:
-    """Entries as TOML."""
     tables = tomlkit.aot()
     for model in models:
         tables.append(tomlkit.item(model.model_dump(exclude_defaults=True, mode="json")))
@@ -128,6 +132,6 @@ def text(models: Iterator[Model]) -> str:
 
 
 def _kind_of_place(path: PurePosixPath) -> str:
-    """The kind that a folder of the WebUI stands for; empty if the path has none."""
+    """The model kind of the WebUI folder in `path`; empty if there is none."""
     above = {part.lower() for part in path.parts[:-1]}
     return next((kind for kind, folder in FOLDERS.items() if folder.name.lower() in above), "")

@@ -1,4 +1,4 @@
-"""Whose word a lock takes for what is looked up the first time: the origin's, or that of two roads which agree."""
+"""Which answer a lock accepts for a name that it looks up: the origin's, or one that two mirrors agree on."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -15,49 +15,49 @@ from roles.secrecy import service_of
 
 T = TypeVar("T")
 KINDS = {"hf": "huggingface", "modelscope": "modelscope", "civitai": "civitai"}
-"""Scheme of a source -> the list of mirrors that leads there."""
+"""Scheme of a source -> its list in [mirrors]."""
 
 
 class DisagreementError(SdfleetError):
-    """Two roads say different things of one name."""
+    """Two mirrors give different answers for one name."""
 
 
 @dataclass(frozen=True)
-class Roads:
-    """The ways to ask about one name."""
+class Endpoints:
+    """The servers that can be asked about one name."""
 
     kind: str
-    """The list of [mirrors]; "" if there is one way alone, which is the origin's own."""
-    endpoints: tuple[str, ...]
+    """The list in [mirrors]; "" if only the origin can be asked."""
+    urls: tuple[str, ...]
     origins: tuple[str, ...]
 
     def over(self, mirrors: Mirrors, endpoint: str) -> Mirrors:
-        """The mirrors with this one road of them."""
+        """`mirrors` with `endpoint` as the only one of this kind."""
         return mirrors.model_copy(update={self.kind: (endpoint,)}) if self.kind else mirrors
 
-    def without(self, endpoints: Collection[str]) -> "Roads":
-        """The roads that are left; all if none is."""
-        left = tuple(end for end in self.endpoints if end not in endpoints)
-        return Roads(self.kind, left or self.endpoints, self.origins)
+    def without(self, endpoints: Collection[str]) -> "Endpoints":
+        """Without those in `endpoints`; all of them if none would be left."""
+        left = tuple(end for end in self.urls if end not in endpoints)
+        return Endpoints(self.kind, left or self.urls, self.origins)
 
 
-def to_url(url: str, mirrors: Mirrors) -> Roads:
-    """The roads to a git repository, or to a file of GitHub's or of any other server's."""
+def endpoints_of_url(url: str, mirrors: Mirrors) -> Endpoints:
+    """For a git repository, or a file on GitHub or any other server."""
     if url.startswith(f"{GITHUB}/"):
-        return Roads("github", mirrors.github, (GITHUB,))
-    return Roads("", (_place(url),), (_place(url),))
+        return Endpoints("github", mirrors.github, (GITHUB,))
+    return Endpoints("", (_place(url),), (_place(url),))
 
 
-def to_model(model: Model, host: HostSettings) -> Roads:
-    """The roads to a model's source; none for what lies on the controller or on a host of the fleet."""
+def endpoints_of_model(model: Model, host: HostSettings) -> Endpoints:
+    """For a model's source; none for a file on the controller or on a host of the fleet."""
     scheme = model.source.partition(":")[0]
     if kind := KINDS.get(scheme):
         service = service_of(kind)
         assert service is not None
-        return Roads(kind, getattr(host.direct, kind), (service.origin, *service.own))
+        return Endpoints(kind, getattr(host.direct, kind), (service.origin, *service.own))
     if scheme not in ("http", "https"):
-        return Roads("", ("",), ("",))
-    return to_url(model.source, host.direct)
+        return Endpoints("", ("",), ("",))
+    return endpoints_of_url(model.source, host.direct)
 
 
 def _place(url: str) -> str:
@@ -67,30 +67,30 @@ def _place(url: str) -> str:
 
 @dataclass
 class Witnesses:
-    """Asks over roads, and remembers which of them are shut: a blocked link costs its waiting time once."""
+    """Asks servers, and remembers which ones did not answer: a blocked link costs one timeout."""
 
-    shut: set[str] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
 
-    def ask(self, roads: Roads, ask: Callable[[str], T]) -> tuple[T, tuple[str, ...]]:
-        """What a name stands for, and who says so: the origin, else two roads that agree, else the one that answers.
+    def ask(self, endpoints: Endpoints, ask: Callable[[str], T]) -> tuple[T, tuple[str, ...]]:
+        """What a name stands for, and who says so: the origin, else two mirrors that agree, else the only one.
 
-        + ask: asks over one endpoint; SdfleetError or ValueError if it does not know
-        Raises DisagreementError, or SdfleetError with what each road said.
+        + ask: asks one server; raises SdfleetError or ValueError if it does not know
+        Raises DisagreementError, or SdfleetError with each server's reason.
         """
         reasons: list[str] = []
         first: tuple[T, str] | None = None
-        for endpoint in _origin_first(roads):
-            if endpoint in self.shut:
+        for endpoint in _origin_first(endpoints):
+            if endpoint in self.silent:
                 reasons.append(f"{endpoint} did not answer before")
                 continue
             try:
                 found = ask(endpoint)
             except (SdfleetError, ValueError) as error:
                 if isinstance(error, UnreachableError):
-                    self.shut.add(endpoint)
+                    self.silent.add(endpoint)
                 reasons.append(str(error))
                 continue
-            if endpoint in roads.origins:
+            if endpoint in endpoints.origins:
                 return found, tuple(filter(None, (endpoint,)))
             if first is None:
                 first = found, endpoint
@@ -98,27 +98,26 @@ class Witnesses:
                 return found, (first[1], endpoint)
             else:
                 raise DisagreementError(
-                    f"{first[1]} and {endpoint} say different things of it; ask the origin, or take the wrong one "
-                    "out of [mirrors]"
+                    f"{first[1]} and {endpoint} disagree; ask the origin, or remove the wrong one from [mirrors]"
                 )
         if first is None:
             raise SdfleetError("; ".join(reasons))
         return first[0], (first[1],)
 
 
-def _origin_first(roads: Roads) -> Iterable[str]:
-    return sorted(dict.fromkeys(roads.endpoints), key=lambda endpoint: endpoint not in roads.origins)
+def _origin_first(endpoints: Endpoints) -> Iterable[str]:
+    return sorted(dict.fromkeys(endpoints.urls), key=lambda endpoint: endpoint not in endpoints.origins)
 
 
-def told_by(asked: Collection[str], roads: Roads) -> str:
-    """Who answered, for a person; "" where there was one way alone."""
-    if not roads.kind or not asked:
+def confirmation(asked: Collection[str], endpoints: Endpoints) -> str:
+    """Who answered, for a person; "" if there was only one server to ask."""
+    if not endpoints.kind or not asked:
         return ""
-    if set(asked) & set(roads.origins):
+    if set(asked) & set(endpoints.origins):
         return f"{', '.join(asked)} (its origin) says so"
     if len(asked) > 1:
         return f"{' and '.join(asked)} agree"
     return (
-        f"only {', '.join(asked)} answered, a mirror whose word nothing confirms; "
-        "`sdfleet lock --verify` asks again over another road"
+        f"only the mirror {', '.join(asked)} answered, so nothing confirms it; "
+        "`sdfleet lock --verify` asks again through other mirrors"
     )

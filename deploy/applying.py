@@ -1,10 +1,10 @@
-"""`sdfleet plan` and `sdfleet apply`: start the engine, show what it does, sum up."""
+"""`sdfleet plan` and `sdfleet apply`: start the engine, show its progress, print a summary."""
 
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
@@ -14,8 +14,7 @@ from deploy.console import RunView, out
 from deploy.events import EVENT, Event, Request
 from deploy.ssh import connect, each
 from inventory.errors import ConfigError, Problem, SdfleetError
-from inventory.load import load
-from inventory.model import ROLES, Fleet
+from inventory.model import ROLES, Fleet, HostSettings
 
 TREE = Path(__file__).resolve().parent.parent
 
@@ -35,6 +34,23 @@ def select_hosts(fleet: Fleet, limit: Sequence[str], given_by: str = "--limit") 
     return tuple(name for name, host in fleet.hosts.items() if {name, *host.groups} & set(limit))
 
 
+def hosts_with(
+    fleet: Fleet, names: Sequence[str], what: str, has: Callable[[HostSettings], bool], given_by: str
+) -> list[HostSettings]:
+    """The hosts that `names` stand for (none: all) and that have `what`.
+
+    Raises ConfigError for a host that is named and lacks it, and if no host has it.
+    """
+    having = [host for name in select_hosts(fleet, names, given_by) if has(host := fleet.hosts[name])]
+    there = {host.name for host in having}
+    if missing := [name for name in names if name in fleet.hosts and name not in there]:
+        raise ConfigError(str(fleet.file), [Problem(f"hosts.{name}", f"has no {what}") for name in missing])
+    if not having:
+        where = f"of {' '.join(names)} " if names else ""
+        raise ConfigError(str(fleet.file), [Problem("hosts", f"no host {where}has {what}")])
+    return having
+
+
 def select_roles(names: Sequence[str]) -> tuple[str, ...]:
     """The roles named, in order of application; none means all. Raises ConfigError for an unknown one."""
     if unknown := [name for name in names if name not in ROLES]:
@@ -44,7 +60,7 @@ def select_roles(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def first(fleet: Fleet, request: Request) -> Request | None:
-    """What has to be there before the rest of an apply: the cache that all hosts fetch over. None if nothing has."""
+    """The part of an apply that comes first: the cache that all hosts download through. None if there is none."""
     hosts = tuple(name for name in request.hosts if fleet.hosts[name].has("cache"))
     if not hosts or "cache" not in request.roles:
         return None
@@ -53,8 +69,7 @@ def first(fleet: Fleet, request: Request) -> Request | None:
 
 
 def cache_first(fleet: Fleet, request: Request, verbose: bool) -> RunView | None:
-    """Bring up the cache that the hosts of `request` fetch over, before they choose their mirrors; None if none is
-    among them."""
+    """Apply the cache before the hosts of `request` choose their mirrors; None if none of them is a cache."""
     earlier = first(fleet, request)
     if earlier is None:
         return None
@@ -62,16 +77,15 @@ def cache_first(fleet: Fleet, request: Request, verbose: bool) -> RunView | None
     return run(fleet, earlier, "Now everything else.", verbose)
 
 
-def engine_events(request: Request) -> Iterator[Event]:
-    """Run the engine in a child process and yield what it tells.
+def engine_events(fleet: Fleet, request: Request) -> Iterator[Event]:
+    """Run the engine on hosts of `fleet` in a child process, and yield its events.
 
-    Raises SdfleetError if it ends without having said how every host fared.
+    Raises SdfleetError if it ends without a result for every host.
     """
-    fleet = load(Path(request.fleet))
     asked = [fleet.hosts[name] for name in request.hosts if fleet.hosts[name].connection.sudo_password]
     with connect(asked) as remotes:
         programs = each(remotes, lambda remote: remote.askpass())
-        # A host that is not reached, or refuses the password, fails when the engine meets it.
+        # A host that cannot be reached or refuses the password fails when the engine connects to it.
         lent = {name: program for name, program in programs.items() if isinstance(program, PurePosixPath)}
         yield from _engine_events(request.model_copy(update={"askpass": lent}))
 
@@ -108,15 +122,15 @@ def _engine_events(request: Request) -> Iterator[Event]:
 
 def run(fleet: Fleet, request: Request, next_command: str, verbose: bool, unchanged: str = "") -> RunView:
     """
-    Plan or apply `request`, showing it; the view tells what came of it.
+    Plan or apply `request` and show it; the returned view has the results.
 
-    + next_command: what to say at the end
-    + unchanged: what to say instead where there was nothing to change
+    + next_command: last line of the output
+    + unchanged: the last line if there was nothing to change
     """
-    # Before the view, which would cover a question for a passphrase.
+    # Before the live view, which would hide a passphrase prompt.
     request = request.model_copy(update={"keys": keys.opened(fleet.hosts[name].connection for name in request.hosts)})
     with RunView(request.hosts, request.apply, verbose) as view:
-        for event in engine_events(request):
+        for event in engine_events(fleet, request):
             view.show(event)
     view.finish(unchanged if unchanged and not view.changed else next_command)
     return view

@@ -1,7 +1,7 @@
-"""Root's rights for a login whose sudo asks for a password, wherever a host is reached from.
+"""Root rights for a login whose sudo asks for a password.
 
-The password comes over standard input and lies in the host's memory (/dev/shm), readable by the login alone, for as
-long as the connection lives that brought it. sudo asks the program beside it, whose path is all that command lines say.
+The password is sent over standard input and kept in the host's memory (/dev/shm), readable only by the login, until the
+connection that sent it ends. sudo gets it from a program beside it; command lines show only that program's path.
 """
 
 import secrets
@@ -24,13 +24,13 @@ chmod 700 "$1/ask"
 if SUDO_ASKPASS="$1/ask" sudo -A -k -- true </dev/null >&2; then echo {READY}; else echo {REFUSED}; fi
 cat >/dev/null
 """
-"""Runs as the login, with the folder as its argument; it ends, and takes all away, when its standard input does."""
+"""Runs as the login, with the folder as its argument. Ends and deletes the folder when its standard input closes."""
 
 
 def sudo(connection: Connection, askpass: PurePosixPath | None) -> list[str]:
-    """The words before a command that make it root's.
+    """The prefix that makes a command run as root.
 
-    + askpass: the program that tells sudo the password; None where sudo needs none
+    + askpass: the program that prints the password for sudo; None if sudo needs none
     """
     if not connection.sudo:
         return []
@@ -41,10 +41,10 @@ class Lent:
     """A password lent to a host."""
 
     def __init__(self, ssh: Sequence[str], words: Sequence[str], password: str) -> None:
-        """Lend it over a connection of its own.
+        """Send it over its own connection.
 
-        + ssh: what starts a command on the host, which follows as one word
-        + words: the command, as `command` gives it for a folder
+        + ssh: the ssh command line, without the remote command
+        + words: the remote command, from `command`
         """
         self._process = subprocess.Popen(
             [*ssh, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -57,10 +57,10 @@ class Lent:
             self.answer = ""
             return
         self.answer = self._process.stdout.readline().strip()
-        """READY, REFUSED, or nothing if the host was not reached."""
+        """READY, REFUSED, or empty if the host could not be reached."""
 
     def end(self) -> tuple[int, str]:
-        """Take it back; exit status, and what the host or ssh said of it."""
+        """Delete it from the host. Returns the exit status and the error output."""
         try:
             _, said = self._process.communicate(timeout=10)
         except subprocess.TimeoutExpired:
@@ -70,15 +70,15 @@ class Lent:
 
 
 def folder() -> PurePosixPath:
-    """A folder for one password, that nobody can have foreseen."""
+    """A folder for one password, with a name that nobody can guess."""
     return PurePosixPath(f"/dev/shm/.sdfleet-{secrets.token_hex(12)}")
 
 
 def command(place: PurePosixPath) -> list[str]:
-    """What takes the password on the host."""
+    """The command that receives the password on the host."""
     return ["sh", "-c", SCRIPT, "sdfleet", str(place)]
 
 
 def program(place: PurePosixPath) -> PurePosixPath:
-    """What sudo asks there."""
+    """The SUDO_ASKPASS program in that folder."""
     return place / "ask"

@@ -1,4 +1,4 @@
-"""What `sdfleet check` looks at beyond the file itself."""
+"""What `sdfleet check` validates besides fleet.toml itself."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from roles.gateway.logins import LoginError, parse
 
 
 def checked(file: Path) -> Fleet:
-    """The fleet that `file` describes, if it and what it names on this machine are fine. Raises ConfigError."""
+    """The fleet in `file`. Raises ConfigError if it, or a file that it names on this machine, has a mistake."""
     fleet = check(file)
     logins = fleet.secrets.gateway_logins
     if logins and logins.file:  # a variable or a command may belong to another machine

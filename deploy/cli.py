@@ -1,4 +1,4 @@
-"""The command line: one function a verb, each of a few lines; the work is in the modules beside this one."""
+"""The command line: one short function per verb; the work is in the modules beside this one."""
 
 import sys
 import traceback
@@ -42,7 +42,7 @@ app = typer.Typer(
 )
 
 DRIFT = 3
-"""Exit code of a fleet that is not as its file says."""
+"""Exit code if the fleet differs from its file."""
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every operation, and a traceback on errors.")]
 
@@ -132,7 +132,7 @@ def apply(
     """Bring the hosts to the state that fleet.toml describes."""
     loaded = load(fleet)
     request = _request(loaded, limit, role, apply=True, diff=diff)
-    # Without the cache the hosts go on to the mirrors behind it; its own failure is told again below.
+    # If the cache fails, the hosts use the mirrors behind it; the failure is reported again below.
     applying.cache_first(loaded, request, verbose)
     view = applying.run(loaded, request, "Next: sdfleet verify", verbose)
     raise typer.Exit(1 if view.failed else 0)
@@ -161,9 +161,9 @@ def demo(
 ) -> None:
     """Provision two local test machines, train a LoRA, and write a report (needs root)."""
     extras.require("sdfleet demo")
-    from deploy import demo as road
+    from deploy import demo as demo_verb
 
-    road.run(folder)
+    demo_verb.run(folder)
 
 
 @app.command(
@@ -190,7 +190,7 @@ app.add_typer(train.app, name="train", rich_help_panel=CONTENT)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """The console script: errors become sentences, and exit codes 0, 1, 2, 3. Ends the program with SystemExit."""
+    """The console script: prints errors without a traceback and exits with 0, 1, 2 or 3."""
     sys.excepthook = _show_traceback
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
@@ -208,5 +208,5 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A fault of ours: its text may hold words of others, which must not act on the terminal."""
+    """For bugs. Through our console, because the text may contain control characters from elsewhere."""
     err.print("".join(traceback.format_exception(kind, error, trace)).rstrip(), soft_wrap=True)

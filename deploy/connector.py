@@ -1,4 +1,4 @@
-"""How the engine reaches a host: pyinfra's SSH connector, prompt, watchful, and able to ask ahead."""
+"""How the engine reaches a host: pyinfra's SSH connector with TCP_NODELAY, keepalive and questions asked ahead."""
 
 import base64
 import contextlib
@@ -35,18 +35,18 @@ from inventory.model import HostSettings, Login
 
 GLOBAL_KNOWN_HOSTS = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
 ASK_SECONDS = 15
-"""How often a connected host is asked for a sign of life."""
+"""Interval of the keepalive requests."""
 PATIENCE_SECONDS = 45
-"""How long it may stay silent; then its connection is closed, and the operation that waits for it fails."""
+"""How long a host may stay silent before its connection is closed and the waiting operation fails."""
 
 Answer = tuple[bool, CommandOutput]
 """What a connector returns: whether the command succeeded, and what it printed."""
 
 
 class HostConnector(SSHConnector):
-    """One host over SSH, reached as its `settings` say.
+    """One host over SSH, as its `settings` say.
 
-    Of its data, `keys` are opened keys (keys.OpenedKey), and `memory` (questions.Memory) says what to ask ahead.
+    Host data: `keys` are opened keys (keys.OpenedKey); `memory` (questions.Memory) lists the questions to ask ahead.
     """
 
     def __init__(self, state: Any, host: Host) -> None:
@@ -54,7 +54,7 @@ class HostConnector(SSHConnector):
         self.settings: HostSettings = host.data.settings
         self._clients: list[SSHClient] = []
         self.round_trips = 0
-        """Commands and uploads so far, each of which waits for the network once or more."""
+        """Commands and uploads so far; each waits for the network at least once."""
         self._ahead = _Ahead(host.data.get("memory"))
 
     def connect(self) -> None:
@@ -62,7 +62,7 @@ class HostConnector(SSHConnector):
         gevent.spawn(_watch, self._transport())
 
     def _connect(self) -> None:
-        """Log in, over the jump hosts if there are any. Raises ConnectError."""
+        """Log in, through the jump hosts if there are any. Raises ConnectError."""
         sock: Channel | None = None
         for login, following in zip_longest(self.settings.connection.logins, self.settings.connection.logins[1:]):
             client = self._logged_in(login, sock)
@@ -101,7 +101,7 @@ class HostConnector(SSHConnector):
         return client
 
     def _passage(self, client: SSHClient, login: Login) -> Channel:
-        """A channel through a jump host to where the next login goes."""
+        """A channel through a jump host to the address of the next login."""
         transport = client.get_transport()
         try:
             if transport is None:
@@ -116,7 +116,7 @@ class HostConnector(SSHConnector):
             raise ConnectError(str(refusals.unreachable(self.settings, str(error)))) from error
 
     def _identity(self, login: Login) -> dict[str, Any]:
-        """What to log in with: the key of fleet.toml alone, or else whatever the agent and ~/.ssh have."""
+        """What to log in with: only the key in fleet.toml if there is one, else the keys of the agent and ~/.ssh."""
         if login.key is None:
             return {"allow_agent": True, "look_for_keys": True}
         opened = next((key for key in self.host.data.keys if key.file == login.key), None)
@@ -130,16 +130,18 @@ class HostConnector(SSHConnector):
         super().disconnect()
         self._ahead.remember()
         for client in reversed(self._clients):
-            # Wakes the thread that reads from it, which closing waits for: by itself it looks up too rarely.
+            # Wakes the reading thread at once; close() waits for that thread, which otherwise polls too rarely.
             with contextlib.suppress(AttributeError, OSError):
                 cast(Any, client.get_transport()).sock.shutdown(socket.SHUT_RDWR)
             client.close()
 
     def start(self, command: str, seconds: float) -> Channel:
-        """The channel of a command that goes on beside others; `seconds` is how long any step of it may take.
+        """Start a command that runs beside others; `seconds` is the timeout of each step. Returns its channel.
 
         Raises OSError or SSHException if the connection is lost.
         """
+        if self.state.is_executing:
+            self._ahead.forget()
         self.round_trips += 1
         channel = self._transport().open_session(timeout=seconds)
         channel.settimeout(seconds)
@@ -150,11 +152,14 @@ class HostConnector(SSHConnector):
     def run_shell_command(
         self, command: StringCommand | str, print_output: bool = False, print_input: bool = False, **arguments: Any
     ) -> Answer:
-        """Run a command. While a run prepares, what is known already is answered without asking again."""
-        if self.state.is_executing:
-            self._ahead.forget()
-        elif not arguments.get("_stdin"):
+        """Run a command. What is known already is answered without asking again, until the host may have changed."""
+        if not self.state.is_executing and not arguments.get("_stdin"):
             return self._ahead.ask(command, arguments, self._send)
+        if self.state.is_executing:
+            # pyinfra asks an operation's facts again when it runs; only a command that asked nothing can change them.
+            if answer := self._ahead.answer(command, arguments):
+                return answer
+            self._ahead.forget()
         return self._send(command, print_output=print_output, print_input=print_input, **arguments)
 
     def _send(self, command: StringCommand | str, **options: Any) -> Answer:
@@ -174,7 +179,7 @@ class HostConnector(SSHConnector):
 
 
 class _Unknown(SSHException):
-    """A host key that nobody vouches for."""
+    """The host key is not in the known hosts."""
 
 
 class _Refuse(MissingHostKeyPolicy):
@@ -183,7 +188,7 @@ class _Refuse(MissingHostKeyPolicy):
 
 
 class _KeepNew(MissingHostKeyPolicy):
-    """Believe a host that is met for the first time, and write down its key, as OpenSSH's accept-new does."""
+    """Accept and save the key of an unknown host, as OpenSSH's accept-new does."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -196,7 +201,7 @@ class _KeepNew(MissingHostKeyPolicy):
 
 
 def _load_host_keys(client: SSHClient, file: Path) -> None:
-    """Line by line: paramiko drops a whole file for one line that it cannot read."""
+    """Line by line: paramiko ignores the whole file if it cannot read one line."""
     with contextlib.suppress(OSError):
         for line in file.read_text(errors="replace").splitlines():
             if line.strip() and not line.startswith(("#", "@")):
@@ -207,7 +212,7 @@ def _load_host_keys(client: SSHClient, file: Path) -> None:
 
 
 class _Agent(AgentSSH):
-    """An agent at a socket of one's own choice; paramiko's own looks into the environment."""
+    """An agent at a given socket; paramiko's own class only reads SSH_AUTH_SOCK."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -217,87 +222,102 @@ class _Agent(AgentSSH):
 
 
 def _agent_key(opened: OpenedKey) -> PKey:
-    """The key in its agent. Raises SSHException if it is not there any more."""
+    """The key in its agent. Raises SSHException if the agent no longer has it."""
     blob = base64.b64decode(opened.public.split()[1])
     key = next((key for key in _Agent(opened.agent).get_keys() if key.asbytes() == blob), None)
     if key is None:
-        raise SSHException(f"the agent does not have {opened.file} any more")
+        raise SSHException(f"the agent no longer has {opened.file}")
     return key
 
 
 class _Ahead:
-    """The questions of one host in one run: what the memory expects is asked together with the first of them."""
+    """The questions of one host in one run: with the first one, all that the memory lists are asked at once."""
 
     def __init__(self, memory: Memory | None) -> None:
         self.memory = memory
+        self.remembered: list[str] = []
+        """What the last run asked, read when this one asks first."""
         self.manner: str | None = None
-        """How the first question was to be run: as whom, with which shell. Others go by themselves."""
+        """User and shell of the first question. Questions with others are asked one at a time."""
         self.asked: dict[str, None] = {}
         self.known: dict[str, tuple[int, CommandOutput]] = {}
-        """Exit statuses and output of those that were asked together."""
+        """Exit status and output of the questions asked together."""
         self.alone: dict[str, Answer] = {}
         self.open = True
 
     def ask(self, command: StringCommand | str, arguments: dict[str, Any], send: Any) -> Answer:
-        text = command.get_raw_value() if isinstance(command, StringCommand) else command
-        good = arguments.get("_success_exit_codes") or (0,)
-        manner = repr(sorted((name, value) for name, value in arguments.items() if name != "_success_exit_codes"))
+        text, manner = _text(command), _manner(arguments)
         secret = str(command) != text  # pyinfra masks what must not be seen
         if not self.open or secret or manner != (self.manner or manner):
             return cast(Answer, send(command, **arguments))
         first, self.manner = self.manner is None, manner
         self.asked[text] = None
-        if first and self.memory and (expected := [one for one in self.memory.read() if one != text]):
+        if first and self.memory:
+            self.remembered = self.memory.read()
+        if first and (expected := [one for one in self.remembered if one != text]):
             self._together([text, *expected], arguments, send)
-        if text in self.known:
-            status, output = self.known[text]
-            return status in good, output
-        if text not in self.alone:
-            self.alone[text] = send(command, **arguments)
+        if answer := self.answer(command, arguments):
+            return answer
+        self.alone[text] = send(command, **arguments)
         return self.alone[text]
 
+    def answer(self, command: StringCommand | str, arguments: dict[str, Any]) -> Answer | None:
+        """What is known of a question that is put again in the same manner."""
+        text = _text(command)
+        if _manner(arguments) != self.manner or text not in self.asked:
+            return None
+        if text in self.known:
+            status, output = self.known[text]
+            return status in (arguments.get("_success_exit_codes") or (0,)), output
+        return self.alone.get(text)
+
     def _together(self, commands: list[str], arguments: dict[str, Any], send: Any) -> None:
-        """Ask all of `commands` at once; those that the answer leaves out are asked again by whoever needs them."""
+        """Ask all `commands` at once; those missing in the answer are asked again when they are needed."""
         mark = secrets.token_hex(8)
-        # Over standard input, because one argument of a program may have 128 kB at most.
+        # Over standard input, because a single argument is limited to 128 kB.
         options = {**arguments, "_success_exit_codes": None, "_stdin": [script(commands, mark)]}
         _, output = send(StringCommand("sh", "-s"), **options)
         for command, (status, lines) in zip(commands, answers(output, mark), strict=False):
             self.known[command] = status, CommandOutput(lines)
 
     def forget(self) -> None:
-        """Answer nothing from now on: the host is about to change."""
+        """Answer nothing from memory from now on: the host is about to change."""
         self.open = False
         self.known.clear()
         self.alone.clear()
 
     def remember(self) -> None:
-        """Keep for the next run what this one asked."""
-        if self.memory and self.asked and list(self.asked) != self.memory.read():
+        """Save this run's questions for the next run."""
+        if self.memory and self.asked and list(self.asked) != self.remembered:
             self.memory.write(list(self.asked))
 
 
-def _prompt_transport(sock: Any, **options: Any) -> Transport:
-    """paramiko's transport over a socket whose small packets leave at once.
+def _text(command: StringCommand | str) -> str:
+    return command.get_raw_value() if isinstance(command, StringCommand) else command
 
-    paramiko leaves TCP_NODELAY off, which costs 40 ms of waiting for every command, and for steps of the login.
-    """
-    with contextlib.suppress(AttributeError, OSError):  # a jump host's channel has no such option
+
+def _manner(arguments: dict[str, Any]) -> str:
+    """How a command is to be run, but for what counts as success."""
+    return repr(sorted((name, value) for name, value in arguments.items() if name != "_success_exit_codes"))
+
+
+def _prompt_transport(sock: Any, **options: Any) -> Transport:
+    """paramiko's transport with TCP_NODELAY, without which each command and login step takes 40 ms longer."""
+    with contextlib.suppress(AttributeError, OSError):  # a jump host's channel has no socket options
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return Transport(sock, **options)
 
 
 def _watch(transport: Transport) -> None:
-    """Close `transport` when its host falls silent.
+    """Close `transport` when its host stops answering.
 
-    paramiko's keepalive never looks for an answer: a command on a vanished host would be waited for until the kernel
-    gives up.
+    paramiko's keepalive does not wait for a reply: a command on a lost host would hang until the kernel gives up.
     """
     while transport.is_active():
         gevent.sleep(ASK_SECONDS)
         try:
             with gevent.Timeout(PATIENCE_SECONDS):
-                # sshd refuses a request that it does not know: any answer is a sign of life (RFC 4254, 4).
+                # sshd rejects a request that it does not know; that reply is enough (RFC 4254, 4).
                 transport.global_request("keepalive@sdfleet", wait=True)
         except (gevent.Timeout, OSError, EOFError):
             transport.close()

@@ -1,6 +1,6 @@
-"""Everything that a person sees on the terminal passes here: no word of others can colour it, or steer it.
+"""All terminal output. Text from elsewhere can neither add colour nor send control characters.
 
-Strings are shown as they are, brackets included. Colours come from `styled`, whose template is a constant of ours.
+Strings are shown as they are, brackets included. Colours come only from the constant templates of `styled`.
 """
 
 import logging
@@ -25,7 +25,7 @@ from training.terminal import visible, visible_line
 
 HOLE = "{}"
 QUIET_SECONDS = 10.0
-"""After how long without a line it is said what is waited for."""
+"""After this long without output, a line says what is waited for."""
 
 STYLES = {"ok": "green", "failed": "bold red", "unreachable": "bold red", "stopped": "yellow"}
 
@@ -34,20 +34,20 @@ class Terminal(Console):
     """A console that reads no markup in strings, and shows control characters instead of sending them."""
 
     printed = 0.0
-    """When it printed last (time.monotonic)."""
+    """Time of the last output (time.monotonic)."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """As rich's, and noted: whoever waits beside it knows how long nothing was said."""
+        """As rich's; `waiting` needs the time of the last output."""
         super().print(*objects, **options)
         self.printed = time.monotonic()
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Plain text; whatever looks like markup or emoji in it stays as it is written."""
+        """Plain text; markup and emoji codes are shown as they are written."""
         options |= {"markup": False, "emoji": False, "highlight": False}
         return super().render_str(visible(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Every text on its way out, those of tables and live lines too."""
+        """All output passes here, tables and live lines too."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
@@ -58,10 +58,10 @@ err = Terminal(stderr=True, highlight=False)
 
 def styled(template: LiteralString, *values: object) -> Text:
     """
-    A line in colours.
+    A coloured line.
 
-    + template: rich markup of ours, with {} where a value goes
-    + values: shown on one line and as they are, whatever they hold; a Text brings its own colours
+    + template: rich markup, with {} for each value
+    + values: shown on one line as they are; a Text keeps its own colours
     """
     parsed, waiting, line = Text.from_markup(template, emoji=False), iter(values), Text()
     for piece in parsed.split(HOLE, include_separator=True, allow_blank=True):
@@ -78,37 +78,43 @@ def styled(template: LiteralString, *values: object) -> Text:
     return line
 
 
+GAP = "  "
+"""Between two cells of one line."""
 WIDE = 10_000
-"""Columns that every table fits in."""
+"""A width that every table fits in."""
 
 
 def print_table(table: Table) -> None:
-    """Print a table as it is where it fits the terminal, else each row as lines of their own, none of them cut.
+    """Print a table as it is where it fits the terminal, else each row as a few lines of titles and cells.
 
-    The titles of its columns and its cells are strings or Text.
+    No cell is cut, and none is broken over two lines unless it is wider than the terminal; those without a value ("-")
+    are left out. The titles of its columns and its cells are strings or Text.
     """
     wanted = Measurement.get(out, out.options.update(width=WIDE, max_width=WIDE), table).maximum
     if wanted <= out.width or not table.rows:
         out.print(table)
         return
     titles = [str(column.header) for column in table.columns]
-    widest = max(map(len, titles[1:]), default=0)
     for cells in zip(*(column.cells for column in table.columns), strict=True):
-        out.print(styled("[bold]{}[/]", _word(cells[0])), soft_wrap=True)
-        for title, cell in zip(titles[1:], cells[1:], strict=True):
-            if cell:
-                out.print(styled("  {}  {}", title.ljust(widest), _word(cell)), soft_wrap=True)
-
-
-def _word(cell: RenderableType) -> str | Text:
-    return cell if isinstance(cell, Text) else str(cell)
+        first, *others = (cell if isinstance(cell, Text) else str(cell) for cell in cells)
+        line = styled("[bold]{}[/]", first)
+        for title, cell in zip(titles[1:], others, strict=True):
+            if str(cell) in ("", "-"):
+                continue
+            pair = styled("[dim]{}[/] {}", title, cell)
+            if line.cell_len + len(GAP) + pair.cell_len <= out.width:
+                line.append(GAP).append_text(pair)
+            else:
+                out.print(line, soft_wrap=True)
+                line = Text(GAP).append_text(pair)
+        out.print(line, soft_wrap=True)
 
 
 @contextmanager
 def waiting(what: str | Callable[[], str]) -> Iterator[None]:
-    """Say what is waited for: in a live line on a terminal, elsewhere whenever nothing came for `QUIET_SECONDS`.
+    """Show what is waited for: a live line on a terminal, else a line after every `QUIET_SECONDS` without output.
 
-    + what: ends the sentence "Still waiting: ..."; a function where it changes, for which a terminal has its own view
+    + what: text after "Still waiting: "; a function if it changes (a terminal then has its own view)
     """
     if out.is_terminal and isinstance(what, str):
         with out.status(Text(what)):
@@ -135,7 +141,7 @@ def waiting(what: str | Callable[[], str]) -> Iterator[None]:
 
 @dataclass
 class _HostLine:
-    """What one host is doing right now."""
+    """The live line of one host."""
 
     doing: str = "waiting"
     since: float = field(default_factory=time.monotonic)
@@ -144,7 +150,6 @@ class _HostLine:
     spinner: Spinner = field(default_factory=lambda: Spinner("dots"))
 
     def turn_to(self, doing: str) -> None:
-        """It begins something else."""
         self.doing, self.since = doing, time.monotonic()
 
     def render(self, name: str) -> RenderableType:
@@ -155,7 +160,7 @@ class _HostLine:
 
 
 class RunView:
-    """Shows the events of one engine run; as live lines on a terminal, as plain lines elsewhere."""
+    """Shows the events of one engine run: as live lines on a terminal, else as plain lines."""
 
     def __init__(self, hosts: tuple[str, ...], apply: bool, verbose: bool = False) -> None:
         self.apply, self.verbose = apply, verbose
@@ -184,7 +189,6 @@ class RunView:
         return Group(*(line.render(name) for name, line in self.lines.items() if name not in self.results))
 
     def show(self, event: Event) -> None:
-        """Take one event."""
         match event:
             case Phase():
                 line = self.lines[event.host]
@@ -221,11 +225,10 @@ class RunView:
     @staticmethod
     def _worth(event: Log) -> bool:
         noise = ("Connected", "Success", "No changes", "noop:", "--> ")
-        # What pyinfra says while it connects has the host's name in the text.
+        # pyinfra's messages while it connects begin with the host's name.
         return not re.sub(r"^\[[^]]*\] ", "", event.text).startswith(noise)
 
     def table(self) -> Table:
-        """The result of every host."""
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
         columns = ["host", "result", "changed" if self.apply else "to change", "unchanged", "seconds"]
         for column in [*columns, "round trips"] if self.verbose else columns:
@@ -241,19 +244,18 @@ class RunView:
 
     @property
     def failed(self) -> int:
-        """How many hosts did not end well."""
+        """Number of hosts whose result is not ok."""
         return sum(name not in self.results or self.results[name].status != "ok" for name in self.lines)
 
     @property
     def changed(self) -> int:
-        """Changes over all hosts."""
         return sum(result.changed for result in self.results.values())
 
     def finish(self, next_command: str) -> None:
-        """Print the table, the time, and what to type next."""
+        """Print the table, the time, and the next command."""
         out.print(self.table())
         verb = "Applied" if self.apply else "Planned"
         if self.failed:
-            next_command = "Fix the errors above, then run the same command again: it goes on from here."
+            next_command = "Fix the errors above, then run the same command again to continue."
         told = f"{verb} {len(self.lines)} host(s) in {time.monotonic() - self.began:.1f} s. {next_command}"
         out.print(told, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`sdfleet models convert`: safetensors from a pickle, made on a host where the pickle can do no harm."""
+"""`sdfleet models convert`: convert a pickle to safetensors in a sandbox on a host."""
 
 import json
 import secrets
@@ -25,11 +25,11 @@ PROGRAM = "convert_pickle"
 CONVERT_SECONDS = 1200
 MEMORY = 6 << 30
 GROWTH = 2
-"""How many times the pickle's size its tensors may take: one that shares storages repeats them when it is written."""
+"""Limit of the output, as a multiple of the pickle's size: storages that tensors share are written once for each."""
 
 
 def run(fleet: Path, name: str, host_name: str) -> None:
-    """Convert model `name` on a host and say how to use the result. Raises ConfigError, HostError."""
+    """Convert model `name` on a host and print how to use the result. Raises ConfigError, HostError."""
     host = one_host(fleet, host_name)
     file = _pickle(fleet, host, name)
     with connect([host]) as remotes:
@@ -39,7 +39,7 @@ def run(fleet: Path, name: str, host_name: str) -> None:
     said.append("Put this into its [[models]] table in place of the pickle, then: sdfleet lock")
     said.append(f'  source = "host:{host_name}/converted/{name}.safetensors"')
     if host_name not in host.mirrors.hosts:
-        said.append(f"Other hosts get it from {host_name} only if that is in the group cache.")
+        said.append(f"Other hosts can download it from {host_name} only if {host_name} is in the group cache.")
     out.print("\n".join(said), soft_wrap=True)
 
 
@@ -56,11 +56,11 @@ def _pickle(fleet: Path, host: HostSettings, name: str) -> WantedFile:
 
 
 def convert(remote: Remote, file: WantedFile, name: str) -> tuple[str, int]:
-    """sha256 and size of the safetensors file, which is then in the store and named in Paths.converted."""
+    """Put the safetensors file into the store, with a link in Paths.converted. Returns its sha256 and size in bytes."""
     paths = remote.host.paths
     pickle, python = paths.blob(file.sha256), _python(remote)
     if remote.run(["test", "-f", str(pickle)], check=False).status:
-        raise HostError(f"{remote.name}: {name} is not there yet; run: sdfleet apply")
+        raise HostError(f"{remote.name}: {name} is not downloaded yet; run: sdfleet apply")
     made = paths.store / "partial" / f"convert-{secrets.token_hex(4)}"
     try:
         largest = GROWTH * int(remote.run(["stat", "-c", "%s", str(pickle)]).out) + (1 << 20)
@@ -78,23 +78,23 @@ def convert(remote: Remote, file: WantedFile, name: str) -> tuple[str, int]:
         "files": [{"model": name, "sha256": sha256, "size": int(size), "sources": [], "suffix": ".safetensors"}],
         "links": {str(paths.converted / f"{name}.safetensors"): sha256},
     }
-    # What the unit printed is a stranger's work: it gets a name only as a safetensors file without fault.
+    # The output is untrusted: the store accepts it only if it is a valid safetensors file.
     tool = ["python3", str(paths.tools / TOOL), "-"]
     remote.run(tool, input=json.dumps(manifest).encode(), timeout=CONVERT_SECONDS)
     return sha256, int(size)
 
 
 def command(paths: Paths, python: PurePosixPath, pickle: PurePosixPath, largest: int, made: PurePosixPath) -> list[str]:
-    """What runs the converter, whose text comes on standard input, on `pickle`, and puts what it prints into `made`.
+    """The command that runs the converter (its source comes on standard input) and writes its output to `made`.
 
-    + largest: bytes after which it is cut off
+    + largest: limit of the output in bytes
     """
     rules = [
-        # Its tensors, and torch itself; what unpacks to more is none of the models that people share.
+        # Enough for the tensors and torch itself; no real model unpacks to more.
         f"MemoryMax={largest + MEMORY}",
         "TasksMax=256",
         "Environment=PYTHONDONTWRITEBYTECODE=1 CUDA_VISIBLE_DEVICES= HOME=/tmp",
-        # Of the data root it sees the environments and this one file.
+        # The only parts of the data root that it sees are the environments and this one file.
         f"TemporaryFileSystem={paths.root}:ro",
         f"BindReadOnlyPaths={paths.envs}",
         f"BindReadOnlyPaths=-{paths.pythons}",
@@ -105,7 +105,7 @@ def command(paths: Paths, python: PurePosixPath, pickle: PurePosixPath, largest:
 
 
 def _python(remote: Remote) -> PurePosixPath:
-    """A Python of the host that has torch. Raises HostError if there is none yet."""
+    """A Python with torch on the host. Raises HostError if there is none yet."""
     host, environments = remote.host, []
     builds = torch_builds(host, read(remote.run(["sh", "-c", probe_command()]).out.splitlines()))
     if host.has("webui") and builds.webui:
@@ -116,4 +116,4 @@ def _python(remote: Remote) -> PurePosixPath:
         python = environment.folder(host.paths) / "bin/python"
         if not remote.run(["test", "-x", str(python)], check=False).status:
             return python
-    raise HostError(f"{host.name}: there is no Python with torch; it comes with the roles webui and trainer")
+    raise HostError(f"{host.name}: no Python with torch here; the roles webui and trainer install one")

@@ -1,4 +1,4 @@
-"""`sdfleet demo`: the whole road on machines in a box, ending in a report with the pictures side by side."""
+"""`sdfleet demo`: provision two local test machines, train a LoRA, and write a report with the pictures."""
 
 import base64
 import io
@@ -44,7 +44,7 @@ TRAINING = {
 
 @dataclass(frozen=True)
 class Timing:
-    """How long one step of the demo took."""
+    """One step of the demo and how long it took."""
 
     title: str
     command: str
@@ -53,14 +53,14 @@ class Timing:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the report: PNG in base64, and what it shows."""
+    """A picture of the report, as a PNG in base64."""
 
     caption: str
     png: str
 
 
-class _Road:
-    """Runs the commands a person would type, and keeps their times."""
+class _Session:
+    """Runs the commands that a person would type, and keeps their times."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -84,34 +84,34 @@ def run(folder: Path) -> Path:
     Raises SdfleetError at the first step that fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    road = _Road(folder)
+    session = _Session(folder)
     began = time.monotonic()
     with box.attached(HOSTS, say=out.print) as machines:
-        road.timings.append(Timing("Start the machines", "sdfleet lab up", time.monotonic() - began))
+        session.timings.append(Timing("Start the machines", "sdfleet lab up", time.monotonic() - began))
         box.write_fleet(machines, folder / "fleet.toml")
         photos.write_training_set(folder / "photos", SIZE)
         (folder / "train.toml").write_text(tomlkit.dumps(TRAINING))
         fleet = load(folder / "fleet.toml")
         trainer, painter = fleet.hosts
-        road.type("Validate the fleet's file", "check")
-        road.type("Provision bare machines", "apply")
-        road.type("Apply again: nothing to do", "apply")
-        road.type("Verify from outside", "verify")
-        road.type("Look at the fleet", "status")
+        session.type("Validate the fleet's file", "check")
+        session.type("Provision bare machines", "apply")
+        session.type("Apply again: nothing to do", "apply")
+        session.type("Verify from outside", "verify")
+        session.type("Look at the fleet", "status")
         before = draw(fleet, painter, PROMPT)
-        road.type("Train a LoRA", "train", "run", "train.toml", "--on", trainer, "--name", RUN)
-        road.type("Publish it to the WebUIs", "train", "publish", RUN)
+        session.type("Train a LoRA", "train", "run", "train.toml", "--on", trainer, "--name", RUN)
+        session.type("Publish it to the WebUIs", "train", "publish", RUN)
         after = draw(fleet, painter, f"{PROMPT} <lora:{RUN}:1>")
         at_zero = draw(fleet, painter, f"{PROMPT} <lora:{RUN}:0>")
         report = folder / "report.html"
-        report.write_text(_report(fleet, road, folder, trainer, painter, (before, after, at_zero)))
+        report.write_text(_report(fleet, session, folder, trainer, painter, (before, after, at_zero)))
     _judge(before, after, at_zero)
     out.print(f"The demo took {(time.monotonic() - began) / 60:.1f} minutes. Open {report}")
     return report
 
 
 def draw(fleet: Fleet, host: str, prompt: str) -> bytes:
-    """The PNG that the WebUI of `host` draws for `prompt`, with a fixed seed."""
+    """The PNG that the WebUI of `host` generates for `prompt`, with a fixed seed."""
     order = {"prompt": prompt, "seed": 1, "steps": STEPS, "width": SIZE, "height": SIZE, "cfg_scale": 7}
     settings = fleet.hosts[host]
     local = free_port(settings.webui.port)
@@ -137,7 +137,7 @@ def _judge(before: bytes, after: bytes, at_zero: bytes) -> None:
 
 
 def _report(
-    fleet: Fleet, road: _Road, folder: Path, trainer: str, painter: str, drawn: tuple[bytes, bytes, bytes]
+    fleet: Fleet, session: _Session, folder: Path, trainer: str, painter: str, drawn: tuple[bytes, bytes, bytes]
 ) -> str:
     log = folder / "runs" / RUN / "log.jsonl"
     steps = [event for event in map(json.loads, log.read_text().splitlines()) if event["event"] == "step"]
@@ -166,11 +166,11 @@ def _report(
         steps=len(losses),
         first_loss=smooth[0],
         last_loss=smooth[-1],
-        timings=road.timings,
+        timings=session.timings,
     )
 
 
 def _points(values: list[float], top: float) -> str:
-    """`values` as points of an SVG polyline in a box of 640 by 200."""
+    """`values` as points of an SVG polyline, 640 by 200."""
     across = 640 / max(len(values) - 1, 1)
     return " ".join(f"{index * across:.1f},{195 - 185 * value / top:.1f}" for index, value in enumerate(values))

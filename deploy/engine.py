@@ -1,9 +1,8 @@
-"""One pyinfra run, in a process of its own: request on standard input, events on standard output.
+"""One pyinfra run in its own process: request on standard input, events on standard output.
 
-pyinfra needs gevent's monkey patching before anything else is imported, and that breaks torch's data loaders
-and slows others: so nothing else of sdfleet imports this module; `deploy.applying` starts it as a child.
-Each host runs through its own operations without waiting for the others, so one slow or failing host holds
-up nobody.
+pyinfra needs gevent's monkey patching before any other import, which breaks torch's data loaders and slows other
+libraries. So no other module imports this one; `deploy.applying` starts it as a child process.
+Each host runs its own operations without waiting for the others, so a slow or failing host delays no other.
 """
 
 from gevent import monkey
@@ -38,6 +37,7 @@ from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # no
 from deploy import hostlock, refusals  # noqa: E402
 from deploy.connector import HostConnector  # noqa: E402
 from deploy.events import (  # noqa: E402
+    LAST_STEP,
     Event,
     Finished,
     HostResult,
@@ -66,26 +66,25 @@ CONNECT_SECONDS = 15
 
 
 def emit(event: Event) -> None:
-    """Send one event to the command line."""
     sys.stdout.write(event.model_dump_json() + "\n")
     sys.stdout.flush()
 
 
 class _LogToEvents(logging.Handler):
-    """pyinfra's log lines, as events of the host that is current."""
+    """Turns pyinfra's log lines into events of the current host."""
 
     def emit(self, record: logging.LogRecord) -> None:
         host = ctx_host.get() if ctx_host.isset() else None
         text = ANSI.sub("", record.getMessage()).rstrip()
         if host is not None:
             text = text.removeprefix(ANSI.sub("", host.print_prefix)).strip()
-        # pyinfra's way to say that an operation failed; what it failed of is in its result.
+        # pyinfra logs this when an operation fails; the reason is in the operation's result.
         if text and not text.startswith("Error: executed "):
             emit(Log(host=_name(host) if host else "", level=record.levelno, text=text))
 
 
 class _ConnectErrors(BaseStateCallback):
-    """Why each host could not be reached."""
+    """Collects why each host could not be reached."""
 
     def __init__(self) -> None:
         self.reasons: dict[str, str] = {}
@@ -95,14 +94,14 @@ class _ConnectErrors(BaseStateCallback):
 
 
 class _Hosts(Inventory):
-    """An inventory whose hosts are reached by `HostConnector`, or are the machine one sits at.
+    """An inventory whose hosts are reached by `HostConnector`, or are the local machine.
 
-    pyinfra itself finds connectors by entry points and loads those of all packages in every program. sdfleet's packages
-    cannot be imported by other programs, so the class is named here.
+    pyinfra finds connectors by entry points, and every program loads those of all packages. Other programs cannot
+    import sdfleet's packages, so the class is named here.
     """
 
     def __init__(self, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """`entries` are pyinfra's names of hosts, and their data."""
+        """`entries` are pyinfra's host names and their data."""
         super().__init__((entries, {}))  # type: ignore[no-untyped-call]
 
     def make_hosts_and_groups(self, names: Iterable[tuple[str, dict[str, Any]]], groups: object) -> None:
@@ -117,7 +116,7 @@ class _Run:
     """The state of one run over the chosen hosts."""
 
     def __init__(self, request: Request, declare: Callable[[Collection[str]], None] = apply_roles) -> None:
-        """Runs of `request`; `declare` declares the operations of pyinfra's current host, for the roles it is given."""
+        """`declare` declares the operations of pyinfra's current host, for the given roles."""
         fleet = load(Path(request.fleet))
         self.request, self.declare = request, declare
         if request.trainer_of:
@@ -133,7 +132,7 @@ class _Run:
         self.state.add_callback_handler(self.connect_errors)
 
     def _entries(self, fleet: Fleet) -> list[tuple[str, dict[str, Any]]]:
-        """What pyinfra is told of each host."""
+        """Name and data of each host, for pyinfra."""
         request, folder = self.request, memory_folder()
         scope = (str(fleet.file), "an earlier trainer" if request.trainer_of else "", *request.roles)
         entries = pyinfra_hosts(fleet, request.hosts, request.askpass)
@@ -153,7 +152,7 @@ class _Run:
         emit(self.result(host, status, began, error=message))
 
     def all_hosts(self) -> int:
-        """Run every host to its end; the number of failed ones."""
+        """Run all hosts. Returns how many failed."""
         with ctx_state.use(self.state), ctx_inventory.use(self.inventory):
             self.state.set_stage(StateStage.Connect)
             self._each(list(self.inventory), self.connect)
@@ -174,7 +173,7 @@ class _Run:
         began = time.monotonic()
         emit(Phase(host=_name(host), phase="connecting"))
         if host.data.askpass:
-            # pyinfra would put a program of its own there, and the password into each command line.
+            # Otherwise pyinfra would upload its own program and put the password into each command line.
             host.connector_data["prompted_sudo_password"] = "told by SUDO_ASKPASS"
             host.connector_data[f"sudo_askpass_path__{host.get_temp_dir_config()}"] = str(host.data.askpass)
         with contextlib.suppress(OSError, EOFError):
@@ -190,10 +189,20 @@ class _Run:
             return
         self.state.activate_host(host)
         with self.current(host, began):
-            if self.request.apply and not self.request.locked and (why := hold(host, "apply")):
+            if self.request.apply and not self.request.locked and (why := hold(host, "apply", self.waits(host))):
                 self.fail(host, why, began)
                 return
             emit(Phase(host=_name(host), phase="reading"))
+
+    @staticmethod
+    def waits(host: Host) -> Callable[[str], None]:
+        """What says that `host` waits for the last step of a run that ended."""
+
+        def tell(what: str) -> None:
+            emit(Log(host=_name(host), level=logging.INFO, text=what))
+            emit(Phase(host=_name(host), phase=LAST_STEP))
+
+        return tell
 
     def prepare(self, host: Host) -> None:
         with self.current(host, time.monotonic()):
@@ -201,7 +210,7 @@ class _Run:
 
     @contextlib.contextmanager
     def current(self, host: Host, began: float) -> Iterator[None]:
-        """Make `host` pyinfra's current one; what fails within fails the host."""
+        """Make `host` pyinfra's current host; an exception within fails it."""
         with ctx_config.use(self.state.config.copy()), ctx_host.use(host):
             try:
                 yield
@@ -209,7 +218,7 @@ class _Run:
                 self.fail(host, _reason(error), began)
 
     def finish(self, host: Host, order: list[str]) -> None:
-        """Apply, or only list, what was prepared for one host."""
+        """Apply the prepared operations of one host, or only list them."""
         began = time.monotonic()
         operations = [op for op in order if op in self.state.ops[host]]
         if self.request.apply:
@@ -275,7 +284,7 @@ def _name(host: Host) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What to tell a person; an error that is not meant for people gets its traceback into the log."""
+    """The message for a person; the traceback of an unexpected error goes to the log."""
     if not isinstance(error, SdfleetError | PyinfraError):
         emit(Log(host="", level=logging.DEBUG, text=traceback.format_exc()))
         return f"{type(error).__name__}: {error}"
@@ -284,23 +293,23 @@ def _reason(error: Exception) -> str:
 
 def _last_words(meta: OperationMeta) -> str:
     lines = [line for line in (meta.stderr_lines or meta.stdout_lines) if line.strip()]
-    return reason(lines) if lines else "the command failed without a word"
+    return reason(lines) if lines else "the command failed without output"
 
 
 def end_with_the_controller() -> None:
-    """End this process when the one that started it is gone: it may hold the hosts' locks for us."""
+    """Exit when the parent process is gone: it may hold the hosts' locks."""
     sys.stdin.read()
     os._exit(1)
 
 
 def main(declare: Callable[[Collection[str]], None] = apply_roles) -> None:
-    """Serve one request, by what `declare` declares for a host."""
+    """Serve one request; `declare` declares the operations of a host."""
     request = Request.model_validate_json(sys.stdin.readline())
     gevent.get_hub().threadpool.spawn(end_with_the_controller)
     logger = logging.getLogger("pyinfra")
     logger.addHandler(_LogToEvents())
     logger.setLevel(logging.INFO)
-    # With False the order of operations is an index per host, and hosts that branch differently collide.
+    # With False, operations are ordered by an index per host, which collides between hosts that branch differently.
     pyinfra.is_cli = True
     sys.exit(1 if _Run(request, declare).all_hosts() else 0)
 

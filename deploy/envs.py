@@ -1,4 +1,4 @@
-"""`sdfleet lock envs`: hashed requirements locks for each application, Python and torch build, made with uv."""
+"""`sdfleet lock envs`: hashed requirements locks for each application, Python and torch build, compiled by uv."""
 
 import re
 import subprocess
@@ -34,13 +34,13 @@ from roles.webui.release import lock_version
 from training.archive import CODE
 
 ON_PYPI = frozenset({("2.1.2", "cu121"), ("2.7.1", "cu126"), ("2.8.0", "cu128"), ("2.9.1", "cu128")})
-"""The one build of each torch release that the package index itself carries; others lie on PyTorch's own indexes."""
+"""The one build of each torch release that is on the package index itself; the others are on PyTorch's indexes."""
 
 BESIDE_THE_WEBUI = ("ftfy", "regex", "tqdm", "packaging", "wheel")
-"""What CLIP needs, which is installed from its commit without dependencies, and what builds it."""
+"""Dependencies and build tools of CLIP, which is installed from its commit without dependencies."""
 
 BY_HAND = ("onnxruntime==1.19.2", "setuptools<81", "wheel")
-"""What lora-scripts' installers add to its requirements; old setup.py files want pkg_resources of setuptools."""
+"""What lora-scripts' installers add to its requirements; old setup.py files need pkg_resources from setuptools."""
 
 SHIPPED = {"webui": webui_release.LOCKS, "lora_scripts": lora_release.LOCKS, "trainer": trainer_release.LOCKS}
 """Folders of the locks that come with sdfleet, by application."""
@@ -49,7 +49,7 @@ PLATFORM = "x86_64-manylinux_2_28"
 
 
 class Application(StrEnum):
-    """What has an environment of its own."""
+    """An application with its own environment."""
 
     WEBUI = "webui"
     LORA_SCRIPTS = "lora_scripts"
@@ -62,7 +62,7 @@ class Wanted:
 
     name: str
     about: str
-    """First line of the file: what it is for."""
+    """First line of the file: its purpose."""
     requirements: str
     """Text of a requirements file."""
     python: str
@@ -101,12 +101,12 @@ def envs(
             made += 1
             _say(f"{application} {wanted.name}: {'written' if changed else 'as it was'}")
     if not made or (build and failed):
-        raise SdfleetError("no lock was made" if not made else "not all builds asked for could be locked")
+        raise SdfleetError("no lock was made" if not made else "some of the requested builds could not be locked")
     _say(f'Next: review {folder}, name it in fleet.toml (webui.requirements = "locks/webui"), sdfleet lock')
 
 
 def remake(applications: Iterable[Application], folders: Mapping[str, Path], mirrors: Mirrors | None = None) -> None:
-    """Make again every lock that lies in `folders`, by application; nothing is added. Raises SdfleetError."""
+    """Update the existing locks in `folders`, by application, and add none. Raises SdfleetError."""
     mirrors = mirrors or Mirrors()
     for application in applications:
         names = {path.name for path in folders[application].glob("*.txt")}
@@ -136,7 +136,7 @@ def _say(text: str) -> None:
 def _all(
     application: Application, hosts: Iterable[HostSettings], pythons: Sequence[str]
 ) -> Iterator[tuple[Wanted, Mirrors]]:
-    """Every lock that the fleet's hosts could use, each once."""
+    """Every lock that the fleet's hosts can use, without duplicates."""
     seen: set[str] = set()
     for host in hosts:
         if application is Application.WEBUI and host.has("webui"):
@@ -153,7 +153,7 @@ def _all(
 
 
 def webui_locks(webui: Webui, mirrors: Mirrors, python: str) -> Iterator[Wanted]:
-    """The locks of a WebUI with its extensions, one a torch build. SdfleetError if its code cannot be read."""
+    """One lock per torch build for a WebUI with its extensions. Raises SdfleetError if its code cannot be read."""
     commit, own = _asked_for("webui", webui, "requirements_versions.txt", mirrors)
     texts, names = [own], []
     for extension in webui.extensions:
@@ -167,7 +167,7 @@ def webui_locks(webui: Webui, mirrors: Mirrors, python: str) -> Iterator[Wanted]
 
 
 def lora_scripts_locks(scripts: LoraScripts, mirrors: Mirrors, python: str) -> Iterator[Wanted]:
-    """The locks of lora-scripts, one a torch build. SdfleetError if its code cannot be read."""
+    """One lock per torch build for lora-scripts. Raises SdfleetError if its code cannot be read."""
     commit, own = _asked_for("lora_scripts", scripts, "requirements.txt", mirrors)
     about = f"{scripts.repository} ({commit})"
     for torch in LORA_SCRIPTS:
@@ -176,7 +176,7 @@ def lora_scripts_locks(scripts: LoraScripts, mirrors: Mirrors, python: str) -> I
 
 
 def _asked_for(role: str, app: Webui | LoraScripts, file: str, mirrors: Mirrors) -> tuple[str, str]:
-    """The commit that an application is pinned to, and what its `file` asks for there. SdfleetError if unreadable."""
+    """The pinned commit of an application, and the text of its requirements `file` there. Raises SdfleetError."""
     commit = app.commit or app.ref
     if not COMMIT.fullmatch(commit):
         raise SdfleetError(f"{role}.ref: {app.ref!r} is not pinned; run: sdfleet lock")
@@ -187,13 +187,13 @@ def _asked_for(role: str, app: Webui | LoraScripts, file: str, mirrors: Mirrors)
 
 
 def _with_torch(texts: Iterable[str], torch: Torch, beside: Sequence[str]) -> str:
-    """Requirements that an application asks for, pinned to a build of torch, and what it takes without asking."""
+    """Requirements files joined, with torch pinned to a build, and with packages that the files do not list."""
     pins = (f"torch=={_version(torch)}", f"torchvision=={_version(torch, torch.torchvision)}", *beside)
     return "\n".join((*texts, *pins)) + "\n"
 
 
 def trainer_locks(python: str) -> Iterator[Wanted]:
-    """The locks of the trainer, one a torch build."""
+    """One lock per torch build for the trainer."""
     project = tomllib.loads((CODE / "pyproject.toml").read_text())["project"]
     needs = [*project["dependencies"], *project["optional-dependencies"]["optimizers"]]
     for torch in TRAINER:
@@ -202,17 +202,16 @@ def trainer_locks(python: str) -> Iterator[Wanted]:
 
 
 def _version(torch: Torch, number: str = "") -> str:
-    """A version that only this build has: PyTorch's indexes mark theirs, the package index its one does not."""
+    """The version of this build: PyTorch's indexes add a local version, the package index does not."""
     number = number or torch.torch
     return number if (torch.torch, torch.build) in ON_PYPI else f"{number}+{torch.build}"
 
 
 def make(wanted: Wanted, mirrors: Mirrors, folder: Path) -> bool:
-    """Write a lock; whether it changed. What it holds already stays, as far as it still fits.
+    """Write a lock and return whether it changed. Pins that still fit are kept.
 
-    A new one starts from a lock of another build, so that the two differ in torch and what torch brings alone.
-
-    Raises SdfleetError with uv's last words if there is no answer.
+    A new lock starts from that of another build, so that the two differ only in torch and its dependencies.
+    Raises SdfleetError with uv's last lines if uv fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / wanted.name

@@ -1,7 +1,7 @@
-"""What the engine tells the command line, one JSON object a line."""
+"""The request to the engine, and its events: one JSON object per line."""
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -9,38 +9,37 @@ from deploy.keys import OpenedKey
 from roles.settings import Settings
 
 Outcome = Literal["changed", "unchanged", "failed"]
-"""What one operation came to."""
+"""Result of one operation."""
+
+LAST_STEP: Final = "the last step of a run that ended"
+"""What a host is waited for whose lock a step still has, though the controller that began it is gone."""
 
 Status = Literal["ok", "failed", "unreachable", "stopped"]
 """How a run ended on one host."""
 
 
 class Request(Settings):
-    """What the command line asks of the engine."""
-
     fleet: str = Field(description="Path of fleet.toml.")
     hosts: tuple[str, ...]
     roles: tuple[str, ...]
-    apply: bool = Field(description="Whether to change hosts, or only to say what would change.")
+    apply: bool = Field(description="Whether to change the hosts or only list what would change.")
     diff: bool = Field(default=False, description="Whether to show what changes inside files.")
-    askpass: dict[str, PurePosixPath] = Field(
-        default={}, description="By host, the program there that tells sudo the password."
-    )
+    askpass: dict[str, PurePosixPath] = Field(default={}, description="By host, the SUDO_ASKPASS program there.")
     locked: bool = Field(default=False, description="Whether the caller holds the hosts' locks already.")
     trainer_of: str = Field(
         default="",
-        description="Folder with code and lock of a trainer, which alone is built, beside the one in use.",
+        description="Folder with code and lock of an earlier trainer; only that is built.",
     )
-    keys: tuple[OpenedKey, ...] = Field(default=(), description="Keys with a passphrase, which an agent holds.")
-    failures: int | None = Field(default=None, description="Hosts that may fail; unset means what the fleet says.")
+    keys: tuple[OpenedKey, ...] = Field(default=(), description="Keys with a passphrase, held by an agent.")
+    failures: int | None = Field(default=None, description="Failure budget; unset means the fleet's.")
 
 
 class Phase(Settings):
-    """A host has reached a phase of the run."""
+    """A host enters a phase of the run."""
 
     event: Literal["phase"] = "phase"
     host: str
-    phase: Literal["connecting", "reading", "applying"]
+    phase: Literal["connecting", "the last step of a run that ended", "reading", "applying"]
     operations: int = 0
 
 
@@ -54,16 +53,12 @@ class Planned(Settings):
 
 
 class Started(Settings):
-    """An operation begins."""
-
     event: Literal["started"] = "started"
     host: str
     operation: str
 
 
 class Finished(Settings):
-    """An operation is over."""
-
     event: Literal["finished"] = "finished"
     host: str
     operation: str
@@ -81,8 +76,6 @@ class Log(Settings):
 
 
 class HostResult(Settings):
-    """How the run ended on one host."""
-
     event: Literal["result"] = "result"
     host: str
     status: Status

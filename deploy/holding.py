@@ -1,9 +1,11 @@
-"""The engine's own way to hold a host's lock: over the connection that it works on. For the engine's process alone."""
+"""Hold a host's lock over the engine's own connection to it. Only for the engine's process."""
 
 import contextlib
 import subprocess
+from collections.abc import Callable
 
 import gevent
+from paramiko import Channel
 from pyinfra.api.host import Host
 
 from deploy import hostlock
@@ -14,17 +16,22 @@ from deploy.hostlock import BEAT_SECONDS, STEP_SECONDS
 ANSWER_SECONDS = 2 * STEP_SECONDS + 30  # the script waits for two locks
 
 
-def hold(host: Host, verb: str) -> str | None:
-    """Take the lock of a connected host and keep it until the connection ends; why not, if it can't be had."""
+def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
+    """Take the lock of a connected host and keep it until the connection ends. Returns why not, or None.
+
+    + waits: is told what the host waits for, if it waits
+    """
     if not isinstance(connector := host.connector, HostConnector):
-        return _hold_here(verb)
+        return _hold_here(verb, waits)
     words = sudo(host.data.settings.connection, host.data.askpass)
     channel = connector.start(hostlock.shell(verb, words), ANSWER_SECONDS)
-    answer = b""
-    with contextlib.suppress(OSError):
-        while not answer.endswith(b"\n") and (part := channel.recv(4096)):
-            answer += part
-    why = hostlock.refusal(answer.decode(errors="replace"), host.data.settings.connection.user)
+    answer = _line(channel)
+    while told := hostlock.waits(answer):
+        waits(told)
+        answer = _line(channel)
+    if not answer:
+        return str(hostlock.lost(host.data.settings))
+    why = hostlock.refusal(answer, host.data.settings.connection.user)
 
     def beat() -> None:
         with contextlib.suppress(OSError, EOFError):
@@ -37,13 +44,26 @@ def hold(host: Host, verb: str) -> str | None:
     return why
 
 
-def _hold_here(verb: str) -> str | None:
-    """The same for the machine one sits at: the lock goes with this process."""
+def _line(channel: Channel) -> str:
+    """The next line from the host; what there is of one if the connection ends."""
+    answer = b""
+    with contextlib.suppress(OSError):
+        while not answer.endswith(b"\n") and (part := channel.recv(1)):  # a lock's answer, not a stream
+            answer += part
+    return answer.decode(errors="replace")
+
+
+def _hold_here(verb: str, waits: Callable[[str], None]) -> str | None:
+    """The same for the local machine: the lock ends with this process."""
     process = subprocess.Popen(
         hostlock.command(verb), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )
     assert process.stdin and process.stdout
-    why = hostlock.refusal(process.stdout.readline())
+    answer = process.stdout.readline()
+    while told := hostlock.waits(answer):
+        waits(told)
+        answer = process.stdout.readline()
+    why = hostlock.refusal(answer)
     stdin = process.stdin
 
     def beat() -> None:

@@ -1,9 +1,8 @@
-"""One controller at a time changes a host: a lock there that dies with whoever holds it.
+"""The lock on a host that lets only one controller at a time change it.
 
-A process on the host holds it, and lives as long as it hears a heartbeat over its controller's SSH connection, and
-until the last step of that controller has ended: when the controller dies, what it had begun on the host goes on. So
-the lock is free when nobody changes the host any more, and after `SILENCE_SECONDS` more when the network between them
-went.
+A process on the host holds the lock as long as it gets a heartbeat over its controller's SSH connection, and then until
+the controller's last step has ended: a step continues on the host when the controller dies. So the lock is released
+when nothing changes the host any more; `SILENCE_SECONDS` later if the network was lost.
 """
 
 import contextlib
@@ -14,28 +13,40 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import IO
 
+from deploy import refusals
+from deploy.console import out, styled, waiting
+from deploy.events import LAST_STEP
 from deploy.ssh import NO_SUDO, Answer, HostError, Remote, each, needs_sudo
 from inventory.hosts import whoami
+from inventory.model import HostSettings
 from roles.paths import HOST_LOCK, STEP_LOCK
 
 SILENCE_SECONDS = 60
-"""Without a heartbeat for so long the lock is given back."""
+"""After this long without a heartbeat the lock is released."""
 
 STEP_SECONDS = 120
-"""How long the last step of a controller that died is waited for: the WebUI's start, on a busy host, is the longest."""
+"""How long to wait for the last step of a dead controller; the longest is a start of the WebUI on a busy host."""
 BEAT_SECONDS = 15
 HELD = "held"
-"""First word of the host's answer when somebody else has the lock; the rest says who."""
+"""First word of the host's answer if another process has the lock; the rest says which."""
 TAKEN = "taken"
+WAITS = "waits"
+"""First word of what the host says before it waits for the last step of a run that ended; the rest says whose."""
 
-# bash and flock are on every Debian and Ubuntu before anything is installed; dash's `read` knows no time limit.
+# bash and flock are preinstalled on every Debian and Ubuntu; dash's `read` has no timeout.
 _SCRIPT = f"""
 exec 9>>{HOST_LOCK} 8>>{STEP_LOCK} || exit 1
 chmod 644 {STEP_LOCK}  # a step that is not root's shares it too
 held() {{ echo "{HELD} $(cat {HOST_LOCK}.holder 2>/dev/null)"; exit 0; }}
-if [ -e {HOST_LOCK}.ending ]; then flock --timeout {STEP_SECONDS} 9 || held; else flock --nonblock 9 || held; fi
-flock --timeout {STEP_SECONDS} 8 || held
+ended() {{
+  flock --nonblock "$1" && return
+  echo "{WAITS} $(cat {HOST_LOCK}.holder 2>/dev/null)"
+  flock --timeout {STEP_SECONDS} "$1" || held
+}}
+if [ -e {HOST_LOCK}.ending ]; then ended 9; else flock --nonblock 9 || held; fi
+ended 8
 flock --unlock 8
 rm -f {HOST_LOCK}.ending
 printf '%s\\n' "$1" >{HOST_LOCK}.holder
@@ -47,17 +58,17 @@ flock 8
 """
 
 STEP = ("flock", "--shared", "--close", str(STEP_LOCK))
-"""What a command that changes the host is run by. flock itself holds the lock, not what the command leaves running."""
+"""Prefix of a command that changes the host. flock itself holds the lock, not the processes that the command leaves."""
 
 
 def command(verb: str) -> list[str]:
-    """The command that takes the lock of the host it runs on, for `sdfleet VERB`, and keeps it while it hears us."""
+    """The command that takes the lock of its host for `sdfleet VERB` and holds it while the heartbeat lasts."""
     since = time.strftime("%H:%M:%S UTC", time.gmtime())
     return ["bash", "-c", _SCRIPT, "sdfleet", f"`sdfleet {verb}` of {whoami()} (process {os.getpid()}) since {since}"]
 
 
 def refusal(answer: str, user: str = "root") -> str | None:
-    """Why the lock was not had, from the first words that `command` said to `user`; None if it was."""
+    """Why the lock was not taken, from the first line that `command` printed; None if it was taken."""
     if NO_SUDO in answer:
         return needs_sudo(user)
     word, _, holder = answer.strip().partition(" ")
@@ -68,9 +79,20 @@ def refusal(answer: str, user: str = "root") -> str | None:
     return f"its lock {HOST_LOCK} cannot be taken: {answer.strip() or 'no answer'}"
 
 
+def waits(answer: str) -> str | None:
+    """What the host waits for, if that is what it said: then its next line says whether the lock was had."""
+    word, _, holder = answer.strip().partition(" ")
+    return f"waiting for {holder.removesuffix(',') or 'another run of sdfleet'}" if word == WAITS else None
+
+
+def lost(host: HostSettings) -> refusals.Refusal:
+    """What to tell of a host that went away before it answered."""
+    return refusals.unreachable(host, "the connection was lost before it said whether its lock is free")
+
+
 @contextlib.contextmanager
 def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostError]]:
-    """Hold the locks of hosts; yields by name why the others are not held, unreachable hosts among them."""
+    """Hold the locks of hosts. Yields the reasons by name for those not held, unreachable hosts included."""
     holders: dict[str, subprocess.Popen[str]] = {}
     refused: dict[str, HostError] = {}
     enough = threading.Event()
@@ -78,7 +100,7 @@ def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostE
     with contextlib.ExitStack() as files:
         try:
             said = {name: files.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for name in remotes}
-            # sudo's password is lent to all at once; argv below finds it there.
+            # Sends sudo's password to all hosts in parallel; argv below would do it one by one.
             lent = each(remotes, lambda remote: remote.askpass())
             refused |= {name: why for name, why in lent.items() if isinstance(why, HostError)}
             for name in [name for name in remotes if name not in refused]:
@@ -92,11 +114,13 @@ def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostE
                 )
             for name, holder in holders.items():
                 assert holder.stdout
-                answer = holder.stdout.readline()
+                answer = _answer(name, holder.stdout)
                 try:
                     if not answer:
                         said[name].seek(0)
                         remotes[name].judge(Answer(holder.wait(), "", said[name].read()), command(verb))
+                        says, cure = lost(remotes[name].host)
+                        raise HostError(says, cure=cure, unreachable=True)
                     if why := refusal(answer, remotes[name].host.connection.user):
                         raise HostError(f"{name}: {why}")
                 except HostError as error:
@@ -110,13 +134,23 @@ def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostE
 
 
 def refuse(refused: Mapping[str, HostError], others: str = "") -> None:
-    """Raise HostError naming every host whose lock is not held, if there is one.
+    """Raise HostError if a lock is not held, naming every such host.
 
     + others: the command that leaves those hosts out; empty if there is none
     """
     if refused:
-        cure = [f"Nothing was changed. To go on without {', '.join(refused)}: {others}"] if others else []
+        cure = [f"Nothing was changed. To continue without {', '.join(refused)}: {others}"] if others else []
         raise HostError("\n".join([*map(str, refused.values()), *cure]))
+
+
+def _answer(name: str, said: IO[str]) -> str:
+    """What a host answers in the end; what it waits for until then is told."""
+    answer = said.readline()
+    while why := waits(answer):
+        out.print(styled("[bold]{}[/] {}", name, why), soft_wrap=True)
+        with waiting(f"{name}: {LAST_STEP}"):
+            answer = said.readline()
+    return answer
 
 
 def _beat(holders: Mapping[str, subprocess.Popen[str]], enough: threading.Event) -> None:
@@ -140,5 +174,5 @@ def _let_go(holder: subprocess.Popen[str]) -> None:
 
 
 def shell(verb: str, sudo: Sequence[str]) -> str:
-    """`command` as one line for a remote shell, after the words that make it root's."""
+    """`command` as one line for a remote shell, after the sudo prefix."""
     return shlex.join([*sudo, *command(verb)])

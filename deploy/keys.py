@@ -1,4 +1,4 @@
-"""SSH keys with a passphrase: it is asked for once, and an agent that ends with this program holds the key."""
+"""SSH keys with a passphrase: asked for once, then held by an agent that ends with this program."""
 
 import atexit
 import base64
@@ -19,10 +19,10 @@ from inventory.secrets import SecretReference
 from roles.settings import Settings
 
 TRIES = 3
-"""How often a passphrase is asked for."""
+"""How many times to ask for a passphrase."""
 AGENT_SECONDS = 10
 MAGIC = b"openssh-key-v1\0"
-"""Start of what an OpenSSH private key's base64 holds (OpenSSH's PROTOCOL.key)."""
+"""First bytes of a decoded OpenSSH private key (OpenSSH's PROTOCOL.key)."""
 
 
 class OpenedKey(Settings):
@@ -30,26 +30,26 @@ class OpenedKey(Settings):
 
     file: Path
     public: str
-    """Type and base64 of its public half."""
+    """Type and base64 of the public key."""
     agent: Path
     """Socket of the agent."""
 
 
 def opened(connections: Iterable[Connection]) -> tuple[OpenedKey, ...]:
-    """The configured keys of `connections` that need a passphrase, each opened; others are used as files.
+    """The configured keys of `connections` that need a passphrase, each decrypted; others are used as files.
 
-    Raises SdfleetError if one stays shut.
+    Raises SdfleetError if one cannot be decrypted.
     """
     wanted: dict[Path, SecretReference | None] = {}
     for each in connections:
         if each.key and not each.local:
-            # One host may say how the key is opened, and another only that it is used.
+            # One host may set the passphrase, and another may use the same key without it.
             wanted[each.key] = wanted.get(each.key) or each.key_passphrase
     return tuple(key for file, passphrase in wanted.items() if (key := _RING.open(file, passphrase)))
 
 
 def has_passphrase(file: Path) -> bool:
-    """Whether a private key is encrypted; a file that cannot be read is not."""
+    """Whether a private key is encrypted; False if the file cannot be read."""
     try:
         data = file.read_bytes()
     except OSError:
@@ -59,7 +59,7 @@ def has_passphrase(file: Path) -> bool:
 
 
 def public_half(file: Path) -> str | None:
-    """Type and base64 of a private key's public half, from the file beside it or the key itself, if it is there."""
+    """Type and base64 of a private key's public key, from the .pub file or from the key itself; None if in neither."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         return " ".join(file.with_name(f"{file.name}.pub").read_text().split()[:2])
     if parts := _openssh(file.read_bytes()):
@@ -69,7 +69,7 @@ def public_half(file: Path) -> str | None:
 
 
 def _openssh(data: bytes) -> tuple[bytes, bytes] | None:
-    """Cipher and public half of a private key in OpenSSH's format; None for another format."""
+    """Cipher and public key of a private key in OpenSSH's format; None for another format."""
     lines = [line for line in data.splitlines() if line and not line.startswith(b"-----")]
     try:
         rest = base64.b64decode(b"".join(lines), validate=True)
@@ -88,7 +88,7 @@ def _openssh(data: bytes) -> tuple[bytes, bytes] | None:
 
 
 class _Ring:
-    """The keys that this process has opened, and its agent."""
+    """The keys that this process has decrypted, and its agent."""
 
     def __init__(self) -> None:
         self.keys: dict[Path, OpenedKey] = {}
@@ -106,7 +106,7 @@ class _Ring:
         self.socket = self.socket or _start_agent()
         done = _add(str(self.socket), "-q", "-", text=plain)
         if done.returncode:
-            raise SdfleetError(f"{file}: ssh-agent does not take this key: {done.stderr.strip()}")
+            raise SdfleetError(f"{file}: ssh-agent refused this key: {done.stderr.strip()}")
         self.keys[file] = OpenedKey(file=file, public=public, agent=self.socket)
         return self.keys[file]
 
@@ -115,7 +115,7 @@ _RING = _Ring()
 
 
 def _plain(file: Path, passphrase: SecretReference | None) -> tuple[str, str]:
-    """A private key without its passphrase, and its public half."""
+    """A private key without its passphrase, and its public key."""
     if passphrase:
         if found := _decrypted(file, passphrase.read("key_passphrase")):
             return found
@@ -138,7 +138,7 @@ def _asked(file: Path) -> str:
 
 
 def _decrypted(file: Path, passphrase: str) -> tuple[str, str] | None:
-    """The key in the clear and its public half; None if `passphrase` does not open it."""
+    """The decrypted key and its public key; None if the passphrase is wrong."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives import serialization as forms
 
@@ -156,7 +156,7 @@ def _decrypted(file: Path, passphrase: str) -> tuple[str, str] | None:
 
 
 def _add(agent: str, *arguments: str, text: str = "") -> "subprocess.CompletedProcess[str]":
-    """Run ssh-add against an agent; keys go over standard input."""
+    """Run ssh-add for an agent; keys go over standard input."""
     environment = {**os.environ, "SSH_AUTH_SOCK": agent}
     try:
         return subprocess.run(
@@ -167,11 +167,11 @@ def _add(agent: str, *arguments: str, text: str = "") -> "subprocess.CompletedPr
 
 
 def _start_agent() -> Path:
-    """The socket of an agent that ends when this process does, however it ends."""
+    """Start an agent that ends with this process, even if it is killed. Returns its socket."""
     folder = Path(tempfile.mkdtemp(prefix="sdfleet-agent-", dir="/tmp" if Path("/tmp").is_dir() else None))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     socket = folder / "socket"
-    # ssh-agent ends with the command that it runs, and cat with our end of the pipe. Ctrl-C is ours, not theirs.
+    # ssh-agent ends with its command, and cat ends when our end of the pipe closes. Its own session keeps Ctrl-C away.
     child = subprocess.Popen(
         ["ssh-agent", "-a", str(socket), "cat"],
         stdin=subprocess.PIPE,
@@ -183,6 +183,6 @@ def _start_agent() -> Path:
     deadline = time.monotonic() + AGENT_SECONDS
     while not socket.exists():
         if child.poll() is not None or time.monotonic() > deadline:
-            raise SdfleetError("ssh-agent does not start; it comes with OpenSSH's client")
+            raise SdfleetError("ssh-agent does not start; it is part of the OpenSSH client")
         time.sleep(0.01)
     return socket

@@ -1,4 +1,4 @@
-"""`sdfleet lock`: find out what every moving name stands for, write it down, and say what moved."""
+"""`sdfleet lock`: look up what every moving name stands for, write it to fleet.lock, and print what moved."""
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from deploy import lock_check, lookup
-from deploy.agreeing import Roads, Witnesses, told_by
+from deploy.agreeing import Endpoints, Witnesses, confirmation
 from deploy.console import out
 from deploy.envs import envs
 from deploy.options import DEFAULT_FILE, FleetFile
@@ -29,13 +29,13 @@ from roles.webui.config import KNOWN_REFS, Webui
 from roles.webui.release import release_of
 
 Say = Callable[[str], None]
-Look = Callable[[Model, Witnesses], tuple[ModelPin, Roads]]
+Look = Callable[[Model, Witnesses], tuple[ModelPin, Endpoints]]
 WEBUI_HOME = Webui().repository
 
 
 MIRRORS_HINT = (
-    '{} gives no answer here; if the way there is blocked, go over mirrors (mirrors = "china" is a list of them, '
-    "[mirrors] names your own) or over a proxy (HTTPS_PROXY in this shell), else look at this machine's network"
+    '{} does not answer. If it is blocked, use mirrors (mirrors = "china", or your own in [mirrors]) or a proxy '
+    "(HTTPS_PROXY in this shell); otherwise check this machine's network"
 )
 
 
@@ -43,7 +43,7 @@ class _Verbs(TyperGroup):
     """`sdfleet lock [NAME]...` pins the fleet, `sdfleet lock envs` makes locks of environments."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take whatever is no verb for the arguments of the first."""
+        """Arguments that do not begin with a verb belong to the verb `fleet`."""
         if args[:1] not in [["--help"], *([name] for name in self.commands)]:
             args = [FLEET, *args]
         return super().parse_args(ctx, args)
@@ -87,7 +87,7 @@ def lock(
 
 
 def _next(file: Path) -> str:
-    """The command that can do something now: `check` where it would say what is missing, as `plan` would fail of it."""
+    """The next command: `check` if it would find a mistake, because `plan` would fail on it."""
     try:
         check(file)
     except ConfigError:
@@ -100,10 +100,10 @@ def _say(text: str) -> None:
 
 
 def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> Lock:
-    """The lock of a fleet as things are now.
+    """The current lock of a fleet.
 
-    + old: what is kept where fleet.toml still says the same
-    + again: whether to look up a name (of a model, webui or lora_scripts) that the old lock knows
+    + old: its pins are kept where fleet.toml still says the same
+    + again: whether to look up a name (of a model, webui or lora_scripts) that the old lock already has
     Raises ConfigError with every name that could not be resolved.
     """
     problems: list[Problem] = []
@@ -122,17 +122,17 @@ def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> 
                 continue
             known = old.git.get(url, {}).get(ref)
             if known is None or again(role):
-                say(f"{role}: asking what {ref} is")
+                say(f"{role}: looking up {ref}")
                 known = _ref(url, ref, host, witnesses, say, role)
             if url == WEBUI_HOME and KNOWN_REFS.get(ref, known.commit) != known.commit:
-                problems.append(Problem("webui.ref", f"{ref} is {known.commit} there, but was {KNOWN_REFS[ref]}"))
+                problems.append(Problem("webui.ref", f"{ref} is {known.commit} now; it should be {KNOWN_REFS[ref]}"))
             git.setdefault(url, {})[ref] = known
     new = Lock(git=git, models=models)
     pinned = [locks.pin_host(host, new) for host in fleet.hosts.values()]
     found = {app: tuple(sorted(set(keys))) for app, keys in environments(pinned).items()}
     if problems:
-        if witnesses.shut and fleet.table.mirrors == "none":
-            problems.append(Problem("fleet.mirrors", MIRRORS_HINT.format(", ".join(sorted(witnesses.shut)))))
+        if witnesses.silent and fleet.table.mirrors == "none":
+            problems.append(Problem("fleet.mirrors", MIRRORS_HINT.format(", ".join(sorted(witnesses.silent)))))
         raise ConfigError(str(fleet.file), problems)
     return new.model_copy(update={"environments": found})
 
@@ -149,26 +149,26 @@ def _model(
     kept = old.models.get(locks.key(model))
     if kept and isinstance(locks.pin_model(model, old), LockedModel) and not again(model.name):
         return kept
-    say(f"{model.name}: asking {model.source}")
+    say(f"{model.name}: looking up {model.source}")
     try:
-        pin, roads = look(model, witnesses)
+        pin, endpoints = look(model, witnesses)
     except (SdfleetError, ValueError) as error:
         problems.append(Problem(f"models.{model.name}", str(error)))
         return None
-    if told := told_by(pin.asked, roads):
+    if told := confirmation(pin.asked, endpoints):
         say(f"{model.name}: {told}")
     return pin
 
 
 def _ref(url: str, ref: str, host: HostSettings, witnesses: Witnesses, say: Say, role: str) -> locks.GitPin:
-    known, roads = lookup.git_ref(url, ref, host, witnesses)
-    if told := told_by(known.asked, roads):
+    known, endpoints = lookup.git_ref(url, ref, host, witnesses)
+    if told := confirmation(known.asked, endpoints):
         say(f"{role}: {told}")
     return known
 
 
 def environments(hosts: Iterable[HostSettings]) -> dict[str, list[str]]:
-    """Keys of the Python environments that hosts may get, one a torch build, by application. Raises ConfigError."""
+    """By application, keys of the environments that hosts may get, one per torch build. Raises ConfigError."""
     found: dict[str, list[str]] = {}
     for host in hosts:
         try:
@@ -189,10 +189,7 @@ def environments(hosts: Iterable[HostSettings]) -> dict[str, list[str]]:
 
 
 def require(fleet: Fleet, hosts: Collection[str], roles: Collection[str]) -> None:
-    """Refuse to plan or apply, on these hosts and in these roles, what neither fleet.toml nor fleet.lock pins.
-
-    Raises ConfigError (exit code 2) that names every such key.
-    """
+    """Raise ConfigError naming every key, of these hosts and roles, that neither fleet.toml nor fleet.lock pins."""
     locks.require(fleet, hosts, roles)
     known = locks.read(fleet.file).environments
     for app, keys in environments(fleet.hosts[name] for name in hosts).items() if known else ():
@@ -202,7 +199,7 @@ def require(fleet: Fleet, hosts: Collection[str], roles: Collection[str]) -> Non
 
 
 def refuse_unsendable(fleet: Fleet) -> None:
-    """Refuse file: models that are still to be pinned and can't be sent to hosts. Raises ConfigError."""
+    """Raise ConfigError if a file: model that is not pinned yet cannot be sent to hosts."""
     models = {model.name: model for host in fleet.hosts.values() for model in host.models}
     files = {
         name: plain.local_path(model, fleet.file.parent)
@@ -214,7 +211,7 @@ def refuse_unsendable(fleet: Fleet) -> None:
 
 
 def differences(old: Lock, new: Lock) -> Iterator[str]:
-    """What moved from one lock to another, one line each."""
+    """What differs between two locks, one line each."""
     before, after = _names(old), _names(new)
     for name in sorted(before.keys() | after.keys()):
         if name not in after:
@@ -232,12 +229,12 @@ def differences(old: Lock, new: Lock) -> Iterator[str]:
 
 
 def _shown(pin: ModelPin) -> ModelPin:
-    """A pin without who said so: that is no difference to tell of."""
+    """A pin without the servers that answered: they are no difference to report."""
     return pin.model_copy(update={"asked": ()})
 
 
 def _names(lock: Lock) -> dict[str, str]:
-    """Every pinned thing, by a name that a person knows, with what it is pinned to in short."""
+    """Everything that is pinned: its name for a person -> its pin, shortened."""
     names = {f"{url}@{ref}": pin.commit[:10] for url, refs in lock.git.items() for ref, pin in refs.items()}
     for model, entry in lock.models.items():
         for file in entry.files:

@@ -10,7 +10,7 @@ from inventory.model import HostSettings
 
 
 def run(host: HostSettings, what: str, lines: int, follow: bool) -> int:
-    """Print the last `lines` lines of `what` (of units.SERVICES, or a run's name); with `follow` go on until Ctrl-C.
+    """Print the last `lines` lines of `what` (one of units.SERVICES, or a run); with `follow`, continue until Ctrl-C.
 
     Raises HostError if the host can't be reached or there is no such unit.
     """

@@ -1,10 +1,10 @@
-"""What one moving name of fleet.toml stands for now, and who says so."""
+"""Look up what one moving name of fleet.toml stands for now, and who says so."""
 
 import functools
 from collections.abc import Collection, Mapping
 
 from deploy import gitrefs
-from deploy.agreeing import Roads, Witnesses, to_model, to_url
+from deploy.agreeing import Endpoints, Witnesses, endpoints_of_model, endpoints_of_url
 from deploy.ssh import HostError, connect
 from inventory.errors import SdfleetError
 from inventory.lock import GitPin, ModelPin
@@ -24,43 +24,41 @@ def model(
     wanted: Model,
     witnesses: Witnesses,
     beside: Collection[str] = (),
-) -> tuple[ModelPin, Roads]:
-    """What a model stands for now, and the roads it could be asked over; those in `beside` are left out if others are.
+) -> tuple[ModelPin, Endpoints]:
+    """What a model stands for now, and the servers that know it.
 
+    + beside: servers to ask only if there is no other
     Raises SdfleetError or ValueError.
     """
-    roads = to_model(wanted, host)
+    endpoints = endpoints_of_model(wanted, host)
 
     def ask(endpoint: str) -> ModelPin:
-        mirrors = roads.over(host.direct, endpoint)
+        mirrors = endpoints.over(host.direct, endpoint)
         on_host = functools.partial(_on_host, fleet)
         found = resolve(wanted, Asker(mirrors, secrets, on_host, here=fleet.file.parent))
         return ModelPin(
             source=wanted.source, wanted=wanted.files, revision=found.revision, files=found.pins, card=found.card
         )
 
-    # A card is no part of what must agree: it decides nothing, and changes with each new picture.
-    pin, asked = witnesses.ask(roads.without(beside), lambda endpoint: _Same(ask(endpoint)))
-    return pin.pin.model_copy(update={"asked": asked}), roads
+    # The model card need not agree: nothing depends on it, and it changes with each new picture.
+    pin, asked = witnesses.ask(endpoints.without(beside), lambda endpoint: _Same(ask(endpoint)))
+    return pin.pin.model_copy(update={"asked": asked}), endpoints
 
 
 def git_ref(
     url: str, ref: str, host: HostSettings, witnesses: Witnesses, beside: Collection[str] = ()
-) -> tuple[GitPin, Roads]:
-    """What a git ref stands for now, and the roads it could be asked over; those in `beside` likewise.
-
-    Raises SdfleetError.
-    """
-    roads = to_url(url, host.direct)
+) -> tuple[GitPin, Endpoints]:
+    """What a git ref stands for now, and the servers that know it; `beside` as above. Raises SdfleetError."""
+    endpoints = endpoints_of_url(url, host.direct)
     try:
-        known, asked = witnesses.ask(roads.without(beside), lambda endpoint: gitrefs.resolve(url, ref, endpoint))
+        known, asked = witnesses.ask(endpoints.without(beside), lambda endpoint: gitrefs.resolve(url, ref, endpoint))
     except SdfleetError as error:
-        raise SdfleetError(f"cannot find out what {ref!r} of {url} is: {error}") from error
-    return known.model_copy(update={"asked": asked}), roads
+        raise SdfleetError(f"cannot look up {ref!r} of {url}: {error}") from error
+    return known.model_copy(update={"asked": asked}), endpoints
 
 
 class _Same:
-    """A model's pin, equal to another of the same files."""
+    """A model's pin; equal to another if the files are the same."""
 
     def __init__(self, pin: ModelPin) -> None:
         self.pin = pin
@@ -72,12 +70,11 @@ class _Same:
 
 
 def same_files(one: ModelPin, other: ModelPin) -> bool:
-    """Whether two pins are the same files of the same revision."""
     return (one.revision, one.files) == (other.revision, other.files)
 
 
 def _on_host(fleet: Fleet, name: str, path: str) -> Content:
-    """Size and hash of a file that a host of the fleet gives away. Raises SourceError."""
+    """Size and hash of a file that a host of the fleet shares. Raises SourceError."""
     if name not in fleet.hosts:
         raise SourceError(f"no host {name!r} in the fleet; known are {', '.join(fleet.hosts)}")
     host = fleet.hosts[name]

@@ -1,12 +1,13 @@
-"""`sdfleet models`: what the fleet has, add by URL, check the bytes, reclaim space."""
+"""`sdfleet models`: list, add, convert, adopt, check and prune models."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Annotated, TypeVar
 
 import typer
+from pydantic import ValidationError
 from rich.table import Table
 
 from deploy import adopting, converting
@@ -18,13 +19,15 @@ from inventory.edit import append_model
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.load import load
 from inventory.model import HostSettings
+from inventory.sentences import problem
 from roles.models.amount import amount
 from roles.models.config import FOLDERS, Model, is_kind
 from roles.models.sources.pasted import entry
 from roles.models.sources.web import Asker
 from roles.models.state import Seen, command, read
 from roles.models.wanted import Wanted, WantedError, wanted
-from roles.onhost import lora_keys
+from roles.onhost import TENSOR_NAMES, lora_keys, source
+from training.usable_path import usable_path
 
 app = typer.Typer(no_args_is_help=True, help="List, add, check and prune models.")
 
@@ -43,14 +46,13 @@ CHANGED = 3
 
 @dataclass(frozen=True)
 class HostModels:
-    """What a host should have and has."""
+    """The models that a host should have, and those that it has."""
 
     remote: Remote
     goal: Wanted
     seen: Seen
 
     def has(self, kind: str, name: str) -> bool:
-        """Whether every file of a model is there."""
         files = [file for file in self.goal.files if file.of(kind, name)]
         return bool(files) and all(self.seen.whole(file) for file in files)
 
@@ -67,17 +69,10 @@ def show(
         looked = _look(remotes)
         ignored = _answers(each({host.remote.name: host.remote for host in looked}, _ignored))
         lost = len(remotes) - len(looked)
-    table = Table(box=None, pad_edge=False)
-    for title in ("model", "kind", "size", "hash", "source", "hosts"):
-        table.add_column(title, overflow="fold")
-    for row in rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2):
-        table.add_row(*row)
-    print_table(table)
+    print_table(table(rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2)))
     for host in looked:
         for path, count in sorted(host.seen.strangers.items()):
-            out.print(
-                f"{host.remote.name}: {path} ({amount(count)}) is not of sdfleet; it is left alone", soft_wrap=True
-            )
+            out.print(f"{host.remote.name}: {path} ({amount(count)}) is not managed by sdfleet", soft_wrap=True)
     for name, files in ignored.items():
         for file, why in files.items():
             out.print(f"{name}: {file}: {why}", soft_wrap=True)
@@ -85,17 +80,25 @@ def show(
 
 
 def _ignored(remote: Remote) -> dict[str, str]:
-    """Files in the WebUI's Lora folder that it would ignore -> why. Its forks read other names as well."""
+    """Files in the WebUI's Lora folder that it ignores -> why. Forks of the WebUI read more key names."""
     host = remote.host
     if not host.has("webui") or host.webui.flavor != "a1111":
         return {}
     folder, store = host.paths.data("webui") / FOLDERS["lora"], host.paths.store
-    found: dict[str, str] = remote.call(lora_keys, folder=str(folder), store=str(store))
+    found: dict[str, str] = remote.call(lora_keys, folder=str(folder), store=str(store), reader=source(TENSOR_NAMES))
     return found
 
 
+def table(found: Iterable[Sequence[str]]) -> Table:
+    """The list of models as a table."""
+    made = Table(*("model", "kind", "size", "hash", "source", "hosts"), box=None, pad_edge=False)
+    for row in found:
+        made.add_row(*row)
+    return made
+
+
 def rows(models: Sequence[Model], looked: Sequence[HostModels], digits: int) -> Iterator[tuple[str, ...]]:
-    """A line of the list for each model: name, kind, size, `digits` of its hash, source, hosts that have all of it."""
+    """One row per model: name, kind, size, `digits` of its hash, source, hosts that have all of its files."""
     for (name, kind), model in sorted({(model.name, model.kind): model for model in models}.items()):
         files = {file.sha256: file for host in looked for file in host.goal.files if file.of(kind, name)}
         sizes = [file.size for file in files.values()]
@@ -121,14 +124,16 @@ def add(
         known = is_kind(kind) if kind else None
     except ValueError as error:
         raise ConfigError("--kind", [Problem("", str(error))]) from error
-    roads = next(iter(loaded.hosts.values())).direct
+    mirrors = next(iter(loaded.hosts.values())).direct
     try:
-        model = entry(pasted, Asker(roads, loaded.secrets.read_all()), name, known, sha256)
+        model = entry(pasted, Asker(mirrors, loaded.secrets.read_all()), name, known, sha256)
+    except ValidationError as error:
+        raise ConfigError(pasted, [problem(detail, Model, "models", ()) for detail in error.errors()]) from error
     except ValueError as error:
         raise ConfigError(pasted, [Problem("", str(error))]) from error
     if model.source.startswith("file:"):
         # Paths in fleet.toml count from its folder, what is typed here from the working directory.
-        path = Path(model.source.removeprefix("file:")).expanduser().absolute()
+        path = usable_path(model.source.removeprefix("file:")).absolute()
         model = model.model_copy(update={"source": f"file:{path}"})
     append_model(loaded.file, model)
     out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock", soft_wrap=True)
@@ -179,7 +184,7 @@ def prune(
 
 
 def _unused(remote: Remote, delete: Sequence[str] = ()) -> dict[str, int]:
-    """Files of the store that neither the manifest nor any name on the host needs -> bytes; `delete` of them go."""
+    """Files in the store that neither the manifest nor a link on the host needs -> bytes. Deletes those in `delete`."""
     host = remote.host
     places = [host.paths.root / "data", host.paths.hub, host.paths.converted]
     answer = remote.call(
@@ -197,7 +202,7 @@ def _unused(remote: Remote, delete: Sequence[str] = ()) -> dict[str, int]:
 
 
 def _goal(host: HostSettings) -> Wanted:
-    """What the host should have. Raises SdfleetError."""
+    """The models that the host should have. Raises SdfleetError."""
     try:
         return wanted(host.models, host.paths, host.mirrors)
     except WantedError as error:
@@ -205,7 +210,7 @@ def _goal(host: HostSettings) -> Wanted:
 
 
 def _delete(remote: Remote, files: dict[PurePosixPath, int]) -> None:
-    """Delete files of a store while no sync is at work."""
+    """Delete files of a store; fails while a sync runs."""
     if files:
         lock = str(remote.host.paths.store / "lock")
         remote.run(["flock", "--nonblock", lock, "rm", "-f", "--", *map(str, files)], timeout=LOOK_SECONDS)
@@ -245,7 +250,7 @@ def _damaged(remote: Remote) -> list[PurePosixPath]:
 
 
 def _look(remotes: dict[str, Remote]) -> list[HostModels]:
-    """Every host's models, read with one command each; a host that can't be read is an error."""
+    """Every host's models, with one command per host. Prints an error for a host that cannot be read."""
 
     def look(remote: Remote) -> HostModels:
         host = remote.host
@@ -259,7 +264,7 @@ def _look(remotes: dict[str, Remote]) -> list[HostModels]:
 
 
 def _answers(answers: Mapping[str, T | HostError]) -> dict[str, T]:
-    """What the hosts answered; those that did not are named. SdfleetError if none did."""
+    """The answers of the hosts; prints the errors of the others. Raises SdfleetError if no host answered."""
     for answer in answers.values():
         if isinstance(answer, HostError):
             err.print(styled("[bold red]error[/] {}", answer), soft_wrap=True)

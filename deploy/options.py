@@ -1,6 +1,5 @@
 """Options that several verbs share, and the hosts they choose."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -8,14 +7,13 @@ from typing import Annotated
 import typer
 
 from deploy.applying import select_hosts
+from deploy.runs import names
 from inventory.errors import ConfigError, Problem
 from inventory.load import load
 from inventory.model import HostSettings
 
 SETUP, DEPLOY, OPERATE, CONTENT, LOCAL = "Set up", "Deploy", "Operate", "Models and training", "Try it locally"
 """Headings of `sdfleet --help`, in the order of `deploy.cli`."""
-
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 DEFAULT_FILE = Path("fleet.toml")
 FleetFile = Annotated[Path, typer.Option("--fleet", envvar="SDFLEET_FILE", help="Path of the fleet file.")]
 Limit = Annotated[list[str] | None, typer.Option("--limit", "-l", help="Limit to this host or group; repeat for more.")]
@@ -24,9 +22,9 @@ HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host in
 
 
 def checked_name(option: str, name: str) -> str:
-    """A name that a person gave for a run, a sweep or a file. Raises ConfigError if it could lead elsewhere."""
-    if not RUN_NAME.fullmatch(name):
-        said = f"{name!r} must be letters, digits and . _ -, begin with a letter or digit, 100 at most"
+    """The name of a run, a sweep or a file. Raises ConfigError if it could be a path."""
+    if not names.NAME.fullmatch(name):
+        said = f"{name!r} must begin with a letter or digit and have only letters, digits and . _ -, 100 at most"
         raise ConfigError(option, [Problem("", said)])
     return name
 

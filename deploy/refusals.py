@@ -1,4 +1,4 @@
-"""Why a host could not be reached, as sentences with the cure: the same whether OpenSSH or paramiko found it out."""
+"""Why a host could not be reached and what to do about it; the same sentences for OpenSSH and paramiko."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,8 +7,6 @@ from inventory.model import HostSettings, Login
 
 
 class Refusal(NamedTuple):
-    """What stands in the way, and what to do about it."""
-
     says: str
     cure: str
 
@@ -17,13 +15,13 @@ class Refusal(NamedTuple):
 
 
 def where(host: HostSettings, login: Login) -> str:
-    """The host, and which login on the way to it."""
+    """The host, and which login on the way to it: its own or that of a jump host."""
     place = f"{login.user}@{f'[{login.address}]' if ':' in login.address else login.address}:{login.port}"
     return f"{host.name} ({place})" if login == host.connection.logins[-1] else f"{host.name} (jump host {place})"
 
 
 def changed_key(host: HostSettings, login: Login) -> Refusal:
-    """A server presents another key than the one it is known by."""
+    """The host key differs from the known one."""
     file = known_hosts(login)
     cure = f"sdfleet trust {host.name} --replace-host-key"
     if login != host.connection.logins[-1]:
@@ -35,7 +33,7 @@ def changed_key(host: HostSettings, login: Login) -> Refusal:
 
 
 def unknown_key(host: HostSettings, login: Login) -> Refusal:
-    """A server is not in the file of known hosts, and only those in it are accepted."""
+    """The host is not in known_hosts, and only hosts in it are accepted."""
     return Refusal(
         f"{where(host, login)}: its host key is not in {known_hosts(login)}",
         f"compare it with `ssh-keyscan -p {login.port} {login.address}`, or accept it: sdfleet trust {host.name}",
@@ -43,16 +41,15 @@ def unknown_key(host: HostSettings, login: Login) -> Refusal:
 
 
 def refused(host: HostSettings, login: Login) -> Refusal:
-    """No key is accepted."""
+    """The host accepts none of the keys."""
     key = f"the key {login.key}" if login.key else "none of your keys (set key in fleet.toml)"
     says = f"{where(host, login)}: login refused: {key} is not accepted for {login.user}"
     return Refusal(says, f"try sdfleet trust {host.name}")
 
 
 def unreachable(host: HostSettings, why: str) -> Refusal:
-    """No connection."""
     hops = ", ".join(map(str, host.connection.hops))
-    over = f" over the jump host {hops}" if hops else ""
+    over = f" through the jump host {hops}" if hops else ""
     return Refusal(
         f"{where(host, host.connection.logins[-1])}: cannot be reached{over}: {why.rstrip('.')}",
         "check address, port, firewall, and that the host is up",
@@ -60,5 +57,4 @@ def unreachable(host: HostSettings, why: str) -> Refusal:
 
 
 def known_hosts(login: Login) -> Path:
-    """The file that says by which key a server is known."""
     return login.known_hosts or Path.home() / ".ssh/known_hosts"

@@ -1,4 +1,4 @@
-"""`sdfleet releases` and `sdfleet rollback`: what each host could run, and going back to it without the network."""
+"""`sdfleet releases` and `sdfleet rollback`: list the releases on each host, and roll back without the network."""
 
 import json
 import shlex
@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import hostlock
-from deploy.applying import select_hosts
+from deploy.applying import hosts_with
 from deploy.console import err, out, print_table, styled
 from deploy.onhost import released
 from deploy.options import DEFAULT_FILE, DEPLOY, FleetFile, Limit, checked_name, chosen
@@ -28,7 +28,7 @@ APPS = ("webui", "lora_scripts", "trainer")
 """Applications that have releases, each by the name of its role."""
 
 BACK_SECONDS = 1800
-"""How long a service may take to draw its first picture again: start_timeout is the user's to set."""
+"""How long a service may take to generate its first picture again; start_timeout is set by the user."""
 
 
 def releases(
@@ -50,7 +50,7 @@ def releases(
 
 
 def _of(remote: Remote) -> Any:
-    """The releases of one host, of which a table can be made."""
+    """The releases of one host. Fails here, for this host alone, if they do not fit the table."""
     answer = remote.call(released, apps=str(remote.host.paths.root / "apps"))
     _table({remote.name: answer})
     return answer
@@ -104,13 +104,13 @@ def rollback(
     hosts = _having(fleet, app, names or ())
     with connect(hosts) as remotes, hostlock.locked(remotes, "rollback") as refused:
         free = {name: remote for name, remote in remotes.items() if name not in refused}
-        answers = {**refused, **each(free, lambda remote: go_back(remote, app, to, now))}
+        answers = {**refused, **each(free, lambda remote: roll_back(remote, app, to, now))}
     answers = {name: answers[name] for name in remotes}
     bare = {name: error for name, error in answers.items() if isinstance(error, NotInstalled) and not names}
     lost = {n: error for n, error in answers.items() if isinstance(error, HostError) and n not in bare}
     for name, said in answers.items():
         if name in bare:
-            out.print(f"{name} has no {app} yet; passed over")
+            out.print(f"{name} has no {app} yet; skipped")
         elif name not in lost:
             out.print(styled("[bold]{}[/] {}", name, said), soft_wrap=True)
     _tell(lost)
@@ -138,28 +138,19 @@ def _having(fleet: Path, app: str, names: Sequence[str]) -> list[HostSettings]:
     """The hosts that `names` stand for (none: all) and that have `app`. Raises ConfigError."""
     if app not in APPS:
         raise ConfigError("--app", [Problem("", f"no application {app!r}; known are {', '.join(APPS)}")])
-    loaded = load(fleet)
-    hosts = [loaded.hosts[name] for name in select_hosts(loaded, names, "rollback")]
-    having = [host for host in hosts if host.has(app)]
-    if missing := [name for name in names if name in loaded.hosts and not loaded.hosts[name].has(app)]:
-        raise ConfigError(str(fleet), [Problem(f"hosts.{name}", f"has no {app}") for name in missing])
-    if not having:
-        raise ConfigError(
-            str(fleet), [Problem("hosts", f"no host {f'of {chr(32).join(names)} ' if names else ''}has {app}")]
-        )
-    return having
+    return hosts_with(load(fleet), names, app, lambda host: host.has(app), "rollback")
 
 
 class NotInstalled(HostError):
-    """The host does not have the application that is asked for."""
+    """The host does not have the application."""
 
 
-def go_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
-    """Make a host run an earlier release; a sentence that says which. Raises HostError.
+def roll_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
+    """Switch a host to an earlier release. Returns a sentence that names it.
 
     + to: name of a release; None for the one that served before
-    + now: whether a picture in the making is cut off; else it is waited for, up to the unit's limit
-    Raises NotInstalled where there is no such application.
+    + now: whether to cut off a running generation; otherwise wait for it, up to the unit's limit
+    Raises HostError; NotInstalled if the host does not have the application.
     """
     words = ["--app", str(remote.host.paths.app(app)), "back", "--by", whoami()]
     words += [*(["--to", to] if to else []), *(["--now"] if now else [])]
@@ -168,7 +159,7 @@ def go_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
     if answer.status == NOT_INSTALLED:
         raise NotInstalled(f"{remote.name}: {answer.err.strip()}")
     if answer.status:
-        raise HostError(f"{remote.name}: {(answer.err.strip() or 'it said nothing').splitlines()[-1]}")
+        raise HostError(f"{remote.name}: {(answer.err.strip() or 'it printed nothing').splitlines()[-1]}")
     return answer.out.strip()
 
 

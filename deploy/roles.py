@@ -1,9 +1,10 @@
-"""The roles of one host, in order: the whole of what apply does, on one page."""
+"""The roles of one host, in order: all that apply does."""
 
 from collections.abc import Collection
 from pathlib import Path
 
 from pyinfra.context import host
+from pyinfra.operations import server
 
 from deploy.runs.kept import trainer_of
 from deploy.torch import NO_TORCH, torch_builds
@@ -18,18 +19,18 @@ from roles.gpu import tasks as gpu
 from roles.lora_scripts import tasks as lora_scripts
 from roles.mirrors import tasks as mirrors
 from roles.models import tasks as models
-from roles.operations.refusal import refuse
+from roles.operations.refusal import refusal
 from roles.trainer import tasks as trainer
 from roles.webui import tasks as webui
 
 
 def apply_roles(only: Collection[str] = ROLES) -> None:
-    """Declare the operations of pyinfra's current host, for those of its roles that are in `only`."""
+    """Declare the operations of pyinfra's current host, for its roles in `only`."""
     settings: HostSettings = host.data.settings
     chosen = [role for role in settings.roles if role in only]
     computes = not {"webui", "lora_scripts", "trainer"}.isdisjoint(chosen)
     torch = torch_builds(settings, host.get_fact(Gpus)) if computes else NO_TORCH
-    # One line a role: pyinfra orders operations by the line they are called from.
+    # One call per role, in this order: pyinfra orders operations by the line that they are called from.
     if "mirrors" in chosen:
         mirrors.install(mirrors=settings.mirrors, repository=settings.webui.repository, proxy=host.data.proxy)
     if "base" in chosen:
@@ -67,16 +68,16 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
             backends=backends(settings.gateway, settings.roles, settings.webui, settings.lora_scripts),
             secrets=host.data.secrets,
         )
-    # Last, so that a driver that must come first has been installed by then.
+    # Last, so that the driver is installed even if it is what an application waits for.
     if "webui" in chosen and not torch.webui:
-        refuse(name="Choose torch for the WebUI", why=torch.why)
+        server.shell(name="Choose torch for the WebUI", commands=refusal(torch.why))
     if "lora_scripts" in chosen and not torch.lora_scripts:
-        refuse(name="Choose torch for lora-scripts", why=torch.why_no_lora_scripts)
+        server.shell(name="Choose torch for lora-scripts", commands=refusal(torch.why_no_lora_scripts))
     if "trainer" in chosen and not torch.trainer:
-        refuse(name="Choose torch for training", why=torch.why)
+        server.shell(name="Choose torch for training", commands=refusal(torch.why))
 
 
 def build_trainer_of(kept: Path) -> None:
-    """Declare, for pyinfra's current host, what builds the trainer whose code and lock lie in the folder `kept`."""
+    """Declare, for pyinfra's current host, the build of the trainer whose code and lock are in the folder `kept`."""
     settings: HostSettings = host.data.settings
     trainer.rebuild(wanted=trainer_of(kept), paths=settings.paths)

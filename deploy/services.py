@@ -1,4 +1,4 @@
-"""`sdfleet start`, `stop` and `restart`: one service, on every host that has it or on those that are named."""
+"""`sdfleet start`, `stop` and `restart`: one service, on every host that has it or on the given ones."""
 
 import shlex
 import time
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy import hostlock, units
-from deploy.applying import select_hosts
+from deploy.applying import hosts_with
 from deploy.console import err, out, styled
 from deploy.doctor.services import Service, services
 from deploy.onhost import service as onhost
@@ -21,9 +21,9 @@ from inventory.load import load
 from inventory.model import Fleet, HostSettings
 
 READY_SECONDS = 60
-"""How long a service without a setting for it may take until it listens."""
+"""How long a service without start_timeout may take until it listens."""
 STOP_SECONDS = 120
-"""More than any unit's TimeoutStopSec: the WebUI finishes its picture first."""
+"""More than any unit's TimeoutStopSec: the WebUI first finishes its running generation."""
 
 ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help=f"One of {', '.join(units.SERVICES)}.")]
 Names = Annotated[
@@ -32,7 +32,7 @@ Names = Annotated[
 
 
 class NotReady(HostError):
-    """The service does not run on a host that was reached; the others had better keep theirs."""
+    """The service did not become ready on a host that was reached; a restart stops here, so that others keep theirs."""
 
 
 def start(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
@@ -48,22 +48,20 @@ def stop(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_F
 def restart(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
     """Restart a service, a few hosts at a time, and wait until it is ready.
 
-    No more than fleet.rollout.max_unavailable hosts are without it at once. Where one does not become ready, those
-    that have not had their turn keep running as they are.
+    At most fleet.rollout.max_unavailable hosts are without it at once. If one does not become ready, the remaining
+    hosts are left as they are.
     """
     raise typer.Exit(_run("restart", fleet, service, names or ()))
 
 
 @dataclass(frozen=True)
 class Target:
-    """A service of one host."""
-
     host: HostSettings
     service: Service
 
     @property
     def seconds(self) -> int:
-        """How long it may take until it is ready."""
+        """Seconds that it may take to become ready."""
         return {
             "webui": self.host.webui.start_timeout,
             "lora-scripts": self.host.lora_scripts.start_timeout,
@@ -71,10 +69,10 @@ class Target:
 
 
 def _run(verb: str, file: Path, name: str, names: Sequence[str]) -> int:
-    """Do `verb` and say how it went; the exit code."""
+    """Do `verb` on the hosts and print the results. Returns the exit code."""
     fleet = load(file)
     name = name.replace("_", "-")
-    targets = {target.host.name: target for target in _targets(fleet, file, name, verb, names)}
+    targets = {target.host.name: target for target in _targets(fleet, name, verb, names)}
     at_once = fleet.table.rollout.away(len(fleet.hosts)) if verb == "restart" else len(targets)
     answers: dict[str, str | HostError] = {}
     with (
@@ -95,23 +93,20 @@ def _run(verb: str, file: Path, name: str, names: Sequence[str]) -> int:
     return _sum_up(verb, name, list(targets), answers)
 
 
-def _targets(fleet: Fleet, file: Path, name: str, verb: str, names: Sequence[str]) -> list[Target]:
+def _targets(fleet: Fleet, name: str, verb: str, names: Sequence[str]) -> list[Target]:
     """The service on the hosts that `names` stand for (none: all that have it). Raises ConfigError."""
     if name not in units.SERVICES:
         raise ConfigError(verb, [Problem("", f"no service {name!r}; known are {', '.join(units.SERVICES)}")])
-    hosts = [fleet.hosts[host] for host in select_hosts(fleet, names, verb)]
-    found = [Target(host, service) for host in hosts for service in services(host) if service.name == name]
-    having = {target.host.name for target in found}
-    if missing := [host for host in names if host in fleet.hosts and host not in having]:
-        raise ConfigError(str(file), [Problem(f"hosts.{host}", f"has no {name}") for host in missing])
-    if not found:
-        where = f"of {' '.join(names)} " if names else ""
-        raise ConfigError(str(file), [Problem("hosts", f"no host {where}has {name}")])
-    return found
+
+    def of(host: HostSettings) -> list[Target]:
+        return [Target(host, service) for service in services(host) if service.name == name]
+
+    hosts = hosts_with(fleet, names, name, lambda host: bool(of(host)), verb)
+    return [target for host in hosts for target in of(host)]
 
 
 def _change(remote: Remote, verb: str, target: Target) -> str:
-    """Do `verb` on a host; what to say of it. Raises HostError, NotReady if the service does not run afterwards."""
+    """Do `verb` on a host and return the result as a sentence. Raises HostError; NotReady if it does not run then."""
     service, began = target.service, time.monotonic()
     answer: dict[str, Any] = remote.call(
         onhost,
@@ -146,7 +141,7 @@ def _sum_up(verb: str, name: str, hosts: Sequence[str], answers: Mapping[str, st
         err.print(styled("[bold red]error[/] {}", error), soft_wrap=True)
     done = [host for host in hosts if host in answers and host not in lost]
     if done and verb == "stop":
-        # TensorBoard of the runs is started by whoever opens it.
+        # The runs' TensorBoard is started by `sdfleet open`.
         when = "" if name == "tensorboard" else ", the host boots, or the next apply"
         out.print(f"Stopped until you run: sdfleet start {name}{when}", soft_wrap=True)
     command = ["sdfleet", verb, name]

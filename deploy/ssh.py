@@ -1,4 +1,4 @@
-"""Commands, programs and files on hosts, all through the system's OpenSSH client."""
+"""Run commands and programs on hosts and send files, through the system's OpenSSH client."""
 
 import contextlib
 import hashlib
@@ -26,9 +26,9 @@ from roles.onhost import journal, whole
 
 CONNECT_SECONDS = 10
 ALIVE_SECONDS = 15
-"""After three of these without a sign of life a connection counts as lost."""
+"""Keepalive interval; after three without an answer a connection is lost."""
 PARALLEL = 32
-"""Hosts talked to at once: each costs the controller one ssh process."""
+"""How many hosts to contact at once; each takes one ssh process on the controller."""
 
 NO_SUDO = "sudo: a password is required"
 
@@ -39,8 +39,8 @@ class HostError(SdfleetError):
     """Something failed on one host.
 
     + says: what failed
-    + cure: what to do about it, if that is known
-    + unreachable: whether it is a fault of the transport, and not of the command
+    + cure: what to do about it, if known
+    + unreachable: whether the transport failed, not the command
     """
 
     def __init__(self, says: str, *, unreachable: bool = False, cure: str = "") -> None:
@@ -49,18 +49,16 @@ class HostError(SdfleetError):
 
 
 def needs_sudo(user: str) -> str:
-    """What to tell whose login may not do what root does."""
-    return f"{user} needs sudo: set sudo_password, or let it go without one (NOPASSWD in /etc/sudoers.d)"
+    return f"{user} needs sudo: set sudo_password, or allow sudo without one (NOPASSWD in /etc/sudoers.d)"
 
 
 def wrong_password(user: str) -> str:
-    """What to tell whose password sudo refuses."""
-    return f"sudo does not take the password of {user}; look at sudo_password"
+    return f"sudo refused the password of {user}; check sudo_password"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """How a command ended."""
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -68,9 +66,9 @@ class Answer:
 
 
 def ssh_config(hosts: Iterable[HostSettings], folder: Path) -> str:
-    """OpenSSH's client configuration for `hosts`; sockets of shared connections and public keys go into `folder`.
+    """OpenSSH's client configuration for `hosts`; `folder` gets the sockets of shared connections and public keys.
 
-    Raises SdfleetError if a key stays shut.
+    Raises SdfleetError if a key cannot be decrypted.
     """
     stanzas: list[str] = []
     hosts = [host for host in hosts if not host.connection.local]
@@ -101,14 +99,14 @@ def _stanza(name: str, lines: Iterable[str]) -> str:
 
 
 def _options(login: Login, opened: keys.OpenedKey | None, folder: Path) -> Iterator[str]:
-    """Where a login goes, with which key, and whom it believes."""
+    """Address, key and known hosts of a login."""
     yield f"HostName {_word(login.address)}"
     yield f"Port {login.port}"
     yield f"User {_word(login.user)}"
     if login.key:
         key = login.key
         if opened:
-            # The public half says which of the agent's keys is meant, whatever form the private one has.
+            # The public key selects a key of the agent, whatever format the private key has.
             key = folder / f"{hashlib.sha256(opened.public.encode()).hexdigest()[:16]}.pub"
             key.write_text(f"{opened.public}\n")
             yield f"IdentityAgent {_path(opened.agent)}"
@@ -131,14 +129,14 @@ def _word(value: str) -> str:
 
 
 def _path(path: Path) -> str:
-    text = str(path.expanduser().absolute())
+    text = str(path.absolute())
     if '"' in text or "\n" in text:
         raise SdfleetError(f"{text!r}: OpenSSH can't use a path with quotes or line breaks; move the file")
     return '"' + text.replace("%", "%%") + '"'
 
 
 class Remote:
-    """One host, ready for commands. Root does them: by login, or through sudo."""
+    """Runs commands on one host as root, by login or through sudo."""
 
     def __init__(self, host: HostSettings, config: Path) -> None:
         self.host, self.name, self.config = host, host.name, config
@@ -147,15 +145,15 @@ class Remote:
         self._ssh = [] if host.connection.local else ["ssh", "-F", str(config), host.name]
 
     def argv(self, command: Sequence[str]) -> list[str]:
-        """What to start on the controller so that `command` (program and arguments) runs on the host."""
+        """The local command line that runs `command` (program and arguments) on the host."""
         if not self._ssh:
             return list(command)
         return [*self._ssh, shlex.join([*askpass.sudo(self.host.connection, self.askpass()), *command])]
 
     def askpass(self) -> PurePosixPath | None:
-        """The program on the host that tells sudo the password, put there now if it is not; None if none is needed.
+        """The SUDO_ASKPASS program on the host, installed on the first call; None if sudo needs no password.
 
-        Raises SdfleetError if the password can't be had, HostError if sudo does not take it.
+        Raises SdfleetError if the password cannot be read, HostError if sudo refuses it.
         """
         connection = self.host.connection
         if not connection.sudo or connection.sudo_password is None:
@@ -178,7 +176,7 @@ class Remote:
         self.judge(Answer(status or 1, "", said), words)
 
     def close(self) -> None:
-        """Take back what was lent."""
+        """Delete sudo's password from the host."""
         if self._lent:
             self._lent.end()
             self._lent = None
@@ -186,7 +184,7 @@ class Remote:
     def run(self, command: Sequence[str], *, input: bytes = b"", timeout: float = 60, check: bool = True) -> Answer:
         """Run `command` for at most `timeout` seconds.
 
-        Raises HostError if the host can't be reached, the time is over, or (with `check`) the status is not 0.
+        Raises HostError if the host cannot be reached, on a timeout, or (with `check`) if the status is not 0.
         """
         try:
             done = subprocess.run(self.argv(command), input=input, capture_output=True, timeout=timeout)
@@ -200,8 +198,9 @@ class Remote:
     def call(self, module: ModuleType, *, timeout: float = 60, under: Sequence[str] = (), **values: object) -> Any:
         """What `module.main(**values)` returns on the host; values and answer travel as JSON.
 
-        The module may import the standard library, and what travels with it of roles.onhost. Its text and the values
-        go over standard input: neither shows in the host's process list. `under` is what the program is run by.
+        The module may import the standard library and the modules of roles.onhost that `whole` includes. Its source
+        and the values go over standard input, so that neither shows in the host's process list. `under` is a command
+        prefix.
         """
         call = f"json.dumps(main(**json.loads({json.dumps(values)!r})))"
         text = f"{whole(inspect.getsource(module))}\nimport json\nprint({call})\n"
@@ -212,7 +211,7 @@ class Remote:
             raise HostError(f"{self.name}: expected JSON, got {answer.out[:200]!r}") from error
 
     def push(self, files: Mapping[PurePosixPath, Path | bytes], *, timeout: float = 600) -> None:
-        """Write `files` (path on the host -> file here, or its bytes): mode 0644, owner root, parents made."""
+        """Write `files` (path on the host -> local file, or its bytes): mode 0644, owner root, with parent folders."""
         command = ["tar", "--extract", "--file=-", "--directory=/", "--no-same-owner", "--no-overwrite-dir"]
         with subprocess.Popen(
             self.argv(command), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -229,7 +228,7 @@ class Remote:
         self.judge(Answer(process.returncode, "", err.decode(errors="replace")), command)
 
     def judge(self, answer: Answer, command: Sequence[str], *, check: bool = True) -> None:
-        """Raise the HostError that `answer` deserves, if any."""
+        """Raise a HostError if `answer` is a failure."""
         if self._ssh and answer.status == 255:
             says, cure = _diagnose(self.host, self._complaint(answer.err))
             raise HostError(says, cure=cure, unreachable=True)
@@ -238,13 +237,13 @@ class Remote:
             raise HostError(f"{self.name}: {needs_sudo(user)}")
         if check and answer.status:
             lines = (answer.err.strip() or answer.out.strip() or "it printed nothing").splitlines()
-            # tar and others end with a line that says only that there was an error.
+            # The last line of tar and others says only that there was an error.
             worst = [text for kind, text in journal.errors(lines) if kind in ("disk", "memory")]
             said = worst[0] if worst else lines[-1]
             raise HostError(f"{self.name}: `{_short(command)}` failed with status {answer.status}: {said}")
 
     def _complaint(self, said: str) -> str:
-        """Why ssh did not connect: what it `said`, and what it said of jump hosts, which shared connections hide."""
+        """Why ssh did not connect: `said`, or with jump hosts the output without connection sharing, which hides it."""
         if not self.host.connection.hops:
             return said
         alone = ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
@@ -272,9 +271,9 @@ def _short(command: Sequence[str]) -> str:
 
 
 def _diagnose(host: HostSettings, said: str) -> refusals.Refusal:
-    """What ssh complains of, and the cure."""
+    """The sentence for an error message of ssh."""
     logins = host.connection.logins
-    # The one that ssh names; it names none of a host that it could not even reach.
+    # The login that ssh names; it names none if it could not connect at all.
     login = next((each for each in logins if f"{each.known_as} " in said or f"{each.known_as}:" in said), logins[-1])
     if "IDENTIFICATION HAS CHANGED" in said or "differs from the key" in said:
         return refusals.changed_key(host, login)
@@ -291,9 +290,9 @@ def _diagnose(host: HostSettings, said: str) -> refusals.Refusal:
 
 @contextmanager
 def connect(hosts: Iterable[HostSettings]) -> Iterator[dict[str, Remote]]:
-    """Remotes by host name; connections open on first use, are shared, and close at the end."""
+    """Remotes by host name. Connections open on first use, are shared, and close at the end."""
     hosts = list(hosts)
-    # Unix socket names end at 104 bytes: a long TMPDIR would break ControlPath.
+    # Unix socket paths are limited to 104 bytes: a long TMPDIR would break ControlPath.
     short = "/tmp" if Path("/tmp").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="sdfleet-", dir=short) as folder:
         config = Path(folder) / "config"
@@ -310,9 +309,9 @@ def connect(hosts: Iterable[HostSettings]) -> Iterator[dict[str, Remote]]:
 
 
 def each(remotes: Mapping[str, Remote], work: Callable[[Remote], T]) -> dict[str, T | HostError]:
-    """`work` on every host at once; what it returned, or the HostError it raised, by host name in their order.
+    """Call `work` for all hosts in parallel. Returns its result or HostError by host name, in their order.
 
-    An answer of another shape than `work` expects, of a host that is damaged or hostile, is that host's error too.
+    An unexpected answer of a damaged or hostile host becomes that host's error too.
     """
 
     def attempt(remote: Remote) -> T | HostError:
@@ -322,8 +321,7 @@ def each(remotes: Mapping[str, Remote], work: Callable[[Remote], T]) -> dict[str
             return error
         except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
             return HostError(
-                f"{remote.name}: what it answers, or a file of its state, is not of the shape that was expected "
-                f"({type(error).__name__}: {error})"
+                f"{remote.name}: unexpected answer, or a damaged state file there ({type(error).__name__}: {error})"
             )
 
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:

@@ -1,4 +1,4 @@
-"""`sdfleet status`: what the fleet is doing, two SSH commands a host."""
+"""`sdfleet status`: the state of each host, with two SSH commands per host."""
 
 import json
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ FURTHER = (
     ("lora_scripts", "lora-scripts-tensorboard"),
     ("gateway", "gateway"),
 )
-"""Role and name of the services beside the WebUI that always run."""
+"""Role and name of the services that always run, besides the WebUI."""
 
 
 def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
@@ -50,7 +50,7 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
 
 
 def look(remote: Remote) -> Seen:
-    """What deploy/onhost/observe.py sees on one host, and the states of its runs."""
+    """The answer of deploy/onhost/observe.py on one host, and the states of its runs."""
     host = remote.host
     webui = None
     if host.has("webui"):
@@ -70,7 +70,7 @@ def look(remote: Remote) -> Seen:
         models={f"{model.kind} {model.name}": _places(model, host.paths) for model in host.models},
     )
     seen["runs"] = RunHost(remote).states() if host.has("trainer") else {}
-    _row(remote.name, seen)  # an answer that makes no row is this host's fault, and costs the others nothing
+    _row(remote.name, seen)  # an answer that does not fit the table fails here, for this host alone
     return seen
 
 
@@ -105,7 +105,7 @@ def _row(name: str, seen: Seen) -> list[str | Text]:
 
 
 def _services(states: dict[str, str]) -> Text:
-    """Further services that are as they should be, and what the others are."""
+    """The other services, with the state of those that are not active."""
     shown = [
         Text(name, "green") if state == "active" else Text(f"{name} {state}", "red") for name, state in states.items()
     ]

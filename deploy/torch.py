@@ -1,4 +1,4 @@
-"""Which torch builds a host gets: what the GPU role decides, unless the settings want no GPU."""
+"""Which torch builds a host gets: as the GPU role decides, or CPU if the settings say so."""
 
 from dataclasses import dataclass
 
@@ -12,28 +12,28 @@ from roles.lora_scripts.config import LoraScripts
 from roles.operations.locks import CPU
 
 GIVEN = "cuda"
-"""The build in a lock of the user's own, where none of ours would do."""
+"""The build of the user's own lock, if none of ours fits."""
 
 
 @dataclass(frozen=True)
 class TorchBuilds:
-    """The build of each application, e.g. cu121; empty where none can be had, or none is known yet."""
+    """The build of each application, e.g. cu121; empty if there is none, or it is not known yet."""
 
     webui: str
     trainer: str
     lora_scripts: str
     why: str
-    """One sentence: what the GPU role decided."""
+    """The GPU role's decision, as a sentence."""
     why_no_lora_scripts: str = ""
-    """The same of lora-scripts, which has builds of its own."""
+    """The same for lora-scripts, which has its own builds."""
 
 
 NO_TORCH = TorchBuilds("", "", "", "")
-"""For a run whose roles compute nothing."""
+"""For a run without a role that needs torch."""
 
 
 def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
-    """What `host` gets, of which `facts` are known. SdfleetError if it is to use a GPU that is not there."""
+    """The builds for `host`. Raises SdfleetError if its settings require a GPU that it does not have."""
     decision = decide(facts, host.gpu)
     webui = CPU if host.webui.device == "cpu" else decision.webui.build if decision.webui else ""
     trainer = CPU if host.trainer.gpus == 0 else decision.trainer.build if decision.trainer else ""
@@ -43,7 +43,7 @@ def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
         ("lora_scripts", host.lora_scripts.device, lora_scripts),
     ):
         if host.has(role) and device == "cuda" and build == CPU:
-            raise SdfleetError(f'{role}.device is "cuda", but the host is to compute on its CPU: {decision.reason}')
+            raise SdfleetError(f'{role}.device is "cuda", but this host uses its CPU: {decision.reason}')
     why = " ".join((decision.reason, *decision.notes))
     if decision.action == "refuse" or lora_scripts:
         return TorchBuilds(webui, trainer, lora_scripts, why, why)

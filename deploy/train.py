@@ -1,4 +1,4 @@
-"""`sdfleet train`: LoRA trainings as runs that live on hosts."""
+"""`sdfleet train`: LoRA training runs on hosts."""
 
 import json
 import time
@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import train_again
-from deploy.console import err, out, styled
+from deploy.console import err, out, print_table, styled
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
 from deploy.runs.choosing import BUSY, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
 from deploy.runs.ending import bring, follow_and_fetch, sent
+from deploy.runs.names import run_name
 from deploy.runs.needs import nodes
 from deploy.runs.progress import Progress, duration
 from deploy.runs.publish import publish as publish_file
@@ -24,7 +25,7 @@ from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, connect, each
 from deploy.train_again import RUNS, Into, Run
 from inventory.errors import ConfigError, Problem, SdfleetError
-from roles.onhost import lora_keys
+from roles.onhost import TENSOR_NAMES, lora_keys, source
 
 app = typer.Typer(no_args_is_help=True, help="Train LoRAs on the hosts.")
 
@@ -47,8 +48,8 @@ def run_config(
 ) -> None:
     """Send a config and its pictures to a host, train there, and fetch the result."""
     raw = read(config, settings or ())
-    run = name or f"{raw.get('name', config.stem)}-{time.strftime('%Y%m%d-%H%M%S')}"
-    checked_name("--name", run)
+    called = run_name(str(raw.get("name", config.stem)))[:80]
+    run = checked_name("--name", name) if name else f"{called}-{time.strftime('%Y%m%d-%H%M%S')}"
     shared = shared_hosts(raw)
     hosts = trainers(fleet, shared or on, "resources.hosts" if shared else "--on")
     if missing := set(shared) - {host.name for host in hosts}:
@@ -60,7 +61,7 @@ def run_config(
         runs = [RunHost(remote) for remote in chosen_hosts]
         for host in runs:
             host.send(run, prepare(raw, config, run, host.remote.host, settings_of), sent(run, host.name))
-        # Said before it is so: whoever is killed in between must know that there is a run.
+        # Printed first: if this process is killed now, the user must know that there is a run.
         out.print(f"Starting {run} on {', '.join(host.name for host in runs)}")
         for host in runs:
             host.start(run)
@@ -101,7 +102,10 @@ def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
         state = Text(run["state"], styles.get(run["state"], "yellow"))
         made = f"{duration(time.time() - run['made'])} ago"
         table.add_row(run["name"], host, state, made, run["reason"] or progress.line())
-    out.print(table if found else "No runs yet. Next: sdfleet train run CONFIG")
+    if found:
+        print_table(table)
+    else:
+        out.print("No runs yet. Next: sdfleet train run CONFIG")
 
 
 @app.command()
@@ -110,9 +114,9 @@ def stop(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
     with run_hosts(fleet, run, [on] if on else None) as hosts:
         states = [host.read(run, 0)["state"] for host in hosts]
         if not any(state in BUSY for state in states):
-            raise SdfleetError(f"{run} does not run: it is {states[0]}")
+            raise SdfleetError(f"{run} is not running: it is {states[0]}")
         out.print(f"Stopping {run} on {', '.join(host.name for host in hosts)}; it writes a checkpoint first ...")
-        # All at once: those that share a run stop at one step.
+        # All at once: hosts that share a run stop at the same step.
         remotes = {host.name: host.remote for host in hosts}
         answers = each(remotes, lambda remote: RunHost(remote).stop(run))
         failed = [answer for answer in answers.values() if isinstance(answer, HostError)]
@@ -139,7 +143,7 @@ def resume(
     with run_hosts(fleet, run, on) as hosts:
         state = hosts[0].read(run, 0)["state"]
         if state == "finished":
-            raise SdfleetError(f"{run} is finished; `sdfleet train fetch {run}` brings its files")
+            raise SdfleetError(f"{run} is finished; to download its files: sdfleet train fetch {run}")
         together = [host.remote.host for host in hosts]
         for host in hosts:
             host.set_turn(run, nodes=nodes(host.remote.host, together))
@@ -179,7 +183,7 @@ def publish(
         host.fetch(run, into / run)
     file = result(into / run, state, chosen_file)
     name = name or checked_name("--as", file.stem)
-    if why := lora_keys.ignored(file):
+    if why := lora_keys.ignored(file, source(TENSOR_NAMES)):
         err.print(styled("[bold yellow]warning[/] {}: {}", file.name, why), soft_wrap=True)
     out.print(f"Publishing {file.name} of {run} as {name}", soft_wrap=True)
     hosts = [host for host in chosen(fleet, limit) if host.has("webui")]
@@ -191,7 +195,7 @@ def publish(
         if isinstance(answer, HostError):
             err.print(styled("[bold red]error[/] {}", answer), soft_wrap=True)
             continue
-        what = "published" if answer["changed"] else "was there already"
+        what = "published" if answer["changed"] else "was already published"
         seen = "" if answer["refreshed"] else "; its WebUI isn't running and will see it when it starts"
         out.print(styled("[bold]{}[/] {} {}{}", at, name, what, seen))
     if any(isinstance(answer, HostError) for answer in answers.values()):

@@ -1,4 +1,4 @@
-"""`sdfleet train reproduce` and `sweep`: runs made of other runs or of one config many times."""
+"""`sdfleet train reproduce` and `sweep`: runs made from another run, or from variations of one config."""
 
 import tempfile
 import time
@@ -9,13 +9,14 @@ import typer
 from rich.table import Table
 
 from deploy.applying import run as apply
-from deploy.console import err, out, styled
+from deploy.console import err, out, print_table, styled
 from deploy.events import Request
 from deploy.options import DEFAULT_FILE, FleetFile, checked_name
 from deploy.runs.choosing import choose, run_host, runs_of, trainers
 from deploy.runs.ending import follow_and_fetch, sent
 from deploy.runs.follow import follow as watch
 from deploy.runs.kept import bring, release_named
+from deploy.runs.names import run_name
 from deploy.runs.reproduce import changed as changed_inputs
 from deploy.runs.reproduce import judge, lacks_trainer, record_of
 from deploy.runs.reproduce import send as send_again
@@ -54,7 +55,7 @@ def reproduce(
         for sentence in changed:
             out.print(styled("[yellow]differs[/] {}", sentence), soft_wrap=True)
         if changed and not anyway:
-            err.print("Not trained: the result would differ. Use --anyway to train all the same.")
+            err.print("Not trained: the result would differ. To train anyway, use --anyway.")
             raise typer.Exit(3)
         target = RunHost(next(iter(remotes.values())))
         if lacks_trainer(target, record):
@@ -71,8 +72,8 @@ def reproduce(
 
 
 def _build_trainer(fleet: Path, host: str, origin: RunHost, release: str) -> None:
-    """Build on `host` a trainer of `origin`'s. Raises SdfleetError if that fails."""
-    out.print(f"The trainer {release} is not on {host}: it is built there from {origin.name}'s copy of code and lock")
+    """Build a trainer of `origin` on `host`. Raises SdfleetError if that fails."""
+    out.print(f"{host} does not have the trainer {release}: building it from {origin.name}'s copy of its code and lock")
     with tempfile.TemporaryDirectory() as folder:
         bring(origin, release, Path(folder))
         request = Request(fleet=str(fleet), hosts=(host,), roles=("trainer",), apply=True, trainer_of=folder)
@@ -95,12 +96,11 @@ def sweep(
     Run the same command again to continue an interrupted sweep.
     """
     raw = read(config, ())
-    sweep_name = checked_name("--name", name or str(raw.get("name", config.stem)))
+    sweep_name = checked_name("--name", name) if name else run_name(str(raw.get("name", config.stem)))
     found = points(sweep_name, grid)
-    for point in found:
-        checked_name("--grid", point.run)
     hosts = trainers(fleet, on)
-    tables = {point.run: read(config, [*point.overrides, f"name={sweep_name}"]) for point in found}
+    called = {"name": name or raw.get("name", config.stem)}
+    tables = {point.run: read(config, point.overrides) | called for point in found}
     for point in found:
         for candidate in hosts:
             prepare(tables[point.run], config, point.run, candidate)
@@ -127,10 +127,12 @@ def sweep(
     table = Table(*titles, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for row in rows:
         table.add_row(*row)
-    out.print(table)
+    print_table(table)
     out.print(f"Pictures and curves: {file}")
     if failed:
-        raise SdfleetError(f"{', '.join(failed)} did not finish; `sdfleet train resume` and the sweep again")
+        raise SdfleetError(
+            f"{', '.join(failed)} did not finish; resume with sdfleet train resume, then run the sweep again"
+        )
 
 
 def mount(app: typer.Typer) -> None:

@@ -1,4 +1,4 @@
-"""`sdfleet trust`: from a password to a key, once, so that everything after it works without one."""
+"""`sdfleet trust`: log in by password once and install an SSH key."""
 
 import os
 import subprocess
@@ -27,10 +27,10 @@ TIMEOUT = 60
 
 
 def run(host: HostSettings, *, replace_host_key: bool) -> None:
-    """Leave a public key of this machine on the host, by its password.
+    """Install a public key of this machine on the host, by its password.
 
-    `replace_host_key` forgets the key by which the host was known, for one that was made anew. Raises HostError if the
-    host lets nobody in, SdfleetError if there is no key to leave.
+    + replace_host_key: forget the known host key, for a host that was reinstalled
+    Raises HostError if the login fails, SdfleetError if there is no key to install.
     """
     connection = host.connection
     if connection.local:
@@ -39,7 +39,7 @@ def run(host: HostSettings, *, replace_host_key: bool) -> None:
         forget(connection)
     with tempfile.TemporaryDirectory(prefix="sdfleet-trust-") as name:
         folder = Path(name)
-        # A key that is not known yet is kept here, whatever known_hosts says: this verb is what makes it known.
+        # An unknown host key is accepted here even with a configured known_hosts: this verb is what adds it.
         config = ssh_config([host], folder).replace("StrictHostKeyChecking yes", "StrictHostKeyChecking accept-new")
         (folder / "config").write_text(config)
         if _ssh(host, folder, ["true"], ["BatchMode=yes"]).returncode == 0:
@@ -61,15 +61,15 @@ def run(host: HostSettings, *, replace_host_key: bool) -> None:
             raise HostError(_reason(host, done.stderr), unreachable=done.returncode == 255)
         if _ssh(host, folder, ["true"], ["BatchMode=yes"]).returncode != 0:
             raise HostError(
-                f"{host.name}: the key {key} was left on the host, but does not open it; look at PubkeyAuthentication "
-                "and PermitRootLogin in its sshd_config, and at the owner of ~/.ssh there"
+                f"{host.name}: the key {key} is installed, but the host does not accept it; check PubkeyAuthentication "
+                "and PermitRootLogin in its sshd_config, and the owner of ~/.ssh there"
             )
     out.print(f"{host.name} accepts {key.with_suffix('')}. Its password is no longer needed.")
     out.print("Next: sdfleet check")
 
 
 def forget(connection: Connection) -> None:
-    """Drop the key by which a host was known."""
+    """Remove a host's key from known_hosts."""
     login = connection.logins[-1]
     file = refusals.known_hosts(login)
     if file.exists():
@@ -78,7 +78,7 @@ def forget(connection: Connection) -> None:
 
 
 def public_key(connection: Connection) -> Path:
-    """The public half of the key that sdfleet will use; one is made if this machine has none. Raises SdfleetError."""
+    """The public key that sdfleet will use; made if this machine has none. Raises SdfleetError."""
     if connection.key:
         public = connection.key.with_name(f"{connection.key.name}.pub")
         if not public.exists():
@@ -110,7 +110,7 @@ def _ssh(
     environment: Mapping[str, str] | None = None,
     text: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command on the host over a connection of its own."""
+    """Run a command on the host over its own connection."""
     given = [part for option in (*options, "ControlMaster=no", "ControlPath=none") for part in ("-o", option)]
     try:
         return subprocess.run(
@@ -129,9 +129,9 @@ def _reason(host: HostSettings, said: str) -> str:
     at = host.connection
     where = f"{host.name}: {at.user}@{at.address} port {at.port}"
     if "Permission denied" in said:
-        return f"{where}: the password is not accepted, or the host takes none"
+        return f"{where}: wrong password, or the host does not allow passwords"
     if "IDENTIFICATION HAS CHANGED" in said:
         cure = f"sdfleet trust {host.name} --replace-host-key"
-        return f"{where}: its host key is not the one that is known; if it was made anew, run: {cure}"
+        return f"{where}: its host key has changed; if you reinstalled it, run: {cure}"
     last = (said.strip() or "the connection was lost").splitlines()[-1]
     return f"{where} cannot be reached: {last}; check address, port, firewall"

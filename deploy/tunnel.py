@@ -1,4 +1,4 @@
-"""`sdfleet open`: a service that listens on a host's loopback, under a port of this machine."""
+"""`sdfleet open`: forward a local port to a service on a host's loopback."""
 
 import contextlib
 import socket
@@ -16,14 +16,14 @@ from inventory.model import HostSettings
 
 READY_SECONDS = 20
 STARTING_SECONDS = 40
-"""How long TensorBoard may take from its start until it listens."""
+"""How long TensorBoard may take to listen after its start."""
 RETRY_SECONDS = 3
 
 
 def run(host: HostSettings, service: str, browser: bool) -> int:
-    """Print the URL of `service` and hold the tunnel until Ctrl-C; a lost one is opened anew.
+    """Print the URL of `service` and keep the tunnel open until Ctrl-C; reconnect if it is lost.
 
-    Raises ConfigError if the host doesn't offer the service, HostError if it can't be reached or nothing answers.
+    Raises ConfigError if the host does not have the service, HostError if it cannot be reached or nothing answers.
     """
     port = remote_port(host, service)
     with connect([host]) as remotes, contextlib.suppress(KeyboardInterrupt):
@@ -52,7 +52,7 @@ def run(host: HostSettings, service: str, browser: bool) -> int:
 
 
 def remote_port(host: HostSettings, service: str) -> int:
-    """The loopback port on which `host` offers `service`."""
+    """The loopback port of `service` on `host`. Raises ConfigError if the host does not have it."""
     ports = {}
     if host.has("webui"):
         ports["webui"] = host.webui.port
@@ -62,8 +62,8 @@ def remote_port(host: HostSettings, service: str) -> int:
     if host.has("trainer"):
         ports["tensorboard"] = host.trainer.tensorboard_port
     if service not in ports:
-        offers = ", ".join(ports) or "nothing to open"
-        raise ConfigError("open", [Problem("", f"{host.name} does not offer {service!r}; it offers {offers}")])
+        offers = ", ".join(ports) or "none"
+        raise ConfigError("open", [Problem("", f"{host.name} has no service {service!r} to open; it has: {offers}")])
     return ports[service]
 
 
@@ -92,7 +92,9 @@ def free_port(wanted: int) -> int:
 
 @contextmanager
 def tunnel(remote: Remote, port: int, local: int) -> Iterator[subprocess.Popen[bytes] | None]:
-    """Forward `local` here to the host's loopback `port`; yields the ssh process once it is open, None if none needed.
+    """Forward the local port `local` to the host's loopback `port`.
+
+    Yields the ssh process when it is open; None for this machine.
 
     Raises HostError if it does not open in time.
     """

@@ -1,4 +1,4 @@
-"""Names of the systemd units that roles install and verbs talk about."""
+"""Names of the systemd units that roles install."""
 
 from roles.cache import rendering as cache
 from roles.gateway import rendering as gateway
@@ -18,9 +18,8 @@ SERVICES = {
     "gateway": gateway.UNIT.name,
     "cache": cache.UNIT.name,
 }
-"""What a person calls a service -> its unit."""
+"""Name of a service on the command line -> its unit."""
 
 
 def training(run: str) -> str:
-    """The unit of one training run."""
     return f"lora-train@{run}.service"

@@ -1,7 +1,7 @@
-"""pytest plugin: gives each role's verify.py its hosts and their settings, and tells the caller what came out.
+"""pytest plugin: gives each role's verify.py its hosts and their settings, and reports the outcomes to the caller.
 
-Each check in roles/ROLE/verify.py runs once for every chosen host that plays ROLE. It may ask for the fixture `host`
-(testinfra) and for every field of HostSettings by its name (`webui`, `paths`, `models`, ...).
+Each check in roles/ROLE/verify.py runs once for every chosen host with ROLE. Its fixtures are `host` (testinfra) and
+every field of HostSettings by name (`webui`, `paths`, `models`, ...).
 """
 
 import json
@@ -25,7 +25,7 @@ COMMAND_FAILED = re.compile(
     r"Unexpected exit code (?P<status>\d+) for CommandResult\("
     r".*?command=b?(?P<q>['\"])(?P<command>.*?)(?P=q), _stdout=.*_stderr=b?(?P<e>['\"])(?P<stderr>.*)(?P=e)\)"
 )
-"""What testinfra's check_output says of a command that failed."""
+"""The message of testinfra's check_output for a failed command."""
 SETTINGS = pytest.StashKey[dict[str, HostSettings]]()
 
 
@@ -33,12 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("sdfleet")
     group.addoption("--settings", type=Path, help="JSON file: settings of each host to check, by name")
     group.addoption("--ssh-configuration", type=Path, help="OpenSSH configuration that knows these hosts")
-    group.addoption("--askpass", type=json.loads, default={}, help="JSON: by host, what tells sudo the password there")
+    group.addoption("--askpass", type=json.loads, default={}, help="JSON: by host, the SUDO_ASKPASS program there")
     group.addoption("--outcomes", type=Path, help="pipe that gets one JSON line per check")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse to run without hosts: testinfra would test the machine one sits at."""
+    """Refuse to run without hosts: testinfra would test the local machine."""
     if not config.getoption("--settings") or not config.getoption("--ssh-configuration"):
         raise pytest.UsageError("these checks need hosts; run `sdfleet verify` instead")
     config.stash[SETTINGS] = Hosts.validate_json(config.getoption("--settings").read_bytes())
@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One run of the check for each host that plays the role whose folder it stands in."""
+    """Run the check once for each host with the role whose folder it is in."""
     path = metafunc.definition.path
     if path.name != ROLE_FILE:
         raise pytest.UsageError(f"{path}: only a role's {ROLE_FILE} can be run on hosts")
@@ -70,7 +70,7 @@ def host(target: HostSettings, request: pytest.FixtureRequest) -> Host:
     if target.connection.local:
         return testinfra.get_host("local://")
     config = request.config.getoption("--ssh-configuration")
-    # controlpersist=0 leaves connection sharing to the configuration, whose sockets lie in a private folder.
+    # controlpersist=0 leaves connection sharing to the configuration, whose sockets are in a private folder.
     backend = _Backend(target.name, ssh_config=str(config), controlpersist=0, sudo=target.connection.sudo)
     backend.askpass = request.config.getoption("--askpass").get(target.name, "")
     found = Host(backend)
@@ -79,7 +79,7 @@ def host(target: HostSettings, request: pytest.FixtureRequest) -> Host:
 
 
 class _Backend(SshBackend):  # type: ignore[misc]  # testinfra has no types
-    """testinfra's, for a sudo that may want a password."""
+    """testinfra's backend, with SUDO_ASKPASS for a sudo that asks for a password."""
 
     askpass = ""
 
@@ -112,7 +112,7 @@ for _field in HostSettings.model_fields:
 def pytest_runtest_makereport(
     item: pytest.Function, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note on each report what it is about, and whether the host was lost on the way."""
+    """Add host, role, check and outcome to each report; the outcome says if the host could not be reached."""
     report = yield
     if report.when != "call" and not report.failed and not report.skipped:
         return report
@@ -127,7 +127,7 @@ def pytest_runtest_makereport(
     if call.excinfo is not None:
         error = call.excinfo.value
         facts["reason"] = _first_line(error)
-        # testinfra raises this one when ssh itself ended with status 255.
+        # testinfra raises this error when ssh itself ends with status 255.
         if isinstance(error, RuntimeError) and error.args and isinstance(error.args[0], CommandResult):
             facts |= {"outcome": UNREACHABLE, "reason": _first_line(error.args[0].stderr or "connection lost")}
     report.user_properties.append(("sdfleet", json.dumps(facts)))
@@ -135,7 +135,7 @@ def pytest_runtest_makereport(
 
 
 def _first_line(said: object) -> str:
-    """What a failed check says: its assertion's message if it has one, else the comparison that was false."""
+    """The first line of a failed check: its assertion's message if there is one, else the false comparison."""
     text = (str(said).strip() or type(said).__name__).splitlines()[0].removeprefix("AssertionError: ")
     if found := COMMAND_FAILED.match(text):
         words = found["stderr"].replace("\\n", "\n").strip().splitlines() or ["it printed no error"]
@@ -144,13 +144,13 @@ def _first_line(said: object) -> str:
 
 
 class Outcomes:
-    """Writes one line per finished check; registered where the reports of all workers arrive."""
+    """Writes one line per finished check; registered in the process that gets the reports of all workers."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Append the report's note, if it has one."""
+        """Write the facts that were added to the report, if any."""
         for key, facts in report.user_properties:
             if key == "sdfleet":
                 with self.file.open("w", encoding="utf-8") as out:

@@ -1,4 +1,4 @@
-"""`sdfleet verify`: run the roles' checks on the hosts, in parallel, and say what has drifted."""
+"""`sdfleet verify`: run the roles' checks on the hosts in parallel and print what has drifted."""
 
 import json
 import os
@@ -23,10 +23,10 @@ from inventory.model import HostSettings
 TREE = Path(__file__).resolve().parent.parent
 PLUGINS = ("xdist.plugin", "pytest_metadata.plugin", "pytest_html.plugin", "deploy.verification")
 WORKERS = 2 * (os.cpu_count() or 1)
-"""Checks mostly wait for the network, but a worker's start costs half a second of processor time: 8 hosts on 2 cores
-took 3.6 s with 2 workers, 4.0 s with 4, 6.4 s with 8, 6.5 s one by one, and 9.7 s with a pytest process a host."""
+"""Checks mostly wait for the network, but starting a worker costs half a second of CPU time: 8 hosts on 2 cores took
+3.6 s with 2 workers, 4.0 s with 4, 6.4 s with 8, 6.5 s one by one, and 9.7 s with a pytest process per host."""
 WORTH_WORKERS = 3
-"""From so many hosts on the workers' 2 s of start-up are won back."""
+"""From this many hosts on, the workers save more than their 2 s of start-up."""
 
 OK, UNREACHED, DRIFT = 0, 1, 3
 
@@ -42,7 +42,6 @@ class Verdict:
     seconds: float = 0
 
     def count(self, outcome: dict[str, str | float]) -> None:
-        """Add one check's outcome."""
         self.seconds += float(outcome["seconds"])
         sentence = f"{outcome['role']}: {outcome['check']}: {outcome['reason']}"
         match outcome["outcome"]:
@@ -57,7 +56,6 @@ class Verdict:
 
     @property
     def result(self) -> Text:
-        """The host's state in a word, coloured."""
         if self.unreachable:
             return Text("unreachable", "bold red")
         if not self.good and not self.bad:
@@ -70,7 +68,7 @@ def run(
 ) -> int:
     """Check `roles` on `hosts`, print a table, and write the reports asked for.
 
-    Returns 0 if all holds, 3 if a check failed, 1 if a host could not be reached (the others are still checked).
+    Returns 0 if all checks passed, 3 if one failed, 1 if a host could not be reached (the others are still checked).
     """
     began = time.monotonic()
     verdicts = {host.name: Verdict() for host in hosts}
@@ -104,11 +102,11 @@ def _outcomes(
     junit: Path | None,
     html: Path | None,
 ) -> Iterator[dict[str, str | float]]:
-    """Run pytest in a process of its own and yield each check's outcome as it comes."""
+    """Run pytest in its own process and yield each check's outcome when it is known."""
     with tempfile.TemporaryDirectory(prefix="sdfleet-verify-") as folder:
         settings, ini = Path(folder) / "settings.json", Path(folder) / "pytest.ini"
         settings.write_bytes(checks.Hosts.dump_json({host.name: host for host in hosts}))
-        # A configuration of our own: neither the caller's folder nor the checkout's pyproject.toml has a say.
+        # Our own configuration, so that neither the caller's folder nor the checkout's pyproject.toml is used.
         ini.write_text(f"[pytest]\npython_files = {checks.ROLE_FILE}\n")
         command = [sys.executable, "-P", "-B", "-m", "pytest", "-q", "-c", str(ini), f"--rootdir={TREE}"]
         command += ["--import-mode=importlib", "-p", "no:cacheprovider", f"--settings={settings}"]
@@ -144,7 +142,7 @@ def _outcomes(
 
 
 def _environment() -> dict[str, str]:
-    """The child's environment: our tree importable, and none of the caller's pytest options or plugins."""
+    """The child's environment: our tree on PYTHONPATH, and none of the caller's pytest options or plugins."""
     ours = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
     path = os.pathsep.join(filter(None, (str(TREE), ours.get("PYTHONPATH"))))
     return {**ours, "PYTHONPATH": path, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
@@ -168,5 +166,5 @@ def _report(verdicts: dict[str, Verdict], seconds: float) -> None:
         for sentence in verdict.bad:
             out.print(styled("[bold]{}[/] [bold red]drift[/] {}", name, sentence), soft_wrap=True)
     drifted = [name for name, verdict in verdicts.items() if verdict.bad]
-    mend = f" Next: sdfleet apply --limit {' --limit '.join(drifted)}" if drifted else ""
-    out.print(f"Verified {len(verdicts)} host(s) in {seconds:.1f} s.{mend}")
+    cure = f" Next: sdfleet apply --limit {' --limit '.join(drifted)}" if drifted else ""
+    out.print(f"Verified {len(verdicts)} host(s) in {seconds:.1f} s.{cure}")

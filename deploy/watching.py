@@ -1,4 +1,4 @@
-"""Verbs that look and change nothing: verify, status, open, logs."""
+"""The read-only verbs: verify, status, open, logs."""
 
 from pathlib import Path
 from typing import Annotated

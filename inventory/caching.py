@@ -1,4 +1,4 @@
-"""What the fleet's own cache means for the settings of each host: its mirrors lead there first."""
+"""Put the fleet's own cache first in the mirrors of each host."""
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -12,7 +12,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def behind_cache(hosts: Mapping[str, HostSettings], internal: Mapping[str, str]) -> dict[str, HostSettings]:
-    """The hosts with the cache in front of their mirrors; unchanged if no host has that role.
+    """The hosts with the cache first in their mirrors; unchanged if there is no cache.
 
     + internal: name -> address at which the other hosts reach a host
     """
@@ -31,17 +31,17 @@ def behind_cache(hosts: Mapping[str, HostSettings], internal: Mapping[str, str])
 
 
 def upstreams(direct: Mirrors) -> dict[str, tuple[str, ...]]:
-    """The lists of mirrors that the cache stands before."""
+    """The lists of mirrors that the cache serves."""
     return {kind: getattr(direct, kind) for kind in KINDS}
 
 
 def _through(direct: Mirrors, cache: Cache, address: str) -> Mirrors:
-    """Every list with the cache's port for it in front; what was there goes on being asked if the cache is down."""
+    """Every list with the cache's port for it first; the others remain, in case the cache is down."""
     update = {}
     for kind, mirrors in upstreams(direct).items():
-        # A proxy for apt that the user named does the same already, and would be asked for the cache's address.
+        # With the user's own apt proxy no cache is needed, and the proxy would be asked for the cache's address.
         if mirrors and not (kind == "apt" and direct.apt_proxy):
-            # GitHub's mirrors are prefixes; all others are asked under the path they have.
+            # GitHub's mirrors are URL prefixes; the others keep their path.
             path = "" if kind == "github" else urlsplit(mirrors[0]).path
             update[kind] = (f"http://{address}:{cache.port_of(kind)}{path}", *mirrors)
     return direct.model_copy(update=update)

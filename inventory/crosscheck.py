@@ -1,4 +1,4 @@
-"""What one table of fleet.toml asks of another, and of files on the controller."""
+"""Checks between tables of fleet.toml, and of files on the controller that it names."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ FILES = (
 
 
 def unknown_groups(key: str, named: Iterable[str], known: Collection[str]) -> Iterator[Problem]:
-    """A problem for each group in the setting `key` that does not exist, so that it would mean nobody."""
+    """A problem for each group in the setting `key` that does not exist."""
     for group in named:
         if group not in known:
             yield Problem(key, f"no group {group!r}{did_you_mean(group, known)}")
@@ -33,7 +33,7 @@ def groups(table: FleetTable | None, models: Iterable[Model], known: Collection[
 
 
 def one_machine(hosts: Mapping[str, HostTable | None]) -> Iterator[Problem]:
-    """Hosts that are reached at the same place, so that one machine would be two."""
+    """Hosts with the same address and port: the same machine, listed twice."""
     seen: dict[tuple[str, int, str | None], str] = {}
     for name, host in hosts.items():
         if host is None:
@@ -41,25 +41,27 @@ def one_machine(hosts: Mapping[str, HostTable | None]) -> Iterator[Problem]:
         place = (host.address.lower(), host.port, host.jump)
         if place in seen:
             where = f"{host.address} port {host.port}"
-            yield Problem(f"hosts.{name}.address", f"hosts.{seen[place]} is reached at {where} too; keep one of them")
+            yield Problem(
+                f"hosts.{name}.address", f"hosts.{seen[place]} has the same address {where}; keep one of them"
+            )
         seen.setdefault(place, name)
 
 
 def needs(
     table: FleetTable | None, secrets: Secrets | None, hosts: Mapping[str, HostSettings], here: Path
 ) -> Iterator[Problem]:
-    """What the hosts need of secrets and of files on the controller, and what is not there.
+    """Secrets and files on the controller that the hosts need and that are missing.
 
-    + here: folder of fleet.toml, from which relative paths count
+    + here: folder of fleet.toml, to which paths are relative
     """
     if secrets:
         yield from _needed_secrets(secrets, hosts)
         for name in type(secrets).model_fields:
             reference = getattr(secrets, name)
-            if reference and reference.file and not (here / reference.file.expanduser()).is_file():
-                yield Problem(f"secrets.{name}", f"there is no file {here / reference.file.expanduser()}")
-    if table and table.known_hosts and not (here / table.known_hosts.expanduser()).is_file():
-        yield Problem("fleet.known_hosts", f"there is no file {here / table.known_hosts.expanduser()}")
+            if reference and reference.file and not (here / reference.file).is_file():
+                yield Problem(f"secrets.{name}", f"there is no file {here / reference.file}")
+    if table and table.known_hosts and not (here / table.known_hosts).is_file():
+        yield Problem("fleet.known_hosts", f"there is no file {here / table.known_hosts}")
     told: set[Path] = set()
     for name, host in hosts.items():
         settings = [(f"{role}.{key}", getattr(getattr(host, role), key)) for role, key in FILES if host.has(role)]
@@ -76,9 +78,10 @@ def needs(
                 told.add(path)
                 yield Problem(f"hosts.{name}.{key}", f"there is no file {path}")
         if host.has("cache") and (host.http_proxy.url or host.http_proxy.secret):
-            said = "it has the role cache, whose nginx cannot go over a proxy"
+            said = "the role cache does not work behind a proxy, because nginx cannot use one"
             yield Problem(
-                f"hosts.{name}.http_proxy", f'{said}; give that role to a host with http_proxy = "", or to none'
+                f"hosts.{name}.http_proxy",
+                f'{said}; set http_proxy = "" for this host, or move the role to another one',
             )
 
 
@@ -91,11 +94,11 @@ def _needed_secrets(secrets: Secrets, hosts: Mapping[str, HostSettings]) -> Iter
     if not secrets.gateway_key and any(gateway.tls == "given" for gateway in gateways.values()):
         yield Problem("secrets.gateway_key", f'is required, as gateway.tls is "given" for {names}')
     elif secrets.gateway_key and not any(gateway.tls == "given" for gateway in gateways.values()):
-        yield Problem("secrets.gateway_key", 'is used by nobody: it goes with gateway.tls = "given"')
+        yield Problem("secrets.gateway_key", 'is not used: it needs gateway.tls = "given"')
 
 
 def silent_groups(table: FleetTable, models: Iterable[Model], hosts: Mapping[str, HostSettings]) -> Iterator[str]:
-    """A sentence for each group that is named and exists, but has no host in it."""
+    """A sentence for each group that is used and exists, but has no hosts."""
     there = {group for host in hosts.values() for group in host.groups}
     for model in models:
         if model.groups and not there & set(model.groups):

@@ -1,4 +1,4 @@
-"""Changes that commands make to a person's fleet.toml: everything else in it stays as it is written."""
+"""Edit fleet.toml and keep everything else in it as it is written."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from roles.models.config import Model
 
 
 def append_model(file: Path, model: Model) -> None:
-    """Add a [[models]] entry. Raises ConfigError, and leaves the file alone, if it would not be valid with it."""
+    """Add a [[models]] entry. Raises ConfigError and changes nothing if the file would be invalid."""
     with held(file):
         _append(file, model)
 

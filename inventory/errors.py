@@ -1,12 +1,14 @@
-"""Errors that speak to a person; each maps to an exit code."""
+"""Errors for the user, with their exit codes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from training.errors import one_line
+
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with a file a person wrote."""
+    """One mistake in a file that the user wrote."""
 
     key: str
     """Dotted path of the setting, e.g. hosts.gpu-1.webui.port."""
@@ -14,7 +16,7 @@ class Problem:
     """What is wrong and what is allowed, one sentence."""
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.message}" if self.key else self.message
+        return one_line(f"{self.key}: {self.message}" if self.key else self.message)
 
 
 class SdfleetError(Exception):
@@ -24,7 +26,7 @@ class SdfleetError(Exception):
 
 
 class ConfigError(SdfleetError):
-    """A file or option a person gave is wrong; holds every problem found, not only the first. Exit code 2."""
+    """A file or option is wrong; holds all problems, not only the first. Exit code 2."""
 
     exit_code = 2
 

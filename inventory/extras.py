@@ -1,4 +1,4 @@
-"""The extras of this distribution: which program needs which, and how to install the one that is missing."""
+"""The extras of this distribution: which program needs which one, and how to install it."""
 
 import json
 import shlex
@@ -18,11 +18,11 @@ DISTRIBUTION = "sdfleet"
 
 @dataclass(frozen=True)
 class Need:
-    """What a program needs beyond [project].dependencies."""
+    """An extra that a program needs."""
 
     extra: str
     module: str
-    """Imports the extra's packages. It is imported late, after `require`; nothing else may import it."""
+    """The module that imports the extra's packages. Import it only after `require`."""
 
 
 NEEDS = {
@@ -31,17 +31,17 @@ NEEDS = {
     "sdfleet train reproduce": Need("train", "training.run.distance"),
     "lora-train": Need("train", "training.cli"),
 }
-"""Every program that needs an extra; all others work with [project].dependencies alone."""
+"""The programs that need an extra; all others need only [project].dependencies."""
 
 
 class MissingExtra(SdfleetError):
-    """A program was called whose extra is not installed. Exit code 2."""
+    """The extra of a program is not installed. Exit code 2."""
 
     exit_code = 2
 
 
 def require(program: str) -> None:
-    """Do nothing if what `program` (a key of NEEDS) needs is installed. Raises MissingExtra if it is not."""
+    """Raise MissingExtra if the extra of `program` (a key of NEEDS) is not installed."""
     extra = NEEDS[program].extra
     if missing(extra):
         raise MissingExtra(f"{program} needs the {extra} extra: {install_command(extra)}")
@@ -51,7 +51,7 @@ def missing(extra: str) -> list[str]:
     """The distributions of `extra` that are not installed."""
     try:
         declared = metadata.requires(DISTRIBUTION) or []
-    except metadata.PackageNotFoundError:  # run from a folder on sys.path: nothing tells what it needs
+    except metadata.PackageNotFoundError:  # run from a folder on sys.path, without metadata
         return []
     wanted = [one for one in map(Requirement, declared) if one.marker and one.marker.evaluate({"extra": extra})]
     return [one.name for one in wanted if not _installed(one.name)]
@@ -66,7 +66,7 @@ def _installed(name: str) -> bool:
 
 
 def install_command(extra: str) -> str:
-    """The command that adds `extra` to this very installation."""
+    """The command that adds `extra` to this installation."""
     return f"{_installer()} {_source(extra)}"
 
 
@@ -80,7 +80,7 @@ def _installer() -> str:
 
 
 def _source(extra: str) -> str:
-    """What to install: the folder or address that this installation came from (PEP 610), with the extra."""
+    """What to install: the folder or URL of this installation (PEP 610), with the extra."""
     recorded = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
     url = str(recorded.get("url", ""))
     if not url:

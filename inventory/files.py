@@ -1,4 +1,4 @@
-"""Files of a person that a command replaces: whole, durably, and one writer at a time."""
+"""Replace the user's files atomically, durably, and one writer at a time."""
 
 import contextlib
 import fcntl
@@ -11,11 +11,11 @@ from inventory.errors import SdfleetError
 
 
 def replace_file(file: Path, content: str | bytes) -> None:
-    """Give `file` this content in one step; after a power cut or on a full disk it is the old or the new one, whole.
+    """Replace the content of `file` atomically: after a power cut or on a full disk it is the old or the new one.
 
-    Its mode stays; a new one may be read by all whom the umask lets. Raises SdfleetError if it cannot be written.
+    Keeps its mode; a new file gets its mode from the umask. Raises SdfleetError if it cannot be written.
     """
-    file = file.resolve()  # what a link leads to is replaced, not the link
+    file = file.resolve()  # replace a link's target, not the link
     data = content.encode() if isinstance(content, str) else content
     try:
         mode = file.stat().st_mode & 0o777 if file.exists() else 0o666 & ~_umask()
@@ -37,14 +37,14 @@ def replace_file(file: Path, content: str | bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise SdfleetError(f"{file}: cannot be written: {error.strerror or error}; it is as it was") from error
+        raise SdfleetError(f"{file}: cannot be written: {error.strerror or error}; it was not changed") from error
 
 
 @contextlib.contextmanager
 def held(file: Path) -> Iterator[None]:
-    """Keep other commands from changing `file` between reading and replacing it; they wait.
+    """Make other commands wait while this one reads and replaces `file`.
 
-    The folder is locked, because the file itself is replaced.
+    Locks the folder, because the file itself is replaced.
     """
     folder = os.open(file.resolve().parent, os.O_RDONLY)
     try:

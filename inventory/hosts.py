@@ -1,4 +1,4 @@
-"""From a fleet to pyinfra's inventory: one entry a host, with its merged settings as data."""
+"""pyinfra's inventory of a fleet: one entry per host, with its merged settings as data."""
 
 import getpass
 import hashlib
@@ -20,7 +20,7 @@ def pyinfra_hosts(
     The data holds `settings` (HostSettings), `secrets` (name -> value, read now), `proxy` (read now), `origin` (who
     runs this, and the sha256 of the lock), `here` (the folder of fleet.toml) and `askpass`.
 
-    + askpass: by name, the program on the host that tells sudo the password
+    + askpass: by host name, the SUDO_ASKPASS program there
     """
     secrets = fleet.secrets.read_all()
     origin = {"by": whoami(), "lock": lock_digest(fleet)}
@@ -30,7 +30,7 @@ def pyinfra_hosts(
 
 
 def proxy_of(host: HostSettings) -> Proxy:
-    """The proxy of a host's own traffic, read now. Raises SdfleetError."""
+    """The proxy for a host's own traffic, read now. Raises SdfleetError."""
     return Proxy(host.http_proxy.read(f"hosts.{host.name}.http_proxy"), host.no_proxy)
 
 

@@ -1,6 +1,5 @@
-"""Reading fleet.toml: every problem found at once, each with its key, the value, and what is allowed."""
+"""Read fleet.toml. All problems are reported at once, each with its key, the value, and what is allowed."""
 
-import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +31,7 @@ from inventory.sentences import did_you_mean, problem
 from roles.models.config import CLIP, Model
 from roles.paths import Paths
 from roles.settings import Settings, is_name, split_jump
+from training.textfile import parse_toml
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 TOP_LEVEL = ("fleet", "groups", "hosts", "models", "secrets", *ROLE_TABLES)
@@ -40,18 +40,12 @@ T = TypeVar("T", bound=Settings)
 
 
 def load(file: Path) -> Fleet:
-    """The fleet that `file` describes.
-
-    Raises ConfigError (exit code 2) with every problem of the file.
-    """
+    """The fleet in `file`. Raises ConfigError (exit code 2) with every problem of the file."""
     return _load(file, thorough=False)
 
 
 def check(file: Path) -> Fleet:
-    """The same; the problems are also those that else only a later verb would meet: secrets and files that are missing.
-
-    Raises ConfigError (exit code 2) with every problem.
-    """
+    """The same, with problems that otherwise only a later verb would find: missing secrets and files."""
     return _load(file, thorough=True)
 
 
@@ -65,21 +59,21 @@ def _load(file: Path, thorough: bool) -> Fleet:
 
 def _read(file: Path) -> Table:
     try:
-        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        return parse_toml(file.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError as error:
-        hint = "no such file; `sdfleet init` writes one to start from, --fleet names another"
+        hint = "no such file; create one with sdfleet init, or name another with --fleet"
         raise ConfigError(str(file), [Problem("", hint)]) from error
     except UnicodeDecodeError as error:
         said = "is not UTF-8 (perhaps GBK or UTF-16); save it as UTF-8"
         raise ConfigError(str(file), [Problem("", said)]) from error
     except OSError as error:
         raise ConfigError(str(file), [Problem("", f"cannot be read: {error.strerror}")]) from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(file), [Problem("", f"is not valid TOML: {error}")]) from error
+    except ValueError as error:
+        raise ConfigError(str(file), [Problem("", str(error))]) from error
 
 
 class _Reader:
-    """One pass over the raw tables; collects problems instead of stopping at the first."""
+    """Reads the raw tables and collects all problems."""
 
     def __init__(self, file: Path, raw: Table, problems: list[Problem], thorough: bool) -> None:
         self.file, self.raw, self.problems, self.thorough = file, raw, problems, thorough
@@ -119,7 +113,7 @@ class _Reader:
 
     @staticmethod
     def _internal(hosts: Mapping[str, HostTable | None]) -> dict[str, str]:
-        """Where other hosts reach each host."""
+        """The address at which other hosts reach each host."""
         return {name: host.internal or host.address for name, host in hosts.items() if host}
 
     def _tables(self, key: str) -> list[tuple[str, Table]]:
@@ -170,7 +164,7 @@ class _Reader:
             label = entry.get("name", index) if isinstance(entry, dict) else index
             model = self._parse(Model, entry, f"models.{label}")
             if model and any((m.kind, m.name) == (model.kind, model.name) for m in models):
-                self.problems.append(Problem(f"models.{label}", f"a second {model.kind} of that name"))
+                self.problems.append(Problem(f"models.{label}", f"a second {model.kind} with this name"))
             elif model:
                 models.append(model)
         return tuple(models)
@@ -187,7 +181,7 @@ class _Reader:
         models: tuple[Model, ...],
     ) -> HostSettings | None:
         layers = [
-            {"mirrors": tomllib.loads((PRESETS / f"{table.mirrors}.toml").read_text())},
+            {"mirrors": parse_toml((PRESETS / f"{table.mirrors}.toml").read_text())},
             self.raw,
             *(self.groups.get(group, {}) for group in host.groups),
             self.raw["hosts"][name],
@@ -208,9 +202,6 @@ class _Reader:
             for layer in layers:
                 if isinstance(own := layer.get(role), dict):
                     values = _deep_merge(values, own)
-            for owner, key in crosscheck.FILES:
-                if role == owner and isinstance(path := values.get(key), str) and path:
-                    values[key] = str(here / Path(path).expanduser())
             # So that what was told already hides nothing else.
             merged[role] = _sound(ROLE_TABLES[role], values) if self.problems else values
         settings = {
@@ -235,12 +226,14 @@ class _Reader:
             "direct": merged["mirrors"],
             **merged,
         }
-        return self._parse(HostSettings, settings, f"hosts.{name}", known=[each.message for each in self.problems])
+        known = [each.message for each in self.problems]
+        parsed = self._parse(HostSettings, settings, f"hosts.{name}", known=known)
+        return parsed and _files_beside(here, parsed)
 
     def _parse(
         self, kind: type[T], raw: Any, at: str, extra: Iterable[str] = (), known: Collection[str] = ()
     ) -> T | None:
-        """`raw` as a `kind`; None after adding its problems, without those whose messages are `known`."""
+        """`raw` as a `kind`; None after adding its problems, except those whose messages are in `known`."""
         try:
             return TypeAdapter(kind).validate_python(raw)
         except ValidationError as error:
@@ -255,7 +248,7 @@ class _Reader:
 
 
 def _direct_to(host: HostSettings, fleet: tuple[str, ...]) -> HostSettings:
-    """The host, which reaches the fleet's hosts without its proxy, at these addresses and where they give models."""
+    """The host with the fleet's addresses, and those where hosts share models, in its no_proxy."""
     giving = (urlsplit(url).hostname or "" for url in host.mirrors.hosts.values())
     return host.model_copy(update={"no_proxy": tuple(dict.fromkeys((*host.no_proxy, *fleet, *giving)))})
 
@@ -272,7 +265,7 @@ def _hops(jump: str | None) -> tuple[Hop, ...]:
 
 
 def _models_of(host: HostTable, roles: set[str], models: tuple[Model, ...]) -> tuple[Model, ...]:
-    """The host's share of the manifest, and the tokenizer without which nothing can be drawn or trained offline."""
+    """The host's models, and CLIP's tokenizer, which generating and training need offline."""
     chosen = tuple(model for model in models if not model.groups or set(model.groups) & set(host.groups))
     needs_clip = roles & {"webui", "lora_scripts", "trainer"} and all(model.source != CLIP.source for model in chosen)
     return (*chosen, CLIP) if needs_clip else chosen
@@ -286,13 +279,13 @@ def _deep_merge(base: Table, over: Table) -> Table:
     return merged
 
 
-def _sound(kind: type[Settings], values: Table) -> Table:
+def _valid(kind: type[Settings], values: Table) -> Table:
     """`values` without the settings that `kind` refuses."""
     try:
         kind.model_validate(values)
     except ValidationError as error:
         refused = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]} & values.keys()
-        return _sound(kind, _without(values, refused)) if refused else {}
+        return _valid(kind, _without(values, refused)) if refused else {}
     return values
 
 
@@ -300,5 +293,14 @@ def _without(table: Table, keys: Iterable[str]) -> Table:
     return {key: value for key, value in table.items() if key not in set(keys)}
 
 
+def _files_beside(folder: Path, host: HostSettings) -> HostSettings:
+    """The host, whose settings that are paths on the controller count from `folder`."""
+    for role, key in crosscheck.FILES:
+        table = getattr(host, role)
+        if path := getattr(table, key):
+            host = host.model_copy(update={role: table.model_copy(update={key: folder / path})})
+    return host
+
+
 def _beside(folder: Path, path: Path | None) -> Path | None:
-    return None if path is None else folder / path.expanduser()
+    return None if path is None else folder / path

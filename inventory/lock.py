@@ -1,4 +1,4 @@
-"""fleet.lock: what every moving name of fleet.toml stood for when `sdfleet lock` last looked."""
+"""fleet.lock: what every moving name of fleet.toml stood for when `sdfleet lock` looked it up."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -20,15 +20,17 @@ HINT = "run `sdfleet lock`"
 
 
 class GitPin(Settings):
-    """What a git ref stood for."""
+    """The commit that a git ref stood for."""
 
     commit: Commit
-    submodules: dict[FilePath, Commit] = Field(default={}, description="Path -> commit; the commit above decides them.")
+    submodules: dict[FilePath, Commit] = Field(
+        default={}, description="Path -> commit; determined by the commit above."
+    )
     asked: tuple[Line, ...] = Field(default=(), description="Who said so, when it was looked up.")
 
 
 class ModelPin(Settings):
-    """What a model's source stood for."""
+    """The files that a model's source stood for."""
 
     source: str
     wanted: tuple[str, ...] = Field(default=(), description="The patterns of `files`, for kind hub.")
@@ -49,22 +51,22 @@ class Lock(Settings):
     )
 
     def commit(self, url: str, ref: str) -> str | None:
-        """The commit of a ref; None if the lock does not know it."""
+        """The commit of a ref; None if it is not in the lock."""
         pin = self.git.get(url, {}).get(ref)
         return pin.commit if pin else None
 
     def text(self) -> str:
-        """The file's text: sorted, so that the same lock is the same bytes and a change is a readable diff."""
+        """The file's text, sorted: the same lock is always the same bytes, and changes are readable diffs."""
         return json.dumps(self.model_dump(exclude_defaults=True) | {"version": 1}, indent=2, sort_keys=True) + "\n"
 
 
 def lock_file(fleet_file: Path) -> Path:
-    """Where the lock of a fleet's file is."""
+    """The path of the lock of a fleet's file."""
     return fleet_file.with_suffix(".lock")
 
 
 def read(fleet_file: Path) -> Lock:
-    """The lock beside a fleet's file; an empty one if there is none. Raises ConfigError for a damaged one."""
+    """The lock beside a fleet's file; an empty one if there is none. Raises ConfigError if it is damaged."""
     file = lock_file(fleet_file)
     try:
         return Lock.model_validate_json(file.read_bytes())
@@ -86,7 +88,7 @@ def key(model: Model) -> str:
 
 
 def pin_host(host: HostSettings, lock: Lock) -> HostSettings:
-    """The host's settings with everything the lock knows filled in."""
+    """The host's settings with the commits and files of the lock."""
     pinned: dict[str, object] = {"models": tuple(pin_model(model, lock) for model in host.models)}
     for role, app in (("webui", host.webui), ("lora_scripts", host.lora_scripts)):
         commit = app.commit or lock.commit(app.repository, app.ref)
@@ -95,7 +97,7 @@ def pin_host(host: HostSettings, lock: Lock) -> HostSettings:
 
 
 def pin_model(model: Model, lock: Lock) -> Model:
-    """The model with its exact files, if the lock has just this model: same source, same wanted files, same hash."""
+    """The model with its exact files, if the lock has the same source, file patterns and hash."""
     model = unlocked(model)
     pin = lock.models.get(key(model))
     if pin is None or pin.source != model.source or pin.wanted != model.files:
@@ -106,10 +108,7 @@ def pin_model(model: Model, lock: Lock) -> Model:
 
 
 def require(fleet: Fleet, hosts: Iterable[str], roles: Collection[str]) -> None:
-    """Refuse what neither fleet.toml nor fleet.lock pins on these hosts, in these roles.
-
-    Raises ConfigError (exit code 2) that names every such key.
-    """
+    """Raise ConfigError naming every key, of these hosts and roles, that neither fleet.toml nor fleet.lock pins."""
     found: dict[str, str] = {}
     for name in hosts:
         found |= _gaps(fleet.hosts[name], roles)
@@ -119,19 +118,19 @@ def require(fleet: Fleet, hosts: Iterable[str], roles: Collection[str]) -> None:
 
 def _gaps(host: HostSettings, roles: Collection[str]) -> dict[str, str]:
     gaps = {
-        f"models.{model.name}": f"neither its sha256 stands here nor is it in fleet.lock; {HINT}"
+        f"models.{model.name}": f"has no sha256 here and is not in fleet.lock; {HINT}"
         for model in host.models
         if "models" in roles and not isinstance(model, LockedModel) and not (model.sha256 and _direct(model))
     }
     for role, app, known in (("webui", host.webui, KNOWN_REFS), ("lora_scripts", host.lora_scripts, {})):
         pinned = app.commit or app.ref in known or len(app.ref) == COMMIT_LENGTH
         if role in roles and host.has(role) and not pinned:
-            gaps[f"{role}.ref"] = f"{app.ref!r} can move and is not in fleet.lock; {HINT}, or give a full commit id"
+            gaps[f"{role}.ref"] = f"{app.ref!r} can move and is not in fleet.lock; {HINT}, or set a full commit id"
     return gaps
 
 
 def _direct(model: Model) -> bool:
-    """Whether the source names one file by an address of its own, so that a sha256 is all that is missing."""
+    """Whether the source names exactly one file, so that only the sha256 is missing."""
     return (
         model.source.startswith(("hf:", "modelscope:", "https:", "http:", "file:", "host:", "adopted:"))
         and not model.files

@@ -1,4 +1,4 @@
-"""The typed shape of fleet.toml, and what it comes to for one host."""
+"""The typed model of fleet.toml, and the merged settings of one host."""
 
 import getpass
 from pathlib import Path
@@ -23,10 +23,10 @@ from roles.trainer.config import Trainer
 from roles.webui.config import Webui
 
 LOCAL = "local"
-"""The address of the machine one sits at."""
+"""The address of the local machine."""
 
 ROLES: tuple[str, ...] = ("mirrors", "base", "cache", "gpu", "models", "webui", "lora_scripts", "trainer", "gateway")
-"""Every role, in the order in which they are applied."""
+"""All roles, in the order of application."""
 
 ALWAYS = frozenset({"base", "mirrors", "gpu", "models"})
 """Roles that every host has."""
@@ -38,7 +38,7 @@ GROUP_ROLES = {
     "gateway": ("gateway",),
     "cache": ("cache",),
 }
-"""Roles that come with a group of that name."""
+"""Group -> the roles of its hosts."""
 
 ROLE_TABLES: dict[str, type[Settings]] = {
     "base": Base,
@@ -50,7 +50,7 @@ ROLE_TABLES: dict[str, type[Settings]] = {
     "trainer": Trainer,
     "gateway": Gateway,
 }
-"""Tables that may stand at top level, below groups.NAME and below hosts.NAME, the last one winning."""
+"""Tables at top level, below groups.NAME and below hosts.NAME; the last one wins."""
 
 
 PORTS = (
@@ -69,25 +69,25 @@ PORTS = (
 HttpProxyField = Annotated[
     HttpProxy | None,
     Field(
-        description='Forward proxy that all of a host\'s own downloads go over: "http://10.0.0.2:3128"; one with a '
-        'login by reference, { env = "NAME" }; "" for none. A host\'s wins over its groups\', those over the fleet\'s.'
+        description='Forward proxy for all of a host\'s own downloads: "http://10.0.0.2:3128"; one with a login by '
+        'reference, { env = "NAME" }; "" for none. A host\'s wins over its groups\', those over the fleet\'s.'
     ),
 ]
 NoProxyField = Annotated[
     tuple[Direct, ...] | None,
     Field(
-        description='Names, domains (".example.com") and addresses that are reached without the proxy; '
+        description='Names, domains (".example.com") and addresses to reach without the proxy; '
         "the hosts of the fleet always are."
     ),
 ]
 SudoPasswordField = Annotated[
     SecretReference | None,
-    Field(description="What sudo asks of a user that is not root, by reference; unset: it asks nothing."),
+    Field(description="Password for sudo if the user is not root, by reference; unset: sudo needs none."),
 ]
 
 
 class FleetTable(Settings):
-    """[fleet]: what holds for all hosts."""
+    """[fleet]: settings of the whole fleet."""
 
     name: Name = Field(description="The fleet's name.")
     data_root: DataRoot = Field(
@@ -99,16 +99,16 @@ class FleetTable(Settings):
     )
     known_hosts: LocalPath | None = Field(
         default=None,
-        description="OpenSSH known_hosts file; if given, a host whose key is not in it is refused.",
+        description="OpenSSH known_hosts file; if set, only hosts whose key is in it are accepted.",
     )
     failure_budget: int = Field(
         default=1, ge=0, description="How many hosts may fail before the run stops for all others."
     )
-    rollout: Rollout = Field(default=Rollout(), description="How `sdfleet update` goes about it: [fleet.rollout].")
-    user: User = Field(default="root", description="Default SSH user; anyone but root needs sudo.")
+    rollout: Rollout = Field(default=Rollout(), description="Settings of `sdfleet update`: [fleet.rollout].")
+    user: User = Field(default="root", description="Default SSH user; any other than root needs sudo.")
     key: LocalPath | None = Field(default=None, description="Default SSH private key.")
     key_passphrase: SecretReference | None = Field(
-        default=None, description="The key's passphrase, by reference; if unset, it is asked for when it is needed."
+        default=None, description="The key's passphrase, by reference; if unset, sdfleet asks for it when needed."
     )
     sudo_password: SudoPasswordField = None
     http_proxy: HttpProxyField = None
@@ -118,7 +118,7 @@ class FleetTable(Settings):
 class GroupTable(Settings):
     """[groups.NAME]: roles and settings shared by the hosts of a group."""
 
-    roles: tuple[str, ...] = Field(default=(), description="Further roles of its hosts.")
+    roles: tuple[str, ...] = Field(default=(), description="Additional roles of its hosts.")
     sudo_password: SudoPasswordField = None
     http_proxy: HttpProxyField = None
     no_proxy: NoProxyField = None
@@ -129,7 +129,7 @@ class HostTable(Settings):
 
     address: Address = Field(
         description='Name or IP address, or what the provider shows: "ssh -p 2222 root@HOST", "root@HOST:2222"; '
-        '"local" is the machine one sits at.'
+        '"local" means this machine.'
     )
     port: int = Field(default=22, ge=1, le=65535, description="SSH port.")
     user: User | None = Field(default=None, description="SSH user; the fleet's if unset.")
@@ -138,10 +138,10 @@ class HostTable(Settings):
         default=None, description="The passphrase of `key`, by reference; the fleet's if both are unset."
     )
     jump: Jump | None = Field(
-        default=None, description="Jump hosts, [USER@]HOST[:PORT], the first to be reached first, with commas between."
+        default=None, description="Jump hosts, [USER@]HOST[:PORT], in the order of connection, separated by commas."
     )
     password: SecretReference | None = Field(
-        default=None, description="The SSH password, by reference; only `sdfleet trust` uses it, to leave a key."
+        default=None, description="The SSH password, by reference; only `sdfleet trust` uses it, to install a key."
     )
     sudo_password: SudoPasswordField = None
     http_proxy: HttpProxyField = None
@@ -149,8 +149,8 @@ class HostTable(Settings):
     groups: tuple[Name, ...] = Field(default=("webui", "train"), description="Groups the host belongs to.")
     internal: Address | None = Field(
         default=None,
-        description="Name or address at which the fleet's other hosts reach it, if not by `address`: "
-        "its private one, for the cache and for models that hosts give each other.",
+        description="Name or address at which the fleet's other hosts reach it, if not `address`: "
+        "its private one, for the cache and for models that hosts share.",
     )
 
     @model_validator(mode="before")
@@ -160,7 +160,7 @@ class HostTable(Settings):
 
 
 class Hop(Settings):
-    """A jump host on the way."""
+    """A jump host."""
 
     address: str
     user: str | None = None
@@ -172,39 +172,39 @@ class Hop(Settings):
 
 
 class Login(Settings):
-    """One SSH login on the way to a host, and what it is to be trusted by."""
+    """One SSH login on the way to a host, and its known hosts."""
 
     address: str
     port: int
     user: str
     key: Path | None
     known_hosts: Path | None
-    """If set, only keys in it are accepted; else new ones are kept in ~/.ssh/known_hosts."""
+    """If set, only keys in it are accepted; otherwise new keys are added to ~/.ssh/known_hosts."""
 
     @property
     def known_as(self) -> str:
-        """What stands for it in known_hosts files."""
+        """Its name in known_hosts files."""
         return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
 
 
 class Connection(Settings):
-    """How one host is reached: decided here alone, for OpenSSH (deploy.ssh) and for pyinfra (deploy.connector)."""
+    """How one host is reached, for both OpenSSH (deploy.ssh) and pyinfra (deploy.connector)."""
 
     address: str
     port: int = 22
     user: str = "root"
     key: Path | None = None
     hops: tuple[Hop, ...] = ()
-    """Jump hosts, the first to be reached first."""
+    """Jump hosts, in the order of connection."""
     known_hosts: Path | None = None
     password: SecretReference | None = None
-    """For `sdfleet trust` alone."""
+    """Only for `sdfleet trust`."""
     key_passphrase: SecretReference | None = None
     sudo_password: SecretReference | None = None
 
     @property
     def logins(self) -> tuple[Login, ...]:
-        """The logins one after another: jump hosts, then the host. All are trusted by the same files."""
+        """All logins in order: jump hosts, then the host. All use the same known hosts."""
         places = [(hop.address, hop.port, hop.user or getpass.getuser()) for hop in self.hops]
         return tuple(
             Login(address=address, port=port, user=user, key=self.key, known_hosts=self.known_hosts)
@@ -213,17 +213,16 @@ class Connection(Settings):
 
     @property
     def local(self) -> bool:
-        """Whether it is the machine one sits at."""
         return self.address == LOCAL
 
     @property
     def sudo(self) -> bool:
-        """Whether commands must go through sudo."""
+        """Whether commands need sudo."""
         return not self.local and self.user != "root"
 
 
 class HostSettings(Settings):
-    """Everything that plan, apply and verify need to know of one host: the merge of fleet, groups and host."""
+    """All settings of one host, merged from fleet, groups and host; what plan, apply and verify use."""
 
     name: str
     connection: Connection
@@ -232,12 +231,12 @@ class HostSettings(Settings):
     paths: Paths
     http_proxy: HttpProxy = HttpProxy(url="")
     no_proxy: tuple[str, ...] = ()
-    """Who is reached without the proxy, the fleet's own hosts included."""
+    """Addresses reached without the proxy, the fleet's own hosts included."""
     base: Base
     mirrors: Mirrors
-    """What the host asks: the fleet's own cache first, if there is one."""
+    """The host's mirrors: the fleet's own cache first, if there is one."""
     direct: Mirrors
-    """The same without the cache: what the cache itself and the controller ask."""
+    """The same without the cache: for the cache itself and the controller."""
     cache: Cache
     gpu: Gpu
     webui: Webui
@@ -261,7 +260,6 @@ class HostSettings(Settings):
         return self
 
     def has(self, role: str) -> bool:
-        """Whether the host plays `role`."""
         return role in self.roles
 
 
@@ -273,4 +271,4 @@ class Fleet(Settings):
     hosts: dict[str, HostSettings]
     secrets: Secrets
     notes: tuple[str, ...] = ()
-    """What is no mistake, but perhaps not meant; one sentence each."""
+    """Settings that are valid, but perhaps not intended; one sentence each."""

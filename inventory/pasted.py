@@ -1,4 +1,4 @@
-"""How a host is reached, as a provider's page shows it: an ssh command, or user, address and port in one word."""
+"""Parse an address as a provider's page shows it: an ssh command, or USER@HOST:PORT."""
 
 import re
 import shlex
@@ -9,20 +9,19 @@ WITH_VALUE = "BbcDEeFIiJLlmOopQRSWw"
 """OpenSSH's options that take a value."""
 
 OPTIONS = {"port": "port", "user": "user", "identityfile": "key", "proxyjump": "jump"}
-"""What `-o` may say that has a setting of its own."""
+"""Options of `-o` that have a setting in fleet.toml."""
 
 ELSEWHERE = ("hostname", "proxycommand", "proxyusefdpass", "match", "include")
-"""What `-o` may say that has none, and without which the host is not reached."""
+"""Options of `-o` that have none, and without which the host cannot be reached."""
 
 USED = {"p": "port", "l": "user", "i": "key", "J": "jump"}
 PLACE = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^@:\[\]\s]+))(?::(?P<port>\d+))?")
 
 
 def unfold(raw: dict[str, Any]) -> dict[str, Any]:
-    """A host's table whose `address` may be `ssh -p 2222 root@HOST`, `ssh://root@HOST:2222` or `root@HOST:2222`.
+    """Split an `address` like `ssh -p 2222 root@HOST`, `ssh://root@HOST:2222` or `root@HOST:2222` in a host's table.
 
-    What it says of user, port, key and jump becomes their settings. Raises ValueError if one of them is set beside it
-    to something else.
+    User, port, key and jump become settings. Raises ValueError if the table sets one of them to another value.
     """
     address = raw.get("address")
     if not isinstance(address, str):
@@ -32,7 +31,7 @@ def unfold(raw: dict[str, Any]) -> dict[str, Any]:
         return raw
     for key, value in found.items():
         if key != "address" and key in raw and str(raw[key]) != str(value):
-            raise ValueError(f"address says {key} {value}, the setting beside it says {raw[key]}; keep one of them")
+            raise ValueError(f"address has {key} {value}, but {key} is set to {raw[key]}; keep one of them")
     return raw | found
 
 
@@ -56,25 +55,25 @@ def _command(text: str) -> dict[str, Any] | None:
         if letter == "o":
             found |= _option(value)
         if letter == "F":
-            raise ValueError(f"-F {value}: other files of ssh's are not read; set `user`, `port` and `jump` here")
+            raise ValueError(f"-F {value}: ssh configuration files are not read; set `user`, `port` and `jump` here")
         if letter in USED:
             found[USED[letter]] = int(value) if letter == "p" and value.isdigit() else value
     return found | place if place else None
 
 
 def _option(text: str) -> dict[str, Any]:
-    """The setting that `-o NAME=VALUE` stands for; none for one that only says how ssh behaves."""
+    """The setting for `-o NAME=VALUE`; none for an option that only changes ssh's behaviour."""
     name, value = (text.split("=", 1) if "=" in text else [*text.split(None, 1), ""])[:2]
     name, value = name.strip().lower(), value.strip()
     if name in ELSEWHERE:
-        raise ValueError(f"-o {text}: is not supported; hosts behind another are reached with `jump`")
+        raise ValueError(f"-o {text} is not supported; use `jump` for hosts behind another")
     if name not in OPTIONS:
         return {}
     return {OPTIONS[name]: int(value) if name == "port" and value.isdigit() else value}
 
 
 def _place(text: str) -> dict[str, Any] | None:
-    """[USER@]HOST[:PORT] or its URL taken apart; None if it is an address alone, or none at all."""
+    """Split [USER@]HOST[:PORT] or its URL; None for a plain address or an invalid one."""
     text = text.strip()
     if text.startswith("ssh://"):
         try:

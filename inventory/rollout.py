@@ -1,4 +1,4 @@
-"""[fleet.rollout]: how an update goes through the fleet, and what must hold before it goes on."""
+"""[fleet.rollout]: waves and gates of an update."""
 
 import re
 from typing import Annotated
@@ -20,7 +20,7 @@ Share = Annotated[int | str, AfterValidator(_is_share)]
 
 
 def share(value: int | str, of: int) -> int:
-    """How many of `of` hosts a share comes to: rounded down, at least one."""
+    """The number of hosts that a share of `of` hosts means: rounded down, at least one."""
     count = of * int(value.removesuffix("%")) // 100 if isinstance(value, str) else value
     return max(1, count)
 
@@ -29,43 +29,43 @@ def _is_expression(text: str) -> str:
     try:
         re.compile(text)
     except re.error as error:
-        raise ValueError(f"{text!r} is no regular expression: {error}") from error
+        raise ValueError(f"{text!r} is not a regular expression: {error}") from error
     return text
 
 
 class Rollout(Settings):
-    """How `sdfleet update` goes through the fleet."""
+    """Settings of `sdfleet update`."""
 
-    canary: int = Field(default=1, ge=1, description="How many hosts are updated first, alone.")
+    canary: int = Field(default=1, ge=1, description="How many hosts are updated in the first wave.")
     batch: Share = Field(default="25%", description='Hosts in each wave after the canary: a number, or "25%".')
     groups: tuple[Name, ...] = Field(
-        default=(), description="Groups in the order in which they are updated; other hosts follow. No wave mixes them."
+        default=(), description="Groups in the order of their update; other hosts follow. No wave mixes groups."
     )
     max_unavailable: Share = Field(
         default=1,
-        description="How many hosts' WebUIs may be away at once while they are switched, in apply too: "
+        description="How many hosts may be without their WebUI at once while they are switched, in apply too: "
         'a number, or "25%".',
     )
     stable_seconds: int = Field(
-        default=20, ge=1, description="How long a service must run and answer, undisturbed, to pass its gate."
+        default=20, ge=1, description="How long a service must run and answer, without a restart, to pass its gate."
     )
     picture_seconds: int = Field(default=300, ge=1, description="How long the gate's picture may take.")
     tolerance: float = Field(
         default=16,
         ge=0,
         le=255,
-        description="How far the gate's picture may be from the one the old release drew with the same model: mean "
-        "absolute difference a channel, 0..255; random pictures differ by about 85.",
+        description="How much the gate's picture may differ from the old release's with the same model: mean absolute "
+        "difference a channel, 0..255; random pictures differ by about 85.",
     )
     journal_ignore: tuple[Annotated[str, AfterValidator(_is_expression)], ...] = Field(
-        default=(), description="Regular expressions of journal lines that are no reason to go back."
+        default=(), description="Regular expressions of journal lines that are no reason to roll back."
     )
     drain_seconds: int = Field(
         default=600,
         ge=0,
-        description="How long a wave waits for the training runs of its hosts; a host that still trains is left out.",
+        description="How long a wave waits for the training runs of its hosts; a host that still trains is skipped.",
     )
 
     def away(self, hosts: int) -> int:
-        """How many of `hosts` may be without their service at once."""
+        """How many of `hosts` may be without their service at once, by max_unavailable."""
         return share(self.max_unavailable, hosts)

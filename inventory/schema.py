@@ -14,7 +14,6 @@ REFERENCE = "#/$defs/"
 
 
 def text() -> str:
-    """The schema as indented JSON."""
     return json.dumps(_schema(), indent=2, sort_keys=True) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Secrets by reference: fleet.toml says where a secret is, never what it is."""
+"""Secrets by reference: fleet.toml says where to read a secret, and never holds its value."""
 
 import os
 import subprocess
@@ -11,31 +11,31 @@ from pydantic_core import CoreSchema
 
 from inventory.errors import SdfleetError
 from roles.proxy import is_proxy
-from roles.settings import Settings
+from roles.settings import ControllerPath, Settings
 
 
 class SecretReference(Settings):
-    """Where one secret is read from: exactly one of env, file, command."""
+    """Where to read a secret: exactly one of env, file, command."""
 
     env: str | None = Field(default=None, description="Name of an environment variable of the controller.")
-    file: Path | None = Field(
+    file: ControllerPath | None = Field(
         default=None,
-        description="File on the controller (path relative to fleet.toml); its last newline is dropped.",
+        description="File on the controller (path relative to fleet.toml), without its last newline.",
     )
     command: tuple[str, ...] | None = Field(default=None, description="Program and arguments that print it.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "SecretReference":
         if sum(value is not None for value in (self.env, self.file, self.command)) != 1:
-            raise ValueError("give exactly one of env, file, command")
+            raise ValueError("set exactly one of env, file, command")
         return self
 
     def beside(self, folder: Path) -> Self:
         """The same, with a file's path that counts from `folder`."""
-        return self if self.file is None else self.model_copy(update={"file": folder / self.file.expanduser()})
+        return self if self.file is None else self.model_copy(update={"file": folder / self.file})
 
     def read(self, name: str) -> str:
-        """The secret itself; SdfleetError, naming the setting `name` and not the value, if it can't be had."""
+        """The secret's value. Raises SdfleetError, with the setting `name` but not the value, if it cannot be read."""
         if self.env is not None:
             if value := os.environ.get(self.env):
                 return value
@@ -56,7 +56,7 @@ class SecretReference(Settings):
 
 
 class HttpProxy(Settings):
-    """A proxy's URL as it is, or where it is read from, if it holds a login."""
+    """A proxy's URL, or where to read it if it has a login."""
 
     url: str | None = None
     secret: SecretReference | None = None
@@ -81,13 +81,13 @@ class HttpProxy(Settings):
         return self.model_copy(update={"secret": self.secret.beside(folder)}) if self.secret else self
 
     def read(self, name: str) -> str:
-        """The URL, "" for no proxy; SdfleetError, naming the setting `name`, if it can't be had or is none."""
+        """The URL, "" for no proxy. Raises SdfleetError, with the setting `name`, if it is unreadable or invalid."""
         if self.secret is None:
             return self.url or ""
         try:
             return is_proxy(self.secret.read(name), login=True)
         except ValueError as error:
-            raise SdfleetError(f"{name}: what its reference gives {error}") from error
+            raise SdfleetError(f"{name}: the value of its reference {error}") from error
 
 
 class Secrets(Settings):
@@ -109,6 +109,6 @@ class Secrets(Settings):
         return self.model_copy(update={name: reference.beside(folder) for name, reference in references if reference})
 
     def read_all(self) -> dict[str, str]:
-        """Every secret that is configured, by name."""
+        """Values of all configured secrets, by name."""
         references = ((name, getattr(self, name)) for name in type(self).model_fields)
         return {name: reference.read(f"secrets.{name}") for name, reference in references if reference is not None}

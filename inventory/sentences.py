@@ -1,4 +1,4 @@
-"""What is wrong with a table of fleet.toml, as sentences."""
+"""Error sentences for tables of fleet.toml."""
 
 import difflib
 from collections.abc import Iterable
@@ -10,13 +10,13 @@ from inventory.errors import Problem
 from roles.settings import Settings
 
 SECRETS = {"password", "key_passphrase", "sudo_password", "http_proxy"}
-"""Settings of hosts that refer to a secret; those of [secrets] all do."""
+"""Settings of hosts that refer to a secret."""
 
 
 def problem(detail: ErrorDetails, kind: type[Settings], at: str, extra: Iterable[str]) -> Problem:
-    """One of pydantic's errors in the table `at`.
+    """The sentence for one of pydantic's errors in the table `at`.
 
-    + extra: names that may stand beside the fields of `kind`
+    + extra: names that are allowed besides the fields of `kind`
     """
     # A proxy's reference is one level deeper in the model than in the file.
     inside = detail["loc"][1:2] == ("secret",)
@@ -29,17 +29,17 @@ def problem(detail: ErrorDetails, kind: type[Settings], at: str, extra: Iterable
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     value = detail["input"]
-    # A secret that was written into the file must not be printed, and what a sentence names already is not repeated.
+    # Never print a secret that was written into the file, and do not repeat a value that is in the message.
     secret = at == "secrets" or not SECRETS.isdisjoint(detail["loc"])
     told = secret or repr(value) in message or repr(str(value)) in message
     if secret and detail["type"] == "model_type":
-        message = 'give a table that says where it is, like { env = "NAME" }'
+        message = 'must be a reference like { env = "NAME" }'
     shown = "" if told or isinstance(value, dict | list | tuple | Settings) else f" (is {value!r})"
     return Problem(key, f"{message}{shown}")
 
 
 def _fields_at(kind: type[Settings], loc: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the model that stands at `loc` below `kind`."""
+    """Names of the fields of the model at `loc` below `kind`."""
     for part in loc:
         field = kind.model_fields.get(str(part))
         inner = field.annotation if field else None
@@ -50,7 +50,7 @@ def _fields_at(kind: type[Settings], loc: tuple[int | str, ...]) -> list[str]:
 
 
 def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """What to add to a sentence about an unknown word: the name that is meant, or all that there are."""
+    """The end of a sentence about an unknown word: the closest name, or all names."""
     names = sorted(names)
     close = difflib.get_close_matches(word, names, n=1)
     return f" (did you mean {close[0]}?)" if close else f"; known are {', '.join(names)}"

@@ -1,4 +1,4 @@
-"""A fleet in a box: real systemd and sshd hosts with stand-in upstreams, for tests and the demo."""
+"""Local test hosts: real systemd and sshd, with stand-in upstreams, for tests and the demo."""
 
 from lab.handle import Lab
 from lab.lifecycle import attached, down, status, up

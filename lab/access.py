@@ -30,7 +30,7 @@ Host *
 
 
 def make_keys(lab: LabFolder, hosts: Iterable[str]) -> None:
-    """Make one key pair for the user and one for each host, anew for every lab."""
+    """Make new key pairs: one for the user and one for each host."""
     shutil.rmtree(lab.keys, ignore_errors=True)
     lab.keys.mkdir(mode=0o700)
     for name in (lab.user_key.name, *hosts):

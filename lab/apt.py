@@ -1,7 +1,7 @@
-"""A stand-in for NVIDIA's apt repository: real packages for a real apt, with programs that only pretend.
+"""A stand-in for NVIDIA's apt repository: real packages for a real apt, with stand-in programs.
 
-What apt does with them (signatures, pins, holds, conflicts, interrupted runs) is the real thing. What they install
-is not: their nvidia-smi reports what `lab.gpus` wrote about the host.
+What apt does with them (signatures, pins, holds, conflicts, interrupted runs) is real. What they install is not: their
+nvidia-smi reports what `lab.gpus` wrote about the host.
 """
 
 import gzip
@@ -17,9 +17,9 @@ from lab.standin_driver import LAB, program
 from roles.gpu.packages import fabric_manager_package
 
 NVIDIA_SUITE = "debian12/x86_64"
-"""Where the repository lies below its root, as at NVIDIA."""
+"""Path of the repository below its root, as at NVIDIA."""
 DISTRIBUTION_SUITE = "distribution"
-"""Where the stand-in for the distribution's own archive lies: headers and dkms."""
+"""Path of the stand-in for the distribution's own archive: headers and dkms."""
 KEY_FILE = "3bf863cc.pub"
 NOTE = "stand-in of sdfleet's lab, does nothing"
 REVISION = "1"
@@ -88,7 +88,7 @@ def driver(version: str) -> list[Package]:
             f"nvidia-modprobe (>= {branch})",
             files={"/usr/bin/nvidia-smi": Content(program("nvidia-smi", VERSION=version), 0o755)},
         ),
-        # Without a pin apt takes this one from the newest branch, whatever is asked for.
+        # Without a pin apt takes this one from the newest branch, whatever branch is installed.
         Package("nvidia-modprobe", whole),
         Package("nvidia-persistenced", whole, files=_service("nvidia-persistenced")),
         Package(fabric_manager_package(int(branch)), whole, files=_service("nvidia-fabricmanager")),
@@ -96,23 +96,23 @@ def driver(version: str) -> list[Package]:
 
 
 def container_toolkit() -> Package:
-    """A package that is named like the driver's and lies beside them, but has versions of its own."""
+    """A package that is named like the driver's and is in the same repository, but has its own versions."""
     return Package("nvidia-container-toolkit", f"1.17.8-{REVISION}")
 
 
 def headers(kernel: str) -> Package:
-    """The headers of a kernel, so that a module can be built for it."""
+    """The headers of a kernel, needed to build a module for it."""
     makefile = Content("# stand-in\n")
     return Package(f"linux-headers-{kernel}", "6.1.1", files={f"/lib/modules/{kernel}/build/Makefile": makefile})
 
 
 def dkms(version: str = "3.0.10") -> Package:
-    """What builds modules."""
+    """The stand-in for dkms, which builds modules."""
     return Package("dkms", version, files={"/usr/sbin/dkms": Content(program("dkms"), 0o755)})
 
 
 def _service(name: str) -> dict[str, Content]:
-    # As the real ones it does not start before the module is loaded.
+    # Like the real ones, it does not start before the module is loaded.
     loaded = f"ExecStartPre=/usr/bin/test -d {LAB}/sys/module/nvidia"
     run = "ExecStart=/usr/bin/sleep infinity"
     unit = f"# {NOTE}\n[Service]\n{loaded}\n{run}\n[Install]\nWantedBy=multi-user.target\n"
@@ -120,7 +120,7 @@ def _service(name: str) -> dict[str, Content]:
 
 
 class Repository:
-    """A signed repository in a folder, to be served over HTTP."""
+    """A signed repository in a folder, to serve over HTTP."""
 
     def __init__(self, root: Path, suite: str = NVIDIA_SUITE) -> None:
         self.root = root
@@ -129,19 +129,19 @@ class Repository:
         self.fingerprint = self._make_key("right")
 
     def publish(self, packages: Iterable[Package]) -> None:
-        """Add packages and sign the lists anew."""
+        """Add packages and sign the lists again."""
         for package in packages:
             _build(package, self.folder)
         self.sign()
 
     def withdraw(self, packages: Iterable[Package]) -> None:
-        """Take packages out and sign the lists anew."""
+        """Remove packages and sign the lists again."""
         for package in packages:
             _deb(package, self.folder).unlink()
         self.sign()
 
     def sign(self, key: str = "right") -> None:
-        """Write and sign the lists; with key "wrong" as somebody would whom nobody knows."""
+        """Write and sign the lists; with key "wrong", by an unknown key."""
         listed = "".join(_entry(file) for file in sorted(self.folder.glob("*.deb")))
         (self.folder / "Packages").write_text(listed)
         (self.folder / "Packages.gz").write_bytes(gzip.compress(listed.encode(), mtime=0))
@@ -154,7 +154,7 @@ class Repository:
         (self.folder / KEY_FILE).write_text(self._gpg("--armor", "--export", self.fingerprint))
 
     def replace_key(self) -> None:
-        """Publish another key in the place of the right one, as somebody in between would."""
+        """Publish another key instead of the right one, as a man in the middle would."""
         (self.folder / KEY_FILE).write_text(self._gpg("--armor", "--export", self._make_key("wrong")))
 
     def hide(self) -> None:
@@ -162,11 +162,11 @@ class Repository:
         self.folder.rename(self.folder.with_suffix(".hidden"))
 
     def show(self) -> None:
-        """Put it back."""
+        """Put it back on the network."""
         self.folder.with_suffix(".hidden").rename(self.folder)
 
     def _make_key(self, name: str) -> str:
-        """Fingerprint of the throwaway key of that name, made if it isn't there."""
+        """Fingerprint of the throwaway key with this name; made on first use."""
         listing = ("--with-colons", "--list-keys", f"={name} <lab@sdfleet.invalid>")
         if not (self.root / "gnupg" / name).exists():
             (self.root / "gnupg").mkdir(mode=0o700, exist_ok=True)

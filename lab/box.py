@@ -1,4 +1,4 @@
-"""A whole fleet in a box: the lab's hosts, every upstream they download from, and a fleet.toml that uses them all."""
+"""A complete local fleet: the lab's hosts, every upstream they download from, and a fleet.toml that uses them."""
 
 import contextlib
 import shutil
@@ -20,7 +20,7 @@ from lab.upstreams.service import Ports
 UPSTREAMS = "upstreams"
 GROUPS = ("webui", "train")
 START_SECONDS = 180
-"""The stand-in WebUI's start on two busy cores."""
+"""Limit for the start of the stand-in WebUI on two busy cores."""
 
 LOCK_SECONDS = 120
 TREE = Path(__file__).resolve().parents[1]
@@ -43,9 +43,9 @@ def up(hosts: int = 2, folder: Path | None = None, say: Say = quiet, upstreams: 
 
 
 def write_plain_fleet(lab: Lab) -> Path:
-    """Make the upstreams' content, and write a fleet.toml that names the hosts and leaves all else as it is.
+    """Make the upstreams' content, and write a fleet.toml with the hosts and no other settings.
 
-    Returns the file's path. `sdfleet lock` is left to the user, who adds models first.
+    Returns the file's path. The user runs `sdfleet lock`, after adding models.
     """
     build(lab.folder.upstreams)
     return fleet.write(lab, GROUPS, {"trainer": {"gpus": 0}})
@@ -65,16 +65,16 @@ def attached(hosts: int = 2, folder: Path | None = None, say: Say = quiet) -> It
 
 
 def control(lab: Lab) -> Control:
-    """Switch for the upstreams' faults, and their log."""
+    """The client for the upstreams' faults and their log."""
     return Control(lab.service_url(UPSTREAMS))
 
 
 def write_fleet(lab: Lab, file: Path | None = None, say: Say = quiet, **tables: Any) -> Path:
-    """Make the upstreams' content and the locks, and write the fleet.toml that names them.
+    """Make the upstreams' content and the locks, and write a fleet.toml that uses them.
 
-    + file: where to, if not into the lab's folder; fleet.lock and the environments' locks go beside it
-    + tables: further top-level tables, or other values in those written, e.g. webui={"port": 7861}
-    Returns the file's path. Raises SdfleetError if CLIP's vocabulary cannot be downloaded, or if uv can't lock an
+    + file: its path, if not in the lab's folder; fleet.lock and the environments' locks go beside it
+    + tables: further top-level tables, or other values for these, e.g. webui={"port": 7861}
+    Returns the file's path. Raises SdfleetError if CLIP's vocabulary cannot be downloaded, or if uv cannot lock an
     environment.
     """
     file = file or lab.fleet
@@ -102,21 +102,21 @@ def write_fleet(lab: Lab, file: Path | None = None, say: Say = quiet, **tables: 
 
 
 def pin(lab: Lab, file: Path, say: Say = quiet) -> None:
-    """Make the lock beside the fleet's `file`, from inside the lab's network, where the upstreams are.
+    """Run `sdfleet lock` for the fleet's `file` inside the lab's network, where the upstreams are.
 
-    Raises SdfleetError with the words of `sdfleet lock` if it fails.
+    Raises SdfleetError with its output if it fails.
     """
     say("Pinning refs, models and environments in fleet.lock ...")
     start = f"import sys; sys.path.insert(0, {str(TREE)!r}); import sdfleet; sdfleet.main()"
-    if not (TREE / "sdfleet.py").exists():  # installed as a package, which is then named sdfleet itself
+    if not (TREE / "sdfleet.py").exists():  # installed: the package itself is named sdfleet
         start = "import sdfleet; sdfleet.main()"
     done = lab.run_in_netns([*PYTHON, "-c", start, "lock", "--fleet", str(file)], timeout=LOCK_SECONDS)
     if done.returncode:
-        raise SdfleetError(f"the lab's names could not be pinned: {done.stderr.strip() or done.stdout.strip()}")
+        raise SdfleetError(f"sdfleet lock failed for the lab: {done.stderr.strip() or done.stdout.strip()}")
 
 
 def service(folder: Path, repositories: Path | None = None) -> Service:
-    """All stand-in upstreams, for a lab in `folder`; with `repositories` these come before GitHub's stand-in."""
+    """All stand-in upstreams for a lab in `folder`; `repositories` are served before GitHub's stand-in."""
     content = LabFolder(folder).upstreams
     command = [*PYTHON, "-m", "lab.upstreams", f"--root={content}", f"--bind={GATEWAY}"]
     if repositories:

@@ -1,4 +1,4 @@
-"""`sdfleet lab`: a fleet in a box, from the command line."""
+"""`sdfleet lab`: manage local test machines."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from lab.handle import Lab
 
 app = typer.Typer(no_args_is_help=True, help="Manage local test machines (needs root).")
 INSIDE = "sdfleet lab exec -- sdfleet"
-"""Runs sdfleet in the lab's network, where its names can be resolved."""
+"""Runs sdfleet in the lab's network, where its upstreams can be reached."""
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -27,7 +27,7 @@ def up(
         Path | None,
         typer.Option(
             help="Folder of bare git repositories, OWNER/NAME.git, to serve as GitHub's: "
-            "the hosts then get the real WebUI from it, and not the stand-in.",
+            "the hosts then get the real WebUI from it instead of the stand-in.",
             exists=True,
             file_okay=False,
         ),
@@ -40,7 +40,7 @@ def up(
     running = box.up(hosts, say=console.print, upstreams=upstreams)
     _show(running)
     if upstreams:
-        console.print(f"\nNext: give {running.fleet} a model, then: {INSIDE} lock --fleet {running.fleet}")
+        console.print(f"\nNext: add a model to {running.fleet}, then: {INSIDE} lock --fleet {running.fleet}")
     else:
         console.print(f"\nNext: sdfleet apply --fleet {running.fleet}")
 
@@ -54,21 +54,21 @@ def status() -> None:
 @app.command()
 def down() -> None:
     """Stop the lab and delete its machines; also cleans up after a killed lab."""
-    console.print("The lab is down." if lifecycle.down() else "No lab was up.")
+    console.print("The lab is stopped." if lifecycle.down() else "No lab was running.")
 
 
 @app.command(name="exec", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def execute(context: typer.Context) -> None:
     """Run a program inside the lab's network: sdfleet lab exec -- curl http://10.77.0.1:8080/"""
     if not context.args:
-        raise typer.BadParameter("give a command: sdfleet lab exec -- COMMAND ...")
+        raise typer.BadParameter("missing command: sdfleet lab exec -- COMMAND ...")
     sys.exit(subprocess.run(_running().enter(context.args), check=False).returncode)
 
 
 def _running() -> Lab:
     running = lifecycle.status()
     if running is None:
-        raise SdfleetError("no lab is up; bring one up: sdfleet lab up")
+        raise SdfleetError("no lab is running; start one: sdfleet lab up")
     return running
 
 

@@ -1,4 +1,4 @@
-"""A cache of downloads: each URL is fetched once, however many hosts ask, and read while it still comes in."""
+"""A cache of downloads: each URL is downloaded once, however many hosts ask, and can be read during the download."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ TIMEOUT = (20, 120)
 
 
 class Download:
-    """One file that is coming in; any number of threads may follow it."""
+    """A download in progress; any number of threads may read it."""
 
     def __init__(self, response: requests.Response, final: Path) -> None:
         self.response, self.final = response, final
@@ -28,7 +28,7 @@ class Download:
         self.grown = threading.Condition()
 
     def run(self) -> None:
-        """Fetch it all, then give it its final name; a short one never gets it."""
+        """Download the file, then rename it to its final name; a truncated one never gets it."""
         try:
             for chunk in self.response.iter_content(CHUNK):
                 self.file.write(chunk)
@@ -49,7 +49,7 @@ class Download:
                 self.grown.notify_all()
 
     def chunks(self) -> Iterator[bytes]:
-        """Its bytes from the start, as they come in; raises what the download died of."""
+        """Its bytes from the start, as they arrive; raises the download's error."""
         offset = 0
         while True:
             with self.grown:
@@ -67,7 +67,7 @@ class Download:
 
 
 class Downloads:
-    """Files fetched from the outer world, kept in `folder`."""
+    """Downloaded files, kept in `folder`."""
 
     def __init__(self, folder: Path, session: requests.Session) -> None:
         self.folder, self.session = folder, session
@@ -77,9 +77,9 @@ class Downloads:
         self.lock = threading.Lock()
 
     def get(self, url: str, max_age: float | None, headers: Mapping[str, str] | None = None) -> Path | Download:
-        """The file that `url` names: a path, or a download under way.
+        """The file at `url`: a path, or a download in progress.
 
-        A copy older than `max_age` s is fetched again; None keeps it for ever. Raises
+        A copy older than `max_age` s is downloaded again; None keeps it forever. Raises
         requests.RequestException, HTTPError in particular if the server refuses.
         """
         path = self.folder / hashlib.sha256(url.encode()).hexdigest()
@@ -100,11 +100,11 @@ class Downloads:
 
     def _finish(self, path: Path, download: Download) -> None:
         download.run()
-        # Readers under way keep the open file; when the last of them is done it is closed.
+        # Current readers keep the open file; it is closed when the last one is done.
         self.running.pop(path, None)
 
     def path(self, url: str, max_age: float | None, headers: Mapping[str, str] | None = None) -> Path:
-        """Like `get`, but waits until all of it has come."""
+        """Like `get`, but waits for the whole file."""
         found = self.get(url, max_age, headers)
         if isinstance(found, Path):
             return found

@@ -1,4 +1,4 @@
-"""The lab's fleet.toml: an ordinary fleet whose hosts happen to sit behind loopback ports."""
+"""The lab's fleet.toml: an ordinary fleet whose hosts are behind loopback ports."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from lab.handle import Lab
 from lab.network import GITHUB_URL, HUGGINGFACE_URL, INDEX_URL, PACKAGES_URL, TORCH_URL
 
 HEADER = """\
-The fleet in a box. Written by `sdfleet lab up`; use it like any other:
+Local test machines. Written by `sdfleet lab up`; use it like any other:
   sdfleet plan --fleet {file}
 """
 
@@ -30,10 +30,10 @@ def write(
 ) -> Path:
     """Write the fleet.toml of `lab` and return its path.
 
-    + groups: what every host plays (webui, train)
+    + groups: the groups of every host (webui, train)
     + tables: further top-level tables, or other values for some of these, e.g. {"webui": {"port": 7861}}
-    + file: where to, if not into the lab's folder
-    Raises ConfigError if `tables` don't make a valid fleet.
+    + file: its path, if not in the lab's folder
+    Raises ConfigError if the fleet is invalid.
     """
     file = file or lab.fleet
     document = tomlkit.document()
@@ -56,9 +56,9 @@ def write(
 
 
 def rebind(lab: Lab, file: Path) -> None:
-    """Let a fleet.toml that was written for another lab name the hosts of `lab`, with its key and its ports.
+    """Change a fleet.toml that was written for another lab to the hosts of `lab`, with its key and ports.
 
-    Hosts that the file does not have become copies of its h1.
+    Hosts that are not in the file become copies of its h1.
     """
     document = tomlkit.parse(file.read_text())
     document["fleet"].update({"key": str(lab.key), "known_hosts": str(lab.known_hosts)})
@@ -66,6 +66,6 @@ def rebind(lab: Lab, file: Path) -> None:
     first = dict(hosts["h1"].unwrap())
     for host in lab.hosts:
         table = hosts.setdefault(host.name, dict(first))
-        # Labs' hosts have ports on this machine's loopback, or are asked from inside the lab's network.
+        # The hosts have ports on this machine's loopback, or are reached from inside the lab's network.
         table.update({"port": host.port} if table["address"] == LOOPBACK else {"address": host.address})
     file.write_text(tomlkit.dumps(document))

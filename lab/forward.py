@@ -1,4 +1,4 @@
-"""Roads from the machine's loopback to the hosts' sshd.
+"""Forward ports of the machine's loopback to the hosts' sshd.
 
 Runs inside the lab's network with listening sockets that were opened outside it, so neither side needs a
 route, an address or a firewall rule: `python -m lab.forward FD=ADDRESS:PORT ...`.
@@ -17,7 +17,7 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Carry bytes one way until the sender ends, and pass that end on."""
+    """Copy bytes one way until the sender closes, then close the other side."""
     while data := await reader.read(CHUNK):
         writer.write(data)
         await writer.drain()
@@ -25,8 +25,8 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.write_eof()
 
 
-def road(address: str, port: int) -> Handler:
-    """A handler that joins each accepted connection with a new one to `address`:`port`."""
+def forward_to(address: str, port: int) -> Handler:
+    """A handler that forwards each accepted connection to `address`:`port`."""
 
     async def join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, TimeoutError):
@@ -41,11 +41,11 @@ def road(address: str, port: int) -> Handler:
     return join
 
 
-async def serve(roads: list[tuple[int, str, int]]) -> None:
-    """Forward for ever; each road is a listening socket's file number and the address and port it leads to."""
+async def serve(forwards: list[tuple[int, str, int]]) -> None:
+    """Forward forever; each entry is a listening socket's file descriptor and the target address and port."""
     servers = [
-        await asyncio.start_server(road(address, port), sock=socket.socket(fileno=fd), backlog=256)
-        for fd, address, port in roads
+        await asyncio.start_server(forward_to(address, port), sock=socket.socket(fileno=fd), backlog=256)
+        for fd, address, port in forwards
     ]
     await asyncio.gather(*(server.serve_forever() for server in servers))
 

@@ -1,4 +1,4 @@
-"""Cards for lab hosts that have none: a /sys to read, and the kernel's tools to load a stand-in driver with."""
+"""Pretended GPUs for lab hosts: a /sys to read, and stand-ins for the kernel's tools that load a driver."""
 
 import shutil
 from collections.abc import Sequence
@@ -41,9 +41,9 @@ def equip(
 ) -> None:
     """Give a host, whose root file system is `root`, cards with these PCI device ids.
 
-    `nouveau` loads that driver for them, now and at each boot until it is barred; `container` is the runtime that
-    the host says it runs in; with `secure_boot` its firmware says that it checks signatures. Cards it had are taken
-    out; an installed driver stays, unloaded.
+    `nouveau` loads that driver for them, now and at each boot until it is blocked; `container` is the runtime that the
+    host reports; with `secure_boot` its firmware reports that it checks signatures. Earlier cards are removed; an
+    installed driver stays, unloaded.
     """
     take_out(root)
     lab = root / LAB.lstrip("/")
@@ -73,14 +73,14 @@ def equip(
 
 
 def take_out(root: Path) -> None:
-    """Make the host one without cards again, with the kernel's own tools."""
+    """Remove the cards and restore the kernel's own tools."""
     shutil.rmtree(root / LAB.lstrip("/"), ignore_errors=True)
     for file in (WANTED, UNIT, *(f"{PROGRAMS}/{tool}" for tool in (*TOOLS, "sdfleet-lab-boot"))):
         (root / file).unlink(missing_ok=True)
 
 
 def hand_through(root: Path, version: str, module: str = "open") -> None:
-    """Let a container's host pass its driver into it: programs and a loaded module, no package."""
+    """Pass a driver into a container as its host would: programs and a loaded module, no package."""
     driver = root / LAB.lstrip("/") / "sys/module/nvidia"
     driver.mkdir(parents=True)
     (driver / "version").write_text(f"{version}\n")
@@ -91,7 +91,7 @@ def hand_through(root: Path, version: str, module: str = "open") -> None:
 
 
 def boot_kernel(root: Path, kernel: str) -> None:
-    """Let the host say that it runs `kernel`."""
+    """Make the host report `kernel` as its running kernel."""
     (root / LAB.lstrip("/") / "kernel").write_text(f"{kernel}\n")
 
 

@@ -1,4 +1,4 @@
-"""A running lab, as tests, the demo and the command line hold it."""
+"""The handle of a running lab for tests, the demo and the command line."""
 
 import subprocess
 import time
@@ -33,7 +33,7 @@ class Lab:
 
     @property
     def key(self) -> Path:
-        """SSH private key that every host lets in as root."""
+        """SSH private key for root on every host."""
         return self.folder.user_key
 
     @property
@@ -71,7 +71,7 @@ class Lab:
         return self.state.supervisor.pid
 
     def enter(self, command: Sequence[str]) -> list[str]:
-        """`command`, made to run inside the lab's network; the rest of its world stays the machine's."""
+        """`command` with a prefix that runs it inside the lab's network, and everything else on the machine."""
         return ["nsenter", f"--net={PROC}/{self.pid}/ns/net", "--", *command]
 
     def run_in_netns(self, command: Sequence[str], timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -94,7 +94,7 @@ class Lab:
         )
 
     def root(self, host: str) -> Path:
-        """The host's root file system, without what is mounted in it (/run, /tmp, /proc)."""
+        """The host's root file system, without mounts in it (/run, /tmp, /proc)."""
         return PROC / str(self.pid) / "root" / (self.folder.hosts / host / "root").relative_to("/")
 
     def status(self) -> Answer:
@@ -102,31 +102,31 @@ class Lab:
         return give(self.folder, Order(what="status"))
 
     def boot_id(self, host: str) -> str | None:
-        """Changes with every boot of the host; None while it can't be reached."""
+        """The boot id of the host; None while it cannot be reached."""
         done = self.ssh(host, "cat /proc/sys/kernel/random/boot_id")
         return done.stdout.strip() if done.returncode == 0 else None
 
     def reboot(self, host: str) -> None:
-        """Reboot the host in good order, and wait until it lets in again."""
+        """Reboot the host cleanly and wait until it accepts SSH again."""
         before = self.boot_id(host)
         self.ssh(host, "systemctl reboot")
         self._wait_for_boot(host, before)
 
     def kill(self, host: str) -> None:
-        """Pull the host's power cord; it stays off until `start`."""
+        """Cut the host's power; it stays off until `start`."""
         give(self.folder, Order(what="kill", host=host))
 
     def start(self, host: str) -> None:
-        """Switch on a host that was killed, and wait until it lets in."""
+        """Start a host that was killed and wait until it accepts SSH."""
         give(self.folder, Order(what="start", host=host))
         self._wait_for_boot(host, None)
 
     def cut_network(self, host: str) -> None:
-        """Pull the host's network cable: packets vanish, connections hang."""
+        """Cut the host's network: packets vanish, connections hang."""
         give(self.folder, Order(what="cut", host=host))
 
     def restore_network(self, host: str) -> None:
-        """Plug the host's network cable in again."""
+        """Restore the host's network."""
         give(self.folder, Order(what="restore", host=host))
 
     def _wait_for_boot(self, host: str, before: str | None) -> None:

@@ -1,4 +1,4 @@
-"""One host, seen from the supervisor: its disk, its network, its boot, its power cord."""
+"""One host as the supervisor sees it: disk, network, boot and power."""
 
 import contextlib
 import os
@@ -16,20 +16,20 @@ from lab.state import HostState, LabFolder
 
 CGROUPS = Path("/sys/fs/cgroup")
 REBOOT = 133
-"""Exit code by which systemd-nspawn asks whoever keeps the unit to start it again."""
+"""Exit code of systemd-nspawn that asks for a reboot."""
 DYING_SECONDS = 5
 
 Run = subprocess.Popen[bytes]
 
 
 def sh(*command: str | Path) -> None:
-    """Run a program that must succeed; CalledProcessError if it doesn't."""
+    """Run a program; raises CalledProcessError if it fails."""
     subprocess.run([str(part) for part in command], check=True, stdin=subprocess.DEVNULL)
 
 
 @dataclass
 class Host:
-    """One host of a lab; only the supervisor may hold it."""
+    """One host of a lab; only for the supervisor."""
 
     state: HostState
     lab: LabFolder
@@ -37,7 +37,7 @@ class Host:
     boots: int = 0
     cut: bool = False
     wanted: bool = True
-    """Whether it shall run; not after its cord was pulled."""
+    """Whether it should run; not after its power was cut."""
     process: Run | None = field(default=None, repr=False)
 
     @property
@@ -47,7 +47,7 @@ class Host:
 
     @property
     def folder(self) -> Path:
-        """What it keeps on the machine's disk."""
+        """Its folder on the machine's disk."""
         return self.lab.hosts / self.name
 
     @property
@@ -56,18 +56,18 @@ class Host:
         return self.folder / "root"
 
     def mount(self, rootfs: Path, layer: Path | None) -> None:
-        """Lay its writable layer over `rootfs`, or over what another host has written over that."""
+        """Mount its writable layer over `rootfs`, or over another host's layer on that."""
         below = f"{layer}:{rootfs}" if layer else rootfs
         layers = {name: self.folder / name for name in ("upper", "work", "root")}
         for own in layers.values():
             own.mkdir(parents=True)
-        # volatile: nothing is ever synced to disk, which a host that is deleted at `down` can do without.
-        # redirect_dir: a folder of a lower layer can be renamed, as on any disk.
+        # volatile: nothing is ever synced to disk; the host is deleted at `down` anyway.
+        # redirect_dir: folders of a lower layer can be renamed, as on any disk.
         options = f"lowerdir={below},upperdir={layers['upper']},workdir={layers['work']},redirect_dir=on,volatile"
         sh("mount", "-t", "overlay", "sdfleet-lab", "-o", options, self.root)
 
     def write_identity(self, everyone: Iterable[HostState]) -> None:
-        """Give it its name, its host key, the user's public key, and the names of the others."""
+        """Write its name, its host key, the user's public key, and the names of the other hosts."""
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
         names = [f"{host.address} {host.name}\n" for host in everyone]
         (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{GATEWAY} lab\n{''.join(names)}")
@@ -96,7 +96,7 @@ class Host:
         return f"v-{self.name}"
 
     def boot(self) -> None:
-        """Start it; returns before it has come up."""
+        """Start it; returns before it has booted."""
         command = ["systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}", f"--machine={self.name}"]
         command += ["--register=no", "--keep-unit", "--resolv-conf=off", "--timezone=off", "--link-journal=no"]
         command += ["--console=read-only", f"--network-namespace-path=/run/netns/{self.name}"]
@@ -116,8 +116,8 @@ class Host:
         self.wanted = True
 
     def _enter_cgroup(self) -> Callable[[], None]:
-        # The supervisor has one thread, which is what makes preexec_fn safe. A cgroup of its own: systemd
-        # takes the one it is born in for its root, and two in the same one move each other's services.
+        # preexec_fn is safe because the supervisor has one thread. The host needs its own cgroup: systemd takes the
+        # one it starts in for its root, and two in the same one would move each other's services.
         procs = self.cgroup / "cgroup.procs"
 
         def enter() -> None:
@@ -131,30 +131,30 @@ class Host:
         return self.process is not None and self.process.poll() is None
 
     def keep_up(self) -> None:
-        """Start it again if it asked for a reboot."""
+        """Start it again if it asks for a reboot."""
         if self.wanted and self.process is not None and self.process.poll() == REBOOT:
             self.boot()
 
     def pull_cord(self) -> None:
-        """End it as a power cut would: nothing is told, nothing is written any more."""
+        """Kill it as a power cut would: without any notice, and nothing more is written."""
         self.wanted = False
         if self.process is None or not self.running:
             return
         (self.cgroup / "cgroup.kill").write_text("1")
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-        # systemd-nspawn may be gone before what ran in it, which still holds the disk and the cgroup.
+        # systemd-nspawn may end before its processes, which still hold the disk and the cgroup.
         deadline = time.monotonic() + DYING_SECONDS
         while "populated 1" in (self.cgroup / "cgroup.events").read_text() and time.monotonic() < deadline:
             time.sleep(0.005)
 
     def set_network(self, up: bool) -> None:
-        """Plug its cable in or out."""
+        """Connect or cut its network."""
         sh("ip", "link", "set", self._cable, "up" if up else "down")
         self.cut = not up
 
     def answers(self) -> bool:
-        """Whether its sshd greets."""
+        """Whether its sshd answers."""
         try:
             with socket.create_connection((self.state.address, SSH_PORT), timeout=1) as connection:
                 return connection.recv(4) == b"SSH-"

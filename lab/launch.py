@@ -1,4 +1,4 @@
-"""Starting a lab's supervisor in namespaces of its own, and waiting until its hosts let in."""
+"""Start a lab's supervisor in its own namespaces and wait until its hosts accept SSH."""
 
 import contextlib
 import os
@@ -35,10 +35,10 @@ class Plan:
 
 
 class Launch:
-    """A lab that was started by this process; as long as it is not released, closing it ends the lab."""
+    """A lab that this process started; closing it ends the lab, unless it was released."""
 
     def __init__(self, folder: LabFolder, plan: Plan) -> None:
-        """Start the lab and wait until all hosts let in; SdfleetError with its last words if they don't."""
+        """Start the lab and wait until all hosts accept SSH. Raises SdfleetError with its last lines if they do not."""
         for stale in (folder.hosts, folder.logs):
             shutil.rmtree(stale, ignore_errors=True)
         folder.logs.mkdir()
@@ -69,19 +69,19 @@ class Launch:
         if not ready or os.read(self.process.stdout.fileno(), len(READY)) != READY:
             words = folder.supervisor_log.read_text(errors="replace").splitlines()[-8:]
             raise SdfleetError("\n".join(("the lab did not start:", *words, f"Its logs: {folder.logs}")))
-        # unshare's only child; its number is needed as it is seen from here, outside the namespace.
+        # unshare's only child; its process id outside the namespace is needed.
         children = (PROC / f"{self.process.pid}/task/{self.process.pid}/children").read_text()
         return Process.of(int(children.split()[0]))
 
     def release(self) -> None:
-        """Let the lab live on without this process."""
+        """Keep the lab running when this process ends."""
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(STAY)
         self.process.stdin.close()
         self.process.stdout.close()
 
     def close(self) -> None:
-        """End the lab, and wait until nothing of it runs."""
+        """End the lab and wait until all its processes are gone."""
         assert self.process.stdin and self.process.stdout
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -139,7 +139,7 @@ def _spawn(folder: LabFolder, files: Inherited) -> subprocess.Popen[bytes]:
             bufsize=0,
             env=rootfs.environment() | {"PYTHONPATH": path},
             pass_fds=(files.control, files.network, files.packages, *files.forwards),
-            # A session of its own: Ctrl-C at the terminal is for the program that uses the lab.
+            # In its own session, so that Ctrl-C at the terminal reaches only the program that uses the lab.
             start_new_session=True,
             cwd="/",
         )

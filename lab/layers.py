@@ -1,8 +1,8 @@
-"""Provisioned hosts, kept as file-system layers over the root file system, so that a lab can start from them.
+"""Provisioned hosts, kept as file-system layers over the root file system, so that labs can start from them.
 
-Provisioning takes a minute; booting what was provisioned takes seconds. A scene says how hosts become what they are.
-The first lab that wants it provisions it; what the hosts wrote, what upstreams serve and the fleet's files are kept in
-the cache folder under the hash of everything that made them. Each later lab lays layers of its own over that.
+Provisioning takes a minute; booting a provisioned host takes seconds. A scene defines how hosts are provisioned. The
+first lab that uses it provisions the hosts; their writable layers, the upstreams' content and the fleet's files are
+kept in the cache folder under the hash of everything that made them. Later labs put their own layers over these.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from lab.state import cache_folder, locked
 PROJECT = Path(__file__).resolve().parents[1]
 CODE = ("deploy", "inventory", "lab", "roles", "templates", "training")
 KEPT_BYTES = 8 << 30
-"""What all layers together may take; the one that was used last stays in any case."""
+"""Limit for all layers together; the one that was used last is always kept."""
 OFF_SECONDS = 60
 BOOTED_SECONDS = 240
 
@@ -39,18 +39,18 @@ class Scene:
     name: str
     hosts: int
     prepare: Callable[[Lab, Path], None]
-    """Provisions the hosts of a lab that has all upstreams; fleet.toml and what belongs to it go into the folder."""
+    """Provisions the hosts of a lab with all upstreams; writes fleet.toml and the files beside it to the folder."""
     made_by: tuple[Path, ...]
-    """Further sources that decide how the hosts end, beside the project's own code."""
+    """Further source files that the provisioned hosts depend on, besides the project's own code."""
 
 
 @contextlib.contextmanager
 def attached(scene: Scene, folder: Path, hosts: int | None = None, say: Say = quiet) -> Iterator[Lab]:
-    """A lab whose hosts are as the scene has them, for the length of a `with` block.
+    """A lab with the scene's provisioned hosts, for the length of a `with` block.
 
-    + folder: where its fleet.toml and the files beside it go
-    + hosts: more or fewer than the scene has; further ones are copies of its first, under their own names
-    Raises SdfleetError if the machine can't run a lab, and what the scene's `prepare` raises.
+    + folder: for its fleet.toml and the files beside it
+    + hosts: if not as many as the scene has; additional ones are copies of its first, under their own names
+    Raises SdfleetError if the machine cannot run a lab, and the errors of the scene's `prepare`.
     """
     path = lifecycle.new_folder()
     try:
@@ -83,7 +83,7 @@ def _of_host(layer: Path, name: str) -> Path:
 
 
 def _wait_until_booted(lab: Lab) -> None:
-    """Until every enabled service has started, or failed to: what the first apply left behind was running."""
+    """Wait until every enabled service has started or failed: they were running after the first apply."""
     with ThreadPoolExecutor(len(lab.hosts)) as pool:
         for host in lab.hosts:
             pool.submit(lab.ssh, host.name, "systemctl is-system-running --wait", BOOTED_SECONDS)
@@ -91,7 +91,7 @@ def _wait_until_booted(lab: Lab) -> None:
 
 @contextlib.contextmanager
 def _layer(scene: Scene, say: Say) -> Iterator[Path | None]:
-    """The scene's layer, which nobody deletes meanwhile; None if this machine's cache folder can't hold one."""
+    """The scene's layer, locked against deletion; None if this machine's cache folder cannot hold one."""
     folder = folder_of_layers()
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / f"{scene.name}-{key(scene, rootfs.ensure(say))}"
@@ -114,16 +114,16 @@ def _layer(scene: Scene, say: Say) -> Iterator[Path | None]:
 
 
 class Unkept(Exception):
-    """The file system of the cache folder, or that of labs, can't hold the upper layer of another."""
+    """The file system of the cache folder, or that of labs, cannot hold an overlay's upper layer."""
 
 
 def folder_of_layers() -> Path:
-    """Where layers are kept; may be deleted while no lab runs."""
+    """The folder of layers; may be deleted while no lab runs."""
     return cache_folder() / "layers"
 
 
 def key(scene: Scene, tree: Path) -> str:
-    """The hash of all that decides how the hosts end: code, packages on offer, root file system, the scene's own."""
+    """The hash of all that provisioned hosts depend on: code, available packages, root file system, the scene."""
     found = hashlib.sha256(repr((scene.name, scene.hosts, tree.name, locks.offered())).encode())
     files = [file for name in CODE for file in (PROJECT / name).rglob("*") if file.is_file()]
     for file in sorted({*files, *scene.made_by}):
@@ -150,7 +150,7 @@ def _make(scene: Scene, final: Path, say: Say) -> None:
 
 
 def _keep(lab: Lab, host: str, place: Path) -> None:
-    """Switch the host off in good order, and move what it has written to `place`."""
+    """Shut the host down cleanly and move its writable layer to `place`."""
     lab.ssh(host, "systemctl poweroff")
     deadline = time.monotonic() + OFF_SECONDS
     while lab.status().running[host]:
@@ -159,16 +159,16 @@ def _keep(lab: Lab, host: str, place: Path) -> None:
         time.sleep(0.05)
     give(lab.folder, Order(what="keep", host=host))
     upper = lab.folder.hosts / host / "upper"
-    if not upper.is_dir():  # the disks are in memory, for want of a file system that bears overlays
-        raise Unkept("no file system of labs that bears overlays")
-    # cp knows links between files, devices (a deleted file is one) and the overlay's attributes.
+    if not upper.is_dir():  # the disks are in memory, because the file system does not support overlays
+        raise Unkept("the file system of labs does not support overlays")
+    # cp preserves hard links, devices (a deleted file is one) and the overlay's attributes.
     done = subprocess.run(["cp", "--archive", "--reflink=auto", upper, place], capture_output=True, text=True)
     if done.returncode:
         raise Unkept(done.stderr.strip())
 
 
 def _prune(folder: Path, used: Path) -> None:
-    """Delete the layers that were used longest ago until the rest fits, but none that a lab lies on."""
+    """Delete the least recently used layers until the rest fits, but none that a lab uses."""
     layers = [path for path in folder.iterdir() if path.is_dir() and path != used and not path.suffix]
     room = KEPT_BYTES - _size(used)
     for layer in sorted(layers, key=lambda path: path.stat().st_mtime, reverse=True):
@@ -180,7 +180,7 @@ def _prune(folder: Path, used: Path) -> None:
 
 
 def _delete(layer: Path) -> None:
-    """Delete it under another name, unless somebody uses it or makes it."""
+    """Rename and delete it, unless a lab uses it or makes it."""
     with layer.with_suffix(".lock").open("w") as handle, contextlib.suppress(BlockingIOError):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         gone = layer.with_suffix(".gone")
@@ -192,7 +192,7 @@ def _delete(layer: Path) -> None:
 
 
 def _size(layer: Path) -> int:
-    """Bytes on disk, counted once and noted beside the layer."""
+    """Bytes on disk; computed once and saved beside the layer."""
     note = layer.with_suffix(".size")
     if not note.exists():
         counted = subprocess.run(["du", "-s", "-B1", layer], capture_output=True, text=True, check=True).stdout

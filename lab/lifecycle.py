@@ -1,4 +1,4 @@
-"""Bringing a lab up, finding it again, taking it down, and cleaning up after one that was killed."""
+"""Start a lab, find it, stop it, and clean up after one that was killed."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from lab.network import MAX_HOSTS
 from lab.state import PROC, LabFolder, Service, State, default_folder, labs_folder
 
 ATTACHED = "attached-"
-"""How the names of folders begin that are deleted with their labs."""
+"""Prefix of folders that are deleted with their labs."""
 
 Say = Callable[[str], None]
 
@@ -34,18 +34,17 @@ def up(
     say: Say = quiet,
     gpu_builds: bool = False,
 ) -> Lab:
-    """Bring up a lab that lives until `down`; one that is up already with as many hosts is returned as it is.
+    """Start a lab that runs until `down`; a running one with the same number of hosts is returned as it is.
 
-    `services` serve inside the lab's network as long as it lives; `say` gets a sentence
-    where there is something to wait for; `gpu_builds` makes the package index offer torch's builds for GPUs, too,
-    which the locks of the real applications name. Raises SdfleetError if the machine can't run a lab, or if one
-    with another number of hosts is up.
+    `services` run inside the lab's network as long as the lab; `say` gets a sentence when there is something to wait
+    for; `gpu_builds` makes the package index offer torch's builds for GPUs too, which the locks of the real
+    applications need. Raises SdfleetError if the machine cannot run a lab, or if one with another number of hosts runs.
     """
     lab = LabFolder(folder or default_folder())
     if running := status(lab.path):
         if len(running.hosts) == hosts:
             return running
-        raise SdfleetError(f"a lab with {len(running.hosts)} hosts is up; take it down first: sdfleet lab down")
+        raise SdfleetError(f"a lab with {len(running.hosts)} hosts is running; stop it first: sdfleet lab down")
     launch = _launch(lab, hosts, services, say, gpu_builds)
     launch.release()
     return launch.lab
@@ -59,10 +58,10 @@ def attached(
     say: Say = quiet,
     layers: Sequence[Path] = (),
 ) -> Iterator[Lab]:
-    """A lab for the length of a `with` block; it also ends when this process dies, however it dies.
+    """A lab for the length of a `with` block; it also ends if this process is killed.
 
-    Takes the arguments of `up`, and for each host the layer that it lies on (see `lab.layers`); without `folder` the
-    lab gets a new one, which is deleted at the end.
+    Takes the arguments of `up`, and the layer below each host (see `lab.layers`); without `folder` the lab gets a new
+    one, which is deleted at the end.
     """
     path = folder or new_folder()
     launch = _launch(LabFolder(path), hosts, services, say, layers=layers)
@@ -76,22 +75,19 @@ def attached(
 
 
 def new_folder() -> Path:
-    """A name for the folder of an attached lab that no other lab has."""
+    """A unique name for the folder of an attached lab."""
     return labs_folder() / f"{ATTACHED}{os.getpid()}-{secrets.token_hex(3)}"
 
 
 def status(folder: Path | None = None) -> Lab | None:
-    """The lab that is up in `folder` (the user's default lab if not given); None if it is down."""
+    """The running lab in `folder` (default: the user's default lab); None if there is none."""
     lab = LabFolder(folder or default_folder())
     state = lab.read()
     return Lab(lab, state) if state and state.supervisor and state.alive else None
 
 
 def down(folder: Path | None = None) -> bool:
-    """End the lab in `folder`, running or half-dead, and delete its hosts; False if there was none.
-
-    Its logs stay.
-    """
+    """Stop the lab in `folder`, even a broken one, and delete its hosts but not its logs; False if there was none."""
     lab = LabFolder(folder or default_folder())
     with lab.locked():
         state = lab.read()
@@ -118,7 +114,7 @@ def _launch(
         _clean_stale()
         state = lab.read()
         if state and state.alive:
-            raise SdfleetError(f"another lab is up in {lab.path}; take it down first: sdfleet lab down")
+            raise SdfleetError(f"another lab is running in {lab.path}; stop it first: sdfleet lab down")
         if state:
             _clean(lab, state)
         lab.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -142,7 +138,7 @@ def _stop(state: State) -> None:
 
 
 def _clean(lab: LabFolder, state: State) -> None:
-    """Delete what a lab that no longer runs has left; its mounts and its network went with its processes."""
+    """Delete the files of a lab that no longer runs; its mounts and its network ended with its processes."""
     for mount in cgroup2_mounts():
         remove_cgroup(mount / state.cgroup)
     lab.clear()
@@ -160,6 +156,6 @@ def _clean_stale() -> None:
 
 
 def cgroup2_mounts() -> list[Path]:
-    """Where this machine's cgroup v2 tree is to be found."""
+    """The mount point of this machine's cgroup v2 tree."""
     mounts = (line.split() for line in (PROC / "self/mounts").read_text().splitlines())
     return [Path(fields[1]) for fields in mounts if fields[2] == "cgroup2"]

@@ -20,11 +20,11 @@ from lab.state import cache_folder
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 PYTHON = "3.11"
 GLIBC = "2_36"
-"""bookworm's, which decides what wheels its hosts can use."""
+"""bookworm's glibc, which determines the wheels that its hosts can use."""
 
 
 def train_requirements() -> str:
-    """What the training environment needs: the extra `train` of this very project, one requirement a line."""
+    """Requirements of the training environment: the extra `train` of this project, one per line."""
     if PROJECT.is_file():
         wanted: list[str] = tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]["train"]
     else:
@@ -34,15 +34,15 @@ def train_requirements() -> str:
 
 
 def offered() -> tuple[str, ...]:
-    """Where this machine's packages come from, local wheels by name."""
+    """This machine's package sources, and local wheels by name."""
     return _offered(PipConfig.of_this_machine())
 
 
 def lock(lab: Lab, requirements: str) -> Path:
-    """File with exact versions and hashes of all that `requirements` (text of a requirements file) needs.
+    """File with exact versions and hashes for `requirements` (text of a requirements file).
 
-    Honours the constraints of this machine's pip. Compiled once for the same question; SdfleetError with
-    uv's words if there is no answer.
+    Honours the constraints of this machine's pip. Compiled once for the same input. Raises SdfleetError with uv's
+    output if uv fails.
     """
     config = PipConfig.of_this_machine()
     limits = [Path(place).read_text() if Path(place).is_file() else place for place in config.constraints]
@@ -55,7 +55,7 @@ def lock(lab: Lab, requirements: str) -> Path:
 
 
 def _offered(config: PipConfig) -> tuple[str, ...]:
-    """Where packages come from, local wheels by name: a new torch wheel must lead to a new lock."""
+    """The package sources, and local wheels by name: a new torch wheel must lead to a new lock."""
     folders = (Path(place) for place in config.find_links)
     wheels = (file.name for folder in folders if folder.is_dir() for file in sorted(folder.iterdir()))
     return (config.index_url, *config.extra_index_urls, *config.find_links, *wheels)
@@ -77,6 +77,6 @@ def _compile(index_url: str, requirements: str, constraints: Iterable[str], fina
 
 
 def _clean_environment() -> dict[str, str]:
-    """This process's environment without what would lead uv to other indexes or over a proxy."""
+    """This process's environment without settings for other indexes or a proxy."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("UV_", "PIP_"))}
     return kept | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}

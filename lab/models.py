@@ -1,8 +1,8 @@
-"""The lab's base model and tokenizer: small, made on the spot, the same bytes every time.
+"""The lab's base model and tokenizer: small, generated, the same bytes every time.
 
-Weights are random, but a few channels are wired by hand so that the model behaves like one that was trained
-a little: the autoencoder keeps a picture's colours, the UNet takes fine-grained noise for noise, and what is
-left varies with the prompt. That gives colourful pictures instead of grey ones and a loss that training can lower.
+Weights are random, but a few channels are set by hand so that the model behaves like a slightly trained one: the
+autoencoder keeps a picture's colours, the UNet predicts fine-grained noise, and the rest varies with the prompt. That
+gives colourful pictures instead of grey ones, and a loss that training can lower.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ def write_base_model(path: Path, size: Dimensions | None = None, seed: int = 15)
     # One entry only: safetensors writes several in an order that changes from run to run.
     data = save(weights, metadata={"made_by": "sdfleet's lab: random weights, for tests only"})
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Renamed into place: a server may be sending the file of before.
+    # Renamed into place: a server may be sending the old file.
     new = path.with_suffix(".new")
     new.write_bytes(data)
     new.replace(path)
@@ -52,10 +52,10 @@ def base_weights(size: Dimensions, seed: int) -> dict[str, NDArray[np.generic]]:
 
 
 def _draw(name: str, shape: tuple[int, ...], seed: int) -> Array:
-    """A tensor's random start; its generator is keyed by its name, so that no other tensor's size moves it."""
+    """A tensor's random values; the generator is seeded by its name, so that they do not depend on other tensors."""
     key = hashlib.sha256(f"{seed} {name}".encode()).digest()
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(key[:16], "big")))
-    # Uniform, not normal: it is exact arithmetic and so gives the same bytes with every C library.
+    # Uniform, not normal: exact arithmetic gives the same bytes with every C library.
     noise = (generator.random(shape, dtype=np.float32) * 2 - 1) * np.float32(3**0.5)
     if name.endswith(".bias"):
         # The WebUI's prompt emphasis divides by the mean of the text encoder's output: keep it away from zero.
@@ -81,7 +81,7 @@ def _signs(count: int) -> Array:
 
 
 def _pass_on(weights: dict[str, Array], name: str, kernel: Array) -> None:
-    """Make a convolution carry the hand-wired channels on, each filtered with `kernel`, and nothing into them."""
+    """Make a convolution pass the hand-wired channels on, each filtered with `kernel`, and add nothing to them."""
     weight = weights[f"{name}.weight"]
     weight[:LANES] = 0
     weights[f"{name}.bias"][:LANES] = 0
@@ -90,7 +90,7 @@ def _pass_on(weights: dict[str, Array], name: str, kernel: Array) -> None:
 
 
 def _silence(weights: dict[str, Array], name: str) -> None:
-    """Let a residual branch add nothing to the hand-wired channels."""
+    """Make a residual branch add nothing to the hand-wired channels."""
     weights[f"{name}.weight"][:LANES] = 0
     weights[f"{name}.bias"][:LANES] = 0
 
@@ -145,10 +145,10 @@ def _spread(weights: dict[str, Array], name: str, colours: int) -> None:
 
 
 def _wire_unet(weights: dict[str, Array]) -> None:
-    """Noise is what differs from pixel to pixel: the UNet's estimate starts from the latents minus their blur.
+    """Make the UNet's noise estimate start from the latents minus their blur: noise differs from pixel to pixel.
 
-    The hand-wired channels carry the latents down to the lowest level and up again, which blurs them; the last
-    block subtracts that from what its skip connection brings, and the output's group normalisation scales it.
+    The hand-wired channels carry the latents down to the lowest level and up again, which blurs them; the last block
+    subtracts that from its skip connection, and the output's group normalisation scales it.
     """
     _spread(weights, f"{UNET}.input_blocks.0.0", colours=4)
     for name in [key.removesuffix(".weight") for key in weights if key.startswith(UNET)]:
@@ -169,12 +169,12 @@ def _wire_unet(weights: dict[str, Array]) -> None:
     out *= np.float32(0.2)
     out[:, :LANES] = 0
     for signal in range(4):
-        # More than 1: what were left of the noise would be amplified by every step that follows.
+        # More than 1: every later step would amplify remaining noise.
         _read_out(out, signal, signal, 1.2)
 
 
 def _keep_smooth(weights: dict[str, Array], block: str) -> None:
-    """Let a block at full resolution hand on mostly what comes from the coarser level, which is smooth."""
+    """Make a block at full resolution pass on mostly the coarser level, which is smooth."""
     skip = weights[f"{block}.0.skip_connection.weight"]
     below = skip.shape[1] - skip.shape[0]  # input channels: the coarser level's, then the skip connection's
     skip[:, below:] = 0

@@ -1,4 +1,4 @@
-"""The lab's network: every address and port is spelled here and nowhere else."""
+"""All addresses and ports of the lab's network."""
 
 GATEWAY = "10.77.0.1"
 """The lab's own address, where its servers listen; hosts also know it by the name `lab`."""

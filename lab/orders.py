@@ -1,4 +1,4 @@
-"""What is said to a lab's supervisor, and what it answers: orders are one JSON line each over its control socket."""
+"""Orders to a lab's supervisor and its answers: one JSON line each over its control socket."""
 
 import socket
 import sys
@@ -10,19 +10,19 @@ from inventory.errors import SdfleetError
 from lab.state import Frozen, LabFolder
 
 PYTHON = (sys.executable, "-P")
-"""Python that does not look for modules in the current folder, which may be another checkout."""
+"""Python without the current folder on sys.path, which may be another checkout."""
 READY = b"ready\n"
-"""What the supervisor says on stdout when all hosts let in."""
+"""The supervisor prints this when all hosts accept SSH."""
 STAY = b"stay\n"
-"""What it must read on stdin to outlive whoever started it."""
+"""On stdin, makes it keep running without the process that started it."""
 GPU_BUILDS = "--gpu-builds"
-"""Argument of the package proxy that makes it offer torch's builds for GPUs, too."""
+"""Argument of the package proxy to offer torch's builds for GPUs too."""
 BOOT_SECONDS = 90
 ORDER_SECONDS = 30
 
 
 class Inherited(Frozen):
-    """Numbers of the open files that the supervisor gets from whoever starts it."""
+    """File descriptors that the supervisor inherits."""
 
     control: int
     """Listening Unix socket."""
@@ -31,30 +31,30 @@ class Inherited(Frozen):
     packages: int
     """Loopback listener for the package proxy."""
     forwards: tuple[int, ...]
-    """Loopback listeners, one a host, then one a service."""
+    """Loopback listeners: one per host, then one per service."""
 
 
 class Order(Frozen):
-    """Something to do, to one host unless it is a question about all."""
+    """An order for one host, or a question about all."""
 
     what: Literal["status", "kill", "start", "cut", "restore", "keep"]
     host: str | None = None
 
 
 class Answer(Frozen):
-    """How things stand after the order."""
+    """The state after the order."""
 
     error: str | None = None
     running: dict[str, bool] = Field(default={})
     """Whether each host is powered."""
     cut: tuple[str, ...] = ()
-    """Hosts whose network cable is out."""
+    """Hosts whose network is cut."""
     dead_helpers: tuple[str, ...] = ()
     """Programs of the lab that have ended although they should not."""
 
 
 def give(folder: LabFolder, order: Order) -> Answer:
-    """Give the lab's supervisor an order; SdfleetError if it doesn't answer or can't do it."""
+    """Send the lab's supervisor an order. Raises SdfleetError if it does not answer or cannot do it."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(ORDER_SECONDS)

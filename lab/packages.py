@@ -1,6 +1,7 @@
-"""One Python package index made of all the places this machine's pip would look in."""
+"""One Python package index merged from all sources of this machine's pip."""
 
 import hashlib
+import os
 import threading
 import time
 from dataclasses import replace
@@ -18,7 +19,7 @@ from lab.pipconfig import PipConfig
 from lab.simple import Link
 
 PAGE_SECONDS = 600
-"""How long an index page is good."""
+"""How long an index page is cached."""
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 """The public index of CPU builds, asked for torch alone, and only if this machine has no wheel of its own."""
 
@@ -34,14 +35,14 @@ class Packages:
 
     @classmethod
     def open(cls, cache: Path, config: PipConfig, gpu_builds: bool = False) -> Self:
-        """The index with its downloads below `cache`; its certificates are trusted as `config` says."""
+        """The index with its downloads below `cache`; certificates are trusted as in `config`."""
         session = requests.Session()
         if config.cert:
             session.verify = str(config.cert)
         return cls(config, Downloads(cache / "python", session), gpu_builds)
 
     def links(self, project: str) -> list[Link]:
-        """The files of `project` (normalized name), each filename once; empty if nobody has it."""
+        """The files of `project` (normalized name), each filename once; empty if no source has it."""
         with self.lock:
             age, found = self.pages.get(project, (0.0, []))
         if time.monotonic() - age > PAGE_SECONDS or not age:
@@ -53,7 +54,7 @@ class Packages:
     def _merge(self, project: str) -> list[Link]:
         local = [*self._find_links(project), *self._indexes(project, local=True)]
         if project == "torch" and not self.gpu_builds:
-            # Builds for GPUs bring gigabytes that no lab host can use, so whoever has CPU builds is asked alone.
+            # Builds for GPUs have gigabytes that no lab host can use, so only sources with CPU builds are asked.
             return [link for link in local if "+cpu" in link.filename] or self._page(CPU_TORCH, project)
         merged: dict[str, Link] = {}
         for link in (*local, *self._indexes(project, local=False)):
@@ -63,7 +64,8 @@ class Packages:
     def _find_links(self, project: str) -> list[Link]:
         links: list[Link] = []
         for place in self.config.find_links:
-            folder = Path(url2pathname(urlsplit(place).path)) if place.startswith("file:") else Path(place).expanduser()
+            path = url2pathname(urlsplit(place).path) if place.startswith("file:") else place
+            folder = Path(os.path.expanduser(path))  # noqa: PTH111 - as pip does: what it cannot expand stays
             if place.startswith(("http://", "https://")):
                 page = self.downloads.path(place, PAGE_SECONDS).read_text(encoding="utf-8")
                 links += simple.parse(page, place)
@@ -98,11 +100,11 @@ class Packages:
         return self.downloads.get(link.url, max_age=None)
 
     def path(self, link: Link) -> Path:
-        """A file, when all of it has come."""
+        """A file, after its download."""
         return _local_path(link.url) if link.url.startswith("file:") else self.downloads.path(link.url, max_age=None)
 
     def metadata(self, link: Link) -> bytes:
-        """METADATA of a wheel: the index's own, or read out of the wheel, as little of it as is possible."""
+        """METADATA of a wheel: from the index, or from the wheel with as few bytes as possible."""
         if link.url.startswith("file:"):
             return wheelmeta.of_wheel(_local_path(link.url))
         if link.has_metadata:
@@ -124,7 +126,7 @@ def _local_path(url: str) -> Path:
 
 
 def _hashed(link: Link) -> Link:
-    """`link` with the hash of its file, if that lies on this machine and no index said it."""
+    """`link` with the hash of its file, if the file is on this machine and the index has no hash."""
     if link.sha256 or not link.url.startswith("file:"):
         return link
     path = _local_path(link.url)

@@ -52,7 +52,7 @@ def write_training_set(folder: Path, size: int = 128, repeats: int = 10) -> Path
 
 def locate(photo: Photo) -> Path:
     """The photograph's file. Raises FileNotFoundError if its package is not installed."""
-    # Found without importing the package: only its files are wanted.
+    # Found without importing the package: only its files are needed.
     spec = importlib.util.find_spec(photo.package)
     for home in (spec.submodule_search_locations or ()) if spec else ():
         if (path := Path(home) / photo.path).is_file():

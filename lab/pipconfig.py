@@ -1,4 +1,4 @@
-"""What this machine's own pip is set to, so that the lab's hosts get packages from the same places."""
+"""The settings of this machine's own pip, so that the lab's hosts get packages from the same sources."""
 
 import ast
 import shlex
@@ -14,11 +14,11 @@ from lab.state import Frozen
 
 PYPI = "https://pypi.org/simple"
 SECTIONS = ("global", "install", ":env:")
-"""Sections of pip's configuration that hold for `pip install`, later ones winning."""
+"""Sections of pip's configuration that apply to `pip install`; later ones win."""
 
 
 class PipConfig(Frozen):
-    """Where packages come from, and how far to trust."""
+    """Package sources and trusted certificates."""
 
     index_url: str = PYPI
     extra_index_urls: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class PipConfig(Frozen):
 
     @classmethod
     def of_this_machine(cls) -> Self:
-        """What `pip config list` says, environment variables included."""
+        """The output of `pip config list`, environment variables included."""
         return cls.parse(_pip_config_list())
 
     @classmethod
@@ -67,7 +67,7 @@ def _pip_config_list() -> str:
 
 
 def _pips() -> Iterable[list[str]]:
-    """Ways to call pip: an environment made without one has to look at the system's."""
+    """Ways to call pip: an environment without pip uses the system's."""
     yield [sys.executable, "-m", "pip"]
     for name in ("pip", "pip3"):
         if found := shutil.which(name):

@@ -1,7 +1,7 @@
 """The lab's package proxy: an HTTP proxy for apt, and a Python package index.
 
-Runs in the machine's network, with listening sockets that were opened for it inside the lab's network and
-on loopback: hosts need no route, no DNS and no certificates. `python -m lab.proxy [--gpu-builds] FD ...`.
+Runs in the machine's network, with listening sockets that were opened inside the lab's network and on
+loopback: hosts need no route, no DNS and no certificates. `python -m lab.proxy [--gpu-builds] FD ...`.
 """
 
 import re
@@ -27,12 +27,12 @@ SIMPLE = re.compile(r"/(?:simple|torch/[a-z0-9.]+)/([A-Za-z0-9._-]+)/?")
 """A project's page; torch's builds (cu121, cpu, ...) are all the same CPU build here."""
 FILE = re.compile(r"/files/([a-z0-9-]+)/([^/]+)")
 IMMUTABLE = ("/pool/", "/by-hash/")
-"""Parts of a Debian archive's paths whose content never changes."""
+"""Parts of paths in a Debian archive whose content never changes."""
 OCTETS = "application/octet-stream"
 
 
 class Refused(Exception):
-    """A request that gets a status and a sentence instead of a file."""
+    """A request is answered with a status and a sentence."""
 
     def __init__(self, status: HTTPStatus, why: str) -> None:
         super().__init__(why)
@@ -40,7 +40,7 @@ class Refused(Exception):
 
 
 class Proxy:
-    """What all requests share."""
+    """State shared by all requests."""
 
     def __init__(self, cache: Path, config: PipConfig, gpu_builds: bool = False) -> None:
         archive = requests.Session()
@@ -50,7 +50,7 @@ class Proxy:
         self.packages = Packages.open(cache, config, gpu_builds)
 
     def answer(self, target: str) -> tuple[str, bytes | Path | Download]:
-        """Content type and body for a request's target; Refused, or what the upstream's failure raises."""
+        """Content type and body for a request's target. Raises Refused, or the upstream's error."""
         if target.startswith("http://"):
             return OCTETS, self._archive(target)
         path = unquote(urlsplit(target).path)
@@ -65,11 +65,11 @@ class Proxy:
         archive, _, rest = path.removeprefix("/").partition("/")
         if archive in rootfs.ARCHIVES:
             return OCTETS, self._archive(f"{rootfs.ARCHIVES[archive]}/{rest}")
-        raise Refused(HTTPStatus.NOT_FOUND, "here are /simple/PROJECT/, /debian/, and a proxy for apt")
+        raise Refused(HTTPStatus.NOT_FOUND, "this server has /simple/PROJECT/, /debian/, and a proxy for apt")
 
     def _archive(self, url: str) -> Path | Download:
         if not url.startswith(tuple(f"{archive}/" for archive in rootfs.ARCHIVES.values())):
-            raise Refused(HTTPStatus.FORBIDDEN, f"the lab fetches from {', '.join(rootfs.ARCHIVES.values())} alone")
+            raise Refused(HTTPStatus.FORBIDDEN, f"the lab only downloads from {', '.join(rootfs.ARCHIVES.values())}")
         return self.archive.get(url, None if any(part in url for part in IMMUTABLE) else PAGE_SECONDS)
 
     def _file(self, project: str, name: str) -> bytes | Path | Download:
@@ -125,12 +125,12 @@ class Handler(BaseHTTPRequestHandler):
                 for chunk in body.chunks():
                     self.wfile.write(chunk)
         except (OSError, requests.RequestException) as error:
-            # The head is out, so the only honest sign of trouble is a body that stops short.
+            # The headers are sent already, so the only way to report an error is a truncated body.
             self.log_error("%s: %s", self.path, error)
             self.close_connection = True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Successes are not news."""
+        """Do not log successes."""
 
 
 class Server(ThreadingHTTPServer):
@@ -146,7 +146,7 @@ class Server(ThreadingHTTPServer):
 
 
 def main(files: list[int], gpu_builds: bool) -> None:
-    """Serve for ever on the listening sockets with these file numbers."""
+    """Serve forever on the listening sockets with these file descriptors."""
     Handler.proxy = Proxy(cache_folder() / "downloads", PipConfig.of_this_machine(), gpu_builds)
     threads = [threading.Thread(target=Server(fd).serve_forever) for fd in files]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""The root file system under every host: built once per list of packages, then only read."""
+"""The root file system of all hosts: built once per list of packages, then read-only."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ from lab.state import cache_folder, locked
 
 SUITE = "bookworm"
 ARCHIVES = {"debian": "http://deb.debian.org/debian", "debian-security": "http://security.debian.org/debian-security"}
-"""Where its packages come from, by their usual path on a mirror; the lab's apt proxy fetches from nowhere else."""
+"""Its Debian archives, by their usual path on a mirror; the lab's apt proxy downloads from nowhere else."""
 
 SOURCES = f"""\
 deb {ARCHIVES["debian"]} {SUITE} main
@@ -37,13 +37,13 @@ PACKAGES = (
     "systemd",
     "systemd-sysv",
 )
-"""About what a rented server's image brings."""
+"""About the packages of a rented server's image."""
 
 MASKED = ("apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer", "fstrim.timer")
-"""They would hold apt's lock, or touch disks, at a moment of their own."""
+"""They would take apt's lock, or use the disk, at unpredictable times."""
 
 REVISION = 1
-"""Raise it when `_finish` changes, so that cached trees are built anew."""
+"""Increase it when `_finish` changes, so that cached trees are rebuilt."""
 
 NEEDED = {
     "mmdebstrap": "mmdebstrap",
@@ -62,7 +62,7 @@ WATCHERS_WANTED = 1024
 
 
 def check_machine() -> None:
-    """Raise SdfleetError, naming the remedy, if this machine can't run a lab."""
+    """Raise SdfleetError, with the cure, if this machine cannot run a lab."""
     path = environment()["PATH"]
     missing = sorted({package for program, package in NEEDED.items() if not shutil.which(program, path=path)})
     if missing:
@@ -75,7 +75,7 @@ def check_machine() -> None:
 def _allow_watches() -> None:
     """Raise the kernel's limit of inotify instances, until the next reboot: a host's systemd takes about nine.
 
-    The usual 128 end at the fourteenth host of all labs together, which then dies while it boots.
+    The usual 128 are used up by the fourteenth host of all labs together, which then fails to boot.
     """
     with contextlib.suppress(OSError):
         if int(WATCHERS.read_text()) < WATCHERS_WANTED:
@@ -83,12 +83,12 @@ def _allow_watches() -> None:
 
 
 def environment() -> dict[str, str]:
-    """This process's environment, with system programs in reach: `su` and some shells leave out their folders."""
+    """This process's environment, with the folders of system programs on PATH: `su` and some shells omit them."""
     return os.environ | {"PATH": os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))}
 
 
 def ensure(say: Callable[[str], None] = lambda text: None) -> Path:
-    """Folder of the hosts' root file system; builds it (about a minute, 330 MB) if it isn't there.
+    """Folder of the hosts' root file system; built on first use (about a minute, 330 MB).
 
     `say` gets a sentence when there is something to wait for.
     """
@@ -143,11 +143,11 @@ def machine_apt_proxy() -> str:
 
 
 def _finish(root: Path) -> None:
-    """Make the tree fit to be booted as many different hosts."""
+    """Prepare the tree for booting as many different hosts."""
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
     for key in (root / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
-    # There is no DNS in the lab; with an empty file a look-up fails at once instead of timing out.
+    # There is no DNS in the lab; with an empty file a lookup fails at once instead of timing out.
     (root / "etc/resolv.conf").unlink(missing_ok=True)
     (root / "etc/resolv.conf").touch()

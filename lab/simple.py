@@ -16,7 +16,7 @@ HTML = "text/html; charset=utf-8"
 
 @dataclass(frozen=True)
 class Link:
-    """One file of a project, as an index offers it."""
+    """One file of a project on an index."""
 
     filename: str
     url: str
@@ -30,19 +30,19 @@ class Link:
 
 
 def normalize(name: str) -> str:
-    """The one spelling of a project's name (PEP 503)."""
+    """A project's normalized name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def project_of(filename: str) -> str:
-    """The project that a wheel or source archive belongs to, by its name (PEP 427, PEP 625)."""
+    """The project of a wheel or source archive, from its file name (PEP 427, PEP 625)."""
     if filename.endswith(".whl"):
         return normalize(filename.split("-")[0])
     return normalize(re.split(r"-\d", filename)[0])
 
 
 def parse(page: str, url: str) -> list[Link]:
-    """The files on a project's page, which was got from `url`; links to anything else are left out."""
+    """The files on a project's page at `url`, without other links."""
     links = _parse_json(page, url) if page.lstrip().startswith("{") else _parse_html(page, url)
     return [link for link in links if link.filename.endswith(SUFFIXES)]
 
@@ -99,12 +99,12 @@ def _parse_html(page: str, url: str) -> list[Link]:
 
 
 def folder_links(folder: Path) -> list[Link]:
-    """The files that lie in a find-links folder."""
+    """The files in a find-links folder."""
     return [Link(file.name, file.as_uri()) for file in sorted(folder.iterdir()) if file.name.endswith(SUFFIXES)]
 
 
 def render(project: str, links: Iterable[Link]) -> str:
-    """A project's page; its files lie below /files/PROJECT/, each wheel with its metadata beside it."""
+    """A project's page; its files are below /files/PROJECT/, each wheel with its metadata beside it."""
     lines = []
     for link in links:
         fragment = f"#sha256={link.sha256}" if link.sha256 else ""

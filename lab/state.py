@@ -1,4 +1,4 @@
-"""Where a lab keeps its files, and what it remembers of itself between commands."""
+"""The files of a lab, and its record between commands."""
 
 import contextlib
 import fcntl
@@ -16,19 +16,19 @@ PROC = Path("/proc")
 
 
 def cache_folder() -> Path:
-    """What labs share and may be deleted at any time: root file systems, downloads, locks."""
+    """The shared cache, which may be deleted at any time: root file systems, downloads, locks."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "sdfleet/lab"
 
 
 def labs_folder() -> Path:
-    """The folder below which each lab has one of its own."""
+    """The parent folder of all labs."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
     return Path(base) / "sdfleet/lab"
 
 
 def default_folder() -> Path:
-    """The folder of the lab that `sdfleet lab` means: $SDFLEET_LAB, or the user's default lab."""
+    """The folder of the lab for `sdfleet lab`: $SDFLEET_LAB, or the user's default lab."""
     chosen = os.environ.get("SDFLEET_LAB")
     return Path(chosen).absolute() if chosen else labs_folder() / DEFAULT_NAME
 
@@ -40,7 +40,7 @@ class Frozen(BaseModel):
 
 
 class Process(Frozen):
-    """A process that can't be mistaken for a later one that got the same number."""
+    """A process, distinguished from a later one with the same id."""
 
     pid: int
     started: int
@@ -50,9 +50,9 @@ class Process(Frozen):
 
     @classmethod
     def of(cls, pid: int) -> Self:
-        """The process that has number `pid` now; ProcessLookupError if there is none."""
+        """The current process with id `pid`. Raises ProcessLookupError if there is none."""
         try:
-            # The second field is the program's name in brackets and may hold anything, so count after it.
+            # The second field is the program's name in brackets and may contain anything, so count after it.
             fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
         except OSError as error:
             raise ProcessLookupError(f"no process {pid}") from error
@@ -60,7 +60,7 @@ class Process(Frozen):
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs."""
+        """Whether this process still runs."""
         try:
             return Process.of(self.pid) == self
         except ProcessLookupError:
@@ -78,17 +78,17 @@ def _boot_id() -> str:
 
 
 class HostState(Frozen):
-    """One host, as it is known from outside."""
+    """One host, as seen from outside."""
 
     name: str
     address: str
     """On the lab's network."""
     port: int
-    """On the machine's loopback; leads to the host's sshd."""
+    """On the machine's loopback; forwarded to the host's sshd."""
 
 
 class Service(Frozen):
-    """A program that serves inside the lab's network as long as the lab lives."""
+    """A program that runs inside the lab's network as long as the lab."""
 
     name: str
     command: tuple[str, ...]
@@ -97,16 +97,16 @@ class Service(Frozen):
 
 
 class State(Frozen):
-    """All that is needed to use a running lab, or to clean up after a dead one."""
+    """All that is needed to use a running lab, or to clean up after a killed one."""
 
-    # Labs of a later sdfleet on the same machine may know more of themselves.
+    # Records of a later sdfleet on the same machine may have more fields.
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     owner: Process
-    """Who started it."""
+    """The process that started it."""
     rootfs: Path
     layers: tuple[Path, ...] = ()
-    """What lies between each host's own disk and the root file system; none if the hosts are bare."""
+    """The layer between each host's own disk and the root file system; none if the hosts are bare."""
     cgroup: str
     """Name of its folder in the cgroup2 file system."""
     hosts: tuple[HostState, ...]
@@ -114,7 +114,7 @@ class State(Frozen):
     """The package proxy's port on the machine's loopback."""
     services: tuple[Service, ...] = ()
     service_ports: tuple[int, ...] = ()
-    """Of each service, the port on the machine's loopback that leads to it."""
+    """Service -> port on the machine's loopback that is forwarded to it."""
     gpu_builds: bool = False
     """Whether its package index offers torch's builds for GPUs, too."""
     supervisor: Process | None = None
@@ -122,7 +122,7 @@ class State(Frozen):
 
     @property
     def alive(self) -> bool:
-        """Whether somebody still runs or starts this lab."""
+        """Whether this lab still runs or starts."""
         return self.supervisor.alive if self.supervisor else self.owner.alive
 
 
@@ -154,7 +154,7 @@ class LabFolder:
 
     @property
     def user_key(self) -> Path:
-        """Private key that every host lets in as root."""
+        """Private key for root on every host."""
         return self.keys / "user"
 
     @property
@@ -174,42 +174,42 @@ class LabFolder:
 
     @property
     def upstreams(self) -> Path:
-        """What the stand-in upstreams serve."""
+        """Content of the stand-in upstreams."""
         return self.path / "upstreams"
 
     @property
     def logs(self) -> Path:
-        """Consoles of the hosts, and what the lab's own programs say; kept after `down`."""
+        """Consoles of the hosts and logs of the lab's own programs; kept after `down`."""
         return self.path / "logs"
 
     @property
     def supervisor_log(self) -> Path:
-        """What the supervisor says."""
+        """The supervisor's log."""
         return self.logs / "supervisor.log"
 
     def clear(self) -> None:
-        """Delete all but the logs; nothing may be mounted below `hosts` any more."""
+        """Delete everything except the logs; nothing may be mounted below `hosts` any more."""
         for folder in (self.hosts, self.keys, self.upstreams):
             shutil.rmtree(folder, ignore_errors=True)
         for file in (self.control, self.known_hosts, self.ssh_config, self.fleet, self.state_file):
             file.unlink(missing_ok=True)
 
     def read(self) -> State | None:
-        """The lab's record; None if it is down, or if another version of sdfleet wrote what can't be read."""
+        """The lab's record; None if there is none, or if it cannot be read because another version wrote it."""
         try:
             return State.model_validate_json(self.state_file.read_text())
         except (FileNotFoundError, NotADirectoryError, ValidationError):
             return None
 
     def write(self, state: State) -> None:
-        """Record `state`, all of it or nothing."""
+        """Write `state` atomically."""
         part = self.state_file.with_suffix(".part")
         part.write_text(state.model_dump_json(indent=2))
         part.replace(self.state_file)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other starts and stops of labs beside this one waiting."""
+        """Make other starts and stops of labs wait."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(self.path.parent / ".lock"):
             yield

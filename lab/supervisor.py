@@ -1,7 +1,7 @@
-"""The first process of a lab's namespaces: it boots the hosts, takes orders, and when it ends all ends.
+"""The first process of a lab's namespaces: it boots the hosts and takes orders; when it ends, the lab ends.
 
-Runs as `python -m lab.supervisor FOLDER INHERITED`: INHERITED is JSON naming the open files passed on. It
-stops when its stdin is closed, unless it was told to stay before, or when it gets SIGTERM.
+Runs as `python -m lab.supervisor FOLDER INHERITED`: INHERITED is JSON with the inherited file descriptors. It stops
+on SIGTERM, or when its stdin is closed, unless it was told to stay.
 """
 
 import contextlib
@@ -28,11 +28,11 @@ CLONE_NEWNS = 0x00020000
 
 
 class Stop(Exception):
-    """Somebody wants the lab to end; the text says who."""
+    """The lab must end; the text says why."""
 
 
 class Supervisor:
-    """Everything the lab's first process knows."""
+    """The state of the lab's first process."""
 
     def __init__(self, folder: LabFolder, state: State, inherited: Inherited) -> None:
         self.folder, self.state, self.inherited = folder, state, inherited
@@ -41,7 +41,7 @@ class Supervisor:
         self.helpers: dict[str, Run] = {}
 
     def run(self) -> None:
-        """Bring the lab up, serve it until it shall end, and leave nothing."""
+        """Start the lab, serve it until it ends, and leave nothing behind."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _stop_by_signal)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -64,12 +64,12 @@ class Supervisor:
         sh("ip", "link", "set", BRIDGE, "up")
 
     def _start_helpers(self) -> None:
-        """Start them while /run is still the machine's, whose DNS settings the package proxy may need."""
+        """Start them while /run is still the machine's: the package proxy may need its DNS settings."""
         files = self.inherited
         targets = [(host.address, SSH_PORT) for host in self.state.hosts]
         targets += [(GATEWAY, service.port) for service in self.state.services]
-        roads = [f"{fd}={address}:{port}" for fd, (address, port) in zip(files.forwards, targets, strict=True)]
-        self._helper("forward", [*PYTHON, "-m", "lab.forward", *roads], files.forwards)
+        forwards = [f"{fd}={address}:{port}" for fd, (address, port) in zip(files.forwards, targets, strict=True)]
+        self._helper("forward", [*PYTHON, "-m", "lab.forward", *forwards], files.forwards)
         with socket.create_server((GATEWAY, PACKAGES_PORT), backlog=256) as inside:
             listeners = (inside.fileno(), files.packages)
             enter = ["nsenter", f"--net=/proc/self/fd/{files.network}"]
@@ -125,7 +125,7 @@ class Supervisor:
         os.write(1, READY)
 
     def _serve(self) -> None:
-        """Take orders, restart hosts that reboot, until somebody wants the end."""
+        """Take orders and restart hosts that reboot, until the lab must end."""
         stay = False
         with socket.socket(fileno=self.inherited.control) as control, selectors.DefaultSelector() as selector:
             selector.register(control, selectors.EVENT_READ)
@@ -221,7 +221,7 @@ def _log(text: str) -> None:
 
 
 def main(folder: str, inherited: str) -> None:
-    """Supervise the lab whose record lies in `folder`."""
+    """Supervise the lab whose record is in `folder`."""
     lab = LabFolder(Path(folder))
     state = lab.read()
     if state is None:

@@ -36,7 +36,7 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def tokenizer_files() -> dict[str, bytes]:
-    """The five files that Stable Diffusion 1.5 wants of openai/clip-vit-large-patch14, by name.
+    """The five files of openai/clip-vit-large-patch14 that Stable Diffusion 1.5 needs, by name.
 
     Raises SdfleetError if the vocabulary cannot be downloaded.
     """

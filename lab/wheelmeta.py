@@ -1,4 +1,4 @@
-"""The METADATA of a wheel, got without downloading the rest of it."""
+"""Read the METADATA of a wheel without downloading the rest of it."""
 
 import io
 import zipfile
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 BLOCK = 1 << 16
-"""What is fetched at least: the directory at a wheel's end and METADATA beside it mostly fit into one."""
+"""Smallest request, in bytes; a wheel's directory and METADATA at its end mostly fit into one."""
 
 
 class RemoteFile(io.RawIOBase):
-    """A file behind HTTP that is read piece by piece (Range)."""
+    """A file on an HTTP server, read with Range requests."""
 
     def __init__(self, url: str, session: requests.Session) -> None:
-        """Ask for its size; ConnectionError if the server does not serve pieces."""
+        """Ask for its size. Raises ConnectionError if the server does not support Range."""
         super().__init__()
         self.url, self.session, self.offset = url, session, 0
         with session.head(url, timeout=TIMEOUT, allow_redirects=True, headers={"Accept-Encoding": "identity"}) as head:
             head.raise_for_status()
             if head.headers.get("Accept-Ranges") != "bytes" or "Content-Length" not in head.headers:
-                raise ConnectionError(f"{url} is not served in pieces")
+                raise ConnectionError(f"the server of {url} does not support Range")
             self.size = int(head.headers["Content-Length"])
 
     def readable(self) -> bool:
@@ -52,7 +52,7 @@ class RemoteFile(io.RawIOBase):
         wanted = {"Range": f"bytes={self.offset}-{last}", "Accept-Encoding": "identity"}
         with self.session.get(self.url, headers=wanted, timeout=TIMEOUT) as answer:
             if answer.status_code != requests.codes.partial_content:
-                raise ConnectionError(f"{self.url}: asked for a piece, got status {answer.status_code}")
+                raise ConnectionError(f"{self.url}: asked for a range, got status {answer.status_code}")
             data = answer.content
         view[: len(data)] = data
         self.offset += len(data)
@@ -60,7 +60,7 @@ class RemoteFile(io.RawIOBase):
 
 
 def of_remote_wheel(url: str, session: requests.Session) -> bytes:
-    """METADATA of the wheel at `url`; ConnectionError or requests.RequestException if it can't be had so."""
+    """METADATA of the wheel at `url`. Raises ConnectionError or requests.RequestException."""
     with io.BufferedReader(RemoteFile(url, session), BLOCK) as file, zipfile.ZipFile(file) as wheel:
         return _metadata(wheel)
 

@@ -1,5 +1,6 @@
 """Where everything lives on a host: each path is spelled here and nowhere else."""
 
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from roles.settings import Settings
@@ -32,6 +33,16 @@ CERTBOT_LIVE = PurePosixPath("/etc/letsencrypt/live")
 
 ACME = PurePosixPath("/var/lib/sdfleet/acme")
 """What proves to a certificate authority that the host's domain is its own; served to everybody."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that must exist."""
+
+    path: PurePosixPath
+    owner: str = "root"
+    group: str = "root"
+    mode: int = 0o755
 
 
 class Paths(Settings):

@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from training.usable_path import usable_path
+
 
 class Settings(BaseModel):
     """A frozen table: unknown keys are refused, so that a typo is never silently ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 def raise_all(problems: Sequence[str], value: Any) -> None:
@@ -180,4 +182,6 @@ Url = Annotated[str, AfterValidator(is_url)]
 GitUrl = Annotated[str, AfterValidator(is_git_url)]
 Ref = Annotated[str, AfterValidator(is_ref)]
 DataRoot = Annotated[Path, AfterValidator(is_data_root)]
-LocalPath = Annotated[Path, AfterValidator(is_local_path)]
+ControllerPath = Annotated[Path, AfterValidator(usable_path)]
+"""A path on the controller; ~ is expanded."""
+LocalPath = Annotated[ControllerPath, AfterValidator(is_local_path)]

@@ -1,4 +1,4 @@
-"""Template files, one folder per role; `path` is the only way to find one, `render` the only way to fill one."""
+"""Template files, one folder per role; use `path` to find one and `render` to fill one."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _environment = Environment(
 
 
 def path(name: str) -> Path:
-    """Where template `name` ("role/file.j2") lies; FileNotFoundError if there is none."""
+    """The path of template `name` ("role/file.j2"). Raises FileNotFoundError if there is none."""
     found = HERE / name
     if not found.is_file():
         raise FileNotFoundError(f"no template {name!r} in {HERE}")
@@ -24,17 +24,17 @@ def path(name: str) -> Path:
 
 
 def render(name: str, **values: object) -> str:
-    """The text of template `name` filled with `values`; a value it needs and lacks is an error."""
+    """The text of template `name` filled with `values`; a missing value is an error."""
     return _environment.get_template(name).render(**values)
 
 
 def page(name: str, shown: Callable[[str], str], **values: object) -> str:
-    """The same for a page of HTML; each text passes through `shown` first."""
+    """The same for an HTML page; each text passes through `shown` first."""
     environment = _environment.overlay(finalize=lambda value: shown(value) if type(value) is str else value)
     return environment.get_template(name).render(**values)
 
 
 def systemd_word(word: str) -> str:
-    """A word as systemd.service(5) wants it in a command line: nothing expanded, one word."""
+    """Quote a word for a command line in a unit (systemd.service(5)), without any expansion."""
     word = word.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$").replace('"', '\\"')
     return f'"{word}"' if not word or re.search(r"[\s;'\"]", word) else word

@@ -15,8 +15,8 @@ OURS = ("deploy", "inventory", "roles", "templates", "training", "lab")
 ALLOWED = {
     "training": set(),
     "templates": set(),
-    "roles": {"templates", "training.archive", "training.config"},
-    "inventory": {"roles"},
+    "roles": {"templates", "training.archive", "training.config", "training.usable_path"},
+    "inventory": {"roles", "training.errors", "training.textfile"},
     "lab": {"inventory", "roles"},
     "deploy": set(OURS),
 }
@@ -24,6 +24,12 @@ ALLOWED = {
 
 TRAINING = ("sections", "kohya", "base", "data", "memory", "lora", "captioning", "loop", "run", "review")
 """The packages of `training`, each of which imports only those before it; all may import its modules but cli."""
+
+WHOLE_CONFIG = {
+    *("cli", "run_folder", "kohya", "loop.recipe", "loop.fingerprint", "lora.export", "memory", "run", "review"),
+}
+"""Modules of `training`, or packages, that may know a whole config: who reads, writes or judges one, the recipe, what
+decides its weights, and the metadata that tell of it. All others take the section, or the values, that they use."""
 
 
 def _files(package: str) -> list[Path]:
@@ -87,6 +93,16 @@ def test_subjects_of_the_trainer_import_those_below_them() -> None:
     assert wrong == []
 
 
+def test_functions_of_the_trainer_take_their_section() -> None:
+    wrong = []
+    for file in _files("training"):
+        module = ".".join(file.relative_to(TREE / "training").with_suffix("").parts)
+        if file.suffix == ".py" and "training.config.Config" in _imports(file):
+            known = any(module == name or module.startswith(f"{name}.") for name in WHOLE_CONFIG)
+            wrong += [] if known else [module]
+    assert wrong == []
+
+
 def test_wheel_holds_the_checkout(tmp_path: Path) -> None:
     from hatchling.builders.wheel import WheelBuilder
 
@@ -103,6 +119,14 @@ def test_wheel_holds_the_checkout(tmp_path: Path) -> None:
 def test_no_file_is_a_grab_bag() -> None:
     forbidden = {"utils.py", "common.py", "helpers.py"}
     assert [file for package in OURS for file in _files(package) if file.name in forbidden] == []
+
+
+def test_home_folders_are_looked_up_in_one_place() -> None:
+    """Path.expanduser raises RuntimeError for a user that does not exist; usable_path makes a sentence of it."""
+    call = re.compile(r"(?<!os\.path)\.expanduser\(")
+    sources = [file for package in OURS for file in _files(package) if file.suffix == ".py"]
+    asking = {str(file.relative_to(TREE)) for file in sources if call.search(file.read_text())}
+    assert asking == {"training/usable_path.py"}
 
 
 def test_every_template_that_the_code_names_is_in_the_repository() -> None:

@@ -11,8 +11,8 @@ AS_THE_SERVICE = {"webui_service", "webui_options", "webui_door", "webui_picture
 AS_THE_SERVICE |= {"training_turn"}
 AS_THE_SERVICE |= {"gateway_login"}
 """Programs of roles/onhost that units start as their own user, or that touch no file of another."""
-CONFINED = {"convert_pickle"}
-"""Programs that systemd-run starts as nobody, with nothing to write."""
+CONFINED = {"convert_pickle", "tensor_names"}
+"""Programs that are started as nobody, with nothing to write."""
 BY_PATH = {
     *("open", "read_text", "read_bytes", "write_text", "write_bytes", "touch", "mkdir", "makedirs", "unlink", "remove"),
     *("rename", "replace", "rmdir", "symlink_to", "symlink", "hardlink_to", "link", "chmod", "chown", "utime", "copy"),

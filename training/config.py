@@ -143,7 +143,8 @@ def _sentence(detail: ErrorDetails) -> str:
         return f"{key}: is required{about}"
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    shown = "" if isinstance(detail["input"], dict | list | tuple | Settings) else f" (is {detail['input']!r})"
+    value = detail["input"]
+    shown = "" if repr(value) in message or isinstance(value, dict | list | tuple | Settings) else f" (is {value!r})"
     return f"{key}: {message}{shown}" if key else f"{message}{shown}"
 
 

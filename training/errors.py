@@ -1,6 +1,11 @@
 """Errors that speak to a person; each maps to an exit code."""
 
+import re
 from collections.abc import Sequence
+
+from training.terminal import visible_line
+
+_LONG = re.compile(r"\S{400,}")
 
 
 class TrainingError(Exception):
@@ -15,5 +20,11 @@ class InputError(TrainingError):
     exit_code = 2
 
     def __init__(self, problems: str | Sequence[str]) -> None:
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        given = (problems,) if isinstance(problems, str) else problems
+        self.problems = tuple(map(one_line, given))
         super().__init__("\n".join(self.problems))
+
+
+def one_line(sentence: str) -> str:
+    """A sentence with words of others in it, as one line: what cannot be printed is escaped, endless words are cut."""
+    return _LONG.sub(lambda match: f"{match[0][:80]}...", visible_line(sentence))

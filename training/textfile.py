@@ -22,20 +22,38 @@ def read_text(file: Path) -> str:
         raise InputError(f"{str(file)!r}: no file can be named so") from error
 
 
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables in a TOML text. Raises ValueError that says what is wrong with it."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"is not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise ValueError("is nested too deep to be read") from error
+    except ValueError as error:  # Python reads numbers of up to 4300 digits
+        raise ValueError("has a number with too many digits") from error
+
+
 def read_toml(file: Path) -> dict[str, Any]:
     """The tables of a TOML file. Raises InputError."""
+    text = read_text(file)
     try:
-        return tomllib.loads(read_text(file))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{file}: is not valid TOML: {error}") from error
+        return parse_toml(text)
+    except ValueError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
 def read_json(file: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises InputError."""
+    text = read_text(file)
     try:
-        found = json.loads(read_text(file))
-    except (json.JSONDecodeError, RecursionError) as error:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
         raise InputError(f"{file}: is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{file}: is nested too deep to be read") from error
+    except ValueError as error:
+        raise InputError(f"{file}: has a number with too many digits") from error
     if not isinstance(found, dict):
         raise InputError(f"{file}: must hold one JSON object")
     return found

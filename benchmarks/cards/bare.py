@@ -1,4 +1,4 @@
-"""The least that trains a LoRA, eager and captured into one CUDA graph, optimiser included: what a card can do.
+"""A minimal LoRA training loop, eager and captured into one CUDA graph, optimiser included: the limit of a card.
 
 python bare.py MODEL sd15|sdxl RESOLUTION BATCHES STEPS RESULT     BATCHES: 1,4
 
@@ -23,7 +23,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def main(model: str, kind: str, resolution: int, batches: list[int], steps: int, result: Path) -> None:
-    """Measure every size of batch, and write what was found."""
+    """Measure every batch size and write the results."""
     unet: Any = UNet2DConditionModel.from_pretrained(model, subfolder="unet", torch_dtype=torch.bfloat16)
     unet.to(DEVICE).requires_grad_(False)
     unet.add_adapter(LoraConfig(r=8, lora_alpha=8, target_modules=TARGETS))
@@ -67,9 +67,13 @@ def measure(unet: Any, kind: str, resolution: int, batch: int, steps: int) -> di
     for _ in range(2):
         eager()
     found["eager"] = _speed(eager, steps)
-    found["peak_mb"] = torch.cuda.max_memory_allocated() >> 20 if DEVICE == "cuda" else 0
+    found["eager_peak_mb"] = torch.cuda.max_memory_allocated() >> 20 if DEVICE == "cuda" else 0
     if DEVICE == "cuda":
+        optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
         found["captured"] = _speed(_captured(optimizer, eager, step), steps * 2)
+        found["captured_peak_mb"] = torch.cuda.max_memory_allocated() >> 20
         optimizer.zero_grad(set_to_none=True)
     return found
 

@@ -1,4 +1,4 @@
-"""Models of the real shapes with random weights, and pictures: all that the benchmark trains on.
+"""Models of the real shapes with random weights, and pictures for the benchmark.
 
 python models.py FOLDER sd15|sdxl [tiny]
 """
@@ -47,7 +47,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "projection_class_embeddings_input_dim": 6 * 256 + 64,
     },
 }
-"""What the small models of --tiny have instead."""
+"""Sizes of the small models of --tiny."""
 
 
 def make(folder: Path, kind: str, *, tiny: bool) -> None:

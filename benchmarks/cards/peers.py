@@ -1,4 +1,4 @@
-"""How the peers are told to do the same work on a card."""
+"""Command lines of the peers for the same work on a card."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 """Several trainings in one process, so that torch is imported once: python runs.py JOB...    JOB: CONFIG=RUNFOLDER
 
-One that fails says so on standard error; the others go on. Each starts with an empty memory of the card.
+A failure is printed on standard error; the others continue. Each starts with empty GPU memory.
 """
 
 import gc
@@ -19,11 +19,10 @@ from training.signals import Stop
 
 
 def main(jobs: list[str]) -> None:
-    """Train one after the other."""
     import torch
 
     failed = False
-    # The first one's start is the process': importing torch is part of it.
+    # The first one's start includes that of the process: importing torch counts.
     began = time.time() - (time.monotonic() - float(os.environ.get("BORN", time.monotonic())))
     for job in jobs:
         config, _, run = job.partition("=")

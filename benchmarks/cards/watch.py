@@ -1,7 +1,7 @@
-"""Runs somebody's trainer until so many optimiser steps are done: python watch.py RESULT STEPS PROGRAM [ARGUMENT...]
+"""Run any trainer for a number of optimiser steps: python watch.py RESULT STEPS PROGRAM [ARGUMENT...]
 
-By torch's own hook after each step of any optimiser. The first steps count as start; the card is waited for before the
-clock is read.
+Uses torch's hook after each step of any optimiser. The first steps count as start-up; the clock is read after the card
+has finished.
 """
 
 import json

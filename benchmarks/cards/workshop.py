@@ -1,4 +1,4 @@
-"""A folder with models, pictures, configs and runs, and the processes that train in it, within a given time."""
+"""A folder with models, pictures, configs and runs, and the training processes, with a time limit."""
 
 import hashlib
 import json
@@ -18,16 +18,20 @@ from training.loop import determinism
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 ENOUGH_SECONDS = 20
-"""Nothing is begun with less time than this."""
+"""Nothing is started with less time left."""
 
 
 class Failed(Exception):
-    """A part cannot be measured; says why."""
+    """A part cannot be measured; the text says why."""
+
+
+class NoTime(Failed):
+    """Too little time is left to begin, or to end."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training of ours."""
+    """One training with our trainer."""
 
     config: Path
     run: Path
@@ -42,13 +46,12 @@ class Job:
 
     @property
     def events(self) -> list[dict[str, object]]:
-        """The run's log."""
         log = self.run / "log.jsonl"
         return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
     @property
     def losses(self) -> list[float]:
-        """Of each step."""
+        """The loss of each step."""
         return [float(str(event["loss"])) for event in self.events if event["event"] == "step"]
 
     @property
@@ -59,7 +62,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Speed:
-    """What was measured of one trainer."""
+    """The measurements of one trainer."""
 
     first: float
     """Seconds from the start of the process, or of the run in it, to the end of the first step."""
@@ -68,7 +71,7 @@ class Speed:
 
 
 class Workshop:
-    """Everything that the parts of the benchmark share; `seconds` is what they may take together."""
+    """State shared by the parts of the benchmark; `seconds` is the time limit for all of them."""
 
     def __init__(self, folder: Path, seconds: float, *, tiny: bool) -> None:
         self.folder, self.tiny = folder, tiny
@@ -79,7 +82,7 @@ class Workshop:
         return 64 if self.tiny else {"sd15": 512, "sdxl": 1024}[kind]
 
     def model(self, kind: str) -> Path:
-        """The model's folder; made when it is first asked for, with pictures of its size beside it."""
+        """The model's folder; made on first use, with pictures of its size beside it."""
         folder = self.folder / kind / "model"
         if not (folder / "model_index.json").exists():
             models.pictures(folder.parent, self.resolution(kind))
@@ -90,7 +93,7 @@ class Workshop:
         return ["tiny"] if self.tiny else []
 
     def job(self, kind: str, tag: str, steps: int, train: str = "", data: str = "", precision: str = "bf16") -> Job:
-        """A training; `train` and `data` are added to these tables. Each has caches of its own."""
+        """A training; `train` and `data` are added to these tables. Each has its own caches."""
         model, base = self.model(kind), self.folder / kind
         config = base / f"{tag}.toml"
         config.write_text(
@@ -116,13 +119,13 @@ precision = "{precision}"
         return Job(config, base / f"run-{tag}")
 
     def train(self, jobs: Sequence[Job]) -> None:
-        """Train those that are not yet, one after the other in one process."""
+        """Train those not trained yet, one after the other in one process."""
         todo = [job for job in jobs if not (job.run / "output" / "cat.safetensors").exists()]
         if todo:
             self.execute(f"train-{todo[0].run.name}", self._command(todo))
 
     def kill(self, job: Job) -> None:
-        """Train, and kill the process as soon as the run has a checkpoint."""
+        """Train, and kill the process when the run has a checkpoint."""
         shutil.rmtree(job.run, ignore_errors=True)
         log = self.folder / f"killed-{job.run.name}.log"
         self.left()
@@ -137,7 +140,7 @@ precision = "{precision}"
             process.send_signal(signal.SIGKILL)
             process.wait()
         if (job.run / "output" / "cat.safetensors").exists():
-            raise Failed("the run was over before it could be killed; give it more steps")
+            raise Failed("the run ended before it could be killed; use more steps")
 
     @staticmethod
     def _command(jobs: Sequence[Job]) -> list[str]:
@@ -145,7 +148,7 @@ precision = "{precision}"
 
     @staticmethod
     def speed(job: Job) -> Speed:
-        """How fast a training was that is done: after its first quarter, by the times of its log. Raises Failed."""
+        """Speed of a finished training after its first quarter, from the times in its log. Raises Failed."""
         if not (job.run / "measured.json").exists():
             raise Failed("was not trained")
         measured = json.loads((job.run / "measured.json").read_text())
@@ -157,19 +160,19 @@ precision = "{precision}"
         return Speed(times[0] - measured["began"], it_s, measured["peak_mb"])
 
     def left(self) -> float:
-        """Seconds that are left. Raises Failed if they are too few to begin anything."""
+        """Seconds left. Raises Failed if they are too few to start anything."""
         left = self._end - time.monotonic()
         if left < ENOUGH_SECONDS:
-            raise Failed("skipped: no time left; choose parts with --only, or give more with --seconds")
+            raise NoTime("skipped: no time left; choose parts with --only, or give more with --seconds")
         return left
 
     def execute(self, name: str, command: Sequence[object], cwd: Path = ROOT) -> float:
-        """Run a program; the seconds it took. Raises Failed with its last words."""
+        """Run a program and return its seconds. Raises Failed with its last lines."""
         log, began = self.folder / f"{name}.log", time.monotonic()
         environment = {
             **os.environ,
             "BORN": str(began),
-            # cuBLAS reads it once, at its first product, and runs with other settings share a process.
+            # cuBLAS reads it only once, at its first product, and runs with other settings share a process.
             determinism.WORKSPACE: determinism.WORKSPACES[0],
             "HF_HUB_OFFLINE": "1",
             "HF_HOME": str(self.folder / "hf"),
@@ -188,7 +191,7 @@ precision = "{precision}"
                     timeout=self.left(),
                 )
             except subprocess.TimeoutExpired as error:
-                raise Failed(f"{name} did not end in the time that was left") from error
+                raise NoTime(f"{name} did not end in the time that was left") from error
         if done.returncode:
             raise Failed(f"{name} failed with exit code {done.returncode}: {_tail(log)}")
         return time.monotonic() - began

@@ -1,1 +1,1 @@
-"""What benchmarks/trainer.py runs: materials, the bare loop, and the hook that lets trainers take turns."""
+"""Parts of benchmarks/trainer.py: materials, the bare loop, and the hook for taking turns."""

@@ -1,4 +1,4 @@
-"""How each trainer is told to do the same work."""
+"""Configs and command lines of the trainers for the same work."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The least that trains a LoRA: cached latents and text, a UNet with PEFT layers, forward, backward, AdamW.
+"""A minimal LoRA training loop: cached latents and text, a UNet with PEFT layers, forward, backward, AdamW.
 
 python floor.py MATERIALS TARGETS     TARGETS: kohya (every layer of the attention blocks) or attention (diffusers')
 """
@@ -20,7 +20,7 @@ TARGETS = {
 
 
 def main(materials: Path, targets: str) -> None:
-    """Train without end."""
+    """Train forever."""
     torch.manual_seed(1)
     unet = UNet2DConditionModel.from_pretrained(materials / "model", subfolder="unet").requires_grad_(False)
     unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=TARGETS[targets]))

@@ -1,4 +1,4 @@
-"""Runs a program whose optimiser steps can be watched and held, so that several trainers take turns on one machine.
+"""Run a program whose optimiser steps can be timed and paused, so that several trainers take turns on one machine.
 
 python lockstep.py READ WRITE SETTINGS PROGRAM [ARGUMENT...]     PROGRAM: a file, or MODULE:FUNCTION
 
@@ -18,7 +18,7 @@ from typing import Any
 
 
 def watch(read: int, write: int) -> None:
-    """Tell of every optimiser step, and wait for the word to go on."""
+    """Report every optimiser step and wait for permission to continue."""
     from torch.optim.optimizer import register_optimizer_step_post_hook
 
     began = time.monotonic()

@@ -22,7 +22,7 @@ class Size:
     vae: tuple[int, ...]
     resolution: int
     turn: int
-    """Steps a trainer makes before the next one has its turn; the first of them is not counted."""
+    """Steps of one turn; the first of them is not counted."""
     turns: int
 
 

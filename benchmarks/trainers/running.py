@@ -1,4 +1,4 @@
-"""Trainers that run side by side: each makes some steps, then is held while the next one has its turn."""
+"""Trainers that run in turns: each makes some steps, then is paused for the next one's turn."""
 
 import json
 import os
@@ -75,16 +75,15 @@ class Running:
         return found
 
     def turn(self, count: int) -> float:
-        """Make `count` steps; the median of their seconds but for the first one's, which meets cold caches."""
+        """Make `count` steps; the median of their seconds without the first one, whose caches are cold."""
         return statistics.median(self.steps(count)[1:])
 
     def peak(self) -> float:
-        """The most memory it has held so far, MB."""
+        """Peak memory so far, MB."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
     def end(self) -> None:
-        """Kill it."""
         self._process.kill()
         self._process.wait()
         self._hear.close()
@@ -93,7 +92,7 @@ class Running:
 
 @contextmanager
 def started(taking_part: list[Contender], logs: Path) -> Iterator[dict[str, Running]]:
-    """Everyone started, one after the other, and held after the first step."""
+    """Start all trainers, one after the other, and pause each after its first step."""
     running: dict[str, Running] = {}
     try:
         for contender in taking_part:
@@ -106,7 +105,7 @@ def started(taking_part: list[Contender], logs: Path) -> Iterator[dict[str, Runn
 
 @contextmanager
 def materials(model: str, pictures: int) -> Iterator[Path]:
-    """A folder with a model and pictures to work on, made in a process of its own; removed afterwards."""
+    """A temporary folder with a model and pictures, made in a separate process."""
     with tempfile.TemporaryDirectory(prefix="sdfleet-bench-") as folder:
         command = [sys.executable, str(HERE / "materials.py"), folder, model, str(pictures)]
         subprocess.run(command, check=True, cwd=ROOT)

@@ -1,1 +1,1 @@
-"""`sdfleet doctor`: every check a person would make, each good, a warning or bad, with one thing to do about it."""
+"""`sdfleet doctor`: checks of the controller and the hosts; each is good, a warning or bad, with one cure."""

@@ -1,5 +1,3 @@
-"""The verb `doctor`."""
-
 from typing import Annotated
 
 import typer

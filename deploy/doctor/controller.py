@@ -1,4 +1,4 @@
-"""Checks of the machine one sits at: what must be right before any host can be."""
+"""Checks of the controller."""
 
 import importlib.metadata
 import os
@@ -15,19 +15,19 @@ ENGINES = ("pyinfra", "paramiko", "pytest-testinfra")
 
 
 def examine(fleet: Fleet, hosts: Sequence[HostSettings]) -> list[Finding]:
-    """Everything that can be said without asking a host."""
+    """All checks that need no host."""
     return [_file(fleet, hosts), _ssh(), *_versions(), _clock(), *_keys(hosts), *_known_hosts(fleet), _secrets(fleet)]
 
 
 def _file(fleet: Fleet, hosts: Sequence[HostSettings]) -> Finding:
-    return good("fleet", f"{fleet.file.name} is fine: {len(hosts)} of {len(fleet.hosts)} host(s) are looked at")
+    return good("fleet", f"{fleet.file.name} is fine: checking {len(hosts)} of {len(fleet.hosts)} host(s)")
 
 
 def _ssh() -> Finding:
     try:
         said = subprocess.run(["ssh", "-V"], capture_output=True, text=True, timeout=10).stderr.strip()
     except OSError:
-        return bad("ssh", "there is no OpenSSH client on this machine", "Install openssh-client.")
+        return bad("ssh", "no OpenSSH client on this machine", "Install openssh-client.")
     return good("ssh", said.split(",")[0])
 
 
@@ -49,9 +49,9 @@ def _clock() -> Finding:
     except (OSError, subprocess.TimeoutExpired):
         said = ""
     if said == "no":
-        cure = "Run: timedatectl set-ntp true. TLS and the hosts' clocks are judged by this one."
-        return warning("clock", "nothing keeps this machine's clock right", cure)
-    return good("clock", "kept by a time service" if said == "yes" else "compared with each host's below")
+        cure = "Run: timedatectl set-ntp true. TLS and the check of the hosts' clocks depend on it."
+        return warning("clock", "this machine's clock is not synchronised", cure)
+    return good("clock", "synchronised" if said == "yes" else "compared with each host's below")
 
 
 def _keys(hosts: Sequence[HostSettings]) -> Iterator[Finding]:
@@ -70,15 +70,15 @@ def _key(key: Path) -> Finding:
         return bad("key", f"{key} cannot be read: {error.strerror}", cure)
     if mode & 0o077:
         return bad("key", f"{key} can be read by others (mode {mode:o}), so ssh ignores it", f"Run: chmod 600 {key}")
-    return good("key", f"{key} is there and private")
+    return good("key", f"{key} exists and is private")
 
 
 def _own_keys() -> Finding:
     agent = os.environ.get("SSH_AUTH_SOCK")
-    files = [key for key in Path("~/.ssh").expanduser().glob("id_*") if key.suffix != ".pub"]
+    files = [key for key in (Path.home() / ".ssh").glob("id_*") if key.suffix != ".pub"]
     if agent or files:
-        return good("key", "an agent runs" if agent else f"~/.ssh/{files[0].name} is there")
-    return warning("key", "neither an agent nor a key in ~/.ssh", "Set fleet.key, or run: ssh-keygen -t ed25519.")
+        return good("key", "an agent is running" if agent else f"~/.ssh/{files[0].name} exists")
+    return warning("key", "no agent, and no key in ~/.ssh", "Set fleet.key, or run: ssh-keygen -t ed25519.")
 
 
 def _known_hosts(fleet: Fleet) -> Iterator[Finding]:
@@ -86,13 +86,13 @@ def _known_hosts(fleet: Fleet) -> Iterator[Finding]:
     if file is None:
         yield warning(
             "host keys",
-            "hosts are trusted the first time they are seen",
-            "Set fleet.known_hosts to a file with their keys, so that nobody can stand in for one.",
+            "a host key is trusted on the first connection",
+            "Set fleet.known_hosts to a file with the hosts' keys, so that nobody can impersonate one.",
         )
         return
-    place = fleet.file.parent / file.expanduser()
+    place = fleet.file.parent / file
     if place.is_file():
-        yield good("host keys", f"only hosts in {place} are talked to")
+        yield good("host keys", f"only hosts in {place} are accepted")
     else:
         yield bad("host keys", f"{place} does not exist", "Write it with ssh-keyscan and compare the keys.")
 
@@ -101,5 +101,5 @@ def _secrets(fleet: Fleet) -> Finding:
     try:
         names = fleet.secrets.read_all()
     except SdfleetError as error:
-        return bad("secrets", str(error), "Set it, or take the reference out of [secrets].")
-    return good("secrets", f"readable: {', '.join(names)}" if names else "none are asked for")
+        return bad("secrets", str(error), "Set it, or remove the reference from [secrets].")
+    return good("secrets", f"readable: {', '.join(names)}" if names else "none in fleet.toml")

@@ -1,4 +1,4 @@
-"""Failures that people really meet, recognised by what they leave in the journal, each with its cure."""
+"""Known failures, recognised by their lines in the journal, each with its cure."""
 
 import re
 from collections.abc import Iterable
@@ -7,18 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Failure:
-    """One known failure."""
-
     name: str
     pattern: str
-    """Regular expression that finds it in a line of the journal."""
+    """Regular expression for a line of the journal."""
     cure: str
     seen: str
-    """Where people reported it."""
+    """Where it was reported."""
 
 
 NO_GPU = "torch sees no GPU"
-"""What lora-scripts says at each start, on a host without a GPU as well, where it is no failure."""
+"""lora-scripts prints this at each start without a GPU; on a CPU host it is no failure."""
 
 FAILURES = (
     Failure(
@@ -42,13 +40,13 @@ FAILURES = (
     Failure(
         "a package was built in isolation, with the newest setuptools",
         r"Getting requirements to build wheel did not run successfully",
-        "Leave installing to sdfleet apply, which builds without isolation; take `pip install` out of your scripts.",
+        "Install only with sdfleet apply, which builds without isolation; remove `pip install` from your scripts.",
         "vast-ai/base-image",
     ),
     Failure(
         "this Python has no such torch",
         r"requirement torch==[\d.]+(\+\w+)? \(from versions|INCOMPATIBLE PYTHON VERSION",
-        'Set webui.python = "3.11" and apply: uv brings that Python where the system has another.',
+        'Set webui.python = "3.11" and apply: uv installs that Python if the system has another.',
         "A1111#16352",
     ),
     Failure(
@@ -66,7 +64,7 @@ FAILURES = (
     Failure(
         NO_GPU,
         r"Torch is not able to use GPU|CUDA unknown error - this may be due to an incorrectly set up environment",
-        "See what this report says of the driver; skipping the test would only draw on the CPU, very slowly.",
+        "See what this report says about the driver; without the test the WebUI would use the CPU, very slowly.",
         "A1111#783",
     ),
     Failure(
@@ -94,27 +92,27 @@ FAILURES = (
         "lora-scripts#639",
     ),
     Failure(
-        "the Hugging Face mirror does not say how long files are",
+        "the Hugging Face mirror sends no file sizes",
         r"does not have a Content-Length",
-        "Fetch models through [[models]] and sdfleet apply, which checks the hash instead.",
+        "Download models through [[models]] and sdfleet apply, which checks the hash instead.",
         "hf-mirror-site#31",
     ),
     Failure(
-        "a Xet transfer went around the mirror",
+        "a Xet transfer bypassed the mirror",
         r"CAS service error|\bxethub\.hf\.co\b",
         "Set HF_HUB_DISABLE_XET=1 for your own scripts; sdfleet's downloads never use Xet with a mirror.",
         "hf-mirror-site#50",
     ),
     Failure(
-        "the hub or a mirror asks to slow down",
+        "the hub or a mirror limits requests",
         r"\b429\b.{0,20}Too Many Requests",
-        "Wait as long as it says, set secrets.huggingface_token, and lower mirrors.parallel; retrying makes it longer.",
+        "Wait as long as it says, set secrets.huggingface_token, and lower mirrors.parallel; retries prolong it.",
         "huggingface_hub#3377",
     ),
     Failure(
         "a GitHub mirror is dead",
         r"unable to access 'https?://[^'/]+/https://github\.com/",
-        "Take it out of mirrors.github, or list others before it; this report shows which answer.",
+        "Remove it from mirrors.github, or list others before it; this report shows which ones answer.",
         "go-cqhttp#2492",
     ),
     Failure(
@@ -138,17 +136,17 @@ FAILURES = (
     Failure(
         "the WebUI was started as root",
         r"must not be launched as root",
-        "Start it with `systemctl start sdfleet-webui`: the unit has a user of its own.",
+        "Start it with `systemctl start sdfleet-webui`: the unit has its own user.",
         "A1111#9093",
     ),
     Failure(
-        "the Python environment is half made",
+        "the Python environment is incomplete",
         r"Cannot activate python venv|\s(?!\S*/envs?/)\S+: No module named '?pip'?$",
-        "Apply: sdfleet builds environments beside their place and switches when they are whole.",
+        "Apply: sdfleet builds a new environment and switches to it when it is complete.",
         "A1111#2669",
     ),
     Failure(
-        "a library of the desktop is missing",
+        "a desktop library is missing",
         r"libGL\.so\.1: cannot open shared object file|libgthread-2\.0\.so\.0: cannot open",
         "Apply: base.packages must have libgl1 and libglib2.0-0.",
         "runpod/containers#8",
@@ -162,13 +160,13 @@ FAILURES = (
     Failure(
         "httpx is too new for gradio 3",
         r"__init__\(\) got an unexpected keyword argument '(socket_options|proxies)'",
-        "Apply with the shipped lock (httpx 0.24.1); an extension that upgrades it must go.",
+        "Apply with the shipped lock (httpx 0.24.1); remove the extension that upgrades it.",
         "A1111#13840",
     ),
     Failure(
         "kernel module and programs of the driver differ",
         r"Driver/library version mismatch|API mismatch: the client ",
-        "Reboot; then apply, which holds the packages so that no upgrade does this again.",
+        "Reboot, then apply: it holds the packages, so that no upgrade can cause this again.",
         "homelab#4110",
     ),
     Failure(
@@ -184,7 +182,7 @@ FAILURES = (
         "dstack#2348",
     ),
     Failure(
-        "a model file is a web page or half a file",
+        "a model file is incomplete, or a web page",
         r"Error while deserializing header|invalid load key, '[<{]'",
         "Give the model a sha256 in fleet.toml and apply; for civitai set secrets.civitai_token.",
         "civitai#975",
@@ -198,13 +196,13 @@ FAILURES = (
     Failure(
         "a card fell off the bus or hangs",
         r"NVRM: Xid \(PCI:[0-9a-f:.]+\): (79|119|154)\b|GPU has fallen off the bus",
-        "Power the server off and on; if it comes back, the card, its slot or its power is at fault.",
+        "Power the server off and on; if it happens again, the card, its slot or its power supply is faulty.",
         "NVIDIA's list of Xid errors",
     ),
     Failure(
         "the card's memory is too small for the picture or the batch",
         r"CUDA out of memory",
-        "Set webui.flags.medvram = true, draw smaller, or train with a smaller batch.",
+        "Set webui.flags.medvram = true, generate smaller pictures, or train with a smaller batch.",
         "many places",
     ),
 )

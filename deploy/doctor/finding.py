@@ -1,4 +1,4 @@
-"""What the doctor says: one sentence a check, and one cure."""
+"""The result of one check: a sentence and a cure."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,26 +8,22 @@ Level = Literal["good", "warning", "bad"]
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one check."""
-
     level: Level
     subject: str
-    """What was looked at, in a word or two."""
+    """What was checked, in a word or two."""
     says: str
     cure: str = ""
     """The one thing to do; empty if all is well."""
 
 
 def good(subject: str, says: str) -> Finding:
-    """All is well."""
     return Finding("good", subject, says)
 
 
 def warning(subject: str, says: str, cure: str) -> Finding:
-    """It works, but not for long or not well."""
+    """It works, but not well, or not for long."""
     return Finding("warning", subject, says, cure)
 
 
 def bad(subject: str, says: str, cure: str) -> Finding:
-    """It does not work."""
     return Finding("bad", subject, says, cure)

@@ -1,4 +1,4 @@
-"""What the doctor says of GPUs and driver: the decision that apply would make, and its reasons."""
+"""The doctor's findings on GPUs and driver: the decision that apply would make, and its reasons."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ from roles.webui import release as webui
 
 
 def gpu_findings(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
-    """What was decided of a host of which `facts` are known, and what ails its driver besides."""
+    """The decision for a host, and what else is wrong with its driver."""
     yield _driver(host, decision)
     for note in decision.notes:
         yield warning("gpu", note, "See docs/gpu.md.")
@@ -62,24 +62,24 @@ def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
     if names:
         yield good("torch", ", ".join(names))
     if host.has("lora_scripts") and not builds.lora_scripts:
-        yield bad("torch", builds.why_no_lora_scripts.rstrip("."), "Take this host out of the group lora_scripts.")
+        yield bad("torch", builds.why_no_lora_scripts.rstrip("."), "Remove this host from the group lora_scripts.")
 
 
 def _health(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
     loose = sorted(set(facts.packages) - set(facts.held))
     if host.gpu.hold and loose:
-        says = f"{', '.join(loose)}: an upgrade may change the driver under the running kernel module"
-        yield warning("driver", says, f"Hold it: sdfleet apply --limit {host.name}")
+        says = f"{', '.join(loose)}: not held, so an upgrade may change the driver under the running kernel module"
+        yield warning("driver", says, f"Run: sdfleet apply --limit {host.name}")
     if decision.fabric_manager and not facts.fabric_manager:
         cure = f"Run: sdfleet apply --limit {host.name}"
-        yield bad("driver", "NVSwitch is there, but nvidia-fabricmanager does not run (CUDA error 802)", cure)
+        yield bad("driver", "this host has NVSwitch, but nvidia-fabricmanager is not running (CUDA error 802)", cure)
     if not facts.headers and facts.source in ("nvidia", "distribution"):
-        says = f"the headers of kernel {facts.kernel} are missing, so DKMS can build nothing"
+        says = f"the headers of kernel {facts.kernel} are missing, so DKMS cannot build the module"
         yield warning("driver", says, f"Run there: apt-get install linux-headers-{facts.kernel}")
 
 
 def _name(host: HostSettings, role: str, build: str, torch: Torch | None) -> str:
-    if build == CPU:  # served by the lock of a CUDA build where there is no other
+    if build == CPU:  # from the lock of a CUDA build if there is no other
         version = _locked_torch(host, role)
         return f"torch {version} on the CPU" if version else "torch on the CPU"
     return f"torch {torch.torch}+{build}" if torch and torch.build == build else f"torch's {build} build"
@@ -95,7 +95,7 @@ def _locked_torch(host: HostSettings, role: str) -> str:
                 environment = lora_scripts.release_of(host.lora_scripts, CPU).environment
             case _:
                 environment = trainer.release(host.trainer, CPU).environment
-    except (ReleaseError, trainer.NoLockError):  # plan and apply say what is missing
+    except (ReleaseError, trainer.NoLockError):  # plan and apply report what is missing
         return ""
     return torch_version(environment.lock) if environment else ""
 

@@ -1,4 +1,4 @@
-"""Checks of one host, from what one command read there."""
+"""Checks of one host, from the answer of one command."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from deploy.doctor.failures import FAILURES, NO_GPU
 from deploy.doctor.finding import Finding, bad, good, warning
 from deploy.doctor.gpus import gpu_findings
 from deploy.doctor.packages import SUPPORTED, package_findings, repositories
-from deploy.doctor.roads import proxy_findings, road_findings, roads
+from deploy.doctor.roads import endpoint_findings, endpoints, proxy_findings
 from deploy.doctor.services import service_findings, services
 from deploy.onhost import examine
 from deploy.ssh import Remote
@@ -20,7 +20,7 @@ from roles.gpu.case import Decision
 from roles.gpu.decision import decide
 
 CLOCK_SECONDS = 30
-"""TLS and signed URLs tolerate a few minutes; a host that drifts this far has no time service."""
+"""TLS and signed URLs tolerate a few minutes; a host with this much drift has no time service."""
 LITTLE_GB = 5
 WEBUI_RAM_GB = 9.5
 """The WebUI peaks at 9.3 GB with SD 1.5 and a LoRA."""
@@ -29,7 +29,7 @@ Seen = dict[str, Any]
 
 
 def look(remote: Remote) -> Seen:
-    """Read everything of one host in one command; `asked` is the controller's time in the middle of it (s)."""
+    """Read everything of one host with one command; `asked` is the controller's time before and after it (s)."""
     host = remote.host
     proxy = proxy_of(host)
     began = time.time()
@@ -40,7 +40,7 @@ def look(remote: Remote) -> Seen:
         probe=PROBE,
         units=[service.unit for service in services(host)],
         ports=[port for service in services(host) for port in service.ports],
-        urls={road.name: road.url for road in roads(host)},
+        urls={endpoint.name: endpoint.url for endpoint in endpoints(host)},
         packages=repositories(host),
         apt_proxy=host.mirrors.apt_proxy,
         patterns={failure.name: failure.pattern for failure in FAILURES},
@@ -49,22 +49,22 @@ def look(remote: Remote) -> Seen:
         proxy_place=list(proxy.place) if proxy.url else None,
     )
     seen["proxy_place"] = "{}:{}".format(*proxy.place) if proxy.url else ""
-    # The clock is read after the mirrors, so near the end of a command that lasts seconds.
+    # The host's clock is read some time in between: the mirrors take seconds.
     return {**seen, "asked": (began, time.time())}
 
 
 def judge(host: HostSettings, seen: Seen) -> list[Finding]:
-    """What `seen` means for a host with these settings."""
+    """The findings for a host with these settings."""
     facts = read(seen["gpu"])
     decision = decide(facts, host.gpu)
     return [
-        good("reachable", f"as {host.connection.user}, and root's rights are there"),
+        good("reachable", f"as {host.connection.user}, with root rights"),
         *_system(seen),
         *_resources(host, seen),
         *_unfinished(facts, seen),
         *gpu_findings(host, facts, decision),
         *proxy_findings(seen),
-        *road_findings(host, seen["mirrors"]),
+        *endpoint_findings(host, seen["mirrors"]),
         *package_findings(host, decision, seen),
         *service_findings(host, seen),
         *_failed_units(host, seen),
@@ -78,10 +78,10 @@ def _system(seen: Seen) -> Iterator[Finding]:
         yield good("system", system["name"])
     else:
         known = "; ".join(f"{name} {' and '.join(releases)}" for name, releases in SUPPORTED.items())
-        yield warning("system", f"{system['name'] or 'unknown'} was never tried", f"Known to work are {known}.")
+        yield warning("system", f"{system['name'] or 'unknown'} is not tested", f"Supported: {known}.")
     if not seen["systemd"]:
         cure = "Rent a virtual machine, or a container image that boots systemd: services need it."
-        yield bad("system", "systemd does not run here, as in most GPU containers", cure)
+        yield bad("system", "systemd is not running, as in most GPU containers", cure)
     began, ended = seen["asked"]
     drift = max(began - seen["time"], seen["time"] - ended, 0)
     if drift > CLOCK_SECONDS:
@@ -92,13 +92,11 @@ def _system(seen: Seen) -> Iterator[Finding]:
 
 def _unfinished(facts: HostGpus, seen: Seen) -> Iterator[Finding]:
     if facts.dpkg_interrupted:
-        says = "dpkg was interrupted, so apt refuses everything (or an installation runs now)"
+        says = "dpkg was interrupted, so apt refuses to work (or an installation is running)"
         yield warning("packages", says, "Run there: dpkg --configure -a")
     if seen["reboot"]:
-        says = "upgraded packages wait for a reboot; until then the old kernel and libraries run"
-        yield warning(
-            "reboot", says, "Reboot it when nobody draws or trains; sdfleet's services come back by themselves."
-        )
+        says = "upgraded packages need a reboot; until then the old kernel and libraries are in use"
+        yield warning("reboot", says, "Reboot when nothing is running; sdfleet's services start by themselves.")
 
 
 def _resources(host: HostSettings, seen: Seen) -> Iterator[Finding]:
@@ -121,8 +119,8 @@ def _resources(host: HostSettings, seen: Seen) -> Iterator[Finding]:
 def _failed_units(host: HostSettings, seen: Seen) -> Iterator[Finding]:
     others = {unit: last for unit, last in seen["failed"].items() if unit not in seen["units"]}
     for unit, last in others.items():
-        says = f"{unit} failed" + (f"; its last words: {last}" if last else "")
-        cure = f"See why with `journalctl -u {unit}` there; `systemctl reset-failed {unit}` forgets it."
+        says = f"{unit} failed" + (f"; its last line: {last}" if last else "")
+        cure = f"See why with `journalctl -u {unit}` there; `systemctl reset-failed {unit}` clears it."
         yield warning("unit", says, cure)
     if not others:
         yield good("unit", "no other unit has failed" if seen["failed"] else "none has failed")
@@ -136,10 +134,10 @@ def _journal(host: HostSettings, decision: Decision, seen: Seen) -> Iterator[Fin
         if line := known.get(failure.name):
             yield (warning if works else bad)("journal", f"{failure.name}: {line}", failure.cure)
     if line := seen["error"]:
-        cure = f"See what led to it: sdfleet logs {host.name} SERVICE (or the name of a run)."
-        yield warning("journal", f"the last error of sdfleet's services in a day, not one of the known: {line}", cure)
+        cure = f"See the lines before it: sdfleet logs {host.name} SERVICE (or the name of a run)."
+        yield warning("journal", f"the last error of sdfleet's services in a day, not a known one: {line}", cure)
     elif not known:
-        yield good("journal", "none of the known failures since the last boot, and no error of sdfleet's in a day")
+        yield good("journal", "no known failure since the last boot, no error of sdfleet's services in a day")
 
 
 def _installed(seen: Seen) -> bool:

@@ -1,4 +1,4 @@
-"""Where a host's Debian packages come from, as its own apt reaches it: the distribution, NVIDIA, and all others."""
+"""Checks of a host's apt sources, through its own apt: the distribution's, NVIDIA's, and all others."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,16 +17,16 @@ SUPPORTED = {
     "debian": {"12": "bookworm", "13": "trixie"},
     "ubuntu": {"22.04": "jammy", "24.04": "noble"},
 }
-"""Distribution -> release -> its name on mirrors."""
+"""Distribution -> release -> its codename."""
 NVIDIA = "nvidia"
 NVIDIA_DEVICE = " 0x10de "
-"""What the GPU probe prints of a card of NVIDIA's."""
+"""The GPU probe prints this for an NVIDIA card."""
 
 Seen = Mapping[str, Any]
 
 
 def repositories(host: HostSettings) -> dict[str, dict[str, Any]]:
-    """What apply would make known to apt, for deploy/onhost/examine.py: by name, with a URL for each system."""
+    """The repositories that apply would add to apt, by name, with a URL per system (for deploy/onhost/examine.py)."""
     found: dict[str, dict[str, Any]] = {}
     for mirror in host.mirrors.apt:
         urls = {
@@ -43,7 +43,7 @@ def repositories(host: HostSettings) -> dict[str, dict[str, Any]]:
 
 
 def package_findings(host: HostSettings, decision: Decision, seen: Seen) -> Iterator[Finding]:
-    """The distribution's archive, NVIDIA's repository where a driver comes from it, and other sources that are dead."""
+    """The distribution's archive, NVIDIA's repository if a driver comes from it, and other sources that are dead."""
     sources: Mapping[str, Answer] = seen["sources"]
     theirs = {url: answer for url, answer in sources.items() if url.startswith(f"{host.gpu.repository}/")}
     own = {url: answer for url, answer in sources.items() if _distribution(url, seen["os"]["id"])}
@@ -56,8 +56,8 @@ def package_findings(host: HostSettings, decision: Decision, seen: Seen) -> Iter
         yield _nvidia(host, answer, needed)
     for url, answer in sources.items():
         if url not in own and url not in theirs and not answers_well(answer):
-            cure = "Take it out of /etc/apt/sources.list.d there: every look for packages waits for it."
-            yield warning("apt", f"{url} gives no answer ({why_dead(answer)})", cure)
+            cure = "Remove it from /etc/apt/sources.list.d there: every apt-get update waits for it."
+            yield warning("apt", f"{url} does not answer ({why_dead(answer)})", cure)
 
 
 def _mirrors(host: HostSettings, answers: Mapping[str, Answer]) -> Iterator[Finding]:
@@ -65,7 +65,7 @@ def _mirrors(host: HostSettings, answers: Mapping[str, Answer]) -> Iterator[Find
     alive = {mirror: answer for mirror, answer in asked.items() if answers_well(answer)}
     if asked and not alive:
         reasons = "; ".join(f"{mirror}: {why_dead(answer)}" for mirror, answer in asked.items())
-        yield bad("apt", f"no mirror answers ({reasons})", f"Put one that answers into mirrors.apt, or {_mend(host)}.")
+        yield bad("apt", f"no mirror answers ({reasons})", f"Add one that answers to mirrors.apt, or {_fix(host)}.")
     elif asked:
         mirror, answer = next(iter(alive.items()))
         yield _paced("apt", f"{len(alive)} of {len(asked)} mirror(s) answer; first {mirror}", answer, "mirrors.apt")
@@ -74,22 +74,22 @@ def _mirrors(host: HostSettings, answers: Mapping[str, Answer]) -> Iterator[Find
 def _archive(host: HostSettings, own: Mapping[str, Answer]) -> Iterator[Finding]:
     dead = [f"{url}: {why_dead(answer)}" for url, answer in own.items() if not answers_well(answer)]
     if dead:
-        cure = f"Set mirrors.apt to a mirror that answers, or {_mend(host)}."
-        yield bad("apt", f"the distribution's archive gives no answer ({'; '.join(dead)})", cure)
+        cure = f"Set mirrors.apt to a mirror that answers, or {_fix(host)}."
+        yield bad("apt", f"the distribution's archive does not answer ({'; '.join(dead)})", cure)
     elif own:
         url, answer = max(own.items(), key=lambda item: item[1]["latency"])
         says = f"{len(own)} source(s) of the distribution answer; the slowest, {url},"
         yield _paced("apt", says, answer, "mirrors.apt")
     else:
-        yield warning("apt", "its sources do not name the distribution's archive", "Set mirrors.apt in fleet.toml.")
+        yield warning("apt", "no source of the distribution's archive", "Set mirrors.apt in fleet.toml.")
 
 
 def _nvidia(host: HostSettings, answer: Answer, needed: bool) -> Finding:
     if answers_well(answer):
         return _paced(NVIDIA, f"{host.gpu.repository} answers", answer, "gpu.repository")
-    says = f"{host.gpu.repository} gives no answer ({why_dead(answer)})"
-    cure = f"Set gpu.repository to a mirror that answers (docs/gpu.md), or {_mend(host)}."
-    return bad(NVIDIA, f"{says}, and the driver must come from there", cure) if needed else warning(NVIDIA, says, cure)
+    says = f"{host.gpu.repository} does not answer ({why_dead(answer)})"
+    cure = f"Set gpu.repository to a mirror that answers (docs/gpu.md), or {_fix(host)}."
+    return bad(NVIDIA, f"{says}, but the driver comes from there", cure) if needed else warning(NVIDIA, says, cure)
 
 
 def _paced(subject: str, says: str, answer: Answer, setting: str) -> Finding:
@@ -99,9 +99,9 @@ def _paced(subject: str, says: str, answer: Answer, setting: str) -> Finding:
     return good(subject, text)
 
 
-def _mend(host: HostSettings) -> str:
+def _fix(host: HostSettings) -> str:
     proxy = host.mirrors.apt_proxy
-    return f"mend mirrors.apt_proxy ({proxy})" if proxy else "mend DNS or apt's proxy there"
+    return f"fix mirrors.apt_proxy ({proxy})" if proxy else "fix DNS or apt's proxy there"
 
 
 def _distribution(url: str, name: str) -> bool:

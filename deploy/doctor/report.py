@@ -1,4 +1,4 @@
-"""`sdfleet doctor`: examine controller and hosts, and print what was found."""
+"""`sdfleet doctor`: examine controller and hosts, and print the findings."""
 
 import json
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def _hosts(chosen: Sequence[HostSettings]) -> Report:
 
 
 def _lost(error: HostError) -> Finding:
-    cure = error.cure or "run the command there by hand to see why"
+    cure = error.cure or "run the command on the host to see why"
     return bad("reachable", error.says, f"{cure[0].upper()}{cure[1:]}.")
 
 
@@ -62,4 +62,4 @@ def _print(report: Report) -> None:
             if finding.cure:
                 out.print(styled("          [cyan]->[/] {}", finding.cure), soft_wrap=True)
     counts = [sum(f.level == level for found in report.values() for f in found) for level in ("bad", "warning")]
-    out.print(f"{counts[0]} bad, {counts[1]} to look at, on {len(report) - 1} host(s).")
+    out.print(f"{counts[0]} bad, {counts[1]} warning(s), on {len(report) - 1} host(s).")

@@ -1,4 +1,4 @@
-"""Where a host's traffic goes, as the host itself reaches it: which places answer, how soon, how fast."""
+"""Checks of the mirrors and other servers that a host downloads from: which ones answer, latency, throughput."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,63 +18,63 @@ ENVIRONMENTS = ("webui", "lora_scripts", "trainer")
 """Roles that build a Python environment."""
 GITHUB = "https://github.com/"
 SAMPLE_MB = 0.1
-"""An answer shorter than this says nothing of throughput."""
+"""Throughput is not computed for shorter answers."""
 SLOW_MB = 0.1
-"""At so many MB/s a model of SD 1.5 takes half a day."""
+"""At this rate (MB/s) an SD 1.5 model takes half a day."""
 UNAUTHORIZED = 401
-"""The doctor carries no token, so a place that asks for one is well."""
+"""The doctor sends no token, so a server that asks for one counts as alive."""
 
 Answer = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Road:
-    """One place to ask."""
+class Endpoint:
+    """One server to check."""
 
     kind: str
-    """What goes there: a list of [mirrors], or some other word."""
+    """The list in [mirrors], or another name for what comes from there."""
     mirror: str
     url: str
-    """Something that it must have."""
+    """A file that it must have."""
     listed: bool = True
-    """Whether `kind` is a list of [mirrors], from which a person can take it."""
+    """Whether `kind` is a list in [mirrors]."""
 
     @property
     def name(self) -> str:
-        """What its answer is called."""
+        """Key of its answer."""
         return f"{self.kind} {self.mirror}"
 
 
-def roads(host: HostSettings) -> list[Road]:
-    """What a host with these settings needs from afar, apt's part excepted: of each mirror something it must have."""
+def endpoints(host: HostSettings) -> list[Endpoint]:
+    """The servers that a host with these settings downloads from, except for apt."""
     mirrors = host.mirrors
-    found: list[Road] = []
+    found: list[Endpoint] = []
     if any(map(host.has, (*ENVIRONMENTS, "cache"))):
         refs = _repository(host).removesuffix(".git") + ".git/info/refs?service=git-upload-pack"
         if refs.startswith(GITHUB):
             path = refs.removeprefix(GITHUB)
-            found += [Road("github", url, (mirrors.github_prefix(url) or GITHUB) + path) for url in mirrors.github]
-        found += [Road("pypi", url, f"{url}/safetensors/") for url in mirrors.pypi]
+            found += [Endpoint("github", url, (mirrors.github_prefix(url) or GITHUB) + path) for url in mirrors.github]
+        found += [Endpoint("pypi", url, f"{url}/safetensors/") for url in mirrors.pypi]
         if build := _build_of_pytorchs_own(host):
-            found += [Road("torch", url, f"{url}/{build}/torch/") for url in mirrors.torch]
+            found += [Endpoint("torch", url, f"{url}/{build}/torch/") for url in mirrors.torch]
     if any(model.source.startswith("hf:") for model in host.models):
         vocabulary = "openai/clip-vit-large-patch14/resolve/main/vocab.json"
-        found += [Road("huggingface", url, f"{url}/{vocabulary}") for url in mirrors.huggingface]
-    return [*found, *_model_roads(host)]
+        found += [Endpoint("huggingface", url, f"{url}/{vocabulary}") for url in mirrors.huggingface]
+    return [*found, *_model_endpoints(host)]
 
 
-def road_findings(host: HostSettings, answers: Mapping[str, Answer]) -> Iterator[Finding]:
-    """One finding a kind of traffic: it needs one place that answers, and the first that does should not be slow."""
-    kinds: dict[str, list[tuple[Road, Answer]]] = {}
-    for road in roads(host):
-        if answer := answers.get(road.name):
-            kinds.setdefault(road.kind, []).append((road, answer))
+def endpoint_findings(host: HostSettings, answers: Mapping[str, Answer]) -> Iterator[Finding]:
+    """One finding per kind: at least one server must answer, and the first one that does should not be slow."""
+    kinds: dict[str, list[tuple[Endpoint, Answer]]] = {}
+    for endpoint in endpoints(host):
+        if answer := answers.get(endpoint.name):
+            kinds.setdefault(endpoint.kind, []).append((endpoint, answer))
     for asked in kinds.values():
         yield _finding(asked)
 
 
 def proxy_findings(seen: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether the proxy is there, and lets the host through."""
+    """Whether the proxy answers and accepts the login."""
     place = seen["proxy_place"]
     if not place:
         return
@@ -90,45 +90,53 @@ def proxy_findings(seen: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def pace(answer: Answer) -> str:
-    """Latency, and throughput where enough came to tell."""
+    """Latency, and throughput if the answer was long enough."""
     speed = f", {answer['rate']:.1f} MB/s" if answer["size"] >= SAMPLE_MB * 1e6 else ""
     return f"in {answer['latency']:.2f} s{speed}"
 
 
 def slow(answer: Answer) -> bool:
-    """Whether an answer came too slowly for files of gigabytes."""
+    """Whether it is too slow for files of gigabytes."""
     return bool(answer["size"] >= SAMPLE_MB * 1e6 and answer["rate"] < SLOW_MB)
 
 
 def why_dead(answer: Answer) -> str:
-    """Why there was no usable answer."""
     return str(answer.get("reason") or f"status {answer['status']}")
 
 
 def answers_well(answer: Answer) -> bool:
-    """Whether a place is alive and has what it must have."""
+    """Whether a server is alive and has the file."""
     return bool(200 <= answer["status"] < 400 or answer["status"] == UNAUTHORIZED)
 
 
-def _finding(asked: list[tuple[Road, Answer]]) -> Finding:
-    road = asked[0][0]
-    fine = [(road, answer) for road, answer in asked if answers_well(answer)]
+def _finding(asked: list[tuple[Endpoint, Answer]]) -> Finding:
+    endpoint = asked[0][0]
+    fine = [(endpoint, answer) for endpoint, answer in asked if answers_well(answer)]
     if not fine:
-        reasons = "; ".join(f"{road.mirror}: {why_dead(answer)}" for road, answer in asked)
-        mend = f"Put one that answers into mirrors.{road.kind}" if road.listed else "Take another source for its models"
-        return bad(road.kind, f"no mirror answers ({reasons})", f"{mend}, or mend DNS.")
+        reasons = "; ".join(f"{endpoint.mirror}: {why_dead(answer)}" for endpoint, answer in asked)
+        cure = (
+            f"Add one that answers to mirrors.{endpoint.kind}"
+            if endpoint.listed
+            else "Use another source for its models"
+        )
+        return bad(endpoint.kind, f"no mirror answers ({reasons})", f"{cure}, or fix DNS.")
     first, answer = fine[0]
     count = "" if len(asked) == 1 else f"{len(fine)} of {len(asked)} answer; first "
     says = f"{count}{first.mirror} {pace(answer)}"
     if not slow(answer):
-        return good(road.kind, says)
+        return good(endpoint.kind, says)
     faster = next((other.mirror for other, its in fine[1:] if not slow(its)), "")
-    cure = f"Put {faster or 'a nearer mirror'} first in mirrors.{road.kind}."
-    return warning(road.kind, f"{says}: that is slow", cure if road.listed else "Take a nearer source for its models.")
+    cure = f"Put {faster or 'a nearer mirror'} first in mirrors.{endpoint.kind}."
+    return warning(
+        endpoint.kind, f"{says}: that is slow", cure if endpoint.listed else "Use a nearer source for its models."
+    )
 
 
 def _build_of_pytorchs_own(host: HostSettings) -> str:
-    """A torch build that only PyTorch's index has, if a lock of the fleet's own names one; the shipped ones do not."""
+    """A torch build that only PyTorch's index has, if one of the fleet's own locks names one; the shipped ones do not.
+
+    Empty if none does.
+    """
     given = [getattr(host, role).requirements for role in ENVIRONMENTS if host.has(role)]
     for place in filter(None, given):
         for file in sorted(place.glob("*.txt")) if place.is_dir() else [place]:
@@ -142,8 +150,8 @@ def _repository(host: HostSettings) -> str:
     return host.lora_scripts.repository if only_scripts else host.webui.repository
 
 
-def _model_roads(host: HostSettings) -> Iterator[Road]:
-    """The places of the manifest's models but Hugging Face: of each the first file that the host would get there."""
+def _model_endpoints(host: HostSettings) -> Iterator[Endpoint]:
+    """The servers of the manifest's models except Hugging Face, each with the first file that the host gets there."""
     kinds: set[str] = set()
     for model in host.models:
         origin = _origin(model)
@@ -156,16 +164,16 @@ def _model_roads(host: HostSettings) -> Iterator[Road]:
         kinds.add(kind)
         try:
             places = addresses(origin, host.mirrors)
-        except ValueError:  # plan and apply say which host gives nothing away
+        except ValueError:  # plan and apply report a host that shares nothing
             continue
         for place in places:
-            yield Road(
+            yield Endpoint(
                 kind, "{0.scheme}://{0.netloc}".format(urlsplit(place.url)), place.url, listed=service is not None
             )
 
 
 def _origin(model: Model) -> str:
-    """Where a model comes from; empty if from nowhere on the network."""
+    """The URL of a model; empty if it is not on the network."""
     if isinstance(model, LockedModel) and model.pins:
         url = model.pins[0].url
     elif model.source.startswith("civitai:"):

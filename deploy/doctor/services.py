@@ -1,4 +1,4 @@
-"""The services of a host's roles: installed, running, and alone on their ports."""
+"""Checks of the services of a host's roles: installed, running, and listening on their ports."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,26 +18,25 @@ Seen = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Service:
-    """A unit that a role brings, and where it listens."""
+    """A role's unit and its ports."""
 
     name: str
-    """As `sdfleet logs` knows it."""
+    """Its name for `sdfleet logs`."""
     ports: tuple[int, ...]
     setting: str
-    """The setting that moves its (first) port."""
+    """The setting of its (first) port."""
     private: bool = True
-    """Whether nobody but the host itself should reach it."""
+    """Whether it should listen on loopback only."""
     waits: bool = False
-    """Whether it is started only when somebody asks for it."""
+    """Whether it is started only on demand."""
 
     @property
     def unit(self) -> str:
-        """The unit's name."""
         return units.SERVICES[self.name]
 
 
 def services(host: HostSettings) -> list[Service]:
-    """What a host with these settings runs."""
+    """The services of a host with these settings."""
     scripts = host.lora_scripts
     found = {
         "webui": [Service("webui", (host.webui.port,), "webui.port")],
@@ -55,7 +54,7 @@ def services(host: HostSettings) -> list[Service]:
 
 
 def service_findings(host: HostSettings, seen: Seen) -> Iterator[Finding]:
-    """One finding a service that is as it should be, else one a thing that is not."""
+    """One finding per good service; for the others, one per fault."""
     for service in services(host):
         yield from _state(host, service, seen)
         if service.private:
@@ -74,12 +73,12 @@ def _state(host: HostSettings, service: Service, seen: Seen) -> Iterator[Finding
     elif unit.get("ActiveState") != "active":
         if not service.waits:
             last = seen["failed"].get(service.unit, "")
-            says = f"{service.unit} is {state}" + (f"; its last words: {last}" if last else "")
+            says = f"{service.unit} is {state}" + (f"; its last line: {last}" if last else "")
             yield bad(service.name, says, see)
         yield from _taken(host, service, owners)
     elif silent := [str(port) for port in service.ports if port not in owners]:
         says = f"{state}, but nothing listens on {', '.join(silent)} yet"
-        yield warning(service.name, says, "Ask again in a minute.")
+        yield warning(service.name, says, "Try again in a minute.")
     elif restarts > RESTARTS:
         yield warning(service.name, f"{state}, but it was restarted {restarts} times", see)
     else:
@@ -89,16 +88,16 @@ def _state(host: HostSettings, service: Service, seen: Seen) -> Iterator[Finding
 
 def _taken(host: HostSettings, service: Service, owners: Mapping[int, str]) -> Iterator[Finding]:
     for port, owner in owners.items():
-        says = f"{port} is taken by {owner}, so {service.name} cannot start"
+        says = f"{port} is in use by {owner}, so {service.name} cannot start"
         yield bad("port", says, f"Stop it, or set {service.setting} for {host.name}.")
 
 
 def _openness(service: Service, seen: Seen) -> Iterator[Finding]:
     for port in service.ports:
         if any(address in seen["ports"].get(str(port), "") for address in EVERYBODY):
-            # Only the WebUI has a flag that opens it; of the others it is another program on their port.
-            where = "Take --listen out of webui.flags" if service.name == "webui" else f"Stop what listens on {port}"
-            yield warning("port", f"{port} is open to everybody", f"{where}; reach it with: sdfleet open")
+            # Only the WebUI has a flag that opens it; on the port of another service it is another program.
+            cure = "Remove --listen from webui.flags" if service.name == "webui" else f"Stop what listens on {port}"
+            yield warning("port", f"{port} is open to everybody", f"{cure}; use instead: sdfleet open")
 
 
 def _gateway_ports(host: HostSettings) -> tuple[int, ...]:

@@ -1,1 +1,1 @@
-"""Programs that run on hosts, in any Python from 3.9, with the standard library only; `ssh.Remote.call` sends them."""
+"""Programs that `ssh.Remote.call` sends to hosts. They run in any Python from 3.9, with the standard library only."""

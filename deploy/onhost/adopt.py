@@ -1,6 +1,6 @@
-"""Takes models that lie on a host into its store. Runs there as root, in any Python from 3.9, standard library only.
+"""Take models that are on a host already into its store. Runs there as root; see the package's docstring.
 
-The folder may be a stranger's: it is read by descriptors, and no link in it is followed. Nothing in it is changed.
+The folder may belong to another user: it is read by descriptors, without following links, and is not changed.
 """
 
 from __future__ import annotations
@@ -8,28 +8,29 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import re
 import secrets
 import stat
-import struct
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from roles.onhost import nofollow
+from roles.onhost import confined, nofollow
 
 CLONE = 0x40049409
-"""FICLONE of linux/fs.h: a second file that shares its blocks until one of them is written."""
+"""FICLONE of linux/fs.h: a copy that shares the file's blocks until one of the two is written."""
 CHUNK = 1 << 20
-HEADER = 16 << 20
-"""Bytes of the longest safetensors header that is read for a file's kind."""
+LEAST_WRITTEN = 4
+"""A file of which less than one part in so many was ever written is no model; hashing its holes would take for ever."""
 
 
-def main(folder: str, store: str, suffixes: list[str], patterns: list[list[str]], copy: bool) -> dict[str, Any]:
+def main(
+    folder: str, store: str, suffixes: list[str], patterns: list[list[str]], reader: str, copy: bool
+) -> dict[str, Any]:
     """Put every model file below `folder` where the store's own program finds it; `files` tells what became of each.
 
     `patterns` are pairs of an expression for names of tensors and the kind that has them, the most telling first.
+    `reader` is the text of tensor_names, which reads these names confined.
     """
     root, found = Path(store), []
     for part in (root, root / "sha256", root / "partial"):
@@ -38,28 +39,31 @@ def main(folder: str, store: str, suffixes: list[str], patterns: list[list[str]]
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return {"error": "models are being fetched there; run this again when that is done"}
+            return {"error": "models are being downloaded; try again when that is done"}
         try:
             for path, parent, name in nofollow.files_below(folder):
                 if Path(name).suffix.lower() in suffixes:
-                    found.append({"path": path, **_adopt(parent, name, root, patterns, copy)})
+                    found.append({"path": path, **_adopt(parent, name, root, patterns, reader, copy)})
         except FileNotFoundError:
-            return {"error": f"there is no folder {folder}"}
+            return {"error": f"no folder {folder}"}
         except OSError as error:
             return {"error": str(error)}
     return {"files": found}
 
 
-def _adopt(parent: int, name: str, store: Path, patterns: list[list[str]], copy: bool) -> dict[str, Any]:
+def _adopt(parent: int, name: str, store: Path, patterns: list[list[str]], reader: str, copy: bool) -> dict[str, Any]:
     """One file: its size, sha256 and kind, and `how` it came to store/partial/SHA256, or `why` not."""
     part = store / "partial" / f"adopt-{secrets.token_hex(8)}"
     try:
         with nofollow.open_in(parent, name) as file:
-            size = os.fstat(file.fileno()).st_size
+            seen = os.fstat(file.fileno())
+            size = seen.st_size
+            if seen.st_blocks * 512 < size // LEAST_WRITTEN:
+                return {"why": "most of it was never written (a sparse file)"}
             how = _take(file.fileno(), part, copy)
-            # What is hashed is the store's own file: whoever owns the other may write to it at any time.
+            # Hash the store's own file: the owner of the other one may write to it at any time.
             with (part if part.exists() else Path(f"/proc/self/fd/{file.fileno()}")).open("rb") as own:
-                digest, kind = _digest(own), _kind(own, patterns)
+                digest, kind = _digest(own), _kind(own, patterns, reader)
         told = {"size": size, "sha256": digest, "kind": kind}
         blob = store / "sha256" / digest[:2] / digest
         if blob.exists():
@@ -76,7 +80,7 @@ def _adopt(parent: int, name: str, store: Path, patterns: list[list[str]], copy:
 
 
 def _take(file: int, part: Path, copy: bool) -> str:
-    """Make `part` of an open file, and say how; or say why not, and leave none."""
+    """Make `part` from an open file and return how; or return why not, and leave no `part`."""
     new = os.open(part, nofollow.NEW, 0o644)
     try:
         os.fchmod(new, 0o644)
@@ -89,7 +93,7 @@ def _take(file: int, part: Path, copy: bool) -> str:
             left = os.statvfs(part.parent)
             if os.fstat(file).st_size > left.f_bavail * left.f_frsize:
                 part.unlink()
-                return "there is no room for a copy"
+                return "no space for a copy"
             while block := os.read(file, CHUNK):
                 os.write(new, block)
             return "copied"
@@ -98,14 +102,14 @@ def _take(file: int, part: Path, copy: bool) -> str:
     part.unlink()
     seen = os.fstat(file)
     if seen.st_uid != 0 or seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return "others than root may write to it, so it cannot be linked; --copy copies it"
+        return "other users than root may write to it, so it cannot be linked; to copy it, use --copy"
     if not seen.st_mode & stat.S_IROTH:
-        return "services cannot read it, so it cannot be linked; --copy copies it"
+        return "services cannot read it, so it cannot be linked; to copy it, use --copy"
     try:
-        # The very file that is open, whatever has its name by now. Without a descriptor Python follows no link here.
+        # Link the open file itself, not what has its name now. Without a descriptor Python would not follow the link.
         os.link(f"/proc/self/fd/{file}", part, src_dir_fd=file, follow_symlinks=True)
     except OSError:
-        return "it lies on another file system, so it cannot be linked; --copy copies it"
+        return "it is on another file system, so it cannot be linked; to copy it, use --copy"
     return "linked"
 
 
@@ -116,12 +120,11 @@ def _digest(file: Any) -> str:
     return digest.hexdigest()
 
 
-def _kind(file: Any, patterns: list[list[str]]) -> str:
+def _kind(file: IO[bytes], patterns: list[list[str]], reader: str) -> str:
     """What the names of its tensors tell; empty if nothing."""
-    file.seek(0)
     try:
-        (length,) = struct.unpack("<Q", file.read(8))
-        names = list(json.loads(file.read(min(length, HEADER))))
-    except (struct.error, ValueError, RecursionError, TypeError):
+        names = confined.ask(["-c", reader], file)
+    except confined.StrangeFileError:
         return ""
-    return next((kind for pattern, kind in patterns if any(re.match(pattern, str(name)) for name in names)), "")
+    told = [str(name) for name in names] if isinstance(names, list) else []
+    return next((kind for pattern, kind in patterns if any(re.match(pattern, name) for name in told)), "")

@@ -1,4 +1,4 @@
-"""What `sdfleet doctor` reads of one host. Runs there, in any Python from 3.9, with the standard library only."""
+"""Read what `sdfleet doctor` needs of one host. Runs there; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 SAMPLE = 2_000_000
-"""Bytes read of a mirror's answer to tell its throughput."""
+"""Bytes of a mirror's answer that are read to measure throughput."""
 ERROR = r"\b\w*(Error|Exception): |\b(CRITICAL|FATAL)\b"
-"""How Python's programs, and others, begin to say that something went wrong."""
+"""Error lines of Python and other programs."""
 OURS = ("--unit=sdfleet-*", "--unit=lora-train@*")
 APT_HELPER = "/usr/lib/apt/apt-helper"
 
@@ -40,12 +40,15 @@ def main(
 ) -> dict[str, Any]:
     """Look at the host.
 
-    `probe` is the program that reads GPUs. `urls` are mirrors by name; `packages` are repositories for apt by name,
-    each {"urls": URL by system ("debian 12 x86_64"), "needs": what the probe must have printed}. Each is asked for
-    `seconds`, as is what apt has in its own sources; for these `apt_proxy`, if given, stands in for apt's own. Of the
-    journal since boot only the last line that matches each of `patterns` (name -> expression) comes back, and the last
-    error of sdfleet's own services that matches none. All is asked over `proxy` (variables of the environment), which
-    listens at `proxy_place` (name and port).
+    + probe: shell program that reads the GPUs
+    + urls: mirrors by name
+    + packages: repositories for apt by name: {"urls": URL by system ("debian 12 x86_64"), "needs": text that the probe
+      must print}; those in apt's own sources are asked too
+    + apt_proxy: replaces apt's own proxy
+    + patterns: name -> regular expression; returns the last line of the journal since boot that matches each, and the
+      last error of sdfleet's services that matches none
+    + seconds: timeout of each request
+    + proxy: environment variables for all other requests; proxy_place: name and port of that proxy
     """
     os.environ.update(proxy)
     place = Path(root)
@@ -113,7 +116,7 @@ def _unit(unit: str) -> dict[str, str]:
 
 
 def _failed() -> dict[str, str]:
-    """Units that failed, each with the last line that it wrote."""
+    """Failed units, each with its last line in the journal."""
     listed = _output("systemctl", "list-units", "--failed", "--plain", "--no-legend").splitlines()
     names = [line.split()[0] for line in listed if line.strip()]
     last = ("journalctl", "--boot", "--lines=1", "--no-pager", "--output=cat")
@@ -129,7 +132,7 @@ def _owner(port: int) -> str:
 
 
 def _deaf(place: list[Any], seconds: float) -> str:
-    """Why nothing listens at a place; empty if something does."""
+    """Why nothing listens at `place` (name, port); empty if something does."""
     try:
         socket.create_connection((place[0], place[1]), seconds).close()
     except OSError as error:
@@ -138,11 +141,11 @@ def _deaf(place: list[Any], seconds: float) -> str:
 
 
 def _ask(url: str, seconds: float) -> dict[str, Any]:
-    """What a GET comes to: status (0 and the reason if there is no answer), latency (s), bytes read, and how fast they
-    came once the first was there (MB/s)."""
+    """GET `url`: status (0 and the reason if there is no answer), latency (s), bytes read, throughput after the first
+    byte (MB/s)."""
     began = time.monotonic()
     try:
-        # Some hubs turn away whoever calls itself Python-urllib.
+        # Some hubs reject the user agent Python-urllib.
         request = urllib.request.Request(url, headers={"User-Agent": "sdfleet-doctor"})
         with urllib.request.urlopen(request, timeout=seconds) as answer:
             latency = time.monotonic() - began
@@ -162,17 +165,17 @@ def _silent(reason: str) -> dict[str, Any]:
 
 
 def _apt_sources() -> list[str]:
-    """The places that apt's sources name on the network, each once."""
+    """The network addresses in apt's sources, without duplicates."""
     listed = _output("apt-get", "indextargets", "--no-release-info", "--format", "$(BASE_URI)").split()
     return sorted({place for place in listed if place.startswith(("http://", "https://"))})
 
 
 def _ask_apt(urls: list[str], seconds: float, proxy: str | None) -> dict[str, Any]:
-    """The same of the first of `urls` that apt itself, with its proxies and passwords, gets; latency is the whole
-    time, because apt does not tell when the first byte came."""
+    """The same for the first of `urls` that apt itself can get, with its proxies and passwords. Latency is the whole
+    time, because apt does not report the first byte."""
     options = ["Acquire::Retries=0", f"Acquire::http::Timeout={seconds:g}", "APT::Sandbox::User=root"]
     options += [f"Acquire::http::Proxy={proxy}"] if proxy else []
-    answer = _silent("apt is not there")
+    answer = _silent("apt is not installed")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "answer"
         for url in urls:

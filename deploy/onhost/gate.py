@@ -1,4 +1,4 @@
-"""Watch a host's WebUI for the gates of a rollout. Runs there, in Python from 3.9, with its standard library only."""
+"""Watch a host's WebUI for the gates of a rollout. Runs there; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ PICTURE = {
     "height": 64,
     "seed": 1234567,
 }
-"""What each release is asked to draw: seed and a sampler without noise of its own make it the same every time."""
+"""The picture that each release generates; the seed and a sampler without noise make it the same every time."""
 
 FORMATS = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
-"""How files of pictures begin, in each format that a WebUI may be told to save in."""
+"""First bytes of a picture, for each format that a WebUI can save."""
 LARGEST = 4_000_000
-"""Bytes of an answer that are read: the picture asked for has 64 by 64 pixels, and 12 kB at most."""
+"""Largest answer that is read, in bytes: the picture has 64 by 64 pixels, and 12 kB at most."""
 LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 10
 LONGEST = 400
-"""Characters of a journal line that are read."""
+"""Longest part of a journal line that is read, in characters."""
 FIRST, LAST = 2000, 4000
-"""Journal lines that are read from the service's start on, and before its end: of an old release that has served for
-days its start counts as well as of one that has just begun."""
+"""Journal lines that are read after the service's start, and at the end of the journal: errors at the start count too
+for an old release that has run for days."""
 
 
 def main(
     apps: str, unit: str, state: str, port: int, seconds: float, picture_seconds: float, convert: list[str]
 ) -> dict[str, Any]:
-    """Tell what is there, watch it for `seconds`, let it draw, and read its journal.
+    """Watch the WebUI for `seconds`, let it generate a picture, and read its journal.
 
-    `failed` is the gate that was not passed and `said` why; both are empty if all were. `picture` is PNG in base64,
-    `format` what the WebUI sent it as, `lines` is the journal.
+    `failed` is the gate that was not passed and `said` why; both are empty if all were passed. `picture` is a PNG in
+    base64, `format` the format that the WebUI sent, `lines` the journal.
 
-    + convert: the command that makes a PNG of a picture in another format, read from standard input
+    + convert: the command that converts a picture on standard input to PNG
     """
     seen: dict[str, Any] = {
         "failed": "",
@@ -78,11 +78,11 @@ def main(
 
 
 class GateError(Exception):
-    """A gate was not passed: its name, and why."""
+    """A gate was not passed: its name and the reason."""
 
 
 def _watch(unit: str, state: str, port: int, seconds: float) -> dict[str, Any]:
-    """The service's own account, after it ran and answered undisturbed for `seconds`."""
+    """The service's state file, after it ran and answered for `seconds` without a restart."""
     deadline = time.monotonic() + seconds
     process = _process(unit)
     service = nofollow.read_json(state)
@@ -112,7 +112,7 @@ def _process(unit: str) -> str:
 
 
 def _draw(port: int, seconds: float) -> tuple[str, str]:
-    """The model that is loaded, and the picture it draws."""
+    """The loaded model and its picture in base64."""
     drawn = _ask(port, "/sdapi/v1/txt2img", PICTURE, seconds, "picture")
     options = _ask(port, "/sdapi/v1/options", None, ANSWER_SECONDS, "health")
     try:
@@ -122,7 +122,7 @@ def _draw(port: int, seconds: float) -> tuple[str, str]:
 
 
 def _png(drawn: str, convert: list[str]) -> tuple[str, str]:
-    """The format of a picture in base64, and the picture as PNG; left as it is where it is no picture."""
+    """The format of a picture in base64, and the picture as PNG; unchanged if it is no picture."""
     try:
         picture = base64.b64decode(drawn, validate=True)
     except ValueError:
@@ -137,7 +137,7 @@ def _png(drawn: str, convert: list[str]) -> tuple[str, str]:
 
 
 def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate: str) -> Any:
-    """JSON of one request, a POST if there is a body; GateError with the name `gate` if there is none."""
+    """JSON of one request, a POST if there is a body. Raises GateError for `gate` if there is no answer."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -154,7 +154,7 @@ def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate
 
 
 def _journal(unit: str) -> list[str]:
-    """The first and the last lines of the journal since the service was started last, oldest first."""
+    """The first and last lines of the journal since the service's last start, oldest first."""
     invocation = _output("systemctl", "show", unit, "--property=InvocationID", "--value").strip()
     if not invocation:
         return []
@@ -164,12 +164,12 @@ def _journal(unit: str) -> list[str]:
         first = [line.decode(errors="replace") for line in itertools.islice(journal.stdout, FIRST)]
         journal.kill()
     last = _output(*command, f"--lines={LAST}").splitlines()
-    # Lines that are in both parts do no harm: they are compared by kind, not counted.
+    # The parts may overlap: lines are compared by kind, not counted.
     return [line.rstrip("\n")[:LONGEST] for line in [*first, *last]]
 
 
 def _runs() -> list[str]:
-    """Training runs that are going or waiting for their turn."""
+    """Training runs that are running or queued."""
     listed = _output("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "lora-train@*")
     return [line.split()[0] for line in listed.splitlines() if line.strip()]
 

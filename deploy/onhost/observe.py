@@ -1,4 +1,4 @@
-"""What `sdfleet status` shows of one host. Runs there, in any Python from 3.9, with the standard library only."""
+"""Read what `sdfleet status` shows of one host. Runs there; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def main(
 ) -> dict[str, Any]:
     """Look at the host.
 
-    `services` maps names of further services to their units, `models` each expected model to the glob patterns of
-    which one must match.
+    + services: names of further services -> their units
+    + models: each expected model -> glob patterns, one of which must match
     """
     place = Path(root)
     while not place.exists():
@@ -83,7 +83,7 @@ def _webui(unit: str, state: str, current: str, port: int, extensions: str, stor
 
 
 def _by_hand(extensions: str, store: str) -> list[str]:
-    """Extensions that people installed: folders with something in them that was not fetched from sdfleet's store."""
+    """Extensions installed by hand: non-empty folders that were not fetched from sdfleet's store."""
     found = []
     with contextlib.suppress(OSError), nofollow.folder(extensions) as opened:
         for name in _names(opened):
@@ -99,7 +99,6 @@ def _names(opened: int) -> list[str]:
 
 
 def _fetched(extension: str, store: str) -> bool:
-    """Whether it is a checkout that was fetched from sdfleet's store."""
     try:
         return store in nofollow.read(f"{extension}/.git/FETCH_HEAD").decode(errors="replace")
     except OSError:
@@ -111,11 +110,11 @@ def _seconds(picture: Any) -> Any:
 
 
 LARGEST = 4_000_000
-"""Bytes of an answer that are read: a list of a few thousand models takes one."""
+"""Largest answer that is read, in bytes; a list of a few thousand models takes 1 MB."""
 
 
 def _answers(port: int) -> bool:
-    """Whether the WebUI lists its models. What it sends is a service's word: read up to a limit of size and time."""
+    """Whether the WebUI lists its models. Its answer is untrusted, so size and time are limited."""
     deadline, got = time.monotonic() + 20, b""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/sdapi/v1/sd-models", timeout=10) as reply:

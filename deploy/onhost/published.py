@@ -1,4 +1,4 @@
-"""Takes a trained LoRA into the content store and the WebUI's folder. Runs on the host; see the package's sentence."""
+"""Put a trained LoRA into the content store and the WebUI's folder. Runs on the host; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from roles.onhost import nofollow
 def main(
     run: str, sha256: str, incoming: str, blob: str, link: str, manifest: str, unit: str, port: int
 ) -> dict[str, Any]:
-    """Check, store, link, write down, refresh."""
+    """Check, store and link the file, record it in the manifest, and refresh the WebUI."""
     arrived, stored, name = Path(incoming), Path(blob), Path(link)
     if arrived.exists():
         if hashlib.sha256(arrived.read_bytes()).hexdigest() != sha256:
@@ -34,22 +34,22 @@ def main(
         return {"error": f"{name} is a file that sdfleet did not put there; choose another name with --as"}
     changed = before != blob
     try:
-        # Noted first: apply removes links that nothing explains, and the disk may be full after this.
+        # Recorded first: apply removes links that are not recorded, and the disk may be full after this.
         _write_down(Path(manifest), link, {"source": f"run:{run}", "sha256": sha256})
     except ValueError:
-        return {"error": f"{manifest} is damaged; put it back from a backup, or remove it and publish all LoRAs again"}
+        return {"error": f"{manifest} is damaged; restore it from a backup, or delete it and publish all LoRAs again"}
     except OSError as error:
         return {"error": f"{manifest} cannot be written: {error.strerror}"}
     if changed:
         nofollow.make_alike(name.parent)
-        # The WebUI keeps the old hash of a name whose file is not newer than before.
+        # The WebUI keeps the old hash for a name if its file is not newer than before.
         os.utime(stored)
         nofollow.link(name, blob)
     return {"changed": changed, "refreshed": _refresh(unit, port)}
 
 
 def _write_down(manifest: Path, name: str, entry: dict[str, str]) -> None:
-    """Add an entry; of several that publish at once each waits for the one before. ValueError if it is damaged."""
+    """Add an entry under a lock, because several may publish at once. Raises ValueError if the manifest is damaged."""
     with manifest.with_name(f".{manifest.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = json.loads(manifest.read_text()) if manifest.exists() else {}
@@ -60,9 +60,9 @@ def _write_down(manifest: Path, name: str, entry: dict[str, str]) -> None:
 
 
 def _refresh(unit: str, port: int) -> bool:
-    """Whether the WebUI took note; one that doesn't run finds the file when it starts.
+    """Refresh the WebUI's list; False if it is not running: then it finds the file when it starts.
 
-    Its unit is active only once it is ready: an HTTP request before that would kill its start.
+    The unit is active only when the WebUI is ready: an earlier HTTP request would kill it.
     """
     state = subprocess.run(["systemctl", "is-active", unit], stdout=subprocess.PIPE).stdout.strip()
     if state != b"active":

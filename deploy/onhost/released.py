@@ -1,4 +1,4 @@
-"""What releases a host has. Runs there, in any Python from 3.9, with the standard library only."""
+"""List a host's releases. Runs there; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from roles.onhost import unit_changes
 
 
 def main(apps: str) -> dict[str, list[dict[str, Any]]]:
-    """Every release of every application, the one in use first, then those that served last."""
+    """Every release of every application: the one in use first, then by when they last served."""
     found = {}
     for app in sorted(Path(apps).glob("*/releases")):
         history = _read(app.parent / "history.json").get("served", [])
@@ -24,7 +24,7 @@ def main(apps: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def _entries(folder: Path, current: bool, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A release once for each unit that it served with, the last first: flags and extensions stand in the unit."""
+    """One entry per unit that a release served with, the last first: flags and extensions are in the unit."""
     manifest, built = _read(folder / "manifest.json"), _read(folder / "built.json")
     served = [entry for entry in reversed(history) if entry["release"] == folder.name]
     now = served[0]["text"] if served else ""

@@ -1,10 +1,10 @@
-"""Training runs as their host sees them: make, list, read, remove. Runs there; see the package's sentence.
+"""Create, list, read and remove a host's training runs. Runs there; see the package's docstring.
 
-A run's folder holds config.toml, turn.json and inputs/ (owner root: the run can't change what it was given) beside
-what the run writes: log.jsonl, output/, checkpoint/, and run.json, which says how it ended. The folder is root's too,
-with the sticky bit: the run adds names of its own, and can neither remove nor move root's. All that it wrote is read
-as a stranger's: no link is followed, only regular files are opened, and no more than so many bytes are taken. Inputs
-are hard links into a content-addressed store, so that a picture that many runs use travels and lies there once.
+A run's folder holds config.toml, turn.json and inputs/ (owned by root, so that the run cannot change them), and what
+the run writes: log.jsonl, output/, checkpoint/, and run.json, which says how it ended. The folder itself belongs to
+root and has the sticky bit: the run can add files, but neither remove nor rename root's. Files of the run are
+untrusted: no link is followed, only regular files are opened, and sizes are limited. Inputs are hard links into a
+content-addressed store, so that a picture that many runs use is sent and stored once.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from roles.onhost import nofollow
 OWN = 0o1775
 """Mode of a run's folder."""
 LARGEST = 8_000_000_000
-"""Bytes of a file that is still fetched: a run can make one that is larger than any disk."""
+"""Largest file that is fetched, in bytes: a run can make one that is larger than any disk."""
 LOG_BYTES = 64_000_000
-"""What is read of a log; half a million steps take no more."""
+"""Bytes of a log that are read; enough for half a million steps."""
 ABANDONED_SECONDS = 86400
-"""Inputs that arrived so long ago and belong to no run belong to nobody."""
+"""Uploaded inputs that belong to no run are deleted after this time."""
 TURN_STATE = "turn-state.json"
 PRIVATE = ("inputs", "cache", "checkpoint", TURN_STATE)
-"""What of a run stays on the host."""
+"""Parts of a run that are not fetched."""
 
 
 def main(verb: str, **values: Any) -> Any:
-    """Do `verb`; its errors come back as {"error": sentence}."""
+    """Do `verb`; errors are returned as {"error": sentence}."""
     verbs: dict[str, Callable[..., Any]] = {
         "missing": missing,
         "create": create,
@@ -61,7 +61,7 @@ def main(verb: str, **values: Any) -> Any:
 
 
 def missing(store: str, hashes: list[str]) -> list[str]:
-    """Which of `hashes` the store lacks or holds altered: who edits a run's input edits the file of the store."""
+    """Which of `hashes` are missing or altered in the store: an edited input of a run is the store's file too."""
     blobs = {sha256: _blob(store, sha256) for sha256 in hashes}
     return [sha256 for sha256, blob in blobs.items() if not blob.exists() or _hash_of(blob) != sha256]
 
@@ -69,10 +69,10 @@ def missing(store: str, hashes: list[str]) -> list[str]:
 def create(
     run: str, store: str, incoming: str, inputs: dict[str, str], config: str, turn: dict[str, Any], user: str
 ) -> dict[str, Any]:
-    """Take what arrived in `incoming` into the store and make the folder `run`, whole or not at all."""
+    """Move the files in `incoming` into the store and create the folder `run`, completely or not at all."""
     final, arrived = Path(run), Path(incoming)
     if final.exists() and _state(final)["state"] != "created":
-        raise ValueError("a run of that name is there already; choose another with --name")
+        raise ValueError("there is already a run with this name; choose another with --name")
     for file in sorted(arrived.glob("*")):
         if _hash_of(file) != file.name:
             raise ValueError(f"{file.name[:12]} arrived damaged; send it again")
@@ -94,7 +94,7 @@ def create(
             os.fsync(stream.fileno())
     shutil.chown(half, "root" if os.geteuid() == 0 else user, user)
     half.chmod(OWN)
-    if final.exists():  # made by a controller that was killed before it started the run
+    if final.exists():  # left by a controller that was killed before it started the run
         final.rename(_gone(final))
     half.rename(final)
     _tidy(final.parent, Path(store))  # now that the run holds its inputs
@@ -102,7 +102,7 @@ def create(
 
 
 def capacity(runs: str, allowed: int) -> dict[str, Any]:
-    """The GPUs that runs may use (total and free MiB, and whether a run holds each), and how many runs wait."""
+    """The GPUs that runs may use (total and free MiB, whether a run holds it), and the number of runs."""
     command = ["nvidia-smi", "--query-gpu=index,memory.total,memory.free", "--format=csv,noheader,nounits"]
     try:
         rows = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode().splitlines()
@@ -121,28 +121,28 @@ def capacity(runs: str, allowed: int) -> dict[str, Any]:
 
 
 def inputs(run: str) -> dict[str, str]:
-    """sha256 of every input as it is now, by its path below inputs/."""
+    """Current sha256 of every input, by its path below inputs/."""
     return dict(_hashed(Path(run, "inputs")))
 
 
 def config(run: str) -> str:
-    """The config that root gave the run."""
+    """The run's config.toml, which only root can write."""
     return nofollow.read(Path(run, "config.toml"), owner=os.geteuid()).decode()
 
 
 def turn(run: str, wants: dict[str, Any]) -> dict[str, Any]:
-    """Change what a run that doesn't run needs of its hosts."""
+    """Change turn.json of a run that is not running."""
     file = Path(run, "turn.json")
     if _state(file.parent)["state"] in ("running", "queued"):
         raise ValueError("it is still going; stop it first with `sdfleet train stop`")
     known = nofollow.read_json(file, owner=os.geteuid())
-    if {**known, **wants} != known:  # a full disk keeps no run from going on that needs nothing else
+    if {**known, **wants} != known:  # if nothing changes, a full disk must not keep the run from continuing
         nofollow.write(file, json.dumps({**known, **wants}).encode())
     return {}
 
 
 def list_runs(runs: str) -> list[dict[str, Any]]:
-    """Every run: name, state, and its last record of progress."""
+    """Every run: name, state, and last progress."""
     found = []
     for name in _names(runs):
         folder = Path(runs, name)
@@ -156,15 +156,15 @@ def list_runs(runs: str) -> list[dict[str, Any]]:
 
 
 def states(runs: str) -> dict[str, str]:
-    """The state of every run by its name."""
+    """Run name -> state."""
     return {name: _state(Path(runs, name))["state"] for name in _names(runs)}
 
 
 def read(run: str, offset: int) -> dict[str, Any]:
-    """The run's log from byte `offset` on, in whole lines, and its state (which is no older than the text)."""
+    """The run's log from byte `offset` on, in whole lines, and its state (read before the log)."""
     folder = Path(run)
     if not folder.exists():
-        raise ValueError("there is no such run here")
+        raise ValueError("no such run on this host")
     state = _state(folder)
     text = b""
     with contextlib.suppress(OSError), nofollow.open_file(folder / "log.jsonl") as stream:
@@ -175,7 +175,7 @@ def read(run: str, offset: int) -> dict[str, Any]:
 
 
 def files(run: str) -> dict[str, dict[str, Any]]:
-    """Size in bytes and sha256 of every file that is worth fetching."""
+    """Size in bytes and sha256 of every file to fetch."""
     found = {}
     for path, parent, name in nofollow.files_below(run):
         if path.partition("/")[0] in PRIVATE:
@@ -188,10 +188,10 @@ def files(run: str) -> dict[str, dict[str, Any]]:
 
 
 def remove(run: str, store: str) -> dict[str, Any]:
-    """Delete a run that doesn't run, and the inputs that no other run uses."""
+    """Delete a run that is not running, and the inputs that no other run uses."""
     folder = Path(run)
     if not folder.exists():
-        raise ValueError("there is no such run here")
+        raise ValueError("no such run on this host")
     if _state(folder)["state"] in ("running", "queued"):
         raise ValueError("it is still going; stop it first with `sdfleet train stop`")
     folder.rename(_gone(folder))
@@ -202,16 +202,16 @@ def remove(run: str, store: str) -> dict[str, Any]:
 
 
 def _gone(run: Path) -> Path:
-    """The name of a run that is being removed; what has such a name goes with the next run that is made or removed."""
+    """The temporary name of a run that is being removed; `_tidy` deletes all that have such a name."""
     place = run.parent / f".{run.name}.gone"
     shutil.rmtree(place, ignore_errors=True)
     return place
 
 
 def _tidy(runs: Path, store: Path) -> None:
-    """Remove what is being removed, with inputs that no other run has, and what killed controllers left behind."""
+    """Delete runs that are being removed, with inputs that no other run uses, and leftovers of killed controllers."""
     for gone in runs.glob(".*.gone"):
-        # The store first: what is known of the inputs goes with the folder.
+        # The store first: the folder is what names the inputs.
         for sha256, names in Counter(sha256 for _, sha256 in _hashed(gone / "inputs")).items():
             blob = _blob(str(store), sha256)
             if blob.exists() and blob.stat().st_nlink <= 1 + names:
@@ -223,9 +223,9 @@ def _tidy(runs: Path, store: Path) -> None:
 
 
 def _state(folder: Path) -> dict[str, Any]:
-    """The one decision of a run's state; `reason` says why where there is a why, `gpus` lists those that it holds.
+    """A run's `state`: created (never started), queued, running, finished, failed or stopped.
 
-    created (never started), queued, running, finished, failed or stopped.
+    `reason` says why, if there is a reason; `gpus` lists the GPUs that it holds. All others get the state from here.
     """
     unit = f"lora-train@{folder.name}.service"
     command = ["systemctl", "show", unit, "--property=ActiveState,Result,InvocationID"]
@@ -233,7 +233,7 @@ def _state(folder: Path) -> dict[str, Any]:
     unit_state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
     if unit_state.get("ActiveState") in ("active", "activating", "deactivating", "reloading"):
         told = _told(folder)
-        if told["invocation"] != unit_state.get("InvocationID"):  # of an earlier start, or of a program that wrote none
+        if told["invocation"] != unit_state.get("InvocationID"):  # written by an earlier start, or not at all
             return {"state": "running", "reason": "", "gpus": []}
         queued = told["state"] == "queued"
         return {"state": told["state"], "reason": told["text"] if queued else "", "gpus": told["gpus"]}
@@ -253,12 +253,12 @@ def _over(state: str, reason: str) -> dict[str, Any]:
 
 
 def _nodes(folder: Path) -> dict[str, Any] | None:
-    """The place of this host in a run that several share."""
+    """This host's place in a run on several hosts."""
     return nofollow.read_json(folder / "turn.json").get("nodes")
 
 
 def _told(folder: Path) -> dict[str, Any]:
-    """What the program that waited for the run's turn wrote of it: the run can write there too, so it is its word."""
+    """The run's state file of the GPU queue. Untrusted: the run can write to it too."""
     found = nofollow.read_json(folder / TURN_STATE)
     gpus = found.get("gpus")
     return {
@@ -270,13 +270,13 @@ def _told(folder: Path) -> dict[str, Any]:
 
 
 def _ended(folder: Path) -> dict[str, str]:
-    """How the run's record says it ended, and why; empty if it doesn't."""
+    """How and why the run ended, by its record; empty if the record does not say."""
     ended = nofollow.read_json(folder / "run.json", LOG_BYTES).get("ended")
     return {key: str(value) for key, value in ended.items()} if isinstance(ended, dict) else {}
 
 
 def _last_words(unit: str) -> str:
-    """The last line the run itself wrote, without what systemd says about it."""
+    """The last line of the run itself in the journal, without systemd's own lines."""
     command = ["journalctl", f"_SYSTEMD_UNIT={unit}", "--lines=1", "--output=cat", "--quiet"]
     said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode(errors="replace")
     return said.strip()
@@ -295,21 +295,21 @@ def _records(folder: Path) -> list[dict[str, Any]]:
 
 
 def _names(runs: str) -> list[str]:
-    """The runs there are, whatever else lies in their folder."""
+    """Names of the runs; other files in the folder are ignored."""
     folder = Path(runs)
     there = folder.iterdir() if folder.is_dir() else ()
     return sorted(path.name for path in there if path.name[0] != "." and _made(path))
 
 
 def _made(folder: Path) -> float:
-    """When a run was made, in s since the epoch; 0 if it is none."""
+    """When a run was made, in s since the epoch; 0 if it is no run."""
     with contextlib.suppress(OSError), nofollow.open_file(folder / "config.toml") as file:
         return os.fstat(file.fileno()).st_mtime
     return 0.0
 
 
 def _hashed(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every regular file below a folder and its sha256; none if it is not there."""
+    """Every regular file below a folder and its sha256; none if there is no folder."""
     with contextlib.suppress(FileNotFoundError):
         for path, parent, name in nofollow.files_below(folder):
             with contextlib.suppress(OSError), nofollow.open_in(parent, name) as stream:

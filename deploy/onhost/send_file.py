@@ -1,6 +1,6 @@
-"""Print a file that a service wrote, from a byte on. Runs on the host; see the package's sentence.
+"""Print a file that a service wrote, from an offset on. Runs on the host; see the package's docstring.
 
-send_file.py PATH OFFSET SIZE       no byte after SIZE: a file can be made endless while it is sent
+send_file.py PATH OFFSET SIZE       stops at SIZE: a file can grow without end while it is sent
 """
 
 import sys
@@ -9,7 +9,7 @@ from roles.onhost import nofollow
 
 
 def main(path: str, offset: int, size: int) -> None:
-    """Do it; OSError for what is no regular file."""
+    """Raises OSError if `path` is no regular file."""
     with nofollow.open_file(path) as file:
         file.seek(offset)
         while offset < size and (block := file.read(min(1 << 20, size - offset))):

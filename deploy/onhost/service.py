@@ -1,4 +1,4 @@
-"""Start, stop or restart a service and wait until it listens. Runs there, in Python from 3.9, standard library only."""
+"""Start, stop or restart a service and wait until it listens. Runs on the host; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ UP = ("active", "activating", "reloading")
 
 
 def main(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, Any]:
-    """What `verb` (start, stop or restart) came to.
+    """Do `verb` (start, stop or restart).
 
-    `outcome` is ready, unchanged (it was so before), stopped, missing (no such unit), failed (`reason` says why) or
-    silent (it runs, and nothing listens on `silent` of its ports after `seconds`).
+    `outcome` is ready, unchanged (nothing to do), stopped, missing (no such unit), failed (see `reason`) or silent (it
+    runs, but nothing listens on the ports in `silent` after `seconds`).
     """
     if _show(unit, "LoadState") != "loaded":
         return {"outcome": "missing"}
@@ -28,7 +28,7 @@ def main(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, An
         return {"outcome": "unchanged"}
     began = time.time()
     systemctl("reset-failed", unit)
-    # Returns when a unit that tells so is ready, and when another was started.
+    # Returns when a Type=notify unit is ready, and when another unit was started.
     if not systemctl(verb, unit):
         return {"outcome": "failed", "reason": journal.last_words(unit, began)}
     deadline = time.monotonic() + seconds
@@ -47,7 +47,7 @@ def silent(ports: list[int]) -> list[int]:
 
 
 def systemctl(*words: str) -> bool:
-    """Whether systemctl succeeded."""
+    """Run systemctl; whether it succeeded."""
     done = subprocess.run(["systemctl", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     return done.returncode == 0
 

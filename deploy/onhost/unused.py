@@ -1,4 +1,4 @@
-"""Files of a host's store that nothing needs. Runs there, in any Python from 3.9, with the standard library only."""
+"""List or delete files of a host's store that nothing needs. Runs there; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 
 def main(store: str, places: list[str], needed: list[str], delete: list[str]) -> dict[str, Any]:
-    """Files (path -> bytes) that no link below `places` leads to and whose sha256 is not in `needed`.
+    """Files (path -> bytes) that no link below `places` points to and whose sha256 is not in `needed`.
 
-    Those of them that are in `delete` are deleted, while no sync is at work: what got a name meanwhile stays.
+    Deletes those that are in `delete`, while no sync runs; a file that is needed by now stays.
     """
     folder = Path(store)
     if not folder.is_dir():
@@ -20,7 +20,7 @@ def main(store: str, places: list[str], needed: list[str], delete: list[str]) ->
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return {"error": "models are being fetched there; run this again when that is done"}
+            return {"error": "models are being downloaded; try again when that is done"}
         named = {target for place in places for target in _targets(Path(place))} | set(needed)
         there = [*folder.glob("sha256/*/*"), *folder.glob("partial/*")]
         files = {str(file): file.stat().st_size for file in there if file.is_file() and file.name not in named}
@@ -30,7 +30,7 @@ def main(store: str, places: list[str], needed: list[str], delete: list[str]) ->
 
 
 def _targets(place: Path) -> set[str]:
-    """Names of what links below a folder lead to, links to links included."""
+    """Names of the targets of all links below a folder, and of their final targets."""
     found: set[str] = set()
     for folder, folders, files in os.walk(place):
         for name in [*files, *folders]:

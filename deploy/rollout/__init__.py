@@ -1,1 +1,1 @@
-"""Updating a fleet in waves: a canary first, gates after each wave, and back to the old release where one is shut."""
+"""Update a fleet in waves: a canary first, gates after each wave, and a rollback if a gate fails."""

@@ -1,4 +1,4 @@
-"""`sdfleet update`: move the lock on, then the fleet, in waves."""
+"""`sdfleet update`: renew the lock, then update the fleet in waves."""
 
 import hashlib
 import sys
@@ -22,7 +22,7 @@ from inventory.files import replace_file
 from inventory.load import load
 from inventory.model import ROLES, Fleet
 
-GO_ON = "sdfleet update --locked"
+RESUME = "sdfleet update --locked"
 
 
 def update(
@@ -54,40 +54,40 @@ def update(
             connect(loaded.hosts[name] for name in hosts) as remotes,
             hostlock.locked(remotes, "update") as refused,
         ):
-            hostlock.refuse(refused, _without(refused, hosts))
+            hostlock.refuse(refused, _without(refused, hosts, locked))
             rollout = Rollout(loaded, _id(loaded), remotes, force, verbose, _asks if pause else lambda names: True)
             touched = rollout.touched
             rollout.run()
     except KeyboardInterrupt:
-        out.print(f"\nInterrupted. The hosts remember what was begun; continue with: {GO_ON}")
+        out.print(f"\nInterrupted. Continue with: {RESUME}")
         raise typer.Exit(130) from None
     except SdfleetError:
-        # Or the next apply would bring to all hosts at once what no canary has tried.
+        # Otherwise the next apply would bring to all hosts at once what no canary has tried.
         if moved and not touched:
-            moved.put_back()
+            moved.restore()
         raise
     raise typer.Exit(_sum_up(rollout, moved))
 
 
 @dataclass(frozen=True)
 class Moved:
-    """The lock as it was before this update moved it."""
+    """The lock before this update."""
 
     file: Path
     before: bytes | None
 
-    def put_back(self) -> None:
-        """Give the old lock its place again, and say so; the refused one stays beside it."""
+    def restore(self) -> None:
+        """Restore the old lock; keep the refused one beside it."""
         replace_file(self.file.with_name(f"{self.file.name}.refused"), self.file.read_bytes())
         if self.before is None:
             self.file.unlink()
         else:
             replace_file(self.file, self.before)
-        out.print(f"{self.file.name} is back to what it was; the refused one is {self.file.name}.refused")
+        out.print(f"Restored {self.file.name}; the refused one is {self.file.name}.refused")
 
 
 def _move_lock(fleet: Fleet, names: Sequence[str]) -> Moved | None:
-    """Look up `names` (all if empty) anew and write the lock; None if nothing moved."""
+    """Look up `names` (all if empty) again and write the lock; None if nothing moved."""
     known = {*ROLES, *(model.name for host in fleet.hosts.values() for model in host.models)}
     if unknown := [name for name in names if name not in known]:
         message = f"nothing is named {unknown[0]!r}; known are {', '.join(sorted(known))}"
@@ -105,52 +105,53 @@ def _move_lock(fleet: Fleet, names: Sequence[str]) -> Moved | None:
 
 
 def _refuse_no_way_back(fleet: Fleet, hosts: Sequence[str]) -> None:
-    """An update that could not be undone is no update."""
+    """Raise ConfigError if a host keeps no earlier release to roll back to."""
     stuck = [n for n in hosts if fleet.hosts[n].has("webui") and fleet.hosts[n].webui.keep_releases < 2]
     if stuck:
-        message = "is 1, so there would be nothing to go back to; 2 is the least for an update"
+        message = "is 1, so there would be no release to roll back to; an update needs at least 2"
         raise ConfigError(str(fleet.file), [Problem(f"hosts.{name}.webui.keep_releases", message) for name in stuck])
 
 
 def _id(fleet: Fleet) -> str:
-    """What is rolled out: the same for whoever goes on with it."""
+    """Id of what is rolled out; the same for everybody who has the same files, so that anybody can resume."""
     digest = hashlib.sha256(fleet.file.read_bytes())
     with suppress(FileNotFoundError):
         digest.update(locks.lock_file(fleet.file).read_bytes())
     return digest.hexdigest()[:12]
 
 
-def _without(refused: Collection[str], hosts: Sequence[str]) -> str:
+def _without(refused: Collection[str], hosts: Sequence[str], locked: bool) -> str:
     """The command that updates the other hosts; empty if there are none."""
     others = [name for name in hosts if name not in refused]
-    return " ".join(["sdfleet update", *(f"--limit {name}" for name in others)]) if others else ""
+    asked = ["sdfleet update", *(["--locked"] if locked else []), *(f"--limit {name}" for name in others)]
+    return " ".join(asked) if others else ""
 
 
 def _asks(names: Sequence[str]) -> bool:
-    """Whether the person at the terminal lets the next wave begin; without a terminal the answer is no."""
+    """Ask whether to begin the next wave; without a terminal the answer is no."""
     if not sys.stdin.isatty():
         return False
-    return typer.confirm(f"Next wave: {' '.join(names)}. Go on?", default=True)
+    return typer.confirm(f"Next wave: {' '.join(names)}. Continue?", default=True)
 
 
 def _sum_up(rollout: Rollout, moved: Moved | None) -> int:
-    """Say how it went and what to type next; the exit code."""
+    """Print the result and the next command. Returns the exit code."""
     for failure in rollout.failures:
         err.print(styled("[bold red]{}[/] gate {}: {}", failure.host, failure.gate, failure.said), soft_wrap=True)
         for line in failure.log:
             err.print(styled("  journal: {}", line), soft_wrap=True)
     for name, runs in rollout.left_out.items():
         err.print(
-            styled("[yellow]{}[/] was left out while {} runs there. Update it later, or use --force.", name, runs)
+            styled("[yellow]{}[/] was skipped because {} is running. Update it later, or use --force.", name, runs)
         )
     if rollout.failures:
         untouched = [name for name in rollout.remotes if name not in rollout.touched]
         out.print(f"The rollout stopped: {len(rollout.passed)} host(s) passed, {len(untouched)} were not touched.")
         if moved and not rollout.proven:
-            moved.put_back()
+            moved.restore()
         return 1
     if rollout.paused:
-        out.print(f"Paused. Continue with: {GO_ON}")
+        out.print(f"Paused. Continue with: {RESUME}")
     elif rollout.passed:
         out.print(f"Updated {len(rollout.passed)} host(s). Next: sdfleet verify")
     return 1 if rollout.left_out else 0

@@ -1,4 +1,4 @@
-"""The gates of a rollout: what a host's WebUI must show before the next wave may begin."""
+"""The gates of a rollout: checks that a host's WebUI must pass before the next wave begins."""
 
 import base64
 import binascii
@@ -18,15 +18,15 @@ from roles.onhost.webui_picture import PictureError, distinct_colours, pixels
 from roles.paths import Paths
 
 Seen = dict[str, Any]
-"""What deploy/onhost/gate.py tells of a host, with `errors` in the place of its journal."""
+"""The answer of deploy/onhost/gate.py, with `errors` instead of the journal."""
 
 TOLD = 3
-"""Journal lines that a failure shows."""
+"""Number of journal lines in a failure."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A gate that stayed shut on one host."""
+    """A gate that one host did not pass."""
 
     host: str
     gate: str
@@ -35,11 +35,11 @@ class Failure:
     log: tuple[str, ...] = ()
     """Lines of the service's journal."""
     follows: bool = False
-    """Whether it came of another host's failure."""
+    """Whether another host's failure is the cause."""
 
 
 def look(remote: Remote, settings: Rollout, seconds: float) -> Seen:
-    """Watch a host's WebUI for `seconds` and let it draw; `errors` is what its journal tells. Raises HostError."""
+    """Watch a host's WebUI for `seconds` and let it generate a picture. Raises HostError."""
     host = remote.host
     seen: Seen = remote.call(
         gate,
@@ -59,22 +59,22 @@ def look(remote: Remote, settings: Rollout, seconds: float) -> Seen:
 
 
 def _convert(paths: Paths) -> list[str]:
-    """The command on a host that makes a PNG of a picture, as the WebUI's user and with its Pillow."""
+    """The command on a host that converts a picture to PNG, as the WebUI's user and with its Pillow."""
     python, program = paths.current("webui") / "env/bin/python", paths.programs / "webui_png.py"
     return [*as_user(WEBUI).split(), str(python), "-I", str(program)]
 
 
 def judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | None:
-    """Which gate a host did not pass, if any; one that what was seen cannot be judged by is not passed.
+    """The gate that a host did not pass, if any. An answer that cannot be judged does not pass.
 
-    + before, after: what `look` saw before the update and after it
-    + tolerance: mean absolute difference of the two pictures that is allowed, 0..255 a channel
+    + before, after: answers of `look` before and after the update
+    + tolerance: allowed mean absolute difference of the two pictures, 0..255 a channel
     """
     try:
         return _judge(host, before, after, tolerance)
     except Exception as error:
-        # Between switch and gate nothing may end the rollout: the host would stay on what was not judged.
-        return Failure(host, "health", f"what was seen of it cannot be judged: {type(error).__name__}: {error}")
+        # No error may end the rollout here: the host would stay on a release that has not passed.
+        return Failure(host, "health", f"its answer cannot be judged: {type(error).__name__}: {error}")
 
 
 def _judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | None:
@@ -85,12 +85,12 @@ def _judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | 
     if said := _picture(before, after, tolerance):
         return Failure(host, "picture", said, log)
     if news:
-        return Failure(host, "journal", "it writes errors that the old release did not", log)
+        return Failure(host, "journal", "it logs errors that the old release did not", log)
     return None
 
 
 def new_errors(before: Sequence[str], after: Sequence[str]) -> list[str]:
-    """Lines of `after` whose like, numbers aside, is not in `before`."""
+    """Lines of `after` that are not in `before`, ignoring numbers."""
     known = {_pattern(line) for line in before}
     return [line for line in after if _pattern(line) not in known]
 
@@ -100,13 +100,13 @@ def _pattern(line: str) -> str:
 
 
 def _picture(before: Seen, after: Seen, tolerance: float) -> str:
-    """What is wrong with the picture; empty if nothing is, or if there is no checkpoint to draw with."""
+    """What is wrong with the picture; empty if nothing is, or if there was no checkpoint before either."""
     if not after["picture"]:
-        return "it draws no more: no checkpoint is loaded" if before["picture"] else ""
+        return "it no longer generates pictures: no checkpoint is loaded" if before["picture"] else ""
     try:
         png = base64.b64decode(after["picture"], validate=True)
         if distinct_colours(png) < 2:
-            return "the picture is of one colour: the model computes NaN"
+            return "the picture has a single colour: the model computes NaN"
         if not before["picture"] or any(before.get(key) != after.get(key) for key in ("model", "format")):
             return ""
         old = base64.b64decode(before["picture"])
@@ -118,13 +118,13 @@ def _picture(before: Seen, after: Seen, tolerance: float) -> str:
     if far <= tolerance:
         return ""
     return (
-        f"with the same model, prompt and seed it draws another picture than the old release: {far:.1f} of 255 away, "
+        f"with the same model, prompt and seed its picture differs from the old release's by {far:.1f} of 255; "
         f"fleet.rollout.tolerance is {tolerance:g}"
     )
 
 
 def readable(png: bytes) -> bool:
-    """Whether it can be compared with: a release that draws nonsense can still be updated."""
+    """Whether a picture can be compared: a release whose picture cannot be read can still be updated."""
     try:
         pixels(png)
     except PictureError:
@@ -133,7 +133,7 @@ def readable(png: bytes) -> bool:
 
 
 def difference(one: bytes, other: bytes) -> float:
-    """Mean absolute difference of two 8-bit PNGs, 0..255 a channel; 255 if they are not of one size."""
+    """Mean absolute difference of two 8-bit PNGs, 0..255 a channel; 255 if their sizes differ."""
     (first_channels, first), (second_channels, second) = pixels(one), pixels(other)
     if (first_channels, len(first)) != (second_channels, len(second)):
         return 255

@@ -1,4 +1,4 @@
-"""One rollout over a fleet: wave by wave, each judged before the next, each taken back if it is not good."""
+"""One rollout over a fleet: each wave is checked before the next one, and rolled back if a gate fails."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,40 +18,38 @@ from inventory.model import ROLES, Fleet
 
 T = TypeVar("T")
 LOOK_AGAIN_SECONDS = 5
-"""How often a host that trains is asked whether it still does."""
+"""How often to ask a host that trains whether it still does."""
 
 
 @dataclass
 class Rollout:
-    """A rollout in progress."""
-
     fleet: Fleet
     id: str
     remotes: Mapping[str, Remote]
     force: bool = False
     verbose: bool = False
-    may_go_on: Callable[[Sequence[str]], bool] = lambda names: True
-    """Asked before each wave but the first, with its hosts' names."""
+    may_continue: Callable[[Sequence[str]], bool] = lambda names: True
+    """Called before each wave except the first, with the names of its hosts."""
     marks: dict[str, Mark | None] = field(default_factory=dict)
     touched: list[str] = field(default_factory=list)
     passed: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
-    """Hosts that were not touched because they train, and what."""
+    """Hosts that were skipped because they train -> the runs."""
     failures: list[Failure] = field(default_factory=list)
     paused: bool = False
 
     @property
     def proven(self) -> bool:
-        """Whether some host has passed all gates of this very rollout, now or before it was interrupted."""
+        """Whether a host has passed all gates of this rollout, now or before an interruption."""
         return bool(self.passed) or any(mark and self._is(mark, "passed") for mark in self.marks.values())
 
     def _is(self, mark: Mark, state: str) -> bool:
         return mark.rollout == self.id and mark.state == state
 
     def run(self) -> None:
-        """Update every host that differs from the fleet's file; stop at the first wave with a failure.
+        """Update every host that differs from fleet.toml; stop at the first wave with a failure.
 
-        Raises SdfleetError if a host cannot be reached or read before anything was changed.
+        Raises SdfleetError if a host cannot be reached or read before anything is changed.
         """
         self.bring_up_cache()
         with waiting("the plan of every host"):
@@ -59,9 +57,9 @@ class Rollout:
             self.marks = _all_answers(each(self.remotes, marks.read))
         begun = [name for name, mark in self.marks.items() if mark and self._is(mark, "begun")]
         todo = [self.fleet.hosts[name] for name in self.remotes if changes[name] or name in begun]
-        _tell_plan(changes, begun)
+        tell_plan(changes, begun)
         if not todo:
-            out.print("Every host is as fleet.toml says; nothing to do.")
+            out.print("Every host matches fleet.toml; nothing to do.")
             return
         settings = self.fleet.table.rollout
         waves = all_waves(todo, settings, len(self.fleet.hosts), self.proven)
@@ -70,7 +68,7 @@ class Rollout:
         while wave := next_wave(todo, settings, len(self.fleet.hosts), self.proven):
             todo = [host for host in todo if host not in wave]
             names = [host.name for host in wave]
-            if not first and not self.may_go_on(names):
+            if not first and not self.may_continue(names):
                 self.paused = True
                 return
             first = False
@@ -85,25 +83,25 @@ class Rollout:
                 return
 
     def bring_up_cache(self) -> None:
-        """Bring up the fleet's cache before any host chooses its mirrors; no WebUI is touched by that."""
+        """Apply the fleet's cache before any host chooses its mirrors; this touches no WebUI."""
         view = applying.cache_first(self.fleet, self._request(tuple(self.remotes), apply=True), self.verbose)
         if view is not None and view.failed:
             raise SdfleetError("No WebUI was touched. Fix the cache, or leave its host out with --limit.")
 
     def plan(self) -> dict[str, list[str]]:
-        """Operations that would change each host."""
+        """By host, the operations that would change it."""
         out.print(f"Comparing {len(self.remotes)} host(s) with fleet.toml")
         request = self._request(tuple(self.remotes), apply=False)
         changes: dict[str, list[str]] = {name: [] for name in self.remotes}
         problems: list[str] = []
-        for event in applying.engine_events(request):
+        for event in applying.engine_events(self.fleet, request):
             if isinstance(event, Planned) and event.change:
                 changes[event.host].append(event.operation)
             elif isinstance(event, HostResult) and event.status != "ok":
                 problems.append(f"{event.host}: {event.error}")
         if problems:
             raise SdfleetError(
-                "\n".join([*problems, "Nothing was changed. Mend this, or leave hosts out with --limit."])
+                "\n".join([*problems, "Nothing was changed. Fix this, or leave hosts out with --limit."])
             )
         return changes
 
@@ -114,9 +112,9 @@ class Rollout:
         )
 
     def drain(self, names: Sequence[str]) -> dict[str, list[str]]:
-        """Wait until no host of a wave trains; those that still do are left out, or stopped if that is forced.
+        """Wait until no host of a wave trains. Those that still do are left out, or stopped with `force`.
 
-        Returns the training units that were stopped, by host.
+        Returns the stopped training units by host.
         """
         limit = self.fleet.table.rollout.drain_seconds
         deadline = time.monotonic() + (0 if self.force else limit)
@@ -134,22 +132,22 @@ class Rollout:
             return {}
         for name, runs in busy.items():
             out.print(f"{name}: stopping {', '.join(runs)}; they keep their checkpoints and resume afterwards")
-            with waiting(f"{name} to write its checkpoints"):
+            with waiting(f"checkpoints of {name}"):
                 self.remotes[name].run(["systemctl", "stop", *runs], timeout=700)
         return busy
 
     def resume_training(self, stopped: Mapping[str, Sequence[str]]) -> None:
-        """Start again what was stopped for a wave."""
+        """Start the training units that were stopped for a wave."""
         for name, runs in stopped.items():
             self.remotes[name].run(["systemctl", "start", "--no-block", *runs])
 
     def wave(self, names: Sequence[str]) -> None:
-        """Update some hosts and judge them; all of them go back if one does not pass."""
+        """Update hosts and check them; roll all of them back if one does not pass."""
         began = time.monotonic()
         self.touched += names
         remotes = {name: self.remotes[name] for name in names}
-        out.print(f"Wave {' '.join(names)}: drawing a picture with the current release first", soft_wrap=True)
-        with waiting(f"a picture of before from {' '.join(names)}"):
+        out.print(f"Wave {' '.join(names)}: generating a picture with the current release", soft_wrap=True)
+        with waiting(f"a picture from {' '.join(names)}"):
             before = _all_answers(each(remotes, self._before))
         bad = self.applied(names) or self.judged(remotes, before)
         if bad:
@@ -163,11 +161,11 @@ class Rollout:
         out.print(styled("[green]passed[/] {}: all gates, {}", " ".join(names), took))
 
     def applied(self, names: Sequence[str]) -> list[Failure]:
-        """Bring hosts to what the fleet's file says; those where that failed."""
-        broke_off = "it was stopped because another host failed"
+        """Apply fleet.toml to hosts. Returns the failures."""
+        broke_off = "stopped because another host failed"
         with RunView(tuple(names), True, self.verbose) as view:
             try:
-                for event in applying.engine_events(self._request(tuple(names), apply=True)):
+                for event in applying.engine_events(self.fleet, self._request(tuple(names), apply=True)):
                     view.show(event)
             except SdfleetError as error:
                 broke_off = str(error)
@@ -179,7 +177,7 @@ class Rollout:
         ]
 
     def _before(self, remote: Remote) -> Seen:
-        """How a host is before it is touched; as it was noted if this rollout has been there already."""
+        """The state of a host before it is changed; read from its mark if this rollout had begun there."""
         mark = self.marks.get(remote.name)
         if mark and self._is(mark, "begun"):
             return mark.before
@@ -189,15 +187,15 @@ class Rollout:
         return seen
 
     def judged(self, remotes: Mapping[str, Remote], before: Mapping[str, Seen]) -> list[Failure]:
-        """The gates' verdicts."""
+        """Check hosts by the gates. Returns the failures."""
         settings = self.fleet.table.rollout
         playing = {name: remote for name, remote in remotes.items() if remote.host.has("webui")}
         out.print(
-            f"Watching {' '.join(playing)} for {settings.stable_seconds} s, then drawing the picture again",
+            f"Watching {' '.join(playing)} for {settings.stable_seconds} s, then generating the picture again",
             soft_wrap=True,
         )
         failures = []
-        with waiting(f"{' '.join(playing)} to stay up and to draw"):
+        with waiting(f"the gates of {' '.join(playing)}"):
             seen = each(playing, lambda remote: gates.look(remote, settings, settings.stable_seconds))
         for name, after in seen.items():
             if isinstance(after, HostError):
@@ -207,20 +205,20 @@ class Rollout:
         return failures
 
     def take_back(self, remotes: Mapping[str, Remote], before: Mapping[str, Seen]) -> None:
-        """Put every host of a wave on what served before, where it serves something else now."""
+        """Roll back every host of a wave."""
         reasons = {failure.host: f"gate {failure.gate}: {failure.said}" for failure in self.failures}
 
         def back(remote: Remote) -> list[str]:
-            # What a service that failed its gate still draws is worth nothing; its neighbours finish their pictures.
-            done = returning.go_back(remote, before[remote.name], now=remote.name in reasons)
+            # Generations of a service that failed its gate are cut off; the other hosts finish theirs.
+            done = returning.roll_back(remote, before[remote.name], now=remote.name in reasons)
             try:
                 marks.write(remote, self.id, "back", before[remote.name], reasons.get(remote.name, "with its wave"))
-            except HostError as error:  # a full disk: it serves what it served all the same
-                done.append(f"this could not be noted: {error}")
+            except HostError as error:  # for example a full disk; the host is rolled back all the same
+                done.append(f"the rollback could not be recorded: {error}")
             return done
 
         out.print(f"Rolling back {' '.join(remotes)}")
-        with waiting(f"{' '.join(remotes)} to serve as before"):
+        with waiting(f"the rollback of {' '.join(remotes)}"):
             answers = each(remotes, back)
         for name, said in answers.items():
             if isinstance(said, HostError):
@@ -239,7 +237,7 @@ def _list(busy: Mapping[str, Iterable[str]]) -> str:
 
 
 def _all_answers(answers: Mapping[str, T | HostError]) -> dict[str, T]:
-    """What every host answered; the first error is raised, since nothing may be changed half blind."""
+    """The answers of all hosts. Raises the first error: nothing may be changed without knowing every host."""
     good: dict[str, T] = {}
     for name, answer in answers.items():
         if isinstance(answer, HostError):
@@ -248,13 +246,13 @@ def _all_answers(answers: Mapping[str, T | HostError]) -> dict[str, T]:
     return good
 
 
-def _tell_plan(changes: Mapping[str, Sequence[str]], begun: Sequence[str]) -> None:
-    """Print what would change, hosts with the same changes together."""
+def tell_plan(changes: Mapping[str, Sequence[str]], begun: Sequence[str]) -> None:
+    """Print what would change, an operation a line; hosts with the same changes are named together."""
     together: dict[tuple[str, ...], list[str]] = {}
     for name, operations in changes.items():
         together.setdefault(tuple(operations), []).append(name)
     for operations, names in together.items():
-        what = "; ".join(operations) if operations else "nothing to change"
-        out.print(styled("[bold]{}[/]: {}", " ".join(names), what), soft_wrap=True)
+        for what in operations or ["nothing to change"]:
+            out.print(styled("[bold]{}[/]: {}", " ".join(names), what), soft_wrap=True)
     if begun:
-        out.print(f"Resuming an interrupted rollout: {' '.join(begun)} was begun but not checked.")
+        out.print(f"Resuming an interrupted rollout: {' '.join(begun)} not checked yet.")

@@ -1,4 +1,4 @@
-"""What a rollout did to a host, written on the host: so another controller can go on where one was interrupted."""
+"""The state of a rollout on each host, kept on the host, so that another controller can resume it."""
 
 import time
 from typing import Any, Literal
@@ -13,14 +13,14 @@ from roles.settings import Settings
 class Mark(Settings):
     """The state of one host in a rollout."""
 
-    rollout: str = Field(description="Which one: a digest of fleet.toml and fleet.lock.")
+    rollout: str = Field(description="Its id, a digest of fleet.toml and fleet.lock.")
     state: Literal["begun", "passed", "back"] = Field(
-        description="begun: perhaps switched, not judged yet; passed: all gates; back: on the old release again."
+        description="begun: perhaps switched, not checked yet; passed: all gates; back: rolled back."
     )
-    before: dict[str, Any] = Field(description="What deploy/onhost/gate.py saw before the host was touched.")
+    before: dict[str, Any] = Field(description="The answer of deploy/onhost/gate.py before the host was changed.")
     by: str
     at: str = Field(description="UTC.")
-    reason: str = Field(default="", description="Why it is back: the gate and what was said.")
+    reason: str = Field(default="", description="Why it was rolled back: gate and reason.")
 
 
 def read(remote: Remote) -> Mark | None:
@@ -29,7 +29,7 @@ def read(remote: Remote) -> Mark | None:
     try:
         return Mark.model_validate_json(answer.out) if answer.status == 0 else None
     except ValidationError:
-        return None  # of an older sdfleet, or damaged: as if no rollout had been there
+        return None  # written by an older sdfleet, or damaged
 
 
 def write(

@@ -1,4 +1,4 @@
-"""Taking a host back to what served before a rollout came."""
+"""Roll a host back to what served before a rollout."""
 
 import json
 from typing import Any
@@ -8,26 +8,26 @@ from deploy.rollout.gates import Seen
 from deploy.ssh import Remote
 
 
-def go_back(remote: Remote, before: Seen, now: bool) -> list[str]:
-    """Take a host back to what served before the rollout; a sentence for each application. Raises HostError.
+def roll_back(remote: Remote, before: Seen, now: bool) -> list[str]:
+    """Roll a host back. Returns one sentence per application. Raises HostError.
 
-    + before: what was noted before the host was touched
-    + now: whether pictures in the making are cut off
+    + before: the state recorded before the host was changed
+    + now: whether to cut off running generations
     """
     said = []
     for app, entry in history(remote).items():
         old = before["history"].get(app) or {"release": before["releases"].get(app)}
         if old["release"] is None:
-            said.append(f"{app}: there was no release before, so there is nothing to go back to")
+            said.append(f"{app}: no earlier release to roll back to")
         elif entry != old:
-            said.append(f"{app} went back: {releases.go_back(remote, app, old['release'], now)}")
+            said.append(f"{app} rolled back: {releases.roll_back(remote, app, old['release'], now)}")
         else:
-            said.append(f"{app} is on {entry['release']}, as before")
+            said.append(f"{app} is still on {entry['release']}")
     return said
 
 
 def history(remote: Remote) -> dict[str, dict[str, str]]:
-    """What serves now, by application: its release and the text of its unit. Raises HostError."""
+    """By application, the release that serves now and the text of its unit. Raises HostError."""
     script = 'for f in "$1"/*/history.json; do [ ! -f "$f" ] || { printf "%s\\0" "$f"; cat "$f"; printf "\\0"; }; done'
     answer = remote.run(["sh", "-c", script, "sdfleet", str(remote.host.paths.root / "apps")])
     fields = answer.out.split("\0")[:-1]

@@ -1,4 +1,4 @@
-"""Who is updated when."""
+"""Which hosts are updated in which wave."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,9 @@ from inventory.rollout import Rollout, share
 
 
 def next_wave(waiting: Sequence[HostSettings], settings: Rollout, fleet_size: int, proven: bool) -> list[HostSettings]:
-    """The hosts to update next, of those that still wait.
+    """The hosts of `waiting` to update next.
 
-    + fleet_size: how many hosts a percentage is of
+    + fleet_size: number of hosts that percentages refer to
     + proven: whether a host has passed the gates already; if not, the wave is the canary
     """
     if not waiting:
@@ -22,7 +22,7 @@ def next_wave(waiting: Sequence[HostSettings], settings: Rollout, fleet_size: in
 
 
 def all_waves(waiting: Sequence[HostSettings], settings: Rollout, fleet_size: int, proven: bool) -> list[list[str]]:
-    """Names of the hosts of every wave, if all goes well."""
+    """Names of the hosts of every wave, if no gate fails."""
     left, waves = list(waiting), list[list[str]]()
     while wave := next_wave(left, settings, fleet_size, proven or bool(waves)):
         waves.append([host.name for host in wave])
@@ -31,6 +31,6 @@ def all_waves(waiting: Sequence[HostSettings], settings: Rollout, fleet_size: in
 
 
 def _rank(host: HostSettings, settings: Rollout) -> int:
-    """Place of the host's first group among those that have an order."""
+    """Position of the host's first group in fleet.rollout.groups; last if it has none of them."""
     places = [place for place, group in enumerate(settings.groups) if group in host.groups]
     return min(places, default=len(settings.groups))

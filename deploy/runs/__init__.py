@@ -1,1 +1,1 @@
-"""Training runs: sending, following, stopping, fetching and publishing them."""
+"""Training runs: send, follow, stop, fetch and publish them."""

@@ -1,4 +1,4 @@
-"""Which host a run goes to, and where a run is."""
+"""Choose the host for a run, and find the host of a run."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ BUSY = ("running", "queued")
 
 
 def trainers(fleet: Path, on: Sequence[str] | None, given_by: str = "--on") -> list[HostSettings]:
-    """The hosts of the file `fleet` that train, or those of them that `on` names. Raises ConfigError if none.
+    """The hosts of the file `fleet` that train, or those named by `on`. Raises ConfigError if there are none.
 
     + given_by: the option that `on` comes from
     """
@@ -33,35 +33,32 @@ def trainers(fleet: Path, on: Sequence[str] | None, given_by: str = "--on") -> l
 
 
 def shared_hosts(raw: Mapping[str, Any]) -> list[str]:
-    """The hosts that a config's resources.hosts names: they share the run."""
+    """The hosts in a config's resources.hosts, which share the run."""
     resources = raw.get("resources")
     names = resources.get("hosts", ()) if isinstance(resources, Mapping) else ()
     return [str(name) for name in names]
 
 
 def runs_of(remotes: Mapping[str, Remote]) -> dict[str, list[dict[str, Any]]]:
-    """The runs of every host that can be reached; the others are named on stderr.
-
-    Raises HostError if none can be reached.
-    """
+    """The runs of every host that can be reached; the others are named on stderr. Raises HostError if none can."""
     return _reached(each(remotes, lambda remote: RunHost(remote).runs()))
 
 
 def _reached(answers: Mapping[str, T | HostError]) -> dict[str, T]:
-    """The answers of hosts that gave one; the others are named. Raises HostError if none did."""
+    """The answers of the hosts; prints the errors of the others. Raises HostError if no host answered."""
     lost = [answer for answer in answers.values() if isinstance(answer, HostError)]
     if len(lost) == len(answers):
         raise lost[0]
     for error in lost:
-        err.print(styled("[bold yellow]passed over[/] {}", error), soft_wrap=True)
+        err.print(styled("[bold yellow]skipped[/] {}", error), soft_wrap=True)
     return {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
 
 
 def choose(remotes: Mapping[str, Remote], turn: Mapping[str, Any]) -> Remote:
-    """The host where a run that needs `turn` (see needs.py) begins first: a free GPU with enough free memory, and of
-    those the one with the most; else the shortest queue among hosts whose GPUs are large enough.
+    """The host where a run that needs `turn` (see needs.py) can begin first: one with enough free GPU memory, the most
+    free memory first; else the one with the shortest queue, of those whose GPUs are large enough.
 
-    Raises SdfleetError if none is, HostError if none can be reached.
+    Raises SdfleetError if no host is large enough, HostError if none can be reached.
     """
     found = _reached(each(remotes, lambda remote: RunHost(remote).capacity()))
     fit = {name: _rank(capacity, turn) for name, capacity in found.items()}
@@ -69,18 +66,18 @@ def choose(remotes: Mapping[str, Remote], turn: Mapping[str, Any]) -> Remote:
     if not places:
         have = "; ".join(f"{name}: {_shown(capacity)}" for name, capacity in found.items())
         wanted = f"{turn['gpus']} GPU(s) with {turn['memory_mb']} MiB each (resources.gpu_memory_mb)"
-        raise SdfleetError(f"no host has {wanted}: {have}")
+        raise SdfleetError(f"no host has {wanted}; {have}")
     return remotes[min(places, key=lambda name: places[name])]
 
 
 def _rank(capacity: Mapping[str, Any], turn: Mapping[str, Any]) -> tuple[int, float, int] | None:
-    """The lower, the sooner the run begins there; None if it never can."""
+    """Sort key: the lower, the sooner the run can begin there; None if it never can."""
     busy = capacity["running"] + capacity["queued"]
     gpus = capacity["gpus"] if turn["device"] != "cpu" else []
     if not gpus:
         if turn["device"] == "cuda":
             return None
-        # A CPU is the last resort for a run that would rather have a GPU.
+        # A CPU comes last for a run with device "auto".
         return (0 if turn["device"] == "cpu" else 2, busy, 0)
     if sum(gpu["total"] >= turn["memory_mb"] for gpu in gpus) < turn["gpus"]:
         return None
@@ -98,15 +95,15 @@ def _shown(capacity: Mapping[str, Any]) -> str:
 def run_hosts(fleet: Path, run: str, on: Sequence[str] | None = None) -> Iterator[list[RunHost]]:
     """The host that has `run`, or the hosts that share it, the first of them first.
 
-    Raises SdfleetError if none has it, or if several have one of that name and `on` doesn't say which.
+    Raises SdfleetError if none has it, or if several have one with this name and `on` does not say which.
     """
     with connect(trainers(fleet, on)) as remotes:
         answered = runs_of(remotes)
         found = {name: known["nodes"] for name, runs in answered.items() for known in runs if known["name"] == run}
         if not found:
-            raise SdfleetError(f"no run {run!r} on {', '.join(answered)}; `sdfleet train list` shows all")
+            raise SdfleetError(f"no run {run!r} on {', '.join(answered)}; to list all runs: sdfleet train list")
         if len(found) > 1 and not all(found.values()):
-            raise SdfleetError(f"{', '.join(found)} each have a run {run!r}; say which with --on")
+            raise SdfleetError(f"{', '.join(found)} each have a run {run!r}; choose one with --on")
         names = sorted(found, key=lambda name: (found[name] or {}).get("rank", 0))
         yield [RunHost(remotes[name]) for name in names]
 

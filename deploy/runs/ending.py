@@ -1,4 +1,4 @@
-"""What a person sees between the start of a run and its files here."""
+"""Follow a run to its end, then fetch its files and write its report."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from inventory.errors import SdfleetError
 
 
 def sent(run: str, host: str) -> Sent:
-    """Tells how much of a run travels."""
+    """Prints how many files of a run are sent."""
     return lambda new, of: out.print(f"Sending {run} to {host}: {new} of {of} file(s) are new")
 
 
 def follow_and_fetch(host: RunHost, run: str, into: Path) -> None:
-    """Watch a run to its end, say how it ended, and bring its files. Raises SdfleetError unless it finished."""
+    """Follow a run to its end, print the result, and fetch its files. Raises SdfleetError unless it finished."""
     out.print(f"Following {run} on {host.name}; Ctrl-C leaves it running there")
     try:
         ended = watch(host, run)
@@ -30,21 +30,21 @@ def follow_and_fetch(host: RunHost, run: str, into: Path) -> None:
 
 
 def _report(host: RunHost, run: str, ended: Ended) -> None:
-    """Say how a run ended; SdfleetError unless it finished."""
+    """Print that a run finished; raises SdfleetError if it did not."""
     if ended.state == "failed":
         raise SdfleetError(
-            f"{run} failed on {host.name}: {ended.reason or 'it gave no reason'}; see `sdfleet logs {host.name} {run}`"
+            f"{run} failed on {host.name}: {ended.reason or 'no reason given'}; see: sdfleet logs {host.name} {run}"
         )
     if ended.state == "stopped":
         raise SdfleetError(
             f"{run} was stopped at step {ended.progress.step} of {ended.progress.steps}; "
-            f"`sdfleet train resume {run}` goes on from its last checkpoint"
+            f"to continue from its last checkpoint: sdfleet train resume {run}"
         )
     out.print(f"{run} finished: {ended.progress.line()}", soft_wrap=True)
 
 
 def bring(host: RunHost, run: str, into: Path) -> None:
-    """Bring a run's files below `into` and write its report."""
+    """Fetch a run's files into a folder below `into` and write its report."""
     files = host.fetch(run, into / run)
     for file in files:
         if file.suffix == ".safetensors":
@@ -52,6 +52,6 @@ def bring(host: RunHost, run: str, into: Path) -> None:
     try:
         out.print(f"Report: {write_report(into / run)}")
     except SdfleetError as error:
-        # A run that ended before it had a record, or one of an older trainer: its files are here all the same.
+        # It ended before it had a record, or an older trainer made it: its files are fetched all the same.
         err.print(str(error), soft_wrap=True)
     out.print(f"Next: sdfleet train publish {run}")

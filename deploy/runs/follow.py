@@ -1,4 +1,4 @@
-"""Watching a run until it ends; a lost connection or a Ctrl-C here means nothing to the run."""
+"""Follow a run until it ends. A lost connection or Ctrl-C here does not affect the run."""
 
 import time
 from collections.abc import Callable
@@ -15,14 +15,15 @@ from deploy.ssh import HostError
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 3.0
 PLAIN_SECONDS = 10.0
-"""How often a line is printed where there is no terminal to keep one up to date."""
+"""How often to print a line without a terminal."""
 GRACE_SECONDS = 30.0
-"""How long after a lost connection a run may stand still: its host may have booted, and start it again in a moment."""
+"""How long after a lost connection a stopped or failed run does not count as ended: its host may have rebooted, and
+starts it again."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: finished, failed or stopped, why, and what it said last."""
+    """How a run ended: finished, failed or stopped, the reason, and its last progress."""
 
     state: str
     reason: str
@@ -30,7 +31,7 @@ class Ended:
 
 
 class Readable(Protocol):
-    """What following needs of a RunHost."""
+    """The part of RunHost that `follow` needs."""
 
     def read(self, run: str, offset: int) -> dict[str, Any]:
         """The run's log from byte `offset` on, and its state."""
@@ -39,7 +40,7 @@ class Readable(Protocol):
 def follow(host: Readable, run: str, *, sleep: Callable[[float], None] = time.sleep) -> Ended:
     """Show the run's progress until it ends.
 
-    Raises HostError if the host has no such run; a host that can't be reached is asked again until it can.
+    Raises HostError if the host has no such run. Retries while the host cannot be reached.
     """
     progress, offset, state, lost = Progress(), 0, "waiting", ""
     printed = patient_until = time.monotonic()

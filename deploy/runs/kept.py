@@ -1,4 +1,4 @@
-"""The trainer that made a run, out of what root keeps of it on the host that has the run."""
+"""The trainer that made a run, from root's copy of its code and lock on the run's host."""
 
 import base64
 import binascii
@@ -19,16 +19,16 @@ KEY = re.compile(r"[0-9a-f]{16}")
 
 
 def release_named(record: Mapping[str, Any]) -> str:
-    """The release that a run's record names. Raises SdfleetError if it names none: the run itself wrote its record."""
+    """The trainer's release in a run's record, which the run itself wrote. Raises SdfleetError if it is invalid."""
     code = record.get("code")
     release = str(code.get("release", "")) if isinstance(code, dict) else ""
     if not KEY.fullmatch(release):
-        raise SdfleetError(f"its record names no trainer of a fleet but {release!r}, so the run can't be repeated")
+        raise SdfleetError(f"its record has no valid trainer release ({release!r}), so the run cannot be reproduced")
     return release
 
 
 def bring(origin: RunHost, release: str, into: Path) -> None:
-    """Bring root's copy of a trainer's code and lock from the host `origin`. Raises SdfleetError if it has none."""
+    """Download root's copy of a trainer's code and lock from the host `origin`. Raises SdfleetError if it has none."""
     paths, remote = origin.paths, origin.remote
     program = source("keep_trainers").encode()
     remote.run(["python3", "-I", "-", str(paths.app("trainer")), str(paths.envs)], input=program)
@@ -36,14 +36,14 @@ def bring(origin: RunHost, release: str, into: Path) -> None:
         answer = remote.run(["base64", "-w0", str(paths.trainer_sources / release / name)], check=False)
         if answer.status:
             raise SdfleetError(
-                f"{origin.name} no longer has the trainer {release}, so it can't be built again elsewhere; "
-                "the copy in the run's environment/ was written by the run, and nothing is built of that"
+                f"{origin.name} no longer has the trainer {release}, so it cannot be built elsewhere; "
+                "the copy in the run's environment/ was written by the run itself and is not trusted"
             )
         into.joinpath(name).write_bytes(base64.b64decode(answer.out))
 
 
 def trainer_of(folder: Path) -> Release:
-    """The release whose files `bring` put into `folder`. Raises SdfleetError if they are not what its name says."""
+    """The release whose files `bring` put into `folder`. Raises SdfleetError if they do not match its id."""
     try:
         told = json.loads(folder.joinpath("manifest.json").read_text(encoding="utf-8"))
         lock = folder.joinpath("requirements.lock").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a run needs of its host: GPUs, memory, the WebUI's part, and the other hosts."""
+"""What a run needs: GPUs, memory, what to do about the WebUI, and the other hosts that share it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from training.memory.counted import MIB
 
 
 def memory_mb(config: Config) -> int:
-    """GPU memory that a process of the run needs, in MiB: the config's word, else the trainer's estimate."""
+    """GPU memory of one process of the run, in MiB: from the config, else the trainer's estimate."""
     if config.resources.gpu_memory_mb is not None:
         return config.resources.gpu_memory_mb
     return round(estimate.memory(config, estimate.likely_family(config)).card / MIB)
 
 
 def turn(config: Config, host: HostSettings, hosts: Sequence[HostSettings]) -> dict[str, Any]:
-    """What roles/onhost/training_turn.py must know of the run on `host`, one of `hosts` that share it."""
+    """The turn.json of a run on `host`, one of `hosts` that share it, for roles/onhost/training_turn.py."""
     webui = None
     if host.has("webui") and host.webui.device != "cpu":
         policy = host.trainer.beside_webui
@@ -34,7 +34,7 @@ def turn(config: Config, host: HostSettings, hosts: Sequence[HostSettings]) -> d
 
 
 def nodes(host: HostSettings, hosts: Sequence[HostSettings]) -> dict[str, Any] | None:
-    """The place of `host` among the hosts of a run, None if it is alone."""
+    """The place of `host` among the hosts of a run; None for a run on one host."""
     if len(hosts) < 2:
         return None
     return {
@@ -46,5 +46,5 @@ def nodes(host: HostSettings, hosts: Sequence[HostSettings]) -> dict[str, Any] |
 
 
 def address(host: HostSettings) -> str:
-    """Where other hosts reach it."""
+    """The address at which other hosts reach it."""
     return host.trainer.address or host.connection.address

@@ -1,4 +1,4 @@
-"""What a run's log.jsonl says, as a person wants to see it."""
+"""The progress of a run, from its log.jsonl."""
 
 import itertools
 import json
@@ -12,7 +12,7 @@ WIDTH = 24
 
 @dataclass
 class Progress:
-    """How far a run is: the sum of the records read so far."""
+    """The progress so far, from all records that were fed."""
 
     step: int = 0
     steps: int = 0
@@ -27,7 +27,7 @@ class Progress:
     losses: list[float] = field(default_factory=list)
 
     def feed(self, text: str) -> None:
-        """Take whole lines of the log; a line that isn't a JSON object is passed over."""
+        """Read whole lines of the log; lines that are no JSON object are ignored."""
         for line in text.splitlines():
             try:
                 record = json.loads(line)
@@ -47,7 +47,7 @@ class Progress:
             self.saved.append(str(record["file"]))
 
     def line(self) -> str:
-        """One line: step, loss with its course, speed, time left."""
+        """One line: step, loss with sparkline, speed, time left."""
         parts = [f"step {self.step}/{self.steps or '?'}"]
         if self.epoch is not None:
             parts.append(f"epoch {self.epoch}")
@@ -64,7 +64,7 @@ class Progress:
 
 
 def sparkline(values: Iterable[float]) -> str:
-    """The course of `values` in at most 24 characters, each the mean of its share."""
+    """`values` as at most 24 characters, each the mean of its share."""
     series = list(values)
     if len(series) < 2:
         return ""
@@ -76,7 +76,7 @@ def sparkline(values: Iterable[float]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds as H:MM:SS or M:SS."""
+    """`seconds` as H:MM:SS or M:SS."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,4 +1,4 @@
-"""A run's LoRA into the WebUI of hosts: through their content store, as any other model; no restart."""
+"""Publish a run's LoRA to the WebUI of hosts, through their content store; without a restart."""
 
 import contextlib
 import json
@@ -14,10 +14,10 @@ from roles.models.config import FOLDERS
 
 
 def result(folder: Path, state: str, named: str | None) -> Path:
-    """The file of a fetched run to publish: `named` among its outputs, else the LoRA that it finished with.
+    """The file of a fetched run to publish: its output `named`, else its final LoRA.
 
-    + state: of the run, as its host tells it
-    Raises SdfleetError for a run that has not finished, if no file is named.
+    + state: of the run, from its host
+    Raises SdfleetError if no file is named and the run has not finished.
     """
     run, files = folder.name, sorted((folder / "output").glob("*.safetensors"))
     have = f"It has written: {', '.join(file.name for file in files)}." if files else "It has written no LoRA yet."
@@ -39,7 +39,7 @@ def result(folder: Path, state: str, named: str | None) -> Path:
 
 
 def publish(remote: Remote, run: str, file: Path, name: str) -> dict[str, Any]:
-    """Put `file` into the host's store, link it as LoRA `name`, and tell a running WebUI.
+    """Put `file` into the host's store, link it as LoRA `name`, and refresh the WebUI.
 
     Publishing the same file again changes nothing. Returns {"changed": bool, "refreshed": bool}; raises HostError.
     """
@@ -51,7 +51,7 @@ def publish(remote: Remote, run: str, file: Path, name: str) -> dict[str, Any]:
         try:
             remote.push({incoming: file})
         except HostError:
-            # A full disk, or a lost connection: half a LoRA is of no use there.
+            # A full disk or a lost connection: delete the incomplete file.
             with contextlib.suppress(HostError):
                 remote.run(["rm", "-f", str(incoming)], check=False)
             raise

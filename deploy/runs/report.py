@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file with everything inside, to be mailed or kept."""
+"""The report of a run: a single self-contained HTML file."""
 
 import base64
 import json
@@ -14,15 +14,15 @@ from training.terminal import visible
 
 NAME = "report.html"
 SMOOTHING = 0.98
-"""Most weight of the past in the smoothed curve; less for few steps, that it may follow them."""
+"""Largest smoothing factor of the loss curve; smaller for few steps."""
 POINTS = 1000
-"""Longest curve; of more steps every n-th is shown."""
+"""Points of the longest curve; with more steps, every n-th step is shown."""
 LEFT, RIGHT, TOP, BOTTOM = 50, 710, 10, 215
 SAMPLE = re.compile(r".*-(\d{8})-(\d{2})\.png")
 
 
 def write(folder: Path) -> Path:
-    """Write the report of the fetched run in `folder`; returns its path. Raises SdfleetError if it has no record."""
+    """Write the report of the fetched run in `folder` and return its path. Raises SdfleetError if it has no record."""
     run = describe(folder)
     file = folder / NAME
     file.write_text(templates.page("trainer/report.html.j2", visible, title=run["name"], runs=[run], comparison=None))
@@ -39,11 +39,11 @@ def write_comparison(folders: Sequence[Path], titles: Sequence[str], rows: Seque
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """What a report says of the run in `folder`. Raises SdfleetError if it has no record."""
+    """Data of the report for the run in `folder`. Raises SdfleetError if it has no record."""
     record = records.read(folder / "run.json")
     if record is None or "machine" not in record:
-        raise SdfleetError(f"{folder} holds no record of a run; fetch it with `sdfleet train fetch {folder.name}`")
-    ended = record["ended"] or {"how": "under way", "reason": ""}
+        raise SdfleetError(f"{folder} has no record of a run; to fetch it: sdfleet train fetch {folder.name}")
+    ended = record["ended"] or {"how": "running", "reason": ""}
     config = folder / "config.toml"
     return {
         "name": folder.name,
@@ -61,7 +61,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def _curve(losses: Sequence[Sequence[float]]) -> dict[str, Any]:
-    """The loss as points of an SVG of 720 by 240: raw and smoothed, with marks at the least and largest."""
+    """The loss as points of an SVG of 720 by 240: raw and smoothed, with marks at minimum, middle and maximum."""
     shown = list(losses)[:: max(1, len(losses) // POINTS)]
     if not shown:
         return {"line": ""}
@@ -89,7 +89,7 @@ def _curve(losses: Sequence[Sequence[float]]) -> dict[str, Any]:
 
 
 def _samples(folder: Path) -> dict[str, Any]:
-    """The sample pictures as rows of one prompt each, a column a step."""
+    """The sample pictures: one row per prompt, one column per step."""
     found: dict[tuple[int, int], Path] = {}
     for file in sorted((folder / "samples").glob("*.png")):
         if match := SAMPLE.fullmatch(file.name):
@@ -104,7 +104,7 @@ def _samples(folder: Path) -> dict[str, Any]:
 
 
 def _prompts(log: Path) -> tuple[dict[int, str], dict[int, int]]:
-    """Prompts by their place, and epochs by their step, as the log tells them."""
+    """Prompts by their index, and epochs by their step, from the log."""
     prompts: dict[int, str] = {}
     epochs: dict[int, int] = {}
     for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
@@ -124,7 +124,7 @@ def _png(file: Path | None) -> str | None:
 
 
 def _flat(value: Any, key: str = "") -> dict[str, str]:
-    """A record's facts by dotted path; what the report shows elsewhere is left out."""
+    """A record's values by dotted path, without those that the report shows elsewhere."""
     if key in ("config", "losses", "outputs"):
         return {}
     if isinstance(value, dict) and value:

@@ -1,4 +1,4 @@
-"""A run made again from its record: the same config, inputs and code, then the same sha256, or what differs."""
+"""Repeat a run from its record with the same config, inputs and code, and compare the results."""
 
 import tempfile
 import tomllib
@@ -26,19 +26,19 @@ def record_of(folder: Path) -> dict[str, Any]:
 
 
 def changed(origin: RunHost, run: str, record: Mapping[str, Any]) -> list[str]:
-    """Which inputs on the run's host are no longer what its record says, one sentence each."""
+    """Inputs on the run's host that differ from its record, one sentence each."""
     now = {f"inputs/{name}": sha256 for name, sha256 in origin.inputs(run).items()}
     read = {place: sha256 for place, sha256 in now.items() if place in record["inputs"] or _is_data(place)}
     return reproduce.changed_inputs(record, read)
 
 
 def _is_data(place: str) -> bool:
-    """Whether the place is below a folder of pictures; tokenizers hold .txt files too."""
+    """Whether it is in a folder of pictures; tokenizers have .txt files too."""
     return place.startswith(("inputs/data.", "inputs/validation."))
 
 
 def lacks_trainer(target: RunHost, record: Mapping[str, Any]) -> bool:
-    """Whether the trainer's release that made the run of `record` is not on the target."""
+    """Whether the target lacks the trainer release in `record`."""
     return bool(target.remote.run(["test", "-x", str(_program(target, record))], check=False).status)
 
 
@@ -47,7 +47,7 @@ def _program(target: RunHost, record: Mapping[str, Any]) -> PurePosixPath:
 
 
 def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, again: str, sent: Sent) -> None:
-    """Make the run `again` on `target` out of `run` on `origin`; what the target lacks travels through here."""
+    """Create the run `again` on `target` from `run` on `origin`; copies inputs that the target lacks through here."""
     text: str = origin.ask("config", run=str(origin.paths.run(run)))
     text = text.replace(str(origin.paths.run(run)), str(target.paths.run(again)))
     text = text.replace(f"{origin.paths.root}/", f"{target.paths.root}/")
@@ -66,9 +66,9 @@ def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, 
 
 
 def judge(before: Path, after: Path) -> tuple[list[str], reproduce.Verdict]:
-    """What differs between two fetched runs, and how their results compare.
+    """The differences between two fetched runs, and the verdict on their results.
 
-    Raises SdfleetError if the weights must be compared and what that needs is not installed.
+    Raises SdfleetError if the weights must be compared and the packages for that are not installed.
     """
     old, new = record_of(before), record_of(after)
     files = [folder / "output" / str(one["file"]) for folder, one in ((before, old), (after, new))]
@@ -77,5 +77,5 @@ def judge(before: Path, after: Path) -> tuple[list[str], reproduce.Verdict]:
             extras.require("sdfleet train reproduce")
         except extras.MissingExtra as error:
             found = f"{old['sha256'][:12]} and {new['sha256'][:12]}"
-            raise SdfleetError(f"the results differ: {found}; to measure by how much, {error}") from error
+            raise SdfleetError(f"the results differ: {found}; they cannot be compared further: {error}") from error
     return reproduce.differences(old, new), reproduce.judge(old, new, *files)

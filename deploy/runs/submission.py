@@ -1,7 +1,6 @@
-"""From a training config on the controller to all that a host needs to run it."""
+"""Turn a training config on the controller into what a host needs to run it."""
 
 import hashlib
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,31 +16,31 @@ from roles.models.wanted import WantedError, wanted
 from training.config import Config, parse
 from training.errors import InputError
 from training.kohya.load import is_ours, translate
-from training.textfile import read_toml
+from training.textfile import parse_toml, read_toml
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 FLEET_MODELS = {"model.checkpoint": "checkpoint", "model.vae": "vae", "network.start_from": "lora"}
-"""Settings that may name a model of the fleet, and of which kind."""
+"""Settings that may name a model of the fleet -> its kind."""
 OURS = frozenset({"data.cache_folder"})
-"""Settings that make no sense on another machine: the run folder's own place is used."""
+"""Settings that are dropped, because they make no sense on another machine."""
 LARGEST = 300_000_000
-"""Bytes of one file that the controller still sends by itself; hosts pull what is larger, as models."""
+"""Largest file that the controller sends, in bytes; hosts download larger ones, as models."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A run, ready to be sent."""
+    """A run, ready to send."""
 
     config: str
-    """TOML, its paths those of the host."""
+    """TOML, with the host's paths."""
     inputs: Mapping[str, Path]
-    """Path below the run's inputs/ -> file here."""
+    """Path below the run's inputs/ -> local file."""
     models: Mapping[str, PurePosixPath]
-    """Name -> path of each model of the fleet that must be on the host already."""
+    """Name -> path on the host of each model of the fleet, which must be there already."""
     turn: Mapping[str, Any]
     """What the run needs of the host (see needs.py)."""
     known: Mapping[str, str] = field(default_factory=dict)
-    """sha256 of inputs, by their path below inputs/, that the host has already unless `inputs` has them too."""
+    """Path below inputs/ -> sha256 of inputs that the host already has, unless they are in `inputs` too."""
 
     def hashes(self) -> dict[str, str]:
         """sha256 of each input, by its path below inputs/."""
@@ -78,8 +77,8 @@ def read(file: Path, overrides: Sequence[str]) -> dict[str, Any]:
 
 def _toml_value(text: str) -> Any:
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text
 
 
@@ -119,7 +118,7 @@ def _is_repeated(name: str) -> bool:
 
 
 class _Gathering:
-    """One walk over a config that replaces each path by the host's and notes the files to send."""
+    """Walks over a config, replaces each path by the host's, and collects the files to send."""
 
     def __init__(self, raw: Mapping[str, Any], host: HostSettings, target: PurePosixPath) -> None:
         self.raw, self.host, self.target = raw, host, target
@@ -145,7 +144,7 @@ class _Gathering:
             return model
         if not path.exists():
             known = sorted(model.name for model in self.host.models if model.kind == FLEET_MODELS.get(key))
-            models = f", and no model of {self.host.name} is called so (known: {', '.join(known)})" if known else ""
+            models = f", and {self.host.name} has no model of this name (it has: {', '.join(known)})" if known else ""
             self.complain(key, f"{path} does not exist{models}")
         elif path.is_file():
             self._send(f"{key}/{path.name}", path, key)
@@ -155,11 +154,11 @@ class _Gathering:
             for file in found:
                 self._send(f"{key}/{file.relative_to(path).as_posix()}", file, key)
             if not any(file.suffix.lower() in PICTURES for file in found) and key.startswith("data."):
-                self.complain(key, f"{path} holds no picture")
+                self.complain(key, f"{path} has no pictures")
         return self.target / key
 
     def _model(self, key: str) -> PurePosixPath | None:
-        """Path of the fleet's model that the setting names, if it names one."""
+        """Path on the host of the fleet's model that the setting names, if it names one."""
         name: Any = self.raw
         for part in key.split("."):
             name = name.get(part) if isinstance(name, Mapping) else None
@@ -170,7 +169,7 @@ class _Gathering:
         return None
 
     def _link(self, model: Model) -> PurePosixPath:
-        """Where the models role puts it; one that is not locked yet is not on the host either."""
+        """The path where the models role puts it; a model that is not locked yet is not on the host."""
         try:
             return wanted([model], self.host.paths, self.host.mirrors).files[0].link
         except WantedError:
@@ -179,7 +178,7 @@ class _Gathering:
     def _send(self, name: str, file: Path, key: str) -> None:
         if file.stat().st_size > LARGEST:
             size = f"{file.stat().st_size / 1e9:.1f} GB"
-            self.complain(key, f"{file} ({size}) is too large to send; list it under [[models]] and give its name here")
+            self.complain(key, f"{file} ({size}) is too large to send; add it to [[models]] and use its name here")
         self.inputs[name] = file
 
 

@@ -1,10 +1,11 @@
-"""Many runs of one config with some settings varied: named by what they vary, spread over the fleet, compared."""
+"""A sweep: runs of one config with some settings varied, spread over the fleet and compared."""
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.runs.names import run_name, word
 from deploy.runs.report import write_comparison
 from inventory.errors import ConfigError, Problem
 from training.run import records
@@ -20,10 +21,10 @@ SHORT = {
     "optimizer": "optimizer.kind",
     "schedule": "schedule.kind",
 }
-"""kohya's short names of what is varied most."""
+"""kohya's short names for common settings."""
 MOST = 200
 TAIL = 0.1
-"""The last loss is the mean over this share of the steps: single steps are noise."""
+"""The last loss is the mean over this share of the steps, because single steps are noisy."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Point:
 def points(name: str, grid: Sequence[str]) -> list[Point]:
     """The runs of the sweep `name` over `grid` (each KEY=VALUE,VALUE,...).
 
-    Raises ConfigError for an entry that is none, a key given twice, or a grid of too many runs.
+    Raises ConfigError for an invalid entry, a repeated key, or too many runs.
     """
     axes: dict[str, list[str]] = {}
     for entry in grid:
@@ -46,7 +47,7 @@ def points(name: str, grid: Sequence[str]) -> list[Point]:
         found = [value.strip() for value in values.split(",") if value.strip()]
         if not equals or not key or not found or key in axes:
             raise ConfigError("--grid", [Problem("", f"{entry!r} must be a new key=value,value,... e.g. lr=1e-4,5e-5")])
-        axes[key] = found
+        axes[key] = list(dict.fromkeys(found))
     combined = list(itertools.product(*axes.values()))
     if len(combined) > MOST:
         raise ConfigError("--grid", [Problem("", f"makes {len(combined)} runs; at most {MOST} are allowed")])
@@ -56,19 +57,19 @@ def points(name: str, grid: Sequence[str]) -> list[Point]:
 def _point(name: str, axes: Sequence[str], values: tuple[str, ...]) -> Point:
     pairs = list(zip(axes, values, strict=True))
     return Point(
-        run="-".join([name, *(f"{key.rpartition('.')[2]}{value}" for key, value in pairs)]),
+        run=run_name("-".join([name, *(f"{word(key.rpartition('.')[2])}{word(value)}" for key, value in pairs)])),
         overrides=tuple(f"{SHORT.get(key, key)}={value}" for key, value in pairs),
         values=values,
     )
 
 
 def keys(grid: Sequence[str]) -> list[str]:
-    """What is varied, as the person wrote it."""
+    """The varied keys, as the user wrote them."""
     return [entry.partition("=")[0] for entry in grid]
 
 
 def compare(found: Sequence[Point], grid: Sequence[str], into: Path, file: Path) -> tuple[list[str], list[list[str]]]:
-    """The table of the sweep's fetched runs below `into`, the lowest last loss first; also written to `file`."""
+    """The table of the sweep's fetched runs below `into`, lowest last loss first; also writes a report to `file`."""
     titles = ["run", *keys(grid), "ended", "last loss", "seconds", "sha256"]
     rows: list[tuple[float, list[str]]] = []
     folders = []
@@ -81,7 +82,7 @@ def compare(found: Sequence[Point], grid: Sequence[str], into: Path, file: Path)
         losses = [loss for _, loss in record["losses"]]
         tail = losses[-max(1, round(len(losses) * TAIL)) :]
         loss = sum(tail) / len(tail) if tail else float("inf")
-        how = (record["ended"] or {"how": "under way"})["how"]
+        how = (record["ended"] or {"how": "running"})["how"]
         told = [how, f"{loss:.4f}", str(record.get("seconds", "")), str(record.get("sha256", ""))[:12]]
         rows.append((loss if how == "finished" else float("inf"), [point.run, *point.values, *told]))
     table = [row for _, row in sorted(rows, key=lambda pair: pair[0])]

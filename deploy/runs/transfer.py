@@ -1,4 +1,4 @@
-"""Runs on one host: sending, starting, stopping, reading, fetching."""
+"""The runs of one host: send, start, stop, read, fetch."""
 
 import hashlib
 import inspect
@@ -17,10 +17,10 @@ from roles.accounts import TRAINER
 from roles.onhost import whole
 
 STOP_SECONDS = 660
-"""A little more than the unit's TimeoutStopSec: a checkpoint of a large model takes its time."""
+"""A little more than the unit's TimeoutStopSec: a checkpoint of a large model takes minutes."""
 CHUNK = 1 << 20
 STATES = ("running", "queued", "created", "finished", "failed", "stopped")
-"""What a run can be, as deploy/onhost/runs.py decides it."""
+"""States of a run, from deploy/onhost/runs.py."""
 
 Sent = Callable[[int, int], None]
 
@@ -32,7 +32,7 @@ class RunHost:
         self.remote, self.name, self.paths = remote, remote.name, remote.host.paths
 
     def ask(self, verb: str, timeout: float = 120, **values: object) -> Any:
-        """What deploy/onhost/runs.py answers; HostError if it refuses."""
+        """Call a verb of deploy/onhost/runs.py. Raises HostError if it refuses."""
         answer = self.remote.call(onhost, timeout=timeout, under=(), verb=verb, **values)
         if isinstance(answer, dict) and (refused := answer.get("error")):
             where = f"{self.name}: {PurePosixPath(str(values['run'])).name}" if "run" in values else self.name
@@ -40,20 +40,22 @@ class RunHost:
         return answer
 
     def send(self, run: str, submission: Submission, sent: Sent) -> None:
-        """Make the run's folder on the host; only files that the host has never seen travel.
+        """Create the run's folder on the host; sends only inputs that the host does not have yet.
 
-        `sent` is told how many of how many inputs travel. Raises HostError; then nothing has the run's name.
+        `sent` is called with the number of inputs to send, and of all inputs. After a HostError there is no run.
         """
         for model, path in submission.models.items():
             if self.remote.run(["test", "-e", str(path)], check=False).status:
-                raise HostError(f"{self.name}: the model {model} is not there yet; run: sdfleet apply --role models")
+                raise HostError(
+                    f"{self.name}: the model {model} is not downloaded yet; run: sdfleet apply --role models"
+                )
         hashes = submission.hashes()
         files = {hashes[name]: file for name, file in submission.inputs.items()}
         wanted = self.missing(hashes.values())
         sent(len(wanted), len(set(hashes.values())))
         if lost := set(wanted) - files.keys():
             raise HostError(
-                f"{self.name}: {len(lost)} input(s) of {run} are missing on it; run: sdfleet train run again"
+                f"{self.name}: {len(lost)} input(s) of {run} are missing there; run sdfleet train run again"
             )
         incoming = self.paths.datasets / f"incoming-{uuid.uuid4().hex[:12]}"
         if wanted:
@@ -70,42 +72,42 @@ class RunHost:
         )
 
     def missing(self, hashes: Iterable[str]) -> list[str]:
-        """Which of these sha256 the host's datasets lack, or hold damaged."""
+        """Which of these sha256 are missing or damaged on the host."""
         found: list[str] = self.ask("missing", timeout=600, store=str(self.paths.datasets), hashes=sorted(set(hashes)))
         return found
 
     def inputs(self, run: str) -> dict[str, str]:
-        """sha256 of the run's inputs as they are now, by their path below inputs/."""
+        """Current sha256 of the run's inputs, by their path below inputs/."""
         found: dict[str, str] = self.ask("inputs", timeout=600, run=str(self.paths.run(run)))
         return found
 
     def start(self, run: str) -> None:
-        """Start the run's unit, or let it go on from its last checkpoint; returns when it runs or waits its turn.
+        """Start the run's unit; it continues from its last checkpoint if there is one. Returns when it runs or queues.
 
-        Enabled, it goes on by itself after the host's next boot; one that has ended is passed over there.
+        The unit is enabled, so that the run continues after a reboot of the host; an ended run does nothing then.
         """
         self.remote.run(["systemctl", "enable", "--quiet", "--now", units.training(run)])
 
     def stop(self, run: str) -> None:
-        """Stop the run's unit: it writes a checkpoint first."""
+        """Stop the run's unit; it writes a checkpoint first."""
         self.remote.run(["systemctl", "disable", "--quiet", "--now", units.training(run)], timeout=STOP_SECONDS)
 
     def capacity(self) -> dict[str, Any]:
-        """GPUs, their memory and what takes it, and how many runs go and wait."""
+        """GPUs with total and free memory, and the number of running and queued runs."""
         found: dict[str, Any] = self.ask("capacity", runs=str(self.paths.runs), allowed=self.remote.host.trainer.gpus)
         return found
 
     def set_turn(self, run: str, **wants: object) -> None:
-        """Change what a run that doesn't run needs of its hosts."""
+        """Change turn.json of a run that is not running."""
         self.ask("turn", run=str(self.paths.run(run)), wants=wants)
 
     def runs(self) -> list[dict[str, Any]]:
-        """Every run of the host, with state and last record."""
+        """Every run of the host, with state and last progress."""
         found: list[dict[str, Any]] = self.ask("list", runs=str(self.paths.runs))
         return found
 
     def states(self) -> dict[str, str]:
-        """The state of every run of the host by its name."""
+        """Run name -> state."""
         found: dict[str, str] = self.ask("states", runs=str(self.paths.runs))
         return found
 
@@ -115,20 +117,20 @@ class RunHost:
         return found
 
     def remove(self, run: str) -> None:
-        """Delete a run that is over."""
+        """Delete a run that has ended."""
         self.ask("remove", run=str(self.paths.run(run)), store=str(self.paths.datasets))
 
     def fetch(self, run: str, folder: Path) -> list[Path]:
-        """Bring the run's results into `folder`; whole files are kept, broken ones go on where they stopped.
+        """Download the run's results into `folder`; complete files are kept, and partial ones resumed.
 
-        Raises HostError if a file's sha256 is not the host's after a second try.
+        Raises HostError if a file's sha256 is wrong twice.
         """
         wanted = self.ask("files", timeout=600, run=str(self.paths.run(run)))
         fetched = []
         for name, facts in wanted.items():
             relative = PurePosixPath(name)
             if relative.is_absolute() or ".." in relative.parts:
-                raise HostError(f"{self.name}: {run} holds a file with the name {name!r}")
+                raise HostError(f"{self.name}: {run} has a file with the name {name!r}")
             target = folder / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             source = self.paths.run(run) / relative
@@ -138,15 +140,15 @@ class RunHost:
         return fetched
 
     def download(self, source: PurePosixPath, target: Path, sha256: str, size: int = onhost.LARGEST) -> None:
-        """Bring one file of at most `size` bytes; a part that is here already is kept.
+        """Download one file of at most `size` bytes; a partial download is resumed.
 
-        Raises HostError if its content is not `sha256` after a second try.
+        Raises HostError if its sha256 is wrong twice.
         """
         part = target.with_name(f"{target.name}.part")
         program = whole(inspect.getsource(send_file)).encode()
         for _ in range(2):
             begin = part.stat().st_size if part.exists() else 0
-            # A run can make a link or a FIFO of its files while they are on their way.
+            # A run can replace a file by a link or a FIFO during the download.
             command = ["python3", "-I", "-", str(source), str(begin), str(size)]
             with part.open("ab") as out:
                 done = subprocess.run(self.remote.argv(command), input=program, stdout=out, stderr=subprocess.PIPE)
@@ -159,6 +161,5 @@ class RunHost:
 
 
 def sha256_of(file: Path) -> str:
-    """The file's sha256."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Stand-ins for the servers a fleet downloads from, in one process, with faults that tests switch on and off.
+"""Stand-ins for the servers that a fleet downloads from, in one process, with faults that tests switch on and off.
 
 `python -m lab.upstreams --root DIR --bind ADDRESS --build` makes the content and serves it; in a test,
 `Upstreams(DIR)` does. Faults are switched by `Upstreams.set_faults`, from another process by `control.Control`,

@@ -1,4 +1,4 @@
-"""Everything the stand-ins serve, made on this machine, and the names under which a fleet asks for it."""
+"""The content of the stand-ins, made on this machine, and its names in a fleet.toml."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ LORA_SCRIPTS_SUBMODULES = {
     },
     "mikazuki/dataset-tag-editor": {"scripts/launch.py": b'"""Stand-in."""\n'},
 }
-"""Place of each submodule, and its files."""
+"""Path of each submodule, and its files."""
 
 REPOSITORIES = {
     "stable-diffusion-webui-assets": "ASSETS",
@@ -39,8 +39,8 @@ REPOSITORIES = {
 
 _NOTE = "Test furniture of sdfleet's lab: an empty stand-in for {}. It holds none of the original's code.\n"
 
-# Like the original's, this setup.py wants pkg_resources, which setuptools 81 dropped: a build without a constraint
-# on setuptools fails here as it does there.
+# Like the original's, this setup.py needs pkg_resources, which setuptools 81 dropped: a build without a constraint on
+# setuptools fails here as well.
 _CLIP_SETUP = b"""import pkg_resources
 from setuptools import setup
 
@@ -51,7 +51,7 @@ setup(name="clip", version="1.0", py_modules=["clip"], description="Stand-in of 
 
 @dataclass(frozen=True)
 class Repository:
-    """A git repository at a commit; the URL is github.com's, mirrors carry it from there."""
+    """A git repository at a commit; the URL is github.com's, which mirrors serve."""
 
     url: str
     commit: str
@@ -59,7 +59,7 @@ class Repository:
 
 @dataclass(frozen=True)
 class Code:
-    """The git repositories that a lab fleet's settings name."""
+    """The git repositories in a lab's fleet.toml."""
 
     webui: Repository
     repositories: dict[str, Repository]
@@ -71,7 +71,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Catalog(Code):
-    """Everything that a lab fleet's settings name."""
+    """Everything that a lab's fleet.toml refers to."""
 
     requirements: Path
     """The stand-in WebUI's pinned requirements, unhashed."""
@@ -86,7 +86,7 @@ class Catalog(Code):
 
 
 def build(root: Path) -> Catalog:
-    """Make all content below `root` (an `Upstreams` root); what is there already is kept if it is the same.
+    """Make all content below `root` (an `Upstreams` root); content that is already the same is kept.
 
     Raises SdfleetError if CLIP's vocabulary cannot be downloaded.
     """
@@ -135,7 +135,7 @@ def _lora_scripts(folders: Folders) -> Repository:
 
 
 def _sources(folder: Path) -> dict[str, bytes]:
-    """Content of all files below `folder` that are not compiled ones, by place."""
+    """Content of all files below `folder` except compiled ones, by path."""
     found = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
 

@@ -1,4 +1,4 @@
-"""Civitai's public API, as far as downloading goes."""
+"""The part of Civitai's public API that downloads use."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from lab.upstreams.http import Reply, Request, as_json, dispatch, redirect
 from lab.upstreams.hub import Cdn, Hub, HubFile
 
 TOKEN = "civitai_lab_token"
-"""The token that opens models which want a login."""
+"""The token for models that need a login."""
 
 
 class Civitai:

@@ -1,4 +1,4 @@
-"""Switching faults and reading the request log of upstreams that run in another process."""
+"""Switch faults and read the request log of upstreams in another process."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -29,6 +29,6 @@ class Control:
         requests.delete(f"{self.url}/requests", timeout=10).raise_for_status()
 
     def bytes_sent(self, servers: Iterable[str]) -> int:
-        """Body bytes that these servers sent since the log was emptied."""
+        """Bytes of bodies that these servers sent since the log was emptied."""
         names = set(servers)
         return sum(entry["sent"] for entry in self.requests() if entry["server"] in names)

@@ -1,4 +1,4 @@
-"""Faults that a test switches on for one server or path: what goes wrong with real mirrors, on demand."""
+"""Faults of real mirrors that a test switches on for one server or path."""
 
 import threading
 import time
@@ -37,7 +37,7 @@ class Fault(BaseModel):
     retry_after: int | None = Field(default=None, description="status: the Retry-After header, in s.")
 
     def hits(self, server: str, method: str, path: str) -> bool:
-        """Whether a request is in its range."""
+        """Whether it affects a request."""
         return all(map(fnmatchcase, (server, method, path), (self.server, self.method, self.path)))
 
     @property

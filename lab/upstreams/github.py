@@ -15,7 +15,7 @@ _RAW = r"/https:/{1,2}raw\.githubusercontent\.com/(?P<repository>[\w.-]+/[\w.-]+
 _SETTINGS = configuration(
     {"safe.directory": "*", "uploadpack.allowAnySHA1InWant": "true", "uploadpack.allowFilter": "true"}
 )
-"""As GitHub serves, whatever a repository's own settings say."""
+"""Settings of GitHub's own server, which override a repository's."""
 _SUFFIXES = {"zip": "application/zip", "tar.gz": "application/gzip"}
 
 
@@ -33,7 +33,7 @@ class GitHub:
         )
 
     def __call__(self, request: Request) -> Reply:
-        """The reply; 404 for what is not there, never a question for a password."""
+        """The reply; 404 for an unknown path, never a question for a password."""
         return dispatch(self._routes, request)
 
     def _bare(self, repository: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""What the stand-in servers have in common: requests, replies, bodies of which a range can be sent."""
+"""Shared parts of the stand-in servers: requests, replies, bodies with ranges."""
 
 import json
 import re
@@ -74,7 +74,7 @@ class Reply:
 
 
 class Application(Protocol):
-    """A stand-in server: answers requests, never raises for what a client sends."""
+    """A stand-in server: answers requests, and never raises for a bad request."""
 
     def __call__(self, request: Request) -> Reply:
         """The reply to `request`."""
@@ -116,7 +116,7 @@ def file(content: Content, headers: Mapping[str, str] | None = None) -> Reply:
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """First and last-plus-one byte of a single-range header, None if it is to be ignored.
+    """First byte and last byte plus one of a single-range header; None if it must be ignored.
 
     Raises ValueError if the range lies outside `size` bytes (416).
     """

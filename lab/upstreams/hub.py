@@ -1,4 +1,4 @@
-"""The files of a model hub, and the content network that hubs hand out signed links to."""
+"""The files of a model hub, and the storage host of its signed links."""
 
 import hashlib
 import hmac
@@ -103,7 +103,7 @@ class Hub:
 
 
 class Cdn:
-    """Storage on another host: serves what it signed a link for, until the link expires."""
+    """Storage on another host: serves files by signed links, until they expire."""
 
     def __init__(self, port: int) -> None:
         self.port = port

@@ -1,4 +1,4 @@
-"""A Hugging Face endpoint for models: what huggingface_hub asks for when it downloads."""
+"""A Hugging Face endpoint for models: the part that huggingface_hub uses for downloads."""
 
 import re
 from typing import Any
@@ -27,7 +27,7 @@ class HuggingFace:
         )
 
     def __call__(self, request: Request) -> Reply:
-        """The reply; errors carry X-Error-Code, by which the client tells them apart."""
+        """The reply; errors have X-Error-Code, by which the client distinguishes them."""
         return dispatch(self._routes, request)
 
     def _open(self, request: Request, repository: str, name: str | None) -> Revision | Reply:

@@ -1,4 +1,4 @@
-"""A ModelScope endpoint for models: what its client asks for when it downloads."""
+"""A ModelScope endpoint for models: the part that its client uses for downloads."""
 
 import re
 from http.cookies import SimpleCookie
@@ -49,7 +49,7 @@ class ModelScope:
             return opened
         root = request.query.get("Root", "").strip("/")
         inside = [content for content in opened.files if not root or content.name.startswith(f"{root}/")]
-        # The hashes are left out of listings by commit id, as the original does.
+        # Listings by commit id have no hashes, as in the original.
         entries = [_entry(content, opened, hashed=revision != opened.commit) for content in inside]
         folders = sorted({content.name.rpartition("/")[0] for content in inside} - {""})
         entries += [{"Name": name.split("/")[-1], "Path": name, "Type": "tree", "Size": 0} for name in folders]

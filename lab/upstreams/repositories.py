@@ -38,7 +38,7 @@ def publish(
 
 
 def configuration(settings: Mapping[str, str]) -> dict[str, str]:
-    """Environment variables that make git take `settings` as if they stood in its configuration."""
+    """Environment variables that set git configuration."""
     pairs = [
         (f"GIT_CONFIG_{part}_{number}", word)
         for number, setting in enumerate(settings.items())
@@ -53,12 +53,12 @@ def tag(bare: Path, name: str, commit: str) -> None:
 
 
 def set_ref(bare: Path, ref: str, commit: str) -> None:
-    """Let a ref, by its full name, stand for `commit`; new or not, forwards or back."""
+    """Set a ref, by its full name, to `commit`; new or not, forwards or back."""
     _git(bare, "update-ref", ref, commit)
 
 
 def read_ref(bare: Path, ref: str) -> str:
-    """The commit that a ref, by its full name, stands for. RuntimeError if there is none."""
+    """The commit of a ref, by its full name. Raises RuntimeError if there is none."""
     return _git(bare, "rev-parse", "--verify", "--quiet", ref)
 
 

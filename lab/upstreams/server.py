@@ -1,4 +1,4 @@
-"""Puts one stand-in behind a port: HTTP/1.1, faults applied on the wire, one log line per request."""
+"""Serve one stand-in on a port: HTTP/1.1, with faults, and one log line per request."""
 
 import json
 import os
@@ -30,12 +30,12 @@ class Log:
         path.parent.mkdir(parents=True, exist_ok=True)
 
     def begin(self) -> None:
-        """A request has come in."""
+        """A request has arrived."""
         with self._lock:
             self._open += 1
 
     def end(self, **entry: Any) -> None:
-        """It has been answered: append its line."""
+        """The request was answered: append its line."""
         with self._lock:
             self._open -= 1
             with self._path.open("a") as file:
@@ -56,7 +56,7 @@ class Log:
 
 
 class Server:
-    """One stand-in on one port; the port opens and closes as the faults want it."""
+    """One stand-in on one port; faults can close the port."""
 
     def __init__(
         self, name: str, address: tuple[str, int], app: Application, faults: Switchboard, log: Log | None
@@ -88,7 +88,7 @@ class _Listener(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Tell of faults of our own; clients that go away are no news, as half of the tests do that."""
+        """Log our own errors, but not clients that disconnect: many tests do that."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
@@ -176,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
             reply.status, reply.body = 416, Content(b"")
             reply.headers["Content-Range"] = f"bytes */{size}"
             return 0, 0
-        # A file that changed since may not be continued.
+        # A file that has changed must not be resumed.
         if wanted is None or self.headers.get("If-Range", reply.headers.get("ETag")) != reply.headers.get("ETag"):
             return 0, size
         reply.status = 206
@@ -198,7 +198,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         if isinstance(content.source, Path) and not {"slow", "wrong"} & met.keys():
             with content.source.open("rb") as file:
-                # By pieces, so that the log knows what was sent when the client goes away.
+                # In pieces, so that the log has the bytes sent when the client disconnects.
                 while count := os.sendfile(self.connection.fileno(), file.fileno(), start, min(PIECE, stop - start)):
                     start += count
                     self.sent += count

@@ -37,7 +37,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the content lies below one root."""
+    """Paths of the content below one root."""
 
     root: Path
 
@@ -106,7 +106,7 @@ class Upstreams:
         self.close()
 
     def open(self) -> None:
-        """Listen on every port that no fault keeps closed; OSError if one is taken."""
+        """Listen on every port that no fault closes. Raises OSError if one is in use."""
         for server in self._servers:
             if server.name != "control" and self.faults.closed(server.name):
                 server.close()
@@ -115,7 +115,7 @@ class Upstreams:
 
     def close(self) -> None:
         """Stop listening everywhere."""
-        # Together, because each waits for its loop to look up.
+        # In parallel, because each waits for its serving loop to poll.
         with ThreadPoolExecutor(len(self._servers)) as pool:
             list(pool.map(Server.close, self._servers))
 

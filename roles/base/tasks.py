@@ -1,7 +1,6 @@
 """Operations of the base role."""
 
 import shlex
-from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from pyinfra.api.deploy import deploy
@@ -15,9 +14,9 @@ from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.onhost import ACTIVATE, BUILD_WHEELS, CHECKOUT, PRUNE, source
 from roles.operations.accounts import system_users
-from roles.operations.files import Commands, Folder, folders, write
-from roles.operations.packages import apt_packages
-from roles.paths import ETC, WITH_MIRRORS, Paths
+from roles.operations.files import Commands, folders, programs, write
+from roles.operations.packages import install_packages
+from roles.paths import ETC, WITH_MIRRORS, Folder, Paths
 
 GB = 10**9
 
@@ -31,22 +30,22 @@ def install(base: Base, paths: Paths) -> None:
     + paths: the host's paths
     """
     wanted = wanted_folders(paths)
-    programs = wanted_programs(paths)
+    texts = wanted_programs(paths)
     uv = paths.tools / "uv.txt"
     seen = host.get_fact(
         Survey,
         paths=[*(folder.path for folder in wanted), paths.uv, _uv_record(base, paths)],
-        texts=[*programs, uv],
+        texts=[*texts, uv],
         packages=base.packages,
         users=list(HOMES),
         folders=[paths.envs],
         space=paths.root,
     )
     _refuse_small_disk(base, paths, seen)
-    apt_packages(name="Install packages", names=base.packages, seen=seen)
+    install_packages(base.packages, seen)
     system_users(name="Create service users", homes={user: paths.data(app) for user, app in HOMES.items()}, seen=seen)
     folders(name="Make folders", wanted=wanted, seen=seen)
-    put_programs(name="Put sdfleet's own programs", programs=programs, seen=seen)
+    programs(name="Put sdfleet's own programs", texts=texts, seen=seen)
     uv_installed(name=f"Install uv {base.uv_version}", base=base, paths=paths, seen=seen)
 
 
@@ -80,18 +79,6 @@ def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey) -> None:
 def _uv_record(base: Base, paths: Paths) -> PurePosixPath:
     """The folder that shows which version of uv is installed."""
     return paths.tools / f"uv/uv-{base.uv_version}.dist-info"
-
-
-@operation()
-def put_programs(programs: Mapping[PurePosixPath, str], seen: HostSurvey) -> Commands:
-    """
-    Write programs that sdfleet runs on the host.
-
-    + programs: file -> text
-    + seen: a survey that has them among its texts
-    """
-    for dest, text in programs.items():
-        yield from write(dest, text, seen, mode=0o755)
 
 
 @operation()

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 from pyinfra.context import host
+from pyinfra.operations import files
 
 from roles.accounts import CACHE
 from roles.cache.config import Cache
@@ -14,9 +15,10 @@ from roles.cache.servers import configuration
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.operations.accounts import system_users
-from roles.operations.files import Commands, Folder, absent, folders, rendered, units_read
-from roles.operations.packages import APT, FINISH_DPKG
-from roles.paths import Paths
+from roles.operations.files import Commands, folders, rendered
+from roles.operations.packages import install_nginx
+from roles.operations.units import write_units
+from roles.paths import Folder, Paths
 
 NGINX = "nginx"
 RESOLV_CONF = PurePosixPath("/etc/resolv.conf")
@@ -69,17 +71,16 @@ def install(
         conf: configuration(cache, upstreams, paths, seen.text(RESOLV_CONF) or "", tokens_to),
         UNIT: unit(cache, paths),
     }
-    nginx_installed(name="Install nginx", seen=seen)
+    install_nginx([NGINX], seen)
     system_users(name="Create the cache's user", homes={CACHE: paths.http_cache}, seen=seen)
     folders(name="Make the cache's folders", wanted=wanted, seen=seen)
     if cache.hold_tokens:
         texts[TOKENS] = tokens(secrets)
         rendered(name="Write the tokens", dest=TOKENS, text=texts[TOKENS], seen=seen, mode=0o600)
     else:
-        absent(name="Remove tokens", paths=[TOKENS], seen=seen)
+        files.file(name="Remove tokens", path=str(TOKENS), present=False)
     rendered(name="Write the cache's configuration", dest=conf, text=texts[conf], seen=seen)
-    rendered(name="Write the cache's unit", dest=UNIT, text=texts[UNIT], seen=seen)
-    units_read(name="Let systemd read the cache's unit", units={UNIT: texts[UNIT]}, seen=seen)
+    write_units({UNIT: texts[UNIT]}, seen)
     running(name="Start the cache", texts=texts, seen=seen)
 
 
@@ -88,24 +89,6 @@ def wanted_folders(paths: Paths) -> list[Folder]:
     mine = Folder(paths.http_cache, owner=CACHE, group=CACHE, mode=0o700)
     shared = [paths.root, paths.root / "cache", paths.root / "apps", paths.app("cache")]
     return [*(Folder(path) for path in shared), mine]
-
-
-@operation()
-def nginx_installed(seen: HostSurvey) -> Commands:
-    """
-    Install nginx without its own service, which would listen on port 80 with a welcome page.
-
-    + seen: a survey that looked at the package
-    """
-    if NGINX in seen.packages:
-        host.noop("nginx is installed")
-        return
-    yield FINISH_DPKG
-    yield f"{APT} update"
-    yield (
-        f"systemctl mask --quiet nginx.service; {APT} install --no-install-recommends {NGINX}; status=$?; "
-        "systemctl unmask --quiet nginx.service; systemctl disable --quiet nginx.service; exit $status"
-    )
 
 
 @operation()

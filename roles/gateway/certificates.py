@@ -18,7 +18,7 @@ from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, in_url, public_name, unit_text
 from roles.operations.files import Commands, private_file
-from roles.paths import ACME, CERTBOT_LIVE, GATEWAY, WITH_MIRRORS, Paths
+from roles.paths import ACME, CERTBOT_LIVE, GATEWAY, Paths
 
 PROGRAM = "gateway_certificate"
 Pair = tuple[str, str]
@@ -91,21 +91,11 @@ def lineage(gateway: Gateway) -> PurePosixPath:
     return CERTBOT_LIVE / (gateway.domain or "none")
 
 
-@operation()
-def acme_certificate(gateway: Gateway, paths: Paths, seen: HostSurvey) -> Commands:
-    """
-    Have certbot get a certificate and keep it fresh; its timer renews, its hook tells the gateway.
-
-    + seen: a survey that looked for what certbot has
-    """
-    if gateway.tls != "acme" or seen.entry(lineage(gateway)):
-        host.noop("none is wanted, or certbot has it")
-        return
-    yield f"systemctl enable --now --quiet certbot.timer; {WITH_MIRRORS}; {shlex.join(certbot(gateway, paths))}"
-
-
 def certbot(gateway: Gateway, paths: Paths) -> list[str]:
-    """Certbot's command line for the first certificate; it keeps the words for those that follow."""
+    """Certbot's command line for the first certificate; it keeps the words for those that follow.
+
+    Its timer renews, its hook tells the gateway.
+    """
     hook = shlex.join(["python3", f"{paths.programs}/{PROGRAM}.py", "--folder", str(GATEWAY)])
     words = ["certbot", "certonly", "--non-interactive", "--agree-tos", "--webroot", "--webroot-path", str(ACME)]
     words += ["--server", gateway.acme_directory, "--domain", gateway.domain or "", "--deploy-hook", hook]

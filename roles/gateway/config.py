@@ -1,12 +1,11 @@
 """Settings of the gateway role."""
 
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from roles.settings import Settings, Url, raise_all
+from roles.settings import ControllerPath, Settings, Url, raise_all
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Domain = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*$")]
@@ -35,7 +34,7 @@ class Gateway(Settings):
         description="Where the certificate comes from: made on the host, its fingerprint printed; from an ACME "
         "authority such as Let's Encrypt, by certbot; or given below.",
     )
-    certificate: Path | None = Field(
+    certificate: ControllerPath | None = Field(
         default=None,
         description="tls = given: PEM file on the controller with the chain (path relative to fleet.toml); its key is "
         "secrets.gateway_key.",

@@ -8,11 +8,12 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.context import host
+from pyinfra.operations import server, systemd
 
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.gateway.backends import Backend
-from roles.gateway.certificates import PROGRAM, acme_certificate, announce, certificate, given, lineage
+from roles.gateway.certificates import PROGRAM, announce, certbot, certificate, given, lineage
 from roles.gateway.config import Gateway
 from roles.gateway.logins import LoginError, parse, users_file
 from roles.gateway.rendering import (
@@ -29,10 +30,10 @@ from roles.gateway.rendering import (
     unit_text,
 )
 from roles.onhost import source
-from roles.operations.files import Commands, Folder, folders, private_file, rendered
-from roles.operations.packages import apt_packages
-from roles.operations.release import recorded, serves, switch
-from roles.paths import ACME, GATEWAY, HISTORY, Paths
+from roles.operations.files import Commands, folders, private_file, programs
+from roles.operations.packages import install_nginx
+from roles.operations.release import run_release, serves
+from roles.paths import ACME, GATEWAY, HISTORY, WITH_MIRRORS, Folder, Paths
 
 KEPT = 2
 """Releases that stay: the one in use, and the one to go back to."""
@@ -63,7 +64,7 @@ def install(
         folders=[RELEASES],
     )
     if not gateway.enabled:
-        closed(name="Close the gateway", program=program, seen=seen)
+        close(program, seen)
         return
     if not backends:
         raise DeployError(
@@ -71,25 +72,20 @@ def install(
         )
     files, pair = wanted_files(gateway, address, backends, secrets, seen), given(gateway, secrets)
     release, text = release_id(files), unit_text(gateway, address)
-    web_server_kept_down(name="Keep the distribution's own web server down", seen=seen)
-    apt_packages(name="Install packages", names=packages, seen=seen)
+    install_nginx(packages, seen)
     folders(name="Make folders", wanted=own, seen=seen)
-    rendered(name="Put the program that makes certificates", dest=program, text=source(PROGRAM), seen=seen, mode=0o755)
+    programs(name="Put the program that makes certificates", texts={program: source(PROGRAM)}, seen=seen)
     certificate(name="Put a certificate", gateway=gateway, pair=pair, address=address, paths=paths, seen=seen)
     private_release(name=f"Write its configuration {release}", release=release, files=files, seen=seen)
     same_certificate = pair is None or pair == (seen.text(CERTIFICATE), seen.text(KEY))
-    switch(
-        name=f"Run its configuration {release}",
-        release=release,
-        home=GATEWAY,
-        unit=UNIT,
-        text=text,
-        paths=paths,
-        running=same_certificate and serves(GATEWAY, release, UNIT, text, seen),
-        known=recorded(GATEWAY, release, text, seen),
-    )
-    acme_certificate(name="Get a certificate from the authority", gateway=gateway, paths=paths, seen=seen)
-    old_configurations(name="Remove old configurations", current=release, seen=seen)
+    running = same_certificate and serves(GATEWAY, release, UNIT, text, seen)
+    served(name=f"Run its configuration {release}", release=release, text=text, paths=paths, running=running, seen=seen)
+    if gateway.tls == "acme" and not seen.entry(lineage(gateway)):
+        systemd.service(name="Have certbot renew certificates", service="certbot.timer", enabled=True)
+        command = f"{WITH_MIRRORS}; {shlex.join(certbot(gateway, paths))}"
+        server.shell(name="Get a certificate from the authority", commands=[command])
+    if old := old_configurations(release, seen):
+        server.shell(name="Remove old configurations", commands=old)
     announce(name="Tell where it is", gateway=gateway, address=address, backends=backends, seen=seen)
 
 
@@ -113,10 +109,8 @@ def wanted_files(
     }
 
 
-@operation()
-def old_configurations(current: str, seen: HostSurvey) -> Commands:
-    """
-    Remove the oldest configurations and what interrupted runs left.
+def old_configurations(current: str, seen: HostSurvey) -> list[str]:
+    """Commands that remove the oldest configurations and what interrupted runs left, if there are any.
 
     + current: name of the one in use
     + seen: a survey that listed them
@@ -124,41 +118,39 @@ def old_configurations(current: str, seen: HostSurvey) -> Commands:
     names = set(seen.names.get(str(RELEASES), []))
     finished = {name for name in names if not name.startswith(".")} | {current}
     if len(finished) <= KEPT and names <= finished:
-        host.noop("none is old")
-        return
+        return []
     oldest = f"ls -1t | grep -vxF {shlex.quote(current)} | tail -n +{KEPT}"
-    yield f'cd {RELEASES} && rm -rf .[!.]* && {oldest} | while read -r name; do rm -rf "./$name"; done'
+    return [f'cd {RELEASES} && rm -rf .[!.]* && {oldest} | while read -r name; do rm -rf "./$name"; done']
 
 
 @operation()
-def closed(program: PurePosixPath, seen: HostSurvey) -> Commands:
+def served(release: str, text: str, paths: Paths, running: bool, seen: HostSurvey) -> Commands:
     """
-    Stop the gateway for good, and take away what it was made of, its users' hashes and its key first of all.
+    Switch to a configuration and its unit, and go back if that does not become ready.
+
+    + release, text: name of the configuration, and text of the unit
+    + running: whether all of it is so already
+    + seen: a survey that read the history
+    """
+    yield from run_release(GATEWAY, release, UNIT, text, paths, running, seen)
+
+
+def close(program: PurePosixPath, seen: HostSurvey) -> None:
+    """Stop the gateway for good, and take away what it was made of, its users' hashes and its key first of all.
 
     What certbot has stays: authorities give out few certificates for one name. So do packages.
 
     + program: the one that makes certificates
     + seen: a survey that looked at all of it
     """
-    if not any(map(seen.entry, (UNIT, GATEWAY, ACME, program))):
-        host.noop("there is no gateway")
-        return
-    yield f"systemctl disable --now --quiet {UNIT.name} 2>/dev/null; systemctl clean --what=cache {UNIT.name} || true"
-    yield f"rm -rf {GATEWAY} {ACME} {UNIT}"
-    yield f"rm -f {shlex.quote(str(program))}; systemctl daemon-reload; systemctl reset-failed {UNIT.name} || true"
-
-
-@operation()
-def web_server_kept_down(seen: HostSurvey) -> Commands:
-    """
-    Mask nginx's own unit before the package is there: it would open port 80 at once. One that is there is left alone.
-
-    + seen: a survey that looked at the package
-    """
-    if "nginx" in seen.packages:
-        host.noop("nginx is installed")
-        return
-    yield "systemctl mask --quiet nginx.service"
+    if any(map(seen.entry, (UNIT, GATEWAY, ACME, program))):
+        name = UNIT.name
+        commands = [
+            f"systemctl disable --now --quiet {name} 2>/dev/null; systemctl clean --what=cache {name} || true",
+            f"rm -rf {GATEWAY} {ACME} {UNIT}",
+            f"rm -f {shlex.quote(str(program))}; systemctl daemon-reload; systemctl reset-failed {name} || true",
+        ]
+        server.shell(name="Close the gateway", commands=commands)
 
 
 @operation()

@@ -22,6 +22,24 @@ def or_say(command: str, sentence: str) -> str:
     return f'{{ {command}; }} || {{ echo "{sentence}" >&2; exit 1; }}'
 
 
+def install_driver(gpu: Gpu, decision: Decision, facts: HostGpus) -> list[str]:
+    """Install a driver, or another one over it; the pin decides which version."""
+    return [
+        read_lists(gpu, facts),
+        *([mend_dpkg()] if facts.dpkg_interrupted else []),
+        release_hold(),
+        install(decision, facts),
+        one_version(),
+        build_module(facts),
+        update_initramfs(),
+    ]
+
+
+def repair_module(facts: HostGpus) -> list[str]:
+    """Build the installed driver's module for the running kernel, whatever that takes."""
+    return [*([mend_dpkg()] if facts.dpkg_interrupted else []), install_headers(facts), build_module(facts)]
+
+
 def mend_dpkg() -> str:
     """Finish what an interrupted dpkg left half done; without that apt refuses everything."""
     return or_say(
@@ -118,8 +136,3 @@ def install_fabric_manager(driver: str, blackwell: bool) -> str:
         f'{APT} install --allow-downgrades --allow-change-held-packages "{package}=$exact"{more}',
         f"the repository has no {package} at version $version of the driver, which NVSwitch needs exactly",
     )
-
-
-def run_unit(name: str) -> str:
-    """Start a unit of the driver, now and at each boot."""
-    return or_say(f"systemctl enable --now {name}", f"{name} does not start: see 'journalctl -u {name}' there")

@@ -8,6 +8,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.context import host
+from pyinfra.operations import server, systemd
 
 from roles.facts.gpu import Gpus
 from roles.facts.gpu_state import HostGpus
@@ -20,7 +21,7 @@ from roles.gpu.decision import decide
 from roles.gpu.packages import branch_of
 from roles.gpu.proof import Proof
 from roles.onhost import source
-from roles.operations.files import Commands, rendered
+from roles.operations.files import Commands, programs, rendered
 from roles.paths import Paths
 
 KEY_PROGRAM = "apt_key"
@@ -41,7 +42,7 @@ def install(gpu: Gpu, paths: Paths) -> None:
     if decision.action == "refuse":
         raise DeployError(decision.reason)
     if decision.action == "none" or facts.container:
-        nothing(name="Leave the driver alone", why=decision.reason)
+        host.noop(decision.reason)
         return
     program = paths.programs / f"{KEY_PROGRAM}.py"
     texts = [program, files.SOURCES, files.PIN, files.NOUVEAU, files.UNATTENDED]
@@ -50,37 +51,35 @@ def install(gpu: Gpu, paths: Paths) -> None:
     if brings or seen.entry(files.SOURCES):
         # What is wanted in general, not what is installed: a pin of the branch lets its next release in when planned.
         wanted = gpu.driver if gpu.driver not in ("auto", "keep") else str(branch_of(decision.driver or ""))
-        rendered(name="Put the program that checks keys", dest=program, text=source(KEY_PROGRAM), seen=seen, mode=0o755)
+        programs(name="Put the program that checks keys", texts={program: source(KEY_PROGRAM)}, seen=seen)
         repository(name="Add NVIDIA's repository", gpu=gpu, facts=facts, paths=paths, seen=seen)
         rendered(name="Pin the driver", dest=files.PIN, text=files.pin(gpu, wanted), seen=seen)
         rendered(name="Bar nouveau", dest=files.NOUVEAU, text=files.nouveau(), seen=seen)
     if brings:
         what = " ".join(part for part in ("driver", decision.driver, decision.modules) if part)
-        driver(name=f"Install {what}", gpu=gpu, decision=decision, facts=facts)
+        server.shell(name=f"Install {what}", commands=commands.install_driver(gpu, decision, facts))
     elif decision.action == "repair":
-        module(name=f"Build the driver's module for kernel {facts.kernel}", facts=facts)
+        name = f"Build the driver's module for kernel {facts.kernel}"
+        server.shell(name=name, commands=commands.repair_module(facts))
     else:
-        nothing(name="Leave the driver alone", why=decision.reason)
+        host.noop(decision.reason)
     fabric = fabric_manager_wanted(decision, facts)
     if fabric:
-        fabric_manager(name="Install the fabric manager", decision=decision, facts=facts)
+        # Blackwell's switches are not on the host's own bus.
+        command = commands.install_fabric_manager(decision.driver or "", blackwell=not facts.nvswitches)
+        server.shell(name="Install the fabric manager", commands=[command])
     if gpu.hold:
         rendered(name="Keep unattended upgrades off it", dest=files.UNATTENDED, text=files.unattended(), seen=seen)
-        held(name="Hold the driver's packages", facts=facts, changes=brings or fabric)
+        if brings or fabric or set(facts.packages) != set(facts.held):
+            server.shell(name="Hold the driver's packages", commands=[commands.hold()])
     proven(name="Prove the driver", gpu=gpu, decision=decision)
-    # Only now: neither daemon starts without a loaded module, and that may have taken the reboot.
-    services(name="Run the driver's services", facts=facts, brings=brings, fabric=fabric)
-
-
-@operation()
-def nothing(why: str) -> Commands:
-    """
-    Change nothing.
-
-    + why: the reason, for the log
-    """
-    host.noop(why)
-    yield from ()
+    # Only now: neither daemon starts without a loaded module, and that may have taken the reboot. The first of them
+    # keeps the driver initialised while nobody uses the card.
+    if brings or (not facts.persistence and "nvidia-persistenced" in facts.packages):
+        service = "nvidia-persistenced.service"
+        systemd.service(name="Run the persistence daemon", service=service, enabled=True)
+    if fabric:
+        systemd.service(name="Run the fabric manager", service="nvidia-fabricmanager.service", enabled=True)
 
 
 @operation()
@@ -103,38 +102,6 @@ def repository(gpu: Gpu, facts: HostGpus, paths: Paths, seen: HostSurvey) -> Com
     yield f"printf %s {text} >{new} && chmod 644 {new} && mv -fT {new} {shlex.quote(str(files.SOURCES))}"
 
 
-@operation()
-def driver(gpu: Gpu, decision: Decision, facts: HostGpus) -> Commands:
-    """
-    Install a driver, or another one over it; the pin decides which version.
-
-    + gpu: the role's settings
-    + decision: what to install
-    + facts: what is there
-    """
-    yield commands.read_lists(gpu, facts)
-    if facts.dpkg_interrupted:
-        yield commands.mend_dpkg()
-    yield commands.release_hold()
-    yield commands.install(decision, facts)
-    yield commands.one_version()
-    yield commands.build_module(facts)
-    yield commands.update_initramfs()
-
-
-@operation()
-def module(facts: HostGpus) -> Commands:
-    """
-    Build the installed driver's module for the running kernel.
-
-    + facts: which kernel that is
-    """
-    if facts.dpkg_interrupted:
-        yield commands.mend_dpkg()
-    yield commands.install_headers(facts)
-    yield commands.build_module(facts)
-
-
 def fabric_manager_wanted(decision: Decision, facts: HostGpus) -> bool:
     """Whether the fabric manager must be installed or started; a driver that no package brought has its own."""
     if not decision.fabric_manager:
@@ -142,50 +109,6 @@ def fabric_manager_wanted(decision: Decision, facts: HostGpus) -> bool:
     return decision.action in ("install", "upgrade") or (
         not facts.fabric_manager and facts.source in ("nvidia", "distribution")
     )
-
-
-@operation()
-def fabric_manager(decision: Decision, facts: HostGpus) -> Commands:
-    """
-    Install the fabric manager at exactly the driver's version.
-
-    + decision: which driver that is
-    + facts: whether NVSwitches are on the host's own bus
-    """
-    yield commands.install_fabric_manager(decision.driver or "", blackwell=not facts.nvswitches)
-
-
-@operation()
-def services(facts: HostGpus, brings: bool, fabric: bool) -> Commands:
-    """
-    Start the persistence daemon, which keeps the driver initialised while nobody uses the card, and the fabric manager.
-
-    + facts: what runs
-    + brings: whether the driver was installed just now
-    + fabric: whether the fabric manager is to be started
-    """
-    daemon = brings or (not facts.persistence and "nvidia-persistenced" in facts.packages)
-    if not fabric and not daemon:
-        host.noop("they run")
-        return
-    if daemon:
-        yield commands.run_unit("nvidia-persistenced")
-    if fabric:
-        yield commands.run_unit("nvidia-fabricmanager")
-
-
-@operation()
-def held(facts: HostGpus, changes: bool) -> Commands:
-    """
-    Keep the driver's packages at their version through every upgrade.
-
-    + facts: what is installed and held
-    + changes: whether packages are about to change
-    """
-    if not changes and set(facts.packages) == set(facts.held):
-        host.noop("they are on hold")
-        return
-    yield commands.hold()
 
 
 @operation()

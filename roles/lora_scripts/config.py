@@ -1,11 +1,10 @@
 """Settings of the lora-scripts role."""
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from roles.settings import GitUrl, Ref, Settings
+from roles.settings import ControllerPath, GitUrl, Ref, Settings
 
 KNOWN_COMMIT = "fdefba979981fd20d3bb77cb52dc59aeb274ba86"
 """The newest commit when this was written (2025-09-02); the environments' shipped locks are made for it."""
@@ -27,7 +26,7 @@ class LoraScripts(Settings):
         pattern=r"^[0-9a-f]{40}$",
         description="Commit that the ref stands for; unset means what fleet.lock says.",
     )
-    requirements: Path | None = Field(
+    requirements: ControllerPath | None = Field(
         default=None,
         description="Hashed requirements lock of the environment (path relative to fleet.toml); "
         "unset means the lock that sdfleet ships for this commit.",

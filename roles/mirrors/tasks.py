@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
-from pyinfra.api.operation import operation
 from pyinfra.context import host
+from pyinfra.operations import files, server
 
 from roles.facts.answers import Answers
 from roles.facts.seen import HostSurvey
@@ -24,8 +24,8 @@ from roles.mirrors.rendering import (
     pip_conf,
     uv_toml,
 )
-from roles.operations.files import Commands, Folder, absent, folders, rendered
-from roles.paths import ETC, MIRRORS_ENV
+from roles.operations.files import folders, rendered
+from roles.paths import ETC, MIRRORS_ENV, Folder
 from roles.proxy import Proxy
 
 GITCONFIG = PurePosixPath("/etc/gitconfig")
@@ -73,7 +73,9 @@ def install(mirrors: Mirrors, repository: str, proxy: Proxy) -> None:
     _ours_or_nothing("Point uv at the package index", UV_TOML, uv_toml(used), seen)
     _ours_or_nothing("Set apt's proxy", APT_PROXY, apt_proxy(used.apt_proxy, proxy), seen, private)
     _ours_or_nothing("Point apt at the mirror", APT_SOURCES, _sources(used, seen), seen)
-    distribution_sources(name="Set the distribution's own sources aside", enabled=not used.apt, seen=seen)
+    # files.move keeps a file's name.
+    if moves := _set_aside(not used.apt, seen):
+        server.shell(name="Set the distribution's own sources aside", commands=moves)
 
 
 def _in_use(mirrors: Mirrors, repository: str, proxy: Proxy, seen: HostSurvey) -> Mirrors:
@@ -116,14 +118,12 @@ def _ours_or_nothing(name: str, dest: PurePosixPath, text: str | None, seen: Hos
         return
     if text is not None:
         rendered(name=name, dest=dest, text=text, seen=seen, mode=mode)
-    else:
-        absent(name=name, paths=[dest], seen=seen)
+    elif old is not None:
+        files.file(name=name, path=str(dest), present=False)
 
 
-@operation()
-def distribution_sources(enabled: bool, seen: HostSurvey) -> Commands:
-    """
-    Rename the distribution's own apt sources so that apt reads them, or doesn't.
+def _set_aside(enabled: bool, seen: HostSurvey) -> list[str]:
+    """Commands that rename the distribution's own apt sources so that apt reads them, or doesn't; as far as needed.
 
     + enabled: whether apt is to read them
     + seen: a survey that looked at them under both names
@@ -134,7 +134,4 @@ def distribution_sources(enabled: bool, seen: HostSurvey) -> Commands:
         here, there = (saved, path) if enabled else (path, saved)
         if seen.entry(here) and not (enabled and seen.entry(there)):
             moves.append(f"mv -f {shlex.quote(str(here))} {shlex.quote(str(there))}")
-    if not moves:
-        host.noop("they already are")
-        return
-    yield " && ".join(moves)
+    return moves

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from roles.names import Address, FilePath, Line, Revision, Sha256
 from roles.settings import Settings, is_line, raise_all
+from training.usable_path import usable_path
 
 HUB = "hub"
 BELOW = "models/"
@@ -113,6 +114,15 @@ def _malformed(source: str, whole: bool) -> str:
     return f"{source!r} names no single file; write {written}"
 
 
+def _unusable(source: str) -> str:
+    """Why the path of a file: source can be no file's; empty for any other source."""
+    try:
+        usable_path(source.removeprefix("file:") if source.startswith("file:") else "")
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _has_scheme(source: str) -> str:
     if not source.startswith(SCHEMES):
         raise ValueError(f"{source!r} has no known scheme; allowed are {' '.join(SCHEMES)}")
@@ -156,7 +166,7 @@ class Model(Settings):
         problems = []
         if self.kind == "hub" and not self.source.startswith("hf:"):
             problems.append(f"source: a model of kind hub comes from hf:OWNER/REPO, not from {self.source!r}")
-        elif said := _malformed(self.source, self.kind == "hub"):
+        elif (said := _malformed(self.source, self.kind == "hub")) or (said := _unusable(self.source)):
             problems.append(f"source: {said}")
         elif self.kind == "hub" and not self.files and not FORMS["hf:"][0].match(self.source):
             problems.append('files: its source is a whole repository; name the wanted files, e.g. files = ["*.json"]')

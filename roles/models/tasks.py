@@ -1,8 +1,9 @@
 """Operations of the models role."""
 
 import hashlib
+import os
 import shlex
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pyinfra.api.command import PyinfraCommand, QuoteString, StringCommand
@@ -85,15 +86,40 @@ def refuse(goal: Wanted, seen: Seen) -> None:
 def changes(goal: Wanted, seen: Seen, paths: Paths) -> list[str]:
     """What a sync would do, one line for each model; empty if all is as it should be."""
     missing = {file.sha256: file for file in seen.missing(goal)}
-    lines = [f"{file.model}: fetch {amount(file.size)}{_begun(file, seen)}" for file in missing.values()]
-    lines += [f"{file.model}: link {file.link}" for file in seen.unlinked(goal, paths)]
+    lines = [_fetch(files, seen) for files in _by_model(missing.values())]
+    lines += [_link(files) for files in _by_model(seen.unlinked(goal, paths))]
     lines += [f"unlink {path}, which no model explains" for path in seen.unwanted(goal)]
     return lines + [f"write {path}" for path in seen.stale_texts(goal)]
 
 
-def _begun(file: WantedFile, seen: Seen) -> str:
-    have = seen.partials.get(file.sha256, 0)
-    return f", of which {amount(have)} are there" if have else ""
+def _by_model(files: Iterable[WantedFile]) -> list[list[WantedFile]]:
+    """The files of each model."""
+    groups: dict[tuple[str, str], list[WantedFile]] = {}
+    for file in files:
+        groups.setdefault((file.kind, file.model.partition("/")[0]), []).append(file)
+    return list(groups.values())
+
+
+def _named(files: Sequence[WantedFile]) -> tuple[str, str]:
+    """The name of one file, or of the model that has several, and how many these are."""
+    if len(files) == 1:
+        return files[0].model, ""
+    return files[0].model.partition("/")[0], f" {len(files)} files"
+
+
+def _fetch(files: Sequence[WantedFile], seen: Seen) -> str:
+    name, many = _named(files)
+    sizes = [file.size for file in files if file.size is not None]
+    size = amount(sum(sizes) if len(sizes) == len(files) else None)
+    have = sum(seen.partials.get(file.sha256, 0) for file in files)
+    return f"{name}: fetch{f'{many},' if many else ''} {size}{f', of which {amount(have)} are there' if have else ''}"
+
+
+def _link(files: Sequence[WantedFile]) -> str:
+    name, many = _named(files)
+    if not many:
+        return f"{name}: link {files[0].link}"
+    return f"{name}: link{many} in {os.path.commonpath([file.link.parent for file in files])}"
 
 
 @operation()

@@ -29,7 +29,8 @@ def program() -> bytes:
             _add(archive, f"sdfleet_fetch/{file.name}", file.read_text(encoding="utf-8"))
         for package in ("roles", "roles/onhost"):
             _add(archive, f"{package}/__init__.py", "")
-        _add(archive, "roles/onhost/nofollow.py", text_of("nofollow"))
+        for name in ("nofollow", "confined"):
+            _add(archive, f"roles/onhost/{name}.py", text_of(name))
         for name in SCANNER:
             _add(archive, f"picklescan/{name}", (files("picklescan") / name).read_text(encoding="utf-8"))
     return packed.getvalue()

@@ -1,6 +1,6 @@
 """Programs that run on the hosts: standard library of Python 3.9 and later only, one file each.
 
-They import nothing of ours but `nofollow`, `journal` and `unit_changes`, which travel inside of them.
+They import nothing of ours but `nofollow`, `confined`, `journal` and `unit_changes`, which travel inside of them.
 """
 
 import re
@@ -16,6 +16,8 @@ MAKE_FOLDERS = "make_folders"
 """Makes folders; it comes over standard input, as nothing need be on the host before."""
 BUILD_WHEELS = "build_wheels"
 """Builds packages that have no wheel, confined."""
+TENSOR_NAMES = "tensor_names"
+"""Reads the header of a safetensors file, confined."""
 
 FOLDER = Path(__file__).resolve().parent
 IMPORT = re.compile(r"^from roles\.onhost import ([\w, ]+)\n", re.MULTILINE)

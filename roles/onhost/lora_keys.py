@@ -8,17 +8,17 @@ rests of a known module end in an AssertionError in its log. Both times the pict
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import struct
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from roles.onhost import nofollow
+from roles.onhost import confined, nofollow
 
-LARGEST_HEADER = 100_000_000
+SECONDS = 40
+"""How long all files of a folder may take together; some hundred of them take ten."""
 MODULES = re.compile(
     r"(lora_unet|lora_te|lora_te1|lora_te2|oft_unet|diffusion_model|transformer|0_transformer|1_model)_"
 )
@@ -41,49 +41,61 @@ NETWORKS = (
 """Parts of a module that make up a network of a kind that it knows; more may stand beside them."""
 
 
-def main(folder: str, store: str) -> dict[str, str]:
+def main(folder: str, store: str, reader: str) -> dict[str, str]:
     """What is wrong with the LoRA files below a folder, by their paths; those that are read are left out.
 
-    The WebUI can write there: of its links only those into `store`, which is root's, are followed.
+    The WebUI can write there. Of its links only those into `store`, which is root's, are followed, and these files come
+    first: what it adds can use up the time of its own files alone.
+
+    + reader: the text of tensor_names, which reads each of them confined
     """
     found = {}
-    with contextlib.suppress(OSError):
-        for path, parent, name in nofollow.files_below(folder, links=True):
-            if name.endswith(".safetensors"):
-                with contextlib.suppress(OSError), _open(parent, name, store) as stream:
-                    keys = names(stream)
-                    found[f"{folder}/{path}"] = "" if keys is None else judge(keys)
+    until = time.monotonic() + SECONDS
+    for linked in (True, False):
+        for path, stream in _files(folder, store, linked):
+            if time.monotonic() > until:
+                found[folder] = f"not all of its files were looked at: they take longer than {SECONDS} s"
+                break
+            found[f"{folder}/{path}"] = _said(stream, reader)
     return {file: why for file, why in found.items() if why}
 
 
-def _open(parent: int, name: str, store: str) -> IO[bytes]:
+def _files(folder: str, store: str, linked: bool) -> Iterator[tuple[str, IO[bytes]]]:
+    """The files below a folder, open: those that are links into the store, or those that are none."""
+    with contextlib.suppress(OSError):
+        for path, parent, name in nofollow.files_below(folder, links=True):
+            if name.endswith(".safetensors"):
+                with contextlib.suppress(OSError), _open(parent, name, store, linked) as stream:
+                    yield path, stream
+
+
+def _open(parent: int, name: str, store: str, linked: bool) -> IO[bytes]:
     try:
         target = os.readlink(name, dir_fd=parent)
     except OSError:  # no link
+        if linked:
+            raise
         return nofollow.open_in(parent, name)
-    if not Path(target).is_relative_to(store):
+    if not linked or not Path(target).is_relative_to(store):
         raise nofollow.UnsafeError(f"{name} leads to {target}")
     return nofollow.open_file(target)
 
 
-def ignored(file: Path) -> str:
+def ignored(file: Path, reader: str) -> str:
     """Why the WebUI ignores a LoRA file, or part of it; empty if it reads it, or if this is no safetensors file."""
     try:
         with file.open("rb") as stream:
-            keys = names(stream)
+            return _said(stream, reader)
     except OSError:
         return ""
-    return "" if keys is None else judge(keys)
 
 
-def names(stream: IO[bytes]) -> list[str] | None:
-    """Names of a safetensors file's tensors; None if it cannot be read as one."""
+def _said(stream: IO[bytes], reader: str) -> str:
     try:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length)) if length <= LARGEST_HEADER else None
-    except (OSError, ValueError, RecursionError, struct.error):
-        return None
-    return [name for name in header if name != "__metadata__"] if isinstance(header, dict) else None
+        keys = confined.ask(["-c", reader], stream)
+    except confined.StrangeFileError as error:
+        return f"cannot be read: {error}"
+    return judge(key for key in keys if isinstance(key, str)) if isinstance(keys, list) and keys else ""
 
 
 def judge(keys: Iterable[str]) -> str:

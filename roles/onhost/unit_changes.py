@@ -8,11 +8,17 @@ FOLLOWS = re.compile(r"--(fingerprint|release) \S+")
 """Words that follow from the others."""
 
 
+OPTIONS = re.compile(r"--options options-\w+\.json")
+"""The WebUI's options, in a file that is named by its content: the name says nothing to a person."""
+
+
 def told(old: str, new: str) -> str:
     """What went and what came, from `old` to `new`: `without --medvram, with --xformers`; empty if nothing differs."""
     before, after = _words(old), _words(new)
-    went = [f"without {word}" for word in before if word not in after]
-    return ", ".join([*went, *(f"with {word}" for word in after if word not in before)])
+    went, came = [word for word in before if word not in after], [word for word in after if word not in before]
+    changes = [f"without {word}" for word in went if not OPTIONS.fullmatch(word)]
+    changes += [f"with {word}" for word in came if not OPTIONS.fullmatch(word)]
+    return ", ".join([*changes, *(["with other options"] if any(map(OPTIONS.fullmatch, came)) else [])])
 
 
 def _words(text: str) -> list[str]:

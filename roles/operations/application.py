@@ -1,14 +1,14 @@
-"""What a release of an application is made of, computed before a host is asked anything."""
+"""What an application is on a host, computed before the host is asked anything."""
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from roles.operations.sources import Source
-from roles.paths import Paths
+from roles.paths import Folder, Paths
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CODE = PurePosixPath("code")
@@ -84,3 +84,39 @@ class Release:
             "python": self.environment.python,
         }
         return json.dumps(content, indent=2) + "\n"
+
+
+@dataclass(frozen=True)
+class Application:
+    """One application: what it is built of and how, and what runs it. `deployment.deploy` brings a host to it."""
+
+    name: str
+    """As Paths.app names it."""
+    release: str
+    """Name of its release's folder."""
+    manifest: str
+    """Text of the release's manifest.json."""
+    environment: Environment
+    keep: int
+    """How many releases stay, this one included."""
+    trees: Mapping[PurePosixPath, Source] = field(default_factory=dict)
+    """Work trees by place below the release's folder, parents first."""
+    files: Mapping[PurePosixPath, str | bytes] = field(default_factory=dict)
+    """Further files by place below it."""
+    finish: Sequence[str] = ()
+    """Shell commands that complete a release in its building folder; the last one checks it."""
+    folders: Sequence[Folder] = ()
+    """Folders of its own beside those of all applications, parents first."""
+    programs: Mapping[PurePosixPath, str] = field(default_factory=dict)
+    """Programs on the host that run with it -> text; put there just before it is switched to."""
+    texts: Mapping[PurePosixPath, str] = field(default_factory=dict)
+    """Other files that it reads, likewise."""
+    unit: PurePosixPath | None = None
+    """File of the unit that serves; None if nothing has to be restarted."""
+    unit_text: str = ""
+    report: Callable[[], None] | None = None
+    """Says what a person should know, after a switch that went well."""
+
+    def place(self, paths: Paths) -> PurePosixPath:
+        """The release's folder."""
+        return paths.releases(self.name) / self.release

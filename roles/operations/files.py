@@ -6,7 +6,6 @@ import hashlib
 import json
 import shlex
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from pyinfra.api.command import FileUploadCommand, StringCommand
@@ -15,18 +14,9 @@ from pyinfra.context import host, state
 
 from roles.facts.seen import HostSurvey
 from roles.onhost import MAKE_FOLDERS, source
+from roles.paths import Folder
 
 Commands = Generator[StringCommand | FileUploadCommand | str, None, None]
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder that must exist."""
-
-    path: PurePosixPath
-    owner: str = "root"
-    group: str = "root"
-    mode: int = 0o755
 
 
 @operation()
@@ -111,34 +101,15 @@ def _log_diff(dest: PurePosixPath, old: str, new: str, *, private: bool) -> None
 
 
 @operation()
-def units_read(units: Mapping[PurePosixPath, str], seen: HostSurvey) -> Commands:
+def programs(texts: Mapping[PurePosixPath, str], seen: HostSurvey) -> Commands:
     """
-    Let systemd read unit files that were just written.
+    Write programs that run on the host.
 
-    It decides by what was there before, because pyinfra's `_if` would show a change in every plan.
-
-    + units: text of each unit file
-    + seen: the survey that was made before they were written
+    + texts: file -> text
+    + seen: a survey that has them among its texts
     """
-    if all(seen.text(path) == text for path, text in units.items()):
-        host.noop("systemd knows the units")
-        return
-    yield "systemctl daemon-reload"
-
-
-@operation()
-def absent(paths: Sequence[PurePosixPath], seen: HostSurvey) -> Commands:
-    """
-    Remove files.
-
-    + paths: files that must not exist
-    + seen: a survey that looked at them
-    """
-    there = [path for path in paths if seen.entry(path)]
-    if not there:
-        host.noop("none of them exists")
-        return
-    yield "rm -f " + " ".join(shlex.quote(str(path)) for path in there)
+    for dest, text in texts.items():
+        yield from write(dest, text, seen, mode=0o755)
 
 
 @operation()

@@ -1,38 +1,47 @@
 """Distribution packages."""
 
-import shlex
 from collections.abc import Sequence
 
-from pyinfra.api.operation import operation
-from pyinfra.context import host
+from pyinfra.operations import apt, server, systemd
 
 from roles.facts.seen import HostSurvey
-from roles.operations.files import Commands
 
 LOCK_SECONDS = 600
 """How long apt waits for another apt: a fresh cloud host runs its own upgrades for minutes after boot."""
+WAITING = f"-o DPkg::Lock::Timeout={LOCK_SECONDS}"
+LIST_RESTARTS = {"NEEDRESTART_MODE": "l"}
+"""needrestart only lists what should be restarted: it would take services away in the middle of an apply."""
 
-APT = (
-    "DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -q -y"
-    f" -o DPkg::Lock::Timeout={LOCK_SECONDS} -o Dpkg::Options::=--force-confold"
-)
+APT = f"DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l apt-get -q -y {WAITING} -o Dpkg::Options::=--force-confold"
 # dpkg waits for no lock, but apt-get does, whatever it then says of the state of things.
 FINISH_DPKG = f"{APT} check >/dev/null 2>&1; DEBIAN_FRONTEND=noninteractive dpkg --configure -a"
 """Finishes what an interrupted dpkg left half done, without which apt refuses everything; else it does nothing."""
 
 
-@operation()
-def apt_packages(names: Sequence[str], seen: HostSurvey) -> Commands:
-    """
-    Install distribution packages that are missing; what is installed is not upgraded.
+def install_packages(names: Sequence[str], seen: HostSurvey) -> None:
+    """Install distribution packages that are missing; what is installed, or provided by another, is left as it is.
 
-    + names: package names
     + seen: a survey that looked at them
     """
-    missing = [name for name in names if name not in seen.packages]
-    if not missing:
-        host.noop("all packages are installed")
-        return
-    yield FINISH_DPKG
-    yield f"{APT} update"
-    yield f"{APT} install --no-install-recommends {' '.join(map(shlex.quote, missing))}"
+    if missing := [name for name in names if name not in seen.packages]:
+        server.shell(name="Read the lists of packages", commands=[FINISH_DPKG, f"{APT} update"])
+        apt.packages(
+            name="Install packages",
+            packages=missing,
+            no_recommends=True,
+            extra_install_args=WAITING,
+            _env=LIST_RESTARTS,
+        )
+
+
+def install_nginx(names: Sequence[str], seen: HostSurvey) -> None:
+    """Install nginx and further packages. Its own unit stays masked: it would open port 80 with a welcome page.
+
+    + names: all packages, nginx among them
+    + seen: a survey that looked at them
+    """
+    if "nginx" not in seen.packages:
+        systemd.service(
+            name="Keep nginx's own unit down", service="nginx.service", running=False, enabled=None, command="mask"
+        )
+    install_packages(names, seen)

@@ -2,16 +2,7 @@
 
 import shlex
 
-from pyinfra.api.operation import operation
 
-from roles.operations.files import Commands
-
-
-@operation()
-def refuse(why: str) -> Commands:
-    """
-    Fail.
-
-    + why: one sentence for a person
-    """
-    yield f"echo {shlex.quote(why)} >&2; exit 1"
+def refusal(why: str) -> str:
+    """The command that fails with one sentence for a person."""
+    return f"echo {shlex.quote(why)} >&2; exit 1"

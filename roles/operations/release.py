@@ -4,7 +4,6 @@ import contextlib
 import json
 import shlex
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -17,13 +16,17 @@ from pyinfra.api.state import State
 from pyinfra.context import host
 
 from roles.facts.seen import HostSurvey
-from roles.onhost import ACTIVATE, PRUNE
+from roles.onhost import ACTIVATE, PRUNE, unit_changes
+from roles.operations.application import Application
 from roles.operations.files import Commands, or_remove, put, replace
-from roles.operations.sources import Source, checkout_command
+from roles.operations.sources import checkout_command
 from roles.paths import HISTORY, Paths
 
 MANIFEST = "manifest.json"
 """File of a release that says what is in it: the same text for the same release, whoever builds it."""
+
+TOLD = 100
+"""Characters of what changes in a unit that stand in an operation's name; a new sdfleet may change all of it."""
 
 BUILT = "built.json"
 """File of a release that says who built it, when, and from which lock."""
@@ -50,34 +53,29 @@ def provenance() -> str:
 
 
 @operation()
-def build_release(
-    folder: PurePosixPath,
-    trees: Mapping[PurePosixPath, Source],
-    manifest: str,
-    finish: Sequence[str],
-    whole: bool,
-    paths: Paths,
-) -> Commands:
+def build_release(app: Application, whole: bool, paths: Paths) -> Commands:
     """
     Build a release and give it its name when all checks are passed; a broken one of that name is replaced.
 
-    + folder: its final place
-    + trees: work trees by place below it, parents first
-    + manifest: text of its manifest.json
-    + finish: shell commands run in the building folder, the last of them checks
+    + app: what it is made of
     + whole: whether it stands there already, as it should be
+    + paths: the host's paths
     """
     if whole:
-        host.noop(f"release {folder.name} is built")
+        host.noop(f"release {app.release} is built")
         return
-    build = folder.with_name(f".{folder.name}.building")
-    yield f"rm -rf {_q(build)} && mkdir -p {_q(build)}"
-    for place, source in trees.items():
+    final = app.place(paths)
+    build = final.with_name(f".{final.name}.building")
+    folders = sorted({build, *((build / place).parent for place in app.files)})
+    yield f"umask 022; rm -rf {_q(build)} && mkdir -p {' '.join(map(_q, folders))}"
+    for place, source in app.trees.items():
         yield or_remove(checkout_command(source, build / place, paths), build)
-    yield or_remove(f"cd {_q(build)} && " + " && ".join(finish), build)
+    for place, content in app.files.items():
+        yield put(build / place, content)
+    yield or_remove(f"umask 022; cd {_q(build)} && " + " && ".join(app.finish), build)
     yield put(build / BUILT, provenance())
-    yield put(build / MANIFEST, manifest)
-    yield replace(build, folder)
+    yield put(build / MANIFEST, app.manifest)
+    yield replace(build, final)
 
 
 class Switch(StringCommand):
@@ -150,39 +148,75 @@ def recorded(home: PurePosixPath, release: str, text: str, seen: HostSurvey) -> 
 
 
 @operation()
-def switch(
-    home: PurePosixPath, release: str, unit: PurePosixPath, text: str, paths: Paths, running: bool, known: bool
-) -> Commands:
+def switch(app: Application, paths: Paths, sound: bool, seen: HostSurvey) -> Commands:
     """
-    Switch an application to a release and its unit, and go back if that does not become ready.
+    Switch an application to its release and its unit, and go back if that does not become ready.
+
+    + app: the application
+    + paths: the host's paths
+    + sound: whether what runs, if it is this release, may stay as it is
+    + seen: a survey that looked at the unit, its file, the link `current` and the history
+    """
+    running = sound and serves(paths.app(app.name), app.release, app.unit, app.unit_text, seen)
+    yield from run_release(paths.app(app.name), app.release, app.unit, app.unit_text, paths, running, seen)
+    if app.report and not running:
+        app.report()
+
+
+def run_release(
+    home: PurePosixPath,
+    release: str,
+    unit: PurePosixPath | None,
+    text: str,
+    paths: Paths,
+    running: bool,
+    seen: HostSurvey,
+) -> Commands:
+    """The commands that switch to a release and its unit, or write down that they serve.
 
     + home: folder with the application's releases/ and current
-    + unit, text: the unit's file and its wanted text
+    + unit, text: the unit's file and its wanted text; None and "" for an application without a service
     + running: whether all of it is so already
-    + known: whether the host's history says so too
     """
-    if running:
-        if known:
-            host.noop(f"release {release} runs")
-        else:
-            yield note(paths, home, unit)
-        return
-    new = home / f".{unit.name}"
-    yield put(new, text)
-    yield activate(paths, home, release, unit, new)
+    if running and recorded(home, release, text, seen):
+        host.noop(f"release {release} runs")
+    elif running:
+        yield note(paths, home, unit)
+    elif unit is None:
+        yield activate(paths, home, release)
+    else:
+        new = home / f".{unit.name}"
+        yield put(new, text)
+        yield activate(paths, home, release, unit, new)
 
 
-def serves(home: PurePosixPath, release: str, unit: PurePosixPath, text: str, seen: HostSurvey) -> bool:
+def run_name(app: Application, paths: Paths, seen: HostSurvey) -> str:
     """
-    Whether the service of a release runs as wanted, and would come back after a reboot.
+    What `switch` is called: the release, and what changes in the way it runs where it is the one in use.
+
+    + app: the application
+    + seen: a survey that looked at the unit's file and the link `current`
+    """
+    name, current = f"Run release {app.release}", seen.entry(paths.current(app.name))
+    before = seen.text(app.unit) if app.unit else None
+    if before in (None, app.unit_text) or current is None or current.target != f"releases/{app.release}":
+        return name
+    changed = unit_changes.told(before, app.unit_text)
+    return f"{name} {changed if 0 < len(changed) <= TOLD else 'with other settings'}"
+
+
+def serves(home: PurePosixPath, release: str, unit: PurePosixPath | None, text: str, seen: HostSurvey) -> bool:
+    """
+    Whether a release is in use, and its service, if it has one, runs as wanted and would come back after a reboot.
 
     + seen: a survey that looked at the unit, its file and the link `current`
     """
-    state, current = seen.unit(unit.name), seen.entry(home / "current")
-    return (
-        (state.active and state.enabled and not state.stale)
-        and (current is not None and current.target == f"releases/{release}")
-        and seen.text(unit) == text
+    current = seen.entry(home / "current")
+    if current is None or current.target != f"releases/{release}":
+        return False
+    state = seen.unit(unit.name) if unit else None
+    return unit is None or bool(
+        state and state.active and state.enabled and not state.stale and seen.text(unit) == text
     )
 
 

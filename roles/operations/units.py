@@ -1,35 +1,38 @@
-"""systemd units that are wanted to run."""
+"""systemd units: their files, and that they run with what is in them."""
 
-import shlex
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from pyinfra.api.operation import operation
 from pyinfra.context import host
+from pyinfra.operations import systemd
 
 from roles.facts.seen import HostSurvey
-from roles.operations.files import Commands, write
+from roles.operations.files import rendered
 
 
-@operation()
-def running_units(units: Mapping[PurePosixPath, str], seen: HostSurvey, once: bool = False) -> Commands:
-    """
-    Write unit files, and (re)start and enable those that are not as wanted.
+def write_units(units: Mapping[PurePosixPath, str], seen: HostSurvey) -> None:
+    """Write unit files, and let systemd read them if one changes.
+
+    What was seen before decides, as pyinfra's `_if` would show a change in every plan.
 
     + units: text of each unit file
-    + seen: a survey that looked at the files and the units
-    + once: the units do their work and end; they are written and not started
+    + seen: a survey that read them
     """
-    wrong = [path for path, text in units.items() if seen.text(path) != text or seen.unit(path.name).stale]
-    idle = [path for path in units if not (seen.unit(path.name).active and seen.unit(path.name).enabled)]
-    late = [] if once else [path for path in units if path in wrong or path in idle]
-    if not wrong and not late:
-        host.noop("all are as wanted")
-        return
-    for path in wrong:
-        if seen.text(path) != units[path]:
-            yield from write(path, units[path], seen)
-    yield "systemctl daemon-reload"
-    for path in late:
-        name = shlex.quote(path.name)
-        yield f"systemctl enable --quiet {name} && systemctl reset-failed {name}; systemctl restart {name}"
+    for path, text in host.loop(list(units.items())):
+        rendered(name=f"Write {path.name}", dest=path, text=text, seen=seen)
+    if any(changes(path, text, seen) for path, text in units.items()):
+        systemd.daemon_reload(name="Let systemd read its units")
+
+
+def run_unit(name: str, unit: PurePosixPath, text: str, seen: HostSurvey) -> None:
+    """Have a unit run, now and at each boot, and with the text that its file has.
+
+    + name: of the operation
+    + seen: a survey that read its file and looked at the unit, before the file was written
+    """
+    systemd.service(name=name, service=unit.name, enabled=True, restarted=changes(unit, text, seen))
+
+
+def changes(unit: PurePosixPath, text: str, seen: HostSurvey) -> bool:
+    """Whether systemd knows the unit by another text than this one."""
+    return seen.text(unit) != text or seen.unit(unit.name).stale

@@ -1,12 +1,11 @@
 """Settings of the trainer role."""
 
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from roles.settings import Address, Settings
+from roles.settings import Address, ControllerPath, Settings
 
 
 def _is_peer(place: str) -> str:
@@ -20,7 +19,7 @@ def _is_peer(place: str) -> str:
 class Trainer(Settings):
     """The bundled training recipe on a host."""
 
-    requirements: Path | None = Field(
+    requirements: ControllerPath | None = Field(
         default=None,
         description="Hashed requirements lock of the training environment (path relative to fleet.toml), or "
         "a folder of them as `sdfleet lock envs` writes; unset means the locks that sdfleet ships.",

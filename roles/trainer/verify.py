@@ -6,6 +6,7 @@ import pytest
 from testinfra.host import Host
 
 from roles.accounts import TRAINER
+from roles.facts.installed import unlike_lock
 from roles.onhost import source
 from roles.paths import Paths
 from roles.trainer.config import Trainer
@@ -47,12 +48,12 @@ def test_trainer_starts_as_its_user(host: Host, paths: Paths) -> None:
     assert started.rc == 0, f"lora-train does not start: {started.stderr.strip().splitlines()[-1:]}"
 
 
-def test_environment_is_whole(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
-    python = release(trainer, torch.trainer).environment.folder(paths) / "bin/python"
-    names = "torch diffusers transformers peft safetensors tensorboard"
-    find = "import importlib.util as u, sys; print(*(n for n in sys.argv[1:] if u.find_spec(n) is None))"
-    missing = host.check_output(f"runuser -u {TRAINER} -- {python} -P -c %s {names}", find)
-    assert not missing, f"the training environment lacks {missing}"
+def test_environment_holds_what_the_lock_says(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
+    environment = release(trainer, torch.trainer).environment
+    python = environment.folder(paths) / "bin/python"
+    assert host.file(str(python)).exists, f"{python} is missing"
+    wrong = unlike_lock(host, python, TRAINER, environment.lock)
+    assert not wrong, wrong
 
 
 def test_run_cannot_change_code_or_other_runs(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:

@@ -4,12 +4,11 @@ import difflib
 import ipaddress
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from roles.settings import GitUrl, Line, Name, Ref, Settings, is_line, raise_all
+from roles.settings import ControllerPath, GitUrl, Line, Name, Ref, Settings, is_line, raise_all
 from roles.webui.flavors import FLAVORS
 
 KNOWN_REFS = {ref: commit for flavor in FLAVORS.values() for ref, commit in flavor.commits.items()}
@@ -103,7 +102,7 @@ class Webui(Settings):
         default=PACKAGES,
         description="Python packages installed from a git commit, because no index has them (CLIP).",
     )
-    requirements: Path | None = Field(
+    requirements: ControllerPath | None = Field(
         default=None,
         description="Hashed requirements lock of the environment (path relative to fleet.toml), or a folder of "
         "them as `sdfleet lock envs` writes; unset means the locks that sdfleet ships for this release.",

@@ -1,16 +1,15 @@
 """Extensions that an earlier sdfleet checked out into the WebUI's data folder: their settings stay, they go."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 
-from pyinfra.api.operation import operation
 from pyinfra.context import host
+from pyinfra.operations import server
 
 from roles.accounts import WEBUI
+from roles.facts.seen import quoted
 from roles.facts.survey import Survey
-from roles.operations.files import Commands
 from roles.paths import Paths
 from roles.webui.extensions import PROGRAM, kept, shown
 from roles.webui.release import EXTENSIONS
@@ -62,10 +61,8 @@ def _part(release: PurePosixPath, name: str) -> PurePosixPath:
     return release / EXTENSIONS / name
 
 
-@operation()
-def take_over(found: Found, wanted: Sequence[str], paths: Paths) -> Commands:
-    """
-    Keep the settings of extensions that an earlier sdfleet put into the data folder, and remove what is not wanted.
+def take_over(found: Found, wanted: Sequence[str], paths: Paths) -> None:
+    """Keep the settings of extensions that an earlier sdfleet put into the data folder, and remove what is not wanted.
 
     A checkout that a release of then needs stays for it, out of sight of the others.
 
@@ -74,26 +71,26 @@ def take_over(found: Found, wanted: Sequence[str], paths: Paths) -> Commands:
     """
     drop = [name for name in found.old if name not in wanted or (name in found.kept and name not in found.needed)]
     keep = [name for name in found.old if name not in found.kept and name not in drop]
-    if not drop and not keep:
-        host.noop("nothing of before is left")
-        return
-    words = ["python3", paths.programs / f"{PROGRAM}.py", "take", "--store", paths.git_store]
-    words += ["--extensions", shown(paths), "--kept", kept(paths)]
-    words += [*(["--keep", *keep] if keep else []), *(["--drop", *drop] if drop else [])]
-    yield shlex.join(map(str, words))
+    if drop or keep:
+        words: list[PurePath | str] = ["python3", paths.programs / f"{PROGRAM}.py", "take", "--store", paths.git_store]
+        words += ["--extensions", shown(paths), "--kept", kept(paths)]
+        words += [*(["--keep", *keep] if keep else []), *(["--drop", *drop] if drop else [])]
+        server.shell(name="Take over extensions of before", commands=[quoted(words)])
 
 
-@operation()
-def places_removed(found: Found, wanted: Sequence[str], paths: Paths) -> Commands:
-    """
-    Remove the empty folders in which a release showed extensions that the fleet names no longer.
+def remove_places(found: Found, wanted: Sequence[str], paths: Paths) -> None:
+    """Remove the empty folders in which a release showed extensions that the fleet names no longer.
 
     + found: what lies there
     + wanted: names of the fleet's extensions
     """
-    gone = [name for name in found.empty if name not in wanted]
-    if not gone:
-        host.noop("none is left")
-        return
-    words = ["python3", paths.programs / f"{PROGRAM}.py", "clear", "--extensions", shown(paths), *gone]
-    yield shlex.join(map(str, words))
+    if gone := [name for name in found.empty if name not in wanted]:
+        words: list[PurePath | str] = [
+            "python3",
+            paths.programs / f"{PROGRAM}.py",
+            "clear",
+            "--extensions",
+            shown(paths),
+            *gone,
+        ]
+        server.shell(name="Remove places of extensions", commands=[quoted(words)])

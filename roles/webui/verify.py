@@ -1,7 +1,6 @@
 """What must hold on a host with the WebUI: it runs as described, alone, confined, and draws."""
 
 import json
-import re
 import shlex
 from pathlib import PurePosixPath
 from typing import Any, Protocol
@@ -10,9 +9,10 @@ import pytest
 from testinfra.host import Host
 
 from roles.accounts import WEBUI
+from roles.facts.installed import unlike_lock
 from roles.facts.seen import as_user
 from roles.facts.survey import GIT, SMALL
-from roles.onhost import source
+from roles.onhost import TENSOR_NAMES, source
 from roles.operations.application import Release
 from roles.operations.locks import CPU
 from roles.paths import UNITS, Paths
@@ -98,16 +98,9 @@ def test_no_extension_of_an_earlier_file_is_left(host: Host, paths: Paths, relea
 def test_environment_holds_what_the_lock_says(host: Host, paths: Paths, release: Release) -> None:
     python = release.environment.folder(paths) / "bin/python"
     assert host.file(str(python)).exists, f"{python} is missing"
-    listing = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
-    installed = {
-        normal(word) for word in host.check_output(f"{as_user(WEBUI)} %s -IB -c %s", str(python), listing).split()
-    }
-    wanted = re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)(?! *;)", release.environment.lock, re.MULTILINE)
-    wrong = [f"{name}=={version}" for name, version in wanted if normal(f"{name}=={version}") not in installed]
-    assert not wrong, f"missing or of another version: {', '.join(wrong[:5])}"
-    names = {word.partition("==")[0] for word in installed}
-    lacking = [name for name in release.environment.packages if normal(name) not in names]
-    assert not lacking, f"missing: {', '.join(lacking)}"
+    environment = release.environment
+    wrong = unlike_lock(host, python, WEBUI, environment.lock, list(environment.packages))
+    assert not wrong, wrong
 
 
 def test_runner_is_sdfleets_own(host: Host, paths: Paths) -> None:
@@ -174,9 +167,9 @@ def test_it_reads_its_loras(host: Host, webui: Webui, paths: Paths, models: tupl
     loras = {str(paths.webui_models / f"Lora/{model.name}.safetensors") for model in models if model.kind == "lora"}
     if webui.flavor != "a1111" or not loras:
         pytest.skip("the fleet has no LoRA for it, or it is a fork, which reads others too")
-    program = f"{source('lora_keys')}\nimport sys\nprint(json.dumps(main(*sys.argv[1:])))\n"
-    words = (program, str(paths.webui_models / "Lora"), str(paths.store))
-    found = json.loads(host.check_output("python3 -I -c %s %s %s", *words))
+    program = f"{source('lora_keys')}\nimport json, sys\nprint(json.dumps(main(*sys.argv[1:])))\n"
+    words = (program, str(paths.webui_models / "Lora"), str(paths.store), source(TENSOR_NAMES))
+    found = json.loads(host.check_output("python3 -I -c %s %s %s %s", *words))
     bad = [f"{PurePosixPath(file).name}: {why}" for file, why in found.items() if file in loras]
     assert not bad, "; ".join(bad)
 
@@ -189,10 +182,3 @@ def running(host: Host) -> dict[str, Any]:
     assert read.rc == 0 and state, f"{UNIT} does not run"
     assert state["ready"], f"{UNIT} is not ready: {state['problem']}"
     return state
-
-
-def normal(requirement: str) -> str:
-    """A distribution's name (PEP 503) with its version."""
-    name, _, version = requirement.partition("==")
-    name = re.sub(r"[-_.]+", "-", name).lower()
-    return f"{name}=={version}" if version else name

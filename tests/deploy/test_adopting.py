@@ -18,6 +18,7 @@ from roles.models.config import Model
 from roles.models.state import Seen
 from roles.models.tasks import refuse
 from roles.models.wanted import wanted
+from roles.onhost import TENSOR_NAMES, source
 from roles.paths import Paths
 from tests.roles.models.conftest import digest, tensors
 
@@ -89,21 +90,37 @@ def test_a_strangers_file_is_copied_only_if_told_so_and_never_linked(tmp_path: P
     os.chown(file, 65534, 65534)
 
     def adopted(copy: bool) -> dict[str, Any]:
-        [found] = adopt.main(str(tmp_path / "old"), str(tmp_path / "store"), [".safetensors"], [], copy)["files"]
+        [found] = adopt.main(str(tmp_path / "old"), str(tmp_path / "store"), [".safetensors"], [], "", copy)["files"]
         return dict(found)
 
     first = adopted(copy=False)
     if first.get("how") != "shared":  # a file system that shares blocks needs neither
-        assert "others than root may write to it" in first["why"]
+        assert "other users than root may write to it" in first["why"]
         assert adopted(copy=True)["how"] == "copied"
     part = tmp_path / "store/partial" / digest(LORA)
     assert (part.read_bytes(), part.stat().st_uid, part.stat().st_ino != file.stat().st_ino) == (LORA, 0, True)
     assert file.stat().st_uid == 65534
 
 
+def test_strange_files_are_refused_and_the_others_adopted(tmp_path: Path) -> None:
+    old, store = tmp_path / "old", tmp_path / "store"
+    old.mkdir()
+    (old / "m.safetensors").write_bytes(LORA)
+    (old / "deep.safetensors").write_bytes(tensors(b'{"a":' * 200_000))
+    (old / "long.safetensors").write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
+    with (old / "endless.safetensors").open("wb") as file:
+        file.truncate(4 << 40)
+    patterns = [[r"lora_unet_", "lora"]]
+    answer = adopt.main(str(old), str(store), [".safetensors"], patterns, source(TENSOR_NAMES), True)
+    found = {file["path"]: file for file in answer["files"]}
+    assert found["m.safetensors"]["kind"] == "lora"
+    assert "never written" in found["endless.safetensors"]["why"]
+    assert [found[f"{name}.safetensors"]["kind"] for name in ("deep", "long")] == ["", ""]
+
+
 def test_what_cannot_be_adopted_says_why(fleet: Path, store: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["models", "adopt", "a", str(tmp_path / "none"), "--fleet", str(fleet)])
-    assert "there is no folder" in f"{done.output}{done.exception}"
+    assert "no folder" in f"{done.output}{done.exception}"
     (tmp_path / "real").mkdir()
     empty = CliRunner().invoke(app, ["models", "adopt", "a", str(tmp_path / "real"), "--fleet", str(fleet)])
     assert (empty.exit_code, "No model below" in empty.output) == (0, True)

@@ -103,7 +103,7 @@ def test_shells_complete_verbs() -> None:
 def test_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
     done = started("plan", cwd=tmp_path)
     assert done.returncode == 2
-    assert "no such file; `sdfleet init` writes one" in done.stderr
+    assert "no such file; create one with sdfleet init" in done.stderr
     assert "Traceback" not in done.stderr
 
 

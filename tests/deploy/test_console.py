@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from deploy import cli, console, models, releases, status, verify
@@ -210,6 +211,54 @@ def test_tables_cut_nothing_on_a_narrow_terminal(width: int, monkeypatch: pytest
         assert sum(whole in line for line in lines) == 2, "once a release, never cut"
     assert (len(lines) == 3) == (width == 200)
     assert all(len(line.rstrip()) <= width for line in lines)
+
+
+STATE: dict[str, Any] = {
+    "os": "Ubuntu 24.04.1 LTS",
+    "gpus": [{"name": "NVIDIA GeForce RTX 4090", "used_mb": 2100, "total_mb": 24564}],
+    "webui": {
+        **{"unit": "active", "answers": True, "problem": None, "first_picture_s": 3.2, "extensions_by_hand": []},
+        **{"release": "v1.10.1-cu121-0a1b2c3d4e5f", "fault": None},
+    },
+    "services": {"lora-scripts": "active", "lora-scripts-tensorboard": "failed", "gateway": "active"},
+    "models": {"expected": 12, "missing": ["ink"]},
+    "disk": {"free_gb": 123.0, "total_gb": 900.0},
+    "runs": {"a": "running", "b": "queued", "c": "finished"},
+}
+
+
+def test_status_of_a_host_takes_few_lines_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(out, "_file", text)
+    monkeypatch.setattr(out, "_width", 80)
+    table = Table(*status.COLUMNS, box=None)
+    table.add_row(*status._row("gpu-1.studio.example", STATE))
+    table.add_row(*status._row("gpu-2", STATE | {"webui": None, "services": {}, "runs": {}}))
+    print_table(table)
+    assert text.getvalue().splitlines() == [
+        "gpu-1.studio.example  up yes  OS Ubuntu 24.04.1 LTS",
+        "  GPU NVIDIA GeForce RTX 4090 2100/24564 MB  WebUI ready, drew in 3.2 s",
+        "  release v1.10.1-cu121-0a1b2c3d4e5f",
+        "  services lora-scripts, lora-scripts-tensorboard failed, gateway  models 11/12",
+        "  disk free 123 of 900 GB  runs 1 running, 1 queued, 1 finished",
+        "gpu-2  up yes  OS Ubuntu 24.04.1 LTS  GPU NVIDIA GeForce RTX 4090 2100/24564 MB",
+        "  models 11/12  disk free 123 of 900 GB",
+    ]
+
+
+def test_models_keep_their_sources_whole_on_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(out, "_file", text)
+    monkeypatch.setattr(out, "_width", 80)
+    source = "hf:stable-diffusion-v1-5/stable-diffusion-v1-5/v1-5-pruned-emaonly.safetensors"
+    table = models.table([("sd15", "checkpoint", "4.3 GB", "a" * 64, source, "gpu-1 gpu-2")])
+    print_table(table)
+    assert text.getvalue().splitlines() == [
+        "sd15  kind checkpoint  size 4.3 GB",
+        f"  hash {'a' * 64}",
+        f"  source {source}",
+        "  hosts gpu-1 gpu-2",
+    ]
 
 
 def test_json_for_programs_is_ascii() -> None:

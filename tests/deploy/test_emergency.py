@@ -58,7 +58,7 @@ def test_prune_waits_for_no_sync(fakes: FakeHosts) -> None:
     with (fakes.root("h1") / "store/lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = fakes.sdfleet("models", "prune", "--yes")
-    assert done.exit_code == 1 and "h1: models are being fetched there" in done.output
+    assert done.exit_code == 1 and "h1: models are being downloaded" in done.output
     assert mine.exists() and not other.exists()
 
 
@@ -82,8 +82,8 @@ def test_a_run_that_is_not_there_is_named_and_so_is_a_host_that_is_away(verb: st
     (fakes.host("h2") / "away").touch()
     done = fakes.sdfleet("train", verb, "pen")
     assert done.exit_code == 1
-    assert "passed over h2 (root@h2:22): cannot be reached" in done.output
-    assert "no run 'pen' on h1; `sdfleet train list` shows all" in done.output
+    assert "skipped h2 (root@h2:22): cannot be reached" in done.output
+    assert "no run 'pen' on h1; to list all runs: sdfleet train list" in done.output
 
 
 def test_publish_goes_on_where_one_webui_host_is_away(fakes: FakeHosts, tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_what_is_over_is_not_stopped_or_resumed(fakes: FakeHosts) -> None:
     run_on(fakes, "h1", "ink")
     stopped, resumed = fakes.sdfleet("train", "stop", "ink"), fakes.sdfleet("train", "resume", "ink")
     assert (stopped.exit_code, resumed.exit_code) == (1, 1)
-    assert "ink does not run: it is finished" in stopped.output
-    assert "ink is finished; `sdfleet train fetch ink` brings its files" in resumed.output
+    assert "ink is not running: it is finished" in stopped.output
+    assert "ink is finished; to download its files: sdfleet train fetch ink" in resumed.output
 
 
 def test_a_wrong_host_is_refused_by_the_option_that_names_it(fakes: FakeHosts) -> None:
@@ -126,3 +126,16 @@ def test_a_wrong_host_is_refused_by_the_option_that_names_it(fakes: FakeHosts) -
     for words, option in ((("fetch", "ink", "--on", "h9"), "--on"), (("list", "--limit", "h9"), "--limit")):
         done = fakes.sdfleet("train", *words)
         assert done.exit_code == 2 and f"{option}: no host or group 'h9'; known are h1, train" in done.output
+
+
+def test_update_says_which_host_is_away_and_how_to_go_on_without_it(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "webui", "h2": "webui"})
+    write_lock(fakes)
+    (fakes.host("h2") / "away").touch()
+    done = fakes.sdfleet("update", "--locked")
+    assert done.exit_code == 1
+    assert done.output.splitlines() == [
+        "h2 (root@h2:22): cannot be reached: ssh: connect to host h2 port 22: No route to host; "
+        "check address, port, firewall, and that the host is up",
+        "Nothing was changed. To go on without h2: sdfleet update --locked --limit h1",
+    ]

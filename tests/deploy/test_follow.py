@@ -51,4 +51,4 @@ def test_a_stopped_run_is_told_at_once() -> None:
 
 def test_a_run_that_is_not_there_is_an_error() -> None:
     with pytest.raises(HostError, match="no such run"):
-        follow(Host(HostError("h1: r: there is no such run here")), "r", sleep=lambda _: None)
+        follow(Host(HostError("h1: r: no such run on this host")), "r", sleep=lambda _: None)

@@ -141,5 +141,5 @@ def test_a_host_that_went_back_is_said_to_be_back(
         rollout.failures = [Failure("h1", "apply", "the disk is full")]
         rollout.take_back(remotes, before)
     said = capsys.readouterr()
-    assert "h1 webui is on r1, as before" in said.out and "could not be rolled back" not in said.err
-    assert "this could not be noted" in said.out
+    assert "h1 webui is still on r1" in said.out and "could not be rolled back" not in said.err
+    assert "the rollback could not be recorded" in said.out

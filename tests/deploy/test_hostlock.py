@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy import holding, hostlock
-from deploy.ssh import connect
+from deploy.ssh import Remote, connect
 from inventory.load import load
 
 
@@ -28,6 +28,13 @@ class Lock:
         )
         assert holder.stdout
         return holder, holder.stdout.readline()
+
+    def answer(self, holder: "subprocess.Popen[str]", said: str) -> str:
+        """What the host says in the end."""
+        assert holder.stdout
+        while hostlock.waits(said):
+            said = holder.stdout.readline()
+        return said
 
     def step(self, seconds: float) -> "subprocess.Popen[str]":
         """A step that takes so long."""
@@ -69,7 +76,7 @@ def test_a_step_that_outlives_its_controller_keeps_the_lock(lock: Lock, monkeypa
     first.stdin.close()  # what the holder sees when its controller dies
     time.sleep(0.2)
     second, said = lock.take("apply")
-    assert "the last step of `sdfleet apply` of" in str(hostlock.refusal(said)), said
+    assert "the last step of `sdfleet apply` of" in str(hostlock.refusal(lock.answer(second, said))), said
     end(step)
     first.wait(10)
     third, said = lock.take("apply")
@@ -84,8 +91,23 @@ def test_a_newcomer_waits_for_the_last_step(lock: Lock) -> None:
     first.wait()
     began = time.monotonic()
     second, said = lock.take("apply")
-    assert hostlock.refusal(said) is None
+    assert hostlock.refusal(lock.answer(second, said)) is None
     assert time.monotonic() - began > 0.5 and step.poll() is not None
+    end(second, step)
+
+
+def test_who_waits_for_a_last_step_is_told_whose_it_is(lock: Lock) -> None:
+    first, _ = lock.take("update")
+    step = lock.step(1)
+    assert first.stdin
+    first.stdin.close()
+    time.sleep(0.2)
+    second, said = lock.take("apply")
+    told = str(hostlock.waits(said))
+    assert step.poll() is None, "it is told before the step has ended"
+    assert told.startswith("waiting for the last step of `sdfleet update` of ") and told.endswith("which has ended")
+    assert hostlock.refusal(lock.answer(second, said)) is None
+    first.wait(10)
     end(second, step)
 
 
@@ -111,3 +133,16 @@ def test_a_host_out_of_reach_whose_sudo_asks_for_a_password_keeps_no_other(tmp_p
     with connect(load(file).hosts.values()) as remotes, hostlock.locked(remotes, "stop webui") as refused:
         assert list(refused) == ["a", "b"]
         assert all(error.unreachable for error in refused.values())
+
+
+def test_a_host_that_goes_away_while_its_lock_is_taken_is_said_to_be_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ssh ends with the status of a command that was cut off by a shutdown, and nothing was said."""
+    file = tmp_path / "fleet.toml"
+    file.write_text('[fleet]\nname = "s"\n[hosts.a]\naddress = "203.0.113.1"\n')
+    monkeypatch.setattr(Remote, "argv", lambda self, command: ["true"])
+    with connect(load(file).hosts.values()) as remotes, hostlock.locked(remotes, "update") as refused:
+        said = str(refused["a"])
+    assert said.startswith("a (root@203.0.113.1:22): cannot be reached: the connection was lost before")
+    assert said.endswith("check address, port, firewall, and that the host is up") and refused["a"].unreachable

@@ -64,7 +64,7 @@ def test_a_release_whose_code_was_changed_on_the_host_is_not_kept(tmp_path: Path
 
 @pytest.mark.parametrize("named", ["../../../../runs/ink/bin", "", "0123456789abcdeX", None])
 def test_a_record_that_leads_elsewhere_is_refused(named: str | None) -> None:
-    with pytest.raises(SdfleetError, match="names no trainer of a fleet"):
+    with pytest.raises(SdfleetError, match="has no valid trainer release"):
         release_named({"code": {"release": named}})
 
 

@@ -130,7 +130,7 @@ def test_remove(host: Path, fakes: FakeHosts) -> None:
     next_one = killed.call(runs, verb="remove", run=str(other), store=str(host / "datasets"))
     for at in killed.moments(program):
         again = json.loads(killed.run(program).stdout)
-        assert again in ({}, {"error": "there is no such run here"}), (at, again)
+        assert again in ({}, {"error": "no such run on this host"}), (at, again)
         assert not folder.exists()
         assert json.loads(killed.run(next_one).stdout) == {}
         left = killed.snapshot(host)

@@ -110,8 +110,8 @@ def test_everything_gets_pinned(upstreams: Upstreams, tmp_path: Path) -> None:
     commit = publish_webui(upstreams, b"print(1)")
     pin = lock["git"][WEBUI]["v9"]
     assert (pin["commit"], pin["submodules"]) == (commit, {"extensions/deep": "1" * 40})
-    assert pin["asked"] == [upstreams.url("github")], "the lock tells whose word it is"
-    assert f"webui: only {upstreams.url('github')} answered, a mirror whose word nothing confirms" in done.stdout
+    assert pin["asked"] == [upstreams.url("github")], "the lock says who answered"
+    assert f"webui: only the mirror {upstreams.url('github')} answered, so nothing confirms it" in done.stdout
     assert len(lock["environments"]["webui"]) == 1
     urls = [file["url"] for model in lock["models"].values() for file in model["files"]]
     assert not any(upstreams.url("huggingface") in url for url in urls), "files are pinned by their origin's addresses"
@@ -298,7 +298,7 @@ def test_a_mirror_that_another_contradicts_is_not_believed(
     done = sdfleet("lock", "--fleet", with_second_hub(tmp_path, upstreams, second))
     assert done.returncode == 2
     assert "models.ink: " in done.stderr
-    assert "say different things of it" in done.stderr
+    assert "disagree; ask the origin" in done.stderr
     assert not (tmp_path / "fleet.lock").exists()
 
 
@@ -307,7 +307,7 @@ def test_verify_asks_over_another_road(upstreams: Upstreams, second: Upstreams, 
     before = (tmp_path / "fleet.lock").read_bytes()
     alone = sdfleet("lock", "--verify", "--fleet", tmp_path / "fleet.toml")
     assert alone.returncode == 1
-    assert "model lora/ink: could not be asked again: http://127.0.0.1:9 does not answer" in alone.stdout
+    assert "model lora/ink: could not be looked up again: http://127.0.0.1:9 does not answer" in alone.stdout
     file = with_second_hub(tmp_path, upstreams, second)
     same = sdfleet("lock", "--verify", "--fleet", file)
     assert (same.returncode, same.stderr) == (0, "")

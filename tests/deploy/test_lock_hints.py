@@ -25,9 +25,9 @@ def test_without_a_network_it_points_at_mirrors(tmp_path: Path, monkeypatch: pyt
     file.write_text(f'[fleet]\nname = "s"\n{mirrors}{HOST.format(groups="")}{model}')
     code, text = locked(file)
     assert code != 0
-    assert "fleet.mirrors: http://127.0.0.1:9 gives no answer here; if the way there is blocked" in text
+    assert "fleet.mirrors: http://127.0.0.1:9 does not answer. If it is blocked, use mirrors" in text
     file.write_text(file.read_text().replace('name = "s"', 'name = "s"\nmirrors = "china"'))
-    assert "if the way there is blocked" not in locked(file)[1]
+    assert "If it is blocked, use mirrors" not in locked(file)[1]
 
 
 @pytest.mark.parametrize(("role", "then"), [("", "plan"), ("gateway", "check")])

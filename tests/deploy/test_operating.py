@@ -184,7 +184,7 @@ def test_run_is_followed_and_fetched_and_pictures_travel_once(folder: Path, sdfl
     second = sdfleet("train", "run", "ink.toml", "--on", "h1", "--name", "two", "--set", "train.steps=3").stdout
     assert "Sending two to h1: 1 of 4 file(s) are new" in second
     assert (
-        "a run of that name is there already"
+        "there is already a run with this name"
         in sdfleet("train", "run", "ink.toml", "--on", "h1", "--name", "two", status=1).stderr
     )
 
@@ -227,13 +227,13 @@ def test_a_run_outlives_controller_connection_and_reboot(
 
 def test_failure_is_told_in_the_trainers_words(sdfleet: Sdfleet) -> None:
     done = sdfleet("train", "run", "ink.toml", "--on", "h1", "--name", "bad", "--set", "name=fails", status=1)
-    assert "bad failed on h1: the loss is not a number at step 3; see `sdfleet logs h1 bad`" in done.stderr
+    assert "bad failed on h1: the loss is not a number at step 3; see: sdfleet logs h1 bad" in done.stderr
 
 
 def test_published_on_every_webui_and_removed(lab: Lab, sdfleet: Sdfleet) -> None:
     sdfleet("train", "run", "ink.toml", "--on", "h1", "--name", "three", "--set", "train.steps=3")
     assert "<lora:cats:1>" in sdfleet("train", "publish", "three", "--as", "cats").stdout
-    assert sdfleet("train", "publish", "three", "--as", "cats").stdout.count("was there already") == 2
+    assert sdfleet("train", "publish", "three", "--as", "cats").stdout.count("was already published") == 2
     link = "/srv/sdfleet/data/webui/models/Lora/cats.safetensors"
     for host in ("h1", "h2"):
         digest, name = lab.ssh(host, f"sha256sum < {link}; readlink {link}").stdout.split()[0::2]

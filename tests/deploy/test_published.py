@@ -68,5 +68,5 @@ def test_a_disk_that_is_full_leaves_no_link_without_a_note(root: Path, monkeypat
 @pytest.mark.parametrize("damage", ["{", "[]", "", '"x"'])
 def test_a_damaged_note_is_not_replaced(root: Path, damage: str) -> None:
     (root / "store/published.json").write_text(damage)
-    assert "is damaged; put it back from a backup" in publish(root, 1)["error"]
+    assert "is damaged; restore it from a backup" in publish(root, 1)["error"]
     assert (root / "store/published.json").read_text() == damage and not list((root / "Lora").iterdir())

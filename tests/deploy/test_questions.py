@@ -84,10 +84,11 @@ from gevent import monkey
 monkey.patch_all()
 import json, subprocess, sys
 from pathlib import Path
+from types import SimpleNamespace
 from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.connectors.util import CommandOutput, OutputLine
-from deploy.connector import _Ahead
+from deploy.connector import HostConnector, _Ahead
 from deploy.questions import Memory
 
 folder, steps, broken = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3] == "broken"
@@ -103,25 +104,31 @@ def send(command, _stdin=None, **options):
     return done.returncode in good, CommandOutput([OutputLine("stdout", line) for line in done.stdout.splitlines()]
         + [OutputLine("stderr", line) for line in done.stderr.splitlines()])
 
-ahead = _Ahead(Memory(folder, "host"))
+class Connector(HostConnector):
+    def __init__(self, memory):
+        self.state, self._ahead, self._send = SimpleNamespace(is_executing=False), _Ahead(memory), told
+
+def told(command, print_output=False, print_input=False, **options):
+    return send(command, **options)
+
+connector = Connector(Memory(folder, "host"))
 found = []
 for step in steps:
-    if step == "change":
-        ahead.forget()
+    if step == "apply":
+        connector.state.is_executing = True
         continue
     command = StringCommand("echo", HiddenValue("secret")) if step == "hidden" else step.get("run")
-    options = {"_sudo": False, "_stdin": None, **({} if step == "hidden" else step.get("options", {}))}
-    del options["_stdin"]
-    success, output = ahead.ask(command, options, send)
+    options = {"_sudo": False, **({} if step == "hidden" else step.get("options", {}))}
+    success, output = connector.run_shell_command(command, **options)
     found.append([success, output.stdout_lines])
-ahead.remember()
+connector._ahead.remember()
 print(json.dumps({"sent": sent, "found": found, "kept": [json.loads(f.read_text()) for f in folder.glob("*")]}))
 """
 
 
 def _run(folder: Path, *steps: object, broken: bool = False) -> SimpleNamespace:
     """What was sent, found and kept by a connector that is asked `steps` in turn."""
-    given = [step if isinstance(step, dict) or step in ("change", "hidden") else {"run": step} for step in steps]
+    given = [step if isinstance(step, dict) or step in ("apply", "hidden") else {"run": step} for step in steps]
     command = [sys.executable, "-c", CONNECTOR, str(folder), json.dumps(given), "broken" if broken else ""]
     done = subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -149,12 +156,29 @@ def test_exit_codes_count_as_each_question_says(tmp_path: Path) -> None:
     assert _run(tmp_path, *steps).found == _run(tmp_path, *steps).found == [[True, []], [True, []]]
 
 
-def test_after_a_change_nothing_is_answered_from_before(tmp_path: Path) -> None:
+def test_an_operation_that_changes_nothing_asks_nothing_again(tmp_path: Path) -> None:
+    count = f"echo x >>{tmp_path}-count; wc -l <{tmp_path}-count"
+    seen = _run(tmp_path, "true", count, "apply", count, "true", count)
+    assert seen.sent == ["true", count]
+    assert [lines for _, lines in seen.found] == [[], ["1"], ["1"], [], ["1"]]
+    assert seen.kept == [["true", count]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run": "true # changes something"},
+        {"run": "true", "options": {"_stdin": ["text"]}},
+        {"run": "true", "options": {"_sudo_user": "daemon"}},
+        "hidden",
+    ],
+)
+def test_after_a_change_nothing_is_answered_from_before(tmp_path: Path, change: object) -> None:
     count = f"echo x >>{tmp_path}-count; wc -l <{tmp_path}-count"
     _run(tmp_path, "true", count)
-    seen = _run(tmp_path, "true", count, "change", count)
-    assert seen.sent == ["all", count]
-    assert [lines for _, lines in seen.found[1:]] == [["2"], ["3"]]
+    seen = _run(tmp_path, "true", count, "apply", change, "true", count)
+    assert seen.sent[0] == "all" and seen.sent[2:] == ["true", count] and len(seen.sent) == 4
+    assert seen.found[-1] == [True, ["3"]]
     assert seen.kept == [["true", count]], "what an operation asks is not asked while preparing"
 
 

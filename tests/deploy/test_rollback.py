@@ -48,7 +48,7 @@ def test_hosts_without_the_application_are_left_out(fakes: FakeHosts) -> None:
     done = fakes.sdfleet("rollback")
     assert done.exit_code == 0, done.output
     assert current(fakes, "h1") == "r0"
-    assert "h3 has no webui yet; passed over" in done.output and "h2" not in done.output
+    assert "h3 has no webui yet; skipped" in done.output and "h2" not in done.output
     done = fakes.sdfleet("rollback", "--app", "trainer")
     assert done.exit_code == 0, done.output
     assert current(fakes, "h2", "trainer") == "r0"

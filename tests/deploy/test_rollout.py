@@ -13,6 +13,7 @@ import pytest
 from deploy import hostlock
 from deploy.rollout import command
 from deploy.rollout.gates import difference, judge, new_errors, readable
+from deploy.rollout.going import tell_plan
 from deploy.rollout.waves import all_waves
 from deploy.ssh import HostError, connect, each
 from inventory.errors import ConfigError
@@ -177,7 +178,7 @@ def test_an_answer_of_another_shape_is_that_hosts_error(tmp_path: Path) -> None:
         found = each(remotes, lambda remote: answers[remote.name]["a"][0])
     assert found["h1"] == 1
     for name in ("h2", "h3"):
-        assert isinstance(found[name], HostError) and f"{name}: what it answers" in str(found[name])
+        assert isinstance(found[name], HostError) and f"{name}: unexpected answer" in str(found[name])
 
 
 def test_a_host_that_drew_nothing_before_is_not_compared() -> None:
@@ -282,7 +283,7 @@ def refused(tmp_path: Path, text: str, *arguments: str) -> str:
 
 def test_what_cannot_be_updated_is_named(tmp_path: Path) -> None:
     assert "nothing is named 'webiu'; known are base" in refused(tmp_path, "", "webiu")
-    assert "hosts.a.webui.keep_releases: is 1, so there would be nothing to go back to" in refused(
+    assert "hosts.a.webui.keep_releases: is 1, so there would be no release to roll back to" in refused(
         tmp_path, 'groups = ["webui"]\nwebui.keep_releases = 1\n'
     )
 
@@ -290,9 +291,9 @@ def test_what_cannot_be_updated_is_named(tmp_path: Path) -> None:
 def test_a_refused_lock_stays_beside_the_old_one(tmp_path: Path) -> None:
     lock = tmp_path / "fleet.lock"
     lock.write_text("new")
-    command.Moved(lock, b"old").put_back()
+    command.Moved(lock, b"old").restore()
     assert (lock.read_text(), (tmp_path / "fleet.lock.refused").read_text()) == ("old", "new")
-    command.Moved(lock, None).put_back()
+    command.Moved(lock, None).restore()
     assert not lock.exists(), "there was none before"
 
 
@@ -300,3 +301,10 @@ def test_who_holds_a_host_is_told() -> None:
     assert hostlock.refusal("taken\n") is None
     assert "`sdfleet update` of me@here" in str(hostlock.refusal("held `sdfleet update` of me@here (process 1)\n"))
     assert "cannot be taken" in str(hostlock.refusal("bash: /run/sdfleet.lock: Read-only file system"))
+
+
+def test_the_plan_of_an_update_has_an_operation_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    operations = [f"WebUI | Build release v1.10.{number}-0123456789ab" for number in range(3)]
+    tell_plan({"gpu-1": operations, "gpu-2": operations, "gpu-3": []}, [])
+    lines = [f"gpu-1 gpu-2: {operation}" for operation in operations]
+    assert capsys.readouterr().out.splitlines() == [*lines, "gpu-3: nothing to change"]

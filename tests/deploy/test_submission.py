@@ -62,13 +62,13 @@ def test_a_large_one_does_not(config: Path, host: HostSettings, tmp_path: Path) 
     with (tmp_path / "big.safetensors").open("wb") as file:
         file.truncate(LARGEST + 1)
     said = problems(config, host, "model.checkpoint=big.safetensors")
-    assert "model.checkpoint: " in said and "(0.3 GB) is too large to send; list it under [[models]]" in said
+    assert "model.checkpoint: " in said and "(0.3 GB) is too large to send; add it to [[models]]" in said
 
 
 def test_every_problem_is_told_at_once(config: Path, host: HostSettings, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     said = problems(config, host, "model.checkpoint=sd16", "data.folder=empty")
-    assert "model.checkpoint: " in said and "no model of h1 is called so (known: sd15)" in said
+    assert "model.checkpoint: " in said and "h1 has no model of this name (it has: sd15)" in said
     assert "data.folder: " in said and "holds no picture" in said
 
 

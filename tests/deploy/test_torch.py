@@ -58,7 +58,7 @@ def test_where_it_gets_none_the_reason_is_told(host: str, sentence: str, tmp_pat
 
 
 def test_a_gpu_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(SdfleetError, match=r'lora_scripts.device is "cuda", but the host is to compute on its CPU'):
+    with pytest.raises(SdfleetError, match=r'lora_scripts.device is "cuda", but this host uses its CPU'):
         chosen(tmp_path, "No GPU", 'device = "cuda"')
 
 

@@ -56,7 +56,7 @@ def test_a_wrong_password_and_a_changed_host_key_are_told_apart(
 ) -> None:
     lab.ssh("h1", "cp /tmp/authorized_keys ~/.ssh/")
     monkeypatch.setenv("GPU_PASSWORD", "wrong")
-    with pytest.raises(HostError, match="the password is not accepted, or the host takes none"):
+    with pytest.raises(HostError, match="wrong password, or the host does not allow passwords"):
         trust.run(host, replace_host_key=False)
     known = host.connection.known_hosts
     assert known is not None

@@ -214,7 +214,7 @@ def _another_key(world: World) -> str:
 
 def _nobody(world: World) -> str:
     world.lines = ['jump = "hopper@127.0.0.1:9"']
-    return "gpu-1 (root@127.0.0.1:{port}): cannot be reached over the jump host hopper@127.0.0.1:9: "
+    return "gpu-1 (root@127.0.0.1:{port}): cannot be reached through the jump host hopper@127.0.0.1:9: "
 
 
 REFUSALS = {

@@ -54,7 +54,9 @@ def test_a_write_that_fails_leaves_what_was_there(
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, step, fails)
-        with pytest.raises(SdfleetError, match=r"fleet\.lock: cannot be written: No space left on device; it is as"):
+        with pytest.raises(
+            SdfleetError, match=r"fleet\.lock: cannot be written: No space left on device; it was not changed"
+        ):
             replace_file(file, "two")
     assert file.read_text() == "one" and [path.name for path in tmp_path.iterdir()] == ["fleet.lock"]
 
@@ -72,7 +74,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     if "unshare" in done.stderr or "mount" in done.stderr:
         pytest.skip("needs root for a mount namespace")
     said, *rest = done.stdout.splitlines()
-    assert "No space left on device; it is as it was" in said, done
+    assert "No space left on device; it was not changed" in said, done
     assert rest == ["old", "fleet.lock"]
 
 
@@ -97,5 +99,5 @@ def test_a_refused_lock_and_the_old_one_are_both_kept_when_the_disk_is_full(
 
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(SdfleetError):
-        Moved(file, b"old").put_back()
+        Moved(file, b"old").restore()
     assert file.read_text() == "new", "the lock is gone"

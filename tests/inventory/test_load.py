@@ -113,11 +113,11 @@ BAD = {
     ),
     "secret given by value": (
         GOOD + '[secrets]\ncivitai_token = "abc"',
-        "secrets.civitai_token: give a table that says where it is",
+        "secrets.civitai_token: must be a reference like",
     ),
     "secret with two references": (
         GOOD + '[secrets]\ncivitai_token = { env = "A", file = "b" }',
-        "secrets.civitai_token: give exactly one of env, file, command",
+        "secrets.civitai_token: set exactly one of env, file, command",
     ),
     "unknown role in a group": (GOOD + '[groups.x]\nroles = ["webiu"]', "groups.x.roles: no role 'webiu'"),
     "not TOML": ("[fleet\n", "is not valid TOML"),
@@ -242,7 +242,7 @@ def test_check_tells_of_everything_at_once(tmp_path: Path) -> None:
     }
     assert f"hosts.one.gateway.certificate: there is no file {Path.home()}/sdfleet-no-such/chain.pem" in told
     assert "hosts.four: webui.port and trainer.tensorboard_port are both 6007; give one of them another port" in told
-    assert "hosts.two.address: hosts.one is reached at 198.51.100.1 port 22 too; keep one of them" in told
+    assert "hosts.two.address: hosts.one has the same address 198.51.100.1 port 22; keep one of them" in told
 
 
 def test_a_group_without_hosts_is_noted(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ BAD = {
     "port": ('http_proxy = "http://p:99999"', "http_proxy: is no proxy"),
     "a network": ('no_proxy = ["10.0.0.0/8"]', "'10.0.0.0/8' is a network"),
     "no name": ('no_proxy = ["a b"]', "'a b' is no host name"),
-    "two references": ('http_proxy = { env = "A", file = "b" }', "give exactly one of env, file, command"),
+    "two references": ('http_proxy = { env = "A", file = "b" }', "set exactly one of env, file, command"),
     "unknown reference": ('http_proxy = { evn = "A" }', "unknown setting (did you mean env?)"),
 }
 
@@ -101,7 +101,7 @@ def test_a_reference_that_gives_no_proxy_is_told_without_its_value(
 ) -> None:
     host = load(written(tmp_path, FLEET)).hosts["b"]
     monkeypatch.setenv("FAR_PROXY", "ftp://me:hidden@far")
-    with pytest.raises(SdfleetError, match=r"hosts\.b\.http_proxy: what its reference gives is no proxy") as caught:
+    with pytest.raises(SdfleetError, match=r"hosts\.b\.http_proxy: the value of its reference is no proxy") as caught:
         proxy_of(host)
     assert "hidden" not in str(caught.value)
 
@@ -114,7 +114,7 @@ def test_check_names_files_that_are_missing_and_a_cache_that_cannot_use_it(tmp_p
     assert f"http_proxy: there is no file {tmp_path / 'none'}" in told
     assert f"hosts.d.sudo_password: there is no file {tmp_path / 'gone'}" in told
     assert f"hosts.d.key_passphrase: there is no file {tmp_path / 'lost'}" in told
-    assert "hosts.b.http_proxy: it has the role cache, whose nginx cannot go over a proxy" in told
+    assert "hosts.b.http_proxy: the role cache does not work behind a proxy" in told
 
 
 @pytest.mark.parametrize(
@@ -127,5 +127,5 @@ def test_check_names_files_that_are_missing_and_a_cache_that_cannot_use_it(tmp_p
 def test_a_secret_written_into_the_file_is_not_shown(tmp_path: Path, table: str, setting: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(written(tmp_path, FLEET.replace(f"[{table}]\n", f'[{table}]\n{setting} = "hidden"\n')))
-    assert f"{table}.{setting}: give a table that says where it is" in str(caught.value)
+    assert f"{table}.{setting}: must be a reference like" in str(caught.value)
     assert "hidden" not in str(caught.value)

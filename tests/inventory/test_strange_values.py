@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from deploy.cli import app
 from deploy.options import checked_name
 from inventory.errors import ConfigError
 from inventory.load import load
@@ -34,6 +36,7 @@ def _model(line: str) -> str:
     return _host(f'[[models]]\nname = "m"\nkind = "lora"\n{line}')
 
 
+NOBODY = "'~no-such-user/k': there is no user 'no-such-user' on this machine; write the whole path"
 STRANGE = {
     "fleet name with a slash": (_host("").replace('"a"', '"../a"'), "fleet.name: '../a' must be letters"),
     "host name with a slash": (_host("").replace("hosts.a", 'hosts."../a"'), "hosts.'../a': '../a' must be letters"),
@@ -46,7 +49,7 @@ STRANGE = {
     "address that is an option": (_address("-oProxyCommand=x"), "'-oProxyCommand=x' is neither a host name nor an IP"),
     "address that contradicts": (
         _host("port = 22").replace('"x"', '"root@x:2222"', 1),
-        "hosts.a: address says port 2222, the setting beside it says 22; keep one of them",
+        "hosts.a: address has port 2222, but port is set to 22; keep one of them",
     ),
     "chain with a line break": (_host('jump = "a,b\\nHost *"'), "hosts.a.jump: 'b\\nHost *' is a command line"),
     "address that is empty": (_address(""), "hosts.a.address: '' is neither a host name nor an IP address"),
@@ -106,9 +109,27 @@ STRANGE = {
     "peer that is no network": (_host('[trainer]\npeers = ["10.0.0.0/8\\nX=y"]'), "is no address or network"),
     "journal line that is no expression": (
         '[fleet]\nname = "a"\nrollout.journal_ignore = ["("]\n[hosts.a]\naddress = "x"',
-        "fleet.rollout.journal_ignore.0: '(' is no regular expression",
+        "fleet.rollout.journal_ignore.0: '(' is not a regular expression",
     ),
     "domain with a line break": (_host('[gateway]\ndomain = "x\\n}"'), "gateway.domain: string should match pattern"),
+    "key of no user": (_host('key = "~no-such-user/k"'), f"hosts.a.key: {NOBODY}"),
+    "known hosts of no user": (
+        _host("").replace("[hosts", 'known_hosts = "~no-such-user/k"\n[hosts'),
+        f"fleet.known_hosts: {NOBODY}",
+    ),
+    "secret of no user": (
+        _host('[secrets]\ncivitai_token = { file = "~no-such-user/k" }'),
+        f"secrets.civitai_token.file: {NOBODY}",
+    ),
+    "proxy of no user": (_host('http_proxy = { file = "~no-such-user/k" }'), f"hosts.a.http_proxy.file: {NOBODY}"),
+    "lock of no user": (_host('webui.requirements = "~no-such-user/k"'), f"hosts.a.webui.requirements: {NOBODY}"),
+    "certificate of no user": (
+        _host('[gateway]\ntls = "given"\ncertificate = "~no-such-user/k"'),
+        f"gateway.certificate: {NOBODY}",
+    ),
+    "model of no user": (_model('source = "file:~no-such-user/k"'), f"models.m: source: {NOBODY}"),
+    "key that no file can be": (_host('key = "a\\u0000b"'), "'a\\x00b' has a null character in it, which no path has"),
+    "model that no file can be": (_model(f'source = "file:{"x" * 300}"'), "is too long: a name has 255 bytes at most"),
 }
 """Values that would reach a path, ssh's configuration, a unit or a URL."""
 
@@ -168,9 +189,12 @@ def test_what_a_provider_shows_is_taken_as_it_is(tmp_path: Path, address: str, r
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        ("ssh -o ProxyCommand=nc root@gpu.example.com", "-o ProxyCommand=nc: is not supported; hosts behind another"),
-        ("ssh -oHostName=203.0.113.9 gpu", "-o HostName=203.0.113.9: is not supported"),
-        ("ssh -F my.config gpu", "-F my.config: other files of ssh's are not read; set `user`, `port` and `jump` here"),
+        ("ssh -o ProxyCommand=nc root@gpu.example.com", "-o ProxyCommand=nc is not supported; use `jump`"),
+        ("ssh -oHostName=203.0.113.9 gpu", "-o HostName=203.0.113.9 is not supported"),
+        (
+            "ssh -F my.config gpu",
+            "-F my.config: ssh configuration files are not read; set `user`, `port` and `jump` here",
+        ),
     ],
 )
 def test_what_ssh_would_need_besides_is_refused(tmp_path: Path, address: str, sentence: str) -> None:
@@ -211,3 +235,10 @@ def test_a_name_on_the_command_line_leads_nowhere_else(name: str) -> None:
     with pytest.raises(ConfigError, match="--as: "):
         checked_name("--as", name)
     assert checked_name("--as", "ink-2.v1_b") == "ink-2.v1_b"
+
+
+def test_a_source_that_is_pasted_is_refused_in_the_same_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(_host(""))
+    done = CliRunner().invoke(app, ["models", "add", "file:~no-such-user/k", "--fleet", str(file)])
+    assert str(done.exception) == f"file:~no-such-user/k: models: source: {NOBODY}"

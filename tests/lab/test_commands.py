@@ -33,8 +33,8 @@ def test_a_lab_from_up_to_down(own_lab: Path) -> None:
         assert runner.invoke(app, ["exec", "--", "sh", "-c", "exit 7"]).exit_code == 7
     finally:
         down = runner.invoke(app, ["down"])
-    assert "The lab is down." in down.output
-    assert runner.invoke(app, ["down"]).output == "No lab was up.\n"
+    assert "The lab is stopped." in down.output
+    assert runner.invoke(app, ["down"]).output == "No lab was running.\n"
 
 
 def test_status_without_a_lab_says_what_to_type() -> None:

@@ -85,7 +85,7 @@ def test_a_detached_lab_outlives_its_starter_until_down(folder: Path) -> None:
     state = record(folder)
     found = lab_package.status(folder)
     assert found and found.ssh("h1", "hostname").stdout == "h1\n"
-    with pytest.raises(SdfleetError, match="take it down first"):
+    with pytest.raises(SdfleetError, match="stop it first"):
         lab_package.up(hosts=2, folder=folder)
     assert lab_package.down(folder)
     assert traces(folder, state) == []

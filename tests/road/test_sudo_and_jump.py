@@ -88,7 +88,7 @@ def test_a_dead_jump_host_is_named(behind: Road) -> None:
     dead.write_text(tomlkit.dumps(fleet))
     (behind.folder / "dead.lock").write_bytes((behind.folder / "fleet.lock").read_bytes())
     done = behind.sdfleet("apply", "--limit", "h2", "--fleet", str(dead))
-    assert done.code == 1 and f"over the jump host {USER}@127.0.0.1:9" in done.text, done.text
+    assert done.code == 1 and f"through the jump host {USER}@127.0.0.1:9" in done.text, done.text
 
 
 def test_the_address_is_reached_over_the_jump_host_alone(behind: Road) -> None:

@@ -9,7 +9,8 @@ import pytest
 from pyinfra.api.command import StringCommand
 
 from roles.facts.seen import HostSurvey
-from roles.operations.files import Folder, folders
+from roles.operations.files import folders
+from roles.paths import Folder
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives folders away")
 

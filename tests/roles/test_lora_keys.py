@@ -3,15 +3,22 @@
 import json
 import os
 import struct
+import time
 from pathlib import Path
 
 import pytest
 
-from roles.onhost.lora_keys import ignored, judge, main
+from roles.onhost import TENSOR_NAMES, lora_keys, source
+from roles.onhost.lora_keys import judge
 
 UNET = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 DIFFUSERS = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 SILENT = "the WebUI ignores it silently"
+READER = source(TENSOR_NAMES)
+
+
+def main(folder: str, store: str) -> dict[str, str]:
+    return lora_keys.main(folder, store, READER)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +59,7 @@ def test_a_folder_of_files(tmp_path: Path) -> None:
     write(tmp_path / "sub/bad.safetensors", f"{DIFFUSERS}.lora_A.weight")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10")
     assert list(main(str(tmp_path), str(tmp_path / "store"))) == [str(tmp_path / "sub/bad.safetensors")]
-    assert ignored(tmp_path / "cut.safetensors") == "", "what is damaged is found by its hash"
+    assert lora_keys.ignored(tmp_path / "cut.safetensors", READER) == "", "what is damaged is found by its hash"
 
 
 def test_of_what_the_webui_plants_nothing_is_followed(tmp_path: Path) -> None:
@@ -68,3 +75,62 @@ def test_of_what_the_webui_plants_nothing_is_followed(tmp_path: Path) -> None:
     (tmp_path / "swapped").symlink_to(tmp_path)
     tmp_path.chmod(0o777)
     assert main(str(tmp_path / "swapped"), str(store)) == {}
+
+
+def headed(header: bytes, length: int | None = None) -> bytes:
+    return struct.pack("<Q", len(header) if length is None else length) + header
+
+
+STRANGE = {
+    "nested.safetensors": headed(b'{"a":' * 200_000),
+    "claims.safetensors": headed(b"{}", 1 << 62),
+    "lists.safetensors": headed(b"[" * 2_000_000),
+}
+
+
+def test_strange_files_stop_nobody_and_are_read_as_nobody(tmp_path: Path) -> None:
+    folder, store = tmp_path / "Lora", tmp_path / "store"
+    write(store / "sha256/ab/abcd", f"{DIFFUSERS}.lora_A.weight")
+    folder.mkdir()
+    (folder / "z-ours.safetensors").symlink_to(store / "sha256/ab/abcd")
+    for name, content in STRANGE.items():
+        (folder / name).write_bytes(content)
+    with (folder / "endless.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", 1 << 40))
+        file.truncate(4 << 40)
+    os.mkfifo(folder / "fifo.safetensors")
+    write(folder / "other.safetensors", f"{DIFFUSERS}.lora_B.weight")
+    began = time.monotonic()
+    found = {Path(path).name: why for path, why in main(str(folder), str(store)).items()}
+    assert time.monotonic() - began < 20
+    assert found.pop("z-ours.safetensors").startswith(SILENT) and found.pop("other.safetensors").startswith(SILENT)
+    assert set(found) == {"endless.safetensors", *STRANGE}
+    assert all(why.startswith("cannot be read: ") for why in found.values())
+
+
+def test_what_reads_a_file_has_no_rights_and_no_time_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "a.safetensors", "x")
+    asked = source(TENSOR_NAMES).replace("import struct", "import os, struct")
+    asked = asked.replace("confined.answer(names)", "confined.answer(lambda _: [str(os.geteuid())])")
+    with (tmp_path / "a.safetensors").open("rb") as stream:
+        assert lora_keys.confined.ask(["-c", asked], stream) == ["65534" if os.geteuid() == 0 else str(os.geteuid())]
+        monkeypatch.setattr(lora_keys.confined, "SECONDS", 0.5)
+        with pytest.raises(lora_keys.confined.StrangeFileError, match="longer than"):
+            lora_keys.confined.ask(["-c", "import time; time.sleep(60)"], stream)
+        with pytest.raises(lora_keys.confined.StrangeFileError, match="ends its reader"):
+            lora_keys.confined.ask(["-c", "while True: print('[' * 100000)"], stream)
+
+
+def test_files_of_ours_are_looked_at_before_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, store = tmp_path / "Lora", tmp_path / "store"
+    write(store / "sha256/ab/abcd", f"{DIFFUSERS}.lora_A.weight")
+    for number in range(3):
+        write(folder / f"a{number}.safetensors", f"{DIFFUSERS}.lora_A.weight")
+    (folder / "z.safetensors").symlink_to(store / "sha256/ab/abcd")
+    clock = iter([0.0, 0.0, *[1000.0] * 9])
+    monkeypatch.setattr(lora_keys.time, "monotonic", lambda: next(clock))
+    found = main(str(folder), str(store))
+    assert set(found) == {str(folder / "z.safetensors"), str(folder)}
+    assert "not all of its files were looked at" in found[str(folder)]

@@ -34,6 +34,13 @@ steps = 4
 """
 
 
+def test_every_environment_for_cards_brings_the_8_bit_optimisers() -> None:
+    locks = list((TREE / "roles/trainer/locks").glob("*-cu*.txt"))
+    assert locks
+    for file in locks:
+        assert "\nbitsandbytes==" in file.read_text(), file
+
+
 def test_code_is_the_same_wherever_the_tree_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = archive.archive()
     shutil.copytree(TREE / "training", tmp_path / "elsewhere/training")

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from roles.base.config import Base
 from roles.operations.application import ReleaseError
 from roles.paths import Paths
+from roles.webui.application import finishing
 from roles.webui.config import KNOWN_REFS, Extension, Flag, Repository, Webui
 from roles.webui.release import _tag, check_variables, release_of, torch_builds
 from roles.webui.service import fingerprint, launch_arguments, options_hold, unit_text
-from roles.webui.tasks import finishing
 from templates import systemd_word
 
 PATHS = Paths()

@@ -4,6 +4,7 @@ Autograd's saved tensors are counted once a storage, parameters aside. Attention
 it: query, key, value, output and one number a row.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -95,6 +96,37 @@ def unet(family: Family, settings: Network, dtype: torch.dtype, trained: torch.d
         model.to(dtype).requires_grad_(False)
         network.attach(settings, 0, family, model, []).to(trained)
     return model.train()
+
+
+def text_encoder(settings: Network, dtype: torch.dtype, trained: torch.dtype, *, checkpointing: bool) -> nn.Module:
+    """CLIP's text encoder of SD 1.5 with the network attached, on the meta device."""
+    from transformers.models.clip.configuration_clip import CLIPTextConfig
+    from transformers.models.clip.modeling_clip import CLIPTextModel
+
+    shape: dict[str, Any] = {
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "attn_implementation": "sdpa",
+    }
+    with torch.device("meta"):
+        model: Any = CLIPTextModel(CLIPTextConfig(**shape))
+        model.to(dtype).requires_grad_(False)
+        network.attach(settings, 0, "sd1", None, [model]).to(trained)
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    return model.train()  # type: ignore[no-any-return]
+
+
+def text_kept(model: nn.Module, dtype: torch.dtype, captions: int) -> int:
+    """Bytes that autograd keeps of a text encoder that reads `captions` pieces of 77 tokens."""
+    autocast = Autocast(dtype) if dtype != torch.float32 else contextlib.nullcontext()
+    with _counting(model) as total, autocast:
+        states = model(torch.zeros(captions, 77, dtype=torch.long, device="meta"), output_hidden_states=True)
+        found = total()
+    del states
+    return found
 
 
 def kept(family: Family, model: nn.Module, dtype: torch.dtype, batch: int = 1) -> int:

@@ -32,20 +32,20 @@ def train_both(file: Path, run: Path, place: Mapping[str, str]) -> list[str]:
 def _train(file: Path, run: Path, place: Mapping[str, str]) -> str:
     os.environ.update(place)
     torch.set_num_threads(1)
-    loss, step, calls = objective.Objective.loss, train_state.Moving.step, iter(range(1, 100))
-    kept: list[train_state.Moving] = []
+    loss, step, calls = objective.Objective.loss, train_state.TrainState.step, iter(range(1, 100))
+    kept: list[train_state.TrainState] = []
     found: list[bool] = []
 
     def poison(self: objective.Objective, *given: object) -> Tensor:
         factor = float("inf") if next(calls) == 2 and place["RANK"] == "1" else 1.0
         return loss(self, *given) * factor  # type: ignore[arg-type]
 
-    def watch(state: train_state.Moving) -> Tensor:
+    def watch(state: train_state.TrainState) -> Tensor:
         kept.append(state)
         found.append(bool(step(state)))
         return torch.tensor(found[-1])
 
-    objective.Objective.loss, train_state.Moving.step = poison, watch  # type: ignore[method-assign,assignment]
+    objective.Objective.loss, train_state.TrainState.step = poison, watch  # type: ignore[method-assign,assignment]
     train_in(config.load(file), run, Stop(), dict(os.environ))
     weights = torch.cat([parameter.detach().flatten() for parameter in kept[0].parameters])
     return f"{found} {hashlib.sha256(weights.numpy().tobytes()).hexdigest()} {kept[0].scaler.get_scale()}"

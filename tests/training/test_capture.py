@@ -1,5 +1,6 @@
 """Passes over CUDA graphs: the bookkeeping, with a stand-in for torch.cuda that replays by calling again."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,8 @@ from training.data.cache import Cache
 from training.data.dataset import Batches, Sources
 from training.errors import InputError, TrainingError
 from training.loop import capture, recipe
-from training.loop.capture import Captured, Eager, Run
+from training.loop.capture import Captured, Eager
+from training.loop.cuda_graphs import CudaGraphs, Run
 from training.loop.distributed import Group
 from training.loop.inputs import Inputs
 from training.run_folder import RunFolder
@@ -63,6 +65,25 @@ class Breaks(Replays):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         finally:
             raise RuntimeError("operation failed due to a previous error during capture")  # as __exit__ does
+
+
+class BreaksAgain(Replays):
+    """Captures so many shapes, and then no more: memory has become scarce."""
+
+    def __init__(self, captures: int) -> None:
+        super().__init__()
+        self._captures = captures
+
+    def capture(self, run: Run) -> Run:
+        if not self._captures:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nGPU 0 has ...")
+        self._captures -= 1
+        return super().capture(run)
+
+
+def unexpected(sentence: str) -> None:
+    """Captures that must not fail."""
+    raise AssertionError(sentence)
 
 
 def batch(pictures: int, number: int = 0, side: int = 8) -> Inputs:
@@ -116,7 +137,7 @@ def test_captured_passes_train_as_eager_ones_to_the_bit(passes_a_step: int) -> N
     backend = Replays()
 
     def captured(parameters: list[nn.Parameter], learn: Any) -> Captured:
-        made = Captured(learn, parameters, CPU, backend)
+        made = Captured(learn, parameters, CPU, backend, unexpected)
         made.prepare([batch(2, 77), batch(1, 78)])
         return made
 
@@ -135,7 +156,7 @@ def test_warming_up_leaves_gradients_weights_and_draws_as_they_were() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    Captured(learn, parameters, CPU, Replays()).prepare([batch(2)])
+    Captured(learn, parameters, CPU, Replays(), unexpected).prepare([batch(2)])
     assert torch.equal(torch.rand(3), expected)
     assert all(parameter.grad is None for parameter in parameters)
     assert all(map(torch.equal, before, parameters))
@@ -145,7 +166,7 @@ def test_a_replay_reads_buffers_of_its_own() -> None:
     """Inputs that came with the capture, or with an earlier pass, may change or go."""
     parameters, learn = learner()
     sample = batch(2, 1)
-    passes = Captured(learn, parameters, CPU, Replays())
+    passes = Captured(learn, parameters, CPU, Replays(), unexpected)
     passes.prepare([sample])
     sample.latents.fill_(float("nan"))
     fresh = batch(2, 2)
@@ -163,7 +184,7 @@ def test_the_largest_shape_is_captured_first() -> None:
         sizes.append(len(given.latents))
         return learn(given)
 
-    passes = Captured(noted, parameters, CPU, Records())
+    passes = Captured(noted, parameters, CPU, Records(), unexpected)
     passes.prepare([batch(1), batch(3), batch(2)])
     assert sizes[-3:] == [3, 2, 1]
 
@@ -179,11 +200,107 @@ class Records(Replays):
 def test_graphs_leave_the_memory_while_pictures_are_drawn() -> None:
     backend = Replays()
     parameters, learn = learner()
-    passes = Captured(learn, parameters, CPU, backend)
+    passes = Captured(learn, parameters, CPU, backend, unexpected)
     passes.prepare([batch(2)])
     passes.rest()
     passes(batch(2))
     assert backend.events == ["warm up", "capture", "release", "capture", "replay"]
+
+
+def test_passes_that_cannot_be_captured_again_go_on_eagerly_to_the_bit() -> None:
+    """After pictures were drawn there is no memory for the second of two graphs."""
+    shapes = [2, 1, 2, 1, 1, 2]
+    told: list[str] = []
+    backend = BreaksAgain(3)
+
+    def captured(parameters: list[nn.Parameter], learn: Any) -> Any:
+        made = Captured(learn, parameters, CPU, backend, told.append)
+        made.prepare([batch(2, 77), batch(1, 78)])
+        seen = []
+
+        def passes(inputs: Inputs) -> Tensor:
+            seen.append(inputs)
+            if len(seen) == 4:
+                made.rest()
+            return made(inputs)
+
+        return passes
+
+    losses, weights, _ = train(lambda _, learn: Eager(learn, CPU), shapes, 1)
+    same_losses, same_weights, _ = train(captured, shapes, 1)
+    assert told == ["no longer captured: CUDA out of memory. Tried to allocate 2 GiB"]
+    assert torch.equal(losses, same_losses) and all(map(torch.equal, weights, same_weights))
+    # It is not tried again at each pass, and the graph that could be captured gives its memory back.
+    assert backend.events[4:] == ["replay"] * 3 + ["release", "capture", "release"]
+
+
+def test_a_pass_that_fails_half_way_leaves_no_gradients() -> None:
+    """The memory is used up in a backward pass, when some gradients are made; the eager passes begin without them."""
+    parameters, learn = learner()
+
+    def fails(given: Inputs) -> Tensor:
+        learn(given)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    eager = Eager(learn, CPU)
+    passes = capture.passes(
+        "auto", None, eager, lambda: Captured(fails, parameters, CPU, Replays(), unexpected), [batch(2)]
+    )
+    assert passes is eager and all(parameter.grad is None for parameter in parameters)
+
+
+def test_a_capture_that_breaks_leaves_streams_allocator_and_generator_as_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As torch does it: capture_end raises before it tells the allocator, and hides the error that broke it all."""
+    done: list[str] = []
+
+    class Graph:
+        def capture_begin(self, pool: object) -> None:
+            done.append(f"begin in {pool}")
+
+        def capture_end(self) -> None:
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    class Draws:
+        def clone_state(self) -> str:
+            return "draws before"
+
+        def graphsafe_set_state(self, state: str) -> None:
+            done.append(state)
+
+    class OnStream:
+        def __init__(self, stream: str) -> None:
+            done.append(f"on {stream}")
+
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_: object) -> None:
+            done.append("stream before")
+
+    for name, value in {
+        "CUDAGraph": Graph,
+        "Stream": lambda: "stream",
+        "stream": OnStream,
+        "graph_pool_handle": lambda: "pool",
+        "current_device": lambda: 0,
+        "synchronize": lambda: None,
+        "empty_cache": lambda: None,
+        "default_generators": (Draws(),),
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+        monkeypatch.setattr(torch._C, name, lambda _, pool, name=name: done.append(f"{name} {pool}"), raising=False)
+
+    def run() -> None:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    with pytest.raises(RuntimeError) as broken:
+        CudaGraphs().capture(run)
+    assert "not permitted when stream is capturing" in str(broken.value.__context__)
+    told = ["_cuda_endAllocateToPool pool", "_cuda_releasePool pool", "draws before"]
+    assert done == ["on stream", "begin in pool", *told, "stream before"]
 
 
 @pytest.fixture
@@ -194,7 +311,13 @@ def config(bench: Workbench) -> Config:
 def passes_of(config: Config, backend: Any, reason: str | None = None, samples: int = 1) -> Eager | Captured:
     parameters, learn = learner()
     made = [batch(2)] * samples
-    return capture.passes(config, reason, Eager(learn, CPU), lambda: Captured(learn, parameters, CPU, backend), made)
+    return capture.passes(
+        config.train.capture,
+        reason,
+        Eager(learn, CPU),
+        lambda: Captured(learn, parameters, CPU, backend, unexpected),
+        made,
+    )
 
 
 @pytest.mark.parametrize(
@@ -231,7 +354,8 @@ def test_where_it_cannot_be_captured_one_sentence_says_why(
     ids=lambda value: str(next(iter(value.values()))) if isinstance(value, dict) else "",
 )
 def test_settings_that_cannot_be_captured(bench: Workbench, tables: dict[str, Any], part: str) -> None:
-    assert part in str(capture.obstacle(bench.config(tables=tables), torch.device("cuda"), 1))
+    config = bench.config(tables=tables)
+    assert part in str(capture.obstacle(config.network, config.train, torch.device("cuda"), 1))
 
 
 @pytest.mark.parametrize(
@@ -247,12 +371,15 @@ def test_settings_that_cannot_be_captured(bench: Workbench, tables: dict[str, An
     ids=str,
 )
 def test_settings_that_can_be_captured(bench: Workbench, tables: dict[str, Any]) -> None:
-    assert capture.obstacle(bench.config(tables=tables), torch.device("cuda"), 1) is None
+    config = bench.config(tables=tables)
+    assert capture.obstacle(config.network, config.train, torch.device("cuda"), 1) is None
 
 
 def test_a_cpu_or_several_processes_are_not_captured(config: Config) -> None:
-    assert capture.obstacle(config, CPU, 1) == "CUDA graphs need an NVIDIA GPU"
-    assert capture.obstacle(config, torch.device("cuda"), 2) == "several processes share each step"
+    assert capture.obstacle(config.network, config.train, CPU, 1) == "CUDA graphs need an NVIDIA GPU"
+    assert (
+        capture.obstacle(config.network, config.train, torch.device("cuda"), 2) == "several processes share each step"
+    )
 
 
 def test_capture_on_a_cpu_is_refused_if_the_config_insists(bench: Workbench) -> None:
@@ -266,7 +393,9 @@ def test_shapes_worth_it_are_captured_those_with_most_passes_first(
     """Six pictures of three sizes, each shown twice: four showings a size."""
     for size, expected in ((3, [1, 1]), (4, [1]), (2, [2])):
         config = bench.config(tables={"train": {"batch_size": size}})
-        batches = Batches(config, pictures.find(config.data), Sources(None, Cache(bench.folder, "text"), {}))
+        batches = Batches(
+            config.data, config.train, pictures.find(config.data), Sources(None, Cache(bench.folder, "text"), {})
+        )
         shapes = batches.order.shapes()
         counted = Counter((batches.pictures[one[0]].fit.size, len(one)) for one in batches.order.epoch(5))
         assert shapes == counted and list(shapes.values()) == expected * 3
@@ -301,7 +430,7 @@ def test_a_whole_run_over_graphs_gives_the_same_file(
     bench.train("eager", family, VARIED)
     backend = Replays()
     monkeypatch.setattr(capture, "obstacle", lambda *_: None)
-    monkeypatch.setattr(capture, "CudaGraphs", lambda: backend)
+    monkeypatch.setattr(recipe, "CudaGraphs", lambda: backend)
     monkeypatch.setattr(capture, "WORTH", 1)
     bench.train("graphs", family, VARIED)
     assert backend.events.count("replay") == 48
@@ -309,6 +438,24 @@ def test_a_whole_run_over_graphs_gives_the_same_file(
     bench.train("parts", family, VARIED, stop=StopsAfter(11))
     bench.train("parts", family, VARIED)
     assert bench.digest("graphs") == bench.digest("eager") == bench.digest("parts")
+
+
+def test_a_run_whose_graphs_are_lost_after_pictures_says_so_and_goes_on(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.train("eager", "sd1", VARIED)
+    monkeypatch.setattr(capture, "obstacle", lambda *_: None)
+    monkeypatch.setattr(recipe, "CudaGraphs", lambda: BreaksAgain(3))
+    monkeypatch.setattr(capture, "WORTH", 1)
+    bench.train("graphs", "sd1", VARIED)
+    lost = "no longer captured: CUDA out of memory. Tried to allocate 2 GiB"
+    told = [(event["step"], event["how"]) for event in bench.events("graphs", "passes")]
+    assert told == [(0, "captured into 3 CUDA graphs"), (10, lost)]
+    assert json.loads((bench.folder / "graphs" / "run.json").read_text())["passes"] == lost
+    assert bench.digest("graphs") == bench.digest("eager")
+    insists = {**VARIED, "train": {**VARIED["train"], "capture": "on"}}
+    with pytest.raises(TrainingError, match=r'train\.capture = "on" failed: no longer captured: CUDA out of memory'):
+        bench.train("insists", "sd1", insists)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +11,12 @@ from PIL import Image
 
 from tests.training import tiny
 from tests.training.workbench import Workbench
-from training.config import Buckets, Captions, Data
+from training.config import Buckets, Captions, Data, parse
 from training.data import captions, emphasis, images, pictures
 from training.data.buckets import bucket_sizes, fit
 from training.data.order import Order
 from training.data.text import TextStack
+from training.loop.validation import hold_back
 
 pytestmark = pytest.mark.slow
 
@@ -236,3 +238,21 @@ def test_masks_regularisation_flips_and_uncached_data_train(bench: Workbench) ->
     for run in ("one", "two"):
         bench.train(run, tables={"data": {**data, "cache_latents": False, "augment": varied}})
     assert bench.digest("one") == bench.digest("two") != bench.digest("cached")
+
+
+@pytest.mark.parametrize("lines", ["all", "first"])
+def test_a_held_back_picture_has_the_caption_that_validation_folder_would_give_it(tmp_path: Path, lines: str) -> None:
+    """With wildcards a caption's lines are choices; of a held-back picture they count as the lines of any other."""
+    folder = tmp_path / "pictures/1_cat"
+    folder.mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (64, 64)).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text("\na {red|blue} cat\non grass\n")
+    tables = {"folder": str(folder.parent), "resolution": 64, "captions": {"wildcards": True, "lines": lines}}
+
+    def held(validation: dict[str, Any]) -> set[str]:
+        raw = {"name": "x", "model": {"checkpoint": "x"}, "data": tables, "validation": validation}
+        config = parse(raw, tmp_path / "config.toml")
+        return {picture.caption for picture in hold_back(config, pictures.find(config.data))[1]}
+
+    assert held({"share": 0.5}) == held({"folder": str(folder)})

@@ -10,7 +10,8 @@ import torch
 from tests.training.workbench import Workbench
 from training.config import Train
 from training.errors import InputError, TrainingError
-from training.loop import determinism, train_state
+from training.loop import determinism
+from training.loop.fingerprint import fingerprint
 from training.loop.objective import Objective
 from training.run.reproduce import same_arithmetic
 
@@ -71,6 +72,25 @@ def test_an_operation_without_a_deterministic_kernel_is_named(
     assert record["ended"]["reason"].startswith("put_ has no deterministic kernel")
 
 
+def test_cublas_own_message_is_told_by_what_to_set(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that embeds the trainer used cuBLAS before; the words are those of torch's Context.cpp."""
+    message = (
+        "Deterministic behavior was enabled with either `torch.use_deterministic_algorithms(True)` or "
+        "`at::Context::setDeterministicAlgorithms(true)`, but this operation is not deterministic because it uses "
+        "CuBLAS and you have CUDA >= 10.2. To enable deterministic behavior in this case, you must set an environment "
+        "variable before running your PyTorch application: CUBLAS_WORKSPACE_CONFIG=:4096:8 or "
+        "CUBLAS_WORKSPACE_CONFIG=:16:8. For more information, go to "
+        "https://docs.nvidia.com/cuda/cublas/index.html#results-reproducibility"
+    )
+
+    def fails(*_: Any) -> torch.Tensor:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(Objective, "loss", fails)
+    with pytest.raises(TrainingError, match=r"Set CUBLAS_WORKSPACE_CONFIG=:4096:8 .* or train\.deterministic = false"):
+        bench.train("run")
+
+
 def test_other_errors_are_not_taken_for_it() -> None:
     assert determinism.explanation(RuntimeError("CUDA error: an illegal memory access was encountered")) is None
 
@@ -82,7 +102,7 @@ def test_record_and_fingerprint_hold_the_settings(bench: Workbench) -> None:
     assert record["kernels"].keys() == determinism.flags().keys()
     assert record["passes"] == "not captured: CUDA graphs need an NVIDIA GPU"
     prints = {
-        train_state.fingerprint(bench.config(tables={"train": train}), "data")
+        fingerprint(bench.config(tables={"train": train}), "data")
         for train in ({}, {"deterministic": False}, {"tf32": True}, {"capture": "off"})
     }
     assert len(prints) == 4

@@ -54,6 +54,16 @@ def test_the_estimate_is_what_was_measured(what: str, family: Family, fp32: bool
     assert found == pytest.approx(peak, rel=0.1), what
 
 
+@pytest.mark.parametrize(("precision", "width"), [("fp32", 4), ("bf16", 2), ("fp16", 2), ("auto", 2)])
+@pytest.mark.parametrize("table", [{"network": {"text_encoder": True}}, {"data": {"captions": {"shuffle": True}}}])
+def test_text_encoders_stay_in_the_precision_of_the_run(table: dict[str, Any], precision: str, width: int) -> None:
+    for family, shape in ARCHITECTURES.items():
+        with_text, without = (
+            estimate.memory(measured(family, train={"precision": precision}, **more), family) for more in (table, {})
+        )
+        assert with_text.base - without.base == shape.text_parameters * width
+
+
 def test_the_fleet_places_runs_by_it() -> None:
     for family in ("sd1", "sdxl"):
         own = measured(family)
@@ -116,6 +126,33 @@ def test_the_counts_are_what_autograd_keeps(family: Family) -> None:
             frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
             assert trained / 16 == pytest.approx(shape.trained["lora"], abs=1)
             assert frozen == shape.parameters
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("kind", ["lora", "dora", "loha", "lokr"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_a_text_encoder_keeps_is_counted(kind: str, precision: str, checkpointing: bool) -> None:
+    """CLIP's, as SD 1.5 has it, with one and with two captions."""
+    import torch
+
+    from tests.training import counting
+    from training.config import Network
+
+    half = torch.bfloat16 if precision == "bf16" else torch.float32
+    settings = Network.model_validate({"kind": kind, "unet": False, "text_encoder": True})
+    model = counting.text_encoder(settings, half, torch.float32, checkpointing=checkpointing)
+    for captions in (1, 2):
+        train = {"precision": precision, "batch_size": captions, "gradient_checkpointing": checkpointing}
+        with_text, without = (
+            estimate.memory(measured("sd1", train=train, network={"kind": kind, "text_encoder": own}), "sd1")
+            for own in (True, False)
+        )
+        counted = counting.text_kept(model, half, captions) / MIB
+        if checkpointing:  # the estimate has the layer too that is computed again
+            assert counted <= (with_text.activations - without.activations) / MIB <= counted + 80
+        else:
+            assert (with_text.activations - without.activations) / MIB == pytest.approx(counted, rel=0.1, abs=8)
 
 
 @pytest.mark.slow

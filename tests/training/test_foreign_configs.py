@@ -229,7 +229,7 @@ def test_easy_training_scripts(tmp_path: Path) -> None:
         ("ia3.json", b'{"LoRA_type": "LyCORIS/iA3"}', "LoRA_type: LyCORIS/iA3 is not supported; known are Standard"),
         ("data.json", b'{"datasets": []}', "names a dataset; give the training file whose dataset_config it is"),
         ("list.json", b"[1]", "must hold one JSON object"),
-        ("deep.json", b"[" * 100_000, "is not valid JSON"),
+        ("deep.json", b"[" * 100_000, "is nested too deep to be read"),
     ],
 )
 def test_files_that_are_not_read_are_named(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:

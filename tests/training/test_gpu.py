@@ -66,7 +66,7 @@ def test_a_step_never_waits_for_the_card(
     for owner, name in (
         (graphs.Captured, "__call__"),
         (graphs.Eager, "__call__"),
-        (train_state.Moving, "step"),
+        (train_state.TrainState, "step"),
         (late.LateLosses, "add"),
     ):
         monkeypatch.setattr(owner, name, refusing(getattr(owner, name)))

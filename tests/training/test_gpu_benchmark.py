@@ -37,6 +37,10 @@ def test_every_part_ends_in_a_result(tmp_path: Path) -> None:
     # What cannot be measured says so, and the others go on.
     assert said.count("batch 1: bare loop, captured") == 2 and "needs a card" in said
     assert "this checkout is broken" in said
+    # What is promised: equal files are held on any machine, speed is none of a CPU's business.
+    assert said.count("  equal    equal  held") == 8
+    assert said.count("not measured (not captured: CUDA graphs need an NVIDIA GPU)") == 4
+    assert "8 held, 0 missed, 18 not measured" in said
     assert said.strip().splitlines()[-1].startswith("9 parts in ")
 
 
@@ -54,3 +58,11 @@ def test_a_part_that_fails_says_so_and_the_code_tells(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "tests failed with exit code 1" in done.stdout
     assert bench("--only", "warp").returncode == 2
+
+
+def test_the_suite_says_how_many_tests_need_a_card() -> None:
+    """The last line of `make test`."""
+    done = subprocess.run(["make", "-s", "left-out"], capture_output=True, text=True, cwd=ROOT, timeout=600)
+    count = (ROOT / "tests/training/test_gpu.py").read_text().count("\ndef test_")
+    number, _, rest = done.stdout.partition(" ")
+    assert int(number) >= count and rest == "tests were left out: they need an NVIDIA GPU; run: make gpu\n"

@@ -220,3 +220,42 @@ def test_every_option_of_sd_scripts_is_known() -> None:
 def test_it_reads_without_torch() -> None:
     program = "import sys; import training.kohya; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=TREE).returncode == 0
+
+
+def test_the_report_says_what_the_run_does(tmp_path: Path) -> None:
+    _, report = kohya.load_any(FILES / "with_dataset.toml", tmp_path)
+    said = str(report)
+    assert "dataset_config = 'dataset.toml' -> data.subsets = 3 table(s) [[data.subsets]]" in said
+    assert "general.keep_tokens = 2 -> data.subsets.captions.keep_tokens = 2 or 1" in said
+    assert "datasets.0.subsets.1.is_reg = True -> data.subsets.1.regularisation = True" in said
+    file = tmp_path / "preset.toml"
+    file.write_text(
+        'pretrained_model_name_or_path = "x"\ntrain_data_dir = "y"\nresolution = "512,640"\nv2 = false\n'
+        'network_module = "lycoris.kohya"\nnetwork_args = ["algo=lora", "preset=attn-mlp"]\n'
+    )
+    config, report = kohya.load_any(file, tmp_path)
+    assert config.network.conv is None
+    said = str(report)
+    assert "network_args: preset = 'attn-mlp' -> network.conv_rank = not set" in said
+    assert "v2 = False -> model.family = 'auto'" in said
+    assert "resolution = '512,640' -> data.resolution = (512, 640)" in said
+
+
+def test_the_written_config_says_where_each_setting_comes_from(tmp_path: Path) -> None:
+    file = tmp_path / "wide.toml"
+    file.write_text(
+        'pretrained_model_name_or_path = "x"\ntrain_data_dir = "y"\nresolution = 512\nlogging_dir = "logs"\n'
+        'network_module = "lycoris.kohya"\nnetwork_dim = 12\npositive_prompts = "a cat"\nsample_seed = 3\n'
+    )
+    text = kohya.convert(file, tmp_path, lambda said: None)
+    for line in (
+        "# Converted from wide.toml.",
+        "steps = 1600 # sd-scripts' default",
+        "conv_rank = 12 # network_dim",
+        "conv_alpha = 1.0 # sd-scripts' default",
+        "tensorboard = true # logging_dir",
+        'prompts = ["a cat --d 3"] # positive_prompts',
+    ):
+        assert line in text.splitlines()
+    written = kohya.convert(FILES / "with_dataset.toml", FILES, lambda said: None).splitlines()
+    assert written.count("dropout = 0.1 # caption_dropout_rate") == 4, "of [data], and of the three subsets"

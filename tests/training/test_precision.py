@@ -20,6 +20,7 @@ from training.config import Config
 from training.data import pictures
 from training.errors import InputError, TrainingError
 from training.loop import precision, train_state
+from training.loop.fingerprint import fingerprint
 from training.loop.objective import Objective
 from training.loop.prepare import DTYPES, prepare
 from training.lora import export
@@ -34,12 +35,12 @@ APART = {"fp16": 0.002, "bf16": 0.01}
 
 
 @pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[train_state.Moving]:
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[train_state.TrainState]:
     """The states of the runs that are made meanwhile; their class keeps the gradients' formats."""
-    found: list[train_state.Moving] = []
-    step = train_state.Moving.step
+    found: list[train_state.TrainState] = []
+    step = train_state.TrainState.step
 
-    def watched(state: train_state.Moving) -> torch.Tensor:
+    def watched(state: train_state.TrainState) -> torch.Tensor:
         if state not in found:
             found.append(state)
         for parameter in state.parameters:
@@ -48,12 +49,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[train_state.Moving]:
         return step(state)
 
     formats: set[torch.dtype] = set()
-    monkeypatch.setattr(train_state.Moving, "step", watched)
-    monkeypatch.setattr(train_state.Moving, "formats", formats, raising=False)
+    monkeypatch.setattr(train_state.TrainState, "step", watched)
+    monkeypatch.setattr(train_state.TrainState, "formats", formats, raising=False)
     return found
 
 
-def formats_of(state: train_state.Moving) -> set[torch.dtype]:
+def formats_of(state: train_state.TrainState) -> set[torch.dtype]:
     """The number formats of trained weights, gradients, the optimiser's state and averages."""
     kept = {value.dtype for one in state.optimizer.state.values() for name, value in one.items() if name != "step"}
     averages = {value.dtype for value in state.average.values.values()} if state.average else set()
@@ -65,7 +66,7 @@ def formats_of(state: train_state.Moving) -> set[torch.dtype]:
 @pytest.mark.parametrize("format_", ["fp32", *HALF])
 @pytest.mark.parametrize("kind", ["lora", "locon", "dora", "loha", "lokr"])
 def test_what_is_trained_is_fp32_over_a_base_in_half_precision(
-    bench: Workbench, kind: str, format_: str, seen: list[train_state.Moving], monkeypatch: pytest.MonkeyPatch
+    bench: Workbench, kind: str, format_: str, seen: list[train_state.TrainState], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bases: list[nn.Module] = []
     for part in ("unet", "text_encoders"):
@@ -93,7 +94,7 @@ def test_what_is_trained_is_fp32_over_a_base_in_half_precision(
 
 @pytest.mark.parametrize("wanted", ["bf16", "fp32"])
 def test_full_precision_false_alone_lowers_the_trained_weights(
-    bench: Workbench, wanted: str, seen: list[train_state.Moving]
+    bench: Workbench, wanted: str, seen: list[train_state.TrainState]
 ) -> None:
     train = {"precision": "bf16", "full_precision": wanted == "fp32", "ema_decay": 0.9}
     bench.train("run", tables={"train": train})
@@ -160,7 +161,9 @@ def test_sixty_steps_lose_as_in_fp32(bench: Workbench, format_: str) -> None:
 def by_hand(config: Config, run: RunFolder, steps: int) -> dict[str, torch.Tensor]:
     """The weights after a loop of PyTorch alone: a bf16 UNet, fp32 LoRA weights, autocast, AdamW."""
     base = BaseModel(config.model)
-    prepared = prepare(config, base, pictures.find(config.data), run, lambda *_: None, (), along=False)
+    prepared = prepare(
+        config.data, config.train, base, pictures.find(config.data), run, lambda *_: None, (), along=False
+    )
     unet: Any = base.unet(torch.bfloat16)
     network = networks.attach(config.network, config.train.seed, base.family, unet, [])
     weights = dict(network.named())
@@ -206,9 +209,9 @@ def test_a_small_learning_rate_moves_weights_in_bf16(bench: Workbench) -> None:
 
 def overflowing(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """Let a gradient overflow at these calls of the optimiser's step."""
-    step, calls = train_state.Moving.step, iter(range(1, 1000))
+    step, calls = train_state.TrainState.step, iter(range(1, 1000))
 
-    def overflow(state: train_state.Moving) -> torch.Tensor:
+    def overflow(state: train_state.TrainState) -> torch.Tensor:
         if next(calls) in steps:
             gradient = next(p.grad for p in state.parameters if p.grad is not None)
             gradient.view(-1)[0] = float("inf")
@@ -218,7 +221,7 @@ def overflowing(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
             assert all(torch.equal(*pair) for pair in zip(before, state.parameters, strict=True))
         return overflowed
 
-    monkeypatch.setattr(train_state.Moving, "step", overflow)
+    monkeypatch.setattr(train_state.TrainState, "step", overflow)
 
 
 @pytest.mark.parametrize("format_", ["fp32", *HALF])
@@ -241,7 +244,7 @@ def test_a_step_that_overflows_is_skipped_counted_and_shown(
 
 
 def test_the_scale_of_fp16_is_too_large_at_first_and_finds_its_place(
-    bench: Workbench, monkeypatch: pytest.MonkeyPatch, seen: list[train_state.Moving]
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch, seen: list[train_state.TrainState]
 ) -> None:
     """No gradient is touched: the scale is so large that scaled gradients leave fp16's range."""
     monkeypatch.setattr(precision, "FP16_SCALE", 2.0**40)
@@ -345,13 +348,13 @@ def test_auto_is_what_the_card_computes(
     device = "cuda" if capability else "cpu"
     config = bench.config(tables={"train": {"device": device}})
     assert config.train.precision == "auto"
-    assert precision.resolved(config).train.precision == wanted
+    assert precision.resolved(config.train).precision == wanted
     lower = bench.config(tables={"train": {"device": device, "full_precision": False}})
     if wanted == "bf16":
-        assert precision.resolved(lower).train.full_precision is False
+        assert precision.resolved(lower.train).full_precision is False
     else:
         with pytest.raises(InputError, match=f'"auto" is {wanted} here'):
-            precision.resolved(lower)
+            precision.resolved(lower.train)
 
 
 def test_record_log_and_file_hold_what_auto_became(bench: Workbench) -> None:
@@ -362,5 +365,7 @@ def test_record_log_and_file_hold_what_auto_became(bench: Workbench) -> None:
     bench.train("given", tables={"train": {"precision": "fp32"}})
     assert bench.digest("given") == bench.digest("run")
     given = bench.config(tables={"train": {"precision": "fp32"}})
-    assert train_state.fingerprint(precision.resolved(bench.config()), "") == train_state.fingerprint(given, "")
+    auto = bench.config()
+    resolved = auto.model_copy(update={"train": precision.resolved(auto.train)})
+    assert fingerprint(resolved, "") == fingerprint(given, "")
     assert Path(bench.folder / "run" / "config.toml").read_text().count('precision = "auto"') == 1

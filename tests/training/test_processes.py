@@ -110,7 +110,7 @@ def test_a_step_that_cannot_be_shared_is_refused(bench: Workbench) -> None:
     config = bench.config(tables={"train": {"steps": 2, "batch_size": 1, "accumulation": 1}})
     place = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     with pytest.raises(InputError, match="make accumulation a multiple of 2, or batch_size at least 2"):
-        Many(config, Stop(), place)
+        Many(config.train, config.resources.patience_s, Stop(), place)
 
 
 def test_a_stop_that_was_asked_for_while_it_started_is_heard(bench: Workbench) -> None:

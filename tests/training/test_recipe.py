@@ -22,7 +22,9 @@ pytestmark = pytest.mark.slow
 def plain_loop(config: Config, run: RunFolder, steps: int) -> tuple[list[float], dict[str, torch.Tensor]]:
     """The least that trains a LoRA: AdamW and cosine by torch, nothing of the recipe's loop."""
     base = BaseModel(config.model)
-    prepared = prepare(config, base, pictures.find(config.data), run, lambda *_: None, (), along=False)
+    prepared = prepare(
+        config.data, config.train, base, pictures.find(config.data), run, lambda *_: None, (), along=False
+    )
     unet: Any = base.unet(torch.float32)
     network = networks.attach(config.network, config.train.seed, base.family, unet, [])
     parameters = [parameter for _, parameter in network.named()]

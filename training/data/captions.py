@@ -1,7 +1,9 @@
 """Captions: read beside the pictures, varied from showing to showing."""
 
+import os
 import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from training.errors import InputError
@@ -40,7 +42,14 @@ def lines_of(text: str, settings: Captions) -> str:
 
 def file_of(picture: Path, settings: Captions) -> Path | None:
     """The caption file of `picture`, None if it has none."""
-    return next((file for ending in settings.extensions if (file := picture.with_suffix(ending)).is_file()), None)
+    return next(files_of(picture, settings), None)
+
+
+def files_of(picture: Path, settings: Captions) -> Iterator[Path]:
+    """All that may be the caption file of `picture`; the first is read."""
+    files = (picture.with_suffix(ending) for ending in settings.extensions)
+    # os.path, as with another ending a long name may be one that no file can have.
+    return (file for file in files if os.path.isfile(file))  # noqa: PTH113
 
 
 def vary(caption: str, settings: Captions, epoch: int, draw: random.Random) -> str:

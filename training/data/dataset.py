@@ -8,12 +8,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from training import rng
-from training.config import Config
 from training.data import captions, images
 from training.data.cache import Cache
 from training.data.latents import Latents
 from training.data.order import Order
 from training.data.pictures import Picture
+from training.sections.data import Data
+from training.sections.optimisation import Train
 
 IMAGE_VALUES = tuple[int, int, int, int, int, int]
 
@@ -52,12 +53,14 @@ class Sources:
 
 
 class Batches(Dataset[Batch]):
-    """All batches of a run, by number."""
+    """All batches of a run, by number; `prior_weight` is that of regularisation pictures."""
 
-    def __init__(self, config: Config, pictures: Sequence[Picture], sources: Sources) -> None:
-        self.config, self.pictures, self.sources = config, pictures, sources
-        self.seed = config.train.seed
-        self.order = Order(pictures, config.train.batch_size, self.seed)
+    def __init__(
+        self, data: Data, train: Train, pictures: Sequence[Picture], sources: Sources, prior_weight: float = 1.0
+    ) -> None:
+        self.pictures, self.sources, self.seed = pictures, sources, train.seed
+        self.order = Order(pictures, train.batch_size, self.seed)
+        self._workers, self._masked, self._prior_weight = data.workers, data.alpha_mask, prior_weight
         self.per_epoch = len(self.order)
         self._epoch: tuple[int, list[tuple[int, ...]]] = (-1, [])
 
@@ -85,17 +88,16 @@ class Batches(Dataset[Batch]):
 
     def loader(self, numbers: range) -> DataLoader[Batch]:
         """The batches of these numbers, prepared by as many processes as configured."""
-        workers = self.config.data.workers
         return DataLoader(
             self,
             batch_size=None,
             sampler=numbers,
-            num_workers=workers,
-            persistent_workers=workers > 0,
+            num_workers=self._workers,
+            persistent_workers=self._workers > 0,
         )
 
     def _weight(self, picture: Picture) -> float:
-        return self.config.objective.prior_loss_weight if picture.subset.regularisation else 1.0
+        return self._prior_weight if picture.subset.regularisation else 1.0
 
     def _caption(self, picture: Picture, epoch: int, number: int, at: int) -> str:
         draw = rng.choices(self.seed, "caption", number, at)
@@ -125,7 +127,7 @@ class Batches(Dataset[Batch]):
                 mask = torch.ones(picture.fit.size[1] // 8, picture.fit.size[0] // 8)
             masks.append(mask.flip(1) if mirrored else mask)
         stacked = torch.stack(values)
-        mask = torch.stack(masks) if self.config.data.alpha_mask else None
+        mask = torch.stack(masks) if self._masked else None
         return (stacked, None, mask, crops) if self.sources.latents else (None, stacked, mask, crops)
 
     def _read(self, picture: Picture, number: int, at: int) -> images.Pixels:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training import rng
-from training.config import Config
 from training.data.pictures import Picture
+from training.sections.optimisation import Train
 
 Batch = tuple[int, ...]
 """Indices of pictures of one size."""
@@ -62,9 +62,9 @@ class Order:
         return next(at for at, one in enumerate(batches) if (self.pictures[one[0]].fit.size, len(one)) == shape)
 
 
-def length(config: Config, batches: int) -> tuple[int, int]:
+def length(train: Train, batches: int) -> tuple[int, int]:
     """Optimiser steps of the run, and of an epoch of so many batches."""
-    per_epoch = math.ceil(batches / config.train.accumulation)
-    if config.train.steps is not None:
-        return config.train.steps, per_epoch
-    return math.ceil((config.train.epochs or 10) * batches / config.train.accumulation), per_epoch
+    per_epoch = math.ceil(batches / train.accumulation)
+    if train.steps is not None:
+        return train.steps, per_epoch
+    return math.ceil((train.epochs or 10) * batches / train.accumulation), per_epoch

@@ -10,7 +10,7 @@ from PIL import Image
 from training.data import captions
 from training.data.buckets import Fit, bucket_sizes, fit
 from training.errors import InputError
-from training.sections.data import Data, Subset
+from training.sections.data import MOST_REPEATS, Data, Subset
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
 REPEATED = re.compile(r"(\d+)_(.*)")
@@ -65,6 +65,9 @@ def subsets(data: Data, problems: list[str]) -> Iterator[Subset]:
             repeats, name = int(match[1]) if match else 0, match[2] if match else ""
             if repeats == 0:
                 problems.append(f"{folder}: its name says 0 repeats; name it 1_{name} or take it out")
+                continue
+            if repeats > MOST_REPEATS:
+                problems.append(f"{folder}: its name says {repeats} repeats; {MOST_REPEATS} are the most")
                 continue
             yield Subset(
                 folder=folder,

@@ -68,14 +68,14 @@ def _levels(reading: Reading, general: Table, tables: list[Table]) -> list[Level
         for number, subset in enumerate(own):
             if not subset.get("image_dir"):
                 reading.problems.append(f"{reading.file}: {label}.subsets.{number}: image_dir is required")
-            _report(reading, f"{label}.subsets.{number}", subset)
+            _report(reading, f"{label}.subsets.{number}", subset, f"data.subsets.{len(found)}")
             tables_in = (("general", general), (label, outer), (f"{label}.subsets.{number}", subset))
             found.append({key: Given(value, f"{at}.{key}") for at, table in tables_in for key, value in table.items()})
     return found
 
 
-def _report(reading: Reading, label: str, table: Table) -> None:
-    """Say of every key of one level where it goes."""
+def _report(reading: Reading, label: str, table: Table, at: str = "data.subsets") -> None:
+    """Say of every key of one level where it goes: to the subset `at`, or to all that it reaches."""
     for key, value in table.items():
         name = f"{label}.{key}"
         if key in REASONS:
@@ -85,7 +85,7 @@ def _report(reading: Reading, label: str, table: Table) -> None:
         elif key in FOR_ALL:
             reading.mention(name, value, PLACES[FOR_ALL[key]].path)
         else:
-            path = f"data.subsets.{SUBSET_KEYS.get(key) or PLACES[key].path.removeprefix('data.')}"
+            path = f"{at}.{SUBSET_KEYS.get(key) or PLACES[key].path.removeprefix('data.')}"
             reading.mention(name, value, path)
 
 

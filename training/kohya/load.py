@@ -103,14 +103,16 @@ def load_any(file: Path, base: Path | None = None) -> tuple[config.Config, Repor
 
 
 def parse(file: Path, translation: Translation) -> config.Config:
-    """The translated tables as our config; errors name the file's own keys.
+    """The translated tables as our config; errors name the file's own keys, the report says what became of them.
 
     Raises InputError.
     """
     try:
-        return config.parse(translation.raw, file)
+        found = config.parse(translation.raw, file)
     except InputError as error:
         raise InputError([_in_their_words(str(file), line, translation.origins) for line in error.problems]) from error
+    translation.report.resolve(found)
+    return found
 
 
 def is_ours(file: Path) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.kohya import values
-from training.kohya.reading import Reading
+from training.kohya.reading import DEFAULT, Reading
 
 KOHYA = "networks.lora"
 LYCORIS = "lycoris.kohya"
@@ -180,7 +180,7 @@ def _preset(reading: Reading, module: str, arguments: dict[str, Argument]) -> st
     if preset in UNET_ONLY:
         reading.entry(label, preset, "network.text_encoder", False)
     if preset in EXACT:
-        reading.mention(label, preset, "network")
+        reading.mention(label, preset, "network.conv_rank")
     else:
         reading.lose(
             label,
@@ -201,14 +201,20 @@ def _sizes(reading: Reading, module: str, arguments: dict[str, Argument], *, con
         return
     given = rank is not None and rank.value not in (None, "")
     if rank is None or not given:
-        rank = Argument(rank.label if rank else "conv_dim", reading.get("network_dim") or 4)
+        rank = Argument(rank.label if rank else _origin(reading, "network_dim"), reading.get("network_dim") or 4)
     _number(reading, rank, "network.conv_rank", values.whole, report="conv_dim" in arguments)
     if alpha is None or alpha.value in (None, ""):
         default = reading.get("network_alpha") or 1 if module == LYCORIS else 1.0
-        alpha = Argument(alpha.label if alpha else "conv_alpha", default)
+        origin = _origin(reading, "network_alpha") if module == LYCORIS else DEFAULT
+        alpha = Argument(alpha.label if alpha else origin, default)
     if alpha.value in (0, 0.0, "0", "0.0"):
         alpha = Argument(alpha.label, rank.value)  # sd-scripts and LyCORIS both take alpha 0 for the rank
     _number(reading, alpha, "network.conv_alpha", values.number, report="conv_alpha" in arguments)
+
+
+def _origin(reading: Reading, key: str) -> str:
+    """The name of a key in the file, if the file has it and it says something."""
+    return reading.given[key].name if reading.get(key) else DEFAULT
 
 
 def _number(reading: Reading, argument: Argument, path: str, convert: values.Convert, *, report: bool = True) -> None:
@@ -220,4 +226,4 @@ def _number(reading: Reading, argument: Argument, path: str, convert: values.Con
     if report:
         reading.entry(argument.label, argument.value, path, ours)
     else:
-        reading.set(path, ours)
+        reading.set(path, ours, argument.label)

@@ -10,9 +10,14 @@ from training.kohya.honoured import PLACES, WITHOUT
 from training.kohya.report import Honoured, NotHonoured, Report
 from training.kohya.unhonoured import REASONS
 from training.kohya.values import Convert
+from training.usable_path import usable_path
 
 PATHS = frozenset({"model.checkpoint", "model.vae", "data.folder", "data.regularisation", "network.start_from"})
 """Our settings that are paths; made absolute, since kohya's count from the working directory."""
+
+
+DEFAULT = "sd-scripts' default"
+"""Origin of what no key of the file says."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,10 @@ class Reading:
         """Whether the file gives a key that no step has taken yet."""
         return key in self.given and key not in self._taken
 
-    def set(self, path: str, value: Any) -> None:
-        """Set one of our settings."""
+    def set(self, path: str, value: Any, origin: str = "") -> None:
+        """Set one of our settings; `origin` says what of the file, or of sd-scripts, made it so."""
+        if origin:
+            self.origins[path] = origin
         *tables, last = path.split(".")
         table = self.raw
         for name in tables:
@@ -83,7 +90,11 @@ class Reading:
                 f"{self.file}: {name}: {path!r} is a Windows path; write where it lies on this machine"
             )
             return path
-        found = self.base / Path(path).expanduser()
+        try:
+            found = self.base / usable_path(path)
+        except ValueError as error:
+            self.problems.append(f"{self.file}: {name}: {error}")
+            return path
         if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", path) and not found.exists() and not Path(path).suffix:
             self.report.notes.append(
                 f"{name}: {path} is read as a path; a model of Hugging Face's hub must be named by its file"
@@ -95,8 +106,7 @@ class Reading:
         if ours is not None and path in PATHS:
             ours = self.absolute(name, ours)
         if ours is not None:
-            self.set(path, ours)
-        self.origins[path] = name
+            self.set(path, ours, name)
         self.report.honoured.append(Honoured(name, value, path, ours))
 
     def mention(self, name: str, value: Any, path: str) -> None:

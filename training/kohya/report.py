@@ -1,9 +1,10 @@
 """What became of every key of a kohya file."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from training.config import Config, Settings
 from training.kohya.values import is_off
 
 SECRETS = frozenset({"wandb_api_key", "huggingface_token"})
@@ -19,10 +20,10 @@ class Honoured:
     path: str
     """Dotted path of our setting."""
     ours: Any
+    """What the run does: the setting's value, None where it is not set."""
 
     def __str__(self) -> str:
-        ours = "the default" if self.ours is None else repr(self.ours)
-        return f"{self.key} = {self.value!r} -> {self.path} = {ours}"
+        return f"{self.key} = {self.value!r} -> {self.path} = {_shown(self.ours, self.path)}"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Report:
         named = {entry.key for entry in self.honoured} | {entry.key for entry in self.not_honoured}
         return named | {name for name, _ in self.deciding}
 
+    def resolve(self, config: Config) -> None:
+        """Take what the honoured keys came to from the config that they made."""
+        self.honoured = [replace(entry, ours=_at(config, entry.path.split("."))) for entry in self.honoured]
+
     def lines(self) -> list[str]:
         """The report as text, what is lost first."""
         lost = [entry for entry in self.not_honoured if entry.lost]
@@ -80,3 +85,33 @@ class Report:
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
+
+
+def _at(value: Any, path: list[str]) -> Any:
+    """The setting at `path`; below a list of tables all that they have, once each."""
+    for at, name in enumerate(path):
+        if name.isdigit() and isinstance(value, tuple):
+            value = value[int(name)]
+        elif isinstance(value, tuple) and all(isinstance(item, Settings) for item in value):
+            found = [_at(item, path[at:]) for item in value]
+            distinct = [item for place, item in enumerate(found) if item not in found[:place]]
+            return distinct[0] if len(distinct) == 1 else _Several(distinct)
+        else:
+            value = value.get(name) if isinstance(value, dict) else getattr(value, name)
+    return value
+
+
+class _Several(list[Any]):
+    """Values of one setting in several tables."""
+
+
+def _shown(ours: Any, path: str) -> str:
+    if isinstance(ours, _Several):
+        return " or ".join(_shown(item, path) for item in ours)
+    if isinstance(ours, Settings):
+        return f"as in [{path}]"
+    if isinstance(ours, tuple) and ours and isinstance(ours[0], Settings):
+        return f"{len(ours)} table(s) [[{path}]]"
+    if isinstance(ours, Path):
+        return repr(str(ours))
+    return "not set" if ours is None else repr(ours)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from training.kohya import values
-from training.kohya.reading import Reading
+from training.kohya.reading import DEFAULT, Reading
 from training.kohya.unhonoured import REASONS
 
 MODEL_TYPES = {
@@ -151,7 +151,7 @@ def length(reading: Reading) -> None:
         else:
             reading.honour("max_train_steps", "train.steps", reading.value("max_train_steps", values.whole))
     elif not epochs and not reading.preset:
-        reading.set("train.steps", DEFAULT_STEPS)
+        reading.set("train.steps", DEFAULT_STEPS, DEFAULT)
         reading.report.notes.append(f"the file gives no length; kohya's default is {DEFAULT_STEPS} steps")
     if reading.has("save_last_n_steps"):
         every = reading.get("save_every_n_steps")
@@ -211,7 +211,7 @@ def samples(reading: Reading) -> None:
         if reading.has(key):
             _prompts(reading, key)
     if window and not prompts:
-        reading.set("sample.prompts", [window])
+        reading.set("sample.prompts", [window], reading.given["positive_prompts"].name)
     drawn = bool(window or prompts) and values.flag(reading.get("enable_preview", True))
     if reading.has("enable_preview"):
         reading.honour("enable_preview", "sample", None)
@@ -238,7 +238,7 @@ def logs(reading: Reading) -> None:
         else:
             reading.honour("log_with", "log.tensorboard", wanted in ("tensorboard", "all") or None)
     elif wanted:
-        reading.set("log.tensorboard", True)
+        reading.set("log.tensorboard", True, reading.given["logging_dir"].name)
 
 
 def _prompts(reading: Reading, key: str) -> None:
@@ -255,7 +255,7 @@ def _prompts(reading: Reading, key: str) -> None:
     elif Path(value).suffix in (".json", ".toml"):
         reading.refuse(key, f"prompts are read from a text file, one a line (is {value!r})")
     else:
-        reading.honour(key, "sample.prompts_file", str(reading.base / Path(value).expanduser()))
+        reading.honour(key, "sample.prompts_file", reading.absolute(key, value))
 
 
 def _window_prompt(reading: Reading) -> str | None:
@@ -275,7 +275,7 @@ def _window_prompt(reading: Reading) -> str | None:
         if value not in (None, ""):
             parts.append(f"{option} {value}")
     text = " ".join(parts) if prompt else None
-    for key in ("positive_prompts", *fields):
+    for key in (*fields, "positive_prompts"):  # the last is named beside the prompt
         if reading.has(key) and text:
             reading.honour(key, "sample.prompts", [text])
         elif reading.has(key):

@@ -115,8 +115,9 @@ def precision(value: Any) -> str:
 
 def one_extension(value: Any) -> tuple[str]:
     """kohya reads captions of one ending only."""
-    text = str(value)
-    return (text if text.startswith(".") else f".{text}",)
+    if not isinstance(value, str):
+        raise ValueError("must be the ending of a file's name, like .txt")
+    return (value if value.startswith(".") else f".{value}",)
 
 
 def arguments(value: Any) -> dict[str, Any]:

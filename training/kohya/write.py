@@ -1,5 +1,6 @@
 """Our config as TOML, each setting with the key it came from."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,14 @@ import tomlkit
 from tomlkit.items import Table
 
 from training.config import Config
+from training.errors import one_line
 
 
 def to_toml(config: Config, origins: Mapping[str, str] | None = None, heading: str = "") -> str:
     """What differs from our defaults, as TOML; `origins` puts the key that a setting came from beside it."""
     document = tomlkit.document()
-    for line in heading.splitlines():
-        document.add(tomlkit.comment(line))
+    if heading:
+        document.add(tomlkit.comment(one_line(heading)))
     values = config.model_dump(exclude_defaults=True)
     plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
@@ -54,7 +56,8 @@ def _table(values: Mapping[str, Any], path: str, origins: Mapping[str, str]) -> 
 
 def _add(table: Any, key: str, value: Any, path: str, origins: Mapping[str, str]) -> None:
     item = tomlkit.item(_writable(value))
-    origin = origins.get(path)
+    # A subset has what [data] says where it says nothing itself.
+    origin = origins.get(path) or origins.get(re.sub(r"^data\.subsets\.\d+", "data", path))
     if origin and origin != key:
         item.comment(origin)
     table.add(key, item)

@@ -8,83 +8,28 @@ the inputs are copied into buffers of its own, the gradients are summed into one
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from training.config import Config
 from training.data.dataset import Batches
 from training.data.order import Shape as BatchShape
 from training.errors import InputError, TrainingError
+from training.loop.cuda_graphs import Backend, Run
 from training.loop.inputs import Inputs, Shape
+from training.sections.network import Network
+from training.sections.optimisation import Train
 
-Run = Callable[[], None]
 Compute = Callable[[Inputs], Tensor]
 """Forward and backward pass of inputs on the device: adds to the gradients, returns the loss without a graph."""
 
-WARM_UP = 3
-"""Passes before a capture (torch's notes on CUDA graphs): kernels and libraries are loaded by then."""
 MOST = 16
 """Shapes that are captured at most, those with most passes first: each graph takes time and memory of its own."""
 WORTH = 20
 """Passes below which a shape is not captured: warming up and capturing take as long as some of them."""
 GRAPH_BYTES = 64 << 20
 """Memory that a graph takes beside its tensors: a guess, not measured."""
-
-
-class Backend(Protocol):
-    """What captures: CudaGraphs, or a stand-in in tests."""
-
-    def warm_up(self, run: Run) -> int:
-        """Run for real; returns the bytes that it took for the time being."""
-
-    def room(self) -> int:
-        """Bytes that are free or would be if the allocator gave back what it keeps."""
-
-    def capture(self, run: Run) -> Run:
-        """Record what `run` queues, without doing it; returns what does it."""
-
-    def release(self) -> None:
-        """Give the memory of graphs back that nothing refers to any more."""
-
-
-class CudaGraphs:
-    """torch's CUDA graphs; all share one memory pool.
-
-    They may: none runs beside another, and what one leaves behind (its loss) is kept from being used again.
-    """
-
-    def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
-
-    def warm_up(self, run: Run) -> int:
-        """On a stream of its own, as captures run; see Backend."""
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            run()
-        torch.cuda.current_stream().wait_stream(stream)
-        return torch.cuda.max_memory_allocated() - before
-
-    def room(self) -> int:
-        """See Backend."""
-        torch.cuda.empty_cache()
-        return torch.cuda.mem_get_info()[0]
-
-    def capture(self, run: Run) -> Run:
-        """See Backend."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            run()
-        return graph.replay
-
-    def release(self) -> None:
-        """See Backend."""
-        torch.cuda.empty_cache()
-        self._pool = torch.cuda.graph_pool_handle()
 
 
 class Eager:
@@ -104,22 +49,26 @@ class Eager:
 
 
 class Captured:
-    """Passes that are replayed where their shape was captured, and queued kernel by kernel where not."""
+    """Passes that are replayed where their shape was captured, and queued kernel by kernel where not.
+
+    `give_up` is called with a sentence if they cannot be captured again after a rest; it may raise to end the run.
+    """
 
     def __init__(
-        self, compute: Compute, parameters: Sequence[nn.Parameter], device: torch.device, backend: Backend
+        self,
+        compute: Compute,
+        parameters: Sequence[nn.Parameter],
+        device: torch.device,
+        backend: Backend,
+        give_up: Callable[[str], None],
     ) -> None:
         self._compute, self._parameters = compute, list(parameters)
-        self._device, self._backend = device, backend
+        self._device, self._backend, self._give_up = device, backend, give_up
+        self.sentence = ""
+        """What to tell of it."""
         self._totals = [torch.zeros_like(parameter) for parameter in parameters]
         self._inputs: dict[Shape, Inputs] = {}
         self._graphs: dict[Shape, tuple[Run, list[Tensor]]] = {}
-
-    @property
-    def sentence(self) -> str:
-        """What to tell of it."""
-        count = len(self._inputs)
-        return f"captured into {count} CUDA graph{'s' if count > 1 else ''}"
 
     def prepare(self, samples: Sequence[Inputs]) -> None:
         """Capture the shapes of `samples`; nothing that is trained changes, nor does any random draw.
@@ -134,11 +83,13 @@ class Captured:
         if needed > room:
             raise RuntimeError(f"it needs {needed >> 20} MB more, and {room >> 20} MB are free")
         self._capture()
+        count = len(self._graphs)
+        self.sentence = f"captured into {count} CUDA graph{'s' if count > 1 else ''}"
 
     def __call__(self, inputs: Inputs) -> Tensor:
         """The loss of a pass; its gradients are added to the parameters'."""
         if self._inputs and not self._graphs:
-            self._capture()
+            self._capture_again()
         if self._parameters[0].grad is None:
             # The last step's gradients were forgotten: this is the first pass of another one.
             torch._foreach_zero_(self._totals)
@@ -160,6 +111,19 @@ class Captured:
         """Make room for something else than steps; the next pass captures again."""
         self._graphs.clear()
         self._backend.release()
+
+    def _capture_again(self) -> None:
+        """After a rest; where it fails, memory being scarcer by now, the passes to come are queued kernel by kernel."""
+        try:
+            self._capture()
+            return
+        except RuntimeError as error:
+            reason = _cause(error)
+        # Here, not above: an error keeps the tensors of the pass that it ended.
+        self._inputs.clear()
+        self.rest()
+        self.sentence = f"no longer captured: {reason}"
+        self._give_up(self.sentence)
 
     def _capture(self) -> None:
         # The largest first: the others then fit into its memory.
@@ -183,28 +147,31 @@ class Captured:
 
     def _warm_up(self, inputs: Inputs) -> int:
         def run() -> None:
-            for _ in range(WARM_UP):
-                self._pass(inputs)
+            self._pass(inputs)
 
         return self._backend.warm_up(run)
 
     def _pass(self, inputs: Inputs) -> Tensor:
         """Add the gradients to the totals, in the same way whether it is recorded or not."""
-        for parameter in self._parameters:
-            parameter.grad = None
-        loss = self._compute(inputs)
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        if len(gradients) < len(self._totals):
-            raise RuntimeError(f"{len(self._totals) - len(gradients)} trained tensors get no gradient")
-        torch._foreach_add_(self._totals, gradients)
-        for parameter in self._parameters:
-            parameter.grad = None
+        self._forget_gradients()
+        try:
+            loss = self._compute(inputs)
+            gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+            if len(gradients) < len(self._totals):
+                raise RuntimeError(f"{len(self._totals) - len(gradients)} trained tensors get no gradient")
+            torch._foreach_add_(self._totals, gradients)
+        finally:
+            # A pass that failed half-way (no memory left) has made some, and the next would add to them.
+            self._forget_gradients()
         return loss
 
+    def _forget_gradients(self) -> None:
+        for parameter in self._parameters:
+            parameter.grad = None
 
-def obstacle(config: Config, device: torch.device, processes: int) -> str | None:
+
+def obstacle(network: Network, train: Train, device: torch.device, processes: int) -> str | None:
     """Why the passes of a run cannot be captured, as the end of a sentence; None if they can."""
-    network, train = config.network, config.train
     if train.capture == "off":
         return 'train.capture is "off"'
     if device.type != "cuda":
@@ -238,31 +205,38 @@ def chosen(batches: Batches, count: int, *, every: bool) -> list[BatchShape]:
 
 
 def passes(
-    config: Config, reason: str | None, eager: Eager, make: Callable[[], Captured], samples: Sequence[Inputs]
+    setting: Literal["auto", "on", "off"],
+    reason: str | None,
+    eager: Eager,
+    make: Callable[[], Captured],
+    samples: Sequence[Inputs],
 ) -> Eager | Captured:
     """How a run makes its passes: by graphs of the shapes of `samples`, or eagerly for a `reason` or a failure.
 
-    Raises InputError or TrainingError instead if train.capture is "on".
+    `setting` is train.capture; raises InputError or TrainingError instead if it is "on".
     """
     if reason is None and not samples:
         reason = f"no shape has {WORTH} passes in this run"
     if reason is not None:
-        if config.train.capture == "on":
+        if setting == "on":
             raise InputError(f'train.capture = "on" is not possible here: {reason}; set it to "auto"')
         eager.sentence = f"not captured: {reason}"
         return eager
     captured = make()
     try:
         captured.prepare(samples)
+        return captured
     except RuntimeError as error:
-        captured.rest()
-        # What ends a broken capture raises too, and hides the error that broke it.
-        eager.sentence = f"not captured: {_first_line(error.__context__ or error)}"
-        if config.train.capture == "on":
-            raise TrainingError(f'train.capture = "on" failed: {eager.sentence}; set it to "auto" or "off"') from error
-        return eager
-    return captured
+        reason = _cause(error)
+    # Here, not above: an error keeps the tensors of the pass that it ended.
+    captured.rest()
+    eager.sentence = f"not captured: {reason}"
+    if setting == "on":
+        raise TrainingError(f'train.capture = "on" failed: {eager.sentence}; set it to "auto" or "off"')
+    return eager
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+def _cause(error: BaseException) -> str:
+    """The first line of what went wrong: what ends a broken capture raises too, and hides the error that broke it."""
+    cause = error.__context__ or error
+    return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:300]

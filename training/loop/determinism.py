@@ -17,6 +17,10 @@ WORKSPACES = (":4096:8", ":16:8")
 NO_KERNEL = "does not have a deterministic implementation"
 """What torch says of an operation; it has no exception class of its own for that."""
 
+CUBLAS = "not deterministic because it uses CuBLAS"
+"""What torch says of a matrix product if the workspace is another one, or came too late: it looks once, at the first
+product. Newer versions (2.13) do without."""
+
 
 def prepare(train: Train) -> None:
     """Set what must stand in the environment before CUDA starts.
@@ -95,6 +99,12 @@ def _set(wanted: dict[str, Any]) -> None:
 def explanation(error: RuntimeError) -> str | None:
     """A sentence for an operation that has no deterministic kernel; None if that is not the error."""
     text = str(error)
+    if CUBLAS in text:
+        return (
+            f"cuBLAS was used in this process before {WORKSPACE} was set, so its products could not be repeated to "
+            f"the bit. Set {WORKSPACE}={WORKSPACES[0]} in the environment that starts the run, "
+            "or train.deterministic = false"
+        )
     if NO_KERNEL not in text:
         return None
     operation = text.partition(NO_KERNEL)[0].split()[-1].strip("`'\"")

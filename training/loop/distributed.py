@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from training.config import Config
 from training.errors import InputError, TrainingError
+from training.sections.optimisation import Train
 from training.signals import Stop
 
 JOIN_SECONDS = 300
@@ -89,21 +89,21 @@ class Many(Group):
     Raises TrainingError if the others don't come, Interrupted if `stop` asks for an end before they are waited for.
     """
 
-    def __init__(self, config: Config, stop: Stop, environment: Mapping[str, str]) -> None:
+    def __init__(self, train: Train, patience_s: int, stop: Stop, environment: Mapping[str, str]) -> None:
         self.rank, self.world = int(environment["RANK"]), int(environment["WORLD_SIZE"])
         self.writes = environment["LOCAL_RANK"] == "0"
         self._host = environment.get("GROUP_RANK", "0")
         address, port = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
         self._where = f"{address}:{port}"
-        self.by_passes = config.train.accumulation % self.world == 0
-        if not self.by_passes and config.train.batch_size < self.world:
+        self.by_passes = train.accumulation % self.world == 0
+        if not self.by_passes and train.batch_size < self.world:
             raise InputError(
-                f"resources: {self.world} processes can't share a step of train.batch_size {config.train.batch_size} x "
-                f"train.accumulation {config.train.accumulation}; make accumulation a multiple of {self.world}, or "
+                f"resources: {self.world} processes can't share a step of train.batch_size {train.batch_size} x "
+                f"train.accumulation {train.accumulation}; make accumulation a multiple of {self.world}, or "
                 f"batch_size at least {self.world}"
             )
-        patience = timedelta(seconds=config.resources.patience_s)
-        cuda = torch.cuda.is_available() and config.train.device in ("auto", "cuda")
+        patience = timedelta(seconds=patience_s)
+        cuda = torch.cuda.is_available() and train.device in ("auto", "cuda")
         # Waiting for the others is one long call of torch that lets no Python handler run; nothing is lost yet.
         asks_to_stop = signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:

@@ -3,14 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.config import Config
+from training.sections.output import Sample, Save, Validation
 
 
 @dataclass(frozen=True)
 class Milestones:
     """When a run of so many steps writes what. Steps count from 1."""
 
-    config: Config
+    name: str
+    """Of the LoRA."""
+    save: Save
+    sample: Sample
+    held_back: Validation
     steps: int
     per_epoch: int
 
@@ -26,26 +30,26 @@ class Milestones:
 
     def checkpoint(self, step: int) -> bool:
         """Whether a checkpoint is due: every epoch unless the config says otherwise, and at the end."""
-        return step == self.steps or _at(step, self.config.save.checkpoint_every_steps or self.per_epoch)
+        return step == self.steps or _at(step, self.save.checkpoint_every_steps or self.per_epoch)
 
     def file(self, step: int) -> str | None:
         """The name of the intermediate LoRA file that is due, as kohya names them; the last file has its own name."""
-        save = self.config.save
+        save = self.save
         if step == self.steps:
             return None
         if save.every_epochs and _at(step, save.every_epochs * self.per_epoch):
-            return f"{self.config.name}-{step // self.per_epoch:06d}"
-        return f"{self.config.name}-step{step:08d}" if _at(step, save.every_steps) else None
+            return f"{self.name}-{step // self.per_epoch:06d}"
+        return f"{self.name}-step{step:08d}" if _at(step, save.every_steps) else None
 
     def samples(self, step: int) -> bool:
         """Whether pictures are due."""
-        sample = self.config.sample
+        sample = self.sample
         every_epochs = sample.every_epochs * self.per_epoch if sample.every_epochs else None
         return _at(step, sample.every_steps) or _at(step, every_epochs)
 
     def validation(self, step: int) -> bool:
         """Whether the held-back pictures' loss is due."""
-        settings = self.config.validation
+        settings = self.held_back
         wanted = bool(settings.share or settings.folder)
         return wanted and (step == self.steps or _at(step, settings.every_steps or self.per_epoch))
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from training.config import Config
 from training.errors import InputError, TrainingError
 from training.loop.prepare import device_of
+from training.sections.optimisation import Optimizer, Train
 
 BF16_CAPABILITY = (8, 0)
 """CUDA compute capability from which cards compute in bf16; older ones have fp16 only."""
@@ -18,15 +18,14 @@ FP16_GROWTH = 2000
 NEVER = 2**31 - 1
 
 
-def resolved(config: Config) -> Config:
-    """The config with train.precision as it is on this machine.
+def resolved(train: Train) -> Train:
+    """The settings with train.precision as it is on this machine.
 
     Raises InputError if full_precision = false meets a precision that it is not for.
     """
-    train = config.train
     if train.precision != "auto":
-        return config
-    device, precision = device_of(config), "fp32"
+        return train
+    device, precision = device_of(train.device), "fp32"
     if device.type == "cuda":
         precision = "bf16" if torch.cuda.get_device_capability(device) >= BF16_CAPABILITY else "fp16"
     if precision != "bf16" and not train.full_precision:
@@ -34,15 +33,15 @@ def resolved(config: Config) -> Config:
             f'train.full_precision = false needs precision = "bf16", and train.precision = "auto" is {precision} here '
             "(bf16 needs a GPU of compute capability 8.0); remove full_precision, or set precision"
         )
-    return config.model_copy(update={"train": train.model_copy(update={"precision": precision})})
+    return train.model_copy(update={"precision": precision})
 
 
-def grad_scaler(config: Config, device: torch.device) -> torch.amp.GradScaler:
+def grad_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
     """Scales the loss with fp16; with every precision it skips a step whose gradients are not finite.
 
     Apple's GPUs (mps) have it with fp16 only.
     """
-    half = config.train.precision == "fp16"
+    half = precision == "fp16"
     scaler = torch.amp.GradScaler(
         device.type,
         init_scale=FP16_SCALE if half else 1.0,
@@ -57,17 +56,17 @@ def grad_scaler(config: Config, device: torch.device) -> torch.amp.GradScaler:
 class OverflowWatch:
     """Counts skipped steps, and ends a run whose loss stays NaN or infinite."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, train: Train, optimizer: Optimizer) -> None:
         self.skipped = 0
         """Steps whose gradients overflowed, so that nothing moved."""
-        self._config = config
+        self._train, self._optimizer = train, optimizer
         self._in_a_row = 0
 
     def see(self, step: int, loss: float, overflowed: bool) -> None:
         """Take note of a step. Raises TrainingError if the loss was not finite for train.nan_steps steps."""
         self.skipped += overflowed
         self._in_a_row = 0 if math.isfinite(loss) else self._in_a_row + 1
-        if self._in_a_row >= self._config.train.nan_steps:
+        if self._in_a_row >= self._train.nan_steps:
             since = f"since step {step - self._in_a_row + 1}, " if self._in_a_row > 1 else ""
             raise TrainingError(
                 f"the loss became {loss} at step {step} ({since}{self._in_a_row} in a row, train.nan_steps); training "
@@ -75,7 +74,7 @@ class OverflowWatch:
             )
 
     def _remedies(self) -> list[str]:
-        train, optimizer = self._config.train, self._config.optimizer
+        train, optimizer = self._train, self._optimizer
         found = [f"a lower optimizer.learning_rate (is {optimizer.learning_rate:g})"]
         if train.precision == "fp16":
             found.insert(0, 'train.precision = "bf16" ("fp32" on cards older than compute capability 8.0)')

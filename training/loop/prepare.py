@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from training.base.loading import BaseModel
-from training.config import Config
 from training.data import captions, latents
 from training.data.cache import Cache
 from training.data.dataset import Batches, Sources
@@ -17,6 +16,8 @@ from training.data.text import Embedding, TextStack
 from training.digests import Digests
 from training.errors import InputError
 from training.run_folder import RunFolder
+from training.sections.data import Data
+from training.sections.optimisation import Train
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """By train.precision, once auto is resolved."""
@@ -52,7 +53,8 @@ class Prepared:
 
 
 def prepare(
-    config: Config,
+    data: Data,
+    train: Train,
     base: BaseModel,
     pictures: Sequence[Picture],
     run: RunFolder,
@@ -61,51 +63,53 @@ def prepare(
     text: TextStack | None = None,
     *,
     along: bool,
+    trains_text: bool = False,
+    prior_weight: float = 1.0,
 ) -> Prepared:
     """Fill the caches and give the batches. With warm caches neither VAE nor text encoders are loaded.
 
     `texts` are further texts to encode; `text` is a text stack that is loaded already; `along` leaves pictures to be
-    encoded when they are first shown.
+    encoded when they are first shown; `trains_text` says that a text encoder is trained.
     """
-    folder = config.data.cache_folder or run.cache
+    folder = data.cache_folder or run.cache
     digests = Digests(folder / "digests.json")
     text_cache = Cache(folder, "text")
-    device = device_of(config)
-    digest = digests.of(config.model.checkpoint)
+    device = device_of(train.device)
+    digest = digests.of(base.config.checkpoint)
     encoded, vae = None, None
-    if config.data.cache_latents:
+    if data.cache_latents:
         encoded = latents.Latents(
             pictures, Cache(folder, "latents"), digests, base.vae_file, lambda: _encoding_vae(base, device)
         )
         if along:
             encoded.look(lambda done, todo: tick("looking at pictures", done, todo))
         else:
-            encoded.fill(config.data.vae_batch_size, lambda done, todo: tick("encoding pictures", done, todo))
+            encoded.fill(data.vae_batch_size, lambda done, todo: tick("encoding pictures", done, todo))
     else:
         vae = base.vae(torch.float32).to(device)
     text_keys: dict[str, str] = {}
-    if text_is_cached(config, pictures):
+    if text_is_cached(data, pictures, trains_text=trains_text):
         shown = {caption for p in pictures for caption in captions.all_shown(p.caption, p.subset.captions)}
-        text_keys = _fill_text(config, base, sorted(shown.union(texts)), text_cache, digest, tick)
+        reader = _Reader(base, device, data.captions.weighted)
+        text_keys = reader.fill(sorted(shown.union(texts)), text_cache, digest, tick)
     elif text is None:
-        text = text_stack(config, base, DTYPES[config.train.precision])
+        text = _Reader(base, device, data.captions.weighted).stack(DTYPES[train.precision])
     shown_content = [(digests.of(p.path), p.caption, p.repeats, p.fit) for p in pictures]
     content = hashlib.sha256(repr([digest, shown_content]).encode()).hexdigest()
     digests.save()
-    batches = Batches(config, pictures, Sources(encoded, text_cache, text_keys))
+    batches = Batches(data, train, pictures, Sources(encoded, text_cache, text_keys), prior_weight)
     return Prepared(batches, vae, text, digest, content, device)
 
 
-def encodes_along(config: Config, processes: int) -> bool:
+def encodes_along(data: Data, device: torch.device, processes: int) -> bool:
     """Whether pictures are encoded when they are first shown, and not ahead of the first step.
 
     auto: on a CPU, where encoding a picture takes as long as a step and memory is not scarce; not where several
     processes would encode the same picture, nor where the loader's do the reading.
     """
-    data = config.data
     if data.encode != "auto":
         return data.encode == "along"
-    return device_of(config).type == "cpu" and processes == 1 and data.workers == 0 and data.vae_batch_size == 1
+    return device.type == "cpu" and processes == 1 and data.workers == 0 and data.vae_batch_size == 1
 
 
 def _encoding_vae(base: BaseModel, device: torch.device) -> Any:
@@ -115,54 +119,58 @@ def _encoding_vae(base: BaseModel, device: torch.device) -> Any:
     return vae.to(device)
 
 
-def text_is_cached(config: Config, pictures: Sequence[Picture]) -> bool:
+def text_is_cached(data: Data, pictures: Sequence[Picture], *, trains_text: bool) -> bool:
     """Whether captions are encoded once: not if they vary or a text encoder is trained."""
-    if config.data.cache_text == "auto":
-        return not config.network.text_encoder and not any(p.subset.captions.vary for p in pictures)
-    return config.data.cache_text
+    if data.cache_text == "auto":
+        return not trains_text and not any(p.subset.captions.vary for p in pictures)
+    return data.cache_text
 
 
-def text_stack(config: Config, base: BaseModel, dtype: torch.dtype) -> TextStack:
-    """Tokenizer and text encoders on the run's device: in fp32 to fill a cache, in the run's precision to stay."""
-    device = device_of(config)
-    encoders = [encoder.to(device) for encoder in base.text_encoders(dtype)]
-    return TextStack(base.tokenizer(), encoders, base.family, config.model, config.data.captions.weighted)
-
-
-def device_of(config: Config) -> torch.device:
-    """Where the run computes."""
-    if config.train.device != "auto":
+def device_of(wanted: str) -> torch.device:
+    """Where the run computes; `wanted` is train.device. Raises InputError if there is no such device."""
+    if wanted != "auto":
         usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        if not usable.get(config.train.device, True):
+        if not usable.get(wanted, True):
             raise InputError(
-                f'train.device = "{config.train.device}", but torch {torch.__version__} finds no such GPU here; '
+                f'train.device = "{wanted}", but torch {torch.__version__} finds no such GPU here; '
                 "check the driver (nvidia-smi) and that torch was built for it, or set auto"
             )
-        return torch.device(config.train.device)
+        return torch.device(wanted)
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def _fill_text(
-    config: Config, base: BaseModel, texts: Sequence[str], cache: Cache, digest: str, tick: Tick
-) -> dict[str, str]:
-    """The cache keys of texts, all of them filled."""
-    model = config.model
-    keys = {
-        text: cache.key("text 1", text, digest, model.clip_skip, model.max_token_length, config.data.captions.weighted)
-        for text in texts
-    }
-    missing = [text for text in texts if not cache.has(keys[text])]
-    if missing:
-        stack = text_stack(config, base, torch.float32)
-        with torch.no_grad():
-            for done, text in enumerate(missing):
-                tick("encoding captions", done, len(missing))
-                found = stack.encode([text])
-                entry = {"hidden": found.hidden[0].cpu()}
-                if found.pooled is not None:
-                    entry["pooled"] = found.pooled[0].cpu()
-                cache.put(keys[text], entry)
-        tick("encoding captions", len(missing), len(missing))
-    return keys
+@dataclass(frozen=True)
+class _Reader:
+    """Loads the base model's text encoders, and encodes captions with them ahead of the training."""
+
+    base: BaseModel
+    device: torch.device
+    weighted: bool
+
+    def stack(self, dtype: torch.dtype) -> TextStack:
+        """Tokenizer and text encoders: in fp32 to fill a cache, in the run's precision to stay."""
+        encoders = [encoder.to(self.device) for encoder in self.base.text_encoders(dtype)]
+        return TextStack(self.base.tokenizer(), encoders, self.base.family, self.base.config, self.weighted)
+
+    def fill(self, texts: Sequence[str], cache: Cache, digest: str, tick: Tick) -> dict[str, str]:
+        """The cache keys of texts, all of them filled; `digest` is the checkpoint's."""
+        model = self.base.config
+        keys = {
+            text: cache.key("text 1", text, digest, model.clip_skip, model.max_token_length, self.weighted)
+            for text in texts
+        }
+        missing = [text for text in texts if not cache.has(keys[text])]
+        if missing:
+            stack = self.stack(torch.float32)
+            with torch.no_grad():
+                for done, text in enumerate(missing):
+                    tick("encoding captions", done, len(missing))
+                    found = stack.encode([text])
+                    entry = {"hidden": found.hidden[0].cpu()}
+                    if found.pooled is not None:
+                        entry["pooled"] = found.pooled[0].cpu()
+                    cache.put(keys[text], entry)
+            tick("encoding captions", len(missing), len(missing))
+        return keys

@@ -6,11 +6,13 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from training.signals import Stop
 from training.terminal import visible
 
 SMOOTHING = 0.98
@@ -106,6 +108,20 @@ class Progress:
         if self._board:
             self._board.close()
         self._file.close()
+
+
+def ticker(stop: Stop, say: Callable[[str], None]) -> Callable[[str, int, int], None]:
+    """Reports a phase of preparation every few seconds, and lets it be interrupted."""
+    last = time.monotonic()
+
+    def tick(phase: str, done: int, todo: int) -> None:
+        nonlocal last
+        stop.check()
+        if done == todo or time.monotonic() - last > 5:
+            last = time.monotonic()
+            say(f"{phase}: {done}/{todo}")
+
+    return tick
 
 
 def peak_memory_mb() -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from training import rng
 from training.base import fp8
@@ -21,18 +21,22 @@ from training.config import Config
 from training.data import pictures
 from training.data.order import length
 from training.data.text import Embedding
-from training.errors import InputError, TrainingError
-from training.loop import capture, determinism, milestones, samples, train_state, validation
+from training.errors import TrainingError
+from training.loop import capture, determinism, milestones, samples, unet_options, validation
+from training.loop.cuda_graphs import CudaGraphs
 from training.loop.distributed import Group
+from training.loop.fingerprint import fingerprint
 from training.loop.inputs import Feed, Inputs
 from training.loop.late import LateLosses
 from training.loop.objective import Objective
 from training.loop.precision import OverflowWatch
 from training.loop.prepare import DTYPES, device_of, encodes_along, prepare
-from training.loop.progress import Progress
+from training.loop.progress import Progress, ticker
+from training.loop.train_state import TrainState
 from training.lora import ema, export
 from training.lora import network as networks
 from training.run_folder import RunFolder
+from training.sections.network import Network as NetworkSettings
 from training.signals import Interrupted, Stop
 
 
@@ -49,36 +53,49 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
 
     # The base model and the data: pictures and captions are encoded once.
     base = BaseModel(config.model)
-    found, held = validation.hold_back(config, pictures.find(config.data))
-    prompts = samples.prompts(config)
+    seed = config.train.seed
+    found, held = validation.hold_back(config.validation, config.held_back, seed, pictures.find(config.data))
+    prompts = samples.prompts(config.sample, config.data.resolution, seed)
     say(f"{config.model.checkpoint.name}: {base.family}; {len(found)} pictures, {len(held)} more held back")
     for remark in base.remarks(config.objective.zero_terminal_snr):
         say(remark)
-    tick = _ticker(stop, say)
+    tick = ticker(stop, say)
     texts = [*samples.texts(prompts), *(picture.caption for picture in held)]
+    device, dtype = device_of(config.train.device), DTYPES[config.train.precision]
+    trains_text = config.network.text_encoder
     with group.prepared():
-        along = encodes_along(config, group.world)
-        prepared = prepare(config, base, found, run, tick, texts, along=along)
+        prepared = prepare(
+            config.data,
+            config.train,
+            base,
+            found,
+            run,
+            tick,
+            texts,
+            along=encodes_along(config.data, device, group.world),
+            trains_text=trains_text,
+            prior_weight=config.objective.prior_loss_weight,
+        )
         check = None
         if held:
-            check = prepare(validation.settings(config), base, held, run, tick, (), prepared.text, along=False)
+            still = validation.still(config.data)
+            check = prepare(
+                still, config.train, base, held, run, tick, (), prepared.text, along=False, trains_text=trains_text
+            )
     batches = prepared.batches
-    steps, per_epoch = length(config, batches.per_epoch)
+    steps, per_epoch = length(config.train, batches.per_epoch)
 
     # The network: a frozen UNet and frozen text encoders with trained low-rank layers inside.
-    device, dtype = device_of(config), DTYPES[config.train.precision]
     unet = base.unet(dtype).to(device)
-    encoders = prepared.text.encoders if prepared.text and config.network.text_encoder else []
-    network = networks.attach(
-        config.network, config.train.seed, base.family, unet if config.network.unet else None, encoders
-    )
+    encoders = prepared.text.encoders if prepared.text and trains_text else []
+    network = networks.attach(config.network, seed, base.family, unet if config.network.unet else None, encoders)
     if config.network.start_from:
         ema.start_from(network, config.network.start_from)
     if not config.train.full_precision:
         network.to(dtype)
     if config.model.storage == "fp8":
         fp8.store(unet)
-    _set_up(config, unet, encoders, say)
+    unet_options.apply(config.train, device, unet, encoders, say)
     forward: Any = torch.compile(unet) if config.train.compile else unet
     compute: Any = contextlib.nullcontext()
     if dtype in (torch.float16, torch.bfloat16):
@@ -86,14 +103,16 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
         compute = torch.autocast(device.type, dtype, cache_enabled=False)
 
     # What is learned, how the weights move, and where they stand: at the start, or where the checkpoint says.
-    objective = Objective(config.objective, base.v_prediction, config.train.seed, device)
-    state = train_state.Moving.make(config, network, device, steps)
-    fingerprint = train_state.fingerprint(config, prepared.content)
-    done, counted = state.restore(run, fingerprint, group)
-    watch = OverflowWatch(config)
+    objective = Objective(config.objective, base.v_prediction, seed, device)
+    state = TrainState.make(
+        config.optimizer, config.schedule, config.train, network, device, steps, config.network.max_norm
+    )
+    decisive = fingerprint(config, prepared.content)
+    done, counted = state.restore(run, decisive, group)
+    watch = OverflowWatch(config.train, config.optimizer)
     if counted:
         watch.restore(counted["overflow"])
-    due = milestones.Milestones(config, steps, per_epoch)
+    due = milestones.Milestones(config.name, config.save, config.sample, config.validation, steps, per_epoch)
     board = run.tensorboard if config.log.tensorboard and group.writes else None
     progress = Progress(run.log, steps, per_epoch, config.log.every_steps, board, shown=group.writes)
     progress.start(done, counted.get("smooth"), name=config.name, resumed=done > 0, precision=config.train.precision)
@@ -135,7 +154,7 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
     @torch.no_grad()
     def look(step: int, *, at_samples: bool, at_validation: bool) -> None:
         """Draw pictures and measure the held-back pictures' loss; neither touches what is trained."""
-        _switch((unet, *encoders), training=False)
+        unet_options.switch((unet, *encoders), training=False)
         if at_validation and check:
             times = validation.timesteps(config.validation.timesteps)
             numbers = range(check.batches.per_epoch)
@@ -147,23 +166,33 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
             vae = prepared.vae or base.vae(torch.float32).to(device)
             run.samples.mkdir(exist_ok=True)
             for place, prompt in enumerate(prompts):
-                picture = samples.draw(prompt, place, config, base.v_prediction, predict, prepared.encode, vae)
+                picture = samples.draw(prompt, base.v_prediction, predict, prepared.encode, vae)
                 path = run.samples / samples.file_name(config.name, step, place)
                 picture.save(path)
                 progress.event("sample", step, file=path.name, prompt=prompt.text)
-        _switch((unet, *encoders), training=True)
+        unet_options.switch((unet, *encoders), training=True)
 
     # How passes are made: captured into CUDA graphs where that is possible.
     accumulation = config.train.accumulation
     group.begin(state.parameters)
-    feed = Feed(objective, device, config.train.seed, group)
-    reason = capture.obstacle(config, device, group.world)
+    feed = Feed(objective, device, seed, group)
+    reason = capture.obstacle(config.network, config.train, device, group.world)
     shapes = capture.chosen(batches, steps * accumulation, every=config.train.capture == "on") if not reason else []
+
+    def give_up(sentence: str) -> None:
+        """Passes could not be captured again after pictures were drawn."""
+        if config.train.capture == "on":
+            raise TrainingError(
+                f'train.capture = "on" failed: {sentence}; the last checkpoint is kept; set it to "auto"'
+            )
+        progress.event("passes", step, how=sentence)
+        say(sentence)
+
     passes = capture.passes(
-        config,
+        config.train.capture,
         reason,
         capture.Eager(learn, device),
-        lambda: capture.Captured(learn, state.parameters, device, capture.CudaGraphs()),
+        lambda: capture.Captured(learn, state.parameters, device, CudaGraphs(), give_up),
         [feed(batches[batches.order.first(shape)], prepared) for shape in shapes],
     )
     progress.event("passes", done, how=passes.sentence)
@@ -183,7 +212,7 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
         losses = []
         for _ in range(group.passes(accumulation)):
             batch = next(numbers)
-            _seed_dropout(config, batch.number)
+            _seed_dropout(config.network, seed, batch.number)
             losses.append(passes(feed(batch, prepared)))
         total, asked = group.meet(state.parameters, torch.stack(losses).sum(), stop.asked)
         rates = state.rates()
@@ -201,7 +230,8 @@ def train(config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None]
                 look(step, at_samples=due.samples(step), at_validation=due.validation(step))
             if pause or due.checkpoint(step):
                 # Last, so that a run killed before it makes the files above again.
-                state.keep(run, step, fingerprint, {"smooth": progress.smooth, "overflow": watch.state()})
+                told = {"smooth": progress.smooth, "overflow": watch.state()}
+                state.keep(run, step, decisive, told, config.save.keep_checkpoints)
         if pause:
             progress.event("stopped", step)
             progress.close()
@@ -239,56 +269,13 @@ def _report(progress: Progress, watch: OverflowWatch, step: int, told: Tensor, r
     progress.step(step, loss, rates, watch.skipped)
 
 
-def _seed_dropout(config: Config, number: int) -> None:
+def _seed_dropout(network: NetworkSettings, seed: int, number: int) -> None:
     """Dropout draws from torch's global generator: give it a place of its own in every forward pass."""
-    network = config.network
     if network.dropout or network.rank_dropout or network.module_dropout:
-        torch.manual_seed(rng.key(config.train.seed, "dropout", number))
+        torch.manual_seed(rng.key(seed, "dropout", number))
 
 
 def _freeze(layers: Sequence[networks.Layer]) -> None:
     for layer in layers:
         for parameter in layer.parts.values():
             parameter.requires_grad_(False)
-
-
-def _switch(models: Sequence[nn.Module], training: bool) -> None:
-    for model in models:
-        model.train(training)
-
-
-def _set_up(config: Config, unet: nn.Module, encoders: Sequence[nn.Module], say: Callable[[str], None]) -> None:
-    """Attention, memory and layout, as the config says."""
-    settings, model = config.train, unet
-    _switch((unet, *encoders), training=True)
-    if settings.gradient_checkpointing:
-        model.enable_gradient_checkpointing()  # type: ignore[operator]
-        for encoder in encoders:
-            encoder.gradient_checkpointing_enable()  # type: ignore[operator]
-    if settings.attention == "plain":
-        from diffusers.models.attention_processor import AttnProcessor
-
-        model.set_attn_processor(AttnProcessor())  # type: ignore[operator]
-    elif settings.attention == "xformers" and settings.deterministic and device_of(config).type == "cuda":
-        say("attention by sdpa: xformers may give other bits each time; train.deterministic = false takes it")
-    elif settings.attention == "xformers":
-        try:
-            model.enable_xformers_memory_efficient_attention()  # type: ignore[operator]
-        except (ImportError, ValueError) as error:
-            raise InputError(f"train.attention: xformers cannot be used ({error}); sdpa is as fast") from error
-    if settings.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _ticker(stop: Stop, say: Callable[[str], None]) -> Callable[[str, int, int], None]:
-    """Reports a phase of preparation every few seconds, and lets it be interrupted."""
-    last = time.monotonic()
-
-    def tick(phase: str, done: int, todo: int) -> None:
-        nonlocal last
-        stop.check()
-        if done == todo or time.monotonic() - last > 5:
-            last = time.monotonic()
-            say(f"{phase}: {done}/{todo}")
-
-    return tick

@@ -13,11 +13,10 @@ from PIL import Image
 from torch import Tensor
 
 from training import rng
-from training.config import Config
 from training.data.text import Embedding
 from training.errors import InputError
 from training.loop.objective import BETA_END, BETA_START, STEPS
-from training.sections.output import SAMPLER_ALIASES
+from training.sections.output import SAMPLER_ALIASES, Sample
 
 SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ddim": ("scheduling_ddim", "DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
@@ -53,35 +52,36 @@ class Prompt:
     negative: str = ""
     width: int = 512
     height: int = 512
-    seed: int | None = None
+    seed: int = 0
     guidance: float = 7.5
     steps: int = 30
-    sampler: str | None = None
-    """Instead of sample.sampler."""
+    sampler: str = "ddim"
 
 
-def prompts(config: Config) -> list[Prompt]:
-    """All prompts of the config and its prompts file; lines that start with # are comments.
+def prompts(sample: Sample, resolution: tuple[int, int], seed: int) -> list[Prompt]:
+    """All prompts of the settings and their prompts file, lines that start with # are comments.
+
+    Without one of its own the first prompt takes `seed`, each further one the number after it.
 
     Raises InputError naming the line that is wrong.
     """
-    lines = list(config.sample.prompts)
-    if config.sample.prompts_file:
+    lines = list(sample.prompts)
+    if sample.prompts_file:
         try:
-            lines += config.sample.prompts_file.read_text(encoding="utf-8").splitlines()
+            lines += sample.prompts_file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"sample.prompts_file: {config.sample.prompts_file} cannot be read: {error}") from error
-    width, height = config.data.resolution
-    return [parse(line, width, height) for line in lines if line.strip() and not line.startswith("#")]
+            raise InputError(f"sample.prompts_file: {sample.prompts_file} cannot be read: {error}") from error
+    wanted = [line for line in lines if line.strip() and not line.startswith("#")]
+    return [parse(line, *resolution, seed + place, sample.sampler) for place, line in enumerate(wanted)]
 
 
-def parse(line: str, width: int = 512, height: int = 512) -> Prompt:
+def parse(line: str, width: int = 512, height: int = 512, seed: int = 0, sampler: str = "ddim") -> Prompt:
     """A line like `a cat --n blurry --w 512 --h 768 --d 1 --l 7.5 --s 20 --ss euler_a`.
 
-    Raises InputError naming the option that is wrong.
+    The other arguments stand for what it leaves open. Raises InputError naming the option that is wrong.
     """
     text, *rest = OPTION.split(line.strip() + " ")
-    found: dict[str, Any] = {"text": text.strip(), "width": width, "height": height}
+    found: dict[str, Any] = {"text": text.strip(), "width": width, "height": height, "seed": seed, "sampler": sampler}
     for option, value in zip(rest[::2], rest[1::2], strict=True):
         value = value.strip()
         try:
@@ -129,14 +129,11 @@ def scheduler(name: str, v_prediction: bool) -> Any:
 
 
 @torch.no_grad()
-def draw(
-    prompt: Prompt, place: int, config: Config, v_prediction: bool, predict: Predict, encode: Encode, vae: Any
-) -> Image.Image:
+def draw(prompt: Prompt, v_prediction: bool, predict: Predict, encode: Encode, vae: Any) -> Image.Image:
     """One picture, with classifier-free guidance; the same prompt and seed give the same noise at every step."""
-    sampler = scheduler(prompt.sampler or config.sample.sampler, v_prediction)
+    sampler = scheduler(prompt.sampler, v_prediction)
     sampler.set_timesteps(prompt.steps)
-    seed = config.train.seed + place if prompt.seed is None else prompt.seed
-    noise = rng.generator(seed, "sample")
+    noise = rng.generator(prompt.seed, "sample")
     shape = (1, vae.config.latent_channels, prompt.height // 8, prompt.width // 8)
     device = vae.device
     latents = torch.randn(shape, generator=noise).to(device) * sampler.init_noise_sigma

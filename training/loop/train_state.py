@@ -1,7 +1,5 @@
 """Everything that moves while training: weights, optimiser, schedule, averages; and how it is kept and put back."""
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,42 +9,52 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.config import Config
 from training.errors import InputError, TrainingError
 from training.loop import checkpoint, optimizers, precision
 from training.loop.distributed import Group
 from training.lora import ema
 from training.lora.network import Layer, Network
 from training.run_folder import RunFolder
-
-NOT_DECISIVE = {"save", "sample", "log", "validation", "resources"}
-"""Tables that may change between an interrupted run and its resume: they do not touch the weights."""
+from training.sections.optimisation import Optimizer, Schedule, Train
 
 
 @dataclass
-class Moving:
+class TrainState:
     """The state of a run between two steps. Random draws need none: they are keyed by place (see rng.py)."""
 
-    config: Config
     network: Network
     optimizer: torch.optim.Optimizer
     schedule: Any
     scaler: torch.amp.GradScaler
     average: ema.Average | None
     parameters: list[nn.Parameter]
+    max_grad_norm: float
+    """What the gradient's norm is clipped to; 0 never clips."""
+    max_norm: float | None
+    """What the norm of each layer's update is scaled down to after a step."""
 
     @classmethod
-    def make(cls, config: Config, network: Network, device: torch.device, steps: int) -> "Moving":
+    def make(
+        cls,
+        rule: Optimizer,
+        schedule: Schedule,
+        train: Train,
+        network: Network,
+        device: torch.device,
+        steps: int,
+        max_norm: float | None,
+    ) -> "TrainState":
         """Optimiser, schedule and averages for a network and so many steps."""
-        optimizer = optimizers.make_optimizer(config.optimizer, _groups(config, network), device)
+        optimizer = optimizers.make_optimizer(rule, _groups(rule, network), device)
         return cls(
-            config=config,
             network=network,
             optimizer=optimizer,
-            schedule=optimizers.make_schedule(config.schedule, optimizer, steps),
-            scaler=precision.grad_scaler(config, device),
-            average=ema.Average(network, config.train.ema_decay) if config.train.ema_decay else None,
+            schedule=optimizers.make_schedule(schedule, optimizer, steps),
+            scaler=precision.grad_scaler(train.precision, device),
+            average=ema.Average(network, train.ema_decay) if train.ema_decay else None,
             parameters=[parameter for _, parameter in network.named()],
+            max_grad_norm=rule.max_grad_norm,
+            max_norm=max_norm,
         )
 
     def step(self) -> Tensor:
@@ -58,7 +66,7 @@ class Moving:
         overflowed = torch.zeros((), dtype=torch.bool, device=self.parameters[0].device)
         if any(parameter.grad is not None for parameter in self.parameters):
             self.scaler.unscale_(self.optimizer)
-            limit = self.config.optimizer.max_grad_norm or math.inf
+            limit = self.max_grad_norm or math.inf
             overflowed = ~torch.nn.utils.clip_grad_norm_(self.parameters, limit).isfinite()
             self.scaler.step(self.optimizer)
             self.scaler.update()
@@ -66,8 +74,8 @@ class Moving:
             self.optimizer.step()
         self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.config.network.max_norm:
-            ema.limit_norms(self.network, self.config.network.max_norm)
+        if self.max_norm:
+            ema.limit_norms(self.network, self.max_norm)
         if self.average:
             self.average.update()
         return overflowed
@@ -101,8 +109,8 @@ class Moving:
         found = [float(group["lr"]) for group in self.optimizer.param_groups]
         return {"lr": found[-1], "lr_text_encoder": found[0]} if len(found) > 1 else {"lr": found[0]}
 
-    def keep(self, run: RunFolder, step: int, fingerprint: str, told: Mapping[str, Any]) -> None:
-        """Write a checkpoint after `step`; `told` is what was counted on the way.
+    def keep(self, run: RunFolder, step: int, fingerprint: str, told: Mapping[str, Any], newest: int) -> None:
+        """Write a checkpoint after `step` and forget all but the `newest`; `told` is what was counted on the way.
 
         Raises TrainingError if a weight is not finite: the checkpoint before is worth more.
         """
@@ -120,7 +128,7 @@ class Moving:
             "average": self.average.values if self.average else {},
             "told": dict(told),
         }
-        checkpoint.save(run.checkpoints, step, state, self.config.save.keep_checkpoints)
+        checkpoint.save(run.checkpoints, step, state, newest)
 
     def restore(self, run: RunFolder, fingerprint: str, group: Group) -> tuple[int, dict[str, Any]]:
         """Put the last checkpoint of the group's folders back; returns the steps done and what was counted.
@@ -147,22 +155,8 @@ class Moving:
         return int(state["step"]), state["told"]
 
 
-def fingerprint(config: Config, data: str) -> str:
-    """What decides the weights: a checkpoint of one fingerprint cannot go on under another.
-
-    `data` stands for the base model's and the pictures' content.
-    """
-    decisive = config.model_dump(mode="json", exclude=NOT_DECISIVE)
-    for key in ("workers", "cache_folder", "vae_batch_size", "encode"):
-        del decisive["data"][key]
-    del decisive["train"]["nan_steps"]
-    decisive["held back"] = [config.validation.share, str(config.validation.folder)]
-    return hashlib.sha256(json.dumps([decisive, data], sort_keys=True).encode()).hexdigest()
-
-
-def _groups(config: Config, network: Network) -> list[dict[str, Any]]:
+def _groups(rates: Optimizer, network: Network) -> list[dict[str, Any]]:
     """Parameter groups, the text encoders' before the UNet's, as kohya orders them."""
-    rates = config.optimizer
     wanted: list[tuple[tuple[Layer, ...], float | None]] = [
         (network.text, rates.text_encoder_learning_rate),
         (network.unet, rates.unet_learning_rate),

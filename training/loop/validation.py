@@ -4,29 +4,31 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from training import rng
-from training.config import Config
-from training.data import pictures
+from training.data import captions, pictures
 from training.data.pictures import Picture
 from training.errors import InputError
 from training.loop.objective import STEPS
-from training.sections.data import Data
+from training.sections.data import Augment, Data
+from training.sections.output import Validation
 
 
-def hold_back(config: Config, found: Sequence[Picture]) -> tuple[list[Picture], list[Picture]]:
+def hold_back(
+    settings: Validation, folder: Data | None, seed: int, found: Sequence[Picture]
+) -> tuple[list[Picture], list[Picture]]:
     """Pictures to train on, and pictures to measure with, each shown once an epoch.
 
-    Which ones are held back depends on the seed and their names alone. Raises InputError if none would be left.
+    Those of `folder` are held back if there is one; else it depends on the seed and their names alone. Raises
+    InputError if none would be left.
     """
-    settings = config.validation
-    if config.held_back:
-        return list(found), pictures.find(config.held_back)
+    if folder:
+        return list(found), pictures.find(folder)
     if not settings.share:
         return list(found), []
     own = [picture for picture in found if not picture.subset.regularisation]
     count = max(1, round(len(own) * settings.share))
     if count >= len(own):
         raise InputError(f"validation.share: {settings.share} of {len(own)} pictures leaves none to train on; lower it")
-    order = sorted(own, key=lambda picture: rng.key(config.train.seed, "validation", picture.path.name))
+    order = sorted(own, key=lambda picture: rng.key(seed, "validation", picture.path.name))
     held_paths = {picture.path for picture in order[:count]}
     return (
         [picture for picture in found if picture.path not in held_paths],
@@ -34,10 +36,9 @@ def hold_back(config: Config, found: Sequence[Picture]) -> tuple[list[Picture], 
     )
 
 
-def settings(config: Config) -> Config:
-    """The config under which held-back pictures are encoded: nothing about them varies."""
-    data: Data = config.data.model_copy(update={"cache_latents": True, "cache_text": "auto", "workers": 0})
-    return config.model_copy(update={"data": data})
+def still(data: Data) -> Data:
+    """The settings under which held-back pictures are encoded: nothing about them varies."""
+    return data.model_copy(update={"cache_latents": True, "cache_text": "auto", "workers": 0})
 
 
 def timesteps(count: int) -> list[int]:
@@ -46,8 +47,8 @@ def timesteps(count: int) -> list[int]:
 
 
 def _plain(picture: Picture) -> Picture:
-    captions = picture.subset.captions.still
-    caption = picture.caption.split("\n")[0]
-    augment = picture.subset.augment.model_copy(update={"flip": False, "color": False, "random_crop": False})
-    subset = picture.subset.model_copy(update={"captions": captions, "augment": augment})
+    """The picture as one of validation.folder: its caption read anew by settings that never vary it."""
+    still = picture.subset.captions.still
+    subset = picture.subset.model_copy(update={"captions": still, "augment": Augment()})
+    caption = captions.read(picture.path, still, subset.class_tokens)
     return replace(picture, subset=subset, caption=caption, repeats=1)

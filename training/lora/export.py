@@ -16,6 +16,8 @@ from training.data.pictures import Picture
 from training.errors import TrainingError
 from training.lora import lorafile, metadata, soundness
 from training.lora.network import Network
+from training.sections.data import Data
+from training.sections.network import Network as Settings
 
 MODULES = {"lora": "networks.lora", "locon": "networks.lora", "dora": "networks.lora"}
 """ss_network_module by kind; the others are LyCORIS's."""
@@ -47,6 +49,7 @@ def notes(
     config: Config, base: BaseModel, pictures: Sequence[Picture], digest: str, steps: int, per_epoch: int
 ) -> dict[str, str]:
     """The metadata of a file made after `steps` optimiser steps; `digest` is the checkpoint's sha256."""
+    network = config.network
     spec = metadata.ModelSpec(
         family=base.family,
         title=config.name,
@@ -55,26 +58,24 @@ def notes(
         encoder_layer=str(config.model.clip_skip) if base.family != "sdxl" else None,
     )
     return {
-        **metadata.minimum(
-            base.family, base.v_prediction, _module(config), _one(config.network.rank, config), _alpha(config)
-        ),
+        **metadata.minimum(base.family, base.v_prediction, _module(network), _rank(network), _alpha(network)),
         **metadata.ss_entries(_model_and_network(config, digest)),
         **metadata.ss_entries(_training(config, pictures, steps, per_epoch)),
-        **metadata.ss_entries(_data(config, pictures)),
+        **metadata.ss_entries(_data(config.data, pictures)),
         **spec.entries(),
     }
 
 
-def _module(config: Config) -> str:
-    return MODULES.get(config.network.kind, "lycoris.kohya")
+def _module(network: Settings) -> str:
+    return MODULES.get(network.kind, "lycoris.kohya")
 
 
-def _one(value: float, config: Config) -> object:
-    return "Dynamic" if config.network.ranks else value
+def _rank(network: Settings) -> object:
+    return "Dynamic" if network.ranks else network.rank
 
 
-def _alpha(config: Config) -> object:
-    return "Dynamic" if config.network.alphas else config.network.alpha
+def _alpha(network: Settings) -> object:
+    return "Dynamic" if network.alphas else network.alpha
 
 
 def _model_and_network(config: Config, digest: str) -> dict[str, object]:
@@ -136,8 +137,8 @@ def _training(config: Config, pictures: Sequence[Picture], steps: int, per_epoch
     }
 
 
-def _data(config: Config, pictures: Sequence[Picture]) -> dict[str, object]:
-    data, buckets = config.data, config.data.buckets
+def _data(data: Data, pictures: Sequence[Picture]) -> dict[str, object]:
+    buckets = data.buckets
     sizes = Counter({picture.fit.size: 0 for picture in pictures})
     tags: dict[str, Counter[str]] = {}
     folders: dict[bool, dict[str, dict[str, int]]] = {False: {}, True: {}}

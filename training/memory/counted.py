@@ -11,7 +11,7 @@ from typing import Literal
 from training.sections.model import Family
 
 MIB = 1 << 20
-Network = Literal["lora", "lora+conv", "dora", "dora+conv", "loha", "loha+conv", "lokr", "lokr+conv"]
+Kind = Literal["lora", "lora+conv", "dora", "dora+conv", "loha", "loha+conv", "lokr", "lokr+conv"]
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,36 @@ class Architecture:
     vae_parameters: float
     flop: float
     """Forward and backward pass of one picture, attention's own products (10 to 15 %) aside."""
-    half: dict[Network, Kept]
+    half: dict[Kind, Kept]
     """Base in fp16 or bf16, trained weights in fp32, rank 16."""
     single: Kept
     """A LoRA with all in fp32."""
     low: Kept
     """A LoRA whose trained weights are in bf16 too."""
-    trained: dict[Network, float]
+    trained: dict[Kind, float]
     """Trained weights of the UNet for each rank; of +conv those of the 3x3 convolutions and residual blocks alone."""
 
+
+@dataclass(frozen=True)
+class TextKept:
+    """What a step keeps of a trained text encoder's layer, by CLIP's quick GELU; OpenCLIP's GELU keeps a fifth less."""
+
+    single: float
+    """Bytes of a token and channel, all in fp32."""
+    half: float
+    """The same, with the encoder in half precision."""
+    matrices: float
+    """Numbers of the encoder's format for each weight of an adapted layer, whatever the batch."""
+
+
+TEXT: dict[Literal["lora", "dora", "loha", "lokr"], TextKept] = {
+    "lora": TextKept(85, 50, 0),
+    "dora": TextKept(157, 86, 1.8),
+    "loha": TextKept(85, 64, 1),
+    "lokr": TextKept(85, 66, 1),
+}
+BETWEEN_LAYERS = 2.1
+"""Numbers of a token and channel that gradient checkpointing keeps of a text encoder's layer at most."""
 
 ARCHITECTURES: dict[Family, Architecture] = {
     "sd1": Architecture(

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from training.base import files
 from training.config import Config
 from training.errors import InputError
-from training.memory.counted import ARCHITECTURES, MIB, Architecture, Kept, Network
-from training.sections.model import Family
-from training.sections.optimisation import OptimizerKind
+from training.memory.counted import ARCHITECTURES, BETWEEN_LAYERS, MIB, TEXT, Architecture, Kept, Kind
+from training.sections.model import Family, Model
+from training.sections.network import Network
+from training.sections.optimisation import Optimizer, OptimizerKind, Train
 
 GB = 1e9
 WIDTHS = {"fp32": 4, "fp16": 2, "bf16": 2, "auto": 2}
@@ -28,8 +29,6 @@ USABLE = 960 * MIB
 ENCODING, DECODING = 2572 * MIB, 3073 * MIB
 """The VAE's peak in fp32 at 1024 x 1024, counted on its architecture; both are proportional to the area."""
 VAE_ENCODER = 130 * MIB
-TEXT_BYTES = 68
-"""Kept of a token, channel and layer of a text encoder in fp32 (twice the 34 of half precision, arXiv 2205.05198)."""
 EIGHT_BIT = 1 + 4 / 256
 """bitsandbytes: one byte a number and one scale for 256 of them."""
 STATE: dict[OptimizerKind, float] = {
@@ -92,12 +91,12 @@ class Change:
     """Bytes of the peak, negative where it saves nothing at the peak."""
 
 
-def family_of(config: Config) -> Family | None:
-    """The base model's family by the config or the checkpoint's header; None if the file is not at hand."""
-    if config.model.family != "auto":
-        return config.model.family
+def family_of(model: Model) -> Family | None:
+    """The base model's family by the settings or the checkpoint's header; None if the file is not at hand."""
+    if model.family != "auto":
+        return model.family
     try:
-        return files.family_of(files.open_base(config.model.checkpoint))
+        return files.family_of(files.open_base(model.checkpoint))
     except InputError:
         return None
 
@@ -105,7 +104,7 @@ def family_of(config: Config) -> Family | None:
 def likely_family(config: Config) -> Family:
     """The family, guessed from the resolution where the checkpoint is not at hand (it lies on the host)."""
     width, height = config.data.resolution
-    return family_of(config) or ("sdxl" if width * height >= 900 * 900 else "sd1")
+    return family_of(config.model) or ("sdxl" if width * height >= 900 * 900 else "sd1")
 
 
 def memory(config: Config, family: Family) -> Memory:
@@ -114,8 +113,10 @@ def memory(config: Config, family: Family) -> Memory:
     width, height = config.data.resolution
     pictures = train.batch_size * width * height / shape.side**2
     base = _base(config, shape)
-    trained = trained_weights(config, shape) * _bytes_a_weight(config)
-    activations = _activations(config, shape, pictures)
+    trained = trained_weights(config.network, shape) * _bytes_a_weight(train, config.optimizer)
+    activations = _activations(config.network, train, shape, pictures)
+    if config.network.text_encoder:
+        activations += _text_activations(config.network, train, config.model.max_token_length, shape)
     step = base + trained + activations
     megapixel = width * height / 1024**2
     peak = max(step, VAE_ENCODER + ENCODING * megapixel * config.data.vae_batch_size)
@@ -163,11 +164,10 @@ def until_it_fits(config: Config, family: Family, gigabytes: int) -> list[Change
     return found
 
 
-def trained_weights(config: Config, shape: Architecture) -> float:
+def trained_weights(network: Network, shape: Architecture) -> float:
     """How many weights are trained."""
-    network = config.network
     rank = min(network.rank, WHOLE_LOKR) if network.kind == "lokr" else network.rank
-    kind = _kind(config).removesuffix("+conv")
+    kind = _kind(network).removesuffix("+conv")
     total = 0.0
     if network.unet:
         total += rank * shape.trained[kind]  # type: ignore[index]
@@ -180,40 +180,51 @@ def trained_weights(config: Config, shape: Architecture) -> float:
 
 
 def _base(config: Config, shape: Architecture) -> float:
-    width = WIDTHS[config.train.precision]
+    width, data = WIDTHS[config.train.precision], config.data
     base = shape.parameters * width
     if config.model.storage == "fp8":
         base = shape.parameters - shape.unquantised + shape.unquantised * width
-    data = config.data
     captions = [data.captions, *(subset.captions for subset in data.subsets)]
     if config.network.text_encoder or data.cache_text is False or any(own.vary for own in captions):
-        base += shape.text_parameters * 4  # loaded in fp32
+        base += shape.text_parameters * width
     if not data.cache_latents or data.encode == "along":
         base += shape.vae_parameters * 4
     return base
 
 
-def _bytes_a_weight(config: Config) -> float:
+def _bytes_a_weight(train: Train, optimizer: Optimizer) -> float:
     """The weight, its gradient, the optimiser's state, the average."""
-    width = 4 if config.train.full_precision else WIDTHS[config.train.precision]
-    state = STATE[config.optimizer.kind] * width / 4
-    return width * (3 if config.train.ema_decay else 2) + state
+    width = 4 if train.full_precision else WIDTHS[train.precision]
+    state = STATE[optimizer.kind] * width / 4
+    return width * (3 if train.ema_decay else 2) + state
 
 
-def _activations(config: Config, shape: Architecture, pictures: float) -> float:
-    train = config.train
-    kept = shape.half[_kind(config)]
+def _activations(network: Network, train: Train, shape: Architecture, pictures: float) -> float:
+    """Bytes that a step keeps of the UNet."""
+    kept = shape.half[_kind(network)]
     if train.precision == "fp32" or not train.full_precision:
         kept = _scaled(kept, shape.half["lora"], shape.single if train.precision == "fp32" else shape.low)
     if train.gradient_checkpointing:
         found = kept.fixed_checkpointing + kept.picture_checkpointing * pictures
     else:
         found = kept.fixed + kept.picture * pictures
-    if config.network.text_encoder:
-        pieces = config.model.max_token_length / 75 * 77 * train.batch_size
-        layers = sum(layers * width for layers, width in shape.text)
-        found += TEXT_BYTES * pieces * layers / MIB * (0.2 if train.gradient_checkpointing else 1)
     return found * MIB
+
+
+def _text_activations(network: Network, train: Train, max_tokens: int, shape: Architecture) -> float:
+    """Bytes that a step keeps of trained text encoders; they compute in the base model's format."""
+    width = WIDTHS[train.precision]
+    kept = TEXT[_kind(network).removesuffix("+conv")]  # type: ignore[index]
+    tokens = max_tokens / 75 * 77 * train.batch_size
+    of_token, found = kept.single if width == 4 else kept.half, 0.0
+    for layers, channels in shape.text:
+        # Four square matrices and two of the MLP, four times as large.
+        layer = of_token * channels * tokens + kept.matrices * width * 12 * channels**2
+        if train.gradient_checkpointing:
+            found += BETWEEN_LAYERS * width * channels * tokens * layers + layer
+        else:
+            found += layer * layers
+    return found
 
 
 def _scaled(kept: Kept, lora: Kept, other: Kept) -> Kept:
@@ -223,9 +234,9 @@ def _scaled(kept: Kept, lora: Kept, other: Kept) -> Kept:
     return Kept(kept.fixed, kept.picture * factor, kept.fixed_checkpointing, kept.picture_checkpointing * again)
 
 
-def _kind(config: Config) -> Network:
-    kind = "lora" if config.network.kind == "locon" else config.network.kind
-    return f"{kind}+conv" if config.network.conv else kind  # type: ignore[return-value]
+def _kind(network: Network) -> Kind:
+    kind = "lora" if network.kind == "locon" else network.kind
+    return f"{kind}+conv" if network.conv else kind  # type: ignore[return-value]
 
 
 def _settings(config: Config) -> Iterator[tuple[Config, str]]:

@@ -7,8 +7,9 @@ import typer
 
 from training.config import Config, parse
 from training.errors import InputError, TrainingError
+from training.memory import estimate
 from training.review.words import Count
-from training.sections.model import Family
+from training.sections.model import Model
 from training.terminal import say
 
 
@@ -29,21 +30,13 @@ def dataset(
     from training.review.dataset import review
 
     if source.is_dir():
-        config = parse(
-            {
-                "name": source.resolve().name.replace(" ", "-").lstrip("._-") or "dataset",
-                "model": {"checkpoint": "unknown"},
-                "data": {"folder": str(source.resolve()), "resolution": resolution},
-                "train": {"batch_size": batch_size, "epochs": epochs},
-            },
-            source / "config.toml",
-        )
+        config = config_of(source.resolve(), resolution, batch_size, epochs)
     else:
         from training.kohya import load_any
 
         config, _ = load_any(source)
     root = config.data.folder or source.resolve().parent
-    found = review(config, _family(config), _counter(config, tokenizer))
+    found = review(config, estimate.family_of(config.model), _counter(config.model, tokenizer))
     say(report.text(found, root))
     if sheet:
         sheet.write_text(report.page(found, root), encoding="utf-8")
@@ -52,26 +45,27 @@ def dataset(
         raise TrainingError(f"{found.count('bad')} finding(s) must be mended before training; they are named above")
 
 
-def _family(config: Config) -> Family | None:
-    """The base model's family, None if there is no checkpoint to tell it."""
-    from training.base.files import family_of, open_base
+def config_of(folder: Path, resolution: int, batch_size: int, epochs: int) -> Config:
+    """The config of a run over a folder of N_name folders."""
+    return parse(
+        {
+            "name": "dataset",
+            "model": {"checkpoint": "unknown"},
+            "data": {"folder": str(folder), "resolution": resolution},
+            "train": {"batch_size": batch_size, "epochs": epochs},
+        },
+        folder / "config.toml",
+    ).model_copy(update={"name": folder.name})
 
-    if config.model.family != "auto":
-        return config.model.family
-    try:
-        return family_of(open_base(config.model.checkpoint))
-    except InputError:
-        return None
 
-
-def _counter(config: Config, tokenizer: Path | None) -> Count | None:
+def _counter(model: Model, tokenizer: Path | None) -> Count | None:
     """What counts a caption's tokens; None if there is no tokenizer."""
     from training.base.files import open_base, tokenizer_folder
 
     try:
         if tokenizer and not (tokenizer / "vocab.json").is_file():
             raise InputError(f"--tokenizer {tokenizer}: holds no vocab.json")
-        folder = tokenizer or tokenizer_folder(config.model.tokenizer, open_base(config.model.checkpoint), "tokenizer")
+        folder = tokenizer or tokenizer_folder(model.tokenizer, open_base(model.checkpoint), "tokenizer")
     except InputError:
         if tokenizer:
             raise

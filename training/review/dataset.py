@@ -17,7 +17,7 @@ from training.review import files, words
 from training.review.files import Looked
 from training.review.finding import GRADES, Finding
 from training.review.words import Count
-from training.sections.data import Subset
+from training.sections.data import Data, Subset
 from training.sections.model import Family
 
 CROPPED = 0.1
@@ -91,10 +91,10 @@ def review(config: Config, family: Family | None, count: Count | None) -> Review
     members: list[Member] = []
     for subset in parts:
         if subset.folder.is_dir():
-            members += _subset(subset, config, count, findings)
+            members += _subset(subset, config.data, config.model.max_token_length, count, findings)
     findings += files.duplicates([member.looked for member in members])
     shown = balanced([member.picture for member in members])
-    steps, steps_per_epoch = length(config, len(Order(shown, config.train.batch_size, config.train.seed)))
+    steps, steps_per_epoch = length(config.train, len(Order(shown, config.train.batch_size, config.train.seed)))
     pictures = steps * config.train.batch_size * config.train.accumulation
     return Review(
         name=config.name,
@@ -145,22 +145,22 @@ def _inside(folder: Path, pictures: Sequence[Path]) -> list[Finding]:
     return found
 
 
-def _subset(subset: Subset, config: Config, count: Count | None, findings: list[Finding]) -> list[Member]:
+def _subset(subset: Subset, data: Data, max_tokens: int, count: Count | None, findings: list[Finding]) -> list[Member]:
     pictures = [file for file in sorted(subset.folder.iterdir()) if file.suffix.lower() in ENDINGS]
     if not pictures:
         findings.append(Finding("bad", subset.folder, "holds no picture"))
     findings += words.orphans(subset.folder, pictures, subset.captions)
     findings += _inside(subset.folder, pictures)
-    resolution = subset.resolution or config.data.resolution
-    sizes = bucket_sizes(resolution, config.data.buckets)
+    resolution = subset.resolution or data.resolution
+    sizes = bucket_sizes(resolution, data.buckets)
     members = []
     for path in pictures:
-        findings += words.of_picture(path, subset.captions, subset.class_tokens, config.model.max_token_length, count)
+        findings += words.of_picture(path, subset.captions, subset.class_tokens, max_tokens, count)
         looked, found = files.look(path)
         findings += found
         if looked is None:
             continue
-        placed = fit(looked.size, resolution, config.data.buckets, sizes)
+        placed = fit(looked.size, resolution, data.buckets, sizes)
         member = Member(looked, Picture(path, subset, _text(path, subset), looked.size, placed, subset.repeats))
         members.append(member)
         findings += _fit_findings(member)

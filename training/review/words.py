@@ -19,7 +19,7 @@ def of_picture(picture: Path, settings: Captions, fallback: str, longest: int, c
     + longest: tokens that the text encoder is given
     + count: None if there is no tokenizer to count with
     """
-    files = [file for end in settings.extensions if (file := picture.with_suffix(end)).is_file()]
+    files = list(captions.files_of(picture, settings))
     if not files:
         if settings.required:
             return [Finding("bad", picture, f"has no caption ({' or '.join(settings.extensions)})")]

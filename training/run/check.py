@@ -51,7 +51,7 @@ def _of_base(model: Model) -> tuple[str, ...]:
 
 def _fitting(config: Config) -> Iterator[str]:
     """Which usual cards the run fits, and what would make it fit the others."""
-    family = estimate.family_of(config)
+    family = estimate.family_of(config.model)
     if family is None or config.train.device in ("cpu", "mps"):
         return
     memory = estimate.memory(config, family)

@@ -37,9 +37,9 @@ def train_in(config: Config, folder: Path, stop: Stop, environment: dict[str, st
     from training.loop import precision
     from training.loop.distributed import Group, Many
 
-    given, config = config, precision.resolved(config)
+    given, config = config, config.model_copy(update={"train": precision.resolved(config.train)})
     try:
-        group = Many(config, stop, environment) if environment else Group()
+        group = Many(config.train, config.resources.patience_s, stop, environment) if environment else Group()
     except Interrupted:
         return "stopped before the processes of the run had met; nothing was begun"
     if not group.writes:
@@ -69,7 +69,7 @@ def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[s
         from training.loop.prepare import device_of
         from training.loop.recipe import train
 
-        with determinism.kernels(config.train, device_of(config).type):
+        with determinism.kernels(config.train, device_of(config.train.device).type):
             result = train(config, run, stop, _say if group.writes else _keep_quiet, group)
         group.close()
     except Interrupted:

@@ -5,15 +5,17 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from training.usable_path import usable_path
+
 
 class Settings(BaseModel):
     """A table: immutable, and a key it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def _expand(value: object) -> object:
-    return Path(value).expanduser() if isinstance(value, str) and value else value
+    return usable_path(value) if isinstance(value, str) and value else value
 
 
 File = Annotated[Path, BeforeValidator(_expand)]

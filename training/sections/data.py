@@ -1,19 +1,25 @@
 """[data]: pictures, captions, and what is done to them."""
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from training.sections.base import File, Rate, Settings
 
 Resolution = tuple[int, int]
 
 
+LARGEST_SIDE = 16_384
+"""Pixels; far above what these models can draw."""
+MOST_REPEATS = 1_000_000
+
+
 def _as_pair(value: object) -> object:
     """Width and height from 512, "512", "512,768" or [512, 768]."""
     if isinstance(value, str):
         parts = [part.strip() for part in value.split(",")]
-        if not all(part.isdigit() for part in parts):
+        if not all(part.isdecimal() and len(part) < 10 for part in parts):
             raise ValueError('must be a number, "width,height" or [width, height]')
         value = [int(part) for part in parts]
         value = value[0] if len(value) == 1 else value
@@ -24,15 +30,24 @@ def _as_pair(value: object) -> object:
 
 def _check_sides(value: Resolution) -> Resolution:
     for side in value:
-        if side < 64 or side % 8:
-            raise ValueError("each side must be a multiple of 8 and at least 64")
+        if not 64 <= side <= LARGEST_SIDE or side % 8:
+            raise ValueError(f"each side must be a multiple of 8, at least 64 and at most {LARGEST_SIDE}")
     return value
+
+
+def _check_ending(value: str) -> str:
+    if not re.fullmatch(r"\.[^/\0]{0,30}[^/\0.]", value):
+        raise ValueError("must be the ending of a file's name, like .txt")
+    return value
+
+
+Ending = Annotated[str, AfterValidator(_check_ending)]
 
 
 class Captions(Settings):
     """[data.captions]: how a picture's caption is read and varied."""
 
-    extensions: tuple[str, ...] = Field(
+    extensions: tuple[Ending, ...] = Field(
         default=(".txt", ".caption"), description="Endings of caption files, the first that exists is read."
     )
     required: bool = Field(
@@ -95,9 +110,11 @@ class Buckets(Settings):
     """[data.buckets]: aspect-ratio buckets, made as kohya's sd-scripts make them."""
 
     enabled: bool = Field(default=True, description="Sort pictures by aspect ratio; else all are cropped to one size.")
-    min_side: int = Field(default=256, ge=8, description="Shortest side of a bucket in pixels.")
-    max_side: int = Field(default=1024, ge=8, description="Longest side of a bucket in pixels.")
-    step: int = Field(default=64, ge=8, multiple_of=8, description="Sides of buckets are multiples of this.")
+    min_side: int = Field(default=256, ge=8, le=LARGEST_SIDE, description="Shortest side of a bucket in pixels.")
+    max_side: int = Field(default=1024, ge=8, le=LARGEST_SIDE, description="Longest side of a bucket in pixels.")
+    step: int = Field(
+        default=64, ge=8, le=LARGEST_SIDE, multiple_of=8, description="Sides of buckets are multiples of this."
+    )
     no_upscale: bool = Field(default=False, description="Never enlarge a picture; its bucket follows its own size.")
 
     @model_validator(mode="after")
@@ -111,7 +128,7 @@ class Subset(Settings):
     """[[data.subsets]]: one folder of pictures with settings of its own."""
 
     folder: File = Field(description="Folder of pictures and their captions.")
-    repeats: int = Field(default=1, ge=1, description="How often each picture is shown in an epoch.")
+    repeats: int = Field(default=1, ge=1, le=MOST_REPEATS, description="How often each picture is shown in an epoch.")
     class_tokens: str = Field(default="", description="Caption of pictures without a caption file.")
     regularisation: bool = Field(default=False, description="Pictures of the class in general, not of the subject.")
     resolution: Resolution | None = Field(default=None, description="Another resolution than the data's.")
@@ -122,6 +139,11 @@ class Subset(Settings):
     @classmethod
     def _pair(cls, value: object) -> object:
         return None if value is None else _as_pair(value)
+
+    @field_validator("resolution")
+    @classmethod
+    def _sides(cls, value: Resolution | None) -> Resolution | None:
+        return None if value is None else _check_sides(value)
 
 
 class Data(Settings):

@@ -8,6 +8,7 @@ from roles import names
 from roles.models.amount import amount
 from roles.models.config import ADOPTED, LockedModel, Model, Pin
 from roles.models.sources.web import Asker, SourceError
+from training.usable_path import usable_path
 
 LARGEST_PUSH = 2 * 10**9
 """Bytes of the largest file the controller sends; SFTP carries some 70 MB/s for all hosts together."""
@@ -20,7 +21,7 @@ def file_name(url: str) -> str:
 
 def local_path(model: Model, here: Path) -> Path:
     """The controller's file that a file: source names; a relative path counts from `here`, fleet.toml's folder."""
-    return here / Path(model.source.removeprefix("file:")).expanduser()
+    return here / usable_path(model.source.removeprefix("file:"))
 
 
 def unsendable(path: Path) -> str:

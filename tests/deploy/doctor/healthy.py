@@ -6,7 +6,7 @@ from deploy import units
 from deploy.doctor import hosts
 from deploy.doctor.finding import Finding
 from deploy.doctor.packages import repositories
-from deploy.doctor.roads import roads
+from deploy.doctor.roads import endpoints
 from deploy.doctor.services import services
 from inventory.model import HostSettings
 
@@ -51,7 +51,7 @@ def healthy(host: HostSettings) -> dict[str, Any]:
         "ports": {str(port): LISTENS[service.private] for service in services(host) for port in service.ports},
         "proxy": "",
         "proxy_place": "",
-        "mirrors": {name: WELL for name in (*(road.name for road in roads(host)), *repositories(host))},
+        "mirrors": {name: WELL for name in (*(endpoint.name for endpoint in endpoints(host)), *repositories(host))},
         "sources": {DEBIAN: WELL},
         "journal": {},
         "error": "",

@@ -35,7 +35,7 @@ def test_a_healthy_host_has_nothing_to_complain_of(host: HostSettings) -> None:
         ({"memory": {"total_gb": 8.0, "swap_gb": 0.0}}, "memory", "warning", "Add swap"),
         ({"gpu": BARE}, "gpu", "warning", "install driver 580 .* sdfleet apply --limit gpu-1"),
         ({"gpu": [*BARE, "secure_boot\ttrue"]}, "gpu", "bad", "Secure Boot.*mokutil"),
-        ({"gpu": [line for line in RUNNING if not line.startswith("held")]}, "driver", "warning", "libcuda1.*Hold"),
+        ({"gpu": [line for line in RUNNING if not line.startswith("held")]}, "driver", "warning", "libcuda1.*not held"),
         (
             {"gpu": [line.replace("userspace\t580.95", "userspace\t580.99") for line in RUNNING]},
             "gpu",
@@ -55,7 +55,7 @@ def test_a_healthy_host_has_nothing_to_complain_of(host: HostSettings) -> None:
             {"units": {units.WEBUI: {"LoadState": "not-found"}}, "ports": {"7860": "nginx on 127.0.0.1"}},
             "port",
             "bad",
-            "taken by nginx .* webui.port",
+            "in use by nginx .* webui.port",
         ),
         (
             {"units": {units.WEBUI: {"LoadState": "loaded", "ActiveState": "failed", "SubState": "failed"}}},
@@ -70,13 +70,13 @@ def test_a_healthy_host_has_nothing_to_complain_of(host: HostSettings) -> None:
             },
             "webui",
             "bad",
-            "last words: OSError: no such checkpoint",
+            "last line: OSError: no such checkpoint",
         ),
         (
             {"failed": {"lora-train@ink.service": "the loss is not a number"}},
             "unit",
             "warning",
-            "lora-train@ink.service failed; its last words: the loss is not a number",
+            "lora-train@ink.service failed; its last line: the loss is not a number",
         ),
         ({"ports": {"7860": "python3 on 0.0.0.0"}}, "port", "warning", "open to everybody"),
         ({"gpu": [*RUNNING, "dpkg_interrupted\ttrue"]}, "packages", "warning", "dpkg --configure -a"),

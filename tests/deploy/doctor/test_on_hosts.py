@@ -80,7 +80,7 @@ def test_dead_roads_and_taken_ports_are_named(lab: Lab, tmp_path: Path) -> None:
     assert found["modelscope"]["level"] == "bad" and "Connection refused" in found["modelscope"]["says"]
     assert "civitai" not in found, "no model comes from there"
     assert found["apt"]["level"] == "warning" and f"{nowhere}/ppa/ gives no answer" in found["apt"]["says"]
-    assert found["port"]["says"] == "28000 is taken by python3 on 127.0.0.1, so lora-scripts cannot start"
+    assert found["port"]["says"] == "28000 is in use by python3 on 127.0.0.1, so lora-scripts cannot start"
     others = {finding["subject"]: finding for finding in report["h2"]}
     assert "nvidia" not in others, "it has no card"
     assert others["apt"]["says"].startswith("3 source(s) of the distribution answer; the slowest, http://")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deploy.doctor.packages import repositories
-from deploy.doctor.roads import roads
+from deploy.doctor.roads import endpoints
 from inventory.load import load
 from inventory.model import HostSettings
 from roles.operations.locks import build_of_pytorchs_own
@@ -28,7 +28,7 @@ def model(source: str, more: str = "") -> str:
 
 
 def test_mirrors_are_asked_for_what_they_must_have(host: HostSettings) -> None:
-    urls = {road.name: road.url for road in roads(host)}
+    urls = {endpoint.name: endpoint.url for endpoint in endpoints(host)}
     path = "https://github.com/AUTOMATIC1111/stable-diffusion-webui.git/info/refs?service=git-upload-pack"
     assert urls["github https://ghfast.top"] == f"https://ghfast.top/{path}"
     assert urls["github https://github.com"] == path
@@ -59,28 +59,30 @@ def test_places_of_models_are_asked_where_the_manifest_has_such_a_model(
         '[mirrors]\ngithub = ["https://gh.example"]\nmodelscope = ["https://ms.example", "https://modelscope.cn"]\n'
         'hosts = { gpu-2 = "http://10.0.0.2:8187" }\n'
     )
-    without = {road.kind for road in roads(one_host(tmp_path, mirrors))}
+    without = {endpoint.kind for endpoint in endpoints(one_host(tmp_path, mirrors))}
     assert without == {"github", "huggingface", "pypi"}
-    asked = roads(one_host(tmp_path, mirrors + model(source, f'sha256 = "{SHA}"')))
-    assert {road.kind for road in asked} - without == {kind}
-    assert [road.url for road in asked if road.kind == kind] == urls
+    asked = endpoints(one_host(tmp_path, mirrors + model(source, f'sha256 = "{SHA}"')))
+    assert {endpoint.kind for endpoint in asked} - without == {kind}
+    assert [endpoint.url for endpoint in asked if endpoint.kind == kind] == urls
 
 
 def test_a_host_without_environments_needs_no_package_index(tmp_path: Path) -> None:
-    assert roads(one_host(tmp_path, "", groups="")) == []
-    asked = roads(one_host(tmp_path, model("file:a.safetensors"), groups='"lora_scripts"'))
-    assert {road.kind for road in asked} == {"github", "huggingface", "pypi"}
+    assert endpoints(one_host(tmp_path, "", groups="")) == []
+    asked = endpoints(one_host(tmp_path, model("file:a.safetensors"), groups='"lora_scripts"'))
+    assert {endpoint.kind for endpoint in asked} == {"github", "huggingface", "pypi"}
     assert "Akegarasu/lora-scripts.git" in asked[0].url
 
 
 def test_pytorchs_index_is_asked_only_for_a_build_that_pypi_lacks(tmp_path: Path) -> None:
-    assert "torch" not in {road.kind for road in roads(one_host(tmp_path, ""))}
+    assert "torch" not in {endpoint.kind for endpoint in endpoints(one_host(tmp_path, ""))}
     shipped = sorted((Path(__file__).resolve().parents[3] / "roles").glob("*/locks/*.txt"))
     assert len(shipped) > 5
     assert not any(build_of_pytorchs_own(file.read_text()) for file in shipped)
     (tmp_path / "own.txt").write_text("torch==2.9.1+cu130 \\\n    --hash=sha256:00\n")
-    asked = roads(one_host(tmp_path, '[trainer]\nrequirements = "own.txt"\n'))
-    assert [road.url for road in asked if road.kind == "torch"] == ["https://download.pytorch.org/whl/cu130/torch/"]
+    asked = endpoints(one_host(tmp_path, '[trainer]\nrequirements = "own.txt"\n'))
+    assert [endpoint.url for endpoint in asked if endpoint.kind == "torch"] == [
+        "https://download.pytorch.org/whl/cu130/torch/"
+    ]
 
 
 def test_dead_mirrors_are_counted_and_only_all_of_them_are_bad(host: HostSettings) -> None:
@@ -109,8 +111,8 @@ def test_a_place_that_asks_for_a_token_is_alive_and_a_dead_one_is_bad(tmp_path: 
     assert found(host, mirrors={**answers, "civitai https://civitai.com": asks}) == {}
     gone = {**answers, "civitai https://civitai.com": DEAD, "models of models.example https://models.example": DEAD}
     levels = found(host, mirrors=gone)
-    assert levels["civitai"][0].cure == "Put one that answers into mirrors.civitai, or mend DNS."
-    assert levels["models of models.example"][0].cure == "Take another source for its models, or mend DNS."
+    assert levels["civitai"][0].cure == "Add one that answers to mirrors.civitai, or fix DNS."
+    assert levels["models of models.example"][0].cure == "Use another source for its models, or fix DNS."
 
 
 def test_nvidias_repository_is_bad_only_where_the_driver_must_come_from_it(host: HostSettings) -> None:
@@ -165,6 +167,9 @@ def test_a_proxy_that_does_not_answer_or_refuses_the_login_is_named(host: HostSe
     assert said(host, proxy_place=place)["proxy"] == f"{place} answers"
     dead = said(host, proxy_place=place, proxy="Connection refused")
     assert dead["proxy"] == f"the proxy {place} doesn't answer (Connection refused)"
-    refused = {road.name: {**DEAD, "reason": "Tunnel connection failed: 407 Authentication"} for road in roads(host)}
+    refused = {
+        endpoint.name: {**DEAD, "reason": "Tunnel connection failed: 407 Authentication"}
+        for endpoint in endpoints(host)
+    }
     assert said(host, proxy_place=place, mirrors=refused)["proxy"] == f"the proxy {place} refuses the login (407)"
     assert "proxy" not in said(host)

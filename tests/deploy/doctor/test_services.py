@@ -78,7 +78,7 @@ def test_a_port_that_another_program_has_is_named_with_the_setting_that_moves_it
     findings = found(host, **seen)
     assert [finding.level for finding in findings["lora-scripts-tensorboard"]] == ["bad"]
     (port,) = findings["port"]
-    assert port.says == "6006 is taken by nginx on 127.0.0.1, so lora-scripts-tensorboard cannot start"
+    assert port.says == "6006 is in use by nginx on 127.0.0.1, so lora-scripts-tensorboard cannot start"
     assert port.cure == "Stop it, or set lora_scripts.tensorboard_port for gpu-1."
 
 

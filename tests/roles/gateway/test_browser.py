@@ -5,13 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Error, Page, expect
 
 from tests import browser
 from tests.roles.gateway.asking import LOGIN, Asking
 
 pytestmark = pytest.mark.lab
-
-DRAWN = "document.getElementById('drawn')"
 
 
 def test_a_websocket_is_refused_without_a_login_and_upgraded_with_one(gateway: Asking) -> None:
@@ -26,19 +25,15 @@ def test_a_websocket_is_refused_without_a_login_and_upgraded_with_one(gateway: A
 
 def test_a_browser_logs_in_and_draws_over_the_queue(gateway: Asking, tmp_path: Path) -> None:
     address = gateway.seen_from_outside
-    with browser.opened(tmp_path / "profile", gateway.pin(), within=gateway.light.lab.enter) as page:
-        page.open(f"{address}/")
-        page.wait_for("document.title == 'Log in'")
-        page.value(
-            f"(f => {{ f.name.value = '{LOGIN[0]}'; f.password.value = '{LOGIN[1]}' }})(document.forms[0].elements)"
-        )
-        page.value("document.forms[0].submit()")
-        page.wait_for("document.title == 'Light WebUI'")
-        page.value("document.getElementById('generate').click()")
-        page.wait_for(f"{DRAWN}.naturalWidth == 64")
-        page.picture(tmp_path / "shown.png")
-        sockets, shown = page.sockets, page.value(f"{DRAWN}.src")
-        assert page.value("document.cookie") == "", "a script of the page can read the session's cookie"
+    with browser.opened(tmp_path, gateway.pin(), within=gateway.light.lab.enter) as page:
+        sockets = browser.handshakes(page)
+        log_in(page, address, *LOGIN)
+        expect(page).to_have_title("Light WebUI", timeout=60_000)
+        page.locator("#generate").click()
+        page.wait_for_function("document.getElementById('drawn').naturalWidth == 64", timeout=60_000)
+        page.screenshot(path=tmp_path / "shown.png")
+        shown = page.locator("#drawn").get_attribute("src")
+        assert page.evaluate("document.cookie") == "", "a script of the page can read the session's cookie"
     assert sockets == {address.replace("https", "wss") + "/queue/join": 101}
     body = {"prompt": "a cat", "steps": 1, "width": 64, "height": 64, "seed": 1}
     asked = f"{gateway.cookie()} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
@@ -48,17 +43,23 @@ def test_a_browser_logs_in_and_draws_over_the_queue(gateway: Asking, tmp_path: P
 
 
 def test_a_browser_without_a_password_sees_nothing(gateway: Asking, tmp_path: Path) -> None:
-    with browser.opened(tmp_path / "profile", gateway.pin(), within=gateway.light.lab.enter) as page:
-        page.open(f"{gateway.seen_from_outside}/")
-        page.wait_for("document.title == 'Log in'")
-        page.value("(f => { f.name.value = 'ann'; f.password.value = 'wrong-password' })(document.forms[0].elements)")
-        page.value("document.forms[0].submit()")
-        page.wait_for("document.body?.innerText.includes('Wrong name or password')")
+    with browser.opened(tmp_path, gateway.pin(), within=gateway.light.lab.enter) as page:
+        log_in(page, gateway.seen_from_outside, LOGIN[0], "wrong-password")
+        expect(page.locator("body")).to_contain_text("Wrong name or password", timeout=60_000)
 
 
 def test_a_browser_that_was_told_another_key_stays_away(gateway: Asking, tmp_path: Path) -> None:
     with (
-        browser.opened(tmp_path / "profile", within=gateway.light.lab.enter) as page,
-        pytest.raises(AssertionError, match="ERR_CERT_AUTHORITY_INVALID"),
+        browser.opened(tmp_path, within=gateway.light.lab.enter) as page,
+        pytest.raises(Error, match="ERR_CERT_AUTHORITY_INVALID"),
     ):
-        page.open(f"{gateway.seen_from_outside}/")
+        page.goto(f"{gateway.seen_from_outside}/")
+
+
+def log_in(page: Page, address: str, name: str, password: str) -> None:
+    """As a person does: open the page, fill in the form, press its button."""
+    page.goto(f"{address}/")
+    expect(page).to_have_title("Log in")
+    page.locator("[name=name]").fill(name)
+    page.locator("[name=password]").fill(password)
+    page.locator("form button").click()

@@ -10,6 +10,7 @@ import pytest
 
 from deploy.applying import engine_events
 from deploy.events import Finished, HostResult, Request
+from inventory.load import load
 from lab import Lab, apt, attached, fleet, gpus
 from lab.network import GATEWAY, NVIDIA_PORT, NVIDIA_URL
 from lab.state import Service
@@ -43,7 +44,7 @@ class Server:
         settings = {"repository": NVIDIA_URL, "fingerprint": self.repository.fingerprint, **gpu}
         file = fleet.write(self.lab, tables={"gpu": settings}, file=self.folder / "fleet.toml")
         request = Request(fleet=str(file), hosts=(HOST,), roles=("gpu",), apply=True)
-        events = list(engine_events(request))
+        events = list(engine_events(load(file), request))
         changed = [e.operation for e in events if isinstance(e, Finished) and e.result == "changed"]
         return Applied(next(e for e in events if isinstance(e, HostResult)), changed)
 

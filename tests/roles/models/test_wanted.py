@@ -132,6 +132,15 @@ def test_a_host_that_is_not_gets_just_what_it_lacks(entries: list[str], change: 
     assert changes(GOAL, read(["a line that nobody understands", *printed(entries)], PATHS), PATHS) == change
 
 
+def test_a_model_of_several_files_takes_one_line_each_to_fetch_and_to_link() -> None:
+    files = {"config.json": "11" * 32, "unet/weights.safetensors": "22" * 32}
+    pins = tuple(Pin(path=path, url=f"https://example.org/{path}", sha256=sha, size=9) for path, sha in files.items())
+    goal = wanted([LockedModel(**CLIP.model_dump(), revision=COMMIT, pins=pins)], PATHS, CHINA)
+    snapshot = PATHS.hub / f"hub/models--openai--clip-vit-large-patch14/snapshots/{COMMIT}"
+    told = changes(goal, read(printed([]), PATHS), PATHS)
+    assert told[:2] == [f"{CLIP.name}: fetch 2 files, 18 bytes", f"{CLIP.name}: link 2 files in {snapshot}"]
+
+
 RUNS = lines(f"l 90 {LINK.parent}/run-1.safetensors\t{PATHS.blob('ef' * 32)}")
 
 

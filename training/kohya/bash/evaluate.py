@@ -7,11 +7,12 @@ could change an option ends the reading with its line: nothing is guessed.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from training.errors import InputError
 from training.kohya.bash import conditions
-from training.kohya.bash.expansion import FROM_OUTSIDE, OF_BASH, Expansion, Value, used_names
+from training.kohya.bash.expansion import FROM_OUTSIDE, OF_BASH, Expansion, Value
+from training.kohya.bash.launch import SCRIPTS, Launch, launch_of, starts
 from training.kohya.bash.syntax import (
     DECLARATIONS,
     Assignment,
@@ -24,7 +25,7 @@ from training.kohya.bash.syntax import (
     parse,
 )
 from training.kohya.bash.words import ShellSyntaxError, Variable, Word
-from training.kohya.values import did_you_mean
+from training.usable_path import usable_path
 
 CHANGE_THE_SHELL = frozenset(
     ("eval", "read", "exec", "getopts", "mapfile", "readarray", "let", "alias", "trap", "shift", "return")
@@ -39,22 +40,7 @@ SUCCEED = frozenset(
 ONLY_SHOW = frozenset(("echo", "printf", "cat", "ls", "cp", "mv", "rm", "chmod", "grep", "sed", "tee"))
 """Programs that may name a program of sd-scripts without starting it."""
 
-SCRIPTS = ("train_network.py", "sdxl_train_network.py")
-"""The programs of sd-scripts that train a LoRA for the families here."""
-
 ELEMENT = re.compile(r"[A-Za-z_]\w*\[[^\]]*\]\+?=")
-
-
-@dataclass(frozen=True)
-class Launch:
-    """The command that trains: accelerate or python up to the program of sd-scripts, that program, its arguments."""
-
-    line: int
-    launcher: tuple[Value, ...]
-    program: str
-    arguments: tuple[Value, ...]
-    environment: tuple[tuple[str, str], ...] = ()
-    """Variables that are set for this command alone."""
 
 
 @dataclass
@@ -148,7 +134,7 @@ class _Shell:
             declares = not command.words or command.words[0].bare in (*DECLARATIONS, "unset")
             if self.launch is None and (
                 (declares and (command.assignments or command.words))
-                or (not launch and self._starts(command.words) is not None)
+                or (not launch and starts(command.words, self.words) is not None)
             ):
                 raise self.words.refuse(command.line, f"{why}; write what it decides into the script")
 
@@ -236,7 +222,10 @@ class _Shell:
         shown = " ".join(word.source for word in command.words)
         if name == "cd" and self.launch is None:
             fields = [value.text for word in command.words[1:] for value in self.words.split(word)]
-            self.words.folder = self.words.folder / Path(fields[-1] if fields else "~").expanduser()
+            try:
+                self.words.folder = self.words.folder / usable_path(fields[-1] if fields else "~")
+            except ValueError as error:
+                raise self.words.refuse(line, f"cd: {error}") from error
             return True
         if name in ("source", ".") and not shown.rstrip("\"'").endswith("activate") and self.launch is None:
             raise self.words.refuse(line, f"{shown}: other scripts are not read; write into this one what they set")
@@ -244,8 +233,8 @@ class _Shell:
             raise self.words.refuse(
                 line, f"{shown}: is not followed here; write the values that it gives into the script"
             )
-        if name not in ONLY_SHOW and self._starts(command.words) is not None:
-            self._launch(command)
+        if name not in ONLY_SHOW and starts(command.words, self.words) is not None:
+            self.launch = launch_of(command, self.words, self.launch)
             return True
         if (
             self.launch is None
@@ -262,47 +251,6 @@ class _Shell:
         if self.launch is None:
             self.notes.append(f"line {line}: {shown}: is not run here")
         return None
-
-    def _starts(self, words: Sequence[Word]) -> int | None:
-        """Where a command names a training program, None if it does not."""
-        texts = [value.text for word in words for value in self.words.split(word, strict=False)]
-        names = [PurePosixPath(text.replace("\\", "/")).name for text in texts]
-        place = next((place for place, found in enumerate(names) if found.endswith(".py")), None)
-        return place if place is not None and "train" in names[place] else None
-
-    def _launch(self, command: Command) -> None:
-        """Take the command that starts the training."""
-        line = command.line
-        place = self._starts(command.words) or 0
-        words = [value for word in command.words for value in self.words.split(word)]
-        program = PurePosixPath(words[place].text.replace("\\", "/")).name
-        if program not in SCRIPTS:
-            raise self.words.refuse(line, f"{program} is not supported; read are {' and '.join(SCRIPTS)}")
-        if self.launch is not None:
-            raise self.words.refuse(
-                line, f"starts a second training (the first is in line {self.launch.line}); keep one"
-            )
-        for part in (part for word in command.words for part in word.parts if isinstance(part, Variable)):
-            asked = not part.items and part.default is None and part.name not in FROM_OUTSIDE
-            if asked and part.name not in self.words.variables:
-                hint = did_you_mean(part.name, self.words.variables)
-                raise self.words.refuse(line, f"${part.name} is passed on but never set in the script{hint}")
-        arguments = tuple(words[place + 1 :])
-        for name in sorted(used_names(arguments) - self.words.variables.keys()):
-            hint = did_you_mean(name, self.words.variables)
-            raise self.words.refuse(line, f"${name} is passed on but never set in the script{hint}")
-        environment = [(one.name, self._text(one)) for one in command.assignments]
-        if words[0].text == "env":
-            pairs = (value.text.partition("=") for value in words[1:place])
-            environment += [(name, value) for name, equals, value in pairs if equals and name.isidentifier()]
-        self.launch = Launch(line, tuple(words[: place + 1]), program, arguments, tuple(environment))
-
-    def _text(self, assignment: Assignment) -> str:
-        """What one variable is set to before a command."""
-        value = assignment.value
-        if isinstance(value, tuple):
-            return " ".join(word.source for word in value)
-        return self.words.whole(value).text
 
 
 def _set(command: Command) -> Sequence[Word]:

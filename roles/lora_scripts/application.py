@@ -1,0 +1,47 @@
+"""lora-scripts as an application of a host."""
+
+import shlex
+from collections.abc import Sequence
+
+from roles.accounts import LORA_SCRIPTS, SHARED
+from roles.lora_scripts.config import LoraScripts
+from roles.lora_scripts.service import GUI, SETTINGS, SHOWN, WRITTEN, shown_models
+from roles.operations.application import CODE, Application, Release
+from roles.paths import Folder, Paths
+
+
+def application(lora_scripts: LoraScripts, paths: Paths, release: Release, unit_text: str) -> Application:
+    """lora-scripts, served by its GUI's unit."""
+    return Application(
+        "lora_scripts",
+        release.id,
+        release.manifest(),
+        release.environment,
+        lora_scripts.keep_releases,
+        trees=release.trees,
+        finish=finishing(paths, release),
+        folders=wanted_folders(paths),
+        unit=GUI,
+        unit_text=unit_text,
+    )
+
+
+def wanted_folders(paths: Paths) -> list[Folder]:
+    """What the GUI writes is its group's to write, and root's to name: systemd mounts these folders, and a link in the
+    place of one would open another to the GUI."""
+    data = paths.data("lora_scripts")
+    written = [Folder(data / name, "root", LORA_SCRIPTS, SHARED) for name in (*WRITTEN.values(), "cache", "tmp")]
+    return [Folder(shown_models(paths)), Folder(paths.runs), *written]
+
+
+def finishing(paths: Paths, release: Release) -> Sequence[str]:
+    """Commands that complete a release in its building folder; the last fails unless every submodule is in place."""
+    env, settings = (
+        shlex.quote(str(path))
+        for path in (release.environment.folder(paths), paths.data("lora_scripts") / "config.json")
+    )
+    places = " ".join(shlex.quote(str(CODE / place)) for place in (*WRITTEN, SHOWN))
+    return [
+        f"mkdir -p {places} && ln -sfn {settings} {CODE}/{SETTINGS} && ln -sfn {env} env",
+        f"! git -C {CODE} submodule status --recursive | grep '^[^ ]' >&2",
+    ]

@@ -1,0 +1,89 @@
+"""The WebUI as an application of a host."""
+
+import logging
+import shlex
+
+from pyinfra.context import host
+
+from roles.accounts import WEBUI
+from roles.facts.seen import as_user
+from roles.facts.survey import Survey
+from roles.onhost import source
+from roles.operations.application import CODE, Application, Release
+from roles.paths import UNITS, Folder, Paths
+from roles.webui import extensions
+from roles.webui.config import Webui
+from roles.webui.release import check_variables
+from roles.webui.service import PROGRAMS, STATE, UNIT, options_file, options_text, told
+
+CHECK_REQUIREMENTS = """
+import importlib.metadata, pathlib, sys
+files = [file for file in map(pathlib.Path, sys.argv[1:]) if file.exists()]
+if not files:
+    sys.exit()
+from packaging.requirements import InvalidRequirement, Requirement
+lacking = []
+for file in files:
+    for line in file.read_text().splitlines():
+        try:
+            wanted = Requirement(line.partition("#")[0].strip())
+            there = importlib.metadata.version(wanted.name)
+        except InvalidRequirement:
+            continue
+        except importlib.metadata.PackageNotFoundError:
+            there = None
+        if not (wanted.marker and not wanted.marker.evaluate()) and (there is None or there not in wanted.specifier):
+            lacking.append(f"{file.parent.name} needs {wanted}, the environment has {there or 'none'}")
+if lacking:
+    sys.exit("; ".join(lacking) + "; make a lock with it: sdfleet lock envs")
+"""
+"""Program for the environment's Python: exits 1 if requirements.txt files ask for what is not there."""
+
+SERVED_LINKS = ("config_states", "tmp")
+"""Folders that the WebUI writes beside its code; links lead them into the data folder."""
+
+
+def application(webui: Webui, paths: Paths, release: Release, text: str) -> Application:
+    """The WebUI, served by its unit, whose text this is."""
+    data = paths.data("webui")
+    own = [Folder(extensions.shown(paths))]
+    own += [Folder(data / name, owner=WEBUI, group=WEBUI) for name in (*SERVED_LINKS, "cache")]
+    own += [Folder(place) for place in extensions.mounts(release, paths).values()]
+    return Application(
+        "webui",
+        release.id,
+        release.manifest(),
+        release.environment,
+        webui.keep_releases,
+        trees=release.trees,
+        finish=finishing(webui, paths, release),
+        folders=own,
+        programs={paths.programs / f"{name}.py": source(name) for name in PROGRAMS},
+        texts={options_file(webui, paths): options_text(webui)},
+        unit=UNITS / UNIT,
+        unit_text=text,
+        report=report,
+    )
+
+
+def report() -> None:
+    """Warn if a WebUI serves that has drawn nothing."""
+    state = told(host.get_fact(Survey, written_by={STATE: WEBUI}).text(STATE))
+    if problem := state.get("problem"):
+        host.log(f"{UNIT} runs, but has drawn nothing: {problem}", logging.getLogger("pyinfra").warning)
+
+
+def finishing(webui: Webui, paths: Paths, release: Release) -> list[str]:
+    """Commands that complete a release in its building folder and prove that the launcher finds nothing missing."""
+    data, env = shlex.quote(str(paths.data("webui"))), shlex.quote(str(release.environment.folder(paths)))
+    links = [f"ln -sfn {data}/{name} {CODE}/{name}" for name in SERVED_LINKS]
+    settings = " ".join(f"--setenv={name}={shlex.quote(value)}" for name, value in check_variables(webui).items())
+    confined = "-p PrivateNetwork=yes -p ProtectSystem=strict -p ProtectHome=yes -p PrivateTmp=yes"
+    check = (
+        f'systemd-run --quiet --wait --pipe --collect --uid={WEBUI} --working-directory="$PWD/{CODE}" {confined} '
+        f"--setenv=HOME=/tmp {settings} {env}/bin/python launch.py --skip-torch-cuda-test --exit >&2"
+    )
+    required = [f"extensions/{name}/requirements.txt" for name in extensions.names(release)]
+    # Their own installers never run, so what they ask for must be in the environment.
+    met = [f"{as_user(WEBUI)} {shlex.join(['env/bin/python', '-B', '-c', CHECK_REQUIREMENTS, *required])}"]
+    return [*links, f"ln -sfn {env} env", *extensions.kept_shown(release, paths), *(met if required else []), check]

@@ -1,0 +1,46 @@
+"""How the models are computed: attention, checkpointing, memory layout, training or not."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from training.errors import InputError
+from training.sections.optimisation import Train
+
+
+def switch(models: Sequence[nn.Module], *, training: bool) -> None:
+    """Between training and drawing pictures."""
+    for model in models:
+        model.train(training)
+
+
+def apply(
+    settings: Train, device: torch.device, unet: nn.Module, encoders: Sequence[nn.Module], say: Callable[[str], None]
+) -> None:
+    """Prepare the models for training on `device`. Raises InputError if xformers cannot be used."""
+    switch((unet, *encoders), training=True)
+    if settings.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()  # type: ignore[operator]
+        for encoder in encoders:
+            encoder.gradient_checkpointing_enable()  # type: ignore[operator]
+    if settings.attention == "plain":
+        from diffusers.models.attention_processor import AttnProcessor
+
+        unet.set_attn_processor(AttnProcessor())  # type: ignore[operator]
+    elif settings.attention == "xformers" and settings.deterministic and device.type == "cuda":
+        say("attention by sdpa: xformers may give other bits each time; train.deterministic = false takes it")
+    elif settings.attention == "xformers":
+        try:
+            unet.enable_xformers_memory_efficient_attention()  # type: ignore[operator]
+        except ModuleNotFoundError as error:
+            raise InputError(
+                'train.attention = "xformers", but this environment has no xformers; install it, or set "sdpa", which '
+                "is as fast"
+            ) from error
+        except (ImportError, ValueError, RuntimeError) as error:  # built for another torch, or not for this card
+            raise InputError(
+                f'train.attention: xformers cannot be used ({error}); set "sdpa", which is as fast'
+            ) from error
+    if settings.channels_last:
+        unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
