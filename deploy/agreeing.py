@@ -1,6 +1,6 @@
 """Which answer a lock accepts for a name that it looks up: the origin's, or one that two mirrors agree on."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -79,7 +79,7 @@ class Witnesses:
         """
         reasons: list[str] = []
         first: tuple[T, str] | None = None
-        for endpoint in _origin_first(endpoints):
+        for endpoint in in_order(endpoints):
             if endpoint in self.silent:
                 reasons.append(f"{endpoint} did not answer before")
                 continue
@@ -105,12 +105,16 @@ class Witnesses:
         return first[0], (first[1],)
 
 
-def _origin_first(endpoints: Endpoints) -> Iterable[str]:
+def in_order(endpoints: Endpoints) -> list[str]:
+    """The URLs, the origin's first."""
     return sorted(dict.fromkeys(endpoints.urls), key=lambda endpoint: endpoint not in endpoints.origins)
 
 
-def confirmation(asked: Collection[str], endpoints: Endpoints) -> str:
-    """Who answered, for a person; "" if there was only one server to ask."""
+def confirmation(asked: Collection[str], endpoints: Endpoints, verify: str = "sdfleet lock --verify") -> str:
+    """Who answered, for a person; "" if there was only one server to ask.
+
+    + verify: the command that asks again
+    """
     if not endpoints.kind or not asked:
         return ""
     if set(asked) & set(endpoints.origins):
@@ -119,5 +123,5 @@ def confirmation(asked: Collection[str], endpoints: Endpoints) -> str:
         return f"{' and '.join(asked)} agree"
     return (
         f"only the mirror {', '.join(asked)} answered, so nothing confirms it; "
-        "`sdfleet lock --verify` asks again through other mirrors"
+        f"`{verify}` asks again through other mirrors"
     )

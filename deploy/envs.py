@@ -1,8 +1,6 @@
 """`sdfleet lock envs`: hashed requirements locks for each application, Python and torch build, compiled by uv."""
 
 import re
-import subprocess
-import tempfile
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +9,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uv
 
-from deploy import gitrefs
+from deploy import envs_check, gitrefs, indexes
+from deploy.agreeing import confirmation
 from deploy.console import out
 from deploy.options import DEFAULT_FILE, FleetFile
 from inventory import lock as locks
@@ -25,7 +23,7 @@ from roles.gpu.torch_builds import LORA_SCRIPTS, TRAINER, WEBUI, Torch
 from roles.lora_scripts import release as lora_release
 from roles.lora_scripts.config import LoraScripts
 from roles.mirrors.config import Mirrors
-from roles.operations.application import COMMIT, build_tools
+from roles.operations.application import COMMIT
 from roles.operations.locks import CPU, lock_name
 from roles.trainer import release as trainer_release
 from roles.webui import release as webui_release
@@ -44,8 +42,6 @@ BY_HAND = ("onnxruntime==1.19.2", "setuptools<81", "wheel")
 
 SHIPPED = {"webui": webui_release.LOCKS, "lora_scripts": lora_release.LOCKS, "trainer": trainer_release.LOCKS}
 """Folders of the locks that come with sdfleet, by application."""
-
-PLATFORM = "x86_64-manylinux_2_28"
 
 
 class Application(StrEnum):
@@ -78,22 +74,41 @@ def envs(
     shipped: Annotated[
         bool, typer.Option("--shipped", help="Update the lock files that ship with sdfleet, in a checkout of it.")
     ] = False,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="'NAME: REQUIREMENT, ...'", help="A package without a wheel, and what it requires (repeatable)."
+        ),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Change nothing: ask other mirrors, and exit 3 on a difference."),
+    ] = False,
 ) -> None:
     """Write hashed lock files of the Python environments, one for each torch build, to keep beside fleet.toml."""
+    applications = app or tuple(Application)
     if shipped:
-        remake(app or tuple(Application), SHIPPED)
+        if verify:
+            raise typer.Exit(
+                envs_check.verified([SHIPPED[application] for application in applications], Mirrors(), _say)
+            )
+        remake(applications, SHIPPED)
         return
     loaded = load(fleet)
+    if verify:
+        folders = [into] if into else [loaded.file.parent / "locks" / application for application in applications]
+        raise typer.Exit(envs_check.verified(folders, next(iter(loaded.hosts.values())).direct, _say))
+    sources = {**indexes.SOURCES, **dict(map(_source, source or ()))}
     pinned = [locks.pin_host(host, locks.read(loaded.file)) for host in loaded.hosts.values()]
     folder = into or loaded.file.parent / "locks"
     made, failed = 0, 0
-    for application in app or tuple(Application):
+    for application in applications:
         for wanted, mirrors in _all(application, pinned, python or ()):
             if build and wanted.torch.build not in build:
                 continue
             place = folder / application if into is None else folder
             try:
-                changed = make(wanted, mirrors, place)
+                changed = make(wanted, mirrors, place, sources)
             except SdfleetError as error:
                 failed += 1
                 _say(f"{application} {wanted.name}: could not be locked: {error}")
@@ -103,6 +118,14 @@ def envs(
     if not made or (build and failed):
         raise SdfleetError("no lock was made" if not made else "some of the requested builds could not be locked")
     _say(f'Next: review {folder}, name it in fleet.toml (webui.requirements = "locks/webui"), sdfleet lock')
+
+
+def _source(value: str) -> tuple[str, Sequence[str]]:
+    """The name and the requirements of a --source. SdfleetError if it is none."""
+    name, _, needs = value.partition(":")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name.strip()):
+        raise SdfleetError(f"--source {value!r} is not NAME: REQUIREMENT, REQUIREMENT")
+    return name.strip(), [need.strip() for need in needs.split(",") if need.strip()]
 
 
 def remake(applications: Iterable[Application], folders: Mapping[str, Path], mirrors: Mirrors | None = None) -> None:
@@ -140,15 +163,15 @@ def _all(
     seen: set[str] = set()
     for host in hosts:
         if application is Application.WEBUI and host.has("webui"):
-            found = [w for p in pythons or [host.webui.python] for w in webui_locks(host.webui, host.mirrors, p)]
+            found = [w for p in pythons or [host.webui.python] for w in webui_locks(host.webui, host.direct, p)]
         elif application is Application.TRAINER and host.has("trainer"):
             found = [w for p in pythons or [host.trainer.python] for w in trainer_locks(p)]
         elif application is Application.LORA_SCRIPTS and host.has("lora_scripts"):
             scripts = host.lora_scripts
-            found = [w for p in pythons or [scripts.python] for w in lora_scripts_locks(scripts, host.mirrors, p)]
+            found = [w for p in pythons or [scripts.python] for w in lora_scripts_locks(scripts, host.direct, p)]
         else:
             continue
-        yield from ((wanted, host.mirrors) for wanted in found if wanted.name not in seen)
+        yield from ((wanted, host.direct) for wanted in found if wanted.name not in seen)
         seen |= {wanted.name for wanted in found}
 
 
@@ -207,54 +230,44 @@ def _version(torch: Torch, number: str = "") -> str:
     return number if (torch.torch, torch.build) in ON_PYPI else f"{number}+{torch.build}"
 
 
-def make(wanted: Wanted, mirrors: Mirrors, folder: Path) -> bool:
+def make(
+    wanted: Wanted, mirrors: Mirrors, folder: Path, sources: Mapping[str, Sequence[str]] = indexes.SOURCES
+) -> bool:
     """Write a lock and return whether it changed. Pins that still fit are kept.
 
     A new lock starts from that of another build, so that the two differ only in torch and its dependencies.
-    Raises SdfleetError with uv's last lines if uv fails.
+
+    + sources: packages without a wheel, and what each requires
+    Raises SdfleetError if there is no answer, or two that differ.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     final = folder / wanted.name
     before = final.read_text() if final.exists() else ""
     beside = folder.glob(final.name.replace(f"-{wanted.torch.build}.", "-*."))
-    with tempfile.TemporaryDirectory(prefix="sdfleet-envs-") as scratch:
-        asked, limits, answer = (Path(scratch) / name for name in ("requirements.in", "build.txt", "lock.txt"))
-        asked.write_text(wanted.requirements)
-        limits.write_text(build_tools())
-        answer.write_text(before or next((path.read_text() for path in sorted(beside)), ""))
-        command = [uv.find_uv_bin(), "pip", "compile", "--quiet", "--no-config", "--generate-hashes", "--no-header"]
-        command += [f"--python-version={wanted.python}", f"--python-platform={PLATFORM}"]
-        command += [
-            f"--build-constraints={limits.name}",
-            "--require-build-hashes",
-            f"--default-index={mirrors.pypi[0]}",
-        ]
-        if (wanted.torch.torch, wanted.torch.build) not in ON_PYPI:
-            if not mirrors.torch:
-                raise SdfleetError("mirrors.torch is empty, and the package index does not have this build")
-            command += [f"--index={mirrors.torch[0]}/{wanted.torch.build}", "--index-strategy=unsafe-best-match"]
-        done = subprocess.run(
-            [*command, f"--output-file={answer.name}", asked.name],
-            cwd=scratch,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            words = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            raise SdfleetError(" ".join(words[-3:]) or f"uv ended with status {done.returncode}")
-        body = "".join(line for line in answer.read_text().splitlines(keepends=True) if not line.startswith("#"))
-    text = _header(wanted) + body
-    if text == before:
+    build = "" if (wanted.torch.torch, wanted.torch.build) in ON_PYPI else wanted.torch.build
+    endpoints = indexes.endpoints_of(build, mirrors)
+    question = indexes.Question(wanted.requirements, wanted.python, build, sources)
+    alike = before or next((path.read_text() for path in sorted(beside)), "")
+    body, asked = indexes.resolve(question, endpoints, alike)
+    for kind, place in endpoints.items():
+        _say(f"{wanted.name}: {confirmation(asked[kind], place, envs_check.VERIFY)}")
+    text = _header(wanted, [endpoint for found in asked.values() for endpoint in found]) + body
+    # Comments, as on who says so or needs what, are no reason to give hosts a new environment.
+    if _entries(text) == _entries(before):
         return False
+    folder.mkdir(parents=True, exist_ok=True)
     replace_file(final, text)
     return True
 
 
-def _header(wanted: Wanted) -> str:
+def _entries(lock: str) -> list[str]:
+    return [line for line in lock.splitlines() if not line.lstrip().startswith("#")]
+
+
+def _header(wanted: Wanted, asked: Sequence[str]) -> str:
     device = "for hosts without a GPU" if wanted.torch.build == CPU else "it computes on CPUs as well"
     return (
         f"# {wanted.about}\n"
         f"# Python {wanted.python}, Linux x86-64, torch {wanted.torch.torch} ({wanted.torch.build}; {device}).\n"
         f"# Made by: sdfleet lock envs --python {wanted.python} --build {wanted.torch.build}\n"
+        f"{indexes.ASKED}{' '.join(asked)}\n"
     )

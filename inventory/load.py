@@ -203,7 +203,7 @@ class _Reader:
                 if isinstance(own := layer.get(role), dict):
                     values = _deep_merge(values, own)
             # So that what was told already hides nothing else.
-            merged[role] = _sound(ROLE_TABLES[role], values) if self.problems else values
+            merged[role] = _valid(ROLE_TABLES[role], values) if self.problems else values
         settings = {
             "name": name,
             "connection": Connection(

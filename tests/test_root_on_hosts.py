@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from roles import accounts
+
 TREE = Path(__file__).resolve().parent.parent
 AS_THE_SERVICE = {"webui_service", "webui_options", "webui_door", "webui_picture", "webui_png", "webui_refresh"}
 AS_THE_SERVICE |= {"training_turn"}
@@ -64,10 +66,51 @@ OF_ROOTS = {
 that holds for it."""
 
 
+TREES = ("deploy", "inventory", "roles")
+BEGINNINGS = {"onhost", "host"}
+"""Names of the folders whose programs run on hosts."""
+
+
 def _programs() -> list[Path]:
-    found = [*TREE.glob("roles/onhost/*.py"), *TREE.glob("roles/models/host/*.py"), *TREE.glob("deploy/onhost/*.py")]
+    modules = (file for tree in TREES for file in (TREE / tree).rglob("*.py"))
     apart = {"__init__", "nofollow", *AS_THE_SERVICE, *CONFINED}
-    return sorted(file for file in found if file.stem not in apart)
+    return sorted(file for file in modules if file.parent.name in BEGINNINGS and file.stem not in apart)
+
+
+def _sent(file: Path) -> set[str]:
+    """Names of modules that a module of the controller sends to hosts: what it calls there, or reads the source of."""
+    tree, modules, found = ast.parse(file.read_text()), {}, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            modules |= {name.asname or name.name: f"{node.module}.{name.name}" for name in node.names}
+    for node in ast.walk(tree):
+        called = node.func if isinstance(node, ast.Call) else None
+        name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+        if isinstance(node, ast.Call) and name in ("call", "getsource") and node.args:
+            found.add(modules.get(getattr(node.args[0], "id", ""), ""))
+    return found - {""}
+
+
+def test_every_program_that_is_sent_to_hosts_is_looked_at() -> None:
+    sent = {module for tree in TREES for file in (TREE / tree).rglob("*.py") for module in _sent(file)}
+    folders = {str(file.parent.relative_to(TREE)) for file in _programs()}
+    assert {"roles/onhost", "roles/models/host", "deploy/onhost"} <= folders
+    strange = {module for module in sent if "/".join(module.split(".")[:-1]) not in folders}
+    assert len(sent) > 8 and not strange, f"{strange} run on hosts, but lie where nothing checks what they do by path"
+
+
+def test_the_docs_tell_what_each_user_may_write() -> None:
+    """Every user of a unit, and each folder that systemd gives it, stands in docs/security.md's table."""
+    text = (TREE / "docs/security.md").read_text()
+    table = text[text.index("## What each user may write") : text.index("Code, environments, units")]
+    users = {value for name, value in vars(accounts).items() if name.isupper() and isinstance(value, str)}
+    units = {file: file.read_text() for file in (TREE / "templates").rglob("*.service.j2")}
+    dynamic = {file.name.split(".")[0] for file, unit in units.items() if "DynamicUser=yes" in unit}
+    assert len(users) == 4 and dynamic == {"sdfleet-gateway"}
+    assert not [user for user in users if f"`{user}`" not in table]
+    given = {word for unit in units.values() for word in re.findall(r"^(?:Runtime|State)Directory=(\S+)$", unit, re.M)}
+    folders = {f"/run/{name}" for name in given if "{" not in name} | {f"/run/{name}" for name in dynamic}
+    assert not [folder for folder in sorted(folders) if f"`{folder}`" not in table]
 
 
 def _called(file: Path) -> set[str]:

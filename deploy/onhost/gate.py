@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import itertools
 import json
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import nofollow
+from roles.onhost import loopback, nofollow
 
 PICTURE = {
     "prompt": "a red apple on a wooden table",
@@ -139,18 +136,10 @@ def _png(drawn: str, convert: list[str]) -> tuple[str, str]:
 def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate: str) -> Any:
     """JSON of one request, a POST if there is a body. Raises GateError for `gate` if there is no answer."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, {"Content-Type": "application/json"})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=seconds) as answer:
-            body_read = answer.read(LARGEST + 1)
-            if len(body_read) > LARGEST:
-                raise GateError(gate, f"{path} answered with more than {LARGEST} bytes")
-            return json.loads(body_read)
-    except urllib.error.HTTPError as error:
-        raise GateError(gate, f"{path} answered {error.code}: {error.read(300).decode(errors='replace')}") from error
-    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
-        raise GateError(gate, f"{path} gave no answer within {seconds:g} s: {error}") from error
+        return json.loads(loopback.ask(port, path, data, seconds, LARGEST))
+    except (OSError, ValueError, RecursionError) as error:
+        raise GateError(gate, f"{path} {error}") from error
 
 
 def _journal(unit: str) -> list[str]:

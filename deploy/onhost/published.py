@@ -7,11 +7,10 @@ import hashlib
 import json
 import os
 import subprocess
-import urllib.request
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import nofollow
+from roles.onhost import loopback, nofollow
 
 
 def main(
@@ -67,9 +66,8 @@ def _refresh(unit: str, port: int) -> bool:
     state = subprocess.run(["systemctl", "is-active", unit], stdout=subprocess.PIPE).stdout.strip()
     if state != b"active":
         return False
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/sdapi/v1/refresh-loras", data=b"", method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=30):
-            return True
+        loopback.ask(port, "/sdapi/v1/refresh-loras", b"", seconds=30)
     except OSError:
         return False
+    return True

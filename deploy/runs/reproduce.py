@@ -1,8 +1,9 @@
 """Repeat a run from its record with the same config, inputs and code, and compare the results."""
 
+import contextlib
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,15 +22,25 @@ def record_of(folder: Path) -> dict[str, Any]:
     """The record of a fetched run. Raises SdfleetError if it has none or has not finished."""
     record = records.read(folder / "run.json")
     if record is None or not records.finished(record):
-        raise SdfleetError(f"{folder.name} has not finished, so there is no result to reproduce")
+        raise SdfleetError(f"{folder.name} has not finished, or its record is damaged: there is no result to reproduce")
     return record
 
 
 def changed(origin: RunHost, run: str, record: Mapping[str, Any]) -> list[str]:
     """Inputs on the run's host that differ from its record, one sentence each."""
     now = {f"inputs/{name}": sha256 for name, sha256 in origin.inputs(run).items()}
-    read = {place: sha256 for place, sha256 in now.items() if place in record["inputs"] or _is_data(place)}
-    return reproduce.changed_inputs(record, read)
+    with _told(run):
+        read = {place: sha256 for place, sha256 in now.items() if place in record["inputs"] or _is_data(place)}
+        return reproduce.changed_inputs(record, read)
+
+
+@contextlib.contextmanager
+def _told(run: str) -> Iterator[None]:
+    """Reading of a record that its run wrote. Raises SdfleetError if it has another shape than records have."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise SdfleetError(f"{run}: its record is damaged ({type(error).__name__}: {error})") from error
 
 
 def _is_data(place: str) -> bool:
@@ -48,7 +59,7 @@ def _program(target: RunHost, record: Mapping[str, Any]) -> PurePosixPath:
 
 def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, again: str, sent: Sent) -> None:
     """Create the run `again` on `target` from `run` on `origin`; copies inputs that the target lacks through here."""
-    text: str = origin.ask("config", run=str(origin.paths.run(run)))
+    text = origin.config(run)
     text = text.replace(str(origin.paths.run(run)), str(target.paths.run(again)))
     text = text.replace(f"{origin.paths.root}/", f"{target.paths.root}/")
     wanted = needs.turn(Config.model_validate(tomllib.loads(text)), target.remote.host, ())
@@ -71,11 +82,12 @@ def judge(before: Path, after: Path) -> tuple[list[str], reproduce.Verdict]:
     Raises SdfleetError if the weights must be compared and the packages for that are not installed.
     """
     old, new = record_of(before), record_of(after)
-    files = [folder / "output" / str(one["file"]) for folder, one in ((before, old), (after, new))]
-    if old["sha256"] != new["sha256"]:
-        try:
-            extras.require("sdfleet train reproduce")
-        except extras.MissingExtra as error:
-            found = f"{old['sha256'][:12]} and {new['sha256'][:12]}"
-            raise SdfleetError(f"the results differ: {found}; they cannot be compared further: {error}") from error
-    return reproduce.differences(old, new), reproduce.judge(old, new, *files)
+    files = [folder / "output" / str(one.get("file")) for folder, one in ((before, old), (after, new))]
+    with _told(f"{before.name} or {after.name}"):
+        if old["sha256"] != new["sha256"]:
+            try:
+                extras.require("sdfleet train reproduce")
+            except extras.MissingExtra as error:
+                found = f"{old['sha256'][:12]} and {new['sha256'][:12]}"
+                raise SdfleetError(f"the results differ: {found}; they cannot be compared further: {error}") from error
+        return reproduce.differences(old, new), reproduce.judge(old, new, *files)

@@ -1,10 +1,12 @@
 """The runs of one host: send, start, stop, read, fetch."""
 
+import contextlib
 import hashlib
 import inspect
+import re
 import subprocess
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -78,8 +80,21 @@ class RunHost:
 
     def inputs(self, run: str) -> dict[str, str]:
         """Current sha256 of the run's inputs, by their path below inputs/."""
-        found: dict[str, str] = self.ask("inputs", timeout=600, run=str(self.paths.run(run)))
-        return found
+        answer = self.ask("inputs", timeout=600, run=str(self.paths.run(run)))
+        with self._told(run):
+            return {str(_place(name)): _sha256(sha256) for name, sha256 in answer.items()}
+
+    def config(self, run: str) -> str:
+        """The config that the run was given."""
+        return str(self.ask("config", run=str(self.paths.run(run))))
+
+    @contextlib.contextmanager
+    def _told(self, run: str) -> Iterator[None]:
+        """Read what the host says of files, which become paths here and on other hosts. Raises HostError."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise HostError(f"{self.name}: the list of {run}'s files is damaged: {error}") from error
 
     def start(self, run: str) -> None:
         """Start the run's unit; it continues from its last checkpoint if there is one. Returns when it runs or queues.
@@ -125,17 +140,16 @@ class RunHost:
 
         Raises HostError if a file's sha256 is wrong twice.
         """
-        wanted = self.ask("files", timeout=600, run=str(self.paths.run(run)))
+        answer = self.ask("files", timeout=600, run=str(self.paths.run(run)))
+        with self._told(run):
+            wanted = {_place(name): (_sha256(facts["sha256"]), int(facts["size"])) for name, facts in answer.items()}
         fetched = []
-        for name, facts in wanted.items():
-            relative = PurePosixPath(name)
-            if relative.is_absolute() or ".." in relative.parts:
-                raise HostError(f"{self.name}: {run} has a file with the name {name!r}")
+        for relative, (sha256, size) in wanted.items():
             target = folder / relative
             target.parent.mkdir(parents=True, exist_ok=True)
             source = self.paths.run(run) / relative
-            if not (target.exists() and sha256_of(target) == facts["sha256"]):
-                self.download(source, target, facts["sha256"], facts["size"])
+            if not (target.exists() and sha256_of(target) == sha256):
+                self.download(source, target, sha256, size)
             fetched.append(target)
         return fetched
 
@@ -158,6 +172,20 @@ class RunHost:
                 return
             part.unlink()
         raise HostError(f"{self.name}: {source} arrived with the wrong sha256 twice; fetch it again")
+
+
+def _place(name: object) -> PurePosixPath:
+    """What a host calls a file of a run, as a path below the run's folder. ValueError if it leads out of it."""
+    place = PurePosixPath(str(name))
+    if not place.parts or place.is_absolute() or ".." in place.parts or "\0" in str(name):
+        raise ValueError(f"it has a file with the name {name!r}")
+    return place
+
+
+def _sha256(text: object) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", str(text)):
+        raise ValueError(f"{str(text)[:80]!r} is no sha256")
+    return str(text)
 
 
 def sha256_of(file: Path) -> str:

@@ -2,12 +2,13 @@
 
 import json
 import shlex
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from testinfra.host import Host
 
 from roles.accounts import LORA_SCRIPTS, SHARED
+from roles.facts import asked
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
 from roles.lora_scripts.service import BOARD, GUI, LINKS, PROGRAM, WATCH, WRITTEN, shown_models, unit_texts
@@ -52,16 +53,25 @@ def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, unit: str) -> 
 
 
 def test_gui_answers(host: Host, lora_scripts: LoraScripts) -> None:
-    answer = host.run("curl -sS -m 30 %s", f"http://127.0.0.1:{lora_scripts.port}/api/presets")
-    assert answer.rc == 0, f"the GUI gives no answer: {answer.stderr.strip()}"
-    assert json.loads(answer.stdout).get("status") == "success", f"the GUI answers {answer.stdout[:200]}"
-    page = host.check_output("curl -sS -m 30 %s", f"http://127.0.0.1:{lora_scripts.port}/")
+    answer = host.run(asked.body(f"http://127.0.0.1:{lora_scripts.port}/api/presets"))
+    assert answer.stdout, f"the GUI gives no answer: {answer.stderr.strip()}"
+    assert _object(answer.stdout).get("status") == "success", f"the GUI answers {answer.stdout[:200]}"
+    page = host.run(asked.body(f"http://127.0.0.1:{lora_scripts.port}/")).stdout
     assert "<html" in page.lower(), "the GUI has no page: is the submodule frontend there?"
 
 
+def _object(text: str) -> dict[str, Any]:
+    """The object in an answer; an empty one if it is something else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def test_tensorboard_answers(host: Host, lora_scripts: LoraScripts) -> None:
-    answer = host.run("curl -sS -m 30 %s", f"http://127.0.0.1:{lora_scripts.tensorboard_port}/data/runs")
-    assert answer.rc == 0 and answer.stdout.startswith("["), f"TensorBoard gives no answer: {answer.stderr.strip()}"
+    answer = host.run(asked.body(f"http://127.0.0.1:{lora_scripts.tensorboard_port}/data/runs"))
+    assert answer.stdout.startswith("["), f"TensorBoard gives no answer: {answer.stderr.strip()}"
 
 
 def test_code_and_submodules_are_at_their_commits(host: Host, paths: Paths, release: Release) -> None:
@@ -117,7 +127,10 @@ def test_gui_lists_the_fleets_checkpoints(host: Host, lora_scripts: LoraScripts,
     folder = paths.webui_models / "Stable-diffusion"
     links = host.run(f"find {shlex.quote(str(folder))} -maxdepth 1 -type l -name '*.safetensors' -printf '%f\\0'")
     url = f"http://127.0.0.1:{lora_scripts.port}/api/get_files?pick_type=model-file"
-    listed = json.loads(host.check_output("curl -sS -m 30 %s", url))["data"]["files"]
-    paths_shown = {file["name"]: file["path"] for file in listed}
+    answer = host.run(asked.body(url)).stdout
+    try:
+        paths_shown = {str(file["name"]): str(file["path"]) for file in _object(answer)["data"]["files"]}
+    except (KeyError, TypeError):
+        pytest.fail(f"the GUI lists no files but answers {answer[:200]}")
     for name in links.stdout.split("\0")[:-1]:
         assert paths_shown.get(name, "").endswith(f"/{name}"), f"the GUI does not offer {name}"

@@ -1,6 +1,7 @@
 """Programs that run on the hosts: standard library of Python 3.9 and later only, one file each.
 
-They import nothing of ours but `nofollow`, `confined`, `journal` and `unit_changes`, which travel inside of them.
+They import nothing of ours but `nofollow`, `confined`, `loopback`, `journal` and `unit_changes`, which travel inside
+of them.
 """
 
 import re

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 SECONDS = 120
 """How long reading may take; the largest files of real models take a few seconds."""
@@ -43,7 +43,12 @@ def ask(program: Sequence[str], stream: IO[bytes], pass_fds: Sequence[int] = ())
     ) as child:
         assert child.stdout
         late = threading.Event()
-        timer = threading.Timer(SECONDS, lambda: (late.set(), child.kill()))
+
+        def stop() -> None:
+            late.set()
+            child.kill()
+
+        timer = threading.Timer(SECONDS, stop)
         timer.start()
         try:
             said = child.stdout.read(LARGEST_ANSWER + 1)
@@ -63,7 +68,7 @@ def ask(program: Sequence[str], stream: IO[bytes], pass_fds: Sequence[int] = ())
     return answer
 
 
-def answer(read: Callable[[IO[bytes]], Any]) -> None:
+def answer(read: Callable[[BinaryIO], Any]) -> None:
     """The child: gives up all rights, reads standard input, tells on standard output; whatever `read` raises too."""
     for limit, value in (
         (resource.RLIMIT_AS, MEMORY),

@@ -42,6 +42,7 @@ HASHING = threading.Semaphore(2)
 WAITING = 5
 """Attempts that wait behind one name or address; those that come later are told to come again."""
 MINUTE = 60.0
+HOUR = 3600.0
 KEYS = 10000
 """Names and addresses that are remembered, before the quiet ones are forgotten."""
 NEXT = re.compile(r"/(?![/\\])[!-~]*")
@@ -139,6 +140,27 @@ class Guesses:
         self._failed: dict[str, list[float]] = {}
         self._lanes: dict[str, threading.Lock] = {}
         self._waiting: dict[str, int] = {}
+        self._wrong: dict[str, list[float]] = {}
+        """Address -> when its last attempts of this hour began, the right ones taken out."""
+
+    def is_new(self, address: str, at: float) -> bool:
+        """Whether an address has made no wrong attempt this hour; from now on it has, until `clear` is told otherwise.
+
+        Told at the beginning, or many attempts at once would all be the first.
+        """
+        with self._lock:
+            recent = [began for began in self._wrong.get(address, ()) if at - began < HOUR]
+            self._wrong[address] = [*recent[-1:], at]
+            if len(self._wrong) > KEYS:
+                self._wrong = dict(sorted(self._wrong.items(), key=lambda item: item[1][-1])[KEYS // 2 :])
+            return not recent
+
+    def clear(self, address: str, at: float) -> None:
+        """The attempt of an address that began `at` was right, or none."""
+        with self._lock:
+            kept = [began for began in self._wrong.pop(address, []) if began != at]
+            if kept:
+                self._wrong[address] = kept
 
     def forgive(self, keys: list[str], at: float) -> None:
         """The attempt that began `at` had the right password."""
@@ -196,10 +218,22 @@ class Door:
 
     def attempt(self, name: str, password: str, address: str, device: str) -> bool:
         """Whether name and password belong together. Raises TooMany."""
-        keys = [f"name {name[:64]}", f"address {network(address)}"]
         if self.sessions.name_of(device, "device") == name:
             # A browser that logged in before: what others guess is nothing to it, and its own guesses count apart.
-            keys = [f"device {_digest(device)}"]
+            return self._matches(name, password, [f"device {_digest(device)}"])
+        where, now = network(address), time.monotonic()
+        # Who has guessed wrongly waits apart for a name, or a few addresses could keep its owner out.
+        known = "new" if self.guesses.is_new(where, now) else "known"
+        try:
+            good = self._matches(name, password, [f"name {known} {name[:64]}", f"address {where}"])
+        except TooMany:  # it was no guess
+            self.guesses.clear(where, now)
+            raise
+        if good:
+            self.guesses.clear(where, now)
+        return good
+
+    def _matches(self, name: str, password: str, keys: list[str]) -> bool:
         with self.guesses.turn(keys) as began:
             good = matches(password, self.users.get(name, self._nobody)) and name in self.users
             if good:

@@ -9,6 +9,7 @@ import pytest
 from testinfra.host import Host
 
 from roles.accounts import WEBUI
+from roles.facts import asked
 from roles.facts.installed import unlike_lock
 from roles.facts.seen import as_user
 from roles.facts.survey import GIT, SMALL
@@ -114,7 +115,7 @@ def test_options_are_as_described(host: Host, webui: Webui) -> None:
     if not webui.options:
         pytest.skip("the fleet sets no option")
     running(host)
-    found = host.check_output("curl -sS -m 30 %s", f"http://127.0.0.1:{webui.port}/sdapi/v1/options")
+    found = host.run(asked.body(f"http://127.0.0.1:{webui.port}/sdapi/v1/options")).stdout
     assert options_hold(webui.options, found), "the WebUI's options are not those of webui.options"
 
 
@@ -147,7 +148,7 @@ def test_it_cannot_write_its_code(host: Host, paths: Paths, release: Release) ->
 def test_it_serves_no_file_of_the_system(host: Host, webui: Webui) -> None:
     running(host)
     url = f"http://127.0.0.1:{webui.port}/file=/etc/passwd"
-    status = host.check_output("curl -s -o /dev/null -w '%%{http_code}' %s", url)
+    status = host.run(asked.statuses([url])).stdout.strip()
     assert status != "200", f"{url} is served to whoever asks"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from roles.onhost import TENSOR_NAMES, lora_keys, source
+from roles.onhost import TENSOR_NAMES, confined, lora_keys, source
 from roles.onhost.lora_keys import judge
 
 UNET = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -115,12 +115,12 @@ def test_what_reads_a_file_has_no_rights_and_no_time_without_end(
     asked = source(TENSOR_NAMES).replace("import struct", "import os, struct")
     asked = asked.replace("confined.answer(names)", "confined.answer(lambda _: [str(os.geteuid())])")
     with (tmp_path / "a.safetensors").open("rb") as stream:
-        assert lora_keys.confined.ask(["-c", asked], stream) == ["65534" if os.geteuid() == 0 else str(os.geteuid())]
-        monkeypatch.setattr(lora_keys.confined, "SECONDS", 0.5)
-        with pytest.raises(lora_keys.confined.StrangeFileError, match="longer than"):
-            lora_keys.confined.ask(["-c", "import time; time.sleep(60)"], stream)
-        with pytest.raises(lora_keys.confined.StrangeFileError, match="ends its reader"):
-            lora_keys.confined.ask(["-c", "while True: print('[' * 100000)"], stream)
+        assert confined.ask(["-c", asked], stream) == ["65534" if os.geteuid() == 0 else str(os.geteuid())]
+        monkeypatch.setattr(confined, "SECONDS", 0.5)
+        with pytest.raises(confined.StrangeFileError, match="longer than"):
+            confined.ask(["-c", "import time; time.sleep(60)"], stream)
+        with pytest.raises(confined.StrangeFileError, match="ends its reader"):
+            confined.ask(["-c", "while True: print('[' * 100000)"], stream)
 
 
 def test_files_of_ours_are_looked_at_before_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_files_of_ours_are_looked_at_before_time_is_up(tmp_path: Path, monkeypat
         write(folder / f"a{number}.safetensors", f"{DIFFUSERS}.lora_A.weight")
     (folder / "z.safetensors").symlink_to(store / "sha256/ab/abcd")
     clock = iter([0.0, 0.0, *[1000.0] * 9])
-    monkeypatch.setattr(lora_keys.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     found = main(str(folder), str(store))
     assert set(found) == {str(folder / "z.safetensors"), str(folder)}
     assert "not all of its files were looked at" in found[str(folder)]

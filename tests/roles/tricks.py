@@ -1,5 +1,6 @@
 """What a service's user can put into the places that it owns, and what is typed while it lies there."""
 
+import shlex
 from dataclasses import dataclass
 
 ROOT = "/srv/sdfleet"
@@ -202,4 +203,70 @@ TRICKS = (
         2,
         "true",
     ),
+    Trick(
+        "sdtrain",
+        "runs/.turns",
+        "links to a file of root's, a FIFO and a sparse file under the names of locks",
+        f"cd {ROOT}/runs/.turns; rm -f *; for n in cpu 0 gpu0 gpu-0; do ln -s {OUTSIDE}/file $n; done; mkfifo fifo; "
+        "truncate -s 4T endless",
+        0,
+        f"rm -f {ROOT}/runs/.turns/*",
+    ),
 )
+
+LORA = f"{ROOT}/data/lora_scripts"
+GATE, GATE_CACHE = "/run/sdfleet-gateway", "/var/cache/sdfleet-gateway"
+OTHER_TRICKS = (
+    Trick(
+        "sdlora",
+        "data/lora_scripts",
+        "links to a folder of root's, a FIFO and a sparse file in each folder that it writes",
+        f"cd {LORA}; for d in . output logs config; do [ -d $d ] || continue; ln -s {OUTSIDE}/folder $d/sample; "
+        f"ln -s {OUTSIDE}/file $d/.new; mkfifo $d/fifo.toml; truncate -s 4T $d/endless.safetensors; done",
+        0,
+        f"find {LORA} \\( -name sample -o -name .new -o -name fifo.toml -o -name endless.safetensors \\) -delete",
+    ),
+    Trick(
+        "sdcache",
+        "cache/http",
+        "links to a folder of root's, a FIFO and a sparse file",
+        f"cd {ROOT}/cache/http; ln -s {OUTSIDE}/folder sample; ln -s {OUTSIDE}/file 0; mkfifo fifo; truncate -s 4T end",
+        0,
+        f"cd {ROOT}/cache/http; rm -f sample 0 fifo end",
+    ),
+    Trick(
+        "sdcache",
+        "/run/sdfleet-cache",
+        "link to a file of root's under the name of nginx's pid",
+        f"cd /run/sdfleet-cache; rm -f nginx.pid; ln -s {OUTSIDE}/file nginx.pid; ln -s {OUTSIDE}/folder folder",
+        0,
+        "rm -f /run/sdfleet-cache/nginx.pid /run/sdfleet-cache/folder; systemctl restart sdfleet-cache",
+    ),
+    Trick(
+        "the gateway's",
+        "/run/sdfleet-gateway",
+        "links to files of root's under the names of sessions, pid and unfinished files",
+        f"cd {GATE}; rm -f sessions.json nginx.pid; ln -s /etc/shadow sessions.json; "
+        f"for n in nginx.pid .sessions.json.new more; do ln -s {OUTSIDE}/file $n; done; mkfifo fifo",
+        0,
+        f"cd {GATE}; rm -f sessions.json nginx.pid .sessions.json.new more fifo; systemctl restart sdfleet-gateway",
+    ),
+    Trick(
+        "the gateway's",
+        "/var/cache/sdfleet-gateway",
+        "link to a folder of root's, and a sparse file",
+        f"cd {GATE_CACHE}; ln -s {OUTSIDE}/folder folder; truncate -s 4T endless",
+        0,
+        f"cd {GATE_CACHE}; rm -f folder endless",
+    ),
+)
+"""Those of services that the WebUI's host does not have."""
+
+
+def as_its_user(trick: Trick) -> str:
+    """The command that plants a trick; the gateway's user has no name of its own, but owns its folder."""
+    plant = shlex.quote(trick.plant)
+    if trick.user != "the gateway's":
+        return f"runuser -u {trick.user} -- sh -c {plant}"
+    uid = f"$(stat -c %u {GATE})"
+    return f"setpriv --reuid={uid} --regid={uid} --clear-groups sh -c {plant}"

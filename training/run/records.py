@@ -9,15 +9,31 @@ ARITHMETIC = ("cpu", "capability", "threads", "gpus", "driver", "torch")
 """Facts of a machine that must be equal for results to be equal to the bit."""
 
 
+LARGEST = 256_000_000
+"""Bytes; the losses of half a million steps take a tenth of it."""
+
+
 def read(file: Path) -> dict[str, Any] | None:
-    """The record in `file`, None if there is none or it is not one."""
+    """The record in `file`, None if there is none or it is not one.
+
+    Whoever made the run wrote its record, maybe to mislead who reads it: its result is a name in output/, never a path.
+    """
     try:
+        if file.stat().st_size > LARGEST:
+            return None
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and found.get("format") == FORMAT else None
+    return found if isinstance(found, dict) and found.get("format") == FORMAT and _is_sound(found) else None
+
+
+def _is_sound(record: dict[str, Any]) -> bool:
+    ended, result, sha256 = (record.get(key) for key in ("ended", "file", "sha256"))
+    named = result is None or (isinstance(result, str) and result not in (".", "..") and not set(result) & set("/\\\0"))
+    over = ended is None or (isinstance(ended, dict) and isinstance(ended.get("how"), str))
+    return named and over and isinstance(sha256, str | None)
 
 
 def finished(record: dict[str, Any] | None) -> bool:
     """Whether the run of this record came to its end."""
-    return bool(record and record["ended"] and record["ended"]["how"] == "finished")
+    return bool(record and (ended := record.get("ended")) and ended["how"] == "finished")

@@ -1,5 +1,6 @@
 """The gateway's login program: sessions that end, guesses that are slowed, and the right password that gets in."""
 
+import contextlib
 import hashlib
 import http.client
 import json
@@ -182,6 +183,43 @@ def test_guesses_at_once_wait_and_are_sent_away(tmp_path: Path) -> None:
         thread.join()
     assert results.count(False) == 15 and results.count(TooMany) == 25, results
     assert tried.attempt("ann", PASSWORD, "203.0.113.1", "")
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_few_addresses_that_guess_at_a_name_do_not_keep_its_owner_out(tmp_path: Path) -> None:
+    tried = quick(door(tmp_path), 1)
+    for number in range(5):  # of which each has one guess as somebody new
+        guess(tried, f"203.0.113.{number}", 1)
+    threads = []
+    for number in range(40):
+        wrong = ("ann", f"wrong-{number}", f"203.0.113.{number % 5}", "")
+        threads.append(threading.Thread(target=lambda wrong=wrong: _ignored(tried, *wrong), daemon=True))
+        threads[-1].start()
+    time.sleep(0.2)  # now five wait in the name's lane, and others are sent away
+    with pytest.raises(TooMany):
+        tried.attempt("ann", "wrong", "203.0.113.1", "")
+    began = time.monotonic()
+    assert tried.attempt("ann", PASSWORD, "198.51.100.7", "")
+    assert time.monotonic() - began < 0.5, "the owner waited behind them"
+    assert tried.attempt("ann", PASSWORD, "198.51.100.7", ""), "and is no guesser now"
+    for thread in threads:
+        thread.join()
+
+
+def _ignored(of: Door, *attempt: str) -> None:
+    with contextlib.suppress(TooMany):
+        of.attempt(*attempt)
+
+
+@pytest.mark.usefixtures("cheap")
+def test_many_attempts_at_once_of_one_address_are_one_new_guess(tmp_path: Path) -> None:
+    tried = door(tmp_path)
+    now = time.monotonic()
+    assert [tried.guesses.is_new("203.0.113.1", now + number) for number in range(4)] == [True, False, False, False]
+    assert not tried.guesses.is_new("203.0.113.1", now + 3000) and tried.guesses.is_new("203.0.113.1", now + 9000)
+    for number in range(30000):
+        tried.guesses.is_new(f"address {number}", now + number / 1000)
+    assert len(tried.guesses._wrong) <= gateway_login.KEYS
 
 
 @pytest.mark.usefixtures("cheap")

@@ -1,0 +1,101 @@
+"""Names and records that a host tells are never paths out of the folder where they belong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.runs import reproduce
+from deploy.runs.publish import result
+from deploy.runs.transfer import RunHost
+from deploy.ssh import HostError, Remote
+from inventory.errors import SdfleetError
+from inventory.load import load
+from training.run import records
+
+SHA256 = "ab" * 32
+
+
+def host_that_says(answer: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunHost:
+    file = tmp_path / "fleet.toml"
+    file.write_text('[fleet]\nname = "s"\n[hosts.a]\naddress = "local"\ngroups = []\n')
+    monkeypatch.setattr(Remote, "call", lambda *_, **__: answer)
+    return RunHost(Remote(load(file).hosts["a"], tmp_path / "none"))
+
+
+BAD_NAMES = ["../../.bashrc", "/etc/passwd", "output/../../x", "", ".", "a\0b"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_file_that_leads_out_of_a_run_is_not_fetched(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunHost, "download", lambda *_: pytest.fail("it was fetched"))
+    host = host_that_says({name: {"sha256": SHA256, "size": 1}}, tmp_path, monkeypatch)
+    with pytest.raises(HostError, match="a: the list of ink's files is damaged"):
+        host.fetch("ink", tmp_path / "runs/ink")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *({name: SHA256} for name in BAD_NAMES),
+        {"data.0/a.png": "../../../../tmp/x"},
+        {"data.0/a.png": ["ab"]},
+        ["data.0/a.png"],
+        7,
+    ],
+)
+def test_inputs_that_lead_elsewhere_reach_no_other_host(
+    answer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = host_that_says(answer, tmp_path, monkeypatch)
+    with pytest.raises(HostError, match="a: the list of ink's files is damaged"):
+        host.inputs("ink")
+
+
+def record(folder: Path, **facts: object) -> Path:
+    (folder / "output").mkdir(parents=True, exist_ok=True)
+    told = {"format": records.FORMAT, "ended": {"how": "finished"}, "file": "ink.safetensors", "sha256": SHA256}
+    (folder / "run.json").write_text(json.dumps({**told, **facts}))
+    return folder
+
+
+BAD_RECORDS: list[dict[str, object]] = [
+    {"file": "../../secret"},
+    {"file": "/etc/passwd"},
+    {"file": ".."},
+    {"file": "a\0b"},
+    {"file": ["x"]},
+    {"ended": "finished"},
+    {"ended": {"why": 1}},
+    {"sha256": 7},
+]
+
+
+@pytest.mark.parametrize("facts", BAD_RECORDS)
+def test_a_record_that_names_a_file_elsewhere_is_none(facts: dict[str, object], tmp_path: Path) -> None:
+    folder = record(tmp_path / "ink", **facts)
+    assert records.read(folder / "run.json") is None
+    with pytest.raises(SdfleetError, match="its record is damaged"):
+        reproduce.record_of(folder)
+    (tmp_path / "secret").write_bytes(b"mine")
+    with pytest.raises(SdfleetError, match="does not say which file is its result"):
+        result(folder, "finished", None)
+
+
+def test_a_nested_or_huge_record_is_none(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("[" * 200_000)
+    assert records.read(tmp_path / "run.json") is None
+    with (tmp_path / "run.json").open("wb") as file:
+        file.truncate(4 << 40)
+    assert records.read(tmp_path / "run.json") is None
+
+
+@pytest.mark.parametrize("facts", [{}, {"config": 7, "machine": []}, {"inputs": {"x": 1}}])
+def test_records_of_another_shape_are_a_sentence(facts: dict[str, object], tmp_path: Path) -> None:
+    one, two = record(tmp_path / "one", **facts), record(tmp_path / "two", **facts)
+    with pytest.raises(SdfleetError, match="its record is damaged"):
+        reproduce.judge(one, two)

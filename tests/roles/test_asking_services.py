@@ -1,0 +1,124 @@
+"""Hostile answers of a service, to whatever root or the controller asks of it."""
+
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from deploy.onhost import gate, observe
+from roles.facts import asked
+from roles.onhost import loopback
+
+TREE = Path(__file__).resolve().parents[2]
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+Hostile = Callable[[socket.socket], None]
+
+
+def _for_ever(first: bytes, again: bytes, pause: float = 0) -> Hostile:
+    def send(to: socket.socket) -> None:
+        to.sendall(first)
+        while True:
+            to.sendall(again)
+            time.sleep(pause)
+
+    return send
+
+
+HOSTILE: dict[str, Hostile] = {
+    "a body without end": _for_ever(HEAD + b"\r\n[", b"1," * 50_000),
+    "chunks without end": _for_ever(
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"1" * 65536 + b"\r\n"
+    ),
+    "a body that drips": _for_ever(HEAD + b"Content-Length: 100000\r\n\r\n", b"1", 0.2),
+    "headers without end": _for_ever(HEAD, b"X-More: " + b"y" * 4000 + b"\r\n"),
+    "headers that drip": _for_ever(HEAD + b"X: ", b"y", 0.2),
+    "a status line that drips": _for_ever(b"HTTP/1.1 ", b"2", 0.2),
+    "silence": _for_ever(b"", b"", 1),
+    "a redirect": lambda to: to.sendall(
+        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/x\r\nContent-Length: 0\r\n\r\n"
+    ),
+    "no HTTP": lambda to: to.sendall(b"\x00\xff" * 1000),
+    "a huge length": lambda to: to.sendall(HEAD + b"Content-Length: 99999999999999999999\r\n\r\n[]"),
+    "nested lists": lambda to: to.sendall(HEAD + b"Content-Length: 2000000\r\n\r\n" + b"[" * 2_000_000),
+}
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[Hostile], int]]:
+    """Starts a service that answers so; its port."""
+    open_ones: list[socket.socket] = []
+
+    def start(answer: Hostile) -> int:
+        listening = socket.create_server(("127.0.0.1", 0))
+        open_ones.append(listening)
+
+        def one(connected: socket.socket) -> None:
+            with suppress(OSError), connected:
+                connected.recv(65536)
+                answer(connected)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=one, args=(listening.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        return int(listening.getsockname()[1])
+
+    yield start
+    for listening in open_ones:
+        listening.close()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_programs_on_hosts_hear_no_more_than_they_asked_for(
+    name: str, serve: Callable[[Hostile], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, began = serve(HOSTILE[name]), time.monotonic()
+    with pytest.raises(gate.GateError):
+        gate._ask(port, "/x", {}, 1.5, "models")
+    real = loopback.ask
+    monkeypatch.setattr(loopback, "ask", lambda port, path, seconds: real(port, path, seconds=1.5))
+    assert not observe._answers(port)
+    assert time.monotonic() - began < 12
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_checks_read_no_more_than_they_may(
+    name: str, serve: Callable[[Hostile], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asked, "CURL", asked.CURL.replace(f"-m {asked.SECONDS}", "-m 2"))
+    url = f"http://127.0.0.1:{serve(HOSTILE[name])}/x"
+    began = time.monotonic()
+    for command in (asked.body(url), asked.statuses([url])):
+        done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=30)
+        assert len(done.stdout) <= asked.LARGEST
+    assert time.monotonic() - began < 20
+    assert done.stdout.strip() != b"404"
+
+
+def test_a_plain_answer_comes_through(serve: Callable[[Hostile], int]) -> None:
+    port = serve(lambda to: to.sendall(HEAD + b'Content-Length: 6\r\n\r\n["ok"]'))
+    assert loopback.ask(port, "/x") == b'["ok"]'
+    url = f"http://127.0.0.1:{port}/x"
+    assert subprocess.check_output(["sh", "-c", asked.body(url)]) == b'["ok"]'
+    assert subprocess.check_output(["sh", "-c", asked.statuses([url, url])]) == b"200\n200\n"
+
+
+def test_nothing_asks_a_service_in_another_way() -> None:
+    checks = [file for file in TREE.glob("roles/*/verify.py") if re.search(r"\bcurl\b", file.read_text())]
+    of_services = re.compile(r"urlopen|build_opener|HTTPConnection")
+    asks_elsewhere = {"examine.py"}
+    """The doctor: what it asks is no service, and it reads a sample of so many bytes and seconds."""
+    programs = [
+        file
+        for file in TREE.glob("deploy/onhost/*.py")
+        if of_services.search(file.read_text()) and file.name not in asks_elsewhere
+    ]
+    assert not [*checks, *programs], "use roles/facts/asked.py or roles/onhost/loopback.py"

@@ -1,0 +1,54 @@
+"""The users of lora-scripts, the cache and the gateway turn on their host, as in test_service_users.py."""
+
+from collections.abc import Iterator
+
+import pytest
+import tomlkit
+
+from lab import box
+from tests.road.conftest import Road
+from tests.roles.tricks import LOOK, OTHER_TRICKS, PREPARE, as_its_user
+
+pytestmark = pytest.mark.lab
+PASSWORD = "wide-open-door-41"
+VERB_SECONDS = 90
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """One host with all three."""
+    folder = tmp_path_factory.mktemp("turned")
+    with box.attached(hosts=1) as running:
+        box.write_fleet(running, folder / "fleet.toml")
+        document = tomlkit.parse((folder / "fleet.toml").read_text())
+        host = document["hosts"]["h1"]
+        host["groups"], host["internal"] = ["lora_scripts", "gateway", "cache"], running.hosts[0].address
+        document["secrets"] = {"gateway_logins": {"env": "TURNED_LOGINS"}}
+        (folder / "fleet.toml").write_text(tomlkit.dumps(document))
+        box.pin(running, folder / "fleet.toml")
+        road = Road(running, folder)
+        done = road.sdfleet("apply", TURNED_LOGINS=f"ann:{PASSWORD}")
+        assert done.code == 0, done.text
+        road.on("h1", PREPARE)
+        yield road
+
+
+def test_nothing_outside_changes_nothing_hangs_nothing_runs(place: Road) -> None:
+    before = place.on("h1", LOOK)
+    for trick in OTHER_TRICKS:
+        place.on("h1", as_its_user(trick))
+    try:
+        for verb in ("plan", "apply", "verify", "status", "restart h1", "apply", "doctor"):
+            done = place.sdfleet(*verb.split(), TURNED_LOGINS=f"ann:{PASSWORD}")
+            print(f"  {verb}: {done.code} in {done.seconds:.1f} s\n{done.text[-1500:]}")
+            assert done.seconds < VERB_SECONDS and "Traceback" not in done.text, done.text
+            assert "root:" not in done.text, "what root alone may read was shown"
+            assert place.on("h1", LOOK) == before, f"{verb} changed what is outside, or ran what was planted"
+    finally:
+        for trick in OTHER_TRICKS:
+            place.on("h1", trick.undo)
+    for _ in range(2):
+        done = place.sdfleet("apply", TURNED_LOGINS=f"ann:{PASSWORD}")
+        assert done.code == 0, done.text
+    assert done.cell("h1", "changed") == "0", done.text
+    assert place.sdfleet("verify", TURNED_LOGINS=f"ann:{PASSWORD}").code == 0
