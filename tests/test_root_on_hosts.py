@@ -79,7 +79,8 @@ def _programs() -> list[Path]:
 
 def _sent(file: Path) -> set[str]:
     """Names of modules that a module of the controller sends to hosts: what it calls there, or reads the source of."""
-    tree, modules, found = ast.parse(file.read_text()), {}, set()
+    tree, found = ast.parse(file.read_text()), set()
+    modules: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             modules |= {name.asname or name.name: f"{node.module}.{name.name}" for name in node.names}
