@@ -240,7 +240,7 @@ def test_masks_regularisation_flips_and_uncached_data_train(bench: Workbench) ->
     assert bench.digest("one") == bench.digest("two") != bench.digest("cached")
 
 
-@pytest.mark.parametrize("lines", ["all", "first"])
+@pytest.mark.parametrize("lines", ["join", "first"])
 def test_a_held_back_picture_has_the_caption_that_validation_folder_would_give_it(tmp_path: Path, lines: str) -> None:
     """With wildcards a caption's lines are choices; of a held-back picture they count as the lines of any other."""
     folder = tmp_path / "pictures/1_cat"
