@@ -1,8 +1,6 @@
 """Fixtures of the whole suite."""
 
-import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +10,6 @@ import lab as lab_package
 
 # A shell that starts make in the background has Ctrl-C ignored, and so would have every program that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# As in an activated environment: `python3` in a shell of a test is the Python that runs the tests, not the shim of a
-# version manager, which takes ten times as long to start.
-os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 MARKS = ("lab", "slow", "gpu")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import paramiko
 import pytest
-from _pytest.mark import ParameterSet
 
 from deploy import keys
 from deploy.ssh import HostError, connect
@@ -153,7 +152,7 @@ WAYS: dict[str, Callable[[World], None]] = {
 }
 
 
-def some_at_each_save(cases: Iterable[str], quick: str) -> list[ParameterSet]:
+def some_at_each_save(cases: Iterable[str], quick: str) -> list[Any]:
     """The cases: `quick` runs at each save, the others with the slow tests, as each starts the engine."""
     return [pytest.param(case, marks=() if case == quick else pytest.mark.slow) for case in cases]
 
