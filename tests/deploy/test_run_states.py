@@ -65,7 +65,9 @@ def test_a_file_is_published_only_of_a_run_that_has_finished(tmp_path: Path) -> 
         result(folder, "queued", None)
     for name in ("ink-000002", "ink-000004", "ink"):
         (folder / f"output/{name}.safetensors").write_text(name)
-    (folder / "run.json").write_text(json.dumps({"file": "ink.safetensors", "ended": {"how": "finished"}}))
+    (folder / "run.json").write_text(
+        json.dumps({"file": "ink.safetensors", "sha256": "0" * 64, "ended": {"how": "finished"}})
+    )
     assert result(folder, "finished", None).name == "ink.safetensors"
     with pytest.raises(SdfleetError) as refused:
         result(folder, "stopped", None)
