@@ -9,6 +9,7 @@ import pytest
 from deploy.runs.publish import result
 from inventory.errors import SdfleetError
 from tests.deploy.fake_hosts import FakeHosts, fakes
+from training.run.records import FORMAT
 
 __all__ = ["fakes"]
 
@@ -66,7 +67,7 @@ def test_a_file_is_published_only_of_a_run_that_has_finished(tmp_path: Path) -> 
     for name in ("ink-000002", "ink-000004", "ink"):
         (folder / f"output/{name}.safetensors").write_text(name)
     (folder / "run.json").write_text(
-        json.dumps({"file": "ink.safetensors", "sha256": "0" * 64, "ended": {"how": "finished"}})
+        json.dumps({"format": FORMAT, "file": "ink.safetensors", "ended": {"how": "finished"}})
     )
     assert result(folder, "finished", None).name == "ink.safetensors"
     with pytest.raises(SdfleetError) as refused:
