@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from deploy import applying, lock, models, releases, services, train, watching
-from deploy.checking import checked
+from deploy import engine_client, inspection, lock, models, releases, services, train
 from deploy.console import err, out, styled
 from deploy.doctor.command import doctor
 from deploy.events import Request
@@ -28,6 +27,7 @@ from deploy.options import (
     Role,
     one_host,
 )
+from deploy.preflight import checked
 from deploy.rollout import command as rollout
 from inventory import example, extras, reference, schema
 from inventory.errors import ConfigError, SdfleetError
@@ -117,7 +117,7 @@ def plan(
     """Show what apply would change."""
     loaded = load(fleet)
     request = _request(loaded, limit, role, apply=False, diff=diff)
-    view = applying.run(loaded, request, "Next: sdfleet apply", verbose, "Next: sdfleet verify")
+    view = engine_client.run(loaded, request, "Next: sdfleet apply", verbose, "Next: sdfleet verify")
     raise typer.Exit(1 if view.failed else 0)
 
 
@@ -133,8 +133,8 @@ def apply(
     loaded = load(fleet)
     request = _request(loaded, limit, role, apply=True, diff=diff)
     # If the cache fails, the hosts use the mirrors behind it; the failure is reported again below.
-    applying.cache_first(loaded, request, verbose)
-    view = applying.run(loaded, request, "Next: sdfleet verify", verbose)
+    engine_client.cache_first(loaded, request, verbose)
+    view = engine_client.run(loaded, request, "Next: sdfleet verify", verbose)
     raise typer.Exit(1 if view.failed else 0)
 
 
@@ -143,12 +143,13 @@ def drift(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, role: Role = Non
     """Compare the hosts with fleet.toml without changing anything (exit code 3 on drift)."""
     loaded = load(fleet)
     request = _request(loaded, limit, role, apply=False, diff=False)
-    view = applying.run(loaded, request, "Next: sdfleet apply, or sdfleet update to do it in waves", False, "No drift.")
+    todo = "Next: sdfleet apply, or sdfleet update to do it in waves"
+    view = engine_client.run(loaded, request, todo, False, "No drift.")
     raise typer.Exit(1 if view.failed else DRIFT if view.changed else 0)
 
 
 def _request(fleet: Fleet, limit: list[str] | None, role: list[str] | None, apply: bool, diff: bool) -> Request:
-    hosts, roles = applying.select_hosts(fleet, limit or ()), applying.select_roles(role or ())
+    hosts, roles = engine_client.select_hosts(fleet, limit or ()), engine_client.select_roles(role or ())
     lock.require(fleet, hosts, roles)
     return Request(fleet=str(fleet.file), hosts=hosts, roles=roles, apply=apply, diff=diff)
 
@@ -182,7 +183,7 @@ def run_lab(context: typer.Context) -> None:
 app.add_typer(lock.app, name="lock", rich_help_panel=SETUP)
 rollout.mount(app)
 releases.mount(app)
-watching.mount(app)
+inspection.mount(app)
 services.mount(app)
 app.command(rich_help_panel=OPERATE)(doctor)
 app.add_typer(models.app, name="models", rich_help_panel=CONTENT)

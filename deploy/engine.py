@@ -1,7 +1,7 @@
 """One pyinfra run in its own process: request on standard input, events on standard output.
 
 pyinfra needs gevent's monkey patching before any other import, which breaks torch's data loaders and slows other
-libraries. So no other module imports this one; `deploy.applying` starts it as a child process.
+libraries. So no other module imports this one; `deploy.engine_client` starts it as a child process.
 Each host runs its own operations without waiting for the others, so a slow or failing host delays no other.
 """
 
@@ -36,6 +36,7 @@ from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # no
 
 from deploy import hostlock, refusals  # noqa: E402
 from deploy.connector import HostConnector  # noqa: E402
+from deploy.engine_hostlock import hold  # noqa: E402
 from deploy.events import (  # noqa: E402
     LAST_STEP,
     Event,
@@ -49,7 +50,6 @@ from deploy.events import (  # noqa: E402
     Started,
     Status,
 )
-from deploy.holding import hold  # noqa: E402
 from deploy.questions import Memory, memory_folder  # noqa: E402
 from deploy.roles import apply_roles, build_trainer_of  # noqa: E402
 from deploy.ssh import wrong_password  # noqa: E402

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from deploy import envs_check, gitrefs, indexes
-from deploy.agreeing import confirmation
+from deploy.consensus import confirmation
 from deploy.console import out
 from deploy.options import DEFAULT_FILE, FleetFile
 from inventory import lock as locks

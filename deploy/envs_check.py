@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from deploy import indexes
-from deploy.agreeing import Witnesses, in_order
+from deploy.consensus import Witnesses, in_order
 from inventory.errors import SdfleetError
 from roles.mirrors.config import Mirrors
 from roles.operations.locks import build_of_pytorchs_own

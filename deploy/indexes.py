@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uv
 
-from deploy.agreeing import DisagreementError, Endpoints, Witnesses, in_order
+from deploy.consensus import DisagreementError, Endpoints, Witnesses, in_order
 from inventory.errors import SdfleetError
 from roles.mirrors.config import Mirrors
 from roles.onhost.build_wheels import ENTRY, HASH, entries, normal

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from deploy import lock_check, lookup
-from deploy.agreeing import Endpoints, Witnesses, confirmation
+from deploy.consensus import Endpoints, Witnesses, confirmation
 from deploy.console import out
 from deploy.envs import envs
 from deploy.options import DEFAULT_FILE, FleetFile

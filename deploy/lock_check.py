@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from deploy import lookup
-from deploy.agreeing import Endpoints, Witnesses, endpoints_of_model, endpoints_of_url
+from deploy.consensus import Endpoints, Witnesses, endpoints_of_model, endpoints_of_url
 from inventory import lock as locks
 from inventory.errors import SdfleetError
 from inventory.lock import GitPin, Lock, ModelPin

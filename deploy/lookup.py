@@ -4,7 +4,7 @@ import functools
 from collections.abc import Collection, Mapping
 
 from deploy import gitrefs
-from deploy.agreeing import Endpoints, Witnesses, endpoints_of_model, endpoints_of_url
+from deploy.consensus import Endpoints, Witnesses, endpoints_of_model, endpoints_of_url
 from deploy.ssh import HostError, connect
 from inventory.errors import SdfleetError
 from inventory.lock import GitPin, ModelPin

@@ -10,7 +10,7 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
-from deploy import adopting, converting
+from deploy import adoption, conversion
 from deploy.console import err, out, print_table, styled
 from deploy.onhost import unused
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
@@ -146,7 +146,7 @@ def convert(
     fleet: FleetFile = DEFAULT_FILE,
 ) -> None:
     """Convert a pickle to safetensors on a host, in a sandbox."""
-    converting.run(fleet, name, host)
+    conversion.run(fleet, name, host)
 
 
 @app.command(name="adopt")
@@ -161,7 +161,7 @@ def adopt_folder(
     They are hashed where they are, never fetched again, and nothing in the folder is changed. Exit code 1 if a file
     could not be taken.
     """
-    raise typer.Exit(0 if adopting.run(fleet, host, folder, copy) else 1)
+    raise typer.Exit(0 if adoption.run(fleet, host, folder, copy) else 1)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.applying import select_hosts
+from deploy.engine_client import select_hosts
 from deploy.runs import names
 from inventory.errors import ConfigError, Problem
 from inventory.load import load

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import hostlock
-from deploy.applying import hosts_with
 from deploy.console import err, out, print_table, styled
+from deploy.engine_client import hosts_with
 from deploy.onhost import released
 from deploy.options import DEFAULT_FILE, DEPLOY, FleetFile, Limit, checked_name, chosen
 from deploy.ssh import HostError, Remote, connect, each

@@ -6,7 +6,7 @@ from pathlib import Path
 from pyinfra.context import host
 from pyinfra.operations import server
 
-from deploy.runs.kept import trainer_of
+from deploy.runs.provenance import trainer_of
 from deploy.torch import NO_TORCH, torch_builds
 from inventory.caching import upstreams
 from inventory.model import ROLES, HostSettings

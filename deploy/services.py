@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from deploy import hostlock, units
-from deploy.applying import hosts_with
 from deploy.console import err, out, styled
 from deploy.doctor.services import Service, services
+from deploy.engine_client import hosts_with
 from deploy.onhost import service as onhost
 from deploy.options import DEFAULT_FILE, OPERATE, FleetFile
 from deploy.ssh import HostError, Remote, connect, each

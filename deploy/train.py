@@ -12,14 +12,14 @@ from rich.text import Text
 from deploy import train_again
 from deploy.console import err, out, print_table, styled
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
-from deploy.runs.choosing import BUSY, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
-from deploy.runs.ending import bring, follow_and_fetch, sent
 from deploy.runs.names import run_name
-from deploy.runs.needs import nodes
+from deploy.runs.outcome import bring, follow_and_fetch, sent
+from deploy.runs.placement import BUSY, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
 from deploy.runs.progress import Progress, duration
 from deploy.runs.publish import publish as publish_file
 from deploy.runs.publish import result
 from deploy.runs.report import write as write_report
+from deploy.runs.requirements import nodes
 from deploy.runs.submission import prepare, read
 from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, connect, each

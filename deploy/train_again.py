@@ -8,15 +8,15 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from deploy.applying import run as apply
 from deploy.console import err, out, print_table, styled
+from deploy.engine_client import run as apply
 from deploy.events import Request
 from deploy.options import DEFAULT_FILE, FleetFile, checked_name
-from deploy.runs.choosing import choose, run_host, runs_of, trainers
-from deploy.runs.ending import follow_and_fetch, sent
 from deploy.runs.follow import follow as watch
-from deploy.runs.kept import bring, release_named
 from deploy.runs.names import run_name
+from deploy.runs.outcome import follow_and_fetch, sent
+from deploy.runs.placement import choose, run_host, runs_of, trainers
+from deploy.runs.provenance import bring, release_named
 from deploy.runs.reproduce import changed as changed_inputs
 from deploy.runs.reproduce import judge, lacks_trainer, record_of
 from deploy.runs.reproduce import send as send_again

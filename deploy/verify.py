@@ -14,14 +14,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from deploy import checks
+from deploy import verify_protocol
 from deploy.console import err, out, styled
 from deploy.ssh import HostError, connect, each
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 
 TREE = Path(__file__).resolve().parent.parent
-PLUGINS = ("xdist.plugin", "pytest_metadata.plugin", "pytest_html.plugin", "deploy.verification")
+PLUGINS = ("xdist.plugin", "pytest_metadata.plugin", "pytest_html.plugin", "deploy.verify_plugin")
 WORKERS = 2 * (os.cpu_count() or 1)
 """Checks mostly wait for the network, but starting a worker costs half a second of CPU time: 8 hosts on 2 cores took
 3.6 s with 2 workers, 4.0 s with 4, 6.4 s with 8, 6.5 s one by one, and 9.7 s with a pytest process per host."""
@@ -49,7 +49,7 @@ class Verdict:
                 self.good += 1
             case "skipped":
                 self.skipped += 1
-            case checks.UNREACHABLE:
+            case verify_protocol.UNREACHABLE:
                 self.unreachable = str(outcome["reason"])
             case _:
                 self.bad.append(sentence)
@@ -78,9 +78,9 @@ def run(
                 verdicts[name].unreachable = str(answer)
         reached = [host for host in hosts if not verdicts[host.name].unreachable]
         files = [
-            str(TREE / "roles" / role / checks.ROLE_FILE)
+            str(TREE / "roles" / role / verify_protocol.ROLE_FILE)
             for role in roles
-            if any(host.has(role) for host in reached) and (TREE / "roles" / role / checks.ROLE_FILE).is_file()
+            if any(host.has(role) for host in reached) and (TREE / "roles" / role / verify_protocol.ROLE_FILE).is_file()
         ]
         if files and remotes:
             config = next(iter(remotes.values())).config
@@ -105,9 +105,9 @@ def _outcomes(
     """Run pytest in its own process and yield each check's outcome when it is known."""
     with tempfile.TemporaryDirectory(prefix="sdfleet-verify-") as folder:
         settings, ini = Path(folder) / "settings.json", Path(folder) / "pytest.ini"
-        settings.write_bytes(checks.Hosts.dump_json({host.name: host for host in hosts}))
+        settings.write_bytes(verify_protocol.Hosts.dump_json({host.name: host for host in hosts}))
         # Our own configuration, so that neither the caller's folder nor the checkout's pyproject.toml is used.
-        ini.write_text(f"[pytest]\npython_files = {checks.ROLE_FILE}\n")
+        ini.write_text(f"[pytest]\npython_files = {verify_protocol.ROLE_FILE}\n")
         command = [sys.executable, "-P", "-B", "-m", "pytest", "-q", "-c", str(ini), f"--rootdir={TREE}"]
         command += ["--import-mode=importlib", "-p", "no:cacheprovider", f"--settings={settings}"]
         command += [f"--ssh-configuration={ssh}", f"--askpass={json.dumps(askpass)}"]

@@ -7,8 +7,8 @@ from typing import Any
 from deploy.doctor.failures import FAILURES, NO_GPU
 from deploy.doctor.finding import Finding, bad, good, warning
 from deploy.doctor.gpus import gpu_findings
+from deploy.doctor.mirrors import endpoint_findings, endpoints, proxy_findings
 from deploy.doctor.packages import SUPPORTED, package_findings, repositories
-from deploy.doctor.roads import endpoint_findings, endpoints, proxy_findings
 from deploy.doctor.services import service_findings, services
 from deploy.onhost import examine
 from deploy.ssh import Remote

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 from deploy.doctor.finding import Finding, bad, good, warning
-from deploy.doctor.roads import Answer, answers_well, pace, slow, why_dead
+from deploy.doctor.mirrors import Answer, answers_well, pace, slow, why_dead
 from inventory.model import HostSettings
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision

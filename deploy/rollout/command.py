@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from deploy import hostlock, lock
-from deploy.applying import select_hosts
 from deploy.console import err, out, styled
+from deploy.engine_client import select_hosts
 from deploy.options import DEFAULT_FILE, DEPLOY, FleetFile, Limit
-from deploy.rollout.going import Rollout
+from deploy.rollout.rollout import Rollout
 from deploy.ssh import connect
 from inventory import lock as locks
 from inventory.errors import ConfigError, Problem, SdfleetError

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from deploy.runs import needs
-from deploy.runs.kept import release_named
+from deploy.runs import requirements
+from deploy.runs.provenance import release_named
 from deploy.runs.submission import Submission
 from deploy.runs.transfer import RunHost, Sent
 from inventory import extras
@@ -62,7 +62,7 @@ def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, 
     text = origin.config(run)
     text = text.replace(str(origin.paths.run(run)), str(target.paths.run(again)))
     text = text.replace(f"{origin.paths.root}/", f"{target.paths.root}/")
-    wanted = needs.turn(Config.model_validate(tomllib.loads(text)), target.remote.host, ())
+    wanted = requirements.turn(Config.model_validate(tomllib.loads(text)), target.remote.host, ())
     known = origin.inputs(run)
     with tempfile.TemporaryDirectory() as folder:
         lacking = set(target.missing(known.values()))

@@ -8,7 +8,7 @@ from typing import Any
 
 import tomlkit
 
-from deploy.runs import needs
+from deploy.runs import requirements
 from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings
 from roles.models.config import Model, folder_of
@@ -38,7 +38,7 @@ class Submission:
     models: Mapping[str, PurePosixPath]
     """Name -> path on the host of each model of the fleet, which must be there already."""
     turn: Mapping[str, Any]
-    """What the run needs of the host (see needs.py)."""
+    """What the run needs of the host (see requirements.py)."""
     known: Mapping[str, str] = field(default_factory=dict)
     """Path below inputs/ -> sha256 of inputs that the host already has, unless they are in `inputs` too."""
 
@@ -102,7 +102,7 @@ def prepare(
     host_config = Config.model_validate(tables)
     text = tomlkit.dumps(host_config.model_dump(mode="json", exclude_none=True))
     return Submission(
-        config=text, inputs=gathering.inputs, models=gathering.models, turn=needs.turn(host_config, host, hosts)
+        config=text, inputs=gathering.inputs, models=gathering.models, turn=requirements.turn(host_config, host, hosts)
     )
 
 

@@ -12,7 +12,6 @@ from pyinfra.operations import files, server
 from roles.facts.answers import Answers
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
-from roles.mirrors.choosing import choose, narrowed, probes, unprobed
 from roles.mirrors.config import Mirrors
 from roles.mirrors.rendering import (
     COMPONENTS,
@@ -24,6 +23,7 @@ from roles.mirrors.rendering import (
     pip_conf,
     uv_toml,
 )
+from roles.mirrors.selection import choose, narrowed, probes, unprobed
 from roles.operations.files import folders, rendered
 from roles.paths import ETC, MIRRORS_ENV, Folder
 from roles.proxy import Proxy

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.rollout import marks
+from deploy.rollout import state
 from deploy.rollout.gates import Failure
-from deploy.rollout.going import Rollout
+from deploy.rollout.rollout import Rollout
 from deploy.ssh import HostError, connect
 from inventory.load import load
 from tests.deploy.fake_hosts import FakeHosts, fakes
@@ -124,8 +124,8 @@ def test_update(fakes: FakeHosts, disk: Disk) -> None:
     fleet = load(fakes.file)
     with connect(fleet.hosts.values()) as remotes:
         with pytest.raises(HostError, match=NO_SPACE):
-            marks.write(remotes["h1"], "x", "begun", {"picture": "x" * 9000})
-        assert marks.read(remotes["h1"]) is None
+            state.write(remotes["h1"], "x", "begun", {"picture": "x" * 9000})
+        assert state.read(remotes["h1"]) is None
         assert list(fakes.root("h1").glob("rollout*")) == []
 
 

@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy import envs, envs_check, indexes
-from deploy.agreeing import DisagreementError, Endpoints
 from deploy.cli import app
+from deploy.consensus import DisagreementError, Endpoints
 from inventory.errors import SdfleetError
 from roles.gpu.torch_builds import TRAINER
 from roles.mirrors.config import Mirrors

@@ -13,7 +13,7 @@ import pytest
 from deploy import hostlock
 from deploy.rollout import command
 from deploy.rollout.gates import difference, judge, new_errors, readable
-from deploy.rollout.going import tell_plan
+from deploy.rollout.rollout import tell_plan
 from deploy.rollout.waves import all_waves
 from deploy.ssh import HostError, connect, each
 from inventory.errors import ConfigError

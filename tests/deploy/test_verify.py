@@ -85,7 +85,7 @@ def test_checks_of_other_roles_are_left_out(tree: Path) -> None:
     assert (tree / "seen").read_text() == "trainer two /data\n"
 
 
-@pytest.mark.parametrize("plugin", [[], ["-p", "deploy.verification"]])
+@pytest.mark.parametrize("plugin", [[], ["-p", "deploy.verify_plugin"]])
 def test_checks_never_run_without_hosts(plugin: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *plugin, "roles/trainer/verify.py"],

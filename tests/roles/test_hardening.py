@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from deploy.converting import command
+from deploy.conversion import command
 from inventory.load import load
 from inventory.model import HostSettings
 from roles.cache.rendering import UNIT as CACHE

@@ -10,9 +10,9 @@ import pytest
 from inventory.load import PRESETS
 from roles.cache.servers import homes
 from roles.facts.answers import Answer, Answers
-from roles.mirrors.choosing import GIT_ANSWER, choose, narrowed, probes, unprobed
 from roles.mirrors.config import Mirrors
 from roles.mirrors.rendering import OURS, apt_sources, environment, gitconfig, pip_conf, uv_toml
+from roles.mirrors.selection import GIT_ANSWER, choose, narrowed, probes, unprobed
 from roles.models.addresses import addresses
 
 REPOSITORY = "https://github.com/o/n.git"

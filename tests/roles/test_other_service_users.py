@@ -6,7 +6,7 @@ import pytest
 import tomlkit
 
 from lab import box
-from tests.road.conftest import Road
+from tests.e2e.conftest import Road
 from tests.roles.tricks import LOOK, OTHER_TRICKS, PREPARE, as_its_user
 
 pytestmark = pytest.mark.lab

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploy.runs import needs
+from deploy.runs import requirements
 from training.config import Config, parse
 from training.memory import estimate
 from training.memory.counted import ARCHITECTURES, MIB
@@ -67,14 +67,14 @@ def test_text_encoders_stay_in_the_precision_of_the_run(table: dict[str, Any], p
 def test_the_fleet_places_runs_by_it() -> None:
     for family in ("sd1", "sdxl"):
         own = measured(family)
-        assert needs.memory_mb(own) == round(estimate.memory(own, family).card / MIB)
-    assert needs.memory_mb(config(resources={"gpu_memory_mb": 4000})) == 4000
+        assert requirements.memory_mb(own) == round(estimate.memory(own, family).card / MIB)
+    assert requirements.memory_mb(config(resources={"gpu_memory_mb": 4000})) == 4000
 
 
 def test_the_controller_needs_neither_torch_nor_numpy() -> None:
     code = (
         "import sys; sys.modules |= dict.fromkeys(('torch', 'numpy', 'safetensors'));"
-        "import deploy.runs.needs, training.run.check, training.base.files"
+        "import deploy.runs.requirements, training.run.check, training.base.files"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

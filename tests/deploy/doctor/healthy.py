@@ -5,8 +5,8 @@ from typing import Any
 from deploy import units
 from deploy.doctor import hosts
 from deploy.doctor.finding import Finding
+from deploy.doctor.mirrors import endpoints
 from deploy.doctor.packages import repositories
-from deploy.doctor.roads import endpoints
 from deploy.doctor.services import services
 from inventory.model import HostSettings
 

@@ -148,7 +148,7 @@ ROWS = (
         "half-made venv after an interrupted install",
         "A1111#2669",
         "the Python environment is incomplete",
-        ("road/test_webui_releases.py::test_a_killed_apply_leaves_the_running_release_and_the_next_one_finishes",),
+        ("e2e/test_webui_releases.py::test_a_killed_apply_leaves_the_running_release_and_the_next_one_finishes",),
     ),
     Row(23, "libGL.so.1 missing", "runpod/containers#8", "a desktop library is missing"),
     Row(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy.applying import engine_events
+from deploy.engine_client import engine_events
 from deploy.events import Finished, HostResult, Request
 from inventory.load import load
 from lab import Lab, apt, attached, fleet, gpus

@@ -7,7 +7,7 @@ import tomlkit
 
 from lab import box
 from roles.accounts import LORA_SCRIPTS
-from tests.road.conftest import Road
+from tests.e2e.conftest import Road
 from tests.roles import hardening
 
 pytestmark = pytest.mark.lab

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from deploy.converting import command
+from deploy.conversion import command
 from lab import Lab
 from roles.paths import ETC, Paths
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.runs.kept import release_named, trainer_of
+from deploy.runs.provenance import release_named, trainer_of
 from inventory.errors import SdfleetError
 from roles.onhost import source
 from roles.paths import Paths

@@ -8,7 +8,7 @@ import tomlkit
 
 from lab.network import host_address
 from tests import forward_proxy
-from tests.road.conftest import Road
+from tests.e2e.conftest import Road
 
 pytestmark = pytest.mark.lab
 

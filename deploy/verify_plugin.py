@@ -16,8 +16,8 @@ from testinfra.backend.base import CommandResult
 from testinfra.backend.ssh import SshBackend
 from testinfra.host import Host
 
-from deploy.checks import ROLE_FILE, UNREACHABLE, Hosts
 from deploy.torch import TorchBuilds, torch_builds
+from deploy.verify_protocol import ROLE_FILE, UNREACHABLE, Hosts
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import probe_command, read
 

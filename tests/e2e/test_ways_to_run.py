@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.road.conftest import PROGRAM, TREE, Road
+from tests.e2e.conftest import PROGRAM, TREE, Road
 
 pytestmark = pytest.mark.lab
 

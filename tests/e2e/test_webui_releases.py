@@ -8,7 +8,7 @@ import pytest
 import tomlkit
 
 from lab import box
-from tests.road.conftest import Road
+from tests.e2e.conftest import Road
 
 pytestmark = pytest.mark.lab
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.doctor.mirrors import endpoints
 from deploy.doctor.packages import repositories
-from deploy.doctor.roads import endpoints
 from inventory.load import load
 from inventory.model import HostSettings
 from roles.operations.locks import build_of_pytorchs_own

@@ -15,7 +15,7 @@ import tomlkit
 
 from lab import photos
 from lab.network import host_address
-from tests.road.conftest import TREE, Road
+from tests.e2e.conftest import TREE, Road
 from training.run.reproduce import judge
 
 pytestmark = pytest.mark.lab

@@ -9,7 +9,7 @@ from deploy import logs as logs_verb
 from deploy import status as status_verb
 from deploy import tunnel, units
 from deploy import verify as verify_verb
-from deploy.applying import select_roles
+from deploy.engine_client import select_roles
 from deploy.options import DEFAULT_FILE, OPERATE, FleetFile, HostName, Limit, Role, checked_name, chosen, one_host
 
 

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deploy.applying import select_hosts
 from deploy.console import err, styled
+from deploy.engine_client import select_hosts
 from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.errors import ConfigError, Problem, SdfleetError
@@ -55,8 +55,10 @@ def _reached(answers: Mapping[str, T | HostError]) -> dict[str, T]:
 
 
 def choose(remotes: Mapping[str, Remote], turn: Mapping[str, Any]) -> Remote:
-    """The host where a run that needs `turn` (see needs.py) can begin first: one with enough free GPU memory, the most
-    free memory first; else the one with the shortest queue, of those whose GPUs are large enough.
+    """The host where a run that needs `turn` (see requirements.py) can begin first.
+
+    One with enough free GPU memory, the most free memory first; else the one with the shortest queue, of those whose
+    GPUs are large enough.
 
     Raises SdfleetError if no host is large enough, HostError if none can be reached.
     """

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.road.conftest import Road
-from tests.road.moving import NEWER
+from tests.e2e.conftest import Road
+from tests.e2e.moving import NEWER
 
 pytestmark = pytest.mark.lab
 

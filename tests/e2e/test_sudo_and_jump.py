@@ -7,7 +7,7 @@ import pytest
 import tomlkit
 
 from lab.network import host_address
-from tests.road.conftest import Road
+from tests.e2e.conftest import Road
 
 pytestmark = pytest.mark.lab
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from deploy import applying, keys
+from deploy import engine_client, keys
 from deploy.console import RunView, err, out, styled, waiting
 from deploy.events import HostResult, Planned, Request
-from deploy.rollout import gates, marks, returning
+from deploy.rollout import gates, rollback, state
 from deploy.rollout.gates import Failure, Seen
-from deploy.rollout.marks import Mark
+from deploy.rollout.state import Mark
 from deploy.rollout.waves import all_waves, next_wave
 from deploy.ssh import HostError, Remote, each
 from inventory.errors import SdfleetError
@@ -54,7 +54,7 @@ class Rollout:
         self.bring_up_cache()
         with waiting("the plan of every host"):
             changes = self.plan()
-            self.marks = _all_answers(each(self.remotes, marks.read))
+            self.marks = _all_answers(each(self.remotes, state.read))
         begun = [name for name, mark in self.marks.items() if mark and self._is(mark, "begun")]
         todo = [self.fleet.hosts[name] for name in self.remotes if changes[name] or name in begun]
         tell_plan(changes, begun)
@@ -84,7 +84,7 @@ class Rollout:
 
     def bring_up_cache(self) -> None:
         """Apply the fleet's cache before any host chooses its mirrors; this touches no WebUI."""
-        view = applying.cache_first(self.fleet, self._request(tuple(self.remotes), apply=True), self.verbose)
+        view = engine_client.cache_first(self.fleet, self._request(tuple(self.remotes), apply=True), self.verbose)
         if view is not None and view.failed:
             raise SdfleetError("No WebUI was touched. Fix the cache, or leave its host out with --limit.")
 
@@ -94,7 +94,7 @@ class Rollout:
         request = self._request(tuple(self.remotes), apply=False)
         changes: dict[str, list[str]] = {name: [] for name in self.remotes}
         problems: list[str] = []
-        for event in applying.engine_events(self.fleet, request):
+        for event in engine_client.engine_events(self.fleet, request):
             if isinstance(event, Planned) and event.change:
                 changes[event.host].append(event.operation)
             elif isinstance(event, HostResult) and event.status != "ok":
@@ -155,7 +155,7 @@ class Rollout:
             self.take_back(remotes, before)
             return
         for name, remote in remotes.items():
-            marks.write(remote, self.id, "passed", before[name])
+            state.write(remote, self.id, "passed", before[name])
         self.passed += names
         took = f"{time.monotonic() - began:.1f} s for the wave"
         out.print(styled("[green]passed[/] {}: all gates, {}", " ".join(names), took))
@@ -165,7 +165,7 @@ class Rollout:
         broke_off = "stopped because another host failed"
         with RunView(tuple(names), True, self.verbose) as view:
             try:
-                for event in applying.engine_events(self.fleet, self._request(tuple(names), apply=True)):
+                for event in engine_client.engine_events(self.fleet, self._request(tuple(names), apply=True)):
                     view.show(event)
             except SdfleetError as error:
                 broke_off = str(error)
@@ -182,8 +182,8 @@ class Rollout:
         if mark and self._is(mark, "begun"):
             return mark.before
         seen = gates.look(remote, self.fleet.table.rollout, 0)
-        seen["history"] = returning.history(remote)
-        marks.write(remote, self.id, "begun", seen)
+        seen["history"] = rollback.history(remote)
+        state.write(remote, self.id, "begun", seen)
         return seen
 
     def judged(self, remotes: Mapping[str, Remote], before: Mapping[str, Seen]) -> list[Failure]:
@@ -210,9 +210,9 @@ class Rollout:
 
         def back(remote: Remote) -> list[str]:
             # Generations of a service that failed its gate are cut off; the other hosts finish theirs.
-            done = returning.roll_back(remote, before[remote.name], now=remote.name in reasons)
+            done = rollback.roll_back(remote, before[remote.name], now=remote.name in reasons)
             try:
-                marks.write(remote, self.id, "back", before[remote.name], reasons.get(remote.name, "with its wave"))
+                state.write(remote, self.id, "back", before[remote.name], reasons.get(remote.name, "with its wave"))
             except HostError as error:  # for example a full disk; the host is rolled back all the same
                 done.append(f"the rollback could not be recorded: {error}")
             return done

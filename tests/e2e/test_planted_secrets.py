@@ -16,8 +16,8 @@ from roles.accounts import TRAINER, WEBUI
 from roles.cache.rendering import TOKENS
 from roles.operations.application import build_tools
 from roles.operations.environment import builder
-from tests.road.conftest import Road
-from tests.road.test_sudo_and_jump import USER, WELCOME
+from tests.e2e.conftest import Road
+from tests.e2e.test_sudo_and_jump import USER, WELCOME
 
 pytestmark = pytest.mark.lab
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.road.conftest import Road
+from tests.e2e.conftest import Road
 
 pytestmark = pytest.mark.lab
 

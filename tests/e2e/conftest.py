@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lab import Lab, box, layers
-from tests.road.moving import moved_on
+from tests.e2e.moving import moved_on
 from tests.typed import Done, Hosts
 
 TREE = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import pytest
 from pyinfra.api.exceptions import DeployError
 from typer.testing import CliRunner
 
-from deploy import adopting
+from deploy import adoption
 from deploy.cli import app
 from deploy.onhost import adopt
 from inventory.load import load
@@ -39,7 +39,7 @@ def store(fleet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Its store."""
     paths = Paths(root=PurePosixPath(tmp_path / "root"))
     host = load(fleet).hosts["a"].model_copy(update={"paths": paths})
-    monkeypatch.setattr(adopting, "one_host", lambda *_: host)
+    monkeypatch.setattr(adoption, "one_host", lambda *_: host)
     return Path(paths.store)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from lab import box
 from lab.upstreams.faults import Fault
-from tests.road.conftest import Road
+from tests.e2e.conftest import Road
 
 pytestmark = pytest.mark.lab
 

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.demo import difference, draw
 from lab import photos
-from tests.road.conftest import Road
+from tests.e2e.conftest import Road
 from tests.roles import hardening
 
 pytestmark = pytest.mark.lab

@@ -3,7 +3,7 @@
 import pytest
 import tomlkit
 
-from tests.road.conftest import Road
+from tests.e2e.conftest import Road
 
 pytestmark = pytest.mark.lab
 
