@@ -26,7 +26,7 @@ SHUFFLED := $(if $(ORDER),--random-order-bucket=module --random-order-seed=$(ORD
 demo: setup system
 	$(SUDO) $(BIN)/sdfleet demo
 
-# Run this at each save: needs no root, network or host, and takes a minute on two cores.
+# Run this at each save: needs no root, network or host, and takes about three minutes on two cores.
 check: setup
 	@$(call timed,lint offline)
 

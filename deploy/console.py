@@ -261,7 +261,7 @@ class RunView:
 
     def finish(self, next_command: str) -> None:
         """Print the table, the time, and the next command."""
-        out.print(self.table())
+        print_table(self.table())
         verb = "Applied" if self.apply else "Planned"
         if self.failed:
             next_command = "Fix the errors above, then run the same command again to continue."

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from deploy import envs_check, gitrefs, indexes
-from deploy.consensus import confirmation
+from deploy.consensus import Witnesses, confirmation
 from deploy.console import out
 from deploy.options import DEFAULT_FILE, FleetFile
 from inventory import lock as locks
@@ -77,7 +77,8 @@ def envs(
     source: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="'NAME: REQUIREMENT, ...'", help="A package without a wheel, and what it requires (repeatable)."
+            metavar="'NAME: REQUIREMENT, ...'",
+            help="A package without a wheel, and what it requires; repeat for more.",
         ),
     ] = None,
     verify: Annotated[
@@ -101,14 +102,14 @@ def envs(
     sources = {**indexes.SOURCES, **dict(map(_source, source or ()))}
     pinned = [locks.pin_host(host, locks.read(loaded.file)) for host in loaded.hosts.values()]
     folder = into or loaded.file.parent / "locks"
-    made, failed = 0, 0
+    made, failed, witnesses = 0, 0, Witnesses()
     for application in applications:
         for wanted, mirrors in _all(application, pinned, python or ()):
             if build and wanted.torch.build not in build:
                 continue
             place = folder / application if into is None else folder
             try:
-                changed = make(wanted, mirrors, place, sources)
+                changed = make(wanted, mirrors, place, witnesses, sources)
             except SdfleetError as error:
                 failed += 1
                 _say(f"{application} {wanted.name}: could not be locked: {error}")
@@ -130,13 +131,13 @@ def _source(value: str) -> tuple[str, Sequence[str]]:
 
 def remake(applications: Iterable[Application], folders: Mapping[str, Path], mirrors: Mirrors | None = None) -> None:
     """Update the existing locks in `folders`, by application, and add none. Raises SdfleetError."""
-    mirrors = mirrors or Mirrors()
+    mirrors, witnesses = mirrors or Mirrors(), Witnesses()
     for application in applications:
         names = {path.name for path in folders[application].glob("*.txt")}
         for python in sorted(set(re.findall(r"py(\d+\.\d+)-", " ".join(names)))):
             for wanted in _of_sdfleets_own(application, mirrors, python):
                 if wanted.name in names:
-                    changed = make(wanted, mirrors, folders[application])
+                    changed = make(wanted, mirrors, folders[application], witnesses)
                     names.discard(wanted.name)
                     _say(f"{application} {wanted.name}: {'written' if changed else 'as it was'}")
         if names:
@@ -231,12 +232,17 @@ def _version(torch: Torch, number: str = "") -> str:
 
 
 def make(
-    wanted: Wanted, mirrors: Mirrors, folder: Path, sources: Mapping[str, Sequence[str]] = indexes.SOURCES
+    wanted: Wanted,
+    mirrors: Mirrors,
+    folder: Path,
+    witnesses: Witnesses,
+    sources: Mapping[str, Sequence[str]] = indexes.SOURCES,
 ) -> bool:
     """Write a lock and return whether it changed. Pins that still fit are kept.
 
     A new lock starts from that of another build, so that the two differ only in torch and its dependencies.
 
+    + witnesses: which servers did not answer before
     + sources: packages without a wheel, and what each requires
     Raises SdfleetError if there is no answer, or two that differ.
     """
@@ -247,7 +253,7 @@ def make(
     endpoints = indexes.endpoints_of(build, mirrors)
     question = indexes.Question(wanted.requirements, wanted.python, build, sources)
     alike = before or next((path.read_text() for path in sorted(beside)), "")
-    body, asked = indexes.resolve(question, endpoints, alike)
+    body, asked = indexes.resolve(question, endpoints, alike, witnesses)
     for kind, place in endpoints.items():
         _say(f"{wanted.name}: {confirmation(asked[kind], place, envs_check.VERIFY)}")
     text = _header(wanted, [endpoint for found in asked.values() for endpoint in found]) + body

@@ -1,7 +1,7 @@
 """`sdfleet lock envs --verify`: ask again what locks of environments say, through other mirrors than before."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from deploy import indexes
@@ -19,18 +19,19 @@ CHANGED = 3
 def verified(folders: Iterable[Path], mirrors: Mirrors, say: Say) -> int:
     """Ask again for the files of every lock in these folders, through other mirrors than before where there are some.
 
-    The exit code: 3 if an answer differs, 1 if something could not be asked, 0 if all is as it was.
+    The exit code: 3 if an answer differs, 1 if something could not be confirmed, 0 if all is as it was.
     """
-    results = [_verified(path, mirrors, say) for folder in folders for path in sorted(folder.glob("*.txt"))]
+    witnesses = Witnesses()
+    results = [_verified(path, mirrors, say, witnesses) for folder in folders for path in sorted(folder.glob("*.txt"))]
     if not results:
         raise SdfleetError("there is no lock to verify")
     return CHANGED if CHANGED in results else max(results)
 
 
-def _verified(path: Path, mirrors: Mirrors, say: Say) -> int:
+def _verified(path: Path, mirrors: Mirrors, say: Say, witnesses: Witnesses) -> int:
     text, python = path.read_text(), re.search(r"py(\d+\.\d+)-", path.name)
     if not python:
-        say(f"{path.name}: its name tells no Python, as py3.11- does; not verified")
+        say(f"{path.name}: not verified: its name has no Python version (such as py3.11-)")
         return 1
     lines = text.splitlines()
     asked = {
@@ -44,22 +45,25 @@ def _verified(path: Path, mirrors: Mirrors, say: Say) -> int:
         endpoints = indexes.endpoints_of(build_of_pytorchs_own(text), mirrors)
         question = indexes.Question("", python[1], build_of_pytorchs_own(text), {})
         for kind, place in endpoints.items():
-            others = {other: in_order(endpoints[other])[0] for other in endpoints}
 
-            def ask(endpoint: str, kind: str = kind, others: Mapping[str, str] = others) -> str:
-                return indexes.differences(text, question, {**others, kind: endpoint})
+            def ask(endpoint: str, kind: str = kind) -> str:
+                places = {other: in_order(ends) for other, ends in endpoints.items()} | {kind: [endpoint]}
+                return indexes.first_answer(places, witnesses, lambda over: indexes.differences(text, question, over))[
+                    0
+                ]
 
-            said, by = Witnesses().ask(place.without(asked - set(place.origins)), ask)
+            said, by = witnesses.ask(place.without(asked - set(place.origins)), ask)
             who = ", ".join(by)
             if said:
                 status = CHANGED
-                say(f"{path.name}: {who} has other files of {said}; they were replaced since, or somebody lied")
+                why = "they were replaced since, or one of the servers is wrong"
+                say(f"{path.name}: {who} has other files of {said}; {why}")
             elif set(by) <= asked and not set(by) & set(place.origins):
                 status = status or 1
                 say(f"{path.name}: {who} says the same as before; no other mirror answered, so nothing confirms it")
             else:
                 say(f"{path.name}: {who} says the same")
     except SdfleetError as error:
-        say(f"{path.name}: could not be asked again: {error}")
+        say(f"{path.name}: could not be looked up again: {error}")
         return status or 1
     return status

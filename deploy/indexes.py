@@ -1,19 +1,24 @@
 """What package indexes say: hashed locks that uv resolves without running a package's code."""
 
+import itertools
 import json
+import re
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import uv
 
 from deploy.consensus import DisagreementError, Endpoints, Witnesses, in_order
 from inventory.errors import SdfleetError
 from roles.mirrors.config import Mirrors
+from roles.models.sources.web import UnreachableError
 from roles.onhost.build_wheels import ENTRY, HASH, entries, normal
 
+T = TypeVar("T")
 PLATFORM = "x86_64-manylinux_2_28"
 SOURCES: Mapping[str, Sequence[str]] = {
     "antlr4-python3-runtime": (),
@@ -27,10 +32,25 @@ NOTHING_IS_BUILT = (
     "nothing is built here, since that would run a package's code as you: name what has no wheel with "
     "--source 'NAME: what it requires', and hosts build it confined"
 )
+NO_WHEEL = re.compile(r"no (usable )?wheels|[Ww]heels are required|building from source|[Ff]ailed to build")
+"""uv's messages for a package that would have to be built."""
+NO_CONNECTION = re.compile(
+    r"client error \(Connect\)|dns error|timed out|[Cc]onnection (refused|reset|closed)|[Cc]ould not connect"
+)
+"""uv's messages for an index that cannot be reached."""
 ASKED = "# Asked: "
 """Begins the line of a lock that names the indexes whose word it is."""
 Pins = Mapping[tuple[str, str], frozenset[str]]
 """Name and version of each entry of a lock -> its hashes."""
+
+
+class SilentIndexError(UnreachableError):
+    """An index does not answer."""
+
+    def __init__(self, said: str, endpoints: Collection[str]) -> None:
+        super().__init__(said)
+        self.endpoints = endpoints
+        """The silent ones; empty if uv does not say which."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +75,7 @@ def endpoints_of(build: str, mirrors: Mirrors) -> dict[str, Endpoints]:
 
 
 def resolve(
-    question: Question, endpoints: Mapping[str, Endpoints], before: str
+    question: Question, endpoints: Mapping[str, Endpoints], before: str, witnesses: Witnesses
 ) -> tuple[str, dict[str, tuple[str, ...]]]:
     """The entries of a lock with their hashes, and who says so, by index: the origin, or two mirrors that agree.
 
@@ -63,31 +83,69 @@ def resolve(
     Raises SdfleetError with uv's last words if there is no answer, DisagreementError.
     """
     ordered = {kind: in_order(place) for kind, place in endpoints.items()}
-    reasons: list[str] = []
     wheels_alone = ["--only-binary=:all:", *(f"--no-binary={name}" for name in question.sources)]
-    for number in range(max(map(len, ordered.values()))):
-        over = {kind: ends[min(number, len(ends) - 1)] for kind, ends in ordered.items()}
-        try:
-            body = _compile(question, over, before, wheels_alone)
-        except SdfleetError as error:
-            reasons.append(f"{' with '.join(over.values())}: {error}")
+    try:
+        body, over = first_answer(ordered, witnesses, lambda over: _compile(question, over, before, wheels_alone))
+    except SdfleetError as error:
+        raise SdfleetError(f"{error} ({NOTHING_IS_BUILT})" if NO_WHEEL.search(str(error)) else str(error)) from error
+    return body, _witnesses(body, question, endpoints, over, witnesses)
+
+
+def first_answer(
+    places: Mapping[str, Sequence[str]], witnesses: Witnesses, ask: Callable[[Mapping[str, str]], T]
+) -> tuple[T, Mapping[str, str]]:
+    """The first answer that one endpoint of each index gives, and which ones gave it.
+
+    Endpoints that did not answer before are asked last, and none that does not answer now is asked twice.
+
+    + places: the endpoints of each index, the preferred first
+    Raises SdfleetError with each reason.
+    """
+    choices = sorted(
+        itertools.product(*(enumerate(ends) for ends in places.values())),
+        key=lambda choice: (any(end in witnesses.silent for _, end in choice), sum(place for place, _ in choice)),
+    )
+    reasons: dict[str, list[str]] = {}
+    silent: set[str] = set()
+    for choice in choices:
+        over = dict(zip(places, (end for _, end in choice), strict=True))
+        if silent & set(over.values()):
             continue
-        return body, _witnesses(body, question, endpoints, over)
-    raise SdfleetError(f"{'; '.join(reasons)} ({NOTHING_IS_BUILT})")
+        try:
+            answer = ask(over)
+        except (SilentIndexError, SdfleetError) as error:
+            if isinstance(error, SilentIndexError):
+                silent.update(error.endpoints)
+                witnesses.silent.update(error.endpoints)
+            reasons.setdefault(str(error), []).append(" with ".join(over.values()))
+            continue
+        witnesses.silent.difference_update(over.values())
+        return answer, over
+    raise SdfleetError("; ".join(f"{', '.join(asked)}: {reason}" for reason, asked in reasons.items()))
 
 
 def _witnesses(
-    body: str, question: Question, endpoints: Mapping[str, Endpoints], over: Mapping[str, str]
+    body: str,
+    question: Question,
+    endpoints: Mapping[str, Endpoints],
+    over: Mapping[str, str],
+    witnesses: Witnesses,
 ) -> dict[str, tuple[str, ...]]:
     found = {}
     for kind, place in endpoints.items():
 
         def ask(endpoint: str, kind: str = kind) -> str:
-            return "" if endpoint == over[kind] else differences(body, question, {**over, kind: endpoint})
+            if endpoint == over[kind]:
+                return ""
+            places = {other: (end,) for other, end in over.items()} | {kind: (endpoint,)}
+            return first_answer(places, witnesses, lambda over: differences(body, question, over))[0]
 
-        said, found[kind] = Witnesses().ask(place, ask)
+        said, found[kind] = witnesses.ask(place, ask)
         if said:
-            raise DisagreementError(f"{', '.join(found[kind])} says something else than {over[kind]} of {said}")
+            raise DisagreementError(
+                f"{over[kind]} and {', '.join(found[kind])} have different files of {said}; "
+                "ask the origin, or remove the wrong one from [mirrors]"
+            )
     return found
 
 
@@ -95,7 +153,7 @@ def differences(body: str, question: Question, over: Mapping[str, str]) -> str:
     """Packages of a lock of which indexes do not have every file, as they say now; empty if they have all.
 
     + over: the endpoint of each index
-    Raises SdfleetError if they do not know all of its versions.
+    Raises SdfleetError if they do not know all of its versions, SilentIndexError if one does not answer.
     """
     pins = pins_of(body)
     names = {name: () for name, _ in pins}
@@ -120,7 +178,7 @@ def _pins(lock: str) -> Iterator[tuple[tuple[str, str], frozenset[str]]]:
 
 
 def _compile(question: Question, over: Mapping[str, str], before: str, more: Sequence[str]) -> str:
-    """The entries that uv answers with. SdfleetError with its last words."""
+    """The entries that uv answers with. SdfleetError with its last words, SilentIndexError if an index is silent."""
     command = [uv.find_uv_bin(), "pip", "compile", "--quiet", "--generate-hashes", "--no-header"]
     command += [f"--python-version={question.python}", f"--python-platform={PLATFORM}", *more]
     command += [f"--default-index={over['pypi']}"]
@@ -135,8 +193,17 @@ def _compile(question: Question, over: Mapping[str, str], before: str, more: Seq
         done = subprocess.run([*command, *words], cwd=scratch, capture_output=True, text=True, check=False)
         if done.returncode:
             said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            raise SdfleetError(" ".join(said[-3:]) or f"uv ended with status {done.returncode}")
+            last = " ".join(said[-3:]) or f"uv ended with status {done.returncode}"
+            if NO_CONNECTION.search(done.stderr):
+                raise SilentIndexError(last, _silent(done.stderr, over))
+            raise SdfleetError(last)
         return "".join(line for line in answer.read_text().splitlines(keepends=True) if not line.startswith("#"))
+
+
+def _silent(said: str, over: Mapping[str, str]) -> Collection[str]:
+    """The endpoints that uv could not reach. It names the file's URL, which may be on another server."""
+    ends = set(over.values())
+    return ends if len(ends) == 1 else [end for end in ends if f"{end.rstrip('/')}/" in said]
 
 
 def _metadata(name: str, needs: Collection[str]) -> str:

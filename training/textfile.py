@@ -19,7 +19,7 @@ def read_text(file: Path) -> str:
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: is not UTF-8 (perhaps GBK or UTF-16); save it as UTF-8") from error
     except ValueError as error:  # a null in its name
-        raise InputError(f"{str(file)!r}: no file can be named so") from error
+        raise InputError(f"{str(file)!r}: no file can have this name") from error
 
 
 def parse_toml(text: str) -> dict[str, Any]:

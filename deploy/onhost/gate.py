@@ -134,12 +134,16 @@ def _png(drawn: str, convert: list[str]) -> tuple[str, str]:
 
 
 def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate: str) -> Any:
-    """JSON of one request, a POST if there is a body. Raises GateError for `gate` if there is no answer."""
+    """JSON of one request, a POST if there is a body. Raises GateError for `gate` if there is no answer or no JSON."""
     data = None if body is None else json.dumps(body).encode()
     try:
-        return json.loads(loopback.ask(port, path, data, seconds, LARGEST))
-    except (OSError, ValueError, RecursionError) as error:
+        answer = loopback.ask(port, path, data, seconds, LARGEST)
+    except OSError as error:
         raise GateError(gate, f"{path} {error}") from error
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        raise GateError(gate, f"{path} sent no valid JSON") from error
 
 
 def _journal(unit: str) -> list[str]:

@@ -1,10 +1,11 @@
 """`sdfleet update`: renew the lock, then update the fleet in waves."""
 
 import hashlib
+import shlex
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,40 @@ from inventory.files import replace_file
 from inventory.load import load
 from inventory.model import ROLES, Fleet
 
-RESUME = "sdfleet update --locked"
+
+@dataclass(frozen=True)
+class Asked:
+    """What an update was asked for."""
+
+    names: Sequence[str]
+    fleet: Path
+    limit: Sequence[str]
+    locked: bool
+    pause: bool
+    force: bool
+    verbose: bool
+
+    def command(self) -> str:
+        """The command that asks for it."""
+        switches = {"--pause": self.pause, "--force": self.force, "--verbose": self.verbose}
+        return shlex.join(
+            [
+                *("sdfleet", "update"),
+                *(("--locked",) if self.locked else self.names),
+                *(word for name in self.limit for word in ("--limit", name)),
+                *(word for word, used in switches.items() if used),
+                *(() if self.fleet == DEFAULT_FILE else ("--fleet", str(self.fleet))),
+            ]
+        )
+
+    def resume(self) -> str:
+        """The command that resumes it, once the lock has moved."""
+        return replace(self, locked=True).command()
+
+    def without(self, refused: Collection[str], hosts: Sequence[str]) -> str:
+        """The command for those of `hosts` that are not refused; empty if there are none."""
+        others = [name for name in hosts if name not in refused]
+        return replace(self, limit=others).command() if others else ""
 
 
 def update(
@@ -42,6 +76,7 @@ def update(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every operation.")] = False,
 ) -> None:
     """Update in waves, a canary first. Check each wave and roll it back if a check fails."""
+    asked = Asked(names or (), fleet, limit or (), locked, pause, force, verbose)
     loaded = load(fleet)
     hosts = select_hosts(loaded, limit or ())
     _refuse_no_way_back(loaded, hosts)
@@ -54,19 +89,19 @@ def update(
             connect(loaded.hosts[name] for name in hosts) as remotes,
             hostlock.locked(remotes, "update") as refused,
         ):
-            hostlock.refuse(refused, _without(refused, hosts, locked))
+            hostlock.refuse(refused, asked.without(refused, hosts))
             rollout = Rollout(loaded, _id(loaded), remotes, force, verbose, _asks if pause else lambda names: True)
             touched = rollout.touched
             rollout.run()
     except KeyboardInterrupt:
-        out.print(f"\nInterrupted. Continue with: {RESUME}")
+        out.print(f"\nInterrupted. Continue with: {asked.resume()}", soft_wrap=True)
         raise typer.Exit(130) from None
     except SdfleetError:
         # Otherwise the next apply would bring to all hosts at once what no canary has tried.
         if moved and not touched:
             moved.restore()
         raise
-    raise typer.Exit(_sum_up(rollout, moved))
+    raise typer.Exit(_sum_up(rollout, moved, asked))
 
 
 @dataclass(frozen=True)
@@ -120,13 +155,6 @@ def _id(fleet: Fleet) -> str:
     return digest.hexdigest()[:12]
 
 
-def _without(refused: Collection[str], hosts: Sequence[str], locked: bool) -> str:
-    """The command that updates the other hosts; empty if there are none."""
-    others = [name for name in hosts if name not in refused]
-    asked = ["sdfleet update", *(["--locked"] if locked else []), *(f"--limit {name}" for name in others)]
-    return " ".join(asked) if others else ""
-
-
 def _asks(names: Sequence[str]) -> bool:
     """Ask whether to begin the next wave; without a terminal the answer is no."""
     if not sys.stdin.isatty():
@@ -134,16 +162,17 @@ def _asks(names: Sequence[str]) -> bool:
     return typer.confirm(f"Next wave: {' '.join(names)}. Continue?", default=True)
 
 
-def _sum_up(rollout: Rollout, moved: Moved | None) -> int:
+def _sum_up(rollout: Rollout, moved: Moved | None, asked: Asked) -> int:
     """Print the result and the next command. Returns the exit code."""
     for failure in rollout.failures:
         err.print(styled("[bold red]{}[/] gate {}: {}", failure.host, failure.gate, failure.said), soft_wrap=True)
         for line in failure.log:
             err.print(styled("  journal: {}", line), soft_wrap=True)
     for name, runs in rollout.left_out.items():
-        err.print(
-            styled("[yellow]{}[/] was skipped because {} is running. Update it later, or use --force.", name, runs)
+        said = styled(
+            "[yellow]{}[/] was skipped because it is training: {}. Update it later, or use --force.", name, runs
         )
+        err.print(said, soft_wrap=True)
     if rollout.failures:
         untouched = [name for name in rollout.remotes if name not in rollout.touched]
         out.print(f"The rollout stopped: {len(rollout.passed)} host(s) passed, {len(untouched)} were not touched.")
@@ -151,7 +180,7 @@ def _sum_up(rollout: Rollout, moved: Moved | None) -> int:
             moved.restore()
         return 1
     if rollout.paused:
-        out.print(f"Paused. Continue with: {RESUME}")
+        out.print(f"Paused. Continue with: {asked.resume()}", soft_wrap=True)
     elif rollout.passed:
         out.print(f"Updated {len(rollout.passed)} host(s). Next: sdfleet verify")
     return 1 if rollout.left_out else 0

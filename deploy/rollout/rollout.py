@@ -255,4 +255,5 @@ def tell_plan(changes: Mapping[str, Sequence[str]], begun: Sequence[str]) -> Non
         for what in operations or ["nothing to change"]:
             out.print(styled("[bold]{}[/]: {}", " ".join(names), what), soft_wrap=True)
     if begun:
-        out.print(f"Resuming an interrupted rollout: {' '.join(begun)} not checked yet.")
+        have = "has" if len(begun) == 1 else "have"
+        out.print(f"Resuming an interrupted rollout: {' '.join(begun)} {have} not been checked yet.", soft_wrap=True)

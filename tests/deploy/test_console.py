@@ -134,7 +134,7 @@ def rollouts() -> None:
     stopped = type("Stopped", (), {})()
     stopped.failures, stopped.left_out = [Failure(HOSTILE, "picture", HOSTILE, (HOSTILE,))], {HOSTILE: HOSTILE}
     stopped.remotes, stopped.touched, stopped.passed, stopped.proven = {HOSTILE: None}, [], [], False
-    rollout._sum_up(stopped, None)
+    rollout._sum_up(stopped, None, rollout.Asked((HOSTILE,), Path(HOSTILE), (), False, False, False, False))
 
 
 def followed() -> None:
@@ -243,6 +243,21 @@ def test_status_of_a_host_takes_few_lines_of_80_columns(monkeypatch: pytest.Monk
         "  disk free 123 of 900 GB  runs 1 running, 1 queued, 1 finished",
         "gpu-2  up yes  OS Ubuntu 24.04.1 LTS  GPU NVIDIA GeForce RTX 4090 2100/24564 MB",
         "  models 11/12  disk free 123 of 900 GB",
+    ]
+
+
+def test_results_keep_long_host_names_whole_on_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(out, "_file", text)
+    monkeypatch.setattr(out, "_width", 80)
+    name = f"gpu-1.{'render.' * 8}studio.example"
+    view = RunView((name, "gone"), apply=True, verbose=True)
+    view.results[name] = HostResult(host=name, status="ok", changed=3, unchanged=40, seconds=12.5, round_trips=2)
+    view.finish("")
+    assert text.getvalue().splitlines()[:-1] == [
+        name,
+        "  result ok  changed 3  unchanged 40  seconds 12.5  round trips 2",
+        "gone  result no answer",
     ]
 
 

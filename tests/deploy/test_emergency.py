@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.rollout.rollout import Rollout
 from roles.models.config import CLIP
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.roles.test_lora_keys import write as write_lora
@@ -137,5 +138,20 @@ def test_update_says_which_host_is_away_and_how_to_go_on_without_it(fakes: FakeH
     assert done.output.splitlines() == [
         "h2 (root@h2:22): cannot be reached: ssh: connect to host h2 port 22: No route to host; "
         "check address, port, firewall, and that the host is up",
-        "Nothing was changed. To continue without h2: sdfleet update --locked --limit h1",
+        f"Nothing was changed. To continue without h2: sdfleet update --locked --limit h1 --fleet {fakes.file}",
     ]
+
+
+def test_an_interrupted_update_names_the_command_that_continues_it(
+    fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Rollout) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Rollout, "run", interrupted)
+    fakes.write({"h1": "webui", "h2": "webui"})
+    write_lock(fakes)
+    done = fakes.sdfleet("update", "--locked", "--limit", "h2", "--force")
+    assert done.exit_code == 130
+    again = f"sdfleet update --locked --limit h2 --force --fleet {fakes.file}"
+    assert done.output.splitlines()[-1] == f"Interrupted. Continue with: {again}"

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from deploy import envs
+from deploy.consensus import Witnesses
 from inventory.errors import SdfleetError
 from lab.upstreams.repositories import publish
 from roles.lora_scripts.config import LoraScripts
@@ -55,7 +56,7 @@ def test_the_trainer_is_locked_for_each_torch_that_training_may_get() -> None:
 def test_a_build_that_only_pytorchs_index_has_needs_that_index(tmp_path: Path) -> None:
     cpu = next(wanted for wanted in envs.trainer_locks("3.11") if wanted.torch.build == "cpu")
     with pytest.raises(SdfleetError, match=r"mirrors\.torch is empty"):
-        envs.make(cpu, Mirrors(torch=()), tmp_path)
+        envs.make(cpu, Mirrors(torch=()), tmp_path, Witnesses())
     assert not list(tmp_path.iterdir())
 
 

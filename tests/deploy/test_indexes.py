@@ -3,10 +3,11 @@
 import hashlib
 import http.server
 import io
+import socket
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 from deploy import envs, envs_check, indexes
 from deploy.cli import app
-from deploy.consensus import DisagreementError, Endpoints
+from deploy.consensus import DisagreementError, Endpoints, Witnesses
 from inventory.errors import SdfleetError
 from roles.gpu.torch_builds import TRAINER
 from roles.mirrors.config import Mirrors
@@ -104,6 +105,22 @@ def start(tmp_path: Path) -> Iterator[Any]:
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_HTTP_TIMEOUT", "1")
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, str]]:
+    """The endpoints of each run of uv."""
+    seen: list[Mapping[str, str]] = []
+    real = indexes._compile
+
+    def compile_over(question: indexes.Question, over: Mapping[str, str], before: str, more: Sequence[str]) -> str:
+        seen.append(over)
+        return real(question, over, before, more)
+
+    monkeypatch.setattr(indexes, "_compile", compile_over)
+    return seen
 
 
 def wanted(requirements: str) -> envs.Wanted:
@@ -115,9 +132,9 @@ def test_a_package_without_a_wheel_is_locked_and_never_run(start: Any, tmp_path:
     index = start(wheel("good", "1.0"), source("evil", "2.0", proof))
     mirrors = Mirrors(pypi=(index.url,))
     with pytest.raises(SdfleetError, match=r"nothing is built here.*--source 'NAME") as told:
-        envs.make(wanted("evil\n"), mirrors, tmp_path / "locks")
+        envs.make(wanted("evil\n"), mirrors, tmp_path / "locks", Witnesses())
     assert "evil" in str(told.value) and not proof.exists()
-    assert envs.make(wanted("evil\n"), mirrors, tmp_path / "locks", {"evil": ("good>=1",)})
+    assert envs.make(wanted("evil\n"), mirrors, tmp_path / "locks", Witnesses(), {"evil": ("good>=1",)})
     assert not proof.exists()
     pins = indexes.pins_of((tmp_path / "locks/py3.11-cu126.txt").read_text())
     assert set(pins) == {("evil", "2.0"), ("good", "1.0")} and all(pins.values())
@@ -130,12 +147,12 @@ def test_one_mirror_is_believed_and_said_and_another_confirms_it(
     files = (wheel("good", "1.0", "more"), wheel("more", "3.0"))
     one, two = start(*files), start(*files)
     folder = tmp_path / "locks"
-    assert envs.make(wanted("good\n"), Mirrors(pypi=(one.url,)), folder)
+    assert envs.make(wanted("good\n"), Mirrors(pypi=(one.url,)), folder, Witnesses())
     assert f"only the mirror {one.url} answered" in capsys.readouterr().out
     file = folder / "py3.11-cu126.txt"
     before = file.read_text()
     assert f"# Asked: {one.url}\n" in before
-    assert not envs.make(wanted("good\n"), Mirrors(pypi=(one.url, two.url)), folder)
+    assert not envs.make(wanted("good\n"), Mirrors(pypi=(one.url, two.url)), folder, Witnesses())
     assert f"{one.url} and {two.url} agree" in capsys.readouterr().out
     assert file.read_text() == before, "another witness alone gives no host a new environment"
     assert envs_check.verified([folder], Mirrors(pypi=(one.url,)), print) == 1
@@ -151,10 +168,86 @@ def test_one_mirror_is_believed_and_said_and_another_confirms_it(
 def test_two_mirrors_that_differ_make_no_lock(start: Any, tmp_path: Path) -> None:
     one, two = start(wheel("good", "1.0")), start(wheel("good", "1.0", "good"))
     with pytest.raises(DisagreementError, match="disagree"):
-        envs.make(wanted("good\n"), Mirrors(pypi=(one.url, two.url)), tmp_path / "locks")
+        envs.make(wanted("good\n"), Mirrors(pypi=(one.url, two.url)), tmp_path / "locks", Witnesses())
     assert not (tmp_path / "locks").exists()
     two.shut = True
-    assert envs.make(wanted("good\n"), Mirrors(pypi=(one.url, two.url)), tmp_path / "locks")
+    assert envs.make(wanted("good\n"), Mirrors(pypi=(one.url, two.url)), tmp_path / "locks", Witnesses())
+
+
+SHUT = "http://127.0.0.1:9/simple"
+"""Nothing listens there."""
+
+
+def test_a_silent_index_costs_one_timeout_a_command(
+    start: Any, tmp_path: Path, compiled: list[Mapping[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    index, witnesses, folder = start(wheel("good", "1.0")), Witnesses(), tmp_path / "locks"
+    mirrors = Mirrors(pypi=(SHUT, index.url))
+    for build in ("cu126", "cu128"):
+        torch = next(torch for torch in TRAINER if torch.build == build)
+        lock = envs.Wanted(f"py3.11-{build}.txt", "a test", "good\n", "3.11", torch)
+        assert envs.make(lock, mirrors, folder, witnesses)
+    assert witnesses.silent == {SHUT}
+    assert [over["pypi"] for over in compiled].count(SHUT) == 1
+    compiled.clear()
+    assert envs_check.verified([folder], mirrors, print) == 1
+    assert [over["pypi"] for over in compiled].count(SHUT) == 1
+    assert capsys.readouterr().out.count("could not be looked up again") == 2
+
+
+def test_an_index_that_takes_connections_and_never_answers_is_silent(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/simple"
+        witnesses = Witnesses()
+        with pytest.raises(SdfleetError, match="timed out") as told:
+            envs.make(wanted("good\n"), Mirrors(pypi=(url,)), tmp_path, witnesses)
+    assert witnesses.silent == {url} and "nothing is built" not in str(told.value)
+
+
+def test_the_remark_on_builds_is_made_of_packages_without_a_wheel_alone(start: Any, tmp_path: Path) -> None:
+    mirrors = Mirrors(pypi=(start(wheel("good", "1.0")).url,))
+    with pytest.raises(SdfleetError, match="wheel was not found") as told:
+        envs.make(wanted("wheel\n"), mirrors, tmp_path, Witnesses())
+    assert "nothing is built" not in str(told.value)
+
+
+def asked_for(places: Mapping[str, Sequence[str]], witnesses: Witnesses, answers: Mapping[str, str]) -> list[str]:
+    """The endpoints of each question, the last of which has the answer. "silent" and "knows nothing" are no answers."""
+    asked: list[str] = []
+
+    def ask(over: Mapping[str, str]) -> str:
+        asked.append("".join(over.values()))
+        said = [answers.get(end, "") for end in over.values()]
+        if silent := [end for end, what in zip(over.values(), said, strict=True) if what == "silent"]:
+            raise indexes.SilentIndexError("timed out", silent)
+        if "knows nothing" in said:
+            raise SdfleetError("knows nothing")
+        return "an answer"
+
+    indexes.first_answer(places, witnesses, ask)
+    return asked
+
+
+def test_every_pair_of_indexes_is_tried_and_silent_ones_last() -> None:
+    places = {"pypi": ("a", "b"), "torch": ("x", "y")}
+    assert asked_for(places, Witnesses(), {"x": "knows nothing", "b": "knows nothing"}) == ["ax", "ay"]
+    assert asked_for(places, Witnesses(), {"x": "knows nothing", "a": "knows nothing"}) == ["ax", "ay", "bx", "by"]
+    witnesses = Witnesses()
+    assert asked_for(places, witnesses, {"x": "silent", "a": "knows nothing"}) == ["ax", "ay", "by"]
+    assert witnesses.silent == {"x"}
+    assert asked_for(places, witnesses, {}) == ["ay"]
+    assert asked_for(places, witnesses, {"y": "knows nothing"}) == ["ay", "by", "ax"] and not witnesses.silent
+    with pytest.raises(SdfleetError, match=r"^a with x: timed out; b with y: knows nothing$"):
+        asked_for(places, witnesses, {"a": "silent", "x": "silent", "y": "knows nothing"})
+
+
+def test_a_lock_whose_name_has_no_python_version_is_not_verified(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("")
+    assert envs_check.verified([tmp_path], Mirrors(), print) == 1
+    said = "mine.txt: not verified: its name has no Python version (such as py3.11-)\n"
+    assert capsys.readouterr().out == said
 
 
 def test_the_origin_is_asked_first_and_needs_no_second(
@@ -168,7 +261,7 @@ def test_the_origin_is_asked_first_and_needs_no_second(
         return {kind: Endpoints(kind, place.urls, (origin.url,)) for kind, place in real(build, mirrors).items()}
 
     monkeypatch.setattr(indexes, "endpoints_of", known)
-    assert envs.make(wanted("good\n"), mirrors, tmp_path / "locks")
+    assert envs.make(wanted("good\n"), mirrors, tmp_path / "locks", Witnesses())
     assert f"# Asked: {origin.url}\n" in (tmp_path / "locks/py3.11-cu126.txt").read_text()
     assert not liar.asked
 

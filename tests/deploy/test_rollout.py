@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from deploy import hostlock
+from deploy.options import DEFAULT_FILE
 from deploy.rollout import command
 from deploy.rollout.gates import difference, judge, new_errors, readable
 from deploy.rollout.rollout import tell_plan
@@ -301,6 +302,23 @@ def test_who_holds_a_host_is_told() -> None:
     assert hostlock.refusal("taken\n") is None
     assert "`sdfleet update` of me@here" in str(hostlock.refusal("held `sdfleet update` of me@here (process 1)\n"))
     assert "cannot be taken" in str(hostlock.refusal("bash: /run/sdfleet.lock: Read-only file system"))
+
+
+def test_commands_that_continue_an_update_keep_what_was_asked() -> None:
+    asked = command.Asked(("webui", "小猫 v1"), DEFAULT_FILE, ("gpu",), False, True, True, True)
+    switches = "--pause --force --verbose"
+    assert asked.without(["h2"], ["h1", "h2", "h3"]) == (
+        f"sdfleet update webui '小猫 v1' --limit h1 --limit h3 {switches}"
+    )
+    assert asked.without(["h1"], ["h1"]) == "", "there is nothing to continue with"
+    assert asked.resume() == f"sdfleet update --locked --limit gpu {switches}", "the names have moved in the lock"
+    plain = command.Asked((), Path("my fleets/a.toml"), (), False, False, False, False)
+    assert plain.resume() == "sdfleet update --locked --fleet 'my fleets/a.toml'"
+
+
+def test_an_interrupted_rollout_says_what_is_left_to_check(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_plan({}, ["h1", "h2"])
+    assert capsys.readouterr().out == "Resuming an interrupted rollout: h1 h2 have not been checked yet.\n"
 
 
 def test_the_plan_of_an_update_has_an_operation_a_line(capsys: pytest.CaptureFixture[str]) -> None:

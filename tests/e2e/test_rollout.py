@@ -230,7 +230,7 @@ def test_training_is_waited_for_and_stopped_only_by_force(light: LightFleet, tmp
     began = light.on("h1", "systemctl show -P InvocationID lora-train@ink")
     left = light.sdfleet("update", "--locked", "--limit", "h1", "--fleet", str(file))
     assert left.code == 1, left.text
-    assert "h1 was skipped because lora-train@ink.service is running" in left.text
+    assert "h1 was skipped because it is training: lora-train@ink.service." in left.text
     assert light.on("h1", "systemctl show -P InvocationID lora-train@ink") == began
     forced = light.sdfleet("update", "--locked", "--force", "--limit", "h1", "--fleet", str(file))
     assert forced.code == 0, forced.text

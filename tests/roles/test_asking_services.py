@@ -122,3 +122,11 @@ def test_nothing_asks_a_service_in_another_way() -> None:
         if of_services.search(file.read_text()) and file.name not in asks_elsewhere
     ]
     assert not [*checks, *programs], "use roles/facts/asked.py or roles/onhost/loopback.py"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"\xff\xff", b"[" * 200_000])
+def test_an_answer_that_is_no_json_is_told_as_that(body: bytes, serve: Callable[[Hostile], int]) -> None:
+    port = serve(lambda to: to.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body))
+    with pytest.raises(gate.GateError) as told:
+        gate._ask(port, "/x", None, 5, "health")
+    assert told.value.args == ("health", "/x sent no valid JSON")

@@ -151,9 +151,7 @@ def test_names_in_any_script(tmp_path: Path) -> None:
 def test_paths_of_other_systems_and_of_the_hub(tmp_path: Path) -> None:
     with pytest.raises(InputError) as raised:
         read(tmp_path, SOUND | {"train_data_dir": "D:\\train\\cat"})
-    assert "train_data_dir: 'D:\\\\train\\\\cat' is a Windows path; write where it lies on this machine" in str(
-        raised.value
-    )
+    assert "train_data_dir: 'D:\\\\train\\\\cat' is a Windows path; write its path on this machine" in str(raised.value)
     _, report = read(tmp_path, SOUND | {"pretrained_model_name_or_path": "owner/model"})
     assert "owner/model is read as a path; a model of Hugging Face's hub must be named by its file" in report
 

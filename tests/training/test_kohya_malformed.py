@@ -184,7 +184,7 @@ def test_every_problem_is_found_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"), [("\\u0000", "no file can be named so"), ("x" * 300, "cannot be read: File name too long")]
+    ("name", "sentence"), [("\\u0000", "no file can have this name"), ("x" * 300, "cannot be read: File name too long")]
 )
 def test_a_name_that_no_file_can_have_is_told(tmp_path: Path, name: str, sentence: str) -> None:
     file = tmp_path / "kohya.toml"

@@ -86,9 +86,7 @@ class Reading:
         """A path of the file as one of this machine. A path of another system is a problem."""
         path = str(text)
         if re.match(r"[A-Za-z]:[\\/]|\\\\", path):
-            self.problems.append(
-                f"{self.file}: {name}: {path!r} is a Windows path; write where it lies on this machine"
-            )
+            self.problems.append(f"{self.file}: {name}: {path!r} is a Windows path; write its path on this machine")
             return path
         try:
             found = self.base / usable_path(path)

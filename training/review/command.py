@@ -42,7 +42,7 @@ def dataset(
         sheet.write_text(report.page(found, root), encoding="utf-8")
         say(f"Look at {sheet}")
     if found.count("bad"):
-        raise TrainingError(f"{found.count('bad')} finding(s) must be mended before training; they are named above")
+        raise TrainingError(f"{found.count('bad')} finding(s) must be fixed before training; see above")
 
 
 def config_of(folder: Path, resolution: int, batch_size: int, epochs: int) -> Config:

@@ -43,7 +43,7 @@ def again(
     for sentence in changed:
         say(f"differs: {sentence}")
     if changed and not anyway:
-        say("not trained: the result would be another one; --anyway trains all the same", err=True)
+        say("Not trained: the result would differ. To train anyway, use --anyway.", err=True)
         sys.exit(DIFFERS)
     stop = Stop()
     stop.listen()
