@@ -227,7 +227,7 @@ class _Run:
             return
         changes = [self.state.ops[host][op].operation_meta.will_change for op in operations]
         for op, change in zip(operations, changes, strict=True):
-            emit(Planned(host=_name(host), operation=self.label(op), change=change))
+            emit(Planned(host=_name(host), operation=self.label(host, op), change=change))
         emit(self.result(host, "ok", began, sum(changes), changes.count(False)))
 
     def execute(self, host: Host, operations: list[str]) -> None:
@@ -238,7 +238,7 @@ class _Run:
                 emit(self.result(host, "stopped", began, changed, unchanged))
                 return
             op_began = time.monotonic()
-            emit(Started(host=_name(host), operation=self.label(op)))
+            emit(Started(host=_name(host), operation=self.label(host, op)))
             error = ""
             with ctx_config.use(self.state.config.copy()), ctx_host.use(host):
                 try:
@@ -248,9 +248,9 @@ class _Run:
             meta = self.state.ops[host][op].operation_meta
             result: Outcome = "failed" if not succeeded else "changed" if meta.did_change() else "unchanged"
             seconds = time.monotonic() - op_began
-            emit(Finished(host=_name(host), operation=self.label(op), result=result, seconds=seconds))
+            emit(Finished(host=_name(host), operation=self.label(host, op), result=result, seconds=seconds))
             if not succeeded:
-                self.fail(host, f"{self.label(op)}: {error or _last_words(meta)}", began)
+                self.fail(host, f"{self.label(host, op)}: {error or _last_words(meta)}", began)
                 return
             changed += result == "changed"
             unchanged += result == "unchanged"
@@ -270,13 +270,20 @@ class _Run:
             error=error,
         )
 
-    def label(self, op: str) -> str:
-        return ", ".join(sorted(self.state.get_op_meta(op).names))
+    def label(self, host: Host, op: str) -> str:
+        return operation_name(self.state, host, op)
 
     @staticmethod
     def disconnect(host: Host) -> None:
         with contextlib.suppress(Exception):
             host.disconnect()
+
+
+def operation_name(state: State, host: Host, op: str) -> str:
+    """What an operation is called on this host: pyinfra keeps the names of all hosts together."""
+    names, own = state.get_op_meta(op).names, state.ops[host][op].global_arguments.get("name")
+    mine = [name for name in names if own and (name == own or name.endswith(f" | {own}"))]
+    return ", ".join(sorted(mine or names))
 
 
 def _name(host: Host) -> str:

@@ -112,6 +112,8 @@ def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostE
                     text=True,
                     start_new_session=True,
                 )
+            # While one host is waited for, the others' locks must not run out.
+            beat.start()
             for name, holder in holders.items():
                 assert holder.stdout
                 answer = _answer(name, holder.stdout)
@@ -125,7 +127,6 @@ def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostE
                         raise HostError(f"{name}: {why}")
                 except HostError as error:
                     refused[name] = error
-            beat.start()
             yield refused
         finally:
             enough.set()

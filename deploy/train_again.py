@@ -13,7 +13,7 @@ from deploy.engine_client import run as apply
 from deploy.events import Request
 from deploy.options import DEFAULT_FILE, FleetFile, checked_name
 from deploy.runs.follow import follow as watch
-from deploy.runs.names import run_name
+from deploy.runs.names import LONGEST, run_name
 from deploy.runs.outcome import follow_and_fetch, sent
 from deploy.runs.placement import choose, run_host, runs_of, trainers
 from deploy.runs.provenance import bring, release_named
@@ -47,7 +47,8 @@ def reproduce(
     into: Into = RUNS,
 ) -> None:
     """Repeat a run from its record and compare the results (exit code 3 if they differ)."""
-    again = f"{run}-again-{time.strftime('%Y%m%d-%H%M%S')}"
+    suffix = f"-again-{time.strftime('%Y%m%d-%H%M%S')}"
+    again = f"{run[: LONGEST - len(suffix)]}{suffix}"
     with run_host(fleet, run) as origin, connect(trainers(fleet, [on or origin.name])) as remotes:
         origin.fetch(run, into / run)
         record = record_of(into / run)

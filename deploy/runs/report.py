@@ -41,20 +41,20 @@ def write_comparison(folders: Sequence[Path], titles: Sequence[str], rows: Seque
 def describe(folder: Path) -> dict[str, Any]:
     """Data of the report for the run in `folder`. Raises SdfleetError if it has no record."""
     record = records.read(folder / "run.json")
-    if record is None or "machine" not in record:
+    if record is None or not {"machine", "losses", "config"} <= record.keys():
         raise SdfleetError(f"{folder} has no record of a run; to fetch it: sdfleet train fetch {folder.name}")
-    ended = record["ended"] or {"how": "running", "reason": ""}
+    ended = record.get("ended") or {"how": "running", "reason": ""}
     config = folder / "config.toml"
     return {
         "name": folder.name,
         "how": ended["how"],
-        "reason": ended["reason"],
-        "host": record["machine"]["host"],
+        "reason": ended.get("reason", ""),
+        "host": record["machine"].get("host", ""),
         "steps": record["losses"][-1][0] if record["losses"] else 0,
         "seconds": record.get("seconds"),
         "curve": _curve(record["losses"]),
         "samples": _samples(folder),
-        "outputs": record["outputs"],
+        "outputs": record.get("outputs", []),
         "config": config.read_text(encoding="utf-8") if config.exists() else json.dumps(record["config"], indent=1),
         "record": _flat(record),
     }

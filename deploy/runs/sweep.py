@@ -75,14 +75,14 @@ def compare(found: Sequence[Point], grid: Sequence[str], into: Path, file: Path)
     folders = []
     for point in found:
         record = records.read(into / point.run / "run.json")
-        if record is None or "machine" not in record:
+        if record is None or not {"machine", "losses"} <= record.keys():
             rows.append((float("inf"), [point.run, *point.values, "no record", "", "", ""]))
             continue
         folders.append(into / point.run)
         losses = [loss for _, loss in record["losses"]]
         tail = losses[-max(1, round(len(losses) * TAIL)) :]
         loss = sum(tail) / len(tail) if tail else float("inf")
-        how = (record["ended"] or {"how": "running"})["how"]
+        how = (record.get("ended") or {"how": "running"})["how"]
         told = [how, f"{loss:.4f}", str(record.get("seconds", "")), str(record.get("sha256", ""))[:12]]
         rows.append((loss if how == "finished" else float("inf"), [point.run, *point.values, *told]))
     table = [row for _, row in sorted(rows, key=lambda pair: pair[0])]

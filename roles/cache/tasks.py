@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 from pyinfra.context import host
-from pyinfra.operations import files
+from pyinfra.operations import files, server
 
 from roles.accounts import CACHE
 from roles.cache.config import Cache
@@ -21,8 +21,12 @@ from roles.operations.units import write_units
 from roles.paths import Folder, Paths
 
 NGINX = "nginx"
+PENDING = PurePosixPath("/run/sdfleet-cache.pending")
+"""There while files are new and the service may not have them: an apply may be cut off between the two."""
 RESOLV_CONF = PurePosixPath("/etc/resolv.conf")
-SYSTEMD_RESOLV_CONF = PurePosixPath("/run/systemd/resolve/resolv.conf")
+SYSTEMD_PENDING = PurePosixPath("/run/sdfleet-cache.pending")
+"""There while files are new and the service may not have them: an apply may be cut off between the two."""
+RESOLV_CONF = PurePosixPath("/run/systemd/resolve/resolv.conf")
 
 RELOAD = f"""\
 main=$(systemctl show -P MainPID {UNIT.name})
@@ -61,7 +65,7 @@ def install(
     wanted = wanted_folders(paths)
     seen = host.get_fact(
         Survey,
-        paths=[folder.path for folder in wanted],
+        paths=[PENDING, *(folder.path for folder in wanted)],
         texts=[conf, UNIT, TOKENS, RESOLV_CONF],
         packages=[NGINX],
         users=[CACHE],
@@ -76,6 +80,9 @@ def install(
     folders(name="Make the cache's folders", wanted=wanted, seen=seen)
     if cache.hold_tokens:
         texts[TOKENS] = tokens(secrets)
+    if _changed(texts, seen):
+        server.shell(name="Note that the cache's files are new", commands=[f"touch {PENDING}"])
+    if cache.hold_tokens:
         rendered(name="Write the tokens", dest=TOKENS, text=texts[TOKENS], seen=seen, mode=0o600)
     else:
         files.file(name="Remove tokens", path=str(TOKENS), present=False)
@@ -100,15 +107,24 @@ def running(texts: Mapping[PurePosixPath, str], seen: HostSurvey) -> Commands:
     + seen: a survey that looked at them and at the unit, before they were written
     """
     state = seen.unit(UNIT.name)
-    changed = {path for path, text in texts.items() if seen.text(path) != text}
-    if state.enabled and state.active and not changed:
+    changed = _changed(texts, seen)
+    unsure = state.stale or seen.entry(PENDING) is not None
+    as_wanted = state.active and not changed and not unsure
+    if state.enabled and as_wanted:
         host.noop("the cache runs")
         return
     yield f"systemctl enable --quiet {UNIT.name}"
-    if state.active and not changed & {UNIT, TOKENS}:
+    if as_wanted:
+        return
+    if state.active and not changed & {UNIT, TOKENS} and not unsure:
         # A reload keeps the downloads that are going; nginx refuses a configuration that it can't use.
         # As the service's user: as root, nginx gives the folders of its cache to another user even when it only tests.
         yield f"runuser -u {CACHE} -- /usr/sbin/nginx -t -q -c {min(changed)}"
         yield RELOAD
     else:
         yield f"systemctl restart {UNIT.name}"
+    yield f"rm -f {PENDING}"
+
+
+def _changed(texts: Mapping[PurePosixPath, str], seen: HostSurvey) -> set[PurePosixPath]:
+    return {path for path, text in texts.items() if seen.text(path) != text}

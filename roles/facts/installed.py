@@ -9,7 +9,7 @@ from testinfra.host import Host
 from roles.facts.seen import as_user
 
 LISTING = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
-PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)(?! *;)", re.MULTILINE)
+PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)(?=[\s\\]|$)(?! *;)", re.MULTILINE)
 """A line of a lock that holds on every machine: one with a marker may not be meant for this one."""
 
 

@@ -44,6 +44,8 @@ NETWORKS = (
 def main(folder: str, store: str, reader: str) -> dict[str, str]:
     """What is wrong with the LoRA files below a folder, by their paths; those that are read are left out.
 
+    If time runs out, FOLDER stands for the links that were not looked at, FOLDER/* for the other files.
+
     The WebUI can write there. Of its links only those into `store`, which is root's, are followed, and these files come
     first: what it adds can use up the time of its own files alone.
 
@@ -54,7 +56,7 @@ def main(folder: str, store: str, reader: str) -> dict[str, str]:
     for linked in (True, False):
         for path, stream in _files(folder, store, linked):
             if time.monotonic() > until:
-                found[folder] = f"not all of its files were looked at: they take longer than {SECONDS} s"
+                found[folder if linked else f"{folder}/*"] = f"not all of its files were looked at in {SECONDS} s"
                 break
             found[f"{folder}/{path}"] = _said(stream, reader)
     return {file: why for file, why in found.items() if why}

@@ -1,15 +1,16 @@
 """How every application comes to a host: beside the running one, checked, switched to, checked again, or back."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from pyinfra.context import host
+from pyinfra.operations import server
 
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.operations.application import Application
 from roles.operations.environment import environment
-from roles.operations.files import programs, rendered
+from roles.operations.files import programs, refuse_if_used, rendered
 from roles.operations.release import MANIFEST, build_release, prune_releases, run_name, switch
 from roles.operations.sources import intact
 from roles.paths import Folder, Paths
@@ -68,9 +69,23 @@ def build(app: Application, paths: Paths, seen: HostSurvey) -> None:
 
     + seen: from `look`
     """
+    damaged = [place for place, fine in _there(app, paths, seen) if not fine]
+    if damaged and app.unit is None:
+        # Nothing restarts what runs from there, such as a training: its files must not go.
+        commands = [refuse_if_used(place) for place in damaged]
+        server.shell(name="Make sure that nothing uses what is damaged", commands=commands)
     name = f"Build the environment {app.environment.key}"
     environment(name=name, wanted=app.environment, paths=paths, seen=seen)
     build_release(name=f"Build release {app.release}", app=app, whole=built(app, paths, seen), paths=paths)
+
+
+def _there(app: Application, paths: Paths, seen: HostSurvey) -> Iterator[tuple[PurePosixPath, bool]]:
+    """Environment and release, if they are on the host: each with whether it is as it should be."""
+    environment_folder = app.environment.folder(paths)
+    if seen.entry(environment_folder):
+        yield environment_folder, seen.whole(environment_folder)
+    if seen.text(app.place(paths) / MANIFEST) is not None:
+        yield app.place(paths), built(app, paths, seen)
 
 
 def built(app: Application, paths: Paths, seen: HostSurvey) -> bool:

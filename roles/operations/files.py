@@ -150,6 +150,14 @@ def replace(built: PurePosixPath, final: PurePosixPath) -> str:
     return f"rm -rf {aside} && {{ [ ! -e {here} ] || mv -T {here} {aside}; }} && mv -T {new} {here} && rm -rf {aside}"
 
 
+def refuse_if_used(folder: PurePosixPath) -> str:
+    """The command that fails if a process was started from a folder that is there, and so would lose it."""
+    # The slash comes from printf: no command line of this check itself names anything below the folder.
+    mark = f"printf '%s/' {shlex.quote(str(folder))} | grep -qsaFf - /proc/[0-9]*/cmdline /proc/[0-9]*/environ"
+    said = f"{folder} is damaged, and a program uses it; apply again when it has ended"
+    return f"if {mark}; then echo {shlex.quote(said)} >&2; exit 1; fi"
+
+
 def or_remove(command: str, folder: PurePosixPath) -> str:
     """The shell command that does `command`, or removes the folder that it fills and fails: it may be gigabytes."""
     return f"( {command} ) || {{ status=$?; rm -rf {shlex.quote(str(folder))}; exit $status; }}"

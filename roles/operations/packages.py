@@ -41,7 +41,8 @@ def install_nginx(names: Sequence[str], seen: HostSurvey) -> None:
     + seen: a survey that looked at them
     """
     if "nginx" not in seen.packages:
+        # Masked alone: a web server that somebody installed by hand goes on.
         systemd.service(
-            name="Keep nginx's own unit down", service="nginx.service", running=False, enabled=None, command="mask"
+            name="Keep nginx's own unit down", service="nginx.service", running=None, enabled=None, command="mask"
         )
     install_packages(names, seen)

@@ -1,7 +1,8 @@
 """How an application comes to a host: bare, as wanted, and damaged."""
 
+import subprocess
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -110,6 +111,26 @@ def test_what_is_damaged_is_built_again_and_run_again() -> None:
     seen.trees[str(THING.place(PATHS) / CODE)] = Tree("a" * 40, dirty=True)
     assert _changed(THING, seen) == [STEPS[1], STEPS[4]]
     assert _changed(THING, _installed(THING), as_wanted=False) == [STEPS[4]]
+
+
+def test_nothing_is_taken_from_a_program_that_nobody_restarts(tmp_path: Path) -> None:
+    """A training that runs in a damaged environment would lose it."""
+    seen = _installed(TOOL)
+    folder = TOOL.environment.folder(PATHS)
+    seen.broken.add(str(folder))
+    [guard, *rest] = _changed(TOOL, seen)
+    assert guard == "Make sure that nothing uses what is damaged" and rest == [STEPS[0], STEPS[4]]
+    [command] = _steps(TOOL, seen)[guard]
+    assert subprocess.run(["sh", "-c", command]).returncode == 0
+    program = tmp_path / "bin/wait"
+    program.parent.mkdir()
+    program.symlink_to("/bin/sleep")
+    command = command.replace(str(folder), str(tmp_path))
+    with subprocess.Popen([program, "60"]) as running:
+        refused = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+        running.kill()
+    assert refused.returncode == 1 and "apply again when it has ended" in refused.stderr
+    assert subprocess.run(["sh", "-c", command]).returncode == 0
 
 
 def test_what_serves_without_being_written_down_is_written_down() -> None:

@@ -68,7 +68,7 @@ def test_an_environment_that_somebody_changed_is_drift(
     monkeypatch.setattr(installed, "as_user", lambda user: "env")
     version = importlib.metadata.version("pytest")
     typer = importlib.metadata.version("typer")
-    lock = f"typer=={typer} \\\n    --hash=sha256:0\npytest=={version}\nno-such==1 ; python_version < '3'\n"
+    lock = f"typer=={typer} \\\n    --hash=sha256:0\npytest=={version}\nno-such==1.26.4 ; python_version < '3'\n"
     said = ""
     if changed == "missing":
         lock, said = f"{lock}no-such-either==1\n", "missing or of another version: no-such-either==1"

@@ -39,7 +39,10 @@ CONFIGS: list[tuple[Tables, str]] = [
     ({"optimizer": {"kind": "Adam"}}, "optimizer.kind: input should be"),
     ({"optimizer": {"learning_rate": -1}}, "optimizer.learning_rate: input should be greater than 0 (is -1)"),
     ({"train": {"full_precision": False, "precision": "fp16"}}, 'full_precision = false needs precision = "bf16"'),
-    ({"data": {"resolution": 100}}, "data.resolution: each side must be a multiple of 8 and at least 64"),
+    (
+        {"data": {"resolution": 100}},
+        "each side must be a multiple of 8, at least 64 and at most 16384 (is 100)",
+    ),
     ({"data": {"resolution": "big"}}, "data.resolution: must be a number"),
     ({"data": {"folder": None}}, "data: no pictures: set folder"),
     ({"data": {"augment": {"color": True}}}, "need cache_latents = false"),

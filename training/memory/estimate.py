@@ -245,7 +245,7 @@ def _settings(config: Config) -> Iterator[tuple[Config, str]]:
         yield _with(config, train={"precision": "bf16"}), 'train.precision = "bf16"'
     if not train.gradient_checkpointing:
         yield _with(config, train={"gradient_checkpointing": True}), _CHECKPOINTING
-    if config.network.text_encoder:
+    if config.network.text_encoder and config.network.unet:
         yield (
             _with(config, network={"text_encoder": False}),
             "network.text_encoder = false (the text encoders then leave the memory before the first step)",

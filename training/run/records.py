@@ -31,7 +31,15 @@ def _is_sound(record: dict[str, Any]) -> bool:
     ended, result, sha256 = (record.get(key) for key in ("ended", "file", "sha256"))
     named = result is None or (isinstance(result, str) and result not in (".", "..") and not set(result) & set("/\\\0"))
     over = ended is None or (isinstance(ended, dict) and isinstance(ended.get("how"), str))
-    return named and over and isinstance(sha256, str | None)
+    return named and over and isinstance(sha256, str | None) and _are_losses(record.get("losses", []))
+
+
+def _are_losses(found: object) -> bool:
+    """Whether these are pairs of a step and its loss."""
+    return isinstance(found, list) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(value, int | float) for value in pair)
+        for pair in found
+    )
 
 
 def finished(record: dict[str, Any] | None) -> bool:

@@ -1,0 +1,34 @@
+"""The cache's service and its files, when an apply is cut off between the two."""
+
+from roles.cache.rendering import UNIT
+from roles.cache.tasks import PENDING, running
+from roles.facts.seen import Entry, HostSurvey, Unit
+from tests.roles.declared import declared
+
+TEXTS = {UNIT: "[Service]\n"}
+START = "Start the cache"
+
+
+def _commands(seen: HostSurvey) -> list[str]:
+    def declare() -> None:
+        running(name=START, texts=TEXTS, seen=seen)
+
+    return declared(declare)[START]
+
+
+def _seen(enabled: bool = True, stale: bool = False) -> HostSurvey:
+    unit = Unit(loaded=True, enabled=enabled, active=True, stale=stale)
+    return HostSurvey(texts={str(path): text for path, text in TEXTS.items()}, units={UNIT.name: unit})
+
+
+def test_a_cache_that_has_its_files_is_left_alone() -> None:
+    assert _commands(_seen()) == []
+    assert _commands(_seen(enabled=False)) == [f"systemctl enable --quiet {UNIT.name}"]
+
+
+def test_files_that_the_service_may_not_have_are_taken_over_by_the_next_apply() -> None:
+    cut_off = _seen()
+    cut_off.entries[str(PENDING)] = Entry("f", "root", "root", 0o644)
+    for seen in (cut_off, _seen(stale=True)):
+        *_, restart, done = _commands(seen)
+        assert restart == f"systemctl restart {UNIT.name}" and done == f"rm -f {PENDING}"
