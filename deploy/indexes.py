@@ -142,9 +142,10 @@ def _witnesses(
 
         said, found[kind] = witnesses.ask(place, ask)
         if said:
+            cure = "" if set(found[kind]) & set(place.origins) else "ask the origin, or "
             raise DisagreementError(
                 f"{over[kind]} and {', '.join(found[kind])} have different files of {said}; "
-                "ask the origin, or remove the wrong one from [mirrors]"
+                f"{cure}remove the wrong one from [mirrors]"
             )
     return found
 

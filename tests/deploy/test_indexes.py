@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import io
+import re
 import socket
 import tarfile
 import threading
@@ -264,6 +265,15 @@ def test_the_origin_is_asked_first_and_needs_no_second(
     assert envs.make(wanted("good\n"), mirrors, tmp_path / "locks", Witnesses())
     assert f"# Asked: {origin.url}\n" in (tmp_path / "locks/py3.11-cu126.txt").read_text()
     assert not liar.asked
+
+
+def test_mirrors_whose_files_differ_from_those_of_the_lock_are_named(start: Any, tmp_path: Path) -> None:
+    other = wheel("good", "1.0", "missing")
+    one, two, three = start(other), start(other), start(wheel("good", "1.0"))
+    said = f"{three.url} and {one.url}, {two.url} have different files of good; ask the origin, or remove the wrong one"
+    with pytest.raises(DisagreementError, match=re.escape(said)):
+        envs.make(wanted("good\n"), Mirrors(pypi=(one.url, two.url, three.url)), tmp_path, Witnesses())
+    assert not list(tmp_path.glob("*.txt"))
 
 
 def test_a_source_that_is_none_is_refused(tmp_path: Path) -> None:

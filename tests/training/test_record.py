@@ -77,6 +77,7 @@ def test_reproduced_to_the_bit_and_a_changed_byte_is_named(bench: Workbench) -> 
     refused = lora_train("reproduce", str(bench.folder / "first"), "--run", str(bench.folder / "other"))
     assert refused.returncode == 3
     assert refused.stdout.count("differs: ") == 1 and f"the caption {caption} has changed" in refused.stdout
+    assert "Not trained: the result would differ. To train anyway, use --anyway." in refused.stderr
     assert not (bench.folder / "other").exists()
 
 

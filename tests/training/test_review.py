@@ -138,7 +138,9 @@ def test_the_command_writes_a_page_that_asks_nobody(
     with pytest.raises(SystemExit) as stopped:
         cli.run()
     assert stopped.value.code == 1
-    assert "2_cat/half.png: cannot be read" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "2_cat/half.png: cannot be read" in said.out
+    assert "finding(s) must be fixed before training; see above" in said.err
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", sheet.read_text())
 
 
