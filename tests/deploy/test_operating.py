@@ -213,7 +213,7 @@ def test_a_run_outlives_controller_connection_and_reboot(
         line_with(process, "Following tough")
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        assert "sdfleet train follow tough" in line_with(process, "The run goes on")
+        assert "sdfleet train follow tough" in line_with(process, "The run continues")
         assert process.wait(10) == 130
     with started(folder, environment, "train", "follow", "tough") as process:
         line_with(process, "Following tough on h2")

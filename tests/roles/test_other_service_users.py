@@ -23,11 +23,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         document = tomlkit.parse((folder / "fleet.toml").read_text())
         host = document["hosts"]["h1"]
         host["groups"], host["internal"] = ["lora_scripts", "gateway", "cache"], running.hosts[0].address
-        document["secrets"] = {"gateway_logins": {"env": "TURNED_LOGINS"}}
+        document["secrets"] = {"gateway_logins": {"file": "logins"}}
         (folder / "fleet.toml").write_text(tomlkit.dumps(document))
+        (folder / "logins").write_text(f"ann:{PASSWORD}\n")
         box.pin(running, folder / "fleet.toml")
         road = Road(running, folder)
-        done = road.sdfleet("apply", TURNED_LOGINS=f"ann:{PASSWORD}")
+        done = road.sdfleet("apply")
         assert done.code == 0, done.text
         road.on("h1", PREPARE)
         yield road
@@ -38,8 +39,8 @@ def test_nothing_outside_changes_nothing_hangs_nothing_runs(place: Road) -> None
     for trick in OTHER_TRICKS:
         place.on("h1", as_its_user(trick))
     try:
-        for verb in ("plan", "apply", "verify", "status", "restart h1", "apply", "doctor"):
-            done = place.sdfleet(*verb.split(), TURNED_LOGINS=f"ann:{PASSWORD}")
+        for verb in ("plan", "apply", "verify", "status", "restart gateway", "apply", "doctor"):
+            done = place.sdfleet(*verb.split())
             print(f"  {verb}: {done.code} in {done.seconds:.1f} s\n{done.text[-1500:]}")
             assert done.seconds < VERB_SECONDS and "Traceback" not in done.text, done.text
             assert "root:" not in done.text, "what root alone may read was shown"
@@ -48,7 +49,7 @@ def test_nothing_outside_changes_nothing_hangs_nothing_runs(place: Road) -> None
         for trick in OTHER_TRICKS:
             place.on("h1", trick.undo)
     for _ in range(2):
-        done = place.sdfleet("apply", TURNED_LOGINS=f"ann:{PASSWORD}")
+        done = place.sdfleet("apply")
         assert done.code == 0, done.text
     assert done.cell("h1", "changed") == "0", done.text
-    assert place.sdfleet("verify", TURNED_LOGINS=f"ann:{PASSWORD}").code == 0
+    assert place.sdfleet("verify").code == 0
