@@ -19,7 +19,7 @@ TESTS = (
     "test_readme.py",
     "test_templates.py",
 )
-TOOLS = ("hatchling", "hypothesis", "setuptools")
+TOOLS = ("hatchling", "hypothesis", "playwright", "setuptools")
 """What the tests need beyond the product."""
 
 
