@@ -19,7 +19,7 @@ TESTS = (
     "test_readme.py",
     "test_templates.py",
 )
-TOOLS = ("hatchling", "hypothesis", "playwright", "setuptools")
+TOOLS = ("hatchling", "hypothesis", "pip", "playwright", "setuptools")
 """What the tests need beyond the product."""
 
 
@@ -37,7 +37,9 @@ def tried(version: str, lowest: bool, tests: list[str]) -> str:
         except AssertionError as error:
             return f"cannot be installed: {error}"
         command = [str(made.bin / "python"), "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "--tb=short"]
-        done = subprocess.run([*command, *tests], cwd=TREE, env=made.variables(), capture_output=True, text=True)
+        # Programs that tests start from the tree import from it, as in a checkout.
+        variables = {**made.variables(), "PYTHONPATH": str(TREE)}
+        done = subprocess.run([*command, *tests], cwd=TREE, env=variables, capture_output=True, text=True)
     if done.returncode:
         print(done.stdout, done.stderr)
     return "passed" if done.returncode == 0 else f"failed: {done.stdout.strip().splitlines()[-1]}"

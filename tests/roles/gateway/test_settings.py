@@ -38,6 +38,7 @@ def test_a_certificate_and_its_key_are_taken_as_they_are(tmp_path: Path) -> None
         (SIGNED.certificate, AUTHORITY.sign("127.0.0.1").key, "secrets.gateway_key: is not the key of the first"),
         (AUTHORITY.certificate + SIGNED.certificate, SIGNED.key, "is not the key of the first certificate"),
     ],
+    ids=["no certificate", "no key", "another key", "the wrong certificate first"],
 )
 def test_a_pair_that_would_take_the_gateway_down_is_refused(tmp_path: Path, chain: str, key: str, why: str) -> None:
     (tmp_path / "chain.pem").write_text(chain)
