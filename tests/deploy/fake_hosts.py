@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from deploy.cli import app
 from inventory.errors import SdfleetError
@@ -86,20 +86,22 @@ class FakeHosts:
             text += f'[hosts.{name}]\naddress = "{name}"\ngroups = [{listed}]\n'
         self.file.write_text(text)
 
-    def sdfleet(self, *words: str) -> Result:
+    def sdfleet(self, *words: str) -> "Ended":
         """Run the program; errors are told as the console script tells them."""
         done = CliRunner().invoke(app, [*words, "--fleet", str(self.file)], env={"COLUMNS": "200", "NO_COLOR": "1"})
         if isinstance(done.exception, SdfleetError):
-            return Result(
-                done.runner,
-                done.stdout_bytes,
-                done.stderr_bytes,
-                done.output_bytes + str(done.exception).encode(),
-                None,
-                done.exception.exit_code,
-                done.exception,
-            )
-        return done
+            return Ended(done.exception.exit_code, done.output + str(done.exception), done.exception)
+        return Ended(done.exit_code, done.output, done.exception)
+
+
+@dataclass
+class Ended:
+    """How a run of the program ended."""
+
+    exit_code: int
+    output: str
+    """Both streams, and the error."""
+    exception: BaseException | None
 
 
 @pytest.fixture
