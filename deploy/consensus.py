@@ -40,6 +40,17 @@ class Endpoints:
         left = tuple(end for end in self.urls if end not in endpoints)
         return Endpoints(self.kind, left or self.urls, self.origins)
 
+    def doubtful(self, asked: Collection[str]) -> Collection[str]:
+        """Mirrors that answered before: another one must confirm them. The origin may be asked twice."""
+        return set(asked) - set(self.origins)
+
+    def confirmed(self, by: Collection[str], asked: Collection[str]) -> bool:
+        """Whether an answer that `by` repeat is more than what those who were `asked` before said already."""
+        return not self.kind or bool(set(by) & set(self.origins)) or not set(by) <= set(asked)
+
+
+NOT_CONFIRMED = "says the same as before; no other mirror answered, so nothing confirms it"
+
 
 def endpoints_of_url(url: str, mirrors: Mirrors) -> Endpoints:
     """For a git repository, or a file on GitHub or any other server."""

@@ -25,10 +25,7 @@ def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
         return _hold_here(verb, waits)
     words = sudo(host.data.settings.connection, host.data.askpass)
     channel = connector.start(hostlock.shell(verb, words), ANSWER_SECONDS)
-    answer = _line(channel)
-    while told := hostlock.waits(answer):
-        waits(told)
-        answer = _line(channel)
+    answer = hostlock.answered(lambda: _line(channel), waits)
     if not answer:
         return str(hostlock.lost(host.data.settings))
     why = hostlock.refusal(answer, host.data.settings.connection.user)
@@ -59,10 +56,7 @@ def _hold_here(verb: str, waits: Callable[[str], None]) -> str | None:
         hostlock.command(verb), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
     )
     assert process.stdin and process.stdout
-    answer = process.stdout.readline()
-    while told := hostlock.waits(answer):
-        waits(told)
-        answer = process.stdout.readline()
+    answer = hostlock.answered(process.stdout.readline, waits)
     why = hostlock.refusal(answer)
     stdin = process.stdin
 

@@ -1,19 +1,18 @@
 """`sdfleet lock envs --verify`: ask again what locks of environments say, through other mirrors than before."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from deploy import indexes
-from deploy.consensus import Witnesses, in_order
+from deploy.consensus import NOT_CONFIRMED, Witnesses, in_order
+from deploy.lock_check import CHANGED, Say
 from inventory.errors import SdfleetError
 from roles.mirrors.config import Mirrors
 from roles.operations.locks import build_of_pytorchs_own
 
-Say = Callable[[str], None]
 VERIFY = "sdfleet lock envs --verify"
-CHANGED = 3
-"""Exit code for a difference."""
 
 
 def verified(folders: Iterable[Path], mirrors: Mirrors, say: Say) -> int:
@@ -48,19 +47,18 @@ def _verified(path: Path, mirrors: Mirrors, say: Say, witnesses: Witnesses) -> i
 
             def ask(endpoint: str, kind: str = kind) -> str:
                 places = {other: in_order(ends) for other, ends in endpoints.items()} | {kind: [endpoint]}
-                return indexes.first_answer(places, witnesses, lambda over: indexes.differences(text, question, over))[
-                    0
-                ]
+                differing = partial(indexes.differences, text, question)
+                return indexes.first_answer(places, witnesses, differing)[0]
 
-            said, by = witnesses.ask(place.without(asked - set(place.origins)), ask)
+            said, by = witnesses.ask(place.without(place.doubtful(asked)), ask)
             who = ", ".join(by)
             if said:
                 status = CHANGED
                 why = "they were replaced since, or one of the servers is wrong"
                 say(f"{path.name}: {who} has other files of {said}; {why}")
-            elif set(by) <= asked and not set(by) & set(place.origins):
+            elif not place.confirmed(by, asked):
                 status = status or 1
-                say(f"{path.name}: {who} says the same as before; no other mirror answered, so nothing confirms it")
+                say(f"{path.name}: {who} {NOT_CONFIRMED}")
             else:
                 say(f"{path.name}: {who} says the same")
     except SdfleetError as error:

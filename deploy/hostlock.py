@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO
 
 from deploy import refusals
@@ -83,6 +83,15 @@ def waits(answer: str) -> str | None:
     """What the host waits for, if that is what it said: then its next line says whether the lock was had."""
     word, _, holder = answer.strip().partition(" ")
     return f"waiting for {holder.removesuffix(',') or 'another run of sdfleet'}" if word == WAITS else None
+
+
+def answered(line: Callable[[], str], told: Callable[[str], None]) -> str:
+    """What a host answers in the end, read by `line`; what it waits for until then is `told`."""
+    answer = line()
+    while why := waits(answer):
+        told(why)
+        answer = line()
+    return answer
 
 
 def lost(host: HostSettings) -> refusals.Refusal:

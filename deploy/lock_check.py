@@ -1,9 +1,9 @@
 """`sdfleet lock --verify`: look up again what the lock has, through other mirrors than before."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from deploy import lookup
-from deploy.consensus import Endpoints, Witnesses, endpoints_of_model, endpoints_of_url
+from deploy.consensus import NOT_CONFIRMED, Endpoints, Witnesses, endpoints_of_model, endpoints_of_url
 from inventory import lock as locks
 from inventory.errors import SdfleetError
 from inventory.lock import GitPin, Lock, ModelPin
@@ -39,9 +39,9 @@ def verified(fleet: Fleet, lock: Lock, say: Say) -> int:
             if answer:
                 differs = True
                 say(f"{name}: {who} says {answer}; it has moved since, or one of the servers is wrong")
-            elif endpoints.kind and set(by) <= set(asked) and not set(by) & set(endpoints.origins):
+            elif not endpoints.confirmed(by, asked):
                 silent = True
-                say(f"{name}: {who} says the same as before; no other mirror answered, so nothing confirms it")
+                say(f"{name}: {who} {NOT_CONFIRMED}")
             else:
                 say(f"{name}: {who} says the same")
     return CHANGED if differs else 1 if silent else 0
@@ -59,9 +59,8 @@ def _questions(
             continue
 
         def ask_model(model: Model = model, kept: ModelPin = kept) -> tuple[str, tuple[str, ...]]:
-            now, _ = lookup.model(
-                fleet, host, secrets, model, witnesses, _doubtful(kept.asked, endpoints_of_model(model, host))
-            )
+            beside = endpoints_of_model(model, host).doubtful(kept.asked)
+            now, _ = lookup.model(fleet, host, secrets, model, witnesses, beside)
             shown = ", ".join(f"{file.path} {file.sha256[:10]}" for file in now.files)
             return "" if lookup.same_files(now, kept) else f"{shown} at {now.revision or 'no revision'}", now.asked
 
@@ -73,14 +72,9 @@ def _questions(
             continue
 
         def ask_git(url: str = url, ref: str = ref, pin: GitPin = pin) -> tuple[str, tuple[str, ...]]:
-            beside = _doubtful(pin.asked, endpoints_of_url(url, host.direct))
+            beside = endpoints_of_url(url, host.direct).doubtful(pin.asked)
             now, _ = lookup.git_ref(url, ref, host, witnesses, beside)
             same = (now.commit, now.submodules) == (pin.commit, pin.submodules)
             return "" if same else f"{ref} is {now.commit}", now.asked
 
         yield f"{url}@{ref}", endpoints_of_url(url, host.direct), pin.asked, ask_git
-
-
-def _doubtful(asked: Collection[str], endpoints: Endpoints) -> Collection[str]:
-    """Mirrors that answered before: another one must confirm them. The origin may be asked twice."""
-    return set(asked) - set(endpoints.origins)

@@ -200,11 +200,17 @@ ENTRY: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
-def test_tables_cut_nothing_on_a_narrow_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def shown_at(width: int, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is printed from now on, on a terminal of so many columns."""
     text = io.StringIO()
     monkeypatch.setattr(out, "_file", text)
     monkeypatch.setattr(out, "_width", width)
+    return text
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_tables_cut_nothing_on_a_narrow_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown_at(width, monkeypatch)
     print_table(releases._table({"gpu-1": {"webui": [ENTRY, {**ENTRY, "current": False}]}}))
     lines = text.getvalue().splitlines()
     for whole in (RELEASE, BUILT["at"], BUILT["by"], ENTRY["since"]):
@@ -228,9 +234,7 @@ STATE: dict[str, Any] = {
 
 
 def test_status_of_a_host_takes_few_lines_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = io.StringIO()
-    monkeypatch.setattr(out, "_file", text)
-    monkeypatch.setattr(out, "_width", 80)
+    text = shown_at(80, monkeypatch)
     table = Table(*status.COLUMNS, box=None)
     table.add_row(*status._row("gpu-1.studio.example", STATE))
     table.add_row(*status._row("gpu-2", STATE | {"webui": None, "services": {}, "runs": {}}))
@@ -247,9 +251,7 @@ def test_status_of_a_host_takes_few_lines_of_80_columns(monkeypatch: pytest.Monk
 
 
 def test_results_keep_long_host_names_whole_on_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = io.StringIO()
-    monkeypatch.setattr(out, "_file", text)
-    monkeypatch.setattr(out, "_width", 80)
+    text = shown_at(80, monkeypatch)
     name = f"gpu-1.{'render.' * 8}studio.example"
     view = RunView((name, "gone"), apply=True, verbose=True)
     view.results[name] = HostResult(host=name, status="ok", changed=3, unchanged=40, seconds=12.5, round_trips=2)
@@ -262,9 +264,7 @@ def test_results_keep_long_host_names_whole_on_80_columns(monkeypatch: pytest.Mo
 
 
 def test_models_keep_their_sources_whole_on_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = io.StringIO()
-    monkeypatch.setattr(out, "_file", text)
-    monkeypatch.setattr(out, "_width", 80)
+    text = shown_at(80, monkeypatch)
     source = "hf:stable-diffusion-v1-5/stable-diffusion-v1-5/v1-5-pruned-emaonly.safetensors"
     table = models.table([("sd15", "checkpoint", "4.3 GB", "a" * 64, source, "gpu-1 gpu-2")])
     print_table(table)
