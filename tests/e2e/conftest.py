@@ -1,5 +1,6 @@
-"""The road's fixtures: a lab with its upstreams, and the program that a person types."""
+"""Fixtures of the end-to-end tests: a lab with its upstreams, and the program that a person types."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import tomlkit
 
 from lab import Lab, box, layers
 from tests.e2e.moving import moved_on
@@ -78,6 +80,31 @@ def provision(lab: Lab, folder: Path) -> None:
 
 
 PROVISIONED = layers.Scene("road", 2, provision, (Path(__file__), Path(__file__).with_name("moving.py")))
+
+
+@contextlib.contextmanager
+def one_host(folder: Path, *groups: str, logins: str = "") -> Iterator[Road]:
+    """A lab's host that is in these groups alone, with all of it applied.
+
+    + logins: lines NAME:PASSWORD of its gateway
+    """
+    file = folder / "fleet.toml"
+    with box.attached(hosts=1) as running:
+        box.write_fleet(running, file)
+        document = tomlkit.parse(file.read_text())
+        host = document["hosts"]["h1"]
+        host["groups"] = list(groups)
+        if "cache" in groups:
+            host["internal"] = running.hosts[0].address
+        if logins:
+            (folder / "logins").write_text(f"{logins}\n")
+            document["secrets"] = {"gateway_logins": {"file": "logins"}}
+        file.write_text(tomlkit.dumps(document))
+        box.pin(running, file)
+        made = Road(running, folder)
+        done = made.sdfleet("apply")
+        assert done.code == 0, done.text
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-import tomlkit
 
-from lab import box
-from tests.e2e.conftest import Road
+from tests.e2e.conftest import Road, one_host
 from tests.roles.tricks import LOOK, OTHER_TRICKS, PREPARE, as_its_user
 
 pytestmark = pytest.mark.lab
@@ -17,19 +15,8 @@ VERB_SECONDS = 90
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     """One host with all three."""
-    folder = tmp_path_factory.mktemp("turned")
-    with box.attached(hosts=1) as running:
-        box.write_fleet(running, folder / "fleet.toml")
-        document = tomlkit.parse((folder / "fleet.toml").read_text())
-        host = document["hosts"]["h1"]
-        host["groups"], host["internal"] = ["lora_scripts", "gateway", "cache"], running.hosts[0].address
-        document["secrets"] = {"gateway_logins": {"file": "logins"}}
-        (folder / "fleet.toml").write_text(tomlkit.dumps(document))
-        (folder / "logins").write_text(f"ann:{PASSWORD}\n")
-        box.pin(running, folder / "fleet.toml")
-        road = Road(running, folder)
-        done = road.sdfleet("apply")
-        assert done.code == 0, done.text
+    groups = ("lora_scripts", "gateway", "cache")
+    with one_host(tmp_path_factory.mktemp("turned"), *groups, logins=f"ann:{PASSWORD}") as road:
         road.on("h1", PREPARE)
         yield road
 

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-import tomlkit
 
-from lab import box
 from roles.accounts import LORA_SCRIPTS
-from tests.e2e.conftest import Road
+from tests.e2e.conftest import Road, one_host
 from tests.roles import hardening
 
 pytestmark = pytest.mark.lab
@@ -18,16 +16,7 @@ CURRENT = "/srv/sdfleet/apps/lora_scripts/current"
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     """One host that plays lora_scripts alone."""
-    folder = tmp_path_factory.mktemp("lora")
-    with box.attached(hosts=1) as running:
-        box.write_fleet(running, folder / "fleet.toml")
-        document = tomlkit.parse((folder / "fleet.toml").read_text())
-        document["hosts"]["h1"]["groups"] = ["lora_scripts"]
-        (folder / "fleet.toml").write_text(tomlkit.dumps(document))
-        box.pin(running, folder / "fleet.toml")
-        road = Road(running, folder)
-        done = road.sdfleet("apply")
-        assert done.code == 0, done.text
+    with one_host(tmp_path_factory.mktemp("lora"), "lora_scripts") as road:
         yield road
 
 
