@@ -21,7 +21,7 @@ timed = took=; all=0; for part in $(1); do SECONDS=0; $(MAKE) --no-print-directo
 ORDER ?=
 SHUFFLED := $(if $(ORDER),--random-order-bucket=module --random-order-seed=$(ORDER))
 
-.PHONY: demo check test left-out offline slow lab gpu lint fix bench versions clean setup system
+.PHONY: demo check test left-out offline slow lab gpu lint fix bench versions explore clean setup system
 
 demo: setup system
 	$(SUDO) $(BIN)/sdfleet demo
@@ -69,6 +69,10 @@ bench: setup
 # The offline tests with the oldest and the newest packages, on every installed Python; takes minutes.
 versions: setup
 	nice $(BIN)/python -m tests.install.versions
+
+# The property tests with ten times as many inputs, other ones each time. What they find becomes a test of its own.
+explore: setup
+	EXAMPLES=10 $(BIN)/pytest -n auto --dist worksteal -m "" $$(grep -l "^from hypothesis import given" -r tests --include=*.py)
 
 setup: $(READY)
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -13,9 +14,24 @@ from hypothesis import strategies as st
 Tables = dict[str, Any]
 Place = tuple[str | int, ...]
 
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+MORE = int(os.environ.get("EXAMPLES", "1"))
+"""How many times as many inputs `make explore` tries, each time other ones; all other runs try the same ones."""
+
+
+def examples(count: int) -> settings:
+    """Settings of a property test that tries `count` inputs in a run of the tests."""
+    return settings(
+        max_examples=count * MORE,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=MORE == 1,
+        database=None,
+    )
+
+
+FEW = examples(25)
 """For every run of the tests."""
-MANY = settings(FEW, max_examples=500)
+MANY = examples(500)
 """For those that are marked slow."""
 
 TEXTS = st.one_of(

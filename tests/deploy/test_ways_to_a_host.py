@@ -83,7 +83,7 @@ class World:
         process.wait(30)
         [result] = [event for event in events if event["event"] == "result"]
         if result["status"] != "ok":
-            assert result["status"] == "unreachable", result
+            assert result["status"] == "unreachable", json.dumps(result)
             return str(result["error"])
         return next(str(event["text"]) for event in events if event["event"] == "log" and event["text"] == "reached")
 

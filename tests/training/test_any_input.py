@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.mutations import examples
 from training.base import evidence, files
 from training.base import tensors as base_tensors
 from training.config import Captions
@@ -20,7 +21,7 @@ from training.lora import deltas, soundness
 
 pytestmark = pytest.mark.slow
 
-FEW = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = examples(300)
 NAMES = st.sampled_from(
     [
         *("model.diffusion_model.input_blocks.0.0.weight", "v_pred", "ztsnr", "conditioner.embedders.1.model.x"),
@@ -59,7 +60,7 @@ PART = st.sampled_from(
 SHAPE = st.lists(st.integers(0, 4), max_size=4).map(tuple)
 
 
-@FEW
+@MANY
 @given(content=FILE)
 def test_files_that_should_be_safetensors(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "any.safetensors"
@@ -79,7 +80,7 @@ def _checkpoint(file: Path) -> None:
     base_tensors.read(source)
 
 
-@FEW
+@MANY
 @given(parts=st.dictionaries(PART, SHAPE, min_size=1, max_size=6))
 def test_modules_of_any_shapes_can_be_applied_or_are_named(parts: dict[str, Any]) -> None:
     tensors = {name: torch.ones(shape) for name, shape in parts.items()}
@@ -87,7 +88,7 @@ def test_modules_of_any_shapes_can_be_applied_or_are_named(parts: dict[str, Any]
         assert deltas.delta(tensors).isfinite().all()
 
 
-@FEW
+@MANY
 @given(content=st.binary(max_size=300), kind=st.sampled_from(["PNG", "JPEG", "WEBP", "BMP"]), cut=st.integers(0, 300))
 def test_pictures_of_any_bytes(tmp_path: Path, content: bytes, kind: str, cut: int) -> None:
     file = tmp_path / "any.png"
@@ -100,7 +101,7 @@ def test_pictures_of_any_bytes(tmp_path: Path, content: bytes, kind: str, cut: i
         assert str(error).startswith(str(file))
 
 
-@FEW
+@MANY
 @given(content=st.binary(max_size=200))
 def test_captions_of_any_bytes(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "any.txt"

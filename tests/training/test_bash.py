@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.mutations import examples
 from training.errors import InputError
 from training.kohya import bash
 
@@ -162,7 +163,7 @@ PIECES = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=4)), max_size=25).map(" ".join))
 def test_any_text_is_followed_or_refused_in_a_sentence(text: str) -> None:
     try:

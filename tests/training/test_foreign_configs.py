@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.mutations import examples
 from training import config, kohya
 from training.errors import InputError
 
@@ -261,7 +262,7 @@ VALUES = st.one_of(
 KEYS = st.one_of(st.sampled_from(sorted({*SOUND, *WINDOW, *LYCORIS, "network_args", "datasets"})), st.text(max_size=6))
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.dictionaries(KEYS, VALUES, max_size=6), st.booleans())
 def test_any_json_is_read_or_refused_in_sentences(tmp_path_factory: Any, changed: dict[str, Any], whole: bool) -> None:
     file = tmp_path_factory.mktemp("json") / "preset.json"

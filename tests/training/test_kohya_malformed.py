@@ -88,6 +88,10 @@ TOML = {
         SOUND + "caption_dropout_rate = 3",
         "caption_dropout_rate (data.captions.dropout): input should be less than or equal to 1 (is 3)",
     ),
+    "a number beyond all numbers": (
+        SOUND + f"enable_bucket = true\nbucket_reso_steps = 1{'0' * 400}",
+        "bucket_reso_steps: must be a number (is 1000",
+    ),
     "tables in tables": (SOUND + "[a.b]\nseed = 1", "a.b: tables in tables are not kohya's format"),
     "family": (SOUND + 'model_type = "flux"', "model_type: flux: is not supported; families here are SD 1.5, SD 2 and"),
     "sample prompts": (

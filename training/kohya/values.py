@@ -38,7 +38,7 @@ def number(value: Any) -> float:
     """A finite number, also if it is written as text ("1e-4")."""
     try:
         found = float(value) if not isinstance(value, bool) else math.nan
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not math.isfinite(found):
         raise ValueError("must be a number")
