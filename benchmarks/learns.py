@@ -22,7 +22,7 @@ from PIL import Image
 
 from lab.photos import PHOTOS
 from tests.training import photographs
-from training.config import parse
+from training.config import parse_config
 from training.run.runner import train_in
 from training.signals import Stop
 
@@ -38,7 +38,7 @@ def run(base: Path, folder: Path, steps: int, seed: int, *, shuffled: bool, draw
     if draw:
         prompts = [f"{photo.caption} --d 1 --l 3 --s 20" for photo in PHOTOS]
         raw["sample"] = {"prompts": prompts, "at_first": True, "every_steps": steps}
-    train_in(parse(raw, folder / "config.toml"), folder / "run", Stop())
+    train_in(parse_config(raw, folder / "config.toml"), folder / "run", Stop())
     events = map(json.loads, (folder / "run" / "log.jsonl").read_text().splitlines())
     return [event["loss"] for event in events if event["event"] == "validation"]
 

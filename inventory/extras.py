@@ -28,7 +28,7 @@ class Need:
 NEEDS = {
     "sdfleet demo": Need("lab", "deploy.demo"),
     "sdfleet lab up": Need("lab", "lab.box"),
-    "sdfleet train reproduce": Need("train", "training.run.distance"),
+    "sdfleet train reproduce": Need("train", "training.run.weight_difference"),
     "lora-train": Need("train", "training.cli"),
 }
 """The programs that need an extra; all others need only [project].dependencies."""

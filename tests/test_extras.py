@@ -40,7 +40,7 @@ def _strangers(entries: list[str], requirements: list[str], stop_at: set[str]) -
 
 def test_the_controller_imports_only_what_the_dependencies_bring() -> None:
     modules, packages = reached(CONTROLLER, BEHIND)
-    assert {"deploy.runs.report", "training.run.records", "roles.webui.verify", "lab.commands"} <= modules
+    assert {"deploy.runs.report", "training.run.record_format", "roles.webui.verify", "lab.commands"} <= modules
     assert {"pyinfra", "testinfra", "rich", "tomlkit"} <= packages.keys(), "the walk has lost its way"
     assert _strangers(CONTROLLER, PROJECT["dependencies"], BEHIND) == {}
 

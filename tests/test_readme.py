@@ -44,7 +44,7 @@ def test_the_training_config_of_the_docs_is_valid(tmp_path: Path) -> None:
     [text] = re.findall(r"```toml\n(.*?)```", (TREE / "docs/training.md").read_text(), re.DOTALL)
     file = tmp_path / "train.toml"
     file.write_text(text)
-    assert training_config.load(file).name == "ink"
+    assert training_config.load_config(file).name == "ink"
 
 
 def test_the_links_of_the_readme_lead_somewhere() -> None:

@@ -1,4 +1,4 @@
-"""The trainer's code as one file: what a fleet installs, and what every run keeps beside its record."""
+"""The trainer's code as one zip file: installed on hosts, and kept with the record of every run."""
 
 import zipfile
 from functools import cache
@@ -8,14 +8,14 @@ from pathlib import Path
 CODE = Path(__file__).resolve().parent
 KINDS = (".py", ".json", ".html")
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest date a zip file can hold: the same code gives the same archive."""
+"""The earliest date that a zip file can hold; a fixed date makes the archive reproducible."""
 
 
 @cache
 def archive() -> bytes:
-    """The package `training` as a zip file: the same bytes for the same code, on every machine."""
+    """The package `training` as a zip file, identical to the byte for the same code."""
     packed = BytesIO()
-    # Not compressed: another zlib would make other bytes of the same code.
+    # Stored, not compressed: versions of zlib compress differently.
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as made:
         for file in sorted(CODE.rglob("*")):
             if file.suffix in KINDS and file.is_file():

@@ -1,4 +1,4 @@
-"""`lora-train`: train LoRAs, and look at what was trained."""
+"""The command line `lora-train`."""
 
 import os
 import sys
@@ -55,16 +55,16 @@ def run_command(
         else:
             from training.run import launch
 
-            sys.exit(launch.start(config, run, gpus, launch.Nodes(nodes, node_rank, meet), stop))
+            sys.exit(launch.launch_processes(config, run, gpus, launch.Nodes(nodes, node_rank, meet), stop))
 
 
 @app.command()
 def check(config: ConfigFile) -> None:
     """Check a config and its pictures without training."""
     with _friendly():
-        from training.run.check import report
+        from training.run.check import check_report
 
-        say(report(_load(config)))
+        say(check_report(_load(config)))
 
 
 app.command()(dataset)
@@ -74,7 +74,7 @@ run_commands.register(app)
 
 
 def _load(file: Path) -> Config:
-    """The config of a run; what became of a kohya file's keys goes to standard error."""
+    """The config of a run; the report on a kohya file goes to standard error."""
     config, report = load_any(file)
     if report:
         say(str(report), err=True)
@@ -83,7 +83,7 @@ def _load(file: Path) -> Config:
 
 @contextmanager
 def _friendly() -> Iterator[None]:
-    """Errors as sentences with their exit code."""
+    """Print an error as a message and exit with its code."""
     try:
         yield
     except TrainingError as error:

@@ -1,7 +1,7 @@
-"""A training config: one typed, frozen TOML file. Imports without torch.
+"""The training config: typed, frozen, read from TOML. Imports without torch.
 
-Every problem of a file is found at once, each one sentence with its key. A kohya or lora-scripts file is read by
-`lora-train convert`.
+All problems of a file are reported at once, one sentence each, with the key. Kohya and lora-scripts files are read by
+`training.kohya`.
 """
 
 import difflib
@@ -44,13 +44,13 @@ __all__ = [
     "Subset",
     "Train",
     "Validation",
-    "load",
-    "parse",
+    "load_config",
+    "parse_config",
 ]
 
 
 def _check_name(value: str) -> str:
-    """A name that is a file's on every system and that a prompt can hold in `<lora:NAME:1>`, in any script."""
+    """Check that a name is valid as a file name on every system and in a prompt as `<lora:NAME:1>`."""
     bad = sorted({char for char in value if char in FORBIDDEN or not (char.isprintable())})
     if bad:
         raise ValueError(f"must not contain {' '.join(bad)}")
@@ -62,13 +62,13 @@ def _check_name(value: str) -> str:
 
 
 FORBIDDEN = frozenset('/\\:*?"<>|,[]')
-"""Characters that file systems or prompts do not take in a name."""
+"""Characters that file systems or prompts do not allow in a name."""
 
 Name = Annotated[str, AfterValidator(_check_name)]
 
 
 class Config(Settings):
-    """Everything that decides a run. Two runs of one config on one kind of machine give the same file."""
+    """All settings of a run. Two runs of one config on the same kind of machine give the same file."""
 
     name: Name = Field(description="Name of the LoRA: the file becomes NAME.safetensors.")
     model: Model = Field(description="The base model.")
@@ -86,10 +86,10 @@ class Config(Settings):
 
     @property
     def held_back(self) -> Data | None:
-        """The pictures of validation.folder, each shown once and always alike; None if there is no such folder."""
+        """The pictures of validation.folder, shown once each with fixed captions; None without such a folder."""
         if self.validation.folder is None:
             return None
-        subset = Subset(folder=self.validation.folder, captions=self.data.captions.still)
+        subset = Subset(folder=self.validation.folder, captions=self.data.captions.fixed)
         return self.data.model_copy(update={"folder": None, "regularisation": None, "subsets": (subset,)})
 
     @model_validator(mode="after")
@@ -101,18 +101,15 @@ class Config(Settings):
         return self
 
 
-def load(file: Path) -> Config:
-    """The config that `file` holds, its paths made absolute.
-
-    Raises InputError (exit code 2) with every problem of the file.
-    """
-    return parse(read_toml(file), file)
+def load_config(file: Path) -> Config:
+    """Load a config and make its paths absolute. Raises InputError (exit code 2) with all problems of the file."""
+    return parse_config(read_toml(file), file)
 
 
-def parse(raw: Mapping[str, Any], file: Path) -> Config:
-    """The config in the tables `raw`; relative paths count from the folder of `file`, which errors name.
+def parse_config(raw: Mapping[str, Any], file: Path) -> Config:
+    """The config in the tables `raw`; relative paths start from the folder of `file`, which errors name.
 
-    Raises InputError with every problem.
+    Raises InputError with all problems.
     """
     try:
         config = Config.model_validate(raw)
@@ -154,7 +151,7 @@ def _is_key(part: int | str) -> bool:
 
 
 def _table_at(loc: tuple[int | str, ...]) -> tuple[type[Settings], list[str]]:
-    """The table that stands at `loc`, and the names of its settings."""
+    """The table at `loc`, and the names of its settings."""
     table: type[Settings] = Config
     for part in loc:
         field = table.model_fields.get(str(part))

@@ -1,4 +1,4 @@
-"""SHA-256 of files, remembered by path, size and time, so that gigabytes are hashed once."""
+"""SHA-256 of files, cached by path, size and time, so that gigabytes are hashed once."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class Digests:
-    """SHA-256 of files; `store` is the JSON file that remembers them between runs."""
+    """SHA-256 of files; `store` is the JSON file that caches them between runs."""
 
     def __init__(self, store: Path) -> None:
         self._store = store
@@ -16,11 +16,11 @@ class Digests:
         try:
             self._known = json.loads(store.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            # A lost or broken memory only costs time.
+            # A lost or damaged cache only costs time.
             self._known = {}
 
     def of(self, path: Path) -> str:
-        """The digest of a file, or of a folder: of its files' names and digests."""
+        """The digest of a file; of a folder, the digest of its files' names and digests."""
         if path.is_dir():
             parts = [f"{file.relative_to(path)} {self.of(file)}" for file in sorted(path.rglob("*")) if file.is_file()]
             return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -32,7 +32,7 @@ class Digests:
         return self._known[key]
 
     def save(self) -> None:
-        """Keep what was learned, in one step, so that runs may share the file."""
+        """Write the cache atomically, so that runs may share the file."""
         if self._changed:
             self._store.parent.mkdir(parents=True, exist_ok=True)
             part = self._store.with_name(f".{self._store.name}.{os.getpid()}.part")
@@ -42,6 +42,6 @@ class Digests:
 
 
 def sha256_of(file: Path) -> str:
-    """The SHA-256 of a file's content, read anew."""
+    """The SHA-256 of a file's content, not from the cache."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Errors that speak to a person; each maps to an exit code."""
+"""Errors with a message for the user and an exit code."""
 
 import re
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ _LONG = re.compile(r"\S{400,}")
 
 
 class TrainingError(Exception):
-    """The run failed; the text says what, where, and what to do next. Exit code 1."""
+    """The run failed; the message says what, where, and what to do next. Exit code 1."""
 
     exit_code = 1
 
 
 class InputError(TrainingError):
-    """Config, pictures or model that a person gave are wrong: one sentence a problem. Exit code 2."""
+    """Wrong config, pictures or model: one sentence per problem. Exit code 2."""
 
     exit_code = 2
 
@@ -26,5 +26,5 @@ class InputError(TrainingError):
 
 
 def one_line(sentence: str) -> str:
-    """A sentence with words of others in it, as one line: what cannot be printed is escaped, endless words are cut."""
+    """A sentence that quotes input, as one line: unprintable characters are escaped, very long words are cut."""
     return _LONG.sub(lambda match: f"{match[0][:80]}...", visible_line(sentence))

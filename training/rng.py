@@ -1,7 +1,7 @@
-"""Randomness: every draw belongs to a generator of its own, keyed by the seed, the purpose and the place.
+"""Random numbers: every draw has its own generator, keyed by seed, purpose and position.
 
-No shared stream exists, so the number of loader workers, a warm cache, sample pictures or a resume cannot change
-what a later draw gives.
+There is no shared stream, so the number of loader workers, a warm cache, sample pictures or a resume cannot change
+later draws.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def key(seed: int, purpose: str, *place: int | str) -> int:
-    """A 63-bit number that stands for one draw: same arguments, same number, on every machine."""
+    """The 63-bit seed of one draw: same arguments, same seed, on every machine."""
     text = "/".join(map(str, (seed, purpose, *place)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
 
@@ -26,5 +26,5 @@ def generator(seed: int, purpose: str, *place: int | str) -> "torch.Generator":
 
 
 def choices(seed: int, purpose: str, *place: int | str) -> random.Random:
-    """A generator for one draw of plain numbers and orders."""
+    """A generator for one draw of plain numbers or an order."""
     return random.Random(key(seed, purpose, *place))

@@ -1,4 +1,4 @@
-"""The folder of a run, and what is written into it."""
+"""The folder of a run and its files."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from training.errors import TrainingError
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Names of everything below a run's folder."""
+    """Paths below a run's folder."""
 
     path: Path
 
@@ -54,12 +54,12 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        """How the run came to be and how it ended (see record.py)."""
+        """The run's record (see run/record.py)."""
         return self.path / "run.json"
 
     @property
     def environment(self) -> Path:
-        """What the run needs to be made again elsewhere, besides its inputs."""
+        """What is needed to reproduce the run elsewhere, besides its inputs."""
         return self.path / "environment"
 
     @property
@@ -69,7 +69,7 @@ class RunFolder:
 
     @property
     def lock(self) -> Path:
-        """The hashed requirements of the environment, if it was made of some."""
+        """The hashed requirements of the environment, if it was installed from a lock."""
         return self.environment / "requirements.lock"
 
     def make(self) -> None:
@@ -82,17 +82,16 @@ class RunFolder:
 
 
 def as_toml(config: Config) -> str:
-    """The whole config as TOML that `load` reads back to an equal one."""
+    """The whole config as TOML, which `load_config` reads back to an equal one."""
     return tomlkit.dumps(config.model_dump(mode="json", exclude_none=True))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a small file in one step. Raises TrainingError if the disk refuses."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace a small file in one step. Raises TrainingError if the disk refuses."""
+    """Replace a small file atomically. Raises TrainingError if it cannot be written."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:

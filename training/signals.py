@@ -1,26 +1,26 @@
-"""Stopping on request: SIGTERM and Ctrl-C ask, the recipe answers at the next safe point."""
+"""Stopping on request: SIGTERM and Ctrl-C set a flag, which the recipe checks at safe points."""
 
 import signal
 from types import FrameType
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, and has stopped at a safe point."""
+    """The run was asked to stop and has stopped at a safe point."""
 
 
 class Stop:
-    """Remembers that a stop was asked for. A second signal ends the process as usual."""
+    """Whether a stop was requested. A second signal ends the process."""
 
     def __init__(self) -> None:
         self.asked = False
 
     def listen(self) -> None:
-        """Take over SIGTERM and SIGINT."""
+        """Handle SIGTERM and SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask)
 
     def check(self) -> None:
-        """Raise Interrupted if a stop was asked for."""
+        """Raise Interrupted if a stop was requested."""
         if self.asked:
             raise Interrupted
 

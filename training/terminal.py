@@ -1,30 +1,30 @@
-"""Text of others (metadata, file names, answers) as a terminal or a page may show it: nothing in it acts."""
+"""Escaping of untrusted text (metadata, file names, answers) for terminals and HTML pages."""
 
 import unicodedata
 
 import typer
 
 ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories of what is not drawn but does something: control characters (C0, DEL, C1), direction overrides
-and other format characters, lone surrogates (bytes of a file name that are no UTF-8), line and paragraph separators."""
+"""Unicode categories that are not drawn but have an effect: control characters (C0, DEL, C1), direction overrides and
+other format characters, lone surrogates (bytes of a file name that are not UTF-8), line and paragraph separators."""
 KEPT = frozenset("\n\t\u200c\u200d")
-"""Line breaks and tabs of our own sentences; the joiners, without which Persian, Indic scripts and emoji fall apart."""
+"""Line breaks and tabs of our own messages; the joiners that Persian, Indic scripts and emoji need."""
 
 
 def visible(text: str) -> str:
-    """The text with every character that acts on a terminal or on the direction of text written as its escape."""
+    """The text with every character that affects a terminal or the direction of text written as its escape."""
     if text.isprintable():
         return text
     return "".join(_escape(char) if _acts(char) else char for char in text)
 
 
 def visible_line(text: str) -> str:
-    """The same on one line: a line break or a tab in a name must not look like one of ours."""
+    """The same on one line: a line break or tab in a name must not look like one of ours."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def say(text: str, err: bool = False, nl: bool = True) -> None:
-    """Print a text of a command of `lora-train`."""
+    """Print a message of `lora-train`."""
     typer.echo(visible(text), err=err, nl=nl)
 
 

@@ -1,4 +1,4 @@
-"""Files that people write by hand or save from other programs: text, TOML, JSON. Imports without torch."""
+"""Files written by hand or by other programs: text, TOML, JSON. Imports without torch."""
 
 import json
 import tomllib
@@ -9,7 +9,7 @@ from training.errors import InputError
 
 
 def read_text(file: Path) -> str:
-    """A file's text, a byte order mark left out. Raises InputError."""
+    """A file's text without a byte order mark. Raises InputError."""
     try:
         return file.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
@@ -23,7 +23,7 @@ def read_text(file: Path) -> str:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """The tables in a TOML text. Raises ValueError that says what is wrong with it."""
+    """The tables in a TOML text. Raises ValueError with the reason."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -1,16 +1,16 @@
-"""Paths that a person wrote: in a config, a fleet's file, a script. Imports without torch."""
+"""Validates paths of configs, fleet files and scripts. Imports without torch."""
 
 import os
 from pathlib import Path
 
 LONGEST_NAME, LONGEST_PATH = 255, 4095
-"""Bytes that Linux takes."""
+"""Linux's limits in bytes."""
 
 
 def usable_path(text: str | Path) -> Path:
-    """The path, with the home folder in place of a leading ~ or ~USER.
+    """The path with a leading ~ or ~USER expanded.
 
-    Raises ValueError, as a sentence that names the path, if there is no such home folder or no file can have the path.
+    Raises ValueError with the path if there is no such home folder, or if no file can have this path.
     """
     path = Path(text)
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from training.config import load
+from training.config import load_config
 from training.run.runner import train_in
 from training.signals import Stop
 
@@ -27,7 +27,7 @@ def main(jobs: list[str]) -> None:
     for job in jobs:
         config, _, run = job.partition("=")
         try:
-            train_in(load(Path(config)), Path(run), Stop())
+            train_in(load_config(Path(config)), Path(run), Stop())
         except Exception:
             failed = True
             traceback.print_exc()

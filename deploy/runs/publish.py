@@ -10,7 +10,7 @@ from deploy.runs.transfer import sha256_of
 from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from roles.models.config import FOLDERS
-from training.run import records
+from training.run import record_format
 
 
 def result(folder: Path, state: str, named: str | None) -> Path:
@@ -29,7 +29,7 @@ def result(folder: Path, state: str, named: str | None) -> Path:
     if state != "finished":
         choice = " Publish one of them with --file, or let the run finish." if files else ""
         raise SdfleetError(f"{run} has not finished: it is {state}. {have}{choice}")
-    record = records.read(folder / "run.json") or {}
+    record = record_format.read_record(folder / "run.json") or {}
     final = folder / "output" / str(record.get("file"))
     if final.is_file():
         return final

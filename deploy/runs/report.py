@@ -9,7 +9,7 @@ from typing import Any
 
 import templates
 from inventory.errors import SdfleetError
-from training.run import records
+from training.run import record_format
 from training.terminal import visible
 
 NAME = "report.html"
@@ -40,7 +40,7 @@ def write_comparison(folders: Sequence[Path], titles: Sequence[str], rows: Seque
 
 def describe(folder: Path) -> dict[str, Any]:
     """Data of the report for the run in `folder`. Raises SdfleetError if it has no record."""
-    record = records.read(folder / "run.json")
+    record = record_format.read_record(folder / "run.json")
     if record is None or not {"machine", "losses", "config"} <= record.keys():
         raise SdfleetError(f"{folder} has no record of a run; to fetch it: sdfleet train fetch {folder.name}")
     ended = record.get("ended") or {"how": "running", "reason": ""}

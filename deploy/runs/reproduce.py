@@ -15,13 +15,13 @@ from inventory import extras
 from inventory.errors import SdfleetError
 from roles.trainer.rendering import program
 from training.config import Config
-from training.run import records, reproduce
+from training.run import record_format, reproduce
 
 
 def record_of(folder: Path) -> dict[str, Any]:
     """The record of a fetched run. Raises SdfleetError if it has none or has not finished."""
-    record = records.read(folder / "run.json")
-    if record is None or not records.finished(record):
+    record = record_format.read_record(folder / "run.json")
+    if record is None or not record_format.is_finished(record):
         raise SdfleetError(f"{folder.name} has not finished, or its record is damaged: there is no result to reproduce")
     return record
 
@@ -76,7 +76,7 @@ def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, 
         target.send(again, Submission(text, inputs, {}, turn, known), sent)
 
 
-def judge(before: Path, after: Path) -> tuple[list[str], reproduce.Verdict]:
+def judge(before: Path, after: Path) -> tuple[list[str], reproduce.Comparison]:
     """The differences between two fetched runs, and the verdict on their results.
 
     Raises SdfleetError if the weights must be compared and the packages for that are not installed.
@@ -90,4 +90,4 @@ def judge(before: Path, after: Path) -> tuple[list[str], reproduce.Verdict]:
             except extras.MissingExtra as error:
                 found = f"{old['sha256'][:12]} and {new['sha256'][:12]}"
                 raise SdfleetError(f"the results differ: {found}; they cannot be compared further: {error}") from error
-        return reproduce.differences(old, new), reproduce.judge(old, new, *files)
+        return reproduce.record_differences(old, new), reproduce.compare_results(old, new, *files)

@@ -7,14 +7,14 @@ from deploy import units
 from inventory.model import HostSettings
 from training.config import Config
 from training.memory import estimate
-from training.memory.counted import MIB
+from training.memory.architectures import MIB
 
 
 def memory_mb(config: Config) -> int:
     """GPU memory of one process of the run, in MiB: from the config, else the trainer's estimate."""
     if config.resources.gpu_memory_mb is not None:
         return config.resources.gpu_memory_mb
-    return round(estimate.memory(config, estimate.likely_family(config)).card / MIB)
+    return round(estimate.estimate_memory(config, estimate.likely_family(config)).card / MIB)
 
 
 def turn(config: Config, host: HostSettings, hosts: Sequence[HostSettings]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings
 from roles.models.config import Model, folder_of
 from roles.models.wanted import WantedError, wanted
-from training.config import Config, parse
+from training.config import Config, parse_config
 from training.errors import InputError
 from training.kohya.load import is_ours, translate
 from training.textfile import parse_toml, read_toml
@@ -90,7 +90,7 @@ def prepare(
     Raises ConfigError with every problem: of the config itself, and of the files that it names.
     """
     try:
-        config = parse(raw, file)
+        config = parse_config(raw, file)
     except InputError as error:
         raise ConfigError(str(file), [Problem("", p.removeprefix(f"{file}: ")) for p in error.problems]) from error
     gathering = _Gathering(raw, host, host.paths.run(run) / "inputs")

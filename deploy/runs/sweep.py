@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.runs.names import run_name, word
 from deploy.runs.report import write_comparison
 from inventory.errors import ConfigError, Problem
-from training.run import records
+from training.run import record_format
 
 SHORT = {
     "lr": "optimizer.learning_rate",
@@ -74,7 +74,7 @@ def compare(found: Sequence[Point], grid: Sequence[str], into: Path, file: Path)
     rows: list[tuple[float, list[str]]] = []
     folders = []
     for point in found:
-        record = records.read(into / point.run / "run.json")
+        record = record_format.read_record(into / point.run / "run.json")
         if record is None or not {"machine", "losses"} <= record.keys():
             rows.append((float("inf"), [point.run, *point.values, "no record", "", "", ""]))
             continue

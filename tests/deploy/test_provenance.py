@@ -15,7 +15,7 @@ from roles.onhost import source
 from roles.paths import Paths
 from roles.trainer.config import Trainer
 from roles.trainer.release import Release, release
-from training.run import records
+from training.run import record_format
 
 
 @pytest.fixture
@@ -75,6 +75,6 @@ def test_code_that_a_run_wrote_beside_its_record_is_never_built(tmp_path: Path, 
     (tmp_path / "environment/training.zip").write_bytes(forged.code)
     (tmp_path / "environment/requirements.lock").write_text(forged.environment.lock)
     code = {"release": forged.key, "python": "3.11.7"}
-    (tmp_path / "run.json").write_text(json.dumps({"format": records.FORMAT, "code": code}))
+    (tmp_path / "run.json").write_text(json.dumps({"format": record_format.FORMAT, "code": code}))
     with pytest.raises(SdfleetError):
         trainer_of(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from deploy.runs.publish import result
 from inventory.errors import SdfleetError
 from tests.deploy.fake_hosts import FakeHosts, fakes
-from training.run.records import FORMAT
+from training.run.record_format import FORMAT
 
 __all__ = ["fakes"]
 

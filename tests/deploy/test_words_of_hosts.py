@@ -12,7 +12,7 @@ from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from inventory.load import load
-from training.run import records
+from training.run import record_format
 
 SHA256 = "ab" * 32
 
@@ -58,7 +58,7 @@ def test_inputs_that_lead_elsewhere_reach_no_other_host(
 
 def record(folder: Path, **facts: object) -> Path:
     (folder / "output").mkdir(parents=True, exist_ok=True)
-    told = {"format": records.FORMAT, "ended": {"how": "finished"}, "file": "ink.safetensors", "sha256": SHA256}
+    told = {"format": record_format.FORMAT, "ended": {"how": "finished"}, "file": "ink.safetensors", "sha256": SHA256}
     (folder / "run.json").write_text(json.dumps({**told, **facts}))
     return folder
 
@@ -78,7 +78,7 @@ BAD_RECORDS: list[dict[str, object]] = [
 @pytest.mark.parametrize("facts", BAD_RECORDS)
 def test_a_record_that_names_a_file_elsewhere_is_none(facts: dict[str, object], tmp_path: Path) -> None:
     folder = record(tmp_path / "ink", **facts)
-    assert records.read(folder / "run.json") is None
+    assert record_format.read_record(folder / "run.json") is None
     with pytest.raises(SdfleetError, match="its record is damaged"):
         reproduce.record_of(folder)
     (tmp_path / "secret").write_bytes(b"mine")
@@ -88,10 +88,10 @@ def test_a_record_that_names_a_file_elsewhere_is_none(facts: dict[str, object], 
 
 def test_a_nested_or_huge_record_is_none(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("[" * 200_000)
-    assert records.read(tmp_path / "run.json") is None
+    assert record_format.read_record(tmp_path / "run.json") is None
     with (tmp_path / "run.json").open("wb") as file:
         file.truncate(4 << 40)
-    assert records.read(tmp_path / "run.json") is None
+    assert record_format.read_record(tmp_path / "run.json") is None
 
 
 @pytest.mark.parametrize("facts", [{}, {"config": 7, "machine": []}, {"inputs": {"x": 1}}])

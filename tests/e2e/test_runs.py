@@ -16,7 +16,7 @@ import tomlkit
 from lab import photos
 from lab.network import host_address
 from tests.e2e.conftest import TREE, Road
-from training.run.reproduce import judge
+from training.run.reproduce import compare_results
 
 pytestmark = pytest.mark.lab
 
@@ -138,7 +138,7 @@ def test_two_hosts_share_a_run_and_what_is_left_goes_on_alone(road: Road, calm: 
     pair = record(road, "pair")
     assert pair["lives"][-1]["processes"] == 2
     files = [road.folder / f"runs/{run}/output/ink.safetensors" for run in ("calm", "pair")]
-    verdict = judge(calm, pair, *files)
+    verdict = compare_results(calm, pair, *files)
     print(f"2 hosts: {pair['seconds']} s, 1 process: {calm['seconds']} s; {verdict.sentence()}")
     # Bits are promised for as many processes only.
     assert verdict.weights is not None and verdict.weights < 1e-5

@@ -46,6 +46,6 @@ def _train(file: Path, run: Path, place: Mapping[str, str]) -> str:
         return torch.tensor(found[-1])
 
     objective.Objective.loss, train_state.TrainState.step = poison, watch  # type: ignore[method-assign,assignment]
-    train_in(config.load(file), run, Stop(), dict(os.environ))
+    train_in(config.load_config(file), run, Stop(), dict(os.environ))
     weights = torch.cat([parameter.detach().flatten() for parameter in kept[0].parameters])
     return f"{found} {hashlib.sha256(weights.numpy().tobytes()).hexdigest()} {kept[0].scaler.get_scale()}"

@@ -19,7 +19,7 @@ from training.kohya.datasets import KNOWN as DATASET_KEYS
 from training.kohya.load import KNOWN
 from training.review.command import config_of
 from training.review.dataset import review
-from training.review.report import page, text
+from training.review.report import html_page, text_report
 
 OURS: Tables = {
     "name": "cat",
@@ -111,7 +111,7 @@ def read(folder: Path, data: bytes, other: bytes | None = None) -> str:
 
 def _told(data: Any) -> None:
     try:
-        pictures.find(data)
+        pictures.find_pictures(data)
     except InputError as error:
         _sentences(error)
 
@@ -135,9 +135,9 @@ def look(folder: Path, files: dict[str, bytes]) -> str:
             continue  # two names that cannot be beside each other
     config = config_of(root, 64, 1, 1)
     found = review(config, None, lambda words: len(words.split()))
-    assert text(found, root) and page(found, root)
+    assert text_report(found, root) and html_page(found, root)
     try:
-        return f"result {len(pictures.find(config.data)) > 0}"
+        return f"result {len(pictures.find_pictures(config.data)) > 0}"
     except InputError as error:
         _sentences(error)
         return "sentences"

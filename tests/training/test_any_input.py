@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.mutations import examples
-from training.base import evidence, files
+from training.base import files, prediction
 from training.base import tensors as base_tensors
 from training.config import Captions
 from training.data import captions, images
 from training.data.buckets import Fit
 from training.errors import TrainingError
-from training.lora import deltas, soundness
+from training.lora import deltas, validity
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +65,7 @@ SHAPE = st.lists(st.integers(0, 4), max_size=4).map(tuple)
 def test_files_that_should_be_safetensors(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "any.safetensors"
     file.write_bytes(content)
-    for read in (_checkpoint, soundness.read):
+    for read in (_checkpoint, validity.read_valid):
         try:
             read(file)
         except TrainingError as error:
@@ -75,16 +75,16 @@ def test_files_that_should_be_safetensors(tmp_path: Path, content: bytes) -> Non
 def _checkpoint(file: Path) -> None:
     source = files.open_base(file)
     assert isinstance(source, files.TensorFile)
-    evidence.prediction(source)
+    prediction.detect_prediction(source)
     files.family_of(source)
-    base_tensors.read(source)
+    base_tensors.read_tensors(source)
 
 
 @MANY
 @given(parts=st.dictionaries(PART, SHAPE, min_size=1, max_size=6))
 def test_modules_of_any_shapes_can_be_applied_or_are_named(parts: dict[str, Any]) -> None:
     tensors = {name: torch.ones(shape) for name, shape in parts.items()}
-    if deltas.unsound(tensors) is None and deltas.kind(tensors) != "bias":
+    if deltas.why_invalid(tensors) is None and deltas.network_kind(tensors) != "bias":
         assert deltas.delta(tensors).isfinite().all()
 
 
@@ -96,7 +96,7 @@ def test_pictures_of_any_bytes(tmp_path: Path, content: bytes, kind: str, cut: i
     whole = file.read_bytes()
     file.write_bytes(whole[:cut] + content + whole[cut + len(content) :])
     try:
-        images.read(file, Fit((64, 64), (64, 64)))
+        images.read_pixels(file, Fit((64, 64), (64, 64)))
     except TrainingError as error:
         assert str(error).startswith(str(file))
 
@@ -107,6 +107,6 @@ def test_captions_of_any_bytes(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "any.txt"
     file.write_bytes(content)
     try:
-        assert "\n" not in captions.read(tmp_path / "any.png", Captions(), "")
+        assert "\n" not in captions.read_caption(tmp_path / "any.png", Captions(), "")
     except TrainingError as error:
         assert str(file) in str(error)

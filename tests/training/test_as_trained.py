@@ -12,8 +12,8 @@ from tests.training.workbench import Workbench
 from training.base.loading import BaseModel
 from training.config import Network
 from training.lora import ema, lorafile, merge, network, resize
-from training.lora.factor import Cut
-from training.lora.merge import Weighted
+from training.lora.merge import WeightedSource
+from training.lora.svd import Truncation
 from training.sections.model import Model
 
 pytestmark = pytest.mark.slow
@@ -44,7 +44,7 @@ def moved(bench: Workbench, family: str, kind: str, sizes: dict[str, Any]) -> tu
             size = 0.3 if kind == "loha" else 0.1
             parameter.mul_(1 + 0.3 * noise) if "dora_scale" in name else parameter.copy_(size * noise)
     file = bench.folder / "cat.safetensors"
-    lorafile.write(file, made.tensors(), {})
+    lorafile.write_lora(file, made.tensors(), {})
     return base, unet.eval(), file
 
 
@@ -62,11 +62,11 @@ def test_the_file_is_what_was_trained(bench: Workbench, family: str, kind: str, 
     assert apart(said, before) > 0.01, "the network changes what the UNet says"
 
     target = bench.folder / "merged.safetensors"
-    merge.bake(bench.materials / f"{family}.safetensors", [Weighted(file)], target)
+    merge.bake(bench.materials / f"{family}.safetensors", [WeightedSource(file)], target)
     ours = speak(BaseModel(Model(checkpoint=target)).unet(torch.float32), family)
     assert apart(ours, said) < 1e-4, "merged by lora-train merge"
 
-    for path, parts in paths(plain, base, lorafile.read(file).modules()).items():
+    for path, parts in paths(plain, base, lorafile.read_safetensors(file).modules()).items():
         layer = plain.get_submodule(path)
         layer.weight.data = lycoris_formulas.changed(layer.weight.data, parts)
     assert apart(speak(plain, family), said) < 1e-4, "merged by the readers' formulas"
@@ -76,9 +76,9 @@ def test_the_file_is_what_was_trained(bench: Workbench, family: str, kind: str, 
 def test_a_file_resized_to_all_of_its_rank_is_what_was_trained(bench: Workbench, kind: str) -> None:
     _, trained, file = moved(bench, "sd1", kind, SIZES["rank 4, alpha 16, convolutions 2 and 6"])
     small = bench.folder / "small.safetensors"
-    resize.resize_file(file, small, Cut(None, 1.0))
+    resize.resize_file(file, small, Truncation(None, 1.0))
     target = bench.folder / "merged.safetensors"
-    merge.bake(bench.materials / "sd1.safetensors", [Weighted(small)], target)
+    merge.bake(bench.materials / "sd1.safetensors", [WeightedSource(small)], target)
     ours = speak(BaseModel(Model(checkpoint=target)).unet(torch.float32), "sd1")
     assert apart(ours, speak(trained, "sd1")) < 1e-4
 
@@ -100,7 +100,7 @@ def paths(
     from training.lora import naming
 
     names = {
-        naming.unet_name(path, base.family, unet.config.layers_per_block, attending): path
+        naming.unet_module_name(path, base.family, unet.config.layers_per_block, attending): path
         for path, layer in unet.named_modules()
         if hasattr(layer, "weight")
     }

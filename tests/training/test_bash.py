@@ -90,7 +90,7 @@ def run_by_bash(script: Path) -> list[str]:
 def test_the_arguments_are_those_that_bash_passes(tmp_path: Path, text: str) -> None:
     script = tmp_path / "train.sh"
     script.write_text(f"#!/bin/bash\n{text}")
-    followed = bash.follow(script, script.read_text())
+    followed = bash.evaluate_script(script, script.read_text())
     assert [value.text for value in followed.launch.arguments] == run_by_bash(script)
 
 
@@ -136,7 +136,7 @@ REFUSED = {
 @pytest.mark.parametrize(("text", "sentence"), REFUSED.values(), ids=REFUSED.keys())
 def test_what_cannot_be_followed_is_refused_with_its_line(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(InputError) as raised:
-        bash.follow(tmp_path / "train.sh", text)
+        bash.evaluate_script(tmp_path / "train.sh", text)
     assert sentence in str(raised.value)
 
 
@@ -167,6 +167,6 @@ PIECES = [
 @given(st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=4)), max_size=25).map(" ".join))
 def test_any_text_is_followed_or_refused_in_a_sentence(text: str) -> None:
     try:
-        bash.follow(Path("train.sh"), text)
+        bash.evaluate_script(Path("train.sh"), text)
     except InputError as error:
         assert str(error).startswith("train.sh: ")

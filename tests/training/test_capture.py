@@ -19,7 +19,7 @@ from training.errors import InputError, TrainingError
 from training.loop import capture, recipe
 from training.loop.capture import Captured, Eager
 from training.loop.cuda_graphs import CudaGraphs, Run
-from training.loop.distributed import Group
+from training.loop.distributed import ProcessGroup
 from training.loop.inputs import Inputs
 from training.run_folder import RunFolder
 from training.signals import Stop
@@ -202,7 +202,7 @@ def test_graphs_leave_the_memory_while_pictures_are_drawn() -> None:
     parameters, learn = learner()
     passes = Captured(learn, parameters, CPU, backend, unexpected)
     passes.prepare([batch(2)])
-    passes.rest()
+    passes.free_memory()
     passes(batch(2))
     assert backend.events == ["warm up", "capture", "release", "capture", "replay"]
 
@@ -221,7 +221,7 @@ def test_passes_that_cannot_be_captured_again_go_on_eagerly_to_the_bit() -> None
         def passes(inputs: Inputs) -> Tensor:
             seen.append(inputs)
             if len(seen) == 4:
-                made.rest()
+                made.free_memory()
             return made(inputs)
 
         return passes
@@ -243,7 +243,7 @@ def test_a_pass_that_fails_half_way_leaves_no_gradients() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     eager = Eager(learn, CPU)
-    passes = capture.passes(
+    passes = capture.make_passes(
         "auto", None, eager, lambda: Captured(fails, parameters, CPU, Replays(), unexpected), [batch(2)]
     )
     assert passes is eager and all(parameter.grad is None for parameter in parameters)
@@ -311,7 +311,7 @@ def config(bench: Workbench) -> Config:
 def passes_of(config: Config, backend: Any, reason: str | None = None, samples: int = 1) -> Eager | Captured:
     parameters, learn = learner()
     made = [batch(2)] * samples
-    return capture.passes(
+    return capture.make_passes(
         config.train.capture,
         reason,
         Eager(learn, CPU),
@@ -355,7 +355,7 @@ def test_where_it_cannot_be_captured_one_sentence_says_why(
 )
 def test_settings_that_cannot_be_captured(bench: Workbench, tables: dict[str, Any], part: str) -> None:
     config = bench.config(tables=tables)
-    assert part in str(capture.obstacle(config.network, config.train, torch.device("cuda"), 1))
+    assert part in str(capture.why_not_captured(config.network, config.train, torch.device("cuda"), 1))
 
 
 @pytest.mark.parametrize(
@@ -372,13 +372,14 @@ def test_settings_that_cannot_be_captured(bench: Workbench, tables: dict[str, An
 )
 def test_settings_that_can_be_captured(bench: Workbench, tables: dict[str, Any]) -> None:
     config = bench.config(tables=tables)
-    assert capture.obstacle(config.network, config.train, torch.device("cuda"), 1) is None
+    assert capture.why_not_captured(config.network, config.train, torch.device("cuda"), 1) is None
 
 
 def test_a_cpu_or_several_processes_are_not_captured(config: Config) -> None:
-    assert capture.obstacle(config.network, config.train, CPU, 1) == "CUDA graphs need an NVIDIA GPU"
+    assert capture.why_not_captured(config.network, config.train, CPU, 1) == "CUDA graphs need an NVIDIA GPU"
     assert (
-        capture.obstacle(config.network, config.train, torch.device("cuda"), 2) == "several processes share each step"
+        capture.why_not_captured(config.network, config.train, torch.device("cuda"), 2)
+        == "several processes share each step"
     )
 
 
@@ -394,7 +395,10 @@ def test_shapes_worth_it_are_captured_those_with_most_passes_first(
     for size, expected in ((3, [1, 1]), (4, [1]), (2, [2])):
         config = bench.config(tables={"train": {"batch_size": size}})
         batches = Batches(
-            config.data, config.train, pictures.find(config.data), Sources(None, Cache(bench.folder, "text"), {})
+            config.data,
+            config.train,
+            pictures.find_pictures(config.data),
+            Sources(None, Cache(bench.folder, "text"), {}),
         )
         shapes = batches.order.shapes()
         counted = Counter((batches.pictures[one[0]].fit.size, len(one)) for one in batches.order.epoch(5))
@@ -404,11 +408,11 @@ def test_shapes_worth_it_are_captured_those_with_most_passes_first(
             first = batches.order.epoch(0)[batches.order.first(shape)]
             assert (batches.pictures[first[0]].fit.size, len(first)) == shape
     # Two batches of each size an epoch: ten epochs are just enough.
-    assert capture.chosen(batches, 59, every=False) == []
-    assert len(capture.chosen(batches, 60, every=False)) == 3
-    assert len(capture.chosen(batches, 1, every=True)) == 3
-    monkeypatch.setattr(capture, "MOST", 2)
-    assert len(capture.chosen(batches, 60, every=False)) == 2
+    assert capture.shapes_to_capture(batches, 59, every=False) == []
+    assert len(capture.shapes_to_capture(batches, 60, every=False)) == 3
+    assert len(capture.shapes_to_capture(batches, 1, every=True)) == 3
+    monkeypatch.setattr(capture, "MAX_SHAPES", 2)
+    assert len(capture.shapes_to_capture(batches, 60, every=False)) == 2
 
 
 VARIED: dict[str, Any] = {
@@ -429,9 +433,9 @@ def test_a_whole_run_over_graphs_gives_the_same_file(
 
     bench.train("eager", family, VARIED)
     backend = Replays()
-    monkeypatch.setattr(capture, "obstacle", lambda *_: None)
+    monkeypatch.setattr(capture, "why_not_captured", lambda *_: None)
     monkeypatch.setattr(recipe, "CudaGraphs", lambda: backend)
-    monkeypatch.setattr(capture, "WORTH", 1)
+    monkeypatch.setattr(capture, "MIN_PASSES", 1)
     bench.train("graphs", family, VARIED)
     assert backend.events.count("replay") == 48
     assert bench.events("graphs", "passes")[0]["how"] == "captured into 3 CUDA graphs"
@@ -444,9 +448,9 @@ def test_a_run_whose_graphs_are_lost_after_pictures_says_so_and_goes_on(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.train("eager", "sd1", VARIED)
-    monkeypatch.setattr(capture, "obstacle", lambda *_: None)
+    monkeypatch.setattr(capture, "why_not_captured", lambda *_: None)
     monkeypatch.setattr(recipe, "CudaGraphs", lambda: BreaksAgain(3))
-    monkeypatch.setattr(capture, "WORTH", 1)
+    monkeypatch.setattr(capture, "MIN_PASSES", 1)
     bench.train("graphs", "sd1", VARIED)
     lost = "no longer captured: CUDA out of memory. Tried to allocate 2 GiB"
     told = [(event["step"], event["how"]) for event in bench.events("graphs", "passes")]
@@ -479,13 +483,13 @@ def test_a_step_asks_the_device_nothing(
     on_meta = config.model_copy(
         update={"train": config.train.model_copy(update={"device": "meta", "precision": "fp32"})}
     )
-    monkeypatch.setattr(recipe, "LateLosses", Unread)
+    monkeypatch.setattr(recipe, "DeferredReport", Unread)
     # One kernel of AdamW skips an overflow by itself, but there is none for this device; without, the scaler asks.
     monkeypatch.setattr(torch.amp.GradScaler, "step", lambda _, optimizer: optimizer.step())
     run = RunFolder(bench.folder / "run")
     run.make()
     with pytest.raises(AllQueued) as done:
-        recipe.train(on_meta, run, Stop(), lambda _: None, Group())
+        recipe.train(on_meta, run, Stop(), lambda _: None, ProcessGroup())
     assert done.value.steps == config.train.steps
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from tests.training import tiny
 from tests.training.workbench import Workbench
-from training.config import Buckets, Captions, Data, parse
+from training.config import Buckets, Captions, Data, parse_config
 from training.data import captions, emphasis, images, pictures
 from training.data.buckets import bucket_sizes, fit
-from training.data.order import Order
+from training.data.order import BatchOrder
 from training.data.text import TextStack
 from training.loop.validation import hold_back
 
@@ -73,8 +73,8 @@ def test_without_buckets_every_picture_covers_the_resolution() -> None:
 
 
 def test_order_shows_each_picture_as_often_as_asked(bench: Workbench) -> None:
-    found = pictures.find(bench.config().data)
-    order = Order(found, 2, seed=1)
+    found = pictures.find_pictures(bench.config().data)
+    order = BatchOrder(found, 2, seed=1)
     for epoch in range(3):
         batches = order.epoch(epoch)
         assert len(batches) == len(order) == 6
@@ -89,7 +89,7 @@ def test_regularisation_pictures_match_the_others_number(tmp_path: Path) -> None
         tiny.picture(tmp_path / "train" / "4_sks cat" / f"{index}.png", seed=index)
     for index in range(5):
         tiny.picture(tmp_path / "reg" / "1_cat" / f"{index}.png", seed=index)
-    found = pictures.find(
+    found = pictures.find_pictures(
         Data(folder=tmp_path / "train", regularisation=tmp_path / "reg", resolution=(64, 64), buckets=SMALL)
     )
     repeats = [picture.repeats for picture in found if picture.subset.regularisation]
@@ -111,12 +111,12 @@ def test_subsets_inherit_and_override(tmp_path: Path) -> None:
     data = Data.model_validate(raw)
     assert data.subsets[0].captions.keep_tokens == 2
     assert not data.subsets[0].captions.shuffle
-    (picture,) = pictures.find(data)
+    (picture,) = pictures.find_pictures(data)
     assert (picture.caption, picture.repeats) == ("by caption file", 3)
 
 
 def vary(text: str, epoch: int = 1, seed: int = 0, **settings: object) -> str:
-    return captions.vary(text, Captions.model_validate(settings), epoch, random.Random(seed))
+    return captions.vary_caption(text, Captions.model_validate(settings), epoch, random.Random(seed))
 
 
 def test_captions_vary_by_kohyas_rules() -> None:
@@ -142,7 +142,7 @@ def test_captions_vary_by_kohyas_rules() -> None:
 )
 def test_captions_of_several_lines(tmp_path: Path, settings: dict[str, object], read: str) -> None:
     (tmp_path / "a.txt").write_text(" a  cat, red\r\n\n  on grass \n")
-    assert captions.read(tmp_path / "a.png", Captions.model_validate(settings), "") == read
+    assert captions.read_caption(tmp_path / "a.png", Captions.model_validate(settings), "") == read
 
 
 def test_wildcards_take_a_line_and_a_word_anew_each_time() -> None:
@@ -151,12 +151,12 @@ def test_wildcards_take_a_line_and_a_word_anew_each_time() -> None:
     kept = {vary("{b|c}, a", seed=seed, wildcards=True, shuffle=True, keep_tokens=1) for seed in range(20)}
     assert kept == {"b, a", "c, a"}
     assert vary("a {red|blue} cat") == "a {red|blue} cat"
-    assert Captions(wildcards=True).vary and not Captions(wildcards=True).still.vary
+    assert Captions(wildcards=True).varies and not Captions(wildcards=True).fixed.varies
 
 
 def test_emphasis_means_what_it_means_in_the_webui() -> None:
     def weights(text: str) -> list[tuple[str, float]]:
-        return [(piece.text, round(piece.weight, 4)) for piece in emphasis.parse(text)]
+        return [(piece.text, round(piece.weight, 4)) for piece in emphasis.parse_emphasis(text)]
 
     assert weights("plain: text") == [("plain: text", 1.0)]
     assert weights("a (b) c") == [("a ", 1.0), ("b", 1.1), (" c", 1.0)]
@@ -215,7 +215,7 @@ def test_alpha_becomes_the_mask(tmp_path: Path) -> None:
     image = Image.new("RGBA", (64, 64), (200, 100, 50, 255))
     image.paste((0, 0, 0, 0), (0, 0, 32, 64))
     image.save(tmp_path / "a.png")
-    read = images.read(tmp_path / "a.png", fit((64, 64), (64, 64), Buckets(enabled=False), []))
+    read = images.read_pixels(tmp_path / "a.png", fit((64, 64), (64, 64), Buckets(enabled=False), []))
     assert read.mask is not None
     assert read.mask[:, :4].max() == 0.0
     assert read.mask[:, 4:].min() == 1.0
@@ -252,8 +252,8 @@ def test_a_held_back_picture_has_the_caption_that_validation_folder_would_give_i
 
     def held(validation: dict[str, Any]) -> set[str]:
         raw = {"name": "x", "model": {"checkpoint": "x"}, "data": tables, "validation": validation}
-        config = parse(raw, tmp_path / "config.toml")
-        found = pictures.find(config.data)
+        config = parse_config(raw, tmp_path / "config.toml")
+        found = pictures.find_pictures(config.data)
         return {picture.caption for picture in hold_back(config.validation, config.held_back, 1, found)[1]}
 
     assert held({"share": 0.5}) == held({"folder": str(folder)})

@@ -20,22 +20,22 @@ pytestmark = pytest.mark.slow
 
 def test_cublas_gets_its_workspace_before_cuda_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    determinism.prepare(Train(deterministic=False))
+    determinism.prepare_environment(Train(deterministic=False))
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
-    determinism.prepare(Train())
+    determinism.prepare_environment(Train())
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    determinism.prepare(Train())
+    determinism.prepare_environment(Train())
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0")
     with pytest.raises(InputError, match=r"CUBLAS_WORKSPACE_CONFIG=:0:0 in the environment lets cuBLAS vary"):
-        determinism.prepare(Train())
+        determinism.prepare_environment(Train())
 
 
 def test_strict_kernels_within_and_all_as_before_afterwards() -> None:
-    before = determinism.flags()
-    with determinism.kernels(Train(), "cuda"):
-        assert determinism.flags() == {
+    before = determinism.torch_flags()
+    with determinism.deterministic_kernels(Train(), "cuda"):
+        assert determinism.torch_flags() == {
             "deterministic": True,
             "cudnn_deterministic": True,
             "cudnn_benchmark": False,
@@ -44,27 +44,27 @@ def test_strict_kernels_within_and_all_as_before_afterwards() -> None:
             "tf32_cudnn": False,
         }
         assert not torch.is_deterministic_algorithms_warn_only_enabled()
-    assert determinism.flags() == before
-    with determinism.kernels(Train(deterministic=False, tf32=True), "cuda"):
-        flags = determinism.flags()
+    assert determinism.torch_flags() == before
+    with determinism.deterministic_kernels(Train(deterministic=False, tf32=True), "cuda"):
+        flags = determinism.torch_flags()
         assert flags["tf32_matmul"] and flags["tf32_cudnn"] and not flags["deterministic"]
         assert flags["cudnn_attention"] == before["cudnn_attention"]
-    assert determinism.flags() == before
-    with determinism.kernels(Train(), "cpu"):
-        assert determinism.flags() == before
+    assert determinism.torch_flags() == before
+    with determinism.deterministic_kernels(Train(), "cpu"):
+        assert determinism.torch_flags() == before
 
 
 def test_an_operation_without_a_deterministic_kernel_is_named(
     bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """put_ has none on any device."""
-    kernels, loss = determinism.kernels, Objective.loss
+    kernels, loss = determinism.deterministic_kernels, Objective.loss
 
     def with_put(self: Objective, *given: Any) -> torch.Tensor:
         torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))
         return loss(self, *given)
 
-    monkeypatch.setattr(determinism, "kernels", lambda train, _: kernels(train, "cuda"))
+    monkeypatch.setattr(determinism, "deterministic_kernels", lambda train, _: kernels(train, "cuda"))
     monkeypatch.setattr(Objective, "loss", with_put)
     with pytest.raises(TrainingError, match=r"^put_ has no deterministic kernel .* Set train\.deterministic = false"):
         bench.train("run")
@@ -92,14 +92,16 @@ def test_cublas_own_message_is_told_by_what_to_set(bench: Workbench, monkeypatch
 
 
 def test_other_errors_are_not_taken_for_it() -> None:
-    assert determinism.explanation(RuntimeError("CUDA error: an illegal memory access was encountered")) is None
+    assert (
+        determinism.explain_nondeterminism(RuntimeError("CUDA error: an illegal memory access was encountered")) is None
+    )
 
 
 def test_record_and_fingerprint_hold_the_settings(bench: Workbench) -> None:
     bench.train("run")
     record = json.loads((bench.folder / "run" / "run.json").read_text())
     assert record["config"]["train"]["deterministic"] is True and record["config"]["train"]["tf32"] is False
-    assert record["kernels"].keys() == determinism.flags().keys()
+    assert record["kernels"].keys() == determinism.torch_flags().keys()
     assert record["passes"] == "not captured: CUDA graphs need an NVIDIA GPU"
     prints = {
         fingerprint(bench.config(tables={"train": train}), "data")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from deploy.runs import requirements
-from training.config import Config, parse
+from training.config import Config, parse_config
 from training.memory import estimate
-from training.memory.counted import ARCHITECTURES, MIB
+from training.memory.architectures import ARCHITECTURES, MIB
 from training.sections.model import Family
 
 MEASURED: list[tuple[str, Family, bool, int]] = [
@@ -38,7 +38,7 @@ def config(**tables: Any) -> Config:
     }
     for name, table in tables.items():
         raw[name] = {**raw.get(name, {}), **table}
-    return parse(raw, Path("config.toml"))
+    return parse_config(raw, Path("config.toml"))
 
 
 def measured(family: Family, fp32: bool = True, **tables: Any) -> Config:
@@ -50,7 +50,7 @@ def measured(family: Family, fp32: bool = True, **tables: Any) -> Config:
 
 @pytest.mark.parametrize(("what", "family", "fp32", "peak"), MEASURED)
 def test_the_estimate_is_what_was_measured(what: str, family: Family, fp32: bool, peak: int) -> None:
-    found = estimate.memory(measured(family, fp32), family).allocated / MIB
+    found = estimate.estimate_memory(measured(family, fp32), family).allocated / MIB
     assert found == pytest.approx(peak, rel=0.1), what
 
 
@@ -59,7 +59,8 @@ def test_the_estimate_is_what_was_measured(what: str, family: Family, fp32: bool
 def test_text_encoders_stay_in_the_precision_of_the_run(table: dict[str, Any], precision: str, width: int) -> None:
     for family, shape in ARCHITECTURES.items():
         with_text, without = (
-            estimate.memory(measured(family, train={"precision": precision}, **more), family) for more in (table, {})
+            estimate.estimate_memory(measured(family, train={"precision": precision}, **more), family)
+            for more in (table, {})
         )
         assert with_text.base - without.base == shape.text_parameters * width
 
@@ -67,7 +68,7 @@ def test_text_encoders_stay_in_the_precision_of_the_run(table: dict[str, Any], p
 def test_the_fleet_places_runs_by_it() -> None:
     for family in ("sd1", "sdxl"):
         own = measured(family)
-        assert requirements.memory_mb(own) == round(estimate.memory(own, family).card / MIB)
+        assert requirements.memory_mb(own) == round(estimate.estimate_memory(own, family).card / MIB)
     assert requirements.memory_mb(config(resources={"gpu_memory_mb": 4000})) == 4000
 
 
@@ -87,7 +88,7 @@ def test_every_setting_that_saves_memory_does(family: Family) -> None:
         train={"precision": "fp32", "batch_size": 4},
         data={"resolution": 1024, "encode": "along"},
     )
-    found = {change.sentence.split(" ")[0]: change.saved for change in estimate.changes(greedy, family)}
+    found = {change.sentence.split(" ")[0]: change.saved for change in estimate.savings(greedy, family)}
     assert found.keys() == {
         *("train.precision", "train.gradient_checkpointing", "network.text_encoder", "data.encode", "optimizer.kind"),
         *("train.batch_size", "model.storage", "data.resolution", "network.rank"),
@@ -97,13 +98,13 @@ def test_every_setting_that_saves_memory_does(family: Family) -> None:
 
 def test_what_makes_sdxl_fit_small_cards() -> None:
     own = measured("sdxl", network={"rank": 16})
-    memory = estimate.memory(own, "sdxl").card
+    memory = estimate.estimate_memory(own, "sdxl").card
     assert [card for card in estimate.CARDS if estimate.fits(memory, card)] == [16, 24, 48, 80]
-    changed = estimate.until_it_fits(own, "sdxl", 8)
+    changed = estimate.savings_to_fit(own, "sdxl", 8)
     assert changed is not None
     assert [change.sentence.split(" ")[0] for change in changed] == ["train.gradient_checkpointing"]
     huge = measured("sdxl", train={"batch_size": 64, "gradient_checkpointing": True})
-    needed = estimate.until_it_fits(huge, "sdxl", 8)
+    needed = estimate.savings_to_fit(huge, "sdxl", 8)
     assert needed and any("batch_size = 1" in change.sentence for change in needed)
 
 
@@ -145,7 +146,7 @@ def test_what_a_text_encoder_keeps_is_counted(kind: str, precision: str, checkpo
     for captions in (1, 2):
         train = {"precision": precision, "batch_size": captions, "gradient_checkpointing": checkpointing}
         with_text, without = (
-            estimate.memory(measured("sd1", train=train, network={"kind": kind, "text_encoder": own}), "sd1")
+            estimate.estimate_memory(measured("sd1", train=train, network={"kind": kind, "text_encoder": own}), "sd1")
             for own in (True, False)
         )
         counted = counting.text_kept(model, half, captions) / MIB

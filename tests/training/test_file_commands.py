@@ -28,7 +28,7 @@ def test_a_file_goes_through_all_tools(
 ) -> None:
     source, small = tmp_path / "a.safetensors", tmp_path / "small.safetensors"
     base, tuned = save(tmp_path / "base.safetensors", checkpoint("sd1")), tmp_path / "tuned.safetensors"
-    lorafile.write(source, lora(conv=False).tensors, {})
+    lorafile.write_lora(source, lora(conv=False).tensors, {})
 
     assert run(monkeypatch, "resize", source, "-o", small, "--energy", "0.8", "--rank", "2") == 0
     assert "of the squared norm kept" in capsys.readouterr().out
@@ -46,7 +46,7 @@ def test_metadata_of_others_does_nothing_on_the_terminal(
 ) -> None:
     hostile = "[/x]\x1b]52;c;ZXZpbA==\x07\x9b31m\u202e"
     names = ("ss_output_name", "ss_sd_model_name", "ss_training_comment", "ss_network_module", "modelspec.title")
-    lorafile.write(tmp_path / "a.safetensors", lora(conv=False).tensors, dict.fromkeys(names, hostile))
+    lorafile.write_lora(tmp_path / "a.safetensors", lora(conv=False).tensors, dict.fromkeys(names, hostile))
     assert run(monkeypatch, "inspect", tmp_path / "a.safetensors") == 0
     said = capsys.readouterr()
     assert "[/x]\\u001b]52;c;ZXZpbA==" in said.out
@@ -89,7 +89,7 @@ def test_mistakes_are_one_sentence_and_write_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    lorafile.write(tmp_path / "A", lora(conv=False).tensors, {})
+    lorafile.write_lora(tmp_path / "A", lora(conv=False).tensors, {})
     save(tmp_path / "B", checkpoint("sd1"))
     assert run(monkeypatch, *arguments) == 2
     error = capsys.readouterr().err

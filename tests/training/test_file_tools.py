@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from tests.training.checkpoints import CHANNELS, checkpoint, save
-from training.base.keys import family
+from training.base.keys import family_of_keys
 from training.errors import InputError
 from training.lora import lorafile
-from training.lora.checkpoint_keys import places
-from training.lora.deltas import apply, delta
+from training.lora.checkpoint_keys import lora_targets
+from training.lora.deltas import apply_module, delta
 from training.lora.extract import extract, extract_file
-from training.lora.factor import Cut
-from training.lora.inspection import inspect, report
+from training.lora.inspection import inspect_lora, inspection_report
 from training.lora.lorafile import LoraFile
-from training.lora.merge import Weighted, bake, merge, merge_files
+from training.lora.merge import WeightedSource, bake, merge, merge_files
 from training.lora.resize import resize, resize_file
+from training.lora.svd import Truncation
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +30,9 @@ def lora(kind: str = "sd1", rank: int = 3, alpha: float = 1.5, seed: int = 1, co
     generator = torch.Generator().manual_seed(seed)
     base = checkpoint(kind)
     tensors: dict[str, Tensor] = {}
-    for place in places({key: tuple(tensor.shape) for key, tensor in base.items()}, family(base) or "sd1"):
+    for place in lora_targets(
+        {key: tuple(tensor.shape) for key, tensor in base.items()}, family_of_keys(base) or "sd1"
+    ):
         if place.layer == "convolution" and not conv:
             continue
         out, *inner = base[place.key].shape
@@ -74,12 +76,12 @@ def test_a_sum_adds_what_its_parts_add() -> None:
 
 
 def test_merged_files_keep_their_format_and_name_their_sources(tmp_path: Path) -> None:
-    half = lorafile.cast(lora().tensors, torch.float16)
-    lorafile.write(tmp_path / "a.safetensors", half, {})
-    lorafile.write(tmp_path / "b.safetensors", half, {})
-    sources = [Weighted(tmp_path / "a.safetensors"), Weighted(tmp_path / "b.safetensors", 0.25)]
+    half = lorafile.cast_tensors(lora().tensors, torch.float16)
+    lorafile.write_lora(tmp_path / "a.safetensors", half, {})
+    lorafile.write_lora(tmp_path / "b.safetensors", half, {})
+    sources = [WeightedSource(tmp_path / "a.safetensors"), WeightedSource(tmp_path / "b.safetensors", 0.25)]
     merge_files(sources, tmp_path / "c.safetensors", rank=3)
-    found = lorafile.read(tmp_path / "c.safetensors")
+    found = lorafile.read_safetensors(tmp_path / "c.safetensors")
     assert {tensor.dtype for tensor in found.tensors.values()} == {torch.float16}
     assert found.metadata["modelspec.merged_from"] == "a.safetensors x 1, b.safetensors x 0.25"
     expected = {name: 1.25 * change for name, change in changes(LoraFile(half, {})).items()}
@@ -98,19 +100,22 @@ def test_networks_that_do_not_add_up_are_refused() -> None:
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_a_checkpoint_takes_a_lora(kind: str, tmp_path: Path) -> None:
     base, file = checkpoint(kind), lora(kind)
-    lorafile.write(tmp_path / "lora.safetensors", file.tensors, {})
+    lorafile.write_lora(tmp_path / "lora.safetensors", file.tensors, {})
     baked = bake(
         save(tmp_path / "base.safetensors", base),
-        [Weighted(tmp_path / "lora.safetensors", 0.5)],
+        [WeightedSource(tmp_path / "lora.safetensors", 0.5)],
         tmp_path / "new.safetensors",
     )
-    found = lorafile.read(tmp_path / "new.safetensors").tensors
+    found = lorafile.read_safetensors(tmp_path / "new.safetensors").tensors
     assert (baked.layers, baked.unused) == (len(file.modules()), ())
     assert torch.equal(
         found["first_stage_model.decoder.conv_in.weight"], base["first_stage_model.decoder.conv_in.weight"]
     )
     changed = {key for key in base if not torch.equal(found[key], base[key])}
-    expected = {place.key for place in places({key: tuple(t.shape) for key, t in base.items()}, family(base) or "sd1")}
+    expected = {
+        place.key
+        for place in lora_targets({key: tuple(t.shape) for key, t in base.items()}, family_of_keys(base) or "sd1")
+    }
     assert changed == expected
     key, name = {
         "sd1": ("input_blocks.1.1.transformer_blocks.0.attn2.to_k", "down_blocks_0_attentions_0"),
@@ -125,26 +130,26 @@ def test_a_checkpoint_takes_a_lora(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_lora_of_another_family_is_refused(tmp_path: Path) -> None:
-    lorafile.write(tmp_path / "lora.safetensors", lora("sdxl").tensors, {})
+    lorafile.write_lora(tmp_path / "lora.safetensors", lora("sdxl").tensors, {})
     base = save(tmp_path / "base.safetensors", checkpoint("sd1"))
     with pytest.raises(InputError, match="belongs to another family of models"):
-        bake(base, [Weighted(tmp_path / "lora.safetensors")], tmp_path / "new.safetensors")
-    lorafile.write(
+        bake(base, [WeightedSource(tmp_path / "lora.safetensors")], tmp_path / "new.safetensors")
+    lorafile.write_lora(
         tmp_path / "wide.safetensors",
         {k: t.repeat(2, *[1] * (t.dim() - 1)) if "lora_up" in k else t for k, t in lora().tensors.items()},
         {},
     )
     with pytest.raises(InputError, match="was trained for a layer of another size"):
-        bake(base, [Weighted(tmp_path / "wide.safetensors")], tmp_path / "new.safetensors")
+        bake(base, [WeightedSource(tmp_path / "wide.safetensors")], tmp_path / "new.safetensors")
     assert not (tmp_path / "new.safetensors").exists()
 
 
 def test_dora_gives_each_row_its_magnitude() -> None:
     weight, magnitude = torch.randn(6, 4), torch.rand(6, 1) + 1
     parts = {"lora_up.weight": torch.randn(6, 2), "lora_down.weight": torch.randn(2, 4), "dora_scale": magnitude}
-    assert torch.allclose(apply(weight, parts).norm(dim=1, keepdim=True), magnitude)
+    assert torch.allclose(apply_module(weight, parts).norm(dim=1, keepdim=True), magnitude)
     columns = parts | {"dora_scale": torch.rand(1, 4) + 1}
-    assert torch.allclose(apply(weight, columns).norm(dim=0, keepdim=True), columns["dora_scale"])
+    assert torch.allclose(apply_module(weight, columns).norm(dim=0, keepdim=True), columns["dora_scale"])
 
 
 # resize
@@ -152,7 +157,7 @@ def test_dora_gives_each_row_its_magnitude() -> None:
 
 def test_full_rank_keeps_everything() -> None:
     source = lora(rank=4)
-    found = resize(source, Cut(rank=4))
+    found = resize(source, Truncation(rank=4))
     assert_same_changes(found.file, changes(source))
     assert found.kept == pytest.approx(1.0)
     assert {key: tuple(t.shape) for key, t in found.file.tensors.items()} == {
@@ -162,7 +167,7 @@ def test_full_rank_keeps_everything() -> None:
 
 def test_a_lower_rank_is_the_best_approximation() -> None:
     source = lora(rank=4, alpha=2.0)
-    found = resize(source, Cut(rank=2))
+    found = resize(source, Truncation(rank=2))
     for name, change in changes(source).items():
         values = torch.linalg.svdvals(change)
         error = (delta(found.file.modules()[name]) - change).norm()
@@ -177,7 +182,7 @@ def test_a_lower_rank_is_the_best_approximation() -> None:
 
 def test_energy_keeps_at_least_its_share_and_no_rank_more() -> None:
     source = lora(rank=6)
-    found = resize(source, Cut(energy=0.9))
+    found = resize(source, Truncation(energy=0.9))
     for name, cutting in found.cuttings.items():
         squares = torch.linalg.svdvals(delta(source.modules()[name])).double().square()
         assert cutting.kept >= 0.9
@@ -187,7 +192,7 @@ def test_energy_keeps_at_least_its_share_and_no_rank_more() -> None:
 
 
 def test_convolutions_have_a_rank_of_their_own() -> None:
-    found = resize(lora(rank=4), Cut(rank=3), Cut(rank=1))
+    found = resize(lora(rank=4), Truncation(rank=3), Truncation(rank=1))
     ranks = {name: cutting.rank for name, cutting in found.cuttings.items()}
     assert ranks["lora_unet_mid_block_resnets_0_conv1"] == 1
     assert ranks["lora_unet_mid_block_attentions_0_proj_in"] == 3
@@ -196,7 +201,7 @@ def test_convolutions_have_a_rank_of_their_own() -> None:
 def test_a_module_that_changes_nothing_stays_small() -> None:
     source = lora()
     silent = LoraFile({key: torch.zeros_like(t) if "lora_up" in key else t for key, t in source.tensors.items()}, {})
-    found = resize(silent, Cut(energy=0.99))
+    found = resize(silent, Truncation(energy=0.99))
     assert found.ranks == (1, 1)
     assert all(tensor.isfinite().all() for tensor in found.file.tensors.values())
 
@@ -210,16 +215,16 @@ def test_loha_becomes_lora() -> None:
             tensors[f"{module}.hada_w{number}_b"] = torch.randn(2, width, generator=generator)
         tensors[f"{module}.alpha"] = torch.tensor(1.0)
     source = LoraFile(tensors, {})
-    found = resize(source, Cut(rank=8))
+    found = resize(source, Truncation(rank=8))
     assert_same_changes(found.file, changes(source))
     down = found.file.tensors["lora_unet_mid_block_resnets_0_conv1.lora_down.weight"]
     assert down.shape == (8, 8, 3, 3)
 
 
 def test_a_resized_file_loads(tmp_path: Path) -> None:
-    lorafile.write(tmp_path / "a.safetensors", lorafile.cast(lora().tensors, torch.bfloat16), {})
-    resize_file(tmp_path / "a.safetensors", tmp_path / "b.safetensors", Cut(rank=1))
-    found = lorafile.read(tmp_path / "b.safetensors")
+    lorafile.write_lora(tmp_path / "a.safetensors", lorafile.cast_tensors(lora().tensors, torch.bfloat16), {})
+    resize_file(tmp_path / "a.safetensors", tmp_path / "b.safetensors", Truncation(rank=1))
+    found = lorafile.read_safetensors(tmp_path / "b.safetensors")
     assert {tensor.dtype for tensor in found.tensors.values()} == {torch.bfloat16}
     assert found.metadata["sshs_model_hash"] == lorafile.sshs_hashes(found.tensors, found.metadata)[0]
 
@@ -230,13 +235,13 @@ def test_a_resized_file_loads(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_what_was_merged_can_be_extracted(kind: str, tmp_path: Path) -> None:
     file = lora(kind, rank=2, alpha=2.0)
-    lorafile.write(tmp_path / "lora.safetensors", file.tensors, {})
+    lorafile.write_lora(tmp_path / "lora.safetensors", file.tensors, {})
     base = save(tmp_path / "base.safetensors", {k: t.double() for k, t in checkpoint(kind).items()})
-    bake(base, [Weighted(tmp_path / "lora.safetensors")], tmp_path / "tuned.safetensors")
+    bake(base, [WeightedSource(tmp_path / "lora.safetensors")], tmp_path / "tuned.safetensors")
     found = extract_file(
-        base, tmp_path / "tuned.safetensors", tmp_path / "out.safetensors", Cut(2), Cut(2), torch.float32
+        base, tmp_path / "tuned.safetensors", tmp_path / "out.safetensors", Truncation(2), Truncation(2), torch.float32
     )
-    assert_same_changes(lorafile.read(tmp_path / "out.safetensors"), changes(file))
+    assert_same_changes(lorafile.read_safetensors(tmp_path / "out.safetensors"), changes(file))
     assert found.kept == pytest.approx(1.0)
     assert found.file.metadata["ss_network_dim"] == "2"
     assert found.file.metadata["modelspec.architecture"].endswith("/lora")
@@ -247,15 +252,15 @@ def test_convolutions_are_left_out_unless_asked_for() -> None:
     tuned = LoraFile({key: tensor + 0.1 for key, tensor in base.tensors.items()}, {})
     residual = ("_time_emb_proj", "_conv_shortcut")
     expected = {name for name in lora(conv=False).modules() if not name.endswith(residual)}
-    assert set(extract(base, tuned, Cut(1)).file.modules()) == expected
-    assert set(extract(base, tuned, Cut(1), Cut(1)).file.modules()) == set(lora().modules())
+    assert set(extract(base, tuned, Truncation(1)).file.modules()) == expected
+    assert set(extract(base, tuned, Truncation(1), Truncation(1)).file.modules()) == set(lora().modules())
 
 
 def test_layers_that_do_not_differ_have_no_module() -> None:
     base = LoraFile(checkpoint("sd1"), {})
     key = "model.diffusion_model.middle_block.1.proj_in.weight"
     tuned = LoraFile(base.tensors | {key: base.tensors[key] + torch.eye(CHANNELS)[..., None, None]}, {})
-    found = extract(base, tuned, Cut(rank=CHANNELS))
+    found = extract(base, tuned, Truncation(rank=CHANNELS))
     assert set(found.file.modules()) == {"lora_unet_mid_block_attentions_0_proj_in"}
     assert found.same > 10
 
@@ -263,9 +268,9 @@ def test_layers_that_do_not_differ_have_no_module() -> None:
 def test_checkpoints_that_do_not_match_are_refused() -> None:
     base, other = LoraFile(checkpoint("sd1"), {}), LoraFile(checkpoint("sdxl"), {})
     with pytest.raises(InputError, match="must be single-file checkpoints of the same family"):
-        extract(base, other, Cut(1))
+        extract(base, other, Truncation(1))
     with pytest.raises(InputError, match="do not differ in any layer"):
-        extract(base, base, Cut(1))
+        extract(base, base, Truncation(1))
 
 
 # inspect
@@ -279,8 +284,8 @@ def test_a_report_says_what_the_file_is(tmp_path: Path) -> None:
         "ss_min_snr_gamma": "None",
         "ss_tag_frequency": json.dumps({"10_cat": {"cat": 12, "sofa": 3}}),
     }
-    lorafile.write(path, lorafile.cast(lora(conv=False).tensors, torch.float16), metadata)
-    text = report(inspect(path))
+    lorafile.write_lora(path, lorafile.cast_tensors(lora(conv=False).tensors, torch.float16), metadata)
+    text = inspection_report(inspect_lora(path))
     assert "cat.safetensors" in text
     assert "LoRA" in text
     assert "rank       3, alpha 1.5" in text
@@ -296,37 +301,37 @@ def test_a_report_says_what_the_file_is(tmp_path: Path) -> None:
 
 def test_norms_are_those_of_what_is_added(tmp_path: Path) -> None:
     source = lora()
-    lorafile.write(tmp_path / "a.safetensors", source.tensors, {})
-    block = inspect(tmp_path / "a.safetensors").blocks["mid_block"]
+    lorafile.write_lora(tmp_path / "a.safetensors", source.tensors, {})
+    block = inspect_lora(tmp_path / "a.safetensors").blocks["mid_block"]
     inside = [change for name, change in changes(source).items() if "mid_block" in name]
     assert block.modules == len(inside)
     assert block.norm == pytest.approx(float(sum(change.square().sum() for change in inside)) ** 0.5, rel=1e-5)
 
 
 def test_families_are_told_from_names_and_shapes(tmp_path: Path) -> None:
-    lorafile.write(tmp_path / "xl.safetensors", lora("sdxl").tensors, {})
-    assert inspect(tmp_path / "xl.safetensors").family == "sdxl"
+    lorafile.write_lora(tmp_path / "xl.safetensors", lora("sdxl").tensors, {})
+    assert inspect_lora(tmp_path / "xl.safetensors").family == "sdxl"
     key = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
     tensors = {f"{key}.lora_down.weight": torch.ones(1, 768), f"{key}.lora_up.weight": torch.ones(2, 1)}
-    lorafile.write(tmp_path / "sd1.safetensors", tensors, {})
-    assert inspect(tmp_path / "sd1.safetensors").family == "sd1"
+    lorafile.write_lora(tmp_path / "sd1.safetensors", tensors, {})
+    assert inspect_lora(tmp_path / "sd1.safetensors").family == "sd1"
 
 
 def test_trouble_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
-    lorafile.write(path, {"unet.mid_block.attentions.0.proj_in.lora_A.weight": torch.ones(2, 2)}, {})
-    assert "which the WebUI ignores silently" in report(inspect(path))
+    lorafile.write_lora(path, {"unet.mid_block.attentions.0.proj_in.lora_A.weight": torch.ones(2, 2)}, {})
+    assert "which the WebUI ignores silently" in inspection_report(inspect_lora(path))
     source = lora()
     broken = dict(source.tensors)
     broken[next(iter(broken))] = torch.full_like(next(iter(broken.values())), float("nan"))
-    lorafile.write(path, broken, {})
-    assert "holds NaN or infinity" in report(inspect(path))
+    lorafile.write_lora(path, broken, {})
+    assert "holds NaN or infinity" in inspection_report(inspect_lora(path))
     data = lorafile.serialise(lora(seed=9).tensors, {"sshs_model_hash": "0" * 64})
     path.write_bytes(data)
-    assert "the file was changed after it was made" in report(inspect(path))
+    assert "the file was changed after it was made" in inspection_report(inspect_lora(path))
 
 
 def test_a_checkpoint_is_no_lora(tmp_path: Path) -> None:
     path = save(tmp_path / "base.safetensors", checkpoint("sd1"))
     with pytest.raises(InputError, match=r"holds no LoRA module .* is it a checkpoint\?"):
-        inspect(path)
+        inspect_lora(path)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 def test_rows_of_any_size_keep_three_bits_of_every_weight() -> None:
     draw = torch.Generator().manual_seed(1)
     weight = torch.randn(64, 128, generator=draw) * torch.logspace(-6, 2, 64)[:, None]
-    back = fp8.restored(*fp8.quantise(weight), torch.float32)
+    back = fp8.dequantise(*fp8.quantise(weight), torch.float32)
     error = (back - weight).norm(dim=1) / weight.norm(dim=1)
     assert error.max() < 0.04
     plain = weight.to(fp8.STORAGE).float()
@@ -32,7 +32,7 @@ def test_a_unet_in_fp8_takes_half_of_fp16_and_speaks_alike(bench: Workbench, fam
     unet: Any = base.unet(torch.float32)
     before = speak(unet, family)
     size = sum(p.numel() for p in unet.parameters())
-    fp8.store(unet)
+    fp8.convert_to_fp8(unet)
     kept = sum(p.numel() * p.element_size() for p in unet.parameters() if p.dtype == fp8.STORAGE)
     assert kept > 0.85 * size, "of the small model; the released ones have 99.7 % of their weights there"
     assert (speak(unet, family) - before).norm() / before.norm() < 0.15
@@ -42,7 +42,7 @@ def test_gradients_are_those_of_the_restored_weights_and_no_copy_is_kept() -> No
     for layer, shape in ((torch.nn.Linear(8, 6), (3, 8)), (torch.nn.Conv2d(4, 6, 3, 2, 1), (2, 4, 8, 8))):
         model = torch.nn.Sequential(layer).requires_grad_(False)
         input = torch.randn(shape, requires_grad=True)
-        fp8.store(model)
+        fp8.convert_to_fp8(model)
         stored: Any = model[0]
         kept: list[torch.Tensor] = []
 
@@ -55,7 +55,7 @@ def test_gradients_are_those_of_the_restored_weights_and_no_copy_is_kept() -> No
         assert all(t.dtype == fp8.STORAGE for t in kept if t.shape == stored.weight.shape)
         [found] = [input.grad.clone()] if input.grad is not None else []
         input.grad = None
-        stored_weight = fp8.restored(stored.weight, stored.scale, torch.float32)
+        stored_weight = fp8.dequantise(stored.weight, stored.scale, torch.float32)
         if isinstance(stored, torch.nn.Linear):
             out = torch.nn.functional.linear(input, stored_weight, stored.bias)
         else:
@@ -71,7 +71,7 @@ def test_a_base_in_fp8_trains_and_the_file_is_sound(bench: Workbench, kind: str,
     bench.train("run", tables={**tables, "optimizer": {"learning_rate": 0.02}})
     tensors = bench.tensors("run")
     assert all(tensor.isfinite().all() and tensor.dtype == torch.float32 for tensor in tensors.values())
-    modules = lorafile.read(bench.file("run")).modules()
+    modules = lorafile.read_safetensors(bench.file("run")).modules()
     assert all(deltas.delta(parts).abs().sum() > 0 for parts in modules.values())
 
 
@@ -85,6 +85,6 @@ def test_checkpointing_gives_the_same_weights(bench: Workbench) -> None:
 def test_trained_layers_keep_their_precision(bench: Workbench) -> None:
     unet = BaseModel(Model(checkpoint=bench.materials / "sd1.safetensors")).unet(torch.float32)
     made = network.attach(Network(rank=2), 0, "sd1", unet, [])
-    fp8.store(unet)
+    fp8.convert_to_fp8(unet)
     assert {parameter.dtype for _, parameter in made.named()} == {torch.float32}
     assert {p.dtype for p in unet.parameters() if not p.requires_grad} >= {fp8.STORAGE}

@@ -51,7 +51,7 @@ def test_a_step_never_waits_for_the_card(
     import torch
 
     from training.loop import capture as graphs
-    from training.loop import late, train_state
+    from training.loop import deferred_report, train_state
 
     def refusing(function: Callable[..., Any]) -> Callable[..., Any]:
         def called(*given: Any) -> Any:
@@ -67,7 +67,7 @@ def test_a_step_never_waits_for_the_card(
         (graphs.Captured, "__call__"),
         (graphs.Eager, "__call__"),
         (train_state.TrainState, "step"),
-        (late.LateLosses, "add"),
+        (deferred_report.DeferredReport, "add"),
     ):
         monkeypatch.setattr(owner, name, refusing(getattr(owner, name)))
     train = {"steps": 30, "device": "cuda", "precision": precision, "capture": capture}

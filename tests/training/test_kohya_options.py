@@ -172,7 +172,7 @@ def test_check_tells_a_missing_tokenizer_and_how_a_kohya_config_names_one(
     Image.new("RGB", (512, 512)).save(_made(tmp_path / "pictures/1_cat") / "a.png")
     found, _ = by_toml(tmp_path, SOUND | {"pretrained_model_name_or_path": "base"})
     with pytest.raises(InputError, match="fetch it once with: hf download openai/clip-vit-large-patch14") as caught:
-        check.report(found)
+        check.check_report(found)
     assert "in a kohya config: tokenizer_cache_dir" in str(caught.value)
 
 

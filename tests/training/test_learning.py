@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from tests.training import photographs
 from training.base.loading import BaseModel
-from training.config import parse
+from training.config import parse_config
 from training.run.runner import train_in
 from training.sections.model import Model
 from training.signals import Stop
@@ -32,7 +32,7 @@ def validation_losses(base: Path, folder: Path, shuffled: bool) -> list[float]:
     photographs.write_crops(folder / "pictures", "photo", each=6, seed=1, shuffled=shuffled)
     photographs.write_crops(folder / "held", "photo", each=2, seed=2)
     raw = photographs.config(base, folder, STEPS, seed=1)
-    train_in(parse(raw, folder / "config.toml"), folder / "run", Stop())
+    train_in(parse_config(raw, folder / "config.toml"), folder / "run", Stop())
     events = map(json.loads, (folder / "run" / "log.jsonl").read_text().splitlines())
     return [event["loss"] for event in events if event["event"] == "validation"]
 

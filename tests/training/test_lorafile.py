@@ -51,7 +51,7 @@ def test_a_file_is_the_same_in_every_process(tmp_path: Path) -> None:
 
 def test_others_read_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "ink.safetensors"
-    lorafile.write(path, tensors(), METADATA)
+    lorafile.write_lora(path, tensors(), METADATA)
     for key, tensor in load_file(path).items():
         assert torch.equal(tensor, tensors()[key])
     with safe_open(path, framework="pt") as file:
@@ -62,8 +62,8 @@ def test_others_read_what_was_written(tmp_path: Path) -> None:
 
 def test_hashes_equal_an_independent_computation(tmp_path: Path) -> None:
     path = tmp_path / "ink.safetensors"
-    lorafile.write(path, tensors(), METADATA)
-    metadata = lorafile.read(path).metadata
+    lorafile.write_lora(path, tensors(), METADATA)
+    metadata = lorafile.read_safetensors(path).metadata
 
     stored = save(tensors(), {key: value for key, value in METADATA.items() if key.startswith("ss_")})
     header = int.from_bytes(stored[:8], "little")
@@ -99,11 +99,11 @@ def test_unreadable_files_are_named(tmp_path: Path, content: bytes | None, sente
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=sentence):
-        lorafile.read(path)
+        lorafile.read_safetensors(path)
 
 
 def test_a_refused_write_keeps_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(TrainingError, match="cannot be written"):
-        lorafile.write(tmp_path / "file" / "ink.safetensors", tensors(), {})
+        lorafile.write_lora(tmp_path / "file" / "ink.safetensors", tensors(), {})
     assert (tmp_path / "file").read_text() == "x"

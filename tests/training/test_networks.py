@@ -161,9 +161,9 @@ def test_weights_changed_by_the_files_own_formula_speak_as_trained(bench: Workbe
     unet: Any = base.unet(torch.float32)
     plain = speak(unet, "sd1")
     by_name = {"lora_unet_" + path.replace(".", "_"): module for path, module in unet.named_modules()}
-    for name, parts in lorafile.read(bench.file("run")).modules().items():
+    for name, parts in lorafile.read_safetensors(bench.file("run")).modules().items():
         weight = by_name[name].weight
-        weight.data = deltas.apply(weight.data, parts)
+        weight.data = deltas.apply_module(weight.data, parts)
     changed = speak(unet, "sd1")
     assert (changed - plain).abs().max() > 1e-3
     assert torch.allclose(changed, speak(ours(bench.file("run"), base, kind), "sd1"), atol=1e-5)

@@ -54,7 +54,7 @@ def test_8bit_without_a_gpu_falls_back_and_says_so(kind: str) -> None:
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(optimizers.PLACES, "Lion", ("no_such_module", "Lion", "lion-pytorch"))
+    monkeypatch.setitem(optimizers.OPTIMIZERS, "Lion", ("no_such_module", "Lion", "lion-pytorch"))
     with pytest.raises(InputError, match="Lion needs the package lion-pytorch; install it: pip install lion-pytorch"):
         fit(Optimizer(kind="Lion"), Schedule())
 

@@ -107,20 +107,20 @@ def test_tensorboard_events_are_written(bench: Workbench) -> None:
 
 
 def test_kohyas_prompt_syntax() -> None:
-    prompt = samples.parse("a cat, sitting --n blurry, dark --w 515 --h 768 --d 7 --l 4.5 --s 12")
+    prompt = samples.parse_prompt("a cat, sitting --n blurry, dark --w 515 --h 768 --d 7 --l 4.5 --s 12")
     assert prompt == samples.Prompt("a cat, sitting", "blurry, dark", 512, 768, 7, 4.5, 12)
     with pytest.raises(InputError, match="--q is unknown; known are n, w, h, d, l, s"):
-        samples.parse("a cat --q 1")
-    assert samples.parse("a cat --ss k_euler_a --g 3.5 --fs 3").sampler == "euler_a"
+        samples.parse_prompt("a cat --q 1")
+    assert samples.parse_prompt("a cat --ss k_euler_a --g 3.5 --fs 3").sampler == "euler_a"
     with pytest.raises(InputError, match="--ss: no sampler 'magic'; known are ddim"):
-        samples.parse("a cat --ss magic")
+        samples.parse_prompt("a cat --ss magic")
 
 
 def test_config_survives_a_round_trip(bench: Workbench) -> None:
     ours = bench.config(tables={"network": {"ranks": {"down_blocks.0": 4}}})
     file = bench.folder / "again.toml"
     file.write_text(as_toml(ours))
-    assert config.load(file) == ours
+    assert config.load_config(file) == ours
 
 
 def test_check_needs_no_torch(bench: Workbench) -> None:

@@ -162,7 +162,7 @@ def by_hand(config: Config, run: RunFolder, steps: int) -> dict[str, torch.Tenso
     """The weights after a loop of PyTorch alone: a bf16 UNet, fp32 LoRA weights, autocast, AdamW."""
     base = BaseModel(config.model)
     prepared = prepare(
-        config.data, config.train, base, pictures.find(config.data), run, lambda *_: None, (), along=False
+        config.data, config.train, base, pictures.find_pictures(config.data), run, lambda *_: None, (), along=False
     )
     unet: Any = base.unet(torch.bfloat16)
     network = networks.attach(config.network, config.train.seed, base.family, unet, [])
@@ -317,7 +317,7 @@ def test_weights_that_overflow_the_format_of_the_file_are_not_written(bench: Wor
 def test_no_format_of_the_file_is_advised_where_the_weights_themselves_are_nan(tmp_path: Path) -> None:
     broken = {"lora_unet_a.lora_up.weight": torch.full((2, 2), float("nan"))}
     with pytest.raises(TrainingError, match=r"not finite in fp32") as caught:
-        export.write(tmp_path / "a.safetensors", broken, {}, "fp32")
+        export.export_lora(tmp_path / "a.safetensors", broken, {}, "fp32")
     assert "try a lower optimizer.learning_rate" in str(caught.value)
     assert "save.precision" not in str(caught.value)
 
@@ -348,13 +348,13 @@ def test_auto_is_what_the_card_computes(
     device = "cuda" if capability else "cpu"
     config = bench.config(tables={"train": {"device": device}})
     assert config.train.precision == "auto"
-    assert precision.resolved(config.train).precision == wanted
+    assert precision.resolve_precision(config.train).precision == wanted
     lower = bench.config(tables={"train": {"device": device, "full_precision": False}})
     if wanted == "bf16":
-        assert precision.resolved(lower.train).full_precision is False
+        assert precision.resolve_precision(lower.train).full_precision is False
     else:
         with pytest.raises(InputError, match=f'"auto" is {wanted} here'):
-            precision.resolved(lower.train)
+            precision.resolve_precision(lower.train)
 
 
 def test_record_log_and_file_hold_what_auto_became(bench: Workbench) -> None:
@@ -366,6 +366,6 @@ def test_record_log_and_file_hold_what_auto_became(bench: Workbench) -> None:
     assert bench.digest("given") == bench.digest("run")
     given = bench.config(tables={"train": {"precision": "fp32"}})
     auto = bench.config()
-    resolved = auto.model_copy(update={"train": precision.resolved(auto.train)})
+    resolved = auto.model_copy(update={"train": precision.resolve_precision(auto.train)})
     assert fingerprint(resolved, "") == fingerprint(given, "")
     assert Path(bench.folder / "run" / "config.toml").read_text().count('precision = "auto"') == 1

@@ -16,9 +16,9 @@ import torch
 
 from tests.training.workbench import Workbench
 from training.errors import InputError
-from training.loop.distributed import Many, part
+from training.loop.distributed import DistributedGroup, select_rows
 from training.loop.objective import Noisy
-from training.run.launch import Nodes, start
+from training.run.launch import Nodes, launch_processes
 from training.run.runner import train_in
 from training.run_folder import as_toml
 from training.signals import Stop
@@ -110,7 +110,7 @@ def test_a_step_that_cannot_be_shared_is_refused(bench: Workbench) -> None:
     config = bench.config(tables={"train": {"steps": 2, "batch_size": 1, "accumulation": 1}})
     place = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
     with pytest.raises(InputError, match="make accumulation a multiple of 2, or batch_size at least 2"):
-        Many(config.train, config.resources.patience_s, Stop(), place)
+        DistributedGroup(config.train, config.resources.patience_s, Stop(), place)
 
 
 def test_a_stop_that_was_asked_for_while_it_started_is_heard(bench: Workbench) -> None:
@@ -123,12 +123,12 @@ def test_a_stop_that_was_asked_for_while_it_started_is_heard(bench: Workbench) -
 
 def test_a_meeting_point_must_be_an_address(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="must be HOST:PORT"):
-        start(tmp_path / "c.toml", tmp_path / "run", 1, Nodes(2, 0, "nowhere"), Stop())
+        launch_processes(tmp_path / "c.toml", tmp_path / "run", 1, Nodes(2, 0, "nowhere"), Stop())
 
 
 def test_a_part_has_the_rows_of_every_tensor() -> None:
     whole = Noisy(torch.arange(8.0).view(4, 2), torch.arange(4), torch.ones(4, 2))
-    half = part(whole, slice(1, 4, 2))
+    half = select_rows(whole, slice(1, 4, 2))
     assert half.latents.tolist() == [[2.0, 3.0], [6.0, 7.0]] and half.timesteps.tolist() == [1, 3]
 
 

@@ -23,7 +23,7 @@ def plain_loop(config: Config, run: RunFolder, steps: int) -> tuple[list[float],
     """The least that trains a LoRA: AdamW and cosine by torch, nothing of the recipe's loop."""
     base = BaseModel(config.model)
     prepared = prepare(
-        config.data, config.train, base, pictures.find(config.data), run, lambda *_: None, (), along=False
+        config.data, config.train, base, pictures.find_pictures(config.data), run, lambda *_: None, (), along=False
     )
     unet: Any = base.unet(torch.float32)
     network = networks.attach(config.network, config.train.seed, base.family, unet, [])

@@ -14,7 +14,7 @@ from tests.training.test_processes import environment
 from tests.training.test_repeats import StopsAfter
 from tests.training.workbench import Workbench
 from training.errors import TrainingError
-from training.run.reproduce import differences, judge
+from training.run.reproduce import compare_results, record_differences
 
 pytestmark = pytest.mark.slow
 
@@ -85,12 +85,14 @@ def test_differences_of_two_runs_are_named(bench: Workbench) -> None:
     bench.train("one")
     bench.train("two", tables={"train": {"seed": 7}})
     one, two = record(bench.folder / "one"), record(bench.folder / "two")
-    assert differences(one, one) == []
-    assert differences(one, two) == ["setting train.seed: 42, now 7"]
-    verdict = judge(one, two, bench.file("one"), bench.file("two"))
+    assert record_differences(one, one) == []
+    assert record_differences(one, two) == ["setting train.seed: 42, now 7"]
+    verdict = compare_results(one, two, bench.file("one"), bench.file("two"))
     assert not verdict.holds and verdict.weights is not None and verdict.weights > 0.05
     assert verdict.sentence().startswith("not identical, though the machines are of one kind")
     elsewhere = {**one, "machine": {**one["machine"], "capability": "AVX1024"}, "sha256": "0" * 64}
-    assert differences(one, elsewhere) == [f"machine, capability: {one['machine']['capability']!r}, now 'AVX1024'"]
-    other = judge(one, elsewhere, bench.file("one"), bench.file("one"))
+    assert record_differences(one, elsewhere) == [
+        f"machine, capability: {one['machine']['capability']!r}, now 'AVX1024'"
+    ]
+    other = compare_results(one, elsewhere, bench.file("one"), bench.file("one"))
     assert other.holds and "not promised on other hardware" in other.sentence()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.training import reference
 from tests.training.reference import double
-from training.config import parse
+from training.config import parse_config
 from training.lora import network
 from training.run.runner import train_in
 from training.signals import Stop
@@ -56,7 +56,7 @@ def test_twenty_steps_equal_kohyas(
             pytest.skip("this processor draws fp32 numbers that differ in their last bits")
         double.use(monkeypatch)
     theirs = json.loads((reference.FOLDER / f"{setting}.json").read_text())
-    train_in(parse(reference.tables(recorded_materials, setting), tmp_path / "config.toml"), tmp_path, Stop())
+    train_in(parse_config(reference.tables(recorded_materials, setting), tmp_path / "config.toml"), tmp_path, Stop())
 
     on_file = load_file(tmp_path / "output" / f"{setting}.safetensors")
     assert hashlib.sha256("\n".join(sorted(on_file)).encode()).hexdigest() == theirs["keys_sha256"]

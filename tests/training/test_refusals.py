@@ -17,7 +17,7 @@ from training import config
 from training.cli import app
 from training.errors import InputError, TrainingError
 from training.loop import checkpoint, recipe
-from training.run import records
+from training.run import record_format
 from training.run_folder import as_toml
 
 pytestmark = pytest.mark.slow
@@ -60,7 +60,7 @@ CONFIGS: list[tuple[Tables, str]] = [
 @pytest.mark.parametrize(("tables", "sentence"), CONFIGS)
 def test_wrong_settings_are_refused_with_their_key(bench: Workbench, tables: Tables, sentence: str) -> None:
     with pytest.raises(InputError) as caught:
-        config.parse(bench.raw(tables=tables), Path("my.toml"))
+        config.parse_config(bench.raw(tables=tables), Path("my.toml"))
     assert len(caught.value.problems) == 1
     assert caught.value.problems[0].startswith("my.toml: ")
     assert sentence in caught.value.problems[0]
@@ -69,7 +69,7 @@ def test_wrong_settings_are_refused_with_their_key(bench: Workbench, tables: Tab
 
 def test_all_problems_are_told_at_once(bench: Workbench) -> None:
     with pytest.raises(InputError) as caught:
-        config.parse(bench.raw(tables={"network": {"rank": 0}, "train": {"stepps": 1}}), Path("my.toml"))
+        config.parse_config(bench.raw(tables={"network": {"rank": 0}, "train": {"stepps": 1}}), Path("my.toml"))
     assert len(caught.value.problems) == 2
 
 
@@ -181,7 +181,7 @@ def test_broken_inputs_end_in_one_sentence(
     assert sentence in str(caught.value)
     assert caught.value.exit_code == 2
     assert not list((tmp_path / "run" / "output").glob("*"))
-    assert not records.finished(records.read(tmp_path / "run" / "run.json"))
+    assert not record_format.is_finished(record_format.read_record(tmp_path / "run" / "run.json"))
 
 
 def test_at_least_thirty_broken_inputs_are_tried() -> None:
@@ -226,7 +226,7 @@ def test_exploding_loss_stops_and_keeps_the_last_good_checkpoint(bench: Workbenc
     with pytest.raises(TrainingError, match=r"the loss became (nan|inf) at step .*Try a lower optimizer"):
         bench.train("run", tables={**tables, "train": {"steps": 50}})
     assert not bench.file("run").exists()
-    kept = checkpoint.latest(bench.folder / "run" / "checkpoint")
+    kept = checkpoint.latest_checkpoint(bench.folder / "run" / "checkpoint")
     assert kept is None or all(value.isfinite().all() for value in kept["weights"].values())
     assert bench.events("run", "error")
 
@@ -252,7 +252,7 @@ def test_out_of_memory_says_which_settings_save_how_much(
 
 def test_a_disk_that_refuses_at_the_beginning_is_told_in_a_sentence(bench: Workbench, tmp_path: Path) -> None:
     file, run = tmp_path / "my.toml", tmp_path / "run"
-    file.write_text(as_toml(config.parse(bench.raw(tables={"train": {"steps": 1}}), Path("my.toml"))))
+    file.write_text(as_toml(config.parse_config(bench.raw(tables={"train": {"steps": 1}}), Path("my.toml"))))
     run.mkdir()
     (run / "environment").write_text("where a folder must be made")
     told = CliRunner().invoke(app, ["run", str(file), "--run", str(run)])
@@ -262,12 +262,12 @@ def test_a_disk_that_refuses_at_the_beginning_is_told_in_a_sentence(bench: Workb
 
 
 def test_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, {"weights": torch.zeros(10)}, keep=1)
+    checkpoint.save_checkpoint(tmp_path, 1, {"weights": torch.zeros(10)}, keep=1)
     with (
         small_disk(20_000),
         pytest.raises(TrainingError, match=r"cannot be written.*Make room and start the run again"),
     ):
-        checkpoint.save(tmp_path, 2, {"weights": torch.zeros(100_000)}, keep=1)
+        checkpoint.save_checkpoint(tmp_path, 2, {"weights": torch.zeros(100_000)}, keep=1)
     assert [file.name for file in tmp_path.iterdir()] == ["step-00000001.pt"]
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from lab import photos
 from tests.training import tiny
 from training import cli
-from training.config import Config, parse
+from training.config import Config, parse_config
 from training.memory import estimate
 from training.review import report
 from training.review.dataset import Review, review
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 def config(folder: Path, **tables: object) -> Config:
     """A config over the dataset in `folder`."""
     raw = {"name": "set", "model": {"checkpoint": "none"}, "data": {"folder": str(folder), "resolution": 64}}
-    return parse({**raw, **tables}, folder / "config.toml")
+    return parse_config({**raw, **tables}, folder / "config.toml")
 
 
 def looked_at(folder: Path, **tables: object) -> Review:
@@ -115,7 +115,7 @@ def test_every_broken_file_is_named_and_none_ends_the_review(tmp_path: Path) -> 
     for name, words in wanted.items():
         said = [f.text for f in found.findings if f.path.stem == Path(name).stem]
         assert any(words in text for text in said), (name, words, said)
-    page = report.page(found, tmp_path / "set")
+    page = report.html_page(found, tmp_path / "set")
     assert page.count("<figure") == len(found.members)
 
 
@@ -162,7 +162,7 @@ def test_folders_and_names_that_are_read_otherwise_than_meant(tmp_path: Path) ->
 def test_costs_grow_as_they_should(tmp_path: Path, family: Family) -> None:
     def of(**train: object) -> tuple[float, float]:
         own = config(tmp_path, train={"precision": "fp32", **train})
-        return estimate.memory(own, family).allocated, estimate.flop(own, family, 100)
+        return estimate.estimate_memory(own, family).allocated, estimate.estimate_flop(own, family, 100)
 
     plain, half = of(), of(precision="bf16")
     assert half[0] < plain[0] and half[1] == plain[1]

@@ -49,7 +49,7 @@ def test_a_config_of_ours_names_each_key(tmp_path: Path) -> None:
         f'sample.prompts_file = "{NOBODY}"\n'
     )
     with pytest.raises(InputError) as caught:
-        config.load(file)
+        config.load_config(file)
     keys = ("model.checkpoint", "data.subsets.0.folder", "sample.prompts_file")
     assert caught.value.problems == tuple(f"{file}: {key}: {NOBODY!r}: {SAID}" for key in keys)
 

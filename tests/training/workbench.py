@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from training.config import Config, parse
+from training.config import Config, parse_config
 from training.run.runner import train_in
 from training.signals import Stop
 
@@ -48,7 +48,7 @@ class Workbench:
 
     def config(self, family: str = "sd1", tables: Mapping[str, Any] | None = None) -> Config:
         """The config of these tables."""
-        return parse(_without_none(self.raw(family, tables)), self.folder / "config.toml")
+        return parse_config(_without_none(self.raw(family, tables)), self.folder / "config.toml")
 
     def train(
         self, run: str, family: str = "sd1", tables: Mapping[str, Any] | None = None, stop: Stop | None = None

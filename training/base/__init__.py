@@ -1,1 +1,1 @@
-"""The base model: told apart by its tensors, loaded through diffusers and transformers, without a network."""
+"""The base model: detected by its tensors, loaded with diffusers and transformers, without a network."""

@@ -1,4 +1,4 @@
-"""Where a base model's parts lie: one original-layout safetensors file, or a diffusers folder. Needs no torch."""
+"""The two layouts of a base model: one original-layout safetensors file, or a diffusers folder. Needs no torch."""
 
 import json
 import os
@@ -13,21 +13,21 @@ from training.sections.model import Family
 
 
 class TensorFile:
-    """A safetensors file by its header; `tensors.read` reads what is in it. Raises InputError if it is none."""
+    """The header of a safetensors file; `read_tensors` reads the rest. Raises InputError for other files."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.header = header.read(path)
+        self.header = header.read_header(path)
         self.shapes = self.header.shapes
 
 
 class DiffusersFolder:
-    """A folder with model_index.json and one folder a part."""
+    """A folder with model_index.json and one folder per part."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         if not (path / "unet" / "config.json").is_file():
-            raise InputError(f"{path}: is no diffusers folder (no unet/config.json)")
+            raise InputError(f"{path}: is not a diffusers folder (no unet/config.json)")
 
     def config(self, part: str, name: str = "config.json") -> dict[str, Any]:
         """The JSON settings of a part; empty if it has none."""
@@ -44,13 +44,13 @@ class DiffusersFolder:
 
     @cached_property
     def family(self) -> Family:
-        """The family, by the UNet's and the text encoder's settings."""
+        """The family, from the settings of UNet and text encoder."""
         if self.config("unet").get("addition_embed_type") == "text_time":
             return "sdxl"
         return "sd2" if self.config("text_encoder").get("hidden_act") == "gelu" else "sd1"
 
     def weights(self) -> Iterable[Path]:
-        """The files that hold its tensors, in a fixed order."""
+        """The files of its tensors, sorted."""
         return sorted(self.path.glob("*/*.safetensors"))
 
 
@@ -60,19 +60,19 @@ def open_base(path: Path) -> TensorFile | DiffusersFolder:
 
 
 def family_of(source: TensorFile | DiffusersFolder) -> Family:
-    """The family of a checkpoint. Raises InputError, naming the file, if it is none that can be trained."""
+    """The family of a checkpoint. Raises InputError with the file's name if it cannot be trained."""
     if isinstance(source, DiffusersFolder):
         return source.family
     try:
-        return shapes.family(source.shapes)
+        return shapes.family_of_shapes(source.shapes)
     except InputError as error:
         raise InputError(f"{source.path}: {error}") from error
 
 
 def tokenizer_folder(configured: Path | None, source: TensorFile | DiffusersFolder, part: str) -> Path:
-    """The folder of CLIP's vocabulary: configured, the checkpoint's own, or the Hugging Face cache's; no network.
+    """The folder of CLIP's vocabulary: the configured one, the checkpoint's own, or the Hugging Face cache's.
 
-    All families share one vocabulary. Raises InputError with what to do if it is nowhere.
+    All families share one vocabulary; it is never downloaded. Raises InputError if none of them has it.
     """
     home = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
     hub = Path(os.environ.get("HF_HUB_CACHE", home / "hub")) / "models--openai--clip-vit-large-patch14"

@@ -1,9 +1,9 @@
-"""A frozen base model kept in fp8: half the memory of fp16, computed in the precision of what comes in.
+"""A frozen base model stored in fp8: half the memory of fp16; computation is in the precision of the input.
 
-Each row (output) of a weight has a scale of its own, so that the largest number of the row uses float8_e4m3fn's whole
-range: without it a weight below 0.002, and most of Stable Diffusion's are near, becomes zero. Autograd keeps the fp8
-weight and casts it again in the backward pass; a cast in the forward pass alone would leave every weight in half
-precision until the backward pass, and nothing would be saved.
+Each row (output) of a weight has its own scale, so that the row's largest number uses the whole range of float8_e4m3fn:
+without it a weight below 0.002, and most of Stable Diffusion's are near that, becomes zero. Autograd keeps the fp8
+weight and casts it again in the backward pass; a cast in the forward pass alone would keep every weight in half
+precision until the backward pass, and save nothing.
 """
 
 from typing import Any, cast
@@ -15,17 +15,17 @@ from torch.nn.grad import conv2d_input
 
 STORAGE = torch.float8_e4m3fn
 LARGEST = torch.finfo(STORAGE).max
-KEPT = ("conv_in", "conv_out", "time_embedding", "add_embedding")
-"""Parts of the UNet that stay as they are: they are small, and everything passes through them."""
+UNCONVERTED = ("conv_in", "conv_out", "time_embedding", "add_embedding")
+"""Parts of the UNet that keep their format: they are small, and everything passes through them."""
 
 
-def store(model: nn.Module) -> None:
-    """Keep the frozen Linear and convolution weights of a UNet in fp8, in place. Trained layers are left alone.
+def convert_to_fp8(model: nn.Module) -> None:
+    """Convert the frozen Linear and convolution weights of a UNet to fp8, in place; trained layers are skipped.
 
-    Call it after the network is attached: PEFT makes its layers in the precision of those that they adapt.
+    Call it after the network is attached: PEFT creates its layers in the precision of those that they adapt.
     """
     for path, module in list(model.named_modules()):
-        if path.split(".")[0] in KEPT or type(module) not in (nn.Linear, nn.Conv2d):
+        if path.split(".")[0] in UNCONVERTED or type(module) not in (nn.Linear, nn.Conv2d):
             continue
         if module.weight.requires_grad:
             continue
@@ -35,14 +35,13 @@ def store(model: nn.Module) -> None:
 
 
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """`weight` (out, ...) in fp8 and the scale of each row (out,), fp32: weight is about fp8 * scale."""
+    """`weight` (out, ...) in fp8 and the scale of each row (out,) in fp32, so that weight is about fp8 * scale."""
     rows = weight.float().flatten(1)
     scale = (rows.abs().amax(1) / LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
     return (rows / scale[:, None]).view(weight.shape).to(STORAGE), scale
 
 
-def restored(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """The weight in `dtype`."""
+def dequantise(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
     return weight.to(dtype) * scale.to(dtype).view(-1, *[1] * (weight.dim() - 1))
 
 
@@ -79,7 +78,7 @@ def _take(new: nn.Module, old: nn.Linear | nn.Conv2d) -> None:
 
 
 def _computed_in(input: Tensor) -> torch.dtype:
-    """Autocast's precision where it is on: it would make a second copy of a weight in another."""
+    """Autocast's precision where it is on: with another one it would make a second copy of each weight."""
     kind = input.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else input.dtype
 
@@ -89,13 +88,13 @@ class _LinearFunction(torch.autograd.Function):
     def forward(ctx: Any, input: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(weight, scale)
         ctx.dtype = input.dtype
-        return functional.linear(input, restored(weight, scale, _computed_in(input)), bias)
+        return functional.linear(input, dequantise(weight, scale, _computed_in(input)), bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         weight, scale = ctx.saved_tensors
         [gradient] = gradients
-        return (gradient @ restored(weight, scale, gradient.dtype)).to(ctx.dtype), None, None, None
+        return (gradient @ dequantise(weight, scale, gradient.dtype)).to(ctx.dtype), None, None, None
 
 
 class _Conv2dFunction(torch.autograd.Function):
@@ -103,13 +102,13 @@ class _Conv2dFunction(torch.autograd.Function):
     def forward(ctx: Any, input: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None, how: Any) -> Tensor:
         ctx.save_for_backward(weight, scale)
         ctx.dtype, ctx.shape, ctx.how = input.dtype, input.shape, how
-        return functional.conv2d(input, restored(weight, scale, _computed_in(input)), bias, *how)
+        return functional.conv2d(input, dequantise(weight, scale, _computed_in(input)), bias, *how)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         weight, scale = ctx.saved_tensors
         [gradient] = gradients
-        restored_weight = restored(weight, scale, gradient.dtype)
+        restored_weight = dequantise(weight, scale, gradient.dtype)
         found = conv2d_input(  # type: ignore[no-untyped-call]
             ctx.shape, restored_weight, gradient, *ctx.how
         )

@@ -8,38 +8,32 @@ from typing import Any
 
 from training.errors import InputError
 
-LONGEST = 100_000_000
-"""Bytes that the format allows a header."""
-WIDTHS = {
+MAX_HEADER_BYTES = 100_000_000
+"""The format's limit."""
+BYTES_PER_NUMBER = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 1),
     **dict.fromkeys(("I16", "U16", "F16", "BF16"), 2),
     **dict.fromkeys(("I32", "U32", "F32"), 4),
     **dict.fromkeys(("I64", "U64", "F64", "C64"), 8),
 }
-"""Bytes of one number by format."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself before its numbers."""
-
     shapes: dict[str, tuple[int, ...]]
     formats: dict[str, str]
     """Number formats as the file spells them, e.g. F16."""
     metadata: dict[str, str]
 
 
-def read(path: Path) -> Header:
-    """The header of the safetensors file at `path`.
-
-    Raises InputError if it has none that holds together with the file's size.
-    """
+def read_header(path: Path) -> Header:
+    """The header of a safetensors file. Raises InputError if it is missing or does not match the file's size."""
     try:
         with path.open("rb") as file:
             start = file.read(8)
             length = int.from_bytes(start, "little")
             size = path.stat().st_size
-            if len(start) < 8 or length > min(LONGEST, size - 8):
+            if len(start) < 8 or length > min(MAX_HEADER_BYTES, size - 8):
                 raise _damaged(path, "it has no header")
             found = _parse(path, file.read(length))
     except FileNotFoundError as error:
@@ -48,7 +42,7 @@ def read(path: Path) -> Header:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     header, end = found
     if end != size - 8 - length:
-        raise _damaged(path, f"it ends after {size} bytes, its header speaks of {8 + length + end}")
+        raise _damaged(path, f"it has {size} bytes, its header describes {8 + length + end}")
     return header
 
 
@@ -64,7 +58,7 @@ def _parse(path: Path, text: bytes) -> tuple[Header, int]:
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
         raise _damaged(path, "its header is no table of tensors") from error
     for name, (begin, end) in places.items():
-        width = WIDTHS.get(formats[name])
+        width = BYTES_PER_NUMBER.get(formats[name])
         if width is None:
             raise _damaged(path, f"{name} has the format {formats[name]}, which is not known")
         if min((0, *shapes[name])) < 0 or begin < 0 or end - begin != width * math.prod(shapes[name]):

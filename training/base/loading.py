@@ -1,4 +1,4 @@
-"""Building the parts of a base model from its files: UNet, VAE, text encoders, tokenizer."""
+"""Loads the parts of a base model: UNet, VAE, text encoders, tokenizer."""
 
 from pathlib import Path
 from typing import Any
@@ -6,19 +6,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.base import evidence, keys, shapes, tensors
+from training.base import keys, prediction, shapes, tensors
 from training.base.files import DiffusersFolder, TensorFile, family_of, open_base, tokenizer_folder
 from training.errors import InputError
 from training.sections.model import Family, Model
 
 SCALING: dict[Family, float] = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
-"""What latents are multiplied by, unless the VAE's own settings say otherwise."""
+"""Scaling factor of latents, unless the VAE's own settings have one."""
 
 
 class BaseModel:
-    """A base model whose parts are loaded when they are first asked for.
+    """A base model whose parts are loaded on demand.
 
-    Raises InputError if the checkpoint is not there, not readable, or of another family than configured.
+    Raises InputError if the checkpoint is missing, unreadable, or of another family than configured.
     """
 
     def __init__(self, config: Model) -> None:
@@ -32,14 +32,16 @@ class BaseModel:
         self.v_prediction = self._v_prediction()
 
     def _v_prediction(self) -> bool:
-        says = evidence.prediction(self.source)
+        says = prediction.detect_prediction(self.source)
         if self.config.prediction == "auto":
             return says.v_prediction is True
         return self.config.prediction == "v_prediction"
 
     def remarks(self, zero_terminal_snr: bool) -> list[str]:
-        """What the checkpoint says of itself that is used, or that the settings contradict."""
-        return evidence.remarks(evidence.prediction(self.source), self.config.prediction, zero_terminal_snr)
+        """Messages on what the checkpoint states that is used, or that the settings contradict."""
+        return prediction.prediction_notes(
+            prediction.detect_prediction(self.source), self.config.prediction, zero_terminal_snr
+        )
 
     def unet(self, dtype: torch.dtype) -> nn.Module:
         """The UNet, frozen."""
@@ -50,15 +52,15 @@ class BaseModel:
             return _frozen(model)
         from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-        config = shapes.unet(self.source.shapes, self.family)
+        config = shapes.unet_config(self.source.shapes, self.family)
         with torch.device("meta"):
             model = UNet2DConditionModel.from_config(config)
-        state = convert_ldm_unet_checkpoint(tensors.read(self.source, keys.UNET, dtype), config)
+        state = convert_ldm_unet_checkpoint(tensors.read_tensors(self.source, keys.UNET, dtype), config)
         return _frozen(_fill(model, state, self.source.path, "UNet"))
 
     @property
     def vae_file(self) -> Path:
-        """The file or folder that the VAE comes from."""
+        """The file or folder of the VAE."""
         return self.config.vae or self.config.checkpoint
 
     def vae(self, dtype: torch.dtype) -> nn.Module:
@@ -74,16 +76,16 @@ class BaseModel:
         source = TensorFile(path)
         prefix = keys.VAE if any(name.startswith(keys.VAE) for name in source.shapes) else ""
         try:
-            config = shapes.vae(source.shapes, prefix, SCALING[self.family])
+            config = shapes.vae_config(source.shapes, prefix, SCALING[self.family])
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
         with torch.device("meta"):
             model = AutoencoderKL.from_config(config)
-        state = convert_ldm_vae_checkpoint(tensors.read(source, prefix, dtype), config)
+        state = convert_ldm_vae_checkpoint(tensors.read_tensors(source, prefix, dtype), config)
         return _frozen(_fill(model, state, path, "VAE"))
 
     def text_encoders(self, dtype: torch.dtype) -> list[nn.Module]:
-        """The text encoders in the order in which their outputs are joined, frozen."""
+        """The text encoders, frozen, in the order in which their outputs are concatenated."""
         if isinstance(self.source, DiffusersFolder):
             return [_frozen(model) for model in _text_from_folder(self.source, self.family, dtype)]
         return [_frozen(model) for model in _text_from_file(self.source, self.family, dtype)]
@@ -99,7 +101,7 @@ def _text_from_folder(source: DiffusersFolder, kind: Family, dtype: torch.dtype)
     import transformers
     from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
-    # Its own bar would stand between the run's lines.
+    # Its progress bar would break up the run's output.
     transformers.utils.logging.disable_progress_bar()
     parts: list[nn.Module] = [CLIPTextModel.from_pretrained(source.path / "text_encoder", dtype=dtype)]
     if kind == "sdxl":
@@ -115,9 +117,11 @@ def _text_from_file(source: TensorFile, kind: Family, dtype: torch.dtype) -> lis
     prefix = keys.CLIP if kind == "sd1" else keys.XL_CLIP
     if kind == "sd1" and not any(name.startswith(prefix) for name in source.shapes):
         prefix = keys.OLD_CLIP
-    state = {name.removeprefix(prefix): value for name, value in tensors.read(source, prefix, dtype).items()}
+    state = {name.removeprefix(prefix): value for name, value in tensors.read_tensors(source, prefix, dtype).items()}
     state.pop("embeddings.position_ids", None)
-    first = _fill(_text_model(CLIPTextModel, shapes.clip(source.shapes, prefix)), state, source.path, "text encoder")
+    first = _fill(
+        _text_model(CLIPTextModel, shapes.clip_config(source.shapes, prefix)), state, source.path, "text encoder"
+    )
     if kind == "sd1":
         return [first]
     return [first, _open_clip(CLIPTextModelWithProjection, source, keys.XL_OPEN_CLIP, dtype, drop_last=False)]
@@ -126,9 +130,9 @@ def _text_from_file(source: TensorFile, kind: Family, dtype: torch.dtype) -> lis
 def _open_clip(cls: Any, source: TensorFile, prefix: str, dtype: torch.dtype, *, drop_last: bool) -> nn.Module:
     from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 
-    config = shapes.open_clip(source.shapes, prefix, drop_last)
+    config = shapes.open_clip_config(source.shapes, prefix, drop_last)
     model = _text_model(cls, config)
-    found = tensors.read(source, prefix, dtype)
+    found = tensors.read_tensors(source, prefix, dtype)
     if drop_last:
         last = f"{prefix}transformer.resblocks.{config['num_hidden_layers']}."
         found = {name: value for name, value in found.items() if not name.startswith(last)}
@@ -142,7 +146,7 @@ def _open_clip(cls: Any, source: TensorFile, prefix: str, dtype: torch.dtype, *,
 
 
 def _text_model(cls: Any, config: dict[str, Any]) -> nn.Module:
-    """An empty CLIP text model on the meta device, its position ids real."""
+    """An empty CLIP text model on the meta device, with real position ids."""
     from transformers.models.clip.configuration_clip import CLIPTextConfig
 
     with torch.device("meta"):
@@ -155,7 +159,7 @@ def _text_model(cls: Any, config: dict[str, Any]) -> nn.Module:
 
 
 def _fill(model: nn.Module, state: dict[str, Tensor], path: Path, what: str) -> nn.Module:
-    """Put `state` into `model` without a copy; both spellings of CLIP's prefix text_model. are understood.
+    """Load `state` into `model` without a copy, with or without CLIP's prefix text_model.
 
     Raises InputError if a tensor is missing or has another shape.
     """

@@ -1,7 +1,7 @@
 """Configurations of diffusers and transformers models, inferred from the shapes of an original-layout checkpoint.
 
-Sizes follow from the tensors, so small models of the same layout load like the real ones. What shapes cannot say
-(numbers of attention heads, activations) is what the family fixed: SD 1 has 8 heads per UNet attention, SD 2 and SDXL
+Sizes follow from the tensors, so small models of the same layout load like the real ones. What shapes do not show
+(numbers of attention heads, activations) depends on the family: SD 1 has 8 heads per UNet attention, SD 2 and SDXL
 have heads of 64 channels, CLIP's text encoders have heads of 64.
 """
 
@@ -14,7 +14,7 @@ from training.errors import InputError
 from training.sections.model import Family
 
 Shapes = Mapping[str, tuple[int, ...]]
-OTHERS: tuple[tuple[str, str], ...] = (
+OTHER_MODELS: tuple[tuple[str, str], ...] = (
     (f"{UNET}joint_blocks.", "a Stable Diffusion 3 model"),
     (f"{UNET}double_blocks.", "a Flux model"),
     ("double_blocks.", "a Flux model"),
@@ -36,14 +36,14 @@ OTHERS: tuple[tuple[str, str], ...] = (
     ("encoder.down.", "a VAE alone"),
     ("down_blocks.", "a UNet alone, in diffusers' layout"),
 )
-"""How names of tensors begin in files that people take for a base model, and what those are."""
+"""Prefixes of tensor names in files that are mistaken for a base model, and what the files are."""
 
 
-def family(shapes: Shapes) -> Family:
-    """The family of an original-layout checkpoint. Raises InputError if it is none that can be trained."""
+def family_of_shapes(shapes: Shapes) -> Family:
+    """The family of an original-layout checkpoint. Raises InputError if it cannot be trained."""
     first = shapes.get(f"{UNET}input_blocks.0.0.weight")
     if first is None:
-        other = next((what for start, what in OTHERS if any(name.startswith(start) for name in shapes)), None)
+        other = next((what for start, what in OTHER_MODELS if any(name.startswith(start) for name in shapes)), None)
         if other:
             raise InputError(f"is {other}; model.checkpoint must be a whole SD 1.5, SD 2 or SDXL checkpoint")
         raise InputError("holds no UNet in the original layout (no tensor model.diffusion_model.*)")
@@ -53,14 +53,14 @@ def family(shapes: Shapes) -> Family:
             f"is {kinds[first[1]]}, whose UNet takes {first[1]} channels instead of 4; "
             "train on the base model that it was made from"
         )
-    if found := keys.family(shapes):
+    if found := keys.family_of_keys(shapes):
         return found
     if any(name.startswith(keys.REFINER) for name in shapes):
         raise InputError("is an SDXL refiner, which LoRAs are not trained for; train on the SDXL base model")
     raise InputError("holds a UNet but no text encoder of SD 1, SD 2 or SDXL")
 
 
-def unet(shapes: Shapes, kind: Family) -> dict[str, Any]:
+def unet_config(shapes: Shapes, kind: Family) -> dict[str, Any]:
     """UNet2DConditionModel's configuration."""
     own = {name.removeprefix(UNET): shape for name, shape in shapes.items() if name.startswith(UNET)}
     count = 1 + max(int(name.split(".")[1]) for name in own if name.startswith("input_blocks."))
@@ -95,13 +95,13 @@ def unet(shapes: Shapes, kind: Family) -> dict[str, Any]:
 
 
 def _depth(own: Shapes, block: str) -> int:
-    """How many transformer layers stand in one attention block."""
+    """Transformer layers of an attention block."""
     stem = f"{block}.transformer_blocks."
     return len({name[len(stem) :].split(".")[0] for name in own if name.startswith(stem)})
 
 
-def vae(shapes: Shapes, prefix: str, scaling: float) -> dict[str, Any]:
-    """AutoencoderKL's configuration; `prefix` is where its tensors stand ("" in a file of its own)."""
+def vae_config(shapes: Shapes, prefix: str, scaling: float) -> dict[str, Any]:
+    """AutoencoderKL's configuration; `prefix` of its tensors is "" in a file of its own."""
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     if "encoder.conv_in.weight" not in own:
         raise InputError("holds no VAE in the original layout (no tensor encoder.conv_in.weight)")
@@ -119,7 +119,7 @@ def vae(shapes: Shapes, prefix: str, scaling: float) -> dict[str, Any]:
     }
 
 
-def clip(shapes: Shapes, prefix: str) -> dict[str, Any]:
+def clip_config(shapes: Shapes, prefix: str) -> dict[str, Any]:
     """CLIPTextConfig for a text encoder in transformers' layout (SD 1; SDXL's first)."""
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     layers = {name.split(".")[2] for name in own if name.startswith("encoder.layers.")}
@@ -134,7 +134,7 @@ def clip(shapes: Shapes, prefix: str) -> dict[str, Any]:
     )
 
 
-def open_clip(shapes: Shapes, prefix: str, drop_last: bool) -> dict[str, Any]:
+def open_clip_config(shapes: Shapes, prefix: str, drop_last: bool) -> dict[str, Any]:
     """CLIPTextConfig for a text encoder in OpenCLIP's layout (SD 2, which never uses its last layer; SDXL's second)."""
     own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
     layers = {name.split(".")[2] for name in own if name.startswith("transformer.resblocks.")}

@@ -1,4 +1,4 @@
-"""The tensors of a base model's file."""
+"""Reads the tensors of a base model's file."""
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -10,10 +10,10 @@ from training.errors import InputError
 State = dict[str, Tensor]
 
 
-def read(file: TensorFile, prefix: str = "", dtype: torch.dtype = torch.float32) -> State:
+def read_tensors(file: TensorFile, prefix: str = "", dtype: torch.dtype = torch.float32) -> State:
     """The tensors whose names start with `prefix`, floating-point ones as `dtype`.
 
-    Raises InputError if a number among them is not finite, or if the file breaks off.
+    Raises InputError if a number is not finite, or if the file is truncated.
     """
     try:
         with safe_open(file.path, framework="pt") as stored:

@@ -12,11 +12,11 @@ from training.errors import InputError
 
 MODEL = "Salesforce/blip-image-captioning-base"
 MAX_TOKENS = 75
-"""As many as one piece of CLIP's text encoder takes."""
+"""As many as one chunk of CLIP's text encoder takes."""
 
 
 class Blip:
-    """A BLIP captioning model; beam search without sampling, so that a picture always gets the same sentence."""
+    """A BLIP captioning model; beam search without sampling, so a picture always gets the same sentence."""
 
     def __init__(self, folder: Path, device: torch.device, beams: int = 3) -> None:
         """Load the model and its processor from `folder` (transformers layout) onto `device`.
@@ -37,7 +37,7 @@ class Blip:
         self.identity = f"blip {folder.name} {config} beams {beams}"
 
     def describe(self, pictures: Sequence[Image.Image]) -> list[str]:
-        """One sentence a picture."""
+        """One sentence per picture."""
         inputs = self.processor(images=list(pictures), return_tensors="pt").to(self.device)
         with torch.inference_mode():
             tokens = self.model.generate(**inputs, max_new_tokens=MAX_TOKENS, num_beams=self.beams, do_sample=False)

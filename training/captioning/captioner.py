@@ -1,4 +1,4 @@
-"""What a captioner is, and how a picture is handed to it."""
+"""The interface of captioning models, and the loading of pictures and models."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +14,14 @@ class Captioner(Protocol):
 
     @property
     def identity(self) -> str:
-        """Stands for the model and every setting that decides its words."""
+        """Identifies the model and all settings that affect its captions."""
 
     def describe(self, pictures: Sequence[Image.Image]) -> list[str]:
-        """One text a picture (RGB), in their order."""
+        """One text per picture (RGB), in order."""
 
 
-def open_picture(path: Path) -> Image.Image:
-    """The picture as people see it: rotated by its EXIF, on white where it is transparent, RGB.
+def load_on_white(path: Path) -> Image.Image:
+    """The picture as displayed: rotated by its EXIF tag, on white where it is transparent, RGB.
 
     Raises InputError if it cannot be read.
     """
@@ -38,9 +38,9 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def model_folder(name: str, wanted: str) -> Path:
-    """The folder that holds `wanted`: a path, or OWNER/NAME in the Hugging Face cache, which is never asked online.
+    """The folder that holds `wanted`: a path, or OWNER/NAME in the Hugging Face cache; nothing is downloaded.
 
-    Raises InputError if it is in neither.
+    Raises InputError if neither has it.
     """
     folder = Path(name)
     if (folder / wanted).is_file():

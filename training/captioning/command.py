@@ -13,14 +13,14 @@ from training.terminal import say
 
 
 class Kind(StrEnum):
-    """What describes the pictures."""
+    """Kinds of captions."""
 
     blip = "blip"
     tagger = "tagger"
 
 
 class Device(StrEnum):
-    """Where it computes."""
+    """Where the model runs."""
 
     auto = "auto"
     cpu = "cpu"
@@ -50,7 +50,7 @@ def caption(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Also replace captions edited by hand.")] = False,
 ) -> None:
     """Caption pictures with a model. Run it again to continue; captions edited by hand are kept."""
-    from training.captioning.writing import Frame, Writer, pictures_below
+    from training.captioning.caption_writer import CaptionFormat, CaptionWriter, pictures_below
 
     if extension not in (".txt", ".caption"):
         raise InputError(f"--extension {extension}: must be .txt or .caption, which the trainer reads")
@@ -61,13 +61,15 @@ def caption(
         if kind is Kind.blip
         else (lambda: _tagger(model, device, threshold, character_threshold, unwanted))
     )
-    tally = Writer(Frame(trigger, prefix, suffix), extension, overwrite).write(pictures, make(), batch, say)
+    tally = CaptionWriter(CaptionFormat(trigger, prefix, suffix), extension, overwrite).write(
+        pictures, make(), batch, say
+    )
     say(
         f"{folder}: {tally.written} captions written, {tally.done} were done before, "
         f"{tally.kept} by hand kept, {tally.failed} pictures unreadable"
     )
     if tally.failed:
-        raise TrainingError(f"{tally.failed} of {len(pictures)} pictures have no caption; they are named above")
+        raise TrainingError(f"{tally.failed} of {len(pictures)} pictures have no caption; see above")
 
 
 def _blip(model: str | None, device: Device) -> Captioner:
@@ -91,7 +93,7 @@ def _tagger(
         raise InputError(
             "taggers need onnxruntime: pip install onnxruntime (or onnxruntime-gpu), or use --with blip"
         ) from error
-    from training.captioning.tagger import MODEL, WEIGHTS, Choice, Tagger
+    from training.captioning.tagger import MODEL, WEIGHTS, TagChoice, Tagger
 
     providers = ["CPUExecutionProvider"]
     if device is not Device.cpu and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
@@ -100,4 +102,4 @@ def _tagger(
         raise InputError(
             "--device cuda: this onnxruntime has no CUDA; pip install onnxruntime-gpu, or use --device cpu"
         )
-    return Tagger(model_folder(model or MODEL, WEIGHTS), Choice(threshold, characters, unwanted), providers)
+    return Tagger(model_folder(model or MODEL, WEIGHTS), TagChoice(threshold, characters, unwanted), providers)

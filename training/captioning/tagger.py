@@ -1,7 +1,7 @@
 """Tags by a WD14 tagger: SmilingWolf's ONNX models, trained on Danbooru's tags.
 
-Input and columns as published with the models (huggingface.co/SmilingWolf): a square of white around the picture,
-BGR, 0 to 255, channels last; selected_tags.csv names the outputs, its category 9 rates, 0 is general, 4 a character.
+Input and columns as published with the models (huggingface.co/SmilingWolf): the picture padded to a white square, BGR,
+0 to 255, channels last; selected_tags.csv names the outputs: category 9 is a rating, 0 general, 4 a character.
 """
 
 import csv
@@ -19,12 +19,12 @@ MODEL = "SmilingWolf/wd-v1-4-moat-tagger-v2"
 WEIGHTS, NAMES = "model.onnx", "selected_tags.csv"
 GENERAL, CHARACTER = "0", "4"
 FACES = 3
-"""Tags up to this length with an underscore are faces such as ^_^, whose underscore stays."""
+"""Tags up to this length are emoticons such as ^_^, which keep their underscore."""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which of the model's tags are written."""
+class TagChoice:
+    """The tags to write."""
 
     threshold: float = 0.35
     character_threshold: float = 0.85
@@ -33,19 +33,19 @@ class Choice:
 
 
 class Tagger:
-    """A tagger and the choice among its tags; the likeliest come first."""
+    """A tagger; the most likely tags come first."""
 
-    def __init__(self, folder: Path, choice: Choice, providers: Sequence[str]) -> None:
-        """Load the model in `folder` for onnxruntime's `providers`, the first that works.
+    def __init__(self, folder: Path, choice: TagChoice, providers: Sequence[str]) -> None:
+        """Load the model in `folder` with the first of onnxruntime's `providers` that works.
 
-        Raises InputError if a file is missing or does not belong to the other.
+        Raises InputError if a file is missing or the two do not match.
         """
         import onnxruntime
 
         self.choice = choice
         try:
             self.session: Any = onnxruntime.InferenceSession(str(folder / WEIGHTS), providers=list(providers))
-        except Exception as error:  # onnxruntime has no common class of its errors
+        except Exception as error:  # onnxruntime's errors have no common class
             raise InputError(f"{folder / WEIGHTS}: cannot be loaded ({str(error).splitlines()[0]})") from error
         self.input = self.session.get_inputs()[0]
         self.side = int(self.input.shape[1])
@@ -57,7 +57,7 @@ class Tagger:
         self.identity = f"tagger {folder.name} {len(self.names)} {parts}"
 
     def describe(self, pictures: Sequence[Image.Image]) -> list[str]:
-        """Tags separated by commas, one text a picture."""
+        """Tags separated by commas, one text per picture."""
         batch = np.stack([square(picture, self.side) for picture in pictures])
         (scores,) = self.session.run(None, {self.input.name: batch})
         return [", ".join(self._chosen(row)) for row in scores]
@@ -75,7 +75,7 @@ class Tagger:
 
 
 def square(picture: Image.Image, side: int) -> "np.ndarray[Any, Any]":
-    """The picture as the model wants it: (side, side, 3) float32, BGR, 0 to 255, padded with white."""
+    """The model's input: (side, side, 3) float32, BGR, 0 to 255, padded with white."""
     whole = max(picture.size)
     padded = Image.new("RGB", (whole, whole), "white")
     padded.paste(picture, ((whole - picture.width) // 2, (whole - picture.height) // 2))

@@ -8,7 +8,7 @@ from training.sections.data import Buckets, Resolution
 
 @dataclass(frozen=True)
 class Fit:
-    """How one picture comes to its size: enlarge or shrink to `resized`, then crop to `size`. Width, height; pixels."""
+    """How a picture is brought to size: scaled to `resized`, then cropped to `size`. Width and height in pixels."""
 
     size: Resolution
     resized: Resolution
@@ -27,7 +27,7 @@ def bucket_sizes(resolution: Resolution, buckets: Buckets) -> list[Resolution]:
 
 
 def fit(picture: Resolution, resolution: Resolution, buckets: Buckets, sizes: list[Resolution]) -> Fit:
-    """The bucket of a picture (width, height in pixels) and the size it is brought to before cropping."""
+    """The bucket of a picture (width, height in pixels) and its size before cropping."""
     width, height = picture
     ratio = width / height
     if not buckets.enabled:
@@ -48,7 +48,7 @@ def _fit_without_upscale(picture: Resolution, resolution: Resolution, step: int)
     resized = picture
     if width * height > area:
         by_width, by_height = math.sqrt(area * (width / height)), math.sqrt(area / (width / height))
-        # Of the two roundings, the one that keeps the aspect ratio better is taken.
+        # Take the rounding that keeps the aspect ratio better.
         flat = _round_down(by_width, step)
         flat_size = (flat, int(flat / (width / height) + 0.5))
         tall = _round_down(by_height, step)
@@ -65,6 +65,6 @@ def _round_down(value: float, step: int) -> int:
 
 
 def _cover(picture: Resolution, size: Resolution) -> Resolution:
-    """The picture's size when it just covers `size`."""
+    """The smallest size of the picture's aspect ratio that covers `size`."""
     scale = max(size[0] / picture[0], size[1] / picture[1])
     return max(size[0], int(picture[0] * scale + 0.5)), max(size[1], int(picture[1] * scale + 0.5))

@@ -1,6 +1,6 @@
-"""Encoded pictures and captions on disk, keyed by their content and everything that decides the result.
+"""Cache of encoded pictures and captions on disk, keyed by their content and everything that affects the result.
 
-Entries are written beside and renamed, so that an interrupt leaves no half entry and runs may share a folder.
+Entries are written to a temporary file and renamed: an interrupt leaves no partial entry, and runs may share a folder.
 """
 
 import hashlib
@@ -16,36 +16,34 @@ from training.errors import TrainingError
 
 
 class Cache:
-    """One kind of entries (latents, text) below a folder."""
+    """One kind of entries (latents, text) in a cache folder."""
 
     def __init__(self, folder: Path, kind: str) -> None:
         self._folder = folder / kind
 
     def key(self, *parts: object) -> str:
-        """The key of an entry that `parts` decide."""
+        """The key of the entry that `parts` determine."""
         return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:40]
 
     def path(self, key: str) -> Path:
-        """The file of an entry."""
         return self._folder / key[:2] / f"{key}.safetensors"
 
     def has(self, key: str) -> bool:
-        """Whether the entry is there."""
         return self.path(key).is_file()
 
     def get(self, key: str) -> dict[str, Tensor]:
-        """The tensors of an entry. A damaged one is removed, so that the next start makes it anew."""
+        """The tensors of an entry. A damaged one is removed, so that the next start encodes it again."""
         try:
             return load_file(self.path(key))
         except (OSError, SafetensorError) as error:
             self.path(key).unlink(missing_ok=True)
             raise TrainingError(
-                f"{self.path(key)}: this entry of the cache was damaged or removed ({error}); "
-                "start the run again: the entry is made anew"
+                f"{self.path(key)}: this cache entry is damaged or was removed ({error}); "
+                "start the run again to create it again"
             ) from error
 
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
-        """Write an entry in one step."""
+        """Write an entry atomically."""
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -1,4 +1,4 @@
-"""Captions: read beside the pictures, varied from showing to showing."""
+"""Captions: read from files beside the pictures, varied each time a picture is shown."""
 
 import os
 import random
@@ -11,17 +11,17 @@ from training.sections.data import Captions
 
 _WILDCARD = re.compile(r"\{([^}]+)\}")
 _BRACES = (("{{", "\0"), ("}}", "\1"))
-"""Doubled braces, which stand for themselves, and what no caption has in their place."""
+"""Doubled braces, which are literal, and placeholders that no caption contains."""
 
 
-def read(picture: Path, settings: Captions, fallback: str) -> str:
-    """The caption of `picture`: its caption file's text as `lines_of` reads it, else `fallback`.
+def read_caption(picture: Path, settings: Captions, fallback: str) -> str:
+    """The caption of `picture`: its caption file's text as `caption_lines` reads it, else `fallback`.
 
     Raises InputError if there is no file and captions are required, or if it is not UTF-8 text.
     """
-    if file := file_of(picture, settings):
+    if file := caption_file(picture, settings):
         try:
-            return lines_of(file.read_text(encoding="utf-8-sig"), settings)
+            return caption_lines(file.read_text(encoding="utf-8-sig"), settings)
         except UnicodeDecodeError as error:
             raise InputError(f"{file}: is not UTF-8 text; save it as UTF-8") from error
     if settings.required:
@@ -32,30 +32,30 @@ def read(picture: Path, settings: Captions, fallback: str) -> str:
     return fallback
 
 
-def lines_of(text: str, settings: Captions) -> str:
-    """What counts of a caption file's text: all lines as one or the first line; with wildcards all, apart."""
+def caption_lines(text: str, settings: Captions) -> str:
+    """The part of a caption file that is used: all lines joined, or the first; with wildcards all lines, separate."""
     lines = [" ".join(line.split()) for line in text.split("\n")]
     if settings.wildcards:
         return "\n".join(line for line in lines if line)
     return lines[0] if settings.lines == "first" else " ".join(line for line in lines if line)
 
 
-def file_of(picture: Path, settings: Captions) -> Path | None:
+def caption_file(picture: Path, settings: Captions) -> Path | None:
     """The caption file of `picture`, None if it has none."""
-    return next(files_of(picture, settings), None)
+    return next(caption_files(picture, settings), None)
 
 
-def files_of(picture: Path, settings: Captions) -> Iterator[Path]:
-    """All that may be the caption file of `picture`; the first is read."""
+def caption_files(picture: Path, settings: Captions) -> Iterator[Path]:
+    """The caption files of `picture`; the first is read."""
     files = (picture.with_suffix(ending) for ending in settings.extensions)
-    # os.path, as with another ending a long name may be one that no file can have.
+    # os.path: with another suffix a long name may be too long for a file, for which pathlib raises.
     return (file for file in files if os.path.isfile(file))  # noqa: PTH113
 
 
-def vary(caption: str, settings: Captions, epoch: int, draw: random.Random) -> str:
-    """The caption as it is shown once, with kohya's rules for dropout, shuffling and kept parts.
+def vary_caption(caption: str, settings: Captions, epoch: int, draw: random.Random) -> str:
+    """The caption for one showing, by kohya's rules for dropout, shuffling and kept parts.
 
-    `epoch` counts from 1. The draws of `draw` decide; their number depends only on settings and caption.
+    `epoch` counts from 1. The number of draws depends only on settings and caption.
     """
     caption = " ".join(part for part in (settings.prefix, caption, settings.suffix) if part)
     if settings.dropout and draw.random() < settings.dropout:
@@ -74,15 +74,15 @@ def vary(caption: str, settings: Captions, epoch: int, draw: random.Random) -> s
     return f"{settings.separator} ".join([*kept, *loose, *tail])
 
 
-def all_shown(caption: str, settings: Captions) -> set[str]:
-    """Every caption that `vary` may give, for captions whose parts never change."""
+def possible_captions(caption: str, settings: Captions) -> set[str]:
+    """Every caption that `vary_caption` may return, for captions whose parts never change."""
     kept = settings.model_copy(update={"dropout": 0.0, "dropout_every_epochs": 0})
-    shown = {vary(caption, kept, 1, random.Random(0))}
+    shown = {vary_caption(caption, kept, 1, random.Random(0))}
     return shown | {""} if settings.dropout or settings.dropout_every_epochs else shown
 
 
 def _choose(caption: str, draw: random.Random) -> str:
-    """One of the caption's lines, and one of the words of each {red|blue}; {{ and }} are plain braces."""
+    """One of the caption's lines, with one of the words of each {red|blue}; {{ and }} are literal braces."""
     caption = draw.choice(caption.split("\n"))
     for braces, mark in _BRACES:
         caption = caption.replace(braces, mark)
@@ -93,7 +93,7 @@ def _choose(caption: str, draw: random.Random) -> str:
 
 
 def _split(caption: str, settings: Captions) -> tuple[list[str], list[str], list[str]]:
-    """Kept parts, loose parts, kept parts of the end."""
+    """Kept parts, loose parts, kept parts at the end."""
     mark = settings.keep_tokens_separator
     tail: list[str] = []
     if mark and mark in caption:

@@ -1,4 +1,4 @@
-"""Batches by their number: the same whoever prepares them, and whenever."""
+"""Batches by number: the same for any number of workers, and after a resume."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from training import rng
 from training.data import captions, images
 from training.data.cache import Cache
 from training.data.latents import Latents
-from training.data.order import Order
+from training.data.order import BatchOrder
 from training.data.pictures import Picture
 from training.sections.data import Data
 from training.sections.optimisation import Train
@@ -21,10 +21,10 @@ IMAGE_VALUES = tuple[int, int, int, int, int, int]
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures of one size, ready for the step."""
+    """Pictures of one size."""
 
     number: int
-    """Its place in the run, counted from 0."""
+    """Its position in the run, from 0."""
     names: list[str]
     latents: Tensor | None
     """(n, channels, h / 8, w / 8), if latents are cached."""
@@ -45,7 +45,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the encoded pictures and captions are; without latents, or with no keys, they are encoded in the step."""
+    """Caches of pictures and captions; without latents, or without keys, they are encoded in the step."""
 
     latents: Latents | None
     text: Cache
@@ -53,13 +53,13 @@ class Sources:
 
 
 class Batches(Dataset[Batch]):
-    """All batches of a run, by number; `prior_weight` is that of regularisation pictures."""
+    """All batches of a run, by number; `prior_weight` is the loss weight of regularisation pictures."""
 
     def __init__(
         self, data: Data, train: Train, pictures: Sequence[Picture], sources: Sources, prior_weight: float = 1.0
     ) -> None:
         self.pictures, self.sources, self.seed = pictures, sources, train.seed
-        self.order = Order(pictures, train.batch_size, self.seed)
+        self.order = BatchOrder(pictures, train.batch_size, self.seed)
         self._workers, self._masked, self._prior_weight = data.workers, data.alpha_mask, prior_weight
         self.per_epoch = len(self.order)
         self._epoch: tuple[int, list[tuple[int, ...]]] = (-1, [])
@@ -87,7 +87,7 @@ class Batches(Dataset[Batch]):
         )
 
     def loader(self, numbers: range) -> DataLoader[Batch]:
-        """The batches of these numbers, prepared by as many processes as configured."""
+        """The batches of these numbers, prepared by the configured number of processes."""
         return DataLoader(
             self,
             batch_size=None,
@@ -101,7 +101,7 @@ class Batches(Dataset[Batch]):
 
     def _caption(self, picture: Picture, epoch: int, number: int, at: int) -> str:
         draw = rng.choices(self.seed, "caption", number, at)
-        return captions.vary(picture.caption, picture.subset.captions, epoch + 1, draw)
+        return captions.vary_caption(picture.caption, picture.subset.captions, epoch + 1, draw)
 
     def _mirrored(self, picture: Picture, number: int, at: int) -> bool:
         return picture.subset.augment.flip and rng.choices(self.seed, "flip", number, at).random() < 0.5
@@ -134,7 +134,7 @@ class Batches(Dataset[Batch]):
         augment = picture.subset.augment
         crop = rng.choices(self.seed, "crop", number, at) if augment.random_crop else None
         color = rng.choices(self.seed, "color", number, at) if augment.color else None
-        return images.read(picture.path, picture.fit, crop, color)
+        return images.read_pixels(picture.path, picture.fit, crop, color)
 
     def _text(self, texts: Sequence[str]) -> tuple[Tensor | None, Tensor | None]:
         if not self.sources.text_keys:

@@ -1,24 +1,24 @@
-"""Emphasis in captions, with the WebUI's meaning: (more), ((more still)), [less], (exactly:1.3), \\( for a bracket."""
+"""Emphasis in captions, by the WebUI's rules: (more), ((even more)), [less], (exactly:1.3), \\( for a bracket."""
 
 import re
 from dataclasses import dataclass
 
 FACTOR = 1.1
-"""What one bracket multiplies or divides by."""
+"""Factor of one pair of round brackets; square ones divide by it."""
 
 _TOKEN = re.compile(r"\\([()\[\]\\])|([(\[])|:\s*([+-]?[.\d]+)\s*\)|([)\]])|([^\\()\[\]:]+|.)")
 
 
 @dataclass(frozen=True)
-class Weighted:
-    """A piece of text and how much it counts."""
+class WeightedText:
+    """A piece of text and its weight."""
 
     text: str
     weight: float
 
 
-def parse(text: str) -> list[Weighted]:
-    """The pieces of a caption with their weights; brackets that are never closed count to the end."""
+def parse_emphasis(text: str) -> list[WeightedText]:
+    """The pieces of a caption with their weights; brackets that are never closed extend to the end."""
     pieces: list[tuple[str, float]] = []
     opened: list[tuple[str, int]] = []
     for escaped, opening, weight, closing, plain in _TOKEN.findall(text):
@@ -39,12 +39,12 @@ def _scale(pieces: list[tuple[str, float]], start: int, factor: float) -> None:
     pieces[start:] = [(text, weight * factor) for text, weight in pieces[start:]]
 
 
-def _joined(pieces: list[tuple[str, float]]) -> list[Weighted]:
-    """Neighbours of one weight as one piece, so that words are not cut."""
-    found: list[Weighted] = []
+def _joined(pieces: list[tuple[str, float]]) -> list[WeightedText]:
+    """Adjacent pieces of one weight joined, so that words are not split."""
+    found: list[WeightedText] = []
     for text, weight in pieces:
         if found and found[-1].weight == weight:
-            found[-1] = Weighted(found[-1].text + text, weight)
+            found[-1] = WeightedText(found[-1].text + text, weight)
         else:
-            found.append(Weighted(text, weight))
+            found.append(WeightedText(text, weight))
     return found

@@ -15,7 +15,7 @@ from training.errors import InputError
 
 @dataclass(frozen=True)
 class Pixels:
-    """One picture, ready for the VAE."""
+    """The VAE's input."""
 
     values: Tensor
     """(3, height, width), -1 to 1."""
@@ -25,12 +25,12 @@ class Pixels:
     """Top and left of the crop in the resized picture, pixels."""
 
 
-def read(path: Path, fit: Fit, crop: Random | None = None, color: Random | None = None) -> Pixels:
-    """The picture at `path` brought to its size; the crop is central unless `crop` draws it.
+def read_pixels(path: Path, fit: Fit, crop: Random | None = None, color: Random | None = None) -> Pixels:
+    """The picture at `path`, scaled and cropped; the crop is centred unless `crop` draws it.
 
     Raises InputError if it cannot be read.
     """
-    picture, alpha = load(path)
+    picture, alpha = load_image(path)
     width, height = fit.size
     spare = (max(0, fit.resized[0] - width), max(0, fit.resized[1] - height))
     left, top = (crop.randint(0, spare[0]), crop.randint(0, spare[1])) if crop else (spare[0] // 2, spare[1] // 2)
@@ -46,8 +46,8 @@ def read(path: Path, fit: Fit, crop: Random | None = None, color: Random | None 
     return Pixels(values, mask, (top, left))
 
 
-def load(path: Path) -> tuple[Image.Image, Image.Image | None]:
-    """The picture at `path` as it is shown, and its alpha channel if it has one.
+def load_image(path: Path) -> tuple[Image.Image, Image.Image | None]:
+    """The picture at `path`, rotated by its EXIF tag, and its alpha channel if it has one.
 
     Raises InputError if it cannot be read.
     """
@@ -69,7 +69,7 @@ def _resized(image: Image.Image, fit: Fit) -> Image.Image:
 
 
 def _colored(image: Image.Image, draw: Random) -> Image.Image:
-    """sd-scripts' color_aug: one picture in three with its hue turned by up to 16 degrees or a gamma near 1."""
+    """sd-scripts' color_aug: one picture in three gets its hue rotated by up to 16 degrees, or a gamma near 1."""
     if draw.random() > 0.33:
         return image
     if draw.random() > 0.5:

@@ -1,4 +1,4 @@
-"""Latents: pictures encoded by the VAE, once."""
+"""Latents: pictures encoded by the VAE, cached on disk."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,11 +16,11 @@ from training.digests import Digests
 from training.errors import InputError, TrainingError
 
 Tick = Callable[[int, int], None]
-"""Called with what is done and what there is to do; may raise to interrupt."""
+"""Called with the number done and the total; may raise to interrupt."""
 
 
 class Latents:
-    """The latents of a run's pictures, by their place in it: from the cache, which is filled ahead or along the way."""
+    """The latents of a run's pictures by index, from the cache, which is filled ahead of training or on first use."""
 
     def __init__(
         self, pictures: Sequence[Picture], cache: Cache, digests: Digests, vae: Path, load_vae: Callable[[], Any]
@@ -37,7 +37,7 @@ class Latents:
         self._encoder = _Encoder(missing, key_of, cache, digests, load_vae) if missing else None
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """The entry of a picture: latents, mirrored (if it may be shown so), mask (if it has one)."""
+        """The entry of a picture: latents, mirrored (if flip is on), mask (if it has one)."""
         key = self._keys[index]
         if self._encoder and key in self._encoder.missing:
             self._encoder.encode([key])
@@ -46,7 +46,7 @@ class Latents:
         return self._cache.get(key)
 
     def fill(self, batch_size: int, tick: Tick) -> None:
-        """Encode all that the cache lacks now, `batch_size` pictures at once."""
+        """Encode everything that the cache lacks, `batch_size` pictures at once."""
         if not self._encoder:
             return
         todo = len(self._encoder.missing)
@@ -56,8 +56,8 @@ class Latents:
         tick(todo, todo)
         self._encoder = None
 
-    def look(self, tick: Tick) -> None:
-        """Read the pictures that will be encoded along the way: a broken one is to be named before the first step.
+    def check_readable(self, tick: Tick) -> None:
+        """Read the pictures that will be encoded on first use, so that broken ones are reported before the first step.
 
         Raises InputError with all of them.
         """
@@ -66,7 +66,7 @@ class Latents:
         for done, picture in enumerate(missing):
             tick(done, len(missing))
             try:
-                images.load(picture.path)
+                images.load_image(picture.path)
             except InputError as error:
                 problems.extend(error.problems)
         if problems:
@@ -74,7 +74,7 @@ class Latents:
 
 
 class _Encoder:
-    """Encodes what a cache lacks; the VAE is loaded for the first picture."""
+    """Encodes missing entries; the VAE is loaded for the first picture."""
 
     def __init__(
         self,
@@ -89,21 +89,21 @@ class _Encoder:
         self._vae: Any = None
 
     def groups(self, size: int) -> list[list[str]]:
-        """What is missing, in groups that can be encoded at once."""
+        """The missing entries, in groups that can be encoded at once."""
         alike: dict[tuple[tuple[int, int], bool], list[str]] = {}
         for key, picture in self.missing.items():
             alike.setdefault((picture.fit.size, picture.subset.augment.flip), []).append(key)
         return [members[start : start + size] for members in alike.values() for start in range(0, len(members), size)]
 
     def encode(self, group: Sequence[str]) -> None:
-        """Put the entries of pictures of one size into the cache.
+        """Encode pictures of one size into the cache.
 
-        Raises TrainingError if a picture is not the one that the run began with.
+        Raises TrainingError if a picture has changed since the run started.
         """
         if self._vae is None:
             self._vae = self._load_vae()
         shown = [self.missing[key] for key in group]
-        read = [images.read(picture.path, picture.fit) for picture in shown]
+        read = [images.read_pixels(picture.path, picture.fit) for picture in shown]
         values = torch.stack([pixels.values for pixels in read])
         for key, picture in zip(group, shown, strict=True):
             if self._key_of(picture) != key:
@@ -112,8 +112,8 @@ class _Encoder:
                     "or choose another --run for the new picture"
                 )
         places = [f"{self._digests.of(picture.path)} {picture.fit}" for picture in shown]
-        straight = encode(self._vae, values, places)
-        mirrored = encode(self._vae, values.flip(3), places) if shown[0].subset.augment.flip else None
+        straight = encode_pixels(self._vae, values, places)
+        mirrored = encode_pixels(self._vae, values.flip(3), places) if shown[0].subset.augment.flip else None
         for index, key in enumerate(group):
             entry = {"latents": straight[index].cpu()}
             if mirrored is not None:
@@ -126,10 +126,10 @@ class _Encoder:
 
 
 @torch.no_grad()
-def encode(vae: Any, pixels: Tensor, places: Sequence[str]) -> Tensor:
-    """Scaled latents (n, channels, h / 8, w / 8) of pixels (n, 3, h, w), one draw from the posterior a picture.
+def encode_pixels(vae: Any, pixels: Tensor, places: Sequence[str]) -> Tensor:
+    """Scaled latents (n, channels, h / 8, w / 8) of pixels (n, 3, h, w), one draw from the posterior per picture.
 
-    The draw belongs to its place: for cached latents the picture, not the run, so that caches can be shared.
+    `places` key the draws: for cached latents the picture, not the run, so that caches can be shared.
     """
     posterior = vae.encode(to_device(pixels, vae.device).to(vae.dtype)).latent_dist
     shape = posterior.mean.shape[1:]

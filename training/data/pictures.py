@@ -1,4 +1,4 @@
-"""Finding the pictures: N_name folders and subsets, sizes, captions, buckets. Imports without torch."""
+"""Finds the pictures: N_name folders and subsets, sizes, captions, buckets. Imports without torch."""
 
 import re
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from training.data.buckets import Fit, bucket_sizes, fit
 from training.errors import InputError
 from training.sections.data import MOST_REPEATS, Data, Subset
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
-REPEATED = re.compile(r"(\d+)_(.*)")
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
+REPEATS_FOLDER = re.compile(r"(\d+)_(.*)")
 
 
 @dataclass(frozen=True)
@@ -27,26 +27,26 @@ class Picture:
     """Width and height of the file in pixels."""
     fit: Fit
     repeats: int
-    """How often it is shown in an epoch."""
+    """How often it is shown per epoch."""
 
 
-def find(data: Data) -> list[Picture]:
-    """All pictures of the config, in a fixed order; regularisation pictures repeated to match the others' number.
+def find_pictures(data: Data) -> list[Picture]:
+    """All pictures of the config in a fixed order; regularisation pictures are repeated to match the others' number.
 
     Raises InputError with every problem: no picture, unreadable pictures, missing captions.
     """
     problems: list[str] = []
     pictures: list[Picture] = []
-    for subset in subsets(data, problems):
+    for subset in find_subsets(data, problems):
         pictures.extend(_pictures(subset, data, problems))
     if problems:
         raise InputError(problems)
     if not any(not picture.subset.regularisation for picture in pictures):
         raise InputError(f"{data.folder or data.subsets[0].folder}: holds no picture to train on")
-    return balanced(pictures)
+    return balance_regularisation(pictures)
 
 
-def subsets(data: Data, problems: list[str]) -> Iterator[Subset]:
+def find_subsets(data: Data, problems: list[str]) -> Iterator[Subset]:
     """The folders of pictures: N_name folders of data.folder and data.regularisation, then [[data.subsets]]."""
     for root, regularisation in ((data.folder, False), (data.regularisation, True)):
         if root is None:
@@ -54,14 +54,14 @@ def subsets(data: Data, problems: list[str]) -> Iterator[Subset]:
         if not root.is_dir():
             problems.append(f"{root}: no such folder (data.{'regularisation' if regularisation else 'folder'})")
             continue
-        found = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and REPEATED.fullmatch(entry.name)]
+        found = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and REPEATS_FOLDER.fullmatch(entry.name)]
         if not found:
             problems.append(
                 f"{root}: holds no folder named N_name, e.g. 10_cat for pictures shown 10 times an epoch; "
                 "put the pictures into one, or use [[data.subsets]]"
             )
         for folder in found:
-            match = REPEATED.fullmatch(folder.name)
+            match = REPEATS_FOLDER.fullmatch(folder.name)
             repeats, name = int(match[1]) if match else 0, match[2] if match else ""
             if repeats == 0:
                 problems.append(f"{folder}: its name says 0 repeats; name it 1_{name} or take it out")
@@ -84,9 +84,9 @@ def _pictures(subset: Subset, data: Data, problems: list[str]) -> Iterator[Pictu
     if not subset.folder.is_dir():
         problems.append(f"{subset.folder}: no such folder (data.subsets)")
         return
-    files = [file for file in sorted(subset.folder.iterdir()) if file.suffix.lower() in ENDINGS]
+    files = [file for file in sorted(subset.folder.iterdir()) if file.suffix.lower() in PICTURE_SUFFIXES]
     if not files:
-        problems.append(f"{subset.folder}: holds no picture ({', '.join(sorted(ENDINGS))})")
+        problems.append(f"{subset.folder}: holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))})")
     resolution = subset.resolution or data.resolution
     sizes = bucket_sizes(resolution, data.buckets)
     if data.buckets.enabled and not data.buckets.no_upscale and not sizes:
@@ -98,7 +98,7 @@ def _pictures(subset: Subset, data: Data, problems: list[str]) -> Iterator[Pictu
     for file in files:
         try:
             size = _size(file)
-            caption = captions.read(file, subset.captions, subset.class_tokens)
+            caption = captions.read_caption(file, subset.captions, subset.class_tokens)
         except InputError as error:
             problems.extend(error.problems)
             continue
@@ -106,7 +106,7 @@ def _pictures(subset: Subset, data: Data, problems: list[str]) -> Iterator[Pictu
 
 
 def _size(file: Path) -> tuple[int, int]:
-    """Width and height as shown, after the EXIF rotation."""
+    """Width and height after the EXIF rotation."""
     try:
         with Image.open(file) as image:
             rotated = image.getexif().get(0x0112, 1) >= 5
@@ -116,8 +116,8 @@ def _size(file: Path) -> tuple[int, int]:
     return (height, width) if rotated else (width, height)
 
 
-def balanced(pictures: list[Picture]) -> list[Picture]:
-    """Regularisation pictures shown as often in all as the others, as kohya does it: in turn, one more at a time."""
+def balance_regularisation(pictures: list[Picture]) -> list[Picture]:
+    """Repeat regularisation pictures, in turn, until they are shown as often as the others, as kohya does."""
     wanted = sum(picture.repeats for picture in pictures if not picture.subset.regularisation)
     regular = [index for index, picture in enumerate(pictures) if picture.subset.regularisation]
     counts = dict.fromkeys(regular, 0)

@@ -1,4 +1,4 @@
-"""Prompts to text embeddings: tokens in pieces of 75, clip skip, emphasis, SDXL's two encoders."""
+"""Prompts to text embeddings: tokens in chunks of 75, clip skip, emphasis, SDXL's two encoders."""
 
 import contextlib
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from training.data import emphasis
 from training.data.transfer import to_device
 from training.sections.model import Family, Model
 
-PIECE = 75
-"""Tokens a CLIP text encoder takes beside its begin and end mark."""
+CHUNK = 75
+"""Tokens that a CLIP text encoder takes besides its begin and end token."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """What the UNet is told of a batch of captions."""
+    """Text embeddings of a batch of captions."""
 
     hidden: Tensor
     """(batch, tokens, channels)."""
@@ -28,15 +28,15 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A caption in pieces of at most 75 tokens."""
+    """A caption in chunks of at most 75 tokens."""
 
-    pieces: list[list[int]]
+    chunks: list[list[int]]
     weights: list[list[float]]
-    """How much each token counts."""
+    """Weight of each token."""
 
 
 class TextStack:
-    """Tokenizer and text encoders of a family; `weighted` honours emphasis."""
+    """Tokenizer and text encoders of a family; `weighted` applies emphasis."""
 
     def __init__(
         self, tokenizer: Any, encoders: list[Any], family: Family, config: Model, weighted: bool = False
@@ -56,9 +56,9 @@ class TextStack:
     def _encode(self, tokens: Sequence[Tokens], captions: int) -> Embedding:
         hidden, pooled = [], None
         for index, encoder in enumerate(self.encoders):
-            # SD 1 and SDXL's first encoder pad with the end mark, OpenCLIP's with token 0.
+            # SD 1 and SDXL's first encoder pad with the end token, OpenCLIP's with token 0.
             pad = 0 if self.family == "sd2" or index == 1 else self.end
-            ids = torch.tensor([_marked(piece, self.begin, self.end, pad) for one in tokens for piece in one.pieces])
+            ids = torch.tensor([_marked(chunk, self.begin, self.end, pad) for one in tokens for chunk in one.chunks])
             out = encoder(to_device(ids, encoder.device), output_hidden_states=True)
             states = _joined(self._layer(encoder, out), captions).float()
             hidden.append(_emphasised(states, tokens) if self.weighted else states)
@@ -67,7 +67,7 @@ class TextStack:
         return Embedding(torch.cat(hidden, dim=-1), pooled)
 
     def _layer(self, encoder: Any, out: Any) -> Tensor:
-        """The layer that the family (and clip_skip) uses."""
+        """The hidden layer that the family and clip_skip select."""
         skip = self.config.clip_skip
         if self.family == "sdxl":
             # Always the last but one, without the final norm.
@@ -79,25 +79,25 @@ class TextStack:
         return norm(out.hidden_states[-skip])  # type: ignore[no-any-return]
 
     def _tokens(self, caption: str) -> Tokens:
-        """The caption's tokens in as many pieces as max_token_length allows, the last ones maybe empty."""
-        parts = emphasis.parse(caption) if self.weighted else [emphasis.Weighted(caption, 1.0)]
+        """The caption's tokens in as many chunks as max_token_length allows; the last ones may be empty."""
+        parts = emphasis.parse_emphasis(caption) if self.weighted else [emphasis.WeightedText(caption, 1.0)]
         ids: list[int] = []
         weights: list[float] = []
         for part in parts:
             own = self.tokenizer(part.text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
             ids += own
             weights += [part.weight] * len(own)
-        starts = range(0, self.config.max_token_length, PIECE)
-        return Tokens([ids[at : at + PIECE] for at in starts], [weights[at : at + PIECE] for at in starts])
+        starts = range(0, self.config.max_token_length, CHUNK)
+        return Tokens([ids[at : at + CHUNK] for at in starts], [weights[at : at + CHUNK] for at in starts])
 
 
-def _marked(piece: list[int], begin: int, end: int, pad: int) -> list[int]:
-    """A piece with its marks, filled to the encoder's length."""
-    return [begin, *piece, end, *[pad] * (PIECE - len(piece))]
+def _marked(chunk: list[int], begin: int, end: int, pad: int) -> list[int]:
+    """A chunk with begin and end token, padded to the encoder's length."""
+    return [begin, *chunk, end, *[pad] * (CHUNK - len(chunk))]
 
 
 def _joined(states: Tensor, captions: int) -> Tensor:
-    """(captions x pieces, 77, channels) to (captions, pieces x 75 + 2, channels): one begin and one end mark."""
+    """(captions x chunks, 77, channels) to (captions, chunks x 75 + 2, channels): one begin and one end token."""
     if states.shape[0] == captions:
         return states
     parts = states.view(captions, -1, *states.shape[1:])
@@ -106,9 +106,9 @@ def _joined(states: Tensor, captions: int) -> Tensor:
 
 
 def _emphasised(states: Tensor, tokens: Sequence[Tokens]) -> Tensor:
-    """States scaled by their tokens' weights, then brought back to their mean, as the WebUI does it."""
+    """States scaled by their tokens' weights, then rescaled to their original mean, as in the WebUI."""
     rows = [
-        [1.0, *(w for piece in one.weights for w in [*piece, *[1.0] * (PIECE - len(piece))]), 1.0] for one in tokens
+        [1.0, *(w for chunk in one.weights for w in [*chunk, *[1.0] * (CHUNK - len(chunk))]), 1.0] for one in tokens
     ]
     weights = to_device(torch.tensor(rows, dtype=states.dtype), states.device).unsqueeze(-1)
     scaled = states * weights

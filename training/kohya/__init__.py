@@ -1,6 +1,6 @@
-"""Configs written for kohya's sd-scripts or lora-scripts, read as they are.
+"""Reads configs of kohya's sd-scripts, lora-scripts and kohya_ss. Imports without torch.
 
-Every key is either honoured or named in a list with the reason; none is silently dropped. Imports without torch.
+Every key is either honoured, or listed with the reason why it is not; none is silently ignored.
 """
 
 from training.kohya.convert import convert

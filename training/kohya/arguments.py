@@ -1,22 +1,21 @@
-"""The command line of sd-scripts, read as its own argument parser reads it."""
+"""Parses command lines of sd-scripts as its own argument parser does."""
 
 import re
 from collections.abc import Container, Sequence
 
 from training.errors import InputError
 from training.kohya.bash import Value
+from training.kohya.conversion import Given
 from training.kohya.options import ALL, FLAGS, LISTS
-from training.kohya.reading import Given
 
 _OPTION = re.compile(r"--([A-Za-z]\w*)$")
 _NUMBER = re.compile(r"-\d+$|-\d*\.\d+$|-\d*\.?\d+e[+-]?\d+$", re.IGNORECASE)
 
 
-def parse(where: str, words: Sequence[Value], known: Container[str]) -> dict[str, Given]:
-    """What a command line gives, under the names of its options; the last of several counts.
+def parse_arguments(where: str, words: Sequence[Value], known: Container[str]) -> dict[str, Given]:
+    """The values of a command line by option; of a repeated option the last counts.
 
-    An option that is not `known` is left for others to refuse.
-
+    Options that are not `known` are kept, for the caller to refuse.
     Raises InputError, beginning with `where`, if sd-scripts would refuse the line.
     """
     found: dict[str, Given] = {}
@@ -40,7 +39,7 @@ def parse(where: str, words: Sequence[Value], known: Container[str]) -> dict[str
 
 
 def _whole(where: str, name: str, known: Container[str]) -> str:
-    """The option that argparse takes `name` for: it may be cut short as long as it fits one option alone."""
+    """The option that argparse takes `name` for: an abbreviation must fit exactly one option."""
     if name in ALL or name in known:
         return name
     fitting = sorted(option for option in ALL if option.startswith(name))

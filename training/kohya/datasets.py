@@ -1,19 +1,18 @@
 """Folders of pictures: train_data_dir, or [general] / [[datasets]] / [[datasets.subsets]] of a dataset file.
 
-A setting may stand at four levels; kohya takes it from the innermost that has it: subset, dataset, general, and last
-the training file.
+A setting may be given at four levels; kohya takes the innermost: subset, dataset, general, then the training file.
 """
 
 from typing import Any
 
 from training.kohya import values
-from training.kohya.honoured import PLACES
-from training.kohya.reading import Given, Reading
+from training.kohya.conversion import Conversion, Given
+from training.kohya.honoured import FIELD_MAP
 from training.kohya.unhonoured import REASONS
 
 Table = dict[str, Any]
 Level = dict[str, Given]
-"""The keys that reach one subset, each under the name of the table where it stands."""
+"""The keys that apply to a subset, each with the name of the table that gives it."""
 
 SUBSET_KEYS = {
     "image_dir": "folder",
@@ -23,81 +22,83 @@ SUBSET_KEYS = {
 }
 FOR_ALL = {"batch_size": "train_batch_size"} | {
     key: key
-    for key, place in PLACES.items()
+    for key, place in FIELD_MAP.items()
     if place.path.startswith(("data.buckets", "validation.")) or key == "alpha_mask"
 }
-"""Keys of one dataset that our config holds once for all."""
+"""Keys of a dataset that our config has only once for all datasets."""
 
-PER_SUBSET = tuple(key for key, place in PLACES.items() if place.path.startswith(("data.captions.", "data.augment.")))
+PER_SUBSET = tuple(
+    key for key, place in FIELD_MAP.items() if place.path.startswith(("data.captions.", "data.augment."))
+)
 KNOWN = {*SUBSET_KEYS, *FOR_ALL, *PER_SUBSET, "resolution", *REASONS}
 
 
-def datasets(reading: Reading, general: Table, tables: list[Table]) -> None:
-    """Take the folders. `general` and `tables` are empty if the file only names train_data_dir."""
+def datasets(conversion: Conversion, general: Table, tables: list[Table]) -> None:
+    """Convert the folders. `general` and `tables` are empty if the file only names train_data_dir."""
     if not tables:
         for key, path in (("train_data_dir", "data.folder"), ("reg_data_dir", "data.regularisation")):
-            if reading.has(key):
-                reading.honour(key, path, reading.get(key) or None)
+            if conversion.has(key):
+                conversion.honour(key, path, conversion.get(key) or None)
         return
     for key in ("train_data_dir", "reg_data_dir"):
-        if reading.has(key):
-            reading.drop(key, "the datasets come first, as in kohya")
-    levels = _levels(reading, general, tables)
-    if reading.has("dataset_repeats"):
-        repeats = reading.value("dataset_repeats", values.whole)
-        name = reading.given["dataset_repeats"].name
+        if conversion.has(key):
+            conversion.drop(key, "the datasets come first, as in kohya")
+    levels = _levels(conversion, general, tables)
+    if conversion.has("dataset_repeats"):
+        repeats = conversion.value("dataset_repeats", values.whole)
+        name = conversion.given["dataset_repeats"].name
         levels = [{"num_repeats": Given(repeats, name)} | level for level in levels]
-        reading.take("dataset_repeats")
-        reading.mention(name, repeats, "data.subsets.repeats")
-    reading.set("data.subsets", [_subset(reading, number, level) for number, level in enumerate(levels)])
-    _for_all(reading, levels)
+        conversion.take("dataset_repeats")
+        conversion.mention(name, repeats, "data.subsets.repeats")
+    conversion.set("data.subsets", [_subset(conversion, number, level) for number, level in enumerate(levels)])
+    _for_all(conversion, levels)
 
 
-def _levels(reading: Reading, general: Table, tables: list[Table]) -> list[Level]:
-    """For every subset the keys that reach it; each key is reported where it stands."""
-    _report(reading, "general", general)
+def _levels(conversion: Conversion, general: Table, tables: list[Table]) -> list[Level]:
+    """The keys that apply to each subset; each key is reported where it is given."""
+    _report(conversion, "general", general)
     found: list[Level] = []
     for index, dataset in enumerate(tables):
         label = f"datasets.{index}"
         own = dataset.get("subsets", [])
         if not isinstance(own, list) or not own or not all(isinstance(subset, dict) for subset in own):
-            reading.problems.append(f"{reading.file}: {label}: needs tables [[datasets.subsets]]")
+            conversion.problem(f"{label}: needs tables [[datasets.subsets]]")
             continue
         outer = _without_subsets(dataset)
-        _report(reading, label, outer)
+        _report(conversion, label, outer)
         for number, subset in enumerate(own):
             if not subset.get("image_dir"):
-                reading.problems.append(f"{reading.file}: {label}.subsets.{number}: image_dir is required")
-            _report(reading, f"{label}.subsets.{number}", subset, f"data.subsets.{len(found)}")
+                conversion.problem(f"{label}.subsets.{number}: image_dir is required")
+            _report(conversion, f"{label}.subsets.{number}", subset, f"data.subsets.{len(found)}")
             tables_in = (("general", general), (label, outer), (f"{label}.subsets.{number}", subset))
             found.append({key: Given(value, f"{at}.{key}") for at, table in tables_in for key, value in table.items()})
     return found
 
 
-def _report(reading: Reading, label: str, table: Table, at: str = "data.subsets") -> None:
-    """Say of every key of one level where it goes: to the subset `at`, or to all that it reaches."""
+def _report(conversion: Conversion, label: str, table: Table, at: str = "data.subsets") -> None:
+    """Report every key of one level: it goes to the subset `at`, or to all subsets that it applies to."""
     for key, value in table.items():
         name = f"{label}.{key}"
         if key in REASONS:
-            reading.lose(name, value, REASONS[key])
+            conversion.not_honoured(name, value, REASONS[key])
         elif key not in KNOWN:
-            reading.problems.append(f"{reading.file}: {name}: unknown key{values.did_you_mean(key, KNOWN)}")
+            conversion.problem(f"{name}: unknown key{values.did_you_mean(key, KNOWN)}")
         elif key in FOR_ALL:
-            reading.mention(name, value, PLACES[FOR_ALL[key]].path)
+            conversion.mention(name, value, FIELD_MAP[FOR_ALL[key]].path)
         else:
-            path = f"{at}.{SUBSET_KEYS.get(key) or PLACES[key].path.removeprefix('data.')}"
-            reading.mention(name, value, path)
+            path = f"{at}.{SUBSET_KEYS.get(key) or FIELD_MAP[key].path.removeprefix('data.')}"
+            conversion.mention(name, value, path)
 
 
-def _subset(reading: Reading, number: int, level: Level) -> Table:
-    """One of our subsets from the keys that reach it."""
+def _subset(conversion: Conversion, number: int, level: Level) -> Table:
+    """Our subset from the keys that apply to it."""
     found: Table = {}
     for key, given in level.items():
         value = given.value
-        path = SUBSET_KEYS.get(key) or (PLACES[key].path.removeprefix("data.") if key in PLACES else key)
-        reading.origins[f"data.subsets.{number}.{path}"] = given.name
+        path = SUBSET_KEYS.get(key) or (FIELD_MAP[key].path.removeprefix("data.") if key in FIELD_MAP else key)
+        conversion.origins[f"data.subsets.{number}.{path}"] = given.name
         if key == "image_dir":
-            found["folder"] = reading.absolute("image_dir", value)
+            found["folder"] = conversion.absolute("image_dir", value)
         elif key in SUBSET_KEYS:
             found[SUBSET_KEYS[key]] = value
         elif key == "resolution":
@@ -105,27 +106,27 @@ def _subset(reading: Reading, number: int, level: Level) -> Table:
         elif key in PER_SUBSET:
             try:
                 table, name = path.split(".")
-                found.setdefault(table, {})[name] = PLACES[key].convert(value)
+                found.setdefault(table, {})[name] = FIELD_MAP[key].convert(value)
             except ValueError as error:
-                reading.problems.append(f"{reading.file}: {given.name}: {error} (is {value!r})")
+                conversion.problem(f"{given.name}: {error} (is {value!r})")
     return found
 
 
-def _for_all(reading: Reading, levels: list[Level]) -> None:
-    """Settings that our config holds once: every subset must agree on them."""
+def _for_all(conversion: Conversion, levels: list[Level]) -> None:
+    """Settings that our config has only once: all subsets must agree."""
     for key, main in FOR_ALL.items():
         found = [level[key].value if key in level else None for level in levels]
         if all(value is None for value in found):
             continue
         if any(value != found[0] for value in found):
-            reading.problems.append(f"{reading.file}: datasets: {key} must be the same for all here")
+            conversion.problem(f"datasets: {key} must be the same for all here")
             continue
-        if reading.has(main):
-            reading.drop(main, "the datasets say it themselves, as in kohya")
+        if conversion.has(main):
+            conversion.drop(main, "the datasets say it themselves, as in kohya")
         try:
-            reading.set(PLACES[main].path, PLACES[main].convert(found[0]))
+            conversion.set(FIELD_MAP[main].path, FIELD_MAP[main].convert(found[0]))
         except ValueError as error:
-            reading.problems.append(f"{reading.file}: datasets: {key}: {error} (is {found[0]!r})")
+            conversion.problem(f"datasets: {key}: {error} (is {found[0]!r})")
 
 
 def _without_subsets(table: Table) -> Table:

@@ -1,11 +1,11 @@
-"""Files of other programs that people bring: known for what they are, read or refused with what to do instead."""
+"""Files of other programs: recognised, and read or refused with an alternative."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from training.errors import InputError
-from training.kohya.reading import Given
+from training.kohya.conversion import Given
 
 Table = dict[str, Any]
 
@@ -23,14 +23,14 @@ UNREAD = {
 
 
 def refuse_unread(file: Path) -> None:
-    """Raise InputError for a file whose kind is not read, saying what it is."""
+    """Raise InputError for a file of a kind that is not read, saying what it is."""
     what = UNREAD.get(file.suffix.lower())
     if what:
         raise InputError(f"{file}: {what}. {_INSTEAD}.")
 
 
 def is_easy_scripts(raw: Mapping[str, Any]) -> bool:
-    """Whether tables are those of LoRA_Easy_Training_Scripts: each has `args` for sd-scripts inside."""
+    """Whether tables are those of LoRA_Easy_Training_Scripts, which contain `args` for sd-scripts."""
     return any(
         name.endswith("_args") and isinstance(table, dict) and isinstance(table.get("args"), dict)
         for name, table in raw.items()

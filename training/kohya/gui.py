@@ -1,4 +1,4 @@
-"""A JSON preset or saved settings of kohya_ss' window, turned into the options that the window passes to sd-scripts.
+"""JSON presets and saved settings of kohya_ss's GUI, converted to the options that the GUI passes to sd-scripts.
 
 Read from kohya_gui/lora_gui.py of July 2026.
 """
@@ -11,7 +11,7 @@ from typing import Any
 from training.errors import InputError
 from training.kohya import arguments, values
 from training.kohya.bash import Value
-from training.kohya.reading import Given
+from training.kohya.conversion import Given
 from training.kohya.report import NotHonoured, Report
 
 RENAMED = {
@@ -21,7 +21,7 @@ RENAMED = {
     "sdxl_no_half_vae": "no_half_vae",
     "sdxl_cache_text_encoder_outputs": "cache_text_encoder_outputs",
 }
-"""The window's names of sd-scripts' options."""
+"""The GUI's names of sd-scripts' options."""
 
 LYCORIS = ["conv_dim", "conv_alpha", "use_tucker", "use_cp", "rank_dropout", "module_dropout", "use_scalar"]
 LYCORIS += ["rank_dropout_scale", "bypass_mode", "dora_wd", "train_norm"]
@@ -41,7 +41,7 @@ NETWORKS: dict[str, tuple[str, str, list[str]]] = {
     "LyCORIS/LoHa": ("lycoris.kohya", "loha", LYCORIS),
     "LyCORIS/LoKr": ("lycoris.kohya", "lokr", [*LYCORIS, "factor", "decompose_both"]),
 }
-"""What LoRA_type stands for: network_module, LyCORIS' algorithm, and the settings that become network_args."""
+"""network_module, LyCORIS algorithm, and the settings that become network_args, by LoRA_type."""
 
 LORA_PLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 WHOLE = ("keep_tokens", "bucket_reso_steps", "caption_dropout_every_n_epochs", "gradient_accumulation_steps", "seed")
@@ -51,12 +51,12 @@ _OTHER = f"{_WINDOW}: it passes this to other networks or families only"
 
 
 def is_gui(raw: Mapping[str, Any]) -> bool:
-    """Whether a JSON object is one of kohya_ss' window for LoRAs."""
+    """Whether a JSON object is from kohya_ss's GUI for LoRAs."""
     return "LoRA_type" in raw
 
 
-def read(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple[dict[str, Given], Report]:
-    """The options that the window would pass, and a report of what it keeps to itself.
+def read_gui(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple[dict[str, Given], Report]:
+    """The options that the GUI would pass, and a report of the others.
 
     Raises InputError if the file is for a family or a network that is not trained here.
     """
@@ -111,7 +111,7 @@ def _network(given: dict[str, Given], raw: Mapping[str, Any], kind: str) -> set[
 
 
 def _numbers(file: Path, given: dict[str, Given]) -> None:
-    """Numbers that the window keeps as text or with a fraction, and zeros that it does not pass on."""
+    """Convert numbers that the GUI stores as text or with a fraction, and zeros that it does not pass."""
     for key in WHOLE:
         if key in given and given[key].value not in ("", None):
             given[key] = Given(int(_number(file, given[key].name, given[key].value)), given[key].name)
@@ -128,7 +128,7 @@ def _number(file: Path, key: str, value: Any) -> float:
 
 
 def _length(file: Path, given: dict[str, Given], raw: Mapping[str, Any], report: Report) -> None:
-    """epoch, where neither steps nor epochs are set; warm-up in percent."""
+    """Convert epoch, if neither steps nor epochs are set, and warm-up in percent."""
     set_elsewhere = any(not values.is_off(raw.get(key)) for key in ("max_train_steps", "max_train_epochs"))
     if raw.get("epoch") and not set_elsewhere and not raw.get("dataset_config"):
         given["max_train_epochs"] = Given(raw["epoch"], "epoch")
@@ -140,7 +140,7 @@ def _length(file: Path, given: dict[str, Given], raw: Mapping[str, Any], report:
 
 
 def _rates(file: Path, given: dict[str, Given], raw: Mapping[str, Any]) -> None:
-    """Which parts train follows from the two rates."""
+    """Which parts are trained follows from the two rates."""
     text, unet = (_number(file, key, raw.get(key) or 0) for key in ("text_encoder_lr", "unet_lr"))
     for key in ("network_train_unet_only", "network_train_text_encoder_only", "text_encoder_lr"):
         given.pop(key, None)
@@ -152,7 +152,7 @@ def _rates(file: Path, given: dict[str, Given], raw: Mapping[str, Any]) -> None:
 
 
 def _noise(given: dict[str, Given], raw: Mapping[str, Any]) -> None:
-    """Of the two kinds of noise only the chosen one is passed."""
+    """The GUI passes only the chosen one of two kinds of noise."""
     chosen = raw.get("noise_offset_type", "Original")
     other = (
         ("noise_offset", "adaptive_noise_scale", "noise_offset_random_strength")
@@ -164,9 +164,9 @@ def _noise(given: dict[str, Given], raw: Mapping[str, Any]) -> None:
 
 
 def _more(file: Path, text: str, known: Container[str]) -> dict[str, Given]:
-    """The options in the window's field for further ones."""
+    """The options in the GUI's field for additional parameters."""
     try:
         words = [Value(word) for word in shlex.split(text)]
     except ValueError as error:
         raise InputError(f"{file}: additional_parameters: {str(error).lower()}") from error
-    return arguments.parse(f"{file}: additional_parameters", words, known)
+    return arguments.parse_arguments(f"{file}: additional_parameters", words, known)

@@ -1,4 +1,4 @@
-"""From a file to our config: ours, sd-scripts' TOML, lora-scripts' TOML, preset or train.sh, kohya_ss' JSON."""
+"""Loads a config of any kind: ours, sd-scripts' TOML, lora-scripts' TOML, preset or train.sh, kohya_ss's JSON."""
 
 import os
 from collections.abc import Mapping
@@ -9,17 +9,17 @@ from typing import Any
 from training import config
 from training.errors import InputError
 from training.kohya import foreign, gui, script, steps, values
+from training.kohya.conversion import Conversion, Given
 from training.kohya.datasets import datasets
-from training.kohya.honoured import PLACES
+from training.kohya.honoured import FIELD_MAP
 from training.kohya.network import WINDOW, network
-from training.kohya.reading import Given, Reading
 from training.kohya.report import Report
 from training.kohya.unhonoured import REASONS
 from training.textfile import read_json, read_text, read_toml
 
 Table = dict[str, Any]
 
-TELLING = {
+KOHYA_KEYS = {
     "pretrained_model_name_or_path",
     "train_data_dir",
     "network_module",
@@ -30,7 +30,7 @@ TELLING = {
     "train_batch_size",
     "datasets",
 }
-"""Keys of which one is enough to know a file as kohya's."""
+"""One of these keys is enough to recognise a file of kohya's."""
 
 STEP_KEYS = {
     "v2",
@@ -72,43 +72,43 @@ STEP_KEYS = {
     "dataset_config",
     "tokenizer_cache_dir",
 }
-KNOWN = {*PLACES, *REASONS, *STEP_KEYS, *WINDOW}
+KNOWN = {*FIELD_MAP, *REASONS, *STEP_KEYS, *WINDOW}
 """Every key that can be read."""
 
 
 @dataclass(frozen=True)
 class Translation:
-    """Our tables made from a kohya file."""
+    """Our tables, converted from a kohya file."""
 
     raw: Table
     report: Report
     origins: Mapping[str, str]
-    """By which key of the file each of our settings was set."""
+    """The key of the file that set each of our settings."""
     preset: bool = False
-    """Whether the file only changes some settings and cannot train alone."""
+    """Whether the file only changes some settings and names no model."""
 
 
 def load_any(file: Path, base: Path | None = None) -> tuple[config.Config, Report | None]:
-    """The config in `file`, whatever it was written for; the report is None if it is ours.
+    """The config in `file`, of any kind; the report is None if it is ours.
 
-    Relative paths of a kohya TOML count from `base` (default: the working directory, as in kohya), those of a
-    train.sh from the script's folder. Raises InputError with every problem.
+    Relative paths of a kohya TOML start from `base` (default: the working directory, as in kohya), those of a train.sh
+    from the script's folder. Raises InputError with all problems.
     """
     if is_ours(file):
-        return config.load(file), None
+        return config.load_config(file), None
     translation = translate(file, base)
     if translation.preset:
         raise InputError(f"{file}: is a preset, which changes some settings of others and names no model")
-    return parse(file, translation), translation.report
+    return to_config(file, translation), translation.report
 
 
-def parse(file: Path, translation: Translation) -> config.Config:
-    """The translated tables as our config; errors name the file's own keys, the report says what became of them.
+def to_config(file: Path, translation: Translation) -> config.Config:
+    """The translated tables as our config; errors name the file's own keys, and the report gets our values.
 
     Raises InputError.
     """
     try:
-        found = config.parse(translation.raw, file)
+        found = config.parse_config(translation.raw, file)
     except InputError as error:
         raise InputError([_in_their_words(str(file), line, translation.origins) for line in error.problems]) from error
     translation.report.resolve(found)
@@ -116,25 +116,22 @@ def parse(file: Path, translation: Translation) -> config.Config:
 
 
 def is_ours(file: Path) -> bool:
-    """Whether a file is neither a script nor another program's, and so is read as ours.
+    """Whether a file is our own config, not a script or another program's file.
 
-    Raises InputError if it is no config at all.
+    Raises InputError if it is not a config.
     """
     foreign.refuse_unread(file)
     return not (_is_script(file) or file.suffix == ".json") and not is_kohya(read_toml(file))
 
 
 def is_kohya(raw: Table) -> bool:
-    """Whether tables read from a TOML file are sd-scripts', lora-scripts' or their like, not ours."""
+    """Whether the tables of a TOML file are sd-scripts', lora-scripts' or similar, not ours."""
     keys = {key for table in raw.values() if isinstance(table, dict) for key in table} | raw.keys()
-    return bool(keys & TELLING) or _is_preset(raw) or foreign.is_easy_scripts(raw)
+    return bool(keys & KOHYA_KEYS) or _is_preset(raw) or foreign.is_easy_scripts(raw)
 
 
 def translate(file: Path, base: Path | None = None) -> Translation:
-    """Our tables from another program's file, and what became of every key.
-
-    Raises InputError with every problem that the translation itself finds.
-    """
+    """Translate another program's file. Raises InputError with all problems found by the translation itself."""
     foreign.refuse_unread(file)
     if _is_script(file):
         return _from_script(file)
@@ -144,25 +141,25 @@ def translate(file: Path, base: Path | None = None) -> Translation:
         if not gui.is_gui(raw):
             what = "names a dataset; give the training file whose dataset_config it is" if "datasets" in raw else ""
             raise InputError(f"{file}: {what or 'is no JSON of kohya_ss (it has no LoRA_type)'}")
-        given, report = gui.read(file, raw, KNOWN)
-        reading = Reading(file, base, given, preset=not raw.get("pretrained_model_name_or_path"))
-        reading.report = report
-        return _translate(reading, *_datasets(reading, {}, []))
+        given, report = gui.read_gui(file, raw, KNOWN)
+        conversion = Conversion(file, base, given, preset=not raw.get("pretrained_model_name_or_path"))
+        conversion.report = report
+        return _translate(conversion, *_datasets(conversion, {}, []))
     raw = read_toml(file)
     if foreign.is_easy_scripts(raw):
         given, general, tables = foreign.read_easy_scripts(file, raw)
-        return _translate(Reading(file, base, given), general, tables)
+        return _translate(Conversion(file, base, given), general, tables)
     preset = _is_preset(raw)
     outer = raw.pop("general", {}), raw.pop("datasets", [])
     given, notes = _flatten(file, raw, preset)
-    reading = Reading(file, base, given, preset=preset)
-    reading.report.notes.extend(notes)
-    return _translate(reading, *_datasets(reading, *_tables(file, *outer)))
+    conversion = Conversion(file, base, given, preset=preset)
+    conversion.report.notes.extend(notes)
+    return _translate(conversion, *_datasets(conversion, *_tables(file, *outer)))
 
 
 def _from_script(file: Path) -> Translation:
-    """What a train.sh passes; the TOML that it may name by --config_file counts where the command line is silent."""
-    given, report, folder = script.read(file, read_text(file), KNOWN)
+    """Translate a train.sh; options of its command line override the TOML of its --config_file."""
+    given, report, folder = script.read_script(file, read_text(file), KNOWN)
     config_file = given.get("config_file")
     general: Table = {}
     tables: list[Table] = []
@@ -178,27 +175,27 @@ def _from_script(file: Path) -> Translation:
             for key in theirs.keys() & given.keys()
         ]
         given = theirs | given
-    reading = Reading(file, folder, given)
-    reading.report = report
-    return _translate(reading, *_datasets(reading, general, tables))
+    conversion = Conversion(file, folder, given)
+    conversion.report = report
+    return _translate(conversion, *_datasets(conversion, general, tables))
 
 
-def _datasets(reading: Reading, general: Table, tables: list[Table]) -> tuple[Table, list[Table]]:
-    """[general] and [[datasets]], where the file has none those of the dataset_config that it names."""
-    if not tables and reading.get("dataset_config"):
-        name = str(reading.get("dataset_config"))
-        # os.path, as a name that no file can have is answered too, and told when it is read.
-        other = reading.base / name if os.path.exists(reading.base / name) else reading.file.parent / name  # noqa: PTH110
+def _datasets(conversion: Conversion, general: Table, tables: list[Table]) -> tuple[Table, list[Table]]:
+    """[general] and [[datasets]] of the file, or of its dataset_config."""
+    if not tables and conversion.get("dataset_config"):
+        name = str(conversion.get("dataset_config"))
+        # os.path: pathlib raises for invalid names, which are reported when the file is read.
+        other = conversion.base / name if os.path.exists(conversion.base / name) else conversion.file.parent / name  # noqa: PTH110
         content = read_json(other) if other.suffix == ".json" else read_toml(other)
         general, tables = _tables(other, content.get("general", {}), content.get("datasets", []))
         if not tables:
-            raise InputError(f"{reading.file}: dataset_config: {other} holds no [[datasets]]")
-    if reading.has("dataset_config"):
-        reading.honour("dataset_config", "data.subsets", None)
+            raise InputError(f"{conversion.file}: dataset_config: {other} holds no [[datasets]]")
+    if conversion.has("dataset_config"):
+        conversion.honour("dataset_config", "data.subsets", None)
     return general, tables
 
 
-def _translate(reading: Reading, general: Table, tables: list[Table]) -> Translation:
+def _translate(conversion: Conversion, general: Table, tables: list[Table]) -> Translation:
     for step in (
         steps.unused,
         steps.rates,
@@ -211,38 +208,38 @@ def _translate(reading: Reading, general: Table, tables: list[Table]) -> Transla
         network,
     ):
         try:
-            step(reading)
+            step(conversion)
         except ValueError as error:
-            reading.problems.append(f"{reading.file}: {error}")
-    datasets(reading, general, tables)
-    stopped = bool(reading.problems)
-    for key in reading.rest():
-        # A step that met a problem leaves its other keys behind; only then is a known key no mistake.
+            conversion.problem(f"{error}")
+    datasets(conversion, general, tables)
+    stopped = bool(conversion.problems)
+    for key in conversion.take_remaining():
+        # A step that failed leaves its other keys behind; only otherwise is a remaining known key a mistake.
         if key not in KNOWN or not stopped:
-            name = reading.given[key].name
-            reading.problems.append(f"{reading.file}: {name}: unknown key{values.did_you_mean(key, KNOWN)}")
-    if not reading.preset:
-        _required(reading, general, tables)
-    if reading.problems:
-        raise InputError(reading.problems)
-    return Translation(reading.raw, reading.report, reading.origins, reading.preset)
+            name = conversion.given[key].name
+            conversion.problem(f"{name}: unknown key{values.did_you_mean(key, KNOWN)}")
+    if not conversion.preset:
+        _required(conversion, general, tables)
+    if conversion.problems:
+        raise InputError(conversion.problems)
+    return Translation(conversion.raw, conversion.report, conversion.origins, conversion.preset)
 
 
-def _required(reading: Reading, general: Table, tables: list[Table]) -> None:
-    if not reading.get("pretrained_model_name_or_path"):
-        reading.problems.append(
-            f"{reading.file}: pretrained_model_name_or_path: is required: the base model"
+def _required(conversion: Conversion, general: Table, tables: list[Table]) -> None:
+    if not conversion.get("pretrained_model_name_or_path"):
+        conversion.problem(
+            "pretrained_model_name_or_path: is required: the base model"
             + ("; a dataset file is named by dataset_config in a training file" if tables else "")
         )
-    if not tables and not reading.get("train_data_dir"):
-        reading.problems.append(f"{reading.file}: train_data_dir: is required: the folder that holds folders N_name")
+    if not tables and not conversion.get("train_data_dir"):
+        conversion.problem("train_data_dir: is required: the folder that holds folders N_name")
     levels = ({**general, **dataset, **subset} for dataset in tables for subset in dataset.get("subsets", []))
-    if not reading.get("resolution") and not (tables and all("resolution" in level for level in levels)):
-        reading.problems.append(f'{reading.file}: resolution: is required, like "512,512"')
+    if not conversion.get("resolution") and not (tables and all("resolution" in level for level in levels)):
+        conversion.problem('resolution: is required, like "512,512"')
 
 
 def _flatten(file: Path, raw: Table, preset: bool) -> tuple[dict[str, Given], list[str]]:
-    """Sections are only grouping, as in kohya; of a key given twice the last counts, and a note says so."""
+    """The keys of all sections, which only group keys, as in kohya; of a repeated key the last counts, with a note."""
     found: dict[str, Given] = {}
     notes = []
     for section, content in raw.items():
@@ -273,7 +270,7 @@ def _is_script(file: Path) -> bool:
 
 
 def _in_their_words(file: str, line: str, origins: Mapping[str, str]) -> str:
-    """A problem with one of our settings, named by the key that set it."""
+    """A problem of one of our settings, named by the key that set it."""
     path, colon, rest = line.removeprefix(f"{file}: ").partition(": ")
     parts = path.split(".")
     plain = ".".join(part for part in parts if not part.isdigit())

@@ -1,10 +1,10 @@
-"""network_module and network_args: which network, and what its arguments mean to it."""
+"""network_module and network_args: the network and its arguments."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from training.kohya import values
-from training.kohya.reading import DEFAULT, Reading
+from training.kohya.conversion import DEFAULT, Conversion
 
 KOHYA = "networks.lora"
 LYCORIS = "lycoris.kohya"
@@ -62,72 +62,72 @@ WINDOW = {
     "dropout": "dropout",
     "lokr_factor": "factor",
 }
-"""Keys of lora-scripts' settings window that are arguments of the network."""
+"""Keys of lora-scripts' GUI that are arguments of the network."""
 
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument's value, under the name by which the report shows it."""
+    """An argument's value, with its name in the report."""
 
     label: str
     value: Any
 
 
-def network(reading: Reading) -> None:
-    """Take network_module, network_args and their spellings in lora-scripts' settings window."""
-    module = reading.get("network_module") or KOHYA
+def network(conversion: Conversion) -> None:
+    """Convert network_module, network_args and their equivalents in lora-scripts' GUI."""
+    module = conversion.get("network_module") or KOHYA
     if module not in (KOHYA, LYCORIS, *MODULE_KINDS):
         known = ", ".join((KOHYA, LYCORIS, *MODULE_KINDS))
-        reading.refuse("network_module", f"{module} is not supported; networks here are {known}")
+        conversion.refuse("network_module", f"{module} is not supported; networks here are {known}")
         return
-    if reading.has("network_alpha") and reading.get("network_alpha") in (0, "0", 0.0, "0.0"):
-        rank = reading.value("network_dim", values.whole) if reading.get("network_dim") else 4
-        reading.honour("network_alpha", "network.alpha", float(rank))  # as in sd-scripts: alpha 0 is the rank
-    arguments = _arguments(reading)
-    kind = _kind(reading, module, arguments)
-    if reading.has("network_module"):
-        decisive = reading.origins.get("network.kind", reading.given["network_module"].name)
-        reading.honour("network_module", "network.kind", kind)
-        reading.origins["network.kind"] = decisive
+    if conversion.has("network_alpha") and conversion.get("network_alpha") in (0, "0", 0.0, "0.0"):
+        rank = conversion.value("network_dim", values.whole) if conversion.get("network_dim") else 4
+        conversion.honour("network_alpha", "network.alpha", float(rank))  # as in sd-scripts: alpha 0 is the rank
+    arguments = _arguments(conversion)
+    kind = _kind(conversion, module, arguments)
+    if conversion.has("network_module"):
+        decisive = conversion.origins.get("network.kind", conversion.given["network_module"].name)
+        conversion.honour("network_module", "network.kind", kind)
+        conversion.origins["network.kind"] = decisive
     elif kind != "lora":
-        reading.set("network.kind", kind)
-    preset = _preset(reading, module, arguments)
-    _sizes(reading, module, arguments, convolutions=preset not in WITHOUT_CONVOLUTIONS)
+        conversion.set("network.kind", kind)
+    preset = _preset(conversion, module, arguments)
+    _sizes(conversion, module, arguments, convolutions=preset not in WITHOUT_CONVOLUTIONS)
     for name, argument in arguments.items():
         if name in ARGUMENTS:
-            _number(reading, argument, *ARGUMENTS[name])
+            _number(conversion, argument, *ARGUMENTS[name])
         elif name in NO_PLACE:
-            reading.lose(argument.label, argument.value, NO_PLACE[name])
+            conversion.not_honoured(argument.label, argument.value, NO_PLACE[name])
         elif name not in SIZES:
             hint = values.did_you_mean(name, {*ARGUMENTS, *NO_PLACE, *SIZES})
-            reading.problems.append(f"{reading.file}: {argument.label}: unknown argument{hint}")
+            conversion.problem(f"{argument.label}: unknown argument{hint}")
 
 
-def _arguments(reading: Reading) -> dict[str, Argument]:
-    """Every argument; the keys that give them are taken."""
+def _arguments(conversion: Conversion) -> dict[str, Argument]:
+    """All arguments; their keys are marked as taken."""
     found: dict[str, Argument] = {}
     for key in ("network_args", "network_args_custom"):
-        if not reading.has(key):
+        if not conversion.has(key):
             continue
         try:
-            items = values.arguments(reading.get(key) or [])
+            items = values.arguments(conversion.get(key) or [])
         except ValueError as error:
-            reading.refuse(key, str(error))
+            conversion.refuse(key, str(error))
             continue
-        name = reading.given[key].name
+        name = conversion.given[key].name
         if items:
-            reading.take(key)
+            conversion.take(key)
             found |= {item: Argument(f"{name}: {item}", value) for item, value in items.items()}
         else:
-            reading.honour(key, "network", None)
+            conversion.honour(key, "network", None)
     for key, name in WINDOW.items():
-        if reading.has(key):
-            reading.take(key)
-            found[name] = Argument(reading.given[key].name, reading.get(key))
+        if conversion.has(key):
+            conversion.take(key)
+            found[name] = Argument(conversion.given[key].name, conversion.get(key))
     return found
 
 
-def _kind(reading: Reading, module: str, arguments: dict[str, Argument]) -> str:
+def _kind(conversion: Conversion, module: str, arguments: dict[str, Argument]) -> str:
     """Our kind of network."""
     kind = MODULE_KINDS.get(module, "lora")
     if module == KOHYA and "conv_dim" in arguments and not values.is_off(arguments["conv_dim"].value):
@@ -138,20 +138,20 @@ def _kind(reading: Reading, module: str, arguments: dict[str, Argument]) -> str:
         if kind == "locon" and not _has_convolutions(module, arguments):
             kind = "lora"
         if kind:
-            reading.entry(algo.label, algo.value, "network.kind", kind)
+            conversion.entry(algo.label, algo.value, "network.kind", kind)
         else:
             known = ", ".join(KINDS)
-            reading.problems.append(f"{reading.file}: {algo.label}: {algo.value} is not supported; here are {known}")
+            conversion.problem(f"{algo.label}: {algo.value} is not supported; here are {known}")
     elif "algo" in arguments:
-        reading.lose(arguments["algo"].label, arguments["algo"].value, f"only {LYCORIS} has algorithms")
+        conversion.not_honoured(arguments["algo"].label, arguments["algo"].value, f"only {LYCORIS} has algorithms")
     for name in DECOMPOSED:
         if name not in arguments:
             continue
         if values.flag(arguments[name].value) and kind not in ("lora", "locon"):
-            reading.lose(arguments[name].label, arguments[name].value, f"DoRA is not combined with {kind}")
+            conversion.not_honoured(arguments[name].label, arguments[name].value, f"DoRA is not combined with {kind}")
             continue
         kind = "dora" if values.flag(arguments[name].value) else kind
-        reading.entry(arguments[name].label, arguments[name].value, "network.kind", kind)
+        conversion.entry(arguments[name].label, arguments[name].value, "network.kind", kind)
     return kind
 
 
@@ -168,21 +168,21 @@ def _text(arguments: dict[str, Argument], name: str, default: str) -> str:
     return str(arguments[name].value) if name in arguments else default
 
 
-def _preset(reading: Reading, module: str, arguments: dict[str, Argument]) -> str:
-    """LyCORIS' choice of layers, as far as it can be had."""
+def _preset(conversion: Conversion, module: str, arguments: dict[str, Argument]) -> str:
+    """LyCORIS's preset of layers, as far as it is supported."""
     preset = _text(arguments, "preset", "full")
     if "preset" not in arguments:
         return preset
     label = arguments["preset"].label
     if module != LYCORIS:
-        reading.lose(label, preset, f"only {LYCORIS} has presets")
+        conversion.not_honoured(label, preset, f"only {LYCORIS} has presets")
         return "full"
     if preset in UNET_ONLY:
-        reading.entry(label, preset, "network.text_encoder", False)
+        conversion.entry(label, preset, "network.text_encoder", False)
     if preset in EXACT:
-        reading.mention(label, preset, "network.conv_rank")
+        conversion.mention(label, preset, "network.conv_rank")
     else:
-        reading.lose(
+        conversion.not_honoured(
             label,
             preset,
             "the layers here are those of sd-scripts: attention, MLPs and projections, 3x3 convolutions by conv_rank",
@@ -190,40 +190,42 @@ def _preset(reading: Reading, module: str, arguments: dict[str, Argument]) -> st
     return preset
 
 
-def _sizes(reading: Reading, module: str, arguments: dict[str, Argument], *, convolutions: bool) -> None:
+def _sizes(conversion: Conversion, module: str, arguments: dict[str, Argument], *, convolutions: bool) -> None:
     """Rank and alpha of the convolutions: kohya's default is none and 1, LyCORIS' what the linear layers have."""
     rank, alpha = arguments.get("conv_dim"), arguments.get("conv_alpha")
     if not convolutions or not _has_convolutions(module, arguments):
         reason = "no rank is given, so no convolution is trained" if convolutions else "the preset has no convolutions"
         for argument in (rank, alpha):
             if argument is not None:
-                reading.lose(argument.label, argument.value, reason)
+                conversion.not_honoured(argument.label, argument.value, reason)
         return
     given = rank is not None and rank.value not in (None, "")
     if rank is None or not given:
-        rank = Argument(rank.label if rank else _origin(reading, "network_dim"), reading.get("network_dim") or 4)
-    _number(reading, rank, "network.conv_rank", values.whole, report="conv_dim" in arguments)
+        rank = Argument(rank.label if rank else _origin(conversion, "network_dim"), conversion.get("network_dim") or 4)
+    _number(conversion, rank, "network.conv_rank", values.whole, report="conv_dim" in arguments)
     if alpha is None or alpha.value in (None, ""):
-        default = reading.get("network_alpha") or 1 if module == LYCORIS else 1.0
-        origin = _origin(reading, "network_alpha") if module == LYCORIS else DEFAULT
+        default = conversion.get("network_alpha") or 1 if module == LYCORIS else 1.0
+        origin = _origin(conversion, "network_alpha") if module == LYCORIS else DEFAULT
         alpha = Argument(alpha.label if alpha else origin, default)
     if alpha.value in (0, 0.0, "0", "0.0"):
         alpha = Argument(alpha.label, rank.value)  # sd-scripts and LyCORIS both take alpha 0 for the rank
-    _number(reading, alpha, "network.conv_alpha", values.number, report="conv_alpha" in arguments)
+    _number(conversion, alpha, "network.conv_alpha", values.number, report="conv_alpha" in arguments)
 
 
-def _origin(reading: Reading, key: str) -> str:
-    """The name of a key in the file, if the file has it and it says something."""
-    return reading.given[key].name if reading.get(key) else DEFAULT
+def _origin(conversion: Conversion, key: str) -> str:
+    """The name of a key in the file, if it is set."""
+    return conversion.given[key].name if conversion.get(key) else DEFAULT
 
 
-def _number(reading: Reading, argument: Argument, path: str, convert: values.Convert, *, report: bool = True) -> None:
+def _number(
+    conversion: Conversion, argument: Argument, path: str, convert: values.Convert, *, report: bool = True
+) -> None:
     try:
         ours = convert(argument.value)
     except ValueError as error:
-        reading.problems.append(f"{reading.file}: {argument.label}: {error} (is {argument.value!r})")
+        conversion.problem(f"{argument.label}: {error} (is {argument.value!r})")
         return
     if report:
-        reading.entry(argument.label, argument.value, path, ours)
+        conversion.entry(argument.label, argument.value, path, ours)
     else:
-        reading.set(path, ours, argument.label)
+        conversion.set(path, ours, argument.label)

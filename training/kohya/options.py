@@ -1,4 +1,4 @@
-"""The options of sd-scripts' train_network.py and sdxl_train_network.py (commit 48d368fa), by what follows them."""
+"""The options of sd-scripts' train_network.py and sdxl_train_network.py (commit 48d368fa), by number of values."""
 
 LISTS = frozenset(
     (

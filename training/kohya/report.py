@@ -1,4 +1,4 @@
-"""What became of every key of a kohya file."""
+"""The report on every key of a kohya file."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ SECRETS = frozenset({"wandb_api_key", "huggingface_token"})
 
 @dataclass(frozen=True)
 class Honoured:
-    """A key that has its place in our config."""
+    """A key with an equivalent in our config."""
 
     key: str
     value: Any
@@ -28,7 +28,7 @@ class Honoured:
 
 @dataclass(frozen=True)
 class NotHonoured:
-    """A key that has none, and why."""
+    """A key without an equivalent, and why."""
 
     key: str
     value: Any
@@ -36,7 +36,7 @@ class NotHonoured:
 
     @property
     def lost(self) -> bool:
-        """Whether the file asked for something that will not happen."""
+        """Whether the key was set, so that something is lost."""
         return not is_off(self.value)
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class NotHonoured:
 
 @dataclass
 class Report:
-    """The list a person reads after a conversion: nothing of the file is missing in it."""
+    """The report on a conversion: it names every key of the file."""
 
     file: Path
     honoured: list[Honoured] = field(default_factory=list)
@@ -62,11 +62,11 @@ class Report:
         return named | {name for name, _ in self.deciding}
 
     def resolve(self, config: Config) -> None:
-        """Take what the honoured keys came to from the config that they made."""
+        """Set the honoured keys' values to those of the resulting config."""
         self.honoured = [replace(entry, ours=_at(config, entry.path.split("."))) for entry in self.honoured]
 
     def lines(self) -> list[str]:
-        """The report as text, what is lost first."""
+        """The report as text, lost keys first."""
         lost = [entry for entry in self.not_honoured if entry.lost]
         off = [entry for entry in self.not_honoured if not entry.lost]
         found = [f"{self.file}: {len(self.honoured)} keys honoured, {len(self.not_honoured)} not ({len(lost)} set)"]
@@ -88,7 +88,7 @@ class Report:
 
 
 def _at(value: Any, path: list[str]) -> Any:
-    """The setting at `path`; below a list of tables all that they have, once each."""
+    """The setting at `path`; in a list of tables all their distinct values."""
     for at, name in enumerate(path):
         if name.isdigit() and isinstance(value, tuple):
             value = value[int(name)]

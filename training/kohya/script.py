@@ -1,11 +1,11 @@
-"""A train.sh on its way into our config: the command line that it ends in, and what became of its variables."""
+"""Reads a train.sh: the command line that it runs, and its variables."""
 
 from collections.abc import Container
 from pathlib import Path
 
 from training.errors import InputError
 from training.kohya import arguments, bash
-from training.kohya.reading import Given
+from training.kohya.conversion import Given
 from training.kohya.report import NotHonoured, Report
 from training.kohya.values import did_you_mean
 
@@ -32,15 +32,15 @@ GPU_REASON = (
 LAUNCHER_REASON = "is about how accelerate starts processes; one process trains on one device"
 
 
-def read(file: Path, text: str, known: Container[str]) -> tuple[dict[str, Given], Report, Path]:
-    """The options that a script passes, a report of what passes none, and the folder its paths count from.
+def read_script(file: Path, text: str, known: Container[str]) -> tuple[dict[str, Given], Report, Path]:
+    """The options that a script passes, a report on its other variables, and the folder from which paths start.
 
-    Raises InputError if the script cannot be followed, or if sd-scripts would refuse what it passes.
+    Raises InputError if the script cannot be evaluated, or if sd-scripts would refuse its options.
     """
-    script = bash.follow(file, text)
+    script = bash.evaluate_script(file, text)
     launch = script.launch
     where = f"{file}: line {launch.line}"
-    given = arguments.parse(where, launch.arguments, known)
+    given = arguments.parse_arguments(where, launch.arguments, known)
     if launch.program == "sdxl_train_network.py":
         given.setdefault("model_type", Given("sdxl", launch.program))
     report = Report(file)
@@ -67,5 +67,5 @@ def read(file: Path, text: str, known: Container[str]) -> tuple[dict[str, Given]
 
 
 def _of_environment(name: str, value: str) -> str:
-    """Why a variable of the environment is not honoured, and what to do with it."""
+    """Why an environment variable is not honoured, and what to do instead."""
     return GPU_REASON.format(value) if name == "CUDA_VISIBLE_DEVICES" else ENVIRONMENT_REASON

@@ -1,4 +1,4 @@
-"""The keys of sd-scripts and lora-scripts that have no place in our config, each with the reason."""
+"""Keys of sd-scripts and lora-scripts without an equivalent in our config, each with the reason."""
 
 _PLACEMENT = "where tensors live follows from train.device"
 _WANDB = "logs go to log.jsonl and TensorBoard, to no online service"

@@ -1,4 +1,4 @@
-"""Converters from kohya's values to ours; each raises ValueError with what is allowed."""
+"""Converters from kohya's values to ours; each raises ValueError that says what is allowed."""
 
 import ast
 import difflib
@@ -17,7 +17,7 @@ _PRECISIONS = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "b
 
 
 def is_off(value: Any) -> bool:
-    """Whether a value says nothing: absent, empty, false or zero."""
+    """Whether a value is absent, empty, false or zero."""
     return value in (None, "", False, 0, "0", "false") or value == [] or value == {}
 
 
@@ -27,7 +27,7 @@ def as_is(value: Any) -> Any:
 
 
 def flag(value: Any) -> bool:
-    """A yes or no, however it is spelled."""
+    """A boolean in any spelling."""
     text = str(value).strip().lower()
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
@@ -70,7 +70,7 @@ def count(value: Any) -> int | None:
 
 
 def rate(value: Any) -> float | None:
-    """One learning rate; of a list sd-scripts takes the first for all text encoders of the networks read here."""
+    """A learning rate; of a list sd-scripts uses the first for all text encoders, with the networks read here."""
     rates = [number(item) for item in value] if isinstance(value, list) else [number(value)]
     return rates[0] if rates else None
 
@@ -81,7 +81,7 @@ def at_least_one(value: Any) -> int:
 
 
 def token_length(value: Any) -> int:
-    """The caption length that sd-scripts makes of a number: whole pieces of 75 tokens."""
+    """The caption length that sd-scripts makes of a number: whole chunks of 75 tokens."""
     pieces = max(1, -(-(whole(value) - 74) // 75))
     if pieces > 3:
         raise ValueError("is too long; captions of up to 225 tokens can be read")
@@ -138,7 +138,7 @@ def arguments(value: Any) -> dict[str, Any]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at the known word that looks most like `word`, or nothing."""
+    """A hint at the known word most similar to `word`, or an empty string."""
     close = difflib.get_close_matches(word, sorted(known), n=1)
     return f" (did you mean {close[0]}?)" if close else ""
 

@@ -1,4 +1,4 @@
-"""Our config as TOML, each setting with the key it came from."""
+"""Writes our config as TOML, each setting with the key that it comes from."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from training.errors import one_line
 
 
 def to_toml(config: Config, origins: Mapping[str, str] | None = None, heading: str = "") -> str:
-    """What differs from our defaults, as TOML; `origins` puts the key that a setting came from beside it."""
+    """The settings that differ from our defaults, as TOML; `origins` adds the key of each setting as a comment."""
     document = tomlkit.document()
     if heading:
         document.add(tomlkit.comment(one_line(heading)))
@@ -28,7 +28,7 @@ def to_toml(config: Config, origins: Mapping[str, str] | None = None, heading: s
 
 
 def tables_to_toml(raw: Mapping[str, Any]) -> str:
-    """Tables that are no whole config (a preset's) as TOML."""
+    """Tables that are not a whole config (a preset's) as TOML."""
     return tomlkit.dumps(_writable(raw))
 
 
@@ -56,7 +56,7 @@ def _table(values: Mapping[str, Any], path: str, origins: Mapping[str, str]) -> 
 
 def _add(table: Any, key: str, value: Any, path: str, origins: Mapping[str, str]) -> None:
     item = tomlkit.item(_writable(value))
-    # A subset has what [data] says where it says nothing itself.
+    # A subset inherits from [data].
     origin = origins.get(path) or origins.get(re.sub(r"^data\.subsets\.\d+", "data", path))
     if origin and origin != key:
         item.comment(origin)

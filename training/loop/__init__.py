@@ -1,1 +1,1 @@
-"""The training loop: what is prepared, one step, its state, samples and validation."""
+"""The training loop: preparation, steps, state, sample pictures and validation."""

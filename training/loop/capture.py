@@ -1,8 +1,8 @@
-"""Forward and backward pass as CUDA graphs: recorded once for each shape, then replayed.
+"""Forward and backward pass as CUDA graphs: captured once per shape, then replayed.
 
-A small batch leaves a fast card waiting while Python queues some five thousand kernels one by one; a graph queues them
-at once. Gradient scaler, clipping and optimiser stay outside. What a graph reads and writes keeps its place in memory:
-the inputs are copied into buffers of its own, the gradients are summed into one buffer a tensor.
+With a small batch a fast GPU waits while Python queues some five thousand kernels one by one; a graph queues them at
+once. Gradient scaler, clipping and optimiser stay outside. A graph reads and writes fixed addresses: inputs are copied
+into its own buffers, and gradients are summed into one buffer per tensor.
 """
 
 import math
@@ -24,16 +24,16 @@ from training.sections.optimisation import Train
 Compute = Callable[[Inputs], Tensor]
 """Forward and backward pass of inputs on the device: adds to the gradients, returns the loss without a graph."""
 
-MOST = 16
-"""Shapes that are captured at most, those with most passes first: each graph takes time and memory of its own."""
-WORTH = 20
-"""Passes below which a shape is not captured: warming up and capturing take as long as some of them."""
+MAX_SHAPES = 16
+"""Most shapes to capture, those with most passes first: each graph takes time and memory."""
+MIN_PASSES = 20
+"""A shape with fewer passes is not captured: warming up and capturing take as long as several passes."""
 GRAPH_BYTES = 64 << 20
-"""Memory that a graph takes beside its tensors: a guess, not measured."""
+"""Memory of a graph besides its tensors: a guess, not measured."""
 
 
 class Eager:
-    """Passes that are queued kernel by kernel."""
+    """Passes without CUDA graphs."""
 
     sentence = "not captured"
 
@@ -42,16 +42,16 @@ class Eager:
 
     def __call__(self, inputs: Inputs) -> Tensor:
         """The loss of a pass; its gradients are added to the parameters'."""
-        return self._compute(inputs.on(self._device))
+        return self._compute(inputs.to(self._device))
 
-    def rest(self) -> None:
-        """Make room for something else than steps."""
+    def free_memory(self) -> None:
+        """Free memory for something other than steps."""
 
 
 class Captured:
-    """Passes that are replayed where their shape was captured, and queued kernel by kernel where not.
+    """Passes by CUDA graphs, where their shape was captured; other passes run without.
 
-    `give_up` is called with a sentence if they cannot be captured again after a rest; it may raise to end the run.
+    `give_up` is called with a message if a capture after `free_memory` fails; it may raise to end the run.
     """
 
     def __init__(
@@ -65,19 +65,18 @@ class Captured:
         self._compute, self._parameters = compute, list(parameters)
         self._device, self._backend, self._give_up = device, backend, give_up
         self.sentence = ""
-        """What to tell of it."""
         self._totals = [torch.zeros_like(parameter) for parameter in parameters]
         self._inputs: dict[Shape, Inputs] = {}
         self._graphs: dict[Shape, tuple[Run, list[Tensor]]] = {}
 
     def prepare(self, samples: Sequence[Inputs]) -> None:
-        """Capture the shapes of `samples`; nothing that is trained changes, nor does any random draw.
+        """Capture the shapes of `samples`; neither weights nor random states change.
 
-        All are warmed up before the first is captured: a graph's memory is not free for anything else.
+        All are warmed up before the first is captured: a graph's memory cannot be used for anything else.
         Raises RuntimeError if the memory does not suffice or a pass cannot be captured.
         """
-        self._inputs = {inputs.shape: inputs.copied(self._device) for inputs in samples}
-        with self._draws_kept():
+        self._inputs = {inputs.shape: inputs.clone_to(self._device) for inputs in samples}
+        with self._rng_state_kept():
             taken = [self._warm_up(inputs) for inputs in self._inputs.values()]
         needed, room = max(taken) + GRAPH_BYTES * len(taken), self._backend.room()
         if needed > room:
@@ -91,11 +90,11 @@ class Captured:
         if self._inputs and not self._graphs:
             self._capture_again()
         if self._parameters[0].grad is None:
-            # The last step's gradients were forgotten: this is the first pass of another one.
+            # Gradients were cleared after the last step: this is the first pass of a new one.
             torch._foreach_zero_(self._totals)
         captured = self._graphs.get(inputs.shape)
         if captured is None:
-            loss = self._pass(inputs.on(self._device))
+            loss = self._pass(inputs.to(self._device))
         else:
             replay, kept = captured
             own = self._inputs[inputs.shape].tensors()
@@ -107,33 +106,33 @@ class Captured:
             parameter.grad = total
         return loss
 
-    def rest(self) -> None:
-        """Make room for something else than steps; the next pass captures again."""
+    def free_memory(self) -> None:
+        """Free memory for something other than steps; the next pass captures again."""
         self._graphs.clear()
         self._backend.release()
 
     def _capture_again(self) -> None:
-        """After a rest; where it fails, memory being scarcer by now, the passes to come are queued kernel by kernel."""
+        """Capture after `free_memory`; if that fails, as memory is scarcer by now, run without graphs from here on."""
         try:
             self._capture()
             return
         except RuntimeError as error:
             reason = _cause(error)
-        # Here, not above: an error keeps the tensors of the pass that it ended.
+        # Not in the except block: the exception keeps the failed pass's tensors alive.
         self._inputs.clear()
-        self.rest()
+        self.free_memory()
         self.sentence = f"no longer captured: {reason}"
         self._give_up(self.sentence)
 
     def _capture(self) -> None:
         # The largest first: the others then fit into its memory.
-        with self._draws_kept():
+        with self._rng_state_kept():
             for shape in sorted(self._inputs, key=lambda shape: -sum(math.prod(size) for _, size, _ in shape)):
                 self._graphs[shape] = self._record(self._inputs[shape])
 
     @contextmanager
-    def _draws_kept(self) -> Iterator[None]:
-        """Afterwards torch's global generators stand where they stood."""
+    def _rng_state_kept(self) -> Iterator[None]:
+        """Restore torch's global generators afterwards."""
         with torch.random.fork_rng(devices=[torch.cuda.current_device()] if self._device.type == "cuda" else []):
             yield
 
@@ -152,8 +151,8 @@ class Captured:
         return self._backend.warm_up(run)
 
     def _pass(self, inputs: Inputs) -> Tensor:
-        """Add the gradients to the totals, in the same way whether it is recorded or not."""
-        self._forget_gradients()
+        """Run a pass and add its gradients to the totals, captured or not."""
+        self._clear_gradients()
         try:
             loss = self._compute(inputs)
             gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
@@ -161,16 +160,16 @@ class Captured:
                 raise RuntimeError(f"{len(self._totals) - len(gradients)} trained tensors get no gradient")
             torch._foreach_add_(self._totals, gradients)
         finally:
-            # A pass that failed half-way (no memory left) has made some, and the next would add to them.
-            self._forget_gradients()
+            # A pass that failed half-way (out of memory) leaves gradients, to which the next would add.
+            self._clear_gradients()
         return loss
 
-    def _forget_gradients(self) -> None:
+    def _clear_gradients(self) -> None:
         for parameter in self._parameters:
             parameter.grad = None
 
 
-def obstacle(network: Network, train: Train, device: torch.device, processes: int) -> str | None:
+def why_not_captured(network: Network, train: Train, device: torch.device, processes: int) -> str | None:
     """Why the passes of a run cannot be captured, as the end of a sentence; None if they can."""
     if train.capture == "off":
         return 'train.capture is "off"'
@@ -193,30 +192,30 @@ def obstacle(network: Network, train: Train, device: torch.device, processes: in
     return None
 
 
-def chosen(batches: Batches, count: int, *, every: bool) -> list[BatchShape]:
-    """Which shapes to capture in a run of `count` passes; `every` one if the user insists.
+def shapes_to_capture(batches: Batches, count: int, *, every: bool) -> list[BatchShape]:
+    """The shapes to capture in a run of `count` passes; `every` one if train.capture is "on".
 
-    A matter of config and pictures alone, so that a run that was interrupted goes on with the same kernels.
+    They depend on config and pictures alone, so that a resumed run uses the same kernels.
     """
     shapes = batches.order.shapes()
     order = sorted(shapes, key=lambda shape: (-shapes[shape], shape))
-    worth = [shape for shape in order if shapes[shape] * count / batches.per_epoch >= WORTH]
-    return order if every else worth[:MOST]
+    worth = [shape for shape in order if shapes[shape] * count / batches.per_epoch >= MIN_PASSES]
+    return order if every else worth[:MAX_SHAPES]
 
 
-def passes(
+def make_passes(
     setting: Literal["auto", "on", "off"],
     reason: str | None,
     eager: Eager,
     make: Callable[[], Captured],
     samples: Sequence[Inputs],
 ) -> Eager | Captured:
-    """How a run makes its passes: by graphs of the shapes of `samples`, or eagerly for a `reason` or a failure.
+    """CUDA graphs of the shapes of `samples`, or `eager` because of a `reason` or a failure.
 
-    `setting` is train.capture; raises InputError or TrainingError instead if it is "on".
+    `setting` is train.capture; if it is "on", raises InputError or TrainingError instead.
     """
     if reason is None and not samples:
-        reason = f"no shape has {WORTH} passes in this run"
+        reason = f"no shape has {MIN_PASSES} passes in this run"
     if reason is not None:
         if setting == "on":
             raise InputError(f'train.capture = "on" is not possible here: {reason}; set it to "auto"')
@@ -228,8 +227,8 @@ def passes(
         return captured
     except RuntimeError as error:
         reason = _cause(error)
-    # Here, not above: an error keeps the tensors of the pass that it ended.
-    captured.rest()
+    # Not in the except block: the exception keeps the failed pass's tensors alive.
+    captured.free_memory()
     eager.sentence = f"not captured: {reason}"
     if setting == "on":
         raise TrainingError(f'train.capture = "on" failed: {eager.sentence}; set it to "auto" or "off"')
@@ -237,6 +236,6 @@ def passes(
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of what went wrong: what ends a broken capture raises too, and hides the error that broke it."""
+    """The first line of the original error: ending a broken capture raises too, and hides it."""
     cause = error.__context__ or error
     return (str(cause).strip().splitlines() or [type(cause).__name__])[0][:300]

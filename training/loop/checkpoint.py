@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on to the bit, in one file that appears in one step."""
+"""Checkpoints: everything that a run needs to resume bit for bit, in one file, written atomically."""
 
 import contextlib
 import os
@@ -12,11 +12,11 @@ from training.errors import InputError, TrainingError
 NAME = "step-{:08d}.pt"
 
 
-def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     """Write the state after `step` and remove all but the last `keep` checkpoints.
 
-    Random draws need no state: they are keyed by seed and place (see rng.py), and so is the order of the data.
-    Raises TrainingError if the disk refuses; the earlier checkpoints then remain.
+    Random draws and the order of the data need no state: they are keyed by seed and position (see rng.py).
+    Raises TrainingError if it cannot be written; the earlier checkpoints remain.
     """
     path = folder / NAME.format(step)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -39,11 +39,8 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     return path
 
 
-def latest(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint's state, None if there is none.
-
-    Raises InputError if it cannot be read.
-    """
+def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The newest checkpoint's state; None if there is none. Raises InputError if it cannot be read."""
     found = _found(folder)
     if not found:
         return None
@@ -54,8 +51,8 @@ def latest(folder: Path) -> dict[str, Any] | None:
     return state
 
 
-def clear(folder: Path) -> None:
-    """Remove leftovers of writes that were cut off."""
+def remove_partial(folder: Path) -> None:
+    """Remove partial files of interrupted writes."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""What records kernels and replays them: torch's CUDA graphs, and what to do when a recording breaks."""
+"""Capture and replay with torch's CUDA graphs, and recovery from a failed capture."""
 
 import contextlib
 import gc
@@ -14,25 +14,25 @@ WARM_UP = 3
 
 
 class Backend(Protocol):
-    """What captures: CudaGraphs, or a stand-in in tests."""
+    """CudaGraphs, or a stand-in in tests."""
 
     def warm_up(self, run: Run) -> int:
-        """Run for real, WARM_UP times; returns the bytes that it took for the time being."""
+        """Run WARM_UP times without capturing; returns the peak of the additional memory in bytes."""
 
     def room(self) -> int:
-        """Bytes that are free or would be if the allocator gave back what it keeps."""
+        """Bytes that are free, or would be if the allocator released its cache."""
 
     def capture(self, run: Run) -> Run:
-        """Record what `run` queues, without doing it; returns what does it."""
+        """Capture the kernels that `run` queues, without running them; returns a function that runs them."""
 
     def release(self) -> None:
-        """Give the memory of graphs back that nothing refers to any more."""
+        """Free the memory of graphs that are no longer referenced."""
 
 
 class CudaGraphs:
     """torch's CUDA graphs; all share one memory pool.
 
-    They may: none runs beside another, and what one leaves behind (its loss) is kept from being used again.
+    That is safe: they never run at the same time, and what one returns (its loss) is kept referenced.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class CudaGraphs:
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def warm_up(self, run: Run) -> int:
-        """See Backend. The last pass must not wait for the card: a capture would break at it, with much to repair."""
+        """See Backend. The last pass must not synchronise: that would break a capture, which is harder to clean up."""
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         self._stream.wait_stream(torch.cuda.current_stream())
@@ -85,12 +85,12 @@ class CudaGraphs:
         return graph.replay
 
     def _abandon(self) -> None:
-        """Tell the allocator that a broken capture is over; else it frees nothing any more (empty_cache fails).
+        """Tell the allocator that a broken capture has ended; otherwise it frees nothing (empty_cache fails).
 
-        torch's own capture_end stops before that (torch 2.11 to 2.13), and leaves its generator in the capture too.
+        torch's own capture_end raises before that (torch 2.11 to 2.13), and leaves its generator capturing too.
         """
         device = torch.cuda.current_device()
-        # It raises if it was told already; then the graph releases the pool.
+        # Raises if that was done already; then the graph releases the pool.
         with contextlib.suppress(RuntimeError):
             torch._C._cuda_endAllocateToPool(device, self._pool)
             torch._C._cuda_releasePool(device, self._pool)

@@ -1,6 +1,6 @@
-"""The same bits again on CUDA: which kernels torch, cuBLAS and cuDNN may take. Imports without torch.
+"""Deterministic kernels of torch, cuBLAS and cuDNN on CUDA. Imports without torch.
 
-On CPUs the same file comes out without any of this.
+On CPUs results are reproducible without it.
 """
 
 import os
@@ -13,19 +13,19 @@ from training.sections.optimisation import Train
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 WORKSPACES = (":4096:8", ":16:8")
-"""The sizes with which cuBLAS always takes the same kernels (CUDA's documentation, "Results reproducibility")."""
+"""Sizes with which cuBLAS is deterministic (CUDA's documentation, "Results reproducibility")."""
 NO_KERNEL = "does not have a deterministic implementation"
-"""What torch says of an operation; it has no exception class of its own for that."""
+"""Part of torch's message on an operation; there is no exception class for it."""
 
 CUBLAS = "not deterministic because it uses CuBLAS"
-"""What torch says of a matrix product if the workspace is another one, or came too late: it looks once, at the first
-product. Newer versions (2.13) do without."""
+"""Part of torch's message on a matrix product if the workspace is another one, or was set too late: it is read once, at
+the first product. Newer versions (2.13) do not need it."""
 
 
-def prepare(train: Train) -> None:
-    """Set what must stand in the environment before CUDA starts.
+def prepare_environment(train: Train) -> None:
+    """Set the environment variables that must be set before CUDA starts.
 
-    Raises InputError if the environment asks cuBLAS for a workspace with which its results vary.
+    Raises InputError if cuBLAS is configured with a workspace that makes results vary.
     """
     if not train.deterministic:
         return
@@ -38,25 +38,25 @@ def prepare(train: Train) -> None:
 
 
 @contextmanager
-def kernels(train: Train, device: str) -> Iterator[None]:
-    """Within, torch takes deterministic kernels (if so configured) and TF32 as configured; afterwards as before.
+def deterministic_kernels(train: Train, device: str) -> Iterator[None]:
+    """Use deterministic kernels and TF32 as configured; restore torch's settings afterwards.
 
-    Strict, not with warn_only: that lets the backward pass of fused attention add in any order.
+    Strict, not warn_only: that lets the backward pass of fused attention add in any order.
     """
     import torch
 
     if device != "cuda":
         yield
         return
-    before = flags()
+    before = torch_flags()
     strict, fills = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(train.deterministic)
-    # Filling new memory finds reads of what was never written; it is another kernel for each tensor.
+    # Filling new memory finds reads of uninitialised values, at the cost of a kernel per tensor.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _set(
         {
             "cudnn_deterministic": train.deterministic,
-            # Its trials take whatever is quickest at the moment.
+            # Benchmarking picks whichever kernel is fastest at the moment.
             "cudnn_benchmark": False,
             # Its backward pass has no deterministic form.
             "cudnn_attention": not train.deterministic and before["cudnn_attention"],
@@ -72,8 +72,8 @@ def kernels(train: Train, device: str) -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
 
 
-def flags() -> dict[str, bool]:
-    """What torch is set to, for the record."""
+def torch_flags() -> dict[str, bool]:
+    """torch's settings, for the record."""
     import torch
 
     return {
@@ -96,8 +96,8 @@ def _set(wanted: dict[str, Any]) -> None:
     torch.backends.cudnn.allow_tf32 = wanted["tf32_cudnn"]
 
 
-def explanation(error: RuntimeError) -> str | None:
-    """A sentence for an operation that has no deterministic kernel; None if that is not the error."""
+def explain_nondeterminism(error: RuntimeError) -> str | None:
+    """The message for an operation without a deterministic kernel; None for other errors."""
     text = str(error)
     if CUBLAS in text:
         return (

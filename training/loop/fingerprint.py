@@ -1,4 +1,4 @@
-"""What decides the weights of a run, in one number."""
+"""A hash of everything that affects the weights of a run."""
 
 import hashlib
 import json
@@ -6,14 +6,11 @@ import json
 from training.config import Config
 
 NOT_DECISIVE = {"save", "sample", "log", "validation", "resources"}
-"""Tables that may change between an interrupted run and its resume: they do not touch the weights."""
+"""Tables that may change before a resume: they do not affect the weights."""
 
 
 def fingerprint(config: Config, data: str) -> str:
-    """What decides the weights: a checkpoint of one fingerprint cannot go on under another.
-
-    `data` stands for the base model's and the pictures' content.
-    """
+    """A checkpoint can be resumed only with the same fingerprint. `data` is a hash of base model and pictures."""
     decisive = config.model_dump(mode="json", exclude=NOT_DECISIVE)
     for key in ("workers", "cache_folder", "vae_batch_size", "encode"):
         del decisive["data"][key]

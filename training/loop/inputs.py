@@ -1,4 +1,4 @@
-"""What one forward pass takes: a batch with its random numbers and embeddings, as tensors ready for the device."""
+"""Inputs of one forward pass: a batch with its random numbers and embeddings, as tensors."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -9,8 +9,8 @@ from training import rng
 from training.data import latents
 from training.data.dataset import Batch
 from training.data.text import Embedding
-from training.data.transfer import staged, to_device
-from training.loop.distributed import Group, part
+from training.data.transfer import pinned, to_device
+from training.loop.distributed import ProcessGroup, select_rows
 from training.loop.objective import Draw, Objective
 from training.loop.prepare import Prepared
 
@@ -30,48 +30,47 @@ class Inputs(Draw):
     mask: Tensor | None
     sizes: Tensor
     share: float = 1.0
-    """What the loss counts: less than 1 if other processes have other pictures of the batch, 0 if they have all."""
+    """Weight of the loss: below 1 if other processes have other pictures of the batch, 0 if they have all."""
 
     @property
     def embedding(self) -> Embedding:
-        """What the UNet is told of the captions."""
+        """The captions' embeddings."""
         return Embedding(self.hidden, self.pooled)
 
     @property
     def shape(self) -> Shape:
-        """Inputs of one shape can be computed by one CUDA graph."""
+        """Inputs of one shape can share one CUDA graph."""
         return tuple((name, value.shape, value.dtype) for name, value in self.tensors().items())
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors that there are, by name."""
+        """The tensors by name, without those that are None."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, Tensor)}
 
-    def on(self, device: torch.device) -> "Inputs":
-        """The same on `device`."""
+    def to(self, device: torch.device) -> "Inputs":
         return replace(self, **{name: to_device(value, device) for name, value in self.tensors().items()})  # type: ignore[arg-type]
 
-    def copied(self, device: torch.device) -> "Inputs":
-        """A copy on `device` that shares no memory with anything, nor gradients."""
+    def clone_to(self, device: torch.device) -> "Inputs":
+        """A detached copy on `device` that shares no memory."""
         own = {name: value.detach().to(device, copy=True) for name, value in self.tensors().items()}
         return replace(self, **own)  # type: ignore[arg-type]
 
 
-class Feed:
-    """Makes inputs of batches. What is on the host stays there, in memory that the device reads by itself."""
+class InputBuilder:
+    """Builds inputs from batches; they stay on the host, in pinned memory for a CUDA device."""
 
-    def __init__(self, objective: Objective, device: torch.device, seed: int, group: Group) -> None:
+    def __init__(self, objective: Objective, device: torch.device, seed: int, group: ProcessGroup) -> None:
         self._objective, self._device, self._seed, self._group = objective, device, seed, group
 
     def __call__(self, batch: Batch, source: Prepared) -> Inputs:
-        """The inputs of a batch of the run; of several processes' those of this one."""
+        """The inputs of a batch, or this process's part of them."""
         values = self._latents(batch, source)
         whole = self._inputs(batch, source, values, self._objective.draw(values.shape, batch.number))
         share = self._group.share(len(batch.names))
-        return replace(part(whole, share.rows), share=share.weight) if share else whole
+        return replace(select_rows(whole, share.rows), share=share.weight) if share else whole
 
-    def at(self, batch: Batch, source: Prepared, timestep: int) -> Inputs:
-        """Inputs whose loss can be compared from step to step."""
+    def for_validation(self, batch: Batch, source: Prepared, timestep: int) -> Inputs:
+        """Inputs with fixed noise and timestep, whose loss can be compared between steps."""
         values = self._latents(batch, source)
         draw = rng.generator(self._seed, "check", batch.number, timestep)
         noise = torch.randn(values.shape, generator=draw)
@@ -88,14 +87,14 @@ class Feed:
             mask=batch.mask,
             sizes=batch.sizes,
         )
-        return replace(found, **{name: staged(value, self._device) for name, value in found.tensors().items()})  # type: ignore[arg-type]
+        return replace(found, **{name: pinned(value, self._device) for name, value in found.tensors().items()})  # type: ignore[arg-type]
 
     def _latents(self, batch: Batch, source: Prepared) -> Tensor:
         if batch.latents is not None:
             return batch.latents
         assert batch.pixels is not None
         places = [f"{self._seed}/{batch.number}/{index}" for index in range(len(batch.names))]
-        return latents.encode(source.vae, batch.pixels, places)
+        return latents.encode_pixels(source.vae, batch.pixels, places)
 
     @staticmethod
     def _embedding(batch: Batch, source: Prepared) -> Embedding:

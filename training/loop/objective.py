@@ -1,4 +1,4 @@
-"""What is learned from noisy latents: noise, timesteps, target and loss. Formulas as in kohya's sd-scripts."""
+"""The training objective: noise, timesteps, target and loss. Formulas as in kohya's sd-scripts."""
 
 import math
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ STEPS = 1000
 BETA_START, BETA_END = 0.00085, 0.012
 """Stable Diffusion's noise schedule ("scaled linear")."""
 SNR_LIMIT = 1000.0
-"""The signal-to-noise ratio of timestep 0 is as good as infinite; weights count with at most this."""
+"""The signal-to-noise ratio of timestep 0 is practically infinite; weights use at most this."""
 
 
 @dataclass(frozen=True)
 class Noisy:
-    """Latents with noise, and what the UNet should say of them."""
+    """Noisy latents, and the target of the UNet's prediction."""
 
     latents: Tensor
     timesteps: Tensor
@@ -28,22 +28,22 @@ class Noisy:
 
 @dataclass(frozen=True)
 class Draw:
-    """The random numbers of a batch. They are made on the host, whatever computes with them."""
+    """The random numbers of a batch, always drawn on the host."""
 
     noise: Tensor
     """(n, channels, h, w)."""
     timesteps: Tensor
     """(n,)."""
     extra: Tensor | None = None
-    """Like noise: perturbs only what the UNet sees."""
+    """Like noise; perturbs the UNet's input only."""
     offset: Tensor | None = None
     """(n, channels, 1, 1), if the shift of the noise's mean follows the latents."""
     shift: Tensor | None = None
-    """(n, 1, 1, 1): how far it is shifted before the latents are looked at."""
+    """(n, 1, 1, 1): size of the shift before the latents' part is added."""
 
 
 def alphas_cumprod(zero_terminal_snr: bool) -> Tensor:
-    """The share of signal (squared) at every timestep.
+    """The squared share of signal at every timestep.
 
     zero_terminal_snr rescales as in "Common Diffusion Noise Schedules and Sample Steps are Flawed" (arXiv 2305.08891).
     """
@@ -68,7 +68,7 @@ class Objective:
     def draw(self, shape: torch.Size, place: int) -> Draw:
         """The random numbers of a batch with latents of `shape` (n, channels, h, w), on the host.
 
-        `place` is the batch's number in the run: it alone decides the draws.
+        `place`, the batch's number in the run, keys the draws.
         """
         settings = self.settings
         draw = rng.generator(self.seed, "noise", place)
@@ -113,7 +113,7 @@ class Objective:
         return strength, torch.randn((*noise.shape[:2], 1, 1), generator=draw)
 
     def _pyramid(self, noise: Tensor, place: int) -> Tensor:
-        """Noise at several scales, the coarser the weaker, brought back to unit variance."""
+        """Noise at several scales, weaker at coarser ones, normalised to unit variance."""
         draw = rng.generator(self.seed, "pyramid", place)
         height, width = noise.shape[2:]
         for level in range(self.settings.multires_iterations):
@@ -127,7 +127,7 @@ class Objective:
         return noise / noise.std()
 
     def loss(self, prediction: Tensor, noisy: Noisy, weights: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The batch's loss; `weights` (n,) count the samples, `mask` (n, h, w) their places."""
+        """The batch's loss; `weights` (n,) are the samples' weights, `mask` (n, h, w) those of positions."""
         losses = self._distance(prediction.float(), noisy)
         if mask is not None:
             losses = losses * mask.unsqueeze(1)
@@ -144,7 +144,7 @@ class Objective:
         return bend * smooth if kind == "huber" else smooth
 
     def _bend(self, timesteps: Tensor) -> Tensor:
-        """Where the loss turns from square to linear, for each sample."""
+        """Where the loss turns from quadratic to linear, for each sample."""
         settings = self.settings
         if settings.huber_schedule == "exponential":
             return torch.exp(timesteps * (math.log(settings.huber_c) / STEPS)) * settings.huber_scale

@@ -1,4 +1,4 @@
-"""Optimisers and learning rate schedules by kohya's names, all from libraries."""
+"""Optimisers and learning rate schedules by kohya's names."""
 
 import importlib
 import warnings
@@ -10,7 +10,7 @@ import torch
 from training.errors import InputError
 from training.sections.optimisation import Optimizer, Schedule
 
-PLACES: Mapping[str, tuple[str, str, str]] = {
+OPTIMIZERS: Mapping[str, tuple[str, str, str]] = {
     "Lion": ("lion_pytorch", "Lion", "lion-pytorch"),
     "AdamW8bit": ("bitsandbytes.optim", "AdamW8bit", "bitsandbytes"),
     "Lion8bit": ("bitsandbytes.optim", "Lion8bit", "bitsandbytes"),
@@ -44,15 +44,15 @@ FALLBACKS = {
     "PagedAdamW32bit": "AdamW",
     "PagedLion8bit": "Lion",
 }
-"""What is taken where bitsandbytes' optimiser cannot run: the same rule in fp32, with more memory of the GPU."""
+"""Replacements where bitsandbytes cannot run: the same rule in fp32, with more GPU memory."""
 
 
 def make_optimizer(
     settings: Optimizer, groups: Sequence[dict[str, Any]], device: torch.device
 ) -> torch.optim.Optimizer:
-    """The optimiser over parameter groups that carry "params" and "lr".
+    """The optimiser of parameter groups with "params" and "lr".
 
-    Raises InputError if its package is missing or an argument is not the optimiser's.
+    Raises InputError if its package is missing or it does not accept an argument.
     """
     kind = settings.kind
     if kind in FALLBACKS and not _runs_bitsandbytes(device):
@@ -62,7 +62,7 @@ def make_optimizer(
     if kind in ("SGDNesterov", "SGDNesterov8bit"):
         args = {"momentum": 0.9, "nesterov": True, **args}
     if kind == "AdamW":
-        # One kernel for all tensors: as fast as the rest of a small network's step is slow.
+        # One kernel for all tensors instead of a loop in Python.
         args = {"fused": True, **args}
     if kind == "Adafactor":
         args = {"relative_step": False, "scale_parameter": False, "warmup_init": False, **args}
@@ -81,7 +81,7 @@ def _class(kind: str) -> Any:
         return torch.optim.AdamW
     if kind == "SGDNesterov":
         return torch.optim.SGD
-    module, name, package = PLACES[kind]
+    module, name, package = OPTIMIZERS[kind]
     try:
         return getattr(importlib.import_module(module), name)
     except ImportError as error:
@@ -135,5 +135,5 @@ def make_schedule(settings: Schedule, optimizer: torch.optim.Optimizer, steps: i
 
 
 def _in_steps(value: float, steps: int) -> int:
-    """A number of steps, or below 1 a share of all `steps`."""
+    """A number of steps; a value below 1 is a share of all `steps`."""
     return int(value * steps) if 0 < value < 1 else int(value)

@@ -1,4 +1,4 @@
-"""Half precision: which one a card computes, the scale of the loss, and what to do about numbers that overflow."""
+"""Half precision: the automatic choice, loss scaling, and overflows."""
 
 import math
 from typing import Any
@@ -10,18 +10,18 @@ from training.loop.prepare import device_of
 from training.sections.optimisation import Optimizer, Train
 
 BF16_CAPABILITY = (8, 0)
-"""CUDA compute capability from which cards compute in bf16; older ones have fp16 only."""
+"""CUDA compute capability from which GPUs support bf16; older ones have fp16 only."""
 FP16_SCALE = 2.0**16
-"""Where the scale of the loss starts with fp16; GradScaler halves it at every overflow and doubles it after
-FP16_GROWTH steps without one."""
+"""Initial loss scale with fp16; GradScaler halves it at every overflow and doubles it after FP16_GROWTH steps without
+one."""
 FP16_GROWTH = 2000
 NEVER = 2**31 - 1
 
 
-def resolved(train: Train) -> Train:
-    """The settings with train.precision as it is on this machine.
+def resolve_precision(train: Train) -> Train:
+    """The settings with "auto" of train.precision resolved for this machine.
 
-    Raises InputError if full_precision = false meets a precision that it is not for.
+    Raises InputError if full_precision = false does not fit the precision.
     """
     if train.precision != "auto":
         return train
@@ -37,9 +37,9 @@ def resolved(train: Train) -> Train:
 
 
 def grad_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
-    """Scales the loss with fp16; with every precision it skips a step whose gradients are not finite.
+    """Scales the loss with fp16; with every precision it skips steps whose gradients are not finite.
 
-    Apple's GPUs (mps) have it with fp16 only.
+    On Apple's GPUs (mps) it is enabled with fp16 only.
     """
     half = precision == "fp16"
     scaler = torch.amp.GradScaler(
@@ -48,22 +48,22 @@ def grad_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
         growth_interval=FP16_GROWTH if half else NEVER,
         enabled=half or device.type != "mps",
     )
-    # It makes its scale at the first loss, and a process that shares a step may have none.
+    # It creates its scale at the first loss, and a process that shares a step may have none.
     scaler.scale(torch.zeros((), device=device))
     return scaler
 
 
-class OverflowWatch:
+class OverflowCounter:
     """Counts skipped steps, and ends a run whose loss stays NaN or infinite."""
 
     def __init__(self, train: Train, optimizer: Optimizer) -> None:
         self.skipped = 0
-        """Steps whose gradients overflowed, so that nothing moved."""
+        """Steps whose gradients overflowed; they change no weight."""
         self._train, self._optimizer = train, optimizer
         self._in_a_row = 0
 
-    def see(self, step: int, loss: float, overflowed: bool) -> None:
-        """Take note of a step. Raises TrainingError if the loss was not finite for train.nan_steps steps."""
+    def record(self, step: int, loss: float, overflowed: bool) -> None:
+        """Count a step. Raises TrainingError if the loss was not finite for train.nan_steps steps in a row."""
         self.skipped += overflowed
         self._in_a_row = 0 if math.isfinite(loss) else self._in_a_row + 1
         if self._in_a_row >= self._train.nan_steps:
@@ -85,9 +85,9 @@ class OverflowWatch:
         return found
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it."""
+        """The counters, for a checkpoint."""
         return {"skipped": self.skipped, "in_a_row": self._in_a_row}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the counters from a checkpoint."""
         self.skipped, self._in_a_row = state["skipped"], state["in_a_row"]

@@ -1,4 +1,4 @@
-"""What a run needs before its first step: pictures found, latents and text embeddings encoded once."""
+"""Preparation before the first step: latents and text embeddings are encoded once."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -23,12 +23,12 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 """By train.precision, once auto is resolved."""
 Say = Callable[[str], None]
 Tick = Callable[[str, int, int], None]
-"""Called with a phase, what is done and what there is to do; may raise to interrupt."""
+"""Called with a phase, the number done and the total; may raise to interrupt."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Batches, and the parts of the base model that are still needed in the step."""
+    """Batches, and the parts of the base model that the step needs."""
 
     batches: Batches
     vae: Any
@@ -38,11 +38,11 @@ class Prepared:
     digest: str
     """SHA-256 of the checkpoint."""
     content: str
-    """Stands for the content of checkpoint, pictures and captions."""
+    """Hash of checkpoint, pictures and captions."""
     device: torch.device
 
     def encode(self, texts: Sequence[str]) -> Embedding:
-        """The embeddings of texts that were prepared, or of any texts while the encoders are at hand."""
+        """The embeddings of texts that were prepared, or of any texts if the encoders are loaded."""
         if self.text is not None:
             return self.text.encode(texts)
         sources = self.batches.sources
@@ -66,10 +66,10 @@ def prepare(
     trains_text: bool = False,
     prior_weight: float = 1.0,
 ) -> Prepared:
-    """Fill the caches and give the batches. With warm caches neither VAE nor text encoders are loaded.
+    """Fill the caches and return the batches. With warm caches neither VAE nor text encoders are loaded.
 
-    `texts` are further texts to encode; `text` is a text stack that is loaded already; `along` leaves pictures to be
-    encoded when they are first shown; `trains_text` says that a text encoder is trained.
+    `texts` are further texts to encode; `text` is a text stack that is already loaded; with `along`, pictures are
+    encoded when they are first shown; `trains_text`: a text encoder is trained.
     """
     folder = data.cache_folder or run.cache
     digests = Digests(folder / "digests.json")
@@ -82,14 +82,14 @@ def prepare(
             pictures, Cache(folder, "latents"), digests, base.vae_file, lambda: _encoding_vae(base, device)
         )
         if along:
-            encoded.look(lambda done, todo: tick("looking at pictures", done, todo))
+            encoded.check_readable(lambda done, todo: tick("looking at pictures", done, todo))
         else:
             encoded.fill(data.vae_batch_size, lambda done, todo: tick("encoding pictures", done, todo))
     else:
         vae = base.vae(torch.float32).to(device)
     text_keys: dict[str, str] = {}
     if text_is_cached(data, pictures, trains_text=trains_text):
-        shown = {caption for p in pictures for caption in captions.all_shown(p.caption, p.subset.captions)}
+        shown = {caption for p in pictures for caption in captions.possible_captions(p.caption, p.subset.captions)}
         reader = _Reader(base, device, data.captions.weighted)
         text_keys = reader.fill(sorted(shown.union(texts)), text_cache, digest, tick)
     elif text is None:
@@ -102,10 +102,10 @@ def prepare(
 
 
 def encodes_along(data: Data, device: torch.device, processes: int) -> bool:
-    """Whether pictures are encoded when they are first shown, and not ahead of the first step.
+    """Whether pictures are encoded when they are first shown, not ahead of the first step.
 
-    auto: on a CPU, where encoding a picture takes as long as a step and memory is not scarce; not where several
-    processes would encode the same picture, nor where the loader's do the reading.
+    auto: on a CPU, where encoding a picture takes as long as a step and memory is not scarce; not if several processes
+    would encode the same picture, or if loader processes read the latents.
     """
     if data.encode != "auto":
         return data.encode == "along"
@@ -113,7 +113,7 @@ def encodes_along(data: Data, device: torch.device, processes: int) -> bool:
 
 
 def _encoding_vae(base: BaseModel, device: torch.device) -> Any:
-    """The VAE without its larger half, which only samples need."""
+    """The VAE without its decoder, the larger half, which only sample pictures need."""
     vae: Any = base.vae(torch.float32)
     del vae.decoder
     return vae.to(device)
@@ -122,12 +122,12 @@ def _encoding_vae(base: BaseModel, device: torch.device) -> Any:
 def text_is_cached(data: Data, pictures: Sequence[Picture], *, trains_text: bool) -> bool:
     """Whether captions are encoded once: not if they vary or a text encoder is trained."""
     if data.cache_text == "auto":
-        return not trains_text and not any(p.subset.captions.vary for p in pictures)
+        return not trains_text and not any(p.subset.captions.varies for p in pictures)
     return data.cache_text
 
 
 def device_of(wanted: str) -> torch.device:
-    """Where the run computes; `wanted` is train.device. Raises InputError if there is no such device."""
+    """The device of train.device (`wanted`). Raises InputError if there is no such device."""
     if wanted != "auto":
         usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         if not usable.get(wanted, True):

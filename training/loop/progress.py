@@ -1,4 +1,4 @@
-"""How far a run is: one line for people, JSON lines for programs, TensorBoard on request."""
+"""Progress of a run: a line on the terminal, JSON lines in a file, and TensorBoard if configured."""
 
 import json
 import math
@@ -18,16 +18,14 @@ from training.terminal import visible
 SMOOTHING = 0.98
 """Weight of the past in the smoothed loss."""
 QUIET_SECONDS = 10.0
-"""Without a terminal, a line is printed so often."""
+"""Seconds between lines if the output is not a terminal."""
 
 
 class Progress:
-    """Writes the records of a run."""
-
     def __init__(
         self, log: Path, steps: int, per_epoch: int, every: int, tensorboard: Path | None, *, shown: bool = True
     ) -> None:
-        """Nothing is written or printed unless `shown`: of several processes on a host one does."""
+        """Nothing is written or printed unless `shown`: one process per host reports."""
         self.steps, self.per_epoch, self.every = steps, per_epoch, every
         self.smooth: float | None = None
         self._file = (log if shown else Path(os.devnull)).open("a", encoding="utf-8", buffering=1)
@@ -38,12 +36,12 @@ class Progress:
         self._board = _board(tensorboard)
 
     def start(self, step: int, smooth: float | None, **details: Any) -> None:
-        """The run starts, or goes on after `step`."""
+        """The run starts, or resumes after `step`."""
         self._began, self._first, self.smooth = time.monotonic(), step, smooth
         self.event("start", step, **details)
 
     def step(self, step: int, loss: float, rates: dict[str, float], skipped: int = 0) -> None:
-        """A step is done; `loss` is its mean loss, `skipped` the steps so far whose gradients overflowed."""
+        """Report a step: `loss` is its mean loss, `skipped` the steps so far whose gradients overflowed."""
         if not math.isfinite(loss):
             self.event("not finite", step, loss=str(loss), skipped=skipped)
             self.say(f"step {step}/{self.steps}: the loss is {loss}, so the step was skipped")
@@ -81,19 +79,19 @@ class Progress:
             )
 
     def validation(self, step: int, loss: float) -> None:
-        """The loss of the held-back pictures was measured."""
+        """Report the loss of the held-back pictures."""
         self.event("validation", step, loss=loss)
         self.say(f"step {step}/{self.steps}: validation loss {loss:.4f}")
         if self._board:
             self._board.add_scalar("validation loss", loss, step)
 
     def event(self, event: str, step: int, **details: Any) -> None:
-        """Anything else: start, saved, sample, validation, end, error."""
+        """Write any record: start, saved, sample, validation, end, error."""
         record = {"event": event, "step": step, "steps": self.steps, "epoch": self.epoch(step), **details}
         self._file.write(json.dumps({**record, "time": round(time.time(), 3)}) + "\n")
 
     def say(self, text: str) -> None:
-        """A sentence for people, on a line of its own."""
+        """Print a message on its own line."""
         text = visible(text)
         print(f"\r\033[K{text}" if self._live else text, file=sys.stderr, flush=True)
 
@@ -125,7 +123,7 @@ def ticker(stop: Stop, say: Callable[[str], None]) -> Callable[[str, int, int], 
 
 
 def peak_memory_mb() -> int:
-    """The most memory the process has held so far, in MB; of the GPU where one is used."""
+    """Peak memory of the process in MB; of the GPU if one is used."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return int(torch.cuda.max_memory_allocated() / 2**20)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

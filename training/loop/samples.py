@@ -1,4 +1,4 @@
-"""Pictures drawn while training goes on, from prompts in kohya's syntax."""
+"""Sample pictures drawn during training, from prompts in kohya's syntax."""
 
 import importlib
 import re
@@ -36,12 +36,12 @@ SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "k_dpm_2": ("scheduling_k_dpm_2_discrete", "KDPM2DiscreteScheduler", {}),
     "k_dpm_2_a": ("scheduling_k_dpm_2_ancestral_discrete", "KDPM2AncestralDiscreteScheduler", {}),
 }
-"""Modules and classes of diffusers by kohya's names, with what differs from their defaults."""
+"""Module, class and non-default arguments of diffusers' samplers, by kohya's names."""
 
 OPTION = re.compile(r"\s--(\w+)\s+")
 Encode = Callable[[Sequence[str]], Embedding]
 Predict = Callable[[Tensor, Tensor, Embedding, Tensor], Tensor]
-"""Latents, timesteps, embedding, sizes (n, 6) to the UNet's word."""
+"""The UNet's prediction from latents, timesteps, embedding and sizes (n, 6)."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,10 @@ class Prompt:
     sampler: str = "ddim"
 
 
-def prompts(sample: Sample, resolution: tuple[int, int], seed: int) -> list[Prompt]:
-    """All prompts of the settings and their prompts file, lines that start with # are comments.
+def sample_prompts(sample: Sample, resolution: tuple[int, int], seed: int) -> list[Prompt]:
+    """All prompts of the settings and the prompts file; lines that start with # are comments.
 
-    Without one of its own the first prompt takes `seed`, each further one the number after it.
-
+    Prompts without a seed take `seed`, `seed` + 1 and so on, by position.
     Raises InputError naming the line that is wrong.
     """
     lines = list(sample.prompts)
@@ -72,13 +71,13 @@ def prompts(sample: Sample, resolution: tuple[int, int], seed: int) -> list[Prom
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"sample.prompts_file: {sample.prompts_file} cannot be read: {error}") from error
     wanted = [line for line in lines if line.strip() and not line.startswith("#")]
-    return [parse(line, *resolution, seed + place, sample.sampler) for place, line in enumerate(wanted)]
+    return [parse_prompt(line, *resolution, seed + place, sample.sampler) for place, line in enumerate(wanted)]
 
 
-def parse(line: str, width: int = 512, height: int = 512, seed: int = 0, sampler: str = "ddim") -> Prompt:
+def parse_prompt(line: str, width: int = 512, height: int = 512, seed: int = 0, sampler: str = "ddim") -> Prompt:
     """A line like `a cat --n blurry --w 512 --h 768 --d 1 --l 7.5 --s 20 --ss euler_a`.
 
-    The other arguments stand for what it leaves open. Raises InputError naming the option that is wrong.
+    The other arguments are defaults. Raises InputError naming the option that is wrong.
     """
     text, *rest = OPTION.split(line.strip() + " ")
     found: dict[str, Any] = {"text": text.strip(), "width": width, "height": height, "seed": seed, "sampler": sampler}
@@ -110,12 +109,12 @@ def parse(line: str, width: int = 512, height: int = 512, seed: int = 0, sampler
     return Prompt(**found)
 
 
-def texts(wanted: Sequence[Prompt]) -> list[str]:
+def prompt_texts(wanted: Sequence[Prompt]) -> list[str]:
     """Every text that must be encoded to draw the prompts."""
     return sorted({text for prompt in wanted for text in (prompt.text, prompt.negative)})
 
 
-def scheduler(name: str, v_prediction: bool) -> Any:
+def make_sampler(name: str, v_prediction: bool) -> Any:
     """diffusers' sampler of that name, with Stable Diffusion's noise schedule."""
     module, cls, more = SAMPLERS[name]
     return getattr(importlib.import_module(f"diffusers.schedulers.{module}"), cls)(
@@ -129,9 +128,9 @@ def scheduler(name: str, v_prediction: bool) -> Any:
 
 
 @torch.no_grad()
-def draw(prompt: Prompt, v_prediction: bool, predict: Predict, encode: Encode, vae: Any) -> Image.Image:
+def draw_sample(prompt: Prompt, v_prediction: bool, predict: Predict, encode: Encode, vae: Any) -> Image.Image:
     """One picture, with classifier-free guidance; the same prompt and seed give the same noise at every step."""
-    sampler = scheduler(prompt.sampler, v_prediction)
+    sampler = make_sampler(prompt.sampler, v_prediction)
     sampler.set_timesteps(prompt.steps)
     noise = rng.generator(prompt.seed, "sample")
     shape = (1, vae.config.latent_channels, prompt.height // 8, prompt.width // 8)
@@ -150,6 +149,6 @@ def draw(prompt: Prompt, v_prediction: bool, predict: Predict, encode: Encode, v
     return Image.fromarray(values)
 
 
-def file_name(name: str, step: int, place: int) -> Path:
-    """Where a picture goes, below the folder of samples."""
+def sample_file_name(name: str, step: int, place: int) -> Path:
+    """The file of a picture, relative to the folder of samples."""
     return Path(f"{name}-{step:08d}-{place:02d}.png")

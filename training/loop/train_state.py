@@ -1,4 +1,4 @@
-"""Everything that moves while training: weights, optimiser, schedule, averages; and how it is kept and put back."""
+"""The state of training: weights, optimiser, schedule, average; saved to checkpoints and restored from them."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from training.errors import InputError, TrainingError
 from training.loop import checkpoint, optimizers, precision
-from training.loop.distributed import Group
+from training.loop.distributed import ProcessGroup
 from training.lora import ema
 from training.lora.network import Layer, Network
 from training.run_folder import RunFolder
@@ -20,18 +20,18 @@ from training.sections.optimisation import Optimizer, Schedule, Train
 
 @dataclass
 class TrainState:
-    """The state of a run between two steps. Random draws need none: they are keyed by place (see rng.py)."""
+    """The state of a run between two steps. Random draws need none: they are keyed by position (see rng.py)."""
 
     network: Network
     optimizer: torch.optim.Optimizer
     schedule: Any
     scaler: torch.amp.GradScaler
-    average: ema.Average | None
+    average: ema.WeightAverage | None
     parameters: list[nn.Parameter]
     max_grad_norm: float
-    """What the gradient's norm is clipped to; 0 never clips."""
+    """Largest norm of the gradients; 0 never clips."""
     max_norm: float | None
-    """What the norm of each layer's update is scaled down to after a step."""
+    """Largest norm of each layer's update."""
 
     @classmethod
     def make(
@@ -44,24 +44,24 @@ class TrainState:
         steps: int,
         max_norm: float | None,
     ) -> "TrainState":
-        """Optimiser, schedule and averages for a network and so many steps."""
+        """The initial state of a run of `steps` steps."""
         optimizer = optimizers.make_optimizer(rule, _groups(rule, network), device)
         return cls(
             network=network,
             optimizer=optimizer,
             schedule=optimizers.make_schedule(schedule, optimizer, steps),
             scaler=precision.grad_scaler(train.precision, device),
-            average=ema.Average(network, train.ema_decay) if train.ema_decay else None,
+            average=ema.WeightAverage(network, train.ema_decay) if train.ema_decay else None,
             parameters=[parameter for _, parameter in network.named()],
             max_grad_norm=rule.max_grad_norm,
             max_norm=max_norm,
         )
 
     def step(self) -> Tensor:
-        """Move the weights by their gradients, then forget these; gradients that overflowed move nothing.
+        """Update the weights and clear the gradients; gradients that overflowed change no weight.
 
-        Returns whether they did, on the device: asking for it here would make the host wait for it. All processes of
-        a run have the same gradients by now and decide alike.
+        Returns whether they overflowed, on the device: reading it here would make the host wait. All processes of a
+        run have the same gradients by now, so they agree.
         """
         overflowed = torch.zeros((), dtype=torch.bool, device=self.parameters[0].device)
         if any(parameter.grad is not None for parameter in self.parameters):
@@ -80,16 +80,16 @@ class TrainState:
             self.average.update()
         return overflowed
 
-    def begin(self) -> None:
-        """Tell the optimiser that training begins; only schedule-free ones care."""
+    def start(self) -> None:
+        """Switch schedule-free optimisers to training."""
         if hasattr(self.optimizer, "train"):
             self.optimizer.train()
 
     @contextmanager
-    def in_use(self) -> Iterator[None]:
-        """The weights as they are used, not as they are trained; afterwards exactly as before.
+    def evaluation_weights(self) -> Iterator[None]:
+        """Switch to the weights for use; afterwards restore the trained ones exactly.
 
-        Schedule-free optimisers keep them apart, and their own way back is exact only up to rounding.
+        Schedule-free optimisers keep the two apart, and their own switch back is exact only up to rounding.
         """
         if not hasattr(self.optimizer, "eval"):
             yield
@@ -109,10 +109,10 @@ class TrainState:
         found = [float(group["lr"]) for group in self.optimizer.param_groups]
         return {"lr": found[-1], "lr_text_encoder": found[0]} if len(found) > 1 else {"lr": found[0]}
 
-    def keep(self, run: RunFolder, step: int, fingerprint: str, told: Mapping[str, Any], newest: int) -> None:
-        """Write a checkpoint after `step` and forget all but the `newest`; `told` is what was counted on the way.
+    def save(self, run: RunFolder, step: int, fingerprint: str, counters: Mapping[str, Any], newest: int) -> None:
+        """Write a checkpoint after `step` and remove all but the `newest`; `counters` are stored with it.
 
-        Raises TrainingError if a weight is not finite: the checkpoint before is worth more.
+        Raises TrainingError if a weight is not finite, so that the previous checkpoint is kept.
         """
         if not all(parameter.isfinite().all() for parameter in self.parameters):
             raise TrainingError(
@@ -121,23 +121,23 @@ class TrainState:
             )
         state = {
             "fingerprint": fingerprint,
-            "weights": ema.state(self.network),
+            "weights": ema.trained_weights(self.network),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "average": self.average.values if self.average else {},
-            "told": dict(told),
+            "told": dict(counters),
         }
-        checkpoint.save(run.checkpoints, step, state, newest)
+        checkpoint.save_checkpoint(run.checkpoints, step, state, newest)
 
-    def restore(self, run: RunFolder, fingerprint: str, group: Group) -> tuple[int, dict[str, Any]]:
-        """Put the last checkpoint of the group's folders back; returns the steps done and what was counted.
+    def restore(self, run: RunFolder, fingerprint: str, group: ProcessGroup) -> tuple[int, dict[str, Any]]:
+        """Restore the newest checkpoint of the group's folders; returns the steps done and the counters.
 
         Raises InputError if it is of another run or cannot be read.
         """
         if group.writes:
-            checkpoint.clear(run.checkpoints)
-        state = group.newest(checkpoint.latest(run.checkpoints))
+            checkpoint.remove_partial(run.checkpoints)
+        state = group.newest_checkpoint(checkpoint.latest_checkpoint(run.checkpoints))
         if state is None:
             return 0, {}
         if state["fingerprint"] != fingerprint:
@@ -145,7 +145,7 @@ class TrainState:
                 f"{run.path}: holds a checkpoint of another config, base model or set of pictures; "
                 "choose another --run, or remove its folder checkpoint/ to start anew"
             )
-        ema.load(self.network, state["weights"], str(run.checkpoints))
+        ema.load_weights(self.network, state["weights"], str(run.checkpoints))
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
@@ -156,7 +156,7 @@ class TrainState:
 
 
 def _groups(rates: Optimizer, network: Network) -> list[dict[str, Any]]:
-    """Parameter groups, the text encoders' before the UNet's, as kohya orders them."""
+    """Parameter groups, the text encoders' before the UNet's, as in kohya."""
     wanted: list[tuple[tuple[Layer, ...], float | None]] = [
         (network.text, rates.text_encoder_learning_rate),
         (network.unet, rates.unet_learning_rate),

@@ -1,4 +1,4 @@
-"""The loss on pictures that are not trained on, with noise and timesteps that never change."""
+"""The loss on held-back pictures, with fixed noise and timesteps."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,13 +15,13 @@ from training.sections.output import Validation
 def hold_back(
     settings: Validation, folder: Data | None, seed: int, found: Sequence[Picture]
 ) -> tuple[list[Picture], list[Picture]]:
-    """Pictures to train on, and pictures to measure with, each shown once an epoch.
+    """Pictures to train on, and held-back pictures, each shown once.
 
-    Those of `folder` are held back if there is one; else it depends on the seed and their names alone. Raises
-    InputError if none would be left.
+    The pictures of `folder` are held back if there is one; otherwise a share, chosen by seed and file names. Raises
+    InputError if none would be left to train on.
     """
     if folder:
-        return list(found), pictures.find(folder)
+        return list(found), pictures.find_pictures(folder)
     if not settings.share:
         return list(found), []
     own = [picture for picture in found if not picture.subset.regularisation]
@@ -36,19 +36,19 @@ def hold_back(
     )
 
 
-def still(data: Data) -> Data:
-    """The settings under which held-back pictures are encoded: nothing about them varies."""
+def encoding_settings(data: Data) -> Data:
+    """The settings for encoding held-back pictures: nothing varies."""
     return data.model_copy(update={"cache_latents": True, "cache_text": "auto", "workers": 0})
 
 
-def timesteps(count: int) -> list[int]:
+def validation_timesteps(count: int) -> list[int]:
     """Timesteps to measure at, evenly spaced."""
     return [int((index + 0.5) * STEPS / count) for index in range(count)]
 
 
 def _plain(picture: Picture) -> Picture:
-    """The picture as one of validation.folder: its caption read anew by settings that never vary it."""
-    still = picture.subset.captions.still
+    """The picture as one of validation.folder, with a fixed caption and without augmentation."""
+    still = picture.subset.captions.fixed
     subset = picture.subset.model_copy(update={"captions": still, "augment": Augment()})
-    caption = captions.read(picture.path, still, subset.class_tokens)
+    caption = captions.read_caption(picture.path, still, subset.class_tokens)
     return replace(picture, subset=subset, caption=caption, repeats=1)

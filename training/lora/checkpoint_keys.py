@@ -1,4 +1,4 @@
-"""Which tensors of a single-file checkpoint a LoRA file's modules belong to.
+"""Maps the modules of LoRA files to the tensors of single-file checkpoints.
 
 SD 1 and 2 LoRA files name UNet layers by diffusers' paths, SDXL files by the checkpoint's own; text encoders are named
 by transformers' paths, also where the checkpoint holds OpenCLIP's fused ones.
@@ -40,8 +40,8 @@ _RESBLOCK = {
 
 
 @dataclass(frozen=True)
-class Place:
-    """One layer of a checkpoint that a LoRA module can belong to."""
+class Target:
+    """A checkpoint layer that a LoRA module can apply to."""
 
     module: str
     """The module's name in LoRA files."""
@@ -52,13 +52,13 @@ class Place:
     layer: Layer = "other"
 
 
-def places(shapes: dict[str, tuple[int, ...]], kind: Family) -> list[Place]:
-    """Every layer that a LoRA module can belong to, in the checkpoint's order.
+def lora_targets(shapes: dict[str, tuple[int, ...]], kind: Family) -> list[Target]:
+    """Every layer that a LoRA module can apply to, in the checkpoint's order.
 
     `shapes` holds the shape of every tensor of the checkpoint by its key.
     """
     per_level = _layers_per_level(shapes)
-    found: list[Place] = []
+    found: list[Target] = []
     for key, shape in shapes.items():
         if len(shape) not in (2, 4):
             continue
@@ -72,7 +72,7 @@ def places(shapes: dict[str, tuple[int, ...]], kind: Family) -> list[Place]:
 def diffusers_path(path: str, per_level: int) -> str:
     """The diffusers path of a UNet layer, from the original layout's, e.g. input_blocks.1.1.proj_in.
 
-    `per_level` is the number of residual blocks a level (2 in all released models).
+    `per_level` is the number of residual blocks per level (2 in all released models).
     """
     match = re.fullmatch(r"(input|output|middle)_blocks?\.(\d+)\.?(\d*)\.?(.*)", path)
     if not match:
@@ -97,7 +97,7 @@ def diffusers_path(path: str, per_level: int) -> str:
     return f"{stem}.attentions.{layer}.{rest}"
 
 
-def _unet_place(key: str, shape: tuple[int, ...], kind: Family, per_level: int) -> Iterator[Place]:
+def _unet_place(key: str, shape: tuple[int, ...], kind: Family, per_level: int) -> Iterator[Target]:
     path = key.removeprefix(UNET).removesuffix(".weight")
     if not path.startswith(("input_blocks.", "middle_block.", "output_blocks.")) or path == "input_blocks.0.0":
         return
@@ -107,26 +107,26 @@ def _unet_place(key: str, shape: tuple[int, ...], kind: Family, per_level: int) 
         owner = "convolution"
     elif "transformer_blocks." in path or path.endswith(("proj_in", "proj_out")):
         owner = "attention"
-    yield Place("lora_unet_" + name.replace(".", "_"), key, layer=owner)
+    yield Target("lora_unet_" + name.replace(".", "_"), key, layer=owner)
 
 
-def _text_places(key: str) -> Iterator[Place]:
+def _text_places(key: str) -> Iterator[Target]:
     for prefix, name in CLIP.items():
         path = key.removeprefix(prefix).removesuffix(".weight")
         if key.startswith(prefix) and key.endswith(".weight") and _TEXT_LINEAR.fullmatch(path):
-            yield Place(name + path.replace(".", "_"), key, layer="text")
+            yield Target(name + path.replace(".", "_"), key, layer="text")
     for prefix, name in OPEN_CLIP.items():
         if not key.startswith(prefix):
             continue
         number, _, part = key.removeprefix(prefix).partition(".")
         if part == "attn.in_proj_weight":
             for third, letter in enumerate("qkv"):
-                yield Place(f"{name}{number}_self_attn_{letter}_proj", key, third, "text")
+                yield Target(f"{name}{number}_self_attn_{letter}_proj", key, third, "text")
         elif part.endswith(".weight") and part.removesuffix(".weight") in _RESBLOCK:
-            yield Place(f"{name}{number}_{_RESBLOCK[part.removesuffix('.weight')]}", key, layer="text")
+            yield Target(f"{name}{number}_{_RESBLOCK[part.removesuffix('.weight')]}", key, layer="text")
 
 
 def _layers_per_level(shapes: Iterable[str]) -> int:
-    """How many residual blocks a level has: what stands before the first downsampler."""
+    """Residual blocks per level: those before the first downsampler."""
     downs = [int(key.split(".")[3]) for key in shapes if key.startswith(UNET) and key.endswith(".0.op.weight")]
     return min(downs) - 1 if downs else 2

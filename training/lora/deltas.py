@@ -1,4 +1,4 @@
-"""What one module of a LoRA file adds to the weight of its layer, for every kind of network the WebUI applies."""
+"""The weight change of one LoRA module, for every kind of network that the WebUI applies."""
 
 import math
 from collections.abc import Mapping
@@ -17,8 +17,8 @@ BIAS = "diff_b"
 """The difference of a layer's bias, beside any kind of network or alone."""
 
 
-def kind(parts: Parts) -> Kind:
-    """Which kind of network made a module."""
+def network_kind(parts: Parts) -> Kind:
+    """The kind of network of a module."""
     if DOWN in parts and UP in parts:
         return "lora"
     if "hada_w1_a" in parts:
@@ -30,8 +30,8 @@ def kind(parts: Parts) -> Kind:
     return "bias" if BIAS in parts else "unknown"
 
 
-def rank(parts: Parts) -> int | None:
-    """The rank of a module; None where it has none (a full difference, LoKr with two whole factors)."""
+def module_rank(parts: Parts) -> int | None:
+    """The rank of a module; None where it has none (a full difference, LoKr with two full factors)."""
     for part, axis in ((DOWN, 0), ("hada_w1_b", 0), ("lokr_w1_b", 0), ("lokr_w2_b", 0)):
         if part in parts and parts[part].dim():
             return parts[part].shape[axis]
@@ -45,17 +45,17 @@ PARTS: dict[str, frozenset[str]] = {
     "full": frozenset({"diff"}),
     "bias": frozenset(),
 }
-"""The tensors that each kind is computed from; alpha, DoRA's magnitudes and a bias' difference go with any of them."""
+"""The tensors of each kind; alpha, DoRA's magnitudes and a bias's difference may accompany any of them."""
 LARGEST = 1 << 28
-"""Weights of a layer; the largest of a released model has 13 million."""
+"""Most weights of a layer; the largest of a released model has 13 million."""
 
 
-def unsound(parts: Parts) -> str | None:
-    """Why a module cannot be applied as it is, as the end of a sentence; None if it can."""
+def why_invalid(parts: Parts) -> str | None:
+    """Why a module cannot be applied, as the end of a sentence; None if it can."""
     broken = next((name for name, tensor in sorted(parts.items()) if not _finite(tensor)), None)
     if broken:
         return f"{broken} holds NaN or infinity"
-    found = kind(parts)
+    found = network_kind(parts)
     if found == "unknown":
         return f"holds no weights of a known network ({', '.join(sorted(parts))})"
     unread = sorted(parts.keys() - PARTS[found] - {ALPHA, DORA, BIAS})
@@ -64,7 +64,7 @@ def unsound(parts: Parts) -> str | None:
     if ALPHA in parts and parts[ALPHA].numel() != 1:
         return f"its alpha is not one number ({tuple(parts[ALPHA].shape)})"
     empty = next((name for name, tensor in sorted(parts.items()) if not tensor.numel()), None)
-    if empty or rank(parts) == 0:
+    if empty or module_rank(parts) == 0:
         return f"has rank 0 ({empty} is empty)"
     if found == "bias":
         return None
@@ -79,9 +79,9 @@ def unsound(parts: Parts) -> str | None:
 
 
 def _weights(parts: Parts) -> int:
-    """How many weights a layer has that the factors fit, as far as their shapes say."""
+    """Weights of the layer, as far as the shapes of the factors show."""
     factors = [tensor for name, tensor in parts.items() if name not in (ALPHA, DORA, BIAS)]
-    if kind(parts) == "lokr":
+    if network_kind(parts) == "lokr":
         return math.prod(max(map(_elements, group)) for group in (_named(parts, "lokr_w1"), _named(parts, "lokr_w2")))
     for left, right in ((UP, DOWN), ("hada_w1_a", "hada_w1_b")):
         if left in parts and right in parts and parts[left].dim() and parts[right].dim():
@@ -108,13 +108,13 @@ def _finite(tensor: Tensor) -> bool:
 
 
 def is_scaled(parts: Parts) -> bool:
-    """Whether alpha counts: not for LoKr with two whole factors, which every reader takes at 1."""
-    return rank(parts) is not None
+    """Whether alpha applies: not for LoKr with two full factors, which every program applies at scale 1."""
+    return module_rank(parts) is not None
 
 
-def scale(parts: Parts) -> float:
-    """alpha / rank; 1 where a file has no alpha, as the WebUI takes it."""
-    size = rank(parts)
+def module_scale(parts: Parts) -> float:
+    """alpha / rank; 1 where a file has no alpha, as in the WebUI."""
+    size = module_rank(parts)
     if ALPHA not in parts or size is None:
         return 1.0
     return float(parts[ALPHA]) / size
@@ -128,12 +128,12 @@ class LowRank:
     down: Tensor
     scale: float
     kernel: tuple[int, ...]
-    """What follows the rank in down's shape on file: (in,) or (in, height, width)."""
+    """The rest of down's shape in the file: (in,) or (in, height, width)."""
 
 
 def low_rank(parts: Parts) -> LowRank | None:
     """The two factors of a LoRA or LoCon module; None for other kinds."""
-    if kind(parts) != "lora":
+    if network_kind(parts) != "lora":
         return None
     up, down = parts[UP].float().flatten(1), parts[DOWN].float()
     kernel = tuple(down.shape[1:])
@@ -141,14 +141,14 @@ def low_rank(parts: Parts) -> LowRank | None:
         mid = parts[MID].float()
         down = torch.einsum("abkl,bi->aikl", mid, down.flatten(1))
         kernel = tuple(down.shape[1:])
-    return LowRank(up, down.flatten(1), scale(parts), kernel)
+    return LowRank(up, down.flatten(1), module_scale(parts), kernel)
 
 
 def delta(parts: Parts) -> Tensor:
-    """What the module adds to its layer's weight at strength 1, in fp32, as (out, all else).
+    """The change of the layer's weight at strength 1, in fp32, as (out, all else).
 
-    Formulas: LoRA up @ down; LoHa (a1 @ b1) * (a2 @ b2); LoKr kron(w1, w2) (LyCORIS). DoRA's magnitude is not in it,
-    see `apply`.
+    Formulas: LoRA up @ down; LoHa (a1 @ b1) * (a2 @ b2); LoKr kron(w1, w2) (LyCORIS). DoRA's magnitude is not included,
+    see `apply_module`.
     """
     found = low_rank(parts)
     if found:
@@ -157,14 +157,14 @@ def delta(parts: Parts) -> Tensor:
     if "diff" in parts:
         return parts["diff"].flatten(1)
     if "hada_w1_a" in parts:
-        return scale(parts) * (_hadamard_factor(parts, "1") * _hadamard_factor(parts, "2")).flatten(1)
+        return module_scale(parts) * (_hadamard_factor(parts, "1") * _hadamard_factor(parts, "2")).flatten(1)
     first, second = _kronecker_factor(parts, "1"), _kronecker_factor(parts, "2")
     if second.dim() == 4:
         first = first[..., None, None]
-    return scale(parts) * torch.kron(first, second.contiguous()).flatten(1)
+    return module_scale(parts) * torch.kron(first, second.contiguous()).flatten(1)
 
 
-def apply(weight: Tensor, parts: Parts, strength: float = 1.0) -> Tensor:
+def apply_module(weight: Tensor, parts: Parts, strength: float = 1.0) -> Tensor:
     """`weight` with the module applied, in fp32 and weight's shape.
 
     DoRA scales each column (or row, as its magnitudes are shaped) of the new weight to the trained magnitude.

@@ -1,4 +1,4 @@
-"""What happens to the trained weights beside the optimiser: averages, norm limits, state for checkpoints."""
+"""The trained weights outside the optimiser: moving average, norm limit, loading."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from training.lora import lorafile
 from training.lora.network import Network
 
 
-class Average:
+class WeightAverage:
     """An exponential moving average of the network's weights."""
 
     def __init__(self, network: Network, decay: float) -> None:
@@ -21,21 +21,18 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the weights as they are now into the average."""
+        """Update the average with the current weights."""
         torch._foreach_lerp_(list(self.values.values()), self._live, 1.0 - self._decay)
 
 
-def state(network: Network) -> dict[str, Tensor]:
+def trained_weights(network: Network) -> dict[str, Tensor]:
     """The trained weights by key."""
     return {name: parameter.detach() for name, parameter in network.named()}
 
 
 @torch.no_grad()
-def load(network: Network, values: Mapping[str, Tensor], where: str) -> None:
-    """Put weights into the network.
-
-    Raises InputError, naming the file `where`, if they are of another network.
-    """
+def load_weights(network: Network, values: Mapping[str, Tensor], where: str) -> None:
+    """Load weights into the network. Raises InputError, naming the file `where`, if they are of another network."""
     own = dict(network.named())
     missing, odd = sorted(own.keys() - values.keys()), sorted(values.keys() - own.keys())
     shapes = [name for name in own.keys() & values.keys() if own[name].numel() != values[name].numel()]
@@ -50,23 +47,23 @@ def load(network: Network, values: Mapping[str, Tensor], where: str) -> None:
 
 
 def start_from(network: Network, file: Path) -> None:
-    """Go on from the weights of a LoRA file. Raises InputError if it is of another network."""
-    found = lorafile.read(file)
+    """Start from the weights of a LoRA file. Raises InputError if it is of another network."""
+    found = lorafile.read_safetensors(file)
     values = {
         f"{name}.{part}": value
         for name, parts in found.modules().items()
         for part, value in parts.items()
         if part != "alpha"
     }
-    load(network, values, str(file))
+    load_weights(network, values, str(file))
 
 
 @torch.no_grad()
 def limit_norms(network: Network, limit: float) -> None:
     """Scale layers whose update (up x down x alpha / rank) has a larger norm down to `limit`.
 
-    As scale_weight_norms in kohya's sd-scripts: both factors take the square root of the scale. No norm is read by the
-    host: that would wait for the GPU, once a layer.
+    As scale_weight_norms in kohya's sd-scripts: both factors take the square root of the scale. Norms stay on the
+    device: reading them would wait for the GPU once per layer.
     """
     for layer in network.layers:
         down, up = layer.parts.get("lora_down.weight"), layer.parts.get("lora_up.weight")

@@ -1,6 +1,6 @@
-"""The LoRA file of a run and the metadata that travels in it.
+"""Writes the LoRA file of a run with its metadata.
 
-Times and random ids stay out (they are in the run's record), so that equal runs give equal files.
+Times and random ids are left out (the run's record has them), so that equal runs give equal files.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from training.base.loading import BaseModel
 from training.config import Config
 from training.data.pictures import Picture
 from training.errors import TrainingError
-from training.lora import lorafile, metadata, soundness
+from training.lora import lorafile, metadata, validity
 from training.lora.network import Network
 from training.sections.data import Data
 from training.sections.network import Network as Settings
@@ -23,29 +23,29 @@ MODULES = {"lora": "networks.lora", "locon": "networks.lora", "dora": "networks.
 """ss_network_module by kind; the others are LyCORIS's."""
 
 
-def write(path: Path, values: dict[str, Tensor], notes: dict[str, str], precision: str) -> str:
+def export_lora(path: Path, values: dict[str, Tensor], notes: dict[str, str], precision: str) -> str:
     """Write a LoRA file of the weights `values`; returns its sha256.
 
-    Raises TrainingError if a weight is not finite in `precision`, or if the disk refuses.
+    Raises TrainingError if a weight is not finite in `precision`, or if the file cannot be written.
     """
-    on_file = lorafile.cast(values, lorafile.DTYPES[precision])
+    on_file = lorafile.cast_tensors(values, lorafile.DTYPES[precision])
     bad = next((name for name, value in on_file.items() if not torch.isfinite(value).all()), None)
     if bad:
         raise TrainingError(
             f"{path}: not written, the weights are not finite in {precision} (first: {bad}); "
             f"the last checkpoint is kept. {_advice(values, precision)}"
         )
-    return lorafile.write(path, on_file, notes, soundness.check)
+    return lorafile.write_lora(path, on_file, notes, validity.check_written)
 
 
 def _advice(values: dict[str, Tensor], precision: str) -> str:
-    """What helps: another number format if the weights themselves are sound, else another training."""
+    """What helps: another number format if the weights themselves are finite, else other training settings."""
     if all(torch.isfinite(value).all() for value in values.values()):
         return f'They are too large for {precision}: set save.precision = "bf16" or "fp32"'
     return 'Training itself made them so: try a lower optimizer.learning_rate, or train.precision = "bf16" or "fp32"'
 
 
-def notes(
+def lora_metadata(
     config: Config, base: BaseModel, pictures: Sequence[Picture], digest: str, steps: int, per_epoch: int
 ) -> dict[str, str]:
     """The metadata of a file made after `steps` optimiser steps; `digest` is the checkpoint's sha256."""
@@ -175,8 +175,8 @@ def _data(data: Data, pictures: Sequence[Picture]) -> dict[str, object]:
     }
 
 
-def summary(network: Network) -> str:
-    """One line on the network's size, for people."""
+def network_summary(network: Network) -> str:
+    """One line on the network's size."""
     count = sum(parameter.numel() for _, parameter in network.named())
     ranks = sorted({layer.rank for layer in network.layers})
     return f"{len(network.layers)} layers, rank {'/'.join(map(str, ranks))}, {count:,} weights"

@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from training.base.keys import family
+from training.base.keys import family_of_keys
 from training.errors import InputError
-from training.lora import lorafile, soundness
-from training.lora.checkpoint_keys import Layer, Place, places
-from training.lora.factor import Cut, cut_matrix
+from training.lora import lorafile, validity
+from training.lora.checkpoint_keys import Layer, Target, lora_targets
 from training.lora.lorafile import LoraFile
 from training.lora.metadata import ModelSpec, minimum
 from training.lora.resize import uniform
+from training.lora.svd import Truncation, truncated_svd
 
 SAME = 1e-7
 """Largest change of a weight that counts as none."""
@@ -21,30 +21,32 @@ SAME = 1e-7
 
 @dataclass(frozen=True)
 class Extracted:
-    """The LoRA, and what it says of the difference."""
+    """The LoRA, and how much of the difference it holds."""
 
     file: LoraFile
     kept: float
     """Mean share of the squared norm of the layers' differences that the LoRA holds."""
     same: int
-    """Layers that do not differ and so have no module."""
+    """Layers that do not differ, and so have no module."""
 
 
-def extract(base: LoraFile, tuned: LoraFile, cut: Cut, conv_cut: Cut | None = None, title: str = "LoRA") -> Extracted:
-    """A LoRA that turns `base` into `tuned`, as nearly as the cuts allow.
+def extract(
+    base: LoraFile, tuned: LoraFile, cut: Truncation, conv_cut: Truncation | None = None, title: str = "LoRA"
+) -> Extracted:
+    """A LoRA that turns `base` into `tuned`, as closely as the truncation allows.
 
     Both are whole checkpoints in the original layout. Layers are kohya's default targets; `conv_cut` adds those of
     residual blocks and samplers. Raises InputError if the two are not of one family and size.
     """
-    kind = family(base.tensors)
-    if kind is None or family(tuned.tensors) != kind:
+    kind = family_of_keys(base.tensors)
+    if kind is None or family_of_keys(tuned.tensors) != kind:
         raise InputError("both must be single-file checkpoints of the same family (SD 1.5, SD 2 or SDXL)")
     shapes = {key: tuple(tensor.shape) for key, tensor in base.tensors.items()}
-    cuts: dict[Layer, Cut | None] = {"attention": cut, "text": cut, "pointwise": conv_cut and cut}
+    cuts: dict[Layer, Truncation | None] = {"attention": cut, "text": cut, "pointwise": conv_cut and cut}
     cuts["convolution"] = conv_cut
     tensors: dict[str, Tensor] = {}
     kept, same = [], 0
-    for place in places(shapes, kind):
+    for place in lora_targets(shapes, kind):
         limit = cuts.get(place.layer)
         if limit is None:
             continue
@@ -52,7 +54,7 @@ def extract(base: LoraFile, tuned: LoraFile, cut: Cut, conv_cut: Cut | None = No
         if float(difference.abs().max()) <= SAME:
             same += 1
             continue
-        cutting = cut_matrix(difference.flatten(1), tuple(difference.shape[1:]), limit)
+        cutting = truncated_svd(difference.flatten(1), tuple(difference.shape[1:]), limit)
         kept.append(cutting.kept)
         tensors |= {f"{place.module}.{part}": tensor for part, tensor in cutting.parts.items()}
     if not kept:
@@ -63,19 +65,24 @@ def extract(base: LoraFile, tuned: LoraFile, cut: Cut, conv_cut: Cut | None = No
 
 
 def extract_file(
-    base: Path, tuned: Path, target: Path, cut: Cut, conv_cut: Cut | None = None, precision: torch.dtype | None = None
+    base: Path,
+    tuned: Path,
+    target: Path,
+    cut: Truncation,
+    conv_cut: Truncation | None = None,
+    precision: torch.dtype | None = None,
 ) -> Extracted:
     """Write the difference of two checkpoint files to `target` (default precision: fp16)."""
     try:
-        found = extract(lorafile.read(base), lorafile.read(tuned), cut, conv_cut, target.stem)
+        found = extract(lorafile.read_safetensors(base), lorafile.read_safetensors(tuned), cut, conv_cut, target.stem)
     except InputError as error:
         raise InputError(f"{tuned} - {base}: {error}") from error
-    tensors = lorafile.cast(found.file.tensors, precision or torch.float16)
-    lorafile.write(target, tensors, found.file.metadata, soundness.check)
+    tensors = lorafile.cast_tensors(found.file.tensors, precision or torch.float16)
+    lorafile.write_lora(target, tensors, found.file.metadata, validity.check_written)
     return found
 
 
-def _difference(place: Place, base: LoraFile, tuned: LoraFile) -> Tensor:
+def _difference(place: Target, base: LoraFile, tuned: LoraFile) -> Tensor:
     old, new = base.tensors[place.key], tuned.tensors.get(place.key)
     if new is None or new.shape != old.shape:
         raise InputError(f"{place.key} is missing in the tuned checkpoint or has another shape")

@@ -15,7 +15,7 @@ from training.terminal import say
 if TYPE_CHECKING:
     import torch
 
-    from training.lora.factor import Cut
+    from training.lora.svd import Truncation
 
 
 class Precision(StrEnum):
@@ -43,7 +43,7 @@ def inspect(file: Source) -> None:
     """Show what a LoRA file is, how it was trained, and how strongly it changes each block."""
     from training.lora import inspection
 
-    say(inspection.report(inspection.inspect(file)))
+    say(inspection.inspection_report(inspection.inspect_lora(file)))
 
 
 def merge(
@@ -61,7 +61,7 @@ def merge(
     """Merge LoRA files into one LoRA, or into a checkpoint."""
     from training.lora import merge as merging
 
-    weighted = [merging.Weighted(*_strength(source)) for source in sources]
+    weighted = [merging.WeightedSource(*_strength(source)) for source in sources]
     _keep_inputs(output, [source.path for source in weighted] + ([into] if into else []))
     if into:
         if rank is not None:
@@ -107,11 +107,11 @@ def extract(
 ) -> None:
     """Make a LoRA from the difference of two single-file checkpoints."""
     from training.lora import extract as extraction
-    from training.lora.factor import Cut
+    from training.lora.svd import Truncation
 
     _keep_inputs(output, [base, tuned])
     cut, _ = _cuts(rank, energy, None)
-    conv_cut = Cut(conv_rank, energy) if conv_rank else None
+    conv_cut = Truncation(conv_rank, energy) if conv_rank else None
     found = extraction.extract_file(base, tuned, output, cut, conv_cut, _dtype(precision))
     say(
         f"{output}: {len(found.file.modules())} modules, {found.kept:.2%} of the squared norm kept; "
@@ -151,12 +151,12 @@ def _strength(text: str) -> tuple[Path, float]:
         raise InputError(f"{text}: the strength after = must be a number, like {name}=0.8") from None
 
 
-def _cuts(rank: int | None, energy: float | None, conv_rank: int | None) -> "tuple[Cut, Cut | None]":
-    from training.lora.factor import Cut
+def _cuts(rank: int | None, energy: float | None, conv_rank: int | None) -> "tuple[Truncation, Truncation | None]":
+    from training.lora.svd import Truncation
 
     if rank is None and energy is None:
         raise InputError("give --rank, --energy or both")
-    return Cut(rank, energy), Cut(conv_rank, energy) if conv_rank else None
+    return Truncation(rank, energy), Truncation(conv_rank, energy) if conv_rank else None
 
 
 def _dtype(precision: Precision | None) -> "torch.dtype | None":

@@ -1,4 +1,4 @@
-"""What a LoRA file is, how it was trained, and how strongly it changes each block."""
+"""Inspects a LoRA file: what it is, how it was trained, and how strongly it changes each block."""
 
 import hashlib
 import json
@@ -13,10 +13,10 @@ from typing import Any
 from torch import Tensor
 
 from training.errors import InputError
-from training.lora import lorafile, soundness
-from training.lora.deltas import ALPHA, DORA, delta, kind, rank, unsound
+from training.lora import lorafile, validity
+from training.lora.deltas import ALPHA, DORA, delta, module_rank, network_kind, why_invalid
 from training.lora.lorafile import LoraFile, sshs_hashes
-from training.lora.soundness import FAMILIES
+from training.lora.validity import FAMILIES
 from training.sections.model import Family
 
 TRAINING = {
@@ -39,7 +39,7 @@ TRAINING = {
     "seed": "ss_seed",
     "comment": "ss_training_comment",
 }
-"""What is shown of how a file was trained."""
+"""Metadata shown about the training, by label."""
 
 _BLOCK = re.compile(r"(down_blocks|up_blocks|input_blocks|output_blocks)_(\d+)|(mid_block|middle_block)")
 _TEXT = re.compile(r"lora_te\d?")
@@ -51,15 +51,13 @@ class Block:
 
     modules: int
     norm: float
-    """Frobenius norm of all that the block's modules add."""
+    """Frobenius norm of the changes of the block's modules."""
     mean: float
     """Root mean square of a single weight's change."""
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """All that a LoRA file tells."""
-
     path: Path
     size: int
     sha256: str
@@ -75,17 +73,19 @@ class Inspection:
     """Why programs may not apply the file, one sentence each."""
 
 
-def inspect(path: Path) -> Inspection:
-    """Read and judge a LoRA file. Raises InputError if it is none."""
-    file = lorafile.read(path)
+def inspect_lora(path: Path) -> Inspection:
+    """Inspect a LoRA file. Raises InputError if it is not one."""
+    file = lorafile.read_safetensors(path)
     modules = file.modules()
     kinds = Counter(_kind(name, parts) for name, parts in modules.items())
-    if not set(kinds) - {"unknown"} and not soundness.foreign(file):
+    if not set(kinds) - {"unknown"} and not validity.foreign_naming(file):
         raise InputError(f"{path}: holds no LoRA module ({len(file.tensors)} tensors); is it a checkpoint?")
     known = {
-        name: parts for name, parts in modules.items() if kind(parts) not in ("unknown", "bias") and not unsound(parts)
+        name: parts
+        for name, parts in modules.items()
+        if network_kind(parts) not in ("unknown", "bias") and not why_invalid(parts)
     }
-    ranks = {size for parts in known.values() if (size := rank(parts)) is not None}
+    ranks = {size for parts in known.values() if (size := module_rank(parts)) is not None}
     alphas = {round(float(parts[ALPHA]), 4) for parts in known.values() if ALPHA in parts}
     return Inspection(
         path=path,
@@ -103,13 +103,13 @@ def inspect(path: Path) -> Inspection:
 
 
 def family(file: LoraFile) -> Family | None:
-    """The family that a LoRA file's names and shapes show, None where they fit several."""
-    found = soundness.families([file])
+    """The family that a LoRA file's names and shapes show; None where they fit several."""
+    found = validity.families([file])
     return found.pop() if len(found) == 1 else None
 
 
-def report(found: Inspection) -> str:
-    """The inspection as text for a person."""
+def inspection_report(found: Inspection) -> str:
+    """The inspection as text."""
     kinds = ", ".join(f"{count} {name}" for name, count in found.kinds.items())
     lines = [
         f"{found.path.name}: {found.size / 2**20:.1f} MiB, {', '.join(found.dtypes)}",
@@ -134,7 +134,11 @@ def report(found: Inspection) -> str:
 
 
 def _kind(name: str, parts: Mapping[str, Tensor]) -> str:
-    return "DoRA" if DORA in parts else {"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr"}.get(kind(parts), kind(parts))
+    return (
+        "DoRA"
+        if DORA in parts
+        else {"lora": "LoRA", "loha": "LoHa", "lokr": "LoKr"}.get(network_kind(parts), network_kind(parts))
+    )
 
 
 def _blocks(modules: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Block]:
@@ -171,12 +175,12 @@ def _order(block: str) -> tuple[int, int, str]:
 
 
 def _problems(file: LoraFile) -> list[str]:
-    found = soundness.foreign(file)
+    found = validity.foreign_naming(file)
     if not found:
-        found += [f"{problem}; programs skip it or fail" for problem in soundness.unsound(file.modules())[:5]]
-    mixed = soundness.families([file])
+        found += [f"{problem}; programs skip it or fail" for problem in validity.invalid_modules(file.modules())[:5]]
+    mixed = validity.families([file])
     if len(mixed) > 1:
-        found.append(soundness.mixture(mixed))
+        found.append(validity.mixed_families(mixed))
     stated = file.metadata.get("sshs_model_hash")
     if stated and stated != sshs_hashes(file.tensors, file.metadata)[0]:
         found.append("sshs_model_hash is not that of the tensors: the file was changed after it was made")

@@ -1,4 +1,4 @@
-"""LoRA files: safetensors in kohya's naming, written the same to the byte every time, with the WebUI's two hashes."""
+"""LoRA files: safetensors in kohya's naming, written reproducibly, with the WebUI's two hashes."""
 
 import contextlib
 import hashlib
@@ -19,13 +19,13 @@ from training.errors import InputError, TrainingError
 LEGACY_OFFSET = 0x100000
 LEGACY_LENGTH = 0x10000
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-"""Precisions a file can be saved in, by the names that configs use."""
+"""Precisions of files by their names in configs."""
 
 _ALIASES = {
     "lora_A.weight": "lora_down.weight",
     "lora_B.weight": "lora_up.weight",
 }
-"""Spellings of the two factors that the WebUI also accepts after a kohya prefix."""
+"""Names of the two factors that the WebUI also accepts after a kohya prefix."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,8 @@ class LoraFile:
         return grouped
 
 
-def read(path: Path) -> LoraFile:
-    """All of a safetensors file, on the CPU.
-
-    Raises InputError if it cannot be read.
-    """
+def read_safetensors(path: Path) -> LoraFile:
+    """Read a whole safetensors file to the CPU. Raises InputError if it cannot be read."""
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
@@ -81,10 +78,10 @@ def serialise(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> byt
 
 
 def sshs_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[str, str]:
-    """sshs_model_hash and sshs_legacy_hash, by which WebUIs know a LoRA file.
+    """sshs_model_hash and sshs_legacy_hash, by which WebUIs identify a LoRA file.
 
-    Both are over the file saved with the ss_* metadata only, so that later notes do not change them: sha256 of what
-    follows the header, and the first 8 hex digits of sha256 over 64 KiB at 1 MiB (sd-webui-additional-networks).
+    Both are over the file saved with the ss_* metadata only, so that other metadata does not change them: sha256 of
+    what follows the header, and the first 8 hex digits of sha256 over 64 KiB at 1 MiB (sd-webui-additional-networks).
     """
     data = serialise(tensors, {key: value for key, value in metadata.items() if key.startswith("ss_")})
     start = 8 + int.from_bytes(data[:8], "little")
@@ -92,7 +89,7 @@ def sshs_hashes(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> t
     return hashlib.sha256(memoryview(data)[start:]).hexdigest(), hashlib.sha256(legacy).hexdigest()[:8]
 
 
-def write(
+def write_lora(
     path: Path,
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, str],
@@ -100,8 +97,7 @@ def write(
 ) -> str:
     """Write a LoRA file with both sshs hashes in its metadata; returns the sha256 of the file.
 
-    The file gets its name only when it is whole: an interrupted write leaves the old one. `check` reads what was
-    written first, and may raise.
+    It is written atomically: an interrupted write keeps the old file. `check` reads the new file first and may raise.
     """
     model, legacy = sshs_hashes(tensors, metadata)
     data = serialise(tensors, {**metadata, "sshs_model_hash": model, "sshs_legacy_hash": legacy})
@@ -110,7 +106,7 @@ def write(
 
 
 def write_atomically(path: Path, data: bytes, check: Callable[[Path], None] | None = None) -> None:
-    """Replace `path` by `data` in one step, after `check` has read it. Raises TrainingError if the disk refuses."""
+    """Replace `path` by `data` atomically, after `check` has read it. Raises TrainingError if that is impossible."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,8 +126,8 @@ def write_atomically(path: Path, data: bytes, check: Callable[[Path], None] | No
         raise TrainingError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """Floating-point tensors in `dtype`; as they are if it is None."""
+def cast_tensors(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:
+    """Floating-point tensors in `dtype`; unchanged if it is None."""
     if dtype is None:
         return dict(tensors)
     return {key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}

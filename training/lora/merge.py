@@ -1,4 +1,4 @@
-"""Several LoRA files into one, or into a checkpoint."""
+"""Merges LoRA files into one, or into a checkpoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,20 +8,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from training.base.keys import family
+from training.base.keys import family_of_keys
 from training.errors import InputError, TrainingError
-from training.lora import lorafile, soundness
-from training.lora.checkpoint_keys import Place, places
-from training.lora.deltas import ALPHA, BIAS, DORA, DOWN, UP, LowRank, apply, delta, kind, low_rank
-from training.lora.factor import Cut
+from training.lora import lorafile, validity
+from training.lora.checkpoint_keys import Target, lora_targets
+from training.lora.deltas import ALPHA, BIAS, DORA, DOWN, UP, LowRank, apply_module, delta, low_rank, network_kind
 from training.lora.lorafile import LoraFile
 from training.lora.metadata import MINIMUM
 from training.lora.resize import precision_of, resize, uniform
+from training.lora.svd import Truncation
 
 
 @dataclass(frozen=True)
-class Weighted:
-    """A LoRA file and the strength at which it counts."""
+class WeightedSource:
+    """A LoRA file and its strength."""
 
     path: Path
     strength: float = 1.0
@@ -29,7 +29,7 @@ class Weighted:
 
 @dataclass(frozen=True)
 class Baked:
-    """What became of the modules that were merged into a checkpoint."""
+    """The result of a merge into a checkpoint."""
 
     layers: int
     unused: tuple[str, ...] = field(default=())
@@ -37,10 +37,10 @@ class Baked:
 
 
 def merge(sources: Sequence[tuple[LoraFile, float]]) -> LoraFile:
-    """One LoRA that adds exactly what the sources add together at their strengths.
+    """One LoRA that adds exactly the sum of the sources at their strengths.
 
-    Factors are laid side by side, so ranks add up and no product mixes one source's factor with another's.
-    Raises InputError for networks whose sum is no LoRA (LoHa, LoKr, DoRA).
+    Factors are concatenated, so ranks add up and no product mixes one source's factor with another's.
+    Raises InputError for networks whose sum is not a LoRA (LoHa, LoKr, DoRA).
     """
     names = sorted({name for file, _ in sources for name in file.modules()})
     tensors: dict[str, Tensor] = {}
@@ -50,49 +50,51 @@ def merge(sources: Sequence[tuple[LoraFile, float]]) -> LoraFile:
             parts = file.modules().get(name)
             if parts:
                 found.append((_factors(name, parts), strength))
-        tensors |= {f"{name}.{part}": tensor for part, tensor in _side_by_side(name, found).items()}
+        tensors |= {f"{name}.{part}": tensor for part, tensor in _concatenated(name, found).items()}
     return LoraFile(tensors, _metadata([file for file, _ in sources], tensors))
 
 
 def merge_files(
-    sources: Sequence[Weighted], target: Path, rank: int | None = None, precision: torch.dtype | None = None
+    sources: Sequence[WeightedSource], target: Path, rank: int | None = None, precision: torch.dtype | None = None
 ) -> LoraFile:
     """Write the sum of `sources` to `target`, cut to `rank` if it is given."""
-    loaded = [(soundness.read(source.path), source.strength) for source in sources]
-    found_families = soundness.families(file for file, _ in loaded)
+    loaded = [(validity.read_valid(source.path), source.strength) for source in sources]
+    found_families = validity.families(file for file, _ in loaded)
     if len(found_families) > 1:
         names = ", ".join(source.path.name for source in sources)
-        raise InputError(f"{names}: {soundness.mixture(found_families)}")
+        raise InputError(f"{names}: {validity.mixed_families(found_families)}")
     found = merge(loaded)
     comment = ", ".join(f"{source.path.name} x {source.strength:g}" for source in sources)
     metadata = {**found.metadata, "modelspec.merged_from": comment, "modelspec.title": target.stem}
     found = LoraFile(found.tensors, metadata)
     if rank is not None:
-        found = resize(found, Cut(rank)).file
-    tensors = lorafile.cast(found.tensors, precision or precision_of(loaded[0][0]))
-    lorafile.write(target, tensors, found.metadata, soundness.check)
+        found = resize(found, Truncation(rank)).file
+    tensors = lorafile.cast_tensors(found.tensors, precision or precision_of(loaded[0][0]))
+    lorafile.write_lora(target, tensors, found.metadata, validity.check_written)
     return found
 
 
-def bake(checkpoint: Path, sources: Sequence[Weighted], target: Path, precision: torch.dtype | None = None) -> Baked:
+def bake(
+    checkpoint: Path, sources: Sequence[WeightedSource], target: Path, precision: torch.dtype | None = None
+) -> Baked:
     """Write `checkpoint` (one safetensors file in the original layout) with `sources` merged in.
 
     Every kind of network can be merged; the arithmetic is fp32, tensors keep their format unless `precision` is
     given. Raises InputError if the checkpoint is no Stable Diffusion model or no module fits it.
     """
-    base = lorafile.read(checkpoint)
+    base = lorafile.read_safetensors(checkpoint)
     broken = _not_finite(checkpoint)
     if broken:
         raise InputError(f"{checkpoint}: {broken} holds NaN or infinity; the file is damaged")
-    found = family(base.tensors)
+    found = family_of_keys(base.tensors)
     if found is None:
         raise InputError(f"{checkpoint}: is no single-file checkpoint of SD 1.5, SD 2 or SDXL in the original layout")
     shapes = {key: tuple(tensor.shape) for key, tensor in base.tensors.items()}
-    known = {place.module: place for place in places(shapes, found)}
+    known = {place.module: place for place in lora_targets(shapes, found)}
     unused: list[str] = []
     layers: set[str] = set()
     for source in sources:
-        modules = soundness.read(source.path).modules()
+        modules = validity.read_valid(source.path).modules()
         fitting = {name: place for name in modules if (place := known.get(name) or known.get(_only_encoder(name)))}
         if not any(name.startswith("lora_unet_") for name in fitting) and any("lora_unet_" in name for name in modules):
             raise InputError(f"{source.path}: belongs to another family of models than {checkpoint} ({found})")
@@ -105,30 +107,30 @@ def bake(checkpoint: Path, sources: Sequence[Weighted], target: Path, precision:
             except InputError as error:
                 raise InputError(f"{source.path}: {name}: {error}") from error
             layers.add(place.module)
-    _write_checkpoint(target, lorafile.cast(base.tensors, precision), base.metadata)
+    _write_checkpoint(target, lorafile.cast_tensors(base.tensors, precision), base.metadata)
     return Baked(len(layers), tuple(unused))
 
 
-def _add(tensors: dict[str, Tensor], place: Place, parts: dict[str, Tensor], strength: float) -> None:
+def _add(tensors: dict[str, Tensor], place: Target, parts: dict[str, Tensor], strength: float) -> None:
     """Apply one module to the checkpoint's tensor, or to its third of a fused one."""
     if BIAS in parts:
         _add_to_bias(tensors, place, parts[BIAS], strength)
-    if kind(parts) == "bias":
+    if network_kind(parts) == "bias":
         return
     whole = tensors[place.key]
     size = whole.numel() // (1 if place.third is None else 3)
     if delta(parts).numel() != size:
         raise InputError(f"was trained for a layer of another size than {place.key} {tuple(whole.shape)}")
     if place.third is None:
-        changed = apply(whole, parts, strength)
+        changed = apply_module(whole, parts, strength)
     else:
         thirds = list(whole.chunk(3))
-        thirds[place.third] = apply(thirds[place.third], parts, strength).to(whole.dtype)
+        thirds[place.third] = apply_module(thirds[place.third], parts, strength).to(whole.dtype)
         changed = torch.cat(thirds)
     tensors[place.key] = changed.to(whole.dtype)
 
 
-def _add_to_bias(tensors: dict[str, Tensor], place: Place, change: Tensor, strength: float) -> None:
+def _add_to_bias(tensors: dict[str, Tensor], place: Target, change: Tensor, strength: float) -> None:
     key = f"{place.key.removesuffix('weight')}bias"
     whole = tensors.get(key)
     thirds = list(whole.chunk(1 if place.third is None else 3)) if whole is not None else []
@@ -141,24 +143,24 @@ def _add_to_bias(tensors: dict[str, Tensor], place: Place, change: Tensor, stren
 
 
 def _only_encoder(name: str) -> str:
-    """Some trainers number the one text encoder of SD 1 and 2; the WebUI takes both."""
+    """The name without a number after te: some trainers number the one text encoder of SD 1 and 2."""
     return name.replace("lora_te1_", "lora_te_", 1)
 
 
 def _factors(name: str, parts: dict[str, Tensor]) -> LowRank:
     found = low_rank(parts)
     if found is None or DORA in parts or BIAS in parts:
-        what = "DoRA" if DORA in parts else BIAS if BIAS in parts else kind(parts)
+        what = "DoRA" if DORA in parts else BIAS if BIAS in parts else network_kind(parts)
         raise InputError(f"{name}: {what} modules cannot be summed into a LoRA; merge them into a checkpoint (--into)")
     return found
 
 
-def _side_by_side(name: str, found: list[tuple[LowRank, float]]) -> dict[str, Tensor]:
+def _concatenated(name: str, found: list[tuple[LowRank, float]]) -> dict[str, Tensor]:
     first = found[0][0]
     if any(factors.kernel != first.kernel or len(factors.up) != len(first.up) for factors, _ in found):
         raise InputError(f"{name}: the files were trained for different models (shapes differ)")
     ranks = sum(len(factors.down) for factors, _ in found)
-    # One common scale stands in alpha; what differs from it, and the strengths, go into the up factors.
+    # alpha holds one common scale; differences from it, and the strengths, go into the up factors.
     ups = [factors.up * (strength * factors.scale / first.scale) for factors, strength in found]
     tail = (1,) * (len(first.kernel) - 1)
     return {
@@ -169,7 +171,7 @@ def _side_by_side(name: str, found: list[tuple[LowRank, float]]) -> dict[str, Te
 
 
 def _metadata(sources: Sequence[LoraFile], tensors: dict[str, Tensor]) -> dict[str, str]:
-    """What all sources agree on of the least that other tools need, and the new size."""
+    """The required metadata that all sources share, with the new rank and alpha."""
     first = sources[0].metadata
     shared = {
         key: first[key]
@@ -185,8 +187,8 @@ def _metadata(sources: Sequence[LoraFile], tensors: dict[str, Tensor]) -> dict[s
 
 
 def _not_finite(path: Path) -> str | None:
-    """The first tensor on file that holds NaN or infinity."""
-    for name, tensor in lorafile.read(path).tensors.items():
+    """The name of the first tensor that holds NaN or infinity."""
+    for name, tensor in lorafile.read_safetensors(path).tensors.items():
         if tensor.is_floating_point() and not tensor.float().isfinite().all():
             return name
     return None

@@ -1,4 +1,4 @@
-"""The text that travels in a LoRA file: kohya's ss_* keys and Stability's modelspec.*."""
+"""Metadata of LoRA files: kohya's ss_* keys and Stability's modelspec.*."""
 
 import json
 from collections.abc import Mapping
@@ -37,14 +37,14 @@ MINIMUM = (
     "ss_network_alpha",
     "ss_network_args",
 )
-"""What a tool must keep for others to load the file."""
+"""Keys that other programs need to load the file."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What Stability's model spec 1.0.1 says of a file; unset fields are left out.
+    """Metadata by Stability's model spec 1.0.1; unset fields are left out.
 
-    No date by default: the same training must give the same file.
+    There is no date by default: the same training must give the same file.
     """
 
     family: Family
@@ -98,7 +98,7 @@ def ss_entries(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def minimum(family: Family, v_prediction: bool, module: str, dim: object, alpha: object) -> dict[str, str]:
-    """The least that other tools want to know; `dim` and `alpha` are "Dynamic" where modules differ."""
+    """The metadata that other tools need; `dim` and `alpha` are "Dynamic" where modules differ."""
     return ss_entries(
         {
             "v2": family == "sd2",

@@ -1,4 +1,4 @@
-"""Names of modules in LoRA files, as kohya's sd-scripts write them: the only ones that every program applies."""
+"""Module names in LoRA files as kohya's sd-scripts writes them, the only names that every program supports."""
 
 import re
 
@@ -16,18 +16,18 @@ _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|
 _MID = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
 
 
-def unet_name(path: str, family: Family, layers_per_block: int, attending: tuple[bool, ...]) -> str:
+def unet_module_name(path: str, family: Family, layers_per_block: int, attending: tuple[bool, ...]) -> str:
     """The name of the UNet module at `path` (diffusers' naming).
 
-    SD 1 and 2 keep diffusers' path; SDXL uses the original layout, for which the number of layers a block and
-    which up blocks have attention (`attending`) must be known.
+    SD 1 and 2 keep diffusers' path; SDXL uses the original layout, which depends on the number of layers per block and
+    on which up blocks have attention (`attending`).
     """
     if family == "sdxl":
         path = _original(path, layers_per_block, attending)
     return "lora_unet_" + path.replace(".", "_")
 
 
-def text_name(path: str, family: Family, index: int) -> str:
+def text_module_name(path: str, family: Family, index: int) -> str:
     """The name of a module of text encoder `index`, whose class may or may not wrap it in text_model."""
     prefix = f"lora_te{index + 1}_" if family == "sdxl" else "lora_te_"
     return f"{prefix}text_model_" + path.removeprefix("text_model.").replace(".", "_")

@@ -1,4 +1,4 @@
-"""The trained network: PEFT layers at kohya's places, kohya's names on file."""
+"""The trained network: PEFT layers where kohya trains them, with kohya's names in files."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,11 +32,11 @@ class Layer:
     """One adapted layer."""
 
     name: str
-    """Its name on file, e.g. lora_unet_mid_block_attentions_0_proj_in."""
+    """Its name in files, e.g. lora_unet_mid_block_attentions_0_proj_in."""
     rank: int
     alpha: float
     parts: dict[str, nn.Parameter]
-    """Its trained tensors by their names on file, e.g. lora_down.weight."""
+    """Its trained tensors by their names in files, e.g. lora_down.weight."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,18 @@ class Network:
         return [parameter for layer in layers for parameter in layer.parts.values()]
 
     def to(self, dtype: torch.dtype) -> None:
-        """Keep the trained tensors in another precision."""
+        """Convert the trained tensors to `dtype`."""
         for _, parameter in self.named():
             parameter.data = parameter.data.to(dtype)
 
     def named(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """The trained tensors by their keys on file, without alphas."""
+        """The trained tensors by their keys in files, without alphas."""
         for layer in self.layers:
             for part, parameter in layer.parts.items():
                 yield f"{layer.name}.{part}", parameter
 
     def tensors(self, values: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """What the file holds: the trained tensors (or `values` in their place) and each layer's alpha."""
+        """The content of a file: the trained tensors (or `values` instead of them) and each layer's alpha."""
         trained = values or {name: parameter.detach() for name, parameter in self.named()}
         found = {name: _on_file(name, value) for name, value in trained.items()}
         for layer in self.layers:
@@ -78,9 +78,9 @@ class Network:
 def attach(
     settings: Settings, seed: int, family: Family, unet: nn.Module | None, encoders: Iterable[nn.Module]
 ) -> Network:
-    """Put the network into UNet and text encoders, freshly initialised; None or nothing leaves a part alone.
+    """Attach a freshly initialised network to UNet and text encoders; None or an empty list skips a part.
 
-    Layers whose block is given by settings.ranks get that rank.
+    settings.ranks sets the rank of layers by block.
     """
     given = _sizes_on_file(settings.start_from) if settings.start_from and settings.rank_from_start else {}
     unet_layers: tuple[Layer, ...] = ()
@@ -89,11 +89,11 @@ def attach(
         attending = tuple("CrossAttn" in kind for kind in config.up_block_types)
         convolutions = UNET_ATTENTION + UNET_CONVOLUTION if settings.conv or given else ()
         paths = targets(unet, UNET_ATTENTION, convolutions)
-        names = {p: naming.unet_name(p, family, config.layers_per_block, attending) for p in paths}
+        names = {p: naming.unet_module_name(p, family, config.layers_per_block, attending) for p in paths}
         unet_layers = _inject(settings, seed, unet, names, given)
     text_layers: list[Layer] = []
     for index, encoder in enumerate(encoders):
-        names = {p: naming.text_name(p, family, index) for p in targets(encoder, TEXT, ())}
+        names = {p: naming.text_module_name(p, family, index) for p in targets(encoder, TEXT, ())}
         text_layers.extend(_inject(settings, seed, encoder, names, given))
     return Network(unet_layers, tuple(text_layers))
 
@@ -114,7 +114,7 @@ def targets(model: nn.Module, owners: tuple[str, ...], with_convolutions: tuple[
 def _sizes_on_file(file: Path) -> Sizes:
     """Rank and alpha of each layer of a LoRA file, by name."""
     found: Sizes = {}
-    for name, parts in lorafile.read(file).modules().items():
+    for name, parts in lorafile.read_safetensors(file).modules().items():
         if "lora_down.weight" not in parts:
             raise InputError(f"{file}: network.rank_from_start reads LoRA files only; set rank and alpha instead")
         rank = parts["lora_down.weight"].shape[0]
@@ -190,7 +190,7 @@ def _peft_config(settings: Settings, targets: str, ranks: dict[str, int], alphas
 
 
 def _parts(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """The trained tensors of an adapted layer, by their names on file."""
+    """The trained tensors of an adapted layer, by their names in files."""
     for own, parameter in module.named_parameters():
         part = own.split(".")[0]
         if part in LORA_PARTS:
@@ -200,19 +200,19 @@ def _parts(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 
 
 def _widen(module: nn.Module) -> None:
-    """Trained tensors in fp32, whatever the layer's format: PEFT makes them in the one of the layer they adapt."""
+    """Convert trained tensors to fp32: PEFT creates them in the format of the layer they adapt."""
     narrow = [part for _, part in _parts(module) if part.dtype in (torch.float16, torch.bfloat16)]
     for part in narrow:
         part.data = part.data.float()
     if narrow and hasattr(module, "lora_magnitude_vector") and ADAPTER in cast(Any, module).lora_magnitude_vector:
-        # A rounded norm of the weights would change what the layer says before the first step.
+        # A rounded norm of the weights would change the layer's output before the first step.
         layer = cast(Any, module)
         magnitude = layer.lora_magnitude_vector[ADAPTER]
         magnitude.weight.data = magnitude.get_weight_norm(layer.base_layer.weight.float(), 0.0, 1.0)
 
 
 def _on_file(name: str, value: Tensor) -> Tensor:
-    """A tensor in the shape that files have: DoRA's magnitudes stand along the outputs, as LyCORIS and ComfyUI read."""
+    """A tensor in its shape in files: DoRA's magnitudes along the outputs, as LyCORIS and ComfyUI read them."""
     if name.endswith(".dora_scale"):
         return value.view(-1, 1, 1, 1) if value.dim() == 4 else value.view(-1, 1)
     return value

@@ -1,4 +1,4 @@
-"""Lower the rank of a LoRA file: a smaller file that does nearly the same."""
+"""Lowers the rank of LoRA files."""
 
 import re
 from collections.abc import Iterable
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from training.errors import InputError
-from training.lora import lorafile, soundness
-from training.lora.deltas import BIAS, DORA, delta, kind, low_rank
-from training.lora.factor import Cut, Cutting, cut_factors, cut_matrix
+from training.lora import lorafile, validity
+from training.lora.deltas import BIAS, DORA, delta, low_rank, network_kind
 from training.lora.lorafile import LoraFile
+from training.lora.svd import Truncated, Truncation, truncate_factors, truncated_svd
 
 CONVOLUTION = re.compile(r"_(conv[12]?|in_layers_2|out_layers_3|op)$")
 """Ends of the names of 3x3 convolutions."""
@@ -23,7 +23,7 @@ class Resized:
     """The new file's content, and what each module kept."""
 
     file: LoraFile
-    cuttings: dict[str, Cutting]
+    cuttings: dict[str, Truncated]
 
     @property
     def ranks(self) -> tuple[int, int]:
@@ -37,14 +37,14 @@ class Resized:
         return sum(cutting.kept for cutting in self.cuttings.values()) / len(self.cuttings)
 
 
-def resize(source: LoraFile, cut: Cut, conv_cut: Cut | None = None) -> Resized:
-    """Cut every module of `source`; `conv_cut` holds for 3x3 convolutions (default: `cut` too).
+def resize(source: LoraFile, cut: Truncation, conv_cut: Truncation | None = None) -> Resized:
+    """Truncate every module of `source`; `conv_cut` applies to 3x3 convolutions (default: `cut`).
 
     LoHa and LoKr become LoRA.
-    Raises InputError if the file holds no module that can be cut.
+    Raises InputError if the file holds no module that can be truncated.
     """
     tensors: dict[str, Tensor] = {}
-    cuttings: dict[str, Cutting] = {}
+    cuttings: dict[str, Truncated] = {}
     for name, parts in source.modules().items():
         cutting = _cut(name, parts, cut, conv_cut or cut)
         cuttings[name] = cutting
@@ -56,21 +56,25 @@ def resize(source: LoraFile, cut: Cut, conv_cut: Cut | None = None) -> Resized:
 
 
 def resize_file(
-    source: Path, target: Path, cut: Cut, conv_cut: Cut | None = None, precision: torch.dtype | None = None
+    source: Path,
+    target: Path,
+    cut: Truncation,
+    conv_cut: Truncation | None = None,
+    precision: torch.dtype | None = None,
 ) -> Resized:
     """Write `source` at a lower rank to `target`, in `precision` (default: as it was)."""
-    loaded = soundness.read(source)
+    loaded = validity.read_valid(source)
     try:
         found = resize(loaded, cut, conv_cut)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
-    tensors = lorafile.cast(found.file.tensors, precision or precision_of(loaded))
-    lorafile.write(target, tensors, found.file.metadata, soundness.check)
+    tensors = lorafile.cast_tensors(found.file.tensors, precision or precision_of(loaded))
+    lorafile.write_lora(target, tensors, found.file.metadata, validity.check_written)
     return found
 
 
 def precision_of(file: LoraFile) -> torch.dtype:
-    """The number format that the file's modules have (alphas aside); fp16 for formats that no tool computes in."""
+    """The number format of most weights; fp16 for formats that no program computes in."""
     sizes: dict[torch.dtype, int] = {}
     for tensor in file.tensors.values():
         if tensor.is_floating_point():
@@ -80,30 +84,30 @@ def precision_of(file: LoraFile) -> torch.dtype:
 
 
 def uniform(values: Iterable[float]) -> str:
-    """The one value that all modules share, or "Dynamic", as kohya's tools write it."""
+    """The value that all modules share, or "Dynamic", as kohya's tools write it."""
     found = set(values)
     return str(found.pop()) if len(found) == 1 else "Dynamic"
 
 
-def _cut(name: str, parts: dict[str, Tensor], cut: Cut, conv_cut: Cut) -> Cutting:
+def _cut(name: str, parts: dict[str, Tensor], cut: Truncation, conv_cut: Truncation) -> Truncated:
     if BIAS in parts:
         raise InputError(
             f"{name}: changes a bias ({BIAS}), which a LoRA cannot hold; merge it into a checkpoint (--into)"
         )
     found = low_rank(parts)
     if found:
-        return cut_factors(found, conv_cut if found.kernel[1:] not in ((), (1, 1)) else cut)
-    if kind(parts) == "unknown":
+        return truncate_factors(found, conv_cut if found.kernel[1:] not in ((), (1, 1)) else cut)
+    if network_kind(parts) == "unknown":
         raise InputError(f"{name}: holds no weights of a LoRA, LoHa or LoKr ({', '.join(sorted(parts))})")
     matrix = delta(parts)
     inputs = matrix.shape[1]
-    # LoHa and LoKr files hold a convolution's weight flat: only its name tells that the kernel is 3x3.
+    # LoHa and LoKr files hold a convolution's weight flat: only its name shows that the kernel is 3x3.
     if CONVOLUTION.search(name):
-        return cut_matrix(matrix, (inputs // 9, 3, 3), conv_cut)
-    return cut_matrix(matrix, (inputs,), cut)
+        return truncated_svd(matrix, (inputs // 9, 3, 3), conv_cut)
+    return truncated_svd(matrix, (inputs,), cut)
 
 
-def _metadata(source: LoraFile, cuttings: dict[str, Cutting], cut: Cut) -> dict[str, str]:
+def _metadata(source: LoraFile, cuttings: dict[str, Truncated], cut: Truncation) -> dict[str, str]:
     limits = [f"rank {cut.rank}"] if cut.rank is not None else []
     limits += [f"{cut.energy:.2%} of the squared norm"] if cut.energy is not None else []
     how = " and ".join(limits)

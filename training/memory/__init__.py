@@ -1,1 +1,1 @@
-"""What a training needs of a GPU's memory: counted, estimated, and what would lower it."""
+"""GPU memory and time of a training: the estimate, and settings that save memory."""

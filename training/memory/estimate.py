@@ -1,6 +1,6 @@
-"""What a training needs: memory of a GPU, part by part, and arithmetic. The one estimate; imports without torch.
+"""The estimate of a training's GPU memory, part by part, and of its operations. Imports without torch.
 
-Held to what was measured on an H100 (tests/training/test_estimate.py has the figures): SD 1.5 and SDXL, our trainer
+Checked against measurements on an H100 (tests/training/test_estimate.py has the figures): SD 1.5 and SDXL, this trainer
 and three others, all within 10 %.
 """
 
@@ -10,27 +10,27 @@ from dataclasses import dataclass
 from training.base import files
 from training.config import Config
 from training.errors import InputError
-from training.memory.counted import ARCHITECTURES, BETWEEN_LAYERS, MIB, TEXT, Architecture, Kept, Kind
+from training.memory.architectures import ARCHITECTURES, BETWEEN_LAYERS, MIB, TEXT, Architecture, Kind, SavedBytes
 from training.sections.model import Family, Model
 from training.sections.network import Network
 from training.sections.optimisation import Optimizer, OptimizerKind, Train
 
 GB = 1e9
 WIDTHS = {"fp32": 4, "fp16": 2, "bf16": 2, "auto": 2}
-"""Bytes of a number by train.precision; a GPU's automatic choice is a half precision."""
+"""Bytes of a number by train.precision; on GPUs auto is a half precision."""
 WORKING = 150 * MIB
-"""cuBLAS' workspace, what the backward pass makes and drops, and the batch: what measurements have over the count."""
+"""cuBLAS's workspace, temporary tensors of the backward pass, and the batch: measurements minus what was counted."""
 CONTEXT = 500 * MIB
-"""CUDA's context and what its allocator holds but does not use: part of what a card needs, not of what torch counts."""
+"""CUDA's context and the allocator's unused reserve, which torch does not count."""
 CARDS = (8, 12, 16, 24, 48, 80)
-"""Usual cards, by the GB they are sold with."""
+"""Nominal GB of common cards."""
 USABLE = 960 * MIB
-"""Of each of these GB: error correction and the driver keep some (an A6000 has 46068 MiB of its 48 GB)."""
+"""Usable bytes per nominal GB: error correction and the driver take some (an A6000 has 46068 MiB of its 48 GB)."""
 ENCODING, DECODING = 2572 * MIB, 3073 * MIB
 """The VAE's peak in fp32 at 1024 x 1024, counted on its architecture; both are proportional to the area."""
 VAE_ENCODER = 130 * MIB
 EIGHT_BIT = 1 + 4 / 256
-"""bitsandbytes: one byte a number and one scale for 256 of them."""
+"""bitsandbytes: one byte per number, and one scale per 256."""
 STATE: dict[OptimizerKind, float] = {
     "AdamW": 8,
     "AdamW8bit": 2 * EIGHT_BIT,
@@ -56,43 +56,43 @@ STATE: dict[OptimizerKind, float] = {
     "SGDScheduleFree": 4,
     "RAdamScheduleFree": 8,
 }
-"""Bytes of optimiser state for each trained weight."""
+"""Bytes of optimiser state per trained weight."""
 WHOLE_LOKR = 20
-"""A rank from which LoKr's factors of the usual layers are whole, and grow no more."""
+"""The rank from which LoKr's factors of the usual layers are full matrices and no longer grow."""
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Bytes on a GPU at the run's greediest moment."""
+class MemoryEstimate:
+    """Bytes on a GPU at the run's peak."""
 
     base: float
-    """The frozen UNet; text encoders and VAE where they stay."""
+    """The frozen UNet; text encoders and VAE if they stay in memory."""
     trained: float
     """Trained weights, gradients, optimiser state, average."""
     activations: float
-    """What a step keeps between its forward and backward pass."""
+    """Tensors saved between forward and backward pass."""
     allocated: float
     """The peak that torch counts: of a step, of encoding pictures, or of drawing samples."""
 
     @property
     def card(self) -> float:
-        """What a card must have free."""
+        """Free memory that a card must have."""
         return self.allocated + CONTEXT
 
 
 @dataclass(frozen=True)
-class Change:
+class Saving:
     """A setting that saves memory."""
 
     config: Config
     sentence: str
-    """The setting as a person writes it, and its price."""
+    """The setting as written in a config, and its cost."""
     saved: float
-    """Bytes of the peak, negative where it saves nothing at the peak."""
+    """Bytes at the peak; negative if it saves nothing there."""
 
 
-def family_of(model: Model) -> Family | None:
-    """The base model's family by the settings or the checkpoint's header; None if the file is not at hand."""
+def model_family(model: Model) -> Family | None:
+    """The base model's family by the settings or the checkpoint's header; None if the file is not on this machine."""
     if model.family != "auto":
         return model.family
     try:
@@ -102,12 +102,12 @@ def family_of(model: Model) -> Family | None:
 
 
 def likely_family(config: Config) -> Family:
-    """The family, guessed from the resolution where the checkpoint is not at hand (it lies on the host)."""
+    """The family, guessed from the resolution if the checkpoint is not on this machine (but on a host)."""
     width, height = config.data.resolution
-    return family_of(config.model) or ("sdxl" if width * height >= 900 * 900 else "sd1")
+    return model_family(config.model) or ("sdxl" if width * height >= 900 * 900 else "sd1")
 
 
-def memory(config: Config, family: Family) -> Memory:
+def estimate_memory(config: Config, family: Family) -> MemoryEstimate:
     """GPU memory of one process of the run."""
     shape, train = ARCHITECTURES[family], config.train
     width, height = config.data.resolution
@@ -122,14 +122,14 @@ def memory(config: Config, family: Family) -> Memory:
     peak = max(step, VAE_ENCODER + ENCODING * megapixel * config.data.vae_batch_size)
     if config.sample.prompts or config.sample.prompts_file:
         peak = max(peak, base + trained + shape.vae_parameters * 4 + DECODING * megapixel)
-    return Memory(base, trained, activations, peak + WORKING)
+    return MemoryEstimate(base, trained, activations, peak + WORKING)
 
 
-def flop(config: Config, family: Family, pictures_shown: int) -> float:
-    """Operations of a run that shows `pictures_shown` pictures in all."""
+def estimate_flop(config: Config, family: Family, pictures_shown: int) -> float:
+    """Floating-point operations of a run that shows `pictures_shown` pictures in total."""
     shape = ARCHITECTURES[family]
     width, height = config.data.resolution
-    # Checkpointing makes the forward pass twice.
+    # Checkpointing runs the forward pass twice.
     passes = 1.5 if config.train.gradient_checkpointing else 1.0
     return shape.flop * passes * pictures_shown * width * height / shape.side**2
 
@@ -140,32 +140,32 @@ def hours(operations: float, tera: float) -> float:
 
 
 def fits(needed: float, gigabytes: int) -> bool:
-    """Whether a card sold with so many GB has `needed` bytes."""
+    """Whether a card of nominal `gigabytes` has `needed` bytes."""
     return needed <= gigabytes * USABLE
 
 
-def changes(config: Config, family: Family) -> Iterator[Change]:
-    """What saves memory, the cheapest first, each alone."""
-    now = memory(config, family).card
+def savings(config: Config, family: Family) -> Iterator[Saving]:
+    """Settings that save memory, the cheapest first, each by itself."""
+    now = estimate_memory(config, family).card
     for changed, sentence in _settings(config):
-        yield Change(changed, sentence, now - memory(changed, family).card)
+        yield Saving(changed, sentence, now - estimate_memory(changed, family).card)
 
 
-def until_it_fits(config: Config, family: Family, gigabytes: int) -> list[Change] | None:
-    """The fewest changes, taken in order, with which a config fits a card; None if none of them suffice."""
-    found: list[Change] = []
-    while not fits(memory(config, family).card, gigabytes):
-        saving = [change for change in changes(config, family) if change.saved > 0]
+def savings_to_fit(config: Config, family: Family, gigabytes: int) -> list[Saving] | None:
+    """The fewest changes, applied in order, with which a config fits a card; None if they do not suffice."""
+    found: list[Saving] = []
+    while not fits(estimate_memory(config, family).card, gigabytes):
+        saving = [change for change in savings(config, family) if change.saved > 0]
         if not saving:
             return None
-        enough = [change for change in saving if fits(memory(change.config, family).card, gigabytes)]
+        enough = [change for change in saving if fits(estimate_memory(change.config, family).card, gigabytes)]
         found.append((enough or saving)[0])
         config = found[-1].config
     return found
 
 
 def trained_weights(network: Network, shape: Architecture) -> float:
-    """How many weights are trained."""
+    """The number of trained weights."""
     rank = min(network.rank, WHOLE_LOKR) if network.kind == "lokr" else network.rank
     kind = _kind(network).removesuffix("+conv")
     total = 0.0
@@ -173,7 +173,7 @@ def trained_weights(network: Network, shape: Architecture) -> float:
         total += rank * shape.trained[kind]  # type: ignore[index]
         total += (network.conv or 0) * shape.trained[f"{kind}+conv"]  # type: ignore[index]
     if network.text_encoder:
-        # Four square projections and two of the MLP (four times as wide), a factor on either side of each.
+        # Per layer four square projections and two of the MLP (four times as wide), with a factor on either side.
         factors = 2 if network.kind == "loha" else 1
         total += factors * rank * sum(layers * 18 * width for layers, width in shape.text)
     return total
@@ -185,7 +185,7 @@ def _base(config: Config, shape: Architecture) -> float:
     if config.model.storage == "fp8":
         base = shape.parameters - shape.unquantised + shape.unquantised * width
     captions = [data.captions, *(subset.captions for subset in data.subsets)]
-    if config.network.text_encoder or data.cache_text is False or any(own.vary for own in captions):
+    if config.network.text_encoder or data.cache_text is False or any(own.varies for own in captions):
         base += shape.text_parameters * width
     if not data.cache_latents or data.encode == "along":
         base += shape.vae_parameters * 4
@@ -193,14 +193,14 @@ def _base(config: Config, shape: Architecture) -> float:
 
 
 def _bytes_a_weight(train: Train, optimizer: Optimizer) -> float:
-    """The weight, its gradient, the optimiser's state, the average."""
+    """The weight, its gradient, the optimiser's state and the average."""
     width = 4 if train.full_precision else WIDTHS[train.precision]
     state = STATE[optimizer.kind] * width / 4
     return width * (3 if train.ema_decay else 2) + state
 
 
 def _activations(network: Network, train: Train, shape: Architecture, pictures: float) -> float:
-    """Bytes that a step keeps of the UNet."""
+    """Bytes saved for the UNet in a step."""
     kept = shape.half[_kind(network)]
     if train.precision == "fp32" or not train.full_precision:
         kept = _scaled(kept, shape.half["lora"], shape.single if train.precision == "fp32" else shape.low)
@@ -212,7 +212,7 @@ def _activations(network: Network, train: Train, shape: Architecture, pictures: 
 
 
 def _text_activations(network: Network, train: Train, max_tokens: int, shape: Architecture) -> float:
-    """Bytes that a step keeps of trained text encoders; they compute in the base model's format."""
+    """Bytes saved for trained text encoders in a step; they compute in the base model's format."""
     width = WIDTHS[train.precision]
     kept = TEXT[_kind(network).removesuffix("+conv")]  # type: ignore[index]
     tokens = max_tokens / 75 * 77 * train.batch_size
@@ -227,11 +227,11 @@ def _text_activations(network: Network, train: Train, max_tokens: int, shape: Ar
     return found
 
 
-def _scaled(kept: Kept, lora: Kept, other: Kept) -> Kept:
-    """Counts of a network in another precision, as a LoRA's change; what belongs to weights stays."""
+def _scaled(kept: SavedBytes, lora: SavedBytes, other: SavedBytes) -> SavedBytes:
+    """A network's counts in another precision, scaled like a LoRA's; the weights' part is unchanged."""
     factor = other.picture / lora.picture
     again = other.picture_checkpointing / lora.picture_checkpointing
-    return Kept(kept.fixed, kept.picture * factor, kept.fixed_checkpointing, kept.picture_checkpointing * again)
+    return SavedBytes(kept.fixed, kept.picture * factor, kept.fixed_checkpointing, kept.picture_checkpointing * again)
 
 
 def _kind(network: Network) -> Kind:

@@ -1,1 +1,1 @@
-"""A careful look at a dataset before it is trained on: pictures, captions, sizes, length and cost."""
+"""Checks of a dataset before training: pictures, captions, sizes, length and cost."""

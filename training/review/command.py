@@ -1,14 +1,14 @@
-"""`lora-train dataset`: look at a dataset as a careful friend would."""
+"""`lora-train dataset`: checks a dataset."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from training.config import Config, parse
+from training.config import Config, parse_config
 from training.errors import InputError, TrainingError
 from training.memory import estimate
-from training.review.words import Count
+from training.review.caption_checks import Count
 from training.sections.model import Model
 from training.terminal import say
 
@@ -36,10 +36,10 @@ def dataset(
 
         config, _ = load_any(source)
     root = config.data.folder or source.resolve().parent
-    found = review(config, estimate.family_of(config.model), _counter(config.model, tokenizer))
-    say(report.text(found, root))
+    found = review(config, estimate.model_family(config.model), _counter(config.model, tokenizer))
+    say(report.text_report(found, root))
     if sheet:
-        sheet.write_text(report.page(found, root), encoding="utf-8")
+        sheet.write_text(report.html_page(found, root), encoding="utf-8")
         say(f"Look at {sheet}")
     if found.count("bad"):
         raise TrainingError(f"{found.count('bad')} finding(s) must be fixed before training; see above")
@@ -47,7 +47,7 @@ def dataset(
 
 def config_of(folder: Path, resolution: int, batch_size: int, epochs: int) -> Config:
     """The config of a run over a folder of N_name folders."""
-    return parse(
+    return parse_config(
         {
             "name": "dataset",
             "model": {"checkpoint": "unknown"},
@@ -59,7 +59,7 @@ def config_of(folder: Path, resolution: int, batch_size: int, epochs: int) -> Co
 
 
 def _counter(model: Model, tokenizer: Path | None) -> Count | None:
-    """What counts a caption's tokens; None if there is no tokenizer."""
+    """A function that counts tokens; None if there is no tokenizer."""
     from training.base.files import open_base, tokenizer_folder
 
     try:

@@ -1,4 +1,4 @@
-"""The whole review: what was found in every file, and what a run over it would be."""
+"""The review of a dataset: findings in every file, and steps and cost of a run."""
 
 import re
 from collections import Counter
@@ -9,26 +9,26 @@ from pathlib import Path
 from training.config import Config
 from training.data import captions
 from training.data.buckets import bucket_sizes, fit
-from training.data.order import Order, length
-from training.data.pictures import ENDINGS, REPEATED, Picture, balanced, subsets
+from training.data.order import BatchOrder, run_length
+from training.data.pictures import PICTURE_SUFFIXES, REPEATS_FOLDER, Picture, balance_regularisation, find_subsets
 from training.errors import InputError
 from training.memory import estimate
-from training.review import files, words
-from training.review.files import Looked
+from training.review import caption_checks, picture_checks
+from training.review.caption_checks import Count
 from training.review.finding import GRADES, Finding
-from training.review.words import Count
+from training.review.picture_checks import InspectedPicture
 from training.sections.data import Data, Subset
 from training.sections.model import Family
 
 CROPPED = 0.1
-"""A picture that loses more of its area is named."""
+"""Pictures that lose more of their area are reported."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """One readable picture and its place in the training."""
+    """A readable picture and its use in training."""
 
-    looked: Looked
+    looked: InspectedPicture
     picture: Picture
 
     @property
@@ -47,26 +47,24 @@ class Member:
 
 @dataclass(frozen=True)
 class Review:
-    """Everything that is known of a dataset."""
-
     name: str
     members: list[Member]
     findings: list[Finding]
     steps_per_epoch: int
     epochs: int
     steps: int
-    costs: tuple[estimate.Memory, float] | None
-    """Memory and operations; None if the family of the base model is not known."""
+    costs: tuple[estimate.MemoryEstimate, float] | None
+    """Memory and operations; None if the base model's family is unknown."""
     counted: bool
     """Whether captions could be counted in tokens."""
 
     def count(self, grade: str) -> int:
-        """Findings of one grade."""
+        """Number of findings of a grade."""
         return sum(finding.grade == grade for finding in self.findings)
 
     @property
     def buckets(self) -> list[tuple[tuple[int, int], int, int, float]]:
-        """Size, pictures, showings an epoch, mean share cropped; the commonest first."""
+        """Size, pictures, showings per epoch and mean share cropped of each bucket; the most common first."""
         sizes = Counter(member.picture.fit.size for member in self.members)
         rows = []
         for size, number in sizes.most_common():
@@ -77,13 +75,12 @@ class Review:
 
 
 def review(config: Config, family: Family | None, count: Count | None) -> Review:
-    """Look at every file of the config's dataset.
+    """Check every file of the config's dataset.
 
-    + family: of the base model, for the costs; None if not known
-    + count: tokens of a text; None without a tokenizer
+    `family` of the base model is for the costs; `count` counts the tokens of a text. Both may be None if unknown.
     """
     problems: list[str] = []
-    parts = list(subsets(config.data, problems))
+    parts = list(find_subsets(config.data, problems))
     root = config.data.folder or (parts[0].folder if parts else Path())
     findings = [Finding("bad", root, problem.removeprefix(f"{root}: ")) for problem in problems]
     if config.data.folder and config.data.folder.is_dir():
@@ -92,9 +89,11 @@ def review(config: Config, family: Family | None, count: Count | None) -> Review
     for subset in parts:
         if subset.folder.is_dir():
             members += _subset(subset, config.data, config.model.max_token_length, count, findings)
-    findings += files.duplicates([member.looked for member in members])
-    shown = balanced([member.picture for member in members])
-    steps, steps_per_epoch = length(config.train, len(Order(shown, config.train.batch_size, config.train.seed)))
+    findings += picture_checks.duplicates([member.looked for member in members])
+    shown = balance_regularisation([member.picture for member in members])
+    steps, steps_per_epoch = run_length(
+        config.train, len(BatchOrder(shown, config.train.batch_size, config.train.seed))
+    )
     pictures = steps * config.train.batch_size * config.train.accumulation
     return Review(
         name=config.name,
@@ -103,7 +102,9 @@ def review(config: Config, family: Family | None, count: Count | None) -> Review
         steps_per_epoch=steps_per_epoch,
         epochs=-(-steps // max(steps_per_epoch, 1)),
         steps=steps,
-        costs=(estimate.memory(config, family), estimate.flop(config, family, pictures)) if family else None,
+        costs=(estimate.estimate_memory(config, family), estimate.estimate_flop(config, family, pictures))
+        if family
+        else None,
         counted=count is not None,
     )
 
@@ -113,16 +114,18 @@ def _unused(root: Path) -> list[Finding]:
     for entry in sorted(root.iterdir()):
         if entry.name.startswith("."):
             continue
-        if entry.is_dir() and not REPEATED.fullmatch(entry.name):
+        if entry.is_dir() and not REPEATS_FOLDER.fullmatch(entry.name):
             found.append(Finding("warning", entry, f"is left out: {_why_left_out(entry)}"))
-        elif entry.suffix.lower() in ENDINGS:
+        elif entry.suffix.lower() in PICTURE_SUFFIXES:
             found.append(Finding("warning", entry, "is left out: it lies in no folder N_name"))
     return found
 
 
 def _why_left_out(folder: Path) -> str:
-    """What to do about a folder that is no N_name."""
-    inner = [entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and REPEATED.fullmatch(entry.name)]
+    """What to do about a folder that is not named N_name."""
+    inner = [
+        entry.name for entry in sorted(folder.iterdir()) if entry.is_dir() and REPEATS_FOLDER.fullmatch(entry.name)
+    ]
     if inner:
         return f"{inner[0]} lies one folder too deep; move it up, or name this folder as data.folder"
     if match := re.fullmatch(r"(\d+)[\s.-]+(.+)", folder.name):
@@ -131,7 +134,7 @@ def _why_left_out(folder: Path) -> str:
 
 
 def _inside(folder: Path, pictures: Sequence[Path]) -> list[Finding]:
-    """Folders that are not looked into, and pictures that share a caption file."""
+    """Subfolders, which are not read, and pictures that share a caption file."""
     found = [
         Finding("warning", entry, f"is left out: folders inside {folder.name} are not read; move its pictures up")
         for entry in sorted(folder.iterdir())
@@ -146,17 +149,17 @@ def _inside(folder: Path, pictures: Sequence[Path]) -> list[Finding]:
 
 
 def _subset(subset: Subset, data: Data, max_tokens: int, count: Count | None, findings: list[Finding]) -> list[Member]:
-    pictures = [file for file in sorted(subset.folder.iterdir()) if file.suffix.lower() in ENDINGS]
+    pictures = [file for file in sorted(subset.folder.iterdir()) if file.suffix.lower() in PICTURE_SUFFIXES]
     if not pictures:
         findings.append(Finding("bad", subset.folder, "holds no picture"))
-    findings += words.orphans(subset.folder, pictures, subset.captions)
+    findings += caption_checks.orphaned_files(subset.folder, pictures, subset.captions)
     findings += _inside(subset.folder, pictures)
     resolution = subset.resolution or data.resolution
     sizes = bucket_sizes(resolution, data.buckets)
     members = []
     for path in pictures:
-        findings += words.of_picture(path, subset.captions, subset.class_tokens, max_tokens, count)
-        looked, found = files.look(path)
+        findings += caption_checks.check_caption(path, subset.captions, subset.class_tokens, max_tokens, count)
+        looked, found = picture_checks.inspect_picture(path)
         findings += found
         if looked is None:
             continue
@@ -170,7 +173,7 @@ def _subset(subset: Subset, data: Data, max_tokens: int, count: Count | None, fi
 def _fit_findings(member: Member) -> list[Finding]:
     path, (width, height) = member.picture.path, member.picture.size
     found = []
-    if member.enlarged > files.SMALL:
+    if member.enlarged > picture_checks.SMALL:
         text = f"is small ({width}x{height}): it is enlarged {member.enlarged:.1f} times; find a larger one"
         found.append(Finding("warning", path, text))
     if member.cropped > CROPPED:
@@ -182,6 +185,6 @@ def _fit_findings(member: Member) -> list[Finding]:
 
 def _text(picture: Path, subset: Subset) -> str:
     try:
-        return captions.read(picture, subset.captions, subset.class_tokens)
+        return captions.read_caption(picture, subset.captions, subset.class_tokens)
     except InputError:
         return ""

@@ -1,4 +1,4 @@
-"""One remark on a dataset."""
+"""A finding about a file of a dataset."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,9 @@ GRADES: tuple[Grade, ...] = ("bad", "warning", "note")
 
 @dataclass(frozen=True)
 class Finding:
-    """What is the matter with one file or folder, and what to do about it."""
+    """A problem of a file or folder, and what to do about it."""
 
     grade: Grade
-    """bad: the trainer refuses it or learns something wrong; warning: look at it; note: good to know."""
+    """bad: the trainer refuses it, or would learn something wrong; warning: worth a look; note: for information."""
     path: Path
     text: str

@@ -1,4 +1,4 @@
-"""The review as text for the terminal and as one HTML page with every picture (a contact sheet)."""
+"""The review as text, and as an HTML page with every picture (a contact sheet)."""
 
 import base64
 import io
@@ -12,11 +12,11 @@ from training.review.finding import Finding
 from training.terminal import visible
 
 TERA = 10
-"""TFLOP/s for which the time is given; a person scales it to the card at hand."""
+"""TFLOP/s of the stated time; scale it to your card."""
 
 
-def text(review: Review, root: Path) -> str:
-    """A few lines a person reads in the terminal."""
+def text_report(review: Review, root: Path) -> str:
+    """The review for the terminal."""
     lines = [f"{finding.grade:8}{_where(finding, root)}: {finding.text}" for finding in review.findings]
     shown = sum(member.picture.repeats for member in review.members)
     lines += ["" if lines else "Nothing to remark.", f"{len(review.members)} pictures, {shown} shown an epoch"]
@@ -41,7 +41,7 @@ def _cost_lines(review: Review) -> list[str]:
     ]
 
 
-def page(review: Review, root: Path) -> str:
+def html_page(review: Review, root: Path) -> str:
     """A self-contained HTML page: findings, sizes, and every picture with its caption and crop."""
     environment = Environment(
         loader=PackageLoader("training.review", "."), autoescape=select_autoescape(), undefined=StrictUndefined
@@ -67,7 +67,7 @@ def _remarks(member: Member, remarks: dict[Path, list[Finding]]) -> list[Finding
 
 
 def _thumbnail(member: Member) -> str:
-    """JPEG in base64."""
+    """A JPEG in base64."""
     data = io.BytesIO()
     member.looked.thumbnail.save(data, "JPEG", quality=80)
     return base64.b64encode(data.getvalue()).decode()

@@ -1,1 +1,1 @@
-"""A run from its start to its record, and a run made again from one."""
+"""Runs: start and end, the record, and reproduction from a record."""

@@ -1,20 +1,17 @@
-"""`lora-train check`: what a run would work on. Never imports torch."""
+"""`lora-train check`: checks config, pictures and model without training. Never imports torch."""
 
 from collections.abc import Iterator
 
 from training.base import files
 from training.config import Config, Model
 from training.data import pictures
-from training.data.order import Order
+from training.data.order import BatchOrder
 from training.errors import InputError
 from training.memory import estimate
 
 
-def report(config: Config) -> str:
-    """A few lines on pictures, sizes and length.
-
-    Raises InputError with every problem of the data and the model's path.
-    """
+def check_report(config: Config) -> str:
+    """Pictures, sizes, length and memory of a run. Raises InputError with all problems of data and base model."""
     problems: list[str] = []
     for key, path in (("model.checkpoint", config.model.checkpoint), ("model.vae", config.model.vae)):
         if path is not None and not path.exists():
@@ -23,14 +20,14 @@ def report(config: Config) -> str:
         problems.extend(_of_base(config.model))
     found: list[pictures.Picture] = []
     try:
-        found = pictures.find(config.data)
+        found = pictures.find_pictures(config.data)
     except InputError as error:
         problems.extend(error.problems)
     if problems:
         raise InputError(problems)
     shown = sum(picture.repeats for picture in found)
     sizes = sorted({picture.fit.size for picture in found})
-    batches = len(Order(found, config.train.batch_size, config.train.seed))
+    batches = len(BatchOrder(found, config.train.batch_size, config.train.seed))
     first = (
         f"{config.name}: {len(found)} pictures, {shown} shown an epoch in {batches} batches; "
         f"sizes {', '.join(f'{width}x{height}' for width, height in sizes)}"
@@ -39,7 +36,7 @@ def report(config: Config) -> str:
 
 
 def _of_base(model: Model) -> tuple[str, ...]:
-    """What is wrong with the base model, by its header, and with CLIP's vocabulary."""
+    """Problems of the base model's header and of CLIP's vocabulary."""
     try:
         source = files.open_base(model.checkpoint)
         files.family_of(source)
@@ -50,11 +47,11 @@ def _of_base(model: Model) -> tuple[str, ...]:
 
 
 def _fitting(config: Config) -> Iterator[str]:
-    """Which usual cards the run fits, and what would make it fit the others."""
-    family = estimate.family_of(config.model)
+    """Which common cards the run fits, and with which settings it would fit the others."""
+    family = estimate.model_family(config.model)
     if family is None or config.train.device in ("cpu", "mps"):
         return
-    memory = estimate.memory(config, family)
+    memory = estimate.estimate_memory(config, family)
     parts = (("base model", memory.base), ("trained weights", memory.trained), ("step", memory.activations))
     shares = ", ".join(f"{name} {size / estimate.GB:.1f}" for name, size in parts)
     yield f"about {memory.card / estimate.GB:.1f} GB of GPU memory ({shares}; the rest is CUDA's and the encoders')"
@@ -64,9 +61,9 @@ def _fitting(config: Config) -> Iterator[str]:
     for card in estimate.CARDS:
         if card in fitting:
             continue
-        needed = estimate.until_it_fits(config, family, card)
+        needed = estimate.savings_to_fit(config, family, card)
         if needed is None:
             yield f"{card} GB: does not fit"
         else:
-            last = estimate.memory(needed[-1].config, family).card / estimate.GB
+            last = estimate.estimate_memory(needed[-1].config, family).card / estimate.GB
             yield f"{card} GB: fits ({last:.1f} GB) with {', '.join(change.sentence for change in needed)}"

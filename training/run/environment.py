@@ -1,4 +1,4 @@
-"""What a run computes with: code, packages, GPU, driver, CPU. Everything that can change a bit of the result."""
+"""Code, packages, GPU, driver and CPU of a run: everything that can affect the bits of the result."""
 
 import hashlib
 import os
@@ -12,8 +12,8 @@ from typing import Any
 from training.archive import CODE, archive
 
 
-def code() -> dict[str, str]:
-    """The training code: its hash, and the release and environment that it ran in."""
+def code_version() -> dict[str, str]:
+    """The training code's hash, release and environment."""
     return {
         "sha256": hashlib.sha256(archive()).hexdigest(),
         # On a host of a fleet: releases/KEY/lib/training and envs/KEY.
@@ -23,14 +23,14 @@ def code() -> dict[str, str]:
     }
 
 
-def packages() -> dict[str, str]:
-    """Version of every installed distribution, by its normal name."""
+def package_versions() -> dict[str, str]:
+    """Version of every installed distribution, by normalised name."""
     found = {str(one.metadata["Name"]).lower().replace("_", "-"): one.version for one in metadata.distributions()}
     return dict(sorted(found.items()))
 
 
-def facts() -> dict[str, Any]:
-    """The machine; imports torch, whose view of it counts."""
+def machine_facts() -> dict[str, Any]:
+    """The machine as torch sees it."""
     import torch
 
     gpus = []
@@ -55,7 +55,7 @@ def facts() -> dict[str, Any]:
 
 
 _DECISIVE = ("CUDA_VISIBLE_DEVICES", "CUBLAS_", "OMP_", "MKL_", "NVIDIA_TF32_OVERRIDE", "PYTORCH_", "TORCH_")
-"""Beginnings of the environment variables that can change arithmetic."""
+"""Prefixes of environment variables that can affect results."""
 
 
 def _distribution() -> str:

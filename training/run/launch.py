@@ -17,26 +17,26 @@ from training.errors import TrainingError
 from training.signals import Stop
 
 GRACE_SECONDS = 570
-"""How long a process may take for its last checkpoint; a little less than the unit's TimeoutStopSec."""
+"""Time for a last checkpoint; a little less than the unit's TimeoutStopSec."""
 PEER_SECONDS = 60
-"""How long the others may take to notice that one of them has failed."""
+"""Time for the other processes to notice that one has failed."""
 POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """This host among those of the run."""
+    """The hosts of the run, and this host's position."""
 
     count: int = 1
     rank: int = 0
     meet: str = ""
-    """Address and port of the first host, where all meet; empty for a run on one host."""
+    """HOST:PORT of the first host, to which the others connect; empty for a run on one host."""
 
 
-def start(config: Path, run: Path, gpus: int, nodes: Nodes, stop: Stop) -> int:
-    """Run `gpus` processes of the training in `config` to their end; returns the exit code of the first that failed.
+def launch_processes(config: Path, run: Path, gpus: int, nodes: Nodes, stop: Stop) -> int:
+    """Run `gpus` processes to their end; returns the exit code of the first that failed.
 
-    Raises TrainingError if the meeting point is not given as HOST:PORT.
+    Raises TrainingError if --meet is not HOST:PORT.
     """
     address, _, port = (nodes.meet or f"127.0.0.1:{_free_port()}").rpartition(":")
     if not address or not port.isdigit():
@@ -54,18 +54,18 @@ def start(config: Path, run: Path, gpus: int, nodes: Nodes, stop: Stop) -> int:
             "MASTER_PORT": port,
         }
         if gpus > 1:
-            # One alone keeps torch's own choice: another number of threads rounds otherwise.
+            # A single process keeps torch's default: the number of threads affects rounding.
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // gpus)))
         if visible:
             environment["CUDA_VISIBLE_DEVICES"] = visible[local % len(visible)]
-        # -P: a folder named `training` in the working directory must not win over ours.
+        # -P: a folder named `training` in the working directory must not be imported instead.
         program = [sys.executable, "-P", "-c", "from training.cli import run; run()"]
         processes.append(subprocess.Popen([*program, "run", str(config), "--run", str(run)], env=environment))
     return _wait(processes, stop)
 
 
 def _visible() -> list[str]:
-    """The GPUs that this run may use, by CUDA's names; empty if it has none."""
+    """The GPUs that this run may use, as in CUDA_VISIBLE_DEVICES; empty if there are none."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
         return [name for name in named.split(",") if name]
@@ -82,14 +82,14 @@ def _free_port() -> int:
 
 
 def _wait(processes: Sequence["subprocess.Popen[bytes]"], stop: Stop) -> int:
-    """Until all have ended. A stop is passed on; when one fails, the others are given time to notice, then killed."""
-    told, deadline, code = False, float("inf"), 0
+    """Wait until all have ended. A stop is passed on; if one fails, the others get time to notice, then are killed."""
+    terminated, deadline, code = False, float("inf"), 0
     while any(process.poll() is None for process in processes):
         failed = [process.returncode for process in processes if process.poll()]
         if failed and not code:
             code, deadline = failed[0], min(deadline, time.monotonic() + PEER_SECONDS)
-        if stop.asked and not told:
-            told, deadline = True, min(deadline, time.monotonic() + GRACE_SECONDS)
+        if stop.asked and not terminated:
+            terminated, deadline = True, min(deadline, time.monotonic() + GRACE_SECONDS)
             for process in processes:
                 process.terminate()
         if time.monotonic() > deadline:
@@ -97,7 +97,7 @@ def _wait(processes: Sequence["subprocess.Popen[bytes]"], stop: Stop) -> int:
                 process.kill()
         time.sleep(POLL_SECONDS)
     codes = [process.returncode for process in processes if process.returncode]
-    if told and all(found == -signal.SIGTERM for found in codes):
+    if terminated and all(found == -signal.SIGTERM for found in codes):
         return 0
     code = code or next(iter(codes), 0)
     return code if code >= 0 else 1

@@ -1,7 +1,6 @@
-"""run.json: how a LoRA came to be, complete enough to make it again.
+"""run.json: the record of a run, complete enough to reproduce it.
 
-It is written when the run starts, again whenever it stops, fails or goes on, and at its end: what a power cut leaves
-says truly that the run was under way.
+It is written when the run starts, stops, fails, resumes and ends, so after a power cut it shows an unfinished run.
 """
 
 import json
@@ -17,20 +16,20 @@ from training.config import Config
 from training.data import captions, pictures
 from training.digests import Digests, sha256_of
 from training.run import environment
-from training.run.records import FORMAT, read
+from training.run.record_format import FORMAT, read_record
 from training.run_folder import RunFolder, write_bytes, write_text
 
 ENDS = ("finished", "stopped", "failed")
 
 
-def begin(config: Config, run: RunFolder, processes: int) -> dict[str, Any]:
-    """Write the record of a run that starts or goes on; returns it. `processes` share the run, over all hosts.
+def begin_record(config: Config, run: RunFolder, processes: int) -> dict[str, Any]:
+    """Write and return the record of a run that starts or resumes; `processes` is their number on all hosts.
 
-    Also keeps code and requirements lock beside it, for `reproduce` on another machine.
+    Also stores code and requirements lock beside it, for `reproduce` on another machine.
     Raises InputError for data that cannot be read.
     """
     digests = Digests((config.data.cache_folder or run.cache) / "digests.json")
-    before = read(run.record) or {}
+    before = read_record(run.record) or {}
     record = {
         "format": FORMAT,
         "name": config.name,
@@ -39,9 +38,9 @@ def begin(config: Config, run: RunFolder, processes: int) -> dict[str, Any]:
         "seed": config.train.seed,
         "model": {key: _named(path, digests) for key, path in _models(config)},
         "inputs": dict(_inputs(config, run, digests)),
-        "code": environment.code(),
-        "packages": environment.packages(),
-        "machine": environment.facts(),
+        "code": environment.code_version(),
+        "packages": environment.package_versions(),
+        "machine": environment.machine_facts(),
         "lives": [*before.get("lives", ()), {"began": _now(), "host": platform.node(), "processes": processes}],
         "losses": before.get("losses", []),
         "outputs": before.get("outputs", {}),
@@ -53,8 +52,8 @@ def begin(config: Config, run: RunFolder, processes: int) -> dict[str, Any]:
     return record
 
 
-def end(run: RunFolder, record: dict[str, Any], how: str, reason: str = "", **result: Any) -> dict[str, Any]:
-    """Write how the run ended (one of ENDS), its losses and the hashes of its files; returns the whole record."""
+def end_record(run: RunFolder, record: dict[str, Any], how: str, reason: str = "", **result: Any) -> dict[str, Any]:
+    """Write how the run ended (one of ENDS), its losses and the hashes of its files; returns the record."""
     assert how in ENDS
     losses = _losses(run.log)
     digests = Digests(run.cache / "outputs.json")
@@ -75,7 +74,7 @@ def end(run: RunFolder, record: dict[str, Any], how: str, reason: str = "", **re
 
 
 def _models(config: Config) -> Iterator[tuple[str, Path]]:
-    """Every file or folder of weights that the run starts from, by its setting."""
+    """Files and folders of weights that the run starts from, by setting."""
     named = {
         "model.checkpoint": config.model.checkpoint,
         "model.vae": config.model.vae,
@@ -86,20 +85,20 @@ def _models(config: Config) -> Iterator[tuple[str, Path]]:
 
 
 def _named(path: Path, digests: Digests) -> dict[str, str | None]:
-    # What is missing is told by the recipe, in its words.
+    # The recipe reports missing files.
     return {"path": str(path), "sha256": digests.of(path) if path.exists() else None}
 
 
 def _inputs(config: Config, run: RunFolder, digests: Digests) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every picture and caption: its place (below the run's folder, or absolute), what it is, and its hash."""
-    found = {picture.path: picture for picture in pictures.find(config.data)}
+    """Every input file: its path (below the run's folder, or absolute), kind and hash."""
+    found = {picture.path: picture for picture in pictures.find_pictures(config.data)}
     if config.held_back:
-        found |= {picture.path: picture for picture in pictures.find(config.held_back)}
+        found |= {picture.path: picture for picture in pictures.find_pictures(config.held_back)}
     for picture in found.values():
         yield _place(picture.path, run), {"kind": "picture", "sha256": digests.of(picture.path)}
-        caption = captions.file_of(picture.path, picture.subset.captions)
+        caption = captions.caption_file(picture.path, picture.subset.captions)
         if caption:
-            # Not by the remembered digests: an edit of one byte within a clock tick must not go unseen.
+            # Not from the cache of digests, which could miss an edit within one clock tick.
             yield _place(caption, run), {"kind": "caption", "sha256": sha256_of(caption)}
     if config.sample.prompts_file:
         file = config.sample.prompts_file
@@ -112,7 +111,7 @@ def _place(path: Path, run: RunFolder) -> str:
 
 
 def _losses(log: Path) -> list[list[float]]:
-    """[step, loss] of every step logged; a step done twice, before and after a crash, counts as it was last."""
+    """[step, loss] of every logged step; of a step done twice, before and after a crash, the last counts."""
     found: dict[int, float] = {}
     for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
         try:

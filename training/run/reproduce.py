@@ -1,6 +1,6 @@
-"""Whether two runs are the same: what differs between their records, and between their files.
+"""Compares two runs: their records and their LoRA files.
 
-Only where files differ torch is needed: distance.py is imported then.
+torch is imported only if the files differ (weight_difference.py).
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,26 +9,35 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import InputError
-from training.run.records import ARITHMETIC, finished
+from training.run.record_format import ARITHMETIC, is_finished
 
 Record = Mapping[str, Any]
 
 SAME = 1e-6
-"""Up to this relative difference (2-norm) weights are called equal on other hardware without a further word."""
+"""Relative difference (2-norm) up to which weights on other hardware count as equal."""
 WEIGHTS = 0.05
-"""Relative difference of the weights (2-norm) that other hardware may cause. AdamW's first steps are sign-like, so that
-a rounding of a small gradient counts; a run with another seed differs by more than 1."""
+"""Relative difference of the weights (2-norm) that other hardware may cause. AdamW's first steps are sign-like, so the
+rounding of a small gradient matters; a run with another seed differs by more than 1."""
 LOSSES = 0.02
 """Relative difference of the mean loss that other hardware may cause."""
 
-FREE = {"save", "sample", "log", "resources"}
-"""Tables of a config that don't touch the weights."""
-PLACES = {"checkpoint", "vae", "tokenizer", "start_from", "folder", "regularisation", "cache_folder", "prompts_file"}
-"""Settings that name a place; what lies there is compared by its hash."""
+NOT_DECISIVE = {"save", "sample", "log", "resources"}
+"""Tables of a config that do not affect the weights."""
+PATH_SETTINGS = {
+    "checkpoint",
+    "vae",
+    "tokenizer",
+    "start_from",
+    "folder",
+    "regularisation",
+    "cache_folder",
+    "prompts_file",
+}
+"""Settings that are paths; their content is compared by hash."""
 
 
-def differences(before: Record, after: Record) -> list[str]:
-    """What differs between two runs' records, one sentence each; empty if the same result must come out."""
+def record_differences(before: Record, after: Record) -> list[str]:
+    """The differences of two records, one sentence each; empty if the results must be the same."""
     return [
         *_of_config(before["config"], after["config"]),
         *_of_files(before, after),
@@ -38,22 +47,22 @@ def differences(before: Record, after: Record) -> list[str]:
 
 
 def same_arithmetic(before: Record, after: Record) -> bool:
-    """Whether both ran on one kind of machine, in as many processes, with kernels that repeat: only then are bits
-    promised."""
+    """Whether both ran on one kind of machine, in as many processes, with deterministic kernels: only then must the
+    results be identical to the bit."""
     machines = all(before["machine"].get(fact) == after["machine"].get(fact) for fact in ARITHMETIC)
     processes = before["lives"][-1]["processes"] == after["lives"][-1]["processes"]
     return machines and processes and all(map(_repeats, (before, after)))
 
 
 def _repeats(record: Record) -> bool:
-    """Whether a run asked for kernels that give the same bits again; a CPU's do in any case."""
+    """Whether a run used deterministic kernels; a CPU's always are."""
     train = record["config"]["train"]
     on_cpu = train["device"] == "cpu" or not record["machine"].get("gpus")
     return on_cpu or bool(train.get("deterministic"))
 
 
 def changed_inputs(record: Record, now: Mapping[str, str]) -> list[str]:
-    """Which inputs (place -> sha256 as they are now) are not what the record says, one sentence each."""
+    """The inputs that differ from the record, one sentence each; `now` are their present hashes by path."""
     found = []
     for place, entry in record["inputs"].items():
         sha256 = now.get(place)
@@ -65,7 +74,7 @@ def changed_inputs(record: Record, now: Mapping[str, str]) -> list[str]:
 
 
 def _decisive(place: str) -> bool:
-    """Pictures and captions; a stray file beside them is not read."""
+    """Whether the trainer would read this file: pictures and captions only."""
     return Path(place).suffix.lower() in {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".txt", ".caption"}
 
 
@@ -73,7 +82,7 @@ def _of_config(before: Any, after: Any, key: str = "") -> Iterator[str]:
     if isinstance(before, dict) and isinstance(after, dict):
         for name in sorted(before.keys() | after.keys()):
             path = f"{key}.{name}" if key else name
-            if path not in FREE and name not in PLACES:
+            if path not in NOT_DECISIVE and name not in PATH_SETTINGS:
                 yield from _of_config(before.get(name), after.get(name), path)
     elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         for index, pair in enumerate(zip(before, after, strict=True)):
@@ -108,13 +117,13 @@ def _of_machine(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparison:
     """How two finished runs compare."""
 
     identical: bool
     """The files have one sha256."""
     promised: bool
-    """Both ran on one kind of machine, so that they should have."""
+    """Both ran on one kind of machine, so the files should be identical."""
     weights: float | None
     """Relative difference of the weights (2-norm); None if the tensors have other names or shapes, 0 if identical."""
     losses: float
@@ -129,7 +138,6 @@ class Verdict:
         return self.weights is not None and self.weights <= WEIGHTS and self.losses <= LOSSES
 
     def sentence(self) -> str:
-        """What to tell a person."""
         if self.identical:
             return f"identical: both files have the sha256 {self.sha256[0]}"
         weights = "the tensors have other names or shapes"
@@ -143,17 +151,17 @@ class Verdict:
         return f"not identical, which is not promised {where}; {how}: {measured}"
 
 
-def judge(before: Record, after: Record, before_file: Path, after_file: Path) -> Verdict:
+def compare_results(before: Record, after: Record, before_file: Path, after_file: Path) -> Comparison:
     """Compare two finished runs by their records and LoRA files.
 
     Raises InputError if one of them has not finished.
     """
     for record in (before, after):
-        if not finished(dict(record)):
+        if not is_finished(dict(record)):
             raise InputError(f"{record['folder']}: has not finished, so there is no result to compare")
     hashes = (str(before["sha256"]), str(after["sha256"]))
     identical = hashes[0] == hashes[1]
-    return Verdict(
+    return Comparison(
         identical=identical,
         promised=same_arithmetic(before, after),
         weights=0.0 if identical else weights_apart(before_file, after_file),
@@ -163,10 +171,10 @@ def judge(before: Record, after: Record, before_file: Path, after_file: Path) ->
 
 
 def weights_apart(one: Path, other: Path) -> float | None:
-    """The relative difference of two files' tensors, None if they don't match."""
-    from training.run.distance import distance
+    """The relative difference of two files' tensors; None if their names or shapes differ."""
+    from training.run.weight_difference import weight_difference
 
-    return distance(one, other)
+    return weight_difference(one, other)
 
 
 def _loss_difference(before: list[list[float]], after: list[list[float]]) -> float:

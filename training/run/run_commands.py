@@ -1,4 +1,4 @@
-"""The commands of `lora-train` that work on runs: compare and reproduce."""
+"""The commands of `lora-train` on runs: compare and reproduce."""
 
 import sys
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ import typer
 from training.config import Config
 from training.digests import sha256_of
 from training.errors import InputError
-from training.run import records, reproduce
+from training.run import record_format, reproduce
 from training.run_folder import RunFolder
 from training.terminal import say
 
@@ -22,14 +22,14 @@ DIFFERS = 3
 def compare(before: Folder, after: Folder) -> None:
     """Compare two runs and their results (exit code 3 if the results differ)."""
     old, new = _record(before), _record(after)
-    for sentence in reproduce.differences(old, new):
+    for sentence in reproduce.record_differences(old, new):
         say(f"differs: {sentence}")
-    verdict = reproduce.judge(old, new, before / "output" / old["file"], after / "output" / new["file"])
+    verdict = reproduce.compare_results(old, new, before / "output" / old["file"], after / "output" / new["file"])
     say(verdict.sentence())
     sys.exit(0 if verdict.holds else DIFFERS)
 
 
-def again(
+def reproduce_run(
     run: Folder,
     into: Annotated[Path, typer.Option("--run", help="Folder of the new run.", show_default=False)],
     anyway: Annotated[bool, typer.Option("--anyway", help="Train even if an input has changed.")] = False,
@@ -48,13 +48,13 @@ def again(
     stop = Stop()
     stop.listen()
     say(train_in(Config.model_validate(old["config"]), into, stop))
-    if not records.finished(records.read(RunFolder(into).record)):
+    if not record_format.is_finished(record_format.read_record(RunFolder(into).record)):
         sys.exit(1)
     compare(run, into)
 
 
 def inputs_now(old: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """The hashes of a record's inputs as they are now; what is gone is left out. `folder` is the run's."""
+    """The present hashes of a record's inputs, without missing files. `folder` is the run's."""
     places = ((place, folder / place) for place in old["inputs"])
     return {place: sha256_of(file) for place, file in places if file.is_file()}
 
@@ -62,11 +62,11 @@ def inputs_now(old: Mapping[str, Any], folder: Path) -> dict[str, str]:
 def register(app: typer.Typer) -> None:
     """Add these commands to `app`."""
     app.command("compare")(compare)
-    app.command("reproduce")(again)
+    app.command("reproduce")(reproduce_run)
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    found = records.read(RunFolder(folder).record)
+    found = record_format.read_record(RunFolder(folder).record)
     if found is None:
-        raise InputError(f"{folder}: holds no run.json of a run; give the folder that --run named")
+        raise InputError(f"{folder}: holds no valid run.json; give the folder that --run named")
     return found

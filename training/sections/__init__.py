@@ -1,1 +1,1 @@
-"""The tables of a training config: one file a subject, a sentence a setting. Imports without torch."""
+"""The tables of a training config: one file per subject, a sentence per setting. Imports without torch."""

@@ -1,4 +1,4 @@
-"""What all tables of a training config share."""
+"""Base class and types of the tables of a training config."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from training.usable_path import usable_path
 
 
 class Settings(BaseModel):
-    """A table: immutable, and a key it does not know is an error."""
+    """A table: immutable; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -19,7 +19,7 @@ def _expand(value: object) -> object:
 
 
 File = Annotated[Path, BeforeValidator(_expand)]
-"""A path; one that is not absolute counts from the folder of the config file."""
+"""A path; a relative one starts from the folder of the config file."""
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 """A probability or a share, 0 to 1."""

@@ -1,4 +1,4 @@
-"""[data]: pictures, captions, and what is done to them."""
+"""[data]: pictures, captions, buckets and augmentation."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -11,7 +11,7 @@ Resolution = tuple[int, int]
 
 
 LARGEST_SIDE = 16_384
-"""Pixels; far above what these models can draw."""
+"""Pixels; far above what these models can generate."""
 MOST_REPEATS = 1_000_000
 
 
@@ -45,25 +45,27 @@ Ending = Annotated[str, AfterValidator(_check_ending)]
 
 
 class Captions(Settings):
-    """[data.captions]: how a picture's caption is read and varied."""
+    """[data.captions]: how captions are read and varied."""
 
     extensions: tuple[Ending, ...] = Field(
-        default=(".txt", ".caption"), description="Endings of caption files, the first that exists is read."
+        default=(".txt", ".caption"), description="Endings of caption files; the first that exists is read."
     )
     required: bool = Field(
         default=False,
-        description="Refuse pictures without a caption file; else the folder's name (N_name) is their caption.",
+        description="Refuse pictures without a caption file; otherwise the folder's name (N_name) is their caption.",
     )
     lines: Literal["join", "first"] = Field(
-        default="join", description="What of a caption of several lines is read: all, joined to one, or the first line."
+        default="join", description="How a caption of several lines is read: all lines joined, or only the first."
     )
     wildcards: bool = Field(
         default=False,
-        description="Take one of several lines, and one of {red|blue}, anew each time, as sd-scripts' enable_wildcard.",
+        description="Choose one of several lines, and one of {red|blue}, each time, as sd-scripts' enable_wildcard.",
     )
     shuffle: bool = Field(default=False, description="Shuffle the caption's parts each time a picture is shown.")
     separator: str = Field(default=",", min_length=1, description="What separates the parts of a caption.")
-    keep_tokens: int = Field(default=0, ge=0, description="So many parts at the front are never shuffled or dropped.")
+    keep_tokens: int = Field(
+        default=0, ge=0, description="Number of parts at the front that are never shuffled or dropped."
+    )
     keep_tokens_separator: str = Field(default="", description="Parts before this mark are kept, e.g. '|||'.")
     dropout: Rate = Field(default=0.0, description="Probability that a picture is shown with an empty caption.")
     dropout_every_epochs: int = Field(
@@ -72,11 +74,11 @@ class Captions(Settings):
     tag_dropout: Rate = Field(default=0.0, description="Probability that a part of the caption is left out.")
     prefix: str = Field(default="", description="Text put before every caption.")
     suffix: str = Field(default="", description="Text put after every caption.")
-    weighted: bool = Field(default=False, description="Honour (more:1.3) and [less] in captions, as the WebUI does.")
+    weighted: bool = Field(default=False, description="Apply (more:1.3) and [less] in captions, as the WebUI does.")
 
     @property
-    def still(self) -> "Captions":
-        """The same settings, with nothing that varies from showing to showing."""
+    def fixed(self) -> "Captions":
+        """The same settings without anything that varies between epochs."""
         return self.model_copy(
             update={
                 "shuffle": False,
@@ -88,8 +90,8 @@ class Captions(Settings):
         )
 
     @property
-    def vary(self) -> bool:
-        """Whether a picture's caption may differ from one showing to the next."""
+    def varies(self) -> bool:
+        """Whether a picture's caption may differ between epochs."""
         return self.shuffle or self.tag_dropout > 0 or self.wildcards
 
 
@@ -99,7 +101,7 @@ class Augment(Settings):
     flip: bool = Field(default=False, description="Show half of the pictures mirrored.")
     color: bool = Field(
         default=False,
-        description="Change hue or gamma of one picture in three, as sd-scripts does; needs cache_latents = false.",
+        description="Change the hue or gamma of one picture in three, as sd-scripts does; needs cache_latents = false.",
     )
     random_crop: bool = Field(
         default=False, description="Crop at random, not at the centre; needs cache_latents = false."
@@ -107,9 +109,11 @@ class Augment(Settings):
 
 
 class Buckets(Settings):
-    """[data.buckets]: aspect-ratio buckets, made as kohya's sd-scripts make them."""
+    """[data.buckets]: aspect-ratio buckets, computed as in kohya's sd-scripts."""
 
-    enabled: bool = Field(default=True, description="Sort pictures by aspect ratio; else all are cropped to one size.")
+    enabled: bool = Field(
+        default=True, description="Sort pictures by aspect ratio; otherwise all are cropped to one size."
+    )
     min_side: int = Field(default=256, ge=8, le=LARGEST_SIDE, description="Shortest side of a bucket in pixels.")
     max_side: int = Field(default=1024, ge=8, le=LARGEST_SIDE, description="Longest side of a bucket in pixels.")
     step: int = Field(
@@ -125,13 +129,15 @@ class Buckets(Settings):
 
 
 class Subset(Settings):
-    """[[data.subsets]]: one folder of pictures with settings of its own."""
+    """[[data.subsets]]: a folder of pictures with its own settings."""
 
     folder: File = Field(description="Folder of pictures and their captions.")
     repeats: int = Field(default=1, ge=1, le=MOST_REPEATS, description="How often each picture is shown in an epoch.")
     class_tokens: str = Field(default="", description="Caption of pictures without a caption file.")
     regularisation: bool = Field(default=False, description="Pictures of the class in general, not of the subject.")
-    resolution: Resolution | None = Field(default=None, description="Another resolution than the data's.")
+    resolution: Resolution | None = Field(
+        default=None, description="Training size of this folder; default: data.resolution."
+    )
     captions: Captions = Field(default=Captions(), description="Overrides of [data.captions].")
     augment: Augment = Field(default=Augment(), description="Overrides of [data.augment].")
 
@@ -150,31 +156,31 @@ class Data(Settings):
     """[data]: where the pictures are and how they are shown."""
 
     folder: File | None = Field(
-        default=None, description="Folder that holds folders N_name: pictures shown N times an epoch."
+        default=None, description="Folder of folders N_name, whose pictures are shown N times per epoch."
     )
     regularisation: File | None = Field(
-        default=None, description="Folder that holds folders N_name of regularisation pictures."
+        default=None, description="Folder of folders N_name with regularisation pictures."
     )
-    subsets: tuple[Subset, ...] = Field(default=(), description="Further folders, each with settings of its own.")
+    subsets: tuple[Subset, ...] = Field(default=(), description="Further folders, each with its own settings.")
     resolution: Resolution = Field(
         default=(512, 512), description="Training size in pixels: a number or [width, height]."
     )
     buckets: Buckets = Field(default=Buckets(), description="Aspect-ratio buckets.")
     captions: Captions = Field(default=Captions(), description="How captions are read and varied.")
     augment: Augment = Field(default=Augment(), description="How pictures are varied.")
-    alpha_mask: bool = Field(default=False, description="Weigh the loss by the pictures' alpha channel.")
+    alpha_mask: bool = Field(default=False, description="Weight the loss by the pictures' alpha channel.")
     cache_latents: bool = Field(default=True, description="Encode pictures once and keep the latents on disk.")
     encode: Literal["auto", "ahead", "along"] = Field(
         default="auto",
         description="When pictures are encoded: all ahead of the first step, or along the way, each when it is first "
-        "shown, with the VAE in memory beside the UNet; auto: along if one process trains on a CPU.",
+        "shown, with the VAE kept in memory; auto: along if one process trains on a CPU.",
     )
     cache_text: Literal["auto"] | bool = Field(
         default="auto",
-        description="Encode captions once and keep the result; auto: if they never change and no text encoder trains.",
+        description="Encode captions once and cache them; auto: if they never change and no text encoder is trained.",
     )
     cache_folder: File | None = Field(
-        default=None, description="Cache to share between runs; default: the run folder's own."
+        default=None, description="Cache that runs share; default: a cache in the run folder."
     )
     vae_batch_size: int = Field(default=1, ge=1, description="Pictures encoded at once while the cache is filled.")
     workers: int = Field(default=0, ge=0, description="Processes that prepare batches; never changes the result.")
@@ -192,7 +198,7 @@ class Data(Settings):
     @model_validator(mode="before")
     @classmethod
     def _inherit(cls, raw: Any) -> Any:
-        """A subset's tables start from the data's."""
+        """Tables of subsets inherit from those of [data]."""
         if not isinstance(raw, dict) or not isinstance(raw.get("subsets"), list | tuple):
             return raw
         subsets = []
@@ -216,7 +222,7 @@ class Data(Settings):
                 raise ValueError("augment.color and augment.random_crop need cache_latents = false")
         if self.encode == "along" and (self.workers or self.vae_batch_size > 1 or not self.cache_latents):
             raise ValueError("encode = 'along' needs cache_latents = true, workers = 0 and vae_batch_size = 1")
-        if self.cache_text is True and any(c.vary for c in (self.captions, *(s.captions for s in self.subsets))):
+        if self.cache_text is True and any(c.varies for c in (self.captions, *(s.captions for s in self.subsets))):
             raise ValueError(
                 "captions that are shuffled, lose tags or have wildcards cannot be cached; set cache_text to auto"
             )

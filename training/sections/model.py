@@ -15,24 +15,24 @@ class Model(Settings):
 
     checkpoint: File = Field(description="Single-file checkpoint (.safetensors, original layout) or diffusers folder.")
     family: Literal["auto"] | Family = Field(
-        default="auto", description="sd1, sd2 or sdxl; auto tells it from the checkpoint's tensors."
+        default="auto", description="sd1, sd2 or sdxl; auto: detected from the checkpoint's tensors."
     )
     prediction: Literal["auto"] | Prediction = Field(
         default="auto",
-        description="What the UNet predicts; auto: what a diffusers folder says, else epsilon.",
+        description="What the UNet predicts; auto: what the checkpoint states, else epsilon.",
     )
     storage: Literal["precision", "fp8"] = Field(
         default="precision",
         description="How the frozen UNet is kept: in train.precision, or in fp8, which halves fp16 and is less exact.",
     )
-    vae: File | None = Field(default=None, description="Another VAE than the checkpoint's: file or diffusers folder.")
+    vae: File | None = Field(
+        default=None, description="VAE to use instead of the checkpoint's: file or diffusers folder."
+    )
     tokenizer: File | None = Field(
         default=None,
         description="Folder with vocab.json and merges.txt; default: the checkpoint's, or the Hugging Face cache.",
     )
-    clip_skip: int = Field(
-        default=1, ge=1, le=12, description="Take the text encoder's n-th last layer; 1 is the last."
-    )
+    clip_skip: int = Field(default=1, ge=1, le=12, description="Use the text encoder's n-th last layer; 1 is the last.")
     max_token_length: Literal[75, 150, 225] = Field(
-        default=75, description="Longest caption in tokens; more than 75 are encoded in pieces of 75."
+        default=75, description="Longest caption in tokens; more than 75 are encoded in chunks of 75."
     )

@@ -12,16 +12,18 @@ CONVOLUTIONAL = ("locon",)
 
 
 class Network(Settings):
-    """[network]: kind, size and place of the trained weights."""
+    """[network]: kind, size and location of the trained weights."""
 
     kind: Kind = Field(
         default="lora",
-        description="lora, locon (with convolutions), dora (not read right by WebUI 1.10), loha or lokr.",
+        description="lora, locon (with convolutions), dora (WebUI 1.10 applies it incorrectly), loha or lokr.",
     )
     rank: int = Field(default=16, ge=1, description="Rank of the update of Linear and 1x1 convolution layers.")
     alpha: float = Field(default=8.0, gt=0, description="The update is scaled by alpha / rank.")
     conv_rank: int | None = Field(
-        default=None, ge=1, description="Rank of the update of 3x3 convolutions; unset leaves them alone (locon: rank)."
+        default=None,
+        ge=1,
+        description="Rank of the update of 3x3 convolutions; unset: they are not trained (locon: rank).",
     )
     conv_alpha: float | None = Field(default=None, gt=0, description="Alpha of the 3x3 convolutions; default: alpha.")
     ranks: dict[str, int] = Field(
@@ -40,7 +42,7 @@ class Network(Settings):
     lokr_factor: int = Field(
         default=-1, ge=-1, description="LoKr: size of the first Kronecker factor; -1 is automatic."
     )
-    start_from: File | None = Field(default=None, description="Go on from this LoRA file instead of from zero.")
+    start_from: File | None = Field(default=None, description="Start from this LoRA file instead of from zero.")
     rank_from_start: bool = Field(default=False, description="Take ranks and alphas from start_from.")
     max_norm: float | None = Field(
         default=None, gt=0, description="Scale each update down to at most this norm after every step."

@@ -1,4 +1,4 @@
-"""[objective]: what is learned from one noisy picture."""
+"""[objective]: noise, timesteps and loss."""
 
 from typing import Literal
 
@@ -10,19 +10,23 @@ from training.sections.base import Settings
 class Objective(Settings):
     """[objective]: noise, timesteps and loss."""
 
-    noise_offset: float = Field(default=0.0, ge=0, description="Shift of the noise's mean a channel; 0.05 for darks.")
+    noise_offset: float = Field(
+        default=0.0, ge=0, description="Shift of the noise's mean per channel; 0.05 helps with dark pictures."
+    )
     noise_offset_random: bool = Field(default=False, description="Draw the shift between 0 and noise_offset.")
     adaptive_noise_scale: float = Field(
         default=0.0, description="Adds this times the latents' mean (absolute) to noise_offset."
     )
     multires_iterations: int = Field(default=0, ge=0, description="Pyramid noise: number of scales; 0 is off.")
-    multires_discount: float = Field(default=0.3, gt=0, le=1, description="Pyramid noise: weight from scale to scale.")
+    multires_discount: float = Field(
+        default=0.3, gt=0, le=1, description="Pyramid noise: factor of the weight per scale."
+    )
     input_perturbation: float = Field(
         default=0.0, ge=0, description="Extra noise on the UNet's input (ip_noise_gamma)."
     )
     input_perturbation_random: bool = Field(default=False, description="Draw its strength between 0 and the value.")
     min_snr_gamma: float | None = Field(default=None, gt=0, description="Min-SNR weighting of timesteps; 5 is usual.")
-    debiased_estimation: bool = Field(default=False, description="Weigh timesteps by 1 / sqrt(SNR).")
+    debiased_estimation: bool = Field(default=False, description="Weight timesteps by 1 / sqrt(SNR).")
     zero_terminal_snr: bool = Field(default=False, description="Rescale the betas so that the last step is pure noise.")
     scale_v_prediction: bool = Field(default=False, description="Scale the v-prediction loss like a noise loss.")
     v_prediction_like_loss: float = Field(default=0.0, ge=0, description="Adds a v-prediction-like share to the loss.")

@@ -1,4 +1,4 @@
-"""[optimizer], [schedule] and [train]: how the weights move, for how long, on what."""
+"""[optimizer], [schedule] and [train]: optimiser, learning rate, length, batch, precision, device."""
 
 from typing import Literal
 
@@ -47,13 +47,15 @@ Value = bool | int | float | str | tuple[float, ...] | None
 
 
 class Optimizer(Settings):
-    """[optimizer]: the rule by which weights move."""
+    """[optimizer]: optimiser and learning rates."""
 
     kind: OptimizerKind = Field(default="AdamW", description="Optimiser, by kohya's names.")
     learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate; 1.0 for Prodigy and D-Adaptation.")
-    unet_learning_rate: float | None = Field(default=None, ge=0, description="The UNet's; default: learning_rate.")
+    unet_learning_rate: float | None = Field(
+        default=None, ge=0, description="The UNet's learning rate; default: learning_rate."
+    )
     text_encoder_learning_rate: float | None = Field(
-        default=None, ge=0, description="The text encoders'; default: learning_rate."
+        default=None, ge=0, description="The text encoders' learning rate; default: learning_rate."
     )
     args: dict[str, Value] = Field(default={}, description="Further arguments of the optimiser, e.g. weight_decay.")
     max_grad_norm: float = Field(default=1.0, ge=0, description="Clip the gradient's norm; 0 never clips.")
@@ -77,7 +79,7 @@ class Schedule(Settings):
         default=0.0,
         ge=0,
         le=1,
-        description="Where cosine_with_min_lr and warmup_stable_decay end, as a share of the full rate.",
+        description="Final rate of cosine_with_min_lr and warmup_stable_decay, as a share of the full rate.",
     )
 
 
@@ -86,32 +88,30 @@ class Train(Settings):
 
     epochs: int | None = Field(default=None, ge=1, description="Length in epochs; give this or steps.")
     steps: int | None = Field(default=None, ge=1, description="Length in optimiser steps; default 10 epochs.")
-    batch_size: int = Field(default=1, ge=1, description="Pictures a forward pass.")
-    accumulation: int = Field(default=1, ge=1, description="Forward passes an optimiser step.")
-    seed: int = Field(default=42, ge=0, lt=2**63, description="Decides every random draw.")
+    batch_size: int = Field(default=1, ge=1, description="Pictures per forward pass.")
+    accumulation: int = Field(default=1, ge=1, description="Forward passes per optimiser step.")
+    seed: int = Field(default=42, ge=0, lt=2**63, description="Seed of every random draw.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="auto: the GPU if there is one.")
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         default="auto",
-        description="Of the base model and the arithmetic; auto: bf16 on GPUs that have it, fp16 on older ones, "
-        "fp32 on CPUs.",
+        description="Precision of the base model and the arithmetic; auto: bf16 on GPUs that have it, fp16 on older "
+        "ones, fp32 on CPUs.",
     )
     full_precision: bool = Field(
         default=True,
         description="Keep trained weights, their gradients and the optimiser's state in fp32; false: in bf16.",
     )
     nan_steps: int = Field(
-        default=10, ge=1, description="End the run after so many steps in a row whose loss is NaN or infinite."
+        default=10, ge=1, description="End the run after this many steps in a row with a NaN or infinite loss."
     )
     attention: Literal["sdpa", "xformers", "plain"] = Field(default="sdpa", description="How attention is computed.")
     gradient_checkpointing: bool = Field(default=False, description="Save memory by computing activations twice.")
     compile: bool = Field(default=False, description="Compile the UNet (torch.compile); pays on long GPU runs.")
-    deterministic: bool = Field(
-        default=True, description="On CUDA take only kernels that give the same bits again; false may be faster."
-    )
+    deterministic: bool = Field(default=True, description="Use deterministic kernels only (CUDA); false may be faster.")
     tf32: bool = Field(default=False, description="Let CUDA round fp32 products to TF32: faster, 10 bits of mantissa.")
     capture: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="Capture forward and backward pass into CUDA graphs, one a shape; on refuses to train without.",
+        description="Capture forward and backward pass into CUDA graphs, one per shape; on: fail if impossible.",
     )
     channels_last: bool = Field(default=False, description="Memory layout that is faster from batch 4 on.")
     ema_decay: Rate | None = Field(

@@ -1,4 +1,4 @@
-"""[save], [sample], [validation] and [log]: what a run leaves behind."""
+"""[save], [sample], [validation] and [log]: what a run writes."""
 
 from typing import Literal
 
@@ -40,14 +40,14 @@ class Save(Settings):
     every_epochs: int | None = Field(default=None, ge=1, description="Write NAME-NNNNNN every n epochs.")
     keep: int | None = Field(default=None, ge=1, description="Keep only the last n of these.")
     checkpoint_every_steps: int | None = Field(
-        default=None, ge=1, description="Checkpoint to resume from every n steps; default: every epoch."
+        default=None, ge=1, description="Write a checkpoint to resume from every n steps; default: every epoch."
     )
     keep_checkpoints: int = Field(default=1, ge=1, description="Keep the last n checkpoints.")
     comment: str = Field(default="", description="Written into the file's metadata.")
 
 
 class Sample(Settings):
-    """[sample]: pictures drawn while training goes on."""
+    """[sample]: pictures drawn during training."""
 
     prompts: tuple[str, ...] = Field(
         default=(),
@@ -68,7 +68,7 @@ class Sample(Settings):
 
 
 class Validation(Settings):
-    """[validation]: the loss on pictures that are not trained on, with noise that never changes."""
+    """[validation]: the loss on held-back pictures, with fixed noise."""
 
     share: Rate = Field(default=0.0, description="Share of the pictures that is held back.")
     folder: File | None = Field(default=None, description="Folder of pictures held back, instead of a share.")
@@ -77,7 +77,7 @@ class Validation(Settings):
 
 
 class Log(Settings):
-    """[log]: records for programs beside the progress line; log.jsonl is always written."""
+    """[log]: machine-readable records; log.jsonl is always written."""
 
     tensorboard: bool = Field(default=False, description="Write TensorBoard events to the run folder's tensorboard/.")
     every_steps: int = Field(default=1, ge=1, description="Write a record every n steps.")

@@ -1,4 +1,4 @@
-"""[resources]: what a run computes on. None of it changes what is learned, beyond the rounding of sums."""
+"""[resources]: processes, hosts and memory of a run. They do not change the result, except for rounding."""
 
 from typing import Annotated
 
@@ -12,13 +12,13 @@ HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 class Resources(Settings):
     """[resources]: processes, hosts and memory of a run.
 
-    The forward passes of a step (or the pictures of a batch) are shared out, so that batch_size x accumulation
-    stays the effective batch whatever stands here.
+    Processes share the forward passes of a step (or the pictures of a batch); the effective batch stays
+    batch_size x accumulation.
     """
 
-    gpus: int = Field(default=1, ge=1, le=64, description="Processes a host, one GPU each (on the CPU: processes).")
+    gpus: int = Field(default=1, ge=1, le=64, description="Processes per host, one GPU each (on CPUs: processes).")
     hosts: tuple[HostName, ...] = Field(
-        default=(), description="Hosts of the fleet that share one run; the first is where the others meet."
+        default=(), description="Hosts of the fleet that share one run; the others connect to the first."
     )
     gpu_memory_mb: int | None = Field(
         default=None, ge=1, description="GPU memory that a process needs, in MiB; unset: an estimate from the config."

@@ -1,7 +1,7 @@
-"""Bash scripts that start one training, followed to their launch command without running anything."""
+"""Evaluates bash scripts that start a training, without running any program."""
 
-from training.kohya.bash.evaluate import Script, follow
+from training.kohya.bash.evaluate import Script, evaluate_script
 from training.kohya.bash.expansion import Value, used_names
 from training.kohya.bash.launch import Launch
 
-__all__ = ["Launch", "Script", "Value", "follow", "used_names"]
+__all__ = ["Launch", "Script", "Value", "evaluate_script", "used_names"]

@@ -1,4 +1,4 @@
-"""The tests of bash: `[[ ... ]]` and `[ ... ]`, with bash's own answers where an operand is empty or no number."""
+"""Bash's tests `[[ ... ]]` and `[ ... ]`, evaluated as bash does, also for empty and non-numeric operands."""
 
 import fnmatch
 import re
@@ -39,30 +39,30 @@ OF_FILES = frozenset(
 )
 
 
-class Unknown(Exception):
-    """A test whose answer cannot be known here."""
+class UnknownResult(Exception):
+    """A test whose result cannot be known here."""
 
 
-def single(fields: Sequence[str]) -> bool:
-    """The answer of `[ fields ]`; a test that bash calls an error counts as false, as it does in an if."""
+def evaluate_single(fields: Sequence[str]) -> bool:
+    """The result of `[ fields ]`; a test that is an error in bash counts as false, as in an if."""
     if len(fields) <= 1:
         return bool(fields and fields[0])
     if fields[0] == "!":
-        return not single(fields[1:])
+        return not evaluate_single(fields[1:])
     if len(fields) == 2:
         return _of_one(*fields) if fields[0] in ("-z", "-n") or fields[0] in OF_FILES else False
     if len(fields) == 3 and (fields[1] in EQUAL or fields[1] in NUMERIC):
         return _compare(fields[0], fields[1], fields[2])
     if "-a" in fields or "-o" in fields:
-        raise Unknown("-a and -o in [ ] are not read; write two tests joined by && or ||")
+        raise UnknownResult("-a and -o in [ ] are not read; write two tests joined by && or ||")
     return False
 
 
-def double(words: Sequence[Word], value: Callable[[Word], str]) -> bool:
-    """The answer of `[[ words ]]`; `value` expands a word. Raises Unknown."""
+def evaluate_double(words: Sequence[Word], value: Callable[[Word], str]) -> bool:
+    """The result of `[[ words ]]`; `value` expands a word. Raises UnknownResult."""
     answer, rest = _either(list(words), value)
     if rest:
-        raise Unknown(f"{rest[0].source}: is not understood in [[ ]]")
+        raise UnknownResult(f"{rest[0].source}: is not understood in [[ ]]")
     return answer
 
 
@@ -84,7 +84,7 @@ def _both(words: list[Word], value: Callable[[Word], str]) -> tuple[bool, list[W
 
 def _one(words: list[Word], value: Callable[[Word], str]) -> tuple[bool, list[Word]]:
     if not words:
-        raise Unknown("[[ ]] has no test in it")
+        raise UnknownResult("[[ ]] has no test in it")
     first = words[0].bare
     if first == "!":
         answer, rest = _one(words[1:], value)
@@ -92,13 +92,13 @@ def _one(words: list[Word], value: Callable[[Word], str]) -> tuple[bool, list[Wo
     if first == "(":
         answer, rest = _either(words[1:], value)
         if not rest or rest[0].bare != ")":
-            raise Unknown("( without ) in [[ ]]")
+            raise UnknownResult("( without ) in [[ ]]")
         return answer, rest[1:]
     if first is not None and (first in ("-z", "-n") or first in OF_FILES) and len(words) > 1:
         return _of_one(first, value(words[1])), words[2:]
     operator = words[1].bare if len(words) > 2 else None
     if operator in ("=~", "<", ">"):
-        raise Unknown(f"{operator} in [[ ]] is not read")
+        raise UnknownResult(f"{operator} in [[ ]] is not read")
     if operator in EQUAL and _is_pattern(words[2]):
         same = fnmatch.fnmatchcase(value(words[0]), value(words[2]))
         return same == (operator != "!="), words[3:]
@@ -113,12 +113,12 @@ def _is_pattern(word: Word) -> bool:
 
 def _of_one(operator: str, text: str) -> bool:
     if operator in OF_FILES:
-        raise Unknown(f"{operator}: asks for files of the machine that the script runs on; write what it decides")
+        raise UnknownResult(f"{operator}: asks for files of the machine that the script runs on; write what it decides")
     return bool(text) == (operator == "-n")
 
 
 def _compare(left: str, operator: str, right: str, empty: int | None = None) -> bool:
-    """Two texts compared; numbers that are none make the test fail, an empty one is 0 in [[ ]]."""
+    """Compare two texts; a non-numeric operand makes a numeric test fail, an empty one is 0 in [[ ]]."""
     if operator in EQUAL:
         return (left == right) == (operator != "!=")
     numbers = [_whole(text) if empty is None else _computed(text, empty) for text in (left, right)]
@@ -132,7 +132,7 @@ def _whole(text: str) -> int | None:
 
 
 def _computed(text: str, empty: int) -> int | None:
-    """A number as [[ ]] takes it, which computes its operands; one with a point is an error, and fails the test."""
+    """An operand of [[ ]], which evaluates arithmetic; a number with a decimal point fails the test."""
     text = text.strip()
     if not text:
         return empty
@@ -140,4 +140,4 @@ def _computed(text: str, empty: int) -> int | None:
         return int(text)
     if re.fullmatch(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", text, re.IGNORECASE):
         return None
-    raise Unknown(f"{text!r}: [[ ]] computes a value from it; write a decimal number")
+    raise UnknownResult(f"{text!r}: [[ ]] computes a value from it; write a decimal number")

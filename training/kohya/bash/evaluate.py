@@ -1,7 +1,7 @@
-"""Which options a train.sh passes to sd-scripts: its assignments and conditions are evaluated, no program is run.
+"""Evaluates the assignments and conditions of a train.sh, up to the command that starts sd-scripts.
 
-The part of bash that such scripts use is read as bash reads it, word splitting and arrays included. Anything else that
-could change an option ends the reading with its line: nothing is guessed.
+The part of bash that such scripts use is evaluated as in bash, including word splitting and arrays. Anything else that
+could affect an option is an error with its line: nothing is guessed.
 """
 
 import re
@@ -22,7 +22,7 @@ from training.kohya.bash.syntax import (
     If,
     Statement,
     commands,
-    parse,
+    parse_script,
 )
 from training.kohya.bash.words import ShellSyntaxError, Variable, Word
 from training.usable_path import usable_path
@@ -30,38 +30,38 @@ from training.usable_path import usable_path
 CHANGE_THE_SHELL = frozenset(
     ("eval", "read", "exec", "getopts", "mapfile", "readarray", "let", "alias", "trap", "shift", "return")
 )
-"""Commands of bash itself that could change a variable, or what follows."""
+"""Builtins that could change a variable, or what follows."""
 
 SUCCEED = frozenset(
     ("true", ":", "echo", "printf", "set", "sleep", "mkdir", "cd", "source", ".", "export", "shopt", "ulimit", "umask")
 )
-"""Commands that do what they say wherever the training itself can be started."""
+"""Commands that succeed wherever the training itself can be started."""
 
 ONLY_SHOW = frozenset(("echo", "printf", "cat", "ls", "cp", "mv", "rm", "chmod", "grep", "sed", "tee"))
-"""Programs that may name a program of sd-scripts without starting it."""
+"""Programs whose arguments may name a program of sd-scripts without starting it."""
 
 ELEMENT = re.compile(r"[A-Za-z_]\w*\[[^\]]*\]\+?=")
 
 
 @dataclass
 class Script:
-    """What a script does, as far as a training is concerned."""
+    """The training that a script starts, and its variables."""
 
     launch: Launch
     variables: dict[str, str]
     tested: set[str]
-    """Variables that conditions look at."""
+    """Variables that conditions read."""
     unset: set[str]
-    """Variables that are looked at but never set."""
+    """Variables that are read but never set."""
     folder: Path
-    """From where relative paths count."""
+    """Relative paths start from here."""
     notes: list[str]
 
 
-def follow(file: Path, text: str) -> Script:
-    """Follow a script to its launch command. Raises InputError that names the line."""
+def evaluate_script(file: Path, text: str) -> Script:
+    """Evaluate a script up to its launch command. Raises InputError that names the line."""
     try:
-        return _Shell(Expansion(file, file.resolve().parent)).follow(parse(text))
+        return _Shell(Expansion(file, file.resolve().parent)).follow(parse_script(text))
     except ShellSyntaxError as error:
         raise InputError(f"{file}: line {error.line}: {error}") from error
 
@@ -75,7 +75,7 @@ class _Shell:
     notes: list[str] = field(default_factory=list)
     launch: Launch | None = None
     left: bool = False
-    """Whether the script has ended itself."""
+    """Whether the script has called exit."""
 
     def follow(self, script: Block) -> Script:
         self._block(script)
@@ -86,7 +86,7 @@ class _Shell:
         return Script(self.launch, scalars, self.tested, unset, self.words.folder, self.notes)
 
     def _block(self, block: Block) -> bool | None:
-        """Run statements; returns whether the last one succeeded, None if only running it could tell."""
+        """Evaluate statements; returns whether the last one succeeded, None if that is unknown."""
         success: bool | None = True
         for statement in block:
             if not self.left:
@@ -111,7 +111,7 @@ class _Shell:
         for joint, following in chain.rest:
             if success is None:
                 self._must_not_matter((following,), "whether it runs depends on a program that is not run here")
-                # What follows a failure does not run: had the program failed, nobody would ask for this training.
+                # Assume that the program succeeded: otherwise nobody would use this script.
                 success = self._statement(following) if joint == "&&" else None
             elif success == (joint == "&&"):
                 success = self._statement(following)
@@ -129,7 +129,7 @@ class _Shell:
         return self._block(statement.otherwise)
 
     def _must_not_matter(self, block: Block, why: str, *, launch: bool = True) -> None:
-        """Refuse statements that could change an option; `launch` says whether they may start the training."""
+        """Refuse statements that could affect an option; `launch`: they may start the training."""
         for command in commands(block):
             declares = not command.words or command.words[0].bare in (*DECLARATIONS, "unset")
             if self.launch is None and (
@@ -159,7 +159,7 @@ class _Shell:
         return self._program(command)
 
     def _declare(self, command: Command) -> None:
-        """Assign, with `declare` and its like or without."""
+        """Assign, with or without `declare` and similar builtins."""
         texts = [value.text for word in command.words for value in self.words.split(word)]
         given = [letter for text in texts[1:] if text[0] in "-+" for letter in text[1:]]
         if texts[:1] == ["local"]:
@@ -206,18 +206,18 @@ class _Shell:
         self.tested |= {part.name for word in words for part in word.parts if isinstance(part, Variable)}
         try:
             if words[0].bare == "[[":
-                return conditions.double(words[1:-1], lambda word: self.words.whole(word).text)
+                return conditions.evaluate_double(words[1:-1], lambda word: self.words.whole(word).text)
             fields = [value.text for word in words[1:] for value in self.words.split(word)]
             if words[0].bare == "[":
                 if fields[-1:] != ["]"]:
                     raise self.words.refuse(line, "[ without ]")
                 fields.pop()
-            return conditions.single(fields)
-        except conditions.Unknown as error:
+            return conditions.evaluate_single(fields)
+        except conditions.UnknownResult as error:
             raise self.words.refuse(line, str(error)) from error
 
     def _program(self, command: Command) -> bool | None:
-        """A program or builtin: the training, something that leads to it, or nothing of concern."""
+        """A program or other builtin: it starts the training, affects it, or is irrelevant."""
         line, name = command.line, command.words[0].bare
         shown = " ".join(word.source for word in command.words)
         if name == "cd" and self.launch is None:
@@ -254,6 +254,6 @@ class _Shell:
 
 
 def _set(command: Command) -> Sequence[Word]:
-    """The arguments of `set`, without the name of an option (`set -o pipefail`)."""
+    """The arguments of `set`, without names of options (`set -o pipefail`)."""
     words = command.words[1:]
     return [word for at, word in enumerate(words) if not (at and words[at - 1].source in ("-o", "+o", "-eo", "-euo"))]

@@ -1,4 +1,4 @@
-"""Words as bash expands them: variables, arrays, quotes, blanks."""
+"""Word expansion as in bash: variables, arrays, quotes, word splitting."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from training.errors import InputError
-from training.kohya.bash.words import Text, Unread, Variable, Word
+from training.kohya.bash.words import Text, Unsupported, Variable, Word
 
 OF_BASH = frozenset(
     [
@@ -41,10 +41,10 @@ OF_BASH = frozenset(
 """Variables that bash sets itself."""
 
 PATTERN = re.compile(r"[*?]|\{[^{}]*(?:,|\.\.)[^{}]*\}")
-"""What bash would replace by names of files, or by several words."""
+"""Patterns and brace expansions, which bash would replace by file names or several words."""
 
 FROM_OUTSIDE = ("HOME", "USER", "PWD", "PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
-"""Variables that a script may expect without setting them; their values say nothing about a training."""
+"""Variables that a script may read without setting them; they do not affect a training."""
 
 
 @dataclass(frozen=True)
@@ -61,16 +61,16 @@ class Expansion:
 
     file: Path
     folder: Path
-    """From where relative paths count."""
+    """Relative paths start from here."""
     variables: dict[str, list[Value]] = field(default_factory=dict)
     arrays: set[str] = field(default_factory=set)
 
     def refuse(self, line: int, problem: str) -> InputError:
-        """The error of a line that cannot be followed."""
+        """The error for a line that cannot be evaluated."""
         return InputError(f"{self.file}: line {line}: {problem}")
 
     def _values(self, part: Variable) -> list[Value]:
-        """What a variable holds: one value, or the items of an array."""
+        """The value of a variable, or the items of an array."""
         found = self.variables.get(part.name)
         if part.name == "PWD" and found is None:
             return [Value(str(self.folder))]
@@ -89,7 +89,7 @@ class Expansion:
         return [Value(item.text, frozenset((part.name,)) if alone else item.names) for item in items]
 
     def whole(self, word: Word) -> Value:
-        """A word where nothing is split: the value of an assignment, a side of a test."""
+        """A word without splitting: the value of an assignment, or an operand of a test."""
         texts, names = [], set[str]()
         for part in word.parts:
             found = self._expanded(part, word)
@@ -97,10 +97,10 @@ class Expansion:
             names |= {name for value in found for name in value.names}
         return Value("".join(texts), frozenset(names))
 
-    def _expanded(self, part: Text | Variable | Unread, word: Word) -> list[Value]:
+    def _expanded(self, part: Text | Variable | Unsupported, word: Word) -> list[Value]:
         if isinstance(part, Text):
             return [Value(part.text)]
-        if isinstance(part, Unread):
+        if isinstance(part, Unsupported):
             raise self.refuse(word.line, f"{part.text} is computed by the shell; write its value into the script")
         if part.name in OF_BASH and part.name not in self.variables:
             raise self.refuse(word.line, f"${part.name}: is set by bash itself; write its value into the script")
@@ -110,11 +110,11 @@ class Expansion:
         return found
 
     def split(self, word: Word, *, strict: bool = True) -> list[Value]:
-        """The words that one word becomes: unquoted values are split at blanks, arrays at their items."""
+        """The words that one word expands to: unquoted values are split at blanks, arrays at their items."""
         fields: list[Value] = []
         open_field: Value | None = None
         for part in word.parts:
-            if isinstance(part, Unread) and not strict:
+            if isinstance(part, Unsupported) and not strict:
                 continue
             if isinstance(part, Text) and not part.quoted and strict and PATTERN.search(part.text):
                 raise self.refuse(
@@ -138,7 +138,7 @@ class Expansion:
                     if piece or quoted:
                         before = open_field or Value("")
                         open_field = Value(before.text + piece, before.names | value.names)
-                if not pieces and open_field is not None:  # nothing is left of it, but it was asked for
+                if not pieces and open_field is not None:  # an empty value still counts as used
                     open_field = Value(open_field.text, open_field.names | value.names)
         return [*fields, *([open_field] if open_field is not None else [])]
 
@@ -151,5 +151,5 @@ def _pieces(text: str) -> list[str]:
 
 
 def used_names(values: Iterable[Value]) -> set[str]:
-    """The variables that reach any of the values."""
+    """The variables that any of the values come from."""
     return {name for value in values for name in value.names}

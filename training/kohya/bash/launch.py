@@ -1,4 +1,4 @@
-"""The command of a script that starts the training."""
+"""The command of a script that starts a training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SCRIPTS = ("train_network.py", "sdxl_train_network.py")
 
 @dataclass(frozen=True)
 class Launch:
-    """The command that trains: accelerate or python up to the program of sd-scripts, that program, its arguments."""
+    """The command that trains: the launcher (accelerate or python), the program of sd-scripts, and its arguments."""
 
     line: int
     launcher: tuple[Value, ...]
@@ -26,7 +26,7 @@ class Launch:
 
 
 def starts(words: Sequence[Word], expansion: Expansion) -> int | None:
-    """Where a command names a training program, None if it does not."""
+    """The position of a training program in a command; None if there is none."""
     texts = [value.text for word in words for value in expansion.split(word, strict=False)]
     names = [PurePosixPath(text.replace("\\", "/")).name for text in texts]
     place = next((place for place, found in enumerate(names) if found.endswith(".py")), None)
@@ -34,7 +34,7 @@ def starts(words: Sequence[Word], expansion: Expansion) -> int | None:
 
 
 def launch_of(command: Command, expansion: Expansion, before: Launch | None) -> Launch:
-    """The training that a command starts; `before` is one that the script has started.
+    """The training that a command starts; `before` is one that the script has already started.
 
     Raises InputError that names the line if the program is not supported, starts a second training, or
     gets a variable that is never set.
@@ -64,7 +64,7 @@ def launch_of(command: Command, expansion: Expansion, before: Launch | None) -> 
 
 
 def _text(assignment: Assignment, expansion: Expansion) -> str:
-    """What one variable is set to before a command."""
+    """The value of an assignment before a command."""
     value = assignment.value
     if isinstance(value, tuple):
         return " ".join(word.source for word in value)

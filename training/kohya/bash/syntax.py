@@ -1,15 +1,15 @@
-"""The statements of a bash script, as far as scripts that start one training need them."""
+"""Parser for the statements of bash scripts, as far as scripts that start a training need them."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from training.kohya.bash.words import Operator, ShellSyntaxError, Text, Token, Word, split
+from training.kohya.bash.words import Operator, ShellSyntaxError, Text, Token, Word, tokenize
 
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?)=")
 DECLARATIONS = frozenset(("export", "declare", "typeset", "readonly", "local"))
 CLOSED_BY = {"for": "done", "while": "done", "until": "done", "select": "done", "case": "esac", "{": "}"}
-"""Compound commands that are not followed."""
+"""Compound commands that are not evaluated, and what closes them."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Command:
 
 @dataclass(frozen=True)
 class If:
-    """Conditions, each with what it guards; `otherwise` is what else guards."""
+    """Conditions, each with its block; `otherwise` is the else block."""
 
     branches: tuple[tuple["Block", "Block"], ...]
     otherwise: "Block"
@@ -47,19 +47,19 @@ class Chain:
 
 
 @dataclass(frozen=True)
-class Unfollowed:
-    """A loop, a case, a function or a subshell: known by its first word, not followed."""
+class UnsupportedBlock:
+    """A loop, case, function or subshell, which is not evaluated."""
 
     line: int
     what: str
 
 
-Statement = Command | If | Chain | Unfollowed
+Statement = Command | If | Chain | UnsupportedBlock
 Block = tuple[Statement, ...]
 
 
 def commands(block: Block) -> Iterator[Command]:
-    """Every simple command in statements, whatever it depends on."""
+    """All simple commands in a block, including conditional ones."""
     for statement in block:
         if isinstance(statement, Command):
             yield statement
@@ -71,9 +71,9 @@ def commands(block: Block) -> Iterator[Command]:
             yield from commands(statement.otherwise)
 
 
-def parse(text: str) -> Block:
+def parse_script(text: str) -> Block:
     """The statements of a script. Raises ShellSyntaxError."""
-    return _Parser(split(text)).block(())
+    return _Parser(tokenize(text)).block(())
 
 
 class _Parser:
@@ -90,7 +90,7 @@ class _Parser:
         return isinstance(token, Operator) and token.text in texts
 
     def block(self, ends: tuple[str, ...]) -> Block:
-        """Statements up to a keyword, which `ended_by` then holds, or up to the script's end."""
+        """Statements up to one of the keywords `ends` (then in `ended_by`), or to the end of the script."""
         found: list[Statement] = []
         start = self.tokens[self.at - 1].line if ends else 0
         while (token := self._peek()) is not None:
@@ -138,8 +138,8 @@ class _Parser:
             return self._unfollowed("{", "}")
         return self._command()
 
-    def _unfollowed(self, opening: str, closing: str) -> Unfollowed:
-        """Step over a compound command, whatever it holds."""
+    def _unfollowed(self, opening: str, closing: str) -> UnsupportedBlock:
+        """Skip a compound command."""
         line = self.tokens[self.at].line
         depth = 0
         while (token := self._peek()) is not None:
@@ -148,7 +148,7 @@ class _Parser:
             opens = CLOSED_BY.get(text or "") == closing if closing in CLOSED_BY.values() else text == opening
             depth += opens - (text == closing)
             if depth == 0:
-                return Unfollowed(line, opening)
+                return UnsupportedBlock(line, opening)
         raise ShellSyntaxError(line, f"{opening} without {closing}")
 
     def _if(self) -> If:
@@ -165,7 +165,7 @@ class _Parser:
         return If(tuple(branches), otherwise)
 
     def _command(self) -> Command:
-        """A simple command, without redirections and without what its output is piped to."""
+        """A simple command, without redirections and without the rest of a pipeline."""
         line = self.tokens[min(self.at, len(self.tokens) - 1)].line
         assignments: list[Assignment] = []
         words: list[Word] = []
@@ -208,7 +208,7 @@ class _Parser:
         return Assignment(name, append, _without(word, len(match[0])))
 
     def _until_closed(self, line: int) -> list[Word]:
-        """The rest of a [[ ]], where && and brackets are part of the test."""
+        """The rest of a [[ ]], in which && and brackets are part of the test."""
         found: list[Word] = []
         while (token := self._peek()) is not None:
             self.at += 1

@@ -1,4 +1,4 @@
-"""The words of a bash script: quotes, variables and operators, as bash splits them before it expands anything."""
+"""Tokenizer for bash scripts: words with quotes and variables, and operators, before any expansion."""
 
 import re
 from dataclasses import dataclass
@@ -25,23 +25,23 @@ class Variable:
     name: str
     quoted: bool
     default: str | None = None
-    """What stands for a variable that is unset (`${name-default}`), or also for an empty one (`${name:-default}`)."""
+    """The value if the variable is unset (`${name-default}`), or also if it is empty (`${name:-default}`)."""
     items: bool = False
-    """Whether every item of an array is meant (`${name[@]}`, `$@`)."""
+    """Whether it stands for every item of an array (`${name[@]}`, `$@`)."""
     empty_counts: bool = False
-    """Whether an empty variable keeps its value where there is a default."""
+    """Whether an empty variable keeps its value despite a default."""
     joined: bool = False
     """Whether the items become one word (`"${name[*]}"`)."""
 
 
 @dataclass(frozen=True)
-class Unread:
-    """An expansion that only a shell can do. Whoever needs its value has to refuse it."""
+class Unsupported:
+    """An expansion that only a shell can do; using its value is an error."""
 
     text: str
 
 
-Part = Text | Variable | Unread
+Part = Text | Variable | Unsupported
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ Token = Word | Operator
 
 
 class ShellSyntaxError(Exception):
-    """A script that bash itself would refuse."""
+    """A script that bash itself would reject."""
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(problem)
         self.line = line
 
 
-def split(text: str) -> list[Token]:
+def tokenize(text: str) -> list[Token]:
     """The words and operators of a script, without its comments. Raises ShellSyntaxError."""
     return _Scanner(text.replace("\r\n", "\n")).tokens()
 
@@ -110,7 +110,7 @@ class _Scanner:
         return found
 
     def _pass_documents(self, found: list[Token]) -> None:
-        """Step over the bodies of the here-documents of the line that has just ended; they are no commands."""
+        """Skip the bodies of the here-documents of the line that has just ended."""
         start = next((at + 1 for at in range(len(found) - 2, -1, -1) if _ends_line(found[at])), 0)
         for operator, end in zip(found[start:], found[start + 1 :], strict=False):
             if not isinstance(operator, Operator) or operator.text.lstrip("0123456789") not in ("<<", "<<-"):
@@ -160,7 +160,7 @@ class _Scanner:
         return self._skip(end + 1 - self.at)[1:-1]
 
     def _quoted(self) -> list[Part]:
-        """What stands in double quotes; an empty pair is an empty text, which is a word all the same."""
+        """The content of double quotes; an empty pair is an empty text, which is still a word."""
         line = self.line
         self._skip(1)
         parts: list[Part] = [Text("", quoted=True)]
@@ -192,11 +192,11 @@ class _Scanner:
             self._skip(len(match[0]))
             return Variable(match[1], quoted, match[3], empty_counts=not match[2])
         if rest.startswith("`"):
-            return Unread(f"`{self._until('`')}`")
+            return Unsupported(f"`{self._until('`')}`")
         if rest[:2] in ("$(", "${", "$'", '$"'):
-            return Unread(self._skip(_length(rest)))
+            return Unsupported(self._skip(_length(rest)))
         if rest[:2] in ("$#", "$?", "$$", "$!", "$-"):
-            return Unread(self._skip(2))
+            return Unsupported(self._skip(2))
         return Text(self._skip(1), quoted=True)
 
 
@@ -205,7 +205,7 @@ def _ends_line(token: Token) -> bool:
 
 
 def _length(text: str) -> int:
-    """Characters of an expansion in brackets or quotes, its brackets counted."""
+    """Length of an expansion in brackets or quotes, including them."""
     opening = text[1]
     closing = {"(": ")", "{": "}"}.get(opening, opening)
     depth = 0
@@ -217,7 +217,7 @@ def _length(text: str) -> int:
 
 
 def _joined(parts: list[Part]) -> list[Part]:
-    """The parts, with neighbouring texts of one kind made one."""
+    """The parts with adjacent texts of the same kind joined."""
     found: list[Part] = []
     for part in parts:
         last = found[-1] if found else None

@@ -1,4 +1,4 @@
-"""How the models are computed: attention, checkpointing, memory layout, training or not."""
+"""Options of the models: attention, gradient checkpointing, memory layout, training or evaluation mode."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,17 +9,17 @@ from training.errors import InputError
 from training.sections.optimisation import Train
 
 
-def switch(models: Sequence[nn.Module], *, training: bool) -> None:
-    """Between training and drawing pictures."""
+def set_training_mode(models: Sequence[nn.Module], *, training: bool) -> None:
+    """Switch the models between training and evaluation mode."""
     for model in models:
         model.train(training)
 
 
-def apply(
+def configure_models(
     settings: Train, device: torch.device, unet: nn.Module, encoders: Sequence[nn.Module], say: Callable[[str], None]
 ) -> None:
-    """Prepare the models for training on `device`. Raises InputError if xformers cannot be used."""
-    switch((unet, *encoders), training=True)
+    """Configure the models for training on `device`. Raises InputError if xformers cannot be used."""
+    set_training_mode((unet, *encoders), training=True)
     if settings.gradient_checkpointing:
         unet.enable_gradient_checkpointing()  # type: ignore[operator]
         for encoder in encoders:

@@ -1,4 +1,4 @@
-"""Every picture opened and looked at: readable, still, large enough, the right way up, in colours that survive."""
+"""Checks of picture files: readable, not animated, large enough, rotation, colours, duplicates."""
 
 import hashlib
 import warnings
@@ -13,42 +13,40 @@ from training.review.finding import Finding
 
 THUMBNAIL = (192, 192)
 NEAR = 4
-"""Perceptual hashes (64 bits) that differ in at most so many bits are taken for the same picture."""
+"""Pictures whose perceptual hashes (64 bits) differ in at most this many bits count as the same."""
 SMALL = 1.5
-"""A picture that is enlarged more than this is blurred by it."""
+"""Enlarging a picture by more than this blurs it."""
 ROTATED = 0x0112
-"""EXIF's orientation."""
+"""EXIF's orientation tag."""
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What was found in one readable picture."""
-
+class InspectedPicture:
     path: Path
     size: tuple[int, int]
-    """Width and height as shown, pixels."""
+    """Width and height after the EXIF rotation, in pixels."""
     sha256: str
     look: imagehash.ImageHash
-    """Perceptual hash (DCT) of what is shown."""
+    """Perceptual hash (DCT)."""
     thumbnail: Image.Image
 
 
-def look(path: Path) -> tuple[Looked | None, list[Finding]]:
-    """Open one picture wholly. None for one that cannot be read; the findings say why."""
+def inspect_picture(path: Path) -> tuple[InspectedPicture | None, list[Finding]]:
+    """Decode a picture completely; None if it cannot be read, and the findings say why."""
     found: list[Finding] = []
     try:
         content = path.read_bytes()
         with warnings.catch_warnings(), Image.open(path) as file:
-            # A picture large enough to be an attack is an error here, not a warning on the terminal.
+            # A decompression bomb is an error here, not a warning on the terminal.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             file.load()
             found += _remarks(path, file)
             shown = ImageOps.exif_transpose(file).convert("RGB")
-    except Exception as error:  # decoders raise whatever a broken file leads them to
+    except Exception as error:  # decoders raise all kinds of exceptions for damaged files
         return None, [*found, Finding("bad", path, f"cannot be read ({_short(error)}); replace it or take it out")]
     small = shown.copy()
     small.thumbnail(THUMBNAIL)
-    return Looked(path, shown.size, hashlib.sha256(content).hexdigest(), imagehash.phash(shown), small), found
+    return InspectedPicture(path, shown.size, hashlib.sha256(content).hexdigest(), imagehash.phash(shown), small), found
 
 
 def _remarks(path: Path, file: Image.Image) -> Iterator[Finding]:
@@ -66,8 +64,8 @@ def _remarks(path: Path, file: Image.Image) -> Iterator[Finding]:
         yield Finding("note", path, "has transparency; what lies under it is trained, unless data.alpha_mask is set")
 
 
-def duplicates(looked: Sequence[Looked]) -> list[Finding]:
-    """Pictures that are there twice, to the byte or to the eye."""
+def duplicates(looked: Sequence[InspectedPicture]) -> list[Finding]:
+    """Pictures that are identical, or look the same."""
     found: list[Finding] = []
     for index, one in enumerate(looked):
         for other in looked[:index]:
@@ -81,6 +79,6 @@ def duplicates(looked: Sequence[Looked]) -> list[Finding]:
 
 
 def _short(error: Exception) -> str:
-    """An error's first words; decoders put whole object names into them."""
+    """The beginning of an error's message; decoders put whole object names into it."""
     text = " ".join(str(error).split()) or type(error).__name__
     return "cannot identify image file" if "cannot identify image file" in text else text[:160]

@@ -1,4 +1,4 @@
-"""Pictures encoded along the way: each when it is first shown, none of them unseen before the first step."""
+"""data.encode = "along": pictures are encoded when they are first shown, and read before the first step."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,25 +1,24 @@
-"""Captions, looked at: there, readable, not empty, not longer than CLIP reads."""
+"""Checks of captions: present, readable, not empty, not too long for CLIP."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from training.data import captions
-from training.data.pictures import ENDINGS
+from training.data.pictures import PICTURE_SUFFIXES
 from training.review.finding import Finding
 from training.sections.data import Captions
 
 Count = Callable[[str], int]
-"""Tokens of a text."""
+"""Counts the tokens of a text."""
 
 
-def of_picture(picture: Path, settings: Captions, fallback: str, longest: int, count: Count | None) -> list[Finding]:
-    """Findings on one picture's caption.
+def check_caption(picture: Path, settings: Captions, fallback: str, longest: int, count: Count | None) -> list[Finding]:
+    """Findings on a picture's caption.
 
-    + fallback: the caption without a file
-    + longest: tokens that the text encoder is given
-    + count: None if there is no tokenizer to count with
+    `fallback` is the caption without a file, `longest` the number of tokens that are encoded; `count` is None without
+    a tokenizer.
     """
-    files = list(captions.files_of(picture, settings))
+    files = list(captions.caption_files(picture, settings))
     if not files:
         if settings.required:
             return [Finding("bad", picture, f"has no caption ({' or '.join(settings.extensions)})")]
@@ -34,7 +33,7 @@ def of_picture(picture: Path, settings: Captions, fallback: str, longest: int, c
         return [*found, Finding("warning", files[0], "is empty")]
     if len(text.strip().splitlines()) > 1:
         found.append(Finding("note", files[0], _of_several_lines(settings)))
-    lines = captions.lines_of(text, settings).split("\n")
+    lines = captions.caption_lines(text, settings).split("\n")
     shown = (f"{settings.prefix} {line} {settings.suffix}".strip() for line in lines)
     tokens = max((count(line) for line in shown), default=0) if count else 0
     if tokens > longest:
@@ -52,8 +51,8 @@ def _of_several_lines(settings: Captions) -> str:
     return 'has several lines, joined to one; sd-scripts reads the first alone (data.captions.lines = "first")'
 
 
-def orphans(folder: Path, pictures: Sequence[Path], settings: Captions) -> Iterator[Finding]:
-    """Caption files without a picture, and files that look like pictures but are none of the trainer's kinds."""
+def orphaned_files(folder: Path, pictures: Sequence[Path], settings: Captions) -> Iterator[Finding]:
+    """Caption files without a picture, and files of kinds that the trainer does not read."""
     stems = {picture.with_suffix("") for picture in pictures}
     for file in sorted(folder.iterdir()):
         if not file.is_file() or file.name.startswith("."):
@@ -63,5 +62,5 @@ def orphans(folder: Path, pictures: Sequence[Path], settings: Captions) -> Itera
                 yield Finding("warning", file, "belongs to no picture")
         elif file.suffix.lower() in settings.extensions:
             yield Finding("warning", file, f"is not read: the ending must be {file.suffix.lower()}, in small letters")
-        elif file.suffix.lower() not in ENDINGS:
-            yield Finding("note", file, f"is left out: the trainer reads {', '.join(sorted(ENDINGS))}")
+        elif file.suffix.lower() not in PICTURE_SUFFIXES:
+            yield Finding("note", file, f"is left out: the trainer reads {', '.join(sorted(PICTURE_SUFFIXES))}")

@@ -1,4 +1,4 @@
-"""One kohya file on its way into our config: every key is taken once, and the report says what became of it."""
+"""The conversion of one kohya file: every key is taken once and reported."""
 
 import re
 from collections.abc import Mapping
@@ -6,30 +6,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.kohya.honoured import PLACES, WITHOUT
+from training.kohya.honoured import FIELD_MAP, KOHYA_DEFAULTS
 from training.kohya.report import Honoured, NotHonoured, Report
 from training.kohya.unhonoured import REASONS
 from training.kohya.values import Convert
 from training.usable_path import usable_path
 
 PATHS = frozenset({"model.checkpoint", "model.vae", "data.folder", "data.regularisation", "network.start_from"})
-"""Our settings that are paths; made absolute, since kohya's count from the working directory."""
+"""Our settings that are paths; made absolute, since kohya's start from the working directory."""
 
 
 DEFAULT = "sd-scripts' default"
-"""Origin of what no key of the file says."""
+"""Origin of settings that no key of the file sets."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """A value as the file gives it, under the name the file uses."""
+    """A value of the file, with its name there."""
 
     value: Any
     name: str
 
 
-class Reading:
-    """The keys of a file, our tables as they grow, and what is wrong with the file."""
+class Conversion:
+    """The keys of a file, our tables so far, and the problems found."""
 
     def __init__(self, file: Path, base: Path, given: Mapping[str, Given], *, preset: bool = False) -> None:
         self.file, self.base, self.preset = file, base, preset
@@ -37,12 +37,18 @@ class Reading:
         self.report = Report(file)
         self.problems: list[str] = []
         self.origins: dict[str, str] = {}
-        """By which key of the file each of our settings was set."""
+        """The key of the file that set each of our settings."""
         self.raw: dict[str, Any] = {}
         self._taken: set[str] = set()
         if not preset:
-            for path, value in WITHOUT.items():
+            for path, value in KOHYA_DEFAULTS.items():
                 self.set(path, value)
+
+    def problem(self, sentence: str) -> None:
+        self.problems.append(f"{self.file}: {sentence}")
+
+    def note(self, sentence: str) -> None:
+        self.report.notes.append(sentence)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key; `default` if it is missing."""
@@ -57,19 +63,19 @@ class Reading:
         except ValueError as error:
             raise ValueError(f"{given.name}: {error} (is {given.value!r})") from error
 
-    def sound(self, key: str, convert: Convert) -> Any:
-        """The converted value of a key; None if it is missing or wrong, which is said where its place is taken."""
+    def valid_or_none(self, key: str, convert: Convert) -> Any:
+        """The converted value of a key; None if it is missing or invalid, which is reported when the key is taken."""
         try:
             return None if self.get(key) in (None, "") else convert(self.get(key))
         except ValueError:
             return None
 
     def has(self, key: str) -> bool:
-        """Whether the file gives a key that no step has taken yet."""
+        """Whether the file has a key that no step has taken yet."""
         return key in self.given and key not in self._taken
 
     def set(self, path: str, value: Any, origin: str = "") -> None:
-        """Set one of our settings; `origin` says what of the file, or of sd-scripts, made it so."""
+        """Set one of our settings; `origin` is the key or default that it comes from."""
         if origin:
             self.origins[path] = origin
         *tables, last = path.split(".")
@@ -79,28 +85,26 @@ class Reading:
         table[last] = value
 
     def take(self, key: str) -> None:
-        """Mark a key as dealt with."""
+        """Mark a key as taken."""
         self._taken.add(key)
 
     def absolute(self, name: str, text: Any) -> str:
-        """A path of the file as one of this machine. A path of another system is a problem."""
+        """A path of the file as an absolute path; a Windows path is a problem."""
         path = str(text)
         if re.match(r"[A-Za-z]:[\\/]|\\\\", path):
-            self.problems.append(f"{self.file}: {name}: {path!r} is a Windows path; write its path on this machine")
+            self.problem(f"{name}: {path!r} is a Windows path; write its path on this machine")
             return path
         try:
             found = self.base / usable_path(path)
         except ValueError as error:
-            self.problems.append(f"{self.file}: {name}: {error}")
+            self.problem(f"{name}: {error}")
             return path
         if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", path) and not found.exists() and not Path(path).suffix:
-            self.report.notes.append(
-                f"{name}: {path} is read as a path; a model of Hugging Face's hub must be named by its file"
-            )
+            self.note(f"{name}: {path} is read as a path; a model of Hugging Face's hub must be named by its file")
         return str(found)
 
     def entry(self, name: str, value: Any, path: str, ours: Any) -> None:
-        """Our `path` becomes `ours` (None: stays at its default), because the file says `name` = `value`."""
+        """Set our `path` to `ours` (None: keep the default), because the file has `name` = `value`."""
         if ours is not None and path in PATHS:
             ours = self.absolute(name, ours)
         if ours is not None:
@@ -108,32 +112,32 @@ class Reading:
         self.report.honoured.append(Honoured(name, value, path, ours))
 
     def mention(self, name: str, value: Any, path: str) -> None:
-        """What the file says under `name` has its place below `path`, which is set elsewhere."""
+        """Report `name` = `value` as honoured by `path`, which is set elsewhere."""
         self.origins[path] = name
         self.report.honoured.append(Honoured(name, value, path, value))
 
     def honour(self, key: str, path: str, ours: Any) -> None:
-        """The key has its place: `path` becomes `ours` (None: stays at its default)."""
+        """Take a key and set `path` to `ours` (None: keep the default)."""
         self.take(key)
         self.entry(self.given[key].name, self.given[key].value, path, ours)
 
-    def lose(self, name: str, value: Any, reason: str) -> None:
-        """What the file says under `name` has no place; `reason` says why."""
+    def not_honoured(self, name: str, value: Any, reason: str) -> None:
+        """Report `name` = `value` as not honoured."""
         self.report.not_honoured.append(NotHonoured(name, value, reason))
 
     def drop(self, key: str, reason: str) -> None:
-        """The key has no place; `reason` says why."""
+        """Take a key and report it as not honoured."""
         self.take(key)
-        self.lose(self.given[key].name, self.given[key].value, reason)
+        self.not_honoured(self.given[key].name, self.given[key].value, reason)
 
     def refuse(self, key: str, sentence: str) -> None:
-        """The key makes it impossible to train what the file asks for."""
+        """Take a key and report that its value prevents the training."""
         self.take(key)
-        self.problems.append(f"{self.file}: {self.given[key].name}: {sentence}")
+        self.problem(f"{self.given[key].name}: {sentence}")
 
-    def place(self, key: str) -> None:
-        """Take a key by the table of places."""
-        place = PLACES[key]
+    def take_field(self, key: str) -> None:
+        """Take a key by FIELD_MAP."""
+        place = FIELD_MAP[key]
         if self.get(key) in (None, ""):
             self.honour(key, place.path, None)
             return
@@ -141,16 +145,16 @@ class Reading:
             self.honour(key, place.path, self.value(key, place.convert))
         except ValueError as error:
             self.take(key)
-            self.problems.append(f"{self.file}: {error}")
+            self.problem(f"{error}")
 
-    def rest(self) -> list[str]:
-        """Take all keys that no step took, by the tables; returns the names nobody knows."""
+    def take_remaining(self) -> list[str]:
+        """Take the remaining keys by the tables; returns the unknown ones."""
         unknown = []
         for key in self.given:
             if not self.has(key):
                 continue
-            if key in PLACES:
-                self.place(key)
+            if key in FIELD_MAP:
+                self.take_field(key)
             elif key in REASONS:
                 self.drop(key, REASONS[key])
             else:

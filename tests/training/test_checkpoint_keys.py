@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tests.training.checkpoints import LEVELS, checkpoint, unet_shapes
-from training.base.keys import UNET, family
-from training.lora.checkpoint_keys import diffusers_path, places
+from training.base.keys import UNET, family_of_keys
+from training.lora.checkpoint_keys import diffusers_path, lora_targets
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ NAMES = {
 @pytest.mark.parametrize(("kind", "module"), [(kind, module) for kind in NAMES for module in NAMES[kind]])
 def test_names_of_unet_modules(kind: str, module: str) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint(kind).items()}
-    found = {place.module: place.key for place in places(shapes, family(shapes) or "sd1")}
+    found = {place.module: place.key for place in lora_targets(shapes, family_of_keys(shapes) or "sd1")}
     assert found[module] == f"{UNET}{NAMES[kind][module]}.weight"
 
 
@@ -94,18 +94,20 @@ def test_names_of_unet_modules(kind: str, module: str) -> None:
 )
 def test_names_of_text_modules(kind: str, module: str, key: str, third: int | None) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint(kind).items()}
-    found = {place.module: place for place in places(shapes, family(shapes) or "sd1")}
+    found = {place.module: place for place in lora_targets(shapes, family_of_keys(shapes) or "sd1")}
     assert (found[module].key, found[module].third) == (key, third)
 
 
 def test_the_older_names_of_sd1s_text_encoder_are_the_same_modules() -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint("sd1").items()}
     older = {name.replace(".transformer.text_model.", ".transformer."): shape for name, shape in shapes.items()}
-    assert older.keys() != shapes.keys() and family(older) == "sd1"
-    assert {place.module for place in places(older, "sd1")} == {place.module for place in places(shapes, "sd1")}
+    assert older.keys() != shapes.keys() and family_of_keys(older) == "sd1"
+    assert {place.module for place in lora_targets(older, "sd1")} == {
+        place.module for place in lora_targets(shapes, "sd1")
+    }
 
 
 @pytest.mark.parametrize("kind", ["sd1", "sd2", "sdxl"])
 def test_the_family_of_a_checkpoint(kind: str) -> None:
-    assert family(checkpoint(kind)) == kind
-    assert family(["lora_unet_x.alpha"]) is None
+    assert family_of_keys(checkpoint(kind)) == kind
+    assert family_of_keys(["lora_unet_x.alpha"]) is None

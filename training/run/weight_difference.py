@@ -1,4 +1,4 @@
-"""How far the weights of two LoRA files are apart."""
+"""The difference of the weights of two LoRA files."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ from torch import Tensor
 from training.errors import InputError
 
 
-def distance(one: Path, other: Path) -> float | None:
+def weight_difference(one: Path, other: Path) -> float | None:
     """The relative difference (2-norm) of two files' tensors; None if their names or shapes differ.
 
     Raises InputError if one of them cannot be read.

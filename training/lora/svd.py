@@ -1,4 +1,4 @@
-"""The best approximation of a weight change by low-rank factors: singular value decomposition, cut at a rank."""
+"""Low-rank approximation of weight changes by truncated singular value decomposition."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,15 @@ from training.lora.deltas import ALPHA, DOWN, UP, LowRank
 
 
 @dataclass(frozen=True)
-class Cut:
-    """Where the singular values are cut: at a rank, at a share of the energy, or at whichever comes first."""
+class Truncation:
+    """How many singular values to keep: a rank, a share of the energy, or whichever is less."""
 
     rank: int | None = None
     energy: float | None = None
     """Share of the squared Frobenius norm to keep, 0 to 1."""
 
     def at(self, values: Tensor) -> int:
-        """How many of the singular values stay, at least one."""
+        """The number of singular values to keep, at least one."""
         kept = len(values)
         if self.energy is not None:
             share = values.double().square().cumsum(0)
@@ -27,8 +27,8 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class Cutting:
-    """A cut module and what it kept."""
+class Truncated:
+    """A truncated module and what it kept."""
 
     parts: dict[str, Tensor]
     rank: int
@@ -36,13 +36,13 @@ class Cutting:
     """Share of the squared Frobenius norm that is left."""
 
 
-def cut_matrix(matrix: Tensor, kernel: tuple[int, ...], cut: Cut) -> Cutting:
+def truncated_svd(matrix: Tensor, kernel: tuple[int, ...], cut: Truncation) -> Truncated:
     """A module that adds the best low-rank approximation of `matrix` (out, in * kernel)."""
     up, values, down = torch.linalg.svd(matrix.float(), full_matrices=False)
     return _cutting(up, values, down, 1.0, kernel, cut)
 
 
-def cut_factors(found: LowRank, cut: Cut) -> Cutting:
+def truncate_factors(found: LowRank, cut: Truncation) -> Truncated:
     """A module of lower rank that adds nearly the same.
 
     The two thin factors are reduced to square ones first (QR), so no matrix of the layer's size is decomposed.
@@ -54,9 +54,11 @@ def cut_factors(found: LowRank, cut: Cut) -> Cutting:
     return _cutting(up @ left, values, right @ down.T, found.scale, found.kernel, cut)
 
 
-def _cutting(up: Tensor, values: Tensor, down: Tensor, scale: float, kernel: tuple[int, ...], cut: Cut) -> Cutting:
+def _cutting(
+    up: Tensor, values: Tensor, down: Tensor, scale: float, kernel: tuple[int, ...], cut: Truncation
+) -> Truncated:
     rank = cut.at(values)
-    # The root on both sides keeps the factors alike in size, so that neither overflows or vanishes in fp16.
+    # The root goes to both factors, so that neither overflows or vanishes in fp16.
     root = values[:rank].sqrt()
     total = float(values.double().square().sum())
     tail = (1,) * (len(kernel) - 1)
@@ -65,4 +67,4 @@ def _cutting(up: Tensor, values: Tensor, down: Tensor, scale: float, kernel: tup
         UP: (up[:, :rank] * root).reshape(-1, rank, *tail).contiguous(),
         ALPHA: torch.tensor(scale * rank),
     }
-    return Cutting(parts, rank, float(values[:rank].double().square().sum()) / total if total else 1.0)
+    return Truncated(parts, rank, float(values[:rank].double().square().sum()) / total if total else 1.0)

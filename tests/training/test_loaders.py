@@ -1,4 +1,4 @@
-"""Where a file of each kind goes in, by the doors that users take: diffusers' own load_lora_weights, or merged."""
+"""Which kinds of files load where: in diffusers by load_lora_weights, or merged into a checkpoint."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from tests.training.test_networks import ours, speak, trained
 from tests.training.workbench import Workbench
 from training.base.loading import BaseModel
-from training.lora.merge import Weighted, bake
+from training.lora.merge import WeightedSource, bake
 from training.sections.model import Model
 
 pytestmark = pytest.mark.slow
@@ -89,7 +89,7 @@ def test_merged_into_the_checkpoint_every_kind_opens_everywhere(bench: Workbench
     base = trained(bench, "sd1", kind)
     plain = speak(base.unet(torch.float32), "sd1")
     merged = tmp_path / "merged.safetensors"
-    assert not bake(bench.materials / "sd1.safetensors", [Weighted(bench.file("run"))], merged).unused
+    assert not bake(bench.materials / "sd1.safetensors", [WeightedSource(bench.file("run"))], merged).unused
     said = speak(BaseModel(Model(checkpoint=merged)).unet(torch.float32), "sd1")
     assert (said - plain).abs().max() > 1e-3
     assert torch.allclose(said, speak(ours(bench.file("run"), base, kind), "sd1"), atol=1e-5)

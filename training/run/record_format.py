@@ -1,4 +1,4 @@
-"""Reading run.json, what record.py writes: needs nothing but Python, because the fleet's command line reads it too."""
+"""Reads run.json, which record.py writes. Standard library only: the fleet's command line reads it too."""
 
 import json
 from pathlib import Path
@@ -6,17 +6,17 @@ from typing import Any
 
 FORMAT = 1
 ARITHMETIC = ("cpu", "capability", "threads", "gpus", "driver", "torch")
-"""Facts of a machine that must be equal for results to be equal to the bit."""
+"""Facts of machines that must be equal for results to be identical to the bit."""
 
 
 LARGEST = 256_000_000
-"""Bytes; the losses of half a million steps take a tenth of it."""
+"""Limit in bytes; the losses of half a million steps take a tenth of it."""
 
 
-def read(file: Path) -> dict[str, Any] | None:
-    """The record in `file`, None if there is none or it is not one.
+def read_record(file: Path) -> dict[str, Any] | None:
+    """The record in `file`; None if there is none, or if it is not valid.
 
-    Whoever made the run wrote its record, maybe to mislead who reads it: its result is a name in output/, never a path.
+    A record is untrusted input: the result's file must be a name in output/, never a path.
     """
     try:
         if file.stat().st_size > LARGEST:
@@ -35,13 +35,13 @@ def _is_sound(record: dict[str, Any]) -> bool:
 
 
 def _are_losses(found: object) -> bool:
-    """Whether these are pairs of a step and its loss."""
+    """Whether this is a list of pairs of step and loss."""
     return isinstance(found, list) and all(
         isinstance(pair, list) and len(pair) == 2 and all(isinstance(value, int | float) for value in pair)
         for pair in found
     )
 
 
-def finished(record: dict[str, Any] | None) -> bool:
-    """Whether the run of this record came to its end."""
+def is_finished(record: dict[str, Any] | None) -> bool:
+    """Whether the run of this record has finished."""
     return bool(record and (ended := record.get("ended")) and ended["how"] == "finished")

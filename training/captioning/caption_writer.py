@@ -1,4 +1,4 @@
-"""Which pictures get a caption, and how it is written: in batches, resumable, never over a person's own words."""
+"""Writes captions beside pictures: in batches, resumable, without replacing captions edited by hand."""
 
 import hashlib
 import json
@@ -8,26 +8,26 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.captioning.captioner import Captioner, open_picture
-from training.data.pictures import ENDINGS
+from training.captioning.captioner import Captioner, load_on_white
+from training.data.pictures import PICTURE_SUFFIXES
 from training.errors import InputError
 from training.run_folder import write_text
 
 RECORD = ".captions.json"
-"""In each folder: which captions this program wrote there, so that one written or changed by hand is known."""
+"""In each folder: the captions written by this program, so that those edited by hand are recognised."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Frame:
-    """What stands around a caption."""
+class CaptionFormat:
+    """Trigger word, prefix and suffix of every caption."""
 
     trigger: str = ""
     prefix: str = ""
     suffix: str = ""
 
-    def around(self, text: str) -> str:
+    def format_caption(self, text: str) -> str:
         """Trigger word, prefix, text and suffix, separated by commas."""
         return ", ".join(
             part.strip(" ,") for part in (self.trigger, self.prefix, text, self.suffix) if part.strip(" ,")
@@ -36,11 +36,11 @@ class Frame:
 
 @dataclass
 class Tally:
-    """What came of the pictures of a folder."""
+    """Counts of pictures by what happened to them."""
 
     written: int = 0
     kept: int = 0
-    """Captions by a person."""
+    """Captions written or edited by hand."""
     done: int = 0
     """Written by an earlier run with the same settings."""
     failed: int = 0
@@ -56,20 +56,20 @@ def pictures_below(folder: Path) -> list[Path]:
     found = [
         file
         for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in ENDINGS
+        if file.suffix.lower() in PICTURE_SUFFIXES
         and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]
     if not found:
-        raise InputError(f"{folder}: holds no picture ({', '.join(sorted(ENDINGS))})")
+        raise InputError(f"{folder}: holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))})")
     return found
 
 
-class Writer:
-    """Writes captions beside pictures and remembers them."""
+class CaptionWriter:
+    """Writes captions and records them."""
 
-    def __init__(self, frame: Frame, extension: str = ".txt", overwrite: bool = False) -> None:
-        """`extension` of caption files; `overwrite` replaces a person's captions too."""
+    def __init__(self, frame: CaptionFormat, extension: str = ".txt", overwrite: bool = False) -> None:
+        """`overwrite` also replaces captions edited by hand."""
         self.frame, self.extension, self.overwrite = frame, extension, overwrite
 
     def write(self, pictures: Sequence[Path], captioner: Captioner, batch: int, say: Say) -> Tally:
@@ -91,7 +91,7 @@ class Writer:
         return tally
 
     def _state(self, picture: Path, how: str) -> str:
-        """missing (or to be replaced), ours, or hand."""
+        """ "missing" (or to be replaced), "ours" or "hand"."""
         file = picture.with_suffix(self.extension)
         try:
             text = file.read_bytes()
@@ -104,8 +104,10 @@ class Writer:
 
     def _put(self, described: Mapping[Path, str], how: str) -> None:
         """Write the captions of one batch."""
-        texts = {path.with_suffix(self.extension): f"{self.frame.around(text)}\n" for path, text in described.items()}
-        # The record first: a caption without its entry would pass for a person's.
+        texts = {
+            path.with_suffix(self.extension): f"{self.frame.format_caption(text)}\n" for path, text in described.items()
+        }
+        # The record first: a caption without its entry would count as written by hand.
         for folder in {file.parent for file in texts}:
             record = _record(folder)
             for file in (file for file in texts if file.parent == folder):
@@ -116,12 +118,12 @@ class Writer:
 
 
 def _batches(work: Sequence[Path], size: int, tally: Tally, say: Say) -> Iterator[tuple[list[Path], list[Image.Image]]]:
-    """Readable pictures in batches; each unreadable one is named and counted."""
+    """Readable pictures in batches; unreadable ones are reported and counted."""
     paths: list[Path] = []
     images: list[Image.Image] = []
     for path in work:
         try:
-            images.append(open_picture(path))
+            images.append(load_on_white(path))
             paths.append(path)
         except InputError as error:
             tally.failed += 1

@@ -1,4 +1,4 @@
-"""What is due after a step: checkpoints, files, sample pictures, validation."""
+"""Intervals of checkpoints, files, sample pictures and validation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +7,8 @@ from training.sections.output import Sample, Save, Validation
 
 
 @dataclass(frozen=True)
-class Milestones:
-    """When a run of so many steps writes what. Steps count from 1."""
+class Intervals:
+    """What is due after which step of a run. Steps count from 1."""
 
     name: str
     """Of the LoRA."""
@@ -54,7 +54,7 @@ class Milestones:
         return wanted and (step == self.steps or _at(step, settings.every_steps or self.per_epoch))
 
 
-def forget_old_files(output: Path, name: str, keep: int | None) -> None:
+def remove_old_files(output: Path, name: str, keep: int | None) -> None:
     """Remove all but the last `keep` intermediate files of each kind."""
     if keep is None:
         return

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its own prediction: tensors that mark it, metadata, a diffusers folder's scheduler."""
+"""The prediction type that a checkpoint states: marker tensors, metadata, or a diffusers folder's scheduler."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,40 +8,42 @@ from training.sections.model import Prediction
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What the UNet predicts, and where that is said; None and "" if nothing says it."""
+class DetectedPrediction:
+    """What the UNet predicts, and what states it; None and "" if nothing does."""
 
     v_prediction: bool | None = None
     where: str = ""
     zero_terminal_snr: bool = False
 
 
-def prediction(source: TensorFile | DiffusersFolder) -> Evidence:
-    """All evidence of a checkpoint: marks (`v_pred`, `ztsnr`, as NoobAI's and ComfyUI's files have) come first."""
+def detect_prediction(source: TensorFile | DiffusersFolder) -> DetectedPrediction:
+    """The stated prediction type; marker tensors (`v_pred`, `ztsnr`, as in NoobAI's and ComfyUI's files) come first."""
     if isinstance(source, DiffusersFolder):
         settings = source.config("scheduler", "scheduler_config.json")
         said, snr = settings.get("prediction_type"), bool(settings.get("rescale_betas_zero_snr"))
         if said is None:
-            return Evidence(zero_terminal_snr=snr)
-        return Evidence(said == "v_prediction", "scheduler_config.json", snr)
+            return DetectedPrediction(zero_terminal_snr=snr)
+        return DetectedPrediction(said == "v_prediction", "scheduler_config.json", snr)
     snr = "ztsnr" in source.shapes
     if "v_pred" in source.shapes:
-        return Evidence(True, "the tensor v_pred", snr)
+        return DetectedPrediction(True, "the tensor v_pred", snr)
     noted = source.header.metadata.get("modelspec.prediction_type", "").lower()
     if noted in ("v", "v_prediction", "v-prediction"):
-        return Evidence(True, f"modelspec.prediction_type = {noted}", snr)
+        return DetectedPrediction(True, f"modelspec.prediction_type = {noted}", snr)
     if noted in ("epsilon", "eps"):
-        return Evidence(False, f"modelspec.prediction_type = {noted}", snr)
-    return Evidence(zero_terminal_snr=snr)
+        return DetectedPrediction(False, f"modelspec.prediction_type = {noted}", snr)
+    return DetectedPrediction(zero_terminal_snr=snr)
 
 
-def remarks(found: Evidence, setting: Literal["auto"] | Prediction, zero_terminal_snr: bool) -> list[str]:
-    """Sentences on what is used because of the evidence, or in spite of it."""
+def prediction_notes(
+    found: DetectedPrediction, setting: Literal["auto"] | Prediction, zero_terminal_snr: bool
+) -> list[str]:
+    """Messages on a detected prediction type that is used, or that the settings contradict."""
     name = {True: "v-prediction", False: "epsilon"}
     said = []
     if setting == "auto":
         if found.v_prediction:
-            said.append(f"the checkpoint is trained on v-prediction, as it says ({found.where})")
+            said.append(f"the checkpoint was trained with v-prediction ({found.where})")
     elif found.v_prediction is not None and found.v_prediction != (setting == "v_prediction"):
         said.append(
             f"warning: model.prediction = {setting!r}, but the checkpoint says {name[found.v_prediction]} "

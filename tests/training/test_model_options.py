@@ -10,7 +10,7 @@ from torch import nn
 from tests.training.workbench import Workbench
 from training.config import Train
 from training.errors import InputError
-from training.loop import unet_options
+from training.loop import model_options
 
 pytestmark = pytest.mark.slow
 
@@ -43,12 +43,12 @@ def test_a_run_without_xformers_is_told_what_to_install_or_set(bench: Workbench)
 )
 def test_xformers_that_cannot_be_used_is_one_sentence(error: Exception) -> None:
     with pytest.raises(InputError) as refused:
-        unet_options.apply(Train(attention="xformers"), torch.device("cpu"), Unet(error), (), print)
+        model_options.configure_models(Train(attention="xformers"), torch.device("cpu"), Unet(error), (), print)
     assert str(refused.value) == f'train.attention: xformers cannot be used ({error}); set "sdpa", which is as fast'
 
 
 def test_xformers_gives_way_to_kernels_that_repeat() -> None:
     said: list[str] = []
     settings: dict[str, Any] = {"attention": "xformers"}
-    unet_options.apply(Train(**settings), torch.device("cuda"), Unet(AssertionError()), (), said.append)
+    model_options.configure_models(Train(**settings), torch.device("cuda"), Unet(AssertionError()), (), said.append)
     assert said == ["attention by sdpa: xformers may give other bits each time; train.deterministic = false takes it"]

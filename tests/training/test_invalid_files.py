@@ -10,8 +10,8 @@ from torch import Tensor
 from tests.training.checkpoints import checkpoint, save
 from training import cli
 from training.errors import TrainingError
-from training.lora import deltas, lorafile, merge, soundness
-from training.lora.merge import Weighted
+from training.lora import deltas, lorafile, merge, validity
+from training.lora.merge import WeightedSource
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +74,7 @@ def test_no_tool_reads_what_is_not_sound(
 ) -> None:
     tensors, sentence = BAD[name]
     source, target = tmp_path / "bad.safetensors", tmp_path / "out.safetensors"
-    lorafile.write(source, tensors, {})
+    lorafile.write_lora(source, tensors, {})
     more: list[object] = {"merge": [], "resize": ["--rank", 1], "into": ["--into", tmp_path / "base.safetensors"]}[tool]
     if tool == "into":
         save(tmp_path / "base.safetensors", checkpoint("sd1"))
@@ -86,15 +86,15 @@ def test_no_tool_reads_what_is_not_sound(
 @pytest.mark.parametrize("name", [name for name in BAD if name not in ("glora", "empty")])
 def test_inspect_names_what_is_not_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     tensors, sentence = BAD[name]
-    lorafile.write(tmp_path / "bad.safetensors", tensors, {})
+    lorafile.write_lora(tmp_path / "bad.safetensors", tensors, {})
     assert run("inspect", tmp_path / "bad.safetensors") == 0
     assert sentence in capsys.readouterr().out
 
 
 def test_files_of_two_families_are_not_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, two = tmp_path / "sd15.safetensors", tmp_path / "sdxl.safetensors"
-    lorafile.write(one, lora(into=768, name=MODULE.replace("attn1", "attn2")), {})
-    lorafile.write(two, lora(into=2048, name="lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"), {})
+    lorafile.write_lora(one, lora(into=768, name=MODULE.replace("attn1", "attn2")), {})
+    lorafile.write_lora(two, lora(into=2048, name="lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"), {})
     assert run("merge", one, two, "-o", tmp_path / "out.safetensors") == 2
     assert "sd15.safetensors, sdxl.safetensors: mixes modules for SD 1.5 and SDXL" in capsys.readouterr().err
 
@@ -102,16 +102,16 @@ def test_files_of_two_families_are_not_merged(tmp_path: Path, capsys: pytest.Cap
 def test_fp8_files_are_read_and_written_as_fp16(tmp_path: Path) -> None:
     source, target = tmp_path / "fp8.safetensors", tmp_path / "out.safetensors"
     tensors = {key: value.to(torch.float8_e4m3fn) if value.dim() else value for key, value in lora().items()}
-    lorafile.write(source, tensors, {})
+    lorafile.write_lora(source, tensors, {})
     for arguments in (
         ("inspect", source),
         ("resize", source, "-o", target, "--rank", 2),
         ("merge", source, "-o", target),
     ):
         assert run(*arguments) == 0
-    found = lorafile.read(target)
+    found = lorafile.read_safetensors(target)
     assert found.tensors[f"{MODULE}.lora_up.weight"].dtype == torch.float16
-    before = deltas.delta(lorafile.read(source).modules()[MODULE])
+    before = deltas.delta(lorafile.read_safetensors(source).modules()[MODULE])
     assert torch.allclose(deltas.delta(found.modules()[MODULE]), before, atol=1e-4)
 
 
@@ -123,9 +123,9 @@ def test_a_bias_is_merged_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     save(tmp_path / "base.safetensors", base)
     name = "lora_unet_down_blocks_0_attentions_0_proj_in"
     source, target = tmp_path / "bias.safetensors", tmp_path / "out.safetensors"
-    lorafile.write(source, {f"{name}.diff_b": torch.ones(width)}, {})
-    merge.bake(tmp_path / "base.safetensors", [Weighted(source, 0.5)], target)
-    merged = lorafile.read(target).tensors
+    lorafile.write_lora(source, {f"{name}.diff_b": torch.ones(width)}, {})
+    merge.bake(tmp_path / "base.safetensors", [WeightedSource(source, 0.5)], target)
+    merged = lorafile.read_safetensors(target).tensors
     assert torch.equal(merged[f"{key}.bias"], torch.full((width,), 0.5))
     assert torch.equal(merged[f"{key}.weight"], base[f"{key}.weight"])
     for arguments in (("merge", source, "-o", target), ("resize", source, "-o", target, "--rank", 1)):
@@ -140,8 +140,8 @@ def test_a_bias_is_merged_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_what_overflows_is_not_written(tmp_path: Path) -> None:
     tensors = {key: value * 1e6 for key, value in lora().items()}
     with pytest.raises(TrainingError, match=r"out.safetensors: not written: .* holds NaN or infinity. Try --precision"):
-        cast = lorafile.cast(tensors, torch.float16)
-        lorafile.write(tmp_path / "out.safetensors", cast, {}, soundness.check)
+        cast = lorafile.cast_tensors(tensors, torch.float16)
+        lorafile.write_lora(tmp_path / "out.safetensors", cast, {}, validity.check_written)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -149,7 +149,7 @@ def test_a_damaged_checkpoint_is_not_merged_into(tmp_path: Path, capsys: pytest.
     base = checkpoint("sd1")
     base["first_stage_model.decoder.conv_in.weight"].fill_(float("nan"))
     save(tmp_path / "base.safetensors", base)
-    lorafile.write(tmp_path / "a.safetensors", lora(), {})
+    lorafile.write_lora(tmp_path / "a.safetensors", lora(), {})
     out = tmp_path / "out.safetensors"
     assert run("merge", tmp_path / "a.safetensors", "--into", tmp_path / "base.safetensors", "-o", out) == 2
     assert "first_stage_model.decoder.conv_in.weight holds NaN" in capsys.readouterr().err
