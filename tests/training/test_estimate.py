@@ -9,7 +9,7 @@ import pytest
 
 from deploy.runs import requirements
 from training.config import Config, parse_config
-from training.memory import estimate
+from training.memory import advice, estimate
 from training.memory.architectures import ARCHITECTURES, MIB
 from training.sections.model import Family
 
@@ -88,7 +88,7 @@ def test_every_setting_that_saves_memory_does(family: Family) -> None:
         train={"precision": "fp32", "batch_size": 4},
         data={"resolution": 1024, "encode": "along"},
     )
-    found = {change.sentence.split(" ")[0]: change.saved for change in estimate.savings(greedy, family)}
+    found = {change.sentence.split(" ")[0]: change.saved for change in advice.savings(greedy, family)}
     assert found.keys() == {
         *("train.precision", "train.gradient_checkpointing", "network.text_encoder", "data.encode", "optimizer.kind"),
         *("train.batch_size", "model.storage", "data.resolution", "network.rank"),
@@ -100,11 +100,11 @@ def test_what_makes_sdxl_fit_small_cards() -> None:
     own = measured("sdxl", network={"rank": 16})
     memory = estimate.estimate_memory(own, "sdxl").card
     assert [card for card in estimate.CARDS if estimate.fits(memory, card)] == [16, 24, 48, 80]
-    changed = estimate.savings_to_fit(own, "sdxl", 8)
+    changed = advice.savings_to_fit(own, "sdxl", 8)
     assert changed is not None
     assert [change.sentence.split(" ")[0] for change in changed] == ["train.gradient_checkpointing"]
     huge = measured("sdxl", train={"batch_size": 64, "gradient_checkpointing": True})
-    needed = estimate.savings_to_fit(huge, "sdxl", 8)
+    needed = advice.savings_to_fit(huge, "sdxl", 8)
     assert needed and any("batch_size = 1" in change.sentence for change in needed)
 
 

@@ -4,8 +4,9 @@ Every key is either honoured, or listed with the reason why it is not; none is s
 """
 
 from training.kohya.convert import convert
-from training.kohya.load import Translation, is_kohya, load_any, translate
+from training.kohya.load import is_kohya, load_any, translate
 from training.kohya.report import Report
+from training.kohya.translation import Translation
 from training.kohya.write import to_toml
 
 __all__ = ["Report", "Translation", "convert", "is_kohya", "load_any", "to_toml", "translate"]

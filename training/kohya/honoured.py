@@ -1,7 +1,7 @@
 """Keys of kohya's sd-scripts with an equivalent in our config, one line each, and kohya's defaults.
 
-Keys that depend on each other (network_module and network_args, datasets, sample pictures) are in steps.py, network.py
-and datasets.py; keys without an equivalent are in unhonoured.py.
+Keys that depend on each other (network_module and network_args, datasets, sample pictures) are in network.py,
+datasets.py, optimizer.py, output.py and steps.py; keys without an equivalent are in unhonoured.py.
 """
 
 from dataclasses import dataclass

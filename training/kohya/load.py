@@ -2,19 +2,15 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from training import config
 from training.errors import InputError
-from training.kohya import foreign, gui, script, steps, values
+from training.kohya import foreign, gui, script
 from training.kohya.conversion import Conversion, Given
-from training.kohya.datasets import datasets
-from training.kohya.honoured import FIELD_MAP
-from training.kohya.network import WINDOW, network
 from training.kohya.report import Report
-from training.kohya.unhonoured import REASONS
+from training.kohya.translation import KNOWN, Translation, translate_keys
 from training.textfile import read_json, read_text, read_toml
 
 Table = dict[str, Any]
@@ -31,61 +27,6 @@ KOHYA_KEYS = {
     "datasets",
 }
 """One of these keys is enough to recognise a file of kohya's."""
-
-STEP_KEYS = {
-    "v2",
-    "model_type",
-    "model_train_type",
-    "mem_eff_attn",
-    "xformers",
-    "sdpa",
-    "full_fp16",
-    "full_bf16",
-    "max_train_steps",
-    "save_last_n_steps",
-    "use_8bit_adam",
-    "use_lion_optimizer",
-    "optimizer_args",
-    "optimizer_args_custom",
-    "prodigy_d0",
-    "prodigy_d_coef",
-    "enable_preview",
-    "prompt_file",
-    "sample_prompts",
-    "sample_every_n_epochs",
-    "sample_every_n_steps",
-    "sample_at_first",
-    "positive_prompts",
-    "negative_prompts",
-    "sample_width",
-    "sample_height",
-    "sample_cfg",
-    "sample_steps",
-    "sample_seed",
-    "logging_dir",
-    "log_with",
-    "network_module",
-    "network_args",
-    "network_args_custom",
-    "train_data_dir",
-    "reg_data_dir",
-    "dataset_config",
-    "tokenizer_cache_dir",
-}
-KNOWN = {*FIELD_MAP, *REASONS, *STEP_KEYS, *WINDOW}
-"""Every key that can be read."""
-
-
-@dataclass(frozen=True)
-class Translation:
-    """Our tables, converted from a kohya file."""
-
-    raw: Table
-    report: Report
-    origins: Mapping[str, str]
-    """The key of the file that set each of our settings."""
-    preset: bool = False
-    """Whether the file only changes some settings and names no model."""
 
 
 def load_any(file: Path, base: Path | None = None) -> tuple[config.Config, Report | None]:
@@ -144,17 +85,17 @@ def translate(file: Path, base: Path | None = None) -> Translation:
         given, report = gui.read_gui(file, raw, KNOWN)
         conversion = Conversion(file, base, given, preset=not raw.get("pretrained_model_name_or_path"))
         conversion.report = report
-        return _translate(conversion, *_datasets(conversion, {}, []))
+        return translate_keys(conversion, *_datasets(conversion, {}, []))
     raw = read_toml(file)
     if foreign.is_easy_scripts(raw):
         given, general, tables = foreign.read_easy_scripts(file, raw)
-        return _translate(Conversion(file, base, given), general, tables)
+        return translate_keys(Conversion(file, base, given), general, tables)
     preset = _is_preset(raw)
     outer = raw.pop("general", {}), raw.pop("datasets", [])
     given, notes = _flatten(file, raw, preset)
     conversion = Conversion(file, base, given, preset=preset)
     conversion.report.notes.extend(notes)
-    return _translate(conversion, *_datasets(conversion, *_tables(file, *outer)))
+    return translate_keys(conversion, *_datasets(conversion, *_tables(file, *outer)))
 
 
 def _from_script(file: Path) -> Translation:
@@ -177,7 +118,7 @@ def _from_script(file: Path) -> Translation:
         given = theirs | given
     conversion = Conversion(file, folder, given)
     conversion.report = report
-    return _translate(conversion, *_datasets(conversion, general, tables))
+    return translate_keys(conversion, *_datasets(conversion, general, tables))
 
 
 def _datasets(conversion: Conversion, general: Table, tables: list[Table]) -> tuple[Table, list[Table]]:
@@ -193,49 +134,6 @@ def _datasets(conversion: Conversion, general: Table, tables: list[Table]) -> tu
     if conversion.has("dataset_config"):
         conversion.honour("dataset_config", "data.subsets", None)
     return general, tables
-
-
-def _translate(conversion: Conversion, general: Table, tables: list[Table]) -> Translation:
-    for step in (
-        steps.unused,
-        steps.rates,
-        steps.base_model,
-        steps.arithmetic,
-        steps.length,
-        steps.optimizer,
-        steps.samples,
-        steps.logs,
-        network,
-    ):
-        try:
-            step(conversion)
-        except ValueError as error:
-            conversion.problem(f"{error}")
-    datasets(conversion, general, tables)
-    stopped = bool(conversion.problems)
-    for key in conversion.take_remaining():
-        # A step that failed leaves its other keys behind; only otherwise is a remaining known key a mistake.
-        if key not in KNOWN or not stopped:
-            name = conversion.given[key].name
-            conversion.problem(f"{name}: unknown key{values.did_you_mean(key, KNOWN)}")
-    if not conversion.preset:
-        _required(conversion, general, tables)
-    if conversion.problems:
-        raise InputError(conversion.problems)
-    return Translation(conversion.raw, conversion.report, conversion.origins, conversion.preset)
-
-
-def _required(conversion: Conversion, general: Table, tables: list[Table]) -> None:
-    if not conversion.get("pretrained_model_name_or_path"):
-        conversion.problem(
-            "pretrained_model_name_or_path: is required: the base model"
-            + ("; a dataset file is named by dataset_config in a training file" if tables else "")
-        )
-    if not tables and not conversion.get("train_data_dir"):
-        conversion.problem("train_data_dir: is required: the folder that holds folders N_name")
-    levels = ({**general, **dataset, **subset} for dataset in tables for subset in dataset.get("subsets", []))
-    if not conversion.get("resolution") and not (tables and all("resolution" in level for level in levels)):
-        conversion.problem('resolution: is required, like "512,512"')
 
 
 def _flatten(file: Path, raw: Table, preset: bool) -> tuple[dict[str, Given], list[str]]:

@@ -4,7 +4,6 @@ Checked against measurements on an H100 (tests/training/test_estimate.py has the
 and three others, all within 10 %.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from training.base import files
@@ -80,17 +79,6 @@ class MemoryEstimate:
         return self.allocated + CONTEXT
 
 
-@dataclass(frozen=True)
-class Saving:
-    """A setting that saves memory."""
-
-    config: Config
-    sentence: str
-    """The setting as written in a config, and its cost."""
-    saved: float
-    """Bytes at the peak; negative if it saves nothing there."""
-
-
 def model_family(model: Model) -> Family | None:
     """The base model's family by the settings or the checkpoint's header; None if the file is not on this machine."""
     if model.family != "auto":
@@ -142,26 +130,6 @@ def hours(operations: float, tera: float) -> float:
 def fits(needed: float, gigabytes: int) -> bool:
     """Whether a card of nominal `gigabytes` has `needed` bytes."""
     return needed <= gigabytes * USABLE
-
-
-def savings(config: Config, family: Family) -> Iterator[Saving]:
-    """Settings that save memory, the cheapest first, each by itself."""
-    now = estimate_memory(config, family).card
-    for changed, sentence in _settings(config):
-        yield Saving(changed, sentence, now - estimate_memory(changed, family).card)
-
-
-def savings_to_fit(config: Config, family: Family, gigabytes: int) -> list[Saving] | None:
-    """The fewest changes, applied in order, with which a config fits a card; None if they do not suffice."""
-    found: list[Saving] = []
-    while not fits(estimate_memory(config, family).card, gigabytes):
-        saving = [change for change in savings(config, family) if change.saved > 0]
-        if not saving:
-            return None
-        enough = [change for change in saving if fits(estimate_memory(change.config, family).card, gigabytes)]
-        found.append((enough or saving)[0])
-        config = found[-1].config
-    return found
 
 
 def trained_weights(network: Network, shape: Architecture) -> float:
@@ -237,46 +205,3 @@ def _scaled(kept: SavedBytes, lora: SavedBytes, other: SavedBytes) -> SavedBytes
 def _kind(network: Network) -> Kind:
     kind = "lora" if network.kind == "locon" else network.kind
     return f"{kind}+conv" if network.conv else kind  # type: ignore[return-value]
-
-
-def _settings(config: Config) -> Iterator[tuple[Config, str]]:
-    train, width, height = config.train, *config.data.resolution
-    if train.precision == "fp32":
-        yield _with(config, train={"precision": "bf16"}), 'train.precision = "bf16"'
-    if not train.gradient_checkpointing:
-        yield _with(config, train={"gradient_checkpointing": True}), _CHECKPOINTING
-    if config.network.text_encoder and config.network.unet:
-        yield (
-            _with(config, network={"text_encoder": False}),
-            "network.text_encoder = false (the text encoders then leave the memory before the first step)",
-        )
-    if config.data.encode == "along":
-        sentence = 'data.encode = "ahead" (the VAE then leaves the memory before the first step)'
-        yield _with(config, data={"encode": "ahead"}), sentence
-    if config.optimizer.kind in ("AdamW", "Lion"):
-        name = f"{config.optimizer.kind}8bit"
-        yield _with(config, optimizer={"kind": name}), f'optimizer.kind = "{name}"'
-    if train.batch_size > 1:
-        passes = train.accumulation * train.batch_size
-        sentence = f"train.batch_size = 1 with train.accumulation = {passes} (the same result on average)"
-        yield _with(config, train={"batch_size": 1, "accumulation": passes}), sentence
-    if config.model.storage != "fp8" and config.network.kind != "dora":
-        yield _with(config, model={"storage": "fp8"}), 'model.storage = "fp8" (the base model is less exact)'
-    smaller = tuple(max(256, side * 3 // 4 // 64 * 64) for side in (width, height))
-    if smaller[0] * smaller[1] < width * height:
-        size = f"data.resolution = [{smaller[0]}, {smaller[1]}] instead of {width}x{height}"
-        yield _with(config, data={"resolution": smaller}), size
-    if config.network.rank > 4:
-        half = config.network.rank // 2
-        yield _with(config, network={"rank": half}), f"network.rank = {half}"
-
-
-_CHECKPOINTING = "train.gradient_checkpointing = true (a step takes 1.4x the time)"
-"""Measured with SD 1.5's UNet on a CPU."""
-
-
-def _with(config: Config, **tables: dict[str, object]) -> Config:
-    """The config with settings of its tables changed."""
-    return config.model_copy(
-        update={name: getattr(config, name).model_copy(update=settings) for name, settings in tables.items()}
-    )

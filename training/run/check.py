@@ -7,7 +7,7 @@ from training.config import Config, Model
 from training.data import pictures
 from training.data.order import BatchOrder
 from training.errors import InputError
-from training.memory import estimate
+from training.memory import advice, estimate
 
 
 def check_report(config: Config) -> str:
@@ -61,7 +61,7 @@ def _fitting(config: Config) -> Iterator[str]:
     for card in estimate.CARDS:
         if card in fitting:
             continue
-        needed = estimate.savings_to_fit(config, family, card)
+        needed = advice.savings_to_fit(config, family, card)
         if needed is None:
             yield f"{card} GB: does not fit"
         else:

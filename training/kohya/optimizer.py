@@ -1,0 +1,68 @@
+"""Learning rates and optimiser arguments of kohya configs."""
+
+from typing import Any
+
+from training.kohya import values
+from training.kohya.conversion import Conversion
+
+KEY = "lr_restart_cycles"
+
+
+def rates(conversion: Conversion) -> None:
+    """Take rates of 0: sd-scripts does not train what has one."""
+    general = conversion.valid_or_none("learning_rate", values.rate)
+    for key, path in (("unet_lr", "network.unet"), ("text_encoder_lr", "network.text_encoder")):
+        own = conversion.valid_or_none(key, values.rate)
+        if (general if own is None else own) != 0:
+            continue
+        name = conversion.given[key if own is not None else "learning_rate"].name
+        conversion.take(key)
+        conversion.entry(name, 0, path, False)
+        conversion.note(f"{name} is 0, so sd-scripts does not train this part: {path} = false")
+    several = conversion.get("text_encoder_lr")
+    if isinstance(several, list) and len({str(item) for item in several}) > 1:
+        conversion.note(
+            f"text_encoder_lr = {several}: with these networks sd-scripts takes the first rate for all text encoders"
+        )
+    if general == 0 and conversion.has("learning_rate"):
+        conversion.drop("learning_rate", "is 0; the rates of UNet and text encoder count")
+
+
+def optimizer_arguments(conversion: Conversion) -> None:
+    """Take optimizer_args, the older switches for an optimiser, and lora-scripts' fields for Prodigy."""
+    if conversion.get("lr_restart_cycles", 1) not in (1, "1") and conversion.given["lr_restart_cycles"].name == KEY:
+        conversion.note(f"today's sd-scripts silently ignore {KEY}; it is read as lr_scheduler_num_cycles")
+    for key, name in (("use_8bit_adam", "AdamW8bit"), ("use_lion_optimizer", "Lion")):
+        if conversion.has(key):
+            conversion.honour(key, "optimizer.kind", name if conversion.value(key, values.flag) else None)
+    arguments: dict[str, Any] = {}
+    for key in ("optimizer_args", "optimizer_args_custom"):
+        if conversion.has(key):
+            found = conversion.value(key, lambda v: values.arguments(v or []))
+            arguments |= found
+            conversion.honour(key, "optimizer.args", dict(found) or None)
+    for key, name in (("prodigy_d0", "d0"), ("prodigy_d_coef", "d_coef")):
+        if conversion.has(key) and not values.is_off(conversion.get(key)):
+            arguments[name] = conversion.value(key, values.number)
+            conversion.honour(key, f"optimizer.args.{name}", arguments[name])
+        elif conversion.has(key):
+            conversion.honour(key, f"optimizer.args.{name}", None)
+    if conversion.valid_or_none("optimizer_type", values.optimizer) == "Adafactor" and not conversion.preset:
+        arguments = _adafactor(conversion, arguments)
+    if arguments:
+        conversion.set("optimizer.args", arguments)
+
+
+def _adafactor(conversion: Conversion, given: dict[str, Any]) -> dict[str, Any]:
+    """All arguments of Adafactor as sd-scripts completes them; with relative_step it goes by no learning rate."""
+    found = {"scale_parameter": True, "relative_step": True, "warmup_init": False} | given
+    if found["warmup_init"] and not found["relative_step"]:
+        found["relative_step"] = True
+        conversion.note("warmup_init is on, so sd-scripts sets relative_step to True")
+    if found["relative_step"]:
+        for key in ("learning_rate", "unet_lr", "text_encoder_lr", "lr_scheduler", "lr_warmup_steps"):
+            if conversion.has(key):
+                conversion.drop(
+                    key, "Adafactor with relative_step finds its own steps; sd-scripts does not use it either"
+                )
+    return found
