@@ -22,11 +22,8 @@ from roles.paths import Folder, Paths
 
 NGINX = "nginx"
 PENDING = PurePosixPath("/run/sdfleet-cache.pending")
-"""There while files are new and the service may not have them: an apply may be cut off between the two."""
+"""Exists from a change of the service's files until the service uses them: an apply may be interrupted in between."""
 RESOLV_CONF = PurePosixPath("/etc/resolv.conf")
-SYSTEMD_PENDING = PurePosixPath("/run/sdfleet-cache.pending")
-"""There while files are new and the service may not have them: an apply may be cut off between the two."""
-RESOLV_CONF = PurePosixPath("/run/systemd/resolve/resolv.conf")
 
 RELOAD = f"""\
 main=$(systemctl show -P MainPID {UNIT.name})

@@ -1,8 +1,16 @@
 """The cache's service and its files, when an apply is cut off between the two."""
 
+import hashlib
+
+from pyinfra.facts.files import File
+
+from roles.cache.config import Cache
 from roles.cache.rendering import UNIT
-from roles.cache.tasks import PENDING, running
+from roles.cache.servers import configuration
+from roles.cache.tasks import PENDING, install, running
 from roles.facts.seen import Entry, HostSurvey, Unit
+from roles.facts.survey import Survey
+from roles.paths import Paths
 from tests.roles.declared import declared
 
 TEXTS = {UNIT: "[Service]\n"}
@@ -32,3 +40,15 @@ def test_files_that_the_service_may_not_have_are_taken_over_by_the_next_apply() 
     for seen in (cut_off, _seen(stale=True)):
         *_, restart, done = _commands(seen)
         assert restart == f"systemctl restart {UNIT.name}" and done == f"rm -f {PENDING}"
+
+
+def test_the_cache_asks_the_name_servers_of_a_host_without_systemd_resolved() -> None:
+    upstreams, resolv_conf = {"pypi": ["https://pypi.org/simple"]}, "nameserver 10.0.0.2\n"
+    seen = HostSurvey(texts={"/etc/resolv.conf": resolv_conf}, packages={"nginx"})
+
+    def declare() -> None:
+        install(Cache(), Paths(), upstreams, (), {})
+
+    [command] = declared(declare, {Survey: seen, File: None})["Cache | Write the cache's configuration"]
+    wanted = configuration(Cache(), upstreams, Paths(), resolv_conf)
+    assert "resolver 10.0.0.2;" in wanted and hashlib.sha256(wanted.encode()).hexdigest() in command
