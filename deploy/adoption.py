@@ -12,8 +12,8 @@ from deploy.onhost import adopt
 from deploy.options import one_host
 from deploy.ssh import HostError, Remote, connect
 from inventory.load import load
-from roles.models.amount import amount
 from roles.models.config import FOLDERS, Model
+from roles.models.sizes import format_bytes
 from roles.models.sources.pasted import TENSORS, name_of
 from roles.models.state import TOOL
 from roles.models.tool import program
@@ -55,7 +55,7 @@ def run(fleet: Path, host_name: str, folder: str, copy: bool) -> bool:
         if "why" in file:
             err.print(f"{file['path']}: not adopted: {file['why']}", soft_wrap=True)
         else:
-            out.print(f"{file['path']}: {amount(file['size'])}, {HOW[file['how']]}", soft_wrap=True)
+            out.print(f"{file['path']}: {format_bytes(file['size'])}, {HOW[file['how']]}", soft_wrap=True)
     known = {pin.sha256 for model in host.models for pin in getattr(model, "pins", ())}
     known |= {model.sha256 for model in host.models if model.sha256}
     new = [file for file in files if "how" in file and file["sha256"] not in known]

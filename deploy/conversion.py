@@ -11,14 +11,14 @@ from deploy.ssh import HostError, Remote, connect
 from deploy.torch import torch_builds
 from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings
-from roles.facts.gpu_probe import probe_command, read
-from roles.models.amount import amount
+from roles.facts.gpu_probe import parse_probe, probe_command
+from roles.models.sizes import format_bytes
 from roles.models.state import TOOL
 from roles.models.wanted import PICKLES, WantedError, WantedFile, wanted
 from roles.onhost import source
 from roles.operations.sandbox import sandboxed
 from roles.paths import Paths
-from roles.trainer.release import release as trainer_release
+from roles.trainer.release import trainer_release as trainer_release
 from roles.webui.release import release_of
 
 PROGRAM = "convert_pickle"
@@ -35,7 +35,7 @@ def run(fleet: Path, name: str, host_name: str) -> None:
     with connect([host]) as remotes:
         sha256, size = convert(remotes[host_name], file, name)
     path = host.paths.converted / f"{name}.safetensors"
-    said = [f"Made {path} on {host_name}: {amount(size)}, sha256 {sha256}."]
+    said = [f"Made {path} on {host_name}: {format_bytes(size)}, sha256 {sha256}."]
     said.append("Put this into its [[models]] table in place of the pickle, then: sdfleet lock")
     said.append(f'  source = "host:{host_name}/converted/{name}.safetensors"')
     if host_name not in host.mirrors.hosts:
@@ -107,7 +107,7 @@ def command(paths: Paths, python: PurePosixPath, pickle: PurePosixPath, largest:
 def _python(remote: Remote) -> PurePosixPath:
     """A Python with torch on the host. Raises HostError if there is none yet."""
     host, environments = remote.host, []
-    builds = torch_builds(host, read(remote.run(["sh", "-c", probe_command()]).out.splitlines()))
+    builds = torch_builds(host, parse_probe(remote.run(["sh", "-c", probe_command()]).out.splitlines()))
     if host.has("webui") and builds.webui:
         environments.append(release_of(host.webui, builds.webui).environment)
     if host.has("trainer") and builds.trainer:

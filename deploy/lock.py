@@ -181,7 +181,7 @@ def environments(hosts: Iterable[HostSettings]) -> dict[str, list[str]]:
                 found.setdefault("lora_scripts", []).extend(release.environment.key for release in releases)
             if host.has("trainer"):
                 builds = trainer_release.torch_builds(host.trainer)
-                made = [trainer_release.release(host.trainer, build) for build in builds]
+                made = [trainer_release.trainer_release(host.trainer, build) for build in builds]
                 found.setdefault("trainer", []).extend(release.environment.key for release in made)
         except (ReleaseError, NoLockError) as error:
             raise ConfigError(f"hosts.{host.name}", [Problem("", str(error))]) from error

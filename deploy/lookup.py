@@ -11,7 +11,7 @@ from inventory.lock import GitPin, ModelPin
 from inventory.model import Fleet, HostSettings
 from roles.models.config import Model
 from roles.models.sources import resolve
-from roles.models.sources.web import Asker, Content, SourceError
+from roles.models.sources.web import Content, HubClient, SourceError
 
 HASH_SECONDS = 600
 """How long a host may take to hash one model."""
@@ -35,7 +35,7 @@ def model(
     def ask(endpoint: str) -> ModelPin:
         mirrors = endpoints.over(host.direct, endpoint)
         on_host = functools.partial(_on_host, fleet)
-        found = resolve(wanted, Asker(mirrors, secrets, on_host, here=fleet.file.parent))
+        found = resolve(wanted, HubClient(mirrors, secrets, on_host, here=fleet.file.parent))
         return ModelPin(
             source=wanted.source, wanted=wanted.files, revision=found.revision, files=found.pins, card=found.card
         )

@@ -20,11 +20,11 @@ from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.load import load
 from inventory.model import HostSettings
 from inventory.sentences import problem
-from roles.models.amount import amount
 from roles.models.config import FOLDERS, Model, is_kind
-from roles.models.sources.pasted import entry
-from roles.models.sources.web import Asker
-from roles.models.state import Seen, command, read
+from roles.models.sizes import format_bytes
+from roles.models.sources.pasted import entry_for
+from roles.models.sources.web import HubClient
+from roles.models.state import StoreContents, parse_store, store_command
 from roles.models.wanted import Wanted, WantedError, wanted
 from roles.onhost import TENSOR_NAMES, lora_keys, source
 from training.usable_path import usable_path
@@ -50,11 +50,11 @@ class HostModels:
 
     remote: Remote
     goal: Wanted
-    seen: Seen
+    seen: StoreContents
 
     def has(self, kind: str, name: str) -> bool:
         files = [file for file in self.goal.files if file.of(kind, name)]
-        return bool(files) and all(self.seen.whole(file) for file in files)
+        return bool(files) and all(self.seen.has(file) for file in files)
 
 
 @app.command("list")
@@ -71,8 +71,8 @@ def show(
         lost = len(remotes) - len(looked)
     print_table(table(rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2)))
     for host in looked:
-        for path, count in sorted(host.seen.strangers.items()):
-            out.print(f"{host.remote.name}: {path} ({amount(count)}) is not managed by sdfleet", soft_wrap=True)
+        for path, count in sorted(host.seen.unmanaged.items()):
+            out.print(f"{host.remote.name}: {path} ({format_bytes(count)}) is not managed by sdfleet", soft_wrap=True)
     for name, files in ignored.items():
         for file, why in files.items():
             out.print(f"{name}: {file}: {why}", soft_wrap=True)
@@ -102,7 +102,7 @@ def rows(models: Sequence[Model], looked: Sequence[HostModels], digits: int) -> 
     for (name, kind), model in sorted({(model.name, model.kind): model for model in models}.items()):
         files = {file.sha256: file for host in looked for file in host.goal.files if file.of(kind, name)}
         sizes = [file.size for file in files.values()]
-        size = amount(None if None in sizes or not sizes else sum(size or 0 for size in sizes))
+        size = format_bytes(None if None in sizes or not sizes else sum(size or 0 for size in sizes))
         digest = next(iter(files))[:digits] if len(files) == 1 else f"{len(files) or 'unknown'} files"
         having = [host.remote.name for host in looked if host.has(kind, name)]
         yield name, kind, size, digest, model.source, " ".join(having) or "none"
@@ -126,7 +126,7 @@ def add(
         raise ConfigError("--kind", [Problem("", str(error))]) from error
     mirrors = next(iter(loaded.hosts.values())).direct
     try:
-        model = entry(pasted, Asker(mirrors, loaded.secrets.read_all()), name, known, sha256)
+        model = entry_for(pasted, HubClient(mirrors, loaded.secrets.read_all()), name, known, sha256)
     except ValidationError as error:
         raise ConfigError(pasted, [problem(detail, Model, "models", ()) for detail in error.errors()]) from error
     except ValueError as error:
@@ -174,7 +174,7 @@ def prune(
     with connect(chosen(fleet, limit)) as remotes:
         found = _answers(each(remotes, _unused))
         for name, files in found.items():
-            out.print(f"{name}: {len(files)} file(s), {amount(sum(files.values()))}")
+            out.print(f"{name}: {len(files)} file(s), {format_bytes(sum(files.values()))}")
         if any(found.values()) and (yes or typer.confirm("Delete them?")):
             hosts = {name: remotes[name] for name, files in found.items() if files}
             done = _answers(each(hosts, lambda host: _unused(host, list(found[host.name]))))
@@ -254,8 +254,8 @@ def _look(remotes: dict[str, Remote]) -> list[HostModels]:
 
     def look(remote: Remote) -> HostModels:
         host = remote.host
-        answer = remote.run(["sh", "-c", command(host.paths)], timeout=LOOK_SECONDS)
-        seen = read(answer.out.splitlines(), host.paths)
+        answer = remote.run(["sh", "-c", store_command(host.paths)], timeout=LOOK_SECONDS)
+        seen = parse_store(answer.out.splitlines(), host.paths)
         if seen.damaged:
             raise HostError(f"{remote.name}: {seen.damaged}")
         return HostModels(remote, _goal(host), seen)

@@ -5,7 +5,7 @@ from pathlib import Path
 from inventory.errors import ConfigError, Problem
 from inventory.load import check
 from inventory.model import Fleet
-from roles.gateway.logins import LoginError, parse
+from roles.gateway.logins import LoginError, parse_logins
 
 
 def checked(file: Path) -> Fleet:
@@ -14,7 +14,7 @@ def checked(file: Path) -> Fleet:
     logins = fleet.secrets.gateway_logins
     if logins and logins.file:  # a variable or a command may belong to another machine
         try:
-            parse(logins.read("secrets.gateway_logins"))
+            parse_logins(logins.read("secrets.gateway_logins"))
         except LoginError as error:
             raise ConfigError(str(file), [Problem("", str(error))]) from error
     return fleet

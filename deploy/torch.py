@@ -7,7 +7,7 @@ from inventory.model import HostSettings
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision, cards_of
 from roles.gpu.decision import decide
-from roles.gpu.torch_builds import LORA_SCRIPTS, Machine, choose, why_none
+from roles.gpu.torch_builds import LORA_SCRIPTS, Machine, choose_torch, why_no_torch
 from roles.lora_scripts.config import LoraScripts
 from roles.operations.locks import CPU
 
@@ -47,7 +47,7 @@ def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
     why = " ".join((decision.reason, *decision.notes))
     if decision.action == "refuse" or lora_scripts:
         return TorchBuilds(webui, trainer, lora_scripts, why, why)
-    clause = why_none(LORA_SCRIPTS, "auto", Machine(facts.arch, cards_of(facts)), decision.driver)
+    clause = why_no_torch(LORA_SCRIPTS, "auto", Machine(facts.arch, cards_of(facts)), decision.driver)
     return TorchBuilds(webui, trainer, lora_scripts, why, f"No lora-scripts here: {clause}.")
 
 
@@ -59,5 +59,5 @@ def _lora_scripts(settings: LoraScripts, facts: HostGpus, decision: Decision) ->
         return ""
     if settings.torch != "auto":
         return settings.torch
-    torch = choose(LORA_SCRIPTS, "auto", Machine(facts.arch, cards), decision.driver)
+    torch = choose_torch(LORA_SCRIPTS, "auto", Machine(facts.arch, cards), decision.driver)
     return torch.build if torch else GIVEN if settings.requirements else ""

@@ -19,7 +19,7 @@ from testinfra.host import Host
 from deploy.torch import TorchBuilds, torch_builds
 from deploy.verify_protocol import ROLE_FILE, UNREACHABLE, Hosts
 from inventory.model import HostSettings
-from roles.facts.gpu_probe import probe_command, read
+from roles.facts.gpu_probe import parse_probe, probe_command
 
 COMMAND_FAILED = re.compile(
     r"Unexpected exit code (?P<status>\d+) for CommandResult\("
@@ -93,7 +93,7 @@ class _Backend(SshBackend):  # type: ignore[misc]  # testinfra has no types
 @pytest.fixture(scope="session")
 def torch(target: HostSettings, host: Host) -> TorchBuilds:
     """The torch builds that the host should have."""
-    return torch_builds(target, read(host.check_output(probe_command()).splitlines()))
+    return torch_builds(target, parse_probe(host.check_output(probe_command()).splitlines()))
 
 
 def _setting(field: str) -> Callable[[HostSettings], object]:

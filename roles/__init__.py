@@ -1,1 +1,1 @@
-"""One folder a role: config.py (typed settings), tasks.py (operations), verify.py (facts that must then hold)."""
+"""One folder per role: config.py (typed settings), tasks.py (operations), verify.py (checks of the result)."""

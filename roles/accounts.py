@@ -3,13 +3,13 @@
 WEBUI = "sdwebui"
 TRAINER = "sdtrain"
 CACHE = "sdcache"
-"""The caching proxy's user; its role makes it, on its one host."""
+"""The caching proxy's user, created by its role."""
 LORA_SCRIPTS = "sdlora"
 
 HOMES = {WEBUI: "webui", TRAINER: "trainer", LORA_SCRIPTS: "lora_scripts"}
-"""User -> application, as Paths.data names it."""
+"""User -> application, as in Paths.data."""
 
 SHARED_HOMES = frozenset({WEBUI, LORA_SCRIPTS})
-"""Users whose home is root's, with the sticky bit (SHARED): root makes names there, and mounts what bears them."""
+"""Users whose home belongs to root and has the sticky bit (SHARED): root creates and mounts folders there."""
 SHARED = 0o1775
-"""Mode of a folder of root's where a service, by its group, adds names of its own and can't touch root's."""
+"""Mode of a folder of root's in which a service, by its group, may create files but not change root's."""

@@ -1,4 +1,4 @@
-"""Stops a bare `pytest roles/...`: without hosts testinfra would check the machine one sits at."""
+"""Stops a bare `pytest roles/...`: without hosts testinfra would check this machine."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a source, a mirror or a lock may call things: names that become paths, revisions and addresses on a host."""
+"""Validates names given by sources, mirrors and locks that become paths, revisions and addresses on a host."""
 
 import re
 from collections.abc import Iterable
@@ -10,13 +10,13 @@ from pydantic import AfterValidator, Field
 
 LONGEST_PATH = 1024
 LONGEST_PART = 255
-"""Bytes of one name that Linux file systems take."""
+"""Bytes of a name; the limit of Linux file systems."""
 SHOWN = 120
 REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def file_path(path: str) -> str:
-    """`path`, if it names a file below some folder; ValueError if it leads out of it or cannot be shown to a person."""
+    """`path`, if it is a printable path below some folder. ValueError if not."""
     parts = path.split("/")
     if not path.isprintable() or "\\" in path or len(path.encode()) > LONGEST_PATH:
         raise ValueError(f"{path[:SHOWN]!r} is no name of a file")
@@ -26,14 +26,14 @@ def file_path(path: str) -> str:
 
 
 def revision(text: str) -> str:
-    """`text`, if it can be a commit, a branch, a tag or a version; "" stands for none."""
+    """`text`, if it can be a commit, branch, tag or version; "" is none."""
     if text and (not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+/-]{0,199}", text) or ".." in text or "//" in text):
         raise ValueError(f"{text[:SHOWN]!r} is no revision")
     return text
 
 
 def address(url: str) -> str:
-    """`url`, if it is an address that models come from, on one line and without a login in it."""
+    """`url`, if models can be downloaded from it: on one line, without a login."""
     parts = urlsplit(url)
     web = parts.scheme in ("http", "https") and parts.hostname and "@" not in parts.netloc
     spelled = url.isprintable() and (parts.scheme == "file" or not any(sign in url for sign in ' "<>\\'))
@@ -50,12 +50,12 @@ def repository(name: str) -> str:
 
 
 def line(text: str) -> str:
-    """`text` on one line, without what a terminal or page would take for a command."""
+    """`text` on one line, without unprintable characters."""
     return "".join(sign for sign in " ".join(text.split()) if sign.isprintable())
 
 
 def below(path: PurePath, folders: Iterable[PurePath]) -> bool:
-    """Whether a path lies below one of the folders, by its words alone: without `..`, and absolute."""
+    """Whether a path is absolute, without `..`, and below one of the folders; the file system is not consulted."""
     return path.is_absolute() and ".." not in path.parts and any(folder in path.parents for folder in folders)
 
 

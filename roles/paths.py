@@ -1,4 +1,4 @@
-"""Where everything lives on a host: each path is spelled here and nowhere else."""
+"""All paths on a host; each is defined here only."""
 
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -6,24 +6,24 @@ from pathlib import PurePosixPath
 from roles.settings import Settings
 
 ETC = PurePosixPath("/etc/sdfleet")
-"""Secrets and environment files, root only; outside the data root because the WebUI serves its data dir."""
+"""Secrets and environment files, root only; outside the data root because the WebUI serves its data folder."""
 
 MIRRORS_ENV = ETC / "mirrors.env"
 """Environment file with the mirrors and the proxy in use, for sdfleet's own commands on the host."""
 
 WITH_MIRRORS = f"set -a; [ ! -e {MIRRORS_ENV} ] || . {MIRRORS_ENV}; set +a"
-"""Shell words before a command that reaches out: it then goes over mirrors and proxy."""
+"""Shell prefix for commands that use the network: it sets mirrors and proxy."""
 
 UNITS = PurePosixPath("/etc/systemd/system")
 
 HISTORY = "history.json"
-"""File beside `current`: which releases of an application have served."""
+"""File beside `current`: the releases of an application that have run."""
 
 HOST_LOCK = PurePosixPath("/run/sdfleet.lock")
-"""Locked by whoever changes the host; in a file beside it stands who that is."""
+"""Locked by whoever changes the host; a file beside it names the owner."""
 
 STEP_LOCK = PurePosixPath("/run/sdfleet.steps")
-"""Shared by every command that changes the host: one that outlives its controller keeps the next controller out."""
+"""Lock shared by every command that changes the host: one that outlives its controller blocks the next controller."""
 
 GATEWAY = ETC / "gateway"
 """The gateway's configuration, logins, sessions and certificate, root only."""
@@ -32,7 +32,7 @@ CERTBOT_LIVE = PurePosixPath("/etc/letsencrypt/live")
 """Where certbot keeps the newest certificate of each domain."""
 
 ACME = PurePosixPath("/var/lib/sdfleet/acme")
-"""What proves to a certificate authority that the host's domain is its own; served to everybody."""
+"""Challenges that prove to a certificate authority that the domain is the host's; served publicly."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Paths(Settings):
 
     @property
     def tools(self) -> PurePosixPath:
-        """Programs that sdfleet itself brings (uv, the model fetcher)."""
+        """Programs that sdfleet installs (uv, the model fetcher)."""
         return self.root / "tools"
 
     @property
@@ -67,7 +67,7 @@ class Paths(Settings):
 
     @property
     def git_store(self) -> PurePosixPath:
-        """Bare repositories, one per clone URL, that work trees are made from."""
+        """Bare repositories, one per clone URL, from which work trees are checked out."""
         return self.root / "cache/git"
 
     @property
@@ -77,7 +77,7 @@ class Paths(Settings):
 
     @property
     def pythons(self) -> PurePosixPath:
-        """Pythons that uv manages, readable by every service user."""
+        """Pythons that uv installs, readable by every service user."""
         return self.root / "python"
 
     @property
@@ -103,16 +103,16 @@ class Paths(Settings):
         return self.app("trainer") / "sources"
 
     def history(self, name: str) -> PurePosixPath:
-        """JSON: which releases of an application have served, each with the text of its unit."""
+        """JSON: the releases of an application that have run, each with the text of its unit."""
         return self.app(name) / HISTORY
 
     @property
     def rollout(self) -> PurePosixPath:
-        """JSON: what the last rollout did to this host, and how its WebUI drew before."""
+        """JSON: the state of the last rollout on this host, and the picture that its WebUI drew before."""
         return self.root / "rollout.json"
 
     def data(self, name: str) -> PurePosixPath:
-        """An application's state, which no release touches."""
+        """An application's state, which no release changes."""
         return self.root / "data" / name
 
     @property
@@ -126,16 +126,16 @@ class Paths(Settings):
 
     @property
     def converted(self) -> PurePosixPath:
-        """Names (links into the store) of safetensors files that were made from pickles."""
+        """Links into the store for safetensors files that were converted from pickles."""
         return self.root / "converted"
 
     def shared(self, path: str) -> PurePosixPath:
-        """The file that another host gets as host:NAME/PATH."""
+        """The file that other hosts download as host:NAME/PATH."""
         return self.root / path if path.startswith("converted/") else self.data("webui") / path
 
     @property
     def http_cache(self) -> PurePosixPath:
-        """What the caching proxy keeps, on the host that has that role."""
+        """The caching proxy's files, on the host with that role."""
         return self.root / "cache/http"
 
     @property

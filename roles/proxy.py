@@ -1,4 +1,4 @@
-"""The forward proxy that a host's own traffic takes, and who is reached without it."""
+"""The forward proxy of a host, and the destinations that are reached without it."""
 
 import ipaddress
 import re
@@ -15,7 +15,7 @@ ALWAYS_DIRECT = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class Proxy:
-    """What a host is told of its proxy."""
+    """A host's proxy settings."""
 
     url: str = field(default="", repr=False)
     """Empty for none; may hold a login, and is a secret then."""
@@ -35,11 +35,11 @@ class Proxy:
 
     @property
     def no_proxy(self) -> tuple[str, ...]:
-        """All that is reached without it, each once."""
+        """All destinations that are reached without it."""
         return tuple(dict.fromkeys((*ALWAYS_DIRECT, *self.direct)))
 
     def environment(self) -> dict[str, str]:
-        """The variables that curl, git, uv, pip, apt and Python read; in lower case all of them do."""
+        """The variables for curl, git, uv, pip, apt and Python, all of which read the lower-case names."""
         if not self.url:
             return {}
         return {"http_proxy": self.url, "https_proxy": self.url, "no_proxy": ",".join(self.no_proxy)}
@@ -50,9 +50,9 @@ class Proxy:
 
 
 def is_proxy(value: str, *, login: bool = False) -> str:
-    """http(s)://HOST:PORT; "" for none. ValueError, which repeats no login, if it is something else.
+    """http(s)://HOST:PORT; "" for none. Raises ValueError, which does not repeat a login.
 
-    + login: whether USER:PASSWORD@ may stand in it
+    + login: whether USER:PASSWORD@ is allowed
     """
     if not value:
         return value
@@ -74,7 +74,7 @@ def is_proxy(value: str, *, login: bool = False) -> str:
 
 
 def is_direct(value: str) -> str:
-    """A host name, a domain with all below it (`.example.com`) or an IP address."""
+    """A host name, a domain and its subdomains (`.example.com`) or an IP address."""
     name = value.removeprefix("*").removeprefix(".")
     if "/" in value:
         raise ValueError(f"{value!r} is a network, which curl and Python do not understand here; name the addresses")

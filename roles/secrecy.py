@@ -1,4 +1,4 @@
-"""Who may see a token of the fleet: decided here, for the controller, the hosts' downloads and the cache alike."""
+"""Which endpoints may get a token of the fleet: for the controller, the hosts' downloads and the cache."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ CIVITAI = "https://civitai.com"
 
 @dataclass(frozen=True)
 class Service:
-    """A place models come from that has mirrors, or wants a token."""
+    """A source of models that has mirrors, or wants a token."""
 
     origin: str
     endpoints: str
-    """The list of mirrors (a field of [mirrors], and a kind of upstream of the cache) where it can be asked."""
+    """Its list of mirrors: a field of [mirrors], and a kind of upstream of the cache."""
     secret: str
     """Field of [secrets] with its token."""
     header: str
@@ -23,7 +23,7 @@ class Service:
     """Further endpoints that belong to the service itself."""
 
     def headers(self, secrets: Mapping[str, str]) -> dict[str, str]:
-        """What shows the token, to be sent only where `may_see` allows it."""
+        """The header with the token, to be sent only where `may_see` allows it."""
         return {self.header: self.value.format(secrets[self.secret])} if self.secret in secrets else {}
 
 
@@ -35,7 +35,7 @@ SERVICES = (
 
 
 def may_see(endpoint: str, service: Service, tokens_to: Collection[str]) -> bool:
-    """Whether an endpoint may be shown a service's token: its issuer may, a mirror only if the user says so.
+    """Whether an endpoint may get a service's token: its issuer may, a mirror only if the user allows it.
 
     + endpoint: as in [mirrors]
     + tokens_to: mirrors.tokens_to

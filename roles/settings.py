@@ -1,4 +1,4 @@
-"""The base of every typed table of fleet.toml, and the kinds of words that reach paths, ssh, units and URLs."""
+"""The base class of the tables of fleet.toml, and types for values that reach paths, ssh, units and URLs."""
 
 import ipaddress
 import re
@@ -14,13 +14,13 @@ from training.usable_path import usable_path
 
 
 class Settings(BaseModel):
-    """A frozen table: unknown keys are refused, so that a typo is never silently ignored."""
+    """A frozen table; unknown keys are errors, so that a typo is never silently ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 def raise_all(problems: Sequence[str], value: Any) -> None:
-    """End a validator of `value` with all of its problems, where a ValueError would tell one.
+    """End a validator of `value` with all of its problems; a ValueError could report only one.
 
     Raises ValidationError if there are any.
     """
@@ -38,12 +38,12 @@ FOLDER = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._+@-]*)+")
 SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr", "var/tmp")
 """Folders of the system, or emptied at boot: nothing that must last belongs below them."""
 SHARED = ("mnt", "media", "opt", "srv", "var", "var/lib", "var/cache", "var/log")
-"""Folders that others use too; one below them is fine."""
+"""Folders shared with other programs; one below them is fine."""
 HOMES = ("home", "root")
 
 
 def is_name(value: str) -> str:
-    """A word that can be a file's name, a host's, a unit's. ValueError if it is none."""
+    """A name that is valid for files, hosts and units. ValueError if it is not."""
     if not NAME.fullmatch(value) or len(value) > LONGEST_NAME:
         raise ValueError(
             f"{value!r} must be letters, digits and . _ -, begin with a letter or digit, {LONGEST_NAME} at most"
@@ -52,7 +52,7 @@ def is_name(value: str) -> str:
 
 
 def is_line(value: str) -> str:
-    """Text without line breaks and other control characters: it becomes a line of a unit or a configuration file."""
+    """Text without control characters, since it becomes a line of a unit or configuration file."""
     if not value.isprintable():
         raise ValueError(f"{value!r} has a line break or another character that cannot be printed")
     return value
@@ -81,7 +81,7 @@ def is_address(value: str) -> str:
 
 
 def split_jump(value: str) -> tuple[str, str, int | None]:
-    """User ("" if none), address and port of [USER@]HOST[:PORT]; an IPv6 address stands in brackets."""
+    """User ("" if none), address and port of [USER@]HOST[:PORT]; an IPv6 address is in brackets."""
     user, _, place = value.rpartition("@")
     found = re.fullmatch(r"\[(?P<v6>[0-9A-Fa-f:.]+)\](?::(?P<p6>\d+))?|(?P<name>[^:\[\]]+)(?::(?P<port>\d+))?", place)
     if not found:
@@ -97,21 +97,21 @@ def split_jump(value: str) -> tuple[str, str, int | None]:
 
 
 def is_jump(value: str) -> str:
-    """[USER@]HOST[:PORT], several with commas between."""
+    """[USER@]HOST[:PORT], several separated by commas."""
     for hop in value.split(","):
         split_jump(hop.strip())
     return value
 
 
 def is_url(value: str) -> str:
-    """An http(s) URL that can stand in a configuration file; a slash at its end is dropped."""
+    """An http(s) URL that is safe in a configuration file; a slash at its end is removed."""
     if not value.startswith(("https://", "http://")):
         raise ValueError(f"{value!r} is not an http(s) URL")
     return _plain_url(value).rstrip("/")
 
 
 def is_git_url(value: str) -> str:
-    """A clone URL of a transport that runs no command of its own."""
+    """A clone URL of a transport that cannot run commands."""
     if not value.startswith(("https://", "http://", "ssh://", "git@", "file://", "/")):
         raise ValueError(f"{value!r} is not a git URL")
     return _plain_url(value)
@@ -125,7 +125,7 @@ def is_ref(value: str) -> str:
 
 
 def is_data_root(value: Path) -> Path:
-    """A folder on the hosts that can hold everything sdfleet installs."""
+    """A folder on the hosts for everything that sdfleet installs."""
     place = PurePosixPath(value)
     if not place.is_absolute():
         raise ValueError(f"{str(value)!r} is relative; give the whole path, e.g. /srv/sdfleet")
@@ -145,7 +145,7 @@ def is_data_root(value: Path) -> Path:
 
 
 def is_local_path(value: Path) -> Path:
-    """A path on the controller that ssh's configuration can hold."""
+    """A path on the controller that can be written in ssh's configuration."""
     text = str(value)
     if '"' in text or not text.isprintable():
         raise ValueError(f"{text!r} has a quote or a line break in it, which ssh cannot read; move the file")

@@ -38,7 +38,7 @@ OF_ROOTS = {
     "roles/onhost/take_over_runs.py": ("runs, open already", "listdir"),
     "roles/models/host/http.py": ("none: open is a request's", "open"),
     "roles/models/host/main.py": ("store", "write_text replace unlink read_text"),
-    "roles/models/host/judge.py": ("store/partial, and itself", "open"),
+    "roles/models/host/format_check.py": ("store/partial, and itself", "open"),
     "roles/models/host/links.py": ("store", "utime"),
     "roles/models/host/pickles.py": ("store/partial", "open"),
     "roles/models/host/safetensors.py": ("store/partial", "open"),

@@ -94,7 +94,7 @@ def _locked_torch(host: HostSettings, role: str) -> str:
             case "lora_scripts":
                 environment = lora_scripts.release_of(host.lora_scripts, CPU).environment
             case _:
-                environment = trainer.release(host.trainer, CPU).environment
+                environment = trainer.trainer_release(host.trainer, CPU).environment
     except (ReleaseError, trainer.NoLockError):  # plan and apply report what is missing
         return ""
     return torch_version(environment.lock) if environment else ""

@@ -14,7 +14,7 @@ from deploy.onhost import examine
 from deploy.ssh import Remote
 from inventory.hosts import proxy_of
 from inventory.model import HostSettings
-from roles.facts.gpu_probe import PROBE, read
+from roles.facts.gpu_probe import PROBE, parse_probe
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
 from roles.gpu.decision import decide
@@ -55,7 +55,7 @@ def look(remote: Remote) -> Seen:
 
 def judge(host: HostSettings, seen: Seen) -> list[Finding]:
     """The findings for a host with these settings."""
-    facts = read(seen["gpu"])
+    facts = parse_probe(seen["gpu"])
     decision = decide(facts, host.gpu)
     return [
         good("reachable", f"as {host.connection.user}, with root rights"),

@@ -1,1 +1,1 @@
-"""Base role: packages, users, folders, disk space and uv are there before anything else is installed."""
+"""Base role: packages, users, folders, disk space and uv, before anything else is installed."""

@@ -26,7 +26,7 @@ def _is_package(name: str) -> str:
 
 
 class Base(Settings):
-    """What every host needs before anything else is installed."""
+    """What every host needs first."""
 
     packages: tuple[Annotated[str, AfterValidator(_is_package)], ...] = Field(
         default=(

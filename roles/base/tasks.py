@@ -66,7 +66,7 @@ def wanted_programs(paths: Paths) -> dict[PurePosixPath, str]:
 
 
 def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey) -> None:
-    """Stop before gigabytes are fetched for which there is no room; a host with an environment has had its room."""
+    """Refuse a disk that is too small before gigabytes are fetched; a host with an environment had enough space."""
     built = [name for name in seen.names.get(str(paths.envs), []) if not name.startswith(".")]
     if built or seen.free_bytes is None or seen.free_bytes >= base.min_free_gb * GB:
         return
@@ -77,14 +77,14 @@ def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey) -> None:
 
 
 def _uv_record(base: Base, paths: Paths) -> PurePosixPath:
-    """The folder that shows which version of uv is installed."""
+    """The folder whose name shows the installed version of uv."""
     return paths.tools / f"uv/uv-{base.uv_version}.dist-info"
 
 
 @operation()
 def uv_installed(base: Base, paths: Paths, seen: HostSurvey) -> Commands:
     """
-    Install uv from the package index, pinned by hash, with the pip of a throw-away environment.
+    Install uv from the package index, pinned by hash, with pip in a temporary environment.
 
     + base, paths: settings of the host
     + seen: a survey that looked at uv and its record

@@ -11,7 +11,7 @@ from roles.base.tasks import wanted_folders, wanted_programs
 from roles.paths import ETC, Paths
 
 LITTLE_GB = 1.0
-"""Below this a service can no longer be trusted to write its state."""
+"""Below this services may fail to write their state."""
 
 
 def test_packages_are_installed(host: Host, base: Base) -> None:

@@ -1,1 +1,1 @@
-"""Cache role: one host fetches from upstream once for the whole fleet, and gives its own models to the others."""
+"""Cache role: one host downloads once for the whole fleet, and shares its own models with the others."""

@@ -7,10 +7,10 @@ from pydantic import Field
 from roles.settings import Settings
 
 KINDS = ("huggingface", "civitai", "modelscope", "github", "pypi", "torch", "apt")
-"""Lists of mirrors that can go over the cache, each with a port of its own: paths and endpoints stay as they are."""
+"""Lists of mirrors that the cache can serve, each on its own port, so that paths and endpoints stay unchanged."""
 
 FILES = "files"
-"""Hosts that package indexes keep their files on, asked as /https://HOST/PATH."""
+"""Hosts of package indexes' files, requested as /https://HOST/PATH."""
 
 MODELS = "models"
 """The models of the cache's own host, for sources of the form host:NAME/PATH."""

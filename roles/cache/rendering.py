@@ -12,16 +12,14 @@ from templates import render
 
 UNIT = UNITS / "sdfleet-cache.service"
 TOKENS = ETC / "cache-tokens.conf"
-"""Root's alone; systemd hands it to the service as a credential."""
+"""Readable by root only; systemd passes it to the service as a credential."""
 
 
 def nginx_conf(paths: Paths) -> PurePosixPath:
-    """Where the configuration is."""
     return paths.app("cache") / "nginx.conf"
 
 
 def unit(cache: Cache, paths: Paths) -> str:
-    """The unit file."""
     return render(
         "cache/sdfleet-cache.service.j2",
         user=CACHE,
@@ -32,7 +30,7 @@ def unit(cache: Cache, paths: Paths) -> str:
 
 
 def tokens(secrets: Mapping[str, str]) -> str:
-    """The file with the tokens; a secret that the fleet does not have leaves the client's own header alone."""
+    """The file with the tokens; without a secret of the fleet the client's own header is passed on."""
     maps = []
     for service in SERVICES:
         held, own = service.headers(secrets).get(service.header, ""), f"$http_{service.header.lower()}"

@@ -1,4 +1,4 @@
-"""What the cache's nginx is told, computed from the fleet's mirrors: one server per kind of upstream."""
+"""The configuration of the cache's nginx, computed from the fleet's mirrors: one server per kind of upstream."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -13,12 +13,12 @@ from roles.secrecy import Service, may_see, service_of
 from templates import render
 
 Treatment = Literal["file", "kept", "page", "git", "pass"]
-"""file: kept in pieces, for minutes where no storage has its own name for it; kept: in pieces, for as long as the cache
-keeps anything; page: kept for minutes; git: a fetch of given commits is kept; pass: always asked."""
+"""file: cached in slices, for minutes if it is not redirected to a storage host; kept: cached in slices for as long as
+the cache keeps files; page: cached for minutes; git: a fetch of given commits is cached; pass: never cached."""
 
 GITHUB_HOSTS = ("github.com", "raw.githubusercontent.com", "codeload.github.com")
 INDEX_FILE_HOSTS = ("files.pythonhosted.org", "download-r2.pytorch.org")
-"""Where pypi.org and download.pytorch.org keep what their pages list; their pages are rewritten to lead here."""
+"""Hosts of the files that pypi.org's and download.pytorch.org's pages list; links to them are rewritten."""
 
 WHEELS = r"\.(whl|zip|tar\.gz|tar\.bz2|metadata)$"
 TREATMENTS: dict[str, tuple[tuple[str, Treatment], ...]] = {
@@ -35,7 +35,7 @@ TREATMENTS: dict[str, tuple[tuple[str, Treatment], ...]] = {
     "apt": (("/(pool|by-hash)/", "kept"), ("^/", "pass")),
     FILES: (("^/", "kept"),),
 }
-"""By kind of upstream: which paths get which treatment, the first that matches."""
+"""Treatment of paths by kind of upstream; the first pattern that matches applies."""
 
 MODEL_FILES = r"^/(models|embeddings)/.+\.(safetensors|ckpt|pt|pth|bin)$"
 
@@ -47,17 +47,17 @@ class Server:
     name: str
     port: int
     homes: tuple[str, ...]
-    """Where a request goes on to, in order: nginx's words for scheme, host and what comes before the path."""
+    """Upstreams of a request, in order: scheme, host and path prefix in nginx's syntax."""
     tokens: tuple[str, ...] = ()
-    """For each of `homes`, nginx's value of the header that logs in there; "" where no login may be shown."""
+    """For each of `homes`, nginx's value of the header with the token; "" where no token may be sent."""
     header: str = ""
-    """That header; empty for kinds that have no token of the fleet."""
+    """That header; empty for kinds without a token."""
     hosts: str = ""
-    """Pattern of the hosts that may be named in a path of the form /https://HOST/PATH; empty if paths are plain."""
+    """Pattern of the hosts that are allowed in paths of the form /https://HOST/PATH; empty for plain paths."""
 
     @property
     def locations(self) -> tuple[tuple[str, Treatment], ...]:
-        """Patterns of paths and how they are treated."""
+        """Patterns of paths and their treatment."""
         return TREATMENTS[self.name]
 
 
@@ -82,7 +82,7 @@ def servers(cache: Cache, upstreams: Mapping[str, Sequence[str]], tokens_to: Col
 
 
 def homes(kind: str, mirrors: Sequence[str]) -> tuple[str, ...]:
-    """What nginx puts before a request's path, for each mirror that the same path leads to the same thing at."""
+    """The URL of a request in nginx's syntax, for each mirror with the same paths as the first."""
     if kind == "github":
         return tuple(
             "https://$named" if mirror == GITHUB else f"{mirror}$request_uri" for mirror in of_files(tuple(mirrors))
@@ -97,9 +97,9 @@ def _alike(mirrors: Sequence[str]) -> list[str]:
 
 
 def _logins(kind: str, mirrors: Sequence[str], held: bool, tokens_to: Collection[str]) -> tuple[tuple[str, ...], str]:
-    """For each mirror what logs in there (`Server.tokens`), and the header that does.
+    """For each mirror the value of the header with the token (`Server.tokens`), and the header's name.
 
-    A mirror that may see no token sees neither the cache's nor one that a host of the fleet sent.
+    A mirror that may not see tokens gets neither the cache's nor one that a host of the fleet sent.
     """
     if not (service := service_of(kind)):
         return (), ""
@@ -109,12 +109,12 @@ def _logins(kind: str, mirrors: Sequence[str], held: bool, tokens_to: Collection
 
 
 def variable(service: Service) -> str:
-    """nginx's variable with the login that the cache holds, or the client's own where that has one."""
+    """nginx's variable with the cache's token, or the client's own if it sent one."""
     return f"{service.endpoints}_{service.header.lower()}"
 
 
 def nameservers(resolv_conf: str) -> tuple[str, ...]:
-    """The DNS servers of a host, as nginx writes them; nginx does not read /etc/resolv.conf itself."""
+    """The DNS servers of a host in nginx's syntax; nginx does not read /etc/resolv.conf itself."""
     found = re.findall(r"^nameserver\s+([0-9A-Fa-f.:]+)", resolv_conf, flags=re.MULTILINE)
     return tuple(f"[{address}]" if ":" in address else address for address in found)
 

@@ -37,8 +37,8 @@ for _ in $(seq 600); do
 done
 echo "{UNIT.name} has not taken over its configuration after 60 s; see journalctl -u {UNIT.name}" >&2
 exit 1"""
-"""Reloads, and waits until no worker with the old configuration takes connections: those that still answer some call
-themselves "shutting down". What comes next in an apply may be refused by the old ones."""
+"""Reloads, and waits until no worker with the old configuration accepts connections: those that still answer requests
+are titled "shutting down". The old ones could refuse requests of the rest of an apply."""
 
 
 @deploy("Cache")
@@ -50,12 +50,12 @@ def install(
     secrets: Mapping[str, str],
 ) -> None:
     """
-    Run nginx as the fleet's caching proxy, in a unit of its own.
+    Run nginx as the fleet's caching proxy, in its own unit.
 
     + cache: the role's settings
     + paths: the host's paths
-    + upstreams: kind -> mirrors in order, the cache itself not among them
-    + tokens_to: mirrors that may be shown a token besides those who issued it
+    + upstreams: kind -> mirrors in order, without the cache itself
+    + tokens_to: mirrors that may get a token besides its issuer
     + secrets: tokens by name; used only with `hold_tokens`
     """
     conf = nginx_conf(paths)
@@ -85,7 +85,7 @@ def install(
         files.file(name="Remove tokens", path=str(TOKENS), present=False)
     rendered(name="Write the cache's configuration", dest=conf, text=texts[conf], seen=seen)
     write_units({UNIT: texts[UNIT]}, seen)
-    running(name="Start the cache", texts=texts, seen=seen)
+    cache_running(name="Start the cache", texts=texts, seen=seen)
 
 
 def wanted_folders(paths: Paths) -> list[Folder]:
@@ -96,9 +96,9 @@ def wanted_folders(paths: Paths) -> list[Folder]:
 
 
 @operation()
-def running(texts: Mapping[PurePosixPath, str], seen: HostSurvey) -> Commands:
+def cache_running(texts: Mapping[PurePosixPath, str], seen: HostSurvey) -> Commands:
     """
-    Have the service enabled, running, and running with these texts.
+    Enable the service, and run it with these files.
 
     + texts: every file it reads
     + seen: a survey that looked at them and at the unit, before they were written
@@ -114,8 +114,8 @@ def running(texts: Mapping[PurePosixPath, str], seen: HostSurvey) -> Commands:
     if as_wanted:
         return
     if state.active and not changed & {UNIT, TOKENS} and not unsure:
-        # A reload keeps the downloads that are going; nginx refuses a configuration that it can't use.
-        # As the service's user: as root, nginx gives the folders of its cache to another user even when it only tests.
+        # A reload keeps downloads in progress; nginx refuses a configuration that it cannot use.
+        # As the service's user: as root, nginx changes the owner of its cache's folders even when it only tests.
         yield f"runuser -u {CACHE} -- /usr/sbin/nginx -t -q -c {min(changed)}"
         yield RELOAD
     else:

@@ -1,4 +1,4 @@
-"""Which URLs answer, asked from the host itself: what the controller can reach says nothing about it."""
+"""Which URLs answer, requested from the host itself: the controller's network says nothing about the host's."""
 
 import shlex
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from pyinfra.api.facts import FactBase
 
 @dataclass(frozen=True)
 class Answer:
-    """What a GET of one URL came to, redirects followed."""
+    """The result of a GET, after redirects."""
 
     status: int
     """HTTP status; 0 means no answer in time."""
@@ -17,20 +17,20 @@ class Answer:
 
 
 class Answers(FactBase[dict[str, Answer]]):
-    """URL -> Answer, all asked at once."""
+    """URL -> Answer, requested in parallel."""
 
     default = dict
 
     def requires_command(self, urls: Sequence[str], seconds: float, config: bool = False) -> str:
-        """Without curl nothing is asked, and the fact is empty."""
+        """Without curl the fact is empty."""
         return "curl"
 
     def command(self, urls: Sequence[str], seconds: float, config: bool = False) -> str:
         """One parallel curl.
 
-        + urls: what to ask
-        + seconds: how long each may take in all
-        + config: whether curl's configuration comes over standard input
+        + urls: what to request
+        + seconds: time limit of each request
+        + config: whether curl's configuration is on standard input
         """
         shown = "%{urlnum}\\t%{http_code}\\t%{content_type}\\n"
         asked = " ".join(f"-o /dev/null {shlex.quote(url)}" for url in urls)
@@ -41,7 +41,6 @@ class Answers(FactBase[dict[str, Answer]]):
         return f"printf '%s\\n' {echoed}; {curl}; true"
 
     def process(self, output: Iterable[str]) -> dict[str, Answer]:
-        """Read the URLs and then a line for each answer."""
         urls: list[str] = []
         found: dict[str, Answer] = {}
         for line in output:

@@ -1,7 +1,7 @@
-"""Commands that ask a service over HTTP: it is a stranger, so its answer is bounded in time and size.
+"""Commands for HTTP requests to a service, which is not trusted: its answers are limited in time and size.
 
-curl's own --max-filesize knows only of sizes that are told beforehand, so a pipe ends what has no end. No redirect is
-followed, and no proxy or configuration of root's is used.
+curl's --max-filesize works only if the size is announced, so a pipe cuts endless answers. No redirect is followed, and
+neither a proxy nor root's curl configuration is used.
 """
 
 import shlex
@@ -18,6 +18,6 @@ def body(url: str, *options: str) -> str:
 
 
 def statuses(urls: list[str], *options: str) -> str:
-    """The command that prints a line with the status of each URL's answer (000: none), all within a minute."""
+    """The command that prints the status of each URL's answer on a line (000: none), within a minute in total."""
     asked = " ".join(f"-o /dev/null {shlex.quote(url)}" for url in urls)
     return f"timeout {2 * SECONDS} {CURL} {' '.join(options)} -w '%{{http_code}}\\n' {asked}; true"

@@ -1,4 +1,4 @@
-"""The program that reads GPUs and driver on a host, and the reading of its answer."""
+"""The program that reads GPUs and driver on a host, and the parser of its output."""
 
 import shlex
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ DRIVER_PACKAGES = (
     "(nvidia-(driver|kernel|dkms|utils|smi|persistenced|compute|fabricmanager|headless|open)"
     "|libnvidia-([^c]|c[^o]|co[^n])|libcuda1|cuda-drivers|nvlsm)"
 )
-"""Start of the names of packages that belong to the driver, libnvidia-container not among them.
+"""Beginnings of the names of the driver's packages, without libnvidia-container.
 
 The program has the same expression."""
 
@@ -23,12 +23,12 @@ KB_PER_GB = 1e6
 
 
 def probe_command() -> str:
-    """The shell command to run on a host; it needs no program there but a POSIX shell's own and dpkg."""
+    """The shell command to run on a host; it needs only a POSIX shell and dpkg."""
     return f"sh -c {shlex.quote(PROBE)}"
 
 
-def read(lines: Iterable[str]) -> HostGpus:
-    """What the program's lines say."""
+def parse_probe(lines: Iterable[str]) -> HostGpus:
+    """Parse the program's output."""
     values: dict[str, Any] = {"headers": False}
     devices: list[PciDevice] = []
     answers: list[SmiGpu] = []

@@ -1,18 +1,18 @@
-"""What is known of a host's GPUs and driver: the typed answer of the fact `roles.facts.gpu.Gpus`."""
+"""A host's GPUs and driver: the value of the fact `roles.facts.gpu.Gpus`."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 Source = Literal["none", "nvidia", "distribution", "runfile", "host", "unknown"]
-"""Who brought the driver: NVIDIA's repository, the distribution, a .run file, the host of a container."""
+"""Origin of the driver: NVIDIA's repository, the distribution, a .run file, the host of a container."""
 
 NVIDIA = 0x10DE
 DISPLAY, PROCESSING, BRIDGE = 0x0300, 0x0302, 0x0680
 
 
 class _Fact(BaseModel):
-    # Not Settings: a program on the host wrote it, so it is checked, but it is not what a person typed.
+    # Not Settings: a program on the host wrote it, not the user.
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -34,7 +34,7 @@ class SmiGpu(_Fact):
 
 
 class HostGpus(_Fact):
-    """GPUs, driver and what an installation needs to know of one host."""
+    """GPUs and driver of a host, and what an installation depends on."""
 
     arch: str = "x86_64"
     distribution: str = "debian"
@@ -45,13 +45,13 @@ class HostGpus(_Fact):
     kernel_images: tuple[str, ...] = ()
     """Installed packages that follow the newest kernel, such as linux-image-generic-hwe-22.04."""
     container: str | None = None
-    """Name of the container runtime (docker, lxc, podman, wsl ...) if the host is no machine of its own."""
+    """Name of the container runtime (docker, lxc, podman, wsl ...) if the host is a container."""
     secure_boot: bool = False
     mok_enrolled: bool = False
     """Whether the key that signs DKMS modules is enrolled in the firmware."""
     devices: tuple[PciDevice, ...] = ()
     nouveau: bool = False
-    """Whether nouveau has the card now."""
+    """Whether nouveau is using the card."""
     module: str | None = None
     """Version of the loaded kernel module."""
     module_kind: Literal["open", "proprietary"] | None = None
@@ -84,12 +84,12 @@ class HostGpus(_Fact):
 
     @property
     def nvswitches(self) -> tuple[PciDevice, ...]:
-        """NVSwitches on the bus: their GPUs work only under a fabric manager."""
+        """NVSwitches on the bus: their GPUs need the fabric manager."""
         return tuple(d for d in self.devices if d.vendor == NVIDIA and d.kind == BRIDGE)
 
     @property
     def installed_kind(self) -> Literal["open", "proprietary"] | None:
-        """Which kernel modules the packages bring; the loaded ones may still be others."""
+        """The kind of kernel modules in the packages; another kind may still be loaded."""
         names = [name for name in self.packages if "dkms" in name or "kernel" in name]
         if any("-open" in name for name in names):
             return "open"
@@ -97,11 +97,11 @@ class HostGpus(_Fact):
 
     @property
     def builds_modules(self) -> bool:
-        """Whether the packages build modules for each kernel, rather than bring them finished for one."""
+        """Whether the packages build modules for each kernel, instead of containing prebuilt ones."""
         return any("dkms" in name for name in self.packages)
 
     @property
     def driver_works(self) -> bool:
-        """Whether the driver answers now, at one version in kernel and user space."""
+        """Whether the driver works now, with one version in kernel and user space."""
         same = self.module is None or self.userspace is None or self.module == self.userspace
         return self.smi_exit == 0 and bool(self.smi_gpus) and same

@@ -1,4 +1,4 @@
-"""What is installed in a Python environment on a host, against the lock that it was made from."""
+"""Compares the packages of a Python environment on a host with its lock."""
 
 import re
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from roles.facts.seen import as_user
 
 LISTING = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)(?=[\s\\]|$)(?! *;)", re.MULTILINE)
-"""A line of a lock that holds on every machine: one with a marker may not be meant for this one."""
+"""A line of a lock that applies to every machine: one with a marker may not apply to this one."""
 
 
 def unlike_lock(host: Host, python: PurePosixPath, user: str, lock: str, further: Sequence[str] = ()) -> str:
-    """What of a lock, and of `further` packages, an environment lacks or has in another version; empty if nothing.
+    """Packages of a lock, and `further` ones, that are missing or have another version; empty if there are none.
 
-    + python: the environment's interpreter, asked as `user`, since packages add to its start
+    + python: the environment's interpreter, run as `user`, since packages can run code at its start
     """
     said = host.check_output(f"{as_user(user)} %s -IB -c %s", str(python), LISTING)
     installed = {_normal(word) for word in said.split()}

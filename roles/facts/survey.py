@@ -1,4 +1,4 @@
-"""One command that tells a role all it has to know of a host: pyinfra caches no fact, and each costs a round trip."""
+"""One command for all that a role must know of a host: pyinfra does not cache facts, and each is a round trip."""
 
 import base64
 import shlex
@@ -10,12 +10,12 @@ from roles.facts.records import listing, records
 from roles.facts.seen import INVENTORY, Entry, HostSurvey, Path, Tree, Unit, as_user, inventory_command, quoted
 
 SMALL = 1_000_000
-"""Bytes that are read of a text that a service wrote."""
+"""Bytes that are read of a file that a service wrote."""
 GIT = (
     "env -i PATH=/usr/bin:/bin GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_TERMINAL_PROMPT=0"
     " git -c core.fsmonitor=false -c core.hooksPath=/dev/null"
 )
-"""git, when root looks at a tree of root's: it refuses those of others, whose configuration could name programs."""
+"""git for root, in trees of root's: it refuses those of others, whose configuration could name programs."""
 
 
 class Survey(FactBase[HostSurvey]):
@@ -37,19 +37,19 @@ class Survey(FactBase[HostSurvey]):
         whole: Sequence[Path] = (),
         space: Path | None = None,
     ) -> str:
-        """The shell script: a line a finding, its first word the kind.
+        """The shell script; it prints one line per finding, with the kind as its first word.
 
-        + paths: looked at, links not followed
-        + texts: small text files, read whole; looked at too
-        + written_by: small text files in folders of services -> the user who writes them, and as whom they are read:
-          a service can put a link, a FIFO or a file without end there
-        + packages: Debian package names; one that is merely provided by another counts as installed
+        + paths: paths to stat, without following links
+        + texts: small text files to read and stat
+        + written_by: small text files in folders of services -> the user who writes them, as whom they are read: a
+          service can put a link, a FIFO or an endless file there
+        + packages: Debian package names; one that another package provides counts as installed
         + units: systemd units
         + trees: git work trees, which must be root's
         + folders: folders to list
         + belonging: folder -> user, whose folders in it are listed
         + whole: folders to compare with their inventory (see `inventory_command`)
-        + space: path whose file system's free space is asked for; it need not exist yet
+        + space: path whose file system's free space is measured; it need not exist yet
         """
         texts = [str(path) for path in texts]
         looked = sorted({*map(str, paths), *texts})
@@ -94,7 +94,6 @@ class Survey(FactBase[HostSurvey]):
         return "{\n" + "\n".join(script) + "\n} 2>/dev/null; true"
 
     def process(self, output: Iterable[str]) -> HostSurvey:
-        """Read the script's lines."""
         found = HostSurvey()
         unit: dict[str, str] = {}
         for line in output:
@@ -113,7 +112,7 @@ class Survey(FactBase[HostSurvey]):
                 case "user":
                     name, *_, home, _shell = rest.split(":")
                     found.users[name] = home
-                case "unit" if rest:  # an empty line parts one unit from the next
+                case "unit" if rest:  # units are separated by empty lines
                     key, _, value = rest.partition("=")
                     unit[key] = value
                     if len(unit) == 5:

@@ -1,1 +1,1 @@
-"""Gateway role: TLS and a login in front of the services of a host, so that others than the host itself reach them."""
+"""Gateway role: TLS and a login in front of a host's services, so that they can be reached from outside."""

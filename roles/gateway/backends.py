@@ -1,4 +1,4 @@
-"""The services of a host that the gateway stands in front of."""
+"""The services of a host behind the gateway."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from roles.gateway.config import Gateway
 
 
 class Served(Protocol):
-    """What the gateway needs to know of the WebUI's settings."""
+    """The WebUI's settings that the gateway uses."""
 
     @property
     def port(self) -> int:
@@ -16,7 +16,7 @@ class Served(Protocol):
 
 
 class ServedWithBoard(Served, Protocol):
-    """The same of lora-scripts' settings."""
+    """lora-scripts' settings that the gateway uses."""
 
     @property
     def tensorboard_port(self) -> int:
@@ -24,7 +24,7 @@ class ServedWithBoard(Served, Protocol):
 
 
 class Reached(Protocol):
-    """What the gateway needs to know of how a host is reached."""
+    """The connection settings that the gateway uses."""
 
     @property
     def address(self) -> str:
@@ -40,11 +40,11 @@ class Backend:
     port: int
     """On loopback."""
     probe: str
-    """Path that answers while the service is well; what it says is shown to nobody."""
+    """Path that answers while the service is healthy; the answer is not passed on."""
 
 
 def backends(gateway: Gateway, roles: Collection[str], webui: Served, lora_scripts: ServedWithBoard) -> list[Backend]:
-    """Those of a host that plays `roles`."""
+    """The services of a host with `roles`."""
     found = []
     if "webui" in roles:
         found.append(Backend("WebUI", gateway.webui_port, webui.port, "/internal/ping"))

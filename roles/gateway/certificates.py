@@ -1,4 +1,4 @@
-"""The gateway's certificate: given, made on the host, or from an ACME authority; and its fingerprint."""
+"""The gateway's certificate: given, self-signed on the host, or from an ACME authority; and its fingerprint."""
 
 import base64
 import hashlib
@@ -25,8 +25,8 @@ Pair = tuple[str, str]
 """Certificate (with its chain) and key, PEM."""
 
 
-def given(gateway: Gateway, secrets: Mapping[str, str]) -> Pair | None:
-    """Certificate and key that the fleet gives, if it does."""
+def given_certificate(gateway: Gateway, secrets: Mapping[str, str]) -> Pair | None:
+    """Certificate and key from the settings; None if they have none."""
     if gateway.certificate is None:
         return None
     if "gateway_key" not in secrets:
@@ -36,13 +36,13 @@ def given(gateway: Gateway, secrets: Mapping[str, str]) -> Pair | None:
     except OSError as error:
         raise DeployError(f"gateway.certificate: cannot read {gateway.certificate}: {error.strerror}") from error
     pair = chain, secrets["gateway_key"].rstrip("\n") + "\n"
-    if why := unfit(pair):
+    if why := why_unusable(pair):
         raise DeployError(why)
     return pair
 
 
-def unfit(pair: Pair) -> str:
-    """Why nginx could not serve with certificate and key, or nobody would trust it; empty if it can."""
+def why_unusable(pair: Pair) -> str:
+    """Why certificate and key cannot be used; empty if they can."""
     # Imported here: it takes a quarter of a second, and only a given certificate needs it.
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -65,16 +65,16 @@ def unfit(pair: Pair) -> str:
 @operation()
 def certificate(gateway: Gateway, pair: Pair | None, address: str, paths: Paths, seen: HostSurvey) -> Commands:
     """
-    Put the given certificate, or make a self-signed one; the latter holds the place of one from an authority too.
+    Install the given certificate, or create a self-signed one, which is also used until an authority has issued one.
 
-    + pair: certificate and key that the fleet gives
+    + pair: certificate and key from the settings
     + address: the host's, as in fleet.toml
-    + seen: a survey that read certificate, key and unit, and looked for what certbot has
+    + seen: a survey that read certificate, key and unit, and looked for certbot's certificate
     """
     there = (seen.text(CERTIFICATE), seen.text(KEY))
-    as_told = None not in there and seen.text(UNIT) == unit_text(gateway, address)
-    if there == pair if pair else as_told:
-        host.noop("it is there")
+    as_wanted = None not in there and seen.text(UNIT) == unit_text(gateway, address)
+    if there == pair if pair else as_wanted:
+        host.noop("the certificate is installed")
         return
     make = ["python3", f"{paths.programs}/{PROGRAM}.py", "--folder", str(GATEWAY)]
     if pair:
@@ -92,9 +92,9 @@ def lineage(gateway: Gateway) -> PurePosixPath:
 
 
 def certbot(gateway: Gateway, paths: Paths) -> list[str]:
-    """Certbot's command line for the first certificate; it keeps the words for those that follow.
+    """Certbot's command line for the first certificate; certbot reuses its options for renewals.
 
-    Its timer renews, its hook tells the gateway.
+    Its timer renews the certificate, and its hook installs it in the gateway.
     """
     hook = shlex.join(["python3", f"{paths.programs}/{PROGRAM}.py", "--folder", str(GATEWAY)])
     words = ["certbot", "certonly", "--non-interactive", "--agree-tos", "--webroot", "--webroot-path", str(ACME)]
@@ -103,14 +103,14 @@ def certbot(gateway: Gateway, paths: Paths) -> list[str]:
 
 
 @operation()
-def announce(gateway: Gateway, address: str, backends: Sequence[Backend], seen: HostSurvey) -> Commands:
+def announce_addresses(gateway: Gateway, address: str, backends: Sequence[Backend], seen: HostSurvey) -> Commands:
     """
-    Say under which addresses the services are, and the fingerprint to compare the browser's with.
+    Print the addresses of the services, and the certificate's fingerprint to compare in the browser.
 
-    + seen: a survey that looked at the unit; nothing is said if it runs already
+    + seen: a survey that looked at the unit; nothing is printed if it already runs
     """
     if seen.text(UNIT) == unit_text(gateway, address) and seen.unit(UNIT.name).active:
-        host.noop("it was told before")
+        host.noop("the addresses have not changed")
         return
     yield f"test -s {CERTIFICATE}"
     pem = host.get_fact(Survey, texts=[CERTIFICATE]).text(CERTIFICATE) or ""
@@ -121,7 +121,7 @@ def announce(gateway: Gateway, address: str, backends: Sequence[Backend], seen: 
 
 
 def _port(backend: Backend) -> str:
-    """The port as a URL shows it: browsers leave out HTTPS' own."""
+    """The port in a URL; the default port is omitted."""
     return "" if backend.public_port == 443 else f":{backend.public_port}"
 
 

@@ -1,4 +1,4 @@
-"""Who may come in: people's passwords, as hashes that the gateway's login program reads."""
+"""Users of the gateway: their passwords, as hashes that the gateway's login program reads."""
 
 import base64
 import hashlib
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from roles.onhost.gateway_login import matches, read_users
 
 COST, BLOCK, TIMES = 2**15, 8, 3
-"""scrypt's, as OWASP's password storage cheat sheet has it for 32 MB; a third of a second on a server's core."""
+"""scrypt's parameters from OWASP's password storage cheat sheet for 32 MB; a third of a second on a server's core."""
 SHORTEST = 10
 LONGEST = 128
 """Bytes of a password."""
@@ -17,10 +17,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
 class LoginError(ValueError):
-    """The logins given cannot be used; the text is for a person and holds no password."""
+    """The logins cannot be used; the message contains no password."""
 
 
-def parse(text: str) -> dict[str, str]:
+def parse_logins(text: str) -> dict[str, str]:
     """Name -> password from lines NAME:PASSWORD. Raises LoginError."""
     found: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -43,9 +43,9 @@ def parse(text: str) -> dict[str, str]:
 
 def users_file(passwords: Mapping[str, str], old: str) -> str:
     """
-    Lines NAME:HASH; who has the same password as before keeps the hash, and so the sessions.
+    Lines NAME:HASH; a user with an unchanged password keeps the hash, and so the sessions.
 
-    + old: the file as it stands on the host
+    + old: the present file on the host
     """
     known = read_users(old)
     return "".join(f"{name}:{_hash(password, known.get(name, ''))}\n" for name, password in sorted(passwords.items()))

@@ -10,25 +10,25 @@ from roles.paths import ACME, GATEWAY, UNITS
 from templates import render
 
 NAME = "sdfleet-gateway"
-"""Of its unit, and of its folders below /run and /var/cache."""
+"""Name of its unit, and of its folders below /run and /var/cache."""
 UNIT = UNITS / f"{NAME}.service"
 CERTIFICATE, KEY = GATEWAY / "tls.crt", GATEWAY / "tls.key"
 CREDENTIALS = PurePosixPath("/run/credentials") / UNIT.name
-"""Where systemd puts what LoadCredential names."""
+"""Folder of the credentials of LoadCredential."""
 RELEASES, CURRENT = GATEWAY / "releases", GATEWAY / "current"
 CONFIG, USERS, LOGIN = "nginx.conf", "users", "gateway_login.py"
 """Files of a release."""
 CONNECTIONS = 2048
-"""Of each of nginx's two workers, those to the services included."""
+"""Connections of each of nginx's two workers, including those to the services."""
 OPEN_FILES = 2 * CONNECTIONS + 512
-"""A connection may have a file of its own, for an upload or an answer that does not fit into memory."""
+"""A connection may need its own file, for an upload or an answer that does not fit into memory."""
 
 
 def nginx_conf(gateway: Gateway, address: str, backends: Sequence[Backend]) -> str:
     """
-    nginx's configuration; it holds no secret.
+    nginx's configuration; it contains no secret.
 
-    + address: the host's, as in fleet.toml: where plain HTTP leads without a domain
+    + address: the host's, as in fleet.toml: plain HTTP redirects to it if there is no domain
     """
     return render(
         "gateway/nginx.conf.j2",
@@ -66,7 +66,7 @@ def unit_text(gateway: Gateway, address: str) -> str:
 
 
 def certificate_id(gateway: Gateway, address: str) -> str:
-    """What decides the certificate, in words: the unit is another, and restarts, when it changes."""
+    """Identifies the certificate in the unit file, so that the service restarts when it changes."""
     if gateway.certificate is not None:
         return f"given, sha256 {hashlib.sha256(gateway.certificate.read_bytes()).hexdigest()}"
     return f"{gateway.tls}, for {public_name(gateway, address)}"
@@ -74,7 +74,7 @@ def certificate_id(gateway: Gateway, address: str) -> str:
 
 def public_name(gateway: Gateway, address: str) -> str:
     """
-    What people type to come to the gateway.
+    The gateway's host name in URLs.
 
     + address: the host's, as in fleet.toml
     """
@@ -82,10 +82,10 @@ def public_name(gateway: Gateway, address: str) -> str:
 
 
 def in_url(name: str) -> str:
-    """A name or an address as it stands in a URL."""
+    """A name or an address in a URL."""
     return f"[{name}]" if ":" in name else name
 
 
 def release_id(files: Mapping[str, str]) -> str:
-    """Name of the release that has these files."""
+    """The name of the release with these files."""
     return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:12]

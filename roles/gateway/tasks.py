@@ -13,9 +13,9 @@ from pyinfra.operations import server, systemd
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.gateway.backends import Backend
-from roles.gateway.certificates import PROGRAM, announce, certbot, certificate, given, lineage
+from roles.gateway.certificates import PROGRAM, announce_addresses, certbot, certificate, given_certificate, lineage
 from roles.gateway.config import Gateway
-from roles.gateway.logins import LoginError, parse, users_file
+from roles.gateway.logins import LoginError, parse_logins, users_file
 from roles.gateway.rendering import (
     CERTIFICATE,
     CONFIG,
@@ -36,7 +36,7 @@ from roles.operations.release import run_release, serves
 from roles.paths import ACME, GATEWAY, HISTORY, WITH_MIRRORS, Folder, Paths
 
 KEPT = 2
-"""Releases that stay: the one in use, and the one to go back to."""
+"""Releases that are kept: the current one, and one to roll back to."""
 
 
 @deploy("Gateway")
@@ -44,13 +44,13 @@ def install(
     gateway: Gateway, paths: Paths, address: str, backends: Sequence[Backend], secrets: Mapping[str, str]
 ) -> None:
     """
-    Open the host's services to others, behind TLS and a login; or close them again.
+    Make the host's services reachable from outside, behind TLS and a login; or close the gateway.
 
     + gateway: the role's settings
     + paths: the host's paths
     + address: the host's, as in fleet.toml
     + backends: the services
-    + secrets: values by name, of which gateway_logins and gateway_key are used
+    + secrets: values by name; gateway_logins and gateway_key are used
     """
     packages = ["nginx", "openssl", *(["certbot"] if gateway.tls == "acme" else [])]
     program, kept = paths.programs / f"{PROGRAM}.py", [CURRENT / name for name in (CONFIG, USERS, LOGIN)]
@@ -64,13 +64,11 @@ def install(
         folders=[RELEASES],
     )
     if not gateway.enabled:
-        close(program, seen)
+        close_gateway(program, seen)
         return
     if not backends:
-        raise DeployError(
-            "gateway: this host offers nothing to stand in front of; its groups need webui or lora_scripts"
-        )
-    files, pair = wanted_files(gateway, address, backends, secrets, seen), given(gateway, secrets)
+        raise DeployError("gateway: this host has no service for it; its groups need webui or lora_scripts")
+    files, pair = wanted_files(gateway, address, backends, secrets, seen), given_certificate(gateway, secrets)
     release, text = release_id(files), unit_text(gateway, address)
     install_nginx(packages, seen)
     folders(name="Make folders", wanted=own, seen=seen)
@@ -79,27 +77,29 @@ def install(
     private_release(name=f"Write its configuration {release}", release=release, files=files, seen=seen)
     same_certificate = pair is None or pair == (seen.text(CERTIFICATE), seen.text(KEY))
     running = same_certificate and serves(GATEWAY, release, UNIT, text, seen)
-    served(name=f"Run its configuration {release}", release=release, text=text, paths=paths, running=running, seen=seen)
+    configuration_served(
+        name=f"Run its configuration {release}", release=release, text=text, paths=paths, running=running, seen=seen
+    )
     if gateway.tls == "acme" and not seen.entry(lineage(gateway)):
         systemd.service(name="Have certbot renew certificates", service="certbot.timer", enabled=True)
         command = f"{WITH_MIRRORS}; {shlex.join(certbot(gateway, paths))}"
         server.shell(name="Get a certificate from the authority", commands=[command])
     if old := old_configurations(release, seen):
         server.shell(name="Remove old configurations", commands=old)
-    announce(name="Tell where it is", gateway=gateway, address=address, backends=backends, seen=seen)
+    announce_addresses(name="Tell where it is", gateway=gateway, address=address, backends=backends, seen=seen)
 
 
 def wanted_files(
     gateway: Gateway, address: str, backends: Sequence[Backend], secrets: Mapping[str, str], seen: HostSurvey
 ) -> dict[str, str]:
-    """The files of the wanted release; hashes of passwords that are the same stay as they are on the host."""
+    """The files of the wanted release; hashes of unchanged passwords are kept."""
     if "gateway_logins" not in secrets:
         raise DeployError(
             "secrets.gateway_logins: a gateway needs logins; set it to where lines NAME:PASSWORD are, "
             'e.g. gateway_logins = { file = "logins" }'
         )
     try:
-        passwords = parse(secrets["gateway_logins"])
+        passwords = parse_logins(secrets["gateway_logins"])
     except LoginError as error:
         raise DeployError(str(error)) from error
     return {
@@ -110,9 +110,9 @@ def wanted_files(
 
 
 def old_configurations(current: str, seen: HostSurvey) -> list[str]:
-    """Commands that remove the oldest configurations and what interrupted runs left, if there are any.
+    """Commands that remove the oldest configurations and leftovers of interrupted runs, if there are any.
 
-    + current: name of the one in use
+    + current: name of the current one
     + seen: a survey that listed them
     """
     names = set(seen.names.get(str(RELEASES), []))
@@ -124,24 +124,24 @@ def old_configurations(current: str, seen: HostSurvey) -> list[str]:
 
 
 @operation()
-def served(release: str, text: str, paths: Paths, running: bool, seen: HostSurvey) -> Commands:
+def configuration_served(release: str, text: str, paths: Paths, running: bool, seen: HostSurvey) -> Commands:
     """
-    Switch to a configuration and its unit, and go back if that does not become ready.
+    Switch to a configuration and its unit, and switch back if the service does not become ready.
 
     + release, text: name of the configuration, and text of the unit
-    + running: whether all of it is so already
+    + running: whether it already runs with them
     + seen: a survey that read the history
     """
     yield from run_release(GATEWAY, release, UNIT, text, paths, running, seen)
 
 
-def close(program: PurePosixPath, seen: HostSurvey) -> None:
-    """Stop the gateway for good, and take away what it was made of, its users' hashes and its key first of all.
+def close_gateway(program: PurePosixPath, seen: HostSurvey) -> None:
+    """Stop the gateway permanently, and remove its files, including its users' hashes and its key.
 
-    What certbot has stays: authorities give out few certificates for one name. So do packages.
+    Certbot's files stay, since authorities limit the certificates for a name; so do packages.
 
-    + program: the one that makes certificates
-    + seen: a survey that looked at all of it
+    + program: the program that creates certificates
+    + seen: a survey that looked at these files
     """
     if any(map(seen.entry, (UNIT, GATEWAY, ACME, program))):
         name = UNIT.name
@@ -156,10 +156,10 @@ def close(program: PurePosixPath, seen: HostSurvey) -> None:
 @operation()
 def private_release(release: str, files: Mapping[str, str], seen: HostSurvey) -> Commands:
     """
-    Write the files of a release, for root alone, and without showing them in a diff.
+    Write the files of a release, readable by root only, without showing them in a diff.
 
     + release: name of its folder
-    + seen: a survey that listed the releases and read the files of the one in use
+    + seen: a survey that listed the releases and read the files of the current one
     """
     if all(seen.text(CURRENT / name) == text for name, text in files.items()):
         host.noop(f"{release} is written")

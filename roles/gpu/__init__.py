@@ -1,1 +1,1 @@
-"""GPU role: a driver that fits the card and the torch build is installed, kept, held and proven; CPU hosts are fine."""
+"""GPU role: a driver that fits the card and the torch build is installed, kept, held and tested; CPU hosts are fine."""

@@ -1,4 +1,4 @@
-"""What a PCI device id says about an NVIDIA GPU before any driver is there."""
+"""What is known of an NVIDIA GPU by its PCI device id, without a driver."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Generation:
 
     name: str
     first_branch: int
-    """The first driver branch that knows every chip of the generation."""
+    """The first driver branch that supports every chip of the generation."""
     last_branch: int | None
     """The last branch that still supports it; None while it is current."""
     modules: tuple[Modules, ...]
@@ -58,21 +58,21 @@ RANGES: tuple[tuple[int, int, Generation, Compute], ...] = (
     (0x2E80, 0x2FFF, BLACKWELL, (12, 0)),
     (0x3180, 0x31FF, BLACKWELL_ULTRA, (10, 3)),
 )
-"""First and last device id, generation, compute capability. Ids are handed out by chip, so ranges hold."""
+"""First and last device id, generation, compute capability. Ids are assigned by chip, so ranges are reliable."""
 
 BY_COMPUTE: dict[Compute, Generation] = {
     compute: generation for _, _, generation, compute in RANGES if generation is not GRACE_HOPPER
 }
-"""Generation by compute capability, for a card that only nvidia-smi can name."""
+"""Generation by compute capability, for cards that only nvidia-smi can identify."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """One GPU as far as it is known."""
+    """A GPU, as far as it is known."""
 
     name: str
     generation: Generation | None
-    """None: newer than this table, and no driver there that could be asked."""
+    """None: newer than this table, and there is no driver that could identify it."""
     compute: Compute | None
 
     @property
@@ -91,7 +91,7 @@ def card_by_id(device: int) -> Card:
 
 
 def card_by_smi(name: str, compute: Compute | None) -> Card:
-    """The card that nvidia-smi calls `name` and says has that compute capability (None: an old nvidia-smi)."""
+    """The card by nvidia-smi's name and compute capability (None: an old nvidia-smi)."""
     name = name.removeprefix("NVIDIA ").strip()
     if compute is None:
         device = next((device for device, product in PRODUCTS.items() if product == name), None)
@@ -103,7 +103,7 @@ def card_by_smi(name: str, compute: Compute | None) -> Card:
 
 
 def listing(cards: Iterable[Card]) -> str:
-    """Cards as people write them: `2 x GeForce RTX 4090, Tesla T4`."""
+    """Cards as text: `2 x GeForce RTX 4090, Tesla T4`."""
     counts: dict[str, int] = {}
     for card in cards:
         counts[card.name] = counts.get(card.name, 0) + 1

@@ -1,4 +1,4 @@
-"""One host as the rules of `roles.gpu.decision` see it, and what they decide."""
+"""A host as input to the rules of `roles.gpu.decision`, and their decision."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,12 +7,12 @@ from roles.facts.gpu_state import HostGpus
 from roles.gpu.cards import Card, Modules, card_by_id, card_by_smi
 from roles.gpu.config import Gpu
 from roles.gpu.packages import branch_of
-from roles.gpu.torch_builds import TRAINER, WEBUI, Machine, Torch, choose, numbers, why_none
+from roles.gpu.torch_builds import TRAINER, WEBUI, Machine, Torch, choose_torch, version_numbers, why_no_torch
 
 DEFAULT_BRANCH = "580"
 """The newest branch that drives everything from Maxwell to Blackwell Ultra; NVIDIA supports it until 2028."""
 ANY_DRIVER = "999"
-"""Stands for a driver newer than whatever a build asks for."""
+"""Stands for a driver newer than any build requires."""
 NO_PROPRIETARY_FROM = 620
 """From this branch on NVIDIA ships the open kernel modules only."""
 Action = Literal["none", "keep", "install", "upgrade", "repair", "reboot", "refuse"]
@@ -24,7 +24,7 @@ class Decision:
 
     action: Action
     reason: str
-    """One sentence for a person."""
+    """One sentence for the user."""
     driver: str | None = None
     """Version (kept) or branch (installed) that the host will run."""
     modules: Modules | None = None
@@ -33,12 +33,12 @@ class Decision:
     webui: Torch | None = None
     trainer: Torch | None = None
     notes: tuple[str, ...] = ()
-    """Further sentences worth reading."""
+    """Further sentences for the user."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One host and its settings, with what several rules ask."""
+    """A host and its settings, with what several rules need."""
 
     facts: HostGpus
     gpu: Gpu
@@ -46,7 +46,7 @@ class Case:
 
     @property
     def present(self) -> str | None:
-        """Version of the driver that is there, loaded or not."""
+        """Version of the present driver, loaded or not."""
         return self.facts.module or self.facts.userspace or self.facts.module_on_disk
 
     @property
@@ -60,13 +60,13 @@ class Case:
         return self.gpu.driver not in ("auto", "keep")
 
     def as_asked(self, driver: str) -> bool:
-        """Whether `driver` is of the branch, or is the version, that the settings name; any is if they name none."""
-        wanted = numbers(self.wanted)
-        return not self.asked_for or numbers(driver)[: len(wanted)] == wanted
+        """Whether `driver` is of the branch or version in the settings; True for any if they name none."""
+        wanted = version_numbers(self.wanted)
+        return not self.asked_for or version_numbers(driver)[: len(wanted)] == wanted
 
     @property
     def machine(self) -> Machine:
-        """What a torch build would meet."""
+        """Processor and cards, for the choice of a torch build."""
         return Machine(self.facts.arch, self.cards)
 
     def misfit(self, driver: str) -> str | None:
@@ -93,8 +93,8 @@ class Case:
     def torch(self, driver: str | None) -> tuple[Torch | None, Torch | None]:
         """Builds for WebUI and trainer under `driver`, a version or a branch."""
         return (
-            choose(WEBUI, self.gpu.webui_torch, self.machine, driver),
-            choose(TRAINER, self.gpu.trainer_torch, self.machine, driver),
+            choose_torch(WEBUI, self.gpu.webui_torch, self.machine, driver),
+            choose_torch(TRAINER, self.gpu.trainer_torch, self.machine, driver),
         )
 
     def serves(self, driver: str) -> bool:
@@ -104,11 +104,11 @@ class Case:
 
     def why_no_webui(self, driver: str | None) -> str:
         """One clause that says why there is no torch for the WebUI under `driver`."""
-        return why_none(WEBUI, self.gpu.webui_torch, self.machine, driver)
+        return why_no_torch(WEBUI, self.gpu.webui_torch, self.machine, driver)
 
     def why_no_trainer(self, driver: str | None) -> str:
         """One clause that says why there is no torch for training under `driver`."""
-        return why_none(TRAINER, self.gpu.trainer_torch, self.machine, driver)
+        return why_no_torch(TRAINER, self.gpu.trainer_torch, self.machine, driver)
 
     def settled(self, action: Action, reason: str, driver: str | None, *notes: str) -> Decision:
         """A decision under which the host will run `driver`."""
@@ -122,17 +122,17 @@ class Case:
         return Decision(action, reason, driver, None, (), fabric, webui, trainer, notes)
 
     def refuse(self, reason: str) -> Decision:
-        """Touch nothing; keep a driver that at least the WebUI can use, if nobody asked for another."""
+        """Change nothing; keep a driver that at least the WebUI can use, unless the settings name another."""
         if self.facts.driver_works and not self.asked_for and self.torch(self.present)[0]:
-            return self.settled("keep", f"Driver {self.present} stays, although: {reason}", self.present)
+            return self.settled("keep", f"Driver {self.present} is kept, although: {reason}", self.present)
         return Decision("refuse", reason)
 
 
 def cards_of(facts: HostGpus) -> tuple[Card, ...]:
     """The GPUs the host can use.
 
-    In a container /sys shows all GPUs of its host, so there nvidia-smi's word counts; on a machine the bus
-    counts, because a driver hides the cards it is too old for.
+    In a container /sys shows all GPUs of its host, so nvidia-smi decides there; on a machine the bus decides, because
+    a driver hides the cards that it is too old for.
     """
     answered = tuple(card_by_smi(gpu.name, gpu.compute) for gpu in facts.smi_gpus)
     if facts.container and answered:

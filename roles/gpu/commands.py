@@ -1,4 +1,4 @@
-"""Shell commands that bring a driver onto a host; each ends with a sentence on standard error if it fails."""
+"""Shell commands that install a driver on a host; each prints a sentence on standard error if it fails."""
 
 import shlex
 from pathlib import PurePosixPath
@@ -18,12 +18,12 @@ INSTALLED = f"{LISTED} | sed -nE {shlex.quote('s/^.i. +(' + DRIVER_PACKAGES + '[
 
 
 def or_say(command: str, sentence: str) -> str:
-    """`command`, with `sentence` (a shell word list in double quotes) as the last word if it fails."""
+    """`command`, which prints `sentence` (the content of double quotes) if it fails."""
     return f'{{ {command}; }} || {{ echo "{sentence}" >&2; exit 1; }}'
 
 
 def install_driver(gpu: Gpu, decision: Decision, facts: HostGpus) -> list[str]:
-    """Install a driver, or another one over it; the pin decides which version."""
+    """Install a driver, or replace the present one; the pin decides the version."""
     return [
         read_lists(gpu, facts),
         *([mend_dpkg()] if facts.dpkg_interrupted else []),
@@ -36,26 +36,26 @@ def install_driver(gpu: Gpu, decision: Decision, facts: HostGpus) -> list[str]:
 
 
 def repair_module(facts: HostGpus) -> list[str]:
-    """Build the installed driver's module for the running kernel, whatever that takes."""
+    """Build the installed driver's module for the running kernel."""
     return [*([mend_dpkg()] if facts.dpkg_interrupted else []), install_headers(facts), build_module(facts)]
 
 
 def mend_dpkg() -> str:
-    """Finish what an interrupted dpkg left half done; without that apt refuses everything."""
+    """Complete an interrupted run of dpkg; without that apt refuses everything."""
     return or_say(
         f"{FINISH_DPKG}; {APT} --fix-broken install",
-        "dpkg was interrupted once and cannot be mended: run 'apt-get --fix-broken install' there by hand",
+        "dpkg was interrupted and cannot be repaired: run 'apt-get --fix-broken install' on the host",
     )
 
 
 def put_key(program: PurePosixPath, gpu: Gpu, facts: HostGpus) -> str:
-    """Fetch the repository's key, and put it in place only if it is the pinned one."""
+    """Fetch the repository's key, and install it only if it is the pinned one."""
     url, fingerprint = key(gpu, facts)
     return f"{WITH_MIRRORS}; " + shlex.join(["python3", str(program), url, fingerprint, str(KEYRING)])
 
 
 def set_other_sources_aside(gpu: Gpu, facts: HostGpus) -> str:
-    """Rename other entries of the same repository: apt stops at two keys for one place."""
+    """Rename other entries of the same repository: apt fails if one repository has two keys."""
     path = repository_url(gpu, facts).removeprefix(gpu.repository)
     ours = shlex.quote(str(SOURCES))
     found = f"grep -lsF {shlex.quote(path)} /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources"
@@ -63,7 +63,7 @@ def set_other_sources_aside(gpu: Gpu, facts: HostGpus) -> str:
 
 
 def read_lists(gpu: Gpu, facts: HostGpus) -> str:
-    """Read NVIDIA's lists, strictly, and then everybody's, as far as they answer."""
+    """Read NVIDIA's package lists, strictly, and then all others, as far as their servers answer."""
     only = f"-o Dir::Etc::sourcelist={SOURCES} -o Dir::Etc::sourceparts=/dev/null -o APT::Get::List-Cleanup=0"
     url = repository_url(gpu, facts)
     strict = or_say(
@@ -74,7 +74,7 @@ def read_lists(gpu: Gpu, facts: HostGpus) -> str:
 
 
 def release_hold() -> str:
-    """A planned change lets go of the packages that are kept still otherwise."""
+    """Release the hold of the driver's packages for a planned change."""
     return f'held=$({INSTALLED}); [ -z "$held" ] || apt-mark -q unhold $held'
 
 
@@ -84,7 +84,7 @@ def hold() -> str:
 
 
 def install(decision: Decision, facts: HostGpus) -> str:
-    """Install the driver's packages, and the headers without which DKMS builds nothing."""
+    """Install the driver's packages, and the kernel headers that DKMS needs."""
     names = [*decision.packages, *kernel_headers(facts)]
     return or_say(
         f"{APT} install --no-install-recommends --allow-downgrades {shlex.join(names)}",
@@ -94,7 +94,7 @@ def install(decision: Decision, facts: HostGpus) -> str:
 
 
 def one_version() -> str:
-    """Fail if parts of two drivers got mixed."""
+    """Fail if packages of two drivers are mixed."""
     versions = f"{INSTALLED} | xargs dpkg-query -W -f '${{Version}}\\n' | grep -oE '^[0-9]{{3}}\\.[0-9.]+' | sort -u"
     return or_say(
         f'versions=$({versions}); [ "$(echo "$versions" | wc -l)" = 1 ]',
@@ -120,7 +120,7 @@ def build_module(facts: HostGpus) -> str:
 
 
 def update_initramfs() -> str:
-    """The initramfs loads modules before any file of /etc is read, so nouveau must be barred there too."""
+    """The initramfs loads modules before any file of /etc is read, so nouveau must be disabled there too."""
     return "! command -v update-initramfs >/dev/null || update-initramfs -u"
 
 

@@ -23,7 +23,7 @@ Driver = Annotated[str, AfterValidator(_is_driver)]
 
 
 class Gpu(Settings):
-    """The NVIDIA driver of a host, and which torch builds it gets."""
+    """The NVIDIA driver of a host, and its torch builds."""
 
     driver: Driver = Field(
         default="auto",

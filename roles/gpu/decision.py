@@ -1,6 +1,6 @@
-"""What to do about a host's driver, and which torch it gets: facts and settings in, one decision out.
+"""Decides what to do about a host's driver, and which torch it gets, from facts and settings.
 
-`RULES` is the whole policy: the rules are asked in order, and the first that has an answer decides.
+`RULES` is the whole policy: the rules are tried in order, and the first that returns a decision applies.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from roles.gpu.packages import ARCHITECTURES, KEYS, branch_of, driver_packages, 
 from roles.gpu.sentences import capital, secure_boot, trouble, why_not_good_enough
 
 NEEDED_GB = 3.0
-"""Free space that packages and the module's build take on the root file system."""
+"""Space on the root file system for packages and the module's build."""
 
 Rule = Callable[[Case], Decision | None]
 
 
 def decide(facts: HostGpus, gpu: Gpu) -> Decision:
-    """What `gpu` comes to on a host of which `facts` are known."""
+    """The decision for a host with these facts and settings."""
     case = Case(facts, gpu, cards_of(facts))
     return next(decision for rule in RULES if (decision := rule(case)))
 
@@ -39,7 +39,7 @@ def no_gpu(case: Case) -> Decision | None:
 
 
 def in_container(case: Case) -> Decision | None:
-    """A container has its host's driver: never install one."""
+    """A container uses its host's driver: never install one."""
     kind = case.facts.container
     if not kind:
         return None
@@ -72,19 +72,19 @@ def no_build_at_all(case: Case) -> Decision | None:
     return Decision("refuse", f"{capital(why)}{cure}.")
 
 
-def keep_as_told(case: Case) -> Decision | None:
-    """`driver = "keep"` never touches anything."""
+def keep_as_configured(case: Case) -> Decision | None:
+    """`driver = "keep"` changes nothing."""
     if case.gpu.driver != "keep":
         return None
     if not case.facts.driver_works:
-        return Decision("refuse", f'gpu.driver is "keep", but {trouble(case)}; set it to "auto" or mend it by hand.')
+        return Decision("refuse", f'gpu.driver is "keep", but {trouble(case)}; set it to "auto", or fix it by hand.')
     if case.torch(case.present)[0] is None:
         return Decision("refuse", f'gpu.driver is "keep", but {case.why_no_webui(case.present)}.')
     return case.settled("keep", f"Driver {case.present} stays, as gpu.driver says.", case.present)
 
 
 def good_driver(case: Case) -> Decision | None:
-    """A working driver that fits cards, builds and settings is left alone."""
+    """Keep a working driver that fits cards, builds and settings."""
     present = case.present
     if not case.facts.driver_works or present is None:
         return None
@@ -97,15 +97,15 @@ def good_driver(case: Case) -> Decision | None:
 
 
 def versions_differ(case: Case) -> Decision | None:
-    """Packages were changed under the loaded module: only a reboot brings the two together."""
+    """Packages were upgraded while the old module is loaded: only a reboot fixes that."""
     version, programs = case.facts.module, case.facts.userspace
     if version and programs and version != programs and case.facts.module_on_disk == programs:
-        reason = f"The kernel still runs driver {version}, its programs are {programs}: a reboot joins them."
+        reason = f"The kernel still runs driver {version}, its programs are {programs}: reboot to load the new driver."
         return case.settled("reboot", reason, programs)
     kind = case.facts.installed_kind
     if kind in case.modules and case.facts.module_kind not in (None, kind) and case.facts.smi_exit != 0:
         loaded = case.facts.module_kind
-        reason = f"The {kind} kernel modules are installed, the {loaded} ones loaded: a reboot changes that."
+        reason = f"The {kind} kernel modules are installed, the {loaded} ones loaded: reboot to load the new ones."
         return case.settled("reboot", reason, programs)
     return None
 
@@ -121,35 +121,35 @@ def installed_not_loaded(case: Case) -> Decision | None:
     if not there and not facts.builds_modules:
         return Decision(
             "refuse",
-            f"Driver {facts.userspace} came with finished modules, and kernel {facts.kernel} has none: install the "
-            "linux-modules-nvidia package of this kernel, or boot the kernel before it, and apply again.",
+            f"Driver {facts.userspace} came with prebuilt modules, and there is none for kernel {facts.kernel}: install "
+            "the linux-modules-nvidia package of this kernel, or boot the kernel before it, and apply again.",
         )
     if facts.secure_boot and not facts.mok_enrolled:
         return case.refuse(secure_boot(case))
     if there:
-        holder = "nouveau has the card" if facts.nouveau else "its module is not loaded"
-        reason = f"Driver {facts.userspace} is installed, but {holder}: a reboot loads it."
+        holder = "nouveau is using the card" if facts.nouveau else "its module is not loaded"
+        reason = f"Driver {facts.userspace} is installed, but {holder}: reboot to load it."
         return case.settled("reboot", reason, facts.userspace)
     reason = f"Driver {facts.userspace} has no module for kernel {facts.kernel}: build it with DKMS."
     return case.settled("repair", reason, facts.userspace)
 
 
 def foreign_driver(case: Case) -> Decision | None:
-    """Drivers of different origin are never mixed: say so and stop."""
+    """Drivers of different origin are never mixed."""
     source, present = case.facts.source, case.present
     origin = {
         "runfile": "came from a .run file, which packages must not overwrite: run `nvidia-uninstall` there, reboot",
         "distribution": f"is {case.facts.distribution.capitalize()}'s own, which must not be mixed with NVIDIA's: "
         "`apt-get purge '*nvidia*' 'libcuda*'` there, reboot",
-        "unknown": "was installed by nobody knows whom: remove it, reboot",
+        "unknown": "has an unknown origin: remove it, reboot",
     }
     if present is None or source not in origin:
         return None
     return case.refuse(f"{why_not_good_enough(case)}, and driver {present} {origin[source]}, apply again.")
 
 
-def sick_driver(case: Case) -> Decision | None:
-    """The right driver is loaded, and still nvidia-smi fails: packages cannot mend that."""
+def failing_driver(case: Case) -> Decision | None:
+    """The right driver is loaded, but nvidia-smi fails: packages cannot fix that."""
     facts, present = case.facts, case.present
     if facts.smi_exit in (None, 0) or present is None or facts.module != facts.userspace:
         return None
@@ -181,7 +181,7 @@ def no_common_modules(case: Case) -> Decision | None:
 
 
 def branch_does_not_fit(case: Case) -> Decision | None:
-    """The branch must know the newest card and still know the oldest."""
+    """The branch must support both the newest and the oldest card."""
     if misfit := case.misfit(case.wanted):
         return case.refuse(f"{capital(misfit)}, not {case.wanted}.")
     webui, _ = case.torch(case.wanted)
@@ -198,12 +198,12 @@ def unsupported_system(case: Case) -> Decision | None:
         return None
     return case.refuse(
         f"sdfleet installs drivers on {', '.join(KEYS)} ({', '.join(ARCHITECTURES)}), not on {name} ({facts.arch}): "
-        "install one by hand, apply again."
+        "install one by hand, then apply again."
     )
 
 
 def unsigned_modules(case: Case) -> Decision | None:
-    """With Secure Boot the kernel refuses a module that it does not know the key of."""
+    """With Secure Boot the kernel refuses a module whose key is not enrolled."""
     return case.refuse(secure_boot(case)) if case.facts.secure_boot and not case.facts.mok_enrolled else None
 
 
@@ -216,7 +216,7 @@ def too_little_space(case: Case) -> Decision | None:
 
 
 def install_or_upgrade(case: Case) -> Decision:
-    """All obstacles are out of the way."""
+    """No rule objects: install the driver, or upgrade it."""
     modules = case.modules[0]
     packages = driver_packages(case.facts.distribution, branch_of(case.wanted), modules)
     what = f"driver {case.wanted} with {modules} kernel modules for {listing(case.cards)}"
@@ -236,12 +236,12 @@ RULES: tuple[Rule, ...] = (
     no_gpu,
     in_container,
     no_build_at_all,
-    keep_as_told,
+    keep_as_configured,
     good_driver,
     versions_differ,
     installed_not_loaded,
     foreign_driver,
-    sick_driver,
+    failing_driver,
     unknown_card,
     no_common_modules,
     branch_does_not_fit,

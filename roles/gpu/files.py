@@ -1,4 +1,4 @@
-"""The files that the GPU role writes: where they lie and what is in them."""
+"""Paths and contents of the files that the GPU role writes."""
 
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
@@ -27,12 +27,11 @@ def key(gpu: Gpu, facts: HostGpus) -> tuple[str, str]:
 
 
 def sources(gpu: Gpu, facts: HostGpus) -> str:
-    """apt's source."""
     return templates.render("gpu/nvidia.sources.j2", url=repository_url(gpu, facts), keyring=KEYRING)
 
 
 def pin(gpu: Gpu, driver: str) -> str:
-    """apt's preferences: all parts of the driver at `driver` (a branch or a version), whatever is newer."""
+    """apt's preferences, which pin all packages of the driver to `driver` (a branch or a version)."""
     version = f"{driver}-*" if driver.count(".") else f"{driver}.*"
     origin = urlsplit(gpu.repository).hostname
     return templates.render("gpu/pin.j2", globs=DRIVER_GLOBS, bystanders=BYSTANDERS, version=version, origin=origin)
@@ -45,5 +44,5 @@ def unattended() -> str:
 
 
 def nouveau() -> str:
-    """modprobe's configuration that keeps nouveau away."""
+    """modprobe's configuration that disables nouveau."""
     return templates.render("gpu/nouveau.conf")

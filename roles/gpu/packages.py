@@ -1,10 +1,10 @@
-"""Which packages of NVIDIA's repository make a compute-only driver, and the repository's key."""
+"""The packages of NVIDIA's repository for a compute-only driver, and the repository's key."""
 
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.cards import Modules
 
 UNVERSIONED_FROM = 590
-"""From this branch on the packages of Ubuntu have no branch in their names."""
+"""From this branch on, Ubuntu's packages have no branch in their names."""
 
 OLD_KEY = "EB693B3035CD5710E231E123A4B469963BF863CC"
 NEW_KEY = "02182E60104FCDC26EAE1B8597A5D4CB8793F200"
@@ -32,10 +32,10 @@ DRIVER_GLOBS = (
     "libegl-nvidia*",
     "libgl*-nvidia*",
 )
-"""Names of everything that must move together with the driver."""
+"""Names of all packages that must have the driver's version."""
 
 BYSTANDERS = ("nvidia-container-toolkit*", "libnvidia-container*", "nvidia-fs*", "nvidia-gds*")
-"""Packages of the same repository that these names would catch, with versions of their own."""
+"""Packages of the same repository that these patterns match but that have their own versions."""
 
 
 def repository_name(facts: HostGpus) -> str:
@@ -64,7 +64,7 @@ def driver_packages(distribution: str, branch: int, modules: Modules) -> tuple[s
 
 
 def kernel_headers(facts: HostGpus) -> tuple[str, ...]:
-    """Headers of the running kernel, and the packages that bring them along with every later kernel."""
+    """Headers of the running kernel, and the packages that install them with every later kernel."""
     following = (image.replace("linux-image-", "linux-headers-", 1) for image in facts.kernel_images)
     return (f"linux-headers-{facts.kernel}", *following)
 

@@ -1,15 +1,15 @@
-"""Clauses and sentences that `roles.gpu.decision` gives a person as its reasons."""
+"""Clauses and sentences for the reasons of `roles.gpu.decision`."""
 
 from roles.gpu.cards import listing
 from roles.gpu.case import ANY_DRIVER, Case
 
 KEYS_OF_DKMS = {"ubuntu": "/var/lib/shim-signed/mok/MOK.der"}
-"""Where a distribution's DKMS has the public key that it signs modules with."""
+"""The public key of a distribution's DKMS, if it is not KEY_OF_DKMS."""
 KEY_OF_DKMS = "/var/lib/dkms/mok.pub"
 
 
 def trouble(case: Case) -> str:
-    """What is wrong with the driver that is there, if any."""
+    """What is wrong with the present driver, or that there is none."""
     facts = case.facts
     if facts.smi_exit is None:
         return "there is no driver"
@@ -19,7 +19,7 @@ def trouble(case: Case) -> str:
 
 
 def why_not_good_enough(case: Case) -> str:
-    """Why the present driver is not what cards, builds and settings ask for."""
+    """Why the present driver does not fit cards, builds or settings."""
     present = case.present
     if case.asked_for and not (present and case.as_asked(present)):
         return f"gpu.driver is {case.wanted}"
@@ -34,12 +34,12 @@ def why_not_good_enough(case: Case) -> str:
 
 
 def secure_boot(case: Case) -> str:
-    """That Secure Boot is in the way, and both ways out."""
+    """The problem with Secure Boot, and both solutions."""
     key = KEYS_OF_DKMS.get(case.facts.distribution, KEY_OF_DKMS)
     return (
         "Secure Boot is on and the key that signs DKMS modules is not enrolled, so the kernel would not load the "
         f"driver: turn Secure Boot off in the firmware, or enroll the key (`mokutil --import {key}`, reboot, confirm "
-        "at the console; docs/gpu.md tells how to make it), and apply again."
+        "at the console; docs/gpu.md explains how to create it), and apply again."
     )
 
 

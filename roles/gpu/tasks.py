@@ -18,8 +18,8 @@ from roles.gpu import commands, files
 from roles.gpu.case import Decision
 from roles.gpu.config import Gpu
 from roles.gpu.decision import decide
+from roles.gpu.driver_check import DriverCheck
 from roles.gpu.packages import branch_of
-from roles.gpu.proof import Proof
 from roles.onhost import source
 from roles.operations.files import Commands, programs, rendered
 from roles.paths import Paths
@@ -30,7 +30,7 @@ KEY_PROGRAM = "apt_key"
 @deploy("GPU")
 def install(gpu: Gpu, paths: Paths) -> None:
     """
-    Bring the host to a driver that fits its cards, or say in a sentence why that cannot be.
+    Install or keep a driver that fits the host's cards, or fail with the reason.
 
     + gpu: the role's settings
     + paths: the host's paths
@@ -49,7 +49,7 @@ def install(gpu: Gpu, paths: Paths) -> None:
     seen: HostSurvey = host.get_fact(Survey, texts=texts, paths=[files.KEYRING])
     brings = decision.action in ("install", "upgrade")
     if brings or seen.entry(files.SOURCES):
-        # What is wanted in general, not what is installed: a pin of the branch lets its next release in when planned.
+        # The wanted branch, not the installed version: a planned upgrade may then install its next release.
         wanted = gpu.driver if gpu.driver not in ("auto", "keep") else str(branch_of(decision.driver or ""))
         programs(name="Put the program that checks keys", texts={program: source(KEY_PROGRAM)}, seen=seen)
         repository(name="Add NVIDIA's repository", gpu=gpu, facts=facts, paths=paths, seen=seen)
@@ -72,9 +72,9 @@ def install(gpu: Gpu, paths: Paths) -> None:
         rendered(name="Keep unattended upgrades off it", dest=files.UNATTENDED, text=files.unattended(), seen=seen)
         if brings or fabric or set(facts.packages) != set(facts.held):
             server.shell(name="Hold the driver's packages", commands=[commands.hold()])
-    proven(name="Prove the driver", gpu=gpu, decision=decision)
-    # Only now: neither daemon starts without a loaded module, and that may have taken the reboot. The first of them
-    # keeps the driver initialised while nobody uses the card.
+    driver_checked(name="Prove the driver", gpu=gpu, decision=decision)
+    # Only now: neither daemon starts without a loaded module, which may have needed the reboot. The persistence daemon
+    # keeps the driver initialised while no program uses the card.
     if brings or (not facts.persistence and "nvidia-persistenced" in facts.packages):
         service = "nvidia-persistenced.service"
         systemd.service(name="Run the persistence daemon", service=service, enabled=True)
@@ -85,9 +85,9 @@ def install(gpu: Gpu, paths: Paths) -> None:
 @operation()
 def repository(gpu: Gpu, facts: HostGpus, paths: Paths, seen: HostSurvey) -> Commands:
     """
-    Make NVIDIA's repository known to apt, signed by the pinned key and no other.
+    Add NVIDIA's repository to apt, signed by the pinned key only.
 
-    + gpu: where it is and who signs it
+    + gpu: the repository and its key
     + facts: the host's distribution and processor
     + paths: the host's paths
     + seen: a survey that looked at the files
@@ -103,7 +103,7 @@ def repository(gpu: Gpu, facts: HostGpus, paths: Paths, seen: HostSurvey) -> Com
 
 
 def fabric_manager_wanted(decision: Decision, facts: HostGpus) -> bool:
-    """Whether the fabric manager must be installed or started; a driver that no package brought has its own."""
+    """Whether the fabric manager must be installed or started; a driver from a .run file includes its own."""
     if not decision.fabric_manager:
         return False
     return decision.action in ("install", "upgrade") or (
@@ -112,9 +112,9 @@ def fabric_manager_wanted(decision: Decision, facts: HostGpus) -> bool:
 
 
 @operation()
-def proven(gpu: Gpu, decision: Decision) -> Generator[PyinfraCommand, None, None]:
+def driver_checked(gpu: Gpu, decision: Decision) -> Generator[PyinfraCommand, None, None]:
     """
-    See that the driver works, after a reboot if it takes one and the settings allow it.
+    Check that the driver works, after a reboot if it needs one and the settings allow it.
 
     + gpu: the role's settings
     + decision: what was done
@@ -122,4 +122,4 @@ def proven(gpu: Gpu, decision: Decision) -> Generator[PyinfraCommand, None, None
     if decision.action == "keep":
         host.noop(decision.reason)
         return
-    yield Proof(gpu)
+    yield DriverCheck(gpu)

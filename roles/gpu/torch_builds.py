@@ -1,4 +1,4 @@
-"""Which torch builds exist, which cards each has code for, and which driver each needs."""
+"""The torch builds, the cards that each has code for, and the driver that each needs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Torch:
     torch: str
     torchvision: str
     compiled_for: tuple[Compute, ...]
-    """Compute capabilities the wheel holds machine code for."""
+    """Compute capabilities that the wheel has machine code for."""
     min_driver: str
     """Oldest driver that runs it (CUDA's minor-version compatibility); empty for the CPU."""
     processors: tuple[str, ...] = ("x86_64",)
@@ -31,10 +31,12 @@ class Torch:
 
     def accepts(self, driver: str | None) -> bool:
         """Whether `driver` is new enough."""
-        return not self.min_driver or (driver is not None and numbers(driver) >= numbers(self.min_driver))
+        return not self.min_driver or (
+            driver is not None and version_numbers(driver) >= version_numbers(self.min_driver)
+        )
 
 
-def numbers(version: str) -> Version:
+def version_numbers(version: str) -> Version:
     """A driver version or branch as numbers to compare: 580.95.05 -> (580, 95, 5)."""
     return tuple(int(part) for part in version.split("."))
 
@@ -47,7 +49,7 @@ _ARM: tuple[Compute, ...] = ((8, 0), (9, 0), (10, 0), (12, 0))
 _BOTH = ("x86_64", "aarch64")
 
 _CUDA11, _CUDA12, _CUDA13 = "450.80.02", "525.60.13", "580.65.06"
-"""The oldest driver for any release of a CUDA major version; a card may need a newer one for itself."""
+"""The oldest driver for any release of a CUDA major version; a card may itself need a newer one."""
 
 WEBUI = (
     Torch("cu121", "2.1.2", "0.16.2", _CU11_12, _CUDA12),
@@ -79,23 +81,22 @@ TRAINER = (
     Torch("cu130", "2.9.1", "0.24.1", _ARM, _CUDA13, ("aarch64",)),
     Torch("cpu", "2.9.1", "0.24.1", (), "", _BOTH),
 )
-"""One release for all cards in use, so that a training comes out alike; cu126 is for Maxwell and Pascal."""
+"""One release for all current cards, so that trainings give the same results; cu126 is for Maxwell and Pascal."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a torch build meets on a host."""
+    """Processor and cards of a host."""
 
     processor: str
     """As `uname -m` names it: x86_64, aarch64."""
     cards: tuple[Card, ...]
 
 
-def choose(builds: Sequence[Torch], wanted: str, machine: Machine, driver: str | None) -> Torch | None:
+def choose_torch(builds: Sequence[Torch], wanted: str, machine: Machine, driver: str | None) -> Torch | None:
     """The first of `builds` that runs on every card of `machine` with `driver`; None if there is none.
 
-    A branch alone counts as its newest release. `wanted` is a build's name or "auto". Without cards the answer is the
-    CPU build.
+    A branch counts as its newest release. `wanted` is a build's name or "auto". Without cards it is the CPU build.
     """
     if driver is not None and "." not in driver:
         driver += ".999"
@@ -108,7 +109,7 @@ def choose(builds: Sequence[Torch], wanted: str, machine: Machine, driver: str |
     return None
 
 
-def why_none(builds: Sequence[Torch], wanted: str, machine: Machine, driver: str | None) -> str:
+def why_no_torch(builds: Sequence[Torch], wanted: str, machine: Machine, driver: str | None) -> str:
     """One clause that says why `choose` found nothing."""
     offered = _offered(builds, wanted, machine)
     where = "" if machine.processor == "x86_64" else f" for {machine.processor}"
@@ -125,7 +126,7 @@ def why_none(builds: Sequence[Torch], wanted: str, machine: Machine, driver: str
         alone = sorted({card.name for card in machine.cards if not any(torch.runs_on(card) for torch in offered)})
         names = " and ".join(alone or sorted({card.name for card in machine.cards}))
         return f"no {kind} of torch{where} has code for {names}{'' if alone else ' together'}"
-    oldest = min(fitting, key=lambda torch: numbers(torch.min_driver))
+    oldest = min(fitting, key=lambda torch: version_numbers(torch.min_driver))
     return f"torch {oldest.torch}+{oldest.build} needs driver {oldest.min_driver} or newer, not {driver or 'none'}"
 
 

@@ -1,10 +1,10 @@
-"""What must hold of a host's GPUs: one driver in kernel and programs, held, and torch computing on every card."""
+"""Checks of a host's GPUs: one driver in kernel and programs, held, and torch works on every card."""
 
 import pytest
 from testinfra.host import Host
 
 from roles.accounts import TRAINER, WEBUI
-from roles.facts.gpu_probe import probe_command, read
+from roles.facts.gpu_probe import parse_probe, probe_command
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
 from roles.gpu.config import Gpu
@@ -18,13 +18,13 @@ for index in range(torch.cuda.device_count()):
     assert (left @ left).sum().item() == 64 * 64 * 64 * 4
 print(torch.cuda.device_count())
 """
-"""Multiplies on every card and compares: an import or is_available() proves nothing about a kernel."""
+"""Checks a product on every card: an import or is_available() would not run a kernel."""
 
 
 @pytest.fixture(scope="session")
 def facts(host: Host) -> HostGpus:
     """What the host shows of its GPUs."""
-    return read(host.check_output(probe_command()).splitlines())
+    return parse_probe(host.check_output(probe_command()).splitlines())
 
 
 @pytest.fixture(scope="session")

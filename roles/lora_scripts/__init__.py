@@ -1,1 +1,1 @@
-"""lora-scripts role: its GUI and TensorBoard at a pinned commit, submodules included, as services on loopback."""
+"""lora-scripts role: its GUI and TensorBoard at a pinned commit, with submodules, as services on loopback."""

@@ -27,8 +27,8 @@ def application(lora_scripts: LoraScripts, paths: Paths, release: Release, unit_
 
 
 def wanted_folders(paths: Paths) -> list[Folder]:
-    """What the GUI writes is its group's to write, and root's to name: systemd mounts these folders, and a link in the
-    place of one would open another to the GUI."""
+    """The GUI's group may write to these folders, but only root may create or rename them: systemd mounts them, and a
+    link in the place of one would give the GUI access to another folder."""
     data = paths.data("lora_scripts")
     written = [Folder(data / name, "root", LORA_SCRIPTS, SHARED) for name in (*WRITTEN.values(), "cache", "tmp")]
     return [Folder(shown_models(paths)), Folder(paths.runs), *written]

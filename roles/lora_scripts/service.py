@@ -23,11 +23,11 @@ WRITTEN = {
     "output": "output",
     "train": "train",
 }
-"""Folders that lora-scripts writes beside its code -> folder of the data folder that is mounted there."""
+"""Folders that lora-scripts writes to beside its code -> folder in the data folder that is mounted there."""
 SHOWN = "sd-models"
-"""The folder beside its code that it lists models of."""
+"""The folder beside its code whose models it lists."""
 SETTINGS = "assets/config.json"
-"""The one file it writes beside its code; a link leads it into the data folder."""
+"""The only file that it writes beside its code; a link into the data folder."""
 
 Device = Literal["cpu", "cuda"]
 
@@ -63,12 +63,12 @@ def unit_texts(lora_scripts: LoraScripts, paths: Paths, release: Release, device
 
 
 def model_folders(paths: Paths) -> list[PurePosixPath]:
-    """Folders of the fleet's models that a training can begin from."""
+    """Folders of the fleet's models that a training can start from."""
     return [paths.webui_models / "Stable-diffusion", paths.webui_models / "VAE"]
 
 
 def shown_models(paths: Paths) -> PurePosixPath:
-    """The folder of models that the GUI lists; only root writes it."""
+    """The folder of models that the GUI lists; only root writes to it."""
     return paths.app("lora_scripts") / SHOWN
 
 
@@ -83,7 +83,7 @@ def _environment(paths: Paths) -> Mapping[str, PurePosixPath | str]:
         "XDG_CACHE_HOME": data / "cache",
         "MPLCONFIGDIR": data / "cache/matplotlib",
         "TRITON_CACHE_DIR": data / "cache/triton",
-        # Not the service's own /tmp: that goes when the GUI stops, and a training outlives the GUI.
+        # Not the service's own /tmp: that is removed when the GUI stops, and a training outlives the GUI.
         "TMPDIR": data / "tmp",
         "HF_HOME": paths.hub,
         # The GUI offers cards by number: nvidia-smi's, not CUDA's own order, which is by speed.

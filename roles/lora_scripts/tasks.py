@@ -26,7 +26,7 @@ from roles.paths import Paths
 @pyinfra_deploy("lora-scripts")
 def install(lora_scripts: LoraScripts, paths: Paths, build: str) -> None:
     """
-    Build the release of lora-scripts beside the running one, switch to it, and go back if its GUI does not answer.
+    Build the release of lora-scripts beside the running one, switch to it, and switch back if its GUI does not answer.
 
     + lora_scripts: the role's settings
     + paths: the host's paths

@@ -1,4 +1,4 @@
-"""Settings of the mirrors role: for each kind of traffic an ordered list of places to try."""
+"""Settings of the mirrors role: an ordered list of mirrors for each kind of traffic."""
 
 from pydantic import Field, field_validator
 

@@ -1,4 +1,4 @@
-"""The files that send a host's traffic over its mirrors, as text."""
+"""The contents of the files that configure a host's mirrors and proxy."""
 
 import re
 import shlex
@@ -21,7 +21,7 @@ HUGGINGFACE = "https://huggingface.co"
 
 
 def environment(mirrors: Mirrors, proxy: Proxy = DIRECT) -> str:
-    """Shell and systemd environment file with the mirrors in use, the first of each list, and the proxy."""
+    """Environment file (shell and systemd) with the first mirror of each list, and the proxy."""
     index = mirrors.pypi[0]
     values = {"PIP_INDEX_URL": index, "UV_DEFAULT_INDEX": index}
     if trusted := _plain_http(index):
@@ -33,17 +33,17 @@ def environment(mirrors: Mirrors, proxy: Proxy = DIRECT) -> str:
         python = over(of_files(mirrors.github)[0], python)
     values |= {"UV_PYTHON_INSTALL_MIRROR": python, "HF_ENDPOINT": mirrors.huggingface[0]}
     if mirrors.huggingface[0] != HUGGINGFACE:
-        # Xet transfers go to hosts of their own and would bypass the mirror.
+        # Xet transfers use other hosts and would bypass the mirror.
         values["HF_HUB_DISABLE_XET"] = "1"
     values |= proxy.environment()
     return OURS + "\n" + "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
 
 
 def gitconfig(old: str, prefix: str | None) -> str:
-    """The system's gitconfig with sdfleet's block in it, all else as it was.
+    """The system's gitconfig with sdfleet's block, and the rest unchanged.
 
-    + old: the file's content now
-    + prefix: what git must write instead of https://github.com/; None takes the block out
+    + old: the present content of the file
+    + prefix: replacement of https://github.com/; None removes the block
     """
     rest = re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}\n?", "", old, flags=re.DOTALL)
     if prefix is None:
@@ -54,7 +54,7 @@ def gitconfig(old: str, prefix: str | None) -> str:
 
 
 def pip_conf(mirrors: Mirrors) -> str | None:
-    """/etc/pip.conf for people at the host's shell; None where the index is the default one."""
+    """/etc/pip.conf for users of the host's shell; None for the default index."""
     index = mirrors.pypi[0]
     if index == PYPI:
         return None
@@ -63,20 +63,20 @@ def pip_conf(mirrors: Mirrors) -> str | None:
 
 
 def uv_toml(mirrors: Mirrors) -> str | None:
-    """/etc/uv/uv.toml, likewise."""
+    """/etc/uv/uv.toml for users of the host's shell; None for the default index."""
     index = mirrors.pypi[0]
     return None if index == PYPI else f'{OURS}\n[[index]]\nurl = "{index}"\ndefault = true\n'
 
 
 def apt_proxy(own: str | None, proxy: Proxy = DIRECT) -> str | None:
-    """apt's configuration for a proxy; None for none.
+    """apt's configuration of a proxy; None without one.
 
-    + own: mirrors.apt_proxy, which plain HTTP goes over instead
+    + own: mirrors.apt_proxy, which is used for plain HTTP instead
     """
     lines = [f'Acquire::http::Proxy "{own or proxy.url}";'] if own or proxy.url else []
     if proxy.url:
         lines.append(f'Acquire::https::Proxy "{proxy.url}";')
-        # apt's own list has no domains; those it reads from no_proxy, which only commands of sdfleet's have.
+        # apt's own list does not support domains; it reads them from no_proxy, which only sdfleet's commands set.
         hosts = [name for name in proxy.no_proxy if not name.startswith(".")]
         schemes = ("https",) if own else ("http", "https")
         lines += [f'Acquire::{scheme}::Proxy::{name} "DIRECT";' for name in hosts for scheme in schemes]
@@ -89,6 +89,6 @@ def apt_sources(root: str, os_id: str, codename: str) -> str:
 
 
 def _plain_http(url: str) -> str | None:
-    """The host (with port) of a URL without TLS, which pip and uv must be told to accept."""
+    """The host (with port) of a URL without TLS, which must be configured as trusted in pip and uv."""
     parts = urlsplit(url)
     return parts.netloc if parts.scheme == "http" else None

@@ -1,4 +1,4 @@
-"""Which mirror of each list is used: the first that gives the right kind of answer."""
+"""Chooses a mirror of each list: the first that gives the right kind of answer."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,25 +15,25 @@ KINDS = ("github", "huggingface", "pypi", "torch", "apt", "python")
 
 @dataclass(frozen=True)
 class Probe:
-    """How to tell that a mirror is alive."""
+    """A request, and the test of its answer."""
 
     url: str
     good: Callable[[Answer], bool]
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What became of one list."""
+class MirrorChoice:
+    """The mirror chosen from one list."""
 
     kind: str
     chosen: str
     dead: tuple[str, ...] = ()
-    """Those before the chosen one, none of which answered rightly; all of them if nothing did."""
+    """Those before the chosen one, which gave no usable answer; all of them if none did."""
     answered: bool = True
 
     @property
     def sentence(self) -> str:
-        """What a person should know of it; empty if the first mirror answered."""
+        """A message; empty if the first mirror answered."""
         if not self.dead:
             return ""
         dead = ", ".join(self.dead)
@@ -45,7 +45,7 @@ class Choice:
 def probes(mirrors: Mirrors, repository: str, os_id: str, codename: str) -> dict[str, dict[str, Probe]]:
     """Kind -> candidate -> its probe, for lists that offer a choice.
 
-    + repository: clone URL on github.com that the host will need; a proxy that can't serve it is no use
+    + repository: clone URL on github.com that the host will need, and that a proxy must serve
     + os_id, codename: the distribution's, as in /etc/os-release
     """
     found = {}
@@ -56,29 +56,31 @@ def probes(mirrors: Mirrors, repository: str, os_id: str, codename: str) -> dict
     return found
 
 
-def choose(mirrors: Mirrors, found: dict[str, dict[str, Probe]], answers: Mapping[str, Answer]) -> list[Choice]:
-    """The choice of each list of `found`; if nothing answers, its first."""
+def choose_mirrors(
+    mirrors: Mirrors, found: dict[str, dict[str, Probe]], answers: Mapping[str, Answer]
+) -> list[MirrorChoice]:
+    """A mirror of each list of `found`; the first one if none answers."""
     choices = []
     for kind, candidates in found.items():
         dead: list[str] = []
         for url, probe in candidates.items():
             if probe.good(answers.get(probe.url, Answer(0))):
-                choices.append(Choice(kind, url, tuple(dead)))
+                choices.append(MirrorChoice(kind, url, tuple(dead)))
                 break
             dead.append(url)
         else:
-            choices.append(Choice(kind, dead[0], tuple(dead), answered=False))
+            choices.append(MirrorChoice(kind, dead[0], tuple(dead), answered=False))
     return choices
 
 
-def narrowed(mirrors: Mirrors, choices: list[Choice]) -> Mirrors:
-    """The same settings with every list cut down to the mirror in use."""
+def narrowed(mirrors: Mirrors, choices: list[MirrorChoice]) -> Mirrors:
+    """The settings with only the chosen mirror in each list."""
     return mirrors.model_copy(update={choice.kind: (choice.chosen,) for choice in choices})
 
 
 def unprobed(mirrors: Mirrors) -> Mirrors:
-    """What to use on a host that has nothing to probe with yet: the first of each list that is not this very host,
-    which has no service of sdfleet either."""
+    """Settings for a host that cannot probe yet: the first mirror of each list that is not the host itself, since it
+    does not run sdfleet's cache yet either."""
     first = {}
     for kind in KINDS:
         candidates: tuple[str, ...] = getattr(mirrors, kind)

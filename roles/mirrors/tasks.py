@@ -1,4 +1,4 @@
-"""Operations of the mirrors role. It is the first role of a host: packages and tools already come over the mirrors."""
+"""Operations of the mirrors role. It is the first role of a host: packages and tools already come from mirrors."""
 
 import logging
 import shlex
@@ -23,7 +23,7 @@ from roles.mirrors.rendering import (
     pip_conf,
     uv_toml,
 )
-from roles.mirrors.selection import choose, narrowed, probes, unprobed
+from roles.mirrors.selection import choose_mirrors, narrowed, probes, unprobed
 from roles.operations.files import folders, rendered
 from roles.paths import ETC, MIRRORS_ENV, Folder
 from roles.proxy import Proxy
@@ -38,19 +38,19 @@ DISTRIBUTION_SOURCES = tuple(
     for name in ("sources.list", "sources.list.d/debian.sources", "sources.list.d/ubuntu.sources")
 )
 SAVED = ".sdfleet-saved"
-"""Suffix of a distribution's own sources file while mirrors stand in for it; apt doesn't read such files."""
+"""Suffix of a distribution's own sources file while mirrors replace it; apt does not read such files."""
 
 
 @deploy("Mirrors")
 def install(mirrors: Mirrors, repository: str, proxy: Proxy) -> None:
     """
-    Send git, Python, apt and Hugging Face traffic over the first mirrors that answer, and all of it over the proxy.
+    Configure git, Python, apt and Hugging Face to use the first mirrors that answer, and the proxy.
 
-    What is in use stands in MIRRORS_ENV afterwards, for the commands of other roles.
+    MIRRORS_ENV then holds the mirrors in use, for the commands of other roles.
 
     + mirrors: the candidates
-    + repository: clone URL the host will need, which a GitHub proxy must be able to serve
-    + proxy: the host's forward proxy; what holds its login is readable by root alone
+    + repository: clone URL that the host will need, and that a GitHub proxy must serve
+    + proxy: the host's forward proxy; files with its login are readable by root only
     """
     private = 0o600 if proxy.secret else 0o644
     saved = [path.with_name(path.name + SAVED) for path in DISTRIBUTION_SOURCES]
@@ -79,7 +79,7 @@ def install(mirrors: Mirrors, repository: str, proxy: Proxy) -> None:
 
 
 def _in_use(mirrors: Mirrors, repository: str, proxy: Proxy, seen: HostSurvey) -> Mirrors:
-    """Probe what offers a choice, say what was skipped, and keep the first that answers."""
+    """Probe lists with several mirrors, report skipped ones, and keep the first that answers."""
     asked = probes(mirrors, repository, seen.os_id, seen.codename)
     urls = [probe.url for candidates in asked.values() for probe in candidates.values()]
     if not urls:
@@ -91,7 +91,7 @@ def _in_use(mirrors: Mirrors, repository: str, proxy: Proxy, seen: HostSurvey) -
     if not answers:
         host.log("mirrors: without curl on this host none can be probed yet; using the first of each list", warn)
         return unprobed(mirrors)
-    choices = choose(mirrors, asked, answers)
+    choices = choose_mirrors(mirrors, asked, answers)
     for choice in choices:
         if choice.sentence:
             host.log(choice.sentence, warn)
@@ -110,7 +110,7 @@ def _sources(used: Mirrors, seen: HostSurvey) -> str | None:
 
 
 def _ours_or_nothing(name: str, dest: PurePosixPath, text: str | None, seen: HostSurvey, mode: int = 0o644) -> None:
-    """Write `text`, or remove what was written earlier; a file somebody else wrote is left alone."""
+    """Write `text`, or remove an earlier file of sdfleet's; files of others are not changed."""
     old = seen.text(dest)
     if old is not None and OURS[2:] not in old:
         if text is not None:
@@ -123,9 +123,9 @@ def _ours_or_nothing(name: str, dest: PurePosixPath, text: str | None, seen: Hos
 
 
 def _set_aside(enabled: bool, seen: HostSurvey) -> list[str]:
-    """Commands that rename the distribution's own apt sources so that apt reads them, or doesn't; as far as needed.
+    """Commands that rename the distribution's own apt sources so that apt reads them or not, if needed.
 
-    + enabled: whether apt is to read them
+    + enabled: whether apt should read them
     + seen: a survey that looked at them under both names
     """
     moves = []

@@ -1,4 +1,4 @@
-"""What must hold on every host: its traffic goes over mirrors of the fleet, and only over those."""
+"""Checks of every host: its traffic uses only mirrors of the fleet."""
 
 import shlex
 from typing import Protocol
@@ -40,7 +40,7 @@ def test_mirrors_in_use_are_the_fleets(host: Host, mirrors: Mirrors) -> None:
 
 
 def test_traffic_goes_over_the_proxy(host: Host, http_proxy: Forward, no_proxy: tuple[str, ...]) -> None:
-    """What sdfleet's commands and apt are told; a proxy with a login is compared by what both say."""
+    """The proxy of sdfleet's commands and of apt; if it has a login, only the two are compared."""
     told = dict(line.split("=", 1) for line in host.file(str(MIRRORS_ENV)).content_string.splitlines() if "=" in line)
     found = {name: "".join(shlex.split(told.get(name, ""))) for name in ("http_proxy", "https_proxy", "no_proxy")}
     if not http_proxy.secret:

@@ -1,1 +1,1 @@
-"""Models role: the manifest's files are verified, in the store, and linked where the applications look."""
+"""Models role: the manifest's files are verified, in the store, and linked into the applications' folders."""

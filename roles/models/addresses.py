@@ -1,4 +1,4 @@
-"""From an origin's URL to the addresses it is really asked at: over the fleet's mirrors, each with what it may know."""
+"""The addresses of a file at the fleet's mirrors, each with the token that it may get."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ HOST = "host:"
 """Scheme of sources that are another host of the fleet."""
 
 
-class Roads(Protocol):
-    """The fleet's mirrors, as far as models need them (a protocol, because roles don't import each other)."""
+class ModelMirrors(Protocol):
+    """The fleet's mirrors that models use (a protocol, because roles do not import each other)."""
 
     @property
     def huggingface(self) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ class Roads(Protocol):
 
     @property
     def hosts(self) -> Mapping[str, str]:
-        """Hosts of the fleet that give their models away: name -> URL."""
+        """Hosts of the fleet that share their models: name -> URL."""
 
     @property
     def tokens_to(self) -> tuple[str, ...]:
@@ -50,33 +50,33 @@ class Roads(Protocol):
 
 @dataclass(frozen=True)
 class Source:
-    """One address of a file."""
+    """An address of a file."""
 
     url: str
     service: Service | None = None
-    """Whose token may be shown to the address's host; None for nobody's."""
+    """The service whose token may be sent to this address; None for none."""
 
     def headers(self, secrets: Mapping[str, str]) -> dict[str, str]:
-        """What to send along."""
+        """Headers of the request."""
         return self.service.headers(secrets) if self.service else {}
 
 
-def addresses(url: str, roads: Roads) -> tuple[Source, ...]:
-    """Where to get what the origin serves at `url`, in order. ValueError for a host that gives nothing away."""
+def addresses(url: str, mirrors: ModelMirrors) -> tuple[Source, ...]:
+    """The addresses of the origin's `url`, in order. ValueError for a host that shares no models."""
     if url.startswith(HOST):
         name, _, path = url.removeprefix(HOST).partition("/")
-        if name not in roads.hosts:
+        if name not in mirrors.hosts:
             raise ValueError(
-                f"host {name!r} gives no models away; put it into the group cache, or set mirrors.hosts.{name}"
+                f"host {name!r} shares no models; put it into the group cache, or set mirrors.hosts.{name}"
             )
-        return (Source(f"{roads.hosts[name]}/{quote(path)}"),)
+        return (Source(f"{mirrors.hosts[name]}/{quote(path)}"),)
     for service in SERVICES:
         if url.startswith(service.origin + "/"):
             path = url.removeprefix(service.origin)
             return tuple(
-                Source(end + path, service if may_see(end, service, roads.tokens_to) else None)
-                for end in getattr(roads, service.endpoints)
+                Source(end + path, service if may_see(end, service, mirrors.tokens_to) else None)
+                for end in getattr(mirrors, service.endpoints)
             )
     if url.startswith(GITHUB + "/"):
-        return tuple(Source(over(mirror, url)) for mirror in of_files(roads.github))
+        return tuple(Source(over(mirror, url)) for mirror in of_files(mirrors.github))
     return (Source(url),)

@@ -13,7 +13,7 @@ from training.usable_path import usable_path
 
 HUB = "hub"
 BELOW = "models/"
-"""How a kind begins that names a folder of an extension itself."""
+"""Prefix of kinds that name an extension's folder."""
 
 FOLDERS: dict[str, PurePosixPath] = {
     "checkpoint": PurePosixPath("models/Stable-diffusion"),
@@ -37,11 +37,11 @@ FOLDERS: dict[str, PurePosixPath] = {
 """Folder of each kind below the WebUI's data dir; `hub` files go into the Hugging Face cache instead."""
 
 HOMES = (PurePosixPath("models"), PurePosixPath("embeddings"))
-"""Where all of them lie."""
+"""The folders that contain all of them."""
 
 
 def is_kind(value: str) -> str:
-    """A kind that is known, or models/FOLDER for that of an extension."""
+    """A known kind, or models/FOLDER for an extension's folder."""
     if value == HUB or value in FOLDERS:
         return value
     if value.startswith(BELOW):
@@ -58,7 +58,7 @@ def is_kind(value: str) -> str:
 
 
 def is_folder(value: str) -> str:
-    """Folders below another, each a name that a file may have; "" for none."""
+    """A relative path of valid folder names; "" for none."""
     for part in value.split("/") if value else ():
         if not part:
             raise ValueError(f"{value!r} must be a path below a folder, like styles/ink")
@@ -67,7 +67,7 @@ def is_folder(value: str) -> str:
 
 
 def is_file_name(value: str) -> str:
-    """A name in any script that file systems, prompts and shells of all kinds bear."""
+    """A name in any script that is valid in file systems, prompts and shells."""
     if bad := sorted({sign for sign in value if sign in UNFIT or not sign.isprintable()}):
         raise ValueError(f"{value!r} has {' '.join(map(repr, bad))} in it, which no file's name here may have")
     if not value or value != value.strip() or value[0] in ".-" or value[-1] == ".":
@@ -79,7 +79,7 @@ def is_file_name(value: str) -> str:
 
 UNFIT = '/\\:*?"<>|$`;'
 LONGEST_BYTES = 200
-"""A file's name has 255 at most, and suffixes come to it."""
+"""A file's name has at most 255, including suffixes."""
 Kind = Annotated[str, AfterValidator(is_kind)]
 FileName = Annotated[str, AfterValidator(is_file_name)]
 Subfolder = Annotated[str, AfterValidator(is_folder)]
@@ -98,14 +98,14 @@ FORMS = {
     "adopted:": (re.compile(r"adopted:[^/]+\.[^/]+$"), "adopted:FILE, as `sdfleet models adopt` prints it"),
     "run:": (re.compile(r"run:."), "run:NAME"),
 }
-"""What begins with a scheme: its form, as an expression and as it is written."""
+"""The form of sources by scheme, as an expression and as text."""
 REPOSITORY = re.compile(r"hf:[^/@]+/[^/@]+")
 
 
 def _malformed(source: str, whole: bool) -> str:
     """What is wrong with a source of a known scheme; empty if nothing is.
 
-    + whole: whether a repository may stand for its files
+    + whole: whether the source may be a whole repository
     """
     scheme = source.partition(":")[0] + ":"
     form, written = FORMS.get(scheme, (None, ""))
@@ -115,7 +115,7 @@ def _malformed(source: str, whole: bool) -> str:
 
 
 def _unusable(source: str) -> str:
-    """Why the path of a file: source can be no file's; empty for any other source."""
+    """Why the path of a file: source is invalid; empty for any other source."""
     try:
         usable_path(source.removeprefix("file:") if source.startswith("file:") else "")
     except ValueError as error:
@@ -186,7 +186,7 @@ def folder_of(model: Model) -> PurePosixPath:
 
 
 class Pin(Settings):
-    """What one file of a model resolved to; made by `sdfleet lock`."""
+    """A file of a model as resolved by `sdfleet lock`."""
 
     path: FilePath = Field(description="Name of the file at its source, e.g. unet/model.safetensors.")
     url: Address = Field(description="Where its origin (not a mirror) serves exactly these bytes.")
@@ -195,11 +195,11 @@ class Pin(Settings):
 
 
 BaseVersion = Literal["SD1", "SD2", "SDXL", "Unknown"]
-"""The WebUI's names for what a model was made for."""
+"""The WebUI's names of model families."""
 
 
 class Card(Settings):
-    """What a source tells of a model, for the card that the WebUI shows."""
+    """A source's description of a model, for the card that the WebUI shows."""
 
     version: BaseVersion = "Unknown"
     words: tuple[Line, ...] = Field(default=(), description="Words that wake it in a prompt.")
@@ -208,7 +208,7 @@ class Card(Settings):
 
 
 class LockedModel(Model):
-    """A model together with what fleet.lock says of it."""
+    """A model with its entry in fleet.lock."""
 
     revision: Revision = Field(default="", description="Commit or version the source's name stood for.")
     pins: tuple[Pin, ...] = Field(description="Its files, sorted by path.")
@@ -216,7 +216,7 @@ class LockedModel(Model):
 
 
 def unlocked(model: Model) -> Model:
-    """The model as fleet.toml has it, without what the lock says of it."""
+    """The model as in fleet.toml, without its entry in the lock."""
     return Model.model_validate(model.model_dump(include=set(Model.model_fields)))
 
 
@@ -226,4 +226,4 @@ CLIP = Model(
     source="hf:openai/clip-vit-large-patch14",
     files=("config.json", "merges.txt", "special_tokens_map.json", "tokenizer_config.json", "vocab.json"),
 )
-"""The tokenizer that every SD 1.x needs and would otherwise fetch at start; WebUI and trainer run offline."""
+"""The tokenizer that every SD 1.x model needs; the WebUI would download it at start, but it runs offline."""

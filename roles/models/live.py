@@ -13,24 +13,24 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from roles.models.amount import amount
+from roles.models.sizes import format_bytes
 
 LOST_SECONDS = 45.0
-"""A host that does not answer a look for so long is gone."""
+"""A host that does not answer a poll for this long counts as lost."""
 LOST = (
     f"the host has not answered for {LOST_SECONDS:.0f} s: it is down, or its network is cut; "
     "run apply again when it is back, downloads go on where they stopped"
 )
 LOOKS_A_LINE = 5
-"""How many looks make one line for the person: hours of download must not fill the screen."""
+"""Polls per printed line, so that a long download does not fill the screen."""
 LOOK_SECONDS = 2.0
-"""How often the host is asked how far it is."""
+"""Interval of polls."""
 
 
 class LiveCommand(StringCommand):
-    """Runs like a StringCommand, and now and then logs what the program wrote into its progress file.
+    """A StringCommand that logs the content of the program's progress file while it runs.
 
-    pyinfra hands over a command's output only at its end; a look at a small file works over every connector.
+    pyinfra returns a command's output only at its end; reading a small file works with every connector.
     """
 
     def __init__(self, *bits: Any, progress: PurePosixPath, **arguments: Any) -> None:
@@ -50,7 +50,7 @@ class LiveCommand(StringCommand):
         if self.lost:
             return False, CommandOutput([OutputLine("stderr", LOST)])
         events = [line for line in output.stdout_lines if '"progress"' not in line]
-        for line in said(events):
+        for line in event_sentences(events):
             logger.info(f"{host.print_prefix}{line}")
         return status, output
 
@@ -70,18 +70,18 @@ class LiveCommand(StringCommand):
                 return  # the waiting command meets the same and reports it
             if output.stdout and output.stdout != before and silent >= LOOKS_A_LINE:
                 before, silent = output.stdout, 0
-                for line in said([before]):
+                for line in event_sentences([before]):
                     logger.info(f"{host.print_prefix}{line}")
 
     def _give_up(self, host: Host) -> None:
-        """Close the connection under the waiting command: SSH itself would wait for a vanished host for ever."""
+        """Close the connection of the waiting command: SSH itself would wait for a lost host forever."""
         self.lost = True
         if client := getattr(host.connector, "client", None):
             client.close()
 
 
-def said(lines: list[str]) -> Iterator[str]:
-    """Events of sdfleet-fetch as sentences; lines that are none are left out."""
+def event_sentences(lines: list[str]) -> Iterator[str]:
+    """Events of sdfleet-fetch as sentences; other lines are ignored."""
     for line in lines:
         try:
             event = json.loads(line)
@@ -92,13 +92,13 @@ def said(lines: list[str]) -> Iterator[str]:
 
 
 def sentence(event: dict[str, Any]) -> str:
-    """One event as a sentence; "" if there is nothing to tell a person."""
+    """An event as a sentence; "" if it is not for the user."""
     model, source = event.get("model", ""), event.get("source", "")
     match event.get("event"):
         case "progress":
             return _progress(event["files"], event["rate"])
         case "fetched":
-            return f"{model}: fetched, {amount(event['bytes'])}"
+            return f"{model}: fetched, {format_bytes(event['bytes'])}"
         case "skip":
             onwards = f"; going on with {event['next']}" if event["next"] else ""
             return f"{model}: {source} {event['reason']}{onwards}"
@@ -109,7 +109,7 @@ def sentence(event: dict[str, Any]) -> str:
             names = ", ".join(event["names"])
             return f"{model}: a pickle that uses {names}, which the scanner does not know; it was not refused"
         case "repeat":
-            return f"{model}: {source} cannot resume and sends the first {amount(event['bytes'])} again"
+            return f"{model}: {source} cannot resume and sends the first {format_bytes(event['bytes'])} again"
         case "restart":
             return f"{model}: begun anew, {event['reason']}"
     return ""
@@ -119,18 +119,18 @@ def _progress(files: list[dict[str, Any]], rate: float) -> str:
     done = sum(file["done"] for file in files)
     sizes = [file["size"] for file in files]
     if not rate or None in sizes:
-        return f"{amount(done)} of {len(files)} file(s), {amount(rate)}/s"
+        return f"{format_bytes(done)} of {len(files)} file(s), {format_bytes(rate)}/s"
     active = [_one(file) for file in files if 0 < file["done"] < file["size"]]
-    whole = f"{amount(done)} of {amount(sum(sizes))} ({', '.join(active)})"
-    return f"{whole}, {amount(rate)}/s, {_clock((sum(sizes) - done) / rate)} left"
+    whole = f"{format_bytes(done)} of {format_bytes(sum(sizes))} ({', '.join(active)})"
+    return f"{whole}, {format_bytes(rate)}/s, {_clock((sum(sizes) - done) / rate)} left"
 
 
 def _one(file: dict[str, Any]) -> str:
-    """How far one file is, how fast it comes, and when it will be here."""
+    """Progress, speed and remaining time of a file."""
     text = f"{file['model']} {file['done'] / file['size']:.0%}"
     if not (rate := file.get("rate")):
         return text
-    return f"{text} at {amount(rate)}/s, {_clock((file['size'] - file['done']) / rate)}"
+    return f"{text} at {format_bytes(rate)}/s, {_clock((file['size'] - file['done']) / rate)}"
 
 
 def _clock(seconds: float) -> str:

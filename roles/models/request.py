@@ -1,16 +1,16 @@
-"""What sdfleet-fetch is asked for: the desired state as JSON, with each secret beside the one address it may go to."""
+"""The input of sdfleet-fetch: the desired state as JSON, with each secret at the address that may get it."""
 
 import json
 from collections.abc import Mapping
 
-from roles.models.addresses import Roads
+from roles.models.addresses import ModelMirrors
 from roles.models.config import Card
-from roles.models.state import Seen
+from roles.models.state import StoreContents
 from roles.models.wanted import Wanted
 from roles.paths import Paths
 
 RESERVE = 512 * 2**20
-"""Bytes of the file system that downloads leave free, so that logs and services go on."""
+"""Bytes of the file system that downloads leave free for logs and services."""
 
 
 def _card(card: Card) -> dict[str, object]:
@@ -19,8 +19,10 @@ def _card(card: Card) -> dict[str, object]:
     return {"notes": json.dumps(notes, indent=4), "preview": card.preview}
 
 
-def manifest(wanted: Wanted, seen: Seen, paths: Paths, mirrors: Roads, secrets: Mapping[str, str]) -> str:
-    """The JSON text, on one line. It may hold secrets: it travels on standard input, and nobody writes it down."""
+def manifest(
+    wanted: Wanted, seen: StoreContents, paths: Paths, mirrors: ModelMirrors, secrets: Mapping[str, str]
+) -> str:
+    """The JSON text, on one line. It may contain secrets: it is sent on standard input and never stored."""
     files = [
         {
             "model": file.model,

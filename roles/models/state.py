@@ -1,4 +1,4 @@
-"""What a host has: one command that reads names and sizes, and not one model."""
+"""The state of a host's store and links: one command that reads names and sizes, but no model."""
 
 import base64
 import re
@@ -14,62 +14,62 @@ from roles.paths import Paths
 
 TOOL = "sdfleet-fetch"
 CARDS = (".json", ".preview.png")
-"""What stands beside a model of the role for the WebUI to show."""
+"""Suffixes of the files beside a model that the WebUI shows."""
 DIGEST = re.compile(r"tool (?P<sha256>[0-9a-f]{64})")
 PUBLISHED: TypeAdapter[dict[str, dict[str, str]]] = TypeAdapter(dict[str, dict[str, str]])
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Store and links of a host as they are."""
+class StoreContents:
+    """Store and links of a host."""
 
     blobs: Mapping[str, int] = field(default_factory=dict)
     """sha256 -> size of each file of the store."""
     partials: Mapping[str, int] = field(default_factory=dict)
-    """sha256 -> bytes of each unfinished file."""
+    """sha256 -> bytes of each incomplete file."""
     links: Mapping[PurePosixPath, PurePosixPath] = field(default_factory=dict)
-    """Links into the store -> what they lead to."""
-    strangers: Mapping[PurePosixPath, int] = field(default_factory=dict)
-    """Files and links that somebody else put into the models' folders -> size."""
+    """Links into the store -> their targets."""
+    unmanaged: Mapping[PurePosixPath, int] = field(default_factory=dict)
+    """Files and links in the models' folders that sdfleet did not create -> size."""
     texts: Mapping[PurePosixPath, str] = field(default_factory=dict)
     published: frozenset[str] = frozenset()
-    """Names in the Lora folder that training runs put there; they are not the manifest's."""
+    """Names in the Lora folder that were published by training runs, not by the manifest."""
     tool: str = ""
     """sha256 of the installed sdfleet-fetch."""
     damaged: str = ""
-    """A sentence, if what training runs put there cannot be told: then no link may be taken for nobody's."""
+    """A message if the list of published files cannot be read: then no link may be removed."""
 
-    def whole(self, file: WantedFile) -> bool:
+    def has(self, file: WantedFile) -> bool:
         """Whether the store has the file."""
         size = self.blobs.get(file.sha256)
         return size is not None and (file.size is None or file.size == size)
 
     def missing(self, wanted: Wanted) -> list[WantedFile]:
         """Files that have to be fetched."""
-        return [file for file in wanted.files if not self.whole(file)]
+        return [file for file in wanted.files if not self.has(file)]
 
     def unlinked(self, wanted: Wanted, paths: Paths) -> list[WantedFile]:
-        """Files whose name does not lead to them."""
+        """Files without a correct link."""
         return [file for file in wanted.files if self.links.get(file.link) != paths.blob(file.sha256)]
 
     def unwanted(self, wanted: Wanted) -> list[PurePosixPath]:
-        """Links into the store that neither a model of the manifest nor a training run explains."""
+        """Links into the store that belong neither to a model of the manifest nor to a training run."""
         return sorted(self.links.keys() - {file.link for file in wanted.files} - self._by_runs(wanted))
 
     def _by_runs(self, wanted: Wanted) -> set[PurePosixPath]:
         return {wanted.loras / name for name in self.published}
 
     def in_the_way(self, wanted: Wanted) -> list[PurePosixPath]:
-        """Strangers under a name that a model wants."""
-        return sorted(self.strangers.keys() & {file.link for file in wanted.files})
+        """Unmanaged files with the name of a wanted link."""
+        return sorted(self.unmanaged.keys() & {file.link for file in wanted.files})
 
     def stale_texts(self, wanted: Wanted) -> list[PurePosixPath]:
         """Small files that are missing or have another content."""
         return sorted(path for path, content in wanted.texts.items() if self.texts.get(path) != content)
 
 
-def command(paths: Paths) -> str:
-    """The shell command whose output `read` understands; prints nothing on a host that has none of it."""
+def store_command(paths: Paths) -> str:
+    """The shell command for `parse_store`; prints nothing on a host without store and links."""
     where = [paths.store / "sha256", paths.store / "partial", *folders(paths)]
     listed = " ".join(_quote(path) for path in where)
     refs = f"{_quote(paths.hub)}/hub/*/refs/*"
@@ -83,12 +83,12 @@ def command(paths: Paths) -> str:
     )
 
 
-def read(lines: Iterable[str], paths: Paths) -> Seen:
-    """What the command printed."""
+def parse_store(lines: Iterable[str], paths: Paths) -> StoreContents:
+    """Parse the command's output."""
     blobs: dict[str, int] = {}
     partials: dict[str, int] = {}
     links: dict[PurePosixPath, PurePosixPath] = {}
-    strangers: dict[PurePosixPath, int] = {}
+    unmanaged: dict[PurePosixPath, int] = {}
     texts: dict[PurePosixPath, str] = {}
     published: frozenset[str] = frozenset()
     tool = damaged = ""
@@ -110,14 +110,14 @@ def read(lines: Iterable[str], paths: Paths) -> Seen:
                 elif letter == "l" and target.is_relative_to(paths.store):
                     links[path] = target
                 else:
-                    strangers[path] = size
+                    unmanaged[path] = size
     ours = texts.keys() | {link.with_suffix(suffix) for link in links for suffix in CARDS}
-    foreign = {path: size for path, size in strangers.items() if path not in ours}
-    return Seen(blobs, partials, links, foreign, texts, published, tool, damaged)
+    foreign = {path: size for path, size in unmanaged.items() if path not in ours}
+    return StoreContents(blobs, partials, links, foreign, texts, published, tool, damaged)
 
 
 def _published(text: bytes, paths: Paths) -> tuple[frozenset[str], str]:
-    """The links that training runs made; and a sentence if that cannot be read, since all of them would be removed."""
+    """The links that training runs published, and a message if the list cannot be read."""
     try:
         return frozenset(PUBLISHED.validate_json(text)), ""
     except ValidationError:

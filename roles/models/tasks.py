@@ -12,14 +12,14 @@ from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.models.addresses import Roads
-from roles.models.amount import amount
+from roles.models.addresses import ModelMirrors
 from roles.models.config import Model
 from roles.models.fact import StoreState
 from roles.models.live import LiveCommand
 from roles.models.request import manifest
+from roles.models.sizes import format_bytes
 from roles.models.sources.plain import unsendable
-from roles.models.state import TOOL, Seen
+from roles.models.state import TOOL, StoreContents
 from roles.models.tool import program
 from roles.models.wanted import Wanted, WantedError, WantedFile, wanted
 from roles.operations.files import put
@@ -31,28 +31,28 @@ from roles.paths import WITH_MIRRORS, Paths
 def install(
     models: Sequence[Model],
     paths: Paths,
-    mirrors: Roads,
+    mirrors: ModelMirrors,
     secrets: Mapping[str, str],
     here: Path,
     after: PyinfraCommand | None = None,
 ) -> None:
     """
-    Bring store and links of the host to the manifest. The host is read in one command.
+    Bring the host's store and links to the manifest's state. The host is read in one command.
 
     + models: the host's models
     + paths: the host's paths
     + mirrors: where to fetch from
     + secrets: tokens by name, for sources that need one
-    + here: from where relative paths of file: sources count
-    + after: command to run when something changed, so that who uses the models sees it
+    + here: folder from which relative paths of file: sources start
+    + after: command to run when something changed, to notify users of the models
     """
     try:
         goal = wanted(models, paths, mirrors, here)
     except WantedError as error:
         raise DeployError(str(error)) from error
     seen = host.get_fact(StoreState, paths=paths)
-    refuse(goal, seen)
-    for line in changes(goal, seen, paths):
+    refuse_conflicts(goal, seen)
+    for line in sync_changes(goal, seen, paths):
         host.log(line)
     synced(
         name="Fetch and link models",
@@ -64,8 +64,8 @@ def install(
     )
 
 
-def refuse(goal: Wanted, seen: Seen) -> None:
-    """Stop, before anything is changed, where the role would have to touch what is not its own."""
+def refuse_conflicts(goal: Wanted, seen: StoreContents) -> None:
+    """Fail, before anything is changed, if the role would have to change files that it does not own."""
     if seen.damaged:
         raise DeployError(seen.damaged)
     if taken := seen.in_the_way(goal):
@@ -83,8 +83,8 @@ def refuse(goal: Wanted, seen: Seen) -> None:
             raise DeployError(f"models.{file.model}: {why}")
 
 
-def changes(goal: Wanted, seen: Seen, paths: Paths) -> list[str]:
-    """What a sync would do, one line for each model; empty if all is as it should be."""
+def sync_changes(goal: Wanted, seen: StoreContents, paths: Paths) -> list[str]:
+    """What a sync would do, one line per model; empty if nothing."""
     missing = {file.sha256: file for file in seen.missing(goal)}
     lines = [_fetch(files, seen) for files in _by_model(missing.values())]
     lines += [_link(files) for files in _by_model(seen.unlinked(goal, paths))]
@@ -101,18 +101,19 @@ def _by_model(files: Iterable[WantedFile]) -> list[list[WantedFile]]:
 
 
 def _named(files: Sequence[WantedFile]) -> tuple[str, str]:
-    """The name of one file, or of the model that has several, and how many these are."""
+    """The name of a single file, or of a model with several, and their number."""
     if len(files) == 1:
         return files[0].model, ""
     return files[0].model.partition("/")[0], f" {len(files)} files"
 
 
-def _fetch(files: Sequence[WantedFile], seen: Seen) -> str:
+def _fetch(files: Sequence[WantedFile], seen: StoreContents) -> str:
     name, many = _named(files)
     sizes = [file.size for file in files if file.size is not None]
-    size = amount(sum(sizes) if len(sizes) == len(files) else None)
+    size = format_bytes(sum(sizes) if len(sizes) == len(files) else None)
     have = sum(seen.partials.get(file.sha256, 0) for file in files)
-    return f"{name}: fetch{f'{many},' if many else ''} {size}{f', of which {amount(have)} are there' if have else ''}"
+    there = f", of which {format_bytes(have)} are there" if have else ""
+    return f"{name}: fetch{f'{many},' if many else ''} {size}{there}"
 
 
 def _link(files: Sequence[WantedFile]) -> str:
@@ -124,7 +125,7 @@ def _link(files: Sequence[WantedFile]) -> str:
 
 @operation()
 def synced(
-    goal: Wanted, seen: Seen, paths: Paths, request: Callable[[], str], after: PyinfraCommand | None
+    goal: Wanted, seen: StoreContents, paths: Paths, request: Callable[[], str], after: PyinfraCommand | None
 ) -> Generator[PyinfraCommand, None, None]:
     """
     Fetch what is missing and set the links.
@@ -135,7 +136,7 @@ def synced(
     + request: makes the manifest; called late, because it may hold secrets
     + after: command to run at the end
     """
-    if not changes(goal, seen, paths):
+    if not sync_changes(goal, seen, paths):
         host.noop("store and links are as the manifest says")
         return
     tool = paths.tools / TOOL

@@ -1,5 +1,5 @@
-"""sdfleet-fetch as one file: the package `host`, and what it uses of roles.onhost and of the pickle scanner, zipped
-the same way each time, so that its hash is its version."""
+"""sdfleet-fetch as one file: the package `host` and what it uses of roles.onhost and the pickle scanner, zipped
+reproducibly, so that its hash is its version."""
 
 import io
 import zipfile
@@ -13,9 +13,9 @@ HOST = Path(__file__).resolve().parent / "host"
 SHEBANG = b"#!/usr/bin/env python3\n"
 MAIN = "import sys\nfrom sdfleet_fetch.main import main\nsys.exit(main())\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest date a zip file can hold. Date and lack of compression give the same bytes on every machine."""
+"""The earliest date that a zip file can hold. A fixed date and no compression give the same bytes on every machine."""
 SCANNER = ("__init__.py", "relaxed_zipfile.py", "scanner.py", "torch.py")
-"""The parts of picklescan that scan; they need nothing but the standard library."""
+"""The scanning modules of picklescan; they need only the standard library."""
 
 
 @cache

@@ -1,16 +1,18 @@
-"""What must hold on a host with models: every name leads to a whole file of the store."""
+"""Checks of a host with models: every link leads to a complete file of the store."""
 
 import shlex
 
 from testinfra.host import Host
 
-from roles.models.addresses import Roads
+from roles.models.addresses import ModelMirrors
 from roles.models.config import LockedModel, Model
 from roles.models.wanted import WantedFile, wanted
 from roles.paths import Paths
 
 
-def test_models_are_in_place(host: Host, models: tuple[LockedModel | Model, ...], paths: Paths, mirrors: Roads) -> None:
+def test_models_are_in_place(
+    host: Host, models: tuple[LockedModel | Model, ...], paths: Paths, mirrors: ModelMirrors
+) -> None:
     """Every model can be opened under its name and has its size."""
     files = wanted(models, paths, mirrors).files
     sizes = _observed(host, "find -L {} -maxdepth 0 -type f -printf '%p\\0%s\\0'", files)
@@ -21,9 +23,9 @@ def test_models_are_in_place(host: Host, models: tuple[LockedModel | Model, ...]
 
 
 def test_names_lead_to_the_right_bytes(
-    host: Host, models: tuple[LockedModel | Model, ...], paths: Paths, mirrors: Roads
+    host: Host, models: tuple[LockedModel | Model, ...], paths: Paths, mirrors: ModelMirrors
 ) -> None:
-    """Every name leads to the file of the store that is called by the sha256 that was checked when it came."""
+    """Every link leads to the file of the store with its sha256, which was checked on download."""
     files = wanted(models, paths, mirrors).files
     targets = _observed(host, "find {} -maxdepth 0 -type l -printf '%p\\0%l\\0'", files)
     wrong = [file for file in files if targets.get(str(file.link)) != str(paths.blob(file.sha256))]
@@ -31,7 +33,7 @@ def test_names_lead_to_the_right_bytes(
 
 
 def test_hub_cache_names_its_revisions(
-    host: Host, models: tuple[LockedModel | Model, ...], paths: Paths, mirrors: Roads
+    host: Host, models: tuple[LockedModel | Model, ...], paths: Paths, mirrors: ModelMirrors
 ) -> None:
     """Offline, the Hugging Face libraries find a repository only if its refs/main names the snapshot."""
     for path, content in wanted(models, paths, mirrors).texts.items():
@@ -40,7 +42,7 @@ def test_hub_cache_names_its_revisions(
 
 
 def _observed(host: Host, command: str, files: tuple[WantedFile, ...]) -> dict[str, str]:
-    """What `command`, with the files' names in place of {}, prints: name -> value."""
+    """The output of `command`, with the files' names for {}: name -> value."""
     if not files:
         return {}
     done = host.run(command.format(shlex.join(str(file.link) for file in files)))

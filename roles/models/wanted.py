@@ -1,11 +1,11 @@
-"""What a host's store and links must look like: computed here once, for plan, apply and verify alike."""
+"""The desired state of a host's store and links, computed once for plan, apply and verify."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from roles.models.addresses import Roads, Source, addresses
+from roles.models.addresses import ModelMirrors, Source, addresses
 from roles.models.config import ADOPTED, FOLDERS, HOMES, Card, LockedModel, Model, Pin, folder_of
 from roles.models.sources import address, huggingface, plain
 from roles.names import below
@@ -13,19 +13,19 @@ from roles.paths import Paths
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-"""What the WebUI loads."""
+"""Files that the WebUI loads."""
 
 
 class WantedError(ValueError):
-    """Models that cannot be installed as they stand; one line each, saying which and what to do."""
+    """Models that cannot be installed; one line each, with what to do."""
 
 
 @dataclass(frozen=True)
 class WantedFile:
-    """One file of the store and the name that leads to it."""
+    """A file of the store and its link."""
 
     model: str
-    """Its name; of a model that has several files NAME/PATH."""
+    """Its name; NAME/PATH if the model has several files."""
     kind: str
     sha256: str
     size: int | None
@@ -34,12 +34,12 @@ class WantedFile:
     link: PurePosixPath
     card: Card | None = None
     push: Path | None = None
-    """File on the controller that is sent to the host: sources of the kind file:."""
+    """File on the controller to send to the host (sources of scheme file:)."""
     adopted: bool = False
-    """Whether it can only be in the store already."""
+    """Whether it must already be in the store."""
 
     def of(self, kind: str, name: str) -> bool:
-        """Whether it is a file of that model; two kinds may have a model of one name."""
+        """Whether it is a file of that model; models of two kinds may have the same name."""
         return (self.kind, self.model.partition("/")[0]) == (kind, name)
 
 
@@ -51,16 +51,16 @@ class Wanted:
     texts: Mapping[PurePosixPath, str]
     """Small files with exactly this content."""
     folders: tuple[PurePosixPath, ...]
-    """Where the role's links are, or below; no other link into the store may be there."""
+    """The folders of the role's links; no other link into the store may be in or below them."""
     loras: PurePosixPath
-    """Where training runs publish."""
+    """The folder into which training runs publish."""
 
 
-def wanted(models: Iterable[Model], paths: Paths, mirrors: Roads, here: Path = Path()) -> Wanted:
-    """The desired state of a host. No file of the controller is looked at: the host, or the lock, may have it.
+def wanted(models: Iterable[Model], paths: Paths, mirrors: ModelMirrors, here: Path = Path()) -> Wanted:
+    """The desired state of a host. The controller's files are not read: the host, or the lock, may have them.
 
-    + here: from where relative paths of file: sources count
-    Raises WantedError with one line for each model that cannot be installed as it stands.
+    + here: folder from which relative paths of file: sources start
+    Raises WantedError with one line per model that cannot be installed.
     """
     files: list[WantedFile] = []
     texts: dict[PurePosixPath, str] = {}
@@ -86,12 +86,12 @@ def wanted(models: Iterable[Model], paths: Paths, mirrors: Roads, here: Path = P
 
 
 def folders(paths: Paths) -> tuple[PurePosixPath, ...]:
-    """Every folder the role puts links into, or into a folder below."""
+    """The folders in or below which the role creates links."""
     return (*(paths.data("webui") / folder for folder in HOMES), paths.hub / "hub")
 
 
 def pins(model: Model) -> tuple[Pin, ...]:
-    """The exact files of a model: from the lock, else from its own sha256; WantedError if neither is there."""
+    """The exact files of a model: from the lock, or by its own sha256; WantedError if it has neither."""
     if isinstance(model, LockedModel):
         return model.pins
     if model.sha256 is None:
@@ -101,18 +101,18 @@ def pins(model: Model) -> tuple[Pin, ...]:
 
 
 def revision(model: Model) -> str:
-    """The commit of a hub model; WantedError if it is not known."""
+    """The commit of a hub model; WantedError if it is unknown."""
     if isinstance(model, LockedModel):
         if not huggingface.COMMIT.fullmatch(model.revision):
             raise WantedError(f"its revision {model.revision!r} is no commit; run `sdfleet lock --upgrade`")
         return model.revision
-    address = huggingface.parse(model.source)
+    address = huggingface.parse_source(model.source)
     if not address.pinned:
         raise WantedError(f"its revision {address.revision!r} can move; run `sdfleet lock`, or give @COMMIT")
     return address.revision
 
 
-def _file(model: Model, pin: Pin, paths: Paths, mirrors: Roads, here: Path) -> WantedFile:
+def _file(model: Model, pin: Pin, paths: Paths, mirrors: ModelMirrors, here: Path) -> WantedFile:
     _refuse_pickle(model, pin)
     adopted = model.source.startswith(ADOPTED)
     push = plain.local_path(model, here) if model.source.startswith("file:") else None
@@ -145,5 +145,5 @@ def _refuse_pickle(model: Model, pin: Pin) -> None:
 
 
 def _snapshot(model: Model, paths: Paths) -> PurePosixPath:
-    repository = huggingface.parse(model.source).repository
+    repository = huggingface.parse_source(model.source).repository
     return paths.hub / "hub" / huggingface.cache_folder(repository) / "snapshots" / revision(model)

@@ -1,1 +1,1 @@
-"""Trainer role: the bundled training recipe in its environment, one systemd unit a run."""
+"""Trainer role: the bundled training recipe in its environment, with one systemd unit per run."""

@@ -19,15 +19,15 @@ CONFINED = (
     "InaccessiblePaths=-/etc/sdfleet",
     "RuntimeMaxSec=600",
 )
-"""What code that was just put there finds when it is tried."""
+"""Properties of the unit in which new code is tried."""
 
 
 def application(wanted: Release, paths: Paths, keep: int) -> Application:
-    """The trainer; no unit has to be restarted for it."""
+    """The trainer; it has no unit to restart."""
     python = wanted.environment.folder(paths) / "bin/python"
     own = (paths.trainer_sources, paths.programs, paths.runs, paths.datasets)
     command, code = program(PurePosixPath()), PurePosixPath("code.zip")
-    # Code is tried as the user that it will run as, where it reaches and writes nothing.
+    # Code is tried as its service user, without network and writable files.
     confined = " ".join(f"-p {rule}" for rule in CONFINED)
     alone = f"systemd-run --quiet --wait --pipe --collect --uid={TRAINER} {confined}"
     return Application(

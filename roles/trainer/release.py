@@ -1,4 +1,4 @@
-"""What the trainer on a host is made of, computed once for plan, apply and verify."""
+"""The trainer's release on a host, computed once for plan, apply and verify."""
 
 import hashlib
 import json
@@ -19,12 +19,12 @@ LOCKS = Path(__file__).resolve().parent / "locks"
 
 
 class NoLockError(ValueError):
-    """There is no requirements lock for a trainer; the text says what to set."""
+    """There is no requirements lock for a trainer; the message says what to set."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """One build of the trainer: its code and the environment it runs in."""
+    """A build of the trainer: its code and environment."""
 
     environment: Environment
     code: bytes
@@ -47,7 +47,6 @@ class Release:
         return json.dumps(content, indent=2) + "\n"
 
     def folder(self, paths: Paths) -> PurePosixPath:
-        """Where it stands on a host."""
         return paths.releases("trainer") / self.key
 
 
@@ -58,7 +57,7 @@ def torch_builds(trainer: Trainer) -> tuple[str, ...]:
     return builds(trainer.requirements or LOCKS, "", trainer.python) or (CPU,)
 
 
-def release(trainer: Trainer, build: str) -> Release:
+def trainer_release(trainer: Trainer, build: str) -> Release:
     """The release that `trainer` describes on a host that gets torch's `build` (cpu, cu128, ...).
 
     Raises NoLockError if its requirements lock is missing.

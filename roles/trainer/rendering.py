@@ -48,12 +48,12 @@ def train_slice(trainer: Trainer) -> str:
 
 
 def turns(paths: Paths) -> PurePosixPath:
-    """The folder of the locks that runs hold: one of the queue, one of each GPU."""
+    """The folder of the runs' locks: one for the queue, one per GPU."""
     return paths.runs / ".turns"
 
 
 def turn(paths: Paths) -> PurePosixPath:
-    """The program that gives a run its turn."""
+    """The program that makes a run wait for a free GPU."""
     return paths.programs / "training_turn.py"
 
 
@@ -63,5 +63,5 @@ def program(release: PurePosixPath) -> PurePosixPath:
 
 
 def launcher(release: PurePosixPath, environment: PurePosixPath) -> str:
-    """The text of that command: this release's code in its environment, wherever it is called from."""
+    """The text of that command, which runs the release's code in its environment."""
     return render("trainer/lora-train.j2", code=release / "lib", python=environment / "bin/python")

@@ -14,7 +14,7 @@ from roles.operations.units import write_units
 from roles.paths import Paths
 from roles.trainer.application import application
 from roles.trainer.config import Trainer
-from roles.trainer.release import NoLockError, Release, release
+from roles.trainer.release import NoLockError, Release, trainer_release
 from roles.trainer.rendering import (
     SLICE,
     TENSORBOARD,
@@ -31,14 +31,14 @@ def install(trainer: Trainer, paths: Paths, build: str) -> None:
     """
     Install the training recipe, its environment, and the unit that each run is an instance of.
 
-    Runs that are going keep the release they began with.
+    Active runs keep the release they started with.
 
     + trainer: the role's settings
     + paths: the host's paths
     + build: torch's build for this host (cpu, cu128, ...)
     """
     try:
-        wanted = release(trainer, build)
+        wanted = trainer_release(trainer, build)
     except NoLockError as error:
         raise DeployError(str(error)) from error
     app = application(wanted, paths, trainer.keep_releases)
@@ -57,7 +57,7 @@ def install(trainer: Trainer, paths: Paths, build: str) -> None:
     )
     folders(name="Make folders", wanted=all_folders(app, paths), seen=seen)
     if seen.belonging.get(str(paths.runs)):
-        # An older sdfleet gave them to the user that trains, who could swap what is in them.
+        # Earlier versions gave them to the service user, who could replace their content.
         command = f"python3 -I - {quoted([paths.runs, TRAINER])}"
         take = source("take_over_runs")
         server.shell(name="Take over runs of an older sdfleet", commands=[command], _stdin=[take])
@@ -70,9 +70,9 @@ def install(trainer: Trainer, paths: Paths, build: str) -> None:
 
 
 @pyinfra_deploy("Earlier trainer")
-def rebuild(wanted: Release, paths: Paths) -> None:
+def rebuild_trainer(wanted: Release, paths: Paths) -> None:
     """
-    Build a release of the trainer beside the one in use, which stays so.
+    Build a release of the trainer beside the current one, without switching to it.
 
     + wanted: the release
     + paths: the host's paths
@@ -84,7 +84,7 @@ def rebuild(wanted: Release, paths: Paths) -> None:
 
 
 def keep_trainers(app: Application, paths: Paths, seen: HostSurvey) -> None:
-    """Keep root's copies of what trainers are made of: `train reproduce` builds them again on other hosts.
+    """Keep root's copies of the trainers' code and locks, from which `train reproduce` builds them on other hosts.
 
     + seen: a survey that listed releases and copies
     """

@@ -10,7 +10,7 @@ from roles.facts.installed import unlike_lock
 from roles.onhost import source
 from roles.paths import Paths
 from roles.trainer.config import Trainer
-from roles.trainer.release import release
+from roles.trainer.release import trainer_release
 from roles.trainer.rendering import SLICE, TENSORBOARD, UNIT, program, tensorboard, train_slice, turn, turns, unit
 
 
@@ -23,7 +23,7 @@ class TorchBuilds(Protocol):
 
 
 def test_units_are_as_described(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
-    board = tensorboard(trainer, paths, release(trainer, torch.trainer).environment.folder(paths))
+    board = tensorboard(trainer, paths, trainer_release(trainer, torch.trainer).environment.folder(paths))
     described = {
         UNIT: unit(trainer, paths),
         TENSORBOARD: board,
@@ -38,7 +38,7 @@ def test_units_are_as_described(host: Host, trainer: Trainer, paths: Paths, torc
 
 
 def test_release_is_the_wanted_one(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
-    current, wanted = paths.current("trainer"), release(trainer, torch.trainer).folder(paths)
+    current, wanted = paths.current("trainer"), trainer_release(trainer, torch.trainer).folder(paths)
     assert host.file(str(current)).exists, f"{current} is missing"
     assert host.check_output("readlink -f %s", str(current)) == str(wanted), "another release of the trainer is in use"
 
@@ -49,7 +49,7 @@ def test_trainer_starts_as_its_user(host: Host, paths: Paths) -> None:
 
 
 def test_environment_holds_what_the_lock_says(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
-    environment = release(trainer, torch.trainer).environment
+    environment = trainer_release(trainer, torch.trainer).environment
     python = environment.folder(paths) / "bin/python"
     assert host.file(str(python)).exists, f"{python} is missing"
     wrong = unlike_lock(host, python, TRAINER, environment.lock)
@@ -61,7 +61,7 @@ def test_run_cannot_change_code_or_other_runs(host: Host, trainer: Trainer, path
         paths.runs,
         paths.datasets,
         paths.current("trainer"),
-        release(trainer, torch.trainer).environment.folder(paths),
+        trainer_release(trainer, torch.trainer).environment.folder(paths),
     ):
         assert host.run("runuser -u %s -- test -w %s", TRAINER, str(place)).rc, f"{TRAINER} may write to {place}"
 

@@ -1,1 +1,1 @@
-"""WebUI role: the pinned WebUI, its repositories and its environment, started by systemd, healthy."""
+"""WebUI role: the pinned WebUI with its repositories and environment, started by systemd, healthy."""

@@ -14,7 +14,7 @@ from roles.paths import UNITS, Folder, Paths
 from roles.webui import extensions
 from roles.webui.config import Webui
 from roles.webui.release import check_variables
-from roles.webui.service import PROGRAMS, STATE, UNIT, options_file, options_text, told
+from roles.webui.service import PROGRAMS, STATE, UNIT, options_file, options_text, service_state
 
 CHECK_REQUIREMENTS = """
 import importlib.metadata, pathlib, sys
@@ -37,14 +37,14 @@ for file in files:
 if lacking:
     sys.exit("; ".join(lacking) + "; make a lock with it: sdfleet lock envs")
 """
-"""Program for the environment's Python: exits 1 if requirements.txt files ask for what is not there."""
+"""Program for the environment's Python: exits with 1 if packages of requirements.txt files are missing."""
 
 SERVED_LINKS = ("config_states", "tmp")
-"""Folders that the WebUI writes beside its code; links lead them into the data folder."""
+"""Folders that the WebUI writes to beside its code; they are links into the data folder."""
 
 
 def application(webui: Webui, paths: Paths, release: Release, text: str) -> Application:
-    """The WebUI, served by its unit, whose text this is."""
+    """The WebUI, with the text of its unit."""
     data = paths.data("webui")
     own = [Folder(extensions.shown(paths))]
     own += [Folder(data / name, owner=WEBUI, group=WEBUI) for name in (*SERVED_LINKS, "cache")]
@@ -67,14 +67,14 @@ def application(webui: Webui, paths: Paths, release: Release, text: str) -> Appl
 
 
 def report() -> None:
-    """Warn if a WebUI serves that has drawn nothing."""
-    state = told(host.get_fact(Survey, written_by={STATE: WEBUI}).text(STATE))
+    """Warn if the running WebUI has not drawn a picture."""
+    state = service_state(host.get_fact(Survey, written_by={STATE: WEBUI}).text(STATE))
     if problem := state.get("problem"):
         host.log(f"{UNIT} runs, but has drawn nothing: {problem}", logging.getLogger("pyinfra").warning)
 
 
 def finishing(webui: Webui, paths: Paths, release: Release) -> list[str]:
-    """Commands that complete a release in its building folder and prove that the launcher finds nothing missing."""
+    """Commands that complete a release in its build folder, and check that the launcher finds nothing missing."""
     data, env = shlex.quote(str(paths.data("webui"))), shlex.quote(str(release.environment.folder(paths)))
     links = [f"ln -sfn {data}/{name} {CODE}/{name}" for name in SERVED_LINKS]
     settings = " ".join(f"--setenv={name}={shlex.quote(value)}" for name, value in check_variables(webui).items())
@@ -84,6 +84,6 @@ def finishing(webui: Webui, paths: Paths, release: Release) -> list[str]:
         f"--setenv=HOME=/tmp {settings} {env}/bin/python launch.py --skip-torch-cuda-test --exit >&2"
     )
     required = [f"extensions/{name}/requirements.txt" for name in extensions.names(release)]
-    # Their own installers never run, so what they ask for must be in the environment.
+    # Their own installers never run, so the packages they require must be in the environment.
     met = [f"{as_user(WEBUI)} {shlex.join(['env/bin/python', '-B', '-c', CHECK_REQUIREMENTS, *required])}"]
     return [*links, f"ln -sfn {env} env", *extensions.kept_shown(release, paths), *(met if required else []), check]

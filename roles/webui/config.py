@@ -1,4 +1,4 @@
-"""Settings of the WebUI role, and what is known of the WebUI's launch contract."""
+"""Settings of the WebUI role, and their checks against the WebUI's command line."""
 
 import difflib
 import ipaddress
@@ -12,7 +12,7 @@ from roles.settings import ControllerPath, GitUrl, Line, Name, Ref, Settings, is
 from roles.webui.flavors import FLAVORS
 
 KNOWN_REFS = {ref: commit for flavor in FLAVORS.values() for ref, commit in flavor.commits.items()}
-"""Releases whose commit is known here, so that they need no lock entry."""
+"""Releases with a known commit, which need no lock entry."""
 
 FROM_OUTSIDE = "to reach it from elsewhere use the group gateway or `sdfleet open`"
 OTHER_SETTINGS = {
@@ -30,7 +30,7 @@ OTHER_SETTINGS = {
     "it ends the service": "exit test_server dump_sysinfo",
 }
 MANAGED_FLAGS = {flag: instead for instead, flags in OTHER_SETTINGS.items() for flag in flags.split()}
-"""Launch flags that sdfleet decides, by the name that argparse gives them -> what to do instead."""
+"""Launch flags that sdfleet sets, by argparse's name -> what to do instead."""
 
 
 Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
@@ -74,7 +74,7 @@ def _is_egress(place: str) -> str:
 
 
 class Webui(Settings):
-    """One WebUI as a service."""
+    """A WebUI as a service."""
 
     flavor: Literal["a1111", "forge", "reforge"] = Field(
         default="a1111",
@@ -148,7 +148,7 @@ class Webui(Settings):
         own = given.get("repositories")
         repositories = known if own is None else own
         if isinstance(own, dict) and own:
-            # Who names another commit keeps the URL, and the other way round.
+            # Another commit alone keeps the URL, and another URL alone keeps the commit.
             told = {
                 name: {**known.get(name, {}), **entry} if isinstance(entry, dict) else entry
                 for name, entry in own.items()
@@ -159,7 +159,7 @@ class Webui(Settings):
     @field_validator("flags")
     @classmethod
     def _flags_are_the_flavors(cls, flags: dict[str, Flag], info: ValidationInfo) -> dict[str, Flag]:
-        """The flags by the names that the launcher's parser gives them: --device-id is device_id."""
+        """The flags by argparse's names: --device-id is device_id."""
         called = info.data.get("flavor", "a1111")
         found: dict[str, Flag] = {}
         problems = []
@@ -184,12 +184,12 @@ class Webui(Settings):
 
     @property
     def gpu(self) -> int:
-        """The GPU that it computes on, as nvidia-smi counts them."""
+        """The GPU that it uses, by nvidia-smi's number."""
         return int(self.flags.get("device_id", 0))
 
 
 def _checked_flag(called: str, name: str, value: Flag) -> Flag:
-    """The flag's value as the launcher takes it. ValueError if the flag cannot be given, or not with this value."""
+    """The flag's value for the launcher. ValueError if the flag or its value is not allowed."""
     if name in MANAGED_FLAGS:
         raise ValueError(f"{name} is decided by sdfleet and cannot be a flag; {MANAGED_FLAGS[name]}")
     flags = FLAVORS[called].flags
@@ -221,7 +221,7 @@ def _not_of_an_extension(called: str, argument: str) -> str:
     flags = FLAVORS[called].flags
     if name in flags:
         return f"{option} is a flag of {called}; set webui.flags.{name}"
-    # The launcher's parser takes the beginning of a flag for the flag, if no other begins so.
+    # argparse accepts an unambiguous abbreviation of a flag.
     whole = next((flag for flag in ("device_id", *MANAGED_FLAGS) if name and flag.startswith(name)), "")
     if whole in flags:
         return f"{option} is a beginning of --{whole.replace('_', '-')}; set webui.flags.{whole}"

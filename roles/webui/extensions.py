@@ -1,4 +1,4 @@
-"""Extensions of the fleet: part of the release, and shown to the WebUI beside those that people install."""
+"""Extensions of the fleet: part of the release, mounted for the WebUI beside those that users install."""
 
 import shlex
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ from roles.paths import Paths
 from roles.webui.release import EXTENSIONS
 
 PROGRAM = "webui_extensions"
-"""The program of roles.onhost that takes over and shows what extensions keep."""
+"""The program of roles.onhost that keeps extensions' own files and links them into releases."""
 KEPT = "extensions-kept"
-"""Folder below the WebUI's data folder: settings and models of extensions, which every release gets to see."""
+"""Folder below the WebUI's data folder: settings and models of extensions, shared by all releases."""
 
 
 def shown(paths: Paths) -> PurePosixPath:
-    """Where the WebUI looks for extensions: what people install lies there."""
+    """The WebUI's folder of extensions, with those that users install."""
     return paths.data("webui") / "extensions"
 
 
 def kept(paths: Paths) -> PurePosixPath:
-    """Where what extensions keep beside their own files is kept."""
+    """The folder of files that extensions keep beside their own code."""
     return paths.data("webui") / KEPT
 
 
@@ -30,12 +30,12 @@ def names(release: Release) -> list[str]:
 
 
 def mounts(release: Release, paths: Paths) -> Mapping[PurePosixPath, PurePosixPath]:
-    """Each extension's folder in the release -> where the WebUI sees it. So they come and go with the unit."""
+    """Each extension's folder in the release -> its mount point for the WebUI. They come and go with the unit."""
     return {release.folder(paths) / EXTENSIONS / name: shown(paths) / name for name in names(release)}
 
 
 def kept_shown(release: Release, paths: Paths) -> list[str]:
-    """Commands that show a release in its building folder what its extensions keep."""
+    """Commands that link the extensions' kept files into a release in its build folder."""
     program = str(paths.programs / f"{PROGRAM}.py")
     pairs = [(kept(paths) / name, EXTENSIONS / name) for name in names(release)]
     return [shlex.join(["python3", program, "show", "--kept", str(a), "--tree", str(b)]) for a, b in pairs]

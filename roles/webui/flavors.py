@@ -1,6 +1,6 @@
-"""What differs between the WebUI and its forks, as data: where the code is, what it stands on, which flags it knows.
+"""The differences between the WebUI and its forks, as data: repositories, commits and flags.
 
-Read off each fork's modules/launch_utils.py and modules/cmd_args.py at the commit named here.
+Taken from each fork's modules/launch_utils.py and modules/cmd_args.py at the commit named here.
 """
 
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ Pin = tuple[str, str]
 
 @dataclass(frozen=True)
 class Flavor:
-    """One fork at the release that sdfleet knows."""
+    """A fork at the release that sdfleet supports."""
 
     repository: str
     ref: str
     commits: Mapping[str, str]
-    """Refs whose commit is known, so that they need no entry in the lock."""
+    """Refs with a known commit, which need no entry in the lock."""
     repositories: Mapping[str, Pin]
-    """What the launcher wants below repositories/."""
+    """The repositories that the launcher needs below repositories/."""
     commit_variables: Mapping[str, str]
-    """What the launcher reads to learn at which commit each of them must be."""
+    """The launcher's environment variables for their commits."""
     cpu_arguments: tuple[str, ...]
-    """Arguments with which it computes on the CPU."""
+    """Arguments for running on the CPU."""
     flags: Mapping[str, Kind]
     lock: str
-    """Begin of the names of its shipped locks."""
+    """Prefix of the names of its shipped locks."""
 
 
 SWITCHES = """

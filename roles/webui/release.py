@@ -1,4 +1,4 @@
-"""What a WebUI release is made of, computed before a host is asked anything."""
+"""The contents of a WebUI release, computed from the settings alone."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -11,13 +11,13 @@ from roles.webui.flavors import FLAVORS
 
 LOCKS = Path(__file__).resolve().parent / "locks"
 EXTENSIONS = PurePosixPath("extensions")
-"""Folder of a release that holds its extensions."""
+"""Folder of extensions in a release."""
 FOR_CPU = "cu121"
 """The build whose lock serves CPU hosts: torch 2.1.2, with which the WebUI was released."""
 
 
 def release_of(webui: Webui, build: str) -> Release:
-    """The release that the settings stand for on a host that gets torch's `build` (cpu, cu121, ...).
+    """The release of these settings for a host with torch's `build` (cpu, cu121, ...).
 
     Raises ReleaseError if the ref is not pinned, or no lock is known for it.
     """
@@ -35,7 +35,7 @@ def release_of(webui: Webui, build: str) -> Release:
 
 
 def _tag(ref: str, commit: str) -> str:
-    """What the WebUI's page and pictures call this commit; empty if nobody gave it a name."""
+    """The tag that the WebUI's page and pictures show for this commit; empty if it has none."""
     return ref if ref != commit else next((known for known, at in KNOWN_REFS.items() if at == commit), "")
 
 
@@ -47,7 +47,7 @@ def torch_builds(webui: Webui) -> tuple[str, ...]:
 
 
 def lock_version(webui: Webui) -> str:
-    """How the names of this WebUI's locks begin."""
+    """Prefix of the names of this WebUI's locks."""
     flavor = FLAVORS[webui.flavor]
     same = {flavor.ref, flavor.commits.get(flavor.ref, flavor.ref)}  # a release and its commit need the same packages
     return flavor.lock if {webui.ref, webui.commit} & same else re.sub(r"[^A-Za-z0-9.]+", "-", webui.ref)
@@ -69,7 +69,7 @@ def _lock(webui: Webui, build: str) -> str:
 
 
 def check_variables(webui: Webui) -> dict[str, str]:
-    """Environment in which the launcher, asked to prepare, finds everything in place and fetches nothing."""
+    """Environment variables with which the launcher's preparation finds everything in place and fetches nothing."""
     variables = FLAVORS[webui.flavor].commit_variables
     pins = {variables[n]: r.commit for n, r in webui.repositories.items() if n in variables}
     return {**pins, "PYTHONDONTWRITEBYTECODE": "1", **GIT_TRUST}

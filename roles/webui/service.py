@@ -23,18 +23,18 @@ PROGRAMS = (PROGRAM, "webui_door", "webui_options", "webui_picture", "webui_png"
 """The runner and what it starts."""
 RUNTIME = "sdfleet-webui"
 CACHE = "sdfleet-webui"
-"""Folder below /var/cache for compiled Python code."""
+"""Folder below /var/cache for Python bytecode."""
 STATE = f"/run/{RUNTIME}/state.json"
 """Release, fingerprint, readiness and first picture of the running service; gone when it stops."""
 DRAIN_SECONDS = 60
 LINK_LOCAL = "169.254.0.0/16 fe80::/10"
-"""Where clouds answer whoever asks with the machine's credentials."""
+"""Link-local addresses, at which clouds serve the machine's credentials."""
 
 Device = Literal["cpu", "cuda"]
 
 
 def launch_arguments(webui: Webui, paths: Paths, device: Device) -> list[str]:
-    """Arguments of launch.py, but the port, which the runner chooses."""
+    """Arguments of launch.py without the port, which the runner chooses."""
     arguments = ["--skip-prepare-environment", "--no-download-sd-model", "--api"]
     arguments += ["--data-dir", str(paths.data("webui"))]
     if device == "cpu":
@@ -49,9 +49,9 @@ def launch_arguments(webui: Webui, paths: Paths, device: Device) -> list[str]:
 
 
 def options_file(webui: Webui, paths: Paths) -> PurePosixPath:
-    """The file from which the runner takes what must stand in the WebUI's config.json.
+    """The file with the options that the runner writes to the WebUI's config.json.
 
-    It is named by its content, so that an earlier unit, gone back to, finds its own options.
+    It is named by its content, so that after a rollback the earlier unit finds its own options.
     """
     digest = hashlib.sha256(options_text(webui).encode()).hexdigest()[:12]
     return paths.app("webui") / f"options-{digest}.json"
@@ -63,7 +63,7 @@ def options_text(webui: Webui) -> str:
 
 
 def options_hold(options: Mapping[str, object], config: str | None) -> bool:
-    """Whether the WebUI's config.json (its text) says what the options say."""
+    """Whether the WebUI's config.json (its text) has these options."""
     if not options:
         return True
     try:
@@ -74,7 +74,7 @@ def options_hold(options: Mapping[str, object], config: str | None) -> bool:
 
 
 def _bare(value: object) -> object:
-    """A value as people write it: the WebUI adds a checkpoint's hash to its name."""
+    """A value without the hash that the WebUI adds to a checkpoint's name."""
     return re.sub(r" \[[0-9a-f]{10}\]$", "", value) if isinstance(value, str) else value
 
 
@@ -84,22 +84,22 @@ def config_file(paths: Paths) -> PurePosixPath:
 
 
 def network(webui: Webui) -> dict[str, str]:
-    """The unit's settings of what the service may reach."""
+    """The unit's settings for network access."""
     if "any" in webui.egress:
         return {"IPAddressDeny": LINK_LOCAL}
     return {"IPAddressDeny": "any", "IPAddressAllow": " ".join(("localhost", *webui.egress))}
 
 
 def unit_text(webui: Webui, paths: Paths, release: Release, device: Device) -> str:
-    """The unit file. It holds a fingerprint of all that would need a restart if it changed."""
+    """The unit file. It contains a fingerprint of everything that needs a restart if it changes."""
     extensions = [(e.name, e.commit) for e in webui.extensions]
     draft = _render(webui, paths, release, device, "")
     whole = repr((draft, release.id, extensions, [source(name) for name in PROGRAMS]))
     return _render(webui, paths, release, device, hashlib.sha256(whole.encode()).hexdigest()[:16])
 
 
-def told(state: str | None) -> dict[str, Any]:
-    """What the running service says of itself (the text of STATE); its word for its own affairs, and no more."""
+def service_state(state: str | None) -> dict[str, Any]:
+    """The running service's own state (the text of STATE); untrusted beyond the service itself."""
     try:
         found = json.loads(state or "{}")
     except (ValueError, RecursionError):
@@ -107,7 +107,7 @@ def told(state: str | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def fingerprint(text: str) -> str:
+def unit_fingerprint(text: str) -> str:
     """The fingerprint in a unit file; empty if there is none."""
     found = re.search(r"--fingerprint (\w+)", text)
     return found[1] if found else ""
@@ -128,14 +128,14 @@ def _render(webui: Webui, paths: Paths, release: Release, device: Device, mark: 
         "GRADIO_TEMP_DIR": "/tmp/gradio",
         "GRADIO_ANALYTICS_ENABLED": "False",
         "HF_HOME": paths.hub,
-        # CUDA's own order is by speed; flags.device_id and the runs' turns mean nvidia-smi's.
+        # CUDA's own order is by speed; flags.device_id and the runs' GPU locks use nvidia-smi's.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
-        # glibc's allocator keeps what it was given: memory grows until the kernel ends the service.
+        # glibc's allocator does not return memory: it grows until the kernel kills the service.
         "LD_PRELOAD": "libtcmalloc_minimal.so.4",
         "PYTHONUNBUFFERED": "1",
-        # The environment is read-only, and compiling all of it would take minutes: what is used is kept here.
+        # The environment is read-only, and compiling all of it would take minutes: bytecode is cached here on use.
         "PYTHONPYCACHEPREFIX": f"/var/cache/{CACHE}",
         **GIT_TRUST,
     }

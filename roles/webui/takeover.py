@@ -1,4 +1,4 @@
-"""Extensions that an earlier sdfleet checked out into the WebUI's data folder: their settings stay, they go."""
+"""Migrates extensions that earlier versions checked out into the WebUI's data folder: their settings are kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,29 +16,29 @@ from roles.webui.release import EXTENSIONS
 
 
 @dataclass(frozen=True)
-class Found:
-    """What lies in the WebUI's folder of extensions on a host."""
+class FoundExtensions:
+    """Contents of the WebUI's folder of extensions on a host."""
 
     old: tuple[str, ...] = ()
-    """Checkouts of an sdfleet that put them there."""
+    """Checkouts of an earlier version of sdfleet."""
     empty: tuple[str, ...] = ()
-    """Empty folders: where a release's extension was shown."""
+    """Empty folders: mount points of a release's extensions."""
     others: tuple[str, ...] = ()
-    """What people installed."""
+    """Extensions that users installed."""
     kept: frozenset[str] = frozenset()
-    """Extensions of which something is kept."""
+    """Extensions with kept files."""
     needed: frozenset[str] = frozenset()
-    """Old checkouts that a release of then, still on the host, would need."""
+    """Old checkouts that an old release, still on the host, would need."""
 
 
-def find(there: Sequence[str], releases: Sequence[str], paths: Paths) -> Found:
-    """Tell apart what is in the folder of extensions.
+def find_extensions(there: Sequence[str], releases: Sequence[str], paths: Paths) -> FoundExtensions:
+    """Classify the contents of the folder of extensions.
 
     + there: names of its folders
     + releases: names of the releases on the host
     """
     if not there:
-        return Found()
+        return FoundExtensions()
     folder = shown(paths)
     marks = {name: folder / name / ".git/FETCH_HEAD" for name in there}
     parts = [_part(paths.releases("webui") / release, name) for release in releases for name in there]
@@ -47,26 +47,28 @@ def find(there: Sequence[str], releases: Sequence[str], paths: Paths) -> Found:
         Survey, written_by=dict.fromkeys(marks.values(), WEBUI), folders=[*look, kept(paths)], paths=[*look, *parts]
     )
     there = [name for name in there if (entry := seen.entry(folder / name)) and entry.kind == "d"]
-    # git notes where a checkout was fetched from: for sdfleet's that is its store on the same host.
+    # git records where a checkout was fetched from: for sdfleet's that is its store on the same host.
     old = [name for name in there if str(paths.git_store) in (seen.text(marks[name]) or "")]
     empty = [name for name in there if not seen.names.get(str(folder / name))]
     lacking = {
         name for release in releases for name in old if not seen.entry(_part(paths.releases("webui") / release, name))
     }
     others = tuple(name for name in there if name not in {*old, *empty})
-    return Found(tuple(old), tuple(empty), others, frozenset(seen.names.get(str(kept(paths)), ())), frozenset(lacking))
+    return FoundExtensions(
+        tuple(old), tuple(empty), others, frozenset(seen.names.get(str(kept(paths)), ())), frozenset(lacking)
+    )
 
 
 def _part(release: PurePosixPath, name: str) -> PurePosixPath:
     return release / EXTENSIONS / name
 
 
-def take_over(found: Found, wanted: Sequence[str], paths: Paths) -> None:
-    """Keep the settings of extensions that an earlier sdfleet put into the data folder, and remove what is not wanted.
+def take_over_extensions(found: FoundExtensions, wanted: Sequence[str], paths: Paths) -> None:
+    """Keep the settings of extensions that an earlier version put into the data folder, and remove unwanted checkouts.
 
-    A checkout that a release of then needs stays for it, out of sight of the others.
+    A checkout that an old release needs is kept for it; other releases do not see it.
 
-    + found: what lies there
+    + found: contents of the folder
     + wanted: names of the fleet's extensions
     """
     drop = [name for name in found.old if name not in wanted or (name in found.kept and name not in found.needed)]
@@ -78,10 +80,10 @@ def take_over(found: Found, wanted: Sequence[str], paths: Paths) -> None:
         server.shell(name="Take over extensions of before", commands=[quoted(words)])
 
 
-def remove_places(found: Found, wanted: Sequence[str], paths: Paths) -> None:
-    """Remove the empty folders in which a release showed extensions that the fleet names no longer.
+def remove_mount_points(found: FoundExtensions, wanted: Sequence[str], paths: Paths) -> None:
+    """Remove the empty mount points of extensions that the fleet no longer has.
 
-    + found: what lies there
+    + found: contents of the folder
     + wanted: names of the fleet's extensions
     """
     if gone := [name for name in found.empty if name not in wanted]:

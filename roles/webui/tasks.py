@@ -22,20 +22,20 @@ from roles.webui.release import release_of
 from roles.webui.service import (
     STATE,
     config_file,
-    fingerprint,
     options_hold,
-    told,
+    service_state,
+    unit_fingerprint,
     unit_text,
 )
 
 REFRESH = "webui_refresh"
-"""The program of roles.onhost that tells a WebUI of new models."""
+"""The program of roles.onhost that makes a WebUI refresh its lists of models."""
 
 
 @pyinfra_deploy("WebUI")
 def install(webui: Webui, paths: Paths, build: str) -> None:
     """
-    Build the WebUI's release beside the running one, switch to it, and go back if it does not draw.
+    Build the WebUI's release beside the running one, switch to it, and switch back if it does not draw a picture.
 
     + webui: the role's settings
     + paths: the host's paths
@@ -50,23 +50,23 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
     written_by = {config_file(paths): WEBUI, PurePosixPath(STATE): WEBUI}
     seen = look(app, paths, texts=[keeper], folders=[extensions.shown(paths)], written_by=written_by)
     releases = [name for name in seen.names.get(str(paths.releases("webui")), []) if not name.startswith(".")]
-    found = takeover.find(seen.names.get(str(extensions.shown(paths)), []), releases, paths)
+    found = takeover.find_extensions(seen.names.get(str(extensions.shown(paths)), []), releases, paths)
     folders(name="Make folders", wanted=all_folders(app, paths), seen=seen)
     text = source(extensions.PROGRAM)
     rendered(name="Put the program that keeps what extensions have", dest=keeper, text=text, seen=seen)
-    takeover.take_over(found, extensions.names(release), paths)
-    deploy(app, paths, seen, as_wanted=as_told(webui, app, paths, seen))
-    takeover.remove_places(found, extensions.names(release), paths)
+    takeover.take_over_extensions(found, extensions.names(release), paths)
+    deploy(app, paths, seen, as_wanted=runs_as_wanted(webui, app, paths, seen))
+    takeover.remove_mount_points(found, extensions.names(release), paths)
     prune(app, paths, seen)
 
 
-def as_told(webui: Webui, app: Application, paths: Paths, seen: HostSurvey) -> bool:
-    """Whether the service that runs says that it is the one wanted, with the options wanted."""
-    same = told(seen.text(STATE)).get("fingerprint") == fingerprint(app.unit_text)
+def runs_as_wanted(webui: Webui, app: Application, paths: Paths, seen: HostSurvey) -> bool:
+    """Whether the running service is the wanted one, with the wanted options."""
+    same = service_state(seen.text(STATE)).get("fingerprint") == unit_fingerprint(app.unit_text)
     return same and options_hold(webui.options, seen.text(config_file(paths)))
 
 
 def refresh(webui: Webui) -> StringCommand:
-    """The command that shows a running WebUI the models that came or went: no restart is needed for that."""
+    """The command that makes a running WebUI refresh its lists of models, without a restart."""
     words = shlex.join(["--port", str(webui.port), "--state", STATE])
     return StringCommand("python3 -I -", words, _stdin=[source(REFRESH)])

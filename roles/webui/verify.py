@@ -1,4 +1,4 @@
-"""What must hold on a host with the WebUI: it runs as described, alone, confined, and draws."""
+"""Checks of a host with the WebUI: it runs as described, confined, and draws."""
 
 import json
 import shlex
@@ -20,7 +20,7 @@ from roles.paths import UNITS, Paths
 from roles.webui.config import Webui
 from roles.webui.extensions import names, shown
 from roles.webui.release import release_of
-from roles.webui.service import PROGRAMS, STATE, UNIT, options_hold, told, unit_text
+from roles.webui.service import PROGRAMS, STATE, UNIT, options_hold, service_state, unit_text
 
 PICTURE_SECONDS = 300
 
@@ -88,7 +88,7 @@ def test_code_is_at_its_commits(host: Host, paths: Paths, release: Release) -> N
 
 def test_no_extension_of_an_earlier_file_is_left(host: Host, paths: Paths, release: Release) -> None:
     store, folder = str(paths.git_store), str(shown(paths))
-    # As its user, and not for ever: it can write there.
+    # As its user and with a time limit: the service can write there.
     look = f"timeout 60 {as_user(WEBUI)} grep -lsFZ %s -r --include=FETCH_HEAD --max-count=1 -D skip %s"
     marks = host.run(look, store, folder).stdout.split("\0")[:-1]
     found = {mark.removeprefix(f"{folder}/").partition("/")[0] for mark in marks}
@@ -177,10 +177,10 @@ def test_it_reads_its_loras(host: Host, webui: Webui, paths: Paths, models: tupl
 
 
 def running(host: Host) -> dict[str, Any]:
-    """The running service's own account; a failed check if it is not ready (a request would end a start)."""
-    # As its user, and not for ever: it is the service that writes it.
+    """The running service's state; a failed check if it is not ready (a request would break a start)."""
+    # As its user and with a time limit: the service writes this file.
     read = host.run(f"timeout 10 {as_user(WEBUI)} head -c %s %s", str(SMALL), STATE)
-    state = told(read.stdout)
+    state = service_state(read.stdout)
     assert read.rc == 0 and state, f"{UNIT} does not run"
     assert state["ready"], f"{UNIT} is not ready: {state['problem']}"
     return state

@@ -15,8 +15,8 @@ from deploy.onhost import adopt
 from inventory.load import load
 from roles.mirrors.config import Mirrors
 from roles.models.config import Model
-from roles.models.state import Seen
-from roles.models.tasks import refuse
+from roles.models.state import StoreContents
+from roles.models.tasks import refuse_conflicts
 from roles.models.wanted import wanted
 from roles.onhost import TENSOR_NAMES, source
 from roles.paths import Paths
@@ -132,5 +132,5 @@ def test_a_host_whose_store_lacks_it_is_told_what_to_do() -> None:
     model = Model(name="m", kind="lora", source="adopted:m.safetensors", sha256="ab" * 32)
     goal = wanted([model], Paths(), Mirrors())
     with pytest.raises(DeployError, match="run `sdfleet models adopt HOST FOLDER`"):
-        refuse(goal, Seen())
-    refuse(goal, Seen(blobs={"ab" * 32: 5}))
+        refuse_conflicts(goal, StoreContents())
+    refuse_conflicts(goal, StoreContents(blobs={"ab" * 32: 5}))

@@ -1,4 +1,4 @@
-"""What strangers write (names, answers, metadata, journal lines) is shown on the terminal, and does nothing there."""
+"""What unmanaged write (names, answers, metadata, journal lines) is shown on the terminal, and does nothing there."""
 
 import ast
 import io

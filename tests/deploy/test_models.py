@@ -5,7 +5,7 @@ from pathlib import Path
 from deploy.models import AUTOV2, HostModels, rows
 from deploy.ssh import Remote
 from inventory.load import load
-from roles.models.state import Seen
+from roles.models.state import StoreContents
 from roles.models.wanted import wanted
 
 ONE, TWO = "1" * 64, "2" * 64
@@ -35,7 +35,7 @@ groups = []
 """
 
 
-def looked(tmp_path: Path, seen: dict[str, Seen]) -> list[HostModels]:
+def looked(tmp_path: Path, seen: dict[str, StoreContents]) -> list[HostModels]:
     """Hosts with these files in their stores."""
     (tmp_path / "fleet.toml").write_text(FLEET)
     hosts = load(tmp_path / "fleet.toml").hosts
@@ -46,7 +46,7 @@ def looked(tmp_path: Path, seen: dict[str, Seen]) -> list[HostModels]:
 
 
 def test_two_kinds_may_have_a_model_of_one_name(tmp_path: Path) -> None:
-    found = looked(tmp_path, {"gpu-1": Seen({ONE: 5}), "gpu-2": Seen({ONE: 5, TWO: 6})})
+    found = looked(tmp_path, {"gpu-1": StoreContents({ONE: 5}), "gpu-2": StoreContents({ONE: 5, TWO: 6})})
     models = found[0].remote.host.models
     lora, vae = rows(models, found, AUTOV2)
     assert (lora[:2], lora[3], lora[5]) == (("ink", "lora"), ONE[:10], "gpu-1 gpu-2")
@@ -55,7 +55,7 @@ def test_two_kinds_may_have_a_model_of_one_name(tmp_path: Path) -> None:
 
 
 def test_a_model_of_hosts_that_were_not_read_is_listed_all_the_same(tmp_path: Path) -> None:
-    [model, _] = looked(tmp_path, {"gpu-1": Seen()})[0].remote.host.models
+    [model, _] = looked(tmp_path, {"gpu-1": StoreContents()})[0].remote.host.models
     assert list(rows([model], [], AUTOV2)) == [
         ("ink", "lora", "an unknown amount", "unknown files", model.source, "none")
     ]

@@ -14,13 +14,13 @@ from inventory.errors import SdfleetError
 from roles.onhost import source
 from roles.paths import Paths
 from roles.trainer.config import Trainer
-from roles.trainer.release import Release, release
+from roles.trainer.release import Release, trainer_release
 from training.run import record_format
 
 
 @pytest.fixture
 def made() -> Release:
-    return release(Trainer(), "cpu")
+    return trainer_release(Trainer(), "cpu")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from roles.cache.servers import homes
 from roles.facts.answers import Answer, Answers
 from roles.mirrors.config import Mirrors
 from roles.mirrors.rendering import OURS, apt_sources, environment, gitconfig, pip_conf, uv_toml
-from roles.mirrors.selection import GIT_ANSWER, choose, narrowed, probes, unprobed
+from roles.mirrors.selection import GIT_ANSWER, choose_mirrors, narrowed, probes, unprobed
 from roles.models.addresses import addresses
 
 REPOSITORY = "https://github.com/o/n.git"
@@ -21,7 +21,7 @@ ONE, TWO = "https://one.example", "https://two.example"
 
 
 def chosen(mirrors: Mirrors, answers: dict[str, Answer]) -> tuple[Mirrors, list[str]]:
-    choices = choose(mirrors, probes(mirrors, REPOSITORY, "debian", "bookworm"), answers)
+    choices = choose_mirrors(mirrors, probes(mirrors, REPOSITORY, "debian", "bookworm"), answers)
     return narrowed(mirrors, choices), [choice.sentence for choice in choices]
 
 

@@ -15,7 +15,7 @@ from lab.fleet import write
 from lab.locks import lock, train_requirements
 from roles.paths import Paths
 from roles.trainer.config import Trainer
-from roles.trainer.release import NoLockError, release
+from roles.trainer.release import NoLockError, trainer_release
 from roles.trainer.rendering import UNIT, train_slice, unit
 from training import archive
 
@@ -51,17 +51,17 @@ def test_code_is_the_same_wherever_the_tree_lies(tmp_path: Path, monkeypatch: py
 
 
 def test_release_changes_with_code_and_lock(tmp_path: Path) -> None:
-    shipped = release(Trainer(), "cpu")
+    shipped = trainer_release(Trainer(), "cpu")
     (tmp_path / "lock").write_text("other==1\n")
-    assert release(Trainer(requirements=tmp_path / "lock"), "cpu").key != shipped.key
-    assert release(Trainer(nice=0), "cpu").key == shipped.key
+    assert trainer_release(Trainer(requirements=tmp_path / "lock"), "cpu").key != shipped.key
+    assert trainer_release(Trainer(nice=0), "cpu").key == shipped.key
 
 
 def test_missing_lock_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(NoLockError, match=r"no lock for Python 3\.12 and torch's cpu build .*there are py3\.11-"):
-        release(Trainer(python="3.12"), "cpu")
+        trainer_release(Trainer(python="3.12"), "cpu")
     with pytest.raises(NoLockError, match=r"trainer\.requirements: .*gone does not exist"):
-        release(Trainer(requirements=tmp_path / "gone"), "cpu")
+        trainer_release(Trainer(requirements=tmp_path / "gone"), "cpu")
 
 
 def test_unit_gives_a_run_what_it_may_touch_and_no_more() -> None:

@@ -14,7 +14,7 @@ from roles.paths import Paths
 from roles.webui.application import finishing
 from roles.webui.config import KNOWN_REFS, Extension, Flag, Repository, Webui
 from roles.webui.release import _tag, check_variables, release_of, torch_builds
-from roles.webui.service import fingerprint, launch_arguments, options_hold, unit_text
+from roles.webui.service import launch_arguments, options_hold, unit_fingerprint, unit_text
 from templates import systemd_word
 
 PATHS = Paths()
@@ -163,8 +163,8 @@ def test_a_gpu_opens_its_devices_and_nothing_more() -> None:
     ids=["port", "flags", "release", "option", "extension"],
 )
 def test_the_fingerprint_tells_when_a_restart_is_needed(other: Webui) -> None:
-    assert fingerprint(unit(Webui())) == fingerprint(unit(Webui())) != ""
-    assert fingerprint(unit(other)) != fingerprint(unit(Webui()))
+    assert unit_fingerprint(unit(Webui())) == unit_fingerprint(unit(Webui())) != ""
+    assert unit_fingerprint(unit(other)) != unit_fingerprint(unit(Webui()))
 
 
 @pytest.mark.parametrize(

@@ -1,2 +1,2 @@
-"""sdfleet-fetch: brings a host's model store to a manifest. Runs on the host with its own Python (3.10 or newer),
-the standard library and a pickle scanner that needs no more; `roles.models.tool` packs all into one file."""
+"""sdfleet-fetch: brings a host's model store to the state of a manifest. Runs with the host's Python (3.10 or newer),
+the standard library and a pickle scanner without dependencies; `roles.models.tool` packs them into one file."""

@@ -1,4 +1,4 @@
-"""What the WebUI shows beside a model: notes and a picture. Given once; after that they are the person's to edit."""
+"""Notes and a picture that the WebUI shows with a model. Written once; users may edit them."""
 
 import contextlib
 import http.client
@@ -6,18 +6,18 @@ from pathlib import Path
 
 from roles.onhost import nofollow
 
-from .http import Fault, ask
+from .http import Fault, request_file
 from .manifest import File, Source
 
 LARGEST = 8_000_000
-"""Bytes of a picture; anything larger is no preview."""
+"""Bytes of a picture; larger ones are not used."""
 PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8")
 
 
-def place(link: Path, card: dict[str, str]) -> list[str]:
+def place_card(link: Path, card: dict[str, str]) -> list[str]:
     """Write NAME.json and NAME.preview.png beside a new link, where there is none; one sentence for each.
 
-    A preview that can't be had is left out: a picture is no reason to fail.
+    A preview that cannot be downloaded is left out: a picture is no reason to fail.
     """
     said = []
     if _put(link.with_suffix(".json"), card["notes"].encode()):
@@ -33,7 +33,7 @@ def place(link: Path, card: dict[str, str]) -> list[str]:
 
 
 def _picture(url: str) -> bytes:
-    answer = ask(Source(url), File("preview", "", None, ()), 0)
+    answer = request_file(Source(url), File("preview", "", None, ()), 0)
     assert answer is not None, "only a request for a rest can have nothing more to get"
     data = b""
     with answer.body, contextlib.suppress(OSError, http.client.HTTPException):

@@ -1,4 +1,4 @@
-"""HTTP for big files: redirects that never carry a secret to another host, and answers judged before they are used."""
+"""HTTP for large files: redirects never send a secret to another host, and answers are checked before they are used."""
 
 import email.utils
 import http.client
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from .manifest import File, Source
 
 SILENCE_SECONDS = 60
-"""How long a server may send nothing before it counts as cut off."""
+"""How long a server may send nothing before the transfer counts as failed."""
 SHOWN = 160
 """Characters of an error page that are quoted."""
 WEB_PAGE = (b"<!doctype html", b"<html", b"<?xml")
@@ -30,9 +30,9 @@ class Fault(Exception):
     def __init__(self, reason: str, *, final: bool = True, wait: float | None = None) -> None:
         super().__init__(reason)
         self.final = final
-        """Whether asking this source again is pointless."""
+        """Whether another attempt at this source is pointless."""
         self.wait = wait
-        """Seconds after which the server wants to be asked again, if it said so."""
+        """Seconds to wait before another attempt, if the server said so."""
 
 
 class _SameHostSecrets(urllib.request.HTTPRedirectHandler):
@@ -47,7 +47,7 @@ class _SameHostSecrets(urllib.request.HTTPRedirectHandler):
         known = 307 if code == 308 else code
         new = super().redirect_request(req, fp, known, msg, headers, newurl)  # type: ignore[arg-type]
         if new is not None:
-            # The proxy's login is added again where the new address goes over it too.
+            # The proxy's login is added again if the new address uses the proxy too.
             gone = (PROXY_LOGIN, *(SECRET_HEADERS if origin(new.full_url) != origin(req.full_url) else ()))
             for name in [name for name in new.headers if name.lower() in gone]:
                 new.remove_header(name)
@@ -60,7 +60,7 @@ _opener = urllib.request.build_opener(_SameHostSecrets)
 
 
 def origin(url: str) -> str:
-    """Scheme, host and port of a URL: what may be shown of it, since paths and queries can hold secrets."""
+    """Scheme, host and port of a URL: the printable part, since paths and queries can contain secrets."""
     parts = urlsplit(url)
     port = f":{parts.port}" if parts.port else ""
     return f"{parts.scheme}://{parts.hostname}{port}"
@@ -78,15 +78,13 @@ class Answer:
     host: str
     """Where the bytes really come from, after redirects."""
     cached: bool = False
-    """Whether a cache in between says that it gave what it kept."""
+    """Whether the answer came from a cache."""
 
 
-def ask(source: Source, file: File, offset: int, *, fresh: bool = False) -> Answer | None:
-    """Ask a source for a file from `offset` on; None if it says that there is nothing beyond that.
+def request_file(source: Source, file: File, offset: int, *, fresh: bool = False) -> Answer | None:
+    """Request a file from `offset` on; None if the source says that the file ends there.
 
-    With `fresh`, caches in between are told not to give what they keep.
-
-    Raises Fault, with the reason in words, for everything that is not the beginning of a model.
+    `fresh` bypasses caches. Raises Fault with the reason for every answer that is not a model.
     """
     headers = {"User-Agent": "sdfleet-fetch", "Accept-Encoding": "identity", **source.headers}
     if offset:
@@ -115,12 +113,12 @@ def ask(source: Source, file: File, offset: int, *, fresh: bool = False) -> Answ
 
 
 def is_web_page(beginning: bytes) -> bool:
-    """Whether a file that begins so is an HTML or XML page, whatever its headers say."""
+    """Whether a file with this beginning is an HTML or XML page, whatever its headers say."""
     return beginning.lstrip()[:15].lower().startswith(WEB_PAGE)
 
 
 def _judge(response: http.client.HTTPResponse, file: File, offset: int) -> Answer:
-    """Whether the answer can be the file, by its status and headers."""
+    """Check by status and headers that the answer can be the file."""
     kind = (response.headers.get_content_type() or "").lower()
     if kind == "text/html":
         raise Fault("answered with a web page (HTML) instead of the model")
@@ -143,7 +141,7 @@ def _judge(response: http.client.HTTPResponse, file: File, offset: int) -> Answe
 
 
 def _refusal(error: urllib.error.HTTPError, *, redirected: bool) -> Fault:
-    """An HTTP error status as a reason; only some are worth asking again."""
+    """An HTTP error status as a reason; only some are worth another attempt."""
     if error.code in (401, 403) and not redirected:
         return Fault(f"refuses (HTTP {error.code}): it wants a login, or the token in [secrets] may not read this file")
     if error.code in (401, 403):

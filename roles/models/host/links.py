@@ -1,4 +1,4 @@
-"""Names that lead into the store: set atomically, removed when unwanted, never in the way of a person's own files."""
+"""Links into the store: created atomically, removed when unwanted, never in place of users' own files."""
 
 import contextlib
 import os
@@ -12,12 +12,12 @@ from .manifest import Manifest
 from .store import Problem, Store
 
 
-def place(manifest: Manifest, store: Store, wanted: dict[Path, str]) -> list[str]:
-    """Bring links and small texts to the manifest; returns one sentence for each change.
+def place_links(manifest: Manifest, store: Store, wanted: dict[Path, str]) -> list[str]:
+    """Bring links and small texts to the manifest's state; returns one sentence per change.
 
-    `wanted` are the links of the manifest whose files are in the store. A file or folder that somebody else
-    put under a wanted name is left alone and raises Problem at the end, after everything else was done. The folders
-    belong to services, which can put there what they like: nothing is done by path.
+    `wanted` are the links of the manifest whose files are in the store. An unmanaged file or folder under a wanted name
+    is not touched and raises Problem at the end, after everything else was done. The folders belong to services, which
+    can put anything there: nothing is done by path.
     """
     changes: list[str] = []
     in_the_way: list[str] = []
@@ -37,12 +37,12 @@ def _place(
     manifest: Manifest, store: Store, wanted: dict[Path, str], changes: list[str], in_the_way: list[str]
 ) -> None:
     for path, sha256 in sorted(wanted.items()):
-        if is_stranger(path, store):
+        if is_unmanaged(path, store):
             in_the_way.append(str(path))
         elif _link(path, store.blob(sha256)):
             changes.append(f"{path}: linked")
             if path in manifest.cards:
-                changes += cards.place(path, manifest.cards[path])
+                changes += cards.place_card(path, manifest.cards[path])
     for path in manifest.unlink:
         if leads_into(path, store):
             nofollow.unlink(path)
@@ -53,12 +53,12 @@ def _place(
 
 
 def leads_into(path: Path, store: Store) -> bool:
-    """Whether `path` is a link into the store: those, and no others, are sdfleet's to change."""
+    """Whether `path` is a link into the store: only those may be changed by sdfleet."""
     return Path(nofollow.target_of(path)).is_relative_to(store.root)
 
 
-def is_stranger(path: Path, store: Store) -> bool:
-    """Whether somebody else put something under that name."""
+def is_unmanaged(path: Path, store: Store) -> bool:
+    """Whether something that sdfleet did not create has this name."""
     return nofollow.exists(path) and not leads_into(path, store)
 
 
@@ -73,7 +73,7 @@ def _link(path: Path, blob: Path) -> bool:
 
 
 def _make_newest(blob: Path, before: Path) -> None:
-    """Date the file after the one the name led to: the WebUI keeps the old hash of a file that is not newer."""
+    """Date the file after the previous target: the WebUI keeps the old hash of a file that is not newer."""
     then = before.stat().st_mtime if before.exists() else 0.0
     now = max(time.time(), then + 1)
     os.utime(blob, (now, now))

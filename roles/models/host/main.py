@@ -1,4 +1,4 @@
-"""sdfleet-fetch MANIFEST: bring the store and the links to a manifest (a file, or - for standard input)."""
+"""sdfleet-fetch MANIFEST: bring store and links to the state of a manifest (a file, or - for standard input)."""
 
 import json
 import os
@@ -10,27 +10,27 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from . import judge
-from .links import place
-from .manifest import File, Manifest, read
+from . import format_check
+from .links import place_links
+from .manifest import File, Manifest, parse_manifest
 from .store import Problem, Store
 from .transfer import Limit, Transfer
 
 PROGRESS_SECONDS = 1.0
 RATE_SECONDS = 15
-"""Over how many reports a rate is taken: long enough to be steady, short enough to show that a line has slowed."""
+"""Reports over which a rate is averaged: enough to be steady, few enough to show a slowdown."""
 GB = 1e9
 
 
 class Reporter:
-    """Events as JSON lines on standard output, and the last progress in store/progress.json for onlookers."""
+    """Events as JSON lines on standard output, and the last progress in store/progress.json for other readers."""
 
     def __init__(self, store: Store) -> None:
         self.file = store.root / "progress.json"
         self._lock = threading.Lock()
 
     def say(self, event: str, **details: Any) -> None:
-        """Emit one event. Without a reader (the controller is gone) the sync ends here; the next one resumes."""
+        """Emit an event. Without a reader (the controller is gone) the sync ends here; the next one resumes."""
         line = json.dumps({"event": event, **details})
         with self._lock:
             try:
@@ -45,7 +45,7 @@ class Reporter:
 
 
 def sync(manifest: Manifest) -> int:
-    """One sync: 0 if everything is as the manifest says, else 1, after every sentence went to standard error."""
+    """Run a sync: 0 if everything is as in the manifest, otherwise 1, with all problems on standard error."""
     store = Store(manifest.store)
     store.prepare()
     problems: list[str] = []
@@ -56,7 +56,7 @@ def sync(manifest: Manifest) -> int:
             check_space(manifest, store, list(missing.values()))
             problems += fetch(manifest, store, list(missing.values()), reporter)
             ready = {path: sha256 for path, sha256 in manifest.links.items() if store.blob(sha256).exists()}
-            for change in place(manifest, store, ready):
+            for change in place_links(manifest, store, ready):
                 reporter.say("placed", text=change)
         except Problem as problem:
             problems.append(str(problem))
@@ -67,7 +67,7 @@ def sync(manifest: Manifest) -> int:
 
 
 def check_space(manifest: Manifest, store: Store, missing: list[File]) -> None:
-    """Problem if the missing files will not fit; those of unknown size count as nothing."""
+    """Problem if the missing files will not fit; those of unknown size count as 0."""
     needed = sum(max(0, (file.size or 0) - _size(store.partial(file.sha256))) for file in missing)
     free = store.free() - manifest.reserve
     if needed > free:
@@ -78,7 +78,7 @@ def check_space(manifest: Manifest, store: Store, missing: list[File]) -> None:
 
 
 def fetch(manifest: Manifest, store: Store, missing: list[File], reporter: Reporter) -> list[str]:
-    """Fetch files side by side; returns a sentence for each that could not be had."""
+    """Fetch files in parallel; returns a sentence for each that failed."""
     limit = Limit(manifest.bytes_per_second)
 
     def transfer(file: File) -> Transfer:
@@ -109,7 +109,7 @@ def fetch(manifest: Manifest, store: Store, missing: list[File], reporter: Repor
 
 
 def _watch(transfers: list[Transfer], reporter: Reporter, stop: threading.Event) -> None:
-    """Tell every second how far the transfers are."""
+    """Report the progress of the transfers every second."""
     history: deque[tuple[float, list[int]]] = deque([(time.monotonic(), [0] * len(transfers))], RATE_SECONDS)
     while not stop.wait(PROGRESS_SECONDS):
         now, received = time.monotonic(), [transfer.received for transfer in transfers]
@@ -132,14 +132,14 @@ def _size(path: Path) -> int:
 
 def main() -> int:
     """The program."""
-    if len(sys.argv) == 3 and sys.argv[1] == judge.CHECK:
-        return judge.main(sys.argv[2])
+    if len(sys.argv) == 3 and sys.argv[1] == format_check.CHECK:
+        return format_check.main(sys.argv[2])
     if len(sys.argv) != 2:
         print(f"usage: {Path(sys.argv[0]).name} MANIFEST.json (or - for standard input)", file=sys.stderr)
         return 2
     text = sys.stdin.read() if sys.argv[1] == "-" else Path(sys.argv[1]).read_text()
     try:
-        manifest = read(text)
+        manifest = parse_manifest(text)
     except (ValueError, KeyError, TypeError) as error:
         print(f"{sys.argv[1]}: not a manifest ({error!r})", file=sys.stderr)
         return 2

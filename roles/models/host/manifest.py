@@ -1,4 +1,4 @@
-"""The manifest: which files the store must hold, where they come from, and which names lead to them."""
+"""The manifest: the files of the store, their sources, and their links."""
 
 import json
 import re
@@ -10,46 +10,46 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Source:
-    """One place a file can be had from."""
+    """A source of a file."""
 
     url: str
     headers: dict[str, str] = field(default_factory=dict, repr=False)
-    """Sent to the host of `url` only, never to one it redirects to; may hold secrets."""
+    """Sent to the host of `url` only, never after a redirect to another host; may contain secrets."""
 
 
 @dataclass(frozen=True)
 class File:
-    """One file the store must hold."""
+    """A file of the store."""
 
     model: str
-    """What a person calls it; starts every message about it."""
+    """Its name in messages."""
     sha256: str
     size: int | None
     sources: tuple[Source, ...]
     """In the order in which they are tried; empty if the file is pushed into store/partial beforehand."""
     suffix: str = ""
-    """Of the name it gets, e.g. .safetensors; says what an answer, and the file itself, must look like."""
+    """Suffix of its link, e.g. .safetensors; decides the checks of answers and file."""
 
     @property
     def text(self) -> bool:
-        """Whether the file is text, so that a JSON answer is no sign of an error."""
+        """Whether the file is text, so that a JSON answer is not an error."""
         return self.suffix in (".json", ".txt")
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """Everything one sync has to bring about."""
+    """The desired state of a sync."""
 
     store: Path
     files: tuple[File, ...]
     links: dict[Path, str] = field(default_factory=dict)
-    """Symbolic links: path -> sha256 of the file it leads to."""
+    """Symbolic links: path -> sha256 of the target."""
     folders: tuple[Path, ...] = ()
-    """Where names may be set and removed; a name anywhere else is refused, whoever asks for it."""
+    """Folders in which names may be created and removed; names elsewhere are refused."""
     texts: dict[Path, str] = field(default_factory=dict)
     """Small files with exactly this content (a Hugging Face cache's refs)."""
     cards: dict[Path, dict[str, str]] = field(default_factory=dict)
-    """Link -> `notes` and the URL of a `preview`, both given once, when the link is new."""
+    """Link -> `notes` and the URL of a `preview`, both written once, when the link is new."""
     unlink: tuple[Path, ...] = ()
     """Names to remove, if they still lead into the store."""
     parallel: int = 4
@@ -60,8 +60,8 @@ class Manifest:
     """Bytes of the file system that must stay free."""
 
 
-def read(text: str) -> Manifest:
-    """The manifest in a JSON text; ValueError or KeyError if it is not one, or if it names a place out of bounds."""
+def parse_manifest(text: str) -> Manifest:
+    """The manifest in a JSON text; ValueError or KeyError if it is not one, or if a path is outside its folders."""
     raw = json.loads(text)
     folders = tuple(map(Path, raw.get("folders", [])))
     for path in (*raw.get("links", {}), *raw.get("texts", {}), *raw.get("cards", {}), *raw.get("unlink", [])):
@@ -94,7 +94,7 @@ def read(text: str) -> Manifest:
 
 
 def _refuse_outside(place: str, folders: tuple[Path, ...]) -> None:
-    """ValueError unless a place lies below one of the folders, by its words alone."""
+    """ValueError unless a path is below one of the folders; the file system is not consulted."""
     path = Path(place)
     if "\0" in place or ".." in path.parts or not any(folder in path.parents for folder in folders):
         raise ValueError(f"{place!r} is outside the folders of models")

@@ -1,4 +1,4 @@
-"""Pickles, looked through without loading them. A scan finds what is known to be bad; it proves nothing good."""
+"""Scans pickles without loading them. A scan finds what is known to be dangerous; it cannot prove a file safe."""
 
 import logging
 from typing import Any, BinaryIO
@@ -9,7 +9,7 @@ SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 SHOWN = 5
 
 
-def load() -> Any:
+def load_scanner() -> Any:
     """The scanner, which is packed beside this package by roles.models.tool."""
     from picklescan import scanner
 
@@ -17,12 +17,12 @@ def load() -> Any:
     return scanner
 
 
-def check(stream: BinaryIO, suffix: str) -> list[str]:
-    """What a pickle mentions that the scanner does not know; FormatError if it mentions what is known to be bad."""
-    scanner = load()
+def check_pickle(stream: BinaryIO, suffix: str) -> list[str]:
+    """Names in a pickle that the scanner does not know; FormatError if some are known to be dangerous."""
+    scanner = load_scanner()
     try:
         found = scanner.scan_bytes(stream, "model", suffix)
-    except Exception as error:  # what it reads was made by a stranger, and any failure of it means the same
+    except Exception as error:  # an untrusted file can make it fail in any way
         raise FormatError(f"the scanner cannot read it ({type(error).__name__})") from None
     bad = _names(found, scanner.SafetyLevel.Dangerous)
     if bad or found.issues_count:

@@ -23,10 +23,10 @@ METADATA = "__metadata__"
 
 
 class FormatError(Exception):
-    """What is wrong with a file, for a person."""
+    """What is wrong with a file."""
 
 
-def check(stream: BinaryIO) -> dict[str, Any]:
+def check_safetensors(stream: BinaryIO) -> dict[str, Any]:
     """The header of a safetensors file whose tensors fill it without gap or overlap; else FormatError."""
     size = os.fstat(stream.fileno()).st_size
     beginning = stream.read(8)
@@ -66,7 +66,7 @@ def _check_metadata(metadata: object) -> None:
 
 
 def _count(shape: object) -> int:
-    """How many values a tensor of that shape has; ValueError if it is no shape."""
+    """The number of values of a shape; ValueError if it is not a shape."""
     if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS:
         raise ValueError("shape")
     if any(type(extent) is not int or not 0 <= extent < LARGEST_EXTENT for extent in shape):
@@ -75,7 +75,7 @@ def _count(shape: object) -> int:
 
 
 def _spans(header: dict[str, Any]) -> dict[str, tuple[int, int]]:
-    """Where each tensor lies, checked against its type and shape."""
+    """The span of each tensor, checked against its type and shape."""
     spans = {}
     for name, entry in header.items():
         if name == METADATA:

@@ -1,4 +1,4 @@
-"""The content-addressed store: a file has its final name only when its bytes are known to be right and on disk."""
+"""The content-addressed store: a file gets its final name only when its bytes are verified and on disk."""
 
 import contextlib
 import fcntl
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LOCK_WAIT_SECONDS = 10
-"""How long a sync waits for another: that of a killed controller notices within a second and ends."""
+"""How long a sync waits for another one; that of a killed controller ends within a second."""
 
 
 class Problem(Exception):
-    """Something a person must know: one sentence, naming the model or the place."""
+    """A problem for the user: one sentence that names the model or the path."""
 
 
 class Store:
@@ -23,15 +23,15 @@ class Store:
         self.partials = root / "partial"
 
     def blob(self, sha256: str) -> Path:
-        """Where the file with that hash lies, or will lie."""
+        """The path of the file with that hash, present or not."""
         return self.root / "sha256" / sha256[:2] / sha256
 
     def partial(self, sha256: str) -> Path:
-        """Where that file grows until it is whole."""
+        """The path of that file while it is incomplete."""
         return self.partials / sha256
 
     def has(self, sha256: str, size: int | None) -> bool:
-        """Whether the file is there, by name and size alone; its hash was checked before it got the name."""
+        """Whether the file is present, by name and size; its hash was checked before it got the name."""
         try:
             found = self.blob(sha256).stat().st_size
         except FileNotFoundError:
@@ -39,7 +39,7 @@ class Store:
         return size is None or found == size
 
     def prepare(self) -> None:
-        """Make the folders, readable by the services and writable by root alone."""
+        """Create the folders, readable by the services and writable by root only."""
         for folder in (self.root, self.root / "sha256", self.partials):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
 
@@ -55,13 +55,13 @@ class Store:
             sync_folder(folder)
 
     def free(self) -> int:
-        """Bytes that root can still write to the store's file system."""
+        """Bytes that root can write to the store's file system."""
         status = os.statvfs(self.root)
         return status.f_bfree * status.f_frsize
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep every other sync out; Problem if one is still at work after LOCK_WAIT_SECONDS."""
+        """Lock out other syncs; Problem if one is still running after LOCK_WAIT_SECONDS."""
         with (self.root / "lock").open("a+") as file:
             deadline = time.monotonic() + LOCK_WAIT_SECONDS
             while True:

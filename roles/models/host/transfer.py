@@ -1,4 +1,4 @@
-"""Fetching one file: resumed, from several sources, hashed while it arrives, named only when it is right."""
+"""Downloads one file: resumed, from several sources, hashed on arrival, named only when it is verified."""
 
 import errno
 import hashlib
@@ -9,17 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO
 
-from . import judge
-from .http import SILENCE_SECONDS, Answer, Fault, ask, is_web_page, origin
+from . import format_check
+from .http import SILENCE_SECONDS, Answer, Fault, is_web_page, origin, request_file
 from .manifest import File, Source
 from .safetensors import FormatError
 from .store import Problem, Store
 
 CHUNK = 1 << 20
 TRIES = 4
-"""How often a source is asked in a row without a byte of progress."""
+"""Attempts in a row at a source without a byte of progress."""
 LONGEST_WAIT_SECONDS = 300
-"""A server that wants to be left alone for longer than this counts as failed."""
+"""A server that asks for a longer wait counts as failed."""
 
 Say = Callable[..., None]
 
@@ -44,8 +44,8 @@ class Limit:
 
 
 @dataclass
-class _Road:
-    """A source and what was experienced with it."""
+class _Candidate:
+    """A source and the results of its attempts."""
 
     source: Source
     tries: int = 0
@@ -53,9 +53,9 @@ class _Road:
     reasons: list[str] = field(default_factory=list)
     lost: bool = False
     cached: bool = False
-    """Whether a cache in between took part."""
+    """Whether answers came from a cache."""
     fresh: bool = False
-    """Whether caches were asked to fetch anew."""
+    """Whether caches are bypassed."""
 
     @property
     def name(self) -> str:
@@ -63,28 +63,28 @@ class _Road:
 
 
 class Transfer:
-    """One file on its way into the store."""
+    """The download of one file into the store."""
 
     def __init__(self, file: File, store: Store, limit: Limit, say: Say) -> None:
         self.file, self.store, self.limit, self.say = file, store, limit, say
-        self.roads = [_Road(source) for source in file.sources]
+        self.candidates = [_Candidate(source) for source in file.sources]
         self.size = file.size
         self.done = 0
         """Bytes in the partial file."""
         self.received = 0
-        """Bytes that came over the network."""
+        """Bytes received over the network."""
         self._digest = hashlib.sha256()
         self._givers: set[str] = set()
-        """URLs whose bytes are in the partial file; "?" stands for an earlier process."""
+        """URLs whose bytes are in the partial file; "?" is an earlier process."""
         self._restarts = 0
 
     def run(self) -> None:
-        """Bring the file into the store; Problem, naming model and sources, if none of them delivers it."""
+        """Download the file into the store; Problem, naming model and sources, if all of them fail."""
         try:
             with self.store.partial(self.file.sha256).open("a+b") as part:
                 self._take_stock(part)
                 while not self._whole(part):
-                    self._step(part, self._next_road())
+                    self._step(part, self._next_candidate())
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise Problem(f"{self.file.model}: the disk of {self.store.root} is full") from None
@@ -93,10 +93,10 @@ class Transfer:
         self.store.seal(self.file.sha256)
 
     def _check_format(self) -> None:
-        """Right bytes can still be no model: what fleet.toml or the lock names may be broken at its source."""
+        """Check the format: a file with the right hash can still be broken at its source."""
         partial = self.store.partial(self.file.sha256)
         try:
-            if unknown := judge.check(partial, self.file.suffix):
+            if unknown := format_check.check_confined(partial, self.file.suffix):
                 self.say("scanned", names=unknown)
         except FormatError as error:
             partial.unlink()
@@ -104,14 +104,14 @@ class Transfer:
             raise Problem(f"{self.file.model}: is not {kind}: {error}; take another file") from None
 
     def _take_stock(self, part: IO[bytes]) -> None:
-        """Hash what an earlier process left."""
+        """Hash the bytes of an earlier process."""
         part.seek(0)
         while block := part.read(CHUNK):
             self._digest.update(block)
             self.done += len(block)
         if self.done:
             self._givers.add("?")
-        if not self.roads and self.size is None and self.done:
+        if not self.candidates and self.size is None and self.done:
             self.size = self.done  # what the controller sent is all there is
         if self.size is not None and self.done > self.size:
             self._forget(part)
@@ -122,59 +122,59 @@ class Transfer:
         self._givers.clear()
 
     def _whole(self, part: IO[bytes]) -> bool:
-        """Whether every byte is here and right; wrong bytes are dropped, and their giver with them."""
+        """Whether the file is complete and correct; wrong bytes are dropped, and their source too."""
         if self.size is None or self.done < self.size:
             return False
         if self._digest.hexdigest() == self.file.sha256:
             return True
         givers = set(self._givers)
         self._forget(part)
-        if not self.roads:
+        if not self.candidates:
             raise Problem(f"{self.file.model}: what the controller sent has another sha256 than the manifest wants")
-        # With bytes of several givers nobody can be blamed: begin anew, as often as a fair trial of each takes.
+        # With bytes of several sources none can be blamed: start again, as often as there are sources.
         self._restarts += 1
-        if givers != {"?"} and (len(givers) == 1 or self._restarts > len(self.roads)):
-            for road in self.roads:
-                if road.source.url in givers:
-                    self._distrust(road)
+        if givers != {"?"} and (len(givers) == 1 or self._restarts > len(self.candidates)):
+            for candidate in self.candidates:
+                if candidate.source.url in givers:
+                    self._distrust(candidate)
         else:
             self.say("restart", reason="what an earlier try left does not fit together (the sha256 is wrong)")
         return False
 
-    def _next_road(self) -> _Road:
-        """The first source that may be asked now; waits for one if all of them want to be left alone."""
-        open_roads = [road for road in self.roads if not road.lost]
-        if not open_roads:
-            if not self.roads:
+    def _next_candidate(self) -> _Candidate:
+        """The first source that may be requested now; waits if all of them asked for a wait."""
+        open_candidates = [candidate for candidate in self.candidates if not candidate.lost]
+        if not open_candidates:
+            if not self.candidates:
                 raise Problem(f"{self.file.model}: the controller did not send it; run apply again")
-            told = "; ".join(f"{road.name} {road.reasons[-1]}" for road in self.roads)
+            told = "; ".join(f"{candidate.name} {candidate.reasons[-1]}" for candidate in self.candidates)
             raise Problem(f"{self.file.model}: no source delivered it: {told}")
-        first = min(open_roads, key=lambda road: max(road.ready_at, time.monotonic()))
+        first = min(open_candidates, key=lambda candidate: max(candidate.ready_at, time.monotonic()))
         time.sleep(max(0.0, first.ready_at - time.monotonic()))
         return first
 
-    def _step(self, part: IO[bytes], road: _Road) -> None:
+    def _step(self, part: IO[bytes], candidate: _Candidate) -> None:
         """Get as much as possible from one source."""
         before = self.done
         try:
-            answer = ask(road.source, self.file, self.done, fresh=road.fresh)
+            answer = request_file(candidate.source, self.file, self.done, fresh=candidate.fresh)
             if answer is None:
                 self.size = self.done
             else:
-                road.cached |= answer.cached
+                candidate.cached |= answer.cached
                 with answer.body:
-                    self._receive(part, answer, road)
+                    self._receive(part, answer, candidate)
         except Fault as fault:
             if self.done > before:
-                road.tries = 0
-            self._blame(road, fault)
+                candidate.tries = 0
+            self._blame(candidate, fault)
 
-    def _receive(self, part: IO[bytes], answer: Answer, road: _Road) -> None:
+    def _receive(self, part: IO[bytes], answer: Answer, candidate: _Candidate) -> None:
         before, skip = self.done, self.done - answer.offset
         if skip:
-            self.say("repeat", source=road.name, bytes=skip)  # the server ignores Range and begins at zero
+            self.say("repeat", source=candidate.name, bytes=skip)  # the server ignores Range and begins at zero
         size = self.file.size if self.file.size is not None else answer.size
-        self._givers.add(road.source.url)
+        self._givers.add(candidate.source.url)
         while True:
             try:
                 block = answer.body.read1(CHUNK)
@@ -194,7 +194,7 @@ class Transfer:
         if size is not None and self.done < size:
             raise Fault(f"cut the transfer at byte {self.done} of {size}", final=False)
         if size is None and self.done > before and self._digest.hexdigest() != self.file.sha256:
-            # Nobody said how long the file is: only an answer without a further byte proves that this is all.
+            # The size is unknown: only an answer without a further byte proves that the file is complete.
             raise Fault(f"ended at byte {self.done} without saying how long the file is", final=False)
         self.size = self.done
 
@@ -209,28 +209,28 @@ class Transfer:
         part.flush()
         self.done += len(block)
 
-    def _blame(self, road: _Road, fault: Fault) -> None:
-        road.reasons.append(str(fault))
-        road.tries += 1
-        wait = fault.wait if fault.wait is not None else float(2 ** (road.tries - 2))
-        road.ready_at = time.monotonic() + wait
-        if fault.final or road.tries >= TRIES or wait > LONGEST_WAIT_SECONDS:
-            self._lose(road)
+    def _blame(self, candidate: _Candidate, fault: Fault) -> None:
+        candidate.reasons.append(str(fault))
+        candidate.tries += 1
+        wait = fault.wait if fault.wait is not None else float(2 ** (candidate.tries - 2))
+        candidate.ready_at = time.monotonic() + wait
+        if fault.final or candidate.tries >= TRIES or wait > LONGEST_WAIT_SECONDS:
+            self._lose(candidate)
         else:
-            others = [other.name for other in self.roads if not other.lost and other.ready_at < road.ready_at]
-            self.say("retry", source=road.name, reason=str(fault), wait=wait, next=others[0] if others else None)
+            others = [other.name for other in self.candidates if not other.lost and other.ready_at < candidate.ready_at]
+            self.say("retry", source=candidate.name, reason=str(fault), wait=wait, next=others[0] if others else None)
 
-    def _distrust(self, road: _Road) -> None:
-        """Its bytes were wrong: a cache may have kept what upstream once got wrong, and is asked to look again."""
-        if road.cached and not road.fresh:
-            road.fresh = True
-            self.say("restart", reason=f"what {road.name} had kept is not the file (the sha256 is wrong)")
+    def _distrust(self, candidate: _Candidate) -> None:
+        """Its bytes were wrong: bypass its cache, which may hold a damaged copy, or give up the source."""
+        if candidate.cached and not candidate.fresh:
+            candidate.fresh = True
+            self.say("restart", reason=f"what {candidate.name} had kept is not the file (the sha256 is wrong)")
         else:
-            self._lose(road, "sent wrong bytes (the sha256 is not the expected one)")
+            self._lose(candidate, "sent wrong bytes (the sha256 is not the expected one)")
 
-    def _lose(self, road: _Road, reason: str = "") -> None:
+    def _lose(self, candidate: _Candidate, reason: str = "") -> None:
         if reason:
-            road.reasons.append(reason)
-        road.lost = True
-        left = [other.name for other in self.roads if not other.lost]
-        self.say("skip", source=road.name, reason=road.reasons[-1], next=left[0] if left else None)
+            candidate.reasons.append(reason)
+        candidate.lost = True
+        left = [other.name for other in self.candidates if not other.lost]
+        self.say("skip", source=candidate.name, reason=candidate.reasons[-1], next=left[0] if left else None)

@@ -1,13 +1,13 @@
-"""Where models come from, one module a source: what its addresses mean, and what they resolve to for the lock."""
+"""Sources of models, one module each: the meaning of their addresses, and how `lock` resolves them."""
 
 from collections.abc import Callable
 
 from roles import names
 from roles.models.config import ADOPTED, LockedModel, Model
 from roles.models.sources import civitai, huggingface, modelscope, peer, plain
-from roles.models.sources.web import Asker, SourceError
+from roles.models.sources.web import HubClient, SourceError
 
-RESOLVERS: dict[str, Callable[[Model, Asker], LockedModel]] = {
+RESOLVERS: dict[str, Callable[[Model, HubClient], LockedModel]] = {
     "hf": huggingface.resolve,
     "modelscope": modelscope.resolve,
     "civitai": civitai.resolve,
@@ -23,13 +23,13 @@ RESOLVERS: dict[str, Callable[[Model, Asker], LockedModel]] = {
 def address(model: Model) -> tuple[str, str]:
     """Name and origin's URL of the one file that a source names by itself. Raises SourceError if it does not."""
     scheme = model.source.partition(":")[0]
-    if scheme == "hf" and (hub := huggingface.parse(model.source)).path:
+    if scheme == "hf" and (hub := huggingface.parse_source(model.source)).path:
         return hub.path, hub.url(hub.path)
     if scheme == "modelscope":
-        repository, path, revision = modelscope.parse(model.source)
+        repository, path, revision = modelscope.parse_source(model.source)
         return path, modelscope.url(repository, path, revision)
     if scheme == "host":
-        return peer.parse(model.source)[1].rpartition("/")[2], model.source
+        return peer.parse_source(model.source)[1].rpartition("/")[2], model.source
     if scheme == "adopted":
         path = names.file_path(model.source.removeprefix(ADOPTED))
         return path, f"file:{path}"
@@ -38,7 +38,7 @@ def address(model: Model) -> tuple[str, str]:
     raise SourceError("it is not in fleet.lock; run `sdfleet lock`")
 
 
-def resolve(model: Model, asker: Asker) -> LockedModel:
+def resolve(model: Model, client: HubClient) -> LockedModel:
     """The exact files that a model's source stands for now.
 
     Raises SourceError if the source cannot say, or says something else than the model's own sha256.
@@ -46,7 +46,7 @@ def resolve(model: Model, asker: Asker) -> LockedModel:
     scheme = model.source.partition(":")[0]
     if scheme not in RESOLVERS:
         raise SourceError(f"{model.source!r} cannot be pinned: it is made on the fleet")
-    locked = RESOLVERS[scheme](model, asker)
+    locked = RESOLVERS[scheme](model, client)
     if model.sha256 and [pin.sha256 for pin in locked.pins] != [model.sha256]:
         raise SourceError(f"its sha256 in fleet.toml is {model.sha256}, its source has {locked.pins[0].sha256}")
     return locked

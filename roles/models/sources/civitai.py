@@ -6,7 +6,7 @@ from pydantic import Field
 
 from roles import names
 from roles.models.config import BaseVersion, Card, LockedModel, Model, Pin
-from roles.models.sources.web import Asker, SourceError, Told
+from roles.models.sources.web import HubAnswer, HubClient, SourceError
 from roles.secrecy import CIVITAI
 
 BASES: tuple[tuple[str, BaseVersion], ...] = (
@@ -19,7 +19,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 SOURCE = re.compile(r"civitai:(?P<version>\d+)(/(?P<file>\d+))?")
 
 
-class File(Told):
+class File(HubAnswer):
     """One file of a version."""
 
     id: int
@@ -29,7 +29,7 @@ class File(Told):
     hashes: dict[str, str | None] = Field(default={})
 
 
-class Image(Told):
+class Image(HubAnswer):
     """One of its pictures."""
 
     url: names.Line = ""
@@ -37,13 +37,13 @@ class Image(Told):
     level: float = Field(default=HARMLESS + 1, alias="nsfwLevel")
 
 
-class Parent(Told):
+class Parent(HubAnswer):
     """The model that a version is one of."""
 
     type: str = ""
 
 
-class Version(Told):
+class Version(HubAnswer):
     """What Civitai says of a version of a model."""
 
     id: int
@@ -55,25 +55,25 @@ class Version(Told):
     images: list[Image] | None = None
 
 
-class Page(Told):
+class Page(HubAnswer):
     """What it says of a model."""
 
     versions: list[Version] | None = Field(default=None, alias="modelVersions")
 
 
-def resolve(model: Model, asker: Asker) -> LockedModel:
+def resolve(model: Model, client: HubClient) -> LockedModel:
     """What a model's source stands for now. Raises SourceError."""
     found = SOURCE.fullmatch(model.source)
     if not found:
         raise SourceError(f"{model.source!r} is not civitai:VERSION_ID; `sdfleet models add URL` finds it from a page")
-    version = asker.json(f"{CIVITAI}/api/v1/model-versions/{found['version']}", Version)
-    entry = chosen(version, found["file"])
+    version = client.json(f"{CIVITAI}/api/v1/model-versions/{found['version']}", Version)
+    entry = choose_file(version, found["file"])
     sha256 = (entry.hashes.get("SHA256") or "").lower()
     # fileId is the form that goes on meaning this file when the version gets others.
     url = f"{CIVITAI}/api/download/models/{found['version']}?fileId={entry.id}"
     size = whole_bytes(entry.kilobytes)
     if not SHA256.fullmatch(sha256) or size is None:
-        content = asker.content(url)
+        content = client.content(url)
         sha256, size = content.sha256, content.size
     pin = Pin(path=entry.name, url=url, sha256=sha256, size=size)
     return LockedModel(**model.model_dump(), revision=found["version"], pins=(pin,), card=card(version))
@@ -90,7 +90,7 @@ def card(version: Version) -> Card:
     return Card(version=found, words=words, page=page, preview=harmless[0] if harmless else "")
 
 
-def chosen(version: Version, file: str | None) -> File:
+def choose_file(version: Version, file: str | None) -> File:
     """The file of a version: the one asked for, else the primary one. Raises SourceError."""
     files = version.files or []
     fits = [entry for entry in files if (str(entry.id) == file if file else entry.primary)]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from roles import names
 from roles.models.config import LockedModel, Model, Pin
-from roles.models.sources.web import Asker, SourceError, Told
+from roles.models.sources.web import HubAnswer, HubClient, SourceError
 from roles.secrecy import HUGGINGFACE
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -36,18 +36,18 @@ class Address:
         return f"{HUGGINGFACE}/{self.repository}/resolve/{quote(revision or self.revision, safe='')}/{quote(path)}"
 
 
-class _File(Told):
+class _File(HubAnswer):
     rfilename: names.FilePath
 
 
-class _Info(Told):
+class _Info(HubAnswer):
     """What the hub says of a repository at a revision."""
 
     sha: names.Commit
     siblings: list[_File] = Field(default=[])
 
 
-def parse(source: str) -> Address:
+def parse_source(source: str) -> Address:
     """The address in a hf: source; ValueError if it has no OWNER/REPO."""
     rest, _, revision = source.removeprefix("hf:").partition("@")
     owner, _, rest = rest.partition("/")
@@ -63,13 +63,13 @@ def cache_folder(repository: str) -> str:
     return "models--" + repository.replace("/", "--")
 
 
-def resolve(model: Model, asker: Asker) -> LockedModel:
+def resolve(model: Model, client: HubClient) -> LockedModel:
     """What a model's source stands for now. Raises SourceError."""
-    address = parse(model.source)
+    address = parse_source(model.source)
     commit, paths = address.revision, [address.path]
     if not address.path or not address.pinned:
         where = f"{HUGGINGFACE}/api/models/{address.repository}/revision/{quote(address.revision, safe='')}"
-        info = asker.json(where, _Info)
+        info = client.json(where, _Info)
         if address.pinned and info.sha != address.revision:
             raise SourceError(f"asked for commit {address.revision}, its endpoint answers with {info.sha}")
         commit = info.sha
@@ -77,7 +77,7 @@ def resolve(model: Model, asker: Asker) -> LockedModel:
             listed = [entry.rfilename for entry in info.siblings]
             paths = sorted(path for path in listed if any(fnmatchcase(path, pattern) for pattern in model.files))
             _refuse_gaps(model, listed)
-    pins = [_pin(address, path, commit, asker) for path in paths]
+    pins = [_pin(address, path, commit, client) for path in paths]
     return LockedModel(**model.model_dump(), revision=commit, pins=tuple(pins))
 
 
@@ -89,15 +89,15 @@ def _refuse_gaps(model: Model, listed: list[str]) -> None:
             raise SourceError(f"the repository has no file {pattern!r}; it has {', '.join(sorted(listed)[:20])}")
 
 
-def _pin(address: Address, path: str, commit: str, asker: Asker) -> Pin:
+def _pin(address: Address, path: str, commit: str, client: HubClient) -> Pin:
     """Size and sha256 stand in the headers for large files; small ones, which live in git, are read."""
     url = address.url(path, commit)
-    answer = asker.head(url)
+    answer = client.head(url)
     sha256 = answer.headers.get("X-Linked-Etag", "").strip('"')
     size = answer.headers.get("X-Linked-Size", "")
     if SHA256.fullmatch(sha256) and size.isdigit():
         return Pin(path=path, url=url, sha256=sha256, size=int(size))
-    content = asker.content(url)
+    content = client.content(url)
     etag = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
     if COMMIT.fullmatch(etag) and content.git_id not in (etag, ""):
         raise SourceError(f"{path}: what is sent is not what its ETag says; try another endpoint")

@@ -7,13 +7,13 @@ from pydantic import Field
 
 from roles import names
 from roles.models.config import LockedModel, Model, Pin
-from roles.models.sources.web import Asker, SourceError, Told
+from roles.models.sources.web import HubAnswer, HubClient, SourceError
 from roles.secrecy import MODELSCOPE
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-class _File(Told):
+class _File(HubAnswer):
     path: names.FilePath = Field(alias="Path")
     type: str = Field(alias="Type")
     size: int = Field(alias="Size", ge=0)
@@ -21,11 +21,11 @@ class _File(Told):
     sha256: str | None = Field(default=None, alias="Sha256")
 
 
-class _Listing(Told):
+class _Listing(HubAnswer):
     files: list[_File] = Field(alias="Files")
 
 
-class _Answer(Told):
+class _Answer(HubAnswer):
     """What ModelScope says of a repository's files."""
 
     success: bool = Field(default=False, alias="Success")
@@ -33,7 +33,7 @@ class _Answer(Told):
     data: _Listing | None = Field(default=None, alias="Data")
 
 
-def parse(source: str) -> tuple[str, str, str]:
+def parse_source(source: str) -> tuple[str, str, str]:
     """Repository, file and revision of a modelscope: source; ValueError if one of the first two is missing."""
     rest, _, revision = source.removeprefix("modelscope:").partition("@")
     owner, _, rest = rest.partition("/")
@@ -49,11 +49,11 @@ def url(repository: str, path: str, revision: str) -> str:
     return f"{MODELSCOPE}/api/v1/models/{quote(repository)}/repo?{query}"
 
 
-def resolve(model: Model, asker: Asker) -> LockedModel:
+def resolve(model: Model, client: HubClient) -> LockedModel:
     """What a model's source stands for now. Raises SourceError."""
-    repository, path, revision = parse(model.source)
+    repository, path, revision = parse_source(model.source)
     query = urlencode({"Revision": revision, "Recursive": "true"})
-    answer = asker.json(f"{MODELSCOPE}/api/v1/models/{quote(repository)}/repo/files?{query}", _Answer)
+    answer = client.json(f"{MODELSCOPE}/api/v1/models/{quote(repository)}/repo/files?{query}", _Answer)
     if not answer.success or answer.data is None:
         raise SourceError(f"ModelScope says: {answer.message}")
     files = {entry.path: entry for entry in answer.data.files if entry.type != "tree"}
@@ -65,6 +65,6 @@ def resolve(model: Model, asker: Asker) -> LockedModel:
     address = url(repository, path, commit)
     sha256 = (entry.sha256 or "").lower()
     if not SHA256.fullmatch(sha256):  # listings by commit id leave it out
-        sha256 = asker.content(address).sha256
+        sha256 = client.content(address).sha256
     pin = Pin(path=path, url=address, sha256=sha256, size=entry.size)
     return LockedModel(**model.model_dump(), revision=commit, pins=(pin,))

@@ -1,4 +1,4 @@
-"""From what a person pastes (a page's URL, an AIR, a hash) to an entry of the manifest."""
+"""Makes an entry of the manifest from pasted text: a page's URL, an AIR or a hash."""
 
 import json
 import re
@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from roles.models.config import LONGEST_BYTES, Model
 from roles.models.sources import resolve
 from roles.models.sources.civitai import SOURCE as CIVITAI_SOURCE
-from roles.models.sources.civitai import Page, Version, chosen
+from roles.models.sources.civitai import Page, Version, choose_file
 from roles.models.sources.plain import local_file
-from roles.models.sources.web import Asker, SourceError
+from roles.models.sources.web import HubClient, SourceError
 from roles.secrecy import CIVITAI
 
 HUB_PAGE = re.compile(r"/(?P<repository>[^/]+/[^/]+)/(blob|resolve)/(?P<revision>[^/]+)/(?P<path>.+)")
@@ -41,35 +41,35 @@ TENSORS: tuple[tuple[str, str], ...] = (
     (r"(first_stage_model\.)?(encoder|decoder)\.(conv_in|mid|up|down)", "vae"),
     (r"emb_params|clip_[lg]$", "embedding"),
 )
-"""Names of tensors that only one kind of model has, the most telling first."""
+"""Names of tensors that identify a kind of model, the most specific first."""
 HEADER_BYTES = 4 << 20
 """How much of a file is read to find out its kind; an SDXL checkpoint's header has 300 kB."""
 
 
-def entry(
-    pasted: str, asker: Asker, name: str | None = None, kind: str | None = None, sha256: str | None = None
+def entry_for(
+    pasted: str, client: HubClient, name: str | None = None, kind: str | None = None, sha256: str | None = None
 ) -> Model:
-    """The manifest's entry for what was pasted.
+    """The manifest's entry for pasted text.
 
-    + name: what to call it, if not as its source does
-    + kind: what it is, if neither source nor file tell
-    + sha256: what its bytes hash to, if the person knows
-    Raises SourceError if that cannot be found out.
+    + name: name, if not the source's
+    + kind: kind, if neither source nor file show it
+    + sha256: hash, if it is known
+    Raises SourceError if the entry cannot be determined.
     """
-    source = _source(pasted.strip(), asker)
-    told, told_name = _civitai(source, asker) if CIVITAI_SOURCE.fullmatch(source) else (None, _stem(source))
-    found = kind or told or _kind_of_file(source, asker)
+    source = _source(pasted.strip(), client)
+    told, told_name = _civitai(source, client) if CIVITAI_SOURCE.fullmatch(source) else (None, _stem(source))
+    found = kind or told or _kind_of_file(source, client)
     if found is None:
         raise SourceError(f"neither {source} nor the file says what kind of model it is; give --kind")
     return Model(name=name_of(name or told_name), kind=found, source=source, sha256=sha256)
 
 
-def _source(pasted: str, asker: Asker) -> str:
-    """The source in fleet.toml's own terms."""
+def _source(pasted: str, client: HubClient) -> str:
+    """The source in the syntax of fleet.toml."""
     if air := AIR.fullmatch(pasted):
         return f"civitai:{air['version']}"
     if HASH.fullmatch(pasted):
-        return f"civitai:{asker.json(f'{CIVITAI}/api/v1/model-versions/by-hash/{pasted.upper()}', Version).id}"
+        return f"civitai:{client.json(f'{CIVITAI}/api/v1/model-versions/by-hash/{pasted.upper()}', Version).id}"
     parts = urlsplit(pasted)
     host, path = (parts.hostname or "").removeprefix("www."), unquote(parts.path)
     if host.endswith(LIBLIB):
@@ -78,7 +78,7 @@ def _source(pasted: str, asker: Asker) -> str:
             "`sdfleet models add file:PATH`, or put it on a web server and paste that URL with --sha256"
         )
     if host in ("civitai.com", "civitai.red"):
-        return _civitai_source(path, parse_qs(parts.query), asker)
+        return _civitai_source(path, parse_qs(parts.query), client)
     if host in ("huggingface.co", "hf.co", "hf-mirror.com") and (page := HUB_PAGE.fullmatch(path)):
         return f"hf:{page['repository']}/{page['path']}" + _at(page["revision"], "main")
     if host in ("modelscope.cn", "modelscope.ai") and (page := SCOPE_PAGE.fullmatch(path)):
@@ -92,24 +92,24 @@ def _at(revision: str, default: str) -> str:
     return "" if revision == default else f"@{revision}"
 
 
-def _civitai_source(path: str, query: dict[str, list[str]], asker: Asker) -> str:
+def _civitai_source(path: str, query: dict[str, list[str]], client: HubClient) -> str:
     if download := CIVITAI_DOWNLOAD.fullmatch(path):
         file = query.get("fileId", [""])[0]
         return f"civitai:{download['version']}" + (f"/{file}" if file else "")
     if version := query.get("modelVersionId"):
         return f"civitai:{version[0]}"
     if page := CIVITAI_PAGE.fullmatch(path):
-        versions = asker.json(f"{CIVITAI}/api/v1/models/{page['model']}", Page).versions
+        versions = client.json(f"{CIVITAI}/api/v1/models/{page['model']}", Page).versions
         if versions:
             return f"civitai:{versions[0].id}"
     raise SourceError("that page of Civitai shows no model; paste a model's page, its download link, AIR or hash")
 
 
-def _civitai(source: str, asker: Asker) -> tuple[str | None, str]:
+def _civitai(source: str, client: HubClient) -> tuple[str | None, str]:
     """Kind and name that Civitai gives a version."""
     found = CIVITAI_SOURCE.fullmatch(source)
-    version = asker.json(f"{CIVITAI}/api/v1/model-versions/{found['version'] if found else ''}", Version)
-    file = chosen(version, found["file"] if found else None)
+    version = client.json(f"{CIVITAI}/api/v1/model-versions/{found['version'] if found else ''}", Version)
+    file = choose_file(version, found["file"] if found else None)
     return CIVITAI_KINDS.get(version.model.type), PurePosixPath(file.name).stem
 
 
@@ -119,28 +119,28 @@ def _stem(source: str) -> str:
 
 
 def name_of(text: str) -> str:
-    """A name that the manifest takes."""
+    """A valid name in the manifest."""
     kept = "".join(sign if sign.isprintable() else " " for sign in text)
     name = re.sub(r"[^A-Za-z0-9._\u0080-\U0010ffff-]+", "-", kept).strip("-._")
     return name.encode()[:LONGEST_BYTES].decode(errors="ignore").rstrip("-._") or "model"
 
 
-def _kind_of_file(source: str, asker: Asker) -> str | None:
-    """What a safetensors file is, by the names of its tensors; None for any other file."""
-    probe = resolve(Model(name="probe", kind="checkpoint", source=source), asker)
+def _kind_of_file(source: str, client: HubClient) -> str | None:
+    """The kind of a safetensors file by the names of its tensors; None for any other file."""
+    probe = resolve(Model(name="probe", kind="checkpoint", source=source), client)
     [pin] = probe.pins
     if not pin.path.endswith((".safetensors", ".sft")):
         return None
     if source.startswith("file:"):
-        with local_file(probe, asker.here).open("rb") as file:
+        with local_file(probe, client.here).open("rb") as file:
             beginning = file.read(HEADER_BYTES)
     else:
-        beginning = asker.beginning(pin.url, HEADER_BYTES)
+        beginning = client.beginning(pin.url, HEADER_BYTES)
     return kind_of(beginning)
 
 
 def kind_of(beginning: bytes) -> str | None:
-    """The kind of the safetensors file that begins so; None if its tensors tell nothing."""
+    """The kind of a safetensors file by its beginning; None if its tensors do not show it."""
     try:
         (length,) = struct.unpack_from("<Q", beginning)
         header = json.loads(beginning[8 : 8 + length])

@@ -5,9 +5,9 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from roles import names
-from roles.models.amount import amount
 from roles.models.config import ADOPTED, LockedModel, Model, Pin
-from roles.models.sources.web import Asker, SourceError
+from roles.models.sizes import format_bytes
+from roles.models.sources.web import HubClient, SourceError
 from training.usable_path import usable_path
 
 LARGEST_PUSH = 2 * 10**9
@@ -30,8 +30,8 @@ def unsendable(path: Path) -> str:
         return f"there is no file {path} on this machine"
     if (size := path.stat().st_size) > LARGEST_PUSH:
         return (
-            f"{path} has {amount(size)}; the controller sends files up to {amount(LARGEST_PUSH)}: put it on a web "
-            "server that the hosts reach and name its URL, or on one host and name it as host:NAME/PATH"
+            f"{path} has {format_bytes(size)}; the controller sends files up to {format_bytes(LARGEST_PUSH)}: put it "
+            "on a web server that the hosts reach and name its URL, or on one host and name it as host:NAME/PATH"
         )
     return ""
 
@@ -44,31 +44,31 @@ def local_file(model: Model, here: Path) -> Path:
     return path
 
 
-def resolve_url(model: Model, asker: Asker) -> LockedModel:
+def resolve_url(model: Model, client: HubClient) -> LockedModel:
     """Read the URL once, to learn its hash; a server may not change what stands there after. Raises SourceError.
 
     With a sha256 in fleet.toml, asking for the size is enough.
     """
     if model.sha256:
-        promised = asker.head(model.source).headers.get("Content-Length", "")
+        promised = client.head(model.source).headers.get("Content-Length", "")
         size = int(promised) if promised.isdigit() else None
         pin = Pin(path=file_name(model.source), url=model.source, sha256=model.sha256, size=size)
     else:
-        content = asker.content(model.source)
+        content = client.content(model.source)
         pin = Pin(path=file_name(model.source), url=model.source, sha256=content.sha256, size=content.size)
     return LockedModel(**model.model_dump(), pins=(pin,))
 
 
-def resolve_adopted(model: Model, asker: Asker) -> LockedModel:
+def resolve_adopted(model: Model, client: HubClient) -> LockedModel:
     """What fleet.toml says is all there is to know."""
     assert model.sha256 is not None, "the model is validated"
     path = names.file_path(model.source.removeprefix(ADOPTED))
     return LockedModel(**model.model_dump(), pins=(Pin(path=path, url=f"file:{path}", sha256=model.sha256),))
 
 
-def resolve_file(model: Model, asker: Asker) -> LockedModel:
+def resolve_file(model: Model, client: HubClient) -> LockedModel:
     """Hash a local file. Raises SourceError."""
-    path = local_file(model, asker.here)
+    path = local_file(model, client.here)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     pin = Pin(path=path.name, url=model.source, sha256=digest.hexdigest(), size=path.stat().st_size)

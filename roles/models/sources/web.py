@@ -1,4 +1,4 @@
-"""Questions to the servers that models come from: the first that answers wins, and a token goes where it may."""
+"""HTTP requests to the servers of models: the first mirror that answers is used, tokens go only where they may."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from urllib.parse import urljoin, urlsplit
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from roles.models.addresses import Roads, Source, addresses
+from roles.models.addresses import ModelMirrors, Source, addresses
 
 if TYPE_CHECKING:
-    # Slow to import, and only `sdfleet lock` and `models add` ask anybody; the engine's start would pay for it.
+    # Slow to import, and only `sdfleet lock` and `models add` need it; it would slow down the engine's start.
     import requests
 
 ANSWER_SECONDS = 30
@@ -23,34 +23,34 @@ CONNECT_SECONDS = 10
 CHUNK = 1 << 20
 TRIES = 3
 LONGEST_WAIT_SECONDS = 60
-"""A server that wants to be left alone for longer than this is given up for the next."""
+"""A server that asks for a longer wait is skipped."""
 LARGEST_JSON = 32_000_000
 T = TypeVar("T")
-S = TypeVar("S", bound="Told")
+S = TypeVar("S", bound="HubAnswer")
 
 
-class Told(BaseModel):
-    """The part of a server's answer that is used; whatever else it says is passed over."""
+class HubAnswer(BaseModel):
+    """The used part of a server's answer; the rest is ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class SourceError(ValueError):
-    """A source cannot say what its name stands for; the text says why and what to do."""
+    """A source cannot be resolved; the message says why and what to do."""
 
 
 class UnreachableError(SourceError):
-    """Nobody answers there."""
+    """No server answers."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What the bytes of an address are."""
+    """Hashes and size of a file."""
 
     sha256: str
     size: int
     git_id: str
-    """git's id of a file with these bytes; "" if the server did not say how many they are."""
+    """git's id of a file with these bytes; "" if the server did not announce the size."""
 
 
 def _no_hosts(name: str, path: str) -> Content:
@@ -58,22 +58,22 @@ def _no_hosts(name: str, path: str) -> Content:
 
 
 @dataclass(frozen=True)
-class Asker:
-    """Asks origins over the fleet's mirrors."""
+class HubClient:
+    """Sends requests to origins through the fleet's mirrors."""
 
-    roads: Roads
+    mirrors: ModelMirrors
     secrets: Mapping[str, str]
     on_host: Callable[[str, str], Content] = _no_hosts
-    """What a file of a host of the fleet is, by the host's name and the path of a host: source."""
+    """Looks up a file of a host of the fleet, by the host's name and the path of a host: source."""
     here: Path = Path()
-    """From where relative paths of file: sources count."""
+    """The folder from which relative paths of file: sources start."""
 
     def head(self, url: str) -> requests.Response:
         """The answer to HEAD, redirects to other hosts not followed."""
         return self._first(url, self._head)
 
     def json(self, url: str, shape: type[S]) -> S:
-        """The JSON at an origin's URL; an answer of another shape, or with names that cannot be, counts as none."""
+        """The JSON at an origin's URL; an answer of another form, or with invalid names, is an error."""
 
         def ask(source: Source) -> S:
             with self._send("GET", source) as answer:
@@ -88,7 +88,7 @@ class Asker:
         return self._first(url, ask)
 
     def content(self, url: str) -> Content:
-        """Read an address to its end, to learn its size and hashes; nothing is kept."""
+        """Download a file to compute its size and hashes; it is not stored."""
         return self._first(url, self._content)
 
     def beginning(self, url: str, count: int) -> bytes:
@@ -104,7 +104,7 @@ class Asker:
         import requests
 
         reasons, silent = [], True
-        for source in addresses(url, self.roads):
+        for source in addresses(url, self.mirrors):
             host = f"{urlsplit(source.url).scheme}://{urlsplit(source.url).netloc}"
             try:
                 return ask(source)
@@ -120,7 +120,7 @@ class Asker:
         for _ in range(5):
             answer = self._send("HEAD", Source(url, source.service), follow=False)
             there = urljoin(url, answer.headers.get("Location", url))
-            # A token goes on only over the same scheme, host and port; a redirect out of TLS is not followed at all.
+            # A token is sent on only to the same scheme, host and port; a redirect out of TLS is not followed at all.
             if not answer.is_redirect or urlsplit(there)[:2] != urlsplit(url)[:2]:
                 return answer
             url = there
@@ -178,7 +178,7 @@ def _what_is_wrong(error: Exception) -> str:
 
 
 def _up_to(answer: requests.Response, count: int) -> Iterator[bytes]:
-    """The answer's first `count` bytes; the rest is not waited for."""
+    """The answer's first `count` bytes, without waiting for the rest."""
     for block in answer.iter_content(min(count, CHUNK)):
         yield block[:count]
         count -= len(block)

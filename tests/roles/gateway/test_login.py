@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import pytest
 
 from roles.gateway import logins
-from roles.gateway.logins import LoginError, parse, users_file
+from roles.gateway.logins import LoginError, parse_logins, users_file
 from roles.onhost import gateway_login
 from roles.onhost.gateway_login import Door, Guesses, Server, Sessions, TooMany, matches, network, read_users
 
@@ -264,7 +264,7 @@ def test_unknown_names_cost_the_same_hash_as_known_ones(tmp_path: Path, monkeypa
 
 @pytest.mark.usefixtures("quick_hashes")
 def test_logins_of_the_fleet() -> None:
-    assert parse(f"ann:{PASSWORD}\n\nBob.b@x:{'y' * 10}\n") == {"ann": PASSWORD, "Bob.b@x": "y" * 10}
+    assert parse_logins(f"ann:{PASSWORD}\n\nBob.b@x:{'y' * 10}\n") == {"ann": PASSWORD, "Bob.b@x": "y" * 10}
     bad = {
         "": "nobody may log in",
         "ann": "line 1: must be NAME:PASSWORD",
@@ -276,10 +276,13 @@ def test_logins_of_the_fleet() -> None:
     }
     for text, expected in bad.items():
         with pytest.raises(LoginError, match=expected) as caught:
-            parse(text)
+            parse_logins(text)
         assert PASSWORD not in str(caught.value)
     # Names that nginx's maps would have taken for their own words are names like any other now.
-    assert set(read_users(users_file(parse(f"default:{PASSWORD}\ninclude:{PASSWORD}"), ""))) == {"default", "include"}
+    assert set(read_users(users_file(parse_logins(f"default:{PASSWORD}\ninclude:{PASSWORD}"), ""))) == {
+        "default",
+        "include",
+    }
 
 
 @pytest.mark.usefixtures("quick_hashes")

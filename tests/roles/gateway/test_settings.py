@@ -7,7 +7,7 @@ import pytest
 from pyinfra.api.exceptions import DeployError
 
 from roles.gateway.backends import Backend
-from roles.gateway.certificates import _port, certbot, given
+from roles.gateway.certificates import _port, certbot, given_certificate
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import nginx_conf, unit_text
 from roles.paths import Paths
@@ -27,7 +27,10 @@ WEBUI = Backend("WebUI", 443, 7860, "/internal/ping")
 def test_a_certificate_and_its_key_are_taken_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "chain.pem").write_text(SIGNED.certificate + AUTHORITY.certificate)
     gateway = Gateway(tls="given", certificate=tmp_path / "chain.pem")
-    assert given(gateway, {"gateway_key": SIGNED.key}) == (SIGNED.certificate + AUTHORITY.certificate, SIGNED.key)
+    assert given_certificate(gateway, {"gateway_key": SIGNED.key}) == (
+        SIGNED.certificate + AUTHORITY.certificate,
+        SIGNED.key,
+    )
 
 
 @pytest.mark.parametrize(
@@ -43,14 +46,14 @@ def test_a_certificate_and_its_key_are_taken_as_they_are(tmp_path: Path) -> None
 def test_a_pair_that_would_take_the_gateway_down_is_refused(tmp_path: Path, chain: str, key: str, why: str) -> None:
     (tmp_path / "chain.pem").write_text(chain)
     with pytest.raises(DeployError, match=why):
-        given(Gateway(tls="given", certificate=tmp_path / "chain.pem"), {"gateway_key": key})
+        given_certificate(Gateway(tls="given", certificate=tmp_path / "chain.pem"), {"gateway_key": key})
 
 
 def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
     old = AUTHORITY.sign("127.0.0.1", days=-3)
     (tmp_path / "chain.pem").write_text(old.certificate)
     with pytest.raises(DeployError, match=r"gateway.certificate: expired on 2\d\d\d-"):
-        given(Gateway(tls="given", certificate=tmp_path / "chain.pem"), {"gateway_key": old.key})
+        given_certificate(Gateway(tls="given", certificate=tmp_path / "chain.pem"), {"gateway_key": old.key})
 
 
 def test_certbot_asks_the_directory_that_is_set_and_answers_where_nginx_serves() -> None:

@@ -14,7 +14,7 @@ from inventory.load import load
 from lab import Lab, apt, attached, fleet, gpus
 from lab.network import GATEWAY, NVIDIA_PORT, NVIDIA_URL
 from lab.state import Service
-from roles.facts.gpu_probe import probe_command, read
+from roles.facts.gpu_probe import parse_probe, probe_command
 from roles.facts.gpu_state import HostGpus
 
 HOST = "h1"
@@ -64,7 +64,7 @@ class Server:
     @property
     def state(self) -> HostGpus:
         """What the facts say of it now."""
-        return read(self.run(probe_command()).splitlines())
+        return parse_probe(self.run(probe_command()).splitlines())
 
     def by_hand(self, *packages: str) -> None:
         """Install packages as a person would before sdfleet ever came, and load the module."""

@@ -332,7 +332,7 @@ DRIVER_THERE = (
         "reboot",
         "580.95.05",
         **PAIR,
-        says="a reboot joins them",
+        says="reboot to load the new driver",
     ),
     Host(
         "Kernel upgraded, no module for it",
@@ -354,7 +354,7 @@ DRIVER_THERE = (
         says="DKMS",
     ),
     Host(
-        "Kernel upgraded, Ubuntu's finished modules do not fit it",
+        "Kernel upgraded, Ubuntu's prebuilt modules do not fit it",
         UBUNTU22
         | running("535.183.01", "distribution", T4, module=None, module_kind=None, module_on_disk=None, smi_exit=9)
         | {"smi_gpus": (), "packages": {"nvidia-utils-535-server": "535.183.01-0ubuntu0.22.04.1"}},

@@ -84,7 +84,7 @@ def test_nouveau_means_a_reboot_which_only_the_settings_may_allow(server: Server
     boot = server.lab.boot_id(HOST)
     told = server.apply()
     assert told.result.status == "failed"
-    assert "nouveau has the card" in told.result.error and "gpu.reboot" in told.result.error
+    assert "nouveau is using the card" in told.result.error and "gpu.reboot" in told.result.error
     assert server.lab.boot_id(HOST) == boot
     done = server.apply(reboot=True)
     assert done.result.status == "ok", done.result.error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from roles.facts.gpu_probe import DRIVER_PACKAGES, PROBE, read
+from roles.facts.gpu_probe import DRIVER_PACKAGES, PROBE, parse_probe
 from roles.facts.gpu_state import HostGpus
 
 OPEN = (
@@ -47,7 +47,7 @@ class Machine:
         environment = {**os.environ, "PATH": f"{self.tools}:{os.environ['PATH']}"}
         done = subprocess.run(["sh", "-c", program], env=environment, capture_output=True, text=True, check=True)
         assert done.stderr == ""
-        return read(done.stdout.splitlines())
+        return parse_probe(done.stdout.splitlines())
 
 
 @pytest.fixture

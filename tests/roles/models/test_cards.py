@@ -11,8 +11,8 @@ from roles.models.config import Model
 from roles.models.request import manifest
 from roles.models.sources import resolve
 from roles.models.sources.civitai import Version, card
-from roles.models.sources.web import Asker
-from roles.models.state import Seen, read
+from roles.models.sources.web import HubClient
+from roles.models.state import StoreContents, parse_store
 from roles.models.wanted import wanted
 from roles.paths import Paths
 from tests import upstreams as stand_ins
@@ -27,7 +27,7 @@ PICTURE = b"\x89PNG\r\n\x1a\n and so on"
 def test_a_new_model_gets_notes_and_a_picture(picture: bytes | None, fetcher: Fetcher, tmp_path: Path) -> None:
     with stand_ins.running(tmp_path / "upstreams") as upstreams:
         goal, paths, roads = pinned(upstreams, tmp_path, picture)
-        done = fetcher.run_text(manifest(goal, Seen(), paths, roads, {}))
+        done = fetcher.run_text(manifest(goal, StoreContents(), paths, roads, {}))
         assert (done.status, done.errors) == (0, [])
         folder = tmp_path / "data/webui/models/Lora"
         notes, preview = folder / "ink.json", folder / "ink.preview.png"
@@ -38,7 +38,7 @@ def test_a_new_model_gets_notes_and_a_picture(picture: bytes | None, fetcher: Fe
         }
         assert preview.exists() == (picture == PICTURE)
         notes.write_text("edited by a person")
-        assert fetcher.run_text(manifest(goal, Seen(), paths, roads, {})).status == 0
+        assert fetcher.run_text(manifest(goal, StoreContents(), paths, roads, {})).status == 0
         assert notes.read_text() == "edited by a person"
 
 
@@ -54,7 +54,7 @@ def pinned(upstreams: Upstreams, root: Path, picture: bytes | None):  # type: ig
         upstreams, 7, "ink.safetensors", model(1), images=shown, trainedWords=["ink wash", "brush"]
     )
     roads = Mirrors.model_validate({"civitai": [upstreams.url("civitai")]})
-    locked = resolve(Model(name="ink", kind="lora", source="civitai:7"), Asker(roads, {}))
+    locked = resolve(Model(name="ink", kind="lora", source="civitai:7"), HubClient(roads, {}))
     paths = Paths.model_validate({"root": str(root)})
     return wanted([locked], paths, roads), paths, roads
 
@@ -70,5 +70,5 @@ def test_notes_and_pictures_are_no_strangers() -> None:
     folder = Paths().data("webui") / "models/Lora"
     blob = Paths().blob("ab" * 32)
     lines = [f"l 90 {folder}/ink.safetensors\t{blob}", f"f 7 {folder}/ink.json\t", f"f 7 {folder}/ink.preview.png\t"]
-    assert read(printed(lines), Paths()).strangers == {}
-    assert set(read(printed(lines[1:]), Paths()).strangers) == {folder / "ink.json", folder / "ink.preview.png"}
+    assert parse_store(printed(lines), Paths()).unmanaged == {}
+    assert set(parse_store(printed(lines[1:]), Paths()).unmanaged) == {folder / "ink.json", folder / "ink.preview.png"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from roles.models.live import said
+from roles.models.live import event_sentences
 
 FILES = [{"model": "sd15", "done": 1_000_000_000, "size": 4_000_000_000}, {"model": "ink", "done": 0, "size": 10_000}]
 
@@ -40,8 +40,8 @@ FILES = [{"model": "sd15", "done": 1_000_000_000, "size": 4_000_000_000}, {"mode
     ],
 )
 def test_events_become_sentences(event: dict[str, object], sentence: str) -> None:
-    assert list(said([json.dumps(event)])) == [sentence]
+    assert list(event_sentences([json.dumps(event)])) == [sentence]
 
 
 def test_what_is_no_event_is_left_out() -> None:
-    assert list(said(["Traceback", '{"event": "unknown"}'])) == []
+    assert list(event_sentences(["Traceback", '{"event": "unknown"}'])) == []

@@ -15,7 +15,7 @@ from inventory.errors import ConfigError
 from roles.mirrors.config import Mirrors
 from roles.models.config import CLIP, LockedModel, Model, Pin
 from roles.models.sources import resolve
-from roles.models.sources.web import Asker, SourceError
+from roles.models.sources.web import HubClient, SourceError
 from roles.models.wanted import WantedError, wanted
 from roles.names import file_path, revision
 from roles.paths import Paths
@@ -112,7 +112,7 @@ CIVITAI: dict[str, Any] = {
 def test_a_hub_cannot_choose_places(case: str) -> None:
     model = Model(name="clip", kind="hub", source="hf:openai/clip", files=("*.json",))
     with answering({"/api/models/": HUB[case]}) as url, pytest.raises(SourceError) as caught:
-        resolve(model, Asker(Mirrors(huggingface=(url,)), {}))
+        resolve(model, HubClient(Mirrors(huggingface=(url,)), {}))
     assert "\x1b" not in str(caught.value)
     assert url in str(caught.value)
 
@@ -121,20 +121,20 @@ def test_a_hub_cannot_choose_places(case: str) -> None:
 def test_modelscope_cannot_choose_places(case: str) -> None:
     model = Model(name="ink", kind="lora", source="modelscope:studio/ink/x.safetensors")
     with answering({"/api/": SCOPE[case]}) as url, pytest.raises(SourceError):
-        resolve(model, Asker(Mirrors(modelscope=(url,)), {}))
+        resolve(model, HubClient(Mirrors(modelscope=(url,)), {}))
 
 
 @pytest.mark.parametrize("case", CIVITAI)
 def test_civitai_cannot_choose_places(case: str) -> None:
     with answering({"/api/": CIVITAI[case]}) as url, pytest.raises(SourceError):
-        resolve(Model(name="ink", kind="lora", source="civitai:7"), Asker(Mirrors(civitai=(url,)), {}))
+        resolve(Model(name="ink", kind="lora", source="civitai:7"), HubClient(Mirrors(civitai=(url,)), {}))
 
 
 def test_a_bad_answer_sends_the_question_to_the_next_mirror() -> None:
     model = Model(name="clip", kind="hub", source="hf:openai/clip", files=("x.json",))
     good = {"sha": COMMIT, "siblings": [{"rfilename": "x.json"}]}
     with answering({"/api/": HUB["a path that leads out"]}) as bad, answering({"/api/": good, "/": {}}) as second:
-        locked = resolve(model, Asker(Mirrors(huggingface=(bad, second)), {}))
+        locked = resolve(model, HubClient(Mirrors(huggingface=(bad, second)), {}))
     assert [pin.path for pin in locked.pins] == ["x.json"]
 
 
@@ -142,7 +142,7 @@ def test_a_commit_asked_for_is_the_commit_answered() -> None:
     model = Model(name="clip", kind="hub", source=f"hf:openai/clip@{'ab' * 20}", files=("x.json",))
     good = {"sha": COMMIT, "siblings": [{"rfilename": "x.json"}]}
     with answering({"/api/": good, "/": {}}) as url, pytest.raises(SourceError, match="answers with"):
-        resolve(model, Asker(Mirrors(huggingface=(url,)), {}))
+        resolve(model, HubClient(Mirrors(huggingface=(url,)), {}))
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 from lab.upstreams.service import Upstreams
 from roles.mirrors.config import Mirrors
-from roles.models.sources.pasted import entry, kind_of
-from roles.models.sources.web import Asker, SourceError
+from roles.models.sources.pasted import entry_for, kind_of
+from roles.models.sources.web import HubClient, SourceError
 from tests import upstreams as stand_ins
 from tests.roles.models.conftest import digest, tensors
 
@@ -28,10 +28,10 @@ def upstreams(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstreams]:
 
 
 @pytest.fixture
-def asker(upstreams: Upstreams) -> Asker:
+def client(upstreams: Upstreams) -> HubClient:
     """Asks the stand-ins."""
     urls = {name: (upstreams.url(name),) for name in ("huggingface", "modelscope", "civitai")}
-    return Asker(Mirrors.model_validate(urls), {})
+    return HubClient(Mirrors.model_validate(urls), {})
 
 
 CIVITAI = ("Ink-Style-v1", "lora", "civitai:7")
@@ -69,15 +69,17 @@ CIVITAI = ("Ink-Style-v1", "lora", "civitai:7")
         ("{files}/oil.safetensors", "oil", "lora", "{files}/oil.safetensors"),
     ],
 )
-def test_becomes_an_entry(pasted: str, name: str, kind: str, source: str, upstreams: Upstreams, asker: Asker) -> None:
+def test_becomes_an_entry(
+    pasted: str, name: str, kind: str, source: str, upstreams: Upstreams, client: HubClient
+) -> None:
     files = upstreams.url("files")
-    model = entry(pasted.format(files=files), asker)
+    model = entry_for(pasted.format(files=files), client)
     assert (model.name, model.kind, model.source) == (name, kind, source.format(files=files))
 
 
-def test_a_local_file_becomes_an_entry(asker: Asker, tmp_path: Path) -> None:
+def test_a_local_file_becomes_an_entry(client: HubClient, tmp_path: Path) -> None:
     (tmp_path / "own.safetensors").write_bytes(LORA)
-    assert entry(f"file:{tmp_path}/own.safetensors", asker).kind == "lora"
+    assert entry_for(f"file:{tmp_path}/own.safetensors", client).kind == "lora"
 
 
 @pytest.mark.parametrize(
@@ -91,9 +93,9 @@ def test_a_local_file_becomes_an_entry(asker: Asker, tmp_path: Path) -> None:
         ("https://www.liblib.art/modelinfo/0123abcd", "download the file, then `sdfleet models add file:PATH`"),
     ],
 )
-def test_what_cannot_become_one_is_explained(pasted: str, sentence: str, asker: Asker) -> None:
+def test_what_cannot_become_one_is_explained(pasted: str, sentence: str, client: HubClient) -> None:
     with pytest.raises((SourceError, ValueError), match=sentence):
-        entry(pasted, asker)
+        entry_for(pasted, client)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from inventory.load import load
 from roles.mirrors.config import Mirrors
 from roles.models.config import Model
 from roles.models.sources.pasted import name_of
-from roles.models.state import command, read
+from roles.models.state import parse_store, store_command
 from roles.models.wanted import wanted
 from roles.paths import Paths
 
@@ -84,8 +84,8 @@ def test_a_link_whose_extension_left_the_manifest_is_found_and_removed(tmp_path:
     link = Path(place.data("webui")) / "models/adetailer/deep/face.safetensors"
     link.parent.mkdir(parents=True)
     link.symlink_to(place.blob(SHA))
-    shown = subprocess.run(["sh", "-c", command(place)], capture_output=True, text=True, check=True).stdout
-    seen = read(shown.splitlines(), place)
+    shown = subprocess.run(["sh", "-c", store_command(place)], capture_output=True, text=True, check=True).stdout
+    seen = parse_store(shown.splitlines(), place)
     assert seen.unwanted(wanted([], place, Mirrors())) == [PurePosixPath(link)]
 
 

@@ -13,8 +13,8 @@ from roles.mirrors.config import Mirrors
 from roles.models.config import LockedModel, Model
 from roles.models.request import manifest
 from roles.models.sources import resolve
-from roles.models.sources.web import Asker, Content
-from roles.models.state import Seen
+from roles.models.sources.web import Content, HubClient
+from roles.models.state import StoreContents
 from roles.models.wanted import wanted
 from roles.paths import Paths
 from tests import upstreams as stand_ins
@@ -107,8 +107,8 @@ def locked(upstreams: Upstreams, source: str) -> LockedModel:
     """The model from one source, pinned while all is well."""
     upstreams.set_faults()
     entry = Model(name="ink", kind="lora", source=source.format(files=upstreams.url("files")))
-    asker = Asker(mirrors(upstreams), SECRETS, on_host=lambda name, path: Content(digest(DATA), len(DATA), ""))
-    return resolve(entry, asker)
+    client = HubClient(mirrors(upstreams), SECRETS, on_host=lambda name, path: Content(digest(DATA), len(DATA), ""))
+    return resolve(entry, client)
 
 
 @pytest.mark.lab  # needs no host, but minutes: many of these faults are cured by waiting
@@ -123,7 +123,7 @@ def test_the_right_bytes_or_one_clear_sentence(
     case = FAULTS[fault]
     reason = "" if case.storage_only and source in DIRECT else case.sentence
     upstreams.set_faults(*case.faults)
-    done = fetcher.run_text(manifest(goal, Seen(), paths, roads, SECRETS))
+    done = fetcher.run_text(manifest(goal, StoreContents(), paths, roads, SECRETS))
     name = tmp_path / "data/webui/models/Lora/ink.safetensors"
     if reason:
         [sentence] = done.errors
@@ -154,6 +154,6 @@ def test_without_trust_a_mirror_gets_no_token(
     paths = Paths.model_validate({"root": str(tmp_path)})
     entry = locked(upstreams, SOURCES[source])
     wary = mirrors(upstreams).model_copy(update={"tokens_to": ()})
-    done = fetcher.run_text(manifest(wanted([entry], paths, wary), Seen(), paths, wary, SECRETS))
+    done = fetcher.run_text(manifest(wanted([entry], paths, wary), StoreContents(), paths, wary, SECRETS))
     assert done.status == 1
     assert "refuses (HTTP 401): it wants a login" in done.errors[0]

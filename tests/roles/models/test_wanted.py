@@ -8,8 +8,8 @@ from pyinfra.api.exceptions import DeployError
 
 from roles.mirrors.config import Mirrors
 from roles.models.config import CLIP, LockedModel, Model, Pin
-from roles.models.state import Seen, command, read
-from roles.models.tasks import changes, refuse
+from roles.models.state import StoreContents, parse_store, store_command
+from roles.models.tasks import refuse_conflicts, sync_changes
 from roles.models.wanted import WantedError, wanted
 from roles.paths import Paths
 from tests.roles.models.printed import printed
@@ -77,9 +77,9 @@ def test_a_file_of_the_controller_is_needed_only_where_the_host_lacks_it(tmp_pat
     model = INK.model_copy(update={"source": "file:../x.safetensors"})
     goal = wanted([model], PATHS, CHINA, tmp_path / "fleet")
     assert goal.files[0].push == tmp_path / "fleet/../x.safetensors"
-    refuse(goal, Seen(blobs={goal.files[0].sha256: 5}))
+    refuse_conflicts(goal, StoreContents(blobs={goal.files[0].sha256: 5}))
     with pytest.raises(DeployError, match=r"models\.ink: there is no file .*x\.safetensors on this machine"):
-        refuse(goal, Seen())
+        refuse_conflicts(goal, StoreContents())
 
 
 def test_a_pickle_that_is_allowed_keeps_its_suffix() -> None:
@@ -102,7 +102,7 @@ GOAL = wanted([locked(INK, "Ink.safetensors")], PATHS, CHINA)
 
 
 def test_a_host_that_is_right_needs_nothing() -> None:
-    assert changes(GOAL, read(printed(lines()), PATHS), PATHS) == []
+    assert sync_changes(GOAL, parse_store(printed(lines()), PATHS), PATHS) == []
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,9 @@ def test_a_host_that_is_right_needs_nothing() -> None:
     ],
 )
 def test_a_host_that_is_not_gets_just_what_it_lacks(entries: list[str], change: list[str]) -> None:
-    assert changes(GOAL, read(["a line that nobody understands", *printed(entries)], PATHS), PATHS) == change
+    assert (
+        sync_changes(GOAL, parse_store(["a line that nobody understands", *printed(entries)], PATHS), PATHS) == change
+    )
 
 
 def test_a_model_of_several_files_takes_one_line_each_to_fetch_and_to_link() -> None:
@@ -137,7 +139,7 @@ def test_a_model_of_several_files_takes_one_line_each_to_fetch_and_to_link() -> 
     pins = tuple(Pin(path=path, url=f"https://example.org/{path}", sha256=sha, size=9) for path, sha in files.items())
     goal = wanted([LockedModel(**CLIP.model_dump(), revision=COMMIT, pins=pins)], PATHS, CHINA)
     snapshot = PATHS.hub / f"hub/models--openai--clip-vit-large-patch14/snapshots/{COMMIT}"
-    told = changes(goal, read(printed([]), PATHS), PATHS)
+    told = sync_changes(goal, parse_store(printed([]), PATHS), PATHS)
     assert told[:2] == [f"{CLIP.name}: fetch 2 files, 18 bytes", f"{CLIP.name}: link 2 files in {snapshot}"]
 
 
@@ -146,13 +148,13 @@ RUNS = lines(f"l 90 {LINK.parent}/run-1.safetensors\t{PATHS.blob('ef' * 32)}")
 
 def test_what_a_run_published_stays() -> None:
     told = printed(RUNS, '{"run-1.safetensors": {"source": "run:1", "sha256": "ef"}}')
-    assert changes(GOAL, read(told, PATHS), PATHS) == []
+    assert sync_changes(GOAL, parse_store(told, PATHS), PATHS) == []
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '"x"', '{"a": 1}', '{"run-1.safetensors": {"source": "run:1"}', "\0"])
 def test_with_a_damaged_note_of_what_was_published_nothing_is_touched(damage: str) -> None:
     with pytest.raises(DeployError, match=r"published\.json is damaged.*put it back from a backup"):
-        refuse(GOAL, read(printed(RUNS, damage), PATHS))
+        refuse_conflicts(GOAL, parse_store(printed(RUNS, damage), PATHS))
 
 
 def test_names_with_line_breaks_forge_nothing(tmp_path: Path) -> None:
@@ -165,16 +167,16 @@ def test_names_with_line_breaks_forge_nothing(tmp_path: Path) -> None:
     (folder / forged).write_bytes(b"12")
     (folder / "link").symlink_to(f"{blob}\nl 1 /y\t{blob}")
     (folder / "tab\tname").symlink_to(blob)
-    done = subprocess.run(["sh", "-c", command(paths)], capture_output=True, text=True, check=True)
-    seen = read(done.stdout.splitlines(), paths)
+    done = subprocess.run(["sh", "-c", store_command(paths)], capture_output=True, text=True, check=True)
+    seen = parse_store(done.stdout.splitlines(), paths)
     assert seen.blobs == {blob.name: 4} and seen.damaged == "" and not seen.published
     assert seen.links.keys() == {PurePosixPath(folder / "link"), PurePosixPath(folder / "tab\tname")}
-    assert seen.strangers == {PurePosixPath(folder / forged): 2}
+    assert seen.unmanaged == {PurePosixPath(folder / forged): 2}
 
 
 def test_what_somebody_else_put_there_is_a_stranger() -> None:
-    seen = read(
+    seen = parse_store(
         printed(lines(f"f 7 {LINK.parent}/mine.safetensors\t", f"l 9 {LINK.parent}/x.pt\t/elsewhere/x.pt")), PATHS
     )
-    assert seen.strangers == {LINK.parent / "mine.safetensors": 7, LINK.parent / "x.pt": 9}
-    assert Seen(strangers={LINK: 7}).in_the_way(GOAL) == [PurePosixPath(LINK)]
+    assert seen.unmanaged == {LINK.parent / "mine.safetensors": 7, LINK.parent / "x.pt": 9}
+    assert StoreContents(unmanaged={LINK: 7}).in_the_way(GOAL) == [PurePosixPath(LINK)]

@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from roles.mirrors.config import Mirrors
-from roles.models.sources.web import Asker, SourceError
+from roles.models.sources.web import HubClient, SourceError
 
 SECRETS = {"huggingface_token": "hf_s3cret"}
 URL = "https://huggingface.co/studio/ink/resolve/main/ink.safetensors"
@@ -35,13 +35,13 @@ def answering(monkeypatch: pytest.MonkeyPatch, *there: str) -> list[tuple[str, d
 )
 def test_a_token_does_not_follow_to_another_scheme_host_or_port(there: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = answering(monkeypatch, there)
-    Asker(Mirrors(), SECRETS).head(URL)
+    HubClient(Mirrors(), SECRETS).head(URL)
     assert [url for url, _ in asked] == [URL]
 
 
 def test_within_one_place_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = answering(monkeypatch, "/moved")
-    Asker(Mirrors(), SECRETS).head(URL)
+    HubClient(Mirrors(), SECRETS).head(URL)
     assert [headers["Authorization"] for _, headers in asked] == ["Bearer hf_s3cret"] * 2
 
 
@@ -53,4 +53,4 @@ def test_an_answer_that_came_out_of_tls_is_not_taken(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(requests, "request", request)
     with pytest.raises(SourceError, match="redirects from HTTPS to HTTP"):
-        Asker(Mirrors(), {}).content(URL)
+        HubClient(Mirrors(), {}).content(URL)

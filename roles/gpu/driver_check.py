@@ -1,4 +1,4 @@
-"""After packages have changed: load the driver, reboot if need be and if allowed, and see that it works."""
+"""After packages have changed: loads the driver, reboots if needed and allowed, and checks that it works."""
 
 import time
 
@@ -19,7 +19,7 @@ PAUSE_SECONDS = 2
 """Between attempts to reach a host that reboots."""
 
 
-class Proof(PyinfraCommand):
+class DriverCheck(PyinfraCommand):
     """`prove` as a step of an operation: pyinfra's own FunctionCommand would lose the reason of a failure."""
 
     def __init__(self, gpu: Gpu) -> None:
@@ -31,14 +31,14 @@ class Proof(PyinfraCommand):
 
     def execute(self, state: State, host: Host, connector_arguments: ConnectorArguments) -> bool:
         """Do it on `host`, which is pyinfra's current one."""
-        prove(self.gpu)
+        check_driver(self.gpu)
         return True
 
 
-def prove(gpu: Gpu) -> None:
-    """Bring the installed driver to work on pyinfra's current host.
+def check_driver(gpu: Gpu) -> None:
+    """Load and check the installed driver on pyinfra's current host.
 
-    Raises DeployError, with what to do, if it needs a reboot that the settings don't allow, or doesn't work.
+    Raises DeployError, with what to do, if it needs a reboot that the settings do not allow, or does not work.
     """
     facts, decision = _look(gpu)
     if facts.module is None and facts.module_on_disk and not facts.nouveau:
@@ -69,7 +69,7 @@ def _look(gpu: Gpu) -> tuple[HostGpus, Decision]:
 
 
 def _reboot(boot_id: str, seconds: int) -> None:
-    """Reboot the current host and come back to it; DeployError if it isn't there after `seconds`."""
+    """Reboot the current host and reconnect; DeployError if it is not reachable after `seconds`."""
     if host.data.settings.connection.local:
         raise DeployError("this is the machine you sit at: reboot it yourself, then apply again")
     sudo = bool(host.data.get("_sudo"))

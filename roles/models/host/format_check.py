@@ -1,4 +1,4 @@
-"""Whether a stranger's file is what its name says, found out in a child that has nothing to lose."""
+"""Checks that an untrusted file has the format of its name, in a child process without privileges."""
 
 import sys
 from pathlib import Path
@@ -13,12 +13,12 @@ NAMES = 50
 NAME_LENGTH = 200
 
 
-def check(file: Path, suffix: str) -> list[str]:
-    """What a file mentions that the scanner does not know (pickles alone); FormatError says why it is no model."""
+def check_confined(file: Path, suffix: str) -> list[str]:
+    """Names in a pickle that the scanner does not know; FormatError says why a file is not a model."""
     if suffix != ".safetensors" and suffix not in pickles.SUFFIXES:
         return []
     with Path(sys.argv[0]).open("rb") as program, file.open("rb") as stream:
-        # The program by its descriptor: nobody need not be able to walk to where it lies.
+        # The program by its descriptor: the user nobody may not be able to reach its path.
         words = [f"/proc/self/fd/{program.fileno()}", CHECK, suffix]
         try:
             unknown = confined.ask(words, stream, [program.fileno()])
@@ -30,10 +30,10 @@ def check(file: Path, suffix: str) -> list[str]:
 
 
 def main(suffix: str) -> int:
-    """The child: judges standard input, tells on standard output."""
+    """The child: checks standard input, reports on standard output."""
     if suffix == ".safetensors":
-        confined.answer(lambda stream: safetensors.check(stream) and [])
+        confined.answer(lambda stream: safetensors.check_safetensors(stream) and [])
     else:
-        pickles.load()  # while this program can still be read
-        confined.answer(lambda stream: [name[:NAME_LENGTH] for name in pickles.check(stream, suffix)[:NAMES]])
+        pickles.load_scanner()  # while this program can still be read
+        confined.answer(lambda stream: [name[:NAME_LENGTH] for name in pickles.check_pickle(stream, suffix)[:NAMES]])
     return 0

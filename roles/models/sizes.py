@@ -1,8 +1,8 @@
-"""Amounts of bytes for people."""
+"""Sizes as text."""
 
 
-def amount(count: int | float | None) -> str:
-    """1234567 -> "1.2 MB" (powers of ten, as shops and disks count); None is an unknown amount."""
+def format_bytes(count: int | float | None) -> str:
+    """1234567 -> "1.2 MB" (powers of ten); None is an unknown amount."""
     if count is None:
         return "an unknown amount"
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
