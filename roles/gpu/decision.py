@@ -121,7 +121,7 @@ def installed_not_loaded(case: Case) -> Decision | None:
     if not there and not facts.builds_modules:
         return Decision(
             "refuse",
-            f"Driver {facts.userspace} came with prebuilt modules, and there is none for kernel {facts.kernel}: install "
+            f"Driver {facts.userspace} came with prebuilt modules, of which none is for kernel {facts.kernel}: install "
             "the linux-modules-nvidia package of this kernel, or boot the kernel before it, and apply again.",
         )
     if facts.secure_boot and not facts.mok_enrolled:

@@ -9,9 +9,9 @@ from pathlib import Path
 from PIL import Image
 
 from training.captioning.captioner import Captioner, load_on_white
-from training.data.pictures import PICTURE_SUFFIXES
 from training.errors import InputError
 from training.run_folder import write_text
+from training.sections.data import PICTURE_ENDINGS
 
 RECORD = ".captions.json"
 """In each folder: the captions written by this program, so that those edited by hand are recognised."""
@@ -56,12 +56,12 @@ def pictures_below(folder: Path) -> list[Path]:
     found = [
         file
         for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in PICTURE_SUFFIXES
+        if file.suffix.lower() in PICTURE_ENDINGS
         and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]
     if not found:
-        raise InputError(f"{folder}: holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))})")
+        raise InputError(f"{folder}: holds no picture ({', '.join(sorted(PICTURE_ENDINGS))})")
     return found
 
 

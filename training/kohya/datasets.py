@@ -9,6 +9,7 @@ from training.kohya import values
 from training.kohya.conversion import Conversion, Given
 from training.kohya.honoured import FIELD_MAP
 from training.kohya.unhonoured import REASONS
+from training.spelling import did_you_mean
 
 Table = dict[str, Any]
 Level = dict[str, Given]
@@ -82,7 +83,7 @@ def _report(conversion: Conversion, label: str, table: Table, at: str = "data.su
         if key in REASONS:
             conversion.not_honoured(name, value, REASONS[key])
         elif key not in KNOWN:
-            conversion.problem(f"{name}: unknown key{values.did_you_mean(key, KNOWN)}")
+            conversion.problem(f"{name}: unknown key{did_you_mean(key, KNOWN)}")
         elif key in FOR_ALL:
             conversion.mention(name, value, FIELD_MAP[FOR_ALL[key]].path)
         else:

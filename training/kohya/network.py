@@ -5,6 +5,7 @@ from typing import Any
 
 from training.kohya import values
 from training.kohya.conversion import DEFAULT, Conversion
+from training.spelling import did_you_mean
 
 KOHYA = "networks.lora"
 LYCORIS = "lycoris.kohya"
@@ -99,7 +100,7 @@ def network(conversion: Conversion) -> None:
         elif name in NO_PLACE:
             conversion.not_honoured(argument.label, argument.value, NO_PLACE[name])
         elif name not in SIZES:
-            hint = values.did_you_mean(name, {*ARGUMENTS, *NO_PLACE, *SIZES})
+            hint = did_you_mean(name, {*ARGUMENTS, *NO_PLACE, *SIZES})
             conversion.problem(f"{argument.label}: unknown argument{hint}")
 
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.errors import InputError
-from training.kohya import optimizer, output, steps, values
+from training.kohya import optimizer, output, steps
 from training.kohya.conversion import Conversion
 from training.kohya.datasets import datasets
 from training.kohya.honoured import FIELD_MAP
 from training.kohya.network import WINDOW, network
 from training.kohya.report import Report
 from training.kohya.unhonoured import REASONS
+from training.spelling import did_you_mean
 
 Table = dict[str, Any]
 
@@ -95,7 +96,7 @@ def translate_keys(conversion: Conversion, general: Table, tables: list[Table]) 
         # A step that failed leaves its other keys behind; only otherwise is a remaining known key a mistake.
         if key not in KNOWN or not stopped:
             name = conversion.given[key].name
-            conversion.problem(f"{name}: unknown key{values.did_you_mean(key, KNOWN)}")
+            conversion.problem(f"{name}: unknown key{did_you_mean(key, KNOWN)}")
     if not conversion.preset:
         _required(conversion, general, tables)
     if conversion.problems:

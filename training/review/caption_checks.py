@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from training.data import captions
-from training.data.pictures import PICTURE_SUFFIXES
 from training.review.finding import Finding
-from training.sections.data import Captions
+from training.sections.data import PICTURE_ENDINGS, Captions
 
 Count = Callable[[str], int]
 """Counts the tokens of a text."""
@@ -62,5 +61,5 @@ def orphaned_files(folder: Path, pictures: Sequence[Path], settings: Captions) -
                 yield Finding("warning", file, "belongs to no picture")
         elif file.suffix.lower() in settings.extensions:
             yield Finding("warning", file, f"is not read: the ending must be {file.suffix.lower()}, in small letters")
-        elif file.suffix.lower() not in PICTURE_SUFFIXES:
-            yield Finding("note", file, f"is left out: the trainer reads {', '.join(sorted(PICTURE_SUFFIXES))}")
+        elif file.suffix.lower() not in PICTURE_ENDINGS:
+            yield Finding("note", file, f"is left out: the trainer reads {', '.join(sorted(PICTURE_ENDINGS))}")
