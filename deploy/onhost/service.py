@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from typing import Any
 
 from roles.onhost import journal
+from roles.onhost.commands import output
+from roles.onhost.systemd import shown, systemctl
 
 LOOK_SECONDS = 0.2
 UP = ("active", "activating", "reloading")
@@ -43,18 +44,8 @@ def main(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, An
 
 def silent(ports: list[int]) -> list[int]:
     """The TCP ports on which nothing listens."""
-    return [port for port in ports if not _output("ss", "-Hltn", f"sport = :{port}").strip()]
-
-
-def systemctl(*words: str) -> bool:
-    """Run systemctl; whether it succeeded."""
-    done = subprocess.run(["systemctl", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    return done.returncode == 0
+    return [port for port in ports if not output("ss", "-Hltn", f"sport = :{port}").strip()]
 
 
 def _show(unit: str, name: str) -> str:
-    return _output("systemctl", "show", unit, f"--property={name}", "--value").strip()
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode(errors="replace")
+    return shown(unit, name).get(name, "")

@@ -191,7 +191,16 @@ def test_what_has_no_wheel_is_built_as_nobody_without_a_network(ordinary: Road) 
     ordinary.on("h1", f"{uv} venv -q --no-config {folder}/tools")
     sync = "pip sync -q --no-config --no-build --require-hashes"
     ordinary.on("h1", f"{uv} {sync} --python {folder}/tools/bin/python {folder}/tools.txt")
-    words = ["python3", "/srv/sdfleet/tools/bin/build_wheels.py", "--lock", f"{folder}/lock.txt", "--index", "http://x"]
+    words = [
+        "python3",
+        "-I",
+        "/srv/sdfleet/tools/onhost.pyz",
+        "build_wheels",
+        "--lock",
+        f"{folder}/lock.txt",
+        "--index",
+        "http://x",
+    ]
     words += ["--tree", f"old-thing={folder}/src", "--into", f"{folder}/wheels", "--resolved", f"{folder}/resolved.txt"]
     words += ["--uv", "/srv/sdfleet/tools/uv/bin/uv", "--python", f"{folder}/tools/bin/python"]
     words += ["--sandbox", shlex.join(builder())]
