@@ -143,7 +143,7 @@ def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate
 
 def _journal(unit: str) -> list[str]:
     """The first and last lines of the journal since the service's last start, oldest first."""
-    invocation = systemd.shown(unit, "InvocationID").get("InvocationID")
+    invocation = systemd.value(unit, "InvocationID")
     if not invocation:
         return []
     command = ["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", "--output=cat", "--no-pager"]

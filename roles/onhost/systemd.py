@@ -29,6 +29,11 @@ def shown(unit: str, *names: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
+def value(unit: str, name: str) -> str:
+    """One property of a unit."""
+    return output("systemctl", "show", unit, f"--property={name}", "--value").strip()
+
+
 def active(unit: str) -> str:
     """The unit's ActiveState: active, activating, inactive, failed, ..."""
     return output("systemctl", "is-active", unit).strip()

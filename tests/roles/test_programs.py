@@ -141,7 +141,10 @@ def test_a_service_restarts_only_for_what_it_runs(module: str, monkeypatch: pyte
 
 
 def _put(seen: HostSurvey) -> list[str]:
-    return declared(lambda: own_programs(name="put", paths=PATHS, seen=seen))["put"]
+    def declare() -> None:
+        own_programs(name="put", paths=PATHS, seen=seen)
+
+    return declared(declare)["put"]
 
 
 def test_it_is_put_once_and_the_one_before_stays() -> None:
