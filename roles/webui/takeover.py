@@ -10,7 +10,6 @@ from pyinfra.operations import server
 from roles.accounts import WEBUI
 from roles.facts.seen import HostSurvey, quoted
 from roles.facts.survey import Survey
-from roles.operations.application import Application
 from roles.paths import UNITS, Paths
 from roles.programs import command
 from roles.webui.extensions import PROGRAM, kept, shown
@@ -92,11 +91,11 @@ def remove_places(found: Found, wanted: Sequence[str], paths: Paths) -> None:
         server.shell(name="Remove places of extensions", commands=[quoted(words)])
 
 
-def old_programs(app: Application, paths: Paths, seen: HostSurvey) -> Sequence[str]:
+def old_programs(paths: Paths, seen: HostSurvey) -> Sequence[str]:
     """Programs of an older sdfleet, one file each, unless what has served here would need them after a rollback.
 
     + seen: a survey that read the unit and the history
     """
-    named = [seen.text(place) or "" for place in (UNITS / UNIT, paths.history(app.name))]
+    named = [seen.text(place) or "" for place in (UNITS / UNIT, paths.history("webui"))]
     needed = any(str(paths.old_programs) in text for text in named)
     return () if needed else ("webui_service", "webui_door", "webui_options", "webui_picture", "webui_png")

@@ -54,7 +54,7 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
     folders(name="Make folders", wanted=all_folders(app, paths), seen=seen)
     takeover.take_over(found, extensions.names(release), paths)
     deploy(app, paths, seen, as_wanted=as_told(webui, app, paths, seen))
-    remove_old_programs(takeover.old_programs(app, paths, seen), paths, seen)
+    remove_old_programs(takeover.old_programs(paths, seen), paths, seen)
     takeover.remove_places(found, extensions.names(release), paths)
     prune(app, paths, seen)
 

@@ -15,11 +15,12 @@ import pytest
 
 from roles import programs
 from roles.facts.seen import Entry, HostSurvey
+from roles.gateway import certificates
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import unit_text as gateway_unit
 from roles.operations.programs import own_programs, remove_old_programs
-from roles.paths import Paths
-from roles.webui import service
+from roles.paths import UNITS, Paths
+from roles.webui import service, takeover
 from roles.webui.config import Webui
 from roles.webui.release import release_of
 from tests import onhost
@@ -163,3 +164,24 @@ def test_programs_of_an_older_sdfleet_go() -> None:
     [[command]] = declared(lambda: remove_old_programs(["activate", "prune"], PATHS, seen)).values()
     assert command.startswith("rm -f /srv/sdfleet/tools/bin/activate.py && rmdir")
     assert declared(lambda: remove_old_programs(["prune"], PATHS, seen)) == {}
+
+
+def test_programs_that_a_rollback_would_start_stay() -> None:
+    old = "ExecStart=/x/python /srv/sdfleet/tools/bin/webui_service.py --port 7860\n"
+    unit, history = str(UNITS / service.UNIT), str(PATHS.history("webui"))
+    for texts in ({unit: old}, {history: json.dumps({"served": [{"text": old}]})}):
+        assert takeover.old_programs(PATHS, HostSurvey(texts=texts)) == ()
+    assert "webui_service" in takeover.old_programs(PATHS, HostSurvey(texts={unit: "ExecStart=/x/python\n"}))
+
+
+def test_certbot_calls_the_program_of_today(tmp_path: Path) -> None:
+    gateway = Gateway(tls="acme", domain="sd.example.org", acme_email="ops@example.org")
+    old = "renew_hook = python3 /srv/sdfleet/tools/bin/gateway_certificate.py --folder /etc/sdfleet/gateway\n"
+    file = str(certificates.renewal(gateway))
+    [command] = certificates.new_hook(gateway, PATHS, HostSurvey(texts={file: old}))
+    kept = tmp_path / "sd.example.org.conf"
+    kept.write_text(old)
+    subprocess.run(["sh", "-c", command.replace(file, str(kept))], check=True)
+    words = "python3 -I /srv/sdfleet/tools/onhost.pyz gateway_certificate --folder /etc/sdfleet/gateway"
+    assert kept.read_text() == f"renew_hook = {words}\n"
+    assert certificates.new_hook(gateway, PATHS, HostSurvey(texts={file: kept.read_text()})) == []
