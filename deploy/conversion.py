@@ -85,7 +85,7 @@ def convert(remote: Remote, file: WantedFile, name: str) -> tuple[str, int]:
 
 
 def command(paths: Paths, python: PurePosixPath, pickle: PurePosixPath, largest: int, made: PurePosixPath) -> list[str]:
-    """The command that runs the converter (its source comes on standard input) and writes its output to `made`.
+    """The command that runs the converter (which comes on standard input) and writes its output to `made`.
 
     + largest: limit of the output in bytes
     """

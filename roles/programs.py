@@ -16,11 +16,14 @@ OURS = (ONHOST, "deploy.onhost")
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest date a zip file can hold. Date and lack of compression give the same bytes on every machine."""
 RECEIVE = (
-    "import base64, os, runpy, sys; archive = os.memfd_create('sdfleet'); "
+    "import base64, os, runpy, sys; "
+    "memory = hasattr(os, 'memfd_create'); "
+    "archive = os.memfd_create('sdfleet') if memory else os.open('/tmp', os.O_TMPFILE | os.O_RDWR); "
     "os.write(archive, base64.b64decode(sys.stdin.buffer.read())); "
     "runpy.run_path(f'/proc/self/fd/{archive}', run_name='__main__')"
 )
-"""Runs an archive that comes over standard input, in base64; it is kept in memory alone."""
+"""Runs an archive that comes over standard input, in base64. It is kept in memory alone, or in a file without a
+name where Python was built against a C library without memfd_create (before glibc 2.27), as uv's may be."""
 
 
 @cache

@@ -185,3 +185,27 @@ def test_certbot_calls_the_program_of_today(tmp_path: Path) -> None:
     words = "python3 -I /srv/sdfleet/tools/onhost.pyz gateway_certificate --folder /etc/sdfleet/gateway"
     assert kept.read_text() == f"renew_hook = {words}\n"
     assert certificates.new_hook(gateway, PATHS, HostSurvey(texts={file: kept.read_text()})) == []
+
+
+def test_a_python_without_memory_files_receives_programs_too(tmp_path: Path) -> None:
+    """The converter runs in an environment whose Python uv may have brought."""
+    command, text = programs.receiver("[]", python=sys.executable), programs.sent("make_folders")
+    command[3] = f"import os; del os.memfd_create; {command[3]}"
+    assert subprocess.run(command, input=text, capture_output=True, text=True, check=False).stderr == ""
+    command[-1] = "[{}]"
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "'owner'\n")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_another_user_can_run_what_was_sent(tmp_path: Path) -> None:
+    """As a gate has a picture converted by the WebUI's user."""
+    told = "from roles.onhost import itself; import subprocess, sys; "
+    told += "c = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '/usr/bin/python3', '-I']; "
+    told += (
+        "c += ['-c', 'import sys; sys.path.insert(0, sys.argv[1]); import roles.onhost.journal as j; print(j.WORDS)']; "
+    )
+    told += "print(subprocess.run([*c, itself.TREE], pass_fds=itself.descriptors(), capture_output=True, text=True))"
+    text = programs._packed(told, "roles.onhost.itself", "roles.onhost.journal")
+    done = subprocess.run(programs.receiver(), input=text, capture_output=True, text=True, check=False)
+    assert "stdout='4" in done.stdout, done.stdout + done.stderr
