@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 TREE = str(Path(__file__).absolute().parents[2])
 """The folder or archive that holds this package; an archive that was sent has no name but its descriptor's."""
@@ -15,9 +14,9 @@ RUN = (
 )
 
 
-def words(program: ModuleType) -> list[str]:
-    """The words after Python's own that start a program; its arguments follow."""
-    return ["-c", RUN, TREE, program.__name__]
+def words(module: str) -> list[str]:
+    """The words after Python's own that start a program, by its module's name; its arguments follow."""
+    return ["-c", RUN, TREE, module]
 
 
 def descriptors() -> Sequence[int]:

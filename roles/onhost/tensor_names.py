@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import struct
-import sys
 from typing import IO, Any
 
 from roles.onhost import confined, itself
@@ -28,7 +27,7 @@ def names(stream: IO[bytes]) -> list[str]:
 
 def ask(stream: IO[bytes]) -> list[str]:
     """The names, read by a confined child. Raises confined.StrangeFileError."""
-    told: Any = confined.ask(itself.words(sys.modules[__name__]), stream, itself.descriptors())
+    told: Any = confined.ask(itself.words(__name__), stream, itself.descriptors())
     return [str(name) for name in told] if isinstance(told, list) else []
 
 

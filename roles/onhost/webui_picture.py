@@ -41,7 +41,7 @@ def as_png(picture: bytes) -> bytes:
     """The same picture as PNG; this Python has Pillow where it is none."""
     if not picture.startswith((b"\xff\xd8\xff", b"RIFF")):
         return picture
-    command = [sys.executable, "-I", *itself.words(webui_png)]
+    command = [sys.executable, "-I", *itself.words(webui_png.__name__)]
     done = subprocess.run(command, input=picture, capture_output=True, check=False, pass_fds=itself.descriptors())
     if done.returncode:
         raise PictureError((done.stderr.decode(errors="replace").strip().splitlines() or ["no Pillow here"])[-1])

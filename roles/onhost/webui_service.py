@@ -86,7 +86,7 @@ class Service:
                 raise ServiceError(f"{self.options.config} cannot be written: {error.strerror}") from error
         ports = ["--port", str(self.options.port), "--inner", str(self.port)]
         pipe = subprocess.PIPE
-        door = [sys.executable, "-I", *itself.words(webui_door), *ports]
+        door = [sys.executable, "-I", *itself.words(webui_door.__name__), *ports]
         self.door = subprocess.Popen(door, stdin=pipe, stdout=pipe, bufsize=0, pass_fds=itself.descriptors())
         command = [sys.executable, "launch.py", "--port", str(self.port), *self.options.arguments]
         self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
