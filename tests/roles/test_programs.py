@@ -209,3 +209,14 @@ def test_another_user_can_run_what_was_sent(tmp_path: Path) -> None:
     text = programs._packed(told, "roles.onhost.itself", "roles.onhost.journal")
     done = subprocess.run(programs.receiver(), input=text, capture_output=True, text=True, check=False)
     assert "stdout='4" in done.stdout, done.stdout + done.stderr
+
+
+def test_every_program_starts_from_the_archive() -> None:
+    names = [name for name in INSTALLED if not name.endswith(".convert_pickle")]  # which needs torch
+    told = f"import sys; sys.path.insert(0, {str(onhost.archive())!r}); from importlib import import_module; "
+    told += f"print([name for name in {names} if not import_module(name).__file__.startswith(sys.path[0])])"
+    done = subprocess.run(["/usr/bin/python3", "-I", "-c", told], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+    for name in ("activate", "gateway_login", "webui_service", "prune", "pinned_checkout", "build_wheels"):
+        helped = subprocess.run(onhost.words(name, "--help"), capture_output=True, text=True, check=False)
+        assert helped.returncode == 0 and "usage: " in helped.stdout, helped.stderr
