@@ -90,7 +90,7 @@ def one_host(folder: Path, *groups: str, logins: str = "") -> Iterator[Road]:
     """
     file = folder / "fleet.toml"
     with box.attached(hosts=1) as running:
-        box.write_fleet(running, file)
+        box.write_fleet(running, file, pinned=False)
         document = tomlkit.parse(file.read_text())
         host = document["hosts"]["h1"]
         host["groups"] = list(groups)

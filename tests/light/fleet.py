@@ -16,7 +16,7 @@ from typing import Any
 import tomlkit
 
 from deploy import units
-from lab import Lab, box, layers, lifecycle, locks, tokenizer
+from lab import Lab, box, layers, locks, tokenizer
 from lab import fleet as lab_fleet
 from lab.box import UPSTREAMS
 from lab.upstreams.control import Control
@@ -107,8 +107,7 @@ class LightFleet(Hosts):
 @contextlib.contextmanager
 def bare(folder: Path, hosts: int) -> Iterator[LightFleet]:
     """A light fleet whose hosts are bare, for the length of a `with` block."""
-    path = lifecycle.new_folder()
-    with lifecycle.attached(hosts, path, [box.service(path)]) as lab:
+    with box.attached(hosts) as lab:
         yield _written(lab, folder)
 
 
