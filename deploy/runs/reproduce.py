@@ -58,7 +58,7 @@ def _program(target: RunHost, record: Mapping[str, Any]) -> PurePosixPath:
 
 def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, again: str, sent: Sent) -> None:
     """Create the run `again` on `target` from `run` on `origin`; copies inputs that the target lacks through here."""
-    from training.config import Config  # takes 0.1 s, and most verbs do without
+    from training.config import Config  # takes long, and most verbs do without
 
     text = origin.config(run)
     text = text.replace(str(origin.paths.run(run)), str(target.paths.run(again)))

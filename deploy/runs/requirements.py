@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from deploy import units
 from inventory.model import HostSettings
 
-if TYPE_CHECKING:  # it takes 0.1 s to import, and most verbs do without
+if TYPE_CHECKING:  # it takes long to import, and most verbs do without
     from training.config import Config
 
 

@@ -14,7 +14,7 @@ from roles.models.wanted import WantedError, wanted
 from training.errors import InputError
 from training.textfile import parse_toml, read_toml
 
-# The training config and kohya's formats are imported where they are used: that takes 0.1 s, and most verbs do without.
+# The training config and kohya's formats are imported where they are used: it takes long, and most verbs do without.
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 FLEET_MODELS = {"model.checkpoint": "checkpoint", "model.vae": "vae", "network.start_from": "lora"}
