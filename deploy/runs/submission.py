@@ -12,11 +12,11 @@ from inventory.model import HostSettings
 from roles.models.config import Model, folder_of
 from roles.models.wanted import WantedError, wanted
 from training.errors import InputError
+from training.sections.data import PICTURE_ENDINGS
 from training.textfile import parse_toml, read_toml
 
 # The training config and kohya's formats are imported where they are used: it takes long, and most verbs do without.
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 FLEET_MODELS = {"model.checkpoint": "checkpoint", "model.vae": "vae", "network.start_from": "lora"}
 """Settings that may name a model of the fleet -> its kind."""
 OURS = frozenset({"data.cache_folder"})
@@ -117,7 +117,7 @@ def _is_repeated(name: str) -> bool:
         len(parts) > 2
         and parts[0] == "data.folder"
         and parts[1].partition("_")[0].isdigit()
-        and PurePosixPath(name).suffix.lower() in PICTURES
+        and PurePosixPath(name).suffix.lower() in PICTURE_ENDINGS
     )
 
 
@@ -157,7 +157,7 @@ class _Gathering:
             found = [p for p in sorted(path.rglob("*")) if p.is_file() and not _hidden(p.relative_to(path))]
             for file in found:
                 self._send(f"{key}/{file.relative_to(path).as_posix()}", file, key)
-            if not any(file.suffix.lower() in PICTURES for file in found) and key.startswith("data."):
+            if not any(file.suffix.lower() in PICTURE_ENDINGS for file in found) and key.startswith("data."):
                 self.complain(key, f"{path} has no pictures")
         return self.target / key
 
