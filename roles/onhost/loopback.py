@@ -18,6 +18,11 @@ HOME = "127.0.0.1"
 class AnswerError(OSError):
     """What came instead of an answer; the text goes after the path in a message."""
 
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+        """HTTP's; 0 if there was none."""
+
 
 def ask(port: int, path: str, data: bytes | None = None, seconds: float = 10, largest: int = LARGEST) -> bytes:
     """The body of a 200, a POST of JSON if there is data. AnswerError if anything else comes within `seconds`."""
@@ -41,7 +46,7 @@ def ask(port: int, path: str, data: bytes | None = None, seconds: float = 10, la
     if late.is_set():
         raise AnswerError(f"gave no answer within {seconds:g} s")
     if reply.status != 200:
-        raise AnswerError(f"answered {reply.status}: {body[:300].decode(errors='replace')}")
+        raise AnswerError(f"answered {reply.status}: {body[:300].decode(errors='replace')}", reply.status)
     if len(body) > largest:
         raise AnswerError(f"answered with more than {largest} bytes")
     if reply.length:

@@ -20,7 +20,7 @@ def unit(trainer: Trainer, paths: Paths) -> str:
         runs=paths.runs,
         hub=paths.hub,
         slice=SLICE.name,
-        turn=turn(paths),
+        onhost=paths.onhost,
         turns=turns(paths),
         program=program(paths.current("trainer")),
         nice=trainer.nice,
@@ -50,11 +50,6 @@ def train_slice(trainer: Trainer) -> str:
 def turns(paths: Paths) -> PurePosixPath:
     """The folder of the runs' locks: one for the queue, one per GPU."""
     return paths.runs / ".turns"
-
-
-def turn(paths: Paths) -> PurePosixPath:
-    """The program that makes a run wait for a free GPU."""
-    return paths.programs / "training_turn.py"
 
 
 def program(release: PurePosixPath) -> PurePosixPath:
