@@ -18,6 +18,9 @@ HOME = "127.0.0.1"
 class AnswerError(OSError):
     """What came instead of an answer; the text goes after the path in a message."""
 
+    status = 0
+    """The status of an answer that is not 200; 0 if there was none."""
+
 
 def ask(port: int, path: str, data: bytes | None = None, seconds: float = 10, largest: int = LARGEST) -> bytes:
     """The body of a 200, a POST of JSON if there is data. AnswerError if anything else comes within `seconds`."""
@@ -41,7 +44,9 @@ def ask(port: int, path: str, data: bytes | None = None, seconds: float = 10, la
     if late.is_set():
         raise AnswerError(f"gave no answer within {seconds:g} s")
     if reply.status != 200:
-        raise AnswerError(f"answered {reply.status}: {body[:300].decode(errors='replace')}")
+        refused = AnswerError(f"answered {reply.status}: {body[:300].decode(errors='replace')}")
+        refused.status = reply.status
+        raise refused
     if len(body) > largest:
         raise AnswerError(f"answered with more than {largest} bytes")
     if reply.length:

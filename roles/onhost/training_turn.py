@@ -19,13 +19,16 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
+
+from roles.onhost import loopback
 
 POLL_SECONDS = 2.0
 UNLOAD_SECONDS = 60.0
 """How long the WebUI may take to give its memory back."""
+ANSWER_SECONDS = 120.0
+"""How long the WebUI may take to answer."""
 MARK = ".webui-unloaded"
 STATE = "turn-state.json"
 
@@ -213,12 +216,11 @@ def _unit(name: str) -> str:
 
 
 def _ask(port: int, verb: str) -> bool:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/sdapi/v1/{verb}", data=b"", method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=120):
-            return True
+        loopback.ask(port, f"/sdapi/v1/{verb}", b"", ANSWER_SECONDS)
     except OSError:
         return False
+    return True
 
 
 def _interface(address: str) -> str | None:

@@ -8,16 +8,15 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
-import http.client
 import json
 import struct
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import zlib
 from pathlib import Path
+
+from roles.onhost import loopback
 
 PNG = b"\x89PNG\r\n\x1a\n"
 CONVERT = Path(__file__).with_name("webui_png.py")
@@ -30,16 +29,12 @@ class PictureError(Exception):
 
 def draw(port: int, timeout: float) -> bytes:
     """The picture file that the WebUI on a loopback port draws within `timeout` s, in the format that it saves in."""
-    url = f"http://127.0.0.1:{port}/sdapi/v1/txt2img"
-    request = urllib.request.Request(url, json.dumps(REQUEST).encode(), {"Content-Type": "application/json"})
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(request, timeout=timeout) as answer:
-            return base64.b64decode(json.loads(answer.read(2 * LARGEST))["images"][0])
-    except urllib.error.HTTPError as error:
-        words = error.read(500).decode(errors="replace")
-        raise PictureError(f"the WebUI drew nothing, it answered {error.code}: {words}") from error
-    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError) as error:
+        answer = loopback.ask(port, "/sdapi/v1/txt2img", json.dumps(REQUEST).encode(), timeout, 2 * LARGEST)
+        return base64.b64decode(json.loads(answer)["images"][0])
+    except loopback.AnswerError as error:
+        raise PictureError(f"the WebUI drew nothing, it {error}") from error
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise PictureError(f"the WebUI drew nothing: {error}") from error
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
 import json
 import os
 import re
@@ -21,10 +20,10 @@ import sys
 import threading
 import time
 import types
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
+
+from roles.onhost import loopback
 
 STARTED = b"Startup time:"
 LOOK_SECONDS = 15
@@ -204,20 +203,16 @@ class Service:
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """JSON of one request to the WebUI's API; a POST if there is a body."""
-        url = f"http://127.0.0.1:{self.port}{path}"
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with direct.open(request, timeout=self.options.start_timeout) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            words = error.read(500).decode(errors="replace")
-            raise ServiceError(f"{path} answered {error.code}: {words}") from error
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            self.settle()
-            self.check("while it answered")
-            raise ServiceError(f"{path} gave no answer: {error}") from error
+            return json.loads(loopback.ask(self.port, path, data, self.options.start_timeout))
+        except loopback.AnswerError as error:
+            if not error.status:
+                self.settle()
+                self.check("while it answered")
+            raise ServiceError(f"{path} {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise ServiceError(f"{path} sent no valid JSON") from error
 
     def drain(self) -> None:
         """Take no new request, and wait until no picture is in the making, up to the limit."""

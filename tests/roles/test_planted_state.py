@@ -49,6 +49,15 @@ def test_a_state_that_can_be_read_is_read(tmp_path: Path) -> None:
     assert webui_service.read_json(tmp_path / "state.json") == {"fault": {"at": "now"}}
 
 
+@pytest.mark.parametrize("plant", PLANTED)
+def test_a_state_that_cannot_be_read_does_not_hold_an_apply(plant: str, tmp_path: Path) -> None:
+    PLANTED[plant](tmp_path / "state.json")
+    command = [sys.executable, "-I", "-", "--port=9", f"--state={tmp_path / 'state.json'}"]
+    program = onhost.source("webui_refresh")
+    done = subprocess.run(command, input=program, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("plant", [plant for plant in PLANTED if plant != "folder"])
 def test_settings_that_cannot_be_read_are_set_aside(plant: str, tmp_path: Path) -> None:
     config, options = tmp_path / "config.json", tmp_path / "options.json"

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from roles.onhost import source
+
 pytestmark = pytest.mark.slow
 
-TURN = Path(__file__).resolve().parents[2] / "roles/onhost/training_turn.py"
 TRAINER = """#!/bin/sh
 echo "gpus=$CUDA_VISIBLE_DEVICES $* order=$CUDA_DEVICE_ORDER" >>"$(dirname "$0")/started"
 exec sleep "${HOLD:-0}"
@@ -32,6 +33,11 @@ class Host:
 
     folder: Path
 
+    @property
+    def turn(self) -> str:
+        """The program, as it is on a host."""
+        return str(self.folder / "training_turn.py")
+
     def cards(self, *cards: tuple[int, int, int]) -> None:
         """What nvidia-smi says: index, total and free MiB."""
         (self.folder / "cards").write_text("".join(f"{i}, Card, {total}, {free}\n" for i, total, free in cards))
@@ -41,7 +47,7 @@ class Host:
         (self.folder / run).mkdir(exist_ok=True)
         needs = {"device": "auto", "gpus": 1, "memory_mb": 6000, "allowed": 8, "webui": None, "nodes": None, **wants}
         (self.folder / run / "turn.json").write_text(json.dumps(needs))
-        command = [sys.executable, "-I", str(TURN), "take", str(self.folder / run), str(self.folder / "locks")]
+        command = [sys.executable, "-I", self.turn, "take", str(self.folder / run), str(self.folder / "locks")]
         environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "HOLD": str(hold)}
         return subprocess.Popen(
             [*command, str(self.folder / "trainer")], env=environment, stderr=subprocess.PIPE, text=True
@@ -50,7 +56,7 @@ class Host:
     def after(self, run: str = "ink") -> None:
         """What systemd does when the run has ended."""
         environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
-        subprocess.run([sys.executable, "-I", str(TURN), "after", str(self.folder / run)], env=environment, check=True)
+        subprocess.run([sys.executable, "-I", self.turn, "after", str(self.folder / run)], env=environment, check=True)
 
     def started(self) -> list[str]:
         """What the trainers were started with."""
@@ -71,7 +77,7 @@ def host(tmp_path: Path) -> Host:
     for folder in ("bin", "locks"):
         (tmp_path / folder).mkdir()
     tools = {"bin/nvidia-smi": f"#!/bin/sh\ncat {tmp_path}/cards\n", "bin/systemctl": "#!/bin/sh\necho active\n"}
-    for name, text in {**tools, "trainer": TRAINER}.items():
+    for name, text in {**tools, "trainer": TRAINER, "training_turn.py": source("training_turn")}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     return Host(tmp_path)
@@ -183,7 +189,7 @@ def test_refuse_wait_and_share(host: Host, webui: dict[str, Any]) -> None:
 
 def test_a_finished_run_is_not_begun_again(host: Host) -> None:
     (host.folder / "ink").mkdir()
-    command = [sys.executable, "-I", str(TURN), "finished", str(host.folder / "ink")]
+    command = [sys.executable, "-I", host.turn, "finished", str(host.folder / "ink")]
     assert subprocess.run(command).returncode == 0
     (host.folder / "ink/run.json").write_text(json.dumps({"ended": {"how": "stopped"}}))
     assert subprocess.run(command).returncode == 0
