@@ -107,20 +107,46 @@ def test_a_file_is_sent_to_its_size_and_no_link_is(run: Path, secret: Path) -> N
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives folders away")
 def test_runs_of_an_older_sdfleet_are_taken_over_without_loss(tmp_path: Path) -> None:
-    for name in ("honest", "swapped"):
+    """Their trainers wrote config.toml anew, complete and as their own user: what it says counts, what it is not."""
+    for name in ("begun", "waiting", "swapped"):
         folder = tmp_path / name
         (folder / "inputs").mkdir(parents=True)
         for file in ("config.toml", "turn.json", "log.jsonl"):
             (folder / file).write_text(name)
+            os.utime(folder / file, (1_700_000_000, 1_700_000_000))
         os.chown(folder / "log.jsonl", 65534, 65534)
         os.chown(folder, 65534, 65534)
-    os.chown(tmp_path / "swapped/config.toml", 65534, 65534)
+    for file in ("begun/config.toml", "swapped/turn.json"):
+        os.chown(tmp_path / file, 65534, 65534)
     words = [sys.executable, "-I", "-", str(tmp_path), "nobody"]
     done = subprocess.run(words, input=source("take_over_runs"), capture_output=True, text=True, check=True)
-    assert done.stdout == "swapped: config.toml was not root's and has another name now\n"
-    for name in ("honest", "swapped"):
+    assert done.stdout == "swapped: turn.json was not root's and has another name now\n"
+    for name in ("begun", "waiting", "swapped"):
         found = (tmp_path / name).stat()
         assert (found.st_uid, found.st_mode & 0o7777) == (0, 0o1775)
         assert (tmp_path / name / "log.jsonl").read_text() == name
-    assert [run["name"] for run in runs.main("list", runs=str(tmp_path))] == ["honest"]
-    assert (tmp_path / "swapped/config.toml.not-given").read_text() == "swapped"
+        assert runs.config(str(tmp_path / name)) == name
+        assert (tmp_path / name / "config.toml").stat().st_mtime == 1_700_000_000, "a run is as old as its config"
+    assert {run["name"] for run in runs.main("list", runs=str(tmp_path))} == {"begun", "waiting", "swapped"}
+    assert (tmp_path / "swapped/turn.json.not-given").read_text() == "swapped"
+
+
+@pytest.mark.parametrize("planted", ["link", "fifo", "sparse", "another's"])
+def test_a_config_that_is_not_the_runs_own_file_is_not_taken_over(planted: str, tmp_path: Path) -> None:
+    (run := tmp_path / "runs/ink").mkdir(parents=True)
+    (secret := tmp_path / "secret").write_text("root's")
+    config = run / "config.toml"
+    if planted == "link":
+        config.symlink_to(secret)
+    elif planted == "fifo":
+        os.mkfifo(config)
+    else:
+        config.touch()
+        os.truncate(config, 1 << 40 if planted == "sparse" else 5)
+    os.chown(config, *([65534] * 2 if planted != "another's" else [65533] * 2), follow_symlinks=False)
+    os.chown(run, 65534, 65534)
+    words = [sys.executable, "-I", "-", str(tmp_path / "runs"), "nobody"]
+    done = subprocess.run(words, input=source("take_over_runs"), capture_output=True, text=True, timeout=30)
+    assert done.stdout == "ink: config.toml was not root's and has another name now\n", done.stderr
+    assert not config.exists() and os.path.lexists(run / "config.toml.not-given")
+    assert secret.read_text() == "root's" and runs.main("list", runs=str(tmp_path / "runs")) == []
