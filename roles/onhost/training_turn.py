@@ -1,7 +1,7 @@
 """Gives a training run its turn: it waits for a GPU (or the CPU), takes it, and becomes the trainer.
 
     training_turn.py finished RUN            0 if the run may start, 1 if it has finished
-    training_turn.py take RUN LOCKS PROGRAM  wait, take, start PROGRAM
+    training_turn.py take RUN LOCKS PROGRAM  wait, take, start PROGRAM: APP/current/..., or what began the run
     training_turn.py after RUN               give back what was borrowed
 
 Whoever holds the lock `queue` is the next one; it takes the lock of each GPU that it needs. All locks are the kernel's
@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -31,6 +32,7 @@ ANSWER_SECONDS = 120.0
 """How long the WebUI may take to answer."""
 MARK = ".webui-unloaded"
 STATE = "turn-state.json"
+RELEASE = re.compile(r"[0-9a-f]{16}")
 
 
 class Refused(Exception):
@@ -76,7 +78,7 @@ def take(folder: Path, locks: Path, program: str) -> None:
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     os.environ["CUDA_VISIBLE_DEVICES"] = "" if cpu else ",".join(taken)
     tell(folder, "running", "on the CPU" if cpu else f"on GPU {', '.join(taken)}", [] if cpu else taken)
-    program = wants.get("program") or program
+    program = wants.get("program") or trainer_of(folder, Path(program))
     arguments = [program, "run", str(folder / "config.toml"), "--run", str(folder)]
     nodes = wants.get("nodes")
     if nodes:
@@ -87,6 +89,19 @@ def take(folder: Path, locks: Path, program: str) -> None:
             os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = interface
     os.environ.pop("NOTIFY_SOCKET", None)
     os.execv(program, arguments)
+
+
+def trainer_of(folder: Path, current: Path) -> str:
+    """The program of the trainer that wrote the run's checkpoint, if it is still there; else `current`.
+
+    Another trainer may refuse the checkpoint, because its settings have others beside them.
+    """
+    code = _json(folder / "run.json").get("code")
+    release = str(code.get("release")) if isinstance(code, dict) else ""
+    app, inside = current.parents[2], current.relative_to(current.parents[1])
+    began = app / "releases" / release / inside
+    begun = RELEASE.fullmatch(release) and any((folder / "checkpoint").glob("*"))
+    return str(began if begun and os.access(began, os.X_OK) else current)
 
 
 def cards() -> list[dict[str, Any]]:
