@@ -144,3 +144,15 @@ def test_a_config_that_is_no_file_of_its_own_shows_nothing_and_holds_nobody(plan
         os.truncate(config, 1 << 40)
     with pytest.raises(OSError):
         runs.config(str(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives folders away")
+@pytest.mark.parametrize("turn", [{}, {"program": "/an/earlier/lora-train"}])
+def test_only_a_trainer_of_its_own_writes_the_config_anew(turn: dict[str, str], tmp_path: Path) -> None:
+    """As those of older sdfleets do at each start; else the run could not be reproduced."""
+    run = tmp_path / "runs/ink"
+    runs.create(str(run), str(tmp_path / "datasets"), str(tmp_path / "none"), {}, "given", turn, "daemon")
+    command = "for file in config.toml turn.json; do echo anew >new && mv -f new $file; done"
+    subprocess.run(["sh", "-c", command], cwd=run, user="daemon", group="daemon", stderr=subprocess.DEVNULL)
+    assert runs.config(str(run)) == ("anew\n" if turn else "given")
+    assert json.loads((run / "turn.json").read_text()) == turn
