@@ -48,6 +48,7 @@ def main(verb: str, **values: Any) -> Any:
         "capacity": capacity,
         "inputs": inputs,
         "config": config,
+        "began": began,
         "turn": turn,
         "states": states,
     }
@@ -131,6 +132,15 @@ def inputs(run: str) -> dict[str, str]:
 def config(run: str) -> str:
     """The run's config.toml. Only root can write it, unless an earlier trainer makes or made the run."""
     return nofollow.read(Path(run, "config.toml")).decode()
+
+
+def began(run: str) -> dict[str, str]:
+    """The trainer release that wrote the run's checkpoint, by its record; empty without checkpoint or record."""
+    code = nofollow.read_json(Path(run, "run.json"), LOG_BYTES).get("code")
+    with contextlib.suppress(OSError):
+        if isinstance(code, dict) and any(nofollow.files_below(Path(run, "checkpoint"))):
+            return {"release": str(code.get("release", ""))}
+    return {"release": ""}
 
 
 def turn(run: str, wants: dict[str, Any]) -> dict[str, Any]:

@@ -156,3 +156,17 @@ def test_only_a_trainer_of_its_own_writes_the_config_anew(turn: dict[str, str], 
     subprocess.run(["sh", "-c", command], cwd=run, user="daemon", group="daemon", stderr=subprocess.DEVNULL)
     assert runs.config(str(run)) == ("anew\n" if turn else "given")
     assert json.loads((run / "turn.json").read_text()) == turn
+
+
+def test_the_trainer_of_a_checkpoint_is_what_the_record_names(run: Path, secret: Path) -> None:
+    (run / "run.json").write_text(json.dumps({"code": {"release": "a" * 16}}))
+    assert runs.main("began", run=str(run)) == {"release": ""}
+    (run / "checkpoint").symlink_to(secret.parent)
+    assert runs.main("began", run=str(run)) == {"release": ""}
+    (run / "checkpoint").unlink()
+    (run / "checkpoint").mkdir()
+    (run / "checkpoint/step-1").touch()
+    assert runs.main("began", run=str(run)) == {"release": "a" * 16}
+    for record in ("[1]", '{"code": 7}', "{}", "[" * 200_000):
+        (run / "run.json").write_text(record)
+        assert runs.main("began", run=str(run)) == {"release": ""}
