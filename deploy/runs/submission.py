@@ -16,9 +16,9 @@ from roles.models.wanted import WantedError, wanted
 from training.config import Config, parse
 from training.errors import InputError
 from training.kohya.load import is_ours, translate
+from training.sections.data import PICTURE_ENDINGS
 from training.textfile import parse_toml, read_toml
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
 FLEET_MODELS = {"model.checkpoint": "checkpoint", "model.vae": "vae", "network.start_from": "lora"}
 """Settings that may name a model of the fleet -> its kind."""
 OURS = frozenset({"data.cache_folder"})
@@ -113,7 +113,7 @@ def _is_repeated(name: str) -> bool:
         len(parts) > 2
         and parts[0] == "data.folder"
         and parts[1].partition("_")[0].isdigit()
-        and PurePosixPath(name).suffix.lower() in PICTURES
+        and PurePosixPath(name).suffix.lower() in PICTURE_ENDINGS
     )
 
 
@@ -153,7 +153,7 @@ class _Gathering:
             found = [p for p in sorted(path.rglob("*")) if p.is_file() and not _hidden(p.relative_to(path))]
             for file in found:
                 self._send(f"{key}/{file.relative_to(path).as_posix()}", file, key)
-            if not any(file.suffix.lower() in PICTURES for file in found) and key.startswith("data."):
+            if not any(file.suffix.lower() in PICTURE_ENDINGS for file in found) and key.startswith("data."):
                 self.complain(key, f"{path} has no pictures")
         return self.target / key
 
