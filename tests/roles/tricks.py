@@ -71,7 +71,7 @@ TRICKS = (
         "FIFO",
         f"rm -f {STATE}; mkfifo {STATE}",
         2,  # in which models change, so that an apply looks whether the WebUI is there to be told
-        f"rm -f {STATE}; systemctl restart sdfleet-webui",
+        f"rm -f {STATE}; systemctl restart sdfleet-webui || true",  # its folders are gone until the next apply
     ),
     Trick(
         "sdwebui",
