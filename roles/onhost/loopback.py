@@ -18,8 +18,10 @@ HOME = "127.0.0.1"
 class AnswerError(OSError):
     """What came instead of an answer; the text goes after the path in a message."""
 
-    status = 0
-    """The status of an answer that is not 200; 0 if there was none."""
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
+        """HTTP's; 0 if there was none."""
 
 
 def ask(port: int, path: str, data: bytes | None = None, seconds: float = 10, largest: int = LARGEST) -> bytes:
@@ -44,9 +46,7 @@ def ask(port: int, path: str, data: bytes | None = None, seconds: float = 10, la
     if late.is_set():
         raise AnswerError(f"gave no answer within {seconds:g} s")
     if reply.status != 200:
-        refused = AnswerError(f"answered {reply.status}: {body[:300].decode(errors='replace')}")
-        refused.status = reply.status
-        raise refused
+        raise AnswerError(f"answered {reply.status}: {body[:300].decode(errors='replace')}", reply.status)
     if len(body) > largest:
         raise AnswerError(f"answered with more than {largest} bytes")
     if reply.length:

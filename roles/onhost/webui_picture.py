@@ -14,12 +14,11 @@ import subprocess
 import sys
 import time
 import zlib
-from pathlib import Path
+from typing import Any
 
-from roles.onhost import loopback
+from roles.onhost import itself, loopback, webui_api, webui_png
 
 PNG = b"\x89PNG\r\n\x1a\n"
-CONVERT = Path(__file__).with_name("webui_png.py")
 REQUEST = {"prompt": "a red apple on a table", "steps": 1, "width": 64, "height": 64, "seed": 1}
 
 
@@ -30,11 +29,11 @@ class PictureError(Exception):
 def draw(port: int, timeout: float) -> bytes:
     """The picture file that the WebUI on a loopback port draws within `timeout` s, in the format that it saves in."""
     try:
-        answer = loopback.ask(port, "/sdapi/v1/txt2img", json.dumps(REQUEST).encode(), timeout, 2 * LARGEST)
-        return base64.b64decode(json.loads(answer)["images"][0])
+        drawn = webui_api.ask(port, "/sdapi/v1/txt2img", REQUEST, timeout, 2 * LARGEST)
+        return base64.b64decode(drawn["images"][0])
     except loopback.AnswerError as error:
         raise PictureError(f"the WebUI drew nothing, it {error}") from error
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise PictureError(f"the WebUI drew nothing: {error}") from error
 
 
@@ -42,7 +41,8 @@ def as_png(picture: bytes) -> bytes:
     """The same picture as PNG; this Python has Pillow where it is none."""
     if not picture.startswith((b"\xff\xd8\xff", b"RIFF")):
         return picture
-    done = subprocess.run([sys.executable, "-I", str(CONVERT)], input=picture, capture_output=True, check=False)
+    command = [sys.executable, "-I", *itself.words(webui_png.__name__)]
+    done = subprocess.run(command, input=picture, capture_output=True, check=False, pass_fds=itself.descriptors())
     if done.returncode:
         raise PictureError((done.stderr.decode(errors="replace").strip().splitlines() or ["no Pillow here"])[-1])
     return done.stdout
@@ -118,23 +118,24 @@ def _paeth(left: int, above: int, corner: int) -> int:
     return min((left, above, corner), key=lambda value: abs(estimate - value))
 
 
+def first(port: int, timeout: float) -> dict[str, Any]:
+    """How many seconds a picture took, and its sha256. PictureError if there is none, or it is of one colour."""
+    began = time.monotonic()
+    png = as_png(draw(port, timeout))
+    if distinct_colours(png) < 2:
+        raise PictureError(
+            "the picture is of one colour: the model computes NaN; try the flag no_half or another checkpoint"
+        )
+    return {"seconds": round(time.monotonic() - began, 2), "sha256": hashlib.sha256(png).hexdigest()}
+
+
 def main() -> None:
     """Draw and judge."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="loopback port of the WebUI")
     parser.add_argument("--timeout", type=float, default=600, help="s that the picture may take")
     options = parser.parse_args()
-    began = time.monotonic()
     try:
-        png = as_png(draw(options.port, options.timeout))
-        if distinct_colours(png) < 2:
-            raise PictureError(
-                "the picture is of one colour: the model computes NaN; try the flag no_half or another checkpoint"
-            )
+        print(json.dumps(first(options.port, options.timeout)))
     except PictureError as error:
         sys.exit(str(error))
-    print(json.dumps({"seconds": round(time.monotonic() - began, 2), "sha256": hashlib.sha256(png).hexdigest()}))
-
-
-if __name__ == "__main__":
-    main()

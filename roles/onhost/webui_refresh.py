@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
-from roles.onhost import loopback, nofollow
+from roles.onhost import loopback, nofollow, webui_api
 
-KINDS = ("checkpoints", "vae", "loras", "embeddings")
 SECONDS = 60
 
 
@@ -15,16 +15,11 @@ def main() -> None:
     """Ask for each kind; what an older WebUI does not know (404) is left out, and no failure is one of the models."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="loopback port of the WebUI")
-    parser.add_argument("--state", required=True, help="JSON file in which the service tells its state")
+    parser.add_argument("--state", type=Path, required=True, help="JSON file in which the service tells its state")
     options = parser.parse_args()
-    ready = nofollow.read_json(options.state).get("ready")
-    for kind in KINDS if ready is True else ():  # a request during its start would end it
+    for kind in webui_api.KINDS if nofollow.read_json(options.state).get("ready") else ():
         try:
-            loopback.ask(options.port, f"/sdapi/v1/refresh-{kind}", b"{}", SECONDS)
+            webui_api.tell(options.port, f"refresh-{kind}", SECONDS)
         except loopback.AnswerError as error:
             if error.status != 404:
                 print(f"refresh-{kind} {error}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    main()

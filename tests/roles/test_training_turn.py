@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from roles.onhost import source
+from tests import onhost
 
 pytestmark = pytest.mark.slow
 
@@ -35,11 +34,6 @@ class Host:
     program: Path | None = None
     """The trainer, if not the stand-in."""
 
-    @property
-    def turn(self) -> str:
-        """The program, as it is on a host."""
-        return str(self.folder / "training_turn.py")
-
     def cards(self, *cards: tuple[int, int, int]) -> None:
         """What nvidia-smi says: index, total and free MiB."""
         (self.folder / "cards").write_text("".join(f"{i}, Card, {total}, {free}\n" for i, total, free in cards))
@@ -49,7 +43,7 @@ class Host:
         (self.folder / run).mkdir(exist_ok=True)
         needs = {"device": "auto", "gpus": 1, "memory_mb": 6000, "allowed": 8, "webui": None, "nodes": None, **wants}
         (self.folder / run / "turn.json").write_text(json.dumps(needs))
-        command = [sys.executable, "-I", self.turn, "take", str(self.folder / run), str(self.folder / "locks")]
+        command = onhost.words("training_turn", "take", self.folder / run, self.folder / "locks")
         environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "HOLD": str(hold)}
         return subprocess.Popen(
             [*command, str(self.program or self.folder / "trainer")], env=environment, stderr=subprocess.PIPE, text=True
@@ -58,7 +52,7 @@ class Host:
     def after(self, run: str = "ink") -> None:
         """What systemd does when the run has ended."""
         environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
-        subprocess.run([sys.executable, "-I", self.turn, "after", str(self.folder / run)], env=environment, check=True)
+        subprocess.run(onhost.words("training_turn", "after", self.folder / run), env=environment, check=True)
 
     def started(self) -> list[str]:
         """What the trainers were started with."""
@@ -79,7 +73,7 @@ def host(tmp_path: Path) -> Host:
     for folder in ("bin", "locks"):
         (tmp_path / folder).mkdir()
     tools = {"bin/nvidia-smi": f"#!/bin/sh\ncat {tmp_path}/cards\n", "bin/systemctl": "#!/bin/sh\necho active\n"}
-    for name, text in {**tools, "trainer": TRAINER, "training_turn.py": source("training_turn")}.items():
+    for name, text in {**tools, "trainer": TRAINER}.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     return Host(tmp_path)
@@ -213,7 +207,7 @@ def test_refuse_wait_and_share(host: Host, webui: dict[str, Any]) -> None:
 
 def test_a_finished_run_is_not_begun_again(host: Host) -> None:
     (host.folder / "ink").mkdir()
-    command = [sys.executable, "-I", host.turn, "finished", str(host.folder / "ink")]
+    command = onhost.words("training_turn", "finished", host.folder / "ink")
     assert subprocess.run(command).returncode == 0
     (host.folder / "ink/run.json").write_text(json.dumps({"ended": {"how": "stopped"}}))
     assert subprocess.run(command).returncode == 0

@@ -19,11 +19,10 @@ import pytest
 from PIL import Image
 
 from deploy.doctor.failures import recognise
-from roles import onhost
 from roles.onhost import webui_service
 from roles.onhost.webui_picture import PictureError, as_png, distinct_colours
 from roles.onhost.webui_service import ServiceError, free_port
-from roles.webui.service import PROGRAM, PROGRAMS
+from tests import onhost
 
 pytestmark = pytest.mark.slow
 
@@ -36,21 +35,12 @@ class Started:
 
     def __init__(self, folder: Path, port: int = 0, **settings: str) -> None:
         shutil.copy(Path(__file__).with_name("fake_webui.py"), folder / "launch.py")
-        for name in PROGRAMS:
-            (folder / f"{name}.py").write_text(onhost.source(name))
         self.checkpoint, self.state_file = folder / "checkpoint", folder / "state.json"
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(str(folder / "notify"))
         self.port = port or free_port()
         settings = {"FAKE_CHECKPOINT": str(self.checkpoint), "NOTIFY_SOCKET": str(folder / "notify"), **settings}
-        command = [
-            sys.executable,
-            str(folder / f"{PROGRAM}.py"),
-            "--port",
-            str(self.port),
-            "--state",
-            str(self.state_file),
-        ]
+        command = onhost.words("webui_service", "--port", self.port, "--state", self.state_file)
         command += ["--release", "r1", "--fingerprint", "f1", "--device", "cpu", "--start-timeout", str(PATIENCE)]
         command += ["--config", str(folder / "config.json"), "--options", str(folder / "options.json"), "--"]
         self.process = subprocess.Popen(
@@ -213,8 +203,7 @@ def test_options_that_the_fleet_names_no_longer_are_taken_back(tmp_path: Path) -
 
     def started_with(**wanted: object) -> dict[str, Any]:
         options.write_text(json.dumps(wanted))
-        command = [sys.executable, "-I", str(Path(onhost.__file__).with_name("webui_options.py"))]
-        subprocess.run([*command, "--config", str(config), "--options", str(options)], check=True)
+        subprocess.run(onhost.words("webui_options", "--config", config, "--options", options), check=True)
         found: dict[str, Any] = json.loads(config.read_text())
         return found
 
