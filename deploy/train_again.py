@@ -16,7 +16,7 @@ from deploy.runs.follow import follow as watch
 from deploy.runs.names import LONGEST, run_name
 from deploy.runs.outcome import follow_and_fetch, sent
 from deploy.runs.placement import choose, run_host, runs_of, trainers
-from deploy.runs.provenance import bring, release_named
+from deploy.runs.provenance import KEY, bring, release_named
 from deploy.runs.reproduce import changed as changed_inputs
 from deploy.runs.reproduce import judge, lacks_trainer, record_of
 from deploy.runs.reproduce import send as send_again
@@ -59,8 +59,7 @@ def reproduce(
             err.print("Not trained: the result would differ. To train anyway, use --anyway.")
             raise typer.Exit(3)
         target = RunHost(next(iter(remotes.values())))
-        if lacks_trainer(target, record):
-            _build_trainer(fleet, target.name, origin, release_named(record))
+        build_trainer(fleet, target, origin, release_named(record))
         send_again(origin, run, record, target, again, sent(again, target.name))
         out.print(f"Starting {again} on {target.name}")
         target.start(again)
@@ -72,8 +71,20 @@ def reproduce(
     raise typer.Exit(0 if verdict.holds else 3)
 
 
-def _build_trainer(fleet: Path, host: str, origin: RunHost, release: str) -> None:
-    """Build a trainer of `origin` on `host`. Raises SdfleetError if that fails."""
+def build_for_checkpoint(fleet: Path, host: RunHost, run: str) -> None:
+    """Build the trainer that wrote the run's checkpoint, if it was removed meanwhile: others may refuse it.
+
+    Raises SdfleetError if that fails.
+    """
+    if KEY.fullmatch(release := host.began(run)):
+        build_trainer(fleet, host, host, release)
+
+
+def build_trainer(fleet: Path, target: RunHost, origin: RunHost, release: str) -> None:
+    """Build a trainer of `origin` on `target`, unless it is there. Raises SdfleetError if that fails."""
+    if not lacks_trainer(target, release):
+        return
+    host = target.name
     out.print(f"{host} does not have the trainer {release}: building it from {origin.name}'s copy of its code and lock")
     with tempfile.TemporaryDirectory() as folder:
         bring(origin, release, Path(folder))

@@ -15,11 +15,11 @@ MARKS = ("lab", "slow", "gpu")
 
 LONGEST = (
     "e2e/test_runs.py",
-    "e2e/test_planted_secrets.py",
     "faults/test_campaign.py",
-    "e2e/test_rollout.py",
-    "e2e/test_broken_world.py",
     "install/test_readme_commands.py",
+    "e2e/test_rollout.py",
+    "e2e/test_planted_secrets.py",
+    "e2e/test_broken_world.py",
     "roles/test_service_users.py",
     "roles/test_trainer.py",
     "e2e/test_proxy.py",
@@ -27,7 +27,10 @@ LONGEST = (
     "install/test_trainer.py",
     "training/test_learning.py",
 )
-"""Files that take minutes. They begin first, so that no worker is left with one of them at the end."""
+"""Files that take minutes. They begin first, so that no worker is left with one of them at the end.
+
+The first three start from different hosts: while one worker provisions those that the others keep, they need not wait.
+"""
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,9 @@ def create(
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
+    if "program" in turn:
+        # Trainers of older sdfleets write the config anew, complete, which they can only where it is theirs.
+        shutil.chown(half / "config.toml", user, user)
     shutil.chown(half, "root" if os.geteuid() == 0 else user, user)
     half.chmod(OWN)
     if final.exists():  # left by a controller that was killed before it started the run

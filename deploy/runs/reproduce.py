@@ -47,13 +47,13 @@ def _is_data(place: str) -> bool:
     return place.startswith(("inputs/data.", "inputs/validation."))
 
 
-def lacks_trainer(target: RunHost, record: Mapping[str, Any]) -> bool:
-    """Whether the target lacks the trainer release in `record`."""
-    return bool(target.remote.run(["test", "-x", str(_program(target, record))], check=False).status)
+def lacks_trainer(target: RunHost, release: str) -> bool:
+    """Whether the target lacks a trainer release."""
+    return bool(target.remote.run(["test", "-x", str(_program(target, release))], check=False).status)
 
 
-def _program(target: RunHost, record: Mapping[str, Any]) -> PurePosixPath:
-    return program(target.paths.releases("trainer") / release_named(record))
+def _program(target: RunHost, release: str) -> PurePosixPath:
+    return program(target.paths.releases("trainer") / release)
 
 
 def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, again: str, sent: Sent) -> None:
@@ -73,7 +73,7 @@ def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, 
             if not inputs[name].exists():
                 source = origin.paths.run(run) / "inputs" / PurePosixPath(name)
                 origin.download(source, inputs[name], known[name])
-        turn = {**wanted, "program": str(_program(target, record))}
+        turn = {**wanted, "program": str(_program(target, release_named(record)))}
         target.send(again, Submission(text, inputs, {}, turn, known), sent)
 
 

@@ -86,6 +86,10 @@ class RunHost:
         """The config that the run was given."""
         return str(self.ask("config", run=str(self.paths.run(run))))
 
+    def began(self, run: str) -> str:
+        """The trainer release that wrote the run's checkpoint, as its record says; empty if nothing does."""
+        return str(self.ask("began", run=str(self.paths.run(run)))["release"])
+
     @contextlib.contextmanager
     def _told(self, run: str) -> Iterator[None]:
         """Read what the host says of files, which become paths here and on other hosts. Raises HostError."""

@@ -120,10 +120,16 @@ def open_in(parent: int, name: str, owner: int | None = None) -> IO[bytes]:
 
 def read(path: str | os.PathLike[str], limit: int = SMALL, owner: int | None = None) -> bytes:
     """The content of a file of at most `limit` bytes. FileNotFoundError, UnsafeError."""
-    with open_file(path, owner) as file:
+    with beside(path) as (parent, name):
+        return read_in(parent, name, limit, owner)
+
+
+def read_in(parent: int, name: str, limit: int = SMALL, owner: int | None = None) -> bytes:
+    """The same of a name in an open folder."""
+    with open_in(parent, name, owner) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise UnsafeError(f"{os.fspath(path)} has more than {limit} bytes")
+        raise UnsafeError(f"{name} has more than {limit} bytes")
     return content
 
 
@@ -141,22 +147,27 @@ def write(path: str | os.PathLike[str], content: bytes, mode: int = 0o644, alike
     + alike: whether it belongs to its folder's owner, who goes on writing it
     """
     with beside(path) as (parent, name):
-        fresh = _fresh(name)
-        opened = os.open(fresh, NEW, mode, dir_fd=parent)
-        try:
-            with os.fdopen(opened, "wb") as file:
-                if alike:
-                    os.fchown(file.fileno(), *_owner_below(parent))
-                os.fchmod(file.fileno(), mode)
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(fresh, dir_fd=parent)
-            raise
-        os.fsync(parent)
+        write_in(parent, name, content, mode, alike)
+
+
+def write_in(parent: int, name: str, content: bytes, mode: int = 0o644, alike: bool = False) -> None:
+    """The same of a name in an open folder."""
+    fresh = _fresh(name)
+    opened = os.open(fresh, NEW, mode, dir_fd=parent)
+    try:
+        with os.fdopen(opened, "wb") as file:
+            if alike:
+                os.fchown(file.fileno(), *_owner_below(parent))
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(fresh, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(fresh, dir_fd=parent)
+        raise
+    os.fsync(parent)
 
 
 def files_below(path: str | os.PathLike[str], links: bool = False) -> Iterator[tuple[str, int, str]]:

@@ -2,8 +2,9 @@
 
     take_over_runs RUNS USER
 
-The run goes on adding files to its folder. What root gave it is told by its owner: a config, a slot file or a folder of
-inputs that is not root's gets another name, with which it instructs nobody.
+The run goes on adding files to its folder. What root gave it is told by its owner: a slot file or a folder of inputs
+that is not root's gets another name, with which it instructs nobody. The config stays the run's own: its trainer wrote
+it anew, complete, and does so again when the run goes on.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import sys
 
 from roles.onhost import nofollow
 
-GIVEN = ("config.toml", "turn.json", "inputs")
-"""What root gives a run."""
+GIVEN = ("turn.json", "inputs")
+"""What root gave a run, then as now."""
 MODE = 0o1775
 """Only who owns a name in the folder can remove or move it."""
 

@@ -1,7 +1,7 @@
 """Gives a training run its turn: it waits for a GPU (or the CPU), takes it, and becomes the trainer.
 
     training_turn finished RUN            0 if the run may start, 1 if it has finished
-    training_turn take RUN LOCKS PROGRAM  wait, take, start PROGRAM
+    training_turn take RUN LOCKS PROGRAM  wait, take, start PROGRAM: APP/current/..., or what began the run
     training_turn after RUN               give back what was borrowed
 
 Whoever holds the lock `queue` is the next one; it takes the lock of each GPU that it needs. All locks are the kernel's
@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -29,6 +30,7 @@ UNLOAD_SECONDS = 60.0
 """How long the WebUI may take to give its memory back."""
 ANSWER_SECONDS = 120.0
 MARK = ".webui-unloaded"
+RELEASE = re.compile(r"[0-9a-f]{16}")
 
 
 class Refused(Exception):
@@ -79,7 +81,7 @@ def take(folder: Path, locks: Path, program: str) -> None:
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     os.environ["CUDA_VISIBLE_DEVICES"] = "" if cpu else ",".join(taken)
     tell(folder, "running", "on the CPU" if cpu else f"on GPU {', '.join(taken)}", [] if cpu else taken)
-    program = wants.get("program") or program
+    program = wants.get("program") or trainer_of(folder, Path(program))
     arguments = [program, "run", str(folder / "config.toml"), "--run", str(folder)]
     nodes = wants.get("nodes")
     if nodes:
@@ -90,6 +92,19 @@ def take(folder: Path, locks: Path, program: str) -> None:
             os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = interface
     os.environ.pop("NOTIFY_SOCKET", None)
     os.execv(program, arguments)
+
+
+def trainer_of(folder: Path, current: Path) -> str:
+    """The program of the trainer that wrote the run's checkpoint, if it is still there; else `current`.
+
+    Another trainer may refuse the checkpoint, because its settings have others beside them.
+    """
+    code = read_json(folder / "run.json", turn_state.LARGEST_RECORD).get("code")
+    release = str(code.get("release")) if isinstance(code, dict) else ""
+    app, inside = current.parents[2], current.relative_to(current.parents[1])
+    began = app / "releases" / release / inside
+    begun = RELEASE.fullmatch(release) and any((folder / "checkpoint").glob("*"))
+    return str(began if begun and os.access(began, os.X_OK) else current)
 
 
 def _try(wants: dict[str, Any], locks: Path, folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from roles.onhost import files, loopback, webui_api
+from roles.onhost import loopback, nofollow, webui_api
 
 SECONDS = 60
 
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True, help="loopback port of the WebUI")
     parser.add_argument("--state", type=Path, required=True, help="JSON file in which the service tells its state")
     options = parser.parse_args()
-    for kind in webui_api.KINDS if files.read_json(options.state).get("ready") else ():
+    for kind in webui_api.KINDS if nofollow.read_json(options.state).get("ready") else ():
         try:
             webui_api.tell(options.port, f"refresh-{kind}", SECONDS)
         except loopback.AnswerError as error:

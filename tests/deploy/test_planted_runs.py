@@ -100,19 +100,65 @@ def test_a_file_is_sent_to_its_size_and_no_link_is(run: Path, secret: Path) -> N
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives folders away")
 def test_runs_of_an_older_sdfleet_are_taken_over_without_loss(tmp_path: Path) -> None:
-    for name in ("honest", "swapped"):
+    """Their trainers wrote config.toml anew, complete and as their own user, and do so again."""
+    for name in ("begun", "waiting", "swapped"):
         folder = tmp_path / name
         (folder / "inputs").mkdir(parents=True)
         for file in ("config.toml", "turn.json", "log.jsonl"):
             (folder / file).write_text(name)
+            os.utime(folder / file, (1_700_000_000, 1_700_000_000))
         os.chown(folder / "log.jsonl", 65534, 65534)
         os.chown(folder, 65534, 65534)
-    os.chown(tmp_path / "swapped/config.toml", 65534, 65534)
+    for file in ("begun/config.toml", "swapped/turn.json"):
+        os.chown(tmp_path / file, 65534, 65534)
     done = onhost.send("take_over_runs", tmp_path, "nobody")
-    assert done.stdout == "swapped: config.toml was not root's and has another name now\n"
-    for name in ("honest", "swapped"):
+    assert done.stdout == "swapped: turn.json was not root's and has another name now\n"
+    for name in ("begun", "waiting", "swapped"):
         found = (tmp_path / name).stat()
         assert (found.st_uid, found.st_mode & 0o7777) == (0, 0o1775)
         assert (tmp_path / name / "log.jsonl").read_text() == name
-    assert [run["name"] for run in runs.main("list", runs=str(tmp_path))] == ["honest"]
-    assert (tmp_path / "swapped/config.toml.not-given").read_text() == "swapped"
+        assert runs.config(str(tmp_path / name)) == name
+        assert (tmp_path / name / "config.toml").stat().st_mtime == 1_700_000_000, "a run is as old as its config"
+    assert {run["name"] for run in runs.main("list", runs=str(tmp_path))} == {"begun", "waiting", "swapped"}
+    assert (tmp_path / "swapped/turn.json.not-given").read_text() == "swapped"
+
+
+@pytest.mark.parametrize("planted", ["link", "fifo", "sparse"])
+def test_a_config_that_is_no_file_of_its_own_shows_nothing_and_holds_nobody(planted: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("root's")
+    config = tmp_path / "config.toml"
+    if planted == "link":
+        config.symlink_to(tmp_path / "secret")
+    elif planted == "fifo":
+        os.mkfifo(config)
+    else:
+        config.touch()
+        os.truncate(config, 1 << 40)
+    with pytest.raises(OSError):
+        runs.config(str(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it gives folders away")
+@pytest.mark.parametrize("turn", [{}, {"program": "/an/earlier/lora-train"}])
+def test_only_a_trainer_of_its_own_writes_the_config_anew(turn: dict[str, str], tmp_path: Path) -> None:
+    """As those of older sdfleets do at each start; else the run could not be reproduced."""
+    run = tmp_path / "runs/ink"
+    run_inputs.create(str(run), str(tmp_path / "datasets"), str(tmp_path / "none"), {}, "given", turn, "daemon")
+    command = "for file in config.toml turn.json; do echo anew >new && mv -f new $file; done"
+    subprocess.run(["sh", "-c", command], cwd=run, user="daemon", group="daemon", stderr=subprocess.DEVNULL)
+    assert runs.config(str(run)) == ("anew\n" if turn else "given")
+    assert json.loads((run / "turn.json").read_text()) == turn
+
+
+def test_the_trainer_of_a_checkpoint_is_what_the_record_names(run: Path, secret: Path) -> None:
+    (run / "run.json").write_text(json.dumps({"code": {"release": "a" * 16}}))
+    assert runs.main("began", run=str(run)) == {"release": ""}
+    (run / "checkpoint").symlink_to(secret.parent)
+    assert runs.main("began", run=str(run)) == {"release": ""}
+    (run / "checkpoint").unlink()
+    (run / "checkpoint").mkdir()
+    (run / "checkpoint/step-1").touch()
+    assert runs.main("began", run=str(run)) == {"release": "a" * 16}
+    for record in ("[1]", '{"code": 7}', "{}", "[" * 200_000):
+        (run / "run.json").write_text(record)
+        assert runs.main("began", run=str(run)) == {"release": ""}

@@ -13,7 +13,7 @@ import pytest
 
 from deploy.onhost import gate, observe
 from roles.facts import asked
-from roles.onhost import loopback
+from roles.onhost import loopback, webui_api, webui_picture, webui_refresh
 
 TREE = Path(__file__).resolve().parents[2]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -111,14 +111,45 @@ def test_a_plain_answer_comes_through(serve: Callable[[Hostile], int]) -> None:
     assert subprocess.check_output(["sh", "-c", asked.statuses([url, url])]) == b"200\n200\n"
 
 
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_webui_cannot_hold_what_waits_for_its_answer(name: str, serve: Callable[[Hostile], int]) -> None:
+    port, began = serve(HOSTILE[name]), time.monotonic()
+    with suppress(loopback.AnswerError):
+        webui_api.tell(port, "unload-checkpoint", 1.5)
+        assert name == "nested lists", "a small answer, of which nothing is read"
+    with pytest.raises(webui_picture.PictureError):
+        webui_picture.draw(port, 1.5)
+    assert time.monotonic() - began < 12
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_webui_that_is_told_of_models_cannot_hold_an_apply(
+    name: str,
+    serve: Callable[[Hostile], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    state = tmp_path / "state.json"
+    state.write_text('{"ready": true}')
+    monkeypatch.setattr(webui_refresh, "SECONDS", 1.5)
+    monkeypatch.setattr("sys.argv", ["webui_refresh", f"--port={serve(HOSTILE[name])}", f"--state={state}"])
+    began = time.monotonic()
+    webui_refresh.main()
+    assert time.monotonic() - began < 20
+    told = capsys.readouterr().err
+    assert name == "nested lists" or all(f"refresh-{kind} " in told for kind in webui_api.KINDS), told
+
+
 def test_nothing_asks_a_service_in_another_way() -> None:
     checks = [file for file in TREE.glob("roles/*/verify.py") if re.search(r"\bcurl\b", file.read_text())]
     of_services = re.compile(r"urlopen|build_opener|HTTPConnection")
-    asks_elsewhere = {"examine.py"}
-    """The doctor: what it asks is no service, and it reads a sample of so many bytes and seconds."""
+    asks_elsewhere = {"examine.py", "apt_key.py", "build_wheels.py", "loopback.py"}
+    """What the doctor, and who fetches a key or a source, ask is no service; they read so many bytes each."""
     programs = [
         file
-        for file in TREE.glob("deploy/onhost/*.py")
+        for folder in ("deploy/onhost", "roles/onhost")
+        for file in (TREE / folder).glob("*.py")
         if of_services.search(file.read_text()) and file.name not in asks_elsewhere
     ]
     assert not [*checks, *programs], "use roles/facts/asked.py or roles/onhost/loopback.py"

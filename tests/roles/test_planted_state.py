@@ -47,6 +47,13 @@ def test_a_state_that_can_be_read_is_read(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "state.json") == {"fault": {"at": "now"}}
 
 
+@pytest.mark.parametrize("plant", PLANTED)
+def test_a_state_that_cannot_be_read_does_not_hold_an_apply(plant: str, tmp_path: Path) -> None:
+    PLANTED[plant](tmp_path / "state.json")
+    done = onhost.send("webui_refresh", "--port=9", f"--state={tmp_path / 'state.json'}", timeout=20)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("plant", [plant for plant in PLANTED if plant != "folder"])
 def test_settings_that_cannot_be_read_are_set_aside(plant: str, tmp_path: Path) -> None:
     config, options = tmp_path / "config.json", tmp_path / "options.json"

@@ -31,6 +31,8 @@ class Host:
     """A folder that stands for a host: its tools, locks, and a run."""
 
     folder: Path
+    program: Path | None = None
+    """The trainer, if not the stand-in."""
 
     def cards(self, *cards: tuple[int, int, int]) -> None:
         """What nvidia-smi says: index, total and free MiB."""
@@ -44,7 +46,7 @@ class Host:
         command = onhost.words("training_turn", "take", self.folder / run, self.folder / "locks")
         environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "HOLD": str(hold)}
         return subprocess.Popen(
-            [*command, str(self.folder / "trainer")], env=environment, stderr=subprocess.PIPE, text=True
+            [*command, str(self.program or self.folder / "trainer")], env=environment, stderr=subprocess.PIPE, text=True
         )
 
     def after(self, run: str = "ink") -> None:
@@ -120,6 +122,28 @@ def test_each_gpu_trains_one_run_and_the_third_waits(host: Host) -> None:
     assert third.wait(PATIENCE) == 0
     assert len(host.started()) == 3
     second.kill()
+
+
+def test_a_run_goes_on_with_the_trainer_that_wrote_its_checkpoint(host: Host) -> None:
+    releases = host.folder / "trainer-app/releases"
+    for release in ("a" * 16, "b" * 16):
+        (place := releases / release / "bin").mkdir(parents=True)
+        (place / "lora-train").write_text(f"#!/bin/sh\necho {release} >>{host.folder}/started\n")
+        (place / "lora-train").chmod(0o755)
+    (current := releases.parent / "current").symlink_to(releases / ("b" * 16))
+    host.program = current / "bin/lora-train"
+    host.cards((0, 12000, 11000))
+    (run := host.folder / "ink").mkdir()
+    (run / "run.json").write_text(json.dumps({"code": {"release": "a" * 16}}))
+    assert host.start().wait(PATIENCE) == 0  # nothing would be lost
+    (run / "checkpoint/step-1").mkdir(parents=True)
+    assert host.start().wait(PATIENCE) == 0
+    for strange in ("c" * 16, "../../x", 7, None):  # it is pruned, or no release at all
+        (run / "run.json").write_text(json.dumps({"code": {"release": strange}}))
+        assert host.start().wait(PATIENCE) == 0
+    (run / "run.json").write_text('{"code": []}')
+    assert host.start().wait(PATIENCE) == 0
+    assert host.started() == ["b" * 16, "a" * 16, *["b" * 16] * 5]
 
 
 def test_two_gpus_for_one_run(host: Host) -> None:

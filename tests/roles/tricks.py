@@ -67,6 +67,14 @@ def _git(folder: str) -> str:
 TRICKS = (
     Trick(
         "sdwebui",
+        "/run/sdfleet-webui/state.json",
+        "FIFO",
+        f"rm -f {STATE}; mkfifo {STATE}",
+        2,  # in which models change, so that an apply looks whether the WebUI is there to be told
+        f"rm -f {STATE}; systemctl restart sdfleet-webui || true",  # its folders are gone until the next apply
+    ),
+    Trick(
+        "sdwebui",
         "data/webui/extensions",
         "folder swapped for one with a git configuration, hooks and filters",
         f"cd {DATA}; mv extensions .exts && {{ {_git(f'{DATA}/extensions/good')}; }} || true",  # it is root's
@@ -104,14 +112,6 @@ TRICKS = (
         f"cd {DATA}; rm -f config.json; truncate -s 4T config.json",
         1,
         f"rm -f {DATA}/config.json",
-    ),
-    Trick(
-        "sdwebui",
-        "/run/sdfleet-webui/state.json",
-        "FIFO",
-        f"rm -f {STATE}; mkfifo {STATE}",
-        0,
-        f"rm -f {STATE}; systemctl restart sdfleet-webui",
     ),
     Trick(
         "sdwebui",
