@@ -33,7 +33,10 @@ KNOWN = {*SUBSET_KEYS, *FOR_ALL, *PER_SUBSET, "resolution", *REASONS}
 
 
 def datasets(reading: Reading, general: Table, tables: list[Table]) -> None:
-    """Take the folders. `general` and `tables` are empty if the file only names train_data_dir."""
+    """Take the folders and sizes. `general` and `tables` are empty if the file only names train_data_dir."""
+    if reading.has("resolution") and not values.is_off(reading.get("resolution")):
+        given = reading.given["resolution"]
+        reading.honour("resolution", "data.resolution", reading.sides(given.name, given.value))
     if not tables:
         for key, path in (("train_data_dir", "data.folder"), ("reg_data_dir", "data.regularisation")):
             if reading.has(key):
@@ -101,7 +104,7 @@ def _subset(reading: Reading, number: int, level: Level) -> Table:
         elif key in SUBSET_KEYS:
             found[SUBSET_KEYS[key]] = value
         elif key == "resolution":
-            found["resolution"] = value
+            found["resolution"] = reading.sides(given.name, value)
         elif key in PER_SUBSET:
             try:
                 table, name = path.split(".")

@@ -33,7 +33,7 @@ PLACES: dict[str, Place] = {
     "enable_bucket": Place("data.buckets.enabled", values.flag),
     "min_bucket_reso": Place("data.buckets.min_side", values.whole),
     "max_bucket_reso": Place("data.buckets.max_side", values.whole),
-    "bucket_reso_steps": Place("data.buckets.step", values.whole),
+    "bucket_reso_steps": Place("data.buckets.step", values.bucket_step),
     "bucket_no_upscale": Place("data.buckets.no_upscale", values.flag),
     "alpha_mask": Place("data.alpha_mask", values.flag),
     "cache_latents": Place("data.cache_latents", values.flag),

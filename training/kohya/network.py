@@ -83,6 +83,8 @@ def network(reading: Reading) -> None:
     if reading.has("network_alpha") and reading.get("network_alpha") in (0, "0", 0.0, "0.0"):
         rank = reading.value("network_dim", values.whole) if reading.get("network_dim") else 4
         reading.honour("network_alpha", "network.alpha", float(rank))  # as in sd-scripts: alpha 0 is the rank
+    if values.is_off(reading.get("network_weights")) and not values.is_off(reading.get("dim_from_weights")):
+        reading.refuse("dim_from_weights", "needs network_weights, the file whose ranks are taken")
     arguments = _arguments(reading)
     kind = _kind(reading, module, arguments)
     if reading.has("network_module"):

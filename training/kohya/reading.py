@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.kohya import values
 from training.kohya.honoured import PLACES, WITHOUT
 from training.kohya.report import Honoured, NotHonoured, Report
 from training.kohya.unhonoured import REASONS
@@ -98,6 +99,13 @@ class Reading:
                 f"{name}: {path} is read as a path; a model of Hugging Face's hub must be named by its file"
             )
         return str(found)
+
+    def sides(self, name: str, value: Any) -> Any:
+        """A resolution in whole latents."""
+        cut = values.sides(value)
+        if cut != value:
+            self.report.notes.append(f"{name}: {value} is cut to multiples of 8, as the VAE does")
+        return cut
 
     def entry(self, name: str, value: Any, path: str, ours: Any) -> None:
         """Our `path` becomes `ours` (None: stays at its default), because the file says `name` = `value`."""
