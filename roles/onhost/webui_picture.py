@@ -37,10 +37,18 @@ def draw(port: int, timeout: float) -> bytes:
         with direct.open(request, timeout=timeout) as answer:
             return base64.b64decode(json.loads(answer.read(2 * LARGEST))["images"][0])
     except urllib.error.HTTPError as error:
-        words = error.read(500).decode(errors="replace")
-        raise PictureError(f"the WebUI drew nothing, it answered {error.code}: {words}") from error
+        raise PictureError(f"the WebUI drew nothing, it answered {error.code}: {refusal(error.read(5000))}") from error
     except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError) as error:
         raise PictureError(f"the WebUI drew nothing: {error}") from error
+
+
+def refusal(body: bytes) -> str:
+    """What the WebUI says in an answer with an error: the exception, or the first 500 characters of anything else."""
+    try:
+        said = json.loads(body)
+        return f"{said['error']}: {said.get('errors') or said['detail']}"[:500]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return body.decode(errors="replace")[:500]
 
 
 def as_png(picture: bytes) -> bytes:
