@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from training.errors import InputError
-from training.lora import lorafile, soundness
+from training.lora import deltas, lorafile, soundness
 from training.lora.deltas import ALPHA, DORA, delta, kind, rank, unsound
 from training.lora.lorafile import LoraFile, sshs_hashes
 from training.lora.soundness import FAMILIES
@@ -80,7 +80,8 @@ def inspect(path: Path) -> Inspection:
     file = lorafile.read(path)
     modules = file.modules()
     kinds = Counter(_kind(name, parts) for name, parts in modules.items())
-    if not set(kinds) - {"unknown"} and not soundness.foreign(file):
+    named = any(set(parts) & deltas.UNREAD.keys() for parts in modules.values())
+    if not set(kinds) - {"unknown"} and not named and not soundness.foreign(file):
         raise InputError(f"{path}: holds no LoRA module ({len(file.tensors)} tensors); is it a checkpoint?")
     known = {
         name: parts for name, parts in modules.items() if kind(parts) not in ("unknown", "bias") and not unsound(parts)

@@ -93,6 +93,7 @@ def review(config: Config, family: Family | None, count: Count | None) -> Review
         if subset.folder.is_dir():
             members += _subset(subset, config.data, config.model.max_token_length, count, findings)
     findings += files.duplicates([member.looked for member in members])
+    findings = list(dict.fromkeys(findings))  # two pictures that share a caption file would tell of it twice
     shown = balanced([member.picture for member in members])
     steps, steps_per_epoch = length(config.train, len(Order(shown, config.train.batch_size, config.train.seed)))
     pictures = steps * config.train.batch_size * config.train.accumulation
