@@ -121,6 +121,16 @@ def test_a_file_resized_to_all_of_its_rank_is_what_was_trained(bench: Workbench,
     assert apart(ours, speak(trained, "sd1")) < 1e-4
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
+def test_whole_factors_are_saved_in_every_precision(bench: Workbench, precision: str) -> None:
+    sizes = LOKR["whole factors, alpha 1"]
+    bench.train("run", tables={"network": {"kind": "lokr", **sizes}, "save": {"precision": precision}})
+    file = bench.folder / "run" / "output" / "cat.safetensors"
+    for parts in lorafile.read(file).modules().values():
+        assert {"lokr_w1", "lokr_w2"} <= parts.keys() and float(parts["alpha"]) == 1
+    merge.bake(bench.materials / "sd1.safetensors", [Weighted(file)], bench.folder / "merged.safetensors")
+
+
 @pytest.mark.parametrize("kind", ["dora", "loha", "lokr"])
 def test_a_run_that_starts_from_a_file_speaks_as_the_run_that_made_it(bench: Workbench, kind: str) -> None:
     sizes = LOKR["whole factors, alpha 1"] if kind == "lokr" else SIZES["rank 2, alpha 1"]
