@@ -18,7 +18,6 @@ from roles.models.sources.pasted import TENSORS, name_of
 from roles.models.state import TOOL
 from roles.models.tool import program
 from roles.models.wanted import PICKLES, SUFFIXES
-from roles.onhost import TENSOR_NAMES, source
 
 ADOPT_SECONDS = 4 * 3600
 """How long hashing a whole folder may take."""
@@ -45,7 +44,6 @@ def run(fleet: Path, host_name: str, folder: str, copy: bool) -> bool:
             store=str(host.paths.store),
             suffixes=list(SUFFIXES),
             patterns=[list(pair) for pair in TENSORS],
-            reader=source(TENSOR_NAMES),
             copy=copy,
         )
         if "error" in answer:

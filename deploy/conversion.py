@@ -15,9 +15,9 @@ from roles.facts.gpu_probe import probe_command, read
 from roles.models.amount import amount
 from roles.models.state import TOOL
 from roles.models.wanted import PICKLES, WantedError, WantedFile, wanted
-from roles.onhost import source
 from roles.operations.sandbox import sandboxed
 from roles.paths import Paths
+from roles.programs import receiver, sent
 from roles.trainer.release import release as trainer_release
 from roles.webui.release import release_of
 
@@ -65,7 +65,7 @@ def convert(remote: Remote, file: WantedFile, name: str) -> tuple[str, int]:
     try:
         largest = GROWTH * int(remote.run(["stat", "-c", "%s", str(pickle)]).out) + (1 << 20)
         start = command(paths, python, pickle, largest, made)
-        remote.run(start, input=source(PROGRAM).encode(), timeout=CONVERT_SECONDS)
+        remote.run(start, input=sent(PROGRAM).encode(), timeout=CONVERT_SECONDS)
         answer = remote.run(["sh", "-c", 'sha256sum < "$1"; stat -c %s "$1"', "sh", str(made)], timeout=CONVERT_SECONDS)
         sha256, _, size = answer.out.split()
         remote.run(["mv", "-f", str(made), str(paths.store / "partial" / sha256)])
@@ -85,7 +85,7 @@ def convert(remote: Remote, file: WantedFile, name: str) -> tuple[str, int]:
 
 
 def command(paths: Paths, python: PurePosixPath, pickle: PurePosixPath, largest: int, made: PurePosixPath) -> list[str]:
-    """The command that runs the converter (its source comes on standard input) and writes its output to `made`.
+    """The command that runs the converter (which comes on standard input) and writes its output to `made`.
 
     + largest: limit of the output in bytes
     """
@@ -100,7 +100,7 @@ def command(paths: Paths, python: PurePosixPath, pickle: PurePosixPath, largest:
         f"BindReadOnlyPaths=-{paths.pythons}",
         f"BindReadOnlyPaths={pickle}",
     ]
-    start = shlex.join([*sandboxed(CONVERT_SECONDS, *rules), str(python), "-I", "-", str(pickle)])
+    start = shlex.join([*sandboxed(CONVERT_SECONDS, *rules), *receiver(pickle, python=python)])
     return ["bash", "-c", f"set -o pipefail; {start} | head -c {largest} > {shlex.quote(str(made))}"]
 
 

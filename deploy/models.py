@@ -1,5 +1,6 @@
 """`sdfleet models`: list, add, convert, adopt, check and prune models."""
 
+import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,6 @@ from roles.models.sources.pasted import entry
 from roles.models.sources.web import Asker
 from roles.models.state import Seen, command, read
 from roles.models.wanted import Wanted, WantedError, wanted
-from roles.onhost import TENSOR_NAMES, lora_keys, source
 from training.usable_path import usable_path
 
 app = typer.Typer(no_args_is_help=True, help="List, add, check and prune models.")
@@ -85,7 +85,7 @@ def _ignored(remote: Remote) -> dict[str, str]:
     if not host.has("webui") or host.webui.flavor != "a1111":
         return {}
     folder, store = host.paths.data("webui") / FOLDERS["lora"], host.paths.store
-    found: dict[str, str] = remote.call(lora_keys, folder=str(folder), store=str(store), reader=source(TENSOR_NAMES))
+    found: dict[str, str] = json.loads(remote.start("lora_keys", folder, store).out)
     return found
 
 

@@ -21,7 +21,6 @@ from inventory.errors import ConfigError, Problem
 from inventory.hosts import whoami
 from inventory.load import load
 from inventory.model import HostSettings
-from roles.onhost import ACTIVATE, source
 from roles.onhost.activate import NOT_INSTALLED
 
 APPS = ("webui", "lora_scripts", "trainer")
@@ -154,8 +153,7 @@ def roll_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
     """
     words = ["--app", str(remote.host.paths.app(app)), "back", "--by", whoami()]
     words += [*(["--to", to] if to else []), *(["--now"] if now else [])]
-    command = [*hostlock.STEP, "python3", "-I", "-", *words]
-    answer = remote.run(command, input=source(ACTIVATE).encode(), timeout=BACK_SECONDS, check=False)
+    answer = remote.start("activate", *words, under=hostlock.STEP, timeout=BACK_SECONDS, check=False)
     if answer.status == NOT_INSTALLED:
         raise NotInstalled(f"{remote.name}: {answer.err.strip()}")
     if answer.status:

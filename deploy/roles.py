@@ -52,7 +52,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
             mirrors=settings.mirrors,
             secrets=host.data.secrets,
             here=host.data.here,
-            after=webui.refresh(settings.webui) if settings.has("webui") else None,
+            after=webui.refresh(settings.webui, settings.paths) if settings.has("webui") else None,
         )
     if "webui" in chosen and torch.webui:
         webui.install(webui=settings.webui, paths=settings.paths, build=torch.webui)

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import inspect
 import json
 import re
 import shlex
@@ -22,7 +21,8 @@ from typing import IO, Any, TypeVar
 from deploy import askpass, keys, refusals
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings, Login
-from roles.onhost import journal, whole
+from roles.onhost import journal
+from roles.programs import called, receiver, sent
 
 CONNECT_SECONDS = 10
 ALIVE_SECONDS = 15
@@ -198,17 +198,21 @@ class Remote:
     def call(self, module: ModuleType, *, timeout: float = 60, under: Sequence[str] = (), **values: object) -> Any:
         """What `module.main(**values)` returns on the host; values and answer travel as JSON.
 
-        The module may import the standard library and the modules of roles.onhost that `whole` includes. Its source
-        and the values go over standard input, so that neither shows in the host's process list. `under` is a command
-        prefix.
+        The module may import the standard library and modules of roles.onhost and deploy.onhost. They and the values
+        go over standard input, so that neither shows in the host's process list. `under` is a command prefix.
         """
-        call = f"json.dumps(main(**json.loads({json.dumps(values)!r})))"
-        text = f"{whole(inspect.getsource(module))}\nimport json\nprint({call})\n"
-        answer = self.run([*under, "python3", "-I", "-"], input=text.encode(), timeout=timeout)
+        text = called(module.__name__, json.dumps(values))
+        answer = self.run([*under, *receiver()], input=text.encode(), timeout=timeout)
         try:
             return json.loads(answer.out)
         except ValueError as error:
             raise HostError(f"{self.name}: expected JSON, got {answer.out[:200]!r}") from error
+
+    def start(
+        self, program: str, *words: object, timeout: float = 60, under: Sequence[str] = (), check: bool = True
+    ) -> Answer:
+        """Run a program of roles.onhost, whichever version is installed there; `run` tells the rest."""
+        return self.run([*under, *receiver(*words)], input=sent(program).encode(), timeout=timeout, check=check)
 
     def push(self, files: Mapping[PurePosixPath, Path | bytes], *, timeout: float = 600) -> None:
         """Write `files` (path on the host -> local file, or its bytes): mode 0644, owner root, with parent folders."""

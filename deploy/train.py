@@ -25,7 +25,7 @@ from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, connect, each
 from deploy.train_again import RUNS, Into, Run
 from inventory.errors import ConfigError, Problem, SdfleetError
-from roles.onhost import TENSOR_NAMES, lora_keys, source
+from roles.onhost import lora_keys
 
 app = typer.Typer(no_args_is_help=True, help="Train LoRAs on the hosts.")
 
@@ -183,7 +183,7 @@ def publish(
         host.fetch(run, into / run)
     file = result(into / run, state, chosen_file)
     name = name or checked_name("--as", file.stem)
-    if why := lora_keys.ignored(file, source(TENSOR_NAMES)):
+    if why := lora_keys.ignored(file):
         err.print(styled("[bold yellow]warning[/] {}: {}", file.name, why), soft_wrap=True)
     out.print(f"Publishing {file.name} of {run} as {name}", soft_wrap=True)
     hosts = [host for host in chosen(fleet, limit) if host.has("webui")]

@@ -6,8 +6,8 @@ from pathlib import Path
 from inventory.errors import Problem
 from inventory.model import FleetTable, HostSettings, HostTable
 from inventory.secrets import Secrets
-from inventory.sentences import did_you_mean
 from roles.models.config import Model
+from training.spelling import did_you_mean_or_all
 
 FILES = (
     ("webui", "requirements"),
@@ -22,7 +22,7 @@ def unknown_groups(key: str, named: Iterable[str], known: Collection[str]) -> It
     """A problem for each group in the setting `key` that does not exist."""
     for group in named:
         if group not in known:
-            yield Problem(key, f"no group {group!r}{did_you_mean(group, known)}")
+            yield Problem(key, f"no group {group!r}{did_you_mean_or_all(group, known)}")
 
 
 def groups(table: FleetTable | None, models: Iterable[Model], known: Collection[str]) -> Iterator[Problem]:

@@ -27,10 +27,11 @@ from inventory.model import (
     HostTable,
 )
 from inventory.secrets import HttpProxy, Secrets
-from inventory.sentences import did_you_mean, problem, telling
+from inventory.sentences import problem, telling
 from roles.models.config import CLIP, Model
 from roles.paths import Paths
 from roles.settings import Settings, is_name, split_jump
+from training.spelling import did_you_mean_or_all
 from training.textfile import parse_toml
 
 PRESETS = Path(__file__).resolve().parent / "presets"
@@ -144,7 +145,7 @@ class _Reader:
         if group:
             for role in group.roles:
                 if role not in ROLES:
-                    self.problems.append(Problem(f"{at}.roles", f"no role {role!r}{did_you_mean(role, ROLES)}"))
+                    self.problems.append(Problem(f"{at}.roles", f"no role {role!r}{did_you_mean_or_all(role, ROLES)}"))
         return group
 
     def _host(self, name: str, raw: Table) -> HostTable | None:
@@ -244,7 +245,7 @@ class _Reader:
     def _unknown(self, raw: Table, allowed: Iterable[str], at: str) -> None:
         for key in raw.keys() - set(allowed):
             place = f"{at}.{key}" if at else key
-            self.problems.append(Problem(place, f"unknown table{did_you_mean(key, allowed)}"))
+            self.problems.append(Problem(place, f"unknown table{did_you_mean_or_all(key, allowed)}"))
 
 
 def _direct_to(host: HostSettings, fleet: tuple[str, ...]) -> HostSettings:

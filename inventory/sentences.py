@@ -1,6 +1,5 @@
 """Error sentences for tables of fleet.toml."""
 
-import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import get_args
 
@@ -8,6 +7,7 @@ from pydantic_core import ErrorDetails
 
 from inventory.errors import Problem
 from roles.settings import Settings
+from training.spelling import did_you_mean_or_all
 
 SECRETS = {"password", "key_passphrase", "sudo_password", "http_proxy"}
 """Settings of hosts that refer to a secret."""
@@ -31,7 +31,7 @@ def problem(detail: ErrorDetails, kind: type[Settings], at: str, extra: Iterable
     key = ".".join((at, *(str(part) for part in detail["loc"] if not (inside and part == "secret"))))
     if detail["type"] == "extra_forbidden":
         names = [*_fields_at(kind, detail["loc"][:-1]), *extra]
-        return Problem(key, f"unknown setting{did_you_mean(str(detail['loc'][-1]), names)}")
+        return Problem(key, f"unknown setting{did_you_mean_or_all(str(detail['loc'][-1]), names)}")
     if detail["type"] == "missing":
         return Problem(key, "is required")
     message = detail["msg"].removeprefix("Value error, ")
@@ -55,10 +55,3 @@ def _fields_at(kind: type[Settings], loc: tuple[int | str, ...]) -> list[str]:
             if isinstance(possible, type) and issubclass(possible, Settings):
                 kind = possible
     return list(kind.model_fields)
-
-
-def did_you_mean(word: str, names: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: the closest name, or all names."""
-    names = sorted(names)
-    close = difflib.get_close_matches(word, names, n=1)
-    return f" (did you mean {close[0]}?)" if close else f"; known are {', '.join(names)}"

@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,16 +52,14 @@ def write_plain_fleet(lab: Lab) -> Path:
 
 
 @contextlib.contextmanager
-def attached(hosts: int = 2, folder: Path | None = None, say: Say = quiet) -> Iterator[Lab]:
-    """`lab.attached` with upstreams and a fleet.toml; arguments and errors are the same."""
-    path = folder or lifecycle.new_folder()
+def attached(hosts: int = 2, say: Say = quiet, layers: Sequence[Path] = ()) -> Iterator[Lab]:
+    """`lab.attached` in a new folder, with upstreams that have no content yet: `write_fleet` makes it."""
+    path = lifecycle.new_folder()
     try:
-        with lifecycle.attached(hosts, path, [service(path)], say) as running:
-            write_fleet(running, say=say)
+        with lifecycle.attached(hosts, path, [service(path)], say, layers) as running:
             yield running
     finally:
-        if folder is None:
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def control(lab: Lab) -> Control:
@@ -69,10 +67,11 @@ def control(lab: Lab) -> Control:
     return Control(lab.service_url(UPSTREAMS))
 
 
-def write_fleet(lab: Lab, file: Path | None = None, say: Say = quiet, **tables: Any) -> Path:
+def write_fleet(lab: Lab, file: Path | None = None, say: Say = quiet, *, pinned: bool = True, **tables: Any) -> Path:
     """Make the upstreams' content and the locks, and write a fleet.toml that uses them.
 
     + file: its path, if not in the lab's folder; fleet.lock and the environments' locks go beside it
+    + pinned: whether `pin` is called too
     + tables: further top-level tables, or other values for these, e.g. webui={"port": 7861}
     Returns the file's path. Raises SdfleetError if CLIP's vocabulary cannot be downloaded, or if uv cannot lock an
     environment.
@@ -97,7 +96,8 @@ def write_fleet(lab: Lab, file: Path | None = None, say: Say = quiet, **tables: 
     for name, table in tables.items():
         made[name] = {**made.get(name, {}), **table} if isinstance(table, dict) else table
     fleet.write(lab, GROUPS, made, file)
-    pin(lab, file, say)
+    if pinned:
+        pin(lab, file, say)
     return file
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inventory.errors import SdfleetError
-from lab import box, fleet, lifecycle, locks, rootfs
+from lab import box, fleet, locks, rootfs
 from lab.handle import Lab
 from lab.lifecycle import Say, quiet
 from lab.orders import Order, give
@@ -52,29 +52,20 @@ def attached(scene: Scene, folder: Path, hosts: int | None = None, say: Say = qu
     + hosts: if not as many as the scene has; additional ones are copies of its first, under their own names
     Raises SdfleetError if the machine cannot run a lab, and the errors of the scene's `prepare`.
     """
-    path = lifecycle.new_folder()
-    try:
-        with _layer(scene, say) as layer:
-            if layer is None:
-                with _bare(path, hosts or scene.hosts, say) as running:
-                    scene.prepare(running, folder)
-                    yield running
-                return
-            shutil.copytree(layer / "folder", folder, symlinks=True, dirs_exist_ok=True)
-            names = [f"h{number}" for number in range(1, (hosts or scene.hosts) + 1)]
-            layers = [_of_host(layer, name) for name in names]
-            with lifecycle.attached(len(names), path, [box.service(path)], say, layers) as running:
-                shutil.copytree(layer / "upstreams", running.folder.upstreams, symlinks=True, dirs_exist_ok=True)
-                for file in folder.glob("*.toml"):
-                    fleet.rebind(running, file)
-                _wait_until_booted(running)
+    with _layer(scene, say) as layer:
+        if layer is None:
+            with box.attached(hosts or scene.hosts, say) as running:
+                scene.prepare(running, folder)
                 yield running
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _bare(path: Path, hosts: int, say: Say) -> contextlib.AbstractContextManager[Lab]:
-    return lifecycle.attached(hosts, path, [box.service(path)], say)
+            return
+        shutil.copytree(layer / "folder", folder, symlinks=True, dirs_exist_ok=True)
+        names = [f"h{number}" for number in range(1, (hosts or scene.hosts) + 1)]
+        with box.attached(len(names), say, [_of_host(layer, name) for name in names]) as running:
+            shutil.copytree(layer / "upstreams", running.folder.upstreams, symlinks=True, dirs_exist_ok=True)
+            for file in folder.glob("*.toml"):
+                fleet.rebind(running, file)
+            _wait_until_booted(running)
+            yield running
 
 
 def _of_host(layer: Path, name: str) -> Path:
@@ -133,12 +124,12 @@ def key(scene: Scene, tree: Path) -> str:
 
 
 def _make(scene: Scene, final: Path, say: Say) -> None:
-    part, path = final.with_suffix(".part"), lifecycle.new_folder()
+    part = final.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     (part / "folder").mkdir(parents=True)
     (part / "hosts").mkdir()
     try:
-        with _bare(path, scene.hosts, say) as running:
+        with box.attached(scene.hosts, say) as running:
             scene.prepare(running, part / "folder")
             shutil.copytree(running.folder.upstreams, part / "upstreams", symlinks=True)
             for host in running.hosts:
@@ -146,7 +137,6 @@ def _make(scene: Scene, final: Path, say: Say) -> None:
         part.rename(final)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _keep(lab: Lab, host: str, place: Path) -> None:

@@ -1,6 +1,7 @@
 """The settings of this machine's own pip, so that the lab's hosts get packages from the same sources."""
 
 import ast
+import functools
 import shlex
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ class PipConfig(Frozen):
     cert: Path | None = None
 
     @classmethod
+    @functools.cache
     def of_this_machine(cls) -> Self:
         """The output of `pip config list`, environment variables included."""
         return cls.parse(_pip_config_list())

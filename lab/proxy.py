@@ -15,6 +15,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import requests
+from mousebender.simple import ACCEPT_JSON_V1
+from packaging.utils import canonicalize_name
 
 from lab import rootfs, simple
 from lab.downloads import Download, Downloads
@@ -55,11 +57,11 @@ class Proxy:
             return OCTETS, self._archive(target)
         path = unquote(urlsplit(target).path)
         if match := SIMPLE.fullmatch(path):
-            project = simple.normalize(match[1])
+            project = canonicalize_name(match[1])
             links = self.packages.links(project)
             if not links:
                 raise Refused(HTTPStatus.NOT_FOUND, f"no index of this machine has {project}")
-            return simple.HTML, simple.render(project, links).encode()
+            return ACCEPT_JSON_V1, simple.render(project, links).encode()
         if match := FILE.fullmatch(path):
             return OCTETS, self._file(match[1], match[2])
         archive, _, rest = path.removeprefix("/").partition("/")

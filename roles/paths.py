@@ -31,6 +31,9 @@ GATEWAY = ETC / "gateway"
 CERTBOT_LIVE = PurePosixPath("/etc/letsencrypt/live")
 """Where certbot keeps the newest certificate of each domain."""
 
+CERTBOT_RENEWAL = CERTBOT_LIVE.with_name("renewal")
+"""Where it keeps how each of them is renewed."""
+
 ACME = PurePosixPath("/var/lib/sdfleet/acme")
 """What proves to a certificate authority that the host's domain is its own; served to everybody."""
 
@@ -61,8 +64,13 @@ class Paths(Settings):
         return self.tools / "uv/bin/uv"
 
     @property
-    def programs(self) -> PurePosixPath:
-        """sdfleet's own programs that run on the host, one file each."""
+    def onhost(self) -> PurePosixPath:
+        """sdfleet's own programs that run on the host: a link to the archive of all of them."""
+        return self.tools / "onhost.pyz"
+
+    @property
+    def old_programs(self) -> PurePosixPath:
+        """Where an older sdfleet put its programs, one file each."""
         return self.tools / "bin"
 
     @property

@@ -13,12 +13,34 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MARKS = ("lab", "slow", "gpu")
 
+LONGEST = (
+    "e2e/test_runs.py",
+    "e2e/test_planted_secrets.py",
+    "faults/test_campaign.py",
+    "e2e/test_rollout.py",
+    "e2e/test_broken_world.py",
+    "install/test_readme_commands.py",
+    "roles/test_service_users.py",
+    "roles/test_trainer.py",
+    "e2e/test_proxy.py",
+    "training/test_gpu_benchmark.py",
+    "install/test_trainer.py",
+    "training/test_learning.py",
+)
+"""Files that take minutes. They begin first, so that no worker is left with one of them at the end."""
+
 
 @pytest.fixture(scope="session")
 def lab() -> Iterator[lab_package.Lab]:
     """Two fresh hosts, h1 and h2, for all tests of the session that are marked `lab`."""
     with lab_package.attached(hosts=2) as running:
         yield running
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the longest files to the front."""
+    rank = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

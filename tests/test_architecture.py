@@ -15,8 +15,8 @@ OURS = ("deploy", "inventory", "roles", "templates", "training", "lab")
 ALLOWED = {
     "training": set(),
     "templates": set(),
-    "roles": {"templates", "training.archive", "training.config", "training.usable_path"},
-    "inventory": {"roles", "training.errors", "training.textfile"},
+    "roles": {"templates", "training.archive", "training.config", "training.spelling", "training.usable_path"},
+    "inventory": {"roles", "training.errors", "training.spelling", "training.textfile"},
     "lab": {"inventory", "roles"},
     "deploy": set(OURS),
 }

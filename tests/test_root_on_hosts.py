@@ -11,7 +11,7 @@ from roles import accounts
 TREE = Path(__file__).resolve().parent.parent
 AS_THE_SERVICE = {"webui_service", "webui_options", "webui_door", "webui_picture", "webui_png", "webui_refresh"}
 AS_THE_SERVICE |= {"training_turn"}
-AS_THE_SERVICE |= {"gateway_login"}
+AS_THE_SERVICE |= {"gateway_login", "login_door", "login_guesses", "login_server", "login_sessions"}
 """Programs of roles/onhost that units start as their own user, or that touch no file of another."""
 CONFINED = {"convert_pickle", "tensor_names"}
 """Programs that are started as nobody, with nothing to write."""
@@ -21,11 +21,14 @@ BY_PATH = {
     *("rmtree", "move", "copyfile", "copytree", "glob", "rglob", "iterdir", "scandir", "listdir", "truncate"),
 }
 """Calls that find a file by its path; `replace` of a string only looks so."""
+FILES = {"read", "read_json", "write"}
+"""Functions of roles/onhost/files.py."""
 OF_ROOTS = {
-    "roles/onhost/activate.py": ("apps", "open read_text write_text chmod replace unlink symlink_to"),
-    "roles/onhost/apt_key.py": ("/etc/apt", "mkdir write_bytes chmod replace"),
+    "roles/onhost/activate.py": ("apps", "open read_text replace unlink symlink_to files.write"),
+    "roles/onhost/files.py": ("whatever its callers may: apps, /etc/apt, a service's own", "open unlink replace"),
+    "roles/onhost/apt_key.py": ("/etc/apt", "mkdir replace files.write"),
     "roles/onhost/build_wheels.py": ("envs, before they have their name", "open mkdir rename read_text write_text"),
-    "roles/onhost/gateway_certificate.py": ("/etc/sdfleet/gateway", "open read_text chmod copyfile replace"),
+    "roles/onhost/gateway_certificate.py": ("/etc/sdfleet/gateway", "copyfile replace"),
     "roles/onhost/keep_trainers.py": ("apps, envs", "glob rglob read_text read_bytes write_bytes rename mkdir rmtree"),
     "roles/onhost/lora_scripts_links.py": (
         "apps, store; names in runs",
@@ -35,6 +38,7 @@ OF_ROOTS = {
     "roles/onhost/prune.py": ("apps, envs", "open glob iterdir read_text read_bytes remove rename rmtree unlink"),
     "roles/onhost/lora_keys.py": ("open is the controller's, of its own file", "open"),
     "roles/onhost/webui_extensions.py": ("cache/git; listdir of a descriptor", "glob listdir"),
+    "roles/onhost/turn_state.py": ("none: only the run itself calls what uses files", "files.read_json files.write"),
     "roles/onhost/take_over_runs.py": ("runs, open already", "listdir"),
     "roles/models/host/http.py": ("none: open is a request's", "open"),
     "roles/models/host/main.py": ("store", "write_text replace unlink read_text"),
@@ -49,18 +53,19 @@ OF_ROOTS = {
         "mkdir open rename unlink",
     ),
     "deploy/onhost/examine.py": ("/etc/os-release, /proc", "read_text"),
-    "deploy/onhost/gate.py": ("apps; open is a request's", "glob open"),
+    "deploy/onhost/gate.py": ("apps", "glob"),
     "deploy/onhost/observe.py": (
         "apps, names of models, /etc/os-release; scandir of a descriptor",
         "glob read_text scandir",
     ),
     "deploy/onhost/unused.py": ("store; names of links below data change nothing", "open glob unlink"),
     "deploy/onhost/published.py": ("store, with its list", "open read_bytes read_text mkdir replace unlink utime"),
-    "deploy/onhost/released.py": ("apps", "glob iterdir read_text"),
-    "deploy/onhost/runs.py": (
+    "deploy/onhost/released.py": ("apps", "glob iterdir files.read_json"),
+    "deploy/onhost/run_inputs.py": (
         "datasets, runs before they have their name; rmtree goes by descriptors itself",
-        "glob iterdir mkdir link open replace rename rmtree unlink chmod chown write_text",
+        "glob mkdir link open replace rename rmtree unlink chmod chown",
     ),
+    "deploy/onhost/run_states.py": ("names of runs", "iterdir"),
 }
 """What each program calls by path, and in which folders; no service can write these. A new one belongs here only if
 that holds for it."""
@@ -125,7 +130,9 @@ def _called(file: Path) -> set[str]:
         name = method.attr if method else getattr(node.func, "id", "")
         on = method.value.id if method and isinstance(method.value, ast.Name) else ""
         by_descriptor = {word.arg for word in node.keywords} & {"dir_fd", "src_dir_fd"}
-        if name in BY_PATH and on != "nofollow" and not by_descriptor:
+        if on == "files" and name in FILES:
+            found.add(f"files.{name}")
+        elif name in BY_PATH and on != "nofollow" and not by_descriptor:
             found.add(name)
     return found
 

@@ -4,7 +4,6 @@ Every problem of a file is found at once, each one sentence with its key. A kohy
 `lora-train convert`.
 """
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -21,6 +20,7 @@ from training.sections.objective import Objective
 from training.sections.optimisation import Optimizer, Schedule, Train
 from training.sections.output import Log, Sample, Save, Validation
 from training.sections.resources import Resources
+from training.spelling import did_you_mean_or_all
 from training.textfile import read_toml
 
 __all__ = [
@@ -136,7 +136,7 @@ def _sentence(detail: ErrorDetails) -> str:
     table, words = _table_at(detail["loc"][:-1])
     key = ".".join(str(part) for part in detail["loc"] if _is_key(part))
     if detail["type"] == "extra_forbidden":
-        return f"{key}: unknown setting{_did_you_mean(str(detail['loc'][-1]), words)}"
+        return f"{key}: unknown setting{did_you_mean_or_all(str(detail['loc'][-1]), words)}"
     if detail["type"] == "missing":
         field = table.model_fields.get(str(detail["loc"][-1]))
         about = f": {field.description}" if field and field.description else ""
@@ -161,8 +161,3 @@ def _table_at(loc: tuple[int | str, ...]) -> tuple[type[Settings], list[str]]:
         kinds = [field.annotation, *get_args(field.annotation)] if field else []
         table = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), table)
     return table, list(table.model_fields)
-
-
-def _did_you_mean(word: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(word, names, n=1)
-    return f" (did you mean {close[0]}?)" if close else f"; known are {', '.join(sorted(names))}"

@@ -15,7 +15,8 @@ import stat
 from pathlib import Path
 from typing import IO, Any
 
-from roles.onhost import confined, nofollow
+from roles.onhost import nofollow, tensor_names
+from roles.onhost.confined import StrangeFileError
 
 CLONE = 0x40049409
 """FICLONE of linux/fs.h: a copy that shares the file's blocks until one of the two is written."""
@@ -24,13 +25,10 @@ LEAST_WRITTEN = 4
 """A file of which less than one part in so many was ever written is no model; hashing its holes would take for ever."""
 
 
-def main(
-    folder: str, store: str, suffixes: list[str], patterns: list[list[str]], reader: str, copy: bool
-) -> dict[str, Any]:
+def main(folder: str, store: str, suffixes: list[str], patterns: list[list[str]], copy: bool) -> dict[str, Any]:
     """Put every model file below `folder` where the store's own program finds it; `files` tells what became of each.
 
     `patterns` are pairs of an expression for names of tensors and the kind that has them, the most telling first.
-    `reader` is the text of tensor_names, which reads these names confined.
     """
     root, found = Path(store), []
     for part in (root, root / "sha256", root / "partial"):
@@ -43,7 +41,7 @@ def main(
         try:
             for path, parent, name in nofollow.files_below(folder):
                 if Path(name).suffix.lower() in suffixes:
-                    found.append({"path": path, **_adopt(parent, name, root, patterns, reader, copy)})
+                    found.append({"path": path, **_adopt(parent, name, root, patterns, copy)})
         except FileNotFoundError:
             return {"error": f"no folder {folder}"}
         except OSError as error:
@@ -51,7 +49,7 @@ def main(
     return {"files": found}
 
 
-def _adopt(parent: int, name: str, store: Path, patterns: list[list[str]], reader: str, copy: bool) -> dict[str, Any]:
+def _adopt(parent: int, name: str, store: Path, patterns: list[list[str]], copy: bool) -> dict[str, Any]:
     """One file: its size, sha256 and kind, and `how` it came to store/partial/SHA256, or `why` not."""
     part = store / "partial" / f"adopt-{secrets.token_hex(8)}"
     try:
@@ -63,7 +61,7 @@ def _adopt(parent: int, name: str, store: Path, patterns: list[list[str]], reade
             how = _take(file.fileno(), part, copy)
             # Hash the store's own file: the owner of the other one may write to it at any time.
             with (part if part.exists() else Path(f"/proc/self/fd/{file.fileno()}")).open("rb") as own:
-                digest, kind = _digest(own), _kind(own, patterns, reader)
+                digest, kind = _digest(own), _kind(own, patterns)
         told = {"size": size, "sha256": digest, "kind": kind}
         blob = store / "sha256" / digest[:2] / digest
         if blob.exists():
@@ -120,11 +118,10 @@ def _digest(file: Any) -> str:
     return digest.hexdigest()
 
 
-def _kind(file: IO[bytes], patterns: list[list[str]], reader: str) -> str:
+def _kind(file: IO[bytes], patterns: list[list[str]]) -> str:
     """What the names of its tensors tell; empty if nothing."""
     try:
-        names = confined.ask(["-c", reader], file)
-    except confined.StrangeFileError:
+        told = tensor_names.ask(file)
+    except StrangeFileError:
         return ""
-    told = [str(name) for name in names] if isinstance(names, list) else []
     return next((kind for pattern, kind in patterns if any(re.match(pattern, name) for name in told)), "")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import itertools
-import json
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import loopback, nofollow
+from roles.onhost import itself, loopback, nofollow, systemd, webui_api, webui_png
+from roles.onhost.commands import output
 
 PICTURE = {
     "prompt": "a red apple on a wooden table",
@@ -45,7 +45,7 @@ def main(
     `failed` is the gate that was not passed and `said` why; both are empty if all were passed. `picture` is a PNG in
     base64, `format` the format that the WebUI sent, `lines` the journal.
 
-    + convert: the command that converts a picture on standard input to PNG
+    + convert: the words before the program that converts a picture: a Python with Pillow
     """
     seen: dict[str, Any] = {
         "failed": "",
@@ -103,8 +103,7 @@ def _same_process(unit: str, process: str) -> None:
 
 
 def _process(unit: str) -> str:
-    shown = _output("systemctl", "show", unit, "--property=ActiveState,NRestarts,MainPID")
-    found = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    found = systemd.shown(unit, "ActiveState", "NRestarts", "MainPID")
     return f"{found.get('ActiveState')} {found.get('NRestarts')} {found.get('MainPID')}"
 
 
@@ -127,7 +126,8 @@ def _png(drawn: str, convert: list[str]) -> tuple[str, str]:
     found = next((name for name, mark in FORMATS.items() if picture.startswith(mark)), "")
     if found in ("", "png"):
         return found, drawn
-    done = subprocess.run(convert, input=picture, capture_output=True)
+    command = [*convert, *itself.words(webui_png.__name__)]
+    done = subprocess.run(command, input=picture, capture_output=True, pass_fds=itself.descriptors())
     if done.returncode:
         raise GateError("picture", done.stderr.decode(errors="replace").strip()[-300:])
     return found, base64.b64encode(done.stdout).decode()
@@ -135,20 +135,15 @@ def _png(drawn: str, convert: list[str]) -> tuple[str, str]:
 
 def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate: str) -> Any:
     """JSON of one request, a POST if there is a body. Raises GateError for `gate` if there is no answer or no JSON."""
-    data = None if body is None else json.dumps(body).encode()
     try:
-        answer = loopback.ask(port, path, data, seconds, LARGEST)
-    except OSError as error:
+        return webui_api.ask(port, path, body, seconds, LARGEST)
+    except loopback.AnswerError as error:
         raise GateError(gate, f"{path} {error}") from error
-    try:
-        return json.loads(answer)
-    except (ValueError, RecursionError) as error:
-        raise GateError(gate, f"{path} sent no valid JSON") from error
 
 
 def _journal(unit: str) -> list[str]:
     """The first and last lines of the journal since the service's last start, oldest first."""
-    invocation = _output("systemctl", "show", unit, "--property=InvocationID", "--value").strip()
+    invocation = systemd.value(unit, "InvocationID")
     if not invocation:
         return []
     command = ["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", "--output=cat", "--no-pager"]
@@ -156,16 +151,12 @@ def _journal(unit: str) -> list[str]:
         assert journal.stdout is not None
         first = [line.decode(errors="replace") for line in itertools.islice(journal.stdout, FIRST)]
         journal.kill()
-    last = _output(*command, f"--lines={LAST}").splitlines()
+    last = output(*command, f"--lines={LAST}").splitlines()
     # The parts may overlap: lines are compared by kind, not counted.
     return [line.rstrip("\n")[:LONGEST] for line in [*first, *last]]
 
 
 def _runs() -> list[str]:
     """Training runs that are running or queued."""
-    listed = _output("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "lora-train@*")
+    listed = output("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "lora-train@*")
     return [line.split()[0] for line in listed.splitlines() if line.strip()]
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode(errors="replace")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import loopback, nofollow
+from roles.onhost import gpus, nofollow, systemd, webui_api
+from roles.onhost.loopback import AnswerError
 
 
 def main(
@@ -30,7 +29,7 @@ def main(
         "os": _os(),
         "gpus": _gpus(),
         "webui": _webui(**webui) if webui else None,
-        "services": {name: _output("systemctl", "is-active", unit).strip() for name, unit in services.items()},
+        "services": {name: systemd.active(unit) for name, unit in services.items()},
         "models": {"expected": len(models), "missing": missing},
         "disk": {"free_gb": round(disk.free / 1e9, 1), "total_gb": round(disk.total / 1e9, 1)},
     }
@@ -41,13 +40,6 @@ def _found(pattern: str) -> bool:
     return any(match.exists() for match in path.parent.glob(path.name))
 
 
-def _output(*command: str) -> str:
-    try:
-        return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=20).stdout.decode()
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-
-
 def _os() -> str:
     lines = (line.partition("=") for line in Path("/etc/os-release").read_text().splitlines())
     facts = {key: value.strip('"') for key, _, value in lines}
@@ -55,15 +47,12 @@ def _os() -> str:
 
 
 def _gpus() -> list[dict[str, Any]]:
-    fields = "name,driver_version,memory.used,memory.total"
-    rows = _output("nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits").splitlines()
-    cells = ([cell.strip() for cell in row.split(",")] for row in rows)
-    return [{"name": c[0], "driver": c[1], "used_mb": c[2], "total_mb": c[3]} for c in cells if len(c) == 4]
+    rows = gpus.rows("name", "driver_version", "memory.used", "memory.total")
+    return [{"name": name, "driver": driver, "used_mb": used, "total_mb": total} for name, driver, used, total in rows]
 
 
 def _webui(unit: str, state: str, current: str, port: int, extensions: str, store: str) -> dict[str, Any]:
-    shown = _output("systemctl", "show", unit, "--property=ActiveState,SubState,ActiveEnterTimestamp")
-    unit_state = dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+    unit_state = systemd.shown(unit, "ActiveState", "SubState", "ActiveEnterTimestamp")
     link, told = Path(current), nofollow.read_json(state)
     active = unit_state.get("ActiveState") == "active"
     return {
@@ -109,6 +98,6 @@ def _seconds(picture: Any) -> Any:
 def _answers(port: int) -> bool:
     """Whether the WebUI lists its models."""
     try:
-        return isinstance(json.loads(loopback.ask(port, "/sdapi/v1/sd-models", seconds=20)), list)
-    except (OSError, ValueError, RecursionError):
+        return isinstance(webui_api.models(port, seconds=20), list)
+    except AnswerError:
         return False

@@ -6,11 +6,11 @@ import fcntl
 import hashlib
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import loopback, nofollow
+from roles.onhost import nofollow, systemd, webui_api
+from roles.onhost.loopback import AnswerError
 
 
 def main(
@@ -63,11 +63,10 @@ def _refresh(unit: str, port: int) -> bool:
 
     The unit is active only when the WebUI is ready: an earlier HTTP request would kill it.
     """
-    state = subprocess.run(["systemctl", "is-active", unit], stdout=subprocess.PIPE).stdout.strip()
-    if state != b"active":
+    if systemd.active(unit) != "active":
         return False
     try:
-        loopback.ask(port, "/sdapi/v1/refresh-loras", b"", seconds=30)
-    except OSError:
+        webui_api.tell(port, "refresh-loras", seconds=30)
+    except AnswerError:
         return False
     return True

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import unit_changes
+from roles.onhost import files, unit_changes
 
 
 def main(apps: str) -> dict[str, list[dict[str, Any]]]:
     """Every release of every application: the one in use first, then by when they last served."""
     found = {}
     for app in sorted(Path(apps).glob("*/releases")):
-        history = _read(app.parent / "history.json").get("served", [])
+        history = files.read_json(app.parent / "history.json").get("served", [])
         link = app.parent / "current"
         current = link.readlink().name if link.is_symlink() else None
         order = [current, *(entry["release"] for entry in reversed(history))]
@@ -25,7 +24,7 @@ def main(apps: str) -> dict[str, list[dict[str, Any]]]:
 
 def _entries(folder: Path, current: bool, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One entry per unit that a release served with, the last first: flags and extensions are in the unit."""
-    manifest, built = _read(folder / "manifest.json"), _read(folder / "built.json")
+    manifest, built = files.read_json(folder / "manifest.json"), files.read_json(folder / "built.json")
     served = [entry for entry in reversed(history) if entry["release"] == folder.name]
     now = served[0]["text"] if served else ""
     return [
@@ -41,11 +40,3 @@ def _entries(folder: Path, current: bool, history: list[dict[str, Any]]) -> list
         }
         for number, entry in enumerate(served or [{}])
     ]
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

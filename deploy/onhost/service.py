@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from typing import Any
 
 from roles.onhost import journal
+from roles.onhost.commands import output
+from roles.onhost.systemd import systemctl, value
 
 LOOK_SECONDS = 0.2
 UP = ("active", "activating", "reloading")
@@ -18,9 +19,9 @@ def main(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, An
     `outcome` is ready, unchanged (nothing to do), stopped, missing (no such unit), failed (see `reason`) or silent (it
     runs, but nothing listens on the ports in `silent` after `seconds`).
     """
-    if _show(unit, "LoadState") != "loaded":
+    if value(unit, "LoadState") != "loaded":
         return {"outcome": "missing"}
-    active = _show(unit, "ActiveState")
+    active = value(unit, "ActiveState")
     if verb == "stop":
         systemctl("stop", unit)
         return {"outcome": "stopped" if active in UP else "unchanged"}
@@ -33,7 +34,7 @@ def main(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, An
         return {"outcome": "failed", "reason": journal.last_words(unit, began)}
     deadline = time.monotonic() + seconds
     while quiet := silent(ports):
-        if _show(unit, "ActiveState") not in UP:
+        if value(unit, "ActiveState") not in UP:
             return {"outcome": "failed", "reason": journal.last_words(unit, began)}
         if time.monotonic() >= deadline:
             return {"outcome": "silent", "silent": quiet}
@@ -43,18 +44,4 @@ def main(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, An
 
 def silent(ports: list[int]) -> list[int]:
     """The TCP ports on which nothing listens."""
-    return [port for port in ports if not _output("ss", "-Hltn", f"sport = :{port}").strip()]
-
-
-def systemctl(*words: str) -> bool:
-    """Run systemctl; whether it succeeded."""
-    done = subprocess.run(["systemctl", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    return done.returncode == 0
-
-
-def _show(unit: str, name: str) -> str:
-    return _output("systemctl", "show", unit, f"--property={name}", "--value").strip()
-
-
-def _output(*command: str) -> str:
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.decode(errors="replace")
+    return [port for port in ports if not output("ss", "-Hltn", f"sport = :{port}").strip()]

@@ -59,9 +59,8 @@ def look(remote: Remote, settings: Rollout, seconds: float) -> Seen:
 
 
 def _convert(paths: Paths) -> list[str]:
-    """The command on a host that converts a picture to PNG, as the WebUI's user and with its Pillow."""
-    python, program = paths.current("webui") / "env/bin/python", paths.programs / "webui_png.py"
-    return [*as_user(WEBUI).split(), str(python), "-I", str(program)]
+    """The words before a program on a host that converts a picture, as the WebUI's user and with its Pillow."""
+    return [*as_user(WEBUI).split(), str(paths.current("webui") / "env/bin/python"), "-I"]
 
 
 def judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | None:

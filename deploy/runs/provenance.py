@@ -10,7 +10,6 @@ from typing import Any
 
 from deploy.runs.transfer import RunHost
 from inventory.errors import SdfleetError
-from roles.onhost import source
 from roles.operations.application import Environment
 from roles.trainer.release import Release
 
@@ -30,8 +29,7 @@ def release_named(record: Mapping[str, Any]) -> str:
 def bring(origin: RunHost, release: str, into: Path) -> None:
     """Download root's copy of a trainer's code and lock from the host `origin`. Raises SdfleetError if it has none."""
     paths, remote = origin.paths, origin.remote
-    program = source("keep_trainers").encode()
-    remote.run(["python3", "-I", "-", str(paths.app("trainer")), str(paths.envs)], input=program)
+    remote.start("keep_trainers", paths.app("trainer"), paths.envs)
     for name in FILES:
         answer = remote.run(["base64", "-w0", str(paths.trainer_sources / release / name)], check=False)
         if answer.status:

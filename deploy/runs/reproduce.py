@@ -14,7 +14,6 @@ from deploy.runs.transfer import RunHost, Sent
 from inventory import extras
 from inventory.errors import SdfleetError
 from roles.trainer.rendering import program
-from training.config import Config
 from training.run import records, reproduce
 
 
@@ -59,6 +58,8 @@ def _program(target: RunHost, record: Mapping[str, Any]) -> PurePosixPath:
 
 def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, again: str, sent: Sent) -> None:
     """Create the run `again` on `target` from `run` on `origin`; copies inputs that the target lacks through here."""
+    from training.config import Config  # takes long, and most verbs do without
+
     text = origin.config(run)
     text = text.replace(str(origin.paths.run(run)), str(target.paths.run(again)))
     text = text.replace(f"{origin.paths.root}/", f"{target.paths.root}/")

@@ -1,23 +1,26 @@
 """What a run needs: GPUs, memory, what to do about the WebUI, and the other hosts that share it."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy import units
 from inventory.model import HostSettings
-from training.config import Config
-from training.memory import estimate
-from training.memory.counted import MIB
+
+if TYPE_CHECKING:  # it takes long to import, and most verbs do without
+    from training.config import Config
 
 
-def memory_mb(config: Config) -> int:
+def memory_mb(config: "Config") -> int:
     """GPU memory of one process of the run, in MiB: from the config, else the trainer's estimate."""
     if config.resources.gpu_memory_mb is not None:
         return config.resources.gpu_memory_mb
+    from training.memory import estimate
+    from training.memory.counted import MIB
+
     return round(estimate.memory(config, estimate.likely_family(config)).card / MIB)
 
 
-def turn(config: Config, host: HostSettings, hosts: Sequence[HostSettings]) -> dict[str, Any]:
+def turn(config: "Config", host: HostSettings, hosts: Sequence[HostSettings]) -> dict[str, Any]:
     """The turn.json of a run on `host`, one of `hosts` that share it, for roles/onhost/training_turn.py."""
     webui = None
     if host.has("webui") and host.webui.device != "cpu":

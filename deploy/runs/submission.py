@@ -6,19 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import tomlkit
-
 from deploy.runs import requirements
 from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings
 from roles.models.config import Model, folder_of
 from roles.models.wanted import WantedError, wanted
-from training.config import Config, parse
 from training.errors import InputError
-from training.kohya.load import is_ours, translate
+from training.sections.data import PICTURE_ENDINGS
 from training.textfile import parse_toml, read_toml
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"})
+# The training config and kohya's formats are imported where they are used: it takes long, and most verbs do without.
+
 FLEET_MODELS = {"model.checkpoint": "checkpoint", "model.vae": "vae", "network.start_from": "lora"}
 """Settings that may name a model of the fleet -> its kind."""
 OURS = frozenset({"data.cache_folder"})
@@ -56,6 +54,8 @@ def read(file: Path, overrides: Sequence[str]) -> dict[str, Any]:
 
     Raises ConfigError.
     """
+    from training.kohya.load import is_ours, translate
+
     try:
         # A config of kohya's or lora-scripts' has other words for the same.
         raw = read_toml(file) if is_ours(file) else dict(translate(file).raw)
@@ -89,6 +89,10 @@ def prepare(
 
     Raises ConfigError with every problem: of the config itself, and of the files that it names.
     """
+    import tomlkit
+
+    from training.config import Config, parse
+
     try:
         config = parse(raw, file)
     except InputError as error:
@@ -113,7 +117,7 @@ def _is_repeated(name: str) -> bool:
         len(parts) > 2
         and parts[0] == "data.folder"
         and parts[1].partition("_")[0].isdigit()
-        and PurePosixPath(name).suffix.lower() in PICTURES
+        and PurePosixPath(name).suffix.lower() in PICTURE_ENDINGS
     )
 
 
@@ -153,7 +157,7 @@ class _Gathering:
             found = [p for p in sorted(path.rglob("*")) if p.is_file() and not _hidden(p.relative_to(path))]
             for file in found:
                 self._send(f"{key}/{file.relative_to(path).as_posix()}", file, key)
-            if not any(file.suffix.lower() in PICTURES for file in found) and key.startswith("data."):
+            if not any(file.suffix.lower() in PICTURE_ENDINGS for file in found) and key.startswith("data."):
                 self.complain(key, f"{path} has no pictures")
         return self.target / key
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import inspect
 import re
 import subprocess
 import uuid
@@ -12,11 +11,10 @@ from typing import Any
 
 from deploy import units
 from deploy.onhost import runs as onhost
-from deploy.onhost import send_file
 from deploy.runs.submission import Submission
 from deploy.ssh import Answer, HostError, Remote
 from roles.accounts import TRAINER
-from roles.onhost import whole
+from roles.programs import receiver, sent
 
 STOP_SECONDS = 660
 """A little more than the unit's TimeoutStopSec: a checkpoint of a large model takes minutes."""
@@ -159,11 +157,11 @@ class RunHost:
         Raises HostError if its sha256 is wrong twice.
         """
         part = target.with_name(f"{target.name}.part")
-        program = whole(inspect.getsource(send_file)).encode()
+        program = sent("send_file").encode()
         for _ in range(2):
             begin = part.stat().st_size if part.exists() else 0
             # A run can replace a file by a link or a FIFO during the download.
-            command = ["python3", "-I", "-", str(source), str(begin), str(size)]
+            command = receiver(source, begin, size)
             with part.open("ab") as out:
                 done = subprocess.run(self.remote.argv(command), input=program, stdout=out, stderr=subprocess.PIPE)
             self.remote.judge(Answer(done.returncode, "", done.stderr.decode(errors="replace")), command)

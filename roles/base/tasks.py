@@ -12,13 +12,15 @@ from roles.accounts import HOMES, SHARED, SHARED_HOMES
 from roles.base.config import UV_LOCKS, Base
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
-from roles.onhost import ACTIVATE, BUILD_WHEELS, CHECKOUT, PRUNE, source
 from roles.operations.accounts import system_users
-from roles.operations.files import Commands, folders, programs, write
+from roles.operations.files import Commands, folders, write
 from roles.operations.packages import install_packages
+from roles.operations.programs import own_programs, remove_old_programs
 from roles.paths import ETC, WITH_MIRRORS, Folder, Paths
 
 GB = 10**9
+OLD_PROGRAMS = ("pinned_checkout", "activate", "prune", "build_wheels", "apt_key", "webui_extensions")
+"""Files of an older sdfleet that only its own commands named."""
 
 
 @deploy("Base")
@@ -30,39 +32,35 @@ def install(base: Base, paths: Paths) -> None:
     + paths: the host's paths
     """
     wanted = wanted_folders(paths)
-    texts = wanted_programs(paths)
     uv = paths.tools / "uv.txt"
     seen = host.get_fact(
         Survey,
-        paths=[*(folder.path for folder in wanted), paths.uv, _uv_record(base, paths)],
-        texts=[*texts, uv],
+        paths=[*(folder.path for folder in wanted), paths.uv, paths.onhost, _uv_record(base, paths)],
+        texts=[uv],
         packages=base.packages,
         users=list(HOMES),
-        folders=[paths.envs],
+        folders=[paths.envs, paths.old_programs],
+        digests=[paths.onhost],
         space=paths.root,
     )
     _refuse_small_disk(base, paths, seen)
     install_packages(base.packages, seen)
     system_users(name="Create service users", homes={user: paths.data(app) for user, app in HOMES.items()}, seen=seen)
     folders(name="Make folders", wanted=wanted, seen=seen)
-    programs(name="Put sdfleet's own programs", texts=texts, seen=seen)
+    own_programs(name="Put sdfleet's own programs", paths=paths, seen=seen)
+    remove_old_programs(OLD_PROGRAMS, paths, seen)
     uv_installed(name=f"Install uv {base.uv_version}", base=base, paths=paths, seen=seen)
 
 
 def wanted_folders(paths: Paths) -> list[Folder]:
     """The folders every host has, parents first."""
-    shared = [paths.root, paths.tools, paths.programs, paths.uv_cache.parent, paths.uv_cache, paths.git_store]
+    shared = [paths.root, paths.tools, paths.uv_cache.parent, paths.uv_cache, paths.git_store]
     shared += [paths.pythons, paths.envs, paths.root / "apps", paths.root / "data", paths.store, paths.hub]
     homes = [
         Folder(paths.data(app), "root", user, SHARED) if user in SHARED_HOMES else Folder(paths.data(app), user, user)
         for user, app in HOMES.items()
     ]
     return [*(Folder(path) for path in shared), *homes, Folder(ETC, mode=0o700), Folder(paths.secrets, mode=0o700)]
-
-
-def wanted_programs(paths: Paths) -> dict[PurePosixPath, str]:
-    """The programs every host has, with their text."""
-    return {paths.programs / f"{name}.py": source(name) for name in (CHECKOUT, ACTIVATE, PRUNE, BUILD_WHEELS)}
 
 
 def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey) -> None:

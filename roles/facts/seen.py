@@ -60,6 +60,8 @@ class HostSurvey:
     """Folder -> names of what is in it."""
     belonging: dict[str, list[str]] = field(default_factory=dict)
     """Folder -> names of those folders in it that belong to the user asked for."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """File -> sha256 of its content."""
     broken: set[str] = field(default_factory=set)
     """Folders whose files are not those that their inventory names."""
     free_bytes: int | None = None
@@ -73,6 +75,10 @@ class HostSurvey:
     def text(self, path: Path) -> str | None:
         """The content of the text file at `path`."""
         return self.texts.get(str(path))
+
+    def digest(self, path: Path) -> str | None:
+        """The sha256 of the file at `path`, or that the link there leads to."""
+        return self.digests.get(str(path))
 
     def whole(self, path: Path) -> bool:
         """Whether the folder at `path` is there, with all files it was built with."""

@@ -34,6 +34,7 @@ class Survey(FactBase[HostSurvey]):
         trees: Sequence[Path] = (),
         folders: Sequence[Path] = (),
         belonging: Mapping[Path, str] | None = None,
+        digests: Sequence[Path] = (),
         whole: Sequence[Path] = (),
         space: Path | None = None,
     ) -> str:
@@ -48,6 +49,7 @@ class Survey(FactBase[HostSurvey]):
         + trees: git work trees, which must be root's
         + folders: folders to list
         + belonging: folder -> user, whose folders in it are listed
+        + digests: files whose sha256 is asked for, at the end of links too
         + whole: folders to compare with their inventory (see `inventory_command`)
         + space: path whose file system's free space is asked for; it need not exist yet
         """
@@ -84,6 +86,9 @@ class Survey(FactBase[HostSurvey]):
         for folder, user in (belonging or {}).items():
             mine = f"-mindepth 1 -maxdepth 1 -type d -user {user} ! -name '.*' -printf '%h\\0%f\\0'"
             script.append(listing("belonging", f"find {quoted([folder])} {mine}"))
+        for file in digests:
+            show = f'printf "digest\\t%s\\t%s\\n" {quoted([file])} "${{d%% *}}"'
+            script.append(f"d=$(sha256sum <{quoted([file])}) && {show}")
         for folder in whole:
             kept = shlex.quote(f"{folder}/{INVENTORY}")
             script.append(f'[ ! -e {kept} ] || [ "$({inventory_command(folder)})" = "$(cat {kept})" ] || ')
@@ -126,6 +131,8 @@ class Survey(FactBase[HostSurvey]):
                     listed = found.names if kind == "names" else found.belonging
                     for folder, name in records(rest, 2):
                         listed.setdefault(folder, []).append(name)
+                case "digest":
+                    path, _, found.digests[path] = rest.partition("\t")
                 case "broken":
                     found.broken.add(rest)
                 case _:

@@ -16,9 +16,10 @@ from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
-from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, in_url, public_name, unit_text
+from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, certificate_line, in_url, public_name
 from roles.operations.files import Commands, private_file
-from roles.paths import ACME, CERTBOT_LIVE, GATEWAY, Paths
+from roles.paths import ACME, CERTBOT_LIVE, CERTBOT_RENEWAL, GATEWAY, Paths
+from roles.programs import command
 
 PROGRAM = "gateway_certificate"
 Pair = tuple[str, str]
@@ -72,11 +73,11 @@ def certificate(gateway: Gateway, pair: Pair | None, address: str, paths: Paths,
     + seen: a survey that read certificate, key and unit, and looked for what certbot has
     """
     there = (seen.text(CERTIFICATE), seen.text(KEY))
-    as_told = None not in there and seen.text(UNIT) == unit_text(gateway, address)
+    as_told = None not in there and certificate_line(gateway, address) in (seen.text(UNIT) or "").splitlines()
     if there == pair if pair else as_told:
         host.noop("it is there")
         return
-    make = ["python3", f"{paths.programs}/{PROGRAM}.py", "--folder", str(GATEWAY)]
+    make = command(paths.onhost, PROGRAM, "--folder", GATEWAY)
     if pair:
         for place, content in zip((CERTIFICATE, KEY), pair, strict=True):
             yield from private_file(place, content)
@@ -96,20 +97,37 @@ def certbot(gateway: Gateway, paths: Paths) -> list[str]:
 
     Its timer renews, its hook tells the gateway.
     """
-    hook = shlex.join(["python3", f"{paths.programs}/{PROGRAM}.py", "--folder", str(GATEWAY)])
+    hook = shlex.join(command(paths.onhost, PROGRAM, "--folder", GATEWAY))
     words = ["certbot", "certonly", "--non-interactive", "--agree-tos", "--webroot", "--webroot-path", str(ACME)]
     words += ["--server", gateway.acme_directory, "--domain", gateway.domain or "", "--deploy-hook", hook]
     return [*words, *(["--email", gateway.acme_email] if gateway.acme_email else ["--register-unsafely-without-email"])]
 
 
+def renewal(gateway: Gateway) -> PurePosixPath:
+    """Where certbot keeps the command line of the gateway's certificate."""
+    return CERTBOT_RENEWAL / f"{gateway.domain or 'none'}.conf"
+
+
+def new_hook(gateway: Gateway, paths: Paths, seen: HostSurvey) -> list[str]:
+    """The command that has certbot call today's program where it calls one of an older sdfleet.
+
+    + seen: a survey that read `renewal`
+    """
+    old, new = f"python3 {paths.old_programs}/{PROGRAM}.py", shlex.join(command(paths.onhost, PROGRAM))
+    if old not in (seen.text(renewal(gateway)) or ""):
+        return []
+    return [f"sed -i {shlex.quote(f's#{old}#{new}#')} {shlex.quote(str(renewal(gateway)))}"]
+
+
 @operation()
-def announce(gateway: Gateway, address: str, backends: Sequence[Backend], seen: HostSurvey) -> Commands:
+def announce(gateway: Gateway, address: str, backends: Sequence[Backend], unit: str, seen: HostSurvey) -> Commands:
     """
     Say under which addresses the services are, and the fingerprint to compare the browser's with.
 
+    + unit: its unit's wanted text
     + seen: a survey that looked at the unit; nothing is said if it runs already
     """
-    if seen.text(UNIT) == unit_text(gateway, address) and seen.unit(UNIT.name).active:
+    if seen.text(UNIT) == unit and seen.unit(UNIT.name).active:
         host.noop("it was told before")
         return
     yield f"test -s {CERTIFICATE}"

@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Mapping
 
-from roles.onhost.gateway_login import matches, read_users
+from roles.onhost.login_door import matches, read_users
 
 COST, BLOCK, TIMES = 2**15, 8, 3
 """scrypt's, as OWASP's password storage cheat sheet has it for 32 MB; a third of a second on a server's core."""

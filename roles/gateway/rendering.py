@@ -6,7 +6,8 @@ from pathlib import PurePosixPath
 
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
-from roles.paths import ACME, GATEWAY, UNITS
+from roles.paths import ACME, GATEWAY, UNITS, Paths
+from roles.programs import digest
 from templates import render
 
 NAME = "sdfleet-gateway"
@@ -16,7 +17,7 @@ CERTIFICATE, KEY = GATEWAY / "tls.crt", GATEWAY / "tls.key"
 CREDENTIALS = PurePosixPath("/run/credentials") / UNIT.name
 """Where systemd puts what LoadCredential names."""
 RELEASES, CURRENT = GATEWAY / "releases", GATEWAY / "current"
-CONFIG, USERS, LOGIN = "nginx.conf", "users", "gateway_login.py"
+CONFIG, USERS = "nginx.conf", "users"
 """Files of a release."""
 CONNECTIONS = 2048
 """Of each of nginx's two workers, those to the services included."""
@@ -47,7 +48,7 @@ def nginx_conf(gateway: Gateway, address: str, backends: Sequence[Backend]) -> s
     )
 
 
-def unit_text(gateway: Gateway, address: str) -> str:
+def unit_text(gateway: Gateway, address: str, paths: Paths) -> str:
     """
     The unit file.
 
@@ -55,7 +56,10 @@ def unit_text(gateway: Gateway, address: str) -> str:
     """
     return render(
         "gateway/sdfleet-gateway.service.j2",
-        certificate=certificate_id(gateway, address),
+        certificate=certificate_line(gateway, address),
+        # It restarts for another login program, and for no other one of ours.
+        programs=digest("gateway_login"),
+        onhost=paths.onhost,
         home=GATEWAY,
         credentials=CREDENTIALS,
         runtime=PurePosixPath("/run") / NAME,
@@ -63,6 +67,11 @@ def unit_text(gateway: Gateway, address: str) -> str:
         attempts=gateway.login_attempts,
         files=OPEN_FILES,
     )
+
+
+def certificate_line(gateway: Gateway, address: str) -> str:
+    """The line of the unit that names the certificate that it serves with."""
+    return f"# Certificate: {certificate_id(gateway, address)}"
 
 
 def certificate_id(gateway: Gateway, address: str) -> str:

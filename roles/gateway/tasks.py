@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
 from pyinfra.api.deploy import deploy
 from pyinfra.api.exceptions import DeployError
@@ -13,7 +12,7 @@ from pyinfra.operations import server, systemd
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.gateway.backends import Backend
-from roles.gateway.certificates import PROGRAM, announce, certbot, certificate, given, lineage
+from roles.gateway.certificates import PROGRAM, announce, certbot, certificate, given, lineage, new_hook, renewal
 from roles.gateway.config import Gateway
 from roles.gateway.logins import LoginError, parse, users_file
 from roles.gateway.rendering import (
@@ -21,7 +20,6 @@ from roles.gateway.rendering import (
     CONFIG,
     CURRENT,
     KEY,
-    LOGIN,
     RELEASES,
     UNIT,
     USERS,
@@ -29,9 +27,9 @@ from roles.gateway.rendering import (
     release_id,
     unit_text,
 )
-from roles.onhost import source
-from roles.operations.files import Commands, folders, private_file, programs
+from roles.operations.files import Commands, folders, private_file
 from roles.operations.packages import install_nginx
+from roles.operations.programs import remove_old_programs
 from roles.operations.release import run_release, serves
 from roles.paths import ACME, GATEWAY, HISTORY, WITH_MIRRORS, Folder, Paths
 
@@ -53,28 +51,28 @@ def install(
     + secrets: values by name, of which gateway_logins and gateway_key are used
     """
     packages = ["nginx", "openssl", *(["certbot"] if gateway.tls == "acme" else [])]
-    program, kept = paths.programs / f"{PROGRAM}.py", [CURRENT / name for name in (CONFIG, USERS, LOGIN)]
+    kept = [CURRENT / name for name in (CONFIG, USERS)]
     own = [Folder(GATEWAY, mode=0o700), Folder(RELEASES, mode=0o700), Folder(ACME.parent), Folder(ACME)]
     seen = host.get_fact(
         Survey,
         paths=[*(folder.path for folder in own), CURRENT, CERTIFICATE, KEY, lineage(gateway)],
-        texts=[program, UNIT, CERTIFICATE, KEY, GATEWAY / HISTORY, *kept],
+        texts=[UNIT, CERTIFICATE, KEY, GATEWAY / HISTORY, renewal(gateway), *kept],
         packages=packages,
         units=[UNIT.name],
-        folders=[RELEASES],
+        folders=[RELEASES, paths.old_programs],
     )
     if not gateway.enabled:
-        close(program, seen)
+        close(seen)
+        remove_old_programs([PROGRAM], paths, seen)
         return
     if not backends:
         raise DeployError(
             "gateway: this host offers nothing to stand in front of; its groups need webui or lora_scripts"
         )
     files, pair = wanted_files(gateway, address, backends, secrets, seen), given(gateway, secrets)
-    release, text = release_id(files), unit_text(gateway, address)
+    release, text = release_id(files), unit_text(gateway, address, paths)
     install_nginx(packages, seen)
     folders(name="Make folders", wanted=own, seen=seen)
-    programs(name="Put the program that makes certificates", texts={program: source(PROGRAM)}, seen=seen)
     certificate(name="Put a certificate", gateway=gateway, pair=pair, address=address, paths=paths, seen=seen)
     private_release(name=f"Write its configuration {release}", release=release, files=files, seen=seen)
     same_certificate = pair is None or pair == (seen.text(CERTIFICATE), seen.text(KEY))
@@ -84,9 +82,12 @@ def install(
         systemd.service(name="Have certbot renew certificates", service="certbot.timer", enabled=True)
         command = f"{WITH_MIRRORS}; {shlex.join(certbot(gateway, paths))}"
         server.shell(name="Get a certificate from the authority", commands=[command])
+    if hook := new_hook(gateway, paths, seen):
+        server.shell(name="Have certbot call the program of today", commands=hook)
+    remove_old_programs([PROGRAM], paths, seen)
     if old := old_configurations(release, seen):
         server.shell(name="Remove old configurations", commands=old)
-    announce(name="Tell where it is", gateway=gateway, address=address, backends=backends, seen=seen)
+    announce(name="Tell where it is", gateway=gateway, address=address, backends=backends, unit=text, seen=seen)
 
 
 def wanted_files(
@@ -105,7 +106,6 @@ def wanted_files(
     return {
         CONFIG: nginx_conf(gateway, address, backends),
         USERS: users_file(passwords, seen.text(CURRENT / USERS) or ""),
-        LOGIN: source("gateway_login"),
     }
 
 
@@ -135,20 +135,19 @@ def served(release: str, text: str, paths: Paths, running: bool, seen: HostSurve
     yield from run_release(GATEWAY, release, UNIT, text, paths, running, seen)
 
 
-def close(program: PurePosixPath, seen: HostSurvey) -> None:
+def close(seen: HostSurvey) -> None:
     """Stop the gateway for good, and take away what it was made of, its users' hashes and its key first of all.
 
     What certbot has stays: authorities give out few certificates for one name. So do packages.
 
-    + program: the one that makes certificates
     + seen: a survey that looked at all of it
     """
-    if any(map(seen.entry, (UNIT, GATEWAY, ACME, program))):
+    if any(map(seen.entry, (UNIT, GATEWAY, ACME))):
         name = UNIT.name
         commands = [
             f"systemctl disable --now --quiet {name} 2>/dev/null; systemctl clean --what=cache {name} || true",
             f"rm -rf {GATEWAY} {ACME} {UNIT}",
-            f"rm -f {shlex.quote(str(program))}; systemctl daemon-reload; systemctl reset-failed {name} || true",
+            f"systemctl daemon-reload; systemctl reset-failed {name} || true",
         ]
         server.shell(name="Close the gateway", commands=commands)
 

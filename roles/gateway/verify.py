@@ -8,10 +8,8 @@ from testinfra.host import Host
 
 from roles.facts import asked
 from roles.gateway.backends import Backend, Reached, Served, ServedWithBoard, backends
-from roles.gateway.certificates import PROGRAM
 from roles.gateway.config import Gateway
-from roles.gateway.rendering import CERTIFICATE, CONFIG, CURRENT, KEY, LOGIN, UNIT, USERS, nginx_conf, unit_text
-from roles.onhost import source
+from roles.gateway.rendering import CERTIFICATE, CONFIG, CURRENT, KEY, UNIT, USERS, nginx_conf, unit_text
 from roles.paths import GATEWAY, Paths
 
 CLOSED = ("/", "/sdapi/v1/sd-models", "/internal/sysinfo", "/file=/etc/passwd", "/api/presets", "/data/runs")
@@ -42,13 +40,12 @@ def test_it_is_closed_if_told_so(host: Host, gateway: Gateway) -> None:
 
 
 def test_unit_and_configuration_are_as_described(
-    host: Host, gateway: Gateway, connection: Reached, served: list[Backend]
+    host: Host, gateway: Gateway, connection: Reached, paths: Paths, served: list[Backend]
 ) -> None:
     wanted = {
-        UNIT: unit_text(gateway, connection.address),
+        UNIT: unit_text(gateway, connection.address, paths),
         CURRENT / CONFIG: nginx_conf(gateway, connection.address, served),
     }
-    wanted[CURRENT / LOGIN] = source("gateway_login")
     for path, text in wanted.items():
         assert host.file(str(path)).exists, f"{path} is missing"
         assert host.file(str(path)).content_string == text, f"{path} was changed by hand"
@@ -102,9 +99,3 @@ def test_certificate_and_key_belong_together(host: Host, served: list[Backend]) 
     # Some authorities' certificates live for hours or days, and are renewed when half of that has passed.
     enough = min(WEEK_SECONDS, (end - start) / 4)
     assert end - int(now) > enough, f"{CERTIFICATE} expires soon: {ends.partition('=')[2]}"
-
-
-def test_program_is_sdfleets_own(host: Host, paths: Paths, served: list[Backend]) -> None:
-    file = host.file(str(paths.programs / f"{PROGRAM}.py"))
-    assert file.exists, f"{file.path} is missing"
-    assert file.content_string == source(PROGRAM), f"{file.path} was changed by hand"

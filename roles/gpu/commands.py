@@ -11,6 +11,7 @@ from roles.gpu.files import KEYRING, SOURCES, key, repository_url
 from roles.gpu.packages import branch_of, fabric_manager_package, kernel_headers
 from roles.operations.packages import APT, FINISH_DPKG
 from roles.paths import WITH_MIRRORS
+from roles.programs import command
 
 LISTED = "dpkg-query -W -f '${db:Status-Abbrev} ${Package} ${Version}\\n'"
 INSTALLED = f"{LISTED} | sed -nE {shlex.quote('s/^.i. +(' + DRIVER_PACKAGES + '[^ ]*) .*/' + chr(92) + '1/p')}"
@@ -48,10 +49,10 @@ def mend_dpkg() -> str:
     )
 
 
-def put_key(program: PurePosixPath, gpu: Gpu, facts: HostGpus) -> str:
+def put_key(archive: PurePosixPath, gpu: Gpu, facts: HostGpus) -> str:
     """Fetch the repository's key, and put it in place only if it is the pinned one."""
     url, fingerprint = key(gpu, facts)
-    return f"{WITH_MIRRORS}; " + shlex.join(["python3", str(program), url, fingerprint, str(KEYRING)])
+    return f"{WITH_MIRRORS}; " + shlex.join(command(archive, "apt_key", url, fingerprint, KEYRING))
 
 
 def set_other_sources_aside(gpu: Gpu, facts: HostGpus) -> str:

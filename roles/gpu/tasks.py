@@ -20,11 +20,8 @@ from roles.gpu.config import Gpu
 from roles.gpu.decision import decide
 from roles.gpu.packages import branch_of
 from roles.gpu.proof import Proof
-from roles.onhost import source
-from roles.operations.files import Commands, programs, rendered
+from roles.operations.files import Commands, rendered
 from roles.paths import Paths
-
-KEY_PROGRAM = "apt_key"
 
 
 @deploy("GPU")
@@ -44,14 +41,12 @@ def install(gpu: Gpu, paths: Paths) -> None:
     if decision.action == "none" or facts.container:
         host.noop(decision.reason)
         return
-    program = paths.programs / f"{KEY_PROGRAM}.py"
-    texts = [program, files.SOURCES, files.PIN, files.NOUVEAU, files.UNATTENDED]
+    texts = [files.SOURCES, files.PIN, files.NOUVEAU, files.UNATTENDED]
     seen: HostSurvey = host.get_fact(Survey, texts=texts, paths=[files.KEYRING])
     brings = decision.action in ("install", "upgrade")
     if brings or seen.entry(files.SOURCES):
         # What is wanted in general, not what is installed: a pin of the branch lets its next release in when planned.
         wanted = gpu.driver if gpu.driver not in ("auto", "keep") else str(branch_of(decision.driver or ""))
-        programs(name="Put the program that checks keys", texts={program: source(KEY_PROGRAM)}, seen=seen)
         repository(name="Add NVIDIA's repository", gpu=gpu, facts=facts, paths=paths, seen=seen)
         rendered(name="Pin the driver", dest=files.PIN, text=files.pin(gpu, wanted), seen=seen)
         rendered(name="Bar nouveau", dest=files.NOUVEAU, text=files.nouveau(), seen=seen)
@@ -95,7 +90,7 @@ def repository(gpu: Gpu, facts: HostGpus, paths: Paths, seen: HostSurvey) -> Com
     if seen.text(files.SOURCES) == files.sources(gpu, facts) and seen.entry(files.KEYRING):
         host.noop("NVIDIA's repository is known")
         return
-    yield commands.put_key(paths.programs / f"{KEY_PROGRAM}.py", gpu, facts)
+    yield commands.put_key(paths.onhost, gpu, facts)
     yield commands.set_other_sources_aside(gpu, facts)
     new = shlex.quote(f"{files.SOURCES}.sdfleet-new")
     text = shlex.quote(files.sources(gpu, facts))

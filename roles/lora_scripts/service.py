@@ -54,7 +54,7 @@ def unit_texts(lora_scripts: LoraScripts, paths: Paths, release: Release, device
         device=device,
     )
     board = render(f"lora_scripts/{BOARD.name}.j2", **shared, release=release.id)
-    words: list[PurePosixPath | str] = ["/usr/bin/python3", paths.programs / f"{PROGRAM}.py", "--store", paths.store]
+    words: list[PurePosixPath | str] = ["/usr/bin/python3", "-I", paths.onhost, PROGRAM, "--store", paths.store]
     words += [word for folder in model_folders(paths) for word in ("--models", folder)]
     words += ["--sd-models", shown_models(paths), "--runs", paths.runs, "--train", data / "train"]
     links = render(f"lora_scripts/{LINKS.name}.j2", command=_words(words), root=paths.root)

@@ -14,11 +14,11 @@ from roles.lora_scripts.service import (
     WATCH,
     unit_texts,
 )
-from roles.onhost import source
 from roles.operations.application import ReleaseError
 from roles.operations.deployment import all_folders, deploy, look, prune
-from roles.operations.files import folders, programs
+from roles.operations.files import folders
 from roles.operations.locks import CPU
+from roles.operations.programs import remove_old_programs
 from roles.operations.units import run_unit, write_units
 from roles.paths import Paths
 
@@ -38,13 +38,12 @@ def install(lora_scripts: LoraScripts, paths: Paths, build: str) -> None:
         raise DeployError(str(error)) from error
     units = unit_texts(lora_scripts, paths, release, "cpu" if build == CPU else "cuda")
     app = application(lora_scripts, paths, release, units[GUI])
-    shows = paths.programs / f"{PROGRAM}.py"
     beside = (LINKS, WATCH, BOARD)
-    seen = look(app, paths, texts=[shows, *beside], units=[unit.name for unit in beside])
+    seen = look(app, paths, texts=beside, units=[unit.name for unit in beside], folders=[paths.old_programs])
     folders(name="Make folders", wanted=all_folders(app, paths), seen=seen)
-    programs(name="Put the program that shows it models", texts={shows: source(PROGRAM)}, seen=seen)
     write_units({unit: units[unit] for unit in (LINKS, WATCH)}, seen)
     run_unit("Watch for new models and datasets", WATCH, units[WATCH], seen)
+    remove_old_programs([PROGRAM], paths, seen)
     deploy(app, paths, seen)
     write_units({BOARD: units[BOARD]}, seen)
     run_unit("Run its TensorBoard", BOARD, units[BOARD], seen)

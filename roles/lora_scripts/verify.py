@@ -11,8 +11,7 @@ from roles.accounts import LORA_SCRIPTS, SHARED
 from roles.facts import asked
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
-from roles.lora_scripts.service import BOARD, GUI, LINKS, PROGRAM, WATCH, WRITTEN, shown_models, unit_texts
-from roles.onhost import source
+from roles.lora_scripts.service import BOARD, GUI, LINKS, WATCH, WRITTEN, shown_models, unit_texts
 from roles.operations.application import CODE, Release
 from roles.operations.locks import CPU
 from roles.paths import Paths
@@ -105,7 +104,7 @@ def test_it_listens_on_loopback_only(host: Host, lora_scripts: LoraScripts) -> N
 
 def test_it_cannot_write_code_or_models(host: Host, paths: Paths, release: Release) -> None:
     code, env = release.folder(paths) / CODE, release.environment.folder(paths)
-    for place in (code, env, paths.programs, shown_models(paths), paths.store):
+    for place in (code, env, paths.onhost, shown_models(paths), paths.store):
         assert host.run("runuser -u %s -- test -w %s", LORA_SCRIPTS, str(place)).rc, f"{LORA_SCRIPTS} may write {place}"
 
 
@@ -115,12 +114,6 @@ def test_it_cannot_swap_the_folders_that_are_mounted_for_it(host: Host, paths: P
         entry = host.file(str(place))
         assert entry.is_directory, f"{place} is no folder"
         assert (entry.user, entry.group, entry.mode) == ("root", LORA_SCRIPTS, SHARED), f"{place} is {entry.user}'s"
-
-
-def test_program_is_sdfleets_own(host: Host, paths: Paths) -> None:
-    file = host.file(str(paths.programs / f"{PROGRAM}.py"))
-    assert file.exists, f"{file.path} is missing"
-    assert file.content_string == source(PROGRAM), f"{file.path} was changed by hand"
 
 
 def test_gui_lists_the_fleets_checkpoints(host: Host, lora_scripts: LoraScripts, paths: Paths) -> None:

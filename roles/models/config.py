@@ -1,6 +1,5 @@
 """Settings of the models role: the manifest's entries."""
 
-import difflib
 import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
@@ -9,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from roles.names import Address, FilePath, Line, Revision, Sha256
 from roles.settings import Settings, is_line, raise_all
+from training.spelling import did_you_mean
 from training.usable_path import usable_path
 
 HUB = "hub"
@@ -49,8 +49,7 @@ def is_kind(value: str) -> str:
         if twin := next((kind for kind, folder in FOLDERS.items() if folder == PurePosixPath(value)), None):
             raise ValueError(f'{value!r} is the folder of a kind that has a name; write "{twin}"')
         return value
-    close = difflib.get_close_matches(value, [HUB, *FOLDERS], n=1)
-    meant = f" (did you mean {close[0]}?)" if close else ""
+    meant = did_you_mean(value, [HUB, *FOLDERS])
     raise ValueError(
         f"no kind {value!r}{meant}; known are {', '.join([*FOLDERS, HUB])}; "
         'the folder of an extension is named as it is, "models/FOLDER"'

@@ -1,8 +1,8 @@
 """Switch an application between its releases, prove what was started, go back if it fails, and remember what served.
 
-    activate.py --app FOLDER switch --release R [--unit FILE --text FILE] [--by WHO]
-    activate.py --app FOLDER note [--unit FILE] [--by WHO]
-    activate.py --app FOLDER back [--to R] [--now] [--by WHO]
+    activate --app FOLDER switch --release R [--unit FILE --text FILE] [--by WHO]
+    activate --app FOLDER note [--unit FILE] [--by WHO]
+    activate --app FOLDER back [--to R] [--now] [--by WHO]
 
 `history.json` beside `current` holds what has served, oldest first, with the text of its unit: so going back needs
 neither the network nor the controller. What is being tried is written down before it is started: a switch that was
@@ -16,14 +16,13 @@ import contextlib
 import errno
 import fcntl
 import json
-import os
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import journal, unit_changes
+from roles.onhost import files, journal, unit_changes
+from roles.onhost.systemd import systemctl
 
 NOT_INSTALLED = 4
 """Exit status where the host has no such application."""
@@ -40,28 +39,6 @@ Entry = dict[str, Any]
 
 class ActivateError(Exception):
     """The switch did not succeed; the text is for a person."""
-
-
-def systemctl(*args: str) -> bool:
-    """Whether systemctl succeeded."""
-    command = ["systemctl", *args]
-    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
-
-
-def put(file: Path, text: str) -> None:
-    """Write a file beside its place, then rename it."""
-    fresh = file.with_name(f".{file.name}.new")
-    try:
-        with fresh.open("w") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fchmod(stream.fileno(), 0o644)
-            os.fsync(stream.fileno())
-        fresh.replace(file)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
-        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def same(one: Entry, other: Entry) -> bool:
@@ -110,7 +87,7 @@ class App:
     def save(self) -> None:
         """Write the history down."""
         known = {"served": self.served[-REMEMBERED:], "trying": self.trying}
-        put(self.file, json.dumps(known, indent=1) + "\n")
+        files.write(self.file, json.dumps(known, indent=1) + "\n")
 
     def current(self) -> str | None:
         """Name of the release that `current` leads to."""
@@ -139,7 +116,7 @@ class App:
             self.point(entry["release"])
             return True
         unit = Path(entry["unit"])
-        put(unit, entry["text"])  # first: if the disk is full, nothing has changed yet
+        files.write(unit, entry["text"])  # first: if the disk is full, nothing has changed yet
         self.point(entry["release"])
         systemctl("daemon-reload")
         systemctl("enable", "--quiet", unit.name)
@@ -281,7 +258,3 @@ def main() -> None:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             sys.exit(f"{error.filename or options.app} cannot be written: {error.strerror}; {SPACE}")
         sys.exit(f"{error.filename or options.app}: {error.strerror}")
-
-
-if __name__ == "__main__":
-    main()

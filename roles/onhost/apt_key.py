@@ -1,6 +1,6 @@
 """Fetch the key of an apt repository, and put it in place only if it is the one whose fingerprint is known.
 
-    python3 apt_key.py URL FINGERPRINT KEYRING
+    apt_key URL FINGERPRINT KEYRING
 
 The file may hold no other key: apt would trust that one too. The fingerprint of a version 4 key is the SHA-1 of
 0x99, its length in two bytes, and its packet (RFC 4880, 12.2).
@@ -14,11 +14,18 @@ import sys
 import urllib.request
 from pathlib import Path
 
+from roles.onhost import files
+
 SECONDS = 60
 PUBLIC_KEY = 6
 
 
-def main(url: str, fingerprint: str, keyring: str) -> int | str:
+def main() -> None:
+    """Exit 1 with a sentence if the key is not put in place."""
+    sys.exit(fetch(*sys.argv[1:]))
+
+
+def fetch(url: str, fingerprint: str, keyring: str) -> int | str:
     """0 if the key lies in `keyring`, else a sentence that says why not; sys.exit takes both."""
     try:
         with urllib.request.urlopen(url, timeout=SECONDS) as answer:
@@ -32,11 +39,8 @@ def main(url: str, fingerprint: str, keyring: str) -> int | str:
         return f"{url} answers something that is no OpenPGP key"
     if found != [fingerprint]:
         return f"{url} holds the key {' '.join(found) or 'of nobody'}, not {fingerprint}: refused, nothing was changed"
-    new = Path(f"{keyring}.sdfleet-new")
-    new.parent.mkdir(parents=True, exist_ok=True)
-    new.write_bytes(key)
-    new.chmod(0o644)
-    new.replace(keyring)
+    Path(keyring).parent.mkdir(parents=True, exist_ok=True)
+    files.write(Path(keyring), key)
     return 0
 
 
@@ -78,7 +82,3 @@ def header(data: bytes) -> tuple[int, int, int]:
     if size == 255:
         return first & 63, 6, int.from_bytes(data[2:6], "big")
     raise ValueError("length in parts")
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

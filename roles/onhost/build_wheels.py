@@ -248,7 +248,3 @@ def main() -> None:
     except BuildError as error:
         sys.exit(str(error))
     options.resolved.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -116,7 +116,3 @@ def main() -> None:
     ) as error:  # fmt: skip
         sys.exit(f"it cannot be read as a pickle of tensors: {error}")
     write(named, sys.stdout.buffer)
-
-
-if __name__ == "__main__":
-    main()

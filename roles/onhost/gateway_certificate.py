@@ -63,7 +63,3 @@ def main() -> None:
         self_signed(options.self_signed, options.folder)
     else:
         take_over(Path(os.environ["RENEWED_LINEAGE"]), options.folder)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Keep code and lock of every trainer that the host has or had, so that its runs can be made again elsewhere.
 
-    keep_trainers.py APP ENVIRONMENTS
+    keep_trainers APP ENVIRONMENTS
 
 APP/sources/KEY holds training.zip, requirements.lock and the release's manifest.json: root's copies, which outlive the
 release. What the runs themselves keep beside their records is theirs, and nothing is built of it.
@@ -48,5 +48,6 @@ def archive(lib: Path) -> bytes:
     return packed.getvalue()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Keep what the command line names."""
     keep(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -8,14 +8,16 @@ rests of a known module end in an AssertionError in its log. Both times the pict
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from roles.onhost import confined, nofollow
+from roles.onhost import confined, nofollow, tensor_names
 
 SECONDS = 40
 """How long all files of a folder may take together; some hundred of them take ten."""
@@ -41,15 +43,18 @@ NETWORKS = (
 """Parts of a module that make up a network of a kind that it knows; more may stand beside them."""
 
 
-def main(folder: str, store: str, reader: str) -> dict[str, str]:
+def main() -> None:
+    """Print as JSON what is wrong with the files below a folder."""
+    print(json.dumps(ignored_below(*sys.argv[1:])))
+
+
+def ignored_below(folder: str, store: str) -> dict[str, str]:
     """What is wrong with the LoRA files below a folder, by their paths; those that are read are left out.
 
     If time runs out, FOLDER stands for the links that were not looked at, FOLDER/* for the other files.
 
     The WebUI can write there. Of its links only those into `store`, which is root's, are followed, and these files come
     first: what it adds can use up the time of its own files alone.
-
-    + reader: the text of tensor_names, which reads each of them confined
     """
     found = {}
     until = time.monotonic() + SECONDS
@@ -58,7 +63,7 @@ def main(folder: str, store: str, reader: str) -> dict[str, str]:
             if time.monotonic() > until:
                 found[folder if linked else f"{folder}/*"] = f"not all of its files were looked at in {SECONDS} s"
                 break
-            found[f"{folder}/{path}"] = _said(stream, reader)
+            found[f"{folder}/{path}"] = _said(stream)
     return {file: why for file, why in found.items() if why}
 
 
@@ -83,21 +88,21 @@ def _open(parent: int, name: str, store: str, linked: bool) -> IO[bytes]:
     return nofollow.open_file(target)
 
 
-def ignored(file: Path, reader: str) -> str:
+def ignored(file: Path) -> str:
     """Why the WebUI ignores a LoRA file, or part of it; empty if it reads it, or if this is no safetensors file."""
     try:
         with file.open("rb") as stream:
-            return _said(stream, reader)
+            return _said(stream)
     except OSError:
         return ""
 
 
-def _said(stream: IO[bytes], reader: str) -> str:
+def _said(stream: IO[bytes]) -> str:
     try:
-        keys = confined.ask(["-c", reader], stream)
+        keys = tensor_names.ask(stream)
     except confined.StrangeFileError as error:
         return f"cannot be read: {error}"
-    return judge(key for key in keys if isinstance(key, str)) if isinstance(keys, list) and keys else ""
+    return judge(keys) if keys else ""
 
 
 def judge(keys: Iterable[str]) -> str:

@@ -86,7 +86,3 @@ def main() -> None:
     changes = link_models(wanted_models(options.models, store), options.sd_models)
     for line in [*changes, *link_datasets(options.runs, options.train)]:
         print(line)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Make folders with their owners and modes, parents first; what is in them is left alone.
 
-    make_folders.py JSON        a list of {"path", "owner", "group", "mode"}
+    make_folders JSON        a list of {"path", "owner", "group", "mode"}
 
 A link or a file under such a name is not followed and not replaced: a service can plant one in a folder of its own.
 """
@@ -16,7 +16,15 @@ import sys
 from roles.onhost import nofollow
 
 
-def main(wanted: list[dict[str, str | int]]) -> None:
+def main() -> None:
+    """Make them; exit 1 with a sentence if that fails."""
+    try:
+        make(json.loads(sys.argv[1]))
+    except (OSError, KeyError) as error:
+        sys.exit(str(error))
+
+
+def make(wanted: list[dict[str, str | int]]) -> None:
     """Make them."""
     for entry in wanted:
         uid, gid = pwd.getpwnam(str(entry["owner"])).pw_uid, grp.getgrnam(str(entry["group"])).gr_gid
@@ -32,10 +40,3 @@ def make_parents(path: str) -> None:
     except FileNotFoundError:
         make_parents(os.path.dirname(path))
         nofollow.make_folder(path, os.geteuid(), os.getegid(), 0o755)
-
-
-if __name__ == "__main__":
-    try:
-        main(json.loads(sys.argv[1]))
-    except (OSError, KeyError) as error:
-        sys.exit(str(error))

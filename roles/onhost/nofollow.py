@@ -1,15 +1,13 @@
 """Work of root's in places where a service can write, whatever links, FIFOs and huge files it has put there.
 
 Root reaches such a place by directory descriptors, component by component, and follows no link that the service could
-have made (shell commands act as the service's user instead: roles.facts.seen.as_user). Programs that run on hosts are
-one file each: `roles.onhost.whole` puts this text in the place of the line that imports it.
+have made (shell commands act as the service's user instead: roles.facts.seen.as_user).
 """
 
 from __future__ import annotations
 
 import contextlib
 import grp
-import json
 import os
 import pwd
 import secrets
@@ -17,12 +15,13 @@ import stat
 from collections.abc import Iterator
 from typing import IO, Any
 
+from roles.onhost import files
+from roles.onhost.files import SMALL
+
 LINKS = 20
 """Links in one path; more are a loop."""
 DEEPEST = 30
 """Folders within folders that are walked."""
-SMALL = 4_000_000
-"""Bytes of a text that is read whole."""
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """O_NONBLOCK: opening a FIFO must not wait for somebody to write."""
@@ -131,10 +130,9 @@ def read(path: str | os.PathLike[str], limit: int = SMALL, owner: int | None = N
 def read_json(path: str | os.PathLike[str], limit: int = SMALL, owner: int | None = None) -> dict[str, Any]:
     """The object in a JSON file; an empty one if there is none, or it is damaged or unsafe."""
     try:
-        found = json.loads(read(path, limit, owner))
-    except (OSError, ValueError, RecursionError):
+        return files.json_object(read(path, limit, owner))
+    except OSError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def write(path: str | os.PathLike[str], content: bytes, mode: int = 0o644, alike: bool = False) -> None:

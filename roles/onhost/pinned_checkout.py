@@ -181,7 +181,3 @@ def main() -> None:
         sys.exit(str(error))
     shutil.rmtree(options.tree, ignore_errors=True)
     growing.rename(options.tree)
-
-
-if __name__ == "__main__":
-    main()

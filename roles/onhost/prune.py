@@ -1,6 +1,6 @@
 """Remove an application's old releases, and the environments that nothing on the host needs any more.
 
-    prune.py --app FOLDER --keep N --environments FOLDER
+    prune --app FOLDER --keep N --environments FOLDER
 
 The release in use stays, then those that served last (history.json tells), then the youngest; and every one that a
 process was started from: a training run keeps the release it began with.
@@ -96,7 +96,3 @@ def main() -> None:
     prune_releases(options.app, options.keep)
     prune_options(options.app)
     prune_environments(options.environments, options.app.parent)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Make training runs root's own that an older sdfleet gave to the user that trains.
 
-    take_over_runs.py RUNS USER
+    take_over_runs RUNS USER
 
 The run goes on adding files to its folder. What root gave it is told by its owner: a config, a slot file or a folder of
 inputs that is not root's gets another name, with which it instructs nobody.
@@ -21,8 +21,9 @@ MODE = 0o1775
 """Only who owns a name in the folder can remove or move it."""
 
 
-def main(runs: str, user: str) -> None:
+def main() -> None:
     """Take over every run that is not root's; a line for each name that root did not give."""
+    runs, user = sys.argv[1:]
     account = pwd.getpwnam(user)
     with nofollow.folder(runs) as opened:
         for name in sorted(os.listdir(opened)):
@@ -48,7 +49,3 @@ def take_over(run: int, gid: int) -> list[str]:
                 os.rename(name, f"{name}.not-given", src_dir_fd=run, dst_dir_fd=run)
                 renamed.append(name)
     return renamed
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

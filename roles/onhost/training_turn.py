@@ -1,8 +1,8 @@
 """Gives a training run its turn: it waits for a GPU (or the CPU), takes it, and becomes the trainer.
 
-    training_turn.py finished RUN            0 if the run may start, 1 if it has finished
-    training_turn.py take RUN LOCKS PROGRAM  wait, take, start PROGRAM
-    training_turn.py after RUN               give back what was borrowed
+    training_turn finished RUN            0 if the run may start, 1 if it has finished
+    training_turn take RUN LOCKS PROGRAM  wait, take, start PROGRAM
+    training_turn after RUN               give back what was borrowed
 
 Whoever holds the lock `queue` is the next one; it takes the lock of each GPU that it needs. All locks are the kernel's
 (flock) and stay with the process through exec: however a run ends, they are free again. RUN/turn.json says what the
@@ -12,29 +12,35 @@ status text says the same for people.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
+
+from roles.onhost import commands, gpus, loopback, systemd, turn_state, webui_api
+from roles.onhost.files import read_json
 
 POLL_SECONDS = 2.0
 UNLOAD_SECONDS = 60.0
 """How long the WebUI may take to give its memory back."""
+ANSWER_SECONDS = 120.0
 MARK = ".webui-unloaded"
-STATE = "turn-state.json"
 
 
 class Refused(Exception):
     """The run can't have a turn on this host; the text says why."""
 
 
-def main(verb: str, run: str, *more: str) -> int:
+def main() -> None:
+    """Do what the command line asks for."""
+    sys.exit(do(*sys.argv[1:]))
+
+
+def do(verb: str, run: str, *more: str) -> int:
     """Do `verb`; returns the exit code."""
     folder = Path(run)
     if verb == "finished":
@@ -52,13 +58,13 @@ def main(verb: str, run: str, *more: str) -> int:
 
 def finished(folder: Path) -> bool:
     """Whether the run's record says that it came to its end."""
-    ended = _json(folder / "run.json").get("ended") or {}
+    ended = read_json(folder / "run.json", turn_state.LARGEST_RECORD).get("ended") or {}
     return ended.get("how") == "finished"
 
 
 def take(folder: Path, locks: Path, program: str) -> None:
     """Wait for the run's turn and become its trainer. Raises Refused."""
-    wants = _json(folder / "turn.json")
+    wants = read_json(folder / "turn.json")
     waits(folder, "the runs before it")
     queue = _open(locks / "queue")
     fcntl.flock(queue, fcntl.LOCK_EX)
@@ -86,24 +92,9 @@ def take(folder: Path, locks: Path, program: str) -> None:
     os.execv(program, arguments)
 
 
-def cards() -> list[dict[str, Any]]:
-    """The GPUs as nvidia-smi shows them: index, name, total and free MiB; empty if there are none."""
-    command = ["nvidia-smi", "--query-gpu=index,name,memory.total,memory.free", "--format=csv,noheader,nounits"]
-    try:
-        rows = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30).stdout.decode()
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    cells = [[cell.strip() for cell in row.split(",")] for row in rows.splitlines()]
-    return [
-        {"index": c[0], "name": c[1], "total": int(c[2]), "free": int(c[3])}
-        for c in cells
-        if len(c) == 4 and c[2].isdigit() and c[3].isdigit()
-    ]
-
-
 def _try(wants: dict[str, Any], locks: Path, folder: Path) -> list[str]:
     """The GPUs taken now ("cpu" for none at all); empty if the run must wait on. Raises Refused."""
-    found = [] if wants["device"] == "cpu" else cards()[: wants["allowed"]]
+    found = [] if wants["device"] == "cpu" else gpus.cards()[: wants["allowed"]]
     if not found:
         if wants["device"] == "cuda":
             raise Refused("train.device is cuda, but no GPU may be used here: see trainer.gpus and `nvidia-smi`")
@@ -158,15 +149,17 @@ def _make_room(webui: dict[str, Any], card: dict[str, Any], need: int, folder: P
         )
     if webui["policy"] == "wait":
         return f"the WebUI to leave GPU {card['index']}"
-    if _unit(webui["unit"]) != "active":
+    if systemd.active(webui["unit"]) != "active":
         return "the WebUI to have started"
     (folder / MARK).write_text(json.dumps(webui))
-    if not _ask(webui["port"], "unload-checkpoint"):
+    try:
+        webui_api.tell(webui["port"], "unload-checkpoint", ANSWER_SECONDS)
+    except loopback.AnswerError:
         (folder / MARK).unlink()
         return "the WebUI to unload its model: it does not answer"
     deadline = time.monotonic() + UNLOAD_SECONDS
     while time.monotonic() < deadline:
-        free = next((now["free"] for now in cards() if now["index"] == card["index"]), 0)
+        free = next((now["free"] for now in gpus.cards() if now["index"] == card["index"]), 0)
         if free >= need:
             return None
         time.sleep(1)
@@ -177,10 +170,11 @@ def _make_room(webui: dict[str, Any], card: dict[str, Any], need: int, folder: P
 def load_again(folder: Path) -> None:
     """Let the WebUI load the model that it unloaded for this run."""
     mark = folder / MARK
-    webui = _json(mark)
+    webui = read_json(mark)
     if webui:
-        if _unit(webui["unit"]) == "active":
-            _ask(webui["port"], "reload-checkpoint")
+        if systemd.active(webui["unit"]) == "active":
+            with contextlib.suppress(loopback.AnswerError):
+                webui_api.tell(webui["port"], "reload-checkpoint", ANSWER_SECONDS)
         mark.unlink()
 
 
@@ -189,42 +183,19 @@ def waits(folder: Path, what: str) -> None:
     tell(folder, "queued", f"waiting for {what}", [])
 
 
-def tell(folder: Path, state: str, text: str, gpus: list[str]) -> None:
+def tell(folder: Path, state: str, text: str, cards: list[str]) -> None:
     """Write down the run's state, for programs, and set the unit's status text, for people."""
-    # Of which start of the unit this is: what an earlier one wrote says nothing of this one.
-    known = {"state": state, "text": text, "gpus": gpus, "invocation": os.environ.get("INVOCATION_ID", "")}
-    if _json(folder / STATE) != known:
-        new = folder / f".{STATE}.new"
-        new.write_text(json.dumps(known), encoding="utf-8")
-        new.replace(folder / STATE)
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-            out.sendto(f"STATUS={text}".encode(), address.replace("@", "\0", 1))
+    turn_state.write(folder, state, text, cards, os.environ.get("INVOCATION_ID", ""))
+    systemd.notify(f"STATUS={text}")
 
 
 def _webui_runs(webui: dict[str, Any]) -> bool:
-    return _unit(webui["unit"]) in ("active", "activating", "reloading")
-
-
-def _unit(name: str) -> str:
-    done = subprocess.run(["systemctl", "is-active", name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    return done.stdout.decode().strip()
-
-
-def _ask(port: int, verb: str) -> bool:
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/sdapi/v1/{verb}", data=b"", method="POST")
-    try:
-        with urllib.request.urlopen(request, timeout=120):
-            return True
-    except OSError:
-        return False
+    return systemd.active(webui["unit"]) in ("active", "activating", "reloading")
 
 
 def _interface(address: str) -> str | None:
     """The network interface that has `address`."""
-    done = subprocess.run(["ip", "-o", "addr"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    rows = (row.split() for row in done.stdout.decode().splitlines())
+    rows = (row.split() for row in commands.output("ip", "-o", "addr").splitlines())
     return next((row[1] for row in rows if len(row) > 3 and row[3].partition("/")[0] == address), None)
 
 
@@ -243,15 +214,3 @@ def _open(file: Path) -> int:
     opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     os.set_inheritable(opened, True)
     return opened
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))

@@ -67,7 +67,3 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"port {options.port} cannot be taken: {error.strerror}")
     asyncio.run(serve(listener, options.inner))
-
-
-if __name__ == "__main__":
-    main()

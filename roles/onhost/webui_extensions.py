@@ -1,8 +1,8 @@
 """What the WebUI's extensions keep beside their own files: taken over from before, and shown to each release.
 
-    webui_extensions.py take --extensions FOLDER --kept FOLDER --store FOLDER [--keep NAME...] [--drop NAME...]
-    webui_extensions.py show --kept FOLDER --tree FOLDER
-    webui_extensions.py clear --extensions FOLDER NAME...
+    webui_extensions take --extensions FOLDER --kept FOLDER --store FOLDER [--keep NAME...] [--drop NAME...]
+    webui_extensions show --kept FOLDER --tree FOLDER
+    webui_extensions clear --extensions FOLDER NAME...
 
 Extensions belong to releases. sdfleet used to check them out into the WebUI's data folder: `take` links what people put
 there (settings, models) into `kept`, and removes the checkouts of `--drop`. `show` links what is kept of an extension
@@ -190,16 +190,12 @@ def main() -> None:
     clearing.add_argument("--extensions", type=Path, required=True, help="the WebUI's folder of extensions")
     clearing.add_argument("names", nargs="+", help="empty folders in it")
     options = parser.parse_args()
-    if options.verb == "show":
-        show(options.kept, options.tree.absolute())
-    elif options.verb == "clear":
-        clear(options.extensions, options.names)
-    else:
-        take(options.extensions, options.kept, options.store, options.keep, options.drop)
-
-
-if __name__ == "__main__":
     try:
-        main()
+        if options.verb == "show":
+            show(options.kept, options.tree.absolute())
+        elif options.verb == "clear":
+            clear(options.extensions, options.names)
+        else:
+            take(options.extensions, options.kept, options.store, options.keep, options.drop)
     except OSError as error:
         sys.exit(str(error))

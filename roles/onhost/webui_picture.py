@@ -8,19 +8,17 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
-import http.client
 import json
 import struct
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import zlib
-from pathlib import Path
+from typing import Any
+
+from roles.onhost import itself, loopback, webui_api, webui_png
 
 PNG = b"\x89PNG\r\n\x1a\n"
-CONVERT = Path(__file__).with_name("webui_png.py")
 REQUEST = {"prompt": "a red apple on a table", "steps": 1, "width": 64, "height": 64, "seed": 1}
 
 
@@ -30,32 +28,21 @@ class PictureError(Exception):
 
 def draw(port: int, timeout: float) -> bytes:
     """The picture file that the WebUI on a loopback port draws within `timeout` s, in the format that it saves in."""
-    url = f"http://127.0.0.1:{port}/sdapi/v1/txt2img"
-    request = urllib.request.Request(url, json.dumps(REQUEST).encode(), {"Content-Type": "application/json"})
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(request, timeout=timeout) as answer:
-            return base64.b64decode(json.loads(answer.read(2 * LARGEST))["images"][0])
-    except urllib.error.HTTPError as error:
-        raise PictureError(f"the WebUI drew nothing, it answered {error.code}: {refusal(error.read(5000))}") from error
-    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError, RecursionError) as error:
+        drawn = webui_api.ask(port, "/sdapi/v1/txt2img", REQUEST, timeout, 2 * LARGEST)
+        return base64.b64decode(drawn["images"][0])
+    except loopback.AnswerError as error:
+        raise PictureError(f"the WebUI drew nothing, it {error}") from error
+    except (ValueError, LookupError, TypeError) as error:
         raise PictureError(f"the WebUI drew nothing: {error}") from error
-
-
-def refusal(body: bytes) -> str:
-    """What the WebUI says in an answer with an error: the exception, or the first 500 characters of anything else."""
-    try:
-        said = json.loads(body)
-        return f"{said['error']}: {said.get('errors') or said['detail']}"[:500]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return body.decode(errors="replace")[:500]
 
 
 def as_png(picture: bytes) -> bytes:
     """The same picture as PNG; this Python has Pillow where it is none."""
     if not picture.startswith((b"\xff\xd8\xff", b"RIFF")):
         return picture
-    done = subprocess.run([sys.executable, "-I", str(CONVERT)], input=picture, capture_output=True, check=False)
+    command = [sys.executable, "-I", *itself.words(webui_png.__name__)]
+    done = subprocess.run(command, input=picture, capture_output=True, check=False, pass_fds=itself.descriptors())
     if done.returncode:
         raise PictureError((done.stderr.decode(errors="replace").strip().splitlines() or ["no Pillow here"])[-1])
     return done.stdout
@@ -131,23 +118,24 @@ def _paeth(left: int, above: int, corner: int) -> int:
     return min((left, above, corner), key=lambda value: abs(estimate - value))
 
 
+def first(port: int, timeout: float) -> dict[str, Any]:
+    """How many seconds a picture took, and its sha256. PictureError if there is none, or it is of one colour."""
+    began = time.monotonic()
+    png = as_png(draw(port, timeout))
+    if distinct_colours(png) < 2:
+        raise PictureError(
+            "the picture is of one colour: the model computes NaN; try the flag no_half or another checkpoint"
+        )
+    return {"seconds": round(time.monotonic() - began, 2), "sha256": hashlib.sha256(png).hexdigest()}
+
+
 def main() -> None:
     """Draw and judge."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="loopback port of the WebUI")
     parser.add_argument("--timeout", type=float, default=600, help="s that the picture may take")
     options = parser.parse_args()
-    began = time.monotonic()
     try:
-        png = as_png(draw(options.port, options.timeout))
-        if distinct_colours(png) < 2:
-            raise PictureError(
-                "the picture is of one colour: the model computes NaN; try the flag no_half or another checkpoint"
-            )
+        print(json.dumps(first(options.port, options.timeout)))
     except PictureError as error:
         sys.exit(str(error))
-    print(json.dumps({"seconds": round(time.monotonic() - began, 2), "sha256": hashlib.sha256(png).hexdigest()}))
-
-
-if __name__ == "__main__":
-    main()

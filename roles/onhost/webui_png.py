@@ -8,14 +8,14 @@ from __future__ import annotations
 import io
 import sys
 
-from PIL import Image
-
 LARGEST = 2_000_000
 """Pixels of a picture, and bytes of its file."""
 
 
 def main() -> None:
     """Convert. Exits 1 with a sentence if it is no picture."""
+    from PIL import Image  # only the WebUI's environment has it
+
     data = sys.stdin.buffer.read(LARGEST)
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "WEBP")) as image:
@@ -24,7 +24,3 @@ def main() -> None:
             image.convert("RGB").save(sys.stdout.buffer, "PNG")
     except (OSError, ValueError, SyntaxError) as error:
         sys.exit(f"the WebUI sent a picture that cannot be read: {error}")
-
-
-if __name__ == "__main__":
-    main()

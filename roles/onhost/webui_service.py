@@ -1,7 +1,7 @@
 """Run a WebUI as a systemd service of Type=notify that is ready when it has drawn its first picture.
 
 No HTTP request reaches the WebUI before it has said "Startup time:", because an earlier one ends its start: it listens
-on a port of its own, and webui_door.py opens the known one when it is ready. A picture counts because everything else
+on a port of its own, and webui_door opens the known one when it is ready. A picture counts because everything else
 answers even when no model could be loaded. Without a checkpoint the service is ready too, says so, and draws as soon as
 one appears. On SIGTERM no new request is taken, and a picture in the making is finished, up to a limit.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import http.client
 import json
 import os
 import re
@@ -21,33 +20,20 @@ import sys
 import threading
 import time
 import types
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
+
+from roles.onhost import files, itself, loopback, systemd, webui_api, webui_door, webui_options, webui_picture
 
 STARTED = b"Startup time:"
 LOOK_SECONDS = 15
 """How often to look for a checkpoint while there is none."""
-DOOR, OPTIONS, PICTURE = (Path(__file__).with_name(f"webui_{name}.py") for name in ("door", "options", "picture"))
-SMALL = 4_000_000
-"""Bytes of a JSON file that is read."""
 VMSTAT = Path("/proc/vmstat")
 GPU_TEST = "import torch; torch.zeros(1, device='cuda').add_(1).cpu()"
 
 
 class ServiceError(Exception):
     """The WebUI is not fit for service; the text is for a person."""
-
-
-def notify(message: str) -> None:
-    """Tell systemd (sd_notify(3)); nothing outside of a notify service."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        if address.startswith("@"):
-            address = "\0" + address[1:]
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.sendto(message.encode(), address)
 
 
 class Service:
@@ -69,7 +55,7 @@ class Service:
             "picture": None,
             "problem": "starting",
             # Kept while systemd restarts the unit: why the service ended last, for `sdfleet status`.
-            "fault": read_json(options.state).get("fault"),
+            "fault": files.read_json(options.state).get("fault"),
         }
 
     def run(self) -> None:
@@ -94,12 +80,14 @@ class Service:
         if self.options.device == "cuda":
             test_gpu()
         if self.options.options:
-            files = ["--config", str(self.options.config), "--options", str(self.options.options)]
-            if subprocess.run([sys.executable, str(OPTIONS), *files], check=False).returncode:
-                raise ServiceError(f"{self.options.config} could not be written: see the lines above")
+            try:
+                webui_options.put(self.options.config, files.read_json(self.options.options))
+            except OSError as error:
+                raise ServiceError(f"{self.options.config} cannot be written: {error.strerror}") from error
         ports = ["--port", str(self.options.port), "--inner", str(self.port)]
         pipe = subprocess.PIPE
-        self.door = subprocess.Popen([sys.executable, str(DOOR), *ports], stdin=pipe, stdout=pipe, bufsize=0)
+        door = [sys.executable, "-I", *itself.words(webui_door.__name__), *ports]
+        self.door = subprocess.Popen(door, stdin=pipe, stdout=pipe, bufsize=0, pass_fds=itself.descriptors())
         command = [sys.executable, "launch.py", "--port", str(self.port), *self.options.arguments]
         self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         threading.Thread(target=self.pass_on_output, daemon=True).start()
@@ -163,13 +151,13 @@ class Service:
 
     def draw(self) -> None:
         """One small picture; ServiceError if there is none, or all its pixels are alike."""
-        command = [sys.executable, str(PICTURE), f"--port={self.port}", f"--timeout={self.options.start_timeout}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
+        try:
+            picture = webui_picture.first(self.port, self.options.start_timeout)
+        except webui_picture.PictureError as error:
             self.settle()
             self.check("while it drew its first picture")
-            raise ServiceError(done.stderr.strip())
-        self.tell(ready=True, picture=json.loads(done.stdout), problem="")
+            raise ServiceError(str(error)) from error
+        self.tell(ready=True, picture=picture, problem="")
 
     def settle(self) -> None:
         """Give a WebUI that is coming to its end the time to do so."""
@@ -182,16 +170,14 @@ class Service:
         if news.get("ready") and not self.state["ready"]:
             self.open_door()
         self.state.update(news)
-        new = self.options.state.with_suffix(".new")
-        new.write_text(json.dumps(self.state) + "\n")
-        new.replace(self.options.state)
+        files.write(self.options.state, json.dumps(self.state) + "\n")
         if self.state["problem"]:
             print(f"sdfleet: {self.state['problem']}", flush=True)
         status = (
             self.state["problem"].replace("\n", " ")
             or f"drew its first picture in {self.state['picture']['seconds']} s"
         )
-        notify(f"STATUS={status}" + ("\nREADY=1" if self.state["ready"] else ""))
+        systemd.notify(f"STATUS={status}" + ("\nREADY=1" if self.state["ready"] else ""))
 
     def open_door(self) -> None:
         """Open the known port; when this returns it takes connections. ServiceError if the door has ended."""
@@ -204,20 +190,13 @@ class Service:
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """JSON of one request to the WebUI's API; a POST if there is a body."""
-        url = f"http://127.0.0.1:{self.port}{path}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with direct.open(request, timeout=self.options.start_timeout) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as error:
-            words = error.read(500).decode(errors="replace")
-            raise ServiceError(f"{path} answered {error.code}: {words}") from error
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            self.settle()
-            self.check("while it answered")
-            raise ServiceError(f"{path} gave no answer: {error}") from error
+            return webui_api.ask(self.port, path, body, self.options.start_timeout)
+        except loopback.AnswerError as error:
+            if not error.status:
+                self.settle()
+                self.check("while it answered")
+            raise ServiceError(f"{path} {error}") from error
 
     def drain(self) -> None:
         """Take no new request, and wait until no picture is in the making, up to the limit."""
@@ -265,19 +244,6 @@ def resident_gb(pid: int) -> float:
     return 0.0
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; an empty one if there is none or the file is damaged.
-
-    An extension can leave a FIFO or an endless file there, which must not keep the next start waiting.
-    """
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        if file.is_file() and file.stat().st_size <= SMALL:
-            found = json.loads(file.read_text())
-            if isinstance(found, dict):
-                return found
-    return {}
-
-
 def test_gpu() -> None:
     """ServiceError if torch can't compute on the GPU: drawing on the CPU instead would hide the fault."""
     done = subprocess.run([sys.executable, "-c", GPU_TEST], capture_output=True, text=True, check=False)
@@ -303,7 +269,3 @@ def main() -> None:
         Service(parser.parse_args()).run()
     except ServiceError as error:
         sys.exit(f"sdfleet: {error}")
-
-
-if __name__ == "__main__":
-    main()

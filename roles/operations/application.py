@@ -107,10 +107,8 @@ class Application:
     """Shell commands that complete a release in its building folder; the last one checks it."""
     folders: Sequence[Folder] = ()
     """Folders of its own beside those of all applications, parents first."""
-    programs: Mapping[PurePosixPath, str] = field(default_factory=dict)
-    """Programs on the host that run with it -> text; put there just before it is switched to."""
     texts: Mapping[PurePosixPath, str] = field(default_factory=dict)
-    """Other files that it reads, likewise."""
+    """Other files that it reads -> text; put there just before it is switched to."""
     unit: PurePosixPath | None = None
     """File of the unit that serves; None if nothing has to be restarted."""
     unit_text: str = ""

@@ -10,7 +10,7 @@ from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.operations.application import Application
 from roles.operations.environment import environment
-from roles.operations.files import programs, refuse_if_used, rendered
+from roles.operations.files import refuse_if_used, rendered
 from roles.operations.release import MANIFEST, build_release, prune_releases, run_name, switch
 from roles.operations.sources import intact
 from roles.paths import Folder, Paths
@@ -25,19 +25,25 @@ def look(
     folders: Iterable[PurePosixPath] = (),
     written_by: Mapping[PurePosixPath, str] | None = None,
     belonging: Mapping[PurePosixPath, str] | None = None,
+    onhost: bool = False,
 ) -> HostSurvey:
-    """What `deploy` and `prune` have to know of the host, and what a role wants to know beside it (see `Survey`)."""
+    """What `deploy` and `prune` have to know of the host, and what a role wants to know beside it (see `Survey`).
+
+    + onhost: whether sdfleet's own programs are looked at too
+    """
     built = app.environment.folder(paths)
-    own = [app.place(paths) / MANIFEST, paths.history(app.name), *app.programs, *app.texts]
+    programs = [paths.onhost] if onhost else []
+    own = [app.place(paths) / MANIFEST, paths.history(app.name), *app.texts]
     seen: HostSurvey = host.get_fact(
         Survey,
-        paths=[*(folder.path for folder in all_folders(app, paths)), built, paths.current(app.name)],
+        paths=[*(folder.path for folder in all_folders(app, paths)), built, paths.current(app.name), *programs],
         texts=[*own, *([app.unit] if app.unit else []), *texts],
         written_by=written_by or {},
         units=[*([app.unit.name] if app.unit else []), *units],
         trees=[app.place(paths) / place for place in app.trees],
         folders=[paths.releases(app.name), *folders],
         belonging=belonging or {},
+        digests=programs,
         whole=[built],
     )
     return seen
@@ -56,8 +62,6 @@ def deploy(app: Application, paths: Paths, seen: HostSurvey, as_wanted: bool = T
     + as_wanted: whether the service, if it runs, is what the role wants in other respects too
     """
     build(app, paths, seen)
-    if app.programs:
-        programs(name="Put the programs that run with it", texts=app.programs, seen=seen)
     for file, text in host.loop(list(app.texts.items())):
         rendered(name=f"Write {file.name}", dest=file, text=text, seen=seen)
     sound = built(app, paths, seen) and seen.whole(app.environment.folder(paths))

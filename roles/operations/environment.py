@@ -8,13 +8,13 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.facts.seen import INVENTORY, HostSurvey, inventory_command
-from roles.onhost import BUILD_WHEELS
 from roles.operations.application import Environment, build_tools
 from roles.operations.files import Commands, or_remove, put, replace
 from roles.operations.locks import build_of_pytorchs_own
 from roles.operations.sandbox import sandboxed
 from roles.operations.sources import checkout_command
 from roles.paths import WITH_MIRRORS, Paths
+from roles.programs import command
 
 SCRATCH = ("src", "tools", "tools.txt", "wheels", "resolved.txt")
 """What a build leaves beside the environment, to be removed."""
@@ -69,23 +69,14 @@ def _wheels(wanted: Environment, build: PurePosixPath, paths: Paths) -> Commands
     yield put(pins, build_tools())
     sync = f"{uv} pip sync --quiet --no-build --require-hashes --python {python} {shlex.quote(str(pins))}"
     yield or_remove(sync, build)
-    words = ["python3", paths.programs / f"{BUILD_WHEELS}.py", "--lock", build / "requirements.lock"]
-    words += [
-        "--into",
-        wheels,
-        "--resolved",
-        build / "resolved.txt",
-        "--uv",
-        paths.uv,
-        "--python",
-        tools / "bin/python",
-    ]
+    words = command(paths.onhost, "build_wheels", "--lock", build / "requirements.lock", "--into", wheels)
+    words += ["--resolved", str(build / "resolved.txt"), "--uv", str(paths.uv), "--python", str(tools / "bin/python")]
     for name, source in wanted.packages.items():
         tree = build / "src" / name
         yield or_remove(checkout_command(source, tree, paths), build)
         words += ["--tree", f"{name}={tree}"]
     words += ["--sandbox", shlex.join(builder())]
-    run = f"flock {_lock(paths)} {shlex.join(map(str, words))}"
+    run = f"flock {_lock(paths)} {shlex.join(words)}"
     yield or_remove(f'umask 022; {WITH_MIRRORS}; {run} --index "$UV_DEFAULT_INDEX"', build)
 
 

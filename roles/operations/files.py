@@ -5,7 +5,7 @@ import difflib
 import hashlib
 import json
 import shlex
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import PurePosixPath
 
 from pyinfra.api.command import FileUploadCommand, StringCommand
@@ -13,8 +13,8 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
 from roles.facts.seen import HostSurvey
-from roles.onhost import MAKE_FOLDERS, source
 from roles.paths import Folder
+from roles.programs import receiver, sent
 
 Commands = Generator[StringCommand | FileUploadCommand | str, None, None]
 
@@ -101,18 +101,6 @@ def _log_diff(dest: PurePosixPath, old: str, new: str, *, private: bool) -> None
 
 
 @operation()
-def programs(texts: Mapping[PurePosixPath, str], seen: HostSurvey) -> Commands:
-    """
-    Write programs that run on the host.
-
-    + texts: file -> text
-    + seen: a survey that has them among its texts
-    """
-    for dest, text in texts.items():
-        yield from write(dest, text, seen, mode=0o755)
-
-
-@operation()
 def folders(wanted: Sequence[Folder], seen: HostSurvey) -> Commands:
     """
     Make folders with their owners and modes; what is in them is left alone.
@@ -130,7 +118,7 @@ def folders(wanted: Sequence[Folder], seen: HostSurvey) -> Commands:
 def make_folders(wanted: Sequence[Folder]) -> StringCommand:
     """The command that makes folders, parents first, and fails where a link or a file has such a name."""
     told = [{"path": str(f.path), "owner": f.owner, "group": f.group, "mode": f.mode} for f in wanted]
-    return StringCommand("python3 -I -", shlex.quote(json.dumps(told)), _stdin=[source(MAKE_FOLDERS)])
+    return StringCommand(shlex.join(receiver(json.dumps(told))), _stdin=[sent("make_folders")])
 
 
 def _is_so(folder: Folder, seen: HostSurvey) -> bool:

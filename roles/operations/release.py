@@ -16,11 +16,12 @@ from pyinfra.api.state import State
 from pyinfra.context import host
 
 from roles.facts.seen import HostSurvey
-from roles.onhost import ACTIVATE, PRUNE, unit_changes
+from roles.onhost import unit_changes
 from roles.operations.application import Application
 from roles.operations.files import Commands, or_remove, put, replace
 from roles.operations.sources import checkout_command
 from roles.paths import HISTORY, Paths
+from roles.programs import command
 
 MANIFEST = "manifest.json"
 """File of a release that says what is in it: the same text for the same release, whoever builds it."""
@@ -234,12 +235,12 @@ def prune_releases(app: str, keep: int, current: str, paths: Paths, seen: HostSu
     if len(finished) <= keep and names <= finished:
         host.noop("none is old")
         return
-    words = ["python3", paths.programs / f"{PRUNE}.py", "--app", paths.app(app), "--keep", keep]
-    yield shlex.join(map(str, [*words, "--environments", paths.envs]))
+    words = ["--app", paths.app(app), "--keep", keep, "--environments", paths.envs]
+    yield shlex.join(command(paths.onhost, "prune", *words))
 
 
 def _program(paths: Paths, home: PurePosixPath) -> list[PurePosixPath | str]:
-    return ["python3", paths.programs / f"{ACTIVATE}.py", "--app", home]
+    return [*command(paths.onhost, "activate", "--app", home)]
 
 
 def _q(path: PurePosixPath | str) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from roles.facts.seen import HostSurvey
-from roles.onhost import CHECKOUT
 from roles.paths import WITH_MIRRORS, Paths
+from roles.programs import command
 
 GIT_TRUST = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 """Environment of a service that asks git for the commit of its code: the trees are root's, and git would refuse."""
@@ -25,10 +25,9 @@ class Source:
 
 def checkout_command(source: Source, tree: PurePosixPath, paths: Paths) -> str:
     """The command that makes `tree` a work tree of `source`, or leaves what is there as it is and fails."""
-    words = ["python3", paths.programs / f"{CHECKOUT}.py", "--store", paths.git_store]
-    words += ["--url", source.url, "--commit", source.commit, "--tree", tree]
+    words = ["--store", paths.git_store, "--url", source.url, "--commit", source.commit, "--tree", tree]
     words += ["--tag", source.tag] if source.tag else []
-    return f"umask 022; {WITH_MIRRORS}; {shlex.join(map(str, words))}"
+    return f"umask 022; {WITH_MIRRORS}; {shlex.join(command(paths.onhost, 'pinned_checkout', *words))}"
 
 
 def intact(trees: Mapping[PurePosixPath, Source], seen: HostSurvey) -> bool:

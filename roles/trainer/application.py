@@ -25,7 +25,7 @@ CONFINED = (
 def application(wanted: Release, paths: Paths, keep: int) -> Application:
     """The trainer; no unit has to be restarted for it."""
     python = wanted.environment.folder(paths) / "bin/python"
-    own = (paths.trainer_sources, paths.programs, paths.runs, paths.datasets)
+    own = (paths.trainer_sources, paths.runs, paths.datasets)
     command, code = program(PurePosixPath()), PurePosixPath("code.zip")
     # Code is tried as the user that it will run as, where it reaches and writes nothing.
     confined = " ".join(f"-p {rule}" for rule in CONFINED)

@@ -20,7 +20,7 @@ def unit(trainer: Trainer, paths: Paths) -> str:
         runs=paths.runs,
         hub=paths.hub,
         slice=SLICE.name,
-        turn=turn(paths),
+        onhost=paths.onhost,
         turns=turns(paths),
         program=program(paths.current("trainer")),
         nice=trainer.nice,
@@ -50,11 +50,6 @@ def train_slice(trainer: Trainer) -> str:
 def turns(paths: Paths) -> PurePosixPath:
     """The folder of the locks that runs hold: one of the queue, one of each GPU."""
     return paths.runs / ".turns"
-
-
-def turn(paths: Paths) -> PurePosixPath:
-    """The program that gives a run its turn."""
-    return paths.programs / "training_turn.py"
 
 
 def program(release: PurePosixPath) -> PurePosixPath:

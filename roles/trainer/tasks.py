@@ -1,17 +1,20 @@
 """Operations of the trainer role."""
 
+import shlex
+
 from pyinfra.api.deploy import deploy as pyinfra_deploy
 from pyinfra.api.exceptions import DeployError
 from pyinfra.operations import server
 
 from roles.accounts import TRAINER
-from roles.facts.seen import HostSurvey, quoted
-from roles.onhost import source
+from roles.facts.seen import HostSurvey
 from roles.operations.application import Application
 from roles.operations.deployment import all_folders, build, deploy, look, prune
-from roles.operations.files import folders, rendered
+from roles.operations.files import folders
+from roles.operations.programs import own_programs, remove_old_programs
 from roles.operations.units import write_units
 from roles.paths import Paths
+from roles.programs import command
 from roles.trainer.application import application
 from roles.trainer.config import Trainer
 from roles.trainer.release import NoLockError, Release, release
@@ -21,7 +24,6 @@ from roles.trainer.rendering import (
     UNIT,
     tensorboard,
     train_slice,
-    turn,
     unit,
 )
 
@@ -50,22 +52,20 @@ def install(trainer: Trainer, paths: Paths, build: str) -> None:
     seen = look(
         app,
         paths,
-        texts=[*units, turn(paths)],
-        folders=[paths.trainer_sources],
+        texts=list(units),
+        folders=[paths.trainer_sources, paths.old_programs],
         belonging={paths.runs: TRAINER},
         units=[UNIT.name.replace("@", "@any")],
     )
     folders(name="Make folders", wanted=all_folders(app, paths), seen=seen)
     if seen.belonging.get(str(paths.runs)):
         # An older sdfleet gave them to the user that trains, who could swap what is in them.
-        command = f"python3 -I - {quoted([paths.runs, TRAINER])}"
-        take = source("take_over_runs")
-        server.shell(name="Take over runs of an older sdfleet", commands=[command], _stdin=[take])
-    text = source("training_turn")
-    rendered(name="Put the program that gives runs their turn", dest=turn(paths), text=text, seen=seen)
+        words = command(paths.onhost, "take_over_runs", paths.runs, TRAINER)
+        server.shell(name="Take over runs of an older sdfleet", commands=[shlex.join(words)])
     deploy(app, paths, seen)
     keep_trainers(app, paths, seen)
     write_units(units, seen)
+    remove_old_programs(["training_turn"], paths, seen)
     prune(app, paths, seen)
 
 
@@ -78,7 +78,8 @@ def rebuild(wanted: Release, paths: Paths) -> None:
     + paths: the host's paths
     """
     app = application(wanted, paths, keep=1)
-    seen = look(app, paths, folders=[paths.trainer_sources])
+    seen = look(app, paths, folders=[paths.trainer_sources], onhost=True)
+    own_programs(name="Put sdfleet's own programs", paths=paths, seen=seen)
     build(app, paths, seen)
     keep_trainers(app, paths, seen)
 
@@ -91,5 +92,5 @@ def keep_trainers(app: Application, paths: Paths, seen: HostSurvey) -> None:
     releases = seen.names.get(str(paths.releases("trainer")), [])
     there = {name for name in releases if not name.startswith(".")} | {app.release}
     if not there <= set(seen.names.get(str(paths.trainer_sources), [])):
-        command = f"python3 -I - {quoted([paths.app('trainer'), paths.envs])}"
-        server.shell(name="Keep code and lock of the trainers", commands=[command], _stdin=[source("keep_trainers")])
+        words = command(paths.onhost, "keep_trainers", paths.app("trainer"), paths.envs)
+        server.shell(name="Keep code and lock of the trainers", commands=[shlex.join(words)])

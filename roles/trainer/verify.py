@@ -7,11 +7,10 @@ from testinfra.host import Host
 
 from roles.accounts import TRAINER
 from roles.facts.installed import unlike_lock
-from roles.onhost import source
 from roles.paths import Paths
 from roles.trainer.config import Trainer
 from roles.trainer.release import release
-from roles.trainer.rendering import SLICE, TENSORBOARD, UNIT, program, tensorboard, train_slice, turn, turns, unit
+from roles.trainer.rendering import SLICE, TENSORBOARD, UNIT, program, tensorboard, train_slice, turns, unit
 
 
 class TorchBuilds(Protocol):
@@ -28,7 +27,6 @@ def test_units_are_as_described(host: Host, trainer: Trainer, paths: Paths, torc
         UNIT: unit(trainer, paths),
         TENSORBOARD: board,
         SLICE: train_slice(trainer),
-        turn(paths): source("training_turn"),
     }
     for path, text in described.items():
         assert host.file(str(path)).exists, f"{path} is missing"

@@ -8,13 +8,12 @@ from pyinfra.context import host
 from roles.accounts import WEBUI
 from roles.facts.seen import as_user
 from roles.facts.survey import Survey
-from roles.onhost import source
 from roles.operations.application import CODE, Application, Release
 from roles.paths import UNITS, Folder, Paths
 from roles.webui import extensions
 from roles.webui.config import Webui
 from roles.webui.release import check_variables
-from roles.webui.service import PROGRAMS, STATE, UNIT, options_file, options_text, told
+from roles.webui.service import STATE, UNIT, options_file, options_text, told
 
 CHECK_REQUIREMENTS = """
 import importlib.metadata, pathlib, sys
@@ -58,7 +57,6 @@ def application(webui: Webui, paths: Paths, release: Release, text: str) -> Appl
         trees=release.trees,
         finish=finishing(webui, paths, release),
         folders=own,
-        programs={paths.programs / f"{name}.py": source(name) for name in PROGRAMS},
         texts={options_file(webui, paths): options_text(webui)},
         unit=UNITS / UNIT,
         unit_text=text,

@@ -1,6 +1,5 @@
 """Settings of the WebUI role, and what is known of the WebUI's launch contract."""
 
-import difflib
 import ipaddress
 import re
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from roles.settings import ControllerPath, GitUrl, Line, Name, Ref, Settings, is_line, raise_all
 from roles.webui.flavors import FLAVORS
+from training.spelling import did_you_mean
 
 KNOWN_REFS = {ref: commit for flavor in FLAVORS.values() for ref, commit in flavor.commits.items()}
 """Releases whose commit is known here, so that they need no lock entry."""
@@ -195,8 +195,7 @@ def _checked_flag(called: str, name: str, value: Flag) -> Flag:
     flags = FLAVORS[called].flags
     kind = flags.get(name)
     if kind is None:
-        near = difflib.get_close_matches(name, flags, 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        hint = did_you_mean(name, flags)
         raise ValueError(f"{called} has no flag {name}{hint}; one of an extension goes into extra_arguments")
     if name == "device_id":
         if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,3}", str(value)):

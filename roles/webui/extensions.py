@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from roles.operations.application import Release
 from roles.paths import Paths
+from roles.programs import command
 from roles.webui.release import EXTENSIONS
 
 PROGRAM = "webui_extensions"
@@ -36,6 +37,5 @@ def mounts(release: Release, paths: Paths) -> Mapping[PurePosixPath, PurePosixPa
 
 def kept_shown(release: Release, paths: Paths) -> list[str]:
     """Commands that show a release in its building folder what its extensions keep."""
-    program = str(paths.programs / f"{PROGRAM}.py")
     pairs = [(kept(paths) / name, EXTENSIONS / name) for name in names(release)]
-    return [shlex.join(["python3", program, "show", "--kept", str(a), "--tree", str(b)]) for a, b in pairs]
+    return [shlex.join(command(paths.onhost, PROGRAM, "show", "--kept", a, "--tree", b)) for a, b in pairs]

@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from roles.accounts import WEBUI
-from roles.onhost import source
 from roles.operations.application import Release
 from roles.operations.sources import GIT_TRUST
 from roles.paths import Paths
+from roles.programs import digest
 from roles.webui.config import Webui
 from roles.webui.extensions import mounts
 from roles.webui.flavors import FLAVORS
@@ -19,8 +19,6 @@ from templates import render, systemd_word
 
 UNIT = "sdfleet-webui.service"
 PROGRAM = "webui_service"
-PROGRAMS = (PROGRAM, "webui_door", "webui_options", "webui_picture", "webui_png")
-"""The runner and what it starts."""
 RUNTIME = "sdfleet-webui"
 CACHE = "sdfleet-webui"
 """Folder below /var/cache for compiled Python code."""
@@ -94,7 +92,7 @@ def unit_text(webui: Webui, paths: Paths, release: Release, device: Device) -> s
     """The unit file. It holds a fingerprint of all that would need a restart if it changed."""
     extensions = [(e.name, e.commit) for e in webui.extensions]
     draft = _render(webui, paths, release, device, "")
-    whole = repr((draft, release.id, extensions, [source(name) for name in PROGRAMS]))
+    whole = repr((draft, release.id, extensions, digest(PROGRAM)))
     return _render(webui, paths, release, device, hashlib.sha256(whole.encode()).hexdigest()[:16])
 
 
@@ -115,7 +113,7 @@ def fingerprint(text: str) -> str:
 
 def _render(webui: Webui, paths: Paths, release: Release, device: Device, mark: str) -> str:
     current, data = paths.current("webui"), paths.data("webui")
-    words = [str(current / "env/bin/python"), str(paths.programs / f"{PROGRAM}.py"), "--port", str(webui.port)]
+    words = [str(current / "env/bin/python"), str(paths.onhost), PROGRAM, "--port", str(webui.port)]
     words += ["--state", STATE, "--release", release.id, "--device", device, "--drain", str(DRAIN_SECONDS)]
     words += ["--start-timeout", str(webui.start_timeout), "--fingerprint", mark or "-"]
     words += ["--config", str(config_file(paths)), "--options", str(options_file(webui, paths)), "--"]

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath, PurePosixPath
+from pathlib import PurePosixPath
 
 from pyinfra.context import host
 from pyinfra.operations import server
 
 from roles.accounts import WEBUI
-from roles.facts.seen import quoted
+from roles.facts.seen import HostSurvey, quoted
 from roles.facts.survey import Survey
-from roles.paths import Paths
+from roles.paths import UNITS, Paths
+from roles.programs import command
 from roles.webui.extensions import PROGRAM, kept, shown
 from roles.webui.release import EXTENSIONS
+from roles.webui.service import UNIT
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ def take_over(found: Found, wanted: Sequence[str], paths: Paths) -> None:
     drop = [name for name in found.old if name not in wanted or (name in found.kept and name not in found.needed)]
     keep = [name for name in found.old if name not in found.kept and name not in drop]
     if drop or keep:
-        words: list[PurePath | str] = ["python3", paths.programs / f"{PROGRAM}.py", "take", "--store", paths.git_store]
-        words += ["--extensions", shown(paths), "--kept", kept(paths)]
+        words = command(paths.onhost, PROGRAM, "take", "--store", paths.git_store)
+        words += ["--extensions", str(shown(paths)), "--kept", str(kept(paths))]
         words += [*(["--keep", *keep] if keep else []), *(["--drop", *drop] if drop else [])]
         server.shell(name="Take over extensions of before", commands=[quoted(words)])
 
@@ -85,12 +87,15 @@ def remove_places(found: Found, wanted: Sequence[str], paths: Paths) -> None:
     + wanted: names of the fleet's extensions
     """
     if gone := [name for name in found.empty if name not in wanted]:
-        words: list[PurePath | str] = [
-            "python3",
-            paths.programs / f"{PROGRAM}.py",
-            "clear",
-            "--extensions",
-            shown(paths),
-            *gone,
-        ]
+        words = command(paths.onhost, PROGRAM, "clear", "--extensions", shown(paths), *gone)
         server.shell(name="Remove places of extensions", commands=[quoted(words)])
+
+
+def old_programs(paths: Paths, seen: HostSurvey) -> Sequence[str]:
+    """Programs of an older sdfleet, one file each, unless what has served here would need them after a rollback.
+
+    + seen: a survey that read the unit and the history
+    """
+    named = [seen.text(place) or "" for place in (UNITS / UNIT, paths.history("webui"))]
+    needed = any(str(paths.old_programs) in text for text in named)
+    return () if needed else ("webui_service", "webui_door", "webui_options", "webui_picture", "webui_png")

@@ -9,12 +9,13 @@ from pyinfra.api.exceptions import DeployError
 
 from roles.accounts import WEBUI
 from roles.facts.seen import HostSurvey
-from roles.onhost import source
 from roles.operations.application import Application, ReleaseError
 from roles.operations.deployment import all_folders, deploy, look, prune
-from roles.operations.files import folders, rendered
+from roles.operations.files import folders
 from roles.operations.locks import CPU
+from roles.operations.programs import remove_old_programs
 from roles.paths import Paths
+from roles.programs import command
 from roles.webui import extensions, takeover
 from roles.webui.application import application
 from roles.webui.config import Webui
@@ -46,16 +47,14 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
     except ReleaseError as error:
         raise DeployError(str(error)) from error
     app = application(webui, paths, release, unit_text(webui, paths, release, "cpu" if build == CPU else "cuda"))
-    keeper = paths.programs / f"{extensions.PROGRAM}.py"
     written_by = {config_file(paths): WEBUI, PurePosixPath(STATE): WEBUI}
-    seen = look(app, paths, texts=[keeper], folders=[extensions.shown(paths)], written_by=written_by)
+    seen = look(app, paths, folders=[extensions.shown(paths), paths.old_programs], written_by=written_by)
     releases = [name for name in seen.names.get(str(paths.releases("webui")), []) if not name.startswith(".")]
     found = takeover.find(seen.names.get(str(extensions.shown(paths)), []), releases, paths)
     folders(name="Make folders", wanted=all_folders(app, paths), seen=seen)
-    text = source(extensions.PROGRAM)
-    rendered(name="Put the program that keeps what extensions have", dest=keeper, text=text, seen=seen)
     takeover.take_over(found, extensions.names(release), paths)
     deploy(app, paths, seen, as_wanted=as_told(webui, app, paths, seen))
+    remove_old_programs(takeover.old_programs(paths, seen), paths, seen)
     takeover.remove_places(found, extensions.names(release), paths)
     prune(app, paths, seen)
 
@@ -66,7 +65,6 @@ def as_told(webui: Webui, app: Application, paths: Paths, seen: HostSurvey) -> b
     return same and options_hold(webui.options, seen.text(config_file(paths)))
 
 
-def refresh(webui: Webui) -> StringCommand:
+def refresh(webui: Webui, paths: Paths) -> StringCommand:
     """The command that shows a running WebUI the models that came or went: no restart is needed for that."""
-    words = shlex.join(["--port", str(webui.port), "--state", STATE])
-    return StringCommand("python3 -I -", words, _stdin=[source(REFRESH)])
+    return StringCommand(shlex.join(command(paths.onhost, REFRESH, "--port", webui.port, "--state", STATE)))

@@ -13,14 +13,14 @@ from roles.facts import asked
 from roles.facts.installed import unlike_lock
 from roles.facts.seen import as_user
 from roles.facts.survey import GIT, SMALL
-from roles.onhost import TENSOR_NAMES, source
 from roles.operations.application import Release
 from roles.operations.locks import CPU
 from roles.paths import UNITS, Paths
+from roles.programs import command
 from roles.webui.config import Webui
 from roles.webui.extensions import names, shown
 from roles.webui.release import release_of
-from roles.webui.service import PROGRAMS, STATE, UNIT, options_hold, told, unit_text
+from roles.webui.service import STATE, UNIT, options_hold, told, unit_text
 
 PICTURE_SECONDS = 300
 
@@ -104,13 +104,6 @@ def test_environment_holds_what_the_lock_says(host: Host, paths: Paths, release:
     assert not wrong, wrong
 
 
-def test_runner_is_sdfleets_own(host: Host, paths: Paths) -> None:
-    for name in PROGRAMS:
-        file = host.file(str(paths.programs / f"{name}.py"))
-        assert file.exists, f"{file.path} is missing"
-        assert file.content_string == source(name), f"{file.path} was changed by hand"
-
-
 def test_options_are_as_described(host: Host, webui: Webui) -> None:
     if not webui.options:
         pytest.skip("the fleet sets no option")
@@ -141,7 +134,7 @@ def test_it_listens_on_loopback_only(host: Host, webui: Webui) -> None:
 
 
 def test_it_cannot_write_its_code(host: Host, paths: Paths, release: Release) -> None:
-    for place in (release.folder(paths) / "code", release.environment.folder(paths), paths.programs):
+    for place in (release.folder(paths) / "code", release.environment.folder(paths), paths.onhost):
         assert host.run("runuser -u %s -- test -w %s", WEBUI, str(place)).rc, f"{WEBUI} may write to {place}"
 
 
@@ -158,10 +151,9 @@ def test_it_draws(host: Host, webui: Webui, paths: Paths, models: tuple[Model, .
     if state["picture"] is None and not any(model.kind == "checkpoint" for model in models):
         pytest.skip("the fleet has no checkpoint for this host")
     assert state["picture"], f"it has drawn nothing since its start: {state['problem']}"
-    program = str(paths.programs / "webui_picture.py")
     python = str(paths.current("webui") / "env/bin/python")
-    words = (python, program, str(webui.port), str(PICTURE_SECONDS))
-    answer = host.run(f"{as_user(WEBUI)} %s -I %s --port=%s --timeout=%s", *words)
+    words = (python, str(paths.onhost), str(webui.port), str(PICTURE_SECONDS))
+    answer = host.run(f"{as_user(WEBUI)} %s -I %s webui_picture --port=%s --timeout=%s", *words)
     assert answer.rc == 0, answer.stderr.strip()
 
 
@@ -169,10 +161,9 @@ def test_it_reads_its_loras(host: Host, webui: Webui, paths: Paths, models: tupl
     loras = {str(paths.webui_models / f"Lora/{model.name}.safetensors") for model in models if model.kind == "lora"}
     if webui.flavor != "a1111" or not loras:
         pytest.skip("the fleet has no LoRA for it, or it is a fork, which reads others too")
-    program = f"{source('lora_keys')}\nimport json, sys\nprint(json.dumps(main(*sys.argv[1:])))\n"
-    words = (program, str(paths.webui_models / "Lora"), str(paths.store), source(TENSOR_NAMES))
-    found = json.loads(host.check_output("python3 -I -c %s %s %s %s", *words))
-    bad = [f"{PurePosixPath(file).name}: {why}" for file, why in found.items() if file in (*loras, words[1])]
+    folder = str(paths.webui_models / "Lora")
+    found = json.loads(host.check_output(shlex.join(command(paths.onhost, "lora_keys", folder, paths.store))))
+    bad = [f"{PurePosixPath(file).name}: {why}" for file, why in found.items() if file in (*loras, folder)]
     assert not bad, "; ".join(bad)
 
 

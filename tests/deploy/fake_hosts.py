@@ -16,7 +16,7 @@ from inventory.errors import SdfleetError
 
 ROOT = "/sdfleet-fake-root"
 SSH = """#!{python} -IS
-import os, shlex, subprocess, sys
+import base64, io, os, shlex, subprocess, sys, zipfile
 from pathlib import Path
 name = sys.argv[3]
 if sys.argv[1:3] == ["-F", "none"]:
@@ -27,11 +27,17 @@ if (here / "away").exists():
     sys.exit(255)
 def local(text):
     return text.replace({root!r}, f"{{here}}/root").replace("/run/sdfleet.", f"{{here}}/run.")
+def there(packed):
+    archive, made = zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))), io.BytesIO()
+    with zipfile.ZipFile(made, "w") as packing:
+        for place in archive.namelist():
+            packing.writestr(place, local(archive.read(place).decode()))
+    return base64.b64encode(made.getvalue()).decode()
 command = local(" ".join(sys.argv[4:]))
 if command.startswith("tar "):  # the names in the archive are the real ones
     command += " --transform " + shlex.quote(f"s,^{root},{{here}}/root,".replace("^/", "^"))
 os.environ["FAKE_HOST"] = str(here)
-stdin = local(sys.stdin.read()) if "python3 -I -" in command else None
+stdin = there(sys.stdin.read()) if "python3 -I -c" in command else None
 sys.exit(subprocess.run(["sh", "-c", command], input=stdin, text=True).returncode)
 """
 # A unit starts unless its text says `broken`; `is-active` is what the last start came to. Where there is a file

@@ -1,6 +1,5 @@
 """Programs of hosts that are killed just before the N-th thing that they do to files or processes."""
 
-import inspect
 import itertools
 import json
 import subprocess
@@ -9,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from roles.onhost import whole
+from roles import programs
 
 DIED = 137
 # Audit events come before what they tell of.
 PRELUDE = """
-import os, sys
+import base64, os, runpy, sys
 left = int(sys.argv.pop(1))
 def hook(event, args):
     global left
@@ -23,20 +22,20 @@ def hook(event, args):
         left -= 1
         if left == 0:
             os._exit(137)
-program = compile(sys.stdin.read(), "program", "exec")
+archive = os.memfd_create("program")
+os.write(archive, base64.b64decode(sys.stdin.read()))
 sys.addaudithook(hook)
-exec(program, {"__name__": "__main__"})
+runpy.run_path(f"/proc/self/fd/{archive}", run_name="__main__")
 """
 
 
 def call(module: ModuleType, **values: object) -> str:
-    """The text that calls a module's main on a host, as Remote.call sends it."""
-    given = f"json.loads({json.dumps(values)!r})"
-    return f"{whole(inspect.getsource(module))}\nimport json\nprint(json.dumps(main(**{given})))"
+    """What calls a module's main on a host, as Remote.call sends it."""
+    return programs.called(module.__name__, json.dumps(values))
 
 
 def run(program: str, *words: str, at: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a program's text; killed before the `at`-th of what it does, 0 for never."""
+    """Run a program that is sent; killed before the `at`-th of what it does, 0 for never."""
     command = [sys.executable, "-I", "-c", PRELUDE, str(at), *words]
     return subprocess.run(command, input=program, capture_output=True, text=True, check=False)
 

@@ -55,6 +55,7 @@ class _Session(paramiko.ServerInterface):
     def __init__(self, server: Server) -> None:
         self.server = server
         self.targets: dict[int, socket.socket] = {}
+        self.one_at_a_time = threading.Lock()
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
@@ -87,17 +88,23 @@ class _Session(paramiko.ServerInterface):
                 threading.Thread(target=_join, args=(channel, there), daemon=True).start()
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
-        threading.Thread(target=_execute, args=(channel, command), daemon=True).start()
+        threading.Thread(target=self.execute, args=(channel, command), daemon=True).start()
         return True
 
-
-def _execute(channel: paramiko.Channel, command: bytes) -> None:
-    done = subprocess.run(["sh", "-c", command.decode()], stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    with contextlib.suppress(OSError, EOFError):
-        channel.sendall(done.stdout)
-        channel.sendall_stderr(done.stderr)
-        channel.send_exit_status(done.returncode)
-        channel.close()
+    def execute(self, channel: paramiko.Channel, command: bytes) -> None:
+        """Run the command and close the channel."""
+        done = subprocess.run(
+            ["sh", "-c", command.decode()], stdin=subprocess.DEVNULL, capture_output=True, check=False
+        )
+        with contextlib.suppress(OSError, EOFError):
+            channel.sendall(done.stdout)
+            channel.sendall_stderr(done.stderr)
+            channel.send_exit_status(done.returncode)
+            with self.one_at_a_time:
+                # The thread that reads the client's answer also accepts the command. paramiko's client fails if the
+                # channel is closed before its command was accepted.
+                channel.get_transport().global_request("ping@test", wait=True)
+            channel.close()
 
 
 def _join(channel: paramiko.Channel, there: socket.socket) -> None:

@@ -18,7 +18,6 @@ from roles.models.config import Model
 from roles.models.state import Seen
 from roles.models.tasks import refuse
 from roles.models.wanted import wanted
-from roles.onhost import TENSOR_NAMES, source
 from roles.paths import Paths
 from tests.roles.models.conftest import digest, tensors
 
@@ -90,7 +89,7 @@ def test_a_strangers_file_is_copied_only_if_told_so_and_never_linked(tmp_path: P
     os.chown(file, 65534, 65534)
 
     def adopted(copy: bool) -> dict[str, Any]:
-        [found] = adopt.main(str(tmp_path / "old"), str(tmp_path / "store"), [".safetensors"], [], "", copy)["files"]
+        [found] = adopt.main(str(tmp_path / "old"), str(tmp_path / "store"), [".safetensors"], [], copy)["files"]
         return dict(found)
 
     first = adopted(copy=False)
@@ -111,7 +110,7 @@ def test_strange_files_are_refused_and_the_others_adopted(tmp_path: Path) -> Non
     with (old / "endless.safetensors").open("wb") as file:
         file.truncate(4 << 40)
     patterns = [[r"lora_unet_", "lora"]]
-    answer = adopt.main(str(old), str(store), [".safetensors"], patterns, source(TENSOR_NAMES), True)
+    answer = adopt.main(str(old), str(store), [".safetensors"], patterns, True)
     found = {file["path"]: file for file in answer["files"]}
     assert found["m.safetensors"]["kind"] == "lora"
     assert "never written" in found["endless.safetensors"]["why"]

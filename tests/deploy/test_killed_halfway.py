@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.onhost import published, runs, unused
-from roles.onhost import ACTIVATE, source
+from roles.programs import sent
 from tests.deploy import killed
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_emergency import ENDED
@@ -47,7 +47,7 @@ def test_rollback(fakes: FakeHosts, host: Path) -> None:
     serve(fakes, "h1", "good", "new")
     app, unit = host / "apps/webui", fakes.host("h1") / "it.service"
     world = World(fakes.host("h1"))
-    program, words = source(ACTIVATE), ("--app", str(app), "back")
+    program, words = sent("activate"), ("--app", str(app), "back")
     for at in killed.moments(program, *words):
         assert (app / "current").resolve().is_dir(), at
         done = killed.run(program, *words)

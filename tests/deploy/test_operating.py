@@ -18,9 +18,9 @@ from deploy.ssh import connect
 from inventory.load import load
 from lab import Lab
 from lab.fleet import write
-from roles.onhost import source
 from roles.paths import UNITS
-from roles.trainer.rendering import SLICE, UNIT, program, train_slice, turn, turns, unit
+from roles.programs import installed
+from roles.trainer.rendering import SLICE, UNIT, program, train_slice, turns, unit
 
 pytestmark = pytest.mark.lab
 
@@ -64,7 +64,7 @@ def folder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
             files: dict[PurePosixPath, Path | bytes] = {
                 UNIT: unit(trainer, paths).encode(),
                 SLICE: train_slice(trainer).encode(),
-                turn(paths): source("training_turn").encode(),
+                paths.onhost: installed(),
                 UNITS / units.WEBUI: SERVICE.encode(),
                 trainer_command: TRAINER,
                 paths.webui_models / "Stable-diffusion/sd15.safetensors": b"a model",

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy.onhost import runs
-from roles.onhost import source
+from deploy.onhost import run_inputs, runs
+from tests import onhost
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run as it lies on its host."""
     folder = tmp_path / "runs/ink"
-    runs.create(str(folder), str(tmp_path / "datasets"), str(tmp_path / "none"), {}, "text", {"gpus": 1}, me())
+    run_inputs.create(str(folder), str(tmp_path / "datasets"), str(tmp_path / "none"), {}, "text", {"gpus": 1}, me())
     (folder / "log.jsonl").write_text('{"event": "step", "step": 1}\n')
     return folder
 
@@ -86,15 +86,8 @@ def test_a_strange_line_of_a_log_is_left_out(run: Path, line: str) -> None:
 
 
 def test_a_file_is_sent_to_its_size_and_no_link_is(run: Path, secret: Path) -> None:
-    import inspect
-
-    from deploy.onhost import send_file
-    from roles.onhost import whole
-
     def sent(path: Path, size: int) -> "subprocess.CompletedProcess[str]":
-        words = [sys.executable, "-I", "-", str(path), "2", str(size)]
-        text = whole(inspect.getsource(send_file))
-        return subprocess.run(words, input=text, capture_output=True, text=True, timeout=20)
+        return onhost.send("send_file", path, 2, size, timeout=20)
 
     (run / "out").write_text("0123456789")
     assert sent(run / "out", 5).stdout == "234"
@@ -115,8 +108,7 @@ def test_runs_of_an_older_sdfleet_are_taken_over_without_loss(tmp_path: Path) ->
         os.chown(folder / "log.jsonl", 65534, 65534)
         os.chown(folder, 65534, 65534)
     os.chown(tmp_path / "swapped/config.toml", 65534, 65534)
-    words = [sys.executable, "-I", "-", str(tmp_path), "nobody"]
-    done = subprocess.run(words, input=source("take_over_runs"), capture_output=True, text=True, check=True)
+    done = onhost.send("take_over_runs", tmp_path, "nobody")
     assert done.stdout == "swapped: config.toml was not root's and has another name now\n"
     for name in ("honest", "swapped"):
         found = (tmp_path / name).stat()

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -11,10 +10,10 @@ import pytest
 
 from deploy.runs.provenance import release_named, trainer_of
 from inventory.errors import SdfleetError
-from roles.onhost import source
 from roles.paths import Paths
 from roles.trainer.config import Trainer
 from roles.trainer.release import Release, release
+from tests import onhost
 from training.run import records
 
 
@@ -36,8 +35,7 @@ def kept(tmp_path: Path, made: Release) -> Path:
     (folder / "manifest.json").write_text(made.manifest())
     (environment / "requirements.lock").write_text(made.environment.lock)
     for _ in range(2):
-        words = ["-I", "-", str(app), str(tmp_path / "envs")]
-        subprocess.run([sys.executable, *words], input=source("keep_trainers"), text=True, check=True)
+        subprocess.run(onhost.words("keep_trainers", app, tmp_path / "envs"), check=True)
     return app / "sources" / made.key
 
 
@@ -57,8 +55,7 @@ def test_a_release_whose_code_was_changed_on_the_host_is_not_kept(tmp_path: Path
     kept.rmdir()
     with (tmp_path / "trainer/releases" / kept.name / "lib/training/cli.py").open("a") as code:
         code.write("# changed\n")
-    words = ["-I", "-", str(tmp_path / "trainer"), str(tmp_path / "envs")]
-    subprocess.run([sys.executable, *words], input=source("keep_trainers"), text=True, check=True)
+    subprocess.run(onhost.words("keep_trainers", tmp_path / "trainer", tmp_path / "envs"), check=True)
     assert not kept.exists()
 
 

@@ -4,7 +4,7 @@ import getpass
 import hashlib
 from pathlib import Path
 
-from deploy.onhost import runs
+from deploy.onhost import run_inputs
 
 
 def test_an_input_that_was_edited_on_the_host_is_asked_for_again(tmp_path: Path) -> None:
@@ -13,9 +13,9 @@ def test_an_input_that_was_edited_on_the_host_is_asked_for_again(tmp_path: Path)
     sha256 = hashlib.sha256(caption).hexdigest()
     incoming.mkdir()
     (incoming / sha256).write_bytes(caption)
-    assert runs.missing(str(store), [sha256]) == [sha256]
-    runs.create(str(run), str(store), str(incoming), {"data.folder/1.txt": sha256}, "", {}, getpass.getuser())
-    assert runs.missing(str(store), [sha256]) == []
+    assert run_inputs.missing(str(store), [sha256]) == [sha256]
+    run_inputs.create(str(run), str(store), str(incoming), {"data.folder/1.txt": sha256}, "", {}, getpass.getuser())
+    assert run_inputs.missing(str(store), [sha256]) == []
     with (run / "inputs/data.folder/1.txt").open("ab") as file:
         file.write(b", edited")
-    assert runs.missing(str(store), [sha256]) == [sha256]
+    assert run_inputs.missing(str(store), [sha256]) == [sha256]

@@ -47,14 +47,16 @@ class Road(Hosts):
         return Done(process.returncode, text, time.monotonic() - began)
 
     def watched(self, *arguments: str, **variables: str) -> tuple[Done, list[str]]:
-        """Run the program to its end; beside it the arguments of all processes meanwhile, the hosts' among them."""
-        seen = []
+        """Run the program to its end; beside it the command lines of all processes meanwhile, the hosts' among them."""
+        seen: set[str] = set()
         with ThreadPoolExecutor(1) as pool:
             done = pool.submit(self.sdfleet, *arguments, **variables)
             while not done.done():
-                seen.append(subprocess.run(["ps", "-eww", "-o", "args"], capture_output=True, text=True).stdout)
+                for process in Path("/proc").glob("[0-9]*"):
+                    with contextlib.suppress(OSError):
+                        seen.add((process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
                 time.sleep(0.1)
-        return done.result(), seen
+        return done.result(), sorted(seen)
 
     def killed(self, seconds: float, *arguments: str) -> None:
         """Start the program and kill it and all its children after `seconds`, if it still runs then."""
@@ -90,7 +92,7 @@ def one_host(folder: Path, *groups: str, logins: str = "") -> Iterator[Road]:
     """
     file = folder / "fleet.toml"
     with box.attached(hosts=1) as running:
-        box.write_fleet(running, file)
+        box.write_fleet(running, file, pinned=False)
         document = tomlkit.parse(file.read_text())
         host = document["hosts"]["h1"]
         host["groups"] = list(groups)

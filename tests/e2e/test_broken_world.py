@@ -1,11 +1,13 @@
 """The road when the world breaks: each break is a clear error, leaves nothing half-made, and the next apply mends."""
 
 import time
+from pathlib import Path
 
 import pytest
 
 from lab import box
 from lab.upstreams.faults import Fault
+from roles.facts.seen import INVENTORY, inventory_command
 from tests.e2e.conftest import Road
 
 pytestmark = pytest.mark.lab
@@ -27,13 +29,16 @@ def _lose_the_model(road: Road) -> None:
 
 
 def _nothing_half_made(road: Road, host: str) -> None:
-    """Every file of the store hashes to its name, no link dangles, and each environment's Python runs."""
+    """Every file of the store hashes to its name, no link dangles, each environment is complete and its Python runs."""
     store = f"cd {ROOT}/store/sha256 2>/dev/null && find . -type f | while read f; do " + (
         'echo "$(basename $f)  $f"; done | sha256sum --check --quiet'
     )
     road.on(host, f"{store} || test ! -d {ROOT}/store/sha256")
     assert road.on(host, f"test ! -d {ROOT}/data || find {ROOT}/data {ROOT}/apps {ROOT}/hub -xtype l") == ""
-    road.on(host, f"for e in {ROOT}/envs/*/; do test ! -d $e || $e/bin/python -c 'import torch' || exit 1; done")
+    for name in road.on(host, f"ls {ROOT}/envs 2>/dev/null || true").split():
+        folder = Path(ROOT, "envs", name)
+        road.on(host, f"{folder}/bin/python -c 'import sys'")
+        assert road.on(host, inventory_command(folder)) == road.on(host, f"cat {folder}/{INVENTORY}"), folder
 
 
 @pytest.mark.parametrize("case", FAULTS)
@@ -108,5 +113,6 @@ def test_apply_killed_at_five_moments_is_finished_by_the_next(road: Road) -> Non
     done = road.sdfleet("apply", "--limit", "h2")
     assert done.code == 0, done.text
     _nothing_half_made(road, "h2")
+    road.on("h2", f"for e in {ROOT}/envs/*/; do $e/bin/python -c 'import torch' || exit 1; done")
     again = road.sdfleet("apply", "--limit", "h2")
     assert again.cell("h2", "changed") == "0", again.text

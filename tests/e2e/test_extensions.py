@@ -1,14 +1,15 @@
 """Extensions on a real host: they come and go with the release, a bad one is left, and old checkouts are taken over."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from lab.upstreams.repositories import publish
 from lab.upstreams.service import Folders
-from roles.onhost import source
+from roles.programs import command
 from tests.light import fleet
 from tests.light.fleet import ROOT, LightFleet
 from tests.typed import Done
@@ -57,8 +58,8 @@ def taken(light: LightFleet) -> Taken:
     text = file.read_text()
     commit = text.partition('commit = "')[2][:40]
     # As the sdfleet of before left it: a checkout in the data folder, and somebody's settings beside its files.
-    words = f"--store {ROOT}/cache/git --url {URL} --commit {commit} --tree {SHOWN}/ext"
-    light.on("h1", f"python3 - {words} <<'EOF'\n{source('pinned_checkout')}\nEOF")
+    words = ("--store", f"{ROOT}/cache/git", "--url", URL, "--commit", commit, "--tree", f"{SHOWN}/ext")
+    light.on("h1", shlex.join(command(PurePosixPath(ROOT, "tools/onhost.pyz"), "pinned_checkout", *words)))
     light.on("h1", f"printf mine >{SHOWN}/ext/settings.json; mkdir {SHOWN}/theirs; touch {SHOWN}/theirs/file")
     done = light.sdfleet("apply", "--fleet", str(file))
     assert done.code == 0, done.text

@@ -4,7 +4,6 @@ import json
 import shlex
 import struct
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 import tomlkit
@@ -22,6 +21,7 @@ from tests.e2e.test_sudo_and_jump import USER, WELCOME
 pytestmark = pytest.mark.lab
 
 HUB, CIVITAI, LOGIN = "hf_5ecret0planted1hub", "civ_5ecret0planted2", "gate-5ecret0planted3"
+TOKEN = "hf_5ecret0123456789canary"
 OWN = "5ecret0planted4weights"
 """Stands in a model of the person's own, which on its way to the store is nobody else's to read."""
 PLANTED = {"CANARY_HUB": HUB, "CANARY_CIVITAI": CIVITAI, "CANARY_LOGINS": f"anna:{LOGIN}"}
@@ -71,7 +71,7 @@ print(sorted(found))
 
 
 @pytest.fixture(scope="module")
-def ordinary(road: Road) -> Iterator[Road]:
+def ordinary(road: Road) -> Road:
     """The first host, for an ordinary user: gateway, and a cache that holds tokens its mirrors are not trusted with."""
     road.on("h1", WELCOME)
     folder = road.folder / "planted"
@@ -92,12 +92,7 @@ def ordinary(road: Road) -> Iterator[Road]:
     (folder / "fleet.toml").write_text(tomlkit.dumps(fleet) + SECRETS)
     photos.write_training_set(folder / "photos", 64)
     (folder / "train.toml").write_text(TRAINING)
-    ordinary = Road(road.lab, folder)
-    yield ordinary
-    # The other tests' fleet has neither cache nor gateway.
-    ordinary.sdfleet("train", "remove", "planted", **PLANTED)
-    again = road.sdfleet("apply", "--limit", "h1")
-    assert again.code == 0, again.text
+    return Road(road.lab, folder)
 
 
 def _weights() -> bytes:
@@ -172,6 +167,31 @@ def test_no_planted_secret_is_seen_anywhere_in_a_campaign(ordinary: Road) -> Non
     assert not ordinary.lab.ssh("h2", script).stdout
 
 
+def test_a_secret_is_in_no_output_process_list_unit_lock_or_log(road: Road) -> None:
+    """As root, on the host without a cache."""
+    whole = road.file.read_text()
+    secrets = '[secrets]\nhuggingface_token = { env = "CANARY" }\ncivitai_token = { env = "CANARY" }\n'
+    road.file.write_text(f"{whole}\n{secrets}")
+    road.on("h2", f"rm -f $(readlink -f {MODEL}) {MODEL}")
+    switch = box.control(road.lab)
+    switch.set_faults(Fault(kind="slow", server="cdn", rate=16 << 20))
+    seen = []
+    try:
+        done, listed = road.watched("apply", "--limit", "h2", "--verbose", "--diff", CANARY=TOKEN)
+        seen += [*listed, done.text]
+        assert done.code == 0, done.text
+        for verb in ("check", "plan", "verify", "status"):
+            seen.append(road.sdfleet(verb, CANARY=TOKEN).text)
+    finally:
+        switch.set_faults()
+        road.file.write_text(whole)
+    seen += [file.read_text() for file in road.folder.glob("*.lock*")]
+    seen.append(road.on("h2", "journalctl --no-pager --output=cat"))
+    assert not any(TOKEN in text for text in seen)
+    held = road.lab.ssh("h2", f"grep -rlF {TOKEN} /etc /srv /var /root /home /tmp /run 2>/dev/null").stdout.split()
+    assert all(road.on("h2", f"stat -c '%a %U' {file}") == "600 root" for file in held), held
+
+
 def test_what_has_no_wheel_is_built_as_nobody_without_a_network(ordinary: Road) -> None:
     setup = (
         "import os, socket; from setuptools import setup\n"
@@ -191,7 +211,16 @@ def test_what_has_no_wheel_is_built_as_nobody_without_a_network(ordinary: Road) 
     ordinary.on("h1", f"{uv} venv -q --no-config {folder}/tools")
     sync = "pip sync -q --no-config --no-build --require-hashes"
     ordinary.on("h1", f"{uv} {sync} --python {folder}/tools/bin/python {folder}/tools.txt")
-    words = ["python3", "/srv/sdfleet/tools/bin/build_wheels.py", "--lock", f"{folder}/lock.txt", "--index", "http://x"]
+    words = [
+        "python3",
+        "-I",
+        "/srv/sdfleet/tools/onhost.pyz",
+        "build_wheels",
+        "--lock",
+        f"{folder}/lock.txt",
+        "--index",
+        "http://x",
+    ]
     words += ["--tree", f"old-thing={folder}/src", "--into", f"{folder}/wheels", "--resolved", f"{folder}/resolved.txt"]
     words += ["--uv", "/srv/sdfleet/tools/uv/bin/uv", "--python", f"{folder}/tools/bin/python"]
     words += ["--sandbox", shlex.join(builder())]

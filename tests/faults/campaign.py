@@ -54,20 +54,20 @@ def case(seed: int, hosts: list[str]) -> Case:
 
 @contextlib.contextmanager
 def ready(folder: Path) -> Iterator[LightFleet]:
-    """Two light hosts with a small disk, provisioned twice, so that there is a release to go back to."""
-    with fleet.bare(folder, HOSTS) as light:
+    """Two light hosts with a small disk and two releases, so that there is one to go back to."""
+    with fleet.running(folder, HOSTS) as light:
         for host in light.hosts:
             light.lab.kill(host)
             place = light.lab.folder.hosts / host / "root" / ROOT.lstrip("/")
-            inside = ["nsenter", f"--mount=/proc/{light.lab.pid}/ns/mnt", "--"]
-            subprocess.run([*inside, "mkdir", "-p", str(place)], check=True)
-            options = f"size={DISK_MB}m,mode=0755"
-            subprocess.run([*inside, "mount", "-t", "tmpfs", "-o", options, "sdfleet", str(place)], check=True)
+            script = f"""
+                mkdir {place}.disk && mount -t tmpfs -o size={DISK_MB}m,mode=0755 sdfleet {place}.disk
+                cp -a {place}/. {place}.disk && mount --move {place}.disk {place} && rmdir {place}.disk
+            """
+            subprocess.run(["nsenter", f"--mount=/proc/{light.lab.pid}/ns/mnt", "sh", "-ec", script], check=True)
             light.lab.start(host)
-        for number in (1, 2):
-            walking.new_release(light, number)
-            done = light.sdfleet("apply")
-            assert done.code == 0, done.text
+        walking.new_release(light, 2)
+        done = light.sdfleet("apply")
+        assert done.code == 0, done.text
         walking.put_trainer(light)
         for host in light.hosts:
             light.on(

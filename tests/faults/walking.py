@@ -9,9 +9,8 @@ from pathlib import Path
 import tomlkit
 
 from lab.upstreams.service import Folders
-from roles.onhost import source
 from roles.paths import UNITS
-from roles.trainer.rendering import SLICE, UNIT, program, train_slice, turn, turns, unit
+from roles.trainer.rendering import SLICE, UNIT, program, train_slice, turns, unit
 from tests.light.fleet import MODELS, LightFleet
 
 TRAINER = Path(__file__).parents[1] / "deploy/fake_trainer.py"
@@ -97,7 +96,6 @@ def put_trainer(light: LightFleet) -> None:
         put = {
             UNITS / UNIT.name: unit(host.trainer, paths),
             SLICE: train_slice(host.trainer),
-            turn(paths): source("training_turn"),
             command: TRAINER.read_text(),
         }
         for place, text in put.items():

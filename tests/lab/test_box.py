@@ -16,6 +16,7 @@ pytestmark = pytest.mark.lab
 def full() -> Iterator[Lab]:
     """One host with all upstreams."""
     with box.attached(hosts=1) as running:
+        box.write_fleet(running)
         yield running
 
 

@@ -41,8 +41,10 @@ class Upstream:
 
             def send_piece(self) -> None:
                 first, last = self.headers["Range"].removeprefix("bytes=").split("-")
-                piece = Path(self.translate_path(self.path)).read_bytes()[int(first) : int(last) + 1]
+                whole = Path(self.translate_path(self.path)).read_bytes()
+                piece = whole[int(first) : int(last) + 1]
                 self.send_response(206)
+                self.send_header("Content-Range", f"bytes {first}-{last}/{len(whole)}")
                 self.send_header("Content-Length", str(len(piece)))
                 self.end_headers()
                 self.wfile.write(piece)

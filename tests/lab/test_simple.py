@@ -41,8 +41,7 @@ LINKS = [
         "https://index.example/files/demo-1.0-py3-none-any.whl",
         DIGEST,
         ">=3.8",
-        None,
-        True,
+        has_metadata=True,
     ),
     Link("demo-1.1+cpu.tar.gz", "https://cdn.example/demo-1.1%2Bcpu.tar.gz", yanked="broken"),
 ]
@@ -63,7 +62,7 @@ def test_what_is_written_can_be_read_back() -> None:
 
 
 def test_an_empty_reason_still_means_yanked() -> None:
-    assert simple.parse('<a href="demo-1.0.zip" data-yanked>x</a>', URL)[0].yanked == ""
+    assert simple.parse('<a href="demo-1.0.zip" data-yanked>x</a>', URL)[0].yanked is True
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any
 import tomlkit
 
 from deploy import units
-from lab import Lab, box, layers, lifecycle, locks, tokenizer
+from lab import Lab, layers, locks, tokenizer
 from lab import fleet as lab_fleet
 from lab.box import UPSTREAMS
 from lab.upstreams.control import Control
@@ -105,21 +105,14 @@ class LightFleet(Hosts):
 
 
 @contextlib.contextmanager
-def bare(folder: Path, hosts: int) -> Iterator[LightFleet]:
-    """A light fleet whose hosts are bare, for the length of a `with` block."""
-    path = lifecycle.new_folder()
-    with lifecycle.attached(hosts, path, [box.service(path)]) as lab:
-        yield _written(lab, folder)
-
-
-@contextlib.contextmanager
 def running(folder: Path, hosts: int) -> Iterator[LightFleet]:
     """A light fleet after a first apply, for the length of a `with` block."""
     with layers.attached(PROVISIONED, folder, hosts) as lab:
         yield LightFleet(lab, folder)
 
 
-def _written(lab: Lab, folder: Path) -> LightFleet:
+def written(lab: Lab, folder: Path) -> LightFleet:
+    """A light fleet in a lab with bare hosts: what its upstreams serve, fleet.toml and fleet.lock."""
     light = LightFleet(lab, folder)
     light.publish("good", 1)
     _write_models(Folders(lab.folder.upstreams))
@@ -128,7 +121,7 @@ def _written(lab: Lab, folder: Path) -> LightFleet:
 
 
 def _provision(lab: Lab, folder: Path) -> None:
-    done = _written(lab, folder).sdfleet("apply")
+    done = written(lab, folder).sdfleet("apply")
     assert done.code == 0, done.text
 
 

@@ -3,14 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from roles.onhost.journal import reason
-
-ONHOST = Path(__file__).resolve().parents[2] / "roles/onhost"
+from tests import onhost
 
 # A unit starts unless its text says `broken`; `is-active` is what the last start came to.
 SYSTEMCTL = """#!/bin/sh
@@ -42,7 +40,7 @@ def call(app: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def run(program: str, app: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ONHOST / f"{program}.py"), "--app", str(app), *words]
+    command = onhost.words(program, "--app", app, *words)
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -84,7 +84,7 @@ def test_programs_on_hosts_hear_no_more_than_they_asked_for(
     with pytest.raises(gate.GateError):
         gate._ask(port, "/x", {}, 1.5, "models")
     real = loopback.ask
-    monkeypatch.setattr(loopback, "ask", lambda port, path, seconds: real(port, path, seconds=1.5))
+    monkeypatch.setattr(loopback, "ask", lambda port, path, *_, **__: real(port, path, seconds=1.5))
     assert not observe._answers(port)
     assert time.monotonic() - began < 12
 

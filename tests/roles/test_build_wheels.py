@@ -16,11 +16,9 @@ from pathlib import Path
 import pytest
 import uv
 
-from roles.onhost import BUILD_WHEELS
-from roles.onhost import __file__ as programs
 from roles.operations.application import build_tools
+from tests import onhost
 
-PROGRAM = Path(programs).parent / f"{BUILD_WHEELS}.py"
 EVIL = "from pathlib import Path\nPath({marker!r}).write_text('ran')\n"
 CURIOUS = """\
 import socket
@@ -98,7 +96,7 @@ def setuptools_with(code: str, version: str) -> tuple[str, bytes]:
 def made(tmp_path: Path, index: Index, lock: str, *more: str) -> "subprocess.CompletedProcess[str]":
     """Run the program as a host does, but for the sandbox: here it takes away the network alone."""
     (tmp_path / "lock.txt").write_text(lock)
-    words = [sys.executable, str(PROGRAM), "--lock", str(tmp_path / "lock.txt"), "--index", index.url]
+    words = onhost.words("build_wheels", "--lock", tmp_path / "lock.txt", "--index", index.url)
     words += ["--into", str(tmp_path / "wheels"), "--resolved", str(tmp_path / "resolved.txt")]
     words += ["--uv", uv.find_uv_bin(), "--python", sys.executable]
     words += ["--sandbox", "unshare --net" if os.geteuid() == 0 else "unshare --map-root-user --net", *more]

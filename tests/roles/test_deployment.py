@@ -17,7 +17,6 @@ from tests.roles.declared import declared
 
 PATHS = Paths()
 SERVICE = UNITS / "thing.service"
-PROGRAM = PATHS.programs / "thing.py"
 THING = Application(
     "thing",
     "v1-abc",
@@ -28,7 +27,6 @@ THING = Application(
     files={PurePosixPath("bin/start"): "#!/bin/sh\n"},
     finish=["chmod 755 bin/start", "bin/start --check"],
     folders=[Folder(PATHS.data("thing"), "sdthing", "sdthing")],
-    programs={PROGRAM: "print()\n"},
     texts={PATHS.app("thing") / "options.json": "{}\n"},
     unit=SERVICE,
     unit_text="[Service]\n",
@@ -37,7 +35,6 @@ TOOL = replace(THING, unit=None, unit_text="")
 STEPS = [
     f"Build the environment {THING.environment.key}",
     "Build release v1-abc",
-    "Put the programs that run with it",
     "Write options.json",
     "Run release v1-abc",
     "Remove old releases",
@@ -53,8 +50,8 @@ def _installed(app: Application) -> HostSurvey:
     }
     entries[str(PATHS.current(app.name))] = Entry("l", "root", "root", 0o777, f"releases/{app.release}")
     entries[str(app.environment.folder(PATHS))] = Entry("d", "root", "root", 0o755)
-    texts = {**app.programs, **app.texts, SERVICE: app.unit_text}
-    entries |= {str(file): Entry("f", "root", "root", 0o755 if file in app.programs else 0o644) for file in texts}
+    texts = {**app.texts, SERVICE: app.unit_text}
+    entries |= {str(file): Entry("f", "root", "root", 0o644) for file in texts}
     texts |= {place / MANIFEST: app.manifest, PATHS.history(app.name): served}
     return HostSurvey(
         entries,
@@ -99,18 +96,18 @@ def test_on_a_bare_host_it_is_built_checked_named_and_only_then_run(app: Applica
     )
     at = [next(i for i, command in enumerate(building) if word in command) for word in order]
     assert at == sorted(at) and at[-1] == len(building) - 1
-    assert f"switch --release {app.release}" in found[STEPS[4]][-1]
-    assert ("--unit" in found[STEPS[4]][-1]) == (app.unit is not None)
+    assert f"switch --release {app.release}" in found[STEPS[3]][-1]
+    assert ("--unit" in found[STEPS[3]][-1]) == (app.unit is not None)
 
 
 def test_what_is_damaged_is_built_again_and_run_again() -> None:
     seen = _installed(THING)
     seen.broken.add(str(THING.environment.folder(PATHS)))
-    assert _changed(THING, seen) == [STEPS[0], STEPS[4]]
+    assert _changed(THING, seen) == [STEPS[0], STEPS[3]]
     seen = _installed(THING)
     seen.trees[str(THING.place(PATHS) / CODE)] = Tree("a" * 40, dirty=True)
-    assert _changed(THING, seen) == [STEPS[1], STEPS[4]]
-    assert _changed(THING, _installed(THING), as_wanted=False) == [STEPS[4]]
+    assert _changed(THING, seen) == [STEPS[1], STEPS[3]]
+    assert _changed(THING, _installed(THING), as_wanted=False) == [STEPS[3]]
 
 
 def test_nothing_is_taken_from_a_program_that_nobody_restarts(tmp_path: Path) -> None:
@@ -119,7 +116,7 @@ def test_nothing_is_taken_from_a_program_that_nobody_restarts(tmp_path: Path) ->
     folder = TOOL.environment.folder(PATHS)
     seen.broken.add(str(folder))
     [guard, *rest] = _changed(TOOL, seen)
-    assert guard == "Make sure that nothing uses what is damaged" and rest == [STEPS[0], STEPS[4]]
+    assert guard == "Make sure that nothing uses what is damaged" and rest == [STEPS[0], STEPS[3]]
     [command] = _steps(TOOL, seen)[guard]
     assert subprocess.run(["sh", "-c", command]).returncode == 0
     program = tmp_path / "bin/wait"
@@ -137,11 +134,11 @@ def test_what_serves_without_being_written_down_is_written_down() -> None:
     for app in (THING, TOOL):
         seen = _installed(app)
         del seen.texts[str(PATHS.history("thing"))]
-        [command] = _steps(app, seen)[STEPS[4]]
+        [command] = _steps(app, seen)[STEPS[3]]
         assert " note " in command and "switch" not in command
 
 
 def test_old_releases_go_last() -> None:
     seen = _installed(THING)
     seen.names[str(PATHS.releases("thing"))] = ["v1-abc", "v0-1", "v0-2", ".v9.building"]
-    assert _changed(THING, seen) == [STEPS[5]]
+    assert _changed(THING, seen) == [STEPS[4]]

@@ -42,7 +42,7 @@ def texts(host: HostSettings, device: Device) -> dict[str, str]:
     trainer = host.trainer.model_copy(update={"gpus": 0 if device == "cpu" else 1})
     found: dict[PurePosixPath, str] = {
         CACHE: cache_unit(host.cache, paths),
-        GATEWAY: gateway_unit(host.gateway, "203.0.113.1"),
+        GATEWAY: gateway_unit(host.gateway, "203.0.113.1", paths),
         UNITS / WEBUI: webui_unit(host.webui, paths, webui, device),
         TRAIN: unit(trainer, paths),
         TENSORBOARD: tensorboard(trainer, paths, paths.envs / "any"),

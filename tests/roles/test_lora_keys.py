@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from roles.onhost import TENSOR_NAMES, confined, lora_keys, source
+from roles.onhost import confined, lora_keys
 from roles.onhost.lora_keys import judge
 
 UNET = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
 DIFFUSERS = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+TREE = Path(__file__).resolve().parents[2]
 SILENT = "the WebUI ignores it silently"
-READER = source(TENSOR_NAMES)
 
 
 def main(folder: str, store: str) -> dict[str, str]:
-    return lora_keys.main(folder, store, READER)
+    return lora_keys.ignored_below(folder, store)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_folder_of_files(tmp_path: Path) -> None:
     write(tmp_path / "sub/bad.safetensors", f"{DIFFUSERS}.lora_A.weight")
     (tmp_path / "cut.safetensors").write_bytes(b"\x10")
     assert list(main(str(tmp_path), str(tmp_path / "store"))) == [str(tmp_path / "sub/bad.safetensors")]
-    assert lora_keys.ignored(tmp_path / "cut.safetensors", READER) == "", "what is damaged is found by its hash"
+    assert lora_keys.ignored(tmp_path / "cut.safetensors") == "", "what is damaged is found by its hash"
 
 
 def test_of_what_the_webui_plants_nothing_is_followed(tmp_path: Path) -> None:
@@ -112,8 +112,8 @@ def test_what_reads_a_file_has_no_rights_and_no_time_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "a.safetensors", "x")
-    asked = source(TENSOR_NAMES).replace("import struct", "import os, struct")
-    asked = asked.replace("confined.answer(names)", "confined.answer(lambda _: [str(os.geteuid())])")
+    asked = f"import os, sys; sys.path.insert(0, {str(TREE)!r}); from roles.onhost import confined; "
+    asked += "confined.answer(lambda _: [str(os.geteuid())])"
     with (tmp_path / "a.safetensors").open("rb") as stream:
         assert confined.ask(["-c", asked], stream) == ["65534" if os.geteuid() == 0 else str(os.geteuid())]
         monkeypatch.setattr(confined, "SECONDS", 0.5)

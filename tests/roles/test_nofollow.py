@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from roles.onhost import nofollow, whole
+from roles.onhost import nofollow
 
 Place = Callable[[Path, Path], None]
 
@@ -155,10 +155,3 @@ def test_alike_belongs_to_the_service_in_a_home_of_roots(place: Path) -> None:
     nofollow.make_alike(place.parent / "models/Lora")
     for path in (place, place.parent / "models", place.parent / "models/Lora"):
         assert path.stat().st_uid == user.pw_uid
-
-
-def test_a_program_carries_it_along() -> None:
-    text = whole("from __future__ import annotations\nfrom roles.onhost import nofollow\n\nfound = nofollow.SMALL\n")
-    found: dict[str, object] = {}
-    exec(compile(text, "program", "exec"), found)
-    assert found["found"] == nofollow.SMALL and "import nofollow" not in text

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,11 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from roles import onhost
 from roles.onhost import pinned_checkout
 from roles.operations.files import or_remove
-
-PROGRAM = Path(onhost.__file__).with_name("pinned_checkout.py")
+from tests import onhost
 
 
 def git(repository: Path, *args: str) -> str:
@@ -40,7 +37,7 @@ def commit(folder: Path) -> str:
 
 
 def check_out(home: Path, url: str, at: str, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(PROGRAM), "--store", str(home / "store"), "--url", url]
+    command = onhost.words("pinned_checkout", "--store", home / "store", "--url", url)
     command += ["--commit", at, "--tree", str(home / "tree"), *more]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 

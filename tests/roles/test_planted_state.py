@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from roles import onhost
-from roles.onhost import webui_service
+from roles.onhost import files
+from tests import onhost
 
-OPTIONS = Path(onhost.__file__).with_name("webui_options.py")
+TREE = Path(__file__).resolve().parents[2]
 
 
 def _sparse(place: Path) -> None:
@@ -36,17 +36,15 @@ PLANTED: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("plant", PLANTED)
 def test_a_state_that_cannot_be_read_is_none(plant: str, tmp_path: Path) -> None:
     PLANTED[plant](tmp_path / "state.json")
-    reading = (
-        f"import sys; sys.path.insert(0, {str(OPTIONS.parents[2])!r}); from roles.onhost import webui_service as s"
-    )
-    told = f"{reading}; from pathlib import Path; print(s.read_json(Path({str(tmp_path / 'state.json')!r})))"
+    reading = f"import sys; sys.path.insert(0, {str(TREE)!r}); from roles.onhost import files"
+    told = f"{reading}; from pathlib import Path; print(files.read_json(Path({str(tmp_path / 'state.json')!r})))"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=20, check=False)
     assert done.stdout == "{}\n", done.stderr
 
 
 def test_a_state_that_can_be_read_is_read(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"fault": {"at": "now"}}')
-    assert webui_service.read_json(tmp_path / "state.json") == {"fault": {"at": "now"}}
+    assert files.read_json(tmp_path / "state.json") == {"fault": {"at": "now"}}
 
 
 @pytest.mark.parametrize("plant", [plant for plant in PLANTED if plant != "folder"])
@@ -54,7 +52,7 @@ def test_settings_that_cannot_be_read_are_set_aside(plant: str, tmp_path: Path) 
     config, options = tmp_path / "config.json", tmp_path / "options.json"
     PLANTED[plant](config)
     options.write_text('{"samples_format": "webp"}')
-    command = [sys.executable, "-I", str(OPTIONS), "--config", str(config), "--options", str(options)]
+    command = onhost.words("webui_options", "--config", config, "--options", options)
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 0 and "config.json is damaged" in done.stdout, done.stderr
     assert json.loads(config.read_text()) == {"samples_format": "webp"}

@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests import onhost
+
 pytestmark = pytest.mark.slow
 
-TURN = Path(__file__).resolve().parents[2] / "roles/onhost/training_turn.py"
 TRAINER = """#!/bin/sh
 echo "gpus=$CUDA_VISIBLE_DEVICES $* order=$CUDA_DEVICE_ORDER" >>"$(dirname "$0")/started"
 exec sleep "${HOLD:-0}"
@@ -41,7 +41,7 @@ class Host:
         (self.folder / run).mkdir(exist_ok=True)
         needs = {"device": "auto", "gpus": 1, "memory_mb": 6000, "allowed": 8, "webui": None, "nodes": None, **wants}
         (self.folder / run / "turn.json").write_text(json.dumps(needs))
-        command = [sys.executable, "-I", str(TURN), "take", str(self.folder / run), str(self.folder / "locks")]
+        command = onhost.words("training_turn", "take", self.folder / run, self.folder / "locks")
         environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "HOLD": str(hold)}
         return subprocess.Popen(
             [*command, str(self.folder / "trainer")], env=environment, stderr=subprocess.PIPE, text=True
@@ -50,7 +50,7 @@ class Host:
     def after(self, run: str = "ink") -> None:
         """What systemd does when the run has ended."""
         environment = {**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}
-        subprocess.run([sys.executable, "-I", str(TURN), "after", str(self.folder / run)], env=environment, check=True)
+        subprocess.run(onhost.words("training_turn", "after", self.folder / run), env=environment, check=True)
 
     def started(self) -> list[str]:
         """What the trainers were started with."""
@@ -183,7 +183,7 @@ def test_refuse_wait_and_share(host: Host, webui: dict[str, Any]) -> None:
 
 def test_a_finished_run_is_not_begun_again(host: Host) -> None:
     (host.folder / "ink").mkdir()
-    command = [sys.executable, "-I", str(TURN), "finished", str(host.folder / "ink")]
+    command = onhost.words("training_turn", "finished", host.folder / "ink")
     assert subprocess.run(command).returncode == 0
     (host.folder / "ink/run.json").write_text(json.dumps({"ended": {"how": "stopped"}}))
     assert subprocess.run(command).returncode == 0

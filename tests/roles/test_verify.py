@@ -13,6 +13,7 @@ from roles.mirrors.config import Mirrors
 from roles.models import verify as of_models
 from roles.models.config import LockedModel, Model, Pin
 from roles.paths import Paths
+from roles.programs import installed as installed_programs
 from roles.webui import verify as of_webui
 from roles.webui.config import Webui
 from tests.roles.test_lora_keys import DIFFUSERS, UNET, write
@@ -53,6 +54,8 @@ def test_a_model_of_a_relative_path_needs_no_file_on_the_controller(
 
 def test_a_lora_that_the_webui_ignores_is_drift(host: Host, tmp_path: Path) -> None:
     paths = Paths(root=PurePosixPath(tmp_path))
+    Path(paths.tools).mkdir()
+    Path(paths.onhost).write_bytes(installed_programs())
     model = put(paths, "ink", f"{DIFFUSERS}.lora_A.weight")
     with pytest.raises(AssertionError, match=r"ink\.safetensors: the WebUI ignores it silently"):
         of_webui.test_it_reads_its_loras(host, Webui(), paths, (model,))

@@ -1,12 +1,11 @@
 """What extensions keep beside their own files: nothing of it is lost, and each release gets to see it."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from roles.onhost import source
+from tests import onhost
 from tests.roles.test_pinned_checkout import check_out, git, repository
 
 
@@ -27,13 +26,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-I", "-", *map(str, words)],
-        input=source("webui_extensions"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = onhost.words("webui_extensions", *words)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def take(data: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -19,14 +19,14 @@ import pytest
 from PIL import Image
 
 from deploy.doctor.failures import recognise
-from roles import onhost
 from roles.onhost import webui_service
-from roles.onhost.webui_picture import PictureError, as_png, distinct_colours, refusal
+from roles.onhost.webui_api import refusal
+from roles.onhost.webui_picture import PictureError, as_png, distinct_colours
 from roles.onhost.webui_service import ServiceError, free_port
+from tests import onhost
 
 pytestmark = pytest.mark.slow
 
-PROGRAM = Path(onhost.__file__).with_name("webui_service.py")
 PATIENCE = 90
 """Seconds that a start, a message or an end may take on a busy machine."""
 
@@ -41,7 +41,7 @@ class Started:
         self.socket.bind(str(folder / "notify"))
         self.port = port or free_port()
         settings = {"FAKE_CHECKPOINT": str(self.checkpoint), "NOTIFY_SOCKET": str(folder / "notify"), **settings}
-        command = [sys.executable, str(PROGRAM), "--port", str(self.port), "--state", str(self.state_file)]
+        command = onhost.words("webui_service", "--port", self.port, "--state", self.state_file)
         command += ["--release", "r1", "--fingerprint", "f1", "--device", "cpu", "--start-timeout", str(PATIENCE)]
         command += ["--config", str(folder / "config.json"), "--options", str(folder / "options.json"), "--"]
         self.process = subprocess.Popen(
@@ -204,8 +204,7 @@ def test_options_that_the_fleet_names_no_longer_are_taken_back(tmp_path: Path) -
 
     def started_with(**wanted: object) -> dict[str, Any]:
         options.write_text(json.dumps(wanted))
-        command = [sys.executable, "-I", str(PROGRAM.with_name("webui_options.py"))]
-        subprocess.run([*command, "--config", str(config), "--options", str(options)], check=True)
+        subprocess.run(onhost.words("webui_options", "--config", config, "--options", options), check=True)
         found: dict[str, Any] = json.loads(config.read_text())
         return found
 

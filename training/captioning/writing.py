@@ -9,9 +9,9 @@ from pathlib import Path
 from PIL import Image
 
 from training.captioning.captioner import Captioner, open_picture
-from training.data.pictures import ENDINGS
 from training.errors import InputError
 from training.run_folder import write_text
+from training.sections.data import PICTURE_ENDINGS
 
 RECORD = ".captions.json"
 """In each folder: which captions this program wrote there, so that one written or changed by hand is known."""
@@ -56,12 +56,12 @@ def pictures_below(folder: Path) -> list[Path]:
     found = [
         file
         for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in ENDINGS
+        if file.suffix.lower() in PICTURE_ENDINGS
         and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]
     if not found:
-        raise InputError(f"{folder}: holds no picture ({', '.join(sorted(ENDINGS))})")
+        raise InputError(f"{folder}: holds no picture ({', '.join(sorted(PICTURE_ENDINGS))})")
     return found
 
 

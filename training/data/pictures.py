@@ -10,9 +10,8 @@ from PIL import Image
 from training.data import captions
 from training.data.buckets import Fit, bucket_sizes, fit
 from training.errors import InputError
-from training.sections.data import MOST_REPEATS, Data, Subset
+from training.sections.data import MOST_REPEATS, PICTURE_ENDINGS, Data, Subset
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
 REPEATED = re.compile(r"(\d+)_(.*)")
 
 
@@ -84,9 +83,9 @@ def _pictures(subset: Subset, data: Data, problems: list[str]) -> Iterator[Pictu
     if not subset.folder.is_dir():
         problems.append(f"{subset.folder}: no such folder (data.subsets)")
         return
-    files = [file for file in sorted(subset.folder.iterdir()) if file.suffix.lower() in ENDINGS]
+    files = [file for file in sorted(subset.folder.iterdir()) if file.suffix.lower() in PICTURE_ENDINGS]
     if not files:
-        problems.append(f"{subset.folder}: holds no picture ({', '.join(sorted(ENDINGS))})")
+        problems.append(f"{subset.folder}: holds no picture ({', '.join(sorted(PICTURE_ENDINGS))})")
     resolution = subset.resolution or data.resolution
     sizes = bucket_sizes(resolution, data.buckets)
     if data.buckets.enabled and not data.buckets.no_upscale and not sizes:

@@ -10,6 +10,7 @@ from training.kohya import values
 from training.kohya.honoured import PLACES
 from training.kohya.reading import Given, Reading
 from training.kohya.unhonoured import REASONS
+from training.spelling import did_you_mean
 
 Table = dict[str, Any]
 Level = dict[str, Given]
@@ -84,7 +85,7 @@ def _report(reading: Reading, label: str, table: Table, at: str = "data.subsets"
         if key in REASONS:
             reading.lose(name, value, REASONS[key])
         elif key not in KNOWN:
-            reading.problems.append(f"{reading.file}: {name}: unknown key{values.did_you_mean(key, KNOWN)}")
+            reading.problems.append(f"{reading.file}: {name}: unknown key{did_you_mean(key, KNOWN)}")
         elif key in FOR_ALL:
             reading.mention(name, value, PLACES[FOR_ALL[key]].path)
         else:

@@ -8,13 +8,14 @@ from typing import Any
 
 from training import config
 from training.errors import InputError
-from training.kohya import foreign, gui, script, steps, values
+from training.kohya import foreign, gui, script, steps
 from training.kohya.datasets import datasets
 from training.kohya.honoured import PLACES
 from training.kohya.network import WINDOW, network
 from training.kohya.reading import Given, Reading
 from training.kohya.report import Report
 from training.kohya.unhonoured import REASONS
+from training.spelling import did_you_mean
 from training.textfile import read_json, read_text, read_toml
 
 Table = dict[str, Any]
@@ -219,7 +220,7 @@ def _translate(reading: Reading, general: Table, tables: list[Table]) -> Transla
         # A step that met a problem leaves its other keys behind; only then is a known key no mistake.
         if key not in KNOWN or not stopped:
             name = reading.given[key].name
-            reading.problems.append(f"{reading.file}: {name}: unknown key{values.did_you_mean(key, KNOWN)}")
+            reading.problems.append(f"{reading.file}: {name}: unknown key{did_you_mean(key, KNOWN)}")
     if not reading.preset:
         _required(reading, general, tables)
     if reading.problems:

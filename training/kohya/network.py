@@ -5,6 +5,7 @@ from typing import Any
 
 from training.kohya import values
 from training.kohya.reading import DEFAULT, Reading
+from training.spelling import did_you_mean
 
 KOHYA = "networks.lora"
 LYCORIS = "lycoris.kohya"
@@ -101,7 +102,7 @@ def network(reading: Reading) -> None:
         elif name in NO_PLACE:
             reading.lose(argument.label, argument.value, NO_PLACE[name])
         elif name not in SIZES:
-            hint = values.did_you_mean(name, {*ARGUMENTS, *NO_PLACE, *SIZES})
+            hint = did_you_mean(name, {*ARGUMENTS, *NO_PLACE, *SIZES})
             reading.problems.append(f"{reading.file}: {argument.label}: unknown argument{hint}")
 
 

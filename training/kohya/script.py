@@ -7,7 +7,7 @@ from training.errors import InputError
 from training.kohya import arguments, bash
 from training.kohya.reading import Given
 from training.kohya.report import NotHonoured, Report
-from training.kohya.values import did_you_mean
+from training.spelling import did_you_mean
 
 ENVIRONMENT = frozenset(
     (

@@ -1,13 +1,13 @@
 """Converters from kohya's values to ours; each raises ValueError with what is allowed."""
 
 import ast
-import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from training.sections.optimisation import OptimizerKind, ScheduleKind
 from training.sections.output import SAMPLER_ALIASES, Sampler
+from training.spelling import did_you_mean_or_all
 
 Convert = Callable[[Any], Any]
 
@@ -158,16 +158,8 @@ def arguments(value: Any) -> dict[str, Any]:
     return found
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint at the known word that looks most like `word`, or nothing."""
-    close = difflib.get_close_matches(word, sorted(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
 def _one_of(value: str, names: Mapping[str, str], what: str) -> str:
     found = names.get(value) or names.get(value.lower())
     if found is None:
-        known = sorted(set(names.values()))
-        hint = did_you_mean(value, known) or f"; known are {', '.join(known)}"
-        raise ValueError(f"no {what} {value!r} here{hint}")
+        raise ValueError(f"no {what} {value!r} here{did_you_mean_or_all(value, set(names.values()))}")
     return found

@@ -10,14 +10,14 @@ from training.config import Config
 from training.data import captions
 from training.data.buckets import bucket_sizes, fit
 from training.data.order import Order, length
-from training.data.pictures import ENDINGS, REPEATED, Picture, balanced, subsets
+from training.data.pictures import REPEATED, Picture, balanced, subsets
 from training.errors import InputError
 from training.memory import estimate
 from training.review import files, words
 from training.review.files import Looked
 from training.review.finding import GRADES, Finding
 from training.review.words import Count
-from training.sections.data import Data, Subset
+from training.sections.data import PICTURE_ENDINGS, Data, Subset
 from training.sections.model import Family
 
 CROPPED = 0.1
@@ -116,7 +116,7 @@ def _unused(root: Path) -> list[Finding]:
             continue
         if entry.is_dir() and not REPEATED.fullmatch(entry.name):
             found.append(Finding("warning", entry, f"is left out: {_why_left_out(entry)}"))
-        elif entry.suffix.lower() in ENDINGS:
+        elif entry.suffix.lower() in PICTURE_ENDINGS:
             found.append(Finding("warning", entry, "is left out: it lies in no folder N_name"))
     return found
 
@@ -147,7 +147,7 @@ def _inside(folder: Path, pictures: Sequence[Path]) -> list[Finding]:
 
 
 def _subset(subset: Subset, data: Data, max_tokens: int, count: Count | None, findings: list[Finding]) -> list[Member]:
-    pictures = [file for file in sorted(subset.folder.iterdir()) if file.suffix.lower() in ENDINGS]
+    pictures = [file for file in sorted(subset.folder.iterdir()) if file.suffix.lower() in PICTURE_ENDINGS]
     if not pictures:
         findings.append(Finding("bad", subset.folder, "holds no picture"))
     findings += words.orphans(subset.folder, pictures, subset.captions)

@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from training.data import captions
-from training.data.pictures import ENDINGS
 from training.review.finding import Finding
-from training.sections.data import Captions
+from training.sections.data import PICTURE_ENDINGS, Captions
 
 Count = Callable[[str], int]
 """Tokens of a text."""
@@ -63,5 +62,5 @@ def orphans(folder: Path, pictures: Sequence[Path], settings: Captions) -> Itera
                 yield Finding("warning", file, "belongs to no picture")
         elif file.suffix.lower() in settings.extensions:
             yield Finding("warning", file, f"is not read: the ending must be {file.suffix.lower()}, in small letters")
-        elif file.suffix.lower() not in ENDINGS:
-            yield Finding("note", file, f"is left out: the trainer reads {', '.join(sorted(ENDINGS))}")
+        elif file.suffix.lower() not in PICTURE_ENDINGS:
+            yield Finding("note", file, f"is left out: the trainer reads {', '.join(sorted(PICTURE_ENDINGS))}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from training.errors import InputError
 from training.run.records import ARITHMETIC, finished
+from training.sections.data import PICTURE_ENDINGS
 
 Record = Mapping[str, Any]
 
@@ -61,12 +62,12 @@ def changed_inputs(record: Record, now: Mapping[str, str]) -> list[str]:
             found.append(f"the {entry['kind']} {place} is missing")
         elif sha256 != entry["sha256"]:
             found.append(f"the {entry['kind']} {place} has changed: {_short(entry['sha256'])}, now {_short(sha256)}")
-    return found + [f"{place} is new" for place in now if place not in record["inputs"] and _decisive(place)]
+    return found + [f"{place} is new" for place in now if place not in record["inputs"] and _decisive(place, record)]
 
 
-def _decisive(place: str) -> bool:
+def _decisive(place: str, record: Record) -> bool:
     """Pictures and captions; a stray file beside them is not read."""
-    return Path(place).suffix.lower() in {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif", ".txt", ".caption"}
+    return Path(place).suffix.lower() in {*PICTURE_ENDINGS, *record["config"]["data"]["captions"]["extensions"]}
 
 
 def _of_config(before: Any, after: Any, key: str = "") -> Iterator[str]:

@@ -13,6 +13,8 @@ Resolution = tuple[int, int]
 LARGEST_SIDE = 16_384
 """Pixels; far above what these models can draw."""
 MOST_REPEATS = 1_000_000
+PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
+"""Endings of the files that are shown; all else in a folder is left out."""
 
 
 def _as_pair(value: object) -> object:

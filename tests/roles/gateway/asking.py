@@ -5,10 +5,10 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tomlkit
 
+from lab import Lab, layers
 from tests.light import fleet
 from tests.light.fleet import LightFleet
 
@@ -52,28 +52,28 @@ REQUESTS = [
 
 
 @contextlib.contextmanager
-def running(folder: Path, **tables: Any) -> Iterator[LightFleet]:
-    """
-    One host with the light WebUI and a gateway, applied, for the length of a `with` block.
+def running(folder: Path) -> Iterator[LightFleet]:
+    """One host with the light WebUI and a gateway, provisioned, for the length of a `with` block."""
+    with layers.attached(PROVISIONED, folder) as lab:
+        yield LightFleet(lab, folder)
 
-    + folder: where its fleet.toml goes
-    + tables: further tables of it
-    """
-    with fleet.running(folder, hosts=1) as light:
-        document = tomlkit.parse(light.file.read_text())
-        document["hosts"]["h1"]["groups"] = ["webui", "gateway"]
-        document["secrets"] = {"gateway_logins": {"file": "logins"}}
-        for name, table in tables.items():
-            document.setdefault(name, tomlkit.table()).update(table)
-        light.file.write_text(tomlkit.dumps(document))
-        (folder / "logins").write_text(f"{LOGIN[0]}:{PASSWORD}\n")
-        (folder / "logins").chmod(0o600)
-        assert light.sdfleet("lock").code == 0
-        done = light.sdfleet("apply")
-        assert done.code == 0, done.text
-        assert "fingerprint" in done.text.lower()
-        assert PASSWORD not in done.text
-        yield light
+
+def _provision(lab: Lab, folder: Path) -> None:
+    light = fleet.written(lab, folder)
+    document = tomlkit.parse(light.file.read_text())
+    document["hosts"]["h1"]["groups"] = ["webui", "gateway"]
+    document["secrets"] = {"gateway_logins": {"file": "logins"}}
+    light.file.write_text(tomlkit.dumps(document))
+    (folder / "logins").write_text(f"{LOGIN[0]}:{PASSWORD}\n")
+    (folder / "logins").chmod(0o600)
+    assert light.sdfleet("lock").code == 0
+    done = light.sdfleet("apply")
+    assert done.code == 0, done.text
+    assert "fingerprint" in done.text.lower()
+    assert PASSWORD not in done.text
+
+
+PROVISIONED = layers.Scene("gateway", 1, _provision, (Path(__file__), *fleet.PROVISIONED.made_by))
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,11 @@ import pytest
 
 from roles.gateway import logins
 from roles.gateway.logins import LoginError, parse, users_file
-from roles.onhost import gateway_login
-from roles.onhost.gateway_login import Door, Guesses, Server, Sessions, TooMany, matches, network, read_users
+from roles.onhost import login_door, login_guesses, login_server
+from roles.onhost.login_door import Door, matches, read_users
+from roles.onhost.login_guesses import Guesses, TooMany, network
+from roles.onhost.login_server import Server
+from roles.onhost.login_sessions import Sessions
 
 PASSWORD = "correct-horse-58"
 USERS = read_users(users_file({"ann": PASSWORD, "bob": "another-horse-77"}, ""))
@@ -74,7 +77,7 @@ def client(tmp_path: Path, quick_hashes: None) -> Iterator[Client]:
 
 def test_each_login_has_a_session_of_its_own_and_leaves_it(client: Client) -> None:
     first, second = client.log_in(), client.log_in()
-    assert first.status == 303 and first.cookies[gateway_login.COOKIE] != second.cookies[gateway_login.COOKIE]
+    assert first.status == 303 and first.cookies[login_server.COOKIE] != second.cookies[login_server.COOKIE]
     assert (client.who(first), client.who(second)) == ("ann", "ann")
     left = client.ask(
         "POST", "/sdfleet/logout", headers={"Cookie": f"__Host-sdfleet={first.cookies['__Host-sdfleet']}"}
@@ -104,7 +107,7 @@ def test_a_session_ends_by_itself_and_with_its_password_and_outlives_a_restart(t
 
 
 def test_a_device_is_no_session(client: Client) -> None:
-    device = client.log_in().cookies[gateway_login.DEVICE]
+    device = client.log_in().cookies[login_server.DEVICE]
     assert client.ask("GET", "/session", headers={"Cookie": f"__Host-sdfleet={device}"}).status == 401
 
 
@@ -149,9 +152,7 @@ def guess(of: Door, address: str, times: int, name: str = "ann") -> list[float]:
 @pytest.fixture
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hash that costs nothing, where its cost is not what is tested."""
-    monkeypatch.setattr(
-        gateway_login, "matches", lambda password, stored: password == PASSWORD and stored == USERS["ann"]
-    )
+    monkeypatch.setattr(login_door, "matches", lambda password, stored: password == PASSWORD and stored == USERS["ann"])
 
 
 @pytest.mark.usefixtures("cheap")
@@ -219,7 +220,7 @@ def test_many_attempts_at_once_of_one_address_are_one_new_guess(tmp_path: Path) 
     assert not tried.guesses.is_new("203.0.113.1", now + 3000) and tried.guesses.is_new("203.0.113.1", now + 9000)
     for number in range(30000):
         tried.guesses.is_new(f"address {number}", now + number / 1000)
-    assert len(tried.guesses._wrong) <= gateway_login.KEYS
+    assert len(tried.guesses._wrong) <= login_guesses.KEYS
 
 
 @pytest.mark.usefixtures("cheap")
@@ -242,7 +243,7 @@ def test_limits_count_ipv6_by_its_network_and_forget() -> None:
     assert network("2001:db8:1:2::5") == network("2001:db8:1:2:ffff::1") != network("2001:db8:1:3::5")
     assert network("nonsense") == "nonsense"
     guesses = Guesses(10)
-    for number in range(gateway_login.KEYS + 5):
+    for number in range(login_guesses.KEYS + 5):
         guesses._failed[str(number)] = [time.monotonic() - 100]
     with guesses.turn(["name ann"]):
         assert len(guesses._failed) == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from roles.onhost import source
+from roles.programs import receiver, sent
 from tests.roles.models.conftest import Fetcher, wanted
 from tests.roles.models.origin import Origin
 
@@ -61,8 +61,8 @@ def test_what_the_scanner_does_not_know_is_told(fetcher: Fetcher, origin: Origin
 
 def convert(file: Path) -> "subprocess.CompletedProcess[bytes]":
     """Run the converter on a file, as its unit does."""
-    command = [sys.executable, "-I", "-", str(file)]
-    return subprocess.run(command, input=source("convert_pickle").encode(), capture_output=True, check=False)
+    command = receiver(file, python=sys.executable)
+    return subprocess.run(command, input=sent("convert_pickle").encode(), capture_output=True, check=False)
 
 
 class Note:
@@ -101,8 +101,8 @@ def test_converting_runs_no_code(content: object, sentence: str, tmp_path: Path)
     torch = pytest.importorskip("torch")
     torch.save(content, tmp_path / "bad.ckpt")
     done = subprocess.run(
-        [sys.executable, "-I", "-", str(tmp_path / "bad.ckpt")],
-        input=source("convert_pickle").encode(),
+        receiver(tmp_path / "bad.ckpt", python=sys.executable),
+        input=sent("convert_pickle").encode(),
         capture_output=True,
         cwd=tmp_path,
         check=False,

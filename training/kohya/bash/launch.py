@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from training.kohya.bash.expansion import FROM_OUTSIDE, Expansion, Value, used_names
 from training.kohya.bash.syntax import Assignment, Command
 from training.kohya.bash.words import Variable, Word
-from training.kohya.values import did_you_mean
+from training.spelling import did_you_mean
 
 SCRIPTS = ("train_network.py", "sdxl_train_network.py")
 """The programs of sd-scripts that train a LoRA for the families here."""

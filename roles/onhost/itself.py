@@ -1,0 +1,24 @@
+"""How a program starts another one of the tree or archive that it came in itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+TREE = str(Path(__file__).absolute().parents[2])
+"""The folder or archive that holds this package; an archive that was sent has no name but its descriptor's."""
+DESCRIPTOR = "/proc/self/fd/"
+RUN = (
+    "import sys; from importlib import import_module; sys.path.insert(0, sys.argv.pop(1)); "
+    "import_module(sys.argv.pop(1)).main()"
+)
+
+
+def words(module: str) -> list[str]:
+    """The words after Python's own that start a program, by its module's name; its arguments follow."""
+    return ["-c", RUN, TREE, module]
+
+
+def descriptors() -> Sequence[int]:
+    """What a child must inherit to find the program: `pass_fds` of subprocess."""
+    return (int(TREE[len(DESCRIPTOR) :]),) if TREE.startswith(DESCRIPTOR) else ()
