@@ -110,30 +110,41 @@ def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> 
     secrets = fleet.secrets.read_all()
     git: dict[str, dict[str, locks.GitPin]] = {}
     models: dict[str, ModelPin] = {}
+    refused: set[object] = set()  # models and refs that were looked up in vain, once for all hosts
     witnesses = Witnesses()
     for host in fleet.hosts.values():
         look = functools.partial(lookup.model, fleet, host, secrets)
         for model in map(unlocked, host.models):
-            if locks.key(model) not in models and (pin := _model(model, old, again, look, witnesses, say, problems)):
-                models[locks.key(model)] = pin
+            key = locks.key(model)
+            if key in models or key in refused:
+                continue
+            if pin := _model(model, old, again, look, witnesses, say, problems):
+                models[key] = pin
+            else:
+                refused.add(key)
         for role, app in (("webui", host.webui), ("lora_scripts", host.lora_scripts)):
             url, ref = app.repository, app.ref
-            if not host.has(role) or COMMIT.fullmatch(ref) or ref in git.get(url, {}):
+            if not host.has(role) or COMMIT.fullmatch(ref) or ref in git.get(url, {}) or (url, ref) in refused:
                 continue
             known = old.git.get(url, {}).get(ref)
             if known is None or again(role):
                 say(f"{role}: looking up {ref}")
-                known = _ref(url, ref, host, witnesses, say, role)
+                try:
+                    known = _ref(url, ref, host, witnesses, say, role)
+                except SdfleetError as error:
+                    problems.append(Problem(f"{role}.ref", str(error)))
+                    refused.add((url, ref))
+                    continue
             if url == WEBUI_HOME and KNOWN_REFS.get(ref, known.commit) != known.commit:
                 problems.append(Problem("webui.ref", f"{ref} is {known.commit} now; it should be {KNOWN_REFS[ref]}"))
             git.setdefault(url, {})[ref] = known
-    new = Lock(git=git, models=models)
-    pinned = [locks.pin_host(host, new) for host in fleet.hosts.values()]
-    found = {app: tuple(sorted(set(keys))) for app, keys in environments(pinned).items()}
     if problems:
         if witnesses.silent and fleet.table.mirrors == "none":
             problems.append(Problem("fleet.mirrors", MIRRORS_HINT.format(", ".join(sorted(witnesses.silent)))))
         raise ConfigError(str(fleet.file), problems)
+    new = Lock(git=git, models=models)
+    pinned = [locks.pin_host(host, new) for host in fleet.hosts.values()]
+    found = {app: tuple(sorted(set(keys))) for app, keys in environments(pinned).items()}
     return new.model_copy(update={"environments": found})
 
 

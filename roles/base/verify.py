@@ -16,7 +16,8 @@ LITTLE_GB = 1.0
 
 
 def test_packages_are_installed(host: Host, base: Base) -> None:
-    listed = host.check_output("dpkg-query -W -f '${db:Status-Abbrev}|${Package}|${Provides}\\n'")
+    shown = "${db:Status-Abbrev}|${Package}|${Package}:${Architecture}, ${Provides}\\n"
+    listed = host.check_output(f"dpkg-query -W -f '{shown}'")
     installed = [line.split("|") for line in listed.splitlines() if line[1:2] == "i"]
     there = {name for _, name, _ in installed}
     there |= {part.split()[0] for _, _, provides in installed for part in provides.split(", ") if part}

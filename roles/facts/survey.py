@@ -69,8 +69,8 @@ class Survey(FactBase[HostSurvey]):
             script.append(f'[ -z "$t" ] || printf "text\\t%s\\t%s\\n" {quoted([file])} "$t"')
         if packages:
             wanted = " ".join(f"-e {shlex.quote(name)}" for name in packages)
-            show = "dpkg-query -W -f 'package\\t${db:Status-Abbrev}\\t${Package}\\t${Provides}\\n'"
-            script.append(f"{show} | grep -F {wanted}")
+            line = "package\\t${db:Status-Abbrev}\\t${Package}\\t${Package}:${Architecture}, ${Provides}\\n"
+            script.append(f"dpkg-query -W -f '{line}' | grep -F {wanted}")
         if users:
             script.append(f"getent passwd {quoted(users)} | sed 's/^/user\\t/'")
         if units:

@@ -57,10 +57,14 @@ def errors(lines: Iterable[str]) -> list[tuple[str, str]]:
     """The kind (of KINDS) and text of every line that tells of an error; of a traceback the exception alone."""
     found: list[tuple[str, str]] = []
     depth = -1  # how far the traceback is indented that is being read; -1 outside of one
+    more = False  # whether the last line announced what this one says ("Error(s) in loading state_dict for X:")
     for line in (part for whole in lines for part in whole.rstrip().split("\r")):
         line = GROUP.sub("", line)
         text = PROGRESS.sub("", line).strip()
-        if TRACEBACK in text:
+        announced, more = more, False
+        if announced and text and line[0] in " \t":
+            found[-1] = (found[-1][0], f"{found[-1][1]} {text}")
+        elif TRACEBACK in text:
             depth = max(len(line) - len(line.lstrip()), 0)
         elif depth >= 0 and (not text or line[depth : depth + 1] in (" ", "\t") or text[0] in "│╭╰❱"):
             continue
@@ -68,6 +72,7 @@ def errors(lines: Iterable[str]) -> list[tuple[str, str]]:
             depth = -1
             if not harmless(text):
                 found.append(("exception", text))
+                more = text.endswith(":")
         elif text and not harmless(text):
             kind = next((name for name, pattern in KINDS.items() if pattern.search(text)), None)
             found += [(kind, text)] if kind else []
@@ -102,4 +107,5 @@ def last_words(unit: str, since: float) -> str:
         written = (PROGRESS.sub("", line.split("\r")[-1]).strip() for line in reversed(others))
         last = next((line for line in written if line and not harmless(line)), "")
         return own[-1] + (f"; its last line: {last}" if last else "")
-    return ": ".join([*own[-1:], reason(others)])
+    why = reason(others)
+    return own[-1] if own and why in own[-1] else ": ".join([*own[-1:], why])

@@ -12,16 +12,19 @@ import threading
 
 LARGEST = 4_000_000
 """Bytes of an answer that are read: a list of a few thousand models takes one million."""
+LARGEST_REFUSAL = 5000
 HOME = "127.0.0.1"
 
 
 class AnswerError(OSError):
     """What came instead of an answer; the text goes after the path in a message."""
 
-    def __init__(self, text: str, status: int = 0) -> None:
+    def __init__(self, text: str, status: int = 0, body: bytes = b"") -> None:
         super().__init__(text)
         self.status = status
         """HTTP's; 0 if there was none."""
+        self.body = body
+        """How what came with another status than 200 begins."""
 
 
 def ask(port: int, path: str, data: bytes | None = None, seconds: float = 10, largest: int = LARGEST) -> bytes:
@@ -36,7 +39,7 @@ def ask(port: int, path: str, data: bytes | None = None, seconds: float = 10, la
         try:
             connection.request("GET" if data is None else "POST", path, data, headers)
             reply = connection.getresponse()
-            body = reply.read((largest if reply.status == 200 else 300) + 1)
+            body = reply.read((largest if reply.status == 200 else LARGEST_REFUSAL) + 1)
         finally:
             timer.cancel()
             connection.close()
@@ -46,7 +49,7 @@ def ask(port: int, path: str, data: bytes | None = None, seconds: float = 10, la
     if late.is_set():
         raise AnswerError(f"gave no answer within {seconds:g} s")
     if reply.status != 200:
-        raise AnswerError(f"answered {reply.status}: {body[:300].decode(errors='replace')}", reply.status)
+        raise AnswerError(f"answered {reply.status}: {body[:300].decode(errors='replace')}", reply.status, body)
     if len(body) > largest:
         raise AnswerError(f"answered with more than {largest} bytes")
     if reply.length:

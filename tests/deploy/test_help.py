@@ -29,3 +29,9 @@ def test_help_fits(words: tuple[str, ...]) -> None:
     assert "[[" not in usage and "]...]" not in usage
     for name in re.findall(r"[\[{]([\w|]+)[\]}]", usage):
         assert name.isupper(), f"{name} is no metavariable"
+
+
+def test_a_shell_completes_the_verbs() -> None:
+    asked = {"_SDFLEET_COMPLETE": "complete_bash", "COMP_WORDS": "sdfleet ro", "COMP_CWORD": "1"}
+    done = CliRunner().invoke(app, [], prog_name="sdfleet", env=asked)
+    assert done.output.split() == ["rollback"]

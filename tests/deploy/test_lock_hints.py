@@ -30,6 +30,20 @@ def test_without_a_network_it_points_at_mirrors(tmp_path: Path, monkeypatch: pyt
     assert "If it is blocked, use mirrors" not in locked(file)[1]
 
 
+def test_refs_that_cannot_be_looked_up_are_told_with_all_else(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    mirrors = '[mirrors]\ngithub = ["http://127.0.0.1:9"]\nhuggingface = ["http://127.0.0.1:9"]\n'
+    text = (
+        f'[fleet]\nname = "s"\n{mirrors}[lora_scripts]\nref = "main"\n{HOST.format(groups=chr(34) + "webui" + chr(34))}'
+    )
+    file.write_text(text + HOST.format(groups='"lora_scripts", "webui"').replace("hosts.a", "hosts.b"))
+    code, told = locked(file)
+    assert code != 0
+    assert told.count("models.clip-vit-large-patch14: ") == told.count("webui.ref: cannot look up") == 1
+    assert "lora_scripts.ref: cannot look up" in told
+    assert "fleet.mirrors: http://127.0.0.1:9 does not answer. If it is blocked, use mirrors" in told
+
+
 @pytest.mark.parametrize(("role", "then"), [("", "plan"), ("gateway", "check")])
 def test_the_next_command_is_check_where_plan_would_fail(role: str, then: str, tmp_path: Path) -> None:
     (tmp_path / "m.safetensors").write_bytes(b"weights")

@@ -95,6 +95,21 @@ def test_an_unknown_release_changes_nothing(fakes: FakeHosts) -> None:
     assert current(fakes, "h1") == "r1"
 
 
+@pytest.mark.parametrize("inside", ["", "code", "manifest.json"])
+def test_a_folder_that_never_served_is_no_release_to_go_back_to(inside: str, fakes: FakeHosts) -> None:
+    fakes.write({"h1": "webui"})
+    serve(fakes, "h1", "good", "new")
+    folder = fakes.root("h1") / "apps/webui/releases/v9"
+    folder.mkdir()
+    if inside:
+        (folder / inside).touch()
+    done = fakes.sdfleet("rollback", "--to", "v9")
+    assert done.exit_code == 1 and "No release v9. Available: r0. Choose one with --to." in done.output
+    assert current(fakes, "h1") == "r1"
+    path = fakes.sdfleet("rollback", "--to", "../../../etc")
+    assert path.exit_code == 2 and "--to: '../../../etc' must begin with a letter or digit" in path.output
+
+
 def test_a_host_that_somebody_else_changes_does_not_keep_the_others(fakes: FakeHosts, tmp_path: Path) -> None:
     import fcntl
 

@@ -200,6 +200,12 @@ RuntimeError: the extension is broken
             "error: RPC failed\nerror: No space left on device\nfatal: fetch-pack: invalid index-pack output\n",
             "error: No space left on device",
         ),
+        (
+            "Traceback (most recent call last):\n  File ...\nRuntimeError: Error(s) in loading state_dict for Model:\n"
+            "\tsize mismatch for time_embed.0.weight: ([128, 32]) and ([1280, 320]).\n\tsize mismatch for b\n",
+            "RuntimeError: Error(s) in loading state_dict for Model: size mismatch for time_embed.0.weight: "
+            "([128, 32]) and ([1280, 320]).",
+        ),
         ("one\ntwo\nthree\nfour\nfive\n", "two | three | four | five"),
         ("", "it wrote nothing"),
         (
@@ -211,6 +217,15 @@ RuntimeError: the extension is broken
 )
 def test_the_reason_is_the_line_that_says_why(text: str, why: str) -> None:
     assert reason(text.splitlines()) == why
+
+
+def test_what_the_runner_says_already_is_not_said_again(app: Path) -> None:
+    switch(app, "one", "runs one")
+    lines = "Traceback (most recent call last):\n  File\nRuntimeError: no tiles\n"
+    (app.parent / "journal").write_text(f"sdfleet: starting\n{lines}sdfleet: it answered 500: RuntimeError: no tiles\n")
+    (app.parent / "programs/journalctl").write_text('#!/bin/sh\ncat "$HERE/journal"\n')
+    done = switch(app, "two", "broken")
+    assert "did not become ready: it answered 500: RuntimeError: no tiles; went back to one" in done.stderr
 
 
 def test_the_runner_says_what_happened_and_the_program_why(app: Path) -> None:

@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,14 @@ def test_users_space_and_names(tmp_path: Path) -> None:
     assert found.users == {"root": "/root"}
     assert found.free_bytes is not None and found.free_bytes > 0
     assert sorted(found.names[str(tmp_path)]) == [".a", "b"]
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-query"), reason="needs a Debian or Ubuntu system")
+def test_a_package_may_be_named_with_its_architecture() -> None:
+    native = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout.strip()
+    there, other = f"coreutils:{native}", "coreutils:i386" if native != "i386" else "coreutils:armhf"
+    assert {"coreutils", there} <= survey(packages=["coreutils", there, other]).packages
+    assert other not in survey(packages=[other]).packages
 
 
 def test_units_and_provided_packages_as_a_host_prints_them() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -110,3 +111,29 @@ def test_captions_of_any_bytes(tmp_path: Path, content: bytes) -> None:
         assert "\n" not in captions.read_caption(tmp_path / "any.png", Captions(), "")
     except TrainingError as error:
         assert str(file) in str(error)
+
+
+SETTINGS = st.builds(
+    Captions,
+    wildcards=st.booleans(),
+    shuffle=st.booleans(),
+    keep_tokens=st.integers(0, 4),
+    keep_tokens_separator=st.sampled_from(["", "|||", "{", ","]),
+    tag_dropout=st.sampled_from([0.0, 0.5, 1.0]),
+    prefix=st.sampled_from(["", "p", "{a|b}"]),
+    lines=st.sampled_from(["join", "first"]),
+)
+PARTS = st.sampled_from(
+    ["{a|b}", "{{", "}}", "{|}", "{", "}", "|", ",", "\n", "a cat", "|||", "__x__", "\x00", "\ue000"]
+)
+
+
+@MANY
+@given(text=st.lists(PARTS | st.text(max_size=3), max_size=8).map("".join), settings=SETTINGS, seed=st.integers(0, 9))
+def test_captions_with_wildcards_of_any_text(tmp_path: Path, text: str, settings: Captions, seed: int) -> None:
+    file = tmp_path / "any.txt"
+    file.write_bytes(text.encode())
+    caption = captions.read_caption(tmp_path / "any.png", settings, "")
+    shown = captions.vary_caption(caption, settings, 1, Random(seed))
+    assert "\n" not in shown
+    assert shown == captions.vary_caption(caption, settings, 1, Random(seed))

@@ -72,6 +72,44 @@ def test_the_file_is_what_was_trained(bench: Workbench, family: str, kind: str, 
     assert apart(speak(plain, family), said) < 1e-4, "merged by the readers' formulas"
 
 
+@pytest.mark.parametrize(("kind", "name"), ROWS)
+def test_lycoris_reads_what_was_trained(bench: Workbench, kind: str, name: str) -> None:
+    """With `pytest -s` it prints a table: the largest difference, as a share of the largest value.
+
+    LyCORIS' modules are asked in place of the layers, as when it trains and draws. Its 4.1.3 merges (merge_to) LoHa
+    and factored LoKr with alpha / rank counted twice, and so otherwise than it draws with them.
+    """
+    lycoris = pytest.importorskip("lycoris.modules")
+    base, trained, file = moved(bench, "sd1", kind, (SIZES | LOKR)[name])
+    target = bench.folder / "merged.safetensors"
+    merge.bake(bench.materials / "sd1.safetensors", [WeightedSource(file)], target)
+    ours: Any = BaseModel(Model(checkpoint=target)).unet(torch.float32)
+    theirs: Any = base.unet(torch.float32)
+    stored = lorafile.read_safetensors(file)
+    layers = paths(theirs, base, stored.modules())
+    for name_in_file, path in zip(stored.modules(), layers, strict=True):
+        found, parameters = lycoris.get_module(stored.tensors, name_in_file)
+        applied = lycoris.make_module(found, parameters, name_in_file, theirs.get_submodule(path))
+        applied.eval().apply_to()
+
+    worst: dict[str, list[float]] = {}
+    for path in layers:
+        layer = trained.get_submodule(path)
+        plain = theirs.get_submodule(path)
+        kernel = getattr(plain, "kernel_size", None)
+        shape = (2, plain.in_features) if kernel is None else (2, plain.in_channels, 9, 9)
+        given = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        with torch.no_grad():
+            said = layer(given)
+            apart_by = [apart(unet.get_submodule(path)(given), said) for unet in (ours, theirs)]
+        what = "Linear" if kernel is None else f"{kernel[0]}x{kernel[0]}"
+        worst[what] = [max(pair) for pair in zip(worst.get(what, (0.0, 0.0)), apart_by, strict=True)]
+    whole = [apart(speak(unet, "sd1"), speak(trained, "sd1")) for unet in (ours, theirs)]
+    for what, (here, there) in (worst | {"whole UNet": whole}).items():
+        print(f"{kind} | {name} | {what} | ours {here:.1e} | LyCORIS {there:.1e}")
+        assert max(here, there) < 1e-4, what
+
+
 @pytest.mark.parametrize("kind", ["lora", "locon", "loha", "lokr"])
 def test_a_file_resized_to_all_of_its_rank_is_what_was_trained(bench: Workbench, kind: str) -> None:
     _, trained, file = moved(bench, "sd1", kind, SIZES["rank 4, alpha 16, convolutions 2 and 6"])
@@ -81,6 +119,16 @@ def test_a_file_resized_to_all_of_its_rank_is_what_was_trained(bench: Workbench,
     merge.bake(bench.materials / "sd1.safetensors", [WeightedSource(small)], target)
     ours = speak(BaseModel(Model(checkpoint=target)).unet(torch.float32), "sd1")
     assert apart(ours, speak(trained, "sd1")) < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
+def test_whole_factors_are_saved_in_every_precision(bench: Workbench, precision: str) -> None:
+    sizes = LOKR["whole factors, alpha 1"]
+    bench.train("run", tables={"network": {"kind": "lokr", **sizes}, "save": {"precision": precision}})
+    file = bench.folder / "run" / "output" / "cat.safetensors"
+    for parts in lorafile.read_safetensors(file).modules().values():
+        assert {"lokr_w1", "lokr_w2"} <= parts.keys() and float(parts["alpha"]) == 1
+    merge.bake(bench.materials / "sd1.safetensors", [WeightedSource(file)], bench.folder / "merged.safetensors")
 
 
 @pytest.mark.parametrize("kind", ["dora", "loha", "lokr"])

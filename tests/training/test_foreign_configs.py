@@ -179,6 +179,9 @@ def test_settings_saved_by_kohya_ss(tmp_path: Path) -> None:
         ({"optimizer_args": '"betas=0.9,0.99" "weight_decay=0.1"'}, "optimizer.args", {"betas": (0.9, 0.99)}),
         ({"additional_parameters": "--network_train_unet_only"}, "network.text_encoder", False),
         ({"sdxl": True, "clip_skip": "2"}, "model.family", "sdxl"),
+        ({"model_type": "flux", "guidance_scale": 3.5}, "model.family", "auto"),
+        ({"lr_scheduler": "cosine_with_restarts", "lr_scheduler_num_cycles": ""}, "schedule.cycles", 1),
+        ({"max_resolution": "512,650"}, "data.resolution", (512, 648)),
     ],
 )
 def test_each_setting_of_the_window(tmp_path: Path, changed: dict[str, Any], path: str, value: Any) -> None:
@@ -199,6 +202,34 @@ def test_a_preset_without_a_model_is_listed(tmp_path: Path) -> None:
     translation = kohya.translate(file)
     assert translation.preset and translation.raw["network"]["rank"] == 8
     assert "unit = 1: belongs to kohya_ss' window" in str(translation.report)
+
+
+def test_sizes_are_cut_to_whole_latents(tmp_path: Path) -> None:
+    found, report = read(tmp_path, SOUND | {"resolution": "515, 770"})
+    assert found.data.resolution == (512, 768)
+    assert "resolution: 515, 770 is cut to multiples of 8, as the VAE does" in report
+    (tmp_path / "data.toml").write_text('[[datasets]]\nresolution = 515\n[[datasets.subsets]]\nimage_dir = "p"\n')
+    found, report = read(tmp_path, SOUND | {"dataset_config": "data.toml"})
+    assert found.data.subsets[0].resolution == (512, 512)
+    assert "datasets.0.resolution: 515 is cut" in report
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            {"enable_bucket": True, "bucket_reso_steps": 1},
+            "bucket_reso_steps: must be a multiple of 8; sd-scripts takes multiples of 64, for SDXL of 32 (is 1)",
+        ),
+        ({"dim_from_weights": True}, "dim_from_weights: needs network_weights, the file whose ranks are taken"),
+        ({"resolution": "20"}, "resolution (data.resolution): each side must be a multiple of 8, at least 64"),
+        ({"resolution": "a,b"}, 'resolution (data.resolution): must be a number, "width,height" or [width, height]'),
+    ],
+)
+def test_what_sd_scripts_refuses_is_refused_by_its_name(tmp_path: Path, wrong: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError) as raised:
+        read(tmp_path, SOUND | wrong)
+    assert sentence in str(raised.value)
 
 
 def test_easy_training_scripts(tmp_path: Path) -> None:
@@ -226,6 +257,11 @@ def test_easy_training_scripts(tmp_path: Path) -> None:
         ("utf16.toml", "seed = 1".encode("utf-16"), "is not UTF-8"),
         ("flux.json", b'{"LoRA_type": "Flux1", "flux1_checkbox": true}', "flux1_checkbox: is not supported; families"),
         ("ia3.json", b'{"LoRA_type": "LyCORIS/iA3"}', "LoRA_type: LyCORIS/iA3 is not supported; known are Standard"),
+        (
+            "sd3.json",
+            b'{"max_resolution": "512"}',
+            "has no LoRA_type: it is of kohya_ss' Dreambooth or Finetuning page",
+        ),
         ("data.json", b'{"datasets": []}', "names a dataset; give the training file whose dataset_config it is"),
         ("list.json", b"[1]", "must hold one JSON object"),
         ("deep.json", b"[" * 100_000, "is nested too deep to be read"),

@@ -148,16 +148,30 @@ def test_a_problem_in_one_subset_names_its_key(tmp_path: Path) -> None:
         by_toml(tmp_path, given)
 
 
-def test_the_window_tells_no_value_that_the_file_has_not(tmp_path: Path) -> None:
+def test_what_the_window_holds_counts_where_a_file_is_silent(tmp_path: Path) -> None:
     file = tmp_path / "preset.json"
-    window = {"LoRA_type": "Standard", "train_data_dir": "/p", "max_resolution": "512,512", "epoch": 1}
-    window |= {"pretrained_model_name_or_path": "/b.safetensors"}
+    window = {"LoRA_type": "LyCORIS/LoKr", "train_data_dir": "/p", "epoch": 1}
+    file.write_text(json.dumps(window | {"pretrained_model_name_or_path": "/b.safetensors"}))
+    found, report = kohya.load_any(file)
+    assert (found.name, found.data.resolution, found.network.rank, found.network.conv_rank) == (
+        "last",
+        (512, 512),
+        8,
+        1,
+    )
+    assert (found.data.buckets.enabled, found.data.buckets.max_side, found.data.buckets.no_upscale) == (
+        True,
+        2048,
+        True,
+    )
+    assert (found.optimizer.unet_learning_rate, found.optimizer.text_encoder_learning_rate) == (1e-4, 1e-4)
+    assert (found.schedule.kind, found.schedule.warmup_steps, found.train.precision) == ("cosine", 0.1, "fp16")
+    assert found.data.captions.extensions == (".txt",)
+    assert "max_bucket_reso (kohya_ss' default) = 2048 -> data.buckets.max_side = 2048" in str(report)
+    file.write_text(json.dumps(window | {"pretrained_model_name_or_path": "/b.safetensors", "unet_lr": 0}))
+    assert not kohya.load_any(file)[0].network.unet
     file.write_text(json.dumps(window))
-    report = str(kohya.load_any(file)[1])
-    assert "text_encoder_lr" not in report and "unet_lr" not in report
-    file.write_text(json.dumps(window | {"unet_lr": 1e-4, "text_encoder_lr": 0}))
-    found, _ = kohya.load_any(file)
-    assert (found.network.unet, found.network.text_encoder) == (True, False)
+    assert "max_side" not in str(kohya.translate(file).raw), "a preset without a model changes only what it names"
 
 
 def test_check_tells_a_missing_tokenizer_and_how_a_kohya_config_names_one(

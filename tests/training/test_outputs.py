@@ -16,7 +16,6 @@ from safetensors import safe_open
 from tests.training.workbench import Workbench
 from training import config
 from training.cli import app
-from training.errors import InputError
 from training.loop import samples
 from training.run_folder import as_toml
 
@@ -104,16 +103,6 @@ def test_a_folder_of_pictures_is_held_back(bench: Workbench) -> None:
 def test_tensorboard_events_are_written(bench: Workbench) -> None:
     bench.train("run", tables={"log": {"tensorboard": True}})
     assert list((bench.folder / "run" / "tensorboard").glob("events.out.*"))
-
-
-def test_kohyas_prompt_syntax() -> None:
-    prompt = samples.parse_prompt("a cat, sitting --n blurry, dark --w 515 --h 768 --d 7 --l 4.5 --s 12")
-    assert prompt == samples.Prompt("a cat, sitting", "blurry, dark", 512, 768, 7, 4.5, 12)
-    with pytest.raises(InputError, match="--q is unknown; known are n, w, h, d, l, s"):
-        samples.parse_prompt("a cat --q 1")
-    assert samples.parse_prompt("a cat --ss k_euler_a --g 3.5 --fs 3").sampler == "euler_a"
-    with pytest.raises(InputError, match="--ss: no sampler 'magic'; known are ddim"):
-        samples.parse_prompt("a cat --ss magic")
 
 
 def test_config_survives_a_round_trip(bench: Workbench) -> None:

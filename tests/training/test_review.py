@@ -15,6 +15,7 @@ from training import cli
 from training.config import Config, parse_config
 from training.memory import estimate
 from training.review import report
+from training.review.command import config_of
 from training.review.dataset import Review, review
 from training.sections.model import Family
 
@@ -169,3 +170,13 @@ def test_costs_grow_as_they_should(tmp_path: Path, family: Family) -> None:
     assert of(gradient_checkpointing=True)[1] == 1.5 * plain[1]
     assert of(batch_size=4)[0] > plain[0]
     assert estimate.hours(plain[1], 10) == pytest.approx(plain[1] / 1e13 / 3600)
+
+
+def test_a_caption_that_two_pictures_share_is_told_once(tmp_path: Path) -> None:
+    folder = tmp_path / "1_cat"
+    folder.mkdir()
+    for ending in ("png", "jpg"):
+        noise(1).save(folder / f"a.{ending}")
+    (folder / "a.txt").write_text("one\ntwo")
+    found = review(config_of(tmp_path, 64, 1, 1), None, None).findings
+    assert sum("has several lines" in finding.text for finding in found) == 1

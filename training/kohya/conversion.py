@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.kohya import values
 from training.kohya.honoured import FIELD_MAP, KOHYA_DEFAULTS
 from training.kohya.report import Honoured, NotHonoured, Report
 from training.kohya.unhonoured import REASONS
@@ -102,6 +103,13 @@ class Conversion:
         if re.fullmatch(r"[A-Za-z0-9][\w.-]*/[\w.-]+", path) and not found.exists() and not Path(path).suffix:
             self.note(f"{name}: {path} is read as a path; a model of Hugging Face's hub must be named by its file")
         return str(found)
+
+    def sides(self, name: str, value: Any) -> Any:
+        """A resolution in whole latents."""
+        cut = values.sides(value)
+        if cut != value:
+            self.report.notes.append(f"{name}: {value} is cut to multiples of 8, as the VAE does")
+        return cut
 
     def entry(self, name: str, value: Any, path: str, ours: Any) -> None:
         """Set our `path` to `ours` (None: keep the default), because the file has `name` = `value`."""

@@ -35,7 +35,10 @@ KNOWN = {*SUBSET_KEYS, *FOR_ALL, *PER_SUBSET, "resolution", *REASONS}
 
 
 def datasets(conversion: Conversion, general: Table, tables: list[Table]) -> None:
-    """Convert the folders. `general` and `tables` are empty if the file only names train_data_dir."""
+    """Convert the folders and sizes. `general` and `tables` are empty if the file only names train_data_dir."""
+    if conversion.has("resolution") and not values.is_off(conversion.get("resolution")):
+        given = conversion.given["resolution"]
+        conversion.honour("resolution", "data.resolution", conversion.sides(given.name, given.value))
     if not tables:
         for key, path in (("train_data_dir", "data.folder"), ("reg_data_dir", "data.regularisation")):
             if conversion.has(key):
@@ -103,7 +106,7 @@ def _subset(conversion: Conversion, number: int, level: Level) -> Table:
         elif key in SUBSET_KEYS:
             found[SUBSET_KEYS[key]] = value
         elif key == "resolution":
-            found["resolution"] = value
+            found["resolution"] = conversion.sides(given.name, value)
         elif key in PER_SUBSET:
             try:
                 table, name = path.split(".")

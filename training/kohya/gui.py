@@ -1,6 +1,6 @@
 """JSON presets and saved settings of kohya_ss's GUI, converted to the options that the GUI passes to sd-scripts.
 
-Read from kohya_gui/lora_gui.py of July 2026.
+Read from kohya_gui/lora_gui.py of July 2026, and compared with what that window writes for kohya_ss' own presets.
 """
 
 import shlex
@@ -43,9 +43,36 @@ NETWORKS: dict[str, tuple[str, str, list[str]]] = {
 }
 """network_module, LyCORIS algorithm, and the settings that become network_args, by LoRA_type."""
 
+HELD: dict[str, Any] = {
+    "output_name": "last",
+    "max_resolution": "512,512",
+    "learning_rate": 1e-4,
+    "unet_lr": 1e-4,
+    "text_encoder_lr": 1e-4,
+    "network_dim": 8,
+    "conv_dim": 1,
+    "conv_alpha": 1,
+    "lr_scheduler": "cosine",
+    "lr_warmup": 10,
+    "save_every_n_epochs": 1,
+    "cache_latents": True,
+    "caption_extension": ".txt",
+    "enable_bucket": True,
+    "bucket_no_upscale": True,
+    "max_bucket_reso": 2048,
+    "mixed_precision": "fp16",
+    "save_precision": "fp16",
+    "xformers": "xformers",
+    "sample_sampler": "euler_a",
+}
+"""What the window holds, and passes, where a file names no value; only where sd-scripts' own default is another."""
+
 LORA_PLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 WHOLE = ("keep_tokens", "bucket_reso_steps", "caption_dropout_every_n_epochs", "gradient_accumulation_steps", "seed")
 ZERO_IS_UNSET = ("seed", "clip_skip", "vae_batch_size", "max_timestep", "unet_lr", "max_train_steps")
+OF_OTHERS = {"model_type", "guidance_scale"}
+"""Options that the window holds for Flux alone, whatever is trained."""
+
 _WINDOW = "belongs to kohya_ss' window"
 _OTHER = f"{_WINDOW}: it passes this to other networks or families only"
 
@@ -53,6 +80,15 @@ _OTHER = f"{_WINDOW}: it passes this to other networks or families only"
 def is_gui(raw: Mapping[str, Any]) -> bool:
     """Whether a JSON object is from kohya_ss's GUI for LoRAs."""
     return "LoRA_type" in raw
+
+
+def why_not_gui(raw: Mapping[str, Any]) -> str:
+    """What a JSON object without LoRA_type is."""
+    if "datasets" in raw:
+        return "names a dataset; give the training file whose dataset_config it is"
+    if "max_resolution" in raw or "train_batch_size" in raw:
+        return "has no LoRA_type: it is of kohya_ss' Dreambooth or Finetuning page, which trains whole models"
+    return "is no JSON of kohya_ss (it has no LoRA_type)"
 
 
 def read_gui(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple[dict[str, Given], Report]:
@@ -64,10 +100,14 @@ def read_gui(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple
     if others:
         raise InputError(f"{file}: {others[0]}: is not supported; families here are SD 1.5, SD 2 and SDXL")
     report = Report(file)
+    # A file that names no model is a preset, which changes only what it names.
+    whole = raw.get("pretrained_model_name_or_path")
+    held = {key: value for key, value in HELD.items() if whole and raw.get(key) is None}
+    told, raw = raw, {**raw, **held}
     given = {
         RENAMED.get(key, key): Given(value, key)
         for key, value in raw.items()
-        if RENAMED.get(key, key) in known and value is not None
+        if RENAMED.get(key, key) in known and value is not None and key not in OF_OTHERS
     }
     kind = str(raw["LoRA_type"])
     if kind not in NETWORKS:
@@ -89,10 +129,15 @@ def read_gui(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple
         given["lr_scheduler_args"] = Given(raw["lr_scheduler_args"].replace('"', "").split(), "lr_scheduler_args")
     given |= _more(file, str(raw.get("additional_parameters") or ""), known)
     named = {entry.name for entry in given.values()} | passed | {"additional_parameters"}
-    for key, value in raw.items():
-        if key not in named:
+    for key, value in told.items():
+        if key not in named and key not in held:
             report.not_honoured.append(NotHonoured(key, value, _OTHER if value else _WINDOW))
-    return given, report
+    return {key: _origin(entry, held) for key, entry in given.items()}, report
+
+
+def _origin(entry: Given, held: Container[str]) -> Given:
+    """The entry, told as the window's where the file names no value."""
+    return Given(entry.value, f"{entry.name} (kohya_ss' default)") if entry.name in held else entry
 
 
 def _network(given: dict[str, Given], raw: Mapping[str, Any], kind: str) -> set[str]:
@@ -134,7 +179,7 @@ def _length(file: Path, given: dict[str, Given], raw: Mapping[str, Any], report:
         given["max_train_epochs"] = Given(raw["epoch"], "epoch")
         report.notes.append("kohya_ss counts epoch into steps from the pictures; here it is train.epochs")
     if raw.get("lr_scheduler_num_cycles") == "":
-        given["lr_scheduler_num_cycles"] = Given(raw.get("epoch") or 1, "lr_scheduler_num_cycles")
+        given["lr_scheduler_num_cycles"] = Given(1, "lr_scheduler_num_cycles")
     if values.is_off(raw.get("lr_warmup_steps")) and not values.is_off(raw.get("lr_warmup")):
         given["lr_warmup_steps"] = Given(_number(file, "lr_warmup", raw["lr_warmup"]) / 100, "lr_warmup")
 

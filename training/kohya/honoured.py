@@ -33,7 +33,7 @@ FIELD_MAP: dict[str, Field] = {
     "enable_bucket": Field("data.buckets.enabled", values.flag),
     "min_bucket_reso": Field("data.buckets.min_side", values.whole),
     "max_bucket_reso": Field("data.buckets.max_side", values.whole),
-    "bucket_reso_steps": Field("data.buckets.step", values.whole),
+    "bucket_reso_steps": Field("data.buckets.step", values.bucket_step),
     "bucket_no_upscale": Field("data.buckets.no_upscale", values.flag),
     "alpha_mask": Field("data.alpha_mask", values.flag),
     "cache_latents": Field("data.cache_latents", values.flag),

@@ -80,8 +80,7 @@ def translate(file: Path, base: Path | None = None) -> Translation:
     if file.suffix == ".json":
         raw = read_json(file)
         if not gui.is_gui(raw):
-            what = "names a dataset; give the training file whose dataset_config it is" if "datasets" in raw else ""
-            raise InputError(f"{file}: {what or 'is no JSON of kohya_ss (it has no LoRA_type)'}")
+            raise InputError(f"{file}: {gui.why_not_gui(raw)}")
         given, report = gui.read_gui(file, raw, KNOWN)
         conversion = Conversion(file, base, given, preset=not raw.get("pretrained_model_name_or_path"))
         conversion.report = report

@@ -84,6 +84,8 @@ def network(conversion: Conversion) -> None:
     if conversion.has("network_alpha") and conversion.get("network_alpha") in (0, "0", 0.0, "0.0"):
         rank = conversion.value("network_dim", values.whole) if conversion.get("network_dim") else 4
         conversion.honour("network_alpha", "network.alpha", float(rank))  # as in sd-scripts: alpha 0 is the rank
+    if values.is_off(conversion.get("network_weights")) and not values.is_off(conversion.get("dim_from_weights")):
+        conversion.refuse("dim_from_weights", "needs network_weights, the file whose ranks are taken")
     arguments = _arguments(conversion)
     kind = _kind(conversion, module, arguments)
     if conversion.has("network_module"):

@@ -88,6 +88,27 @@ def token_length(value: Any) -> int:
     return 75 * pieces
 
 
+def bucket_step(value: Any) -> int:
+    """The step of buckets' sides, of which sd-scripts takes some only."""
+    found = whole(value)
+    if found % 8 or found < 8:
+        raise ValueError("must be a multiple of 8; sd-scripts takes multiples of 64, for SDXL of 32")
+    return found
+
+
+def sides(value: Any) -> Any:
+    """Width and height cut to whole latents of 8 pixels, as the VAE cuts them; what is no size stays as it is."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    try:
+        found = [whole(part) for part in parts]
+    except ValueError:
+        return value
+    if not any(side % 8 for side in found):
+        return value
+    cut = [side - side % 8 for side in found]
+    return cut[0] if len(cut) == 1 else cut
+
+
 def optimizer(value: Any) -> str:
     """An optimiser's name; kohya ignores case."""
     return _one_of(str(value), _OPTIMIZERS, "optimiser")

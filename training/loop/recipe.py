@@ -18,7 +18,7 @@ from training import rng
 from training.base import fp8
 from training.base.loading import BaseModel
 from training.config import Config
-from training.data import pictures
+from training.data import pictures, prompts
 from training.data.order import run_length
 from training.data.text import Embedding
 from training.errors import TrainingError
@@ -55,12 +55,12 @@ def train(
     base = BaseModel(config.model)
     seed = config.train.seed
     found, held = validation.hold_back(config.validation, config.held_back, seed, pictures.find_pictures(config.data))
-    prompts = samples.sample_prompts(config.sample, config.data.resolution, seed)
+    drawn = prompts.sample_prompts(config.sample, config.data.resolution, seed)
     say(f"{config.model.checkpoint.name}: {base.family}; {len(found)} pictures, {len(held)} more held back")
     for remark in base.remarks(config.objective.zero_terminal_snr):
         say(remark)
     tick = ticker(stop, say)
-    texts = [*samples.prompt_texts(prompts), *(picture.caption for picture in held)]
+    texts = [*prompts.prompt_texts(drawn), *(picture.caption for picture in held)]
     device, dtype = device_of(config.train.device), DTYPES[config.train.precision]
     trains_text = config.network.text_encoder
     with group.prepare_in_turn():
@@ -161,11 +161,11 @@ def train(
             inputs = (feed.for_validation(check.batches[number], check, time) for number in numbers for time in times)
             losses = [loss_of(one.to(device)).item() for one in inputs]
             progress.validation(step, sum(losses) / len(losses))
-        if at_samples and prompts:
+        if at_samples and drawn:
             passes.free_memory()
             vae = prepared.vae or base.vae(torch.float32).to(device)
             run.samples.mkdir(exist_ok=True)
-            for place, prompt in enumerate(prompts):
+            for place, prompt in enumerate(drawn):
                 picture = samples.draw_sample(prompt, base.v_prediction, predict, prepared.encode, vae)
                 path = run.samples / samples.sample_file_name(config.name, step, place)
                 picture.save(path)

@@ -1,9 +1,7 @@
-"""Sample pictures drawn during training, from prompts in kohya's syntax."""
+"""Sample pictures drawn during training."""
 
 import importlib
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from training import rng
+from training.data.prompts import Prompt
 from training.data.text import Embedding
-from training.errors import InputError
 from training.loop.objective import BETA_END, BETA_START, STEPS
-from training.sections.output import SAMPLER_ALIASES, Sample
 
 SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ddim": ("scheduling_ddim", "DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
@@ -38,80 +35,9 @@ SAMPLERS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 """Module, class and non-default arguments of diffusers' samplers, by kohya's names."""
 
-OPTION = re.compile(r"\s--(\w+)\s+")
 Encode = Callable[[Sequence[str]], Embedding]
 Predict = Callable[[Tensor, Tensor, Embedding, Tensor], Tensor]
 """The UNet's prediction from latents, timesteps, embedding and sizes (n, 6)."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One picture to draw."""
-
-    text: str
-    negative: str = ""
-    width: int = 512
-    height: int = 512
-    seed: int = 0
-    guidance: float = 7.5
-    steps: int = 30
-    sampler: str = "ddim"
-
-
-def sample_prompts(sample: Sample, resolution: tuple[int, int], seed: int) -> list[Prompt]:
-    """All prompts of the settings and the prompts file; lines that start with # are comments.
-
-    Prompts without a seed take `seed`, `seed` + 1 and so on, by position.
-    Raises InputError naming the line that is wrong.
-    """
-    lines = list(sample.prompts)
-    if sample.prompts_file:
-        try:
-            lines += sample.prompts_file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"sample.prompts_file: {sample.prompts_file} cannot be read: {error}") from error
-    wanted = [line for line in lines if line.strip() and not line.startswith("#")]
-    return [parse_prompt(line, *resolution, seed + place, sample.sampler) for place, line in enumerate(wanted)]
-
-
-def parse_prompt(line: str, width: int = 512, height: int = 512, seed: int = 0, sampler: str = "ddim") -> Prompt:
-    """A line like `a cat --n blurry --w 512 --h 768 --d 1 --l 7.5 --s 20 --ss euler_a`.
-
-    The other arguments are defaults. Raises InputError naming the option that is wrong.
-    """
-    text, *rest = OPTION.split(line.strip() + " ")
-    found: dict[str, Any] = {"text": text.strip(), "width": width, "height": height, "seed": seed, "sampler": sampler}
-    for option, value in zip(rest[::2], rest[1::2], strict=True):
-        value = value.strip()
-        try:
-            match option:
-                case "n":
-                    found["negative"] = value
-                case "w" | "h":
-                    found["width" if option == "w" else "height"] = max(64, int(value) // 8 * 8)
-                case "d":
-                    found["seed"] = int(value)
-                case "s":
-                    found["steps"] = max(1, min(1000, int(value)))
-                case "l":
-                    found["guidance"] = float(value)
-                case "ss":
-                    if (name := SAMPLER_ALIASES.get(value, value)) not in SAMPLERS:
-                        known = ", ".join(SAMPLERS)
-                        raise InputError(f"sample prompt {line!r}: --ss: no sampler {value!r}; known are {known}")
-                    found["sampler"] = name
-                case "g" | "fs":
-                    float(value)  # of SD 3 and Flux; sd-scripts reads and does not use them for these families
-                case _:
-                    raise InputError(f"sample prompt {line!r}: --{option} is unknown; known are n, w, h, d, l, s, ss")
-        except ValueError as error:
-            raise InputError(f"sample prompt {line!r}: --{option} needs a number (is {value!r})") from error
-    return Prompt(**found)
-
-
-def prompt_texts(wanted: Sequence[Prompt]) -> list[str]:
-    """Every text that must be encoded to draw the prompts."""
-    return sorted({text for prompt in wanted for text in (prompt.text, prompt.negative)})
 
 
 def make_sampler(name: str, v_prediction: bool) -> Any:

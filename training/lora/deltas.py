@@ -46,6 +46,14 @@ PARTS: dict[str, frozenset[str]] = {
     "bias": frozenset(),
 }
 """The tensors of each kind; alpha, DoRA's magnitudes and a bias's difference may accompany any of them."""
+UNREAD = {
+    "a1.weight": "GLoRA",
+    "on_input": "(IA)^3",
+    "oft_diag": "Diag-OFT",
+    "oft_blocks": "OFT or BOFT",
+    "w_norm": "a trained norm",
+}
+"""Names of LyCORIS network kinds that are not read here, by a tensor of theirs."""
 LARGEST = 1 << 28
 """Most weights of a layer; the largest of a released model has 13 million."""
 
@@ -57,12 +65,15 @@ def why_invalid(parts: Parts) -> str | None:
         return f"{broken} holds NaN or infinity"
     found = network_kind(parts)
     if found == "unknown":
+        other = next((name for part, name in UNREAD.items() if part in parts), None)
+        if other:
+            return f"is {other} of LyCORIS, which is not read here"
         return f"holds no weights of a known network ({', '.join(sorted(parts))})"
     unread = sorted(parts.keys() - PARTS[found] - {ALPHA, DORA, BIAS})
     if unread:
         return f"holds {', '.join(unread)}, which would be left out"
     if ALPHA in parts and parts[ALPHA].numel() != 1:
-        return f"its alpha is not one number ({tuple(parts[ALPHA].shape)})"
+        return f"has an alpha that is not one number ({tuple(parts[ALPHA].shape)})"
     empty = next((name for name, tensor in sorted(parts.items()) if not tensor.numel()), None)
     if empty or module_rank(parts) == 0:
         return f"has rank 0 ({empty} is empty)"
@@ -74,7 +85,7 @@ def why_invalid(parts: Parts) -> str | None:
     try:
         change = delta(parts)
     except (KeyError, RuntimeError, ValueError, IndexError):
-        return f"its factors do not fit each other ({shapes})"
+        return f"has factors that do not fit each other ({shapes})"
     return None if _finite(change) else "adds NaN or infinity: its factors are too large"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from training.errors import InputError
-from training.lora import lorafile, validity
+from training.lora import deltas, lorafile, validity
 from training.lora.deltas import ALPHA, DORA, delta, module_rank, network_kind, why_invalid
 from training.lora.lorafile import LoraFile, sshs_hashes
 from training.lora.validity import FAMILIES
@@ -78,7 +78,8 @@ def inspect_lora(path: Path) -> Inspection:
     file = lorafile.read_safetensors(path)
     modules = file.modules()
     kinds = Counter(_kind(name, parts) for name, parts in modules.items())
-    if not set(kinds) - {"unknown"} and not validity.foreign_naming(file):
+    named = any(set(parts) & deltas.UNREAD.keys() for parts in modules.values())
+    if not set(kinds) - {"unknown"} and not named and not validity.foreign_naming(file):
         raise InputError(f"{path}: holds no LoRA module ({len(file.tensors)} tensors); is it a checkpoint?")
     known = {
         name: parts

@@ -151,7 +151,8 @@ def _inject(
         _widen(module)
         parts = dict(_parts(module))
         if not deltas.is_scaled(parts):
-            cast(Any, module).scaling[ADAPTER], alpha = 1.0, float(rank)
+            # No reader looks at it; the rank that such a network is asked for (100000) is more than fp16 holds.
+            cast(Any, module).scaling[ADAPTER], alpha = 1.0, 1.0
         layers.append(Layer(name, rank, alpha, parts))
         _add_dropouts(settings, module)
     return tuple(layers)

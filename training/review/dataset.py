@@ -90,6 +90,7 @@ def review(config: Config, family: Family | None, count: Count | None) -> Review
         if subset.folder.is_dir():
             members += _subset(subset, config.data, config.model.max_token_length, count, findings)
     findings += picture_checks.duplicates([member.looked for member in members])
+    findings = list(dict.fromkeys(findings))  # two pictures that share a caption file would tell of it twice
     shown = balance_regularisation([member.picture for member in members])
     steps, steps_per_epoch = run_length(
         config.train, len(BatchOrder(shown, config.train.batch_size, config.train.seed))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from training.base import files
 from training.config import Config, Model
-from training.data import pictures
+from training.data import pictures, prompts
 from training.data.order import BatchOrder
 from training.errors import InputError
 from training.memory import advice, estimate
@@ -21,6 +21,10 @@ def check_report(config: Config) -> str:
     found: list[pictures.Picture] = []
     try:
         found = pictures.find_pictures(config.data)
+    except InputError as error:
+        problems.extend(error.problems)
+    try:
+        prompts.sample_prompts(config.sample, config.data.resolution, config.train.seed)
     except InputError as error:
         problems.extend(error.problems)
     if problems:
