@@ -85,7 +85,8 @@ def build_trainer(fleet: Path, target: RunHost, origin: RunHost, release: str) -
     if not lacks_trainer(target, release):
         return
     host = target.name
-    out.print(f"{host} does not have the trainer {release}: building it from {origin.name}'s copy of its code and lock")
+    kept = "the" if origin is target else f"{origin.name}'s"
+    out.print(f"{host} does not have the trainer {release}: building it from {kept} copy of its code and lock")
     with tempfile.TemporaryDirectory() as folder:
         bring(origin, release, Path(folder))
         request = Request(fleet=str(fleet), hosts=(host,), roles=("trainer",), apply=True, trainer_of=folder)
