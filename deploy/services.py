@@ -127,6 +127,8 @@ def _change(remote: Remote, verb: str, target: Target) -> str:
             return "was stopped already" if verb == "stop" else "is running already"
         case "missing":
             raise HostError(f"{remote.name}: {service.name} is not installed; run: sdfleet apply --limit {remote.name}")
+        case "unknown":
+            why = f"the state of {service.unit} is unknown: {answer['reason']}"
         case "silent":
             ports = ", ".join(map(str, answer["silent"]))
             why = f"{service.unit} runs, but nothing listens on {ports} after {target.seconds} s"

@@ -85,7 +85,8 @@ def _places(model: Model, paths: Paths) -> list[str]:
 
 
 def _row(name: str, seen: Seen) -> list[str | Text]:
-    gpus = ", ".join(f"{gpu['name']} {gpu['used_mb']}/{gpu['total_mb']} MB" for gpu in seen["gpus"]) or "none (CPU)"
+    gpus = ", ".join(f"{gpu['name']} {gpu['used_mb']}/{gpu['total_mb']} MB" for gpu in seen["gpus"])
+    gpus = gpus or seen.get("gpu_problem") or "none (CPU)"
     models, disk, runs = seen["models"], seen["disk"], list(seen["runs"].values())
     present = models["expected"] - len(models["missing"])
     count = f"{present}/{models['expected']}"

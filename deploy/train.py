@@ -146,8 +146,8 @@ def resume(
             raise SdfleetError(f"{run} is finished; to download its files: sdfleet train fetch {run}")
         together = [host.remote.host for host in hosts]
         for host in hosts:
-            train_again.build_for_checkpoint(fleet, host, run)
-            host.set_turn(run, nodes=nodes(host.remote.host, together))
+            lost = train_again.build_for_checkpoint(fleet, host, run)
+            host.set_turn(run, nodes=nodes(host.remote.host, together), **lost)
         for host in hosts:
             host.start(run)
         out.print(f"{run} resumed on {', '.join(host.name for host in hosts)}")

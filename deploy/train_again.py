@@ -16,7 +16,7 @@ from deploy.runs.follow import follow as watch
 from deploy.runs.names import LONGEST, run_name
 from deploy.runs.outcome import follow_and_fetch, sent
 from deploy.runs.placement import choose, run_host, runs_of, trainers
-from deploy.runs.provenance import KEY, bring, release_named
+from deploy.runs.provenance import KEY, NoTrainerError, bring, release_named
 from deploy.runs.reproduce import changed as changed_inputs
 from deploy.runs.reproduce import judge, lacks_trainer, record_of
 from deploy.runs.reproduce import send as send_again
@@ -71,13 +71,21 @@ def reproduce(
     raise typer.Exit(0 if verdict.holds else 3)
 
 
-def build_for_checkpoint(fleet: Path, host: RunHost, run: str) -> None:
+def build_for_checkpoint(fleet: Path, host: RunHost, run: str) -> dict[str, str]:
     """Build the trainer that wrote the run's checkpoint, if it was removed meanwhile: others may refuse it.
 
-    Raises SdfleetError if that fails.
+    Returns what the run's turn.json must say: which trainer is lost, if the host has no copy of it either.
+    Raises SdfleetError if it could not be built.
     """
-    if KEY.fullmatch(release := host.began(run)):
+    if not KEY.fullmatch(release := host.began(run)):
+        return {}
+    try:
         build_trainer(fleet, host, host, release)
+    except NoTrainerError as error:
+        sentence = f"{run} goes on with the present trainer, which refuses the checkpoint if its settings are others"
+        err.print(styled("[bold yellow]warning[/] {}. {}", error, sentence), soft_wrap=True)
+        return {"lost_trainer": release}
+    return {}
 
 
 def build_trainer(fleet: Path, target: RunHost, origin: RunHost, release: str) -> None:
@@ -86,9 +94,9 @@ def build_trainer(fleet: Path, target: RunHost, origin: RunHost, release: str) -
         return
     host = target.name
     kept = "the" if origin is target else f"{origin.name}'s"
-    out.print(f"{host} does not have the trainer {release}: building it from {kept} copy of its code and lock")
     with tempfile.TemporaryDirectory() as folder:
         bring(origin, release, Path(folder))
+        out.print(f"{host} does not have the trainer {release}: building it from {kept} copy of its code and lock")
         request = Request(fleet=str(fleet), hosts=(host,), roles=("trainer",), apply=True, trainer_of=folder)
         if apply(load(fleet), request, f"Building the trainer {release}.", verbose=False).failed:
             raise SdfleetError(f"{host}: the trainer {release} could not be built")

@@ -10,6 +10,9 @@ import tomlkit
 from training.config import Config
 from training.errors import TrainingError
 
+CHECKPOINTS = "step-*.pt"
+"""Names of whole checkpoints; files of writes that were cut off begin with a dot."""
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -31,6 +34,11 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Checkpoints to resume from."""
         return self.path / "checkpoint"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is one."""
+        return any(self.checkpoints.glob(CHECKPOINTS))
 
     @property
     def log(self) -> Path:

@@ -103,7 +103,10 @@ def _same_process(unit: str, process: str) -> None:
 
 
 def _process(unit: str) -> str:
-    found = systemd.shown(unit, "ActiveState", "NRestarts", "MainPID")
+    try:
+        found = systemd.shown(unit, "ActiveState", "NRestarts", "MainPID")
+    except TimeoutError as slow:
+        raise GateError("stable", f"the state of {unit} is unknown: {slow}") from slow
     return f"{found.get('ActiveState')} {found.get('NRestarts')} {found.get('MainPID')}"
 
 
@@ -143,7 +146,10 @@ def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate
 
 def _journal(unit: str) -> list[str]:
     """The first and last lines of the journal since the service's last start, oldest first."""
-    invocation = systemd.value(unit, "InvocationID")
+    try:
+        invocation = systemd.value(unit, "InvocationID")
+    except TimeoutError:
+        return []
     if not invocation:
         return []
     command = ["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", "--output=cat", "--no-pager"]

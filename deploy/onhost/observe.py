@@ -27,7 +27,7 @@ def main(
     missing = [name for name, patterns in models.items() if not any(_found(pattern) for pattern in patterns)]
     return {
         "os": _os(),
-        "gpus": _gpus(),
+        **_gpus(),
         "webui": _webui(**webui) if webui else None,
         "services": {name: systemd.active(unit) for name, unit in services.items()},
         "models": {"expected": len(models), "missing": missing},
@@ -46,13 +46,20 @@ def _os() -> str:
     return f"{facts.get('NAME', 'unknown').split()[0]} {facts.get('VERSION_ID', '')}".strip()
 
 
-def _gpus() -> list[dict[str, Any]]:
-    rows = gpus.rows("name", "driver_version", "memory.used", "memory.total")
-    return [{"name": name, "driver": driver, "used_mb": used, "total_mb": total} for name, driver, used, total in rows]
+def _gpus() -> dict[str, Any]:
+    """`gpus`, and why there is nothing to say of them in `gpu_problem`."""
+    try:
+        rows = gpus.rows("name", "driver_version", "memory.used", "memory.total")
+    except TimeoutError as slow:
+        return {"gpus": [], "gpu_problem": str(slow)}
+    keys = ("name", "driver", "used_mb", "total_mb")
+    return {"gpus": [dict(zip(keys, row, strict=True)) for row in rows], "gpu_problem": ""}
 
 
 def _webui(unit: str, state: str, current: str, port: int, extensions: str, store: str) -> dict[str, Any]:
-    unit_state = systemd.shown(unit, "ActiveState", "SubState", "ActiveEnterTimestamp")
+    unit_state: dict[str, str] = {}
+    with contextlib.suppress(TimeoutError):  # shown as unknown
+        unit_state = systemd.shown(unit, "ActiveState", "SubState", "ActiveEnterTimestamp")
     link, told = Path(current), nofollow.read_json(state)
     active = unit_state.get("ActiveState") == "active"
     return {

@@ -72,7 +72,8 @@ def began(run: str) -> dict[str, str]:
     """The trainer release that wrote the run's checkpoint, by its record; empty without checkpoint or record."""
     code = nofollow.read_json(Path(run, "run.json"), turn_state.LARGEST_RECORD).get("code")
     with contextlib.suppress(OSError):
-        if isinstance(code, dict) and any(nofollow.files_below(Path(run, "checkpoint"))):
+        files = nofollow.files_below(Path(run, "checkpoint"))
+        if isinstance(code, dict) and any(name.startswith("step-") for _, _, name in files):
             return {"release": str(code.get("release", ""))}
     return {"release": ""}
 

@@ -16,9 +16,16 @@ UP = ("active", "activating", "reloading")
 def main(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, Any]:
     """Do `verb` (start, stop or restart).
 
-    `outcome` is ready, unchanged (nothing to do), stopped, missing (no such unit), failed (see `reason`) or silent (it
-    runs, but nothing listens on the ports in `silent` after `seconds`).
+    `outcome` is ready, unchanged (nothing to do), stopped, missing (no such unit), failed (see `reason`), silent (it
+    runs, but nothing listens on the ports in `silent` after `seconds`) or unknown (systemd did not answer; `reason`).
     """
+    try:
+        return _change(verb, unit, ports, seconds)
+    except TimeoutError as slow:
+        return {"outcome": "unknown", "reason": str(slow)}
+
+
+def _change(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, Any]:
     if value(unit, "LoadState") != "loaded":
         return {"outcome": "missing"}
     active = value(unit, "ActiveState")

@@ -17,6 +17,10 @@ FILES = ("manifest.json", "training.zip", "requirements.lock")
 KEY = re.compile(r"[0-9a-f]{16}")
 
 
+class NoTrainerError(SdfleetError):
+    """A host has no copy of a trainer's code and lock."""
+
+
 def release_named(record: Mapping[str, Any]) -> str:
     """The trainer's release in a run's record, which the run itself wrote. Raises SdfleetError if it is invalid."""
     code = record.get("code")
@@ -27,15 +31,15 @@ def release_named(record: Mapping[str, Any]) -> str:
 
 
 def bring(origin: RunHost, release: str, into: Path) -> None:
-    """Download root's copy of a trainer's code and lock from the host `origin`. Raises SdfleetError if it has none."""
+    """Download root's copy of a trainer's code and lock from the host `origin`. NoTrainerError if it has none."""
     paths, remote = origin.paths, origin.remote
     remote.start("keep_trainers", paths.app("trainer"), paths.envs)
     for name in FILES:
         answer = remote.run(["base64", "-w0", str(paths.trainer_sources / release / name)], check=False)
         if answer.status:
-            raise SdfleetError(
-                f"{origin.name} no longer has the trainer {release}, so it cannot be built elsewhere; "
-                "the copy in the run's environment/ was written by the run itself and is not trusted"
+            raise NoTrainerError(
+                f"{origin.name} has neither the trainer {release} nor root's copy of its code and lock, so it cannot "
+                "be built again; the copy in the run's environment/ was written by the run itself and is not trusted"
             )
         into.joinpath(name).write_bytes(base64.b64decode(answer.out))
 

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import subprocess
 
+SECONDS = 30
+"""How long a command may take."""
 
-def output(*command: str) -> str:
-    """Standard output of a command; empty if there is no such program, or it takes longer than 30 s."""
+
+def answer(*command: str) -> str:
+    """Standard output of a command; empty if there is no such program. Raises TimeoutError after SECONDS."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"{command[0]} did not answer within {SECONDS} s") from error
+    except OSError:
         return ""
     return done.stdout.decode(errors="replace")
+
+
+def output(*command: str) -> str:
+    """The same, but empty if it takes too long: where that means no more than no answer."""
+    try:
+        return answer(*command)
+    except TimeoutError:
+        return ""

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 
-from roles.onhost.commands import output
+from roles.onhost.commands import answer, output
 
 
 def notify(message: str) -> None:
@@ -24,14 +24,14 @@ def systemctl(*words: str) -> bool:
 
 
 def shown(unit: str, *names: str) -> dict[str, str]:
-    """Properties of a unit; those that systemd does not know are left out."""
-    lines = output("systemctl", "show", unit, f"--property={','.join(names)}").splitlines()
+    """Properties of a unit; those that systemd does not know are left out. Raises TimeoutError."""
+    lines = answer("systemctl", "show", unit, f"--property={','.join(names)}").splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
 def value(unit: str, name: str) -> str:
-    """One property of a unit."""
-    return output("systemctl", "show", unit, f"--property={name}", "--value").strip()
+    """One property of a unit. Raises TimeoutError."""
+    return answer("systemctl", "show", unit, f"--property={name}", "--value").strip()
 
 
 def active(unit: str) -> str:

@@ -1,7 +1,7 @@
 """Gives a training run its turn: it waits for a GPU (or the CPU), takes it, and becomes the trainer.
 
     training_turn finished RUN            0 if the run may start, 1 if it has finished
-    training_turn take RUN LOCKS PROGRAM  wait, take, start PROGRAM: APP/current/..., or what began the run
+    training_turn take RUN LOCKS PROGRAM  wait, take, start PROGRAM: APP/current/..., or what wrote the checkpoint
     training_turn after RUN               give back what was borrowed
 
 Whoever holds the lock `queue` is the next one; it takes the lock of each GPU that it needs. All locks are the kernel's
@@ -80,8 +80,8 @@ def take(folder: Path, locks: Path, program: str) -> None:
     # The numbers are nvidia-smi's; CUDA's own order is by speed.
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     os.environ["CUDA_VISIBLE_DEVICES"] = "" if cpu else ",".join(taken)
+    program = wants.get("program") or trainer_of(folder, Path(program), wants.get("lost_trainer"))
     tell(folder, "running", "on the CPU" if cpu else f"on GPU {', '.join(taken)}", [] if cpu else taken)
-    program = wants.get("program") or trainer_of(folder, Path(program))
     arguments = [program, "run", str(folder / "config.toml"), "--run", str(folder)]
     nodes = wants.get("nodes")
     if nodes:
@@ -94,22 +94,37 @@ def take(folder: Path, locks: Path, program: str) -> None:
     os.execv(program, arguments)
 
 
-def trainer_of(folder: Path, current: Path) -> str:
-    """The program of the trainer that wrote the run's checkpoint, if it is still there; else `current`.
+def trainer_of(folder: Path, current: Path, lost: str | None = None) -> str:
+    """The program of the trainer that wrote the run's checkpoint; `current` without one, or if nothing tells of which.
 
-    Another trainer may refuse the checkpoint, because its settings have others beside them.
+    Another trainer may refuse the checkpoint, because its settings have others beside them. Raises Refused if the
+    release is not here any more.
+
+    + lost: the release that cannot be built again, as `train resume` found; `current` takes its place
     """
     code = read_json(folder / "run.json", turn_state.LARGEST_RECORD).get("code")
     release = str(code.get("release")) if isinstance(code, dict) else ""
     app, inside = current.parents[2], current.relative_to(current.parents[1])
     began = app / "releases" / release / inside
-    begun = RELEASE.fullmatch(release) and any((folder / "checkpoint").glob("*"))
-    return str(began if begun and os.access(began, os.X_OK) else current)
+    if not RELEASE.fullmatch(release) or not any((folder / "checkpoint").glob("step-*")):
+        return str(current)
+    if os.access(began, os.X_OK):
+        return str(began)
+    if release == lost:
+        return str(current)
+    raise Refused(
+        f"{folder.name}: its checkpoint is of the trainer {release}, which this host has removed; "
+        f"`sdfleet train resume {folder.name}` builds it again"
+    )
 
 
 def _try(wants: dict[str, Any], locks: Path, folder: Path) -> list[str]:
     """The GPUs taken now ("cpu" for none at all); empty if the run must wait on. Raises Refused."""
-    found = [] if wants["device"] == "cpu" else gpus.cards()[: wants["allowed"]]
+    try:
+        found = [] if wants["device"] == "cpu" else gpus.cards()[: wants["allowed"]]
+    except TimeoutError as slow:  # else a run with device "auto" would train on the CPU
+        waits(folder, str(slow).replace(" did", ", which did", 1))
+        return []
     if not found:
         if wants["device"] == "cuda":
             raise Refused("train.device is cuda, but no GPU may be used here: see trainer.gpus and `nvidia-smi`")
@@ -172,9 +187,10 @@ def _make_room(webui: dict[str, Any], card: dict[str, Any], need: int, folder: P
     except loopback.AnswerError:
         (folder / MARK).unlink()
         return "the WebUI to unload its model: it does not answer"
-    deadline = time.monotonic() + UNLOAD_SECONDS
+    deadline, free = time.monotonic() + UNLOAD_SECONDS, 0
     while time.monotonic() < deadline:
-        free = next((now["free"] for now in gpus.cards() if now["index"] == card["index"]), 0)
+        with contextlib.suppress(TimeoutError):
+            free = next((now["free"] for now in gpus.cards() if now["index"] == card["index"]), 0)
         if free >= need:
             return None
         time.sleep(1)

@@ -157,6 +157,8 @@ def test_the_trainer_of_a_checkpoint_is_what_the_record_names(run: Path, secret:
     assert runs.main("began", run=str(run)) == {"release": ""}
     (run / "checkpoint").unlink()
     (run / "checkpoint").mkdir()
+    (run / "checkpoint/.step-1.7.part").touch()
+    assert runs.main("began", run=str(run)) == {"release": ""}
     (run / "checkpoint/step-1").touch()
     assert runs.main("began", run=str(run)) == {"release": "a" * 16}
     for record in ("[1]", '{"code": 7}', "{}", "[" * 200_000):

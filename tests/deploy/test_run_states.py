@@ -97,3 +97,27 @@ def test_what_a_killed_removal_left_goes_with_the_next(fakes: FakeHosts) -> None
     done = fakes.sdfleet("train", "remove", "ink")
     assert done.exit_code == 0, done.output
     assert not left.exists() and not folder.exists()
+
+
+def test_a_run_whose_trainer_is_lost_is_resumed_by_the_present_one(fakes: FakeHosts) -> None:
+    """The checkpoint itself is protected: a trainer with other settings refuses it."""
+    folder = run_of(fakes, ENDED, STEP, run={"code": {"release": "c" * 16}}, turn={"gpus": 1})
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint/step-1.pt").touch()
+    done = fakes.sdfleet("train", "resume", "ink", "--no-follow")
+    assert done.exit_code == 0, done.output
+    assert (
+        "warning h1 has neither the trainer cccccccccccccccc nor root's copy of its code and lock, so it cannot be "
+        "built again; the copy in the run's environment/ was written by the run itself and is not trusted. ink goes on "
+        "with the present trainer, which refuses the checkpoint if its settings are others" in done.output
+    )
+    assert "ink resumed on h1" in done.output
+    turn = json.loads((folder / "turn.json").read_text())
+    assert turn["lost_trainer"] == "c" * 16 and turn["gpus"] == 1
+
+
+def test_a_run_without_a_checkpoint_needs_no_trainer_of_then(fakes: FakeHosts) -> None:
+    folder = run_of(fakes, ENDED, STEP, run={"code": {"release": "c" * 16}}, turn={"gpus": 1})
+    done = fakes.sdfleet("train", "resume", "ink", "--no-follow")
+    assert done.exit_code == 0 and "warning" not in done.output, done.output
+    assert "lost_trainer" not in json.loads((folder / "turn.json").read_text())

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -138,12 +139,41 @@ def test_a_run_goes_on_with_the_trainer_that_wrote_its_checkpoint(host: Host) ->
     assert host.start().wait(PATIENCE) == 0  # nothing would be lost
     (run / "checkpoint/step-1").mkdir(parents=True)
     assert host.start().wait(PATIENCE) == 0
-    for strange in ("c" * 16, "../../x", 7, None):  # it is pruned, or no release at all
+    for strange in ("", "../../x", 7, None):  # started by hand, or no release at all
         (run / "run.json").write_text(json.dumps({"code": {"release": strange}}))
         assert host.start().wait(PATIENCE) == 0
     (run / "run.json").write_text('{"code": []}')
     assert host.start().wait(PATIENCE) == 0
     assert host.started() == ["b" * 16, "a" * 16, *["b" * 16] * 5]
+    (run / "run.json").write_text(json.dumps({"code": {"release": "c" * 16}}))  # removed meanwhile
+    refused = host.start()
+    _, said = refused.communicate(timeout=PATIENCE)
+    assert refused.returncode == 1 and len(host.started()) == 7
+    assert said.strip() == (
+        "ink: its checkpoint is of the trainer cccccccccccccccc, which this host has removed; `sdfleet train resume "
+        "ink` builds it again"
+    )
+    assert host.start(lost_trainer="d" * 16).wait(PATIENCE) == 1
+    assert host.start(lost_trainer="c" * 16).wait(PATIENCE) == 0, "as `train resume` says where it cannot be built"
+    (run / "checkpoint/step-1").rename(run / "checkpoint/.step-1.7.part")
+    assert host.start().wait(PATIENCE) == 0, "no checkpoint, only what a cut-off write left"
+    assert host.started()[7:] == ["b" * 16] * 2
+
+
+def test_a_run_waits_for_an_nvidia_smi_that_is_slow_and_does_not_take_the_cpu(host: Host) -> None:
+    (host.folder / "run.json").write_text("{}")
+    (host.folder / "bin/nvidia-smi").write_text("#!/bin/sh\nexec sleep 600\n")
+    (host.folder / "ink").mkdir()
+    code = (
+        "from pathlib import Path; from roles.onhost import commands, training_turn; commands.SECONDS = 0.2; "
+        "print(training_turn._try({'device': 'auto', 'allowed': 8}, Path('locks'), Path('ink')))"
+    )
+    environment = {**os.environ, "PATH": f"{host.folder / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(Path.cwd())}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=host.folder, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout == "[]\n", done.stderr
+    told = json.loads((host.folder / "ink/turn-state.json").read_text())
+    assert told["text"] == "waiting for nvidia-smi, which did not answer within 0.2 s"
 
 
 def test_two_gpus_for_one_run(host: Host) -> None:

@@ -13,8 +13,11 @@ import pytest
 from tests.training.test_processes import environment
 from tests.training.test_repeats import StopsAfter
 from tests.training.workbench import Workbench
-from training.errors import TrainingError
+from training.errors import InputError, TrainingError
+from training.run import environment as surroundings
+from training.run.record import begin_record
 from training.run.reproduce import compare_results, record_differences
+from training.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +67,41 @@ def test_record_tells_how_a_run_stopped_failed_and_went_on(bench: Workbench) -> 
         bench.train("bad", tables=tables)
     ended = record(bench.folder / "bad")["ended"]
     assert ended["how"] == "failed" and "the loss became" in ended["reason"]
+
+
+def become(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be the trainer of a fleet's host with this release."""
+    code = {**surroundings.code_version(), "release": release}
+    monkeypatch.setattr(surroundings, "code_version", lambda: code)
+
+
+def test_a_refused_resume_leaves_the_name_of_the_trainer_that_wrote_the_checkpoint(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(bench.folder / "run")
+    become("a" * 16, monkeypatch)
+    bench.train("whole")  # so that the pictures are encoded, and the stop comes between two steps
+    bench.train("run", stop=StopsAfter(2))
+    run.code.write_bytes(b"the earlier trainer")
+    become("b" * 16, monkeypatch)
+    with pytest.raises(InputError, match="holds a checkpoint of another config"):
+        bench.train("run", tables={"optimizer": {"learning_rate": 2e-3}})
+    assert record(run.path)["code"]["release"] == "a" * 16
+    assert len(record(run.path)["lives"]) == 2 and run.code.read_bytes() == b"the earlier trainer"
+    bench.train("run", stop=StopsAfter(2))
+    assert record(run.path)["ended"]["how"] == "stopped"
+    assert record(run.path)["code"]["release"] == "b" * 16, "it could read the checkpoint, and has written the last one"
+    assert zipfile.is_zipfile(run.code)
+
+
+def test_a_run_without_a_checkpoint_is_the_present_trainers(bench: Workbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunFolder(bench.folder / "run")
+    run.make()
+    for release in ("a" * 16, "b" * 16):
+        become(release, monkeypatch)
+        assert begin_record(bench.config(), run, 1)["code"]["release"] == release
+        assert record(run.path)["code"]["release"] == release
+        (run.checkpoints / ".step-00000002.pt.7.part").touch()  # of a write that was cut off
 
 
 def test_reproduced_to_the_bit_and_a_changed_byte_is_named(bench: Workbench) -> None:

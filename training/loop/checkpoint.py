@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from training.errors import InputError, TrainingError
+from training.run_folder import CHECKPOINTS
 
 NAME = "step-{:08d}.pt"
 
@@ -58,4 +59,4 @@ def remove_partial(folder: Path) -> None:
 
 
 def _found(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*.pt"))
+    return sorted(folder.glob(CHECKPOINTS))

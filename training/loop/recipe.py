@@ -41,12 +41,20 @@ from training.signals import Interrupted, Stop
 
 
 def train(
-    config: Config, run: RunFolder, stop: Stop, say: Callable[[str], None], group: ProcessGroup
+    config: Config,
+    run: RunFolder,
+    stop: Stop,
+    say: Callable[[str], None],
+    group: ProcessGroup,
+    restored: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Train to the end, from the folder's last checkpoint if there is one; returns the result for the record.
 
-    `group` are the processes that share the run. Raises Interrupted after writing a checkpoint if `stop` is set,
-    InputError if an input must be fixed, TrainingError if training fails.
+    `group` are the processes that share the run. `restored` is called when this trainer has read the folder's
+    checkpoint, if there is one, and before it writes another.
+
+    Raises Interrupted after writing a checkpoint if `stop` is set, InputError if an input must be fixed, TrainingError
+    if training fails.
     """
     began = time.time()
     group.require_same("train.precision", config.train.precision)
@@ -109,6 +117,8 @@ def train(
     )
     decisive = fingerprint(config, prepared.content)
     done, counted = state.restore(run, decisive, group)
+    if restored:
+        restored()
     overflows = OverflowCounter(config.train, config.optimizer)
     if counted:
         overflows.restore(counted["overflow"])

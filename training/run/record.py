@@ -25,11 +25,14 @@ ENDS = ("finished", "stopped", "failed")
 def begin_record(config: Config, run: RunFolder, processes: int) -> dict[str, Any]:
     """Write and return the record of a run that starts or resumes; `processes` is their number on all hosts.
 
-    Also stores code and requirements lock beside it, for `reproduce` on another machine.
+    While there is a checkpoint of an earlier start, the record goes on naming the trainer that wrote it, until
+    `take_over`: this one may refuse it, and a fleet's host looks here for the one that does not.
     Raises InputError for data that cannot be read.
     """
     digests = Digests((config.data.cache_folder or run.cache) / "digests.json")
     before = read_record(run.record) or {}
+    trainer = _this_trainer()
+    earlier = {key: before[key] for key in trainer if key in before} if run.has_checkpoint else {}
     record = {
         "format": FORMAT,
         "name": config.name,
@@ -38,8 +41,8 @@ def begin_record(config: Config, run: RunFolder, processes: int) -> dict[str, An
         "seed": config.train.seed,
         "model": {key: _named(path, digests) for key, path in _models(config)},
         "inputs": dict(_inputs(config, run, digests)),
-        "code": environment.code_version(),
-        "packages": environment.package_versions(),
+        **trainer,
+        **earlier,
         "machine": environment.machine_facts(),
         "lives": [*before.get("lives", ()), {"began": _now(), "host": platform.node(), "processes": processes}],
         "losses": before.get("losses", []),
@@ -47,9 +50,22 @@ def begin_record(config: Config, run: RunFolder, processes: int) -> dict[str, An
         "ended": None,
     }
     digests.save()
-    _keep_code(run)
+    if not earlier:
+        _keep_code(run)
     _write(run, record)
     return record
+
+
+def take_over(run: RunFolder, record: dict[str, Any]) -> None:
+    """Name this trainer in the run's record: it has read the checkpoint, and will write the next one.
+
+    Also stores its code and requirements lock beside the record, for `reproduce` on another machine.
+    """
+    trainer = _this_trainer()
+    if {**record, **trainer} != record:
+        record.update(trainer)
+        _keep_code(run)
+        _write(run, record)
 
 
 def end_record(run: RunFolder, record: dict[str, Any], how: str, reason: str = "", **result: Any) -> dict[str, Any]:
@@ -71,6 +87,10 @@ def end_record(run: RunFolder, record: dict[str, Any], how: str, reason: str = "
     }
     _write(run, whole)
     return whole
+
+
+def _this_trainer() -> dict[str, Any]:
+    return {"code": environment.code_version(), "packages": environment.package_versions()}
 
 
 def _models(config: Config) -> Iterator[tuple[str, Path]]:

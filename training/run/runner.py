@@ -1,5 +1,6 @@
 """Starts or resumes the run of a folder, stops it on request, and records its end."""
 
+import functools
 import importlib
 import sys
 from pathlib import Path
@@ -74,7 +75,8 @@ def _train(config: Config, run: RunFolder, stop: Stop, group: Any, begun: dict[s
         from training.loop.recipe import train
 
         with determinism.deterministic_kernels(config.train, device_of(config.train.device).type):
-            result = train(config, run, stop, _say if group.writes else _keep_quiet, group)
+            restored = functools.partial(record.take_over, run, begun) if begun else None
+            result = train(config, run, stop, _say if group.writes else _keep_quiet, group, restored)
         group.close()
     except Interrupted:
         if begun:
