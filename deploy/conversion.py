@@ -18,7 +18,7 @@ from roles.models.wanted import PICKLES, WantedError, WantedFile, wanted
 from roles.operations.sandbox import sandboxed
 from roles.paths import Paths
 from roles.programs import receiver, sent
-from roles.trainer.release import trainer_release as trainer_release
+from roles.trainer.release import trainer_release
 from roles.webui.release import release_of
 
 PROGRAM = "convert_pickle"

@@ -85,7 +85,11 @@ def _ignored(remote: Remote) -> dict[str, str]:
     if not host.has("webui") or host.webui.flavor != "a1111":
         return {}
     folder, store = host.paths.data("webui") / FOLDERS["lora"], host.paths.store
-    found: dict[str, str] = json.loads(remote.start("lora_keys", folder, store).out)
+    answer = remote.start("lora_keys", folder, store).out
+    try:
+        found: dict[str, str] = json.loads(answer)
+    except ValueError as error:
+        raise HostError(f"{host.name}: expected JSON, got {answer[:200]!r}") from error
     return found
 
 

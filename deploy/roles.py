@@ -23,6 +23,9 @@ from roles.operations.refusal import refusal
 from roles.trainer import tasks as trainer
 from roles.webui import tasks as webui
 
+RUN_PROGRAMS = frozenset({"gpu", "models", "webui", "lora_scripts", "trainer", "gateway"})
+"""Roles that run sdfleet's own programs on the host, and whose units hold a digest of them."""
+
 
 def apply_roles(only: Collection[str] = ROLES) -> None:
     """Declare the operations of pyinfra's current host, for its roles in `only`."""
@@ -35,6 +38,8 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
         mirrors.install(mirrors=settings.mirrors, repository=settings.webui.repository, proxy=host.data.proxy)
     if "base" in chosen:
         base.install(base=settings.base, paths=settings.paths)
+    elif not RUN_PROGRAMS.isdisjoint(chosen):
+        base.install_programs(paths=settings.paths)
     if "cache" in chosen:
         cache.install(
             cache=settings.cache,

@@ -20,10 +20,14 @@ RECEIVE = (
     "memory = hasattr(os, 'memfd_create'); "
     "archive = os.memfd_create('sdfleet') if memory else os.open('/tmp', os.O_TMPFILE | os.O_RDWR); "
     "os.write(archive, base64.b64decode(sys.stdin.buffer.read())); "
+    "os.fchmod(archive, 0o444); "
+    "first, archive = archive, os.open(f'/proc/self/fd/{archive}', os.O_RDONLY); "
+    "os.close(first); "
     "runpy.run_path(f'/proc/self/fd/{archive}', run_name='__main__')"
 )
 """Runs an archive that comes over standard input, in base64. It is kept in memory alone, or in a file without a
-name where Python was built against a C library without memfd_create (before glibc 2.27), as uv's may be."""
+name where Python was built against a C library without memfd_create (before glibc 2.27), as uv's may be. Opened anew
+for reading only: children that read strange files as nobody inherit it, and could else change what root runs next."""
 
 
 @cache

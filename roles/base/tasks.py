@@ -52,6 +52,17 @@ def install(base: Base, paths: Paths) -> None:
     uv_installed(name=f"Install uv {base.uv_version}", base=base, paths=paths, seen=seen)
 
 
+@deploy("Programs")
+def install_programs(paths: Paths) -> None:
+    """
+    Put sdfleet's own programs, for roles that run them, where the base role is not applied.
+
+    + paths: the host's paths
+    """
+    seen = host.get_fact(Survey, paths=[paths.onhost], digests=[paths.onhost])
+    own_programs(name="Put sdfleet's own programs", paths=paths, seen=seen)
+
+
 def wanted_folders(paths: Paths) -> list[Folder]:
     """The folders every host has, parents first."""
     shared = [paths.root, paths.tools, paths.uv_cache.parent, paths.uv_cache, paths.git_store]

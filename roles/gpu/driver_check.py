@@ -20,14 +20,14 @@ PAUSE_SECONDS = 2
 
 
 class DriverCheck(PyinfraCommand):
-    """`prove` as a step of an operation: pyinfra's own FunctionCommand would lose the reason of a failure."""
+    """`check_driver` as a step of an operation: pyinfra's own FunctionCommand would lose the reason of a failure."""
 
     def __init__(self, gpu: Gpu) -> None:
         super().__init__()
         self.gpu = gpu
 
     def __repr__(self) -> str:
-        return "Proof()"
+        return "DriverCheck()"
 
     def execute(self, state: State, host: Host, connector_arguments: ConnectorArguments) -> bool:
         """Do it on `host`, which is pyinfra's current one."""

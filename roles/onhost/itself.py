@@ -7,6 +7,8 @@ from pathlib import Path
 
 TREE = str(Path(__file__).absolute().parents[2])
 """The folder or archive that holds this package; an archive that was sent has no name but its descriptor's."""
+INSTALLED = "onhost.pyz"
+"""The link to the installed archive, beside it."""
 DESCRIPTOR = "/proc/self/fd/"
 RUN = (
     "import sys; from importlib import import_module; sys.path.insert(0, sys.argv.pop(1)); "
@@ -16,7 +18,9 @@ RUN = (
 
 def words(module: str) -> list[str]:
     """The words after Python's own that start a program, by its module's name; its arguments follow."""
-    return ["-c", RUN, TREE, module]
+    # An update keeps one older archive; a service that has run for longer starts its children from the present one.
+    tree = TREE if Path(TREE).exists() else str(Path(TREE).with_name(INSTALLED))
+    return ["-c", RUN, tree, module]
 
 
 def descriptors() -> Sequence[int]:

@@ -13,6 +13,9 @@ from typing import Any
 
 from roles.onhost import files
 
+LARGEST = 64_000_000
+"""Bytes of the file. An entry has some 200 and stays for up to a year; a script may log in hundreds of times a day."""
+
 
 class Sessions:
     """Who is logged in: only digests of the words that browsers hold are kept, in a file that outlives a restart."""
@@ -22,7 +25,7 @@ class Sessions:
         self._lock = threading.Lock()
         self._known: dict[str, dict[str, Any]] = {}
         with contextlib.suppress(KeyError, TypeError, AttributeError):
-            self._known = {key: entry for key, entry in files.read_json(file).items() if self._holds(entry)}
+            self._known = {key: entry for key, entry in files.read_json(file, LARGEST).items() if self._holds(entry)}
 
     def open(self, name: str, kind: str = "session", seconds: float | None = None) -> str:
         """A new word for `name`; each login has one of its own."""

@@ -33,7 +33,11 @@ def untouched(now: object, value: object) -> bool:
 
 def put(config: Path, options: dict[str, Any]) -> None:
     """Make `config` say what `options` say, and leave all others as they are or were."""
-    kept = read_json(config.with_name(KEPT))
+    kept = {
+        name: entry
+        for name, entry in read_json(config.with_name(KEPT)).items()
+        if isinstance(entry, dict) and "set" in entry  # extensions can write there too
+    }
     if not options and not kept:
         return
     found = read_json(config)

@@ -18,6 +18,7 @@ from roles.facts.seen import Entry, HostSurvey
 from roles.gateway import certificates
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import unit_text as gateway_unit
+from roles.onhost import itself
 from roles.operations.programs import own_programs, remove_old_programs
 from roles.paths import UNITS, Paths
 from roles.webui import service, takeover
@@ -77,6 +78,33 @@ def test_a_program_that_is_sent_runs_and_so_does_what_it_starts(tmp_path: Path) 
     assert "ignores it silently" in json.loads(done.stdout)[str(tmp_path / "lora/a.safetensors")], done.stderr
     installed = onhost.words("lora_keys", tmp_path / "lora", tmp_path / "store")
     assert subprocess.run(installed, capture_output=True, text=True, check=True).stdout == done.stdout
+
+
+def test_a_child_that_inherits_what_was_sent_cannot_change_what_root_runs_next() -> None:
+    """Readers of strange files inherit the archive as nobody; the next one is imported from it as root."""
+    main = (
+        "import fcntl, os, sys\n"
+        "here = int(sys.path[0].rpartition('/')[2])\n"
+        "print(fcntl.fcntl(here, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY, oct(os.fstat(here).st_mode & 0o777))\n"
+        "print(sorted(os.readlink(f'/proc/self/fd/{fd}') == os.readlink(f'/proc/self/fd/{here}')"
+        " for fd in map(int, os.listdir('/proc/self/fd')) if fd != here and os.path.lexists(f'/proc/self/fd/{fd}')))\n"
+    )
+    text = base64.b64encode(programs.zipped({"__main__.py": main}))
+    for receive in (
+        programs.receiver(),
+        [word.replace("'memfd_create')", "'no such')") for word in programs.receiver()],
+    ):
+        done = subprocess.run(receive, input=text, capture_output=True, check=True)
+        mode, others = done.stdout.decode().splitlines()
+        assert mode == "True 0o444"
+        assert "True" not in others, "another descriptor may still write to it"
+
+
+def test_a_service_that_outlives_two_updates_starts_its_children_from_the_archive_of_today(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(itself, "TREE", "/srv/sdfleet/tools/onhost-0123456789abcdef.pyz")
+    assert itself.words("roles.onhost.webui_png")[2] == "/srv/sdfleet/tools/onhost.pyz"
 
 
 def test_an_update_breaks_no_program_that_starts_or_runs(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_marks_of_v_prediction_are_believed_and_contradictions_named(bench: Work
     for file, where in ((marked, "the tensor v_pred"), (noted, "modelspec.prediction_type = v")):
         base = BaseModel(Model(checkpoint=file))
         assert base.v_prediction
-        assert base.remarks(True) == [f"the checkpoint is trained on v-prediction, as it says ({where})"]
+        assert base.remarks(True) == [f"the checkpoint was trained with v-prediction ({where})"]
         other = BaseModel(Model(checkpoint=file, prediction="epsilon"))
         assert not other.v_prediction
         assert "but the checkpoint says v-prediction" in other.remarks(True)[0]

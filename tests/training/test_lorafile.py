@@ -36,7 +36,7 @@ def test_a_file_is_the_same_in_every_process(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from training.lora import lorafile\n"
         "from tests.training.test_lorafile import METADATA, tensors\n"
-        "print(lorafile.write(Path(sys.argv[1]), tensors(), METADATA))"
+        "print(lorafile.write_lora(Path(sys.argv[1]), tensors(), METADATA))"
     )
     digests = set()
     for run in range(3):

@@ -163,7 +163,7 @@ BROKEN: list[tuple[Callable[[Path], Tables], str]] = [
     (checkpoint_is_a_lora, "model.safetensors: is a LoRA; model.checkpoint must be a whole SD 1.5"),
     (no_tokenizer, "hf download openai/clip-vit-large-patch14 vocab.json merges.txt, or set model.tokenizer"),
     (wrong_start, "start.safetensors: is of another network"),
-    (wrong_prompt, "--w needs a number (is 'wide')"),
+    (wrong_prompt, "--w needs a whole number (is 'wide')"),
     (wrong_argument, "optimizer.args: AdamW does not take them"),
     (whole_validation, "leaves none to train on; lower it"),
 ]

@@ -108,7 +108,12 @@ class Conversion:
         """A resolution in whole latents."""
         cut = values.sides(value)
         if cut != value:
-            self.report.notes.append(f"{name}: {value} is cut to multiples of 8, as the VAE does")
+            sentence = (
+                f"{name}: {value} is cut to multiples of 8, as the VAE does; sd-scripts' buckets keep the area of the "
+                "uncut size, so some are a step larger there"
+            )
+            if sentence not in self.report.notes:
+                self.note(sentence)
         return cut
 
     def entry(self, name: str, value: Any, path: str, ours: Any) -> None:

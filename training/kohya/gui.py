@@ -103,6 +103,8 @@ def read_gui(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple
     # A file that names no model is a preset, which changes only what it names.
     whole = raw.get("pretrained_model_name_or_path")
     held = {key: value for key, value in HELD.items() if whole and raw.get(key) is None}
+    if raw.get("lr_scheduler") == "constant":
+        held.pop("lr_warmup", None)  # the window sets it to 0 when this schedule is chosen
     told, raw = raw, {**raw, **held}
     given = {
         RENAMED.get(key, key): Given(value, key)

@@ -124,7 +124,8 @@ def inspection_report(found: Inspection) -> str:
     shown = [f"  {label:18}{value}" for label, value in trained if value not in (None, "", "None")]
     lines += ["How it was trained:", *shown] if shown else ["How it was trained: the file does not say."]
     lines += _tags(found.metadata)
-    lines += ["Strength by block (norm of what is added; root mean square a weight):"]
+    if found.blocks:
+        lines += ["Strength by block (norm of what is added; root mean square a weight):"]
     width = max((len(name) for name in found.blocks), default=0)
     top = max((block.mean for block in found.blocks.values() if isfinite(block.mean)), default=0.0) or 1.0
     for name, block in found.blocks.items():

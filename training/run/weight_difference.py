@@ -8,6 +8,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from training.errors import InputError
+from training.lora.deltas import ALPHA, is_scaled
+from training.lora.lorafile import LoraFile
 
 
 def weight_difference(one: Path, other: Path) -> float | None:
@@ -15,7 +17,7 @@ def weight_difference(one: Path, other: Path) -> float | None:
 
     Raises InputError if one of them cannot be read.
     """
-    first, second = _tensors(one), _tensors(other)
+    first, second = map(_tensors, (one, other))
     if first.keys() != second.keys() or any(first[name].shape != second[name].shape for name in first):
         return None
     apart = sum((first[name].double() - second[name].double()).square().sum().item() for name in first)
@@ -24,7 +26,11 @@ def weight_difference(one: Path, other: Path) -> float | None:
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:
+    """All tensors but the alphas that no program reads; earlier trainers wrote the rank there."""
     try:
-        return load_file(file)
+        tensors = load_file(file)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{file}: cannot be read: {error}") from error
+    modules = LoraFile(tensors, {}).modules()
+    unread = {f"{name}.{ALPHA}" for name, parts in modules.items() if "lokr_w1" in parts and not is_scaled(parts)}
+    return {name: tensor for name, tensor in tensors.items() if name not in unread}
