@@ -88,9 +88,8 @@ def test_a_refused_resume_leaves_the_name_of_the_trainer_that_wrote_the_checkpoi
         bench.train("run", tables={"optimizer": {"learning_rate": 2e-3}})
     assert record(run.path)["code"]["release"] == "a" * 16
     assert len(record(run.path)["lives"]) == 2 and run.code.read_bytes() == b"the earlier trainer"
-    bench.train("run", stop=StopsAfter(2))
-    assert record(run.path)["ended"]["how"] == "stopped"
-    assert record(run.path)["code"]["release"] == "b" * 16, "it could read the checkpoint, and has written the last one"
+    bench.train("run")
+    assert record(run.path)["code"]["release"] == "b" * 16, "it could read the checkpoint"
     assert zipfile.is_zipfile(run.code)
 
 
