@@ -222,7 +222,8 @@ class Rollout:
             answers = each(remotes, back)
         for name, said in answers.items():
             if isinstance(said, HostError):
-                err.print(styled("[bold red]{}[/] could not be rolled back: {}", name, said), soft_wrap=True)
+                told = "[bold red]{}[/] could not be rolled back: {}; see: sdfleet doctor {}"
+                err.print(styled(told, name, said, name), soft_wrap=True)
             for line in said if isinstance(said, list) else ():
                 out.print(styled("[bold]{}[/] {}", name, line), soft_wrap=True)
 
