@@ -75,7 +75,6 @@ def check(fleet: FleetFile = DEFAULT_FILE) -> None:
     loaded = checked(fleet)
     for note in loaded.notes:
         out.print(styled("[yellow]note[/] {}", note), soft_wrap=True)
-    lock.refuse_unsendable(loaded)
     try:
         lock.require(loaded, tuple(loaded.hosts), ROLES)
         todo = "sdfleet plan"
