@@ -96,7 +96,7 @@ def _next(file: Path) -> str:
 
 
 def _say(text: str) -> None:
-    out.print(text, soft_wrap=True)
+    out.print(text)
 
 
 def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> Lock:

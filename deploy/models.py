@@ -72,10 +72,10 @@ def show(
     print_table(table(rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2)))
     for host in looked:
         for path, count in sorted(host.seen.unmanaged.items()):
-            out.print(f"{host.remote.name}: {path} ({format_bytes(count)}) is not managed by sdfleet", soft_wrap=True)
+            out.print(f"{host.remote.name}: {path} ({format_bytes(count)}) is not managed by sdfleet")
     for name, files in ignored.items():
         for file, why in files.items():
-            out.print(f"{name}: {file}: {why}", soft_wrap=True)
+            out.print(f"{name}: {file}: {why}")
     raise typer.Exit(1 if lost else 0)
 
 
@@ -140,7 +140,7 @@ def add(
         path = usable_path(model.source.removeprefix("file:")).absolute()
         model = model.model_copy(update={"source": f"file:{path}"})
     append_model(loaded.file, model)
-    out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock", soft_wrap=True)
+    out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock")
 
 
 @app.command()
@@ -231,7 +231,7 @@ def check(
         found = _answers(each(remotes, _damaged))
         for name, files in found.items():
             for path in files:
-                out.print(f"{name}: {path} is damaged", soft_wrap=True)
+                out.print(f"{name}: {path} is damaged")
         if remove:
             bad = {name: remotes[name] for name in found}
             _answers(each(bad, lambda remote: _delete(remote, dict.fromkeys(found[remote.name], 0))))
@@ -271,7 +271,7 @@ def _answers(answers: Mapping[str, T | HostError]) -> dict[str, T]:
     """The answers of the hosts; prints the errors of the others. Raises SdfleetError if no host answered."""
     for answer in answers.values():
         if isinstance(answer, HostError):
-            err.print(styled("[bold red]error[/] {}", answer), soft_wrap=True)
+            err.print(styled("[bold red]error[/] {}", answer))
     good = {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
     if answers and not good:
         raise SdfleetError("no host answered")
