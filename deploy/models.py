@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from deploy import adoption, conversion
-from deploy.console import err, out, print_table, styled
+from deploy.console import err, out, print_table, styled, waiting
 from deploy.onhost import unused
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
 from deploy.ssh import HostError, Remote, connect, each
@@ -228,7 +228,9 @@ def check(
 ) -> None:
     """Read every file of the stores and compare its sha256 (exit code 3 if one is damaged)."""
     with connect(chosen(fleet, limit)) as remotes:
-        found = _answers(each(remotes, _damaged))
+        with waiting(f"the hashes of {' '.join(remotes)}"):
+            answers = each(remotes, _damaged)
+        found = _answers(answers)
         for name, files in found.items():
             for path in files:
                 out.print(f"{name}: {path} is damaged")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import hostlock
-from deploy.console import err, out, print_table, styled
+from deploy.console import err, out, print_table, styled, waiting
 from deploy.engine_client import hosts_with
 from deploy.onhost import released
 from deploy.options import DEFAULT_FILE, DEPLOY, FleetFile, Limit, checked_name, chosen
@@ -103,7 +103,8 @@ def rollback(
     hosts = _having(fleet, app, names or ())
     with connect(hosts) as remotes, hostlock.locked(remotes, "rollback") as refused:
         free = {name: remote for name, remote in remotes.items() if name not in refused}
-        answers = {**refused, **each(free, lambda remote: roll_back(remote, app, to, now))}
+        with waiting(f"the rollback of {' '.join(free)}"):
+            answers = {**refused, **each(free, lambda remote: roll_back(remote, app, to, now))}
     answers = {name: answers[name] for name in remotes}
     bare = {name: error for name, error in answers.items() if isinstance(error, NotInstalled) and not names}
     lost = {n: error for n, error in answers.items() if isinstance(error, HostError) and n not in bare}

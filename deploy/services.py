@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy import hostlock, units
-from deploy.console import err, out, styled
+from deploy.console import err, out, styled, waiting
 from deploy.doctor.services import Service, services
 from deploy.engine_client import hosts_with
 from deploy.onhost import service as onhost
@@ -83,7 +83,8 @@ def _run(verb: str, file: Path, name: str, names: Sequence[str]) -> int:
         free = [host for host in targets if host not in refused]
         for begin in range(0, len(free), at_once):
             now = {host: remotes[host] for host in free[begin : begin + at_once]}
-            found = each(now, lambda remote: _change(remote, verb, targets[remote.name]))
+            with waiting(f"the {verb} of {name} on {' '.join(now)}"):
+                found = each(now, lambda remote: _change(remote, verb, targets[remote.name]))
             answers |= found
             for host, said in found.items():
                 if not isinstance(said, HostError):
