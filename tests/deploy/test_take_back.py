@@ -1,16 +1,21 @@
 """What a rollout says of hosts that it takes back, and of marks that it cannot read."""
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
-from deploy.rollout import rollback, state
+from deploy import engine_client
+from deploy.events import Event, HostResult, Planned, Request
+from deploy.rollout import gates, rollback, state
 from deploy.rollout.gates import Failure
 from deploy.rollout.rollout import Rollout
 from deploy.ssh import connect
 from inventory.load import load
+from inventory.model import Fleet
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_rollback import current, serve
+from tests.deploy.test_rollout import seen
 
 __all__ = ["fakes"]
 
@@ -81,3 +86,25 @@ def test_a_damaged_mark_is_no_mark(mark: str, fakes: FakeHosts) -> None:
         state.write(remotes["h1"], "x", "passed", {})
         again = state.read(remotes["h1"])
         assert again is not None and again.state == "passed"
+
+
+def test_an_update_goes_on_over_a_damaged_mark(
+    fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def engine(fleet: Fleet, request: Request) -> Iterator[Event]:
+        if not request.apply:
+            yield Planned(host="h1", operation="WebUI | Run release r1", change=True)
+        yield HostResult(host="h1", status="ok", changed=1)
+
+    monkeypatch.setattr(engine_client, "engine_events", engine)
+    monkeypatch.setattr(gates, "look", lambda remote, settings, seconds: {**seen(), "releases": {}, "runs": []})
+    fakes.write({"h1": "webui"})
+    serve(fakes, "h1", "good")
+    fleet = load(fakes.file)
+    with connect(fleet.hosts.values()) as remotes:
+        (fakes.root("h1") / "rollout.json").write_text("{")
+        rollout = Rollout(fleet, "x", remotes)
+        rollout.run()
+        mark = state.read(remotes["h1"])
+    assert (rollout.passed, rollout.failures) == (["h1"], []), capsys.readouterr()
+    assert mark is not None and mark.state == "passed"
