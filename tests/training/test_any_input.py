@@ -87,7 +87,7 @@ def _checkpoint(file: Path) -> None:
 
 def _derive(source: files.TensorFile, family: Family) -> None:
     """The configurations of all parts, each by itself: a part that is refused must not hide the others."""
-    refused = []
+    refused: list[str] = []
     for derive in (parts.unet, parts.vae, parts.text_encoders):
         try:
             derive(source, family)

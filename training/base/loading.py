@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.base import parts, prediction, tensors
+from training.base import folders, parts, prediction, tensors
 from training.base.files import DiffusersFolder, TensorFile, family_of, open_base, tokenizer_folder
 from training.base.parts import TextEncoder
 from training.base.tensors import State
@@ -48,8 +48,8 @@ class BaseModel:
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
         if isinstance(self.source, DiffusersFolder):
-            model = UNet2DConditionModel.from_pretrained(self.source.path, subfolder="unet", torch_dtype=dtype)
-            return _frozen(model)
+            folder = self.source.path / "unet"
+            return _frozen(folders.load_part(UNet2DConditionModel, folder, "UNet", torch_dtype=dtype))
         from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
         part = parts.unet(self.source, self.family)
@@ -72,7 +72,7 @@ class BaseModel:
         path = self.vae_file
         if path.is_dir():
             folder = path / "vae" if (path / "vae").is_dir() else path
-            return _frozen(AutoencoderKL.from_pretrained(folder, torch_dtype=dtype))
+            return _frozen(folders.load_part(AutoencoderKL, folder, "VAE", torch_dtype=dtype))
         from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
         source = TensorFile(path)
@@ -94,7 +94,9 @@ class BaseModel:
         """CLIP's tokenizer; one vocabulary serves all text encoders."""
         from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
-        return CLIPTokenizer.from_pretrained(str(tokenizer_folder(self.config.tokenizer, self.source, "tokenizer")))
+        folder = tokenizer_folder(self.config.tokenizer, self.source, "tokenizer")
+        with folders.reading(folder, "tokenizer"):
+            return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
 
 
 def _text_from_folder(source: DiffusersFolder, kind: Family, dtype: torch.dtype) -> list[nn.Module]:
@@ -103,10 +105,10 @@ def _text_from_folder(source: DiffusersFolder, kind: Family, dtype: torch.dtype)
 
     # Its progress bar would break up the run's output.
     transformers.utils.logging.disable_progress_bar()
-    parts: list[nn.Module] = [CLIPTextModel.from_pretrained(source.path / "text_encoder", dtype=dtype)]
+    classes: dict[str, Any] = {"text_encoder": CLIPTextModel}
     if kind == "sdxl":
-        parts.append(CLIPTextModelWithProjection.from_pretrained(source.path / "text_encoder_2", dtype=dtype))
-    return parts
+        classes["text_encoder_2"] = CLIPTextModelWithProjection
+    return [folders.load_part(cls, source.path / name, "text encoder", dtype=dtype) for name, cls in classes.items()]
 
 
 def _text_from_file(source: TensorFile, kind: Family, dtype: torch.dtype) -> Iterator[nn.Module]:
