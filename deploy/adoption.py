@@ -51,19 +51,17 @@ def run(fleet: Path, host_name: str, folder: str, copy: bool) -> bool:
         files = _sealed(remotes[host_name], answer["files"])
     for file in files:
         if "why" in file:
-            err.print(f"{file['path']}: not adopted: {file['why']}", soft_wrap=True)
+            err.print(f"{file['path']}: not adopted: {file['why']}")
         else:
-            out.print(f"{file['path']}: {format_bytes(file['size'])}, {HOW[file['how']]}", soft_wrap=True)
+            out.print(f"{file['path']}: {format_bytes(file['size'])}, {HOW[file['how']]}")
     known = {pin.sha256 for model in host.models for pin in getattr(model, "pins", ())}
     known |= {model.sha256 for model in host.models if model.sha256}
     new = [file for file in files if "how" in file and file["sha256"] not in known]
     if new:
-        out.print("\nAdd this to fleet.toml. Hosts that have the file will not fetch it:\n", soft_wrap=True)
-        out.print(
-            text(entries(new, [model for each in load(fleet).hosts.values() for model in each.models])), soft_wrap=True
-        )
+        out.print("\nAdd this to fleet.toml. Hosts that have the file will not fetch it:\n")
+        out.print(text(entries(new, [model for each in load(fleet).hosts.values() for model in each.models])))
     if not files:
-        out.print(f"No model below {folder}: none of its files ends in {', '.join(SUFFIXES)}.", soft_wrap=True)
+        out.print(f"No model below {folder}: none of its files ends in {', '.join(SUFFIXES)}.")
     return not any("why" in file for file in files)
 
 

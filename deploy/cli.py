@@ -74,8 +74,7 @@ def check(fleet: FleetFile = DEFAULT_FILE) -> None:
     """Validate fleet.toml and list every mistake (exit code 2 if there are any)."""
     loaded = checked(fleet)
     for note in loaded.notes:
-        out.print(styled("[yellow]note[/] {}", note), soft_wrap=True)
-    lock.refuse_unsendable(loaded)
+        out.print(styled("[yellow]note[/] {}", note))
     try:
         lock.require(loaded, tuple(loaded.hosts), ROLES)
         todo = "sdfleet plan"
@@ -198,10 +197,10 @@ def run(arguments: Sequence[str] | None = None) -> None:
         app(arguments, prog_name=extras.DISTRIBUTION)
     except SdfleetError as error:
         if "-v" in arguments or "--verbose" in arguments:
-            err.print(traceback.format_exc().rstrip(), soft_wrap=True)
+            err.print(traceback.format_exc().rstrip())
             sys.exit(error.exit_code)
         for line in str(error).splitlines():
-            err.print(styled("[bold red]error[/] {}", line), soft_wrap=True)
+            err.print(styled("[bold red]error[/] {}", line))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         err.print("Interrupted. Run the same command again to continue.")
@@ -210,4 +209,4 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """For bugs. Through our console, because the text may contain control characters from elsewhere."""
-    err.print("".join(traceback.format_exception(kind, error, trace)).rstrip(), soft_wrap=True)
+    err.print("".join(traceback.format_exception(kind, error, trace)).rstrip())

@@ -37,9 +37,11 @@ class Terminal(Console):
     """Time of the last output (time.monotonic)."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """As rich's; `waiting` needs the time of the last output."""
+        """As rich's, but lines of text are never wrapped: a path or a command that is cut cannot be copied."""
+        if all(isinstance(each, str | Text) for each in objects):
+            options.setdefault("soft_wrap", True)
         super().print(*objects, **options)
-        self.printed = time.monotonic()
+        self.printed = time.monotonic()  # for `waiting`
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Plain text; markup and emoji codes are shown as they are written."""
@@ -105,9 +107,9 @@ def print_table(table: Table) -> None:
             if line.cell_len + len(GAP) + pair.cell_len <= out.width:
                 line.append(GAP).append_text(pair)
             else:
-                out.print(line, soft_wrap=True)
+                out.print(line)
                 line = Text(GAP).append_text(pair)
-        out.print(line, soft_wrap=True)
+        out.print(line)
 
 
 @contextmanager
@@ -128,7 +130,7 @@ def waiting(what: str | Callable[[], str]) -> Iterator[None]:
             now = time.monotonic()
             if now - out.printed >= QUIET_SECONDS:
                 told = f"{what}, {now - began:.0f} s" if isinstance(what, str) else what()
-                out.print(styled("[dim]Still waiting: {}[/]", told), soft_wrap=True)
+                out.print(styled("[dim]Still waiting: {}[/]", told))
 
     speaker = threading.Thread(target=speak, daemon=True)
     speaker.start()
@@ -200,7 +202,7 @@ class RunView:
                 line.turn_to(event.phase)
                 line.total = event.operations
             case Planned() if event.change:
-                out.print(styled("[bold]{}[/] [yellow]would[/] {}", event.host, event.operation), soft_wrap=True)
+                out.print(styled("[bold]{}[/] [yellow]would[/] {}", event.host, event.operation))
             case Started():
                 self.lines[event.host].turn_to(event.operation)
             case Finished():
@@ -214,20 +216,20 @@ class RunView:
                     # Mostly its end stands in the line above already.
                     error = event.error.removesuffix(f": {self.told.get(event.host)}")
                     told = styled("[bold]{}[/] [bold red]{}[/]: {}", event.host, event.status, error)
-                    out.print(told, soft_wrap=True)
+                    out.print(told)
 
     def _finished(self, event: Finished) -> None:
         if event.result == "changed" or self.verbose:
             style = {"changed": "green", "unchanged": "dim", "failed": "bold red"}[event.result]
             result, took = Text(event.result, style), f"{event.seconds:.1f} s"
-            out.print(styled("[bold]{}[/] {} {} [dim]{}[/]", event.host, result, event.operation, took), soft_wrap=True)
+            out.print(styled("[bold]{}[/] {} {} [dim]{}[/]", event.host, result, event.operation, took))
 
     def _log(self, event: Log) -> None:
         if self.verbose or event.level >= logging.WARNING or (event.level == logging.INFO and self._worth(event)):
             # A traceback has several lines.
             for line in event.text.split("\n"):
                 told = styled("[bold]{}[/] [dim]{}[/]", event.host, line) if event.host else Text(line, "dim")
-                out.print(told, soft_wrap=True)
+                out.print(told)
                 self.told[event.host] = line
 
     @staticmethod
@@ -268,4 +270,4 @@ class RunView:
         done = sum(result.status == "ok" for result in self.results.values())
         hosts = f"{len(self.lines)} host(s)" if done == len(self.lines) else f"{done} of {len(self.lines)} host(s)"
         told = f"{verb} {hosts} in {time.monotonic() - self.began:.1f} s. {next_command}"
-        out.print(told, soft_wrap=True)
+        out.print(told)

@@ -40,7 +40,7 @@ def run(fleet: Path, name: str, host_name: str) -> None:
     said.append(f'  source = "host:{host_name}/converted/{name}.safetensors"')
     if host_name not in host.mirrors.hosts:
         said.append(f"Other hosts can download it from {host_name} only if {host_name} is in the group cache.")
-    out.print("\n".join(said), soft_wrap=True)
+    out.print("\n".join(said))
 
 
 def _pickle(fleet: Path, host: HostSettings, name: str) -> WantedFile:

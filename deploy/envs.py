@@ -154,7 +154,7 @@ def _of_sdfleets_own(application: Application, mirrors: Mirrors, python: str) ->
 
 
 def _say(text: str) -> None:
-    out.print(text, soft_wrap=True)
+    out.print(text)
 
 
 def _all(

@@ -157,7 +157,7 @@ def _answer(name: str, said: IO[str]) -> str:
     """What a host answers in the end; what it waits for until then is told."""
     answer = said.readline()
     while why := waits(answer):
-        out.print(styled("[bold]{}[/] {}", name, why), soft_wrap=True)
+        out.print(styled("[bold]{}[/] {}", name, why))
         with waiting(f"{name}: {LAST_STEP}"):
             answer = said.readline()
     return answer

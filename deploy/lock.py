@@ -13,14 +13,14 @@ from deploy.consensus import Endpoints, Witnesses, confirmation
 from deploy.console import out
 from deploy.envs import envs
 from deploy.options import DEFAULT_FILE, FleetFile
+from deploy.preflight import checked
 from inventory import lock as locks
 from inventory.errors import ConfigError, Problem, SdfleetError
-from inventory.load import check, load
+from inventory.load import load
 from inventory.lock import Lock, ModelPin
 from inventory.model import Fleet, HostSettings
 from roles.lora_scripts import release as lora_release
 from roles.models.config import LockedModel, Model, unlocked
-from roles.models.sources import plain
 from roles.operations.application import COMMIT, ReleaseError
 from roles.trainer import release as trainer_release
 from roles.trainer.release import NoLockError
@@ -89,14 +89,14 @@ def lock(
 def _next(file: Path) -> str:
     """The next command: `check` if it would find a mistake, because `plan` would fail on it."""
     try:
-        check(file)
+        checked(file)
     except ConfigError:
         return "sdfleet check"
     return "sdfleet plan"
 
 
 def _say(text: str) -> None:
-    out.print(text, soft_wrap=True)
+    out.print(text)
 
 
 def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> Lock:
@@ -207,18 +207,6 @@ def require(fleet: Fleet, hosts: Collection[str], roles: Collection[str]) -> Non
         if app in roles and set(keys) - set(known.get(app, ())):
             message = "the environment is not the one in fleet.lock; `sdfleet lock` accepts the new one"
             raise ConfigError(str(fleet.file), [Problem(f"{app}.requirements", message)])
-
-
-def refuse_unsendable(fleet: Fleet) -> None:
-    """Raise ConfigError if a file: model that is not pinned yet cannot be sent to hosts."""
-    models = {model.name: model for host in fleet.hosts.values() for model in host.models}
-    files = {
-        name: plain.local_path(model, fleet.file.parent)
-        for name, model in models.items()
-        if model.source.startswith("file:") and not isinstance(model, LockedModel)
-    }
-    if wrong := {name: why for name, path in files.items() if (why := plain.unsendable(path))}:
-        raise ConfigError(str(fleet.file), [Problem(f"models.{name}", why) for name, why in wrong.items()])
 
 
 def differences(old: Lock, new: Lock) -> Iterator[str]:

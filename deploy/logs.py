@@ -30,6 +30,6 @@ def run(host: HostSettings, what: str, lines: int, follow: bool) -> int:
             ) as process:
                 assert process.stdout is not None
                 for line in process.stdout:
-                    out.print(line.decode(errors="replace").rstrip("\n"), soft_wrap=True)
+                    out.print(line.decode(errors="replace").rstrip("\n"))
             remote.judge(Answer(process.returncode, "", ""), command)
     return 0

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from deploy import adoption, conversion
-from deploy.console import err, out, print_table, styled
+from deploy.console import err, out, print_table, styled, waiting
 from deploy.onhost import unused
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
 from deploy.ssh import HostError, Remote, connect, each
@@ -72,10 +72,10 @@ def show(
     print_table(table(rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2)))
     for host in looked:
         for path, count in sorted(host.seen.unmanaged.items()):
-            out.print(f"{host.remote.name}: {path} ({format_bytes(count)}) is not managed by sdfleet", soft_wrap=True)
+            out.print(f"{host.remote.name}: {path} ({format_bytes(count)}) is not managed by sdfleet")
     for name, files in ignored.items():
         for file, why in files.items():
-            out.print(f"{name}: {file}: {why}", soft_wrap=True)
+            out.print(f"{name}: {file}: {why}")
     raise typer.Exit(1 if lost else 0)
 
 
@@ -140,7 +140,7 @@ def add(
         path = usable_path(model.source.removeprefix("file:")).absolute()
         model = model.model_copy(update={"source": f"file:{path}"})
     append_model(loaded.file, model)
-    out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock", soft_wrap=True)
+    out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock")
 
 
 @app.command()
@@ -228,10 +228,12 @@ def check(
 ) -> None:
     """Read every file of the stores and compare its sha256 (exit code 3 if one is damaged)."""
     with connect(chosen(fleet, limit)) as remotes:
-        found = _answers(each(remotes, _damaged))
+        with waiting(f"the hashes of {' '.join(remotes)}"):
+            answers = each(remotes, _damaged)
+        found = _answers(answers)
         for name, files in found.items():
             for path in files:
-                out.print(f"{name}: {path} is damaged", soft_wrap=True)
+                out.print(f"{name}: {path} is damaged")
         if remove:
             bad = {name: remotes[name] for name in found}
             _answers(each(bad, lambda remote: _delete(remote, dict.fromkeys(found[remote.name], 0))))
@@ -271,7 +273,7 @@ def _answers(answers: Mapping[str, T | HostError]) -> dict[str, T]:
     """The answers of the hosts; prints the errors of the others. Raises SdfleetError if no host answered."""
     for answer in answers.values():
         if isinstance(answer, HostError):
-            err.print(styled("[bold red]error[/] {}", answer), soft_wrap=True)
+            err.print(styled("[bold red]error[/] {}", answer))
     good = {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
     if answers and not good:
         raise SdfleetError("no host answered")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import hostlock
-from deploy.console import err, out, print_table, styled
+from deploy.console import err, out, print_table, styled, waiting
 from deploy.engine_client import hosts_with
 from deploy.onhost import released
 from deploy.options import DEFAULT_FILE, DEPLOY, FleetFile, Limit, checked_name, chosen
@@ -103,7 +103,8 @@ def rollback(
     hosts = _having(fleet, app, names or ())
     with connect(hosts) as remotes, hostlock.locked(remotes, "rollback") as refused:
         free = {name: remote for name, remote in remotes.items() if name not in refused}
-        answers = {**refused, **each(free, lambda remote: roll_back(remote, app, to, now))}
+        with waiting(f"the rollback of {' '.join(free)}"):
+            answers = {**refused, **each(free, lambda remote: roll_back(remote, app, to, now))}
     answers = {name: answers[name] for name in remotes}
     bare = {name: error for name, error in answers.items() if isinstance(error, NotInstalled) and not names}
     lost = {n: error for n, error in answers.items() if isinstance(error, HostError) and n not in bare}
@@ -111,15 +112,14 @@ def rollback(
         if name in bare:
             out.print(f"{name} has no {app} yet; skipped")
         elif name not in lost:
-            out.print(styled("[bold]{}[/] {}", name, said), soft_wrap=True)
+            out.print(styled("[bold]{}[/] {}", name, said))
     _tell(lost)
     done = [name for name in answers if name not in lost and name not in bare]
     out.print(f"{len(done)} of {len(answers) - len(bare)} host(s) rolled back in {time.monotonic() - began:.1f} s.")
     if done:
         out.print(
             "fleet.toml and fleet.lock still name the other release: put them back too, or the next apply brings it "
-            "again.",
-            soft_wrap=True,
+            "again."
         )
     if away := [name for name, error in lost.items() if error.unreachable]:
         words = [
@@ -129,7 +129,7 @@ def rollback(
             *(["--app", app] if app != "webui" else []),
             *(["--to", to] if to else []),
         ]
-        out.print(f"When {', '.join(away)} can be reached again: {shlex.join(words)}", soft_wrap=True)
+        out.print(f"When {', '.join(away)} can be reached again: {shlex.join(words)}")
     raise typer.Exit(1 if lost or not done else 0)
 
 
@@ -163,7 +163,7 @@ def roll_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
 
 def _tell(lost: Mapping[str, HostError]) -> None:
     for error in lost.values():
-        err.print(styled("[bold red]error[/] {}", error), soft_wrap=True)
+        err.print(styled("[bold red]error[/] {}", error))
 
 
 def mount(app: typer.Typer, verbs: Sequence[Any] = (releases, rollback)) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from deploy import hostlock, units
-from deploy.console import err, out, styled
+from deploy.console import err, out, styled, waiting
 from deploy.doctor.services import Service, services
 from deploy.engine_client import hosts_with
 from deploy.onhost import service as onhost
@@ -83,11 +83,12 @@ def _run(verb: str, file: Path, name: str, names: Sequence[str]) -> int:
         free = [host for host in targets if host not in refused]
         for begin in range(0, len(free), at_once):
             now = {host: remotes[host] for host in free[begin : begin + at_once]}
-            found = each(now, lambda remote: _change(remote, verb, targets[remote.name]))
+            with waiting(f"the {verb} of {name} on {' '.join(now)}"):
+                found = each(now, lambda remote: _change(remote, verb, targets[remote.name]))
             answers |= found
             for host, said in found.items():
                 if not isinstance(said, HostError):
-                    out.print(styled("[bold]{}[/] {} {}", host, name, said), soft_wrap=True)
+                    out.print(styled("[bold]{}[/] {} {}", host, name, said))
             if verb == "restart" and any(isinstance(said, NotReady) for said in found.values()):
                 break
     return _sum_up(verb, name, list(targets), answers)
@@ -140,17 +141,17 @@ def _change(remote: Remote, verb: str, target: Target) -> str:
 def _sum_up(verb: str, name: str, hosts: Sequence[str], answers: Mapping[str, str | HostError]) -> int:
     lost = {host: said for host in hosts if isinstance(said := answers.get(host), HostError)}
     for error in lost.values():
-        err.print(styled("[bold red]error[/] {}", error), soft_wrap=True)
+        err.print(styled("[bold red]error[/] {}", error))
     done = [host for host in hosts if host in answers and host not in lost]
     if done and verb == "stop":
         # The runs' TensorBoard is started by `sdfleet open`.
         when = "" if name == "tensorboard" else ", the host boots, or the next apply"
-        out.print(f"Stopped until you run: sdfleet start {name}{when}", soft_wrap=True)
+        out.print(f"Stopped until you run: sdfleet start {name}{when}")
     command = ["sdfleet", verb, name]
     if away := [host for host, error in lost.items() if error.unreachable]:
-        out.print(f"When {', '.join(away)} can be reached again: {shlex.join([*command, *away])}", soft_wrap=True)
+        out.print(f"When {', '.join(away)} can be reached again: {shlex.join([*command, *away])}")
     if left := [host for host in hosts if host not in answers]:
-        out.print(f"Not touched: {', '.join(left)}. For later: {shlex.join([*command, *left])}", soft_wrap=True)
+        out.print(f"Not touched: {', '.join(left)}. For later: {shlex.join([*command, *left])}")
     return 1 if lost else 0
 
 

@@ -43,9 +43,9 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
     print_table(table)
     for name, found in seen.items():
         if not isinstance(found, HostError) and found["webui"] and (others := found["webui"]["extensions_by_hand"]):
-            out.print(f"{name}: extensions installed by hand, left alone: {', '.join(others)}", soft_wrap=True)
+            out.print(f"{name}: extensions installed by hand, left alone: {', '.join(others)}")
     for message in lost.values():
-        err.print(styled("[bold red]unreachable[/] {}", message), soft_wrap=True)
+        err.print(styled("[bold red]unreachable[/] {}", message))
     return 1 if lost else 0
 
 

@@ -185,8 +185,8 @@ def publish(
     file = result(into / run, state, chosen_file)
     name = name or checked_name("--as", file.stem)
     if why := lora_keys.ignored(file):
-        err.print(styled("[bold yellow]warning[/] {}: {}", file.name, why), soft_wrap=True)
-    out.print(f"Publishing {file.name} of {run} as {name}", soft_wrap=True)
+        err.print(styled("[bold yellow]warning[/] {}: {}", file.name, why))
+    out.print(f"Publishing {file.name} of {run} as {name}")
     hosts = [host for host in chosen(fleet, limit) if host.has("webui")]
     if not hosts:
         raise ConfigError(str(fleet), [Problem("hosts", 'no host has a WebUI; put one into the group "webui"')])
@@ -194,7 +194,7 @@ def publish(
         answers = each(remotes, lambda remote: publish_file(remote, run, file, name))
     for at, answer in answers.items():
         if isinstance(answer, HostError):
-            err.print(styled("[bold red]error[/] {}", answer), soft_wrap=True)
+            err.print(styled("[bold red]error[/] {}", answer))
             continue
         what = "published" if answer["changed"] else "was already published"
         seen = "" if answer["refreshed"] else "; its WebUI isn't running and will see it when it starts"

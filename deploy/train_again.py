@@ -54,7 +54,7 @@ def reproduce(
         record = record_of(into / run)
         changed = changed_inputs(origin, run, record)
         for sentence in changed:
-            out.print(styled("[yellow]differs[/] {}", sentence), soft_wrap=True)
+            out.print(styled("[yellow]differs[/] {}", sentence))
         if changed and not anyway:
             err.print("Not trained: the result would differ. To train anyway, use --anyway.")
             raise typer.Exit(3)
@@ -66,8 +66,8 @@ def reproduce(
         follow_and_fetch(target, again, into)
     differences, verdict = judge(into / run, into / again)
     for sentence in differences:
-        out.print(styled("[yellow]differs[/] {}", sentence), soft_wrap=True)
-    out.print(f"{run} and {again}: {verdict.sentence()}", soft_wrap=True)
+        out.print(styled("[yellow]differs[/] {}", sentence))
+    out.print(f"{run} and {again}: {verdict.sentence()}")
     raise typer.Exit(0 if verdict.holds else 3)
 
 
@@ -83,7 +83,7 @@ def build_for_checkpoint(fleet: Path, host: RunHost, run: str) -> dict[str, str]
         build_trainer(fleet, host, host, release)
     except NoTrainerError as error:
         sentence = f"{run} goes on with the present trainer, which refuses the checkpoint if its settings are others"
-        err.print(styled("[bold yellow]warning[/] {}. {}", error, sentence), soft_wrap=True)
+        err.print(styled("[bold yellow]warning[/] {}. {}", error, sentence))
         return {"lost_trainer": release}
     return {}
 
@@ -141,7 +141,7 @@ def sweep(
             host = RunHost(remotes[placed[point.run]])
             ended = watch(host, point.run)
             host.fetch(point.run, into / point.run)
-            out.print(f"{point.run} on {host.name}: {ended.state}, {ended.progress.line()}", soft_wrap=True)
+            out.print(f"{point.run} on {host.name}: {ended.state}, {ended.progress.line()}")
             failed += [point.run] if ended.state != "finished" else []
     file = into / f"{sweep_name}-sweep.html"
     titles, rows = compare(found, grid, into, file)

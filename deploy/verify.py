@@ -162,9 +162,9 @@ def _report(verdicts: dict[str, Verdict], seconds: float) -> None:
     out.print(_table(verdicts))
     for name, verdict in verdicts.items():
         if verdict.unreachable:
-            err.print(styled("[bold red]unreachable[/] {}", verdict.unreachable), soft_wrap=True)
+            err.print(styled("[bold red]unreachable[/] {}", verdict.unreachable))
         for sentence in verdict.bad:
-            out.print(styled("[bold]{}[/] [bold red]drift[/] {}", name, sentence), soft_wrap=True)
+            out.print(styled("[bold]{}[/] [bold red]drift[/] {}", name, sentence))
     drifted = [name for name, verdict in verdicts.items() if verdict.bad]
     cure = f" Next: sdfleet apply --limit {' --limit '.join(drifted)}" if drifted else ""
     out.print(f"Verified {len(verdicts)} host(s) in {seconds:.1f} s.{cure}")

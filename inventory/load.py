@@ -1,6 +1,6 @@
 """Read fleet.toml. All problems are reported at once, each with its key, the value, and what is allowed."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -38,21 +38,26 @@ PRESETS = Path(__file__).resolve().parent / "presets"
 TOP_LEVEL = ("fleet", "groups", "hosts", "models", "secrets", *ROLE_TABLES)
 Table = dict[str, Any]
 T = TypeVar("T", bound=Settings)
+FileChecks = Callable[[Path, Secrets | None, Sequence[Model]], Iterable[Problem]]
+"""Checks of files on this machine: fleet.toml, its secrets and the models that hosts need -> what is wrong."""
 
 
 def load(file: Path) -> Fleet:
     """The fleet in `file`. Raises ConfigError (exit code 2) with every problem of the file."""
-    return _load(file, thorough=False)
+    return _load(file, None)
 
 
-def check(file: Path) -> Fleet:
-    """The same, with problems that otherwise only a later verb would find: missing secrets and files."""
-    return _load(file, thorough=True)
+def check(file: Path, files: FileChecks = lambda file, secrets, models: ()) -> Fleet:
+    """The same, with problems that otherwise only a later verb would find: missing secrets and files.
+
+    + files: further checks of what the file names on this machine
+    """
+    return _load(file, files)
 
 
-def _load(file: Path, thorough: bool) -> Fleet:
+def _load(file: Path, files: FileChecks | None) -> Fleet:
     problems: list[Problem] = []
-    fleet = _Reader(file.resolve(), _read(file), problems, thorough).fleet()
+    fleet = _Reader(file.resolve(), _read(file), problems, files).fleet()
     if problems or fleet is None:
         raise ConfigError(str(file), problems)
     return fleet
@@ -76,8 +81,8 @@ def _read(file: Path) -> Table:
 class _Reader:
     """Reads the raw tables and collects all problems."""
 
-    def __init__(self, file: Path, raw: Table, problems: list[Problem], thorough: bool) -> None:
-        self.file, self.raw, self.problems, self.thorough = file, raw, problems, thorough
+    def __init__(self, file: Path, raw: Table, problems: list[Problem], files: FileChecks | None) -> None:
+        self.file, self.raw, self.problems, self.files = file, raw, problems, files
         self.groups = dict(self._tables("groups"))
         self.known_groups = {*GROUP_ROLES, *self.groups}
 
@@ -95,9 +100,12 @@ class _Reader:
         self.problems += crosscheck.groups(table, models, self.known_groups)
         tried = {n: self._merge(table, n, host, groups, models) for n, host in hosts.items() if host and table}
         merged = {name: host for name, host in tried.items() if host}
-        if self.thorough:
+        if self.files:
             self.problems += crosscheck.one_machine(hosts)
             self.problems += crosscheck.needs(table, secrets, merged, self.file.parent)
+            groups_of_hosts = {group for host in hosts.values() if host for group in host.groups}
+            used = [model for model in models if not model.groups or groups_of_hosts.intersection(model.groups)]
+            self.problems += self.files(self.file, secrets, used)
         if self.problems or table is None or secrets is None:
             return None
         lock = read_lock(self.file)

@@ -58,8 +58,8 @@ def _print(report: Report) -> None:
     for name, found in report.items():
         out.print(styled("[bold]{}[/]", name))
         for finding in found:
-            out.print(styled("  {} {}: {}", MARKS[finding.level], finding.subject, finding.says), soft_wrap=True)
+            out.print(styled("  {} {}: {}", MARKS[finding.level], finding.subject, finding.says))
             if finding.cure:
-                out.print(styled("          [cyan]->[/] {}", finding.cure), soft_wrap=True)
+                out.print(styled("          [cyan]->[/] {}", finding.cure))
     counts = [sum(f.level == level for found in report.values() for f in found) for level in ("bad", "warning")]
     out.print(f"{counts[0]} bad, {counts[1]} warning(s), on {len(report) - 1} host(s).")

@@ -94,7 +94,7 @@ def update(
             touched = rollout.touched
             rollout.run()
     except KeyboardInterrupt:
-        out.print(f"\nInterrupted. Continue with: {asked.resume()}", soft_wrap=True)
+        out.print(f"\nInterrupted. Continue with: {asked.resume()}")
         raise typer.Exit(130) from None
     except SdfleetError:
         # Otherwise the next apply would bring to all hosts at once what no canary has tried.
@@ -130,7 +130,7 @@ def _move_lock(fleet: Fleet, names: Sequence[str]) -> Moved | None:
     old = locks.read(fleet.file)
     new = lock.renewed(fleet, old, lambda name: not names or name in names, out.print)
     for line in lock.differences(old, new):
-        out.print(line, soft_wrap=True)
+        out.print(line)
     if new == old:
         return None
     file = locks.lock_file(fleet.file)
@@ -165,14 +165,14 @@ def _asks(names: Sequence[str]) -> bool:
 def _sum_up(rollout: Rollout, moved: Moved | None, asked: Asked) -> int:
     """Print the result and the next command. Returns the exit code."""
     for failure in rollout.failures:
-        err.print(styled("[bold red]{}[/] gate {}: {}", failure.host, failure.gate, failure.said), soft_wrap=True)
+        err.print(styled("[bold red]{}[/] gate {}: {}", failure.host, failure.gate, failure.said))
         for line in failure.log:
-            err.print(styled("  journal: {}", line), soft_wrap=True)
+            err.print(styled("  journal: {}", line))
     for name, runs in rollout.left_out.items():
         said = styled(
             "[yellow]{}[/] was skipped because it is training: {}. Update it later, or use --force.", name, runs
         )
-        err.print(said, soft_wrap=True)
+        err.print(said)
     if rollout.failures:
         untouched = [name for name in rollout.remotes if name not in rollout.touched]
         out.print(f"The rollout stopped: {len(rollout.passed)} host(s) passed, {len(untouched)} were not touched.")
@@ -180,7 +180,7 @@ def _sum_up(rollout: Rollout, moved: Moved | None, asked: Asked) -> int:
             moved.restore()
         return 1
     if rollout.paused:
-        out.print(f"Paused. Continue with: {asked.resume()}", soft_wrap=True)
+        out.print(f"Paused. Continue with: {asked.resume()}")
     elif rollout.passed:
         out.print(f"Updated {len(rollout.passed)} host(s). Next: sdfleet verify")
     return 1 if rollout.left_out else 0

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from deploy import releases
+from deploy import releases, units
+from deploy.onhost import running
 from deploy.rollout.gates import Seen
 from deploy.ssh import Remote
 
@@ -22,8 +23,22 @@ def roll_back(remote: Remote, before: Seen, now: bool) -> list[str]:
         elif entry != old:
             said.append(f"{app} rolled back: {releases.roll_back(remote, app, old['release'], now)}")
         else:
-            said.append(f"{app} is still on {entry['release']}")
+            said.append(_still(remote, app, entry["release"]))
     return said
+
+
+def _still(remote: Remote, app: str, release: str) -> str:
+    """The sentence for an application that is on its old release already: a failed switch went back, if it could."""
+    service = app.replace("_", "-")
+    if unit := units.SERVICES.get(service):
+        seen = remote.call(running, unit=unit)
+        if seen["state"] != "active":
+            host = remote.name
+            return (
+                f"{app} is on {release} again, but does not run ({seen['state']}): {seen['reason']}; "
+                f"see: sdfleet logs {host} {service}, sdfleet doctor {host}"
+            )
+    return f"{app} is still on {release}"
 
 
 def history(remote: Remote) -> dict[str, dict[str, str]]:

@@ -146,7 +146,7 @@ class Rollout:
         began = time.monotonic()
         self.touched += names
         remotes = {name: self.remotes[name] for name in names}
-        out.print(f"Wave {' '.join(names)}: generating a picture with the current release", soft_wrap=True)
+        out.print(f"Wave {' '.join(names)}: generating a picture with the current release")
         with waiting(f"a picture from {' '.join(names)}"):
             before = _all_answers(each(remotes, self._before))
         bad = self.applied(names) or self.judged(remotes, before)
@@ -190,10 +190,7 @@ class Rollout:
         """Check hosts by the gates. Returns the failures."""
         settings = self.fleet.table.rollout
         playing = {name: remote for name, remote in remotes.items() if remote.host.has("webui")}
-        out.print(
-            f"Watching {' '.join(playing)} for {settings.stable_seconds} s, then generating the picture again",
-            soft_wrap=True,
-        )
+        out.print(f"Watching {' '.join(playing)} for {settings.stable_seconds} s, then generating the picture again")
         failures = []
         with waiting(f"the gates of {' '.join(playing)}"):
             seen = each(playing, lambda remote: gates.look(remote, settings, settings.stable_seconds))
@@ -222,9 +219,11 @@ class Rollout:
             answers = each(remotes, back)
         for name, said in answers.items():
             if isinstance(said, HostError):
-                err.print(styled("[bold red]{}[/] could not be rolled back: {}", name, said), soft_wrap=True)
+                err.print(
+                    styled("[bold red]{}[/] could not be rolled back: {}", name, f"{said}; see: sdfleet doctor {name}")
+                )
             for line in said if isinstance(said, list) else ():
-                out.print(styled("[bold]{}[/] {}", name, line), soft_wrap=True)
+                out.print(styled("[bold]{}[/] {}", name, line))
 
 
 def _training(remote: Remote) -> list[str]:
@@ -253,7 +252,7 @@ def tell_plan(changes: Mapping[str, Sequence[str]], begun: Sequence[str]) -> Non
         together.setdefault(tuple(operations), []).append(name)
     for operations, names in together.items():
         for what in operations or ["nothing to change"]:
-            out.print(styled("[bold]{}[/]: {}", " ".join(names), what), soft_wrap=True)
+            out.print(styled("[bold]{}[/]: {}", " ".join(names), what))
     if begun:
         have = "has" if len(begun) == 1 else "have"
-        out.print(f"Resuming an interrupted rollout: {' '.join(begun)} {have} not been checked yet.", soft_wrap=True)
+        out.print(f"Resuming an interrupted rollout: {' '.join(begun)} {have} not been checked yet.")

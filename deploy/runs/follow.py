@@ -57,7 +57,7 @@ def follow(host: Readable, run: str, *, sleep: Callable[[float], None] = time.sl
                 if not error.unreachable:
                     raise
                 if not lost:
-                    err.print(f"{error}\nThe run continues; trying again ...", soft_wrap=True)
+                    err.print(f"{error}\nThe run continues; trying again ...")
                 lost = "no connection"
                 sleep(RETRY_SECONDS)
                 continue
@@ -69,5 +69,5 @@ def follow(host: Readable, run: str, *, sleep: Callable[[float], None] = time.sl
                 return Ended(state, seen["reason"], progress)
             if not out.is_terminal and time.monotonic() - printed >= PLAIN_SECONDS and progress.line() != last:
                 printed, last = time.monotonic(), progress.line()
-                out.print(line(), soft_wrap=True)
+                out.print(line())
             sleep(POLL_SECONDS)

@@ -40,7 +40,7 @@ def _report(host: RunHost, run: str, ended: Ended) -> None:
             f"{run} was stopped at step {ended.progress.step} of {ended.progress.steps}; "
             f"to continue from its last checkpoint: sdfleet train resume {run}"
         )
-    out.print(f"{run} finished: {ended.progress.line()}", soft_wrap=True)
+    out.print(f"{run} finished: {ended.progress.line()}")
 
 
 def bring(host: RunHost, run: str, into: Path) -> None:
@@ -53,5 +53,5 @@ def bring(host: RunHost, run: str, into: Path) -> None:
         out.print(f"Report: {write_report(into / run)}")
     except SdfleetError as error:
         # It ended before it had a record, or an older trainer made it: its files are fetched all the same.
-        err.print(str(error), soft_wrap=True)
+        err.print(str(error))
     out.print(f"Next: sdfleet train publish {run}")

@@ -50,7 +50,7 @@ def _reached(answers: Mapping[str, T | HostError]) -> dict[str, T]:
     if len(lost) == len(answers):
         raise lost[0]
     for error in lost:
-        err.print(styled("[bold yellow]skipped[/] {}", error), soft_wrap=True)
+        err.print(styled("[bold yellow]skipped[/] {}", error))
     return {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
 
 

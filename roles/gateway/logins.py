@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from roles.onhost.login_door import matches, read_users
 
@@ -17,28 +17,45 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
 class LoginError(ValueError):
-    """The logins cannot be used; the message contains no password."""
+    """The logins cannot be used; `sentences` has one for each mistake, and contains no password."""
+
+    def __init__(self, sentences: Sequence[str]) -> None:
+        super().__init__("; ".join(sentences))
+        self.sentences = tuple(sentences)
 
 
 def parse_logins(text: str) -> dict[str, str]:
-    """Name -> password from lines NAME:PASSWORD. Raises LoginError."""
+    """Name -> password from lines NAME:PASSWORD. Raises LoginError with every mistake."""
     found: dict[str, str] = {}
+    wrong: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         name, colon, password = line.partition(":")
-        where = f"secrets.gateway_logins, line {number}"
         if not colon or not NAME.fullmatch(name):
-            raise LoginError(f"{where}: must be NAME:PASSWORD, the name of letters, digits and . _ @ -")
-        if twin := next((other for other in found if other.lower() == name.lower()), None):
-            same = f"a second login {name}" if twin == name else f"{name} differs from the login {twin} only in case"
-            raise LoginError(f"{where}: {same}")
-        if not SHORTEST <= len(password.encode()) <= LONGEST:
-            raise LoginError(f"{where}: the password of {name} must have {SHORTEST} to {LONGEST} bytes")
-        found[name] = password
-    if not found:
-        raise LoginError("secrets.gateway_logins: nobody may log in; give lines NAME:PASSWORD")
+            why = ["must be NAME:PASSWORD, the name of letters, digits and . _ @ -"]
+        else:
+            why = [*_twin(name, found), *_length(name, password)]
+            found[name] = password
+        wrong += [f"secrets.gateway_logins, line {number}: {each}" for each in why]
+    if not found and not wrong:
+        wrong = ["secrets.gateway_logins: nobody may log in; give lines NAME:PASSWORD"]
+    if wrong:
+        raise LoginError(wrong)
     return found
+
+
+def _twin(name: str, known: Collection[str]) -> Iterator[str]:
+    """What is wrong with a name next to those before it."""
+    if name in known:
+        yield f"a second login {name}"
+    elif twin := next((other for other in known if other.lower() == name.lower()), None):
+        yield f"{name} differs from the login {twin} only in case"
+
+
+def _length(name: str, password: str) -> Iterator[str]:
+    if not SHORTEST <= len(password.encode()) <= LONGEST:
+        yield f"the password of {name} must have {SHORTEST} to {LONGEST} bytes"
 
 
 def users_file(passwords: Mapping[str, str], old: str) -> str:

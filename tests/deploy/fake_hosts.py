@@ -42,7 +42,7 @@ sys.exit(subprocess.run(["sh", "-c", command], input=stdin, text=True).returncod
 """
 # A unit starts unless its text says `broken`; `is-active` is what the last start came to. Where there is a file
 # `units`, `show` answers of that, and everything is installed.
-SYSTEMCTL = """#!/bin/sh
+SYSTEMCTL = r"""#!/bin/sh
 for unit in "$@"; do :; done
 case "$1" in
   start|restart) echo "$1 $unit" >>"$FAKE_HOST/asked"
@@ -55,7 +55,10 @@ case "$1" in
         *LoadState*) cat "$FAKE_HOST/units" ;;
         *ActiveState*) [ -e "$FAKE_HOST/up" ] && echo active || echo inactive ;;
       esac
-    else cat "$FAKE_HOST/show" 2>/dev/null; fi ;;
+    elif [ -e "$FAKE_HOST/show" ]; then cat "$FAKE_HOST/show"
+    else case "$*" in
+      *--property=ActiveState\ --value) [ -e "$FAKE_HOST/up" ] && echo active || echo failed ;;
+    esac; fi ;;
 esac
 """
 # A service that is up listens, unless its host's folder has a file `deaf`.

@@ -13,6 +13,7 @@ import pytest
 
 from deploy import cli
 from inventory import example
+from roles.models.sources.plain import LARGEST_PUSH
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -82,6 +83,34 @@ def test_check_reads_the_logins_and_prints_no_password(
     done = sdfleet("check")
     assert done.code in (1, 2) and sentence in done.err
     assert "hunter2" not in done.err and "Traceback" not in done.err
+
+
+def test_check_tells_every_mistake_at_once(tmp_path: Path, sdfleet: Callable[..., Done]) -> None:
+    (tmp_path / "logins").write_text("ann\nbob:hunter2\n\ncara:hunter2hunter2\nCara:hunter3hunter3\ncara:hunter4\n")
+    with (tmp_path / "large.safetensors").open("wb") as file:
+        file.truncate(LARGEST_PUSH + 1)
+    (tmp_path / "fleet.toml").write_text(
+        '[fleet]\nname = "a"\n[secrets]\ngateway_logins = { file = "logins" }\n'
+        '[webui]\nportt = 1\n[hosts.a]\naddress = "x"\nkey = "no-key"\ngroups = ["gateway", "webui"]\n'
+        '[[models]]\nname = "gone"\nkind = "lora"\nsource = "file:gone.safetensors"\n'
+        '[[models]]\nname = "large"\nkind = "lora"\nsource = "file:large.safetensors"\n'
+    )
+    done = sdfleet("check")
+    assert done.code == 2 and "hunter" not in done.err
+    told = [line.removeprefix("error fleet.toml: ") for line in done.err.splitlines()]
+    for begin in (
+        "webui.portt: ",
+        "hosts.a.key: there is no file ",
+        "secrets.gateway_logins, line 1: must be NAME:PASSWORD",
+        "secrets.gateway_logins, line 2: the password of bob must have 10 to 128 bytes",
+        "secrets.gateway_logins, line 5: Cara differs from the login cara only in case",
+        "secrets.gateway_logins, line 6: a second login cara",
+        "secrets.gateway_logins, line 6: the password of cara must have 10 to 128 bytes",
+        f"models.gone: there is no file {tmp_path / 'gone.safetensors'} on this machine",
+        f"models.large: {tmp_path / 'large.safetensors'} has 2.0 GB; the controller sends files up to 2.0 GB",
+    ):
+        assert sum(line.startswith(begin) for line in told) == 1, (begin, told)
+    assert len(told) == 9, told
 
 
 def test_the_version_is_printed(tmp_path: Path) -> None:

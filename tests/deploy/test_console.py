@@ -276,6 +276,45 @@ def test_models_keep_their_sources_whole_on_80_columns(monkeypatch: pytest.Monke
     ]
 
 
+LONG = f"Report: /srv/{'renders of the studio/' * 6}report.html"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize(
+    "show",
+    [
+        lambda: out.print(LONG),
+        lambda: out.print(styled("[bold]{}[/]", LONG)),
+        lambda: out.print(LONG, style="dim"),
+        lambda: out.print(*LONG.split(" ")),
+    ],
+)
+def test_a_line_is_never_cut_inside_a_path(
+    show: Callable[[], None], terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = shown_at(80, monkeypatch)
+    monkeypatch.setattr(out, "_force_terminal", terminal)
+    show()
+    assert re.sub(r"\x1b\[\d*m", "", text.getvalue()) == f"{LONG}\n"
+
+
+def test_the_lines_of_verbs_are_left_whole_on_80_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown_at(80, monkeypatch)
+    file = tmp_path / ("studio-" * 12) / "fleet.toml"
+    file.parent.mkdir()
+    cli.init(file)
+    assert text.getvalue() == f"Wrote {file}. Edit its [hosts.*] tables, then: sdfleet check\n"
+    wraps = [
+        f"{file.relative_to(TREE)}:{call.lineno}"
+        for file in _files()
+        for call in _calls(file)
+        if {"soft_wrap", "no_wrap", "crop", "width"} & {word.arg for word in call.keywords}
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr == "print"
+    ]
+    assert wraps == [], "the console alone decides what is wrapped"
+
+
 def test_json_for_programs_is_ascii() -> None:
     text = shown(out, lambda: out.print_json(json.dumps({"name": HOSTILE}), ensure_ascii=True))
     assert text.isascii() and harmless(text)

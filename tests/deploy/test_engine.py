@@ -39,3 +39,46 @@ def test_an_operation_goes_by_its_own_hosts_name() -> None:
     """pyinfra joins the names that one operation has on several hosts."""
     done = subprocess.run([sys.executable, "-c", NAMES], cwd=TREE, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == {"h1": ["WebUI | Run release old"], "h2": ["WebUI | Run release new"]}
+
+
+FAILS = """
+from deploy import engine
+import json, logging
+from types import SimpleNamespace
+from pyinfra import logger
+from pyinfra.api.config import Config
+from pyinfra.api.connect import connect_all
+from pyinfra.api.inventory import Inventory
+from pyinfra.api.operation import add_op
+from pyinfra.api.operations import run_ops
+from pyinfra.api.state import State, StateStage
+from pyinfra.operations import server
+
+class Raw(logging.Handler):
+    def emit(self, record):
+        raw.append(engine.ANSI.sub("", record.getMessage()))
+
+raw = []
+logger.setLevel(logging.DEBUG)
+logger.propagate = False
+for handler in (Raw(), engine._LogToEvents()):
+    logger.addHandler(handler)
+state = State(Inventory(([("@local", {"settings": SimpleNamespace(name="h1")})], {})), Config(FAIL_PERCENT=100))
+state.current_stage = StateStage.Prepare
+connect_all(state)
+add_op(state, server.shell, commands=["true", "echo no licence >&2; exit 3"])
+try:
+    run_ops(state)
+except BaseException as error:
+    raw.append(repr(error))
+print(json.dumps(raw))
+"""
+
+
+def test_a_failing_operation_is_told_by_its_reason_and_not_by_pyinfras_count() -> None:
+    done = subprocess.run([sys.executable, "-c", FAILS], cwd=TREE, capture_output=True, text=True, check=True)
+    *events, raw = map(json.loads, done.stdout.splitlines())
+    assert any("Error: executed 1 commands" in line for line in raw), raw
+    texts = [event["text"] for event in events]
+    assert "no licence" in texts, texts
+    assert not any("executed" in text for text in texts), texts

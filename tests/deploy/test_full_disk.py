@@ -133,6 +133,7 @@ def test_a_host_that_went_back_is_said_to_be_back(
     fakes: FakeHosts, disk: Disk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     serve(fakes, "h1", "good", "new")
+    (fakes.host("h1") / "up").touch()
     fleet = load(fakes.file)
     before = {"h1": {"history": {"webui": {"release": "r1", "text": "new"}}, "releases": {}, "picture": "x" * 9000}}
     disk.fill()

@@ -4,7 +4,12 @@ import getpass
 import hashlib
 from pathlib import Path
 
+import pytest
+
 from deploy.onhost import run_inputs
+from tests.deploy.fake_hosts import FakeHosts, fakes
+
+__all__ = ["fakes"]
 
 
 def test_an_input_that_was_edited_on_the_host_is_asked_for_again(tmp_path: Path) -> None:
@@ -19,3 +24,20 @@ def test_an_input_that_was_edited_on_the_host_is_asked_for_again(tmp_path: Path)
     with (run / "inputs/data.folder/1.txt").open("ab") as file:
         file.write(b", edited")
     assert run_inputs.missing(str(store), [sha256]) == [sha256]
+
+
+def test_the_same_name_works_over_a_run_that_was_never_started(
+    fakes: FakeHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = tmp_path / "host"
+    host.mkdir()
+    monkeypatch.setenv("FAKE_HOST", str(host))  # where the stand-in for systemctl reads a unit's state
+    (host / "show").write_text("ActiveState=inactive\nResult=success\nInvocationID=\n")
+    run = tmp_path / "runs/ink"
+    for config in ("steps = 1", "steps = 2"):
+        run_inputs.create(str(run), str(tmp_path / "store"), str(tmp_path / "none"), {}, config, {}, getpass.getuser())
+        assert (run / "config.toml").read_text() == config
+    (run / "log.jsonl").write_text('{"event": "step", "step": 1}\n')
+    with pytest.raises(ValueError, match="there is already a run with this name; choose another with --name"):
+        run_inputs.create(str(run), str(tmp_path / "store"), str(tmp_path / "none"), {}, "", {}, getpass.getuser())
+    assert (run / "config.toml").read_text() == "steps = 2"

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import services, units
+from deploy import console, services, units
 from tests.deploy.fake_hosts import FakeHosts, fakes
+from tests.deploy.test_rollback import serve
 
 __all__ = ["fakes"]
 
@@ -97,3 +98,25 @@ def test_a_wrong_name_is_refused(words: tuple[str, ...], said: str, fakes: FakeH
     fakes.write({"h1": "webui"})
     done = fakes.sdfleet(*words)
     assert done.exit_code == 2 and said in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["rollback"], "the rollback of h1"),
+        (["stop", "webui"], "the stop of webui on h1"),
+        (["start", "webui"], "the start of webui on h1"),
+        (["restart", "webui"], "the restart of webui on h1"),
+        (["models", "check"], "the hashes of h1"),
+    ],
+)
+def test_a_slow_host_is_named_while_a_verb_waits_for_it(
+    words: list[str], told: str, fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "QUIET_SECONDS", 0.05)
+    fakes.write({"h1": "webui"})
+    serve(fakes, "h1", "good", "new")
+    install(fakes, "h1", up=words[0] != "start")
+    done = fakes.sdfleet(*words)
+    assert done.exit_code == 0, done.output
+    assert f"Still waiting: {told}, 0 s" in done.output

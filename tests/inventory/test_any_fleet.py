@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy import lock as locking
+from deploy.preflight import checked
 from deploy.ssh import ssh_config
 from inventory import lock as locks
 from inventory.errors import ConfigError, SdfleetError
-from inventory.load import check, load
+from inventory.load import load
 from inventory.model import ROLE_TABLES, ROLES, Fleet, FleetTable, HostTable
 from roles.models.config import Model
 from roles.models.wanted import WantedError, wanted
@@ -86,8 +87,6 @@ def _walk(fleet: Fleet) -> None:
             wanted(host.models, host.paths, host.mirrors, here=fleet.file.parent)
     with contextlib.suppress(ConfigError):
         locking.require(fleet, tuple(fleet.hosts), ROLES)
-    with contextlib.suppress(ConfigError):
-        locking.refuse_unsendable(fleet)
 
 
 def _reads(folder: Path, toml: bytes, lock: bytes | None = None) -> str:
@@ -98,7 +97,7 @@ def _reads(folder: Path, toml: bytes, lock: bytes | None = None) -> str:
     if lock is not None:
         locks.lock_file(file).write_bytes(lock)
     read = "sentences"
-    for reader in (load, check):
+    for reader in (load, checked):
         try:
             _walk(reader(file))
             read = "result"
