@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.runs import requirements
 from deploy.runs.submission import LARGEST, prepare, read
 from inventory.errors import ConfigError
 from inventory.load import load
@@ -88,3 +89,15 @@ def test_bad_overrides(override: str, sentence: str, config: Path, host: HostSet
     with pytest.raises(ConfigError) as caught:
         prepare(read(config, [override]), config, "run-1", host)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("flag", ["device_id", '"device-id"', '"--device-id"'])
+def test_a_run_is_told_which_gpu_the_webui_has(config: Path, tmp_path: Path, flag: str) -> None:
+    fleet = tmp_path / "fleet.toml"
+    fleet.write_text(
+        f'[fleet]\nname = "a"\n[webui]\nflags = {{ {flag} = 1 }}\n'
+        '[hosts.h1]\naddress = "x"\ngroups = ["webui", "train"]\n'
+    )
+    found = load(fleet).hosts["h1"]
+    run = Config.model_validate(tomllib.loads(config.read_text()))
+    assert requirements.turn(run, found, [found])["webui"]["gpu"] == 1

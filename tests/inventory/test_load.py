@@ -251,3 +251,12 @@ def test_a_group_without_hosts_is_noted(tmp_path: Path) -> None:
         GOOD + '[groups.stage]\n[[models]]\nname = "m"\nkind = "lora"\nsource = "hf:a/b/c"\ngroups=["stage"]'
     )
     assert check(file).notes == ("models.m: no host is in stage, so none gets it",)
+
+
+def test_requirements_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    file = tmp_path / "fleet.toml"
+    file.write_text(GOOD + '[webui]\nrequirements = "~/locks/webui"\n[trainer]\nrequirements = "~/locks/t.txt"\n')
+    host = load(file).hosts["gpu-1"]
+    assert host.webui.requirements == tmp_path / "home/locks/webui"
+    assert host.trainer.requirements == tmp_path / "home/locks/t.txt"

@@ -5,7 +5,11 @@ from pathlib import PurePosixPath
 from pyinfra.facts.systemd import SystemdEnabled, SystemdStatus
 
 from roles.facts.seen import Entry, HostSurvey, Unit
+from roles.lora_scripts.config import LoraScripts
+from roles.lora_scripts.release import release_of
+from roles.lora_scripts.service import GUI, unit_texts
 from roles.operations.units import run_unit, write_units
+from roles.paths import Paths
 from tests.roles.declared import declared
 
 UNIT = PurePosixPath("/etc/systemd/system/thing.service")
@@ -16,6 +20,12 @@ OFF = {SystemdStatus: {UNIT.name: False}, SystemdEnabled: {UNIT.name: False}}
 
 def _seen(text: str = "new", unit: Unit = ON) -> HostSurvey:
     return HostSurvey({str(UNIT): Entry("f", "root", "root", 0o644)}, {str(UNIT): text}, units={UNIT.name: unit})
+
+
+def test_lora_scripts_counts_gpus_as_nvidia_smi_does() -> None:
+    settings, paths = LoraScripts(), Paths()
+    texts = unit_texts(settings, paths, release_of(settings, "cu128"), "cuda")
+    assert "Environment=CUDA_DEVICE_ORDER=PCI_BUS_ID" in texts[GUI].splitlines()
 
 
 def test_units_that_are_so_are_left_alone() -> None:

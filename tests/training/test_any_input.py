@@ -1,6 +1,8 @@
 """Whatever bytes lie under a name, readers give a result or a sentence."""
 
 import json
+import math
+import re
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,13 +14,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.mutations import examples
-from training.base import files, prediction
+from training.base import files, parts, prediction
 from training.base import tensors as base_tensors
+from training.base.loading import BaseModel
 from training.config import Captions
 from training.data import captions, images
 from training.data.buckets import Fit
-from training.errors import TrainingError
+from training.errors import InputError, TrainingError
 from training.lora import deltas, validity
+from training.sections.model import Family, Model
 
 pytestmark = pytest.mark.slow
 
@@ -77,8 +81,97 @@ def _checkpoint(file: Path) -> None:
     source = files.open_base(file)
     assert isinstance(source, files.TensorFile)
     prediction.detect_prediction(source)
-    files.family_of(source)
+    _derive(source, files.family_of(source))
     base_tensors.read_tensors(source)
+
+
+def _derive(source: files.TensorFile, family: Family) -> None:
+    """The configurations of all parts, each by itself: a part that is refused must not hide the others."""
+    refused: list[str] = []
+    for derive in (parts.unet, parts.vae, parts.text_encoders):
+        try:
+            derive(source, family)
+        except InputError as error:
+            refused += error.problems
+    if refused:
+        raise InputError(refused)
+
+
+def _write_header(file: Path, shapes: dict[str, tuple[int, ...]]) -> files.TensorFile:
+    """A file of zeros with these tensors; its numbers take no room on the disk."""
+    header: dict[str, Any] = {}
+    end = 0
+    for name, shape in shapes.items():
+        header[name] = {"dtype": "F16", "shape": shape, "data_offsets": (end, end + 2 * math.prod(shape))}
+        end = header[name]["data_offsets"][1]
+    text = json.dumps(header).encode()
+    with file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.truncate(8 + len(text) + end)
+    return files.TensorFile(file)
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.floats(0, 0.999),
+        st.sampled_from(["drop", "drop from here", "reshape", "transpose", "rename", "other number", "prefix"]),
+        st.lists(st.integers(0, 40), max_size=4).map(tuple),
+        st.sampled_from(["x", "-1", "99999999", "", "12", "\u0663"]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def _changed(shapes: dict[str, tuple[int, ...]], changes: list[Any]) -> dict[str, tuple[int, ...]]:
+    found = dict(shapes)
+    for where, change, shape, text in changes:
+        names = list(found)
+        if not names:
+            break
+        at = int(where * len(names))
+        name = names[at]
+        if change == "drop from here":
+            found = {kept: found[kept] for kept in names[:at]}
+        elif change == "prefix":
+            start = ".".join(name.split(".")[:4])
+            found = {kept: shape for kept, shape in found.items() if not kept.startswith(start)}
+        else:
+            old = found.pop(name)
+            if change in ("reshape", "transpose"):
+                found[name] = shape if change == "reshape" else old[::-1]
+            elif change == "rename":
+                found[f"{name.rpartition('.')[0]}.{text}"] = old
+            elif change == "other number":
+                found[re.sub(r"\d+", text, name, count=1)] = old
+    return found
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+@MANY
+@given(changes=CHANGES)
+def test_base_models_with_missing_and_odd_tensors(materials: Path, tmp_path: Path, family: Any, changes: Any) -> None:
+    shapes = files.TensorFile(materials / f"{family}.safetensors").shapes
+    source = _write_header(tmp_path / "odd.safetensors", _changed(shapes, changes))
+    try:
+        _derive(source, files.family_of(source))
+    except InputError as error:
+        assert all(problem.startswith(str(source.path)) for problem in error.problems)
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+@examples(15)
+@given(changes=CHANGES)
+def test_what_is_left_of_base_models_loads_or_is_refused(
+    materials: Path, tmp_path: Path, family: Any, changes: Any
+) -> None:
+    shapes = files.TensorFile(materials / f"{family}.safetensors").shapes
+    file = _write_header(tmp_path / "odd.safetensors", _changed(shapes, changes)).path
+    for part in (BaseModel.unet, BaseModel.vae, BaseModel.text_encoders):
+        try:
+            part(BaseModel(Model(checkpoint=file)), torch.float32)
+        except InputError as error:
+            assert str(error).startswith(str(file))
 
 
 @MANY

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.mutations import examples
 from training.errors import InputError
 from training.kohya import bash
+from training.textfile import read_text
 
 HEAD = 'm="./base.safetensors"\nextArgs=()\n'
 LAUNCH = "accelerate launch train_network.py --model=$m ${extArgs[@]}\n"
@@ -43,7 +44,6 @@ SCRIPTS = {
     "by python": "python -m accelerate.commands.launch ./scripts/sdxl_train_network.py --a=1\n",
     "chained": "true && accelerate launch train_network.py --a=1\n",
     "after an exit": "accelerate launch train_network.py --a=1\nexit 0\naccelerate launch train_network.py --a=2\n",
-    "windows' line ends": 'm="a"\naccelerate launch train_network.py --m=$m\n',
     "a loop afterwards": "accelerate launch train_network.py --a\nfor x in 1 2; do echo $x; done\n",
     "an empty array that is quoted": 'accelerate launch train_network.py "${extArgs[@]}" --a "${none[@]}"\n',
     "nothing given to the script": 'accelerate launch train_network.py --a "$@" $*\n',
@@ -92,6 +92,21 @@ def test_the_arguments_are_those_that_bash_passes(tmp_path: Path, text: str) -> 
     script.write_text(f"#!/bin/bash\n{text}")
     followed = bash.evaluate_script(script, script.read_text())
     assert [value.text for value in followed.launch.arguments] == run_by_bash(script)
+
+
+def test_a_script_with_windows_line_ends_passes_the_same_arguments(tmp_path: Path) -> None:
+    """bash would pass each last word with a carriage return."""
+    lines = (
+        HEAD
+        + 'if [[ $m ]]; then\n  extArgs+=("--a b")\nfi\naccelerate launch \\\n  train_network.py ${extArgs[@]} \\\n'
+    )
+    text = lines + "  --model=$m\n"
+    passed = []
+    for name, content in {"unix.sh": text, "windows.sh": text.replace("\n", "\r\n")}.items():
+        script = tmp_path / name
+        script.write_bytes(content.encode())
+        passed.append([value.text for value in bash.evaluate_script(script, read_text(script)).launch.arguments])
+    assert passed == [["--a", "b", "--model=./base.safetensors"]] * 2
 
 
 REFUSED = {

@@ -79,9 +79,11 @@ def test_what_lycoris_trains_is_what_is_trained(tmp_path: Path, args: list[str],
     assert (found.network.kind, found.network.conv) == (kind, conv)
 
 
-def test_dora_with_lokr_is_not_called_honoured(tmp_path: Path) -> None:
-    _, report = read(tmp_path, SOUND | LYCORIS | {"network_args": ["algo=lokr", "dora_wd=True"]})
-    assert "dora_wd = True: DoRA is not combined with lokr" in report.split("Honoured:")[0]
+@pytest.mark.parametrize("kind", ["lokr", "loha"])
+def test_dora_with_other_kinds_is_not_called_honoured(tmp_path: Path, kind: str) -> None:
+    found, report = read(tmp_path, SOUND | LYCORIS | {"network_args": [f"algo={kind}", "dora_wd=True"]})
+    assert found.network.kind == kind
+    assert f"dora_wd = True: DoRA is not combined with {kind}" in report.split("Honoured:")[0]
 
 
 def test_alpha_0_is_the_rank(tmp_path: Path) -> None:
@@ -164,6 +166,14 @@ def test_settings_saved_by_kohya_ss(tmp_path: Path) -> None:
     assert (found.optimizer.text_encoder_learning_rate, found.network.text_encoder) == (5e-5, True)
     assert found.data.captions.keep_tokens == 2
     assert "kohya_ss counts epoch into steps from the pictures" in report
+
+
+def test_settings_that_kohya_ss_saved_as_toml(tmp_path: Path) -> None:
+    """Its TOML is sd-scripts' own config file with two keys of the window, which sd-scripts passes over."""
+    window = {"epoch": 3, "noise_offset_type": "Original", "noise_offset": 0.05}
+    found, report = read(tmp_path, SOUND | window)
+    assert (found.train.epochs, found.objective.noise_offset) == (1, 0.05)
+    assert "epoch" in report and "noise_offset_type" in report
 
 
 @pytest.mark.parametrize(

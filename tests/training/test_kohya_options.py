@@ -193,3 +193,10 @@ def test_check_tells_a_missing_tokenizer_and_how_a_kohya_config_names_one(
 def _made(folder: Path) -> Path:
     folder.mkdir(parents=True)
     return folder
+
+
+def test_captions_and_pictures_of_a_script_are_found_beside_it(tmp_path: Path) -> None:
+    launch = LAUNCH.replace("--train_data_dir=p", "--train_data_dir ./x")
+    found, _ = by_script(tmp_path, f"{launch} --resolution=512 --max_train_steps=1 --caption_extension .txt")
+    assert found.data.folder == tmp_path / "x"
+    assert found.data.captions.extensions == (".txt",)

@@ -11,6 +11,9 @@ from training.base import header, shapes
 from training.errors import InputError
 from training.sections.model import Family
 
+REFINER_WIDTH = 1280
+"""The refiner's UNet attends to OpenCLIP's text alone, of 1280 numbers a token."""
+
 
 class TensorFile:
     """The header of a safetensors file; `read_tensors` reads the rest. Raises InputError for other files."""
@@ -44,8 +47,13 @@ class DiffusersFolder:
 
     @cached_property
     def family(self) -> Family:
-        """The family, from the settings of UNet and text encoder."""
-        if self.config("unet").get("addition_embed_type") == "text_time":
+        """The family, from the settings of UNet and text encoder. Raises InputError if it cannot be trained."""
+        unet = self.config("unet")
+        shapes.refuse_channels(unet.get("in_channels"))
+        if unet.get("addition_embed_type") == "text_time":
+            only_second = (self.path / "text_encoder_2").is_dir() and not (self.path / "text_encoder").is_dir()
+            if only_second or unet.get("cross_attention_dim") == REFINER_WIDTH:
+                raise InputError(shapes.IS_REFINER)
             return "sdxl"
         return "sd2" if self.config("text_encoder").get("hidden_act") == "gelu" else "sd1"
 
@@ -61,9 +69,9 @@ def open_base(path: Path) -> TensorFile | DiffusersFolder:
 
 def family_of(source: TensorFile | DiffusersFolder) -> Family:
     """The family of a checkpoint. Raises InputError with the file's name if it cannot be trained."""
-    if isinstance(source, DiffusersFolder):
-        return source.family
     try:
+        if isinstance(source, DiffusersFolder):
+            return source.family
         return shapes.family_of_shapes(source.shapes)
     except InputError as error:
         raise InputError(f"{source.path}: {error}") from error

@@ -1,18 +1,18 @@
 """Loads the parts of a base model: UNet, VAE, text encoders, tokenizer."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from training.base import keys, prediction, shapes, tensors
+from training.base import folders, parts, prediction, tensors
 from training.base.files import DiffusersFolder, TensorFile, family_of, open_base, tokenizer_folder
+from training.base.parts import TextEncoder
+from training.base.tensors import State
 from training.errors import InputError
 from training.sections.model import Family, Model
-
-SCALING: dict[Family, float] = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
-"""Scaling factor of latents, unless the VAE's own settings have one."""
 
 
 class BaseModel:
@@ -48,14 +48,16 @@ class BaseModel:
         from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
         if isinstance(self.source, DiffusersFolder):
-            model = UNet2DConditionModel.from_pretrained(self.source.path, subfolder="unet", torch_dtype=dtype)
-            return _frozen(model)
+            folder = self.source.path / "unet"
+            return _frozen(folders.load_part(UNet2DConditionModel, folder, "UNet", torch_dtype=dtype))
         from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
-        config = shapes.unet_config(self.source.shapes, self.family)
-        with torch.device("meta"):
-            model = UNet2DConditionModel.from_config(config)
-        state = convert_ldm_unet_checkpoint(tensors.read_tensors(self.source, keys.UNET, dtype), config)
+        part = parts.unet(self.source, self.family)
+        found = tensors.read_tensors(self.source, part.prefix, dtype)
+        with parts.fitting(self.source.path, "UNet"):
+            with torch.device("meta"):
+                model = UNet2DConditionModel.from_config(part.config)
+            state = convert_ldm_unet_checkpoint(found, part.config)
         return _frozen(_fill(model, state, self.source.path, "UNet"))
 
     @property
@@ -70,18 +72,16 @@ class BaseModel:
         path = self.vae_file
         if path.is_dir():
             folder = path / "vae" if (path / "vae").is_dir() else path
-            return _frozen(AutoencoderKL.from_pretrained(folder, torch_dtype=dtype))
+            return _frozen(folders.load_part(AutoencoderKL, folder, "VAE", torch_dtype=dtype))
         from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 
         source = TensorFile(path)
-        prefix = keys.VAE if any(name.startswith(keys.VAE) for name in source.shapes) else ""
-        try:
-            config = shapes.vae_config(source.shapes, prefix, SCALING[self.family])
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        with torch.device("meta"):
-            model = AutoencoderKL.from_config(config)
-        state = convert_ldm_vae_checkpoint(tensors.read_tensors(source, prefix, dtype), config)
+        part = parts.vae(source, self.family)
+        found = tensors.read_tensors(source, part.prefix, dtype)
+        with parts.fitting(path, "VAE"):
+            with torch.device("meta"):
+                model = AutoencoderKL.from_config(part.config)
+            state = convert_ldm_vae_checkpoint(found, part.config)
         return _frozen(_fill(model, state, path, "VAE"))
 
     def text_encoders(self, dtype: torch.dtype) -> list[nn.Module]:
@@ -94,7 +94,9 @@ class BaseModel:
         """CLIP's tokenizer; one vocabulary serves all text encoders."""
         from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
-        return CLIPTokenizer.from_pretrained(str(tokenizer_folder(self.config.tokenizer, self.source, "tokenizer")))
+        folder = tokenizer_folder(self.config.tokenizer, self.source, "tokenizer")
+        with folders.reading(folder, "tokenizer"):
+            return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
 
 
 def _text_from_folder(source: DiffusersFolder, kind: Family, dtype: torch.dtype) -> list[nn.Module]:
@@ -103,46 +105,40 @@ def _text_from_folder(source: DiffusersFolder, kind: Family, dtype: torch.dtype)
 
     # Its progress bar would break up the run's output.
     transformers.utils.logging.disable_progress_bar()
-    parts: list[nn.Module] = [CLIPTextModel.from_pretrained(source.path / "text_encoder", dtype=dtype)]
+    classes: dict[str, Any] = {"text_encoder": CLIPTextModel}
     if kind == "sdxl":
-        parts.append(CLIPTextModelWithProjection.from_pretrained(source.path / "text_encoder_2", dtype=dtype))
-    return parts
+        classes["text_encoder_2"] = CLIPTextModelWithProjection
+    return [folders.load_part(cls, source.path / name, "text encoder", dtype=dtype) for name, cls in classes.items()]
 
 
-def _text_from_file(source: TensorFile, kind: Family, dtype: torch.dtype) -> list[nn.Module]:
+def _text_from_file(source: TensorFile, kind: Family, dtype: torch.dtype) -> Iterator[nn.Module]:
     from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
-    if kind == "sd2":
-        return [_open_clip(CLIPTextModel, source, keys.OPEN_CLIP, dtype, drop_last=True)]
-    prefix = keys.CLIP if kind == "sd1" else keys.XL_CLIP
-    if kind == "sd1" and not any(name.startswith(prefix) for name in source.shapes):
-        prefix = keys.OLD_CLIP
-    state = {name.removeprefix(prefix): value for name, value in tensors.read_tensors(source, prefix, dtype).items()}
-    state.pop("embeddings.position_ids", None)
-    first = _fill(
-        _text_model(CLIPTextModel, shapes.clip_config(source.shapes, prefix)), state, source.path, "text encoder"
-    )
-    if kind == "sd1":
-        return [first]
-    return [first, _open_clip(CLIPTextModelWithProjection, source, keys.XL_OPEN_CLIP, dtype, drop_last=False)]
+    for number, part in enumerate(parts.text_encoders(source, kind)):
+        found = tensors.read_tensors(source, part.prefix, dtype)
+        with parts.fitting(source.path, "text encoder"):
+            model = _text_model(CLIPTextModelWithProjection if number else CLIPTextModel, part.config)
+            if part.open_clip:
+                state = _from_open_clip(model, found, part, drop_last=kind == "sd2")
+            else:
+                state = {name.removeprefix(part.prefix): value for name, value in found.items()}
+                state.pop("embeddings.position_ids", None)
+        yield _fill(model, state, source.path, "text encoder")
 
 
-def _open_clip(cls: Any, source: TensorFile, prefix: str, dtype: torch.dtype, *, drop_last: bool) -> nn.Module:
+def _from_open_clip(model: nn.Module, found: State, part: TextEncoder, *, drop_last: bool) -> State:
     from diffusers.loaders.single_file_utils import convert_open_clip_checkpoint
 
-    config = shapes.open_clip_config(source.shapes, prefix, drop_last)
-    model = _text_model(cls, config)
-    found = tensors.read_tensors(source, prefix, dtype)
     if drop_last:
-        last = f"{prefix}transformer.resblocks.{config['num_hidden_layers']}."
+        last = f"{part.prefix}transformer.resblocks.{part.config['num_hidden_layers']}."
         found = {name: value for name, value in found.items() if not name.startswith(last)}
     # The converter splits q, k and v by the projection's size; without one by the model's hidden size.
-    projection = found.pop(f"{prefix}text_projection", None)
-    state = convert_open_clip_checkpoint(model, found, prefix)
+    projection = found.pop(f"{part.prefix}text_projection", None)
+    state: State = convert_open_clip_checkpoint(model, found, part.prefix)
     if projection is not None and not drop_last:
         state["text_projection.weight"] = projection.T.contiguous()
     state.pop("text_model.embeddings.position_ids", None)
-    return _fill(model, state, source.path, "text encoder")
+    return state
 
 
 def _text_model(cls: Any, config: dict[str, Any]) -> nn.Module:
@@ -164,6 +160,8 @@ def _fill(model: nn.Module, state: dict[str, Tensor], path: Path, what: str) -> 
     Raises InputError if a tensor is missing or has another shape.
     """
     wanted = model.state_dict()
+    # diffusers' converters put None where the file lacks a convolution's bias.
+    state = {name: value for name, value in state.items() if value is not None}
     if not any(name.startswith("text_model.") for name in wanted):
         state = {name.removeprefix("text_model."): value for name, value in state.items()}
     elif not any(name.startswith("text_model.") for name in state):

@@ -38,6 +38,20 @@ OTHER_MODELS: tuple[tuple[str, str], ...] = (
 )
 """Prefixes of tensor names in files that are mistaken for a base model, and what the files are."""
 
+IS_REFINER = "is an SDXL refiner, which LoRAs are not trained for; train on the SDXL base model"
+MOST = 1_000_000
+"""Above any number in a configuration; a vocabulary has 49408 words."""
+
+
+def refuse_channels(channels: object) -> None:
+    """Raises InputError if a UNet with this number of input channels is of a kind that cannot be trained."""
+    kind = {8: "an instruct-pix2pix model", 9: "an inpainting model"}.get(channels) if type(channels) is int else None
+    if kind:
+        raise InputError(
+            f"is {kind}, whose UNet takes {channels} channels instead of 4; "
+            "train on the base model that it was made from"
+        )
+
 
 def family_of_shapes(shapes: Shapes) -> Family:
     """The family of an original-layout checkpoint. Raises InputError if it cannot be trained."""
@@ -47,45 +61,84 @@ def family_of_shapes(shapes: Shapes) -> Family:
         if other:
             raise InputError(f"is {other}; model.checkpoint must be a whole SD 1.5, SD 2 or SDXL checkpoint")
         raise InputError("holds no UNet in the original layout (no tensor model.diffusion_model.*)")
-    kinds = {8: "an instruct-pix2pix model", 9: "an inpainting model"}
-    if len(first) == 4 and first[1] in kinds:
-        raise InputError(
-            f"is {kinds[first[1]]}, whose UNet takes {first[1]} channels instead of 4; "
-            "train on the base model that it was made from"
-        )
+    if len(first) == 4:
+        refuse_channels(first[1])
     if found := keys.family_of_keys(shapes):
         return found
     if any(name.startswith(keys.REFINER) for name in shapes):
-        raise InputError("is an SDXL refiner, which LoRAs are not trained for; train on the SDXL base model")
+        raise InputError(IS_REFINER)
     raise InputError("holds a UNet but no text encoder of SD 1, SD 2 or SDXL")
 
 
+class _Shapes:
+    """The tensors of one part, by their names without its prefix. What they lack is a ValueError with the full name."""
+
+    def __init__(self, shapes: Shapes, prefix: str) -> None:
+        self.prefix = prefix
+        self.own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.own
+
+    def side(self, name: str, axis: int) -> int:
+        """The length of a tensor along an axis."""
+        shape = self.own.get(name)
+        if shape is None:
+            raise ValueError(f"no tensor {self.prefix}{name}")
+        if axis >= len(shape) or not 1 <= shape[axis] <= MOST:
+            raise ValueError(f"{self.prefix}{name} has the shape {list(shape)}")
+        return shape[axis]
+
+    def numbers(self, stem: str) -> list[int]:
+        """The numbers after `stem` in the names, sorted."""
+        found = {name: name.removeprefix(stem).split(".")[0] for name in self.own if name.startswith(stem)}
+        for name, number in found.items():
+            if not (number.isascii() and number.isdecimal() and len(number) < 4):
+                raise ValueError(f"a tensor is called {self.prefix}{name}")
+        return sorted({int(number) for number in found.values()})
+
+    def count(self, stem: str) -> int:
+        """How many numbers follow `stem`."""
+        found = self.numbers(stem)
+        if not found:
+            raise ValueError(f"no tensor {self.prefix}{stem}*")
+        return len(found)
+
+
 def unet_config(shapes: Shapes, kind: Family) -> dict[str, Any]:
-    """UNet2DConditionModel's configuration."""
-    own = {name.removeprefix(UNET): shape for name, shape in shapes.items() if name.startswith(UNET)}
-    count = 1 + max(int(name.split(".")[1]) for name in own if name.startswith("input_blocks."))
-    downs = [i for i in range(count) if f"input_blocks.{i}.0.op.weight" in own]
+    """UNet2DConditionModel's configuration. Raises ValueError if the shapes do not show one."""
+    part = _Shapes(shapes, UNET)
+    count = 1 + max(part.numbers("input_blocks."), default=0)
+    downs = [i for i in range(1, count) if f"input_blocks.{i}.0.op.weight" in part]
     per_level = (downs[0] if downs else count) - 1
+    if per_level < 1:
+        raise ValueError(f"no tensor {UNET}input_blocks.1.0.out_layers.3.weight")
     first = range(1, count, per_level + 1)
-    channels = [own[f"input_blocks.{i}.0.out_layers.3.weight"][0] for i in first]
-    depths = [_depth(own, f"input_blocks.{i}.1") for i in first]
-    cross = next((shape[1] for name, shape in own.items() if name.endswith("attn2.to_k.weight")), channels[-1])
-    linear = any(name.endswith("1.proj_in.weight") and len(shape) == 2 for name, shape in own.items())
+    channels = [part.side(f"input_blocks.{i}.0.out_layers.3.weight", 0) for i in first]
+    depths = [len(part.numbers(f"input_blocks.{i}.1.transformer_blocks.")) for i in first]
+    attending = next((name for name in part.own if name.endswith("attn2.to_k.weight")), None)
+    linear = any(name.endswith("1.proj_in.weight") and len(shape) == 2 for name, shape in part.own.items())
     heads: int | list[int] = 8 if kind == "sd1" else [max(1, width // 64) for width in channels]
+    if (taken := part.side("input_blocks.0.0.weight", 1)) != 4:
+        raise ValueError(f"it takes {taken} channels instead of 4")
     config: dict[str, Any] = {
-        "in_channels": own["input_blocks.0.0.weight"][1],
-        "out_channels": own["out.2.weight"][0],
+        "in_channels": 4,
+        "out_channels": part.side("out.2.weight", 0),
         "block_out_channels": channels,
         "layers_per_block": per_level,
-        "cross_attention_dim": cross,
+        "cross_attention_dim": part.side(attending, 1) if attending else channels[-1],
         "attention_head_dim": heads,
         "use_linear_projection": linear,
         "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
         "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(depths)],
-        "transformer_layers_per_block": [depth or _depth(own, "middle_block.1") for depth in depths],
+        "transformer_layers_per_block": [depth or part.count("middle_block.1.transformer_blocks.") for depth in depths],
     }
     if kind == "sdxl":
-        added, pooled = own["label_emb.0.0.weight"][1], shapes[f"{XL_OPEN_CLIP}text_projection"][1]
+        added, pooled = part.side("label_emb.0.0.weight", 1), _Shapes(shapes, XL_OPEN_CLIP).side("text_projection", 1)
+        if added < pooled + 6:
+            raise ValueError(
+                f"{UNET}label_emb.0.0.weight takes {added} numbers, the second text encoder gives {pooled}"
+            )
         config |= {
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": (added - pooled) // 6,
@@ -94,25 +147,28 @@ def unet_config(shapes: Shapes, kind: Family) -> dict[str, Any]:
     return config
 
 
-def _depth(own: Shapes, block: str) -> int:
-    """Transformer layers of an attention block."""
-    stem = f"{block}.transformer_blocks."
-    return len({name[len(stem) :].split(".")[0] for name in own if name.startswith(stem)})
-
-
 def vae_config(shapes: Shapes, prefix: str, scaling: float) -> dict[str, Any]:
-    """AutoencoderKL's configuration; `prefix` of its tensors is "" in a file of its own."""
-    own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-    if "encoder.conv_in.weight" not in own:
+    """AutoencoderKL's configuration; `prefix` of its tensors is "" in a file of its own.
+
+    Raises InputError, without the file's name, if there is no VAE of this layout; ValueError if it is incomplete.
+    """
+    part = _Shapes(shapes, prefix)
+    if any(name.startswith(("encoder.down_blocks.", "decoder.up_blocks.")) for name in part.own):
+        raise InputError(
+            "holds a VAE in diffusers' layout, whose sizes are in its config.json; "
+            "give the folder that holds both, or a file in the original layout"
+        )
+    if "encoder.conv_in.weight" not in part:
         raise InputError("holds no VAE in the original layout (no tensor encoder.conv_in.weight)")
-    levels = sorted({int(name.split(".")[2]) for name in own if name.startswith("encoder.down.")})
-    blocks = {name.split(".")[4] for name in own if name.startswith("encoder.down.0.block.")}
+    if (channels := part.side("decoder.conv_in.weight", 1)) != 4:
+        raise ValueError(f"its latents have {channels} channels instead of 4: it is of another kind of model")
+    levels = range(part.count("encoder.down."))
     return {
-        "in_channels": own["encoder.conv_in.weight"][1],
-        "out_channels": own["decoder.conv_out.weight"][0],
-        "block_out_channels": [own[f"encoder.down.{level}.block.0.conv1.weight"][0] for level in levels],
-        "layers_per_block": len(blocks),
-        "latent_channels": own["decoder.conv_in.weight"][1],
+        "in_channels": part.side("encoder.conv_in.weight", 1),
+        "out_channels": part.side("decoder.conv_out.weight", 0),
+        "block_out_channels": [part.side(f"encoder.down.{level}.block.0.conv1.weight", 0) for level in levels],
+        "layers_per_block": part.count("encoder.down.0.block."),
+        "latent_channels": 4,
         "down_block_types": ["DownEncoderBlock2D"] * len(levels),
         "up_block_types": ["UpDecoderBlock2D"] * len(levels),
         "scaling_factor": scaling,
@@ -120,35 +176,37 @@ def vae_config(shapes: Shapes, prefix: str, scaling: float) -> dict[str, Any]:
 
 
 def clip_config(shapes: Shapes, prefix: str) -> dict[str, Any]:
-    """CLIPTextConfig for a text encoder in transformers' layout (SD 1; SDXL's first)."""
-    own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-    layers = {name.split(".")[2] for name in own if name.startswith("encoder.layers.")}
-    vocabulary, hidden = own["embeddings.token_embedding.weight"]
+    """CLIPTextConfig for a text encoder in transformers' layout (SD 1; SDXL's first). Raises ValueError."""
+    part = _Shapes(shapes, prefix)
     return _text(
-        vocabulary,
-        hidden,
-        layers=len(layers),
-        inner=own["encoder.layers.0.mlp.fc1.weight"][0],
-        positions=own["embeddings.position_embedding.weight"][0],
+        part.side("embeddings.token_embedding.weight", 0),
+        part.side("embeddings.token_embedding.weight", 1),
+        layers=part.count("encoder.layers."),
+        inner=part.side("encoder.layers.0.mlp.fc1.weight", 0),
+        positions=part.side("embeddings.position_embedding.weight", 0),
         act="quick_gelu",
     )
 
 
 def open_clip_config(shapes: Shapes, prefix: str, drop_last: bool) -> dict[str, Any]:
-    """CLIPTextConfig for a text encoder in OpenCLIP's layout (SD 2, which never uses its last layer; SDXL's second)."""
-    own = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-    layers = {name.split(".")[2] for name in own if name.startswith("transformer.resblocks.")}
-    vocabulary, hidden = own["token_embedding.weight"]
+    """CLIPTextConfig for a text encoder in OpenCLIP's layout (SD 2, which never uses its last layer; SDXL's second).
+
+    Raises ValueError if the shapes do not show one.
+    """
+    part = _Shapes(shapes, prefix)
+    layers = part.count("transformer.resblocks.") - drop_last
+    if not layers:
+        raise ValueError(f"no tensor {prefix}transformer.resblocks.1.*")
     config = _text(
-        vocabulary,
-        hidden,
-        layers=len(layers) - drop_last,
-        inner=own["transformer.resblocks.0.mlp.c_fc.weight"][0],
-        positions=own["positional_embedding"][0],
+        part.side("token_embedding.weight", 0),
+        part.side("token_embedding.weight", 1),
+        layers=layers,
+        inner=part.side("transformer.resblocks.0.mlp.c_fc.weight", 0),
+        positions=part.side("positional_embedding", 0),
         act="gelu",
     )
-    if "text_projection" in own:
-        config["projection_dim"] = own["text_projection"][1]
+    if "text_projection" in part:
+        config["projection_dim"] = part.side("text_projection", 1)
     return config
 
 

@@ -1,5 +1,7 @@
 """Reads the tensors of a base model's file."""
 
+from pathlib import Path
+
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -20,13 +22,18 @@ def read_tensors(file: TensorFile, prefix: str = "", dtype: torch.dtype = torch.
             found = {name: stored.get_tensor(name) for name in file.shapes if name.startswith(prefix)}
     except (OSError, SafetensorError) as error:
         raise InputError(f"{file.path}: is no readable safetensors file ({error})") from error
+    refuse_nonfinite(file.path, found)
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in found.items()}
+
+
+def refuse_nonfinite(path: Path, found: State) -> None:
+    """Raises InputError if a number of the tensors of `path` is not finite."""
     broken = [name for name, value in found.items() if value.is_floating_point() and not _finite(value)]
     if broken:
         raise InputError(
-            f"{file.path}: {len(broken)} tensors hold NaN or infinity (first: {broken[0]}); "
+            f"{path}: {len(broken)} tensors hold NaN or infinity (first: {broken[0]}); "
             "the file is damaged: download it again, or use another one"
         )
-    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in found.items()}
 
 
 def _finite(value: Tensor) -> bool:

@@ -1,8 +1,8 @@
 """`lora-train check`: checks config, pictures and model without training. Never imports torch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from training.base import files
+from training.base import files, parts
 from training.config import Config, Model
 from training.data import pictures, prompts
 from training.data.order import BatchOrder
@@ -39,15 +39,26 @@ def check_report(config: Config) -> str:
     return "\n".join([first, *_fitting(config)])
 
 
-def _of_base(model: Model) -> tuple[str, ...]:
-    """Problems of the base model's header and of CLIP's vocabulary."""
+def _of_base(model: Model) -> list[str]:
+    """Problems of the base model's header, of the VAE's, and of CLIP's vocabulary."""
     try:
         source = files.open_base(model.checkpoint)
-        files.family_of(source)
-        files.tokenizer_folder(model.tokenizer, source, "tokenizer")
+        family = files.family_of(source)
     except InputError as error:
-        return error.problems
-    return ()
+        return list(error.problems)
+    checks: list[Callable[[], object]] = [lambda: files.tokenizer_folder(model.tokenizer, source, "tokenizer")]
+    if isinstance(source, files.TensorFile):
+        checks += [lambda: parts.unet(source, family), lambda: parts.text_encoders(source, family)]
+    vae = model.vae or model.checkpoint
+    if vae.is_file():
+        checks.append(lambda: parts.vae(files.TensorFile(vae), family))
+    problems: list[str] = []
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            problems.extend(error.problems)
+    return problems
 
 
 def _fitting(config: Config) -> Iterator[str]:
