@@ -1,5 +1,6 @@
 """The unit in which pickles are converted, on a real host: what code in it can do."""
 
+import base64
 import shlex
 import subprocess
 from pathlib import PurePosixPath
@@ -9,6 +10,7 @@ import pytest
 from deploy.conversion import command
 from lab import Lab
 from roles.paths import ETC, Paths
+from roles.programs import zipped
 
 pytestmark = pytest.mark.lab
 
@@ -37,8 +39,9 @@ told("become root", lambda: os.setuid(0))
 def run(lab: Lab, code: str, largest: int = 10_000) -> "subprocess.CompletedProcess[str]":
     """Run code where the converter runs."""
     words = command(PATHS, PurePosixPath("/usr/bin/python3"), PICKLE, largest, MADE)
+    sent = base64.b64encode(zipped({"__main__.py": code})).decode()
     return subprocess.run(
-        lab.ssh_command("h1", shlex.join(words)), input=code, capture_output=True, text=True, timeout=60, check=False
+        lab.ssh_command("h1", shlex.join(words)), input=sent, capture_output=True, text=True, timeout=60, check=False
     )
 
 
