@@ -85,4 +85,5 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
 def build_trainer_of(kept: Path) -> None:
     """Declare, for pyinfra's current host, the build of the trainer whose code and lock are in the folder `kept`."""
     settings: HostSettings = host.data.settings
+    base.install_programs(paths=settings.paths)
     trainer.rebuild_trainer(wanted=trainer_of(kept), paths=settings.paths)

@@ -25,25 +25,19 @@ def look(
     folders: Iterable[PurePosixPath] = (),
     written_by: Mapping[PurePosixPath, str] | None = None,
     belonging: Mapping[PurePosixPath, str] | None = None,
-    onhost: bool = False,
 ) -> HostSurvey:
-    """What `deploy` and `prune` have to know of the host, and what a role wants to know beside it (see `Survey`).
-
-    + onhost: whether sdfleet's own programs are looked at too
-    """
+    """What `deploy` and `prune` have to know of the host, and what a role wants to know beside it (see `Survey`)."""
     built = app.environment.folder(paths)
-    programs = [paths.onhost] if onhost else []
     own = [app.place(paths) / MANIFEST, paths.history(app.name), *app.texts]
     seen: HostSurvey = host.get_fact(
         Survey,
-        paths=[*(folder.path for folder in all_folders(app, paths)), built, paths.current(app.name), *programs],
+        paths=[*(folder.path for folder in all_folders(app, paths)), built, paths.current(app.name)],
         texts=[*own, *([app.unit] if app.unit else []), *texts],
         written_by=written_by or {},
         units=[*([app.unit.name] if app.unit else []), *units],
         trees=[app.place(paths) / place for place in app.trees],
         folders=[paths.releases(app.name), *folders],
         belonging=belonging or {},
-        digests=programs,
         whole=[built],
     )
     return seen

@@ -15,7 +15,7 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 from pyinfra.context import host
 
-from roles.facts.seen import HostSurvey
+from roles.facts.seen import HostSurvey, quoted
 from roles.onhost import unit_changes
 from roles.operations.application import Application
 from roles.operations.files import Commands, or_remove, put, replace
@@ -68,12 +68,12 @@ def build_release(app: Application, whole: bool, paths: Paths) -> Commands:
     final = app.place(paths)
     build = final.with_name(f".{final.name}.building")
     folders = sorted({build, *((build / place).parent for place in app.files)})
-    yield f"umask 022; rm -rf {_q(build)} && mkdir -p {' '.join(map(_q, folders))}"
+    yield f"umask 022; rm -rf {quoted([build])} && mkdir -p {quoted(folders)}"
     for place, source in app.trees.items():
         yield or_remove(checkout_command(source, build / place, paths), build)
     for place, content in app.files.items():
         yield put(build / place, content)
-    yield or_remove(f"umask 022; cd {_q(build)} && " + " && ".join(app.finish), build)
+    yield or_remove(f"umask 022; cd {quoted([build])} && " + " && ".join(app.finish), build)
     yield put(build / BUILT, provenance())
     yield put(build / MANIFEST, app.manifest)
     yield replace(build, final)
@@ -121,16 +121,16 @@ def activate(
     + unit: the unit's file; None for an application without a service
     + text: file on the host with the unit's new text
     """
-    words = [*_program(paths, home), "switch", "--release", release]
+    words = ["--app", home, "switch", "--release", release]
     if unit and text:
         words += ["--unit", unit, "--text", text]
-    return Switch(shlex.join(map(str, [*words, "--by", origin().by])), unit=unit)
+    return Switch(shlex.join(command(paths.onhost, "activate", *words, "--by", origin().by)), unit=unit)
 
 
 def note(paths: Paths, home: PurePosixPath, unit: PurePosixPath | None = None) -> str:
     """The command that writes down that what runs now serves."""
-    words = [*_program(paths, home), "note", *(["--unit", unit] if unit else []), "--by", origin().by]
-    return shlex.join(map(str, words))
+    words = ["--app", home, "note", *(["--unit", unit] if unit else []), "--by", origin().by]
+    return shlex.join(command(paths.onhost, "activate", *words))
 
 
 def recorded(home: PurePosixPath, release: str, text: str, seen: HostSurvey) -> bool:
@@ -237,11 +237,3 @@ def prune_releases(app: str, keep: int, current: str, paths: Paths, seen: HostSu
         return
     words = ["--app", paths.app(app), "--keep", keep, "--environments", paths.envs]
     yield shlex.join(command(paths.onhost, "prune", *words))
-
-
-def _program(paths: Paths, home: PurePosixPath) -> list[PurePosixPath | str]:
-    return [*command(paths.onhost, "activate", "--app", home)]
-
-
-def _q(path: PurePosixPath | str) -> str:
-    return shlex.quote(str(path))

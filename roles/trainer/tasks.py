@@ -11,7 +11,7 @@ from roles.facts.seen import HostSurvey
 from roles.operations.application import Application
 from roles.operations.deployment import all_folders, build, deploy, look, prune
 from roles.operations.files import folders
-from roles.operations.programs import own_programs, remove_old_programs
+from roles.operations.programs import remove_old_programs
 from roles.operations.units import write_units
 from roles.paths import Paths
 from roles.programs import command
@@ -78,8 +78,7 @@ def rebuild_trainer(wanted: Release, paths: Paths) -> None:
     + paths: the host's paths
     """
     app = application(wanted, paths, keep=1)
-    seen = look(app, paths, folders=[paths.trainer_sources], onhost=True)
-    own_programs(name="Put sdfleet's own programs", paths=paths, seen=seen)
+    seen = look(app, paths, folders=[paths.trainer_sources])
     build(app, paths, seen)
     keep_trainers(app, paths, seen)
 

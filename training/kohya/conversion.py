@@ -49,7 +49,9 @@ class Conversion:
         self.problems.append(f"{self.file}: {sentence}")
 
     def note(self, sentence: str) -> None:
-        self.report.notes.append(sentence)
+        """Add a note, unless it is there: several tables of a file can lead to the same one."""
+        if sentence not in self.report.notes:
+            self.report.notes.append(sentence)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key; `default` if it is missing."""
@@ -108,12 +110,10 @@ class Conversion:
         """A resolution in whole latents."""
         cut = values.sides(value)
         if cut != value:
-            sentence = (
+            self.note(
                 f"{name}: {value} is cut to multiples of 8, as the VAE does; sd-scripts' buckets keep the area of the "
                 "uncut size, so some are a step larger there"
             )
-            if sentence not in self.report.notes:
-                self.note(sentence)
         return cut
 
     def entry(self, name: str, value: Any, path: str, ours: Any) -> None:

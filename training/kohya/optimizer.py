@@ -5,7 +5,7 @@ from typing import Any
 from training.kohya import values
 from training.kohya.conversion import Conversion
 
-KEY = "lr_restart_cycles"
+RESTARTS = "lr_restart_cycles"
 
 
 def rates(conversion: Conversion) -> None:
@@ -30,8 +30,8 @@ def rates(conversion: Conversion) -> None:
 
 def optimizer_arguments(conversion: Conversion) -> None:
     """Take optimizer_args, the older switches for an optimiser, and lora-scripts' fields for Prodigy."""
-    if conversion.get("lr_restart_cycles", 1) not in (1, "1") and conversion.given["lr_restart_cycles"].name == KEY:
-        conversion.note(f"today's sd-scripts silently ignore {KEY}; it is read as lr_scheduler_num_cycles")
+    if conversion.get(RESTARTS, 1) not in (1, "1") and conversion.given[RESTARTS].name == RESTARTS:
+        conversion.note(f"today's sd-scripts silently ignore {RESTARTS}; it is read as lr_scheduler_num_cycles")
     for key, name in (("use_8bit_adam", "AdamW8bit"), ("use_lion_optimizer", "Lion")):
         if conversion.has(key):
             conversion.honour(key, "optimizer.kind", name if conversion.value(key, values.flag) else None)

@@ -89,7 +89,7 @@ def translate_keys(conversion: Conversion, general: Table, tables: list[Table]) 
         try:
             step(conversion)
         except ValueError as error:
-            conversion.problem(f"{error}")
+            conversion.problem(str(error))
     datasets(conversion, general, tables)
     stopped = bool(conversion.problems)
     for key in conversion.take_remaining():
