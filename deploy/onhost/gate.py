@@ -129,8 +129,7 @@ def _png(drawn: str, convert: list[str]) -> tuple[str, str]:
     found = next((name for name, mark in FORMATS.items() if picture.startswith(mark)), "")
     if found in ("", "png"):
         return found, drawn
-    command = [*convert, *itself.words(webui_png.__name__)]
-    done = subprocess.run(command, input=picture, capture_output=True, pass_fds=itself.descriptors())
+    done = itself.run(webui_png.__name__, picture, convert)
     if done.returncode:
         raise GateError("picture", done.stderr.decode(errors="replace").strip()[-300:])
     return found, base64.b64encode(done.stdout).decode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,3 +28,12 @@ def words(module: str) -> list[str]:
 def descriptors() -> Sequence[int]:
     """What a child must inherit to find the program: `pass_fds` of subprocess."""
     return (int(TREE[len(DESCRIPTOR) :]),) if TREE.startswith(DESCRIPTOR) else ()
+
+
+def run(module: str, data: bytes, python: Sequence[str] = (sys.executable, "-I")) -> subprocess.CompletedProcess[bytes]:
+    """Run a program with `data` as its standard input.
+
+    + python: the words of the Python that runs it, perhaps as another user
+    """
+    command = [*python, *words(module)]
+    return subprocess.run(command, input=data, capture_output=True, check=False, pass_fds=descriptors())

@@ -122,8 +122,8 @@ def _try(wants: dict[str, Any], locks: Path, folder: Path) -> list[str]:
     """The GPUs taken now ("cpu" for none at all); empty if the run must wait on. Raises Refused."""
     try:
         found = [] if wants["device"] == "cpu" else gpus.cards()[: wants["allowed"]]
-    except TimeoutError as slow:  # else a run with device "auto" would train on the CPU
-        waits(folder, str(slow).replace(" did", ", which did", 1))
+    except TimeoutError:  # else a run with device "auto" would train on the CPU
+        waits(folder, f"nvidia-smi, which did not answer within {commands.SECONDS} s")
         return []
     if not found:
         if wants["device"] == "cuda":

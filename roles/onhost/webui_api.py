@@ -9,8 +9,6 @@ from roles.onhost import loopback
 
 KINDS = ("checkpoints", "vae", "loras", "embeddings")
 """What it lists and can be told to list again."""
-
-
 SHOWN = 300
 """Characters of a refusal that are told."""
 

@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 import struct
-import subprocess
 import sys
 import time
 import zlib
@@ -41,8 +40,7 @@ def as_png(picture: bytes) -> bytes:
     """The same picture as PNG; this Python has Pillow where it is none."""
     if not picture.startswith((b"\xff\xd8\xff", b"RIFF")):
         return picture
-    command = [sys.executable, "-I", *itself.words(webui_png.__name__)]
-    done = subprocess.run(command, input=picture, capture_output=True, check=False, pass_fds=itself.descriptors())
+    done = itself.run(webui_png.__name__, picture)
     if done.returncode:
         raise PictureError((done.stderr.decode(errors="replace").strip().splitlines() or ["no Pillow here"])[-1])
     return done.stdout
