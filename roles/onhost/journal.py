@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 WORDS = 4
 """How many of the service's last lines are told where none of them says why."""
@@ -25,7 +25,8 @@ HARMLESS = {
 
 PLUMBING = re.compile(
     r"(anyio\.\w+|(asyncio|concurrent)(\.\w+)*\.CancelledError|(starlette\.requests\.)?ClientDisconnect"
-    r"|h11\.\S*ProtocolError|ConnectionResetError|BrokenPipeError|\w*ExceptionGroup|(subprocess\.)?CalledProcessError)\b"
+    r"|h11\.\S*ProtocolError|ConnectionResetError|BrokenPipeError|\w*ExceptionGroup|(subprocess\.)?CalledProcessError"
+    r"|(torch\.distributed\.elastic\.\S*\.)?ChildFailedError)\b"
 )
 """Exceptions of the web server's own: a client that left, or a wrapper around the exception that matters."""
 
@@ -42,9 +43,40 @@ KINDS = {
 }
 """Kinds of lines that say what is wrong, the most telling first."""
 
+TOOLS = {
+    "compiler": re.compile(r"^\S+:\d+(:\d+)?: (fatal )?error: "),
+    "driver": re.compile(r"^Error! "),
+    "nginx": re.compile(r"\[(emerg|alert|crit)\] "),
+    "authority": re.compile(r"^Detail: "),
+    "tool": re.compile(r"^(E:|error:|dpkg: error) |: Permission denied \(publickey"),
+}
+"""The same for programs that install and configure: gcc, DKMS, nginx, certbot; apt, dpkg, git and uv."""
+
+FOLLOWS = re.compile(
+    r"E: (Sub-process |Unable to fetch some archives|Some index files failed|Unable to acquire the dpkg)"
+    r"|fatal: (early EOF|fetch-pack: |index-pack failed|clone of '.*' into submodule path|Could not read from remote)"
+    r"|error: (\d+ bytes of body|subprocess-exited-with-error|command '.*' failed)"
+    r"|nginx: .*(still could not bind|test failed$)"
+)
+"""Lines of those programs that only say that something failed before; the line before says what."""
+
+TELLING = (
+    ("memory", "disk", "crash", "gpu"),
+    ("usage", "compiler", "exception", "nan", "driver", "nginx", "authority"),
+    ("report", "fatal", "tool"),
+)
+"""Kinds, in groups: the last line of the first group that has one is the reason."""
+
+CAUSE = re.compile(r"^  cause: (.*)")
+"""How uv begins each cause below an error, down to the first."""
+WRAPPED = " " * 9
+"""How uv begins the next line of a long cause."""
+UNHEARD = "Exception ignored in"
+"""What Python says before the traceback of a destructor: it ends nothing."""
+
 TRACEBACK = "Traceback (most recent call last)"
-GROUP = re.compile(r"^\s*(\||\+(?=\s)|\+-.*) ?")
-"""What Python draws before the lines of an exception group."""
+GROUP = re.compile(r"^(\[rank\d+\]:|\s*(\||\+(?=\s)|\+-.*)) ?")
+"""What Python draws before the lines of an exception group, and torchrun before those of a process."""
 
 PROGRESS = re.compile(r"^\s*\d+%\|[^|]*\|[^\]]*\]|^Calculating sha256 for .*?: ")
 """What programs write without ending the line, so that the next one is glued to it."""
@@ -53,10 +85,11 @@ STARTING = "sdfleet: starting"
 """What the runner says of itself before there is anything to say."""
 
 
-def errors(lines: Iterable[str]) -> list[tuple[str, str]]:
-    """The kind (of KINDS) and text of every line that tells of an error; of a traceback the exception alone."""
+def errors(lines: Iterable[str], kinds: Mapping[str, re.Pattern[str]] = KINDS) -> list[tuple[str, str]]:
+    """The kind (of `kinds`) and text of every line that tells of an error; of a traceback the exception alone."""
     found: list[tuple[str, str]] = []
     depth = -1  # how far the traceback is indented that is being read; -1 outside of one
+    unheard = False  # whether the traceback is of an exception that Python ignored
     more = False  # whether the last line announced what this one says ("Error(s) in loading state_dict for X:")
     for line in (part for whole in lines for part in whole.rstrip().split("\r")):
         line = GROUP.sub("", line)
@@ -64,18 +97,22 @@ def errors(lines: Iterable[str]) -> list[tuple[str, str]]:
         announced, more = more, False
         if announced and text and line[0] in " \t":
             found[-1] = (found[-1][0], f"{found[-1][1]} {text}")
+        elif text.startswith(UNHEARD):
+            unheard = True
         elif TRACEBACK in text:
             depth = max(len(line) - len(line.lstrip()), 0)
         elif depth >= 0 and (not text or line[depth : depth + 1] in (" ", "\t") or text[0] in "│╭╰❱"):
             continue
         elif depth >= 0:
             depth = -1
-            if not harmless(text):
+            if not harmless(text) and not unheard:
                 found.append(("exception", text))
                 more = text.endswith(":")
+            unheard = False
         elif text and not harmless(text):
-            kind = next((name for name, pattern in KINDS.items() if pattern.search(text)), None)
+            kind = next((name for name, pattern in kinds.items() if pattern.search(text)), None)
             found += [(kind, text)] if kind else []
+            more = kind is not None and text.endswith(":")
     return found
 
 
@@ -85,14 +122,31 @@ def harmless(text: str) -> bool:
 
 
 def reason(lines: list[str]) -> str:
-    """Why a program failed, from what it wrote: the last line of the most telling kind, else its last lines."""
-    found = errors(lines)
-    for kinds in (("memory", "disk", "crash", "gpu"), ("usage", "exception", "nan"), ("report", "fatal")):
+    """Why a program failed, from what it wrote: the last line of the most telling kinds, else its last lines."""
+    found = errors(_with_causes(lines), KINDS | TOOLS)
+    for kinds in TELLING:
         if told := [text for kind, text in found if kind in kinds]:
-            usage = KINDS["usage"].match(told[-1])
-            return usage[1] if usage else told[-1]
+            last = next((text for text in reversed(told) if not FOLLOWS.match(text)), told[-1])
+            usage = KINDS["usage"].match(last)
+            return usage[1] if usage and not TOOLS["compiler"].match(last) else last
     words = [line.strip() for line in lines if line.strip() and not harmless(line.strip())]
     return " | ".join(words[-WORDS:]) or "it wrote nothing"
+
+
+def _with_causes(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, with uv's errors each on one line: the error, and the first and the last of its causes."""
+    error, causes = "", list[str]()
+    for line in [*lines, ""]:
+        if error and (found := CAUSE.match(line)):
+            causes.append(found[1])
+        elif causes and line.startswith(WRAPPED) and line.strip():
+            causes[-1] += f" {line.strip()}"
+        else:
+            if error:
+                yield ": ".join([error, *causes[:1], *causes[1:][-1:]])
+            error, causes = line if line.startswith("error: ") else "", []
+            if not error:
+                yield line
 
 
 def last_words(unit: str, since: float) -> str:
@@ -102,7 +156,7 @@ def last_words(unit: str, since: float) -> str:
     lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
     own = [line.removeprefix("sdfleet: ") for line in lines if line.startswith("sdfleet: ") and line != STARTING]
     others = [line for line in lines if not line.startswith("sdfleet: ")]
-    if own and not errors(others):
+    if own and not errors(others, KINDS | TOOLS):
         # A program that gives up in a sentence (sys.exit("...")) writes it last, and nothing marks it as an error.
         written = (PROGRESS.sub("", line.split("\r")[-1]).strip() for line in reversed(others))
         last = next((line for line in written if line and not harmless(line)), "")
