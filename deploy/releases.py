@@ -78,7 +78,9 @@ def _table(found: Mapping[str, Any]) -> Table:
 
 def _state(entry: Mapping[str, Any]) -> Text:
     if entry["current"]:
-        return Text("in use", "green")
+        return Text("in use", "green") if entry["whole"] else Text("in use, incomplete", "bold red")
+    if not entry["whole"]:
+        return Text("incomplete, not used" if entry["since"] else "not built by sdfleet", "yellow")
     if entry["left"]:
         return Text("gone back from", "yellow")
     return Text("served" if entry["since"] else "built")

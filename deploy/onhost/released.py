@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from roles.onhost import files, unit_changes
+from roles.onhost.prune import MANIFEST
 
 
 def main(apps: str) -> dict[str, list[dict[str, Any]]]:
@@ -23,8 +24,12 @@ def main(apps: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def _entries(folder: Path, current: bool, history: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One entry per unit that a release served with, the last first: flags and extensions are in the unit."""
-    manifest, built = files.read_json(folder / "manifest.json"), files.read_json(folder / "built.json")
+    """One entry per unit that a release served with, the last first: flags and extensions are in the unit.
+
+    `whole` is whether sdfleet built it: it writes the manifest last.
+    """
+    whole = (folder / MANIFEST).is_file()
+    manifest, built = files.read_json(folder / MANIFEST), files.read_json(folder / "built.json")
     served = [entry for entry in reversed(history) if entry["release"] == folder.name]
     now = served[0]["text"] if served else ""
     return [
@@ -35,6 +40,7 @@ def _entries(folder: Path, current: bool, history: list[dict[str, Any]]) -> list
             "since": entry.get("since", ""),
             "by": entry.get("by", ""),
             "left": entry.get("left", ""),
+            "whole": whole,
             "differs": unit_changes.told(now, entry.get("text", "")) if number else "",
             "manifest": manifest,
         }

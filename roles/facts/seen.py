@@ -60,6 +60,8 @@ class HostSurvey:
     """Folder -> names of what is in it."""
     belonging: dict[str, list[str]] = field(default_factory=dict)
     """Folder -> names of those folders in it that belong to the user asked for."""
+    holding: dict[str, list[str]] = field(default_factory=dict)
+    """Folder -> names of those folders in it that have the file asked for."""
     digests: dict[str, str] = field(default_factory=dict)
     """File -> sha256 of its content."""
     broken: set[str] = field(default_factory=set)

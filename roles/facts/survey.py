@@ -34,6 +34,7 @@ class Survey(FactBase[HostSurvey]):
         trees: Sequence[Path] = (),
         folders: Sequence[Path] = (),
         belonging: Mapping[Path, str] | None = None,
+        holding: Mapping[Path, str] | None = None,
         digests: Sequence[Path] = (),
         whole: Sequence[Path] = (),
         space: Path | None = None,
@@ -49,6 +50,7 @@ class Survey(FactBase[HostSurvey]):
         + trees: git work trees, which must be root's
         + folders: folders to list
         + belonging: folder -> user, whose folders in it are listed
+        + holding: folder -> name of a file; the folders in it that have such a file are listed
         + digests: files whose sha256 is asked for, at the end of links too
         + whole: folders to compare with their inventory (see `inventory_command`)
         + space: path whose file system's free space is measured; it need not exist yet
@@ -86,6 +88,9 @@ class Survey(FactBase[HostSurvey]):
         for folder, user in (belonging or {}).items():
             mine = f"-mindepth 1 -maxdepth 1 -type d -user {user} ! -name '.*' -printf '%h\\0%f\\0'"
             script.append(listing("belonging", f"find {quoted([folder])} {mine}"))
+        for folder, name in (holding or {}).items():
+            inside = f"-mindepth 2 -maxdepth 2 -type f -name {shlex.quote(name)} -printf '%H\\0%P\\0'"
+            script.append(listing("holding", f"find {quoted([folder])} {inside}"))
         for file in digests:
             show = f'printf "digest\\t%s\\t%s\\n" {quoted([file])} "${{d%% *}}"'
             script.append(f"d=$(sha256sum <{quoted([file])}) && {show}")
@@ -126,6 +131,9 @@ class Survey(FactBase[HostSurvey]):
                 case "tree":
                     path, commit, changes = rest.split("\t")
                     found.trees[path] = Tree(commit, changes.strip() != "0")
+                case "holding":
+                    for folder, inside in records(rest, 2):
+                        found.holding.setdefault(folder, []).append(inside.partition("/")[0])
                 case "names" | "belonging":
                     listed = found.names if kind == "names" else found.belonging
                     for folder, name in records(rest, 2):

@@ -3,7 +3,8 @@
     prune --app FOLDER --keep N --environments FOLDER
 
 The release in use stays, then those that served last (history.json tells), then the youngest; and every one that a
-process was started from: a training run keeps the release it began with.
+process was started from: a training run keeps the release it began with. Folders without a manifest are not
+sdfleet's: they are not counted, and stay.
 """
 
 from __future__ import annotations
@@ -21,19 +22,24 @@ YOUNG_SECONDS = 86400
 
 UNITS = Path("/etc/systemd/system")
 
+MANIFEST = "manifest.json"
+"""File of a release that sdfleet writes last."""
+
 
 def prune_releases(app: Path, keep: int) -> None:
     """Keep `keep` releases of the application, and remove what interrupted builds left."""
     releases, link = app / "releases", app / "current"
-    for leftover in releases.glob(".*"):
+    for leftover in (*releases.glob(".*.building"), *releases.glob(".*.old")):
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         served = [entry["release"] for entry in reversed(json.loads((app / "history.json").read_text())["served"])]
     except (OSError, ValueError, KeyError):
         served = []
-    youngest = sorted(releases.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    built = [folder for folder in releases.iterdir() if (folder / MANIFEST).is_file()]
+    youngest = sorted(built, key=lambda folder: folder.stat().st_mtime, reverse=True)
     order = [link.readlink().name if link.is_symlink() else "", *served, *(folder.name for folder in youngest)]
-    kept = list(dict.fromkeys(name for name in order if name and (releases / name).is_dir()))[:keep]
+    names = {folder.name for folder in built}
+    kept = list(dict.fromkeys(name for name in order if name in names))[:keep]
     for folder in youngest:
         if folder.name not in kept and not in_use(folder):
             remove(folder, folder.with_name(f".{folder.name}.old"))

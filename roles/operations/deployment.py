@@ -37,6 +37,7 @@ def look(
         units=[*([app.unit.name] if app.unit else []), *units],
         trees=[app.place(paths) / place for place in app.trees],
         folders=[paths.releases(app.name), *folders],
+        holding={paths.releases(app.name): MANIFEST},
         belonging=belonging or {},
         whole=[built],
     )

@@ -16,15 +16,18 @@ from pyinfra.api.state import State
 from pyinfra.context import host
 
 from roles.facts.seen import HostSurvey, quoted
-from roles.onhost import unit_changes
+from roles.onhost import prune, unit_changes
 from roles.operations.application import Application
 from roles.operations.files import Commands, or_remove, put, replace
 from roles.operations.sources import checkout_command
 from roles.paths import HISTORY, Paths
 from roles.programs import command
 
-MANIFEST = "manifest.json"
+MANIFEST = prune.MANIFEST
 """File of a release that says what is in it: the same text for the same release, whoever builds it."""
+
+LEFTOVERS = (".building", ".old")
+"""Ends of the names of folders that an interrupted build left."""
 
 TOLD = 100
 """Characters of what changes in a unit that stand in an operation's name; a new sdfleet may change all of it."""
@@ -228,11 +231,12 @@ def prune_releases(app: str, keep: int, current: str, paths: Paths, seen: HostSu
 
     + keep: how many releases stay, `current` included
     + current: name of the release in use
-    + seen: a survey that listed the releases
+    + seen: a survey that listed the releases' folder, and what of it sdfleet built
     """
-    names = set(seen.names.get(str(paths.releases(app)), []))
-    finished = {name for name in names if not name.startswith(".")} | {current}
-    if len(finished) <= keep and names <= finished:
+    folder = str(paths.releases(app))
+    finished = {*seen.holding.get(folder, []), current}
+    left = [name for name in seen.names.get(folder, []) if name.startswith(".") and name.endswith(LEFTOVERS)]
+    if len(finished) <= keep and not left:
         host.noop("none is old")
         return
     words = ["--app", paths.app(app), "--keep", keep, "--environments", paths.envs]

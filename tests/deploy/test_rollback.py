@@ -1,6 +1,7 @@
 """`sdfleet rollback` on hosts that are folders: who goes back, who is named, and what stays as it was."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ def serve(fakes: FakeHosts, host: str, *texts: str, app: str = "webui") -> None:
     served = []
     for number, text in enumerate(texts):
         (home / "releases" / f"r{number}").mkdir(parents=True)
+        (home / "releases" / f"r{number}" / "manifest.json").write_text("{}")
         served.append({"release": f"r{number}", "unit": str(unit), "text": text, "since": "", "by": "", "left": ""})
     (home / "current").symlink_to(f"releases/r{len(texts) - 1}")
     unit.write_text(texts[-1])
@@ -110,6 +112,17 @@ def test_a_folder_that_never_served_is_no_release_to_go_back_to(inside: str, fak
     assert path.exit_code == 2 and "--to: '../../../etc' must begin with a letter or digit" in path.output
 
 
+def test_a_folder_that_sdfleet_did_not_build_is_listed_as_that(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "webui"})
+    serve(fakes, "h1", "good", "new")
+    home = fakes.root("h1") / "apps/webui"
+    (home / "releases/my-notes").mkdir()
+    [line] = [line for line in fakes.sdfleet("releases").output.splitlines() if "my-notes" in line]
+    assert line.split("my-notes")[1].strip() == "not built by sdfleet"
+    (home / "releases/r1/manifest.json").unlink()
+    assert "in use, incomplete" in fakes.sdfleet("releases").output
+
+
 def test_a_host_that_somebody_else_changes_does_not_keep_the_others(fakes: FakeHosts, tmp_path: Path) -> None:
     import fcntl
 
@@ -133,7 +146,7 @@ def test_what_only_differs_in_flags_is_told_by_them(fakes: FakeHosts) -> None:
     for entry in history["served"]:
         entry |= {"release": "r0", "since": "2026-11-27T01:02:03Z"}
     (home / "history.json").write_text(json.dumps(history))
-    (home / "releases/r1").rmdir()
+    shutil.rmtree(home / "releases/r1")
     (home / "current").unlink()
     (home / "current").symlink_to("releases/r0")
     listed = json.loads(fakes.sdfleet("releases", "--json").output)["h1"]["webui"]

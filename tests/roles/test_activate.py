@@ -32,6 +32,7 @@ def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HERE", str(tmp_path))
     for release in ("one", "two", "three"):
         (tmp_path / "app/releases" / release).mkdir(parents=True)
+        (tmp_path / "app/releases" / release / "manifest.json").write_text("{}")
     return tmp_path / "app"
 
 

@@ -44,6 +44,7 @@ from tests.roles.declared import declared
 TREE = Path(__file__).resolve().parents[2]
 COMMANDS = Path(__file__).with_name("operations.json")
 PATHS = Paths()
+RELEASES = str(PATHS.releases("thing"))
 ADDRESS = "203.0.113.1"
 FILE = PurePosixPath("/etc/thing.conf")
 UP = Unit(loaded=True, enabled=True, active=True, stale=False)
@@ -153,8 +154,13 @@ CASES: dict[str, Case] = {
     ),
     "prune_releases": Case(
         lambda seen: prune_releases(name="it", app="thing", keep=2, current="v1", paths=PATHS, seen=seen),
-        HostSurvey(names={str(PATHS.releases("thing")): ["v0", "v1"]}),
-        HostSurvey(names={str(PATHS.releases("thing")): ["a", "b", "v1"]}),
+        HostSurvey(names={RELEASES: ["v0", "v1", "mine"]}, holding={RELEASES: ["v0", "v1"]}),
+        HostSurvey(names={RELEASES: ["a", "b", "v1"]}, holding={RELEASES: ["a", "b", "v1"]}),
+    ),
+    "prune_releases: an interrupted build": Case(
+        lambda seen: prune_releases(name="it", app="thing", keep=2, current="v1", paths=PATHS, seen=seen),
+        HostSurvey(names={RELEASES: ["v1", ".mine"]}, holding={RELEASES: ["v1"]}),
+        HostSurvey(names={RELEASES: ["v1", ".v2.building"]}, holding={RELEASES: ["v1"]}),
     ),
     "cache_running": Case(
         lambda seen: cache_running(name="it", texts={CACHE_UNIT: "[Service]\n"}, seen=seen),

@@ -167,3 +167,11 @@ def test_names_with_line_breaks_forge_nothing(tmp_path: Path) -> None:
     link = found.entry(tmp_path / "link")
     assert link and link.target == "x\nentries\tZm9yZ2Vk\ty\tz"
     assert list(found.entries) == [str(tmp_path / "link")] and not found.texts
+
+
+def test_folders_that_hold_a_file(tmp_path: Path) -> None:
+    for name in ("a b", "c/deeper", "d"):
+        (tmp_path / name).mkdir(parents=True)
+    for place in ("a b", "c/deeper"):
+        (tmp_path / place / "manifest.json").touch()
+    assert survey(holding={tmp_path: "manifest.json"}).holding == {str(tmp_path): ["a b"]}

@@ -1,0 +1,63 @@
+"""Which releases of an application stay on a host, and which folders are not sdfleet's to remove."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from roles.onhost import prune
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """An application that has served r1, r2 and r3 in this order, and whose current release is r3."""
+    home = tmp_path / "webui"
+    for age, name in enumerate(("r3", "r2", "r1")):
+        release(home, name, age)
+    (home / "current").symlink_to("releases/r3")
+    served = [{"release": name} for name in ("r1", "r2", "r3")]
+    (home / "history.json").write_text(json.dumps({"served": served, "trying": None}))
+    return home
+
+
+def release(home: Path, name: str, days: int, manifest: bool = True) -> Path:
+    """A release's folder, so many days old."""
+    folder = home / "releases" / name
+    folder.mkdir(parents=True)
+    if manifest:
+        (folder / prune.MANIFEST).write_text("{}")
+    then = time.time() - 86400 * days
+    os.utime(folder, (then, then))
+    return folder
+
+
+def left(home: Path) -> list[str]:
+    return sorted(folder.name for folder in (home / "releases").iterdir())
+
+
+def test_the_last_to_serve_stay(app: Path) -> None:
+    prune.prune_releases(app, 2)
+    assert left(app) == ["r2", "r3"]
+
+
+@pytest.mark.parametrize("days", [0, 400])
+def test_a_folder_that_sdfleet_did_not_build_is_neither_counted_nor_removed(app: Path, days: int) -> None:
+    release(app, "my-notes", days, manifest=False)
+    release(app, ".git", days, manifest=False)
+    prune.prune_releases(app, 2)
+    assert left(app) == [".git", "my-notes", "r2", "r3"]
+
+
+def test_what_interrupted_builds_left_is_removed(app: Path) -> None:
+    release(app, ".r4.building", 0, manifest=False)
+    release(app, ".r1.old", 0)
+    prune.prune_releases(app, 3)
+    assert left(app) == ["r1", "r2", "r3"]
+
+
+def test_the_release_in_use_stays_though_its_manifest_is_gone(app: Path) -> None:
+    (app / "releases/r3" / prune.MANIFEST).unlink()
+    prune.prune_releases(app, 1)
+    assert left(app) == ["r2", "r3"]
