@@ -12,15 +12,13 @@ from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput, OutputLine
+from pyinfra.context import ctx_host
 
 from roles.models.sizes import format_bytes
 
 LOST_SECONDS = 45.0
 """A host that does not answer a poll for this long counts as lost."""
-LOST = (
-    f"the host has not answered for {LOST_SECONDS:.0f} s: it is down, or its network is cut; "
-    "run apply again when it is back, downloads go on where they stopped"
-)
+LOST = f"the host has not answered for {LOST_SECONDS:.0f} s; downloads continue where they stopped"
 LOOKS_A_LINE = 5
 """Polls per printed line, so that a long download does not fill the screen."""
 LOOK_SECONDS = 2.0
@@ -70,8 +68,9 @@ class LiveCommand(StringCommand):
                 return  # the waiting command meets the same and reports it
             if output.stdout and output.stdout != before and silent >= LOOKS_A_LINE:
                 before, silent = output.stdout, 0
-                for line in event_sentences([before]):
-                    logger.info(f"{host.print_prefix}{line}")
+                with ctx_host.use(host):  # this is a greenlet of its own, and the log is shown by host
+                    for line in event_sentences([before]):
+                        logger.info(f"{host.print_prefix}{line}")
 
     def _give_up(self, host: Host) -> None:
         """Close the connection of the waiting command: SSH itself would wait for a lost host forever."""
@@ -121,7 +120,7 @@ def _progress(files: list[dict[str, Any]], rate: float) -> str:
     if not rate or None in sizes:
         return f"{format_bytes(done)} of {len(files)} file(s), {format_bytes(rate)}/s"
     active = [_one(file) for file in files if 0 < file["done"] < file["size"]]
-    whole = f"{format_bytes(done)} of {format_bytes(sum(sizes))} ({', '.join(active)})"
+    whole = f"{format_bytes(done)} of {format_bytes(sum(sizes))}" + (f" ({', '.join(active)})" if active else "")
     return f"{whole}, {format_bytes(rate)}/s, {_clock((sum(sizes) - done) / rate)} left"
 
 
