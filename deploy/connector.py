@@ -171,6 +171,12 @@ class HostConnector(SSHConnector):
         self.round_trips += 1
         return super().put_file(*arguments, **options)
 
+    @property
+    def lost(self) -> bool:
+        """Whether the connection has ended."""
+        transport = self.client.get_transport() if self.client else None
+        return transport is None or not transport.is_active()
+
     def _transport(self) -> Transport:
         transport = self.client.get_transport() if self.client else None
         if transport is None:

@@ -52,13 +52,14 @@ from deploy.events import (  # noqa: E402
 )
 from deploy.questions import Memory, memory_folder  # noqa: E402
 from deploy.roles import apply_roles, build_trainer_of  # noqa: E402
-from deploy.ssh import wrong_password  # noqa: E402
+from deploy.ssh import HostError, wrong_password  # noqa: E402
 from inventory.errors import SdfleetError  # noqa: E402
 from inventory.hosts import pyinfra_hosts  # noqa: E402
 from inventory.load import load  # noqa: E402
 from inventory.model import Fleet  # noqa: E402
 from roles.onhost.journal import reason  # noqa: E402
 from roles.operations.release import limit_switches  # noqa: E402
+from roles.settings import SettingError  # noqa: E402
 
 Step = Callable[[Host], None]
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -147,6 +148,11 @@ class _Run:
 
     def fail(self, host: Host, message: str, began: float, status: Status = "failed") -> None:
         self.failed += 1
+        connector = host.connector
+        if status == "failed" and isinstance(connector, HostConnector) and connector.lost:
+            # What an operation then says of itself (mostly nothing, or half a line) is not why it failed.
+            status = "unreachable"
+            message = str(refusals.unreachable(host.data.settings, f"the connection was lost ({message})"))
         self.state.failed_hosts.add(host)
         self.state.active_hosts.discard(host)
         emit(self.result(host, status, began, error=message))
@@ -215,7 +221,7 @@ class _Run:
             try:
                 yield
             except Exception as error:
-                self.fail(host, _reason(error), began)
+                self.fail(host, _reason(error, host), began, _status(error))
 
     def finish(self, host: Host, order: list[str]) -> None:
         """Apply the prepared operations of one host, or only list them."""
@@ -244,7 +250,7 @@ class _Run:
                 try:
                     succeeded = run_host_op(self.state, host, op)
                 except Exception as caught:
-                    succeeded, error = False, _reason(caught)
+                    succeeded, error = False, _reason(caught, host)
             meta = self.state.ops[host][op].operation_meta
             result: Outcome = "failed" if not succeeded else "changed" if meta.did_change() else "unchanged"
             seconds = time.monotonic() - op_began
@@ -290,8 +296,14 @@ def _name(host: Host) -> str:
     return str(host.data.settings.name)
 
 
-def _reason(error: Exception) -> str:
+def _status(error: Exception) -> Status:
+    return "unreachable" if isinstance(error, HostError) and error.unreachable else "failed"
+
+
+def _reason(error: Exception, host: Host) -> str:
     """The message for a person; the traceback of an unexpected error goes to the log."""
+    if isinstance(error, SettingError):
+        return f"{host.data.settings.place(error.key)}: {error.says}"
     if not isinstance(error, SdfleetError | PyinfraError):
         emit(Log(host="", level=logging.DEBUG, text=traceback.format_exc()))
         return f"{type(error).__name__}: {error}"

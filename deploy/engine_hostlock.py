@@ -5,13 +5,14 @@ import subprocess
 from collections.abc import Callable
 
 import gevent
-from paramiko import Channel
+from paramiko import Channel, SSHException
 from pyinfra.api.host import Host
 
 from deploy import hostlock
 from deploy.askpass import sudo
 from deploy.connector import HostConnector
 from deploy.hostlock import BEAT_SECONDS, STEP_SECONDS
+from deploy.ssh import HostError
 
 ANSWER_SECONDS = 2 * STEP_SECONDS + 30  # the script waits for two locks
 
@@ -20,14 +21,19 @@ def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
     """Take the lock of a connected host and keep it until the connection ends. Returns why not, or None.
 
     + waits: is told what the host waits for, if it waits
+    Raises HostError if the connection is lost before the host has said whether the lock was taken.
     """
     if not isinstance(connector := host.connector, HostConnector):
         return _hold_here(verb, waits)
     words = sudo(host.data.settings.connection, host.data.askpass)
-    channel = connector.start(hostlock.shell(verb, words), ANSWER_SECONDS)
-    answer = hostlock.answered(lambda: _line(channel), waits)
+    try:
+        channel = connector.start(hostlock.shell(verb, words), ANSWER_SECONDS)
+        answer = hostlock.answered(lambda: _line(channel), waits)
+    except (OSError, EOFError, SSHException):
+        answer = ""
     if not answer:
-        return str(hostlock.lost(host.data.settings))
+        says, cure = hostlock.lost(host.data.settings)
+        raise HostError(says, cure=cure, unreachable=True)
     why = hostlock.refusal(answer, host.data.settings.connection.user)
 
     def beat() -> None:

@@ -23,7 +23,6 @@ from roles.lora_scripts import release as lora_release
 from roles.models.config import LockedModel, Model, unlocked
 from roles.operations.application import COMMIT, ReleaseError
 from roles.trainer import release as trainer_release
-from roles.trainer.release import NoLockError
 from roles.webui import release as webui_release
 from roles.webui.config import KNOWN_REFS, Webui
 from roles.webui.release import release_of
@@ -110,7 +109,8 @@ def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> 
     secrets = fleet.secrets.read_all()
     git: dict[str, dict[str, locks.GitPin]] = {}
     models: dict[str, ModelPin] = {}
-    refused: set[object] = set()  # models and refs that were looked up in vain, once for all hosts
+    refused: set[object] = set()  # models that were looked up in vain, once for all hosts
+    unknown: dict[tuple[str, str], str] = {}  # the same for refs, with the reason
     witnesses = Witnesses()
     for host in fleet.hosts.values():
         look = functools.partial(lookup.model, fleet, host, secrets)
@@ -124,7 +124,10 @@ def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> 
                 refused.add(key)
         for role, app in (("webui", host.webui), ("lora_scripts", host.lora_scripts)):
             url, ref = app.repository, app.ref
-            if not host.has(role) or COMMIT.fullmatch(ref) or ref in git.get(url, {}) or (url, ref) in refused:
+            if not host.has(role) or COMMIT.fullmatch(ref) or ref in git.get(url, {}):
+                continue
+            if why := unknown.get((url, ref)):
+                problems.append(Problem(host.place(f"{role}.ref"), why))
                 continue
             known = old.git.get(url, {}).get(ref)
             if known is None or again(role):
@@ -132,19 +135,20 @@ def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> 
                 try:
                     known = _ref(url, ref, host, witnesses, say, role)
                 except SdfleetError as error:
-                    problems.append(Problem(f"{role}.ref", str(error)))
-                    refused.add((url, ref))
+                    problems.append(Problem(host.place(f"{role}.ref"), str(error)))
+                    unknown[url, ref] = str(error)
                     continue
             if url == WEBUI_HOME and KNOWN_REFS.get(ref, known.commit) != known.commit:
-                problems.append(Problem("webui.ref", f"{ref} is {known.commit} now; it should be {KNOWN_REFS[ref]}"))
+                says = f"{ref} is {known.commit} now; it should be {KNOWN_REFS[ref]}"
+                problems.append(Problem(host.place("webui.ref"), says))
             git.setdefault(url, {})[ref] = known
     if problems:
         if witnesses.silent and fleet.table.mirrors == "none":
             problems.append(Problem("fleet.mirrors", MIRRORS_HINT.format(", ".join(sorted(witnesses.silent)))))
-        raise ConfigError(str(fleet.file), problems)
+        raise ConfigError(str(fleet.file), list(dict.fromkeys(problems)))
     new = Lock(git=git, models=models)
     pinned = [locks.pin_host(host, new) for host in fleet.hosts.values()]
-    found = {app: tuple(sorted(set(keys))) for app, keys in environments(pinned).items()}
+    found = {app: tuple(sorted(set(keys))) for app, keys in environments(fleet.file, pinned).items()}
     return new.model_copy(update={"environments": found})
 
 
@@ -178,9 +182,13 @@ def _ref(url: str, ref: str, host: HostSettings, witnesses: Witnesses, say: Say,
     return known
 
 
-def environments(hosts: Iterable[HostSettings]) -> dict[str, list[str]]:
-    """By application, keys of the environments that hosts may get, one per torch build. Raises ConfigError."""
+def environments(file: Path, hosts: Iterable[HostSettings]) -> dict[str, list[str]]:
+    """By application, keys of the environments that hosts of `file` may get, one per torch build.
+
+    Raises ConfigError with every setting for which there is none.
+    """
     found: dict[str, list[str]] = {}
+    problems: list[Problem] = []
     for host in hosts:
         try:
             if host.has("webui"):
@@ -194,8 +202,10 @@ def environments(hosts: Iterable[HostSettings]) -> dict[str, list[str]]:
                 builds = trainer_release.torch_builds(host.trainer)
                 made = [trainer_release.trainer_release(host.trainer, build) for build in builds]
                 found.setdefault("trainer", []).extend(release.environment.key for release in made)
-        except (ReleaseError, NoLockError) as error:
-            raise ConfigError(f"hosts.{host.name}", [Problem("", str(error))]) from error
+        except ReleaseError as error:
+            problems.append(Problem(host.place(error.key), error.says))
+    if problems:
+        raise ConfigError(str(file), list(dict.fromkeys(problems)))
     return found
 
 
@@ -203,10 +213,15 @@ def require(fleet: Fleet, hosts: Collection[str], roles: Collection[str]) -> Non
     """Raise ConfigError naming every key, of these hosts and roles, that neither fleet.toml nor fleet.lock pins."""
     locks.require(fleet, hosts, roles)
     known = locks.read(fleet.file).environments
-    for app, keys in environments(fleet.hosts[name] for name in hosts).items() if known else ():
-        if app in roles and set(keys) - set(known.get(app, ())):
-            message = "the environment is not the one in fleet.lock; `sdfleet lock` accepts the new one"
-            raise ConfigError(str(fleet.file), [Problem(f"{app}.requirements", message)])
+    message = "the environment is not the one in fleet.lock; `sdfleet lock` accepts the new one"
+    problems = [
+        Problem(host.place(f"{app}.requirements"), message)
+        for host in (fleet.hosts[name] for name in hosts if known)
+        for app, keys in environments(fleet.file, [host]).items()
+        if app in roles and set(keys) - set(known.get(app, ()))
+    ]
+    if problems:
+        raise ConfigError(str(fleet.file), list(dict.fromkeys(problems)))
 
 
 def differences(old: Lock, new: Lock) -> Iterator[str]:

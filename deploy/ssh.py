@@ -159,7 +159,7 @@ class Remote:
         if not connection.sudo or connection.sudo_password is None:
             return None
         if self._lent is None:
-            password = connection.sudo_password.read(f"hosts.{self.name}.sudo_password")
+            password = connection.sudo_password.read(self.host.place("sudo_password"))
             words = askpass.command(self._place)
             self._lent = askpass.Lent(self._ssh, [shlex.join(words)], password)
             if self._lent.answer != askpass.READY:

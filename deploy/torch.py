@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision, cards_of
@@ -10,6 +9,7 @@ from roles.gpu.decision import decide
 from roles.gpu.torch_builds import LORA_SCRIPTS, Machine, choose_torch, why_no_torch
 from roles.lora_scripts.config import LoraScripts
 from roles.operations.locks import CPU
+from roles.settings import SettingError
 
 GIVEN = "cuda"
 """The build of the user's own lock, if none of ours fits."""
@@ -33,7 +33,7 @@ NO_TORCH = TorchBuilds("", "", "", "")
 
 
 def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
-    """The builds for `host`. Raises SdfleetError if its settings require a GPU that it does not have."""
+    """The builds for `host`. Raises SettingError if its settings require a GPU that it does not have."""
     decision = decide(facts, host.gpu)
     webui = CPU if host.webui.device == "cpu" else decision.webui.build if decision.webui else ""
     trainer = CPU if host.trainer.gpus == 0 else decision.trainer.build if decision.trainer else ""
@@ -43,7 +43,7 @@ def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
         ("lora_scripts", host.lora_scripts.device, lora_scripts),
     ):
         if host.has(role) and device == "cuda" and build == CPU:
-            raise SdfleetError(f'{role}.device is "cuda", but this host uses its CPU: {decision.reason}')
+            raise SettingError(f"{role}.device", f'is "cuda", but this host uses its CPU: {decision.reason}')
     why = " ".join((decision.reason, *decision.notes))
     if decision.action == "refuse" or lora_scripts:
         return TorchBuilds(webui, trainer, lora_scripts, why, why)

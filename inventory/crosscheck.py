@@ -76,13 +76,11 @@ def needs(
         for key, path in [("key", at.key), *secret_files, *settings]:
             if path and path not in told and not path.exists():
                 told.add(path)
-                yield Problem(f"hosts.{name}.{key}", f"there is no file {path}")
+                yield Problem(host.place(key), f"there is no file {path}")
         if host.has("cache") and (host.http_proxy.url or host.http_proxy.secret):
             said = "the role cache does not work behind a proxy, because nginx cannot use one"
-            yield Problem(
-                f"hosts.{name}.http_proxy",
-                f'{said}; set http_proxy = "" for this host, or move the role to another one',
-            )
+            cure = f'set http_proxy = "" for {name}, or move the role to another host'
+            yield Problem(host.place("http_proxy"), f"{said}; {cure}")
 
 
 def _needed_secrets(secrets: Secrets, hosts: Mapping[str, HostSettings]) -> Iterator[Problem]:

@@ -31,7 +31,7 @@ def pyinfra_hosts(
 
 def proxy_of(host: HostSettings) -> Proxy:
     """The proxy for a host's own traffic, read now. Raises SdfleetError."""
-    return Proxy(host.http_proxy.read(f"hosts.{host.name}.http_proxy"), host.no_proxy)
+    return Proxy(host.http_proxy.read(host.place("http_proxy")), host.no_proxy)
 
 
 def whoami() -> str:

@@ -189,12 +189,13 @@ class _Reader:
         groups: Mapping[str, GroupTable | None],
         models: tuple[Model, ...],
     ) -> HostSettings | None:
-        layers = [
-            {"mirrors": parse_toml((PRESETS / f"{table.mirrors}.toml").read_text())},
-            self.raw,
-            *(self.groups.get(group, {}) for group in host.groups),
-            self.raw["hosts"][name],
-        ]
+        own = {
+            **{f"groups.{group}": self.groups.get(group, {}) for group in host.groups},
+            f"hosts.{name}": self.raw["hosts"][name],
+        }
+        preset = {"mirrors": parse_toml((PRESETS / f"{table.mirrors}.toml").read_text())}
+        layers = [preset, self.raw, *own.values()]
+        places = _places({"fleet": self.raw.get("fleet", {}), **own})
         roles = set(ALWAYS)
         for group in host.groups:
             roles.update(GROUP_ROLES.get(group, ()))
@@ -209,8 +210,8 @@ class _Reader:
         for role in ROLE_TABLES:
             values: Table = {}
             for layer in layers:
-                if isinstance(own := layer.get(role), dict):
-                    values = _deep_merge(values, own)
+                if isinstance(table_of_role := layer.get(role), dict):
+                    values = _deep_merge(values, table_of_role)
             # Without the settings that were reported already, so that they do not hide other problems.
             merged[role] = _valid(ROLE_TABLES[role], values) if self.problems else values
         settings = {
@@ -233,6 +234,7 @@ class _Reader:
             "http_proxy": proxy.beside(here),
             "no_proxy": _first(tables, "no_proxy") or (),
             "direct": merged["mirrors"],
+            "places": places,
             **merged,
         }
         known = [each.message for each in self.problems]
@@ -286,6 +288,17 @@ def _deep_merge(base: Table, over: Table) -> Table:
         old = merged.get(key)
         merged[key] = _deep_merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged
+
+
+def _places(tables: Mapping[str, Table]) -> dict[str, str]:
+    """Setting -> its key in the last of the tables (key -> table) that has it, for settings of all depths."""
+    found: dict[str, str] = {}
+    for at, table in tables.items():
+        for name, value in table.items():
+            found[name] = f"{at}.{name}"
+            if isinstance(value, dict):
+                found |= {f"{name}.{inner}": place for inner, place in _places({f"{at}.{name}": value}).items()}
+    return found
 
 
 def _valid(kind: type[Settings], values: Table) -> Table:

@@ -125,7 +125,9 @@ def _gaps(host: HostSettings, roles: Collection[str]) -> dict[str, str]:
     for role, app, known in (("webui", host.webui, KNOWN_REFS), ("lora_scripts", host.lora_scripts, {})):
         pinned = app.commit or app.ref in known or len(app.ref) == COMMIT_LENGTH
         if role in roles and host.has(role) and not pinned:
-            gaps[f"{role}.ref"] = f"{app.ref!r} can move and is not in fleet.lock; {HINT}, or set a full commit id"
+            gaps[host.place(f"{role}.ref")] = (
+                f"{app.ref!r} can move and is not in fleet.lock; {HINT}, or set a full commit id"
+            )
     return gaps
 
 

@@ -244,6 +244,12 @@ class HostSettings(Settings):
     trainer: Trainer
     gateway: Gateway
     models: tuple[LockedModel | Model, ...]
+    places: dict[str, str] = Field(default={}, repr=False)
+    """A setting ("webui.ref", "http_proxy") -> its key in fleet.toml, if a group's or a host's table sets it."""
+
+    def place(self, setting: str) -> str:
+        """The key in fleet.toml that decides `setting` for this host: its own table's, a group's, or the fleet's."""
+        return self.places.get(setting, setting)
 
     @model_validator(mode="after")
     def _ports_differ(self) -> "HostSettings":
@@ -254,8 +260,9 @@ class HostSettings(Settings):
             if role not in self.roles or port is None:
                 continue
             if port in taken:
-                problems.append(f"{taken[port]} and {role}.{setting} are both {port}; give one of them another port")
-            taken[port] = f"{role}.{setting}"
+                place = self.place(f"{role}.{setting}")
+                problems.append(f"{taken[port]} and {place} are both {port}; give one of them another port")
+            taken[port] = self.place(f"{role}.{setting}")
         raise_all(problems, self)
         return self
 

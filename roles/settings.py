@@ -19,6 +19,18 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
+class SettingError(ValueError):
+    """What a setting asks for cannot be done.
+
+    + key: the setting, such as webui.requirements; which table of fleet.toml has it is not known here
+    + says: why, for a person
+    """
+
+    def __init__(self, key: str, says: str) -> None:
+        super().__init__(f"{key}: {says}")
+        self.key, self.says = key, says
+
+
 def raise_all(problems: Sequence[str], value: Any) -> None:
     """End a validator of `value` with all of its problems; a ValueError could report only one.
 

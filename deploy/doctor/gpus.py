@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from deploy.doctor.finding import Finding, bad, good, warning
 from deploy.torch import torch_builds
-from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
@@ -12,6 +11,7 @@ from roles.gpu.torch_builds import Torch
 from roles.lora_scripts import release as lora_scripts
 from roles.operations.application import ReleaseError
 from roles.operations.locks import CPU, torch_version
+from roles.settings import SettingError
 from roles.trainer import release as trainer
 from roles.webui import release as webui
 
@@ -45,9 +45,9 @@ def _driver(host: HostSettings, decision: Decision) -> Finding:
 def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
     try:
         builds = torch_builds(host, facts)
-    except SdfleetError as error:
-        setting = str(error).partition(" ")[0]
-        yield bad("torch", str(error).rstrip("."), f'Set {setting} to "auto" or "cpu" for {host.name}.')
+    except SettingError as error:
+        setting = host.place(error.key)
+        yield bad("torch", f"{setting} {error.says.rstrip('.')}", f'Set {setting} to "auto" or "cpu" for {host.name}.')
         return
     parts = [
         ("webui", "WebUI", builds.webui, decision.webui),
@@ -95,7 +95,7 @@ def _locked_torch(host: HostSettings, role: str) -> str:
                 environment = lora_scripts.release_of(host.lora_scripts, CPU).environment
             case _:
                 environment = trainer.trainer_release(host.trainer, CPU).environment
-    except (ReleaseError, trainer.NoLockError):  # plan and apply report what is missing
+    except ReleaseError:  # plan and apply report what is missing
         return ""
     return torch_version(environment.lock) if environment else ""
 

@@ -70,7 +70,7 @@ def endpoint_findings(host: HostSettings, answers: Mapping[str, Answer]) -> Iter
         if answer := answers.get(endpoint.name):
             kinds.setdefault(endpoint.kind, []).append((endpoint, answer))
     for asked in kinds.values():
-        yield _finding(asked)
+        yield _finding(asked, host)
 
 
 def proxy_findings(seen: Mapping[str, Any]) -> Iterator[Finding]:
@@ -109,16 +109,13 @@ def answers_well(answer: Answer) -> bool:
     return bool(200 <= answer["status"] < 400 or answer["status"] == UNAUTHORIZED)
 
 
-def _finding(asked: list[tuple[Endpoint, Answer]]) -> Finding:
+def _finding(asked: list[tuple[Endpoint, Answer]], host: HostSettings) -> Finding:
     endpoint = asked[0][0]
+    setting = host.place(f"mirrors.{endpoint.kind}")
     fine = [(endpoint, answer) for endpoint, answer in asked if answers_well(answer)]
     if not fine:
         reasons = "; ".join(f"{endpoint.mirror}: {why_dead(answer)}" for endpoint, answer in asked)
-        cure = (
-            f"Add one that answers to mirrors.{endpoint.kind}"
-            if endpoint.listed
-            else "Use another source for its models"
-        )
+        cure = f"Add one that answers to {setting}" if endpoint.listed else "Use another source for its models"
         return bad(endpoint.kind, f"no mirror answers ({reasons})", f"{cure}, or fix DNS.")
     first, answer = fine[0]
     count = "" if len(asked) == 1 else f"{len(fine)} of {len(asked)} answer; first "
@@ -126,7 +123,7 @@ def _finding(asked: list[tuple[Endpoint, Answer]]) -> Finding:
     if not slow(answer):
         return good(endpoint.kind, says)
     faster = next((other.mirror for other, its in fine[1:] if not slow(its)), "")
-    cure = f"Put {faster or 'a nearer mirror'} first in mirrors.{endpoint.kind}."
+    cure = f"Put {faster or 'a nearer mirror'} first in {setting}."
     return warning(
         endpoint.kind, f"{says}: that is slow", cure if endpoint.listed else "Use a nearer source for its models."
     )

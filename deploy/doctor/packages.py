@@ -65,30 +65,38 @@ def _mirrors(host: HostSettings, answers: Mapping[str, Answer]) -> Iterator[Find
     alive = {mirror: answer for mirror, answer in asked.items() if answers_well(answer)}
     if asked and not alive:
         reasons = "; ".join(f"{mirror}: {why_dead(answer)}" for mirror, answer in asked.items())
-        yield bad("apt", f"no mirror answers ({reasons})", f"Add one that answers to mirrors.apt, or {_fix(host)}.")
+        yield bad(
+            "apt",
+            f"no mirror answers ({reasons})",
+            f"Add one that answers to {host.place('mirrors.apt')}, or {_fix(host)}.",
+        )
     elif asked:
         mirror, answer = next(iter(alive.items()))
-        yield _paced("apt", f"{len(alive)} of {len(asked)} mirror(s) answer; first {mirror}", answer, "mirrors.apt")
+        yield _paced(
+            "apt", f"{len(alive)} of {len(asked)} mirror(s) answer; first {mirror}", answer, host.place("mirrors.apt")
+        )
 
 
 def _archive(host: HostSettings, own: Mapping[str, Answer]) -> Iterator[Finding]:
     dead = [f"{url}: {why_dead(answer)}" for url, answer in own.items() if not answers_well(answer)]
     if dead:
-        cure = f"Set mirrors.apt to a mirror that answers, or {_fix(host)}."
+        cure = f"Set {host.place('mirrors.apt')} to a mirror that answers, or {_fix(host)}."
         yield bad("apt", f"the distribution's archive does not answer ({'; '.join(dead)})", cure)
     elif own:
         url, answer = max(own.items(), key=lambda item: item[1]["latency"])
         says = f"{len(own)} source(s) of the distribution answer; the slowest, {url},"
-        yield _paced("apt", says, answer, "mirrors.apt")
+        yield _paced("apt", says, answer, host.place("mirrors.apt"))
     else:
-        yield warning("apt", "no source of the distribution's archive", "Set mirrors.apt in fleet.toml.")
+        yield warning(
+            "apt", "no source of the distribution's archive", f"Set {host.place('mirrors.apt')} in fleet.toml."
+        )
 
 
 def _nvidia(host: HostSettings, answer: Answer, needed: bool) -> Finding:
     if answers_well(answer):
-        return _paced(NVIDIA, f"{host.gpu.repository} answers", answer, "gpu.repository")
+        return _paced(NVIDIA, f"{host.gpu.repository} answers", answer, host.place("gpu.repository"))
     says = f"{host.gpu.repository} does not answer ({why_dead(answer)})"
-    cure = f"Set gpu.repository to a mirror that answers (docs/gpu.md), or {_fix(host)}."
+    cure = f"Set {host.place('gpu.repository')} to a mirror that answers (docs/gpu.md), or {_fix(host)}."
     return bad(NVIDIA, f"{says}, but the driver comes from there", cure) if needed else warning(NVIDIA, says, cure)
 
 
@@ -101,7 +109,7 @@ def _paced(subject: str, says: str, answer: Answer, setting: str) -> Finding:
 
 def _fix(host: HostSettings) -> str:
     proxy = host.mirrors.apt_proxy
-    return f"fix mirrors.apt_proxy ({proxy})" if proxy else "fix DNS or apt's proxy there"
+    return f"fix {host.place('mirrors.apt_proxy')} ({proxy})" if proxy else "fix DNS or apt's proxy there"
 
 
 def _distribution(url: str, name: str) -> bool:

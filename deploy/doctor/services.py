@@ -58,7 +58,7 @@ def service_findings(host: HostSettings, seen: Seen) -> Iterator[Finding]:
     for service in services(host):
         yield from _state(host, service, seen)
         if service.private:
-            yield from _openness(service, seen)
+            yield from _openness(host, service, seen)
 
 
 def _state(host: HostSettings, service: Service, seen: Seen) -> Iterator[Finding]:
@@ -89,14 +89,15 @@ def _state(host: HostSettings, service: Service, seen: Seen) -> Iterator[Finding
 def _taken(host: HostSettings, service: Service, owners: Mapping[int, str]) -> Iterator[Finding]:
     for port, owner in owners.items():
         says = f"{port} is in use by {owner}, so {service.name} cannot start"
-        yield bad("port", says, f"Stop it, or set {service.setting} for {host.name}.")
+        yield bad("port", says, f"Stop it, or set hosts.{host.name}.{service.setting}.")
 
 
-def _openness(service: Service, seen: Seen) -> Iterator[Finding]:
+def _openness(host: HostSettings, service: Service, seen: Seen) -> Iterator[Finding]:
     for port in service.ports:
         if any(address in seen["ports"].get(str(port), "") for address in EVERYBODY):
             # Only the WebUI has a flag that opens it; on the port of another service it is another program.
-            cure = "Remove --listen from webui.flags" if service.name == "webui" else f"Stop what listens on {port}"
+            flags = host.place("webui.flags")
+            cure = f"Remove --listen from {flags}" if service.name == "webui" else f"Stop what listens on {port}"
             yield warning("port", f"{port} is open to everybody", f"{cure}; use instead: sdfleet open")
 
 

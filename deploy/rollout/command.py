@@ -144,7 +144,8 @@ def _refuse_no_way_back(fleet: Fleet, hosts: Sequence[str]) -> None:
     stuck = [n for n in hosts if fleet.hosts[n].has("webui") and fleet.hosts[n].webui.keep_releases < 2]
     if stuck:
         message = "is 1, so there would be no release to roll back to; an update needs at least 2"
-        raise ConfigError(str(fleet.file), [Problem(f"hosts.{name}.webui.keep_releases", message) for name in stuck])
+        keys = dict.fromkeys(fleet.hosts[name].place("webui.keep_releases") for name in stuck)
+        raise ConfigError(str(fleet.file), [Problem(key, message) for key in keys])
 
 
 def _id(fleet: Fleet) -> str:

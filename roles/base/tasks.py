@@ -4,7 +4,6 @@ import shlex
 from pathlib import PurePosixPath
 
 from pyinfra.api.deploy import deploy
-from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
@@ -17,6 +16,7 @@ from roles.operations.files import Commands, folders, write
 from roles.operations.packages import install_packages
 from roles.operations.programs import own_programs, remove_old_programs
 from roles.paths import ETC, WITH_MIRRORS, Folder, Paths
+from roles.settings import SettingError
 
 GB = 10**9
 OLD_PROGRAMS = ("pinned_checkout", "activate", "prune", "build_wheels", "apt_key", "webui_extensions")
@@ -79,9 +79,10 @@ def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey) -> None:
     built = [name for name in seen.names.get(str(paths.envs), []) if not name.startswith(".")]
     if built or seen.free_bytes is None or seen.free_bytes >= base.min_free_gb * GB:
         return
-    raise DeployError(
-        f"{paths.root}: {seen.free_bytes / GB:.1f} GB free on its file system, {base.min_free_gb:g} GB are needed; "
-        "point fleet.data_root at a larger disk, or lower base.min_free_gb if you know better"
+    raise SettingError(
+        "base.min_free_gb",
+        f"is {base.min_free_gb:g}, but the disk of {paths.root} has {seen.free_bytes / GB:.1f} GB free; "
+        "point fleet.data_root at a larger disk, or lower it if you know better",
     )
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
-from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
@@ -20,6 +19,7 @@ from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, certificate_line, in
 from roles.operations.files import Commands, private_file
 from roles.paths import ACME, CERTBOT_LIVE, CERTBOT_RENEWAL, GATEWAY, Paths
 from roles.programs import command
+from roles.settings import SettingError
 
 PROGRAM = "gateway_certificate"
 Pair = tuple[str, str]
@@ -31,19 +31,18 @@ def given_certificate(gateway: Gateway, secrets: Mapping[str, str]) -> Pair | No
     if gateway.certificate is None:
         return None
     if "gateway_key" not in secrets:
-        raise DeployError("secrets.gateway_key: gateway.certificate needs its key; say where it is")
+        raise SettingError("secrets.gateway_key", "gateway.certificate needs its key; say where it is")
     try:
         chain = gateway.certificate.read_text(encoding="utf-8")
     except OSError as error:
-        raise DeployError(f"gateway.certificate: cannot read {gateway.certificate}: {error.strerror}") from error
+        raise SettingError("gateway.certificate", f"cannot read {gateway.certificate}: {error.strerror}") from error
     pair = chain, secrets["gateway_key"].rstrip("\n") + "\n"
-    if why := why_unusable(pair):
-        raise DeployError(why)
+    _refuse_unusable(pair)
     return pair
 
 
-def why_unusable(pair: Pair) -> str:
-    """Why certificate and key cannot be used; empty if they can."""
+def _refuse_unusable(pair: Pair) -> None:
+    """Raise SettingError if certificate and key cannot be used."""
     # Imported here: it takes a quarter of a second, and only a given certificate needs it.
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -51,16 +50,16 @@ def why_unusable(pair: Pair) -> str:
     try:
         first = x509.load_pem_x509_certificates(pair[0].encode())[0]
     except ValueError:
-        return "gateway.certificate: holds no certificate in PEM"
+        raise SettingError("gateway.certificate", "holds no certificate in PEM") from None
     try:
         key = load_pem_private_key(pair[1].encode(), None)
     except (ValueError, TypeError):
-        return "secrets.gateway_key: is no private key in PEM, or has a passphrase, which nobody could type on the host"
+        says = "is no private key in PEM, or has a passphrase, which nobody could type on the host"
+        raise SettingError("secrets.gateway_key", says) from None
     if key.public_key() != first.public_key():
-        return "secrets.gateway_key: is not the key of the first certificate in gateway.certificate"
+        raise SettingError("secrets.gateway_key", "is not the key of the first certificate in gateway.certificate")
     if first.not_valid_after_utc < datetime.now(UTC):
-        return f"gateway.certificate: expired on {first.not_valid_after_utc:%Y-%m-%d}"
-    return ""
+        raise SettingError("gateway.certificate", f"expired on {first.not_valid_after_utc:%Y-%m-%d}")
 
 
 @operation()

@@ -36,7 +36,7 @@ def _commit(lora_scripts: LoraScripts) -> str:
     ref = lora_scripts.ref
     commit = lora_scripts.commit or (ref if COMMIT.fullmatch(ref) else None)
     if commit is None:
-        raise ReleaseError(f"lora_scripts.ref: {ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
+        raise ReleaseError("lora_scripts.ref", f"{ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
     return commit
 
 
@@ -47,6 +47,6 @@ def _lock(lora_scripts: LoraScripts, commit: str, build: str) -> str:
         file = place or fitting(LOCKS, commit[:10], lora_scripts.python, wanted, FOR_CPU)
         return file.read_text(encoding="utf-8")
     except LockError as error:
-        raise ReleaseError(f"lora_scripts.requirements: {error}") from error
+        raise ReleaseError("lora_scripts.requirements", str(error)) from error
     except OSError as error:
-        raise ReleaseError(f"lora_scripts.requirements: cannot read {place}: {error.strerror}") from error
+        raise ReleaseError("lora_scripts.requirements", f"cannot read {place}: {error.strerror}") from error

@@ -1,7 +1,6 @@
 """Operations of the lora-scripts role."""
 
 from pyinfra.api.deploy import deploy as pyinfra_deploy
-from pyinfra.api.exceptions import DeployError
 
 from roles.lora_scripts.application import application
 from roles.lora_scripts.config import LoraScripts
@@ -14,7 +13,6 @@ from roles.lora_scripts.service import (
     WATCH,
     unit_texts,
 )
-from roles.operations.application import ReleaseError
 from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.files import folders
 from roles.operations.locks import CPU
@@ -32,10 +30,7 @@ def install(lora_scripts: LoraScripts, paths: Paths, build: str) -> None:
     + paths: the host's paths
     + build: torch's build for this host (cpu, cu128, ...)
     """
-    try:
-        release = release_of(lora_scripts, build)
-    except ReleaseError as error:
-        raise DeployError(str(error)) from error
+    release = release_of(lora_scripts, build)
     units = unit_texts(lora_scripts, paths, release, "cpu" if build == CPU else "cuda")
     app = application(lora_scripts, paths, release, units[GUI])
     beside = (LINKS, WATCH, BOARD)

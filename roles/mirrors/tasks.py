@@ -5,7 +5,6 @@ import shlex
 from pathlib import PurePosixPath
 
 from pyinfra.api.deploy import deploy
-from pyinfra.api.exceptions import DeployError
 from pyinfra.context import host
 from pyinfra.operations import files, server
 
@@ -27,6 +26,7 @@ from roles.mirrors.selection import choose_mirrors, narrowed, probes, unprobed
 from roles.operations.files import folders, rendered
 from roles.paths import ETC, MIRRORS_ENV, Folder
 from roles.proxy import Proxy
+from roles.settings import SettingError
 
 GITCONFIG = PurePosixPath("/etc/gitconfig")
 PIP_CONF = PurePosixPath("/etc/pip.conf")
@@ -102,9 +102,10 @@ def _sources(used: Mirrors, seen: HostSurvey) -> str | None:
     if not used.apt:
         return None
     if seen.os_id not in COMPONENTS:
-        raise DeployError(
-            f"mirrors.apt: this host is {seen.os_id or 'no known distribution'}, apt mirrors are known for "
-            f"{' and '.join(COMPONENTS)}; set mirrors.apt = [] for it"
+        raise SettingError(
+            "mirrors.apt",
+            f"this host has {seen.os_id or 'an unknown distribution'}, apt mirrors are known for "
+            f"{' and '.join(COMPONENTS)}; set it to [] for this host",
         )
     return apt_sources(used.apt[0], seen.os_id, seen.codename)
 

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from roles.operations.sources import Source
 from roles.paths import Folder, Paths
+from roles.settings import SettingError
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 CODE = PurePosixPath("code")
@@ -23,8 +24,8 @@ def build_tools() -> str:
     return BUILD_TOOLS.read_text(encoding="utf-8")
 
 
-class ReleaseError(ValueError):
-    """The settings name no release; the text is for a person."""
+class ReleaseError(SettingError):
+    """The settings name no release."""
 
 
 @dataclass(frozen=True)

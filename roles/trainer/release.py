@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from roles.operations.application import Environment
+from roles.operations.application import Environment, ReleaseError
 from roles.operations.locks import CPU, LockError, builds, fitting
 from roles.paths import Paths
 from roles.trainer.config import Trainer
@@ -16,10 +16,6 @@ FOR_CPU = "cu128"
 """The build whose lock serves CPU hosts: the torch release that all cards in use share."""
 LOCKS = Path(__file__).resolve().parent / "locks"
 """Compiled from training/pyproject.toml; which torch goes with which build stands in locks.toml beside them."""
-
-
-class NoLockError(ValueError):
-    """There is no requirements lock for a trainer; the message says what to set."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +56,14 @@ def torch_builds(trainer: Trainer) -> tuple[str, ...]:
 def trainer_release(trainer: Trainer, build: str) -> Release:
     """The release that `trainer` describes on a host that gets torch's `build` (cpu, cu128, ...).
 
-    Raises NoLockError if its requirements lock is missing.
+    Raises ReleaseError if its requirements lock is missing.
     """
     place = trainer.requirements or LOCKS
     try:
         file = fitting(place, "", trainer.python, build, FOR_CPU) if place.is_dir() else place
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise NoLockError(f"trainer.requirements: {place} does not exist") from error
+        raise ReleaseError("trainer.requirements", f"{place} does not exist") from error
     except LockError as error:
-        raise NoLockError(f"trainer.requirements: {error}") from error
+        raise ReleaseError("trainer.requirements", str(error)) from error
     return Release(Environment(lock=text, python=trainer.python), archive())

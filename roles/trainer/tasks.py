@@ -3,7 +3,6 @@
 import shlex
 
 from pyinfra.api.deploy import deploy as pyinfra_deploy
-from pyinfra.api.exceptions import DeployError
 from pyinfra.operations import server
 
 from roles.accounts import TRAINER
@@ -17,7 +16,7 @@ from roles.paths import Paths
 from roles.programs import command
 from roles.trainer.application import application
 from roles.trainer.config import Trainer
-from roles.trainer.release import NoLockError, Release, trainer_release
+from roles.trainer.release import Release, trainer_release
 from roles.trainer.rendering import (
     SLICE,
     TENSORBOARD,
@@ -39,10 +38,7 @@ def install(trainer: Trainer, paths: Paths, build: str) -> None:
     + paths: the host's paths
     + build: torch's build for this host (cpu, cu128, ...)
     """
-    try:
-        wanted = trainer_release(trainer, build)
-    except NoLockError as error:
-        raise DeployError(str(error)) from error
+    wanted = trainer_release(trainer, build)
     app = application(wanted, paths, trainer.keep_releases)
     units = {
         UNIT: unit(trainer, paths),

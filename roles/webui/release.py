@@ -23,7 +23,7 @@ def release_of(webui: Webui, build: str) -> Release:
     """
     commit = webui.commit or (webui.ref if COMMIT.fullmatch(webui.ref) else KNOWN_REFS.get(webui.ref))
     if commit is None:
-        raise ReleaseError(f"webui.ref: {webui.ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
+        raise ReleaseError("webui.ref", f"{webui.ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
     trees = {CODE: Source(webui.repository, commit, _tag(webui.ref, commit))}
     for name, repository in webui.repositories.items():
         trees[CODE / "repositories" / name] = Source(repository.url, repository.commit)
@@ -63,9 +63,9 @@ def _lock(webui: Webui, build: str) -> str:
         file = fitting(place, lock_version(webui), webui.python, build, FOR_CPU) if place.is_dir() else place
         return file.read_text(encoding="utf-8")
     except LockError as error:
-        raise ReleaseError(f"webui.requirements: {error}") from error
+        raise ReleaseError("webui.requirements", str(error)) from error
     except OSError as error:
-        raise ReleaseError(f"webui.requirements: cannot read {place}: {error.strerror}") from error
+        raise ReleaseError("webui.requirements", f"cannot read {place}: {error.strerror}") from error
 
 
 def check_variables(webui: Webui) -> dict[str, str]:

@@ -5,11 +5,10 @@ from pathlib import PurePosixPath
 
 from pyinfra.api.command import StringCommand
 from pyinfra.api.deploy import deploy as pyinfra_deploy
-from pyinfra.api.exceptions import DeployError
 
 from roles.accounts import WEBUI
 from roles.facts.seen import HostSurvey
-from roles.operations.application import Application, ReleaseError
+from roles.operations.application import Application
 from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.files import folders
 from roles.operations.locks import CPU
@@ -42,10 +41,7 @@ def install(webui: Webui, paths: Paths, build: str) -> None:
     + paths: the host's paths
     + build: torch's build for this host (cpu, cu121, ...)
     """
-    try:
-        release = release_of(webui, build)
-    except ReleaseError as error:
-        raise DeployError(str(error)) from error
+    release = release_of(webui, build)
     app = application(webui, paths, release, unit_text(webui, paths, release, "cpu" if build == CPU else "cuda"))
     written_by = {config_file(paths): WEBUI, PurePosixPath(STATE): WEBUI}
     seen = look(app, paths, folders=[extensions.shown(paths), paths.old_programs], written_by=written_by)

@@ -5,6 +5,7 @@ import select
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,10 @@ class Server:
     port: int = 0
     logins: list[str] = field(default_factory=list)
     """Users that were let in."""
+    answers: dict[str, str] = field(default_factory=dict)
+    """Part of a command -> what is answered instead of running it; the command then lasts as long as the connection."""
+    cuts: dict[str, str] = field(default_factory=dict)
+    """The same for commands whose answer is the last of the connection."""
 
     @property
     def known(self) -> str:
@@ -88,6 +93,10 @@ class _Session(paramiko.ServerInterface):
                 threading.Thread(target=_join, args=(channel, there), daemon=True).start()
 
     def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        for known, ends in ((self.server.answers, False), (self.server.cuts, True)):
+            if part := next((part for part in known if part in command.decode()), None):
+                threading.Thread(target=_say, args=(channel, known[part], ends), daemon=True).start()
+                return True
         threading.Thread(target=self.execute, args=(channel, command), daemon=True).start()
         return True
 
@@ -105,6 +114,13 @@ class _Session(paramiko.ServerInterface):
                 # channel is closed before its command was accepted.
                 channel.get_transport().global_request("ping@test", wait=True)
             channel.close()
+
+
+def _say(channel: paramiko.Channel, text: str, ends: bool) -> None:
+    channel.sendall(text.encode())
+    if ends:
+        time.sleep(0.1)  # until the text has left
+        channel.get_transport().close()
 
 
 def _join(channel: paramiko.Channel, there: socket.socket) -> None:

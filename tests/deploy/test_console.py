@@ -119,7 +119,7 @@ def statuses() -> None:
 
 
 def listed_releases() -> None:
-    entry = {"release": HOSTILE, "current": False, "left": HOSTILE, "since": HOSTILE, "differs": HOSTILE}
+    entry = {"release": HOSTILE, "current": False, "whole": True, "left": HOSTILE, "since": HOSTILE, "differs": HOSTILE}
     built = dict.fromkeys(("at", "by", "lock"), HOSTILE)
     out.print(releases._table({HOSTILE: {HOSTILE: [{**entry, "built": built}]}}))
 
@@ -193,6 +193,7 @@ ENTRY: dict[str, Any] = {
     "release": RELEASE,
     "current": True,
     "left": False,
+    "whole": True,
     "text": "",
     "since": "2026-11-27 03:53:40 UTC",
     "differs": "without --medvram",

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from deploy.torch import TorchBuilds, torch_builds
-from inventory.errors import SdfleetError
 from inventory.load import load
 from roles.gpu.torch_builds import LORA_SCRIPTS
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
+from roles.settings import SettingError
 from tests.roles.gpu.hosts import HOSTS
 
 STATES = {host.name: host.state for host in HOSTS}
@@ -58,7 +58,7 @@ def test_where_it_gets_none_the_reason_is_told(host: str, sentence: str, tmp_pat
 
 
 def test_a_gpu_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(SdfleetError, match=r'lora_scripts.device is "cuda", but this host uses its CPU'):
+    with pytest.raises(SettingError, match=r'lora_scripts.device: is "cuda", but this host uses its CPU'):
         chosen(tmp_path, "No GPU", 'device = "cuda"')
 
 

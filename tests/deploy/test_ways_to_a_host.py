@@ -25,11 +25,13 @@ PASSPHRASE = "open sesame"
 ENGINE = """
 from deploy import engine
 from pyinfra.context import host
+from pyinfra.operations import server
 from deploy.events import Log
 
 def declare(_):
     good, output = host.run_shell_command("echo reached")
     engine.emit(Log(host=engine._name(host), level=20, text=output.stdout))
+    server.shell(name="Change it", commands=["echo changing"])
 
 engine.main(declare)
 """
@@ -67,11 +69,11 @@ class World:
             assert error.unreachable
             return str(error)
 
-    def by_pyinfra(self) -> str:
-        """What the engine gets to hear."""
+    def events(self, apply: bool) -> list[dict[str, Any]]:
+        """What the engine reports of a run."""
         fleet = load(self.write())
         opened = [json.loads(key.model_dump_json()) for key in keys.opened([fleet.hosts["gpu-1"].connection])]
-        request = {"fleet": str(fleet.file), "hosts": ["gpu-1"], "roles": ["base"], "apply": False, "keys": opened}
+        request = {"fleet": str(fleet.file), "hosts": ["gpu-1"], "roles": ["base"], "apply": apply, "keys": opened}
         process = subprocess.Popen(
             [sys.executable, "-c", ENGINE], cwd=TREE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -81,6 +83,11 @@ class World:
         events = [json.loads(line) for line in process.stdout]
         process.stdin.close()
         process.wait(30)
+        return events
+
+    def by_pyinfra(self) -> str:
+        """What the engine gets to hear."""
+        events = self.events(apply=False)
         [result] = [event for event in events if event["event"] == "result"]
         if result["status"] != "ok":
             assert result["status"] == "unreachable", json.dumps(result)
@@ -238,6 +245,37 @@ def test_both_refuse_with_the_same_sentence(case: str, world: World) -> None:
     assert expected in other
     if case != "nobody there":
         assert one == other
+
+
+LOST = {
+    "while its lock is taken": (
+        {},
+        {"sdfleet.lock": ""},
+        "the connection was lost before it said whether its lock is free",
+    ),
+    "while its lock is waited for": (
+        {},
+        {"sdfleet.lock": "waits `sdfleet apply` of ops@pc, which has ended,\n"},
+        "the connection was lost before it said whether its lock is free",
+    ),
+    "while it is read": ({"sdfleet.lock": "taken\n"}, {"echo reached": ""}, "the connection was lost ("),
+    "while it is changed": (
+        {"sdfleet.lock": "taken\n"},
+        {"echo changing": "half a"},
+        "the connection was lost (Change it: ",
+    ),
+}
+"""When a connection is lost -> what the host answers before, the last that it says, and what a person is told."""
+
+
+@pytest.mark.parametrize("when", some_at_each_save(LOST, "while its lock is taken"))
+def test_a_connection_that_is_lost_names_the_host_and_what_to_do(when: str, world: World) -> None:
+    world.host.answers, world.host.cuts, said = LOST[when]
+    [result] = [event for event in world.events(apply=True) if event["event"] == "result"]
+    place = f"gpu-1 (root@127.0.0.1:{world.host.port})"
+    assert result["error"].startswith(f"{place}: cannot be reached: {said}"), result
+    assert result["error"].endswith("; check address, port, firewall, and that the host is up")
+    assert result["status"] == "unreachable"
 
 
 @pytest.mark.slow

@@ -231,17 +231,20 @@ def test_check_tells_of_everything_at_once(tmp_path: Path) -> None:
         "fleet.known_hosts",
         "fleet.rollout.groups",
         "gateway.listen",
-        "hosts.one.gateway.certificate",
+        "gateway.certificate",
         "hosts.one.key",
-        "hosts.one.trainer.requirements",
+        "trainer.requirements",
         "secrets.gateway_key",
         "secrets.gateway_logins",
         "secrets.civitai_token",
         "hosts.two.address",
         "hosts.four",
     }
-    assert f"hosts.one.gateway.certificate: there is no file {Path.home()}/sdfleet-no-such/chain.pem" in told
-    assert "hosts.four: webui.port and trainer.tensorboard_port are both 6007; give one of them another port" in told
+    assert f"gateway.certificate: there is no file {Path.home()}/sdfleet-no-such/chain.pem" in told
+    assert (
+        "hosts.four: hosts.four.webui.port and trainer.tensorboard_port are both 6007; give one of them another port"
+        in told
+    )
     assert "hosts.two.address: hosts.one has the same address 198.51.100.1 port 22; keep one of them" in told
 
 

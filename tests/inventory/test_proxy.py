@@ -101,7 +101,9 @@ def test_a_reference_that_gives_no_proxy_is_told_without_its_value(
 ) -> None:
     host = load(written(tmp_path, FLEET)).hosts["b"]
     monkeypatch.setenv("FAR_PROXY", "ftp://me:hidden@far")
-    with pytest.raises(SdfleetError, match=r"hosts\.b\.http_proxy: the value of its reference is no proxy") as caught:
+    with pytest.raises(
+        SdfleetError, match=r"groups\.far\.http_proxy: the value of its reference is no proxy"
+    ) as caught:
         proxy_of(host)
     assert "hidden" not in str(caught.value)
 
@@ -114,7 +116,7 @@ def test_check_names_files_that_are_missing_and_a_cache_that_cannot_use_it(tmp_p
     assert f"http_proxy: there is no file {tmp_path / 'none'}" in told
     assert f"hosts.d.sudo_password: there is no file {tmp_path / 'gone'}" in told
     assert f"hosts.d.key_passphrase: there is no file {tmp_path / 'lost'}" in told
-    assert "hosts.b.http_proxy: the role cache does not work behind a proxy" in told
+    assert "groups.far.http_proxy: the role cache does not work behind a proxy" in told
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from safetensors.numpy import load_file
 from lab import Lab, attached
 from lab.fleet import write
 from lab.locks import lock, train_requirements
+from roles.operations.application import ReleaseError
 from roles.paths import Paths
 from roles.trainer.config import Trainer
-from roles.trainer.release import NoLockError, trainer_release
+from roles.trainer.release import trainer_release
 from roles.trainer.rendering import UNIT, train_slice, unit
 from training import archive
 
@@ -58,9 +59,9 @@ def test_release_changes_with_code_and_lock(tmp_path: Path) -> None:
 
 
 def test_missing_lock_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(NoLockError, match=r"no lock for Python 3\.12 and torch's cpu build .*there are py3\.11-"):
+    with pytest.raises(ReleaseError, match=r"no lock for Python 3\.12 and torch's cpu build .*there are py3\.11-"):
         trainer_release(Trainer(python="3.12"), "cpu")
-    with pytest.raises(NoLockError, match=r"trainer\.requirements: .*gone does not exist"):
+    with pytest.raises(ReleaseError, match=r"trainer\.requirements: .*gone does not exist"):
         trainer_release(Trainer(requirements=tmp_path / "gone"), "cpu")
 
 

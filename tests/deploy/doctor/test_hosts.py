@@ -55,7 +55,7 @@ def test_a_healthy_host_has_nothing_to_complain_of(host: HostSettings) -> None:
             {"units": {units.WEBUI: {"LoadState": "not-found"}}, "ports": {"7860": "nginx on 127.0.0.1"}},
             "port",
             "bad",
-            "in use by nginx .* webui.port",
+            r"in use by nginx .*hosts\.\S+\.webui\.port",
         ),
         (
             {"units": {units.WEBUI: {"LoadState": "loaded", "ActiveState": "failed", "SubState": "failed"}}},

@@ -79,13 +79,13 @@ def test_a_port_that_another_program_has_is_named_with_the_setting_that_moves_it
     assert [finding.level for finding in findings["lora-scripts-tensorboard"]] == ["bad"]
     (port,) = findings["port"]
     assert port.says == "6006 is in use by nginx on 127.0.0.1, so lora-scripts-tensorboard cannot start"
-    assert port.cure == "Stop it, or set lora_scripts.tensorboard_port for gpu-1."
+    assert port.cure == "Stop it, or set hosts.gpu-1.lora_scripts.tensorboard_port."
 
 
 def test_the_trainers_tensorboard_need_not_run(host: HostSettings) -> None:
     assert found(host, **changed(host, units={"tensorboard": STOPPED}, ports={"6007": ""})) == {}
     taken = found(host, **changed(host, units={"tensorboard": STOPPED}))
-    assert taken["port"][0].cure == "Stop it, or set trainer.tensorboard_port for gpu-1."
+    assert taken["port"][0].cure == "Stop it, or set hosts.gpu-1.trainer.tensorboard_port."
 
 
 def test_a_gateway_that_is_closed_is_not_missed(host: HostSettings) -> None:

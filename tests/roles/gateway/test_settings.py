@@ -4,13 +4,13 @@ import itertools
 from pathlib import Path
 
 import pytest
-from pyinfra.api.exceptions import DeployError
 
 from roles.gateway.backends import Backend
 from roles.gateway.certificates import _port, certbot, given_certificate
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import nginx_conf, unit_text
 from roles.paths import Paths
+from roles.settings import SettingError
 from tests.roles.gateway.authority import Authority
 
 AUTHORITY = Authority()
@@ -45,14 +45,14 @@ def test_a_certificate_and_its_key_are_taken_as_they_are(tmp_path: Path) -> None
 )
 def test_a_pair_that_would_take_the_gateway_down_is_refused(tmp_path: Path, chain: str, key: str, why: str) -> None:
     (tmp_path / "chain.pem").write_text(chain)
-    with pytest.raises(DeployError, match=why):
+    with pytest.raises(SettingError, match=why):
         given_certificate(Gateway(tls="given", certificate=tmp_path / "chain.pem"), {"gateway_key": key})
 
 
 def test_an_expired_certificate_is_refused(tmp_path: Path) -> None:
     old = AUTHORITY.sign("127.0.0.1", days=-3)
     (tmp_path / "chain.pem").write_text(old.certificate)
-    with pytest.raises(DeployError, match=r"gateway.certificate: expired on 2\d\d\d-"):
+    with pytest.raises(SettingError, match=r"gateway.certificate: expired on 2\d\d\d-"):
         given_certificate(Gateway(tls="given", certificate=tmp_path / "chain.pem"), {"gateway_key": old.key})
 
 
