@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import verify_protocol
-from deploy.console import err, out, styled
+from deploy.console import err, out, print_table, styled, waiting
 from deploy.ssh import HostError, connect, each
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
@@ -43,7 +44,8 @@ class Verdict:
 
     def count(self, outcome: dict[str, str | float]) -> None:
         self.seconds += float(outcome["seconds"])
-        sentence = f"{outcome['role']}: {outcome['check']}: {outcome['reason']}"
+        check = str(outcome["check"]).removeprefix("test_").replace("_", " ")
+        sentence = f"{outcome['role']}: {outcome['reason']} (check: {check})"
         match outcome["outcome"]:
             case "passed":
                 self.good += 1
@@ -53,6 +55,11 @@ class Verdict:
                 self.unreachable = str(outcome["reason"])
             case _:
                 self.bad.append(sentence)
+
+    @property
+    def done(self) -> int:
+        """Number of checks that have ended."""
+        return self.good + self.skipped + len(self.bad)
 
     @property
     def result(self) -> Text:
@@ -72,7 +79,7 @@ def run(
     """
     began = time.monotonic()
     verdicts = {host.name: Verdict() for host in hosts}
-    with connect(hosts) as remotes:
+    with connect(hosts) as remotes, _shown(verdicts):
         for name, answer in each(remotes, lambda remote: remote.run(["true"], timeout=30)).items():
             if isinstance(answer, HostError):
                 verdicts[name].unreachable = str(answer)
@@ -84,14 +91,20 @@ def run(
         ]
         if files and remotes:
             config = next(iter(remotes.values())).config
-            with Live(console=out, transient=True, get_renderable=lambda: _table(verdicts)):
-                told = {host.name: str(remotes[host.name].askpass() or "") for host in reached}
-                for outcome in _outcomes(reached, files, config, told, junit, html):
-                    verdicts[str(outcome["host"])].count(outcome)
+            told = {host.name: str(remotes[host.name].askpass() or "") for host in reached}
+            for outcome in _outcomes(reached, files, config, told, junit, html):
+                verdicts[str(outcome["host"])].count(outcome)
     _report(verdicts, time.monotonic() - began)
     if any(verdict.unreachable for verdict in verdicts.values()):
         return UNREACHED
     return DRIFT if any(verdict.bad for verdict in verdicts.values()) else OK
+
+
+def _shown(verdicts: dict[str, Verdict]) -> AbstractContextManager[object]:
+    """Show what the checks have found so far, while they run."""
+    if out.is_terminal:
+        return Live(console=out, transient=True, get_renderable=lambda: _table(verdicts))
+    return waiting(lambda: "; ".join(f"{name}: {verdict.done} checks done" for name, verdict in verdicts.items()))
 
 
 def _outcomes(
@@ -159,7 +172,7 @@ def _table(verdicts: dict[str, Verdict]) -> Table:
 
 
 def _report(verdicts: dict[str, Verdict], seconds: float) -> None:
-    out.print(_table(verdicts))
+    print_table(_table(verdicts))
     for name, verdict in verdicts.items():
         if verdict.unreachable:
             err.print(styled("[bold red]unreachable[/] {}", verdict.unreachable))
@@ -167,4 +180,6 @@ def _report(verdicts: dict[str, Verdict], seconds: float) -> None:
             out.print(styled("[bold]{}[/] [bold red]drift[/] {}", name, sentence))
     drifted = [name for name, verdict in verdicts.items() if verdict.bad]
     cure = f" Next: sdfleet apply --limit {' --limit '.join(drifted)}" if drifted else ""
-    out.print(f"Verified {len(verdicts)} host(s) in {seconds:.1f} s.{cure}")
+    reached = sum(not verdict.unreachable for verdict in verdicts.values())
+    hosts = f"{reached} of {len(verdicts)}" if reached < len(verdicts) else f"{reached}"
+    out.print(f"Verified {hosts} host(s) in {seconds:.1f} s.{cure}")

@@ -64,7 +64,7 @@ def test_drift_is_exit_code_3_with_a_sentence_and_reports(tree: Path, capsys: py
     (tree / "tree/roles/webui/verify.py").write_text(BAD)
     assert verify.run(fleet(tree), ROLES, tree / "out.xml", tree / "out.html") == verify.DRIFT
     shown = capsys.readouterr().out
-    assert "one drift webui: test_port_is_open: nothing listens on 7860" in shown
+    assert "one drift webui: nothing listens on 7860 (check: port is open)" in shown
     assert "Next: sdfleet apply --limit one" in shown
     assert "test_port_is_open[one]" in (tree / "out.xml").read_text()
     assert "nothing listens on 7860" in (tree / "out.html").read_text()
