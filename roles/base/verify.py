@@ -42,7 +42,7 @@ def test_folders_have_their_owners(host: Host, paths: Paths) -> None:
         for folder in folders
         if f"{folder.path} directory {folder.owner} {folder.group} {folder.mode:o}" not in lines
     ]
-    assert not wrong, f"missing, or of another owner or mode: {', '.join(wrong)}"
+    assert not wrong, f"missing, or with another owner or mode: {', '.join(wrong)}"
 
 
 def test_secrets_are_closed_to_services(host: Host) -> None:
@@ -52,13 +52,15 @@ def test_secrets_are_closed_to_services(host: Host) -> None:
 def test_programs_are_sdfleets_own(host: Host, paths: Paths) -> None:
     file = host.file(str(paths.onhost))
     assert file.exists, f"{paths.onhost} is missing"
-    assert file.sha256sum == sha256(), f"{paths.onhost} is of another version, or was changed by hand"
+    assert file.sha256sum == sha256(), f"{paths.onhost} is another version, or was changed by hand"
 
 
 def test_uv_answers(host: Host, base: Base, paths: Paths) -> None:
     answer = host.run("%s --version", str(paths.uv))
     assert answer.rc == 0, f"{paths.uv} does not run: {answer.stderr.strip()}"
-    assert re.match(rf"uv {re.escape(base.uv_version)}\b", answer.stdout), f"{answer.stdout.strip()} is installed"
+    assert re.match(rf"uv {re.escape(base.uv_version)}\b", answer.stdout), (
+        f"{answer.stdout.strip()} is installed, not {base.uv_version}"
+    )
 
 
 def test_disk_has_room(host: Host, paths: Paths) -> None:

@@ -20,7 +20,7 @@ def test_cache_runs_as_its_own_user(host: Host) -> None:
 
 def test_what_is_kept_belongs_to_the_cache(host: Host, paths: Paths) -> None:
     strange = host.check_output("find %s ! -user %s -print -quit", str(paths.http_cache), CACHE)
-    assert not strange, f"{strange} is not {CACHE}'s, so the cache can keep nothing there"
+    assert not strange, f"{strange} does not belong to {CACHE}, so the cache cannot write there"
 
 
 def test_every_port_of_the_cache_listens(host: Host, cache: Cache, direct: object) -> None:

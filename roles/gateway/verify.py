@@ -63,8 +63,8 @@ def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, served: list[B
 def test_secrets_are_roots(host: Host, served: list[Backend]) -> None:
     files = [str(path) for path in (CURRENT / USERS, KEY)]
     for file in files:
-        assert host.check_output("stat -L -c '%%a %%U' %s", file) == "600 root", f"{file} is open to others"
-    assert host.check_output("stat -c %%a %s", str(GATEWAY)) == "700", f"{GATEWAY} is open to others"
+        assert host.check_output("stat -L -c '%%a %%U' %s", file) == "600 root", f"{file} can be read by others"
+    assert host.check_output("stat -c %%a %s", str(GATEWAY)) == "700", f"{GATEWAY} can be read by others"
 
 
 def test_nobody_comes_in_without_a_login(host: Host, served: list[Backend], places: list[str]) -> None:

@@ -40,7 +40,9 @@ def test_nothing_is_left_to_do(decision: Decision) -> None:
 def test_kernel_and_programs_run_one_driver(facts: HostGpus) -> None:
     _need_gpus(facts)
     if facts.module and facts.userspace:
-        assert facts.module == facts.userspace, f"the kernel runs {facts.module}, programs are {facts.userspace}"
+        assert facts.module == facts.userspace, (
+            f"driver {facts.module} is loaded, {facts.userspace} is installed: reboot"
+        )
     assert facts.smi_exit == 0, f"nvidia-smi fails: {facts.smi_error}"
 
 
@@ -48,7 +50,9 @@ def test_every_card_on_the_bus_answers(facts: HostGpus) -> None:
     _need_gpus(facts)
     if facts.container:
         pytest.skip("a container sees the bus of its host, and of its cards only those it was given")
-    assert len(facts.smi_gpus) == len(facts.nvidia), f"{len(facts.nvidia)} on the bus, {len(facts.smi_gpus)} answer"
+    assert len(facts.smi_gpus) == len(facts.nvidia), (
+        f"{len(facts.nvidia)} GPUs on the PCI bus, {len(facts.smi_gpus)} answer"
+    )
 
 
 def test_driver_is_on_hold(facts: HostGpus, gpu: Gpu) -> None:
@@ -56,7 +60,7 @@ def test_driver_is_on_hold(facts: HostGpus, gpu: Gpu) -> None:
     if not gpu.hold or facts.container:
         pytest.skip("the driver is not ours to hold")
     loose = sorted(set(facts.packages) - set(facts.held))
-    assert not loose, f"an upgrade could move {', '.join(loose)}"
+    assert not loose, f"not on hold, so an upgrade could replace them: {', '.join(loose)}"
 
 
 def test_fabric_manager_runs_where_nvswitches_are(facts: HostGpus, decision: Decision) -> None:

@@ -38,7 +38,7 @@ def test_units_are_as_described(
     for unit in (GUI, BOARD, LINKS, WATCH):
         file = host.file(str(unit))
         assert file.exists, f"{unit} is missing"
-        assert file.content_string == wanted[unit], f"{unit} was changed by hand, or is not of these settings"
+        assert file.content_string == wanted[unit], f"{unit} was changed by hand, or differs from fleet.toml"
         assert not host.file(f"{unit}.d").exists, f"{unit}.d holds settings that are not the fleet's"
 
 
@@ -76,7 +76,7 @@ def test_tensorboard_answers(host: Host, lora_scripts: LoraScripts) -> None:
 def test_code_and_submodules_are_at_their_commits(host: Host, paths: Paths, release: Release) -> None:
     tree = shlex.quote(str(release.folder(paths) / CODE))
     head = host.check_output(f"git -C {tree} rev-parse HEAD")
-    assert head == release.trees[CODE].commit, f"{tree} is at {head[:12]}"
+    assert head == release.trees[CODE].commit, f"{tree} is at {head[:12]}, not at {release.trees[CODE].commit[:12]}"
     changes = host.check_output(f"git -C {tree} status --porcelain --untracked-files=no").splitlines()
     assert not changes, f"{tree} was changed by hand: {changes[0].strip()}"
     named = host.check_output(f"git -C {tree} ls-tree -r HEAD | grep '^160000' || true").splitlines()
@@ -113,7 +113,9 @@ def test_it_cannot_swap_the_folders_that_are_mounted_for_it(host: Host, paths: P
     for place in (data, *(data / name for name in WRITTEN.values())):
         entry = host.file(str(place))
         assert entry.is_directory, f"{place} is no folder"
-        assert (entry.user, entry.group, entry.mode) == ("root", LORA_SCRIPTS, SHARED), f"{place} is {entry.user}'s"
+        assert (entry.user, entry.group, entry.mode) == ("root", LORA_SCRIPTS, SHARED), (
+            f"{place} belongs to {entry.user}"
+        )
 
 
 def test_gui_lists_the_fleets_checkpoints(host: Host, lora_scripts: LoraScripts, paths: Paths) -> None:

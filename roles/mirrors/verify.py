@@ -26,7 +26,7 @@ class Forward(Protocol):
 def test_git_goes_over_a_mirror_of_the_fleet(host: Host, mirrors: Mirrors) -> None:
     asked = host.check_output("git ls-remote --get-url https://github.com/owner/name")
     allowed = [f"{mirrors.github_prefix(mirror) or f'{GITHUB}/'}owner/name" for mirror in mirrors.github]
-    assert asked in allowed, f"git asks {asked}, which is no mirror of the fleet"
+    assert asked in allowed, f"git asks {asked}, which is not a mirror in fleet.toml"
 
 
 def test_mirrors_in_use_are_the_fleets(host: Host, mirrors: Mirrors) -> None:
@@ -36,7 +36,7 @@ def test_mirrors_in_use_are_the_fleets(host: Host, mirrors: Mirrors) -> None:
     lists = {"PIP_INDEX_URL": mirrors.pypi, "UV_DEFAULT_INDEX": mirrors.pypi, "HF_ENDPOINT": mirrors.huggingface}
     for name, allowed in lists.items():
         value = "".join(shlex.split(used.get(name, "")))
-        assert value in allowed, f"{name} in {MIRRORS_ENV} is {value or 'missing'}, which is no mirror of the fleet"
+        assert value in allowed, f"{name} in {MIRRORS_ENV} is {value or 'missing'}, which is not a mirror in fleet.toml"
 
 
 def test_traffic_goes_over_the_proxy(host: Host, http_proxy: Forward, no_proxy: tuple[str, ...]) -> None:
@@ -51,7 +51,7 @@ def test_traffic_goes_over_the_proxy(host: Host, http_proxy: Forward, no_proxy: 
         return
     assert set(no_proxy) <= set(found["no_proxy"].split(",")), f"no_proxy in {MIRRORS_ENV} is {found['no_proxy']}"
     apt = host.check_output("apt-config dump --format '%v%n' Acquire::https::Proxy").splitlines()
-    assert apt[:1] == [found["https_proxy"]], "apt's proxy for https is another"
+    assert apt[:1] == [found["https_proxy"]], f"apt's proxy for https is not the one in {MIRRORS_ENV}"
     name, port = Proxy(found["http_proxy"]).place
     there = host.run("timeout 5 bash -c ': </dev/tcp/%s/%s'", name, str(port))
     assert there.rc == 0, f"the proxy {name}:{port} doesn't answer"

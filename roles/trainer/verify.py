@@ -30,7 +30,7 @@ def test_units_are_as_described(host: Host, trainer: Trainer, paths: Paths, torc
     }
     for path, text in described.items():
         assert host.file(str(path)).exists, f"{path} is missing"
-        assert host.file(str(path)).content_string == text, f"{path} is not what apply writes"
+        assert host.file(str(path)).content_string == text, f"{path} was changed by hand, or differs from fleet.toml"
     reload = host.check_output(f"systemctl show --property=NeedDaemonReload --value {UNIT.name.replace('@', '@any')}")
     assert reload == "no", f"systemd has not read {UNIT} since it changed"
 

@@ -57,7 +57,7 @@ def test_unit_file_is_as_described(
     file = host.file(str(UNITS / UNIT))
     assert file.exists, f"{file.path} is missing"
     wanted = unit_text(webui, paths, release, "cpu" if torch.webui == CPU else "cuda")
-    assert file.content_string == wanted, f"{file.path} was changed by hand, or is not of these settings"
+    assert file.content_string == wanted, f"{file.path} was changed by hand, or differs from fleet.toml"
     assert not host.file(f"{file.path}.d").exists, f"{file.path}.d holds settings that are not the fleet's"
 
 
@@ -93,7 +93,7 @@ def test_no_extension_of_an_earlier_file_is_left(host: Host, paths: Paths, relea
     marks = host.run(look, store, folder).stdout.split("\0")[:-1]
     found = {mark.removeprefix(f"{folder}/").partition("/")[0] for mark in marks}
     left = sorted(found - set(names(release)))
-    assert not left, f"{folder} still holds {', '.join(left)}, which fleet.toml names no longer"
+    assert not left, f"{folder} still holds {', '.join(left)}, which fleet.toml no longer names"
 
 
 def test_environment_holds_what_the_lock_says(host: Host, paths: Paths, release: Release) -> None:
@@ -109,7 +109,7 @@ def test_options_are_as_described(host: Host, webui: Webui) -> None:
         pytest.skip("the fleet sets no option")
     running(host)
     found = host.run(asked.body(f"http://127.0.0.1:{webui.port}/sdapi/v1/options")).stdout
-    assert options_hold(webui.options, found), "the WebUI's options are not those of webui.options"
+    assert options_hold(webui.options, found), "the WebUI's options are not those in fleet.toml"
 
 
 def test_it_may_reach_only_what_the_settings_say(host: Host, webui: Webui) -> None:
@@ -150,7 +150,7 @@ def test_it_draws(host: Host, webui: Webui, paths: Paths, models: tuple[Model, .
     state = running(host)
     if state["picture"] is None and not any(model.kind == "checkpoint" for model in models):
         pytest.skip("the fleet has no checkpoint for this host")
-    assert state["picture"], f"it has drawn nothing since its start: {state['problem']}"
+    assert state["picture"], f"the WebUI has generated no picture since it started: {state['problem']}"
     python = str(paths.current("webui") / "env/bin/python")
     words = (python, str(paths.onhost), str(webui.port), str(PICTURE_SECONDS))
     answer = host.run(f"{as_user(WEBUI)} %s -I %s webui_picture --port=%s --timeout=%s", *words)
