@@ -68,9 +68,18 @@ class Wanted:
 def envs(
     fleet: FleetFile = DEFAULT_FILE,
     into: Annotated[Path | None, typer.Option(help="Folder to write to. Default: locks/ beside fleet.toml.")] = None,
-    app: Annotated[list[Application] | None, typer.Option(help="Limit to this application; repeat for more.")] = None,
-    python: Annotated[list[str] | None, typer.Option(help="Python versions instead of the fleet's.")] = None,
-    build: Annotated[list[str] | None, typer.Option(help="Limit to this torch build; repeat for more.")] = None,
+    app: Annotated[
+        list[Application] | None,
+        typer.Option(metavar="APP", help=f"Limit to this one of {', '.join(Application)}; repeat for more."),
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VERSION", help="Python version instead of the fleet's; repeat for more."),
+    ] = None,
+    build: Annotated[
+        list[str] | None,
+        typer.Option(metavar="BUILD", help="Limit to this torch build, such as cu128; repeat for more."),
+    ] = None,
     shipped: Annotated[
         bool, typer.Option("--shipped", help="Update the lock files that ship with sdfleet, in a checkout of it.")
     ] = False,
@@ -83,7 +92,7 @@ def envs(
     ] = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Change nothing: ask other mirrors, and exit 3 on a difference."),
+        typer.Option("--verify", help="Change nothing: ask other mirrors, and exit with 3 on a difference."),
     ] = False,
 ) -> None:
     """Write hashed lock files of the Python environments, one for each torch build, to keep beside fleet.toml."""

@@ -49,7 +49,14 @@ class _Verbs(TyperGroup):
 
 
 FLEET = "fleet"
-app = typer.Typer(cls=_Verbs, help="Pin git refs, models and environments in fleet.lock.")
+app = typer.Typer(
+    cls=_Verbs,
+    subcommand_metavar="[COMMAND] [ARGS]...",
+    help=(
+        "Pin git refs, models and environments in fleet.lock.\n\n"
+        "sdfleet lock alone means sdfleet lock fleet, and takes its arguments and options."
+    ),
+)
 app.command("envs")(envs)
 
 
@@ -65,10 +72,7 @@ def lock(
     ] = False,
     only: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="With --upgrade: only these names.")] = None,
 ) -> None:
-    """Pin every git ref, model and environment of fleet.toml in fleet.lock, and print what moved.
-
-    `sdfleet lock` alone does this.
-    """
+    """Pin every git ref, model and environment of fleet.toml in fleet.lock, and print what moved."""
     loaded = load(fleet)
     old = locks.read(loaded.file)
     if verify:

@@ -33,7 +33,8 @@ app = typer.Typer(no_args_is_help=True, help="List, add, check and prune models.
 
 T = TypeVar("T")
 Only = Annotated[
-    list[str] | None, typer.Option("--limit", "-l", "--host", help="Limit to this host or group; repeat for more.")
+    list[str] | None,
+    typer.Option("--limit", "-l", "--host", metavar="HOST|GROUP", help="Limit to this host or group; repeat for more."),
 ]
 LOOK_SECONDS = 60
 HASH_SECONDS = 4 * 3600
@@ -115,11 +116,16 @@ def rows(models: Sequence[Model], looked: Sequence[HostModels], digits: int) -> 
 @app.command()
 def add(
     pasted: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="URL of a page or file, AIR, hash, or source (hf:...).")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="URL of a page or file, Civitai AIR, sha256 or AutoV2 hash, or a source (hf:...)."
+        ),
     ],
     fleet: FleetFile = DEFAULT_FILE,
-    name: Annotated[str | None, typer.Option(help="Name of the model. Default: as at its source.")] = None,
-    kind: Annotated[str | None, typer.Option(help="Kind of model, if neither source nor file says.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model. Default: its name at the source.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Kind of the model, if neither its source nor its file says.")
+    ] = None,
     sha256: Annotated[str | None, typer.Option(help="Expected sha256.")] = None,
 ) -> None:
     """Add a model to fleet.toml from a URL, an AIR, a hash or a source."""
@@ -162,8 +168,9 @@ def adopt_folder(
 ) -> None:
     """Add model files that a host already has to its store, and print their entries for fleet.toml.
 
-    They are hashed where they are, never fetched again, and nothing in the folder is changed. Exit code 1 if a file
-    could not be taken.
+    They are hashed where they are and never fetched again; nothing in the folder is changed.
+
+    The exit code is 1 if a file could not be taken.
     """
     raise typer.Exit(0 if adoption.run(fleet, host, folder, copy) else 1)
 

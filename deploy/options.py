@@ -15,9 +15,16 @@ from inventory.model import HostSettings
 SETUP, DEPLOY, OPERATE, CONTENT, LOCAL = "Set up", "Deploy", "Operate", "Models and training", "Try it locally"
 """Headings of `sdfleet --help`, in the order of `deploy.cli`."""
 DEFAULT_FILE = Path("fleet.toml")
-FleetFile = Annotated[Path, typer.Option("--fleet", envvar="SDFLEET_FILE", help="Path of the fleet file.")]
-Limit = Annotated[list[str] | None, typer.Option("--limit", "-l", help="Limit to this host or group; repeat for more.")]
-Role = Annotated[list[str] | None, typer.Option("--role", "-r", help="Limit to this role; repeat for more.")]
+FleetFile = Annotated[
+    Path, typer.Option("--fleet", envvar="SDFLEET_FILE", metavar="FILE", help="Path of the fleet file.")
+]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option("--limit", "-l", metavar="HOST|GROUP", help="Limit to this host or group; repeat for more."),
+]
+Role = Annotated[
+    list[str] | None, typer.Option("--role", "-r", metavar="ROLE", help="Limit to this role; repeat for more.")
+]
 HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host in fleet.toml.")]
 
 

@@ -88,7 +88,7 @@ def _state(entry: Mapping[str, Any]) -> Text:
 
 def rollback(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="HOST|GROUP", help="Default: every host that has it.")
+        list[str] | None, typer.Argument(metavar="HOST|GROUP", help="Default: every host that has the application.")
     ] = None,
     to: Annotated[str | None, typer.Option(help="Release to go back to. Default: the previous one.")] = None,
     app: Annotated[str, typer.Option(help=f"Which application: {', '.join(APPS)}.")] = "webui",

@@ -48,8 +48,9 @@ def stop(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_F
 def restart(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
     """Restart a service, a few hosts at a time, and wait until it is ready.
 
-    At most fleet.rollout.max_unavailable hosts are without it at once. If one does not become ready, the remaining
-    hosts are left as they are.
+    At most fleet.rollout.max_unavailable hosts are without it at once.
+
+    If one does not become ready, the remaining hosts are left as they are.
     """
     raise typer.Exit(_run("restart", fleet, service, names or ()))
 

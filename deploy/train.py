@@ -37,11 +37,12 @@ def run_config(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training config (TOML).")],
     fleet: FleetFile = DEFAULT_FILE,
     on: Annotated[
-        list[str] | None, typer.Option("--on", help="Host or group; the least busy host of a group is used.")
+        list[str] | None,
+        typer.Option("--on", metavar="HOST|GROUP", help="Host or group; the least busy host of a group is used."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run. Default: the config's name and the time.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting: KEY=VALUE; repeat for more.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeat for more.")
     ] = None,
     follow: Annotated[bool, typer.Option(help="Follow the run to its end and fetch the result.")] = True,
     into: Into = RUNS,
@@ -134,7 +135,9 @@ def resume(
     fleet: FleetFile = DEFAULT_FILE,
     on: Annotated[
         list[str] | None,
-        typer.Option("--on", help="Host that has the run; for a run on several hosts, those that continue it."),
+        typer.Option(
+            "--on", metavar="HOST", help="Host that has the run; for a run on several hosts, those that continue it."
+        ),
     ] = None,
     follow: Annotated[bool, typer.Option(help="Follow the run to its end and fetch the result.")] = True,
     into: Into = RUNS,

@@ -105,10 +105,12 @@ def build_trainer(fleet: Path, target: RunHost, origin: RunHost, release: str) -
 def sweep(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training config to vary.")],
     grid: Annotated[
-        list[str], typer.Option("--grid", help="KEY=VALUE,VALUE,... for example lr=1e-4,5e-5; repeat for more keys.")
+        list[str], typer.Option("--grid", metavar="KEY=VALUES", help="For example lr=1e-4,5e-5; repeat for more keys.")
     ],
     fleet: FleetFile = DEFAULT_FILE,
-    on: Annotated[list[str] | None, typer.Option("--on", help="Hosts or groups to spread the runs over.")] = None,
+    on: Annotated[
+        list[str] | None, typer.Option("--on", metavar="HOST|GROUP", help="Host or group to train on; repeat for more.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the sweep. Default: the config's name.")] = None,
     into: Into = RUNS,
 ) -> None:

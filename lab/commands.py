@@ -57,12 +57,14 @@ def down() -> None:
     console.print("The lab is stopped." if lifecycle.down() else "No lab was running.")
 
 
-@app.command(name="exec", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def execute(context: typer.Context) -> None:
+@app.command(name="exec", context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+def execute(
+    command: Annotated[
+        list[str], typer.Argument(metavar="COMMAND", help="The program and its arguments.", show_default=False)
+    ],
+) -> None:
     """Run a program inside the lab's network: sdfleet lab exec -- curl http://10.77.0.1:8080/"""
-    if not context.args:
-        raise typer.BadParameter("missing command: sdfleet lab exec -- COMMAND ...")
-    sys.exit(subprocess.run(_running().enter(context.args), check=False).returncode)
+    sys.exit(subprocess.run(_running().enter(command), check=False).returncode)
 
 
 def _running() -> Lab:

@@ -23,7 +23,11 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 ConfigFile = Annotated[
     Path,
-    typer.Argument(help="Training config: sdfleet's own TOML, or one of kohya or lora-scripts.", show_default=False),
+    typer.Argument(
+        metavar="CONFIG",
+        help="Training config: sdfleet's own TOML, or a file of kohya's scripts or lora-scripts.",
+        show_default=False,
+    ),
 ]
 
 

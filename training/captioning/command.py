@@ -29,7 +29,8 @@ class Device(StrEnum):
 
 def caption(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of pictures, searched with its subfolders.", show_default=False)
+        Path,
+        typer.Argument(metavar="FOLDER", help="Folder of pictures, searched with its subfolders.", show_default=False),
     ],
     kind: Annotated[
         Kind, typer.Option("--with", help="Write sentences (blip) or Danbooru tags (tagger).")

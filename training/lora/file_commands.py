@@ -26,7 +26,7 @@ class Precision(StrEnum):
     bf16 = "bf16"
 
 
-Source = Annotated[Path, typer.Argument(help="LoRA file (safetensors).", show_default=False)]
+Source = Annotated[Path, typer.Argument(metavar="FILE", help="LoRA file (safetensors).", show_default=False)]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write (safetensors).", show_default=False)]
 Rank = Annotated[int | None, typer.Option(min=1, help="Highest rank of the new file.", show_default=False)]
 ConvRank = Annotated[
@@ -48,7 +48,12 @@ def inspect(file: Source) -> None:
 
 def merge(
     sources: Annotated[
-        list[str], typer.Argument(help="LoRA files, each with its strength: FILE or FILE=0.8.", show_default=False)
+        list[str],
+        typer.Argument(
+            metavar="FILE[=STRENGTH]",
+            help="LoRA files, each with its strength: ink.safetensors=0.8.",
+            show_default=False,
+        ),
     ],
     output: Output,
     into: Annotated[
@@ -95,8 +100,8 @@ def resize(
 
 
 def extract(
-    base: Annotated[Path, typer.Argument(help="Checkpoint before the training.", show_default=False)],
-    tuned: Annotated[Path, typer.Argument(help="Checkpoint after it.", show_default=False)],
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="Checkpoint before the training.", show_default=False)],
+    tuned: Annotated[Path, typer.Argument(metavar="TUNED", help="Checkpoint after the training.", show_default=False)],
     output: Output,
     rank: Rank = None,
     energy: Energy = None,
@@ -121,7 +126,12 @@ def extract(
 
 def convert(
     file: Annotated[
-        Path, typer.Argument(help="kohya or lora-scripts TOML, or lora-scripts' train.sh.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="TOML of kohya's scripts or lora-scripts, or lora-scripts' train.sh.",
+            show_default=False,
+        ),
     ],
     base: Annotated[
         Path | None,

@@ -14,10 +14,13 @@ from training.terminal import say
 
 
 def dataset(
-    source: Annotated[Path, typer.Argument(help="Folder of N_name folders, or a training config.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="SOURCE", help="Folder of N_name folders, or a training config.", show_default=False),
+    ],
     resolution: Annotated[int, typer.Option(min=64, help="Training size in pixels, for a folder.")] = 512,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures a step, for a folder.")] = 1,
-    epochs: Annotated[int, typer.Option(min=1, help="Length, for a folder.")] = 10,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step, for a folder.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs, for a folder.")] = 10,
     tokenizer: Annotated[
         Path | None, typer.Option(help="Folder with CLIP's vocab.json and merges.txt.", show_default=False)
     ] = None,

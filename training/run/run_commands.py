@@ -14,12 +14,14 @@ from training.run import record_format, reproduce
 from training.run_folder import RunFolder
 from training.terminal import say
 
-Folder = Annotated[Path, typer.Argument(help="Folder of a run, with its run.json.", show_default=False)]
 DIFFERS = 3
 """Exit code: the runs differ."""
 
 
-def compare(before: Folder, after: Folder) -> None:
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, with its run.json.")],
+    after: Annotated[Path, typer.Argument(metavar="OTHER", help="Folder of another run, with its run.json.")],
+) -> None:
     """Compare two runs and their results (exit code 3 if the results differ)."""
     old, new = _record(before), _record(after)
     for sentence in reproduce.record_differences(old, new):
@@ -30,7 +32,7 @@ def compare(before: Folder, after: Folder) -> None:
 
 
 def reproduce_run(
-    run: Folder,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run to repeat, with its run.json.")],
     into: Annotated[Path, typer.Option("--run", help="Folder of the new run.", show_default=False)],
     anyway: Annotated[bool, typer.Option("--anyway", help="Train even if an input has changed.")] = False,
 ) -> None:
