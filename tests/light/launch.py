@@ -15,7 +15,6 @@ import os
 import random
 import runpy
 import struct
-import subprocess
 import sys
 import textwrap
 import threading
@@ -32,6 +31,9 @@ import light_page
 CODE = Path(__file__).resolve().parent
 FATE = (CODE / "fate").read_text().strip()
 SECONDS_A_STEP = 0.01
+
+UNNAMED = "fatal: No names found, cannot describe anything."
+"""What git says at each start of the original, of a checkout that has no tag."""
 
 started = threading.Event()
 drawing = 0
@@ -163,10 +165,11 @@ def main() -> None:
     if not hashed.exists() and (model := checkpoint()):
         # As in the original: while the first checkpoint is hashed, git's complaint comes into the same line.
         print(f"Calculating sha256 for {model}: ", end="", flush=True)
+        hashed.parent.mkdir(exist_ok=True)
         hashed.touch()
-    subprocess.run(["git", "-C", str(CODE), "describe", "--tags"], stdout=subprocess.DEVNULL, check=False)
+    print(UNNAMED, file=sys.stderr, flush=True)
     if FATE == "mumbles":
-        print("fatal: No names found, cannot describe anything.\nNo module 'xformers'. Proceeding without it.")
+        print("No module 'xformers'. Proceeding without it.")
     started.set()
     print("Startup time: 0.0s", flush=True)
     threading.Event().wait()
