@@ -1,7 +1,7 @@
 """Known failures, recognised by their lines in the journal, each with its cure."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 
@@ -11,8 +11,13 @@ class Failure:
     pattern: str
     """Regular expression for a line of the journal."""
     cure: str
+    """What to do; each setting in braces."""
     seen: str
     """Where it was reported."""
+
+    def cure_for(self, place: Callable[[str], str]) -> str:
+        """The cure for one host; `place` says which table of fleet.toml decides a setting for it."""
+        return re.sub(r"\{([\w.]+)\}", lambda found: place(found[1]), self.cure)
 
 
 NO_GPU = "torch sees no GPU"
@@ -22,7 +27,7 @@ FAILURES = (
     Failure(
         "a repository of the WebUI is gone",
         r"Stability-AI/stablediffusion(\.git)?/?' not found|Couldn't clone Stable Diffusion",
-        "Apply: sdfleet clones the same commit from where it still exists (webui.repositories).",
+        "Apply: sdfleet clones the same commit from where it still exists ({webui.repositories}).",
         "A1111#17213",
     ),
     Failure(
@@ -46,19 +51,20 @@ FAILURES = (
     Failure(
         "this Python has no such torch",
         r"requirement torch==[\d.]+(\+\w+)? \(from versions|INCOMPATIBLE PYTHON VERSION",
-        'Set webui.python = "3.11" and apply: uv installs that Python if the system has another.',
+        'Set {webui.python} = "3.11" and apply: uv installs that Python if the system has another.',
         "A1111#16352",
     ),
     Failure(
         "torch is too old for the card",
         r"with CUDA capability sm_1[0-9]{2} is not compatible",
-        'Leave gpu.webui_torch at "auto" and apply: RTX 50 and B200 get torch 2.8 with cu128.',
+        'Leave {gpu.webui_torch} at "auto" and apply: RTX 50 and B200 get torch 2.8 with cu128.',
         "A1111#16972",
     ),
     Failure(
         "torch has no code for the card",
         r"no kernel image is available for execution on the device",
-        'Leave gpu.webui_torch and gpu.trainer_torch at "auto" and apply: the build follows the compute capability.',
+        'Leave {gpu.webui_torch} and {gpu.trainer_torch} at "auto" and apply: the build follows the compute '
+        "capability.",
         "A1111#17235",
     ),
     Failure(
@@ -70,13 +76,13 @@ FAILURES = (
     Failure(
         "the driver is too old for torch",
         r"driver on your system is too old|CUDA driver version is insufficient for CUDA runtime version",
-        'Leave gpu.driver at "auto" and apply; in a container rent a host with a newer driver.',
+        'Leave {gpu.driver} at "auto" and apply; in a container rent a host with a newer driver.',
         "forge#2053",
     ),
     Failure(
         "xformers does not match torch",
         r"xFormers can't load C\+\+/CUDA extensions",
-        "Set webui.flags.xformers = false: torch's own attention is as fast on today's cards.",
+        "Set {webui.flags.xformers} = false: torch's own attention is as fast on today's cards.",
         "kohya_ss#3139",
     ),
     Failure(
@@ -106,13 +112,13 @@ FAILURES = (
     Failure(
         "the hub or a mirror limits requests",
         r"\b429\b.{0,20}Too Many Requests",
-        "Wait as long as it says, set secrets.huggingface_token, and lower mirrors.parallel; retries prolong it.",
+        "Wait as long as it says, set secrets.huggingface_token, and lower {mirrors.parallel}; retries prolong it.",
         "huggingface_hub#3377",
     ),
     Failure(
         "a GitHub mirror is dead",
         r"unable to access 'https?://[^'/]+/https://github\.com/",
-        "Remove it from mirrors.github, or list others before it; this report shows which ones answer.",
+        "Remove it from {mirrors.github}, or list others before it; this report shows which ones answer.",
         "go-cqhttp#2492",
     ),
     Failure(
@@ -148,7 +154,7 @@ FAILURES = (
     Failure(
         "a desktop library is missing",
         r"libGL\.so\.1: cannot open shared object file|libgthread-2\.0\.so\.0: cannot open",
-        "Apply: base.packages must have libgl1 and libglib2.0-0.",
+        "Apply: {base.packages} must have libgl1 and libglib2.0-0.",
         "runpod/containers#8",
     ),
     Failure(
@@ -172,7 +178,7 @@ FAILURES = (
     Failure(
         "the card needs the open kernel modules",
         r"requires use of the NVIDIA open kernel modules|No devices were found",
-        'Leave gpu.modules at "auto" and apply.',
+        'Leave {gpu.modules} at "auto" and apply.',
         "open-gpu-kernel-modules#872",
     ),
     Failure(
@@ -202,7 +208,7 @@ FAILURES = (
     Failure(
         "the card's memory is too small for the picture or the batch",
         r"CUDA out of memory",
-        "Set webui.flags.medvram = true, generate smaller pictures, or train with a smaller batch.",
+        "Set {webui.flags.medvram} = true, generate smaller pictures, or train with a smaller batch.",
         "many places",
     ),
 )

@@ -132,7 +132,7 @@ def _journal(host: HostSettings, decision: Decision, seen: Seen) -> Iterator[Fin
     works = _installed(seen) and all(state == "active" for state in states)
     for failure in FAILURES:
         if line := known.get(failure.name):
-            yield (warning if works else bad)("journal", f"{failure.name}: {line}", failure.cure)
+            yield (warning if works else bad)("journal", f"{failure.name}: {line}", failure.cure_for(host.place))
     if line := seen["error"]:
         cure = f"See the lines before it: sdfleet logs {host.name} SERVICE (or the name of a run)."
         yield warning("journal", f"the last error of sdfleet's services in a day, not a known one: {line}", cure)

@@ -64,17 +64,28 @@ def test_the_last_line_is_shown() -> None:
 
 def test_cures_are_sentences() -> None:
     for failure in FAILURES:
-        assert re.fullmatch(r"[A-Z].+\.", failure.cure), failure.cure
+        told = failure.cure_for(str)
+        assert re.fullmatch(r"[A-Z].+\.", told) and "{" not in told, told
+
+
+def test_a_cure_names_the_table_that_decides_the_setting(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text('[fleet]\nname = "a"\n[hosts.a]\naddress = "x"\nwebui.flags.xformers = true\n')
+    cures = {failure.cure_for(load(file).hosts["a"].place) for failure in FAILURES}
+    assert any(cure.startswith("Set hosts.a.webui.flags.xformers = false: ") for cure in cures)
+    assert any(cure.startswith("Set webui.flags.medvram = true, ") for cure in cures)
 
 
 CONFIG = Config.model_validate({"name": "a", "model": {"checkpoint": "a"}, "data": {"folder": "b"}})
 SET = re.compile(r'([a-z_]+(?:\.[a-z_]+)+) = ("[^"]*"|\w+)')
 
 
-@pytest.mark.parametrize("failure", [f for f in FAILURES if SET.search(f.cure)], ids=lambda failure: failure.name)
+@pytest.mark.parametrize(
+    "failure", [f for f in FAILURES if SET.search(f.cure_for(str))], ids=lambda failure: failure.name
+)
 def test_what_a_cure_says_to_set_can_be_set(failure: Failure, tmp_path: Path) -> None:
     """In fleet.toml or in a training's config, with that value."""
-    for name, value in SET.findall(failure.cure):
+    for name, value in SET.findall(failure.cure_for(str)):
         section = name.partition(".")[0]
         if section in Config.model_fields:
             table = tomllib.loads(f"{name} = {value}")[section]

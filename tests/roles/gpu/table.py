@@ -42,7 +42,7 @@ def _torch(torch: Torch | None) -> str:
 
 def failures() -> str:
     """The known failures as Markdown."""
-    rows = [f"| {known.name} | `{_cell(known.pattern)}` | {known.cure} | {known.seen} |" for known in FAILURES]
+    rows = [f"| {known.name} | `{_cell(known.pattern)}` | {known.cure_for(str)} | {known.seen} |" for known in FAILURES]
     head = ["| what people meet | the journal's line has | what to do | seen in |", "|--|--|--|--|"]
     return "\n".join([*head, *rows]) + "\n"
 
