@@ -14,6 +14,7 @@ from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
 from roles.gpu.config import Gpu
 from roles.gpu.decision import decide
+from roles.settings import SettingError
 
 PAUSE_SECONDS = 2
 """Between attempts to reach a host that reboots."""
@@ -38,7 +39,8 @@ class DriverCheck(PyinfraCommand):
 def check_driver(gpu: Gpu) -> None:
     """Load and check the installed driver on pyinfra's current host.
 
-    Raises DeployError, with what to do, if it needs a reboot that the settings do not allow, or does not work.
+    Raises SettingError if it needs a reboot that the settings do not allow, DeployError if it does not work; both say
+    what to do.
     """
     facts, decision = _look(gpu)
     if facts.module is None and facts.module_on_disk and not facts.nouveau:
@@ -46,10 +48,8 @@ def check_driver(gpu: Gpu) -> None:
         facts, decision = _look(gpu)
     if decision.action == "reboot":
         if not gpu.reboot:
-            raise DeployError(
-                f"{decision.reason} gpu.reboot does not allow it: reboot the host yourself, or set gpu.reboot = true, "
-                "then apply again"
-            )
+            says = f"is false, and {decision.reason} Reboot the host yourself, or set it to true, then apply again."
+            raise SettingError("gpu.reboot", says)
         host.log(f"{decision.reason} Rebooting.")
         _reboot(facts.boot_id, gpu.reboot_timeout)
         facts, decision = _look(gpu)

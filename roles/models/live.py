@@ -42,7 +42,7 @@ class LiveCommand(StringCommand):
         try:
             status, output = super().execute(state, host, connector_arguments)
         except (OSError, EOFError, SSHException) as error:
-            status, output = False, CommandOutput([OutputLine("stderr", f"the connection broke off ({error})")])
+            status, output = False, CommandOutput([OutputLine("stderr", str(error) or "the host closed it")])
         finally:
             onlooker.kill()
         if self.lost:

@@ -82,3 +82,25 @@ def test_a_failing_operation_is_told_by_its_reason_and_not_by_pyinfras_count() -
     texts = [event["text"] for event in events]
     assert "no licence" in texts, texts
     assert not any("executed" in text for text in texts), texts
+
+
+SETTING = """
+from deploy import engine
+from inventory.load import load
+from pathlib import Path
+from roles.settings import SettingError
+from types import SimpleNamespace
+import sys
+
+for settings in load(Path(sys.argv[1])).hosts.values():
+    host = SimpleNamespace(data=SimpleNamespace(settings=settings))
+    print(engine._reason(SettingError("webui.requirements", "no lock fits"), host))
+"""
+
+
+def test_what_a_role_says_of_a_setting_names_the_table_that_sets_it(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    hosts = '[hosts.a]\naddress = "x"\n[hosts.b]\naddress = "y"\nwebui.requirements = "locks"\n'
+    file.write_text(f'[fleet]\nname = "s"\n{hosts}')
+    done = subprocess.run([sys.executable, "-c", SETTING, file], cwd=TREE, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["webui.requirements: no lock fits", "hosts.b.webui.requirements: no lock fits"]
