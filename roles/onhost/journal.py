@@ -89,17 +89,17 @@ def errors(lines: Iterable[str], kinds: Mapping[str, re.Pattern[str]] = KINDS) -
     """The kind (of `kinds`) and text of every line that tells of an error; of a traceback the exception alone."""
     found: list[tuple[str, str]] = []
     depth = -1  # how far the traceback is indented that is being read; -1 outside of one
-    unheard = False  # whether the traceback is of an exception that Python ignored
+    heading = unheard = False  # whether the last line, and the traceback being read, tell of what Python ignored
     more = False  # whether the last line announced what this one says ("Error(s) in loading state_dict for X:")
     for line in (part for whole in lines for part in whole.rstrip().split("\r")):
         line = GROUP.sub("", line)
         text = PROGRESS.sub("", line).strip()
         announced, more = more, False
-        if announced and text and line[0] in " \t":
+        headed, heading = heading, text.startswith(UNHEARD)
+        if announced and text and line[0] in " \t" and TRACEBACK not in text:
             found[-1] = (found[-1][0], f"{found[-1][1]} {text}")
-        elif text.startswith(UNHEARD):
-            unheard = True
         elif TRACEBACK in text:
+            unheard = headed
             depth = max(len(line) - len(line.lstrip()), 0)
         elif depth >= 0 and (not text or line[depth : depth + 1] in (" ", "\t") or text[0] in "│╭╰❱"):
             continue
@@ -108,11 +108,10 @@ def errors(lines: Iterable[str], kinds: Mapping[str, re.Pattern[str]] = KINDS) -
             if not harmless(text) and not unheard:
                 found.append(("exception", text))
                 more = text.endswith(":")
-            unheard = False
-        elif text and not harmless(text):
+        elif text and not headed and not harmless(text):
             kind = next((name for name, pattern in kinds.items() if pattern.search(text)), None)
             found += [(kind, text)] if kind else []
-            more = kind is not None and text.endswith(":")
+            more = kind in TOOLS and text.endswith(":")
     return found
 
 

@@ -146,6 +146,14 @@ Traceback (most recent call last):
     self._change_notifier.put(None)
 AttributeError: 'NoneType' object has no attribute 'put'
 """
+BROKEN_PIPE = """\
+Exception ignored in: <_io.TextIOWrapper name='<stdout>' mode='w' encoding='utf-8'>
+OSError: [Errno 9] Bad file descriptor
+Traceback (most recent call last):
+  File "/srv/x/train.py", line 7, in <module>
+    main()
+ValueError: the model has no text encoder
+"""
 ELASTIC = """\
 [rank0]: Traceback (most recent call last):
 [rank0]:   File "/srv/x/train.py", line 7, in <module>
@@ -209,6 +217,7 @@ CASES = {
         "Detail: 203.0.113.1: Invalid response from http://sd.example.org/.well-known/acme-challenge/xyz: 404",
     ),
     "a destructor after the exception": (DESTRUCTOR, "ValueError: the model has no text encoder"),
+    "an ignored exception without a traceback": (BROKEN_PIPE, "ValueError: the model has no text encoder"),
     "torchrun": (ELASTIC, "ValueError: the model has no text encoder"),
     "curl": (
         "curl: (7) Failed to connect to 127.0.0.1 port 9 after 0 ms: Couldn't connect to server\n",
