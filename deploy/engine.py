@@ -72,10 +72,10 @@ def emit(event: Event) -> None:
 
 
 class _LogToEvents(logging.Handler):
-    """Turns pyinfra's log lines into events of the current host."""
+    """Turns pyinfra's log lines into events of the host that a line names as `of`, or of the current one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        host = ctx_host.get() if ctx_host.isset() else None
+        host = getattr(record, "of", None) or (ctx_host.get() if ctx_host.isset() else None)
         text = ANSI.sub("", record.getMessage()).rstrip()
         if host is not None:
             text = text.removeprefix(ANSI.sub("", host.print_prefix)).strip()

@@ -12,7 +12,6 @@ from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput, OutputLine
-from pyinfra.context import ctx_host
 
 from roles.models.sizes import format_bytes
 
@@ -68,9 +67,9 @@ class LiveCommand(StringCommand):
                 return  # the waiting command meets the same and reports it
             if output.stdout and output.stdout != before and silent >= LOOKS_A_LINE:
                 before, silent = output.stdout, 0
-                with ctx_host.use(host):  # this is a greenlet of its own, and the log is shown by host
-                    for line in event_sentences([before]):
-                        logger.info(f"{host.print_prefix}{line}")
+                for line in event_sentences([before]):
+                    # This is a greenlet of its own, in which pyinfra does not know whose it is.
+                    logger.info(f"{host.print_prefix}{line}", extra={"of": host})
 
     def _give_up(self, host: Host) -> None:
         """Close the connection of the waiting command: SSH itself would wait for a lost host forever."""

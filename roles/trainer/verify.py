@@ -76,8 +76,9 @@ def test_queue_can_be_locked(host: Host, paths: Paths) -> None:
     assert locks.user == TRAINER, f"{locks.path} belongs to {locks.user}, not to {TRAINER}"
 
 
-def test_gpus_are_there(host: Host, trainer: Trainer) -> None:
+def test_gpus_are_there(host: Host, trainer: Trainer, places: dict[str, str]) -> None:
     if not host.exists("nvidia-smi") or trainer.gpus == 0:
         pytest.skip("no GPU: runs train on the CPU")
     found = host.check_output("nvidia-smi --list-gpus").splitlines()
-    assert len(found) >= trainer.gpus, f"trainer.gpus is {trainer.gpus}, but the host shows {len(found)} GPU(s)"
+    setting = places.get("trainer.gpus", "trainer.gpus")
+    assert len(found) >= trainer.gpus, f"{setting} is {trainer.gpus}, but the host shows {len(found)} GPU(s)"
