@@ -5,6 +5,7 @@ import base64
 import contextlib
 import os
 import shutil
+import socket
 import struct
 import subprocess
 import tempfile
@@ -170,10 +171,10 @@ def _start_agent() -> Path:
     """Start an agent that ends with this process, even if it is killed. Returns its socket."""
     folder = Path(tempfile.mkdtemp(prefix="sdfleet-agent-", dir="/tmp" if Path("/tmp").is_dir() else None))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    socket = folder / "socket"
+    place = folder / "socket"
     # ssh-agent ends with its command, and cat ends when our end of the pipe closes. Its own session keeps Ctrl-C away.
     child = subprocess.Popen(
-        ["ssh-agent", "-a", str(socket), "cat"],
+        ["ssh-agent", "-a", str(place), "cat"],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -181,8 +182,18 @@ def _start_agent() -> Path:
     )
     atexit.register(child.communicate)
     deadline = time.monotonic() + AGENT_SECONDS
-    while not socket.exists():
+    while not _listens(place):
         if child.poll() is not None or time.monotonic() > deadline:
             raise SdfleetError("ssh-agent does not start; it is part of the OpenSSH client")
         time.sleep(0.01)
-    return socket
+    return place
+
+
+def _listens(place: Path) -> bool:
+    """Whether an agent accepts connections: its socket exists a moment before."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(str(place))
+        except OSError:
+            return False
+    return True

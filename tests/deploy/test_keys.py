@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import socket
 import subprocess
 import sys
 import time
@@ -176,3 +177,23 @@ def test_openssh_is_shown_the_agent_and_the_public_half(tmp_path: Path) -> None:
     public = next(tmp_path.glob("*.pub"))
     assert public.read_text().startswith("ecdsa-sha2-nistp256 ") and str(public) in config
     assert str(file) not in config
+
+
+SLOW_AGENT = """#!{python}
+import socket, sys, time
+place = socket.socket(socket.AF_UNIX)
+place.bind(sys.argv[2])
+time.sleep(0.3)
+place.listen()
+sys.stdin.read()
+"""
+
+
+def test_an_agent_is_used_when_it_listens_not_when_its_socket_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ssh-agent").write_text(SLOW_AGENT.format(python=sys.executable))
+    (tmp_path / "ssh-agent").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(keys._start_agent()))
