@@ -52,7 +52,6 @@ from deploy.events import (  # noqa: E402
 )
 from deploy.questions import Memory, memory_folder  # noqa: E402
 from deploy.roles import apply_roles, build_trainer_of  # noqa: E402
-from deploy.ssh import wrong_password  # noqa: E402
 from inventory.errors import SdfleetError  # noqa: E402
 from inventory.hosts import pyinfra_hosts  # noqa: E402
 from inventory.load import load  # noqa: E402
@@ -185,7 +184,7 @@ class _Run:
             return
         connection = host.data.settings.connection
         if connection.sudo and connection.sudo_password and not host.data.askpass:
-            self.fail(host, wrong_password(connection.user), began)
+            self.fail(host, refusals.wrong_password(connection.user), began)
             return
         self.state.activate_host(host)
         with self.current(host, began):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from deploy import indexes
 from deploy.consensus import NOT_CONFIRMED, Witnesses, in_order
-from deploy.lock_check import CHANGED, Say
-from inventory.errors import SdfleetError
+from deploy.lock_check import Say
+from inventory.errors import DRIFT, SdfleetError
 from roles.mirrors.config import Mirrors
 from roles.operations.locks import build_of_pytorchs_own
 
@@ -24,7 +24,7 @@ def verified(folders: Iterable[Path], mirrors: Mirrors, say: Say) -> int:
     results = [_verified(path, mirrors, say, witnesses) for folder in folders for path in sorted(folder.glob("*.txt"))]
     if not results:
         raise SdfleetError("there is no lock to verify")
-    return CHANGED if CHANGED in results else max(results)
+    return DRIFT if DRIFT in results else max(results)
 
 
 def _verified(path: Path, mirrors: Mirrors, say: Say, witnesses: Witnesses) -> int:
@@ -53,7 +53,7 @@ def _verified(path: Path, mirrors: Mirrors, say: Say, witnesses: Witnesses) -> i
             said, by = witnesses.ask(place.without(place.doubtful(asked)), ask)
             who = ", ".join(by)
             if said:
-                status = CHANGED
+                status = DRIFT
                 why = "they were replaced since, or one of the servers is wrong"
                 say(f"{path.name}: {who} has other files of {said}; {why}")
             elif not place.confirmed(by, asked):

@@ -18,7 +18,7 @@ from typing import IO
 from deploy import refusals
 from deploy.console import out, styled, waiting
 from deploy.events import LAST_STEP
-from deploy.ssh import NO_SUDO, Answer, HostError, Remote, each, needs_sudo
+from deploy.ssh import Answer, HostError, Remote, each
 from inventory.hosts import whoami
 from inventory.model import HostSettings
 from roles.paths import HOST_LOCK, STEP_LOCK
@@ -69,8 +69,8 @@ def command(verb: str) -> list[str]:
 
 def refusal(answer: str, user: str = "root") -> str | None:
     """Why the lock was not taken, from the first line that `command` printed; None if it was taken."""
-    if NO_SUDO in answer:
-        return needs_sudo(user)
+    if refusals.NO_SUDO in answer:
+        return refusals.needs_sudo(user)
     word, _, holder = answer.strip().partition(" ")
     if word == TAKEN:
         return None

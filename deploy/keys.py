@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from getpass import getpass
 from pathlib import Path
 
+from inventory.connection import Connection
 from inventory.errors import SdfleetError
-from inventory.model import Connection
 from inventory.secrets import SecretReference
 from roles.settings import Settings
 

@@ -5,14 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 from deploy import lookup
 from deploy.consensus import NOT_CONFIRMED, Endpoints, Witnesses, endpoints_of_model, endpoints_of_url
 from inventory import lock as locks
-from inventory.errors import SdfleetError
+from inventory.errors import DRIFT, SdfleetError
 from inventory.lock import GitPin, Lock, ModelPin
 from inventory.model import Fleet, HostSettings
 from roles.models.config import Model, unlocked
 
 Say = Callable[[str], None]
-CHANGED = 3
-"""Exit code for a difference."""
 Question = tuple[str, Endpoints, tuple[str, ...], Callable[[], tuple[str, tuple[str, ...]]]]
 
 
@@ -44,7 +42,7 @@ def verified(fleet: Fleet, lock: Lock, say: Say) -> int:
                 say(f"{name}: {who} {NOT_CONFIRMED}")
             else:
                 say(f"{name}: {who} says the same")
-    return CHANGED if differs else 1 if silent else 0
+    return DRIFT if differs else 1 if silent else 0
 
 
 def _questions(

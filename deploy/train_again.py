@@ -24,7 +24,7 @@ from deploy.runs.submission import prepare, read
 from deploy.runs.sweep import compare, points
 from deploy.runs.transfer import RunHost
 from deploy.ssh import connect
-from inventory.errors import SdfleetError
+from inventory.errors import DRIFT, SdfleetError
 from inventory.load import load
 
 Run = Annotated[
@@ -57,7 +57,7 @@ def reproduce(
             out.print(styled("[yellow]differs[/] {}", sentence))
         if changed and not anyway:
             err.print("Not trained: the result would differ. To train anyway, use --anyway.")
-            raise typer.Exit(3)
+            raise typer.Exit(DRIFT)
         target = RunHost(next(iter(remotes.values())))
         build_trainer(fleet, target, origin, release_named(record))
         send_again(origin, run, record, target, again, sent(again, target.name))
@@ -68,7 +68,7 @@ def reproduce(
     for sentence in differences:
         out.print(styled("[yellow]differs[/] {}", sentence))
     out.print(f"{run} and {again}: {verdict.sentence()}")
-    raise typer.Exit(0 if verdict.holds else 3)
+    raise typer.Exit(0 if verdict.holds else DRIFT)
 
 
 def build_for_checkpoint(fleet: Path, host: RunHost, run: str) -> dict[str, str]:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from deploy import refusals
 from deploy.console import out
-from deploy.ssh import HostError, ssh_config
+from deploy.ssh import HostError
+from deploy.ssh_config import ssh_config
+from inventory.connection import Connection
 from inventory.errors import SdfleetError
-from inventory.model import Connection, HostSettings
+from inventory.model import HostSettings
 
 USUAL_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 VARIABLE = "SDFLEET_SSH_PASSWORD"

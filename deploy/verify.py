@@ -17,7 +17,7 @@ from rich.text import Text
 from deploy import verify_protocol
 from deploy.console import err, out, styled
 from deploy.ssh import HostError, connect, each
-from inventory.errors import SdfleetError
+from inventory.errors import DRIFT, FAILED, OK, SdfleetError
 from inventory.model import HostSettings
 
 TREE = Path(__file__).resolve().parent.parent
@@ -27,8 +27,6 @@ WORKERS = 2 * (os.cpu_count() or 1)
 3.6 s with 2 workers, 4.0 s with 4, 6.4 s with 8, 6.5 s one by one, and 9.7 s with a pytest process per host."""
 WORTH_WORKERS = 3
 """From this many hosts on, the workers save more than their 2 s of start-up."""
-
-OK, UNREACHED, DRIFT = 0, 1, 3
 
 
 @dataclass
@@ -90,7 +88,7 @@ def run(
                     verdicts[str(outcome["host"])].count(outcome)
     _report(verdicts, time.monotonic() - began)
     if any(verdict.unreachable for verdict in verdicts.values()):
-        return UNREACHED
+        return FAILED
     return DRIFT if any(verdict.bad for verdict in verdicts.values()) else OK
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -12,8 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from deploy.onhost.hashing import sha256_of
 from deploy.onhost.run_states import state_of
 from roles.onhost import nofollow
 
@@ -117,15 +117,6 @@ def _hashed(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _blob(store: str, sha256: str) -> Path:
     return Path(store, "sha256", sha256[:2], sha256)
-
-
-def sha256_of(stream: IO[bytes], size: int) -> str:
-    """Of the first `size` bytes."""
-    digest = hashlib.sha256()
-    while size > 0 and (block := stream.read(min(size, 1 << 20))):
-        digest.update(block)
-        size -= len(block)
-    return digest.hexdigest()
 
 
 def _hash_of(file: Path) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 from roles.onhost import nofollow, systemd, turn_state
 from roles.onhost.commands import output
 
+LIST_ACTIVE = ("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "lora-train@*")
+"""The command that lists the units of runs that are running or queued."""
 LOG_BYTES = 64_000_000
 """Bytes of a log that are read; enough for half a million steps."""
 
@@ -55,6 +57,11 @@ def state_of(folder: Path) -> dict[str, Any]:
     if unit_state.get("Result", "success") != "success":
         return _over("failed", _last_words(unit) or f"{unit} ended with {unit_state['Result']}")
     return _over("stopped" if last or nofollow.exists(folder / turn_state.FILE) else "created", "")
+
+
+def active_units(listed: str) -> list[str]:
+    """The names in the output of LIST_ACTIVE."""
+    return [line.split()[0] for line in listed.splitlines() if line.strip()]
 
 
 def _over(state: str, reason: str) -> dict[str, Any]:
