@@ -77,7 +77,7 @@ def check(fleet: FleetFile = DEFAULT_FILE) -> None:
         todo = "sdfleet plan"
     except ConfigError:
         todo = "sdfleet lock"
-    out.print(f"{fleet} is fine: {len(loaded.hosts)} host(s). Next: {todo}")
+    out.print(f"{fleet} is valid: {len(loaded.hosts)} host(s). Next: {todo}")
 
 
 @app.command(rich_help_panel=SETUP)

@@ -195,7 +195,7 @@ class _Run:
 
     @staticmethod
     def waits(host: Host) -> Callable[[str], None]:
-        """What says that `host` waits for the last step of a run that ended."""
+        """A function that reports what `host` waits for."""
 
         def tell(what: str) -> None:
             emit(Log(host=_name(host), level=logging.INFO, text=what))
@@ -279,7 +279,7 @@ class _Run:
 
 
 def operation_name(state: State, host: Host, op: str) -> str:
-    """What an operation is called on this host: pyinfra keeps the names of all hosts together."""
+    """The operation's name on this host; pyinfra keeps the names of all hosts together."""
     names, own = state.get_op_meta(op).names, state.ops[host][op].global_arguments.get("name")
     mine = [name for name in names if own and (name == own or name.endswith(f" | {own}"))]
     return ", ".join(sorted(mine or names))

@@ -118,7 +118,9 @@ def _engine_events(request: Request) -> Iterator[Event]:
         if missing := set(request.hosts) - ended:
             errors.seek(0)
             last = " | ".join(errors.read().strip().splitlines()[-3:])
-            raise SdfleetError(f"the run broke off before {', '.join(sorted(missing))} was done: {last or 'no reason'}")
+            raise SdfleetError(
+                f"the run ended before it finished {', '.join(sorted(missing))}: {last or 'no reason given'}"
+            )
 
 
 def run(fleet: Fleet, request: Request, next_command: str, verbose: bool, unchanged: str = "") -> EngineView:

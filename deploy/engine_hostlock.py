@@ -19,7 +19,7 @@ ANSWER_SECONDS = 2 * STEP_SECONDS + 30  # the script waits for two locks
 def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
     """Take the lock of a connected host and keep it until the connection ends. Returns why not, or None.
 
-    + waits: is told what the host waits for, if it waits
+    + waits: called with what the host waits for
     """
     if not isinstance(connector := host.connector, HostConnector):
         return _hold_here(verb, waits)
@@ -42,7 +42,7 @@ def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
 
 
 def _line(channel: Channel) -> str:
-    """The next line from the host; what there is of one if the connection ends."""
+    """The next line from the host, or its beginning if the connection ends."""
     answer = b""
     with contextlib.suppress(OSError):
         while not answer.endswith(b"\n") and (part := channel.recv(1)):  # a lock's answer, not a stream

@@ -88,7 +88,7 @@ class EngineView:
             case HostResult():
                 self.results[event.host] = event
                 if event.error:
-                    # Mostly its end stands in the line above already.
+                    # The line above often has the same reason.
                     error = event.error.removesuffix(f": {self.told.get(event.host)}")
                     told = styled("[bold]{}[/] [bold red]{}[/]: {}", event.host, event.status, error)
                     out.print(told)

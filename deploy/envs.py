@@ -98,7 +98,7 @@ def _make_all(
 
 
 def _source(value: str) -> tuple[str, Sequence[str]]:
-    """The name and the requirements of a --source. SdfleetError if it is none."""
+    """Name and requirements of a --source. Raises SdfleetError if it is invalid."""
     name, _, needs = value.partition(":")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name.strip()):
         raise SdfleetError(f"--source {value!r} is not NAME: REQUIREMENT, REQUIREMENT")
@@ -117,7 +117,7 @@ def remake(applications: Iterable[Application], folders: Mapping[str, Path], mir
                     names.discard(wanted.name)
                     _say(f"{application} {wanted.name}: {'written' if changed else 'unchanged'}")
         if names:
-            raise SdfleetError(f"{application}: nothing makes {', '.join(sorted(names))}; delete what is not used")
+            raise SdfleetError(f"{application}: no build makes {', '.join(sorted(names))}; delete what is not used")
 
 
 def _say(text: str) -> None:
@@ -150,7 +150,7 @@ def make(
     for kind, place in endpoints.items():
         _say(f"{wanted.name}: {confirmation(asked[kind], place, envs_check.VERIFY)}")
     text = _header(wanted, [endpoint for found in asked.values() for endpoint in found]) + body
-    # Comments, as on who says so or needs what, are no reason to give hosts a new environment.
+    # New comments alone (which index answered, what requires what) must not rebuild environments on hosts.
     if _entries(text) == _entries(before):
         return False
     folder.mkdir(parents=True, exist_ok=True)

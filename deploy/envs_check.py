@@ -1,4 +1,4 @@
-"""`sdfleet lock envs --verify`: ask again what locks of environments say, through other mirrors than before."""
+"""`sdfleet lock envs --verify`: check environment locks again, through other mirrors than before."""
 
 import re
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ VERIFY = "sdfleet lock envs --verify"
 def verified(folders: Iterable[Path], mirrors: Mirrors, say: Say) -> int:
     """Ask again for the files of every lock in these folders, through other mirrors than before where there are some.
 
-    The exit code: 3 if an answer differs, 1 if something could not be confirmed, 0 if all is as it was.
+    The exit code: 3 if an answer differs, 1 if something could not be confirmed, 0 if nothing changed.
     """
     witnesses = Witnesses()
     results = [_verified(path, mirrors, say, witnesses) for folder in folders for path in sorted(folder.glob("*.txt"))]

@@ -80,13 +80,13 @@ def refusal(answer: str, user: str = "root") -> str | None:
 
 
 def waits(answer: str) -> str | None:
-    """What the host waits for, if that is what it said: then its next line says whether the lock was had."""
+    """What the host waits for, if it says that it waits; its next line then says whether the lock was taken."""
     word, _, holder = answer.strip().partition(" ")
     return f"waiting for {holder.removesuffix(',') or 'another run of sdfleet'}" if word == WAITS else None
 
 
 def answered(line: Callable[[], str], told: Callable[[str], None]) -> str:
-    """What a host answers in the end, read by `line`; what it waits for until then is `told`."""
+    """The host's final answer, read by `line`; `told` is called with what it waits for until then."""
     answer = line()
     while why := waits(answer):
         told(why)
@@ -95,7 +95,7 @@ def answered(line: Callable[[], str], told: Callable[[str], None]) -> str:
 
 
 def lost(host: HostSettings) -> refusals.Refusal:
-    """What to tell of a host that went away before it answered."""
+    """The error for a host that disconnected before it answered."""
     return refusals.unreachable(host, "the connection was lost before it said whether its lock is free")
 
 
@@ -121,7 +121,7 @@ def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostE
                     text=True,
                     start_new_session=True,
                 )
-            # While one host is waited for, the others' locks must not run out.
+            # While one host waits, the locks of the others must not expire.
             beat.start()
             for name, holder in holders.items():
                 assert holder.stdout
@@ -154,7 +154,7 @@ def refuse(refused: Mapping[str, HostError], others: str = "") -> None:
 
 
 def _answer(name: str, said: IO[str]) -> str:
-    """What a host answers in the end; what it waits for until then is told."""
+    """The host's final answer; prints what it waits for until then."""
     answer = said.readline()
     while why := waits(answer):
         out.print(styled("[bold]{}[/] {}", name, why))

@@ -151,7 +151,7 @@ def _decrypted(file: Path, passphrase: str) -> tuple[str, str] | None:
     except (ValueError, TypeError):
         return None
     except UnsupportedAlgorithm as error:
-        raise SdfleetError(f"{file}: this kind of key cannot be opened here; use ssh-add {file}") from error
+        raise SdfleetError(f"{file}: this kind of key is not supported; add it to an agent: ssh-add {file}") from error
     return plain.decode(), public.decode()
 
 

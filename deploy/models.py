@@ -96,7 +96,7 @@ def add(
     except ValueError as error:
         raise ConfigError(pasted, [Problem("", str(error))]) from error
     if model.source.startswith("file:"):
-        # Paths in fleet.toml count from its folder, what is typed here from the working directory.
+        # Paths in fleet.toml are relative to its folder; those typed here, to the working directory.
         path = usable_path(model.source.removeprefix("file:")).absolute()
         model = model.model_copy(update={"source": f"file:{path}"})
     append_model(loaded.file, model)

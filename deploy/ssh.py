@@ -128,7 +128,7 @@ class Remote:
     def start(
         self, program: str, *words: object, timeout: float = 60, under: Sequence[str] = (), check: bool = True
     ) -> Answer:
-        """Run a program of roles.onhost, whichever version is installed there; `run` tells the rest."""
+        """Run a program of roles.onhost, whichever version is installed there; other arguments as for `run`."""
         return self.run([*under, *receiver(*words)], input=sent(program).encode(), timeout=timeout, check=check)
 
     def push(self, files: Mapping[PurePosixPath, Path | bytes], *, timeout: float = 600) -> None:

@@ -93,7 +93,7 @@ def public_key(connection: Connection) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     made = folder / USUAL_KEYS[0]
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(made)], check=True, timeout=TIMEOUT)
-    out.print(f"Made a new key: {made}")
+    out.print(f"Created a new key: {made}")
     return made.with_name(f"{made.name}.pub")
 
 

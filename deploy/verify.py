@@ -106,16 +106,8 @@ def _outcomes(
         settings.write_bytes(verify_protocol.Hosts.dump_json({host.name: host for host in hosts}))
         # Our own configuration, so that neither the caller's folder nor the checkout's pyproject.toml is used.
         ini.write_text(f"[pytest]\npython_files = {verify_protocol.ROLE_FILE}\n")
-        command = [sys.executable, "-P", "-B", "-m", "pytest", "-q", "-c", str(ini), f"--rootdir={TREE}"]
-        command += ["--import-mode=importlib", "-p", "no:cacheprovider", f"--settings={settings}"]
+        command = [*_pytest(ini, len(hosts), junit, html), f"--settings={settings}"]
         command += [f"--ssh-configuration={ssh}", f"--askpass={json.dumps(askpass)}"]
-        command += [word for plugin in PLUGINS for word in ("-p", plugin)]
-        if len(hosts) >= WORTH_WORKERS:
-            command += ["-n", str(min(len(hosts), WORKERS)), "--dist", "loadgroup"]
-        if junit:
-            command.append(f"--junitxml={junit.absolute()}")
-        if html:
-            command += [f"--html={html.absolute()}", "--self-contained-html"]
         with (Path(folder) / "log").open("w+") as log:
             read, write = os.pipe()
             process = subprocess.Popen(
@@ -137,6 +129,20 @@ def _outcomes(
             if status not in (0, 1):
                 log.seek(0)
                 raise SdfleetError(f"the checks could not be run: {' | '.join(log.read().strip().splitlines()[-4:])}")
+
+
+def _pytest(ini: Path, hosts: int, junit: Path | None, html: Path | None) -> list[str]:
+    """The command that starts pytest for a number of hosts."""
+    command = [sys.executable, "-P", "-B", "-m", "pytest", "-q", "-c", str(ini), f"--rootdir={TREE}"]
+    command += ["--import-mode=importlib", "-p", "no:cacheprovider"]
+    command += [word for plugin in PLUGINS for word in ("-p", plugin)]
+    if hosts >= WORTH_WORKERS:
+        command += ["-n", str(min(hosts, WORKERS)), "--dist", "loadgroup"]
+    if junit:
+        command.append(f"--junitxml={junit.absolute()}")
+    if html:
+        command += [f"--html={html.absolute()}", "--self-contained-html"]
+    return command
 
 
 def _environment() -> dict[str, str]:

@@ -24,7 +24,7 @@ from inventory.model import (
     HostTable,
 )
 from inventory.secrets import Secrets
-from inventory.sentences import problem, telling
+from inventory.sentences import problem, without_consequences
 from roles.models.config import Model
 from roles.settings import Settings, is_name
 from training.spelling import did_you_mean_or_all
@@ -192,7 +192,7 @@ class _Reader:
         try:
             return TypeAdapter(kind).validate_python(raw)
         except ValidationError as error:
-            found = [problem(detail, kind, at, extra) for detail in telling(error.errors())]
+            found = [problem(detail, kind, at, extra) for detail in without_consequences(error.errors())]
             self.problems += [each for each in found if each.message not in known]
             return None
 

@@ -21,11 +21,11 @@ from roles.onhost.confined import StrangeFileError
 CLONE = 0x40049409
 """FICLONE of linux/fs.h: a copy that shares the file's blocks until one of the two is written."""
 LEAST_WRITTEN = 4
-"""A file of which less than one part in so many was ever written is no model; hashing its holes would take for ever."""
+"""A file of which less than one part in so many was ever written is no model; hashing its holes would take too long."""
 
 
 def main(folder: str, store: str, suffixes: list[str], patterns: list[list[str]], copy: bool) -> dict[str, Any]:
-    """Put every model file below `folder` where the store's own program finds it; `files` tells what became of each.
+    """Put every model file below `folder` where the store's own program finds it; `files` has the result of each.
 
     `patterns` are pairs of an expression for names of tensors and the kind that has them, the most telling first.
     """
@@ -111,7 +111,7 @@ def _take(file: int, part: Path, copy: bool) -> str:
 
 
 def _kind(file: IO[bytes], patterns: list[list[str]]) -> str:
-    """What the names of its tensors tell; empty if nothing."""
+    """The kind that the names of its tensors show; empty if none."""
     try:
         told = tensor_names.ask(file)
     except StrangeFileError:

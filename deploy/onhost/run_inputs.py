@@ -56,7 +56,7 @@ def create(
             stream.flush()
             os.fsync(stream.fileno())
     if "program" in turn:
-        # Trainers of older sdfleets write the config anew, complete, which they can only where it is theirs.
+        # Trainers of older sdfleets rewrite the complete config, so they must own it.
         shutil.chown(half / "config.toml", user, user)
     shutil.chown(half, "root" if os.geteuid() == 0 else user, user)
     half.chmod(OWN)

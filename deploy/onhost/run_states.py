@@ -1,4 +1,4 @@
-"""What runs a host has, and in which state they are: all others get it from here."""
+"""A host's runs and their states; every other module gets them from here."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def states(runs: str) -> dict[str, str]:
 def state_of(folder: Path) -> dict[str, Any]:
     """A run's `state`: created (never started), queued, running, finished, failed or stopped.
 
-    `reason` says why, if there is a reason; `gpus` lists the GPUs that it holds. All others get the state from here.
+    `reason` says why, if there is a reason; `gpus` lists the GPUs that it holds.
     """
     unit = f"lora-train@{folder.name}.service"
     unit_state = systemd.shown(unit, "ActiveState", "Result", "InvocationID")

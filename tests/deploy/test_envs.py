@@ -78,5 +78,5 @@ def test_every_shipped_lock_is_made_by_one_command(tmp_path: Path, monkeypatch: 
     envs.remake(tuple(env_locks.Application), envs.SHIPPED)
     assert sorted(made) == sorted(path.name for folder in envs.SHIPPED.values() for path in folder.glob("*.txt"))
     (tmp_path / "old-py3.11-cu1.txt").touch()
-    with pytest.raises(SdfleetError, match=r"trainer: nothing makes old-py3\.11-cu1\.txt"):
+    with pytest.raises(SdfleetError, match=r"trainer: no build makes old-py3\.11-cu1\.txt"):
         envs.remake([env_locks.Application.TRAINER], {"trainer": tmp_path})
