@@ -19,7 +19,7 @@ ANSWER_SECONDS = 2 * STEP_SECONDS + 30  # the script waits for two locks
 def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
     """Take the lock of a connected host and keep it until the connection ends. Returns why not, or None.
 
-    + waits: called with what the host waits for
+    + waits: is told what the host waits for, if it waits
     """
     if not isinstance(connector := host.connector, HostConnector):
         return _hold_here(verb, waits)

@@ -1,4 +1,4 @@
-"""`sdfleet lock`: resolve every moving name, write the result to fleet.lock, and print what moved."""
+"""`sdfleet lock`: look up what every moving name stands for, write it to fleet.lock, and print what moved."""
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -126,14 +126,18 @@ def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> 
             url, ref = app.repository, app.ref
             if not host.has(role) or COMMIT.fullmatch(ref) or ref in git.get(url, {}) or (url, ref) in refused:
                 continue
-            known = None if again(role) else old.git.get(url, {}).get(ref)
-            if known := known or _ref(url, ref, host, witnesses, say, role, problems):
-                if url == WEBUI_HOME and KNOWN_REFS.get(ref, known.commit) != known.commit:
-                    told = f"{ref} is {known.commit} now; it should be {KNOWN_REFS[ref]}"
-                    problems.append(Problem("webui.ref", told))
-                git.setdefault(url, {})[ref] = known
-            else:
-                refused.add((url, ref))
+            known = old.git.get(url, {}).get(ref)
+            if known is None or again(role):
+                say(f"{role}: looking up {ref}")
+                try:
+                    known = _ref(url, ref, host, witnesses, say, role)
+                except SdfleetError as error:
+                    problems.append(Problem(f"{role}.ref", str(error)))
+                    refused.add((url, ref))
+                    continue
+            if url == WEBUI_HOME and KNOWN_REFS.get(ref, known.commit) != known.commit:
+                problems.append(Problem("webui.ref", f"{ref} is {known.commit} now; it should be {KNOWN_REFS[ref]}"))
+            git.setdefault(url, {})[ref] = known
     if problems:
         if witnesses.silent and fleet.table.mirrors == "none":
             problems.append(Problem("fleet.mirrors", MIRRORS_HINT.format(", ".join(sorted(witnesses.silent)))))
@@ -167,18 +171,11 @@ def _model(
     return pin
 
 
-def _ref(
-    url: str, ref: str, host: HostSettings, witnesses: Witnesses, say: Say, role: str, problems: list[Problem]
-) -> locks.GitPin | None:
-    say(f"{role}: looking up {ref}")
-    try:
-        pin, endpoints = lookup.git_ref(url, ref, host, witnesses)
-    except SdfleetError as error:
-        problems.append(Problem(f"{role}.ref", str(error)))
-        return None
-    if told := confirmation(pin.asked, endpoints):
+def _ref(url: str, ref: str, host: HostSettings, witnesses: Witnesses, say: Say, role: str) -> locks.GitPin:
+    known, endpoints = lookup.git_ref(url, ref, host, witnesses)
+    if told := confirmation(known.asked, endpoints):
         say(f"{role}: {told}")
-    return pin
+    return known
 
 
 def environments(hosts: Iterable[HostSettings]) -> dict[str, list[str]]:

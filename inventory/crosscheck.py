@@ -59,9 +59,9 @@ def needs(
         for name in type(secrets).model_fields:
             reference = getattr(secrets, name)
             if reference and reference.file and not (here / reference.file).is_file():
-                yield Problem(f"secrets.{name}", f"no such file: {here / reference.file}")
+                yield Problem(f"secrets.{name}", f"there is no file {here / reference.file}")
     if table and table.known_hosts and not (here / table.known_hosts).is_file():
-        yield Problem("fleet.known_hosts", f"no such file: {here / table.known_hosts}")
+        yield Problem("fleet.known_hosts", f"there is no file {here / table.known_hosts}")
     told: set[Path] = set()
     for name, host in hosts.items():
         settings = [(f"{role}.{key}", getattr(getattr(host, role), key)) for role, key in FILES if host.has(role)]
@@ -76,7 +76,7 @@ def needs(
         for key, path in [("key", at.key), *secret_files, *settings]:
             if path and path not in told and not path.exists():
                 told.add(path)
-                yield Problem(f"hosts.{name}.{key}", f"no such file: {path}")
+                yield Problem(f"hosts.{name}.{key}", f"there is no file {path}")
         if host.has("cache") and (host.http_proxy.url or host.http_proxy.secret):
             said = "the role cache does not work behind a proxy, because nginx cannot use one"
             yield Problem(

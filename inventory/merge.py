@@ -78,16 +78,21 @@ class FleetTables:
 
     def _role_tables(self, name: str, groups: Iterable[str], only_valid: bool) -> dict[str, Table]:
         """The merged table of each role."""
-        raw_groups = [self.raw["groups"][group] if group in self.groups else {} for group in groups]
-        preset = parse_toml((PRESETS / f"{self.table.mirrors}.toml").read_text())
+        preset = {"mirrors": parse_toml((PRESETS / f"{self.table.mirrors}.toml").read_text())}
+        layers = [preset, self.raw, *self._own_tables(name, groups).values()]
         merged: dict[str, Table] = {}
         for role in ROLE_TABLES:
             values: Table = {}
-            for layer in ({"mirrors": preset}, self.raw, *raw_groups, self.raw["hosts"][name]):
+            for layer in layers:
                 if isinstance(own := layer.get(role), dict):
                     values = _deep_merge(values, own)
             merged[role] = _valid(ROLE_TABLES[role], values) if only_valid else values
         return merged
+
+    def _own_tables(self, name: str, groups: Iterable[str]) -> dict[str, Table]:
+        """The raw tables of a host's groups and its own, by their keys in the file."""
+        found = {f"groups.{group}": self.raw["groups"][group] for group in groups if group in self.groups}
+        return {**found, f"hosts.{name}": self.raw["hosts"][name]}
 
 
 def files_beside(folder: Path, host: HostSettings) -> HostSettings:

@@ -11,7 +11,7 @@ from roles.facts.survey import Survey
 from roles.operations.application import Application
 from roles.operations.environment import environment
 from roles.operations.files import refuse_if_used, rendered
-from roles.operations.release import MANIFEST, build_release, remove_old_releases, run_name, switch
+from roles.operations.release import MANIFEST, build_release, prune_releases, run_name, switch
 from roles.operations.sources import intact
 from roles.paths import Folder, Paths
 
@@ -97,5 +97,4 @@ def prune(app: Application, paths: Paths, seen: HostSurvey) -> None:
 
     + seen: from `look`
     """
-    if commands := remove_old_releases(app.name, app.keep, app.release, paths, seen):
-        server.shell(name="Remove old releases", commands=commands)
+    prune_releases(name="Remove old releases", app=app.name, keep=app.keep, current=app.release, paths=paths, seen=seen)

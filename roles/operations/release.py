@@ -221,10 +221,10 @@ def serves(home: PurePosixPath, release: str, unit: PurePosixPath | None, text: 
     )
 
 
-def remove_old_releases(app: str, keep: int, current: str, paths: Paths, seen: HostSurvey) -> list[str]:
-    """Commands that remove the oldest releases, leftovers of interrupted builds, and environments without a user.
-
-    There are none if nothing is old.
+@operation()
+def prune_releases(app: str, keep: int, current: str, paths: Paths, seen: HostSurvey) -> Commands:
+    """
+    Remove the oldest releases, what interrupted builds left, and environments that nothing needs any more.
 
     + keep: how many releases stay, `current` included
     + current: name of the release in use
@@ -233,6 +233,7 @@ def remove_old_releases(app: str, keep: int, current: str, paths: Paths, seen: H
     names = set(seen.names.get(str(paths.releases(app)), []))
     finished = {name for name in names if not name.startswith(".")} | {current}
     if len(finished) <= keep and names <= finished:
-        return []
+        host.noop("none is old")
+        return
     words = ["--app", paths.app(app), "--keep", keep, "--environments", paths.envs]
-    return [shlex.join(command(paths.onhost, "prune", *words))]
+    yield shlex.join(command(paths.onhost, "prune", *words))

@@ -21,7 +21,7 @@ def write_units(units: Mapping[PurePosixPath, str], seen: HostSurvey) -> None:
     for path, text in host.loop(list(units.items())):
         rendered(name=f"Write {path.name}", dest=path, text=text, seen=seen)
     if any(changes(path, text, seen) for path, text in units.items()):
-        systemd.daemon_reload(name="Reload systemd")
+        systemd.daemon_reload(name="Let systemd read its units")
 
 
 def run_unit(name: str, unit: PurePosixPath, text: str, seen: HostSurvey) -> None:

@@ -66,7 +66,7 @@ def test_init_then_check(tmp_path: Path, sdfleet: Callable[..., Done]) -> None:
 @pytest.mark.parametrize(
     ("logins", "sentence"),
     [
-        (None, "secrets.gateway_logins: no such file"),
+        (None, "secrets.gateway_logins: there is no file"),
         (b"ann:hunter2", "secrets.gateway_logins, line 1: the password of ann must have 10 to 128 bytes"),
         (b"\xff\xfe", "is not UTF-8"),
     ],
@@ -100,13 +100,13 @@ def test_check_tells_every_mistake_at_once(tmp_path: Path, sdfleet: Callable[...
     told = [line.removeprefix("error fleet.toml: ") for line in done.err.splitlines()]
     for begin in (
         "webui.portt: ",
-        "hosts.a.key: no such file: ",
+        "hosts.a.key: there is no file ",
         "secrets.gateway_logins, line 1: must be NAME:PASSWORD",
         "secrets.gateway_logins, line 2: the password of bob must have 10 to 128 bytes",
         "secrets.gateway_logins, line 5: Cara differs from the login cara only in case",
         "secrets.gateway_logins, line 6: a second login cara",
         "secrets.gateway_logins, line 6: the password of cara must have 10 to 128 bytes",
-        f"models.gone: no such file on this machine: {tmp_path / 'gone.safetensors'}",
+        f"models.gone: there is no file {tmp_path / 'gone.safetensors'} on this machine",
         f"models.large: {tmp_path / 'large.safetensors'} has 2.0 GB; the controller sends files up to 2.0 GB",
     ):
         assert sum(line.startswith(begin) for line in told) == 1, (begin, told)

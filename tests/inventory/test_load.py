@@ -240,7 +240,7 @@ def test_check_tells_of_everything_at_once(tmp_path: Path) -> None:
         "hosts.two.address",
         "hosts.four",
     }
-    assert f"hosts.one.gateway.certificate: no such file: {Path.home()}/sdfleet-no-such/chain.pem" in told
+    assert f"hosts.one.gateway.certificate: there is no file {Path.home()}/sdfleet-no-such/chain.pem" in told
     assert "hosts.four: webui.port and trainer.tensorboard_port are both 6007; give one of them another port" in told
     assert "hosts.two.address: hosts.one has the same address 198.51.100.1 port 22; keep one of them" in told
 

@@ -111,9 +111,9 @@ def test_check_names_files_that_are_missing_and_a_cache_that_cannot_use_it(tmp_p
     with pytest.raises(ConfigError) as caught:
         check(written(tmp_path, text + 'sudo_password = { file = "gone" }\nkey_passphrase = { file = "lost" }\n'))
     told = str(caught.value)
-    assert f"http_proxy: no such file: {tmp_path / 'none'}" in told
-    assert f"hosts.d.sudo_password: no such file: {tmp_path / 'gone'}" in told
-    assert f"hosts.d.key_passphrase: no such file: {tmp_path / 'lost'}" in told
+    assert f"http_proxy: there is no file {tmp_path / 'none'}" in told
+    assert f"hosts.d.sudo_password: there is no file {tmp_path / 'gone'}" in told
+    assert f"hosts.d.key_passphrase: there is no file {tmp_path / 'lost'}" in told
     assert "hosts.b.http_proxy: the role cache does not work behind a proxy" in told
 
 

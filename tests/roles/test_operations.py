@@ -36,7 +36,7 @@ from roles.operations.application import CODE, Application, Environment
 from roles.operations.environment import environment
 from roles.operations.files import folders, rendered
 from roles.operations.programs import own_programs
-from roles.operations.release import build_release, switch
+from roles.operations.release import build_release, prune_releases, switch
 from roles.operations.sources import Source
 from roles.paths import GATEWAY, HISTORY, UNITS, Folder, Paths
 from tests.roles.declared import declared
@@ -150,6 +150,11 @@ CASES: dict[str, Case] = {
         lambda seen: switch(name="it", app=APP, paths=PATHS, sound=True, seen=seen),
         SERVING,
         HostSurvey(SERVING.entries, {str(APP.unit): APP.unit_text}, units=SERVING.units),
+    ),
+    "prune_releases": Case(
+        lambda seen: prune_releases(name="it", app="thing", keep=2, current="v1", paths=PATHS, seen=seen),
+        HostSurvey(names={str(PATHS.releases("thing")): ["v0", "v1"]}),
+        HostSurvey(names={str(PATHS.releases("thing")): ["a", "b", "v1"]}),
     ),
     "cache_running": Case(
         lambda seen: cache_running(name="it", texts={CACHE_UNIT: "[Service]\n"}, seen=seen),

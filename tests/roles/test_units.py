@@ -35,8 +35,8 @@ def test_units_that_are_so_are_left_alone() -> None:
 
 def test_a_changed_unit_is_written_read_and_restarted() -> None:
     written = declared(lambda: write_units({UNIT: "new"}, _seen("old")))
-    assert list(written) == ["Write thing.service", "Reload systemd"]
-    assert written["Reload systemd"] == ["systemctl daemon-reload"]
+    assert list(written) == ["Write thing.service", "Let systemd read its units"]
+    assert written["Let systemd read its units"] == ["systemctl daemon-reload"]
     assert declared(lambda: run_unit("Run it", UNIT, "new", _seen("old")), RUNS) == {
         "Run it": ["systemctl restart thing.service"]
     }
@@ -44,7 +44,7 @@ def test_a_changed_unit_is_written_read_and_restarted() -> None:
 
 def test_a_unit_that_systemd_has_not_read_again_is_read_and_restarted() -> None:
     stale = _seen(unit=Unit(loaded=True, enabled=True, active=True, stale=True))
-    assert "Reload systemd" in declared(lambda: write_units({UNIT: "new"}, stale))
+    assert "Let systemd read its units" in declared(lambda: write_units({UNIT: "new"}, stale))
     assert declared(lambda: run_unit("Run it", UNIT, "new", stale), RUNS)["Run it"] == [
         "systemctl restart thing.service"
     ]

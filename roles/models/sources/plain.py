@@ -27,7 +27,7 @@ def local_path(model: Model, here: Path) -> Path:
 def unsendable(path: Path) -> str:
     """Why the controller can't send a file of its own to hosts; empty if it can."""
     if not path.is_file():
-        return f"no such file on this machine: {path}"
+        return f"there is no file {path} on this machine"
     if (size := path.stat().st_size) > LARGEST_PUSH:
         return (
             f"{path} has {format_bytes(size)}; the controller sends files up to {format_bytes(LARGEST_PUSH)}: put it "

@@ -78,7 +78,7 @@ def test_a_file_of_the_controller_is_needed_only_where_the_host_lacks_it(tmp_pat
     goal = wanted([model], PATHS, CHINA, tmp_path / "fleet")
     assert goal.files[0].push == tmp_path / "fleet/../x.safetensors"
     refuse_conflicts(goal, StoreContents(blobs={goal.files[0].sha256: 5}))
-    with pytest.raises(DeployError, match=r"models\.ink: no such file on this machine: .*x\.safetensors"):
+    with pytest.raises(DeployError, match=r"models\.ink: there is no file .*x\.safetensors on this machine"):
         refuse_conflicts(goal, StoreContents())
 
 
