@@ -1,4 +1,4 @@
-"""Strangers' code on a host: a transient unit of a user of its own, without a network, that can write nowhere."""
+"""Strangers' code on a host: a transient unit without root's rights and without a network, that can write nowhere."""
 
 from collections.abc import Sequence
 
@@ -37,6 +37,18 @@ LOCKED_DOWN = (
 )
 """What code that turns out to be hostile finds: no network, no user, nothing to write, no secret to read."""
 
+TRIED = (
+    "PrivateNetwork=yes",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "PrivateTmp=yes",
+    "PrivateDevices=yes",
+    "NoNewPrivileges=yes",
+    f"InaccessiblePaths=-{ETC}",
+    "RuntimeMaxSec=600",
+)
+"""What a service's code finds when it is tried before it serves."""
+
 
 def sandboxed(seconds: int, *rules: str) -> Sequence[str]:
     """The words before a command that run it so; its standard input and output go through.
@@ -44,5 +56,13 @@ def sandboxed(seconds: int, *rules: str) -> Sequence[str]:
     + seconds: after which it is killed
     + rules: further properties of the unit
     """
-    properties = [*LOCKED_DOWN, f"RuntimeMaxSec={seconds}", *rules]
+    return _transient([*LOCKED_DOWN, f"RuntimeMaxSec={seconds}", *rules])
+
+
+def tried(user: str) -> Sequence[str]:
+    """The words before a command that run it as a service's user, to see whether a new release of it starts."""
+    return [*_transient(TRIED), f"--uid={user}"]
+
+
+def _transient(properties: Sequence[str]) -> Sequence[str]:
     return ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", *(f"--property={rule}" for rule in properties)]

@@ -5,21 +5,10 @@ from pathlib import PurePosixPath
 from roles.accounts import TRAINER
 from roles.facts.seen import quoted
 from roles.operations.application import Application
+from roles.operations.sandbox import tried
 from roles.paths import Folder, Paths
 from roles.trainer.release import Release
 from roles.trainer.rendering import launcher, program, turns
-
-CONFINED = (
-    "PrivateNetwork=yes",
-    "ProtectSystem=strict",
-    "ProtectHome=yes",
-    "PrivateTmp=yes",
-    "PrivateDevices=yes",
-    "NoNewPrivileges=yes",
-    "InaccessiblePaths=-/etc/sdfleet",
-    "RuntimeMaxSec=600",
-)
-"""Properties of the unit in which new code is tried."""
 
 
 def application(wanted: Release, paths: Paths, keep: int) -> Application:
@@ -28,8 +17,7 @@ def application(wanted: Release, paths: Paths, keep: int) -> Application:
     own = (paths.trainer_sources, paths.runs, paths.datasets)
     command, code = program(PurePosixPath()), PurePosixPath("code.zip")
     # Code is tried as its service user, without network and writable files.
-    confined = " ".join(f"-p {rule}" for rule in CONFINED)
-    alone = f"systemd-run --quiet --wait --pipe --collect --uid={TRAINER} {confined}"
+    alone = quoted(tried(TRAINER))
     return Application(
         "trainer",
         wanted.key,
