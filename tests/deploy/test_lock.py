@@ -347,7 +347,8 @@ def verified(file: Path) -> tuple[int, list[str]]:
 def test_verify_asks_for_a_ref_over_another_mirror(upstreams: Upstreams, second: Upstreams, tmp_path: Path) -> None:
     """The mirror that answered at the first lock said something else than the other: its word alone was in the lock."""
     good = publish_webui(second, b"print(1)")
-    stand_ins.put_on_hub(second, "openai/clip-vit-large-patch14", {name: name.encode() for name in CLIP.files})
+    files = {name: name.encode() for name in CLIP.files} | {"model.safetensors": b"not wanted"}
+    stand_ins.put_on_hub(second, "openai/clip-vit-large-patch14", files)
     publish_webui(upstreams, b"evil")
     assert sdfleet("lock", "--fleet", with_second_mirror(tmp_path, upstreams, None)).returncode == 0
     file = with_second_mirror(tmp_path, upstreams, second)
