@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 
-def swap_after(monkeypatch: pytest.MonkeyPatch, call: str, swap: Callable[[], object]) -> None:
-    """Do `swap` once, right after this process's next call of os.`call`."""
+def swap_after(monkeypatch: pytest.MonkeyPatch, call: str, name: str, swap: Callable[[], object]) -> None:
+    """Do `swap` once, right after this process's next call of os.`call` for that name in an open folder."""
     real = getattr(os, call)
 
-    def called(*arguments: object, **more: object) -> object:
-        result = real(*arguments, **more)
-        monkeypatch.setattr(os, call, real)
-        swap()
+    def called(place: object, *arguments: object, **more: object) -> object:
+        result = real(place, *arguments, **more)
+        if place == name:
+            monkeypatch.setattr(os, call, real)
+            swap()
         return result
 
     monkeypatch.setattr(os, call, called)

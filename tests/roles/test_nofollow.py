@@ -102,7 +102,7 @@ def test_a_folder_that_is_swapped_before_it_is_given_away_is_not_followed(
 ) -> None:
     """mkdir, then chown: whoever owns the folder above wins the race between the two every time here."""
     before = victim.parent.stat()
-    swap_after(monkeypatch, "mkdir", for_a_link(place, victim.parent))
+    swap_after(monkeypatch, "mkdir", place.name, for_a_link(place, victim.parent))
     with pytest.raises(nofollow.UnsafeError, match="no folder but a link or a file"):
         nofollow.make_folder(place, 65534, 65534, 0o777)
     after = victim.parent.stat()
@@ -115,7 +115,7 @@ def test_a_folder_is_given_away_where_it_was_made_although_the_one_above_is_swap
 ) -> None:
     (victim.parent / "file").rename(victim.parent / "other")
     (victim.parent / "file").mkdir()
-    swap_after(monkeypatch, "mkdir", for_a_link(place.parent, victim.parent))
+    swap_after(monkeypatch, "mkdir", place.name, for_a_link(place.parent, victim.parent))
     nofollow.make_folder(place, 65534, 65534, 0o777)
     assert (victim.parent / "file").stat().st_uid == 0, "the folder of that name behind the link"
     assert (place.parents[1] / "folder-was/file").stat().st_uid == 65534
@@ -135,16 +135,7 @@ def test_a_folder_that_is_swapped_while_root_is_on_its_way_is_not_followed(
         "read": lambda: nofollow.read(place),
         "unlink": lambda: nofollow.unlink(place),
     }
-    real, swap = getattr(os, call), for_a_link(place.parent, victim.parent)
-
-    def called(name: str, *arguments: object, **more: object) -> object:
-        result = real(name, *arguments, **more)
-        if name == place.parent.name:
-            monkeypatch.setattr(os, call, real)
-            swap()
-        return result
-
-    monkeypatch.setattr(os, call, called)
+    swap_after(monkeypatch, call, place.parent.name, for_a_link(place.parent, victim.parent))
     with contextlib.suppress(OSError):  # what it is for is not there any more, or is no folder
         assert deeds[work]() != b"untouched"
     assert (place.parents[1] / "folder").is_symlink(), "the swap took place"

@@ -137,13 +137,15 @@ def test_nothing_is_kept_behind_a_folder_that_is_swapped_meanwhile(
 ) -> None:
     outside = tmp_path / "outside"
     (outside / "ext").mkdir(parents=True)
+    (outside / "secret").touch()
     extension, kept = data / "extensions/ext", data / "kept/ext"
     swapped = kept.parent if call == "mkdir" else extension / "models"
-    swap_after(monkeypatch, call, for_a_link(swapped, outside))
+    swap_after(monkeypatch, call, swapped.name, for_a_link(swapped, outside))
     with contextlib.suppress(OSError):
         webui_extensions.keep(extension, kept, set())
     assert swapped.is_symlink()
-    assert files(outside) == [] and "models/large.pth" not in files(data / "kept")
+    assert files(outside) == ["secret"]
+    assert not list((data / "kept-was" if call == "mkdir" else kept).rglob("secret")), "nothing of it is kept"
 
 
 @pytest.fixture
