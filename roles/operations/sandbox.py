@@ -49,6 +49,9 @@ TRIED = (
 )
 """What a service's code finds when it is tried before it serves."""
 
+TOLD = 64_000
+"""Bytes of what such a command prints that reach the controller: it could print without end."""
+
 
 def sandboxed(seconds: int, *rules: str) -> Sequence[str]:
     """The words before a command that run it so; its standard input and output go through.
@@ -66,3 +69,11 @@ def tried(user: str) -> Sequence[str]:
 
 def _transient(properties: Sequence[str]) -> Sequence[str]:
     return ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", *(f"--property={rule}" for rule in properties)]
+
+
+def bounded(command: str) -> str:
+    """The shell command that runs `command` and ends with its status; what it prints goes to standard error, cut off.
+
+    What prints more is ended by the closed pipe.
+    """
+    return f"{{ {{ {{ {command}; echo $? >&3; }} 2>&1 | head -c {TOLD} >&2; }} 3>&1; }} | {{ read s; exit $s; }}"

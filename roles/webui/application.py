@@ -9,7 +9,7 @@ from roles.accounts import WEBUI
 from roles.facts.seen import as_user
 from roles.facts.survey import Survey
 from roles.operations.application import CODE, Application, Release
-from roles.operations.sandbox import tried
+from roles.operations.sandbox import bounded, tried
 from roles.paths import UNITS, Folder, Paths
 from roles.webui import extensions
 from roles.webui.config import Webui
@@ -77,9 +77,9 @@ def finishing(webui: Webui, paths: Paths, release: Release) -> list[str]:
     data, env = shlex.quote(str(paths.data("webui"))), shlex.quote(str(release.environment.folder(paths)))
     links = [f"ln -sfn {data}/{name} {CODE}/{name}" for name in SERVED_LINKS]
     settings = " ".join(f"--setenv={name}={shlex.quote(value)}" for name, value in check_variables(webui).items())
-    check = (
+    check = bounded(
         f'{shlex.join(tried(WEBUI))} --working-directory="$PWD/{CODE}" '
-        f"--setenv=HOME=/tmp {settings} {env}/bin/python launch.py --skip-torch-cuda-test --exit >&2"
+        f"--setenv=HOME=/tmp {settings} {env}/bin/python launch.py --skip-torch-cuda-test --exit"
     )
     required = [f"extensions/{name}/requirements.txt" for name in extensions.names(release)]
     # Their own installers never run, so the packages they require must be in the environment. This is asked before what
