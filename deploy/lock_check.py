@@ -72,7 +72,10 @@ def _questions(
         def ask_git(url: str = url, ref: str = ref, pin: GitPin = pin) -> tuple[str, tuple[str, ...]]:
             beside = endpoints_of_url(url, host.direct).doubtful(pin.asked)
             now, _ = lookup.git_ref(url, ref, host, witnesses, beside)
-            same = (now.commit, now.submodules) == (pin.commit, pin.submodules)
-            return "" if same else f"{ref} is {now.commit}", now.asked
+            if now.commit != pin.commit:
+                return f"{ref} is {now.commit}", now.asked
+            below = ", ".join(f"{path} at {commit}" for path, commit in now.submodules.items())
+            same = now.submodules == pin.submodules
+            return "" if same else f"{ref} is {now.commit} with {below or 'no submodule'}", now.asked
 
         yield f"{url}@{ref}", endpoints_of_url(url, host.direct), pin.asked, ask_git

@@ -15,7 +15,7 @@ from typing import Any
 
 from deploy.onhost.hashing import sha256_of
 from deploy.onhost.run_states import state_of
-from roles.onhost import nofollow
+from roles.onhost import files, nofollow
 
 OWN = 0o1775
 """Mode of a run's folder."""
@@ -89,7 +89,7 @@ def remove(run: str, store: str) -> dict[str, Any]:
 def _gone(run: Path) -> Path:
     """The temporary name of a run that is being removed; `_tidy` deletes all that have such a name."""
     place = run.parent / f".{run.name}.gone"
-    shutil.rmtree(place, ignore_errors=True)
+    files.remove(place)
     return place
 
 
@@ -101,7 +101,7 @@ def _tidy(runs: Path, store: Path) -> None:
             blob = _blob(str(store), sha256)
             if blob.exists() and blob.stat().st_nlink <= 1 + names:
                 blob.unlink()
-        shutil.rmtree(gone)
+        files.remove(gone)
     for arrived in store.glob("incoming-*"):
         if time.time() - arrived.stat().st_mtime > ABANDONED_SECONDS:
             shutil.rmtree(arrived, ignore_errors=True)

@@ -13,9 +13,18 @@ SMALL = 1_000_000
 """Bytes that are read of a file that a service wrote."""
 GIT = (
     "env -i PATH=/usr/bin:/bin GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_TERMINAL_PROMPT=0"
-    " git -c core.fsmonitor=false -c core.hooksPath=/dev/null"
+    " GIT_ALLOW_PROTOCOL=none git -c core.fsmonitor=false -c core.hooksPath=/dev/null"
 )
-"""git for root, in trees of root's: it refuses those of others, whose configuration could name programs."""
+"""git for root, in trees of root's: it refuses those of others, whose configuration could name programs. It gets no
+objects from anywhere: what it would run for that is named in the configuration too."""
+
+
+def own_repository(tree: Path) -> str:
+    """The shell condition that no link lies in a work tree's repository, or in one below it: root puts none there.
+
+    An older sdfleet could be led to link files of the WebUI's user there, as further configuration.
+    """
+    return f"[ -z \"$(find {quoted([tree])} -type l '(' -path '*/.git/*' -o -name .git ')' -print -quit)\" ]"
 
 
 class Survey(FactBase[HostSurvey]):
@@ -142,7 +151,8 @@ def _ask_system(packages: Sequence[str], users: Sequence[str], units: Sequence[s
 def _ask_tree(tree: Path) -> str:
     git = f"{GIT} -C {shlex.quote(str(tree))}"
     changes = f'"$({git} status --porcelain --untracked-files=no | wc -l)"'
-    return f'c=$({git} rev-parse HEAD) && printf "tree\\t%s\\t%s\\t%s\\n" {quoted([tree])} "$c" {changes}'
+    show = f'printf "tree\\t%s\\t%s\\t%s\\n" {quoted([tree])} "$c" {changes}'
+    return f"{own_repository(tree)} && c=$({git} rev-parse HEAD) && {show}"
 
 
 def _ask_broken(folder: Path) -> str:
