@@ -4,6 +4,7 @@ import ast
 import base64
 import hashlib
 import io
+import threading
 import zipfile
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -93,10 +94,16 @@ def closure(*modules: str) -> list[str]:
     return sorted(found)
 
 
+_PARSING = threading.Lock()
+"""Hosts are reached by threads, and Python before 3.11.8 and 3.12.2 fails if two of them parse at the same time."""
+
+
 @cache
 def _imported(module: str) -> tuple[str, ...]:
     found = []
-    for node in ast.walk(ast.parse(_text(module))):
+    with _PARSING:
+        tree = ast.parse(_text(module))
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module in OURS:
             found += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(tuple(f"{o}." for o in OURS)):

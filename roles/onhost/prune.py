@@ -10,12 +10,14 @@ sdfleet's: they are not counted, and stay.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import re
-import shutil
 import time
 from pathlib import Path
+
+from roles.onhost import files
 
 YOUNG_SECONDS = 86400
 """An environment younger than this may belong to a release that is still to be built."""
@@ -30,7 +32,8 @@ def prune_releases(app: Path, keep: int) -> None:
     """Keep `keep` releases of the application, and remove what interrupted builds left."""
     releases, link = app / "releases", app / "current"
     for leftover in (*releases.glob(".*.building"), *releases.glob(".*.old")):
-        shutil.rmtree(leftover, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            files.remove(leftover)
     try:
         served = [entry["release"] for entry in reversed(json.loads((app / "history.json").read_text())["served"])]
     except (OSError, ValueError, KeyError):
@@ -84,9 +87,9 @@ def in_use(folder: Path) -> bool:
 
 def remove(folder: Path, aside: Path) -> None:
     """Remove a folder under a name that says it is not whole."""
-    shutil.rmtree(aside, ignore_errors=True)
+    files.remove(aside)
     folder.rename(aside)
-    shutil.rmtree(aside)
+    files.remove(aside)
 
 
 def main() -> None:

@@ -41,6 +41,28 @@ def test_the_archive_is_the_same_bytes_in_every_process() -> None:
     assert programs.version() == f"onhost-{programs.sha256()[:16]}.pyz"
 
 
+def test_programs_for_several_hosts_are_packed_at_the_same_time() -> None:
+    """Python before 3.11.8 fails if a thread parses while another does: its parser counts for all threads together."""
+    together = """
+import gc, threading, time
+from roles import programs
+gc.set_threshold(50)
+gc.callbacks.append(lambda *_: time.sleep(0))  # lets other threads run in the middle of a parse
+failed = []
+threading.excepthook = lambda thrown: failed.append(thrown.exc_value)
+for _ in range(3):
+    programs._imported.cache_clear()
+    threads = [threading.Thread(target=programs.sent, args=("activate",)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print(failed)
+"""
+    done = subprocess.run([sys.executable, "-c", together], cwd=TREE, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_every_program_is_in_it() -> None:
     names = zipfile.ZipFile(BytesIO(programs.installed())).namelist()
     assert {f"{name.replace('.', '/')}.py" for name in INSTALLED} <= set(names)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.console import RunView, out
+from deploy.console import out
+from deploy.engine_view import EngineView
 from deploy.events import EVENT, Log
 
 TREE = Path(__file__).resolve().parents[3]
@@ -54,7 +55,7 @@ def test_a_pipe_gets_lines_while_a_download_runs(tmp_path: Path, monkeypatch: py
         assert engine.stdin and engine.stdout
         engine.stdin.write(json.dumps(request) + "\n")
         engine.stdin.flush()
-        with RunView(("gpu-1",), apply=True) as view:
+        with EngineView(("gpu-1",), apply=True) as view:
             for line in engine.stdout:
                 event = EVENT.validate_json(line)
                 view.show(event)
