@@ -147,7 +147,7 @@ def drift(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, role: Role = Non
 def _request(fleet: Fleet, limit: list[str] | None, role: list[str] | None, apply: bool, diff: bool) -> Request:
     hosts, roles = engine_client.select_hosts(fleet, limit or ()), engine_client.select_roles(role or ())
     lock.require(fleet, hosts, roles)
-    return Request(fleet=str(fleet.file), hosts=hosts, roles=roles, apply=apply, diff=diff)
+    return Request(fleet=str(fleet.file), hosts=hosts, roles=roles, apply=apply, files_needed=apply, diff=diff)
 
 
 @app.command(rich_help_panel=LOCAL)
@@ -199,6 +199,13 @@ def run(arguments: Sequence[str] | None = None) -> None:
         for line in str(error).splitlines():
             err.print(styled("[bold red]error[/] {}", line))
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a folder that others own, a name that is too long
+        if "-v" in arguments or "--verbose" in arguments:
+            err.print(traceback.format_exc().rstrip())
+        where = f"{error.filename}: " if error.filename else ""
+        said = f"{where}{error.strerror or error}; fix this and run the same command again"
+        err.print(styled("[bold red]error[/] {}", said))
+        sys.exit(SdfleetError.exit_code)
     except KeyboardInterrupt:
         err.print("Interrupted. Run the same command again to continue.")
         sys.exit(130)

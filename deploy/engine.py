@@ -140,6 +140,7 @@ class _Run:
         for _, data in entries:
             settings = data["settings"]
             data["keys"] = request.keys
+            data["files_needed"] = request.files_needed
             data["memory"] = Memory(folder, settings.name, str(settings.connection), *scope)
         return entries
 

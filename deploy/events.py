@@ -23,6 +23,9 @@ class Request(Settings):
     hosts: tuple[str, ...]
     roles: tuple[str, ...]
     apply: bool = Field(description="Whether to change the hosts or only list what would change.")
+    files_needed: bool = Field(
+        default=True, description="Whether files of this machine that a host lacks must be here; a plan needs none."
+    )
     diff: bool = Field(default=False, description="Whether to show what changes inside files.")
     askpass: dict[str, PurePosixPath] = Field(default={}, description="By host, the SUDO_ASKPASS program there.")
     locked: bool = Field(default=False, description="Whether the caller holds the hosts' locks already.")

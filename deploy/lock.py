@@ -21,6 +21,7 @@ from inventory.lock import Lock, ModelPin
 from inventory.model import Fleet, HostSettings
 from roles.lora_scripts import release as lora_release
 from roles.models.config import LockedModel, Model, unlocked
+from roles.models.sources import plain
 from roles.operations.application import COMMIT, ReleaseError
 from roles.trainer import release as trainer_release
 from roles.webui import release as webui_release
@@ -122,7 +123,10 @@ def renewed(fleet: Fleet, old: Lock, again: Callable[[str], bool], say: Say) -> 
             key = locks.key(model)
             if key in models or key in refused:
                 continue
-            if pin := _model(model, old, again, look, witnesses, say, problems):
+            if again(model.name) and (pin := _of_absent_file(model, old, fleet.file.parent)):
+                say(f"{model.name}: {model.source} is not on this machine; the lock keeps the file that it names")
+                models[key] = pin
+            elif pin := _model(model, old, again, look, witnesses, say, problems):
                 models[key] = pin
             else:
                 refused.add(key)
@@ -177,6 +181,13 @@ def _model(
     if told := confirmation(pin.asked, endpoints):
         say(f"{model.name}: {told}")
     return pin
+
+
+def _of_absent_file(model: Model, old: Lock, here: Path) -> ModelPin | None:
+    """The pin of a file: source that is not on this machine: it may be on the machine of whoever locked it."""
+    if not model.source.startswith("file:") or not isinstance(locks.pin_model(model, old), LockedModel):
+        return None
+    return None if plain.local_path(model, here).exists() else old.models[locks.key(model)]
 
 
 def _ref(url: str, ref: str, host: HostSettings, witnesses: Witnesses, say: Say, role: str) -> locks.GitPin:

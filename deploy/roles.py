@@ -57,6 +57,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
             mirrors=settings.mirrors,
             secrets=host.data.secrets,
             here=host.data.here,
+            files_needed=host.data.files_needed,
             after=webui.refresh(settings.webui, settings.paths) if settings.has("webui") else None,
         )
     if "webui" in chosen and torch.webui:

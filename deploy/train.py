@@ -14,7 +14,7 @@ from deploy.console import err, out, print_table, styled
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
 from deploy.runs.names import run_name
 from deploy.runs.outcome import bring, follow_and_fetch, sent
-from deploy.runs.placement import BUSY, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
+from deploy.runs.placement import BUSY, RunHosts, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
 from deploy.runs.progress import Progress, duration
 from deploy.runs.publish import publish as publish_file
 from deploy.runs.publish import result
@@ -64,8 +64,7 @@ def run_config(
             host.send(run, prepare(raw, config, run, host.remote.host, settings_of), sent(run, host.name))
         # Printed first: if this process is killed now, the user must know that there is a run.
         out.print(f"Starting {run} on {', '.join(host.name for host in runs)}")
-        for host in runs:
-            host.start(run)
+        RunHosts(run, runs, []).on_all(lambda host: host.start(run), f"{run} was started, and waits for the others, on")
         out.print(f"Started {run} on {', '.join(host.name for host in runs)}")
         if follow:
             follow_and_fetch(runs[0], run, into)
@@ -112,20 +111,19 @@ def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
 @app.command()
 def stop(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
     """Write a checkpoint and stop a run."""
-    with run_hosts(fleet, run, [on] if on else None) as hosts:
-        states = [host.read(run, 0)["state"] for host in hosts]
-        if not any(state in BUSY for state in states):
-            raise SdfleetError(f"{run} is not running: it is {states[0]}")
-        out.print(f"Stopping {run} on {', '.join(host.name for host in hosts)}; it writes a checkpoint first ...")
+    with run_hosts(fleet, run, [on] if on else None) as found:
+        states = found.on_all(lambda host: str(host.read(run, 0)["state"])).values()
+        names = ", ".join(host.name for host in found.hosts)
+        if any(state in BUSY for state in states):
+            out.print(f"Stopping {run} on {names}; it writes a checkpoint first ...")
+        elif wrong := next((state for state in states if state != "stopped"), None):
+            raise SdfleetError(f"{run} is not running: it is {wrong}")
         # All at once: hosts that share a run stop at the same step.
-        remotes = {host.name: host.remote for host in hosts}
-        answers = each(remotes, lambda remote: RunHost(remote).stop(run))
-        failed = [answer for answer in answers.values() if isinstance(answer, HostError)]
-        if failed:
-            raise failed[0]
-        ended = [host.read(run, 0) for host in hosts]
-        if failed_ones := [found for found in ended if found["state"] == "failed"]:
-            raise SdfleetError(f"{run} ended, but failed: {failed_ones[0]['reason']}")
+        found.on_all(lambda host: host.stop(run), f"{run} was stopped on")
+        ended = found.on_all(lambda host: host.read(run, 0)).values()
+        if failed := [state for state in ended if state["state"] == "failed"]:
+            raise SdfleetError(f"{run} ended, but failed: {failed[0]['reason']}")
+        found.refuse_absent("stop")
         out.print(f"Stopped. To resume: sdfleet train resume {run}")
 
 
@@ -143,19 +141,27 @@ def resume(
     into: Into = RUNS,
 ) -> None:
     """Resume a stopped or failed run from its last checkpoint."""
-    with run_hosts(fleet, run, on) as hosts:
-        state = hosts[0].read(run, 0)["state"]
-        if state == "finished":
+    with run_hosts(fleet, run, on) as found:
+        if found.absent and not on:
+            others = " ".join(f"--on {host.name}" for host in found.hosts)
+            raise SdfleetError(
+                f"{run} is shared with other hosts: {', '.join(found.absent)} did not answer and may have it. "
+                f"To continue without: sdfleet train resume {run} {others}"
+            )
+        states = found.on_all(lambda host: str(host.read(run, 0)["state"]))
+        if "finished" in states.values():
             raise SdfleetError(f"{run} is finished; to download its files: sdfleet train fetch {run}")
-        together = [host.remote.host for host in hosts]
-        for host in hosts:
+        together = [host.remote.host for host in found.hosts]
+        # A resume that was killed, or failed on one host, may have started others.
+        for host in (host for host in found.hosts if states[host.name] not in BUSY):
             lost = train_again.build_for_checkpoint(fleet, host, run)
             host.set_turn(run, nodes=nodes(host.remote.host, together), **lost)
-        for host in hosts:
-            host.start(run)
-        out.print(f"{run} resumed on {', '.join(host.name for host in hosts)}")
+        found.on_all(lambda host: host.start(run), f"{run} was started, and waits for the others, on")
+        already = all(state in BUSY for state in states.values())
+        names = ", ".join(host.name for host in found.hosts)
+        out.print(f"{run} is running already on {names}" if already else f"{run} resumed on {names}")
         if follow:
-            follow_and_fetch(hosts[0], run, into)
+            follow_and_fetch(found.hosts[0], run, into)
 
 
 @app.command()
@@ -210,10 +216,10 @@ def publish(
 @app.command()
 def remove(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
     """Delete a run from its host. Fetched and published files stay."""
-    with run_hosts(fleet, run, [on] if on else None) as hosts:
-        for host in hosts:
-            host.remove(run)
-        out.print(f"Removed {run} from {', '.join(host.name for host in hosts)}")
+    with run_hosts(fleet, run, [on] if on else None) as found:
+        found.on_all(lambda host: host.remove(run), f"Removed {run} from")
+        out.print(f"Removed {run} from {', '.join(host.name for host in found.hosts)}")
+        found.refuse_absent("remove")
 
 
 train_again.mount(app)

@@ -28,7 +28,7 @@ from inventory.sentences import problem, without_consequences
 from roles.models.config import Model
 from roles.settings import Settings, is_name
 from training.spelling import did_you_mean_or_all
-from training.textfile import parse_toml
+from training.textfile import parse_toml, read_bytes
 
 TOP_LEVEL = ("fleet", "groups", "hosts", "models", "secrets", *ROLE_TABLES)
 T = TypeVar("T", bound=Settings)
@@ -59,7 +59,7 @@ def _load(file: Path, files: FileChecks | None) -> Fleet:
 
 def _read(file: Path) -> Table:
     try:
-        return parse_toml(file.read_bytes().decode("utf-8-sig"))
+        return parse_toml(read_bytes(file).decode("utf-8-sig"))
     except FileNotFoundError as error:
         hint = "no such file; create one with sdfleet init, or name another with --fleet"
         raise ConfigError(str(file), [Problem("", hint)]) from error

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from roles.settings import Name, Settings
+from training.bounds import LONGEST_WAIT
 
 
 def _is_share(value: str | int) -> str | int:
@@ -20,9 +21,9 @@ Share = Annotated[int | str, AfterValidator(_is_share)]
 
 
 def share(value: int | str, of: int) -> int:
-    """The number of hosts that a share of `of` hosts means: rounded down, at least one."""
+    """The number of hosts that a share of `of` hosts means: rounded down, at least one and at most all."""
     count = of * int(value.removesuffix("%")) // 100 if isinstance(value, str) else value
-    return max(1, count)
+    return max(1, min(count, of))
 
 
 def _is_expression(text: str) -> str:
@@ -47,9 +48,14 @@ class Rollout(Settings):
         'a number, or "25%".',
     )
     stable_seconds: int = Field(
-        default=20, ge=1, description="How long a service must run and answer, without a restart, to pass its gate."
+        default=20,
+        ge=1,
+        le=LONGEST_WAIT,
+        description="How long a service must run and answer, without a restart, to pass its gate.",
     )
-    picture_seconds: int = Field(default=300, ge=1, description="How long the gate's picture may take.")
+    picture_seconds: int = Field(
+        default=300, ge=1, le=LONGEST_WAIT, description="How long the gate's picture may take."
+    )
     tolerance: float = Field(
         default=16,
         ge=0,
@@ -63,6 +69,7 @@ class Rollout(Settings):
     drain_seconds: int = Field(
         default=600,
         ge=0,
+        le=LONGEST_WAIT,
         description="How long a wave waits for the training runs of its hosts; a host that still trains is skipped.",
     )
 

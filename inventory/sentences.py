@@ -7,6 +7,7 @@ from pydantic_core import ErrorDetails
 
 from inventory.errors import Problem
 from roles.settings import Settings
+from training.errors import quoted
 from training.spelling import did_you_mean_or_all
 
 SECRETS = {"password", "key_passphrase", "sudo_password", "http_proxy"}
@@ -42,7 +43,7 @@ def problem(detail: ErrorDetails, kind: type[Settings], at: str, extra: Iterable
     told = secret or repr(value) in message or repr(str(value)) in message
     if secret and detail["type"] == "model_type":
         message = 'must be a reference like { env = "NAME" }'
-    shown = "" if told or isinstance(value, dict | list | tuple | Settings) else f" (is {value!r})"
+    shown = "" if told or isinstance(value, dict | list | tuple | Settings) else f" (is {quoted(value)})"
     return Problem(key, f"{message}{shown}")
 
 

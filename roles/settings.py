@@ -7,16 +7,22 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from training.usable_path import usable_path
+from training.bounds import bounded
+from training.usable_path import foreign, usable_path
 
 
 class Settings(BaseModel):
     """A frozen table; unknown keys are errors, so that a typo is never silently ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _bounded(cls, value: Any, info: ValidationInfo) -> Any:
+        return bounded(cls, value, info)
 
 
 class SettingError(ValueError):
@@ -139,6 +145,8 @@ def is_ref(value: str) -> str:
 def is_data_root(value: Path) -> Path:
     """A folder on the hosts for everything that sdfleet installs."""
     place = PurePosixPath(value)
+    if why := foreign(value):
+        raise ValueError(f"{str(value)!r} {why.replace('this machine', 'the hosts')}")
     if not place.is_absolute():
         raise ValueError(f"{str(value)!r} is relative; give the whole path, e.g. /srv/sdfleet")
     if not FOLDER.fullmatch(str(place)):

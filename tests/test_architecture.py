@@ -15,8 +15,11 @@ OURS = ("deploy", "inventory", "roles", "templates", "training", "lab")
 ALLOWED = {
     "training": set(),
     "templates": set(),
-    "roles": {"templates", "training.archive", "training.config", "training.spelling", "training.usable_path"},
-    "inventory": {"roles", "training.errors", "training.spelling", "training.textfile"},
+    "roles": {
+        *("templates", "training.archive", "training.bounds", "training.config", "training.spelling"),
+        "training.usable_path",
+    },
+    "inventory": {"roles", "training.bounds", "training.errors", "training.spelling", "training.textfile"},
     "lab": {"inventory", "roles"},
     "deploy": set(OURS),
 }

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from training.errors import InputError
+from training.errors import InputError, quoted
 from training.sections.base import Settings
 from training.sections.data import Augment, Buckets, Captions, Data, Subset
 from training.sections.model import Family, Model, Prediction
@@ -141,7 +141,9 @@ def _sentence(detail: ErrorDetails) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     value = detail["input"]
-    shown = "" if repr(value) in message or isinstance(value, dict | list | tuple | Settings) else f" (is {value!r})"
+    shown = (
+        "" if repr(value) in message or isinstance(value, dict | list | tuple | Settings) else f" (is {quoted(value)})"
+    )
     return f"{key}: {message}{shown}" if key else f"{message}{shown}"
 
 

@@ -15,10 +15,11 @@ class Digests:
         self._known: dict[str, str] = {}
         self._changed = False
         try:
-            self._known = json.loads(store.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            # A lost or damaged cache only costs time.
-            self._known = {}
+            known = json.loads(store.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return  # a lost or damaged cache only costs time
+        if isinstance(known, dict):
+            self._known = {key: value for key, value in known.items() if isinstance(value, str)}
 
     def of(self, path: Path) -> str:
         """The digest of a file; of a folder, the digest of its files' names and digests."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from datetime import date, time
 
 from training.terminal import visible_line
 
@@ -23,6 +24,11 @@ class InputError(TrainingError):
         given = (problems,) if isinstance(problems, str) else problems
         self.problems = tuple(map(one_line, given))
         super().__init__("\n".join(self.problems))
+
+
+def quoted(value: object) -> str:
+    """A value of a TOML file for a sentence: text in quotes, a date as it is written there."""
+    return value.isoformat() if isinstance(value, date | time) else repr(value)
 
 
 def one_line(sentence: str) -> str:

@@ -7,19 +7,33 @@ from typing import Any
 
 from training.errors import InputError
 
+LARGEST = 1 << 26
+"""Bytes of the largest text that is read; checkpoints, given by mistake, would not fit into the memory."""
+
+
+def read_bytes(file: Path) -> bytes:
+    """What is in a text file. Raises OSError; ValueError with the reason if the file is too large for one."""
+    with file.open("rb") as stream:
+        found = stream.read(LARGEST + 1)
+    if len(found) > LARGEST:
+        raise ValueError(f"is larger than {LARGEST >> 20} MiB, which no text is")
+    return found
+
 
 def read_text(file: Path) -> str:
     """A file's text without a byte order mark. Raises InputError."""
     try:
-        return file.read_bytes().decode("utf-8-sig")
+        return read_bytes(file).decode("utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(f"{file}: no such file") from error
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{file}: is not UTF-8 (perhaps GBK or UTF-16); save it as UTF-8") from error
-    except ValueError as error:  # a null in its name
-        raise InputError(f"{str(file)!r}: no file can have this name") from error
+    except ValueError as error:
+        if "\0" in str(file):
+            raise InputError(f"{str(file)!r}: no file can have this name") from error
+        raise InputError(f"{file}: {error}") from error
 
 
 def parse_toml(text: str) -> dict[str, Any]:

@@ -1,18 +1,35 @@
 """Validates paths of configs, fleet files and scripts. Imports without torch."""
 
 import os
+import re
 from pathlib import Path
 
 LONGEST_NAME, LONGEST_PATH = 255, 4095
 """Linux's limits in bytes."""
 
 
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|.*\\", re.DOTALL)
+_URL = re.compile(r"(https?|ftp|s3|hf|git|ssh):/", re.IGNORECASE)  # a Path has lost the second slash
+
+
+def foreign(text: str | Path) -> str:
+    """What a text is that is no path of this machine, as the end of a sentence; empty if it can be one."""
+    if _URL.match(str(text)):
+        return "is a URL; download it, and write the path of the file"
+    if _WINDOWS.match(str(text)):
+        return "is a Windows path; write its path on this machine, with /"
+    return ""
+
+
 def usable_path(text: str | Path) -> Path:
     """The path with a leading ~ or ~USER expanded.
 
-    Raises ValueError with the path if there is no such home folder, or if no file can have this path.
+    Raises ValueError with the path if it is a URL or of Windows, if there is no such home folder, or if no file can
+    have this path.
     """
     path = Path(text)
+    if why := foreign(text):
+        raise ValueError(f"{_short(text)} {why}")
     try:
         found = path.expanduser()
     except (RuntimeError, ValueError) as error:
@@ -30,6 +47,6 @@ def usable_path(text: str | Path) -> Path:
     return found
 
 
-def _short(path: Path) -> str:
+def _short(path: str | Path) -> str:
     text = str(path)
     return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from deploy.onhost.run_states import LIST_ACTIVE, active_units
-from roles.onhost import itself, loopback, nofollow, systemd, webui_api, webui_png
+from roles.onhost import itself, journal, loopback, nofollow, systemd, webui_api, webui_png
 from roles.onhost.commands import output
 
 PICTURE = {
@@ -31,30 +32,45 @@ LARGEST = 4_000_000
 """Largest answer that is read, in bytes: the picture has 64 by 64 pixels, and 12 kB at most."""
 LOOK_SECONDS = 0.5
 ANSWER_SECONDS = 10
+START_SECONDS = 600
+"""How long after a service was ready its journal still counts as that of its start: an old release may have run for
+days and logged what people asked of it, a new one has run for minutes."""
+LINES = 4000
+"""Lines of each part of the journal that are read."""
 LONGEST = 400
-"""Longest part of a journal line that is read, in characters."""
-FIRST, LAST = 2000, 4000
-"""Journal lines that are read after the service's start, and at the end of the journal: errors at the start count too
-for an old release that has run for days."""
+"""Longest part of a journal line that is read, in bytes."""
+JOURNAL_SECONDS = 20
+"""How long each part of the journal is read."""
+MOST_ERRORS = 500
+"""Kinds of errors that are told of each part."""
 
 
 def main(
-    apps: str, unit: str, state: str, port: int, seconds: float, picture_seconds: float, convert: list[str]
+    apps: str,
+    unit: str,
+    state: str,
+    port: int,
+    seconds: float,
+    stable_seconds: float,
+    picture_seconds: float,
+    convert: list[str],
 ) -> dict[str, Any]:
     """Watch the WebUI for `seconds`, let it generate a picture, and read its journal.
 
     `failed` is the gate that was not passed and `said` why; both are empty if all were passed. `picture` is a PNG in
-    base64, `format` the format that the WebUI sent, `lines` the journal.
+    base64, `format` the format that the WebUI sent. Two parts of the journal are read, the same for every release:
+    that of the start (`start_errors`), and from `stable_seconds` before the picture to its end (`errors`, which has
+    those of the start too). `start_known` is false if the journal no longer reaches back to the start.
 
     + convert: the words before the program that converts a picture: a Python with Pillow
     """
+    begun = time.time()
     seen: dict[str, Any] = {
         "failed": "",
         "said": "",
         "picture": "",
         "format": "",
         "model": "",
-        "lines": [],
         "serving": False,
     }
     seen["releases"] = {
@@ -71,7 +87,10 @@ def main(
         _same_process(unit, service["process"])
     except GateError as error:
         seen["failed"], seen["said"] = error.args
-    seen["lines"] = _journal(unit)
+    start = _start_errors(unit)
+    lately = _errors(unit, f"--since=@{begun - (stable_seconds - seconds):.6f}", f"--lines={LINES}") or []
+    seen |= {"errors": journal.kinds([*(start or []), *lately]), "start_errors": start or []}
+    seen["start_known"] = start is not None
     return seen
 
 
@@ -144,19 +163,46 @@ def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate
         raise GateError(gate, f"{path} {error}") from error
 
 
-def _journal(unit: str) -> list[str]:
-    """The first and last lines of the journal since the service's last start, oldest first."""
+def _start_errors(unit: str) -> list[str] | None:
+    """The errors of the service's start; None if the journal does not reach back to it."""
+    names = ("InactiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
     try:
-        invocation = systemd.value(unit, "InvocationID")
+        found = systemd.shown(unit, *names)
+        started, ready = (int(found.get(name) or 0) for name in names)
+    except (TimeoutError, ValueError):
+        return None
+    past = max(time.monotonic() - ready / 1e6, 0) if ready >= started else 0  # not ready yet: it starts now
+    return _errors(unit, f"--until=@{time.time() - past + START_SECONDS:.6f}")
+
+
+def _errors(unit: str, *part: str) -> list[str] | None:
+    """The errors in the first lines of a part of the journal since the service's last start; None if it has no line.
+
+    + part: options of journalctl
+    """
+    try:
+        invocation = systemd.shown(unit, "InvocationID").get("InvocationID")
     except TimeoutError:
-        return []
+        return None
     if not invocation:
-        return []
-    command = ["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", "--output=cat", "--no-pager"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as journal:
-        assert journal.stdout is not None
-        first = [line.decode(errors="replace") for line in itertools.islice(journal.stdout, FIRST)]
-        journal.kill()
-    last = output(*command, f"--lines={LAST}").splitlines()
-    # The parts may overlap: lines are compared by kind, not counted.
-    return [line.rstrip("\n")[:LONGEST] for line in [*first, *last]]
+        return None
+    command = ["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", "--output=cat", "--no-pager", *part]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as reading:
+        assert reading.stdout is not None
+        limit = threading.Timer(JOURNAL_SECONDS, reading.kill)
+        limit.start()
+        lines = list(_lines(reading.stdout))
+        limit.cancel()
+        reading.kill()
+    return journal.kinds(text for _, text in journal.errors(lines))[:MOST_ERRORS] if lines else None
+
+
+def _lines(stream: IO[bytes]) -> Iterator[str]:
+    """The beginnings of the first lines; a line may be longer than the memory."""
+    for _ in range(LINES):
+        line = piece = stream.readline(LONGEST)
+        if not line:
+            return
+        while piece and not piece.endswith(b"\n"):
+            piece = stream.readline(1 << 16)
+        yield line.rstrip(b"\n").decode(errors="replace")

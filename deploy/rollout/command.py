@@ -184,7 +184,7 @@ def _sum_up(rollout: Rollout, moved: Moved | None, asked: Asked) -> int:
         out.print(f"Paused. Continue with: {asked.resume()}")
     elif rollout.passed:
         out.print(f"Updated {len(rollout.passed)} host(s). Next: sdfleet verify")
-    return 1 if rollout.left_out else 0
+    return 1 if rollout.left_out or rollout.not_resumed else 0
 
 
 def mount(app: typer.Typer) -> None:

@@ -13,12 +13,12 @@ from deploy.ssh import Remote
 from inventory.rollout import Rollout
 from roles.accounts import WEBUI
 from roles.facts.seen import as_user
-from roles.onhost.journal import errors
+from roles.onhost.journal import without_numbers
 from roles.onhost.webui_picture import PictureError, distinct_colours, pixels
 from roles.paths import Paths
 
 Seen = dict[str, Any]
-"""The answer of deploy/onhost/gate.py, with `errors` instead of the journal."""
+"""The answer of deploy/onhost/gate.py, without the errors that fleet.rollout.journal_ignore names."""
 
 TOLD = 3
 """Number of journal lines in a failure."""
@@ -49,12 +49,13 @@ def look(remote: Remote, settings: Rollout, seconds: float) -> Seen:
         state=units.WEBUI_STATE,
         port=host.webui.port,
         seconds=seconds,
+        stable_seconds=max(settings.stable_seconds, seconds),
         picture_seconds=settings.picture_seconds,
         convert=_convert(host.paths),
     )
     ignored = [re.compile(pattern) for pattern in settings.journal_ignore]
-    told = [text for _, text in errors(seen.pop("lines")) if not any(pattern.search(text) for pattern in ignored)]
-    seen["errors"] = list(dict.fromkeys(told))
+    for key in ("errors", "start_errors"):
+        seen[key] = [text for text in seen[key] if not any(pattern.search(text) for pattern in ignored)]
     return seen
 
 
@@ -78,6 +79,9 @@ def judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | N
 
 def _judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | None:
     news = new_errors(before["errors"], after["errors"])
+    if not before.get("start_known", True):
+        # The old release has run for longer than its host keeps journals: nothing says what it wrote at its start.
+        news = new_errors(after["start_errors"], news)
     log = tuple(news[-TOLD:])
     if after["failed"]:
         return Failure(host, after["failed"], after["said"], log)
@@ -90,12 +94,8 @@ def _judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | 
 
 def new_errors(before: Sequence[str], after: Sequence[str]) -> list[str]:
     """Lines of `after` that are not in `before`, ignoring numbers."""
-    known = {_pattern(line) for line in before}
-    return [line for line in after if _pattern(line) not in known]
-
-
-def _pattern(line: str) -> str:
-    return re.sub(r"0x[0-9a-fA-F]+|\d+", "#", line)
+    known = {without_numbers(line) for line in before}
+    return [line for line in after if without_numbers(line) not in known]
 
 
 def _picture(before: Seen, after: Seen, tolerance: float) -> str:

@@ -1,54 +1,140 @@
-"""Roll a host back to what served before a rollout."""
+"""Roll hosts back to what served before a rollout."""
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from deploy import releases, units
+from deploy.console import err, out, styled, waiting
 from deploy.onhost import running
-from deploy.rollout.gates import Seen
-from deploy.ssh import Remote
+from deploy.rollout import state
+from deploy.rollout.gates import Failure, Seen
+from deploy.ssh import HostError, Remote, each
 
 
-def roll_back(remote: Remote, before: Seen, now: bool) -> list[str]:
-    """Roll a host back. Returns one sentence per application. Raises HostError.
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one application of a host that was to be rolled back."""
+
+    app: str
+    back: bool
+    """Whether it is on its old release and, if that has a service, runs."""
+    said: str
+
+
+def roll_back_hosts(
+    rollout: str, remotes: Mapping[str, Remote], before: Mapping[str, Seen], failures: Sequence[Failure]
+) -> None:
+    """Roll hosts back, each as far as possible, record in their marks what came of it, and print it.
+
+    + rollout: its id
+    + before: by host, the state recorded before it was changed
+    + failures: gates that were not passed; generations of these hosts are cut off, the other hosts finish theirs
+    """
+    reasons = {failure.host: f"gate {failure.gate}: {failure.said}" for failure in failures}
+
+    def back(remote: Remote) -> list[Outcome]:
+        old = before[remote.name]
+        done = roll_back(remote, old, now=remote.name in reasons)
+        why = [reasons.get(remote.name, "with its wave"), *(each.said for each in done if not each.back)]
+        ended: state.State = "back" if all(each.back for each in done) else "failed"
+        try:
+            state.write(remote, rollout, ended, old, "; ".join(why))
+        except HostError as error:  # for example a full disk; the host is rolled back all the same
+            done.append(Outcome("", True, f"the rollback could not be recorded: {error}"))
+        return done
+
+    out.print(f"Rolling back {' '.join(remotes)}")
+    with waiting(f"the rollback of {' '.join(remotes)}"):
+        _tell(each(remotes, back))
+
+
+def _tell(answers: Mapping[str, list[Outcome] | HostError]) -> None:
+    """Print what became of each host; at the end what is back and what is not, unless all is back."""
+    good, bad = [], []
+    for name, done in answers.items():
+        if isinstance(done, HostError):
+            err.print(
+                styled("[bold red]{}[/] could not be rolled back: {}", name, f"{done}; see: sdfleet doctor {name}")
+            )
+            bad.append(name)
+            continue
+        for outcome in done:
+            if outcome.back:
+                out.print(styled("[bold]{}[/] {}", name, outcome.said))
+            else:
+                err.print(styled("[bold red]{}[/] {}", name, outcome.said))
+        left = [outcome.app for outcome in done if not outcome.back]
+        apps = [outcome.app for outcome in done if outcome.back and outcome.app]
+        good += [f"{name} ({', '.join(apps)})" if left else name] if apps or not left else []
+        bad += [f"{name} ({', '.join(left)})"] if left else []
+    if bad:
+        out.print(f"Rolled back: {', '.join(good) or 'nothing'}. Not rolled back: {', '.join(bad)}.")
+
+
+def roll_back(remote: Remote, before: Seen, now: bool) -> list[Outcome]:
+    """Roll every application of a host back; one that fails does not keep the others.
 
     + before: the state recorded before the host was changed
     + now: whether to cut off running generations
+    Raises HostError if the host cannot say which applications it has.
     """
-    said = []
-    for app, entry in history(remote).items():
+    done: list[Outcome] = []
+    for app, text in _histories(remote).items():
         old = before["history"].get(app) or {"release": before["releases"].get(app)}
-        if old["release"] is None:
-            said.append(f"{app}: no earlier release to roll back to")
-        elif entry != old:
-            said.append(f"{app} rolled back: {releases.roll_back(remote, app, old['release'], now)}")
+        try:
+            if entry := _serving(text):
+                done.append(_roll_back(remote, app, entry, old, now))
+        except HostError as error:
+            why = str(error).removeprefix(f"{remote.name}: ")
+        except (ValueError, LookupError, TypeError):
+            why = f"its history.json is damaged; to choose a release: sdfleet releases --limit {remote.name}"
         else:
-            said.append(_still(remote, app, entry["release"]))
-    return said
+            continue
+        doctor = f"see: sdfleet doctor {remote.name}"
+        done.append(Outcome(app, False, f"{app} could not be rolled back to {old['release']}: {why}; {doctor}"))
+    return done
 
 
-def _still(remote: Remote, app: str, release: str) -> str:
-    """The sentence for an application that is on its old release already: a failed switch went back, if it could."""
+def _roll_back(remote: Remote, app: str, entry: Mapping[str, str], old: Mapping[str, str], now: bool) -> Outcome:
+    if old["release"] is None:
+        return Outcome(app, False, f"{app}: no earlier release to roll back to")
+    if entry != old:
+        return Outcome(app, True, f"{app} rolled back: {releases.roll_back(remote, app, old['release'], now)}")
+    return _still(remote, app, entry["release"])
+
+
+def _still(remote: Remote, app: str, release: str) -> Outcome:
+    """The outcome for an application that is on its old release already: a failed switch went back, if it could."""
     service = app.replace("_", "-")
     if unit := units.SERVICES.get(service):
         seen = remote.call(running, unit=unit)
         if seen["state"] != "active":
             host = remote.name
-            return (
+            said = (
                 f"{app} is on {release} again, but does not run ({seen['state']}): {seen['reason']}; "
                 f"see: sdfleet logs {host} {service}, sdfleet doctor {host}"
             )
-    return f"{app} is still on {release}"
+            return Outcome(app, False, said)
+    return Outcome(app, True, f"{app} is still on {release}")
 
 
 def history(remote: Remote) -> dict[str, dict[str, str]]:
-    """By application, the release that serves now and the text of its unit. Raises HostError."""
+    """By application, the release that serves now and the text of its unit. Raises HostError, ValueError."""
+    found = {app: _serving(text) for app, text in _histories(remote).items()}
+    return {app: entry for app, entry in found.items() if entry}
+
+
+def _histories(remote: Remote) -> dict[str, str]:
+    """By application, the text of its history.json."""
     script = 'for f in "$1"/*/history.json; do [ ! -f "$f" ] || { printf "%s\\0" "$f"; cat "$f"; printf "\\0"; }; done'
     answer = remote.run(["sh", "-c", script, "sdfleet", str(remote.host.paths.root / "apps")])
     fields = answer.out.split("\0")[:-1]
-    found = {}
-    for place, text in zip(fields[::2], fields[1::2], strict=True):
-        served: list[dict[str, Any]] = json.loads(text)["served"]
-        if served:
-            found[place.split("/")[-2]] = {"release": served[-1]["release"], "text": served[-1]["text"]}
-    return found
+    return {place.split("/")[-2]: text for place, text in zip(fields[::2], fields[1::2], strict=True)}
+
+
+def _serving(text: str) -> dict[str, str] | None:
+    """Release and unit of the last entry of a history. Raises ValueError, LookupError or TypeError if it is damaged."""
+    served: list[dict[str, Any]] = json.loads(text)["served"]
+    return {"release": served[-1]["release"], "text": served[-1]["text"]} if served else None

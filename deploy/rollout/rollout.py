@@ -38,15 +38,20 @@ class Rollout:
     left_out: dict[str, str] = field(default_factory=dict)
     """Hosts that were skipped because they train -> the runs."""
     failures: list[Failure] = field(default_factory=list)
+    not_resumed: list[str] = field(default_factory=list)
+    """Hosts whose training was stopped for their wave and could not be started again."""
     paused: bool = False
 
     @property
     def proven(self) -> bool:
         """Whether a host has passed all gates of this rollout, now or before an interruption."""
-        return bool(self.passed) or any(mark and self._is(mark, "passed") for mark in self.marks.values())
+        marks = [mark for mark in self.marks.values() if mark and mark.rollout == self.id]
+        return bool(self.passed) or any(mark.state == "passed" for mark in marks)
 
-    def _is(self, mark: Mark, state: str) -> bool:
-        return mark.rollout == self.id and mark.state == state
+    def _unfinished(self, name: str) -> Mark | None:
+        """The mark of a host that this rollout has begun to change, and neither passed nor rolled back."""
+        mark = self.marks.get(name)
+        return mark if mark and mark.rollout == self.id and mark.unfinished else None
 
     def run(self) -> None:
         """Update every host that differs from fleet.toml; stop at the first wave with a failure.
@@ -57,7 +62,7 @@ class Rollout:
         with waiting("the plan of every host"):
             changes = self.plan()
             self.marks = _all_answers(each(self.remotes, state.read))
-        begun = [name for name, mark in self.marks.items() if mark and self._is(mark, "begun")]
+        begun = [name for name in self.marks if self._unfinished(name)]
         todo = [self.fleet.hosts[name] for name in self.remotes if changes[name] or name in begun]
         tell_plan(changes, begun)
         if not todo:
@@ -134,14 +139,25 @@ class Rollout:
             return {}
         for name, runs in busy.items():
             out.print(f"{name}: stopping {', '.join(runs)}; they keep their checkpoints and resume afterwards")
-            with waiting(f"checkpoints of {name}"):
-                self.remotes[name].run(["systemctl", "stop", *runs], timeout=700)
+        with waiting(f"checkpoints of {' '.join(busy)}"):
+            stops = {name: self.remotes[name] for name in busy}
+            answers = each(stops, lambda remote: remote.run(["systemctl", "stop", *busy[remote.name]], timeout=700))
+        if any(isinstance(answer, HostError) for answer in answers.values()):
+            self.resume_training(busy)
+        _all_answers(answers)
         return busy
 
     def resume_training(self, stopped: Mapping[str, Sequence[str]]) -> None:
-        """Start the training units that were stopped for a wave."""
-        for name, runs in stopped.items():
-            self.remotes[name].run(["systemctl", "start", "--no-block", *runs])
+        """Start the training units that were stopped for a wave; a host where that fails is named."""
+        remotes = {name: self.remotes[name] for name in stopped}
+        start = ("systemctl", "start", "--no-block")
+        answers = each(remotes, lambda remote: remote.run([*start, *stopped[remote.name]]))
+        for name, answer in answers.items():
+            if isinstance(answer, HostError):
+                runs = [unit.removeprefix("lora-train@").removesuffix(".service") for unit in stopped[name]]
+                cure = " and ".join(f"sdfleet train resume {run}" for run in runs)
+                err.print(styled("[bold red]{}[/] its training did not resume: {}; run: {}", name, answer, cure))
+                self.not_resumed.append(name)
 
     def wave(self, names: Sequence[str]) -> None:
         """Update hosts and check them; roll all of them back if one does not pass."""
@@ -156,9 +172,12 @@ class Rollout:
             self.failures = sorted(bad, key=lambda failure: failure.follows)
             self.take_back(remotes, before)
             return
-        for name, remote in remotes.items():
-            state.write(remote, self.id, "passed", before[name])
+        written = each(remotes, lambda remote: state.write(remote, self.id, "passed", before[remote.name]))
         self.passed += names
+        for name, error in written.items():
+            if isinstance(error, HostError):
+                # Not worth a rollback: it serves, and another update checks it again.
+                err.print(styled("[yellow]{}[/] passed, but that could not be recorded: {}", name, error))
         took = f"{time.monotonic() - began:.1f} s for the wave"
         out.print(styled("[green]passed[/] {}: all gates, {}", " ".join(names), took))
 
@@ -180,8 +199,7 @@ class Rollout:
 
     def _before(self, remote: Remote) -> Seen:
         """The state of a host before it is changed; read from its mark if this rollout had begun there."""
-        mark = self.marks.get(remote.name)
-        if mark and self._is(mark, "begun"):
+        if mark := self._unfinished(remote.name):
             return mark.before
         seen = gates.look(remote, self.fleet.table.rollout, 0)
         seen["history"] = rollback.history(remote)
@@ -205,27 +223,7 @@ class Rollout:
 
     def take_back(self, remotes: Mapping[str, Remote], before: Mapping[str, Seen]) -> None:
         """Roll back every host of a wave."""
-        reasons = {failure.host: f"gate {failure.gate}: {failure.said}" for failure in self.failures}
-
-        def back(remote: Remote) -> list[str]:
-            # Generations of a service that failed its gate are cut off; the other hosts finish theirs.
-            done = rollback.roll_back(remote, before[remote.name], now=remote.name in reasons)
-            try:
-                state.write(remote, self.id, "back", before[remote.name], reasons.get(remote.name, "with its wave"))
-            except HostError as error:  # for example a full disk; the host is rolled back all the same
-                done.append(f"the rollback could not be recorded: {error}")
-            return done
-
-        out.print(f"Rolling back {' '.join(remotes)}")
-        with waiting(f"the rollback of {' '.join(remotes)}"):
-            answers = each(remotes, back)
-        for name, said in answers.items():
-            if isinstance(said, HostError):
-                err.print(
-                    styled("[bold red]{}[/] could not be rolled back: {}", name, f"{said}; see: sdfleet doctor {name}")
-                )
-            for line in said if isinstance(said, list) else ():
-                out.print(styled("[bold]{}[/] {}", name, line))
+        rollback.roll_back_hosts(self.id, remotes, before, self.failures)
 
 
 def _training(remote: Remote) -> list[str]:

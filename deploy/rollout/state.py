@@ -9,18 +9,26 @@ from deploy.ssh import Remote
 from inventory.hosts import whoami
 from roles.settings import Settings
 
+State = Literal["begun", "passed", "back", "failed"]
+
 
 class Mark(Settings):
     """The state of one host in a rollout."""
 
     rollout: str = Field(description="Its id, a digest of fleet.toml and fleet.lock.")
-    state: Literal["begun", "passed", "back"] = Field(
-        description="begun: perhaps switched, not checked yet; passed: all gates; back: rolled back."
+    state: State = Field(
+        description="begun: perhaps switched, not checked yet; passed: all gates; back: rolled back and running; "
+        "failed: something could not be rolled back, or does not run since."
     )
     before: dict[str, Any] = Field(description="The answer of deploy/onhost/gate.py before the host was changed.")
     by: str
     at: str = Field(description="UTC.")
-    reason: str = Field(default="", description="Why it was rolled back: gate and reason.")
+    reason: str = Field(default="", description="Why it was rolled back: gate and reason; then what failed in that.")
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the host must be looked at again, and compared with what was recorded before."""
+        return self.state in ("begun", "failed")
 
 
 def read(remote: Remote) -> Mark | None:
@@ -32,9 +40,7 @@ def read(remote: Remote) -> Mark | None:
         return None  # written by an older sdfleet, or damaged
 
 
-def write(
-    remote: Remote, rollout: str, state: Literal["begun", "passed", "back"], before: dict[str, Any], reason: str = ""
-) -> None:
+def write(remote: Remote, rollout: str, state: State, before: dict[str, Any], reason: str = "") -> None:
     """Replace the mark of a host. Raises HostError."""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     mark = Mark(rollout=rollout, state=state, before=before, by=whoami(), at=now, reason=reason)

@@ -1,7 +1,8 @@
 """Choose the host for a run, and find the host of a run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,9 +94,40 @@ def _shown(capacity: Mapping[str, Any]) -> str:
     return ", ".join(f"GPU {gpu['index']} with {gpu['total']} MiB" for gpu in capacity["gpus"]) or "no GPU"
 
 
+@dataclass(frozen=True)
+class RunHosts:
+    """The hosts of a run that answered."""
+
+    run: str
+    hosts: list[RunHost]
+    """The first of those that share it first."""
+    absent: list[str]
+    """Hosts that did not answer, if some that share the run are among them."""
+
+    def on_all(self, work: Callable[[RunHost], T], done: str = "") -> dict[str, T]:
+        """What `work` returns for each host; it is called for all at once.
+
+        Raises SdfleetError if it fails for some; the others are named after `done`, if given.
+        """
+        answers = each({host.name: host.remote for host in self.hosts}, lambda remote: work(RunHost(remote)))
+        good = {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
+        if len(good) < len(answers):
+            lost = [str(answer) for answer in answers.values() if isinstance(answer, HostError)]
+            raise SdfleetError("\n".join([*lost, *([f"{done} {', '.join(good)}"] if good and done else [])]))
+        return good
+
+    def refuse_absent(self, verb: str) -> None:
+        """Raise SdfleetError if a host may still have a part of the run for which `verb` was not done."""
+        if self.absent:
+            raise SdfleetError(
+                f"{self.run} is shared with other hosts: {', '.join(self.absent)} did not answer and may have it. "
+                f"When it can be reached again: sdfleet train {verb} {self.run}"
+            )
+
+
 @contextmanager
-def run_hosts(fleet: Path, run: str, on: Sequence[str] | None = None) -> Iterator[list[RunHost]]:
-    """The host that has `run`, or the hosts that share it, the first of them first.
+def run_hosts(fleet: Path, run: str, on: Sequence[str] | None = None) -> Iterator[RunHosts]:
+    """The host that has `run`, or the hosts that share it.
 
     Raises SdfleetError if none has it, or if several have one with this name and `on` does not say which.
     """
@@ -107,11 +139,13 @@ def run_hosts(fleet: Path, run: str, on: Sequence[str] | None = None) -> Iterato
         if len(found) > 1 and not all(found.values()):
             raise SdfleetError(f"{', '.join(found)} each have a run {run!r}; choose one with --on")
         names = sorted(found, key=lambda name: (found[name] or {}).get("rank", 0))
-        yield [RunHost(remotes[name]) for name in names]
+        shared = max((nodes or {}).get("count", 1) for nodes in found.values())
+        absent = [name for name in remotes if name not in answered] if shared > len(found) else []
+        yield RunHosts(run, [RunHost(remotes[name]) for name in names], absent)
 
 
 @contextmanager
 def run_host(fleet: Path, run: str, on: str | None = None) -> Iterator[RunHost]:
     """The host that has `run`, or the first of those that share it. Raises SdfleetError as run_hosts does."""
-    with run_hosts(fleet, run, [on] if on else None) as hosts:
-        yield hosts[0]
+    with run_hosts(fleet, run, [on] if on else None) as found:
+        yield found.hosts[0]

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ SMOOTHING = 0.98
 POINTS = 1000
 """Points of the longest curve; with more steps, every n-th step is shown."""
 LEFT, RIGHT, TOP, BOTTOM = 50, 710, 10, 215
+LARGEST_FILE = 2**60
 SAMPLE = re.compile(r".*-(\d{8})-(\d{2})\.png")
 
 
@@ -41,7 +43,7 @@ def write_comparison(folders: Sequence[Path], titles: Sequence[str], rows: Seque
 def describe(folder: Path) -> dict[str, Any]:
     """Data of the report for the run in `folder`. Raises SdfleetError if it has no record."""
     record = record_format.read_record(folder / "run.json")
-    if record is None or not {"machine", "losses", "config"} <= record.keys():
+    if record is None or not ({"losses", "config"} <= record.keys() and isinstance(record.get("machine"), dict)):
         raise SdfleetError(f"{folder} has no record of a run; to fetch it: sdfleet train fetch {folder.name}")
     ended = record.get("ended") or {"how": "running", "reason": ""}
     config = folder / "config.toml"
@@ -51,18 +53,36 @@ def describe(folder: Path) -> dict[str, Any]:
         "reason": ended.get("reason", ""),
         "host": record["machine"].get("host", ""),
         "steps": record["losses"][-1][0] if record["losses"] else 0,
-        "seconds": record.get("seconds"),
+        "seconds": _number(record.get("seconds")),
         "curve": _curve(record["losses"]),
         "samples": _samples(folder),
-        "outputs": record.get("outputs", []),
-        "config": config.read_text(encoding="utf-8") if config.exists() else json.dumps(record["config"], indent=1),
+        "outputs": _outputs(record.get("outputs")),
+        "config": _text(config) if config.exists() else json.dumps(record["config"], indent=1),
         "record": _flat(record),
+    }
+
+
+def _number(found: object) -> float | None:
+    return found if isinstance(found, int | float) and abs(found) < LARGEST_FILE else None
+
+
+def _outputs(found: object) -> dict[str, dict[str, Any]]:
+    """Size and sha256 by file, as far as the record says them."""
+    entries = found.items() if isinstance(found, dict) else ()
+    return {
+        name: entry
+        for name, entry in entries
+        if isinstance(entry, dict)
+        and isinstance(entry.get("size"), int)
+        and entry["size"] < LARGEST_FILE
+        and isinstance(entry.get("sha256"), str)
     }
 
 
 def _curve(losses: Sequence[Sequence[float]]) -> dict[str, Any]:
     """The loss as points of an SVG of 720 by 240: raw and smoothed, with marks at minimum, middle and maximum."""
-    shown = list(losses)[:: max(1, len(losses) // POINTS)]
+    finite = [pair for pair in losses if isfinite(pair[1])]
+    shown = finite[:: max(1, len(finite) // POINTS)]
     if not shown:
         return {"line": ""}
     past = min(SMOOTHING, 1 - 1 / (1 + len(shown) / 30))
@@ -103,20 +123,27 @@ def _samples(folder: Path) -> dict[str, Any]:
     return {"columns": [f"epoch {epochs[s]}, step {s}" if s in epochs else f"step {s}" for s in steps], "rows": rows}
 
 
-def _prompts(log: Path) -> tuple[dict[int, str], dict[int, int]]:
+def _prompts(log: Path) -> tuple[dict[int, str], dict[int, Any]]:
     """Prompts by their index, and epochs by their step, from the log."""
     prompts: dict[int, str] = {}
-    epochs: dict[int, int] = {}
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+    epochs: dict[int, Any] = {}
+    for line in _text(log).splitlines() if log.exists() else ():
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(event, dict):
             continue
         match = SAMPLE.fullmatch(str(event.get("file", "")))
         if event.get("event") == "sample" and match:
-            prompts[int(match[2])] = str(event["prompt"])
-            epochs[event["step"]] = event["epoch"]
+            prompts[int(match[2])] = str(event.get("prompt", ""))
+            if isinstance(step := event.get("step"), int):
+                epochs[step] = event.get("epoch", "?")
     return prompts, epochs
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")
 
 
 def _png(file: Path | None) -> str | None:

@@ -38,7 +38,7 @@ def _told(run: str) -> Iterator[None]:
     """Reading of a record that its run wrote. Raises SdfleetError if it has another shape than records have."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError, RecursionError) as error:
         raise SdfleetError(f"{run}: its record is damaged ({type(error).__name__}: {error})") from error
 
 
@@ -63,7 +63,12 @@ def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, 
     text = origin.config(run)
     text = text.replace(str(origin.paths.run(run)), str(target.paths.run(again)))
     text = text.replace(f"{origin.paths.root}/", f"{target.paths.root}/")
-    wanted = requirements.turn(Config.model_validate(tomllib.loads(text)), target.remote.host, ())
+    try:
+        config = Config.model_validate(tomllib.loads(text))
+    except ValueError as error:
+        said = f"{run}: this sdfleet does not read its config; use the one that made the run"
+        raise SdfleetError(f"{said} ({str(error).splitlines()[0]})") from error
+    wanted = requirements.turn(config, target.remote.host, ())
     known = origin.inputs(run)
     with tempfile.TemporaryDirectory() as folder:
         lacking = set(target.missing(known.values()))

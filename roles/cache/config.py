@@ -24,8 +24,12 @@ class Cache(Settings):
     port: int = Field(
         default=8180, ge=1024, le=65000, description="First of the nine ports it listens on, one per kind of upstream."
     )
-    size_gb: float = Field(default=200, ge=1, description="Disk that kept files may take, in GB; the oldest go first.")
-    keep_days: int = Field(default=90, ge=1, description="Days after which a file that nobody asked for is dropped.")
+    size_gb: float = Field(
+        default=200, ge=1, le=1_000_000, description="Disk that kept files may take, in GB; the oldest go first."
+    )
+    keep_days: int = Field(
+        default=90, ge=1, le=36_500, description="Days after which a file that nobody asked for is dropped."
+    )
     slice_mb: int = Field(
         default=16, ge=1, le=512, description="Files are fetched and kept in pieces of so many MB (2^20 bytes)."
     )

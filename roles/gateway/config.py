@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from roles.settings import ControllerPath, Settings, Url, raise_all
+from training.bounds import LONGEST_WAIT
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Domain = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*$")]
@@ -46,16 +47,21 @@ class Gateway(Settings):
         default="https://acme-v02.api.letsencrypt.org/directory",
         description="tls = acme: the authority's directory.",
     )
-    max_upload_mb: int = Field(default=512, ge=1, description="Largest request (img2img batches, datasets), in MB.")
+    max_upload_mb: int = Field(
+        default=512, ge=1, le=1_000_000, description="Largest request (img2img batches, datasets), in MB."
+    )
     answer_timeout: int = Field(
-        default=3600, ge=30, description="How long a service may be silent while it computes, in s."
+        default=3600, ge=30, le=LONGEST_WAIT, description="How long a service may be silent while it computes, in s."
     )
     login_attempts: int = Field(
         default=10,
         ge=1,
+        le=1_000_000,
         description="Wrong passwords a minute, for one name or from one address, before each further attempt waits.",
     )
-    session_hours: int = Field(default=24, ge=1, description="How long a session lasts after its login, in h.")
+    session_hours: int = Field(
+        default=24, ge=1, le=87_600, description="How long a session lasts after its login, in h."
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> "Gateway":

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from roles.settings import Settings
+from training.bounds import LONGEST_WAIT
 
 Build = Literal["cu118", "cu121", "cu126", "cu128", "cu130", "cpu"]
 
@@ -59,4 +60,4 @@ class Gpu(Settings):
         default=True,
         description="Hold the driver's packages and keep unattended-upgrades off them, so that no update breaks it.",
     )
-    reboot_timeout: int = Field(default=900, ge=60, description="How long a reboot may take, in s.")
+    reboot_timeout: int = Field(default=900, ge=60, le=LONGEST_WAIT, description="How long a reboot may take, in s.")

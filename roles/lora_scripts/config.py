@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from roles.settings import ControllerPath, GitUrl, Ref, Settings
+from training.bounds import LONGEST_WAIT
 
 KNOWN_COMMIT = "fdefba979981fd20d3bb77cb52dc59aeb274ba86"
 """The newest commit when this was written (2025-09-02); the environments' shipped locks are made for it."""
@@ -44,7 +45,9 @@ class LoraScripts(Settings):
     tensorboard_port: int = Field(
         default=6006, ge=1024, le=65535, description="Loopback port of its TensorBoard, which the GUI shows too."
     )
-    start_timeout: int = Field(default=300, ge=10, description="How long the GUI may take until it answers, in s.")
+    start_timeout: int = Field(
+        default=300, ge=10, le=LONGEST_WAIT, description="How long the GUI may take until it answers, in s."
+    )
     keep_releases: int = Field(
         default=2,
         ge=1,

@@ -62,7 +62,10 @@ class Mirrors(Settings):
 
     parallel: int = Field(default=4, ge=1, le=16, description="How many models a host fetches at a time.")
     limit_mb: float = Field(
-        default=0, ge=0, description="Bandwidth that a host's model downloads may take, in MB/s; 0 is no limit."
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Bandwidth that a host's model downloads may take, in MB/s; 0 is no limit.",
     )
 
     @field_validator("github")

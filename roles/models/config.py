@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from roles.names import Address, FilePath, Line, Revision, Sha256
 from roles.settings import Settings, is_line, raise_all
 from training.spelling import did_you_mean
-from training.usable_path import usable_path
+from training.usable_path import foreign, usable_path
 
 HUB = "hub"
 BELOW = "models/"
@@ -124,7 +124,8 @@ def _unusable(source: str) -> str:
 
 def _has_scheme(source: str) -> str:
     if not source.startswith(SCHEMES):
-        raise ValueError(f"{source!r} has no known scheme; allowed are {' '.join(SCHEMES)}")
+        own = f"file:{source}" if not foreign(source) else "file:PATH, PATH on this machine"
+        raise ValueError(f"{source!r} has no known scheme; allowed are {' '.join(SCHEMES)} (a file of yours: {own})")
     return is_line(source)
 
 
@@ -190,7 +191,7 @@ class Pin(Settings):
     path: FilePath = Field(description="Name of the file at its source, e.g. unet/model.safetensors.")
     url: Address = Field(description="Where its origin (not a mirror) serves exactly these bytes.")
     sha256: Sha256 = Field(description="What the bytes hash to.")
-    size: int | None = Field(default=None, ge=0, description="Its size in bytes; always in the lock.")
+    size: int | None = Field(default=None, ge=0, le=2**53, description="Its size in bytes; always in the lock.")
 
 
 BaseVersion = Literal["SD1", "SD2", "SDXL", "Unknown"]

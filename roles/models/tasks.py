@@ -34,6 +34,7 @@ def install(
     mirrors: ModelMirrors,
     secrets: Mapping[str, str],
     here: Path,
+    files_needed: bool = True,
     after: PyinfraCommand | None = None,
 ) -> None:
     """
@@ -44,6 +45,8 @@ def install(
     + mirrors: where to fetch from
     + secrets: tokens by name, for sources that need one
     + here: folder from which relative paths of file: sources start
+    + files_needed: whether a file: source that the host lacks must be on this machine, as to send it; if not, the
+      change is only told
     + after: command to run when something changed, to notify users of the models
     """
     try:
@@ -52,6 +55,8 @@ def install(
         raise DeployError(str(error)) from error
     seen = host.get_fact(StoreState, paths=paths)
     refuse_conflicts(goal, seen)
+    if files_needed:
+        refuse_unsendable(goal, seen)
     for line in sync_changes(goal, seen, paths):
         host.log(line)
     synced(
@@ -79,6 +84,11 @@ def refuse_conflicts(goal: Wanted, seen: StoreContents) -> None:
                 f"models.{file.model}: this host's store does not have it; run `sdfleet models adopt HOST FOLDER` "
                 "where it lies, or give the model groups whose hosts have it"
             )
+
+
+def refuse_unsendable(goal: Wanted, seen: StoreContents) -> None:
+    """Fail, before anything is changed, if this machine lacks a file that the host lacks too."""
+    for file in seen.missing(goal):
         if file.push and (why := unsendable(file.push)):
             raise DeployError(f"models.{file.model}: {why}")
 
@@ -113,7 +123,9 @@ def _fetch(files: Sequence[WantedFile], seen: StoreContents) -> str:
     size = format_bytes(sum(sizes) if len(sizes) == len(files) else None)
     have = sum(seen.partials.get(file.sha256, 0) for file in files)
     there = f", of which {format_bytes(have)} are there" if have else ""
-    return f"{name}: fetch{f'{many},' if many else ''} {size}{there}"
+    absent = [why for file in files if file.push and (why := unsendable(file.push))]
+    lacks = f"; apply will fail: {absent[0]}" if absent else ""
+    return f"{name}: fetch{f'{many},' if many else ''} {size}{there}{lacks}"
 
 
 def _link(files: Sequence[WantedFile]) -> str:

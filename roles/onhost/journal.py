@@ -115,6 +115,16 @@ def errors(lines: Iterable[str], kinds: Mapping[str, re.Pattern[str]] = KINDS) -
     return found
 
 
+def kinds(texts: Iterable[str]) -> list[str]:
+    """The first of the texts that differ in nothing but numbers."""
+    return list({without_numbers(text): text for text in reversed(list(texts))}.values())[::-1]
+
+
+def without_numbers(text: str) -> str:
+    """A text that is the same for lines that differ in nothing but numbers."""
+    return re.sub(r"0x[0-9a-fA-F]+|\d+", "#", text)
+
+
 def harmless(text: str) -> bool:
     """Whether a line that looks like an error means nothing."""
     return bool(PLUMBING.match(text)) or any(re.fullmatch(pattern, text) for pattern in HARMLESS)

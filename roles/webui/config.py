@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from roles.settings import ControllerPath, GitUrl, Line, Name, Ref, Settings, is_line, raise_all
 from roles.webui.flavors import FLAVORS
+from training.bounds import LONGEST_WAIT
 from training.spelling import did_you_mean
 
 KNOWN_REFS = {ref: commit for flavor in FLAVORS.values() for ref, commit in flavor.commits.items()}
@@ -134,6 +135,7 @@ class Webui(Settings):
     start_timeout: int = Field(
         default=600,
         ge=10,
+        le=LONGEST_WAIT,
         description="How long the service may take until it draws its first picture, in s.",
     )
     keep_releases: int = Field(default=2, ge=1, description="How many releases to keep, the current one included.")

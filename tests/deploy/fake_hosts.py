@@ -47,7 +47,7 @@ for unit in "$@"; do :; done
 case "$1" in
   start|restart) echo "$1 $unit" >>"$FAKE_HOST/asked"
     if grep -q broken "$FAKE_HOST/$unit"; then rm -f "$FAKE_HOST/up"; exit 1; fi; touch "$FAKE_HOST/up" ;;
-  disable) [ ! -e "$FAKE_HOST/on-disable" ] || . "$FAKE_HOST/on-disable" ;;
+  enable|disable) [ ! -e "$FAKE_HOST/on-$1" ] || . "$FAKE_HOST/on-$1" ;;
   stop) rm -f "$FAKE_HOST/up" ;;
   is-active) [ -e "$FAKE_HOST/up" ] && echo active ;;
   show) if [ -e "$FAKE_HOST/units" ]; then

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,3 +62,19 @@ def snapshot(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_symlink() or path.is_file()
     }
+
+
+class World:
+    """A folder that can be brought back to how it was."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.kept = folder, folder.with_name("kept")
+        shutil.copytree(folder, self.kept, symlinks=True, copy_function=_copy)
+
+    def again(self) -> None:
+        shutil.rmtree(self.folder)
+        shutil.copytree(self.kept, self.folder, symlinks=True, copy_function=_copy)
+
+
+def _copy(source: str, target: str) -> None:
+    shutil.copyfile(source, target, follow_symlinks=False)

@@ -136,6 +136,13 @@ def test_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_file_that_cannot_be_written_is_an_error_in_a_sentence(sdfleet: Callable[..., Done], tmp_path: Path) -> None:
+    for place, why in (("x" * 300, "File name too long"), ("file/fleet.toml", "Not a directory")):
+        (tmp_path / "file").touch()
+        done = sdfleet("init", place)
+        assert done.code in (1, 2) and why in done.err and "Traceback" not in done.err, done
+
+
 def test_verbose_shows_the_traceback(tmp_path: Path, sdfleet: Callable[..., Done]) -> None:
     assert "Traceback" in sdfleet("plan", "-v").err
 

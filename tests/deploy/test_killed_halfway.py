@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -27,26 +26,10 @@ def host(fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch) -> Path:
     return fakes.root("h1")
 
 
-class World:
-    """A folder that can be brought back to how it was."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.kept = folder, folder.with_name("kept")
-        shutil.copytree(folder, self.kept, symlinks=True, copy_function=_copy)
-
-    def again(self) -> None:
-        shutil.rmtree(self.folder)
-        shutil.copytree(self.kept, self.folder, symlinks=True, copy_function=_copy)
-
-
-def _copy(source: str, target: str) -> None:
-    shutil.copyfile(source, target, follow_symlinks=False)
-
-
 def test_rollback(fakes: FakeHosts, host: Path) -> None:
     serve(fakes, "h1", "good", "new")
     app, unit = host / "apps/webui", fakes.host("h1") / "it.service"
-    world = World(fakes.host("h1"))
+    world = killed.World(fakes.host("h1"))
     program, words = sent("activate"), ("--app", str(app), "back")
     for at in killed.moments(program, *words):
         assert (app / "current").resolve().is_dir(), at
@@ -71,7 +54,7 @@ def test_publish(host: Path) -> None:
     blob, note = store / "sha256" / sha256[:2] / sha256, store / "published.json"
     places = {"incoming": str(store / ".incoming-ink"), "blob": str(blob), "link": str(link), "manifest": str(note)}
     program = killed.call(published, run="ink", sha256=sha256, unit="none.service", port=1, **places)
-    world = World(host)
+    world = killed.World(host)
     for at in killed.moments(program):
         if link.is_symlink():
             assert link.read_bytes() == content and str(link) in json.loads(note.read_text()), at
@@ -90,7 +73,7 @@ def test_prune(host: Path) -> None:
         file.write_text("bytes")
     delete = [str(file) for file in files[1:]]
     program = killed.call(unused, store=str(host / "store"), places=[], needed=[files[0].name], delete=delete)
-    world = World(host)
+    world = killed.World(host)
     for at in killed.moments(program):
         assert files[0].exists(), at
         assert killed.run(program).returncode == 0
@@ -117,7 +100,7 @@ def test_remove(host: Path, fakes: FakeHosts) -> None:
     (folder / "inputs/a.png").write_text("picture")
     name = hashlib.sha256(b"picture").hexdigest()
     blob = host / "datasets/sha256" / name[:2] / name
-    world = World(host)
+    world = killed.World(host)
 
     def begin() -> None:
         blob.parent.mkdir(exist_ok=True)
@@ -143,7 +126,7 @@ def test_resume(host: Path, fakes: FakeHosts) -> None:
     folder = make_run(host, "ink")
     (fakes.host("h1") / "show").write_text(ENDED)
     program = killed.call(runs, verb="turn", run=str(folder), wants={"nodes": {"rank": 0}})
-    world = World(host)
+    world = killed.World(host)
     for at in killed.moments(program):
         assert json.loads((folder / "turn.json").read_text())["gpus"] == 1, at
         assert json.loads(killed.run(program).stdout) == {}

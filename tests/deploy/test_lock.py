@@ -171,6 +171,11 @@ def test_a_file_counts_from_the_folder_of_fleet_toml(upstreams: Upstreams, tmp_p
     assert (done.returncode, done.stderr) == (0, "")
     (tmp_path / "ink.safetensors").unlink()
     assert sdfleet("check", "--fleet", file).returncode == 0, "the lock has it"
+    before = file.with_suffix(".lock").read_text()
+    again = sdfleet("lock", "--upgrade", "--fleet", file)
+    assert (again.returncode, again.stderr) == (0, "")
+    kept = "ink: file:../ink.safetensors is not on this machine; the lock keeps the file that it names"
+    assert kept in again.stdout and file.with_suffix(".lock").read_text() == before
 
 
 def test_a_file_that_is_too_large_to_send_is_refused_before_it_is_read(upstreams: Upstreams, tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import pytest
 
 from deploy import engine_client
 from deploy.events import Event, HostResult, Planned, Request
+from deploy.releases import APPS
 from deploy.rollout import gates, rollback, state
-from deploy.rollout.gates import Failure
+from deploy.rollout.gates import Failure, Seen
 from deploy.rollout.rollout import Rollout
-from deploy.ssh import connect
+from deploy.ssh import Remote, connect
 from inventory.load import load
 from inventory.model import Fleet
+from inventory.rollout import Rollout as Settings
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_rollback import current, serve
 from tests.deploy.test_rollout import seen
@@ -38,26 +40,95 @@ def failed_update(fakes: FakeHosts) -> None:
         rollout.take_back(remotes, before)
 
 
-@pytest.mark.parametrize(
-    ("old", "said"),
-    [
-        ("good", "h1 webui is still on r0"),
-        (
-            "broken",
-            "h1 webui is on r0 again, but does not run (failed): its last words; "
-            "see: sdfleet logs h1 webui, sdfleet doctor h1",
-        ),
-    ],
-)
+def state_of(fakes: FakeHosts, host: str) -> str:
+    return str(json.loads((fakes.root(host) / "rollout.json").read_text())["state"])
+
+
+def test_a_failed_switch_that_went_back_by_itself_is_back(fakes: FakeHosts, capsys: pytest.CaptureFixture[str]) -> None:
+    fakes.write({"h1": "webui"})
+    serve(fakes, "h1", "good")
+    failed_update(fakes)
+    assert capsys.readouterr().out.splitlines() == ["Rolling back h1", "h1 webui is still on r0"]
+    assert (current(fakes, "h1"), state_of(fakes, "h1")) == ("r0", "back")
+
+
 def test_a_host_whose_old_release_does_not_start_is_not_said_to_be_on_it(
-    old: str, said: str, fakes: FakeHosts, capsys: pytest.CaptureFixture[str]
+    fakes: FakeHosts, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fakes.write({"h1": "webui"})
-    serve(fakes, "h1", old)
+    serve(fakes, "h1", "broken")
     failed_update(fakes)
-    assert capsys.readouterr().out.splitlines() == ["Rolling back h1", said]
-    assert current(fakes, "h1") == "r0"
-    assert json.loads((fakes.root("h1") / "rollout.json").read_text())["state"] == "back"
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [
+        "h1 webui is on r0 again, but does not run (failed): its last words; "
+        "see: sdfleet logs h1 webui, sdfleet doctor h1"
+    ]
+    assert said.out.splitlines() == ["Rolling back h1", "Rolled back: nothing. Not rolled back: h1 (webui)."]
+    assert (current(fakes, "h1"), state_of(fakes, "h1")) == ("r0", "failed")
+
+
+def updated(fakes: FakeHosts, *hosts: str) -> dict[str, Seen]:
+    """Hosts on r1 of the WebUI, lora-scripts and trainer; their states before, on r0."""
+    before = {}
+    for host in hosts:
+        for app in APPS:
+            serve(fakes, host, "good", "new", app=app)
+        (fakes.host(host) / "up").touch()
+        before[host] = {"history": {app: {"release": "r0", "text": "good"} for app in APPS}}
+    return before
+
+
+def break_way_back(fakes: FakeHosts, host: str, how: str) -> str:
+    """Keep the WebUI of a host from going back; what is said of that."""
+    home = fakes.root(host) / "apps/webui"
+    if how == "gone":
+        (home / "releases/r0").rmdir()
+        return "No release r0. "
+    if how == "damaged":
+        (home / "history.json").write_text('{"served": [5]}')
+        return f"its history.json is damaged; to choose a release: sdfleet releases --limit {host}"
+    history = json.loads((home / "history.json").read_text())
+    history["served"][0]["text"] = "broken"
+    (home / "history.json").write_text(json.dumps(history))
+    return "it.service did not become ready: its last words; went back to r1"
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged", "broken"])
+def test_an_application_that_cannot_go_back_does_not_keep_the_others(
+    how: str, fakes: FakeHosts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes.write({"h1": "webui train", "h2": "webui train"})
+    before = updated(fakes, "h1", "h2")
+    said = break_way_back(fakes, "h1", how)
+    fleet = load(fakes.file)
+    with connect(fleet.hosts.values()) as remotes:
+        rollout = Rollout(fleet, "x", remotes)
+        rollout.failures = [Failure("h1", "picture", "it is grey")]
+        rollout.take_back(remotes, before)
+        mark = state.read(remotes["h1"])
+    told = capsys.readouterr()
+    assert "h1 webui could not be rolled back to r0: " in told.err and said in told.err, told.err
+    assert "see: sdfleet doctor h1" in told.err
+    assert told.out.splitlines()[-1] == ("Rolled back: h1 (lora_scripts, trainer), h2. Not rolled back: h1 (webui).")
+    for app in ("lora_scripts", "trainer"):
+        assert current(fakes, "h1", app) == "r0"
+    assert current(fakes, "h2") == "r0" and state_of(fakes, "h2") == "back"
+    assert mark is not None and mark.state == "failed" and mark.before == before["h1"]
+    assert mark.reason.startswith("gate picture: it is grey; webui could not be rolled back")
+
+
+def test_a_host_that_goes_away_in_the_middle_is_named_beside_those_that_are_back(
+    fakes: FakeHosts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes.write({"h1": "webui train", "h2": "webui train"})
+    before = updated(fakes, "h1", "h2")
+    (fakes.host("h1") / "away").touch()
+    fleet = load(fakes.file)
+    with connect(fleet.hosts.values()) as remotes:
+        Rollout(fleet, "x", remotes).take_back(remotes, before)
+    told = capsys.readouterr()
+    assert "h1 could not be rolled back: h1 (root@h1:22): cannot be reached" in told.err
+    assert told.out.splitlines()[-1] == "Rolled back: h2. Not rolled back: h1."
 
 
 def test_a_host_that_cannot_be_taken_back_says_what_to_type(
@@ -108,3 +179,47 @@ def test_an_update_goes_on_over_a_damaged_mark(
         mark = state.read(remotes["h1"])
     assert (rollout.passed, rollout.failures) == (["h1"], []), capsys.readouterr()
     assert mark is not None and mark.state == "passed"
+
+
+def test_a_host_that_could_not_go_back_is_checked_again_by_the_same_update(
+    fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stayed on the refused release, so nothing would change there: it is compared with what served before."""
+
+    def engine(fleet: Fleet, request: Request) -> Iterator[Event]:
+        yield HostResult(host="h1", status="ok", changed=0)
+
+    monkeypatch.setattr(engine_client, "engine_events", engine)
+    looks: list[float] = []
+
+    def look(remote: Remote, settings: Settings, seconds: float) -> Seen:
+        looks.append(seconds)
+        return {**seen(errors=("RuntimeError: it fails at each picture",)), "releases": {}, "runs": []}
+
+    monkeypatch.setattr(gates, "look", look)
+    fakes.write({"h1": "webui"})
+    serve(fakes, "h1", "good", "new")
+    fleet = load(fakes.file)
+    with connect(fleet.hosts.values()) as remotes:
+        before = {**seen(), "history": {"webui": {"release": "r0", "text": "good"}}, "releases": {}}
+        state.write(remotes["h1"], "x", "failed", before, "gate journal")
+        rollout = Rollout(fleet, "x", remotes)
+        rollout.run()
+    assert looks == [20], "nothing new is recorded as what served before"
+    assert [failure.gate for failure in rollout.failures] == ["journal"], capsys.readouterr()
+    assert (current(fakes, "h1"), state_of(fakes, "h1")) == ("r0", "back")
+
+
+def test_training_that_cannot_be_started_again_is_named_and_that_of_other_hosts_is_started(
+    fakes: FakeHosts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes.write({"h1": "webui train", "h2": "webui train"})
+    fleet = load(fakes.file)
+    (fakes.host("h1") / "away").touch()
+    with connect(fleet.hosts.values()) as remotes:
+        rollout = Rollout(fleet, "x", remotes)
+        rollout.resume_training({name: ["lora-train@ink.service"] for name in remotes})
+    assert rollout.not_resumed == ["h1"]
+    said = capsys.readouterr().err
+    assert "h1 its training did not resume" in said and "run: sdfleet train resume ink" in said
+    assert "start lora-train@ink.service" in (fakes.host("h2") / "asked").read_text()

@@ -112,6 +112,27 @@ STRANGE = {
         "fleet.rollout.journal_ignore.0: '(' is not a regular expression",
     ),
     "domain with a line break": (_host('[gateway]\ndomain = "x\\n}"'), "gateway.domain: string should match pattern"),
+    "key with a Windows path": (
+        _host('key = "C:\\\\Users\\\\me\\\\id"'),
+        "hosts.a.key: 'C:\\\\Users\\\\me\\\\id' is a Windows path; write its path on this machine, with /",
+    ),
+    "key with a Windows path and slashes": (_host('key = "d:/id"'), "hosts.a.key: 'd:/id' is a Windows path"),
+    "requirements with backslashes": (
+        _host('[webui]\nrequirements = "..\\\\r.txt"'),
+        "webui.requirements: '..\\\\r.txt' is a Windows path",
+    ),
+    "requirements at a URL": (
+        _host('[trainer]\nrequirements = "https://x.example/r.txt"'),
+        "is a URL; download it, and write the path of the file",
+    ),
+    "known hosts at a URL": (
+        _host("").replace("[hosts", 'known_hosts = "HTTPS://x/known"\n[hosts'),
+        "fleet.known_hosts: 'HTTPS:/x/known' is a URL",
+    ),
+    "secret in a Windows file": (_host('[secrets]\ncivitai_token = { file = "C:/t" }'), "'C:/t' is a Windows path"),
+    "data root of Windows": (_root("D:\\\\sd"), "'D:\\\\sd' is a Windows path; write its path on the hosts, with /"),
+    "model in a Windows file": (_model("source = 'file:C:\\m.safetensors'"), "'C:\\\\m.safetensors' is a Windows path"),
+    "model without a scheme": (_model('source = "m.safetensors"'), "(a file of yours: file:m.safetensors)"),
     "key of no user": (_host('key = "~no-such-user/k"'), f"hosts.a.key: {NOBODY}"),
     "known hosts of no user": (
         _host("").replace("[hosts", 'known_hosts = "~no-such-user/k"\n[hosts'),

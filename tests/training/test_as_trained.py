@@ -79,7 +79,8 @@ def test_lycoris_reads_what_was_trained(bench: Workbench, kind: str, name: str) 
     LyCORIS' modules are asked in place of the layers, as when it trains and draws. Its 4.1.3 merges (merge_to) LoHa
     and factored LoKr with alpha / rank counted twice, and so otherwise than it draws with them.
     """
-    lycoris = pytest.importorskip("lycoris.modules")
+    from lycoris import modules as lycoris  # here: with it, a fresh process would take a second longer
+
     base, trained, file = moved(bench, "sd1", kind, (SIZES | LOKR)[name])
     target = bench.folder / "merged.safetensors"
     merge.bake(bench.materials / "sd1.safetensors", [WeightedSource(file)], target)

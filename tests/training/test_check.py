@@ -82,3 +82,30 @@ def test_a_run_that_no_change_makes_small_enough_does_not_fit(tmp_path: Path) ->
 @pytest.mark.parametrize("device", ["cpu", "mps"])
 def test_a_run_without_a_card_says_nothing_of_cards(tmp_path: Path, device: str) -> None:
     assert "GB" not in checked(config(tmp_path, "sd1", train={"device": device}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            'checkpoint = "C:\\\\sd.safetensors"',
+            "model.checkpoint: 'C:\\\\sd.safetensors' is a Windows path; write its path on",
+        ),
+        ("checkpoint = 'base\\sd15'", "model.checkpoint: 'base\\\\sd15' is a Windows path"),
+        ('checkpoint = "https://x.example/a.safetensors"', "is a URL; download it, and write the path of the file"),
+        (
+            'checkpoint = "runwayml/stable-diffusion-v1-5"',
+            "if runwayml/stable-diffusion-v1-5 is a model of a hub, download it",
+        ),
+        ('checkpoint = "a"\nvae = "d:/vae.pt"', "model.vae: 'd:/vae.pt' is a Windows path"),
+        (
+            'checkpoint = "a"\nclip_skip = 2026-11-27',
+            "model.clip_skip: input should be a valid integer (is 2026-11-27)",
+        ),
+    ],
+)
+def test_what_is_no_path_is_named_as_what_it_is(settings: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f'name = "x"\n[model]\n{settings}\n[[data.subsets]]\nfolder = "pictures"\n')
+    done = RUNNER.invoke(app, ["check", str(file)])
+    assert done.exit_code and said in str(done.exception) + done.output

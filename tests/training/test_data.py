@@ -165,6 +165,8 @@ def test_emphasis_means_what_it_means_in_the_webui() -> None:
     assert weights(r"\(a\) b") == [("(a) b", 1.0)]
     assert weights("(open") == [("open", 1.1)]
     assert weights("closed) x") == [("closed) x", 1.0)]
+    for odd in ("(oh :...)", "(a:1.2.3)", "(a:.)", f"(a:{'9' * 400})", "(a:\u0663)"):
+        assert weights(odd) == [(odd.removeprefix("(").removesuffix(")"), 1.1)], odd
 
 
 @pytest.fixture(scope="session")

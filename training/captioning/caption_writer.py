@@ -138,6 +138,7 @@ def _batches(work: Sequence[Path], size: int, tally: Tally, say: Say) -> Iterato
 def _record(folder: Path) -> dict[str, dict[str, str]]:
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {name: entry for name, entry in entries if isinstance(entry, dict) and {"sha256", "how"} <= entry.keys()}

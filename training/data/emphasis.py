@@ -6,7 +6,9 @@ from dataclasses import dataclass
 FACTOR = 1.1
 """Factor of one pair of round brackets; square ones divide by it."""
 
-_TOKEN = re.compile(r"\\([()\[\]\\])|([(\[])|:\s*([+-]?[.\d]+)\s*\)|([)\]])|([^\\()\[\]:]+|.)")
+_TOKEN = re.compile(
+    r"\\([()\[\]\\])|([(\[])|:\s*([+-]?(?:[0-9]{1,9}(?:\.[0-9]*)?|\.[0-9]+))\s*\)|([)\]])|([^\\()\[\]:]+|.)"
+)
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,6 @@ class Conversion:
     def absolute(self, name: str, text: Any) -> str:
         """A path of the file as an absolute path; a Windows path is a problem."""
         path = str(text)
-        if re.match(r"[A-Za-z]:[\\/]|\\\\", path):
-            self.problem(f"{name}: {path!r} is a Windows path; write its path on this machine")
-            return path
         try:
             found = self.base / usable_path(path)
         except ValueError as error:

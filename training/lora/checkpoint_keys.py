@@ -25,6 +25,7 @@ OPEN_CLIP = {
     f"{keys.XL_OPEN_CLIP}transformer.resblocks.": "lora_te2_text_model_encoder_layers_",
 }
 
+_DOWNSAMPLER = re.compile(re.escape(UNET) + r"input_blocks\.([1-9][0-9]{0,2})\.0\.op\.weight")
 _RESNET = {
     "in_layers.2": "conv1",
     "emb_layers.1": "time_emb_proj",
@@ -74,7 +75,7 @@ def diffusers_path(path: str, per_level: int) -> str:
 
     `per_level` is the number of residual blocks per level (2 in all released models).
     """
-    match = re.fullmatch(r"(input|output|middle)_blocks?\.(\d+)\.?(\d*)\.?(.*)", path)
+    match = re.fullmatch(r"(input|output|middle)_blocks?\.([0-9]{1,3})\.?([0-9]*)\.?(.*)", path)
     if not match:
         return path
     side, first, second, rest = match[1], int(match[2]), match[3], match[4]
@@ -128,5 +129,5 @@ def _text_places(key: str) -> Iterator[Target]:
 
 def _layers_per_level(shapes: Iterable[str]) -> int:
     """Residual blocks per level: those before the first downsampler."""
-    downs = [int(key.split(".")[3]) for key in shapes if key.startswith(UNET) and key.endswith(".0.op.weight")]
+    downs = [int(match[1]) for key in shapes if (match := _DOWNSAMPLER.fullmatch(key))]
     return min(downs) - 1 if downs else 2

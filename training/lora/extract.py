@@ -54,7 +54,10 @@ def extract(
         if float(difference.abs().max()) <= SAME:
             same += 1
             continue
-        cutting = truncated_svd(difference.flatten(1), tuple(difference.shape[1:]), limit)
+        try:
+            cutting = truncated_svd(difference.flatten(1), tuple(difference.shape[1:]), limit)
+        except InputError as error:
+            raise InputError(f"{place.key}: {error}") from error
         kept.append(cutting.kept)
         tensors |= {f"{place.module}.{part}": tensor for part, tensor in cutting.parts.items()}
     if not kept:

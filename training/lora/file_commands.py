@@ -3,6 +3,7 @@
 torch is imported inside the commands that need it, so that --help answers at once.
 """
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 
 from training.errors import InputError
 from training.terminal import say
+from training.usable_path import usable_path
 
 if TYPE_CHECKING:
     import torch
@@ -156,9 +158,12 @@ def _strength(text: str) -> tuple[Path, float]:
     if not equals or Path(text).exists():
         return Path(text), 1.0
     try:
-        return Path(name), float(number)
+        strength = float(number)
     except ValueError:
-        raise InputError(f"{text}: the strength after = must be a number, like {name}=0.8") from None
+        strength = math.nan
+    if not math.isfinite(strength):
+        raise InputError(f"{text}: the strength after = must be a number, like {name}=0.8")
+    return Path(name), strength
 
 
 def _cuts(rank: int | None, energy: float | None, conv_rank: int | None) -> "tuple[Truncation, Truncation | None]":
@@ -176,7 +181,12 @@ def _dtype(precision: Precision | None) -> "torch.dtype | None":
 
 
 def _keep_inputs(output: Path, inputs: list[Path]) -> None:
-    """Refuse to write over what is read."""
+    """Refuse to write over what is read, and paths that no file can have."""
+    for path in (output, *inputs):
+        try:
+            usable_path(path)
+        except ValueError as error:
+            raise InputError(str(error)) from error
     for path in inputs:
         if output.resolve() == path.resolve():
             raise InputError(f"{output}: is an input too; give another --output")

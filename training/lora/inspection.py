@@ -41,8 +41,10 @@ TRAINING = {
 }
 """Metadata shown about the training, by label."""
 
-_BLOCK = re.compile(r"(down_blocks|up_blocks|input_blocks|output_blocks)_(\d+)|(mid_block|middle_block)")
-_TEXT = re.compile(r"lora_te\d?")
+_BLOCK = re.compile(
+    r"(down_blocks|up_blocks|input_blocks|output_blocks)_([0-9]{1,3})(?![0-9])|(mid_block|middle_block)"
+)
+_TEXT = re.compile(r"lora_te[12]?(?=_)")
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def _tags(metadata: Mapping[str, str]) -> list[str]:
         counts: Counter[str] = Counter()
         for tags in folders.values():
             counts.update({tag.strip(): int(number) for tag, number in tags.items()})
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, OverflowError, RecursionError):
         return []
     common = ", ".join(f"{tag} ({number})" for tag, number in counts.most_common(10))
     return [f"Most frequent tags: {common}"] if common else []

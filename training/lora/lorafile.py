@@ -65,7 +65,9 @@ def serialise(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> byt
     The library writes the metadata in the order of a randomly seeded hash map, so two runs would differ: the header
     is written again with sorted keys. Its length, and with it every offset, stays as the library made it.
     """
-    data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, dict(metadata) or None)
+    # A file name of bytes that are not UTF-8 may be in the metadata.
+    written = {key: value.encode("utf-8", "replace").decode() for key, value in metadata.items()}
+    data = save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}, written or None)
     length = int.from_bytes(data[:8], "little")
     header: dict[str, Any] = json.loads(data[8 : 8 + length])
     if "__metadata__" in header:

@@ -69,7 +69,10 @@ def merge_files(
     metadata = {**found.metadata, "modelspec.merged_from": comment, "modelspec.title": target.stem}
     found = LoraFile(found.tensors, metadata)
     if rank is not None:
-        found = resize(found, Truncation(rank)).file
+        try:
+            found = resize(found, Truncation(rank)).file
+        except InputError as error:
+            raise InputError(f"{comment}: {error}") from error
     tensors = lorafile.cast_tensors(found.tensors, precision or precision_of(loaded[0][0]))
     lorafile.write_lora(target, tensors, found.metadata, validity.check_written)
     return found
@@ -162,12 +165,13 @@ def _concatenated(name: str, found: list[tuple[LowRank, float]]) -> dict[str, Te
         raise InputError(f"{name}: the files were trained for different models (shapes differ)")
     ranks = sum(len(factors.down) for factors, _ in found)
     # alpha holds one common scale; differences from it, and the strengths, go into the up factors.
-    ups = [factors.up * (strength * factors.scale / first.scale) for factors, strength in found]
+    scale = first.scale or 1.0
+    ups = [factors.up * (strength * factors.scale / scale) for factors, strength in found]
     tail = (1,) * (len(first.kernel) - 1)
     return {
         DOWN: torch.cat([factors.down for factors, _ in found]).reshape(ranks, *first.kernel).contiguous(),
         UP: torch.cat(ups, dim=1).reshape(-1, ranks, *tail).contiguous(),
-        ALPHA: torch.tensor(first.scale * ranks),
+        ALPHA: torch.tensor(scale * ranks),
     }
 
 

@@ -46,7 +46,10 @@ def resize(source: LoraFile, cut: Truncation, conv_cut: Truncation | None = None
     tensors: dict[str, Tensor] = {}
     cuttings: dict[str, Truncated] = {}
     for name, parts in source.modules().items():
-        cutting = _cut(name, parts, cut, conv_cut or cut)
+        try:
+            cutting = _cut(parts, cut, conv_cut or cut, name)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
         cuttings[name] = cutting
         kept = {part: parts[part] for part in (DORA,) if part in parts}
         tensors |= {f"{name}.{part}": tensor for part, tensor in (cutting.parts | kept).items()}
@@ -89,16 +92,14 @@ def uniform(values: Iterable[float]) -> str:
     return str(found.pop()) if len(found) == 1 else "Dynamic"
 
 
-def _cut(name: str, parts: dict[str, Tensor], cut: Truncation, conv_cut: Truncation) -> Truncated:
+def _cut(parts: dict[str, Tensor], cut: Truncation, conv_cut: Truncation, name: str) -> Truncated:
     if BIAS in parts:
-        raise InputError(
-            f"{name}: changes a bias ({BIAS}), which a LoRA cannot hold; merge it into a checkpoint (--into)"
-        )
+        raise InputError(f"changes a bias ({BIAS}), which a LoRA cannot hold; merge it into a checkpoint (--into)")
     found = low_rank(parts)
     if found:
         return truncate_factors(found, conv_cut if found.kernel[1:] not in ((), (1, 1)) else cut)
     if network_kind(parts) == "unknown":
-        raise InputError(f"{name}: holds no weights of a LoRA, LoHa or LoKr ({', '.join(sorted(parts))})")
+        raise InputError(f"holds no weights of a LoRA, LoHa or LoKr ({', '.join(sorted(parts))})")
     matrix = delta(parts)
     inputs = matrix.shape[1]
     # LoHa and LoKr files hold a convolution's weight flat: only its name shows that the kernel is 3x3.

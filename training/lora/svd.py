@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from training.errors import InputError
 from training.lora.deltas import ALPHA, DOWN, UP, LowRank
 
 
@@ -37,8 +38,11 @@ class Truncated:
 
 
 def truncated_svd(matrix: Tensor, kernel: tuple[int, ...], cut: Truncation) -> Truncated:
-    """A module that adds the best low-rank approximation of `matrix` (out, in * kernel)."""
-    up, values, down = torch.linalg.svd(matrix.float(), full_matrices=False)
+    """A module that adds the best low-rank approximation of `matrix` (out, in * kernel).
+
+    Raises InputError if its numbers are too large for fp32.
+    """
+    up, values, down = _svd(matrix.float())
     return _cutting(up, values, down, 1.0, kernel, cut)
 
 
@@ -46,12 +50,19 @@ def truncate_factors(found: LowRank, cut: Truncation) -> Truncated:
     """A module of lower rank that adds nearly the same.
 
     The two thin factors are reduced to square ones first (QR), so no matrix of the layer's size is decomposed.
-    alpha / rank stays as it was.
+    alpha / rank stays as it was. Raises InputError if its numbers are too large for fp32.
     """
     up, up_rest = torch.linalg.qr(found.up)
     down, down_rest = torch.linalg.qr(found.down.T)
-    left, values, right = torch.linalg.svd(up_rest @ down_rest.T, full_matrices=False)
+    left, values, right = _svd(up_rest @ down_rest.T)
     return _cutting(up @ left, values, right @ down.T, found.scale, found.kernel, cut)
+
+
+def _svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if not matrix.isfinite().all():
+        raise InputError("its numbers are too large to be decomposed in fp32")
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    return left, values, right
 
 
 def _cutting(

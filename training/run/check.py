@@ -1,6 +1,7 @@
 """`lora-train check`: checks config, pictures and model without training. Never imports torch."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from training.base import files, parts
 from training.config import Config, Model
@@ -15,7 +16,7 @@ def check_report(config: Config) -> str:
     problems: list[str] = []
     for key, path in (("model.checkpoint", config.model.checkpoint), ("model.vae", config.model.vae)):
         if path is not None and not path.exists():
-            problems.append(f"{key}: {path} does not exist")
+            problems.append(f"{key}: {path} does not exist{_hint(path)}")
     if config.model.checkpoint.exists():
         problems.extend(_of_base(config.model))
     found: list[pictures.Picture] = []
@@ -37,6 +38,13 @@ def check_report(config: Config) -> str:
         f"sizes {', '.join(f'{width}x{height}' for width, height in sizes)}"
     )
     return "\n".join([first, *_fitting(config)])
+
+
+def _hint(path: Path) -> str:
+    """What to do about a missing path that looks like OWNER/NAME of a model hub."""
+    if path.parent.exists() or path.suffix in (".safetensors", ".ckpt"):
+        return ""
+    return f"; if {path.parent.name}/{path.name} is a model of a hub, download it and write the path of its file here"
 
 
 def _of_base(model: Model) -> list[str]:

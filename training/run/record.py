@@ -136,9 +136,9 @@ def _losses(log: Path) -> list[list[float]]:
     for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
         try:
             event = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        if event.get("event") == "step":
+        if isinstance(event, dict) and event.get("event") == "step" and {"step", "loss"} <= event.keys():
             found[event["step"]] = event["loss"]
     return [[step, found[step]] for step in sorted(found)]
 

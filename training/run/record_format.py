@@ -31,15 +31,22 @@ def read_record(file: Path) -> dict[str, Any] | None:
 
 def _is_sound(record: dict[str, Any]) -> bool:
     ended, result, sha256 = (record.get(key) for key in ("ended", "file", "sha256"))
-    named = result is None or (isinstance(result, str) and result not in (".", "..") and not set(result) & set("/\\\0"))
+    named = result is None or (isinstance(result, str) and _is_file_name(result))
     over = ended is None or (isinstance(ended, dict) and isinstance(ended.get("how"), str))
     return named and over and isinstance(sha256, str | None) and _are_losses(record.get("losses", []))
 
 
+def _is_file_name(text: str) -> bool:
+    return text not in (".", "..") and not set(text) & set("/\\\0") and len(text.encode("utf-8", "replace")) < 256
+
+
 def _are_losses(found: object) -> bool:
-    """Whether this is a list of pairs of step and loss."""
+    """Whether this is a list of pairs of step and loss; a loss may be NaN."""
     return isinstance(found, list) and all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(value, int | float) for value in pair)
+        isinstance(pair, list)
+        and len(pair) == 2
+        and isinstance(pair[0], int)
+        and all(isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63) for value in pair)
         for pair in found
     )
 

@@ -1,10 +1,11 @@
 """Base class and types of the tables of a training config."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from training.bounds import bounded
 from training.usable_path import usable_path
 
 
@@ -12,6 +13,11 @@ class Settings(BaseModel):
     """A table: immutable; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _bounded(cls, value: Any, info: ValidationInfo) -> Any:
+        return bounded(cls, value, info)
 
 
 def _expand(value: object) -> object:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from training.bounds import LONGEST_WAIT
 from training.sections.base import Settings
 
 HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -24,7 +25,10 @@ class Resources(Settings):
         default=None, ge=1, description="GPU memory that a process needs, in MiB; unset: an estimate from the config."
     )
     patience_s: int = Field(
-        default=600, ge=5, description="How long processes wait for each other before one counts as lost, in s."
+        default=600,
+        ge=5,
+        le=LONGEST_WAIT,
+        description="How long processes wait for each other before one counts as lost, in s.",
     )
 
     @model_validator(mode="after")

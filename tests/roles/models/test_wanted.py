@@ -9,7 +9,7 @@ from pyinfra.api.exceptions import DeployError
 from roles.mirrors.config import Mirrors
 from roles.models.config import CLIP, LockedModel, Model, Pin
 from roles.models.state import StoreContents, parse_store, store_command
-from roles.models.tasks import refuse_conflicts, sync_changes
+from roles.models.tasks import refuse_conflicts, refuse_unsendable, sync_changes
 from roles.models.wanted import WantedError, wanted
 from roles.paths import Paths
 from tests.roles.models.printed import printed
@@ -77,9 +77,12 @@ def test_a_file_of_the_controller_is_needed_only_where_the_host_lacks_it(tmp_pat
     model = INK.model_copy(update={"source": "file:../x.safetensors"})
     goal = wanted([model], PATHS, CHINA, tmp_path / "fleet")
     assert goal.files[0].push == tmp_path / "fleet/../x.safetensors"
-    refuse_conflicts(goal, StoreContents(blobs={goal.files[0].sha256: 5}))
+    refuse_unsendable(goal, StoreContents(blobs={goal.files[0].sha256: 5}))
     with pytest.raises(DeployError, match=r"models\.ink: there is no file .*x\.safetensors on this machine"):
-        refuse_conflicts(goal, StoreContents())
+        refuse_unsendable(goal, StoreContents())
+    refuse_conflicts(goal, StoreContents())
+    [line, _] = sync_changes(goal, StoreContents(), PATHS)
+    assert line.startswith("ink: fetch") and "; apply will fail: there is no file" in line
 
 
 def test_a_pickle_that_is_allowed_keeps_its_suffix() -> None:
