@@ -4,6 +4,7 @@ import ast
 import base64
 import hashlib
 import io
+import threading
 import zipfile
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -28,6 +29,8 @@ RECEIVE = (
 """Runs an archive that comes over standard input, in base64. It is kept in memory alone, or in a file without a
 name where Python was built against a C library without memfd_create (before glibc 2.27), as uv's may be. Opened anew
 for reading only: children that read strange files as nobody inherit it, and could else change what root runs next."""
+ONE_PARSES = threading.Lock()
+"""Python 3.11.7 counts how deep it is in a tree once for all threads: of two that parse, one fails with SystemError."""
 
 
 @cache
@@ -96,7 +99,9 @@ def closure(*modules: str) -> list[str]:
 @cache
 def _imported(module: str) -> tuple[str, ...]:
     found = []
-    for node in ast.walk(ast.parse(_text(module))):
+    with ONE_PARSES:
+        tree = ast.parse(_text(module))
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module in OURS:
             found += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(tuple(f"{o}." for o in OURS)):

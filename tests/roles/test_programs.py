@@ -2,12 +2,15 @@
 
 import ast
 import base64
+import gc
 import json
 import os
 import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -45,6 +48,42 @@ def test_every_program_is_in_it() -> None:
     names = zipfile.ZipFile(BytesIO(programs.installed())).namelist()
     assert {f"{name.replace('.', '/')}.py" for name in INSTALLED} <= set(names)
     assert not [name for name in names if name.startswith(("deploy", "tests"))]
+
+
+class Dying:
+    """Lets another thread run when it is collected, wherever that happens."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        sum(range(50))
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Threads that take turns as often as they can, also while one parses."""
+    interval, threshold = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(1e-6)
+    gc.set_threshold(20)
+    yield
+    gc.set_threshold(*threshold)
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("restless")
+def test_programs_are_packed_for_several_hosts_at_once() -> None:
+    """Each host has a thread, and one failed with "AST constructor recursion depth mismatch"."""
+
+    def pack(number: int) -> list[str]:
+        for _ in range(4):
+            Dying()
+        programs._imported.cache_clear()
+        return programs.closure("deploy.onhost.gate")
+
+    with ThreadPoolExecutor(8) as pool:
+        packed = list(pool.map(pack, range(40)))
+    assert all("deploy.onhost.gate" in names and names == packed[0] for names in packed)
 
 
 @pytest.mark.parametrize("module", [*SENT, *INSTALLED])
