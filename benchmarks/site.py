@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.fleet import measured, ssh_each
+from lab import box
 from tests.light import fleet
 from tests.light.fleet import LightFleet
 
@@ -33,7 +34,8 @@ def applied(light: LightFleet, hosts: Sequence[str], trips: set[int]) -> None:
 
 def main(counts: Sequence[int]) -> None:
     """Start the fleet, apply once, and measure."""
-    with tempfile.TemporaryDirectory(prefix="sdfleet-bench-") as name, fleet.running(Path(name), max(counts)) as light:
+    with tempfile.TemporaryDirectory(prefix="sdfleet-bench-") as name, box.attached(max(counts)) as running:
+        light = fleet.written(running, Path(name))
         first = light.sdfleet("apply")
         if first.code:
             sys.exit(first.text)

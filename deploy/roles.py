@@ -23,8 +23,8 @@ from roles.operations.refusal import refusal
 from roles.trainer import tasks as trainer
 from roles.webui import tasks as webui
 
-RUN_PROGRAMS = frozenset({"gpu", "models", "webui", "lora_scripts", "trainer", "gateway"})
-"""Roles that run sdfleet's own programs on the host, and whose units hold a digest of them."""
+WITHOUT_PROGRAMS = frozenset({"mirrors", "cache"})
+"""Roles that run none of sdfleet's own programs on the host."""
 
 
 def apply_roles(only: Collection[str] = ROLES) -> None:
@@ -38,7 +38,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
         mirrors.install(mirrors=settings.mirrors, repository=settings.webui.repository, proxy=host.data.proxy)
     if "base" in chosen:
         base.install(base=settings.base, paths=settings.paths)
-    elif not RUN_PROGRAMS.isdisjoint(chosen):
+    elif not WITHOUT_PROGRAMS.issuperset(chosen):
         base.install_programs(paths=settings.paths)
     if "cache" in chosen:
         cache.install(

@@ -11,11 +11,11 @@ import typer
 
 from deploy import hostlock, units
 from deploy.console import err, out, styled, waiting
-from deploy.doctor.services import Service, services
 from deploy.engine_client import hosts_with
 from deploy.onhost import service as onhost
 from deploy.options import DEFAULT_FILE, OPERATE, FleetFile
 from deploy.ssh import HostError, Remote, connect, each
+from deploy.units import Service, services
 from inventory.errors import ConfigError, Problem
 from inventory.load import load
 from inventory.model import Fleet, HostSettings

@@ -20,12 +20,6 @@ from roles.webui.extensions import shown
 
 Seen = dict[str, Any]
 COLUMNS = ("host", "up", "OS", "GPU", "WebUI", "release", "services", "models", "disk free", "runs")
-FURTHER = (
-    ("lora_scripts", "lora-scripts"),
-    ("lora_scripts", "lora-scripts-tensorboard"),
-    ("gateway", "gateway"),
-)
-"""Role and name of the services that always run, besides the WebUI."""
 
 
 def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
@@ -66,12 +60,17 @@ def look(remote: Remote) -> Seen:
         observe,
         root=str(host.paths.root),
         webui=webui,
-        services={name: units.SERVICES[name] for role, name in FURTHER if host.has(role)},
+        services=further_services(host),
         models={f"{model.kind} {model.name}": _places(model, host.paths) for model in host.models},
     )
     seen["runs"] = RunHost(remote).states() if host.has("trainer") else {}
     _row(remote.name, seen)  # an answer that does not fit the table fails here, for this host alone
     return seen
+
+
+def further_services(host: HostSettings) -> dict[str, str]:
+    """Name and unit of the services that always run, besides the WebUI."""
+    return {its.name: its.unit for its in units.services(host) if its.name != "webui" and not its.waits}
 
 
 def _places(model: Model, paths: Paths) -> list[str]:

@@ -53,14 +53,7 @@ def run(host: HostSettings, service: str, browser: bool) -> int:
 
 def remote_port(host: HostSettings, service: str) -> int:
     """The loopback port of `service` on `host`. Raises ConfigError if the host does not have it."""
-    ports = {}
-    if host.has("webui"):
-        ports["webui"] = host.webui.port
-    if host.has("lora_scripts"):
-        ports["lora-scripts"] = host.lora_scripts.port
-        ports["lora-scripts-tensorboard"] = host.lora_scripts.tensorboard_port
-    if host.has("trainer"):
-        ports["tensorboard"] = host.trainer.tensorboard_port
+    ports = {its.name: its.ports[0] for its in units.services(host) if its.private}
     if service not in ports:
         offers = ", ".join(ports) or "none"
         raise ConfigError("open", [Problem("", f"{host.name} has no service {service!r} to open; it has: {offers}")])

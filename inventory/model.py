@@ -1,6 +1,7 @@
 """The typed model of fleet.toml, and the merged settings of one host."""
 
 import getpass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -39,32 +40,6 @@ GROUP_ROLES = {
     "cache": ("cache",),
 }
 """Group -> the roles of its hosts."""
-
-ROLE_TABLES: dict[str, type[Settings]] = {
-    "base": Base,
-    "mirrors": Mirrors,
-    "cache": Cache,
-    "gpu": Gpu,
-    "webui": Webui,
-    "lora_scripts": LoraScripts,
-    "trainer": Trainer,
-    "gateway": Gateway,
-}
-"""Tables at top level, below groups.NAME and below hosts.NAME; the last one wins."""
-
-
-PORTS = (
-    ("webui", "port"),
-    ("lora_scripts", "port"),
-    ("lora_scripts", "tensorboard_port"),
-    ("trainer", "tensorboard_port"),
-    ("gateway", "webui_port"),
-    ("gateway", "lora_scripts_port"),
-    ("gateway", "tensorboard_port"),
-    ("gateway", "http_port"),
-)
-"""Role and setting of every port that a host's services listen on."""
-
 
 HttpProxyField = Annotated[
     HttpProxy | None,
@@ -249,18 +224,33 @@ class HostSettings(Settings):
     def _ports_differ(self) -> "HostSettings":
         taken: dict[int, str] = {}
         problems = []
-        for role, setting in PORTS:
-            port = getattr(getattr(self, role), setting)
-            if role not in self.roles or port is None:
-                continue
+        for setting, port in self._ports():
             if port in taken:
-                problems.append(f"{taken[port]} and {role}.{setting} are both {port}; give one of them another port")
-            taken[port] = f"{role}.{setting}"
+                problems.append(f"{taken[port]} and {setting} are both {port}; give one of them another port")
+            taken[port] = setting
         raise_all(problems, self)
         return self
 
+    def _ports(self) -> Iterator[tuple[str, int]]:
+        """Setting and value of every port that the host's services listen on: `port` and NAME_port of its roles."""
+        for role in filter(self.has, ROLE_TABLES):
+            for setting, value in getattr(self, role):
+                if value is not None and (setting == "port" or setting.endswith("_port")):
+                    yield f"{role}.{setting}", value
+        if self.has("cache"):
+            yield from ((f"cache.port + {port - self.cache.port}", port) for port in self.cache.ports[1:])
+
     def has(self, role: str) -> bool:
         return role in self.roles
+
+
+def _table_of(role: str) -> type[Settings] | None:
+    kind = HostSettings.model_fields[role].annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Settings) else None
+
+
+ROLE_TABLES: dict[str, type[Settings]] = {role: table for role in ROLES if (table := _table_of(role))}
+"""Tables at top level, below groups.NAME and below hosts.NAME; the last one wins. The role models has none."""
 
 
 class Fleet(Settings):

@@ -9,9 +9,10 @@ from deploy.doctor.finding import Finding, bad, good, warning
 from deploy.doctor.gpus import gpu_findings
 from deploy.doctor.mirrors import endpoint_findings, endpoints, proxy_findings
 from deploy.doctor.packages import SUPPORTED, package_findings, repositories
-from deploy.doctor.services import service_findings, services
+from deploy.doctor.services import service_findings
 from deploy.onhost import examine
 from deploy.ssh import Remote
+from deploy.units import services
 from inventory.hosts import proxy_of
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import PROBE, parse_probe

@@ -39,6 +39,11 @@ class Cache(Settings):
         "over it as well; whoever may use the cache can then read them.",
     )
 
+    @property
+    def ports(self) -> range:
+        """All ports that it may listen on."""
+        return range(self.port, self.port + len((*KINDS, FILES, MODELS)))
+
     def port_of(self, service: str) -> int:
         """The port of one of KINDS, FILES or MODELS."""
         return self.port + (*KINDS, FILES, MODELS).index(service)

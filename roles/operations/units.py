@@ -1,17 +1,18 @@
 """systemd units: their files, and that they run with what is in them."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from pyinfra.context import host
-from pyinfra.operations import systemd
+from pyinfra.operations import server, systemd
 
 from roles.facts.seen import HostSurvey
 from roles.operations.files import rendered
 
 
 def write_units(units: Mapping[PurePosixPath, str], seen: HostSurvey) -> None:
-    """Write unit files, and let systemd read them if one changes.
+    """Write files of units that need no restart, and let systemd read them if one changes.
 
     What was seen before decides, as pyinfra's `_if` would show a change in every plan.
 
@@ -25,12 +26,19 @@ def write_units(units: Mapping[PurePosixPath, str], seen: HostSurvey) -> None:
 
 
 def run_unit(name: str, unit: PurePosixPath, text: str, seen: HostSurvey) -> None:
-    """Have a unit run, now and at each boot, and with the text that its file has.
+    """Write a unit's file, and have the unit run with it, now and at each boot.
 
-    + name: of the operation
-    + seen: a survey that read its file and looked at the unit, before the file was written
+    + name: of the operation that starts it
+    + seen: a survey that read its file and looked at the unit
     """
-    systemd.service(name=name, service=unit.name, enabled=True, restarted=changes(unit, text, seen))
+    rendered(name=f"Write {unit.name}", dest=unit, text=text, seen=seen)
+    if changes(unit, text, seen):
+        # In one command: after an apply that ends in between, nothing would show that the old text still runs.
+        words = shlex.quote(unit.name)
+        start = f"systemctl daemon-reload && systemctl enable --quiet {words} && systemctl restart {words}"
+        server.shell(name=name, commands=[start])
+    else:
+        systemd.service(name=name, service=unit.name, enabled=True)
 
 
 def changes(unit: PurePosixPath, text: str, seen: HostSurvey) -> bool:

@@ -245,6 +245,26 @@ def test_check_tells_of_everything_at_once(tmp_path: Path) -> None:
     assert "hosts.two.address: hosts.one has the same address 198.51.100.1 port 22; keep one of them" in told
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("webui.port = 8183", "webui.port and cache.port + 3 are both 8183"),
+        ("webui.port = 8180", "cache.port and webui.port are both 8180"),
+        ("webui.port = 29500", "webui.port and trainer.meeting_port are both 29500"),
+    ],
+)
+def test_two_services_of_a_host_cannot_have_one_port(tmp_path: Path, settings: str, told: str) -> None:
+    text = f"""
+    [fleet]
+    name = "studio"
+    [hosts.one]
+    address = "203.0.113.10"
+    groups = ["webui", "train", "cache"]
+    {settings}
+    """
+    assert f"hosts.one: {told}; give one of them another port" in _checked(tmp_path, text)
+
+
 def test_a_group_without_hosts_is_noted(tmp_path: Path) -> None:
     file = tmp_path / "fleet.toml"
     file.write_text(

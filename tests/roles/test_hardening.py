@@ -73,7 +73,7 @@ def test_no_unit_is_more_exposed_than_it_must_be(tmp_path: Path, device: Device)
         files[name] = tmp_path / TRANSIENT.get(name, name.replace("@.", "@any."))
         files[name].write_text(text)
     found = {name: exposure(_analysed(file)) for name, file in files.items()}
-    assert found.keys() == CPU.keys()
+    assert found.keys() == CPU.keys(), "render each in `texts` above"
     print(f"\n{device}:")
     within_bounds(found, CPU if device == "cpu" else {name: bound + WITH_GPU for name, bound in CPU.items()})
 
@@ -88,11 +88,12 @@ def _analysed(file: Path) -> str:
 
 def test_every_template_of_a_service_is_among_them() -> None:
     files = TREE.joinpath("templates").rglob("*.service.j2")
-    assert {file.name.removesuffix(".j2") for file in files} == CPU.keys() - TRANSIENT.keys()
+    units = {file.name.removesuffix(".j2") for file in files}
+    assert units == CPU.keys() - TRANSIENT.keys(), "give each a bound in tests/roles/hardening.py"
 
 
 def test_the_docs_tell_of_each() -> None:
     rows = [line.split("|") for line in DOCS.read_text().partition("\n## ")[0].splitlines() if line.startswith("| `")]
-    assert {row[1].strip(" `") for row in rows} == CPU.keys()
+    assert {row[1].strip(" `") for row in rows} == CPU.keys(), f"give each a row in {DOCS}"
     for row in rows:
         assert float(row[2]) <= CPU[row[1].strip(" `")], row

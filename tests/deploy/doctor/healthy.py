@@ -7,7 +7,7 @@ from deploy.doctor import hosts
 from deploy.doctor.finding import Finding
 from deploy.doctor.mirrors import endpoints
 from deploy.doctor.packages import repositories
-from deploy.doctor.services import services
+from deploy.units import services
 from inventory.model import HostSettings
 
 T4 = ["kernel\t6.1.0-28-amd64", "device\t0000:00:1e.0 0x10de 0x1eb8 0x0302", "arch\tx86_64", "distribution\tdebian"]

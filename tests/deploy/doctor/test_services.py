@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from deploy import units
-from deploy.doctor.services import services
+from deploy import status, tunnel, units
+from deploy.units import services
+from inventory.errors import ConfigError
 from inventory.load import load
 from inventory.model import HostSettings
 from tests.deploy.doctor.healthy import RUNS, found, healthy, said
@@ -18,6 +19,7 @@ name = "studio"
 address = "203.0.113.10"
 groups = ["webui", "lora_scripts", "train", "gateway", "cache"]
 """
+TEMPLATES = Path(__file__).resolve().parents[3] / "templates"
 STOPPED = {"LoadState": "loaded", "ActiveState": "inactive", "SubState": "dead"}
 ABSENT = {"LoadState": "not-found"}
 
@@ -39,6 +41,7 @@ def changed(host: HostSettings, **changes: Any) -> dict[str, dict[str, Any]]:
 
 def test_every_service_is_looked_at_where_its_role_is_chosen(host: HostSettings, tmp_path: Path) -> None:
     ports = {service.name: service.ports for service in services(host)}
+    assert ports.keys() == units.SERVICES.keys(), "name the group of a new service in FLEET, and its ports below"
     assert ports == {
         "webui": (7860,),
         "lora-scripts": (28000,),
@@ -91,3 +94,21 @@ def test_the_trainers_tensorboard_need_not_run(host: HostSettings) -> None:
 def test_a_gateway_that_is_closed_is_not_missed(host: HostSettings) -> None:
     closed = host.model_copy(update={"gateway": host.gateway.model_copy(update={"enabled": False})})
     assert "gateway" not in {service.name for service in services(closed)}
+    assert "gateway" in status.further_services(host) and "gateway" not in status.further_services(closed)
+
+
+def test_status_shows_every_service_that_always_runs(host: HostSettings) -> None:
+    assert units.SERVICES.keys() - status.further_services(host).keys() == {"webui", "tensorboard"}
+
+
+def test_open_leads_to_every_service_on_loopback_and_no_other(host: HostSettings) -> None:
+    opened = {name: tunnel.remote_port(host, name) for name in ("webui", "lora-scripts", "tensorboard")}
+    assert opened == {"webui": 7860, "lora-scripts": 28000, "tensorboard": 6007}
+    with pytest.raises(ConfigError, match="it has: webui, lora-scripts, lora-scripts-tensorboard, tensorboard"):
+        tunnel.remote_port(host, "cache")
+
+
+def test_every_unit_that_starts_at_boot_is_a_service() -> None:
+    files = TEMPLATES.rglob("*[!@].service.j2")
+    started = {file.name.removesuffix(".j2") for file in files if "\n[Install]\n" in file.read_text()}
+    assert started <= set(units.SERVICES.values()), "add it to deploy/units.py"

@@ -101,6 +101,7 @@ def test_two_hundred_models_that_are_there_cost_one_round_trip(
     clean(lab)
     file = two_hundred(lab, tmp_path, upstream.url("/m.safetensors"))
     lab.ssh("h1", f"find {PATHS.store}/sha256 -type f -exec touch -a -d @1000000000 {{}} +")
+    assert run("apply", file, "--limit", "h1")[0] == 0, "what it asks of the host is asked at once from now on"
     with sessions(lab, "h1") as asked:
         began = time.monotonic()
         status, said = run("apply", file, "--limit", "h1", "--verbose")
