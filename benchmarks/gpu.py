@@ -1,15 +1,14 @@
-"""The trainer on a card: reproducibility, precision in half precision, and speed.
+"""The trainer on a GPU: reproducibility, accuracy in half precision, and speed.
 
 python benchmarks/gpu.py [--only repeat,sd15] [--seconds 300] [--tiny] [--work FOLDER]
     [--kohya FOLDER --kohya-python PYTHON] [--diffusers FOLDER --diffusers-python PYTHON]
 
-Needs no network: models of the real shapes (SD 1.5, SDXL) get random weights on the spot. Parts: tests (those marked
-gpu), repeat, resume, capture (against eager), precision (losses over 60 steps) and the tables sd15 and sdxl; the first
-four and precision take SD 1.5, and SDXL by the names repeat-sdxl, resume-sdxl, capture-sdxl. A part that fails says so,
-and the others go on. Peers are checkouts that you bring. --tiny takes small models, which also run on a CPU.
+Needs no network: the models have the real shapes (SD 1.5, SDXL) and random weights. Parts: tests (marker gpu); repeat,
+resume, capture (against eager) and precision (losses over 60 steps) with SD 1.5; repeat-sdxl, resume-sdxl and
+capture-sdxl; and the tables sd15 and sdxl. A failing part does not stop the others. Peers are your own checkouts.
+--tiny uses small models, which also run on a CPU.
 
-Ends with a table of what is promised: measured, target, held or missed. Exit code 1 if a part failed or a target was
-missed; what was not measured says why.
+The last table compares the measurements with the targets. Exit code 1 if a part failed or a target was missed.
 """
 
 import argparse
@@ -32,7 +31,7 @@ from benchmarks.cards.workshop import Failed, NoTime, Workshop
 def main() -> None:
     """Run the parts and print their results at the end."""
     options = _options()
-    if not options.tiny and (missing := _no_card()):
+    if not options.tiny and (missing := _no_gpu()):
         sys.exit(f"error: {missing}")
     began, failed = time.monotonic(), False
     with tempfile.TemporaryDirectory(prefix="sdfleet-gpu-", ignore_cleanup_errors=True) as temporary:
@@ -58,12 +57,12 @@ def main() -> None:
     promises = list(targets.rows(parts.measured, tiny=options.tiny))
     print(_machine())
     print("\n".join(report))
-    print("\n".join(["", "what is promised:", *(f"  {line}" for line in targets.table(promises))]))
+    print("\n".join(["", "targets:", *(f"  {line}" for line in targets.table(promises))]))
     print(f"\n{len(options.only)} parts in {time.monotonic() - began:.0f} s")
     sys.exit(failed or any(row.verdict == targets.MISSED for row in promises))
 
 
-def _no_card() -> str:
+def _no_gpu() -> str:
     """Why nothing can be measured on this machine; empty if it has an NVIDIA GPU."""
     import torch
 
@@ -71,7 +70,7 @@ def _no_card() -> str:
         return ""
     return (
         f"torch {torch.__version__} finds no NVIDIA GPU here, so there is nothing to measure; check the driver "
-        "(nvidia-smi) and that torch was built for CUDA. --tiny tries every part with small models on a CPU"
+        "(nvidia-smi) and that torch was built for CUDA; --tiny runs every part with small models on a CPU"
     )
 
 
@@ -82,7 +81,7 @@ def _machine() -> str:
     for name in ("diffusers", "transformers", "peft"):
         if importlib.util.find_spec(name):
             versions.append(f"{name} {importlib.import_module(name).__version__}")
-    card = torch.cuda.get_device_name() if torch.cuda.is_available() else "no card"
+    card = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     where = [time.strftime("%Y-%m-%d"), card, f"{os.cpu_count()} CPU cores", f"Python {platform.python_version()}"]
     return ", ".join([*where, *versions])
 

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from inventory.model import Connection
+from inventory.connection import Connection
 
 READY, REFUSED = "ready", "refused"
 SCRIPT = f"""

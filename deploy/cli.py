@@ -30,7 +30,7 @@ from deploy.options import (
 from deploy.preflight import checked
 from deploy.rollout import command as rollout
 from inventory import example, extras, reference, schema
-from inventory.errors import ConfigError, SdfleetError
+from inventory.errors import DRIFT, ConfigError, SdfleetError
 from inventory.load import load
 from inventory.model import ROLES, Fleet
 
@@ -40,9 +40,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Provision, verify, update and train on your own Stable Diffusion GPU servers, from one fleet.toml.",
 )
-
-DRIFT = 3
-"""Exit code if the fleet differs from its file."""
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every operation, and a traceback on errors.")]
 
@@ -80,7 +77,7 @@ def check(fleet: FleetFile = DEFAULT_FILE) -> None:
         todo = "sdfleet plan"
     except ConfigError:
         todo = "sdfleet lock"
-    out.print(f"{fleet} is fine: {len(loaded.hosts)} host(s). Next: {todo}")
+    out.print(f"{fleet} is valid: {len(loaded.hosts)} host(s). Next: {todo}")
 
 
 @app.command(rich_help_panel=SETUP)

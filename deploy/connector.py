@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import secrets
 import socket
 from itertools import zip_longest
 from pathlib import Path
@@ -26,21 +25,18 @@ from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.ssh_util import load_key_with_certificate
-from pyinfra.connectors.util import CommandOutput
 
 from deploy import refusals
 from deploy.keys import OpenedKey
-from deploy.questions import Memory, answers, script
-from inventory.model import HostSettings, Login
+from deploy.questions import Answer, Questions
+from inventory.connection import Login
+from inventory.model import HostSettings
 
 GLOBAL_KNOWN_HOSTS = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
 ASK_SECONDS = 15
 """Interval of the keepalive requests."""
 PATIENCE_SECONDS = 45
 """How long a host may stay silent before its connection is closed and the waiting operation fails."""
-
-Answer = tuple[bool, CommandOutput]
-"""What a connector returns: whether the command succeeded, and what it printed."""
 
 
 class HostConnector(SSHConnector):
@@ -55,7 +51,7 @@ class HostConnector(SSHConnector):
         self._clients: list[SSHClient] = []
         self.round_trips = 0
         """Commands and uploads so far; each waits for the network at least once."""
-        self._ahead = _Ahead(host.data.get("memory"))
+        self._questions = Questions(host.data.get("memory"))
 
     def connect(self) -> None:
         super().connect()
@@ -128,7 +124,7 @@ class HostConnector(SSHConnector):
 
     def disconnect(self) -> None:
         super().disconnect()
-        self._ahead.remember()
+        self._questions.remember()
         for client in reversed(self._clients):
             # Wakes the reading thread at once; close() waits for that thread, which otherwise polls too rarely.
             with contextlib.suppress(AttributeError, OSError):
@@ -141,7 +137,7 @@ class HostConnector(SSHConnector):
         Raises OSError or SSHException if the connection is lost.
         """
         if self.state.is_executing:
-            self._ahead.forget()
+            self._questions.forget()
         self.round_trips += 1
         channel = self._transport().open_session(timeout=seconds)
         channel.settimeout(seconds)
@@ -154,12 +150,12 @@ class HostConnector(SSHConnector):
     ) -> Answer:
         """Run a command. What is known already is answered without asking again, until the host may have changed."""
         if not self.state.is_executing and not arguments.get("_stdin"):
-            return self._ahead.ask(command, arguments, self._send)
+            return self._questions.ask(command, arguments, self._send)
         if self.state.is_executing:
             # pyinfra asks an operation's facts again when it runs; only a command that asked nothing can change them.
-            if answer := self._ahead.answer(command, arguments):
+            if answer := self._questions.answer(command, arguments):
                 return answer
-            self._ahead.forget()
+            self._questions.forget()
         return self._send(command, print_output=print_output, print_input=print_input, **arguments)
 
     def _send(self, command: StringCommand | str, **options: Any) -> Answer:
@@ -167,7 +163,7 @@ class HostConnector(SSHConnector):
         return super().run_shell_command(cast(StringCommand, command), **options)
 
     def put_file(self, *arguments: Any, **options: Any) -> bool:
-        self._ahead.forget()
+        self._questions.forget()
         self.round_trips += 1
         return super().put_file(*arguments, **options)
 
@@ -228,77 +224,6 @@ def _agent_key(opened: OpenedKey) -> PKey:
     if key is None:
         raise SSHException(f"the agent no longer has {opened.file}")
     return key
-
-
-class _Ahead:
-    """The questions of one host in one run: with the first one, all that the memory lists are asked at once."""
-
-    def __init__(self, memory: Memory | None) -> None:
-        self.memory = memory
-        self.remembered: list[str] = []
-        """What the last run asked, read when this one asks first."""
-        self.manner: str | None = None
-        """User and shell of the first question. Questions with others are asked one at a time."""
-        self.asked: dict[str, None] = {}
-        self.known: dict[str, tuple[int, CommandOutput]] = {}
-        """Exit status and output of the questions asked together."""
-        self.alone: dict[str, Answer] = {}
-        self.open = True
-
-    def ask(self, command: StringCommand | str, arguments: dict[str, Any], send: Any) -> Answer:
-        text, manner = _text(command), _manner(arguments)
-        secret = str(command) != text  # pyinfra masks what must not be seen
-        if not self.open or secret or manner != (self.manner or manner):
-            return cast(Answer, send(command, **arguments))
-        first, self.manner = self.manner is None, manner
-        self.asked[text] = None
-        if first and self.memory:
-            self.remembered = self.memory.read()
-        if first and (expected := [one for one in self.remembered if one != text]):
-            self._together([text, *expected], arguments, send)
-        if answer := self.answer(command, arguments):
-            return answer
-        self.alone[text] = send(command, **arguments)
-        return self.alone[text]
-
-    def answer(self, command: StringCommand | str, arguments: dict[str, Any]) -> Answer | None:
-        """What is known of a question that is put again in the same manner."""
-        text = _text(command)
-        if _manner(arguments) != self.manner or text not in self.asked:
-            return None
-        if text in self.known:
-            status, output = self.known[text]
-            return status in (arguments.get("_success_exit_codes") or (0,)), output
-        return self.alone.get(text)
-
-    def _together(self, commands: list[str], arguments: dict[str, Any], send: Any) -> None:
-        """Ask all `commands` at once; those missing in the answer are asked again when they are needed."""
-        mark = secrets.token_hex(8)
-        # Over standard input, because a single argument is limited to 128 kB.
-        options = {**arguments, "_success_exit_codes": None, "_stdin": [script(commands, mark)]}
-        _, output = send(StringCommand("sh", "-s"), **options)
-        for command, (status, lines) in zip(commands, answers(output, mark), strict=False):
-            self.known[command] = status, CommandOutput(lines)
-
-    def forget(self) -> None:
-        """Answer nothing from memory from now on: the host is about to change."""
-        self.open = False
-        self.known.clear()
-        self.alone.clear()
-
-    def remember(self) -> None:
-        """Save this run's questions for the next run."""
-        if self.memory and self.asked and list(self.asked) != self.remembered:
-            self.memory.write(list(self.asked))
-
-
-def _text(command: StringCommand | str) -> str:
-    return command.get_raw_value() if isinstance(command, StringCommand) else command
-
-
-def _manner(arguments: dict[str, Any]) -> str:
-    """How a command is to be run, but for what counts as success."""
-    return repr(sorted((name, value) for name, value in arguments.items() if name != "_success_exit_codes"))
 
 
 def _prompt_transport(sock: Any, **options: Any) -> Transport:

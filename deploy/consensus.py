@@ -83,7 +83,7 @@ class Witnesses:
     silent: set[str] = field(default_factory=set)
 
     def ask(self, endpoints: Endpoints, ask: Callable[[str], T]) -> tuple[T, tuple[str, ...]]:
-        """What a name stands for, and who says so: the origin, else two mirrors that agree, else the only one.
+        """The answer for a name, and who gave it: the origin, else two mirrors that agree, else the only server.
 
         + ask: asks one server; raises SdfleetError or ValueError if it does not know
         Raises DisagreementError, or SdfleetError with each server's reason.

@@ -52,7 +52,6 @@ from deploy.events import (  # noqa: E402
 )
 from deploy.questions import Memory, memory_folder  # noqa: E402
 from deploy.roles import apply_roles, build_trainer_of  # noqa: E402
-from deploy.ssh import wrong_password  # noqa: E402
 from inventory.errors import SdfleetError  # noqa: E402
 from inventory.hosts import pyinfra_hosts  # noqa: E402
 from inventory.load import load  # noqa: E402
@@ -185,7 +184,7 @@ class _Run:
             return
         connection = host.data.settings.connection
         if connection.sudo and connection.sudo_password and not host.data.askpass:
-            self.fail(host, wrong_password(connection.user), began)
+            self.fail(host, refusals.wrong_password(connection.user), began)
             return
         self.state.activate_host(host)
         with self.current(host, began):
@@ -196,7 +195,7 @@ class _Run:
 
     @staticmethod
     def waits(host: Host) -> Callable[[str], None]:
-        """What says that `host` waits for the last step of a run that ended."""
+        """A function that reports what `host` waits for."""
 
         def tell(what: str) -> None:
             emit(Log(host=_name(host), level=logging.INFO, text=what))
@@ -280,7 +279,7 @@ class _Run:
 
 
 def operation_name(state: State, host: Host, op: str) -> str:
-    """What an operation is called on this host: pyinfra keeps the names of all hosts together."""
+    """The operation's name on this host; pyinfra keeps the names of all hosts together."""
     names, own = state.get_op_meta(op).names, state.ops[host][op].global_arguments.get("name")
     mine = [name for name in names if own and (name == own or name.endswith(f" | {own}"))]
     return ", ".join(sorted(mine or names))

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from deploy import keys
-from deploy.console import RunView, out
+from deploy.console import out
+from deploy.engine_view import EngineView
 from deploy.events import EVENT, Event, Request
 from deploy.ssh import connect, each
 from inventory.errors import ConfigError, Problem, SdfleetError
@@ -68,7 +69,7 @@ def first(fleet: Fleet, request: Request) -> Request | None:
     return request.model_copy(update={"hosts": hosts, "roles": roles})
 
 
-def cache_first(fleet: Fleet, request: Request, verbose: bool) -> RunView | None:
+def cache_first(fleet: Fleet, request: Request, verbose: bool) -> EngineView | None:
     """Apply the cache before the hosts of `request` choose their mirrors; None if none of them is a cache."""
     earlier = first(fleet, request)
     if earlier is None:
@@ -117,10 +118,12 @@ def _engine_events(request: Request) -> Iterator[Event]:
         if missing := set(request.hosts) - ended:
             errors.seek(0)
             last = " | ".join(errors.read().strip().splitlines()[-3:])
-            raise SdfleetError(f"the run broke off before {', '.join(sorted(missing))} was done: {last or 'no reason'}")
+            raise SdfleetError(
+                f"the run ended before it finished {', '.join(sorted(missing))}: {last or 'no reason given'}"
+            )
 
 
-def run(fleet: Fleet, request: Request, next_command: str, verbose: bool, unchanged: str = "") -> RunView:
+def run(fleet: Fleet, request: Request, next_command: str, verbose: bool, unchanged: str = "") -> EngineView:
     """
     Plan or apply `request` and show it; the returned view has the results.
 
@@ -129,7 +132,7 @@ def run(fleet: Fleet, request: Request, next_command: str, verbose: bool, unchan
     """
     # Before the live view, which would hide a passphrase prompt.
     request = request.model_copy(update={"keys": keys.opened(fleet.hosts[name].connection for name in request.hosts)})
-    with RunView(request.hosts, request.apply, verbose) as view:
+    with EngineView(request.hosts, request.apply, verbose) as view:
         for event in engine_events(fleet, request):
             view.show(event)
     view.finish(unchanged if unchanged and not view.changed else next_command)

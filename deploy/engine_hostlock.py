@@ -42,7 +42,7 @@ def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
 
 
 def _line(channel: Channel) -> str:
-    """The next line from the host; what there is of one if the connection ends."""
+    """The next line from the host, or its beginning if the connection ends."""
     answer = b""
     with contextlib.suppress(OSError):
         while not answer.endswith(b"\n") and (part := channel.recv(1)):  # a lock's answer, not a stream

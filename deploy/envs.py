@@ -1,68 +1,30 @@
 """`sdfleet lock envs`: hashed requirements locks for each application, Python and torch build, compiled by uv."""
 
 import re
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deploy import envs_check, gitrefs, indexes
+from deploy import envs_check, indexes
 from deploy.consensus import Witnesses, confirmation
 from deploy.console import out
+from deploy.env_locks import ON_PYPI, Application, EnvironmentLock, fleet_locks, shipped_locks
 from deploy.options import DEFAULT_FILE, FleetFile
 from inventory import lock as locks
 from inventory.errors import SdfleetError
 from inventory.files import replace_file
 from inventory.load import load
-from inventory.model import HostSettings
-from roles.gpu.torch_builds import LORA_SCRIPTS, TRAINER, WEBUI, Torch
+from inventory.model import Fleet
 from roles.lora_scripts import release as lora_release
-from roles.lora_scripts.config import LoraScripts
 from roles.mirrors.config import Mirrors
-from roles.operations.application import COMMIT
-from roles.operations.locks import CPU, lock_name
+from roles.operations.locks import CPU
 from roles.trainer import release as trainer_release
 from roles.webui import release as webui_release
-from roles.webui.config import KNOWN_REFS, Webui
-from roles.webui.release import lock_version
-from training.archive import CODE
-
-ON_PYPI = frozenset({("2.1.2", "cu121"), ("2.7.1", "cu126"), ("2.8.0", "cu128"), ("2.9.1", "cu128")})
-"""The one build of each torch release that is on the package index itself; the others are on PyTorch's indexes."""
-
-BESIDE_THE_WEBUI = ("ftfy", "regex", "tqdm", "packaging", "wheel")
-"""Dependencies and build tools of CLIP, which is installed from its commit without dependencies."""
-
-BY_HAND = ("onnxruntime==1.19.2", "setuptools<81", "wheel")
-"""What lora-scripts' installers add to its requirements; old setup.py files need pkg_resources from setuptools."""
 
 SHIPPED = {"webui": webui_release.LOCKS, "lora_scripts": lora_release.LOCKS, "trainer": trainer_release.LOCKS}
 """Folders of the locks that come with sdfleet, by application."""
-
-
-class Application(StrEnum):
-    """An application with its own environment."""
-
-    WEBUI = "webui"
-    LORA_SCRIPTS = "lora_scripts"
-    TRAINER = "trainer"
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One lock that can be made."""
-
-    name: str
-    about: str
-    """First line of the file: its purpose."""
-    requirements: str
-    """Text of a requirements file."""
-    python: str
-    torch: Torch
 
 
 def envs(
@@ -90,9 +52,7 @@ def envs(
     applications = app or tuple(Application)
     if shipped:
         if verify:
-            raise typer.Exit(
-                envs_check.verified([SHIPPED[application] for application in applications], Mirrors(), _say)
-            )
+            raise typer.Exit(envs_check.verified([SHIPPED[each] for each in applications], Mirrors(), _say))
         remake(applications, SHIPPED)
         return
     loaded = load(fleet)
@@ -100,29 +60,45 @@ def envs(
         folders = [into] if into else [loaded.file.parent / "locks" / application for application in applications]
         raise typer.Exit(envs_check.verified(folders, next(iter(loaded.hosts.values())).direct, _say))
     sources = {**indexes.SOURCES, **dict(map(_source, source or ()))}
-    pinned = [locks.pin_host(host, locks.read(loaded.file)) for host in loaded.hosts.values()]
     folder = into or loaded.file.parent / "locks"
-    made, failed, witnesses = 0, 0, Witnesses()
-    for application in applications:
-        for wanted, mirrors in _all(application, pinned, python or ()):
-            if build and wanted.torch.build not in build:
-                continue
-            place = folder / application if into is None else folder
-            try:
-                changed = make(wanted, mirrors, place, witnesses, sources)
-            except SdfleetError as error:
-                failed += 1
-                _say(f"{application} {wanted.name}: could not be locked: {error}")
-                continue
-            made += 1
-            _say(f"{application} {wanted.name}: {'written' if changed else 'as it was'}")
+    folders_by_app = {application: into or folder / application for application in applications}
+    made, failed = _make_all(loaded, folders_by_app, python or (), build or (), sources)
     if not made or (build and failed):
         raise SdfleetError("no lock was made" if not made else "some of the requested builds could not be locked")
     _say(f'Next: review {folder}, name it in fleet.toml (webui.requirements = "locks/webui"), sdfleet lock')
 
 
+def _make_all(
+    fleet: Fleet,
+    folders: Mapping[Application, Path],
+    pythons: Sequence[str],
+    builds: Sequence[str],
+    sources: Mapping[str, Sequence[str]],
+) -> tuple[int, int]:
+    """Make the locks that the fleet's hosts can use. Returns how many were made, and how many could not be.
+
+    + folders: where to write the locks of each application
+    + pythons, builds: limit to these, if there are any
+    """
+    made, failed, witnesses = 0, 0, Witnesses()
+    pinned = [locks.pin_host(host, locks.read(fleet.file)) for host in fleet.hosts.values()]
+    for application, folder in folders.items():
+        for wanted, mirrors in fleet_locks(application, pinned, pythons):
+            if builds and wanted.torch.build not in builds:
+                continue
+            try:
+                changed = make(wanted, mirrors, folder, witnesses, sources)
+            except SdfleetError as error:
+                failed += 1
+                _say(f"{application} {wanted.name}: could not be locked: {error}")
+                continue
+            made += 1
+            _say(f"{application} {wanted.name}: {'written' if changed else 'unchanged'}")
+    return made, failed
+
+
 def _source(value: str) -> tuple[str, Sequence[str]]:
-    """The name and the requirements of a --source. SdfleetError if it is none."""
+    """Name and requirements of a --source. Raises SdfleetError if it is invalid."""
     name, _, needs = value.partition(":")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name.strip()):
         raise SdfleetError(f"--source {value!r} is not NAME: REQUIREMENT, REQUIREMENT")
@@ -135,104 +111,21 @@ def remake(applications: Iterable[Application], folders: Mapping[str, Path], mir
     for application in applications:
         names = {path.name for path in folders[application].glob("*.txt")}
         for python in sorted(set(re.findall(r"py(\d+\.\d+)-", " ".join(names)))):
-            for wanted in _of_sdfleets_own(application, mirrors, python):
+            for wanted in shipped_locks(application, mirrors, python):
                 if wanted.name in names:
                     changed = make(wanted, mirrors, folders[application], witnesses)
                     names.discard(wanted.name)
-                    _say(f"{application} {wanted.name}: {'written' if changed else 'as it was'}")
+                    _say(f"{application} {wanted.name}: {'written' if changed else 'unchanged'}")
         if names:
-            raise SdfleetError(f"{application}: nothing makes {', '.join(sorted(names))}; delete what is not used")
-
-
-def _of_sdfleets_own(application: Application, mirrors: Mirrors, python: str) -> Iterator[Wanted]:
-    if application is Application.WEBUI:
-        webui = Webui()
-        return webui_locks(webui.model_copy(update={"commit": KNOWN_REFS[webui.ref]}), mirrors, python)
-    if application is Application.LORA_SCRIPTS:
-        return lora_scripts_locks(LoraScripts(), mirrors, python)
-    return trainer_locks(python)
+            raise SdfleetError(f"{application}: no build makes {', '.join(sorted(names))}; delete what is not used")
 
 
 def _say(text: str) -> None:
     out.print(text)
 
 
-def _all(
-    application: Application, hosts: Iterable[HostSettings], pythons: Sequence[str]
-) -> Iterator[tuple[Wanted, Mirrors]]:
-    """Every lock that the fleet's hosts can use, without duplicates."""
-    seen: set[str] = set()
-    for host in hosts:
-        if application is Application.WEBUI and host.has("webui"):
-            found = [w for p in pythons or [host.webui.python] for w in webui_locks(host.webui, host.direct, p)]
-        elif application is Application.TRAINER and host.has("trainer"):
-            found = [w for p in pythons or [host.trainer.python] for w in trainer_locks(p)]
-        elif application is Application.LORA_SCRIPTS and host.has("lora_scripts"):
-            scripts = host.lora_scripts
-            found = [w for p in pythons or [scripts.python] for w in lora_scripts_locks(scripts, host.direct, p)]
-        else:
-            continue
-        yield from ((wanted, host.direct) for wanted in found if wanted.name not in seen)
-        seen |= {wanted.name for wanted in found}
-
-
-def webui_locks(webui: Webui, mirrors: Mirrors, python: str) -> Iterator[Wanted]:
-    """One lock per torch build for a WebUI with its extensions. Raises SdfleetError if its code cannot be read."""
-    commit, own = _asked_for("webui", webui, "requirements_versions.txt", mirrors)
-    texts, names = [own], []
-    for extension in webui.extensions:
-        names.append(f"{extension.name} {extension.commit[:10]}")
-        texts.append(gitrefs.file_at(extension.url, extension.commit, "requirements.txt", mirrors.github) or "")
-    about = f"{webui.repository} {webui.ref} ({commit})" + "".join(f", {name}" for name in names)
-    for torch in WEBUI:
-        requirements = _with_torch(texts, torch, BESIDE_THE_WEBUI)
-        name = lock_name(lock_version(webui), python, torch.build)
-        yield Wanted(name, about, requirements, python, torch)
-
-
-def lora_scripts_locks(scripts: LoraScripts, mirrors: Mirrors, python: str) -> Iterator[Wanted]:
-    """One lock per torch build for lora-scripts. Raises SdfleetError if its code cannot be read."""
-    commit, own = _asked_for("lora_scripts", scripts, "requirements.txt", mirrors)
-    about = f"{scripts.repository} ({commit})"
-    for torch in LORA_SCRIPTS:
-        requirements = _with_torch([own], torch, BY_HAND)
-        yield Wanted(lock_name(commit[:10], python, torch.build), about, requirements, python, torch)
-
-
-def _asked_for(role: str, app: Webui | LoraScripts, file: str, mirrors: Mirrors) -> tuple[str, str]:
-    """The pinned commit of an application, and the text of its requirements `file` there. Raises SdfleetError."""
-    commit = app.commit or app.ref
-    if not COMMIT.fullmatch(commit):
-        raise SdfleetError(f"{role}.ref: {app.ref!r} is not pinned; run: sdfleet lock")
-    own = gitrefs.file_at(app.repository, commit, file, mirrors.github)
-    if own is None:
-        raise SdfleetError(f"{app.repository} has no {file} at {commit[:10]}")
-    return commit, own
-
-
-def _with_torch(texts: Iterable[str], torch: Torch, beside: Sequence[str]) -> str:
-    """Requirements files joined, with torch pinned to a build, and with packages that the files do not list."""
-    pins = (f"torch=={_version(torch)}", f"torchvision=={_version(torch, torch.torchvision)}", *beside)
-    return "\n".join((*texts, *pins)) + "\n"
-
-
-def trainer_locks(python: str) -> Iterator[Wanted]:
-    """One lock per torch build for the trainer."""
-    project = tomllib.loads((CODE / "pyproject.toml").read_text())["project"]
-    needs = [*project["dependencies"], *project["optional-dependencies"]["optimizers"]]
-    for torch in TRAINER:
-        requirements = "\n".join([*needs, f"torch=={_version(torch)}"]) + "\n"
-        yield Wanted(lock_name("", python, torch.build), "sdfleet's trainer", requirements, python, torch)
-
-
-def _version(torch: Torch, number: str = "") -> str:
-    """The version of this build: PyTorch's indexes add a local version, the package index does not."""
-    number = number or torch.torch
-    return number if (torch.torch, torch.build) in ON_PYPI else f"{number}+{torch.build}"
-
-
 def make(
-    wanted: Wanted,
+    wanted: EnvironmentLock,
     mirrors: Mirrors,
     folder: Path,
     witnesses: Witnesses,
@@ -257,7 +150,7 @@ def make(
     for kind, place in endpoints.items():
         _say(f"{wanted.name}: {confirmation(asked[kind], place, envs_check.VERIFY)}")
     text = _header(wanted, [endpoint for found in asked.values() for endpoint in found]) + body
-    # Comments, as on who says so or needs what, are no reason to give hosts a new environment.
+    # New comments alone (which index answered, what requires what) must not rebuild environments on hosts.
     if _entries(text) == _entries(before):
         return False
     folder.mkdir(parents=True, exist_ok=True)
@@ -269,7 +162,7 @@ def _entries(lock: str) -> list[str]:
     return [line for line in lock.splitlines() if not line.lstrip().startswith("#")]
 
 
-def _header(wanted: Wanted, asked: Sequence[str]) -> str:
+def _header(wanted: EnvironmentLock, asked: Sequence[str]) -> str:
     device = "for hosts without a GPU" if wanted.torch.build == CPU else "it computes on CPUs as well"
     return (
         f"# {wanted.about}\n"

@@ -1,4 +1,4 @@
-"""`sdfleet lock envs --verify`: ask again what locks of environments say, through other mirrors than before."""
+"""`sdfleet lock envs --verify`: check environment locks again, through other mirrors than before."""
 
 import re
 from collections.abc import Iterable
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from deploy import indexes
 from deploy.consensus import NOT_CONFIRMED, Witnesses, in_order
-from deploy.lock_check import CHANGED, Say
-from inventory.errors import SdfleetError
+from deploy.lock_check import Say
+from inventory.errors import DRIFT, SdfleetError
 from roles.mirrors.config import Mirrors
 from roles.operations.locks import build_of_pytorchs_own
 
@@ -18,13 +18,13 @@ VERIFY = "sdfleet lock envs --verify"
 def verified(folders: Iterable[Path], mirrors: Mirrors, say: Say) -> int:
     """Ask again for the files of every lock in these folders, through other mirrors than before where there are some.
 
-    The exit code: 3 if an answer differs, 1 if something could not be confirmed, 0 if all is as it was.
+    The exit code: 3 if an answer differs, 1 if something could not be confirmed, 0 if nothing changed.
     """
     witnesses = Witnesses()
     results = [_verified(path, mirrors, say, witnesses) for folder in folders for path in sorted(folder.glob("*.txt"))]
     if not results:
         raise SdfleetError("there is no lock to verify")
-    return CHANGED if CHANGED in results else max(results)
+    return DRIFT if DRIFT in results else max(results)
 
 
 def _verified(path: Path, mirrors: Mirrors, say: Say, witnesses: Witnesses) -> int:
@@ -53,7 +53,7 @@ def _verified(path: Path, mirrors: Mirrors, say: Say, witnesses: Witnesses) -> i
             said, by = witnesses.ask(place.without(place.doubtful(asked)), ask)
             who = ", ".join(by)
             if said:
-                status = CHANGED
+                status = DRIFT
                 why = "they were replaced since, or one of the servers is wrong"
                 say(f"{path.name}: {who} has other files of {said}; {why}")
             elif not place.confirmed(by, asked):

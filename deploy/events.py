@@ -12,7 +12,7 @@ Outcome = Literal["changed", "unchanged", "failed"]
 """Result of one operation."""
 
 LAST_STEP: Final = "the last step of a run that ended"
-"""What a host is waited for whose lock a step still has, though the controller that began it is gone."""
+"""Phase of a host whose lock is still held by a step of a controller that has gone."""
 
 Status = Literal["ok", "failed", "unreachable", "stopped"]
 """How a run ended on one host."""

@@ -61,7 +61,7 @@ def file_at(url: str, commit: str, path: str, mirrors: Sequence[str]) -> str | N
         with tempfile.TemporaryDirectory(prefix="sdfleet-lock-") as folder:
             try:
                 _git(["init", "--quiet", "--bare", folder])
-                _git(["-C", folder, *route.options, "fetch", "--quiet", "--depth=1", url, commit])
+                _git(["-C", folder, *route.options, "fetch", "--quiet", "--depth=1", "--", url, commit])
             except SdfleetError as error:
                 reasons.append(f"{route.name}: {error}")
                 continue
@@ -91,7 +91,7 @@ def _commit(url: str, ref: str, route: _Route) -> str:
 def _submodules(url: str, commit: str, route: _Route) -> dict[str, str]:
     with tempfile.TemporaryDirectory(prefix="sdfleet-lock-") as folder:
         _git(["init", "--quiet", "--bare", folder])
-        fetch = ["fetch", "--quiet", "--depth=1", "--filter=blob:none", url, commit]
+        fetch = ["fetch", "--quiet", "--depth=1", "--filter=blob:none", "--", url, commit]
         _git(["-C", folder, *route.options, *fetch])
         listed = _git(["-C", folder, "ls-tree", "-r", "-z", "--full-tree", commit])
     entries = (entry.partition("\t") for entry in listed.split("\0") if entry.startswith(SUBMODULE))

@@ -18,7 +18,7 @@ from typing import IO
 from deploy import refusals
 from deploy.console import out, styled, waiting
 from deploy.events import LAST_STEP
-from deploy.ssh import NO_SUDO, Answer, HostError, Remote, each, needs_sudo
+from deploy.ssh import Answer, HostError, Remote, each
 from inventory.hosts import whoami
 from inventory.model import HostSettings
 from roles.paths import HOST_LOCK, STEP_LOCK
@@ -69,8 +69,8 @@ def command(verb: str) -> list[str]:
 
 def refusal(answer: str, user: str = "root") -> str | None:
     """Why the lock was not taken, from the first line that `command` printed; None if it was taken."""
-    if NO_SUDO in answer:
-        return needs_sudo(user)
+    if refusals.NO_SUDO in answer:
+        return refusals.needs_sudo(user)
     word, _, holder = answer.strip().partition(" ")
     if word == TAKEN:
         return None
@@ -80,13 +80,13 @@ def refusal(answer: str, user: str = "root") -> str | None:
 
 
 def waits(answer: str) -> str | None:
-    """What the host waits for, if that is what it said: then its next line says whether the lock was had."""
+    """What the host waits for, if it says that it waits; its next line then says whether the lock was taken."""
     word, _, holder = answer.strip().partition(" ")
     return f"waiting for {holder.removesuffix(',') or 'another run of sdfleet'}" if word == WAITS else None
 
 
 def answered(line: Callable[[], str], told: Callable[[str], None]) -> str:
-    """What a host answers in the end, read by `line`; what it waits for until then is `told`."""
+    """The host's final answer, read by `line`; `told` is called with what it waits for until then."""
     answer = line()
     while why := waits(answer):
         told(why)
@@ -95,7 +95,7 @@ def answered(line: Callable[[], str], told: Callable[[str], None]) -> str:
 
 
 def lost(host: HostSettings) -> refusals.Refusal:
-    """What to tell of a host that went away before it answered."""
+    """The error for a host that disconnected before it answered."""
     return refusals.unreachable(host, "the connection was lost before it said whether its lock is free")
 
 
@@ -121,7 +121,7 @@ def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostE
                     text=True,
                     start_new_session=True,
                 )
-            # While one host is waited for, the others' locks must not run out.
+            # While one host waits, the locks of the others must not expire.
             beat.start()
             for name, holder in holders.items():
                 assert holder.stdout
@@ -154,7 +154,7 @@ def refuse(refused: Mapping[str, HostError], others: str = "") -> None:
 
 
 def _answer(name: str, said: IO[str]) -> str:
-    """What a host answers in the end; what it waits for until then is told."""
+    """The host's final answer; prints what it waits for until then."""
     answer = said.readline()
     while why := waits(answer):
         out.print(styled("[bold]{}[/] {}", name, why))

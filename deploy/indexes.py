@@ -1,4 +1,4 @@
-"""What package indexes say: hashed locks that uv resolves without running a package's code."""
+"""Hashed locks, which uv resolves from package indexes without running a package's code."""
 
 import itertools
 import json
@@ -39,7 +39,7 @@ NO_CONNECTION = re.compile(
 )
 """uv's messages for an index that cannot be reached."""
 ASKED = "# Asked: "
-"""Begins the line of a lock that names the indexes whose word it is."""
+"""Start of the line in a lock that names the indexes it comes from."""
 Pins = Mapping[tuple[str, str], frozenset[str]]
 """Name and version of each entry of a lock -> its hashes."""
 
@@ -50,7 +50,7 @@ class SilentIndexError(UnreachableError):
     def __init__(self, said: str, endpoints: Collection[str]) -> None:
         super().__init__(said)
         self.endpoints = endpoints
-        """The silent ones; empty if uv does not say which."""
+        """Those that did not answer; empty if uv does not say which."""
 
 
 @dataclass(frozen=True)

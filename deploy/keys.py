@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from getpass import getpass
 from pathlib import Path
 
+from inventory.connection import Connection
 from inventory.errors import SdfleetError
-from inventory.model import Connection
 from inventory.secrets import SecretReference
 from roles.settings import Settings
 
@@ -151,7 +151,7 @@ def _decrypted(file: Path, passphrase: str) -> tuple[str, str] | None:
     except (ValueError, TypeError):
         return None
     except UnsupportedAlgorithm as error:
-        raise SdfleetError(f"{file}: this kind of key cannot be opened here; use ssh-add {file}") from error
+        raise SdfleetError(f"{file}: this kind of key is not supported; add it to an agent: ssh-add {file}") from error
     return plain.decode(), public.decode()
 
 

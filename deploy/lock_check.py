@@ -5,14 +5,12 @@ from collections.abc import Callable, Iterator, Mapping
 from deploy import lookup
 from deploy.consensus import NOT_CONFIRMED, Endpoints, Witnesses, endpoints_of_model, endpoints_of_url
 from inventory import lock as locks
-from inventory.errors import SdfleetError
+from inventory.errors import DRIFT, SdfleetError
 from inventory.lock import GitPin, Lock, ModelPin
 from inventory.model import Fleet, HostSettings
 from roles.models.config import Model, unlocked
 
 Say = Callable[[str], None]
-CHANGED = 3
-"""Exit code for a difference."""
 Question = tuple[str, Endpoints, tuple[str, ...], Callable[[], tuple[str, tuple[str, ...]]]]
 
 
@@ -44,7 +42,7 @@ def verified(fleet: Fleet, lock: Lock, say: Say) -> int:
                 say(f"{name}: {who} {NOT_CONFIRMED}")
             else:
                 say(f"{name}: {who} says the same")
-    return CHANGED if differs else 1 if silent else 0
+    return DRIFT if differs else 1 if silent else 0
 
 
 def _questions(
@@ -74,7 +72,10 @@ def _questions(
         def ask_git(url: str = url, ref: str = ref, pin: GitPin = pin) -> tuple[str, tuple[str, ...]]:
             beside = endpoints_of_url(url, host.direct).doubtful(pin.asked)
             now, _ = lookup.git_ref(url, ref, host, witnesses, beside)
-            same = (now.commit, now.submodules) == (pin.commit, pin.submodules)
-            return "" if same else f"{ref} is {now.commit}", now.asked
+            if now.commit != pin.commit:
+                return f"{ref} is {now.commit}", now.asked
+            below = ", ".join(f"{path} at {commit}" for path, commit in now.submodules.items())
+            same = now.submodules == pin.submodules
+            return "" if same else f"{ref} is {now.commit} with {below or 'no submodule'}", now.asked
 
         yield f"{url}@{ref}", endpoints_of_url(url, host.direct), pin.asked, ask_git

@@ -1,4 +1,4 @@
-"""Look up what one moving name of fleet.toml stands for now, and who says so."""
+"""Resolve one moving name of fleet.toml, and say which servers answered."""
 
 import functools
 from collections.abc import Collection, Mapping

@@ -9,15 +9,23 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shlex
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
+from pyinfra.api.command import StringCommand
 from pyinfra.connectors.util import CommandOutput, OutputLine
+
+from inventory.errors import SdfleetError
+from inventory.files import replace_file
 
 LONGEST = 4_000_000
 """Largest memory that is read, in bytes; typical ones have some ten thousand."""
+
+Answer = tuple[bool, CommandOutput]
+"""What a connector returns: whether the command succeeded, and what it printed."""
 
 
 class Memory:
@@ -41,16 +49,9 @@ class Memory:
 
     def write(self, commands: Sequence[str]) -> None:
         """Save `commands` for the next run, if the folder can be written."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, SdfleetError):
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.file.parent)  # mode 0600
-            try:
-                with os.fdopen(handle, "w") as stream:
-                    json.dump(list(commands), stream)
-                Path(name).replace(self.file)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            replace_file(self.file, json.dumps(list(commands)), mode=0o600)
 
 
 def memory_folder() -> Path:
@@ -89,3 +90,74 @@ def _parts(output: CommandOutput, name: str, ends: re.Pattern[str]) -> Iterator[
             lines = []
         else:
             lines.append(line)
+
+
+class Questions:
+    """The questions to one host in one run. The first is sent together with all that the memory lists."""
+
+    def __init__(self, memory: Memory | None) -> None:
+        self.memory = memory
+        self.remembered: list[str] = []
+        """What the last run asked, read when this one asks first."""
+        self.context: str | None = None
+        """User and shell of the first question. Questions with others are asked one at a time."""
+        self.asked: dict[str, None] = {}
+        self.known: dict[str, tuple[int, CommandOutput]] = {}
+        """Exit status and output of the questions asked together."""
+        self.alone: dict[str, Answer] = {}
+        self.open = True
+
+    def ask(self, command: StringCommand | str, arguments: dict[str, Any], send: Any) -> Answer:
+        text, context = _text(command), _context(arguments)
+        secret = str(command) != text  # pyinfra masks what must not be seen
+        if not self.open or secret or context != (self.context or context):
+            return cast(Answer, send(command, **arguments))
+        first, self.context = self.context is None, context
+        self.asked[text] = None
+        if first and self.memory:
+            self.remembered = self.memory.read()
+        if first and (expected := [one for one in self.remembered if one != text]):
+            self._together([text, *expected], arguments, send)
+        if answer := self.answer(command, arguments):
+            return answer
+        self.alone[text] = send(command, **arguments)
+        return self.alone[text]
+
+    def answer(self, command: StringCommand | str, arguments: dict[str, Any]) -> Answer | None:
+        """The answer to a question that was asked before in the same context (user, shell)."""
+        text = _text(command)
+        if _context(arguments) != self.context or text not in self.asked:
+            return None
+        if text in self.known:
+            status, output = self.known[text]
+            return status in (arguments.get("_success_exit_codes") or (0,)), output
+        return self.alone.get(text)
+
+    def _together(self, commands: list[str], arguments: dict[str, Any], send: Any) -> None:
+        """Ask all `commands` at once; those missing in the answer are asked again when they are needed."""
+        mark = secrets.token_hex(8)
+        # Over standard input, because a single argument is limited to 128 kB.
+        options = {**arguments, "_success_exit_codes": None, "_stdin": [script(commands, mark)]}
+        _, output = send(StringCommand("sh", "-s"), **options)
+        for command, (status, lines) in zip(commands, answers(output, mark), strict=False):
+            self.known[command] = status, CommandOutput(lines)
+
+    def forget(self) -> None:
+        """Answer nothing from memory from now on: the host is about to change."""
+        self.open = False
+        self.known.clear()
+        self.alone.clear()
+
+    def remember(self) -> None:
+        """Save this run's questions for the next run."""
+        if self.memory and self.asked and list(self.asked) != self.remembered:
+            self.memory.write(list(self.asked))
+
+
+def _text(command: StringCommand | str) -> str:
+    return command.get_raw_value() if isinstance(command, StringCommand) else command
+
+
+def _context(arguments: dict[str, Any]) -> str:
+    """How a command is run: its arguments except those that define success."""
+    return repr(sorted((name, value) for name, value in arguments.items() if name != "_success_exit_codes"))

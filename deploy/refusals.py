@@ -3,7 +3,11 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from inventory.model import HostSettings, Login
+from inventory.connection import Login
+from inventory.model import HostSettings
+
+NO_SUDO = "sudo: a password is required"
+"""What sudo prints if it needs a password and has none."""
 
 
 class Refusal(NamedTuple):
@@ -58,3 +62,27 @@ def unreachable(host: HostSettings, why: str) -> Refusal:
 
 def known_hosts(login: Login) -> Path:
     return login.known_hosts or Path.home() / ".ssh/known_hosts"
+
+
+def of_ssh(host: HostSettings, said: str) -> Refusal:
+    """The sentence for what ssh printed when it did not connect."""
+    logins = host.connection.logins
+    # The login that ssh names; it names none if it could not connect at all.
+    login = next((each for each in logins if f"{each.known_as} " in said or f"{each.known_as}:" in said), logins[-1])
+    if "IDENTIFICATION HAS CHANGED" in said or "differs from the key" in said:
+        return changed_key(host, login)
+    if "host key is known for" in said or "Host key verification failed" in said:
+        return unknown_key(host, login)
+    if "Permission denied" in said or "Too many authentication failures" in said:
+        places = [each for each in logins if f"{each.user}@{each.address}: " in said]
+        return refused(host, places[0] if places else logins[-1])
+    lines = (said.strip() or "the connection was lost").splitlines()
+    return unreachable(host, next((line for line in lines if line.startswith("ssh: ")), lines[-1]).rstrip("\r"))
+
+
+def needs_sudo(user: str) -> str:
+    return f"{user} needs sudo: set sudo_password, or allow sudo without one (NOPASSWD in /etc/sudoers.d)"
+
+
+def wrong_password(user: str) -> str:
+    return f"sudo refused the password of {user}; check sudo_password"

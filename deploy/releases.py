@@ -105,8 +105,28 @@ def rollback(
         free = {name: remote for name, remote in remotes.items() if name not in refused}
         with waiting(f"the rollback of {' '.join(free)}"):
             answers = {**refused, **each(free, lambda remote: roll_back(remote, app, to, now))}
-    answers = {name: answers[name] for name in remotes}
-    bare = {name: error for name, error in answers.items() if isinstance(error, NotInstalled) and not names}
+    lost, done = _tell_rollback({name: answers[name] for name in remotes}, app, bool(names), began)
+    if done:
+        out.print(
+            "fleet.toml and fleet.lock still name the other release: revert them too, or the next apply installs it "
+            "again."
+        )
+    if away := [name for name, error in lost.items() if error.unreachable]:
+        options = [*(["--app", app] if app != "webui" else []), *(["--to", to] if to else [])]
+        command = shlex.join(["sdfleet", "rollback", *away, *options])
+        out.print(f"When {', '.join(away)} can be reached again: {command}")
+    raise typer.Exit(1 if lost or not done else 0)
+
+
+def _tell_rollback(
+    answers: Mapping[str, str | HostError], app: str, chosen: bool, began: float
+) -> tuple[dict[str, HostError], list[str]]:
+    """Print what became of each host. Returns the errors, and the hosts that were rolled back.
+
+    + chosen: whether the hosts were named; otherwise those without the application are skipped
+    + began: when the rollback began (time.monotonic)
+    """
+    bare = {name: error for name, error in answers.items() if isinstance(error, NotInstalled) and not chosen}
     lost = {n: error for n, error in answers.items() if isinstance(error, HostError) and n not in bare}
     for name, said in answers.items():
         if name in bare:
@@ -116,21 +136,7 @@ def rollback(
     _tell(lost)
     done = [name for name in answers if name not in lost and name not in bare]
     out.print(f"{len(done)} of {len(answers) - len(bare)} host(s) rolled back in {time.monotonic() - began:.1f} s.")
-    if done:
-        out.print(
-            "fleet.toml and fleet.lock still name the other release: put them back too, or the next apply brings it "
-            "again."
-        )
-    if away := [name for name, error in lost.items() if error.unreachable]:
-        words = [
-            "sdfleet",
-            "rollback",
-            *away,
-            *(["--app", app] if app != "webui" else []),
-            *(["--to", to] if to else []),
-        ]
-        out.print(f"When {', '.join(away)} can be reached again: {shlex.join(words)}")
-    raise typer.Exit(1 if lost or not done else 0)
+    return lost, done
 
 
 def _having(fleet: Path, app: str, names: Sequence[str]) -> list[HostSettings]:

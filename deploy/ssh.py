@@ -1,9 +1,7 @@
 """Run commands and programs on hosts and send files, through the system's OpenSSH client."""
 
 import contextlib
-import hashlib
 import json
-import re
 import shlex
 import subprocess
 import tarfile
@@ -18,19 +16,16 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import IO, Any, TypeVar
 
-from deploy import askpass, keys, refusals
+from deploy import askpass, refusals
+from deploy.ssh_config import CONNECT_SECONDS, ssh_config
 from inventory.errors import SdfleetError
-from inventory.model import HostSettings, Login
+from inventory.model import HostSettings
 from roles.onhost import journal
 from roles.programs import called, receiver, sent
 
-CONNECT_SECONDS = 10
-ALIVE_SECONDS = 15
-"""Keepalive interval; after three without an answer a connection is lost."""
 PARALLEL = 32
 """How many hosts to contact at once; each takes one ssh process on the controller."""
 
-NO_SUDO = "sudo: a password is required"
 
 T = TypeVar("T")
 
@@ -48,14 +43,6 @@ class HostError(SdfleetError):
         self.says, self.cure, self.unreachable = says, cure, unreachable
 
 
-def needs_sudo(user: str) -> str:
-    return f"{user} needs sudo: set sudo_password, or allow sudo without one (NOPASSWD in /etc/sudoers.d)"
-
-
-def wrong_password(user: str) -> str:
-    return f"sudo refused the password of {user}; check sudo_password"
-
-
 @dataclass(frozen=True)
 class Answer:
     """Exit status and output of a command."""
@@ -63,76 +50,6 @@ class Answer:
     status: int
     out: str
     err: str
-
-
-def ssh_config(hosts: Iterable[HostSettings], folder: Path) -> str:
-    """OpenSSH's client configuration for `hosts`; `folder` gets the sockets of shared connections and public keys.
-
-    Raises SdfleetError if a key cannot be decrypted.
-    """
-    stanzas: list[str] = []
-    hosts = [host for host in hosts if not host.connection.local]
-    opened = {key.file: key for key in keys.opened(host.connection for host in hosts)}
-    for host in hosts:
-        logins = host.connection.logins
-        names = [*(f"sdfleet-hop-{number}-{host.name}" for number in range(1, len(logins))), host.name]
-        for name, login in zip(names, logins, strict=True):
-            key = opened.get(login.key) if login.key else None
-            stanzas.append(
-                _stanza(name, [*_options(login, key, folder), *_jump(names[:-1] if login is logins[-1] else [])])
-            )
-    shared = [
-        "BatchMode yes",
-        f"ConnectTimeout {CONNECT_SECONDS}",
-        f"ServerAliveInterval {ALIVE_SECONDS}",
-        "ServerAliveCountMax 3",
-        "ControlMaster auto",
-        f"ControlPath {_path(folder)}/%C",
-        "ControlPersist 60",
-        "LogLevel ERROR",
-    ]
-    return "\n".join([*stanzas, _stanza("*", shared)])
-
-
-def _stanza(name: str, lines: Iterable[str]) -> str:
-    return "\n  ".join([f"Host {_word(name)}", *lines]) + "\n"
-
-
-def _options(login: Login, opened: keys.OpenedKey | None, folder: Path) -> Iterator[str]:
-    """Address, key and known hosts of a login."""
-    yield f"HostName {_word(login.address)}"
-    yield f"Port {login.port}"
-    yield f"User {_word(login.user)}"
-    if login.key:
-        key = login.key
-        if opened:
-            # The public key selects a key of the agent, whatever format the private key has.
-            key = folder / f"{hashlib.sha256(opened.public.encode()).hexdigest()[:16]}.pub"
-            key.write_text(f"{opened.public}\n")
-            yield f"IdentityAgent {_path(opened.agent)}"
-        yield f"IdentityFile {_path(key)}"
-        yield "IdentitiesOnly yes"
-    yield f"UserKnownHostsFile {_path(refusals.known_hosts(login))}"
-    if login.known_hosts:
-        yield "GlobalKnownHostsFile /dev/null"
-    yield f"StrictHostKeyChecking {'yes' if login.known_hosts else 'accept-new'}"
-
-
-def _jump(names: Sequence[str]) -> list[str]:
-    return [f"ProxyJump {','.join(names)}"] if names else []
-
-
-def _word(value: str) -> str:
-    if not re.fullmatch(r"[^\s\"'\\#-][^\s\"'\\#]*", value):
-        raise SdfleetError(f"{value!r} can't be used in an SSH configuration: remove spaces, quotes and leading dashes")
-    return value
-
-
-def _path(path: Path) -> str:
-    text = str(path.absolute())
-    if '"' in text or "\n" in text:
-        raise SdfleetError(f"{text!r}: OpenSSH can't use a path with quotes or line breaks; move the file")
-    return '"' + text.replace("%", "%%") + '"'
 
 
 class Remote:
@@ -172,7 +89,7 @@ class Remote:
         status, said = self._lent.end()
         self._lent = None
         if refused and "askpass" not in said:
-            raise HostError(f"{self.name}: {wrong_password(self.host.connection.user)}")
+            raise HostError(f"{self.name}: {refusals.wrong_password(self.host.connection.user)}")
         self.judge(Answer(status or 1, "", said), words)
 
     def close(self) -> None:
@@ -211,7 +128,7 @@ class Remote:
     def start(
         self, program: str, *words: object, timeout: float = 60, under: Sequence[str] = (), check: bool = True
     ) -> Answer:
-        """Run a program of roles.onhost, whichever version is installed there; `run` tells the rest."""
+        """Run a program of roles.onhost, whichever version is installed there; other arguments as for `run`."""
         return self.run([*under, *receiver(*words)], input=sent(program).encode(), timeout=timeout, check=check)
 
     def push(self, files: Mapping[PurePosixPath, Path | bytes], *, timeout: float = 600) -> None:
@@ -234,11 +151,11 @@ class Remote:
     def judge(self, answer: Answer, command: Sequence[str], *, check: bool = True) -> None:
         """Raise a HostError if `answer` is a failure."""
         if self._ssh and answer.status == 255:
-            says, cure = _diagnose(self.host, self._complaint(answer.err))
+            says, cure = refusals.of_ssh(self.host, self._complaint(answer.err))
             raise HostError(says, cure=cure, unreachable=True)
-        if NO_SUDO in answer.err:
+        if refusals.NO_SUDO in answer.err:
             user = self.host.connection.user
-            raise HostError(f"{self.name}: {needs_sudo(user)}")
+            raise HostError(f"{self.name}: {refusals.needs_sudo(user)}")
         if check and answer.status:
             lines = (answer.err.strip() or answer.out.strip() or "it printed nothing").splitlines()
             # The last line of tar and others says only that there was an error.
@@ -272,24 +189,6 @@ def _write_tar(stream: IO[bytes], files: Mapping[PurePosixPath, Path | bytes]) -
 def _short(command: Sequence[str]) -> str:
     text = shlex.join(command).replace("\n", " ")
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _diagnose(host: HostSettings, said: str) -> refusals.Refusal:
-    """The sentence for an error message of ssh."""
-    logins = host.connection.logins
-    # The login that ssh names; it names none if it could not connect at all.
-    login = next((each for each in logins if f"{each.known_as} " in said or f"{each.known_as}:" in said), logins[-1])
-    if "IDENTIFICATION HAS CHANGED" in said or "differs from the key" in said:
-        return refusals.changed_key(host, login)
-    if "host key is known for" in said or "Host key verification failed" in said:
-        return refusals.unknown_key(host, login)
-    if "Permission denied" in said or "Too many authentication failures" in said:
-        places = [each for each in logins if f"{each.user}@{each.address}: " in said]
-        return refusals.refused(host, places[0] if places else logins[-1])
-    lines = (said.strip() or "the connection was lost").splitlines()
-    return refusals.unreachable(
-        host, next((line for line in lines if line.startswith("ssh: ")), lines[-1]).rstrip("\r")
-    )
 
 
 @contextmanager

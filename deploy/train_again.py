@@ -2,8 +2,9 @@
 
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -23,8 +24,8 @@ from deploy.runs.reproduce import send as send_again
 from deploy.runs.submission import prepare, read
 from deploy.runs.sweep import compare, points
 from deploy.runs.transfer import RunHost
-from deploy.ssh import connect
-from inventory.errors import SdfleetError
+from deploy.ssh import Remote, connect
+from inventory.errors import DRIFT, SdfleetError
 from inventory.load import load
 
 Run = Annotated[
@@ -57,7 +58,7 @@ def reproduce(
             out.print(styled("[yellow]differs[/] {}", sentence))
         if changed and not anyway:
             err.print("Not trained: the result would differ. To train anyway, use --anyway.")
-            raise typer.Exit(3)
+            raise typer.Exit(DRIFT)
         target = RunHost(next(iter(remotes.values())))
         build_trainer(fleet, target, origin, release_named(record))
         send_again(origin, run, record, target, again, sent(again, target.name))
@@ -68,7 +69,7 @@ def reproduce(
     for sentence in differences:
         out.print(styled("[yellow]differs[/] {}", sentence))
     out.print(f"{run} and {again}: {verdict.sentence()}")
-    raise typer.Exit(0 if verdict.holds else 3)
+    raise typer.Exit(0 if verdict.holds else DRIFT)
 
 
 def build_for_checkpoint(fleet: Path, host: RunHost, run: str) -> dict[str, str]:
@@ -129,13 +130,7 @@ def sweep(
         placed = {run["name"]: at for at, runs in runs_of(remotes).items() for run in runs}
         for point in found:
             if point.run not in placed:
-                wanted = prepare(tables[point.run], config, point.run, hosts[0]).turn
-                host = RunHost(choose(remotes, wanted))
-                submission = prepare(tables[point.run], config, point.run, host.remote.host)
-                host.send(point.run, submission, sent(point.run, host.name))
-                out.print(f"Starting {point.run} on {host.name}")
-                host.start(point.run)
-                placed[point.run] = host.name
+                placed[point.run] = _start_somewhere(point.run, tables[point.run], config, remotes)
         failed = []
         for point in found:
             host = RunHost(remotes[placed[point.run]])
@@ -154,6 +149,19 @@ def sweep(
         raise SdfleetError(
             f"{', '.join(failed)} did not finish; resume with sdfleet train resume, then run the sweep again"
         )
+
+
+def _start_somewhere(run: str, tables: Mapping[str, Any], config: Path, remotes: dict[str, Remote]) -> str:
+    """Start a run on the host that begins it first. Returns its name.
+
+    + tables: the run's config, from the file `config`
+    """
+    wanted = prepare(tables, config, run, next(iter(remotes.values())).host).turn
+    host = RunHost(choose(remotes, wanted))
+    host.send(run, prepare(tables, config, run, host.remote.host), sent(run, host.name))
+    out.print(f"Starting {run} on {host.name}")
+    host.start(run)
+    return host.name
 
 
 def mount(app: typer.Typer) -> None:

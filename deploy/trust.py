@@ -9,9 +9,11 @@ from pathlib import Path
 
 from deploy import refusals
 from deploy.console import out
-from deploy.ssh import HostError, ssh_config
+from deploy.ssh import HostError
+from deploy.ssh_config import ssh_config
+from inventory.connection import Connection
 from inventory.errors import SdfleetError
-from inventory.model import Connection, HostSettings
+from inventory.model import HostSettings
 
 USUAL_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 VARIABLE = "SDFLEET_SSH_PASSWORD"
@@ -91,7 +93,7 @@ def public_key(connection: Connection) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     made = folder / USUAL_KEYS[0]
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(made)], check=True, timeout=TIMEOUT)
-    out.print(f"Made a new key: {made}")
+    out.print(f"Created a new key: {made}")
     return made.with_name(f"{made.name}.pub")
 
 

@@ -17,7 +17,7 @@ from rich.text import Text
 from deploy import verify_protocol
 from deploy.console import err, out, styled
 from deploy.ssh import HostError, connect, each
-from inventory.errors import SdfleetError
+from inventory.errors import DRIFT, FAILED, OK, SdfleetError
 from inventory.model import HostSettings
 
 TREE = Path(__file__).resolve().parent.parent
@@ -27,8 +27,6 @@ WORKERS = 2 * (os.cpu_count() or 1)
 3.6 s with 2 workers, 4.0 s with 4, 6.4 s with 8, 6.5 s one by one, and 9.7 s with a pytest process per host."""
 WORTH_WORKERS = 3
 """From this many hosts on, the workers save more than their 2 s of start-up."""
-
-OK, UNREACHED, DRIFT = 0, 1, 3
 
 
 @dataclass
@@ -90,7 +88,7 @@ def run(
                     verdicts[str(outcome["host"])].count(outcome)
     _report(verdicts, time.monotonic() - began)
     if any(verdict.unreachable for verdict in verdicts.values()):
-        return UNREACHED
+        return FAILED
     return DRIFT if any(verdict.bad for verdict in verdicts.values()) else OK
 
 
@@ -108,16 +106,8 @@ def _outcomes(
         settings.write_bytes(verify_protocol.Hosts.dump_json({host.name: host for host in hosts}))
         # Our own configuration, so that neither the caller's folder nor the checkout's pyproject.toml is used.
         ini.write_text(f"[pytest]\npython_files = {verify_protocol.ROLE_FILE}\n")
-        command = [sys.executable, "-P", "-B", "-m", "pytest", "-q", "-c", str(ini), f"--rootdir={TREE}"]
-        command += ["--import-mode=importlib", "-p", "no:cacheprovider", f"--settings={settings}"]
+        command = [*_pytest(ini, len(hosts), junit, html), f"--settings={settings}"]
         command += [f"--ssh-configuration={ssh}", f"--askpass={json.dumps(askpass)}"]
-        command += [word for plugin in PLUGINS for word in ("-p", plugin)]
-        if len(hosts) >= WORTH_WORKERS:
-            command += ["-n", str(min(len(hosts), WORKERS)), "--dist", "loadgroup"]
-        if junit:
-            command.append(f"--junitxml={junit.absolute()}")
-        if html:
-            command += [f"--html={html.absolute()}", "--self-contained-html"]
         with (Path(folder) / "log").open("w+") as log:
             read, write = os.pipe()
             process = subprocess.Popen(
@@ -139,6 +129,20 @@ def _outcomes(
             if status not in (0, 1):
                 log.seek(0)
                 raise SdfleetError(f"the checks could not be run: {' | '.join(log.read().strip().splitlines()[-4:])}")
+
+
+def _pytest(ini: Path, hosts: int, junit: Path | None, html: Path | None) -> list[str]:
+    """The command that starts pytest for a number of hosts."""
+    command = [sys.executable, "-P", "-B", "-m", "pytest", "-q", "-c", str(ini), f"--rootdir={TREE}"]
+    command += ["--import-mode=importlib", "-p", "no:cacheprovider"]
+    command += [word for plugin in PLUGINS for word in ("-p", plugin)]
+    if hosts >= WORTH_WORKERS:
+        command += ["-n", str(min(hosts, WORKERS)), "--dist", "loadgroup"]
+    if junit:
+        command.append(f"--junitxml={junit.absolute()}")
+    if html:
+        command += [f"--html={html.absolute()}", "--self-contained-html"]
+    return command
 
 
 def _environment() -> dict[str, str]:

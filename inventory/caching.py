@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from inventory.model import LOCAL, HostSettings
+from inventory.connection import LOCAL
+from inventory.model import HostSettings
 from roles.cache.config import KINDS, MODELS, Cache
 from roles.mirrors.config import Mirrors
 

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from training.errors import one_line
 
+OK, FAILED, USAGE, DRIFT = 0, 1, 2, 3
+"""Exit codes: done; failed; wrong command line or file; a difference was found."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -22,13 +25,13 @@ class Problem:
 class SdfleetError(Exception):
     """Something failed; the text says what, where, and what to do next. Exit code 1."""
 
-    exit_code = 1
+    exit_code = FAILED
 
 
 class ConfigError(SdfleetError):
     """A file or option is wrong; holds all problems, not only the first. Exit code 2."""
 
-    exit_code = 2
+    exit_code = USAGE
 
     def __init__(self, where: str, problems: Sequence[Problem]) -> None:
         self.where = where

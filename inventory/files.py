@@ -10,15 +10,16 @@ from pathlib import Path
 from inventory.errors import SdfleetError
 
 
-def replace_file(file: Path, content: str | bytes) -> None:
+def replace_file(file: Path, content: str | bytes, *, mode: int | None = None) -> None:
     """Replace the content of `file` atomically: after a power cut or on a full disk it is the old or the new one.
 
-    Keeps its mode; a new file gets its mode from the umask. Raises SdfleetError if it cannot be written.
+    Without `mode` it keeps its own; a new file gets one from the umask. Raises SdfleetError if it cannot be written.
     """
     file = file.resolve()  # replace a link's target, not the link
     data = content.encode() if isinstance(content, str) else content
     try:
-        mode = file.stat().st_mode & 0o777 if file.exists() else 0o666 & ~_umask()
+        if mode is None:
+            mode = file.stat().st_mode & 0o777 if file.exists() else 0o666 & ~_umask()
         handle, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".new", dir=file.parent)
         try:
             with os.fdopen(handle, "wb") as stream:

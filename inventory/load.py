@@ -3,40 +3,34 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
 from inventory import crosscheck
 from inventory.caching import behind_cache
+from inventory.connection import LOCAL
 from inventory.errors import ConfigError, Problem
 from inventory.lock import pin_host
 from inventory.lock import read as read_lock
+from inventory.merge import FleetTables, Table, files_beside, reach_directly, without
 from inventory.model import (
-    ALWAYS,
     GROUP_ROLES,
-    LOCAL,
     ROLE_TABLES,
     ROLES,
-    Connection,
     Fleet,
     FleetTable,
     GroupTable,
-    Hop,
     HostSettings,
     HostTable,
 )
-from inventory.secrets import HttpProxy, Secrets
-from inventory.sentences import problem, telling
-from roles.models.config import CLIP, Model
-from roles.paths import Paths
-from roles.settings import Settings, is_name, split_jump
+from inventory.secrets import Secrets
+from inventory.sentences import problem, without_consequences
+from roles.models.config import Model
+from roles.settings import Settings, is_name
 from training.spelling import did_you_mean_or_all
 from training.textfile import parse_toml
 
-PRESETS = Path(__file__).resolve().parent / "presets"
 TOP_LEVEL = ("fleet", "groups", "hosts", "models", "secrets", *ROLE_TABLES)
-Table = dict[str, Any]
 T = TypeVar("T", bound=Settings)
 FileChecks = Callable[[Path, Secrets | None, Sequence[Model]], Iterable[Problem]]
 """Checks of files on this machine: fleet.toml, its secrets and the models that hosts need -> what is wrong."""
@@ -98,8 +92,11 @@ class _Reader:
         if "hosts" not in self.raw:
             self.problems.append(Problem("hosts", "no host; add a table like [hosts.gpu-1] with an address"))
         self.problems += crosscheck.groups(table, models, self.known_groups)
-        tried = {n: self._merge(table, n, host, groups, models) for n, host in hosts.items() if host and table}
-        merged = {name: host for name, host in tried.items() if host}
+        merged: dict[str, HostSettings] = {}
+        if table:
+            tables = FleetTables(self.file.parent, self.raw, table, groups, models)
+            tried = {name: self._merge(tables, name, host) for name, host in hosts.items() if host}
+            merged = {name: host for name, host in tried.items() if host}
         if self.files:
             self.problems += crosscheck.one_machine(hosts)
             self.problems += crosscheck.needs(table, secrets, merged, self.file.parent)
@@ -116,7 +113,7 @@ class _Reader:
             file=self.file,
             table=table,
             secrets=secrets.beside(self.file.parent),
-            hosts={name: pin_host(_direct_to(host, direct), lock) for name, host in whole.items()},
+            hosts={name: pin_host(reach_directly(host, direct), lock) for name, host in whole.items()},
             notes=tuple(crosscheck.silent_groups(table, models, merged)),
         )
 
@@ -149,7 +146,7 @@ class _Reader:
         at = f"groups.{name}"
         for role in ROLE_TABLES.keys() & raw.keys():
             self._check_role_table(role, raw[role], f"{at}.{role}")
-        group = self._parse(GroupTable, _without(raw, ROLE_TABLES), at, extra=ROLE_TABLES)
+        group = self._parse(GroupTable, without(raw, ROLE_TABLES), at, extra=ROLE_TABLES)
         if group:
             for role in group.roles:
                 if role not in ROLES:
@@ -160,7 +157,7 @@ class _Reader:
         at = f"hosts.{name}"
         for role in ROLE_TABLES.keys() & raw.keys():
             self._check_role_table(role, raw[role], f"{at}.{role}")
-        host = self._parse(HostTable, _without(raw, ROLE_TABLES), at, extra=ROLE_TABLES)
+        host = self._parse(HostTable, without(raw, ROLE_TABLES), at, extra=ROLE_TABLES)
         self.problems += crosscheck.unknown_groups(f"{at}.groups", host.groups if host else (), self.known_groups)
         return host
 
@@ -181,63 +178,12 @@ class _Reader:
     def _check_role_table(self, role: str, raw: Any, at: str) -> None:
         self._parse(ROLE_TABLES[role], raw, at)
 
-    def _merge(
-        self,
-        table: FleetTable,
-        name: str,
-        host: HostTable,
-        groups: Mapping[str, GroupTable | None],
-        models: tuple[Model, ...],
-    ) -> HostSettings | None:
-        layers = [
-            {"mirrors": parse_toml((PRESETS / f"{table.mirrors}.toml").read_text())},
-            self.raw,
-            *(self.groups.get(group, {}) for group in host.groups),
-            self.raw["hosts"][name],
-        ]
-        roles = set(ALWAYS)
-        for group in host.groups:
-            roles.update(GROUP_ROLES.get(group, ()))
-            if found := groups.get(group):
-                roles.update(found.roles)
-        here = self.file.parent
-        passphrase = host.key_passphrase or (None if host.key else table.key_passphrase)
-        tables = [host, *(groups.get(group) for group in reversed(host.groups)), table]
-        sudo_password = _first(tables, "sudo_password")
-        proxy = _first(tables, "http_proxy") or HttpProxy(url="")
-        merged: Table = {}
-        for role in ROLE_TABLES:
-            values: Table = {}
-            for layer in layers:
-                if isinstance(own := layer.get(role), dict):
-                    values = _deep_merge(values, own)
-            # Without the settings that were reported already, so that they do not hide other problems.
-            merged[role] = _valid(ROLE_TABLES[role], values) if self.problems else values
-        settings = {
-            "name": name,
-            "connection": Connection(
-                address=host.address,
-                port=host.port,
-                user=host.user or table.user,
-                key=_beside(here, host.key or table.key),
-                hops=_hops(host.jump),
-                known_hosts=_beside(here, table.known_hosts),
-                password=host.password.beside(here) if host.password else None,
-                key_passphrase=passphrase.beside(here) if passphrase else None,
-                sudo_password=sudo_password.beside(here) if sudo_password else None,
-            ),
-            "groups": host.groups,
-            "roles": tuple(role for role in ROLES if role in roles),
-            "paths": Paths.model_validate({"root": str(table.data_root)}),
-            "models": _models_of(host, roles, models),
-            "http_proxy": proxy.beside(here),
-            "no_proxy": _first(tables, "no_proxy") or (),
-            "direct": merged["mirrors"],
-            **merged,
-        }
+    def _merge(self, tables: FleetTables, name: str, host: HostTable) -> HostSettings | None:
+        # Invalid settings were reported already.
+        values = tables.host_values(name, host, only_valid=bool(self.problems))
         known = [each.message for each in self.problems]
-        parsed = self._parse(HostSettings, settings, f"hosts.{name}", known=known)
-        return parsed and _files_beside(here, parsed)
+        parsed = self._parse(HostSettings, values, f"hosts.{name}", known=known)
+        return parsed and files_beside(self.file.parent, parsed)
 
     def _parse(
         self, kind: type[T], raw: Any, at: str, extra: Iterable[str] = (), known: Collection[str] = ()
@@ -246,7 +192,7 @@ class _Reader:
         try:
             return TypeAdapter(kind).validate_python(raw)
         except ValidationError as error:
-            found = [problem(detail, kind, at, extra) for detail in telling(error.errors())]
+            found = [problem(detail, kind, at, extra) for detail in without_consequences(error.errors())]
             self.problems += [each for each in found if each.message not in known]
             return None
 
@@ -254,62 +200,3 @@ class _Reader:
         for key in raw.keys() - set(allowed):
             place = f"{at}.{key}" if at else key
             self.problems.append(Problem(place, f"unknown table{did_you_mean_or_all(key, allowed)}"))
-
-
-def _direct_to(host: HostSettings, fleet: tuple[str, ...]) -> HostSettings:
-    """The host with the fleet's addresses, and those where hosts share models, in its no_proxy."""
-    giving = (urlsplit(url).hostname or "" for url in host.mirrors.hosts.values())
-    return host.model_copy(update={"no_proxy": tuple(dict.fromkeys((*host.no_proxy, *fleet, *giving)))})
-
-
-def _first(tables: Iterable[Settings | None], setting: str) -> Any:
-    """The setting in the first of the tables that has it."""
-    values = (getattr(table, setting) for table in tables if table)
-    return next((value for value in values if value is not None), None)
-
-
-def _hops(jump: str | None) -> tuple[Hop, ...]:
-    places = [split_jump(place.strip()) for place in jump.split(",")] if jump else []
-    return tuple(Hop(address=address, user=user or None, port=port or 22) for user, address, port in places)
-
-
-def _models_of(host: HostTable, roles: set[str], models: tuple[Model, ...]) -> tuple[Model, ...]:
-    """The host's models, and CLIP's tokenizer, which generating and training need offline."""
-    chosen = tuple(model for model in models if not model.groups or set(model.groups) & set(host.groups))
-    needs_clip = roles & {"webui", "lora_scripts", "trainer"} and all(model.source != CLIP.source for model in chosen)
-    return (*chosen, CLIP) if needs_clip else chosen
-
-
-def _deep_merge(base: Table, over: Table) -> Table:
-    merged = dict(base)
-    for key, value in over.items():
-        old = merged.get(key)
-        merged[key] = _deep_merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _valid(kind: type[Settings], values: Table) -> Table:
-    """`values` without the settings that `kind` refuses."""
-    try:
-        kind.model_validate(values)
-    except ValidationError as error:
-        refused = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]} & values.keys()
-        return _valid(kind, _without(values, refused)) if refused else {}
-    return values
-
-
-def _without(table: Table, keys: Iterable[str]) -> Table:
-    return {key: value for key, value in table.items() if key not in set(keys)}
-
-
-def _files_beside(folder: Path, host: HostSettings) -> HostSettings:
-    """The host, whose settings that are paths on the controller count from `folder`."""
-    for role, key in crosscheck.FILES:
-        table = getattr(host, role)
-        if path := getattr(table, key):
-            host = host.model_copy(update={role: table.model_copy(update={key: folder / path})})
-    return host
-
-
-def _beside(folder: Path, path: Path | None) -> Path | None:
-    return None if path is None else folder / path

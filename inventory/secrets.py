@@ -31,7 +31,7 @@ class SecretReference(Settings):
         return self
 
     def beside(self, folder: Path) -> Self:
-        """The same, with a file's path that counts from `folder`."""
+        """The same reference; its file is relative to `folder`."""
         return self if self.file is None else self.model_copy(update={"file": folder / self.file})
 
     def read(self, name: str) -> str:
@@ -77,7 +77,7 @@ class HttpProxy(Settings):
         return {"anyOf": [{"type": "string"}, table | {"additionalProperties": False}]}
 
     def beside(self, folder: Path) -> Self:
-        """The same, with a file's path that counts from `folder`."""
+        """The same reference; its file is relative to `folder`."""
         return self.model_copy(update={"secret": self.secret.beside(folder)}) if self.secret else self
 
     def read(self, name: str) -> str:
@@ -104,7 +104,7 @@ class Secrets(Settings):
     )
 
     def beside(self, folder: Path) -> Self:
-        """The same, with files' paths that count from `folder`."""
+        """The same references; their files are relative to `folder`."""
         references = ((name, getattr(self, name)) for name in type(self).model_fields)
         return self.model_copy(update={name: reference.beside(folder) for name, reference in references if reference})
 

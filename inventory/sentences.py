@@ -13,8 +13,8 @@ SECRETS = {"password", "key_passphrase", "sudo_password", "http_proxy"}
 """Settings of hosts that refer to a secret."""
 
 
-def telling(details: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
-    """pydantic's errors without those that only follow: a list is not too short that has an item which is wrong."""
+def without_consequences(details: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
+    """pydantic's errors without those that others cause: a list with an invalid item is not too short."""
     for detail in details:
         inside = [other for other in details if other["loc"][:-1] == detail["loc"] and other is not detail]
         if detail["type"] != "too_short" or not inside:

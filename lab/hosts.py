@@ -34,7 +34,6 @@ class Host:
     state: HostState
     lab: LabFolder
     cgroup: Path
-    boots: int = 0
     cut: bool = False
     wanted: bool = True
     """Whether it should run; not after its power was cut."""
@@ -112,7 +111,6 @@ class Host:
                 preexec_fn=self._enter_cgroup(),
                 start_new_session=True,
             )
-        self.boots += 1
         self.wanted = True
 
     def _enter_cgroup(self) -> Callable[[], None]:

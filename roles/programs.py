@@ -29,8 +29,6 @@ RECEIVE = (
 """Runs an archive that comes over standard input, in base64. It is kept in memory alone, or in a file without a
 name where Python was built against a C library without memfd_create (before glibc 2.27), as uv's may be. Opened anew
 for reading only: children that read strange files as nobody inherit it, and could else change what root runs next."""
-ONE_PARSES = threading.Lock()
-"""Python 3.11.7 counts how deep it is in a tree once for all threads: of two that parse, one fails with SystemError."""
 
 
 @cache
@@ -96,10 +94,14 @@ def closure(*modules: str) -> list[str]:
     return sorted(found)
 
 
+_PARSING = threading.Lock()
+"""Hosts are reached by threads, and Python before 3.11.8 and 3.12.2 fails if two of them parse at the same time."""
+
+
 @cache
 def _imported(module: str) -> tuple[str, ...]:
     found = []
-    with ONE_PARSES:
+    with _PARSING:
         tree = ast.parse(_text(module))
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module in OURS:

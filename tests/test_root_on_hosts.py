@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from roles import accounts
+from roles import accounts, secrecy
+from roles.base.tasks import wanted_folders
+from roles.paths import Paths
+from roles.webui.application import application
+from roles.webui.config import Webui
+from roles.webui.release import release_of
 
 TREE = Path(__file__).resolve().parent.parent
 AS_THE_SERVICE = {"webui_service", "webui_options", "webui_door", "webui_picture", "webui_png"}
@@ -21,7 +26,7 @@ BY_PATH = {
     *("rmtree", "move", "copyfile", "copytree", "glob", "rglob", "iterdir", "scandir", "listdir", "truncate"),
 }
 """Calls that find a file by its path; `replace` of a string only looks so."""
-FILES = {"read", "read_json", "write"}
+FILES = {"read", "read_json", "remove", "write"}
 """Functions of roles/onhost/files.py."""
 OF_ROOTS = {
     "roles/onhost/activate.py": ("apps", "open read_text replace unlink symlink_to files.write"),
@@ -35,7 +40,7 @@ OF_ROOTS = {
         "iterdir unlink link replace glob open scandir",
     ),
     "roles/onhost/pinned_checkout.py": ("cache/git, apps, envs", "open mkdir rename rmtree"),
-    "roles/onhost/prune.py": ("apps, envs", "open glob iterdir read_text read_bytes remove rename rmtree unlink"),
+    "roles/onhost/prune.py": ("apps, envs", "open glob iterdir read_text read_bytes remove files.remove rename unlink"),
     "roles/onhost/lora_keys.py": ("open is the controller's, of its own file", "open"),
     "roles/onhost/webui_extensions.py": ("cache/git; listdir of a descriptor", "glob listdir"),
     "roles/onhost/turn_state.py": ("none: only the run itself calls what uses files", "files.read_json files.write"),
@@ -62,8 +67,8 @@ OF_ROOTS = {
     "deploy/onhost/published.py": ("store, with its list", "open read_bytes read_text mkdir replace unlink utime"),
     "deploy/onhost/released.py": ("apps", "glob iterdir files.read_json"),
     "deploy/onhost/run_inputs.py": (
-        "datasets, runs before they have their name; rmtree goes by descriptors itself",
-        "glob mkdir link open replace rename rmtree unlink chmod chown",
+        "datasets, runs before they have their name and while they go; rm and rmtree go by descriptors themselves",
+        "glob mkdir link open replace rename rmtree files.remove unlink chmod chown",
     ),
     "deploy/onhost/run_states.py": ("names of runs", "iterdir"),
 }
@@ -160,3 +165,35 @@ def test_commands_hold_nothing_that_follows_a_strangers_links(pattern: str) -> N
     sources = [*TREE.glob("roles/**/*.py"), *TREE.glob("deploy/**/*.py")]
     found = [str(file.relative_to(TREE)) for file in sources if re.search(pattern, file.read_text())]
     assert not found, f"{FORBIDDEN[pattern]}: {found}"
+
+
+def test_homes_in_which_root_makes_and_mounts_folders_are_roots_and_sticky() -> None:
+    """A service that owned the folder above could put a link in the place of what systemd mounts, as root."""
+    paths = Paths()
+    homes = {folder.path: (folder.owner, folder.group, folder.mode) for folder in wanted_folders(paths)}
+    for user in (accounts.WEBUI, accounts.LORA_SCRIPTS):
+        assert homes[paths.data(accounts.HOMES[user])] == ("root", user, 0o1775)
+    inside = [*application(Webui(), paths, release_of(Webui(), "cpu"), "").folders]
+    assert (paths.data("webui") / "extensions", "root") in [(folder.path, folder.owner) for folder in inside]
+
+
+def test_one_place_decides_which_address_is_sent_a_token() -> None:
+    """Every address of a model that carries a service, and with it a token, comes from roles.secrecy.may_see."""
+    made, called = {}, set()
+    for file in (TREE / "roles/models").rglob("*.py"):
+        if file.parent.name == "host":
+            continue  # it sends what it is told to
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "headers":
+                called.add(file.name)
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Source" and len(node.args) > 1:
+                made[file.name] = ast.unparse(node.args[1])
+            keywords = node.keywords if isinstance(node, ast.Call) else []
+            assert not [word for word in keywords if word.arg == "service"], file
+    passed_on = {"web.py": "source.service"}  # to the same scheme, host and port
+    assert made == {"addresses.py": "service if may_see(end, service, mirrors.tokens_to) else None", **passed_on}
+    assert called == {"addresses.py", "request.py", "web.py"}
+    names = {f"{service.secret}" for service in secrecy.SERVICES}
+    used = {str(file.relative_to(TREE)) for tree in TREES for file in (TREE / tree).rglob("*.py")
+            if any(f'"{name}"' in file.read_text() for name in names)}  # fmt: skip
+    assert used == {"roles/secrecy.py"}, "a token is read by its name elsewhere"

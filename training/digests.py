@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
+
+from training import atomic_file
 
 
 class Digests:
@@ -32,12 +33,11 @@ class Digests:
         return self._known[key]
 
     def save(self) -> None:
-        """Write the cache atomically, so that runs may share the file."""
+        """Write the cache, if it has changed. Runs may share the file."""
         if self._changed:
             self._store.parent.mkdir(parents=True, exist_ok=True)
-            part = self._store.with_name(f".{self._store.name}.{os.getpid()}.part")
-            part.write_text(json.dumps(self._known, indent=0), encoding="utf-8")
-            part.replace(self._store)
+            with atomic_file.replaced(self._store, durable=False) as part:
+                part.write_text(json.dumps(self._known, indent=0), encoding="utf-8")
             self._changed = False
 
 

@@ -1,12 +1,11 @@
 """The folder of a run and its files."""
 
-import contextlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomlkit
 
+from training import atomic_file
 from training.config import Config
 from training.errors import TrainingError
 
@@ -100,14 +99,8 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a small file atomically. Raises TrainingError if it cannot be written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        with atomic_file.replaced(path) as part:
+            part.write_bytes(content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise TrainingError(f"{path}: cannot be written: {error.strerror or error}") from error

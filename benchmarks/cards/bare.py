@@ -1,4 +1,4 @@
-"""A minimal LoRA training loop, eager and captured into one CUDA graph, optimiser included: the limit of a card.
+"""A minimal LoRA training loop, eager and captured into one CUDA graph with its optimiser: a GPU's upper limit.
 
 python bare.py MODEL sd15|sdxl RESOLUTION BATCHES STEPS RESULT     BATCHES: 1,4
 
@@ -23,7 +23,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def main(model: str, kind: str, resolution: int, batches: list[int], steps: int, result: Path) -> None:
-    """Measure every batch size and write the results."""
+    """Measure every batch size and write the results as JSON."""
     unet: Any = UNet2DConditionModel.from_pretrained(model, subfolder="unet", torch_dtype=torch.bfloat16)
     unet.to(DEVICE).requires_grad_(False)
     unet.add_adapter(LoraConfig(r=8, lora_alpha=8, target_modules=TARGETS))

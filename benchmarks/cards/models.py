@@ -78,7 +78,7 @@ def make(folder: Path, kind: str, *, tiny: bool) -> None:
 
 
 def pictures(folder: Path, resolution: int) -> None:
-    """Captioned pictures, as sd-scripts and ours read them and as diffusers' example does."""
+    """Captioned pictures, in the layouts of sd-scripts (and ours) and of diffusers' example."""
     from tests.training.tiny import picture
 
     lines = []
@@ -98,7 +98,7 @@ def _text_encoders(folder: Path, kind: str, *, tiny: bool) -> None:
     from tests.training.tiny import VOCABULARY
 
     def config(width: int, layers: int, act: str) -> CLIPTextConfig:
-        # Ends are the small tokenizer's, the vocabulary has its real size.
+        # The vocabulary has its real size; the end tokens are those of the small tokenizer.
         return CLIPTextConfig(
             vocab_size=49408,
             hidden_size=64 if tiny else width,

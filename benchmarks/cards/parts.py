@@ -15,7 +15,7 @@ from training.run.reproduce import weights_apart
 
 
 class Unequal(Failed):
-    """What must be the same to the bit is not."""
+    """Results that must be equal bit for bit differ."""
 
 
 class Parts:
@@ -26,7 +26,7 @@ class Parts:
         self.measured = Measured()
 
     def by_name(self) -> dict[str, Callable[[], list[str]]]:
-        """All parts, what matters most first."""
+        """All parts, the most important first."""
         return {
             "repeat": self.repeat,
             "resume": self.resume,
@@ -41,19 +41,19 @@ class Parts:
         }
 
     def tests(self) -> list[str]:
-        """The tests that need a card."""
+        """The tests that need a GPU."""
         self.shop.execute("tests", [sys.executable, "-m", "pytest", "-q", "-m", "gpu", ROOT / "tests" / "training"])
         return [(self.shop.folder / "tests.log").read_text().strip().splitlines()[-1]]
 
     def repeat(self, kind: str = "sd15") -> list[str]:
-        """Twice, in two processes, with cold caches, and with other loaders."""
+        """The same run twice, in two processes, with cold caches and another number of loader processes."""
         again = [self._same(kind, "again", half, data="workers = 2") for half in HALVES]
         self.shop.train([self._once(kind, half) for half in HALVES])
         self.shop.train(again)
         return self._equal(kind, again, "repeat")
 
     def resume(self, kind: str = "sd15") -> list[str]:
-        """Killed at its first checkpoint, and gone on with."""
+        """A run that is killed at its first checkpoint and resumed."""
         killed = [self._same(kind, "killed", half) for half in HALVES]
         for job in killed:
             self.shop.kill(job)
@@ -62,7 +62,7 @@ class Parts:
         return self._equal(kind, killed, "resume")
 
     def capture(self, kind: str = "sd15") -> list[str]:
-        """Against the same run without graphs."""
+        """A captured run compared with an eager one."""
         eager = [self._same(kind, "eager", half, train='capture = "off"') for half in HALVES]
         self.shop.train([self._once(kind, half) for half in HALVES])
         passes = self._once(kind, "bf16").passes
@@ -73,7 +73,7 @@ class Parts:
         return self._equal(kind, eager, "capture")
 
     def precision(self) -> list[str]:
-        """Losses of fp16 and bf16 beside fp32's, step by step, and over the last ten."""
+        """Losses of fp16 and bf16 compared with fp32's, step by step, and the mean of the last ten."""
         steps = 12 if self.shop.tiny else 60
         jobs = {name: self.shop.job("sd15", f"{name}-long", steps, precision=name) for name in ("fp32", *HALVES)}
         self.shop.train(list(jobs.values()))
@@ -86,7 +86,7 @@ class Parts:
         return lines
 
     def table(self, kind: str) -> list[str]:
-        """Everybody's speed, memory and first step, in bf16."""
+        """Speed, memory and time to the first step of all trainers, in bf16."""
         shop = self.shop
         first, *others = jobs = self._variants(kind)
         problem = self._tried([first[1]]) or self._tried([job for _, job in others])
@@ -106,7 +106,7 @@ class Parts:
             try:
                 found = measure()
             except Failed as error:
-                # Peers that fail are no fault of ours.
+                # A failing peer does not fail the benchmark.
                 if not name.endswith(("kohya", "diffusers", "bare loop, captured")):
                     problem = problem or error
                 self.measured.speeds[kind, name] = str(error)
@@ -114,7 +114,7 @@ class Parts:
                 continue
             self.measured.speeds[kind, name] = found
             peak = f"{found.peak_mb} MB" if found.peak_mb else ""
-            # What shares a process with others has no start of its own.
+            # Only the first run of a process includes the start of the process.
             shown = f"{found.first:.1f} s" if found.first and (name == first[0] or "lora-train" not in name) else ""
             lines.append(f"{name:<42}{found.it_s:>8.2f}{peak:>11}{shown:>12}")
         if problem:
@@ -122,7 +122,7 @@ class Parts:
         return lines
 
     def _tried(self, jobs: list[Job]) -> Failed | None:
-        """What went wrong in training, if anything: the others' figures count all the same."""
+        """Train; returns the error, if there is one, so that the other rows are still measured."""
         try:
             self.shop.train(jobs)
         except Failed as error:
@@ -130,7 +130,7 @@ class Parts:
         return None
 
     def _variants(self, kind: str) -> list[tuple[str, Job]]:
-        """Our runs, by what the table calls them."""
+        """Our runs, with their names in the table."""
         steps = 8 if self.shop.tiny else {"sd15": 120, "sdxl": 40}[kind]
         variants = {
             "": (steps, ""),
@@ -155,7 +155,7 @@ class Parts:
             self.shop.execute(result.stem, [sys.executable, HERE / "bare.py", *words])
         found = json.loads(result.read_text())[str(batch)]
         if how not in found:
-            raise Failed("needs a card")
+            raise Failed("needs a GPU")
         first = found["first"] if (batch, how) == (BATCHES[0], "eager") else 0.0
         return Speed(first, found[how], found[f"{how}_peak_mb"])
 
@@ -175,7 +175,7 @@ class Parts:
         return self._same(kind, "once", half)
 
     def _same(self, kind: str, tag: str, half: str, train: str = "", data: str = "") -> Job:
-        # Enough passes for a capture, and for a kill between a checkpoint and the end.
+        # Enough steps for a capture, and to kill the run between a checkpoint and the end.
         return self.shop.job(kind, f"{half}-{tag}", 9 if self.shop.tiny else 30, train, data, precision=half)
 
     def _equal(self, kind: str, others: list[Job], part: str) -> list[str]:

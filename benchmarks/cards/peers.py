@@ -1,4 +1,4 @@
-"""Command lines of the peers for the same work on a card."""
+"""Command lines of other trainers for the same work on a GPU."""
 
 from pathlib import Path
 

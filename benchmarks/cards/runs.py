@@ -22,7 +22,7 @@ def main(jobs: list[str]) -> None:
     import torch
 
     failed = False
-    # The first one's start includes that of the process: importing torch counts.
+    # The first run includes the start of the process, with the import of torch.
     began = time.time() - (time.monotonic() - float(os.environ.get("BORN", time.monotonic())))
     for job in jobs:
         config, _, run = job.partition("=")

@@ -1,4 +1,4 @@
-"""What was measured on a card, held against what is promised: the last table of benchmarks/gpu.py."""
+"""Measurements compared with the targets: the last table of benchmarks/gpu.py."""
 
 import textwrap
 from collections.abc import Iterator
@@ -10,40 +10,40 @@ HALVES = ("bf16", "fp16")
 BATCHES = (1, 4)
 MODELS = {"sd15": "SD 1.5", "sdxl": "SDXL"}
 EQUAL = {"repeat": "repeat", "resume": "resume after a kill", "capture": "captured against eager"}
-"""What must be the same to the bit, by the part that compares it."""
+"""What must be equal bit for bit, by the part that compares it."""
 OF_BARE = {"sd15": 0.8, "sdxl": 0.95}
 """Least speed with batch 1, as a share of the captured bare loop's."""
 OF_KOHYA = {"sd15": 4.0, "sdxl": 1.3}
 """Least speed with batch 1, as a multiple of sd-scripts'."""
 PEAK = 1.10
 """Most memory, as a multiple of the captured bare loop's."""
-HELD, MISSED, NOT_MEASURED, TOLD = "held", "missed", "not measured", "told"
+MET, MISSED, NOT_MEASURED, NO_TARGET = "met", "missed", "not measured", "no target"
 
 
 class Missing(Exception):
-    """Something was not measured; says why."""
+    """A value was not measured; the text says why."""
 
 
 @dataclass
 class Measured:
-    """What the parts found; where something is missing, why."""
+    """The measurements of all parts; for a missing one, the reason."""
 
     speeds: dict[tuple[str, str], Speed | str] = field(default_factory=dict)
     """By model and row of its table."""
     equal: dict[tuple[str, str, str], bool | str] = field(default_factory=dict)
-    """By model, what was compared and precision."""
+    """By model, comparison and precision."""
     unmeasured: dict[str, str] = field(default_factory=dict)
     """Why a part has no figures, by its name."""
 
     def speed(self, kind: str, row: str) -> Speed:
-        """What was measured of a row. Raises Missing."""
+        """The measurement of a row. Raises Missing."""
         found = self.speeds.get((kind, row)) or self.unmeasured.get(kind, f"--only leaves out {kind}")
         if isinstance(found, str):
             raise Missing(found)
         return found
 
     def same(self, kind: str, part: str, half: str) -> bool:
-        """Whether two files were the same. Raises Missing."""
+        """Whether two files were equal. Raises Missing."""
         name = part if kind == "sd15" else f"{part}-{kind}"
         found = self.equal.get((kind, EQUAL[part], half), self.unmeasured.get(name, f"--only leaves out {name}"))
         if isinstance(found, str):
@@ -53,7 +53,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Row:
-    """One promise."""
+    """One target and its measurement."""
 
     what: str
     measured: str
@@ -63,14 +63,14 @@ class Row:
 
 
 def rows(measured: Measured, *, tiny: bool) -> Iterator[Row]:
-    """Every promise and what became of it. Figures of small models are no measure of speed."""
+    """Every target with its measurement. The speed of small models is not compared."""
     for kind, model in MODELS.items():
         for part, what in EQUAL.items():
             for half in HALVES:
                 name = f"{model}, {half}: {what}"
                 try:
                     same = measured.same(kind, part, half)
-                    yield Row(name, "equal" if same else "not equal", "equal", HELD if same else MISSED)
+                    yield Row(name, "equal" if same else "not equal", "equal", MET if same else MISSED)
                 except Missing as missing:
                     yield Row(name, "", "equal", NOT_MEASURED, str(missing))
     for kind in MODELS:
@@ -110,17 +110,17 @@ def _ratio(
     except Missing as missing:
         return Row(what, "", target, NOT_MEASURED, str(missing))
     ratio = own / beside
-    held = (least is None or ratio >= least) and (most is None or ratio <= most)
-    return Row(what, f"{ratio:.2f}", target, (HELD if held else MISSED) if target else TOLD)
+    met = (least is None or ratio >= least) and (most is None or ratio <= most)
+    return Row(what, f"{ratio:.2f}", target, (MET if met else MISSED) if target else NO_TARGET)
 
 
 def table(found: list[Row]) -> list[str]:
-    """The rows as lines, and how many were held."""
+    """The rows as lines, and the number of targets that were met."""
     wide = max(len(row.what) for row in found)
     lines = [f"{'':<{wide}}  {'measured':>9}  {'target':>7}"]
     for row in found:
         reason = textwrap.shorten(row.reason, 60, placeholder=" ...")
         verdict = f"{row.verdict} ({reason})" if reason else row.verdict
         lines.append(f"{row.what:<{wide}}  {row.measured:>9}  {row.target:>7}  {verdict}")
-    counts = {verdict: sum(row.verdict == verdict for row in found) for verdict in (HELD, MISSED, NOT_MEASURED)}
+    counts = {verdict: sum(row.verdict == verdict for row in found) for verdict in (MET, MISSED, NOT_MEASURED)}
     return [*lines, ", ".join(f"{count} {verdict}" for verdict, count in counts.items())]

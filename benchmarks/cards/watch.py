@@ -17,7 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 
 def watch(result: Path, steps: int) -> None:
-    """Count steps, and end the process after the last."""
+    """Measure `steps` steps, write the result, and end the process."""
     born, skipped = float(os.environ["BORN"]), max(1, steps // 4)
     times: list[float] = []
 

@@ -1,4 +1,4 @@
-"""A folder with models, pictures, configs and runs, and the training processes, with a time limit."""
+"""The benchmark's working folder (models, pictures, configs, runs) and its processes, with a time limit."""
 
 import hashlib
 import json
@@ -17,16 +17,16 @@ from training.loop import determinism
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-ENOUGH_SECONDS = 20
-"""Nothing is started with less time left."""
+LEAST_SECONDS = 20
+"""With less time left, nothing is started."""
 
 
 class Failed(Exception):
-    """A part cannot be measured; the text says why."""
+    """A part failed; the text says why."""
 
 
 class NoTime(Failed):
-    """Too little time is left to begin, or to end."""
+    """The time limit is too near to start a part, or was reached in it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Job:
 
     @property
     def sha256(self) -> str:
-        """Of the LoRA file."""
+        """The sha256 of the LoRA file."""
         file = self.run / "output" / "cat.safetensors"
         if not file.is_file():
             raise Failed(f"{self.run.name} ended without a LoRA")
@@ -56,7 +56,7 @@ class Job:
 
     @property
     def passes(self) -> str:
-        """How its passes were made."""
+        """How its passes ran: captured or eager, and why."""
         return next((str(event["how"]) for event in self.events if event["event"] == "passes"), "unknown")
 
 
@@ -65,7 +65,7 @@ class Speed:
     """The measurements of one trainer."""
 
     first: float
-    """Seconds from the start of the process, or of the run in it, to the end of the first step."""
+    """Seconds from the start of the process (or of the run, if it shares one) to the end of the first step."""
     it_s: float
     peak_mb: int
 
@@ -93,7 +93,7 @@ class Workshop:
         return ["tiny"] if self.tiny else []
 
     def job(self, kind: str, tag: str, steps: int, train: str = "", data: str = "", precision: str = "bf16") -> Job:
-        """A training; `train` and `data` are added to these tables. Each has its own caches."""
+        """A run with its own caches; `train` and `data` are added to these tables of its config."""
         model, base = self.model(kind), self.folder / kind
         config = base / f"{tag}.toml"
         config.write_text(
@@ -119,13 +119,13 @@ precision = "{precision}"
         return Job(config, base / f"run-{tag}")
 
     def train(self, jobs: Sequence[Job]) -> None:
-        """Train those not trained yet, one after the other in one process."""
+        """Train the jobs that have no result yet, one after the other in one process."""
         todo = [job for job in jobs if not (job.run / "output" / "cat.safetensors").exists()]
         if todo:
             self.execute(f"train-{todo[0].run.name}", self._command(todo))
 
     def kill(self, job: Job) -> None:
-        """Train, and kill the process when the run has a checkpoint."""
+        """Start a run, and kill it when it has a checkpoint."""
         shutil.rmtree(job.run, ignore_errors=True)
         log = self.folder / f"killed-{job.run.name}.log"
         self.left()
@@ -150,7 +150,7 @@ precision = "{precision}"
     def speed(job: Job) -> Speed:
         """Speed of a finished training after its first quarter, from the times in its log. Raises Failed."""
         if not (job.run / "measured.json").exists():
-            raise Failed("was not trained")
+            raise Failed("not trained")
         measured = json.loads((job.run / "measured.json").read_text())
         times = [float(str(event["time"])) for event in job.events if event["event"] == "step"]
         if len(times) < 4:
@@ -162,7 +162,7 @@ precision = "{precision}"
     def left(self) -> float:
         """Seconds left. Raises Failed if they are too few to start anything."""
         left = self._end - time.monotonic()
-        if left < ENOUGH_SECONDS:
+        if left < LEAST_SECONDS:
             raise NoTime("skipped: no time left; choose parts with --only, or give more with --seconds")
         return left
 
@@ -172,7 +172,7 @@ precision = "{precision}"
         environment = {
             **os.environ,
             "BORN": str(began),
-            # cuBLAS reads it only once, at its first product, and runs with other settings share a process.
+            # cuBLAS reads it only once, at its first product, but runs with different settings share a process.
             determinism.WORKSPACE: determinism.WORKSPACES[0],
             "HF_HUB_OFFLINE": "1",
             "HF_HOME": str(self.folder / "hf"),
@@ -191,7 +191,7 @@ precision = "{precision}"
                     timeout=self.left(),
                 )
             except subprocess.TimeoutExpired as error:
-                raise NoTime(f"{name} did not end in the time that was left") from error
+                raise NoTime(f"{name} did not finish within the time limit") from error
         if done.returncode:
             raise Failed(f"{name} failed with exit code {done.returncode}: {_tail(log)}")
         return time.monotonic() - began

@@ -9,8 +9,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-ATTENDING = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D")
-
 
 @dataclass(frozen=True)
 class Size:

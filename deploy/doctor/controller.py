@@ -20,7 +20,7 @@ def examine(fleet: Fleet, hosts: Sequence[HostSettings]) -> list[Finding]:
 
 
 def _file(fleet: Fleet, hosts: Sequence[HostSettings]) -> Finding:
-    return good("fleet", f"{fleet.file.name} is fine: checking {len(hosts)} of {len(fleet.hosts)} host(s)")
+    return good("fleet", f"{fleet.file.name} is valid: checking {len(hosts)} of {len(fleet.hosts)} host(s)")
 
 
 def _ssh() -> Finding:

@@ -1,7 +1,5 @@
 """Known failures, recognised by their lines in the journal, each with its cure."""
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -206,14 +204,3 @@ FAILURES = (
         "many places",
     ),
 )
-
-
-def recognise(lines: Iterable[str]) -> dict[Failure, str]:
-    """The known failures in `lines`, each with the last line that shows it."""
-    patterns = [(failure, re.compile(failure.pattern)) for failure in FAILURES]
-    found: dict[Failure, str] = {}
-    for line in lines:
-        for failure, pattern in patterns:
-            if pattern.search(line):
-                found[failure] = line
-    return found

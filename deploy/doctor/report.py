@@ -12,10 +12,10 @@ from deploy.doctor import controller, hosts
 from deploy.doctor.finding import Finding, Level, bad
 from deploy.options import one_host
 from deploy.ssh import HostError, connect, each
+from inventory.errors import DRIFT, OK
 from inventory.load import load
 from inventory.model import HostSettings
 
-OK, TROUBLE = 0, 3
 MARKS: dict[Level, Text] = {
     "good": Text("good   ", "green"),
     "warning": Text("warning", "yellow"),
@@ -36,7 +36,7 @@ def run(fleet: Path, host: str | None, as_json: bool = False) -> int:
         )
     else:
         _print(report)
-    return TROUBLE if any(finding.level == "bad" for found in report.values() for finding in found) else OK
+    return DRIFT if any(finding.level == "bad" for found in report.values() for finding in found) else OK
 
 
 def _hosts(chosen: Sequence[HostSettings]) -> Report:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import re
 import secrets
@@ -15,18 +14,18 @@ import stat
 from pathlib import Path
 from typing import IO, Any
 
+from deploy.onhost.hashing import CHUNK, sha256_of
 from roles.onhost import nofollow, tensor_names
 from roles.onhost.confined import StrangeFileError
 
 CLONE = 0x40049409
 """FICLONE of linux/fs.h: a copy that shares the file's blocks until one of the two is written."""
-CHUNK = 1 << 20
 LEAST_WRITTEN = 4
-"""A file of which less than one part in so many was ever written is no model; hashing its holes would take for ever."""
+"""A file of which less than one part in so many was ever written is no model; hashing its holes would take too long."""
 
 
 def main(folder: str, store: str, suffixes: list[str], patterns: list[list[str]], copy: bool) -> dict[str, Any]:
-    """Put every model file below `folder` where the store's own program finds it; `files` tells what became of each.
+    """Put every model file below `folder` where the store's own program finds it; `files` has the result of each.
 
     `patterns` are pairs of an expression for names of tensors and the kind that has them, the most telling first.
     """
@@ -61,7 +60,7 @@ def _adopt(parent: int, name: str, store: Path, patterns: list[list[str]], copy:
             how = _take(file.fileno(), part, copy)
             # Hash the store's own file: the owner of the other one may write to it at any time.
             with (part if part.exists() else Path(f"/proc/self/fd/{file.fileno()}")).open("rb") as own:
-                digest, kind = _digest(own), _kind(own, patterns)
+                digest, kind = sha256_of(own, os.fstat(own.fileno()).st_size), _kind(own, patterns)
         told = {"size": size, "sha256": digest, "kind": kind}
         blob = store / "sha256" / digest[:2] / digest
         if blob.exists():
@@ -111,15 +110,8 @@ def _take(file: int, part: Path, copy: bool) -> str:
     return "linked"
 
 
-def _digest(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(CHUNK):
-        digest.update(block)
-    return digest.hexdigest()
-
-
 def _kind(file: IO[bytes], patterns: list[list[str]]) -> str:
-    """What the names of its tensors tell; empty if nothing."""
+    """The kind that the names of its tensors show; empty if none."""
     try:
         told = tensor_names.ask(file)
     except StrangeFileError:

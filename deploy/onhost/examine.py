@@ -62,13 +62,7 @@ def main(
         for name, repository in packages.items()
         if here in repository["urls"] and repository["needs"] in gpu
     }
-    with ThreadPoolExecutor(16) as pool:
-        asked = {name: pool.submit(_ask, url, seconds) for name, url in urls.items()}
-        asked |= {name: pool.submit(_ask_apt, [url], seconds, apt_proxy) for name, url in for_apt.items()}
-        sources = {
-            site: pool.submit(_ask_apt, [f"{site}InRelease", f"{site}Release"], seconds, apt_proxy)
-            for site in _apt_sources()
-        }
+    mirrors, sources = _asked(urls, for_apt, seconds, apt_proxy)
     return {
         "os": system,
         "systemd": Path("/run/systemd/system").is_dir(),
@@ -80,12 +74,29 @@ def main(
         "failed": _failed(),
         "ports": {str(port): _owner(port) for port in ports},
         "proxy": _deaf(proxy_place, seconds) if proxy_place else "",
-        "mirrors": {name: answer.result() for name, answer in asked.items()},
-        "sources": {re.sub("//[^/]*@", "//", site): answer.result() for site, answer in sources.items()},
+        "mirrors": mirrors,
+        "sources": {re.sub("//[^/]*@", "//", site): answer for site, answer in sources.items()},
         "journal": _journal(patterns),
         "error": _unknown_error(patterns),
         "reboot": Path("/run/reboot-required").exists(),
     }
+
+
+def _asked(
+    urls: dict[str, str], for_apt: dict[str, str], seconds: float, apt_proxy: str | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The answers of mirrors by name, and of apt's own sources by address, all asked at the same time."""
+    with ThreadPoolExecutor(16) as pool:
+        asked = {name: pool.submit(_ask, url, seconds) for name, url in urls.items()}
+        asked |= {name: pool.submit(_ask_apt, [url], seconds, apt_proxy) for name, url in for_apt.items()}
+        sources = {
+            site: pool.submit(_ask_apt, [f"{site}InRelease", f"{site}Release"], seconds, apt_proxy)
+            for site in _apt_sources()
+        }
+        return (
+            {name: answer.result() for name, answer in asked.items()},
+            {site: answer.result() for site, answer in sources.items()},
+        )
 
 
 def _output(*command: str) -> str:
@@ -200,9 +211,15 @@ def _ask_apt(urls: list[str], seconds: float, proxy: str | None) -> dict[str, An
 
 
 def _journal(patterns: dict[str, str]) -> dict[str, str]:
+    read = ("journalctl", "--boot", "--lines=20000", "--no-pager", "--output=short-iso")
+    return last_matches(_output(*read).splitlines(), patterns)
+
+
+def last_matches(lines: list[str], patterns: dict[str, str]) -> dict[str, str]:
+    """By name, the last line that matches each pattern; none for a pattern without a match."""
     compiled = {name: re.compile(pattern) for name, pattern in patterns.items()}
     found: dict[str, str] = {}
-    for line in _output("journalctl", "--boot", "--lines=20000", "--no-pager", "--output=short-iso").splitlines():
+    for line in lines:
         for name, pattern in compiled.items():
             if pattern.search(line):
                 found[name] = line[:300]

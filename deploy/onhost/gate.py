@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from deploy.onhost.run_states import LIST_ACTIVE, active_units
 from roles.onhost import itself, loopback, nofollow, systemd, webui_api, webui_png
 from roles.onhost.commands import output
 
@@ -59,7 +60,7 @@ def main(
     seen["releases"] = {
         link.parent.name: link.readlink().name for link in Path(apps).glob("*/current") if link.is_symlink()
     }
-    seen["runs"] = _runs()
+    seen["runs"] = active_units(output(*LIST_ACTIVE))
     try:
         service = _watch(unit, state, port, seconds)
         seen["serving"] = True
@@ -159,9 +160,3 @@ def _journal(unit: str) -> list[str]:
     last = output(*command, f"--lines={LAST}").splitlines()
     # The parts may overlap: lines are compared by kind, not counted.
     return [line.rstrip("\n")[:LONGEST] for line in [*first, *last]]
-
-
-def _runs() -> list[str]:
-    """Training runs that are running or queued."""
-    listed = output("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "lora-train@*")
-    return [line.split()[0] for line in listed.splitlines() if line.strip()]

@@ -47,7 +47,7 @@ def _os() -> str:
 
 
 def _gpus() -> dict[str, Any]:
-    """`gpus`, and why there is nothing to say of them in `gpu_problem`."""
+    """`gpus`, or in `gpu_problem` why they cannot be read."""
     try:
         rows = gpus.rows("name", "driver_version", "memory.used", "memory.total")
     except TimeoutError as slow:

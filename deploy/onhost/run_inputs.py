@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -12,10 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from deploy.onhost.hashing import sha256_of
 from deploy.onhost.run_states import state_of
-from roles.onhost import nofollow
+from roles.onhost import files, nofollow
 
 OWN = 0o1775
 """Mode of a run's folder."""
@@ -56,7 +56,7 @@ def create(
             stream.flush()
             os.fsync(stream.fileno())
     if "program" in turn:
-        # Trainers of older sdfleets write the config anew, complete, which they can only where it is theirs.
+        # Trainers of older sdfleets rewrite the complete config, so they must own it.
         shutil.chown(half / "config.toml", user, user)
     shutil.chown(half, "root" if os.geteuid() == 0 else user, user)
     half.chmod(OWN)
@@ -89,7 +89,7 @@ def remove(run: str, store: str) -> dict[str, Any]:
 def _gone(run: Path) -> Path:
     """The temporary name of a run that is being removed; `_tidy` deletes all that have such a name."""
     place = run.parent / f".{run.name}.gone"
-    shutil.rmtree(place, ignore_errors=True)
+    files.remove(place)
     return place
 
 
@@ -101,7 +101,7 @@ def _tidy(runs: Path, store: Path) -> None:
             blob = _blob(str(store), sha256)
             if blob.exists() and blob.stat().st_nlink <= 1 + names:
                 blob.unlink()
-        shutil.rmtree(gone)
+        files.remove(gone)
     for arrived in store.glob("incoming-*"):
         if time.time() - arrived.stat().st_mtime > ABANDONED_SECONDS:
             shutil.rmtree(arrived, ignore_errors=True)
@@ -117,15 +117,6 @@ def _hashed(folder: Path) -> Iterator[tuple[str, str]]:
 
 def _blob(store: str, sha256: str) -> Path:
     return Path(store, "sha256", sha256[:2], sha256)
-
-
-def sha256_of(stream: IO[bytes], size: int) -> str:
-    """Of the first `size` bytes."""
-    digest = hashlib.sha256()
-    while size > 0 and (block := stream.read(min(size, 1 << 20))):
-        digest.update(block)
-        size -= len(block)
-    return digest.hexdigest()
 
 
 def _hash_of(file: Path) -> str:

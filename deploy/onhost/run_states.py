@@ -1,4 +1,4 @@
-"""What runs a host has, and in which state they are: all others get it from here."""
+"""A host's runs and their states; every other module gets them from here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 from roles.onhost import nofollow, systemd, turn_state
 from roles.onhost.commands import output
 
+LIST_ACTIVE = ("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "lora-train@*")
+"""The command that lists the units of runs that are running or queued."""
 LOG_BYTES = 64_000_000
 """Bytes of a log that are read; enough for half a million steps."""
 
@@ -36,7 +38,7 @@ def states(runs: str) -> dict[str, str]:
 def state_of(folder: Path) -> dict[str, Any]:
     """A run's `state`: created (never started), queued, running, finished, failed or stopped.
 
-    `reason` says why, if there is a reason; `gpus` lists the GPUs that it holds. All others get the state from here.
+    `reason` says why, if there is a reason; `gpus` lists the GPUs that it holds.
     """
     unit = f"lora-train@{folder.name}.service"
     unit_state = systemd.shown(unit, "ActiveState", "Result", "InvocationID")
@@ -55,6 +57,11 @@ def state_of(folder: Path) -> dict[str, Any]:
     if unit_state.get("Result", "success") != "success":
         return _over("failed", _last_words(unit) or f"{unit} ended with {unit_state['Result']}")
     return _over("stopped" if last or nofollow.exists(folder / turn_state.FILE) else "created", "")
+
+
+def active_units(listed: str) -> list[str]:
+    """The names in the output of LIST_ACTIVE."""
+    return [line.split()[0] for line in listed.splitlines() if line.strip()]
 
 
 def _over(state: str, reason: str) -> dict[str, Any]:

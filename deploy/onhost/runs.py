@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from deploy.onhost.run_inputs import create, inputs, missing, remove, sha256_of
+from deploy.onhost.hashing import sha256_of
+from deploy.onhost.run_inputs import create, inputs, missing, remove
 from deploy.onhost.run_states import LOG_BYTES, list_runs, names, state_of, states
 from roles.onhost import gpus, nofollow, turn_state
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from deploy import engine_client, keys
-from deploy.console import RunView, err, out, styled, waiting
+from deploy.console import err, out, styled, waiting
+from deploy.engine_view import EngineView
 from deploy.events import HostResult, Planned, Request
+from deploy.onhost.run_states import LIST_ACTIVE, active_units
 from deploy.rollout import gates, rollback, state
 from deploy.rollout.gates import Failure, Seen
 from deploy.rollout.state import Mark
@@ -163,7 +165,7 @@ class Rollout:
     def applied(self, names: Sequence[str]) -> list[Failure]:
         """Apply fleet.toml to hosts. Returns the failures."""
         broke_off = "stopped because another host failed"
-        with RunView(tuple(names), True, self.verbose) as view:
+        with EngineView(tuple(names), True, self.verbose) as view:
             try:
                 for event in engine_client.engine_events(self.fleet, self._request(tuple(names), apply=True)):
                     view.show(event)
@@ -227,8 +229,7 @@ class Rollout:
 
 
 def _training(remote: Remote) -> list[str]:
-    command = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "lora-train@*"]
-    return [line.split()[0] for line in remote.run(command).out.splitlines() if line.strip()]
+    return active_units(remote.run(LIST_ACTIVE).out)
 
 
 def _list(busy: Mapping[str, Iterable[str]]) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 
 from deploy import units
 from deploy.onhost import published
-from deploy.runs.transfer import sha256_of
 from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from roles.models.config import FOLDERS
+from training.digests import sha256_of
 from training.run import record_format
 
 

@@ -1,6 +1,5 @@
 """Turn a training config on the controller into what a host needs to run it."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings
 from roles.models.config import Model, folder_of
 from roles.models.wanted import WantedError, wanted
+from training.digests import sha256_of
 from training.errors import InputError
 from training.sections.data import PICTURE_ENDINGS
 from training.textfile import parse_toml, read_toml
@@ -42,11 +42,7 @@ class Submission:
 
     def hashes(self) -> dict[str, str]:
         """sha256 of each input, by its path below inputs/."""
-        found = dict(self.known)
-        for name, file in self.inputs.items():
-            with file.open("rb") as stream:
-                found[name] = hashlib.file_digest(stream, "sha256").hexdigest()
-        return found
+        return {**self.known, **{name: sha256_of(file) for name, file in self.inputs.items()}}
 
 
 def read(file: Path, overrides: Sequence[str]) -> dict[str, Any]:

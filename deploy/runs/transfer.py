@@ -1,7 +1,6 @@
 """The runs of one host: send, start, stop, read, fetch."""
 
 import contextlib
-import hashlib
 import re
 import subprocess
 import uuid
@@ -15,6 +14,7 @@ from deploy.runs.submission import Submission
 from deploy.ssh import Answer, HostError, Remote
 from roles.accounts import TRAINER
 from roles.programs import receiver, sent
+from training.digests import sha256_of
 
 STOP_SECONDS = 660
 """A little more than the unit's TimeoutStopSec: a checkpoint of a large model takes minutes."""
@@ -188,8 +188,3 @@ def _sha256(text: object) -> str:
     if not re.fullmatch(r"[0-9a-f]{64}", str(text)):
         raise ValueError(f"{str(text)[:80]!r} is no sha256")
     return str(text)
-
-
-def sha256_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -47,7 +47,7 @@ def install(base: Base, paths: Paths) -> None:
     install_packages(base.packages, seen)
     system_users(name="Create service users", homes={user: paths.data(app) for user, app in HOMES.items()}, seen=seen)
     folders(name="Make folders", wanted=wanted, seen=seen)
-    own_programs(name="Put sdfleet's own programs", paths=paths, seen=seen)
+    own_programs(name="Install sdfleet's own programs", paths=paths, seen=seen)
     remove_old_programs(OLD_PROGRAMS, paths, seen)
     uv_installed(name=f"Install uv {base.uv_version}", base=base, paths=paths, seen=seen)
 
@@ -55,12 +55,12 @@ def install(base: Base, paths: Paths) -> None:
 @deploy("Programs")
 def install_programs(paths: Paths) -> None:
     """
-    Put sdfleet's own programs, for roles that run them, where the base role is not applied.
+    Install sdfleet's own programs, for roles that run them, where the base role is not applied.
 
     + paths: the host's paths
     """
     seen = host.get_fact(Survey, paths=[paths.onhost], digests=[paths.onhost])
-    own_programs(name="Put sdfleet's own programs", paths=paths, seen=seen)
+    own_programs(name="Install sdfleet's own programs", paths=paths, seen=seen)
 
 
 def wanted_folders(paths: Paths) -> list[Folder]:

@@ -78,7 +78,7 @@ def install(
     if cache.hold_tokens:
         texts[TOKENS] = tokens(secrets)
     if _changed(texts, seen):
-        server.shell(name="Note that the cache's files are new", commands=[f"touch {PENDING}"])
+        server.shell(name="Mark the cache's files as changed", commands=[f"touch {PENDING}"])
     if cache.hold_tokens:
         rendered(name="Write the tokens", dest=TOKENS, text=texts[TOKENS], seen=seen, mode=0o600)
     else:

@@ -2,7 +2,7 @@
 
 import base64
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pyinfra.api.facts import FactBase
 
@@ -13,9 +13,18 @@ SMALL = 1_000_000
 """Bytes that are read of a file that a service wrote."""
 GIT = (
     "env -i PATH=/usr/bin:/bin GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_TERMINAL_PROMPT=0"
-    " git -c core.fsmonitor=false -c core.hooksPath=/dev/null"
+    " GIT_ALLOW_PROTOCOL=none git -c core.fsmonitor=false -c core.hooksPath=/dev/null"
 )
-"""git for root, in trees of root's: it refuses those of others, whose configuration could name programs."""
+"""git for root, in trees of root's: it refuses those of others, whose configuration could name programs. It gets no
+objects from anywhere: what it would run for that is named in the configuration too."""
+
+
+def own_repository(tree: Path) -> str:
+    """The shell condition that no link lies in a work tree's repository, or in one below it: root puts none there.
+
+    An older sdfleet could be led to link files of the WebUI's user there, as further configuration.
+    """
+    return f"[ -z \"$(find {quoted([tree])} -type l '(' -path '*/.git/*' -o -name .git ')' -print -quit)\" ]"
 
 
 class Survey(FactBase[HostSurvey]):
@@ -53,33 +62,10 @@ class Survey(FactBase[HostSurvey]):
         + whole: folders to compare with their inventory (see `inventory_command`)
         + space: path whose file system's free space is measured; it need not exist yet
         """
-        texts = [str(path) for path in texts]
-        looked = sorted({*map(str, paths), *texts})
         script = [". /etc/os-release; echo os $ID $VERSION_CODENAME"]
-        if looked:
-            shown = "%p\\0%y\\0%u\\0%g\\0%m\\0%l\\0"
-            script.append(listing("entries", f"find {quoted(looked)} -maxdepth 0 -printf '{shown}'"))
-        if texts:
-            encode = 'printf "text\\t%s\\t%s\\n" "$f" "$(base64 -w0 "$f")"'
-            script.append(f'for f in {quoted(texts)}; do [ ! -f "$f" ] || {encode}; done')
-        for file, user in (written_by or {}).items():
-            look = '[ -f "$1" ] && [ ! -L "$1" ] && exec head -c ' + str(SMALL) + ' -- "$1"'
-            read = f"timeout -k 1 10 {as_user(user)} sh -c {shlex.quote(look)} sh {quoted([file])} </dev/null"
-            script.append(f"t=$({read} | base64 -w0)")
-            script.append(f'[ -z "$t" ] || printf "text\\t%s\\t%s\\n" {quoted([file])} "$t"')
-        if packages:
-            wanted = " ".join(f"-e {shlex.quote(name)}" for name in packages)
-            line = "package\\t${db:Status-Abbrev}\\t${Package}\\t${Package}:${Architecture}, ${Provides}\\n"
-            script.append(f"dpkg-query -W -f '{line}' | grep -F {wanted}")
-        if users:
-            script.append(f"getent passwd {quoted(users)} | sed 's/^/user\\t/'")
-        if units:
-            shown = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload"
-            script.append(f"systemctl show --property={shown} -- {quoted(units)} | sed 's/^/unit\\t/'")
-        for tree in trees:
-            git = f"{GIT} -C {shlex.quote(str(tree))}"
-            state = f'"$({git} status --porcelain --untracked-files=no | wc -l)"'
-            script.append(f'c=$({git} rev-parse HEAD) && printf "tree\\t%s\\t%s\\t%s\\n" {quoted([tree])} "$c" {state}')
+        script += _ask_files(paths, [str(path) for path in texts], written_by or {})
+        script += _ask_system(packages, users, units)
+        script += [_ask_tree(tree) for tree in trees]
         for folder in folders:
             inside = f"find {quoted([folder])} -mindepth 1 -maxdepth 1 -printf '%h\\0%f\\0'"
             script.append(listing("names", inside))
@@ -89,10 +75,7 @@ class Survey(FactBase[HostSurvey]):
         for file in digests:
             show = f'printf "digest\\t%s\\t%s\\n" {quoted([file])} "${{d%% *}}"'
             script.append(f"d=$(sha256sum <{quoted([file])}) && {show}")
-        for folder in whole:
-            kept = shlex.quote(f"{folder}/{INVENTORY}")
-            script.append(f'[ ! -e {kept} ] || [ "$({inventory_command(folder)})" = "$(cat {kept})" ] || ')
-            script[-1] += f"printf 'broken\\t%s\\n' {quoted([folder])}"
+        script += [_ask_broken(folder) for folder in whole]
         if space:
             script.append(f'd={quoted([space])}; until [ -e "$d" ]; do d=$(dirname "$d"); done')
             script.append('echo "free $(df --output=avail -B1 "$d" | tail -n 1)"')
@@ -137,6 +120,45 @@ class Survey(FactBase[HostSurvey]):
                 case _:
                     _read_plain(found, line)
         return found
+
+
+def _ask_files(paths: Iterable[Path], texts: Sequence[str], written_by: Mapping[Path, str]) -> Iterator[str]:
+    if looked := sorted({*map(str, paths), *texts}):
+        shown = "%p\\0%y\\0%u\\0%g\\0%m\\0%l\\0"
+        yield listing("entries", f"find {quoted(looked)} -maxdepth 0 -printf '{shown}'")
+    if texts:
+        encode = 'printf "text\\t%s\\t%s\\n" "$f" "$(base64 -w0 "$f")"'
+        yield f'for f in {quoted(texts)}; do [ ! -f "$f" ] || {encode}; done'
+    for file, user in written_by.items():
+        look = '[ -f "$1" ] && [ ! -L "$1" ] && exec head -c ' + str(SMALL) + ' -- "$1"'
+        read = f"timeout -k 1 10 {as_user(user)} sh -c {shlex.quote(look)} sh {quoted([file])} </dev/null"
+        yield f"t=$({read} | base64 -w0)"
+        yield f'[ -z "$t" ] || printf "text\\t%s\\t%s\\n" {quoted([file])} "$t"'
+
+
+def _ask_system(packages: Sequence[str], users: Sequence[str], units: Sequence[str]) -> Iterator[str]:
+    if packages:
+        wanted = " ".join(f"-e {shlex.quote(name)}" for name in packages)
+        line = "package\\t${db:Status-Abbrev}\\t${Package}\\t${Package}:${Architecture}, ${Provides}\\n"
+        yield f"dpkg-query -W -f '{line}' | grep -F {wanted}"
+    if users:
+        yield f"getent passwd {quoted(users)} | sed 's/^/user\\t/'"
+    if units:
+        shown = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload"
+        yield f"systemctl show --property={shown} -- {quoted(units)} | sed 's/^/unit\\t/'"
+
+
+def _ask_tree(tree: Path) -> str:
+    git = f"{GIT} -C {shlex.quote(str(tree))}"
+    changes = f'"$({git} status --porcelain --untracked-files=no | wc -l)"'
+    show = f'printf "tree\\t%s\\t%s\\t%s\\n" {quoted([tree])} "$c" {changes}'
+    return f"{own_repository(tree)} && c=$({git} rev-parse HEAD) && {show}"
+
+
+def _ask_broken(folder: Path) -> str:
+    kept = shlex.quote(f"{folder}/{INVENTORY}")
+    same = f'[ ! -e {kept} ] || [ "$({inventory_command(folder)})" = "$(cat {kept})" ]'
+    return f"{same} || printf 'broken\\t%s\\n' {quoted([folder])}"
 
 
 def _read_plain(found: HostSurvey, line: str) -> None:

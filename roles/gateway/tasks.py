@@ -80,24 +80,24 @@ def install(
     release, text = release_id(files), unit_text(gateway, address, paths)
     install_nginx(packages, seen)
     folders(name="Make folders", wanted=own, seen=seen)
-    certificate(name="Put a certificate", gateway=gateway, pair=pair, address=address, paths=paths, seen=seen)
-    private_release(name=f"Write its configuration {release}", release=release, files=files, seen=seen)
+    certificate(name="Install the certificate", gateway=gateway, pair=pair, address=address, paths=paths, seen=seen)
+    private_release(name=f"Write configuration {release}", release=release, files=files, seen=seen)
     same_certificate = pair is None or pair == (seen.text(CERTIFICATE), seen.text(KEY))
     running = same_certificate and serves(GATEWAY, release, UNIT, text, seen)
     configuration_served(
-        name=f"Run its configuration {release}", release=release, text=text, paths=paths, running=running, seen=seen
+        name=f"Run configuration {release}", release=release, text=text, paths=paths, running=running, seen=seen
     )
     if gateway.tls == "acme" and not seen.entry(lineage(gateway)):
-        systemd.service(name="Have certbot renew certificates", service="certbot.timer", enabled=True)
+        systemd.service(name="Enable certbot's timer", service="certbot.timer", enabled=True)
         command = f"{WITH_MIRRORS}; {shlex.join(certbot(gateway, paths))}"
-        server.shell(name="Get a certificate from the authority", commands=[command])
+        server.shell(name="Request a certificate", commands=[command])
     if hook := new_hook(gateway, paths, seen):
-        server.shell(name="Have certbot call the program of today", commands=hook)
+        server.shell(name="Update certbot's deploy hook", commands=hook)
     remove_old_programs([PROGRAM], paths, seen)
     if old := old_configurations(release, seen):
         server.shell(name="Remove old configurations", commands=old)
     announce_addresses(
-        name="Tell where it is", gateway=gateway, address=address, backends=backends, unit=text, seen=seen
+        name="Print the gateway's addresses", gateway=gateway, address=address, backends=backends, unit=text, seen=seen
     )
 
 

@@ -49,7 +49,7 @@ def install(gpu: Gpu, paths: Paths) -> None:
         wanted = gpu.driver if gpu.driver not in ("auto", "keep") else str(branch_of(decision.driver or ""))
         repository(name="Add NVIDIA's repository", gpu=gpu, facts=facts, paths=paths, seen=seen)
         rendered(name="Pin the driver", dest=files.PIN, text=files.pin(gpu, wanted), seen=seen)
-        rendered(name="Bar nouveau", dest=files.NOUVEAU, text=files.nouveau(), seen=seen)
+        rendered(name="Block nouveau", dest=files.NOUVEAU, text=files.nouveau(), seen=seen)
     if brings:
         what = " ".join(part for part in ("driver", decision.driver, decision.modules) if part)
         server.shell(name=f"Install {what}", commands=commands.install_driver(gpu, decision, facts))
@@ -64,10 +64,15 @@ def install(gpu: Gpu, paths: Paths) -> None:
         command = commands.install_fabric_manager(decision.driver or "", blackwell=not facts.nvswitches)
         server.shell(name="Install the fabric manager", commands=[command])
     if gpu.hold:
-        rendered(name="Keep unattended upgrades off it", dest=files.UNATTENDED, text=files.unattended(), seen=seen)
+        rendered(
+            name="Exclude the driver from unattended upgrades",
+            dest=files.UNATTENDED,
+            text=files.unattended(),
+            seen=seen,
+        )
         if brings or fabric or set(facts.packages) != set(facts.held):
             server.shell(name="Hold the driver's packages", commands=[commands.hold()])
-    driver_checked(name="Prove the driver", gpu=gpu, decision=decision)
+    driver_checked(name="Check the driver", gpu=gpu, decision=decision)
     # Only now: neither daemon starts without a loaded module, which may have needed the reboot. The persistence daemon
     # keeps the driver initialised while no program uses the card.
     if brings or (not facts.persistence and "nvidia-persistenced" in facts.packages):

@@ -9,6 +9,7 @@ from testinfra.host import Host
 
 from roles.accounts import LORA_SCRIPTS, SHARED
 from roles.facts import asked
+from roles.facts.survey import GIT
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
 from roles.lora_scripts.service import BOARD, GUI, LINKS, WATCH, WRITTEN, shown_models, unit_texts
@@ -74,13 +75,14 @@ def test_tensorboard_answers(host: Host, lora_scripts: LoraScripts) -> None:
 
 
 def test_code_and_submodules_are_at_their_commits(host: Host, paths: Paths, release: Release) -> None:
-    tree = shlex.quote(str(release.folder(paths) / CODE))
-    head = host.check_output(f"git -C {tree} rev-parse HEAD")
+    tree = release.folder(paths) / CODE
+    git = f"{GIT} -C {shlex.quote(str(tree))}"
+    head = host.check_output(f"{git} rev-parse HEAD")
     assert head == release.trees[CODE].commit, f"{tree} is at {head[:12]}"
-    changes = host.check_output(f"git -C {tree} status --porcelain --untracked-files=no").splitlines()
+    changes = host.check_output(f"{git} status --porcelain --untracked-files=no").splitlines()
     assert not changes, f"{tree} was changed by hand: {changes[0].strip()}"
-    named = host.check_output(f"git -C {tree} ls-tree -r HEAD | grep '^160000' || true").splitlines()
-    found = host.check_output(f"git -C {tree} submodule status --recursive").splitlines()
+    named = host.check_output(f"{git} ls-tree -r HEAD | grep '^160000' || true").splitlines()
+    found = host.check_output(f"{git} submodule status --recursive").splitlines()
     # check_output strips the first line's blank: a mark in front of the commit is what tells.
     wrong = [line.split()[1] for line in found if line.lstrip()[0] in "+-U"]
     assert not wrong, f"submodules are missing or at another commit: {', '.join(wrong)}"

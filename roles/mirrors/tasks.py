@@ -60,7 +60,7 @@ def install(mirrors: Mirrors, repository: str, proxy: Proxy) -> None:
 
     folders(name="Make /etc/sdfleet", wanted=[Folder(ETC, mode=0o700)], seen=seen)
     rendered(
-        name="Write which mirrors are in use",
+        name="Write the chosen mirrors",
         dest=MIRRORS_ENV,
         text=environment(used, proxy),
         seen=seen,
@@ -75,7 +75,7 @@ def install(mirrors: Mirrors, repository: str, proxy: Proxy) -> None:
     _ours_or_nothing("Point apt at the mirror", APT_SOURCES, _sources(used, seen), seen)
     # files.move keeps a file's name.
     if moves := _set_aside(not used.apt, seen):
-        server.shell(name="Set the distribution's own sources aside", commands=moves)
+        server.shell(name="Rename the distribution's apt sources", commands=moves)
 
 
 def _in_use(mirrors: Mirrors, repository: str, proxy: Proxy, seen: HostSurvey) -> Mirrors:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,19 @@ def write(file: Path, content: str | bytes, mode: int = 0o644) -> None:
         with contextlib.suppress(OSError):
             fresh.unlink()
         raise OSError(error.errno, error.strerror, str(file)) from error
+
+
+def remove(place: str | Path, *, pass_fds: tuple[int, ...] = ()) -> None:
+    """Remove whatever has that name, with all that is in it; nothing if there is none. OSError with the file's name.
+
+    By `rm`: Python's rmtree needs a call and a descriptor for each level, and stops where folders lie deeper than that.
+    It follows no link either.
+    """
+    command = ["rm", "-rf", "--", str(place)]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, pass_fds=pass_fds, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise OSError(errno.EIO, said[-1] if said else f"rm ended with {done.returncode}", str(place))
 
 
 def read_json(file: Path, limit: int = SMALL) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt")
 """Those that the GUI lists."""
+UNFINISHED = ".new"
+"""Name of a link before it has its own, which may be as long as a file system allows."""
 DATASET = "inputs/data.folder"
 """The folder of a run that holds its pictures in folders N_name, as kohya's trainers read them."""
 
@@ -41,7 +43,7 @@ def link_models(wanted: dict[str, Path], shown: Path) -> list[str]:
         target = shown / name
         if target.exists() and target.samefile(blob):
             continue
-        new = shown / f".{name}.new"
+        new = shown / UNFINISHED
         with contextlib.suppress(FileNotFoundError):
             new.unlink()
         os.link(str(blob), str(new))
@@ -85,4 +87,4 @@ def main() -> None:
     store = Path(os.path.realpath(str(options.store)))
     changes = link_models(wanted_models(options.models, store), options.sd_models)
     for line in [*changes, *link_datasets(options.runs, options.train)]:
-        print(line)
+        print(ascii(line)[1:-1])  # names are whatever the WebUI's user chose

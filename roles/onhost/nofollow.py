@@ -281,6 +281,11 @@ def unlink(path: str | os.PathLike[str]) -> None:
         os.unlink(name, dir_fd=parent)
 
 
+def remove_in(parent: int, name: str) -> None:
+    """Remove a name in an open folder, whatever it is, with all that is in it; nothing if it is not there."""
+    files.remove(f"/proc/self/fd/{parent}/{name}", pass_fds=(parent,))
+
+
 def _fresh(name: str) -> str:
     """A name that nobody can have foreseen."""
     return f".{name[:100]}.{secrets.token_hex(8)}.new"

@@ -9,12 +9,14 @@ process was started from: a training run keeps the release it began with.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import json
 import re
-import shutil
 import time
 from pathlib import Path
+
+from roles.onhost import files
 
 YOUNG_SECONDS = 86400
 """An environment younger than this may belong to a release that is still to be built."""
@@ -26,7 +28,8 @@ def prune_releases(app: Path, keep: int) -> None:
     """Keep `keep` releases of the application, and remove what interrupted builds left."""
     releases, link = app / "releases", app / "current"
     for leftover in releases.glob(".*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            files.remove(leftover)
     try:
         served = [entry["release"] for entry in reversed(json.loads((app / "history.json").read_text())["served"])]
     except (OSError, ValueError, KeyError):
@@ -78,9 +81,9 @@ def in_use(folder: Path) -> bool:
 
 def remove(folder: Path, aside: Path) -> None:
     """Remove a folder under a name that says it is not whole."""
-    shutil.rmtree(aside, ignore_errors=True)
+    files.remove(aside)
     folder.rename(aside)
-    shutil.rmtree(aside)
+    files.remove(aside)
 
 
 def main() -> None:

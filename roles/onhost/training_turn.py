@@ -60,8 +60,8 @@ def do(verb: str, run: str, *more: str) -> int:
 
 def finished(folder: Path) -> bool:
     """Whether the run's record says that it came to its end."""
-    ended = read_json(folder / "run.json", turn_state.LARGEST_RECORD).get("ended") or {}
-    return ended.get("how") == "finished"
+    ended = read_json(folder / "run.json", turn_state.LARGEST_RECORD).get("ended")
+    return isinstance(ended, dict) and ended.get("how") == "finished"
 
 
 def take(folder: Path, locks: Path, program: str) -> None:

@@ -26,6 +26,7 @@ from pathlib import Path
 from roles.onhost import nofollow
 
 PASSED_OVER = {".git", "__pycache__"}
+"""Names that are neither kept nor shown: root runs git in the trees, which would read its configuration from there."""
 
 
 def tracked(extension: Path, store: Path) -> set[str]:
@@ -95,6 +96,8 @@ def show(kept: Path, tree: Path) -> None:
 
 def _show(have: int, into: int, place: Path, depth: int) -> None:
     for name, mode in _entries(have):
+        if name in PASSED_OVER:
+            continue
         if not stat.S_ISDIR(mode):
             with contextlib.suppress(FileExistsError):
                 os.symlink(place / name, name, dir_fd=into)
@@ -115,9 +118,9 @@ def take(extensions: Path, kept: Path, store: Path, names: list[str], drop: list
     with nofollow.folder(extensions.parent) as data, nofollow.folder(extensions) as opened:
         for name in drop:
             aside = f".{name}.dropped"  # out of the WebUI's sight at once
-            _remove(data, aside)
+            nofollow.remove_in(data, aside)
             os.rename(name, aside, src_dir_fd=opened, dst_dir_fd=data)
-            _remove(data, aside)
+            nofollow.remove_in(data, aside)
 
 
 def clear(extensions: Path, names: list[str]) -> None:
@@ -156,21 +159,6 @@ def _inside(parent: int, name: str) -> Iterator[int]:
         yield opened
     finally:
         os.close(opened)
-
-
-def _remove(parent: int, name: str) -> None:
-    """Remove a name in an open folder, whatever it is, with all that is in it; nothing if it is not there."""
-    opened = _opened(parent, name)
-    if opened is None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=parent)
-        return
-    try:
-        for below in os.listdir(opened):
-            _remove(opened, below)
-    finally:
-        os.close(opened)
-    os.rmdir(name, dir_fd=parent)
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ def build(app: Application, paths: Paths, seen: HostSurvey) -> None:
     if damaged and app.unit is None:
         # Nothing restarts what runs from there, such as a training: its files must not go.
         commands = [refuse_if_used(place) for place in damaged]
-        server.shell(name="Make sure that nothing uses what is damaged", commands=commands)
+        server.shell(name="Check that no service uses the damaged files", commands=commands)
     name = f"Build the environment {app.environment.key}"
     environment(name=name, wanted=app.environment, paths=paths, seen=seen)
     build_release(name=f"Build release {app.release}", app=app, whole=built(app, paths, seen), paths=paths)

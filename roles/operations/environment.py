@@ -11,7 +11,7 @@ from roles.facts.seen import INVENTORY, HostSurvey, inventory_command
 from roles.operations.application import Environment, build_tools
 from roles.operations.files import Commands, or_remove, put, replace
 from roles.operations.locks import build_of_pytorchs_own
-from roles.operations.sandbox import sandboxed
+from roles.operations.sandbox import bounded, sandboxed
 from roles.operations.sources import checkout_command
 from roles.paths import WITH_MIRRORS, Paths
 from roles.programs import command
@@ -56,7 +56,7 @@ def environment(wanted: Environment, paths: Paths, seen: HostSurvey) -> Commands
     # Its Python runs what packages add to each start (.pth files): never as root.
     checked = sandboxed(CHECK_SECONDS, "Environment=HOME=/tmp UV_NO_CONFIG=1 UV_CACHE_DIR=/tmp/uv")
     check = [*checked, str(paths.uv), "pip", "check", "--quiet", "--offline", "--python", str(build)]
-    yield or_remove(shlex.join(check), build)
+    yield or_remove(bounded(shlex.join(check)), build)
     yield f"{inventory_command(build)} > {new}/{INVENTORY}"
     yield f"chmod -R go+rX,go-w {new} && {replace(build, final)}"
 

@@ -24,7 +24,7 @@ def install_packages(names: Sequence[str], seen: HostSurvey) -> None:
     + seen: a survey that looked at them
     """
     if missing := [name for name in names if name not in seen.packages]:
-        server.shell(name="Read the lists of packages", commands=[FINISH_DPKG, f"{APT} update"])
+        server.shell(name="Update apt's package lists", commands=[FINISH_DPKG, f"{APT} update"])
         apt.packages(
             name="Install packages",
             packages=missing,
@@ -43,6 +43,6 @@ def install_nginx(names: Sequence[str], seen: HostSurvey) -> None:
     if "nginx" not in seen.packages:
         # Masked alone: a web server that somebody installed by hand goes on.
         systemd.service(
-            name="Keep nginx's own unit down", service="nginx.service", running=None, enabled=None, command="mask"
+            name="Mask nginx's own unit", service="nginx.service", running=None, enabled=None, command="mask"
         )
     install_packages(names, seen)

@@ -5,21 +5,10 @@ from pathlib import PurePosixPath
 from roles.accounts import TRAINER
 from roles.facts.seen import quoted
 from roles.operations.application import Application
+from roles.operations.sandbox import bounded, tried
 from roles.paths import Folder, Paths
 from roles.trainer.release import Release
 from roles.trainer.rendering import launcher, program, turns
-
-CONFINED = (
-    "PrivateNetwork=yes",
-    "ProtectSystem=strict",
-    "ProtectHome=yes",
-    "PrivateTmp=yes",
-    "PrivateDevices=yes",
-    "NoNewPrivileges=yes",
-    "InaccessiblePaths=-/etc/sdfleet",
-    "RuntimeMaxSec=600",
-)
-"""Properties of the unit in which new code is tried."""
 
 
 def application(wanted: Release, paths: Paths, keep: int) -> Application:
@@ -28,8 +17,9 @@ def application(wanted: Release, paths: Paths, keep: int) -> Application:
     own = (paths.trainer_sources, paths.runs, paths.datasets)
     command, code = program(PurePosixPath()), PurePosixPath("code.zip")
     # Code is tried as its service user, without network and writable files.
-    confined = " ".join(f"-p {rule}" for rule in CONFINED)
-    alone = f"systemd-run --quiet --wait --pipe --collect --uid={TRAINER} {confined}"
+    trial = (
+        f"{quoted(tried(TRAINER))} --setenv=PYTHONPATH=\"$PWD/lib\" {quoted([python])} -P -B -c 'import training.cli'"
+    )
     return Application(
         "trainer",
         wanted.key,
@@ -39,7 +29,7 @@ def application(wanted: Release, paths: Paths, keep: int) -> Application:
         files={code: wanted.code, command: launcher(wanted.folder(paths), wanted.environment.folder(paths))},
         finish=[
             f"mkdir lib && python3 -I -m zipfile -e {code} lib && rm {code} && chmod 755 {command}",
-            f"{alone} --setenv=PYTHONPATH=\"$PWD/lib\" {quoted([python])} -P -B -c 'import training.cli' >&2",
+            bounded(trial),
         ],
         # The locks belong to the user that trains, the rest to root.
         folders=[*(Folder(path) for path in own), Folder(turns(paths), TRAINER, TRAINER)],

@@ -92,4 +92,4 @@ def keep_trainers(app: Application, paths: Paths, seen: HostSurvey) -> None:
     there = {name for name in releases if not name.startswith(".")} | {app.release}
     if not there <= set(seen.names.get(str(paths.trainer_sources), [])):
         words = command(paths.onhost, "keep_trainers", paths.app("trainer"), paths.envs)
-        server.shell(name="Keep code and lock of the trainers", commands=[shlex.join(words)])
+        server.shell(name="Keep code and locks of trainers", commands=[shlex.join(words)])

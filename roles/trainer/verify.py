@@ -6,6 +6,7 @@ import pytest
 from testinfra.host import Host
 
 from roles.accounts import TRAINER
+from roles.facts.gpu_probe import parse_probe, probe_command
 from roles.facts.installed import unlike_lock
 from roles.paths import Paths
 from roles.trainer.config import Trainer
@@ -77,7 +78,8 @@ def test_queue_can_be_locked(host: Host, paths: Paths) -> None:
 
 
 def test_gpus_are_there(host: Host, trainer: Trainer) -> None:
-    if not host.exists("nvidia-smi") or trainer.gpus == 0:
+    facts = parse_probe(host.check_output(probe_command()).splitlines())
+    if facts.smi_exit is None or trainer.gpus == 0:
         pytest.skip("no GPU: runs train on the CPU")
-    found = host.check_output("nvidia-smi --list-gpus").splitlines()
-    assert len(found) >= trainer.gpus, f"trainer.gpus is {trainer.gpus}, but the host shows {len(found)} GPU(s)"
+    found = len(facts.smi_gpus)
+    assert found >= trainer.gpus, f"trainer.gpus is {trainer.gpus}, but the host shows {found} GPU(s)"

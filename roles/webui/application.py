@@ -9,6 +9,7 @@ from roles.accounts import WEBUI
 from roles.facts.seen import as_user
 from roles.facts.survey import Survey
 from roles.operations.application import CODE, Application, Release
+from roles.operations.sandbox import bounded, tried
 from roles.paths import UNITS, Folder, Paths
 from roles.webui import extensions
 from roles.webui.config import Webui
@@ -76,12 +77,12 @@ def finishing(webui: Webui, paths: Paths, release: Release) -> list[str]:
     data, env = shlex.quote(str(paths.data("webui"))), shlex.quote(str(release.environment.folder(paths)))
     links = [f"ln -sfn {data}/{name} {CODE}/{name}" for name in SERVED_LINKS]
     settings = " ".join(f"--setenv={name}={shlex.quote(value)}" for name, value in check_variables(webui).items())
-    confined = "-p PrivateNetwork=yes -p ProtectSystem=strict -p ProtectHome=yes -p PrivateTmp=yes"
-    check = (
-        f'systemd-run --quiet --wait --pipe --collect --uid={WEBUI} --working-directory="$PWD/{CODE}" {confined} '
-        f"--setenv=HOME=/tmp {settings} {env}/bin/python launch.py --skip-torch-cuda-test --exit >&2"
+    check = bounded(
+        f'{shlex.join(tried(WEBUI))} --working-directory="$PWD/{CODE}" '
+        f"--setenv=HOME=/tmp {settings} {env}/bin/python launch.py --skip-torch-cuda-test --exit"
     )
     required = [f"extensions/{name}/requirements.txt" for name in extensions.names(release)]
-    # Their own installers never run, so the packages they require must be in the environment.
+    # Their own installers never run, so the packages they require must be in the environment. This is asked before what
+    # is kept is linked beside their files: the WebUI can write there, and a FIFO of that name would never be read.
     met = [f"{as_user(WEBUI)} {shlex.join(['env/bin/python', '-B', '-c', CHECK_REQUIREMENTS, *required])}"]
-    return [*links, f"ln -sfn {env} env", *extensions.kept_shown(release, paths), *(met if required else []), check]
+    return [*links, f"ln -sfn {env} env", *(met if required else []), *extensions.kept_shown(release, paths), check]

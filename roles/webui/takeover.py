@@ -79,7 +79,7 @@ def take_over_extensions(found: FoundExtensions, wanted: Sequence[str], paths: P
         words = command(paths.onhost, PROGRAM, "take", "--store", paths.git_store)
         words += ["--extensions", str(shown(paths)), "--kept", str(kept(paths))]
         words += [*(["--keep", *keep] if keep else []), *(["--drop", *drop] if drop else [])]
-        server.shell(name="Take over extensions of before", commands=[quoted(words)])
+        server.shell(name="Take over existing extensions", commands=[quoted(words)])
 
 
 def remove_mount_points(found: FoundExtensions, wanted: Sequence[str], paths: Paths) -> None:
@@ -90,7 +90,7 @@ def remove_mount_points(found: FoundExtensions, wanted: Sequence[str], paths: Pa
     """
     if gone := [name for name in found.empty if name not in wanted]:
         words = command(paths.onhost, PROGRAM, "clear", "--extensions", shown(paths), *gone)
-        server.shell(name="Remove places of extensions", commands=[quoted(words)])
+        server.shell(name="Remove mount points of removed extensions", commands=[quoted(words)])
 
 
 def old_programs(paths: Paths, seen: HostSurvey) -> Sequence[str]:

@@ -12,7 +12,7 @@ from roles.accounts import WEBUI
 from roles.facts import asked
 from roles.facts.installed import unlike_lock
 from roles.facts.seen import as_user
-from roles.facts.survey import GIT, SMALL
+from roles.facts.survey import GIT, SMALL, own_repository
 from roles.operations.application import Release
 from roles.operations.locks import CPU
 from roles.paths import UNITS, Paths
@@ -79,8 +79,9 @@ def test_code_is_at_its_commits(host: Host, paths: Paths, release: Release) -> N
     trees = {release.folder(paths) / place: tree.commit for place, tree in release.trees.items()}
     for tree, commit in trees.items():
         git = f"{GIT} -C {shlex.quote(str(tree))}"
-        seen = host.run(f"cat {shlex.quote(str(tree))}/.git/HEAD && {git} status --porcelain --untracked-files=no")
-        assert seen.rc == 0, f"{tree} is missing, or is no git work tree"
+        look = f"{own_repository(tree)} && cat {shlex.quote(str(tree))}/.git/HEAD"
+        seen = host.run(f"{look} && {git} status --porcelain --untracked-files=no")
+        assert seen.rc == 0, f"{tree} is missing, or is no git work tree of root's"
         head, *changes = seen.stdout.splitlines()
         assert head == commit, f"{tree} is at {head[:12]}, not at {commit[:12]}"
         assert not changes, f"{tree} was changed by hand: {changes[0].strip()}"

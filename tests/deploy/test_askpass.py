@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from deploy import askpass, hostlock
+from inventory.connection import Connection
 from inventory.load import load
-from inventory.model import Connection
 from inventory.secrets import SecretReference
 
 PASSWORD = "5ecret canary"

@@ -57,7 +57,7 @@ def test_init_then_check(tmp_path: Path, sdfleet: Callable[..., Done]) -> None:
     assert sdfleet("init").code == 0
     done = sdfleet("check")
     assert (done.code, done.err) == (0, "")
-    assert "fleet.toml is fine: 1 host(s). Next: sdfleet lock" in done.out
+    assert "fleet.toml is valid: 1 host(s). Next: sdfleet lock" in done.out
     again = sdfleet("init")
     assert again.code == 2
     assert "exists already" in again.err

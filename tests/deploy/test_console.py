@@ -17,10 +17,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from deploy import cli, console, models, releases, status, verify
-from deploy.console import RunView, Terminal, err, out, print_table, styled
+from deploy import cli, console, models, releases, status, stores, verify
+from deploy.console import Terminal, err, out, print_table, styled
 from deploy.doctor import report as doctor
 from deploy.doctor.finding import bad
+from deploy.engine_view import EngineView
 from deploy.events import Finished, HostResult, Log, Planned, Started
 from deploy.rollout import command as rollout
 from deploy.rollout.gates import Failure
@@ -83,7 +84,7 @@ def test_strings_are_no_markup_and_templates_are() -> None:
 
 
 def events() -> None:
-    view = RunView((HOSTILE,), apply=True, verbose=True)
+    view = EngineView((HOSTILE,), apply=True, verbose=True)
     view.show(Planned(host=HOSTILE, operation=HOSTILE, change=True))
     view.show(Finished(host=HOSTILE, operation=HOSTILE, result="changed", seconds=1))
     view.show(Log(host=HOSTILE, level=40, text=f"{HOSTILE}\n{HOSTILE}"))
@@ -154,7 +155,7 @@ def failed_models() -> None:
     from deploy.ssh import HostError
 
     with pytest.raises(SdfleetError):
-        models._answers({HOSTILE: HostError(HOSTILE)})
+        stores.answered({HOSTILE: HostError(HOSTILE)})
 
 
 def failed_verb() -> None:
@@ -253,7 +254,7 @@ def test_status_of_a_host_takes_few_lines_of_80_columns(monkeypatch: pytest.Monk
 def test_results_keep_long_host_names_whole_on_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown_at(80, monkeypatch)
     name = f"gpu-1.{'render.' * 8}studio.example"
-    view = RunView((name, "gone"), apply=True, verbose=True)
+    view = EngineView((name, "gone"), apply=True, verbose=True)
     view.results[name] = HostResult(host=name, status="ok", changed=3, unchanged=40, seconds=12.5, round_trips=2)
     view.finish("")
     assert text.getvalue().splitlines()[:-1] == [
@@ -426,7 +427,7 @@ def test_a_long_step_says_what_is_waited_for_where_no_live_line_can(monkeypatch:
     monkeypatch.setattr(console, "QUIET_SECONDS", 0.05)
 
     def show() -> None:
-        with RunView(("h1", "h2"), apply=True) as view:
+        with EngineView(("h1", "h2"), apply=True) as view:
             view.show(Started(host="h1", operation="WebUI | Run release v1.10.1"))
             view.show(HostResult(host="h2", status="ok"))
             time.sleep(0.3)
@@ -465,7 +466,7 @@ def test_lines_of_a_run_are_left_whole_on_a_narrow_terminal(monkeypatch: pytest.
 
     def show() -> None:
         monkeypatch.setattr(out, "_width", 80)
-        with RunView(("h1",), apply=True) as view:
+        with EngineView(("h1",), apply=True) as view:
             view.show(Log(host="", level=logging.INFO, text="[h1] Connected"))
             view.show(Log(host="h1", level=logging.INFO, text=f"config.json: link {path}"))
             view.show(Planned(host="h1", operation=f"Write {path}", change=True))
@@ -484,7 +485,7 @@ def test_a_reason_that_was_just_shown_is_not_said_again() -> None:
     why = "sdfleet-webui.service did not become ready: RuntimeError: no licence"
 
     def show() -> None:
-        with RunView(("h1", "h2"), apply=True) as view:
+        with EngineView(("h1", "h2"), apply=True) as view:
             view.show(Log(host="h1", level=logging.WARNING, text=f"a line before\n{why}"))
             view.show(HostResult(host="h1", status="failed", error=f"WebUI | Run release v1: {why}"))
             view.show(HostResult(host="h2", status="failed", error=f"WebUI | Run release v1: {why}"))
@@ -499,7 +500,7 @@ def test_a_reason_that_was_just_shown_is_not_said_again() -> None:
 
 def test_the_last_line_of_a_run_counts_the_hosts_that_went_well() -> None:
     def show() -> None:
-        with RunView(("h1", "h2"), apply=True) as view:
+        with EngineView(("h1", "h2"), apply=True) as view:
             view.show(HostResult(host="h1", status="ok"))
             view.show(HostResult(host="h2", status="unreachable", error="no answer"))
         view.finish("Next: sdfleet verify")

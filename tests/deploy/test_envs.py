@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import envs
+from deploy import env_locks, envs
 from deploy.consensus import Witnesses
 from inventory.errors import SdfleetError
 from lab.upstreams.repositories import publish
@@ -24,7 +24,7 @@ def code(tmp_path: Path) -> Webui:
 
 
 def test_a_lock_is_made_of_the_webui_its_extensions_and_torch(code: Webui) -> None:
-    made = {wanted.torch.build: wanted for wanted in envs.webui_locks(code, Mirrors(), "3.11")}
+    made = {wanted.torch.build: wanted for wanted in env_locks.webui_locks(code, Mirrors(), "3.11")}
     assert {"cpu", "cu118", "cu121", "cu126", "cu128"} <= made.keys()
     lines = made["cu121"].requirements.split()
     assert {"gradio==3.41.2", "onnx==1.16.0", "torch==2.1.2", "torchvision==0.16.2", "ftfy"} <= set(lines)
@@ -36,25 +36,25 @@ def test_an_extension_without_requirements_is_fine(tmp_path: Path, code: Webui) 
     bare = tmp_path / "bare.git"
     commit = publish(bare, {"README.md": b"nothing\n"}, "bare")
     webui = code.model_copy(update={"extensions": (Extension(name="bare", url=str(bare), commit=commit),)})
-    assert "gradio==3.41.2" in next(iter(envs.webui_locks(webui, Mirrors(), "3.11"))).requirements
+    assert "gradio==3.41.2" in next(iter(env_locks.webui_locks(webui, Mirrors(), "3.11"))).requirements
 
 
 def test_code_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     gone = Webui(repository=str(tmp_path / "gone.git"), ref="0" * 40)
     with pytest.raises(SdfleetError, match=r"cannot read requirements_versions\.txt of .*gone\.git at 0000000000"):
-        list(envs.webui_locks(gone, Mirrors(), "3.11"))
+        list(env_locks.webui_locks(gone, Mirrors(), "3.11"))
     with pytest.raises(SdfleetError, match="'master' is not pinned"):
-        list(envs.webui_locks(Webui(ref="master"), Mirrors(), "3.11"))
+        list(env_locks.webui_locks(Webui(ref="master"), Mirrors(), "3.11"))
 
 
 def test_the_trainer_is_locked_for_each_torch_that_training_may_get() -> None:
-    made = {wanted.torch.build: wanted for wanted in envs.trainer_locks("3.11")}
+    made = {wanted.torch.build: wanted for wanted in env_locks.trainer_locks("3.11")}
     assert "torch==2.9.1\n" in made["cu128"].requirements
     assert made["cu126"].name == "py3.11-cu126.txt"
 
 
 def test_a_build_that_only_pytorchs_index_has_needs_that_index(tmp_path: Path) -> None:
-    cpu = next(wanted for wanted in envs.trainer_locks("3.11") if wanted.torch.build == "cpu")
+    cpu = next(wanted for wanted in env_locks.trainer_locks("3.11") if wanted.torch.build == "cpu")
     with pytest.raises(SdfleetError, match=r"mirrors\.torch is empty"):
         envs.make(cpu, Mirrors(torch=()), tmp_path, Witnesses())
     assert not list(tmp_path.iterdir())
@@ -64,19 +64,19 @@ def test_lora_scripts_is_locked_with_what_its_installers_add(tmp_path: Path) -> 
     bare = tmp_path / "scripts.git"
     commit = publish(bare, {"requirements.txt": b"toml==0.10.2\n"}, "scripts")
     scripts = LoraScripts(repository=str(bare), ref=commit)
-    made = {wanted.name: wanted for wanted in envs.lora_scripts_locks(scripts, Mirrors(), "3.11")}
+    made = {wanted.name: wanted for wanted in env_locks.lora_scripts_locks(scripts, Mirrors(), "3.11")}
     lines = made[f"{commit[:10]}-py3.11-cu126.txt"].requirements.split()
     assert {"toml==0.10.2", "torch==2.7.1", "torchvision==0.22.1", "onnxruntime==1.19.2"} <= set(lines)
     with pytest.raises(SdfleetError, match="'master' is not pinned"):
-        list(envs.lora_scripts_locks(LoraScripts(ref="master"), Mirrors(), "3.11"))
+        list(env_locks.lora_scripts_locks(LoraScripts(ref="master"), Mirrors(), "3.11"))
 
 
 def test_every_shipped_lock_is_made_by_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
     monkeypatch.setattr("deploy.gitrefs.file_at", lambda *_: "a==1\n")
     monkeypatch.setattr(envs, "make", lambda wanted, *_: made.append(wanted.name))
-    envs.remake(tuple(envs.Application), envs.SHIPPED)
+    envs.remake(tuple(env_locks.Application), envs.SHIPPED)
     assert sorted(made) == sorted(path.name for folder in envs.SHIPPED.values() for path in folder.glob("*.txt"))
     (tmp_path / "old-py3.11-cu1.txt").touch()
-    with pytest.raises(SdfleetError, match=r"trainer: nothing makes old-py3\.11-cu1\.txt"):
-        envs.remake([envs.Application.TRAINER], {"trainer": tmp_path})
+    with pytest.raises(SdfleetError, match=r"trainer: no build makes old-py3\.11-cu1\.txt"):
+        envs.remake([env_locks.Application.TRAINER], {"trainer": tmp_path})

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from deploy import envs, envs_check, indexes
 from deploy.cli import app
 from deploy.consensus import DisagreementError, Endpoints, Witnesses
+from deploy.env_locks import EnvironmentLock
 from inventory.errors import SdfleetError
 from roles.gpu.torch_builds import TRAINER
 from roles.mirrors.config import Mirrors
@@ -124,8 +125,8 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Mapping[str, str]]:
     return seen
 
 
-def wanted(requirements: str) -> envs.Wanted:
-    return envs.Wanted("py3.11-cu126.txt", "a test", requirements, "3.11", CU126)
+def wanted(requirements: str) -> EnvironmentLock:
+    return EnvironmentLock("py3.11-cu126.txt", "a test", requirements, "3.11", CU126)
 
 
 def test_a_package_without_a_wheel_is_locked_and_never_run(start: Any, tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_a_silent_index_costs_one_timeout_a_command(
     mirrors = Mirrors(pypi=(SHUT, index.url))
     for build in ("cu126", "cu128"):
         torch = next(torch for torch in TRAINER if torch.build == build)
-        lock = envs.Wanted(f"py3.11-{build}.txt", "a test", "good\n", "3.11", torch)
+        lock = EnvironmentLock(f"py3.11-{build}.txt", "a test", "good\n", "3.11", torch)
         assert envs.make(lock, mirrors, folder, witnesses)
     assert witnesses.silent == {SHUT}
     assert [over["pypi"] for over in compiled].count(SHUT) == 1

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from deploy import keys
-from deploy.ssh import ssh_config
+from deploy.ssh_config import ssh_config
+from inventory.connection import Connection
 from inventory.errors import SdfleetError
 from inventory.load import load
-from inventory.model import Connection, HostSettings
+from inventory.model import HostSettings
 from inventory.secrets import SecretReference
 
 TREE = Path(__file__).resolve().parents[2]
@@ -93,7 +94,7 @@ import json, sys
 from pathlib import Path
 from deploy import keys
 from inventory.errors import SdfleetError
-from inventory.model import Connection
+from inventory.connection import Connection
 connection = Connection(address="x", key=Path(sys.argv[1]))
 try:
     for _ in range(2):

@@ -319,6 +319,76 @@ def test_verify_asks_over_another_road(upstreams: Upstreams, second: Upstreams, 
     assert (tmp_path / "fleet.lock").read_bytes() == before, "verify changes nothing"
 
 
+def with_second_mirror(folder: Path, upstreams: Upstreams, second: Upstreams | None) -> Path:
+    """A fleet of the WebUI alone, that asks over one mirror of GitHub or two."""
+    file = write_fleet(folder, upstreams)
+    first = upstreams.url("github")
+    if second:
+        file.write_text(file.read_text().replace(f'"{first}"]', f'"{first}", "{second.url("github")}"]'))
+    return file
+
+
+def lock_of_the_webui(folder: Path, **values: object) -> None:
+    """Change the lock's entry for the WebUI's ref."""
+    lock = json.loads((folder / "fleet.lock").read_text())
+    lock["git"][WEBUI]["v9"].update(values)
+    (folder / "fleet.lock").write_text(json.dumps(lock, indent=2, sort_keys=True) + "\n")
+
+
+def verified(file: Path) -> tuple[int, list[str]]:
+    """How `lock --verify` ends, and what it says of the WebUI's ref."""
+    before = file.with_name("fleet.lock").read_bytes()
+    done = sdfleet("lock", "--verify", "--fleet", file)
+    assert done.stderr == "" and file.with_name("fleet.lock").read_bytes() == before, "verify changes nothing"
+    told = done.stdout.replace("\n", " ").split(f"{WEBUI}@v9: ")[1:]
+    return done.returncode, told
+
+
+def test_verify_asks_for_a_ref_over_another_mirror(upstreams: Upstreams, second: Upstreams, tmp_path: Path) -> None:
+    """The mirror that answered at the first lock said something else than the other: its word alone was in the lock."""
+    good = publish_webui(second, b"print(1)")
+    files = {name: name.encode() for name in CLIP.files} | {"model.safetensors": b"not wanted"}
+    stand_ins.put_on_hub(second, "openai/clip-vit-large-patch14", files)
+    publish_webui(upstreams, b"evil")
+    assert sdfleet("lock", "--fleet", with_second_mirror(tmp_path, upstreams, None)).returncode == 0
+    file = with_second_mirror(tmp_path, upstreams, second)
+    text = file.read_text()
+    hub = upstreams.url("huggingface")
+    file.write_text(text.replace(f'"{hub}"]', f'"{hub}", "{second.url("huggingface")}"]'))
+    code, [told] = verified(file)
+    assert code == 3
+    assert told.startswith(
+        f"{second.url('github')} says v9 is {good}; it has moved since, or one of the servers is wrong"
+    )
+    # Who answered then is not asked again: it would still contradict the other.
+    lock_of_the_webui(tmp_path, commit=good)
+    code, [told] = verified(file)
+    assert code == 0 and told.startswith(f"{second.url('github')} says the same")
+
+
+def test_verify_asks_for_submodules_too(upstreams: Upstreams, second: Upstreams, tmp_path: Path) -> None:
+    commit = publish_webui(second, b"print(1)")
+    assert sdfleet("lock", "--fleet", with_second_mirror(tmp_path, upstreams, None)).returncode == 0
+    file = with_second_mirror(tmp_path, upstreams, second)
+    for planted in ({"extensions/deep": "2" * 40}, {}, {"extensions/deep": "1" * 40, "more": "3" * 40}):
+        lock_of_the_webui(tmp_path, submodules=planted)
+        code, [told] = verified(file)
+        assert code == 3
+        assert told.startswith(
+            f"{second.url('github')} says v9 is {commit} with extensions/deep at {'1' * 40}; it has moved since"
+        )
+    lock_of_the_webui(tmp_path, submodules={"extensions/deep": "1" * 40})
+    _, [told] = verified(file)
+    assert told.startswith(f"{second.url('github')} says the same")
+
+
+def test_verify_believes_no_ref_that_only_the_mirror_of_then_repeats(upstreams: Upstreams, tmp_path: Path) -> None:
+    file = with_second_mirror(tmp_path, upstreams, None)
+    assert sdfleet("lock", "--fleet", file).returncode == 0
+    code, [told] = verified(file)
+    assert code == 1 and "could not be looked up again" in told
+
+
 def test_a_lock_without_witnesses_is_read_and_kept(upstreams: Upstreams, tmp_path: Path) -> None:
     file = write_fleet(tmp_path, upstreams, "ink")
     assert sdfleet("lock", "--fleet", file).returncode == 0

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from deploy.models import AUTOV2, HostModels, rows
+from deploy.models import AUTOV2, rows
 from deploy.ssh import Remote
+from deploy.stores import HostModels
 from inventory.load import load
 from roles.models.state import StoreContents
 from roles.models.wanted import wanted

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,17 +62,31 @@ def test_links_show_nothing_of_what_they_lead_to(run: Path, secret: Path) -> Non
     assert list(answers[2]) == ["config.toml"]
 
 
-def test_fifos_and_files_without_end_hold_nobody_up(run: Path) -> None:
+def _sparse(place: Path) -> None:
+    place.touch()
+    os.truncate(place, 1 << 42)
+
+
+def _endless(place: Path) -> None:
+    place.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, _sparse, _endless, Path.mkdir])
+def test_fifos_and_files_without_end_hold_nobody_up(plant: Callable[[Path], None], run: Path) -> None:
     for name in ("run.json", "log.jsonl", "turn-state.json"):
         (run / name).unlink(missing_ok=True)
-        os.mkfifo(run / name)
+        plant(run / name)
+    (run / "checkpoint").mkdir()
+    plant(run / "checkpoint/step-1")
     (run / "output").mkdir()
     with (run / "output/a.safetensors").open("wb") as file:
         file.truncate(1 << 42)
     program = (
         "import sys; from pathlib import Path; from deploy.onhost import runs; run = sys.argv[1]; "
         "above = str(Path(run).parent); runs.main('list', runs=above); runs.main('states', runs=above); "
-        "runs.main('read', run=run, offset=0); print(list(runs.main('files', run=run)))"
+        "runs.main('read', run=run, offset=0); assert runs.main('began', run=run) == {'release': ''}; "
+        "assert runs.main('capacity', runs=above, allowed=1)['running'] == 0; "
+        "assert runs.main('turn', run=run, wants={'gpus': 1}) == {}; print(list(runs.main('files', run=run)))"
     )
     done = subprocess.run([sys.executable, "-c", program, str(run)], timeout=20, capture_output=True, text=True)
     assert done.stdout == "['config.toml', 'turn.json']\n", done.stderr
@@ -164,3 +179,27 @@ def test_the_trainer_of_a_checkpoint_is_what_the_record_names(run: Path, secret:
     for record in ("[1]", '{"code": 7}', "{}", "[" * 200_000):
         (run / "run.json").write_text(record)
         assert runs.main("began", run=str(run)) == {"release": ""}
+
+
+DEEP = """
+import os, sys
+os.chdir(sys.argv[1])
+for _ in range(3000):
+    os.mkdir("d")
+    os.chdir("d")
+os.mkfifo("end")
+"""
+"""Folders within folders, deeper than any path can tell and than a process may have files open."""
+
+
+def test_a_run_of_deeply_nested_folders_is_removed_and_keeps_no_other_from_starting(run: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", DEEP, str(run)], check=True)
+    runs_folder, store = run.parent, tmp_path / "datasets"
+    assert list(runs.main("files", run=str(run))) == ["config.toml", "log.jsonl", "turn.json"]
+    (run / "log.jsonl").unlink()
+    other = {"store": str(store), "incoming": str(tmp_path / "none"), "inputs": {}, "turn": {}, "user": me()}
+    assert runs.main("create", run=str(run), config="another", **other) == {}, "it has not begun, and is made anew"
+    subprocess.run([sys.executable, "-c", DEEP, str(run)], check=True)
+    assert runs.main("remove", run=str(run), store=str(store)) == {}
+    assert runs.main("create", run=str(runs_folder / "pen"), config="pen", **other) == {}
+    assert [folder.name for folder in runs_folder.iterdir()] == ["pen"]

@@ -88,8 +88,8 @@ from types import SimpleNamespace
 from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.connectors.util import CommandOutput, OutputLine
-from deploy.connector import HostConnector, _Ahead
-from deploy.questions import Memory
+from deploy.connector import HostConnector
+from deploy.questions import Memory, Questions
 
 folder, steps, broken = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3] == "broken"
 sent = []
@@ -106,7 +106,7 @@ def send(command, _stdin=None, **options):
 
 class Connector(HostConnector):
     def __init__(self, memory):
-        self.state, self._ahead, self._send = SimpleNamespace(is_executing=False), _Ahead(memory), told
+        self.state, self._questions, self._send = SimpleNamespace(is_executing=False), Questions(memory), told
 
 def told(command, print_output=False, print_input=False, **options):
     return send(command, **options)
@@ -121,7 +121,7 @@ for step in steps:
     options = {"_sudo": False, **({} if step == "hidden" else step.get("options", {}))}
     success, output = connector.run_shell_command(command, **options)
     found.append([success, output.stdout_lines])
-connector._ahead.remember()
+connector._questions.remember()
 print(json.dumps({"sent": sent, "found": found, "kept": [json.loads(f.read_text()) for f in folder.glob("*")]}))
 """
 

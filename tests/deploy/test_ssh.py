@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.ssh import Answer, HostError, Remote, connect, each, ssh_config
+from deploy.ssh import Answer, HostError, Remote, connect, each
+from deploy.ssh_config import ssh_config
 from inventory.errors import SdfleetError
 from inventory.load import load
 from inventory.model import HostSettings

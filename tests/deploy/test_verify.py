@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy import verify
+from inventory.errors import DRIFT, FAILED, OK
 from inventory.load import load
 from inventory.model import ROLES, HostSettings
 
@@ -49,20 +50,20 @@ def fleet(folder: Path) -> list[HostSettings]:
 
 
 def test_a_role_is_checked_only_where_it_is_played(tree: Path) -> None:
-    assert verify.run(fleet(tree), ROLES) == verify.OK
+    assert verify.run(fleet(tree), ROLES) == OK
     seen = sorted((tree / "seen").read_text().splitlines())
     assert seen == ["base one /data", "base two /data", "trainer two /data", "webui one /data"]
 
 
 def test_three_hosts_are_checked_side_by_side(tree: Path) -> None:
     one, two = fleet(tree)
-    assert verify.run([one, two, one.model_copy(update={"name": "three"})], ["base"]) == verify.OK
+    assert verify.run([one, two, one.model_copy(update={"name": "three"})], ["base"]) == OK
     assert sorted((tree / "seen").read_text().splitlines()) == ["base one /data", "base three /data", "base two /data"]
 
 
 def test_drift_is_exit_code_3_with_a_sentence_and_reports(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tree / "tree/roles/webui/verify.py").write_text(BAD)
-    assert verify.run(fleet(tree), ROLES, tree / "out.xml", tree / "out.html") == verify.DRIFT
+    assert verify.run(fleet(tree), ROLES, tree / "out.xml", tree / "out.html") == DRIFT
     shown = capsys.readouterr().out
     assert "one drift webui: test_port_is_open: nothing listens on 7860" in shown
     assert "Next: sdfleet apply --limit one" in shown
@@ -75,13 +76,13 @@ def test_unreachable_host_is_exit_code_1_and_the_others_are_checked(
 ) -> None:
     one, two = fleet(tree)
     gone = one.model_copy(update={"connection": one.connection.model_copy(update={"address": "127.0.0.1", "port": 9})})
-    assert verify.run([gone, two], ROLES) == verify.UNREACHED
+    assert verify.run([gone, two], ROLES) == FAILED
     assert "one (root@127.0.0.1:9): cannot be reached" in " ".join(capsys.readouterr().err.split())
     assert "base two /data" in (tree / "seen").read_text()
 
 
 def test_checks_of_other_roles_are_left_out(tree: Path) -> None:
-    assert verify.run(fleet(tree), ["trainer"]) == verify.OK
+    assert verify.run(fleet(tree), ["trainer"]) == OK
     assert (tree / "seen").read_text() == "trainer two /data\n"
 
 

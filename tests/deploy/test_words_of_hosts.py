@@ -1,6 +1,7 @@
 """Names and records that a host tells are never paths out of the folder where they belong."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,13 @@ def test_a_nested_or_huge_record_is_none(tmp_path: Path) -> None:
     with (tmp_path / "run.json").open("wb") as file:
         file.truncate(4 << 40)
     assert record_format.read_record(tmp_path / "run.json") is None
+
+
+def test_a_record_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    """A run that somebody passed on can hold anything."""
+    os.mkfifo(tmp_path / "fifo")
+    for place in (tmp_path / "fifo", tmp_path, Path("/dev/zero")):
+        assert record_format.read_record(place) is None
 
 
 @pytest.mark.parametrize("facts", [{}, {"config": 7, "machine": []}, {"inputs": {"x": 1}}])

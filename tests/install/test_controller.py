@@ -48,7 +48,7 @@ def test_a_fleet_file_is_made_checked_and_described(plain: Environment, tmp_path
     written = plain.run(["sdfleet", "init"], tmp_path)
     assert written.returncode == 0, written.stderr
     checked = plain.run(["sdfleet", "check"], tmp_path)
-    assert "fleet.toml is fine" in checked.stdout, checked.stderr
+    assert "fleet.toml is valid" in checked.stdout, checked.stderr
     assert "properties" in json.loads(plain.run(["sdfleet", "schema"], tmp_path).stdout)
 
 

@@ -139,7 +139,7 @@ def test_the_commands_for_ones_own_servers_work_as_they_stand(desk: Desk) -> Non
 
 def test_the_verbs_beside_them_work_on_the_same_host(desk: Desk) -> None:
     assert HOST in desk.type("sdfleet status")
-    assert "fleet.toml is fine" in desk.type("sdfleet doctor || test $? = 3")
+    assert "fleet.toml is valid" in desk.type("sdfleet doctor || test $? = 3")
     assert HOST in desk.type("sdfleet releases")
     desk.type("sdfleet drift")
     assert "properties" in desk.type("sdfleet schema")

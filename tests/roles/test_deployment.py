@@ -116,7 +116,7 @@ def test_nothing_is_taken_from_a_program_that_nobody_restarts(tmp_path: Path) ->
     folder = TOOL.environment.folder(PATHS)
     seen.broken.add(str(folder))
     [guard, *rest] = _changed(TOOL, seen)
-    assert guard == "Make sure that nothing uses what is damaged" and rest == [STEPS[0], STEPS[3]]
+    assert guard == "Check that no service uses the damaged files" and rest == [STEPS[0], STEPS[3]]
     [command] = _steps(TOOL, seen)[guard]
     assert subprocess.run(["sh", "-c", command]).returncode == 0
     program = tmp_path / "bin/wait"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inventory.load import PRESETS
+from inventory.merge import PRESETS
 from roles.cache.servers import homes
 from roles.facts.answers import Answer, Answers
 from roles.mirrors.config import Mirrors

@@ -1,5 +1,6 @@
 """Root's work in places where somebody else writes: what is planted there is never followed, waited for or read on."""
 
+import contextlib
 import grp
 import os
 import pwd
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from roles.onhost import nofollow
+from tests.roles.swaps import for_a_link, swap_after
 
 Place = Callable[[Path, Path], None]
 
@@ -93,6 +95,51 @@ def test_no_folder_is_chowned_through_a_link(place: Path, victim: Path) -> None:
     with pytest.raises(nofollow.UnsafeError, match="no folder but a link or a file"):
         nofollow.make_folder(place, os.getuid(), os.getgid(), 0o777)
     assert victim.parent.stat().st_mode == before.st_mode
+
+
+def test_a_folder_that_is_swapped_before_it_is_given_away_is_not_followed(
+    place: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mkdir, then chown: whoever owns the folder above wins the race between the two every time here."""
+    before = victim.parent.stat()
+    swap_after(monkeypatch, "mkdir", place.name, for_a_link(place, victim.parent))
+    with pytest.raises(nofollow.UnsafeError, match="no folder but a link or a file"):
+        nofollow.make_folder(place, 65534, 65534, 0o777)
+    after = victim.parent.stat()
+    assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode) and untouched(victim)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a folder away")
+def test_a_folder_is_given_away_where_it_was_made_although_the_one_above_is_swapped(
+    place: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (victim.parent / "file").rename(victim.parent / "other")
+    (victim.parent / "file").mkdir()
+    swap_after(monkeypatch, "mkdir", place.name, for_a_link(place.parent, victim.parent))
+    nofollow.make_folder(place, 65534, 65534, 0o777)
+    assert (victim.parent / "file").stat().st_uid == 0, "the folder of that name behind the link"
+    assert (place.parents[1] / "folder-was/file").stat().st_uid == 65534
+
+
+@pytest.mark.parametrize("work", ["write", "link", "make_folder", "read", "unlink"])
+@pytest.mark.parametrize("call", ["stat", "open"])
+def test_a_folder_that_is_swapped_while_root_is_on_its_way_is_not_followed(
+    call: str, work: str, place: Path, victim: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After any look at it, and after it is open."""
+    place.write_text("theirs")
+    deeds: dict[str, Callable[[], object]] = {
+        "write": lambda: nofollow.write(place, b"ours"),
+        "link": lambda: nofollow.link(place, "/"),
+        "make_folder": lambda: nofollow.make_folder(place, os.getuid(), os.getgid(), 0o700),
+        "read": lambda: nofollow.read(place),
+        "unlink": lambda: nofollow.unlink(place),
+    }
+    swap_after(monkeypatch, call, place.parent.name, for_a_link(place.parent, victim.parent))
+    with contextlib.suppress(OSError):  # what it is for is not there any more, or is no folder
+        assert deeds[work]() != b"untouched"
+    assert (place.parents[1] / "folder").is_symlink(), "the swap took place"
+    assert untouched(victim)
 
 
 def test_a_fifo_a_folder_and_a_file_without_end_are_not_waited_for(place: Path) -> None:

@@ -10,7 +10,7 @@ from roles.operations.packages import APT, FINISH_DPKG, LOCK_SECONDS, install_ng
 from tests.roles.declared import declared
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
-READ, INSTALL = "Read the lists of packages", "Install packages"
+READ, INSTALL = "Update apt's package lists", "Install packages"
 
 
 def test_dpkg_is_finished_only_after_apt_has_waited_for_its_lock() -> None:

@@ -47,6 +47,19 @@ def test_a_state_that_can_be_read_is_read(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "state.json") == {"fault": {"at": "now"}}
 
 
+@pytest.mark.parametrize("plant", [*PLANTED, "text", "list"])
+def test_a_record_that_says_nothing_does_not_keep_its_run_from_starting(plant: str, tmp_path: Path) -> None:
+    """systemd takes any failure of this question for the answer that the run has finished."""
+    written = {"text": '{"ended": "finished"}', "list": '{"ended": [{"how": "finished"}]}'}
+    if plant in written:
+        (tmp_path / "run.json").write_text(written[plant])
+    else:
+        PLANTED[plant](tmp_path / "run.json")
+    command = onhost.words("training_turn", "finished", tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("plant", PLANTED)
 def test_a_state_that_cannot_be_read_does_not_hold_an_apply(plant: str, tmp_path: Path) -> None:
     PLANTED[plant](tmp_path / "state.json")

@@ -11,24 +11,26 @@ from lab.upstreams.repositories import publish
 from lab.upstreams.service import Folders
 from tests.faults.walking import put_trainer
 from tests.light.fleet import LightFleet, running
-from tests.roles.tricks import DATA, LOOK, OTHER_TRICKS, OUTSIDE, PREPARE, RESUMED, TRICKS, VERBS, as_its_user
+from tests.roles.tricks import BUILD, DATA, LOOK, OTHER_TRICKS, OUTSIDE, PREPARE, RESUMED, TRICKS, VERBS, as_its_user
 from tests.typed import Done
 
 DOCS = Path(__file__).resolve().parents[2] / "docs/hardening.md"
-EXTENSION = "sdfleet-lab/good"
+EXTENSIONS = {"good": {"good.py": b"", "requirements.txt": b"idna\n"}, "plain": {"plain.py": b""}}
 VERB_SECONDS = 90
 CONFIG = 'name = "ink"\n[model]\ncheckpoint = "light"\n[data]\nfolder = "pictures"\n[train]\nsteps = 3\n'
 
 
 @pytest.fixture(scope="module")
 def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightFleet]:
-    """One host with the light WebUI, an extension, and a run that a stand-in trained."""
+    """One host with the light WebUI, two extensions, and a run that a stand-in trained."""
     folder = tmp_path_factory.mktemp("turned")
     with running(folder, hosts=1) as light:
-        files = {"good.py": b"", "requirements.txt": b"idna\n"}
-        commit = publish(Folders(light.lab.folder.upstreams).git / f"{EXTENSION}.git", files, "one")
         document = tomlkit.parse(light.file.read_text())
-        document["webui"]["extensions"] = [{"name": "good", "url": f"https://github.com/{EXTENSION}", "commit": commit}]
+        document["webui"]["extensions"] = extensions = tomlkit.aot()
+        for name, files in EXTENSIONS.items():
+            bare = Folders(light.lab.folder.upstreams).git / f"sdfleet-lab/{name}.git"
+            url, commit = f"https://github.com/sdfleet-lab/{name}", publish(bare, files, "one")
+            extensions.append(tomlkit.item({"name": name, "url": url, "commit": commit}))
         light.file.write_text(tomlkit.dumps(document))
         # What an extension asks for is looked up with `packaging`, which every WebUI's own lock has.
         lock = locks.lock(light.lab, "idna==3.10\npackaging==24.2\n").read_text()
@@ -67,10 +69,11 @@ def type_verb(light: LightFleet, verb: str) -> Done:
 def test_nothing_outside_changes_nothing_hangs_nothing_runs(wave: int, light: LightFleet) -> None:
     tricks = [trick for trick in TRICKS if trick.wave == wave]
     before = light.on("h1", LOOK)
+    light.change("built", webui={"ref": light.publish("good", 10 + wave)})
     for trick in tricks:
         light.on("h1", as_its_user(trick))
     try:
-        for verb in (*VERBS, *(RESUMED if wave == 1 else ()), "rollback"):
+        for verb in (*VERBS, *(RESUMED if wave == 1 else ()), *BUILD, "rollback"):
             done = type_verb(light, verb)
             assert light.on("h1", LOOK) == before, f"{verb} changed what is outside, or ran what was planted"
         # The service's own user took away what the service needs (its models, its folders): no release can serve then.

@@ -1,6 +1,7 @@
 """The trainer role: its code and unit as text, and on a real host from nothing to a run of the real recipe."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from safetensors.numpy import load_file
 from lab import Lab, attached
 from lab.fleet import write
 from lab.locks import lock, train_requirements
+from roles.operations.sandbox import TOLD, tried
 from roles.paths import Paths
+from roles.trainer.application import application
 from roles.trainer.config import Trainer
 from roles.trainer.release import NoLockError, trainer_release
 from roles.trainer.rendering import UNIT, train_slice, unit
@@ -75,6 +78,26 @@ def test_unit_gives_a_run_what_it_may_touch_and_no_more() -> None:
     assert "MemoryMax=90%\n" in train_slice(Trainer())
 
 
+def finishing(trainer: Trainer) -> list[str]:
+    """The commands that complete a release of the trainer on a host without a GPU."""
+    return list(application(trainer_release(trainer, "cpu"), Paths(), keep=2).finish)
+
+
+def properties(command: str) -> set[str]:
+    """What systemd is told of the unit of a command."""
+    words = shlex.split(command)
+    assert "systemd-run" in words
+    return {word.removeprefix("--property=") for word in words if word.startswith("--property=")}
+
+
+def test_what_packages_add_to_each_start_of_python_never_runs_as_root() -> None:
+    starts = [command for command in finishing(Trainer()) if "bin/python" in command]
+    assert len(starts) == 1 and shlex.join(tried("sdtrain")) in starts[0]
+    confined = {"PrivateNetwork=yes", "ProtectSystem=strict", "ProtectHome=yes", "NoNewPrivileges=yes"}
+    assert confined | {"PrivateTmp=yes", "InaccessiblePaths=-/etc/sdfleet"} <= properties(starts[0])
+    assert any(rule.startswith("RuntimeMaxSec=") for rule in properties(starts[0])), "it may not hold an apply for ever"
+
+
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     """A bare host of its own: the session's has runs and a trainer that other tests put there."""
@@ -109,6 +132,7 @@ def test_trainer_on_a_host(lab: Lab, tmp_path: Path) -> None:
     assert f"{UNIT} is not what apply writes" in sdfleet("verify", *trainer, status=3)
     sdfleet("apply", *trainer)
     assert "as described" in sdfleet("verify", *trainer)
+    _trial_is_confined(lab, Trainer(requirements=requirements, gpus=0))
     from tests.training import tiny  # diffusers takes longer to import than all offline tests of a worker together
 
     base, tokenizer = tiny.sd1(tmp_path / "base.safetensors"), tiny.tokenizer(tmp_path / "tokenizer")
@@ -121,3 +145,36 @@ def test_trainer_on_a_host(lab: Lab, tmp_path: Path) -> None:
     assert any(name.startswith("lora_unet_") and weight.any() for name, weight in trained.items() if "lora_up" in name)
     assert (tmp_path / "runs/real/run.json").exists()
     assert "h1" in sdfleet("train", "list", "--limit", "h1")
+
+
+HOSTILE = """
+import os, pathlib, pwd, socket
+def tried(what):
+    try: what()
+    except OSError: return 'refused'
+    return 'done'
+print(
+    pwd.getpwuid(os.getuid()).pw_name,
+    *sorted(name for _, name in socket.if_nameindex()),
+    tried(lambda: socket.create_connection(('127.0.0.1', 22), 2)),
+    tried(lambda: pathlib.Path('/srv/sdfleet/runs/.turns/x').write_text('')),
+    tried(lambda: pathlib.Path(__file__).with_name('more.py').write_text('')),
+    tried(lambda: os.listdir('/etc/sdfleet')),
+    tried(lambda: os.listdir('/root')),
+)
+"""
+"""In the place of the trainer's own code: what does it find when root lets it start?"""
+
+
+def _trial_is_confined(lab: Lab, trainer: Trainer) -> None:
+    """The very command of an apply, with code that looks about."""
+    [start] = [command for command in finishing(trainer) if "bin/python" in command]
+    code = "/srv/sdfleet/apps/trainer/releases/.trial.building/lib/training"
+    lab.ssh("h1", f"mkdir -p {code}; touch {code}/__init__.py; cat >{code}/cli.py <<'END'\n{HOSTILE}\nEND")
+    done = lab.ssh("h1", f"cd {code}/../.. && {start}")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.split() == ["sdtrain", "lo", "refused", "refused", "refused", "refused", "refused"]
+    lab.ssh("h1", f"echo 'while True: print(1)' >{code}/cli.py")
+    endless = lab.ssh("h1", f"cd {code}/../.. && {start}")
+    assert endless.returncode != 0 and len(endless.stderr) <= TOLD, "what it prints would fill the controller's memory"
+    lab.ssh("h1", f"rm -rf {code}/../..")

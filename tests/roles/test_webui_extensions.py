@@ -1,11 +1,24 @@
 """What extensions keep beside their own files: nothing of it is lost, and each release gets to see it."""
 
+import contextlib
+import shlex
 import subprocess
-from pathlib import Path
+import sys
+from pathlib import Path, PurePosixPath
 
 import pytest
 
+from roles.facts.survey import Survey
+from roles.onhost import webui_extensions
+from roles.operations.sources import Source, intact
+from roles.paths import Paths
+from roles.programs import command
+from roles.webui.application import finishing
+from roles.webui.config import Extension, Webui
+from roles.webui.extensions import PROGRAM
+from roles.webui.release import release_of
 from tests import onhost
+from tests.roles.swaps import for_a_link, swap_after
 from tests.roles.test_pinned_checkout import check_out, git, repository
 
 
@@ -23,6 +36,30 @@ def data(tmp_path: Path) -> Path:
     (extension / "__pycache__").mkdir()
     (extension / "__pycache__/x.pyc").write_text("compiled")
     return tmp_path / "data"
+
+
+def plant_repository(place: Path, proof: Path, origin: Path) -> None:
+    """A bare repository that lacks every object, and names a program to get them with."""
+    trap = place.with_name("trap")
+    trap.write_text(f"#!/bin/sh\ntouch {proof}\n")
+    trap.chmod(0o755)
+    place.mkdir()
+    git(place, "init", "--quiet", "--bare")
+    for key, value in {
+        "core.repositoryformatversion": "1",
+        "extensions.partialclone": "other",
+        "protocol.allow": "always",
+        "remote.other.promisor": "true",
+        "remote.other.uploadpack": str(trap),
+        "remote.other.url": str(origin),
+    }.items():
+        git(place, "config", key, value)
+
+
+def looked_at(tree: Path, at: str) -> bool:
+    """Whether root, as it looks at a release's trees, finds one as it was checked out."""
+    done = subprocess.run(["sh", "-c", Survey().command(trees=[tree])], capture_output=True, text=True, timeout=60)
+    return intact({PurePosixPath(tree): Source("", at)}, Survey().process(done.stdout.splitlines()))
 
 
 def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -54,6 +91,15 @@ def test_what_the_fleet_no_longer_names_goes_and_its_settings_stay(data: Path) -
     assert take(data, "--keep").returncode == 0
 
 
+def test_folders_that_the_webui_nested_deeply_are_removed_too(data: Path) -> None:
+    nest = "import os, sys\nos.chdir(sys.argv[1])\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')"
+    subprocess.run([sys.executable, "-c", nest, str(data / "extensions/ext")], check=True)
+    done = take(data, "--drop", "ext")
+    assert done.returncode == 0, done.stderr
+    assert sorted(place.name for place in data.iterdir()) == ["extensions", "kept"]
+    assert files(data / "kept/ext") == ["models/large.pth", "settings.json"]
+
+
 def test_a_checkout_that_nobody_knows_is_left_alone(data: Path) -> None:
     (data / "extensions/ext/.git/HEAD").write_text("ref: refs/heads/main\n")
     done = take(data, "--drop", "ext")
@@ -83,6 +129,80 @@ def test_a_release_sees_what_is_kept_and_its_own_files_come_first(data: Path, tm
     assert (tree / "settings.json").read_text() == "of the new version"
     assert list(outside.iterdir()) == [], "nothing is written through a link of the extension's"
     assert run("show", "--kept", data / "kept/none", "--tree", tree).returncode == 0
+
+
+@pytest.mark.parametrize("call", ["mkdir", "lstat"])
+def test_nothing_is_kept_behind_a_folder_that_is_swapped_meanwhile(
+    call: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = tmp_path / "outside"
+    (outside / "ext").mkdir(parents=True)
+    (outside / "secret").touch()
+    extension, kept = data / "extensions/ext", data / "kept/ext"
+    swapped = kept.parent if call == "mkdir" else extension / "models"
+    swap_after(monkeypatch, call, swapped.name, for_a_link(swapped, outside))
+    with contextlib.suppress(OSError):
+        webui_extensions.keep(extension, kept, set())
+    assert swapped.is_symlink()
+    assert files(outside) == ["secret"]
+    assert not list((data / "kept-was" if call == "mkdir" else kept).rglob("secret")), "nothing of it is kept"
+
+
+@pytest.fixture
+def trees(tmp_path: Path) -> tuple[Path, Path, str]:
+    """An extension's tree in a release, with a place for a submodule that no URL is named for; what is kept; commit."""
+    first = repository(tmp_path / "origin", script="one")
+    git(tmp_path / "origin", "update-index", "--add", "--cacheinfo", f"160000,{first},part")
+    git(tmp_path / "origin", "commit", "--quiet", "--message", "two")
+    at = git(tmp_path / "origin", "rev-parse", "HEAD")
+    done = check_out(tmp_path, str(tmp_path / "origin"), at)
+    assert done.returncode == 0, done.stderr
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    return tmp_path / "tree", kept, at
+
+
+@pytest.mark.parametrize("place", [".git/commondir", ".git/sub/commondir", "part/.git"])
+def test_what_is_kept_becomes_no_part_of_a_repository_that_root_looks_at(
+    place: str, trees: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    """git as root would take its configuration from there, and with it the names of programs to run."""
+    tree, kept, at = trees
+    plant_repository(tmp_path / "planted", tmp_path / "ran", tmp_path / "origin")
+    planted = kept / place
+    planted.parent.mkdir(parents=True)
+    planted.write_text(f"{'gitdir: ' if planted.name == '.git' else ''}{tmp_path / 'planted'}\n")
+    (kept / "settings.json").write_text("mine")
+    done = run("show", "--kept", kept, "--tree", tree)
+    assert done.returncode == 0, done.stderr
+    assert (tree / "settings.json").read_text() == "mine"
+    assert not [file for file in tree.rglob("*") if ".git" in file.parts and file.is_symlink()]
+    assert looked_at(tree, at)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_release_into_which_an_older_sdfleet_linked_a_repository_is_not_looked_at_but_built_again(
+    trees: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    tree, kept, at = trees
+    assert looked_at(tree, at)
+    plant_repository(tmp_path / "planted", tmp_path / "ran", tmp_path / "origin")
+    (kept / "commondir").write_text(f"{tmp_path / 'planted'}\n")
+    (tree / ".git/commondir").symlink_to(kept / "commondir")
+    assert not looked_at(tree, at)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_requirements_are_read_before_anything_kept_is_linked_beside_them() -> None:
+    """Kept files are the WebUI's own: a FIFO named requirements.txt would hold every build of a release."""
+    extension = Extension(name="good", url="https://github.com/a/b", commit="1" * 40)
+    webui, paths = Webui(extensions=(extension,)), Paths()
+    steps = finishing(webui, paths, release_of(webui, "cpu"))
+    [linked] = [
+        number for number, step in enumerate(steps) if step.startswith(shlex.join(command(paths.onhost, PROGRAM)))
+    ]
+    [read] = [number for number, step in enumerate(steps) if "extensions/good/requirements.txt" in step]
+    assert read < linked
 
 
 def test_nothing_is_done_through_what_the_webui_swapped(data: Path, tmp_path: Path) -> None:

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from deploy.doctor.failures import recognise
 from roles.onhost import webui_service
 from roles.onhost.webui_api import refusal
 from roles.onhost.webui_picture import PictureError, as_png, distinct_colours
 from roles.onhost.webui_service import ServiceError, free_port
 from tests import onhost
+from tests.deploy.doctor.test_failures import recognised
 
 pytestmark = pytest.mark.slow
 
@@ -239,9 +239,7 @@ def test_the_kernels_kill_is_told_from_others(tmp_path: Path, monkeypatch: pytes
         webui_service.VMSTAT.write_text("nr_free_pages 7\noom_kill 4\n")
         with pytest.raises(ServiceError, match=r"killed by the OOM killer while it served.* up to 0\.0 GB") as error:
             service.check("while it served")
-        assert [failure.name for failure in recognise([str(error.value)])] == [
-            "memory ran out and the kernel killed a process"
-        ]
+        assert list(recognised([str(error.value)])) == ["memory ran out and the kernel killed a process"]
     finally:
         service.door.kill()
         service.door.wait()

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 ROOT = "/srv/sdfleet"
 DATA = f"{ROOT}/data/webui"
+KEPT = f"{DATA}/extensions-kept"
 RUN = f"{ROOT}/runs/ink"
+HOME = f"{ROOT}/data/trainer"
 STATE = "/run/sdfleet-webui/state.json"
 OUTSIDE = "/srv/outside"
 TRAP = "/srv/trap"
@@ -44,10 +46,21 @@ class Trick:
 
 
 VERBS = (
-    *("plan", "apply --role models", "apply --role webui", "verify", "status", "models list", "models prune --yes"),
+    *(
+        "plan",
+        "apply --role base",
+        "apply --role models",
+        "apply --role webui",
+        "verify",
+        "status",
+        "models list",
+        "models prune --yes",
+    ),
     *("train list", "train fetch ink", "train publish ink --as cats"),
 )
 """What is typed while the tricks of a wave lie there."""
+BUILD = ("apply --role webui --fleet built.toml", "plan --fleet built.toml", "verify --fleet built.toml")
+"""A release that is not there yet: it is built, and looked at, while they lie there."""
 RESUMED = ("train resume ink --no-follow", "train stop ink")
 """And in the wave in which the run says that it has not ended."""
 
@@ -62,6 +75,14 @@ def _git(folder: str) -> str:
         f"git -C {folder} add -A; git -C {folder} {commit}; {configured}; "
         f"mkdir -p {folder}/.git/hooks; cp {TRAP} {folder}/.git/hooks/post-checkout; touch {folder}/a"
     )
+
+
+def _bare(folder: str) -> str:
+    """A repository without objects whose configuration says that the trap gets them."""
+    keys = {"core.repositoryformatversion": "1", "extensions.partialclone": "x", "remote.x.promisor": "true"}
+    keys |= {"remote.x.url": folder, "remote.x.uploadpack": TRAP, "protocol.allow": "always"}
+    configured = "; ".join(f"git -C {folder} config {key} {value}" for key, value in keys.items())
+    return f"git init -q --bare {folder}; {configured}"
 
 
 TRICKS = (
@@ -88,6 +109,32 @@ TRICKS = (
         f"cd {DATA}; mv extensions .exts && ln -s {OUTSIDE}/folder extensions || true",
         1,
         f"[ ! -e {DATA}/.exts ] || rm -rf {DATA}/extensions {DATA}/.exts",
+    ),
+    Trick(
+        "sdwebui",
+        "data/webui/extensions-kept",
+        "git configuration that names programs, FIFO and sparse file under names that extensions lack",
+        f"mkdir -p {KEPT}/good/.git {KEPT}/plain; {_bare(f'{KEPT}/repository')}; "
+        f"echo {KEPT}/repository >{KEPT}/good/.git/commondir; ln -s {OUTSIDE}/folder {KEPT}/plain/scripts; "
+        f"mkfifo {KEPT}/plain/requirements.txt; truncate -s 4T {KEPT}/plain/install.py",
+        0,
+        f"rm -rf {KEPT}",
+    ),
+    Trick(
+        "sdwebui",
+        "data/webui/extensions-kept",
+        "link to a folder of root's",
+        f"ln -s {OUTSIDE}/folder {KEPT}",
+        1,
+        f"rm -f {KEPT}",
+    ),
+    Trick(
+        "sdwebui",
+        "data/webui/extensions-kept",
+        "folder of an extension swapped for a link to a folder of root's",
+        f"mkdir -p {KEPT}; ln -s {OUTSIDE}/folder {KEPT}/good; ln -s {OUTSIDE}/folder {KEPT}/plain",
+        2,
+        f"rm -rf {KEPT}",
     ),
     Trick(
         "sdwebui",
@@ -186,6 +233,48 @@ TRICKS = (
         f"cd {RUN}; mv log.jsonl was.jsonl; truncate -s 4T log.jsonl output/more.safetensors",
         1,
         f"cd {RUN}; mv was.jsonl log.jsonl; rm output/more.safetensors",
+    ),
+    Trick(
+        "sdtrain",
+        "runs/RUN/run.json",
+        "sparse file of 4 TB",
+        f"truncate -s 4T {RUN}/run.json",
+        1,
+        f"[ $(stat -c %s {RUN}/run.json) -lt 1000000 ] || rm {RUN}/run.json",  # a run that ends writes its own
+    ),
+    Trick(
+        "sdtrain",
+        "runs/RUN/checkpoint",
+        "link to a folder of root's",
+        f"cd {RUN}; rm -rf checkpoint; ln -s {OUTSIDE}/folder checkpoint",
+        0,
+        f"rm -f {RUN}/checkpoint",
+    ),
+    Trick(
+        "sdtrain",
+        "runs/RUN/checkpoint",
+        "link to a file of root's, FIFO and sparse file under names of checkpoints, and a git configuration",
+        f"cd {RUN}; mkdir -p checkpoint; ln -s {OUTSIDE}/file checkpoint/step-3; mkfifo checkpoint/step-1; "
+        f"truncate -s 4T checkpoint/step-2; {_git(f'{RUN}/checkpoint/step-4')}",
+        1,
+        f"rm -rf {RUN}/checkpoint",
+    ),
+    Trick(
+        "sdtrain",
+        "runs/RUN/checkpoint",
+        "folder swapped for a FIFO",
+        f"cd {RUN}; rm -rf checkpoint; mkfifo checkpoint",
+        2,
+        f"rm -f {RUN}/checkpoint",
+    ),
+    Trick(
+        "sdtrain",
+        "data/trainer",
+        "other mode, links to a folder and a file of root's, FIFO, sparse file and git configuration",
+        f"cd {HOME}; chmod 777 .; {_git(f'{HOME}/repository')}; ln -s {OUTSIDE}/folder sample; "
+        f"for n in .profile .bashrc .gitconfig; do ln -s {OUTSIDE}/file $n; done; mkfifo fifo; truncate -s 4T endless",
+        0,
+        f"find {HOME} -mindepth 1 -delete",
     ),
     Trick(
         "sdtrain",

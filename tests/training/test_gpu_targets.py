@@ -1,4 +1,4 @@
-"""The last table of benchmarks/gpu.py: promises held, missed, not measured; and its exit code, by made-up figures."""
+"""The last table of benchmarks/gpu.py: targets met, missed, not measured; and its exit code, with made-up figures."""
 
 import sys
 from collections.abc import Callable
@@ -49,9 +49,9 @@ def verdicts(found: Measured, *, tiny: bool = False) -> dict[str, targets.Row]:
 def test_each_promise_is_a_row_and_good_figures_hold_all() -> None:
     rows = verdicts(measured())
     assert len(rows) == 2 * (3 * 2 + 4 + 3)
-    assert {row.verdict for row in rows.values()} == {"held", "told"}
+    assert {row.verdict for row in rows.values()} == {"met", "no target"}
     assert rows["SD 1.5, batch 1: speed / captured bare loop"] == targets.Row(
-        "SD 1.5, batch 1: speed / captured bare loop", "0.83", ">= 0.80", "held"
+        "SD 1.5, batch 1: speed / captured bare loop", "0.83", ">= 0.80", "met"
     )
     assert rows["SDXL, batch 1: speed / captured bare loop"].target == ">= 0.95"
     assert rows["SD 1.5, batch 1: speed / sd-scripts"].target == ">= 4.00"
@@ -59,7 +59,7 @@ def test_each_promise_is_a_row_and_good_figures_hold_all() -> None:
     assert rows["SDXL, batch 4: speed / sd-scripts"].target == ">= 1.00"
     assert rows["SD 1.5, batch 4: peak memory / captured bare loop"].target == "<= 1.10"
     price = rows["SD 1.5, batch 1: price of determinism (speed / without)"]
-    assert (price.measured, price.target, price.verdict) == ("0.93", "", "told")
+    assert (price.measured, price.target, price.verdict) == ("0.93", "", "no target")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_was_not_measured_says_why() -> None:
     assert rows["SDXL, batch 1: speed / sd-scripts"].reason == "no time left"
     assert rows["SDXL, bf16: repeat"].reason == "--only leaves out repeat-sdxl"
     lines = targets.table(list(rows.values()))
-    assert lines[-1] == "14 held, 0 missed, 10 not measured"
+    assert lines[-1] == "14 met, 0 missed, 10 not measured"
     assert any(line.endswith("not measured (no checkout: --kohya)") for line in lines)
     assert {row.verdict for row in verdicts(measured(), tiny=True).values() if "batch" in row.what} == {"not measured"}
 
@@ -141,11 +141,11 @@ def test_the_exit_code_tells_of_parts_that_failed_and_targets_that_were_missed(
 ) -> None:
     monkeypatch.setattr(gpu, "Parts", Faked)
     monkeypatch.setattr(Faked, "ends", staticmethod(ends), raising=False)
-    monkeypatch.setattr(gpu, "_no_card", lambda: "")
+    monkeypatch.setattr(gpu, "_no_gpu", lambda: "")
     monkeypatch.setattr(gpu, "_machine", lambda: "a card")
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--only", "repeat", "--work", str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
         gpu.main()
     assert ended.value.code == code
     out = capsys.readouterr().out
-    assert said in out and "what is promised:" in out
+    assert said in out and "targets:" in out

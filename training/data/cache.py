@@ -4,7 +4,6 @@ Entries are written to a temporary file and renamed: an interrupt leaves no part
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from training import atomic_file
 from training.errors import TrainingError
 
 
@@ -43,9 +43,8 @@ class Cache:
             ) from error
 
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
-        """Write an entry atomically."""
+        """Write an entry."""
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        save_file({name: value.contiguous() for name, value in tensors.items()}, part)
-        part.replace(path)
+        with atomic_file.replaced(path, durable=False) as part:
+            save_file({name: value.contiguous() for name, value in tensors.items()}, part)

@@ -1,12 +1,11 @@
 """Checkpoints: everything that a run needs to resume bit for bit, in one file, written atomically."""
 
-import contextlib
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from training import atomic_file
 from training.errors import InputError, TrainingError
 from training.run_folder import CHECKPOINTS
 
@@ -20,17 +19,11 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
     Raises TrainingError if it cannot be written; the earlier checkpoints remain.
     """
     path = folder / NAME.format(step)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        with atomic_file.replaced(path) as part, part.open("wb") as file:
             torch.save({"step": step, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
     except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise TrainingError(
             f"{path}: the checkpoint cannot be written ({error}); earlier ones remain. "
             "Make room and start the run again: it goes on from the last one"
@@ -54,7 +47,7 @@ def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
 
 def remove_partial(folder: Path) -> None:
     """Remove partial files of interrupted writes."""
-    for part in folder.glob(".*.part"):
+    for part in folder.glob(f".*{atomic_file.SUFFIX}"):
         part.unlink(missing_ok=True)
 
 

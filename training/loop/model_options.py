@@ -1,11 +1,14 @@
-"""Options of the models: attention, gradient checkpointing, memory layout, training or evaluation mode."""
+"""Options of the models: attention, gradient checkpointing, memory layout, mode, frozen layers, dropout."""
 
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
+from training import rng
 from training.errors import InputError
+from training.lora.network import Layer
+from training.sections.network import Network
 from training.sections.optimisation import Train
 
 
@@ -44,3 +47,15 @@ def configure_models(
             ) from error
     if settings.channels_last:
         unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def freeze(layers: Sequence[Layer]) -> None:
+    for layer in layers:
+        for parameter in layer.parts.values():
+            parameter.requires_grad_(False)
+
+
+def seed_dropout(network: Network, seed: int, number: int) -> None:
+    """Dropout draws from torch's global generator: seed it for every forward pass."""
+    if network.dropout or network.rank_dropout or network.module_dropout:
+        torch.manual_seed(rng.key(seed, "dropout", number))

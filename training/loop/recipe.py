@@ -8,13 +8,12 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from training import rng
 from training.base import fp8
 from training.base.loading import BaseModel
 from training.config import Config
@@ -36,7 +35,6 @@ from training.loop.train_state import TrainState
 from training.lora import ema, export
 from training.lora import network as networks
 from training.run_folder import RunFolder
-from training.sections.network import Network as NetworkSettings
 from training.signals import Interrupted, Stop
 
 
@@ -222,11 +220,11 @@ def train(
     state.start()
     for step in range(done + 1, steps + 1):
         if step > text_steps:
-            _freeze(network.text)
+            model_options.freeze(network.text)
         losses = []
         for _ in range(group.passes_per_step(accumulation)):
             batch = next(numbers)
-            _seed_dropout(config.network, seed, batch.number)
+            model_options.seed_dropout(config.network, seed, batch.number)
             losses.append(passes(feed(batch, prepared)))
         total, asked = group.all_reduce(state.parameters, torch.stack(losses).sum(), stop.asked)
         rates = state.rates()
@@ -281,15 +279,3 @@ def _report(progress: Progress, overflows: OverflowCounter, step: int, values: T
         progress.event("error", step, message=f"the loss is {loss}")
         raise
     progress.step(step, loss, rates, overflows.skipped)
-
-
-def _seed_dropout(network: NetworkSettings, seed: int, number: int) -> None:
-    """Dropout draws from torch's global generator: seed it for every forward pass."""
-    if network.dropout or network.rank_dropout or network.module_dropout:
-        torch.manual_seed(rng.key(seed, "dropout", number))
-
-
-def _freeze(layers: Sequence[networks.Layer]) -> None:
-    for layer in layers:
-        for parameter in layer.parts.values():
-            parameter.requires_grad_(False)

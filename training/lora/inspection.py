@@ -1,6 +1,5 @@
 """Inspects a LoRA file: what it is, how it was trained, and how strongly it changes each block."""
 
-import hashlib
 import json
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from training.digests import sha256_of
 from training.errors import InputError
 from training.lora import deltas, lorafile, validity
 from training.lora.deltas import ALPHA, DORA, delta, module_rank, network_kind, why_invalid
@@ -91,7 +91,7 @@ def inspect_lora(path: Path) -> Inspection:
     return Inspection(
         path=path,
         size=path.stat().st_size,
-        sha256=_sha256(path),
+        sha256=sha256_of(path),
         metadata=file.metadata,
         kinds=dict(sorted(kinds.items())),
         family=family(file),
@@ -205,8 +205,3 @@ def _range(values: tuple[float, ...]) -> str:
     if not values:
         return "none"
     return f"{values[0]:g}" if len(values) == 1 else f"{values[0]:g} to {values[-1]:g}"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,9 +1,7 @@
 """LoRA files: safetensors in kohya's naming, written reproducibly, with the WebUI's two hashes."""
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from training import atomic_file
 from training.errors import InputError, TrainingError
 
 LEGACY_OFFSET = 0x100000
@@ -97,33 +96,21 @@ def write_lora(
 ) -> str:
     """Write a LoRA file with both sshs hashes in its metadata; returns the sha256 of the file.
 
-    It is written atomically: an interrupted write keeps the old file. `check` reads the new file first and may raise.
+    An interrupted write keeps the old file. `check` reads the new file first and may raise. Raises TrainingError.
     """
     model, legacy = sshs_hashes(tensors, metadata)
     data = serialise(tensors, {**metadata, "sshs_model_hash": model, "sshs_legacy_hash": legacy})
-    write_atomically(path, data, check)
-    return hashlib.sha256(data).hexdigest()
-
-
-def write_atomically(path: Path, data: bytes, check: Callable[[Path], None] | None = None) -> None:
-    """Replace `path` by `data` atomically, after `check` has read it. Raises TrainingError if that is impossible."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if check:
-            check(part)
-        part.replace(path)
+        with atomic_file.replaced(path) as part:
+            part.write_bytes(data)
+            if check:
+                check(part)
     except TrainingError as error:
-        part.unlink()
         raise TrainingError(f"{path}: {error}") from error
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise TrainingError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return hashlib.sha256(data).hexdigest()
 
 
 def cast_tensors(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from training import atomic_file
 from training.base.keys import family_of_keys
 from training.errors import InputError, TrainingError
 from training.lora import lorafile, validity
@@ -195,15 +196,11 @@ def _not_finite(path: Path) -> str | None:
 
 
 def _write_checkpoint(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    part = target.with_name(f".{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, part, metadata or None)
-        broken = _not_finite(part)
-        if broken:
-            part.unlink()
-            raise TrainingError(f"{target}: not written: {broken} holds NaN or infinity; try --precision fp32")
-        part.replace(target)
+        with atomic_file.replaced(target) as part:
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, part, metadata or None)
+            if broken := _not_finite(part):
+                raise TrainingError(f"{target}: not written: {broken} holds NaN or infinity; try --precision fp32")
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise TrainingError(f"{target}: cannot be written: {error.strerror or error}") from error

@@ -1,6 +1,7 @@
 """Reads run.json, which record.py writes. Standard library only: the fleet's command line reads it too."""
 
 import json
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ def read_record(file: Path) -> dict[str, Any] | None:
     A record is untrusted input: the result's file must be a name in output/, never a path.
     """
     try:
-        if file.stat().st_size > LARGEST:
+        about = file.stat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
             return None
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -1,6 +1,7 @@
 """The cache role on real hosts: the fleet's downloads cost upstream one copy."""
 
 import os
+import shlex
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.upstreams.faults import Fault
+from roles.cache.rendering import TOKENS, nginx_conf
 from roles.paths import Paths
 from tests.roles.cache import archive
 from tests.roles.cache.conftest import Scene
@@ -154,6 +156,40 @@ def test_a_host_gives_its_model_to_the_others(scene: Scene, ink: bytes) -> None:
         "h2", f"curl -s -o /dev/null -w '%{{http_code}}' http://{scene.lab.hosts[0].address}:8188/config.json"
     )
     assert hidden.stdout == "404"
+
+
+def test_the_tokens_are_asked_for_in_vain_through_a_link(scene: Scene) -> None:
+    """The WebUI's user links to tokens that nginx may read, in folders of which nginx gives files away."""
+    token, mine = "hf_5ecret0planted5link", "hf_my0own0file"
+    given = "/run/credentials/sdfleet-cache.service/tokens.conf"
+    (scene.folder / "token").write_text(token)
+    packages = {"packages": ["git", "python3", "python3-venv"], "min_free_gb": 0.1}
+    secrets = {"huggingface_token": {"file": "token"}}
+    scene.write([], cache={"hold_tokens": True}, secrets=secrets, base=packages)
+    code, said = scene.sdfleet("apply", "--role", "base", "--role", "mirrors", "--role", "cache")
+    assert code == 0, said
+    models = PATHS.webui_models
+    plant = f"""
+        mkdir -p {models}/Lora && cd {models}/Lora && echo {mine} >file.bin && ln -s file.bin own.safetensors
+        ln -s {given} a.safetensors; ln -s {TOKENS} b.safetensors; ln -s a.safetensors c.safetensors
+        ln -s {nginx_conf(PATHS)} d.safetensors; ln -s /proc/self/environ e.safetensors
+        ln -s {Path(given).parent} folder; ln -s / top.safetensors; ln {given} f.safetensors
+    """
+    scene.lab.ssh("h1", f"rm -rf {models}; runuser -u sdwebui -- sh -c {shlex.quote(plant)}")
+    try:
+        assert token in scene.lab.ssh("h1", f"cat {given}").stdout
+        below = [f"Lora/{name}.safetensors" for name in ("a", "b", "c", "d", "e", "f")]
+        below += ["Lora/folder/tokens.conf", f"Lora/top.safetensors{given}", f"..%2f..%2f..%2f..%2f..{given}"]
+        places = [f"models/{path}" for path in below]
+        places += [f"converted/..{given}", f"converted/../../..{TOKENS}", f"converted/%2e%2e/%2e%2e/%2e%2e{TOKENS}"]
+        ask = "curl -s --path-as-is -w ' %{http_code}\\n' http://" + scene.lab.hosts[0].address + ":8188/"
+        own = scene.lab.ssh("h2", f"{ask}models/Lora/own.safetensors").stdout.split()
+        assert own == [mine, "200"], "a link to a file of the same owner is followed"
+        for place in places:
+            answer = scene.lab.ssh("h2", f"{ask}{place}").stdout
+            assert token not in answer and answer.split()[-1] in ("400", "403", "404"), (place, answer)
+    finally:
+        scene.lab.ssh("h1", f"rm -rf {models}")
 
 
 def test_apt_asks_the_archive_once_for_the_fleet(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:

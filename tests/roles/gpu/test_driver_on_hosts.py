@@ -75,7 +75,7 @@ def test_nothing_is_installed_in_a_container_or_under_secure_boot(server: Server
     gpus.hand_through(server.lab.root(HOST), "550.90.07")
     kept = server.apply(driver="590")
     assert kept.result.status == "ok", kept.result.error
-    assert set(kept.changed) <= {"Programs | Put sdfleet's own programs"}
+    assert set(kept.changed) <= {"Programs | Install sdfleet's own programs"}
     assert (server.state.userspace, server.state.packages) == ("550.90.07", {})
     assert "sdfleet" not in server.run("ls /etc/apt/sources.list.d /etc/apt/preferences.d /etc/modprobe.d")
 

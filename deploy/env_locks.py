@@ -1,0 +1,131 @@
+"""The locks that each application needs: one for each Python and torch build, and what it has to contain."""
+
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from deploy import gitrefs
+from inventory.errors import SdfleetError
+from inventory.model import HostSettings
+from roles.gpu.torch_builds import LORA_SCRIPTS, TRAINER, WEBUI, Torch
+from roles.lora_scripts.config import LoraScripts
+from roles.mirrors.config import Mirrors
+from roles.operations.application import COMMIT
+from roles.operations.locks import lock_name
+from roles.webui.config import KNOWN_REFS, Webui
+from roles.webui.release import lock_version
+from training.archive import CODE
+
+ON_PYPI = frozenset({("2.1.2", "cu121"), ("2.7.1", "cu126"), ("2.8.0", "cu128"), ("2.9.1", "cu128")})
+"""The one build of each torch release that is on the package index itself; the others are on PyTorch's indexes."""
+
+BESIDE_THE_WEBUI = ("ftfy", "regex", "tqdm", "packaging", "wheel")
+"""Dependencies and build tools of CLIP, which is installed from its commit without dependencies."""
+
+BY_HAND = ("onnxruntime==1.19.2", "setuptools<81", "wheel")
+"""What lora-scripts' installers add to its requirements; old setup.py files need pkg_resources from setuptools."""
+
+
+class Application(StrEnum):
+    """An application with its own environment."""
+
+    WEBUI = "webui"
+    LORA_SCRIPTS = "lora_scripts"
+    TRAINER = "trainer"
+
+
+@dataclass(frozen=True)
+class EnvironmentLock:
+    """One lock that can be made."""
+
+    name: str
+    about: str
+    """First line of the file: its purpose."""
+    requirements: str
+    """Text of a requirements file."""
+    python: str
+    torch: Torch
+
+
+def fleet_locks(
+    application: Application, hosts: Iterable[HostSettings], pythons: Sequence[str]
+) -> Iterator[tuple[EnvironmentLock, Mirrors]]:
+    """Every lock that the fleet's hosts can use, without duplicates."""
+    seen: set[str] = set()
+    for host in hosts:
+        if application is Application.WEBUI and host.has("webui"):
+            found = [w for p in pythons or [host.webui.python] for w in webui_locks(host.webui, host.direct, p)]
+        elif application is Application.TRAINER and host.has("trainer"):
+            found = [w for p in pythons or [host.trainer.python] for w in trainer_locks(p)]
+        elif application is Application.LORA_SCRIPTS and host.has("lora_scripts"):
+            scripts = host.lora_scripts
+            found = [w for p in pythons or [scripts.python] for w in lora_scripts_locks(scripts, host.direct, p)]
+        else:
+            continue
+        yield from ((wanted, host.direct) for wanted in found if wanted.name not in seen)
+        seen |= {wanted.name for wanted in found}
+
+
+def shipped_locks(application: Application, mirrors: Mirrors, python: str) -> Iterator[EnvironmentLock]:
+    if application is Application.WEBUI:
+        webui = Webui()
+        return webui_locks(webui.model_copy(update={"commit": KNOWN_REFS[webui.ref]}), mirrors, python)
+    if application is Application.LORA_SCRIPTS:
+        return lora_scripts_locks(LoraScripts(), mirrors, python)
+    return trainer_locks(python)
+
+
+def webui_locks(webui: Webui, mirrors: Mirrors, python: str) -> Iterator[EnvironmentLock]:
+    """One lock per torch build for a WebUI with its extensions. Raises SdfleetError if its code cannot be read."""
+    commit, own = _pinned_requirements("webui", webui, "requirements_versions.txt", mirrors)
+    texts, names = [own], []
+    for extension in webui.extensions:
+        names.append(f"{extension.name} {extension.commit[:10]}")
+        texts.append(gitrefs.file_at(extension.url, extension.commit, "requirements.txt", mirrors.github) or "")
+    about = f"{webui.repository} {webui.ref} ({commit})" + "".join(f", {name}" for name in names)
+    for torch in WEBUI:
+        requirements = _with_torch(texts, torch, BESIDE_THE_WEBUI)
+        name = lock_name(lock_version(webui), python, torch.build)
+        yield EnvironmentLock(name, about, requirements, python, torch)
+
+
+def lora_scripts_locks(scripts: LoraScripts, mirrors: Mirrors, python: str) -> Iterator[EnvironmentLock]:
+    """One lock per torch build for lora-scripts. Raises SdfleetError if its code cannot be read."""
+    commit, own = _pinned_requirements("lora_scripts", scripts, "requirements.txt", mirrors)
+    about = f"{scripts.repository} ({commit})"
+    for torch in LORA_SCRIPTS:
+        requirements = _with_torch([own], torch, BY_HAND)
+        yield EnvironmentLock(lock_name(commit[:10], python, torch.build), about, requirements, python, torch)
+
+
+def trainer_locks(python: str) -> Iterator[EnvironmentLock]:
+    """One lock per torch build for the trainer."""
+    project = tomllib.loads((CODE / "pyproject.toml").read_text())["project"]
+    needs = [*project["dependencies"], *project["optional-dependencies"]["optimizers"]]
+    for torch in TRAINER:
+        requirements = "\n".join([*needs, f"torch=={_version(torch)}"]) + "\n"
+        yield EnvironmentLock(lock_name("", python, torch.build), "sdfleet's trainer", requirements, python, torch)
+
+
+def _pinned_requirements(role: str, app: Webui | LoraScripts, file: str, mirrors: Mirrors) -> tuple[str, str]:
+    """The pinned commit of an application, and the text of its requirements `file` there. Raises SdfleetError."""
+    commit = app.commit or app.ref
+    if not COMMIT.fullmatch(commit):
+        raise SdfleetError(f"{role}.ref: {app.ref!r} is not pinned; run: sdfleet lock")
+    own = gitrefs.file_at(app.repository, commit, file, mirrors.github)
+    if own is None:
+        raise SdfleetError(f"{app.repository} has no {file} at {commit[:10]}")
+    return commit, own
+
+
+def _with_torch(texts: Iterable[str], torch: Torch, beside: Sequence[str]) -> str:
+    """Requirements files joined, with torch pinned to a build, and with packages that the files do not list."""
+    pins = (f"torch=={_version(torch)}", f"torchvision=={_version(torch, torch.torchvision)}", *beside)
+    return "\n".join((*texts, *pins)) + "\n"
+
+
+def _version(torch: Torch, number: str = "") -> str:
+    """The version of this build: PyTorch's indexes add a local version, the package index does not."""
+    number = number or torch.torch
+    return number if (torch.torch, torch.build) in ON_PYPI else f"{number}+{torch.build}"

@@ -1,0 +1,28 @@
+"""Files that are replaced atomically: a reader, or the next start after a crash, finds the old content or the new."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+SUFFIX = ".part"
+"""Ending of a file that is not complete; its name begins with a dot."""
+
+
+@contextlib.contextmanager
+def replaced(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A path beside `path` to write to. It replaces `path` at the end, and is removed after an exception.
+
+    + durable: whether the content is on disk before it replaces the old one; a cache does not need that
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}{SUFFIX}")
+    try:
+        yield part
+        if durable:
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise
