@@ -12,7 +12,7 @@ from lab.handle import Lab
 from lab.lifecycle import Say, quiet
 from lab.network import GATEWAY
 from lab.orders import PYTHON
-from lab.state import LabFolder, Service, default_folder
+from lab.state import LabFolder, Service, default_folder, delete
 from lab.upstreams.catalog import WEBUI_TAG, Catalog, build
 from lab.upstreams.control import Control
 from lab.upstreams.service import Ports
@@ -59,7 +59,7 @@ def attached(hosts: int = 2, say: Say = quiet, layers: Sequence[Path] = ()) -> I
         with lifecycle.attached(hosts, path, [service(path)], say, layers) as running:
             yield running
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        delete(path)
 
 
 def control(lab: Lab) -> Control:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import secrets
 import select
-import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from lab import access, rootfs
 from lab.handle import Lab
 from lab.network import host_address, host_name
 from lab.orders import BOOT_SECONDS, PYTHON, READY, STAY, Inherited
-from lab.state import PROC, HostState, LabFolder, Process, Service, State
+from lab.state import PROC, HostState, LabFolder, Process, Service, State, delete
 
 TREE = Path(__file__).resolve().parents[1]
 NAMESPACES = ("--mount", "--propagation", "private", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -40,7 +39,7 @@ class Launch:
     def __init__(self, folder: LabFolder, plan: Plan) -> None:
         """Start the lab and wait until all hosts accept SSH. Raises SdfleetError with its last lines if they do not."""
         for stale in (folder.hosts, folder.logs):
-            shutil.rmtree(stale, ignore_errors=True)
+            delete(stale)
         folder.logs.mkdir()
         with contextlib.ExitStack() as stack:
             ports = [stack.enter_context(_listen()) for _ in range(1 + plan.hosts + len(plan.services))]

@@ -22,7 +22,7 @@ from lab import box, fleet, locks, rootfs
 from lab.handle import Lab
 from lab.lifecycle import Say, quiet
 from lab.orders import Order, give
-from lab.state import cache_folder, locked
+from lab.state import cache_folder, delete, locked
 
 PROJECT = Path(__file__).resolve().parents[1]
 CODE = ("deploy", "inventory", "lab", "roles", "templates", "training")
@@ -125,7 +125,7 @@ def key(scene: Scene, tree: Path) -> str:
 
 def _make(scene: Scene, final: Path, say: Say) -> None:
     part = final.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
+    delete(part)
     (part / "folder").mkdir(parents=True)
     (part / "hosts").mkdir()
     try:
@@ -136,7 +136,7 @@ def _make(scene: Scene, final: Path, say: Say) -> None:
                 _keep(running, host.name, part / "hosts" / host.name)
         part.rename(final)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        delete(part)
 
 
 def _keep(lab: Lab, host: str, place: Path) -> None:
@@ -151,8 +151,8 @@ def _keep(lab: Lab, host: str, place: Path) -> None:
     upper = lab.folder.hosts / host / "upper"
     if not upper.is_dir():  # the disks are in memory, because the file system does not support overlays
         raise Unkept("the file system of labs does not support overlays")
-    # cp preserves hard links, devices (a deleted file is one) and the overlay's attributes.
-    done = subprocess.run(["cp", "--archive", "--reflink=auto", upper, place], capture_output=True, text=True)
+    # To another file system mv copies, with hard links, devices (a deleted file is one) and the overlay's attributes.
+    done = subprocess.run(["mv", "--no-target-directory", upper, place], capture_output=True, text=True)
     if done.returncode:
         raise Unkept(done.stderr.strip())
 
@@ -175,9 +175,9 @@ def _delete(layer: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         gone = layer.with_suffix(".gone")
         if layer != gone:
-            shutil.rmtree(gone, ignore_errors=True)
+            delete(gone)
             layer.rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        delete(gone)
         layer.with_suffix(".size").unlink(missing_ok=True)
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from lab.handle import Lab
 from lab.hosts import remove_cgroup
 from lab.launch import STOP_SECONDS, Launch, Plan
 from lab.network import MAX_HOSTS
-from lab.state import PROC, LabFolder, Service, State, default_folder, labs_folder
+from lab.state import PROC, LabFolder, Service, State, default_folder, delete, labs_folder
 
 ATTACHED = "attached-"
 """Prefix of folders that are deleted with their labs."""
@@ -71,7 +70,7 @@ def attached(
         launch.close()
         _clean(launch.lab.folder, launch.lab.state)
         if folder is None:
-            shutil.rmtree(path, ignore_errors=True)
+            delete(path)
 
 
 def new_folder() -> Path:
@@ -152,7 +151,7 @@ def _clean_stale() -> None:
         if state and not state.alive:
             _clean(lab, state)
         if path.name.startswith(ATTACHED) and not lab.state_file.exists():
-            shutil.rmtree(path, ignore_errors=True)
+            delete(path)
 
 
 def cgroup2_mounts() -> list[Path]:

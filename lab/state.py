@@ -5,6 +5,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -13,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 DEFAULT_NAME = "default"
 PROC = Path("/proc")
+DELETIONS = 16
+"""Files that are deleted at a time."""
 
 
 def cache_folder() -> Path:
@@ -190,7 +193,7 @@ class LabFolder:
     def clear(self) -> None:
         """Delete everything except the logs; nothing may be mounted below `hosts` any more."""
         for folder in (self.hosts, self.keys, self.upstreams):
-            shutil.rmtree(folder, ignore_errors=True)
+            delete(folder)
         for file in (self.control, self.known_hosts, self.ssh_config, self.fleet, self.state_file):
             file.unlink(missing_ok=True)
 
@@ -213,6 +216,25 @@ class LabFolder:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(self.path.parent / ".lock"):
             yield
+
+
+def delete(tree: Path) -> None:
+    """Delete a folder and all below it as far as possible; neither a missing one nor a link is touched.
+
+    On a file system without a journal that is mounted with `discard`, each deletion waits for the disk, up to 3 ms a
+    file; a provisioned host has 40,000. So several files are deleted at a time.
+    """
+
+    def unlink(place: tuple[str, list[str], list[str]]) -> None:
+        for name in place[2]:
+            with contextlib.suppress(OSError):
+                (Path(place[0]) / name).unlink()
+
+    if tree.is_symlink():
+        return
+    with ThreadPoolExecutor(DELETIONS) as pool:
+        pool.map(unlink, os.walk(tree))
+    shutil.rmtree(tree, ignore_errors=True)
 
 
 @contextlib.contextmanager

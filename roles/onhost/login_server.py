@@ -21,6 +21,8 @@ from roles.onhost.login_sessions import Sessions
 COOKIE, DEVICE = "__Host-sdfleet", "__Secure-sdfleet-device"
 DEVICE_DAYS = 365
 LARGEST_FORM = 8192
+LARGEST_BODY = 16384
+"""nginx passes on no larger one. It is read even if it is refused: who still sends it would get no answer."""
 NEXT = re.compile(r"/(?![/\\])[!-~]*")
 """Where a login may lead: a path of this gateway. Browsers take a backslash for a slash."""
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -69,6 +71,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         size = int(self.headers.get("Content-Length") or 0)
         if path != "/sdfleet/login" or not 0 <= size <= LARGEST_FORM:
+            self.rfile.read(max(0, min(size, LARGEST_BODY)))
             self._answer(404 if path != "/sdfleet/login" else 413, "")
             return
         form = parse_qs(self.rfile.read(size).decode(errors="replace"), keep_blank_values=True)

@@ -89,6 +89,15 @@ def wait_for_step(road: Road, host: str, run: str, step: int) -> None:
         time.sleep(0.5)
 
 
+def wait_until_sent(road: Road, run: str) -> None:
+    """Until one of the hosts has started the run's unit: from then on it needs no controller."""
+    deadline = time.monotonic() + 400
+    started = f"systemctl show -P InvocationID lora-train@{run}"
+    while not any(road.lab.ssh(host, started).stdout.strip() for host in ("h1", "h2")):
+        assert time.monotonic() < deadline, f"the controller does not send {run}"
+        time.sleep(0.5)
+
+
 def test_three_runs_end_alike_though_controller_line_and_host_are_lost(
     road: Road, config: str, calm: dict[str, Any]
 ) -> None:
@@ -96,6 +105,7 @@ def test_three_runs_end_alike_though_controller_line_and_host_are_lost(
         assert road.sdfleet("train", "run", config, "--name", run, "--no-follow").code == 0
     controller = road.start("train", "run", config, "--name", "three")
     listed = road.sdfleet("train", "list").text
+    wait_until_sent(road, "three")
     wait_for_step(road, "h2", "two", 3)
     os.killpg(controller.pid, signal.SIGKILL)
     controller.wait()

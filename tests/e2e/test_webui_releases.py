@@ -2,13 +2,14 @@
 
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tomlkit
 
-from lab import box
-from tests.e2e.conftest import Road
+from lab import box, layers
+from tests.e2e.conftest import PROVISIONED, Road
 
 pytestmark = pytest.mark.lab
 
@@ -23,6 +24,14 @@ while not os.path.exists("/tmp/enough"):
         print("gap", flush=True)
     time.sleep(0.0005)
 """
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """The first of the provisioned hosts alone."""
+    folder = tmp_path_factory.mktemp("releases")
+    with layers.attached(PROVISIONED, folder, hosts=1) as running:
+        yield Road(running, folder)
 
 
 def changed(road: Road, name: str, **tables: object) -> Path:

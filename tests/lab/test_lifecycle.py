@@ -62,7 +62,7 @@ def traces(folder: Path, state: State) -> list[str]:
     return [*found, *(str(path) for path in left if path.exists())]
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 15) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true() and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -65,7 +65,8 @@ def test_dead_roads_and_taken_ports_are_named(lab: Lab, tmp_path: Path) -> None:
     stray = lab.root("h1") / "etc/apt/sources.list.d/stray.list"
     stray.write_text(f"deb [trusted=yes] {nowhere}/ppa/ /\n")
     listening = "systemd-run --quiet --unit=squatter python3 -m http.server --bind 127.0.0.1 28000"
-    assert lab.ssh("h1", f"{listening}; sleep 1").returncode == 0
+    listens = "until ss -Hltn 'sport = :28000' | grep -q .; do sleep 0.1; done"
+    assert lab.ssh("h1", f'{listening}; timeout 60 sh -c "{listens}"').returncode == 0
     try:
         report = json.loads(doctor(file, "--json").stdout)
     finally:

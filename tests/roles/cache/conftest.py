@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,10 +59,10 @@ class Scene:
 
     def sent(self) -> dict[str, int]:
         """Bytes of content that each upstream sent since `forget`."""
-        time.sleep(0.5)  # a request's line is written when its answer has ended
+        done = self._control("/requests")
+        assert done.returncode == 0, done.stderr
         total: dict[str, int] = {}
-        lines = self.upstreams.log.read_text().splitlines() if self.upstreams.log.exists() else []
-        for entry in map(json.loads, lines):
+        for entry in json.loads(done.stdout):
             total[entry["server"]] = total.get(entry["server"], 0) + entry["sent"]
         return total
 

@@ -110,9 +110,16 @@ class Asking:
         return dict(zip(REQUESTS, answer.split(), strict=True))
 
     def handshake(self, path: str, options: str = "") -> tuple[str, str]:
-        """Status line and body of the answer to a websocket's handshake, of a socket left open for 3 s."""
-        words = f"curl -s -k -m 3 -i -N {UPGRADE} {options} '{self.base}{path}'"
-        answer = self.light.on(self.host, f"{words} --output - | tr -cd '[:print:]\\n' || true")
+        """Status line and body of the answer to a websocket's handshake, up to the queue's first message."""
+        words = f"curl -s -k -m 60 -i -N {UPGRADE} {options} '{self.base}{path}'"
+        answer = self.light.on(
+            self.host,
+            f"""
+            f=$(mktemp); {words} --output $f & p=$!
+            while kill -0 $p 2>/dev/null && ! grep -q send_hash $f; do sleep 0.1; done
+            kill $p 2>/dev/null; tr -cd '[:print:]\\n' <$f; rm $f
+            """,
+        )
         head, _, body = answer.partition("\n\n")
         return head.splitlines()[0], body
 

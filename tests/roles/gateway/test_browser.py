@@ -59,7 +59,7 @@ def test_a_browser_that_was_told_another_key_stays_away(gateway: Asking, tmp_pat
 def log_in(page: Page, address: str, name: str, password: str) -> None:
     """As a person does: open the page, fill in the form, press its button."""
     page.goto(f"{address}/")
-    expect(page).to_have_title("Log in")
+    expect(page).to_have_title("Log in", timeout=60_000)
     page.locator("[name=name]").fill(name)
     page.locator("[name=password]").fill(password)
     page.locator("form button").click()

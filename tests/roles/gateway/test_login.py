@@ -130,6 +130,19 @@ def test_what_is_no_login_is_refused(client: Client) -> None:
         assert client.ask("GET", "/sdfleet/login", headers={"Authorization": given}).status in (200, 401)
 
 
+def test_a_form_that_is_too_large_is_read_before_it_is_refused(client: Client) -> None:
+    """Who still sends would find the connection closed, and have no answer."""
+    connection = http.client.HTTPConnection("login")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(client.place))
+    connection.putrequest("POST", "/sdfleet/login")
+    connection.putheader("Content-Length", "9000")
+    connection.endheaders()
+    time.sleep(0.3)
+    connection.send(b"x" * 9000)
+    assert connection.getresponse().status == 413
+
+
 def quick(door: Door, pause: float = 0.02) -> Door:
     door.guesses.pause = pause
     return door
