@@ -113,7 +113,7 @@ def test_a_wrong_name_is_refused(words: tuple[str, ...], said: str, fakes: FakeH
 def test_a_slow_host_is_named_while_a_verb_waits_for_it(
     words: list[str], told: str, fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console, "QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(console, "QUIET_SECONDS", 0.005)
     fakes.write({"h1": "webui"})
     serve(fakes, "h1", "good", "new")
     install(fakes, "h1", up=words[0] != "start")

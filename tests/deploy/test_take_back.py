@@ -1,6 +1,7 @@
 """What a rollout says of hosts that it takes back, and of marks that it cannot read."""
 
 import json
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -82,7 +83,7 @@ def break_way_back(fakes: FakeHosts, host: str, how: str) -> str:
     """Keep the WebUI of a host from going back; what is said of that."""
     home = fakes.root(host) / "apps/webui"
     if how == "gone":
-        (home / "releases/r0").rmdir()
+        shutil.rmtree(home / "releases/r0")
         return "No release r0. "
     if how == "damaged":
         (home / "history.json").write_text('{"served": [5]}')

@@ -39,7 +39,8 @@ def over(proxy: Proxy, command: str, folder: Path) -> subprocess.CompletedProces
     file.write_text(environment(Mirrors(), proxy))
     words = WITH_MIRRORS.replace(str(MIRRORS_ENV), str(file))
     clean = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    return subprocess.run(["sh", "-c", f"{words}; {command}"], env=clean, capture_output=True, text=True, timeout=60)
+    told = ["sh", "-c", f"{words}; {command}"]
+    return subprocess.run(told, env=clean, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
 PROGRAMS = {
