@@ -54,12 +54,12 @@ def main() -> None:
                 failed, lines = True, traceback.format_exc().splitlines()
                 parts.measured.unmeasured[name] = f"{name} failed"
             report += ["", f"{name}:", *(f"  {line}" for line in lines)]
-    promises = list(targets.rows(parts.measured, tiny=options.tiny))
+    rows = list(targets.rows(parts.measured, tiny=options.tiny))
     print(_machine())
     print("\n".join(report))
-    print("\n".join(["", "targets:", *(f"  {line}" for line in targets.table(promises))]))
+    print("\n".join(["", "targets:", *(f"  {line}" for line in targets.table(rows))]))
     print(f"\n{len(options.only)} parts in {time.monotonic() - began:.0f} s")
-    sys.exit(failed or any(row.verdict == targets.MISSED for row in promises))
+    sys.exit(failed or any(row.verdict == targets.MISSED for row in rows))
 
 
 def _no_gpu() -> str:

@@ -1,6 +1,7 @@
 """Files that are replaced atomically: a reader, or the next start after a crash, finds the old content or the new."""
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ def replaced(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
     + durable: whether the content is on disk before it replaces the old one; a cache does not need that
     """
+    if durable:
+        _remove_abandoned(path)
     part = path.with_name(f".{path.name}.{os.getpid()}{SUFFIX}")
     try:
         yield part
@@ -26,3 +29,12 @@ def replaced(path: Path, *, durable: bool = True) -> Iterator[Path]:
         with contextlib.suppress(OSError):
             part.unlink()
         raise
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed processes left of `path`: it may be as large as a checkpoint. Files of a cache are small."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*{SUFFIX}"):
+        process = part.name.removesuffix(SUFFIX).rpartition(".")[2]
+        if process.isdecimal() and not Path("/proc", process).exists():
+            with contextlib.suppress(OSError):
+                part.unlink()

@@ -17,7 +17,7 @@ def bounded(kind: type[BaseModel], value: Any, info: ValidationInfo) -> Any:
     """
     bounds = kind.model_fields[info.field_name].metadata if info.field_name else ()
     if _too_large(value) and not any(hasattr(bound, "le") or hasattr(bound, "lt") for bound in bounds):
-        raise ValueError(f"numbers are {LARGEST} at most")
+        raise ValueError(f"must be between -{LARGEST} and {LARGEST}")
     return value
 
 

@@ -16,7 +16,7 @@ def read_bytes(file: Path) -> bytes:
     with file.open("rb") as stream:
         found = stream.read(LARGEST + 1)
     if len(found) > LARGEST:
-        raise ValueError(f"is larger than {LARGEST >> 20} MiB, which no text is")
+        raise ValueError(f"is larger than {LARGEST >> 20} MiB; expected a text file")
     return found
 
 
@@ -39,7 +39,9 @@ def read_text(file: Path) -> str:
 def parse_toml(text: str) -> dict[str, Any]:
     """The tables in a TOML text. Raises ValueError with the reason."""
     try:
-        return tomllib.loads(text)
+        found = tomllib.loads(text)
+        repr(found)  # a hexadecimal number may have more digits than Python writes in decimal, in a message for one
+        return found
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"is not valid TOML: {error}") from error
     except RecursionError as error:

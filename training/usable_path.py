@@ -24,11 +24,11 @@ def foreign(text: str | Path) -> str:
 def usable_path(text: str | Path) -> Path:
     """The path with a leading ~ or ~USER expanded.
 
-    Raises ValueError with the path if it is a URL or of Windows, if there is no such home folder, or if no file can
-    have this path.
+    Raises ValueError with the path if it is a URL or of Windows and no file has that name, if there is no such home
+    folder, or if no file can have this path.
     """
     path = Path(text)
-    if why := foreign(text):
+    if (why := foreign(text)) and not _exists(path):
         raise ValueError(f"{_short(text)} {why}")
     try:
         found = path.expanduser()
@@ -45,6 +45,14 @@ def usable_path(text: str | Path) -> Path:
     if len(data) > LONGEST_PATH or any(len(name) > LONGEST_NAME for name in data.split(b"/")):
         raise ValueError(f"{_short(path)} is too long: a name has {LONGEST_NAME} bytes at most, a path {LONGEST_PATH}")
     return found
+
+
+def _exists(path: Path) -> bool:
+    """Archives that were packed on Windows leave files with \\ in their names."""
+    try:
+        return os.path.lexists(path)
+    except ValueError:
+        return False
 
 
 def _short(path: str | Path) -> str:

@@ -3,17 +3,18 @@
 import time
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deploy.ssh import Remote
 from inventory.hosts import whoami
-from roles.settings import Settings
 
 State = Literal["begun", "passed", "back", "failed"]
 
 
-class Mark(Settings):
+class Mark(BaseModel):
     """The state of one host in a rollout."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rollout: str = Field(description="Its id, a digest of fleet.toml and fleet.lock.")
     state: State = Field(

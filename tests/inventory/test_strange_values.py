@@ -150,6 +150,7 @@ STRANGE = {
     ),
     "model of no user": (_model('source = "file:~no-such-user/k"'), f"models.m: source: {NOBODY}"),
     "key that no file can be": (_host('key = "a\\u0000b"'), "'a\\x00b' has a null character in it, which no path has"),
+    "number of 6000 hexadecimal digits": (_host(f"port = 0x{'f' * 6000}"), "has a number with too many digits"),
     "model that no file can be": (_model(f'source = "file:{"x" * 300}"'), "is too long: a name has 255 bytes at most"),
 }
 """Values that would reach a path, ssh's configuration, a unit or a URL."""

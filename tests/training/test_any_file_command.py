@@ -186,7 +186,7 @@ def test_a_checkpoint_that_is_given_as_a_config_is_not_read_into_the_memory(tmp_
     with large.open("wb") as stream:
         stream.truncate(100 * 2**30)
     for read in (textfile.read_text, textfile.read_toml, textfile.read_json):
-        with pytest.raises(InputError, match=r"model\.toml: is larger than 64 MiB, which no text is"):
+        with pytest.raises(InputError, match=r"model\.toml: is larger than 64 MiB; expected a text file"):
             read(large)
 
 

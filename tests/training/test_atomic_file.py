@@ -1,5 +1,6 @@
 """Files that are replaced atomically."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -28,3 +29,15 @@ def test_a_failed_write_leaves_the_old_content_and_nothing_else(tmp_path: Path, 
         raise error
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_a_killed_process_left_is_removed_and_a_running_ones_file_is_not(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    file, others = tmp_path / "a[1].safetensors", tmp_path / ".b.safetensors.1.part"
+    left, running = tmp_path / f".{file.name}.{ended.pid}.part", tmp_path / f".{file.name}.1.part"
+    for path in (left, running, others):
+        path.write_text("half")
+    with atomic_file.replaced(file) as part:
+        part.write_text("new")
+    assert sorted(tmp_path.iterdir()) == sorted([file, running, others])

@@ -42,6 +42,14 @@ def test_without_a_home_folder_a_sentence_says_so(monkeypatch: pytest.MonkeyPatc
         usable_path("~/x")
 
 
+def test_a_file_with_a_backslash_in_its_name_is_found_and_another_is_a_windows_path(tmp_path: Path) -> None:
+    file = tmp_path / "loras\\ink.safetensors"
+    with pytest.raises(ValueError, match="is a Windows path"):
+        usable_path(file)
+    file.touch()
+    assert usable_path(file) == file
+
+
 def test_a_config_of_ours_names_each_key(tmp_path: Path) -> None:
     file = tmp_path / "ours.toml"
     file.write_text(

@@ -20,7 +20,7 @@ from pathlib import PurePosixPath
 from pyinfra.api.operation import operation
 from roles.models import live
 
-live.LOOK_SECONDS = 0.05
+live.LOOK_SECONDS, live.LOOKS_A_LINE = 0.05, 1
 engine.hostlock.STEP = ()  # a lock of this machine
 PROGRAM = {program!r}
 
