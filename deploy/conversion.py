@@ -18,6 +18,7 @@ from roles.models.wanted import PICKLES, WantedError, WantedFile, wanted
 from roles.operations.sandbox import sandboxed
 from roles.paths import Paths
 from roles.programs import receiver, sent
+from roles.settings import SettingError
 from roles.trainer.release import trainer_release
 from roles.webui.release import release_of
 
@@ -107,11 +108,14 @@ def command(paths: Paths, python: PurePosixPath, pickle: PurePosixPath, largest:
 def _python(remote: Remote) -> PurePosixPath:
     """A Python with torch on the host. Raises HostError if there is none yet."""
     host, environments = remote.host, []
-    builds = torch_builds(host, parse_probe(remote.run(["sh", "-c", probe_command()]).out.splitlines()))
-    if host.has("webui") and builds.webui:
-        environments.append(release_of(host.webui, builds.webui).environment)
-    if host.has("trainer") and builds.trainer:
-        environments.append(trainer_release(host.trainer, builds.trainer).environment)
+    try:
+        builds = torch_builds(host, parse_probe(remote.run(["sh", "-c", probe_command()]).out.splitlines()))
+        if host.has("webui") and builds.webui:
+            environments.append(release_of(host.webui, builds.webui).environment)
+        if host.has("trainer") and builds.trainer:
+            environments.append(trainer_release(host.trainer, builds.trainer).environment)
+    except SettingError as error:
+        raise HostError(f"{host.name}: {host.place(error.key)}: {error.says}") from error
     for environment in environments:
         python = environment.folder(host.paths) / "bin/python"
         if not remote.run(["test", "-x", str(python)], check=False).status:

@@ -14,7 +14,7 @@ from deploy.console import err, out, print_table, styled
 from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
 from deploy.runs.names import run_name
 from deploy.runs.outcome import bring, follow_and_fetch, sent
-from deploy.runs.placement import BUSY, RunHosts, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
+from deploy.runs.placement import BUSY, UNREAD, RunHosts, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
 from deploy.runs.progress import Progress, duration
 from deploy.runs.publish import publish as publish_file
 from deploy.runs.publish import result
@@ -112,9 +112,9 @@ def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
 def stop(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
     """Write a checkpoint and stop a run."""
     with run_hosts(fleet, run, [on] if on else None) as found:
-        states = found.on_all(lambda host: str(host.read(run, 0)["state"])).values()
+        states = found.states().values()
         names = ", ".join(host.name for host in found.hosts)
-        if any(state in BUSY for state in states):
+        if any(state in (*BUSY, UNREAD) for state in states):
             out.print(f"Stopping {run} on {names}; it writes a checkpoint first ...")
         elif wrong := next((state for state in states if state != "stopped"), None):
             raise SdfleetError(f"{run} is not running: it is {wrong}")
@@ -142,15 +142,20 @@ def resume(
 ) -> None:
     """Resume a stopped or failed run from its last checkpoint."""
     with run_hosts(fleet, run, on) as found:
-        if found.absent and not on:
+        if found.absent:
             others = " ".join(f"--on {host.name}" for host in found.hosts)
             raise SdfleetError(
                 f"{run} is shared with other hosts: {', '.join(found.absent)} did not answer and may have it. "
                 f"To continue without: sdfleet train resume {run} {others}"
             )
         states = found.on_all(lambda host: str(host.read(run, 0)["state"]))
-        if "finished" in states.values():
+        if states[found.hosts[0].name] == "finished":
             raise SdfleetError(f"{run} is finished; to download its files: sdfleet train fetch {run}")
+        if going := [name for name, state in states.items() if state in BUSY and found.shared[name] != len(states)]:
+            raise SdfleetError(
+                f"{run} still runs on {', '.join(going)} as a run of {found.shared[going[0]]} hosts; "
+                f"stop it first: sdfleet train stop {run}"
+            )
         together = [host.remote.host for host in found.hosts]
         # A resume that was killed, or failed on one host, may have started others.
         for host in (host for host in found.hosts if states[host.name] not in BUSY):

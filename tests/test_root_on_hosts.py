@@ -39,7 +39,7 @@ OF_ROOTS = {
         "apps, store; names in runs",
         "iterdir unlink link replace glob open scandir",
     ),
-    "roles/onhost/pinned_checkout.py": ("cache/git, apps, envs", "open mkdir rename rmtree"),
+    "roles/onhost/pinned_checkout.py": ("cache/git, apps, envs", "open mkdir rename files.remove"),
     "roles/onhost/prune.py": ("apps, envs", "open glob iterdir read_text read_bytes remove files.remove rename unlink"),
     "roles/onhost/lora_keys.py": ("open is the controller's, of its own file", "open"),
     "roles/onhost/webui_extensions.py": ("cache/git; listdir of a descriptor", "glob listdir"),

@@ -50,8 +50,8 @@ def usable_path(text: str | Path) -> Path:
 def _exists(path: Path) -> bool:
     """Archives that were packed on Windows leave files with \\ in their names."""
     try:
-        return os.path.lexists(path)
-    except ValueError:
+        return os.path.lexists(path.expanduser())
+    except (RuntimeError, ValueError):
         return False
 
 

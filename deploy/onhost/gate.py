@@ -59,8 +59,8 @@ def main(
 
     `failed` is the gate that was not passed and `said` why; both are empty if all were passed. `picture` is a PNG in
     base64, `format` the format that the WebUI sent. Two parts of the journal are read, the same for every release:
-    that of the start (`start_errors`), and from `stable_seconds` before the picture to its end (`errors`, which has
-    those of the start too). `start_known` is false if the journal no longer reaches back to the start.
+    that of the start, and from `stable_seconds` before the picture to its end (`late_errors`); `errors` are those of
+    both. `start_known` is false if the journal no longer reaches back to the start.
 
     + convert: the words before the program that converts a picture: a Python with Pillow
     """
@@ -88,8 +88,9 @@ def main(
     except GateError as error:
         seen["failed"], seen["said"] = error.args
     start = _start_errors(unit)
-    lately = _errors(unit, f"--since=@{begun - (stable_seconds - seconds):.6f}", f"--lines={LINES}") or []
-    seen |= {"errors": journal.kinds([*(start or []), *lately]), "start_errors": start or []}
+    # Newest first: with --since, journalctl's --lines would be the first ones after that time.
+    lately = _errors(unit, f"--since=@{begun - (stable_seconds - seconds):.6f}", "--reverse") or []
+    seen |= {"errors": journal.kinds([*(start or []), *lately]), "late_errors": lately}
     seen["start_known"] = start is not None
     return seen
 
@@ -178,7 +179,7 @@ def _start_errors(unit: str) -> list[str] | None:
 def _errors(unit: str, *part: str) -> list[str] | None:
     """The errors in the first lines of a part of the journal since the service's last start; None if it has no line.
 
-    + part: options of journalctl
+    + part: options of journalctl; with --reverse its first lines are the newest
     """
     try:
         invocation = systemd.shown(unit, "InvocationID").get("InvocationID")
@@ -194,6 +195,8 @@ def _errors(unit: str, *part: str) -> list[str] | None:
         lines = list(_lines(reading.stdout))
         limit.cancel()
         reading.kill()
+    if "--reverse" in part:
+        lines.reverse()
     return journal.kinds(text for _, text in journal.errors(lines))[:MOST_ERRORS] if lines else None
 
 

@@ -54,7 +54,7 @@ def look(remote: Remote, settings: Rollout, seconds: float) -> Seen:
         convert=_convert(host.paths),
     )
     ignored = [re.compile(pattern) for pattern in settings.journal_ignore]
-    for key in ("errors", "start_errors"):
+    for key in ("errors", "late_errors"):
         seen[key] = [text for text in seen[key] if not any(pattern.search(text) for pattern in ignored)]
     return seen
 
@@ -78,10 +78,8 @@ def judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | N
 
 
 def _judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | None:
-    news = new_errors(before["errors"], after["errors"])
-    if not before.get("start_known", True):
-        # The old release has run for longer than its host keeps journals: nothing says what it wrote at its start.
-        news = new_errors(after["start_errors"], news)
+    # If the old release has run for longer than its host keeps journals, nothing says what it wrote at its start.
+    news = new_errors(before["errors"], after["errors" if before.get("start_known", True) else "late_errors"])
     log = tuple(news[-TOLD:])
     if after["failed"]:
         return Failure(host, after["failed"], after["said"], log)

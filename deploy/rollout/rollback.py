@@ -128,7 +128,9 @@ def history(remote: Remote) -> dict[str, dict[str, str]]:
 
 def _histories(remote: Remote) -> dict[str, str]:
     """By application, the text of its history.json."""
-    script = 'for f in "$1"/*/history.json; do [ ! -f "$f" ] || { printf "%s\\0" "$f"; cat "$f"; printf "\\0"; }; done'
+    # A power cut may leave a file of zeros.
+    tell = 'printf "%s\\0" "$f"; tr -d "\\0" <"$f"; printf "\\0"'
+    script = f'for f in "$1"/*/history.json; do [ ! -f "$f" ] || {{ {tell}; }}; done'
     answer = remote.run(["sh", "-c", script, "sdfleet", str(remote.host.paths.root / "apps")])
     fields = answer.out.split("\0")[:-1]
     return {place.split("/")[-2]: text for place, text in zip(fields[::2], fields[1::2], strict=True)}

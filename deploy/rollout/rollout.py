@@ -162,11 +162,11 @@ class Rollout:
     def wave(self, names: Sequence[str]) -> None:
         """Update hosts and check them; roll all of them back if one does not pass."""
         began = time.monotonic()
-        self.touched += names
         remotes = {name: self.remotes[name] for name in names}
         out.print(f"Wave {' '.join(names)}: generating a picture with the current release")
         with waiting(f"a picture from {' '.join(names)}"):
             before = _all_answers(each(remotes, self._before))
+        self.touched += names
         bad = self.applied(names) or self.judged(remotes, before)
         if bad:
             self.failures = sorted(bad, key=lambda failure: failure.follows)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from inventory.model import HostSettings
 T = TypeVar("T")
 
 BUSY = ("running", "queued")
+UNREAD = "unread"
 
 
 def trainers(fleet: Path, on: Sequence[str] | None, given_by: str = "--on") -> list[HostSettings]:
@@ -103,6 +104,8 @@ class RunHosts:
     """The first of those that share it first."""
     absent: list[str]
     """Hosts that did not answer, if some that share the run are among them."""
+    shared: dict[str, int] = field(default_factory=dict)
+    """By host, how many hosts its part of the run was started for."""
 
     def on_all(self, work: Callable[[RunHost], T], done: str = "") -> dict[str, T]:
         """What `work` returns for each host; it is called for all at once.
@@ -115,6 +118,12 @@ class RunHosts:
             lost = [str(answer) for answer in answers.values() if isinstance(answer, HostError)]
             raise SdfleetError("\n".join([*lost, *([f"{done} {', '.join(good)}"] if good and done else [])]))
         return good
+
+    def states(self) -> dict[str, str]:
+        """The run's state on each host; UNREAD where it cannot be read."""
+        remotes = {host.name: host.remote for host in self.hosts}
+        answers = each(remotes, lambda remote: str(RunHost(remote).read(self.run, 0)["state"]))
+        return {name: UNREAD if isinstance(answer, HostError) else answer for name, answer in answers.items()}
 
     def refuse_absent(self, verb: str) -> None:
         """Raise SdfleetError if a host may still have a part of the run for which `verb` was not done."""
@@ -139,9 +148,9 @@ def run_hosts(fleet: Path, run: str, on: Sequence[str] | None = None) -> Iterato
         if len(found) > 1 and not all(found.values()):
             raise SdfleetError(f"{', '.join(found)} each have a run {run!r}; choose one with --on")
         names = sorted(found, key=lambda name: (found[name] or {}).get("rank", 0))
-        shared = max((nodes or {}).get("count", 1) for nodes in found.values())
-        absent = [name for name in remotes if name not in answered] if shared > len(found) else []
-        yield RunHosts(run, [RunHost(remotes[name]) for name in names], absent)
+        shared = {name: (nodes or {}).get("count", 1) for name, nodes in found.items()}
+        absent = [name for name in remotes if name not in answered] if max(shared.values()) > len(found) else []
+        yield RunHosts(run, [RunHost(remotes[name]) for name in names], absent, shared)
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey) -> None:
     raise SettingError(
         "base.min_free_gb",
         f"is {base.min_free_gb:g}, but the disk of {paths.root} has {seen.free_bytes / GB:.1f} GB free; "
-        "point fleet.data_root at a larger disk, or lower it if you know better",
+        "point fleet.data_root at a larger disk, or lower base.min_free_gb",
     )
 
 

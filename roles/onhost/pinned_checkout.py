@@ -10,12 +10,13 @@ import fcntl
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 from urllib.parse import urljoin
+
+from roles.onhost import files
 
 SETTINGS = {
     # Nothing that a repository, or whoever wrote a configuration for it, says is ever run.
@@ -171,7 +172,7 @@ def main() -> None:
     lock = (options.store / ".lock").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)
     growing = options.tree.with_name(f".{options.tree.name}.growing")
-    shutil.rmtree(growing, ignore_errors=True)
+    files.remove(growing)
     options.tree.parent.mkdir(parents=True, exist_ok=True)
     try:
         grow(options.store, options.url, options.commit, growing)
@@ -179,5 +180,5 @@ def main() -> None:
             git("tag", options.tag, options.commit, cwd=growing)
     except CheckoutError as error:
         sys.exit(str(error))
-    shutil.rmtree(options.tree, ignore_errors=True)
+    files.remove(options.tree)
     growing.rename(options.tree)

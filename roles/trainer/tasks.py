@@ -82,9 +82,9 @@ def rebuild_trainer(wanted: Release, paths: Paths) -> None:
 def keep_trainers(app: Application, paths: Paths, seen: HostSurvey) -> None:
     """Keep root's copies of the trainers' code and locks, from which `train reproduce` builds them on other hosts.
 
-    + seen: a survey that listed releases and copies
+    + seen: a survey that listed the copies, and the releases that sdfleet built
     """
-    releases = seen.names.get(str(paths.releases("trainer")), [])
+    releases = seen.holding.get(str(paths.releases("trainer")), [])
     there = {name for name in releases if not name.startswith(".")} | {app.release}
     if not there <= set(seen.names.get(str(paths.trainer_sources), [])):
         words = command(paths.onhost, "keep_trainers", paths.app("trainer"), paths.envs)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from deploy import units
-from deploy.ssh import Remote
+from deploy.runs.transfer import RunHost
+from deploy.ssh import HostError, Remote
 from tests.deploy import killed
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_emergency import blob, run_on, write_lock
@@ -269,6 +270,39 @@ def test_a_shared_run_is_not_resumed_on_fewer_hosts_unasked(fakes: FakeHosts) ->
     assert alone.exit_code == 0 and "ink resumed on h1" in alone.output, alone.output
     turn: dict[str, Any] = json.loads((fakes.root("h1") / "runs/ink/turn.json").read_text())
     assert turn["nodes"] is None
+
+
+def test_a_shared_run_is_not_resumed_without_a_host_that_was_named(fakes: FakeHosts) -> None:
+    shared(fakes, "inactive")
+    (fakes.host("h2") / "away").touch()
+    ended = fakes.sdfleet("train", "resume", "ink", "--no-follow", "--on", "h1", "--on", "h2")
+    assert ended.exit_code == 1 and "h2 did not answer and may have it" in ended.output, ended.output
+    assert "inactive" in (fakes.host("h1") / "show").read_text(), "nothing was started"
+
+
+def test_a_part_of_a_run_that_waits_for_others_is_not_resumed_alone(fakes: FakeHosts) -> None:
+    shared(fakes, "active")
+    (fakes.host("h2") / "away").touch()
+    ended = fakes.sdfleet("train", "resume", "ink", "--no-follow", "--on", "h1")
+    assert ended.exit_code == 1, ended.output
+    assert "ink still runs on h1 as a run of 2 hosts; stop it first: sdfleet train stop ink" in ended.output
+
+
+def test_a_host_whose_state_cannot_be_read_keeps_no_other_from_being_stopped(
+    fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared(fakes, "active")
+    read = RunHost.read
+
+    def broken(host: RunHost, *rest: Any) -> Any:
+        if host.name == "h2":
+            raise HostError("h2: its record cannot be read")
+        return read(host, *rest)
+
+    monkeypatch.setattr(RunHost, "read", broken)
+    ended = fakes.sdfleet("train", "stop", "ink")
+    assert ended.exit_code == 1 and "h2: its record cannot be read" in ended.output, ended.output
+    assert "inactive" in (fakes.host("h1") / "show").read_text()
 
 
 def test_a_resume_that_failed_on_one_host_goes_on_there(fakes: FakeHosts) -> None:

@@ -28,7 +28,7 @@ since, until = (float(options.get(name, default)[1:]) for name, default in (("si
 here = Path(os.environ["FAKE_HOST"])
 lines = [json.loads(line) for line in (here / "journal").read_text().splitlines()]
 shown = [text for at, text in lines if since <= at <= until]
-for text in shown[-int(options.get("lines", "0")):]:
+for text in reversed(shown) if "--reverse" in sys.argv else shown:
     print(text)
 while (here / "endless").exists():
     print(shown[-1])
@@ -58,7 +58,7 @@ def look(fakes: FakeHosts) -> Any:
 
 def judged(before: dict[str, Any], after: dict[str, Any]) -> str:
     """The lines that shut the gate, if all else is well."""
-    keys = ("errors", "start_errors", "start_known")
+    keys = ("errors", "late_errors", "start_known")
     old, new = ({**seen(), **{key: each[key] for key in keys}} for each in (before, after))
     failure = gates.judge("h1", old, new, 16)
     return " ".join(failure.log) if failure else ""
@@ -86,6 +86,12 @@ def test_an_old_release_whose_start_the_host_has_forgotten_is_compared_by_its_pi
     start = "ValueError: no plugin 7"
     assert judged(old, look(700, [(690, start), (1, "100%|#| 4/4")])) == ""
     assert judged(old, look(700, [(690, start), (1, OOM)])) == OOM
+    assert judged(old, look(30, [(28, start), (1, OOM)])) == OOM, "soon after its start, as in an update"
+
+
+def test_the_newest_lines_are_read_of_a_service_that_writes_much(look: Any) -> None:
+    chatter = [(4 - n / 3000, "GET / 200") for n in range(2 * gate.LINES)]
+    assert look(3 * DAY, [*chatter, (0.5, OOM)])["late_errors"] == [OOM]
 
 
 def test_a_journal_without_end_is_read_for_a_while(look: Any, fakes: FakeHosts) -> None:

@@ -1,13 +1,20 @@
-"""`sdfleet models list` without hosts: what its lines say."""
+"""`sdfleet models` without real hosts: what its lines say."""
 
 from pathlib import Path
 
+import pytest
+
+from deploy import conversion
 from deploy.models import AUTOV2, rows
-from deploy.ssh import Remote
+from deploy.ssh import HostError, Remote, connect
 from deploy.stores import HostModels
 from inventory.load import load
 from roles.models.state import StoreContents
 from roles.models.wanted import wanted
+from roles.settings import SettingError
+from tests.deploy.fake_hosts import FakeHosts, fakes
+
+__all__ = ["fakes"]
 
 ONE, TWO = "1" * 64, "2" * 64
 FLEET = f"""
@@ -60,3 +67,17 @@ def test_a_model_of_hosts_that_were_not_read_is_listed_all_the_same(tmp_path: Pa
     assert list(rows([model], [], AUTOV2)) == [
         ("ink", "lora", "an unknown amount", "unknown files", model.source, "none")
     ]
+
+
+def test_a_conversion_names_a_setting_that_its_host_cannot_follow(
+    fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.write({"h1": "webui"})
+
+    def refused(*_: object) -> None:
+        raise SettingError("webui.device", "is cuda, but there is no GPU")
+
+    monkeypatch.setattr(conversion, "torch_builds", refused)
+    said = pytest.raises(HostError, match=r"^h1: webui.device: is cuda, but there is no GPU$")
+    with connect(load(fakes.file).hosts.values()) as remotes, said:
+        conversion._python(remotes["h1"])

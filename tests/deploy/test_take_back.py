@@ -12,7 +12,8 @@ from deploy.releases import APPS
 from deploy.rollout import gates, rollback, state
 from deploy.rollout.gates import Failure, Seen
 from deploy.rollout.rollout import Rollout
-from deploy.ssh import Remote, connect
+from deploy.ssh import HostError, Remote, connect
+from inventory.errors import SdfleetError
 from inventory.load import load
 from inventory.model import Fleet
 from inventory.rollout import Rollout as Settings
@@ -85,6 +86,9 @@ def break_way_back(fakes: FakeHosts, host: str, how: str) -> str:
     if how == "gone":
         shutil.rmtree(home / "releases/r0")
         return "No release r0. "
+    if how == "zeros":  # as after a power cut
+        (home / "history.json").write_bytes(bytes(40))
+        return f"its history.json is damaged; to choose a release: sdfleet releases --limit {host}"
     if how == "damaged":
         (home / "history.json").write_text('{"served": [5]}')
         return f"its history.json is damaged; to choose a release: sdfleet releases --limit {host}"
@@ -94,7 +98,7 @@ def break_way_back(fakes: FakeHosts, host: str, how: str) -> str:
     return "it.service did not become ready: its last words; went back to r1"
 
 
-@pytest.mark.parametrize("how", ["gone", "damaged", "broken"])
+@pytest.mark.parametrize("how", ["gone", "damaged", "zeros", "broken"])
 def test_an_application_that_cannot_go_back_does_not_keep_the_others(
     how: str, fakes: FakeHosts, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -224,3 +228,22 @@ def test_training_that_cannot_be_started_again_is_named_and_that_of_other_hosts_
     said = capsys.readouterr().err
     assert "h1 its training did not resume" in said and "run: sdfleet train resume ink" in said
     assert "start lora-train@ink.service" in (fakes.host("h2") / "asked").read_text()
+
+
+def test_a_wave_that_ends_before_anything_is_changed_leaves_no_host_touched(
+    fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command then restores fleet.lock, so that no later apply installs what was never tried."""
+    fakes.write({"h1": "webui"})
+    serve(fakes, "h1", "good", "new")
+    fleet = load(fakes.file)
+
+    def lost(*_: object) -> None:
+        raise HostError("h1: the connection was lost")
+
+    monkeypatch.setattr(Rollout, "_before", lost)
+    with connect(fleet.hosts.values()) as remotes:
+        rollout = Rollout(fleet, "x", remotes)
+        with pytest.raises(SdfleetError, match="the connection was lost"):
+            rollout.wave(["h1"])
+    assert rollout.touched == []
