@@ -9,6 +9,7 @@ from roles.gpu.case import Decision
 from roles.gpu.config import Gpu
 from roles.gpu.files import KEYRING, SOURCES, key, repository_url
 from roles.gpu.packages import branch_of, fabric_manager_package, kernel_headers
+from roles.onhost.journal import CONCLUSION
 from roles.operations.packages import APT, FINISH_DPKG
 from roles.paths import WITH_MIRRORS
 from roles.programs import command
@@ -19,8 +20,8 @@ INSTALLED = f"{LISTED} | sed -nE {shlex.quote('s/^.i. +(' + DRIVER_PACKAGES + '[
 
 
 def or_say(command: str, sentence: str) -> str:
-    """`command`, which prints `sentence` (the content of double quotes) if it fails."""
-    return f'{{ {command}; }} || {{ echo "{sentence}" >&2; exit 1; }}'
+    """`command`, which gives `sentence` (the content of double quotes) as the reason if it fails."""
+    return f'{{ {command}; }} || {{ echo "{CONCLUSION}{sentence}" >&2; exit 1; }}'
 
 
 def install_driver(gpu: Gpu, decision: Decision, facts: HostGpus) -> list[str]:

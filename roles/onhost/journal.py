@@ -81,6 +81,9 @@ GROUP = re.compile(r"^(\[rank\d+\]:|\s*(\||\+(?=\s)|\+-.*)) ?")
 PROGRESS = re.compile(r"^\s*\d+%\|[^|]*\|[^\]]*\]|^Calculating sha256 for .*?: ")
 """What programs write without ending the line, so that the next one is glued to it."""
 
+CONCLUSION = "Conclusion: "
+"""How a command of sdfleet begins its last line, if it knows more than the program that failed: what to do next."""
+
 STARTING = "sdfleet: starting"
 """What the runner says of itself before there is anything to say."""
 
@@ -131,7 +134,10 @@ def harmless(text: str) -> bool:
 
 
 def reason(lines: list[str]) -> str:
-    """Why a program failed, from what it wrote: the last line of the most telling kinds, else its last lines."""
+    """Why a program failed, from what it wrote: sdfleet's own conclusion, else the last line of the most telling kinds,
+    else its last lines."""
+    if concluded := [line for line in lines if line.startswith(CONCLUSION)]:
+        return concluded[-1].removeprefix(CONCLUSION).strip()
     found = errors(_with_causes(lines), KINDS | TOOLS)
     for kinds in TELLING:
         if told := [text for kind, text in found if kind in kinds]:

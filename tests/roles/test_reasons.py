@@ -2,7 +2,7 @@
 
 import pytest
 
-from roles.onhost.journal import KINDS, errors, reason
+from roles.onhost.journal import CONCLUSION, KINDS, errors, reason
 
 UV_HASH = """\
 error: Failed to download `six==1.17.0`
@@ -222,6 +222,10 @@ CASES = {
     "curl": (
         "curl: (7) Failed to connect to 127.0.0.1 port 9 after 0 ms: Couldn't connect to server\n",
         "curl: (7) Failed to connect to 127.0.0.1 port 9 after 0 ms: Couldn't connect to server",
+    ),
+    "what sdfleet concludes": (
+        f"{APT_HELD}\n{CONCLUSION}apt cannot install these packages of driver 580; on hold are: dkms\nother words\n",
+        "apt cannot install these packages of driver 580; on hold are: dkms",
     ),
     "a shell": ("sh: 1: nvidia-smi: not found\n", "sh: 1: nvidia-smi: not found"),
 }
