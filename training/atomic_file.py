@@ -20,7 +20,10 @@ def replaced(path: Path, *, durable: bool = True) -> Iterator[Path]:
         _remove_abandoned(path)
     part = path.with_name(f".{path.name}.{os.getpid()}{SUFFIX}")
     try:
+        part.touch()
+        mode = part.stat().st_mode  # as for any new file; safetensors' writer leaves one that its owner alone can read
         yield part
+        part.chmod(mode)
         if durable:
             with part.open("rb+") as file:
                 os.fsync(file.fileno())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import InputError
+from training.usable_path import why_missing
 
 LARGEST = 1 << 26
 """Bytes of the largest text that is read; checkpoints, given by mistake, would not fit into the memory."""
@@ -25,7 +26,7 @@ def read_text(file: Path) -> str:
     try:
         return read_bytes(file).decode("utf-8-sig")
     except FileNotFoundError as error:
-        raise InputError(f"{file}: no such file") from error
+        raise InputError(f"{file}: {why_missing(file)}") from error
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

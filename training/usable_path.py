@@ -21,6 +21,11 @@ def foreign(text: str | Path) -> str:
     return ""
 
 
+def why_missing(path: str | Path, hint: str = "no such file") -> str:
+    """Why there is no file at `path`, as the end of a sentence."""
+    return foreign(path) or hint
+
+
 def usable_path(text: str | Path) -> Path:
     """The path with a leading ~ or ~USER expanded.
 

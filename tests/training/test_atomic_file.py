@@ -4,6 +4,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from training import atomic_file
 
@@ -41,3 +43,11 @@ def test_what_a_killed_process_left_is_removed_and_a_running_ones_file_is_not(tm
     with atomic_file.replaced(file) as part:
         part.write_text("new")
     assert sorted(tmp_path.iterdir()) == sorted([file, running, others])
+
+
+def test_others_may_read_what_a_writer_made_for_its_owner_alone(tmp_path: Path) -> None:
+    plain, file = tmp_path / "plain", tmp_path / "a.safetensors"
+    plain.touch()
+    with atomic_file.replaced(file) as part:
+        save_file({"a": torch.zeros(1)}, part)
+    assert file.stat().st_mode == plain.stat().st_mode

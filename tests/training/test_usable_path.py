@@ -1,10 +1,15 @@
 """Paths that a person wrote: home folders that are there or not, and paths that no file can have."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from training import config, kohya
+from training import config, kohya, textfile
+from training.base.header import read_header
+from training.cli import app
 from training.errors import InputError
 from training.usable_path import usable_path
 
@@ -76,3 +81,24 @@ def test_a_script_that_goes_there_names_its_line(tmp_path: Path) -> None:
     file.write_text(f"cd {NOBODY}\naccelerate launch train_network.py --seed 1\n")
     with pytest.raises(InputError, match=f"line 1: cd: '{NOBODY}': {SAID}"):
         kohya.load_any(file)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("run", "ours.toml", "--run", r"C:\runs\a"), 2), (("reproduce", "run", "--run", "https://e.example/a"), 2)],
+)
+def test_no_folder_of_a_run_gets_the_name_of_a_windows_path_or_a_url(
+    words: tuple[str, ...], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == code and re.search("is a Windows path|is a URL", done.output)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("read", [textfile.read_text, read_header])
+def test_a_missing_file_is_named_for_what_its_path_is(read: Callable[[Path], object], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is a Windows path; write its path on this machine, with /$"):
+        read(Path(r"D:\train.toml"))
+    with pytest.raises(InputError, match=r"no such file$"):
+        read(tmp_path / "train.toml")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import InputError
+from training.usable_path import why_missing
 
 MAX_HEADER_BYTES = 100_000_000
 """The format's limit."""
@@ -37,7 +38,7 @@ def read_header(path: Path) -> Header:
                 raise _damaged(path, "it has no header")
             found = _parse(path, file.read(length))
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise InputError(f"{path}: {why_missing(path)}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     header, end = found

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from training import atomic_file
 from training.errors import InputError, TrainingError
+from training.usable_path import why_missing
 
 LEGACY_OFFSET = 0x100000
 LEGACY_LENGTH = 0x10000
@@ -53,7 +54,7 @@ def read_safetensors(path: Path) -> LoraFile:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
             metadata = dict(file.metadata() or {})
     except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+        raise InputError(f"{path}: {why_missing(path)}") from error
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path}: is no readable safetensors file ({error})") from error
     return LoraFile(tensors, metadata)

@@ -10,6 +10,7 @@ import typer
 from training.config import Config
 from training.digests import sha256_of
 from training.errors import InputError
+from training.options import given_path
 from training.run import record_format, reproduce
 from training.run_folder import RunFolder
 from training.terminal import say
@@ -33,7 +34,9 @@ def compare(
 
 def reproduce_run(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the run to repeat, with its run.json.")],
-    into: Annotated[Path, typer.Option("--run", help="Folder of the new run.", show_default=False)],
+    into: Annotated[
+        Path, typer.Option("--run", callback=given_path, help="Folder of the new run.", show_default=False)
+    ],
     anyway: Annotated[bool, typer.Option("--anyway", help="Train even if an input has changed.")] = False,
 ) -> None:
     """Repeat a run from its record and compare the results (exit code 3 if they differ)."""
