@@ -96,6 +96,6 @@ def tokenizer_folder(configured: Path | None, source: TensorFile | DiffusersFold
     raise InputError(
         f"no CLIP tokenizer (vocab.json, merges.txt) in {configured or hub}; fetch it once with: "
         "hf download openai/clip-vit-large-patch14 vocab.json merges.txt, or set model.tokenizer "
-        "to the folder that has them (in a kohya config, tokenizer_cache_dir to the folder above, and "
-        "openai_clip-vit-large-patch14 as its name)"
+        "to the folder that has them (in a kohya config: tokenizer_cache_dir to a folder in which they are in "
+        "openai_clip-vit-large-patch14)"
     )
