@@ -145,8 +145,8 @@ def is_ref(value: str) -> str:
 def is_data_root(value: Path) -> Path:
     """A folder on the hosts for everything that sdfleet installs."""
     place = PurePosixPath(value)
-    if why := foreign(value):
-        raise ValueError(f"{str(value)!r} {why.replace('this machine', 'the hosts')}")
+    if why := foreign(value, "the hosts"):
+        raise ValueError(f"{str(value)!r} {why}")
     if not place.is_absolute():
         raise ValueError(f"{str(value)!r} is relative; give the whole path, e.g. /srv/sdfleet")
     if not FOLDER.fullmatch(str(place)):

@@ -12,12 +12,15 @@ _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|.*\\", re.DOTALL)
 _URL = re.compile(r"(https?|ftp|s3|hf|git|ssh):/", re.IGNORECASE)  # a Path has lost the second slash
 
 
-def foreign(text: str | Path) -> str:
-    """What a text is that is no path of this machine, as the end of a sentence; empty if it can be one."""
+def foreign(text: str | Path, where: str = "this machine") -> str:
+    """What a text is that is no path of Linux, as the end of a sentence; empty if it can be one.
+
+    + where: the machine that would have the path
+    """
     if _URL.match(str(text)):
         return "is a URL; download it, and write the path of the file"
     if _WINDOWS.match(str(text)):
-        return "is a Windows path; write its path on this machine, with /"
+        return f"is a Windows path; write its path on {where}, with /"
     return ""
 
 

@@ -112,7 +112,7 @@ class RunHosts:
 
         Raises SdfleetError if it fails for some; the others are named after `done`, if given.
         """
-        answers = each({host.name: host.remote for host in self.hosts}, lambda remote: work(RunHost(remote)))
+        answers = self._each(work)
         good = {name: answer for name, answer in answers.items() if not isinstance(answer, HostError)}
         if len(good) < len(answers):
             lost = [str(answer) for answer in answers.values() if isinstance(answer, HostError)]
@@ -121,9 +121,11 @@ class RunHosts:
 
     def states(self) -> dict[str, str]:
         """The run's state on each host; UNREAD where it cannot be read."""
-        remotes = {host.name: host.remote for host in self.hosts}
-        answers = each(remotes, lambda remote: str(RunHost(remote).read(self.run, 0)["state"]))
+        answers = self._each(lambda host: str(host.read(self.run, 0)["state"]))
         return {name: UNREAD if isinstance(answer, HostError) else answer for name, answer in answers.items()}
+
+    def _each(self, work: Callable[[RunHost], T]) -> dict[str, T | HostError]:
+        return each({host.name: host.remote for host in self.hosts}, lambda remote: work(RunHost(remote)))
 
     def refuse_absent(self, verb: str) -> None:
         """Raise SdfleetError if a host may still have a part of the run for which `verb` was not done."""
