@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,10 +18,11 @@ from pathlib import Path
 
 from inventory.errors import SdfleetError
 from lab import box, fleet, locks, rootfs
+from lab.files import delete, locked
 from lab.handle import Lab
 from lab.lifecycle import Say, quiet
 from lab.orders import Order, give
-from lab.state import cache_folder, delete, locked
+from lab.state import cache_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
 CODE = ("deploy", "inventory", "lab", "roles", "templates", "training")
@@ -142,11 +142,8 @@ def _make(scene: Scene, final: Path, say: Say) -> None:
 def _keep(lab: Lab, host: str, place: Path) -> None:
     """Shut the host down cleanly and move its writable layer to `place`."""
     lab.ssh(host, "systemctl poweroff")
-    deadline = time.monotonic() + OFF_SECONDS
-    while lab.status().running[host]:
-        if time.monotonic() > deadline:
-            raise SdfleetError(f"host {host} does not switch off; see {lab.folder.logs / host}.console")
-        time.sleep(0.05)
+    if not lab.wait_until_off(host, OFF_SECONDS):
+        raise SdfleetError(f"host {host} does not switch off; see {lab.folder.logs / host}.console")
     give(lab.folder, Order(what="keep", host=host))
     upper = lab.folder.hosts / host / "upper"
     if not upper.is_dir():  # the disks are in memory, because the file system does not support overlays
