@@ -21,7 +21,7 @@ timed = took=; all=0; for part in $(1); do SECONDS=0; $(MAKE) --no-print-directo
 ORDER ?=
 SHUFFLED := $(if $(ORDER),--random-order-bucket=module --random-order-seed=$(ORDER))
 
-.PHONY: demo check test left-out offline slow lab gpu lint fix bench versions explore clean setup system
+.PHONY: demo check test left-out offline slow lab lab-on gpu lint fix bench versions explore clean setup system
 
 demo: setup system
 	$(SUDO) $(BIN)/sdfleet demo
@@ -51,6 +51,10 @@ slow: setup
 LABS := 3
 lab: setup system
 	$(SUDO) $(BIN)/pytest -n $(LABS) --dist loadfile --no-loadscope-reorder $(SHUFFLED) $(CHANCES) -m lab
+
+# Lab tests on hosts of another Debian release: make lab-on RELEASE=trixie FILES=tests/roles/gateway
+lab-on: setup system
+	$(SUDO) env SDFLEET_LAB_RELEASE=$(RELEASE) $(BIN)/pytest -m lab $(FILES)
 
 # On a machine with an NVIDIA GPU, with any Python that has torch for CUDA; five minutes, no network.
 # Options: ARGS="--only repeat".

@@ -13,7 +13,6 @@ from lab.handle import Lab
 from lab.lifecycle import Say, quiet
 from lab.network import GATEWAY
 from lab.orders import PYTHON
-from lab.rootfs import RELEASES
 from lab.state import LabFolder, Rented, Service, default_folder
 from lab.upstreams.catalog import WEBUI_TAG, Catalog, build
 from lab.upstreams.control import Control
@@ -37,7 +36,7 @@ def up(
     say: Say = quiet,
     upstreams: Path | None = None,
     containers: Sequence[Rented] = (),
-    release: str = RELEASES[0],
+    release: str | None = None,
 ) -> Lab:
     """`lab.up` with upstreams and a fleet.toml; arguments and errors are the same.
 
@@ -67,7 +66,7 @@ def attached(
     say: Say = quiet,
     layers: Sequence[Path] = (),
     containers: Sequence[Rented] = (),
-    release: str = RELEASES[0],
+    release: str | None = None,
 ) -> Iterator[Lab]:
     """`lab.attached` in a new folder, with upstreams that have no content yet: `write_fleet` makes it."""
     path = lifecycle.new_folder()

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from inventory import extras
 from inventory.errors import SdfleetError
-from lab import lifecycle
+from lab import lifecycle, rootfs
 from lab.handle import Lab
 from lab.providers import PROVIDERS
 from lab.state import Rented
@@ -45,7 +45,9 @@ def up(
             show_default=False,
         ),
     ] = [],  # noqa: B006 - typer wants a list
-    release: Annotated[Release, typer.Option(help="Debian release: bookworm is 12, trixie 13.")] = Release.BOOKWORM,
+    release: Annotated[
+        Release, typer.Option(envvar=rootfs.CHOICE, help="Debian release: bookworm is 12, trixie 13.")
+    ] = Release.BOOKWORM,
     upstreams: Annotated[
         Path | None,
         typer.Option(

@@ -16,7 +16,6 @@ from lab.files import delete
 from lab.handle import Lab
 from lab.network import container_name, host_address, host_name
 from lab.orders import BOOT_SECONDS, PYTHON, READY, STAY, Inherited
-from lab.rootfs import RELEASES
 from lab.state import PROC, HostState, LabFolder, Process, Rented, Service, State
 
 TREE = Path(__file__).resolve().parents[1]
@@ -35,7 +34,7 @@ class Plan:
     layers: tuple[Path, ...] = ()
     containers: tuple[Rented, ...] = ()
     container_rootfs: Path | None = None
-    release: str = RELEASES[0]
+    release: str = ""
 
     @property
     def machines(self) -> int:

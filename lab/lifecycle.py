@@ -34,17 +34,17 @@ def up(
     say: Say = quiet,
     gpu_builds: bool = False,
     containers: Sequence[Rented] = (),
-    release: str = rootfs.RELEASES[0],
+    release: str | None = None,
 ) -> Lab:
     """Start a lab that runs until `down`; a running one with the same hosts and containers is returned as it is.
 
     `services` run inside the lab's network as long as the lab; `say` gets a sentence when there is something to wait
     for; `gpu_builds` makes the package index offer torch's builds for GPUs too, which the locks of the real
-    applications need; `release` is Debian's, for all. Raises SdfleetError if the machine cannot run a lab, or if one
-    with others runs.
+    applications need; `release` is Debian's, for all (default: `rootfs.default_release`). Raises SdfleetError if the
+    machine cannot run a lab, or if one with others runs.
     """
     lab = LabFolder(folder or default_folder())
-    wanted = (hosts, tuple(containers), release)
+    wanted = (hosts, tuple(containers), release or rootfs.default_release())
     if running := status(lab.path):
         if running.kinds == wanted:
             return running
@@ -62,7 +62,7 @@ def attached(
     say: Say = quiet,
     layers: Sequence[Path] = (),
     containers: Sequence[Rented] = (),
-    release: str = rootfs.RELEASES[0],
+    release: str | None = None,
 ) -> Iterator[Lab]:
     """A lab for the length of a `with` block; it also ends if this process is killed.
 
@@ -70,7 +70,8 @@ def attached(
     one, which is deleted at the end.
     """
     path = folder or new_folder()
-    launch = _launch(LabFolder(path), (hosts, tuple(containers), release), services, say, layers=layers)
+    kinds = (hosts, tuple(containers), release or rootfs.default_release())
+    launch = _launch(LabFolder(path), kinds, services, say, layers=layers)
     try:
         yield launch.lab
     finally:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from inventory.errors import SdfleetError
@@ -14,7 +14,8 @@ from lab.files import locked
 from lab.state import cache_folder
 
 RELEASES = ("bookworm", "trixie")
-"""Debian 12 and 13; the first is the default."""
+"""Debian 12 and 13; the first is the default, unless $SDFLEET_LAB_RELEASE names another."""
+CHOICE = "SDFLEET_LAB_RELEASE"
 ARCHIVES = {"debian": "http://deb.debian.org/debian", "debian-security": "http://security.debian.org/debian-security"}
 """Its Debian archives, by their usual path on a mirror; the lab's apt proxy downloads from nowhere else."""
 
@@ -59,11 +60,19 @@ OLDER_PYTHON = ("bookworm", ("python3.11",))
 for which many machines have a CPU build of torch, and hosts of the lab cannot reach the builds that uv downloads."""
 
 
+def default_release() -> str:
+    """The release of labs that name none. Raises SdfleetError if $SDFLEET_LAB_RELEASE is not one of RELEASES."""
+    release = os.environ.get(CHOICE, RELEASES[0])
+    if release not in RELEASES:
+        raise SdfleetError(f"{CHOICE}={release}: the lab has {' and '.join(RELEASES)}")
+    return release
+
+
 @dataclass(frozen=True)
 class Image:
     """What a root file system is made of."""
 
-    release: str = RELEASES[0]
+    release: str = field(default_factory=default_release)
     packages: tuple[str, ...] = PACKAGES
 
     @property

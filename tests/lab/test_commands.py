@@ -80,6 +80,14 @@ def test_the_releases_are_those_that_there_are_images_of() -> None:
     assert [release.value for release in Release] == list(rootfs.RELEASES)
 
 
+def test_an_unknown_release_in_the_environment_is_told_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(rootfs.CHOICE, "trixie")
+    assert rootfs.Image().release == "trixie"
+    monkeypatch.setenv(rootfs.CHOICE, "sarge")
+    with pytest.raises(SdfleetError, match="sarge: the lab has bookworm and trixie"):
+        rootfs.default_release()
+
+
 def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rootfs, "NEEDED", {"no-such-program": "no-such-package"})
     with pytest.raises(SdfleetError, match="sudo apt-get install -y no-such-package"):
