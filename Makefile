@@ -21,7 +21,7 @@ timed = took=; all=0; for part in $(1); do SECONDS=0; $(MAKE) --no-print-directo
 ORDER ?=
 SHUFFLED := $(if $(ORDER),--random-order-bucket=module --random-order-seed=$(ORDER))
 
-.PHONY: demo check test left-out offline slow lab lab-on gpu lint fix bench versions explore clean setup system
+.PHONY: demo check test left-out offline slow lab gpu lint fix bench versions explore clean setup system
 
 demo: setup system
 	$(SUDO) $(BIN)/sdfleet demo
@@ -47,14 +47,11 @@ slow: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal $(SHUFFLED) $(CHANCES) -m slow
 
 # One lab per file, because hosts belong to one file, and three at a time: they wait for each other's hosts as long as
-# they compute. Each needs up to 3 GB of memory.
+# they compute. Each needs up to 3 GB of memory. On hosts of Debian 13: RELEASE=trixie; some files: FILES="tests/lab".
 LABS := 3
 lab: setup system
-	$(SUDO) $(BIN)/pytest -n $(LABS) --dist loadfile --no-loadscope-reorder $(SHUFFLED) $(CHANCES) -m lab
-
-# Lab tests on hosts of another Debian release: make lab-on RELEASE=trixie FILES=tests/roles/gateway
-lab-on: setup system
-	$(SUDO) env SDFLEET_LAB_RELEASE=$(RELEASE) $(BIN)/pytest -m lab $(FILES)
+	$(SUDO) $(if $(RELEASE),env SDFLEET_LAB_RELEASE=$(RELEASE)) $(BIN)/pytest -n $(LABS) --dist loadfile \
+	  --no-loadscope-reorder $(SHUFFLED) $(CHANCES) -m lab $(FILES)
 
 # On a machine with an NVIDIA GPU, with any Python that has torch for CUDA; five minutes, no network.
 # Options: ARGS="--only repeat".
