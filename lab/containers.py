@@ -29,6 +29,11 @@ SSHD = "PermitRootLogin yes\nPasswordAuthentication yes\n"
 SFTP = ("usr/lib/openssh/sftp-server", "usr/bin/sftp", "usr/bin/scp")
 
 
+def data_of(layer: Path) -> Path:
+    """The data disk that was kept with a container's layer."""
+    return layer.with_name(f"{layer.name}.data")
+
+
 @dataclass
 class Container(Host):
     """One container of a lab; only for the supervisor."""
@@ -68,15 +73,38 @@ class Container(Host):
         """Mount its root file system, limited to ROOT_SIZE, over `rootfs` or `layer`."""
         self.rootfs, self.layer = rootfs, layer
         self.disk.mkdir(parents=True, exist_ok=True)
-        self.data.mkdir(exist_ok=True)
+        if not self.data.is_dir():
+            self._make_data(data_of(layer) if layer else None)
         sh("mount", "-t", "tmpfs", "-o", f"mode=0755,size={ROOT_SIZE}", "sdfleet-lab", self.disk)
         # systemd-nspawn expects a mount of its own here.
         (self.run / "host").mkdir(parents=True)
         sh("mount", "-t", "tmpfs", "sdfleet-lab", self.run / "host")
         super().mount(rootfs, layer)
 
+    def _make_data(self, kept: Path | None) -> None:
+        """Make the data disk: empty, or a copy on write of one that was kept."""
+        self.data.mkdir()
+        if kept is None or not kept.is_dir():
+            return
+        upper, work = self.folder / "data-upper", self.folder / "data-work"
+        for own in (upper, work):
+            own.mkdir()
+        options = f"lowerdir={kept},upperdir={upper},workdir={work},redirect_dir=on,volatile"
+        sh("mount", "-t", "overlay", "sdfleet-lab", "-o", options, self.data)
+
+    def keep(self) -> None:
+        """Move what it wrote to its root file system out of memory, and let go of it."""
+        super().unmount()
+        sh("mv", "--no-target-directory", self.disk / "upper", self.folder / "upper")
+        self.unmount()
+
     def unmount(self) -> None:
         """Unmount its disks, if they are mounted; what was written to the root file system is gone."""
+        self._unmount_root()
+        if self.data.is_mount():
+            sh("umount", self.data)
+
+    def _unmount_root(self) -> None:
         super().unmount()
         if self.disk.is_mount():
             sh("umount", "--recursive", self.disk)
@@ -134,7 +162,7 @@ class Container(Host):
 
     def _wipe(self) -> None:
         assert self.rootfs
-        self.unmount()
+        self._unmount_root()
         shutil.rmtree(self.root)
         self.mount(self.rootfs, self.layer)
         self.write_identity(self.everyone)

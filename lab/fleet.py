@@ -69,12 +69,12 @@ def _place(lab: Lab, host: HostState) -> dict[str, Any]:
 def rebind(lab: Lab, file: Path) -> None:
     """Change a fleet.toml that was written for another lab to the hosts of `lab`, with its key and ports.
 
-    Hosts that are not in the file become copies of its h1.
+    Hosts that are not in the file become copies of its first.
     """
     document = tomlkit.parse(file.read_text())
     document["fleet"].update({"key": str(lab.key), "known_hosts": str(lab.known_hosts)})
     hosts = document["hosts"]
-    first = dict(hosts["h1"].unwrap())
+    first = dict(next(iter(hosts.values())).unwrap())
     for host in lab.hosts:
         table = hosts.setdefault(host.name, dict(first))
         if host.rented:

@@ -73,6 +73,10 @@ class Host:
         options = f"lowerdir={below},upperdir={upper},workdir={work},redirect_dir=on,volatile"
         sh("mount", "-t", "overlay", "sdfleet-lab", "-o", options, self.root)
 
+    def keep(self) -> None:
+        """Let go of its disk, so that the layer `upper` in its folder can be moved."""
+        self.unmount()
+
     def unmount(self) -> None:
         """Unmount its disks, if they are mounted."""
         if self.root.is_mount():

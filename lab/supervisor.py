@@ -174,7 +174,7 @@ class Supervisor:
                 case "restore":
                     host.set_network(up=True)
                 case "keep" if not host.running:
-                    host.unmount()
+                    host.keep()
         return Answer(
             running={host.name: host.running for host in self.hosts.values()},
             cut=tuple(host.name for host in self.hosts.values() if host.cut),
