@@ -1,4 +1,4 @@
-"""What root does on hosts below folders that services write: by descriptors, with roles/onhost/nofollow.py."""
+"""What root does on hosts below folders that services write: by descriptors (nofollow, nofollow_changes)."""
 
 import ast
 import re
@@ -83,7 +83,7 @@ BEGINNINGS = {"onhost", "host"}
 
 def _programs() -> list[Path]:
     modules = (file for tree in TREES for file in (TREE / tree).rglob("*.py"))
-    apart = {"__init__", "nofollow", *AS_THE_SERVICE, *CONFINED}
+    apart = {"__init__", "nofollow", "nofollow_changes", *AS_THE_SERVICE, *CONFINED}
     return sorted(file for file in modules if file.parent.name in BEGINNINGS and file.stem not in apart)
 
 
@@ -138,7 +138,7 @@ def _called(file: Path) -> set[str]:
         by_descriptor = {word.arg for word in node.keywords} & {"dir_fd", "src_dir_fd"}
         if on == "files" and name in FILES:
             found.add(f"files.{name}")
-        elif name in BY_PATH and on != "nofollow" and not by_descriptor:
+        elif name in BY_PATH and on not in ("nofollow", "nofollow_changes") and not by_descriptor:
             found.add(name)
     return found
 
