@@ -14,7 +14,7 @@ from roles.webui.config import Webui
 from roles.webui.release import release_of
 
 TREE = Path(__file__).resolve().parent.parent
-AS_THE_SERVICE = {"webui_service", "webui_options", "webui_door", "webui_picture", "webui_png"}
+AS_THE_SERVICE = {"webui_service", "webui_process", "webui_options", "webui_door", "webui_picture", "webui_png"}
 AS_THE_SERVICE |= {"training_turn"}
 AS_THE_SERVICE |= {"gateway_login", "login_door", "login_guesses", "login_server", "login_sessions"}
 """Programs of roles/onhost that units start as their own user, or that touch no file of another."""

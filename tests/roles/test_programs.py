@@ -166,6 +166,7 @@ def _reads(pid: int) -> bool:
 CHANGES = {
     # what changes -> whether the WebUI and the gateway restart for it
     "roles.onhost.webui_service": (True, False),
+    "roles.onhost.webui_process": (True, False),
     "roles.onhost.webui_door": (True, False),
     "roles.onhost.webui_png": (True, False),
     "roles.onhost.loopback": (True, False),
