@@ -30,6 +30,7 @@ FILES = {"read", "read_json", "remove", "write"}
 """Functions of roles/onhost/files.py."""
 OF_ROOTS = {
     "roles/onhost/activate.py": ("apps", "open read_text replace unlink symlink_to files.write"),
+    "roles/onhost/release_history.py": ("apps", "read_text replace files.write"),
     "roles/onhost/files.py": ("whatever its callers may: apps, /etc/apt, a service's own", "open unlink replace"),
     "roles/onhost/apt_key.py": ("/etc/apt", "mkdir replace files.write"),
     "roles/onhost/build_wheels.py": ("envs, before they have their name", "open mkdir rename read_text write_text"),

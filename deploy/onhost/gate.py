@@ -65,14 +65,7 @@ def main(
     + convert: the words before the program that converts a picture: a Python with Pillow
     """
     begun = time.time()
-    seen: dict[str, Any] = {
-        "failed": "",
-        "said": "",
-        "picture": "",
-        "format": "",
-        "model": "",
-        "serving": False,
-    }
+    seen: dict[str, Any] = {**dict.fromkeys(("failed", "said", "picture", "format", "model"), ""), "serving": False}
     seen["releases"] = {
         link.parent.name: link.readlink().name for link in Path(apps).glob("*/current") if link.is_symlink()
     }
@@ -87,12 +80,7 @@ def main(
         _same_process(unit, service["process"])
     except GateError as error:
         seen["failed"], seen["said"] = error.args
-    start = _start_errors(unit)
-    # Newest first: with --since, journalctl's --lines would be the first ones after that time.
-    lately = _errors(unit, f"--since=@{begun - (stable_seconds - seconds):.6f}", "--reverse") or []
-    seen |= {"errors": journal.kinds([*(start or []), *lately]), "late_errors": lately}
-    seen["start_known"] = start is not None
-    return seen
+    return seen | _both_parts(unit, begun - (stable_seconds - seconds))
 
 
 class GateError(Exception):
@@ -162,6 +150,15 @@ def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate
         return webui_api.ask(port, path, body, seconds, LARGEST)
     except loopback.AnswerError as error:
         raise GateError(gate, f"{path} {error}") from error
+
+
+def _both_parts(unit: str, since: float) -> dict[str, Any]:
+    """The errors in the journal: of the service's start, and `since` (s since the epoch)."""
+    start = _start_errors(unit)
+    # Newest first: with --since, journalctl's --lines would be the first ones after that time.
+    lately = _errors(unit, f"--since=@{since:.6f}", "--reverse") or []
+    kinds = journal.kinds([*(start or []), *lately])
+    return {"errors": kinds, "late_errors": lately, "start_known": start is not None}
 
 
 def _start_errors(unit: str) -> list[str] | None:

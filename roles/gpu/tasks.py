@@ -47,14 +47,7 @@ def install(gpu: Gpu, paths: Paths) -> None:
     fabric = fabric_manager_wanted(decision, facts)
     if brings or seen.entry(files.SOURCES):
         add_repository(gpu, decision, facts, paths, seen)
-    if brings:
-        what = " ".join(part for part in ("driver", decision.driver, decision.modules) if part)
-        server.shell(name=f"Install {what}", commands=commands.install_driver(gpu, decision, facts))
-    elif decision.action == "repair":
-        name = f"Build the driver's module for kernel {facts.kernel}"
-        server.shell(name=name, commands=commands.repair_module(facts))
-    else:
-        host.noop(decision.reason)
+    install_driver(gpu, decision, facts)
     if fabric:
         # Blackwell's switches are not on the host's own bus.
         command = commands.install_fabric_manager(decision.driver or "", blackwell=not facts.nvswitches)
@@ -81,6 +74,18 @@ def add_repository(gpu: Gpu, decision: Decision, facts: HostGpus, paths: Paths, 
     repository(name="Add NVIDIA's repository", gpu=gpu, facts=facts, paths=paths, seen=seen)
     rendered(name="Pin the driver", dest=files.PIN, text=files.pin(gpu, wanted), seen=seen)
     rendered(name="Block nouveau", dest=files.NOUVEAU, text=files.nouveau(), seen=seen)
+
+
+def install_driver(gpu: Gpu, decision: Decision, facts: HostGpus) -> None:
+    """Install, upgrade or repair the driver, as was decided."""
+    if decision.action in ("install", "upgrade"):
+        what = " ".join(part for part in ("driver", decision.driver, decision.modules) if part)
+        server.shell(name=f"Install {what}", commands=commands.install_driver(gpu, decision, facts))
+    elif decision.action == "repair":
+        name = f"Build the driver's module for kernel {facts.kernel}"
+        server.shell(name=name, commands=commands.repair_module(facts))
+    else:
+        host.noop(decision.reason)
 
 
 def hold_packages(facts: HostGpus, seen: HostSurvey, installed: bool) -> None:
