@@ -7,6 +7,7 @@ import pytest
 from testinfra.host import Host
 
 from roles.facts import asked
+from roles.facts.unit_files import check_unit_file
 from roles.gateway.backends import Backend, Reached, Served, ServedWithBoard, backends
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import CERTIFICATE, CONFIG, CURRENT, KEY, UNIT, USERS, nginx_conf, unit_text
@@ -42,14 +43,11 @@ def test_it_is_closed_if_told_so(host: Host, gateway: Gateway) -> None:
 def test_unit_and_configuration_are_as_described(
     host: Host, gateway: Gateway, connection: Reached, paths: Paths, served: list[Backend]
 ) -> None:
-    wanted = {
-        UNIT: unit_text(gateway, connection.address, paths),
-        CURRENT / CONFIG: nginx_conf(gateway, connection.address, served),
-    }
-    for path, text in wanted.items():
-        assert host.file(str(path)).exists, f"{path} is missing"
-        assert host.file(str(path)).content_string == text, f"{path} was changed by hand"
-    assert not host.file(f"{UNIT}.d").exists, f"{UNIT}.d holds settings that are not the fleet's"
+    check_unit_file(host, UNIT, unit_text(gateway, connection.address, paths))
+    file = host.file(str(CURRENT / CONFIG))
+    assert file.exists, f"{file.path} is missing"
+    wanted = nginx_conf(gateway, connection.address, served)
+    assert file.content_string == wanted, f"{file.path} was changed by hand, or differs from fleet.toml"
 
 
 def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, served: list[Backend]) -> None:

@@ -10,6 +10,7 @@ from testinfra.host import Host
 from roles.accounts import LORA_SCRIPTS, SHARED
 from roles.facts import asked
 from roles.facts.survey import GIT
+from roles.facts.unit_files import check_unit_file
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
 from roles.lora_scripts.service import BOARD, GUI, LINKS, WATCH, WRITTEN, shown_models, unit_texts
@@ -37,10 +38,7 @@ def test_units_are_as_described(
 ) -> None:
     wanted = unit_texts(lora_scripts, paths, release, "cpu" if torch.lora_scripts == CPU else "cuda")
     for unit in (GUI, BOARD, LINKS, WATCH):
-        file = host.file(str(unit))
-        assert file.exists, f"{unit} is missing"
-        assert file.content_string == wanted[unit], f"{unit} was changed by hand, or differs from fleet.toml"
-        assert not host.file(f"{unit}.d").exists, f"{unit}.d holds settings that are not the fleet's"
+        check_unit_file(host, unit, wanted[unit])
 
 
 @pytest.mark.parametrize("unit", [GUI.name, BOARD.name, WATCH.name])

@@ -13,6 +13,7 @@ from roles.facts import asked
 from roles.facts.installed import unlike_lock
 from roles.facts.seen import as_user
 from roles.facts.survey import GIT, SMALL, own_repository
+from roles.facts.unit_files import check_unit_file
 from roles.operations.application import Release
 from roles.operations.locks import CPU
 from roles.paths import UNITS, Paths
@@ -54,11 +55,8 @@ def release(webui: Webui, torch: TorchBuilds) -> Release:
 def test_unit_file_is_as_described(
     host: Host, webui: Webui, paths: Paths, release: Release, torch: TorchBuilds
 ) -> None:
-    file = host.file(str(UNITS / UNIT))
-    assert file.exists, f"{file.path} is missing"
     wanted = unit_text(webui, paths, release, "cpu" if torch.webui == CPU else "cuda")
-    assert file.content_string == wanted, f"{file.path} was changed by hand, or differs from fleet.toml"
-    assert not host.file(f"{file.path}.d").exists, f"{file.path}.d holds settings that are not the fleet's"
+    check_unit_file(host, UNITS / UNIT, wanted)
 
 
 def test_unit_is_active_and_comes_back_after_a_reboot(host: Host) -> None:
