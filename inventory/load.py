@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from inventory import crosscheck
 from inventory.caching import behind_cache
 from inventory.connection import LOCAL
+from inventory.error_messages import problem, without_consequences
 from inventory.errors import ConfigError, Problem
 from inventory.lock import pin_host
 from inventory.lock import read as read_lock
@@ -24,7 +25,6 @@ from inventory.model import (
     HostTable,
 )
 from inventory.secrets import Secrets
-from inventory.sentences import problem, without_consequences
 from roles.models.config import Model
 from roles.settings import Settings, is_name
 from training.spelling import did_you_mean_or_all

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from roles import accounts, secrecy
+from roles import accounts, token_services
 from roles.base.tasks import wanted_folders
 from roles.paths import Paths
 from roles.webui.application import application
@@ -14,9 +14,9 @@ from roles.webui.config import Webui
 from roles.webui.release import release_of
 
 TREE = Path(__file__).resolve().parent.parent
-AS_THE_SERVICE = {"webui_service", "webui_process", "webui_options", "webui_door", "webui_picture", "webui_png"}
+AS_THE_SERVICE = {"webui_service", "webui_process", "webui_options", "webui_proxy", "webui_picture", "webui_png"}
 AS_THE_SERVICE |= {"training_turn"}
-AS_THE_SERVICE |= {"gateway_login", "login_door", "login_guesses", "login_server", "login_sessions"}
+AS_THE_SERVICE |= {"gateway_login", "login_authentication", "login_guesses", "login_server", "login_sessions"}
 """Programs of roles/onhost that units start as their own user, or that touch no file of another."""
 CONFINED = {"convert_pickle", "tensor_names"}
 """Programs that are started as nobody, with nothing to write."""
@@ -179,7 +179,7 @@ def test_homes_in_which_root_makes_and_mounts_folders_are_roots_and_sticky() -> 
 
 
 def test_one_place_decides_which_address_is_sent_a_token() -> None:
-    """Every address of a model that carries a service, and with it a token, comes from roles.secrecy.may_see."""
+    """Every address of a model that carries a service, and with it a token, comes from roles.token_services.may_see."""
     made, called = {}, set()
     for file in (TREE / "roles/models").rglob("*.py"):
         if file.parent.name == "host":
@@ -194,7 +194,7 @@ def test_one_place_decides_which_address_is_sent_a_token() -> None:
     passed_on = {"web.py": "source.service"}  # to the same scheme, host and port
     assert made == {"addresses.py": "service if may_see(end, service, mirrors.tokens_to) else None", **passed_on}
     assert called == {"addresses.py", "request.py", "web.py"}
-    names = {f"{service.secret}" for service in secrecy.SERVICES}
+    names = {f"{service.secret}" for service in token_services.SERVICES}
     used = {str(file.relative_to(TREE)) for tree in TREES for file in (TREE / tree).rglob("*.py")
             if any(f'"{name}"' in file.read_text() for name in names)}  # fmt: skip
-    assert used == {"roles/secrecy.py"}, "a token is read by its name elsewhere"
+    assert used == {"roles/token_services.py"}, "a token is read by its name elsewhere"

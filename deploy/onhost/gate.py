@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from deploy.onhost.run_states import LIST_ACTIVE, active_units
-from roles.onhost import itself, journal, loopback, nofollow, systemd, webui_api, webui_png
+from roles.onhost import journal, loopback, nofollow, own_archive, systemd, webui_api, webui_png
 from roles.onhost.commands import output
 
 PICTURE = {
@@ -138,7 +138,7 @@ def _png(drawn: str, convert: list[str]) -> tuple[str, str]:
     found = next((name for name, mark in FORMATS.items() if picture.startswith(mark)), "")
     if found in ("", "png"):
         return found, drawn
-    done = itself.run(webui_png.__name__, picture, convert)
+    done = own_archive.run(webui_png.__name__, picture, convert)
     if done.returncode:
         raise GateError("picture", done.stderr.decode(errors="replace").strip()[-300:])
     return found, base64.b64encode(done.stdout).decode()

@@ -8,7 +8,7 @@ import pytest
 from testinfra.host import Host
 
 from roles.accounts import LORA_SCRIPTS, SHARED
-from roles.facts import asked
+from roles.facts import http_commands
 from roles.facts.survey import GIT
 from roles.facts.unit_files import check_unit_file
 from roles.lora_scripts.config import LoraScripts
@@ -51,10 +51,10 @@ def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, unit: str) -> 
 
 
 def test_gui_answers(host: Host, lora_scripts: LoraScripts) -> None:
-    answer = host.run(asked.body(f"http://127.0.0.1:{lora_scripts.port}/api/presets"))
+    answer = host.run(http_commands.body(f"http://127.0.0.1:{lora_scripts.port}/api/presets"))
     assert answer.stdout, f"the GUI gives no answer: {answer.stderr.strip()}"
     assert _object(answer.stdout).get("status") == "success", f"the GUI answers {answer.stdout[:200]}"
-    page = host.run(asked.body(f"http://127.0.0.1:{lora_scripts.port}/")).stdout
+    page = host.run(http_commands.body(f"http://127.0.0.1:{lora_scripts.port}/")).stdout
     assert "<html" in page.lower(), "the GUI has no page: is the submodule frontend there?"
 
 
@@ -68,7 +68,7 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def test_tensorboard_answers(host: Host, lora_scripts: LoraScripts) -> None:
-    answer = host.run(asked.body(f"http://127.0.0.1:{lora_scripts.tensorboard_port}/data/runs"))
+    answer = host.run(http_commands.body(f"http://127.0.0.1:{lora_scripts.tensorboard_port}/data/runs"))
     assert answer.stdout.startswith("["), f"TensorBoard gives no answer: {answer.stderr.strip()}"
 
 
@@ -122,7 +122,7 @@ def test_gui_lists_the_fleets_checkpoints(host: Host, lora_scripts: LoraScripts,
     folder = paths.webui_models / "Stable-diffusion"
     links = host.run(f"find {shlex.quote(str(folder))} -maxdepth 1 -type l -name '*.safetensors' -printf '%f\\0'")
     url = f"http://127.0.0.1:{lora_scripts.port}/api/get_files?pick_type=model-file"
-    answer = host.run(asked.body(url)).stdout
+    answer = host.run(http_commands.body(url)).stdout
     try:
         paths_shown = {str(file["name"]): str(file["path"]) for file in _object(answer)["data"]["files"]}
     except (KeyError, TypeError):

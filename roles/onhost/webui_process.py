@@ -1,4 +1,4 @@
-"""The WebUI's process, and the one that holds its known port until the WebUI is ready (webui_door).
+"""The WebUI's process, and the one that holds its known port until the WebUI is ready (webui_proxy).
 
 The WebUI listens on a port of its own, since a request before it says "Startup time:" would end its start.
 """
@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from roles.onhost import itself, webui_door
+from roles.onhost import own_archive, webui_proxy
 
 STARTED = b"Startup time:"
 VMSTAT = Path("/proc/vmstat")
@@ -37,7 +37,7 @@ class WebuiProcess:
         self.started = threading.Event()
         """Set when the WebUI's log says that it has started."""
         self.child: subprocess.Popen[bytes] | None = None
-        self.door: subprocess.Popen[bytes] | None = None
+        self.proxy: subprocess.Popen[bytes] | None = None
         self.oom_kills = oom_kills()
         self.resident_gb = 0.0
 
@@ -45,8 +45,8 @@ class WebuiProcess:
         """Start the WebUI, and take its known port without opening it."""
         ports = ["--port", str(self.known_port), "--inner", str(self.port)]
         pipe = subprocess.PIPE
-        door = [sys.executable, "-I", *itself.words(webui_door.__name__), *ports]
-        self.door = subprocess.Popen(door, stdin=pipe, stdout=pipe, bufsize=0, pass_fds=itself.descriptors())
+        proxy = [sys.executable, "-I", *own_archive.words(webui_proxy.__name__), *ports]
+        self.proxy = subprocess.Popen(proxy, stdin=pipe, stdout=pipe, bufsize=0, pass_fds=own_archive.descriptors())
         command = [sys.executable, "launch.py", "--port", str(self.port), *self.arguments]
         self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         threading.Thread(target=self._pass_on_output, daemon=True).start()
@@ -61,9 +61,9 @@ class WebuiProcess:
                 self.started.set()
 
     def check(self, when: str) -> None:
-        """ServiceError if the WebUI or its door has ended."""
-        assert self.child is not None and self.door is not None
-        if self.door.poll() is not None:
+        """ServiceError if the WebUI or its proxy has ended."""
+        assert self.child is not None and self.proxy is not None
+        if self.proxy.poll() is not None:
             raise ServiceError(f"port {self.known_port} could not be opened: see the line above")
         if self.child.poll() is None:
             self.resident_gb = max(self.resident_gb, resident_gb(self.child.pid))
@@ -89,22 +89,22 @@ class WebuiProcess:
         """Whether it has started and still runs."""
         return self.started.is_set() and self.child is not None and self.child.poll() is None
 
-    def open_door(self) -> None:
-        """Open the known port; when this returns it takes connections. ServiceError if the door has ended."""
-        assert self.door is not None and self.door.stdin is not None and self.door.stdout is not None
+    def open_port(self) -> None:
+        """Open the known port; when this returns it takes connections. ServiceError if the proxy has ended."""
+        assert self.proxy is not None and self.proxy.stdin is not None and self.proxy.stdout is not None
         with contextlib.suppress(BrokenPipeError):
-            self.door.stdin.write(b"open\n")
-        if not self.door.stdout.readline():
-            self.door.wait()
+            self.proxy.stdin.write(b"open\n")
+        if not self.proxy.stdout.readline():
+            self.proxy.wait()
             self.check("when it was ready")
 
     def refuse_requests(self) -> None:
         """Take no new request; those that are being answered go on."""
-        assert self.door is not None
-        self.door.terminate()
+        assert self.proxy is not None
+        self.proxy.terminate()
 
     def end(self) -> None:
-        """End the WebUI, in the end by force, and close its door."""
+        """End the WebUI, in the end by force, and close its proxy."""
         if self.child is not None and self.child.poll() is None:
             self.child.terminate()
             try:
@@ -112,9 +112,9 @@ class WebuiProcess:
             except subprocess.TimeoutExpired:
                 self.child.kill()
                 self.child.wait()
-        if self.door is not None and self.door.stdin:
-            self.door.stdin.close()
-            self.door.wait()
+        if self.proxy is not None and self.proxy.stdin:
+            self.proxy.stdin.close()
+            self.proxy.wait()
 
 
 def free_port() -> int:

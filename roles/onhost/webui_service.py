@@ -86,7 +86,7 @@ class Service:
                 raise ServiceError(f"the WebUI has not started within {self.options.start_timeout} s")
 
     def watch(self) -> None:
-        """Until SIGTERM; ServiceError if the WebUI or its door ends by itself."""
+        """Until SIGTERM; ServiceError if the WebUI or its proxy ends by itself."""
         while not self.stopping.wait(0.5):
             self.webui.check("while it served")
 
@@ -114,7 +114,7 @@ class Service:
     def tell(self, **news: Any) -> None:
         """Write the state where status and verify read it, and tell systemd."""
         if news.get("ready") and not self.state["ready"]:
-            self.webui.open_door()
+            self.webui.open_port()
         self.state.update(news)
         files.write(self.options.state, json.dumps(self.state) + "\n")
         if self.state["problem"]:

@@ -9,7 +9,7 @@ import pytest
 from testinfra.host import Host
 
 from roles.accounts import WEBUI
-from roles.facts import asked
+from roles.facts import http_commands
 from roles.facts.installed import unlike_lock
 from roles.facts.seen import as_user
 from roles.facts.survey import GIT, SMALL, own_repository
@@ -107,7 +107,7 @@ def test_options_are_as_described(host: Host, webui: Webui) -> None:
     if not webui.options:
         pytest.skip("the fleet sets no option")
     running(host)
-    found = host.run(asked.body(f"http://127.0.0.1:{webui.port}/sdapi/v1/options")).stdout
+    found = host.run(http_commands.body(f"http://127.0.0.1:{webui.port}/sdapi/v1/options")).stdout
     assert options_hold(webui.options, found), "the WebUI's options are not those in fleet.toml"
 
 
@@ -140,7 +140,7 @@ def test_it_cannot_write_its_code(host: Host, paths: Paths, release: Release) ->
 def test_it_serves_no_file_of_the_system(host: Host, webui: Webui) -> None:
     running(host)
     url = f"http://127.0.0.1:{webui.port}/file=/etc/passwd"
-    status = host.run(asked.statuses([url])).stdout.strip()
+    status = host.run(http_commands.statuses([url])).stdout.strip()
     assert status not in ("", "000"), f"{url} gives no answer"
     assert status != "200", f"{url} is served to whoever asks"
 

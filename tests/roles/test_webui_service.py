@@ -227,7 +227,7 @@ def test_the_kernels_kill_is_told_from_others(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(webui_process, "VMSTAT", tmp_path / "vmstat")
     webui_process.VMSTAT.write_text("nr_free_pages 7\noom_kill 3\n")
     webui = WebuiProcess(7860, [])
-    webui.door = subprocess.Popen(["sleep", "30"])
+    webui.proxy = subprocess.Popen(["sleep", "30"])
     webui.child = subprocess.Popen(["sleep", "30"])
     try:
         webui.check("while it served")
@@ -240,8 +240,8 @@ def test_the_kernels_kill_is_told_from_others(tmp_path: Path, monkeypatch: pytes
             webui.check("while it served")
         assert list(recognised([str(error.value)])) == ["memory ran out and the kernel killed a process"]
     finally:
-        webui.door.kill()
-        webui.door.wait()
+        webui.proxy.kill()
+        webui.proxy.wait()
 
 
 def test_why_it_ended_is_kept_for_the_next_start(tmp_path: Path, services: list[Started]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from roles.onhost import nofollow, nofollow_changes
 
-from . import cards
+from . import model_cards
 from .manifest import Manifest
 from .store import Problem, Store
 
@@ -42,7 +42,7 @@ def _place(
         elif _link(path, store.blob(sha256)):
             changes.append(f"{path}: linked")
             if path in manifest.cards:
-                changes += cards.place_card(path, manifest.cards[path])
+                changes += model_cards.place_card(path, manifest.cards[path])
     for path in manifest.unlink:
         if leads_into(path, store):
             nofollow_changes.unlink(path)
