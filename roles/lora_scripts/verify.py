@@ -1,8 +1,7 @@
 """What must hold on a host with lora-scripts: it runs as described, whole, confined, and shows the fleet's models."""
 
-import json
 import shlex
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytest
 from testinfra.host import Host
@@ -14,6 +13,7 @@ from roles.facts.unit_files import check_unit_file
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
 from roles.lora_scripts.service import BOARD, GUI, LINKS, WATCH, WRITTEN, shown_models, unit_texts
+from roles.onhost.files import json_object
 from roles.operations.application import CODE, Release
 from roles.operations.locks import CPU
 from roles.paths import Paths
@@ -53,18 +53,9 @@ def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, unit: str) -> 
 def test_gui_answers(host: Host, lora_scripts: LoraScripts) -> None:
     answer = host.run(http_commands.body(f"http://127.0.0.1:{lora_scripts.port}/api/presets"))
     assert answer.stdout, f"the GUI gives no answer: {answer.stderr.strip()}"
-    assert _object(answer.stdout).get("status") == "success", f"the GUI answers {answer.stdout[:200]}"
+    assert json_object(answer.stdout.encode()).get("status") == "success", f"the GUI answers {answer.stdout[:200]}"
     page = host.run(http_commands.body(f"http://127.0.0.1:{lora_scripts.port}/")).stdout
     assert "<html" in page.lower(), "the GUI has no page: is the submodule frontend there?"
-
-
-def _object(text: str) -> dict[str, Any]:
-    """The object in an answer; an empty one if it is something else."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def test_tensorboard_answers(host: Host, lora_scripts: LoraScripts) -> None:
@@ -124,7 +115,7 @@ def test_gui_lists_the_fleets_checkpoints(host: Host, lora_scripts: LoraScripts,
     url = f"http://127.0.0.1:{lora_scripts.port}/api/get_files?pick_type=model-file"
     answer = host.run(http_commands.body(url)).stdout
     try:
-        paths_shown = {str(file["name"]): str(file["path"]) for file in _object(answer)["data"]["files"]}
+        paths_shown = {str(file["name"]): str(file["path"]) for file in json_object(answer.encode())["data"]["files"]}
     except (KeyError, TypeError):
         pytest.fail(f"the GUI lists no files but answers {answer[:200]}")
     for name in links.stdout.split("\0")[:-1]:

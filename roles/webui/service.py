@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from roles.accounts import WEBUI
+from roles.onhost.files import json_object
 from roles.operations.application import Release
 from roles.operations.sources import GIT_TRUST
 from roles.paths import Paths
@@ -98,11 +99,7 @@ def unit_text(webui: Webui, paths: Paths, release: Release, device: Device) -> s
 
 def service_state(state: str | None) -> dict[str, Any]:
     """The running service's own state (the text of STATE); untrusted beyond the service itself."""
-    try:
-        found = json.loads(state or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return json_object((state or "").encode())
 
 
 def unit_fingerprint(text: str) -> str:
