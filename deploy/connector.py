@@ -12,14 +12,12 @@ from paramiko import (
     AuthenticationException,
     BadHostKeyException,
     Channel,
-    MissingHostKeyPolicy,
     PKey,
     SSHClient,
     SSHException,
     Transport,
 )
 from paramiko.agent import AgentSSH
-from paramiko.hostkeys import HostKeyEntry
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.host import Host
@@ -27,12 +25,12 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.ssh_util import load_key_with_certificate
 
 from deploy import refusals
+from deploy.host_keys import UnknownHostKeyError, trust_known_hosts
 from deploy.keys import OpenedKey
 from deploy.questions import Answer, Questions
 from inventory.connection import Login
 from inventory.model import HostSettings
 
-GLOBAL_KNOWN_HOSTS = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
 ASK_SECONDS = 15
 """Interval of the keepalive requests."""
 PATIENCE_SECONDS = 45
@@ -69,10 +67,7 @@ class HostConnector(SSHConnector):
 
     def _logged_in(self, login: Login, sock: Channel | None) -> SSHClient:
         client = SSHClient()
-        for file in () if login.known_hosts else GLOBAL_KNOWN_HOSTS:
-            _load_host_keys(client, file)
-        _load_host_keys(client, refusals.known_hosts(login))
-        client.set_missing_host_key_policy(_Refuse() if login.known_hosts else _KeepNew(refusals.known_hosts(login)))
+        trust_known_hosts(client, login)
         try:
             client.connect(
                 login.address,
@@ -85,7 +80,7 @@ class HostConnector(SSHConnector):
             )
         except BadHostKeyException as error:
             raise ConnectError(str(refusals.changed_key(self.settings, login))) from error
-        except _Unknown as error:
+        except UnknownHostKeyError as error:
             raise ConnectError(str(refusals.unknown_key(self.settings, login))) from error
         except AuthenticationException as error:
             raise ConnectError(str(refusals.refused(self.settings, login))) from error
@@ -178,39 +173,6 @@ class HostConnector(SSHConnector):
         if transport is None:
             raise EOFError("the connection was closed")
         return transport
-
-
-class _Unknown(SSHException):
-    """The host key is not in the known hosts."""
-
-
-class _Refuse(MissingHostKeyPolicy):
-    def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
-        raise _Unknown(hostname)
-
-
-class _KeepNew(MissingHostKeyPolicy):
-    """Accept and save the key of an unknown host, as OpenSSH's accept-new does."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
-        with contextlib.suppress(OSError):
-            self.file.parent.mkdir(mode=0o700, exist_ok=True)
-            with self.file.open("a") as stream:
-                stream.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")
-
-
-def _load_host_keys(client: SSHClient, file: Path) -> None:
-    """Line by line: paramiko ignores the whole file if it cannot read one line."""
-    with contextlib.suppress(OSError):
-        for line in file.read_text(errors="replace").splitlines():
-            if line.strip() and not line.startswith(("#", "@")):
-                with contextlib.suppress(SSHException, ValueError):
-                    if (entry := HostKeyEntry.from_line(line)) and entry.key:
-                        for name in entry.hostnames or ():
-                            client.get_host_keys().add(name, entry.key.get_name(), entry.key)
 
 
 class _Agent(AgentSSH):
