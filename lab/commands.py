@@ -80,7 +80,7 @@ def status() -> None:
     _show(_running())
 
 
-HostName = Annotated[str, typer.Argument(metavar="HOST", help="e.g. h1 or c1", show_default=False)]
+HostName = Annotated[str, typer.Argument(metavar="HOST", help="The machine, e.g. h1 or c1.", show_default=False)]
 
 
 @app.command()
