@@ -11,7 +11,8 @@ from PIL import Image
 
 from tests.training import tiny
 from tests.training.workbench import Workbench
-from training.config import Buckets, Captions, Data, parse_config
+from training.base.loading import BaseModel
+from training.config import Buckets, Captions, Data, Model, parse_config
 from training.data import captions, emphasis, images, pictures
 from training.data.buckets import bucket_sizes, fit
 from training.data.order import BatchOrder
@@ -175,9 +176,6 @@ def stack(materials: Path) -> TextStack:
 
 
 def _stack(materials: Path, weighted: bool = False, **model: object) -> TextStack:
-    from training.base.loading import BaseModel
-    from training.config import Model
-
     settings = {"checkpoint": materials / "sd1.safetensors", "tokenizer": materials / "tokenizer", **model}
     base = BaseModel(Model.model_validate(settings))
     return TextStack(base.tokenizer(), base.text_encoders(torch.float32), base.family, base.config, weighted)
@@ -201,6 +199,20 @@ def test_clip_skip_takes_the_layer_before_and_norms_it(materials: Path, stack: T
     states = encoder(ids, output_hidden_states=True).hidden_states
     norm = getattr(encoder, "text_model", encoder).final_layer_norm
     assert torch.allclose(norm(states[-2])[0], skipped[0, : ids.shape[1]], atol=1e-5)
+
+
+@torch.no_grad()
+def test_sdxl_always_takes_the_last_layer_but_one_and_says_so(materials: Path) -> None:
+    file: dict[str, Any] = {"checkpoint": materials / "sdxl.safetensors"}
+    plain = _stack(materials, **file)
+    ids = torch.tensor([[plain.begin, *plain.tokenizer("a cat", add_special_tokens=False)["input_ids"]]])
+    states = [encoder(ids, output_hidden_states=True).hidden_states[-2] for encoder in plain.encoders]
+    wanted = torch.cat(states, dim=-1)[0]
+    for skip in (1, 2, 3):
+        hidden = _stack(materials, **file, clip_skip=skip).encode(["a cat"]).hidden
+        assert torch.allclose(hidden[0, : ids.shape[1]], wanted, atol=1e-5)
+        [*said] = BaseModel(Model.model_validate({**file, "clip_skip": skip})).remarks(False)
+        assert (f"model.clip_skip = {skip} has no effect" in "".join(said)) == (skip > 2)
 
 
 @torch.no_grad()

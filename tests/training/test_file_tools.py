@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.training.checkpoints import CHANNELS, checkpoint, save
+from training.base import keys
 from training.base.keys import family_of_keys
 from training.errors import InputError
 from training.lora import lorafile
@@ -263,6 +264,44 @@ def test_layers_that_do_not_differ_have_no_module() -> None:
     found = extract(base, tuned, Truncation(rank=CHANNELS))
     assert set(found.file.modules()) == {"lora_unet_mid_block_attentions_0_proj_in"}
     assert found.same > 10
+
+
+@pytest.mark.parametrize("old", ["base", "tuned", "both"])
+def test_text_encoders_of_old_and_new_names_are_compared(old: str) -> None:
+    base = LoraFile(checkpoint("sd1"), {})
+    tuned = LoraFile({key: tensor + 0.1 for key, tensor in base.tensors.items()}, {})
+    wanted = extract(base, tuned, Truncation(1))
+    assert any(name.startswith("lora_te_text_model_encoder_layers_0") for name in wanted.file.modules())
+    found = extract(
+        with_old_names(base) if old != "tuned" else base,
+        with_old_names(tuned) if old != "base" else tuned,
+        Truncation(1),
+    )
+    assert found.file.tensors.keys() == wanted.file.tensors.keys()
+    assert all(torch.equal(found.file.tensors[key], tensor) for key, tensor in wanted.file.tensors.items())
+    assert (found.kept, found.same) == (wanted.kept, wanted.same)
+
+
+def with_old_names(file: LoraFile) -> LoraFile:
+    """A checkpoint of SD 1 with the text encoder's names before transformers added text_model."""
+    return LoraFile({key.replace(keys.CLIP, keys.OLD_CLIP): tensor for key, tensor in file.tensors.items()}, {})
+
+
+def test_what_two_checkpoints_do_not_share_is_named() -> None:
+    base = LoraFile(checkpoint("sd1"), {})
+    key = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight"
+    name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    less = LoraFile({other: tensor for other, tensor in base.tensors.items() if other != key}, {})
+    larger = LoraFile(base.tensors | {key: torch.ones(3, 5)}, {})
+    broken = LoraFile(base.tensors | {key: base.tensors[key] * float("nan")}, {})
+    for one, other, sentence in (
+        (base, less, f"only one of the two has the layer {name}; the other is incomplete or another model"),
+        (less, base, f"only one of the two has the layer {name}; the other is incomplete or another model"),
+        (base, larger, f"the layer {name} is 8x8 in the first and 3x5 in the second; they are different models"),
+        (broken, base, f"the layer {name} holds NaN or infinity in one of the two"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            extract(one, other, Truncation(1))
 
 
 def test_checkpoints_that_do_not_match_are_refused() -> None:

@@ -140,6 +140,14 @@ def test_clip_skip_is_not_used_for_sdxl(tmp_path: Path) -> None:
     assert "clip_skip = 2: sd-scripts does not use it for SDXL" in report
 
 
+@pytest.mark.parametrize("skip", [2, 3])
+def test_clip_skip_without_a_family_says_for_which_bases_it_counts(tmp_path: Path, skip: int) -> None:
+    found, report = read(tmp_path, SOUND | {"clip_skip": skip})
+    assert found.model.clip_skip == skip
+    assert "clip_skip: counts for SD 1.5 and SD 2; SDXL always takes the last layer but one, as in kohya" in report
+    assert "clip_skip: counts" not in read(tmp_path, SOUND | {"clip_skip": skip, "v2": True})[1]
+
+
 def test_names_in_any_script(tmp_path: Path) -> None:
     assert read(tmp_path, SOUND | {"output_name": "小猫 v1"})[0].name == "小猫 v1"
     for name, sentence in {

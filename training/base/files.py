@@ -9,7 +9,7 @@ from typing import Any
 
 from training.base import header, shapes
 from training.errors import InputError
-from training.sections.model import Family
+from training.sections.model import Family, Model
 
 REFINER_WIDTH = 1280
 """The refiner's UNet attends to OpenCLIP's text alone, of 1280 numbers a token."""
@@ -75,6 +75,14 @@ def family_of(source: TensorFile | DiffusersFolder) -> Family:
         return shapes.family_of_shapes(source.shapes)
     except InputError as error:
         raise InputError(f"{source.path}: {error}") from error
+
+
+def family_as_configured(config: Model, source: TensorFile | DiffusersFolder) -> Family:
+    """The family of a checkpoint. Raises InputError if it cannot be trained, or is not the one that is configured."""
+    found = family_of(source)
+    if config.family not in ("auto", found):
+        raise InputError(f"{config.checkpoint}: is of the family {found}, but model.family says {config.family}")
+    return found
 
 
 def tokenizer_folder(configured: Path | None, source: TensorFile | DiffusersFolder, part: str) -> Path:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from training.errors import InputError
+from training.options import share
 from training.terminal import say
 from training.usable_path import usable_path
 
@@ -36,7 +37,7 @@ ConvRank = Annotated[
 ]
 Energy = Annotated[
     float | None,
-    typer.Option(min=0.0, max=1.0, help="Share of each layer's squared norm to keep.", show_default=False),
+    typer.Option(parser=share, metavar="0-1", help="Share of each layer's squared norm to keep.", show_default=False),
 ]
 Format = Annotated[Precision | None, typer.Option("--precision", help="Number format.", show_default="as it was")]
 
