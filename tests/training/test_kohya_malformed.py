@@ -74,6 +74,35 @@ TOML = {
         SOUND + 'network_args = ["conv_dims=4"]',
         "network_args: conv_dims: unknown argument (did you mean conv_dim?)",
     ),
+    **{
+        f"{key} = {value}": (SOUND + f"{key} = {value}", f"{key}: {sentence}")
+        for key, value, sentence in (
+            ("network_dim", "true", "must be a number (is True)"),
+            ("network_alpha", "false", "must be a number (is False)"),
+            ("learning_rate", "true", "must be a number (is True)"),
+            ("max_train_epochs", "true", "must be a number (is True)"),
+            ("seed", "true", "must be a number (is True)"),
+            ("network_dim", '"1e3"', "must be a whole number (is '1e3')"),
+            ("network_dim", '"16.0"', "must be a whole number (is '16.0')"),
+            ("network_dim", '"0x10"', "must be a number (is '0x10')"),
+            ("lr_warmup_steps", '"1.5"', "must be a whole number (is '1.5')"),
+            ("shuffle_caption", '"false"', "must be true or false without quotes; sd-scripts takes any text for true"),
+            ("shuffle_caption", "2", "must be true or false (is 2)"),
+        )
+    },
+    "a subset's repeats of true": (
+        DATASETS + '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "x"\nnum_repeats = true',
+        "datasets.0.subsets.0.num_repeats (data.subsets.0.repeats): must be a whole number (is true)",
+    ),
+    "a subset's repeats as text": (
+        DATASETS + '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "x"\nnum_repeats = "3"',
+        "datasets.0.subsets.0.num_repeats (data.subsets.0.repeats): must be a whole number (is '3')",
+    ),
+    "a resolution of true": (SOUND.replace("512", "true"), 'must be a number, "width,height" or [width, height]'),
+    "an argument of true": (
+        SOUND + 'network_args = ["conv_dim=True"]',
+        "network_args: conv_dim: must be a number (is True)",
+    ),
     "flag of words": (SOUND + 'xformers = "maybe"', "xformers: must be true or false (is 'maybe')"),
     "a rate of words": (SOUND + 'text_encoder_lr = [1e-4, "fast"]', "text_encoder_lr: must be a number"),
     "token length": (

@@ -34,7 +34,7 @@ def optimizer_arguments(conversion: Conversion) -> None:
         conversion.note(f"today's sd-scripts silently ignore {RESTARTS}; it is read as lr_scheduler_num_cycles")
     for key, name in (("use_8bit_adam", "AdamW8bit"), ("use_lion_optimizer", "Lion")):
         if conversion.has(key):
-            conversion.honour(key, "optimizer.kind", name if conversion.value(key, values.flag) else None)
+            conversion.honour(key, "optimizer.kind", name if conversion.value(key, values.switch) else None)
     arguments: dict[str, Any] = {}
     for key in ("optimizer_args", "optimizer_args_custom"):
         if conversion.has(key):

@@ -79,7 +79,7 @@ def base_model(conversion: Conversion) -> None:
     elif not values.is_off(conversion.get("clip_skip")) and not _names_sd(conversion):
         conversion.note("clip_skip: counts for SD 1.5 and SD 2; SDXL always takes the last layer but one, as in kohya")
     if conversion.has("v2"):
-        conversion.honour("v2", "model.family", "sd2" if conversion.value("v2", values.flag) else None)
+        conversion.honour("v2", "model.family", "sd2" if conversion.value("v2", values.switch) else None)
 
 
 def _names_sd(conversion: Conversion) -> bool:
@@ -109,7 +109,7 @@ def arithmetic(conversion: Conversion) -> None:
     for key, name in (("mem_eff_attn", "sdpa"), ("xformers", "xformers"), ("sdpa", "sdpa")):
         if not conversion.has(key):
             continue
-        on = conversion.value(key, values.flag)
+        on = conversion.value(key, values.switch)
         if on and chosen:
             conversion.drop(key, f"{chosen} is on too and comes first")
             continue
@@ -118,7 +118,7 @@ def arithmetic(conversion: Conversion) -> None:
     for key, precision in (("full_fp16", "fp16"), ("full_bf16", "bf16")):
         if not conversion.has(key):
             continue
-        on = conversion.value(key, values.flag)
+        on = conversion.value(key, values.switch)
         if on and values.precision(conversion.get("mixed_precision", "no")) != precision:
             conversion.refuse(key, f'needs mixed_precision = "{precision}"')
         elif on and precision == "fp16":
