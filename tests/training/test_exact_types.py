@@ -67,7 +67,10 @@ def test_no_switch_is_a_number_or_text() -> None:
         ({"optimizer": {"args": {"betas": [0.9, "x"]}}}, "optimizer.args: must be a number, not 'x'"),
         ({"network": {"unet": 1}}, "network.unet: must be true or false (is 1)"),
         ({"data": {"folder": "p", "cache_text": "true"}}, "cache_text: must be true or false, or 'auto' (is 'true')"),
-        ({"data": {"folder": "p", "resolution": True}}, 'must be a number, "width,height" or [width, height] (is true)'),
+        (
+            {"data": {"folder": "p", "resolution": True}},
+            'must be a number, "width,height" or [width, height] (is true)',
+        ),
         ({"data": {"subsets": [{"folder": "x", "repeats": True}]}}, "subsets.0.repeats: must be a whole number (is tr"),
         ({"model": {"checkpoint": 1}}, "model.checkpoint: must be a path, in quotes (is 1)"),
         ({"model": 1}, "model: must be a table (is 1)"),

@@ -80,8 +80,8 @@ TOML = {
             ("network_dim", "true", "must be a number (is True)"),
             ("network_alpha", "false", "must be a number (is False)"),
             ("learning_rate", "true", "must be a number (is True)"),
-            ("max_train_epochs", "true", "must be a number (is True)"),
-            ("seed", "true", "must be a number (is True)"),
+            ("train_batch_size", "true", "must be a number (is True)"),
+            ("clip_skip", "false", "must be a number (is False)"),
             ("network_dim", '"1e3"', "must be a whole number (is '1e3')"),
             ("network_dim", '"16.0"', "must be a whole number (is '16.0')"),
             ("network_dim", '"0x10"', "must be a number (is '0x10')"),
@@ -99,10 +99,13 @@ TOML = {
         "datasets.0.subsets.0.num_repeats (data.subsets.0.repeats): must be a whole number (is '3')",
     ),
     "a resolution of true": (SOUND.replace("512", "true"), 'must be a number, "width,height" or [width, height]'),
-    "an argument of true": (
-        SOUND + 'network_args = ["conv_dim=True"]',
-        "network_args: conv_dim: must be a number (is True)",
-    ),
+    **{
+        f"an argument of {value}": (
+            SOUND + f'network_args = ["conv_dim={value}"]',
+            f"network_args: conv_dim: must be a number (is {value})",
+        )
+        for value in (True, False)
+    },
     "flag of words": (SOUND + 'xformers = "maybe"', "xformers: must be true or false (is 'maybe')"),
     "a rate of words": (SOUND + 'text_encoder_lr = [1e-4, "fast"]', "text_encoder_lr: must be a number"),
     "token length": (

@@ -15,8 +15,9 @@ def rates(conversion: Conversion) -> None:
         own = conversion.valid_or_none(key, values.rate)
         if (general if own is None else own) != 0:
             continue
-        name = conversion.given[key if own is not None else "learning_rate"].name
-        conversion.take(key)
+        decisive = key if own is not None else "learning_rate"
+        name = conversion.given[decisive].name
+        conversion.take(decisive)
         conversion.entry(name, 0, path, False)
         conversion.note(f"{name} is 0, so sd-scripts does not train this part: {path} = false")
     several = conversion.get("text_encoder_lr")
@@ -25,7 +26,7 @@ def rates(conversion: Conversion) -> None:
             f"text_encoder_lr = {several}: with these networks sd-scripts takes the first rate for all text encoders"
         )
     if general == 0 and conversion.has("learning_rate"):
-        conversion.drop("learning_rate", "is 0; the rates of UNet and text encoder count")
+        conversion.drop("learning_rate", "has no effect: UNet and text encoder have rates of their own")
 
 
 def optimizer_arguments(conversion: Conversion) -> None:

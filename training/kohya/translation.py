@@ -1,6 +1,6 @@
 """Translates the keys of a kohya file to our tables, one group of keys after the other."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ class Translation:
 
 
 def translate_keys(conversion: Conversion, general: Table, tables: list[Table]) -> Translation:
-    for step in (
+    steps_in_order: tuple[Callable[[Conversion], None], ...] = (
         steps.unused,
         optimizer.rates,
         steps.base_model,
@@ -85,12 +85,13 @@ def translate_keys(conversion: Conversion, general: Table, tables: list[Table]) 
         output.samples,
         output.logs,
         network,
-    ):
+        lambda found: datasets(found, general, tables),
+    )
+    for step in steps_in_order:
         try:
             step(conversion)
         except ValueError as error:
             conversion.problem(str(error))
-    datasets(conversion, general, tables)
     stopped = bool(conversion.problems)
     for key in conversion.take_remaining():
         # A step that failed leaves its other keys behind; only otherwise is a remaining known key a mistake.
