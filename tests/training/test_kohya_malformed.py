@@ -37,6 +37,19 @@ TOML = {
         'resolution: is required, like "512,512"',
     ),
     "typo": (SOUND + "netwrok_dim = 4", "netwrok_dim: unknown key (did you mean network_dim?)"),
+    "a key of datasets": (
+        SOUND + "batch_size = 2",
+        "batch_size: is a key of [general], [[datasets]] or their subsets; ",
+    ),
+    "a key of subsets": (SOUND + "num_repeats = 2", "num_repeats: is a key of [general], [[datasets]] or their subs"),
+    "two optimisers": (
+        SOUND + "use_8bit_adam = true\nuse_lion_optimizer = true",
+        "use_lion_optimizer: is Lion, but use_8bit_adam chooses another optimiser",
+    ),
+    "an optimiser and a switch for another": (
+        SOUND + 'optimizer_type = "Prodigy"\nuse_8bit_adam = true',
+        "use_8bit_adam: is AdamW8bit, but optimizer_type chooses another optimiser",
+    ),
     "typo in a section": (SOUND + "[x]\nlearning_rat = 4", "learning_rat: unknown key (did you mean learning_rate?)"),
     "resolution of words": (
         SOUND.replace("512", '"big"'),

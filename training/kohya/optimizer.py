@@ -33,9 +33,17 @@ def optimizer_arguments(conversion: Conversion) -> None:
     """Take optimizer_args, the older switches for an optimiser, and lora-scripts' fields for Prodigy."""
     if conversion.get(RESTARTS, 1) not in (1, "1") and conversion.given[RESTARTS].name == RESTARTS:
         conversion.note(f"today's sd-scripts silently ignore {RESTARTS}; it is read as lr_scheduler_num_cycles")
+    chosen: dict[str, str] = {}
+    if not values.is_off(conversion.get("optimizer_type")):
+        chosen[str(conversion.get("optimizer_type")).lower()] = conversion.given["optimizer_type"].name
     for key, name in (("use_8bit_adam", "AdamW8bit"), ("use_lion_optimizer", "Lion")):
         if conversion.has(key):
-            conversion.honour(key, "optimizer.kind", name if conversion.value(key, values.switch) else None)
+            on = conversion.value(key, values.switch)
+            if on and chosen and name.lower() not in chosen:
+                conversion.refuse(key, f"is {name}, but {next(iter(chosen.values()))} chooses another optimiser")
+                continue
+            conversion.honour(key, "optimizer.kind", name if on else None)
+            chosen |= {name.lower(): conversion.given[key].name} if on else {}
     arguments: dict[str, Any] = {}
     for key in ("optimizer_args", "optimizer_args_custom"):
         if conversion.has(key):
