@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
+from tests.mutations import examples
 from tests.training import tiny
 from tests.training.workbench import Workbench
 from training.base.loading import BaseModel
@@ -271,3 +274,29 @@ def test_a_held_back_picture_has_the_caption_that_validation_folder_would_give_i
         return {picture.caption for picture in hold_back(config.validation, config.held_back, 1, found)[1]}
 
     assert held({"share": 0.5}) == held({"folder": str(folder)})
+
+
+@examples(300)
+@given(
+    picture=st.tuples(st.integers(1, 20_000), st.integers(1, 20_000)),
+    resolution=st.tuples(st.sampled_from([64, 72, 512, 1024]), st.sampled_from([64, 200, 512, 768])),
+    step=st.sampled_from([8, 32, 64, 256]),
+    no_upscale=st.booleans(),
+)
+def test_every_picture_covers_its_bucket(
+    picture: tuple[int, int], resolution: tuple[int, int], step: int, no_upscale: bool
+) -> None:
+    buckets = Buckets(step=step, no_upscale=no_upscale, min_side=step, max_side=1024)
+    sizes = bucket_sizes(resolution, buckets)
+    if not sizes and not no_upscale:
+        return
+    found = fit(picture, resolution, buckets, sizes)
+    assert all(side and side % step == 0 for side in found.size)
+    assert all(inner <= outer for inner, outer in zip(found.size, found.resized, strict=True))
+
+
+@pytest.mark.parametrize("picture", [(80, 72), (120, 64), (1, 10_000), (10_000, 1)])
+def test_a_resolution_below_the_step_of_buckets_is_no_mistake(picture: tuple[int, int]) -> None:
+    buckets = Buckets(no_upscale=True)
+    found = fit(picture, (64, 64), buckets, [])
+    assert min(found.size) == 64 and found.resized[0] >= found.size[0] and found.resized[1] >= found.size[1]
