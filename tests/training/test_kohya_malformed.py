@@ -103,6 +103,10 @@ TOML = {
             ("shuffle_caption", "2", "must be true or false (is 2)"),
         )
     },
+    "a key of the training file in a dataset": (
+        DATASETS + '[general]\nprior_loss_weight = 1\n[[datasets]]\n[[datasets.subsets]]\nimage_dir = "x"',
+        "general.prior_loss_weight: is a key of the training file; sd-scripts refuses it here",
+    ),
     "a subset's repeats of true": (
         DATASETS + '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "x"\nnum_repeats = true',
         "datasets.0.subsets.0.num_repeats (data.subsets.0.repeats): must be a whole number (is true)",

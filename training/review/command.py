@@ -22,7 +22,8 @@ def dataset(
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step, for a folder.")] = 1,
     epochs: Annotated[int, typer.Option(min=1, help="Number of epochs, for a folder.")] = 10,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="Folder with CLIP's vocab.json and merges.txt.", show_default=False)
+        Path | None,
+        typer.Option(help="Folder with CLIP's vocab.json and merges.txt, or tokenizer.json.", show_default=False),
     ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="HTML page to write: every picture with its caption.", show_default=False)
@@ -63,11 +64,11 @@ def config_of(folder: Path, resolution: int, batch_size: int, epochs: int) -> Co
 
 def _counter(model: Model, tokenizer: Path | None) -> Count | None:
     """A function that counts tokens; None if there is no tokenizer."""
-    from training.base.files import open_base, tokenizer_folder
+    from training.base.files import has_vocabulary, open_base, tokenizer_folder
 
     try:
-        if tokenizer and not (tokenizer / "vocab.json").is_file():
-            raise InputError(f"--tokenizer {tokenizer}: holds no vocab.json")
+        if tokenizer and not has_vocabulary(tokenizer):
+            raise InputError(f"--tokenizer {tokenizer}: holds neither vocab.json and merges.txt nor tokenizer.json")
         folder = tokenizer or tokenizer_folder(model.tokenizer, open_base(model.checkpoint), "tokenizer")
     except InputError:
         if tokenizer:

@@ -30,7 +30,8 @@ class Model(Settings):
     )
     tokenizer: File | None = Field(
         default=None,
-        description="Folder with vocab.json and merges.txt; default: the checkpoint's, or the Hugging Face cache.",
+        description="Folder with vocab.json and merges.txt, or tokenizer.json; default: the checkpoint's, or the "
+        "Hugging Face cache.",
     )
     clip_skip: int = Field(
         default=1,
