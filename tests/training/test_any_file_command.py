@@ -170,6 +170,23 @@ def test_shares_are_refused_with_their_range(number: str, tmp_path: Path) -> Non
     assert not output.exists()
 
 
+@pytest.mark.parametrize("number", ["nan", "-1", "0", "1.5", "1e3", "1_0", "0x10", "\u0663", "many", ""])
+def test_counts_are_refused_with_their_range(number: str, tmp_path: Path) -> None:
+    file, output = saved(tmp_path / "a.safetensors", lora()), tmp_path / "out.safetensors"
+    for words in (
+        ("resize", file, "-o", output, "--rank"),
+        ("merge", file, "-o", output, "--rank"),
+        ("extract", file, file, "-o", output, "--conv-rank"),
+        ("dataset", tmp_path, "--epochs"),
+        ("caption", tmp_path, "--batch"),
+        ("run", file, "--run", tmp_path, "--nodes"),
+    ):
+        code, said = tried(*words, number)
+        assert code == 2 and "must be a whole number, at least 1" in said, said
+    assert not output.exists()
+    assert "must be at most 1000000000000" in tried("resize", file, "-o", output, "--rank", 10**15)[1]
+
+
 def test_every_option_that_takes_a_fraction_has_its_range_checked() -> None:
     """click's own range of floats takes NaN."""
     fractions = [

@@ -108,7 +108,7 @@ def translate_keys(conversion: Conversion, general: Table, tables: list[Table]) 
 
 def _what_it_is(key: str) -> str:
     if key in DATASET_KEYS:
-        here = f"; here it is {FOR_ALL[key]}" if key in FOR_ALL else ""
+        here = f"; in a training file it is {FOR_ALL[key]}" if key in FOR_ALL else ""
         return f"is a key of [general], [[datasets]] or their subsets{here}"
     return f"unknown key{did_you_mean(key, KNOWN)}"
 

@@ -8,6 +8,7 @@ import typer
 from training.config import Config, parse_config
 from training.errors import InputError, TrainingError
 from training.memory import estimate
+from training.options import at_least
 from training.review.caption_checks import Count
 from training.sections.model import Model
 from training.terminal import say
@@ -18,9 +19,13 @@ def dataset(
         Path,
         typer.Argument(metavar="SOURCE", help="Folder of N_name folders, or a training config.", show_default=False),
     ],
-    resolution: Annotated[int, typer.Option(min=64, help="Training size in pixels, for a folder.")] = 512,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step, for a folder.")] = 1,
-    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs, for a folder.")] = 10,
+    resolution: Annotated[
+        int, typer.Option(parser=at_least(64), metavar="N", help="Training size in pixels, for a folder.")
+    ] = 512,
+    batch_size: Annotated[
+        int, typer.Option(parser=at_least(1), metavar="N", help="Pictures per step, for a folder.")
+    ] = 1,
+    epochs: Annotated[int, typer.Option(parser=at_least(1), metavar="N", help="Number of epochs, for a folder.")] = 10,
     tokenizer: Annotated[
         Path | None,
         typer.Option(help="Folder with CLIP's vocab.json and merges.txt, or tokenizer.json.", show_default=False),
