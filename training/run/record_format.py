@@ -5,6 +5,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from training.figures import is_figure
+
 FORMAT = 1
 ARITHMETIC = ("cpu", "capability", "threads", "gpus", "driver", "torch")
 """Facts of machines that must be equal for results to be identical to the bit."""
@@ -46,7 +48,8 @@ def _are_losses(found: object) -> bool:
         isinstance(pair, list)
         and len(pair) == 2
         and isinstance(pair[0], int)
-        and all(isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63) for value in pair)
+        and is_figure(pair[0])
+        and (isinstance(pair[1], float) or is_figure(pair[1]))
         for pair in found
     )
 
