@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from deploy import lock_check, lookup
 from deploy.consensus import Endpoints, Witnesses, confirmation
@@ -27,6 +26,7 @@ from roles.trainer import release as trainer_release
 from roles.webui import release as webui_release
 from roles.webui.config import KNOWN_REFS, Webui
 from roles.webui.release import release_of
+from training.options import CommandLine, Group
 
 Say = Callable[[str], None]
 Look = Callable[[Model, Witnesses], tuple[ModelPin, Endpoints]]
@@ -39,7 +39,7 @@ MIRRORS_HINT = (
 )
 
 
-class _Verbs(TyperGroup):
+class _Verbs(Group):
     """`sdfleet lock [NAME]...` pins the fleet, `sdfleet lock envs` makes locks of environments."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -50,7 +50,7 @@ class _Verbs(TyperGroup):
 
 
 FLEET = "fleet"
-app = typer.Typer(
+app = CommandLine(
     cls=_Verbs,
     subcommand_metavar="[COMMAND] [ARGS]...",
     help=(

@@ -20,9 +20,10 @@ from roles.models.config import Model, is_kind
 from roles.models.sizes import format_bytes
 from roles.models.sources.pasted import entry_for
 from roles.models.sources.web import HubClient
+from training.options import CommandLine
 from training.usable_path import usable_path
 
-app = typer.Typer(no_args_is_help=True, help="List, add, check and prune models.")
+app = CommandLine(no_args_is_help=True, help="List, add, check and prune models.")
 
 Only = Annotated[
     list[str] | None,
