@@ -198,6 +198,18 @@ def test_data_roots_that_are_fine(root: str, tmp_path: Path) -> None:
         ("[2001:db8::5]:2222", ("root", "2001:db8::5", 2222)),
         ("ssh -o Port=2200 -oUser=ann gpu.example.com", ("ann", "gpu.example.com", 2200)),
         ("ssh -o 'Port 2200' gpu.example.com", ("root", "gpu.example.com", 2200)),
+        ("$ ssh -p 12345 root@gpu.example.com ", ("root", "gpu.example.com", 12345)),
+        ("PS C:\\\\> ssh.exe -p 12345 root@gpu.example.com", ("root", "gpu.example.com", 12345)),
+        ("登录指令\uff1assh \uff0dp 12345 root\uff20gpu.example.com\u3000", ("root", "gpu.example.com", 12345)),
+        ("'ssh \u2013p 12345 root@gpu.example.com'", ("root", "gpu.example.com", 12345)),
+        ("`ssh -NTp 12345 root@gpu.example.com`", ("root", "gpu.example.com", 12345)),
+        ("ssh -p 12345 root@gpu.example.com tmux attach -p 1", ("root", "gpu.example.com", 12345)),
+        ("ssh -l ann -p 1 bob@gpu.example.com -l eve -p 2", ("ann", "gpu.example.com", 1)),
+        ("ssh bob@gpu.example.com -l eve", ("bob", "gpu.example.com", 22)),
+        ("ssh -p 12345 \\\\\\n root@gpu.example.com -i /k", ("root", "gpu.example.com", 12345)),
+        ("root@connect.example.com -p 12345", ("root", "connect.example.com", 12345)),
+        ("ssh root@2001:db8::5", ("root", "2001:db8::5", 22)),
+        ("ssh://gpu.example.com", ("root", "gpu.example.com", 22)),
     ],
 )
 def test_what_a_provider_shows_is_taken_as_it_is(tmp_path: Path, address: str, reached: tuple[str, str, int]) -> None:
@@ -217,6 +229,17 @@ def test_what_a_provider_shows_is_taken_as_it_is(tmp_path: Path, address: str, r
             "ssh -F my.config gpu",
             "-F my.config: ssh configuration files are not read; set `user`, `port` and `jump` here",
         ),
+        (
+            "ssh -p 123 root@gpu -i C:\\\\keys\\\\id",
+            r"hosts.a.key: 'C:\\keys\\id' is a Windows path; write its path on this machine, with /",
+        ),
+        ("ssh -o CertificateFile=~/c root@gpu", "not supported; put the certificate beside the key, as KEY-cert.pub"),
+        ("ssh -p", "hosts.a: address: this ssh command cannot be read: option -p requires argument"),
+        ("ssh -y -Z root@gpu", "hosts.a: address: this ssh command cannot be read: option -z not recognized"),
+        ("ssh -p 22", "hosts.a: address: this ssh command names no host"),
+        ("ssh -p 22 'root@gpu", "hosts.a: address: this ssh command cannot be read: no closing quotation"),
+        ("https://gpu.example.com:8443", "hosts.a: address: a page's URL is no address of SSH"),
+        ("scp -P 12 x.toml root@gpu:/x", "is a command line"),
     ],
 )
 def test_what_ssh_would_need_besides_is_refused(tmp_path: Path, address: str, sentence: str) -> None:
@@ -224,6 +247,14 @@ def test_what_ssh_would_need_besides_is_refused(tmp_path: Path, address: str, se
     file.write_text(_address(address))
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         load(file)
+
+
+@pytest.mark.parametrize(
+    "address", ["root:hunter2@gpu", "ssh://root:hunter2@gpu:22", "sshpass -p hunter2 ssh root@gpu"]
+)
+def test_a_password_in_an_address_is_refused_and_not_printed(tmp_path: Path, address: str) -> None:
+    told = _problems(tmp_path, _address(address))
+    assert "hunter2" not in told and 'password = { env = "NAME" }' in told
 
 
 def test_a_byte_order_mark_is_left_out_and_another_encoding_named(tmp_path: Path) -> None:
