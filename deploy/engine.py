@@ -192,7 +192,7 @@ class _Run:
             return
         connection = host.data.settings.connection
         if connection.sudo and connection.sudo_password and not host.data.askpass:
-            self.fail(host, refusals.wrong_password(connection.user), began)
+            self.fail(host, refusals.wrong_password(host.data.settings), began)
             return
         self.state.activate_host(host)
         with self.current(host, began):

@@ -46,7 +46,7 @@ def unknown_key(host: HostSettings, login: Login) -> Refusal:
 
 def refused(host: HostSettings, login: Login) -> Refusal:
     """The host accepts none of the keys."""
-    key = f"the key {login.key}" if login.key else "none of your keys (set key in fleet.toml)"
+    key = f"the key {login.key}" if login.key else f"none of your keys (set {host.place('key')})"
     says = f"{where(host, login)}: login refused: {key} is not accepted for {login.user}"
     return Refusal(says, f"try sdfleet trust {host.name}")
 
@@ -80,9 +80,10 @@ def of_ssh(host: HostSettings, said: str) -> Refusal:
     return unreachable(host, next((line for line in lines if line.startswith("ssh: ")), lines[-1]).rstrip("\r"))
 
 
-def needs_sudo(user: str) -> str:
-    return f"{user} needs sudo: set sudo_password, or allow sudo without one (NOPASSWD in /etc/sudoers.d)"
+def needs_sudo(host: HostSettings) -> str:
+    user, setting = host.connection.user, host.place("sudo_password")
+    return f"{user} needs sudo: set {setting}, or allow sudo without one (NOPASSWD in /etc/sudoers.d)"
 
 
-def wrong_password(user: str) -> str:
-    return f"sudo refused the password of {user}; check sudo_password"
+def wrong_password(host: HostSettings) -> str:
+    return f"sudo refused the password of {host.connection.user}; check {host.place('sudo_password')}"

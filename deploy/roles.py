@@ -49,7 +49,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
             secrets=host.data.secrets,
         )
     if "gpu" in chosen:
-        gpu.install(gpu=settings.gpu, paths=settings.paths)
+        gpu.install(gpu=settings.gpu, paths=settings.paths, places=settings.places)
     if "models" in chosen:
         models.install(
             models=settings.models,

@@ -92,7 +92,7 @@ class Remote:
         status, said = self._lent.end()
         self._lent = None
         if refused and "askpass" not in said:
-            raise HostError(f"{self.name}: {refusals.wrong_password(self.host.connection.user)}")
+            raise HostError(f"{self.name}: {refusals.wrong_password(self.host)}")
         self.judge(Answer(status or 1, "", said), words)
 
     def close(self) -> None:
@@ -171,8 +171,7 @@ class Remote:
             says, cure = refusals.of_ssh(self.host, self._complaint(answer.err))
             raise HostError(says, cure=cure, unreachable=True)
         if refusals.NO_SUDO in answer.err:
-            user = self.host.connection.user
-            raise HostError(f"{self.name}: {refusals.needs_sudo(user)}")
+            raise HostError(f"{self.name}: {refusals.needs_sudo(self.host)}")
         if check and answer.status:
             lines = (answer.err.strip() or answer.out.strip() or "it printed nothing").splitlines()
             # The last line of tar and others says only that there was an error.
