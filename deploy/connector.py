@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import socket
+from collections.abc import Collection
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, cast
@@ -19,14 +20,13 @@ from paramiko import (
     Transport,
 )
 from paramiko.agent import AgentSSH
-from paramiko.hostkeys import HostKeyEntry
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.host import Host
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.ssh_util import load_key_with_certificate
 
-from deploy import refusals
+from deploy import known_hosts, refusals
 from deploy.keys import OpenedKey
 from deploy.questions import Answer, Questions
 from inventory.connection import Login
@@ -69,10 +69,12 @@ class HostConnector(SSHConnector):
 
     def _logged_in(self, login: Login, sock: Channel | None) -> SSHClient:
         client = SSHClient()
-        for file in () if login.known_hosts else GLOBAL_KNOWN_HOSTS:
-            _load_host_keys(client, file)
-        _load_host_keys(client, refusals.known_hosts(login))
-        client.set_missing_host_key_policy(_Refuse() if login.known_hosts else _KeepNew(refusals.known_hosts(login)))
+        file = refusals.known_hosts(login)
+        known = known_hosts.read([file] if login.known_hosts else [*GLOBAL_KNOWN_HOSTS, file], login)
+        for key in known.keys:
+            client.get_host_keys().add(login.known_as, key.get_name(), key)
+        missing = _Refuse(known.revoked) if login.known_hosts else _KeepNew(known.revoked, file)
+        client.set_missing_host_key_policy(missing)
         try:
             client.connect(
                 login.address,
@@ -86,7 +88,10 @@ class HostConnector(SSHConnector):
         except BadHostKeyException as error:
             raise ConnectError(str(refusals.changed_key(self.settings, login))) from error
         except _Unknown as error:
-            raise ConnectError(str(refusals.unknown_key(self.settings, login))) from error
+            why = refusals.vouched_key if known.authority else refusals.unknown_key
+            raise ConnectError(str(why(self.settings, login))) from error
+        except _Revoked as error:
+            raise ConnectError(str(refusals.revoked_key(self.settings, login))) from error
         except AuthenticationException as error:
             raise ConnectError(str(refusals.refused(self.settings, login))) from error
         except (OSError, EOFError, SSHException) as error:
@@ -184,33 +189,31 @@ class _Unknown(SSHException):
     """The host key is not in the known hosts."""
 
 
+class _Revoked(SSHException):
+    """The host key is listed as revoked."""
+
+
 class _Refuse(MissingHostKeyPolicy):
+    def __init__(self, revoked: Collection[bytes]) -> None:
+        self.revoked = revoked
+
     def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
-        raise _Unknown(hostname)
+        raise _Revoked(hostname) if key.asbytes() in self.revoked else _Unknown(hostname)
 
 
 class _KeepNew(MissingHostKeyPolicy):
     """Accept and save the key of an unknown host, as OpenSSH's accept-new does."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, revoked: Collection[bytes], file: Path) -> None:
+        self.revoked, self.file = revoked, file
 
     def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
+        if key.asbytes() in self.revoked:
+            raise _Revoked(hostname)
         with contextlib.suppress(OSError):
             self.file.parent.mkdir(mode=0o700, exist_ok=True)
             with self.file.open("a") as stream:
                 stream.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")
-
-
-def _load_host_keys(client: SSHClient, file: Path) -> None:
-    """Line by line: paramiko ignores the whole file if it cannot read one line."""
-    with contextlib.suppress(OSError):
-        for line in file.read_text(errors="replace").splitlines():
-            if line.strip() and not line.startswith(("#", "@")):
-                with contextlib.suppress(SSHException, ValueError):
-                    if (entry := HostKeyEntry.from_line(line)) and entry.key:
-                        for name in entry.hostnames or ():
-                            client.get_host_keys().add(name, entry.key.get_name(), entry.key)
 
 
 class _Agent(AgentSSH):

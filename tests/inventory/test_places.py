@@ -1,6 +1,7 @@
 """Messages name the table of fleet.toml that sets what they are about: the fleet's, a group's or the host's own."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -94,10 +95,10 @@ def test_the_driver_is_decided_by_the_table_that_names_it(tmp_path: Path) -> Non
 
 
 def test_a_preset_of_mirrors_is_read_once_for_all_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parsed: list[str] = []
-    monkeypatch.setattr(merge, "parse_toml", lambda text: parsed.append(text) or parse_toml(text))
+    parse = Mock(side_effect=parse_toml)
+    monkeypatch.setattr(merge, "parse_toml", parse)
     merge._preset.cache_clear()
-    assert len(load(written(tmp_path)).hosts) == 3 and len(parsed) == 1
+    assert len(load(written(tmp_path)).hosts) == 3 and parse.call_count == 1
 
 
 def test_plan_and_lock_name_each_place_of_a_ref(fleet: Fleet) -> None:

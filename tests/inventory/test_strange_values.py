@@ -1,6 +1,8 @@
 """Values of fleet.toml, and names on the command line, that would lead elsewhere: each gets a sentence."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -66,7 +68,10 @@ STRANGE = {
     "data root that is relative": (_root("autodl-tmp"), "fleet.data_root: 'autodl-tmp' is relative"),
     "data root of the system": (_root("/etc/sdfleet"), "fleet.data_root: '/etc/sdfleet' belongs to the system"),
     "data root that others use": (_root("/srv"), "fleet.data_root: '/srv' belongs to the system; give a folder of"),
-    "data root in a home": (_root("/root/autodl-tmp"), "hidden from services (ProtectHome); mount the disk elsewhere"),
+    "data root in a home": (
+        _root("/root/autodl-tmp"),
+        'hidden from services (ProtectHome); write "/srv/sdfleet" instead',
+    ),
     "data root with a specifier": (_root("/srv/%n"), "fleet.data_root: '/srv/%n' must be a folder"),
     "data root with a line break": (_root("/srv/a\\nb"), "fleet.data_root: '/srv/a\\nb' must be a folder"),
     "model name that climbs": (_model("source='hf:a/b/c'").replace('"m"', '"../m"'), "'../m' has '/' in it"),
@@ -172,6 +177,20 @@ def test_a_secret_written_into_the_file_is_not_printed(tmp_path: Path) -> None:
 
 def test_a_value_is_named_once(tmp_path: Path) -> None:
     assert _problems(tmp_path, _host('[mirrors]\npypi = ["ftp://x"]')).count("ftp://x") == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts, in a namespace of its own")
+def test_the_way_out_of_a_home_folder_works_as_it_is_written(tmp_path: Path) -> None:
+    command = _problems(tmp_path, _root("/root/autodl-tmp/sd")).partition("as root: ")[2]
+    (tmp_path / "fstab").write_text("# none\n")
+    world = f"mount -t tmpfs none /srv && mount -t tmpfs none /root && mount --bind {tmp_path}/fstab /etc/fstab"
+    script = (
+        f"{world} && {command} && touch /root/autodl-tmp/sd/seen && ls /srv/sdfleet && umount /srv/sdfleet && mount -a"
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"{script} && ls /srv/sdfleet"], capture_output=True, text=True
+    )
+    assert done.stdout == "seen\nseen\n", done.stderr
 
 
 @pytest.mark.parametrize("root", ["/srv/sdfleet", "/data", "/mnt/nvme-1/sd", "/opt/sd", "/var/lib/sdfleet"])
