@@ -8,6 +8,8 @@ from getopt import GetoptError, getopt
 from typing import Any
 from urllib.parse import urlsplit
 
+from inventory.connection import LOCAL
+
 OPTIONS = "46AaCfGgKkMNnqsTtVvXxYyB:b:c:D:E:e:F:I:i:J:L:l:m:O:o:P:p:Q:R:S:W:w:"
 """OpenSSH's options, as getopt reads them (man ssh); a colon follows those that take a value."""
 
@@ -56,14 +58,35 @@ def unfold(raw: dict[str, Any]) -> dict[str, Any]:
     User, port, key and jump become settings. Raises ValueError if the table sets one of them to another value, or if
     the address needs what has no setting.
     """
+    if isinstance(jump := raw.get("jump"), str):
+        raw = raw | {"jump": unfold_jump(jump)}
     address = raw.get("address")
     if not isinstance(address, str):
         return raw
     found = _found(_unwrapped(address))
+    if str(found["address"]).lower() == LOCAL:
+        found["address"] = LOCAL
+        if unused := sorted({*found, *raw} & {"user", "port", "key", "jump", "password"}):
+            raise ValueError(f"address: this machine is reached without SSH, so {', '.join(unused)} would not be used")
     for key, value in found.items():
         if key != "address" and key in raw and str(raw[key]) != str(value):
             raise ValueError(f"address has {key} {value}, but {key} is set to {raw[key]}; keep one of them")
     return raw | found
+
+
+def unfold_jump(text: str) -> str:
+    """The jump hosts as [USER@]HOST[:PORT], separated by commas, if they are ssh commands or URLs."""
+    hops = [hop.strip() for hop in text.translate(PUNCTUATION).replace("\uff0c", ",").split(",")]
+    return ",".join(_hop(hop) if re.match(r"ssh(\s|://)", hop) else hop for hop in hops)
+
+
+def _hop(text: str) -> str:
+    found = _found(_unwrapped(text))
+    if other := found.keys() - {"address", "user", "port"}:
+        raise ValueError(f"jump: {text!r} sets a {min(other)}; jump hosts use the key of the host behind them")
+    address = f"[{found['address']}]" if _is_ipv6(found["address"]) else found["address"]
+    user = f"{found['user']}@" if "user" in found else ""
+    return f"{user}{address}:{found['port']}" if "port" in found else f"{user}{address}"
 
 
 def _unwrapped(text: str) -> str:

@@ -87,7 +87,11 @@ def is_user(value: str) -> str:
 
 def is_address(value: str) -> str:
     """A DNS name or an IP address, alone."""
-    if _is_ip(value) or (LABELS.fullmatch(value) and len(value) <= 253):
+    if _is_ip(value):
+        return value
+    if LABELS.fullmatch(value) and len(value) <= 253:
+        if value.rstrip(".").rpartition(".")[2].isdigit():  # no top-level domain is a number (RFC 3696, 2)
+            raise ValueError(f"{value!r} is no IP address: four numbers from 0 to 255, without leading zeros")
         return value
     if " " in value.strip():
         raise ValueError(
