@@ -52,16 +52,20 @@ BARE = re.compile(r"(?P<rest>[^\s-]\S*[@.]\S*\s+-\S.*)", re.DOTALL)
 PLACE = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^@:\[\]\s]+))(?::(?P<port>\d+))?")
 
 
+LONGEST = 1000
+"""Characters of a command line; a longer text is none."""
+
+
 def unfold(raw: dict[str, Any]) -> dict[str, Any]:
     """Split an `address` like `ssh -p 2222 root@HOST`, `ssh://root@HOST:2222` or `root@HOST:2222` in a host's table.
 
     User, port, key and jump become settings. Raises ValueError if the table sets one of them to another value, or if
     the address needs what has no setting.
     """
-    if isinstance(jump := raw.get("jump"), str):
+    if isinstance(jump := raw.get("jump"), str) and len(jump) <= LONGEST:
         raw = raw | {"jump": unfold_jump(jump)}
     address = raw.get("address")
-    if not isinstance(address, str):
+    if not isinstance(address, str) or len(address) > LONGEST:
         return raw
     found = _found(_unwrapped(address))
     if str(found["address"]).lower() == LOCAL:
