@@ -110,9 +110,45 @@ def _reads(folder: Path, toml: bytes, lock: bytes | None = None) -> str:
     return read
 
 
-SIGNS = "- - @ : [ ] ' \" \\ ` $ # = , ; % \uff0c \uff1a \uff0d \u200b \u201c".split(" ")
-WORDS = "ssh |-p|-i |-o |-J |-F |--|root@h|22 |::1|ssh://|Port=|C:\\k|~/k|local| |\t|\n".split("|")
-PASTED = st.sampled_from([*SIGNS, *WORDS])
+SIGNS = [
+    "-",
+    "@",
+    ":",
+    "[",
+    "]",
+    "'",
+    '"',
+    "\\",
+    "`",
+    "$",
+    "#",
+    "=",
+    ",",
+    ";",
+    "%",
+    "\uff0c",
+    "\uff1a",
+    "\uff0d",
+    "\u200b",
+]
+WORDS = [
+    "ssh ",
+    "-p",
+    "-i ",
+    "-o ",
+    "-J ",
+    "-F ",
+    "--",
+    "root@h",
+    "22 ",
+    "::1",
+    "ssh://",
+    "Port=",
+    "C:\\k",
+    "~/k",
+    "local",
+]
+PASTED = st.sampled_from([*SIGNS, *WORDS, " ", "\t", "\n"])
 """What lines that people paste are made of."""
 FLEETS = encoded(changed(SOUND, NAMES).map(as_toml))
 RANDOM = encoded(st.dictionaries(st.sampled_from(sorted(SOUND)) | TEXTS, VALUES, max_size=4).map(as_toml))
