@@ -147,7 +147,7 @@ class RunHost:
         """
         answer = self.ask("files", timeout=600, run=str(self.paths.run(run)))
         with self._told(run):
-            sizes = {_place(name): int(facts["size"]) for name, facts in answer.items()}
+            sizes = {_place(name): _size(facts["size"]) for name, facts in answer.items()}
             hashes = {_place(name): facts["sha256"] and _sha256(facts["sha256"]) for name, facts in answer.items()}
         for place, size in sizes.items():
             if not hashes[place]:
@@ -204,6 +204,12 @@ def _place(name: object) -> PurePosixPath:
     if not place.parts or place.is_absolute() or ".." in place.parts or "\0" in str(name):
         raise ValueError(f"it has a file with the name {name!r}")
     return place
+
+
+def _size(number: object) -> int:
+    if not isinstance(number, int) or number < 0:
+        raise ValueError(f"{str(number)[:80]!r} is no size")
+    return number
 
 
 def _sha256(text: object) -> str:

@@ -40,6 +40,15 @@ def test_a_file_that_leads_out_of_a_run_is_not_fetched(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("size", [-(10**15), "5", 1.5, None])
+def test_a_size_that_is_none_makes_no_room_for_others(
+    size: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"a": {"sha256": SHA256, "size": size}, "b": {"sha256": SHA256, "size": 10**15}}
+    with pytest.raises(HostError, match="a: the list of ink's files is damaged"):
+        host_that_says(answer, tmp_path, monkeypatch).fetch("ink", tmp_path / "runs/ink")
+
+
 @pytest.mark.parametrize(
     ("files", "told"),
     [
