@@ -58,6 +58,11 @@ def test_the_path_in_the_variable_is_checked_too() -> None:
     assert done.exit_code == 2 and "is a Windows path" in done.output
 
 
+def test_a_windows_path_on_a_host_is_named_before_it_is_asked() -> None:
+    done = CliRunner().invoke(app, ["models", "adopt", "gpu-1", "E:\\models"])
+    assert str(done.exception) == "FOLDER: 'E:\\\\models' is a Windows path; write its path on the host, with /"
+
+
 def test_a_quoted_tilde_is_the_home_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(here))
     assert CliRunner().invoke(app, ["init", "~/fleet.toml"]).exit_code == 0
