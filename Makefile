@@ -44,13 +44,13 @@ offline: setup
 
 # One thread per worker: two workers with two threads each would wait for each other.
 slow: setup
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal $(SHUFFLED) $(CHANCES) -m slow
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal $(SHUFFLED) -m slow
 
 # One lab per file, because hosts belong to one file, and three at a time: they wait for each other's hosts as long as
 # they compute. Each needs up to 3 GB of memory.
 LABS := 3
 lab: setup system
-	$(SUDO) $(BIN)/pytest -n $(LABS) --dist loadfile --no-loadscope-reorder $(SHUFFLED) $(CHANCES) -m lab
+	$(SUDO) $(BIN)/pytest -n $(LABS) --dist loadfile --no-loadscope-reorder $(SHUFFLED) -m lab
 
 # On a machine with an NVIDIA GPU, with any Python that has torch for CUDA; five minutes, no network.
 # Options: ARGS="--only repeat".

@@ -21,6 +21,7 @@ from deploy.options import (
     LOCAL,
     OPERATE,
     SETUP,
+    Diff,
     FleetFile,
     HostName,
     Limit,
@@ -110,7 +111,7 @@ def plan(
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,
     role: Role = None,
-    diff: Annotated[bool, typer.Option("--diff", help="Show what changes inside files.")] = False,
+    diff: Diff = False,
     verbose: Verbose = False,
 ) -> None:
     """Show what apply would change."""
@@ -125,7 +126,7 @@ def apply(
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,
     role: Role = None,
-    diff: Annotated[bool, typer.Option("--diff", help="Show what changes inside files.")] = False,
+    diff: Diff = False,
     verbose: Verbose = False,
 ) -> None:
     """Bring the hosts to the state that fleet.toml describes."""

@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import socket
-from collections.abc import Collection
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +12,6 @@ from paramiko import (
     AuthenticationException,
     BadHostKeyException,
     Channel,
-    MissingHostKeyPolicy,
     PKey,
     SSHClient,
     SSHException,
@@ -26,13 +24,13 @@ from pyinfra.api.host import Host
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.ssh_util import load_key_with_certificate
 
-from deploy import known_hosts, refusals
+from deploy import refusals
+from deploy.host_keys import RevokedHostKeyError, UnknownHostKeyError, trust_known_hosts
 from deploy.keys import OpenedKey
 from deploy.questions import Answer, Questions
 from inventory.connection import Login
 from inventory.model import HostSettings
 
-GLOBAL_KNOWN_HOSTS = (Path("/etc/ssh/ssh_known_hosts"), Path("/etc/ssh/ssh_known_hosts2"))
 ASK_SECONDS = 15
 """Interval of the keepalive requests."""
 PATIENCE_SECONDS = 45
@@ -69,12 +67,7 @@ class HostConnector(SSHConnector):
 
     def _logged_in(self, login: Login, sock: Channel | None) -> SSHClient:
         client = SSHClient()
-        file = refusals.known_hosts(login)
-        known = known_hosts.read([file] if login.known_hosts else [*GLOBAL_KNOWN_HOSTS, file], login)
-        for key in known.keys:
-            client.get_host_keys().add(login.known_as, key.get_name(), key)
-        missing = _Refuse(known.revoked) if login.known_hosts else _KeepNew(known.revoked, file)
-        client.set_missing_host_key_policy(missing)
+        known = trust_known_hosts(client, login)
         try:
             client.connect(
                 login.address,
@@ -87,10 +80,10 @@ class HostConnector(SSHConnector):
             )
         except BadHostKeyException as error:
             raise ConnectError(str(refusals.changed_key(self.settings, login))) from error
-        except _Unknown as error:
+        except UnknownHostKeyError as error:
             why = refusals.vouched_key if known.authority else refusals.unknown_key
             raise ConnectError(str(why(self.settings, login))) from error
-        except _Revoked as error:
+        except RevokedHostKeyError as error:
             raise ConnectError(str(refusals.revoked_key(self.settings, login))) from error
         except AuthenticationException as error:
             raise ConnectError(str(refusals.refused(self.settings, login))) from error
@@ -183,37 +176,6 @@ class HostConnector(SSHConnector):
         if transport is None:
             raise EOFError("the connection was closed")
         return transport
-
-
-class _Unknown(SSHException):
-    """The host key is not in the known hosts."""
-
-
-class _Revoked(SSHException):
-    """The host key is listed as revoked."""
-
-
-class _Refuse(MissingHostKeyPolicy):
-    def __init__(self, revoked: Collection[bytes]) -> None:
-        self.revoked = revoked
-
-    def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
-        raise _Revoked(hostname) if key.asbytes() in self.revoked else _Unknown(hostname)
-
-
-class _KeepNew(MissingHostKeyPolicy):
-    """Accept and save the key of an unknown host, as OpenSSH's accept-new does."""
-
-    def __init__(self, revoked: Collection[bytes], file: Path) -> None:
-        self.revoked, self.file = revoked, file
-
-    def missing_host_key(self, client: SSHClient, hostname: str, key: PKey) -> None:
-        if key.asbytes() in self.revoked:
-            raise _Revoked(hostname)
-        with contextlib.suppress(OSError):
-            self.file.parent.mkdir(mode=0o700, exist_ok=True)
-            with self.file.open("a") as stream:
-                stream.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")
 
 
 class _Agent(AgentSSH):

@@ -11,7 +11,7 @@ from roles.github import GITHUB
 from roles.mirrors.config import Mirrors
 from roles.models.config import Model
 from roles.models.sources.web import UnreachableError
-from roles.secrecy import service_of
+from roles.token_services import service_of
 
 T = TypeVar("T")
 KINDS = {"hf": "huggingface", "modelscope": "modelscope", "civitai": "civitai"}

@@ -2,7 +2,6 @@
 
 pyinfra needs gevent's monkey patching before any other import, which breaks torch's data loaders and slows other
 libraries. So no other module imports this one; `deploy.engine_client` starts it as a child process.
-Each host runs its own operations without waiting for the others, so a slow or failing host delays no other.
 """
 
 from gevent import monkey
@@ -12,11 +11,10 @@ monkey.patch_all()
 import contextlib  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
-import re  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence  # noqa: E402
+from collections.abc import Callable, Collection, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -24,22 +22,16 @@ os.environ["PYINFRA_PROGRESS"] = "off"
 
 import gevent  # noqa: E402
 import pyinfra  # noqa: E402
-from pyinfra.api.config import Config  # noqa: E402
 from pyinfra.api.exceptions import PyinfraError  # noqa: E402
 from pyinfra.api.host import Host  # noqa: E402
-from pyinfra.api.inventory import Inventory  # noqa: E402
 from pyinfra.api.operation import OperationMeta  # noqa: E402
-from pyinfra.api.operations import run_host_op  # noqa: E402
-from pyinfra.api.state import BaseStateCallback, State, StateStage  # noqa: E402
-from pyinfra.connectors.local import LocalConnector  # noqa: E402
-from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state  # noqa: E402
 
 from deploy import hostlock, refusals  # noqa: E402
 from deploy.connector import HostConnector  # noqa: E402
+from deploy.engine_events import LogToEvents, emit, host_name  # noqa: E402
 from deploy.engine_hostlock import hold  # noqa: E402
 from deploy.events import (  # noqa: E402
     LAST_STEP,
-    Event,
     Finished,
     HostResult,
     Log,
@@ -50,6 +42,7 @@ from deploy.events import (  # noqa: E402
     Started,
     Status,
 )
+from deploy.pyinfra_session import Session  # noqa: E402
 from deploy.questions import Memory, memory_folder  # noqa: E402
 from deploy.roles import apply_roles, build_trainer_of  # noqa: E402
 from deploy.ssh import HostError  # noqa: E402
@@ -60,57 +53,6 @@ from inventory.model import Fleet  # noqa: E402
 from roles.onhost.journal import reason  # noqa: E402
 from roles.operations.release import limit_switches  # noqa: E402
 from roles.settings import SettingError  # noqa: E402
-
-Step = Callable[[Host], None]
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
-CONNECT_SECONDS = 15
-
-
-def emit(event: Event) -> None:
-    sys.stdout.write(event.model_dump_json() + "\n")
-    sys.stdout.flush()
-
-
-class _LogToEvents(logging.Handler):
-    """Turns pyinfra's log lines into events of the host that a line names as `of`, or of the current one."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        host = getattr(record, "of", None) or (ctx_host.get() if ctx_host.isset() else None)
-        text = ANSI.sub("", record.getMessage()).rstrip()
-        if host is not None:
-            text = text.removeprefix(ANSI.sub("", host.print_prefix)).strip()
-        # pyinfra logs this when an operation fails; the reason is in the operation's result.
-        if text and not text.startswith("Error: executed "):
-            emit(Log(host=_name(host) if host else "", level=record.levelno, text=text))
-
-
-class _ConnectErrors(BaseStateCallback):
-    """Collects why each host could not be reached."""
-
-    def __init__(self) -> None:
-        self.reasons: dict[str, str] = {}
-
-    def host_connect_error(self, state: State, host: Host, error: Exception) -> None:  # type: ignore[override]
-        self.reasons[_name(host)] = str(error)
-
-
-class _Hosts(Inventory):
-    """An inventory whose hosts are reached by `HostConnector`, or are the local machine.
-
-    pyinfra finds connectors by entry points, and every program loads those of all packages. Other programs cannot
-    import sdfleet's packages, so the class is named here.
-    """
-
-    def __init__(self, entries: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """`entries` are pyinfra's host names and their data."""
-        super().__init__((entries, {}))  # type: ignore[no-untyped-call]
-
-    def make_hosts_and_groups(self, names: Iterable[tuple[str, dict[str, Any]]], groups: object) -> None:
-        self.hosts = {}
-        for name, data in names:
-            self.host_data[name] = data
-            reached_by = LocalConnector if name == "@local" else HostConnector
-            self.hosts[name] = Host(name, inventory=self, groups=[], connector_cls=reached_by)
 
 
 class _Run:
@@ -125,12 +67,8 @@ class _Run:
         self.budget = fleet.table.failure_budget if request.failures is None else request.failures
         limit_switches(fleet.table.rollout.away(len(fleet.hosts)))
         self.failed = 0
-        self.inventory = _Hosts(self._entries(fleet))
         shell = " ".join([*hostlock.STEP, "sh"]) if request.apply else "sh"
-        self.state = State(self.inventory, Config(DIFF=request.diff, CONNECT_TIMEOUT=CONNECT_SECONDS, SHELL=shell))
-        self.state.cwd = str(Path.cwd())
-        self.connect_errors = _ConnectErrors()
-        self.state.add_callback_handler(self.connect_errors)
+        self.session = Session(self._entries(fleet), request.diff, shell)
 
     def _entries(self, fleet: Fleet) -> list[tuple[str, dict[str, Any]]]:
         """Name and data of each host, for pyinfra."""
@@ -154,60 +92,38 @@ class _Run:
             # What an operation then says of itself (mostly nothing, or half a line) is not why it failed.
             status = "unreachable"
             message = str(refusals.unreachable(host.data.settings, f"the connection was lost ({message})"))
-        self.state.failed_hosts.add(host)
-        self.state.active_hosts.discard(host)
+        self.session.leave_out(host)
         emit(self.result(host, status, began, error=message))
 
     def all_hosts(self) -> int:
         """Run all hosts. Returns how many failed."""
-        with ctx_state.use(self.state), ctx_inventory.use(self.inventory):
-            self.state.set_stage(StateStage.Connect)
-            self._each(list(self.inventory), self.connect)
-            self.state.set_stage(StateStage.Prepare)
-            self._each(list(self.inventory.get_active_hosts()), self.prepare)
-            order = list(self.state.get_op_order())
-            if self.request.apply:
-                self.state.set_stage(StateStage.Execute)
-                self.state.is_executing = True
-            self._each(list(self.inventory.get_active_hosts()), lambda host: self.finish(host, order))
-            self._each(list(self.state.activated_hosts), self.disconnect)
+        self.session.run(self.connect, self.prepare, self.finish, self.request.apply)
         return self.failed
-
-    def _each(self, hosts: list[Host], step: Step) -> None:
-        gevent.joinall([self.state.pool.spawn(step, host) for host in hosts], raise_error=True)
 
     def connect(self, host: Host) -> None:
         began = time.monotonic()
-        emit(Phase(host=_name(host), phase="connecting"))
-        if host.data.askpass:
-            # Otherwise pyinfra would upload its own program and put the password into each command line.
-            host.connector_data["prompted_sudo_password"] = "told by SUDO_ASKPASS"
-            host.connector_data[f"sudo_askpass_path__{host.get_temp_dir_config()}"] = str(host.data.askpass)
-        with contextlib.suppress(OSError, EOFError):
-            host.connect(show_errors=False)
-        if not host.connected:
+        emit(Phase(host=host_name(host), phase="connecting"))
+        if (why := self.session.connect(host)) is not None:
             lost = str(refusals.unreachable(host.data.settings, "the connection was closed"))
-            reason = self.connect_errors.reasons.get(_name(host), lost)
-            self.fail(host, reason, began, "unreachable")
+            self.fail(host, why or lost, began, "unreachable")
             return
         connection = host.data.settings.connection
         if connection.sudo and connection.sudo_password and not host.data.askpass:
             self.fail(host, refusals.wrong_password(host.data.settings), began)
             return
-        self.state.activate_host(host)
         with self.current(host, began):
             if self.request.apply and not self.request.locked and (why := hold(host, "apply", self.waits(host))):
                 self.fail(host, why, began)
                 return
-            emit(Phase(host=_name(host), phase="reading"))
+            emit(Phase(host=host_name(host), phase="reading"))
 
     @staticmethod
     def waits(host: Host) -> Callable[[str], None]:
         """A function that reports what `host` waits for."""
 
         def tell(what: str) -> None:
-            emit(Log(host=_name(host), level=logging.INFO, text=what))
-            emit(Phase(host=_name(host), phase=LAST_STEP))
+            emit(Log(host=host_name(host), level=logging.INFO, text=what))
+            emit(Phase(host=host_name(host), phase=LAST_STEP))
 
         return tell
 
@@ -218,23 +134,23 @@ class _Run:
     @contextlib.contextmanager
     def current(self, host: Host, began: float) -> Iterator[None]:
         """Make `host` pyinfra's current host; an exception within fails it."""
-        with ctx_config.use(self.state.config.copy()), ctx_host.use(host):
+        with self.session.current(host):
             try:
                 yield
             except Exception as error:
                 self.fail(host, _reason(error, host), began, _status(error))
 
-    def finish(self, host: Host, order: list[str]) -> None:
+    def finish(self, host: Host) -> None:
         """Apply the prepared operations of one host, or only list them."""
         began = time.monotonic()
-        operations = [op for op in order if op in self.state.ops[host]]
+        operations = self.session.operations(host)
         if self.request.apply:
-            emit(Phase(host=_name(host), phase="applying", operations=len(operations)))
+            emit(Phase(host=host_name(host), phase="applying", operations=len(operations)))
             self.execute(host, operations)
             return
-        changes = [self.state.ops[host][op].operation_meta.will_change for op in operations]
+        changes = [self.session.meta(host, op).will_change for op in operations]
         for op, change in zip(operations, changes, strict=True):
-            emit(Planned(host=_name(host), operation=self.label(host, op), change=change))
+            emit(Planned(host=host_name(host), operation=self.session.label(host, op), change=change))
         emit(self.result(host, "ok", began, sum(changes), changes.count(False)))
 
     def execute(self, host: Host, operations: list[str]) -> None:
@@ -244,31 +160,34 @@ class _Run:
             if self.over():
                 emit(self.result(host, "stopped", began, changed, unchanged))
                 return
-            op_began = time.monotonic()
-            emit(Started(host=_name(host), operation=self.label(host, op)))
-            error = ""
-            with ctx_config.use(self.state.config.copy()), ctx_host.use(host):
-                try:
-                    succeeded = run_host_op(self.state, host, op)
-                except Exception as caught:
-                    succeeded, error = False, _reason(caught, host)
-            meta = self.state.ops[host][op].operation_meta
-            result: Outcome = "failed" if not succeeded else "changed" if meta.did_change() else "unchanged"
-            seconds = time.monotonic() - op_began
-            emit(Finished(host=_name(host), operation=self.label(host, op), result=result, seconds=seconds))
-            if not succeeded:
-                self.fail(host, f"{self.label(host, op)}: {error or _last_words(meta)}", began)
+            result, error = self.execute_one(host, op)
+            if result == "failed":
+                self.fail(host, f"{self.session.label(host, op)}: {error}", began)
                 return
             changed += result == "changed"
             unchanged += result == "unchanged"
         emit(self.result(host, "ok", began, changed, unchanged))
+
+    def execute_one(self, host: Host, op: str) -> tuple[Outcome, str]:
+        """Run one operation. Returns how it went, and the reason if it failed."""
+        began, label = time.monotonic(), self.session.label(host, op)
+        emit(Started(host=host_name(host), operation=label))
+        error = ""
+        try:
+            succeeded = self.session.execute(host, op)
+        except Exception as caught:
+            succeeded, error = False, _reason(caught, host)
+        meta = self.session.meta(host, op)
+        result: Outcome = "failed" if not succeeded else "changed" if meta.did_change() else "unchanged"
+        emit(Finished(host=host_name(host), operation=label, result=result, seconds=time.monotonic() - began))
+        return result, "" if succeeded else error or _last_words(meta)
 
     @staticmethod
     def result(
         host: Host, status: Status, began: float, changed: int = 0, unchanged: int = 0, error: str = ""
     ) -> HostResult:
         return HostResult(
-            host=_name(host),
+            host=host_name(host),
             status=status,
             changed=changed,
             unchanged=unchanged,
@@ -276,25 +195,6 @@ class _Run:
             round_trips=host.connector.round_trips if isinstance(host.connector, HostConnector) else 0,
             error=error,
         )
-
-    def label(self, host: Host, op: str) -> str:
-        return operation_name(self.state, host, op)
-
-    @staticmethod
-    def disconnect(host: Host) -> None:
-        with contextlib.suppress(Exception):
-            host.disconnect()
-
-
-def operation_name(state: State, host: Host, op: str) -> str:
-    """The operation's name on this host; pyinfra keeps the names of all hosts together."""
-    names, own = state.get_op_meta(op).names, state.ops[host][op].global_arguments.get("name")
-    mine = [name for name in names if own and (name == own or name.endswith(f" | {own}"))]
-    return ", ".join(sorted(mine or names))
-
-
-def _name(host: Host) -> str:
-    return str(host.data.settings.name)
 
 
 def _status(error: Exception) -> Status:
@@ -327,7 +227,7 @@ def main(declare: Callable[[Collection[str]], None] = apply_roles) -> None:
     request = Request.model_validate_json(sys.stdin.readline())
     gevent.get_hub().threadpool.spawn(end_with_the_controller)
     logger = logging.getLogger("pyinfra")
-    logger.addHandler(_LogToEvents())
+    logger.addHandler(LogToEvents())
     logger.setLevel(logging.INFO)
     # With False, operations are ordered by an index per host, which collides between hosts that branch differently.
     pyinfra.is_cli = True

@@ -124,16 +124,8 @@ def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostE
             # While one host waits, the locks of the others must not expire.
             beat.start()
             for name, holder in holders.items():
-                assert holder.stdout
-                answer = _answer(name, holder.stdout)
                 try:
-                    if not answer:
-                        said[name].seek(0)
-                        remotes[name].judge(Answer(holder.wait(), "", said[name].read()), command(verb))
-                        says, cure = lost(remotes[name].host)
-                        raise HostError(says, cure=cure, unreachable=True)
-                    if why := refusal(answer, remotes[name].host):
-                        raise HostError(f"{name}: {why}")
+                    _judge(remotes[name], verb, holder, said[name])
                 except HostError as error:
                     refused[name] = error
             yield refused
@@ -151,6 +143,22 @@ def refuse(refused: Mapping[str, HostError], others: str = "") -> None:
     if refused:
         cure = [f"Nothing was changed. To continue without {', '.join(refused)}: {others}"] if others else []
         raise HostError("\n".join([*map(str, refused.values()), *cure]))
+
+
+def _judge(remote: Remote, verb: str, holder: subprocess.Popen[str], said: IO[str]) -> None:
+    """Wait for a host's answer. Raises HostError if its lock was not taken.
+
+    + said: what `holder` writes to standard error
+    """
+    assert holder.stdout
+    answer = _answer(remote.name, holder.stdout)
+    if not answer:
+        said.seek(0)
+        remote.judge(Answer(holder.wait(), "", said.read()), command(verb))
+        says, cure = lost(remote.host)
+        raise HostError(says, cure=cure, unreachable=True)
+    if why := refusal(answer, remote.host):
+        raise HostError(f"{remote.name}: {why}")
 
 
 def _answer(name: str, said: IO[str]) -> str:

@@ -13,9 +13,9 @@ from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
 from deploy.ssh import connect, each
 from deploy.stores import HostModels, answered, damaged_files, delete_files, ignored_loras, read_stores, unused_files
 from inventory.edit import append_model
+from inventory.error_messages import problem
 from inventory.errors import DRIFT, ConfigError, Problem
 from inventory.load import load
-from inventory.sentences import problem
 from roles.models.config import Model, is_kind
 from roles.models.sizes import format_bytes
 from roles.models.sources.pasted import entry_for

@@ -27,6 +27,7 @@ Limit = Annotated[
 Role = Annotated[
     list[str] | None, typer.Option("--role", "-r", metavar="ROLE", help="Limit to this role; repeat for more.")
 ]
+Diff = Annotated[bool, typer.Option("--diff", help="Show what changes inside files.")]
 HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host in fleet.toml.")]
 
 

@@ -7,7 +7,7 @@ from pyinfra.context import host
 from pyinfra.operations import server
 
 from deploy.runs.provenance import trainer_of
-from deploy.torch import NO_TORCH, torch_builds
+from deploy.torch import NO_TORCH, TorchBuilds, torch_builds
 from inventory.caching import upstreams
 from inventory.model import ROLES, HostSettings
 from roles.base import tasks as base
@@ -34,6 +34,15 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
     computes = not {"webui", "lora_scripts", "trainer"}.isdisjoint(chosen)
     torch = torch_builds(settings, host.get_fact(Gpus)) if computes else NO_TORCH
     # One call per role, in this order: pyinfra orders operations by the line that they are called from.
+    prepare_system(settings, chosen)
+    install_models(settings, chosen)
+    install_applications(settings, chosen, torch)
+    install_gateway(settings, chosen)
+    refuse_without_torch(chosen, torch)
+
+
+def prepare_system(settings: HostSettings, chosen: Collection[str]) -> None:
+    """Mirrors, packages, users and folders, the cache, and the driver."""
     if "mirrors" in chosen:
         mirrors.install(mirrors=settings.mirrors, repository=settings.webui.repository, proxy=host.data.proxy)
     if "base" in chosen:
@@ -50,6 +59,9 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
         )
     if "gpu" in chosen:
         gpu.install(gpu=settings.gpu, paths=settings.paths, places=settings.places)
+
+
+def install_models(settings: HostSettings, chosen: Collection[str]) -> None:
     if "models" in chosen:
         models.install(
             models=settings.models,
@@ -60,12 +72,19 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
             files_needed=host.data.files_needed,
             after=webui.refresh(settings.webui, settings.paths) if settings.has("webui") else None,
         )
+
+
+def install_applications(settings: HostSettings, chosen: Collection[str], torch: TorchBuilds) -> None:
+    """The applications for which there is a build of torch."""
     if "webui" in chosen and torch.webui:
         webui.install(webui=settings.webui, paths=settings.paths, build=torch.webui)
     if "lora_scripts" in chosen and torch.lora_scripts:
         lora_scripts.install(lora_scripts=settings.lora_scripts, paths=settings.paths, build=torch.lora_scripts)
     if "trainer" in chosen and torch.trainer:
         trainer.install(trainer=settings.trainer, paths=settings.paths, build=torch.trainer)
+
+
+def install_gateway(settings: HostSettings, chosen: Collection[str]) -> None:
     if "gateway" in chosen:
         gateway.install(
             gateway=settings.gateway,
@@ -74,7 +93,10 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
             backends=backends(settings.gateway, settings.roles, settings.webui, settings.lora_scripts),
             secrets=host.data.secrets,
         )
-    # Last, so that the driver is installed even if it is what an application waits for.
+
+
+def refuse_without_torch(chosen: Collection[str], torch: TorchBuilds) -> None:
+    """Fail where no build of torch fits. Last, so that the driver is installed even if that is what is missing."""
     if "webui" in chosen and not torch.webui:
         server.shell(name="Choose torch for the WebUI", commands=refusal(torch.why))
     if "lora_scripts" in chosen and not torch.lora_scripts:

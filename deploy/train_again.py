@@ -134,17 +134,7 @@ def sweep(
         for candidate in hosts:
             prepare(tables[point.run], config, point.run, candidate)
     with connect(hosts) as remotes:
-        placed = {run["name"]: at for at, runs in runs_of(remotes).items() for run in runs}
-        for point in found:
-            if point.run not in placed:
-                placed[point.run] = _start_somewhere(point.run, tables[point.run], config, remotes)
-        failed = []
-        for point in found:
-            host = RunHost(remotes[placed[point.run]])
-            ended = watch(host, point.run)
-            host.fetch(point.run, into / point.run)
-            out.print(f"{point.run} on {host.name}: {ended.state}, {ended.progress.line()}")
-            failed += [point.run] if ended.state != "finished" else []
+        failed = _train_all(tables, config, remotes, into)
     file = into / f"{sweep_name}-sweep.html"
     titles, rows = compare(found, grid, into, file)
     table = Table(*titles, box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -156,6 +146,27 @@ def sweep(
         raise SdfleetError(
             f"{', '.join(failed)} did not finish; resume with sdfleet train resume, then run the sweep again"
         )
+
+
+def _train_all(
+    tables: Mapping[str, Mapping[str, Any]], config: Path, remotes: dict[str, Remote], into: Path
+) -> list[str]:
+    """Start the runs that no host has yet, wait for all and fetch them. Returns those that did not finish.
+
+    + tables: by run, its config, from the file `config`
+    """
+    placed = {run["name"]: at for at, runs in runs_of(remotes).items() for run in runs}
+    for run in tables:
+        if run not in placed:
+            placed[run] = _start_somewhere(run, tables[run], config, remotes)
+    failed = []
+    for run in tables:
+        host = RunHost(remotes[placed[run]])
+        ended = watch(host, run)
+        host.fetch(run, into / run)
+        out.print(f"{run} on {host.name}: {ended.state}, {ended.progress.line()}")
+        failed += [run] if ended.state != "finished" else []
+    return failed
 
 
 def _start_somewhere(run: str, tables: Mapping[str, Any], config: Path, remotes: dict[str, Remote]) -> str:

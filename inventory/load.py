@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from inventory import crosscheck
 from inventory.caching import behind_cache
 from inventory.connection import LOCAL
+from inventory.error_messages import problem, without_consequences
 from inventory.errors import ConfigError, Problem
 from inventory.lock import pin_host
 from inventory.lock import read as read_lock
@@ -24,7 +25,6 @@ from inventory.model import (
     HostTable,
 )
 from inventory.secrets import Secrets
-from inventory.sentences import problem, without_consequences
 from roles.models.config import Model
 from roles.settings import Settings, is_name
 from training.spelling import did_you_mean_or_all
@@ -145,9 +145,7 @@ class _Reader:
 
     def _group(self, name: str, raw: Table) -> GroupTable | None:
         at = f"groups.{name}"
-        for role in ROLE_TABLES.keys() & raw.keys():
-            self._check_role_table(role, raw[role], f"{at}.{role}")
-        group = self._parse(GroupTable, without(raw, ROLE_TABLES), at, extra=ROLE_TABLES)
+        group = self._parse_with_roles(GroupTable, raw, at)
         if group:
             for role in group.roles:
                 if role not in ROLES:
@@ -156,9 +154,7 @@ class _Reader:
 
     def _host(self, name: str, raw: Table) -> HostTable | None:
         at = f"hosts.{name}"
-        for role in ROLE_TABLES.keys() & raw.keys():
-            self._check_role_table(role, raw[role], f"{at}.{role}")
-        host = self._parse(HostTable, without(raw, ROLE_TABLES), at, extra=ROLE_TABLES)
+        host = self._parse_with_roles(HostTable, raw, at)
         self.problems += crosscheck.unknown_groups(f"{at}.groups", host.groups if host else (), self.known_groups)
         return host
 
@@ -175,6 +171,12 @@ class _Reader:
             elif model:
                 models.append(model)
         return tuple(models)
+
+    def _parse_with_roles(self, kind: type[T], raw: Table, at: str) -> T | None:
+        """A table that may hold tables of roles; those are checked, and merged later."""
+        for role in ROLE_TABLES.keys() & raw.keys():
+            self._check_role_table(role, raw[role], f"{at}.{role}")
+        return self._parse(kind, without(raw, ROLE_TABLES), at, extra=ROLE_TABLES)
 
     def _check_role_table(self, role: str, raw: Any, at: str) -> None:
         self._parse(ROLE_TABLES[role], raw, at)

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from inventory.errors import ConfigError, Problem
 from inventory.files import replace_file
 from inventory.model import Fleet, HostSettings
-from roles.models.config import Card, LockedModel, Model, Pin, unlocked
+from roles.models.config import LockedModel, Model, ModelCard, Pin, unlocked
 from roles.names import Commit, FilePath, Line, Revision
 from roles.settings import Settings
 from roles.webui.config import KNOWN_REFS
@@ -36,7 +36,7 @@ class ModelPin(Settings):
     wanted: tuple[str, ...] = Field(default=(), description="The patterns of `files`, for kind hub.")
     revision: Revision = ""
     files: tuple[Pin, ...]
-    card: Card | None = None
+    card: ModelCard | None = None
     asked: tuple[Line, ...] = Field(default=(), description="Who said so, when it was looked up.")
 
 

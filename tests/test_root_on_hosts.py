@@ -1,4 +1,4 @@
-"""What root does on hosts below folders that services write: by descriptors, with roles/onhost/nofollow.py."""
+"""What root does on hosts below folders that services write: by descriptors (nofollow, nofollow_changes)."""
 
 import ast
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from roles import accounts, secrecy
+from roles import accounts, token_services
 from roles.base.tasks import wanted_folders
 from roles.paths import Paths
 from roles.webui.application import application
@@ -14,9 +14,9 @@ from roles.webui.config import Webui
 from roles.webui.release import release_of
 
 TREE = Path(__file__).resolve().parent.parent
-AS_THE_SERVICE = {"webui_service", "webui_options", "webui_door", "webui_picture", "webui_png"}
+AS_THE_SERVICE = {"webui_service", "webui_process", "webui_options", "webui_proxy", "webui_picture", "webui_png"}
 AS_THE_SERVICE |= {"training_turn"}
-AS_THE_SERVICE |= {"gateway_login", "login_door", "login_guesses", "login_server", "login_sessions"}
+AS_THE_SERVICE |= {"gateway_login", "login_authentication", "login_guesses", "login_server", "login_sessions"}
 """Programs of roles/onhost that units start as their own user, or that touch no file of another."""
 CONFINED = {"convert_pickle", "tensor_names"}
 """Programs that are started as nobody, with nothing to write."""
@@ -30,6 +30,7 @@ FILES = {"read", "read_json", "remove", "write"}
 """Functions of roles/onhost/files.py."""
 OF_ROOTS = {
     "roles/onhost/activate.py": ("apps", "open read_text replace unlink symlink_to files.write"),
+    "roles/onhost/release_history.py": ("apps", "read_text replace files.write"),
     "roles/onhost/files.py": ("whatever its callers may: apps, /etc/apt, a service's own", "open unlink replace"),
     "roles/onhost/apt_key.py": ("/etc/apt", "mkdir replace files.write"),
     "roles/onhost/build_wheels.py": ("envs, before they have their name", "open mkdir rename read_text write_text"),
@@ -83,7 +84,7 @@ BEGINNINGS = {"onhost", "host"}
 
 def _programs() -> list[Path]:
     modules = (file for tree in TREES for file in (TREE / tree).rglob("*.py"))
-    apart = {"__init__", "nofollow", *AS_THE_SERVICE, *CONFINED}
+    apart = {"__init__", "nofollow", "nofollow_changes", *AS_THE_SERVICE, *CONFINED}
     return sorted(file for file in modules if file.parent.name in BEGINNINGS and file.stem not in apart)
 
 
@@ -138,7 +139,7 @@ def _called(file: Path) -> set[str]:
         by_descriptor = {word.arg for word in node.keywords} & {"dir_fd", "src_dir_fd"}
         if on == "files" and name in FILES:
             found.add(f"files.{name}")
-        elif name in BY_PATH and on != "nofollow" and not by_descriptor:
+        elif name in BY_PATH and on not in ("nofollow", "nofollow_changes") and not by_descriptor:
             found.add(name)
     return found
 
@@ -178,7 +179,7 @@ def test_homes_in_which_root_makes_and_mounts_folders_are_roots_and_sticky() -> 
 
 
 def test_one_place_decides_which_address_is_sent_a_token() -> None:
-    """Every address of a model that carries a service, and with it a token, comes from roles.secrecy.may_see."""
+    """Every address of a model that carries a service, and with it a token, comes from roles.token_services.may_see."""
     made, called = {}, set()
     for file in (TREE / "roles/models").rglob("*.py"):
         if file.parent.name == "host":
@@ -193,7 +194,7 @@ def test_one_place_decides_which_address_is_sent_a_token() -> None:
     passed_on = {"web.py": "source.service"}  # to the same scheme, host and port
     assert made == {"addresses.py": "service if may_see(end, service, mirrors.tokens_to) else None", **passed_on}
     assert called == {"addresses.py", "request.py", "web.py"}
-    names = {f"{service.secret}" for service in secrecy.SERVICES}
+    names = {f"{service.secret}" for service in token_services.SERVICES}
     used = {str(file.relative_to(TREE)) for tree in TREES for file in (TREE / tree).rglob("*.py")
             if any(f'"{name}"' in file.read_text() for name in names)}  # fmt: skip
-    assert used == {"roles/secrecy.py"}, "a token is read by its name elsewhere"
+    assert used == {"roles/token_services.py"}, "a token is read by its name elsewhere"

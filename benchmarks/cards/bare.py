@@ -40,13 +40,7 @@ def measure(unet: Any, kind: str, resolution: int, batch: int, steps: int) -> di
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True, capturable=DEVICE == "cuda")
     latents = torch.randn(batch, 4, resolution // 8, resolution // 8, device=DEVICE)
     noise, times = torch.randn_like(latents), torch.randint(0, 1000, (batch,), device=DEVICE)
-    half = {"device": DEVICE, "dtype": torch.bfloat16}
-    text = torch.randn(batch, 77, unet.config.cross_attention_dim, **half)
-    added: dict[str, Any] = {}
-    if kind == "sdxl":
-        pooled = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
-        sizes = torch.tensor([[resolution, resolution, 0, 0, resolution, resolution]] * batch, device=DEVICE)
-        added = {"added_cond_kwargs": {"text_embeds": torch.randn(batch, pooled, **half), "time_ids": sizes.bfloat16()}}
+    text, added = _conditions(unet, kind, resolution, batch)
 
     def step() -> None:
         with torch.autocast(DEVICE, torch.bfloat16, cache_enabled=False):
@@ -76,6 +70,18 @@ def measure(unet: Any, kind: str, resolution: int, batch: int, steps: int) -> di
         found["captured_peak_mb"] = torch.cuda.max_memory_allocated() >> 20
         optimizer.zero_grad(set_to_none=True)
     return found
+
+
+def _conditions(unet: Any, kind: str, resolution: int, batch: int) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Random text embeddings, and what else the UNet of this kind is told."""
+    half = {"device": DEVICE, "dtype": torch.bfloat16}
+    text = torch.randn(batch, 77, unet.config.cross_attention_dim, **half)
+    if kind != "sdxl":
+        return text, {}
+    pooled = unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim
+    sizes = torch.tensor([[resolution, resolution, 0, 0, resolution, resolution]] * batch, device=DEVICE)
+    told = {"text_embeds": torch.randn(batch, pooled, **half), "time_ids": sizes.bfloat16()}
+    return text, {"added_cond_kwargs": told}
 
 
 def _captured(

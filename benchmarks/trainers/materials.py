@@ -33,15 +33,27 @@ SIZES = {
 def make(folder: Path, name: str, pictures: int) -> None:
     """Write model/, tokenizers/, pictures/ (N_name), imagefolder/ (metadata.jsonl) and cached.safetensors."""
     import torch
-    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from safetensors.torch import save_file
+
+    size = SIZES[name]
+    torch.manual_seed(0)
+    _model(folder / "model", size)
+    shutil.copytree(folder / "model/tokenizer", folder / "tokenizers" / "openai_clip-vit-large-patch14")
+    side = size.resolution // 8
+    save_file(
+        {"latents": torch.randn(pictures, 4, side, side), "text": torch.randn(pictures, 77, size.text)},
+        folder / "cached.safetensors",
+    )
+    _pictures(folder, size.resolution, pictures)
+
+
+def _model(model: Path, size: Size) -> None:
+    """Write a base model with random weights as a diffusers folder."""
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     from tests.training import tiny
 
-    size = SIZES[name]
-    torch.manual_seed(0)
-    model = folder / "model"
     unet = UNet2DConditionModel(
         sample_size=size.resolution // 8,
         block_out_channels=size.channels,
@@ -71,14 +83,7 @@ def make(folder: Path, name: str, pictures: int) -> None:
     for part, what in (("unet", unet), ("vae", vae), ("text_encoder", text), ("scheduler", scheduler)):
         what.save_pretrained(model / part)
     tiny.tokenizer(model / "tokenizer")
-    shutil.copytree(model / "tokenizer", folder / "tokenizers" / "openai_clip-vit-large-patch14")
     (model / "model_index.json").write_text(json.dumps(_index()))
-    side = size.resolution // 8
-    save_file(
-        {"latents": torch.randn(pictures, 4, side, side), "text": torch.randn(pictures, 77, size.text)},
-        folder / "cached.safetensors",
-    )
-    _pictures(folder, size.resolution, pictures)
 
 
 def _index() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from roles.models.config import LockedModel, Model
 from roles.models.sources import address
 from roles.models.sources.web import SourceError
 from roles.operations.locks import build_of_pytorchs_own
-from roles.secrecy import CIVITAI, HUGGINGFACE, SERVICES
+from roles.token_services import CIVITAI, HUGGINGFACE, SERVICES
 
 ENVIRONMENTS = ("webui", "lora_scripts", "trainer")
 """Roles that build a Python environment."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from deploy.onhost.hashing import CHUNK, sha256_of
-from roles.onhost import nofollow, tensor_names
+from roles.onhost import nofollow, nofollow_changes, tensor_names
 from roles.onhost.confined import StrangeFileError
 
 CLONE = 0x40049409
@@ -78,7 +78,7 @@ def _adopt(parent: int, name: str, store: Path, patterns: list[list[str]], copy:
 
 def _take(file: int, part: Path, copy: bool) -> str:
     """Make `part` from an open file and return how; or return why not, and leave no `part`."""
-    new = os.open(part, nofollow.NEW, 0o644)
+    new = os.open(part, nofollow_changes.NEW, 0o644)
     try:
         os.fchmod(new, 0o644)
         try:

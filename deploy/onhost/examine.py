@@ -51,9 +51,6 @@ def main(
     + proxy: environment variables for all other requests; proxy_place: name and port of that proxy
     """
     os.environ.update(proxy)
-    place = Path(root)
-    while not place.exists():
-        place = place.parent
     system = _os()
     here = f"{system['id']} {system['release']} {platform.machine()}"
     gpu = _output("sh", "-c", probe)
@@ -67,7 +64,7 @@ def main(
         "os": system,
         "systemd": Path("/run/systemd/system").is_dir(),
         "time": time.time(),
-        "disk": {"free_gb": shutil.disk_usage(place).free / 1e9, "total_gb": shutil.disk_usage(place).total / 1e9},
+        "disk": _disk(Path(root)),
         "memory": _memory(),
         "gpu": gpu.splitlines(),
         "units": {unit: _unit(unit) for unit in units},
@@ -111,6 +108,14 @@ def _os() -> dict[str, str]:
     lines = (line.partition("=") for line in Path("/etc/os-release").read_text().splitlines())
     facts = {key: value.strip('"') for key, _, value in lines}
     return {"id": facts.get("ID", ""), "release": facts.get("VERSION_ID", ""), "name": facts.get("PRETTY_NAME", "")}
+
+
+def _disk(place: Path) -> dict[str, float]:
+    """Space of the file system that has a folder, or would have it, in GB."""
+    while not place.exists():
+        place = place.parent
+    usage = shutil.disk_usage(place)
+    return {"free_gb": usage.free / 1e9, "total_gb": usage.total / 1e9}
 
 
 def _memory() -> dict[str, float]:

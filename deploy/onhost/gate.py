@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from deploy.onhost.run_states import LIST_ACTIVE, active_units
-from roles.onhost import itself, journal, loopback, nofollow, systemd, webui_api, webui_png
+from roles.onhost import journal, loopback, nofollow, own_archive, systemd, webui_api, webui_png
 from roles.onhost.commands import output
 
 PICTURE = {
@@ -65,14 +65,7 @@ def main(
     + convert: the words before the program that converts a picture: a Python with Pillow
     """
     begun = time.time()
-    seen: dict[str, Any] = {
-        "failed": "",
-        "said": "",
-        "picture": "",
-        "format": "",
-        "model": "",
-        "serving": False,
-    }
+    seen: dict[str, Any] = {**dict.fromkeys(("failed", "said", "picture", "format", "model"), ""), "serving": False}
     seen["releases"] = {
         link.parent.name: link.readlink().name for link in Path(apps).glob("*/current") if link.is_symlink()
     }
@@ -87,12 +80,7 @@ def main(
         _same_process(unit, service["process"])
     except GateError as error:
         seen["failed"], seen["said"] = error.args
-    start = _start_errors(unit)
-    # Newest first: with --since, journalctl's --lines would be the first ones after that time.
-    lately = _errors(unit, f"--since=@{begun - (stable_seconds - seconds):.6f}", "--reverse") or []
-    seen |= {"errors": journal.kinds([*(start or []), *lately]), "late_errors": lately}
-    seen["start_known"] = start is not None
-    return seen
+    return seen | _both_parts(unit, begun - (stable_seconds - seconds))
 
 
 class GateError(Exception):
@@ -150,7 +138,7 @@ def _png(drawn: str, convert: list[str]) -> tuple[str, str]:
     found = next((name for name, mark in FORMATS.items() if picture.startswith(mark)), "")
     if found in ("", "png"):
         return found, drawn
-    done = itself.run(webui_png.__name__, picture, convert)
+    done = own_archive.run(webui_png.__name__, picture, convert)
     if done.returncode:
         raise GateError("picture", done.stderr.decode(errors="replace").strip()[-300:])
     return found, base64.b64encode(done.stdout).decode()
@@ -162,6 +150,15 @@ def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate
         return webui_api.ask(port, path, body, seconds, LARGEST)
     except loopback.AnswerError as error:
         raise GateError(gate, f"{path} {error}") from error
+
+
+def _both_parts(unit: str, since: float) -> dict[str, Any]:
+    """The errors in the journal: of the service's start, and `since` (s since the epoch)."""
+    start = _start_errors(unit)
+    # Newest first: with --since, journalctl's --lines would be the first ones after that time.
+    lately = _errors(unit, f"--since=@{since:.6f}", "--reverse") or []
+    kinds = journal.kinds([*(start or []), *lately])
+    return {"errors": kinds, "late_errors": lately, "start_known": start is not None}
 
 
 def _start_errors(unit: str) -> list[str] | None:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import nofollow, systemd, webui_api
+from roles.onhost import nofollow, nofollow_changes, systemd, webui_api
 from roles.onhost.loopback import AnswerError
 
 
@@ -40,10 +40,10 @@ def main(
     except OSError as error:
         return {"error": f"{manifest} cannot be written: {error.strerror}"}
     if changed:
-        nofollow.make_alike(name.parent)
+        nofollow_changes.make_alike(name.parent)
         # The WebUI keeps the old hash for a name if its file is not newer than before.
         os.utime(stored)
-        nofollow.link(name, blob)
+        nofollow_changes.link(name, blob)
     return {"changed": changed, "refreshed": _refresh(unit, port)}
 
 
@@ -55,7 +55,7 @@ def _write_down(manifest: Path, name: str, entry: dict[str, str]) -> None:
         if not isinstance(known, dict):
             raise ValueError("no table")
         if known.get(name) != entry:
-            nofollow.write(manifest, json.dumps({**known, name: entry}, indent=1, sort_keys=True).encode())
+            nofollow_changes.write(manifest, json.dumps({**known, name: entry}, indent=1, sort_keys=True).encode())
 
 
 def _refresh(unit: str, port: int) -> bool:

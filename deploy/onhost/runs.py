@@ -19,7 +19,7 @@ from typing import Any
 from deploy.onhost.hashing import sha256_of
 from deploy.onhost.run_inputs import create, inputs, missing, remove
 from deploy.onhost.run_states import LOG_BYTES, list_runs, names, state_of, states
-from roles.onhost import gpus, nofollow, turn_state
+from roles.onhost import gpus, nofollow, nofollow_changes, turn_state
 
 LARGEST = 8_000_000_000
 """Largest file that is fetched, in bytes: a run can make one that is larger than any disk."""
@@ -93,7 +93,7 @@ def turn(run: str, wants: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("it is still going; stop it first with `sdfleet train stop`")
     known = nofollow.read_json(file, owner=os.geteuid())
     if {**known, **wants} != known:  # if nothing changes, a full disk must not keep the run from continuing
-        nofollow.write(file, json.dumps({**known, **wants}).encode())
+        nofollow_changes.write(file, json.dumps({**known, **wants}).encode())
     return {}
 
 

@@ -14,6 +14,7 @@ import typer
 from deploy import hostlock, lock
 from deploy.console import err, out, styled
 from deploy.engine_client import select_hosts
+from deploy.lock_resolver import Resolver
 from deploy.options import DEFAULT_FILE, DEPLOY, FleetFile, Limit
 from deploy.rollout.rollout import Rollout
 from deploy.ssh import connect
@@ -128,7 +129,7 @@ def _move_lock(fleet: Fleet, names: Sequence[str]) -> Moved | None:
         message = f"nothing is named {unknown[0]!r}; known are {', '.join(sorted(known))}"
         raise ConfigError("update", [Problem("", message)])
     old = locks.read(fleet.file)
-    new = lock.renewed(fleet, old, lambda name: not names or name in names, out.print)
+    new = Resolver(fleet, old, lambda name: not names or name in names, out.print).resolve()
     for line in lock.differences(old, new):
         out.print(line)
     if new == old:

@@ -8,10 +8,11 @@ from typing import TypeVar
 from deploy import engine_client, keys
 from deploy.console import err, out, styled, waiting
 from deploy.engine_view import EngineView
-from deploy.events import HostResult, Planned, Request
+from deploy.events import Request
 from deploy.onhost.run_states import LIST_ACTIVE, active_units
 from deploy.rollout import gates, rollback, state
 from deploy.rollout.gates import Failure, Seen
+from deploy.rollout.plan import planned_changes, tell_plan
 from deploy.rollout.state import Mark
 from deploy.rollout.waves import all_waves, next_wave
 from deploy.ssh import HostError, Remote, each
@@ -60,7 +61,7 @@ class Rollout:
         """
         self.bring_up_cache()
         with waiting("the plan of every host"):
-            changes = self.plan()
+            changes = planned_changes(self.fleet, self._request(tuple(self.remotes), apply=False))
             self.marks = _all_answers(each(self.remotes, state.read))
         begun = [name for name in self.marks if self._unfinished(name)]
         todo = [self.fleet.hosts[name] for name in self.remotes if changes[name] or name in begun]
@@ -94,23 +95,6 @@ class Rollout:
         view = engine_client.cache_first(self.fleet, self._request(tuple(self.remotes), apply=True), self.verbose)
         if view is not None and view.failed:
             raise SdfleetError("No WebUI was touched. Fix the cache, or leave its host out with --limit.")
-
-    def plan(self) -> dict[str, list[str]]:
-        """By host, the operations that would change it."""
-        out.print(f"Comparing {len(self.remotes)} host(s) with fleet.toml")
-        request = self._request(tuple(self.remotes), apply=False)
-        changes: dict[str, list[str]] = {name: [] for name in self.remotes}
-        problems: list[str] = []
-        for event in engine_client.engine_events(self.fleet, request):
-            if isinstance(event, Planned) and event.change:
-                changes[event.host].append(event.operation)
-            elif isinstance(event, HostResult) and event.status != "ok":
-                problems.append(f"{event.host}: {event.error}")
-        if problems:
-            raise SdfleetError(
-                "\n".join([*problems, "Nothing was changed. Fix this, or leave hosts out with --limit."])
-            )
-        return changes
 
     def _request(self, hosts: tuple[str, ...], apply: bool) -> Request:
         opened = keys.opened(self.fleet.hosts[name].connection for name in hosts)
@@ -242,16 +226,3 @@ def _all_answers(answers: Mapping[str, T | HostError]) -> dict[str, T]:
             raise answer
         good[name] = answer
     return good
-
-
-def tell_plan(changes: Mapping[str, Sequence[str]], begun: Sequence[str]) -> None:
-    """Print what would change, an operation a line; hosts with the same changes are named together."""
-    together: dict[tuple[str, ...], list[str]] = {}
-    for name, operations in changes.items():
-        together.setdefault(tuple(operations), []).append(name)
-    for operations, names in together.items():
-        for what in operations or ["nothing to change"]:
-            out.print(styled("[bold]{}[/]: {}", " ".join(names), what))
-    if begun:
-        have = "has" if len(begun) == 1 else "have"
-        out.print(f"Resuming an interrupted rollout: {' '.join(begun)} {have} not been checked yet.")

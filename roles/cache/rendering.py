@@ -7,7 +7,7 @@ from roles.accounts import CACHE
 from roles.cache.config import Cache
 from roles.cache.servers import variable
 from roles.paths import ETC, UNITS, Paths
-from roles.secrecy import SERVICES
+from roles.token_services import SERVICES
 from templates import render
 
 UNIT = UNITS / "sdfleet-cache.service"

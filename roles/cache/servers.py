@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from roles.cache.config import FILES, KINDS, MODELS, Cache
 from roles.github import GITHUB, of_files
 from roles.paths import Paths
-from roles.secrecy import Service, may_see, service_of
+from roles.token_services import TokenService, may_see, service_of
 from templates import render
 
 Treatment = Literal["file", "kept", "page", "git", "pass"]
@@ -108,7 +108,7 @@ def _logins(kind: str, mirrors: Sequence[str], held: bool, tokens_to: Collection
     return tuple(shown if may_see(mirror, service, tokens_to) else "" for mirror in mirrors), service.header
 
 
-def variable(service: Service) -> str:
+def variable(service: TokenService) -> str:
     """nginx's variable with the cache's token, or the client's own if it sent one."""
     return f"{service.endpoints}_{service.header.lower()}"
 

@@ -58,25 +58,16 @@ def install(
     + tokens_to: mirrors that may get a token besides its issuer
     + secrets: tokens by name; used only with `hold_tokens`
     """
-    conf = nginx_conf(paths)
-    wanted = wanted_folders(paths)
-    seen = host.get_fact(
-        Survey,
-        paths=[PENDING, *(folder.path for folder in wanted)],
-        texts=[conf, UNIT, TOKENS, RESOLV_CONF],
-        packages=[NGINX],
-        users=[CACHE],
-        units=[UNIT.name],
-    )
+    conf, wanted = nginx_conf(paths), wanted_folders(paths)
+    seen = look(conf, wanted)
     texts = {
         conf: configuration(cache, upstreams, paths, seen.text(RESOLV_CONF) or "", tokens_to),
         UNIT: unit(cache, paths),
+        **({TOKENS: tokens(secrets)} if cache.hold_tokens else {}),
     }
     install_nginx([NGINX], seen)
     system_users(name="Create the cache's user", homes={CACHE: paths.http_cache}, seen=seen)
     folders(name="Make the cache's folders", wanted=wanted, seen=seen)
-    if cache.hold_tokens:
-        texts[TOKENS] = tokens(secrets)
     if _changed(texts, seen):
         server.shell(name="Mark the cache's files as changed", commands=[f"touch {PENDING}"])
     if cache.hold_tokens:
@@ -86,6 +77,19 @@ def install(
     rendered(name="Write the cache's configuration", dest=conf, text=texts[conf], seen=seen)
     write_units({UNIT: texts[UNIT]}, seen)
     cache_running(name="Start the cache", texts=texts, seen=seen)
+
+
+def look(conf: PurePosixPath, wanted: Sequence[Folder]) -> HostSurvey:
+    """What the host has of the cache."""
+    seen: HostSurvey = host.get_fact(
+        Survey,
+        paths=[PENDING, *(folder.path for folder in wanted)],
+        texts=[conf, UNIT, TOKENS, RESOLV_CONF],
+        packages=[NGINX],
+        users=[CACHE],
+        units=[UNIT.name],
+    )
+    return seen
 
 
 def wanted_folders(paths: Paths) -> list[Folder]:

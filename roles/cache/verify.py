@@ -6,7 +6,7 @@ from roles.accounts import CACHE
 from roles.cache.config import KINDS, MODELS, Cache
 from roles.cache.rendering import TOKENS, UNIT
 from roles.cache.servers import servers
-from roles.facts import asked
+from roles.facts import http_commands
 from roles.paths import Paths
 
 
@@ -32,7 +32,7 @@ def test_every_port_of_the_cache_listens(host: Host, cache: Cache, direct: objec
 
 
 def test_cache_answers(host: Host, cache: Cache) -> None:
-    answer = host.run(asked.body(f"http://127.0.0.1:{cache.port_of(MODELS)}/healthz"))
+    answer = host.run(http_commands.body(f"http://127.0.0.1:{cache.port_of(MODELS)}/healthz"))
     assert answer.stdout.strip() == "ok", f"the cache gives no answer on port {cache.port_of(MODELS)}"
 
 

@@ -68,18 +68,8 @@ class Survey(FactBase[HostSurvey]):
         script += _ask_files(paths, [str(path) for path in texts], written_by or {})
         script += _ask_system(packages, users, units)
         script += [_ask_tree(tree) for tree in trees]
-        for folder in folders:
-            inside = f"find {quoted([folder])} -mindepth 1 -maxdepth 1 -printf '%h\\0%f\\0'"
-            script.append(listing("names", inside))
-        for folder, user in (belonging or {}).items():
-            mine = f"-mindepth 1 -maxdepth 1 -type d -user {user} ! -name '.*' -printf '%h\\0%f\\0'"
-            script.append(listing("belonging", f"find {quoted([folder])} {mine}"))
-        for folder, name in (holding or {}).items():
-            inside = f"-mindepth 2 -maxdepth 2 -type f -name {shlex.quote(name)} -printf '%H\\0%P\\0'"
-            script.append(listing("holding", f"find {quoted([folder])} {inside}"))
-        for file in digests:
-            show = f'printf "digest\\t%s\\t%s\\n" {quoted([file])} "${{d%% *}}"'
-            script.append(f"d=$(sha256sum <{quoted([file])}) && {show}")
+        script += _ask_folders(folders, belonging or {}, holding or {})
+        script += [_ask_digest(file) for file in digests]
         script += [_ask_broken(folder) for folder in whole]
         if space:
             script.append(f'd={quoted([space])}; until [ -e "$d" ]; do d=$(dirname "$d"); done')
@@ -99,9 +89,7 @@ class Survey(FactBase[HostSurvey]):
                     path, _, encoded = rest.partition("\t")
                     found.texts[path] = base64.b64decode(encoded).decode(errors="replace")
                 case "package":
-                    status, name, provides = rest.split("\t")
-                    if status.startswith(("ii", "hi")):
-                        found.packages.update({name, *(part.split(" ")[0] for part in provides.split(", "))})
+                    found.packages |= _installed(*rest.split("\t"))
                 case "user":
                     name, *_, home, _shell = rest.split(":")
                     found.users[name] = home
@@ -163,6 +151,22 @@ def _ask_tree(tree: Path) -> str:
     return f"{own_repository(tree)} && c=$({git} rev-parse HEAD) && {show}"
 
 
+def _ask_folders(folders: Sequence[Path], belonging: Mapping[Path, str], holding: Mapping[Path, str]) -> Iterator[str]:
+    for folder in folders:
+        yield listing("names", f"find {quoted([folder])} -mindepth 1 -maxdepth 1 -printf '%h\\0%f\\0'")
+    for folder, user in belonging.items():
+        mine = f"-mindepth 1 -maxdepth 1 -type d -user {user} ! -name '.*' -printf '%h\\0%f\\0'"
+        yield listing("belonging", f"find {quoted([folder])} {mine}")
+    for folder, name in holding.items():
+        inside = f"-mindepth 2 -maxdepth 2 -type f -name {shlex.quote(name)} -printf '%H\\0%P\\0'"
+        yield listing("holding", f"find {quoted([folder])} {inside}")
+
+
+def _ask_digest(file: Path) -> str:
+    show = f'printf "digest\\t%s\\t%s\\n" {quoted([file])} "${{d%% *}}"'
+    return f"d=$(sha256sum <{quoted([file])}) && {show}"
+
+
 def _ask_broken(folder: Path) -> str:
     kept = shlex.quote(f"{folder}/{INVENTORY}")
     same = f'[ ! -e {kept} ] || [ "$({inventory_command(folder)})" = "$(cat {kept})" ]'
@@ -175,6 +179,13 @@ def _read_plain(found: HostSurvey, line: str) -> None:
         found.os_id, found.codename = (*values, "", "")[:2]
     elif word == "free" and values:
         found.free_bytes = int(values[0])
+
+
+def _installed(status: str, name: str, provides: str) -> set[str]:
+    """The names that a package of dpkg answers to, if it is installed."""
+    if not status.startswith(("ii", "hi")):
+        return set()
+    return {name, *(part.split(" ")[0] for part in provides.split(", "))}
 
 
 def _unit(shown: dict[str, str]) -> Unit:

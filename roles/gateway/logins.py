@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from roles.onhost.login_door import matches, read_users
+from roles.onhost.login_authentication import matches, read_users
 
 COST, BLOCK, TIMES = 2**15, 8, 3
 """scrypt's parameters from OWASP's password storage cheat sheet for 32 MB; a third of a second on a server's core."""

@@ -44,6 +44,8 @@ from roles.paths import ACME, GATEWAY, HISTORY, WITH_MIRRORS, Folder, Paths
 
 KEPT = 2
 """Releases that are kept: the current one, and one to roll back to."""
+FOLDERS = (Folder(GATEWAY, mode=0o700), Folder(RELEASES, mode=0o700), Folder(ACME.parent), Folder(ACME))
+"""Folders of the role, parents first."""
 
 
 @deploy("Gateway")
@@ -60,16 +62,7 @@ def install(
     + secrets: values by name; gateway_logins and gateway_key are used
     """
     packages = ["nginx", "openssl", *(["certbot"] if gateway.tls == "acme" else [])]
-    kept = [CURRENT / name for name in (CONFIG, USERS)]
-    own = [Folder(GATEWAY, mode=0o700), Folder(RELEASES, mode=0o700), Folder(ACME.parent), Folder(ACME)]
-    seen = host.get_fact(
-        Survey,
-        paths=[*(folder.path for folder in own), CURRENT, CERTIFICATE, KEY, lineage(gateway)],
-        texts=[UNIT, CERTIFICATE, KEY, GATEWAY / HISTORY, renewal(gateway), *kept],
-        packages=packages,
-        units=[UNIT.name],
-        folders=[RELEASES, paths.old_programs],
-    )
+    seen = look(gateway, paths, packages)
     if not gateway.enabled:
         close_gateway(seen)
         remove_old_programs([PROGRAM], paths, seen)
@@ -79,7 +72,7 @@ def install(
     files, pair = wanted_files(gateway, address, backends, secrets, seen), given_certificate(gateway, secrets)
     release, text = release_id(files), unit_text(gateway, address, paths)
     install_nginx(packages, seen)
-    folders(name="Make folders", wanted=own, seen=seen)
+    folders(name="Make folders", wanted=FOLDERS, seen=seen)
     certificate(name="Install the certificate", gateway=gateway, pair=pair, address=address, paths=paths, seen=seen)
     private_release(name=f"Write configuration {release}", release=release, files=files, seen=seen)
     same_certificate = pair is None or pair == (seen.text(CERTIFICATE), seen.text(KEY))
@@ -87,18 +80,39 @@ def install(
     configuration_served(
         name=f"Run configuration {release}", release=release, text=text, paths=paths, running=running, seen=seen
     )
-    if gateway.tls == "acme" and not seen.entry(lineage(gateway)):
-        systemd.service(name="Enable certbot's timer", service="certbot.timer", enabled=True)
-        command = f"{WITH_MIRRORS}; {shlex.join(certbot(gateway, paths))}"
-        server.shell(name="Request a certificate", commands=[command])
-    if hook := new_hook(gateway, paths, seen):
-        server.shell(name="Update certbot's deploy hook", commands=hook)
+    renew_certificate(gateway, paths, seen)
     remove_old_programs([PROGRAM], paths, seen)
     if old := old_configurations(release, seen):
         server.shell(name="Remove old configurations", commands=old)
     announce_addresses(
         name="Print the gateway's addresses", gateway=gateway, address=address, backends=backends, unit=text, seen=seen
     )
+
+
+def look(gateway: Gateway, paths: Paths, packages: Sequence[str]) -> HostSurvey:
+    """What the host has of the gateway."""
+    seen: HostSurvey = host.get_fact(
+        Survey,
+        paths=[*(folder.path for folder in FOLDERS), CURRENT, CERTIFICATE, KEY, lineage(gateway)],
+        texts=[UNIT, CERTIFICATE, KEY, GATEWAY / HISTORY, renewal(gateway), CURRENT / CONFIG, CURRENT / USERS],
+        packages=packages,
+        units=[UNIT.name],
+        folders=[RELEASES, paths.old_programs],
+    )
+    return seen
+
+
+def renew_certificate(gateway: Gateway, paths: Paths, seen: HostSurvey) -> None:
+    """Have certbot request a certificate that is still missing, and renew it from then on.
+
+    + seen: a survey that looked for the certificate, and read how it is renewed
+    """
+    if gateway.tls == "acme" and not seen.entry(lineage(gateway)):
+        systemd.service(name="Enable certbot's timer", service="certbot.timer", enabled=True)
+        command = f"{WITH_MIRRORS}; {shlex.join(certbot(gateway, paths))}"
+        server.shell(name="Request a certificate", commands=[command])
+    if hook := new_hook(gateway, paths, seen):
+        server.shell(name="Update certbot's deploy hook", commands=hook)
 
 
 def wanted_files(

@@ -6,7 +6,8 @@ from ssl import cert_time_to_seconds
 import pytest
 from testinfra.host import Host
 
-from roles.facts import asked
+from roles.facts import http_commands
+from roles.facts.unit_files import check_unit_file
 from roles.gateway.backends import Backend, Reached, Served, ServedWithBoard, backends
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import CERTIFICATE, CONFIG, CURRENT, KEY, UNIT, USERS, nginx_conf, unit_text
@@ -42,14 +43,11 @@ def test_it_is_closed_if_told_so(host: Host, gateway: Gateway) -> None:
 def test_unit_and_configuration_are_as_described(
     host: Host, gateway: Gateway, connection: Reached, paths: Paths, served: list[Backend]
 ) -> None:
-    wanted = {
-        UNIT: unit_text(gateway, connection.address, paths),
-        CURRENT / CONFIG: nginx_conf(gateway, connection.address, served),
-    }
-    for path, text in wanted.items():
-        assert host.file(str(path)).exists, f"{path} is missing"
-        assert host.file(str(path)).content_string == text, f"{path} was changed by hand"
-    assert not host.file(f"{UNIT}.d").exists, f"{UNIT}.d holds settings that are not the fleet's"
+    check_unit_file(host, UNIT, unit_text(gateway, connection.address, paths))
+    file = host.file(str(CURRENT / CONFIG))
+    assert file.exists, f"{file.path} is missing"
+    wanted = nginx_conf(gateway, connection.address, served)
+    assert file.content_string == wanted, f"{file.path} was changed by hand, or differs from fleet.toml"
 
 
 def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, served: list[Backend]) -> None:
@@ -70,7 +68,7 @@ def test_secrets_are_roots(host: Host, served: list[Backend]) -> None:
 def test_nobody_comes_in_without_a_login(host: Host, served: list[Backend], places: list[str]) -> None:
     doors = [f"https://{at}:{backend.public_port}" for at in places for backend in served]
     urls = [f"{door}{path}" for door in doors for path in CLOSED]
-    statuses = host.run(asked.statuses(urls, "-k", "--path-as-is")).stdout.split()
+    statuses = host.run(http_commands.statuses(urls, "-k", "--path-as-is")).stdout.split()
     assert len(statuses) == len(urls), f"only {len(statuses)} of {len(urls)} requests were answered in time"
     let_in = [url for url, status in zip(urls, statuses, strict=True) if status != "401"]
     assert not let_in, f"answered without a login: {', '.join(let_in)}"
@@ -78,14 +76,14 @@ def test_nobody_comes_in_without_a_login(host: Host, served: list[Backend], plac
 
 def test_wrong_password_is_refused(host: Host, served: list[Backend], places: list[str]) -> None:
     url = f"https://{places[0]}:{served[0].public_port}/sdfleet/login"
-    status = host.run(asked.statuses([url], "-k", "-u nobody:wrong")).stdout.strip()
+    status = host.run(http_commands.statuses([url], "-k", "-u nobody:wrong")).stdout.strip()
     assert status in ("401", "429"), f"{url} answers a wrong password with {status}"
 
 
 def test_services_answer_behind_it(host: Host, served: list[Backend], places: list[str]) -> None:
     for at, backend in itertools.product(places, served):
         url = f"https://{at}:{backend.public_port}/sdfleet/health"
-        answer = host.run(asked.body(url, "-k"))
+        answer = host.run(http_commands.body(url, "-k"))
         assert answer.stdout == "ok\n", f"{url} says {answer.stdout.strip() or answer.stderr.strip() or 'nothing'}"
 
 

@@ -45,34 +45,16 @@ def install(gpu: Gpu, paths: Paths, places: Mapping[str, str]) -> None:
     texts = [files.SOURCES, files.PIN, files.NOUVEAU, files.UNATTENDED]
     seen: HostSurvey = host.get_fact(Survey, texts=texts, paths=[files.KEYRING])
     brings = decision.action in ("install", "upgrade")
-    if brings or seen.entry(files.SOURCES):
-        # The wanted branch, not the installed version: a planned upgrade may then install its next release.
-        wanted = gpu.driver if gpu.driver not in ("auto", "keep") else str(branch_of(decision.driver or ""))
-        repository(name="Add NVIDIA's repository", gpu=gpu, facts=facts, paths=paths, seen=seen)
-        rendered(name="Pin the driver", dest=files.PIN, text=files.pin(gpu, wanted), seen=seen)
-        rendered(name="Block nouveau", dest=files.NOUVEAU, text=files.nouveau(), seen=seen)
-    if brings:
-        what = " ".join(part for part in ("driver", decision.driver, decision.modules) if part)
-        server.shell(name=f"Install {what}", commands=commands.install_driver(gpu, decision, facts))
-    elif decision.action == "repair":
-        name = f"Build the driver's module for kernel {facts.kernel}"
-        server.shell(name=name, commands=commands.repair_module(facts))
-    else:
-        host.noop(decision.reason)
     fabric = fabric_manager_wanted(decision, facts)
+    if brings or seen.entry(files.SOURCES):
+        add_repository(gpu, decision, facts, paths, seen)
+    install_driver(gpu, decision, facts)
     if fabric:
         # Blackwell's switches are not on the host's own bus.
         command = commands.install_fabric_manager(decision.driver or "", blackwell=not facts.nvswitches)
         server.shell(name="Install the fabric manager", commands=[command])
     if gpu.hold:
-        rendered(
-            name="Exclude the driver from unattended upgrades",
-            dest=files.UNATTENDED,
-            text=files.unattended(),
-            seen=seen,
-        )
-        if brings or fabric or set(facts.packages) != set(facts.held):
-            server.shell(name="Hold the driver's packages", commands=[commands.hold()])
+        hold_packages(facts, seen, installed=brings or fabric)
     driver_checked(name="Check the driver", gpu=gpu, decision=decision, places=places)
     # Only now: neither daemon starts without a loaded module, which may have needed the reboot. The persistence daemon
     # keeps the driver initialised while no program uses the card.
@@ -81,6 +63,41 @@ def install(gpu: Gpu, paths: Paths, places: Mapping[str, str]) -> None:
         systemd.service(name="Run the persistence daemon", service=service, enabled=True)
     if fabric:
         systemd.service(name="Run the fabric manager", service="nvidia-fabricmanager.service", enabled=True)
+
+
+def add_repository(gpu: Gpu, decision: Decision, facts: HostGpus, paths: Paths, seen: HostSurvey) -> None:
+    """Have NVIDIA's repository, of which apt takes only the driver's branch, and no nouveau beside it.
+
+    + seen: a survey that looked at these files
+    """
+    # The wanted branch, not the installed version: a planned upgrade may then install its next release.
+    wanted = gpu.driver if gpu.driver not in ("auto", "keep") else str(branch_of(decision.driver or ""))
+    repository(name="Add NVIDIA's repository", gpu=gpu, facts=facts, paths=paths, seen=seen)
+    rendered(name="Pin the driver", dest=files.PIN, text=files.pin(gpu, wanted), seen=seen)
+    rendered(name="Block nouveau", dest=files.NOUVEAU, text=files.nouveau(), seen=seen)
+
+
+def install_driver(gpu: Gpu, decision: Decision, facts: HostGpus) -> None:
+    """Install, upgrade or repair the driver, as was decided."""
+    if decision.action in ("install", "upgrade"):
+        what = " ".join(part for part in ("driver", decision.driver, decision.modules) if part)
+        server.shell(name=f"Install {what}", commands=commands.install_driver(gpu, decision, facts))
+    elif decision.action == "repair":
+        name = f"Build the driver's module for kernel {facts.kernel}"
+        server.shell(name=name, commands=commands.repair_module(facts))
+    else:
+        host.noop(decision.reason)
+
+
+def hold_packages(facts: HostGpus, seen: HostSurvey, installed: bool) -> None:
+    """Keep apt from upgrading the driver under running programs.
+
+    + installed: whether this run installs packages
+    """
+    text = files.unattended()
+    rendered(name="Exclude the driver from unattended upgrades", dest=files.UNATTENDED, text=text, seen=seen)
+    if installed or set(facts.packages) != set(facts.held):
+        server.shell(name="Hold the driver's packages", commands=[commands.hold()])
 
 
 @operation()

@@ -1,18 +1,19 @@
 """What must hold on a host with lora-scripts: it runs as described, whole, confined, and shows the fleet's models."""
 
-import json
 import shlex
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytest
 from testinfra.host import Host
 
 from roles.accounts import LORA_SCRIPTS, SHARED
-from roles.facts import asked
+from roles.facts import http_commands
 from roles.facts.survey import GIT
+from roles.facts.unit_files import check_unit_file
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
 from roles.lora_scripts.service import BOARD, GUI, LINKS, WATCH, WRITTEN, shown_models, unit_texts
+from roles.onhost.files import json_object
 from roles.operations.application import CODE, Release
 from roles.operations.locks import CPU
 from roles.paths import Paths
@@ -37,10 +38,7 @@ def test_units_are_as_described(
 ) -> None:
     wanted = unit_texts(lora_scripts, paths, release, "cpu" if torch.lora_scripts == CPU else "cuda")
     for unit in (GUI, BOARD, LINKS, WATCH):
-        file = host.file(str(unit))
-        assert file.exists, f"{unit} is missing"
-        assert file.content_string == wanted[unit], f"{unit} was changed by hand, or differs from fleet.toml"
-        assert not host.file(f"{unit}.d").exists, f"{unit}.d holds settings that are not the fleet's"
+        check_unit_file(host, unit, wanted[unit])
 
 
 @pytest.mark.parametrize("unit", [GUI.name, BOARD.name, WATCH.name])
@@ -53,24 +51,15 @@ def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, unit: str) -> 
 
 
 def test_gui_answers(host: Host, lora_scripts: LoraScripts) -> None:
-    answer = host.run(asked.body(f"http://127.0.0.1:{lora_scripts.port}/api/presets"))
+    answer = host.run(http_commands.body(f"http://127.0.0.1:{lora_scripts.port}/api/presets"))
     assert answer.stdout, f"the GUI gives no answer: {answer.stderr.strip()}"
-    assert _object(answer.stdout).get("status") == "success", f"the GUI answers {answer.stdout[:200]}"
-    page = host.run(asked.body(f"http://127.0.0.1:{lora_scripts.port}/")).stdout
+    assert json_object(answer.stdout.encode()).get("status") == "success", f"the GUI answers {answer.stdout[:200]}"
+    page = host.run(http_commands.body(f"http://127.0.0.1:{lora_scripts.port}/")).stdout
     assert "<html" in page.lower(), "the GUI has no page: is the submodule frontend there?"
 
 
-def _object(text: str) -> dict[str, Any]:
-    """The object in an answer; an empty one if it is something else."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def test_tensorboard_answers(host: Host, lora_scripts: LoraScripts) -> None:
-    answer = host.run(asked.body(f"http://127.0.0.1:{lora_scripts.tensorboard_port}/data/runs"))
+    answer = host.run(http_commands.body(f"http://127.0.0.1:{lora_scripts.tensorboard_port}/data/runs"))
     assert answer.stdout.startswith("["), f"TensorBoard gives no answer: {answer.stderr.strip()}"
 
 
@@ -124,9 +113,9 @@ def test_gui_lists_the_fleets_checkpoints(host: Host, lora_scripts: LoraScripts,
     folder = paths.webui_models / "Stable-diffusion"
     links = host.run(f"find {shlex.quote(str(folder))} -maxdepth 1 -type l -name '*.safetensors' -printf '%f\\0'")
     url = f"http://127.0.0.1:{lora_scripts.port}/api/get_files?pick_type=model-file"
-    answer = host.run(asked.body(url)).stdout
+    answer = host.run(http_commands.body(url)).stdout
     try:
-        paths_shown = {str(file["name"]): str(file["path"]) for file in _object(answer)["data"]["files"]}
+        paths_shown = {str(file["name"]): str(file["path"]) for file in json_object(answer.encode())["data"]["files"]}
     except (KeyError, TypeError):
         pytest.fail(f"the GUI lists no files but answers {answer[:200]}")
     for name in links.stdout.split("\0")[:-1]:

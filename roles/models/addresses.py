@@ -6,7 +6,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from roles.github import GITHUB, of_files, over
-from roles.secrecy import SERVICES, Service, may_see
+from roles.token_services import SERVICES, TokenService, may_see
 
 HOST = "host:"
 """Scheme of sources that are another host of the fleet."""
@@ -53,7 +53,7 @@ class Source:
     """An address of a file."""
 
     url: str
-    service: Service | None = None
+    service: TokenService | None = None
     """The service whose token may be sent to this address; None for none."""
 
     def headers(self, secrets: Mapping[str, str]) -> dict[str, str]:

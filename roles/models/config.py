@@ -213,7 +213,7 @@ BaseVersion = Literal["SD1", "SD2", "SDXL", "Unknown"]
 """The WebUI's names of model families."""
 
 
-class Card(Settings):
+class ModelCard(Settings):
     """A source's description of a model, for the card that the WebUI shows."""
 
     version: BaseVersion = "Unknown"
@@ -227,7 +227,7 @@ class LockedModel(Model):
 
     revision: Revision = Field(default="", description="Commit or version the source's name stood for.")
     pins: tuple[Pin, ...] = Field(description="Its files, sorted by path.")
-    card: Card | None = None
+    card: ModelCard | None = None
 
 
 def unlocked(model: Model) -> Model:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from roles.models.addresses import ModelMirrors
-from roles.models.config import Card
+from roles.models.config import ModelCard
 from roles.models.state import StoreContents
 from roles.models.wanted import Wanted
 from roles.paths import Paths
@@ -13,7 +13,7 @@ RESERVE = 512 * 2**20
 """Bytes of the file system that downloads leave free for logs and services."""
 
 
-def _card(card: Card) -> dict[str, object]:
+def _card(card: ModelCard) -> dict[str, object]:
     """The WebUI's own notes on a model (NAME.json), and where its picture (NAME.preview.png) is."""
     notes = {"description": card.page, "sd version": card.version, "activation text": ", ".join(card.words)}
     return {"notes": json.dumps(notes, indent=4), "preview": card.preview}

@@ -16,7 +16,7 @@ SCANNER = ("__init__.py", "relaxed_zipfile.py", "scanner.py", "torch.py")
 @cache
 def program() -> bytes:
     """The executable that is installed as Paths.tools/sdfleet-fetch."""
-    files_in = {"__main__.py": MAIN, **packed_files(closure("roles.onhost.nofollow", "roles.onhost.confined"))}
+    files_in = {"__main__.py": MAIN, **packed_files(closure("roles.onhost.nofollow_changes", "roles.onhost.confined"))}
     files_in |= {f"sdfleet_fetch/{file.name}": file.read_text(encoding="utf-8") for file in HOST.glob("*.py")}
     files_in |= {f"picklescan/{name}": (files("picklescan") / name).read_text(encoding="utf-8") for name in SCANNER}
     return zipped(files_in, SHEBANG)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from roles.models.addresses import ModelMirrors, Source, addresses
-from roles.models.config import ADOPTED, FOLDERS, HOMES, Card, LockedModel, Model, Pin, folder_of
+from roles.models.config import ADOPTED, FOLDERS, HOMES, LockedModel, Model, ModelCard, Pin, folder_of
 from roles.models.sources import address, huggingface, plain
 from roles.names import below
 from roles.paths import Paths
@@ -32,7 +32,7 @@ class WantedFile:
     """In bytes; None if the lock does not know it."""
     sources: tuple[Source, ...]
     link: PurePosixPath
-    card: Card | None = None
+    card: ModelCard | None = None
     push: Path | None = None
     """File on the controller to send to the host (sources of scheme file:)."""
     adopted: bool = False

@@ -4,24 +4,20 @@
     activate --app FOLDER note [--unit FILE] [--by WHO]
     activate --app FOLDER back [--to R] [--now] [--by WHO]
 
-`history.json` beside `current` holds what has served, oldest first, with the text of its unit: so going back needs
-neither the network nor the controller. What is being tried is written down before it is started: a switch that was
-killed half way is known as such afterwards.
+What served is in release_history, so going back needs neither the network nor the controller.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
 import fcntl
-import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-from roles.onhost import files, journal, unit_changes
+from roles.onhost import files, journal
+from roles.onhost.release_history import Entry, History, called, same, timestamp
 from roles.onhost.systemd import systemctl
 
 NOT_INSTALLED = 4
@@ -30,39 +26,9 @@ NOT_INSTALLED = 4
 SPACE = "`sdfleet models prune` makes room; `sdfleet status` shows what serves"
 """What to do where the disk is full."""
 
-REMEMBERED = 20
-"""Entries of the history that are kept."""
-
-Entry = dict[str, Any]
-"""release; unit (path, "" for an application without a service); text of the unit; since; by; left (when given up)."""
-
 
 class ActivateError(Exception):
     """The switch did not succeed; the text is for a person."""
-
-
-def same(one: Entry, other: Entry) -> bool:
-    """Whether two entries run the same release in the same way."""
-    return (one["release"], one["text"]) == (other["release"], other["text"])
-
-
-def called(entry: Entry, beside: Entry) -> str:
-    """The entry's release, and what tells it from `beside` where that is the same release."""
-    if entry["release"] != beside["release"]:
-        return str(entry["release"])
-    return f"{entry['release']} {unit_changes.told(beside['text'], entry['text']) or 'with other settings'}"
-
-
-def read_history(text: str) -> tuple[list[Entry], Entry | None]:
-    """What served and what is being tried. Raises ValueError, LookupError, TypeError or AttributeError if damaged."""
-    known = json.loads(text)
-    served, trying = list(known["served"]), known["trying"]
-    for entry in [*served, *([trying] if trying else [])]:
-        if not all(isinstance(entry[key], str) for key in ("release", "unit", "text")) or "/" in entry["release"]:
-            raise ValueError("an entry is none")
-    if any(not isinstance(entry.setdefault("left", ""), str) for entry in served):
-        raise ValueError("an entry is none")
-    return served, trying
 
 
 class App:
@@ -72,22 +38,7 @@ class App:
         self.folder = folder
         self.releases = folder / "releases"
         self.link = folder / "current"
-        self.file = folder / "history.json"
-        self.served: list[Entry] = []
-        self.trying: Entry | None = None
-        try:
-            self.served, self.trying = read_history(self.file.read_text())
-        except FileNotFoundError:
-            pass  # a host of before there was a history; what runs now becomes its first entry
-        except (ValueError, LookupError, TypeError, AttributeError):
-            aside = self.file.with_name("history.json.damaged")
-            self.file.replace(aside)
-            print(f"{self.file} was damaged and is {aside.name} now; a new one is begun", file=sys.stderr)
-
-    def save(self) -> None:
-        """Write the history down."""
-        known = {"served": self.served[-REMEMBERED:], "trying": self.trying}
-        files.write(self.file, json.dumps(known, indent=1) + "\n")
+        self.history = History(folder / "history.json")
 
     def current(self) -> str | None:
         """Name of the release that `current` leads to."""
@@ -125,20 +76,6 @@ class App:
             systemctl("kill", "--signal=KILL", unit.name)
         return systemctl("restart", unit.name)
 
-    def record(self, entry: Entry, by: str) -> None:
-        """Note that an entry serves now."""
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.served = [old for old in self.served if not same(old, entry)]
-        self.served.append({**entry, "since": now, "by": by, "left": ""})
-        self.trying = None
-        self.save()
-
-    def give_up(self) -> None:
-        """Note that nothing is being tried any more, if the disk lets us."""
-        self.trying = None
-        with contextlib.suppress(OSError):
-            self.save()
-
     def there(self, entry: Entry) -> bool:
         """Whether the entry's release is still on the disk."""
         return (self.releases / str(entry["release"])).is_dir()
@@ -147,31 +84,31 @@ class App:
         """Run `wanted`; ActivateError if it did not become ready, after going back to what served last."""
         began = time.time()
         before = self.installed(wanted["unit"])
-        good = [entry for entry in self.served if self.there(entry)] or ([before] if before else [])
-        self.trying = wanted
-        self.save()
+        served = self.history.served
+        good = [entry for entry in served if self.there(entry)] or ([before] if before else [])
+        self.history.begin(wanted)
         if self.start(wanted):
-            if before and not self.served:
-                self.record(before, "")
-            self.record(wanted, by)
+            if before and not served:
+                self.history.record(before, "")
+            self.history.record(wanted, by)
             return
         raise ActivateError(self.return_to(good[-1] if good else None, wanted, began))
 
     def note(self, unit: str, by: str) -> None:
         """Record what runs under `unit`, which a switch that was killed, or an older sdfleet, did not."""
-        if (now := self.installed(unit)) and (not unit or systemctl("is-active", "--quiet", Path(unit).name)):
-            self.record(now, by)
+        if (runs := self.installed(unit)) and (not unit or systemctl("is-active", "--quiet", Path(unit).name)):
+            self.history.record(runs, by)
 
     def back(self, to: str | None, by: str, hurry: bool) -> str:
         """Run what served before, or the release `to`; a sentence that says what was done.
 
         With `hurry` a picture in the making is not waited for.
         """
-        began = time.monotonic()
-        old: Entry = {"release": self.current(), "text": self.unit_text()}
-        if self.trying and self.trying.get("back"):
-            old = self.served[-1]  # a way back was killed: it is finished, and leads no further
-        there = [entry for entry in self.served if self.there(entry) and not same(entry, old)]
+        began, history = time.monotonic(), self.history
+        old: Entry = {"release": self.current(), "text": history.unit_text()}
+        if history.trying and history.trying.get("back"):
+            old = history.served[-1]  # a way back was killed: it is finished, and leads no further
+        there = [entry for entry in history.served if self.there(entry) and not same(entry, old)]
         chosen = [entry for entry in there if (entry["release"] == to if to else not entry["left"])]
         if not chosen:
             names = sorted({entry["release"] for entry in there})
@@ -179,17 +116,16 @@ class App:
             raise ActivateError(f"{f'No release {to}' if to else 'No earlier release'}. {have}")
         entry = chosen[-1]
         before = self.installed(entry["unit"])
-        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.trying = {**entry, "back": True}
-        self.save()
+        given_up_at = timestamp()
+        history.begin({**entry, "back": True})
         since = time.time()
         if not self.start(entry, hurry):
-            entry["left"] = now
+            entry["left"] = given_up_at
             raise ActivateError(self.return_to(before, entry, since))
-        for given_up in self.served:
+        for given_up in history.served:
             if same(given_up, old):
-                given_up["left"] = now
-        self.record(entry, by)
+                given_up["left"] = given_up_at
+        history.record(entry, by)
         change = called(entry, old)
         told = change if entry["release"] == old["release"] else f"{old['release']} -> {change}"
         return f"{told} in {time.monotonic() - began:.1f} s"
@@ -201,14 +137,9 @@ class App:
         if good and not same(good, failed):
             well = self.start(good, now=True)  # what failed draws nothing worth waiting for
             told += f"; went back to {called(good, failed)}" + ("" if well else ", which does not start either")
-        self.trying = None
-        self.save()
+        self.history.trying = None
+        self.history.save()
         return f"{told}; journalctl -u {name} tells more"
-
-    def unit_text(self) -> str:
-        """Text of the unit in use."""
-        units = [Path(entry["unit"]) for entry in self.served if entry["unit"]]
-        return units[-1].read_text() if units and units[-1].exists() else ""
 
 
 def arguments() -> argparse.Namespace:
@@ -254,7 +185,7 @@ def main() -> None:
     except ActivateError as error:
         sys.exit(str(error))
     except OSError as error:
-        app.give_up()
+        app.history.give_up()
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             sys.exit(f"{error.filename or options.app} cannot be written: {error.strerror}; {SPACE}")
         sys.exit(f"{error.filename or options.app}: {error.strerror}")

@@ -33,8 +33,8 @@ class StrangeFileError(Exception):
 def ask(program: Sequence[str], stream: IO[bytes], pass_fds: Sequence[int] = ()) -> Any:
     """What a program that ends in `answer` says of an open file, which it gets as its standard input.
 
-    + program: the words that start it, after Python's own (`itself.words`)
-    + pass_fds: descriptors that it inherits (`itself.descriptors()`)
+    + program: the words that start it, after Python's own (`own_archive.words`)
+    + pass_fds: descriptors that it inherits (`own_archive.descriptors()`)
     Raises StrangeFileError. What comes back has any shape: the child may be the file's by now.
     """
     stream.seek(0)

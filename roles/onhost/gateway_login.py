@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from roles.onhost import systemd
-from roles.onhost.login_door import read_users
+from roles.onhost.login_authentication import read_users
 from roles.onhost.login_server import Server
 
 

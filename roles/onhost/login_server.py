@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from roles.onhost.login_door import Door
+from roles.onhost.login_authentication import Authenticator
 from roles.onhost.login_guesses import TooMany
 from roles.onhost.login_sessions import Sessions
 
@@ -81,7 +81,7 @@ class Handler(BaseHTTPRequestHandler):
     def _enter(self, name: str, password: str, wanted: str) -> None:
         address, device = self.headers.get("X-Real-IP", ""), self._cookie(DEVICE)
         try:
-            good = self.server.door.attempt(name, password, address, device)
+            good = self.server.authenticator.attempt(name, password, address, device)
         except TooMany:
             self._note(address, name, "asked to come again")
             self._form(429, "Too many attempts at once. Try again in a minute.", wanted)
@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _note(self, address: str, name: str, what: str) -> None:
         """For the journal; a name that nobody has may be a password in the wrong field."""
-        print(f"{address}: {name if name in self.server.door.users else 'an unknown name'} {what}", flush=True)
+        print(f"{address}: {name if name in self.server.authenticator.users else 'an unknown name'} {what}", flush=True)
 
     def _basic(self) -> tuple[str, str] | None:
         kind, _, given = self.headers.get("Authorization", "").partition(" ")
@@ -162,7 +162,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def __init__(self, place: Path, users: dict[str, str], hours: float, attempts: int) -> None:
         self.sessions = Sessions(place.with_name("sessions.json"), users, hours * 3600)
-        self.door = Door(users, self.sessions, attempts)
+        self.authenticator = Authenticator(users, self.sessions, attempts)
         with contextlib.suppress(FileNotFoundError):
             place.unlink()
         super().__init__(str(place), Handler)

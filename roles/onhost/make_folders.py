@@ -13,7 +13,7 @@ import os
 import pwd
 import sys
 
-from roles.onhost import nofollow
+from roles.onhost import nofollow, nofollow_changes
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def make(wanted: list[dict[str, str | int]]) -> None:
         uid, gid = pwd.getpwnam(str(entry["owner"])).pw_uid, grp.getgrnam(str(entry["group"])).gr_gid
         path, mode = str(entry["path"]), int(entry["mode"])
         make_parents(os.path.dirname(path))
-        nofollow.make_folder(path, uid, gid, mode)
+        nofollow_changes.make_folder(path, uid, gid, mode)
 
 
 def make_parents(path: str) -> None:
@@ -39,4 +39,4 @@ def make_parents(path: str) -> None:
         os.close(nofollow.open_folder(path))
     except FileNotFoundError:
         make_parents(os.path.dirname(path))
-        nofollow.make_folder(path, os.geteuid(), os.getegid(), 0o755)
+        nofollow_changes.make_folder(path, os.geteuid(), os.getegid(), 0o755)

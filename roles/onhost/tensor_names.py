@@ -6,7 +6,7 @@ import json
 import struct
 from typing import IO, Any
 
-from roles.onhost import confined, itself
+from roles.onhost import confined, own_archive
 
 LARGEST_HEADER = 16 << 20
 """Bytes; the headers of real models have less than one million."""
@@ -27,7 +27,7 @@ def names(stream: IO[bytes]) -> list[str]:
 
 def ask(stream: IO[bytes]) -> list[str]:
     """The names, read by a confined child. Raises confined.StrangeFileError."""
-    told: Any = confined.ask(itself.words(__name__), stream, itself.descriptors())
+    told: Any = confined.ask(own_archive.words(__name__), stream, own_archive.descriptors())
     return [str(name) for name in told] if isinstance(told, list) else []
 
 

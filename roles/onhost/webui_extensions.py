@@ -23,7 +23,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from roles.onhost import nofollow
+from roles.onhost import nofollow, nofollow_changes
 
 PASSED_OVER = {".git", "__pycache__"}
 """Names that are neither kept nor shown: root runs git in the trees, which would read its configuration from there."""
@@ -118,9 +118,9 @@ def take(extensions: Path, kept: Path, store: Path, names: list[str], drop: list
     with nofollow.folder(extensions.parent) as data, nofollow.folder(extensions) as opened:
         for name in drop:
             aside = f".{name}.dropped"  # out of the WebUI's sight at once
-            nofollow.remove_in(data, aside)
+            nofollow_changes.remove_in(data, aside)
             os.rename(name, aside, src_dir_fd=opened, dst_dir_fd=data)
-            nofollow.remove_in(data, aside)
+            nofollow_changes.remove_in(data, aside)
 
 
 def clear(extensions: Path, names: list[str]) -> None:

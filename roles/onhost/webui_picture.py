@@ -15,7 +15,7 @@ import time
 import zlib
 from typing import Any
 
-from roles.onhost import itself, loopback, webui_api, webui_png
+from roles.onhost import loopback, own_archive, webui_api, webui_png
 
 PNG = b"\x89PNG\r\n\x1a\n"
 REQUEST = {"prompt": "a red apple on a table", "steps": 1, "width": 64, "height": 64, "seed": 1}
@@ -40,7 +40,7 @@ def as_png(picture: bytes) -> bytes:
     """The same picture as PNG; this Python has Pillow where it is none."""
     if not picture.startswith((b"\xff\xd8\xff", b"RIFF")):
         return picture
-    done = itself.run(webui_png.__name__, picture)
+    done = own_archive.run(webui_png.__name__, picture)
     if done.returncode:
         raise PictureError((done.stderr.decode(errors="replace").strip().splitlines() or ["no Pillow here"])[-1])
     return done.stdout

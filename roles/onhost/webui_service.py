@@ -1,9 +1,9 @@
 """Run a WebUI as a systemd service of Type=notify that is ready when it has drawn its first picture.
 
-No HTTP request reaches the WebUI before it has said "Startup time:", because an earlier one ends its start: it listens
-on a port of its own, and webui_door opens the known one when it is ready. A picture counts because everything else
-answers even when no model could be loaded. Without a checkpoint the service is ready too, says so, and draws as soon as
-one appears. On SIGTERM no new request is taken, and a picture in the making is finished, up to a limit.
+No HTTP request reaches the WebUI before it has started: webui_process opens its known port when it is ready. A picture
+counts because everything else answers even when no model could be loaded. Without a checkpoint the service is ready
+too, says so, and draws as soon as one appears. On SIGTERM no new request is taken, and a picture in the making is
+finished, up to a limit.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
-import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,31 +20,21 @@ import types
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import files, itself, loopback, systemd, webui_api, webui_door, webui_options, webui_picture
+from roles.onhost import files, loopback, systemd, webui_api, webui_options, webui_picture
+from roles.onhost.webui_process import ServiceError, WebuiProcess
 
-STARTED = b"Startup time:"
 LOOK_SECONDS = 15
 """How often to look for a checkpoint while there is none."""
-VMSTAT = Path("/proc/vmstat")
 GPU_TEST = "import torch; torch.zeros(1, device='cuda').add_(1).cpu()"
 
 
-class ServiceError(Exception):
-    """The WebUI is not fit for service; the text is for a person."""
-
-
 class Service:
-    """One WebUI process and what is known of it."""
+    """One WebUI and what is known of it."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.started = threading.Event()
         self.stopping = threading.Event()
-        self.child: subprocess.Popen[bytes] | None = None
-        self.door: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
-        self.oom_kills = oom_kills()
-        self.resident_gb = 0.0
+        self.webui = WebuiProcess(options.port, options.arguments)
         self.state: dict[str, Any] = {
             "release": options.release,
             "fingerprint": options.fingerprint,
@@ -63,7 +50,8 @@ class Service:
         signal.signal(signal.SIGTERM, self.on_stop)
         self.tell()
         try:
-            self.launch()
+            self.prepare()
+            self.webui.start()
             self.wait_for_start()
             self.prove()
             self.watch()
@@ -73,10 +61,10 @@ class Service:
             self.tell(ready=False, problem=str(error), fault={"at": now, "reason": str(error)})
             raise
         finally:
-            self.end()
+            self.webui.end()
 
-    def launch(self) -> None:
-        """Start the WebUI, and take its known port without opening it."""
+    def prepare(self) -> None:
+        """Test the GPU, and put the fleet's options into the WebUI's config.json; ServiceError if that fails."""
         if self.options.device == "cuda":
             test_gpu()
         if self.options.options:
@@ -84,58 +72,23 @@ class Service:
                 webui_options.put(self.options.config, files.read_json(self.options.options))
             except OSError as error:
                 raise ServiceError(f"{self.options.config} cannot be written: {error.strerror}") from error
-        ports = ["--port", str(self.options.port), "--inner", str(self.port)]
-        pipe = subprocess.PIPE
-        door = [sys.executable, "-I", *itself.words(webui_door.__name__), *ports]
-        self.door = subprocess.Popen(door, stdin=pipe, stdout=pipe, bufsize=0, pass_fds=itself.descriptors())
-        command = [sys.executable, "launch.py", "--port", str(self.port), *self.options.arguments]
-        self.child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        threading.Thread(target=self.pass_on_output, daemon=True).start()
 
     def on_stop(self, number: int, frame: types.FrameType | None) -> None:
         """SIGTERM: the waiting loops see it and come to an end."""
         self.stopping.set()
 
-    def pass_on_output(self) -> None:
-        """Copy the WebUI's output to the journal and watch for the line that says it has started."""
-        assert self.child is not None and self.child.stdout is not None
-        for line in self.child.stdout:
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
-            if STARTED in line:
-                self.started.set()
-
     def wait_for_start(self) -> None:
         """Until the log says it has started."""
-        assert self.child is not None
         deadline = time.monotonic() + self.options.start_timeout
-        while not self.started.wait(0.1) and not self.stopping.is_set():
-            self.check("before it had started")
+        while not self.webui.started.wait(0.1) and not self.stopping.is_set():
+            self.webui.check("before it had started")
             if time.monotonic() > deadline:
                 raise ServiceError(f"the WebUI has not started within {self.options.start_timeout} s")
 
-    def check(self, when: str) -> None:
-        """ServiceError if the WebUI or its door has ended."""
-        assert self.child is not None and self.door is not None
-        if self.door.poll() is not None:
-            raise ServiceError(f"port {self.options.port} could not be opened: see the line above")
-        if self.child.poll() is None:
-            self.resident_gb = max(self.resident_gb, resident_gb(self.child.pid))
-            return
-        time.sleep(0.2)  # the last lines of the log are still on their way
-        status = self.child.returncode
-        if status == -signal.SIGKILL and oom_kills() > self.oom_kills:
-            raise ServiceError(
-                f"the WebUI was killed by the OOM killer {when}: the host ran out of memory; "
-                f"it held up to {self.resident_gb:.1f} GB"
-            )
-        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
-        raise ServiceError(f"the WebUI {how} {when}")
-
     def watch(self) -> None:
-        """Until SIGTERM; ServiceError if the WebUI or its door ends by itself."""
+        """Until SIGTERM; ServiceError if the WebUI or its proxy ends by itself."""
         while not self.stopping.wait(0.5):
-            self.check("while it served")
+            self.webui.check("while it served")
 
     def prove(self) -> None:
         """Draw the first picture; without a checkpoint be ready all the same and wait for one."""
@@ -145,30 +98,23 @@ class Service:
                 return
             self.tell(ready=True, problem="no checkpoint yet: put one into the fleet's models")
             for _ in range(LOOK_SECONDS):
-                self.check("while it waited for a checkpoint")
+                self.webui.check("while it waited for a checkpoint")
                 self.stopping.wait(1)
             self.ask("/sdapi/v1/refresh-checkpoints", {})
 
     def draw(self) -> None:
         """One small picture; ServiceError if there is none, or all its pixels are alike."""
         try:
-            picture = webui_picture.first(self.port, self.options.start_timeout)
+            picture = webui_picture.first(self.webui.port, self.options.start_timeout)
         except webui_picture.PictureError as error:
-            self.settle()
-            self.check("while it drew its first picture")
+            self.webui.settle("while it drew its first picture")
             raise ServiceError(str(error)) from error
         self.tell(ready=True, picture=picture, problem="")
-
-    def settle(self) -> None:
-        """Give a WebUI that is coming to its end the time to do so."""
-        assert self.child is not None
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.child.wait(2)
 
     def tell(self, **news: Any) -> None:
         """Write the state where status and verify read it, and tell systemd."""
         if news.get("ready") and not self.state["ready"]:
-            self.open_door()
+            self.webui.open_port()
         self.state.update(news)
         files.write(self.options.state, json.dumps(self.state) + "\n")
         if self.state["problem"]:
@@ -179,69 +125,24 @@ class Service:
         )
         systemd.notify(f"STATUS={status}" + ("\nREADY=1" if self.state["ready"] else ""))
 
-    def open_door(self) -> None:
-        """Open the known port; when this returns it takes connections. ServiceError if the door has ended."""
-        assert self.door is not None and self.door.stdin is not None and self.door.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            self.door.stdin.write(b"open\n")
-        if not self.door.stdout.readline():
-            self.door.wait()
-            self.check("when it was ready")
-
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """JSON of one request to the WebUI's API; a POST if there is a body."""
         try:
-            return webui_api.ask(self.port, path, body, self.options.start_timeout)
+            return webui_api.ask(self.webui.port, path, body, self.options.start_timeout)
         except loopback.AnswerError as error:
             if not error.status:
-                self.settle()
-                self.check("while it answered")
+                self.webui.settle("while it answered")
             raise ServiceError(f"{path} {error}") from error
 
     def drain(self) -> None:
         """Take no new request, and wait until no picture is in the making, up to the limit."""
-        assert self.child is not None and self.door is not None
-        self.door.terminate()
+        self.webui.refuse_requests()
         deadline = time.monotonic() + self.options.drain
         with contextlib.suppress(ServiceError, KeyError, TypeError):
-            while self.started.is_set() and self.child.poll() is None and time.monotonic() < deadline:
+            while self.webui.serves() and time.monotonic() < deadline:
                 if not self.ask("/sdapi/v1/progress?skip_current_image=true")["state"]["job_count"]:
                     return
                 time.sleep(0.3)
-
-    def end(self) -> None:
-        """End the WebUI, in the end by force, and close its door."""
-        if self.child is not None and self.child.poll() is None:
-            self.child.terminate()
-            try:
-                self.child.wait(10)
-            except subprocess.TimeoutExpired:
-                self.child.kill()
-                self.child.wait()
-        if self.door is not None and self.door.stdin:
-            self.door.stdin.close()
-            self.door.wait()
-
-
-def free_port() -> int:
-    """A loopback port that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory since it booted."""
-    found = re.search(r"^oom_kill (\d+)$", VMSTAT.read_text(), re.MULTILINE)
-    return int(found[1]) if found else 0
-
-
-def resident_gb(pid: int) -> float:
-    """Memory that a process holds, in GB; 0 if it has just ended."""
-    with contextlib.suppress(OSError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
-    return 0.0
 
 
 def test_gpu() -> None:

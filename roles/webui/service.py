@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from roles.accounts import WEBUI
+from roles.onhost.files import json_object
 from roles.operations.application import Release
 from roles.operations.sources import GIT_TRUST
 from roles.paths import Paths
@@ -98,11 +99,7 @@ def unit_text(webui: Webui, paths: Paths, release: Release, device: Device) -> s
 
 def service_state(state: str | None) -> dict[str, Any]:
     """The running service's own state (the text of STATE); untrusted beyond the service itself."""
-    try:
-        found = json.loads(state or "{}")
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return json_object((state or "").encode())
 
 
 def unit_fingerprint(text: str) -> str:
@@ -117,7 +114,27 @@ def _render(webui: Webui, paths: Paths, release: Release, device: Device, mark: 
     words += ["--state", STATE, "--release", release.id, "--device", device, "--drain", str(DRAIN_SECONDS)]
     words += ["--start-timeout", str(webui.start_timeout), "--fingerprint", mark or "-"]
     words += ["--config", str(config_file(paths)), "--options", str(options_file(webui, paths)), "--"]
-    environment = {
+    return render(
+        "webui/sdfleet-webui.service.j2",
+        user=WEBUI,
+        code=current / "code",
+        data=data,
+        command=" ".join(map(systemd_word, [*words, *launch_arguments(webui, paths, device)])),
+        environment={name: systemd_word(str(value)) for name, value in environment(paths).items()},
+        network=network(webui),
+        extensions={systemd_word(str(a)): systemd_word(str(b)) for a, b in mounts(release, paths).items()},
+        start_timeout=webui.start_timeout,
+        drain=DRAIN_SECONDS,
+        runtime=RUNTIME,
+        cache=CACHE,
+        device=device,
+    )
+
+
+def environment(paths: Paths) -> dict[str, str | PurePosixPath]:
+    """The unit's environment variables."""
+    data = paths.data("webui")
+    return {
         "HOME": data,
         "XDG_CACHE_HOME": data / "cache",
         "MPLCONFIGDIR": data / "cache/matplotlib",
@@ -137,18 +154,3 @@ def _render(webui: Webui, paths: Paths, release: Release, device: Device, mark: 
         "PYTHONPYCACHEPREFIX": f"/var/cache/{CACHE}",
         **GIT_TRUST,
     }
-    return render(
-        "webui/sdfleet-webui.service.j2",
-        user=WEBUI,
-        code=current / "code",
-        data=data,
-        command=" ".join(map(systemd_word, [*words, *launch_arguments(webui, paths, device)])),
-        environment={name: systemd_word(str(value)) for name, value in environment.items()},
-        network=network(webui),
-        extensions={systemd_word(str(a)): systemd_word(str(b)) for a, b in mounts(release, paths).items()},
-        start_timeout=webui.start_timeout,
-        drain=DRAIN_SECONDS,
-        runtime=RUNTIME,
-        cache=CACHE,
-        device=device,
-    )

@@ -9,10 +9,11 @@ import pytest
 from testinfra.host import Host
 
 from roles.accounts import WEBUI
-from roles.facts import asked
+from roles.facts import http_commands
 from roles.facts.installed import unlike_lock
 from roles.facts.seen import as_user
 from roles.facts.survey import GIT, SMALL, own_repository
+from roles.facts.unit_files import check_unit_file
 from roles.operations.application import Release
 from roles.operations.locks import CPU
 from roles.paths import UNITS, Paths
@@ -54,11 +55,8 @@ def release(webui: Webui, torch: TorchBuilds) -> Release:
 def test_unit_file_is_as_described(
     host: Host, webui: Webui, paths: Paths, release: Release, torch: TorchBuilds
 ) -> None:
-    file = host.file(str(UNITS / UNIT))
-    assert file.exists, f"{file.path} is missing"
     wanted = unit_text(webui, paths, release, "cpu" if torch.webui == CPU else "cuda")
-    assert file.content_string == wanted, f"{file.path} was changed by hand, or differs from fleet.toml"
-    assert not host.file(f"{file.path}.d").exists, f"{file.path}.d holds settings that are not the fleet's"
+    check_unit_file(host, UNITS / UNIT, wanted)
 
 
 def test_unit_is_active_and_comes_back_after_a_reboot(host: Host) -> None:
@@ -109,7 +107,7 @@ def test_options_are_as_described(host: Host, webui: Webui) -> None:
     if not webui.options:
         pytest.skip("the fleet sets no option")
     running(host)
-    found = host.run(asked.body(f"http://127.0.0.1:{webui.port}/sdapi/v1/options")).stdout
+    found = host.run(http_commands.body(f"http://127.0.0.1:{webui.port}/sdapi/v1/options")).stdout
     assert options_hold(webui.options, found), "the WebUI's options are not those in fleet.toml"
 
 
@@ -142,7 +140,7 @@ def test_it_cannot_write_its_code(host: Host, paths: Paths, release: Release) ->
 def test_it_serves_no_file_of_the_system(host: Host, webui: Webui) -> None:
     running(host)
     url = f"http://127.0.0.1:{webui.port}/file=/etc/passwd"
-    status = host.run(asked.statuses([url])).stdout.strip()
+    status = host.run(http_commands.statuses([url])).stdout.strip()
     assert status not in ("", "000"), f"{url} gives no answer"
     assert status != "200", f"{url} is served to whoever asks"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[2]
 NAMES = """
 from deploy import engine
+from deploy.pyinfra_session import operation_name
 import json
 from pyinfra.api.config import Config
 from pyinfra.api.deploy import deploy
@@ -30,7 +31,7 @@ with ctx_state.use(state), ctx_inventory.use(inventory), ctx_config.use(state.co
         with ctx_host.use(host):
             install(release)
 for host in inventory:
-    found[host.name] = [engine.operation_name(state, host, op) for op in state.ops[host]]
+    found[host.name] = [operation_name(state, host, op) for op in state.ops[host]]
 print(json.dumps(found))
 """
 
@@ -43,6 +44,7 @@ def test_an_operation_goes_by_its_own_hosts_name() -> None:
 
 FAILS = """
 from deploy import engine
+from deploy.engine_events import ANSI, LogToEvents
 import json, logging
 from types import SimpleNamespace
 from pyinfra import logger
@@ -56,12 +58,12 @@ from pyinfra.operations import server
 
 class Raw(logging.Handler):
     def emit(self, record):
-        raw.append(engine.ANSI.sub("", record.getMessage()))
+        raw.append(ANSI.sub("", record.getMessage()))
 
 raw = []
 logger.setLevel(logging.DEBUG)
 logger.propagate = False
-for handler in (Raw(), engine._LogToEvents()):
+for handler in (Raw(), LogToEvents()):
     logger.addHandler(handler)
 state = State(Inventory(([("@local", {"settings": SimpleNamespace(name="h1")})], {})), Config(FAIL_PERCENT=100))
 state.current_stage = StateStage.Prepare

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deploy.onhost import published
-from roles.onhost import nofollow
+from roles.onhost import nofollow_changes
 
 
 def publish(root: Path, number: int) -> Any:
@@ -58,7 +58,7 @@ def test_a_disk_that_is_full_leaves_no_link_without_a_note(root: Path, monkeypat
         raise OSError(28, os.strerror(28))
 
     with monkeypatch.context() as patch:
-        patch.setattr(nofollow, "write", full)
+        patch.setattr(nofollow_changes, "write", full)
         answer = publish(root, 1)
     assert answer == {"error": f"{root}/store/published.json cannot be written: No space left on device"}
     assert not list((root / "Lora").iterdir()), "apply would remove this link"

@@ -14,7 +14,7 @@ from deploy import hostlock
 from deploy.options import DEFAULT_FILE
 from deploy.rollout import command
 from deploy.rollout.gates import difference, judge, new_errors, readable
-from deploy.rollout.rollout import tell_plan
+from deploy.rollout.plan import tell_plan
 from deploy.rollout.waves import all_waves
 from deploy.ssh import HostError, connect, each
 from inventory.errors import ConfigError

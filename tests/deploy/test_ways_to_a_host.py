@@ -24,13 +24,14 @@ PASSPHRASE = "open sesame"
 
 ENGINE = """
 from deploy import engine
+from deploy.engine_events import emit, host_name
 from pyinfra.context import host
 from pyinfra.operations import server
 from deploy.events import Log
 
 def declare(_):
     good, output = host.run_shell_command("echo reached")
-    engine.emit(Log(host=engine._name(host), level=20, text=output.stdout))
+    emit(Log(host=host_name(host), level=20, text=output.stdout))
     server.shell(name="Change it", commands=["echo changing"])
 
 engine.main(declare)

@@ -6,6 +6,7 @@ import pytest
 
 from inventory.errors import ConfigError
 from inventory.load import check, load
+from tests.inventory.refused import problems
 
 GOOD = """
 [fleet]
@@ -162,18 +163,10 @@ BAD = {
 }
 
 
-def _problems(tmp_path: Path, text: str) -> str:
-    file = tmp_path / "fleet.toml"
-    file.write_text(text)
-    with pytest.raises(ConfigError) as caught:
-        load(file)
-    return str(caught.value)
-
-
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_file_gets_a_sentence_that_names_the_key(case: str, tmp_path: Path) -> None:
     text, expected = BAD[case]
-    assert expected in _problems(tmp_path, text)
+    assert expected in problems(tmp_path, text)
 
 
 CHECKED = {
@@ -223,13 +216,13 @@ def test_hashes_as_pages_show_them_and_jumps_as_providers_do(tmp_path: Path) -> 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     text = GOOD + 'webui.prot = 1\n[webui]\nport = 80\n[[models]]\nname = "m"'
-    keys = [line.split(": ")[1] for line in _problems(tmp_path, text).splitlines()]
+    keys = [line.split(": ")[1] for line in problems(tmp_path, text).splitlines()]
     assert {"hosts.gpu-1.webui.prot", "webui.port", "models.m.kind", "models.m.source"} <= set(keys)
 
 
 def test_each_wrong_flag_is_told(tmp_path: Path) -> None:
     flags = '{ listen = true, medvrm = true, lowvram = "yes" }'
-    told = _problems(tmp_path, GOOD + f'[webui]\nflags = {flags}\nextra_arguments = ["--share", "--api-auth"]')
+    told = problems(tmp_path, GOOD + f'[webui]\nflags = {flags}\nextra_arguments = ["--share", "--api-auth"]')
     assert len(told.splitlines()) == 5
     for word in ("listen", "medvrm", "lowvram", "--share", "--api-auth"):
         assert sum(f" {word} " in line for line in told.splitlines()) == 1

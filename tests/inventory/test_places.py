@@ -5,8 +5,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from deploy import lock as locking
 from deploy import refusals
+from deploy.lock_resolver import Resolver, environments
 from inventory import lock, merge
 from inventory.errors import ConfigError
 from inventory.hosts import proxy_of
@@ -113,7 +113,7 @@ def test_lock_names_each_place_of_a_ref_that_cannot_be_looked_up(tmp_path: Path)
     nowhere = '[mirrors]\ngithub = ["http://127.0.0.1:9"]\nhuggingface = ["http://127.0.0.1:9"]\n'
     file.write_text(file.read_text().replace('http_proxy = { env = "NO_SUCH_VARIABLE" }\n', "") + nowhere)
     with pytest.raises(ConfigError) as told:
-        locking.renewed(load(file), lock.Lock(), lambda name: False, lambda line: None)
+        Resolver(load(file), lock.Lock(), lambda name: False, lambda line: None).resolve()
     keys = {problem.key for problem in told.value.problems}
     assert {"groups.fast.webui.ref", "hosts.own.webui.ref", "webui.ref"} <= keys
 
@@ -124,7 +124,7 @@ def test_a_lock_file_that_is_missing_is_told_by_the_table_that_names_it(tmp_path
     text = file.read_text().replace('webui.ref = "mine"', f'webui.ref = "{commit}"\nwebui.requirements = "lost.txt"')
     file.write_text(text)
     with pytest.raises(ConfigError) as told:
-        locking.environments(file, [load(file).hosts["own"]])
+        environments(file, [load(file).hosts["own"]])
     [problem] = told.value.problems
     assert problem.key == "hosts.own.webui.requirements" and "cannot read" in problem.message
 

@@ -12,14 +12,7 @@ from deploy.cli import app
 from deploy.options import checked_name
 from inventory.errors import ConfigError
 from inventory.load import load
-
-
-def _problems(tmp_path: Path, text: str) -> str:
-    file = tmp_path / "fleet.toml"
-    file.write_text(text)
-    with pytest.raises(ConfigError) as caught:
-        load(file)
-    return str(caught.value)
+from tests.inventory.refused import problems
 
 
 def _host(line: str) -> str:
@@ -164,24 +157,24 @@ STRANGE = {
 @pytest.mark.parametrize("case", STRANGE)
 def test_a_value_that_would_lead_elsewhere_is_refused(case: str, tmp_path: Path) -> None:
     text, expected = STRANGE[case]
-    assert expected in _problems(tmp_path, text)
+    assert expected in problems(tmp_path, text)
 
 
 def test_a_secret_written_into_the_file_is_not_printed(tmp_path: Path) -> None:
     for line in ('gateway_logins = "ann:hunter2-hunter2"', 'civitai_token = { env = 5, comand = "hunter2-hunter2" }'):
-        assert "hunter2" not in _problems(tmp_path, _host(f"[secrets]\n{line}"))
+        assert "hunter2" not in problems(tmp_path, _host(f"[secrets]\n{line}"))
     for password in ('"hunter2-hunter2"', '{ command = "echo hunter2-hunter2" }'):
-        told = _problems(tmp_path, _host(f"password = {password}"))
+        told = problems(tmp_path, _host(f"password = {password}"))
         assert "hunter2" not in told and "SecretReference" not in told
 
 
 def test_a_value_is_named_once(tmp_path: Path) -> None:
-    assert _problems(tmp_path, _host('[mirrors]\npypi = ["ftp://x"]')).count("ftp://x") == 1
+    assert problems(tmp_path, _host('[mirrors]\npypi = ["ftp://x"]')).count("ftp://x") == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts, in a namespace of its own")
 def test_the_way_out_of_a_home_folder_works_as_it_is_written(tmp_path: Path) -> None:
-    command = _problems(tmp_path, _root("/root/autodl-tmp/sd")).partition("as root: ")[2]
+    command = problems(tmp_path, _root("/root/autodl-tmp/sd")).partition("as root: ")[2]
     (tmp_path / "fstab").write_text("# none\n")
     world = f"mount -t tmpfs none /srv && mount -t tmpfs none /root && mount --bind {tmp_path}/fstab /etc/fstab"
     script = (
@@ -272,7 +265,7 @@ def test_what_ssh_would_need_besides_is_refused(tmp_path: Path, address: str, se
     "address", ["root:hunter2@gpu", "ssh://root:hunter2@gpu:22", "sshpass -p hunter2 ssh root@gpu"]
 )
 def test_a_password_in_an_address_is_refused_and_not_printed(tmp_path: Path, address: str) -> None:
-    told = _problems(tmp_path, _address(address))
+    told = problems(tmp_path, _address(address))
     assert "hunter2" not in told and 'password = { env = "NAME" }' in told
 
 
@@ -317,5 +310,5 @@ def test_a_source_that_is_pasted_is_refused_in_the_same_sentence(tmp_path: Path)
 
 
 def test_a_list_with_a_wrong_item_is_not_said_to_be_empty_too(tmp_path: Path) -> None:
-    told = _problems(tmp_path, _host('[mirrors]\ngithub = ["ftp://x"]'))
+    told = problems(tmp_path, _host('[mirrors]\ngithub = ["ftp://x"]'))
     assert told.splitlines() == [f"{tmp_path}/fleet.toml: mirrors.github.0: 'ftp://x' is not an http(s) URL"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.onhost import gate, observe
-from roles.facts import asked
+from roles.facts import http_commands
 from roles.onhost import loopback, webui_api, webui_picture, webui_refresh
 
 TREE = Path(__file__).resolve().parents[2]
@@ -93,12 +93,12 @@ def test_programs_on_hosts_hear_no_more_than_they_asked_for(
 def test_checks_read_no_more_than_they_may(
     name: str, serve: Callable[[Hostile], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asked, "CURL", asked.CURL.replace(f"-m {asked.SECONDS}", "-m 2"))
+    monkeypatch.setattr(http_commands, "CURL", http_commands.CURL.replace(f"-m {http_commands.SECONDS}", "-m 2"))
     url = f"http://127.0.0.1:{serve(HOSTILE[name])}/x"
     began = time.monotonic()
-    for command in (asked.body(url), asked.statuses([url])):
+    for command in (http_commands.body(url), http_commands.statuses([url])):
         done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=30)
-        assert len(done.stdout) <= asked.LARGEST
+        assert len(done.stdout) <= http_commands.LARGEST
     assert time.monotonic() - began < 20
     assert done.stdout.strip() != b"404"
 
@@ -107,8 +107,8 @@ def test_a_plain_answer_comes_through(serve: Callable[[Hostile], int]) -> None:
     port = serve(lambda to: to.sendall(HEAD + b'Content-Length: 6\r\n\r\n["ok"]'))
     assert loopback.ask(port, "/x") == b'["ok"]'
     url = f"http://127.0.0.1:{port}/x"
-    assert subprocess.check_output(["sh", "-c", asked.body(url)]) == b'["ok"]'
-    assert subprocess.check_output(["sh", "-c", asked.statuses([url, url])]) == b"200\n200\n"
+    assert subprocess.check_output(["sh", "-c", http_commands.body(url)]) == b'["ok"]'
+    assert subprocess.check_output(["sh", "-c", http_commands.statuses([url, url])]) == b"200\n200\n"
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -152,7 +152,7 @@ def test_nothing_asks_a_service_in_another_way() -> None:
         for file in (TREE / folder).glob("*.py")
         if of_services.search(file.read_text()) and file.name not in asks_elsewhere
     ]
-    assert not [*checks, *programs], "use roles/facts/asked.py or roles/onhost/loopback.py"
+    assert not [*checks, *programs], "use roles/facts/http_commands.py or roles/onhost/loopback.py"
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"\xff\xff", b"[" * 200_000])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from roles.onhost import nofollow
+from roles.onhost import nofollow, nofollow_changes
 from tests.roles.swaps import for_a_link, swap_after
 
 Place = Callable[[Path, Path], None]
@@ -50,7 +50,7 @@ def untouched(victim: Path) -> bool:
 
 def test_a_written_file_takes_the_place_of_a_link(place: Path, victim: Path) -> None:
     link_itself(place, victim)
-    nofollow.write(place, b"ours")
+    nofollow_changes.write(place, b"ours")
     assert place.read_text() == "ours" and not place.is_symlink()
     assert untouched(victim) and [file.name for file in place.parent.iterdir()] == ["file"]
 
@@ -59,12 +59,12 @@ def test_a_written_file_takes_the_place_of_a_link(place: Path, victim: Path) -> 
 def test_nothing_is_done_behind_a_link_in_the_way(place: Path, victim: Path, work: str) -> None:
     link_above(place, victim)
     deeds: dict[str, Callable[[], object]] = {
-        "write": lambda: nofollow.write(place, b"ours"),
-        "link": lambda: nofollow.link(place, "/"),
-        "make_folder": lambda: nofollow.make_folder(place, os.getuid(), os.getgid(), 0o700),
-        "make_alike": lambda: nofollow.make_alike(place / "deeper"),
+        "write": lambda: nofollow_changes.write(place, b"ours"),
+        "link": lambda: nofollow_changes.link(place, "/"),
+        "make_folder": lambda: nofollow_changes.make_folder(place, os.getuid(), os.getgid(), 0o700),
+        "make_alike": lambda: nofollow_changes.make_alike(place / "deeper"),
         "read": lambda: nofollow.read(place),
-        "unlink": lambda: nofollow.unlink(place),
+        "unlink": lambda: nofollow_changes.unlink(place),
     }
     with pytest.raises(nofollow.UnsafeError, match="a link that a service may have made"):
         deeds[work]()
@@ -93,7 +93,7 @@ def test_no_folder_is_chowned_through_a_link(place: Path, victim: Path) -> None:
     link_itself(place, victim.parent)
     before = victim.parent.stat()
     with pytest.raises(nofollow.UnsafeError, match="no folder but a link or a file"):
-        nofollow.make_folder(place, os.getuid(), os.getgid(), 0o777)
+        nofollow_changes.make_folder(place, os.getuid(), os.getgid(), 0o777)
     assert victim.parent.stat().st_mode == before.st_mode
 
 
@@ -104,7 +104,7 @@ def test_a_folder_that_is_swapped_before_it_is_given_away_is_not_followed(
     before = victim.parent.stat()
     swap_after(monkeypatch, "mkdir", place.name, for_a_link(place, victim.parent))
     with pytest.raises(nofollow.UnsafeError, match="no folder but a link or a file"):
-        nofollow.make_folder(place, 65534, 65534, 0o777)
+        nofollow_changes.make_folder(place, 65534, 65534, 0o777)
     after = victim.parent.stat()
     assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode) and untouched(victim)
 
@@ -116,7 +116,7 @@ def test_a_folder_is_given_away_where_it_was_made_although_the_one_above_is_swap
     (victim.parent / "file").rename(victim.parent / "other")
     (victim.parent / "file").mkdir()
     swap_after(monkeypatch, "mkdir", place.name, for_a_link(place.parent, victim.parent))
-    nofollow.make_folder(place, 65534, 65534, 0o777)
+    nofollow_changes.make_folder(place, 65534, 65534, 0o777)
     assert (victim.parent / "file").stat().st_uid == 0, "the folder of that name behind the link"
     assert (place.parents[1] / "folder-was/file").stat().st_uid == 65534
 
@@ -129,11 +129,11 @@ def test_a_folder_that_is_swapped_while_root_is_on_its_way_is_not_followed(
     """After any look at it, and after it is open."""
     place.write_text("theirs")
     deeds: dict[str, Callable[[], object]] = {
-        "write": lambda: nofollow.write(place, b"ours"),
-        "link": lambda: nofollow.link(place, "/"),
-        "make_folder": lambda: nofollow.make_folder(place, os.getuid(), os.getgid(), 0o700),
+        "write": lambda: nofollow_changes.write(place, b"ours"),
+        "link": lambda: nofollow_changes.link(place, "/"),
+        "make_folder": lambda: nofollow_changes.make_folder(place, os.getuid(), os.getgid(), 0o700),
         "read": lambda: nofollow.read(place),
-        "unlink": lambda: nofollow.unlink(place),
+        "unlink": lambda: nofollow_changes.unlink(place),
     }
     swap_after(monkeypatch, call, place.parent.name, for_a_link(place.parent, victim.parent))
     with contextlib.suppress(OSError):  # what it is for is not there any more, or is no folder
@@ -185,8 +185,8 @@ def test_alike_belongs_to_the_folders_owner(place: Path) -> None:
     if os.geteuid():
         pytest.skip("needs root to give a file away")
     os.chown(place.parent, 65534, 65534)
-    nofollow.write(place, b"note", alike=True)
-    nofollow.make_alike(place.parent / "models/Lora")
+    nofollow_changes.write(place, b"note", alike=True)
+    nofollow_changes.make_alike(place.parent / "models/Lora")
     for path in (place, place.parent / "models", place.parent / "models/Lora"):
         assert path.stat().st_uid == 65534
     assert stat.S_IMODE(place.stat().st_mode) == 0o644
@@ -198,7 +198,7 @@ def test_alike_belongs_to_the_service_in_a_home_of_roots(place: Path) -> None:
     user = pwd.getpwnam("daemon")
     os.chown(place.parent, 0, grp.getgrnam("daemon").gr_gid)
     place.parent.chmod(0o1775)
-    nofollow.write(place, b"note", alike=True)
-    nofollow.make_alike(place.parent / "models/Lora")
+    nofollow_changes.write(place, b"note", alike=True)
+    nofollow_changes.make_alike(place.parent / "models/Lora")
     for path in (place, place.parent / "models", place.parent / "models/Lora"):
         assert path.stat().st_uid == user.pw_uid

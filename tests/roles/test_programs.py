@@ -18,7 +18,7 @@ from roles.facts.seen import Entry, HostSurvey
 from roles.gateway import certificates
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import unit_text as gateway_unit
-from roles.onhost import itself
+from roles.onhost import own_archive
 from roles.operations.programs import own_programs, remove_old_programs
 from roles.paths import UNITS, Paths
 from roles.webui import service, takeover
@@ -125,8 +125,8 @@ def test_a_child_that_inherits_what_was_sent_cannot_change_what_root_runs_next()
 def test_a_service_that_outlives_two_updates_starts_its_children_from_the_archive_of_today(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(itself, "TREE", "/srv/sdfleet/tools/onhost-0123456789abcdef.pyz")
-    assert itself.words("roles.onhost.webui_png")[2] == "/srv/sdfleet/tools/onhost.pyz"
+    monkeypatch.setattr(own_archive, "TREE", "/srv/sdfleet/tools/onhost-0123456789abcdef.pyz")
+    assert own_archive.words("roles.onhost.webui_png")[2] == "/srv/sdfleet/tools/onhost.pyz"
 
 
 def test_an_update_breaks_no_program_that_starts_or_runs(tmp_path: Path) -> None:
@@ -166,7 +166,8 @@ def _reads(pid: int) -> bool:
 CHANGES = {
     # what changes -> whether the WebUI and the gateway restart for it
     "roles.onhost.webui_service": (True, False),
-    "roles.onhost.webui_door": (True, False),
+    "roles.onhost.webui_process": (True, False),
+    "roles.onhost.webui_proxy": (True, False),
     "roles.onhost.webui_png": (True, False),
     "roles.onhost.loopback": (True, False),
     "roles.onhost.systemd": (True, True),
@@ -250,13 +251,14 @@ def test_a_python_without_memory_files_receives_programs_too(tmp_path: Path) -> 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_another_user_can_run_what_was_sent(tmp_path: Path) -> None:
     """As a gate has a picture converted by the WebUI's user."""
-    told = "from roles.onhost import itself; import subprocess, sys; "
+    told = "from roles.onhost import own_archive; import subprocess, sys; "
     told += "c = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '/usr/bin/python3', '-I']; "
     told += (
         "c += ['-c', 'import sys; sys.path.insert(0, sys.argv[1]); import roles.onhost.journal as j; print(j.WORDS)']; "
     )
-    told += "print(subprocess.run([*c, itself.TREE], pass_fds=itself.descriptors(), capture_output=True, text=True))"
-    text = programs._packed(told, "roles.onhost.itself", "roles.onhost.journal")
+    told += "run = {'pass_fds': own_archive.descriptors(), 'capture_output': True, 'text': True}; "
+    told += "print(subprocess.run([*c, own_archive.TREE], **run))"
+    text = programs._packed(told, "roles.onhost.own_archive", "roles.onhost.journal")
     done = subprocess.run(programs.receiver(), input=text, capture_output=True, text=True, check=False)
     assert "stdout='4" in done.stdout, done.stdout + done.stderr
 

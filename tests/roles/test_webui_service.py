@@ -1,6 +1,5 @@
 """The program that runs a WebUI as a service: what systemd is told, what it leaves in its state file, how it ends."""
 
-import argparse
 import contextlib
 import json
 import os
@@ -18,10 +17,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from roles.onhost import webui_service
+from roles.onhost import webui_process
 from roles.onhost.webui_api import refusal
 from roles.onhost.webui_picture import PictureError, as_png, distinct_colours
-from roles.onhost.webui_service import ServiceError, free_port
+from roles.onhost.webui_process import ServiceError, WebuiProcess, free_port
 from tests import onhost
 from tests.deploy.doctor.test_failures import recognised
 
@@ -225,24 +224,24 @@ def test_options_that_the_fleet_names_no_longer_are_taken_back(tmp_path: Path) -
 
 
 def test_the_kernels_kill_is_told_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webui_service, "VMSTAT", tmp_path / "vmstat")
-    webui_service.VMSTAT.write_text("nr_free_pages 7\noom_kill 3\n")
-    service = webui_service.Service(argparse.Namespace(release="r", fingerprint="f", state=tmp_path / "state.json"))
-    service.door = subprocess.Popen(["sleep", "30"])
-    service.child = subprocess.Popen(["sleep", "30"])
+    monkeypatch.setattr(webui_process, "VMSTAT", tmp_path / "vmstat")
+    webui_process.VMSTAT.write_text("nr_free_pages 7\noom_kill 3\n")
+    webui = WebuiProcess(7860, [])
+    webui.proxy = subprocess.Popen(["sleep", "30"])
+    webui.child = subprocess.Popen(["sleep", "30"])
     try:
-        service.check("while it served")
-        service.child.kill()
-        service.child.wait()
+        webui.check("while it served")
+        webui.child.kill()
+        webui.child.wait()
         with pytest.raises(ServiceError, match="the WebUI was ended by SIGKILL while it served"):
-            service.check("while it served")
-        webui_service.VMSTAT.write_text("nr_free_pages 7\noom_kill 4\n")
+            webui.check("while it served")
+        webui_process.VMSTAT.write_text("nr_free_pages 7\noom_kill 4\n")
         with pytest.raises(ServiceError, match=r"killed by the OOM killer while it served.* up to 0\.0 GB") as error:
-            service.check("while it served")
+            webui.check("while it served")
         assert list(recognised([str(error.value)])) == ["memory ran out and the kernel killed a process"]
     finally:
-        service.door.kill()
-        service.door.wait()
+        webui.proxy.kill()
+        webui.proxy.wait()
 
 
 def test_why_it_ended_is_kept_for_the_next_start(tmp_path: Path, services: list[Started]) -> None:

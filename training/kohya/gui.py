@@ -96,9 +96,7 @@ def read_gui(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple
 
     Raises InputError if the file is for a family or a network that is not trained here.
     """
-    others = [key for key, value in raw.items() if key.endswith("_checkbox") and value is True]
-    if others:
-        raise InputError(f"{file}: {others[0]}: is not supported; families here are SD 1.5, SD 2 and SDXL")
+    _refuse_others(file, raw)
     report = Report(file)
     # A file that names no model is a preset, which changes only what it names.
     whole = raw.get("pretrained_model_name_or_path")
@@ -111,10 +109,7 @@ def read_gui(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple
         for key, value in raw.items()
         if RENAMED.get(key, key) in known and value is not None and key not in OF_OTHERS
     }
-    kind = str(raw["LoRA_type"])
-    if kind not in NETWORKS:
-        raise InputError(f"{file}: LoRA_type: {kind} is not supported; known are {', '.join(NETWORKS)}")
-    passed = _network(given, raw, kind)
+    passed = _network(given, raw, str(raw["LoRA_type"]))
     _numbers(file, given)
     _length(file, given, raw, report)
     _rates(file, given, raw)
@@ -125,16 +120,24 @@ def read_gui(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple
         given["sdpa" if attention == "sdpa" else "xformers"] = Given(True, "xformers")
     if raw.get("sdxl"):
         given["model_type"] = Given("sdxl", "sdxl")
-    if isinstance(raw.get("optimizer_args"), str):
-        given["optimizer_args"] = Given(raw["optimizer_args"].replace('"', "").split(), "optimizer_args")
-    if isinstance(raw.get("lr_scheduler_args"), str):
-        given["lr_scheduler_args"] = Given(raw["lr_scheduler_args"].replace('"', "").split(), "lr_scheduler_args")
+    for key in ("optimizer_args", "lr_scheduler_args"):
+        if isinstance(raw.get(key), str):
+            given[key] = Given(raw[key].replace('"', "").split(), key)
     given |= _more(file, str(raw.get("additional_parameters") or ""), known)
     named = {entry.name for entry in given.values()} | passed | {"additional_parameters"}
     for key, value in told.items():
         if key not in named and key not in held:
             report.not_honoured.append(NotHonoured(key, value, _OTHER if value else _WINDOW))
     return {key: _origin(entry, held) for key, entry in given.items()}, report
+
+
+def _refuse_others(file: Path, raw: Mapping[str, Any]) -> None:
+    """InputError for a family or a network that is not trained here."""
+    others = [key for key, value in raw.items() if key.endswith("_checkbox") and value is True]
+    if others:
+        raise InputError(f"{file}: {others[0]}: is not supported; families here are SD 1.5, SD 2 and SDXL")
+    if (kind := str(raw["LoRA_type"])) not in NETWORKS:
+        raise InputError(f"{file}: LoRA_type: {kind} is not supported; known are {', '.join(NETWORKS)}")
 
 
 def _origin(entry: Given, held: Container[str]) -> Given:

@@ -96,20 +96,7 @@ def make_schedule(settings: Schedule, optimizer: torch.optim.Optimizer, steps: i
 
     warmup, decay = (_in_steps(value, steps) for value in (settings.warmup_steps, settings.decay_steps))
     if settings.kind == "warmup_stable_decay":
-        from transformers.optimization import get_wsd_schedule
-
-        if warmup + decay > steps:
-            raise InputError(
-                f"schedule: warmup_steps ({warmup}) and decay_steps ({decay}) are more than the run's {steps} steps"
-            )
-        return get_wsd_schedule(
-            optimizer,
-            num_warmup_steps=warmup,
-            num_decay_steps=decay,
-            num_stable_steps=steps - warmup - decay,
-            num_cycles=settings.cycles / 2,
-            min_lr_ratio=settings.min_ratio,
-        )
+        return _warmup_stable_decay(settings, optimizer, steps, warmup, decay)
     if settings.kind == "cosine_with_min_lr":
         from transformers.optimization import get_cosine_with_min_lr_schedule_with_warmup
 
@@ -131,6 +118,26 @@ def make_schedule(settings: Schedule, optimizer: torch.optim.Optimizer, steps: i
         num_training_steps=steps,
         num_cycles=settings.cycles,
         power=settings.power,
+    )
+
+
+def _warmup_stable_decay(
+    settings: Schedule, optimizer: torch.optim.Optimizer, steps: int, warmup: int, decay: int
+) -> Any:
+    """Raises InputError if the run is too short for both ends."""
+    from transformers.optimization import get_wsd_schedule
+
+    if warmup + decay > steps:
+        raise InputError(
+            f"schedule: warmup_steps ({warmup}) and decay_steps ({decay}) are more than the run's {steps} steps"
+        )
+    return get_wsd_schedule(
+        optimizer,
+        num_warmup_steps=warmup,
+        num_decay_steps=decay,
+        num_stable_steps=steps - warmup - decay,
+        num_cycles=settings.cycles / 2,
+        min_lr_ratio=settings.min_ratio,
     )
 
 

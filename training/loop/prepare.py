@@ -78,13 +78,9 @@ def prepare(
     digest = digests.of(base.config.checkpoint)
     encoded, vae = None, None
     if data.cache_latents:
-        encoded = latents.Latents(
-            pictures, Cache(folder, "latents"), digests, base.vae_file, lambda: _encoding_vae(base, device)
-        )
-        if along:
-            encoded.check_readable(lambda done, todo: tick("looking at pictures", done, todo))
-        else:
-            encoded.fill(data.vae_batch_size, lambda done, todo: tick("encoding pictures", done, todo))
+        cache = Cache(folder, "latents")
+        encoded = latents.Latents(pictures, cache, digests, base.vae_file, lambda: _encoding_vae(base, device))
+        _fill(encoded, None if along else data.vae_batch_size, tick)
     else:
         vae = base.vae(torch.float32).to(device)
     text_keys: dict[str, str] = {}
@@ -94,11 +90,24 @@ def prepare(
         text_keys = reader.fill(sorted(shown.union(texts)), text_cache, digest, tick)
     elif text is None:
         text = _Reader(base, device, data.captions.weighted).stack(DTYPES[train.precision])
-    shown_content = [(digests.of(p.path), p.caption, p.repeats, p.fit) for p in pictures]
-    content = hashlib.sha256(repr([digest, shown_content]).encode()).hexdigest()
+    content = _content(digest, pictures, digests)
     digests.save()
     batches = Batches(data, train, pictures, Sources(encoded, text_cache, text_keys), prior_weight)
     return Prepared(batches, vae, text, digest, content, device)
+
+
+def _fill(encoded: latents.Latents, batch: int | None, tick: Tick) -> None:
+    """Encode all pictures, `batch` at a time; with None only look whether they can be read."""
+    if batch is None:
+        encoded.check_readable(lambda done, todo: tick("looking at pictures", done, todo))
+    else:
+        encoded.fill(batch, lambda done, todo: tick("encoding pictures", done, todo))
+
+
+def _content(digest: str, pictures: Sequence[Picture], digests: Digests) -> str:
+    """Hash of checkpoint (its `digest`), pictures and captions."""
+    shown = [(digests.of(p.path), p.caption, p.repeats, p.fit) for p in pictures]
+    return hashlib.sha256(repr([digest, shown]).encode()).hexdigest()
 
 
 def encodes_along(data: Data, device: torch.device, processes: int) -> bool:

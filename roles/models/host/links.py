@@ -5,9 +5,9 @@ import os
 import time
 from pathlib import Path
 
-from roles.onhost import nofollow
+from roles.onhost import nofollow, nofollow_changes
 
-from . import cards
+from . import model_cards
 from .manifest import Manifest
 from .store import Problem, Store
 
@@ -42,10 +42,10 @@ def _place(
         elif _link(path, store.blob(sha256)):
             changes.append(f"{path}: linked")
             if path in manifest.cards:
-                changes += cards.place_card(path, manifest.cards[path])
+                changes += model_cards.place_card(path, manifest.cards[path])
     for path in manifest.unlink:
         if leads_into(path, store):
-            nofollow.unlink(path)
+            nofollow_changes.unlink(path)
             changes.append(f"{path}: unlinked")
     for path, content in sorted(manifest.texts.items()):
         if _write(path, content):
@@ -66,9 +66,9 @@ def _link(path: Path, blob: Path) -> bool:
     before = nofollow.target_of(path)
     if before == str(blob):
         return False
-    nofollow.make_alike(path.parent)
+    nofollow_changes.make_alike(path.parent)
     _make_newest(blob, Path(before or blob))
-    nofollow.link(path, str(blob))
+    nofollow_changes.link(path, str(blob))
     return True
 
 
@@ -83,6 +83,6 @@ def _write(path: Path, content: str) -> bool:
     with contextlib.suppress(FileNotFoundError):
         if nofollow.read(path) == content.encode():
             return False
-    nofollow.make_alike(path.parent)
-    nofollow.write(path, content.encode())
+    nofollow_changes.make_alike(path.parent)
+    nofollow_changes.write(path, content.encode())
     return True

@@ -5,9 +5,9 @@ import re
 from pydantic import Field
 
 from roles import names
-from roles.models.config import BaseVersion, Card, LockedModel, Model, Pin
+from roles.models.config import BaseVersion, LockedModel, Model, ModelCard, Pin
 from roles.models.sources.web import HubAnswer, HubClient, SourceError
-from roles.secrecy import CIVITAI
+from roles.token_services import CIVITAI
 
 BASES: tuple[tuple[str, BaseVersion], ...] = (
     ("SD 1", "SD1"), ("SD 2", "SD2"), ("SDXL", "SDXL"), ("Pony", "SDXL"), ("Illustrious", "SDXL"), ("NoobAI", "SDXL"),
@@ -79,7 +79,7 @@ def resolve(model: Model, client: HubClient) -> LockedModel:
     return LockedModel(**model.model_dump(), revision=found["version"], pins=(pin,), card=card(version))
 
 
-def card(version: Version) -> Card:
+def card(version: Version) -> ModelCard:
     """What Civitai tells of a version; of its pictures the first that anybody may see."""
     base = version.base or ""
     found: BaseVersion = next((name for prefix, name in BASES if base.startswith(prefix)), "Unknown")
@@ -87,7 +87,7 @@ def card(version: Version) -> Card:
     harmless = [image.url for image in images if image.level <= HARMLESS]
     page = f"{CIVITAI}/models/{version.model_id}?modelVersionId={version.id}" if version.model_id else ""
     words = tuple(version.words or ())
-    return Card(version=found, words=words, page=page, preview=harmless[0] if harmless else "")
+    return ModelCard(version=found, words=words, page=page, preview=harmless[0] if harmless else "")
 
 
 def choose_file(version: Version, file: str | None) -> File:

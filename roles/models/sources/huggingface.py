@@ -10,7 +10,7 @@ from pydantic import Field
 from roles import names
 from roles.models.config import LockedModel, Model, Pin
 from roles.models.sources.web import HubAnswer, HubClient, SourceError
-from roles.secrecy import HUGGINGFACE
+from roles.token_services import HUGGINGFACE
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 SHA256 = re.compile(r"[0-9a-f]{64}")

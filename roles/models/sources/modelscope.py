@@ -8,7 +8,7 @@ from pydantic import Field
 from roles import names
 from roles.models.config import LockedModel, Model, Pin
 from roles.models.sources.web import HubAnswer, HubClient, SourceError
-from roles.secrecy import MODELSCOPE
+from roles.token_services import MODELSCOPE
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -12,7 +12,7 @@ from roles.models.sources.civitai import SOURCE as CIVITAI_SOURCE
 from roles.models.sources.civitai import Page, Version, choose_file
 from roles.models.sources.plain import local_file
 from roles.models.sources.web import HubClient, SourceError
-from roles.secrecy import CIVITAI
+from roles.token_services import CIVITAI
 
 HUB_PAGE = re.compile(r"/(?P<repository>[^/]+/[^/]+)/(blob|resolve)/(?P<revision>[^/]+)/(?P<path>.+)")
 SCOPE_PAGE = re.compile(r"/models/(?P<repository>[^/]+/[^/]+)/(file/view|resolve)/(?P<revision>[^/]+)/(?P<path>.+)")

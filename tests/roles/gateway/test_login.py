@@ -16,8 +16,8 @@ import pytest
 
 from roles.gateway import logins
 from roles.gateway.logins import LoginError, parse_logins, users_file
-from roles.onhost import login_door, login_guesses, login_server
-from roles.onhost.login_door import Door, matches, read_users
+from roles.onhost import login_authentication, login_guesses, login_server
+from roles.onhost.login_authentication import Authenticator, matches, read_users
 from roles.onhost.login_guesses import Guesses, TooMany, network
 from roles.onhost.login_server import Server
 from roles.onhost.login_sessions import Sessions
@@ -143,16 +143,16 @@ def test_a_form_that_is_too_large_is_read_before_it_is_refused(client: Client) -
     assert connection.getresponse().status == 413
 
 
-def quick(door: Door, pause: float = 0.02) -> Door:
-    door.guesses.pause = pause
-    return door
+def quick(authenticator: Authenticator, pause: float = 0.02) -> Authenticator:
+    authenticator.guesses.pause = pause
+    return authenticator
 
 
-def door(folder: Path, a_minute: int = 10) -> Door:
-    return quick(Door(USERS, Sessions(folder / "sessions.json", USERS, 60), a_minute))
+def authenticator(folder: Path, a_minute: int = 10) -> Authenticator:
+    return quick(Authenticator(USERS, Sessions(folder / "sessions.json", USERS, 60), a_minute))
 
 
-def guess(of: Door, address: str, times: int, name: str = "ann") -> list[float]:
+def guess(of: Authenticator, address: str, times: int, name: str = "ann") -> list[float]:
     """Seconds of each of so many wrong passwords, one after another."""
     took = []
     for number in range(times):
@@ -165,12 +165,14 @@ def guess(of: Door, address: str, times: int, name: str = "ann") -> list[float]:
 @pytest.fixture
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hash that costs nothing, where its cost is not what is tested."""
-    monkeypatch.setattr(login_door, "matches", lambda password, stored: password == PASSWORD and stored == USERS["ann"])
+    monkeypatch.setattr(
+        login_authentication, "matches", lambda password, stored: password == PASSWORD and stored == USERS["ann"]
+    )
 
 
 @pytest.mark.usefixtures("cheap")
 def test_the_right_password_gets_in_after_forty_wrong_ones(tmp_path: Path) -> None:
-    tried = door(tmp_path)
+    tried = authenticator(tmp_path)
     took = guess(tried, "203.0.113.1", 40)
     assert min(took[11:]) >= 0.02 > max(took[:9]), "guesses beyond the first are not slowed"
     began = time.monotonic()
@@ -180,7 +182,7 @@ def test_the_right_password_gets_in_after_forty_wrong_ones(tmp_path: Path) -> No
 
 @pytest.mark.usefixtures("cheap")
 def test_guesses_at_once_wait_and_are_sent_away(tmp_path: Path) -> None:
-    tried = quick(door(tmp_path), 1)
+    tried = quick(authenticator(tmp_path), 1)
     results: list[bool | type] = []
 
     def one() -> None:
@@ -201,7 +203,7 @@ def test_guesses_at_once_wait_and_are_sent_away(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("cheap")
 def test_a_few_addresses_that_guess_at_a_name_do_not_keep_its_owner_out(tmp_path: Path) -> None:
-    tried = quick(door(tmp_path), 1)
+    tried = quick(authenticator(tmp_path), 1)
     for number in range(5):  # of which each has one guess as somebody new
         guess(tried, f"203.0.113.{number}", 1)
     threads = []
@@ -220,14 +222,14 @@ def test_a_few_addresses_that_guess_at_a_name_do_not_keep_its_owner_out(tmp_path
         thread.join()
 
 
-def _ignored(of: Door, *attempt: str) -> None:
+def _ignored(of: Authenticator, *attempt: str) -> None:
     with contextlib.suppress(TooMany):
         of.attempt(*attempt)
 
 
 @pytest.mark.usefixtures("cheap")
 def test_many_attempts_at_once_of_one_address_are_one_new_guess(tmp_path: Path) -> None:
-    tried = door(tmp_path)
+    tried = authenticator(tmp_path)
     now = time.monotonic()
     assert [tried.guesses.is_new("203.0.113.1", now + number) for number in range(4)] == [True, False, False, False]
     assert not tried.guesses.is_new("203.0.113.1", now + 3000) and tried.guesses.is_new("203.0.113.1", now + 9000)
@@ -238,7 +240,7 @@ def test_many_attempts_at_once_of_one_address_are_one_new_guess(tmp_path: Path) 
 
 @pytest.mark.usefixtures("cheap")
 def test_guesses_of_many_addresses_keep_nobody_out_who_was_in_before(tmp_path: Path) -> None:
-    tried = quick(door(tmp_path, a_minute=3), 30)
+    tried = quick(authenticator(tmp_path, a_minute=3), 30)
     device = tried.sessions.open("ann", "device")
     for number in range(3):
         guess(tried, f"203.0.113.{number}", 1)
@@ -270,7 +272,7 @@ def test_unknown_names_cost_the_same_hash_as_known_ones(tmp_path: Path, monkeypa
         return bytes(32)
 
     monkeypatch.setattr(hashlib, "scrypt", scrypt)
-    tried = door(tmp_path, a_minute=1000)
+    tried = authenticator(tmp_path, a_minute=1000)
     assert not tried.attempt("ann", "wrong", "203.0.113.1", "")
     assert not tried.attempt("nobody", "wrong", "203.0.113.1", ""), "a hash of zeros lets nobody in"
     assert len(made) == 2 and made[0] == made[1] and made[0]["n"] == 2**15

@@ -4,7 +4,7 @@ import contextlib
 import http.client
 from pathlib import Path
 
-from roles.onhost import nofollow
+from roles.onhost import nofollow, nofollow_changes
 
 from .http import Fault, request_file
 from .manifest import File, Source
@@ -47,5 +47,5 @@ def _put(path: Path, data: bytes) -> bool:
     """Write a file that is not there yet, owned like its folder: the WebUI's user edits it."""
     if nofollow.exists(path):
         return False
-    nofollow.write(path, data, alike=True)
+    nofollow_changes.write(path, data, alike=True)
     return True

@@ -37,7 +37,7 @@ def read_users(text: str) -> dict[str, str]:
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
-class Door:
+class Authenticator:
     """Decides who comes in."""
 
     def __init__(self, users: dict[str, str], sessions: Sessions, a_minute: int) -> None:

@@ -29,7 +29,7 @@ async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def serve(listener: socket.socket, inner: int) -> None:
-    """Wait for the line that opens the door, and keep it open until standard input is closed."""
+    """Wait for the line that opens the port, and keep it open until standard input is closed."""
     loop = asyncio.get_running_loop()
     orders = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True, help="the known port, on loopback")
     parser.add_argument("--inner", type=int, required=True, help="the port that the WebUI listens on")
     options = parser.parse_args()
-    # Until the door is open a SIGTERM has nothing to close; the end of standard input ends it.
+    # Until the port is open a SIGTERM has nothing to close; the end of standard input ends it.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

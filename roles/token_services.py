@@ -9,7 +9,7 @@ CIVITAI = "https://civitai.com"
 
 
 @dataclass(frozen=True)
-class Service:
+class TokenService:
     """A source of models that has mirrors, or wants a token."""
 
     origin: str
@@ -28,13 +28,13 @@ class Service:
 
 
 SERVICES = (
-    Service(HUGGINGFACE, "huggingface", "huggingface_token", "Authorization", "Bearer {}"),
-    Service(CIVITAI, "civitai", "civitai_token", "Authorization", "Bearer {}", ("https://civitai.red",)),
-    Service(MODELSCOPE, "modelscope", "modelscope_token", "Cookie", "m_session_id={}", ("https://modelscope.ai",)),
+    TokenService(HUGGINGFACE, "huggingface", "huggingface_token", "Authorization", "Bearer {}"),
+    TokenService(CIVITAI, "civitai", "civitai_token", "Authorization", "Bearer {}", ("https://civitai.red",)),
+    TokenService(MODELSCOPE, "modelscope", "modelscope_token", "Cookie", "m_session_id={}", ("https://modelscope.ai",)),
 )
 
 
-def may_see(endpoint: str, service: Service, tokens_to: Collection[str]) -> bool:
+def may_see(endpoint: str, service: TokenService, tokens_to: Collection[str]) -> bool:
     """Whether an endpoint may get a service's token: its issuer may, a mirror only if the user allows it.
 
     + endpoint: as in [mirrors]
@@ -43,6 +43,6 @@ def may_see(endpoint: str, service: Service, tokens_to: Collection[str]) -> bool
     return endpoint in (service.origin, *service.own, *tokens_to)
 
 
-def service_of(kind: str) -> Service | None:
+def service_of(kind: str) -> TokenService | None:
     """The service behind a list of mirrors; None for kinds that have no token."""
     return next((service for service in SERVICES if service.endpoints == kind), None)
