@@ -13,8 +13,9 @@ from inventory import extras
 from inventory.errors import SdfleetError
 from lab import lifecycle
 from lab.handle import Lab
+from training.options import CommandLine
 
-app = typer.Typer(no_args_is_help=True, help="Manage local test machines (needs root).")
+app = CommandLine(no_args_is_help=True, help="Manage local test machines (needs root).")
 INSIDE = "sdfleet lab exec -- sdfleet"
 """Runs sdfleet in the lab's network, where its upstreams can be reached."""
 console = Console(highlight=False, soft_wrap=True)
@@ -22,10 +23,11 @@ console = Console(highlight=False, soft_wrap=True)
 
 @app.command()
 def up(
-    hosts: Annotated[int, typer.Option(help="Number of machines.")] = 2,
+    hosts: Annotated[int, typer.Option(metavar="COUNT", help="Number of machines.")] = 2,
     upstreams: Annotated[
         Path | None,
         typer.Option(
+            metavar="FOLDER",
             help="Folder of bare git repositories, OWNER/NAME.git, to serve as GitHub's: "
             "the hosts then get the real WebUI from it instead of the stand-in.",
             exists=True,

@@ -14,13 +14,13 @@ from training.config import Config
 from training.errors import TrainingError
 from training.kohya import load_any
 from training.lora import file_commands
-from training.options import at_least, given_path
+from training.options import CommandLine, at_least, given_path
 from training.review.command import dataset
 from training.run import run_commands
 from training.signals import Stop
 from training.terminal import say
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = CommandLine(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 ConfigFile = Annotated[
     Path,
