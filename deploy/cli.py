@@ -34,8 +34,9 @@ from inventory import example, extras, reference, schema
 from inventory.errors import DRIFT, ConfigError, SdfleetError
 from inventory.load import load
 from inventory.model import ROLES, Fleet
+from training.options import CommandLine, given_path
 
-app = typer.Typer(
+app = CommandLine(
     name="sdfleet",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -61,7 +62,9 @@ def _options(
 
 
 @app.command(rich_help_panel=SETUP)
-def init(file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")] = DEFAULT_FILE) -> None:
+def init(
+    file: Annotated[Path, typer.Argument(metavar="FILE", callback=given_path, help="File to write.")] = DEFAULT_FILE,
+) -> None:
     """Write a commented fleet.toml to start from."""
     example.write(file)
     out.print(f"Wrote {file}. Edit its [hosts.*] tables, then: sdfleet check")
@@ -153,9 +156,9 @@ def _request(fleet: Fleet, limit: list[str] | None, role: list[str] | None, appl
 
 @app.command(rich_help_panel=LOCAL)
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder for the report and its files.")] = Path(
-        "demo"
-    ),
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", callback=given_path, help="Folder for the report and its files.")
+    ] = Path("demo"),
 ) -> None:
     """Provision two local test machines, train a LoRA, and write a report (needs root)."""
     extras.require("sdfleet demo")

@@ -25,7 +25,7 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.ssh_util import load_key_with_certificate
 
 from deploy import refusals
-from deploy.host_keys import UnknownHostKeyError, trust_known_hosts
+from deploy.host_keys import RevokedHostKeyError, UnknownHostKeyError, trust_known_hosts
 from deploy.keys import OpenedKey
 from deploy.questions import Answer, Questions
 from inventory.connection import Login
@@ -67,7 +67,7 @@ class HostConnector(SSHConnector):
 
     def _logged_in(self, login: Login, sock: Channel | None) -> SSHClient:
         client = SSHClient()
-        trust_known_hosts(client, login)
+        known = trust_known_hosts(client, login)
         try:
             client.connect(
                 login.address,
@@ -81,7 +81,10 @@ class HostConnector(SSHConnector):
         except BadHostKeyException as error:
             raise ConnectError(str(refusals.changed_key(self.settings, login))) from error
         except UnknownHostKeyError as error:
-            raise ConnectError(str(refusals.unknown_key(self.settings, login))) from error
+            why = refusals.vouched_key if known.authority else refusals.unknown_key
+            raise ConnectError(str(why(self.settings, login))) from error
+        except RevokedHostKeyError as error:
+            raise ConnectError(str(refusals.revoked_key(self.settings, login))) from error
         except AuthenticationException as error:
             raise ConnectError(str(refusals.refused(self.settings, login))) from error
         except (OSError, EOFError, SSHException) as error:

@@ -109,7 +109,7 @@ class _Run:
             return
         connection = host.data.settings.connection
         if connection.sudo and connection.sudo_password and not host.data.askpass:
-            self.fail(host, refusals.wrong_password(connection.user), began)
+            self.fail(host, refusals.wrong_password(host.data.settings), began)
             return
         with self.current(host, began):
             if self.request.apply and not self.request.locked and (why := hold(host, "apply", self.waits(host))):

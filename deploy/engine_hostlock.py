@@ -34,7 +34,7 @@ def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
     if not answer:
         says, cure = hostlock.lost(host.data.settings)
         raise HostError(says, cure=cure, unreachable=True)
-    why = hostlock.refusal(answer, host.data.settings.connection.user)
+    why = hostlock.refusal(answer, host.data.settings)
 
     def beat() -> None:
         with contextlib.suppress(OSError, EOFError):

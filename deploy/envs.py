@@ -22,6 +22,7 @@ from roles.mirrors.config import Mirrors
 from roles.operations.locks import CPU
 from roles.trainer import release as trainer_release
 from roles.webui import release as webui_release
+from training.options import given_path
 
 SHIPPED = {"webui": webui_release.LOCKS, "lora_scripts": lora_release.LOCKS, "trainer": trainer_release.LOCKS}
 """Folders of the locks that come with sdfleet, by application."""
@@ -29,7 +30,12 @@ SHIPPED = {"webui": webui_release.LOCKS, "lora_scripts": lora_release.LOCKS, "tr
 
 def envs(
     fleet: FleetFile = DEFAULT_FILE,
-    into: Annotated[Path | None, typer.Option(help="Folder to write to. Default: locks/ beside fleet.toml.")] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", callback=given_path, help="Folder to write to. Default: locks/ beside fleet.toml."
+        ),
+    ] = None,
     app: Annotated[
         list[Application] | None,
         typer.Option(metavar="APP", help=f"Limit to this one of {', '.join(Application)}; repeat for more."),

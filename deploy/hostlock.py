@@ -67,10 +67,10 @@ def command(verb: str) -> list[str]:
     return ["bash", "-c", _SCRIPT, "sdfleet", f"`sdfleet {verb}` of {whoami()} (process {os.getpid()}) since {since}"]
 
 
-def refusal(answer: str, user: str = "root") -> str | None:
+def refusal(answer: str, host: HostSettings | None = None) -> str | None:
     """Why the lock was not taken, from the first line that `command` printed; None if it was taken."""
-    if refusals.NO_SUDO in answer:
-        return refusals.needs_sudo(user)
+    if host and refusals.NO_SUDO in answer:
+        return refusals.needs_sudo(host)
     word, _, holder = answer.strip().partition(" ")
     if word == TAKEN:
         return None
@@ -157,7 +157,7 @@ def _judge(remote: Remote, verb: str, holder: subprocess.Popen[str], said: IO[st
         remote.judge(Answer(holder.wait(), "", said.read()), command(verb))
         says, cure = lost(remote.host)
         raise HostError(says, cure=cure, unreachable=True)
-    if why := refusal(answer, remote.host.connection.user):
+    if why := refusal(answer, remote.host):
         raise HostError(f"{remote.name}: {why}")
 
 

@@ -11,14 +11,20 @@ from deploy import tunnel, units
 from deploy import verify as verify_verb
 from deploy.engine_client import select_roles
 from deploy.options import DEFAULT_FILE, OPERATE, FleetFile, HostName, Limit, Role, checked_name, chosen, one_host
+from training.options import given_path
 
 
 def verify(
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,
     role: Role = None,
-    junit: Annotated[Path | None, typer.Option(help="Also write a JUnit XML report to this file.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Also write an HTML report to this file.")] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", callback=given_path, help="Also write a JUnit XML report to this file."),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", callback=given_path, help="Also write an HTML report to this file.")
+    ] = None,
 ) -> None:
     """Check services, files, models and answers on the hosts (exit code 3 on drift)."""
     raise typer.Exit(verify_verb.run(chosen(fleet, limit), select_roles(role or ()), junit, html))
@@ -56,7 +62,9 @@ def logs(
     ] = "webui",
     fleet: FleetFile = DEFAULT_FILE,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Number of past lines to show.")] = 50,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", metavar="COUNT", min=1, help="Number of past lines to show.")
+    ] = 50,
 ) -> None:
     """Show the log of a service or a training run."""
     raise typer.Exit(logs_verb.run(one_host(fleet, host), checked_name("WHAT", what), lines, follow))

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from inventory.connection import Connection
 from inventory.errors import SdfleetError
-from inventory.secrets import SecretReference
 from roles.settings import Settings
 
 TRIES = 3
@@ -41,12 +40,12 @@ def opened(connections: Iterable[Connection]) -> tuple[OpenedKey, ...]:
 
     Raises SdfleetError if one cannot be decrypted.
     """
-    wanted: dict[Path, SecretReference | None] = {}
+    wanted: dict[Path, Connection] = {}
     for each in connections:
-        if each.key and not each.local:
-            # One host may set the passphrase, and another may use the same key without it.
-            wanted[each.key] = wanted.get(each.key) or each.key_passphrase
-    return tuple(key for file, passphrase in wanted.items() if (key := _RING.open(file, passphrase)))
+        # One host may set the passphrase, and another may use the same key without it.
+        if each.key and not each.local and (each.key not in wanted or not wanted[each.key].key_passphrase):
+            wanted[each.key] = each
+    return tuple(key for file, each in wanted.items() if (key := _RING.open(file, each)))
 
 
 def has_passphrase(file: Path) -> bool:
@@ -95,7 +94,7 @@ class _Ring:
         self.keys: dict[Path, OpenedKey] = {}
         self.socket: Path | None = None
 
-    def open(self, file: Path, passphrase: SecretReference | None) -> OpenedKey | None:
+    def open(self, file: Path, connection: Connection) -> OpenedKey | None:
         if file in self.keys or not has_passphrase(file):
             return self.keys.get(file)
         public = public_half(file)
@@ -103,7 +102,7 @@ class _Ring:
         if public and own and public.split()[1] in _add(own, "-L").stdout.split():
             self.keys[file] = OpenedKey(file=file, public=public, agent=Path(own))
             return self.keys[file]
-        plain, public = _plain(file, passphrase)
+        plain, public = _plain(file, connection)
         self.socket = self.socket or _start_agent()
         done = _add(str(self.socket), "-q", "-", text=plain)
         if done.returncode:
@@ -115,25 +114,26 @@ class _Ring:
 _RING = _Ring()
 
 
-def _plain(file: Path, passphrase: SecretReference | None) -> tuple[str, str]:
+def _plain(file: Path, connection: Connection) -> tuple[str, str]:
     """A private key without its passphrase, and its public key."""
-    if passphrase:
-        if found := _decrypted(file, passphrase.read("key_passphrase")):
+    setting = connection.passphrase_setting
+    if connection.key_passphrase:
+        if found := _decrypted(file, connection.key_passphrase.read(setting)):
             return found
-        raise SdfleetError(f"{file}: key_passphrase in fleet.toml does not open this key")
+        raise SdfleetError(f"{setting} does not open the key {file}")
     for _ in range(TRIES):
-        if found := _decrypted(file, _asked(file)):
+        if found := _decrypted(file, _asked(file, setting)):
             return found
     raise SdfleetError(f"{file}: none of {TRIES} passphrases opens this key")
 
 
-def _asked(file: Path) -> str:
+def _asked(file: Path, setting: str) -> str:
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError as error:
         raise SdfleetError(
             f"{file} has a passphrase, and there is no terminal to ask for it. Add the key to an agent "
-            f"(ssh-add {file}), or set key_passphrase in fleet.toml."
+            f"(ssh-add {file}), or set {setting} in fleet.toml."
         ) from error
     return getpass(f"Passphrase of {file}: ")
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from deploy import lock_check
 from deploy.console import out
@@ -18,9 +17,10 @@ from inventory.errors import ConfigError, Problem
 from inventory.load import load
 from inventory.lock import Lock, ModelPin
 from inventory.model import Fleet
+from training.options import CommandLine, Group
 
 
-class _Verbs(TyperGroup):
+class _Verbs(Group):
     """`sdfleet lock [NAME]...` pins the fleet, `sdfleet lock envs` makes locks of environments."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -31,7 +31,7 @@ class _Verbs(TyperGroup):
 
 
 FLEET = "fleet"
-app = typer.Typer(
+app = CommandLine(
     cls=_Verbs,
     subcommand_metavar="[COMMAND] [ARGS]...",
     help=(

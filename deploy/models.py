@@ -20,9 +20,10 @@ from roles.models.config import Model, is_kind
 from roles.models.sizes import format_bytes
 from roles.models.sources.pasted import entry_for
 from roles.models.sources.web import HubClient
-from training.usable_path import usable_path
+from training.options import CommandLine
+from training.usable_path import foreign, usable_path
 
-app = typer.Typer(no_args_is_help=True, help="List, add, check and prune models.")
+app = CommandLine(no_args_is_help=True, help="List, add, check and prune models.")
 
 Only = Annotated[
     list[str] | None,
@@ -132,6 +133,8 @@ def adopt_folder(
 
     The exit code is 1 if a file could not be taken.
     """
+    if why := foreign(folder, "the host"):
+        raise ConfigError("FOLDER", [Problem("", f"{folder!r} {why}")])
     raise typer.Exit(0 if adoption.run(fleet, host, folder, copy) else 1)
 
 

@@ -11,12 +11,14 @@ from deploy.runs import names
 from inventory.errors import ConfigError, Problem
 from inventory.load import load
 from inventory.model import HostSettings
+from training.options import given_path
 
 SETUP, DEPLOY, OPERATE, CONTENT, LOCAL = "Set up", "Deploy", "Operate", "Models and training", "Try it locally"
 """Headings of `sdfleet --help`, in the order of `deploy.cli`."""
 DEFAULT_FILE = Path("fleet.toml")
 FleetFile = Annotated[
-    Path, typer.Option("--fleet", envvar="SDFLEET_FILE", metavar="FILE", help="Path of the fleet file.")
+    Path,
+    typer.Option("--fleet", envvar="SDFLEET_FILE", metavar="FILE", callback=given_path, help="Path of the fleet file."),
 ]
 Limit = Annotated[
     list[str] | None,

@@ -10,6 +10,10 @@ NO_SUDO = "sudo: a password is required"
 """What sudo prints if it needs a password and has none."""
 
 
+NO_NAME = ("Could not resolve hostname", "Name or service not known", "No address associated with hostname")
+"""What the resolver says of a name that does not exist."""
+
+
 class Refusal(NamedTuple):
     says: str
     cure: str
@@ -44,9 +48,26 @@ def unknown_key(host: HostSettings, login: Login) -> Refusal:
     )
 
 
+def revoked_key(host: HostSettings, login: Login) -> Refusal:
+    """The host key is marked @revoked."""
+    return Refusal(
+        f"{where(host, login)}: its host key is marked @revoked in {known_hosts(login)}, so it may be another machine",
+        "if it has a new key, add that to the file; else ask whoever revoked this one",
+    )
+
+
+def vouched_key(host: HostSettings, login: Login) -> Refusal:
+    """Its key is known by an authority alone, which paramiko cannot check."""
+    file = known_hosts(login)
+    return Refusal(
+        f"{where(host, login)}: {file} has only an @cert-authority for it, which plan, apply and update cannot check",
+        f"add its own key: ssh-keyscan -p {login.port} {login.address} >>{file}, and compare it",
+    )
+
+
 def refused(host: HostSettings, login: Login) -> Refusal:
     """The host accepts none of the keys."""
-    key = f"the key {login.key}" if login.key else "none of your keys (set key in fleet.toml)"
+    key = f"the key {login.key}" if login.key else f"none of your keys (set {host.place('key')})"
     says = f"{where(host, login)}: login refused: {key} is not accepted for {login.user}"
     return Refusal(says, f"try sdfleet trust {host.name}")
 
@@ -54,10 +75,13 @@ def refused(host: HostSettings, login: Login) -> Refusal:
 def unreachable(host: HostSettings, why: str) -> Refusal:
     hops = ", ".join(map(str, host.connection.hops))
     over = f" through the jump host {hops}" if hops else ""
-    return Refusal(
-        f"{where(host, host.connection.logins[-1])}: cannot be reached{over}: {why.rstrip('.')}",
-        "check address, port, firewall, and that the host is up",
-    )
+    cure = "check address, port, firewall, and that the host is up"
+    if any(words in why for words in NO_NAME):
+        cure = (
+            "write its name or IP address as DNS knows it; of a name in ~/.ssh/config, which is not read, write "
+            "HostName, Port, User, IdentityFile and ProxyJump as address, port, user, key and jump"
+        )
+    return Refusal(f"{where(host, host.connection.logins[-1])}: cannot be reached{over}: {why.rstrip('.')}", cure)
 
 
 def known_hosts(login: Login) -> Path:
@@ -71,6 +95,8 @@ def of_ssh(host: HostSettings, said: str) -> Refusal:
     login = next((each for each in logins if f"{each.known_as} " in said or f"{each.known_as}:" in said), logins[-1])
     if "IDENTIFICATION HAS CHANGED" in said or "differs from the key" in said:
         return changed_key(host, login)
+    if "REVOKED HOST KEY DETECTED" in said or "is marked as revoked" in said:
+        return revoked_key(host, login)
     if "host key is known for" in said or "Host key verification failed" in said:
         return unknown_key(host, login)
     if "Permission denied" in said or "Too many authentication failures" in said:
@@ -80,9 +106,10 @@ def of_ssh(host: HostSettings, said: str) -> Refusal:
     return unreachable(host, next((line for line in lines if line.startswith("ssh: ")), lines[-1]).rstrip("\r"))
 
 
-def needs_sudo(user: str) -> str:
-    return f"{user} needs sudo: set sudo_password, or allow sudo without one (NOPASSWD in /etc/sudoers.d)"
+def needs_sudo(host: HostSettings) -> str:
+    user, setting = host.connection.user, host.place("sudo_password")
+    return f"{user} needs sudo: set {setting}, or allow sudo without one (NOPASSWD in /etc/sudoers.d)"
 
 
-def wrong_password(user: str) -> str:
-    return f"sudo refused the password of {user}; check sudo_password"
+def wrong_password(host: HostSettings) -> str:
+    return f"sudo refused the password of {host.connection.user}; check {host.place('sudo_password')}"

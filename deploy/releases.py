@@ -90,7 +90,9 @@ def rollback(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="HOST|GROUP", help="Default: every host that has the application.")
     ] = None,
-    to: Annotated[str | None, typer.Option(help="Release to go back to. Default: the previous one.")] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="RELEASE", help="Release to go back to. Default: the previous one.")
+    ] = None,
     app: Annotated[str, typer.Option(help=f"Which application: {', '.join(APPS)}.")] = "webui",
     now: Annotated[bool, typer.Option("--now", help="Do not wait for running generations.")] = False,
     fleet: FleetFile = DEFAULT_FILE,

@@ -58,7 +58,7 @@ def prepare_system(settings: HostSettings, chosen: Collection[str]) -> None:
             secrets=host.data.secrets,
         )
     if "gpu" in chosen:
-        gpu.install(gpu=settings.gpu, paths=settings.paths)
+        gpu.install(gpu=settings.gpu, paths=settings.paths, places=settings.places)
 
 
 def install_models(settings: HostSettings, chosen: Collection[str]) -> None:

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import IO, Any, TypeVar
 
 from deploy import askpass, refusals
+from deploy.exchange import TooMuchError, exchange
 from deploy.ssh_config import CONNECT_SECONDS, ssh_config
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
@@ -27,6 +28,8 @@ PARALLEL = 32
 """How many hosts to contact at once; each takes one ssh process on the controller."""
 
 
+LARGEST_ANSWER = 512_000_000
+"""Bytes of an answer that are kept; the largest is a run's log of 64 MB as JSON."""
 T = TypeVar("T")
 
 
@@ -89,7 +92,7 @@ class Remote:
         status, said = self._lent.end()
         self._lent = None
         if refused and "askpass" not in said:
-            raise HostError(f"{self.name}: {refusals.wrong_password(self.host.connection.user)}")
+            raise HostError(f"{self.name}: {refusals.wrong_password(self.host)}")
         self.judge(Answer(status or 1, "", said), words)
 
     def close(self) -> None:
@@ -104,11 +107,14 @@ class Remote:
         Raises HostError if the host cannot be reached, on a timeout, or (with `check`) if the status is not 0.
         """
         try:
-            done = subprocess.run(self.argv(command), input=input, capture_output=True, timeout=timeout)
+            status, said, complaint = exchange(self.argv(command), input, timeout, LARGEST_ANSWER)
         except subprocess.TimeoutExpired as error:
             what = f"{self.name}: `{_short(command)}` gave no answer within {timeout:g} s"
             raise HostError(what, unreachable=True) from error
-        answer = Answer(done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
+        except TooMuchError as error:
+            most = LARGEST_ANSWER // 10**6
+            raise HostError(f"{self.name}: the answer to `{_short(command)}` has more than {most} MB") from error
+        answer = Answer(status, said.decode(errors="replace"), complaint.decode(errors="replace"))
         self.judge(answer, command, check=check)
         return answer
 
@@ -130,6 +136,17 @@ class Remote:
     ) -> Answer:
         """Run a program of roles.onhost, whichever version is installed there; other arguments as for `run`."""
         return self.run([*under, *receiver(*words)], input=sent(program).encode(), timeout=timeout, check=check)
+
+    def stream(self, command: Sequence[str], input: bytes, into: IO[bytes], most: int) -> None:
+        """Run `command` and write the first `most` bytes of its output into a file, however long that takes.
+
+        Raises HostError, also if it sends more.
+        """
+        try:
+            status, _, complaint = exchange(self.argv(command), input, None, most, into)
+        except TooMuchError as error:
+            raise HostError(f"{self.name}: `{_short(command)}` sends more than the {most} bytes it promised") from error
+        self.judge(Answer(status, "", complaint.decode(errors="replace")), command)
 
     def push(self, files: Mapping[PurePosixPath, Path | bytes], *, timeout: float = 600) -> None:
         """Write `files` (path on the host -> local file, or its bytes): mode 0644, owner root, with parent folders."""
@@ -154,8 +171,7 @@ class Remote:
             says, cure = refusals.of_ssh(self.host, self._complaint(answer.err))
             raise HostError(says, cure=cure, unreachable=True)
         if refusals.NO_SUDO in answer.err:
-            user = self.host.connection.user
-            raise HostError(f"{self.name}: {refusals.needs_sudo(user)}")
+            raise HostError(f"{self.name}: {refusals.needs_sudo(self.host)}")
         if check and answer.status:
             lines = (answer.err.strip() or answer.out.strip() or "it printed nothing").splitlines()
             # The last line of tar and others says only that there was an error.

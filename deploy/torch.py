@@ -34,7 +34,7 @@ NO_TORCH = TorchBuilds("", "", "", "")
 
 def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
     """The builds for `host`. Raises SettingError if its settings require a GPU that it does not have."""
-    decision = decide(facts, host.gpu)
+    decision = decide(facts, host.gpu, host.places)
     webui = CPU if host.webui.device == "cpu" else decision.webui.build if decision.webui else ""
     trainer = CPU if host.trainer.gpus == 0 else decision.trainer.build if decision.trainer else ""
     lora_scripts = _lora_scripts(host.lora_scripts, facts, decision)

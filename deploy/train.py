@@ -26,15 +26,18 @@ from deploy.ssh import HostError, connect, each
 from deploy.train_again import RUNS, Into, Run
 from inventory.errors import ConfigError, Problem, SdfleetError
 from roles.onhost import lora_keys
+from training.options import CommandLine, given_path
 
-app = typer.Typer(no_args_is_help=True, help="Train LoRAs on the hosts.")
+app = CommandLine(no_args_is_help=True, help="Train LoRAs on the hosts.")
 
-On = Annotated[str | None, typer.Option("--on", help="Host of the run, if several hosts have one of that name.")]
+On = Annotated[
+    str | None, typer.Option("--on", metavar="HOST", help="Host of the run, if several hosts have one of that name.")
+]
 
 
 @app.command("run")
 def run_config(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training config (TOML).")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", callback=given_path, help="Training config (TOML).")],
     fleet: FleetFile = DEFAULT_FILE,
     on: Annotated[
         list[str] | None,
@@ -82,7 +85,10 @@ def follow_run(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: I
 @app.command()
 def report(
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="A fetched run, e.g. runs/ink; its run.json is enough.")
+        Path,
+        typer.Argument(
+            metavar="FOLDER", callback=given_path, help="A fetched run, e.g. runs/ink; its run.json is enough."
+        ),
     ],
 ) -> None:
     """Write a run's HTML report again: loss curve, samples, config and record."""
@@ -182,7 +188,7 @@ def publish(
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,
     name: Annotated[
-        str | None, typer.Option("--as", help="Name in the WebUI. Default: that of the trained file.")
+        str | None, typer.Option("--as", metavar="NAME", help="Name in the WebUI. Default: that of the trained file.")
     ] = None,
     on: On = None,
     into: Into = RUNS,

@@ -27,6 +27,7 @@ from deploy.runs.transfer import RunHost
 from deploy.ssh import Remote, connect
 from inventory.errors import DRIFT, SdfleetError
 from inventory.load import load
+from training.options import given_path
 
 Run = Annotated[
     str,
@@ -36,14 +37,18 @@ Run = Annotated[
         callback=lambda name: checked_name("RUN", name),
     ),
 ]
-Into = Annotated[Path, typer.Option("--into", help="Local folder for fetched runs.")]
+Into = Annotated[
+    Path, typer.Option("--into", metavar="FOLDER", callback=given_path, help="Local folder for fetched runs.")
+]
 RUNS = Path("runs")
 
 
 def reproduce(
     run: Run,
     fleet: FleetFile = DEFAULT_FILE,
-    on: Annotated[str | None, typer.Option("--on", help="Host to train on. Default: the one that trained it.")] = None,
+    on: Annotated[
+        str | None, typer.Option("--on", metavar="HOST", help="Host to train on. Default: the one that trained it.")
+    ] = None,
     anyway: Annotated[bool, typer.Option("--anyway", help="Train even if an input has changed.")] = False,
     into: Into = RUNS,
 ) -> None:
@@ -104,7 +109,7 @@ def build_trainer(fleet: Path, target: RunHost, origin: RunHost, release: str) -
 
 
 def sweep(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Training config to vary.")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", callback=given_path, help="Training config to vary.")],
     grid: Annotated[
         list[str], typer.Option("--grid", metavar="KEY=VALUES", help="For example lr=1e-4,5e-5; repeat for more keys.")
     ],

@@ -51,6 +51,8 @@ class Connection(Settings):
     password: SecretReference | None = None
     """Only for `sdfleet trust`."""
     key_passphrase: SecretReference | None = None
+    passphrase_setting: str = "key_passphrase"
+    """The key in fleet.toml of the passphrase, or where it would be."""
     sudo_password: SecretReference | None = None
 
     @property

@@ -1,5 +1,7 @@
 """Checks between tables of fleet.toml, and of files on the controller that it names."""
 
+import ipaddress
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -7,6 +9,7 @@ from inventory.errors import Problem
 from inventory.model import FleetTable, HostSettings, HostTable
 from inventory.secrets import Secrets
 from roles.models.config import Model
+from roles.settings import split_jump
 from training.spelling import did_you_mean_or_all
 
 FILES = (
@@ -16,6 +19,8 @@ FILES = (
     ("gateway", "certificate"),
 )
 """Settings that are paths on the controller, relative to fleet.toml."""
+PUBLIC = re.compile(rb"(ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ AAAA|---- BEGIN SSH2 PUBLIC KEY")
+"""The beginning of a public key's file."""
 
 
 def unknown_groups(key: str, named: Iterable[str], known: Collection[str]) -> Iterator[Problem]:
@@ -38,13 +43,40 @@ def one_machine(hosts: Mapping[str, HostTable | None]) -> Iterator[Problem]:
     for name, host in hosts.items():
         if host is None:
             continue
-        place = (host.address.lower(), host.port, host.jump)
+        place = (_plain(host.address), host.port, host.jump)
         if place in seen:
             where = f"{host.address} port {host.port}"
             yield Problem(
                 f"hosts.{name}.address", f"hosts.{seen[place]} has the same address {where}; keep one of them"
             )
         seen.setdefault(place, name)
+
+
+def _plain(address: str) -> str:
+    """One spelling of an address: 2001:db8::1 for 2001:0db8:0::1, a name in small letters without its last dot."""
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return address.lower().rstrip(".")
+
+
+def names_for_dns(hosts: Mapping[str, HostTable | None], models: Iterable[Model]) -> Iterator[Problem]:
+    """Names of hosts of this file where an address is wanted, and names that are none of them."""
+    for name, host in hosts.items():
+        for hop in host.jump.split(",") if host and host.jump else ():
+            user, address, _ = split_jump(hop.strip())
+            there = hosts.get(address)
+            if there and there.address != address:
+                user, place = there.user or user or "USER", there.address
+                yield Problem(
+                    f"hosts.{name}.jump",
+                    f"{address!r} is a host of this file, and no address; write {user}@{place}:{there.port}",
+                )
+    for model in models:
+        other = model.source.removeprefix("host:").partition("/")[0] if model.source.startswith("host:") else None
+        if other is not None and other not in hosts:
+            hint = did_you_mean_or_all(other, hosts)
+            yield Problem(f"models.{model.name}.source", f"no host {other!r}{hint}")
 
 
 def needs(
@@ -74,13 +106,33 @@ def needs(
         }
         secret_files = [(key, reference.file) for key, reference in references.items() if reference]
         for key, path in [("key", at.key), *secret_files, *settings]:
-            if path and path not in told and not path.exists():
+            if path and path not in told and (why := _unreadable(key, path)):
                 told.add(path)
-                yield Problem(host.place(key), f"there is no file {path}")
+                yield Problem(host.place(key), why)
         if host.has("cache") and (host.http_proxy.url or host.http_proxy.secret):
             said = "the role cache does not work behind a proxy, because nginx cannot use one"
             cure = f'set http_proxy = "" for {name}, or move the role to another host'
             yield Problem(host.place("http_proxy"), f"{said}; {cure}")
+
+
+def _unreadable(key: str, path: Path) -> str:
+    """Why the file of a setting is not what it must be; empty if it may be."""
+    if not path.exists():
+        return f"there is no file {path}"
+    if not path.is_file():
+        return f"{path} is a folder; write the file in it" if path.is_dir() else f"{path} is no file"
+    if key == "key" and PUBLIC.match(_beginning(path)):
+        private = f": {path.with_suffix('')}" if path.suffix == ".pub" else ""
+        return f"{path} is a public key; write the private one{private}"
+    return ""
+
+
+def _beginning(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(100)
+    except OSError:
+        return b""
 
 
 def _needed_secrets(secrets: Secrets, hosts: Mapping[str, HostSettings]) -> Iterator[Problem]:

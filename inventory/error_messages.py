@@ -14,6 +14,14 @@ SECRETS = {"password", "key_passphrase", "sudo_password", "http_proxy"}
 """Settings of hosts that refer to a secret."""
 
 
+WANTED = {
+    "tuple_type": "must be a list, like [...]",
+    "model_type": "must be a table",
+    "dict_type": "must be a table, like { NAME = ... }",
+}
+"""pydantic's errors in TOML's words."""
+
+
 def without_consequences(details: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:
     """pydantic's errors without those that others cause: a list with an invalid item is not too short."""
     for detail in details:
@@ -35,7 +43,9 @@ def problem(detail: ErrorDetails, kind: type[Settings], at: str, extra: Iterable
         return Problem(key, f"unknown setting{did_you_mean_or_all(str(detail['loc'][-1]), names)}")
     if detail["type"] == "missing":
         return Problem(key, "is required")
-    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "too_short":
+        return Problem(key, "must not be empty")
+    message = WANTED.get(detail["type"], detail["msg"].removeprefix("Value error, "))
     message = message[0].lower() + message[1:]
     value = detail["input"]
     # Never print a secret that was written into the file, and do not repeat a value that is in the message.

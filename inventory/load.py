@@ -89,7 +89,7 @@ class _Reader:
             self._check_role_table(role, self.raw.get(role, {}), role)
         groups = {name: self._group(name, value) for name, value in self.groups.items()}
         hosts = {name: self._host(name, value) for name, value in self._tables("hosts")}
-        if "hosts" not in self.raw:
+        if self.raw.get("hosts", {}) == {}:
             self.problems.append(Problem("hosts", "no host; add a table like [hosts.gpu-1] with an address"))
         self.problems += crosscheck.groups(table, models, self.known_groups)
         merged: dict[str, HostSettings] = {}
@@ -99,6 +99,7 @@ class _Reader:
             merged = {name: host for name, host in tried.items() if host}
         if self.files:
             self.problems += crosscheck.one_machine(hosts)
+            self.problems += crosscheck.names_for_dns(hosts, models)
             self.problems += crosscheck.needs(table, secrets, merged, self.file.parent)
             groups_of_hosts = {group for host in hosts.values() if host for group in host.groups}
             used = [model for model in models if not model.groups or groups_of_hosts.intersection(model.groups)]

@@ -1,5 +1,6 @@
 """The settings of one host: the preset's, overridden by the fleet's, its groups' and its own."""
 
+import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from training.textfile import parse_toml
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 Table = dict[str, Any]
+FLEETS = "fleet.key_passphrase"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class FleetTables:
         merged = self._role_tables(name, host.groups, only_valid)
         return {
             "name": name,
-            "connection": self._connection(host, tables),
+            "connection": self._connection(name, host, tables),
             "groups": host.groups,
             "roles": tuple(role for role in ROLES if role in roles),
             "paths": Paths.model_validate({"root": str(self.table.data_root)}),
@@ -60,7 +62,7 @@ class FleetTables:
             **merged,
         }
 
-    def _connection(self, host: HostTable, tables: Sequence[Settings | None]) -> Connection:
+    def _connection(self, name: str, host: HostTable, tables: Sequence[Settings | None]) -> Connection:
         """+ tables: where to look for the password of sudo, in this order."""
         here, fleet = self.folder, self.table
         passphrase = host.key_passphrase or (None if host.key else fleet.key_passphrase)
@@ -74,12 +76,13 @@ class FleetTables:
             known_hosts=_beside(here, fleet.known_hosts),
             password=host.password.beside(here) if host.password else None,
             key_passphrase=passphrase.beside(here) if passphrase else None,
+            passphrase_setting=f"hosts.{name}.key_passphrase" if host.key or host.key_passphrase else FLEETS,
             sudo_password=sudo_password.beside(here) if sudo_password else None,
         )
 
     def _role_tables(self, name: str, groups: Iterable[str], only_valid: bool) -> dict[str, Table]:
         """The merged table of each role."""
-        preset = {"mirrors": parse_toml((PRESETS / f"{self.table.mirrors}.toml").read_text())}
+        preset = {"mirrors": _preset(self.table.mirrors)}
         layers = [preset, self.raw, *self._own_tables(name, groups).values()]
         merged: dict[str, Table] = {}
         for role in ROLE_TABLES:
@@ -94,6 +97,12 @@ class FleetTables:
         """The raw tables of a host's groups and its own, by their keys in the file."""
         found = {f"groups.{group}": self.raw["groups"][group] for group in groups if group in self.groups}
         return {**found, f"hosts.{name}": self.raw["hosts"][name]}
+
+
+@functools.cache
+def _preset(name: str) -> Table:
+    """A preset of mirrors; read once for all hosts, as nothing changes it."""
+    return parse_toml((PRESETS / f"{name}.toml").read_text())
 
 
 def files_beside(folder: Path, host: HostSettings) -> HostSettings:

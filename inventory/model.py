@@ -159,7 +159,8 @@ class HostSettings(Settings):
 
     def place(self, setting: str) -> str:
         """The key in fleet.toml that decides `setting` for this host: its own table's, a group's, or the fleet's."""
-        return self.places.get(setting, setting)
+        # A setting of no role is of the host's own table, if nothing sets it.
+        return self.places.get(setting, setting if "." in setting else f"hosts.{self.name}.{setting}")
 
     @model_validator(mode="after")
     def _ports_differ(self) -> "HostSettings":

@@ -1,91 +1,186 @@
 """Parse an address as a provider's page shows it: an ssh command, or USER@HOST:PORT."""
 
+import ipaddress
 import re
 import shlex
+from collections.abc import Iterator
+from getopt import GetoptError, getopt
 from typing import Any
 from urllib.parse import urlsplit
 
-WITH_VALUE = "BbcDEeFIiJLlmOopQRSWw"
-"""OpenSSH's options that take a value."""
+from inventory.connection import LOCAL
 
-OPTIONS = {"port": "port", "user": "user", "identityfile": "key", "proxyjump": "jump"}
+OPTIONS = "46AaCfGgKkMNnqsTtVvXxYyB:b:c:D:E:e:F:I:i:J:L:l:m:O:o:P:p:Q:R:S:W:w:"
+"""OpenSSH's options, as getopt reads them (man ssh); a colon follows those that take a value."""
+
+SETTINGS = {"p": "port", "l": "user", "i": "key", "J": "jump"}
+LONG = {"port": "port", "user": "user", "identityfile": "key", "proxyjump": "jump"}
 """Options of `-o` that have a setting in fleet.toml."""
 
-ELSEWHERE = ("hostname", "proxycommand", "proxyusefdpass", "match", "include")
-"""Options of `-o` that have none, and without which the host cannot be reached."""
+CURES = {
+    "hostname": "write it as the address",
+    "proxycommand": "use `jump` for hosts behind another",
+    "proxyusefdpass": "use `jump` for hosts behind another",
+    "match": "set `user`, `port` and `jump` here",
+    "include": "set `user`, `port` and `jump` here",
+    "certificatefile": "put the certificate beside the key, as KEY-cert.pub",
+    "pkcs11provider": "add the key to your agent: ssh-add -s PROVIDER",
+    "securitykeyprovider": "add the key to your agent: ssh-add -S PROVIDER",
+    "identityagent": "set SSH_AUTH_SOCK in this shell",
+}
+"""Options of `-o` that have none, and without which the host cannot be reached -> what to do instead."""
 
-USED = {"p": "port", "l": "user", "i": "key", "J": "jump"}
+PUNCTUATION = str.maketrans(
+    {
+        **dict.fromkeys("\uff0d\u2010\u2011\u2012\u2013\u2014\u2212", "-"),
+        **dict.fromkeys("\u201c\u201d\uff02", '"'),
+        **dict.fromkeys("\u2018\u2019\uff07", "'"),
+        **dict.fromkeys("\u3000\u00a0\u2009\u202f", " "),
+        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", None),
+        **{"\uff1a": ":", "\uff20": "@", "\uff0e": ".", "\uff0f": "/", "\uff3b": "[", "\uff3d": "]", "\uff04": "$"},
+    }
+)
+"""What editors, chats and Chinese keyboards make of a command's characters -> what was meant."""
+
+COMMAND = re.compile(
+    r"(?:.*[$#>%:]\s*|)??"  # a prompt, or the name that the page gives the command
+    r"(?:sudo\s+)?(?:\S*[/\\])?ssh(?:\.exe)?\s+(?P<rest>\S.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+BARE = re.compile(r"(?P<rest>[^\s-]\S*[@.]\S*\s+-\S.*)", re.DOTALL)
+"""The same without its first word: HOST -p PORT. A word without @ and dot may be another program."""
 PLACE = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^@:\[\]\s]+))(?::(?P<port>\d+))?")
+
+
+LONGEST = 1000
+"""Characters of a command line; a longer text is none."""
 
 
 def unfold(raw: dict[str, Any]) -> dict[str, Any]:
     """Split an `address` like `ssh -p 2222 root@HOST`, `ssh://root@HOST:2222` or `root@HOST:2222` in a host's table.
 
-    User, port, key and jump become settings. Raises ValueError if the table sets one of them to another value.
+    User, port, key and jump become settings. Raises ValueError if the table sets one of them to another value, or if
+    the address needs what has no setting.
     """
+    if isinstance(jump := raw.get("jump"), str) and len(jump) <= LONGEST:
+        raw = raw | {"jump": unfold_jump(jump)}
     address = raw.get("address")
-    if not isinstance(address, str):
+    if not isinstance(address, str) or len(address) > LONGEST:
         return raw
-    found = _command(address) if address.strip().startswith("ssh ") else _place(address)
-    if found is None:
-        return raw
+    found = _found(_unwrapped(address))
+    if str(found["address"]).lower() == LOCAL:
+        found["address"] = LOCAL
+        if unused := sorted({*found, *raw} & {"user", "port", "key", "jump", "password"}):
+            raise ValueError(f"address: this machine is reached without SSH, so {', '.join(unused)} would not be used")
     for key, value in found.items():
         if key != "address" and key in raw and str(raw[key]) != str(value):
             raise ValueError(f"address has {key} {value}, but {key} is set to {raw[key]}; keep one of them")
     return raw | found
 
 
-def _command(text: str) -> dict[str, Any] | None:
+def unfold_jump(text: str) -> str:
+    """The jump hosts as [USER@]HOST[:PORT], separated by commas, if they are ssh commands or URLs."""
+    hops = [hop.strip() for hop in text.translate(PUNCTUATION).replace("\uff0c", ",").split(",")]
+    return ",".join(_hop(hop) if re.match(r"ssh(\s|://)", hop) else hop for hop in hops)
+
+
+def _hop(text: str) -> str:
+    found = _found(_unwrapped(text))
+    if other := found.keys() - {"address", "user", "port"}:
+        raise ValueError(f"jump: {text!r} sets a {min(other)}; jump hosts use the key of the host behind them")
+    address = f"[{found['address']}]" if _is_ipv6(found["address"]) else found["address"]
+    user = f"{found['user']}@" if "user" in found else ""
+    return f"{user}{address}:{found['port']}" if "port" in found else f"{user}{address}"
+
+
+def _unwrapped(text: str) -> str:
+    """A pasted text without quotes around it, and with the characters that were meant."""
+    text = re.sub(r"\\\r?\n", " ", text.translate(PUNCTUATION)).strip()
+    while len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`":
+        text = text[1:-1].strip()
+    return text
+
+
+def _found(text: str) -> dict[str, Any]:
+    if re.match(r"https?://", text, re.IGNORECASE):
+        raise ValueError("address: a page's URL is no address of SSH; paste the ssh command that the provider shows")
+    if re.match(r"(\S*[/\\])?sshpass\s", text):  # its password is not repeated
+        raise ValueError('address: leave out sshpass and its password; write password = { env = "NAME" } instead')
+    match = COMMAND.fullmatch(text) or BARE.fullmatch(text)
+    return _command(match["rest"]) if match else _place(text)
+
+
+def _command(text: str) -> dict[str, Any]:
+    """The settings in an ssh command's arguments; like in ssh, the first of two values counts."""
     try:
-        words = shlex.split(text)[1:]
-    except ValueError:
-        return None
+        before, rest = getopt(_words(text), OPTIONS)
+        after, _ = getopt(rest[1:], OPTIONS)  # what follows is a command for the host
+    except (GetoptError, ValueError) as error:
+        raise ValueError(f"address: this ssh command cannot be read: {str(error).lower()}") from error
+    if not rest:
+        raise ValueError("address: this ssh command names no host")
+    return _values(after) | _place(rest[0].rstrip(";")) | _values(before)
+
+
+def _values(options: list[tuple[str, str]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    place = None
-    while words:
-        word = words.pop(0)
-        if not word.startswith("-"):
-            place = place or _place(word) or {"address": word}
-            continue
-        letter, value = word[1:2], word[2:]
-        if letter in WITH_VALUE and not value:
-            if not words:
-                return None
-            value = words.pop(0)
-        if letter == "o":
-            found |= _option(value)
-        if letter == "F":
-            raise ValueError(f"-F {value}: ssh configuration files are not read; set `user`, `port` and `jump` here")
-        if letter in USED:
-            found[USED[letter]] = int(value) if letter == "p" and value.isdigit() else value
-    return found | place if place else None
+    for letter, value in options:
+        for key, told in _settings(letter.removeprefix("-"), value.strip()):
+            found.setdefault(key, int(told) if key == "port" and told.isdecimal() else told)
+    return found
 
 
-def _option(text: str) -> dict[str, Any]:
-    """The setting for `-o NAME=VALUE`; none for an option that only changes ssh's behaviour."""
-    name, value = (text.split("=", 1) if "=" in text else [*text.split(None, 1), ""])[:2]
-    name, value = name.strip().lower(), value.strip()
-    if name in ELSEWHERE:
-        raise ValueError(f"-o {text} is not supported; use `jump` for hosts behind another")
-    if name not in OPTIONS:
-        return {}
-    return {OPTIONS[name]: int(value) if name == "port" and value.isdigit() else value}
+def _words(text: str) -> list[str]:
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    if not re.search(r"\\[\s'\"()&]", text) or re.search(r"[A-Za-z]:\\", text):
+        lexer.escape = ""  # the backslashes of a Windows path stay, so that it can be named as one
+    return list(lexer)
 
 
-def _place(text: str) -> dict[str, Any] | None:
-    """Split [USER@]HOST[:PORT] or its URL; None for a plain address or an invalid one."""
-    text = text.strip()
-    if text.startswith("ssh://"):
+def _settings(letter: str, value: str) -> Iterator[tuple[str, str]]:
+    """Setting and value for an option; none for one that only changes ssh's behaviour."""
+    if letter == "F":
+        raise ValueError(f"-F {value}: ssh configuration files are not read; set `user`, `port` and `jump` here")
+    if letter == "I":
+        raise ValueError(f"-I {value} is not supported; {CURES['pkcs11provider']}")
+    if letter in SETTINGS:
+        yield SETTINGS[letter], value
+    if letter != "o":
+        return
+    name, told = re.fullmatch(r"\s*([^\s=]*)\s*=?\s*(.*)", value, re.DOTALL).groups()  # type: ignore[union-attr]
+    if cure := CURES.get(name.lower()):
+        raise ValueError(f"-o {value} is not supported; {cure}")
+    if name.lower() in LONG:
+        yield LONG[name.lower()], told
+
+
+def _place(text: str) -> dict[str, Any]:
+    """Split [USER@]HOST[:PORT] or its URL; only the address of anything else, for its own validation to name."""
+    url = text
+    if text.lower().startswith("ssh://"):
         try:
-            text = urlsplit(text).netloc
+            url = urlsplit(text).netloc
         except ValueError:
-            return None
-    match = PLACE.fullmatch(text)
-    if not match or match["host"] == text:
-        return None
+            return {"address": text}
+    user, at, host = url.rpartition("@")
+    if ":" in user:  # it is not repeated: what follows the colon is a password
+        raise ValueError('address: a password has no place in it; write password = { env = "NAME" } instead')
+    if _is_ipv6(host):
+        return {"address": host} | ({"user": user} if at else {})
+    match = PLACE.fullmatch(url)
+    if not match:
+        return {"address": text}
     found: dict[str, Any] = {"address": match["v6"] or match["host"]}
     if match["user"]:
         found["user"] = match["user"]
     if match["port"]:
         found["port"] = int(match["port"])
     return found
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False

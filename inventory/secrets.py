@@ -17,12 +17,16 @@ from roles.settings import ControllerPath, Settings
 class SecretReference(Settings):
     """Where to read a secret: exactly one of env, file, command."""
 
-    env: str | None = Field(default=None, description="Name of an environment variable of the controller.")
+    env: str | None = Field(
+        default=None, min_length=1, description="Name of an environment variable of the controller."
+    )
     file: ControllerPath | None = Field(
         default=None,
         description="File on the controller (path relative to fleet.toml), without its last newline.",
     )
-    command: tuple[str, ...] | None = Field(default=None, description="Program and arguments that print it.")
+    command: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="Program and arguments that print it."
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "SecretReference":

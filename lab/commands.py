@@ -16,8 +16,9 @@ from lab import lifecycle, rootfs
 from lab.handle import Lab
 from lab.providers import PROVIDERS
 from lab.state import Rented
+from training.options import CommandLine
 
-app = typer.Typer(no_args_is_help=True, help="Manage local test machines (needs root).")
+app = CommandLine(no_args_is_help=True, help="Manage local test machines (needs root).")
 INSIDE = "sdfleet lab exec -- sdfleet"
 """Runs sdfleet in the lab's network, where its upstreams can be reached."""
 console = Console(highlight=False, soft_wrap=True)
@@ -35,7 +36,7 @@ class Release(StrEnum):
 
 @app.command()
 def up(
-    hosts: Annotated[int, typer.Option(min=0, help="Number of machines with systemd: h1, h2 ...")] = 2,
+    hosts: Annotated[int, typer.Option(min=0, metavar="COUNT", help="Number of machines with systemd: h1, h2 ...")] = 2,
     containers: Annotated[
         list[str],
         typer.Option(
@@ -46,11 +47,12 @@ def up(
         ),
     ] = [],  # noqa: B006 - typer wants a list
     release: Annotated[
-        Release, typer.Option(envvar=rootfs.CHOICE, help="Debian release: bookworm is 12, trixie 13.")
+        Release, typer.Option(metavar="NAME", envvar=rootfs.CHOICE, help="Debian release: bookworm is 12, trixie 13.")
     ] = Release.BOOKWORM,
     upstreams: Annotated[
         Path | None,
         typer.Option(
+            metavar="FOLDER",
             help="Folder of bare git repositories, OWNER/NAME.git, to serve as GitHub's: "
             "the hosts then get the real WebUI from it instead of the stand-in.",
             exists=True,

@@ -58,6 +58,8 @@ SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "
 SHARED = ("mnt", "media", "opt", "srv", "var", "var/lib", "var/cache", "var/log")
 """Folders shared with other programs; one below them is fine."""
 HOMES = ("home", "root")
+MOUNTED = "/srv/sdfleet"
+"""Where a folder below these can be mounted, so that services see it."""
 
 
 def is_name(value: str) -> str:
@@ -85,7 +87,11 @@ def is_user(value: str) -> str:
 
 def is_address(value: str) -> str:
     """A DNS name or an IP address, alone."""
-    if _is_ip(value) or (LABELS.fullmatch(value) and len(value) <= 253):
+    if _is_ip(value):
+        return value
+    if LABELS.fullmatch(value) and len(value) <= 253:
+        if value.rstrip(".").rpartition(".")[2].isdigit():  # no top-level domain is a number (RFC 3696, 2)
+            raise ValueError(f"{value!r} is no IP address: four numbers from 0 to 255, without leading zeros")
         return value
     if " " in value.strip():
         raise ValueError(
@@ -158,8 +164,9 @@ def is_data_root(value: Path) -> Path:
         raise ValueError(f"{str(value)!r} belongs to the system; give a folder of its own, e.g. /srv/sdfleet")
     if place.parts[1] in HOMES:
         raise ValueError(
-            f"{str(value)!r} is hidden from services (ProtectHome); mount the disk elsewhere: "
-            f"mkdir -p /srv/sdfleet && mount --bind {value} /srv/sdfleet, and a line for it in /etc/fstab"
+            f'{str(value)!r} is hidden from services (ProtectHome); write "{MOUNTED}" instead, and run once on each '
+            f"host, as root: mkdir -p {place} {MOUNTED} && "
+            f"echo '{place} {MOUNTED} none bind' >>/etc/fstab && mount {MOUNTED}"
         )
     return value
 

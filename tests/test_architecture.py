@@ -20,7 +20,7 @@ ALLOWED = {
         "training.usable_path",
     },
     "inventory": {"roles", "training.bounds", "training.errors", "training.spelling", "training.textfile"},
-    "lab": {"inventory", "roles"},
+    "lab": {"inventory", "roles", "training.options"},
     "deploy": set(OURS),
 }
 """Which of our own top-level packages (or modules) each package may import besides itself."""

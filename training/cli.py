@@ -14,13 +14,13 @@ from training.config import Config
 from training.errors import TrainingError
 from training.kohya import load_any
 from training.lora import file_commands
-from training.options import given_path
+from training.options import CommandLine, at_least, given_path
 from training.review.command import dataset
 from training.run import run_commands
 from training.signals import Stop
 from training.terminal import say
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = CommandLine(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 ConfigFile = Annotated[
     Path,
@@ -41,8 +41,10 @@ def about() -> None:
 def run_command(
     config: ConfigFile,
     run: Annotated[Path, typer.Option("--run", callback=given_path, help="Folder of the run; created if missing.")],
-    nodes: Annotated[int, typer.Option(min=1, help="Number of hosts that share the run.")] = 1,
-    node_rank: Annotated[int, typer.Option(min=0, help="Number of this host, from 0.")] = 0,
+    nodes: Annotated[
+        int, typer.Option(parser=at_least(1), metavar="N", help="Number of hosts that share the run.")
+    ] = 1,
+    node_rank: Annotated[int, typer.Option(parser=at_least(0), metavar="N", help="Number of this host, from 0.")] = 0,
     meet: Annotated[str, typer.Option(help="HOST:PORT of the first host, which the others connect to.")] = "",
 ) -> None:
     """Train a LoRA. An interrupted run resumes from its last checkpoint."""

@@ -128,6 +128,15 @@ def _absolute(value: Any, folder: Path) -> Any:
     return value
 
 
+KINDS = {
+    "path_type": "must be a path, in quotes",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+}
+"""What a setting must be, for errors that pydantic tells in terms of Python."""
+
+
 def _sentence(detail: ErrorDetails) -> str:
     """A pydantic error as a sentence with the setting's dotted path."""
     table, words = _table_at(detail["loc"][:-1])
@@ -138,7 +147,7 @@ def _sentence(detail: ErrorDetails) -> str:
         field = table.model_fields.get(str(detail["loc"][-1]))
         about = f": {field.description}" if field and field.description else ""
         return f"{key}: is required{about}"
-    message = detail["msg"].removeprefix("Value error, ")
+    message = KINDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     value = detail["input"]
     shown = (

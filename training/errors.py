@@ -27,7 +27,9 @@ class InputError(TrainingError):
 
 
 def quoted(value: object) -> str:
-    """A value of a TOML file for a sentence: text in quotes, a date as it is written there."""
+    """A value of a TOML file for a sentence: text in quotes, dates, true and false as they are written there."""
+    if isinstance(value, bool):
+        return str(value).lower()
     return value.isoformat() if isinstance(value, date | time) else repr(value)
 
 

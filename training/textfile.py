@@ -8,6 +8,13 @@ from typing import Any
 from training.errors import InputError
 from training.usable_path import why_missing
 
+STRANGE = {
+    **dict.fromkeys("\u201c\u201d\uff02", '"'),
+    **dict.fromkeys("\u2018\u2019\uff07", "'"),
+    **dict.fromkeys("\u00a0\u3000", " "),
+    **{"\uff1d": "=", "\uff0c": ",", "\u3001": ",", "\uff3b": "[", "\uff3d": "]", "\uff5b": "{", "\uff5d": "}"},
+}
+"""Signs that look like one of TOML's -> that one."""
 LARGEST = 1 << 26
 """Bytes of the largest text that is read; checkpoints, given by mistake, would not fit into the memory."""
 
@@ -39,16 +46,26 @@ def read_text(file: Path) -> str:
 
 def parse_toml(text: str) -> dict[str, Any]:
     """The tables in a TOML text. Raises ValueError with the reason."""
+    if "\0" in text:
+        raise ValueError("is not UTF-8 (perhaps UTF-16); save it as UTF-8")
     try:
         found = tomllib.loads(text)
         repr(found)  # a hexadecimal number may have more digits than Python writes in decimal, in a message for one
         return found
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"is not valid TOML: {error}") from error
+        raise ValueError(f"is not valid TOML: {error}{_strange_sign(text)}") from error
     except RecursionError as error:
         raise ValueError("is nested too deep to be read") from error
     except ValueError as error:  # Python reads numbers of up to 4300 digits
         raise ValueError("has a number with too many digits") from error
+
+
+def _strange_sign(text: str) -> str:
+    """A hint at the first sign of an editor or a Chinese keyboard that stands outside of comments."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if sign := next((sign for sign in line.partition("#")[0] if sign in STRANGE), None):
+            return f"; line {number} has {sign!r}; write {STRANGE[sign]!r} if it is not part of a text"
+    return ""
 
 
 def read_toml(file: Path) -> dict[str, Any]:

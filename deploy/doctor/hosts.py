@@ -57,7 +57,7 @@ def look(remote: Remote) -> Seen:
 def judge(host: HostSettings, seen: Seen) -> list[Finding]:
     """The findings for a host with these settings."""
     facts = parse_probe(seen["gpu"])
-    decision = decide(facts, host.gpu)
+    decision = decide(facts, host.gpu, host.places)
     return [
         good("reachable", f"as {host.connection.user}, with root rights"),
         *_system(seen),

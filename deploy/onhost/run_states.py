@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import nofollow, systemd, turn_state
+from roles.onhost import files, nofollow, systemd, turn_state
 from roles.onhost.commands import output
 
 LIST_ACTIVE = ("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "lora-train@*")
@@ -51,7 +52,7 @@ def state_of(folder: Path) -> dict[str, Any]:
     ended = _ended(folder)
     if ended.get("how") in ("finished", "failed"):
         return _over(ended["how"], ended.get("reason", ""))
-    last = (records(folder) or [{}])[-1]
+    last = next(iter(deque(records(folder), maxlen=1)), {})
     if last.get("event") == "error":
         return _over("failed", str(last.get("message", "")))
     if unit_state.get("Result", "success") != "success":
@@ -84,17 +85,14 @@ def _last_words(unit: str) -> str:
     return output("journalctl", f"_SYSTEMD_UNIT={unit}", "--lines=1", "--output=cat", "--quiet").strip()
 
 
-def records(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the run's log."""
-    text = b""
+def records(folder: Path) -> Iterator[dict[str, Any]]:
+    """The lines of the run's log, one at a time: together they may not fit into the memory."""
+    left = LOG_BYTES
     with contextlib.suppress(OSError), nofollow.open_file(folder / "log.jsonl") as stream:
-        text = stream.read(LOG_BYTES)
-    records = []
-    for line in text.decode("utf-8", "replace").splitlines():
-        with contextlib.suppress(ValueError, RecursionError):
-            record = json.loads(line)
-            records += [record] if isinstance(record, dict) else []
-    return records
+        while left > 0 and (line := stream.readline(left)):
+            left -= len(line)
+            if record := files.json_object(line.decode("utf-8", "replace").encode()):
+                yield record
 
 
 def names(runs: str) -> list[str]:

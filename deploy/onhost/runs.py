@@ -23,6 +23,13 @@ from roles.onhost import gpus, nofollow, nofollow_changes, turn_state
 
 LARGEST = 8_000_000_000
 """Largest file that is fetched, in bytes: a run can make one that is larger than any disk."""
+LARGEST_RUN = 500_000_000_000
+MOST_FILES = 20_000
+"""Bytes and files of a run that are fetched; a LoRA and ten pictures at each of a thousand epochs are below."""
+TOO_MUCH = (
+    f"it has more than {MOST_FILES} files or {LARGEST_RUN // 10**9} GB; "
+    "remove what is not needed from its folder on the host, then fetch it again"
+)
 PRIVATE = ("inputs", "cache", "checkpoint", turn_state.FILE)
 """Parts of a run that are not fetched."""
 
@@ -105,13 +112,20 @@ def read(run: str, offset: int) -> dict[str, Any]:
 
 
 def files(run: str) -> dict[str, dict[str, Any]]:
-    """Size in bytes and sha256 of every file to fetch."""
-    found = {}
+    """Size in bytes and sha256 of every file to fetch; no sha256 of one that is too large.
+
+    Raises ValueError if all together are too much for the result of a run.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    whole = 0
     for path, parent, name in nofollow.files_below(run):
         if path.partition("/")[0] in PRIVATE:
             continue
         with contextlib.suppress(OSError), nofollow.open_in(parent, name) as stream:
             size = os.fstat(stream.fileno()).st_size
-            if size <= LARGEST:
-                found[path] = {"size": size, "sha256": sha256_of(stream, size)}
+            fits = size <= LARGEST
+            whole += size if fits else 0
+            if whole > LARGEST_RUN or len(found) == MOST_FILES:
+                raise ValueError(TOO_MUCH)
+            found[path] = {"size": size, "sha256": sha256_of(stream, size) if fits else None}
     return found

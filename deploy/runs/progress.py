@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from training.figures import is_figure
+
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 24
-LARGEST = 1e15
-"""Numbers of a log that are larger are no figures of a training."""
 
 
 @dataclass
@@ -41,13 +41,12 @@ class Progress:
     def _take(self, record: dict[str, Any]) -> None:
         self.event = str(record.get("event", self.event))
         for key in ("step", "steps", "epoch", "it_per_s", "eta_s", "memory_mb"):
-            if _is_number(record.get(key)):
-                setattr(self, key, record[key])
-        for key in ("loss", "loss_smooth"):  # of a run that diverges they are NaN
-            if _is_number(value := record.get(key)) or isinstance(value, float):
+            if is_figure(value := record.get(key)):
                 setattr(self, key, value)
-        if self.event == "step" and _is_number(self.loss):
-            assert self.loss is not None
+        for key in ("loss", "loss_smooth"):  # of a run that diverges they are NaN
+            if is_figure(value := record.get(key)) or isinstance(value, float):
+                setattr(self, key, value)
+        if self.event == "step" and is_figure(self.loss):
             self.losses.append(self.loss)
         if self.event == "saved" and "file" in record:
             self.saved.append(str(record["file"]))
@@ -67,11 +66,6 @@ class Progress:
         if self.memory_mb:
             parts.append(f"{self.memory_mb / 1024:.1f} GiB")
         return "  ".join(parts)
-
-
-def _is_number(value: object) -> bool:
-    """Whether it is a number that can be computed with: a run writes its log itself."""
-    return isinstance(value, int | float) and abs(value) < LARGEST
 
 
 def sparkline(values: Iterable[float]) -> str:

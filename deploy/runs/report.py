@@ -4,12 +4,12 @@ import base64
 import json
 import re
 from collections.abc import Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import templates
 from inventory.errors import SdfleetError
+from training.figures import is_figure
 from training.run import record_format
 from training.terminal import visible
 
@@ -19,7 +19,6 @@ SMOOTHING = 0.98
 POINTS = 1000
 """Points of the longest curve; with more steps, every n-th step is shown."""
 LEFT, RIGHT, TOP, BOTTOM = 50, 710, 10, 215
-LARGEST_FILE = 2**60
 SAMPLE = re.compile(r".*-(\d{8})-(\d{2})\.png")
 
 
@@ -53,7 +52,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "reason": ended.get("reason", ""),
         "host": record["machine"].get("host", ""),
         "steps": record["losses"][-1][0] if record["losses"] else 0,
-        "seconds": _number(record.get("seconds")),
+        "seconds": seconds if is_figure(seconds := record.get("seconds")) else None,
         "curve": _curve(record["losses"]),
         "samples": _samples(folder),
         "outputs": _outputs(record.get("outputs")),
@@ -62,26 +61,19 @@ def describe(folder: Path) -> dict[str, Any]:
     }
 
 
-def _number(found: object) -> float | None:
-    return found if isinstance(found, int | float) and abs(found) < LARGEST_FILE else None
-
-
 def _outputs(found: object) -> dict[str, dict[str, Any]]:
     """Size and sha256 by file, as far as the record says them."""
     entries = found.items() if isinstance(found, dict) else ()
     return {
         name: entry
         for name, entry in entries
-        if isinstance(entry, dict)
-        and isinstance(entry.get("size"), int)
-        and entry["size"] < LARGEST_FILE
-        and isinstance(entry.get("sha256"), str)
+        if isinstance(entry, dict) and is_figure(entry.get("size")) and isinstance(entry.get("sha256"), str)
     }
 
 
 def _curve(losses: Sequence[Sequence[float]]) -> dict[str, Any]:
     """The loss as points of an SVG of 720 by 240: raw and smoothed, with marks at minimum, middle and maximum."""
-    finite = [pair for pair in losses if isfinite(pair[1])]
+    finite = [pair for pair in losses if is_figure(pair[1])]
     shown = finite[:: max(1, len(finite) // POINTS)]
     if not shown:
         return {"line": ""}

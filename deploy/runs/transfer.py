@@ -2,23 +2,26 @@
 
 import contextlib
 import re
-import subprocess
+import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deploy import units
+from deploy.console import err
 from deploy.onhost import runs as onhost
 from deploy.runs.submission import Submission
-from deploy.ssh import Answer, HostError, Remote
+from deploy.ssh import HostError, Remote
 from roles.accounts import TRAINER
+from roles.models.sizes import format_bytes
 from roles.programs import receiver, sent
 from training.digests import sha256_of
 
 STOP_SECONDS = 660
 """A little more than the unit's TimeoutStopSec: a checkpoint of a large model takes minutes."""
-CHUNK = 1 << 20
+RESERVE = 1_000_000_000
+"""Bytes that stay free on this machine's disk."""
 STATES = ("running", "queued", "created", "finished", "failed", "stopped")
 """States of a run, from deploy/onhost/runs.py."""
 
@@ -140,11 +143,18 @@ class RunHost:
     def fetch(self, run: str, folder: Path) -> list[Path]:
         """Download the run's results into `folder`; complete files are kept, and partial ones resumed.
 
-        Raises HostError if a file's sha256 is wrong twice.
+        Raises HostError if a file's sha256 is wrong twice, or if they are too many or too large for this machine.
         """
         answer = self.ask("files", timeout=600, run=str(self.paths.run(run)))
         with self._told(run):
-            wanted = {_place(name): (_sha256(facts["sha256"]), int(facts["size"])) for name, facts in answer.items()}
+            sizes = {_place(name): _size(facts["size"]) for name, facts in answer.items()}
+            hashes = {_place(name): facts["sha256"] and _sha256(facts["sha256"]) for name, facts in answer.items()}
+        for place, size in sizes.items():
+            if not hashes[place]:
+                limit = format_bytes(onhost.LARGEST)
+                err.print(f"{self.name}: {place} of {run} is not fetched: it has {format_bytes(size)}, {limit} at most")
+        wanted = {place: (sha256, sizes[place]) for place, sha256 in hashes.items() if sha256}
+        self._refuse_too_much(run, folder, {place: size for place, (_, size) in wanted.items()})
         fetched = []
         for relative, (sha256, size) in wanted.items():
             target = folder / relative
@@ -154,6 +164,19 @@ class RunHost:
                 self.download(source, target, sha256, size)
             fetched.append(target)
         return fetched
+
+    def _refuse_too_much(self, run: str, folder: Path, sizes: Mapping[PurePosixPath, int]) -> None:
+        """Before the first byte: what a host sends must not fill this machine's disk."""
+        if len(sizes) > onhost.MOST_FILES or sum(sizes.values()) > onhost.LARGEST_RUN:
+            raise HostError(f"{self.name}: {run}: {onhost.TOO_MUCH}")
+        folder.mkdir(parents=True, exist_ok=True)
+        left = sum(size for place, size in sizes.items() if not (folder / place).exists())
+        free = shutil.disk_usage(folder).free
+        if left + RESERVE > free:
+            raise HostError(
+                f"{self.name}: the files of {run} need {format_bytes(left)}, and {folder.absolute()} has "
+                f"{format_bytes(free)} free; make room, or choose another folder with --into"
+            )
 
     def download(self, source: PurePosixPath, target: Path, sha256: str, size: int = onhost.LARGEST) -> None:
         """Download one file of at most `size` bytes; a partial download is resumed.
@@ -166,9 +189,8 @@ class RunHost:
             begin = part.stat().st_size if part.exists() else 0
             # A run can replace a file by a link or a FIFO during the download.
             command = receiver(source, begin, size)
-            with part.open("ab") as out:
-                done = subprocess.run(self.remote.argv(command), input=program, stdout=out, stderr=subprocess.PIPE)
-            self.remote.judge(Answer(done.returncode, "", done.stderr.decode(errors="replace")), command)
+            with part.open("ab") as file:
+                self.remote.stream(command, program, file, size - begin)
             if sha256_of(part) == sha256:
                 part.replace(target)
                 return
@@ -182,6 +204,12 @@ def _place(name: object) -> PurePosixPath:
     if not place.parts or place.is_absolute() or ".." in place.parts or "\0" in str(name):
         raise ValueError(f"it has a file with the name {name!r}")
     return place
+
+
+def _size(number: object) -> int:
+    if not isinstance(number, int) or number < 0:
+        raise ValueError(f"{str(number)[:80]!r} is no size")
+    return number
 
 
 def _sha256(text: object) -> str:

@@ -1,6 +1,7 @@
 """A host as input to the rules of `roles.gpu.decision`, and their decision."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from roles.facts.gpu_state import HostGpus
@@ -43,6 +44,12 @@ class Case:
     facts: HostGpus
     gpu: Gpu
     cards: tuple[Card, ...]
+    places: Mapping[str, str] = field(default_factory=dict)
+    """A setting ("gpu.driver") -> its key in fleet.toml, if it is another one for this host."""
+
+    def place(self, setting: str) -> str:
+        """The key in fleet.toml that decides `setting` for this host."""
+        return self.places.get(setting, setting)
 
     @property
     def present(self) -> str | None:

@@ -3,7 +3,7 @@
 `RULES` is the whole policy: the rules are tried in order, and the first that returns a decision applies.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from roles.facts.gpu_state import HostGpus
@@ -19,9 +19,12 @@ NEEDED_GB = 3.0
 Rule = Callable[[Case], Decision | None]
 
 
-def decide(facts: HostGpus, gpu: Gpu) -> Decision:
-    """The decision for a host with these facts and settings."""
-    case = Case(facts, gpu, cards_of(facts))
+def decide(facts: HostGpus, gpu: Gpu, places: Mapping[str, str]) -> Decision:
+    """The decision for a host with these facts and settings.
+
+    + places: a setting ("gpu.driver") -> its key in fleet.toml, if a group's or the host's table sets it
+    """
+    case = Case(facts, gpu, cards_of(facts), places)
     return next(decision for rule in RULES if (decision := rule(case)))
 
 
@@ -31,7 +34,7 @@ def no_gpu(case: Case) -> Decision | None:
         return None
     for name, wanted in (("webui_torch", case.gpu.webui_torch), ("trainer_torch", case.gpu.trainer_torch)):
         if wanted not in ("auto", "cpu"):
-            return Decision("refuse", f"gpu.{name} asks for {wanted}, but the host has no NVIDIA GPU.")
+            return Decision("refuse", f"{case.place(f'gpu.{name}')} asks for {wanted}, but the host has no NVIDIA GPU.")
     if any(device.vendor == 0x1002 for device in case.facts.devices):
         reason = "The GPU is AMD's; only NVIDIA's are supported, so everything runs on the CPU."
         return case.settled("none", reason, None)
@@ -76,11 +79,13 @@ def keep_as_configured(case: Case) -> Decision | None:
     """`driver = "keep"` changes nothing."""
     if case.gpu.driver != "keep":
         return None
+    setting = case.place("gpu.driver")
     if not case.facts.driver_works:
-        return Decision("refuse", f'gpu.driver is "keep", but {trouble(case)}; set it to "auto", or fix it by hand.')
+        said = f'{setting} is "keep", but {trouble(case)}; set it to "auto", or fix it by hand.'
+        return Decision("refuse", said)
     if case.torch(case.present)[0] is None:
-        return Decision("refuse", f'gpu.driver is "keep", but {case.why_no_webui(case.present)}.')
-    return case.settled("keep", f"Driver {case.present} stays, as gpu.driver says.", case.present)
+        return Decision("refuse", f'{setting} is "keep", but {case.why_no_webui(case.present)}.')
+    return case.settled("keep", f"Driver {case.present} stays, as {setting} says.", case.present)
 
 
 def good_driver(case: Case) -> Decision | None:
@@ -167,7 +172,8 @@ def unknown_card(case: Case) -> Decision | None:
     unknown = [card.name for card in case.cards if not card.known]
     if not unknown or case.asked_for:
         return None
-    return case.refuse(f"{unknown[0]} is newer than this sdfleet; set gpu.driver to the branch NVIDIA names for it.")
+    setting = case.place("gpu.driver")
+    return case.refuse(f"{unknown[0]} is newer than this sdfleet; set {setting} to the branch NVIDIA names for it.")
 
 
 def no_common_modules(case: Case) -> Decision | None:

@@ -1,6 +1,7 @@
 """After packages have changed: loads the driver, reboots if needed and allowed, and checks that it works."""
 
 import time
+from collections.abc import Mapping
 
 from pyinfra.api.arguments import ConnectorArguments
 from pyinfra.api.command import PyinfraCommand
@@ -23,36 +24,36 @@ PAUSE_SECONDS = 2
 class DriverCheck(PyinfraCommand):
     """`check_driver` as a step of an operation: pyinfra's own FunctionCommand would lose the reason of a failure."""
 
-    def __init__(self, gpu: Gpu) -> None:
+    def __init__(self, gpu: Gpu, places: Mapping[str, str]) -> None:
         super().__init__()
-        self.gpu = gpu
+        self.gpu, self.places = gpu, places
 
     def __repr__(self) -> str:
         return "DriverCheck()"
 
     def execute(self, state: State, host: Host, connector_arguments: ConnectorArguments) -> bool:
         """Do it on `host`, which is pyinfra's current one."""
-        check_driver(self.gpu)
+        check_driver(self.gpu, self.places)
         return True
 
 
-def check_driver(gpu: Gpu) -> None:
+def check_driver(gpu: Gpu, places: Mapping[str, str]) -> None:
     """Load and check the installed driver on pyinfra's current host.
 
     Raises SettingError if it needs a reboot that the settings do not allow, DeployError if it does not work; both say
     what to do.
     """
-    facts, decision = _look(gpu)
+    facts, decision = _look(gpu, places)
     if facts.module is None and facts.module_on_disk and not facts.nouveau:
         host.run_shell_command("modprobe nvidia", print_output=False, _sudo=bool(host.data.get("_sudo")))
-        facts, decision = _look(gpu)
+        facts, decision = _look(gpu, places)
     if decision.action == "reboot":
         if not gpu.reboot:
             says = f"is false, and {decision.reason} Reboot the host yourself, or set it to true, then apply again."
             raise SettingError("gpu.reboot", says)
         host.log(f"{decision.reason} Rebooting.")
         _reboot(facts.boot_id, gpu.reboot_timeout)
-        facts, decision = _look(gpu)
+        facts, decision = _look(gpu, places)
     if decision.action == "repair":
         raise DeployError(
             f"DKMS has built no module of driver {facts.userspace} for kernel {facts.kernel}: "
@@ -63,9 +64,9 @@ def check_driver(gpu: Gpu) -> None:
     host.log(decision.reason)
 
 
-def _look(gpu: Gpu) -> tuple[HostGpus, Decision]:
+def _look(gpu: Gpu, places: Mapping[str, str]) -> tuple[HostGpus, Decision]:
     facts: HostGpus = host.get_fact(Gpus)
-    return facts, decide(facts, gpu)
+    return facts, decide(facts, gpu, places)
 
 
 def _reboot(boot_id: str, seconds: int) -> None:

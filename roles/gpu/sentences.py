@@ -22,7 +22,7 @@ def why_not_good_enough(case: Case) -> str:
     """Why the present driver does not fit cards, builds or settings."""
     present = case.present
     if case.asked_for and not (present and case.as_asked(present)):
-        return f"gpu.driver is {case.wanted}"
+        return f"{case.place('gpu.driver')} is {case.wanted}"
     if present and (misfit := case.misfit(present)):
         return capital(misfit)
     if case.facts.module_kind and case.facts.module_kind not in case.modules:

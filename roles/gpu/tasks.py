@@ -1,7 +1,7 @@
 """Operations of the GPU role."""
 
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.deploy import deploy
@@ -25,15 +25,16 @@ from roles.paths import Paths
 
 
 @deploy("GPU")
-def install(gpu: Gpu, paths: Paths) -> None:
+def install(gpu: Gpu, paths: Paths, places: Mapping[str, str]) -> None:
     """
     Install or keep a driver that fits the host's cards, or fail with the reason.
 
     + gpu: the role's settings
     + paths: the host's paths
+    + places: a setting -> its key in fleet.toml, if a group's or the host's table sets it
     """
     facts: HostGpus = host.get_fact(Gpus)
-    decision = decide(facts, gpu)
+    decision = decide(facts, gpu, places)
     for note in decision.notes:
         host.log(note)
     if decision.action == "refuse":
@@ -54,7 +55,7 @@ def install(gpu: Gpu, paths: Paths) -> None:
         server.shell(name="Install the fabric manager", commands=[command])
     if gpu.hold:
         hold_packages(facts, seen, installed=brings or fabric)
-    driver_checked(name="Check the driver", gpu=gpu, decision=decision)
+    driver_checked(name="Check the driver", gpu=gpu, decision=decision, places=places)
     # Only now: neither daemon starts without a loaded module, which may have needed the reboot. The persistence daemon
     # keeps the driver initialised while no program uses the card.
     if brings or (not facts.persistence and "nvidia-persistenced" in facts.packages):
@@ -129,14 +130,15 @@ def fabric_manager_wanted(decision: Decision, facts: HostGpus) -> bool:
 
 
 @operation()
-def driver_checked(gpu: Gpu, decision: Decision) -> Generator[PyinfraCommand, None, None]:
+def driver_checked(gpu: Gpu, decision: Decision, places: Mapping[str, str]) -> Generator[PyinfraCommand, None, None]:
     """
     Check that the driver works, after a reboot if it needs one and the settings allow it.
 
     + gpu: the role's settings
     + decision: what was done
+    + places: a setting -> its key in fleet.toml, if a group's or the host's table sets it
     """
     if decision.action == "keep":
         host.noop(decision.reason)
         return
-    yield DriverCheck(gpu)
+    yield DriverCheck(gpu, places)

@@ -28,9 +28,9 @@ def facts(host: Host) -> HostGpus:
 
 
 @pytest.fixture(scope="session")
-def decision(facts: HostGpus, gpu: Gpu) -> Decision:
+def decision(facts: HostGpus, gpu: Gpu, places: dict[str, str]) -> Decision:
     """What apply would do now."""
-    return decide(facts, gpu)
+    return decide(facts, gpu, places)
 
 
 def test_nothing_is_left_to_do(decision: Decision) -> None:

@@ -2,9 +2,9 @@
 
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from roles.names import Address, FilePath, Line, Revision, Sha256
 from roles.settings import Settings, is_line, raise_all
@@ -49,7 +49,8 @@ def is_kind(value: str) -> str:
         if twin := next((kind for kind, folder in FOLDERS.items() if folder == PurePosixPath(value)), None):
             raise ValueError(f'{value!r} is the folder of a kind that has a name; write "{twin}"')
         return value
-    meant = did_you_mean(value, [HUB, *FOLDERS])
+    by_folder = {folder.name.lower(): kind for kind, folder in FOLDERS.items()}
+    meant = did_you_mean(by_folder.get(value.lower(), value.lower()), [HUB, *FOLDERS])
     raise ValueError(
         f"no kind {value!r}{meant}; known are {', '.join([*FOLDERS, HUB])}; "
         'the folder of an extension is named as it is, "models/FOLDER"'
@@ -74,6 +75,11 @@ def is_file_name(value: str) -> str:
     if len(value.encode()) > LONGEST_BYTES:
         raise ValueError(f"{value[:40]!r}... is too long: {LONGEST_BYTES} bytes of UTF-8 at most")
     return value
+
+
+def as_sha256(value: Any) -> Any:
+    """Civitai shows hashes in capitals, and others with the algorithm before them."""
+    return value.strip().lower().removeprefix("sha256:") if isinstance(value, str) else value
 
 
 UNFIT = '/\\:*?"<>|$`;'
@@ -113,8 +119,17 @@ def _malformed(source: str, whole: bool) -> str:
     return f"{source!r} names no single file; write {written}"
 
 
+PAGES = re.compile(
+    r"https?://(www\.)?((huggingface\.co|hf\.co|hf-mirror\.com)/[^/]+/[^/]+(/blob/.*|/tree/.*)?/?"
+    r"|civitai\.(com|red)/models/.*|modelscope\.(cn|ai)/models/[^/]+/[^/]+(/file/view/.*|/files|/summary)?/?)"
+)
+"""Pages about models, which people paste instead of the file's address."""
+
+
 def _unusable(source: str) -> str:
-    """Why the path of a file: source is invalid; empty for any other source."""
+    """Why nothing can be read from a source; empty if that is not known."""
+    if PAGES.fullmatch(source):
+        return f"{source!r} is a page, not a file; for its entry run: sdfleet models add {source}"
     try:
         usable_path(source.removeprefix("file:") if source.startswith("file:") else "")
     except ValueError as error:
@@ -146,7 +161,7 @@ class Model(Settings):
         "host:NAME/PATH (a model of another host of the fleet, PATH below its WebUI's data folder), "
         "adopted:FILE (lies in the host's store, by `sdfleet models adopt`), or run:NAME."
     )
-    sha256: str | None = Field(
+    sha256: Annotated[str | None, BeforeValidator(as_sha256)] = Field(
         default=None,
         pattern=r"^[0-9a-f]{64}$",
         description="What the bytes must hash to; always in the lock.",

@@ -13,6 +13,8 @@ from typing import Any
 
 SMALL = 4_000_000
 """Bytes of a text that is read whole."""
+MOST_VALUES = 4_000_000
+"""Values and containers in a JSON text that is read: 64 MB of "[[[]]]," would take 2.5 GB of memory."""
 
 
 def write(file: Path, content: str | bytes, mode: int = 0o644) -> None:
@@ -71,7 +73,9 @@ def read(file: Path, limit: int = SMALL) -> bytes:
 
 
 def json_object(text: bytes) -> dict[str, Any]:
-    """The object in a JSON text; an empty one if it is damaged or holds something else."""
+    """The object in a JSON text; an empty one if it is damaged, holds something else or too many values."""
+    if sum(text.count(sign) for sign in (b",", b"[", b"{")) > MOST_VALUES:
+        return {}
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):

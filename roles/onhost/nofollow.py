@@ -7,6 +7,7 @@ have made (shell commands act as the service's user instead: roles.facts.seen.as
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ LINKS = 20
 """Links in one path; more are a loop."""
 DEEPEST = 30
 """Folders within folders that are walked."""
+MOST_NAMES = 1_000_000
+"""Names in one folder that are read; a service can make as many as its disk has inodes."""
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """O_NONBLOCK: opening a FIFO must not wait for somebody to write."""
@@ -148,9 +151,12 @@ def files_below(path: str | os.PathLike[str], links: bool = False) -> Iterator[t
 
 def _files_in(opened: int, above: str, depth: int, links: bool) -> Iterator[tuple[str, int, str]]:
     with os.scandir(opened) as entries:
+        there = list(itertools.islice(entries, MOST_NAMES + 1))
+        if len(there) > MOST_NAMES:
+            raise UnsafeError(f"{_name_of(opened)} holds more than {MOST_NAMES} files")
         names = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)
                         or (links and entry.is_symlink()))
-                       for entry in entries)  # fmt: skip
+                       for entry in there)  # fmt: skip
     for name, is_folder, is_file in names:
         if is_file:
             yield f"{above}{name}", opened, name

@@ -42,6 +42,8 @@ def test_help_fits(program: str, words: tuple[str, ...], command: Any) -> None:
     assert max(map(len, lines)) <= 80 and "…" not in done.output and "\x1b" not in done.output
     [usage] = [line for line in lines if "Usage:" in line]
     assert "[[" not in usage and "]...]" not in usage
+    # Of what typer puts between < and > only choices are of use; the rest are Python's types.
+    assert all("|" in shown for shown in re.findall(r"<[a-z][^<>]*>", done.output))
     for name in re.findall(r"[\[{]([\w|]+)[\]}]", usage):
         assert name.isupper(), f"{name} is no metavariable"
 

@@ -49,7 +49,9 @@ def held(key: keys.OpenedKey) -> str:
 
 def by_file(folder: Path, key: Path, text: str = PASSPHRASE) -> Connection:
     (folder / "passphrase").write_text(f"{text}\n")
-    return Connection(address="x", key=key, key_passphrase=SecretReference(file=folder / "passphrase"))
+    reference = SecretReference(file=folder / "passphrase")
+    setting = "hosts.a.key_passphrase"
+    return Connection(address="x", key=key, key_passphrase=reference, passphrase_setting=setting)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -77,7 +79,7 @@ def test_a_key_without_passphrase_needs_no_agent(tmp_path: Path) -> None:
 
 
 def test_a_wrong_reference_is_told(tmp_path: Path) -> None:
-    with pytest.raises(SdfleetError, match=r"key_passphrase in fleet\.toml does not open this key"):
+    with pytest.raises(SdfleetError, match=r"^hosts\.a\.key_passphrase does not open the key "):
         keys.opened([by_file(tmp_path, made(tmp_path), "wrong")])
 
 

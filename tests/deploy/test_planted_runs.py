@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.onhost import run_inputs, runs
+from roles.onhost import nofollow
 from tests import onhost
 
 
@@ -86,10 +87,45 @@ def test_fifos_and_files_without_end_hold_nobody_up(plant: Callable[[Path], None
         "above = str(Path(run).parent); runs.main('list', runs=above); runs.main('states', runs=above); "
         "runs.main('read', run=run, offset=0); assert runs.main('began', run=run) == {'release': ''}; "
         "assert runs.main('capacity', runs=above, allowed=1)['running'] == 0; "
-        "assert runs.main('turn', run=run, wants={'gpus': 1}) == {}; print(list(runs.main('files', run=run)))"
+        "assert runs.main('turn', run=run, wants={'gpus': 1}) == {}; "
+        "print([name for name, facts in runs.main('files', run=run).items() if facts['sha256']])"
     )
     done = subprocess.run([sys.executable, "-c", program, str(run)], timeout=20, capture_output=True, text=True)
     assert done.stdout == "['config.toml', 'turn.json']\n", done.stderr
+
+
+def test_a_run_that_is_too_much_to_fetch_says_so(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run / "output").mkdir()
+    for number in range(20):
+        (run / f"output/{number}").write_text("x")
+    monkeypatch.setattr(runs, "MOST_FILES", 22)
+    assert runs.main("files", run=str(run)) == {"error": runs.TOO_MUCH}
+    monkeypatch.setattr(runs, "MOST_FILES", 23)
+    assert len(runs.main("files", run=str(run))) == 23
+    monkeypatch.setattr(runs, "LARGEST_RUN", 20)
+    assert runs.main("files", run=str(run)) == {"error": runs.TOO_MUCH}
+    monkeypatch.setattr(runs, "LARGEST", 0)
+    assert runs.main("files", run=str(run))["output/0"] == {"size": 1, "sha256": None}
+
+
+def test_a_folder_of_too_many_names_is_not_read(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run / "samples").mkdir()
+    for number in range(6):
+        (run / f"samples/{number}").touch()
+    monkeypatch.setattr(nofollow, "MOST_NAMES", 5)
+    assert runs.main("files", run=str(run)) == {"error": f"{run}/samples holds more than 5 files"}
+
+
+@pytest.mark.slow
+def test_a_record_of_many_values_takes_little_memory(run: Path) -> None:
+    (run / "run.json").write_text('{"ended": {"how": "finished"}, "losses": [' + "[[[]]]," * 9_000_000 + "0]}")
+    (run / "log.jsonl").write_text("{}\n" * 9_000_000 + '{"event": "error", "message": "last"}\n')
+    program = (
+        "import resource, sys; from deploy.onhost import runs; [run] = runs.main('list', runs=sys.argv[1]); "
+        "print(run['state'], run['last']['message'], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 400_000)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(run.parent)], capture_output=True, text=True)
+    assert done.stdout == "failed last True\n", done
 
 
 @pytest.mark.parametrize("line", ["[" * 100_000, "[1, 2]", '"text"', "7"])

@@ -150,6 +150,18 @@ def _chain_with_shut_key(world: World) -> None:
     _shut_key(world)
 
 
+def _hashed(world: World) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(world.folder / "known")], check=True, capture_output=True)
+
+
+def _by_pattern(world: World) -> None:
+    (world.folder / "known").write_text(world.host.known.replace("[127.0.0.1]", "[10.*]:*,![127.0.0.2]:*,[127.0.?.1]"))
+
+
+def _without_port(world: World) -> None:
+    (world.folder / "known").write_text(world.host.known.replace(f"[127.0.0.1]:{world.host.port}", "127.0.0.1"))
+
+
 WAYS: dict[str, Callable[[World], None]] = {
     "a key": lambda world: None,
     "the agent": _agent,
@@ -158,6 +170,9 @@ WAYS: dict[str, Callable[[World], None]] = {
     "a jump host with another user and port": _jump,
     "a chain whose second hop is bare IPv6": _chain,
     "a chain, by a key with a passphrase": _chain_with_shut_key,
+    "a hashed name": _hashed,
+    "a pattern": _by_pattern,
+    "an address that is known without its port": _without_port,
 }
 
 
@@ -225,7 +240,19 @@ def _nobody(world: World) -> str:
     return "gpu-1 (root@127.0.0.1:{port}): cannot be reached through the jump host hopper@127.0.0.1:9: "
 
 
+def _revoked(world: World) -> str:
+    (world.folder / "known").write_text(f"{world.host.known}@revoked * {world.host.known.split(None, 1)[1]}")
+    return "its host key is marked @revoked in {folder}/known, so it may be another machine; if it has a new key, "
+
+
+def _excluded(world: World) -> str:
+    (world.folder / "known").write_text(f"*,![127.*]:*,!127.* {world.host.known.split(None, 1)[1]}")
+    return "its host key is not in {folder}/known; "
+
+
 REFUSALS = {
+    "revoked": _revoked,
+    "excluded by a pattern": _excluded,
     "unknown": _unknown,
     "changed": _changed,
     "of another type": _other_type,
@@ -246,6 +273,21 @@ def test_both_refuse_with_the_same_sentence(case: str, world: World) -> None:
     assert expected in other
     if case != "nobody there":
         assert one == other
+
+
+def test_an_authority_alone_is_named_by_apply_which_cannot_check_it(world: World) -> None:
+    (world.folder / "known").write_text(f"@cert-authority * {world.host.known.split(None, 1)[1]}")
+    said = world.by_pyinfra()
+    assert f"{world.folder}/known has only an @cert-authority for it, which plan, apply and update cannot check" in said
+    assert f"ssh-keyscan -p {world.host.port} 127.0.0.1 >>{world.folder}/known" in said
+
+
+def test_a_name_that_only_an_ssh_configuration_knows_is_named_as_that(world: World) -> None:
+    file = world.write()
+    file.write_text(file.read_text().replace("127.0.0.1", "gpu-box.invalid"))
+    world.write = lambda: file  # type: ignore[method-assign]
+    for said in (world.by_openssh(), world.by_pyinfra()):
+        assert "~/.ssh/config, which is not read, write HostName, Port, User, IdentityFile and ProxyJump as" in said
 
 
 LOST = {

@@ -2,7 +2,8 @@
 
 import json
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,6 +38,56 @@ def test_a_file_that_leads_out_of_a_run_is_not_fetched(
     with pytest.raises(HostError, match="a: the list of ink's files is damaged"):
         host.fetch("ink", tmp_path / "runs/ink")
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("size", [-(10**15), "5", 1.5, None])
+def test_a_size_that_is_none_makes_no_room_for_others(
+    size: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"a": {"sha256": SHA256, "size": size}, "b": {"sha256": SHA256, "size": 10**15}}
+    with pytest.raises(HostError, match="a: the list of ink's files is damaged"):
+        host_that_says(answer, tmp_path, monkeypatch).fetch("ink", tmp_path / "runs/ink")
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({f"samples/{number}.png": 1 for number in range(20_001)}, "it has more than 20000 files or 500 GB"),
+        ({"output/a.safetensors": 10**15}, "it has more than 20000 files or 500 GB"),
+        ({f"output/{number}.safetensors": 8 * 10**9 for number in range(60)}, "make room, or choose another folder"),
+    ],
+)
+def test_what_would_fill_this_machine_is_not_fetched(
+    files: dict[str, int], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunHost, "download", lambda *_: pytest.fail("it was fetched"))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=400 * 10**9))
+    answer = {name: {"sha256": SHA256, "size": size} for name, size in files.items()}
+    with pytest.raises(HostError, match=told):
+        host_that_says(answer, tmp_path, monkeypatch).fetch("ink", tmp_path / "runs/ink")
+
+
+def test_a_file_that_is_too_large_is_named_and_the_others_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetched: list[PurePosixPath] = []
+    monkeypatch.setattr(RunHost, "download", lambda _, source, *rest: fetched.append(source))
+    answer = {"output/big": {"sha256": None, "size": 9 * 10**9}, "run.json": {"sha256": SHA256, "size": 5}}
+    host_that_says(answer, tmp_path, monkeypatch).fetch("ink", tmp_path / "runs/ink")
+    assert [source.name for source in fetched] == ["run.json"]
+    assert "a: output/big of ink is not fetched: it has 9.0 GB, 8.0 GB at most" in capsys.readouterr().err
+
+
+def test_a_host_that_sends_without_end_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = host_that_says({}, tmp_path, monkeypatch)
+    endless = ["sh", "-c", "cat >/dev/null; exec cat /dev/zero"]
+    monkeypatch.setattr(Remote, "argv", lambda *_: endless)
+    with pytest.raises(HostError, match="sends more than the 1000 bytes it promised"):
+        host.download(PurePosixPath("/x"), tmp_path / "x", SHA256, 1000)
+    assert not list(tmp_path.glob("x*")) or (tmp_path / "x.part").stat().st_size <= 1000
+    monkeypatch.setattr("deploy.ssh.LARGEST_ANSWER", 5_000_000)
+    with pytest.raises(HostError, match="has more than 5 MB"):
+        host.remote.run(["true"])
 
 
 @pytest.mark.parametrize(

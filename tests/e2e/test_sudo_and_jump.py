@@ -75,7 +75,7 @@ def test_without_sudo_the_error_says_so(behind: Road) -> None:
         for verb in ("apply", "verify", "status"):
             done = behind.sdfleet(verb, "--limit", "h1")
             assert done.code == 1, done.text
-            assert f"{USER} needs sudo: set sudo_password" in done.text, done.text
+            assert f"{USER} needs sudo: set hosts.h1.sudo_password" in done.text, done.text
             assert "Traceback" not in done.text
     finally:
         behind.on("h1", WELCOME)

@@ -54,4 +54,4 @@ def test_a_wrong_one_is_told(asked: Road) -> None:
     for verb in ("plan", "status"):
         done = asked.sdfleet(verb, ROOT_PASSWORD="wrong")
         assert done.code == 1, done.text
-        assert f"sudo refused the password of {USER}; check sudo_password" in done.text, done.text
+        assert f"sudo refused the password of {USER}; check fleet.sudo_password" in done.text, done.text

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,46 @@ def _reads(folder: Path, toml: bytes, lock: bytes | None = None) -> str:
     return read
 
 
+SIGNS = [
+    "-",
+    "@",
+    ":",
+    "[",
+    "]",
+    "'",
+    '"',
+    "\\",
+    "`",
+    "$",
+    "#",
+    "=",
+    ",",
+    ";",
+    "%",
+    "\uff0c",
+    "\uff1a",
+    "\uff0d",
+    "\u200b",
+]
+WORDS = [
+    "ssh ",
+    "-p",
+    "-i ",
+    "-o ",
+    "-J ",
+    "-F ",
+    "--",
+    "root@h",
+    "22 ",
+    "::1",
+    "ssh://",
+    "Port=",
+    "C:\\k",
+    "~/k",
+    "local",
+]
+PASTED = st.sampled_from([*SIGNS, *WORDS, " ", "\t", "\n"])
+"""What lines that people paste are made of."""
 FLEETS = encoded(changed(SOUND, NAMES).map(as_toml))
 RANDOM = encoded(st.dictionaries(st.sampled_from(sorted(SOUND)) | TEXTS, VALUES, max_size=4).map(as_toml))
 LOCKS = encoded(changed(LOCK, ("sha256", "asked", "card")).map(lambda tables: json.dumps(tables, default=str)))
@@ -152,6 +193,21 @@ def test_many_fleets(folder: Path, toml: bytes) -> None:
 @given(lock=LOCKS | st.binary(max_size=200))
 def test_many_locks(folder: Path, lock: bytes) -> None:
     _reads(folder, as_toml(SOUND).encode(), lock)
+
+
+@pytest.mark.parametrize("text", [":" * 50_000 + "x", "#" * 50_000 + "ssh ", "ssh -p " + "1" * 50_000, "a/" * 30_000])
+def test_an_address_without_end_takes_no_time(folder: Path, text: str) -> None:
+    began = time.monotonic()
+    toml = f'[fleet]\nname = "a"\n[hosts.a]\naddress = "{text}"\njump = "{text}"'
+    assert _reads(folder, toml.encode()) == "sentences"
+    assert time.monotonic() - began < 2
+
+
+@FEW
+@given(address=st.lists(PASTED, max_size=10).map("".join), jump=st.lists(PASTED, max_size=4).map("".join))
+def test_any_pasted_line(folder: Path, address: str, jump: str) -> None:
+    tables = {"fleet": {"name": "a"}, "hosts": {"a": {"address": address, "jump": jump or "b"}}}
+    _reads(folder, as_toml(tables).encode())
 
 
 @pytest.mark.parametrize("text", [DEEP, ENDLESS])

@@ -122,6 +122,44 @@ BAD = {
     ),
     "unknown role in a group": (GOOD + '[groups.x]\nroles = ["webiu"]', "groups.x.roles: no role 'webiu'"),
     "not TOML": ("[fleet\n", "is not valid TOML"),
+    "a table of no hosts": ('[fleet]\nname = "a"\n[hosts]', "hosts: no host; add a table like [hosts.gpu-1]"),
+    "a word where a list is wanted": (GOOD.replace('["webui", "train"]', '"webui"'), "must be a list, like [...]"),
+    "a word where a table is wanted": ('fleet = "a"\n[hosts.a]\naddress = "x"', "fleet: must be a table"),
+    "an empty list of mirrors": (GOOD + "[mirrors]\ngithub = []", "mirrors.github: must not be empty"),
+    "a secret that no program prints": (
+        GOOD + "[secrets]\ncivitai_token = { command = [] }",
+        "secrets.civitai_token.command: must not be empty",
+    ),
+    "an address that is none": (
+        GOOD.replace("203.0.113.10", "203.0.113.300"),
+        "'203.0.113.300' is no IP address: four",
+    ),
+    "an address in octal": (GOOD.replace("203.0.113.10", "010.0.0.1"), "'010.0.0.1' is no IP address: four numbers"),
+    "this machine with what only SSH uses": (
+        GOOD.replace("203.0.113.10", "Local") + 'port = 2222\njump = "x"',
+        "hosts.gpu-1: address: this machine is reached without SSH, so jump, port would not be used",
+    ),
+    "a model's page of the hub": (
+        GOOD + '[[models]]\nname = "m"\nkind = "lora"\nsource = "https://huggingface.co/a/b/blob/main/c.safetensors"',
+        "is a page, not a file; for its entry run: sdfleet models add https://huggingface.co/a/b/blob/main/",
+    ),
+    "a model's page of Civitai": (
+        GOOD + '[[models]]\nname = "m"\nkind = "lora"\nsource = "https://civitai.com/models/1/ink"',
+        "is a page, not a file; for its entry run: sdfleet models add https://civitai.com/models/1/ink",
+    ),
+    "a kind by its folder": (
+        GOOD + '[[models]]\nname = "m"\nkind = "Stable-diffusion"\nsource = "hf:a/b/c.safetensors"',
+        "models.m.kind: no kind 'Stable-diffusion' (did you mean checkpoint?)",
+    ),
+    "a quote of an editor": (
+        GOOD.replace('"studio"', "\u201cstudio\u201d"),
+        "line 3 has '\u201c'; write '\"' if it is not part of a text",
+    ),
+    "UTF-16 without a mark": ("\0".join(GOOD), "is not UTF-8 (perhaps UTF-16); save it as UTF-8"),
+    "a jump host by an ssh command with a key": (
+        GOOD + "jump = 'ssh -p 2 -i /k root@x'",
+        "sets a key; jump hosts use the key of the host behind them",
+    ),
 }
 
 
@@ -129,6 +167,51 @@ BAD = {
 def test_a_bad_file_gets_a_sentence_that_names_the_key(case: str, tmp_path: Path) -> None:
     text, expected = BAD[case]
     assert expected in problems(tmp_path, text)
+
+
+CHECKED = {
+    "one machine in two spellings": (
+        GOOD.replace("203.0.113.10", "2001:db8::1") + '[hosts.b]\naddress = "2001:0DB8:0::1"',
+        "hosts.b.address: hosts.gpu-1 has the same address",
+    ),
+    "one name with and without its last dot": (
+        GOOD.replace("203.0.113.10", "gpu.example.") + '[hosts.b]\naddress = "GPU.example"',
+        "hosts.b.address: hosts.gpu-1 has the same address",
+    ),
+    "a jump over a host's name": (
+        GOOD + 'jump = "gate"\n[hosts.gate]\naddress = "203.0.113.9"\nport = 2222\nuser = "ops"',
+        "hosts.gpu-1.jump: 'gate' is a host of this file, and no address; write ops@203.0.113.9:2222",
+    ),
+    "a model of a host that is not there": (
+        GOOD + '[[models]]\nname = "m"\nkind = "lora"\nsource = "host:gpu-2/models/Lora/x.safetensors"',
+        "models.m.source: no host 'gpu-2' (did you mean gpu-1?)",
+    ),
+    "a folder as a key": (GOOD + 'key = "."', "hosts.gpu-1.key: {here} is a folder; write the file in it"),
+    "a public key": (GOOD + 'key = "id.pub"', "id.pub is a public key; write the private one: {here}/id"),
+    "a folder as requirements": (GOOD + '[webui]\nrequirements = "."', "webui.requirements: {here} is a folder"),
+}
+
+
+@pytest.mark.parametrize("case", CHECKED)
+def test_check_finds_what_a_later_verb_would(case: str, tmp_path: Path) -> None:
+    (tmp_path / "id.pub").write_text("ssh-ed25519 AAAAC3 me@here\n")
+    text, expected = CHECKED[case]
+    file = tmp_path / "fleet.toml"
+    file.write_text(text)
+    load(file)
+    with pytest.raises(ConfigError) as caught:
+        check(file)
+    assert expected.format(here=tmp_path) in str(caught.value)
+
+
+def test_hashes_as_pages_show_them_and_jumps_as_providers_do(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    model = '[[models]]\nname = "m"\nkind = "lora"\nsource = "hf:a/b/c.safetensors"\nsha256 = "SHA256:{}"'
+    jump = 'jump = "ssh -p 2200 ops@gate.example, ssh://root@[2001:db8::1]:22\uff0c c"\n'
+    file.write_text(GOOD + jump + model.format("AB" * 32))
+    host = load(file).hosts["gpu-1"]
+    assert host.models[0].sha256 == "ab" * 32
+    assert [str(hop) for hop in host.connection.hops] == ["ops@gate.example:2200", "root@[2001:db8::1]:22", "c:22"]
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:

@@ -1,15 +1,20 @@
 """Messages name the table of fleet.toml that sets what they are about: the fleet's, a group's or the host's own."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from deploy import refusals
 from deploy.lock_resolver import Resolver, environments
-from inventory import lock
+from inventory import lock, merge
 from inventory.errors import ConfigError
 from inventory.hosts import proxy_of
 from inventory.load import check, load
 from inventory.model import Fleet
+from roles.facts.gpu_state import HostGpus
+from roles.gpu.decision import decide
+from training.textfile import parse_toml
 
 FLEET = """
 [fleet]
@@ -61,6 +66,39 @@ def test_the_last_table_that_sets_a_setting_is_its_place(fleet: Fleet) -> None:
     assert own.place("webui.options.font") == "groups.fast.webui.options.font"
     assert own.place("webui.port") == "webui.port"
     assert fleet.hosts["plain"].place("http_proxy") == "fleet.http_proxy"
+    assert fleet.hosts["plain"].place("sudo_password") == "hosts.plain.sudo_password"  # where it would be
+
+
+def test_a_passphrase_belongs_to_the_table_of_its_key(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    settings = {name: host.connection.passphrase_setting for name, host in load(file).hosts.items()}
+    fleets = "fleet.key_passphrase"
+    assert settings == {"plain": fleets, "grouped": fleets, "own": "hosts.own.key_passphrase"}
+
+
+def test_what_a_login_needs_is_told_by_its_table(fleet: Fleet) -> None:
+    grouped, own = fleet.hosts["grouped"], fleet.hosts["own"]
+    assert refusals.needs_sudo(grouped).startswith("ops needs sudo: set groups.fast.sudo_password, or allow")
+    assert refusals.wrong_password(grouped) == "sudo refused the password of ops; check groups.fast.sudo_password"
+    keyless = own.model_copy(update={"places": {}})
+    [login] = keyless.connection.model_copy(update={"key": None}).logins
+    assert "none of your keys (set hosts.own.key)" in refusals.refused(keyless, login).says
+
+
+def test_the_driver_is_decided_by_the_table_that_names_it(tmp_path: Path) -> None:
+    file = written(tmp_path)
+    file.write_text(file.read_text().replace("[groups.fast]", '[groups.fast]\ngpu.webui_torch = "cu121"'))
+    fleet = load(file)
+    said = [decide(HostGpus(), host.gpu, host.places).reason for host in fleet.hosts.values()]
+    assert said[0] == "No NVIDIA GPU; everything runs on the CPU."
+    assert said[1] == "groups.fast.gpu.webui_torch asks for cu121, but the host has no NVIDIA GPU."
+
+
+def test_a_preset_of_mirrors_is_read_once_for_all_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = Mock(side_effect=parse_toml)
+    monkeypatch.setattr(merge, "parse_toml", parse)
+    merge._preset.cache_clear()
+    assert len(load(written(tmp_path)).hosts) == 3 and parse.call_count == 1
 
 
 def test_plan_and_lock_name_each_place_of_a_ref(fleet: Fleet) -> None:

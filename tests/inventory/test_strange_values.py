@@ -1,6 +1,8 @@
 """Values of fleet.toml, and names on the command line, that would lead elsewhere: each gets a sentence."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -59,7 +61,10 @@ STRANGE = {
     "data root that is relative": (_root("autodl-tmp"), "fleet.data_root: 'autodl-tmp' is relative"),
     "data root of the system": (_root("/etc/sdfleet"), "fleet.data_root: '/etc/sdfleet' belongs to the system"),
     "data root that others use": (_root("/srv"), "fleet.data_root: '/srv' belongs to the system; give a folder of"),
-    "data root in a home": (_root("/root/autodl-tmp"), "hidden from services (ProtectHome); mount the disk elsewhere"),
+    "data root in a home": (
+        _root("/root/autodl-tmp"),
+        'hidden from services (ProtectHome); write "/srv/sdfleet" instead',
+    ),
     "data root with a specifier": (_root("/srv/%n"), "fleet.data_root: '/srv/%n' must be a folder"),
     "data root with a line break": (_root("/srv/a\\nb"), "fleet.data_root: '/srv/a\\nb' must be a folder"),
     "model name that climbs": (_model("source='hf:a/b/c'").replace('"m"', '"../m"'), "'../m' has '/' in it"),
@@ -167,6 +172,20 @@ def test_a_value_is_named_once(tmp_path: Path) -> None:
     assert problems(tmp_path, _host('[mirrors]\npypi = ["ftp://x"]')).count("ftp://x") == 1
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts, in a namespace of its own")
+def test_the_way_out_of_a_home_folder_works_as_it_is_written(tmp_path: Path) -> None:
+    command = problems(tmp_path, _root("/root/autodl-tmp/sd")).partition("as root: ")[2]
+    (tmp_path / "fstab").write_text("# none\n")
+    world = f"mount -t tmpfs none /srv && mount -t tmpfs none /root && mount --bind {tmp_path}/fstab /etc/fstab"
+    script = (
+        f"{world} && {command} && touch /root/autodl-tmp/sd/seen && ls /srv/sdfleet && umount /srv/sdfleet && mount -a"
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", f"{script} && ls /srv/sdfleet"], capture_output=True, text=True
+    )
+    assert done.stdout == "seen\nseen\n", done.stderr
+
+
 @pytest.mark.parametrize("root", ["/srv/sdfleet", "/data", "/mnt/nvme-1/sd", "/opt/sd", "/var/lib/sdfleet"])
 def test_data_roots_that_are_fine(root: str, tmp_path: Path) -> None:
     file = tmp_path / "fleet.toml"
@@ -191,6 +210,18 @@ def test_data_roots_that_are_fine(root: str, tmp_path: Path) -> None:
         ("[2001:db8::5]:2222", ("root", "2001:db8::5", 2222)),
         ("ssh -o Port=2200 -oUser=ann gpu.example.com", ("ann", "gpu.example.com", 2200)),
         ("ssh -o 'Port 2200' gpu.example.com", ("root", "gpu.example.com", 2200)),
+        ("$ ssh -p 12345 root@gpu.example.com ", ("root", "gpu.example.com", 12345)),
+        ("PS C:\\\\> ssh.exe -p 12345 root@gpu.example.com", ("root", "gpu.example.com", 12345)),
+        ("登录指令\uff1assh \uff0dp 12345 root\uff20gpu.example.com\u3000", ("root", "gpu.example.com", 12345)),
+        ("'ssh \u2013p 12345 root@gpu.example.com'", ("root", "gpu.example.com", 12345)),
+        ("`ssh -NTp 12345 root@gpu.example.com`", ("root", "gpu.example.com", 12345)),
+        ("ssh -p 12345 root@gpu.example.com tmux attach -p 1", ("root", "gpu.example.com", 12345)),
+        ("ssh -l ann -p 1 bob@gpu.example.com -l eve -p 2", ("ann", "gpu.example.com", 1)),
+        ("ssh bob@gpu.example.com -l eve", ("bob", "gpu.example.com", 22)),
+        ("ssh -p 12345 \\\\\\n root@gpu.example.com -i /k", ("root", "gpu.example.com", 12345)),
+        ("root@connect.example.com -p 12345", ("root", "connect.example.com", 12345)),
+        ("ssh root@2001:db8::5", ("root", "2001:db8::5", 22)),
+        ("ssh://gpu.example.com", ("root", "gpu.example.com", 22)),
     ],
 )
 def test_what_a_provider_shows_is_taken_as_it_is(tmp_path: Path, address: str, reached: tuple[str, str, int]) -> None:
@@ -210,6 +241,17 @@ def test_what_a_provider_shows_is_taken_as_it_is(tmp_path: Path, address: str, r
             "ssh -F my.config gpu",
             "-F my.config: ssh configuration files are not read; set `user`, `port` and `jump` here",
         ),
+        (
+            "ssh -p 123 root@gpu -i C:\\\\keys\\\\id",
+            r"hosts.a.key: 'C:\\keys\\id' is a Windows path; write its path on this machine, with /",
+        ),
+        ("ssh -o CertificateFile=~/c root@gpu", "not supported; put the certificate beside the key, as KEY-cert.pub"),
+        ("ssh -p", "hosts.a: address: this ssh command cannot be read: option -p requires argument"),
+        ("ssh -y -Z root@gpu", "hosts.a: address: this ssh command cannot be read: option -z not recognized"),
+        ("ssh -p 22", "hosts.a: address: this ssh command names no host"),
+        ("ssh -p 22 'root@gpu", "hosts.a: address: this ssh command cannot be read: no closing quotation"),
+        ("https://gpu.example.com:8443", "hosts.a: address: a page's URL is no address of SSH"),
+        ("scp -P 12 x.toml root@gpu:/x", "is a command line"),
     ],
 )
 def test_what_ssh_would_need_besides_is_refused(tmp_path: Path, address: str, sentence: str) -> None:
@@ -217,6 +259,14 @@ def test_what_ssh_would_need_besides_is_refused(tmp_path: Path, address: str, se
     file.write_text(_address(address))
     with pytest.raises(ConfigError, match=re.escape(sentence)):
         load(file)
+
+
+@pytest.mark.parametrize(
+    "address", ["root:hunter2@gpu", "ssh://root:hunter2@gpu:22", "sshpass -p hunter2 ssh root@gpu"]
+)
+def test_a_password_in_an_address_is_refused_and_not_printed(tmp_path: Path, address: str) -> None:
+    told = problems(tmp_path, _address(address))
+    assert "hunter2" not in told and 'password = { env = "NAME" }' in told
 
 
 def test_a_byte_order_mark_is_left_out_and_another_encoding_named(tmp_path: Path) -> None:
@@ -237,7 +287,7 @@ def test_addresses_and_jumps_that_are_fine(tmp_path: Path) -> None:
         "[::1]": "::1",
         "10.0.0.1": "10.0.0.1",
     }
-    for address in ("203.0.113.9", "2001:db8::5", "gpu_1.example.org", "a.b.", "local", "connect.example.com"):
+    for address in ("203.0.113.9", "2001:db8::5", "gpu_1.example.org", "a.b.", "connect.example.com"):
         for jump, hop in jumps.items():
             file.write_text(_address(address) + f'\njump = "{jump}"')
             assert [place.address for place in load(file).hosts["a"].connection.hops] == [hop]

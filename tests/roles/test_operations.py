@@ -212,7 +212,7 @@ CASES: dict[str, Case] = {
     ),
     "driver_checked": Case(
         lambda seen: driver_checked(
-            name="it", gpu=Gpu(), decision=Decision("keep" if seen.entries else "install", "it works")
+            name="it", gpu=Gpu(), decision=Decision("keep" if seen.entries else "install", "it works"), places={}
         ),
         _texts(driver=""),
     ),

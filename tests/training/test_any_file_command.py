@@ -1,6 +1,7 @@
 """Strange files, numbers and paths through `lora-train`'s file commands: a result or a sentence, never a traceback."""
 
 import json
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tests.training import tiny
 from training import textfile
 from training.cli import app
 from training.errors import InputError, TrainingError
+from training.options import share
 
 pytestmark = pytest.mark.slow
 
@@ -152,6 +154,49 @@ def test_numbers_of_options(number: str, tmp_path: Path, base: Path) -> None:
         for words in (("resize", file), ("extract", base, base), ("merge", file)):
             tried(*words, "-o", output, option, number)
             sound(output)
+
+
+@pytest.mark.parametrize("number", ["nan", "-nan", "inf", "-inf", "-0.1", "1.0001", "50", "1e999", "half", ""])
+def test_shares_are_refused_with_their_range(number: str, tmp_path: Path) -> None:
+    file, output = saved(tmp_path / "a.safetensors", lora()), tmp_path / "out.safetensors"
+    for words in (
+        ("resize", file, "-o", output, "--energy"),
+        ("extract", file, file, "-o", output, "--energy"),
+        ("caption", tmp_path, "--threshold"),
+        ("caption", tmp_path, "--character-threshold"),
+    ):
+        code, said = tried(*words, number)
+        assert code == 2 and "must be a number from 0 to 1" in said, said
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("number", ["nan", "-1", "0", "1.5", "1e3", "1_0", "0x10", "\u0663", "many", ""])
+def test_counts_are_refused_with_their_range(number: str, tmp_path: Path) -> None:
+    file, output = saved(tmp_path / "a.safetensors", lora()), tmp_path / "out.safetensors"
+    for words in (
+        ("resize", file, "-o", output, "--rank"),
+        ("merge", file, "-o", output, "--rank"),
+        ("extract", file, file, "-o", output, "--conv-rank"),
+        ("dataset", tmp_path, "--epochs"),
+        ("caption", tmp_path, "--batch"),
+        ("run", file, "--run", tmp_path, "--nodes"),
+    ):
+        code, said = tried(*words, number)
+        assert code == 2 and "must be a whole number, at least 1" in said, said
+    assert not output.exists()
+    assert "must be at most 1000000000000" in tried("resize", file, "-o", output, "--rank", 10**15)[1]
+
+
+def test_every_option_that_takes_a_fraction_has_its_range_checked() -> None:
+    """click's own range of floats takes NaN."""
+    fractions = [
+        hint.__metadata__[0]
+        for command in app.registered_commands
+        for hint in typing.get_type_hints(command.callback, include_extras=True).values()
+        if hasattr(hint, "__metadata__") and float in {hint.__origin__, *typing.get_args(hint.__origin__)}
+    ]
+    assert len(fractions) > 3
+    assert all(option.parser is share for option in fractions)
 
 
 PLACES: Sequence[str] = (

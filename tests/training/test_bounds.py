@@ -1,5 +1,6 @@
 """Every number that a person can write has an upper bound: nothing overflows later, and no wait outlasts poll(2)."""
 
+import json
 import typing
 from collections.abc import Iterator
 from typing import Any
@@ -7,12 +8,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from deploy.runs.progress import Progress
 from inventory.lock import Lock
 from inventory.model import ROLE_TABLES, FleetTable, HostTable
 from inventory.rollout import Rollout, share
 from roles.models.config import Model
-from training.bounds import LARGEST, LONGEST_WAIT
+from training.bounds import LONGEST_WAIT
 from training.config import Config
+from training.figures import LARGEST, is_figure
 
 ROOTS: dict[str, type[BaseModel]] = {
     **{"fleet": FleetTable, "host": HostTable, "model": Model, "lock": Lock, "training": Config},
@@ -57,8 +60,10 @@ def test_no_setting_takes_a_number_that_overflows(case: str) -> None:
 
 
 def test_what_stands_inside_a_setting_is_bounded_too() -> None:
-    with pytest.raises(ValidationError, match=f"must be between -{LARGEST} and {LARGEST}"):
-        ROLE_TABLES["webui"].model_validate({"options": {"a": 10 * LARGEST}})
+    for value, sentence in ((10, f"must be at most {LARGEST}"), (-10, f"must be at least -{LARGEST}")):
+        for found in ({"options": {"a": value * LARGEST}}, {"flags": {"a": value * LARGEST}}):
+            with pytest.raises(ValidationError, match=sentence):
+                ROLE_TABLES["webui"].model_validate(found)
     ROLE_TABLES["webui"].model_validate({"options": {"a": LARGEST}})
 
 
@@ -73,3 +78,18 @@ def test_longest_waits_fit_what_programs_wait() -> None:
 
 def test_a_share_is_no_more_than_there_are() -> None:
     assert (share(LARGEST, 3), share("100%", 3), share("1%", 3)) == (3, 3, 1)
+
+
+@pytest.mark.parametrize("value", [0, -3, 0.5, LARGEST, -LARGEST])
+def test_a_figure_is_a_number_within_the_bounds(value: float) -> None:
+    assert is_figure(value)
+
+
+@pytest.mark.parametrize(
+    "value", [True, None, "1", [1], LARGEST + 1, -1e13, 10**400, float("nan"), float("inf"), float("-inf")]
+)
+def test_what_is_no_figure_counts_neither_in_logs_nor_in_records(value: object) -> None:
+    assert not is_figure(value)
+    progress = Progress()
+    progress.feed(json.dumps({"event": "step", "step": value, "eta_s": value, "memory_mb": value, "loss": value}))
+    assert (progress.step, progress.eta_s, progress.memory_mb, progress.losses) == (0, None, None, [])

@@ -109,3 +109,12 @@ def test_what_is_no_path_is_named_as_what_it_is(settings: str, said: str, tmp_pa
     file.write_text(f'name = "x"\n[model]\n{settings}\n[[data.subsets]]\nfolder = "pictures"\n')
     done = RUNNER.invoke(app, ["check", str(file)])
     assert done.exit_code and said in str(done.exception) + done.output
+
+
+def test_what_the_base_model_makes_of_the_settings_is_told_before_the_training(tmp_path: Path) -> None:
+    said = checked(config(tmp_path, "sdxl", model={"clip_skip": 3}))
+    assert "warning: model.clip_skip = 3 has no effect: for SDXL always the text encoders' last layer but one" in said
+    assert "clip_skip" not in checked(config(tmp_path, "sdxl", model={"clip_skip": 2}))
+    assert "clip_skip" not in checked(config(tmp_path, "sd1", model={"clip_skip": 3}))
+    done = RUNNER.invoke(app, ["check", str(config(tmp_path, "sd1", model={"family": "sdxl"}))])
+    assert done.exit_code == 2 and "is of the family sd1, but model.family says sdxl" in done.output

@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
+from tests.mutations import examples
 from tests.training import tiny
 from tests.training.workbench import Workbench
-from training.config import Buckets, Captions, Data, parse_config
+from training.base.loading import BaseModel
+from training.config import Buckets, Captions, Data, Model, parse_config
 from training.data import captions, emphasis, images, pictures
 from training.data.buckets import bucket_sizes, fit
 from training.data.order import BatchOrder
@@ -175,9 +179,6 @@ def stack(materials: Path) -> TextStack:
 
 
 def _stack(materials: Path, weighted: bool = False, **model: object) -> TextStack:
-    from training.base.loading import BaseModel
-    from training.config import Model
-
     settings = {"checkpoint": materials / "sd1.safetensors", "tokenizer": materials / "tokenizer", **model}
     base = BaseModel(Model.model_validate(settings))
     return TextStack(base.tokenizer(), base.text_encoders(torch.float32), base.family, base.config, weighted)
@@ -201,6 +202,20 @@ def test_clip_skip_takes_the_layer_before_and_norms_it(materials: Path, stack: T
     states = encoder(ids, output_hidden_states=True).hidden_states
     norm = getattr(encoder, "text_model", encoder).final_layer_norm
     assert torch.allclose(norm(states[-2])[0], skipped[0, : ids.shape[1]], atol=1e-5)
+
+
+@torch.no_grad()
+def test_sdxl_always_takes_the_last_layer_but_one_and_says_so(materials: Path) -> None:
+    file: dict[str, Any] = {"checkpoint": materials / "sdxl.safetensors"}
+    plain = _stack(materials, **file)
+    ids = torch.tensor([[plain.begin, *plain.tokenizer("a cat", add_special_tokens=False)["input_ids"]]])
+    states = [encoder(ids, output_hidden_states=True).hidden_states[-2] for encoder in plain.encoders]
+    wanted = torch.cat(states, dim=-1)[0]
+    for skip in (1, 2, 3):
+        hidden = _stack(materials, **file, clip_skip=skip).encode(["a cat"]).hidden
+        assert torch.allclose(hidden[0, : ids.shape[1]], wanted, atol=1e-5)
+        [*said] = BaseModel(Model.model_validate({**file, "clip_skip": skip})).remarks(False)
+        assert (f"model.clip_skip = {skip} has no effect" in "".join(said)) == (skip > 2)
 
 
 @torch.no_grad()
@@ -259,3 +274,29 @@ def test_a_held_back_picture_has_the_caption_that_validation_folder_would_give_i
         return {picture.caption for picture in hold_back(config.validation, config.held_back, 1, found)[1]}
 
     assert held({"share": 0.5}) == held({"folder": str(folder)})
+
+
+@examples(300)
+@given(
+    picture=st.tuples(st.integers(1, 20_000), st.integers(1, 20_000)),
+    resolution=st.tuples(st.sampled_from([64, 72, 512, 1024]), st.sampled_from([64, 200, 512, 768])),
+    step=st.sampled_from([8, 32, 64, 256]),
+    no_upscale=st.booleans(),
+)
+def test_every_picture_covers_its_bucket(
+    picture: tuple[int, int], resolution: tuple[int, int], step: int, no_upscale: bool
+) -> None:
+    buckets = Buckets(step=step, no_upscale=no_upscale, min_side=step, max_side=1024)
+    sizes = bucket_sizes(resolution, buckets)
+    if not sizes and not no_upscale:
+        return
+    found = fit(picture, resolution, buckets, sizes)
+    assert all(side and side % step == 0 for side in found.size)
+    assert all(inner <= outer for inner, outer in zip(found.size, found.resized, strict=True))
+
+
+@pytest.mark.parametrize("picture", [(80, 72), (120, 64), (1, 10_000), (10_000, 1)])
+def test_a_resolution_below_the_step_of_buckets_is_no_mistake(picture: tuple[int, int]) -> None:
+    buckets = Buckets(no_upscale=True)
+    found = fit(picture, (64, 64), buckets, [])
+    assert min(found.size) == 64 and found.resized[0] >= found.size[0] and found.resized[1] >= found.size[1]

@@ -181,3 +181,31 @@ def test_the_scheduler_states_the_prediction_and_contradictions_are_noted(saved:
     settings(folder / "scheduler" / "scheduler_config.json", prediction_type="epsilon", rescale_betas_zero_snr=False)
     [said] = BaseModel(Model(checkpoint=folder, prediction="v_prediction")).remarks(False)
     assert "but the checkpoint says epsilon (scheduler_config.json)" in said
+
+
+def test_weights_of_one_variant_are_loaded(saved: Path, bench: Workbench) -> None:
+    folder = copied(saved, bench, "sdxl")
+    whole = BaseModel(Model(checkpoint=folder)).unet(torch.float32).state_dict()
+    for file in sorted(folder.glob("*/*.safetensors")):
+        file.rename(file.with_name(file.name.replace(".safetensors", ".fp16.safetensors")))
+    base = BaseModel(Model(checkpoint=folder))
+    assert all(torch.equal(whole[key], tensor) for key, tensor in base.unet(torch.float32).state_dict().items())
+    assert len(base.text_encoders(torch.float32)) == 2 and base.vae(torch.float32)
+
+
+@pytest.mark.parametrize("names", [("tokenizer.json", "tokenizer_config.json"), ("vocab.json", "merges.txt")])
+def test_a_vocabulary_is_read_in_either_form(
+    saved: Path, bench: Workbench, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """transformers 4 writes vocab.json and merges.txt, transformers 5 tokenizer.json."""
+    monkeypatch.setenv("HF_HOME", str(bench.folder / "empty"))
+    folder = copied(saved, bench)
+    known = BaseModel(Model(checkpoint=folder, tokenizer=bench.materials / "tokenizer")).tokenizer()
+    source = bench.materials / "tokenizer" if "vocab.json" in names else saved / "sd1/tokenizer"
+    shutil.rmtree(folder / "tokenizer")
+    (folder / "tokenizer").mkdir()
+    for name in names:
+        if not (source / name).exists():
+            pytest.skip(f"this transformers does not write {name}")
+        shutil.copy(source / name, folder / "tokenizer")
+    assert BaseModel(Model(checkpoint=folder)).tokenizer()("a cat") == known("a cat")

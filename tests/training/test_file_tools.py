@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from tests.training.checkpoints import CHANNELS, checkpoint, save
+from training.base import keys
+from training.base.header import read_header
 from training.base.keys import family_of_keys
 from training.errors import InputError
-from training.lora import lorafile
+from training.lora import lorafile, validity
 from training.lora.checkpoint_keys import lora_targets
 from training.lora.deltas import apply_module, delta
 from training.lora.extract import extract, extract_file
@@ -229,6 +231,65 @@ def test_a_resized_file_loads(tmp_path: Path) -> None:
     assert found.metadata["sshs_model_hash"] == lorafile.sshs_hashes(found.tensors, found.metadata)[0]
 
 
+@pytest.mark.parametrize("kind", ["sd1", "sdxl"])
+def test_names_of_other_trainers_are_the_same_layers(kind: str, tmp_path: Path) -> None:
+    """OneTrainer and ai-toolkit name SDXL's layers by diffusers' paths; some number SD 1's only text encoder."""
+    usual = lora(kind)
+    shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint(kind).items()}
+    others = {
+        ours.module: theirs.module if kind == "sdxl" else ours.module.replace("lora_te_", "lora_te1_")
+        for ours, theirs in zip(lora_targets(shapes, kind), lora_targets(shapes, "sd1"), strict=True)  # type: ignore[arg-type]
+    }
+    renamed = {
+        ".".join([others[name], part]): tensor
+        for key, tensor in usual.tensors.items()
+        for name, _, part in [key.partition(".")]
+    }
+    assert renamed.keys() != usual.tensors.keys()
+    for name, tensors in (("usual", usual.tensors), ("other", renamed)):
+        lorafile.write_lora(tmp_path / f"{name}.safetensors", tensors, {})
+    base = save(tmp_path / "base.safetensors", {k: t.double() for k, t in checkpoint(kind).items()})
+    sources = [WeightedSource(tmp_path / f"{name}.safetensors") for name in ("usual", "other")]
+    once, twice = (bake(base, found, tmp_path / "out.safetensors") for found in ([sources[1]], sources))
+    assert (once.unused, twice.unused) == ((), ()) and once.layers == twice.layers == len(usual.modules())
+    found = merge_files(sources, tmp_path / "sum.safetensors", precision=torch.float32)
+    assert_same_changes(found, {name: 2 * change for name, change in changes(usual).items()})
+
+
+def test_what_is_no_lora_is_named_as_what_it_is(tmp_path: Path) -> None:
+    contents = {
+        b"<!DOCTYPE html><html></html>": "is a web page, not a model; the download needs a login",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n": "is a pointer of Git LFS, not the model itself",
+        b"PK\x03\x04 and more, as a zip": "is a zip archive or a .ckpt, whatever its name says",
+        b"\x80\x02}q\x00X and more": "is a pickle of PyTorch (.ckpt, .pt)",
+        b'{"peft_type": "LORA"}': "is JSON, not a model",
+        b"\x00" * 4: "is no readable safetensors file",
+    }
+    file = tmp_path / "a.safetensors"
+    for content, sentence in contents.items():
+        file.write_bytes(content)
+        for read in (inspect_lora, validity.read_valid, read_header):
+            with pytest.raises(InputError) as raised:
+                read(file)
+            assert str(raised.value).startswith(f"{file}: {sentence}")
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("clip_l", "is an embedding (textual inversion), not a LoRA"),
+        ("unet.down_blocks.0.attn1.to_q.lora_A.weight", "is named as by diffusers or PEFT"),
+        ("unet.down_blocks.0.attn1.processor.to_q_lora.down.weight", "is named as by diffusers or PEFT"),
+    ],
+)
+def test_a_lora_of_another_naming_is_refused_in_one_sentence(name: str, sentence: str, tmp_path: Path) -> None:
+    file = save(tmp_path / "a.safetensors", {name: torch.ones(2, 2)})
+    with pytest.raises(InputError) as raised:
+        validity.read_valid(file)
+    assert sentence in str(raised.value) and "known network" not in str(raised.value)
+    assert sentence in inspection_report(inspect_lora(file))
+
+
 # extract
 
 
@@ -263,6 +324,44 @@ def test_layers_that_do_not_differ_have_no_module() -> None:
     found = extract(base, tuned, Truncation(rank=CHANNELS))
     assert set(found.file.modules()) == {"lora_unet_mid_block_attentions_0_proj_in"}
     assert found.same > 10
+
+
+@pytest.mark.parametrize("old", ["base", "tuned", "both"])
+def test_text_encoders_of_old_and_new_names_are_compared(old: str) -> None:
+    base = LoraFile(checkpoint("sd1"), {})
+    tuned = LoraFile({key: tensor + 0.1 for key, tensor in base.tensors.items()}, {})
+    wanted = extract(base, tuned, Truncation(1))
+    assert any(name.startswith("lora_te_text_model_encoder_layers_0") for name in wanted.file.modules())
+    found = extract(
+        with_old_names(base) if old != "tuned" else base,
+        with_old_names(tuned) if old != "base" else tuned,
+        Truncation(1),
+    )
+    assert found.file.tensors.keys() == wanted.file.tensors.keys()
+    assert all(torch.equal(found.file.tensors[key], tensor) for key, tensor in wanted.file.tensors.items())
+    assert (found.kept, found.same) == (wanted.kept, wanted.same)
+
+
+def with_old_names(file: LoraFile) -> LoraFile:
+    """A checkpoint of SD 1 with the text encoder's names before transformers added text_model."""
+    return LoraFile({key.replace(keys.CLIP, keys.OLD_CLIP): tensor for key, tensor in file.tensors.items()}, {})
+
+
+def test_what_two_checkpoints_do_not_share_is_named() -> None:
+    base = LoraFile(checkpoint("sd1"), {})
+    key = "model.diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight"
+    name = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_q"
+    less = LoraFile({other: tensor for other, tensor in base.tensors.items() if other != key}, {})
+    larger = LoraFile(base.tensors | {key: torch.ones(3, 5)}, {})
+    broken = LoraFile(base.tensors | {key: base.tensors[key] * float("nan")}, {})
+    for one, other, sentence in (
+        (base, less, f"only one of the two has the layer {name}; the other is incomplete or another model"),
+        (less, base, f"only one of the two has the layer {name}; the other is incomplete or another model"),
+        (base, larger, f"the layer {name} is 8x8 in the first and 3x5 in the second; they are different models"),
+        (broken, base, f"the layer {name} holds NaN or infinity in one of the two"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            extract(one, other, Truncation(1))
 
 
 def test_checkpoints_that_do_not_match_are_refused() -> None:

@@ -140,6 +140,14 @@ def test_clip_skip_is_not_used_for_sdxl(tmp_path: Path) -> None:
     assert "clip_skip = 2: sd-scripts does not use it for SDXL" in report
 
 
+@pytest.mark.parametrize("skip", [2, 3])
+def test_clip_skip_without_a_family_says_for_which_bases_it_counts(tmp_path: Path, skip: int) -> None:
+    found, report = read(tmp_path, SOUND | {"clip_skip": skip})
+    assert found.model.clip_skip == skip
+    assert "clip_skip: counts for SD 1.5 and SD 2; SDXL always takes the last layer but one, as in kohya" in report
+    assert "clip_skip: counts" not in read(tmp_path, SOUND | {"clip_skip": skip, "v2": True})[1]
+
+
 def test_names_in_any_script(tmp_path: Path) -> None:
     assert read(tmp_path, SOUND | {"output_name": "小猫 v1"})[0].name == "小猫 v1"
     for name, sentence in {
@@ -273,6 +281,29 @@ def test_easy_training_scripts(tmp_path: Path) -> None:
             "has no LoRA_type: it is of kohya_ss' Dreambooth or Finetuning page",
         ),
         ("data.json", b'{"datasets": []}', "names a dataset; give the training file whose dataset_config it is"),
+        (
+            "onetrainer.json",
+            b'{"training_method": "LORA", "concepts": []}',
+            "is a config of OneTrainer, not a training",
+        ),
+        ("toolkit.json", b'{"job": "extension", "config": {}}', "is a config of ai-toolkit"),
+        ("adapter_config.json", b'{"peft_type": "LORA"}', "is PEFT's description of an adapter"),
+        (
+            "model_index.json",
+            b'{"_class_name": "X"}',
+            "describes a part of a diffusers folder; it belongs into model.c",
+        ),
+        ("workflow.json", b'{"nodes": [], "last_node_id": 3}', "is a workflow of ComfyUI"),
+        (
+            "fleet.toml",
+            b'[hosts.a]\naddress = "10.0.0.1"',
+            "is a fleet file, not a training config; check it with: sdf",
+        ),
+        (
+            "train.sh",
+            b"accelerate launch train_network.py --config_file=nowhere.toml",
+            "train.sh: --config_file: ",
+        ),
         ("list.json", b"[1]", "must hold one JSON object"),
         ("deep.json", b"[" * 100_000, "is nested too deep to be read"),
     ],

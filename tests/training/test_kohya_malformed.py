@@ -37,6 +37,19 @@ TOML = {
         'resolution: is required, like "512,512"',
     ),
     "typo": (SOUND + "netwrok_dim = 4", "netwrok_dim: unknown key (did you mean network_dim?)"),
+    "a key of datasets": (
+        SOUND + "batch_size = 2",
+        "batch_size: is a key of [general], [[datasets]] or their subsets; ",
+    ),
+    "a key of subsets": (SOUND + "num_repeats = 2", "num_repeats: is a key of [general], [[datasets]] or their subs"),
+    "two optimisers": (
+        SOUND + "use_8bit_adam = true\nuse_lion_optimizer = true",
+        "use_lion_optimizer: is Lion, but use_8bit_adam chooses another optimiser",
+    ),
+    "an optimiser and a switch for another": (
+        SOUND + 'optimizer_type = "Prodigy"\nuse_8bit_adam = true',
+        "use_8bit_adam: is AdamW8bit, but optimizer_type chooses another optimiser",
+    ),
     "typo in a section": (SOUND + "[x]\nlearning_rat = 4", "learning_rat: unknown key (did you mean learning_rate?)"),
     "resolution of words": (
         SOUND.replace("512", '"big"'),
@@ -74,6 +87,42 @@ TOML = {
         SOUND + 'network_args = ["conv_dims=4"]',
         "network_args: conv_dims: unknown argument (did you mean conv_dim?)",
     ),
+    **{
+        f"{key} = {value}": (SOUND + f"{key} = {value}", f"{key}: {sentence}")
+        for key, value, sentence in (
+            ("network_dim", "true", "must be a number (is True)"),
+            ("network_alpha", "false", "must be a number (is False)"),
+            ("learning_rate", "true", "must be a number (is True)"),
+            ("train_batch_size", "true", "must be a number (is True)"),
+            ("clip_skip", "false", "must be a number (is False)"),
+            ("network_dim", '"1e3"', "must be a whole number (is '1e3')"),
+            ("network_dim", '"16.0"', "must be a whole number (is '16.0')"),
+            ("network_dim", '"0x10"', "must be a number (is '0x10')"),
+            ("lr_warmup_steps", '"1.5"', "must be a whole number (is '1.5')"),
+            ("shuffle_caption", '"false"', "must be true or false without quotes; sd-scripts takes any text for true"),
+            ("shuffle_caption", "2", "must be true or false (is 2)"),
+        )
+    },
+    "a key of the training file in a dataset": (
+        DATASETS + '[general]\nprior_loss_weight = 1\n[[datasets]]\n[[datasets.subsets]]\nimage_dir = "x"',
+        "general.prior_loss_weight: is a key of the training file; sd-scripts refuses it here",
+    ),
+    "a subset's repeats of true": (
+        DATASETS + '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "x"\nnum_repeats = true',
+        "datasets.0.subsets.0.num_repeats (data.subsets.0.repeats): must be a whole number (is true)",
+    ),
+    "a subset's repeats as text": (
+        DATASETS + '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "x"\nnum_repeats = "3"',
+        "datasets.0.subsets.0.num_repeats (data.subsets.0.repeats): must be a whole number (is '3')",
+    ),
+    "a resolution of true": (SOUND.replace("512", "true"), 'must be a number, "width,height" or [width, height]'),
+    **{
+        f"an argument of {value}": (
+            SOUND + f'network_args = ["conv_dim={value}"]',
+            f"network_args: conv_dim: must be a number (is {value})",
+        )
+        for value in (True, False)
+    },
     "flag of words": (SOUND + 'xformers = "maybe"', "xformers: must be true or false (is 'maybe')"),
     "a rate of words": (SOUND + 'text_encoder_lr = [1e-4, "fast"]', "text_encoder_lr: must be a number"),
     "token length": (

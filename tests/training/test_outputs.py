@@ -15,8 +15,11 @@ from safetensors import safe_open
 
 from tests.training.workbench import Workbench
 from training import config
+from training.base.loading import BaseModel
 from training.cli import app
+from training.data.pictures import find_pictures
 from training.loop import samples
+from training.lora import export
 from training.run_folder import as_toml
 
 pytestmark = pytest.mark.slow
@@ -46,6 +49,13 @@ def test_log_record_and_metadata_agree(bench: Workbench) -> None:
     assert notes["ss_num_train_images"] == "12"
     assert json.loads(notes["ss_tag_frequency"])["2_cat"]["a cat"] == 6
     assert len(notes["sshs_model_hash"]) == 64
+
+
+@pytest.mark.parametrize(("family", "noted"), [("sd1", "3"), ("sdxl", "None")])
+def test_metadata_names_a_clip_skip_where_it_counts(bench: Workbench, family: str, noted: str) -> None:
+    found = bench.config(family, {"model": {"clip_skip": 3}})
+    notes = export.lora_metadata(found, BaseModel(found.model), find_pictures(found.data), "0" * 64, 1, 1)
+    assert notes["ss_clip_skip"] == noted
 
 
 def test_samples_are_pictures_of_the_asked_size_and_follow_the_training(bench: Workbench) -> None:

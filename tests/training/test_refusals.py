@@ -159,7 +159,7 @@ BROKEN: list[tuple[Callable[[Path], Tables], str]] = [
     (caption_missing, "a.png: has no caption (.txt or .caption); write one"),
     (caption_not_text, "a.txt: is not UTF-8 text"),
     (no_checkpoint, "model.safetensors: no such file"),
-    (checkpoint_is_a_page, "model.safetensors: is no readable safetensors file"),
+    (checkpoint_is_a_page, "model.safetensors: is a web page, not a model"),
     (checkpoint_is_a_lora, "model.safetensors: is a LoRA; model.checkpoint must be a whole SD 1.5"),
     (no_tokenizer, "hf download openai/clip-vit-large-patch14 vocab.json merges.txt, or set model.tokenizer"),
     (wrong_start, "start.safetensors: is of another network"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from training.base import header, shapes
 from training.errors import InputError
-from training.sections.model import Family
+from training.sections.model import Family, Model
 
 REFINER_WIDTH = 1280
 """The refiner's UNet attends to OpenCLIP's text alone, of 1280 numbers a token."""
@@ -77,6 +77,22 @@ def family_of(source: TensorFile | DiffusersFolder) -> Family:
         raise InputError(f"{source.path}: {error}") from error
 
 
+def family_as_configured(config: Model, source: TensorFile | DiffusersFolder) -> Family:
+    """The family of a checkpoint. Raises InputError if it cannot be trained, or is not the one that is configured."""
+    found = family_of(source)
+    if config.family not in ("auto", found):
+        raise InputError(f"{config.checkpoint}: is of the family {found}, but model.family says {config.family}")
+    return found
+
+
+def has_vocabulary(folder: Path) -> bool:
+    """Whether a folder holds CLIP's vocabulary, in one of the two forms in which transformers writes it."""
+    return any(
+        all((folder / name).is_file() for name in names)
+        for names in (("vocab.json", "merges.txt"), ("tokenizer.json",))
+    )
+
+
 def tokenizer_folder(configured: Path | None, source: TensorFile | DiffusersFolder, part: str) -> Path:
     """The folder of CLIP's vocabulary: the configured one, the checkpoint's own, or the Hugging Face cache's.
 
@@ -91,10 +107,10 @@ def tokenizer_folder(configured: Path | None, source: TensorFile | DiffusersFold
     if ref.is_file():
         candidates.append(hub / "snapshots" / ref.read_text().strip())
     for folder in candidates:
-        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        if has_vocabulary(folder):
             return folder
     raise InputError(
-        f"no CLIP tokenizer (vocab.json, merges.txt) in {configured or hub}; fetch it once with: "
+        f"no CLIP tokenizer (vocab.json and merges.txt, or tokenizer.json) in {configured or hub}; fetch it once with: "
         "hf download openai/clip-vit-large-patch14 vocab.json merges.txt, or set model.tokenizer "
         "to the folder that has them (in a kohya config: tokenizer_cache_dir to a folder in which they are in "
         "openai_clip-vit-large-patch14)"

@@ -27,6 +27,13 @@ def reading(folder: Path, what: str) -> Iterator[None]:
         ) from error
 
 
+def _variant(folder: Path) -> str | None:
+    """The middle of the names of a part's weights, as in model.fp16.safetensors, if there are no others."""
+    names = [file.name.split(".") for file in folder.glob("*.safetensors")]
+    found = {name[1].split("-")[0] for name in names if len(name) == 3}
+    return found.pop() if len(found) == 1 and all(len(name) == 3 for name in names) else None
+
+
 def load_part(model_class: Any, folder: Path, what: str, **options: Any) -> nn.Module:
     """The model of a part's folder. Raises InputError if it is unreadable or incomplete, or if a number is not finite.
 
@@ -34,7 +41,7 @@ def load_part(model_class: Any, folder: Path, what: str, **options: Any) -> nn.M
     """
     with reading(folder, what):
         model, loaded = model_class.from_pretrained(
-            str(folder), local_files_only=True, output_loading_info=True, **options
+            str(folder), local_files_only=True, output_loading_info=True, variant=_variant(folder), **options
         )
     # Both libraries would train on with random numbers in place of these.
     if missing := sorted(loaded["missing_keys"]):

@@ -35,7 +35,7 @@ def read_header(path: Path) -> Header:
             length = int.from_bytes(start, "little")
             size = path.stat().st_size
             if len(start) < 8 or length > min(MAX_HEADER_BYTES, size - 8):
-                raise _damaged(path, "it has no header")
+                raise damaged(path, "it has no header")
             found = _parse(path, file.read(length))
     except FileNotFoundError as error:
         raise InputError(f"{path}: {why_missing(path)}") from error
@@ -43,7 +43,7 @@ def read_header(path: Path) -> Header:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     header, end = found
     if end != size - 8 - length:
-        raise _damaged(path, f"it has {size} bytes, its header describes {8 + length + end}")
+        raise damaged(path, f"it has {size} bytes, its header describes {8 + length + end}")
     return header
 
 
@@ -57,17 +57,37 @@ def _parse(path: Path, text: bytes) -> tuple[Header, int]:
         formats = {name: str(entry["dtype"]) for name, entry in raw.items()}
         places = {name: (int(entry["data_offsets"][0]), int(entry["data_offsets"][1])) for name, entry in raw.items()}
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError) as error:
-        raise _damaged(path, "its header is no table of tensors") from error
+        raise damaged(path, "its header is no table of tensors") from error
     for name, (begin, end) in places.items():
         width = BYTES_PER_NUMBER.get(formats[name])
         if width is None:
-            raise _damaged(path, f"{name} has the format {formats[name]}, which is not known")
+            raise damaged(path, f"{name} has the format {formats[name]}, which is not known")
         if min((0, *shapes[name])) < 0 or begin < 0 or end - begin != width * math.prod(shapes[name]):
-            raise _damaged(path, f"{name} has another size than its header says")
+            raise damaged(path, f"{name} has another size than its header says")
     return Header(shapes, formats, metadata), max((end for _, end in places.values()), default=0)
 
 
-def _damaged(path: Path, why: str) -> InputError:
+BEGINNINGS = {
+    b"<": "is a web page, not a model; the download needs a login or another address",
+    b"version https://git-lfs": "is a pointer of Git LFS, not the model itself; fetch it with: git lfs pull",
+    b"PK\x03\x04": "is a zip archive or a .ckpt, whatever its name says; convert a .ckpt to safetensors first",
+    b"\x80": "is a pickle of PyTorch (.ckpt, .pt), whatever its name says; convert it to safetensors first",
+    b"{": "is JSON, not a model",
+}
+"""What other files are that people take for models, by their first bytes."""
+
+
+def damaged(path: Path, why: object) -> InputError:
+    """What is wrong with a file that is no sound safetensors file: what else it is, else `why`."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(32)
+    except OSError:
+        start = b""
+    # A safetensors file begins with a length: a small number of eight bytes, whose last ones are zero.
+    known = next((what for mark, what in BEGINNINGS.items() if start.startswith(mark)), "")
+    if known and start[5:8] != bytes(3):
+        return InputError(f"{path}: {known}")
     return InputError(
         f"{path}: is no readable safetensors file ({why}); .ckpt files must be converted, "
         "and an interrupted download must be repeated"

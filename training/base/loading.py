@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from training.base import folders, parts, prediction, tensors
-from training.base.files import DiffusersFolder, TensorFile, family_of, open_base, tokenizer_folder
+from training.base.files import DiffusersFolder, TensorFile, family_as_configured, open_base, tokenizer_folder
 from training.base.parts import TextEncoder
+from training.base.remarks import base_remarks
 from training.base.tensors import State
 from training.errors import InputError
 from training.sections.model import Family, Model
@@ -24,11 +25,7 @@ class BaseModel:
     def __init__(self, config: Model) -> None:
         self.config = config
         self.source = open_base(config.checkpoint)
-        self.family = family_of(self.source)
-        if config.family not in ("auto", self.family):
-            raise InputError(
-                f"{config.checkpoint}: is of the family {self.family}, but model.family says {config.family}"
-            )
+        self.family = family_as_configured(config, self.source)
         self.v_prediction = self._v_prediction()
 
     def _v_prediction(self) -> bool:
@@ -38,10 +35,8 @@ class BaseModel:
         return self.config.prediction == "v_prediction"
 
     def remarks(self, zero_terminal_snr: bool) -> list[str]:
-        """Messages on what the checkpoint states that is used, or that the settings contradict."""
-        return prediction.prediction_notes(
-            prediction.detect_prediction(self.source), self.config.prediction, zero_terminal_snr
-        )
+        """Messages on what the checkpoint states, and on what it makes of the settings."""
+        return base_remarks(self.source, self.family, self.config, zero_terminal_snr)
 
     def unet(self, dtype: torch.dtype) -> nn.Module:
         """The UNet, frozen."""

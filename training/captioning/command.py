@@ -9,6 +9,7 @@ import typer
 
 from training.captioning.captioner import Captioner, model_folder
 from training.errors import InputError, TrainingError
+from training.options import at_least, share
 from training.terminal import say
 
 
@@ -42,10 +43,14 @@ def caption(
     trigger: Annotated[str, typer.Option(help="Word that every caption starts with.")] = "",
     prefix: Annotated[str, typer.Option(help="Text before the model's caption.")] = "",
     suffix: Annotated[str, typer.Option(help="Text after the model's caption.")] = "",
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score of a general tag.")] = 0.35,
-    character_threshold: Annotated[float, typer.Option(min=0, max=1, help="Lowest score of a character tag.")] = 0.85,
+    threshold: Annotated[
+        float, typer.Option(parser=share, metavar="0-1", help="Lowest score of a general tag.")
+    ] = 0.35,
+    character_threshold: Annotated[
+        float, typer.Option(parser=share, metavar="0-1", help="Lowest score of a character tag.")
+    ] = 0.85,
     blacklist: Annotated[str, typer.Option(help="Tags to leave out, separated by commas.")] = "",
-    batch: Annotated[int, typer.Option(min=1, help="Pictures per batch.")] = 8,
+    batch: Annotated[int, typer.Option(parser=at_least(1), metavar="N", help="Pictures per batch.")] = 8,
     device: Annotated[Device, typer.Option(help="auto: the GPU if there is one.")] = Device.auto,
     extension: Annotated[str, typer.Option(help="Extension of the caption files.")] = ".txt",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Also replace captions edited by hand.")] = False,

@@ -56,6 +56,8 @@ def _fit_without_upscale(picture: Resolution, resolution: Resolution, step: int)
         error_flat = abs(flat / _round_down(flat_size[1], step) - width / height) if flat_size[1] >= step else math.inf
         error_tall = abs(_round_down(tall_size[0], step) / tall - width / height) if tall >= step else math.inf
         resized = flat_size if error_flat < error_tall else tall_size
+        if not all(resized):  # no side of the step's length fits: only a larger picture covers its bucket
+            resized = max(1, int(by_width + 0.5)), max(1, int(by_height + 0.5))
     size = (max(step, _round_down(resized[0], step)), max(step, _round_down(resized[1], step)))
     return Fit(size, _cover(resized, size) if resized[0] < size[0] or resized[1] < size[1] else resized)
 

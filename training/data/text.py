@@ -68,10 +68,9 @@ class TextStack:
 
     def _layer(self, encoder: Any, out: Any) -> Tensor:
         """The hidden layer that the family and clip_skip select."""
-        skip = self.config.clip_skip
+        skip = self.config.hidden_layer(self.family)
         if self.family == "sdxl":
-            # Always the last but one, without the final norm.
-            return out.hidden_states[-max(2, skip)]  # type: ignore[no-any-return]
+            return out.hidden_states[-skip]  # type: ignore[no-any-return]  # without the final norm
         # SD 2 encoders were loaded without the layer they never use: the last is the last but one.
         if skip == 1:
             return out.last_hidden_state  # type: ignore[no-any-return]

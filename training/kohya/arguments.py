@@ -1,6 +1,7 @@
 """Parses command lines of sd-scripts as its own argument parser does."""
 
 import re
+from collections import Counter
 from collections.abc import Container, Sequence
 
 from training.errors import InputError
@@ -19,6 +20,8 @@ def parse_arguments(where: str, words: Sequence[Value], known: Container[str]) -
     Raises InputError, beginning with `where`, if sd-scripts would refuse the line.
     """
     found: dict[str, Given] = {}
+    origins: dict[str, str] = {}
+    """The variable of the script that alone gives an option's value, else the option itself."""
     place = 0
     while place < len(words):
         word = words[place]
@@ -33,9 +36,13 @@ def parse_arguments(where: str, words: Sequence[Value], known: Container[str]) -
             place += 1
         _check(where, name, values, known)
         names = {origin for given in values for origin in given.names}
-        label = next(iter(names)) if len(names) == 1 else f"--{name}"
-        found[name] = Given(_content(name, values), label)
-    return found
+        origins[name] = next(iter(names)) if len(names) == 1 else f"--{name}"
+        found[name] = Given(_content(name, values), origins[name])
+    shared = {label for label, uses in Counter(origins.values()).items() if uses > 1}
+    return {
+        name: Given(given.value, f"{given.name} (--{name})") if given.name in shared else given
+        for name, given in found.items()
+    }
 
 
 def _whole(where: str, name: str, known: Container[str]) -> str:

@@ -85,6 +85,8 @@ def _report(conversion: Conversion, label: str, table: Table, at: str = "data.su
         name = f"{label}.{key}"
         if key in REASONS:
             conversion.not_honoured(name, value, REASONS[key])
+        elif key not in KNOWN and key in FIELD_MAP:
+            conversion.problem(f"{name}: is a key of the training file; sd-scripts refuses it here")
         elif key not in KNOWN:
             conversion.problem(f"{name}: unknown key{did_you_mean(key, KNOWN)}")
         elif key in FOR_ALL:

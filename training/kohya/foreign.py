@@ -29,6 +29,12 @@ def refuse_unread(file: Path) -> None:
         raise InputError(f"{file}: {what}. {_INSTEAD}.")
 
 
+def refuse_fleet(file: Path, raw: Mapping[str, Any]) -> None:
+    """Raise InputError for a fleet's file, which is TOML too."""
+    if isinstance(raw.get("hosts"), dict) or isinstance(raw.get("fleet"), dict):
+        raise InputError(f"{file}: is a fleet file, not a training config; check it with: sdfleet check --fleet {file}")
+
+
 def is_easy_scripts(raw: Mapping[str, Any]) -> bool:
     """Whether tables are those of LoRA_Easy_Training_Scripts, which contain `args` for sd-scripts."""
     return any(

@@ -82,8 +82,22 @@ def is_gui(raw: Mapping[str, Any]) -> bool:
     return "LoRA_type" in raw
 
 
+OTHERS = (
+    ({"training_method", "concepts", "concept_file_name"}, "is a config of OneTrainer"),
+    ({"job", "process"}, "is a config of ai-toolkit"),
+    ({"peft_type"}, "is PEFT's description of an adapter"),
+    ({"_class_name", "_diffusers_version"}, "describes a part of a diffusers folder; it belongs into model.checkpoint"),
+    ({"nodes", "last_node_id"}, "is a workflow of ComfyUI"),
+    ({"weight_map"}, "is the index of a model in several files"),
+)
+"""JSON of other programs, by keys of which one is enough."""
+
+
 def why_not_gui(raw: Mapping[str, Any]) -> str:
     """What a JSON object without LoRA_type is."""
+    for keys, what in OTHERS:
+        if keys & raw.keys():
+            return f"{what}, not a training config that is read here"
     if "datasets" in raw:
         return "names a dataset; give the training file whose dataset_config it is"
     if "max_resolution" in raw or "train_batch_size" in raw:

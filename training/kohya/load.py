@@ -62,7 +62,11 @@ def is_ours(file: Path) -> bool:
     Raises InputError if it is not a config.
     """
     foreign.refuse_unread(file)
-    return not (_is_script(file) or file.suffix == ".json") and not is_kohya(read_toml(file))
+    if _is_script(file) or file.suffix == ".json":
+        return False
+    raw = read_toml(file)
+    foreign.refuse_fleet(file, raw)
+    return not is_kohya(raw)
 
 
 def is_kohya(raw: Table) -> bool:
@@ -106,7 +110,10 @@ def _from_script(file: Path) -> Translation:
     if config_file and config_file.value:
         name = str(config_file.value)
         other = folder / (name if name.endswith(".toml") else f"{name}.toml")
-        raw = read_toml(other)
+        try:
+            raw = read_toml(other)
+        except InputError as error:
+            raise InputError([f"{file}: --config_file: {problem}" for problem in error.problems]) from error
         general, tables = _tables(other, raw.pop("general", {}), raw.pop("datasets", []))
         theirs, notes = _flatten(other, raw, preset=False)
         report.notes += [f"{other.name}: {note}" for note in notes]

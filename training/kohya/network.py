@@ -56,6 +56,8 @@ UNET_ONLY = ("unet-only", "unet-transformer-only", "unet-convblock-only")
 EXACT = ("attn-mlp", "unet-transformer-only")
 """LyCORIS' presets whose layers are just those that are trained here."""
 
+LAYERS = "the layers here are those of sd-scripts: attention, MLPs and projections, 3x3 convolutions by conv_rank"
+
 WINDOW = {
     "lycoris_algo": "algo",
     "conv_dim": "conv_dim",
@@ -81,12 +83,16 @@ def network(conversion: Conversion) -> None:
         known = ", ".join((KOHYA, LYCORIS, *MODULE_KINDS))
         conversion.refuse("network_module", f"{module} is not supported; networks here are {known}")
         return
-    if conversion.has("network_alpha") and conversion.get("network_alpha") in (0, "0", 0.0, "0.0"):
+    if conversion.has("network_alpha") and conversion.valid_or_none("network_alpha", values.number) == 0:
         rank = conversion.value("network_dim", values.whole) if conversion.get("network_dim") else 4
         conversion.honour("network_alpha", "network.alpha", float(rank))  # as in sd-scripts: alpha 0 is the rank
     if values.is_off(conversion.get("network_weights")) and not values.is_off(conversion.get("dim_from_weights")):
         conversion.refuse("dim_from_weights", "needs network_weights, the file whose ranks are taken")
     arguments = _arguments(conversion)
+    for name in ("conv_dim", "conv_alpha"):
+        if name in arguments and isinstance(arguments[name].value, bool):  # which counts as 0 and 1 below
+            label, value = arguments[name].label, arguments[name].value
+            raise ValueError(f"{label}: must be a number (is {value!r})")
     kind = _kind(conversion, module, arguments)
     if conversion.has("network_module"):
         decisive = conversion.origins.get("network.kind", conversion.given["network_module"].name)
@@ -184,12 +190,10 @@ def _preset(conversion: Conversion, module: str, arguments: dict[str, Argument])
         conversion.entry(label, preset, "network.text_encoder", False)
     if preset in EXACT:
         conversion.mention(label, preset, "network.conv_rank")
+    elif preset in UNET_ONLY:
+        conversion.note(f"{label}: {preset}: {LAYERS}")
     else:
-        conversion.not_honoured(
-            label,
-            preset,
-            "the layers here are those of sd-scripts: attention, MLPs and projections, 3x3 convolutions by conv_rank",
-        )
+        conversion.not_honoured(label, preset, LAYERS)
     return preset
 
 
@@ -210,7 +214,7 @@ def _sizes(conversion: Conversion, module: str, arguments: dict[str, Argument], 
         default = conversion.get("network_alpha") or 1 if module == LYCORIS else 1.0
         origin = _origin(conversion, "network_alpha") if module == LYCORIS else DEFAULT
         alpha = Argument(alpha.label if alpha else origin, default)
-    if alpha.value in (0, 0.0, "0", "0.0"):
+    if not isinstance(alpha.value, bool) and alpha.value in (0, "0", "0.0"):
         alpha = Argument(alpha.label, rank.value)  # sd-scripts and LyCORIS both take alpha 0 for the rank
     _number(conversion, alpha, "network.conv_alpha", values.number, report="conv_alpha" in arguments)
 

@@ -15,8 +15,9 @@ def rates(conversion: Conversion) -> None:
         own = conversion.valid_or_none(key, values.rate)
         if (general if own is None else own) != 0:
             continue
-        name = conversion.given[key if own is not None else "learning_rate"].name
-        conversion.take(key)
+        decisive = key if own is not None else "learning_rate"
+        name = conversion.given[decisive].name
+        conversion.take(decisive)
         conversion.entry(name, 0, path, False)
         conversion.note(f"{name} is 0, so sd-scripts does not train this part: {path} = false")
     several = conversion.get("text_encoder_lr")
@@ -25,16 +26,24 @@ def rates(conversion: Conversion) -> None:
             f"text_encoder_lr = {several}: with these networks sd-scripts takes the first rate for all text encoders"
         )
     if general == 0 and conversion.has("learning_rate"):
-        conversion.drop("learning_rate", "is 0; the rates of UNet and text encoder count")
+        conversion.drop("learning_rate", "has no effect: UNet and text encoder have rates of their own")
 
 
 def optimizer_arguments(conversion: Conversion) -> None:
     """Take optimizer_args, the older switches for an optimiser, and lora-scripts' fields for Prodigy."""
     if conversion.get(RESTARTS, 1) not in (1, "1") and conversion.given[RESTARTS].name == RESTARTS:
         conversion.note(f"today's sd-scripts silently ignore {RESTARTS}; it is read as lr_scheduler_num_cycles")
+    chosen: dict[str, str] = {}
+    if not values.is_off(conversion.get("optimizer_type")):
+        chosen[str(conversion.get("optimizer_type")).lower()] = conversion.given["optimizer_type"].name
     for key, name in (("use_8bit_adam", "AdamW8bit"), ("use_lion_optimizer", "Lion")):
         if conversion.has(key):
-            conversion.honour(key, "optimizer.kind", name if conversion.value(key, values.flag) else None)
+            on = conversion.value(key, values.switch)
+            if on and chosen and name.lower() not in chosen:
+                conversion.refuse(key, f"is {name}, but {next(iter(chosen.values()))} chooses another optimiser")
+                continue
+            conversion.honour(key, "optimizer.kind", name if on else None)
+            chosen |= {name.lower(): conversion.given[key].name} if on else {}
     arguments: dict[str, Any] = {}
     for key in ("optimizer_args", "optimizer_args_custom"):
         if conversion.has(key):

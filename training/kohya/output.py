@@ -16,13 +16,13 @@ def samples(conversion: Conversion) -> None:
             _prompts(conversion, key)
     if window and not prompts:
         conversion.set("sample.prompts", [window], conversion.given["positive_prompts"].name)
-    drawn = bool(window or prompts) and values.flag(conversion.get("enable_preview", True))
+    drawn = bool(window or prompts) and values.switch(conversion.get("enable_preview", True))
     if conversion.has("enable_preview"):
         conversion.honour("enable_preview", "sample", None)
     for key, path, convert in (
         ("sample_every_n_epochs", "sample.every_epochs", values.count),
         ("sample_every_n_steps", "sample.every_steps", values.count),
-        ("sample_at_first", "sample.at_first", values.flag),
+        ("sample_at_first", "sample.at_first", values.switch),
     ):
         if conversion.has(key) and drawn:
             conversion.honour(key, path, conversion.value(key, convert))

@@ -69,7 +69,8 @@ class Report:
         """The report as text, lost keys first."""
         lost = [entry for entry in self.not_honoured if entry.lost]
         off = [entry for entry in self.not_honoured if not entry.lost]
-        found = [f"{self.file}: {len(self.honoured)} keys honoured, {len(self.not_honoured)} not ({len(lost)} set)"]
+        honoured = len({entry.key for entry in self.honoured})  # one key can decide several settings
+        found = [f"{self.file}: {honoured} keys honoured, {len(self.not_honoured)} not ({len(lost)} set)"]
         groups: tuple[tuple[str, list[NotHonoured]], ...] = (
             ("Not honoured, because", lost),
             ("Not honoured, but off", off),

@@ -48,7 +48,7 @@ def read_script(file: Path, text: str, known: Container[str]) -> tuple[dict[str,
     for word in launch.launcher:
         name, _, value = word.text.partition("=")
         if name.startswith("--") and name != "--num_cpu_threads_per_process":
-            report.not_honoured.append(NotHonoured(name, value or True, LAUNCHER_REASON))
+            report.not_honoured.append(NotHonoured(f"accelerate {name}", value or True, LAUNCHER_REASON))
     for name, value in launch.environment:
         report.not_honoured.append(NotHonoured(name, value, _of_environment(name, value)))
     passed = bash.used_names([*launch.arguments, *launch.launcher])

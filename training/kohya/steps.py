@@ -76,8 +76,16 @@ def base_model(conversion: Conversion) -> None:
     sdxl = any(MODEL_TYPES.get(str(conversion.get(key))) == "sdxl" for key in ("model_type", "model_train_type"))
     if sdxl and conversion.has("clip_skip"):
         conversion.drop("clip_skip", "sd-scripts does not use it for SDXL, which always takes the last layer but one")
+    elif not values.is_off(conversion.get("clip_skip")) and not _names_sd(conversion):
+        conversion.note("clip_skip: counts for SD 1.5 and SD 2; SDXL always takes the last layer but one, as in kohya")
     if conversion.has("v2"):
-        conversion.honour("v2", "model.family", "sd2" if conversion.value("v2", values.flag) else None)
+        conversion.honour("v2", "model.family", "sd2" if conversion.value("v2", values.switch) else None)
+
+
+def _names_sd(conversion: Conversion) -> bool:
+    """Whether the file says itself that its base model is SD 1.5 or SD 2."""
+    named = {MODEL_TYPES.get(str(conversion.get(key))) for key in ("model_type", "model_train_type")}
+    return bool(named & {"sd1", "sd2"}) or not values.is_off(conversion.get("v2"))
 
 
 def _tokenizer(conversion: Conversion) -> None:
@@ -101,7 +109,7 @@ def arithmetic(conversion: Conversion) -> None:
     for key, name in (("mem_eff_attn", "sdpa"), ("xformers", "xformers"), ("sdpa", "sdpa")):
         if not conversion.has(key):
             continue
-        on = conversion.value(key, values.flag)
+        on = conversion.value(key, values.switch)
         if on and chosen:
             conversion.drop(key, f"{chosen} is on too and comes first")
             continue
@@ -110,7 +118,7 @@ def arithmetic(conversion: Conversion) -> None:
     for key, precision in (("full_fp16", "fp16"), ("full_bf16", "bf16")):
         if not conversion.has(key):
             continue
-        on = conversion.value(key, values.flag)
+        on = conversion.value(key, values.switch)
         if on and values.precision(conversion.get("mixed_precision", "no")) != precision:
             conversion.refuse(key, f'needs mixed_precision = "{precision}"')
         elif on and precision == "fp16":

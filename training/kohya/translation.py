@@ -1,13 +1,14 @@
 """Translates the keys of a kohya file to our tables, one group of keys after the other."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from training.errors import InputError
 from training.kohya import optimizer, output, steps
 from training.kohya.conversion import Conversion
-from training.kohya.datasets import datasets
+from training.kohya.datasets import FOR_ALL, datasets
+from training.kohya.datasets import KNOWN as DATASET_KEYS
 from training.kohya.honoured import FIELD_MAP
 from training.kohya.network import WINDOW, network
 from training.kohya.report import Report
@@ -75,7 +76,7 @@ class Translation:
 
 
 def translate_keys(conversion: Conversion, general: Table, tables: list[Table]) -> Translation:
-    for step in (
+    steps_in_order: tuple[Callable[[Conversion], None], ...] = (
         steps.unused,
         optimizer.rates,
         steps.base_model,
@@ -85,23 +86,31 @@ def translate_keys(conversion: Conversion, general: Table, tables: list[Table]) 
         output.samples,
         output.logs,
         network,
-    ):
+        lambda found: datasets(found, general, tables),
+    )
+    for step in steps_in_order:
         try:
             step(conversion)
         except ValueError as error:
             conversion.problem(str(error))
-    datasets(conversion, general, tables)
     stopped = bool(conversion.problems)
     for key in conversion.take_remaining():
         # A step that failed leaves its other keys behind; only otherwise is a remaining known key a mistake.
         if key not in KNOWN or not stopped:
             name = conversion.given[key].name
-            conversion.problem(f"{name}: unknown key{did_you_mean(key, KNOWN)}")
+            conversion.problem(f"{name}: {_what_it_is(key)}")
     if not conversion.preset:
         _required(conversion, general, tables)
     if conversion.problems:
         raise InputError(conversion.problems)
     return Translation(conversion.raw, conversion.report, conversion.origins, conversion.preset)
+
+
+def _what_it_is(key: str) -> str:
+    if key in DATASET_KEYS:
+        here = f"; in a training file it is {FOR_ALL[key]}" if key in FOR_ALL else ""
+        return f"is a key of [general], [[datasets]] or their subsets{here}"
+    return f"unknown key{did_you_mean(key, KNOWN)}"
 
 
 def _required(conversion: Conversion, general: Table, tables: list[Table]) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
@@ -12,6 +13,7 @@ from training.spelling import did_you_mean_or_all
 Convert = Callable[[Any], Any]
 
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off", ""}
+_WHOLE = re.compile(r"[+-]?\d+(_\d+)*")
 _OPTIMIZERS = {name.lower(): name for name in get_args(OptimizerKind)}
 _PRECISIONS = {"no": "fp32", "float": "fp32", "fp32": "fp32", "fp16": "fp16", "bf16": "bf16"}
 
@@ -27,11 +29,19 @@ def as_is(value: Any) -> Any:
 
 
 def flag(value: Any) -> bool:
-    """A boolean in any spelling."""
+    """A boolean in any spelling, as in arguments of networks."""
     text = str(value).strip().lower()
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     raise ValueError("must be true or false")
+
+
+def switch(value: Any) -> bool:
+    """A boolean of a file: text for "off" is refused, as sd-scripts takes any text there for "on"."""
+    found = flag(value)
+    if isinstance(value, str) and value and not found:
+        raise ValueError("must be true or false without quotes; sd-scripts takes any text for true")
+    return found
 
 
 def number(value: Any) -> float:
@@ -48,13 +58,15 @@ def number(value: Any) -> float:
 def share_or_steps(value: Any) -> float:
     """A number of steps, a share below 1, or the share in percent ("10%")."""
     text = str(value).strip()
-    return number(text[:-1]) / 100 if text.endswith("%") else number(value)
+    if text.endswith("%"):
+        return number(text[:-1]) / 100
+    return number(value) if number(value) < 1 else whole(value)
 
 
 def whole(value: Any) -> int:
-    """A whole number, also if it is written as text."""
+    """A whole number; text is read as by sd-scripts' command line, which does not take "1e3" or "16.0" for one."""
     found = number(value)
-    if found != int(found):
+    if found != int(found) or (isinstance(value, str) and not _WHOLE.fullmatch(value.strip())):
         raise ValueError("must be a whole number")
     return int(found)
 

@@ -166,10 +166,9 @@ class _Reader:
     def fill(self, texts: Sequence[str], cache: Cache, digest: str, tick: Tick) -> dict[str, str]:
         """The cache keys of texts, all of them filled; `digest` is the checkpoint's."""
         model = self.base.config
-        keys = {
-            text: cache.key("text 1", text, digest, model.clip_skip, model.max_token_length, self.weighted)
-            for text in texts
-        }
+        # SDXL's layer is always the same; its entries were written under 1 before that was so.
+        skip = 1 if self.base.family == "sdxl" else model.clip_skip
+        keys = {text: cache.key("text 1", text, digest, skip, model.max_token_length, self.weighted) for text in texts}
         missing = [text for text in texts if not cache.has(keys[text])]
         if missing:
             stack = self.stack(torch.float32)

@@ -17,6 +17,7 @@ from training.errors import TrainingError
 from training.lora import lorafile, metadata, validity
 from training.lora.network import Network
 from training.sections.data import Data
+from training.sections.model import Family
 from training.sections.network import Network as Settings
 
 MODULES = {"lora": "networks.lora", "locon": "networks.lora", "dora": "networks.lora"}
@@ -59,7 +60,7 @@ def lora_metadata(
     )
     return {
         **metadata.minimum(base.family, base.v_prediction, _module(network), _rank(network), _alpha(network)),
-        **metadata.ss_entries(_model_and_network(config, digest)),
+        **metadata.ss_entries(_model_and_network(config, base.family, digest)),
         **metadata.ss_entries(_training(config, pictures, steps, per_epoch)),
         **metadata.ss_entries(_data(config.data, pictures)),
         **spec.entries(),
@@ -78,7 +79,7 @@ def _alpha(network: Settings) -> object:
     return "Dynamic" if network.alphas else network.alpha
 
 
-def _model_and_network(config: Config, digest: str) -> dict[str, object]:
+def _model_and_network(config: Config, family: Family, digest: str) -> dict[str, object]:
     network = config.network
     args: dict[str, str] = {}
     if network.conv:
@@ -92,7 +93,7 @@ def _model_and_network(config: Config, digest: str) -> dict[str, object]:
         "sd_model_name": config.model.checkpoint.name,
         "new_sd_model_hash": digest,
         "vae_name": config.model.vae.name if config.model.vae else None,
-        "clip_skip": config.model.clip_skip if config.model.clip_skip > 1 else None,
+        "clip_skip": config.model.clip_skip if config.model.clip_skip > 1 and family != "sdxl" else None,
         "max_token_length": config.model.max_token_length if config.model.max_token_length > 75 else None,
         "network_args": args,
         "network_dropout": network.dropout or None,

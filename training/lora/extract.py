@@ -14,6 +14,7 @@ from training.lora.lorafile import LoraFile
 from training.lora.metadata import ModelSpec, minimum
 from training.lora.resize import uniform
 from training.lora.svd import Truncation, truncated_svd
+from training.sections.model import Family
 
 SAME = 1e-7
 """Largest change of a weight that counts as none."""
@@ -41,25 +42,25 @@ def extract(
     kind = family_of_keys(base.tensors)
     if kind is None or family_of_keys(tuned.tensors) != kind:
         raise InputError("both must be single-file checkpoints of the same family (SD 1.5, SD 2 or SDXL)")
-    shapes = {key: tuple(tensor.shape) for key, tensor in base.tensors.items()}
+    before, after = _targets(base, kind), _targets(tuned, kind)
     cuts: dict[Layer, Truncation | None] = {"attention": cut, "text": cut, "pointwise": conv_cut and cut}
     cuts["convolution"] = conv_cut
     tensors: dict[str, Tensor] = {}
     kept, same = [], 0
-    for place in lora_targets(shapes, kind):
+    for name, place in (after | before).items():
         limit = cuts.get(place.layer)
         if limit is None:
             continue
-        difference = _difference(place, base, tuned)
+        difference = _difference(name, _weight(base, before.get(name)), _weight(tuned, after.get(name)))
         if float(difference.abs().max()) <= SAME:
             same += 1
             continue
         try:
             cutting = truncated_svd(difference.flatten(1), tuple(difference.shape[1:]), limit)
         except InputError as error:
-            raise InputError(f"{place.key}: {error}") from error
+            raise InputError(f"{name}: {error}") from error
         kept.append(cutting.kept)
-        tensors |= {f"{place.module}.{part}": tensor for part, tensor in cutting.parts.items()}
+        tensors |= {f"{name}.{part}": tensor for part, tensor in cutting.parts.items()}
     if not kept:
         raise InputError("the two checkpoints do not differ in any layer that a LoRA can hold")
     dims = [len(tensor) for key, tensor in tensors.items() if key.endswith(".lora_down.weight")]
@@ -85,11 +86,31 @@ def extract_file(
     return found
 
 
-def _difference(place: Target, base: LoraFile, tuned: LoraFile) -> Tensor:
-    old, new = base.tensors[place.key], tuned.tensors.get(place.key)
-    if new is None or new.shape != old.shape:
-        raise InputError(f"{place.key} is missing in the tuned checkpoint or has another shape")
+def _targets(checkpoint: LoraFile, kind: Family) -> dict[str, Target]:
+    """The layers that a LoRA can change, by the names of their modules: those of tensors differ between layouts."""
+    shapes = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
+    return {place.module: place for place in lora_targets(shapes, kind)}
+
+
+def _weight(checkpoint: LoraFile, place: Target | None) -> Tensor | None:
+    if place is None:
+        return None
+    weight = checkpoint.tensors[place.key]
+    return weight if place.third is None else weight.chunk(3)[place.third]
+
+
+def _difference(name: str, old: Tensor | None, new: Tensor | None) -> Tensor:
+    if old is None or new is None:
+        raise InputError(f"only one of the two has the layer {name}; the other is incomplete or another model")
+    if new.shape != old.shape:
+        raise InputError(
+            f"the layer {name} is {_size(old)} in the first and {_size(new)} in the second; they are different models"
+        )
     difference = new.float() - old.float()
     if not difference.isfinite().all():
-        raise InputError(f"{place.key} holds NaN or infinity in one of the two")
-    return difference if place.third is None else difference.chunk(3)[place.third]
+        raise InputError(f"the layer {name} holds NaN or infinity in one of the two")
+    return difference
+
+
+def _size(weight: Tensor) -> str:
+    return "x".join(map(str, weight.shape))

@@ -3,7 +3,6 @@
 torch is imported inside the commands that need it, so that --help answers at once.
 """
 
-import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from training.errors import InputError
+from training.options import at_least, number, share
 from training.terminal import say
 from training.usable_path import usable_path
 
@@ -30,13 +30,18 @@ class Precision(StrEnum):
 
 Source = Annotated[Path, typer.Argument(metavar="FILE", help="LoRA file (safetensors).", show_default=False)]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write (safetensors).", show_default=False)]
-Rank = Annotated[int | None, typer.Option(min=1, help="Highest rank of the new file.", show_default=False)]
+Rank = Annotated[
+    int | None, typer.Option(parser=at_least(1), metavar="N", help="Highest rank of the new file.", show_default=False)
+]
 ConvRank = Annotated[
-    int | None, typer.Option(min=1, help="Highest rank of 3x3 convolutions.", show_default="the same rank")
+    int | None,
+    typer.Option(
+        parser=at_least(1), metavar="N", help="Highest rank of 3x3 convolutions.", show_default="the same rank"
+    ),
 ]
 Energy = Annotated[
     float | None,
-    typer.Option(min=0.0, max=1.0, help="Share of each layer's squared norm to keep.", show_default=False),
+    typer.Option(parser=share, metavar="0-1", help="Share of each layer's squared norm to keep.", show_default=False),
 ]
 Format = Annotated[Precision | None, typer.Option("--precision", help="Number format.", show_default="as it was")]
 
@@ -108,7 +113,8 @@ def extract(
     rank: Rank = None,
     energy: Energy = None,
     conv_rank: Annotated[
-        int | None, typer.Option(min=1, help="Rank of 3x3 convolutions.", show_default="leave them out")
+        int | None,
+        typer.Option(parser=at_least(1), metavar="N", help="Rank of 3x3 convolutions.", show_default="leave them out"),
     ] = None,
     precision: Format = None,
 ) -> None:
@@ -154,16 +160,13 @@ def register(app: typer.Typer) -> None:
 
 def _strength(text: str) -> tuple[Path, float]:
     """Path and strength from FILE or FILE=STRENGTH."""
-    name, equals, number = text.rpartition("=")
+    name, equals, given = text.rpartition("=")
     if not equals or Path(text).exists():
         return Path(text), 1.0
     try:
-        strength = float(number)
-    except ValueError:
-        strength = math.nan
-    if not math.isfinite(strength):
-        raise InputError(f"{text}: the strength after = must be a number, like {name}=0.8")
-    return Path(name), strength
+        return Path(name), number(given)
+    except ValueError as error:
+        raise InputError(f"{text}: the strength after = must be a number, like {name}=0.8") from error
 
 
 def _cuts(rank: int | None, energy: float | None, conv_rank: int | None) -> "tuple[Truncation, Truncation | None]":

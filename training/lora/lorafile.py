@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from training import atomic_file
+from training.base.header import damaged
 from training.errors import InputError, TrainingError
 from training.usable_path import why_missing
 
@@ -56,7 +57,7 @@ def read_safetensors(path: Path) -> LoraFile:
     except FileNotFoundError as error:
         raise InputError(f"{path}: {why_missing(path)}") from error
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: is no readable safetensors file ({error})") from error
+        raise damaged(path, error) from error
     return LoraFile(tensors, metadata)
 
 

@@ -11,13 +11,14 @@ from torch import Tensor
 from training import atomic_file
 from training.base.keys import family_of_keys
 from training.errors import InputError, TrainingError
-from training.lora import lorafile, validity
+from training.lora import lorafile, naming, validity
 from training.lora.checkpoint_keys import Target, lora_targets
 from training.lora.deltas import ALPHA, BIAS, DORA, DOWN, UP, LowRank, apply_module, delta, low_rank, network_kind
 from training.lora.lorafile import LoraFile
 from training.lora.metadata import MINIMUM
 from training.lora.resize import precision_of, resize, uniform
 from training.lora.svd import Truncation
+from training.sections.model import Family
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,10 @@ def merge_files(
     if len(found_families) > 1:
         names = ", ".join(source.path.name for source in sources)
         raise InputError(f"{names}: {validity.mixed_families(found_families)}")
-    found = merge(loaded)
+    kind = next(iter(found_families), None)
+    if kind is None and any(key.startswith("lora_te_") for file, _ in loaded for key in file.tensors):
+        kind = "sd1"  # or SD 2, whose names are the same
+    found = merge([(naming.with_usual_names(file, kind), strength) for file, strength in loaded])
     comment = ", ".join(f"{source.path.name} x {source.strength:g}" for source in sources)
     metadata = {**found.metadata, "modelspec.merged_from": comment, "modelspec.title": target.stem}
     found = LoraFile(found.tensors, metadata)
@@ -94,11 +98,16 @@ def bake(
     if found is None:
         raise InputError(f"{checkpoint}: is no single-file checkpoint of SD 1.5, SD 2 or SDXL in the original layout")
     shapes = {key: tuple(tensor.shape) for key, tensor in base.tensors.items()}
-    known = {place.module: place for place in lora_targets(shapes, found)}
+    # Some trainers name SDXL's layers by diffusers' paths, as those of SD 1; the WebUI reads both.
+    namings: tuple[Family, ...] = ("sd1", "sdxl") if found == "sdxl" else (found,)
+    known = {place.module: place for names in namings for place in lora_targets(shapes, names)}
     unused: list[str] = []
-    layers: set[str] = set()
+    layers: set[tuple[str, int | None]] = set()
     for source in sources:
-        modules = validity.read_valid(source.path).modules()
+        file = validity.read_valid(source.path)
+        modules = file.modules()
+        if (shown := validity.families([file])) and found not in shown:
+            raise InputError(f"{source.path}: belongs to another family of models than {checkpoint} ({found})")
         fitting = {name: place for name in modules if (place := known.get(name) or known.get(_only_encoder(name)))}
         if not any(name.startswith("lora_unet_") for name in fitting) and any("lora_unet_" in name for name in modules):
             raise InputError(f"{source.path}: belongs to another family of models than {checkpoint} ({found})")
@@ -110,7 +119,7 @@ def bake(
                 _add(base.tensors, place, modules[name], source.strength)
             except InputError as error:
                 raise InputError(f"{source.path}: {name}: {error}") from error
-            layers.add(place.module)
+            layers.add((place.key, place.third))
     _write_checkpoint(target, lorafile.cast_tensors(base.tensors, precision), base.metadata)
     return Baked(len(layers), tuple(unused))
 

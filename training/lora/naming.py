@@ -2,6 +2,7 @@
 
 import re
 
+from training.lora.lorafile import LoraFile
 from training.sections.model import Family
 
 _RESNET = {
@@ -13,6 +14,11 @@ _RESNET = {
     "conv_shortcut": "skip_connection",
 }
 _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
+_FLAT = re.compile(
+    r"lora_unet_((?:down|up)_blocks_\d+|mid_block)_(resnets|attentions|downsamplers|upsamplers)_(\d+)_(.+)"
+)
+SDXL_LAYERS, SDXL_ATTENDING = 2, (True, True, False)
+"""Layers of a block of SDXL's UNet, and which of its up blocks have attention."""
 _MID = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
 
 
@@ -31,6 +37,28 @@ def text_module_name(path: str, family: Family, index: int) -> str:
     """The name of a module of text encoder `index`, whose class may or may not wrap it in text_model."""
     prefix = f"lora_te{index + 1}_" if family == "sdxl" else "lora_te_"
     return f"{prefix}text_model_" + path.removeprefix("text_model.").replace(".", "_")
+
+
+def with_usual_names(file: LoraFile, family: Family | None) -> LoraFile:
+    """The file with kohya's names, where another trainer's differ: two names of a layer would count as two layers.
+
+    SDXL's layers may be named by diffusers' paths, and the only text encoder of SD 1 and 2 with a number.
+    """
+    if family is None:
+        return file
+    return LoraFile({_usual(key, family): tensor for key, tensor in file.tensors.items()}, file.metadata)
+
+
+def _usual(key: str, family: Family) -> str:
+    name, dot, part = key.partition(".")
+    if family != "sdxl":
+        return name.replace("lora_te1_", "lora_te_", 1) + dot + part
+    match = _FLAT.fullmatch(name)
+    if not match:
+        return key
+    block, kind, rest = match[1].replace("blocks_", "blocks."), match[2], match[4]
+    path = _original(f"{block}.{kind}.{match[3]}.{rest}", SDXL_LAYERS, SDXL_ATTENDING)
+    return "lora_unet_" + path.replace(".", "_") + dot + part
 
 
 def _original(path: str, layers: int, attending: tuple[bool, ...]) -> str:

@@ -17,13 +17,17 @@ ORIGINAL = ("lora_te2_", "lora_unet_input_blocks", "lora_unet_output_blocks")
 """Prefixes of module names that only SDXL has."""
 
 
+EMBEDDING = frozenset({"emb_params", "clip_l", "clip_g", "string_to_param"})
+"""Tensors of embeddings."""
+
+
 def read_valid(path: Path) -> LoraFile:
     """Read a LoRA file.
 
     Raises InputError with the first modules that cannot be applied, or with the families that the file mixes.
     """
     file = lorafile.read_safetensors(path)
-    problems = [*foreign_naming(file), *invalid_modules(file.modules())]
+    problems = foreign_naming(file) or invalid_modules(file.modules())
     if not file.tensors:
         problems.append("holds no tensor")
     if problems:
@@ -50,7 +54,9 @@ def invalid_modules(modules: Mapping[str, Mapping[str, Tensor]]) -> list[str]:
 def foreign_naming(file: LoraFile) -> list[str]:
     """Why a LoRA in another program's naming cannot be used here."""
     names = [key for key in file.tensors if not key.startswith("lora_")]
-    if any(part in key for key in names for part in (".lora_A.", ".lora.down.", ".lora_down.")):
+    if file.tensors and file.tensors.keys() <= EMBEDDING:
+        return ["is an embedding (textual inversion), not a LoRA; it belongs into the WebUI's folder embeddings"]
+    if any(part in key for key in names for part in (".lora_A.", ".lora.down.", ".lora_down.", "_lora.down.")):
         return [
             f"is named as by diffusers or PEFT ({names[0]}), which the WebUI ignores silently; save it as kohya does"
         ]

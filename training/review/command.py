@@ -8,6 +8,7 @@ import typer
 from training.config import Config, parse_config
 from training.errors import InputError, TrainingError
 from training.memory import estimate
+from training.options import at_least
 from training.review.caption_checks import Count
 from training.sections.model import Model
 from training.terminal import say
@@ -18,11 +19,16 @@ def dataset(
         Path,
         typer.Argument(metavar="SOURCE", help="Folder of N_name folders, or a training config.", show_default=False),
     ],
-    resolution: Annotated[int, typer.Option(min=64, help="Training size in pixels, for a folder.")] = 512,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures per step, for a folder.")] = 1,
-    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs, for a folder.")] = 10,
+    resolution: Annotated[
+        int, typer.Option(parser=at_least(64), metavar="N", help="Training size in pixels, for a folder.")
+    ] = 512,
+    batch_size: Annotated[
+        int, typer.Option(parser=at_least(1), metavar="N", help="Pictures per step, for a folder.")
+    ] = 1,
+    epochs: Annotated[int, typer.Option(parser=at_least(1), metavar="N", help="Number of epochs, for a folder.")] = 10,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="Folder with CLIP's vocab.json and merges.txt.", show_default=False)
+        Path | None,
+        typer.Option(help="Folder with CLIP's vocab.json and merges.txt, or tokenizer.json.", show_default=False),
     ] = None,
     sheet: Annotated[
         Path | None, typer.Option(help="HTML page to write: every picture with its caption.", show_default=False)
@@ -63,11 +69,11 @@ def config_of(folder: Path, resolution: int, batch_size: int, epochs: int) -> Co
 
 def _counter(model: Model, tokenizer: Path | None) -> Count | None:
     """A function that counts tokens; None if there is no tokenizer."""
-    from training.base.files import open_base, tokenizer_folder
+    from training.base.files import has_vocabulary, open_base, tokenizer_folder
 
     try:
-        if tokenizer and not (tokenizer / "vocab.json").is_file():
-            raise InputError(f"--tokenizer {tokenizer}: holds no vocab.json")
+        if tokenizer and not has_vocabulary(tokenizer):
+            raise InputError(f"--tokenizer {tokenizer}: holds neither vocab.json and merges.txt nor tokenizer.json")
         folder = tokenizer or tokenizer_folder(model.tokenizer, open_base(model.checkpoint), "tokenizer")
     except InputError:
         if tokenizer:

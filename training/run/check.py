@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from training.base import files, parts
+from training.base.remarks import base_remarks
 from training.config import Config, Model
 from training.data import pictures, prompts
 from training.data.order import BatchOrder
@@ -37,7 +38,7 @@ def check_report(config: Config) -> str:
         f"{config.name}: {len(found)} pictures, {shown} shown an epoch in {batches} batches; "
         f"sizes {', '.join(f'{width}x{height}' for width, height in sizes)}"
     )
-    return "\n".join([first, *_fitting(config)])
+    return "\n".join([first, *_base_remarks(config), *_fitting(config)])
 
 
 def _hint(path: Path) -> str:
@@ -47,11 +48,17 @@ def _hint(path: Path) -> str:
     return f"; if {path.parent.name}/{path.name} is a model of a hub, download it and write the path of its file here"
 
 
+def _base_remarks(config: Config) -> list[str]:
+    """What the base model states or makes of the settings; it can be read."""
+    source = files.open_base(config.model.checkpoint)
+    return base_remarks(source, files.family_of(source), config.model, config.objective.zero_terminal_snr)
+
+
 def _of_base(model: Model) -> list[str]:
     """Problems of the base model's header, of the VAE's, and of CLIP's vocabulary."""
     try:
         source = files.open_base(model.checkpoint)
-        family = files.family_of(source)
+        family = files.family_as_configured(model, source)
     except InputError as error:
         return list(error.problems)
     checks: list[Callable[[], object]] = [lambda: files.tokenizer_folder(model.tokenizer, source, "tokenizer")]

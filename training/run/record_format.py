@@ -5,13 +5,17 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from training.figures import is_figure
+
 FORMAT = 1
 ARITHMETIC = ("cpu", "capability", "threads", "gpus", "driver", "torch")
 """Facts of machines that must be equal for results to be identical to the bit."""
 
 
-LARGEST = 256_000_000
-"""Limit in bytes; the losses of half a million steps take a tenth of it."""
+LARGEST = 64_000_000
+"""Limit in bytes; half a million steps take 20 MB, a hundred thousand pictures with captions 30 MB."""
+MOST_VALUES = 4_000_000
+"""Values and containers in it: 64 MB of "[[[]]]," would take 2.5 GB of memory."""
 
 
 def read_record(file: Path) -> dict[str, Any] | None:
@@ -23,7 +27,10 @@ def read_record(file: Path) -> dict[str, Any] | None:
         about = file.stat()
         if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
             return None
-        found = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        if sum(map(text.count, ",[{")) > MOST_VALUES:
+            return None
+        found = json.loads(text)
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and found.get("format") == FORMAT and _is_sound(found) else None
@@ -46,7 +53,8 @@ def _are_losses(found: object) -> bool:
         isinstance(pair, list)
         and len(pair) == 2
         and isinstance(pair[0], int)
-        and all(isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63) for value in pair)
+        and is_figure(pair[0])
+        and (isinstance(pair[1], float) or is_figure(pair[1]))
         for pair in found
     )
 

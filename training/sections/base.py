@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from training.bounds import bounded
+from training.exact_types import exact
 from training.usable_path import usable_path
 
 
@@ -13,6 +14,11 @@ class Settings(BaseModel):
     """A table: immutable; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _exact(cls, value: Any, info: ValidationInfo) -> Any:
+        return exact(cls, value, info)
 
     @field_validator("*")
     @classmethod

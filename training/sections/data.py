@@ -19,8 +19,8 @@ PICTURE_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".avif"})
 
 def _as_pair(value: object) -> object:
     """Width and height from 512, "512", "512,768" or [512, 768]."""
-    if isinstance(value, str):
-        parts = [part.strip() for part in value.split(",")]
+    if isinstance(value, str | bool):
+        parts = [part.strip() for part in str(value).split(",")]
         if not all(part.isdecimal() and len(part) < 10 for part in parts):
             raise ValueError('must be a number, "width,height" or [width, height]')
         value = [int(part) for part in parts]

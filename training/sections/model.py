@@ -30,9 +30,19 @@ class Model(Settings):
     )
     tokenizer: File | None = Field(
         default=None,
-        description="Folder with vocab.json and merges.txt; default: the checkpoint's, or the Hugging Face cache.",
+        description="Folder with vocab.json and merges.txt, or tokenizer.json; default: the checkpoint's, or the "
+        "Hugging Face cache.",
     )
-    clip_skip: int = Field(default=1, ge=1, le=12, description="Use the text encoder's n-th last layer; 1 is the last.")
+    clip_skip: int = Field(
+        default=1,
+        ge=1,
+        le=12,
+        description="Use the text encoder's n-th last layer; 1 is the last. SDXL always takes the last but one.",
+    )
     max_token_length: Literal[75, 150, 225] = Field(
         default=75, description="Longest caption in tokens; more than 75 are encoded in chunks of 75."
     )
+
+    def hidden_layer(self, family: Family) -> int:
+        """The text encoders' layer that the UNet attends to, from the end: 1 is the last."""
+        return 2 if family == "sdxl" else self.clip_skip

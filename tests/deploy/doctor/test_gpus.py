@@ -36,6 +36,6 @@ def test_torch_is_told_for_each_application(host: str, settings: str, level: str
     groups = 'groups = ["webui", "train", "lora_scripts"]'
     file.write_text(f'[fleet]\nname = "s"\n[hosts.a]\naddress = "203.0.113.1"\n{groups}\n{settings}')
     its, state = load(file).hosts["a"], STATES[host]
-    found = [f for f in gpu_findings(its, state, decide(state, its.gpu)) if f.subject == "torch"]
+    found = [f for f in gpu_findings(its, state, decide(state, its.gpu, its.places)) if f.subject == "torch"]
     assert found[-1].level == level
     assert words in f"{found[-1].says} {found[-1].cure}"

@@ -26,7 +26,7 @@ def table() -> str:
 def _rows(hosts: tuple[Host, ...]) -> str:
     lines = ["| host | decision | torch: WebUI, trainer | what sdfleet says |", "|--|--|--|--|"]
     for host in hosts:
-        decision = decide(host.state, host.settings)
+        decision = decide(host.state, host.settings, {})
         what = " ".join(part for part in (decision.action, decision.driver, decision.modules) if part)
         torch = ", ".join(_torch(found) for found in (decision.webui, decision.trainer))
         if decision.fabric_manager:

@@ -34,7 +34,7 @@ def _name(torch: Torch | None) -> str | None:
 
 @pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
 def test_decision(host: Host) -> None:
-    decision = decide(host.state, host.settings)
+    decision = decide(host.state, host.settings, {})
     said = " ".join((decision.reason, *decision.notes))
     found = (decision.action, decision.driver, decision.modules, _name(decision.webui), _name(decision.trainer))
     assert found == (host.action, host.driver, host.modules, host.webui, host.trainer), said
@@ -58,7 +58,7 @@ def test_every_rule_decides_for_some_host() -> None:
 
 def test_what_apply_installs_is_what_the_next_apply_keeps() -> None:
     for host in HOSTS:
-        decision = decide(host.state, host.settings)
+        decision = decide(host.state, host.settings, {})
         if decision.action not in ("install", "upgrade") or not decision.driver:
             continue
         version = decision.driver if "." in decision.driver else f"{decision.driver}.95.05"
@@ -66,12 +66,12 @@ def test_what_apply_installs_is_what_the_next_apply_keeps() -> None:
         after = running(version, "nvidia", *cards, modules=decision.modules or "open")
         if any(not card_by_id(card).known for card in cards):
             after["smi_gpus"] = tuple(SmiGpu(name="NVIDIA New", compute=(12, 0)) for _ in cards)
-        again = decide(HostGpus.model_validate(host.facts | after), host.settings)
+        again = decide(HostGpus.model_validate(host.facts | after), host.settings, {})
         assert (again.action, again.driver) == ("keep", version), f"{host.name}: {again.reason}"
 
 
 def test_nvswitches_ask_for_the_fabric_manager() -> None:
-    wanting = [host.name for host in HOSTS if decide(host.state, host.settings).fabric_manager]
+    wanting = [host.name for host in HOSTS if decide(host.state, host.settings, {}).fabric_manager]
     assert wanting == [
         "HGX: 8 x H100 with NVSwitches, Ubuntu 22.04",
         "HGX: 8 x B200, Ubuntu 24.04",
@@ -80,7 +80,7 @@ def test_nvswitches_ask_for_the_fabric_manager() -> None:
 
 
 def test_packages_by_distribution_and_modules() -> None:
-    found = {host.name: decide(host.state, host.settings).packages for host in HOSTS}
+    found = {host.name: decide(host.state, host.settings, {}).packages for host in HOSTS}
     assert found["T4, Debian 12"] == ("nvidia-driver-cuda", "nvidia-kernel-open-dkms", "nvidia-persistenced")
     assert found["Tesla P40, Debian 12"][1] == "nvidia-kernel-dkms"
     assert "nvidia-dkms-580-open" in found["RTX 5090, Ubuntu 24.04"]
@@ -90,7 +90,7 @@ def test_packages_by_distribution_and_modules() -> None:
 def test_a_preinstalled_driver_is_kept_in_every_branch_that_runs_the_builds() -> None:
     for branch in range(525, 700, 5):
         host = UBUNTU22 | running(f"{branch}.60.13", "nvidia", A100)
-        decision = decide(Host("", host, "keep").state, Gpu())
+        decision = decide(Host("", host, "keep").state, Gpu(), {})
         assert decision.action == "keep", f"{branch}: {decision.reason}"
 
 
@@ -137,7 +137,7 @@ def test_shipped_locks_hold_the_torch_that_is_decided() -> None:
 
 def test_no_card_ever_gets_a_build_that_has_no_code_for_it_or_needs_a_newer_driver() -> None:
     for host in HOSTS:
-        decision = decide(host.state, host.settings)
+        decision = decide(host.state, host.settings, {})
         for torch in (decision.webui, decision.trainer):
             if torch is None or torch.build == "cpu":
                 continue
