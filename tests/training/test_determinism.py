@@ -104,7 +104,7 @@ def test_record_and_fingerprint_hold_the_settings(bench: Workbench) -> None:
     assert record["kernels"].keys() == determinism.torch_flags().keys()
     assert record["passes"] == "not captured: CUDA graphs need an NVIDIA GPU"
     prints = {
-        fingerprint(bench.config(tables={"train": train}), "data")
+        fingerprint(bench.config(tables={"train": train}), "data", "sd1")
         for train in ({}, {"deterministic": False}, {"tf32": True}, {"capture": "off"})
     }
     assert len(prints) == 4

@@ -51,9 +51,11 @@ def test_log_record_and_metadata_agree(bench: Workbench) -> None:
     assert len(notes["sshs_model_hash"]) == 64
 
 
-@pytest.mark.parametrize(("family", "noted"), [("sd1", "3"), ("sdxl", "None")])
-def test_metadata_names_a_clip_skip_where_it_counts(bench: Workbench, family: str, noted: str) -> None:
-    found = bench.config(family, {"model": {"clip_skip": 3}})
+@pytest.mark.parametrize(
+    ("family", "skip", "noted"), [("sd1", 3, "3"), ("sdxl", 3, "None"), ("sdxl", 2, "2"), ("sdxl", 1, "None")]
+)
+def test_metadata_names_a_clip_skip_where_it_counts(bench: Workbench, family: str, skip: int, noted: str) -> None:
+    found = bench.config(family, {"model": {"clip_skip": skip}})
     notes = export.lora_metadata(found, BaseModel(found.model), find_pictures(found.data), "0" * 64, 1, 1)
     assert notes["ss_clip_skip"] == noted
 

@@ -367,5 +367,5 @@ def test_record_log_and_file_hold_what_auto_became(bench: Workbench) -> None:
     given = bench.config(tables={"train": {"precision": "fp32"}})
     auto = bench.config()
     resolved = auto.model_copy(update={"train": precision.resolve_precision(auto.train)})
-    assert fingerprint(resolved, "") == fingerprint(given, "")
+    assert fingerprint(resolved, "", "sd1") == fingerprint(given, "", "sd1")
     assert Path(bench.folder / "run" / "config.toml").read_text().count('precision = "auto"') == 1

@@ -10,7 +10,7 @@ def base_remarks(
 ) -> list[str]:
     """Messages on what the checkpoint states that is used, or that the settings contradict, or that has no effect."""
     found = prediction.prediction_notes(prediction.detect_prediction(source), model.prediction, zero_terminal_snr)
-    if model.clip_skip > 1 and model.hidden_layer(family) != model.clip_skip:
+    if not model.clip_skip_counts(family):
         found.append(
             f"warning: model.clip_skip = {model.clip_skip} has no effect: for SDXL always the text encoders' last "
             "layer but one is used, as by sd-scripts and the WebUI"

@@ -60,7 +60,10 @@ def share_or_steps(value: Any) -> float:
     text = str(value).strip()
     if text.endswith("%"):
         return number(text[:-1]) / 100
-    return number(value) if number(value) < 1 else whole(value)
+    found = number(value)
+    if found >= 1:
+        whole(value)
+    return found  # 100.0 stays a fraction: the fingerprints of runs tell it from 100
 
 
 def whole(value: Any) -> int:

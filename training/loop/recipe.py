@@ -113,7 +113,7 @@ def train(
     state = TrainState.make(
         config.optimizer, config.schedule, config.train, network, device, steps, config.network.max_norm
     )
-    decisive = fingerprint(config, prepared.content)
+    decisive = fingerprint(config, prepared.content, base.family)
     done, counted = state.restore(run, decisive, group)
     if restored:
         restored()

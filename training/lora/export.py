@@ -80,7 +80,7 @@ def _alpha(network: Settings) -> object:
 
 
 def _model_and_network(config: Config, family: Family, digest: str) -> dict[str, object]:
-    network = config.network
+    model, network = config.model, config.network
     args: dict[str, str] = {}
     if network.conv:
         args |= {"conv_dim": str(network.conv), "conv_alpha": str(network.conv_alpha or network.alpha)}
@@ -90,11 +90,11 @@ def _model_and_network(config: Config, family: Family, digest: str) -> dict[str,
         args["dora_wd"] = "True"
     return {
         "output_name": config.name,
-        "sd_model_name": config.model.checkpoint.name,
+        "sd_model_name": model.checkpoint.name,
         "new_sd_model_hash": digest,
-        "vae_name": config.model.vae.name if config.model.vae else None,
-        "clip_skip": config.model.clip_skip if config.model.clip_skip > 1 and family != "sdxl" else None,
-        "max_token_length": config.model.max_token_length if config.model.max_token_length > 75 else None,
+        "vae_name": model.vae.name if model.vae else None,
+        "clip_skip": model.clip_skip if model.clip_skip > 1 and model.clip_skip_counts(family) else None,
+        "max_token_length": model.max_token_length if model.max_token_length > 75 else None,
         "network_args": args,
         "network_dropout": network.dropout or None,
         "scale_weight_norms": network.max_norm,

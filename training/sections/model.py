@@ -46,3 +46,7 @@ class Model(Settings):
     def hidden_layer(self, family: Family) -> int:
         """The text encoders' layer that the UNet attends to, from the end: 1 is the last."""
         return 2 if family == "sdxl" else self.clip_skip
+
+    def clip_skip_counts(self, family: Family) -> bool:
+        """Whether the layer is one that clip_skip can mean: for SDXL 1 and 2 mean the same, more has no effect."""
+        return self.clip_skip <= self.hidden_layer(family)
