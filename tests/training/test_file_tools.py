@@ -256,6 +256,52 @@ def test_names_of_other_trainers_are_the_same_layers(kind: str, tmp_path: Path) 
     assert_same_changes(found, {name: 2 * change for name, change in changes(usual).items()})
 
 
+TE, XL = "text_model_encoder_layers_0_mlp_fc1", "lora_unet_output_blocks_2_2_conv"
+
+
+def small(*names: str) -> LoraFile:
+    """A file of modules for layers of 8 numbers."""
+    parts = {"lora_down.weight": torch.ones(1, 8), "lora_up.weight": torch.ones(8, 1), "alpha": torch.tensor(1.0)}
+    return LoraFile({f"{name}.{part}": tensor.clone() for name in names for part, tensor in parts.items()}, {})
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        "up_blocks_3_upsamplers_0_conv",
+        "up_blocks_12_upsamplers_0_conv",
+        "up_blocks_2_upsamplers_0_conv",
+        "down_blocks_3_resnets_0_conv1",
+        "down_blocks_0_resnets_7_conv1",
+        "mid_block_attentions_4_proj_in",
+    ],
+)
+def test_layers_that_sdxl_does_not_have_keep_their_names_in_a_merge(odd: str, tmp_path: Path) -> None:
+    names = (f"lora_te2_{TE}", f"lora_unet_{odd}", "lora_unet_up_blocks_0_upsamplers_0_conv")
+    lorafile.write_lora(tmp_path / "a.safetensors", small(*names).tensors, {})
+    found = merge_files([WeightedSource(tmp_path / "a.safetensors")], tmp_path / "b.safetensors")
+    assert found.modules().keys() == {f"lora_te2_{TE}", f"lora_unet_{odd}", XL}
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "two"),
+    [
+        ("sd1", f"lora_te1_{TE}", f"lora_te_{TE}"),
+        ("sdxl", "lora_unet_output_blocks_2_2_conv", "lora_unet_up_blocks_0_upsamplers_0_conv"),
+    ],
+)
+def test_a_file_with_two_names_of_a_layer_is_refused(kind: str, one: str, two: str, tmp_path: Path) -> None:
+    lorafile.write_lora(tmp_path / "a.safetensors", small(one, two).tensors, {})
+    base = save(tmp_path / "base.safetensors", checkpoint(kind))
+    sources = [WeightedSource(tmp_path / "a.safetensors")]
+    for make in (lambda: merge_files(sources, tmp_path / "b.safetensors"), lambda: bake(base, sources, tmp_path / "c")):
+        with pytest.raises(InputError) as raised:
+            make()
+        said = str(raised.value)
+        assert said.startswith(f"{tmp_path / 'a.safetensors'}: {one} and {two} are two names of one layer; remove")
+    assert not (tmp_path / "b.safetensors").exists() and not (tmp_path / "c").exists()
+
+
 def test_what_is_no_lora_is_named_as_what_it_is(tmp_path: Path) -> None:
     contents = {
         b"<!DOCTYPE html><html></html>": "is a web page, not a model; the download needs a login",
@@ -277,7 +323,10 @@ def test_what_is_no_lora_is_named_as_what_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("clip_l", "is an embedding (textual inversion), not a LoRA"),
+        (
+            "clip_l",
+            "is an embedding (textual inversion), not a LoRA; it belongs in the WebUI's embeddings folder",
+        ),
         ("unet.down_blocks.0.attn1.to_q.lora_A.weight", "is named as by diffusers or PEFT"),
         ("unet.down_blocks.0.attn1.processor.to_q_lora.down.weight", "is named as by diffusers or PEFT"),
     ],

@@ -214,6 +214,16 @@ def test_each_setting_of_the_window(tmp_path: Path, changed: dict[str, Any], pat
         assert found == value
 
 
+@pytest.mark.parametrize("on", [True, False])
+def test_the_windows_older_switch_for_an_optimiser_does_not_count_beside_its_menu(tmp_path: Path, on: bool) -> None:
+    found, report = read_json(tmp_path, WINDOW | {"optimizer": "Prodigy", "use_8bit_adam": on})
+    assert found.optimizer.kind == "Prodigy"
+    assert "use_8bit_adam" in report and "which reads it only in files without optimizer" in report
+    menu = {key: value for key, value in WINDOW.items() if key != "optimizer"}
+    found, _ = read_json(tmp_path, menu | {"use_8bit_adam": on})
+    assert found.optimizer.kind == ("AdamW8bit" if on else "AdamW")
+
+
 def test_a_preset_without_a_model_is_listed(tmp_path: Path) -> None:
     file = tmp_path / "preset.json"
     file.write_text(json.dumps({"LoRA_type": "Standard", "network_dim": 8, "unit": 1}))
@@ -291,7 +301,7 @@ def test_easy_training_scripts(tmp_path: Path) -> None:
         (
             "model_index.json",
             b'{"_class_name": "X"}',
-            "describes a part of a diffusers folder; it belongs into model.c",
+            "is part of a diffusers folder, not a training config; set model.checkpoint to that folder",
         ),
         ("workflow.json", b'{"nodes": [], "last_node_id": 3}', "is a workflow of ComfyUI"),
         (

@@ -15,6 +15,7 @@ from tests.training.test_repeats import StopsAfter
 from tests.training.workbench import Workbench
 from training.errors import InputError, TrainingError
 from training.run import environment as surroundings
+from training.run import record_format
 from training.run.record import begin_record
 from training.run.reproduce import compare_results, record_differences
 from training.run_folder import RunFolder
@@ -30,6 +31,22 @@ def record(folder: Path) -> dict[str, Any]:
 def lora_train(*arguments: str) -> "subprocess.CompletedProcess[str]":
     program = [sys.executable, "-P", "-c", "from training.cli import run; run()", *arguments]
     return subprocess.run(program, env=environment(), capture_output=True, text=True, timeout=300)
+
+
+def test_the_record_of_a_very_large_dataset_is_read(tmp_path: Path) -> None:
+    """150,000 pictures with captions, 200,000 logged steps."""
+    sha256, place = "0" * 64, "/data/trainings/portraits of 2026/1girl, solo/10_cat"
+    inputs = {
+        f"{place}/picture {number:08d}.{ending}": {"kind": kind, "sha256": sha256}
+        for number in range(150_000)
+        for ending, kind in (("png", "picture"), ("txt", "caption"))
+    }
+    losses = [[step, 0.10281738281250001] for step in range(200_000)]
+    whole = {"format": record_format.FORMAT, "inputs": inputs, "losses": losses, "ended": {"how": "finished"}}
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(whole, indent=1))
+    assert file.stat().st_size > 64_000_000
+    assert record_format.is_finished(record_format.read_record(file))
 
 
 def own_pictures(bench: Workbench) -> Path:

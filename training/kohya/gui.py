@@ -74,6 +74,7 @@ OF_OTHERS = {"model_type", "guidance_scale"}
 """Options that the window holds for Flux alone, whatever is trained."""
 
 _WINDOW = "belongs to kohya_ss' window"
+_OLD_SWITCH = f"{_WINDOW}, which reads it only in files without optimizer"
 _OTHER = f"{_WINDOW}: it passes this to other networks or families only"
 
 
@@ -82,13 +83,17 @@ def is_gui(raw: Mapping[str, Any]) -> bool:
     return "LoRA_type" in raw
 
 
+_UNREAD = "not a training config that is read here"
 OTHERS = (
-    ({"training_method", "concepts", "concept_file_name"}, "is a config of OneTrainer"),
-    ({"job", "process"}, "is a config of ai-toolkit"),
-    ({"peft_type"}, "is PEFT's description of an adapter"),
-    ({"_class_name", "_diffusers_version"}, "describes a part of a diffusers folder; it belongs into model.checkpoint"),
-    ({"nodes", "last_node_id"}, "is a workflow of ComfyUI"),
-    ({"weight_map"}, "is the index of a model in several files"),
+    ({"training_method", "concepts", "concept_file_name"}, f"is a config of OneTrainer, {_UNREAD}"),
+    ({"job", "process"}, f"is a config of ai-toolkit, {_UNREAD}"),
+    ({"peft_type"}, f"is PEFT's description of an adapter, {_UNREAD}"),
+    (
+        {"_class_name", "_diffusers_version"},
+        "is part of a diffusers folder, not a training config; set model.checkpoint to that folder",
+    ),
+    ({"nodes", "last_node_id"}, f"is a workflow of ComfyUI, {_UNREAD}"),
+    ({"weight_map"}, f"is the index of a model in several files, {_UNREAD}"),
 )
 """JSON of other programs, by keys of which one is enough."""
 
@@ -97,7 +102,7 @@ def why_not_gui(raw: Mapping[str, Any]) -> str:
     """What a JSON object without LoRA_type is."""
     for keys, what in OTHERS:
         if keys & raw.keys():
-            return f"{what}, not a training config that is read here"
+            return what
     if "datasets" in raw:
         return "names a dataset; give the training file whose dataset_config it is"
     if "max_resolution" in raw or "train_batch_size" in raw:
@@ -128,6 +133,9 @@ def read_gui(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple
     _length(file, given, raw, report)
     _rates(file, given, raw)
     _noise(given, raw)
+    if "optimizer" in raw and given.pop("use_8bit_adam", None):
+        report.not_honoured.append(NotHonoured("use_8bit_adam", raw["use_8bit_adam"], _OLD_SWITCH))
+        passed.add("use_8bit_adam")
     attention = raw.get("xformers")
     given.pop("xformers", None)
     if attention in (True, "xformers", "sdpa"):

@@ -1,6 +1,7 @@
 """Merges LoRA files into one, or into a checkpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,7 +69,11 @@ def merge_files(
     kind = next(iter(found_families), None)
     if kind is None and any(key.startswith("lora_te_") for file, _ in loaded for key in file.tensors):
         kind = "sd1"  # or SD 2, whose names are the same
-    found = merge([(naming.with_usual_names(file, kind), strength) for file, strength in loaded])
+    usual = []
+    for source, (file, strength) in zip(sources, loaded, strict=True):
+        with _named(source.path):
+            usual.append((naming.with_usual_names(file, kind), strength))
+    found = merge(usual)
     comment = ", ".join(f"{source.path.name} x {source.strength:g}" for source in sources)
     metadata = {**found.metadata, "modelspec.merged_from": comment, "modelspec.title": target.stem}
     found = LoraFile(found.tensors, metadata)
@@ -108,20 +113,31 @@ def bake(
         modules = file.modules()
         if (shown := validity.families([file])) and found not in shown:
             raise InputError(f"{source.path}: belongs to another family of models than {checkpoint} ({found})")
-        fitting = {name: place for name in modules if (place := known.get(name) or known.get(_only_encoder(name)))}
+        fitting = {
+            name: place for name in modules if (place := known.get(name) or known.get(naming.only_encoder(name)))
+        }
         if not any(name.startswith("lora_unet_") for name in fitting) and any("lora_unet_" in name for name in modules):
             raise InputError(f"{source.path}: belongs to another family of models than {checkpoint} ({found})")
         if not fitting:
             raise InputError(f"{source.path}: holds no LoRA module that belongs to {checkpoint}")
+        with _named(source.path):
+            naming.refuse_two_names({name: (place.key, place.third) for name, place in fitting.items()})
         unused += [name for name in modules if name not in fitting]
         for name, place in fitting.items():
-            try:
+            with _named(f"{source.path}: {name}"):
                 _add(base.tensors, place, modules[name], source.strength)
-            except InputError as error:
-                raise InputError(f"{source.path}: {name}: {error}") from error
             layers.add((place.key, place.third))
     _write_checkpoint(target, lorafile.cast_tensors(base.tensors, precision), base.metadata)
     return Baked(len(layers), tuple(unused))
+
+
+@contextmanager
+def _named(what: Path | str) -> Iterator[None]:
+    """An InputError within it begins with `what`: the file, or its module."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
 
 
 def _add(tensors: dict[str, Tensor], place: Target, parts: dict[str, Tensor], strength: float) -> None:
@@ -153,11 +169,6 @@ def _add_to_bias(tensors: dict[str, Tensor], place: Target, change: Tensor, stre
     changed = thirds[at].float() + strength * change.float().view_as(thirds[at])
     thirds[at] = changed.to(thirds[at].dtype)
     tensors[key] = torch.cat(thirds)
-
-
-def _only_encoder(name: str) -> str:
-    """The name without a number after te: some trainers number the one text encoder of SD 1 and 2."""
-    return name.replace("lora_te1_", "lora_te_", 1)
 
 
 def _factors(name: str, parts: dict[str, Tensor]) -> LowRank:

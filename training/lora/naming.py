@@ -1,7 +1,9 @@
 """Module names in LoRA files as kohya's sd-scripts writes them, the only names that every program supports."""
 
 import re
+from collections.abc import Hashable, Mapping
 
+from training.errors import InputError
 from training.lora.lorafile import LoraFile
 from training.sections.model import Family
 
@@ -14,9 +16,13 @@ _RESNET = {
     "conv_shortcut": "skip_connection",
 }
 _BLOCK = re.compile(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
-_FLAT = re.compile(
-    r"lora_unet_((?:down|up)_blocks_\d+|mid_block)_(resnets|attentions|downsamplers|upsamplers)_(\d+)_(.+)"
+_SDXL = re.compile(
+    r"lora_unet_(?=down_blocks_[0-2]_(?:resnets|attentions)_[01]_|down_blocks_[01]_downsamplers_0_"
+    r"|up_blocks_[0-2]_(?:resnets|attentions)_[0-2]_|up_blocks_[01]_upsamplers_0_"
+    r"|mid_block_(?:resnets_[01]|attentions_0)_)"
+    r"((?:down|up)_blocks_[0-2]|mid_block)_([a-z]+)_([0-2])_(.+)"
 )
+"""Flat diffusers' names of the layers that SDXL has."""
 SDXL_LAYERS, SDXL_ATTENDING = 2, (True, True, False)
 """Layers of a block of SDXL's UNet, and which of its up blocks have attention."""
 _MID = re.compile(r"mid_block\.(resnets|attentions)\.(\d+)\.(.+)")
@@ -43,22 +49,42 @@ def with_usual_names(file: LoraFile, family: Family | None) -> LoraFile:
     """The file with kohya's names, where another trainer's differ: two names of a layer would count as two layers.
 
     SDXL's layers may be named by diffusers' paths, and the only text encoder of SD 1 and 2 with a number.
+    Raises InputError if the file has a layer under both names.
     """
     if family is None:
         return file
-    return LoraFile({_usual(key, family): tensor for key, tensor in file.tensors.items()}, file.metadata)
+    names = {name: _usual(name, family) for name in file.modules()}
+    refuse_two_names(names)
+    tensors = {
+        names[name] + dot + part: tensor
+        for key, tensor in file.tensors.items()
+        for name, dot, part in [key.partition(".")]
+    }
+    return LoraFile(tensors, file.metadata)
 
 
-def _usual(key: str, family: Family) -> str:
-    name, dot, part = key.partition(".")
+def refuse_two_names(layers: Mapping[str, Hashable]) -> None:
+    """Raise InputError if two modules of one file, the keys, are of one layer: programs differ in which they apply."""
+    first: dict[Hashable, str] = {}
+    for name, layer in layers.items():
+        if (other := first.setdefault(layer, name)) != name:
+            raise InputError(f"{other} and {name} are two names of one layer; remove one of the two from the file")
+
+
+def only_encoder(name: str) -> str:
+    """The name without a number after te: some trainers number the one text encoder of SD 1 and 2."""
+    return name.replace("lora_te1_", "lora_te_", 1)
+
+
+def _usual(name: str, family: Family) -> str:
     if family != "sdxl":
-        return name.replace("lora_te1_", "lora_te_", 1) + dot + part
-    match = _FLAT.fullmatch(name)
+        return only_encoder(name)
+    match = _SDXL.fullmatch(name)
     if not match:
-        return key
-    block, kind, rest = match[1].replace("blocks_", "blocks."), match[2], match[4]
-    path = _original(f"{block}.{kind}.{match[3]}.{rest}", SDXL_LAYERS, SDXL_ATTENDING)
-    return "lora_unet_" + path.replace(".", "_") + dot + part
+        return name
+    block, kind, number, rest = match[1].replace("blocks_", "blocks."), match[2], match[3], match[4]
+    path = _original(f"{block}.{kind}.{number}.{rest}", SDXL_LAYERS, SDXL_ATTENDING)
+    return "lora_unet_" + path.replace(".", "_")
 
 
 def _original(path: str, layers: int, attending: tuple[bool, ...]) -> str:

@@ -55,7 +55,7 @@ def foreign_naming(file: LoraFile) -> list[str]:
     """Why a LoRA in another program's naming cannot be used here."""
     names = [key for key in file.tensors if not key.startswith("lora_")]
     if file.tensors and file.tensors.keys() <= EMBEDDING:
-        return ["is an embedding (textual inversion), not a LoRA; it belongs into the WebUI's folder embeddings"]
+        return ["is an embedding (textual inversion), not a LoRA; it belongs in the WebUI's embeddings folder"]
     if any(part in key for key in names for part in (".lora_A.", ".lora.down.", ".lora_down.", "_lora.down.")):
         return [
             f"is named as by diffusers or PEFT ({names[0]}), which the WebUI ignores silently; save it as kohya does"

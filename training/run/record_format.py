@@ -12,10 +12,10 @@ ARITHMETIC = ("cpu", "capability", "threads", "gpus", "driver", "torch")
 """Facts of machines that must be equal for results to be identical to the bit."""
 
 
-LARGEST = 64_000_000
-"""Limit in bytes; half a million steps take 20 MB, a hundred thousand pictures with captions 30 MB."""
+LARGEST = 256_000_000
+"""Limit in bytes; half a million steps take 20 MB, a hundred thousand pictures with captions 40 MB."""
 MOST_VALUES = 4_000_000
-"""Values and containers in it: 64 MB of "[[[]]]," would take 2.5 GB of memory."""
+"""Values and containers in it; they bound the memory: 64 MB of "[[[]]]," would take 2.5 GB."""
 
 
 def read_record(file: Path) -> dict[str, Any] | None:
