@@ -133,6 +133,7 @@ KINDS = {
     "tuple_type": "must be a list",
     "dict_type": "must be a table",
     "model_type": "must be a table",
+    "int_from_float": "must be a whole number",
 }
 """What a setting must be, for errors that pydantic tells in terms of Python."""
 

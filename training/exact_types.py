@@ -7,27 +7,37 @@ from collections.abc import Iterator
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationInfo
-
-from training.errors import quoted
+from pydantic import BaseModel, ValidationError, ValidationInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 
 def exact(kind: type[BaseModel], value: Any, info: ValidationInfo) -> Any:
-    """The raw value of a field of `kind`. Raises ValueError if it is, or holds, a number or switch in disguise."""
-    sentence = _disguised(kind.model_fields[info.field_name].annotation, value) if info.field_name else None
-    if sentence:
-        raise ValueError(sentence)
+    """The raw value of a field of `kind`.
+
+    Raises ValidationError, with the place and value of the item, if it is, or holds, a number or switch in disguise.
+    """
+    field = kind.model_fields[info.field_name] if info.field_name else None
+    found = next(_disguised(field.annotation, value, ()), None) if field else None
+    if found:
+        raise ValidationError.from_exception_data(kind.__name__, [found])
     return value
 
 
-def _disguised(annotation: Any, value: Any) -> str | None:
-    """What the value must be, if it only looks like one that the annotation allows."""
+def _disguised(annotation: Any, value: Any, at: tuple[int | str, ...]) -> Iterator[InitErrorDetails]:
+    """The items of the value, or it itself, that only look like what the annotation allows; `at`: its place."""
     members = list(_members(annotation))
     if isinstance(value, dict | list | tuple):
-        items = value.values() if isinstance(value, dict) else value
+        items = list(value.items() if isinstance(value, dict) else enumerate(value))
         inner = [get_args(member)[-1 if isinstance(value, dict) else 0] for member in members if get_args(member)]
-        found = ((_disguised(part, item), item) for part in inner for item in items)
-        return next((f"{said}, not {quoted(item)}" for said, item in found if said), None)
+        for part in inner:
+            for place, item in items:
+                yield from _disguised(part, item, (*at, place))
+    elif sentence := _wanted(members, value):
+        yield InitErrorDetails(type=PydanticCustomError("disguised", "{said}", {"said": sentence}), loc=at, input=value)
+
+
+def _wanted(members: list[Any], value: Any) -> str | None:
+    """What the value must be, if it only looks like one of the types `members`."""
     words = [word for member in members if get_origin(member) is Literal for word in get_args(member)]
     number, switch = next((part for part in (float, int) if part in members), None), bool in members
     is_text, is_number = isinstance(value, str), isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,6 +1,7 @@
 """Files written by hand or by other programs: text, TOML, JSON. Imports without torch."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ STRANGE = {
     **{"\uff1d": "=", "\uff0c": ",", "\u3001": ",", "\uff3b": "[", "\uff3d": "]", "\uff5b": "{", "\uff5d": "}"},
 }
 """Signs that look like one of TOML's -> that one."""
+_LINE = re.compile(r"\(at line (\d+), column \d+\)$")
 LARGEST = 1 << 26
 """Bytes of the largest text that is read; checkpoints, given by mistake, would not fit into the memory."""
 
@@ -53,19 +55,23 @@ def parse_toml(text: str) -> dict[str, Any]:
         repr(found)  # a hexadecimal number may have more digits than Python writes in decimal, in a message for one
         return found
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"is not valid TOML: {error}{_strange_sign(text)}") from error
+        raise ValueError(f"is not valid TOML: {error}{_strange_sign(text, str(error))}") from error
     except RecursionError as error:
         raise ValueError("is nested too deep to be read") from error
     except ValueError as error:  # Python reads numbers of up to 4300 digits
         raise ValueError("has a number with too many digits") from error
 
 
-def _strange_sign(text: str) -> str:
-    """A hint at the first sign of an editor or a Chinese keyboard that stands outside of comments."""
-    for number, line in enumerate(text.splitlines(), 1):
-        if sign := next((sign for sign in line.partition("#")[0] if sign in STRANGE), None):
-            return f"; line {number} has {sign!r}; write {STRANGE[sign]!r} if it is not part of a text"
-    return ""
+def _strange_sign(text: str, error: str) -> str:
+    """A hint at the first sign of an editor or a Chinese keyboard on the line that tomllib's `error` names.
+
+    Its errors have the line as a number only since Python 3.14.
+    """
+    lines = text.rstrip("\n").split("\n")
+    named = _LINE.search(error)
+    number = min(int(named[1]), len(lines)) if named else len(lines)  # else at the end of the document
+    sign = next((sign for sign in lines[number - 1].partition("#")[0] if sign in STRANGE), None)
+    return f"; line {number} has {sign!r}; write {STRANGE[sign]!r} if it is not part of a text" if sign else ""
 
 
 def read_toml(file: Path) -> dict[str, Any]:

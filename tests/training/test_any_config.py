@@ -16,7 +16,7 @@ from training.config import Config, Data, Network, Train
 from training.data import pictures
 from training.errors import InputError
 from training.kohya.datasets import KNOWN as DATASET_KEYS
-from training.kohya.translation import KNOWN
+from training.kohya.keys import KNOWN
 from training.review.command import config_of
 from training.review.dataset import review
 from training.review.report import html_page, text_report

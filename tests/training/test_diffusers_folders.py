@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from tests.training import tiny
 from tests.training.test_loaders import pipeline
 from tests.training.workbench import Workbench
 from training.base.files import family_of, open_base
@@ -193,19 +194,17 @@ def test_weights_of_one_variant_are_loaded(saved: Path, bench: Workbench) -> Non
     assert len(base.text_encoders(torch.float32)) == 2 and base.vae(torch.float32)
 
 
-@pytest.mark.parametrize("names", [("tokenizer.json", "tokenizer_config.json"), ("vocab.json", "merges.txt")])
+@pytest.mark.parametrize("form", [tiny.tokenizer_json, tiny.tokenizer])
 def test_a_vocabulary_is_read_in_either_form(
-    saved: Path, bench: Workbench, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    saved: Path, bench: Workbench, form: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """transformers 4 writes vocab.json and merges.txt, transformers 5 tokenizer.json."""
     monkeypatch.setenv("HF_HOME", str(bench.folder / "empty"))
     folder = copied(saved, bench)
     known = BaseModel(Model(checkpoint=folder, tokenizer=bench.materials / "tokenizer")).tokenizer()
-    source = bench.materials / "tokenizer" if "vocab.json" in names else saved / "sd1/tokenizer"
     shutil.rmtree(folder / "tokenizer")
-    (folder / "tokenizer").mkdir()
-    for name in names:
-        if not (source / name).exists():
-            pytest.skip(f"this transformers does not write {name}")
-        shutil.copy(source / name, folder / "tokenizer")
-    assert BaseModel(Model(checkpoint=folder)).tokenizer()("a cat") == known("a cat")
+    form(folder / "tokenizer")
+    found = BaseModel(Model(checkpoint=folder)).tokenizer()
+    for text in ("a cat", "A Cat, (it's:1.2)  1girl_solo"):
+        assert found(text)["input_ids"] == known(text)["input_ids"]
+    assert (found.bos_token_id, found.eos_token_id) == (known.bos_token_id, known.eos_token_id)

@@ -63,8 +63,11 @@ def test_no_switch_is_a_number_or_text() -> None:
         ({"network": {"rank": True}}, "network.rank: must be a whole number (is true)"),
         ({"train": {"steps": "1_000"}}, "train.steps: must be a whole number (is '1_000')"),
         ({"network": {"alpha": "8"}}, "network.alpha: must be a number (is '8')"),
-        ({"network": {"ranks": {"a": True}}}, "network.ranks: must be a whole number, not true"),
-        ({"optimizer": {"args": {"betas": [0.9, "x"]}}}, "optimizer.args: must be a number, not 'x'"),
+        ({"network": {"ranks": {"a": True}}}, "network.ranks.a: must be a whole number (is true)"),
+        ({"network": {"ranks": {"a": "4"}}}, "network.ranks.a: must be a whole number (is '4')"),
+        ({"optimizer": {"args": {"betas": [0.9, "x"]}}}, "optimizer.args.betas.1: must be a number (is 'x')"),
+        ({"optimizer": {"args": {"betas": ["0.9", 0.99]}}}, "optimizer.args.betas.0: must be a number (is '0.9')"),
+        ({"train": {"steps": 1000.5}}, "train.steps: must be a whole number (is 1000.5)"),
         ({"network": {"unet": 1}}, "network.unet: must be true or false (is 1)"),
         ({"data": {"folder": "p", "cache_text": "true"}}, "cache_text: must be true or false, or 'auto' (is 'true')"),
         (

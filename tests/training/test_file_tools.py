@@ -256,6 +256,16 @@ def test_names_of_other_trainers_are_the_same_layers(kind: str, tmp_path: Path) 
     assert_same_changes(found, {name: 2 * change for name, change in changes(usual).items()})
 
 
+def test_a_folder_and_an_unreadable_file_are_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "loop.safetensors").symlink_to(tmp_path / "loop.safetensors")
+    for read in (inspect_lora, validity.read_valid, read_header):
+        with pytest.raises(InputError, match=r"folder\.safetensors: is a folder; expected a safetensors file$"):
+            read(tmp_path / "folder.safetensors")
+        with pytest.raises(InputError, match=r"loop\.safetensors: cannot be read \(Too many levels of symbolic links"):
+            read(tmp_path / "loop.safetensors")
+
+
 TE, XL = "text_model_encoder_layers_0_mlp_fc1", "lora_unet_output_blocks_2_2_conv"
 
 

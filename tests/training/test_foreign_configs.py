@@ -148,6 +148,24 @@ def test_clip_skip_without_a_family_says_for_which_bases_it_counts(tmp_path: Pat
     assert "clip_skip: counts" not in read(tmp_path, SOUND | {"clip_skip": skip, "v2": True})[1]
 
 
+@pytest.mark.parametrize("skip", [0, 1])
+def test_a_clip_skip_of_one_says_nothing(tmp_path: Path, skip: int) -> None:
+    assert "clip_skip: counts" not in read(tmp_path, SOUND | {"clip_skip": skip})[1]
+
+
+@pytest.mark.parametrize("program", ["train_network.py", "sdxl_train_network.py"])
+def test_the_program_of_a_script_says_whether_clip_skip_counts(tmp_path: Path, program: str) -> None:
+    file = tmp_path / "train.sh"
+    options = " ".join(f"--{key}={value}" for key, value in (SOUND | {"clip_skip": 2}).items())
+    file.write_text(f"accelerate launch ./sd-scripts/{program} {options}\n")
+    found, report = kohya.load_any(file)
+    assert "clip_skip: counts" not in str(report)
+    if program == "train_network.py":
+        assert (found.model.family, found.model.clip_skip) == ("auto", 2)
+    else:
+        assert "sd-scripts does not use it for SDXL" in str(report)
+
+
 def test_names_in_any_script(tmp_path: Path) -> None:
     assert read(tmp_path, SOUND | {"output_name": "小猫 v1"})[0].name == "小猫 v1"
     for name, sentence in {

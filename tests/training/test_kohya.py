@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from training import config, kohya
-from training.kohya.translation import KNOWN
+from training.kohya.keys import KNOWN
 
 FILES = Path(__file__).parent / "kohya_files"
 TREE = Path(__file__).resolve().parents[2]

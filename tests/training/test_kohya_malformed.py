@@ -90,11 +90,11 @@ TOML = {
     **{
         f"{key} = {value}": (SOUND + f"{key} = {value}", f"{key}: {sentence}")
         for key, value, sentence in (
-            ("network_dim", "true", "must be a number (is True)"),
-            ("network_alpha", "false", "must be a number (is False)"),
-            ("learning_rate", "true", "must be a number (is True)"),
-            ("train_batch_size", "true", "must be a number (is True)"),
-            ("clip_skip", "false", "must be a number (is False)"),
+            ("network_dim", "true", "must be a number (is true)"),
+            ("network_alpha", "false", "must be a number (is false)"),
+            ("learning_rate", "true", "must be a number (is true)"),
+            ("train_batch_size", "true", "must be a number (is true)"),
+            ("clip_skip", "false", "must be a number (is false)"),
             ("network_dim", '"1e3"', "must be a whole number (is '1e3')"),
             ("network_dim", '"16.0"', "must be a whole number (is '16.0')"),
             ("network_dim", '"0x10"', "must be a number (is '0x10')"),
@@ -103,10 +103,13 @@ TOML = {
             ("shuffle_caption", "2", "must be true or false (is 2)"),
         )
     },
-    "a key of the training file in a dataset": (
-        DATASETS + '[general]\nprior_loss_weight = 1\n[[datasets]]\n[[datasets.subsets]]\nimage_dir = "x"',
-        "general.prior_loss_weight: is a key of the training file; sd-scripts refuses it here",
-    ),
+    **{
+        f"the training file's {key} in a dataset": (
+            DATASETS + f'[[datasets]]\n{key} = 1\n[[datasets.subsets]]\nimage_dir = "x"',
+            f"datasets.0.{key}: is a key of the training file; sd-scripts refuses it here",
+        )
+        for key in ("prior_loss_weight", "train_data_dir", "max_train_steps", "network_module", "sample_prompts")
+    },
     "a subset's repeats of true": (
         DATASETS + '[[datasets]]\n[[datasets.subsets]]\nimage_dir = "x"\nnum_repeats = true',
         "datasets.0.subsets.0.num_repeats (data.subsets.0.repeats): must be a whole number (is true)",
@@ -119,7 +122,7 @@ TOML = {
     **{
         f"an argument of {value}": (
             SOUND + f'network_args = ["conv_dim={value}"]',
-            f"network_args: conv_dim: must be a number (is {value})",
+            f"network_args: conv_dim: must be a number (is {str(value).lower()})",
         )
         for value in (True, False)
     },

@@ -17,8 +17,8 @@ from training.kohya import options
 from training.kohya.datasets import KNOWN as DATASET_KEYS
 from training.kohya.gui import NETWORKS
 from training.kohya.honoured import FIELD_MAP
+from training.kohya.keys import KNOWN
 from training.kohya.report import Report
-from training.kohya.translation import KNOWN
 from training.kohya.unhonoured import REASONS
 
 Tables = dict[str, Any]

@@ -145,6 +145,24 @@ def test_the_command_writes_a_page_that_asks_nobody(
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", sheet.read_text())
 
 
+def test_tokens_are_counted_with_a_tokenizer_in_one_file_and_a_damaged_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "set/2_cat").mkdir(parents=True)
+    noise(1).save(tmp_path / "set/2_cat/a.png")
+    (tmp_path / "set/2_cat/a.txt").write_text("x" * 90)
+    folder = tiny.tokenizer_json(tmp_path / "tokenizer")
+    monkeypatch.setattr(sys, "argv", ["lora-train", "dataset", str(tmp_path / "set"), "--tokenizer", str(folder)])
+    with pytest.raises(SystemExit) as done:
+        cli.run()
+    assert not done.value.code and "90 tokens" in capsys.readouterr().out
+    (folder / "tokenizer.json").write_text("{")
+    with pytest.raises(SystemExit) as stopped:
+        cli.run()
+    assert stopped.value.code == 2
+    assert f"{folder}: its tokenizer cannot be read (" in capsys.readouterr().err
+
+
 def test_folders_and_names_that_are_read_otherwise_than_meant(tmp_path: Path) -> None:
     for place in ("10 thing", "outer/7_inner", "3_thing", "3_thing/more"):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)

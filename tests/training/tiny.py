@@ -110,6 +110,53 @@ def tokenizer(folder: Path) -> Path:
     return folder
 
 
+def tokenizer_json(folder: Path) -> Path:
+    """The same tokenizer as one tokenizer.json, in the form that transformers' fast tokenizers write."""
+    tokenizer(folder)
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    ends = {name: [name, vocabulary[name]] for name in ("<|startoftext|>", "<|endoftext|>")}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True, "special": True}
+    words = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+    blanks = {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}
+    whole = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{"id": number, "content": name, **flags} for name, number in ends.values()],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, blanks, {"type": "Lowercase"}]},
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": words}, "behavior": "Removed", "invert": True},
+                {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+            ],
+        },
+        "post_processor": {
+            "type": "RobertaProcessing",
+            "sep": ends["<|endoftext|>"],
+            "cls": ends["<|startoftext|>"],
+            "trim_offsets": False,
+            "add_prefix_space": False,
+        },
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": "<|endoftext|>",
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "</w>",
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "vocab": vocabulary,
+            "merges": [],
+        },
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    (folder / "vocab.json").unlink()
+    (folder / "merges.txt").unlink()
+    return folder
+
+
 VOCABULARY = 1 + 2 * 94 + 2
 
 

@@ -27,6 +27,16 @@ def reading(folder: Path, what: str) -> Iterator[None]:
         ) from error
 
 
+def load_tokenizer(folder: Path) -> Any:
+    """CLIP's tokenizer from a folder that `has_vocabulary`. Raises InputError if it is unreadable."""
+    from transformers.models.clip import CLIPTokenizer, CLIPTokenizerFast
+
+    # CLIPTokenizer of transformers 4 does not read tokenizer.json; transformers 5 has one class with two names.
+    slow = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
+    with reading(folder, "tokenizer"):
+        return (CLIPTokenizer if slow else CLIPTokenizerFast).from_pretrained(str(folder), local_files_only=True)
+
+
 def _variant(folder: Path) -> str | None:
     """The middle of the names of a part's weights, as in model.fp16.safetensors, if there are no others."""
     names = [file.name.split(".") for file in folder.glob("*.safetensors")]

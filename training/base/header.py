@@ -37,10 +37,8 @@ def read_header(path: Path) -> Header:
             if len(start) < 8 or length > min(MAX_HEADER_BYTES, size - 8):
                 raise damaged(path, "it has no header")
             found = _parse(path, file.read(length))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: {why_missing(path)}") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise unreadable(path, error) from error
     header, end = found
     if end != size - 8 - length:
         raise damaged(path, f"it has {size} bytes, its header describes {8 + length + end}")
@@ -75,6 +73,15 @@ BEGINNINGS = {
     b"{": "is JSON, not a model",
 }
 """What other files are that people take for models, by their first bytes."""
+
+
+def unreadable(path: Path, error: OSError) -> InputError:
+    """Why a file cannot be opened or read."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{path}: {why_missing(path)}")
+    if path.is_dir():
+        return InputError(f"{path}: is a folder; expected a safetensors file")
+    return InputError(f"{path}: cannot be read ({error.strerror or error})")
 
 
 def damaged(path: Path, why: object) -> InputError:

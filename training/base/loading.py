@@ -87,11 +87,7 @@ class BaseModel:
 
     def tokenizer(self) -> Any:
         """CLIP's tokenizer; one vocabulary serves all text encoders."""
-        from transformers.models.clip.tokenization_clip import CLIPTokenizer
-
-        folder = tokenizer_folder(self.config.tokenizer, self.source, "tokenizer")
-        with folders.reading(folder, "tokenizer"):
-            return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+        return folders.load_tokenizer(tokenizer_folder(self.config.tokenizer, self.source, "tokenizer"))
 
 
 def _text_from_folder(source: DiffusersFolder, kind: Family, dtype: torch.dtype) -> list[nn.Module]:

@@ -7,6 +7,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from training.base.files import TensorFile
+from training.base.header import damaged, unreadable
 from training.errors import InputError
 
 State = dict[str, Tensor]
@@ -20,8 +21,10 @@ def read_tensors(file: TensorFile, prefix: str = "", dtype: torch.dtype = torch.
     try:
         with safe_open(file.path, framework="pt") as stored:
             found = {name: stored.get_tensor(name) for name in file.shapes if name.startswith(prefix)}
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{file.path}: is no readable safetensors file ({error})") from error
+    except OSError as error:
+        raise unreadable(file.path, error) from error
+    except SafetensorError as error:
+        raise damaged(file.path, error) from error
     refuse_nonfinite(file.path, found)
     return {name: value.to(dtype) if value.is_floating_point() else value for name, value in found.items()}
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from training.errors import quoted
 from training.kohya import values
 from training.kohya.honoured import FIELD_MAP, KOHYA_DEFAULTS
 from training.kohya.report import Honoured, NotHonoured, Report
@@ -32,8 +33,12 @@ class Given:
 class Conversion:
     """The keys of a file, our tables so far, and the problems found."""
 
-    def __init__(self, file: Path, base: Path, given: Mapping[str, Given], *, preset: bool = False) -> None:
+    def __init__(
+        self, file: Path, base: Path, given: Mapping[str, Given], *, preset: bool = False, program: str = ""
+    ) -> None:
         self.file, self.base, self.preset = file, base, preset
+        self.program = program
+        """The program of sd-scripts that a script runs; empty for other files."""
         self.given = dict(given)
         self.report = Report(file)
         self.problems: list[str] = []
@@ -64,7 +69,7 @@ class Conversion:
         try:
             return convert(given.value)
         except ValueError as error:
-            raise ValueError(f"{given.name}: {error} (is {given.value!r})") from error
+            raise ValueError(f"{given.name}: {error} (is {quoted(given.value)})") from error
 
     def valid_or_none(self, key: str, convert: Convert) -> Any:
         """The converted value of a key; None if it is missing or invalid, which is reported when the key is taken."""

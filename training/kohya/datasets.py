@@ -5,7 +5,8 @@ A setting may be given at four levels; kohya takes the innermost: subset, datase
 
 from typing import Any
 
-from training.kohya import values
+from training.errors import quoted
+from training.kohya import keys, values
 from training.kohya.conversion import Conversion, Given
 from training.kohya.honoured import FIELD_MAP
 from training.kohya.unhonoured import REASONS
@@ -85,7 +86,7 @@ def _report(conversion: Conversion, label: str, table: Table, at: str = "data.su
         name = f"{label}.{key}"
         if key in REASONS:
             conversion.not_honoured(name, value, REASONS[key])
-        elif key not in KNOWN and key in FIELD_MAP:
+        elif key not in KNOWN and key in keys.KNOWN:
             conversion.problem(f"{name}: is a key of the training file; sd-scripts refuses it here")
         elif key not in KNOWN:
             conversion.problem(f"{name}: unknown key{did_you_mean(key, KNOWN)}")
@@ -114,7 +115,7 @@ def _subset(conversion: Conversion, number: int, level: Level) -> Table:
                 table, name = path.split(".")
                 found.setdefault(table, {})[name] = FIELD_MAP[key].convert(value)
             except ValueError as error:
-                conversion.problem(f"{given.name}: {error} (is {value!r})")
+                conversion.problem(f"{given.name}: {error} (is {quoted(value)})")
     return found
 
 
@@ -132,7 +133,7 @@ def _for_all(conversion: Conversion, levels: list[Level]) -> None:
         try:
             conversion.set(FIELD_MAP[main].path, FIELD_MAP[main].convert(found[0]))
         except ValueError as error:
-            conversion.problem(f"datasets: {key}: {error} (is {found[0]!r})")
+            conversion.problem(f"datasets: {key}: {error} (is {quoted(found[0])})")
 
 
 def _without_subsets(table: Table) -> Table:

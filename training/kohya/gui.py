@@ -8,7 +8,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
-from training.errors import InputError
+from training.errors import InputError, quoted
 from training.kohya import arguments, values
 from training.kohya.bash import Value
 from training.kohya.conversion import Given
@@ -196,7 +196,7 @@ def _number(file: Path, key: str, value: Any) -> float:
     try:
         return values.number(value)
     except ValueError as error:
-        raise InputError(f"{file}: {key}: {error} (is {value!r})") from error
+        raise InputError(f"{file}: {key}: {error} (is {quoted(value)})") from error
 
 
 def _length(file: Path, given: dict[str, Given], raw: Mapping[str, Any], report: Report) -> None:

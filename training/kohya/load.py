@@ -9,8 +9,9 @@ from training import config
 from training.errors import InputError
 from training.kohya import foreign, gui, script
 from training.kohya.conversion import Conversion, Given
+from training.kohya.keys import KNOWN
 from training.kohya.report import Report
-from training.kohya.translation import KNOWN, Translation, translate_keys
+from training.kohya.translation import Translation, translate_keys
 from training.textfile import read_json, read_text, read_toml
 
 Table = dict[str, Any]
@@ -103,7 +104,8 @@ def translate(file: Path, base: Path | None = None) -> Translation:
 
 def _from_script(file: Path) -> Translation:
     """Translate a train.sh; options of its command line override the TOML of its --config_file."""
-    given, report, folder = script.read_script(file, read_text(file), KNOWN)
+    found = script.read_script(file, read_text(file), KNOWN)
+    given, report, folder = found.given, found.report, found.folder
     config_file = given.get("config_file")
     general: Table = {}
     tables: list[Table] = []
@@ -122,7 +124,7 @@ def _from_script(file: Path) -> Translation:
             for key in theirs.keys() & given.keys()
         ]
         given = theirs | given
-    conversion = Conversion(file, folder, given)
+    conversion = Conversion(file, folder, given, program=found.program)
     conversion.report = report
     return translate_keys(conversion, *_datasets(conversion, general, tables))
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from training.errors import quoted
 from training.kohya import values
 from training.kohya.conversion import DEFAULT, Conversion
 from training.spelling import did_you_mean
@@ -92,7 +93,7 @@ def network(conversion: Conversion) -> None:
     for name in ("conv_dim", "conv_alpha"):
         if name in arguments and isinstance(arguments[name].value, bool):  # which counts as 0 and 1 below
             label, value = arguments[name].label, arguments[name].value
-            raise ValueError(f"{label}: must be a number (is {value!r})")
+            raise ValueError(f"{label}: must be a number (is {quoted(value)})")
     kind = _kind(conversion, module, arguments)
     if conversion.has("network_module"):
         decisive = conversion.origins.get("network.kind", conversion.given["network_module"].name)
@@ -230,7 +231,7 @@ def _number(
     try:
         ours = convert(argument.value)
     except ValueError as error:
-        conversion.problem(f"{argument.label}: {error} (is {argument.value!r})")
+        conversion.problem(f"{argument.label}: {error} (is {quoted(argument.value)})")
         return
     if report:
         conversion.entry(argument.label, argument.value, path, ours)

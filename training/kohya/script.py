@@ -1,6 +1,7 @@
 """Reads a train.sh: the command line that it runs, and its variables."""
 
 from collections.abc import Container
+from dataclasses import dataclass
 from pathlib import Path
 
 from training.errors import InputError
@@ -32,8 +33,22 @@ GPU_REASON = (
 LAUNCHER_REASON = "is about how accelerate starts processes; one process trains on one device"
 
 
-def read_script(file: Path, text: str, known: Container[str]) -> tuple[dict[str, Given], Report, Path]:
-    """The options that a script passes, a report on its other variables, and the folder from which paths start.
+@dataclass(frozen=True)
+class Script:
+    """What a script passes to sd-scripts."""
+
+    given: dict[str, Given]
+    """The options of the command line."""
+    report: Report
+    """On the script's other variables."""
+    folder: Path
+    """Where relative paths start."""
+    program: str
+    """The program that it runs, e.g. train_network.py."""
+
+
+def read_script(file: Path, text: str, known: Container[str]) -> Script:
+    """The command line that a script runs.
 
     Raises InputError if the script cannot be evaluated, or if sd-scripts would refuse its options.
     """
@@ -63,7 +78,7 @@ def read_script(file: Path, text: str, known: Container[str]) -> tuple[dict[str,
             raise InputError(f"{file}: {name}: is set, but the script passes it to no option{hint}")
         else:
             report.not_honoured.append(NotHonoured(name, value, "is set, but the script passes it to no option"))
-    return given, report, script.folder
+    return Script(given, report, script.folder, launch.program)
 
 
 def _of_environment(name: str, value: str) -> str:

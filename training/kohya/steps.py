@@ -76,14 +76,16 @@ def base_model(conversion: Conversion) -> None:
     sdxl = any(MODEL_TYPES.get(str(conversion.get(key))) == "sdxl" for key in ("model_type", "model_train_type"))
     if sdxl and conversion.has("clip_skip"):
         conversion.drop("clip_skip", "sd-scripts does not use it for SDXL, which always takes the last layer but one")
-    elif not values.is_off(conversion.get("clip_skip")) and not _names_sd(conversion):
+    elif (conversion.valid_or_none("clip_skip", values.at_least_one) or 1) > 1 and not _names_sd(conversion):
         conversion.note("clip_skip: counts for SD 1.5 and SD 2; SDXL always takes the last layer but one, as in kohya")
     if conversion.has("v2"):
         conversion.honour("v2", "model.family", "sd2" if conversion.value("v2", values.switch) else None)
 
 
 def _names_sd(conversion: Conversion) -> bool:
-    """Whether the file says itself that its base model is SD 1.5 or SD 2."""
+    """Whether the file says itself that its base model is SD 1.5 or SD 2: a script also by the program that it runs."""
+    if conversion.program == "train_network.py":
+        return True
     named = {MODEL_TYPES.get(str(conversion.get(key))) for key in ("model_type", "model_train_type")}
     return bool(named & {"sd1", "sd2"}) or not values.is_off(conversion.get("v2"))
 

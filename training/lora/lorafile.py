@@ -13,9 +13,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from training import atomic_file
-from training.base.header import damaged
-from training.errors import InputError, TrainingError
-from training.usable_path import why_missing
+from training.base.header import damaged, unreadable
+from training.errors import TrainingError
 
 LEGACY_OFFSET = 0x100000
 LEGACY_LENGTH = 0x10000
@@ -51,12 +50,13 @@ class LoraFile:
 def read_safetensors(path: Path) -> LoraFile:
     """Read a whole safetensors file to the CPU. Raises InputError if it cannot be read."""
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
+        # safe_open calls every file that it cannot open missing.
+        with path.open("rb"), safe_open(path, framework="pt", device="cpu") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
             metadata = dict(file.metadata() or {})
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: {why_missing(path)}") from error
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except SafetensorError as error:
         raise damaged(path, error) from error
     return LoraFile(tensors, metadata)
 

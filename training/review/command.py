@@ -79,7 +79,7 @@ def _counter(model: Model, tokenizer: Path | None) -> Count | None:
         if tokenizer:
             raise
         return None
-    from transformers import CLIPTokenizer
+    from training.base.folders import load_tokenizer
 
-    clip = CLIPTokenizer.from_pretrained(str(folder))
+    clip = load_tokenizer(folder)
     return lambda text: len(clip(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"])
