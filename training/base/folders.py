@@ -29,12 +29,15 @@ def reading(folder: Path, what: str) -> Iterator[None]:
 
 def load_tokenizer(folder: Path) -> Any:
     """CLIP's tokenizer from a folder that `has_vocabulary`. Raises InputError if it is unreadable."""
-    from transformers.models.clip import CLIPTokenizer, CLIPTokenizerFast
+    import transformers
 
+    classes: Any = transformers  # its stubs know one of the two names
     # CLIPTokenizer of transformers 4 does not read tokenizer.json; transformers 5 has one class with two names.
     slow = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
     with reading(folder, "tokenizer"):
-        return (CLIPTokenizer if slow else CLIPTokenizerFast).from_pretrained(str(folder), local_files_only=True)
+        return (classes.CLIPTokenizer if slow else classes.CLIPTokenizerFast).from_pretrained(
+            str(folder), local_files_only=True
+        )
 
 
 def _variant(folder: Path) -> str | None:

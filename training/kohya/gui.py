@@ -133,7 +133,8 @@ def read_gui(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple
     _length(file, given, raw, report)
     _rates(file, given, raw)
     _noise(given, raw)
-    if "optimizer" in raw and given.pop("use_8bit_adam", None):
+    if "optimizer" in raw and "use_8bit_adam" in given:
+        del given["use_8bit_adam"]
         report.not_honoured.append(NotHonoured("use_8bit_adam", raw["use_8bit_adam"], _OLD_SWITCH))
         passed.add("use_8bit_adam")
     attention = raw.get("xformers")
