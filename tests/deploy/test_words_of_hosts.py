@@ -67,6 +67,41 @@ def test_what_would_fill_this_machine_is_not_fetched(
         host_that_says(answer, tmp_path, monkeypatch).fetch("ink", tmp_path / "runs/ink")
 
 
+GB = 10**9
+ROOM = {
+    "nothing is to come": ({"a": (5 * GB, 5 * GB, 0)}, 900_000, True),
+    "a small file is to come": ({"a": (5_000_000, 0, 0)}, 900_000_000, True),
+    "most has come": ({"a": (6 * GB, 0, 5_900_000_000)}, 3 * GB, True),
+    "it just fits": ({"a": (6 * GB, 0, 0)}, 7 * GB, True),
+    "it would leave too little": ({"a": (6 * GB, 0, 0)}, 6_900_000_000, False),
+    "the part is of another file": ({"a": (1 * GB, 0, 9 * GB), "b": (3 * GB, 0, 0)}, 3_900_000_000, False),
+    "another file has its name": ({"a": (6 * GB, 5 * GB, 0)}, 6_900_000_000, False),
+}
+"""Size on the host, here, and of the part that is here, for each file -> bytes that are free, and whether it fits."""
+
+
+@pytest.mark.parametrize("case", ROOM)
+def test_only_what_is_to_come_needs_room(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, free, fits = ROOM[case]
+    fetched: list[str] = []
+    monkeypatch.setattr(RunHost, "download", lambda _, source, *rest: fetched.append(source.name))
+    monkeypatch.setattr("deploy.runs.transfer.sha256_of", lambda file: SHA256)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    for name, (_, here, part) in files.items():
+        for file, size in ((tmp_path / name, here), (tmp_path / f"{name}.part", part)):
+            if size:
+                with file.open("wb") as stream:
+                    stream.truncate(size)
+    answer = {name: {"sha256": SHA256, "size": size} for name, (size, _, _) in files.items()}
+    host = host_that_says(answer, tmp_path, monkeypatch)
+    if not fits:
+        with pytest.raises(HostError, match=r"is still to be downloaded, but .* free, of which 1\.0 GB must stay free; make"):
+            host.fetch("ink", tmp_path)
+    else:
+        assert host.fetch("ink", tmp_path) == [tmp_path / name for name in files]
+        assert fetched == [name for name, (size, here, _) in files.items() if size != here]
+
+
 def test_a_file_that_is_too_large_is_named_and_the_others_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,7 +119,8 @@ def test_a_host_that_sends_without_end_is_cut_off(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Remote, "argv", lambda *_: endless)
     with pytest.raises(HostError, match="sends more than the 1000 bytes it promised"):
         host.download(PurePosixPath("/x"), tmp_path / "x", SHA256, 1000)
-    assert not list(tmp_path.glob("x*")) or (tmp_path / "x.part").stat().st_size <= 1000
+    assert not (tmp_path / "x").exists()
+    assert (tmp_path / "x.part").stat().st_size <= 1000
     monkeypatch.setattr("deploy.ssh.LARGEST_ANSWER", 5_000_000)
     with pytest.raises(HostError, match="has more than 5 MB"):
         host.remote.run(["true"])
