@@ -95,7 +95,9 @@ def test_only_what_is_to_come_needs_room(case: str, tmp_path: Path, monkeypatch:
     answer = {name: {"sha256": SHA256, "size": size} for name, (size, _, _) in files.items()}
     host = host_that_says(answer, tmp_path, monkeypatch)
     if not fits:
-        with pytest.raises(HostError, match=r"is still to be downloaded, but .* free, of which 1\.0 GB must stay free; make"):
+        with pytest.raises(
+            HostError, match=r"is still to be downloaded, but .* free, of which 1\.0 GB must stay free; make"
+        ):
             host.fetch("ink", tmp_path)
     else:
         assert host.fetch("ink", tmp_path) == [tmp_path / name for name in files]

@@ -235,8 +235,8 @@ def test_what_a_provider_shows_is_taken_as_it_is(tmp_path: Path, address: str, r
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        ("ssh -o ProxyCommand=nc root@gpu.example.com", "-o ProxyCommand=nc is not supported; use `jump`"),
-        ("ssh -oHostName=203.0.113.9 gpu", "-o HostName=203.0.113.9 is not supported"),
+        ("ssh -o ProxyCommand=nc root@gpu.example.com", "-o ProxyCommand is not supported; use `jump`"),
+        ("ssh -oHostName=203.0.113.9 gpu", "-o HostName is not supported"),
         (
             "ssh -F my.config gpu",
             "-F my.config: ssh configuration files are not read; set `user`, `port` and `jump` here",
@@ -261,12 +261,70 @@ def test_what_ssh_would_need_besides_is_refused(tmp_path: Path, address: str, se
         load(file)
 
 
-@pytest.mark.parametrize(
-    "address", ["root:hunter2@gpu", "ssh://root:hunter2@gpu:22", "sshpass -p hunter2 ssh root@gpu"]
-)
+PASSWORDS = [
+    "root:hunter2@gpu",
+    "ssh://root:hunter2@gpu:22",
+    "ssh root:hunter2@gpu",
+    "ssh -l root:hunter2 gpu",
+    "ssh -oUser=root:hunter2 gpu",
+    "sshpass -p hunter2 ssh root@gpu",
+    "$ sshpass -p hunter2 ssh root@gpu",
+    "me@box:~$ /usr/bin/sshpass -phunter2 ssh root@gpu",
+    "sudo sshpass -p hunter2 ssh root@gpu",
+    "SSHPASS=hunter2 sshpass -e ssh root@gpu",
+    "export SSHPASS=hunter2; ssh root@gpu",
+    "\uff04 sshpass\u3000-p hunter2 ssh root\uff20gpu",
+    "plink -pw hunter2 root@gpu",
+    "ssh -o ProxyCommand='nc --proxy-auth me:hunter2 proxy 22' root@gpu",
+    "sshpass -p hunter2 " + "x" * 2000,
+]
+
+
+@pytest.mark.parametrize("address", PASSWORDS)
 def test_a_password_in_an_address_is_refused_and_not_printed(tmp_path: Path, address: str) -> None:
     told = problems(tmp_path, _address(address))
-    assert "hunter2" not in told and 'password = { env = "NAME" }' in told
+    assert "hunter2" not in told and ('password = { env = "NAME" }' in told or "ProxyCommand" in address)
+
+
+@pytest.mark.parametrize(
+    "jump",
+    [
+        "root:hunter2@gate",
+        "a:22, root:hunter2@gate",
+        "root:hun,hunter2@gate",
+        "ssh://root:hunter2@gate:22",
+        "ssh -p 2 root:hunter2@gate",
+        "sshpass -p hunter2 ssh root@gate",
+        "$ sshpass -p hunter2 ssh root@gate",
+        "SSHPASS=hunter2 ssh root@gate",
+    ],
+)
+def test_a_password_of_a_jump_host_is_refused_and_not_printed(tmp_path: Path, jump: str) -> None:
+    ways = [_host(f'jump = "{jump}"')]
+    if " " not in jump:
+        ways += [_address(f"ssh -J {jump} root@gpu"), _address(f"ssh -oProxyJump={jump} root@gpu")]
+    for text in ways:
+        told = problems(tmp_path, text)
+        assert "hunter2" not in told and "jump: a password has no place in it; jump hosts use the key of" in told
+
+
+def test_users_ports_and_ipv6_addresses_of_jump_hosts_are_no_passwords(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    for jump in ("a:22,root@b", "a:22, b:23, root@c:24", "[2001:db8::1],root@b", "ssh://a,ssh://root@b:22"):
+        file.write_text(_host(f'jump = "{jump}"'))
+        assert len(load(file).hosts["a"].connection.hops) == len(jump.split(","))
+
+
+@pytest.mark.parametrize(
+    "way", ["-J none", "-J NONE", "-oProxyJump=none", "-o ProxyCommand=none", "-o 'ProxyCommand None'", "-J none -J b"]
+)
+def test_the_value_none_is_no_jump_host(way: str, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(_address(f"ssh {way} root@gpu"))
+    found = load(file).hosts["a"].connection
+    assert (found.address, found.user, found.hops) == ("gpu", "root", ())
+    file.write_text(_host(f'jump = "ssh {way} root@gate"'))
+    assert [str(hop) for hop in load(file).hosts["a"].connection.hops] == ["root@gate:22"]
 
 
 def test_a_byte_order_mark_is_left_out_and_another_encoding_named(tmp_path: Path) -> None:
