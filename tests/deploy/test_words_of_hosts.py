@@ -14,6 +14,7 @@ from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from inventory.load import load
+from roles.onhost import files
 from training.run import record_format
 
 SHA256 = "ab" * 32
@@ -182,6 +183,15 @@ def test_a_nested_or_huge_record_is_none(tmp_path: Path) -> None:
     with (tmp_path / "run.json").open("wb") as file:
         file.truncate(4 << 40)
     assert record_format.read_record(tmp_path / "run.json") is None
+
+
+def test_a_record_has_the_same_limit_here_and_on_hosts(tmp_path: Path) -> None:
+    assert record_format.MOST_VALUES == files.MOST_VALUES
+    head = f'{{"format": {record_format.FORMAT}, "more": ['
+    for values, read in ((record_format.MOST_VALUES - 2, True), (record_format.MOST_VALUES - 1, False)):
+        (tmp_path / "run.json").write_text(head + ",".join(["1"] * values) + "]}")
+        assert bool(record_format.read_record(tmp_path / "run.json")) == read
+        assert bool(files.json_object((tmp_path / "run.json").read_bytes())) == read
 
 
 def test_a_record_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
