@@ -41,7 +41,7 @@ BAD = {
     ),
     "port not a number": (
         GOOD + 'port = "ssh"',
-        "hosts.gpu-1.port: input should be a valid integer, unable to parse string as an integer (is 'ssh')",
+        "hosts.gpu-1.port: must be a whole number (is 'ssh')",
     ),
     "flag that sdfleet decides": (
         GOOD + "[webui]\nflags = { listen = true }",

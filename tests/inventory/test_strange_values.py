@@ -148,6 +148,11 @@ STRANGE = {
     ),
     "model of no user": (_model('source = "file:~no-such-user/k"'), f"models.m: source: {NOBODY}"),
     "key that no file can be": (_host('key = "a\\u0000b"'), "'a\\x00b' has a null character in it, which no path has"),
+    "port that is a switch": (_host("port = true"), "hosts.a.port: must be a whole number (is true)"),
+    "port in quotes": (_host('port = "22"'), "hosts.a.port: must be a whole number (is '22')"),
+    "switch that is a number": (_host("gpu.reboot = 1"), "hosts.a.gpu.reboot: must be true or false (is 1)"),
+    "switch in quotes": (_host('[gpu]\nreboot = "on"'), "gpu.reboot: must be true or false (is 'on')"),
+    "number that is a switch": (_host("[webui]\nkeep_releases = true"), "webui.keep_releases: must be a whole number"),
     "number of 6000 hexadecimal digits": (_host(f"port = 0x{'f' * 6000}"), "has a number with too many digits"),
     "model that no file can be": (_model(f'source = "file:{"x" * 300}"'), "is too long: a name has 255 bytes at most"),
 }
