@@ -62,7 +62,7 @@ class World:
             try:
                 client.connect(
                     login.address, login.port, login.user, key_filename=str(login.key), transport_factory=transport
-                )  # type: ignore[arg-type]
+                )
             except (ChangedHostKeyError, RevokedHostKeyError, UnknownHostKeyError) as error:
                 return {ChangedHostKeyError: "changed", RevokedHostKeyError: "revoked"}.get(type(error), "unknown")
         return "reached"
