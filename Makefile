@@ -47,10 +47,11 @@ slow: setup
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal $(SHUFFLED) -m slow
 
 # One lab per file, because hosts belong to one file, and three at a time: they wait for each other's hosts as long as
-# they compute. Each needs up to 3 GB of memory.
+# they compute. Each needs up to 3 GB of memory. On hosts of Debian 13: RELEASE=trixie; some files: FILES="tests/lab".
 LABS := 3
 lab: setup system
-	$(SUDO) $(BIN)/pytest -n $(LABS) --dist loadfile --no-loadscope-reorder $(SHUFFLED) -m lab
+	$(SUDO) $(if $(RELEASE),env SDFLEET_LAB_RELEASE=$(RELEASE)) $(BIN)/pytest -n $(LABS) --dist loadfile \
+	  --no-loadscope-reorder $(SHUFFLED) -m lab $(FILES)
 
 # On a machine with an NVIDIA GPU, with any Python that has torch for CUDA; five minutes, no network.
 # Options: ARGS="--only repeat".

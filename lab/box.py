@@ -8,11 +8,12 @@ from typing import Any
 
 from inventory.errors import SdfleetError
 from lab import fleet, lifecycle, locks
+from lab.files import delete
 from lab.handle import Lab
 from lab.lifecycle import Say, quiet
 from lab.network import GATEWAY
 from lab.orders import PYTHON
-from lab.state import LabFolder, Service, default_folder, delete
+from lab.state import LabFolder, Rented, Service, default_folder
 from lab.upstreams.catalog import WEBUI_TAG, Catalog, build
 from lab.upstreams.control import Control
 from lab.upstreams.service import Ports
@@ -29,14 +30,22 @@ TORCH = "torch==2.13.0\n"
 """The build that the stand-in WebUI names, so that both environments share one download."""
 
 
-def up(hosts: int = 2, folder: Path | None = None, say: Say = quiet, upstreams: Path | None = None) -> Lab:
+def up(
+    hosts: int = 2,
+    folder: Path | None = None,
+    say: Say = quiet,
+    upstreams: Path | None = None,
+    containers: Sequence[Rented] = (),
+    release: str | None = None,
+) -> Lab:
     """`lab.up` with upstreams and a fleet.toml; arguments and errors are the same.
 
     With `upstreams`, a folder of bare repositories (OWNER/NAME.git), GitHub's stand-in serves these first and the
     fleet.toml is for the real applications: it names nothing but the hosts, and the locks that sdfleet ships apply.
     """
     path = folder or default_folder()
-    running = lifecycle.up(hosts, path, [service(path, upstreams)], say, gpu_builds=upstreams is not None)
+    services = [service(path, upstreams)]
+    running = lifecycle.up(hosts, path, services, say, upstreams is not None, containers, release)
     if not running.fleet.exists():
         write_plain_fleet(running) if upstreams else write_fleet(running, say=say)
     return running
@@ -52,11 +61,17 @@ def write_plain_fleet(lab: Lab) -> Path:
 
 
 @contextlib.contextmanager
-def attached(hosts: int = 2, say: Say = quiet, layers: Sequence[Path] = ()) -> Iterator[Lab]:
+def attached(
+    hosts: int = 2,
+    say: Say = quiet,
+    layers: Sequence[Path] = (),
+    containers: Sequence[Rented] = (),
+    release: str | None = None,
+) -> Iterator[Lab]:
     """`lab.attached` in a new folder, with upstreams that have no content yet: `write_fleet` makes it."""
     path = lifecycle.new_folder()
     try:
-        with lifecycle.attached(hosts, path, [service(path)], say, layers) as running:
+        with lifecycle.attached(hosts, path, [service(path)], say, layers, containers, release) as running:
             yield running
     finally:
         delete(path)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,10 @@ from rich.table import Table
 
 from inventory import extras
 from inventory.errors import SdfleetError
-from lab import lifecycle
+from lab import lifecycle, rootfs
 from lab.handle import Lab
+from lab.providers import PROVIDERS
+from lab.state import Rented
 from training.options import CommandLine
 
 app = CommandLine(no_args_is_help=True, help="Manage local test machines (needs root).")
@@ -21,9 +24,31 @@ INSIDE = "sdfleet lab exec -- sdfleet"
 console = Console(highlight=False, soft_wrap=True)
 
 
+NO_SFTP = ":no-sftp"
+
+
+class Release(StrEnum):
+    """The releases of `rootfs.RELEASES`."""
+
+    BOOKWORM = "bookworm"
+    TRIXIE = "trixie"
+
+
 @app.command()
 def up(
-    hosts: Annotated[int, typer.Option(metavar="COUNT", help="Number of machines.")] = 2,
+    hosts: Annotated[int, typer.Option(min=0, metavar="COUNT", help="Number of machines with systemd: h1, h2 ...")] = 2,
+    containers: Annotated[
+        list[str],
+        typer.Option(
+            metavar="N|PROVIDER",
+            help="Containers as they are rented, without systemd: c1, c2 ... A number (AutoDL's), or "
+            f"{', '.join(PROVIDERS)} (with {NO_SFTP}: SSH without sftp). May be repeated.",
+            show_default=False,
+        ),
+    ] = [],  # noqa: B006 - typer wants a list
+    release: Annotated[
+        Release, typer.Option(metavar="NAME", envvar=rootfs.CHOICE, help="Debian release: bookworm is 12, trixie 13.")
+    ] = Release.BOOKWORM,
     upstreams: Annotated[
         Path | None,
         typer.Option(
@@ -39,8 +64,12 @@ def up(
     extras.require("sdfleet lab up")
     from lab import box
 
-    running = box.up(hosts, say=console.print, upstreams=upstreams)
+    rented = [each for given in containers for each in _rented(given)]
+    running = box.up(hosts, None, console.print, upstreams, rented, release.value)
     _show(running)
+    for host in running.hosts:
+        if host.rented:
+            console.print(f"First, for {host.name}: sdfleet trust {host.name} --fleet {running.fleet}")
     if upstreams:
         console.print(f"\nNext: add a model to {running.fleet}, then: {INSIDE} lock --fleet {running.fleet}")
     else:
@@ -51,6 +80,27 @@ def up(
 def status() -> None:
     """Show the running lab (exit code 1 if there is none)."""
     _show(_running())
+
+
+HostName = Annotated[str, typer.Argument(metavar="HOST", help="The machine, e.g. h1 or c1.", show_default=False)]
+
+
+@app.command()
+def stop(host: HostName) -> None:
+    """Stop one machine. A container's data disk is kept, its root file system as by its provider."""
+    running = _running()
+    running.host(host)
+    running.stop(host)
+    console.print(f"{host} is off. Next: sdfleet lab start {host}")
+
+
+@app.command()
+def start(host: HostName) -> None:
+    """Start a machine that is off."""
+    running = _running()
+    running.host(host)
+    running.start(host)
+    console.print(f"{host} is running.")
 
 
 @app.command()
@@ -79,14 +129,29 @@ def _running() -> Lab:
 def _show(lab: Lab) -> None:
     answer = lab.status()
     table = Table(box=None, pad_edge=False)
-    for title in ("host", "address", "from here", "state"):
+    for title in ("host", "system", "address", "from here", "state"):
         table.add_column(title)
     for host in lab.hosts:
         state = "running" if answer.running[host.name] else "off"
         if host.name in answer.cut:
             state += ", network cut"
-        table.add_row(host.name, host.address, f"127.0.0.1:{host.port}", state)
+        system = f"{PROVIDERS[host.rented.provider].title} container" if host.rented else lab.state.release
+        table.add_row(host.name, system, host.address, f"127.0.0.1:{host.port}", state)
     console.print(table)
     for name in answer.dead_helpers:
         console.print(f"{name} has ended; see {lab.folder.logs / name}.log", style="red")
     console.print(f"\nA shell on one: ssh -F {lab.ssh_config} {lab.hosts[0].name}")
+    for host in lab.hosts:
+        if host.rented:
+            console.print(f"The password of {host.name}: {lab.folder.password(host.name)}")
+
+
+def _rented(given: str) -> list[Rented]:
+    """The containers that a value of --containers stands for. Raises typer.BadParameter."""
+    if given.isdigit():
+        return [Rented(provider="autodl")] * int(given)
+    provider = given.removesuffix(NO_SFTP)
+    for known in PROVIDERS:
+        if provider == known:
+            return [Rented(provider=known, sftp=not given.endswith(NO_SFTP))]
+    raise typer.BadParameter(f"{given}: give a number, or one of {', '.join(PROVIDERS)}", param_hint="--containers")

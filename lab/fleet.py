@@ -10,6 +10,7 @@ from inventory.load import load
 from lab.access import LOOPBACK
 from lab.handle import Lab
 from lab.network import GITHUB_URL, HUGGINGFACE_URL, INDEX_URL, PACKAGES_URL, TORCH_URL
+from lab.state import HostState
 
 HEADER = """\
 Local test machines. Written by `sdfleet lab up`; use it like any other:
@@ -48,24 +49,37 @@ def write(
         document[name] = {**content.get(name, {}), **table} if isinstance(table, Mapping) else table
     hosts = tomlkit.table(is_super_table=True)
     for host in lab.hosts:
-        hosts[host.name] = {"address": LOOPBACK, "port": host.port, "groups": list(groups)}
+        hosts[host.name] = {**_place(lab, host), "groups": list(groups)}
     document["hosts"] = hosts
     file.write_text(tomlkit.dumps(document))
     load(file)
     return file
 
 
+def _place(lab: Lab, host: HostState) -> dict[str, Any]:
+    """Where the host is; a container's as its owner pastes it from the provider's page."""
+    if not host.rented:
+        return {"address": LOOPBACK, "port": host.port}
+    return {
+        "address": f"ssh -p {host.port} root@{LOOPBACK}",
+        "password": {"file": str(lab.folder.password(host.name))},
+    }
+
+
 def rebind(lab: Lab, file: Path) -> None:
     """Change a fleet.toml that was written for another lab to the hosts of `lab`, with its key and ports.
 
-    Hosts that are not in the file become copies of its h1.
+    Hosts that are not in the file become copies of its first.
     """
     document = tomlkit.parse(file.read_text())
     document["fleet"].update({"key": str(lab.key), "known_hosts": str(lab.known_hosts)})
     hosts = document["hosts"]
-    first = dict(hosts["h1"].unwrap())
+    first = dict(next(iter(hosts.values())).unwrap())
     for host in lab.hosts:
         table = hosts.setdefault(host.name, dict(first))
+        if host.rented:
+            table.update(_place(lab, host))
+            continue
         # The hosts have ports on this machine's loopback, or are reached from inside the lab's network.
         table.update({"port": host.port} if table["address"] == LOOPBACK else {"address": host.address})
     file.write_text(tomlkit.dumps(document))

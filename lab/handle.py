@@ -9,9 +9,16 @@ from pathlib import Path
 from inventory.errors import SdfleetError
 from lab.network import GATEWAY
 from lab.orders import Answer, Order, give
-from lab.state import PROC, HostState, LabFolder, State
+from lab.state import PROC, HostState, LabFolder, Rented, State
 
 REBOOT_SECONDS = 60
+STOP_SECONDS = 30
+"""A host with systemd may need them for its services."""
+CONTAINER_STOP_SECONDS = 10
+"""How long Docker waits after SIGTERM before it kills."""
+
+Kinds = tuple[int, tuple[Rented, ...], str]
+"""Number of hosts with systemd, the containers, Debian release."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,19 @@ class Lab:
     def hosts(self) -> tuple[HostState, ...]:
         """Its hosts, each with name, lab address and loopback port."""
         return self.state.hosts
+
+    @property
+    def kinds(self) -> Kinds:
+        """What machines it has."""
+        rented = tuple(host.rented for host in self.hosts if host.rented)
+        return len(self.hosts) - len(rented), rented, self.state.release
+
+    def host(self, name: str) -> HostState:
+        """One of its hosts. Raises SdfleetError if it has none of that name."""
+        found = next((host for host in self.hosts if host.name == name), None)
+        if found is None:
+            raise SdfleetError(f"the lab has no host {name}; it has {', '.join(host.name for host in self.hosts)}")
+        return found
 
     @property
     def gateway(self) -> str:
@@ -79,8 +99,11 @@ class Lab:
         return subprocess.run(self.enter(command), capture_output=True, text=True, check=False, timeout=timeout)
 
     def ssh_command(self, host: str, command: str) -> list[str]:
-        """The ssh call that runs a shell `command` as root on `host`, strict about its key."""
-        return ["ssh", "-F", str(self.ssh_config), host, "--", command]
+        """The ssh call that runs a shell `command` as root on `host`: by key, or by password in a container."""
+        ssh = ["ssh", "-F", str(self.ssh_config), host, "--", command]
+        if self.host(host).rented is None:
+            return ssh
+        return ["env", f"SSH_ASKPASS={self.folder.askpass(host)}", "SSH_ASKPASS_REQUIRE=force", *ssh]
 
     def ssh(self, host: str, command: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a shell command as root on `host`, its output captured; `timeout` in s."""
@@ -116,8 +139,24 @@ class Lab:
         """Cut the host's power; it stays off until `start`."""
         give(self.folder, Order(what="kill", host=host))
 
+    def stop(self, host: str) -> None:
+        """Stop a host as its provider's page does, after some seconds by force; it stays off until `start`."""
+        give(self.folder, Order(what="stop", host=host))
+        patience = CONTAINER_STOP_SECONDS if self.host(host).rented else STOP_SECONDS
+        if not self.wait_until_off(host, patience):
+            self.kill(host)
+
+    def wait_until_off(self, host: str, seconds: float) -> bool:
+        """Whether the host has ended within `seconds`."""
+        deadline = time.monotonic() + seconds
+        while self.status().running[host]:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
     def start(self, host: str) -> None:
-        """Start a host that was killed and wait until it accepts SSH."""
+        """Start a host that is off and wait until it accepts SSH."""
         give(self.folder, Order(what="start", host=host))
         self._wait_for_boot(host, None)
 

@@ -7,9 +7,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from lab.network import GATEWAY, PREFIX, SSH_PORT
 from lab.state import HostState, LabFolder
@@ -37,6 +38,8 @@ class Host:
     cut: bool = False
     wanted: bool = True
     """Whether it should run; not after its power was cut."""
+    settings: ClassVar[Mapping[str, str]] = {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"}
+    """Environment of systemd-nspawn."""
     process: Run | None = field(default=None, repr=False)
 
     @property
@@ -54,32 +57,52 @@ class Host:
         """Its root file system."""
         return self.folder / "root"
 
+    @property
+    def disk(self) -> Path:
+        """The folder for what it writes to its root file system."""
+        return self.folder
+
     def mount(self, rootfs: Path, layer: Path | None) -> None:
         """Mount its writable layer over `rootfs`, or over another host's layer on that."""
         below = f"{layer}:{rootfs}" if layer else rootfs
-        layers = {name: self.folder / name for name in ("upper", "work", "root")}
-        for own in layers.values():
+        upper, work = self.disk / "upper", self.disk / "work"
+        for own in (upper, work, self.root):
             own.mkdir(parents=True)
         # volatile: nothing is ever synced to disk; the host is deleted at `down` anyway.
         # redirect_dir: folders of a lower layer can be renamed, as on any disk.
-        options = f"lowerdir={below},upperdir={layers['upper']},workdir={layers['work']},redirect_dir=on,volatile"
+        options = f"lowerdir={below},upperdir={upper},workdir={work},redirect_dir=on,volatile"
         sh("mount", "-t", "overlay", "sdfleet-lab", "-o", options, self.root)
+
+    def keep(self) -> None:
+        """Let go of its disk, so that the layer `upper` in its folder can be moved."""
+        self.unmount()
+
+    def unmount(self) -> None:
+        """Unmount its disks, if they are mounted."""
+        if self.root.is_mount():
+            sh("umount", "--recursive", self.root)
 
     def write_identity(self, everyone: Iterable[HostState]) -> None:
         """Write its name, its host key, the user's public key, and the names of the other hosts."""
+        self._write_names(everyone)
+        for suffix, mode in (("", 0o600), (".pub", 0o644)):
+            key = self.root / f"etc/ssh/ssh_host_ed25519_key{suffix}"
+            shutil.copyfile(self.lab.keys / f"{self.name}{suffix}", key)
+            key.chmod(mode)
+        # All connections come from one address, which OpenSSH since 9.8 would shut out for what single tests do.
+        if (self.root / "usr/lib/openssh/sshd-session").exists():
+            (self.root / "etc/ssh/sshd_config.d/lab.conf").write_text(f"PerSourcePenaltyExemptList {GATEWAY}\n")
+        ssh = self.root / "root/.ssh"
+        ssh.mkdir(mode=0o700, exist_ok=True)
+        shutil.copyfile(self.lab.user_key.with_suffix(".pub"), ssh / "authorized_keys")
+
+    def _write_names(self, everyone: Iterable[HostState]) -> None:
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
         names = [f"{host.address} {host.name}\n" for host in everyone]
         (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n{GATEWAY} lab\n{''.join(names)}")
         machine_id = self.root / "etc/machine-id"
         machine_id.unlink(missing_ok=True)
         machine_id.touch()
-        for suffix, mode in (("", 0o600), (".pub", 0o644)):
-            key = self.root / f"etc/ssh/ssh_host_ed25519_key{suffix}"
-            shutil.copyfile(self.lab.keys / f"{self.name}{suffix}", key)
-            key.chmod(mode)
-        ssh = self.root / "root/.ssh"
-        ssh.mkdir(mode=0o700, exist_ok=True)
-        shutil.copyfile(self.lab.user_key.with_suffix(".pub"), ssh / "authorized_keys")
 
     def connect(self, bridge: str) -> None:
         """Make its network namespace, with eth0 on the lab's bridge."""
@@ -96,10 +119,9 @@ class Host:
 
     def boot(self) -> None:
         """Start it; returns before it has booted."""
-        command = ["systemd-nspawn", "--quiet", "--boot", f"--directory={self.root}", f"--machine={self.name}"]
+        command = ["systemd-nspawn", "--quiet", f"--directory={self.root}", f"--machine={self.name}"]
         command += ["--register=no", "--keep-unit", "--resolv-conf=off", "--timezone=off", "--link-journal=no"]
-        command += ["--console=read-only", f"--network-namespace-path=/run/netns/{self.name}"]
-        command += ["--capability=CAP_NET_ADMIN"]
+        command += ["--console=read-only", f"--network-namespace-path=/run/netns/{self.name}", *self._kind()]
         self.cgroup.mkdir(parents=True, exist_ok=True)
         with (self.lab.logs / f"{self.name}.console").open("ab") as console:
             self.process = subprocess.Popen(
@@ -107,11 +129,15 @@ class Host:
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"SYSTEMD_NSPAWN_API_VFS_WRITABLE": "network"},
+                env=os.environ | dict(self.settings),
                 preexec_fn=self._enter_cgroup(),
                 start_new_session=True,
             )
         self.wanted = True
+
+    def _kind(self) -> list[str]:
+        """What makes systemd-nspawn start a whole system."""
+        return ["--boot", "--capability=CAP_NET_ADMIN"]
 
     def _enter_cgroup(self) -> Callable[[], None]:
         # preexec_fn is safe because the supervisor has one thread. The host needs its own cgroup: systemd takes the
@@ -132,6 +158,12 @@ class Host:
         """Start it again if it asks for a reboot."""
         if self.wanted and self.process is not None and self.process.poll() == REBOOT:
             self.boot()
+
+    def stop(self) -> None:
+        """Ask it to stop; returns before it has."""
+        self.wanted = False
+        if self.process is not None and self.running:
+            self.process.terminate()
 
     def pull_cord(self) -> None:
         """Kill it as a power cut would: without any notice, and nothing more is written."""

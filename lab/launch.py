@@ -12,10 +12,11 @@ from pathlib import Path
 
 from inventory.errors import SdfleetError
 from lab import access, rootfs
+from lab.files import delete
 from lab.handle import Lab
-from lab.network import host_address, host_name
+from lab.network import container_name, host_address, host_name
 from lab.orders import BOOT_SECONDS, PYTHON, READY, STAY, Inherited
-from lab.state import PROC, HostState, LabFolder, Process, Service, State, delete
+from lab.state import PROC, HostState, LabFolder, Process, Rented, Service, State
 
 TREE = Path(__file__).resolve().parents[1]
 NAMESPACES = ("--mount", "--propagation", "private", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
@@ -31,6 +32,14 @@ class Plan:
     rootfs: Path
     gpu_builds: bool = False
     layers: tuple[Path, ...] = ()
+    containers: tuple[Rented, ...] = ()
+    container_rootfs: Path | None = None
+    release: str = ""
+
+    @property
+    def machines(self) -> int:
+        """How many hosts and containers."""
+        return self.hosts + len(self.containers)
 
 
 class Launch:
@@ -42,10 +51,10 @@ class Launch:
             delete(stale)
         folder.logs.mkdir()
         with contextlib.ExitStack() as stack:
-            ports = [stack.enter_context(_listen()) for _ in range(1 + plan.hosts + len(plan.services))]
+            ports = [stack.enter_context(_listen()) for _ in range(1 + plan.machines + len(plan.services))]
             state = _state(plan, [port.getsockname()[1] for port in ports])
             folder.write(state)
-            access.make_keys(folder, [host.name for host in state.hosts])
+            access.make_keys(folder, state.hosts)
             access.write_ssh_files(folder, state.hosts)
             control = stack.enter_context(_control_socket(folder))
             network = os.open(PROC / "self/ns/net", os.O_RDONLY)
@@ -109,20 +118,24 @@ def _control_socket(folder: LabFolder) -> socket.socket:
 
 def _state(plan: Plan, ports: Sequence[int]) -> State:
     packages, *forwards = ports
+    names: list[tuple[str, Rented | None]] = [(host_name(number), None) for number in range(1, plan.hosts + 1)]
+    names += [(container_name(number), rented) for number, rented in enumerate(plan.containers, start=1)]
     hosts = (
-        HostState(name=host_name(number), address=host_address(number), port=port)
-        for number, port in enumerate(forwards[: plan.hosts], start=1)
+        HostState(name=name, address=host_address(number), port=port, rented=rented)
+        for number, ((name, rented), port) in enumerate(zip(names, forwards, strict=False), start=1)
     )
     return State(
         owner=Process.of(os.getpid()),
+        release=plan.release,
         rootfs=plan.rootfs,
+        container_rootfs=plan.container_rootfs,
         layers=plan.layers,
         cgroup=f"sdfleet-lab-{secrets.token_hex(4)}",
         hosts=tuple(hosts),
         packages_port=packages,
         services=plan.services,
         gpu_builds=plan.gpu_builds,
-        service_ports=tuple(forwards[plan.hosts :]),
+        service_ports=tuple(forwards[plan.machines :]),
     )
 
 

@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,10 +18,13 @@ from pathlib import Path
 
 from inventory.errors import SdfleetError
 from lab import box, fleet, locks, rootfs
+from lab.containers import data_of
+from lab.files import delete, locked
 from lab.handle import Lab
 from lab.lifecycle import Say, quiet
+from lab.network import container_name, host_name
 from lab.orders import Order, give
-from lab.state import cache_folder, delete, locked
+from lab.state import HostState, Rented, cache_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
 CODE = ("deploy", "inventory", "lab", "roles", "templates", "training")
@@ -42,6 +44,8 @@ class Scene:
     """Provisions the hosts of a lab with all upstreams; writes fleet.toml and the files beside it to the folder."""
     made_by: tuple[Path, ...]
     """Further source files that the provisioned hosts depend on, besides the project's own code."""
+    containers: tuple[Rented, ...] = ()
+    """Containers beside the hosts. Their data disks are kept too; each lab gives them a new password."""
 
 
 @contextlib.contextmanager
@@ -54,13 +58,16 @@ def attached(scene: Scene, folder: Path, hosts: int | None = None, say: Say = qu
     """
     with _layer(scene, say) as layer:
         if layer is None:
-            with box.attached(hosts or scene.hosts, say) as running:
+            with box.attached(hosts or scene.hosts, say, containers=scene.containers) as running:
                 scene.prepare(running, folder)
                 yield running
             return
         shutil.copytree(layer / "folder", folder, symlinks=True, dirs_exist_ok=True)
-        names = [f"h{number}" for number in range(1, (hosts or scene.hosts) + 1)]
-        with box.attached(len(names), say, [_of_host(layer, name) for name in names]) as running:
+        count = hosts or scene.hosts
+        names = [host_name(number) for number in range(1, count + 1)]
+        names += [container_name(number) for number in range(1, len(scene.containers) + 1)]
+        below = [_of_host(layer, name) for name in names]
+        with box.attached(count, say, below, scene.containers) as running:
             shutil.copytree(layer / "upstreams", running.folder.upstreams, symlinks=True, dirs_exist_ok=True)
             for file in folder.glob("*.toml"):
                 fleet.rebind(running, file)
@@ -76,7 +83,7 @@ def _of_host(layer: Path, name: str) -> Path:
 def _wait_until_booted(lab: Lab) -> None:
     """Wait until every enabled service has started or failed: they were running after the first apply."""
     with ThreadPoolExecutor(len(lab.hosts)) as pool:
-        for host in lab.hosts:
+        for host in (host for host in lab.hosts if not host.rented):
             pool.submit(lab.ssh, host.name, "systemctl is-system-running --wait", BOOTED_SECONDS)
 
 
@@ -115,7 +122,7 @@ def folder_of_layers() -> Path:
 
 def key(scene: Scene, tree: Path) -> str:
     """The hash of all that provisioned hosts depend on: code, available packages, root file system, the scene."""
-    found = hashlib.sha256(repr((scene.name, scene.hosts, tree.name, locks.offered())).encode())
+    found = hashlib.sha256(repr((scene.name, scene.hosts, scene.containers, tree.name, locks.offered())).encode())
     files = [file for name in CODE for file in (PROJECT / name).rglob("*") if file.is_file()]
     for file in sorted({*files, *scene.made_by}):
         if "__pycache__" not in file.parts:
@@ -129,30 +136,36 @@ def _make(scene: Scene, final: Path, say: Say) -> None:
     (part / "folder").mkdir(parents=True)
     (part / "hosts").mkdir()
     try:
-        with box.attached(scene.hosts, say) as running:
+        with box.attached(scene.hosts, say, containers=scene.containers) as running:
             scene.prepare(running, part / "folder")
             shutil.copytree(running.folder.upstreams, part / "upstreams", symlinks=True)
             for host in running.hosts:
-                _keep(running, host.name, part / "hosts" / host.name)
+                _keep(running, host, part / "hosts" / host.name)
         part.rename(final)
     finally:
         delete(part)
 
 
-def _keep(lab: Lab, host: str, place: Path) -> None:
-    """Shut the host down cleanly and move its writable layer to `place`."""
-    lab.ssh(host, "systemctl poweroff")
-    deadline = time.monotonic() + OFF_SECONDS
-    while lab.status().running[host]:
-        if time.monotonic() > deadline:
-            raise SdfleetError(f"host {host} does not switch off; see {lab.folder.logs / host}.console")
-        time.sleep(0.05)
-    give(lab.folder, Order(what="keep", host=host))
-    upper = lab.folder.hosts / host / "upper"
-    if not upper.is_dir():  # the disks are in memory, because the file system does not support overlays
+def _keep(lab: Lab, host: HostState, place: Path) -> None:
+    """Shut the host down cleanly and move its writable layer to `place`, and a container's data disk beside it."""
+    if host.rented:
+        lab.stop(host.name)
+    else:
+        lab.ssh(host.name, "systemctl poweroff")
+    if not lab.wait_until_off(host.name, OFF_SECONDS):
+        raise SdfleetError(f"host {host.name} does not switch off; see {lab.folder.logs / host.name}.console")
+    give(lab.folder, Order(what="keep", host=host.name))
+    folder = lab.folder.hosts / host.name
+    if not (folder / "upper").is_dir():  # the disks are in memory, because the file system does not support overlays
         raise Unkept("the file system of labs does not support overlays")
+    _move(folder / "upper", place)
+    if host.rented:
+        _move(folder / "data", data_of(place))
+
+
+def _move(tree: Path, place: Path) -> None:
     # To another file system mv copies, with hard links, devices (a deleted file is one) and the overlay's attributes.
-    done = subprocess.run(["mv", "--no-target-directory", upper, place], capture_output=True, text=True)
+    done = subprocess.run(["mv", "--no-target-directory", tree, place], capture_output=True, text=True)
     if done.returncode:
         raise Unkept(done.stderr.strip())
 

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from inventory.errors import SdfleetError
 from lab import rootfs
-from lab.handle import Lab
+from lab.files import delete
+from lab.handle import Kinds, Lab
 from lab.hosts import remove_cgroup
 from lab.launch import STOP_SECONDS, Launch, Plan
 from lab.network import MAX_HOSTS
-from lab.state import PROC, LabFolder, Service, State, default_folder, delete, labs_folder
+from lab.state import PROC, LabFolder, Rented, Service, State, default_folder, labs_folder
 
 ATTACHED = "attached-"
 """Prefix of folders that are deleted with their labs."""
@@ -32,19 +33,23 @@ def up(
     services: Sequence[Service] = (),
     say: Say = quiet,
     gpu_builds: bool = False,
+    containers: Sequence[Rented] = (),
+    release: str | None = None,
 ) -> Lab:
-    """Start a lab that runs until `down`; a running one with the same number of hosts is returned as it is.
+    """Start a lab that runs until `down`; a running one with the same hosts and containers is returned as it is.
 
     `services` run inside the lab's network as long as the lab; `say` gets a sentence when there is something to wait
     for; `gpu_builds` makes the package index offer torch's builds for GPUs too, which the locks of the real
-    applications need. Raises SdfleetError if the machine cannot run a lab, or if one with another number of hosts runs.
+    applications need; `release` is Debian's, for all (default: `rootfs.default_release`). Raises SdfleetError if the
+    machine cannot run a lab, or if one with others runs.
     """
     lab = LabFolder(folder or default_folder())
+    wanted = (hosts, tuple(containers), release or rootfs.default_release())
     if running := status(lab.path):
-        if len(running.hosts) == hosts:
+        if running.kinds == wanted:
             return running
-        raise SdfleetError(f"a lab with {len(running.hosts)} hosts is running; stop it first: sdfleet lab down")
-    launch = _launch(lab, hosts, services, say, gpu_builds)
+        raise SdfleetError(f"a lab with {_described(*running.kinds)} is running; stop it first: sdfleet lab down")
+    launch = _launch(lab, wanted, services, say, gpu_builds)
     launch.release()
     return launch.lab
 
@@ -56,6 +61,8 @@ def attached(
     services: Sequence[Service] = (),
     say: Say = quiet,
     layers: Sequence[Path] = (),
+    containers: Sequence[Rented] = (),
+    release: str | None = None,
 ) -> Iterator[Lab]:
     """A lab for the length of a `with` block; it also ends if this process is killed.
 
@@ -63,7 +70,8 @@ def attached(
     one, which is deleted at the end.
     """
     path = folder or new_folder()
-    launch = _launch(LabFolder(path), hosts, services, say, layers=layers)
+    kinds = (hosts, tuple(containers), release or rootfs.default_release())
+    launch = _launch(LabFolder(path), kinds, services, say, layers=layers)
     try:
         yield launch.lab
     finally:
@@ -99,16 +107,19 @@ def down(folder: Path | None = None) -> bool:
 
 def _launch(
     lab: LabFolder,
-    hosts: int,
+    kinds: Kinds,
     services: Sequence[Service],
     say: Say,
     gpu_builds: bool = False,
     layers: Sequence[Path] = (),
 ) -> Launch:
-    if not 1 <= hosts <= MAX_HOSTS:
-        raise SdfleetError(f"a lab has 1 to {MAX_HOSTS} hosts, not {hosts}")
+    hosts, containers, release = kinds
+    if not 1 <= hosts + len(containers) <= MAX_HOSTS:
+        raise SdfleetError(f"a lab has 1 to {MAX_HOSTS} hosts, not {hosts + len(containers)}")
     rootfs.check_machine()
-    tree = rootfs.ensure(say)
+    tree = rootfs.ensure(say, rootfs.Image(release))
+    container_tree = rootfs.ensure(say, rootfs.Image(release, rootfs.CONTAINER_PACKAGES)) if containers else None
+    plan = Plan(hosts, tuple(services), tree, gpu_builds, tuple(layers), containers, container_tree, release)
     with lab.locked():
         _clean_stale()
         state = lab.read()
@@ -118,11 +129,17 @@ def _launch(
             _clean(lab, state)
         lab.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            return Launch(lab, Plan(hosts, tuple(services), tree, gpu_builds, tuple(layers)))
+            return Launch(lab, plan)
         except BaseException:
             if state := lab.read():
                 _clean(lab, state)
             raise
+
+
+def _described(hosts: int, containers: Sequence[Rented], release: str) -> str:
+    """The machines of a lab in words, e.g. "2 hosts (bookworm)"."""
+    others = f" and {len(containers)} containers" if containers else ""
+    return f"{hosts} hosts{others} ({release})"
 
 
 def _stop(state: State) -> None:

@@ -29,6 +29,11 @@ def host_name(number: int) -> str:
     return f"h{number}"
 
 
+def container_name(number: int) -> str:
+    """Name of the lab's container `number`, counted from 1."""
+    return f"c{number}"
+
+
 def host_address(number: int) -> str:
-    """Address of host `number` on the lab's network."""
+    """Address of host `number` on the lab's network; containers are counted after the hosts."""
     return f"10.77.0.{10 + number}"

@@ -37,7 +37,7 @@ class Inherited(Frozen):
 class Order(Frozen):
     """An order for one host, or a question about all."""
 
-    what: Literal["status", "kill", "start", "cut", "restore", "keep"]
+    what: Literal["status", "kill", "stop", "start", "cut", "restore", "keep"]
     host: str | None = None
 
 

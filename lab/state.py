@@ -1,21 +1,19 @@
 """The files of a lab, and its record between commands."""
 
 import contextlib
-import fcntl
 import os
-import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from lab.files import delete, locked
+
 DEFAULT_NAME = "default"
 PROC = Path("/proc")
-DELETIONS = 16
-"""Files that are deleted at a time."""
+ProviderName = Literal["autodl", "runpod", "vast"]
 
 
 def cache_folder() -> Path:
@@ -80,6 +78,14 @@ def _boot_id() -> str:
     return (PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
+class Rented(Frozen):
+    """How a container is rented; `lab.providers` says what each provider's is like."""
+
+    provider: ProviderName
+    sftp: bool = True
+    """Whether its sshd offers sftp; the SSH of some providers' proxies does not."""
+
+
 class HostState(Frozen):
     """One host, as seen from outside."""
 
@@ -88,6 +94,8 @@ class HostState(Frozen):
     """On the lab's network."""
     port: int
     """On the machine's loopback; forwarded to the host's sshd."""
+    rented: Rented | None = None
+    """None for a host with systemd, else what kind of container it is."""
 
 
 class Service(Frozen):
@@ -107,9 +115,13 @@ class State(Frozen):
 
     owner: Process
     """The process that started it."""
+    release: str = "bookworm"
+    """Debian release of the hosts."""
     rootfs: Path
+    container_rootfs: Path | None = None
+    """Root file system of the containers; None without any."""
     layers: tuple[Path, ...] = ()
-    """The layer between each host's own disk and the root file system; none if the hosts are bare."""
+    """The layer between each host's own disk and the root file system, hosts with systemd first; none if bare."""
     cgroup: str
     """Name of its folder in the cgroup2 file system."""
     hosts: tuple[HostState, ...]
@@ -160,9 +172,17 @@ class LabFolder:
         """Private key for root on every host."""
         return self.keys / "user"
 
+    def password(self, container: str) -> Path:
+        """File with the password of root in a container."""
+        return self.keys / f"{container}.password"
+
+    def askpass(self, container: str) -> Path:
+        """Program that gives OpenSSH that password."""
+        return self.keys / f"{container}.askpass"
+
     @property
     def known_hosts(self) -> Path:
-        """Host keys, under loopback ports as well as under lab addresses."""
+        """Keys of the hosts, under loopback ports as well as under lab addresses; containers make their own."""
         return self.path / "known_hosts"
 
     @property
@@ -216,30 +236,3 @@ class LabFolder:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(self.path.parent / ".lock"):
             yield
-
-
-def delete(tree: Path) -> None:
-    """Delete a folder and all below it as far as possible; neither a missing one nor a link is touched.
-
-    On a file system without a journal that is mounted with `discard`, each deletion waits for the disk, up to 3 ms a
-    file; a provisioned host has 40,000. So several files are deleted at a time.
-    """
-
-    def unlink(place: tuple[str, list[str], list[str]]) -> None:
-        for name in place[2]:
-            with contextlib.suppress(OSError):
-                (Path(place[0]) / name).unlink()
-
-    if tree.is_symlink():
-        return
-    with ThreadPoolExecutor(DELETIONS) as pool:
-        pool.map(unlink, os.walk(tree))
-    shutil.rmtree(tree, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold an exclusive lock on `file` among processes."""
-    with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

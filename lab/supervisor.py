@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
+from lab.containers import Container
 from lab.hosts import CGROUPS, Host, Run, remove_cgroup, sh
 from lab.network import GATEWAY, PACKAGES_PORT, PREFIX, SSH_PORT
 from lab.orders import BOOT_SECONDS, GPU_BUILDS, PYTHON, READY, STAY, Answer, Inherited, Order
@@ -37,7 +38,8 @@ class Supervisor:
     def __init__(self, folder: LabFolder, state: State, inherited: Inherited) -> None:
         self.folder, self.state, self.inherited = folder, state, inherited
         self.cgroup = CGROUPS / state.cgroup
-        self.hosts = {host.name: Host(host, folder, self.cgroup / host.name) for host in state.hosts}
+        kinds = {host.name: Container if host.rented else Host for host in state.hosts}
+        self.hosts = {host.name: kinds[host.name](host, folder, self.cgroup / host.name) for host in state.hosts}
         self.helpers: dict[str, Run] = {}
 
     def run(self) -> None:
@@ -91,20 +93,22 @@ class Supervisor:
         hosts = list(self.hosts.values())
         self.folder.hosts.mkdir()
         try:
-            hosts[0].mount(self.state.rootfs, self._layer(0))
+            self._mount(0, hosts[0])
         except subprocess.CalledProcessError:
             _log(f"no overlay on the file system of {self.folder.hosts}: the hosts' disks will be in memory")
             shutil.rmtree(hosts[0].folder)
             sh("mount", "-t", "tmpfs", "-o", "mode=0755", "sdfleet-lab", self.folder.hosts)
-            hosts[0].mount(self.state.rootfs, self._layer(0))
+            self._mount(0, hosts[0])
         for number, host in enumerate(hosts[1:], start=1):
-            host.mount(self.state.rootfs, self._layer(number))
+            self._mount(number, host)
         for host in hosts:
             host.write_identity(self.state.hosts)
             host.connect(BRIDGE)
 
-    def _layer(self, number: int) -> Path | None:
-        return self.state.layers[number] if self.state.layers else None
+    def _mount(self, number: int, host: Host) -> None:
+        tree = self.state.container_rootfs if host.state.rented else self.state.rootfs
+        assert tree
+        host.mount(tree, self.state.layers[number] if number < len(self.state.layers) else None)
 
     def _boot(self) -> None:
         for host in self.hosts.values():
@@ -161,6 +165,8 @@ class Supervisor:
             match order.what:
                 case "kill":
                     host.pull_cord()
+                case "stop":
+                    host.stop()
                 case "start" if not host.running:
                     host.boot()
                 case "cut":
@@ -168,7 +174,7 @@ class Supervisor:
                 case "restore":
                     host.set_network(up=True)
                 case "keep" if not host.running:
-                    sh("umount", "--recursive", host.root)
+                    host.keep()
         return Answer(
             running={host.name: host.running for host in self.hosts.values()},
             cut=tuple(host.name for host in self.hosts.values() if host.cut),
@@ -186,8 +192,7 @@ class Supervisor:
             helper.kill()
             helper.wait()
         for host in self.hosts.values():
-            if host.root.is_mount():
-                sh("umount", "--recursive", host.root)
+            host.unmount()
         if self.folder.hosts.is_mount():
             sh("umount", self.folder.hosts)
         remove_cgroup(self.cgroup)

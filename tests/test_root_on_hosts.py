@@ -64,6 +64,7 @@ OF_ROOTS = {
         "apps, names of models, /etc/os-release; scandir of a descriptor",
         "glob read_text scandir",
     ),
+    "deploy/onhost/provider.py": ("/proc", "read_bytes"),
     "deploy/onhost/unused.py": ("store; names of links below data change nothing", "open glob unlink"),
     "deploy/onhost/published.py": ("store, with its list", "open read_bytes read_text mkdir replace unlink utime"),
     "deploy/onhost/released.py": ("apps", "glob iterdir files.read_json"),

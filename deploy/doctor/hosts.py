@@ -82,7 +82,8 @@ def _system(seen: Seen) -> Iterator[Finding]:
         yield warning("system", f"{system['name'] or 'unknown'} is not tested", f"Supported: {known}.")
     if not seen["systemd"]:
         cure = "Rent a virtual machine, or a container image that boots systemd: services need it."
-        yield bad("system", "systemd is not running, as in most GPU containers", cure)
+        whose = f"a container of {seen['provider']}" if seen["provider"] else "as in most GPU containers"
+        yield bad("system", f"systemd is not running: {whose}", cure)
     began, ended = seen["asked"]
     drift = max(began - seen["time"], seen["time"] - ended, 0)
     if drift > CLOCK_SECONDS:
@@ -118,6 +119,8 @@ def _resources(host: HostSettings, seen: Seen) -> Iterator[Finding]:
 
 
 def _failed_units(host: HostSettings, seen: Seen) -> Iterator[Finding]:
+    if not seen["systemd"]:
+        return
     others = {unit: last for unit, last in seen["failed"].items() if unit not in seen["units"]}
     for unit, last in others.items():
         says = f"{unit} failed" + (f"; its last line: {last}" if last else "")
@@ -137,7 +140,7 @@ def _journal(host: HostSettings, decision: Decision, seen: Seen) -> Iterator[Fin
     if line := seen["error"]:
         cure = f"See the lines before it: sdfleet logs {host.name} SERVICE (or the name of a run)."
         yield warning("journal", f"the last error of sdfleet's services in a day, not a known one: {line}", cure)
-    elif not known:
+    elif not known and seen["systemd"]:
         yield good("journal", "no known failure since the last boot, no error of sdfleet's services in a day")
 
 

@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from deploy.onhost.provider import provider
+
 SAMPLE = 2_000_000
 """Bytes of a mirror's answer that are read to measure throughput."""
 ERROR = r"\b\w*(Error|Exception): |\b(CRITICAL|FATAL)\b"
@@ -63,6 +65,7 @@ def main(
     return {
         "os": system,
         "systemd": Path("/run/systemd/system").is_dir(),
+        "provider": provider(),
         "time": time.time(),
         "disk": _disk(Path(root)),
         "memory": _memory(),

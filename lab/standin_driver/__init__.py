@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
+from lab.programs import rendered
+
 LAB = "/var/lib/sdfleet-lab"
 """Folder on a host that stands in for its hardware; the GPU facts look there first."""
 
 
 def program(name: str, **values: str) -> str:
     """The text of a program, with each @KEY@ replaced."""
-    text = (Path(__file__).resolve().parent / f"{name}.sh").read_text()
-    for key, value in values.items():
-        text = text.replace(f"@{key}@", value)
-    return text
+    return rendered(Path(__file__).resolve().parent / f"{name}.sh", values)

@@ -10,7 +10,7 @@ from roles.gpu.config import Gpu
 from roles.gpu.files import KEYRING, SOURCES, key, repository_url
 from roles.gpu.packages import branch_of, fabric_manager_package, kernel_headers
 from roles.onhost.journal import CONCLUSION
-from roles.operations.packages import APT, FINISH_DPKG
+from roles.operations.packages import FINISH_DPKG, apt
 from roles.paths import WITH_MIRRORS
 from roles.programs import command
 
@@ -45,7 +45,7 @@ def repair_module(facts: HostGpus) -> list[str]:
 def mend_dpkg() -> str:
     """Complete an interrupted run of dpkg; without that apt refuses everything."""
     return or_say(
-        f"{FINISH_DPKG}; {APT} --fix-broken install",
+        f"{FINISH_DPKG}; {apt('--fix-broken install')}",
         "dpkg was interrupted and cannot be repaired: run 'apt-get --fix-broken install' on the host",
     )
 
@@ -69,10 +69,10 @@ def read_lists(gpu: Gpu, facts: HostGpus) -> str:
     only = f"-o Dir::Etc::sourcelist={SOURCES} -o Dir::Etc::sourceparts=/dev/null -o APT::Get::List-Cleanup=0"
     url = repository_url(gpu, facts)
     strict = or_say(
-        f"{APT} update {only} -o APT::Update::Error-Mode=any",
+        apt(f"update {only} -o APT::Update::Error-Mode=any"),
         f"{url} does not answer or is not signed by {key(gpu, facts)[1]}: nothing was installed from it",
     )
-    return f"{strict}; {APT} update || true"
+    return f"{strict}; {apt('update')} || true"
 
 
 def release_hold() -> str:
@@ -89,7 +89,7 @@ def install(decision: Decision, facts: HostGpus) -> str:
     """Install the driver's packages, and the kernel headers that DKMS needs."""
     names = [*decision.packages, *kernel_headers(facts)]
     return or_say(
-        f"{APT} install --no-install-recommends --allow-downgrades {shlex.join(names)}",
+        apt(f"install --no-install-recommends --allow-downgrades {shlex.join(names)}"),
         f"apt cannot install these packages of driver {decision.driver}; "
         "on hold are: $(apt-mark showhold | xargs | sed 's/^$/none/')",
     )
@@ -108,7 +108,7 @@ def install_headers(facts: HostGpus) -> str:
     """Install the headers of the running kernel."""
     names = shlex.join(kernel_headers(facts))
     return or_say(
-        f"{APT} update || true; {APT} install --no-install-recommends {names}",
+        f"{apt('update')} || true; {apt(f'install --no-install-recommends {names}')}",
         f"the headers of kernel {facts.kernel} cannot be installed; boot the newest kernel and apply again",
     )
 
@@ -135,6 +135,6 @@ def install_fabric_manager(driver: str, blackwell: bool) -> str:
     more = " nvlsm" if blackwell else ""
     return or_say(
         f'version=$({version}); exact=$({exact}); [ -n "$exact" ] && '
-        f'{APT} install --allow-downgrades --allow-change-held-packages "{package}=$exact"{more}',
+        + apt(f'install --allow-downgrades --allow-change-held-packages "{package}=$exact"{more}'),
         f"the repository has no {package} at version $version of the driver, which NVSwitch needs exactly",
     )

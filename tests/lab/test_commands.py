@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 from inventory.errors import SdfleetError
 from inventory.load import load
 from lab import rootfs
-from lab.commands import app
+from lab.commands import Release, app
+from lab.state import Rented
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +46,46 @@ def test_status_without_a_lab_says_what_to_type() -> None:
 
 def test_exec_needs_a_command() -> None:
     assert CliRunner().invoke(app, ["exec"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("2", [Rented(provider="autodl"), Rented(provider="autodl")]),
+        ("runpod", [Rented(provider="runpod")]),
+        ("vast:no-sftp", [Rented(provider="vast", sftp=False)]),
+    ],
+)
+def test_containers_are_a_number_or_a_provider(
+    given: str, meant: list[Rented], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    def up(hosts: int, *arguments: object) -> None:
+        started.append((hosts, arguments[3]))
+        raise SdfleetError("enough seen")
+
+    monkeypatch.setattr("lab.box.up", up)
+    CliRunner().invoke(app, ["up", "--hosts", "0", "--containers", given])
+    assert started == [(0, meant)]
+
+
+def test_an_unknown_provider_is_told_the_known_ones() -> None:
+    result = CliRunner().invoke(app, ["up", "--containers", "paperspace"])
+    assert result.exit_code == 2
+    assert all(name in result.output for name in ("paperspace", "autodl", "runpod", "vast"))
+
+
+def test_the_releases_are_those_that_there_are_images_of() -> None:
+    assert [release.value for release in Release] == list(rootfs.RELEASES)
+
+
+def test_an_unknown_release_in_the_environment_is_told_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(rootfs.CHOICE, "trixie")
+    assert rootfs.Image().release == "trixie"
+    monkeypatch.setenv(rootfs.CHOICE, "sarge")
+    with pytest.raises(SdfleetError, match="sarge: the lab has bookworm and trixie"):
+        rootfs.default_release()
 
 
 def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import tomlkit
 
 from lab import Lab, fleet, layers
 from lab.layers import Scene
+from lab.state import Rented
 
 pytestmark = pytest.mark.lab
 
@@ -59,6 +60,27 @@ def test_a_second_lab_starts_where_the_first_was_provisioned(cache: Path, tmp_pa
     assert provisioning.times == 1
     [layer] = [path for path in cache.iterdir() if path.is_dir()]
     assert {path.name for path in layer.iterdir()} == {"folder", "hosts", "upstreams"}
+
+
+def test_containers_are_kept_with_their_data_disks(cache: Path, tmp_path: Path) -> None:
+    def prepare(lab: Lab, folder: Path) -> None:
+        fleet.write(lab, file=folder / "fleet.toml")
+        assert lab.ssh("c1", "rm /etc/issue; echo root >/etc/made; echo data >/workspace/made").returncode == 0
+
+    scene = Scene("rented", 1, prepare, (Path(__file__),), (Rented(provider="runpod"),))
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        with layers.attached(scene, folder) as lab:
+            made = "cat /etc/made /workspace/made; ls /etc/issue /workspace/mine"
+            assert lab.ssh("c1", made).stdout.split() == ["root", "data"]
+            hosts = tomlkit.parse((folder / "fleet.toml").read_text())["hosts"]
+            assert isinstance(hosts, dict) and f"-p {lab.host('c1').port} " in hosts["c1"]["address"]
+            assert hosts["c1"]["password"]["file"] == str(lab.folder.password("c1"))
+            lab.ssh("c1", "echo mine >/workspace/mine; rm /workspace/made")
+            lab.stop("c1")
+            lab.start("c1")
+            # RunPod wipes what was written since the image, which the layer is part of.
+            assert lab.ssh("c1", "cat /etc/made; ls /workspace").stdout.split() == ["root", "mine"]
 
 
 def test_what_failed_is_not_kept_and_other_code_is_another_layer(cache: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lab.state import delete
+from lab.files import delete
 
 
 def test_a_tree_is_deleted_and_nothing_that_its_links_lead_to(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """apt and dpkg on a host whose own upgrades may run just then."""
 
+import os
+import subprocess
 from pathlib import Path
 
-from pyinfra.facts.deb import DebPackages
+import pytest
 from pyinfra.facts.systemd import SystemdStatus
 
 from roles.facts.seen import HostSurvey
-from roles.operations.packages import APT, FINISH_DPKG, LOCK_SECONDS, install_nginx, install_packages
+from roles.operations.packages import APT, FINISH_DPKG, LOCK_SECONDS, apt, install_nginx, install_packages
 from tests.roles.declared import declared
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -21,14 +23,47 @@ def test_dpkg_is_finished_only_after_apt_has_waited_for_its_lock() -> None:
 
 def test_only_what_is_missing_is_installed_and_it_waits_for_the_hosts_own_upgrades() -> None:
     seen = HostSurvey(packages={"curl", "libglib2.0-0"})
-    wanted = ["curl", "git", "libglib2.0-0"]
-    # dpkg does not list what is merely provided by another package.
-    found = declared(lambda: install_packages(wanted, seen), {DebPackages: {"curl": {"8"}, "libglib2.0-0t64": {"2"}}})
-    assert found[READ] == [FINISH_DPKG, f"{APT} update"]
-    [command] = found[INSTALL]
-    assert command.endswith(" git") and "curl" not in command and "libglib" not in command
-    assert f"DPkg::Lock::Timeout={LOCK_SECONDS}" in command and "--no-install-recommends" in command
-    assert "--force-confold" in command and "DEBIAN_FRONTEND=noninteractive" in command
+    found = declared(lambda: install_packages(["curl", "git", "libglib2.0-0"], seen))
+    assert found[READ] == [FINISH_DPKG, apt("update")]
+    assert found[INSTALL] == [apt("install --no-install-recommends git")]
+    assert f"DPkg::Lock::Timeout={LOCK_SECONDS}" in APT and "--force-confold" in APT
+
+
+def test_neither_debconf_nor_needrestart_asks_or_restarts_anything(tmp_path: Path) -> None:
+    said = run_apt(tmp_path, "env | grep -E '^(DEBIAN_FRONTEND|NEEDRESTART_MODE)=' | sort").stdout
+    assert said.split() == ["DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_MODE=l"]
+
+
+@pytest.mark.parametrize("lock", ["/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock"])
+def test_apt_waits_for_the_locks_for_which_apt_get_does_not(tmp_path: Path, lock: str) -> None:
+    busy = f"echo 'E: Could not get lock {lock}. It is held by process 7 (apt-get)' >&2; exit 100"
+    done = run_apt(tmp_path, f"echo x >>{tmp_path}/tries; [ $(wc -l <{tmp_path}/tries) = 3 ] || {{ {busy}; }}; echo ok")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ok\n", "")
+    assert len((tmp_path / "pauses").read_text().splitlines()) == 2
+
+
+def test_apt_waits_for_them_no_longer_than_for_the_others(tmp_path: Path) -> None:
+    done = run_apt(tmp_path, "echo 'E: Could not get lock /var/lib/apt/lists/lock.' >&2; exit 100")
+    assert done.returncode == 100 and "Could not get lock" in done.stderr
+    assert sum(map(float, (tmp_path / "pauses").read_text().split())) == LOCK_SECONDS
+
+
+@pytest.mark.parametrize("says", ["E: Unable to locate package nope", "E: Could not get lock /var/lib/dpkg/lock."])
+def test_any_other_failure_of_apt_is_told_at_once(tmp_path: Path, says: str) -> None:
+    done = run_apt(tmp_path, f"echo '{says}' >&2; exit 100")
+    assert (done.returncode, done.stderr) == (100, f"{says}\n")
+    assert not (tmp_path / "pauses").exists()
+
+
+def run_apt(folder: Path, apt_get: str) -> subprocess.CompletedProcess[str]:
+    """`apt("update")` with this shell script as apt-get; its pauses are counted instead of slept."""
+    programs = folder / "bin"
+    programs.mkdir()
+    for name, text in (("apt-get", apt_get), ("sleep", f"echo $1 >>{folder}/pauses")):
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    path = {"PATH": f"{programs}:{os.environ['PATH']}"}
+    return subprocess.run(["sh", "-c", apt("update")], env=path, capture_output=True, text=True)
 
 
 def test_nothing_is_read_or_asked_where_all_is_installed() -> None:
@@ -37,8 +72,8 @@ def test_nothing_is_read_or_asked_where_all_is_installed() -> None:
 
 
 def test_nginx_never_opens_port_80_by_itself() -> None:
-    facts = {DebPackages: {}, SystemdStatus: {"nginx.service": False}}
+    facts = {SystemdStatus: {"nginx.service": False}}
     found = declared(lambda: install_nginx(["nginx", "openssl"], HostSurvey()), facts)
     assert next(iter(found.values())) == ["systemctl mask nginx.service"]
     assert list(found)[1:] == [READ, INSTALL]
-    assert found[INSTALL][0].endswith(" nginx openssl")
+    assert found[INSTALL] == [apt("install --no-install-recommends nginx openssl")]

@@ -41,6 +41,7 @@ def healthy(host: HostSettings) -> dict[str, Any]:
     return {
         "os": {"id": "debian", "release": "12", "name": "Debian GNU/Linux 12 (bookworm)"},
         "systemd": True,
+        "provider": "",
         "time": 1000.5,
         "asked": (1000.0, 1001.0),
         "disk": {"free_gb": 80.0, "total_gb": 100.0},

@@ -24,10 +24,17 @@ def test_a_healthy_host_has_nothing_to_complain_of(host: HostSettings) -> None:
     assert "github: 9 of 9 answer; first https://ghfast.top in 0.10 s, 9.0 MB/s" in said
 
 
+def test_units_and_journal_of_a_host_without_systemd_are_not_called_good(host: HostSettings) -> None:
+    seen = {**healthy(host), "systemd": False, "units": {}}
+    subjects = {finding.subject for finding in hosts.judge(host, seen)}
+    assert not subjects & {"unit", "journal"}
+
+
 @pytest.mark.parametrize(
     ("changes", "subject", "level", "words"),
     [
         ({"systemd": False}, "system", "bad", "GPU containers"),
+        ({"systemd": False, "provider": "AutoDL"}, "system", "bad", "a container of AutoDL"),
         ({"os": {"id": "fedora", "release": "41", "name": "Fedora 41"}}, "system", "warning", "Fedora 41"),
         ({"time": 400.0}, "clock", "bad", "600 s .* timedatectl"),
         ({"time": 9000.0}, "clock", "bad", "7999 s"),

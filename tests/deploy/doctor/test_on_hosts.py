@@ -8,19 +8,26 @@ from pathlib import Path
 
 import pytest
 
+import lab as lab_package
 from lab import Lab, box, fleet, gpus
+from lab.state import Rented
 from tests.roles.gpu.hosts import RTX5090
 
 pytestmark = pytest.mark.lab
 
-PROGRAM = "from deploy.doctor.command import doctor; import typer; typer.run(doctor)"
+PROGRAM = "import sdfleet; sdfleet.main()"
 TREE = Path(__file__).resolve().parents[3]
 
 
 def doctor(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the verb."""
+    return sdfleet("doctor", *arguments, "--fleet", str(file))
+
+
+def sdfleet(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the program."""
     environment = {**os.environ, "PYTHONPATH": str(TREE), "COLUMNS": "200", "NO_COLOR": "1"}
-    command = [sys.executable, "-P", "-c", PROGRAM, *arguments, "--fleet", str(file)]
+    command = [sys.executable, "-P", "-c", PROGRAM, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -85,6 +92,30 @@ def test_dead_roads_and_taken_ports_are_named(lab: Lab, tmp_path: Path) -> None:
     others = {finding["subject"]: finding for finding in report["h2"]}
     assert "nvidia" not in others, "it has no card"
     assert others["apt"]["says"].startswith("3 source(s) of the distribution answer; the slowest, http://")
+
+
+def test_a_rented_container_is_reached_by_its_password_and_named_with_its_provider(tmp_path: Path) -> None:
+    rented = [Rented(provider="autodl"), Rented(provider="runpod", sftp=False), Rented(provider="vast")]
+    with lab_package.attached(hosts=0, containers=rented) as running:
+        file = fleet.write(running, ["webui"], file=tmp_path / "fleet.toml")
+        assert sdfleet("check", "--fleet", str(file)).returncode == 0
+        unknown = sdfleet("doctor", "c1", "--fleet", str(file))
+        assert unknown.returncode == 3 and "sdfleet trust c1" in unknown.stdout, unknown.stdout
+        for name in ("c1", "c2", "c3"):
+            trusted = sdfleet("trust", name, "--fleet", str(file))
+            assert trusted.returncode == 0, trusted.stdout + trusted.stderr
+        report = json.loads(doctor(file, "--json").stdout)
+        titles = ["AutoDL", "RunPod", "vast.ai"]
+        for name, title in zip(("c1", "c2", "c3"), titles, strict=True):
+            found = {finding["says"] for finding in report[name] if finding["subject"] == "system"}
+            assert f"systemd is not running: a container of {title}" in found
+            assert not [finding for finding in report[name] if finding["subject"] in ("unit", "journal")]
+        running.stop("c2")
+        running.start("c2")
+        changed = sdfleet("trust", "c2", "--fleet", str(file))
+        assert changed.returncode == 1 and "--replace-host-key" in changed.stdout + changed.stderr
+        again = sdfleet("trust", "c2", "--replace-host-key", "--fleet", str(file))
+        assert again.returncode == 0, again.stdout + again.stderr
 
 
 def test_all_is_well_in_the_box(tmp_path: Path) -> None:

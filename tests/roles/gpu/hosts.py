@@ -222,6 +222,12 @@ BARE_HOSTS = (
     ),
     Host("RTX 3090, Debian 11", DEBIAN12 | {"release": "11", "devices": gpus(RTX3090)}, "refuse", says="debian12"),
     Host(
+        "RTX 5090, Ubuntu 26.04",
+        {"distribution": "ubuntu", "release": "26.04", "kernel": "7.0.0-14-generic", "devices": gpus(RTX5090)},
+        "refuse",
+        says="not on ubuntu2604",
+    ),
+    Host(
         "RTX 3090, Fedora 41",
         {"distribution": "fedora", "release": "41", "devices": gpus(RTX3090)},
         "refuse",

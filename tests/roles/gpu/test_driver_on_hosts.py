@@ -6,7 +6,7 @@ import pytest
 
 from lab import apt, gpus
 from lab.network import NVIDIA_URL, PACKAGES_URL
-from lab.rootfs import SOURCES
+from lab.rootfs import Image
 from tests.roles.gpu.conftest import HOST, LATER, NEW, OLD, OTHER_BRANCH, Server
 from tests.roles.gpu.hosts import H100, RTX4090, RTX5090, V100
 
@@ -41,7 +41,7 @@ def test_bare_host_gets_a_driver_keeps_it_and_holds_it(server: Server) -> None:
 
 def test_debians_own_unattended_upgrade_leaves_the_driver_alone(server: Server) -> None:
     server.equip(RTX4090)
-    (server.lab.root(HOST) / "root/debian.list").write_text(SOURCES)
+    (server.lab.root(HOST) / "root/debian.list").write_text(Image().sources)
     debian = f"-o Acquire::http::Proxy={PACKAGES_URL} -o Dir::Etc::sourcelist=/root/debian.list"
     server.run(f"apt-get -q {debian} update && apt-get -q -y {debian} install unattended-upgrades")
     everything = 'Unattended-Upgrade::Origins-Pattern { "origin=*"; };\n'
