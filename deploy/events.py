@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 
 from deploy.keys import OpenedKey
 from roles.settings import Settings
@@ -18,7 +18,13 @@ Status = Literal["ok", "failed", "unreachable", "stopped"]
 """How a run ended on one host."""
 
 
-class Request(Settings):
+class _Message(BaseModel):
+    """What two programs of ours tell each other: no table, whose checks of raw values exclude discriminators."""
+
+    model_config = Settings.model_config
+
+
+class Request(_Message):
     fleet: str = Field(description="Path of fleet.toml.")
     hosts: tuple[str, ...]
     roles: tuple[str, ...]
@@ -37,7 +43,7 @@ class Request(Settings):
     failures: int | None = Field(default=None, description="Failure budget; unset means the fleet's.")
 
 
-class Phase(Settings):
+class Phase(_Message):
     """A host enters a phase of the run."""
 
     event: Literal["phase"] = "phase"
@@ -46,7 +52,7 @@ class Phase(Settings):
     operations: int = 0
 
 
-class Planned(Settings):
+class Planned(_Message):
     """An operation of the plan."""
 
     event: Literal["planned"] = "planned"
@@ -55,13 +61,13 @@ class Planned(Settings):
     change: bool
 
 
-class Started(Settings):
+class Started(_Message):
     event: Literal["started"] = "started"
     host: str
     operation: str
 
 
-class Finished(Settings):
+class Finished(_Message):
     event: Literal["finished"] = "finished"
     host: str
     operation: str
@@ -69,7 +75,7 @@ class Finished(Settings):
     seconds: float
 
 
-class Log(Settings):
+class Log(_Message):
     """A line that an operation or pyinfra printed."""
 
     event: Literal["log"] = "log"
@@ -78,7 +84,7 @@ class Log(Settings):
     text: str
 
 
-class HostResult(Settings):
+class HostResult(_Message):
     event: Literal["result"] = "result"
     host: str
     status: Status

@@ -12,6 +12,8 @@ from typing import IO
 LARGEST_COMPLAINT = 1_000_000
 """Bytes of standard error that are kept; the rest is read and dropped."""
 BLOCK = 1 << 18
+LAST_SECONDS = 1
+"""How long the input is waited for when the process has ended; a child of it may keep the pipe open."""
 
 
 class TooMuchError(Exception):
@@ -35,7 +37,9 @@ def exchange(
         selectors.DefaultSelector() as ready,
     ):
         assert process.stdin and process.stdout and process.stderr
-        threading.Thread(target=_feed, args=(process.stdin, input), daemon=True).start()
+        feeding = threading.Thread(target=_feed, args=(process.stdin, input), daemon=True)
+        process.stdin = None  # the thread alone closes it, as it may still hold bytes that nobody reads
+        feeding.start()
         try:
             for stream in (process.stdout, process.stderr):
                 ready.register(stream, selectors.EVENT_READ)
@@ -58,6 +62,8 @@ def exchange(
         except BaseException:
             process.kill()
             raise
+        finally:
+            feeding.join(LAST_SECONDS)
     return status, bytes(kept), bytes(complaint)
 
 

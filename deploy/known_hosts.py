@@ -3,18 +3,23 @@
 paramiko's own reader knows no patterns, no revoked keys, and no host that is listed without its port.
 """
 
+import base64
 import contextlib
 import fnmatch
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from paramiko import PKey, SSHException
-from paramiko.hostkeys import HostKeyEntry, HostKeys
+from paramiko.hostkeys import HostKeys
+from paramiko.pkey import UnknownKeyType
 
 from inventory.connection import Login
 
 REVOKED, AUTHORITY = "@revoked", "@cert-authority"
+HASHED = re.compile(r"\|1(\|[A-Za-z0-9+/]{27}=){2}")
+"""A hashed name: salt and hash, 20 bytes each."""
 
 
 @dataclass
@@ -22,49 +27,57 @@ class KnownHosts:
     """What files say of one login's host."""
 
     keys: list[PKey] = field(default_factory=list)
-    revoked: set[bytes] = field(default_factory=set)
+    """The keys of the host as it is reached: if there are any, no other is accepted."""
+    without_port: list[PKey] = field(default_factory=list)
+    """Keys of its address alone: accepted too, but other keys are not refused, since another machine may be there."""
+    revoked: list[PKey] = field(default_factory=list)
     authority: bool = False
     """Whether an authority may vouch for it, which paramiko cannot check."""
 
 
 def read(files: Iterable[Path], login: Login) -> KnownHosts:
-    """The keys of a host; those listed for its address alone count if none is listed with its port."""
+    """The keys of a login's host."""
     lines = [line for file in files for line in _lines(file)]
-    found = _found(lines, login.known_as)
-    if not found.keys and login.known_as != login.address:
+    known = _found(lines, login.known_as)
+    if login.known_as != login.address:
         alone = _found(lines, login.address)
-        found = KnownHosts(alone.keys, found.revoked | alone.revoked, found.authority or alone.authority)
-    found.keys = [key for key in found.keys if key.asbytes() not in found.revoked]
-    return found
+        known.without_port = alone.keys
+        known.revoked += alone.revoked
+        known.authority |= alone.authority
+    return known
 
 
 def _lines(file: Path) -> list[str]:
     with contextlib.suppress(OSError):
-        return [line for text in file.read_text(errors="replace").splitlines() if (line := text.strip())]
+        return file.read_text(errors="replace").splitlines()
     return []
 
 
 def _found(lines: Iterable[str], name: str) -> KnownHosts:
+    """What lines of the form [@MARKER] NAMES TYPE KEY [COMMENT] say of a name; all others say nothing."""
     known = KnownHosts()
     for line in lines:
-        marker, rest = line.split(None, 1) if line.startswith("@") and " " in line else ("", line)
-        with contextlib.suppress(SSHException, ValueError):
-            entry = None if line.startswith("#") else HostKeyEntry.from_line(rest)
-            if not entry or not entry.key or not _matches(",".join(entry.hostnames or ()), name):
-                continue
-            if marker == REVOKED:
-                known.revoked.add(entry.key.asbytes())
-            elif marker == AUTHORITY:
-                known.authority = True
-            elif not marker:
-                known.keys.append(entry.key)
+        fields = line.split()
+        marker = fields.pop(0) if line.lstrip().startswith("@") else ""
+        if line.lstrip().startswith("#") or len(fields) < 3 or not _matches(fields[0], name):
+            continue
+        try:
+            key = PKey.from_type_string(fields[1], base64.b64decode(fields[2], validate=True))
+        except (SSHException, ValueError, OverflowError, UnknownKeyType):
+            continue
+        if marker == REVOKED:
+            known.revoked.append(key)
+        elif marker == AUTHORITY:
+            known.authority = True
+        elif not marker:
+            known.keys.append(key)
     return known
 
 
 def _matches(patterns: str, name: str) -> bool:
     """Whether a name is in a list of patterns; one with ! excludes what it matches. A hashed name stands alone."""
     if patterns.startswith("|"):
-        return HostKeys.hash_host(name, patterns) == patterns
+        return bool(HASHED.fullmatch(patterns)) and HostKeys.hash_host(name.lower(), patterns) == patterns
     matched = False
     for pattern in patterns.split(","):
         # Only * and ? are special: the brackets belong to [HOST]:PORT.

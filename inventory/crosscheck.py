@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from inventory.connection import LOCAL, Hop
 from inventory.errors import Problem
 from inventory.model import FleetTable, HostSettings, HostTable
 from inventory.secrets import Secrets
@@ -19,6 +20,8 @@ FILES = (
     ("gateway", "certificate"),
 )
 """Settings that are paths on the controller, relative to fleet.toml."""
+FOR_SSH = {"user", "port", "key", "jump", "password"}
+"""Settings of a host that is reached over SSH."""
 PUBLIC = re.compile(rb"(ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ AAAA|---- BEGIN SSH2 PUBLIC KEY")
 """The beginning of a public key's file."""
 
@@ -60,18 +63,32 @@ def _plain(address: str) -> str:
         return address.lower().rstrip(".")
 
 
-def names_for_dns(hosts: Mapping[str, HostTable | None], models: Iterable[Model]) -> Iterator[Problem]:
-    """Names of hosts of this file where an address is wanted, and names that are none of them."""
+def local_machine(hosts: Mapping[str, HostTable | None]) -> Iterator[Problem]:
+    """Settings of SSH for this machine."""
+    for name, host in hosts.items():
+        if host and host.address == LOCAL and (unused := sorted(host.model_fields_set & FOR_SSH)):
+            said = f"this machine is reached without SSH, so {', '.join(unused)} would not be used"
+            yield Problem(f"hosts.{name}.address", said)
+
+
+def jumps_by_name(table: FleetTable, hosts: Mapping[str, HostTable | None]) -> Iterator[str]:
+    """A sentence for each jump host that has the name of a host of this file, which DNS may know or not."""
     for name, host in hosts.items():
         for hop in host.jump.split(",") if host and host.jump else ():
-            user, address, _ = split_jump(hop.strip())
+            user, address, port = split_jump(hop.strip())
             there = hosts.get(address)
-            if there and there.address != address:
-                user, place = there.user or user or "USER", there.address
-                yield Problem(
-                    f"hosts.{name}.jump",
-                    f"{address!r} is a host of this file, and no address; write {user}@{place}:{there.port}",
-                )
+            if not there or _plain(there.address) == _plain(address):
+                continue
+            said = f"hosts.{name}.jump: {address} is looked up in DNS, not in this file"
+            if there.address == LOCAL:
+                yield f"{said}, where it is this machine, over which no jump leads"
+                continue
+            place = Hop(address=there.address, user=user or there.user or table.user, port=port or there.port)
+            yield f"{said}; if you mean hosts.{address}, write {place}"
+
+
+def sources_of_hosts(hosts: Collection[str], models: Iterable[Model]) -> Iterator[Problem]:
+    """Models of hosts that are not in this file."""
     for model in models:
         other = model.source.removeprefix("host:").partition("/")[0] if model.source.startswith("host:") else None
         if other is not None and other not in hosts:
@@ -90,8 +107,8 @@ def needs(
         yield from _needed_secrets(secrets, hosts)
         for name in type(secrets).model_fields:
             reference = getattr(secrets, name)
-            if reference and reference.file and not (here / reference.file).is_file():
-                yield Problem(f"secrets.{name}", f"there is no file {here / reference.file}")
+            if reference and reference.file and (why := _unreadable(name, here / reference.file)):
+                yield Problem(f"secrets.{name}", why)
     if table and table.known_hosts and not (here / table.known_hosts).is_file():
         yield Problem("fleet.known_hosts", f"there is no file {here / table.known_hosts}")
     told: set[Path] = set()
@@ -119,9 +136,9 @@ def _unreadable(key: str, path: Path) -> str:
     """Why the file of a setting is not what it must be; empty if it may be."""
     if not path.exists():
         return f"there is no file {path}"
-    if not path.is_file():
-        return f"{path} is a folder; write the file in it" if path.is_dir() else f"{path} is no file"
-    if key == "key" and PUBLIC.match(_beginning(path)):
+    if path.is_dir():
+        return f"{path} is a folder; write the file in it"
+    if key == "key" and path.is_file() and PUBLIC.match(_beginning(path)):
         private = f": {path.with_suffix('')}" if path.suffix == ".pub" else ""
         return f"{path} is a public key; write the private one{private}"
     return ""

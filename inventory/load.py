@@ -99,7 +99,8 @@ class _Reader:
             merged = {name: host for name, host in tried.items() if host}
         if self.files:
             self.problems += crosscheck.one_machine(hosts)
-            self.problems += crosscheck.names_for_dns(hosts, models)
+            self.problems += crosscheck.local_machine(hosts)
+            self.problems += crosscheck.sources_of_hosts(hosts.keys(), models)
             self.problems += crosscheck.needs(table, secrets, merged, self.file.parent)
             groups_of_hosts = {group for host in hosts.values() if host for group in host.groups}
             used = [model for model in models if not model.groups or groups_of_hosts.intersection(model.groups)]
@@ -115,7 +116,7 @@ class _Reader:
             table=table,
             secrets=secrets.beside(self.file.parent),
             hosts={name: pin_host(reach_directly(host, direct), lock) for name, host in whole.items()},
-            notes=tuple(crosscheck.silent_groups(table, models, merged)),
+            notes=(*crosscheck.silent_groups(table, models, merged), *crosscheck.jumps_by_name(table, hosts)),
         )
 
     @staticmethod

@@ -20,7 +20,7 @@ from training.textfile import parse_toml
 
 PRESETS = Path(__file__).resolve().parent / "presets"
 Table = dict[str, Any]
-FLEETS = "fleet.key_passphrase"
+FLEET_PASSPHRASE = "fleet.key_passphrase"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class FleetTables:
             known_hosts=_beside(here, fleet.known_hosts),
             password=host.password.beside(here) if host.password else None,
             key_passphrase=passphrase.beside(here) if passphrase else None,
-            passphrase_setting=f"hosts.{name}.key_passphrase" if host.key or host.key_passphrase else FLEETS,
+            passphrase_setting=f"hosts.{name}.key_passphrase" if host.key or host.key_passphrase else FLEET_PASSPHRASE,
             sudo_password=sudo_password.beside(here) if sudo_password else None,
         )
 

@@ -50,7 +50,10 @@ COMMAND = re.compile(
 BARE = re.compile(r"(?P<rest>[^\s-]\S*[@.]\S*\s+-\S.*)", re.DOTALL)
 """The same without its first word: HOST -p PORT. A word without @ and dot may be another program."""
 PLACE = re.compile(r"(?:(?P<user>[^@\s]+)@)?(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^@:\[\]\s]+))(?::(?P<port>\d+))?")
-
+PASSED_ON = re.compile(r"(?<![@.\w-])(?:sshpass(?:\.exe)?|-pw)\s|SSHPASS\s*=", re.IGNORECASE)
+"""A password that a program types in: sshpass, plink."""
+COLON = re.compile(r":(?!\d+(?:,|\s|$))[^@]*@")
+"""What separates a user from a password; none separates a port from the next jump host."""
 
 LONGEST = 1000
 """Characters of a command line; a longer text is none."""
@@ -62,16 +65,19 @@ def unfold(raw: dict[str, Any]) -> dict[str, Any]:
     User, port, key and jump become settings. Raises ValueError if the table sets one of them to another value, or if
     the address needs what has no setting.
     """
-    if isinstance(jump := raw.get("jump"), str) and len(jump) <= LONGEST:
+    address, jump = raw.get("address"), raw.get("jump")
+    for key, text in (("address", address), ("jump", jump)):
+        if isinstance(text, str) and PASSED_ON.search(text.translate(PUNCTUATION)):
+            raise _password(key)
+    if isinstance(jump, str) and len(jump) <= LONGEST:
         raw = raw | {"jump": unfold_jump(jump)}
-    address = raw.get("address")
     if not isinstance(address, str) or len(address) > LONGEST:
         return raw
     found = _found(_unwrapped(address))
+    if "jump" in found:
+        found["jump"] = unfold_jump(found["jump"])
     if str(found["address"]).lower() == LOCAL:
         found["address"] = LOCAL
-        if unused := sorted({*found, *raw} & {"user", "port", "key", "jump", "password"}):
-            raise ValueError(f"address: this machine is reached without SSH, so {', '.join(unused)} would not be used")
     for key, value in found.items():
         if key != "address" and key in raw and str(raw[key]) != str(value):
             raise ValueError(f"address has {key} {value}, but {key} is set to {raw[key]}; keep one of them")
@@ -80,11 +86,15 @@ def unfold(raw: dict[str, Any]) -> dict[str, Any]:
 
 def unfold_jump(text: str) -> str:
     """The jump hosts as [USER@]HOST[:PORT], separated by commas, if they are ssh commands or URLs."""
-    hops = [hop.strip() for hop in text.translate(PUNCTUATION).replace("\uff0c", ",").split(",")]
-    return ",".join(_hop(hop) if re.match(r"ssh(\s|://)", hop) else hop for hop in hops)
+    text = text.translate(PUNCTUATION).replace("\uff0c", ",")
+    if COLON.search(re.sub(r"ssh://|\[[0-9A-Fa-f:.]*\]", "", text, flags=re.IGNORECASE)):
+        raise _password("jump")
+    return ",".join(_hop(hop.strip()) for hop in text.split(","))
 
 
 def _hop(text: str) -> str:
+    if not re.match(r"ssh(\s|://)", text):
+        return text
     found = _found(_unwrapped(text))
     if other := found.keys() - {"address", "user", "port"}:
         raise ValueError(f"jump: {text!r} sets a {min(other)}; jump hosts use the key of the host behind them")
@@ -101,11 +111,17 @@ def _unwrapped(text: str) -> str:
     return text
 
 
+def _password(key: str) -> ValueError:
+    """The sentence for a text with a password, which it does not repeat."""
+    cure = "jump hosts use the key of the host behind them"
+    if key == "address":
+        cure = 'write password = { env = "NAME" } instead'
+    return ValueError(f"{key}: a password has no place in it; {cure}")
+
+
 def _found(text: str) -> dict[str, Any]:
     if re.match(r"https?://", text, re.IGNORECASE):
         raise ValueError("address: a page's URL is no address of SSH; paste the ssh command that the provider shows")
-    if re.match(r"(\S*[/\\])?sshpass\s", text):  # its password is not repeated
-        raise ValueError('address: leave out sshpass and its password; write password = { env = "NAME" } instead')
     match = COMMAND.fullmatch(text) or BARE.fullmatch(text)
     return _command(match["rest"]) if match else _place(text)
 
@@ -119,7 +135,12 @@ def _command(text: str) -> dict[str, Any]:
         raise ValueError(f"address: this ssh command cannot be read: {str(error).lower()}") from error
     if not rest:
         raise ValueError("address: this ssh command names no host")
-    return _values(after) | _place(rest[0].rstrip(";")) | _values(before)
+    found = _values(after) | _place(rest[0].rstrip(";")) | _values(before)
+    if ":" in found.get("user", ""):
+        raise _password("address")
+    if found.get("jump", "").lower() == "none":
+        del found["jump"]
+    return found
 
 
 def _values(options: list[tuple[str, str]]) -> dict[str, Any]:
@@ -149,8 +170,10 @@ def _settings(letter: str, value: str) -> Iterator[tuple[str, str]]:
     if letter != "o":
         return
     name, told = re.fullmatch(r"\s*([^\s=]*)\s*=?\s*(.*)", value, re.DOTALL).groups()  # type: ignore[union-attr]
-    if cure := CURES.get(name.lower()):
-        raise ValueError(f"-o {value} is not supported; {cure}")
+    if name.lower() == "proxycommand" and told.lower() == "none":
+        yield "jump", told
+    elif cure := CURES.get(name.lower()):
+        raise ValueError(f"-o {name} is not supported; {cure}")
     if name.lower() in LONG:
         yield LONG[name.lower()], told
 
@@ -164,8 +187,8 @@ def _place(text: str) -> dict[str, Any]:
         except ValueError:
             return {"address": text}
     user, at, host = url.rpartition("@")
-    if ":" in user:  # it is not repeated: what follows the colon is a password
-        raise ValueError('address: a password has no place in it; write password = { env = "NAME" } instead')
+    if ":" in user:
+        raise _password("address")
     if _is_ipv6(host):
         return {"address": host} | ({"user": user} if at else {})
     match = PLACE.fullmatch(url)

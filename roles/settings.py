@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, Val
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from training.bounds import bounded
+from training.exact_types import exact
 from training.usable_path import foreign, usable_path
 
 
@@ -18,6 +19,11 @@ class Settings(BaseModel):
     """A frozen table; unknown keys are errors, so that a typo is never silently ignored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _exact(cls, value: Any, info: ValidationInfo) -> Any:
+        return exact(cls, value, info)
 
     @field_validator("*")
     @classmethod

@@ -16,7 +16,14 @@ ALLOWED = {
     "training": set(),
     "templates": set(),
     "roles": {
-        *("templates", "training.archive", "training.bounds", "training.config", "training.spelling"),
+        *(
+            "templates",
+            "training.archive",
+            "training.bounds",
+            "training.config",
+            "training.exact_types",
+            "training.spelling",
+        ),
         "training.usable_path",
     },
     "inventory": {"roles", "training.bounds", "training.errors", "training.spelling", "training.textfile"},

@@ -80,7 +80,7 @@ def main(
         _same_process(unit, service["process"])
     except GateError as error:
         seen["failed"], seen["said"] = error.args
-    return seen | _both_parts(unit, begun - (stable_seconds - seconds))
+    return seen | _journal_errors(unit, begun - (stable_seconds - seconds))
 
 
 class GateError(Exception):
@@ -152,7 +152,7 @@ def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate
         raise GateError(gate, f"{path} {error}") from error
 
 
-def _both_parts(unit: str, since: float) -> dict[str, Any]:
+def _journal_errors(unit: str, since: float) -> dict[str, Any]:
     """The errors in the journal: of the service's start, and `since` (s since the epoch)."""
     start = _start_errors(unit)
     # Newest first: with --since, journalctl's --lines would be the first ones after that time.

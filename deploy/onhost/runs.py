@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from deploy.onhost.hashing import sha256_of
 from deploy.onhost.run_inputs import create, inputs, missing, remove
@@ -116,16 +116,25 @@ def files(run: str) -> dict[str, dict[str, Any]]:
 
     Raises ValueError if all together are too much for the result of a run.
     """
+    for _ in _fetched(run):  # all are counted before the first is read: to hash them takes an hour or more
+        pass
     found: dict[str, dict[str, Any]] = {}
-    whole = 0
+    for path, size, stream in _fetched(run):
+        with contextlib.suppress(OSError):
+            found[path] = {"size": size, "sha256": sha256_of(stream, size) if size <= LARGEST else None}
+    return found
+
+
+def _fetched(run: str) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """Path, size in bytes and content of every file to fetch. Raises ValueError if all together are too much."""
+    count = whole = 0
     for path, parent, name in nofollow.files_below(run):
         if path.partition("/")[0] in PRIVATE:
             continue
         with contextlib.suppress(OSError), nofollow.open_in(parent, name) as stream:
             size = os.fstat(stream.fileno()).st_size
-            fits = size <= LARGEST
-            whole += size if fits else 0
-            if whole > LARGEST_RUN or len(found) == MOST_FILES:
+            count += 1
+            whole += size if size <= LARGEST else 0
+            if whole > LARGEST_RUN or count > MOST_FILES:
                 raise ValueError(TOO_MUCH)
-            found[path] = {"size": size, "sha256": sha256_of(stream, size) if fits else None}
-    return found
+            yield path, size, stream

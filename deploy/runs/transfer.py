@@ -21,7 +21,7 @@ from training.digests import sha256_of
 STOP_SECONDS = 660
 """A little more than the unit's TimeoutStopSec: a checkpoint of a large model takes minutes."""
 RESERVE = 1_000_000_000
-"""Bytes that stay free on this machine's disk."""
+"""Bytes that stay free on this machine's disk, or as many as are to come if those are fewer."""
 STATES = ("running", "queued", "created", "finished", "failed", "stopped")
 """States of a run, from deploy/onhost/runs.py."""
 
@@ -153,29 +153,29 @@ class RunHost:
             if not hashes[place]:
                 limit = format_bytes(onhost.LARGEST)
                 err.print(f"{self.name}: {place} of {run} is not fetched: it has {format_bytes(size)}, {limit} at most")
-        wanted = {place: (sha256, sizes[place]) for place, sha256 in hashes.items() if sha256}
-        self._refuse_too_much(run, folder, {place: size for place, (_, size) in wanted.items()})
-        fetched = []
-        for relative, (sha256, size) in wanted.items():
-            target = folder / relative
+        wanted = {place: sha256 for place, sha256 in hashes.items() if sha256}
+        if len(wanted) > onhost.MOST_FILES or sum(sizes[place] for place in wanted) > onhost.LARGEST_RUN:
+            raise HostError(f"{self.name}: {run}: {onhost.TOO_MUCH}")
+        missing = [place for place, sha256 in wanted.items() if not _is_there(folder / place, sizes[place], sha256)]
+        self._refuse_too_much(run, folder, {place: sizes[place] for place in missing})
+        for place in missing:
+            target = folder / place
             target.parent.mkdir(parents=True, exist_ok=True)
-            source = self.paths.run(run) / relative
-            if not (target.exists() and sha256_of(target) == sha256):
-                self.download(source, target, sha256, size)
-            fetched.append(target)
-        return fetched
+            self.download(self.paths.run(run) / place, target, wanted[place], sizes[place])
+        return [folder / place for place in wanted]
 
     def _refuse_too_much(self, run: str, folder: Path, sizes: Mapping[PurePosixPath, int]) -> None:
         """Before the first byte: what a host sends must not fill this machine's disk."""
-        if len(sizes) > onhost.MOST_FILES or sum(sizes.values()) > onhost.LARGEST_RUN:
-            raise HostError(f"{self.name}: {run}: {onhost.TOO_MUCH}")
+        left = sum(max(size - _part_size(folder / place), 0) for place, size in sizes.items())
+        if not left:
+            return
         folder.mkdir(parents=True, exist_ok=True)
-        left = sum(size for place, size in sizes.items() if not (folder / place).exists())
         free = shutil.disk_usage(folder).free
-        if left + RESERVE > free:
+        if left + min(left, RESERVE) > free:
             raise HostError(
-                f"{self.name}: the files of {run} need {format_bytes(left)}, and {folder.absolute()} has "
-                f"{format_bytes(free)} free; make room, or choose another folder with --into"
+                f"{self.name}: {format_bytes(left)} of {run} is still to be downloaded, but {folder.absolute()} has "
+                f"{format_bytes(free)} free, of which {format_bytes(min(left, RESERVE))} must stay free; "
+                "make room, or choose another folder with --into"
             )
 
     def download(self, source: PurePosixPath, target: Path, sha256: str, size: int = onhost.LARGEST) -> None:
@@ -183,10 +183,10 @@ class RunHost:
 
         Raises HostError if its sha256 is wrong twice.
         """
-        part = target.with_name(f"{target.name}.part")
+        part = _part(target)
         program = sent("send_file").encode()
         for _ in range(2):
-            begin = part.stat().st_size if part.exists() else 0
+            begin = _part_size(target)
             # A run can replace a file by a link or a FIFO during the download.
             command = receiver(source, begin, size)
             with part.open("ab") as file:
@@ -196,6 +196,20 @@ class RunHost:
                 return
             part.unlink()
         raise HostError(f"{self.name}: {source} arrived with the wrong sha256 twice; fetch it again")
+
+
+def _part(target: Path) -> Path:
+    """Where a download is until it is complete."""
+    return target.with_name(f"{target.name}.part")
+
+
+def _part_size(target: Path) -> int:
+    part = _part(target)
+    return part.stat().st_size if part.exists() else 0
+
+
+def _is_there(target: Path, size: int, sha256: str) -> bool:
+    return target.exists() and target.stat().st_size == size and sha256_of(target) == sha256
 
 
 def _place(name: object) -> PurePosixPath:

@@ -66,8 +66,8 @@ def test_secrets_are_roots(host: Host, served: list[Backend]) -> None:
 
 
 def test_nobody_comes_in_without_a_login(host: Host, served: list[Backend], places: list[str]) -> None:
-    doors = [f"https://{at}:{backend.public_port}" for at in places for backend in served]
-    urls = [f"{door}{path}" for door in doors for path in CLOSED]
+    bases = [f"https://{at}:{backend.public_port}" for at in places for backend in served]
+    urls = [f"{base}{path}" for base in bases for path in CLOSED]
     statuses = host.run(http_commands.statuses(urls, "-k", "--path-as-is")).stdout.split()
     assert len(statuses) == len(urls), f"only {len(statuses)} of {len(urls)} requests were answered in time"
     let_in = [url for url, status in zip(urls, statuses, strict=True) if status != "401"]

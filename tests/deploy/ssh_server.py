@@ -14,6 +14,11 @@ import paramiko
 from paramiko import common
 
 
+def line(names: str, key: paramiko.PKey) -> str:
+    """A line of a known_hosts file."""
+    return f"{names} {key.get_name()} {key.get_base64()}\n"
+
+
 @dataclass
 class Server:
     """A server on a loopback address, and who may log in."""
@@ -22,6 +27,8 @@ class Server:
     allowed: paramiko.PKey
     address: str = "127.0.0.1"
     host_key: paramiko.PKey = field(default_factory=lambda: paramiko.ECDSAKey.generate())
+    further_keys: list[paramiko.PKey] = field(default_factory=list)
+    """Its host keys of other types."""
     port: int = 0
     logins: list[str] = field(default_factory=list)
     """Users that were let in."""
@@ -33,7 +40,7 @@ class Server:
     @property
     def known(self) -> str:
         """Its line of a known_hosts file."""
-        return f"[{self.address}]:{self.port} {self.host_key.get_name()} {self.host_key.get_base64()}\n"
+        return line(f"[{self.address}]:{self.port}", self.host_key)
 
     @contextlib.contextmanager
     def running(self) -> Iterator["Server"]:
@@ -50,7 +57,8 @@ class Server:
             while True:
                 connection, _ = listener.accept()
                 transport = paramiko.Transport(connection)
-                transport.add_server_key(self.host_key)
+                for key in (self.host_key, *self.further_keys):
+                    transport.add_server_key(key)
                 session = _Session(self)
                 transport.start_server(event=threading.Event(), server=session)
                 threading.Thread(target=session.forward, args=(transport,), daemon=True).start()

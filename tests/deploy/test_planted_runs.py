@@ -99,7 +99,12 @@ def test_a_run_that_is_too_much_to_fetch_says_so(run: Path, monkeypatch: pytest.
     for number in range(20):
         (run / f"output/{number}").write_text("x")
     monkeypatch.setattr(runs, "MOST_FILES", 22)
-    assert runs.main("files", run=str(run)) == {"error": runs.TOO_MUCH}
+    with monkeypatch.context() as reading:
+        reading.setattr(runs, "sha256_of", lambda *_: pytest.fail("a file was read, although they are too many"))
+        assert runs.main("files", run=str(run)) == {"error": runs.TOO_MUCH}
+        reading.setattr(runs, "LARGEST_RUN", 20)
+        reading.setattr(runs, "MOST_FILES", 23)
+        assert runs.main("files", run=str(run)) == {"error": runs.TOO_MUCH}
     monkeypatch.setattr(runs, "MOST_FILES", 23)
     assert len(runs.main("files", run=str(run))) == 23
     monkeypatch.setattr(runs, "LARGEST_RUN", 20)

@@ -162,6 +162,10 @@ def _without_port(world: World) -> None:
     (world.folder / "known").write_text(world.host.known.replace(f"[127.0.0.1]:{world.host.port}", "127.0.0.1"))
 
 
+def _one_of_several_types(world: World) -> None:
+    world.host.further_keys = [paramiko.Ed25519Key.from_private_key_file(str(world.key))]
+
+
 WAYS: dict[str, Callable[[World], None]] = {
     "a key": lambda world: None,
     "the agent": _agent,
@@ -173,6 +177,7 @@ WAYS: dict[str, Callable[[World], None]] = {
     "a hashed name": _hashed,
     "a pattern": _by_pattern,
     "an address that is known without its port": _without_port,
+    "a host with another key, of a type that is preferred": _one_of_several_types,
 }
 
 

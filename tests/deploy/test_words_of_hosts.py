@@ -14,6 +14,7 @@ from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from inventory.load import load
+from roles.onhost import files
 from training.run import record_format
 
 SHA256 = "ab" * 32
@@ -67,6 +68,43 @@ def test_what_would_fill_this_machine_is_not_fetched(
         host_that_says(answer, tmp_path, monkeypatch).fetch("ink", tmp_path / "runs/ink")
 
 
+GB = 10**9
+ROOM = {
+    "nothing is to come": ({"a": (5 * GB, 5 * GB, 0)}, 900_000, True),
+    "a small file is to come": ({"a": (5_000_000, 0, 0)}, 900_000_000, True),
+    "most has come": ({"a": (6 * GB, 0, 5_900_000_000)}, 3 * GB, True),
+    "it just fits": ({"a": (6 * GB, 0, 0)}, 7 * GB, True),
+    "it would leave too little": ({"a": (6 * GB, 0, 0)}, 6_900_000_000, False),
+    "the part is of another file": ({"a": (1 * GB, 0, 9 * GB), "b": (3 * GB, 0, 0)}, 3_900_000_000, False),
+    "another file has its name": ({"a": (6 * GB, 5 * GB, 0)}, 6_900_000_000, False),
+}
+"""Size on the host, here, and of the part that is here, for each file -> bytes that are free, and whether it fits."""
+
+
+@pytest.mark.parametrize("case", ROOM)
+def test_only_what_is_to_come_needs_room(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, free, fits = ROOM[case]
+    fetched: list[str] = []
+    monkeypatch.setattr(RunHost, "download", lambda _, source, *rest: fetched.append(source.name))
+    monkeypatch.setattr("deploy.runs.transfer.sha256_of", lambda file: SHA256)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=free))
+    for name, (_, here, part) in files.items():
+        for file, size in ((tmp_path / name, here), (tmp_path / f"{name}.part", part)):
+            if size:
+                with file.open("wb") as stream:
+                    stream.truncate(size)
+    answer = {name: {"sha256": SHA256, "size": size} for name, (size, _, _) in files.items()}
+    host = host_that_says(answer, tmp_path, monkeypatch)
+    if not fits:
+        with pytest.raises(
+            HostError, match=r"is still to be downloaded, but .* free, of which 1\.0 GB must stay free; make"
+        ):
+            host.fetch("ink", tmp_path)
+    else:
+        assert host.fetch("ink", tmp_path) == [tmp_path / name for name in files]
+        assert fetched == [name for name, (size, here, _) in files.items() if size != here]
+
+
 def test_a_file_that_is_too_large_is_named_and_the_others_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,7 +122,8 @@ def test_a_host_that_sends_without_end_is_cut_off(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(Remote, "argv", lambda *_: endless)
     with pytest.raises(HostError, match="sends more than the 1000 bytes it promised"):
         host.download(PurePosixPath("/x"), tmp_path / "x", SHA256, 1000)
-    assert not list(tmp_path.glob("x*")) or (tmp_path / "x.part").stat().st_size <= 1000
+    assert not (tmp_path / "x").exists()
+    assert (tmp_path / "x.part").stat().st_size <= 1000
     monkeypatch.setattr("deploy.ssh.LARGEST_ANSWER", 5_000_000)
     with pytest.raises(HostError, match="has more than 5 MB"):
         host.remote.run(["true"])
@@ -144,6 +183,15 @@ def test_a_nested_or_huge_record_is_none(tmp_path: Path) -> None:
     with (tmp_path / "run.json").open("wb") as file:
         file.truncate(4 << 40)
     assert record_format.read_record(tmp_path / "run.json") is None
+
+
+def test_a_record_has_the_same_limit_here_and_on_hosts(tmp_path: Path) -> None:
+    assert record_format.MOST_VALUES == files.MOST_VALUES
+    head = f'{{"format": {record_format.FORMAT}, "more": ['
+    for values, read in ((record_format.MOST_VALUES - 2, True), (record_format.MOST_VALUES - 1, False)):
+        (tmp_path / "run.json").write_text(head + ",".join(["1"] * values) + "]}")
+        assert bool(record_format.read_record(tmp_path / "run.json")) == read
+        assert bool(files.json_object((tmp_path / "run.json").read_bytes())) == read
 
 
 def test_a_record_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:

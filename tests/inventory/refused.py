@@ -1,4 +1,4 @@
-"""What is said of a fleet.toml that is refused."""
+"""Small fleet files, and what is said of one that is refused."""
 
 from pathlib import Path
 
@@ -15,3 +15,13 @@ def problems(folder: Path, text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         load(file)
     return str(caught.value)
+
+
+def host_with(line: str) -> str:
+    """A fleet.toml of one host, with a further line of its table."""
+    return f'[fleet]\nname = "a"\n[hosts.a]\naddress = "x"\n{line}'
+
+
+def addressed(written: str) -> str:
+    """A fleet.toml of one host, with this as its address."""
+    return f'[fleet]\nname = "a"\n[hosts.a]\naddress = "{written}"'

@@ -1,5 +1,6 @@
 """Reading fleet.toml: what a person types, and the sentence they get."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ BAD = {
     ),
     "port not a number": (
         GOOD + 'port = "ssh"',
-        "hosts.gpu-1.port: input should be a valid integer, unable to parse string as an integer (is 'ssh')",
+        "hosts.gpu-1.port: must be a whole number (is 'ssh')",
     ),
     "flag that sdfleet decides": (
         GOOD + "[webui]\nflags = { listen = true }",
@@ -135,10 +136,6 @@ BAD = {
         "'203.0.113.300' is no IP address: four",
     ),
     "an address in octal": (GOOD.replace("203.0.113.10", "010.0.0.1"), "'010.0.0.1' is no IP address: four numbers"),
-    "this machine with what only SSH uses": (
-        GOOD.replace("203.0.113.10", "Local") + 'port = 2222\njump = "x"',
-        "hosts.gpu-1: address: this machine is reached without SSH, so jump, port would not be used",
-    ),
     "a model's page of the hub": (
         GOOD + '[[models]]\nname = "m"\nkind = "lora"\nsource = "https://huggingface.co/a/b/blob/main/c.safetensors"',
         "is a page, not a file; for its entry run: sdfleet models add https://huggingface.co/a/b/blob/main/",
@@ -178,9 +175,13 @@ CHECKED = {
         GOOD.replace("203.0.113.10", "gpu.example.") + '[hosts.b]\naddress = "GPU.example"',
         "hosts.b.address: hosts.gpu-1 has the same address",
     ),
-    "a jump over a host's name": (
-        GOOD + 'jump = "gate"\n[hosts.gate]\naddress = "203.0.113.9"\nport = 2222\nuser = "ops"',
-        "hosts.gpu-1.jump: 'gate' is a host of this file, and no address; write ops@203.0.113.9:2222",
+    "this machine with what only SSH uses": (
+        GOOD.replace("203.0.113.10", "Local") + 'port = 2222\njump = "x"\nuser = "me"\nkey = "k"',
+        "hosts.gpu-1.address: this machine is reached without SSH, so jump, key, port, user would not be used",
+    ),
+    "this machine by an ssh command": (
+        GOOD.replace("203.0.113.10", "ssh -p 22 root@local"),
+        "hosts.gpu-1.address: this machine is reached without SSH, so port, user would not be used",
     ),
     "a model of a host that is not there": (
         GOOD + '[[models]]\nname = "m"\nkind = "lora"\nsource = "host:gpu-2/models/Lora/x.safetensors"',
@@ -202,6 +203,59 @@ def test_check_finds_what_a_later_verb_would(case: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         check(file)
     assert expected.format(here=tmp_path) in str(caught.value)
+
+
+JUMPS = {
+    "by name": ("gate", "203.0.113.9", "ops@203.0.113.9:2222"),
+    "with a user and a port": ("admin@gate:2200", "203.0.113.9", "admin@203.0.113.9:2200"),
+    "to an IPv6 address": ("gate", "2001:db8::9", "ops@[2001:db8::9]:2222"),
+    "in a chain": ("a.example, me@gate", "203.0.113.9", "me@203.0.113.9:2222"),
+}
+
+
+@pytest.mark.parametrize("case", JUMPS)
+def test_a_jump_by_a_hosts_name_is_noted_as_dns_may_know_it(case: str, tmp_path: Path) -> None:
+    jump, address, place = JUMPS[case]
+    file = tmp_path / "fleet.toml"
+    file.write_text(
+        GOOD + f'jump = "{jump}"\n[hosts.gate]\naddress = "{address}"\nport = 2222\nuser = "ops"\ngroups = []'
+    )
+    assert check(file).notes == (
+        f"hosts.gpu-1.jump: gate is looked up in DNS, not in this file; if you mean hosts.gate, write {place}",
+    )
+
+
+def test_a_jump_over_this_machine_is_noted_and_one_in_capitals_is_fine(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    gate = '[hosts.gate]\naddress = "{}"\ngroups = []'
+    file.write_text(GOOD + 'jump = "gate"\n' + gate.format("local"))
+    [note] = check(file).notes
+    assert note.endswith("not in this file, where it is this machine, over which no jump leads")
+    file.write_text(GOOD + 'jump = "gate"\n' + gate.format("GATE."))
+    assert check(file).notes == ()
+
+
+def test_what_only_ssh_uses_of_this_machine_stops_no_other_verb(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(GOOD.replace("203.0.113.10", "local") + 'port = 2222\nuser = "me"\nkey = "k"')
+    assert load(file).hosts["gpu-1"].connection.local
+
+
+def test_a_secret_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """As from `sdfleet check --fleet <(...)`, or /dev/stdin."""
+    os.mkfifo(tmp_path / "pipe")
+    file = tmp_path / "fleet.toml"
+    for place in (tmp_path / "pipe", "/dev/null"):
+        reference = f'{{ file = "{place}" }}'
+        file.write_text(f"{GOOD}password = {reference}\nsudo_password = {reference}\nhttp_proxy = {reference}\n")
+        assert check(file).hosts
+        file.write_text(f"{GOOD}[secrets]\ncivitai_token = {reference}\n")
+        assert check(file).hosts
+        file.write_text(f'{GOOD}key = "{place}"\n')
+        assert check(file).hosts
+    file.write_text(f'{GOOD}[secrets]\ncivitai_token = {{ file = "." }}\n')
+    with pytest.raises(ConfigError, match=r"secrets\.civitai_token: .* is a folder; write the file in it"):
+        check(file)
 
 
 def test_hashes_as_pages_show_them_and_jumps_as_providers_do(tmp_path: Path) -> None:

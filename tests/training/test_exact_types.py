@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from tests.training.test_bounds import inner, numbers
+from tests.training.test_bounds import ROOTS, inner, numbers
 from training.config import Config, parse_config
 from training.errors import InputError
 
@@ -55,6 +55,23 @@ def test_no_switch_is_a_number_or_text() -> None:
         for value in (1, 0, 1.0, "true", "on", "off", "False", ""):
             assert refused(kind, name, value), (kind.__name__, name, value)
         assert not refused(kind, name, True)
+
+
+def test_tables_of_a_fleet_take_no_number_or_switch_in_disguise_either() -> None:
+    """TOML says 22 and true; "22" and 1 are a mistake, or a value for another setting."""
+    tables = [root for name, root in ROOTS.items() if name != "training"]
+    numbered = [pair for table in tables for pair in numbers(table, set())]
+    switched = [pair for table in tables for pair in switches(table, set())]
+    assert len(numbered) > 40 and len(switched) > 6
+    taken = []
+    for pairs, wrong, other in ((numbered, (True, "22"), bool), (switched, (1, "on"), (int, float))):
+        for kind, name in pairs:
+            parts = set(inner(kind.model_fields[name].annotation))
+            for value in wrong:
+                fits = type(value) in parts or (other is not bool and {int, float} & parts)
+                if not fits and not refused(kind, name, value):
+                    taken.append((kind.__name__, name, value))
+    assert taken == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ ARITHMETIC = ("cpu", "capability", "threads", "gpus", "driver", "torch")
 LARGEST = 256_000_000
 """Limit in bytes; half a million steps take 20 MB, a hundred thousand pictures with captions 40 MB."""
 MOST_VALUES = 4_000_000
-"""Values and containers in it; they bound the memory: 64 MB of "[[[]]]," would take 2.5 GB."""
+"""Values and containers in it; they bound the memory: 64 MB of "[[[]]]," would take 2.5 GB. Programs on hosts, which
+cannot import this, have the same limit in roles/onhost/files.py."""
 
 
 def read_record(file: Path) -> dict[str, Any] | None:

@@ -47,8 +47,8 @@ def test_no_port_of_the_host_answers_others_without_a_login(light: LightFleet) -
         for scheme in ("http", "https")
     }
     print(f"\n{sum(map(len, seen.values()))} requests on {len(ports)} ports, http and https:")
-    for door, answers in seen.items():
-        print(f"  {door}: {dict(collections.Counter(answers.values()))}")
+    for base, answers in seen.items():
+        print(f"  {base}: {dict(collections.Counter(answers.values()))}")
     assert len(REQUESTS) == 25 and all(len(answers) == 25 for answers in seen.values())
     web, plain = f"https://{gateway.address}:443", f"http://{gateway.address}:80"
     assert set(seen.pop(web).values()) <= REFUSED
