@@ -9,9 +9,8 @@ from typing import Any
 from roles.onhost import files, nofollow
 
 FILE = "turn-state.json"
-LARGEST_RECORD = 64_000_000
-"""Bytes of a run's record, run.json, that are read: half a million steps take 20 MB of it, a hundred thousand pictures
-with captions 30 MB."""
+LARGEST_RECORD = 256_000_000
+"""Bytes of a run's record, run.json, that are read, as many as the trainer reads itself."""
 
 
 def write(folder: Path, state: str, text: str, gpus: list[str], invocation: str) -> None:

@@ -14,7 +14,7 @@ from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from inventory.load import load
-from roles.onhost import files
+from roles.onhost import files, turn_state
 from training.run import record_format
 
 SHA256 = "ab" * 32
@@ -186,7 +186,7 @@ def test_a_nested_or_huge_record_is_none(tmp_path: Path) -> None:
 
 
 def test_a_record_has_the_same_limit_here_and_on_hosts(tmp_path: Path) -> None:
-    assert record_format.MOST_VALUES == files.MOST_VALUES
+    assert (record_format.LARGEST, record_format.MOST_VALUES) == (turn_state.LARGEST_RECORD, files.MOST_VALUES)
     head = f'{{"format": {record_format.FORMAT}, "more": ['
     for values, read in ((record_format.MOST_VALUES - 2, True), (record_format.MOST_VALUES - 1, False)):
         (tmp_path / "run.json").write_text(head + ",".join(["1"] * values) + "]}")
