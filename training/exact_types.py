@@ -4,6 +4,7 @@ pydantic takes true for 1, "1_0" for 10 and "off" for false; in a file each of t
 """
 
 from collections.abc import Iterator
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -16,11 +17,22 @@ def exact(kind: type[BaseModel], value: Any, info: ValidationInfo) -> Any:
 
     Raises ValidationError, with the place and value of the item, if it is, or holds, a number or switch in disguise.
     """
-    field = kind.model_fields[info.field_name] if info.field_name else None
-    found = next(_disguised(field.annotation, value, ()), None) if field else None
-    if found:
-        raise ValidationError.from_exception_data(kind.__name__, [found])
+    name = info.field_name
+    if name and _may_be_disguised(kind, name):
+        found = next(_disguised(kind.model_fields[name].annotation, value, ()), None)
+        if found:
+            raise ValidationError.from_exception_data(kind.__name__, [found])
     return value
+
+
+@cache
+def _may_be_disguised(kind: type[BaseModel], name: str) -> bool:
+    """Whether a field has a number or a switch anywhere: most have none, and every host has all fields."""
+    return _mentions_number(kind.model_fields[name].annotation)
+
+
+def _mentions_number(annotation: Any) -> bool:
+    return annotation in (int, float, bool) or any(map(_mentions_number, get_args(annotation)))
 
 
 def _disguised(annotation: Any, value: Any, at: tuple[int | str, ...]) -> Iterator[InitErrorDetails]:
