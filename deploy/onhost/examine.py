@@ -6,7 +6,6 @@ import http.client
 import os
 import platform
 import re
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from deploy.onhost.machine import disk, os_release
 from deploy.onhost.provider import provider
 
 SAMPLE = 2_000_000
@@ -67,7 +67,7 @@ def main(
         "systemd": Path("/run/systemd/system").is_dir(),
         "provider": provider(),
         "time": time.time(),
-        "disk": _disk(Path(root)),
+        "disk": disk(Path(root)),
         "memory": _memory(),
         "gpu": gpu.splitlines(),
         "units": {unit: _unit(unit) for unit in units},
@@ -108,17 +108,8 @@ def _output(*command: str) -> str:
 
 
 def _os() -> dict[str, str]:
-    lines = (line.partition("=") for line in Path("/etc/os-release").read_text().splitlines())
-    facts = {key: value.strip('"') for key, _, value in lines}
+    facts = os_release()
     return {"id": facts.get("ID", ""), "release": facts.get("VERSION_ID", ""), "name": facts.get("PRETTY_NAME", "")}
-
-
-def _disk(place: Path) -> dict[str, float]:
-    """Space of the file system that has a folder, or would have it, in GB."""
-    while not place.exists():
-        place = place.parent
-    usage = shutil.disk_usage(place)
-    return {"free_gb": usage.free / 1e9, "total_gb": usage.total / 1e9}
 
 
 def _memory() -> dict[str, float]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
+from deploy.onhost.machine import disk, os_release
 from roles.onhost import gpus, nofollow, systemd, webui_api
 from roles.onhost.loopback import AnswerError
 
@@ -20,10 +20,6 @@ def main(
     + services: names of further services -> their units
     + models: each expected model -> glob patterns, one of which must match
     """
-    place = Path(root)
-    while not place.exists():
-        place = place.parent
-    disk = shutil.disk_usage(place)
     missing = [name for name, patterns in models.items() if not any(_found(pattern) for pattern in patterns)]
     return {
         "os": _os(),
@@ -31,7 +27,7 @@ def main(
         "webui": _webui(**webui) if webui else None,
         "services": {name: systemd.active(unit) for name, unit in services.items()},
         "models": {"expected": len(models), "missing": missing},
-        "disk": {"free_gb": round(disk.free / 1e9, 1), "total_gb": round(disk.total / 1e9, 1)},
+        "disk": {name: round(gb, 1) for name, gb in disk(Path(root)).items()},
     }
 
 
@@ -41,8 +37,7 @@ def _found(pattern: str) -> bool:
 
 
 def _os() -> str:
-    lines = (line.partition("=") for line in Path("/etc/os-release").read_text().splitlines())
-    facts = {key: value.strip('"') for key, _, value in lines}
+    facts = os_release()
     return f"{facts.get('NAME', 'unknown').split()[0]} {facts.get('VERSION_ID', '')}".strip()
 
 
