@@ -1,13 +1,27 @@
-"""A check that the roles with services share."""
+"""Checks that the roles with services share."""
 
 from pathlib import PurePosixPath
 
 from testinfra.host import Host
 
 
+def check_file(host: Host, path: PurePosixPath, text: str) -> None:
+    """AssertionError unless a file has this text."""
+    file = host.file(str(path))
+    assert file.exists, f"{path} is missing"
+    assert file.content_string == text, f"{path} was changed by hand, or differs from fleet.toml"
+
+
 def check_unit_file(host: Host, unit: PurePosixPath, text: str) -> None:
     """AssertionError unless a unit's file has this text, and nothing beside it overrides it."""
-    file = host.file(str(unit))
-    assert file.exists, f"{unit} is missing"
-    assert file.content_string == text, f"{unit} was changed by hand, or differs from fleet.toml"
+    check_file(host, unit, text)
     assert not host.file(f"{unit}.d").exists, f"{unit}.d holds settings that are not the fleet's"
+
+
+def check_unit_runs(host: Host, unit: str) -> None:
+    """AssertionError unless a unit is active, comes back after a reboot, and runs by what is in its file."""
+    shown = host.check_output("systemctl show --property=ActiveState,UnitFileState,NeedDaemonReload %s", unit)
+    state = dict(line.split("=", 1) for line in shown.splitlines())
+    assert state["ActiveState"] == "active", f"{unit} is {state['ActiveState']}"
+    assert state["UnitFileState"] == "enabled", f"{unit} is {state['UnitFileState']}: it stays down after a reboot"
+    assert state["NeedDaemonReload"] == "no", f"systemd has not read {unit} since it changed"

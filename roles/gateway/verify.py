@@ -7,7 +7,7 @@ import pytest
 from testinfra.host import Host
 
 from roles.facts import http_commands
-from roles.facts.unit_files import check_unit_file
+from roles.facts.unit_files import check_file, check_unit_file, check_unit_runs
 from roles.gateway.backends import Backend, Reached, Served, ServedWithBoard, backends
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import CERTIFICATE, CONFIG, CURRENT, KEY, UNIT, USERS, nginx_conf, unit_text
@@ -44,18 +44,11 @@ def test_unit_and_configuration_are_as_described(
     host: Host, gateway: Gateway, connection: Reached, paths: Paths, served: list[Backend]
 ) -> None:
     check_unit_file(host, UNIT, unit_text(gateway, connection.address, paths))
-    file = host.file(str(CURRENT / CONFIG))
-    assert file.exists, f"{file.path} is missing"
-    wanted = nginx_conf(gateway, connection.address, served)
-    assert file.content_string == wanted, f"{file.path} was changed by hand, or differs from fleet.toml"
+    check_file(host, CURRENT / CONFIG, nginx_conf(gateway, connection.address, served))
 
 
 def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, served: list[Backend]) -> None:
-    shown = host.check_output("systemctl show --property=ActiveState,UnitFileState,NeedDaemonReload %s", UNIT.name)
-    state = dict(line.split("=", 1) for line in shown.splitlines())
-    assert state["ActiveState"] == "active", f"{UNIT.name} is {state['ActiveState']}"
-    assert state["UnitFileState"] == "enabled", f"{UNIT.name} is {state['UnitFileState']}"
-    assert state["NeedDaemonReload"] == "no", f"systemd has not read {UNIT.name} since it changed"
+    check_unit_runs(host, UNIT.name)
 
 
 def test_secrets_are_roots(host: Host, served: list[Backend]) -> None:

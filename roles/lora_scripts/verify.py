@@ -9,7 +9,7 @@ from testinfra.host import Host
 from roles.accounts import LORA_SCRIPTS, SHARED
 from roles.facts import http_commands
 from roles.facts.survey import GIT
-from roles.facts.unit_files import check_unit_file
+from roles.facts.unit_files import check_unit_file, check_unit_runs
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
 from roles.lora_scripts.service import BOARD, GUI, LINKS, WATCH, WRITTEN, shown_models, unit_texts
@@ -43,11 +43,7 @@ def test_units_are_as_described(
 
 @pytest.mark.parametrize("unit", [GUI.name, BOARD.name, WATCH.name])
 def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, unit: str) -> None:
-    shown = host.check_output("systemctl show --property=ActiveState,UnitFileState,NeedDaemonReload %s", unit)
-    state = dict(line.split("=", 1) for line in shown.splitlines())
-    assert state["ActiveState"] == "active", f"{unit} is {state['ActiveState']}"
-    assert state["UnitFileState"] == "enabled", f"{unit} is {state['UnitFileState']}: it stays down after a reboot"
-    assert state["NeedDaemonReload"] == "no", f"systemd has not read {unit} since it changed"
+    check_unit_runs(host, unit)
 
 
 def test_gui_answers(host: Host, lora_scripts: LoraScripts) -> None:

@@ -8,6 +8,7 @@ from testinfra.host import Host
 from roles.accounts import TRAINER
 from roles.facts.gpu_probe import parse_probe, probe_command
 from roles.facts.installed import unlike_lock
+from roles.facts.unit_files import check_file
 from roles.paths import Paths
 from roles.trainer.config import Trainer
 from roles.trainer.release import trainer_release
@@ -30,8 +31,7 @@ def test_units_are_as_described(host: Host, trainer: Trainer, paths: Paths, torc
         SLICE: train_slice(trainer),
     }
     for path, text in described.items():
-        assert host.file(str(path)).exists, f"{path} is missing"
-        assert host.file(str(path)).content_string == text, f"{path} was changed by hand, or differs from fleet.toml"
+        check_file(host, path, text)
     reload = host.check_output(f"systemctl show --property=NeedDaemonReload --value {UNIT.name.replace('@', '@any')}")
     assert reload == "no", f"systemd has not read {UNIT} since it changed"
 

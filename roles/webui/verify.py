@@ -13,7 +13,7 @@ from roles.facts import http_commands
 from roles.facts.installed import unlike_lock
 from roles.facts.seen import as_user
 from roles.facts.survey import GIT, SMALL, own_repository
-from roles.facts.unit_files import check_unit_file
+from roles.facts.unit_files import check_unit_file, check_unit_runs
 from roles.operations.application import Release
 from roles.operations.locks import CPU
 from roles.paths import UNITS, Paths
@@ -60,11 +60,7 @@ def test_unit_file_is_as_described(
 
 
 def test_unit_is_active_and_comes_back_after_a_reboot(host: Host) -> None:
-    shown = host.check_output("systemctl show --property=ActiveState,UnitFileState,NeedDaemonReload %s", UNIT)
-    state = dict(line.split("=", 1) for line in shown.splitlines())
-    assert state["ActiveState"] == "active", f"{UNIT} is {state['ActiveState']}"
-    assert state["UnitFileState"] == "enabled", f"{UNIT} is {state['UnitFileState']}: it stays down after a reboot"
-    assert state["NeedDaemonReload"] == "no", f"systemd has not read {UNIT} since it changed"
+    check_unit_runs(host, UNIT)
 
 
 def test_the_running_process_is_of_the_release(host: Host, paths: Paths, release: Release) -> None:
