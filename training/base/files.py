@@ -87,10 +87,12 @@ def family_as_configured(config: Model, source: TensorFile | DiffusersFolder) ->
 
 def has_vocabulary(folder: Path) -> bool:
     """Whether a folder holds CLIP's vocabulary, in one of the two forms in which transformers writes it."""
-    return any(
-        all((folder / name).is_file() for name in names)
-        for names in (("vocab.json", "merges.txt"), ("tokenizer.json",))
-    )
+    return has_vocabulary_in_parts(folder) or (folder / "tokenizer.json").is_file()
+
+
+def has_vocabulary_in_parts(folder: Path) -> bool:
+    """Whether it holds the older form, vocab.json and merges.txt."""
+    return all((folder / name).is_file() for name in ("vocab.json", "merges.txt"))
 
 
 def tokenizer_folder(configured: Path | None, source: TensorFile | DiffusersFolder, part: str) -> Path:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from training.base import tensors
+from training.base.files import has_vocabulary_in_parts
 from training.errors import InputError
 
 
@@ -33,11 +34,9 @@ def load_tokenizer(folder: Path) -> Any:
 
     classes: Any = transformers  # its stubs know one of the two names
     # CLIPTokenizer of transformers 4 does not read tokenizer.json; transformers 5 has one class with two names.
-    slow = (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file()
+    kind = classes.CLIPTokenizer if has_vocabulary_in_parts(folder) else classes.CLIPTokenizerFast
     with reading(folder, "tokenizer"):
-        return (classes.CLIPTokenizer if slow else classes.CLIPTokenizerFast).from_pretrained(
-            str(folder), local_files_only=True
-        )
+        return kind.from_pretrained(str(folder), local_files_only=True)
 
 
 def _variant(folder: Path) -> str | None:
