@@ -111,12 +111,12 @@ def bake(
     for source in sources:
         file = validity.read_valid(source.path)
         modules = file.modules()
-        if (shown := validity.families([file])) and found not in shown:
-            raise InputError(f"{source.path}: belongs to another family of models than {checkpoint} ({found})")
         fitting = {
             name: place for name in modules if (place := known.get(name) or known.get(naming.only_encoder(name)))
         }
-        if not any(name.startswith("lora_unet_") for name in fitting) and any("lora_unet_" in name for name in modules):
+        shown = validity.families([file])
+        has_unet, fits_unet = (any("lora_unet_" in name for name in names) for names in (modules, fitting))
+        if (shown and found not in shown) or (has_unet and not fits_unet):
             raise InputError(f"{source.path}: belongs to another family of models than {checkpoint} ({found})")
         if not fitting:
             raise InputError(f"{source.path}: holds no LoRA module that belongs to {checkpoint}")
