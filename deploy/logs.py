@@ -1,12 +1,15 @@
-"""`sdfleet logs`: what a service or a training run of a host wrote to the journal."""
+"""`sdfleet logs`: what a service or a training run of a host wrote to its log."""
 
 import contextlib
+import json
 import subprocess
 
 from deploy import units
 from deploy.console import out
+from deploy.onhost import show_log
 from deploy.ssh import Answer, HostError, connect
 from inventory.model import HostSettings
+from roles.programs import called, receiver
 
 
 def run(host: HostSettings, what: str, lines: int, follow: bool) -> int:
@@ -15,21 +18,22 @@ def run(host: HostSettings, what: str, lines: int, follow: bool) -> int:
     Raises HostError if the host can't be reached or there is no such unit.
     """
     unit = units.SERVICES.get(what) or units.training(what)
-    command = ["journalctl", f"--unit={unit}", f"--lines={lines}", "--no-pager", "--output=short-iso"]
     with connect([host]) as remotes:
         remote = remotes[host.name]
-        load = remote.run(["systemctl", "show", unit, "--property=LoadState", "--value"]).out.strip()
-        if load != "loaded":
+        loaded = remote.call(show_log, unit=unit)
+        if loaded != "loaded":
             raise HostError(
-                f"{host.name}: there is no {unit} ({load}); `sdfleet status --limit {host.name}` shows more"
+                f"{host.name}: there is no {unit} ({loaded}); `sdfleet status --limit {host.name}` shows more"
             )
         with contextlib.suppress(KeyboardInterrupt):
-            words = remote.argv([*command, "--follow"] if follow else command)
+            wanted = json.dumps({"unit": unit, "last": lines, "follow": follow})
             with subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                remote.argv(receiver()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             ) as process:
-                assert process.stdout is not None
+                assert process.stdin is not None and process.stdout is not None
+                with process.stdin as program:
+                    program.write(called(show_log.__name__, wanted).encode())
                 for line in process.stdout:
                     out.print(line.decode(errors="replace").rstrip("\n"))
-            remote.judge(Answer(process.returncode, "", ""), command)
+            remote.judge(Answer(process.returncode, "", ""), ["show_log", unit])
     return 0

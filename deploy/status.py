@@ -60,7 +60,7 @@ def look(remote: Remote) -> Seen:
         observe,
         root=str(host.paths.root),
         webui=webui,
-        services=further_services(host),
+        others=further_services(host),
         models={f"{model.kind} {model.name}": _places(model, host.paths) for model in host.models},
     )
     seen["runs"] = RunHost(remote).states() if host.has("trainer") else {}

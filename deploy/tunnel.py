@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from deploy import units
 from deploy.console import err, out
+from deploy.manager import change
 from deploy.ssh import HostError, Remote, connect
 from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings
@@ -29,7 +30,7 @@ def run(host: HostSettings, service: str, browser: bool) -> int:
     with connect([host]) as remotes, contextlib.suppress(KeyboardInterrupt):
         remote = remotes[host.name]
         if service == "tensorboard":
-            remote.run(["systemctl", "start", units.TENSORBOARD])
+            change(remote, "start", units.TENSORBOARD)
         require_listener(remote, service, port)
         local = port if host.connection.local else free_port(port)
         url = f"http://127.0.0.1:{local}/"

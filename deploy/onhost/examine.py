@@ -18,12 +18,14 @@ from typing import Any
 
 from deploy.onhost.machine import disk, os_release
 from deploy.onhost.provider import provider
+from roles.onhost import services
 
 SAMPLE = 2_000_000
 """Bytes of a mirror's answer that are read to measure throughput."""
 ERROR = r"\b\w*(Error|Exception): |\b(CRITICAL|FATAL)\b"
 """Error lines of Python and other programs."""
-OURS = ("--unit=sdfleet-*", "--unit=lora-train@*")
+UNIT = ("LoadState", "ActiveState", "SubState", "NRestarts", "Result", "UnitFileState")
+"""What is asked of each service."""
 APT_HELPER = "/usr/lib/apt/apt-helper"
 
 
@@ -120,17 +122,16 @@ def _memory() -> dict[str, float]:
 
 
 def _unit(unit: str) -> dict[str, str]:
-    shown = "LoadState,ActiveState,SubState,NRestarts,Result,UnitFileState"
-    lines = _output("systemctl", "show", unit, f"--property={shown}").splitlines()
-    return dict(line.split("=", 1) for line in lines if "=" in line)
+    try:
+        return services.shown(unit, *UNIT)
+    except TimeoutError:
+        return {}
 
 
 def _failed() -> dict[str, str]:
     """Failed units, each with its last line in the journal."""
-    listed = _output("systemctl", "list-units", "--failed", "--plain", "--no-legend").splitlines()
-    names = [line.split()[0] for line in listed if line.strip()]
-    last = ("journalctl", "--boot", "--lines=1", "--no-pager", "--output=cat")
-    return {name: _output(*last, f"_SYSTEMD_UNIT={name}").strip()[:300] for name in names}
+    manager = services.manager()
+    return {name: " ".join(manager.lines(name, 1)).strip()[:300] for name in manager.failed()}
 
 
 def _owner(port: int) -> str:
@@ -210,8 +211,7 @@ def _ask_apt(urls: list[str], seconds: float, proxy: str | None) -> dict[str, An
 
 
 def _journal(patterns: dict[str, str]) -> dict[str, str]:
-    read = ("journalctl", "--boot", "--lines=20000", "--no-pager", "--output=short-iso")
-    return last_matches(_output(*read).splitlines(), patterns)
+    return last_matches(services.manager().host_log(20000), patterns)
 
 
 def last_matches(lines: list[str], patterns: dict[str, str]) -> dict[str, str]:
@@ -227,8 +227,7 @@ def last_matches(lines: list[str], patterns: dict[str, str]) -> dict[str, str]:
 
 def _unknown_error(patterns: dict[str, str]) -> str:
     known = [re.compile(pattern) for pattern in patterns.values()]
-    read = ("journalctl", "--boot", "--since=-1d", "--lines=5000", "--no-pager", "--output=short-iso")
-    for line in reversed(_output(*read, *OURS).splitlines()):
+    for line in reversed(services.manager().own_log(5000)):
         if re.search(ERROR, line) and not any(pattern.search(line) for pattern in known):
             return line[:300]
     return ""

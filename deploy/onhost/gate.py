@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import base64
-import subprocess
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from deploy.onhost.run_states import LIST_ACTIVE, active_units
-from roles.onhost import journal, loopback, nofollow, own_archive, systemd, webui_api, webui_png
-from roles.onhost.commands import output
+from deploy.onhost.run_states import active_units
+from roles.onhost import journal, loopback, nofollow, own_archive, services, webui_api, webui_png
 
 PICTURE = {
     "prompt": "a red apple on a wooden table",
@@ -39,8 +35,6 @@ LINES = 4000
 """Lines of each part of the journal that are read."""
 LONGEST = 400
 """Longest part of a journal line that is read, in bytes."""
-JOURNAL_SECONDS = 20
-"""How long each part of the journal is read."""
 MOST_ERRORS = 500
 """Kinds of errors that are told of each part."""
 
@@ -69,7 +63,7 @@ def main(
     seen["releases"] = {
         link.parent.name: link.readlink().name for link in Path(apps).glob("*/current") if link.is_symlink()
     }
-    seen["runs"] = active_units(output(*LIST_ACTIVE))
+    seen["runs"] = active_units()
     try:
         service = _watch(unit, state, port, seconds)
         seen["serving"] = True
@@ -113,7 +107,7 @@ def _same_process(unit: str, process: str) -> None:
 
 def _process(unit: str) -> str:
     try:
-        found = systemd.shown(unit, "ActiveState", "NRestarts", "MainPID")
+        found = services.shown(unit, "ActiveState", "NRestarts", "MainPID")
     except TimeoutError as slow:
         raise GateError("stable", f"the state of {unit} is unknown: {slow}") from slow
     return f"{found.get('ActiveState')} {found.get('NRestarts')} {found.get('MainPID')}"
@@ -155,8 +149,7 @@ def _ask(port: int, path: str, body: dict[str, Any] | None, seconds: float, gate
 def _journal_errors(unit: str, since: float) -> dict[str, Any]:
     """The errors in the journal: of the service's start, and `since` (s since the epoch)."""
     start = _start_errors(unit)
-    # Newest first: with --since, journalctl's --lines would be the first ones after that time.
-    lately = _errors(unit, f"--since=@{since:.6f}", "--reverse") or []
+    lately = _errors(unit, since=since) or []
     kinds = journal.kinds([*(start or []), *lately])
     return {"errors": kinds, "late_errors": lately, "start_known": start is not None}
 
@@ -165,44 +158,15 @@ def _start_errors(unit: str) -> list[str] | None:
     """The errors of the service's start; None if the journal does not reach back to it."""
     names = ("InactiveExitTimestampMonotonic", "ActiveEnterTimestampMonotonic")
     try:
-        found = systemd.shown(unit, *names)
+        found = services.shown(unit, *names)
         started, ready = (int(found.get(name) or 0) for name in names)
     except (TimeoutError, ValueError):
         return None
     past = max(time.monotonic() - ready / 1e6, 0) if ready >= started else 0  # not ready yet: it starts now
-    return _errors(unit, f"--until=@{time.time() - past + START_SECONDS:.6f}")
+    return _errors(unit, until=time.time() - past + START_SECONDS)
 
 
-def _errors(unit: str, *part: str) -> list[str] | None:
-    """The errors in the first lines of a part of the journal since the service's last start; None if it has no line.
-
-    + part: options of journalctl; with --reverse its first lines are the newest
-    """
-    try:
-        invocation = systemd.shown(unit, "InvocationID").get("InvocationID")
-    except TimeoutError:
-        return None
-    if not invocation:
-        return None
-    command = ["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", "--output=cat", "--no-pager", *part]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as reading:
-        assert reading.stdout is not None
-        limit = threading.Timer(JOURNAL_SECONDS, reading.kill)
-        limit.start()
-        lines = list(_lines(reading.stdout))
-        limit.cancel()
-        reading.kill()
-    if "--reverse" in part:
-        lines.reverse()
+def _errors(unit: str, since: float | None = None, until: float | None = None) -> list[str] | None:
+    """The errors in a part of what the service wrote since its last start; None if there is no line."""
+    lines = services.manager().lines_of_start(unit, LINES, LONGEST, since, until)
     return journal.kinds(text for _, text in journal.errors(lines))[:MOST_ERRORS] if lines else None
-
-
-def _lines(stream: IO[bytes]) -> Iterator[str]:
-    """The beginnings of the first lines; a line may be longer than the memory."""
-    for _ in range(LINES):
-        line = piece = stream.readline(LONGEST)
-        if not line:
-            return
-        while piece and not piece.endswith(b"\n"):
-            piece = stream.readline(1 << 16)
-        yield line.rstrip(b"\n").decode(errors="replace")

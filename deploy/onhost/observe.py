@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from deploy.onhost.machine import disk, os_release
-from roles.onhost import gpus, nofollow, systemd, webui_api
+from roles.onhost import gpus, nofollow, services, webui_api
 from roles.onhost.loopback import AnswerError
 
 
 def main(
-    root: str, webui: dict[str, Any] | None, services: dict[str, str], models: dict[str, list[str]]
+    root: str, webui: dict[str, Any] | None, others: dict[str, str], models: dict[str, list[str]]
 ) -> dict[str, Any]:
     """Look at the host.
 
-    + services: names of further services -> their units
+    + others: names of further services -> their units
     + models: each expected model -> glob patterns, one of which must match
     """
     missing = [name for name, patterns in models.items() if not any(_found(pattern) for pattern in patterns)]
@@ -25,7 +25,7 @@ def main(
         "os": _os(),
         **_gpus(),
         "webui": _webui(**webui) if webui else None,
-        "services": {name: systemd.active(unit) for name, unit in services.items()},
+        "services": {name: services.state(unit) for name, unit in others.items()},
         "models": {"expected": len(models), "missing": missing},
         "disk": {name: round(gb, 1) for name, gb in disk(Path(root)).items()},
     }
@@ -54,7 +54,7 @@ def _gpus() -> dict[str, Any]:
 def _webui(unit: str, state: str, current: str, port: int, extensions: str, store: str) -> dict[str, Any]:
     unit_state: dict[str, str] = {}
     with contextlib.suppress(TimeoutError):  # shown as unknown
-        unit_state = systemd.shown(unit, "ActiveState", "SubState", "ActiveEnterTimestamp")
+        unit_state = services.shown(unit, "ActiveState", "SubState", "ActiveEnterTimestamp")
     link, told = Path(current), nofollow.read_json(state)
     active = unit_state.get("ActiveState") == "active"
     return {

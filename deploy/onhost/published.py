@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import nofollow, nofollow_changes, systemd, webui_api
+from roles.onhost import nofollow, nofollow_changes, services, webui_api
 from roles.onhost.loopback import AnswerError
 
 
@@ -63,7 +63,7 @@ def _refresh(unit: str, port: int) -> bool:
 
     The unit is active only when the WebUI is ready: an earlier HTTP request would kill it.
     """
-    if systemd.active(unit) != "active":
+    if not services.is_active(unit):
         return False
     try:
         webui_api.tell(port, "refresh-loras", seconds=30)

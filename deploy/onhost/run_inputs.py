@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 
 from deploy.onhost.hashing import sha256_of
 from deploy.onhost.run_states import state_of
-from roles.onhost import files, nofollow
+from roles.onhost import files, nofollow, services
 
 OWN = 0o1775
 """Mode of a run's folder."""
@@ -81,7 +80,7 @@ def remove(run: str, store: str) -> dict[str, Any]:
         raise ValueError("it is still going; stop it first with `sdfleet train stop`")
     folder.rename(_gone(folder))
     for verb in ("disable", "reset-failed"):
-        subprocess.run(["systemctl", verb, f"lora-train@{folder.name}.service"], stderr=subprocess.DEVNULL)
+        services.change(verb, f"lora-train@{folder.name}.service")
     _tidy(folder.parent, Path(store))
     return {}
 

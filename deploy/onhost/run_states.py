@@ -9,11 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import files, nofollow, systemd, turn_state
-from roles.onhost.commands import output
+from roles.onhost import files, nofollow, services, turn_state
 
-LIST_ACTIVE = ("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "lora-train@*")
-"""The command that lists the units of runs that are running or queued."""
 LOG_BYTES = 64_000_000
 """Bytes of a log that are read; enough for half a million steps."""
 
@@ -42,7 +39,7 @@ def state_of(folder: Path) -> dict[str, Any]:
     `reason` says why, if there is a reason; `gpus` lists the GPUs that it holds.
     """
     unit = f"lora-train@{folder.name}.service"
-    unit_state = systemd.shown(unit, "ActiveState", "Result", "InvocationID")
+    unit_state = services.shown(unit, "ActiveState", "Result", "InvocationID")
     if unit_state.get("ActiveState") in ("active", "activating", "deactivating", "reloading"):
         told = turn_state.read(folder)
         if told["invocation"] != unit_state.get("InvocationID"):  # written by an earlier start, or not at all
@@ -60,9 +57,9 @@ def state_of(folder: Path) -> dict[str, Any]:
     return _over("stopped" if last or nofollow.exists(folder / turn_state.FILE) else "created", "")
 
 
-def active_units(listed: str) -> list[str]:
-    """The names in the output of LIST_ACTIVE."""
-    return [line.split()[0] for line in listed.splitlines() if line.strip()]
+def active_units() -> list[str]:
+    """The units of runs that are running or queued."""
+    return services.manager().active("lora-train@*")
 
 
 def _over(state: str, reason: str) -> dict[str, Any]:
@@ -81,8 +78,8 @@ def _ended(folder: Path) -> dict[str, str]:
 
 
 def _last_words(unit: str) -> str:
-    """The last line of the run itself in the journal, without systemd's own lines."""
-    return output("journalctl", f"_SYSTEMD_UNIT={unit}", "--lines=1", "--output=cat", "--quiet").strip()
+    """The last line of the run itself in its log."""
+    return " ".join(services.manager().lines(unit, 1)).strip()
 
 
 def records(folder: Path) -> Iterator[dict[str, Any]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 
-from roles.onhost import journal, systemd
+from roles.onhost import journal, services
 
 
 def main(unit: str) -> dict[str, str]:
-    """`state` is systemd's ActiveState of the unit, `reason` why it is not active; empty if it is."""
+    """`state` is the unit's ActiveState, `reason` why it is not active; empty if it is."""
     try:
-        state = systemd.value(unit, "ActiveState")
-        left = systemd.value(unit, "InactiveExitTimestampMonotonic")
+        state = services.value(unit, "ActiveState")
+        left = services.value(unit, "InactiveExitTimestampMonotonic")
     except TimeoutError as slow:
         return {"state": "unknown", "reason": str(slow)}
     if state == "active":

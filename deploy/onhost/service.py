@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from roles.onhost import journal
+from roles.onhost import journal, services
 from roles.onhost.commands import output
-from roles.onhost.systemd import systemctl, value
 
 LOOK_SECONDS = 0.2
 UP = ("active", "activating", "reloading")
@@ -17,7 +16,7 @@ def main(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, An
     """Do `verb` (start, stop or restart).
 
     `outcome` is ready, unchanged (nothing to do), stopped, missing (no such unit), failed (see `reason`), silent (it
-    runs, but nothing listens on the ports in `silent` after `seconds`) or unknown (systemd did not answer; `reason`).
+    runs, but nothing listens on the ports in `silent` after `seconds`) or unknown (no answer of the service manager).
     """
     try:
         return _change(verb, unit, ports, seconds)
@@ -26,22 +25,22 @@ def main(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, An
 
 
 def _change(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str, Any]:
-    if value(unit, "LoadState") != "loaded":
+    if services.value(unit, "LoadState") != "loaded":
         return {"outcome": "missing"}
-    active = value(unit, "ActiveState")
+    active = services.value(unit, "ActiveState")
     if verb == "stop":
-        systemctl("stop", unit)
+        services.change("stop", unit)
         return {"outcome": "stopped" if active in UP else "unchanged"}
     if verb == "start" and active == "active" and not silent(ports):
         return {"outcome": "unchanged"}
     began = time.time()
-    systemctl("reset-failed", unit)
+    services.change("reset-failed", unit)
     # Returns when a Type=notify unit is ready, and when another unit was started.
-    if not systemctl(verb, unit):
+    if not services.change(verb, unit):
         return {"outcome": "failed", "reason": journal.last_words(unit, began)}
     deadline = time.monotonic() + seconds
     while quiet := silent(ports):
-        if value(unit, "ActiveState") not in UP:
+        if services.value(unit, "ActiveState") not in UP:
             return {"outcome": "failed", "reason": journal.last_words(unit, began)}
         if time.monotonic() >= deadline:
             return {"outcome": "silent", "silent": quiet}

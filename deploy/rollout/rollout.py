@@ -9,7 +9,7 @@ from deploy import engine_client, keys
 from deploy.console import err, out, styled, waiting
 from deploy.engine_view import EngineView
 from deploy.events import Request
-from deploy.onhost.run_states import LIST_ACTIVE, active_units
+from deploy.manager import active_runs, change
 from deploy.rollout import gates, rollback, state
 from deploy.rollout.gates import Failure, Seen
 from deploy.rollout.plan import planned_changes, tell_plan
@@ -111,7 +111,7 @@ class Rollout:
         deadline = time.monotonic() + (0 if self.force else limit)
         told = False
         with waiting("training runs to end"):
-            while busy := {name: runs for name in names if (runs := _training(self.remotes[name]))}:
+            while busy := {name: runs for name in names if (runs := active_runs(self.remotes[name]))}:
                 if time.monotonic() >= deadline:
                     break
                 if not told:
@@ -125,7 +125,7 @@ class Rollout:
             out.print(f"{name}: stopping {', '.join(runs)}; they keep their checkpoints and resume afterwards")
         with waiting(f"checkpoints of {' '.join(busy)}"):
             stops = {name: self.remotes[name] for name in busy}
-            answers = each(stops, lambda remote: remote.run(["systemctl", "stop", *busy[remote.name]], timeout=700))
+            answers = each(stops, lambda remote: change(remote, "stop", *busy[remote.name], timeout=700))
         if any(isinstance(answer, HostError) for answer in answers.values()):
             self.resume_training(busy)
         _all_answers(answers)
@@ -134,8 +134,7 @@ class Rollout:
     def resume_training(self, stopped: Mapping[str, Sequence[str]]) -> None:
         """Start the training units that were stopped for a wave; a host where that fails is named."""
         remotes = {name: self.remotes[name] for name in stopped}
-        start = ("systemctl", "start", "--no-block")
-        answers = each(remotes, lambda remote: remote.run([*start, *stopped[remote.name]]))
+        answers = each(remotes, lambda remote: change(remote, "start", *stopped[remote.name], wait=False))
         for name, answer in answers.items():
             if isinstance(answer, HostError):
                 runs = [unit.removeprefix("lora-train@").removesuffix(".service") for unit in stopped[name]]
@@ -208,10 +207,6 @@ class Rollout:
     def take_back(self, remotes: Mapping[str, Remote], before: Mapping[str, Seen]) -> None:
         """Roll back every host of a wave."""
         rollback.roll_back_hosts(self.id, remotes, before, self.failures)
-
-
-def _training(remote: Remote) -> list[str]:
-    return active_units(remote.run(LIST_ACTIVE).out)
 
 
 def _list(busy: Mapping[str, Iterable[str]]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from deploy import units
 from deploy.console import err
+from deploy.manager import change
 from deploy.onhost import runs as onhost
 from deploy.runs.submission import Submission
 from deploy.ssh import HostError, Remote
@@ -106,11 +107,11 @@ class RunHost:
 
         The unit is enabled, so that the run continues after a reboot of the host; an ended run does nothing then.
         """
-        self.remote.run(["systemctl", "enable", "--quiet", "--now", units.training(run)])
+        change(self.remote, "enable", units.training(run), now=True)
 
     def stop(self, run: str) -> None:
         """Stop the run's unit; it writes a checkpoint first."""
-        self.remote.run(["systemctl", "disable", "--quiet", "--now", units.training(run)], timeout=STOP_SECONDS)
+        change(self.remote, "disable", units.training(run), now=True, timeout=STOP_SECONDS)
 
     def capacity(self) -> dict[str, Any]:
         """GPUs with total and free memory, and the number of running and queued runs."""

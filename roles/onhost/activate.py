@@ -16,9 +16,8 @@ import sys
 import time
 from pathlib import Path
 
-from roles.onhost import files, journal
+from roles.onhost import files, journal, services
 from roles.onhost.release_history import Entry, History, called, same, timestamp
-from roles.onhost.systemd import systemctl
 
 NOT_INSTALLED = 4
 """Exit status where the host has no such application."""
@@ -69,12 +68,10 @@ class App:
         unit = Path(entry["unit"])
         files.write(unit, entry["text"])  # first: if the disk is full, nothing has changed yet
         self.point(entry["release"])
-        systemctl("daemon-reload")
-        systemctl("enable", "--quiet", unit.name)
-        systemctl("reset-failed", unit.name)
-        if now:
-            systemctl("kill", "--signal=KILL", unit.name)
-        return systemctl("restart", unit.name)
+        services.change("reload")
+        for verb in ("enable", "reset-failed", *(["kill"] if now else [])):
+            services.change(verb, unit.name)
+        return services.change("restart", unit.name)
 
     def there(self, entry: Entry) -> bool:
         """Whether the entry's release is still on the disk."""
@@ -96,7 +93,7 @@ class App:
 
     def note(self, unit: str, by: str) -> None:
         """Record what runs under `unit`, which a switch that was killed, or an older sdfleet, did not."""
-        if (runs := self.installed(unit)) and (not unit or systemctl("is-active", "--quiet", Path(unit).name)):
+        if (runs := self.installed(unit)) and (not unit or services.is_active(Path(unit).name)):
             self.history.record(runs, by)
 
     def back(self, to: str | None, by: str, hurry: bool) -> str:

@@ -10,7 +10,10 @@ import ipaddress
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+
+from roles.onhost import services
 
 DAYS = 3650
 """A self-signed certificate is trusted by its fingerprint, which should not change every year."""
@@ -49,7 +52,8 @@ def take_over(lineage: Path, folder: Path) -> None:
     for source, name in ((lineage / "privkey.pem", "tls.key"), (lineage / "fullchain.pem", "tls.crt")):
         shutil.copyfile(str(source), str(folder / f"{name}.new"))
         (folder / f"{name}.new").replace(folder / name)
-    subprocess.run(["systemctl", "try-restart", UNIT], check=True)
+    if not services.change("try-restart", UNIT):
+        sys.exit(f"{UNIT} does not start with the new certificate")
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
+
+from roles.onhost import services
 
 WORDS = 4
 """How many of the service's last lines are told where none of them says why."""
@@ -166,9 +167,7 @@ def _with_causes(lines: Iterable[str]) -> Iterator[str]:
 
 def last_words(unit: str, since: float) -> str:
     """Why the service failed, by what it wrote since `since` (s since the epoch); its runner's sentence comes first."""
-    command = ["journalctl", f"_SYSTEMD_UNIT={unit}", "--since", f"@{int(since)}", "--lines=200"]
-    command += ["--output=cat", "--no-pager"]
-    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    lines = services.manager().lines(unit, 200, since)
     own = [line.removeprefix("sdfleet: ") for line in lines if line.startswith("sdfleet: ") and line != STARTING]
     others = [line for line in lines if not line.startswith("sdfleet: ")]
     if own and not errors(others, KINDS | TOOLS):

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import commands, gpus, loopback, systemd, turn_state, webui_api
+from roles.onhost import commands, gpus, loopback, services, systemd, turn_state, webui_api
 from roles.onhost.files import read_json
 
 POLL_SECONDS = 2.0
@@ -179,7 +179,7 @@ def _make_room(webui: dict[str, Any], card: dict[str, Any], need: int, folder: P
         )
     if webui["policy"] == "wait":
         return f"the WebUI to leave GPU {card['index']}"
-    if systemd.active(webui["unit"]) != "active":
+    if services.state(webui["unit"]) != "active":
         return "the WebUI to have started"
     (folder / MARK).write_text(json.dumps(webui))
     try:
@@ -203,7 +203,7 @@ def load_again(folder: Path) -> None:
     mark = folder / MARK
     webui = read_json(mark)
     if webui:
-        if systemd.active(webui["unit"]) == "active":
+        if services.state(webui["unit"]) == "active":
             with contextlib.suppress(loopback.AnswerError):
                 webui_api.tell(webui["port"], "reload-checkpoint", ANSWER_SECONDS)
         mark.unlink()
@@ -221,7 +221,7 @@ def tell(folder: Path, state: str, text: str, cards: list[str]) -> None:
 
 
 def _webui_runs(webui: dict[str, Any]) -> bool:
-    return systemd.active(webui["unit"]) in ("active", "activating", "reloading")
+    return services.state(webui["unit"]) in ("active", "activating", "reloading")
 
 
 def _interface(address: str) -> str | None:

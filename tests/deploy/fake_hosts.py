@@ -40,8 +40,8 @@ os.environ["FAKE_HOST"] = str(here)
 stdin = there(sys.stdin.read()) if "python3 -I -c" in command else None
 sys.exit(subprocess.run(["sh", "-c", command], input=stdin, text=True).returncode)
 """
-# A unit starts unless its text says `broken`; `is-active` is what the last start came to. Where there is a file
-# `units`, `show` answers of that, and everything is installed.
+# A unit starts unless its text says `broken`; its state is what the last start came to. Where there is a file `units`,
+# `show` answers of that, and everything is installed.
 SYSTEMCTL = r"""#!/bin/sh
 for unit in "$@"; do :; done
 case "$1" in
@@ -49,7 +49,6 @@ case "$1" in
     if grep -q broken "$FAKE_HOST/$unit"; then rm -f "$FAKE_HOST/up"; exit 1; fi; touch "$FAKE_HOST/up" ;;
   enable|disable) [ ! -e "$FAKE_HOST/on-$1" ] || . "$FAKE_HOST/on-$1" ;;
   stop) rm -f "$FAKE_HOST/up" ;;
-  is-active) [ -e "$FAKE_HOST/up" ] && echo active ;;
   show) if [ -e "$FAKE_HOST/units" ]; then
       case "$*" in
         *LoadState*) cat "$FAKE_HOST/units" ;;

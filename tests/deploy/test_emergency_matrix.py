@@ -309,7 +309,10 @@ def test_a_resume_that_failed_on_one_host_goes_on_there(fakes: FakeHosts) -> Non
     shared(fakes, "inactive")
     (fakes.host("h2") / "on-enable").write_text("echo Failed to enable unit: Read-only file system >&2; exit 1\n")
     ended = fakes.sdfleet("train", "resume", "ink", "--no-follow")
-    assert ended.exit_code == 1 and "h2: `systemctl enable" in ended.output, ended.output
+    assert (
+        ended.exit_code == 1
+        and "h2: cannot enable lora-train@ink.service: Failed to enable unit: Read-only" in ended.output
+    ), ended.output
     assert "Read-only file system" in ended.output
     assert "ink was started, and waits for the others, on h1" in ended.output
     shown = "ActiveState=active\\nResult=success\\nInvocationID=\\n"

@@ -1,0 +1,21 @@
+"""A host's service manager, over its connection."""
+
+from deploy.onhost import manage
+from deploy.ssh import HostError, Remote
+
+
+def change(remote: Remote, verb: str, *units: str, now: bool = False, wait: bool = True, timeout: float = 60) -> None:
+    """Do `verb` with units of a host: start, stop, enable or disable; with `now` the latter start and stop them too.
+
+    + wait: until what is started is ready
+    Raises HostError.
+    """
+    answer = remote.call(manage, timeout=timeout, verb=verb, units=list(units), now=now, wait=wait)
+    if why := answer["failed"]:
+        raise HostError(f"{remote.name}: cannot {verb} {', '.join(units)}: {why}")
+
+
+def active_runs(remote: Remote) -> list[str]:
+    """The units of the host's training runs that are running or queued."""
+    runs: list[str] = remote.call(manage, verb="list", units=[])["runs"]
+    return runs

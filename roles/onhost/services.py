@@ -1,0 +1,89 @@
+"""Services as programs on a host see them, whichever manager runs them: their states, commands and logs.
+
+States are told in systemd's words (ActiveState, LoadState, ...), and units have systemd's names under every manager.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from roles.onhost import systemd_manager
+
+
+class Manager(Protocol):
+    """What a service manager can do."""
+
+    def shown(self, unit: str, *names: str) -> dict[str, str]:
+        """Properties of a unit; those that the manager does not know are left out. Raises TimeoutError."""
+
+    def value(self, unit: str, name: str) -> str:
+        """One property of a unit. Raises TimeoutError."""
+
+    def attempt(self, verb: str, *units: str, now: bool = False, wait: bool = True) -> str:
+        """Do `verb`; why that failed, empty if it succeeded.
+
+        + verb: start, stop, restart, try-restart, enable, disable, reset-failed, kill, reload (the units' files)
+        + now: also start what is enabled, stop what is disabled
+        + wait: until a service that is started is ready
+        """
+
+    def active(self, pattern: str) -> list[str]:
+        """Names of the units that are active or being started."""
+
+    def failed(self) -> list[str]:
+        """Names of the units that have failed."""
+
+    def lines(self, unit: str, last: int, since: float = 0.0) -> list[str]:
+        """The last lines that a service itself wrote, since a time (s since the epoch)."""
+
+    def lines_of_start(
+        self, unit: str, most: int, longest: int, since: float | None = None, until: float | None = None
+    ) -> list[str] | None:
+        """What a service wrote since its last start; None if that is unknown, or nothing.
+
+        With `since` the last lines after that time, else the first ones, up to `until`.
+
+        + most, longest: lines that are read, and bytes of each
+        """
+
+    def host_log(self, last: int) -> list[str]:
+        """The last lines of the host since it booted, each with its time."""
+
+    def own_log(self, last: int) -> list[str]:
+        """The last lines of sdfleet's services within a day, each with its time."""
+
+    def show(self, unit: str, last: int, follow: bool) -> None:
+        """Print a service's last lines, each with its time, and with `follow` each further one, without end."""
+
+
+def manager() -> Manager:
+    """The service manager of this host."""
+    return systemd_manager
+
+
+def shown(unit: str, *names: str) -> dict[str, str]:
+    """Properties of a unit; those that the manager does not know are left out. Raises TimeoutError."""
+    return manager().shown(unit, *names)
+
+
+def value(unit: str, name: str) -> str:
+    """One property of a unit. Raises TimeoutError."""
+    return manager().value(unit, name)
+
+
+def state(unit: str) -> str:
+    """The unit's ActiveState: active, activating, inactive, failed, ...; empty if the manager does not answer."""
+    try:
+        return value(unit, "ActiveState")
+    except TimeoutError:
+        return ""
+
+
+def change(verb: str, *units: str, now: bool = False, wait: bool = True) -> bool:
+    """Do `verb` (see `Manager.attempt`); whether that succeeded."""
+    return not manager().attempt(verb, *units, now=now, wait=wait)
+
+
+def is_active(unit: str) -> bool:
+    """Whether a unit is started, and ready if it tells when it is."""
+    return state(unit) == "active"

@@ -1,0 +1,119 @@
+"""systemd as a service manager (see `services.Manager`)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import IO
+
+from roles.onhost import systemd
+from roles.onhost.commands import output
+
+VERBS = {"reload": "daemon-reload"}
+"""Verbs that systemctl calls by another name."""
+OURS = ("--unit=sdfleet-*", "--unit=lora-train@*")
+READ_SECONDS = 20
+"""How long a part of the journal is read."""
+
+
+def shown(unit: str, *names: str) -> dict[str, str]:
+    """Properties of a unit."""
+    return systemd.shown(unit, *names)
+
+
+def value(unit: str, name: str) -> str:
+    """One property of a unit."""
+    return systemd.value(unit, name)
+
+
+def attempt(verb: str, *units: str, now: bool = False, wait: bool = True) -> str:
+    """Do `verb`; why that failed."""
+    options = ["--quiet"] if verb in ("enable", "disable") else ["--signal=KILL"] if verb == "kill" else []
+    options += ["--now"] if now else []
+    options += [] if wait else ["--no-block"]
+    command = ["systemctl", VERBS.get(verb, verb), *options, *units]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    if not done.returncode:
+        return ""
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    return said[0] if said else f"it ended with status {done.returncode}"
+
+
+def active(pattern: str) -> list[str]:
+    """Names of the units that are active or being started."""
+    words = ("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", pattern)
+    return _first_words(output(*words))
+
+
+def failed() -> list[str]:
+    """Names of the units that have failed."""
+    return _first_words(output("systemctl", "list-units", "--failed", "--plain", "--no-legend"))
+
+
+def _first_words(listed: str) -> list[str]:
+    return [line.split()[0] for line in listed.splitlines() if line.strip()]
+
+
+def lines(unit: str, last: int, since: float = 0.0) -> list[str]:
+    """The last lines that a service itself wrote, without systemd's own."""
+    words = ["journalctl", f"_SYSTEMD_UNIT={unit}", f"--lines={last}", "--output=cat", "--no-pager", "--quiet"]
+    return output(*words, *([f"--since=@{int(since)}"] if since else ["--boot"])).splitlines()
+
+
+def lines_of_start(
+    unit: str, most: int, longest: int, since: float | None = None, until: float | None = None
+) -> list[str] | None:
+    """What a service wrote since its last start."""
+    try:
+        invocation = systemd.shown(unit, "InvocationID").get("InvocationID")
+    except TimeoutError:
+        return None
+    if not invocation:
+        return None
+    command = ["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", "--output=cat", "--no-pager"]
+    # Newest first: with --since, journalctl's --lines would be the first ones after that time.
+    command += [f"--since=@{since:.6f}", "--reverse"] if since is not None else []
+    command += [f"--until=@{until:.6f}"] if until is not None else []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as reading:
+        assert reading.stdout is not None
+        limit = threading.Timer(READ_SECONDS, reading.kill)
+        limit.start()
+        found = list(_lines(reading.stdout, most, longest))
+        limit.cancel()
+        reading.kill()
+    if since is not None:
+        found.reverse()
+    return found or None
+
+
+def _lines(stream: IO[bytes], most: int, longest: int) -> Iterator[str]:
+    """The beginnings of the first lines; a line may be longer than the memory."""
+    for _ in range(most):
+        line = piece = stream.readline(longest)
+        if not line:
+            return
+        while piece and not piece.endswith(b"\n"):
+            piece = stream.readline(1 << 16)
+        yield line.rstrip(b"\n").decode(errors="replace")
+
+
+def host_log(last: int) -> list[str]:
+    """The last lines of the host since it booted."""
+    return _stamped(f"--lines={last}")
+
+
+def own_log(last: int) -> list[str]:
+    """The last lines of sdfleet's services within a day."""
+    return _stamped("--since=-1d", f"--lines={last}", *OURS)
+
+
+def _stamped(*words: str) -> list[str]:
+    return output("journalctl", "--boot", "--no-pager", "--output=short-iso", *words).splitlines()
+
+
+def show(unit: str, last: int, follow: bool) -> None:
+    """Print a service's last lines, and with `follow` each further one."""
+    command = ["journalctl", f"--unit={unit}", f"--lines={last}", "--no-pager", "--output=short-iso"]
+    os.execvp(command[0], [*command, *(["--follow"] if follow else [])])
