@@ -17,6 +17,7 @@ from roles.gateway import tasks as gateway
 from roles.gateway.backends import backends
 from roles.gpu import tasks as gpu
 from roles.lora_scripts import tasks as lora_scripts
+from roles.managers import SYSTEMD, Manager
 from roles.mirrors import tasks as mirrors
 from roles.models import tasks as models
 from roles.operations.refusal import refusal
@@ -31,17 +32,18 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
     """Declare the operations of pyinfra's current host, for its roles in `only`."""
     settings: HostSettings = host.data.settings
     chosen = [role for role in settings.roles if role in only]
+    manager = SYSTEMD
     computes = not {"webui", "lora_scripts", "trainer"}.isdisjoint(chosen)
     torch = torch_builds(settings, host.get_fact(Gpus)) if computes else NO_TORCH
     # One call per role, in this order: pyinfra orders operations by the line that they are called from.
-    prepare_system(settings, chosen)
+    prepare_system(settings, chosen, manager)
     install_models(settings, chosen)
-    install_applications(settings, chosen, torch)
-    install_gateway(settings, chosen)
+    install_applications(settings, chosen, torch, manager)
+    install_gateway(settings, chosen, manager)
     refuse_without_torch(chosen, torch)
 
 
-def prepare_system(settings: HostSettings, chosen: Collection[str]) -> None:
+def prepare_system(settings: HostSettings, chosen: Collection[str], manager: Manager) -> None:
     """Mirrors, packages, users and folders, the cache, and the driver."""
     if "mirrors" in chosen:
         mirrors.install(mirrors=settings.mirrors, repository=settings.webui.repository, proxy=host.data.proxy)
@@ -56,6 +58,7 @@ def prepare_system(settings: HostSettings, chosen: Collection[str]) -> None:
             upstreams=upstreams(settings.direct),
             tokens_to=settings.direct.tokens_to,
             secrets=host.data.secrets,
+            manager=manager,
         )
     if "gpu" in chosen:
         gpu.install(gpu=settings.gpu, paths=settings.paths, places=settings.places)
@@ -74,17 +77,19 @@ def install_models(settings: HostSettings, chosen: Collection[str]) -> None:
         )
 
 
-def install_applications(settings: HostSettings, chosen: Collection[str], torch: TorchBuilds) -> None:
+def install_applications(settings: HostSettings, chosen: Collection[str], torch: TorchBuilds, manager: Manager) -> None:
     """The applications for which there is a build of torch."""
     if "webui" in chosen and torch.webui:
-        webui.install(webui=settings.webui, paths=settings.paths, build=torch.webui)
+        webui.install(webui=settings.webui, paths=settings.paths, build=torch.webui, manager=manager)
     if "lora_scripts" in chosen and torch.lora_scripts:
-        lora_scripts.install(lora_scripts=settings.lora_scripts, paths=settings.paths, build=torch.lora_scripts)
+        lora_scripts.install(
+            lora_scripts=settings.lora_scripts, paths=settings.paths, build=torch.lora_scripts, manager=manager
+        )
     if "trainer" in chosen and torch.trainer:
-        trainer.install(trainer=settings.trainer, paths=settings.paths, build=torch.trainer)
+        trainer.install(trainer=settings.trainer, paths=settings.paths, build=torch.trainer, manager=manager)
 
 
-def install_gateway(settings: HostSettings, chosen: Collection[str]) -> None:
+def install_gateway(settings: HostSettings, chosen: Collection[str], manager: Manager) -> None:
     if "gateway" in chosen:
         gateway.install(
             gateway=settings.gateway,
@@ -92,6 +97,7 @@ def install_gateway(settings: HostSettings, chosen: Collection[str]) -> None:
             address=settings.connection.address,
             backends=backends(settings.gateway, settings.roles, settings.webui, settings.lora_scripts),
             secrets=host.data.secrets,
+            manager=manager,
         )
 
 

@@ -20,6 +20,7 @@ from deploy.torch import TorchBuilds, torch_builds
 from deploy.verify_protocol import ROLE_FILE, UNREACHABLE, Hosts
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import parse_probe, probe_command
+from roles.managers import SYSTEMD, Manager
 
 COMMAND_FAILED = re.compile(
     r"Unexpected exit code (?P<status>\d+) for CommandResult\("
@@ -94,6 +95,12 @@ class _Backend(SshBackend):  # type: ignore[misc]  # testinfra has no types
 def torch(target: HostSettings, host: Host) -> TorchBuilds:
     """The torch builds that the host should have."""
     return torch_builds(target, parse_probe(host.check_output(probe_command()).splitlines()))
+
+
+@pytest.fixture(scope="session")
+def manager(target: HostSettings) -> Manager:
+    """The service manager of the host."""
+    return SYSTEMD
 
 
 def _setting(field: str) -> Callable[[HostSettings], object]:

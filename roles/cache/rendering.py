@@ -6,9 +6,10 @@ from pathlib import PurePosixPath
 from roles.accounts import CACHE
 from roles.cache.config import Cache
 from roles.cache.servers import variable
+from roles.managers import SYSTEMD, Manager
 from roles.paths import ETC, UNITS, Paths
+from roles.service import Service
 from roles.token_services import SERVICES
-from templates import render
 
 UNIT = UNITS / "sdfleet-cache.service"
 TOKENS = ETC / "cache-tokens.conf"
@@ -19,14 +20,27 @@ def nginx_conf(paths: Paths) -> PurePosixPath:
     return paths.app("cache") / "nginx.conf"
 
 
-def unit(cache: Cache, paths: Paths) -> str:
-    return render(
-        "cache/sdfleet-cache.service.j2",
+def unit(cache: Cache, paths: Paths, manager: Manager = SYSTEMD) -> str:
+    """The file that describes the service to a host's service manager."""
+    service = Service(
+        UNIT.name,
+        "cache",
+        "Caching proxy for the fleet's downloads",
+        ("/usr/sbin/nginx", "-c", nginx_conf(paths)),
+        foreground=("-g", "daemon off;"),
         user=CACHE,
-        folder=paths.http_cache,
-        configuration=nginx_conf(paths),
-        tokens=TOKENS if cache.hold_tokens else "",
+        umask=0o077,
+        ready="forks",
+        restart="on-failure",
+        restart_seconds=2,
+        stop_signal="QUIT",
+        stop_seconds=20,
+        runtime_folder="sdfleet-cache",
+        credentials={"tokens.conf": TOKENS} if cache.hold_tokens else {},
+        writes=(paths.http_cache,),
+        open_files=16384,
     )
+    return manager.text(service)
 
 
 def tokens(secrets: Mapping[str, str]) -> str:

@@ -1,6 +1,7 @@
 """Operations of the cache role."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import reduce
 from pathlib import PurePosixPath
 
 from pyinfra.api.deploy import deploy
@@ -14,6 +15,7 @@ from roles.cache.rendering import TOKENS, UNIT, nginx_conf, tokens, unit
 from roles.cache.servers import configuration
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
+from roles.managers import SYSTEMD, Manager
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, folders, rendered
 from roles.operations.packages import install_nginx
@@ -26,16 +28,16 @@ PENDING = PurePosixPath("/run/sdfleet-cache.pending")
 RESOLV_CONF = PurePosixPath("/etc/resolv.conf")
 
 RELOAD = f"""\
-main=$(systemctl show -P MainPID {UNIT.name})
+main=$(@MAIN@)
 workers() {{ ps -o pid=,args= --ppid "$main" | sed -n 's/^ *\\([0-9]*\\) nginx: worker process *$/\\1/p'; }}
 old=$(workers)
-systemctl kill --kill-whom=main -s HUP {UNIT.name}
+@HANG_UP@
 for _ in $(seq 600); do
     new=$(workers)
     [ -n "$new" ] && ! echo "$old" | grep -qxF "$new" && exit 0
     sleep 0.1
 done
-echo "{UNIT.name} has not taken over its configuration after 60 s; see journalctl -u {UNIT.name}" >&2
+echo "{UNIT.name} has not taken over its configuration after 60 s; see: sdfleet logs HOST cache" >&2
 exit 1"""
 """Reloads, and waits until no worker with the old configuration accepts connections: those that still answer requests
 are titled "shutting down". The old ones could refuse requests of the rest of an apply."""
@@ -48,6 +50,7 @@ def install(
     upstreams: Mapping[str, Sequence[str]],
     tokens_to: Collection[str],
     secrets: Mapping[str, str],
+    manager: Manager = SYSTEMD,
 ) -> None:
     """
     Run nginx as the fleet's caching proxy, in its own unit.
@@ -57,12 +60,14 @@ def install(
     + upstreams: kind -> mirrors in order, without the cache itself
     + tokens_to: mirrors that may get a token besides its issuer
     + secrets: tokens by name; used only with `hold_tokens`
+    + manager: the host's service manager
     """
     conf, wanted = nginx_conf(paths), wanted_folders(paths)
-    seen = look(conf, wanted)
+    service = manager.file(UNIT.name)
+    seen = look(conf, wanted, manager)
     texts = {
         conf: configuration(cache, upstreams, paths, seen.text(RESOLV_CONF) or "", tokens_to),
-        UNIT: unit(cache, paths),
+        service: unit(cache, paths, manager),
         **({TOKENS: tokens(secrets)} if cache.hold_tokens else {}),
     }
     install_nginx([NGINX], seen)
@@ -75,19 +80,20 @@ def install(
     else:
         files.file(name="Remove tokens", path=str(TOKENS), present=False)
     rendered(name="Write the cache's configuration", dest=conf, text=texts[conf], seen=seen)
-    write_units({UNIT: texts[UNIT]}, seen)
-    cache_running(name="Start the cache", texts=texts, seen=seen)
+    write_units({service: texts[service]}, seen, manager)
+    cache_running(name="Start the cache", texts=texts, seen=seen, manager=manager)
 
 
-def look(conf: PurePosixPath, wanted: Sequence[Folder]) -> HostSurvey:
+def look(conf: PurePosixPath, wanted: Sequence[Folder], manager: Manager) -> HostSurvey:
     """What the host has of the cache."""
     seen: HostSurvey = host.get_fact(
         Survey,
         paths=[PENDING, *(folder.path for folder in wanted)],
-        texts=[conf, UNIT, TOKENS, RESOLV_CONF],
+        texts=[conf, manager.file(UNIT.name), TOKENS, RESOLV_CONF],
         packages=[NGINX],
         users=[CACHE],
         units=[UNIT.name],
+        manager=manager,
     )
     return seen
 
@@ -100,7 +106,7 @@ def wanted_folders(paths: Paths) -> list[Folder]:
 
 
 @operation()
-def cache_running(texts: Mapping[PurePosixPath, str], seen: HostSurvey) -> Commands:
+def cache_running(texts: Mapping[PurePosixPath, str], seen: HostSurvey, manager: Manager = SYSTEMD) -> Commands:
     """
     Enable the service, and run it with these files.
 
@@ -114,16 +120,17 @@ def cache_running(texts: Mapping[PurePosixPath, str], seen: HostSurvey) -> Comma
     if state.enabled and as_wanted:
         host.noop("the cache runs")
         return
-    yield f"systemctl enable --quiet {UNIT.name}"
+    yield manager.at_boot(UNIT.name)
     if as_wanted:
         return
-    if state.active and not changed & {UNIT, TOKENS} and not unsure:
+    if state.active and not changed & {manager.file(UNIT.name), TOKENS} and not unsure:
         # A reload keeps downloads in progress; nginx refuses a configuration that it cannot use.
         # As the service's user: as root, nginx changes the owner of its cache's folders even when it only tests.
         yield f"runuser -u {CACHE} -- /usr/sbin/nginx -t -q -c {min(changed)}"
-        yield RELOAD
+        commands = {"@MAIN@": manager.main_process(UNIT.name), "@HANG_UP@": manager.hang_up(UNIT.name)}
+        yield reduce(lambda script, mark: script.replace(mark, commands[mark]), commands, RELOAD)
     else:
-        yield f"systemctl restart {UNIT.name}"
+        yield manager.restart(UNIT.name)
     yield f"rm -f {PENDING}"
 
 

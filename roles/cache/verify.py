@@ -7,15 +7,14 @@ from roles.cache.config import KINDS, MODELS, Cache
 from roles.cache.rendering import TOKENS, UNIT
 from roles.cache.servers import servers
 from roles.facts import http_commands
+from roles.facts.unit_files import check_runs_as, check_unit_runs
+from roles.managers import Manager
 from roles.paths import Paths
 
 
-def test_cache_runs_as_its_own_user(host: Host) -> None:
-    service = host.service(UNIT.name)
-    assert service.is_running, f"{UNIT.name} does not run; see journalctl -u {UNIT.name}"
-    assert service.is_enabled, f"{UNIT.name} will not start at boot"
-    user = host.check_output("ps -o user:20= -p $(systemctl show -P MainPID %s)", UNIT.name).strip()
-    assert user == CACHE, f"{UNIT.name} runs as {user}"
+def test_cache_runs_as_its_own_user(host: Host, manager: Manager) -> None:
+    check_unit_runs(host, UNIT.name, manager)
+    check_runs_as(host, UNIT.name, CACHE, manager)
 
 
 def test_what_is_kept_belongs_to_the_cache(host: Host, paths: Paths) -> None:

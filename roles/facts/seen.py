@@ -35,14 +35,14 @@ class Tree:
 
 @dataclass(frozen=True)
 class Unit:
-    """A systemd unit."""
+    """A unit of the host's service manager."""
 
     loaded: bool
     enabled: bool
     active: bool
     """Started, and ready if the unit tells when it is."""
     stale: bool
-    """Whether its file changed since systemd read it."""
+    """Whether its file changed since the manager read it."""
 
 
 @dataclass

@@ -16,6 +16,7 @@ from roles.facts.survey import Survey
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, certificate_line, in_url, public_name
+from roles.managers import SYSTEMD, Manager
 from roles.operations.files import Commands, private_file
 from roles.paths import ACME, CERTBOT_LIVE, CERTBOT_RENEWAL, GATEWAY, Paths
 from roles.programs import command
@@ -63,7 +64,9 @@ def _refuse_unusable(pair: Pair) -> None:
 
 
 @operation()
-def certificate(gateway: Gateway, pair: Pair | None, address: str, paths: Paths, seen: HostSurvey) -> Commands:
+def certificate(
+    gateway: Gateway, pair: Pair | None, address: str, paths: Paths, seen: HostSurvey, manager: Manager = SYSTEMD
+) -> Commands:
     """
     Install the given certificate, or create a self-signed one, which is also used until an authority has issued one.
 
@@ -73,7 +76,7 @@ def certificate(gateway: Gateway, pair: Pair | None, address: str, paths: Paths,
     """
     there = (seen.text(CERTIFICATE), seen.text(KEY))
     line = certificate_line(gateway, address)
-    as_wanted = None not in there and line in (seen.text(UNIT) or "").splitlines()
+    as_wanted = None not in there and line in (seen.text(manager.file(UNIT.name)) or "")
     if there == pair if pair else as_wanted:
         host.noop("the certificate is installed")
         return
@@ -121,7 +124,12 @@ def new_hook(gateway: Gateway, paths: Paths, seen: HostSurvey) -> list[str]:
 
 @operation()
 def announce_addresses(
-    gateway: Gateway, address: str, backends: Sequence[Backend], unit: str, seen: HostSurvey
+    gateway: Gateway,
+    address: str,
+    backends: Sequence[Backend],
+    unit: str,
+    seen: HostSurvey,
+    manager: Manager = SYSTEMD,
 ) -> Commands:
     """
     Print the addresses of the services, and the certificate's fingerprint to compare in the browser.
@@ -129,7 +137,7 @@ def announce_addresses(
     + unit: its unit's wanted text
     + seen: a survey that looked at the unit; nothing is printed if it already runs
     """
-    if seen.text(UNIT) == unit and seen.unit(UNIT.name).active:
+    if seen.text(manager.file(UNIT.name)) == unit and seen.unit(UNIT.name).active:
         host.noop("the addresses have not changed")
         return
     yield f"test -s {CERTIFICATE}"

@@ -6,13 +6,16 @@ from pathlib import PurePosixPath
 
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
+from roles.managers import SYSTEMD, Manager
 from roles.paths import ACME, GATEWAY, UNITS, Paths
 from roles.programs import digest
+from roles.service import Path, Service
 from templates import render
 
 NAME = "sdfleet-gateway"
 """Name of its unit, and of its folders below /run and /var/cache."""
 UNIT = UNITS / f"{NAME}.service"
+RUNTIME = PurePosixPath("/run") / NAME
 CERTIFICATE, KEY = GATEWAY / "tls.crt", GATEWAY / "tls.key"
 CREDENTIALS = PurePosixPath("/run/credentials") / UNIT.name
 """Folder of the credentials of LoadCredential."""
@@ -40,7 +43,7 @@ def nginx_conf(gateway: Gateway, address: str, backends: Sequence[Backend]) -> s
         trusted=gateway.tls != "self-signed",
         upload=gateway.max_upload_mb,
         timeout=gateway.answer_timeout,
-        runtime=PurePosixPath("/run") / NAME,
+        runtime=RUNTIME,
         cache=PurePosixPath("/var/cache") / NAME,
         credentials=CREDENTIALS,
         connections=CONNECTIONS,
@@ -48,24 +51,41 @@ def nginx_conf(gateway: Gateway, address: str, backends: Sequence[Backend]) -> s
     )
 
 
-def unit_text(gateway: Gateway, address: str, paths: Paths) -> str:
+def unit_text(gateway: Gateway, address: str, paths: Paths, manager: Manager = SYSTEMD) -> str:
     """
-    The unit file.
+    The file that describes the service to a host's service manager.
 
     + address: the host's address, for the certificate of a gateway without a domain
     """
-    return render(
-        "gateway/sdfleet-gateway.service.j2",
-        certificate=certificate_line(gateway, address),
-        # It restarts for another login program, and for no other one of ours.
-        programs=digest("gateway_login"),
-        onhost=paths.onhost,
-        home=GATEWAY,
-        credentials=CREDENTIALS,
-        runtime=PurePosixPath("/run") / NAME,
-        hours=gateway.session_hours,
-        attempts=gateway.login_attempts,
-        files=OPEN_FILES,
+    return manager.text(service(gateway, address, paths))
+
+
+def service(gateway: Gateway, address: str, paths: Paths) -> Service:
+    """The gateway as a service: the login program, which starts nginx."""
+    words: list[Path] = ["/usr/bin/python3", "-I", paths.onhost, "gateway_login", "--users", CREDENTIALS / USERS]
+    words += ["--folder", RUNTIME, "--hours", str(gateway.session_hours), "--attempts", str(gateway.login_attempts)]
+    return Service(
+        UNIT.name,
+        "gateway",
+        "TLS and a login in front of this host's services (sdfleet)",
+        (*words, "--nginx", CREDENTIALS / CONFIG),
+        user="",
+        umask=0o077,
+        ready="notifies",
+        restart="always",
+        restart_seconds=2,
+        failures=20,
+        failures_seconds=300,
+        stop_signal="QUIT",
+        stop_seconds=15,
+        runtime_folder=NAME,
+        runtime_mode=0o700,
+        cache_folder=NAME,
+        credentials={CONFIG: CURRENT / CONFIG, USERS: CURRENT / USERS, "tls.crt": CERTIFICATE, "tls.key": KEY},
+        open_files=OPEN_FILES,
+        low_ports=True,
+        # It restarts for another certificate and another login program, and for no other one of ours.
+        marks={"certificate": certificate_line(gateway, address), "programs": digest("gateway_login")},
     )
 
 

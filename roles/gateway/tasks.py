@@ -36,6 +36,7 @@ from roles.gateway.rendering import (
     release_id,
     unit_text,
 )
+from roles.managers import SYSTEMD, Manager
 from roles.operations.files import Commands, folders, private_file
 from roles.operations.packages import install_nginx
 from roles.operations.programs import remove_old_programs
@@ -50,7 +51,12 @@ FOLDERS = (Folder(GATEWAY, mode=0o700), Folder(RELEASES, mode=0o700), Folder(ACM
 
 @deploy("Gateway")
 def install(
-    gateway: Gateway, paths: Paths, address: str, backends: Sequence[Backend], secrets: Mapping[str, str]
+    gateway: Gateway,
+    paths: Paths,
+    address: str,
+    backends: Sequence[Backend],
+    secrets: Mapping[str, str],
+    manager: Manager = SYSTEMD,
 ) -> None:
     """
     Make the host's services reachable from outside, behind TLS and a login; or close the gateway.
@@ -60,43 +66,74 @@ def install(
     + address: the host's, as in fleet.toml
     + backends: the services
     + secrets: values by name; gateway_logins and gateway_key are used
+    + manager: the host's service manager
     """
     packages = ["nginx", "openssl", *(["certbot"] if gateway.tls == "acme" else [])]
-    seen = look(gateway, paths, packages)
+    unit = manager.file(UNIT.name)
+    seen = look(gateway, paths, packages, manager)
     if not gateway.enabled:
-        close_gateway(seen)
+        close_gateway(manager, seen)
         remove_old_programs([PROGRAM], paths, seen)
         return
     if not backends:
         raise DeployError("gateway: this host has no service for it; its groups need webui or lora_scripts")
     files, pair = wanted_files(gateway, address, backends, secrets, seen), given_certificate(gateway, secrets)
-    release, text = release_id(files), unit_text(gateway, address, paths)
+    release, text = release_id(files), unit_text(gateway, address, paths, manager)
     install_nginx(packages, seen)
     folders(name="Make folders", wanted=FOLDERS, seen=seen)
-    certificate(name="Install the certificate", gateway=gateway, pair=pair, address=address, paths=paths, seen=seen)
+    certificate(
+        name="Install the certificate",
+        gateway=gateway,
+        pair=pair,
+        address=address,
+        paths=paths,
+        seen=seen,
+        manager=manager,
+    )
     private_release(name=f"Write configuration {release}", release=release, files=files, seen=seen)
     same_certificate = pair is None or pair == (seen.text(CERTIFICATE), seen.text(KEY))
-    running = same_certificate and serves(GATEWAY, release, UNIT, text, seen)
+    running = same_certificate and serves(GATEWAY, release, unit, text, seen)
     configuration_served(
-        name=f"Run configuration {release}", release=release, text=text, paths=paths, running=running, seen=seen
+        name=f"Run configuration {release}",
+        release=release,
+        text=text,
+        paths=paths,
+        running=running,
+        seen=seen,
+        manager=manager,
     )
     renew_certificate(gateway, paths, seen)
     remove_old_programs([PROGRAM], paths, seen)
     if old := old_configurations(release, seen):
         server.shell(name="Remove old configurations", commands=old)
     announce_addresses(
-        name="Print the gateway's addresses", gateway=gateway, address=address, backends=backends, unit=text, seen=seen
+        name="Print the gateway's addresses",
+        gateway=gateway,
+        address=address,
+        backends=backends,
+        unit=text,
+        seen=seen,
+        manager=manager,
     )
 
 
-def look(gateway: Gateway, paths: Paths, packages: Sequence[str]) -> HostSurvey:
+def look(gateway: Gateway, paths: Paths, packages: Sequence[str], manager: Manager) -> HostSurvey:
     """What the host has of the gateway."""
     seen: HostSurvey = host.get_fact(
         Survey,
         paths=[*(folder.path for folder in FOLDERS), CURRENT, CERTIFICATE, KEY, lineage(gateway)],
-        texts=[UNIT, CERTIFICATE, KEY, GATEWAY / HISTORY, renewal(gateway), CURRENT / CONFIG, CURRENT / USERS],
+        texts=[
+            manager.file(UNIT.name),
+            CERTIFICATE,
+            KEY,
+            GATEWAY / HISTORY,
+            renewal(gateway),
+            CURRENT / CONFIG,
+            CURRENT / USERS,
+        ],
         packages=packages,
         units=[UNIT.name],
+        manager=manager,
         folders=[RELEASES, paths.old_programs],
     )
     return seen
@@ -149,7 +186,9 @@ def old_configurations(current: str, seen: HostSurvey) -> list[str]:
 
 
 @operation()
-def configuration_served(release: str, text: str, paths: Paths, running: bool, seen: HostSurvey) -> Commands:
+def configuration_served(
+    release: str, text: str, paths: Paths, running: bool, seen: HostSurvey, manager: Manager = SYSTEMD
+) -> Commands:
     """
     Switch to a configuration and its unit, and switch back if the service does not become ready.
 
@@ -157,23 +196,19 @@ def configuration_served(release: str, text: str, paths: Paths, running: bool, s
     + running: whether it already runs with them
     + seen: a survey that read the history
     """
-    yield from run_release(GATEWAY, release, UNIT, text, paths, running, seen)
+    unit = manager.file(UNIT.name)
+    yield from run_release(GATEWAY, release, unit, text, paths, running, seen, manager)
 
 
-def close_gateway(seen: HostSurvey) -> None:
+def close_gateway(manager: Manager, seen: HostSurvey) -> None:
     """Stop the gateway permanently, and remove its files, including its users' hashes and its key.
 
     Certbot's files stay, since authorities limit the certificates for a name; so do packages.
 
     + seen: a survey that looked at these files
     """
-    if any(map(seen.entry, (UNIT, GATEWAY, ACME))):
-        name = UNIT.name
-        commands = [
-            f"systemctl disable --now --quiet {name} 2>/dev/null; systemctl clean --what=cache {name} || true",
-            f"rm -rf {GATEWAY} {ACME} {UNIT}",
-            f"systemctl daemon-reload; systemctl reset-failed {name} || true",
-        ]
+    if any(map(seen.entry, (manager.file(UNIT.name), GATEWAY, ACME))):
+        commands = [*manager.remove(UNIT.name), f"rm -rf {GATEWAY} {ACME}"]
         server.shell(name="Close the gateway", commands=commands)
 
 

@@ -11,6 +11,7 @@ from roles.facts.unit_files import check_file, check_unit_file, check_unit_runs
 from roles.gateway.backends import Backend, Reached, Served, ServedWithBoard, backends
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import CERTIFICATE, CONFIG, CURRENT, KEY, UNIT, USERS, nginx_conf, unit_text
+from roles.managers import Manager
 from roles.paths import GATEWAY, Paths
 
 CLOSED = ("/", "/sdapi/v1/sd-models", "/internal/sysinfo", "/file=/etc/passwd", "/api/presets", "/data/runs")
@@ -33,22 +34,22 @@ def places(gateway: Gateway) -> list[str]:
     return [f"[{place}]" if ":" in place else place for place in shown]
 
 
-def test_it_is_closed_if_told_so(host: Host, gateway: Gateway) -> None:
+def test_it_is_closed_if_told_so(host: Host, gateway: Gateway, manager: Manager) -> None:
     if gateway.enabled:
         pytest.skip("gateway.enabled is true")
-    for place in (UNIT, GATEWAY):
+    for place in (manager.file(UNIT.name), GATEWAY):
         assert not host.file(str(place)).exists, f"{place} is still there"
 
 
 def test_unit_and_configuration_are_as_described(
-    host: Host, gateway: Gateway, connection: Reached, paths: Paths, served: list[Backend]
+    host: Host, gateway: Gateway, connection: Reached, paths: Paths, served: list[Backend], manager: Manager
 ) -> None:
-    check_unit_file(host, UNIT, unit_text(gateway, connection.address, paths))
+    check_unit_file(host, manager.file(UNIT.name), unit_text(gateway, connection.address, paths, manager))
     check_file(host, CURRENT / CONFIG, nginx_conf(gateway, connection.address, served))
 
 
-def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, served: list[Backend]) -> None:
-    check_unit_runs(host, UNIT.name)
+def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, served: list[Backend], manager: Manager) -> None:
+    check_unit_runs(host, UNIT.name, manager)
 
 
 def test_secrets_are_roots(host: Host, served: list[Backend]) -> None:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from roles.accounts import LORA_SCRIPTS, SHARED
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.service import GUI, SETTINGS, SHOWN, WRITTEN, shown_models
+from roles.managers import SYSTEMD, Manager
 from roles.operations.application import CODE, Application, Release
 from roles.paths import Folder, Paths
 
 
-def application(lora_scripts: LoraScripts, paths: Paths, release: Release, unit_text: str) -> Application:
+def application(
+    lora_scripts: LoraScripts, paths: Paths, release: Release, unit_text: str, manager: Manager = SYSTEMD
+) -> Application:
     """lora-scripts, served by its GUI's unit."""
     return Application(
         "lora_scripts",
@@ -21,8 +24,9 @@ def application(lora_scripts: LoraScripts, paths: Paths, release: Release, unit_
         trees=release.trees,
         finish=finishing(paths, release),
         folders=wanted_folders(paths),
-        unit=GUI,
+        unit=manager.file(GUI.name),
         unit_text=unit_text,
+        manager=manager,
     )
 
 

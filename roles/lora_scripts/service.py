@@ -1,15 +1,17 @@
 """The units of lora-scripts, as text."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Literal
 
 from roles.accounts import LORA_SCRIPTS
 from roles.lora_scripts.config import LoraScripts
+from roles.managers import SYSTEMD, Manager
 from roles.operations.application import Release
 from roles.operations.sources import GIT_TRUST
 from roles.paths import UNITS, Paths
-from templates import render, systemd_word
+from roles.service import Path, Service
+from templates import render
 
 GUI = UNITS / "sdfleet-lora-scripts.service"
 BOARD = UNITS / "sdfleet-lora-scripts-tensorboard.service"
@@ -32,34 +34,93 @@ SETTINGS = "assets/config.json"
 Device = Literal["cpu", "cuda"]
 
 
-def unit_texts(lora_scripts: LoraScripts, paths: Paths, release: Release, device: Device) -> dict[PurePosixPath, str]:
-    """Text of each unit file, the GUI's first."""
-    data, python = paths.data("lora_scripts"), paths.current("lora_scripts") / "env/bin/python"
-    code = paths.current("lora_scripts") / "code"
-    shared = {"user": LORA_SCRIPTS, "python": python, "data": data, "tensorboard_port": lora_scripts.tensorboard_port}
-    gui = render(
-        f"lora_scripts/{GUI.name}.j2",
-        **shared,
-        release=release.id,
-        code=code,
-        # Mount points are resolved when the service starts; through `current` they would be the link's.
-        mounts={release.folder(paths) / "code" / place: data / name for place, name in WRITTEN.items()},
-        models={"from": shown_models(paths), "to": release.folder(paths) / "code" / SHOWN},
-        environment={name: systemd_word(str(value)) for name, value in _environment(paths).items()},
-        port=lora_scripts.port,
-        start_timeout=lora_scripts.start_timeout,
-        cache=GUI.stem,
-        links=LINKS.name,
-        board=BOARD.name,
-        device=device,
-    )
-    board = render(f"lora_scripts/{BOARD.name}.j2", **shared, release=release.id)
-    words: list[PurePosixPath | str] = ["/usr/bin/python3", "-I", paths.onhost, PROGRAM, "--store", paths.store]
-    words += [word for folder in model_folders(paths) for word in ("--models", folder)]
-    words += ["--sd-models", shown_models(paths), "--runs", paths.runs, "--train", data / "train"]
-    links = render(f"lora_scripts/{LINKS.name}.j2", command=_words(words), root=paths.root)
+def unit_texts(
+    lora_scripts: LoraScripts, paths: Paths, release: Release, device: Device, manager: Manager = SYSTEMD
+) -> dict[PurePosixPath, str]:
+    """Text of each unit's file, the GUI's first."""
+    services = {
+        GUI: gui_service(lora_scripts, paths, release, device),
+        BOARD: board_service(lora_scripts, paths, release),
+        LINKS: links_service(paths),
+    }
+    texts = {manager.file(unit.name): manager.text(service) for unit, service in services.items()}
     watch = render(f"lora_scripts/{WATCH.name}.j2", folders=[*model_folders(paths), paths.runs])
-    return {GUI: gui, BOARD: board, LINKS: links, WATCH: watch}
+    return {**texts, manager.file(WATCH.name): watch}
+
+
+def gui_service(lora_scripts: LoraScripts, paths: Paths, release: Release, device: Device) -> Service:
+    """The GUI as a service."""
+    current, data = paths.current("lora_scripts"), paths.data("lora_scripts")
+    code, built = current / "code", release.folder(paths) / "code"
+    words: list[Path] = [current / "env/bin/python", "gui.py", "--host", "127.0.0.1", "--port", str(lora_scripts.port)]
+    words += ["--tensorboard-port", str(lora_scripts.tensorboard_port), "--skip-prepare-environment"]
+    seconds, url = str(lora_scripts.start_timeout), f"http://127.0.0.1:{lora_scripts.port}/api/presets"
+    ask = ["/usr/bin/curl", "-s", "-f", "-o", "/dev/null", "--retry", seconds, "--retry-delay", "1"]
+    bytecode = f"/var/cache/{GUI.stem}"
+    return Service(
+        GUI.name,
+        "lora_scripts",
+        "GUI of lora-scripts (sdfleet)",
+        (*words, "--disable-tensorboard", "--disable-tageditor", "--disable-auto-mirror"),
+        user=LORA_SCRIPTS,
+        environment={
+            **_environment(paths),
+            "PYTHONPYCACHEPREFIX": bytecode,
+            **({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}),
+        },
+        folder=code,
+        answers=(*ask, "--retry-all-errors", "--retry-max-time", seconds, url),
+        wants=(LINKS.name,),
+        start_seconds=lora_scripts.start_timeout + 30,
+        restart="always",
+        failures=10,
+        failures_seconds=3600,
+        # The GUI starts trainings as its children: they go on through a restart or an update.
+        stop_children=False,
+        stop_seconds=20,
+        cache_folder=GUI.stem,
+        # Mount points are resolved when the service starts; through `current` they would be the link's.
+        mounts={built / place: data / name for place, name in WRITTEN.items()},
+        reads={shown_models(paths): built / SHOWN},
+        writes=(data,),
+        oom_score=500,
+        marks={"release": release.id},
+        hardening={"device": device},
+    )
+
+
+def board_service(lora_scripts: LoraScripts, paths: Paths, release: Release) -> Service:
+    """Its TensorBoard as a service."""
+    python, logs = paths.current("lora_scripts") / "env/bin/python", paths.data("lora_scripts") / "logs"
+    words: list[Path] = [python, "-P", "-m", "tensorboard.main", "--logdir", logs, "--host", "127.0.0.1"]
+    return Service(
+        BOARD.name,
+        "lora_scripts",
+        "TensorBoard of lora-scripts (sdfleet)",
+        (*words, "--port", str(lora_scripts.tensorboard_port)),
+        user=LORA_SCRIPTS,
+        environment={"PYTHONDONTWRITEBYTECODE": "1", "CUDA_VISIBLE_DEVICES": "", "HOME": "/tmp"},
+        umask=0o077,
+        restart="always",
+        nice=10,
+        marks={"release": release.id},
+    )
+
+
+def links_service(paths: Paths) -> Service:
+    """The program that shows the fleet's models and datasets to lora-scripts, once."""
+    words: list[Path] = ["/usr/bin/python3", "-I", paths.onhost, PROGRAM, "--store", paths.store]
+    words += [word for folder in model_folders(paths) for word in ("--models", folder)]
+    train = paths.data("lora_scripts") / "train"
+    return Service(
+        LINKS.name,
+        "lora_scripts",
+        "Show the fleet's models and datasets to lora-scripts (sdfleet)",
+        (*words, "--sd-models", shown_models(paths), "--runs", paths.runs, "--train", train),
+        user="root",
+        writes=(paths.root,),
+        on_boot=False,
+    )
 
 
 def model_folders(paths: Paths) -> list[PurePosixPath]:
@@ -70,10 +131,6 @@ def model_folders(paths: Paths) -> list[PurePosixPath]:
 def shown_models(paths: Paths) -> PurePosixPath:
     """The folder of models that the GUI lists; only root writes to it."""
     return paths.app("lora_scripts") / SHOWN
-
-
-def _words(words: Iterable[PurePosixPath | str]) -> str:
-    return " ".join(systemd_word(str(word)) for word in words)
 
 
 def _environment(paths: Paths) -> Mapping[str, PurePosixPath | str]:

@@ -13,6 +13,7 @@ from roles.lora_scripts.service import (
     WATCH,
     unit_texts,
 )
+from roles.managers import SYSTEMD, Manager
 from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.files import folders
 from roles.operations.locks import CPU
@@ -22,23 +23,25 @@ from roles.paths import Paths
 
 
 @pyinfra_deploy("lora-scripts")
-def install(lora_scripts: LoraScripts, paths: Paths, build: str) -> None:
+def install(lora_scripts: LoraScripts, paths: Paths, build: str, manager: Manager = SYSTEMD) -> None:
     """
     Build the release of lora-scripts beside the running one, switch to it, and switch back if its GUI does not answer.
 
     + lora_scripts: the role's settings
     + paths: the host's paths
     + build: torch's build for this host (cpu, cu128, ...)
+    + manager: the host's service manager
     """
     release = release_of(lora_scripts, build)
-    units = unit_texts(lora_scripts, paths, release, "cpu" if build == CPU else "cuda")
-    app = application(lora_scripts, paths, release, units[GUI])
-    beside = (LINKS, WATCH, BOARD)
+    units = unit_texts(lora_scripts, paths, release, "cpu" if build == CPU else "cuda", manager)
+    gui, links, watch, board = (manager.file(unit.name) for unit in (GUI, LINKS, WATCH, BOARD))
+    app = application(lora_scripts, paths, release, units[gui], manager)
+    beside = (links, watch, board)
     seen = look(app, paths, texts=beside, units=[unit.name for unit in beside], folders=[paths.old_programs])
     folders(name="Make folders", wanted=all_folders(app, paths), seen=seen)
-    write_units({LINKS: units[LINKS]}, seen)
-    run_unit("Watch for new models and datasets", WATCH, units[WATCH], seen)
+    write_units({links: units[links]}, seen, manager)
+    run_unit("Watch for new models and datasets", watch, units[watch], seen, manager)
     remove_old_programs([PROGRAM], paths, seen)
     deploy(app, paths, seen)
-    run_unit("Run its TensorBoard", BOARD, units[BOARD], seen)
+    run_unit("Run its TensorBoard", board, units[board], seen, manager)
     prune(app, paths, seen)

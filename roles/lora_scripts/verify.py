@@ -9,10 +9,11 @@ from testinfra.host import Host
 from roles.accounts import LORA_SCRIPTS, SHARED
 from roles.facts import http_commands
 from roles.facts.survey import GIT
-from roles.facts.unit_files import check_unit_file, check_unit_runs
+from roles.facts.unit_files import check_runs_as, check_unit_file, check_unit_runs
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
-from roles.lora_scripts.service import BOARD, GUI, LINKS, WATCH, WRITTEN, shown_models, unit_texts
+from roles.lora_scripts.service import BOARD, GUI, WATCH, WRITTEN, shown_models, unit_texts
+from roles.managers import Manager
 from roles.onhost.files import json_object
 from roles.operations.application import CODE, Release
 from roles.operations.locks import CPU
@@ -34,16 +35,16 @@ def release(lora_scripts: LoraScripts, torch: TorchBuilds) -> Release:
 
 
 def test_units_are_as_described(
-    host: Host, lora_scripts: LoraScripts, paths: Paths, release: Release, torch: TorchBuilds
+    host: Host, lora_scripts: LoraScripts, paths: Paths, release: Release, torch: TorchBuilds, manager: Manager
 ) -> None:
-    wanted = unit_texts(lora_scripts, paths, release, "cpu" if torch.lora_scripts == CPU else "cuda")
-    for unit in (GUI, BOARD, LINKS, WATCH):
-        check_unit_file(host, unit, wanted[unit])
+    wanted = unit_texts(lora_scripts, paths, release, "cpu" if torch.lora_scripts == CPU else "cuda", manager)
+    for file, text in wanted.items():
+        check_unit_file(host, file, text)
 
 
 @pytest.mark.parametrize("unit", [GUI.name, BOARD.name, WATCH.name])
-def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, unit: str) -> None:
-    check_unit_runs(host, unit)
+def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, unit: str, manager: Manager) -> None:
+    check_unit_runs(host, unit, manager)
 
 
 def test_gui_answers(host: Host, lora_scripts: LoraScripts) -> None:
@@ -74,10 +75,9 @@ def test_code_and_submodules_are_at_their_commits(host: Host, paths: Paths, rele
     assert len(found) >= len(named), f"{len(named)} submodules are named, {len(found)} are there"
 
 
-def test_processes_belong_to_the_service_user(host: Host) -> None:
+def test_processes_belong_to_the_service_user(host: Host, manager: Manager) -> None:
     for unit in (GUI.name, BOARD.name):
-        user = host.check_output(f"ps -o user:32= -p $(systemctl show -P MainPID {unit})")
-        assert user == LORA_SCRIPTS, f"{unit} runs as {user}"
+        check_runs_as(host, unit, LORA_SCRIPTS, manager)
 
 
 def test_it_listens_on_loopback_only(host: Host, lora_scripts: LoraScripts) -> None:

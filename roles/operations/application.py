@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from roles.managers import SYSTEMD, Manager
 from roles.operations.sources import Source
 from roles.paths import Folder, Paths
 from roles.settings import SettingError
@@ -113,6 +114,8 @@ class Application:
     unit: PurePosixPath | None = None
     """File of the unit that serves; None if nothing has to be restarted."""
     unit_text: str = ""
+    manager: Manager = SYSTEMD
+    """What runs that unit."""
     report: Callable[[], None] | None = None
     """Says what a person should know, after a switch that went well."""
 

@@ -35,6 +35,7 @@ def look(
         texts=[*own, *([app.unit] if app.unit else []), *texts],
         written_by=written_by or {},
         units=[*([app.unit.name] if app.unit else []), *units],
+        manager=app.manager,
         trees=[app.place(paths) / place for place in app.trees],
         folders=[paths.releases(app.name), *folders],
         holding={paths.releases(app.name): MANIFEST},

@@ -16,6 +16,7 @@ from pyinfra.api.state import State
 from pyinfra.context import host
 
 from roles.facts.seen import HostSurvey, quoted
+from roles.managers import SYSTEMD, Manager
 from roles.onhost import prune, unit_changes
 from roles.operations.application import Application
 from roles.operations.files import Commands, or_remove, put, replace
@@ -85,9 +86,9 @@ def build_release(app: Application, whole: bool, paths: Paths) -> Commands:
 class Switch(StringCommand):
     """A command during which a service is away: no more of them run at once than `limit_switches` allows."""
 
-    def __init__(self, *bits: Any, unit: PurePosixPath | None, **arguments: Any) -> None:
+    def __init__(self, *bits: Any, unit: PurePosixPath | None, manager: Manager, **arguments: Any) -> None:
         super().__init__(*bits, **arguments)
-        self.unit = unit
+        self.unit, self.manager = unit, manager
 
     def execute(self, state: State, host: Host, connector_arguments: Any) -> Any:
         if self.unit is None or not self._serves(host, connector_arguments):
@@ -98,7 +99,7 @@ class Switch(StringCommand):
     def _serves(self, host: Host, arguments: Any) -> bool:
         """Whether there is a service that would be missed: the first one of a host need not wait for its turn."""
         assert self.unit is not None
-        serves, _ = host.run_shell_command(f"systemctl is-active --quiet {shlex.quote(self.unit.name)}", **arguments)
+        serves, _ = host.run_shell_command(self.manager.is_active(self.unit.name), **arguments)
         return serves
 
 
@@ -116,6 +117,7 @@ def activate(
     release: str,
     unit: PurePosixPath | None = None,
     text: PurePosixPath | None = None,
+    manager: Manager = SYSTEMD,
 ) -> Switch:
     """
     The command that switches an application to `release` and restarts its unit, or goes back and fails.
@@ -127,7 +129,8 @@ def activate(
     words = ["--app", home, "switch", "--release", release]
     if unit and text:
         words += ["--unit", unit, "--text", text]
-    return Switch(shlex.join(command(paths.onhost, "activate", *words, "--by", origin().by)), unit=unit)
+    switch = shlex.join(command(paths.onhost, "activate", *words, "--by", origin().by))
+    return Switch(switch, unit=unit, manager=manager)
 
 
 def note(paths: Paths, home: PurePosixPath, unit: PurePosixPath | None = None) -> str:
@@ -162,7 +165,8 @@ def switch(app: Application, paths: Paths, sound: bool, seen: HostSurvey) -> Com
     + seen: a survey that looked at the unit, its file, the link `current` and the history
     """
     running = sound and serves(paths.app(app.name), app.release, app.unit, app.unit_text, seen)
-    yield from run_release(paths.app(app.name), app.release, app.unit, app.unit_text, paths, running, seen)
+    home = paths.app(app.name)
+    yield from run_release(home, app.release, app.unit, app.unit_text, paths, running, seen, app.manager)
     if app.report and not running:
         app.report()
 
@@ -175,6 +179,7 @@ def run_release(
     paths: Paths,
     running: bool,
     seen: HostSurvey,
+    manager: Manager = SYSTEMD,
 ) -> Commands:
     """The commands that switch to a release and its unit, or write down that they serve.
 
@@ -191,7 +196,7 @@ def run_release(
     else:
         new = home / f".{unit.name}"
         yield put(new, text)
-        yield activate(paths, home, release, unit, new)
+        yield activate(paths, home, release, unit, new, manager)
 
 
 def run_name(app: Application, paths: Paths, seen: HostSurvey) -> str:

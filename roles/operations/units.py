@@ -1,18 +1,19 @@
-"""systemd units: their files, and that they run with what is in them."""
+"""Units of the host's service manager: their files, and that they run with what is in them."""
 
-import shlex
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from pyinfra.api.operation import operation
 from pyinfra.context import host
-from pyinfra.operations import server, systemd
+from pyinfra.operations import server
 
 from roles.facts.seen import HostSurvey
-from roles.operations.files import rendered
+from roles.managers import SYSTEMD, Manager
+from roles.operations.files import Commands, rendered
 
 
-def write_units(units: Mapping[PurePosixPath, str], seen: HostSurvey) -> None:
-    """Write files of units that need no restart, and let systemd read them if one changes.
+def write_units(units: Mapping[PurePosixPath, str], seen: HostSurvey, manager: Manager = SYSTEMD) -> None:
+    """Write files of units that need no restart, and let the manager read them if one changes.
 
     What was seen before decides, as pyinfra's `_if` would show a change in every plan.
 
@@ -22,10 +23,10 @@ def write_units(units: Mapping[PurePosixPath, str], seen: HostSurvey) -> None:
     for path, text in host.loop(list(units.items())):
         rendered(name=f"Write {path.name}", dest=path, text=text, seen=seen)
     if any(changes(path, text, seen) for path, text in units.items()):
-        systemd.daemon_reload(name="Let systemd read its units")
+        server.shell(name=f"Let {manager.name} read its units", commands=[manager.reload()])
 
 
-def run_unit(name: str, unit: PurePosixPath, text: str, seen: HostSurvey) -> None:
+def run_unit(name: str, unit: PurePosixPath, text: str, seen: HostSurvey, manager: Manager = SYSTEMD) -> None:
     """Write a unit's file, and have the unit run with it, now and at each boot.
 
     + name: of the operation that starts it
@@ -34,13 +35,26 @@ def run_unit(name: str, unit: PurePosixPath, text: str, seen: HostSurvey) -> Non
     rendered(name=f"Write {unit.name}", dest=unit, text=text, seen=seen)
     if changes(unit, text, seen):
         # In one command: after an apply that ends in between, nothing would show that the old text still runs.
-        words = shlex.quote(unit.name)
-        start = f"systemctl daemon-reload && systemctl enable --quiet {words} && systemctl restart {words}"
-        server.shell(name=name, commands=[start])
+        server.shell(name=name, commands=[manager.run(unit.name)])
     else:
-        systemd.service(name=name, service=unit.name, enabled=True)
+        started(name=name, unit=unit.name, seen=seen, manager=manager)
+
+
+@operation()
+def started(unit: str, seen: HostSurvey, manager: Manager = SYSTEMD) -> Commands:
+    """
+    Have a unit run now and at each boot; one that does is left alone.
+
+    + unit: its name
+    + seen: a survey that looked at it
+    """
+    state = seen.unit(unit)
+    if state.active and state.enabled:
+        host.noop(f"{unit} runs")
+        return
+    yield manager.enable(unit)
 
 
 def changes(unit: PurePosixPath, text: str, seen: HostSurvey) -> bool:
-    """Whether systemd knows the unit by another text than this one."""
+    """Whether the manager knows the unit by another text than this one."""
     return seen.text(unit) != text or seen.unit(unit.name).stale

@@ -3,7 +3,9 @@
 from pathlib import PurePosixPath
 
 from roles.accounts import TRAINER
+from roles.managers import SYSTEMD, Manager
 from roles.paths import UNITS, Paths
+from roles.service import Path, Service
 from roles.trainer.config import Trainer
 from templates import render
 
@@ -12,34 +14,83 @@ TENSORBOARD = UNITS / "sdfleet-tensorboard.service"
 SLICE = UNITS / "sdfleet-train.slice"
 
 
-def unit(trainer: Trainer, paths: Paths) -> str:
-    """The template unit of training runs."""
-    return render(
-        "trainer/lora-train@.service.j2",
+def unit(trainer: Trainer, paths: Paths, manager: Manager = SYSTEMD) -> str:
+    """The file that describes the template of training runs to a host's service manager."""
+    return manager.text(run_service(trainer, paths))
+
+
+def run_service(trainer: Trainer, paths: Paths) -> Service:
+    """A training run as a service: the template of all of them."""
+    run = paths.run("%i")
+    turn: tuple[Path, ...] = ("/usr/bin/python3", "-I", paths.onhost, "training_turn")
+    return Service(
+        UNIT.name,
+        "trainer",
+        "LoRA training run %i",
+        # One run a GPU: the others wait for its lock, which the kernel gives back however a run ends.
+        (*turn, "take", run, turns(paths), program(paths.current("trainer"))),
         user=TRAINER,
-        runs=paths.runs,
-        hub=paths.hub,
-        slice=SLICE.name,
-        onhost=paths.onhost,
-        turns=turns(paths),
-        program=program(paths.current("trainer")),
+        environment={
+            "HF_HOME": paths.hub,
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HOME": run / "cache",
+            "XDG_CACHE_HOME": run / "cache",
+            "MPLCONFIGDIR": run / "cache",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPYCACHEPREFIX": "/var/cache/sdfleet-train",
+        },
+        folder=run,
+        # A finished run is not begun again at the next boot.
+        condition=(*turn, "finished", run),
+        after=(*turn, "after", run),
+        needs=run / "config.toml",
+        good_statuses=(143,),
+        # Time to write a checkpoint.
+        stop_seconds=600,
+        cache_folder="sdfleet-train",
+        writes=(run, turns(paths)),
         nice=trainer.nice,
+        oom_score=500,
         memory_max=trainer.memory_max,
-        peers="".join(f" {peer}" for peer in trainer.peers),
-        # With no GPU allowed none may be touched: the device nodes are hidden.
-        gpus=trainer.gpus,
+        hardening={
+            "slice": SLICE.name,
+            "peers": "".join(f" {peer}" for peer in trainer.peers),
+            # With no GPU allowed none may be touched: the device nodes are hidden.
+            "gpus": trainer.gpus,
+        },
     )
 
 
-def tensorboard(trainer: Trainer, paths: Paths, environment: PurePosixPath) -> str:
-    """The unit of TensorBoard, which shows the runs that write its events."""
-    return render(
-        "trainer/sdfleet-tensorboard.service.j2",
+def tensorboard(trainer: Trainer, paths: Paths, environment: PurePosixPath, manager: Manager = SYSTEMD) -> str:
+    """The file that describes TensorBoard, which shows the runs that write its events."""
+    words: list[Path] = [environment / "bin/python", "-P", "-m", "tensorboard.main", "--logdir", paths.runs]
+    service = Service(
+        TENSORBOARD.name,
+        "trainer",
+        "TensorBoard of the training runs",
+        (*words, "--host", "127.0.0.1", "--port", str(trainer.tensorboard_port)),
         user=TRAINER,
-        runs=paths.runs,
-        python=environment / "bin/python",
-        port=trainer.tensorboard_port,
+        environment={"PYTHONDONTWRITEBYTECODE": "1", "CUDA_VISIBLE_DEVICES": ""},
+        umask=0o077,
+        # Started by `sdfleet open HOST tensorboard`; it does not stay for ever.
+        longest_seconds=12 * 3600,
+        nice=10,
+        on_boot=False,
     )
+    return manager.text(service)
+
+
+def unit_texts(
+    trainer: Trainer, paths: Paths, environment: PurePosixPath, manager: Manager = SYSTEMD
+) -> dict[PurePosixPath, str]:
+    """Text of each file: the runs' template, TensorBoard, and under systemd the slice of all runs together."""
+    return {
+        manager.file(UNIT.name): unit(trainer, paths, manager),
+        manager.file(TENSORBOARD.name): tensorboard(trainer, paths, environment, manager),
+        **({SLICE: train_slice(trainer)} if manager.slices else {}),
+    }
 
 
 def train_slice(trainer: Trainer) -> str:

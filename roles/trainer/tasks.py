@@ -7,6 +7,7 @@ from pyinfra.operations import server
 
 from roles.accounts import TRAINER
 from roles.facts.seen import HostSurvey
+from roles.managers import SYSTEMD, Manager
 from roles.operations.application import Application
 from roles.operations.deployment import all_folders, build, deploy, look, prune
 from roles.operations.files import folders
@@ -18,17 +19,13 @@ from roles.trainer.application import application
 from roles.trainer.config import Trainer
 from roles.trainer.release import Release, trainer_release
 from roles.trainer.rendering import (
-    SLICE,
-    TENSORBOARD,
     UNIT,
-    tensorboard,
-    train_slice,
-    unit,
+    unit_texts,
 )
 
 
 @pyinfra_deploy("Trainer")
-def install(trainer: Trainer, paths: Paths, build: str) -> None:
+def install(trainer: Trainer, paths: Paths, build: str, manager: Manager = SYSTEMD) -> None:
     """
     Install the training recipe, its environment, and the unit that each run is an instance of.
 
@@ -37,14 +34,11 @@ def install(trainer: Trainer, paths: Paths, build: str) -> None:
     + trainer: the role's settings
     + paths: the host's paths
     + build: torch's build for this host (cpu, cu128, ...)
+    + manager: the host's service manager
     """
     wanted = trainer_release(trainer, build)
-    app = application(wanted, paths, trainer.keep_releases)
-    units = {
-        UNIT: unit(trainer, paths),
-        TENSORBOARD: tensorboard(trainer, paths, wanted.environment.folder(paths)),
-        SLICE: train_slice(trainer),
-    }
+    app = application(wanted, paths, trainer.keep_releases, manager)
+    units = unit_texts(trainer, paths, wanted.environment.folder(paths), manager)
     seen = look(
         app,
         paths,
@@ -60,7 +54,7 @@ def install(trainer: Trainer, paths: Paths, build: str) -> None:
         server.shell(name="Take over runs of an older sdfleet", commands=[shlex.join(words)])
     deploy(app, paths, seen)
     keep_trainers(app, paths, seen)
-    write_units(units, seen)
+    write_units(units, seen, manager)
     remove_old_programs(["training_turn"], paths, seen)
     prune(app, paths, seen)
 

@@ -8,11 +8,12 @@ from testinfra.host import Host
 from roles.accounts import TRAINER
 from roles.facts.gpu_probe import parse_probe, probe_command
 from roles.facts.installed import unlike_lock
-from roles.facts.unit_files import check_file
+from roles.facts.unit_files import check_file, unit_state
+from roles.managers import Manager
 from roles.paths import Paths
 from roles.trainer.config import Trainer
 from roles.trainer.release import trainer_release
-from roles.trainer.rendering import SLICE, TENSORBOARD, UNIT, program, tensorboard, train_slice, turns, unit
+from roles.trainer.rendering import UNIT, program, turns, unit_texts
 
 
 class TorchBuilds(Protocol):
@@ -23,17 +24,14 @@ class TorchBuilds(Protocol):
         """The trainer's, e.g. cu128."""
 
 
-def test_units_are_as_described(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
-    board = tensorboard(trainer, paths, trainer_release(trainer, torch.trainer).environment.folder(paths))
-    described = {
-        UNIT: unit(trainer, paths),
-        TENSORBOARD: board,
-        SLICE: train_slice(trainer),
-    }
-    for path, text in described.items():
+def test_units_are_as_described(
+    host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds, manager: Manager
+) -> None:
+    environment = trainer_release(trainer, torch.trainer).environment.folder(paths)
+    for path, text in unit_texts(trainer, paths, environment, manager).items():
         check_file(host, path, text)
-    reload = host.check_output(f"systemctl show --property=NeedDaemonReload --value {UNIT.name.replace('@', '@any')}")
-    assert reload == "no", f"systemd has not read {UNIT} since it changed"
+    reload = unit_state(host, UNIT.name.replace("@", "@any"), manager)["NeedDaemonReload"]
+    assert reload == "no", f"{manager.name} has not read {UNIT.name} since it changed"
 
 
 def test_release_is_the_wanted_one(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:

@@ -8,9 +8,10 @@ from pyinfra.context import host
 from roles.accounts import WEBUI
 from roles.facts.seen import as_user
 from roles.facts.survey import Survey
+from roles.managers import SYSTEMD, Manager
 from roles.operations.application import CODE, Application, Release
 from roles.operations.sandbox import bounded, tried
-from roles.paths import UNITS, Folder, Paths
+from roles.paths import Folder, Paths
 from roles.webui import extensions
 from roles.webui.config import Webui
 from roles.webui.release import check_variables
@@ -43,7 +44,7 @@ SERVED_LINKS = ("config_states", "tmp")
 """Folders that the WebUI writes to beside its code; they are links into the data folder."""
 
 
-def application(webui: Webui, paths: Paths, release: Release, text: str) -> Application:
+def application(webui: Webui, paths: Paths, release: Release, text: str, manager: Manager = SYSTEMD) -> Application:
     """The WebUI, with the text of its unit."""
     data = paths.data("webui")
     own = [Folder(extensions.shown(paths))]
@@ -59,8 +60,9 @@ def application(webui: Webui, paths: Paths, release: Release, text: str) -> Appl
         finish=finishing(webui, paths, release),
         folders=own,
         texts={options_file(webui, paths): options_text(webui)},
-        unit=UNITS / UNIT,
+        unit=manager.file(UNIT),
         unit_text=text,
+        manager=manager,
         report=report,
     )
 

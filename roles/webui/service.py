@@ -8,15 +8,16 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from roles.accounts import WEBUI
+from roles.managers import SYSTEMD, Manager
 from roles.onhost.files import json_object
 from roles.operations.application import Release
 from roles.operations.sources import GIT_TRUST
 from roles.paths import Paths
 from roles.programs import digest
+from roles.service import Service
 from roles.webui.config import Webui
 from roles.webui.extensions import mounts
 from roles.webui.flavors import FLAVORS
-from templates import render, systemd_word
 
 UNIT = "sdfleet-webui.service"
 PROGRAM = "webui_service"
@@ -89,12 +90,17 @@ def network(webui: Webui) -> dict[str, str]:
     return {"IPAddressDeny": "any", "IPAddressAllow": " ".join(("localhost", *webui.egress))}
 
 
-def unit_text(webui: Webui, paths: Paths, release: Release, device: Device) -> str:
-    """The unit file. It contains a fingerprint of everything that needs a restart if it changes."""
+def unit_text(webui: Webui, paths: Paths, release: Release, device: Device, manager: Manager = SYSTEMD) -> str:
+    """The file that describes the service to a host's service manager."""
+    mark = _mark(webui, paths, release, device, manager)
+    return manager.text(_described(webui, paths, release, device, mark))
+
+
+def _mark(webui: Webui, paths: Paths, release: Release, device: Device, manager: Manager) -> str:
     extensions = [(e.name, e.commit) for e in webui.extensions]
-    draft = _render(webui, paths, release, device, "")
+    draft = manager.text(_described(webui, paths, release, device, ""))
     whole = repr((draft, release.id, extensions, digest(PROGRAM)))
-    return _render(webui, paths, release, device, hashlib.sha256(whole.encode()).hexdigest()[:16])
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
 def service_state(state: str | None) -> dict[str, Any]:
@@ -104,30 +110,36 @@ def service_state(state: str | None) -> dict[str, Any]:
 
 def unit_fingerprint(text: str) -> str:
     """The fingerprint in a unit file; empty if there is none."""
-    found = re.search(r"--fingerprint (\w+)", text)
+    found = re.search(r"--fingerprint\W+(\w+)", text)
     return found[1] if found else ""
 
 
-def _render(webui: Webui, paths: Paths, release: Release, device: Device, mark: str) -> str:
+def _described(webui: Webui, paths: Paths, release: Release, device: Device, mark: str) -> Service:
     current, data = paths.current("webui"), paths.data("webui")
     words = [str(current / "env/bin/python"), str(paths.onhost), PROGRAM, "--port", str(webui.port)]
     words += ["--state", STATE, "--release", release.id, "--device", device, "--drain", str(DRAIN_SECONDS)]
     words += ["--start-timeout", str(webui.start_timeout), "--fingerprint", mark or "-"]
     words += ["--config", str(config_file(paths)), "--options", str(options_file(webui, paths)), "--"]
-    return render(
-        "webui/sdfleet-webui.service.j2",
+    return Service(
+        UNIT,
+        "webui",
+        "Stable Diffusion WebUI (sdfleet)",
+        (*words, *launch_arguments(webui, paths, device)),
         user=WEBUI,
-        code=current / "code",
-        data=data,
-        command=" ".join(map(systemd_word, [*words, *launch_arguments(webui, paths, device)])),
-        environment={name: systemd_word(str(value)) for name, value in environment(paths).items()},
-        network=network(webui),
-        extensions={systemd_word(str(a)): systemd_word(str(b)) for a, b in mounts(release, paths).items()},
-        start_timeout=webui.start_timeout,
-        drain=DRAIN_SECONDS,
-        runtime=RUNTIME,
-        cache=CACHE,
-        device=device,
+        environment=environment(paths),
+        folder=current / "code",
+        ready="notifies",
+        start_seconds=webui.start_timeout + 30,
+        restart="always",
+        failures=10,
+        failures_seconds=3600,
+        stop_seconds=DRAIN_SECONDS + 20,
+        runtime_folder=RUNTIME,
+        cache_folder=CACHE,
+        reads=mounts(release, paths),
+        writes=(data,),
+        oom_score=500,
+        hardening={"network": network(webui), "device": device},
     )
 
 

@@ -8,6 +8,7 @@ from pyinfra.api.deploy import deploy as pyinfra_deploy
 
 from roles.accounts import WEBUI
 from roles.facts.seen import HostSurvey
+from roles.managers import SYSTEMD, Manager
 from roles.operations.application import Application
 from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.files import folders
@@ -33,16 +34,18 @@ REFRESH = "webui_refresh"
 
 
 @pyinfra_deploy("WebUI")
-def install(webui: Webui, paths: Paths, build: str) -> None:
+def install(webui: Webui, paths: Paths, build: str, manager: Manager = SYSTEMD) -> None:
     """
     Build the WebUI's release beside the running one, switch to it, and switch back if it does not draw a picture.
 
     + webui: the role's settings
     + paths: the host's paths
     + build: torch's build for this host (cpu, cu121, ...)
+    + manager: the host's service manager
     """
     release = release_of(webui, build)
-    app = application(webui, paths, release, unit_text(webui, paths, release, "cpu" if build == CPU else "cuda"))
+    text = unit_text(webui, paths, release, "cpu" if build == CPU else "cuda", manager)
+    app = application(webui, paths, release, text, manager)
     written_by = {config_file(paths): WEBUI, PurePosixPath(STATE): WEBUI}
     seen = look(app, paths, folders=[extensions.shown(paths), paths.old_programs], written_by=written_by)
     releases = [name for name in seen.names.get(str(paths.releases("webui")), []) if not name.startswith(".")]

@@ -14,9 +14,10 @@ from roles.facts.installed import unlike_lock
 from roles.facts.seen import as_user
 from roles.facts.survey import GIT, SMALL, own_repository
 from roles.facts.unit_files import check_unit_file, check_unit_runs
+from roles.managers import Manager
 from roles.operations.application import Release
 from roles.operations.locks import CPU
-from roles.paths import UNITS, Paths
+from roles.paths import Paths
 from roles.programs import command
 from roles.webui.config import Webui
 from roles.webui.extensions import names, shown
@@ -53,14 +54,14 @@ def release(webui: Webui, torch: TorchBuilds) -> Release:
 
 
 def test_unit_file_is_as_described(
-    host: Host, webui: Webui, paths: Paths, release: Release, torch: TorchBuilds
+    host: Host, webui: Webui, paths: Paths, release: Release, torch: TorchBuilds, manager: Manager
 ) -> None:
-    wanted = unit_text(webui, paths, release, "cpu" if torch.webui == CPU else "cuda")
-    check_unit_file(host, UNITS / UNIT, wanted)
+    wanted = unit_text(webui, paths, release, "cpu" if torch.webui == CPU else "cuda", manager)
+    check_unit_file(host, manager.file(UNIT), wanted)
 
 
-def test_unit_is_active_and_comes_back_after_a_reboot(host: Host) -> None:
-    check_unit_runs(host, UNIT)
+def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, manager: Manager) -> None:
+    check_unit_runs(host, UNIT, manager)
 
 
 def test_the_running_process_is_of_the_release(host: Host, paths: Paths, release: Release) -> None:

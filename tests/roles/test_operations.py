@@ -38,6 +38,7 @@ from roles.operations.files import folders, rendered
 from roles.operations.programs import own_programs
 from roles.operations.release import build_release, prune_releases, switch
 from roles.operations.sources import Source
+from roles.operations.units import started
 from roles.paths import GATEWAY, HISTORY, UNITS, Folder, Paths
 from tests.roles.declared import declared
 
@@ -145,6 +146,9 @@ CASES: dict[str, Case] = {
     "build_release": Case(
         lambda seen: build_release(name="it", app=APP, whole=str(APP.place(PATHS) / CODE) in seen.trees, paths=PATHS),
         HostSurvey(trees={str(APP.place(PATHS) / CODE): Tree("a" * 40, dirty=False)}),
+    ),
+    "started": Case(
+        lambda seen: started(name="it", unit=CACHE_UNIT.name, seen=seen), HostSurvey(units={CACHE_UNIT.name: UP})
     ),
     "switch": Case(lambda seen: switch(name="it", app=APP, paths=PATHS, sound=True, seen=seen), SERVING),
     "switch: it serves, but nobody wrote that down": Case(

@@ -2,8 +2,6 @@
 
 from pathlib import PurePosixPath
 
-from pyinfra.facts.systemd import SystemdEnabled, SystemdStatus
-
 from roles.facts.seen import Entry, HostSurvey, Unit
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
@@ -14,8 +12,6 @@ from tests.roles.declared import declared
 
 UNIT = PurePosixPath("/etc/systemd/system/thing.service")
 ON = Unit(loaded=True, enabled=True, active=True, stale=False)
-RUNS = {SystemdStatus: {UNIT.name: True}, SystemdEnabled: {UNIT.name: True}}
-OFF = {SystemdStatus: {UNIT.name: False}, SystemdEnabled: {UNIT.name: False}}
 
 
 def _seen(text: str = "new", unit: Unit = ON) -> HostSurvey:
@@ -30,7 +26,7 @@ def test_lora_scripts_counts_gpus_as_nvidia_smi_does() -> None:
 
 def test_units_that_are_so_are_left_alone() -> None:
     assert declared(lambda: write_units({UNIT: "new"}, _seen())) == {"Write thing.service": []}
-    assert declared(lambda: run_unit("Run it", UNIT, "new", _seen()), RUNS) == {"Write thing.service": [], "Run it": []}
+    assert declared(lambda: run_unit("Run it", UNIT, "new", _seen())) == {"Write thing.service": [], "Run it": []}
 
 
 def test_a_changed_unit_is_written_and_read() -> None:
@@ -46,16 +42,17 @@ RESTART = "systemctl daemon-reload && systemctl enable --quiet thing.service && 
 
 
 def test_a_changed_unit_is_read_and_restarted_in_one_step() -> None:
-    found = declared(lambda: run_unit("Run it", UNIT, "new", _seen("old")), RUNS)
+    found = declared(lambda: run_unit("Run it", UNIT, "new", _seen("old")))
     assert found["Write thing.service"] and found["Run it"] == [RESTART]
 
 
 def test_an_apply_that_was_cut_off_before_the_restart_is_finished_by_the_next() -> None:
     stale = _seen(unit=Unit(loaded=True, enabled=True, active=True, stale=True))
-    found = declared(lambda: run_unit("Run it", UNIT, "new", stale), RUNS)
+    found = declared(lambda: run_unit("Run it", UNIT, "new", stale))
     assert found == {"Write thing.service": [], "Run it": [RESTART]}
 
 
 def test_a_unit_that_was_stopped_and_disabled_comes_back() -> None:
-    started = declared(lambda: run_unit("Run it", UNIT, "new", _seen()), OFF)
-    assert started["Run it"] == ["systemctl start thing.service", "systemctl enable thing.service"]
+    off = _seen(unit=Unit(loaded=True, enabled=False, active=False, stale=False))
+    started = declared(lambda: run_unit("Run it", UNIT, "new", off))
+    assert started["Run it"] == ["systemctl enable --quiet --now thing.service"]

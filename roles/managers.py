@@ -1,0 +1,114 @@
+"""Service managers as apply and verify see them: their files, their text of a service, and their commands."""
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from roles.paths import UNITS
+from roles.service import Service
+from templates import render
+
+SHOWN = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload"
+"""The properties that `Manager.show` prints, one NAME=VALUE a line, and an empty line between units."""
+
+
+class Manager(Protocol):
+    """One kind of service manager on one host."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def slices(self) -> bool:
+        """Whether it shares out the machine among groups of services."""
+
+    def file(self, unit: str) -> PurePosixPath:
+        """The file that describes a unit."""
+
+    def text(self, service: Service) -> str:
+        """The text of that file."""
+
+    def show(self, units: Iterable[str]) -> str:
+        """The shell command that prints the properties of units."""
+
+    def main_process(self, unit: str) -> str:
+        """The shell command that prints the process id of a unit's program."""
+
+    def is_active(self, unit: str) -> str:
+        """The shell command that succeeds if a unit is active."""
+
+    def reload(self) -> str:
+        """The shell command that has the files of all units read again."""
+
+    def run(self, unit: str) -> str:
+        """The shell command that has a unit's file read again, and the unit run with it, now and at each boot."""
+
+    def enable(self, unit: str) -> str:
+        """The shell command that has a unit started at each boot, and now."""
+
+    def at_boot(self, unit: str) -> str:
+        """The shell command that has a unit started at each boot, but not now."""
+
+    def restart(self, unit: str) -> str:
+        """The shell command that restarts a unit."""
+
+    def hang_up(self, unit: str) -> str:
+        """The shell command that sends SIGHUP to a unit's program."""
+
+    def remove(self, unit: str) -> list[str]:
+        """The shell commands that stop a unit for good, and remove its file and its cache."""
+
+
+@dataclass(frozen=True)
+class Systemd:
+    """systemd, as process 1 of a host."""
+
+    name: str = "systemd"
+    slices: bool = True
+
+    def file(self, unit: str) -> PurePosixPath:
+        return UNITS / unit
+
+    def text(self, service: Service) -> str:
+        return render(f"{service.role}/{service.unit}.j2", service=service, **service.hardening)
+
+    def show(self, units: Iterable[str]) -> str:
+        return f"systemctl show --property={SHOWN} -- {shlex.join(units)}"
+
+    def main_process(self, unit: str) -> str:
+        return f"systemctl show -P MainPID {unit}"
+
+    def is_active(self, unit: str) -> str:
+        return f"systemctl is-active --quiet {shlex.quote(unit)}"
+
+    def reload(self) -> str:
+        return "systemctl daemon-reload"
+
+    def run(self, unit: str) -> str:
+        word = shlex.quote(unit)
+        return f"systemctl daemon-reload && systemctl enable --quiet {word} && systemctl restart {word}"
+
+    def enable(self, unit: str) -> str:
+        return f"systemctl enable --quiet --now {shlex.quote(unit)}"
+
+    def at_boot(self, unit: str) -> str:
+        return f"systemctl enable --quiet {unit}"
+
+    def restart(self, unit: str) -> str:
+        return f"systemctl restart {unit}"
+
+    def hang_up(self, unit: str) -> str:
+        return f"systemctl kill --kill-whom=main -s HUP {unit}"
+
+    def remove(self, unit: str) -> list[str]:
+        return [
+            f"systemctl disable --now --quiet {unit} 2>/dev/null; systemctl clean --what=cache {unit} || true",
+            f"rm -f {self.file(unit)}",
+            f"systemctl daemon-reload; systemctl reset-failed {unit} || true",
+        ]
+
+
+SYSTEMD = Systemd()
