@@ -6,6 +6,7 @@ from pathlib import Path
 from pyinfra.context import host
 from pyinfra.operations import server
 
+from deploy.managers import chosen_manager, refuse_without_systemd
 from deploy.runs.provenance import trainer_of
 from deploy.torch import NO_TORCH, TorchBuilds, torch_builds
 from inventory.caching import upstreams
@@ -13,11 +14,12 @@ from inventory.model import ROLES, HostSettings
 from roles.base import tasks as base
 from roles.cache import tasks as cache
 from roles.facts.gpu import Gpus
+from roles.facts.init import Init
 from roles.gateway import tasks as gateway
 from roles.gateway.backends import backends
 from roles.gpu import tasks as gpu
 from roles.lora_scripts import tasks as lora_scripts
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.mirrors import tasks as mirrors
 from roles.models import tasks as models
 from roles.operations.refusal import refusal
@@ -32,7 +34,8 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
     """Declare the operations of pyinfra's current host, for its roles in `only`."""
     settings: HostSettings = host.data.settings
     chosen = [role for role in settings.roles if role in only]
-    manager = SYSTEMD
+    manager = chosen_manager(settings, host.get_fact(Init))
+    refuse_without_systemd(manager, settings, chosen)
     computes = not {"webui", "lora_scripts", "trainer"}.isdisjoint(chosen)
     torch = torch_builds(settings, host.get_fact(Gpus)) if computes else NO_TORCH
     # One call per role, in this order: pyinfra orders operations by the line that they are called from.
@@ -48,7 +51,7 @@ def prepare_system(settings: HostSettings, chosen: Collection[str], manager: Man
     if "mirrors" in chosen:
         mirrors.install(mirrors=settings.mirrors, repository=settings.webui.repository, proxy=host.data.proxy)
     if "base" in chosen:
-        base.install(base=settings.base, paths=settings.paths)
+        base.install(base=settings.base, paths=settings.paths, manager=manager)
     elif not WITHOUT_PROGRAMS.issuperset(chosen):
         base.install_programs(paths=settings.paths)
     if "cache" in chosen:
@@ -115,4 +118,5 @@ def build_trainer_of(kept: Path) -> None:
     """Declare, for pyinfra's current host, the build of the trainer whose code and lock are in the folder `kept`."""
     settings: HostSettings = host.data.settings
     base.install_programs(paths=settings.paths)
-    trainer.rebuild_trainer(wanted=trainer_of(kept), paths=settings.paths)
+    manager = chosen_manager(settings, host.get_fact(Init))
+    trainer.rebuild_trainer(wanted=trainer_of(kept), paths=settings.paths, manager=manager)

@@ -20,7 +20,8 @@ from deploy.torch import TorchBuilds, torch_builds
 from deploy.verify_protocol import ROLE_FILE, UNREACHABLE, Hosts
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import parse_probe, probe_command
-from roles.managers import SYSTEMD, Manager
+from roles.facts.init import INIT_COMMAND
+from roles.managers import Manager, manager_of
 
 COMMAND_FAILED = re.compile(
     r"Unexpected exit code (?P<status>\d+) for CommandResult\("
@@ -98,9 +99,10 @@ def torch(target: HostSettings, host: Host) -> TorchBuilds:
 
 
 @pytest.fixture(scope="session")
-def manager(target: HostSettings) -> Manager:
+def manager(target: HostSettings, host: Host) -> Manager:
     """The service manager of the host."""
-    return SYSTEMD
+    found = host.run(INIT_COMMAND).stdout.strip() if target.init == "auto" else target.init
+    return manager_of(found, target.paths)
 
 
 def _setting(field: str) -> Callable[[HostSettings], object]:

@@ -52,6 +52,7 @@ class FleetTables:
             "name": name,
             "connection": self._connection(name, host, tables),
             "groups": host.groups,
+            "init": host.init,
             "roles": tuple(role for role in ROLES if role in roles),
             "paths": Paths.model_validate({"root": str(self.table.data_root)}),
             "models": _models_of(host, roles, self.models),

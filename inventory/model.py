@@ -58,6 +58,9 @@ SudoPasswordField = Annotated[
 ]
 
 
+InitName = Literal["auto", "systemd", "supervisor"]
+
+
 class FleetTable(Settings):
     """[fleet]: settings of the whole fleet."""
 
@@ -119,6 +122,11 @@ class HostTable(Settings):
     http_proxy: HttpProxyField = None
     no_proxy: NoProxyField = None
     groups: tuple[Name, ...] = Field(default=("webui", "train"), description="Groups the host belongs to.")
+    init: InitName = Field(
+        default="auto",
+        description="What runs the host's services: systemd, or supervisor (supervisord, which sdfleet installs) where "
+        'process 1 is no systemd, as in rented containers. "auto" asks the host.',
+    )
     internal: Address | None = Field(
         default=None,
         description="Name or address at which the fleet's other hosts reach it, if not `address`: "
@@ -138,6 +146,7 @@ class HostSettings(Settings):
     connection: Connection
     groups: tuple[str, ...]
     roles: tuple[str, ...]
+    init: InitName = "auto"
     paths: Paths
     http_proxy: HttpProxy = HttpProxy(url="")
     no_proxy: tuple[str, ...] = ()

@@ -5,6 +5,8 @@ TRAINER = "sdtrain"
 CACHE = "sdcache"
 """The caching proxy's user, created by its role."""
 LORA_SCRIPTS = "sdlora"
+SANDBOX = "sdsandbox"
+"""Who runs code of strangers on hosts without systemd, which elsewhere makes a user for each time; owns nothing."""
 
 HOMES = {WEBUI: "webui", TRAINER: "trainer", LORA_SCRIPTS: "lora_scripts"}
 """User -> application, as in Paths.data."""

@@ -1,12 +1,14 @@
 """Service managers as apply and verify see them: their files, their text of a service, and their commands."""
 
+import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from roles.paths import UNITS
+from roles.paths import UNITS, Paths
+from roles.programs import command
 from roles.service import Service
 from templates import render
 
@@ -112,3 +114,62 @@ class Systemd:
 
 
 SYSTEMD = Systemd()
+
+
+@dataclass(frozen=True)
+class Supervisor:
+    """supervisord, on a host whose process 1 is none of systemd's."""
+
+    paths: Paths
+    name: str = "supervisord"
+    slices: bool = False
+
+    def file(self, unit: str) -> PurePosixPath:
+        return self.paths.supervisor / "services" / unit
+
+    def text(self, service: Service) -> str:
+        told = {name: value for name, value in vars(service).items() if name not in ("hardening", "role", "unit")}
+        told |= {"runner": self.paths.onhost, "status": service.status}
+        return json.dumps(told, indent=1, sort_keys=True, default=_plain) + "\n"
+
+    def _command(self, verb: str, *words: object) -> str:
+        return shlex.join(command(self.paths.onhost, "supervisor_manager", verb, *words))
+
+    def show(self, units: Iterable[str]) -> str:
+        return self._command("show", *units)
+
+    def main_process(self, unit: str) -> str:
+        return self._command("main-process", unit)
+
+    def is_active(self, unit: str) -> str:
+        return self._command("is-active", unit)
+
+    def reload(self) -> str:
+        return "true"  # a file is read when its unit starts
+
+    def run(self, unit: str) -> str:
+        return self._command("run", unit)
+
+    def enable(self, unit: str) -> str:
+        return self._command("enable-now", unit)
+
+    def at_boot(self, unit: str) -> str:
+        return self._command("enable", unit)
+
+    def restart(self, unit: str) -> str:
+        return self._command("restart", unit)
+
+    def hang_up(self, unit: str) -> str:
+        return self._command("hang-up", unit)
+
+    def remove(self, unit: str) -> list[str]:
+        return [f"[ ! -e {shlex.quote(str(self.paths.onhost))} ] || {self._command('remove', unit)}"]
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def manager_of(init: str, paths: Paths) -> Manager:
+    """The service manager of a host with this process 1: systemd, or another."""
+    return SYSTEMD if init == "systemd" else Supervisor(paths)

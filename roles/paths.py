@@ -64,6 +64,16 @@ class Paths(Settings):
         return self.tools / "uv/bin/uv"
 
     @property
+    def supervisor(self) -> PurePosixPath:
+        """Files of the service manager of a host without systemd."""
+        return self.root / "supervisor"
+
+    @property
+    def boot(self) -> PurePosixPath:
+        """The script that brings up everything on such a host, without a controller or a network."""
+        return self.root / "boot.sh"
+
+    @property
     def onhost(self) -> PurePosixPath:
         """sdfleet's own programs that run on the host: a link to the archive of all of them."""
         return self.tools / "onhost.pyz"

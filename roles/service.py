@@ -95,6 +95,11 @@ class Service:
     """Values of its systemd template alone: what only the kernel under systemd can give."""
 
     @property
+    def status(self) -> bool:
+        """Whether its program tells what it is at, even if it need not say that it is ready."""
+        return self.ready == "notifies" or self.is_template
+
+    @property
     def assignments(self) -> list[str]:
         """Its environment as NAME=VALUE."""
         return [f"{name}={value}" for name, value in self.environment.items()]

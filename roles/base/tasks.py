@@ -7,10 +7,12 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.accounts import HOMES, SHARED, SHARED_HOMES
+from roles.accounts import HOMES, SANDBOX, SHARED, SHARED_HOMES
+from roles.base import boot
 from roles.base.config import UV_LOCKS, Base
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
+from roles.managers import SYSTEMD, Manager
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, folders, write
 from roles.operations.packages import install_packages
@@ -24,32 +26,41 @@ OLD_PROGRAMS = ("pinned_checkout", "activate", "prune", "build_wheels", "apt_key
 
 
 @deploy("Base")
-def install(base: Base, paths: Paths) -> None:
+def install(base: Base, paths: Paths, manager: Manager = SYSTEMD) -> None:
     """
     Install packages, users, folders and tools.
 
     + base: the role's settings
     + paths: the host's paths
+    + manager: the host's service manager
     """
-    wanted = wanted_folders(paths)
+    wanted, own_manager = wanted_folders(paths), manager != SYSTEMD
     uv = paths.tools / "uv.txt"
+    homes = {user: paths.data(app) for user, app in HOMES.items()}
+    homes |= {SANDBOX: PurePosixPath("/nonexistent")} if own_manager else {}
     seen = host.get_fact(
         Survey,
-        paths=[*(folder.path for folder in wanted), paths.uv, paths.onhost, _uv_record(base, paths)],
-        texts=[uv],
+        paths=[
+            *(folder.path for folder in wanted),
+            *(paths.uv, paths.onhost, _uv_record(base, paths)),
+            *(boot.looked_at(paths) if own_manager else []),
+        ],
+        texts=[uv, *([*boot.texts(paths), *boot.HOOKS] if own_manager else [])],
         packages=base.packages,
-        users=list(HOMES),
+        users=list(homes),
         folders=[paths.envs, paths.old_programs],
         digests=[paths.onhost],
         space=paths.root,
     )
     _refuse_small_disk(base, paths, seen)
     install_packages(base.packages, seen)
-    system_users(name="Create service users", homes={user: paths.data(app) for user, app in HOMES.items()}, seen=seen)
+    system_users(name="Create service users", homes=homes, seen=seen)
     folders(name="Make folders", wanted=wanted, seen=seen)
     own_programs(name="Install sdfleet's own programs", paths=paths, seen=seen)
     remove_old_programs(OLD_PROGRAMS, paths, seen)
     uv_installed(name=f"Install uv {base.uv_version}", base=base, paths=paths, seen=seen)
+    if own_manager:
+        boot.install(paths, seen)
 
 
 @deploy("Programs")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from roles.onhost import systemd_manager
+from roles.onhost import supervisor, supervisor_manager, systemd_manager
 
 
 class Manager(Protocol):
@@ -58,7 +58,7 @@ class Manager(Protocol):
 
 def manager() -> Manager:
     """The service manager of this host."""
-    return systemd_manager
+    return supervisor_manager if supervisor.there() else systemd_manager
 
 
 def shown(unit: str, *names: str) -> dict[str, str]:

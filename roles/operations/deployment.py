@@ -75,7 +75,7 @@ def build(app: Application, paths: Paths, seen: HostSurvey) -> None:
         commands = [refuse_if_used(place) for place in damaged]
         server.shell(name="Check that no service uses the damaged files", commands=commands)
     name = f"Build the environment {app.environment.key}"
-    environment(name=name, wanted=app.environment, paths=paths, seen=seen)
+    environment(name=name, wanted=app.environment, paths=paths, seen=seen, manager=app.manager)
     build_release(name=f"Build release {app.release}", app=app, whole=built(app, paths, seen), paths=paths)
 
 

@@ -8,10 +8,11 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.facts.seen import INVENTORY, HostSurvey, inventory_command
+from roles.managers import SYSTEMD, Manager
 from roles.operations.application import Environment, build_tools
 from roles.operations.files import Commands, or_remove, put, replace
 from roles.operations.locks import build_of_pytorchs_own
-from roles.operations.sandbox import bounded, sandboxed
+from roles.operations.sandbox import bounded, shut_in
 from roles.operations.sources import checkout_command
 from roles.paths import WITH_MIRRORS, Paths
 from roles.programs import command
@@ -24,7 +25,7 @@ CHECK_SECONDS = 300
 
 
 @operation()
-def environment(wanted: Environment, paths: Paths, seen: HostSurvey) -> Commands:
+def environment(wanted: Environment, paths: Paths, seen: HostSurvey, manager: Manager = SYSTEMD) -> Commands:
     """
     Build a Python environment beside its place and rename it when it is whole.
 
@@ -47,21 +48,22 @@ def environment(wanted: Environment, paths: Paths, seen: HostSurvey) -> Commands
     yield f"flock {_lock(paths)} sh -c " + shlex.quote(f"rm -rf {shlex.quote(str(paths.envs))}/.*.building")
     yield f"{uv} venv --quiet --relocatable --python {wanted.python} {new}"
     yield put(lock, wanted.lock)
-    yield from _wheels(wanted, build, paths)
+    yield from _wheels(wanted, build, paths, manager)
     # Nothing of a package has run yet, nor does now: uv unpacks wheels into an environment that is still empty.
     strict = "--no-build --require-hashes"
     sync = f"{uv} pip sync --quiet {strict} {_torch_index(wanted.lock)}--python {python} {shlex.quote(str(resolved))}"
     yield or_remove(sync, build)
     yield f"rm -rf {' '.join(shlex.quote(str(build / name)) for name in SCRATCH)}"
     # Its Python runs what packages add to each start (.pth files): never as root.
-    checked = sandboxed(CHECK_SECONDS, "Environment=HOME=/tmp UV_NO_CONFIG=1 UV_CACHE_DIR=/tmp/uv")
+    settings = {"HOME": "/tmp", "UV_NO_CONFIG": "1", "UV_CACHE_DIR": "/tmp/uv"}
+    checked = shut_in(manager, CHECK_SECONDS, settings)
     check = [*checked, str(paths.uv), "pip", "check", "--quiet", "--offline", "--python", str(build)]
     yield or_remove(bounded(shlex.join(check)), build)
     yield f"{inventory_command(build)} > {new}/{INVENTORY}"
     yield f"chmod -R go+rX,go-w {new} && {replace(build, final)}"
 
 
-def _wheels(wanted: Environment, build: PurePosixPath, paths: Paths) -> Commands:
+def _wheels(wanted: Environment, build: PurePosixPath, paths: Paths, manager: Manager) -> Commands:
     """The commands that build what has no wheel, and leave resolved.txt with a wheel for every entry of the lock."""
     uv, tools, wheels = _uv(paths), build / "tools", build / "wheels"
     pins, python = build / "tools.txt", shlex.quote(str(tools / "bin/python"))
@@ -75,14 +77,14 @@ def _wheels(wanted: Environment, build: PurePosixPath, paths: Paths) -> Commands
         tree = build / "src" / name
         yield or_remove(checkout_command(source, tree, paths), build)
         words += ["--tree", f"{name}={tree}"]
-    words += ["--sandbox", shlex.join(builder())]
+    words += ["--sandbox", shlex.join(builder(manager))]
     run = f"flock {_lock(paths)} {shlex.join(words)}"
     yield or_remove(f'umask 022; {WITH_MIRRORS}; {run} --index "$UV_DEFAULT_INDEX"', build)
 
 
-def builder() -> Sequence[str]:
+def builder(manager: Manager = SYSTEMD) -> Sequence[str]:
     """The words before a command that builds a package which has no wheel, as a user of its own."""
-    return sandboxed(BUILD_SECONDS, f"MemoryMax={BUILD_MEMORY}", "Environment=HOME=/tmp")
+    return shut_in(manager, BUILD_SECONDS, {"HOME": "/tmp"}, BUILD_MEMORY)
 
 
 def _torch_index(lock: str) -> str:

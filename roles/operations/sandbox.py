@@ -1,8 +1,12 @@
 """Strangers' code on a host: a transient unit without root's rights and without a network, that can write nowhere."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 
+from roles.accounts import SANDBOX
+from roles.managers import Manager, Supervisor
 from roles.paths import ETC
+from roles.programs import command
 
 LOCKED_DOWN = (
     "DynamicUser=yes",
@@ -37,6 +41,7 @@ LOCKED_DOWN = (
 )
 """What code that turns out to be hostile finds: no network, no user, nothing to write, no secret to read."""
 
+TRIED_SECONDS = 600
 TRIED = (
     "PrivateNetwork=yes",
     "ProtectSystem=strict",
@@ -45,12 +50,29 @@ TRIED = (
     "PrivateDevices=yes",
     "NoNewPrivileges=yes",
     f"InaccessiblePaths=-{ETC}",
-    "RuntimeMaxSec=600",
+    f"RuntimeMaxSec={TRIED_SECONDS}",
 )
 """What a service's code finds when it is tried before it serves."""
 
 TOLD = 64_000
 """Bytes of what such a command prints that reach the controller: it could print without end."""
+
+
+def shut_in(manager: Manager, seconds: int, environment: Mapping[str, str], memory: str = "") -> Sequence[str]:
+    """The words before a command of strangers, as confined as the host's service manager can have it.
+
+    + seconds: after which it is killed
+    + memory: limit of its memory, under systemd
+    """
+    if isinstance(manager, Supervisor):
+        return _unprivileged(manager, SANDBOX, seconds, environment)
+    words = " ".join(f"{name}={value}" for name, value in environment.items())
+    return sandboxed(seconds, *([f"MemoryMax={memory}"] if memory else []), f"Environment={words}")
+
+
+def _unprivileged(manager: Supervisor, user: str, seconds: int, environment: Mapping[str, str]) -> list[str]:
+    words = command(manager.paths.onhost, "unprivileged", "--user", user, "--seconds", seconds)
+    return [*words, *(f"--set={name}={value}" for name, value in environment.items()), "--"]
 
 
 def sandboxed(seconds: int, *rules: str) -> Sequence[str]:
@@ -62,9 +84,19 @@ def sandboxed(seconds: int, *rules: str) -> Sequence[str]:
     return _transient([*LOCKED_DOWN, f"RuntimeMaxSec={seconds}", *rules])
 
 
-def tried(user: str) -> Sequence[str]:
-    """The words before a command that run it as a service's user, to see whether a new release of it starts."""
-    return [*_transient(TRIED), f"--uid={user}"]
+def tried(user: str, manager: Manager, environment: Mapping[str, str], folder: str = "") -> str:
+    """The beginning of a shell command that runs one as a service's user, to see whether a new release of it starts.
+
+    + environment: variables, as words of the shell
+    + folder: where it starts, below the working directory
+    """
+    if isinstance(manager, Supervisor):
+        words = shlex.join(_unprivileged(manager, user, TRIED_SECONDS, {})[:-1])
+        place = f' --folder="$PWD/{folder}"'
+        return " ".join([words + place, *(f"--set={name}={value}" for name, value in environment.items()), "--"])
+    place = f' --working-directory="$PWD/{folder}"' if folder else ""
+    words = shlex.join([*_transient(TRIED), f"--uid={user}"])
+    return " ".join([words + place, *(f"--setenv={name}={value}" for name, value in environment.items())])
 
 
 def _transient(properties: Sequence[str]) -> Sequence[str]:

@@ -18,9 +18,8 @@ def application(wanted: Release, paths: Paths, keep: int, manager: Manager = SYS
     own = (paths.trainer_sources, paths.runs, paths.datasets)
     command, code = program(PurePosixPath()), PurePosixPath("code.zip")
     # Code is tried as its service user, without network and writable files.
-    trial = (
-        f"{quoted(tried(TRAINER))} --setenv=PYTHONPATH=\"$PWD/lib\" {quoted([python])} -P -B -c 'import training.cli'"
-    )
+    variables = {"PYTHONPATH": '"$PWD/lib"'}
+    trial = f"{tried(TRAINER, manager, variables)} {quoted([python])} -P -B -c 'import training.cli'"
     return Application(
         "trainer",
         wanted.key,

@@ -60,14 +60,15 @@ def install(trainer: Trainer, paths: Paths, build: str, manager: Manager = SYSTE
 
 
 @pyinfra_deploy("Earlier trainer")
-def rebuild_trainer(wanted: Release, paths: Paths) -> None:
+def rebuild_trainer(wanted: Release, paths: Paths, manager: Manager = SYSTEMD) -> None:
     """
     Build a release of the trainer beside the current one, without switching to it.
 
     + wanted: the release
     + paths: the host's paths
+    + manager: the host's service manager
     """
-    app = application(wanted, paths, keep=1)
+    app = application(wanted, paths, 1, manager)
     seen = look(app, paths, folders=[paths.trainer_sources])
     build(app, paths, seen)
     keep_trainers(app, paths, seen)

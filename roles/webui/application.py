@@ -57,7 +57,7 @@ def application(webui: Webui, paths: Paths, release: Release, text: str, manager
         release.environment,
         webui.keep_releases,
         trees=release.trees,
-        finish=finishing(webui, paths, release),
+        finish=finishing(webui, paths, release, manager),
         folders=own,
         texts={options_file(webui, paths): options_text(webui)},
         unit=manager.file(UNIT),
@@ -74,15 +74,13 @@ def report() -> None:
         host.log(f"{UNIT} runs, but has drawn nothing: {problem}", logging.getLogger("pyinfra").warning)
 
 
-def finishing(webui: Webui, paths: Paths, release: Release) -> list[str]:
+def finishing(webui: Webui, paths: Paths, release: Release, manager: Manager = SYSTEMD) -> list[str]:
     """Commands that complete a release in its build folder, and check that the launcher finds nothing missing."""
     data, env = shlex.quote(str(paths.data("webui"))), shlex.quote(str(release.environment.folder(paths)))
     links = [f"ln -sfn {data}/{name} {CODE}/{name}" for name in SERVED_LINKS]
-    settings = " ".join(f"--setenv={name}={shlex.quote(value)}" for name, value in check_variables(webui).items())
-    check = bounded(
-        f'{shlex.join(tried(WEBUI))} --working-directory="$PWD/{CODE}" '
-        f"--setenv=HOME=/tmp {settings} {env}/bin/python launch.py --skip-torch-cuda-test --exit"
-    )
+    settings = {name: shlex.quote(value) for name, value in check_variables(webui).items()}
+    trial = tried(WEBUI, manager, {"HOME": "/tmp", **settings}, str(CODE))
+    check = bounded(f"{trial} {env}/bin/python launch.py --skip-torch-cuda-test --exit")
     required = [f"extensions/{name}/requirements.txt" for name in extensions.names(release)]
     # Their own installers never run, so the packages they require must be in the environment. This is asked before what
     # is kept is linked beside their files: the WebUI can write there, and a FIFO of that name would never be read.

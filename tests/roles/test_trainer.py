@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from lab import Lab, attached
 from lab.fleet import write
 from lab.locks import lock, train_requirements
+from roles.managers import SYSTEMD
 from roles.operations.application import ReleaseError
 from roles.operations.sandbox import TOLD, tried
 from roles.paths import Paths
@@ -93,7 +94,7 @@ def properties(command: str) -> set[str]:
 
 def test_what_packages_add_to_each_start_of_python_never_runs_as_root() -> None:
     starts = [command for command in finishing(Trainer()) if "bin/python" in command]
-    assert len(starts) == 1 and shlex.join(tried("sdtrain")) in starts[0]
+    assert len(starts) == 1 and tried("sdtrain", SYSTEMD, {}) in starts[0]
     confined = {"PrivateNetwork=yes", "ProtectSystem=strict", "ProtectHome=yes", "NoNewPrivileges=yes"}
     assert confined | {"PrivateTmp=yes", "InaccessiblePaths=-/etc/sdfleet"} <= properties(starts[0])
     assert any(rule.startswith("RuntimeMaxSec=") for rule in properties(starts[0])), "it may not hold an apply for ever"

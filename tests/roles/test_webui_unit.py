@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from roles.base.config import Base
+from roles.managers import SYSTEMD
 from roles.operations.application import ReleaseError
 from roles.operations.sandbox import tried
 from roles.paths import Paths
@@ -294,4 +295,4 @@ def test_what_packages_add_to_each_start_of_python_never_runs_as_root() -> None:
     starts = [command for command in finishing(webui, PATHS, release_of(webui, "cpu")) if "bin/python" in command]
     assert len(starts) == 2
     assert starts[0].startswith("setpriv --reuid=sdwebui ")
-    assert shlex.join(tried("sdwebui")) in starts[1], "without a network, and not for ever"
+    assert tried("sdwebui", SYSTEMD, {}) in starts[1], "without a network, and not for ever"

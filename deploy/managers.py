@@ -1,0 +1,38 @@
+"""Which service manager a host has, and what sdfleet can do with it."""
+
+from collections.abc import Collection
+
+from pyinfra.api.exceptions import DeployError
+
+from inventory.model import HostSettings
+from roles.managers import SYSTEMD, Manager, manager_of
+from roles.settings import SettingError
+
+WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "gpu", "models", "webui", "trainer"})
+"""Roles that a host can have whose services supervisord runs."""
+
+
+def chosen_manager(settings: HostSettings, found: str) -> Manager:
+    """The service manager for a host.
+
+    + found: systemd or supervisor, as the host's process 1 has it
+    Raises SettingError if the settings want the other one.
+    """
+    if settings.init not in ("auto", found):
+        process = "systemd" if found == "systemd" else "no systemd"
+        raise SettingError("init", f'is "{settings.init}", but process 1 of this host is {process}; set it to "auto"')
+    return manager_of(found, settings.paths)
+
+
+def refuse_without_systemd(manager: Manager, settings: HostSettings, roles: Collection[str]) -> None:
+    """Raise DeployError for what sdfleet cannot run without systemd, before anything is changed."""
+    if manager == SYSTEMD:
+        return
+    works = ", ".join(role for role in settings.roles if role in WITHOUT_SYSTEMD)
+    if missing := [role for role in roles if role not in WITHOUT_SYSTEMD]:
+        raise DeployError(
+            f"this host has no systemd, and {', '.join(missing)} needs it so far. What works here: {works}. "
+            "Take the host out of the other groups."
+        )
+    if "webui" in roles and settings.webui.extensions:
+        raise SettingError("webui.extensions", "need systemd, which mounts them; a host without it has none so far")

@@ -1,0 +1,110 @@
+"""supervisord on a host without systemd, and the script that starts it with all services."""
+
+import shlex
+from pathlib import Path, PurePosixPath
+
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+from pyinfra.operations import server
+
+from roles.accounts import HOMES, SANDBOX
+from roles.facts.seen import HostSurvey
+from roles.operations.files import Commands, folders, rendered, write
+from roles.paths import WITH_MIRRORS, Folder, Paths
+from templates import render
+
+VERSION = "4.3.0"
+LOCK = Path(__file__).resolve().parent / f"supervisor/{VERSION}.txt"
+"""supervisor with the hash of its wheel; it needs no other package."""
+RUN = PurePosixPath("/run/sdfleet-supervisor")
+"""As in roles.onhost.supervisor."""
+HOOKS = {
+    PurePosixPath("/etc/autodl.sh"): (PurePosixPath("/etc/autodl-motd"), PurePosixPath("/init/bin/customer.cmd.sh")),
+    PurePosixPath("/root/onstart.sh"): (PurePosixPath("/.launch"), PurePosixPath("/etc/vast_boot.d")),
+}
+"""Scripts that a provider's container runs at each start -> by which files one knows the provider."""
+
+
+def texts(paths: Paths) -> dict[PurePosixPath, str]:
+    """The files of supervisord -> text."""
+    users = {user: paths.data(app) for user, app in HOMES.items()} | {SANDBOX: PurePosixPath("/nonexistent")}
+    return {
+        paths.supervisor / "supervisord.conf": render("base/supervisord.conf.j2", home=paths.supervisor, run=RUN),
+        paths.boot: render("base/boot.sh.j2", home=paths.supervisor, onhost=paths.onhost, users=users),
+    }
+
+
+def wanted_folders(paths: Paths) -> list[Folder]:
+    """Folders of supervisord, parents first; what services write may hold secrets."""
+    home = paths.supervisor
+    return [
+        Folder(home),
+        *(Folder(home / name) for name in ("services", "enabled", "programs")),
+        Folder(home / "logs", mode=0o700),
+    ]
+
+
+def record(paths: Paths) -> PurePosixPath:
+    """The folder whose name shows the installed version."""
+    return paths.tools / f"supervisor/supervisor-{VERSION}.dist-info"
+
+
+def looked_at(paths: Paths) -> list[PurePosixPath]:
+    """Paths that `install` has to know of, beside its texts and hooks."""
+    marks = [mark for found in HOOKS.values() for mark in found]
+    return [record(paths), *(folder.path for folder in wanted_folders(paths)), *marks, RUN / "supervisord.sock"]
+
+
+def install(paths: Paths, seen: HostSurvey) -> None:
+    """Install supervisord, and have it started with the host.
+
+    + seen: a survey that looked at `looked_at` and read `texts` and HOOKS
+    """
+    folders(name="Make supervisord's folders", wanted=wanted_folders(paths), seen=seen)
+    supervisor_installed(name=f"Install supervisor {VERSION}", paths=paths, seen=seen)
+    for place, text in host.loop(list(texts(paths).items())):
+        mode = 0o755 if place == paths.boot else 0o644
+        rendered(name=f"Write {place.name}", dest=place, text=text, seen=seen, mode=mode)
+    for hook, marks in host.loop(list(HOOKS.items())):
+        if any(map(seen.entry, marks)):
+            text = hooked(seen.text(hook) or "", paths)
+            rendered(name=f"Start services from {hook}", dest=hook, text=text, seen=seen, mode=0o755)
+    if seen.entry(RUN / "supervisord.sock") is None:
+        server.shell(name="Start supervisord", commands=[shlex.quote(str(paths.boot))])
+
+
+def hooked(text: str, paths: Paths) -> str:
+    """A provider's start script that runs ours too; what else is in it stays."""
+    line = f"{shlex.quote(str(paths.boot))}  # sdfleet"
+    kept = [old for old in text.splitlines() if not old.endswith("  # sdfleet")]
+    return "\n".join([*(kept or ["#!/bin/bash"]), line]) + "\n"
+
+
+@operation()
+def supervisor_installed(paths: Paths, seen: HostSurvey) -> Commands:
+    """
+    Install supervisor from the package index, pinned by hash, into a folder of its own.
+
+    + seen: a survey that looked at its record
+    """
+    if seen.entry(record(paths)):
+        host.noop(f"supervisor {VERSION} is installed")
+        return
+    requirement = paths.tools / "supervisor.txt"
+    yield from write(requirement, LOCK.read_text(), seen)
+    places = (".supervisor-new", ".supervisor-pip", ".supervisor-old", "supervisor")
+    new, venv, old, final = (shlex.quote(str(paths.tools / name)) for name in places)
+    pip = f"{venv}/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all:"
+    yield "; ".join(
+        (
+            "set -e",
+            "umask 022",
+            f"rm -rf {new} {venv} {old}",
+            f"python3 -m venv {venv}",
+            WITH_MIRRORS,
+            f"{pip} --no-deps --require-hashes --target {new} -r {shlex.quote(str(requirement))}",
+            f"[ ! -e {final} ] || mv -T {final} {old}",
+            f"mv -T {new} {final}",
+            f"rm -rf {venv} {old}",
+        )
+    )

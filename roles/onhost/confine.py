@@ -1,0 +1,71 @@
+"""What a program is given and what is taken from it where systemd does not do that: user, limits, rights."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pwd
+import resource
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
+CAP_NET_BIND_SERVICE = 10
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def prctl(option: int, *values: int) -> None:
+    """prctl(2). Raises OSError."""
+    library = ctypes.CDLL(None, use_errno=True)
+    words = [ctypes.c_ulong(value) for value in (*values, 0, 0, 0, 0)[:4]]
+    if library.prctl(option, *words):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), f"prctl {option}")
+
+
+def reap_orphans() -> None:
+    """Become the parent of whatever programs that are started here leave behind."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def environment(user: str, own: dict[str, str]) -> dict[str, str]:
+    """The environment of a service's program."""
+    found = pwd.getpwnam(user)
+    basic = {"PATH": PATH, "LANG": "C.UTF-8", "USER": user, "LOGNAME": user, "HOME": found.pw_dir, "SHELL": "/bin/sh"}
+    return {**basic, **own}
+
+
+def confinement(user: str, limits: dict[str, Any]) -> Callable[[], None]:
+    """What the child of a fork does before it becomes a program of `user`.
+
+    + limits: nice, oom_score, open_files, umask, memory (bytes of address space), low_ports, dies (with its parent)
+    """
+    found = pwd.getpwnam(user)
+    groups = os.getgrouplist(user, found.pw_gid)
+
+    def confine() -> None:
+        os.setsid()
+        os.umask(limits.get("umask", 0o022))
+        with contextlib.suppress(OSError):
+            os.nice(limits.get("nice", 0))
+        with contextlib.suppress(OSError), Path("/proc/self/oom_score_adj").open("w") as score:
+            score.write(str(limits.get("oom_score", 0)))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if limits.get("memory"):
+            resource.setrlimit(resource.RLIMIT_AS, (limits["memory"], limits["memory"]))
+        if limits.get("open_files"):
+            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+            wanted = limits["open_files"] if most == resource.RLIM_INFINITY else min(limits["open_files"], most)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        if os.geteuid() == 0 and user != "root":
+            os.setgroups(groups)
+            os.setgid(found.pw_gid)
+            os.setuid(found.pw_uid)
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        if limits.get("dies"):
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # last: a change of the user forgets it
+
+    return confine

@@ -1,0 +1,67 @@
+"""Folders and files that a service has while it runs, below folders of root's: /run, /var/cache."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import stat
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from roles.onhost import files, supervisor
+
+CACHES, RUNTIME = Path("/var/cache"), Path("/run")
+
+
+def make(unit: str, its: dict[str, Any]) -> None:
+    """Make them for the service's user."""
+    if its["runtime_folder"]:
+        _own(RUNTIME / its["runtime_folder"], its["user"], its["runtime_mode"])
+    if its["cache_folder"]:
+        _own(CACHES / its["cache_folder"], its["user"], 0o755)
+    if its["credentials"]:
+        folder = supervisor.SECRETS / unit
+        files.remove(folder)
+        folder.mkdir(parents=True)
+        for name, source in its["credentials"].items():
+            place = folder / name
+            with place.open("xb") as copy:
+                os.fchmod(copy.fileno(), 0o400)
+                copy.write(Path(source).read_bytes())
+            shutil.chown(place, its["user"])
+        shutil.chown(folder, its["user"])
+        folder.chmod(0o500)
+
+
+def _own(folder: Path, user: str, mode: int) -> None:
+    """A folder of the service's own, in one of root's."""
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    if not stat.S_ISDIR(folder.lstat().st_mode):
+        raise NotADirectoryError(20, "is no folder", str(folder))
+    shutil.chown(folder, user, user)
+    folder.chmod(mode)
+
+
+def remove(unit: str, its: dict[str, Any]) -> None:
+    """Remove what goes with the service."""
+    if its["runtime_folder"]:
+        files.remove(RUNTIME / its["runtime_folder"])
+    if its["credentials"]:
+        files.remove(supervisor.SECRETS / unit)
+
+
+def kill(processes: Sequence[int]) -> None:
+    """End processes that a service has left behind, and reap them."""
+    for pid in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    with contextlib.suppress(ChildProcessError):
+        while processes and time.monotonic() < deadline:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.01)

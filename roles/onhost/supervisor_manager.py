@@ -1,0 +1,247 @@
+"""supervisord as a service manager (see `services.Manager`), and the commands that apply and verify give it.
+
+supervisor_manager show UNIT...         properties, as `systemctl show` prints them
+supervisor_manager main-process UNIT    its process
+supervisor_manager is-active UNIT       0 if it is
+supervisor_manager run UNIT             restart it with its file, and start it at each boot
+supervisor_manager VERB UNIT...         start, stop, restart, enable, enable-now, disable, hang-up, remove
+supervisor_manager boot FOLDER          start supervisord with all that is enabled, if it does not run
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import signal
+import sys
+import time
+import xmlrpc.client
+from pathlib import Path
+
+from roles.onhost import files, supervisor, supervisor_programs, unit_log
+from roles.onhost.supervisor_rpc import connect
+
+LOOK_SECONDS = 0.1
+SHOWN = ("Id", "LoadState", "UnitFileState", "ActiveState", "NeedDaemonReload")
+
+
+def shown(unit: str, *names: str) -> dict[str, str]:
+    """Properties of a unit, in systemd's words."""
+    state = supervisor.read_state(unit)
+    loaded, here = supervisor.file_of(unit).is_file(), state["active"] not in ("inactive", "failed")
+    stale = loaded and here and state.get("digest") != supervisor.digest(unit)
+    ready_at = state.get("ready_at", 0.0) if state["active"] == "active" else 0.0
+    found = {
+        "Id": unit,
+        "LoadState": "loaded" if loaded else "not-found",
+        "UnitFileState": "enabled" if _enabled(unit).exists() else "disabled" if loaded else "",
+        "ActiveState": state["active"],
+        "SubState": state["sub"],
+        "Result": state["result"],
+        "NRestarts": str(state.get("restarts", 0)),
+        "MainPID": str(state.get("pid", 0)),
+        "InvocationID": state.get("invocation", ""),
+        "StatusText": state.get("text", ""),
+        "NeedDaemonReload": "yes" if stale else "no",
+        "InactiveExitTimestampMonotonic": str(state.get("left", 0)),
+        "ActiveEnterTimestampMonotonic": str(state.get("entered", 0)),
+        "ActiveEnterTimestamp": time.strftime("%a %Y-%m-%d %H:%M:%S %Z", time.localtime(ready_at)) if ready_at else "",
+    }
+    return {name: found[name] for name in names if name in found}
+
+
+def value(unit: str, name: str) -> str:
+    """One property of a unit."""
+    return shown(unit, name).get(name, "")
+
+
+def _enabled(unit: str) -> Path:
+    return supervisor.HOME / "enabled" / unit
+
+
+def attempt(verb: str, *units: str, now: bool = False, wait: bool = True) -> str:
+    """Do `verb`; why that failed."""
+    try:
+        return "; ".join(filter(None, [_one(verb, unit, now, wait) for unit in units]))
+    except (OSError, xmlrpc.client.Error) as error:
+        return f"supervisord does not answer: {error}"
+
+
+def _one(verb: str, unit: str, now: bool, wait: bool) -> str:
+    if verb not in ("disable", "stop", "reset-failed", "kill") and not supervisor.file_of(unit).is_file():
+        return f"there is no {unit}"
+    if verb in ("enable", "disable"):
+        _enabled(unit).parent.mkdir(exist_ok=True)
+        if verb == "enable":
+            _enabled(unit).touch()
+        elif _enabled(unit).exists():
+            _enabled(unit).unlink()
+        supervisor_programs.write(unit)
+        return _one("start" if verb == "enable" else "stop", unit, now, wait) if now else ""
+    if verb == "reset-failed":
+        state = supervisor.read_state(unit)
+        if state["active"] == "failed":
+            supervisor.write_state(unit, {**state, **supervisor.INACTIVE})
+        return ""
+    if verb == "kill":
+        _signal_runner(unit, signal.SIGUSR1)
+        return ""
+    if verb == "try-restart" and not supervisor.started(_runner(unit)):
+        return ""
+    if verb in ("stop", "restart", "try-restart"):
+        _stop(unit)
+    return _start(unit, wait) if verb in ("start", "restart", "try-restart") else ""
+
+
+def _runner(unit: str) -> int:
+    state = supervisor.read_state(unit)
+    return int(state.get("runner", 0)) if state["active"] not in ("inactive", "failed") else 0
+
+
+def _signal_runner(unit: str, number: int) -> None:
+    if runner := _runner(unit):
+        os.kill(runner, number)
+
+
+def _stop(unit: str) -> None:
+    server = connect()
+    if supervisor_programs.process_state(server, unit) in supervisor_programs.UP:
+        server.stopProcess(unit, True)
+    supervisor_programs.forget(server, unit, keep=_enabled(unit).exists() or "@" not in unit)
+
+
+def _start(unit: str, wait: bool) -> str:
+    """Start a unit, if it does not run, and wait until it is ready, or has ended well."""
+    for other in supervisor.described(unit)["wants"]:
+        _start(other, wait=True)
+    supervisor_programs.write(unit)
+    server = connect()
+    supervisor_programs.read_anew(server, unit)
+    before = supervisor.read_state(unit).get("since")
+    if supervisor_programs.process_state(server, unit) in supervisor_programs.UP:
+        before = None
+    else:
+        server.startProcess(unit, False)
+    restarts = supervisor.read_state(unit).get("restarts", 0)
+    while wait:
+        state, up = supervisor.read_state(unit), supervisor_programs.process_state(server, unit)
+        new = state.get("since") != before
+        if new and state["active"] == "active":
+            break
+        if new and (state["active"] == "failed" or (before is not None and state.get("restarts", 0) > 0)):
+            return f"{unit} did not start: {state['result']}"
+        if new and before is None and state.get("restarts", 0) > restarts:
+            return f"{unit} did not start: {state['result']}"
+        if up not in supervisor_programs.UP:
+            state = supervisor.read_state(unit)
+            return "" if new and state["active"] == "inactive" else f"{unit} did not start: its runner ended"
+        time.sleep(LOOK_SECONDS)
+    return ""
+
+
+def active(pattern: str) -> list[str]:
+    """Names of the units that are active or being started."""
+    return [unit for unit, state in _known() if fnmatch.fnmatch(unit, pattern) and state in ("active", "activating")]
+
+
+def failed() -> list[str]:
+    """Names of the units that have failed."""
+    return [unit for unit, state in _known() if state == "failed"]
+
+
+def _known() -> list[tuple[str, str]]:
+    """Each unit that has run since the boot, with its state."""
+    names = sorted(file.name[: -len(".json")] for file in supervisor.STATES.glob("*.json"))
+    return [(unit, str(supervisor.read_state(unit)["active"])) for unit in names]
+
+
+def _log(unit: str) -> Path:
+    return supervisor.HOME / "logs" / f"{unit}.log"
+
+
+def lines(unit: str, last: int, since: float = 0.0) -> list[str]:
+    """The last lines that a service itself wrote."""
+    found = unit_log.read(_log(unit))
+    return [line.text for line in found if line.at >= int(since) and line.invocation != unit_log.OWN][-last:]
+
+
+def lines_of_start(
+    unit: str, most: int, longest: int, since: float | None = None, until: float | None = None
+) -> list[str] | None:
+    """What a service wrote since its last start."""
+    invocation = supervisor.read_state(unit).get("invocation")
+    found = [
+        line.text[:longest]
+        for line in unit_log.read(_log(unit))
+        if line.invocation == invocation and (since or 0) <= line.at <= (until or float("inf"))
+    ]
+    return (found[-most:] if since is not None else found[:most]) or None
+
+
+def host_log(last: int) -> list[str]:
+    """The last lines of all services: the host itself has no log that is known."""
+    return _stamped(last, 0.0)
+
+
+def own_log(last: int) -> list[str]:
+    """The last lines of sdfleet's services within a day."""
+    return _stamped(last, time.time() - 86400)
+
+
+def _stamped(last: int, since: float) -> list[str]:
+    found = []
+    for file in sorted((supervisor.HOME / "logs").glob("*.log")):
+        unit = file.name[: -len(".log")]
+        found += [(line.at, unit_log.stamped(line, unit)) for line in unit_log.last(file, last, since)]
+    return [text for _, text in sorted(found)[-last:]]
+
+
+def show(unit: str, last: int, follow: bool) -> None:
+    """Print a service's last lines, and with `follow` each further one."""
+    seen = 0.0
+    for line in unit_log.last(_log(unit), last):
+        print(unit_log.stamped(line, unit), flush=True)
+        seen = line.at
+    while follow:
+        time.sleep(0.3)
+        for line in unit_log.last(_log(unit), 10000, seen):
+            if line.at > seen:
+                print(unit_log.stamped(line, unit), flush=True)
+                seen = line.at
+        print(end="", flush=True)
+
+
+def main() -> None:
+    """Do what the command line asks for; exit 1 with one sentence if that fails."""
+    verb, *units = sys.argv[1:]
+    if verb == "boot":
+        supervisor_programs.boot(Path(units[0]))
+        return
+    if verb == "show":
+        print("\n\n".join("\n".join(f"{k}={v}" for k, v in shown(unit, *SHOWN).items()) for unit in units))
+        return
+    if verb == "main-process":
+        print(value(units[0], "MainPID"))
+        return
+    if verb == "is-active":
+        sys.exit(0 if value(units[0], "ActiveState") == "active" else 3)
+    sys.exit(_do(verb, units) or 0)
+
+
+def _do(verb: str, units: list[str]) -> str:
+    """Why a command failed."""
+    if verb == "hang-up":
+        for unit in units:
+            _signal_runner(unit, signal.SIGHUP)
+        return ""
+    if verb == "remove":
+        why = attempt("disable", *units, now=True)
+        for unit in units:
+            for left in (supervisor.file_of(unit), supervisor.STATES / f"{unit}.json", _log(unit)):
+                files.remove(left)
+        return why
+    if verb == "run":
+        return attempt("enable", *units) or attempt("restart", *units)
+    if verb == "enable-now":
+        return attempt("enable", *units, now=True)
+    return attempt(verb, *units)

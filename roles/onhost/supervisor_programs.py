@@ -1,0 +1,123 @@
+"""What supervisord is told: one program for each unit, and its own start."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import time
+import xmlrpc.client
+from pathlib import Path
+from typing import Any
+
+from roles.onhost import files, supervisor
+from roles.onhost.supervisor_rpc import connect
+
+UP = ("STARTING", "RUNNING", "BACKOFF", "STOPPING")
+PROGRAM = """\
+[program:{unit}]
+command={command}
+directory=/
+autostart={autostart}
+autorestart=unexpected
+exitcodes=0
+startsecs=0
+stopsignal=TERM
+stopwaitsecs={stop_seconds}
+redirect_stderr=true
+stdout_logfile={log}
+stdout_logfile_maxbytes=1MB
+stdout_logfile_backups=0
+"""
+GRACE_SECONDS = 30
+"""How much longer than its service may take to stop supervisord waits for the runner."""
+START_SECONDS = 20
+
+
+def write(unit: str) -> None:
+    """Write supervisord's file of a unit, from what describes the unit now."""
+    place = _place(unit)
+    if not supervisor.file_of(unit).is_file() or "@." in unit:
+        return
+    its = supervisor.described(unit)
+    text = PROGRAM.format(
+        unit=unit,
+        command=f"/usr/bin/python3 -I {its['runner']} supervised {unit}".replace("%", "%%"),
+        autostart="true" if (supervisor.HOME / "enabled" / unit).exists() else "false",
+        stop_seconds=its["stop_seconds"] + GRACE_SECONDS,
+        log=str(supervisor.HOME / "logs" / f"{unit}.runner").replace("%", "%%"),
+    )
+    place.parent.mkdir(exist_ok=True)
+    if not place.exists() or place.read_text() != text:
+        files.write(place, text)
+
+
+def _place(unit: str) -> Path:
+    return supervisor.HOME / "programs" / f"{unit}.conf"
+
+
+def process_state(server: Any, unit: str) -> str:
+    """What supervisord says of the unit's runner; empty if it does not know it."""
+    try:
+        return str(server.getProcessInfo(unit)["statename"])
+    except xmlrpc.client.Fault:
+        return ""
+
+
+def read_anew(server: Any, unit: str) -> None:
+    """Have supervisord know the unit by its file; one that runs goes on."""
+    [[added, changed, _]] = server.reloadConfig()
+    if unit in changed and process_state(server, unit) not in UP:
+        server.removeProcessGroup(unit)
+        added = [*added, unit]
+    if unit in added:
+        server.addProcessGroup(unit)
+
+
+def forget(server: Any, unit: str, keep: bool) -> None:
+    """Forget a unit that has stopped, unless it may be started again (`keep`)."""
+    if keep:
+        return
+    with contextlib.suppress(FileNotFoundError):
+        _place(unit).unlink()
+    with contextlib.suppress(xmlrpc.client.Fault):
+        server.removeProcessGroup(unit)
+
+
+def boot(home: Path) -> None:
+    """Start supervisord, with all that is enabled, unless it runs already; exits 1 with a sentence if it does not."""
+    supervisor.RUN.mkdir(exist_ok=True)
+    if answers() and supervisor.HOME.exists() and supervisor.HOME.samefile(home):
+        return
+    fresh = supervisor.RUN / ".home.new"
+    files.remove(fresh)
+    fresh.symlink_to(home)
+    fresh.replace(supervisor.HOME)
+    for stale in (supervisor.STATES, supervisor.RUN / "notify", supervisor.SECRETS, supervisor.SOCKET):
+        files.remove(stale)
+    for enabled in sorted((home / "enabled").glob("*")):
+        write(enabled.name)
+    command = [sys.executable, "-I", "-c", START, str(home.parent / "tools/supervisor"), str(home / "supervisord.conf")]
+    subprocess.run(command, stdin=subprocess.DEVNULL, cwd="/", check=False)
+    deadline = time.monotonic() + START_SECONDS
+    while not answers():
+        if time.monotonic() > deadline:
+            sys.exit(f"supervisord does not start; see {home}/logs/supervisord.log")
+        time.sleep(0.1)
+
+
+START = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from supervisor.supervisord import main
+main(["-c", sys.argv[2]])
+"""
+"""Runs supervisord of its own folder of packages, in the background."""
+
+
+def answers() -> bool:
+    """Whether supervisord listens."""
+    try:
+        return bool(connect().getState()["statename"] == "RUNNING")
+    except (OSError, xmlrpc.client.Error):
+        return False

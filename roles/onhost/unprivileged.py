@@ -1,0 +1,62 @@
+"""Run a command as an unprivileged user with limits, where there is no systemd that could shut it in.
+
+    unprivileged --user USER --seconds N [--folder FOLDER] [--set NAME=VALUE ...] -- COMMAND
+
+It gets a temporary home of its own, no way to more rights, and ends with all that it started after its time. What a
+container does not let root take away it keeps: the network, and the sight of what everybody may read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from roles.onhost import supervised_folders, supervisor
+from roles.onhost.confine import confinement, environment, reap_orphans
+
+MOST_OPEN = 4096
+
+
+def main() -> None:
+    """Run it; exits with its status, or 1 after its time."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--user", required=True)
+    parser.add_argument("--seconds", type=int, required=True)
+    parser.add_argument("--folder", default="")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("command", nargs="+")
+    options = parser.parse_args()
+    home = tempfile.mkdtemp(prefix="sdfleet-")
+    shutil.chown(home, options.user)
+    reap_orphans()
+    try:
+        sys.exit(_run(options, home))
+    finally:
+        supervised_folders.kill(supervisor.children(os.getpid()))
+        # By its own user: what is in it could be a link by now.
+        confine = confinement(options.user, {})
+        subprocess.run(["rm", "-rf", "--", home], preexec_fn=confine, stderr=subprocess.DEVNULL, check=False)
+        with contextlib.suppress(OSError):
+            Path(home).rmdir()
+
+
+def _run(options: argparse.Namespace, home: str) -> int:
+    own = dict(word.split("=", 1) for word in options.set)
+    told = environment(options.user, {**own, "HOME": home, "TMPDIR": home})
+    confine = confinement(options.user, {"nice": 5, "oom_score": 800, "open_files": MOST_OPEN, "dies": True})
+    child = subprocess.Popen(options.command, env=told, cwd=options.folder or home, preexec_fn=confine)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: child.kill())
+    try:
+        return abs(child.wait(options.seconds))
+    except subprocess.TimeoutExpired:
+        child.kill()
+        print(f"it has not ended after {options.seconds} s", file=sys.stderr)
+        return 1
