@@ -59,6 +59,11 @@ def _pickle(fleet: Path, host: HostSettings, name: str) -> WantedFile:
 def convert(remote: Remote, file: WantedFile, name: str) -> tuple[str, int]:
     """Put the safetensors file into the store, with a link in Paths.converted. Returns its sha256 and size in bytes."""
     paths = remote.host.paths
+    if remote.run(["test", "-d", "/run/systemd/system"], check=False).status:
+        raise HostError(
+            f"{remote.name}: it has no systemd, and without it nothing keeps a pickle's code from the host; "
+            "convert it on a host with systemd"
+        )
     pickle, python = paths.blob(file.sha256), _python(remote)
     if remote.run(["test", "-f", str(pickle)], check=False).status:
         raise HostError(f"{remote.name}: {name} is not downloaded yet; run: sdfleet apply")

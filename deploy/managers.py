@@ -5,11 +5,8 @@ from collections.abc import Collection
 from pyinfra.api.exceptions import DeployError
 
 from inventory.model import HostSettings
-from roles.managers import SYSTEMD, Manager, manager_of
+from roles.managers import SYSTEMD, WITHOUT_SYSTEMD, Manager, manager_of
 from roles.settings import SettingError
-
-WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "gpu", "models", "webui", "trainer"})
-"""Roles that a host can have whose services supervisord runs."""
 
 
 def chosen_manager(settings: HostSettings, found: str) -> Manager:

@@ -16,6 +16,10 @@ SHOWN = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload"
 """The properties that `Manager.show` prints, one NAME=VALUE a line, and an empty line between units."""
 
 
+WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "gpu", "models", "webui", "trainer"})
+"""Roles that a host can have whose services supervisord runs."""
+
+
 class Manager(Protocol):
     """One kind of service manager on one host."""
 

@@ -45,6 +45,26 @@ OF_ROOTS = {
     "roles/onhost/lora_keys.py": ("open is the controller's, of its own file", "open"),
     "roles/onhost/webui_extensions.py": ("cache/git; listdir of a descriptor", "glob listdir"),
     "roles/onhost/turn_state.py": ("none: only the run itself calls what uses files", "files.read_json files.write"),
+    "roles/onhost/confine.py": ("/proc/self", "open"),
+    "roles/onhost/supervised_folders.py": (
+        "/run, /var/cache; reads /etc/sdfleet",
+        "mkdir open chmod chown read_bytes files.remove",
+    ),
+    "roles/onhost/supervised_process.py": ("/run/sdfleet-supervisor", "mkdir unlink chmod chown"),
+    "roles/onhost/supervisor.py": (
+        "/run/sdfleet-supervisor, supervisor, /proc",
+        "read_bytes read_text replace mkdir iterdir files.read_json files.write",
+    ),
+    "roles/onhost/supervisor_manager.py": (
+        "supervisor, /run/sdfleet-supervisor",
+        "mkdir touch unlink glob files.remove",
+    ),
+    "roles/onhost/supervisor_programs.py": (
+        "supervisor, /run/sdfleet-supervisor",
+        "mkdir read_text replace unlink symlink_to glob files.write files.remove",
+    ),
+    "roles/onhost/unit_log.py": ("supervisor/logs", "mkdir open replace"),
+    "roles/onhost/unprivileged.py": ("the name of a folder in /tmp that is empty by then", "chown rmdir"),
     "roles/onhost/take_over_runs.py": ("runs, open already", "listdir"),
     "roles/models/host/http.py": ("none: open is a request's", "open"),
     "roles/models/host/main.py": ("store", "write_text replace unlink read_text"),

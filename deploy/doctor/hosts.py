@@ -19,6 +19,7 @@ from roles.facts.gpu_probe import PROBE, parse_probe
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
 from roles.gpu.decision import decide
+from roles.managers import WITHOUT_SYSTEMD
 
 CLOCK_SECONDS = 30
 """TLS and signed URLs tolerate a few minutes; a host with this much drift has no time service."""
@@ -60,7 +61,7 @@ def judge(host: HostSettings, seen: Seen) -> list[Finding]:
     decision = decide(facts, host.gpu, host.places)
     return [
         good("reachable", f"as {host.connection.user}, with root rights"),
-        *_system(seen),
+        *_system(host, seen),
         *_resources(host, seen),
         *_unfinished(facts, seen),
         *gpu_findings(host, facts, decision),
@@ -73,7 +74,7 @@ def judge(host: HostSettings, seen: Seen) -> list[Finding]:
     ]
 
 
-def _system(seen: Seen) -> Iterator[Finding]:
+def _system(host: HostSettings, seen: Seen) -> Iterator[Finding]:
     system = seen["os"]
     if system["release"] in SUPPORTED.get(system["id"], ()):
         yield good("system", system["name"])
@@ -81,9 +82,12 @@ def _system(seen: Seen) -> Iterator[Finding]:
         known = "; ".join(f"{name} {' and '.join(releases)}" for name, releases in SUPPORTED.items())
         yield warning("system", f"{system['name'] or 'unknown'} is not tested", f"Supported: {known}.")
     if not seen["systemd"]:
-        cure = "Rent a virtual machine, or a container image that boots systemd: services need it."
         whose = f"a container of {seen['provider']}" if seen["provider"] else "as in most GPU containers"
-        yield bad("system", f"systemd is not running: {whose}", cure)
+        if missing := [role for role in host.roles if role not in WITHOUT_SYSTEMD]:
+            cure = "Take the host out of those groups, or rent a virtual machine."
+            yield bad("system", f"systemd is not running: {whose}; {', '.join(missing)} needs it so far", cure)
+        else:
+            yield good("system", f"no systemd: {whose}; supervisord runs its services")
     began, ended = seen["asked"]
     drift = max(began - seen["time"], seen["time"] - ended, 0)
     if drift > CLOCK_SECONDS:

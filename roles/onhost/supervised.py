@@ -73,7 +73,7 @@ class Runner:
                 break
         well = self.stopping or result == "success"
         self.tell("inactive" if well else "failed", "dead" if well else "failed", result=result, pid=0)
-        supervised_folders.remove(self.unit, self.its)
+        supervised_folders.clear(self.unit, self.its)
 
     def again(self, result: str) -> bool:
         """Whether a service that ended so is started again."""

@@ -47,7 +47,7 @@ def _own(folder: Path, user: str, mode: int) -> None:
     folder.chmod(mode)
 
 
-def remove(unit: str, its: dict[str, Any]) -> None:
+def clear(unit: str, its: dict[str, Any]) -> None:
     """Remove what goes with the service."""
     if its["runtime_folder"]:
         files.remove(RUNTIME / its["runtime_folder"])

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from roles.base import boot
 from roles.base.config import Base
 from roles.base.tasks import _uv_record, uv_installed
 from roles.cache.rendering import UNIT as CACHE_UNIT
@@ -146,6 +147,10 @@ CASES: dict[str, Case] = {
     "build_release": Case(
         lambda seen: build_release(name="it", app=APP, whole=str(APP.place(PATHS) / CODE) in seen.trees, paths=PATHS),
         HostSurvey(trees={str(APP.place(PATHS) / CODE): Tree("a" * 40, dirty=False)}),
+    ),
+    "supervisor_installed": Case(
+        lambda seen: boot.supervisor_installed(name="it", paths=PATHS, seen=seen),
+        HostSurvey({str(boot.record(PATHS)): _entry("d")}),
     ),
     "started": Case(
         lambda seen: started(name="it", unit=CACHE_UNIT.name, seen=seen), HostSurvey(units={CACHE_UNIT.name: UP})

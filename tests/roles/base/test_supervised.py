@@ -1,0 +1,176 @@
+"""Services below a real supervisord: readiness, restarts, stop, log and boot, without a host."""
+
+import getpass
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import pytest
+import supervisor
+
+from roles.base import boot
+from roles.managers import Supervisor
+from roles.paths import Paths
+from roles.programs import closure, packed_files, zipped
+from roles.service import Service
+
+PROGRAMS = ("supervised", "supervisor_manager")
+UNIT = "sdfleet-thing.service"
+READY = (
+    "import socket, os; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.connect(os.environ['NOTIFY_SOCKET'])"
+)
+SLEEP = "import time; print('serving', flush=True); time.sleep(600)"
+THING = Service(
+    UNIT,
+    "thing",
+    "A thing",
+    (),
+    user=getpass.getuser(),
+    restart="always",
+    restart_seconds=0,
+    failures=3,
+    failures_seconds=60,
+    stop_seconds=5,
+)
+
+
+class Machine:
+    """A folder in which supervisord runs as on a host."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = Paths(root=PurePosixPath(folder / "data"))
+        self.manager, self.run = Supervisor(self.paths), folder / "run"
+        self.home = folder / "data/supervisor"
+        for name in ("services", "enabled", "programs", "logs"):
+            (self.home / name).mkdir(parents=True)
+        (folder / "data/tools").mkdir()
+        (folder / "data/tools/supervisor").symlink_to(Path(supervisor.__file__).parents[1])
+        files = packed_files(closure(*(f"roles.onhost.{name}" for name in PROGRAMS)))
+        files["__main__.py"] = (Path(boot.__file__).parents[1] / "onhost/__main__.py").read_text()
+        here = {place: self.local(text) for place, text in files.items()}
+        Path(self.paths.onhost).write_bytes(zipped(here))
+        text = boot.texts(self.paths)[self.paths.supervisor / "supervisord.conf"]
+        (self.home / "supervisord.conf").write_text(self.local(text).replace("user=root", f"user={getpass.getuser()}"))
+
+    def local(self, text: str) -> str:
+        return text.replace("/run/sdfleet-supervisor", str(self.run)).replace('Path("/run")', f'Path("{self.run}")')
+
+    def write(self, service: Service) -> None:
+        Path(self.manager.file(service.unit)).write_text(self.manager.text(service))
+
+    def tell(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", str(self.paths.onhost), "supervisor_manager", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    def boot(self) -> None:
+        done = self.tell("boot", str(self.home))
+        assert done.returncode == 0, done.stderr
+
+    def state(self, unit: str = UNIT) -> dict[str, str]:
+        return dict(line.split("=", 1) for line in self.tell("show", unit).stdout.splitlines() if "=" in line)
+
+    def log(self, unit: str = UNIT) -> str:
+        return (self.home / f"logs/{unit}.log").read_text()
+
+    def shut_down(self) -> None:
+        pid = int((self.run / "supervisord.pid").read_text())
+        subprocess.run(["kill", str(pid)], check=True)
+        until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    made = Machine(tmp_path_factory.mktemp("m"))
+    made.boot()
+    yield made
+    made.shut_down()
+
+
+def python(code: str) -> tuple[str, ...]:
+    return (sys.executable, "-c", code)
+
+
+def test_a_service_is_up_when_it_says_so_and_ends_when_told(machine: Machine) -> None:
+    code = f"{READY}\nimport time; time.sleep(1); s.send(b'READY=1\\nSTATUS=draws'); {SLEEP}"
+    machine.write(replace(THING, program=python(code), ready="notifies"))
+    began = time.monotonic()
+    done = machine.tell("run", UNIT)
+    assert done.returncode == 0, done.stderr + machine.log()
+    assert time.monotonic() - began >= 1
+    assert machine.state() == {
+        **{"Id": UNIT, "LoadState": "loaded", "UnitFileState": "enabled", "ActiveState": "active"},
+        "NeedDaemonReload": "no",
+    }
+    assert machine.tell("is-active", UNIT).returncode == 0
+    assert machine.tell("stop", UNIT).returncode == 0
+    assert machine.state()["ActiveState"] == "inactive" and "serving" in machine.log()
+
+
+def test_another_text_is_stale_until_the_restart(machine: Machine) -> None:
+    machine.write(replace(THING, program=python(SLEEP)))
+    machine.tell("run", UNIT)
+    machine.write(replace(THING, program=python(SLEEP), nice=3))
+    assert machine.state()["NeedDaemonReload"] == "yes"
+    machine.tell("restart", UNIT)
+    assert machine.state()["NeedDaemonReload"] == "no"
+
+
+def test_a_service_that_fails_is_told_at_once_and_given_up_in_the_end(machine: Machine) -> None:
+    machine.write(replace(THING, program=python("import sys; sys.exit('no such model')"), ready="notifies"))
+    done = machine.tell("run", UNIT)
+    assert done.returncode == 1 and "did not start" in done.stderr
+    until(lambda: machine.state()["ActiveState"] == "failed")
+    assert machine.log().count("no such model") == 3 and "it is not started again" in machine.log()
+
+
+def test_what_a_service_leaves_behind_ends_with_it(machine: Machine, tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    leave = f"import subprocess; c = subprocess.Popen(['setsid', 'sleep', '600']); open({str(child)!r}, 'w').write"
+    code = f"{leave}(str(c.pid)); {SLEEP}"
+    machine.write(replace(THING, program=python(code)))
+    machine.tell("run", UNIT)
+    until(lambda: child.exists() and bool(child.read_text()))
+    machine.tell("stop", UNIT)
+    until(lambda: not Path(f"/proc/{child.read_text()}").exists())
+
+
+def test_a_condition_and_a_last_command_of_an_instance(machine: Machine, tmp_path: Path) -> None:
+    template = replace(
+        THING,
+        unit="lora-train@.service",
+        program=(*python("import sys; print('trains', sys.argv, flush=True)"), "%i"),
+        restart="no",
+        condition=("test", "!", "-e", str(tmp_path / "%i-finished")),
+        after=("touch", str(tmp_path / "%i-after")),
+    )
+    machine.write(template)
+    assert machine.tell("enable-now", "lora-train@ink.service").returncode == 0
+    until(lambda: (tmp_path / "ink-after").exists())
+    assert "'ink'" in machine.log("lora-train@ink.service")
+    until(lambda: machine.state("lora-train@ink.service")["ActiveState"] == "inactive")
+    (tmp_path / "ink-finished").touch()
+    assert machine.tell("start", "lora-train@ink.service").returncode == 0
+    assert "its condition says no" in machine.log("lora-train@ink.service")
+    assert machine.state("lora-train@ink.service")["UnitFileState"] == "enabled"
+    machine.tell("disable", "lora-train@ink.service")
+
+
+def test_what_is_enabled_is_up_again_after_a_boot(machine: Machine) -> None:
+    machine.write(replace(THING, program=python(SLEEP)))
+    machine.tell("run", UNIT)
+    machine.shut_down()
+    (machine.run / f"state/{UNIT}.json").write_text(json.dumps({"active": "active", "runner": 1, "since": 1}))
+    assert machine.state()["ActiveState"] == "inactive", "what a container that was stopped has left says nothing"
+    machine.boot()
+    until(lambda: machine.state()["ActiveState"] == "active")
