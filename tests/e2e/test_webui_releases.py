@@ -67,6 +67,17 @@ def test_a_release_that_does_not_start_is_left_again(road: Road) -> None:
     assert road.on("h1", f"readlink {CURRENT}; sha256sum /etc/systemd/system/sdfleet-webui.service") == before
 
 
+def test_models_that_root_put_there_by_hand_do_not_keep_the_webui_from_starting(road: Road) -> None:
+    models = "/srv/sdfleet/data/webui/models"
+    road.on("h1", "systemctl stop sdfleet-webui")
+    road.on("h1", f"chown root: {models} && rm -rf {models}/hypernetworks && cp /etc/hostname {models}/by-hand.txt")
+    done = road.sdfleet("apply", "--limit", "h1")
+    assert done.code == 0 and "Make folders" in done.text, done.text
+    assert road.on("h1", f"stat -c %U {models} {models}/hypernetworks").split() == ["sdwebui", "sdwebui"]
+    assert road.on("h1", f"stat -c %U {models}/by-hand.txt") == "root"
+    assert road.sdfleet("apply", "--limit", "h1").cell("h1", "changed") == "0"
+
+
 def test_a_killed_apply_leaves_the_running_release_and_the_next_one_finishes(road: Road) -> None:
     key = road.on("h1", f"basename $(readlink -f {CURRENT}/env)")
     lock = road.folder / road.fleet.hosts["h1"].webui.requirements.name  # type: ignore[union-attr]
