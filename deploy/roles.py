@@ -6,7 +6,6 @@ from pathlib import Path
 from pyinfra.context import host
 from pyinfra.operations import server
 
-from deploy.runs.provenance import trainer_of
 from deploy.torch import NO_TORCH, TorchBuilds, torch_builds
 from inventory.caching import upstreams
 from inventory.model import ROLES, HostSettings
@@ -107,6 +106,8 @@ def refuse_without_torch(chosen: Collection[str], torch: TorchBuilds) -> None:
 
 def build_trainer_of(kept: Path) -> None:
     """Declare, for pyinfra's current host, the build of the trainer whose code and lock are in the folder `kept`."""
+    from deploy.runs.provenance import trainer_of  # here, since an apply needs none of it
+
     settings: HostSettings = host.data.settings
     base.install_programs(paths=settings.paths)
     trainer.rebuild_trainer(wanted=trainer_of(kept), paths=settings.paths)
