@@ -79,14 +79,14 @@ def extract_file(
     precision: torch.dtype | None = None,
 ) -> Extracted:
     """Write the difference of two checkpoint files to `target` (default precision: fp16)."""
-    stored = [lorafile.read_safetensors(file) for file in (base, tuned)]
+    before, after = lorafile.read_safetensors(base), lorafile.read_safetensors(tuned)
     for file in (base, tuned):
         try:
             refuse_quantised(TensorFile(file))
         except InputError as error:
             raise InputError(f"{file}: {error}") from error
     try:
-        found = extract(*stored, cut, conv_cut, target.stem)
+        found = extract(before, after, cut, conv_cut, target.stem)
     except InputError as error:
         raise InputError(f"{tuned} - {base}: {error}") from error
     tensors = lorafile.cast_tensors(found.file.tensors, precision or torch.float16)
