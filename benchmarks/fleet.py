@@ -83,19 +83,17 @@ def serve_engine() -> None:
     from roles.operations.accounts import system_users
     from roles.operations.files import folders, rendered
     from roles.operations.packages import install_packages
-    from roles.operations.units import run_unit, write_units
+    from roles.operations.units import run_unit
     from roles.paths import Folder
 
     def declare(_: Collection[str]) -> None:
         seen = host.get_fact(Survey, **wanted())
         install_packages(PACKAGES, seen)
         system_users(name="user", homes={USER: ROOT / "data"}, seen=seen)
-        for path in host.loop(FOLDERS):
-            folders(name=f"folder {path}", wanted=[Folder(path)], seen=seen)
+        folders(name="folders", wanted=[Folder(path) for path in FOLDERS], seen=seen)
         for path, text in host.loop(list(FILES.items())):
             rendered(name=f"file {path}", dest=path, text=text, seen=seen)
-        write_units({UNIT: SERVICE}, seen)
-        for path in host.loop(GONE):
+        for path in host.loop([path for path in GONE if seen.entry(path)]):
             files.file(name=f"no {path}", path=str(path), present=False)
         run_unit("service", UNIT, SERVICE, seen)
 

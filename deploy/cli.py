@@ -30,7 +30,7 @@ from deploy.options import (
 )
 from deploy.preflight import checked
 from deploy.rollout import command as rollout
-from inventory import example, extras, reference, schema
+from inventory import edit, example, extras, reference, schema
 from inventory.errors import DRIFT, ConfigError, SdfleetError
 from inventory.load import load
 from inventory.model import ROLES, Fleet
@@ -91,10 +91,22 @@ def trust(
     replace_host_key: Annotated[
         bool, typer.Option("--replace-host-key", help="Accept a new host key, for example after a reinstall.")
     ] = False,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="First write this address of the host into fleet.toml, as the provider shows it: "
+            '"ssh -p 2222 root@HOST". For a container that was made anew.',
+        ),
+    ] = None,
 ) -> None:
     """Log in by password once and install this machine's SSH key on the host."""
     from deploy import trust as trusting
 
+    if address is not None:
+        one_host(fleet, host)
+        edit.move_host(fleet, host, address)
+        out.print(f"{fleet}: hosts.{host}.address is now {address!r}")
     trusting.run(one_host(fleet, host), replace_host_key=replace_host_key)
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO
 
 from deploy import refusals
-from deploy.console import out, styled, waiting
 from deploy.events import LAST_STEP
 from deploy.ssh import Answer, HostError, Remote, each
 from inventory.hosts import whoami
@@ -163,6 +162,8 @@ def _judge(remote: Remote, verb: str, holder: subprocess.Popen[str], said: IO[st
 
 def _answer(name: str, said: IO[str]) -> str:
     """The host's final answer; prints what it waits for until then."""
+    from deploy.console import out, styled, waiting  # here, since the engine prints nothing
+
     answer = said.readline()
     while why := waits(answer):
         out.print(styled("[bold]{}[/] {}", name, why))

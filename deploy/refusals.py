@@ -31,13 +31,19 @@ def where(host: HostSettings, login: Login) -> str:
 def changed_key(host: HostSettings, login: Login) -> Refusal:
     """The host key differs from the known one."""
     file = known_hosts(login)
-    cure = f"sdfleet trust {host.name} --replace-host-key"
+    cure = f"if you reinstalled it, run: sdfleet trust {host.name} --replace-host-key"
     if login != host.connection.logins[-1]:
-        cure = f"ssh-keygen -R '{login.known_as}' -f {file} && sdfleet trust {host.name}"
-    return Refusal(
-        f"{where(host, login)}: its host key is not the one in {file}, so it may be another machine",
-        f"if you reinstalled it, run: {cure}",
-    )
+        cure = f"if you reinstalled it, run: ssh-keygen -R '{login.known_as}' -f {file} && sdfleet trust {host.name}"
+    elif host.connection.password:  # a provider gives ports of containers that are gone to other customers
+        cure = (
+            f"if the provider's page still shows this address and port, it was made anew, run: sdfleet trust "
+            f"{host.name} --replace-host-key; {_moved(host)}"
+        )
+    return Refusal(f"{where(host, login)}: its host key is not the one in {file}, so it may be another machine", cure)
+
+
+def _moved(host: HostSettings) -> str:
+    return f"if it shows another, run: sdfleet trust {host.name} --address 'ssh -p PORT {host.connection.user}@HOST'"
 
 
 def unknown_key(host: HostSettings, login: Login) -> Refusal:
@@ -76,6 +82,8 @@ def unreachable(host: HostSettings, why: str) -> Refusal:
     hops = ", ".join(map(str, host.connection.hops))
     over = f" through the jump host {hops}" if hops else ""
     cure = "check address, port, firewall, and that the host is up"
+    if host.connection.password:
+        cure = f"see on the provider's page whether it runs, and its address and port; {_moved(host)}"
     if any(words in why for words in NO_NAME):
         cure = (
             "write its name or IP address as DNS knows it; of a name in ~/.ssh/config, which is not read, write "

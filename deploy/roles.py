@@ -7,7 +7,6 @@ from pyinfra.context import host
 from pyinfra.operations import server
 
 from deploy.managers import chosen_manager, refuse_without_systemd
-from deploy.runs.provenance import trainer_of
 from deploy.torch import NO_TORCH, TorchBuilds, torch_builds
 from inventory.caching import upstreams
 from inventory.model import ROLES, HostSettings
@@ -116,6 +115,8 @@ def refuse_without_torch(chosen: Collection[str], torch: TorchBuilds) -> None:
 
 def build_trainer_of(kept: Path) -> None:
     """Declare, for pyinfra's current host, the build of the trainer whose code and lock are in the folder `kept`."""
+    from deploy.runs.provenance import trainer_of  # here, since an apply needs none of it
+
     settings: HostSettings = host.data.settings
     base.install_programs(paths=settings.paths)
     manager = chosen_manager(settings, host.get_fact(Init))

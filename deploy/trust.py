@@ -128,12 +128,7 @@ def _ssh(
 
 
 def _reason(host: HostSettings, said: str) -> str:
-    at = host.connection
-    where = f"{host.name}: {at.user}@{at.address} port {at.port}"
     if "Permission denied" in said:
+        where = refusals.where(host, host.connection.logins[-1])
         return f"{where}: wrong password, or the host does not allow passwords"
-    if "IDENTIFICATION HAS CHANGED" in said:
-        cure = f"sdfleet trust {host.name} --replace-host-key"
-        return f"{where}: its host key has changed; if you reinstalled it, run: {cure}"
-    last = (said.strip() or "the connection was lost").splitlines()[-1]
-    return f"{where} cannot be reached: {last}; check address, port, firewall"
+    return str(refusals.of_ssh(host, said))

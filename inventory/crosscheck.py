@@ -11,7 +11,7 @@ from inventory.model import FleetTable, HostSettings, HostTable
 from inventory.secrets import Secrets
 from roles.models.config import Model
 from roles.settings import split_jump
-from training.spelling import did_you_mean_or_all
+from training.spelling import did_you_mean, did_you_mean_or_all
 
 FILES = (
     ("webui", "requirements"),
@@ -164,9 +164,14 @@ def _needed_secrets(secrets: Secrets, hosts: Mapping[str, HostSettings]) -> Iter
         yield Problem("secrets.gateway_key", 'is not used: it needs gateway.tls = "given"')
 
 
-def silent_groups(table: FleetTable, models: Iterable[Model], hosts: Mapping[str, HostSettings]) -> Iterator[str]:
-    """A sentence for each group that is used and exists, but has no hosts."""
+def silent_groups(
+    table: FleetTable, models: Iterable[Model], hosts: Mapping[str, HostSettings], tables: Iterable[str]
+) -> Iterator[str]:
+    """A sentence for each group that is used or has settings in `tables`, but has no hosts."""
     there = {group for host in hosts.values() for group in host.groups}
+    for group in tables:
+        if group not in there:
+            yield f"groups.{group}: no host is in this group, so none gets its settings{did_you_mean(group, there)}"
     for model in models:
         if model.groups and not there & set(model.groups):
             yield f"models.{model.name}: no host is in {' or '.join(model.groups)}, so none gets it"

@@ -116,7 +116,10 @@ class _Reader:
             table=table,
             secrets=secrets.beside(self.file.parent),
             hosts={name: pin_host(reach_directly(host, direct), lock) for name, host in whole.items()},
-            notes=(*crosscheck.silent_groups(table, models, merged), *crosscheck.jumps_by_name(table, hosts)),
+            notes=(
+                *crosscheck.silent_groups(table, models, merged, [name for name, own in self.groups.items() if own]),
+                *crosscheck.jumps_by_name(table, hosts),
+            ),
         )
 
     @staticmethod

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -27,13 +26,6 @@ console = Console(highlight=False, soft_wrap=True)
 NO_SFTP = ":no-sftp"
 
 
-class Release(StrEnum):
-    """The releases of `rootfs.RELEASES`."""
-
-    BOOKWORM = "bookworm"
-    TRIXIE = "trixie"
-
-
 @app.command()
 def up(
     hosts: Annotated[int, typer.Option(min=0, metavar="COUNT", help="Number of machines with systemd: h1, h2 ...")] = 2,
@@ -47,8 +39,9 @@ def up(
         ),
     ] = [],  # noqa: B006 - typer wants a list
     release: Annotated[
-        Release, typer.Option(metavar="NAME", envvar=rootfs.CHOICE, help="Debian release: bookworm is 12, trixie 13.")
-    ] = Release.BOOKWORM,
+        rootfs.Release,
+        typer.Option(metavar="NAME", envvar=rootfs.CHOICE, help="Debian release: bookworm is 12, trixie 13."),
+    ] = rootfs.Release.BOOKWORM,
     upstreams: Annotated[
         Path | None,
         typer.Option(

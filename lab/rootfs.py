@@ -7,15 +7,15 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from inventory.errors import SdfleetError
 from lab.files import locked
 from lab.state import cache_folder
 
-RELEASES = ("bookworm", "trixie")
-"""Debian 12 and 13; the first is the default, unless $SDFLEET_LAB_RELEASE names another."""
 CHOICE = "SDFLEET_LAB_RELEASE"
+"""The environment variable that names another release than the first."""
 ARCHIVES = {"debian": "http://deb.debian.org/debian", "debian-security": "http://security.debian.org/debian-security"}
 """Its Debian archives, by their usual path on a mirror; the lab's apt proxy downloads from nowhere else."""
 
@@ -60,12 +60,19 @@ OLDER_PYTHON = ("bookworm", ("python3.11",))
 for which many machines have a CPU build of torch, and hosts of the lab cannot reach the builds that uv downloads."""
 
 
+class Release(StrEnum):
+    """Debian 12 and 13."""
+
+    BOOKWORM = "bookworm"
+    TRIXIE = "trixie"
+
+
 def default_release() -> str:
-    """The release of labs that name none. Raises SdfleetError if $SDFLEET_LAB_RELEASE is not one of RELEASES."""
-    release = os.environ.get(CHOICE, RELEASES[0])
-    if release not in RELEASES:
-        raise SdfleetError(f"{CHOICE}={release}: the lab has {' and '.join(RELEASES)}")
-    return release
+    """The release of labs that name none. Raises SdfleetError if $SDFLEET_LAB_RELEASE is not a `Release`."""
+    release = os.environ.get(CHOICE, Release.BOOKWORM)
+    if release not in list(Release):
+        raise SdfleetError(f"{CHOICE}={release}: the lab has {' and '.join(Release)}")
+    return str(release)
 
 
 @dataclass(frozen=True)

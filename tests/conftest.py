@@ -33,9 +33,9 @@ The first three start from different hosts: while one worker provisions those th
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab() -> Iterator[lab_package.Lab]:
-    """Two fresh hosts, h1 and h2, for all tests of the session that are marked `lab`."""
+    """Two fresh hosts, h1 and h2, for all tests of one file that are marked `lab`."""
     with lab_package.attached(hosts=2) as running:
         yield running
 

@@ -152,3 +152,9 @@ def test_the_command_line_starts_without_what_only_its_engine_needs() -> None:
     code = "import sys, deploy.cli; print(sorted({'pyinfra', 'paramiko', 'gevent', 'torch'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=TREE, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n", "a third of a second of every start"
+
+
+def test_the_engine_starts_without_what_prints_for_a_person() -> None:
+    code = "import sys, deploy.engine; print(sorted({'rich', 'typer', 'deploy.console'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=TREE, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n", "it sends events; a twentieth of a second of every apply"

@@ -2,8 +2,6 @@
 
 import unicodedata
 
-import typer
-
 ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that are not drawn but have an effect: control characters (C0, DEL, C1), direction overrides and
 other format characters, lone surrogates (bytes of a file name that are not UTF-8), line and paragraph separators."""
@@ -25,6 +23,8 @@ def visible_line(text: str) -> str:
 
 def say(text: str, err: bool = False, nl: bool = True) -> None:
     """Print a message of `lora-train`."""
+    import typer  # most programs that import this module print in another way
+
     typer.echo(visible(text), err=err, nl=nl)
 
 

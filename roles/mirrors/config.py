@@ -1,11 +1,19 @@
 """Settings of the mirrors role: an ordered list of mirrors for each kind of traffic."""
 
-from pydantic import Field, field_validator
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, field_validator
 
 from roles.github import ANY, GITHUB, prefix
+from roles.proxy import is_proxy
 from roles.settings import Name, Settings, Url, raise_all
 
 Urls = tuple[Url, ...]
+AUTO = "auto"
+
+
+def _is_auto_or_proxy(value: str) -> str:
+    return value if value == AUTO else is_proxy(value)
 
 
 class Mirrors(Settings):
@@ -49,6 +57,13 @@ class Mirrors(Settings):
         description="Distribution mirrors, as the URL above debian/ or ubuntu/; empty leaves the host's sources alone.",
     )
     apt_proxy: Url | None = Field(default=None, description="HTTP proxy for apt, e.g. apt-cacher-ng.")
+    provider_proxy: Annotated[str, AfterValidator(_is_auto_or_proxy)] = Field(
+        default=AUTO,
+        description="Proxy of a rented container's provider, used for GitHub and Hugging Face alone and before the "
+        "https:// mirrors of these lists, if it answers and the list names the origin. "
+        '"auto": the one that the host\'s /etc/network_turbo names (AutoDL); "http://HOST:PORT": this one; "": none. '
+        "Unused where http_proxy is set.",
+    )
     python: Urls = Field(
         default=("https://github.com/astral-sh/python-build-standalone/releases/download",),
         description="Where uv finds managed Pythons (UV_PYTHON_INSTALL_MIRROR).",

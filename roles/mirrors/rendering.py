@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from roles.github import GITHUB, of_files, over
 from roles.mirrors.config import Mirrors
+from roles.mirrors.provider import NO_ROAD, Road
 from roles.proxy import Proxy
 from templates import render
 
@@ -20,8 +21,11 @@ PYPI = "https://pypi.org/simple"
 HUGGINGFACE = "https://huggingface.co"
 
 
-def environment(mirrors: Mirrors, proxy: Proxy = DIRECT) -> str:
-    """Environment file (shell and systemd) with the first mirror of each list, and the proxy."""
+def environment(mirrors: Mirrors, proxy: Proxy = DIRECT, road: Road = NO_ROAD) -> str:
+    """Environment file (shell and systemd) with the first mirror of each list, and the proxies.
+
+    The provider's has variables that only sdfleet's own commands know: http_proxy would be used for all hosts.
+    """
     index = mirrors.pypi[0]
     values = {"PIP_INDEX_URL": index, "UV_DEFAULT_INDEX": index}
     if trusted := _plain_http(index):
@@ -35,22 +39,29 @@ def environment(mirrors: Mirrors, proxy: Proxy = DIRECT) -> str:
     if mirrors.huggingface[0] != HUGGINGFACE:
         # Xet transfers use other hosts and would bypass the mirror.
         values["HF_HUB_DISABLE_XET"] = "1"
+    if road.kinds:
+        values |= {"SDFLEET_PROVIDER_PROXY": road.proxy, "SDFLEET_PROVIDER_DOMAINS": " ".join(road.domains)}
+    if road.leads_to("github") and python.startswith(f"{GITHUB}/"):
+        values["SDFLEET_PYTHON_PROXY"] = road.proxy
     values |= proxy.environment()
     return OURS + "\n" + "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
 
 
-def gitconfig(old: str, prefix: str | None) -> str:
+def gitconfig(old: str, prefix: str | None, proxy: str = "") -> str:
     """The system's gitconfig with sdfleet's block, and the rest unchanged.
 
     + old: the present content of the file
-    + prefix: replacement of https://github.com/; None removes the block
+    + prefix: replacement of https://github.com/; None for none
+    + proxy: what github.com alone is asked over; without both the block is removed
     """
     rest = re.sub(f"{re.escape(BEGIN)}.*?{re.escape(END)}\n?", "", old, flags=re.DOTALL)
-    if prefix is None:
+    block = f'[url "{prefix}"]\n\tinsteadOf = {GITHUB}/\n' if prefix else ""
+    block += f'[http "{GITHUB}/"]\n\tproxy = {proxy}\n' if proxy else ""
+    if not block:
         return rest
     if rest and not rest.endswith("\n"):
         rest += "\n"
-    return f'{rest}{BEGIN}\n[url "{prefix}"]\n\tinsteadOf = {GITHUB}/\n{END}\n'
+    return f"{rest}{BEGIN}\n{block}{END}\n"
 
 
 def pip_conf(mirrors: Mirrors) -> str | None:

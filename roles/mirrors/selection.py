@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from roles.facts.answers import Answer
 from roles.github import GITHUB, over
 from roles.mirrors.config import Mirrors
+from roles.mirrors.provider import ORIGINS
 
 GIT_ANSWER = "application/x-git-upload-pack-advertisement"
 LOOPBACK = "127.0.0.1"
@@ -71,6 +72,11 @@ def choose_mirrors(
         else:
             choices.append(MirrorChoice(kind, dead[0], tuple(dead), answered=False))
     return choices
+
+
+def road_probes(kinds: tuple[str, ...], repository: str) -> dict[str, Probe]:
+    """Kind -> the probe of its origin, to be made over the provider's proxy."""
+    return {kind: _probe(kind, ORIGINS[kind], repository, "", "") for kind in kinds}
 
 
 def narrowed(mirrors: Mirrors, choices: list[MirrorChoice]) -> Mirrors:

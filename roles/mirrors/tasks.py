@@ -8,10 +8,12 @@ from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 from pyinfra.operations import files, server
 
-from roles.facts.answers import Answers
+from roles.facts.answers import Answer, Answers
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.mirrors.config import Mirrors
+from roles.mirrors.provider import DOMAINS, NO_ROAD, Road, kinds_of, offered, over
+from roles.mirrors.provider import FILE as PROVIDERS_FILE
 from roles.mirrors.rendering import (
     COMPONENTS,
     OURS,
@@ -22,7 +24,7 @@ from roles.mirrors.rendering import (
     pip_conf,
     uv_toml,
 )
-from roles.mirrors.selection import choose_mirrors, narrowed, probes, unprobed
+from roles.mirrors.selection import choose_mirrors, narrowed, probes, road_probes, unprobed
 from roles.operations.files import folders, rendered
 from roles.paths import ETC, MIRRORS_ENV, Folder
 from roles.proxy import Proxy
@@ -54,19 +56,22 @@ def install(mirrors: Mirrors, repository: str, proxy: Proxy) -> None:
     """
     private = 0o600 if proxy.secret else 0o644
     saved = [path.with_name(path.name + SAVED) for path in DISTRIBUTION_SOURCES]
-    texts = (GITCONFIG, PIP_CONF, UV_TOML, APT_PROXY, APT_SOURCES, MIRRORS_ENV)
+    texts = (GITCONFIG, PIP_CONF, UV_TOML, APT_PROXY, APT_SOURCES, MIRRORS_ENV, PROVIDERS_FILE)
     seen = host.get_fact(Survey, paths=(ETC, *DISTRIBUTION_SOURCES, *saved), texts=texts)
-    used = _in_use(mirrors, repository, proxy, seen)
+    road = _road(mirrors, repository, proxy, seen)
+    used = _in_use(over(road, mirrors), repository, proxy, seen)
 
     folders(name="Make /etc/sdfleet", wanted=[Folder(ETC, mode=0o700)], seen=seen)
     rendered(
         name="Write the chosen mirrors",
         dest=MIRRORS_ENV,
-        text=environment(used, proxy),
+        text=environment(used, proxy, road),
         seen=seen,
         mode=private,
     )
-    git = gitconfig(seen.text(GITCONFIG) or "", used.github_prefix(used.github[0]))
+    git = gitconfig(
+        seen.text(GITCONFIG) or "", used.github_prefix(used.github[0]), road.proxy * road.leads_to("github")
+    )
     if git or seen.entry(GITCONFIG):
         rendered(name="Point git at the GitHub mirror", dest=GITCONFIG, text=git, seen=seen)
     _ours_or_nothing("Point pip at the package index", PIP_CONF, pip_conf(used), seen)
@@ -76,6 +81,23 @@ def install(mirrors: Mirrors, repository: str, proxy: Proxy) -> None:
     # files.move keeps a file's name.
     if moves := _set_aside(not used.apt, seen):
         server.shell(name="Rename the distribution's apt sources", commands=moves)
+
+
+def _road(mirrors: Mirrors, repository: str, proxy: Proxy, seen: HostSurvey) -> Road:
+    """The provider's proxy, for what it really leads to; a proxy of the person's own is used for all instead."""
+    url, kinds = offered(mirrors, seen), kinds_of(mirrors)
+    if not url or not kinds or proxy.url:
+        return NO_ROAD
+    probed = road_probes(kinds, repository)
+    urls = [probe.url for probe in probed.values()]
+    over_it = {"config": True, "_stdin": [Proxy(url).curl_config()]}
+    answers = host.get_fact(Answers, urls=urls, seconds=mirrors.probe_seconds, **over_it)
+    # Without curl it is believed, like the first mirror of each list.
+    good = tuple(kind for kind, probe in probed.items() if not answers or probe.good(answers.get(probe.url, Answer(0))))
+    if dead := [DOMAINS[kind][0] for kind in kinds if kind not in good]:
+        says = f"mirrors.provider_proxy: {url} does not lead to {' and '.join(dead)}; going on without it there"
+        host.log(says, logging.getLogger("pyinfra").warning)
+    return Road(url, good)
 
 
 def _in_use(mirrors: Mirrors, repository: str, proxy: Proxy, seen: HostSurvey) -> Mirrors:

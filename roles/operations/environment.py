@@ -19,6 +19,8 @@ from roles.programs import command
 
 SCRATCH = ("src", "tools", "tools.txt", "wheels", "resolved.txt")
 """What a build leaves beside the environment, to be removed."""
+PYTHON_PROXY = "${SDFLEET_PYTHON_PROXY:+https_proxy=$SDFLEET_PYTHON_PROXY} "
+"""For commands of uv that download a Python from GitHub and nothing else: the mirrors role says over which proxy."""
 BUILD_SECONDS = 1800
 BUILD_MEMORY = "4G"
 CHECK_SECONDS = 300
@@ -46,7 +48,7 @@ def environment(wanted: Environment, paths: Paths, seen: HostSurvey, manager: Ma
     # Whatever killed builds left goes, those of other environments too: they are gigabytes. When the controller
     # dies, its last command runs on here: the lock waits for it, so that it can't write into the new build.
     yield f"flock {_lock(paths)} sh -c " + shlex.quote(f"rm -rf {shlex.quote(str(paths.envs))}/.*.building")
-    yield f"{uv} venv --quiet --relocatable --python {wanted.python} {new}"
+    yield f"{_uv(paths, PYTHON_PROXY)} venv --quiet --relocatable --python {wanted.python} {new}"
     yield put(lock, wanted.lock)
     yield from _wheels(wanted, build, paths, manager)
     # Nothing of a package has run yet, nor does now: uv unpacks wheels into an environment that is still empty.
@@ -67,7 +69,7 @@ def _wheels(wanted: Environment, build: PurePosixPath, paths: Paths, manager: Ma
     """The commands that build what has no wheel, and leave resolved.txt with a wheel for every entry of the lock."""
     uv, tools, wheels = _uv(paths), build / "tools", build / "wheels"
     pins, python = build / "tools.txt", shlex.quote(str(tools / "bin/python"))
-    yield f"{uv} venv --quiet --python {wanted.python} {shlex.quote(str(tools))}"
+    yield f"{_uv(paths, PYTHON_PROXY)} venv --quiet --python {wanted.python} {shlex.quote(str(tools))}"
     yield put(pins, build_tools())
     sync = f"{uv} pip sync --quiet --no-build --require-hashes --python {python} {shlex.quote(str(pins))}"
     yield or_remove(sync, build)
@@ -96,8 +98,11 @@ def _torch_index(lock: str) -> str:
     return f"${{SDFLEET_TORCH_INDEX:+{options}}} "
 
 
-def _uv(paths: Paths) -> str:
-    """uv with its cache, Pythons and mirrors; the first words of a shell command."""
+def _uv(paths: Paths, more: str = "") -> str:
+    """uv with its cache, Pythons and mirrors; the first words of a shell command.
+
+    + more: further words for env
+    """
     settings = {
         # Only the distribution's programs: a Python below /root or in somebody's conda is no use to services.
         "PATH": "/usr/bin:/bin:/usr/sbin:/sbin",
@@ -107,7 +112,7 @@ def _uv(paths: Paths) -> str:
         "UV_NO_CONFIG": "1",
     }
     words = " ".join(f"{key}={shlex.quote(str(value))}" for key, value in settings.items())
-    run = f"flock {_lock(paths)} env {words} {shlex.quote(str(paths.uv))}"
+    run = f"flock {_lock(paths)} env {words} {more}{shlex.quote(str(paths.uv))}"
     return f"umask 022; {WITH_MIRRORS}; {run}"
 
 

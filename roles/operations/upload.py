@@ -16,8 +16,8 @@ TAKE = "install -m 600 -T {arrived} {dest}; status=$?; rm -rf {folder}; exit $st
 def upload(source: Path, dest: PurePosixPath) -> Generator[PyinfraCommand, None, None]:
     """The commands that send a file of any size to `dest`, in a folder of root's, readable by root alone.
 
-    SFTP writes as the login. pyinfra's own way with sudo is a file in /tmp with a name that anybody can compute, create
-    first, and read; here it is a folder that only the login can enter, on the file system of `dest`.
+    The connector writes as the login. pyinfra's own way with sudo is a file in /tmp with a name that anybody can
+    compute, create first, and read; here it is a folder that only the login can enter, on the file system of `dest`.
     """
     folder = dest.parent.parent / f".upload-{secrets.token_hex(8)}"
     arrived = folder / dest.name

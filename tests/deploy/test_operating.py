@@ -34,29 +34,17 @@ id sdtrain >/dev/null 2>&1 || useradd --system --user-group sdtrain
 chmod 755 {program}; mkdir -p {runs} {datasets} {lora} {turns}; chown sdtrain {turns}
 systemctl daemon-reload; systemctl restart {webui}
 """
-TIDY = f"""
-systemctl stop {units.WEBUI}; rm -f {UNITS / units.WEBUI} {UNIT}
-systemctl daemon-reload; systemctl reset-failed
-"""
 
 Sdfleet = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def folder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with the lab's fleet.toml and a training config; the hosts have a stand-in trainer and WebUI.
-
-    The hosts serve other tests afterwards, so no unit is left on them, and none that failed.
-    """
+def folder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the lab's fleet.toml and a training config; the hosts have a stand-in trainer and WebUI."""
     here = tmp_path_factory.mktemp("operating")
     models = [{"name": "sd15", "kind": "checkpoint", "source": "https://x.invalid/f.safetensors"}]
     write(lab, ["webui", "train"], {"models": models}, here / "fleet.toml")
-    (here / "pictures/2_cat").mkdir(parents=True)
-    for number in range(3):
-        (here / f"pictures/2_cat/{number}.png").write_bytes(os.urandom(2000))
-    (here / "ink.toml").write_text(
-        'name = "ink"\n[model]\ncheckpoint = "sd15"\n[data]\nfolder = "pictures"\n[train]\nsteps = 20\n'
-    )
+    training_set(here, "ink")
     with connect(load(here / "fleet.toml").hosts.values()) as remotes:
         for remote in remotes.values():
             paths, trainer = remote.host.paths, remote.host.trainer
@@ -73,10 +61,19 @@ def folder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
             values: dict[str, object] = {"program": trainer_command, "runs": paths.runs, "datasets": paths.datasets}
             values |= {"turns": turns(paths), "lora": paths.webui_models / "Lora", "webui": units.WEBUI}
             remote.run(["sh", "-ec", PREPARE.format(**values)])
-    yield here
-    for host in lab.hosts:
-        done = lab.ssh(host.name, TIDY)
-        assert done.returncode == 0, done.stderr
+    return here
+
+
+def training_set(folder: Path, name: str) -> Path:
+    """Write NAME.toml, a training config with three pictures of its own; returns the pictures' folder."""
+    pictures = folder / name / "2_cat"
+    pictures.mkdir(parents=True)
+    for number in range(3):
+        (pictures / f"{number}.png").write_bytes(os.urandom(2000))
+    (folder / f"{name}.toml").write_text(
+        f'name = "ink"\n[model]\ncheckpoint = "sd15"\n[data]\nfolder = "{name}"\n[train]\nsteps = 20\n'
+    )
+    return pictures
 
 
 def command(*arguments: str) -> list[str]:
@@ -176,16 +173,17 @@ def test_open_answers_and_survives_a_cut(lab: Lab, folder: Path, environment: di
 
 
 def test_run_is_followed_and_fetched_and_pictures_travel_once(folder: Path, sdfleet: Sdfleet) -> None:
-    first = sdfleet("train", "run", "ink.toml", "--on", "h1", "--name", "one").stdout
+    pictures = training_set(folder, "travels")
+    first = sdfleet("train", "run", "travels.toml", "--on", "h1", "--name", "one").stdout
     assert "Sending one to h1: 3 of 3 file(s) are new" in first
     assert "one finished: step 20/20" in first
     assert (folder / "runs/one/output/ink.safetensors").stat().st_size == 3_200_000
-    (folder / "pictures/2_cat/4.png").write_bytes(os.urandom(2000))
-    second = sdfleet("train", "run", "ink.toml", "--on", "h1", "--name", "two", "--set", "train.steps=3").stdout
+    (pictures / "4.png").write_bytes(os.urandom(2000))
+    second = sdfleet("train", "run", "travels.toml", "--on", "h1", "--name", "two", "--set", "train.steps=3").stdout
     assert "Sending two to h1: 1 of 4 file(s) are new" in second
     assert (
         "there is already a run with this name"
-        in sdfleet("train", "run", "ink.toml", "--on", "h1", "--name", "two", status=1).stderr
+        in sdfleet("train", "run", "travels.toml", "--on", "h1", "--name", "two", status=1).stderr
     )
 
 
@@ -245,11 +243,11 @@ def test_published_on_every_webui_and_removed(lab: Lab, sdfleet: Sdfleet) -> Non
 
 
 def test_nothing_is_half_made_when_sending_breaks(lab: Lab, folder: Path, sdfleet: Sdfleet) -> None:
+    (training_set(folder, "large") / "big.png").write_bytes(os.urandom(300_000))
     lab.ssh("h1", "systemctl is-active -q nothing; mount -t tmpfs -o size=64k tight /srv/sdfleet/datasets")
     try:
-        (folder / "pictures/2_cat/big.png").write_bytes(os.urandom(300_000))
-        sdfleet("train", "run", "ink.toml", "--on", "h1", "--name", "full", status=1)
+        sdfleet("train", "run", "large.toml", "--on", "h1", "--name", "full", status=1)
         assert lab.ssh("h1", "ls -A /srv/sdfleet/runs | grep full").stdout == ""
     finally:
         lab.ssh("h1", "umount /srv/sdfleet/datasets")
-    assert "full finished" in sdfleet("train", "run", "ink.toml", "--on", "h1", "--name", "full").stdout
+    assert "full finished" in sdfleet("train", "run", "large.toml", "--on", "h1", "--name", "full").stdout

@@ -24,6 +24,7 @@ COMMITS = (
     'while read -r tree; do echo "$(git -c safe.directory=\'*\' -C "$tree" rev-parse HEAD) $tree"; done'
 )
 
+CONVERTED = "/srv/sdfleet/converted/old.safetensors"
 UV_NOTE = "/uv_cache.json"
 """uv's note of when it built a package from git; RECORD beside it has that note's hash."""
 TOLD_BY_TIME = ("/built.json", "/history.json")
@@ -89,10 +90,14 @@ def test_a_pickle_becomes_safetensors_in_a_unit_that_can_do_nothing(road: Road, 
         done = road.sdfleet("models", "convert", "old", "--host", "h1")
         assert done.code == 0, done.text
         assert 'source = "host:h1/converted/old.safetensors"' in done.text
-        made = road.on("h1", "base64 -w0 /srv/sdfleet/converted/old.safetensors")
+        made = road.on("h1", f"base64 -w0 {CONVERTED}")
         safetensors = pytest.importorskip("safetensors.torch")
         assert safetensors.load(base64.b64decode(made))["weight"].tolist() == [0.0, 1.0, 2.0, 3.0]
     finally:
         road.file.write_text(before)
         lock.write_text(pinned)
-        road.sdfleet("apply", "--limit", "h1", "--role", "models")
+        # Back to what the lock says: another test compares the hosts file by file.
+        road.on("h1", f"rm -f {CONVERTED}")
+        for words in (("apply", "--limit", "h1", "--role", "models"), ("models", "prune", "--yes", "--limit", "h1")):
+            done = road.sdfleet(*words)
+            assert done.code == 0, done.text

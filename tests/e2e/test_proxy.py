@@ -15,6 +15,7 @@ pytestmark = pytest.mark.lab
 PORT, LOG, PASSWORD = 3128, "/var/log/forward", "5ecret-canary"
 UNIT = "forward-proxy"
 URL = f"http://me:{PASSWORD}@{host_address(2)}:{PORT}"
+START = f"systemd-run --unit {UNIT} --collect python3 /root/forward.py {PORT} {LOG} me:{PASSWORD}"
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +23,7 @@ def forwarded(bare: Road) -> Road:
     """h1 alone, behind a proxy on h2."""
     text = base64.b64encode(Path(forward_proxy.__file__).read_bytes()).decode()
     bare.on("h2", f"echo {text} | base64 -d >/root/forward.py; : >{LOG}")
-    start = f"systemd-run --unit {UNIT} --collect python3 /root/forward.py {PORT} {LOG} me:{PASSWORD}"
-    bare.on("h2", f"systemctl is-active -q {UNIT} || {start}")
+    bare.on("h2", START)
     folder = bare.folder / "forwarded"
     folder.mkdir(exist_ok=True)
     fleet = tomlkit.parse(bare.file.read_text())
@@ -76,7 +76,9 @@ def test_verify_and_doctor_tell_that_it_is_gone(forwarded: Road) -> None:
     wrong = forwarded.sdfleet("doctor", FORWARD=URL.replace(PASSWORD, "other"))
     assert f"the proxy {place} refuses the login (407)" in wrong.text, wrong.text
     forwarded.on("h2", f"systemctl stop {UNIT}")
-    told = forwarded.sdfleet("doctor", FORWARD=URL)
+    try:
+        told, drift = (forwarded.sdfleet(verb, FORWARD=URL) for verb in ("doctor", "verify"))
+    finally:
+        forwarded.on("h2", START)
     assert (told.code, f"the proxy {place} doesn't answer (Connection refused)" in told.text) == (3, True), told.text
-    drift = forwarded.sdfleet("verify", FORWARD=URL)
     assert (drift.code, f"the proxy {place} doesn't answer" in drift.text) == (3, True), drift.text

@@ -34,6 +34,14 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         yield Road(running, folder)
 
 
+@pytest.fixture
+def brought_back(road: Road) -> Iterator[None]:
+    """Brings the host back to what the road's own file says after a test that leaves it with something else."""
+    yield
+    done = road.sdfleet("apply", "--limit", "h1")
+    assert done.code == 0, done.text
+
+
 def changed(road: Road, name: str, **tables: object) -> Path:
     """A fleet.toml beside the road's, with other values in some of its tables."""
     document = tomlkit.parse(road.file.read_text())
@@ -67,6 +75,18 @@ def test_a_release_that_does_not_start_is_left_again(road: Road) -> None:
     assert road.on("h1", f"readlink {CURRENT}; sha256sum /etc/systemd/system/sdfleet-webui.service") == before
 
 
+def test_models_that_root_put_there_by_hand_do_not_keep_the_webui_from_starting(road: Road) -> None:
+    models = "/srv/sdfleet/data/webui/models"
+    road.on("h1", "systemctl stop sdfleet-webui")
+    road.on("h1", f"chown root: {models} && rm -rf {models}/hypernetworks && cp /etc/hostname {models}/by-hand.txt")
+    done = road.sdfleet("apply", "--limit", "h1")
+    assert done.code == 0 and "Make folders" in done.text, done.text
+    assert road.on("h1", f"stat -c %U {models} {models}/hypernetworks").split() == ["sdwebui", "sdwebui"]
+    assert road.on("h1", f"stat -c %U {models}/by-hand.txt") == "root"
+    assert road.sdfleet("apply", "--limit", "h1").cell("h1", "changed") == "0"
+
+
+@pytest.mark.usefixtures("brought_back")
 def test_a_killed_apply_leaves_the_running_release_and_the_next_one_finishes(road: Road) -> None:
     key = road.on("h1", f"basename $(readlink -f {CURRENT}/env)")
     lock = road.folder / road.fleet.hosts["h1"].webui.requirements.name  # type: ignore[union-attr]

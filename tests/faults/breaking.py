@@ -64,7 +64,7 @@ def _steps(scene: Scene) -> list[int]:
 
     def is_step(pid: int) -> bool:
         parent, words = table[pid]
-        if any(word in words for word in ("sshd", "sdfleet.lock", "ps -eo", "sftp-server")):
+        if any(word in words for word in ("sshd", "sdfleet.lock", "ps -eo")):
             return False
         while parent in table:
             if "sdfleet.lock" in table[parent][1]:

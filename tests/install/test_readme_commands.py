@@ -126,26 +126,32 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
         yield Desk(lab, pipx, folder)
 
 
-def test_the_commands_for_ones_own_servers_work_as_they_stand(desk: Desk) -> None:
+@pytest.fixture(scope="module")
+def typed(desk: Desk) -> Desk:
+    """The same desk after all commands of the README's block, of which none failed."""
     for line in commands():
         began = time.monotonic()
         desk.open(line) if line.startswith("sdfleet open") else desk.type(line)
         print(f"{time.monotonic() - began:6.1f} s  $ {line}")
-    assert (desk.folder / "work/fleet.lock").is_file()
-    assert (desk.folder / f"work/runs/{RUN}/output/{RUN}.safetensors").is_file()
-    program = desk.folder / "bin/sdfleet"
-    assert program.resolve().is_relative_to(desk.folder / "pipx"), "what ran must be what pipx installed"
+    return desk
 
 
-def test_the_verbs_beside_them_work_on_the_same_host(desk: Desk) -> None:
-    assert HOST in desk.type("sdfleet status")
-    assert "fleet.toml is valid" in desk.type("sdfleet doctor || test $? = 3")
-    assert HOST in desk.type("sdfleet releases")
-    desk.type("sdfleet drift")
-    assert "properties" in desk.type("sdfleet schema")
-    assert desk.type("sdfleet train list")
+def test_the_commands_for_ones_own_servers_work_as_they_stand(typed: Desk) -> None:
+    assert (typed.folder / "work/fleet.lock").is_file()
+    assert (typed.folder / f"work/runs/{RUN}/output/{RUN}.safetensors").is_file()
+    program = typed.folder / "bin/sdfleet"
+    assert program.resolve().is_relative_to(typed.folder / "pipx"), "what ran must be what pipx installed"
 
 
-def test_pipx_is_what_the_missing_extra_is_installed_with(desk: Desk) -> None:
-    said = desk.type("sdfleet demo 2>&1 || test $? = 2")
-    assert f"sdfleet demo needs the lab extra: pipx install --force '{desk.folder / 'clone'}[lab]'" in said
+def test_the_verbs_beside_them_work_on_the_same_host(typed: Desk) -> None:
+    assert HOST in typed.type("sdfleet status")
+    assert "fleet.toml is valid" in typed.type("sdfleet doctor || test $? = 3")
+    assert HOST in typed.type("sdfleet releases")
+    typed.type("sdfleet drift")
+    assert "properties" in typed.type("sdfleet schema")
+    assert typed.type("sdfleet train list")
+
+
+def test_pipx_is_what_the_missing_extra_is_installed_with(typed: Desk) -> None:
+    said = typed.type("sdfleet demo 2>&1 || test $? = 2")
+    assert f"sdfleet demo needs the lab extra: pipx install --force '{typed.folder / 'clone'}[lab]'" in said

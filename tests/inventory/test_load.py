@@ -406,6 +406,13 @@ def test_a_group_without_hosts_is_noted(tmp_path: Path) -> None:
     assert check(file).notes == ("models.m: no host is in stage, so none gets it",)
 
 
+def test_settings_of_a_group_without_hosts_are_noted(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(GOOD + "[groups.webiu]\nwebui.port = 7861\n")
+    told = "groups.webiu: no host is in this group, so none gets its settings (did you mean webui?)"
+    assert check(file).notes == (told,)
+
+
 def test_requirements_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     file = tmp_path / "fleet.toml"

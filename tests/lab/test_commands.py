@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from inventory.errors import SdfleetError
 from inventory.load import load
 from lab import rootfs
-from lab.commands import Release, app
+from lab.commands import app
 from lab.state import Rented
 
 
@@ -76,8 +76,10 @@ def test_an_unknown_provider_is_told_the_known_ones() -> None:
     assert all(name in result.output for name in ("paperspace", "autodl", "runpod", "vast"))
 
 
-def test_the_releases_are_those_that_there_are_images_of() -> None:
-    assert [release.value for release in Release] == list(rootfs.RELEASES)
+def test_an_unknown_release_is_told_the_known_ones() -> None:
+    result = CliRunner().invoke(app, ["up", "--release", "sarge"])
+    assert result.exit_code == 2
+    assert all(name in result.output for name in ("sarge", "bookworm", "trixie"))
 
 
 def test_an_unknown_release_in_the_environment_is_told_the_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:

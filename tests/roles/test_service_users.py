@@ -65,8 +65,16 @@ def type_verb(light: LightFleet, verb: str) -> Done:
 
 
 @pytest.mark.lab
-@pytest.mark.parametrize("wave", range(3))
-def test_nothing_outside_changes_nothing_hangs_nothing_runs(wave: int, light: LightFleet) -> None:
+def test_nothing_outside_changes_nothing_hangs_nothing_runs_and_an_apply_mends_it(light: LightFleet) -> None:
+    """Wave after wave, each on what is left of the one before."""
+    for wave in range(3):
+        _turn(light, wave)
+    _mend(light)
+
+
+def _turn(light: LightFleet, wave: int) -> None:
+    """Plant the tricks of a wave, type every verb, and clear the places."""
+    print(f"wave {wave}:")
     tricks = [trick for trick in TRICKS if trick.wave == wave]
     before = light.on("h1", LOOK)
     light.change("built", webui={"ref": light.publish("good", 10 + wave)})
@@ -75,7 +83,8 @@ def test_nothing_outside_changes_nothing_hangs_nothing_runs(wave: int, light: Li
     try:
         for verb in (*VERBS, *(RESUMED if wave == 1 else ()), *BUILD, "rollback"):
             done = type_verb(light, verb)
-            assert light.on("h1", LOOK) == before, f"{verb} changed what is outside, or ran what was planted"
+            seen = light.on("h1", LOOK)
+            assert seen == before, f"wave {wave}: {verb} changed what is outside, or ran what was planted"
         # The service's own user took away what the service needs (its models, its folders): no release can serve then.
         # What did not start in an earlier wave is not tried again unless it is named.
         print(done.text)
@@ -93,10 +102,11 @@ def _is_shadow(file: Path) -> bool:
     return b"root:" in file.read_bytes()[:2000]
 
 
-@pytest.mark.lab
-def test_afterwards_an_apply_mends_all_of_it(light: LightFleet) -> None:
+def _mend(light: LightFleet) -> None:
+    """Afterwards an apply mends all of it."""
+    samples = "/srv/sdfleet/runs/ink/samples"
     light.on("h1", "systemctl reset-failed; true")
-    light.on("h1", f"mkdir -p /srv/sdfleet/runs/ink/samples; ln -s {OUTSIDE}/folder /srv/sdfleet/runs/ink/samples/deep")
+    light.on("h1", f"mkdir -p {samples}; ln -sfn {OUTSIDE}/folder {samples}/deep")
     type_verb(light, "train remove ink")
     assert light.on("h1", f"ls /srv/sdfleet/runs; cat {OUTSIDE}/folder/file") == "untouched"
     # What somebody put into the place of the fleet's extension.

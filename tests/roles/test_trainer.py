@@ -5,13 +5,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
 
-from lab import Lab, attached
+from lab import Lab
 from lab.fleet import write
 from lab.locks import lock, train_requirements
 from roles.managers import SYSTEMD
@@ -98,13 +97,6 @@ def test_what_packages_add_to_each_start_of_python_never_runs_as_root() -> None:
     confined = {"PrivateNetwork=yes", "ProtectSystem=strict", "ProtectHome=yes", "NoNewPrivileges=yes"}
     assert confined | {"PrivateTmp=yes", "InaccessiblePaths=-/etc/sdfleet"} <= properties(starts[0])
     assert any(rule.startswith("RuntimeMaxSec=") for rule in properties(starts[0])), "it may not hold an apply for ever"
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    """A bare host of its own: the session's has runs and a trainer that other tests put there."""
-    with attached(hosts=1) as running:
-        yield running
 
 
 @pytest.mark.lab

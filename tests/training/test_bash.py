@@ -59,6 +59,10 @@ SCRIPTS = {
     "a pipe's failure told": "set -euo pipefail\nm=1\nextArgs=()\n" + LAUNCH,
     "a folder made before": HEAD + "mkdir -p out && cd out && m=2\n" + LAUNCH,
     "help at a failure": HEAD + "nvidia-smi || echo 'no card'\n" + LAUNCH,
+    "fed by a pipe": "yes | accelerate launch train_network.py --a\n",
+    "read by a loop": "accelerate launch train_network.py --a 2>&1 |\n  while read x; do echo $x; done\n",
+    "redirected first": "> log.txt accelerate launch train_network.py --a\n",
+    "an if with a redirection": HEAD + "if [[ $m ]]; then if [[ $m ]]; then m=1; fi fi > log.txt\n" + LAUNCH,
     "a name in a program": 't="./sd-scripts/train_network.py"\naccelerate launch $t --a\n',
 }
 
@@ -122,6 +126,22 @@ REFUSED = {
     "twice": ("m=1\n" + LAUNCH + LAUNCH, "line 3: starts a second training (the first is in line 2); keep one"),
     "another program": ("accelerate launch flux_train_network.py --a\n", "line 1: flux_train_network.py is not"),
     "no fi": ("if [[ 1 ]]; then m=1\n" + LAUNCH, "line 1: no fi follows"),
+    "an empty then": ("if [[ 1 ]]; then fi\n" + LAUNCH, "line 1: a command is missing before 'fi'; bash refuses this"),
+    "then after the command": (
+        HEAD + "if [[ $m ]]; m=1; then fi\n" + LAUNCH,
+        "line 3: a command is missing before 'fi'",
+    ),
+    "an empty else": ("if [[ 1 ]]; then m=1\nelse\nfi\n" + LAUNCH, "line 3: a command is missing before 'fi'"),
+    "an empty condition": ("if ; then m=1; fi\n" + LAUNCH, "line 1: a command is missing before ';'"),
+    "one fi too many": ("m=1\nfi\n" + LAUNCH, "line 2: a command is missing before 'fi'"),
+    "a closing bracket": ("m=1\n)\n" + LAUNCH, "line 2: a command is missing before ')'"),
+    "two semicolons": ("m=1;; n=2\n" + LAUNCH, "line 1: a command is missing before ';;'"),
+    "nothing after &&": (HEAD + LAUNCH.rstrip() + " &&\n", "line 3: a command is missing at the end of the script"),
+    "no file after >": (HEAD + LAUNCH.rstrip() + " >\n", "line 3: a redirection names no file"),
+    "an assignment in a pipe": (
+        "export m=1 | cat\n" + LAUNCH,
+        "line 1: each part of a pipe runs in a shell of its own",
+    ),
     "no quote": ('m="a\n' + LAUNCH, 'no closing "'),
     "a list in braces": (
         "accelerate launch train_network.py --{a,b}\n",

@@ -1,6 +1,8 @@
 """Pictures, captions, buckets and order."""
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -99,6 +101,28 @@ def test_regularisation_pictures_match_the_others_number(tmp_path: Path) -> None
     repeats = [picture.repeats for picture in found if picture.subset.regularisation]
     assert repeats == [3, 3, 2, 2, 2]
     assert {picture.caption for picture in found} == {"sks cat", "cat"}
+
+
+def test_hidden_files_are_no_pictures(tmp_path: Path) -> None:
+    """macOS writes ._1.png beside each 1.png of a zip; sd-scripts does not read them either."""
+    tiny.picture(tmp_path / "4_cat" / "1.png")
+    (tmp_path / "4_cat" / "._1.png").write_bytes(b"Mac OS X")
+    (tmp_path / ".4_cat").mkdir()
+    found = pictures.find_pictures(Data(folder=tmp_path, resolution=(64, 64), buckets=SMALL))
+    assert [picture.path.name for picture in found] == ["1.png"]
+
+
+def test_large_scans_are_read_without_a_word(tmp_path: Path) -> None:
+    """Pillow warns from 89 megapixels on; filters are set anew for each test, hence a process of its own."""
+    file = tmp_path / "1_scan" / "a.png"
+    file.parent.mkdir()
+    Image.new("1", (10000, 10000)).save(file)
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from training.cli import run; run()", "dataset", str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 SMALL = Buckets(min_side=48, max_side=96, step=16)

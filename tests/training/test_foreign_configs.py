@@ -308,6 +308,13 @@ def test_easy_training_scripts(tmp_path: Path) -> None:
             b'{"max_resolution": "512"}',
             "has no LoRA_type: it is of kohya_ss' Dreambooth or Finetuning page",
         ),
+        (
+            "embedding.json",
+            b'{"max_resolution": "512", "token_string": "cat"}',
+            "has no LoRA_type: it is of kohya_ss' Textual Inversion page, which trains embeddings",
+        ),
+        ("everydream.json", b'{"data_root": "x", "resume_ckpt": "y"}', "is a config of EveryDream 2, not a training"),
+        ("simpletuner.json", b'{"--model_type": "lora"}', "is a config of SimpleTuner, not a training config that is"),
         ("data.json", b'{"datasets": []}', "names a dataset; give the training file whose dataset_config it is"),
         (
             "onetrainer.json",

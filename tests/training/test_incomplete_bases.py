@@ -29,6 +29,10 @@ def renamed(old: str, new: str) -> Callable[[State], State]:
     return lambda state: {name.replace(old, new): value for name, value in state.items()}
 
 
+def quantised(name: str) -> Callable[[State], State]:
+    return lambda state: {**state, name: (state[name] * 100).to(torch.int8)}
+
+
 BROKEN: dict[str, tuple[str, Callable[[State], State], str]] = {
     "a UNet cut short": (
         "sd1",
@@ -54,6 +58,22 @@ BROKEN: dict[str, tuple[str, Callable[[State], State], str]] = {
         without(f"{TEXT}embeddings."),
         f"its text encoder is incomplete or of another layout (no tensor {TEXT}embeddings.token_embedding.weight)",
     ),
+    "a quantised UNet": (
+        "sd1",
+        quantised(f"{UNET}middle_block.0.in_layers.2.weight"),
+        f"its weights are quantised ({UNET}middle_block.0.in_layers.2.weight is I8), which is not read here",
+    ),
+    "a UNet with scales beside": (
+        "sd1",
+        lambda state: {**state, f"{UNET}middle_block.0.in_layers.2.scale_weight": torch.tensor(3.0)},
+        f"its weights are quantised ({UNET}middle_block.0.in_layers.2.scale_weight), which is not read here",
+    ),
+    "a quantised text encoder": (
+        "sd1",
+        quantised(f"{TEXT}encoder.layers.0.mlp.fc1.weight"),
+        f"({TEXT}encoder.layers.0.mlp.fc1.weight is I8), which is not read here",
+    ),
+    "a quantised VAE": ("sd1", quantised(f"{VAE}decoder.conv_in.weight"), f"({VAE}decoder.conv_in.weight is I8)"),
     "no layers": ("sd1", without(f"{TEXT}encoder.layers."), f"(no tensor {TEXT}encoder.layers.*)"),
     "no second encoder's positions": ("sdxl", without(f"{XL}positional"), f"(no tensor {XL}positional_embedding)"),
     "SD 2's layers": (

@@ -68,6 +68,10 @@ BAD: dict[str, tuple[dict[str, Tensor], str]] = {
         },
         "is named as by diffusers or PEFT",
     ),
+    "quantised": (
+        {**lora(), f"{MODULE}.lora_up.weight": torch.ones(16, 2, dtype=torch.int8)},
+        "lora_up.weight is quantised (int8), which is not read here",
+    ),
     "empty": ({}, "holds no tensor"),
 }
 
@@ -148,6 +152,28 @@ def test_what_overflows_is_not_written(tmp_path: Path) -> None:
         cast = lorafile.cast_tensors(tensors, torch.float16)
         lorafile.write_lora(tmp_path / "out.safetensors", cast, {}, validity.check_written)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_quantised_checkpoint_is_neither_merged_into_nor_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = checkpoint("sd1")
+    save(tmp_path / "plain.safetensors", base)
+    key = "model.diffusion_model.input_blocks.1.1.proj_in"
+    lorafile.write_lora(tmp_path / "a.safetensors", lora(), {})
+    file, out = tmp_path / "base.safetensors", tmp_path / "out.safetensors"
+    for odd, sentence in (
+        ({f"{key}.weight": base[f"{key}.weight"].to(torch.int8)}, f"({key}.weight is I8)"),
+        ({f"{key}.scale_weight": torch.tensor(2.0)}, f"({key}.scale_weight)"),
+    ):
+        save(file, base | odd)
+        for words in (
+            ("merge", tmp_path / "a.safetensors", "--into"),
+            ("extract", "--rank", 1, tmp_path / "plain.safetensors"),
+        ):
+            assert run(*words, file, "-o", out) == 2
+            assert f"{file}: its weights are quantised {sentence}, which is not read here" in capsys.readouterr().err
+            assert not out.exists()
 
 
 def test_a_damaged_checkpoint_is_not_merged_into(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,7 +172,7 @@ TOML = {
         '[general]\nresolution = 512\n[[datasets]]\n[[datasets.subsets]]\nimage_dir = "x"',
         "pretrained_model_name_or_path: is required: the base model; a dataset file is named by dataset_config in a",
     ),
-    "missing dataset file": (DATASETS + 'dataset_config = "nowhere.toml"', "nowhere.toml: no such file"),
+    "missing dataset file": (DATASETS + 'dataset_config = "nowhere.toml"', ": dataset_config: "),
 }
 
 

@@ -33,6 +33,22 @@ def fitting(path: Path, part: str) -> Iterator[None]:
         ) from error
 
 
+FLOATS = frozenset(("F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2"))
+SCALES = (".scale_weight", ".weight_scale", ".comfy_quant")
+"""Endings of the tensors by which other programs multiply fp8 weights."""
+
+
+def refuse_quantised(source: TensorFile, prefix: str | tuple[str, ...] = "") -> None:
+    """Raises InputError if weights are stored in numbers that only the program that made them can turn back."""
+    for name, form in source.header.formats.items():
+        scaled = name.endswith(SCALES)
+        if name.startswith(prefix) and (scaled or (name.endswith(".weight") and form not in FLOATS)):
+            raise InputError(
+                f"its weights are quantised ({name}{'' if scaled else f' is {form}'}), which is not read here; "
+                "take the file in fp16, bf16 or fp32"
+            )
+
+
 @dataclass(frozen=True)
 class Part:
     """A part of a file: its tensors' prefix and its model's configuration."""
@@ -50,6 +66,7 @@ class TextEncoder(Part):
 def unet(source: TensorFile, kind: Family) -> Part:
     """Raises InputError with the file's name if its UNet is incomplete or of another layout."""
     with fitting(source.path, "UNet"):
+        refuse_quantised(source, keys.UNET)
         return Part(keys.UNET, shapes.unet_config(source.shapes, kind))
 
 
@@ -57,12 +74,14 @@ def vae(source: TensorFile, kind: Family) -> Part:
     """The VAE of a checkpoint, or of a file of its own. Raises InputError as `unet` does."""
     prefix = keys.VAE if any(name.startswith(keys.VAE) for name in source.shapes) else ""
     with fitting(source.path, "VAE"):
+        refuse_quantised(source, prefix)
         return Part(prefix, shapes.vae_config(source.shapes, prefix, SCALING[kind]))
 
 
 def text_encoders(source: TensorFile, kind: Family) -> list[TextEncoder]:
     """In the order in which their outputs are concatenated. Raises InputError as `unet` does."""
     with fitting(source.path, "text encoder"):
+        refuse_quantised(source, (keys.OLD_CLIP, keys.OPEN_CLIP, keys.XL_CLIP, keys.XL_OPEN_CLIP))
         if kind == "sd2":
             config = shapes.open_clip_config(source.shapes, keys.OPEN_CLIP, drop_last=True)
             return [TextEncoder(keys.OPEN_CLIP, config, open_clip=True)]

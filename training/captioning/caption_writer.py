@@ -10,6 +10,7 @@ from PIL import Image
 
 from training.captioning.captioner import Captioner, load_on_white
 from training.errors import InputError
+from training.picture_files import is_picture
 from training.run_folder import write_text
 from training.sections.data import PICTURE_ENDINGS
 
@@ -56,7 +57,7 @@ def pictures_below(folder: Path) -> list[Path]:
     found = [
         file
         for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in PICTURE_ENDINGS
+        if is_picture(file)
         and file.is_file()
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     ]

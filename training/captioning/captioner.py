@@ -7,6 +7,7 @@ from typing import Protocol
 from PIL import Image, ImageOps
 
 from training.errors import InputError
+from training.picture_files import open_picture
 
 
 class Captioner(Protocol):
@@ -25,16 +26,13 @@ def load_on_white(path: Path) -> Image.Image:
 
     Raises InputError if it cannot be read.
     """
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            if "A" in image.getbands() or "transparency" in image.info:
-                image = image.convert("RGBA")
-                white = Image.new("RGBA", image.size, "white")
-                image = Image.alpha_composite(white, image)
-            return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: is no readable picture ({error}); replace it or take it out") from error
+    with open_picture(path) as file:
+        image = ImageOps.exif_transpose(file)
+        if "A" in image.getbands() or "transparency" in image.info:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+        return image.convert("RGB")
 
 
 def model_folder(name: str, wanted: str) -> Path:

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from training.data.buckets import Fit
-from training.errors import InputError
+from training.picture_files import open_picture
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,11 @@ def load_image(path: Path) -> tuple[Image.Image, Image.Image | None]:
 
     Raises InputError if it cannot be read.
     """
-    try:
-        with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            alpha = (
-                image.convert("RGBA").getchannel("A")
-                if "A" in image.getbands() or "transparency" in image.info
-                else None
-            )
-            return image.convert("RGB"), alpha
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: is no readable picture ({error}); replace it or take it out") from error
+    with open_picture(path) as file:
+        image = ImageOps.exif_transpose(file)
+        transparent = "A" in image.getbands() or "transparency" in image.info
+        alpha = image.convert("RGBA").getchannel("A") if transparent else None
+        return image.convert("RGB"), alpha
 
 
 def _resized(image: Image.Image, fit: Fit) -> Image.Image:

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from PIL import Image
-
 from training.data import captions
 from training.data.buckets import Fit, bucket_sizes, fit
 from training.errors import InputError
+from training.picture_files import open_picture, pictures_in
 from training.sections.data import MOST_REPEATS, PICTURE_ENDINGS, Data, Subset
 
 REPEATS_FOLDER = re.compile(r"(\d+)_(.*)")
@@ -83,7 +82,7 @@ def _pictures(subset: Subset, data: Data, problems: list[str]) -> Iterator[Pictu
     if not subset.folder.is_dir():
         problems.append(f"{subset.folder}: no such folder (data.subsets)")
         return
-    files = [file for file in sorted(subset.folder.iterdir()) if file.suffix.lower() in PICTURE_ENDINGS]
+    files = pictures_in(subset.folder)
     if not files:
         problems.append(f"{subset.folder}: holds no picture ({', '.join(sorted(PICTURE_ENDINGS))})")
     resolution = subset.resolution or data.resolution
@@ -106,12 +105,9 @@ def _pictures(subset: Subset, data: Data, problems: list[str]) -> Iterator[Pictu
 
 def _size(file: Path) -> tuple[int, int]:
     """Width and height after the EXIF rotation."""
-    try:
-        with Image.open(file) as image:
-            rotated = image.getexif().get(0x0112, 1) >= 5
-            width, height = image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file}: is no readable picture ({error}); replace it or take it out") from error
+    with open_picture(file) as image:
+        rotated = image.getexif().get(0x0112, 1) >= 5
+        width, height = image.size
     return (height, width) if rotated else (width, height)
 
 

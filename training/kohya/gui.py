@@ -92,6 +92,8 @@ OTHERS = (
         {"_class_name", "_diffusers_version"},
         "is part of a diffusers folder, not a training config; set model.checkpoint to that folder",
     ),
+    ({"data_root", "resume_ckpt"}, f"is a config of EveryDream 2, {_UNREAD}"),
+    ({"--model_type", "--pretrained_model_name_or_path"}, f"is a config of SimpleTuner, {_UNREAD}"),
     ({"nodes", "last_node_id"}, f"is a workflow of ComfyUI, {_UNREAD}"),
     ({"weight_map"}, f"is the index of a model in several files, {_UNREAD}"),
 )
@@ -105,6 +107,8 @@ def why_not_gui(raw: Mapping[str, Any]) -> str:
             return what
     if "datasets" in raw:
         return "names a dataset; give the training file whose dataset_config it is"
+    if "token_string" in raw:
+        return "has no LoRA_type: it is of kohya_ss' Textual Inversion page, which trains embeddings"
     if "max_resolution" in raw or "train_batch_size" in raw:
         return "has no LoRA_type: it is of kohya_ss' Dreambooth or Finetuning page, which trains whole models"
     return "is no JSON of kohya_ss (it has no LoRA_type)"

@@ -135,7 +135,10 @@ def _datasets(conversion: Conversion, general: Table, tables: list[Table]) -> tu
         name = str(conversion.get("dataset_config"))
         # os.path: pathlib raises for invalid names, which are reported when the file is read.
         other = conversion.base / name if os.path.exists(conversion.base / name) else conversion.file.parent / name  # noqa: PTH110
-        content = read_json(other) if other.suffix == ".json" else read_toml(other)
+        try:
+            content = read_json(other) if other.suffix == ".json" else read_toml(other)
+        except InputError as error:
+            raise InputError([f"{conversion.file}: dataset_config: {problem}" for problem in error.problems]) from error
         general, tables = _tables(other, content.get("general", {}), content.get("datasets", []))
         if not tables:
             raise InputError(f"{conversion.file}: dataset_config: {other} holds no [[datasets]]")

@@ -3,7 +3,7 @@
 import json
 import math
 import os
-import resource
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -126,7 +126,9 @@ def peak_memory_mb() -> int:
     """Peak memory of the process in MB; of the GPU if one is used."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return int(torch.cuda.max_memory_allocated() / 2**20)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    # Not ru_maxrss, which begins with what the program that started this one held.
+    held = re.search(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    return int(held[1]) // 1024 if held else 0
 
 
 def _board(folder: Path | None) -> Any:

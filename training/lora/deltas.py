@@ -72,6 +72,11 @@ def why_invalid(parts: Parts) -> str | None:
     unread = sorted(parts.keys() - PARTS[found] - {ALPHA, DORA, BIAS})
     if unread:
         return f"holds {', '.join(unread)}, which would be left out"
+    whole = next(
+        (name for name, tensor in sorted(parts.items()) if name != ALPHA and not tensor.is_floating_point()), None
+    )
+    if whole:
+        return f"{whole} is quantised ({str(parts[whole].dtype).removeprefix('torch.')}), which is not read here"
     if ALPHA in parts and parts[ALPHA].numel() != 1:
         return f"has an alpha that is not one number ({tuple(parts[ALPHA].shape)})"
     empty = next((name for name, tensor in sorted(parts.items()) if not tensor.numel()), None)

@@ -6,7 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from training.base.files import TensorFile
 from training.base.keys import family_of_keys
+from training.base.parts import refuse_quantised
 from training.errors import InputError
 from training.lora import lorafile, validity
 from training.lora.checkpoint_keys import Layer, Target, lora_targets
@@ -77,8 +79,14 @@ def extract_file(
     precision: torch.dtype | None = None,
 ) -> Extracted:
     """Write the difference of two checkpoint files to `target` (default precision: fp16)."""
+    before, after = lorafile.read_safetensors(base), lorafile.read_safetensors(tuned)
+    for file in (base, tuned):
+        try:
+            refuse_quantised(TensorFile(file))
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
     try:
-        found = extract(lorafile.read_safetensors(base), lorafile.read_safetensors(tuned), cut, conv_cut, target.stem)
+        found = extract(before, after, cut, conv_cut, target.stem)
     except InputError as error:
         raise InputError(f"{tuned} - {base}: {error}") from error
     tensors = lorafile.cast_tensors(found.file.tensors, precision or torch.float16)

@@ -10,7 +10,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from training import atomic_file
+from training.base.files import TensorFile
 from training.base.keys import family_of_keys
+from training.base.parts import refuse_quantised
 from training.errors import InputError, TrainingError
 from training.lora import lorafile, naming, validity
 from training.lora.checkpoint_keys import Target, lora_targets
@@ -96,6 +98,8 @@ def bake(
     given. Raises InputError if the checkpoint is no Stable Diffusion model or no module fits it.
     """
     base = lorafile.read_safetensors(checkpoint)
+    with _named(checkpoint):
+        refuse_quantised(TensorFile(checkpoint))
     broken = _not_finite(checkpoint)
     if broken:
         raise InputError(f"{checkpoint}: {broken} holds NaN or infinity; the file is damaged")

@@ -13,11 +13,12 @@ from training.data.order import BatchOrder, run_length
 from training.data.pictures import REPEATS_FOLDER, Picture, balance_regularisation, find_subsets
 from training.errors import InputError
 from training.memory import estimate
+from training.picture_files import is_picture, pictures_in
 from training.review import caption_checks, picture_checks
 from training.review.caption_checks import Count
 from training.review.finding import GRADES, Finding
 from training.review.picture_checks import InspectedPicture
-from training.sections.data import PICTURE_ENDINGS, Data, Subset
+from training.sections.data import Data, Subset
 from training.sections.model import Family
 
 CROPPED = 0.1
@@ -117,7 +118,7 @@ def _unused(root: Path) -> list[Finding]:
             continue
         if entry.is_dir() and not REPEATS_FOLDER.fullmatch(entry.name):
             found.append(Finding("warning", entry, f"is left out: {_why_left_out(entry)}"))
-        elif entry.suffix.lower() in PICTURE_ENDINGS:
+        elif is_picture(entry):
             found.append(Finding("warning", entry, "is left out: it lies in no folder N_name"))
     return found
 
@@ -150,7 +151,7 @@ def _inside(folder: Path, pictures: Sequence[Path]) -> list[Finding]:
 
 
 def _subset(subset: Subset, data: Data, max_tokens: int, count: Count | None, findings: list[Finding]) -> list[Member]:
-    pictures = [file for file in sorted(subset.folder.iterdir()) if file.suffix.lower() in PICTURE_ENDINGS]
+    pictures = pictures_in(subset.folder)
     if not pictures:
         findings.append(Finding("bad", subset.folder, "holds no picture"))
     findings += caption_checks.orphaned_files(subset.folder, pictures, subset.captions)

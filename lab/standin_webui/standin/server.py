@@ -36,7 +36,8 @@ def serve(options: argparse.Namespace) -> int:
         return 1
     started = time.perf_counter()
     (CODE / "config_states").mkdir(exist_ok=True)
-    for folder in (options.models_dir / "Stable-diffusion", options.lora_dir, options.data_dir / "cache"):
+    models = [options.models_dir / name for name in ("Stable-diffusion", "hypernetworks")]
+    for folder in (*models, options.lora_dir, options.data_dir / "cache"):
         folder.mkdir(parents=True, exist_ok=True)
     app = FastAPI(title="Stand-in WebUI", docs_url="/docs")
     address = options.server_name or ("0.0.0.0" if options.listen else "127.0.0.1")

@@ -47,6 +47,7 @@ class _SameHostSecrets(urllib.request.HTTPRedirectHandler):
         known = 307 if code == 308 else code
         new = super().redirect_request(req, fp, known, msg, headers, newurl)  # type: ignore[arg-type]
         if new is not None:
+            new.road = getattr(req, "road", None)  # type: ignore[attr-defined]
             # The proxy's login is added again if the new address uses the proxy too.
             gone = (PROXY_LOGIN, *(SECRET_HEADERS if origin(new.full_url) != origin(req.full_url) else ()))
             for name in [name for name in new.headers if name.lower() in gone]:
@@ -56,7 +57,19 @@ class _SameHostSecrets(urllib.request.HTTPRedirectHandler):
     http_error_308 = urllib.request.HTTPRedirectHandler.http_error_302
 
 
-_opener = urllib.request.build_opener(_SameHostSecrets)
+class _OverRoad(urllib.request.BaseHandler):
+    """Sends a request over its source's own proxy, and one after a redirect too if the proxy is for that domain."""
+
+    handler_order = 90  # before urllib's own handlers, which open the connection
+
+    def https_open(self, req: urllib.request.Request) -> None:
+        """Set the proxy and leave the rest to the next handler."""
+        road = getattr(req, "road", None)
+        if road and road.leads_to(req.full_url):
+            req.set_proxy(road.place, "http")
+
+
+_opener = urllib.request.build_opener(_SameHostSecrets, _OverRoad)
 
 
 def origin(url: str) -> str:
@@ -92,6 +105,7 @@ def request_file(source: Source, file: File, offset: int, *, fresh: bool = False
     if fresh:
         headers["Cache-Control"] = "no-cache"
     request = urllib.request.Request(source.url, headers=headers)
+    request.road = source.road  # type: ignore[attr-defined]
     try:
         response: http.client.HTTPResponse = _opener.open(request, timeout=SILENCE_SECONDS)
     except urllib.error.HTTPError as error:

@@ -7,12 +7,13 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from . import format_check
 from .links import place_links
-from .manifest import File, Manifest, parse_manifest
+from .manifest import File, Manifest, parse_manifest, provider_road
 from .store import Problem, Store
 from .transfer import Limit, Transfer
 
@@ -140,6 +141,8 @@ def main() -> int:
     text = sys.stdin.read() if sys.argv[1] == "-" else Path(sys.argv[1]).read_text()
     try:
         manifest = parse_manifest(text)
+        if road := provider_road(os.environ):
+            manifest = replace(manifest, files=tuple(file.over(road) for file in manifest.files))
     except (ValueError, KeyError, TypeError) as error:
         print(f"{sys.argv[1]}: not a manifest ({error!r})", file=sys.stderr)
         return 2

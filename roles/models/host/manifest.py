@@ -2,10 +2,33 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Road:
+    """A proxy that is used for some domains alone, and over TLS alone: it sees no token."""
+
+    place: str
+    """HOST:PORT"""
+    domains: tuple[str, ...]
+
+    def leads_to(self, url: str) -> bool:
+        """Whether it is for this address."""
+        parts = urlsplit(url)
+        name = parts.hostname or ""
+        return parts.scheme == "https" and any(name == each or name.endswith(f".{each}") for each in self.domains)
+
+
+def provider_road(environment: Mapping[str, str]) -> "Road | None":
+    """The proxy of the container's provider, if the mirrors role found that it works."""
+    url = urlsplit(environment.get("SDFLEET_PROVIDER_PROXY", ""))
+    return Road(url.netloc, tuple(environment["SDFLEET_PROVIDER_DOMAINS"].split())) if url.netloc else None
 
 
 @dataclass(frozen=True)
@@ -15,6 +38,8 @@ class Source:
     url: str
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     """Sent to the host of `url` only, never after a redirect to another host; may contain secrets."""
+    road: "Road | None" = None
+    """A proxy of its own."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +54,13 @@ class File:
     """In the order in which they are tried; empty if the file is pushed into store/partial beforehand."""
     suffix: str = ""
     """Suffix of its link, e.g. .safetensors; decides the checks of answers and file."""
+
+    def over(self, road: Road) -> "File":
+        """The file with the addresses that `road` leads to tried over it first, but for those of one's own network."""
+        own = next((n for n, each in enumerate(self.sources) if not each.url.startswith("http://")), 0)
+        added = [Source(source.url, source.headers, road) for source in self.sources if road.leads_to(source.url)]
+        sources = (*self.sources[:own], *added, *self.sources[own:])
+        return File(self.model, self.sha256, self.size, sources, self.suffix)
 
     @property
     def text(self) -> bool:

@@ -59,7 +59,8 @@ class _Candidate:
 
     @property
     def name(self) -> str:
-        return origin(self.source.url)
+        over = " over the provider's proxy" if self.source.road else ""
+        return origin(self.source.url) + over
 
 
 class Transfer:

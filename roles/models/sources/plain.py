@@ -11,7 +11,7 @@ from roles.models.sources.web import HubClient, SourceError
 from training.usable_path import usable_path
 
 LARGEST_PUSH = 2 * 10**9
-"""Bytes of the largest file the controller sends; SFTP carries some 70 MB/s for all hosts together."""
+"""Bytes of the largest file the controller sends; the engine sends some 70 MB/s for all hosts together."""
 
 
 def file_name(url: str) -> str:

@@ -33,8 +33,6 @@ def test_units_and_journal_of_a_host_without_systemd_are_not_called_good(host: H
 @pytest.mark.parametrize(
     ("changes", "subject", "level", "words"),
     [
-        ({"systemd": False}, "system", "bad", "GPU containers"),
-        ({"systemd": False, "provider": "AutoDL"}, "system", "bad", "a container of AutoDL"),
         ({"os": {"id": "fedora", "release": "41", "name": "Fedora 41"}}, "system", "warning", "Fedora 41"),
         ({"time": 400.0}, "clock", "bad", "600 s .* timedatectl"),
         ({"time": 9000.0}, "clock", "bad", "7999 s"),
@@ -98,6 +96,13 @@ def test_what_is_wrong_is_named_with_its_cure(
     findings = found(host, **changes)[subject]
     assert [finding.level for finding in findings] == [level]
     assert re.search(words, f"{findings[0].says} {findings[0].cure}"), findings
+
+
+def test_a_host_without_systemd_is_bad_only_for_what_needs_it(host: HostSettings) -> None:
+    assert "system" not in found(host, systemd=False)
+    more = host.model_copy(update={"roles": (*host.roles, "gateway")})
+    [finding] = found(more, systemd=False, provider="AutoDL")["system"]
+    assert finding.level == "bad" and "a container of AutoDL; gateway needs it" in finding.says
 
 
 def test_torch_without_a_gpu_is_a_failure_only_where_a_gpu_is(host: HostSettings) -> None:

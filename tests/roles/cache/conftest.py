@@ -70,6 +70,12 @@ class Scene:
         """Begin counting anew."""
         assert self._control("-X", "DELETE", "/requests").returncode == 0
 
+    def apply(self, *roles: str) -> str:
+        """Apply these roles to every host; the test fails if that does. Returns what it said."""
+        code, said = self.sdfleet("apply", *(word for role in roles for word in ("--role", role)))
+        assert code == 0, said
+        return said
+
     def clean(self) -> None:
         """Take the models away from every host."""
         for host in self.lab.hosts:
@@ -82,7 +88,7 @@ class Scene:
         return self.lab.run_in_netns(["curl", "-sf", "-m", "20", *words])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """The hosts and their upstreams, without models yet."""
     folder = tmp_path_factory.mktemp("cache")

@@ -3,7 +3,9 @@
 import os
 import shlex
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -44,8 +46,7 @@ def entry(data: bytes) -> dict[str, str]:
 def apply_models(scene: Scene) -> float:
     """Seconds that apply took to bring the model to every host."""
     began = time.monotonic()
-    code, said = scene.sdfleet("apply", "--role", "models")
-    assert code == 0, said
+    scene.apply("models")
     seconds = time.monotonic() - began
     for host in scene.lab.hosts:
         size = scene.lab.ssh(host.name, f"stat -L -c %s {LINK}").stdout.strip()
@@ -53,28 +54,64 @@ def apply_models(scene: Scene) -> float:
     return seconds
 
 
-def test_four_hosts_cost_upstream_one_copy(scene: Scene, ink: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+@dataclass(frozen=True)
+class Cost:
+    """What it cost to bring the model to all hosts."""
+
+    seconds: float
+    copies: float
+    """Bytes that upstream sent, as a multiple of the model's size."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Without and with the cache."""
+
+    direct: Cost
+    cached: Cost
+
+
+@pytest.fixture(scope="module")
+def costs(scene: Scene, ink: bytes) -> Costs:
+    """Four hosts that got the model directly from upstream, and after that over the cache, which they use from now on.
+
+    A test that changes their settings takes `resettled`.
+    """
     scene.write([entry(ink)], cached=False)
     scene.set_faults(Fault(kind="slow", server="cdn", rate=UPSTREAM_RATE))
     scene.forget()
-    direct = apply_models(scene)
-    copies = scene.sent()["cdn"] / len(ink)
-    assert copies == pytest.approx(4, abs=0.01)
-
+    seconds = apply_models(scene)
+    direct = Cost(seconds, scene.sent()["cdn"] / len(ink))
     scene.clean()
     scene.write([entry(ink)])
-    code, said = scene.sdfleet("apply", "--role", "mirrors", "--role", "cache")
-    assert code == 0, said
+    scene.apply("mirrors", "cache")
     scene.forget()
-    cached = apply_models(scene)
-    share = sum(scene.sent().values()) / len(ink)
+    seconds = apply_models(scene)
+    cached = Cost(seconds, sum(scene.sent().values()) / len(ink))
+    scene.set_faults()
+    return Costs(direct, cached)
+
+
+@pytest.fixture
+def resettled(scene: Scene, ink: bytes, costs: Costs) -> Iterator[None]:
+    """Gives the hosts their settings and the model back after a test."""
+    yield
+    (scene.folder / "fleet.lock").unlink(missing_ok=True)
+    scene.write([entry(ink)])
+    scene.apply("mirrors", "cache", "models")
+
+
+def test_four_hosts_cost_upstream_one_copy(costs: Costs, capsys: pytest.CaptureFixture[str]) -> None:
+    direct, cached = costs.direct, costs.cached
+    assert direct.copies == pytest.approx(4, abs=0.01)
     with capsys.disabled():
-        print(f"\n4 hosts, {MEGABYTES} MB, upstream at 50 MB/s: directly {direct:.1f} s and {copies:.2f} copies,")
-        print(f"over the cache {cached:.1f} s and {share:.3f} copies")
-    assert share <= 1.02
+        print(f"\n4 hosts, {MEGABYTES} MB, upstream at 50 MB/s: directly {direct.seconds:.1f} s and ", end="")
+        print(f"{direct.copies:.2f} copies, over the cache {cached.seconds:.1f} s and {cached.copies:.3f} copies")
+    assert cached.copies <= 1.02
 
 
-def test_a_second_apply_changes_nothing_and_verify_is_content(scene: Scene, ink: bytes) -> None:
+@pytest.mark.usefixtures("costs")
+def test_a_second_apply_changes_nothing_and_verify_is_content(scene: Scene) -> None:
     code, said = scene.sdfleet("apply", "--role", "cache", "--role", "models")
     assert code == 0
     assert "ink" not in said
@@ -83,14 +120,17 @@ def test_a_second_apply_changes_nothing_and_verify_is_content(scene: Scene, ink:
     assert code == 0, said
 
 
-def test_wrong_bytes_in_the_cache_are_not_believed_and_asked_for_again(scene: Scene, ink: bytes) -> None:
+@pytest.mark.usefixtures("costs")
+def test_wrong_bytes_in_the_cache_are_not_believed_and_asked_for_again(scene: Scene) -> None:
     scene.clean()
     scene.lab.ssh("h1", f"systemctl stop sdfleet-cache; rm -rf {PATHS.http_cache}/kept; systemctl start sdfleet-cache")
     scene.set_faults(Fault(kind="wrong", server="cdn"))
-    code, said = scene.sdfleet("apply", "--role", "models", "--limit", "h2")
+    try:
+        code, said = scene.sdfleet("apply", "--role", "models", "--limit", "h2")
+    finally:
+        scene.set_faults()
     assert code == 1
     assert "sent wrong bytes" in said
-    scene.set_faults()
     apply_models(scene)
     scene.clean()
     scene.forget()
@@ -98,7 +138,8 @@ def test_wrong_bytes_in_the_cache_are_not_believed_and_asked_for_again(scene: Sc
     assert scene.sent().get("cdn", 0) == 0, "the cache keeps the right bytes by now"
 
 
-def test_without_the_cache_hosts_ask_the_mirrors_behind_it(scene: Scene, ink: bytes) -> None:
+@pytest.mark.usefixtures("costs")
+def test_without_the_cache_hosts_ask_the_mirrors_behind_it(scene: Scene) -> None:
     scene.clean()
     scene.lab.ssh("h1", "systemctl stop sdfleet-cache")
     try:
@@ -107,11 +148,14 @@ def test_without_the_cache_hosts_ask_the_mirrors_behind_it(scene: Scene, ink: by
         scene.lab.ssh("h1", "systemctl start sdfleet-cache")
 
 
-def test_strangers_get_nothing(scene: Scene, ink: bytes, tmp_path: Path) -> None:
-    """Only listed networks may use it, and no other address than an upstream's is fetched for anybody."""
+@pytest.mark.usefixtures("resettled")
+def test_strangers_get_nothing_and_what_is_kept_outlives_a_new_configuration(scene: Scene, ink: bytes) -> None:
+    """Only listed networks may use it, and no other address than an upstream's is fetched for anybody.
+
+    Also the next pieces are kept: nginx has been told of the change without a restart.
+    """
     scene.write([entry(ink)], cache={"allow": ["127.0.0.0/8"]})
-    code, said = scene.sdfleet("apply", "--role", "mirrors", "--role", "cache")
-    assert code == 0, said
+    scene.apply("mirrors", "cache")
     ask = "curl -s -o /dev/null -w '%{http_code}'"
     address = scene.lab.hosts[0].address
     refused = scene.lab.ssh("h2", f"{ask} http://{address}:8180/api/models/studio/ink").stdout
@@ -119,14 +163,11 @@ def test_strangers_get_nothing(scene: Scene, ink: bytes, tmp_path: Path) -> None
     elsewhere = scene.lab.ssh("h1", f"{ask} http://127.0.0.1:8187/https://example.org/").stdout
     assert (refused, allowed, elsewhere) == ("403", "200", "403")
 
-
-def test_what_is_kept_outlives_a_new_configuration(scene: Scene, ink: bytes) -> None:
-    """Also the next pieces are kept: nginx has been told of the change without a restart."""
     scene.write([entry(ink)])
     process = "systemctl show -P MainPID sdfleet-cache"
     before = scene.lab.ssh("h1", process).stdout
-    code, said = scene.sdfleet("apply", "--role", "mirrors", "--role", "cache")
-    assert code == 0 and "Start the cache" in said, said
+    said = scene.apply("mirrors", "cache")
+    assert "Start the cache" in said, said
     assert scene.lab.ssh("h1", process).stdout == before
     code, said = scene.sdfleet("verify", "--role", "cache")
     assert code == 0, said
@@ -136,7 +177,8 @@ def test_what_is_kept_outlives_a_new_configuration(scene: Scene, ink: bytes) -> 
     assert scene.sent().get("cdn", 0) == 0
 
 
-def test_a_host_gives_its_model_to_the_others(scene: Scene, ink: bytes) -> None:
+@pytest.mark.usefixtures("resettled")
+def test_a_host_gives_its_model_to_the_others(scene: Scene) -> None:
     """A file put by hand on the cache's host is pinned over SSH and fetched by the others from there."""
     scene.clean()
     own = model(22, 3_000_000)
@@ -147,8 +189,7 @@ def test_a_host_gives_its_model_to_the_others(scene: Scene, ink: bytes) -> None:
     scene.write([{"name": "theirs", "kind": "lora", "source": source}])
     code, said = scene.sdfleet("lock")
     assert code == 0, said
-    code, said = scene.sdfleet("apply", "--role", "mirrors", "--role", "cache", "--role", "models")
-    assert code == 0, said
+    scene.apply("mirrors", "cache", "models")
     for host in scene.lab.hosts:
         found = scene.lab.ssh(host.name, f"sha256sum < {folder}/theirs.safetensors").stdout.split()
         assert found[:1] == [digest(own)], host.name
@@ -158,6 +199,7 @@ def test_a_host_gives_its_model_to_the_others(scene: Scene, ink: bytes) -> None:
     assert hidden.stdout == "404"
 
 
+@pytest.mark.usefixtures("resettled")
 def test_the_tokens_are_asked_for_in_vain_through_a_link(scene: Scene) -> None:
     """The WebUI's user links to tokens that nginx may read, in folders of which nginx gives files away."""
     token, mine = "hf_5ecret0planted5link", "hf_my0own0file"
@@ -166,8 +208,7 @@ def test_the_tokens_are_asked_for_in_vain_through_a_link(scene: Scene) -> None:
     packages = {"packages": ["git", "python3", "python3-venv"], "min_free_gb": 0.1}
     secrets = {"huggingface_token": {"file": "token"}}
     scene.write([], cache={"hold_tokens": True}, secrets=secrets, base=packages)
-    code, said = scene.sdfleet("apply", "--role", "base", "--role", "mirrors", "--role", "cache")
-    assert code == 0, said
+    scene.apply("base", "mirrors", "cache")
     models = PATHS.webui_models
     plant = f"""
         mkdir -p {models}/Lora && cd {models}/Lora && echo {mine} >file.bin && ln -s file.bin own.safetensors
@@ -192,14 +233,14 @@ def test_the_tokens_are_asked_for_in_vain_through_a_link(scene: Scene) -> None:
         scene.lab.ssh("h1", f"rm -rf {models}")
 
 
+@pytest.mark.usefixtures("resettled")
 def test_apt_asks_the_archive_once_for_the_fleet(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     """A package and the lists that name it come over the cache; without it, from the mirror behind it."""
     others = [host.name for host in scene.lab.hosts[1:]]
     asked_apt = "apt-get indextargets --format '$(SITE)' | sort -u"
     with archive.running(scene.lab) as mirror:
         scene.write([], mirrors={"apt": [mirror.url("")], "probe_seconds": 30})
-        code, said = scene.sdfleet("apply", "--role", "mirrors", "--role", "cache")
-        assert code == 0, said
+        scene.apply("mirrors", "cache")
         mirror.asked.clear()
         install = f"apt-get -q -y update && apt-get -q -y install {PACKAGE}"
         with ThreadPoolExecutor() as pool:

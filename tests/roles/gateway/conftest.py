@@ -1,4 +1,4 @@
-"""A host with a gateway, for all tests of this folder."""
+"""A host with a gateway, for all tests of a file."""
 
 from collections.abc import Iterator
 
@@ -9,14 +9,14 @@ from tests.roles.gateway import asking
 from tests.roles.gateway.asking import Asking
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightFleet]:
     """One host with the light WebUI and a gateway."""
     with asking.running(tmp_path_factory.mktemp("gateway")) as running:
         yield running
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def gateway(light: LightFleet) -> Asking:
     """Its gateway."""
     return Asking(light)

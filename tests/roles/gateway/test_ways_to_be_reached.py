@@ -1,6 +1,7 @@
 """A gateway on a real host, set in other ways: IPv6, a certificate of its own, closed again; where a login leads."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,22 @@ def applied(light: LightFleet, name: str, **tables: Any) -> tuple[Done, Path]:
     return first, file
 
 
+BOTH = {"listen": ["0.0.0.0", "::"], "login_attempts": 1000}
+"""Settings of a gateway that listens on IPv6 too, with a limit of attempts that these tests do not reach."""
+
+
 @pytest.fixture(scope="module")
 def both(light: LightFleet) -> Asking:
-    """The gateway, listening on IPv6 too, with a limit of attempts that these tests do not reach."""
-    applied(light, "both", gateway={"listen": ["0.0.0.0", "::"], "login_attempts": 1000})
+    """The gateway, set so."""
+    applied(light, "both", gateway=BOTH)
     return Asking(light, base="https://[::1]")
+
+
+@pytest.fixture
+def brought_back(light: LightFleet, both: Asking) -> Iterator[None]:
+    """Brings the gateway back to these settings after a test that gives it others."""
+    yield
+    applied(light, "both", gateway=BOTH)
 
 
 def test_nothing_answers_without_a_login_over_ipv6_either(both: Asking) -> None:
@@ -100,6 +112,7 @@ def led(gateway: Asking, wanted: str) -> tuple[str, str]:
     return first.split()[1], "".join(places)
 
 
+@pytest.mark.usefixtures("brought_back")
 def test_a_given_certificate_is_served_and_replaced(light: LightFleet, tmp_path: Path) -> None:
     gateway, authority = Asking(light), Authority()
     (tmp_path / "ca.pem").write_text(authority.certificate)
@@ -127,6 +140,7 @@ def test_a_given_certificate_is_served_and_replaced(light: LightFleet, tmp_path:
     assert trusted() == "ok\n", "a wrong key took the gateway down"
 
 
+@pytest.mark.usefixtures("brought_back")
 def test_a_closed_gateway_leaves_nothing_behind_and_opens_again(light: LightFleet) -> None:
     _, file = applied(light, "closed", gateway={"enabled": False})
     assert light.sdfleet("verify", "--fleet", str(file)).code == 0

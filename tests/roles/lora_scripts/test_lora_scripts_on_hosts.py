@@ -67,6 +67,7 @@ def test_the_gui_cannot_put_a_link_where_systemd_mounts_its_folders(place: Road)
 
 def test_folders_of_an_older_sdfleet_are_taken_over_and_a_planted_link_is_refused(place: Road) -> None:
     data, owned = "/srv/sdfleet/data/lora_scripts", place.on("h1", OWNED)
+    place.on("h1", f"runuser -u {LORA_SCRIPTS} -- touch {data}/output/trained")
     place.on("h1", f"find {data} -maxdepth 1 -type d -exec chown {LORA_SCRIPTS}: {{}} + -exec chmod 755 {{}} +")
     place.on("h1", f"runuser -u {LORA_SCRIPTS} -- sh -c 'mv {data}/output {data}/was && ln -s /etc {data}/output'")
     before = place.on("h1", "stat -c '%u %g %a' /etc")
@@ -75,7 +76,7 @@ def test_folders_of_an_older_sdfleet_are_taken_over_and_a_planted_link_is_refuse
     assert place.on("h1", "stat -c '%u %g %a' /etc") == before
     place.on("h1", f"rm {data}/output && mv {data}/was {data}/output")
     assert place.sdfleet("apply").code == 0
-    assert place.on("h1", OWNED) == owned and place.on("h1", f"ls {data}/output/mine")
+    assert place.on("h1", OWNED) == owned and place.on("h1", f"ls {data}/output/trained")
     assert place.sdfleet("verify").code == 0
 
 

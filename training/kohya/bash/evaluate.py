@@ -107,9 +107,13 @@ class _Shell:
         return True
 
     def _chain(self, chain: Chain) -> bool | None:
+        if chain.rest[0][0] in ("|", "|&"):
+            self._must_not_matter((chain,), "each part of a pipe runs in a shell of its own")
         success = self._statement(chain.first)
         for joint, following in chain.rest:
-            if success is None:
+            if joint in ("|", "|&"):
+                success = self._statement(following)
+            elif success is None:
                 self._must_not_matter((following,), "whether it runs depends on a program that is not run here")
                 # Assume that the program succeeded: otherwise nobody would use this script.
                 success = self._statement(following) if joint == "&&" else None

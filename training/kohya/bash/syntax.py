@@ -1,7 +1,7 @@
 """Parser for the statements of bash scripts, as far as scripts that start a training need them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from training.kohya.bash.words import Operator, ShellSyntaxError, Text, Token, Word, tokenize
@@ -10,6 +10,8 @@ ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?)=")
 DECLARATIONS = frozenset(("export", "declare", "typeset", "readonly", "local"))
 CLOSED_BY = {"for": "done", "while": "done", "until": "done", "select": "done", "case": "esac", "{": "}"}
 """Compound commands that are not evaluated, and what closes them."""
+NEVER_FIRST = frozenset(("then", "elif", "else", "fi", "do", "done", "esac", "}", "]]"))
+"""Keywords that continue or close a compound command; no command begins with one."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class If:
 
 @dataclass(frozen=True)
 class Chain:
-    """Commands joined by && and ||."""
+    """Commands joined by &&, || or |."""
 
     first: "Statement"
     rest: tuple[tuple[str, "Statement"], ...]
@@ -94,35 +96,74 @@ class _Parser:
         found: list[Statement] = []
         start = self.tokens[self.at - 1].line if ends else 0
         while (token := self._peek()) is not None:
-            if isinstance(token, Word) and token.bare in ends:
+            if isinstance(token, Word) and token.bare in ends and found:
                 self.at += 1
                 self.ended_by = token.source
                 return tuple(found)
-            if self._is("\n", ";", "&", ";;", ")"):
+            if self._is("\n"):
                 self.at += 1
-            else:
-                found.append(self._chain())
+                continue
+            found.append(self._chain())
+            following = self._peek()
+            if self._is("\n", ";", "&"):
+                self.at += 1
+            elif following is not None and not (isinstance(following, Word) and following.bare in ends):
+                raise self._unexpected(following)
         if ends:
             raise ShellSyntaxError(start, f"no {ends[-1]} follows")
         return tuple(found)
 
     def _chain(self) -> Statement:
-        first = self._statement()
+        return self._joined(lambda: self._joined(self._statement, "|", "|&"), "&&", "||")
+
+    def _joined(self, part: Callable[[], Statement], *joints: str) -> Statement:
+        """Statements that `part` reads, with any of `joints` between them."""
+        first = part()
         rest: list[tuple[str, Statement]] = []
-        while self._is("&&", "||"):
-            joint = self.tokens[self.at].text if isinstance(self.tokens[self.at], Operator) else ""  # type: ignore[union-attr]
+        while self._is(*joints):
+            joint = self.tokens[self.at]
             self.at += 1
             while self._is("\n"):
                 self.at += 1
-            rest.append((joint, self._statement()))
+            rest.append((joint.text if isinstance(joint, Operator) else "", part()))
         return Chain(first, tuple(rest)) if rest else first
 
+    def _unexpected(self, token: Token) -> ShellSyntaxError:
+        text = token.source if isinstance(token, Word) else token.text
+        return ShellSyntaxError(token.line, f"a command is missing before {text!r}; bash refuses this script too")
+
     def _statement(self) -> Statement:
+        """A command, with the redirections that follow a compound one."""
+        found = self._unredirected()
+        if not isinstance(found, Command):
+            while self._redirects():
+                self._redirection()
+        return found
+
+    def _redirection(self) -> None:
+        """Skip a redirection and the file that it names."""
+        self.at += 1
+        following = self._peek()
+        if following is None:
+            raise ShellSyntaxError(self.tokens[-1].line, "a redirection at the end of the script names no file")
+        if not isinstance(following, Word):
+            raise ShellSyntaxError(following.line, "a redirection names no file; bash refuses this script too")
+        self.at += 1
+
+    def _redirects(self) -> bool:
+        token = self._peek()
+        return isinstance(token, Operator) and ("<" in token.text or ">" in token.text)
+
+    def _unredirected(self) -> Statement:
         token = self._peek()
         if self._is("("):
             return self._unfollowed("(", ")")
-        if not isinstance(token, Word):
-            raise ShellSyntaxError(token.line if token else 0, "a command is missing")
+        if self._redirects():
+            return self._command()
+        if token is None:
+            raise ShellSyntaxError(self.tokens[-1].line, "a command is missing at the end of the script")
+        if not isinstance(token, Word) or token.bare in NEVER_FIRST:
+            raise self._unexpected(token)
         if token.bare == "if":
             self.at += 1
             return self._if()
@@ -165,11 +206,14 @@ class _Parser:
         return If(tuple(branches), otherwise)
 
     def _command(self) -> Command:
-        """A simple command, without redirections and without the rest of a pipeline."""
+        """A simple command, without its redirections."""
         line = self.tokens[min(self.at, len(self.tokens) - 1)].line
         assignments: list[Assignment] = []
         words: list[Word] = []
         while (token := self._peek()) is not None:
+            if self._redirects():
+                self._redirection()
+                continue
             self.at += 1
             if isinstance(token, Word):
                 match = ASSIGNMENT.match(token.source)
@@ -180,11 +224,6 @@ class _Parser:
                     words.append(token)
                     if words[0].bare == "[[":
                         words += self._until_closed(line)
-            elif "<" in token.text or ">" in token.text:
-                self.at += isinstance(self._peek(), Word)
-            elif token.text in ("|", "|&"):
-                self._command()
-                break
             elif token.text == "(":
                 raise ShellSyntaxError(token.line, "an unexpected (")
             else:
