@@ -28,7 +28,7 @@ class Manager(Protocol):
         """
 
     def active(self, pattern: str) -> list[str]:
-        """Names of the units that are active or being started."""
+        """Names of the units that are active or being started. Raises OSError if the manager does not tell."""
 
     def failed(self) -> list[str]:
         """Names of the units that have failed."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from roles.onhost import systemd
-from roles.onhost.commands import output
+from roles.onhost.commands import checked, output
 
 VERBS = {"reload": "daemon-reload"}
 """Verbs that systemctl calls by another name."""
@@ -44,7 +44,7 @@ def attempt(verb: str, *units: str, now: bool = False, wait: bool = True) -> str
 def active(pattern: str) -> list[str]:
     """Names of the units that are active or being started."""
     words = ("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", pattern)
-    return _first_words(output(*words))
+    return _first_words(checked(*words))
 
 
 def failed() -> list[str]:
