@@ -22,12 +22,14 @@ def answer(*command: str) -> str:
 def checked(*command: str) -> str:
     """Standard output of a command that succeeds. Raises OSError (TimeoutError after SECONDS)."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(f"{command[0]} did not answer within {SECONDS} s") from error
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise OSError(f"{command[0]} failed with status {done.returncode}: {said[-1] if said else 'it printed nothing'}")
+        raise OSError(
+            f"{command[0]} failed with status {done.returncode}: {said[-1] if said else 'it printed nothing'}"
+        )
     return done.stdout.decode(errors="replace")
 
 

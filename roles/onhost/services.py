@@ -13,6 +13,9 @@ from roles.onhost import supervisor, supervisor_manager, systemd_manager
 class Manager(Protocol):
     """What a service manager can do."""
 
+    NAME: str
+    """What people call it."""
+
     def shown(self, unit: str, *names: str) -> dict[str, str]:
         """Properties of a unit; those that the manager does not know are left out. Raises TimeoutError."""
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from roles.onhost import files, supervisor, supervisor_programs, unit_log
 from roles.onhost.supervisor_rpc import connect
 
+NAME = "supervisord"
 LOOK_SECONDS = 0.1
 SHOWN = ("Id", "LoadState", "UnitFileState", "ActiveState", "NeedDaemonReload")
 

@@ -11,6 +11,7 @@ from typing import IO
 from roles.onhost import systemd
 from roles.onhost.commands import checked, output
 
+NAME = "systemd"
 VERBS = {"reload": "daemon-reload"}
 """Verbs that systemctl calls by another name."""
 OURS = ("--unit=sdfleet-*", "--unit=lora-train@*")
