@@ -23,7 +23,7 @@ class Manager(Protocol):
         """One property of a unit. Raises TimeoutError."""
 
     def attempt(self, verb: str, *units: str, now: bool = False, wait: bool = True) -> str:
-        """Do `verb`; why that failed, empty if it succeeded.
+        """Do `verb`; why that failed, in one or more lines, empty if it succeeded.
 
         + verb: start, stop, restart, try-restart, enable, disable, reset-failed, kill, reload (the units' files)
         + now: also start what is enabled, stop what is disabled

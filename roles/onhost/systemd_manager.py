@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from roles.onhost.commands import checked, output
 NAME = "systemd"
 VERBS = {"reload": "daemon-reload"}
 """Verbs that systemctl calls by another name."""
+NO_REASON = ("Warning:", "See ")
+"""Lines of systemctl that do not say why it failed begin so."""
 OURS = ("--unit=sdfleet-*", "--unit=lora-train@*")
 READ_SECONDS = 20
 """How long a part of the journal is read."""
@@ -38,8 +41,9 @@ def attempt(verb: str, *units: str, now: bool = False, wait: bool = True) -> str
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
     if not done.returncode:
         return ""
-    said = done.stderr.decode(errors="replace").strip().splitlines()
-    return said[0] if said else f"it ended with status {done.returncode}"
+    said = done.stderr.decode(errors="replace").splitlines()
+    why = [line for line in said if line.strip() and not line.startswith(NO_REASON)]
+    return "\n".join(why) or f"it ended with status {done.returncode}"
 
 
 def active(pattern: str) -> list[str]:
@@ -117,4 +121,6 @@ def _stamped(*words: str) -> list[str]:
 def show(unit: str, last: int, follow: bool) -> None:
     """Print a service's last lines, and with `follow` each further one."""
     command = ["journalctl", f"--unit={unit}", f"--lines={last}", "--no-pager", "--output=short-iso"]
+    # Python ignores it, and journalctl would go on when nobody reads any more.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execvp(command[0], [*command, *(["--follow"] if follow else [])])
