@@ -8,12 +8,16 @@ SECONDS = 30
 """How long a command may take."""
 
 
-def answer(*command: str) -> str:
-    """Standard output of a command; empty if there is no such program. Raises TimeoutError after SECONDS."""
+def answer(*command: str, seconds: float | None = None) -> str:
+    """Standard output of a command; empty if there is no such program.
+
+    Raises TimeoutError after `seconds`, or SECONDS if they are not given.
+    """
+    limit = SECONDS if seconds is None else seconds
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=SECONDS, check=False)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=limit, check=False)
     except subprocess.TimeoutExpired as error:
-        raise TimeoutError(f"{command[0]} did not answer within {SECONDS} s") from error
+        raise TimeoutError(f"{command[0]} did not answer within {limit} s") from error
     except OSError:
         return ""
     return done.stdout.decode(errors="replace")
@@ -33,9 +37,9 @@ def checked(*command: str) -> str:
     return done.stdout.decode(errors="replace")
 
 
-def output(*command: str) -> str:
-    """The same, but empty if it takes too long: where that means no more than no answer."""
+def output(*command: str, seconds: float | None = None) -> str:
+    """The same, after `seconds` if they are given, but empty if it takes too long: where that means no more than no answer."""
     try:
-        return answer(*command)
+        return answer(*command, seconds=seconds)
     except TimeoutError:
         return ""

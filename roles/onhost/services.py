@@ -36,8 +36,11 @@ class Manager(Protocol):
     def failed(self) -> list[str]:
         """Names of the units that have failed."""
 
-    def lines(self, unit: str, last: int, since: float = 0.0) -> list[str]:
-        """The last lines that a service itself wrote, since a time (s since the epoch)."""
+    def lines(self, unit: str, last: int, since: float = 0.0, seconds: float | None = None) -> list[str]:
+        """The last lines that a service itself wrote, since a time (s since the epoch).
+
+        + seconds: how long the log's program may take, commands.SECONDS if not given; none are known then
+        """
 
     def lines_of_start(
         self, unit: str, most: int, longest: int, since: float | None = None, until: float | None = None

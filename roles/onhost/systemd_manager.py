@@ -18,6 +18,10 @@ VERBS = {"reload": "daemon-reload"}
 NO_REASON = ("Warning:", "See ")
 """Lines of systemctl that do not say why it failed begin so."""
 OURS = ("--unit=sdfleet-*", "--unit=lora-train@*")
+NEWEST_FIRST = "--reverse"
+"""With --since alone, journalctl's --lines would be the first ones after that time."""
+LOG_SECONDS = 60
+"""How long the doctor waits for the list of failed units, or for a log of the host."""
 READ_SECONDS = 20
 """How long a part of the journal is read."""
 
@@ -54,17 +58,19 @@ def active(pattern: str) -> list[str]:
 
 def failed() -> list[str]:
     """Names of the units that have failed."""
-    return _first_words(output("systemctl", "list-units", "--failed", "--plain", "--no-legend"))
+    return _first_words(output("systemctl", "list-units", "--failed", "--plain", "--no-legend", seconds=LOG_SECONDS))
 
 
 def _first_words(listed: str) -> list[str]:
     return [line.split()[0] for line in listed.splitlines() if line.strip()]
 
 
-def lines(unit: str, last: int, since: float = 0.0) -> list[str]:
+def lines(unit: str, last: int, since: float = 0.0, seconds: float | None = None) -> list[str]:
     """The last lines that a service itself wrote, without systemd's own."""
     words = ["journalctl", f"_SYSTEMD_UNIT={unit}", f"--lines={last}", "--output=cat", "--no-pager", "--quiet"]
-    return output(*words, *([f"--since=@{int(since)}"] if since else ["--boot"])).splitlines()
+    if not since:
+        return output(*words, "--boot", seconds=seconds).splitlines()
+    return output(*words, f"--since=@{int(since)}", NEWEST_FIRST, seconds=seconds).splitlines()[::-1]
 
 
 def lines_of_start(
@@ -78,8 +84,7 @@ def lines_of_start(
     if not invocation:
         return None
     command = ["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", "--output=cat", "--no-pager"]
-    # Newest first: with --since, journalctl's --lines would be the first ones after that time.
-    command += [f"--since=@{since:.6f}", "--reverse"] if since is not None else []
+    command += [f"--since=@{since:.6f}", NEWEST_FIRST] if since is not None else []
     command += [f"--until=@{until:.6f}"] if until is not None else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as reading:
         assert reading.stdout is not None
@@ -111,11 +116,11 @@ def host_log(last: int) -> list[str]:
 
 def own_log(last: int) -> list[str]:
     """The last lines of sdfleet's services within a day."""
-    return _stamped("--since=-1d", f"--lines={last}", *OURS)
+    return _stamped("--since=-1d", f"--lines={last}", NEWEST_FIRST, *OURS)[::-1]
 
 
 def _stamped(*words: str) -> list[str]:
-    return output("journalctl", "--boot", "--no-pager", "--output=short-iso", *words).splitlines()
+    return output("journalctl", "--boot", "--no-pager", "--output=short-iso", *words, seconds=LOG_SECONDS).splitlines()
 
 
 def show(unit: str, last: int, follow: bool) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.onhost import manage
+from deploy.onhost import examine, manage
+from roles.onhost import commands, journal, systemd_manager
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -52,3 +53,32 @@ def test_a_shown_log_ends_with_its_reader(program: Program) -> None:
     shown = subprocess.run([sys.executable, "-c", show], cwd=TREE, capture_output=True, text=True, check=True).stdout
     ignored = int(shown.split()[1], 16)
     assert not ignored & 1 << 12, "SIGPIPE, number 13"
+
+
+# As systemd's own: with --since it prints the first --lines after that time, with --reverse the last, newest first.
+JOURNALCTL = """
+case "$*" in
+  *--reverse*) tac "$0.lines" | head -n 2 ;;
+  *--since*) head -n 2 "$0.lines" ;;
+  *) tail -n 2 "$0.lines" ;;
+esac
+"""
+
+
+def test_the_last_lines_since_a_time_are_the_last(program: Program, tmp_path: Path) -> None:
+    program("journalctl", JOURNALCTL)
+    (tmp_path / "journalctl.lines").write_text("one\ntwo\nthree\n")
+    assert systemd_manager.lines("x.service", 2, since=1.0) == ["two", "three"]
+    assert systemd_manager.lines("x.service", 2) == ["two", "three"]
+    assert systemd_manager.own_log(2) == ["two", "three"]
+
+
+def test_a_journal_on_a_slow_disk_is_waited_for(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the doctor, and for the reason why a service failed."""
+    monkeypatch.setattr(commands, "SECONDS", 0.2)
+    program("systemctl", "sleep 0.5; echo x.service")
+    program("journalctl", "sleep 0.5; echo ValueError: why")
+    assert journal.last_words("x.service", 1.0) == "ValueError: why"
+    assert examine._failed() == {"x.service": "ValueError: why"}
+    assert systemd_manager.host_log(5) == systemd_manager.own_log(5) == ["ValueError: why"]
+    assert systemd_manager.lines("x.service", 5) == []
