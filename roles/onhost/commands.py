@@ -38,7 +38,7 @@ def checked(*command: str) -> str:
 
 
 def output(*command: str, seconds: float | None = None) -> str:
-    """The same, after `seconds` if they are given, but empty if it takes too long: where that means no more than no answer."""
+    """The same, but empty if it takes too long: where that means no more than no answer."""
     try:
         return answer(*command, seconds=seconds)
     except TimeoutError:
