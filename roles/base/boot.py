@@ -9,6 +9,7 @@ from pyinfra.operations import server
 
 from roles.accounts import HOMES, SANDBOX
 from roles.facts.seen import HostSurvey
+from roles.facts.supervisord import Serves
 from roles.operations.files import Commands, folders, rendered, write
 from roles.paths import WITH_MIRRORS, Folder, Paths
 from templates import render
@@ -52,7 +53,7 @@ def record(paths: Paths) -> PurePosixPath:
 def looked_at(paths: Paths) -> list[PurePosixPath]:
     """Paths that `install` has to know of, beside its texts and hooks."""
     marks = [mark for found in HOOKS.values() for mark in found]
-    return [record(paths), *(folder.path for folder in wanted_folders(paths)), *marks, RUN / "supervisord.sock"]
+    return [record(paths), *(folder.path for folder in wanted_folders(paths)), *marks]
 
 
 def install(paths: Paths, seen: HostSurvey) -> None:
@@ -69,7 +70,7 @@ def install(paths: Paths, seen: HostSurvey) -> None:
         if any(map(seen.entry, marks)):
             text = hooked(seen.text(hook) or "", paths)
             rendered(name=f"Start services from {hook}", dest=hook, text=text, seen=seen, mode=0o755)
-    if seen.entry(RUN / "supervisord.sock") is None:
+    if not host.get_fact(Serves, paths=paths):
         server.shell(name="Start supervisord", commands=[shlex.quote(str(paths.boot))])
 
 

@@ -6,6 +6,7 @@ supervisor_manager is-active UNIT       0 if it is
 supervisor_manager run UNIT             restart it with its file, and start it at each boot
 supervisor_manager VERB UNIT...         start, stop, restart, enable, enable-now, disable, hang-up, remove
 supervisor_manager boot FOLDER          start supervisord with all that is enabled, if it does not run
+supervisor_manager serves FOLDER        print yes if it does
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 import xmlrpc.client
 from pathlib import Path
 
-from roles.onhost import files, supervisor, supervisor_programs, unit_log
+from roles.onhost import files, supervisor, supervisor_boot, supervisor_programs, unit_log
 from roles.onhost.supervisor_rpc import connect
 
 LOOK_SECONDS = 0.1
@@ -64,7 +65,10 @@ def attempt(verb: str, *units: str, now: bool = False, wait: bool = True) -> str
     try:
         return "; ".join(filter(None, [_one(verb, unit, now, wait) for unit in units]))
     except (OSError, xmlrpc.client.Error) as error:
-        return f"supervisord does not answer: {error}"
+        if supervisor_boot.answers():
+            return f"supervisord: {error}"
+        boot = supervisor.HOME.resolve().parent / "boot.sh"
+        return f"supervisord does not answer ({error}); run {boot} on the host, which starts it and all services"
 
 
 def _one(verb: str, unit: str, now: bool, wait: bool) -> str:
@@ -215,7 +219,10 @@ def main() -> None:
     """Do what the command line asks for; exit 1 with one sentence if that fails."""
     verb, *units = sys.argv[1:]
     if verb == "boot":
-        supervisor_programs.boot(Path(units[0]))
+        supervisor_boot.boot(Path(units[0]))
+        return
+    if verb == "serves":
+        print("yes" if supervisor_boot.serves(Path(units[0])) else "no")
         return
     if verb == "show":
         print("\n\n".join("\n".join(f"{k}={v}" for k, v in shown(unit, *SHOWN).items()) for unit in units))
