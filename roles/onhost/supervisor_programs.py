@@ -17,7 +17,8 @@ directory=/
 autostart={autostart}
 autorestart=unexpected
 exitcodes=0
-startsecs=0
+startsecs={least_seconds}
+startretries=3
 stopsignal=TERM
 stopwaitsecs={stop_seconds}
 redirect_stderr=true
@@ -25,6 +26,8 @@ stdout_logfile={log}
 stdout_logfile_maxbytes=1MB
 stdout_logfile_backups=0
 """
+ALREADY_STARTED = 60
+"""supervisor.xmlrpc.Faults."""
 GRACE_SECONDS = 30
 """How much longer than its service may take to stop supervisord waits for the runner."""
 
@@ -40,6 +43,7 @@ def write(unit: str) -> None:
         command=f"/usr/bin/python3 -I {its['runner']} supervised {unit}".replace("%", "%%"),
         autostart="true" if (supervisor.HOME / "enabled" / unit).exists() else "false",
         stop_seconds=its["stop_seconds"] + GRACE_SECONDS,
+        least_seconds=supervisor.LEAST_SECONDS,
         log=str(supervisor.HOME / "logs" / f"{unit}.runner").replace("%", "%%"),
     )
     place.parent.mkdir(exist_ok=True)
@@ -51,12 +55,27 @@ def _place(unit: str) -> Path:
     return supervisor.HOME / "programs" / f"{unit}.conf"
 
 
+def process(server: Any, unit: str) -> tuple[str, int]:
+    """What supervisord says of the unit's runner, empty if it does not know it, and its process, 0 if it has none."""
+    try:
+        found = server.getProcessInfo(unit)
+        return str(found["statename"]), int(found["pid"])
+    except xmlrpc.client.Fault:
+        return "", 0
+
+
 def process_state(server: Any, unit: str) -> str:
     """What supervisord says of the unit's runner; empty if it does not know it."""
+    return process(server, unit)[0]
+
+
+def start(server: Any, unit: str) -> None:
+    """Start the unit's runner, unless supervisord has just done that."""
     try:
-        return str(server.getProcessInfo(unit)["statename"])
-    except xmlrpc.client.Fault:
-        return ""
+        server.startProcess(unit, False)
+    except xmlrpc.client.Fault as fault:
+        if fault.faultCode != ALREADY_STARTED:
+            raise
 
 
 def read_anew(server: Any, unit: str) -> None:

@@ -221,3 +221,33 @@ def runs(pid: int) -> bool:
     """Whether a process lives; one that nobody has reaped yet does not."""
     stat = Path(f"/proc/{pid}/stat")
     return pid > 0 and stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_runner_that_cannot_run_is_given_up(machine: Machine) -> None:
+    machine.write(replace(THING, program=python(SLEEP)))
+    described = Path(machine.manager.file(UNIT))
+    described.write_text(described.read_text().replace('"folder"', '"fodler"').replace('"user"', '"uesr"'))
+    began = time.monotonic()
+    done = machine.tell("run", UNIT)
+    assert done.returncode == 1 and "its runner ended" in done.stderr and time.monotonic() - began < 30
+    said = (machine.home / f"logs/{UNIT}.runner").read_text()
+    assert said.count("Traceback") == 4
+    time.sleep(2)
+    assert (machine.home / f"logs/{UNIT}.runner").read_text() == said
+
+
+def test_what_is_started_by_itself_is_waited_for(machine: Machine) -> None:
+    """supervisord starts what is enabled when it reads its file: its earlier failure is not the answer."""
+    machine.write(replace(THING, program=python("import sys; sys.exit(1)"), restart="no"))
+    assert machine.tell("run", UNIT).returncode == 1
+    machine.write(replace(THING, program=python(f"{READY}\ns.send(b'READY=1'); {SLEEP}"), ready="notifies", nice=1))
+    for _ in range(3):
+        assert machine.tell("restart", UNIT).returncode == 0
+        assert machine.state()["ActiveState"] == "active"
+
+
+def test_a_start_right_after_the_end_starts_it_again(machine: Machine, tmp_path: Path) -> None:
+    machine.write(replace(THING, program=("sh", "-c", f"echo started >>{tmp_path}/starts"), restart="no"))
+    for _ in range(3):
+        assert machine.tell("start", UNIT).returncode == 0
+    until(lambda: (tmp_path / "starts").read_text() == "started\n" * 3)
