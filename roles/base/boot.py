@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path, PurePosixPath
 
+from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 from pyinfra.operations import server
@@ -68,17 +69,24 @@ def install(paths: Paths, seen: HostSurvey) -> None:
         rendered(name=f"Write {place.name}", dest=place, text=text, seen=seen, mode=mode)
     for hook, marks in host.loop(list(HOOKS.items())):
         if any(map(seen.entry, marks)):
-            text = hooked(seen.text(hook) or "", paths)
+            text = hooked(hook, paths, seen)
             rendered(name=f"Start services from {hook}", dest=hook, text=text, seen=seen, mode=0o755)
     if not host.get_fact(Serves, paths=paths):
         server.shell(name="Start supervisord", commands=[shlex.quote(str(paths.boot))])
 
 
-def hooked(text: str, paths: Paths) -> str:
-    """A provider's start script that runs ours too; what else is in it stays."""
-    line = f"{shlex.quote(str(paths.boot))}  # sdfleet"
-    kept = [old for old in text.splitlines() if not old.endswith("  # sdfleet")]
-    return "\n".join([*(kept or ["#!/bin/bash"]), line]) + "\n"
+def hooked(hook: PurePosixPath, paths: Paths, seen: HostSurvey) -> str:
+    """A provider's start script that runs ours first; what else is in it stays, and may end in exec or exit."""
+    entry = seen.entry(hook)
+    if entry and entry.kind != "f":
+        raise DeployError(
+            f"{hook}, which the provider runs at each start, is no plain file: make it one, with the line {paths.boot}, "
+            "and apply again"
+        )
+    ours = f"{shlex.quote(str(paths.boot))} || true  # sdfleet"
+    kept = [old for old in (seen.text(hook) or "#!/bin/bash").splitlines() if not old.endswith("  # sdfleet")]
+    first = 1 if kept and kept[0].startswith("#!") else 0
+    return "\n".join([*kept[:first], ours, *kept[first:]]) + "\n"
 
 
 @operation()
