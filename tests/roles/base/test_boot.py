@@ -35,7 +35,7 @@ def test_our_line_comes_before_a_providers_own(text: str, wanted: str) -> None:
 
 def test_a_link_in_its_place_is_refused() -> None:
     seen = HostSurvey({str(HOOK): Entry("l", "root", "root", 0o777, "/workspace/onstart.sh")})
-    with pytest.raises(DeployError, match="/root/onstart.sh.* is no plain file.*/workspace/sdfleet/boot.sh"):
+    with pytest.raises(DeployError, match=r"/root/onstart\.sh.* is no plain file.*/workspace/sdfleet/boot.sh"):
         hooked(HOOK, PATHS, seen)
 
 
