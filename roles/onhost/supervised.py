@@ -8,8 +8,10 @@ SIGUSR1 says that the next stop leaves it no time; SIGHUP is passed on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 import uuid
@@ -42,6 +44,7 @@ class Runner:
         self.user = self.its["user"]
         self.stopping = self.hurry = False
         self.process: Process | None = None
+        self.written = False
         pid = os.getpid()
         self.state: dict[str, Any] = {
             **{"runner": pid, "since": supervisor.started(pid), "digest": supervisor.digest(unit)},
@@ -52,7 +55,15 @@ class Runner:
     def tell(self, active: str, sub: str, **more: Any) -> None:
         """Write down what the service's state is now."""
         self.state.update(active=active, sub=sub, **more)
-        supervisor.write_state(self.unit, self.state)
+        self.written = False
+        self.write()
+
+    def write(self) -> None:
+        """Write the state down if that is still to be done: a full disk ends no service, the next look tries again."""
+        if not self.written:
+            with contextlib.suppress(OSError):
+                supervisor.write_state(self.unit, self.state)
+                self.written = True
 
     def run(self) -> None:
         """Start it, and again as its restart policy says."""
@@ -73,7 +84,10 @@ class Runner:
                 break
         well = self.stopping or result == "success"
         self.tell("inactive" if well else "failed", "dead" if well else "failed", result=result, pid=0)
-        supervised_folders.clear(self.unit, self.its)
+        try:
+            supervised_folders.clear(self.unit, self.its)
+        except OSError as error:
+            self.log.say(f"{self.unit} leaves something behind: {error}")
 
     def again(self, result: str) -> bool:
         """Whether a service that ended so is started again."""
@@ -95,9 +109,19 @@ class Runner:
             result, why = failure.args
             self.log.say(f"{self.unit}: {why}")
             return str(result)
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, subprocess.SubprocessError) as error:
             self.log.say(f"{self.unit} cannot be started: {error}")
             return "resources"
+        finally:
+            self.leave_nothing()
+
+    def leave_nothing(self) -> None:
+        """End a program that still runs after a fault, and its children."""
+        if self.process and self.process.status is None:
+            self.process.signal(signal.SIGKILL)
+            self.process.wait(None)
+            if self.its["stop_children"]:
+                supervised_folders.kill(supervisor.children(os.getpid()))
 
     def prepare(self) -> None:
         """All that comes before its program. Raises Skipped, Failed, OSError."""
@@ -114,6 +138,7 @@ class Runner:
         deadline = time.monotonic() + self.its["start_seconds"]
         answers = self.spawn(self.its["answers"]) if self.its["answers"] else None
         while (status := process.wait(LOOK_SECONDS)) is None and not self.stopping:
+            self.write()
             if answers and (answered := answers.wait(0)) is not None:
                 answers = None
                 if answered:
@@ -149,6 +174,7 @@ class Runner:
         process.signal(getattr(signal, f"SIG{self.its['stop_signal']}"))
         deadline = time.monotonic() + self.its["stop_seconds"]
         while process.wait(LOOK_SECONDS) is None:
+            self.write()
             if self.hurry or time.monotonic() > deadline:
                 self.log.say(f"{self.unit} is killed")
                 process.signal(signal.SIGKILL)
@@ -187,6 +213,7 @@ class Runner:
         """Wait, unless the service is stopped."""
         deadline = time.monotonic() + seconds
         while not self.stopping and time.monotonic() < deadline:
+            self.write()
             time.sleep(min(LOOK_SECONDS, seconds))
 
     def on_signal(self, number: int, _frame: object) -> None:
