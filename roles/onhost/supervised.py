@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import supervised_folders, supervisor
+from roles.onhost import leftovers, supervised_folders, supervisor
 from roles.onhost.confine import confinement, environment, reap_orphans
 from roles.onhost.supervised_process import Process
 from roles.onhost.unit_log import UnitLog
@@ -68,6 +68,8 @@ class Runner:
     def run(self) -> None:
         """Start it, and again as its restart policy says."""
         starts: list[float] = []
+        if self.its["stop_children"]:
+            leftovers.end_of_unit(self.unit)
         while True:
             now = time.monotonic()
             starts = [*(then for then in starts if now - then < self.its["failures_seconds"]), now]
@@ -121,7 +123,7 @@ class Runner:
             self.process.signal(signal.SIGKILL)
             self.process.wait(None)
             if self.its["stop_children"]:
-                supervised_folders.kill(supervisor.children(os.getpid()))
+                leftovers.end_below()
 
     def prepare(self) -> None:
         """All that comes before its program. Raises Skipped, Failed, OSError."""
@@ -129,11 +131,11 @@ class Runner:
             raise Failed("assert", f"{self.its['needs']} is missing")
         supervised_folders.make(self.unit, self.its)
         if self.its["condition"] and self.helper(self.its["condition"]):
-            raise Skipped("its condition says no")
+            raise Skipped("it is stopped" if self.stopping else "its condition says no")
 
     def serve(self) -> str:
         """Run its program to the end; the result."""
-        self.process = process = self.spawn([*self.its["program"], *self.its["foreground"]], self.its["ready"])
+        self.process = process = self.spawn([*self.its["program"], *self.its["foreground"]], main=True)
         self.tell("activating", "start", pid=process.pid)
         deadline = time.monotonic() + self.its["start_seconds"]
         answers = self.spawn(self.its["answers"]) if self.its["answers"] else None
@@ -163,9 +165,9 @@ class Runner:
     def ended(self, result: str) -> str:
         """What is to be done once its program has ended."""
         if self.its["stop_children"]:
-            supervised_folders.kill(supervisor.children(os.getpid()))
+            leftovers.end_below()
         if self.its["after"]:
-            self.helper(self.its["after"])
+            self.helper(self.its["after"], last=True)
         return result
 
     def end(self, process: Process) -> None:
@@ -189,21 +191,25 @@ class Runner:
         self.log.say(f"{self.unit}: its program {how}")
         return "signal" if status < 0 else "exit-code"
 
-    def spawn(self, words: Sequence[str], ready: str = "started") -> Process:
-        """Start a program as the service's user."""
-        own = {**self.its["environment"], "INVOCATION_ID": self.state["invocation"]}
+    def spawn(self, words: Sequence[str], *, main: bool = False) -> Process:
+        """Start a program as the service's user; only the main one is heard when it tells of itself."""
+        own = {**self.its["environment"], "INVOCATION_ID": self.state["invocation"], leftovers.MARK: self.unit}
         if self.its["credentials"]:
             own["CREDENTIALS_DIRECTORY"] = str(supervisor.SECRETS / self.unit)
         limits = {name: self.its[name] for name in ("nice", "oom_score", "open_files", "umask")}
         confine = confinement(self.user, {**limits, "dies": self.its["stop_children"]})
-        notify = supervisor.RUN / "notify" / self.unit if ready == "notifies" or self.its["status"] else None
+        ready = self.its["ready"] if main else "started"
+        notify = supervisor.RUN / "notify" / self.unit if main and self.its["status"] else None
         folder = self.its["folder"] or "/"
         return Process(words, environment(self.user, own), folder, confine, self.log, ready, notify, self.user)
 
-    def helper(self, words: Sequence[str]) -> int:
-        """Run a command of the service to its end; its status."""
+    def helper(self, words: Sequence[str], *, last: bool = False) -> int:
+        """Run a command of the service to its end; its status. One that is not the `last` ends when we are stopped."""
         process = self.spawn(words)
-        status = process.wait(self.its["start_seconds"])
+        deadline = time.monotonic() + self.its["start_seconds"]
+        while (status := process.wait(LOOK_SECONDS)) is None and time.monotonic() < deadline:
+            if self.hurry or (self.stopping and not last):
+                break
         if status is None:
             process.signal(signal.SIGKILL)
             status = process.wait(None)
