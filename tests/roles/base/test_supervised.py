@@ -238,11 +238,13 @@ def test_a_runner_that_cannot_run_is_given_up(machine: Machine) -> None:
 
 def test_what_is_started_by_itself_is_waited_for(machine: Machine) -> None:
     """supervisord starts what is enabled when it reads its file: its earlier failure is not the answer."""
-    machine.write(replace(THING, program=python("import sys; sys.exit(1)"), restart="no"))
-    assert machine.tell("run", UNIT).returncode == 1
-    machine.write(replace(THING, program=python(f"{READY}\ns.send(b'READY=1'); {SLEEP}"), ready="notifies", nice=1))
-    for _ in range(3):
-        assert machine.tell("restart", UNIT).returncode == 0
+    good = python(f"{READY}\ns.send(b'READY=1'); {SLEEP}")
+    for seconds in (6, 7, 8):
+        machine.write(replace(THING, program=python("import sys; sys.exit(1)"), restart="no"))
+        assert machine.tell("run", UNIT).returncode == 1
+        machine.write(replace(THING, program=good, ready="notifies", stop_seconds=seconds))
+        done = machine.tell("restart", UNIT)
+        assert done.returncode == 0, done.stderr
         assert machine.state()["ActiveState"] == "active"
 
 
