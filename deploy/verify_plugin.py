@@ -16,12 +16,13 @@ from testinfra.backend.base import CommandResult
 from testinfra.backend.ssh import SshBackend
 from testinfra.host import Host
 
+from deploy.managers import chosen_manager
 from deploy.torch import TorchBuilds, torch_builds
 from deploy.verify_protocol import ROLE_FILE, UNREACHABLE, Hosts
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import parse_probe, probe_command
-from roles.facts.init import INIT_COMMAND
-from roles.managers import Manager, manager_of
+from roles.facts.init import INIT_COMMAND, needed_manager
+from roles.managers import Manager
 
 COMMAND_FAILED = re.compile(
     r"Unexpected exit code (?P<status>\d+) for CommandResult\("
@@ -101,8 +102,7 @@ def torch(target: HostSettings, host: Host) -> TorchBuilds:
 @pytest.fixture(scope="session")
 def manager(target: HostSettings, host: Host) -> Manager:
     """The service manager of the host."""
-    found = host.run(INIT_COMMAND).stdout.strip() if target.init == "auto" else target.init
-    return manager_of(found, target.paths)
+    return chosen_manager(target, needed_manager(host.run(INIT_COMMAND).stdout))
 
 
 def _setting(field: str) -> Callable[[HostSettings], object]:

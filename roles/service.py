@@ -90,7 +90,7 @@ class Service:
     """Whether it is started when the host boots."""
 
     marks: Mapping[str, str] = field(default_factory=dict)
-    """What it must be restarted for besides: a certificate, a release, a version of its program."""
+    """What it must be restarted for besides: a certificate, a release, a version of its program; by what each is."""
     hardening: Mapping[str, object] = field(default_factory=dict, repr=False)
     """Values of its systemd template alone: what only the kernel under systemd can give."""
 

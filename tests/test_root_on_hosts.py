@@ -56,13 +56,17 @@ OF_ROOTS = {
         "/run/sdfleet-supervisor, supervisor, /proc",
         "read_bytes read_text replace mkdir iterdir files.read_json files.write",
     ),
+    "roles/onhost/supervisor_boot.py": (
+        "supervisor, /run/sdfleet-supervisor, /proc",
+        "open mkdir replace symlink_to glob files.read files.read_json files.remove",
+    ),
     "roles/onhost/supervisor_manager.py": (
         "supervisor, /run/sdfleet-supervisor",
         "mkdir touch unlink glob files.remove",
     ),
     "roles/onhost/supervisor_programs.py": (
         "supervisor, /run/sdfleet-supervisor",
-        "mkdir read_text replace unlink symlink_to glob files.write files.remove",
+        "mkdir read_text replace unlink files.write",
     ),
     "roles/onhost/unit_log.py": ("supervisor/logs", "mkdir open replace"),
     "roles/onhost/unprivileged.py": ("the name of a folder in /tmp that is empty by then", "chown rmdir"),

@@ -3,12 +3,15 @@
 import shlex
 from pathlib import Path, PurePosixPath
 
+from pyinfra.api.exceptions import DeployError
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 from pyinfra.operations import server
 
 from roles.accounts import HOMES, SANDBOX
 from roles.facts.seen import HostSurvey
+from roles.facts.supervisord import Serves
+from roles.operations.accounts import system_users
 from roles.operations.files import Commands, folders, rendered, write
 from roles.paths import WITH_MIRRORS, Folder, Paths
 from templates import render
@@ -27,11 +30,40 @@ HOOKS = {
 
 def texts(paths: Paths) -> dict[PurePosixPath, str]:
     """The files of supervisord -> text."""
-    users = {user: paths.data(app) for user, app in HOMES.items()} | {SANDBOX: PurePosixPath("/nonexistent")}
     return {
         paths.supervisor / "supervisord.conf": render("base/supervisord.conf.j2", home=paths.supervisor, run=RUN),
-        paths.boot: render("base/boot.sh.j2", home=paths.supervisor, onhost=paths.onhost, users=users),
+        paths.boot: render("base/boot.sh.j2", home=paths.supervisor, onhost=paths.onhost),
     }
+
+
+def homes(paths: Paths) -> dict[str, PurePosixPath]:
+    """User -> home: those that systemd's hosts have, and one for code of strangers."""
+    return {user: paths.data(app) for user, app in HOMES.items()} | {SANDBOX: PurePosixPath("/nonexistent")}
+
+
+def users_script(paths: Paths) -> PurePosixPath:
+    """The script that creates them, at a boot too."""
+    return paths.supervisor / "users.sh"
+
+
+def ids(paths: Paths) -> PurePosixPath:
+    """Root's file of their numbers: a line of name, user's and group's number for each."""
+    return paths.supervisor / "users"
+
+
+def create_users(paths: Paths, seen: HostSurvey) -> None:
+    """Create the users with the numbers that their files on the data disk have.
+
+    + seen: a survey that looked at the users, and read `read`
+    """
+    script = users_script(paths)
+    text = render("base/users.sh.j2", ids=ids(paths), root=paths.root, users=homes(paths))
+    rendered(name=f"Write {script.name}", dest=script, text=text, seen=seen, mode=0o755)
+    kept = [line.split(" ")[0] for line in (seen.text(ids(paths)) or "").splitlines()]
+    if any(user not in seen.users or user not in kept for user in homes(paths)):
+        server.shell(name="Create service users", commands=[shlex.quote(str(script))])
+    known = {user: home for user, home in homes(paths).items() if user in seen.users}
+    system_users(name="Give service users their homes", homes=known, seen=seen)
 
 
 def wanted_folders(paths: Paths) -> list[Folder]:
@@ -52,13 +84,18 @@ def record(paths: Paths) -> PurePosixPath:
 def looked_at(paths: Paths) -> list[PurePosixPath]:
     """Paths that `install` has to know of, beside its texts and hooks."""
     marks = [mark for found in HOOKS.values() for mark in found]
-    return [record(paths), *(folder.path for folder in wanted_folders(paths)), *marks, RUN / "supervisord.sock"]
+    return [record(paths), *(folder.path for folder in wanted_folders(paths)), *marks]
+
+
+def read(paths: Paths) -> list[PurePosixPath]:
+    """Texts that `install` and `create_users` have to know."""
+    return [*texts(paths), *HOOKS, users_script(paths), ids(paths)]
 
 
 def install(paths: Paths, seen: HostSurvey) -> None:
     """Install supervisord, and have it started with the host.
 
-    + seen: a survey that looked at `looked_at` and read `texts` and HOOKS
+    + seen: a survey that looked at `looked_at`, and read `read`
     """
     folders(name="Make supervisord's folders", wanted=wanted_folders(paths), seen=seen)
     supervisor_installed(name=f"Install supervisor {VERSION}", paths=paths, seen=seen)
@@ -67,17 +104,24 @@ def install(paths: Paths, seen: HostSurvey) -> None:
         rendered(name=f"Write {place.name}", dest=place, text=text, seen=seen, mode=mode)
     for hook, marks in host.loop(list(HOOKS.items())):
         if any(map(seen.entry, marks)):
-            text = hooked(seen.text(hook) or "", paths)
+            text = hooked(hook, paths, seen)
             rendered(name=f"Start services from {hook}", dest=hook, text=text, seen=seen, mode=0o755)
-    if seen.entry(RUN / "supervisord.sock") is None:
+    if not host.get_fact(Serves, paths=paths):
         server.shell(name="Start supervisord", commands=[shlex.quote(str(paths.boot))])
 
 
-def hooked(text: str, paths: Paths) -> str:
-    """A provider's start script that runs ours too; what else is in it stays."""
-    line = f"{shlex.quote(str(paths.boot))}  # sdfleet"
-    kept = [old for old in text.splitlines() if not old.endswith("  # sdfleet")]
-    return "\n".join([*(kept or ["#!/bin/bash"]), line]) + "\n"
+def hooked(hook: PurePosixPath, paths: Paths, seen: HostSurvey) -> str:
+    """A provider's start script that runs ours first; what else is in it stays, and may end in exec or exit."""
+    entry = seen.entry(hook)
+    if entry and entry.kind != "f":
+        raise DeployError(
+            f"{hook}, which the provider runs at each start, is no plain file: make it one, with the line "
+            f"{paths.boot}, and apply again"
+        )
+    ours = f"{shlex.quote(str(paths.boot))} || true  # sdfleet"
+    kept = [old for old in (seen.text(hook) or "#!/bin/bash").splitlines() if not old.endswith("  # sdfleet")]
+    first = 1 if kept and kept[0].startswith("#!") else 0
+    return "\n".join([*kept[:first], ours, *kept[first:]]) + "\n"
 
 
 @operation()

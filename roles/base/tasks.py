@@ -7,7 +7,7 @@ from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from roles.accounts import HOMES, SANDBOX, SHARED, SHARED_HOMES
+from roles.accounts import HOMES, SHARED, SHARED_HOMES
 from roles.base import boot
 from roles.base.config import UV_LOCKS, Base
 from roles.facts.seen import HostSurvey
@@ -36,8 +36,7 @@ def install(base: Base, paths: Paths, manager: Manager = SYSTEMD) -> None:
     """
     wanted, own_manager = wanted_folders(paths), manager != SYSTEMD
     uv = paths.tools / "uv.txt"
-    homes = {user: paths.data(app) for user, app in HOMES.items()}
-    homes |= {SANDBOX: PurePosixPath("/nonexistent")} if own_manager else {}
+    homes = boot.homes(paths) if own_manager else {user: paths.data(app) for user, app in HOMES.items()}
     seen = host.get_fact(
         Survey,
         paths=[
@@ -45,7 +44,7 @@ def install(base: Base, paths: Paths, manager: Manager = SYSTEMD) -> None:
             *(paths.uv, paths.onhost, _uv_record(base, paths)),
             *(boot.looked_at(paths) if own_manager else []),
         ],
-        texts=[uv, *([*boot.texts(paths), *boot.HOOKS] if own_manager else [])],
+        texts=[uv, *(boot.read(paths) if own_manager else [])],
         packages=base.packages,
         users=list(homes),
         folders=[paths.envs, paths.old_programs],
@@ -54,7 +53,10 @@ def install(base: Base, paths: Paths, manager: Manager = SYSTEMD) -> None:
     )
     _refuse_small_disk(base, paths, seen)
     install_packages(base.packages, seen)
-    system_users(name="Create service users", homes=homes, seen=seen)
+    if own_manager:
+        boot.create_users(paths, seen)
+    else:
+        system_users(name="Create service users", homes=homes, seen=seen)
     folders(name="Make folders", wanted=wanted, seen=seen)
     own_programs(name="Install sdfleet's own programs", paths=paths, seen=seen)
     remove_old_programs(OLD_PROGRAMS, paths, seen)

@@ -1,7 +1,6 @@
 """Operations of the cache role."""
 
 from collections.abc import Collection, Mapping, Sequence
-from functools import reduce
 from pathlib import PurePosixPath
 
 from pyinfra.api.deploy import deploy
@@ -127,8 +126,8 @@ def cache_running(texts: Mapping[PurePosixPath, str], seen: HostSurvey, manager:
         # A reload keeps downloads in progress; nginx refuses a configuration that it cannot use.
         # As the service's user: as root, nginx changes the owner of its cache's folders even when it only tests.
         yield f"runuser -u {CACHE} -- /usr/sbin/nginx -t -q -c {min(changed)}"
-        commands = {"@MAIN@": manager.main_process(UNIT.name), "@HANG_UP@": manager.hang_up(UNIT.name)}
-        yield reduce(lambda script, mark: script.replace(mark, commands[mark]), commands, RELOAD)
+        reload = RELOAD.replace("@MAIN@", manager.main_process(UNIT.name))
+        yield reload.replace("@HANG_UP@", manager.hang_up(UNIT.name))
     else:
         yield manager.restart(UNIT.name)
     yield f"rm -f {PENDING}"

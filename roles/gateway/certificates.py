@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import logging
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
-from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, certificate_line, in_url, public_name
+from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, certificate_id, in_url, public_name
 from roles.managers import SYSTEMD, Manager
 from roles.operations.files import Commands, private_file
 from roles.paths import ACME, CERTBOT_LIVE, CERTBOT_RENEWAL, GATEWAY, Paths
@@ -75,8 +76,7 @@ def certificate(
     + seen: a survey that read certificate, key and unit, and looked for certbot's certificate
     """
     there = (seen.text(CERTIFICATE), seen.text(KEY))
-    line = certificate_line(gateway, address)
-    as_wanted = None not in there and line in (seen.text(manager.file(UNIT.name)) or "")
+    as_wanted = None not in there and _names(seen.text(manager.file(UNIT.name)), certificate_id(gateway, address))
     if there == pair if pair else as_wanted:
         host.noop("the certificate is installed")
         return
@@ -88,6 +88,11 @@ def certificate(
         yield f"RENEWED_LINEAGE={lineage(gateway)} {shlex.join(make)}"
     else:
         yield shlex.join([*make, "--self-signed", public_name(gateway, address)])
+
+
+def _names(unit: str | None, mark: str) -> bool:
+    """Whether a unit's text has a mark as a whole, not as the beginning of another: 203.0.113.1 of 203.0.113.10."""
+    return re.search(rf'(?<![^\s"]){re.escape(mark)}(?![^\s"])', unit or "") is not None
 
 
 def lineage(gateway: Gateway) -> PurePosixPath:

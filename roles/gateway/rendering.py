@@ -85,13 +85,8 @@ def service(gateway: Gateway, address: str, paths: Paths) -> Service:
         open_files=OPEN_FILES,
         low_ports=True,
         # It restarts for another certificate and another login program, and for no other one of ours.
-        marks={"certificate": certificate_line(gateway, address), "programs": digest("gateway_login")},
+        marks={"Certificate": certificate_id(gateway, address), "Login program": digest("gateway_login")},
     )
-
-
-def certificate_line(gateway: Gateway, address: str) -> str:
-    """The line of the unit that names the certificate that it serves with."""
-    return f"# Certificate: {certificate_id(gateway, address)}"
 
 
 def certificate_id(gateway: Gateway, address: str) -> str:

@@ -72,7 +72,7 @@ def install(
     unit = manager.file(UNIT.name)
     seen = look(gateway, paths, packages, manager)
     if not gateway.enabled:
-        close_gateway(manager, seen)
+        close_gateway(seen, manager)
         remove_old_programs([PROGRAM], paths, seen)
         return
     if not backends:
@@ -200,7 +200,7 @@ def configuration_served(
     yield from run_release(GATEWAY, release, unit, text, paths, running, seen, manager)
 
 
-def close_gateway(manager: Manager, seen: HostSurvey) -> None:
+def close_gateway(seen: HostSurvey, manager: Manager) -> None:
     """Stop the gateway permanently, and remove its files, including its users' hashes and its key.
 
     Certbot's files stay, since authorities limit the certificates for a name; so do packages.

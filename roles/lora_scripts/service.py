@@ -84,7 +84,7 @@ def gui_service(lora_scripts: LoraScripts, paths: Paths, release: Release, devic
         reads={shown_models(paths): built / SHOWN},
         writes=(data,),
         oom_score=500,
-        marks={"release": release.id},
+        marks={"Release": release.id},
         hardening={"device": device},
     )
 
@@ -103,7 +103,7 @@ def board_service(lora_scripts: LoraScripts, paths: Paths, release: Release) -> 
         umask=0o077,
         restart="always",
         nice=10,
-        marks={"release": release.id},
+        marks={"Release": release.id},
     )
 
 

@@ -52,8 +52,8 @@ def take_over(lineage: Path, folder: Path) -> None:
     for source, name in ((lineage / "privkey.pem", "tls.key"), (lineage / "fullchain.pem", "tls.crt")):
         shutil.copyfile(str(source), str(folder / f"{name}.new"))
         (folder / f"{name}.new").replace(folder / name)
-    if not services.change("try-restart", UNIT):
-        sys.exit(f"{UNIT} does not start with the new certificate")
+    if why := services.manager().attempt("try-restart", UNIT):
+        sys.exit(f"{UNIT} was not restarted with the new certificate: {why}")
 
 
 def main() -> None:

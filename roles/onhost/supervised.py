@@ -248,4 +248,6 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, runner.on_signal)
     reap_orphans()
+    began = time.monotonic()
     runner.run()
+    time.sleep(max(0.0, supervisor.LEAST_SECONDS + LOOK_SECONDS - (time.monotonic() - began)))

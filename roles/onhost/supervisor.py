@@ -21,6 +21,8 @@ STATES = RUN / "state"
 SECRETS = RUN / "credentials"
 
 INACTIVE = {"active": "inactive", "sub": "dead", "result": "success"}
+LEAST_SECONDS = 1
+"""supervisord takes a runner that ends sooner for one that cannot run: after four such starts it gives up."""
 LOG_LINE = 3
 """Parts of a line in a log: time (s since the epoch), invocation ("-" for the runner's own words), text."""
 

@@ -6,6 +6,7 @@ supervisor_manager is-active UNIT       0 if it is
 supervisor_manager run UNIT             restart it with its file, and start it at each boot
 supervisor_manager VERB UNIT...         start, stop, restart, enable, enable-now, disable, hang-up, remove
 supervisor_manager boot FOLDER          start supervisord with all that is enabled, if it does not run
+supervisor_manager serves FOLDER        print yes if it does
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ import sys
 import time
 import xmlrpc.client
 from pathlib import Path
+from typing import Any
 
-from roles.onhost import files, supervisor, supervisor_programs, unit_log
+from roles.onhost import files, supervisor, supervisor_boot, supervisor_programs, unit_log
 from roles.onhost.supervisor_rpc import connect
 
+NAME = "supervisord"
 LOOK_SECONDS = 0.1
 SHOWN = ("Id", "LoadState", "UnitFileState", "ActiveState", "NeedDaemonReload")
 
@@ -64,7 +67,10 @@ def attempt(verb: str, *units: str, now: bool = False, wait: bool = True) -> str
     try:
         return "; ".join(filter(None, [_one(verb, unit, now, wait) for unit in units]))
     except (OSError, xmlrpc.client.Error) as error:
-        return f"supervisord does not answer: {error}"
+        if supervisor_boot.answers():
+            return f"supervisord: {error}"
+        boot = supervisor.HOME.resolve().parent / "boot.sh"
+        return f"supervisord does not answer ({error}); run {boot} on the host, which starts it and all services"
 
 
 def _one(verb: str, unit: str, now: bool, wait: bool) -> str:
@@ -112,31 +118,41 @@ def _stop(unit: str) -> None:
 
 def _start(unit: str, wait: bool) -> str:
     """Start a unit, if it does not run, and wait until it is ready, or has ended well."""
-    for other in supervisor.described(unit)["wants"]:
+    its = supervisor.described(unit)
+    for other in its["wants"]:
         _start(other, wait=True)
     supervisor_programs.write(unit)
-    server = connect()
+    server, before = connect(), supervisor.read_state(unit)
+    deadline = time.monotonic() + its["start_seconds"] + its["stop_seconds"] + supervisor_programs.GRACE_SECONDS
     supervisor_programs.read_anew(server, unit)
-    before = supervisor.read_state(unit).get("since")
-    if supervisor_programs.process_state(server, unit) in supervisor_programs.UP:
-        before = None
-    else:
-        server.startProcess(unit, False)
-    restarts = supervisor.read_state(unit).get("restarts", 0)
+    while _is_over(server, unit) and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+    if supervisor_programs.process_state(server, unit) not in supervisor_programs.UP:
+        supervisor_programs.start(server, unit)
     while wait:
-        state, up = supervisor.read_state(unit), supervisor_programs.process_state(server, unit)
-        new = state.get("since") != before
-        if new and state["active"] == "active":
-            break
-        if new and (state["active"] == "failed" or (before is not None and state.get("restarts", 0) > 0)):
-            return f"{unit} did not start: {state['result']}"
-        if new and before is None and state.get("restarts", 0) > restarts:
+        up, runner = supervisor_programs.process(server, unit)
+        state = supervisor.read_state(unit)
+        same = state.get("since") == before.get("since")
+        current = state.get("runner") == runner if runner else not same
+        if current and state["active"] == "active":
+            return ""
+        if current and (state["active"] == "failed" or state.get("restarts", 0) > (same and before.get("restarts", 0))):
             return f"{unit} did not start: {state['result']}"
         if up not in supervisor_programs.UP:
-            state = supervisor.read_state(unit)
-            return "" if new and state["active"] == "inactive" else f"{unit} did not start: its runner ended"
+            ended_well = up == "EXITED" and current and state["active"] == "inactive"
+            return "" if ended_well else f"{unit} did not start: its runner ended; see {_log(unit)}, and .runner there"
+        if time.monotonic() > deadline:
+            return f"{unit} did not start: it is still not ready; see {_log(unit)}"
         time.sleep(LOOK_SECONDS)
     return ""
+
+
+def _is_over(server: Any, unit: str) -> bool:
+    """Whether the unit's runner has said its last word, but has not ended yet."""
+    up, runner = supervisor_programs.process(server, unit)
+    state = supervisor.read_state(unit)
+    over = state["active"] in ("inactive", "failed") and state.get("runner") == runner
+    return up in supervisor_programs.UP and runner > 0 and over
 
 
 def active(pattern: str) -> list[str]:
@@ -159,8 +175,8 @@ def _log(unit: str) -> Path:
     return supervisor.HOME / "logs" / f"{unit}.log"
 
 
-def lines(unit: str, last: int, since: float = 0.0) -> list[str]:
-    """The last lines that a service itself wrote."""
+def lines(unit: str, last: int, since: float = 0.0, seconds: float | None = None) -> list[str]:
+    """The last lines that a service itself wrote; files are read at once, whatever `seconds` are."""
     found = unit_log.read(_log(unit))
     return [line.text for line in found if line.at >= int(since) and line.invocation != unit_log.OWN][-last:]
 
@@ -215,7 +231,10 @@ def main() -> None:
     """Do what the command line asks for; exit 1 with one sentence if that fails."""
     verb, *units = sys.argv[1:]
     if verb == "boot":
-        supervisor_programs.boot(Path(units[0]))
+        supervisor_boot.boot(Path(units[0]))
+        return
+    if verb == "serves":
+        print("yes" if supervisor_boot.serves(Path(units[0])) else "no")
         return
     if verb == "show":
         print("\n\n".join("\n".join(f"{k}={v}" for k, v in shown(unit, *SHOWN).items()) for unit in units))

@@ -1,17 +1,13 @@
-"""What supervisord is told: one program for each unit, and its own start."""
+"""What supervisord is told: one program for each unit."""
 
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
-import time
 import xmlrpc.client
 from pathlib import Path
 from typing import Any
 
 from roles.onhost import files, supervisor
-from roles.onhost.supervisor_rpc import connect
 
 UP = ("STARTING", "RUNNING", "BACKOFF", "STOPPING")
 PROGRAM = """\
@@ -21,7 +17,8 @@ directory=/
 autostart={autostart}
 autorestart=unexpected
 exitcodes=0
-startsecs=0
+startsecs={least_seconds}
+startretries=3
 stopsignal=TERM
 stopwaitsecs={stop_seconds}
 redirect_stderr=true
@@ -29,9 +26,10 @@ stdout_logfile={log}
 stdout_logfile_maxbytes=1MB
 stdout_logfile_backups=0
 """
+ALREADY_STARTED = 60
+"""supervisor.xmlrpc.Faults."""
 GRACE_SECONDS = 30
 """How much longer than its service may take to stop supervisord waits for the runner."""
-START_SECONDS = 20
 
 
 def write(unit: str) -> None:
@@ -45,6 +43,7 @@ def write(unit: str) -> None:
         command=f"/usr/bin/python3 -I {its['runner']} supervised {unit}".replace("%", "%%"),
         autostart="true" if (supervisor.HOME / "enabled" / unit).exists() else "false",
         stop_seconds=its["stop_seconds"] + GRACE_SECONDS,
+        least_seconds=supervisor.LEAST_SECONDS,
         log=str(supervisor.HOME / "logs" / f"{unit}.runner").replace("%", "%%"),
     )
     place.parent.mkdir(exist_ok=True)
@@ -56,12 +55,27 @@ def _place(unit: str) -> Path:
     return supervisor.HOME / "programs" / f"{unit}.conf"
 
 
+def process(server: Any, unit: str) -> tuple[str, int]:
+    """What supervisord says of the unit's runner, empty if it does not know it, and its process, 0 if it has none."""
+    try:
+        found = server.getProcessInfo(unit)
+        return str(found["statename"]), int(found["pid"])
+    except xmlrpc.client.Fault:
+        return "", 0
+
+
 def process_state(server: Any, unit: str) -> str:
     """What supervisord says of the unit's runner; empty if it does not know it."""
+    return process(server, unit)[0]
+
+
+def start(server: Any, unit: str) -> None:
+    """Start the unit's runner, unless supervisord has just done that."""
     try:
-        return str(server.getProcessInfo(unit)["statename"])
-    except xmlrpc.client.Fault:
-        return ""
+        server.startProcess(unit, False)
+    except xmlrpc.client.Fault as fault:
+        if fault.faultCode != ALREADY_STARTED:
+            raise
 
 
 def read_anew(server: Any, unit: str) -> None:
@@ -82,42 +96,3 @@ def forget(server: Any, unit: str, keep: bool) -> None:
         _place(unit).unlink()
     with contextlib.suppress(xmlrpc.client.Fault):
         server.removeProcessGroup(unit)
-
-
-def boot(home: Path) -> None:
-    """Start supervisord, with all that is enabled, unless it runs already; exits 1 with a sentence if it does not."""
-    supervisor.RUN.mkdir(exist_ok=True)
-    if answers() and supervisor.HOME.exists() and supervisor.HOME.samefile(home):
-        return
-    fresh = supervisor.RUN / ".home.new"
-    files.remove(fresh)
-    fresh.symlink_to(home)
-    fresh.replace(supervisor.HOME)
-    for stale in (supervisor.STATES, supervisor.RUN / "notify", supervisor.SECRETS, supervisor.SOCKET):
-        files.remove(stale)
-    for enabled in sorted((home / "enabled").glob("*")):
-        write(enabled.name)
-    command = [sys.executable, "-I", "-c", START, str(home.parent / "tools/supervisor"), str(home / "supervisord.conf")]
-    subprocess.run(command, stdin=subprocess.DEVNULL, cwd="/", check=False)
-    deadline = time.monotonic() + START_SECONDS
-    while not answers():
-        if time.monotonic() > deadline:
-            sys.exit(f"supervisord does not start; see {home}/logs/supervisord.log")
-        time.sleep(0.1)
-
-
-START = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from supervisor.supervisord import main
-main(["-c", sys.argv[2]])
-"""
-"""Runs supervisord of its own folder of packages, in the background."""
-
-
-def answers() -> bool:
-    """Whether supervisord listens."""
-    try:
-        return bool(connect().getState()["statename"] == "RUNNING")
-    except (OSError, xmlrpc.client.Error):
-        return False

@@ -16,15 +16,22 @@ SECONDS = 900
 class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(SECONDS)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(supervisor.SOCKET))
 
 
 class _Transport(xmlrpc.client.Transport):
+    seconds: float = SECONDS
+
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        return _Connection("supervisord")
+        return _Connection("supervisord", timeout=self.seconds)
 
 
-def connect() -> Any:
-    """The namespace `supervisor` of its methods. Raises OSError when a method is called and nothing listens."""
-    return xmlrpc.client.ServerProxy("http://supervisord", transport=_Transport(), allow_none=True).supervisor
+def connect(seconds: float = SECONDS) -> Any:
+    """The namespace `supervisor` of its methods. Raises OSError when a method is called and nothing listens.
+
+    + seconds: how long an answer may take
+    """
+    transport = _Transport()
+    transport.seconds = seconds
+    return xmlrpc.client.ServerProxy("http://supervisord", transport=transport, allow_none=True).supervisor

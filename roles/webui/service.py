@@ -110,7 +110,7 @@ def service_state(state: str | None) -> dict[str, Any]:
 
 def unit_fingerprint(text: str) -> str:
     """The fingerprint in a unit file; empty if there is none."""
-    found = re.search(r"--fingerprint\W+(\w+)", text)
+    found = re.search(r'--fingerprint[\s",]+(\w+)', text)
     return found[1] if found else ""
 
 

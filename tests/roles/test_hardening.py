@@ -16,11 +16,12 @@ from roles.cache.rendering import unit as cache_unit
 from roles.gateway.rendering import UNIT as GATEWAY
 from roles.gateway.rendering import unit_text as gateway_unit
 from roles.lora_scripts.release import release_of as lora_release
-from roles.lora_scripts.service import Device, unit_texts
+from roles.lora_scripts.service import Device
+from roles.lora_scripts.service import unit_texts as lora_units
+from roles.managers import SYSTEMD, Manager
 from roles.operations.environment import builder
 from roles.paths import UNITS
-from roles.trainer.rendering import TENSORBOARD, tensorboard, unit
-from roles.trainer.rendering import UNIT as TRAIN
+from roles.trainer.rendering import unit_texts as trainer_units
 from roles.webui.release import release_of as webui_release
 from roles.webui.service import UNIT as WEBUI
 from roles.webui.service import unit_text as webui_unit
@@ -35,20 +36,24 @@ TRANSIENT = {CONVERTER: "converter.service", BUILDER: "builder.service"}
 CARDS: dict[Device, str] = {"cpu": "cpu", "cuda": "cu128"}
 
 
-def texts(host: HostSettings, device: Device) -> dict[str, str]:
-    """Text of each service by name."""
+def units(host: HostSettings, device: Device, manager: Manager = SYSTEMD) -> dict[str, str]:
+    """Text of each file of a unit by name."""
     build, paths = CARDS[device], host.paths
     webui, lora = webui_release(host.webui, build), lora_release(host.lora_scripts, build)
     trainer = host.trainer.model_copy(update={"gpus": 0 if device == "cpu" else 1})
     found: dict[PurePosixPath, str] = {
-        CACHE: cache_unit(host.cache, paths),
-        GATEWAY: gateway_unit(host.gateway, "203.0.113.1", paths),
-        UNITS / WEBUI: webui_unit(host.webui, paths, webui, device),
-        TRAIN: unit(trainer, paths),
-        TENSORBOARD: tensorboard(trainer, paths, paths.envs / "any"),
-        **unit_texts(host.lora_scripts, paths, lora, device),
+        CACHE: cache_unit(host.cache, paths, manager),
+        GATEWAY: gateway_unit(host.gateway, "203.0.113.1", paths, manager),
+        UNITS / WEBUI: webui_unit(host.webui, paths, webui, device, manager),
+        **trainer_units(trainer, paths, paths.envs / "any", manager),
+        **lora_units(host.lora_scripts, paths, lora, device, manager),
     }
-    services = {path.name: text for path, text in found.items() if path.suffix == ".service"}
+    return {path.name: text for path, text in found.items()}
+
+
+def texts(host: HostSettings, device: Device) -> dict[str, str]:
+    """Text of each service by name."""
+    services = {name: text for name, text in units(host, device).items() if name.endswith(".service")}
     return {**services, CONVERTER: _converter(host), BUILDER: _transient(builder())}
 
 

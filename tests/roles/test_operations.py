@@ -21,7 +21,7 @@ from roles.gateway import certificates
 from roles.gateway import tasks as gateway
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
-from roles.gateway.rendering import CERTIFICATE, CURRENT, KEY, certificate_line
+from roles.gateway.rendering import CERTIFICATE, CURRENT, KEY, certificate_id
 from roles.gateway.rendering import UNIT as GATEWAY_UNIT
 from roles.gpu import files as gpu_files
 from roles.gpu.case import Decision
@@ -66,6 +66,7 @@ APP = Application(
 HISTORY_OF_IT = json.dumps({"trying": None, "served": [{"release": "v1-abc", "text": "[Service]\n"}]})
 BACKEND = Backend("webui", 443, 7860, "/internal/ping")
 PLAIN = Gateway()
+SERVED_UNIT = f"# Certificate: {certificate_id(PLAIN, ADDRESS)}\n"
 
 
 def _entry(kind: str = "f", target: str = "", mode: int = 0o644) -> Entry:
@@ -84,11 +85,11 @@ SERVING = HostSurvey(
 GATEWAY_SERVES = HostSurvey(
     {str(CURRENT): _entry("l", "releases/c0ffee")},
     {
-        str(GATEWAY_UNIT): f"{certificate_line(PLAIN, ADDRESS)}\n",
+        str(GATEWAY_UNIT): SERVED_UNIT,
         str(GATEWAY / HISTORY): json.dumps(
             {
                 "trying": None,
-                "served": [{"release": "c0ffee", "text": f"{certificate_line(PLAIN, ADDRESS)}\n"}],
+                "served": [{"release": "c0ffee", "text": SERVED_UNIT}],
             }
         ),
         str(CERTIFICATE): "a certificate",
@@ -197,7 +198,7 @@ CASES: dict[str, Case] = {
         lambda seen: gateway.configuration_served(
             name="it",
             release="c0ffee",
-            text=f"{certificate_line(PLAIN, ADDRESS)}\n",
+            text=SERVED_UNIT,
             paths=PATHS,
             running=bool(seen.units),
             seen=seen,
@@ -210,7 +211,7 @@ CASES: dict[str, Case] = {
             gateway=PLAIN,
             address=ADDRESS,
             backends=[BACKEND],
-            unit=f"{certificate_line(PLAIN, ADDRESS)}\n",
+            unit=SERVED_UNIT,
             seen=seen,
         ),
         GATEWAY_SERVES,

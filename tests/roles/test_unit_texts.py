@@ -11,33 +11,60 @@ import pytest
 
 from inventory.load import load
 from roles.lora_scripts.service import Device
-from tests.roles.test_hardening import CARDS, texts
+from roles.programs import digest
+from tests.roles.test_hardening import units
 
 KEPT = Path(__file__).resolve().parent / "units"
-TRANSIENT = " "
-"""What is started without a unit's file has a name with blanks."""
+PLAIN = '[fleet]\nname = "f"\n[hosts.a]\naddress = "203.0.113.1"\n'
+RICH = f"""{PLAIN}
+[gateway]
+tls = "acme"
+domain = "sd.example.org"
+[cache]
+hold_tokens = true
+[webui]
+egress = ["10.0.0.0/8"]
+flags = {{ medvram = true }}
+options = {{ samples_save = false }}
+[[webui.extensions]]
+name = "a"
+url = "https://github.com/o/a"
+commit = "{"a" * 40}"
+[trainer]
+peers = ["203.0.113.2"]
+"""
+FLEETS: dict[str, tuple[str, Device]] = {"cpu": (PLAIN, "cpu"), "cuda": (PLAIN, "cuda"), "rich": (RICH, "cuda")}
+WEBUI_PROGRAM = "e54608f156db5b88"
+LOGIN_PROGRAM = "cd8b076df203f5ed"
+"""Digests of the programs whose change restarts the WebUI and the gateway on every host at its next apply: new ones
+belong into CHANGELOG.md."""
 
 
-def rendered(folder: Path, device: Device) -> dict[str, str]:
-    """Texts of the units of a plain host by name; what follows from locks and programs is left out."""
-    (folder / "fleet.toml").write_text('[fleet]\nname = "f"\n[hosts.a]\naddress = "203.0.113.1"\n')
-    found = texts(load(folder / "fleet.toml").hosts["a"], device)
-    return {name: re.sub(r"\b[0-9a-f]{10,}\b", "#", text) for name, text in found.items() if TRANSIENT not in name}
+def rendered(folder: Path, fleet: str) -> dict[str, str]:
+    """Texts of the units of a host by name; what follows from locks and programs is left out."""
+    text, device = FLEETS[fleet]
+    (folder / "fleet.toml").write_text(text)
+    found = units(load(folder / "fleet.toml").hosts["a"], device)
+    return {name: re.sub(r"\b[0-9a-f]{10,}\b", "#", text) for name, text in found.items()}
 
 
-@pytest.mark.parametrize("device", CARDS)
-def test_units_are_the_same_to_the_letter(tmp_path: Path, device: Device) -> None:
-    kept = {file.name: file.read_text() for file in (KEPT / device).iterdir()}
-    assert rendered(tmp_path, device) == kept
+@pytest.mark.parametrize("fleet", FLEETS)
+def test_units_are_the_same_to_the_letter(tmp_path: Path, fleet: str) -> None:
+    kept = {file.name: file.read_text() for file in (KEPT / fleet).iterdir()}
+    assert rendered(tmp_path, fleet) == kept
+
+
+def test_no_other_version_of_a_program_restarts_a_service_by_mistake() -> None:
+    assert (digest("webui_service"), digest("gateway_login")) == (WEBUI_PROGRAM, LOGIN_PROGRAM)
 
 
 def main() -> None:
     """Write the texts anew."""
-    for device in CARDS:
-        (KEPT / device).mkdir(parents=True, exist_ok=True)
+    for fleet in FLEETS:
+        (KEPT / fleet).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            for name, text in rendered(Path(folder), device).items():
-                (KEPT / device / name).write_text(text)
+            for name, text in rendered(Path(folder), fleet).items():
+                (KEPT / fleet / name).write_text(text)
 
 
 if __name__ == "__main__":

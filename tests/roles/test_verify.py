@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import sys
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -9,6 +10,8 @@ import testinfra
 from testinfra.host import Host
 
 from roles.facts import installed
+from roles.facts.unit_files import unit_state
+from roles.managers import Systemd
 from roles.mirrors.config import Mirrors
 from roles.models import verify as of_models
 from roles.models.config import LockedModel, Model, Pin
@@ -50,6 +53,17 @@ def test_a_model_of_a_relative_path_needs_no_file_on_the_controller(
     Path(paths.webui_models, "Lora/ink.safetensors").unlink()
     with pytest.raises(AssertionError, match="missing: ink"):
         of_models.test_models_are_in_place(host, (model,), paths, Mirrors())
+
+
+class Telling(Systemd):
+    """A manager that tells of a unit with a percent sign in its name."""
+
+    def show(self, units: Iterable[str]) -> str:
+        return "echo Id=50%.service"
+
+
+def test_a_percent_sign_stays_one(host: Host) -> None:
+    assert unit_state(host, "50%.service", Telling())["Id"] == "50%.service"
 
 
 def test_a_lora_that_the_webui_ignores_is_drift(host: Host, tmp_path: Path) -> None:

@@ -169,6 +169,13 @@ def test_the_fingerprint_tells_when_a_restart_is_needed(other: Webui) -> None:
     assert unit_fingerprint(unit(other)) != unit_fingerprint(unit(Webui()))
 
 
+def test_a_unit_without_a_fingerprint_has_none() -> None:
+    """As it is drafted, before its fingerprint is known."""
+    assert unit_fingerprint("--fingerprint - --config x") == ""
+    assert unit_fingerprint('"--fingerprint",\n  "-",\n  "--config"') == ""
+    assert unit_fingerprint('"--fingerprint",\n  "c0ffee",\n  "--config"') == "c0ffee"
+
+
 @pytest.mark.parametrize(
     ("word", "written"),
     [

@@ -2,6 +2,8 @@
 
 import getpass
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -174,3 +176,80 @@ def test_what_is_enabled_is_up_again_after_a_boot(machine: Machine) -> None:
     assert machine.state()["ActiveState"] == "inactive", "what a container that was stopped has left says nothing"
     machine.boot()
     until(lambda: machine.state()["ActiveState"] == "active")
+
+
+def test_a_boot_after_supervisord_was_killed_ends_the_old_runners(machine: Machine) -> None:
+    machine.write(replace(THING, program=python(SLEEP)))
+    machine.tell("run", UNIT)
+    first = json.loads((machine.run / f"state/{UNIT}.json").read_text())
+    pid = int((machine.run / "supervisord.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: machine.tell("serves", str(machine.home)).stdout == "no\n")
+    assert (machine.run / "supervisord.sock").exists() and Path(f"/proc/{first['runner']}").exists()
+    done = machine.tell("restart", UNIT)
+    assert done.returncode == 1 and str(machine.paths.boot) in done.stderr
+    machine.boot()
+    assert not runs(first["runner"]) and not runs(first["pid"])
+    until(lambda: machine.state()["ActiveState"] == "active")
+    assert machine.tell("serves", str(machine.home)).stdout == "yes\n"
+
+
+def test_boots_at_once_and_during_a_shutdown_start_one_supervisord(machine: Machine) -> None:
+    code = "import signal, time; signal.signal(15, lambda *_: (time.sleep(2), exit(0)))\nprint('set', flush=True)"
+    machine.write(replace(THING, program=python(f"{code}\ntime.sleep(600)")))
+    machine.tell("run", UNIT)
+    until(lambda: "set" in machine.log())
+    old = int((machine.run / "supervisord.pid").read_text())
+    os.kill(old, signal.SIGTERM)
+    command = [sys.executable, "-I", str(machine.paths.onhost), "supervisor_manager", "boot", str(machine.home)]
+    boots = [subprocess.Popen(command) for _ in range(4)]
+    assert [each.wait(60) for each in boots] == [0, 0, 0, 0]
+    configuration = str(machine.home / "supervisord.conf").encode()
+    found = [file.parent.name for file in Path("/proc").glob("[0-9]*/cmdline") if configuration in words_of(file)]
+    assert found == [(machine.run / "supervisord.pid").read_text().strip()] and found != [str(old)]
+    until(lambda: machine.state()["ActiveState"] == "active")
+
+
+def words_of(file: Path) -> list[bytes]:
+    try:
+        return file.read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def runs(pid: int) -> bool:
+    """Whether a process lives; one that nobody has reaped yet does not."""
+    stat = Path(f"/proc/{pid}/stat")
+    return pid > 0 and stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_runner_that_cannot_run_is_given_up(machine: Machine) -> None:
+    machine.write(replace(THING, program=python(SLEEP)))
+    described = Path(machine.manager.file(UNIT))
+    described.write_text(described.read_text().replace('"folder"', '"fodler"').replace('"user"', '"uesr"'))
+    began = time.monotonic()
+    done = machine.tell("run", UNIT)
+    assert done.returncode == 1 and "its runner ended" in done.stderr and time.monotonic() - began < 30
+    said = (machine.home / f"logs/{UNIT}.runner").read_text()
+    assert said.count("Traceback") == 4
+    time.sleep(2)
+    assert (machine.home / f"logs/{UNIT}.runner").read_text() == said
+
+
+def test_what_is_started_by_itself_is_waited_for(machine: Machine) -> None:
+    """supervisord starts what is enabled when it reads its file: its earlier failure is not the answer."""
+    good = python(f"{READY}\ns.send(b'READY=1'); {SLEEP}")
+    for seconds in (6, 7, 8):
+        machine.write(replace(THING, program=python("import sys; sys.exit(1)"), restart="no"))
+        assert machine.tell("run", UNIT).returncode == 1
+        machine.write(replace(THING, program=good, ready="notifies", stop_seconds=seconds))
+        done = machine.tell("restart", UNIT)
+        assert done.returncode == 0, done.stderr
+        assert machine.state()["ActiveState"] == "active"
+
+
+def test_a_start_right_after_the_end_starts_it_again(machine: Machine, tmp_path: Path) -> None:
+    machine.write(replace(THING, program=("sh", "-c", f"echo started >>{tmp_path}/starts"), restart="no"))
+    for _ in range(3):
+        assert machine.tell("start", UNIT).returncode == 0
+    until(lambda: (tmp_path / "starts").read_text() == "started\n" * 3)

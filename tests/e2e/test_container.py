@@ -1,0 +1,72 @@
+"""A rented container without systemd: applied, checked, and up again after a stop, by its start script alone."""
+
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+import tomlkit
+
+from lab import box
+from lab.state import Rented
+from tests.e2e.conftest import Road
+
+pytestmark = pytest.mark.lab
+
+NAME = "c1"
+ROOT = "/workspace/sdfleet"
+ACTIVE = f"python3 -I {ROOT}/tools/onhost.pyz supervisor_manager is-active sdfleet-webui.service"
+PROCESSES = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done 2>/dev/null | grep -c '{}'"
+
+
+@pytest.fixture(scope="module")
+def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """A container of AutoDL's kind that serves and trains, after a first apply."""
+    folder = tmp_path_factory.mktemp("container")
+    with box.attached(hosts=0, containers=(Rented(provider="autodl"),)) as running:
+        made = Road(running, folder)
+        box.write_fleet(running, made.file, fleet={"data_root": ROOT}, pinned=False)
+        document = tomlkit.parse(made.file.read_text())
+        host = document["hosts"][NAME]
+        host["groups"] = ["webui", "train"]
+        host["password"] = {"env": "RENTED_PASSWORD"}
+        made.file.write_text(tomlkit.dumps(document))
+        box.pin(running, made.file)
+        password = running.folder.password(NAME).read_text().strip()
+        done = made.sdfleet("trust", NAME, RENTED_PASSWORD=password)
+        assert done.code == 0, done.text
+        done = made.sdfleet("apply")
+        assert done.code == 0, done.text
+        print(f"first apply: {done.seconds:.0f} s")
+        yield made
+
+
+def test_a_second_apply_changes_nothing_and_verify_finds_nothing(container: Road) -> None:
+    again = container.sdfleet("apply")
+    assert again.code == 0 and re.search(rf"{NAME} +ok +0 ", again.text), again.text
+    assert (done := container.sdfleet("verify")).code == 0, done.text
+
+
+def test_its_start_script_brings_all_back_after_a_stop(container: Road) -> None:
+    before = container.lab.ssh(NAME, "getent passwd sdwebui sdtrain").stdout
+    container.lab.stop(NAME)
+    container.lab.start(NAME)
+    began = time.monotonic()
+    while container.lab.ssh(NAME, ACTIVE).returncode:
+        assert time.monotonic() - began < 120, container.sdfleet("logs", "webui").text
+        time.sleep(1)
+    print(f"ready after {time.monotonic() - began:.0f} s")
+    assert container.lab.ssh(NAME, "getent passwd sdwebui sdtrain").stdout == before
+    again = container.sdfleet("apply")
+    assert again.code == 0 and re.search(rf"{NAME} +ok +0 ", again.text), again.text
+
+
+def test_a_killed_supervisord_is_told_and_started_by_apply(container: Road) -> None:
+    container.lab.ssh(NAME, "kill -9 $(cat /run/sdfleet-supervisor/supervisord.pid)")
+    refused = container.sdfleet("restart", "webui")
+    assert refused.code == 1 and f"{ROOT}/boot.sh" in refused.text, refused.text
+    done = container.sdfleet("apply")
+    assert done.code == 0, done.text
+    runners = container.lab.ssh(NAME, PROCESSES.format("[s]upervised sdfleet-webui.service")).stdout
+    assert runners.strip() == "1", runners
+    assert (done := container.sdfleet("verify")).code == 0, done.text
