@@ -42,9 +42,14 @@ def end_of_user(user: str) -> None:
     end(lambda: _alive(lambda place: place.stat().st_uid == uid or f"\nUid:\t{uid}\t" in _text(place / "status")))
 
 
+def mark_of(unit: str) -> str:
+    """What the programs of a unit bear: its name, below the folder of its supervisord."""
+    return str(supervisor.RUN / unit)
+
+
 def end_of_unit(unit: str) -> None:
     """End what an earlier runner of a unit has left behind when it was killed."""
-    mark = f"{MARK}={unit}"
+    mark = f"{MARK}={mark_of(unit)}"
     end(lambda: _alive(lambda place: mark in _text(place / "environ").split("\0")))
 
 

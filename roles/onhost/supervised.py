@@ -193,7 +193,11 @@ class Runner:
 
     def spawn(self, words: Sequence[str], *, main: bool = False) -> Process:
         """Start a program as the service's user; only the main one is heard when it tells of itself."""
-        own = {**self.its["environment"], "INVOCATION_ID": self.state["invocation"], leftovers.MARK: self.unit}
+        own = {
+            **self.its["environment"],
+            "INVOCATION_ID": self.state["invocation"],
+            leftovers.MARK: leftovers.mark_of(self.unit),
+        }
         if self.its["credentials"]:
             own["CREDENTIALS_DIRECTORY"] = str(supervisor.SECRETS / self.unit)
         limits = {name: self.its[name] for name in ("nice", "oom_score", "open_files", "umask")}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from roles.onhost import supervisor
 from roles.onhost.supervised_process import Process
 from roles.onhost.unit_log import UnitLog
 from roles.operations.sandbox import shut_in
@@ -36,7 +37,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 
 def alive(pid: str) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    return bool(supervisor.started(int(pid)))  # no zombie, which only its parent can reap
 
 
 def test_children_that_fork_without_end_are_ended(machine: Machine, tmp_path: Path) -> None:
