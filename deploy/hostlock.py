@@ -153,7 +153,7 @@ def _judge(remote: Remote, verb: str, holder: subprocess.Popen[str], said: IO[st
     answer = _answer(remote.name, holder.stdout)
     if not answer:
         said.seek(0)
-        remote.judge(Answer(holder.wait(), "", said.read()), command(verb))
+        remote.judge(Answer(holder.wait(), "", said.read()), command(verb), label="taking the host's lock")
         says, cure = lost(remote.host)
         raise HostError(says, cure=cure, unreachable=True)
     if why := refusal(answer, remote.host):

@@ -20,20 +20,26 @@ def run(host: HostSettings, what: str, lines: int, follow: bool) -> int:
     unit = units.SERVICES.get(what) or units.training(what)
     with connect([host]) as remotes:
         remote = remotes[host.name]
-        loaded = remote.call(show_log, unit=unit)
+        label = f"reading the log of {unit}"
+        answer = remote.call(show_log, label=label, unit=unit)
+        loaded = answer["loaded"]
+        if not loaded:
+            raise HostError(f"{answer['manager']} of {host.name} does not answer")
         if loaded != "loaded":
             raise HostError(
                 f"{host.name}: there is no {unit} ({loaded}); `sdfleet status --limit {host.name}` shows more"
             )
+        wanted = json.dumps({"unit": unit, "last": lines, "follow": follow})
+        text = called(show_log.__name__, wanted).encode()
         with contextlib.suppress(KeyboardInterrupt):
-            wanted = json.dumps({"unit": unit, "last": lines, "follow": follow})
             with subprocess.Popen(
                 remote.argv(receiver()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             ) as process:
                 assert process.stdin is not None and process.stdout is not None
-                with process.stdin as program:
-                    program.write(called(show_log.__name__, wanted).encode())
+                # If ssh has ended, its status says why.
+                with contextlib.suppress(BrokenPipeError), process.stdin as program:
+                    program.write(text)
                 for line in process.stdout:
                     out.print(line.decode(errors="replace").rstrip("\n"))
-            remote.judge(Answer(process.returncode, "", ""), ["show_log", unit])
+            remote.judge(Answer(process.returncode, "", ""), [], label=label)
     return 0

@@ -1,6 +1,6 @@
 """A host's service manager, over its connection."""
 
-from deploy.onhost import manage
+from deploy.onhost import list_active, manage
 from deploy.ssh import HostError, Remote
 
 
@@ -10,12 +10,15 @@ def change(remote: Remote, verb: str, *units: str, now: bool = False, wait: bool
     + wait: until what is started is ready
     Raises HostError.
     """
-    answer = remote.call(manage, timeout=timeout, verb=verb, units=list(units), now=now, wait=wait)
-    if why := answer["failed"]:
+    label = f"`{verb} {' '.join(units)}`"
+    if why := remote.call(manage, timeout=timeout, label=label, verb=verb, units=list(units), now=now, wait=wait):
         raise HostError(f"{remote.name}: cannot {verb} {', '.join(units)}: {why}")
 
 
 def active_runs(remote: Remote) -> list[str]:
-    """The units of the host's training runs that are running or queued."""
-    runs: list[str] = remote.call(manage, verb="list", units=[])["runs"]
+    """The units of the host's training runs that are running or queued. Raises HostError."""
+    answer = remote.call(list_active, label="listing the training runs")
+    if why := answer["failed"]:
+        raise HostError(f"{remote.name}: cannot list its training runs: {why}")
+    runs: list[str] = answer["runs"]
     return runs

@@ -113,6 +113,7 @@ def _change(remote: Remote, verb: str, target: Target) -> str:
     answer: dict[str, Any] = remote.call(
         onhost,
         under=hostlock.STEP,
+        label=f"`{verb} {service.unit}`",
         timeout=2 * target.seconds + STOP_SECONDS,
         verb=verb,
         unit=service.unit,

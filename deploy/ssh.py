@@ -101,31 +101,38 @@ class Remote:
             self._lent.end()
             self._lent = None
 
-    def run(self, command: Sequence[str], *, input: bytes = b"", timeout: float = 60, check: bool = True) -> Answer:
+    def run(
+        self, command: Sequence[str], *, input: bytes = b"", timeout: float = 60, check: bool = True, label: str = ""
+    ) -> Answer:
         """Run `command` for at most `timeout` seconds.
 
+        + label: names the command in errors; if empty, its words do
         Raises HostError if the host cannot be reached, on a timeout, or (with `check`) if the status is not 0.
         """
         try:
             status, said, complaint = exchange(self.argv(command), input, timeout, LARGEST_ANSWER)
         except subprocess.TimeoutExpired as error:
-            what = f"{self.name}: `{_short(command)}` gave no answer within {timeout:g} s"
+            what = f"{self.name}: {label or _short(command)} gave no answer within {timeout:g} s"
             raise HostError(what, unreachable=True) from error
         except TooMuchError as error:
             most = LARGEST_ANSWER // 10**6
-            raise HostError(f"{self.name}: the answer to `{_short(command)}` has more than {most} MB") from error
+            raise HostError(f"{self.name}: the answer to {label or _short(command)} has more than {most} MB") from error
         answer = Answer(status, said.decode(errors="replace"), complaint.decode(errors="replace"))
-        self.judge(answer, command, check=check)
+        self.judge(answer, command, check=check, label=label)
         return answer
 
-    def call(self, module: ModuleType, *, timeout: float = 60, under: Sequence[str] = (), **values: object) -> Any:
+    def call(
+        self, module: ModuleType, *, timeout: float = 60, under: Sequence[str] = (), label: str = "", **values: object
+    ) -> Any:
         """What `module.main(**values)` returns on the host; values and answer travel as JSON.
 
         The module may import the standard library and modules of roles.onhost and deploy.onhost. They and the values
         go over standard input, so that neither shows in the host's process list. `under` is a command prefix.
+
+        + label: names the call in errors; if empty, the module's name does
         """
-        text = called(module.__name__, json.dumps(values))
-        answer = self.run([*under, *receiver()], input=text.encode(), timeout=timeout)
+        text, label = called(module.__name__, json.dumps(values)), label or f"`{module.__name__.rpartition('.')[2]}`"
+        answer = self.run([*under, *receiver()], input=text.encode(), timeout=timeout, label=label)
         try:
             return json.loads(answer.out)
         except ValueError as error:
@@ -135,9 +142,10 @@ class Remote:
         self, program: str, *words: object, timeout: float = 60, under: Sequence[str] = (), check: bool = True
     ) -> Answer:
         """Run a program of roles.onhost, whichever version is installed there; other arguments as for `run`."""
-        return self.run([*under, *receiver(*words)], input=sent(program).encode(), timeout=timeout, check=check)
+        command, text = [*under, *receiver(*words)], sent(program).encode()
+        return self.run(command, input=text, timeout=timeout, check=check, label=f"`{program}`")
 
-    def stream(self, command: Sequence[str], input: bytes, into: IO[bytes], most: int) -> None:
+    def stream(self, command: Sequence[str], input: bytes, into: IO[bytes], most: int, label: str = "") -> None:
         """Run `command` and write the first `most` bytes of its output into a file, however long that takes.
 
         Raises HostError, also if it sends more.
@@ -145,8 +153,9 @@ class Remote:
         try:
             status, _, complaint = exchange(self.argv(command), input, None, most, into)
         except TooMuchError as error:
-            raise HostError(f"{self.name}: `{_short(command)}` sends more than the {most} bytes it promised") from error
-        self.judge(Answer(status, "", complaint.decode(errors="replace")), command)
+            what = f"{self.name}: {label or _short(command)} sends more than the {most} bytes it promised"
+            raise HostError(what) from error
+        self.judge(Answer(status, "", complaint.decode(errors="replace")), command, label=label)
 
     def push(self, files: Mapping[PurePosixPath, Path | bytes], *, timeout: float = 600) -> None:
         """Write `files` (path on the host -> local file, or its bytes): mode 0644, owner root, with parent folders."""
@@ -165,8 +174,8 @@ class Remote:
                 raise HostError(f"{self.name}: sending files took longer than {timeout:g} s") from error
         self.judge(Answer(process.returncode, "", err.decode(errors="replace")), command)
 
-    def judge(self, answer: Answer, command: Sequence[str], *, check: bool = True) -> None:
-        """Raise a HostError if `answer` is a failure."""
+    def judge(self, answer: Answer, command: Sequence[str], *, check: bool = True, label: str = "") -> None:
+        """Raise a HostError if `answer` is a failure; `label` as for `run`."""
         if self._ssh and answer.status == 255:
             says, cure = refusals.of_ssh(self.host, self._complaint(answer.err))
             raise HostError(says, cure=cure, unreachable=True)
@@ -177,7 +186,7 @@ class Remote:
             # The last line of tar and others says only that there was an error.
             worst = [text for kind, text in journal.errors(lines) if kind in ("disk", "memory")]
             said = worst[0] if worst else lines[-1]
-            raise HostError(f"{self.name}: `{_short(command)}` failed with status {answer.status}: {said}")
+            raise HostError(f"{self.name}: {label or _short(command)} failed with status {answer.status}: {said}")
 
     def _complaint(self, said: str) -> str:
         """Why ssh did not connect: `said`, or with jump hosts the output without connection sharing, which hides it."""
@@ -204,7 +213,7 @@ def _write_tar(stream: IO[bytes], files: Mapping[PurePosixPath, Path | bytes]) -
 
 def _short(command: Sequence[str]) -> str:
     text = shlex.join(command).replace("\n", " ")
-    return text if len(text) <= 80 else text[:77] + "..."
+    return f"`{text if len(text) <= 80 else text[:77] + '...'}`"
 
 
 @contextmanager

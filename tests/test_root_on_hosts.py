@@ -46,6 +46,7 @@ OF_ROOTS = {
     "roles/onhost/webui_extensions.py": ("cache/git; listdir of a descriptor", "glob listdir"),
     "roles/onhost/turn_state.py": ("none: only the run itself calls what uses files", "files.read_json files.write"),
     "roles/onhost/confine.py": ("/proc/self", "open"),
+    "roles/onhost/leftovers.py": ("/proc", "iterdir read_bytes"),
     "roles/onhost/supervised_folders.py": (
         "/run, /var/cache; reads /etc/sdfleet",
         "mkdir open chmod chown read_bytes files.remove",

@@ -26,6 +26,8 @@ ERROR = r"\b\w*(Error|Exception): |\b(CRITICAL|FATAL)\b"
 """Error lines of Python and other programs."""
 UNIT = ("LoadState", "ActiveState", "SubState", "NRestarts", "Result", "UnitFileState")
 """What is asked of each service."""
+LOG_SECONDS = 60
+"""How long the last line of a failed unit may take to read."""
 APT_HELPER = "/usr/lib/apt/apt-helper"
 
 
@@ -131,7 +133,7 @@ def _unit(unit: str) -> dict[str, str]:
 def _failed() -> dict[str, str]:
     """Failed units, each with its last line in the journal."""
     manager = services.manager()
-    return {name: " ".join(manager.lines(name, 1)).strip()[:300] for name in manager.failed()}
+    return {name: " ".join(manager.lines(name, 1, seconds=LOG_SECONDS)).strip()[:300] for name in manager.failed()}
 
 
 def _owner(port: int) -> str:

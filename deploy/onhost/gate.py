@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,9 @@ def main(
     seen["releases"] = {
         link.parent.name: link.readlink().name for link in Path(apps).glob("*/current") if link.is_symlink()
     }
-    seen["runs"] = active_units()
+    seen["runs"] = []
+    with contextlib.suppress(OSError):  # they explain a failure, and are none
+        seen["runs"] = active_units()
     try:
         service = _watch(unit, state, port, seconds)
         seen["serving"] = True

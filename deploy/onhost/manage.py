@@ -1,17 +1,13 @@
-"""Change services, and list the training runs that are going. Runs on the host; see the package's docstring."""
+"""Change services. Runs on the host; see the package's docstring."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from deploy.onhost.run_states import active_units
-from roles.onhost import services
+from roles.onhost import journal, services
 
 
-def main(verb: str, units: list[str], now: bool = False, wait: bool = True) -> dict[str, Any]:
-    """Do `verb` (see `services.Manager.attempt`), or nothing if there are no units.
-
-    `failed` says why it failed, `runs` are the units of runs that are running or queued then.
-    """
-    failed = services.manager().attempt(verb, *units, now=now, wait=wait) if units else ""
-    return {"failed": failed, "runs": active_units()}
+def main(verb: str, units: list[str], now: bool = False, wait: bool = True) -> str:
+    """Do `verb` (see `services.Manager.attempt`); why that failed, empty if it succeeded."""
+    why = services.manager().attempt(verb, *units, now=now, wait=wait).splitlines()
+    # What came after a full disk, or full memory, only follows from it.
+    worst = [text for kind, text in journal.errors(why) if kind in ("disk", "memory")]
+    return next(iter(worst or why), "")

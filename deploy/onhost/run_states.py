@@ -58,7 +58,7 @@ def state_of(folder: Path) -> dict[str, Any]:
 
 
 def active_units() -> list[str]:
-    """The units of runs that are running or queued."""
+    """The units of runs that are running or queued. Raises OSError if the service manager does not tell."""
     return services.manager().active("lora-train@*")
 
 

@@ -7,9 +7,17 @@ import sys
 from roles.onhost import services
 
 
-def main(unit: str, last: int = 0, follow: bool = False) -> str:
-    """The unit's LoadState; with `last` its last lines are printed instead, and with `follow` each further one too."""
+def main(unit: str, last: int = 0, follow: bool = False) -> dict[str, str]:
+    """`loaded` is the unit's LoadState, empty if the service manager, `manager`, does not answer.
+
+    With `last` the unit's last lines are printed instead, and with `follow` each further one too.
+    """
+    manager = services.manager()
     if last:
-        services.manager().show(unit, last, follow)
+        manager.show(unit, last, follow)
         sys.exit()
-    return services.value(unit, "LoadState")
+    try:
+        loaded = manager.value(unit, "LoadState")
+    except TimeoutError:
+        loaded = ""
+    return {"manager": manager.NAME, "loaded": loaded}

@@ -37,7 +37,7 @@ class RunHost:
 
     def ask(self, verb: str, timeout: float = 120, **values: object) -> Any:
         """Call a verb of deploy/onhost/runs.py. Raises HostError if it refuses."""
-        answer = self.remote.call(onhost, timeout=timeout, under=(), verb=verb, **values)
+        answer = self.remote.call(onhost, timeout=timeout, under=(), label=f"`runs {verb}`", verb=verb, **values)
         if isinstance(answer, dict) and (refused := answer.get("error")):
             where = f"{self.name}: {PurePosixPath(str(values['run'])).name}" if "run" in values else self.name
             raise HostError(f"{where}: {refused}")
@@ -191,7 +191,7 @@ class RunHost:
             # A run can replace a file by a link or a FIFO during the download.
             command = receiver(source, begin, size)
             with part.open("ab") as file:
-                self.remote.stream(command, program, file, size - begin)
+                self.remote.stream(command, program, file, size - begin, f"sending {source}")
             if sha256_of(part) == sha256:
                 part.replace(target)
                 return

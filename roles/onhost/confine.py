@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
-PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE = 47, 2
-CAP_NET_BIND_SERVICE = 10
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -41,7 +39,7 @@ def environment(user: str, own: dict[str, str]) -> dict[str, str]:
 def confinement(user: str, limits: dict[str, Any]) -> Callable[[], None]:
     """What the child of a fork does before it becomes a program of `user`.
 
-    + limits: nice, oom_score, open_files, umask, memory (bytes of address space), low_ports, dies (with its parent)
+    + limits: nice, oom_score, open_files, umask, memory (bytes of address space), dies (with its parent)
     """
     found = pwd.getpwnam(user)
     groups = os.getgrouplist(user, found.pw_gid)

@@ -10,6 +10,9 @@ from roles.onhost import services
 WORDS = 4
 """How many of the service's last lines are told where none of them says why."""
 
+READ_SECONDS = 600
+"""How long last words may take to read, on a disk that is slow or busy."""
+
 HARMLESS = {
     r"fatal: No (names|tags|annotated tags)\b.*": "`git describe` on a checkout without tags, run for each page",
     r"fatal: not a git repository.*": "git, asked for the version of an extension that is no checkout",
@@ -167,7 +170,7 @@ def _with_causes(lines: Iterable[str]) -> Iterator[str]:
 
 def last_words(unit: str, since: float) -> str:
     """Why the service failed, by what it wrote since `since` (s since the epoch); its runner's sentence comes first."""
-    lines = services.manager().lines(unit, 200, since)
+    lines = services.manager().lines(unit, 200, since, seconds=READ_SECONDS)
     own = [line.removeprefix("sdfleet: ") for line in lines if line.startswith("sdfleet: ") and line != STARTING]
     others = [line for line in lines if not line.startswith("sdfleet: ")]
     if own and not errors(others, KINDS | TOOLS):

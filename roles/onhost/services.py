@@ -13,6 +13,9 @@ from roles.onhost import supervisor, supervisor_manager, systemd_manager
 class Manager(Protocol):
     """What a service manager can do."""
 
+    NAME: str
+    """What people call it."""
+
     def shown(self, unit: str, *names: str) -> dict[str, str]:
         """Properties of a unit; those that the manager does not know are left out. Raises TimeoutError."""
 
@@ -20,7 +23,7 @@ class Manager(Protocol):
         """One property of a unit. Raises TimeoutError."""
 
     def attempt(self, verb: str, *units: str, now: bool = False, wait: bool = True) -> str:
-        """Do `verb`; why that failed, empty if it succeeded.
+        """Do `verb`; why that failed, in one or more lines, empty if it succeeded.
 
         + verb: start, stop, restart, try-restart, enable, disable, reset-failed, kill, reload (the units' files)
         + now: also start what is enabled, stop what is disabled
@@ -28,13 +31,16 @@ class Manager(Protocol):
         """
 
     def active(self, pattern: str) -> list[str]:
-        """Names of the units that are active or being started."""
+        """Names of the units that are active or being started. Raises OSError if the manager does not tell."""
 
     def failed(self) -> list[str]:
         """Names of the units that have failed."""
 
-    def lines(self, unit: str, last: int, since: float = 0.0) -> list[str]:
-        """The last lines that a service itself wrote, since a time (s since the epoch)."""
+    def lines(self, unit: str, last: int, since: float = 0.0, seconds: float | None = None) -> list[str]:
+        """The last lines that a service itself wrote, since a time (s since the epoch).
+
+        + seconds: how long the log's program may take, commands.SECONDS if not given; none are known then
+        """
 
     def lines_of_start(
         self, unit: str, most: int, longest: int, since: float | None = None, until: float | None = None

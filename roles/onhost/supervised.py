@@ -8,8 +8,10 @@ SIGUSR1 says that the next stop leaves it no time; SIGHUP is passed on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 import uuid
@@ -17,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import supervised_folders, supervisor
+from roles.onhost import leftovers, supervised_folders, supervisor
 from roles.onhost.confine import confinement, environment, reap_orphans
 from roles.onhost.supervised_process import Process
 from roles.onhost.unit_log import UnitLog
@@ -42,6 +44,7 @@ class Runner:
         self.user = self.its["user"]
         self.stopping = self.hurry = False
         self.process: Process | None = None
+        self.written = False
         pid = os.getpid()
         self.state: dict[str, Any] = {
             **{"runner": pid, "since": supervisor.started(pid), "digest": supervisor.digest(unit)},
@@ -52,11 +55,21 @@ class Runner:
     def tell(self, active: str, sub: str, **more: Any) -> None:
         """Write down what the service's state is now."""
         self.state.update(active=active, sub=sub, **more)
-        supervisor.write_state(self.unit, self.state)
+        self.written = False
+        self.write()
+
+    def write(self) -> None:
+        """Write the state down if that is still to be done: a full disk ends no service, the next look tries again."""
+        if not self.written:
+            with contextlib.suppress(OSError):
+                supervisor.write_state(self.unit, self.state)
+                self.written = True
 
     def run(self) -> None:
         """Start it, and again as its restart policy says."""
         starts: list[float] = []
+        if self.its["stop_children"]:
+            leftovers.end_of_unit(self.unit)
         while True:
             now = time.monotonic()
             starts = [*(then for then in starts if now - then < self.its["failures_seconds"]), now]
@@ -73,7 +86,10 @@ class Runner:
                 break
         well = self.stopping or result == "success"
         self.tell("inactive" if well else "failed", "dead" if well else "failed", result=result, pid=0)
-        supervised_folders.clear(self.unit, self.its)
+        try:
+            supervised_folders.clear(self.unit, self.its)
+        except OSError as error:
+            self.log.say(f"{self.unit} leaves something behind: {error}")
 
     def again(self, result: str) -> bool:
         """Whether a service that ended so is started again."""
@@ -95,9 +111,19 @@ class Runner:
             result, why = failure.args
             self.log.say(f"{self.unit}: {why}")
             return str(result)
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, subprocess.SubprocessError) as error:
             self.log.say(f"{self.unit} cannot be started: {error}")
             return "resources"
+        finally:
+            self.leave_nothing()
+
+    def leave_nothing(self) -> None:
+        """End a program that still runs after a fault, and its children."""
+        if self.process and self.process.status is None:
+            self.process.signal(signal.SIGKILL)
+            self.process.wait(None)
+            if self.its["stop_children"]:
+                leftovers.end_below()
 
     def prepare(self) -> None:
         """All that comes before its program. Raises Skipped, Failed, OSError."""
@@ -105,15 +131,16 @@ class Runner:
             raise Failed("assert", f"{self.its['needs']} is missing")
         supervised_folders.make(self.unit, self.its)
         if self.its["condition"] and self.helper(self.its["condition"]):
-            raise Skipped("its condition says no")
+            raise Skipped("it is stopped" if self.stopping else "its condition says no")
 
     def serve(self) -> str:
         """Run its program to the end; the result."""
-        self.process = process = self.spawn([*self.its["program"], *self.its["foreground"]], self.its["ready"])
+        self.process = process = self.spawn([*self.its["program"], *self.its["foreground"]], main=True)
         self.tell("activating", "start", pid=process.pid)
         deadline = time.monotonic() + self.its["start_seconds"]
         answers = self.spawn(self.its["answers"]) if self.its["answers"] else None
         while (status := process.wait(LOOK_SECONDS)) is None and not self.stopping:
+            self.write()
             if answers and (answered := answers.wait(0)) is not None:
                 answers = None
                 if answered:
@@ -138,9 +165,9 @@ class Runner:
     def ended(self, result: str) -> str:
         """What is to be done once its program has ended."""
         if self.its["stop_children"]:
-            supervised_folders.kill(supervisor.children(os.getpid()))
+            leftovers.end_below()
         if self.its["after"]:
-            self.helper(self.its["after"])
+            self.helper(self.its["after"], last=True)
         return result
 
     def end(self, process: Process) -> None:
@@ -149,6 +176,7 @@ class Runner:
         process.signal(getattr(signal, f"SIG{self.its['stop_signal']}"))
         deadline = time.monotonic() + self.its["stop_seconds"]
         while process.wait(LOOK_SECONDS) is None:
+            self.write()
             if self.hurry or time.monotonic() > deadline:
                 self.log.say(f"{self.unit} is killed")
                 process.signal(signal.SIGKILL)
@@ -163,21 +191,25 @@ class Runner:
         self.log.say(f"{self.unit}: its program {how}")
         return "signal" if status < 0 else "exit-code"
 
-    def spawn(self, words: Sequence[str], ready: str = "started") -> Process:
-        """Start a program as the service's user."""
-        own = {**self.its["environment"], "INVOCATION_ID": self.state["invocation"]}
+    def spawn(self, words: Sequence[str], *, main: bool = False) -> Process:
+        """Start a program as the service's user; only the main one is heard when it tells of itself."""
+        own = {**self.its["environment"], "INVOCATION_ID": self.state["invocation"], leftovers.MARK: self.unit}
         if self.its["credentials"]:
             own["CREDENTIALS_DIRECTORY"] = str(supervisor.SECRETS / self.unit)
         limits = {name: self.its[name] for name in ("nice", "oom_score", "open_files", "umask")}
         confine = confinement(self.user, {**limits, "dies": self.its["stop_children"]})
-        notify = supervisor.RUN / "notify" / self.unit if ready == "notifies" or self.its["status"] else None
+        ready = self.its["ready"] if main else "started"
+        notify = supervisor.RUN / "notify" / self.unit if main and self.its["status"] else None
         folder = self.its["folder"] or "/"
         return Process(words, environment(self.user, own), folder, confine, self.log, ready, notify, self.user)
 
-    def helper(self, words: Sequence[str]) -> int:
-        """Run a command of the service to its end; its status."""
+    def helper(self, words: Sequence[str], *, last: bool = False) -> int:
+        """Run a command of the service to its end; its status. One that is not the `last` ends when we are stopped."""
         process = self.spawn(words)
-        status = process.wait(self.its["start_seconds"])
+        deadline = time.monotonic() + self.its["start_seconds"]
+        while (status := process.wait(LOOK_SECONDS)) is None and time.monotonic() < deadline:
+            if self.hurry or (self.stopping and not last):
+                break
         if status is None:
             process.signal(signal.SIGKILL)
             status = process.wait(None)
@@ -187,6 +219,7 @@ class Runner:
         """Wait, unless the service is stopped."""
         deadline = time.monotonic() + seconds
         while not self.stopping and time.monotonic() < deadline:
+            self.write()
             time.sleep(min(LOOK_SECONDS, seconds))
 
     def on_signal(self, number: int, _frame: object) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import stat
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ CACHES, RUNTIME = Path("/var/cache"), Path("/run")
 def make(unit: str, its: dict[str, Any]) -> None:
     """Make them for the service's user."""
     if its["runtime_folder"]:
+        files.remove(RUNTIME / its["runtime_folder"])  # what an earlier runner left that was killed
         _own(RUNTIME / its["runtime_folder"], its["user"], its["runtime_mode"])
     if its["cache_folder"]:
         _own(CACHES / its["cache_folder"], its["user"], 0o755)
@@ -53,15 +51,3 @@ def clear(unit: str, its: dict[str, Any]) -> None:
         files.remove(RUNTIME / its["runtime_folder"])
     if its["credentials"]:
         files.remove(supervisor.SECRETS / unit)
-
-
-def kill(processes: Sequence[int]) -> None:
-    """End processes that a service has left behind, and reap them."""
-    for pid in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 5
-    with contextlib.suppress(ChildProcessError):
-        while processes and time.monotonic() < deadline:
-            if os.waitpid(-1, os.WNOHANG) == (0, 0):
-                time.sleep(0.01)

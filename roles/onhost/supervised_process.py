@@ -24,7 +24,9 @@ class Process:
     """A program that was started."""
 
     _statuses: dict[int, int] = {}  # noqa: RUF012 - of the whole runner: whoever waits reaps all children
-    """Status of each child that has ended."""
+    """Status of each program that has ended."""
+    _known: set[int] = set()  # noqa: RUF012
+    """Programs that have not ended; other children are orphans, whose numbers are given out again."""
 
     def __init__(
         self,
@@ -59,6 +61,8 @@ class Process:
         )
         child.returncode = 0  # this class waits for it
         self.pid = child.pid
+        self._known.add(self.pid)
+        self._statuses.pop(self.pid, None)
         assert child.stdout is not None
         self.output = child.stdout
         os.set_blocking(self.output.fileno(), False)
@@ -95,7 +99,9 @@ class Process:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
                     break
-                self._statuses[pid] = os.waitstatus_to_exitcode(status)
+                if pid in self._known:
+                    self._known.discard(pid)
+                    self._statuses[pid] = os.waitstatus_to_exitcode(status)
         self.status = self._statuses.pop(self.pid, self.status)
 
     def _read(self, seconds: float) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 from roles.onhost import files, supervisor, supervisor_boot, supervisor_programs, unit_log
 from roles.onhost.supervisor_rpc import connect
 
+NAME = "supervisord"
 LOOK_SECONDS = 0.1
 NO_ANSWER = "supervisord does not answer"
 SHOWN = ("Id", "LoadState", "UnitFileState", "ActiveState", "NeedDaemonReload")
@@ -175,8 +176,8 @@ def _log(unit: str) -> Path:
     return supervisor.HOME / "logs" / f"{unit}.log"
 
 
-def lines(unit: str, last: int, since: float = 0.0) -> list[str]:
-    """The last lines that a service itself wrote."""
+def lines(unit: str, last: int, since: float = 0.0, seconds: float | None = None) -> list[str]:
+    """The last lines that a service itself wrote; files are read at once, whatever `seconds` are."""
     found = unit_log.read(_log(unit))
     return [line.text for line in found if line.at >= int(since) and line.invocation != unit_log.OWN][-last:]
 

@@ -1,12 +1,11 @@
-"""systemd as programs use it: what a unit's state is, commands, and what a service tells of itself."""
+"""systemd as programs use it: what a unit's state is, and what a service tells of itself."""
 
 from __future__ import annotations
 
 import os
 import socket
-import subprocess
 
-from roles.onhost.commands import answer, output
+from roles.onhost.commands import answer
 
 
 def notify(message: str) -> None:
@@ -15,12 +14,6 @@ def notify(message: str) -> None:
     if address:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
             channel.sendto(message.encode(), "\0" + address[1:] if address.startswith("@") else address)
-
-
-def systemctl(*words: str) -> bool:
-    """Run systemctl; whether it succeeded."""
-    command = ["systemctl", *words]
-    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def shown(unit: str, *names: str) -> dict[str, str]:
@@ -32,8 +25,3 @@ def shown(unit: str, *names: str) -> dict[str, str]:
 def value(unit: str, name: str) -> str:
     """One property of a unit. Raises TimeoutError."""
     return answer("systemctl", "show", unit, f"--property={name}", "--value").strip()
-
-
-def active(unit: str) -> str:
-    """The unit's ActiveState: active, activating, inactive, failed, ..."""
-    return output("systemctl", "is-active", unit).strip()

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
 from typing import IO
 
 from roles.onhost import systemd
-from roles.onhost.commands import output
+from roles.onhost.commands import checked, output
 
+NAME = "systemd"
 VERBS = {"reload": "daemon-reload"}
 """Verbs that systemctl calls by another name."""
+NO_REASON = ("Warning:", "See ")
+"""Lines of systemctl that do not say why it failed begin so."""
 OURS = ("--unit=sdfleet-*", "--unit=lora-train@*")
+NEWEST_FIRST = "--reverse"
+"""With --since alone, journalctl's --lines would be the first ones after that time."""
+LOG_SECONDS = 60
+"""How long the doctor waits for the list of failed units, or for a log of the host."""
 READ_SECONDS = 20
 """How long a part of the journal is read."""
 
@@ -37,29 +45,32 @@ def attempt(verb: str, *units: str, now: bool = False, wait: bool = True) -> str
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
     if not done.returncode:
         return ""
-    said = done.stderr.decode(errors="replace").strip().splitlines()
-    return said[0] if said else f"it ended with status {done.returncode}"
+    said = done.stderr.decode(errors="replace").splitlines()
+    why = [line for line in said if line.strip() and not line.startswith(NO_REASON)]
+    return "\n".join(why) or f"it ended with status {done.returncode}"
 
 
 def active(pattern: str) -> list[str]:
     """Names of the units that are active or being started."""
     words = ("systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", pattern)
-    return _first_words(output(*words))
+    return _first_words(checked(*words))
 
 
 def failed() -> list[str]:
     """Names of the units that have failed."""
-    return _first_words(output("systemctl", "list-units", "--failed", "--plain", "--no-legend"))
+    return _first_words(output("systemctl", "list-units", "--failed", "--plain", "--no-legend", seconds=LOG_SECONDS))
 
 
 def _first_words(listed: str) -> list[str]:
     return [line.split()[0] for line in listed.splitlines() if line.strip()]
 
 
-def lines(unit: str, last: int, since: float = 0.0) -> list[str]:
+def lines(unit: str, last: int, since: float = 0.0, seconds: float | None = None) -> list[str]:
     """The last lines that a service itself wrote, without systemd's own."""
     words = ["journalctl", f"_SYSTEMD_UNIT={unit}", f"--lines={last}", "--output=cat", "--no-pager", "--quiet"]
-    return output(*words, *([f"--since=@{int(since)}"] if since else ["--boot"])).splitlines()
+    if not since:
+        return output(*words, "--boot", seconds=seconds).splitlines()
+    return output(*words, f"--since=@{int(since)}", NEWEST_FIRST, seconds=seconds).splitlines()[::-1]
 
 
 def lines_of_start(
@@ -73,8 +84,7 @@ def lines_of_start(
     if not invocation:
         return None
     command = ["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", "--output=cat", "--no-pager"]
-    # Newest first: with --since, journalctl's --lines would be the first ones after that time.
-    command += [f"--since=@{since:.6f}", "--reverse"] if since is not None else []
+    command += [f"--since=@{since:.6f}", NEWEST_FIRST] if since is not None else []
     command += [f"--until=@{until:.6f}"] if until is not None else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as reading:
         assert reading.stdout is not None
@@ -106,14 +116,16 @@ def host_log(last: int) -> list[str]:
 
 def own_log(last: int) -> list[str]:
     """The last lines of sdfleet's services within a day."""
-    return _stamped("--since=-1d", f"--lines={last}", *OURS)
+    return _stamped("--since=-1d", f"--lines={last}", NEWEST_FIRST, *OURS)[::-1]
 
 
 def _stamped(*words: str) -> list[str]:
-    return output("journalctl", "--boot", "--no-pager", "--output=short-iso", *words).splitlines()
+    return output("journalctl", "--boot", "--no-pager", "--output=short-iso", *words, seconds=LOG_SECONDS).splitlines()
 
 
 def show(unit: str, last: int, follow: bool) -> None:
     """Print a service's last lines, and with `follow` each further one."""
     command = ["journalctl", f"--unit={unit}", f"--lines={last}", "--no-pager", "--output=short-iso"]
+    # Python ignores it, and journalctl would go on when nobody reads any more.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execvp(command[0], [*command, *(["--follow"] if follow else [])])

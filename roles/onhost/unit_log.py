@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -33,8 +34,7 @@ class UnitLog:
 
     def __init__(self, file: Path) -> None:
         self.file, self.invocation, self._part = file, OWN, b""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self._stream = file.open("ab")
+        self._stream: io.BufferedWriter | None = None
 
     def take(self, block: bytes) -> None:
         """Keep what the service wrote, a line at a time."""
@@ -57,19 +57,32 @@ class UnitLog:
 
     def _write(self, invocation: str, line: bytes) -> None:
         with contextlib.suppress(OSError):  # a full disk stops no service
-            if self._stream.tell() > LARGEST:
-                self._turn()
-            self._stream.write(f"{time.time():.6f} {invocation} ".encode() + line + b"\n")
-            self._stream.flush()
+            stream = self._opened()
+            if stream.tell() > LARGEST:
+                with contextlib.suppress(OSError):  # without room for a new file the old one goes on
+                    stream = self._turn(stream)
+            stream.write(f"{time.time():.6f} {invocation} ".encode() + line + b"\n")
+            stream.flush()
 
-    def _turn(self) -> None:
-        self._stream.close()
+    def _opened(self) -> io.BufferedWriter:
+        if self._stream is None or self._stream.closed:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self.file.open("ab")
+        return self._stream
+
+    def _turn(self, old: io.BufferedWriter) -> io.BufferedWriter:
+        fresh = self.file.with_name(f".{self.file.name}.new")
+        stream = fresh.open("wb")
         for number in range(KEPT, 0, -1):
             older = self.file.with_name(f"{self.file.name}.{number}")
             newer = self.file.with_name(f"{self.file.name}.{number - 1}") if number > 1 else self.file
             if newer.exists():
                 newer.replace(older)
-        self._stream = self.file.open("ab")
+        fresh.replace(self.file)
+        self._stream = stream
+        with contextlib.suppress(OSError):
+            old.close()
+        return stream
 
 
 def read(file: Path) -> Iterator[Line]:

@@ -1,6 +1,8 @@
 """Run a command as an unprivileged user with limits, where there is no systemd that could shut it in.
 
-    unprivileged --user USER --seconds N [--folder FOLDER] [--set NAME=VALUE ...] -- COMMAND
+    unprivileged --user USER --seconds N [--memory BYTES] [--alone] [--folder FOLDER] [--set NAME=VALUE ...] -- COMMAND
+
+With --alone no other process of the user lives while it runs, or after it.
 
 It gets a temporary home of its own, no way to more rights, and ends with all that it started after its time. What a
 container does not let root take away it keeps: the network, and the sight of what everybody may read.
@@ -10,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from roles.onhost import supervised_folders, supervisor
+from roles.onhost import leftovers
 from roles.onhost.confine import confinement, environment, reap_orphans
 
 MOST_OPEN = 4096
@@ -29,17 +30,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--user", required=True)
     parser.add_argument("--seconds", type=int, required=True)
+    parser.add_argument("--memory", type=int, default=0, help="limit of each process's address space; 0 for none")
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--folder", default="")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
+    if options.alone:
+        leftovers.end_of_user(options.user)
     home = tempfile.mkdtemp(prefix="sdfleet-")
     shutil.chown(home, options.user)
     reap_orphans()
     try:
         sys.exit(_run(options, home))
     finally:
-        supervised_folders.kill(supervisor.children(os.getpid()))
+        leftovers.end_below()
+        if options.alone:
+            leftovers.end_of_user(options.user)
         # By its own user: what is in it could be a link by now.
         confine = confinement(options.user, {})
         subprocess.run(["rm", "-rf", "--", home], preexec_fn=confine, stderr=subprocess.DEVNULL, check=False)
@@ -50,7 +57,8 @@ def main() -> None:
 def _run(options: argparse.Namespace, home: str) -> int:
     own = dict(word.split("=", 1) for word in options.set)
     told = environment(options.user, {**own, "HOME": home, "TMPDIR": home})
-    confine = confinement(options.user, {"nice": 5, "oom_score": 800, "open_files": MOST_OPEN, "dies": True})
+    limits = {"nice": 5, "oom_score": 800, "open_files": MOST_OPEN, "memory": options.memory, "dies": True}
+    confine = confinement(options.user, limits)
     child = subprocess.Popen(options.command, env=told, cwd=options.folder or home, preexec_fn=confine)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: child.kill())

@@ -62,16 +62,19 @@ def shut_in(manager: Manager, seconds: int, environment: Mapping[str, str], memo
     """The words before a command of strangers, as confined as the host's service manager can have it.
 
     + seconds: after which it is killed
-    + memory: limit of its memory, under systemd
+    + memory: limit of its memory, in GiB, as 4G; without systemd of each process's address space
     """
     if isinstance(manager, Supervisor):
-        return _unprivileged(manager, SANDBOX, seconds, environment)
+        alone = ["--alone", *(["--memory", str(int(memory.removesuffix("G")) << 30)] if memory else [])]
+        return _unprivileged(manager, SANDBOX, seconds, environment, alone)
     words = " ".join(f"{name}={value}" for name, value in environment.items())
     return sandboxed(seconds, *([f"MemoryMax={memory}"] if memory else []), f"Environment={words}")
 
 
-def _unprivileged(manager: Supervisor, user: str, seconds: int, environment: Mapping[str, str]) -> list[str]:
-    words = command(manager.paths.onhost, "unprivileged", "--user", user, "--seconds", seconds)
+def _unprivileged(
+    manager: Supervisor, user: str, seconds: int, environment: Mapping[str, str], more: Sequence[str] = ()
+) -> list[str]:
+    words = command(manager.paths.onhost, "unprivileged", "--user", user, "--seconds", seconds, *more)
     return [*words, *(f"--set={name}={value}" for name, value in environment.items()), "--"]
 
 

@@ -34,8 +34,8 @@ commit = "{"a" * 40}"
 peers = ["203.0.113.2"]
 """
 FLEETS: dict[str, tuple[str, Device]] = {"cpu": (PLAIN, "cpu"), "cuda": (PLAIN, "cuda"), "rich": (RICH, "cuda")}
-WEBUI_PROGRAM = "e54608f156db5b88"
-LOGIN_PROGRAM = "cd8b076df203f5ed"
+WEBUI_PROGRAM = "1875df996b45eb40"
+LOGIN_PROGRAM = "485d13e2bbb0269a"
 """Digests of the programs whose change restarts the WebUI and the gateway on every host at its next apply: new ones
 belong into CHANGELOG.md."""
 

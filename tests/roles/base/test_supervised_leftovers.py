@@ -1,0 +1,142 @@
+"""What services and sandboxed commands leave behind is ended: below a real supervisord, and with real processes."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from roles.onhost.supervised_process import Process
+from roles.onhost.unit_log import UnitLog
+from roles.operations.sandbox import shut_in
+from roles.programs import closure, packed_files, zipped
+from tests.roles.base.test_supervised import SLEEP, THING, UNIT, Machine, python, until
+
+ROOT = Path(__file__).resolve().parents[3]
+CHAIN = """
+import os, sys, time
+while True:
+    if os.fork():
+        os._exit(0)
+    open(sys.argv[1], "w").write("x")
+    time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    made = Machine(tmp_path_factory.mktemp("m"))
+    made.boot()
+    yield made
+    made.shut_down()
+
+
+def alive(pid: str) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_children_that_fork_without_end_are_ended(machine: Machine, tmp_path: Path) -> None:
+    sign = tmp_path / "sign"
+    code = f"import subprocess, sys; [subprocess.Popen([sys.executable, '-c', {CHAIN!r}, {str(sign)!r}]) for _ in '12']"
+    machine.write(replace(THING, program=python(f"{code}; {SLEEP}")))
+    machine.tell("run", UNIT)
+    until(sign.exists)
+    machine.tell("stop", UNIT)
+    until(lambda: machine.state()["ActiveState"] == "inactive")
+    sign.unlink(missing_ok=True)
+    time.sleep(0.5)
+    assert not sign.exists()
+
+
+def test_children_of_a_killed_runner_end_before_the_next_start(machine: Machine, tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    code = f"import subprocess; c = subprocess.Popen(['setsid', 'sleep', '600']); open({str(child)!r}, 'a').write"
+    machine.write(replace(THING, program=python(f"{code}(f'{{c.pid}} '); {SLEEP}")))
+    machine.tell("run", UNIT)
+    until(lambda: child.exists() and child.read_text().endswith(" "))
+    runner = Path(f"/proc/{child.read_text().strip()}/stat").read_text().split()[3]
+    runner = Path(f"/proc/{runner}/stat").read_text().split()[3]
+    os.kill(int(runner), 9)
+    until(lambda: len(child.read_text().split()) == 2)
+    first, second = child.read_text().split()
+    assert alive(second) and not alive(first)
+
+
+def test_a_stop_does_not_wait_for_the_condition(machine: Machine) -> None:
+    machine.write(replace(THING, program=python(SLEEP), condition=python(SLEEP)))
+    with subprocess.Popen(
+        [sys.executable, "-I", str(machine.paths.onhost), "supervisor_manager", "run", UNIT], stderr=subprocess.DEVNULL
+    ) as started:
+        until(
+            lambda: (
+                UNIT in machine.tell("show", UNIT).stdout
+                and (machine.home / f"logs/{UNIT}.log").exists()
+                and "serving" in machine.log()
+            )
+        )
+        began = time.monotonic()
+        machine.tell("stop", UNIT)
+        assert time.monotonic() - began < 10
+        started.wait(30)
+
+
+def test_only_the_program_itself_tells_of_itself(machine: Machine) -> None:
+    tells = python("import os; print('socket', os.environ.get('NOTIFY_SOCKET'), flush=True)")
+    code = "import os, time; time.sleep(1); print('main', os.path.exists(os.environ['NOTIFY_SOCKET']), flush=True)"
+    program = python(f"{code}; {SLEEP}")
+    machine.write(replace(THING, program=program, answers=tells, ready="notifies", start_seconds=5, restart="no"))
+    machine.tell("run", UNIT)
+    until(lambda: "main True" in machine.log())
+    assert "socket None" in machine.log()
+
+
+def test_a_runtime_folder_is_empty_at_each_start(machine: Machine) -> None:
+    folder = machine.run / "thing"
+    list_it = f"import os; print(os.listdir({str(folder)!r}), flush=True); open({str(folder / 'x')!r}, 'w')"
+    machine.write(replace(THING, program=python(f"{list_it}; raise SystemExit(1)"), runtime_folder="thing"))
+    machine.tell("run", UNIT)
+    until(lambda: machine.state()["ActiveState"] == "failed")
+    assert machine.log().count("[]") == 3
+
+
+def test_the_status_of_an_orphan_is_not_kept_for_a_later_program(tmp_path: Path) -> None:
+    def start(code: str) -> Process:
+        log = UnitLog(tmp_path / "a.log")
+        return Process(python(code), dict(os.environ), "/", lambda: None, log, "started", None, "")
+
+    orphan = subprocess.Popen(["true"])  # as one that the runner became the parent of
+    assert start("import time; time.sleep(0.5)").wait(10) == 0
+    orphan.returncode = 0
+    assert orphan.pid not in Process._statuses
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> list[str]:
+    if os.geteuid():
+        pytest.skip("only root can become another user")
+    files = packed_files(closure("roles.onhost.unprivileged"))
+    files["__main__.py"] = (ROOT / "roles/onhost/__main__.py").read_text()
+    program = tmp_path / "onhost.pyz"
+    program.write_bytes(zipped(files))
+    return [sys.executable, "-I", str(program), "unprivileged", "--user", "news", "--seconds", "20", "--alone"]
+
+
+def test_a_sandboxed_command_is_alone(sandbox: list[str]) -> None:
+    before = subprocess.Popen(["sleep", "600"], user="news")
+    done = subprocess.run([*sandbox, "--", "sh", "-c", "setsid sleep 600 & echo $!"], check=True, stdout=-1, timeout=30)
+    assert before.wait(5) == -9 and not alive(done.stdout.decode().strip())
+
+
+def test_a_sandboxed_command_has_a_limit_of_memory(sandbox: list[str]) -> None:
+    words = [*sandbox, "--memory", str(1 << 30), "--", "/usr/bin/python3", "-c", "len(bytes(2 << 30))"]
+    done = subprocess.run(words, stderr=subprocess.PIPE, check=False, timeout=30)
+    assert done.returncode == 1 and b"MemoryError" in done.stderr
+
+
+def test_builds_have_that_limit_without_systemd(machine: Machine) -> None:
+    words = list(shut_in(machine.manager, 1800, {}, "4G"))
+    assert words[words.index("--memory") + 1] == str(4 << 30) and "--alone" in words
