@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from roles.onhost import journal, services
+from roles.onhost import journal, services, supervisor_manager
 from roles.onhost.commands import output
 
 LOOK_SECONDS = 0.2
@@ -29,14 +29,14 @@ def _change(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str,
         return {"outcome": "missing"}
     active = services.value(unit, "ActiveState")
     if verb == "stop":
-        services.change("stop", unit)
+        _attempt("stop", unit)
         return {"outcome": "stopped" if active in UP else "unchanged"}
     if verb == "start" and active == "active" and not silent(ports):
         return {"outcome": "unchanged"}
     began = time.time()
     services.change("reset-failed", unit)
     # Returns when a Type=notify unit is ready, and when another unit was started.
-    if not services.change(verb, unit):
+    if not _attempt(verb, unit):
         return {"outcome": "failed", "reason": journal.last_words(unit, began)}
     deadline = time.monotonic() + seconds
     while quiet := silent(ports):
@@ -46,6 +46,14 @@ def _change(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str,
             return {"outcome": "silent", "silent": quiet}
         time.sleep(LOOK_SECONDS)
     return {"outcome": "ready"}
+
+
+def _attempt(verb: str, unit: str) -> bool:
+    """Do `verb`; whether that succeeded. Raises TimeoutError if supervisord does not answer."""
+    why = services.manager().attempt(verb, unit)
+    if why.startswith(supervisor_manager.NO_ANSWER):
+        raise TimeoutError(why)
+    return not why
 
 
 def silent(ports: list[int]) -> list[int]:

@@ -25,6 +25,7 @@ from roles.onhost.supervisor_rpc import connect
 
 NAME = "supervisord"
 LOOK_SECONDS = 0.1
+NO_ANSWER = "supervisord does not answer"
 SHOWN = ("Id", "LoadState", "UnitFileState", "ActiveState", "NeedDaemonReload")
 
 
@@ -70,7 +71,7 @@ def attempt(verb: str, *units: str, now: bool = False, wait: bool = True) -> str
         if supervisor_boot.answers():
             return f"supervisord: {error}"
         boot = supervisor.HOME.resolve().parent / "boot.sh"
-        return f"supervisord does not answer ({error}); run {boot} on the host, which starts it and all services"
+        return f"{NO_ANSWER} ({error}); run {boot} on the host, which starts it and all services"
 
 
 def _one(verb: str, unit: str, now: bool, wait: bool) -> str:
