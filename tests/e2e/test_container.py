@@ -41,6 +41,15 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         yield made
 
 
+def until_active(container: Road) -> float:
+    """Wait for the WebUI; how long that took, in s."""
+    began = time.monotonic()
+    while container.lab.ssh(NAME, ACTIVE).returncode:
+        assert time.monotonic() - began < 120, container.sdfleet("logs", NAME, "webui").text
+        time.sleep(1)
+    return time.monotonic() - began
+
+
 def test_a_second_apply_changes_nothing_and_verify_finds_nothing(container: Road) -> None:
     again = container.sdfleet("apply")
     assert again.code == 0 and re.search(rf"{NAME} +ok +0 ", again.text), again.text
@@ -51,11 +60,7 @@ def test_its_start_script_brings_all_back_after_a_stop(container: Road) -> None:
     before = container.lab.ssh(NAME, "getent passwd sdwebui sdtrain").stdout
     container.lab.stop(NAME)
     container.lab.start(NAME)
-    began = time.monotonic()
-    while container.lab.ssh(NAME, ACTIVE).returncode:
-        assert time.monotonic() - began < 120, container.sdfleet("logs", "webui").text
-        time.sleep(1)
-    print(f"ready after {time.monotonic() - began:.0f} s")
+    print(f"ready after {until_active(container):.0f} s")
     assert container.lab.ssh(NAME, "getent passwd sdwebui sdtrain").stdout == before
     again = container.sdfleet("apply")
     assert again.code == 0 and re.search(rf"{NAME} +ok +0 ", again.text), again.text
@@ -67,6 +72,7 @@ def test_a_killed_supervisord_is_told_and_started_by_apply(container: Road) -> N
     assert refused.code == 1 and f"{ROOT}/boot.sh" in refused.text, refused.text
     done = container.sdfleet("apply")
     assert done.code == 0, done.text
+    until_active(container)
     runners = container.lab.ssh(NAME, PROCESSES.format("[s]upervised sdfleet-webui.service")).stdout
     assert runners.strip() == "1", runners
     assert (done := container.sdfleet("verify")).code == 0, done.text
