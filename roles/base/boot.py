@@ -11,16 +11,16 @@ from pyinfra.operations import server
 from roles.accounts import HOMES, SANDBOX
 from roles.facts.seen import HostSurvey
 from roles.facts.supervisord import Serves
+from roles.onhost import supervisor
 from roles.operations.accounts import system_users
-from roles.operations.files import Commands, folders, rendered, write
-from roles.paths import WITH_MIRRORS, Folder, Paths
+from roles.operations.files import Commands, folders, rendered
+from roles.operations.tools import put_tool, tool_record
+from roles.paths import Folder, Paths
 from templates import render
 
 VERSION = "4.3.0"
 LOCK = Path(__file__).resolve().parent / f"supervisor/{VERSION}.txt"
 """supervisor with the hash of its wheel; it needs no other package."""
-RUN = PurePosixPath("/run/sdfleet-supervisor")
-"""As in roles.onhost.supervisor."""
 HOOKS = {
     PurePosixPath("/etc/autodl.sh"): (PurePosixPath("/etc/autodl-motd"), PurePosixPath("/init/bin/customer.cmd.sh")),
     PurePosixPath("/root/onstart.sh"): (PurePosixPath("/.launch"), PurePosixPath("/etc/vast_boot.d")),
@@ -31,7 +31,9 @@ HOOKS = {
 def texts(paths: Paths) -> dict[PurePosixPath, str]:
     """The files of supervisord -> text."""
     return {
-        paths.supervisor / "supervisord.conf": render("base/supervisord.conf.j2", home=paths.supervisor, run=RUN),
+        paths.supervisor / "supervisord.conf": render(
+            "base/supervisord.conf.j2", home=paths.supervisor, run=supervisor.RUN
+        ),
         paths.boot: render("base/boot.sh.j2", home=paths.supervisor, onhost=paths.onhost),
     }
 
@@ -76,15 +78,10 @@ def wanted_folders(paths: Paths) -> list[Folder]:
     ]
 
 
-def record(paths: Paths) -> PurePosixPath:
-    """The folder whose name shows the installed version."""
-    return paths.tools / f"supervisor/supervisor-{VERSION}.dist-info"
-
-
 def looked_at(paths: Paths) -> list[PurePosixPath]:
     """Paths that `install` has to know of, beside its texts and hooks."""
     marks = [mark for found in HOOKS.values() for mark in found]
-    return [record(paths), *(folder.path for folder in wanted_folders(paths)), *marks]
+    return [tool_record("supervisor", VERSION, paths), *(folder.path for folder in wanted_folders(paths)), *marks]
 
 
 def read(paths: Paths) -> list[PurePosixPath]:
@@ -131,24 +128,7 @@ def supervisor_installed(paths: Paths, seen: HostSurvey) -> Commands:
 
     + seen: a survey that looked at its record
     """
-    if seen.entry(record(paths)):
+    if seen.entry(tool_record("supervisor", VERSION, paths)):
         host.noop(f"supervisor {VERSION} is installed")
         return
-    requirement = paths.tools / "supervisor.txt"
-    yield from write(requirement, LOCK.read_text(), seen)
-    places = (".supervisor-new", ".supervisor-pip", ".supervisor-old", "supervisor")
-    new, venv, old, final = (shlex.quote(str(paths.tools / name)) for name in places)
-    pip = f"{venv}/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all:"
-    yield "; ".join(
-        (
-            "set -e",
-            "umask 022",
-            f"rm -rf {new} {venv} {old}",
-            f"python3 -m venv {venv}",
-            WITH_MIRRORS,
-            f"{pip} --no-deps --require-hashes --target {new} -r {shlex.quote(str(requirement))}",
-            f"[ ! -e {final} ] || mv -T {final} {old}",
-            f"mv -T {new} {final}",
-            f"rm -rf {venv} {old}",
-        )
-    )
+    yield from put_tool("supervisor", LOCK.read_text(), paths, seen, "--only-binary :all:")

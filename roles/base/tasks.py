@@ -1,8 +1,5 @@
 """Operations of the base role."""
 
-import shlex
-from pathlib import PurePosixPath
-
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 from pyinfra.context import host
@@ -14,10 +11,11 @@ from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.managers import SYSTEMD, Manager
 from roles.operations.accounts import system_users
-from roles.operations.files import Commands, folders, write
+from roles.operations.files import Commands, folders
 from roles.operations.packages import install_packages
 from roles.operations.programs import own_programs, remove_old_programs
-from roles.paths import ETC, WITH_MIRRORS, Folder, Paths
+from roles.operations.tools import put_tool, tool_record
+from roles.paths import ETC, Folder, Paths
 from roles.settings import SettingError
 
 GB = 10**9
@@ -41,7 +39,7 @@ def install(base: Base, paths: Paths, manager: Manager = SYSTEMD) -> None:
         Survey,
         paths=[
             *(folder.path for folder in wanted),
-            *(paths.uv, paths.onhost, _uv_record(base, paths)),
+            *(paths.uv, paths.onhost, tool_record("uv", base.uv_version, paths)),
             *(boot.looked_at(paths) if own_manager else []),
         ],
         texts=[uv, *(boot.read(paths) if own_manager else [])],
@@ -99,11 +97,6 @@ def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey) -> None:
     )
 
 
-def _uv_record(base: Base, paths: Paths) -> PurePosixPath:
-    """The folder whose name shows the installed version of uv."""
-    return paths.tools / f"uv/uv-{base.uv_version}.dist-info"
-
-
 @operation()
 def uv_installed(base: Base, paths: Paths, seen: HostSurvey) -> Commands:
     """
@@ -112,24 +105,7 @@ def uv_installed(base: Base, paths: Paths, seen: HostSurvey) -> Commands:
     + base, paths: settings of the host
     + seen: a survey that looked at uv and its record
     """
-    if seen.entry(_uv_record(base, paths)) and seen.entry(paths.uv):
+    if seen.entry(tool_record("uv", base.uv_version, paths)) and seen.entry(paths.uv):
         host.noop(f"uv {base.uv_version} is installed")
         return
-    requirement = paths.tools / "uv.txt"
-    text = (UV_LOCKS / f"{base.uv_version}.txt").read_text()
-    yield from write(requirement, text, seen)
-    new, venv, old, final = (shlex.quote(str(paths.tools / name)) for name in (".uv-new", ".uv-pip", ".uv-old", "uv"))
-    pip = f"{venv}/bin/python -m pip install --quiet --disable-pip-version-check"
-    yield "; ".join(
-        (
-            "set -e",
-            "umask 022",
-            f"rm -rf {new} {venv} {old}",
-            f"python3 -m venv {venv}",
-            WITH_MIRRORS,
-            f"{pip} --no-deps --require-hashes --target {new} -r {shlex.quote(str(requirement))}",
-            f"[ ! -e {final} ] || mv -T {final} {old}",
-            f"mv -T {new} {final}",
-            f"rm -rf {venv} {old}",
-        )
-    )
+    yield from put_tool("uv", (UV_LOCKS / f"{base.uv_version}.txt").read_text(), paths, seen)

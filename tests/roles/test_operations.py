@@ -11,7 +11,7 @@ import pytest
 
 from roles.base import boot
 from roles.base.config import Base
-from roles.base.tasks import _uv_record, uv_installed
+from roles.base.tasks import uv_installed
 from roles.cache.rendering import UNIT as CACHE_UNIT
 from roles.cache.tasks import cache_running
 from roles.facts.gpu_state import HostGpus
@@ -39,6 +39,7 @@ from roles.operations.files import folders, rendered
 from roles.operations.programs import own_programs
 from roles.operations.release import build_release, prune_releases, switch
 from roles.operations.sources import Source
+from roles.operations.tools import tool_record
 from roles.operations.units import started
 from roles.paths import GATEWAY, HISTORY, UNITS, Folder, Paths
 from tests.roles.declared import declared
@@ -139,7 +140,7 @@ CASES: dict[str, Case] = {
     ),
     "uv_installed": Case(
         lambda seen: uv_installed(name="it", base=BASE, paths=PATHS, seen=seen),
-        HostSurvey({str(PATHS.uv): _entry(), str(_uv_record(BASE, PATHS)): _entry("d")}),
+        HostSurvey({str(PATHS.uv): _entry(), str(tool_record("uv", BASE.uv_version, PATHS)): _entry("d")}),
     ),
     "environment": Case(
         lambda seen: environment(name="it", wanted=APP.environment, paths=PATHS, seen=seen),
@@ -151,7 +152,7 @@ CASES: dict[str, Case] = {
     ),
     "supervisor_installed": Case(
         lambda seen: boot.supervisor_installed(name="it", paths=PATHS, seen=seen),
-        HostSurvey({str(boot.record(PATHS)): _entry("d")}),
+        HostSurvey({str(tool_record("supervisor", boot.VERSION, PATHS)): _entry("d")}),
     ),
     "started": Case(
         lambda seen: started(name="it", unit=CACHE_UNIT.name, seen=seen), HostSurvey(units={CACHE_UNIT.name: UP})
