@@ -3,22 +3,13 @@
 import errno
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from roles.onhost import unit_log
-from tests.roles.base.test_supervised import READY, SLEEP, THING, UNIT, Machine, python, until
-
-
-@pytest.fixture
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    made = Machine(tmp_path_factory.mktemp("m"))
-    made.boot()
-    yield made
-    made.shut_down()
+from tests.roles.base.machine import READY, SLEEP, THING, UNIT, Machine, python, until
 
 
 def test_a_state_that_cannot_be_written_ends_no_service(machine: Machine, tmp_path: Path) -> None:

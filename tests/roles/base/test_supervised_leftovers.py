@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from roles.onhost.supervised_process import Process
 from roles.onhost.unit_log import UnitLog
 from roles.operations.sandbox import shut_in
 from roles.programs import closure, packed_files, zipped
-from tests.roles.base.test_supervised import SLEEP, THING, UNIT, Machine, python, until
+from tests.roles.base.machine import SLEEP, THING, UNIT, Machine, python, until
 
 ROOT = Path(__file__).resolve().parents[3]
 CHAIN = """
@@ -26,14 +25,6 @@ while True:
     open(sys.argv[1], "w").write("x")
     time.sleep(0.01)
 """
-
-
-@pytest.fixture
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    made = Machine(tmp_path_factory.mktemp("m"))
-    made.boot()
-    yield made
-    made.shut_down()
 
 
 def alive(pid: str) -> bool:
