@@ -12,6 +12,7 @@ from deploy.torch import torch_builds
 from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import parse_probe, probe_command
+from roles.managers import INIT_COMMAND, needed_manager
 from roles.models.sizes import format_bytes
 from roles.models.state import TOOL
 from roles.models.wanted import PICKLES, WantedError, WantedFile, wanted
@@ -59,7 +60,7 @@ def _pickle(fleet: Path, host: HostSettings, name: str) -> WantedFile:
 def convert(remote: Remote, file: WantedFile, name: str) -> tuple[str, int]:
     """Put the safetensors file into the store, with a link in Paths.converted. Returns its sha256 and size in bytes."""
     paths = remote.host.paths
-    if remote.run(["test", "-d", "/run/systemd/system"], check=False).status:
+    if needed_manager(remote.run(["sh", "-c", INIT_COMMAND]).out) != "systemd":
         raise HostError(
             f"{remote.name}: it has no systemd, and without it nothing keeps a pickle's code from the host; "
             "convert it on a host with systemd"

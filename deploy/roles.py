@@ -6,7 +6,7 @@ from pathlib import Path
 from pyinfra.context import host
 from pyinfra.operations import server
 
-from deploy.managers import chosen_manager, refuse_without_systemd
+from deploy.manager_choice import chosen_manager, refuse_without_systemd
 from deploy.torch import NO_TORCH, TorchBuilds, torch_builds
 from inventory.caching import upstreams
 from inventory.model import ROLES, HostSettings

@@ -184,8 +184,7 @@ class Remote:
         if check and answer.status:
             lines = (answer.err.strip() or answer.out.strip() or "it printed nothing").splitlines()
             # The last line of tar and others says only that there was an error.
-            worst = [text for kind, text in journal.errors(lines) if kind in ("disk", "memory")]
-            said = worst[0] if worst else lines[-1]
+            said = journal.cause(lines) or lines[-1]
             raise HostError(f"{self.name}: {label or _short(command)} failed with status {answer.status}: {said}")
 
     def _complaint(self, said: str) -> str:

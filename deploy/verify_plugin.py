@@ -16,13 +16,12 @@ from testinfra.backend.base import CommandResult
 from testinfra.backend.ssh import SshBackend
 from testinfra.host import Host
 
-from deploy.managers import chosen_manager
+from deploy.manager_choice import chosen_manager
 from deploy.torch import TorchBuilds, torch_builds
 from deploy.verify_protocol import ROLE_FILE, UNREACHABLE, Hosts
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import parse_probe, probe_command
-from roles.facts.init import INIT_COMMAND, needed_manager
-from roles.managers import Manager
+from roles.managers import INIT_COMMAND, Manager, needed_manager
 
 COMMAND_FAILED = re.compile(
     r"Unexpected exit code (?P<status>\d+) for CommandResult\("

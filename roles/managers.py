@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
+from roles.onhost.supervisor import SHOWN
 from roles.paths import UNITS, Paths
 from roles.programs import command
 from roles.service import Service
 from templates import render
 
-SHOWN = "Id,LoadState,UnitFileState,ActiveState,NeedDaemonReload"
-"""The properties that `Manager.show` prints, one NAME=VALUE a line, and an empty line between units."""
-
-
+INIT_COMMAND = "[ -d /run/systemd/system ] && echo systemd || echo supervisor"
+"""The shell command that prints which service manager the host needs, as sd_booted(3) decides it."""
 WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "gpu", "models", "webui", "trainer"})
 """Roles that a host can have whose services supervisord runs."""
 
@@ -38,7 +37,7 @@ class Manager(Protocol):
         """The text of that file."""
 
     def show(self, units: Iterable[str]) -> str:
-        """The shell command that prints the properties of units."""
+        """The shell command that prints SHOWN of units: NAME=VALUE lines, and an empty line between units."""
 
     def main_process(self, unit: str) -> str:
         """The shell command that prints the process id of a unit's program."""
@@ -82,7 +81,7 @@ class Systemd:
         return render(f"{service.role}/{service.unit}.j2", service=service, **service.hardening)
 
     def show(self, units: Iterable[str]) -> str:
-        return f"systemctl show --property={SHOWN} -- {shlex.join(units)}"
+        return f"systemctl show --property={','.join(SHOWN)} -- {shlex.join(units)}"
 
     def main_process(self, unit: str) -> str:
         return f"systemctl show -P MainPID {unit}"
@@ -172,6 +171,11 @@ class Supervisor:
 
 def _plain(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def needed_manager(said: str) -> str:
+    """systemd or supervisor, by what INIT_COMMAND printed; systemd where that tells nothing."""
+    return "supervisor" if said.strip() == "supervisor" else "systemd"
 
 
 def manager_of(init: str, paths: Paths) -> Manager:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy.onhost.machine import disk, os_release
-from deploy.onhost.provider import provider
 from roles.onhost import services
+from roles.onhost.provider import provider
 
 SAMPLE = 2_000_000
 """Bytes of a mirror's answer that are read to measure throughput."""

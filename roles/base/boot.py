@@ -11,7 +11,7 @@ from pyinfra.operations import server
 from roles.accounts import HOMES, SANDBOX
 from roles.facts.seen import HostSurvey
 from roles.facts.supervisord import Serves
-from roles.onhost import supervisor
+from roles.onhost import provider, supervisor
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, folders, rendered
 from roles.operations.tools import put_tool, tool_record
@@ -21,11 +21,10 @@ from templates import render
 VERSION = "4.3.0"
 LOCK = Path(__file__).resolve().parent / f"supervisor/{VERSION}.txt"
 """supervisor with the hash of its wheel; it needs no other package."""
-HOOKS = {
-    PurePosixPath("/etc/autodl.sh"): (PurePosixPath("/etc/autodl-motd"), PurePosixPath("/init/bin/customer.cmd.sh")),
-    PurePosixPath("/root/onstart.sh"): (PurePosixPath("/.launch"), PurePosixPath("/etc/vast_boot.d")),
-}
-"""Scripts that a provider's container runs at each start -> by which files one knows the provider."""
+HOOKS = {"AutoDL": PurePosixPath("/etc/autodl.sh"), "vast.ai": PurePosixPath("/root/onstart.sh")}
+"""Provider -> the script that its containers run at each start."""
+MARKS = {name: [PurePosixPath(file) for file in files] for name, _, files in provider.MARKS}
+"""Provider -> files by which a survey knows it."""
 
 
 def texts(paths: Paths) -> dict[PurePosixPath, str]:
@@ -80,13 +79,13 @@ def wanted_folders(paths: Paths) -> list[Folder]:
 
 def looked_at(paths: Paths) -> list[PurePosixPath]:
     """Paths that `install` has to know of, beside its texts and hooks."""
-    marks = [mark for found in HOOKS.values() for mark in found]
+    marks = [mark for name in HOOKS for mark in MARKS[name]]
     return [tool_record("supervisor", VERSION, paths), *(folder.path for folder in wanted_folders(paths)), *marks]
 
 
 def read(paths: Paths) -> list[PurePosixPath]:
     """Texts that `install` and `create_users` have to know."""
-    return [*texts(paths), *HOOKS, users_script(paths), ids(paths)]
+    return [*texts(paths), *HOOKS.values(), users_script(paths), ids(paths)]
 
 
 def install(paths: Paths, seen: HostSurvey) -> None:
@@ -99,8 +98,8 @@ def install(paths: Paths, seen: HostSurvey) -> None:
     for place, text in host.loop(list(texts(paths).items())):
         mode = 0o755 if place == paths.boot else 0o644
         rendered(name=f"Write {place.name}", dest=place, text=text, seen=seen, mode=mode)
-    for hook, marks in host.loop(list(HOOKS.items())):
-        if any(map(seen.entry, marks)):
+    for name, hook in host.loop(list(HOOKS.items())):
+        if any(map(seen.entry, MARKS[name])):
             text = hooked(hook, paths, seen)
             rendered(name=f"Start services from {hook}", dest=hook, text=text, seen=seen, mode=0o755)
     if not host.get_fact(Serves, paths=paths):

@@ -21,7 +21,7 @@ def check_unit_file(host: Host, unit: PurePosixPath, text: str) -> None:
 
 
 def unit_state(host: Host, unit: str, manager: Manager) -> dict[str, str]:
-    """The properties of a unit (see `managers.SHOWN`)."""
+    """The properties of a unit (see `supervisor.SHOWN`)."""
     shown = host.check_output(manager.show([unit]))
     return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
 

@@ -92,6 +92,11 @@ STARTING = "sdfleet: starting"
 """What the runner says of itself before there is anything to say."""
 
 
+def cause(lines: Iterable[str]) -> str:
+    """The first line that tells of a full disk or memory, from which the others only follow; empty if none does."""
+    return next((text for kind, text in errors(lines) if kind in ("disk", "memory")), "")
+
+
 def errors(lines: Iterable[str], kinds: Mapping[str, re.Pattern[str]] = KINDS) -> list[tuple[str, str]]:
     """The kind (of `kinds`) and text of every line that tells of an error; of a traceback the exception alone."""
     found: list[tuple[str, str]] = []

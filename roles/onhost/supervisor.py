@@ -23,8 +23,8 @@ SECRETS = RUN / "credentials"
 INACTIVE = {"active": "inactive", "sub": "dead", "result": "success"}
 LEAST_SECONDS = 1
 """supervisord takes a runner that ends sooner for one that cannot run: after four such starts it gives up."""
-LOG_LINE = 3
-"""Parts of a line in a log: time (s since the epoch), invocation ("-" for the runner's own words), text."""
+SHOWN = ("Id", "LoadState", "UnitFileState", "ActiveState", "NeedDaemonReload")
+"""The properties of a unit that apply and verify ask for, of each manager."""
 
 
 def there() -> bool:

@@ -26,7 +26,6 @@ from roles.onhost.supervisor_rpc import connect
 NAME = "supervisord"
 LOOK_SECONDS = 0.1
 NO_ANSWER = "supervisord does not answer"
-SHOWN = ("Id", "LoadState", "UnitFileState", "ActiveState", "NeedDaemonReload")
 
 
 def shown(unit: str, *names: str) -> dict[str, str]:
@@ -215,17 +214,28 @@ def _stamped(last: int, since: float) -> list[str]:
 
 def show(unit: str, last: int, follow: bool) -> None:
     """Print a service's last lines, and with `follow` each further one."""
-    seen = 0.0
+    seen, size = 0.0, _size(unit)
     for line in unit_log.last(_log(unit), last):
         print(unit_log.stamped(line, unit), flush=True)
         seen = line.at
     while follow:
         time.sleep(0.3)
+        if (now := _size(unit)) == size:
+            continue  # nothing to read again
+        size = now
         for line in unit_log.last(_log(unit), 10000, seen):
             if line.at > seen:
                 print(unit_log.stamped(line, unit), flush=True)
                 seen = line.at
-        print(end="", flush=True)
+
+
+def _size(unit: str) -> tuple[int, int]:
+    """Which file the log is now, and its bytes: they change with each line."""
+    try:
+        found = _log(unit).stat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_ino, found.st_size
 
 
 def main() -> None:
@@ -238,7 +248,7 @@ def main() -> None:
         print("yes" if supervisor_boot.serves(Path(units[0])) else "no")
         return
     if verb == "show":
-        print("\n\n".join("\n".join(f"{k}={v}" for k, v in shown(unit, *SHOWN).items()) for unit in units))
+        print("\n\n".join("\n".join(f"{k}={v}" for k, v in shown(unit, *supervisor.SHOWN).items()) for unit in units))
         return
     if verb == "main-process":
         print(value(units[0], "MainPID"))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.onhost.provider import provider
 from lab.providers import PROVIDERS, Provider
+from roles.onhost.provider import provider
 
 EACH = pytest.mark.parametrize("rented", PROVIDERS.values(), ids=PROVIDERS)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 MARKS = (
     ("AutoDL", ("AutoDLContainerUUID", "AutoDLRegion"), ("/etc/autodl-motd", "/init/bin/customer.cmd.sh")),
     ("RunPod", ("RUNPOD_POD_ID",), ("/etc/rp_environment",)),
-    ("vast.ai", ("VAST_CONTAINERLABEL",), ("/etc/vast_boot.d",)),
+    ("vast.ai", ("VAST_CONTAINERLABEL",), ("/etc/vast_boot.d", "/.launch")),
 )
 """Name, variables of process 1, files: one of them is enough. sshd passes no variables on to logins."""
 
