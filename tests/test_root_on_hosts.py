@@ -61,6 +61,7 @@ OF_ROOTS = {
         "supervisor, /run/sdfleet-supervisor, /proc",
         "open mkdir replace symlink_to glob files.read files.read_json files.remove",
     ),
+    "roles/onhost/supervisor_logs.py": ("supervisor/logs", "glob"),
     "roles/onhost/supervisor_manager.py": (
         "supervisor, /run/sdfleet-supervisor",
         "mkdir touch unlink glob files.remove",

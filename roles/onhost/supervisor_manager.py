@@ -20,8 +20,11 @@ import xmlrpc.client
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import files, supervisor, supervisor_boot, supervisor_programs, unit_log
+from roles.onhost import files, supervisor, supervisor_boot, supervisor_logs, supervisor_programs
+from roles.onhost.supervisor_logs import host_log, lines, lines_of_start, own_log, show
 from roles.onhost.supervisor_rpc import connect
+
+__all__ = ["host_log", "lines", "lines_of_start", "own_log", "show"]  # the manager's, as `services.Manager` has them
 
 NAME = "supervisord"
 LOOK_SECONDS = 0.1
@@ -140,9 +143,13 @@ def _start(unit: str, wait: bool) -> str:
             return f"{unit} did not start: {state['result']}"
         if up not in supervisor_programs.UP:
             ended_well = up == "EXITED" and current and state["active"] == "inactive"
-            return "" if ended_well else f"{unit} did not start: its runner ended; see {_log(unit)}, and .runner there"
+            return (
+                ""
+                if ended_well
+                else f"{unit} did not start: its runner ended; see {supervisor_logs.file_of(unit)}, and .runner there"
+            )
         if time.monotonic() > deadline:
-            return f"{unit} did not start: it is still not ready; see {_log(unit)}"
+            return f"{unit} did not start: it is still not ready; see {supervisor_logs.file_of(unit)}"
         time.sleep(LOOK_SECONDS)
     return ""
 
@@ -169,73 +176,6 @@ def _known() -> list[tuple[str, str]]:
     """Each unit that has run since the boot, with its state."""
     names = sorted(file.name[: -len(".json")] for file in supervisor.STATES.glob("*.json"))
     return [(unit, str(supervisor.read_state(unit)["active"])) for unit in names]
-
-
-def _log(unit: str) -> Path:
-    return supervisor.HOME / "logs" / f"{unit}.log"
-
-
-def lines(unit: str, last: int, since: float = 0.0, seconds: float | None = None) -> list[str]:
-    """The last lines that a service itself wrote; files are read at once, whatever `seconds` are."""
-    found = unit_log.read(_log(unit))
-    return [line.text for line in found if line.at >= int(since) and line.invocation != unit_log.OWN][-last:]
-
-
-def lines_of_start(
-    unit: str, most: int, longest: int, since: float | None = None, until: float | None = None
-) -> list[str] | None:
-    """What a service wrote since its last start."""
-    invocation = supervisor.read_state(unit).get("invocation")
-    found = [
-        line.text[:longest]
-        for line in unit_log.read(_log(unit))
-        if line.invocation == invocation and (since or 0) <= line.at <= (until or float("inf"))
-    ]
-    return (found[-most:] if since is not None else found[:most]) or None
-
-
-def host_log(last: int) -> list[str]:
-    """The last lines of all services: the host itself has no log that is known."""
-    return _stamped(last, 0.0)
-
-
-def own_log(last: int) -> list[str]:
-    """The last lines of sdfleet's services within a day."""
-    return _stamped(last, time.time() - 86400)
-
-
-def _stamped(last: int, since: float) -> list[str]:
-    found = []
-    for file in sorted((supervisor.HOME / "logs").glob("*.log")):
-        unit = file.name[: -len(".log")]
-        found += [(line.at, unit_log.stamped(line, unit)) for line in unit_log.last(file, last, since)]
-    return [text for _, text in sorted(found)[-last:]]
-
-
-def show(unit: str, last: int, follow: bool) -> None:
-    """Print a service's last lines, and with `follow` each further one."""
-    seen, size = 0.0, _size(unit)
-    for line in unit_log.last(_log(unit), last):
-        print(unit_log.stamped(line, unit), flush=True)
-        seen = line.at
-    while follow:
-        time.sleep(0.3)
-        if (now := _size(unit)) == size:
-            continue  # nothing to read again
-        size = now
-        for line in unit_log.last(_log(unit), 10000, seen):
-            if line.at > seen:
-                print(unit_log.stamped(line, unit), flush=True)
-                seen = line.at
-
-
-def _size(unit: str) -> tuple[int, int]:
-    """Which file the log is now, and its bytes: they change with each line."""
-    try:
-        found = _log(unit).stat()
-    except FileNotFoundError:
-        return 0, 0
-    return found.st_ino, found.st_size
 
 
 def main() -> None:
@@ -267,7 +207,7 @@ def _do(verb: str, units: list[str]) -> str:
     if verb == "remove":
         why = attempt("disable", *units, now=True)
         for unit in units:
-            for left in (supervisor.file_of(unit), supervisor.STATES / f"{unit}.json", _log(unit)):
+            for left in (supervisor.file_of(unit), supervisor.STATES / f"{unit}.json", supervisor_logs.file_of(unit)):
                 files.remove(left)
         return why
     if verb == "run":
