@@ -56,7 +56,7 @@ class Value:
 
 
 @dataclass
-class Expansion:
+class Shell:
     """The variables of a script, and words expanded by them."""
 
     file: Path
@@ -64,6 +64,7 @@ class Expansion:
     """Relative paths start from here."""
     variables: dict[str, list[Value]] = field(default_factory=dict)
     arrays: set[str] = field(default_factory=set)
+    readonly: set[str] = field(default_factory=set)
 
     def refuse(self, line: int, problem: str) -> InputError:
         """The error for a line that cannot be evaluated."""
