@@ -102,7 +102,7 @@ def test_the_arguments_are_those_that_bash_passes(tmp_path: Path, text: str) -> 
     script = tmp_path / "train.sh"
     script.write_text(f"#!/bin/bash\n{text}")
     followed = bash.evaluate_script(script, script.read_text())
-    assert [value.text for value in followed.launch.arguments] == run_by_bash(script)
+    assert [value.text for value in followed.launch.words] == run_by_bash(script)
 
 
 def test_a_script_with_windows_line_ends_passes_the_same_arguments(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_script_with_windows_line_ends_passes_the_same_arguments(tmp_path: Pat
     for name, content in {"unix.sh": text, "windows.sh": text.replace("\n", "\r\n")}.items():
         script = tmp_path / name
         script.write_bytes(content.encode())
-        passed.append([value.text for value in bash.evaluate_script(script, read_text(script)).launch.arguments])
+        passed.append([value.text for value in bash.evaluate_script(script, read_text(script)).launch.words])
     assert passed == [["--a", "b", "--model=./base.safetensors"]] * 2
 
 

@@ -2,6 +2,6 @@
 
 from training.kohya.bash.evaluate import Script, evaluate_script
 from training.kohya.bash.launch import Launch
-from training.kohya.bash.shell import Value, used_names
+from training.kohya.bash.shell import Field, used_names
 
-__all__ = ["Launch", "Script", "Value", "evaluate_script", "used_names"]
+__all__ = ["Field", "Launch", "Script", "evaluate_script", "used_names"]

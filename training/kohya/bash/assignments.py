@@ -1,6 +1,6 @@
 """Assignments of bash scripts, plain and by `declare`, `export` and the like, and `unset`."""
 
-from training.kohya.bash.shell import OF_BASH, Shell, Value
+from training.kohya.bash.shell import OF_BASH, Field, Shell
 from training.kohya.bash.statements import Assignment, Command
 
 
@@ -47,5 +47,5 @@ def _assign(assignment: Assignment, line: int, shell: Shell) -> None:
         ]
     else:
         value = shell.whole(assignment.value)
-        first = before[0] if before and assignment.append else Value("")
-        shell.variables[name] = [Value(first.text + value.text, first.names | value.names), *before[1:]]
+        first = before[0] if before and assignment.append else Field("")
+        shell.variables[name] = [Field(first.text + value.text, first.names | value.names), *before[1:]]

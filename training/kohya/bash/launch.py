@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from training.kohya.bash.shell import FROM_OUTSIDE, Shell, Value, used_names
+from training.kohya.bash.shell import FROM_OUTSIDE, Field, Shell, used_names
 from training.kohya.bash.statements import Assignment, Command
 from training.kohya.bash.words import Variable, Word
 from training.spelling import did_you_mean
@@ -18,9 +18,10 @@ class Launch:
     """The command that trains: the launcher (accelerate or python), the program of sd-scripts, and its arguments."""
 
     line: int
-    launcher: tuple[Value, ...]
+    launcher: tuple[Field, ...]
     program: str
-    arguments: tuple[Value, ...]
+    words: tuple[Field, ...]
+    """The arguments of that program."""
     environment: tuple[tuple[str, str], ...] = ()
     """Variables that are set for this command alone."""
 
@@ -52,15 +53,15 @@ def launch_of(command: Command, shell: Shell, before: Launch | None) -> Launch:
         if asked and part.name not in shell.variables:
             hint = did_you_mean(part.name, shell.variables)
             raise shell.refuse(line, f"${part.name} is passed on but never set in the script{hint}")
-    arguments = tuple(words[place + 1 :])
-    for name in sorted(used_names(arguments) - shell.variables.keys()):
+    passed = tuple(words[place + 1 :])
+    for name in sorted(used_names(passed) - shell.variables.keys()):
         hint = did_you_mean(name, shell.variables)
         raise shell.refuse(line, f"${name} is passed on but never set in the script{hint}")
     environment = [(one.name, _text(one, shell)) for one in command.assignments]
     if words[0].text == "env":
         pairs = (value.text.partition("=") for value in words[1:place])
         environment += [(name, value) for name, equals, value in pairs if equals and name.isidentifier()]
-    return Launch(line, tuple(words[: place + 1]), program, arguments, tuple(environment))
+    return Launch(line, tuple(words[: place + 1]), program, passed, tuple(environment))
 
 
 def _text(assignment: Assignment, shell: Shell) -> str:
