@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from roles.onhost import gpus, host_stop, host_use, idle_stop, services, transfers
+from roles.onhost import gpus, host_stop, host_use, idle_stop, provider, services, transfers
 from roles.onhost.idle_stop import AGAIN_SECONDS, PAUSED_SECONDS, Idle
 
 LIMIT = 1800.0
@@ -180,14 +180,14 @@ def watcher(use: host_use.Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         webui_port=use.port,
         state=tmp_path / "state.json",
     )
-    monkeypatch.setattr(host_stop.provider, "variables", lambda: {"SDFLEET_TEST_ID": "the id of the container"})
+    monkeypatch.setattr(provider, "variables", lambda: {"SDFLEET_TEST_ID": "the id of the container"})
     return idle_stop.Watcher(options)
 
 
 def ticking(watcher: idle_stop.Watcher, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Turn the clock by so many seconds, with a look every 15."""
     clock = [time.monotonic()]
-    monkeypatch.setattr(idle_stop.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     watcher.idle = Idle(60.0, clock[0])
 
     def turn(seconds: float) -> None:
