@@ -1,6 +1,6 @@
 """The service that stops an idle host, as text for its service manager."""
 
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.onhost.provider import STOP
 from roles.paths import UNITS, Paths
 from roles.programs import digest
@@ -23,7 +23,7 @@ def stop_command(rental: Rental, provider: str) -> str:
     return STOP.get(provider, "") if rental.stop_command == AUTO else rental.stop_command
 
 
-def unit_text(rental: Rental, paths: Paths, webui_port: int, provider: str, manager: Manager = SYSTEMD) -> str:
+def unit_text(rental: Rental, paths: Paths, webui_port: int, provider: str, manager: Manager) -> str:
     """The file that describes the service. Raises SettingError if no command is known.
 
     + webui_port: the WebUI's; 0 if the host has none

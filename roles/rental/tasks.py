@@ -5,7 +5,7 @@ from pyinfra.context import host
 from pyinfra.operations import server
 
 from roles.facts.survey import Survey
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.units import run_unit
 from roles.paths import Paths
 from roles.rental.config import Rental
@@ -14,7 +14,7 @@ from roles.rental.service import UNIT, unit_text
 
 
 @deploy("Rental")
-def install(rental: Rental, paths: Paths, webui_port: int, manager: Manager = SYSTEMD) -> None:
+def install(rental: Rental, paths: Paths, webui_port: int, manager: Manager) -> None:
     """
     Have the host stop itself when nothing has used it for a while, or no longer so.
 

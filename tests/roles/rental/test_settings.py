@@ -65,7 +65,7 @@ def test_a_provider_is_known_by_names_alone() -> None:
 
 def _declared(settings: HostSettings, seen: HostSurvey, provider: str) -> dict[str, list[str]]:
     facts = {Survey: seen, Provider: provider}
-    return declared(lambda: install(settings.rental, settings.paths, 7860), facts)  # type: ignore[call-arg, arg-type]
+    return declared(lambda: install(settings.rental, settings.paths, 7860, SYSTEMD), facts)  # type: ignore[call-arg, arg-type]
 
 
 def test_apply_starts_the_service_and_takes_it_away_again(tmp_path: Path) -> None:
