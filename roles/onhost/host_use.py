@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from roles.onhost import gpus, loopback, services, transfers, webui_api
 
@@ -20,6 +19,10 @@ STEPS = Path("/run/sdfleet.steps")
 """`roles.paths.STEP_LOCK`."""
 WEBUI = "sdfleet-webui.service"
 RUNS = "lora-train@"
+
+
+class Unknown(Exception):
+    """Something that uses hosts does not tell whether it does so now."""
 
 
 class Use:
@@ -34,14 +37,19 @@ class Use:
         self._last_picture: str | None = None
 
     def look(self) -> tuple[list[str], list[str]]:
-        """What uses the host, and what cannot be known; a sentence each."""
+        """What uses the host, and what may use it; a sentence each.
+
+        Trainings that cannot be listed count as there; a WebUI or a driver that hangs would never be idle so.
+        """
         sure: list[str] = []
         unsure: list[str] = []
         for ask in (self._trainings, self._pictures, self._cards, self._files):
             try:
                 sure += ask()
-            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # TimeoutError among them
-                unsure.append(str(error) or type(error).__name__)
+            except Unknown as unknown:
+                unsure.append(str(unknown))
+            except OSError as error:  # TimeoutError among them
+                sure.append(f"what runs is not known: {error}")
         return sure, unsure
 
     def _trainings(self) -> Iterator[str]:
@@ -55,24 +63,33 @@ class Use:
         if state != "active":
             return
         try:
-            told = self._ask("/sdapi/v1/progress?skip_current_image=true")["state"]
+            told = webui_api.ask(self.port, "/sdapi/v1/progress?skip_current_image=true")["state"]
+            draws, last = bool(told["job_count"]), str(told.get("job_timestamp"))
         except loopback.AnswerError as error:
-            raise ValueError(f"the WebUI may be drawing: it {error}") from error
-        last, before = str(told.get("job_timestamp")), self._last_picture
-        self._last_picture = last
-        if told["job_count"]:
+            raise Unknown(f"the WebUI may be drawing: it {error}") from error
+        except (LookupError, TypeError, AttributeError) as error:
+            raise Unknown("the WebUI may be drawing: its answer is none of a WebUI") from error
+        before, self._last_picture = self._last_picture, last
+        if draws:
             yield "the WebUI draws"
         elif before not in (None, last):
             yield "the WebUI has drawn"
-        with contextlib.suppress(loopback.AnswerError):  # older WebUIs have no such list
-            if waiting := int(self._ask("/internal/pending-tasks")["size"]):
-                yield f"{waiting} picture(s) wait in the WebUI's queue"
+        if waiting := self._waiting():
+            yield f"{waiting} picture(s) wait in the WebUI's queue"
 
-    def _ask(self, path: str) -> Any:
-        return webui_api.ask(self.port, path)
+    def _waiting(self) -> int:
+        """How many requests wait for their turn; 0 if the WebUI does not tell, as older ones."""
+        try:
+            return int(webui_api.ask(self.port, "/internal/pending-tasks")["size"])
+        except (loopback.AnswerError, LookupError, TypeError, ValueError):
+            return 0
 
     def _cards(self) -> Iterator[str]:
-        for index, percent in gpus.rows("index", "utilization.gpu"):
+        try:
+            rows = gpus.rows("index", "utilization.gpu")
+        except TimeoutError as slow:
+            raise Unknown(f"a card may compute: {slow}") from slow
+        for index, percent in rows:
             if percent.isdigit() and int(percent) >= BUSY_PERCENT:
                 yield f"GPU {index} computes"
 

@@ -145,6 +145,24 @@ def test_a_card_that_computes_is_in_use_whoever_it_is(use: host_use.Use, monkeyp
     assert use.look() == (["GPU 1 computes"], [])
 
 
+def test_trainings_that_cannot_be_listed_count_as_there(
+    use: host_use.Use, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hangs(*_: object) -> list[str]:
+        raise TimeoutError("systemctl did not answer within 30 s")
+
+    monkeypatch.setattr(manager, "active", hangs)
+    assert use.look() == (["what runs is not known: systemctl did not answer within 30 s"], [])
+
+
+def test_a_driver_that_hangs_is_no_use(use: host_use.Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hangs(*_: object) -> list[list[str]]:
+        raise TimeoutError("nvidia-smi did not answer within 30 s")
+
+    monkeypatch.setattr(gpus, "rows", hangs)
+    assert use.look() == ([], ["a card may compute: nvidia-smi did not answer within 30 s"])
+
+
 def _locked(file: Path, how: int) -> int:
     opened = os.open(file, os.O_RDWR | os.O_CREAT)
     fcntl.flock(opened, how)

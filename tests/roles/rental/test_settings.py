@@ -47,6 +47,12 @@ def test_a_host_never_stops_itself_unless_told_so(tmp_path: Path) -> None:
     assert seconds_of(host(tmp_path, 'rental.idle_stop = "2h"').rental.idle_stop or "") == 7200
 
 
+def test_a_cache_that_stops_when_idle_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").write_text(host_with('groups = ["cache"]\nrental.idle_stop = "30m"'))
+    [note] = load(tmp_path / "fleet.toml").notes
+    assert note.startswith("hosts.a.rental.idle_stop: what other hosts download from its cache does not count as use")
+
+
 def test_the_command_is_the_providers_unless_another_is_set() -> None:
     auto, own = Rental(), Rental(stop_command="poweroff")
     assert [stop_command(auto, name) for name in STOP] == [
