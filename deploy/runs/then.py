@@ -23,6 +23,8 @@ GONE_SECONDS = 120
 BROKEN_SECONDS = 20
 """The same, if what ran the command ended without an answer."""
 LOOK_SECONDS = 2
+LOST_ANSWERS = 2
+"""In a row; then the host is off."""
 ANSWER_SECONDS = 20
 
 
@@ -60,7 +62,9 @@ def refuse_unstoppable(hosts: Iterable[RunHost]) -> None:
         if not settings.rental.keeps_data:
             said = "is false, so a stop would lose what else is on the host: stop it by hand"
             raise ConfigError("--then", [Problem(settings.place("rental.keeps_data"), said)])
-        if not _ask(host.remote, stop=False)["command"]:
+        told = _ask(host.remote, stop=False)
+        host_memory.seen(settings, time.time(), str(told["provider"]))
+        if not told["command"]:
             said = f"{host.name}: how it is stopped is not known: it is no container of a known provider"
             raise HostError(said, cure=f"set {setting}")
 
@@ -109,25 +113,27 @@ def _stop(remote: Remote) -> str:
     if told and (why := "; ".join(told["used"]) or told["failed"]):
         host_memory.not_stopped(host)
         return str(why)
-    if told:
-        host_memory.stopped(host, time.time(), str(told["provider"]))
     if not _gone(remote, BROKEN_SECONDS if broken else GONE_SECONDS):
         host_memory.not_stopped(host)
         what = f"`{told['command']}`" if told else "its stop command"
         return broken or f"it still answers {GONE_SECONDS} s after {what}; see the provider's page"
+    # Again: it may have answered since the command.
+    host_memory.stopped(host, time.time(), host_memory.known(host).provider)
     out.print(host_memory.warning(host, time.time()) or f"{host.name} is stopped")
     return ""
 
 
 def _gone(remote: Remote, seconds: float) -> bool:
-    """Whether the host stops answering within that time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    """Whether the host stops answering within that time; one answer that is lost proves nothing."""
+    deadline, silent = time.monotonic() + seconds, 0
+    while time.monotonic() < deadline or silent:
         try:
             remote.run(["true"], timeout=ANSWER_SECONDS)
+            silent = 0
         except HostError as error:
-            if error.unreachable:
-                return True
+            silent = silent + 1 if error.unreachable else 0
+        if silent == LOST_ANSWERS:
+            return True
         time.sleep(LOOK_SECONDS)
     return False
 
