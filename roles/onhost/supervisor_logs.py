@@ -90,7 +90,8 @@ class Follower:
 
     def __init__(self, file: Path) -> None:
         """Begin at the end of the log, which need not be there yet."""
-        self.file, self.stream = file, self._opened()
+        self.file = file
+        self.stream = self._opened()
         if self.stream:
             self.stream.seek(0, os.SEEK_END)
 
