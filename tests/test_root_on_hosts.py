@@ -51,10 +51,10 @@ OF_ROOTS = {
     "roles/onhost/webui_extensions.py": ("cache/git; listdir of a descriptor", "glob listdir"),
     "roles/onhost/turn_state.py": ("none: only the run itself calls what uses files", "files.read_json files.write"),
     "roles/onhost/confine.py": ("/proc/self", "open"),
-    "roles/onhost/leftovers.py": ("/proc", "iterdir read_bytes"),
+    "roles/onhost/leftovers.py": ("/proc, /run/sdfleet-supervisor", "iterdir read_bytes files.read_json"),
     "roles/onhost/supervised_folders.py": (
-        "/run, /var/cache; reads /etc/sdfleet",
-        "mkdir open chmod chown read_bytes files.remove",
+        "/run, /run/sdfleet-supervisor, /var/cache; reads /etc/sdfleet, supervisor",
+        "mkdir open chmod chown touch unlink glob read_bytes files.remove",
     ),
     "roles/onhost/supervised_process.py": ("/run/sdfleet-supervisor", "mkdir unlink chmod chown"),
     "roles/onhost/supervisor.py": (
@@ -65,7 +65,7 @@ OF_ROOTS = {
         "supervisor, /run/sdfleet-supervisor, /proc",
         "open mkdir replace symlink_to glob files.read files.read_json files.remove",
     ),
-    "roles/onhost/supervisor_logs.py": ("supervisor/logs", "glob"),
+    "roles/onhost/supervisor_logs.py": ("supervisor/logs", "glob open"),
     "roles/onhost/supervisor_manager.py": (
         "supervisor, /run/sdfleet-supervisor",
         "mkdir touch unlink glob files.remove",
