@@ -11,6 +11,9 @@ MARKS = (
 )
 """Name, variables of process 1, files: one of them is enough. sshd passes no variables on to logins."""
 
+DISKS = {"AutoDL": "/root/autodl-tmp", "RunPod": "/workspace", "vast.ai": "/workspace"}
+"""Name -> where its containers have their data disk, those that have one."""
+
 
 def provider(root: Path = Path("/")) -> str:
     """The provider's name; empty if no mark is known."""
