@@ -27,7 +27,7 @@ OLD_PROGRAMS = ("pinned_checkout", "activate", "prune", "build_wheels", "apt_key
 
 
 @deploy("Base")
-def install(base: Base, paths: Paths, manager: Manager = SYSTEMD) -> None:
+def install(base: Base, paths: Paths, manager: Manager) -> None:
     """
     Install packages, users, folders and tools.
 

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.paths import ACME, GATEWAY, UNITS, Paths
 from roles.programs import digest
 from roles.service import Path, Service
@@ -51,7 +51,7 @@ def nginx_conf(gateway: Gateway, address: str, backends: Sequence[Backend]) -> s
     )
 
 
-def unit_text(gateway: Gateway, address: str, paths: Paths, manager: Manager = SYSTEMD) -> str:
+def unit_text(gateway: Gateway, address: str, paths: Paths, manager: Manager) -> str:
     """
     The file that describes the service to a host's service manager.
 
