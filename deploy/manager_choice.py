@@ -34,5 +34,3 @@ def refuse_without_systemd(manager: Manager, settings: HostSettings, roles: Coll
             f"this host has no systemd, and {', '.join(missing)} needs it so far. What works here: {works}. "
             "Take the host out of the other groups."
         )
-    if "webui" in roles and settings.webui.extensions:
-        raise SettingError("webui.extensions", "need systemd, which mounts them; a host without it has none so far")

@@ -8,7 +8,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 from pyinfra.operations import server
 
-from roles.accounts import HOMES, SANDBOX
+from roles.accounts import CACHE, HOMES, SANDBOX
 from roles.data_root import opening, way
 from roles.facts.seen import HostSurvey
 from roles.facts.supervisord import Serves
@@ -46,8 +46,9 @@ def texts(paths: Paths) -> dict[PurePosixPath, str]:
 
 
 def homes(paths: Paths) -> dict[str, PurePosixPath]:
-    """User -> home: those that systemd's hosts have, and one for code of strangers."""
-    return {user: paths.data(app) for user, app in HOMES.items()} | {SANDBOX: PurePosixPath("/nonexistent")}
+    """User -> home: those that systemd's hosts have, the cache's, and one for code of strangers."""
+    own = {user: paths.data(app) for user, app in HOMES.items()}
+    return own | {CACHE: paths.http_cache, SANDBOX: PurePosixPath("/nonexistent")}
 
 
 def users_script(paths: Paths) -> PurePosixPath:
