@@ -13,6 +13,7 @@ from lab.upstreams.repositories import publish
 from lab.upstreams.service import Folders
 from tests.e2e.conftest import Road
 from tests.e2e.test_container import until_active
+from tests.typed import Done
 
 pytestmark = pytest.mark.lab
 
@@ -22,7 +23,7 @@ EXTENSION = "sdfleet-lab/extension"
 PICKLE = "sdfleet-lab/pickles"
 SHOWN = f"{ROOT}/data/webui/extensions"
 CODE = f"{ROOT}/apps/lora_scripts/current/code"
-HEALTH = "curl -sS -m 10 http://127.0.0.1:8189/healthz"
+HEALTH = "curl -sS -m 10 http://127.0.0.1:8188/healthz"
 LISTED = "curl -sS -m 30 'http://127.0.0.1:28000/api/get_files?pick_type=model-file'"
 PLAIN = {"name": "ext", "url": f"https://github.com/{EXTENSION}.git"}
 
@@ -55,9 +56,15 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         yield made
 
 
+def _succeeds(container: Road, verb: str) -> Done:
+    done = container.sdfleet(verb)
+    assert done.code == 0, done.text
+    return done
+
+
 def _unchanged(container: Road) -> None:
-    again = container.sdfleet("apply")
-    assert again.code == 0 and re.search(rf"{NAME} +ok +0 ", again.text), again.text
+    again = _succeeds(container, "apply")
+    assert re.search(rf"{NAME} +ok +0 ", again.text), again.text
 
 
 def test_the_doctor_and_the_plan_name_what_the_data_root_needs(container: Road) -> None:
@@ -78,12 +85,11 @@ def test_the_doctor_and_the_plan_name_what_the_data_root_needs(container: Road) 
 
 def test_all_of_it_is_applied_and_a_second_apply_changes_nothing(container: Road) -> None:
     container.on(NAME, "echo secret >/root/token")
-    done = container.sdfleet("apply")
-    assert done.code == 0, done.text
+    done = _succeeds(container, "apply")
     print(f"first apply: {done.seconds:.0f} s")
     _unchanged(container)
-    assert (done := container.sdfleet("verify")).code == 0, done.text
-    assert (done := container.sdfleet("status")).code == 0, done.text
+    _succeeds(container, "verify")
+    _succeeds(container, "status")
     assert container.on(NAME, "stat -c %a /root /root/token") == "701\n640"
     assert container.lab.ssh(NAME, "runuser -u sdwebui -- ls /root").returncode
 
@@ -105,10 +111,10 @@ def test_an_extension_is_linked_and_comes_and_goes_with_the_release(container: R
     document = tomlkit.parse(text)
     del document["webui"]["extensions"]
     container.file.write_text(tomlkit.dumps(document))
-    assert (done := container.sdfleet("apply")).code == 0, done.text
+    _succeeds(container, "apply")
     assert container.on(NAME, f"ls {SHOWN}") == ""
     container.file.write_text(text)
-    assert (done := container.sdfleet("apply")).code == 0, done.text
+    _succeeds(container, "apply")
     assert container.on(NAME, there) == "SAYS = 1"
     _unchanged(container)
 
@@ -124,8 +130,8 @@ def test_a_drifted_way_is_found_and_mended(container: Road) -> None:
     container.on(NAME, "chmod 700 /root")
     done = container.sdfleet("verify")
     assert done.code == 3 and "/root is closed to services" in " ".join(done.text.split()), done.text
-    assert (done := container.sdfleet("apply")).code == 0, done.text
-    assert (done := container.sdfleet("verify")).code == 0, done.text
+    _succeeds(container, "apply")
+    _succeeds(container, "verify")
 
 
 def test_all_is_back_after_a_stop_also_where_the_image_has_a_closed_home(container: Road) -> None:
@@ -135,4 +141,4 @@ def test_all_is_back_after_a_stop_also_where_the_image_has_a_closed_home(contain
     print(f"ready after {until_active(container, ROOT):.0f} s")
     _unchanged(container)
     assert container.on(NAME, HEALTH) == "ok"
-    assert (done := container.sdfleet("verify")).code == 0, done.text
+    _succeeds(container, "verify")
