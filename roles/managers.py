@@ -15,7 +15,7 @@ from templates import render
 
 INIT_COMMAND = "[ -d /run/systemd/system ] && echo systemd || echo supervisor"
 """The shell command that prints which service manager the host needs, as sd_booted(3) decides it."""
-WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "gpu", "models", "webui", "trainer"})
+WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "gpu", "models", "webui", "trainer", "rental"})
 """Roles that a host can have whose services supervisord runs."""
 
 

@@ -80,6 +80,7 @@ def service(gateway: Gateway, address: str, paths: Paths) -> Service:
         stop_seconds=15,
         runtime_folder=NAME,
         runtime_mode=0o700,
+        runtime_kept=True,
         cache_folder=NAME,
         credentials={CONFIG: CURRENT / CONFIG, USERS: CURRENT / USERS, "tls.crt": CERTIFICATE, "tls.key": KEY},
         open_files=OPEN_FILES,
