@@ -31,5 +31,8 @@ def refuse_without_systemd(manager: Manager, settings: HostSettings, roles: Coll
             f"this host has no systemd, and {', '.join(missing)} needs it so far. What works here: {works}. "
             "Take the host out of the other groups."
         )
+    if "gateway" in roles and settings.gateway.enabled and settings.gateway.tls == "acme":
+        cure = 'take "given", "self-signed", or "provider" where the provider\'s proxy speaks TLS'
+        raise SettingError("gateway.tls", f'"acme" needs systemd, whose timer renews the certificate; {cure}')
     if "webui" in roles and settings.webui.extensions:
         raise SettingError("webui.extensions", "need systemd, which mounts them; a host without it has none so far")

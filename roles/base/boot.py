@@ -8,7 +8,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 from pyinfra.operations import server
 
-from roles.accounts import HOMES, SANDBOX
+from roles.accounts import GATEWAY, HOMES, SANDBOX
 from roles.facts.seen import HostSurvey
 from roles.facts.supervisord import Serves
 from roles.onhost import provider, supervisor
@@ -25,6 +25,7 @@ HOOKS = {"AutoDL": PurePosixPath("/etc/autodl.sh"), "vast.ai": PurePosixPath("/r
 """Provider -> the script that its containers run at each start."""
 MARKS = {name: [PurePosixPath(file) for file in files] for name, _, files in provider.MARKS}
 """Provider -> files by which a survey knows it."""
+NOWHERE = PurePosixPath("/nonexistent")
 
 
 def texts(paths: Paths) -> dict[PurePosixPath, str]:
@@ -38,8 +39,8 @@ def texts(paths: Paths) -> dict[PurePosixPath, str]:
 
 
 def homes(paths: Paths) -> dict[str, PurePosixPath]:
-    """User -> home: those that systemd's hosts have, and one for code of strangers."""
-    return {user: paths.data(app) for user, app in HOMES.items()} | {SANDBOX: PurePosixPath("/nonexistent")}
+    """User -> home: those that systemd's hosts have, and those that systemd makes when they are needed."""
+    return {user: paths.data(app) for user, app in HOMES.items()} | dict.fromkeys((SANDBOX, GATEWAY), NOWHERE)
 
 
 def users_script(paths: Paths) -> PurePosixPath:

@@ -100,9 +100,9 @@ def test_what_is_wrong_is_named_with_its_cure(
 
 def test_a_host_without_systemd_is_bad_only_for_what_needs_it(host: HostSettings) -> None:
     assert "system" not in found(host, systemd=False)
-    more = host.model_copy(update={"roles": (*host.roles, "gateway")})
+    more = host.model_copy(update={"roles": (*host.roles, "cache")})
     [finding] = found(more, systemd=False, provider="AutoDL")["system"]
-    assert finding.level == "bad" and "a container of AutoDL; gateway needs it" in finding.says
+    assert finding.level == "bad" and "a container of AutoDL; cache needs it" in finding.says
 
 
 def test_torch_without_a_gpu_is_a_failure_only_where_a_gpu_is(host: HostSettings) -> None:
