@@ -139,6 +139,20 @@ def test_home_folders_are_looked_up_in_one_place() -> None:
     assert asking == {"training/usable_path.py"}
 
 
+def test_nothing_chooses_a_service_manager_by_default() -> None:
+    """A forgotten argument would write files of systemd on a host without it, and say that all is well."""
+    wrong = []
+    for file in (*_files("roles"), *_files("deploy")):
+        for node in ast.walk(ast.parse(file.read_text())) if file.suffix == ".py" else ():
+            if isinstance(node, ast.FunctionDef):
+                named = [*node.args.posonlyargs, *node.args.args]
+                optional = [argument.arg for argument in named[len(named) - len(node.args.defaults) :]]
+                pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+                optional += [argument.arg for argument, default in pairs if default]
+                wrong += [f"{file.relative_to(TREE)}: {node.name}"] if "manager" in optional else []
+    assert wrong == []
+
+
 def test_every_template_that_the_code_names_is_in_the_repository() -> None:
     users = [package for package in OURS if package != "templates"]
     sources = [file for package in users for file in _files(package) if file.suffix == ".py"]

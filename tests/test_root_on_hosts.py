@@ -8,6 +8,7 @@ import pytest
 
 from roles import accounts, token_services
 from roles.base.tasks import wanted_folders
+from roles.managers import SYSTEMD
 from roles.paths import Paths
 from roles.webui.application import application
 from roles.webui.config import Webui
@@ -199,7 +200,7 @@ def test_homes_in_which_root_makes_and_mounts_folders_are_roots_and_sticky() -> 
     homes = {folder.path: (folder.owner, folder.group, folder.mode) for folder in wanted_folders(paths)}
     for user in (accounts.WEBUI, accounts.LORA_SCRIPTS):
         assert homes[paths.data(accounts.HOMES[user])] == ("root", user, 0o1775)
-    inside = [*application(Webui(), paths, release_of(Webui(), "cpu"), "").folders]
+    inside = [*application(Webui(), paths, release_of(Webui(), "cpu"), "", SYSTEMD).folders]
     assert (paths.data("webui") / "extensions", "root") in [(folder.path, folder.owner) for folder in inside]
 
 

@@ -24,7 +24,7 @@ OLD_PROGRAMS = ("pinned_checkout", "activate", "prune", "build_wheels", "apt_key
 
 
 @deploy("Base")
-def install(base: Base, paths: Paths, manager: Manager = SYSTEMD, trains: bool = False) -> None:
+def install(base: Base, paths: Paths, manager: Manager, trains: bool) -> None:
     """
     Install packages, users, folders and tools.
 

@@ -14,7 +14,7 @@ from roles.cache.rendering import TOKENS, UNIT, nginx_conf, tokens, unit
 from roles.cache.servers import configuration
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, folders, rendered
 from roles.operations.packages import install_nginx
@@ -49,7 +49,7 @@ def install(
     upstreams: Mapping[str, Sequence[str]],
     tokens_to: Collection[str],
     secrets: Mapping[str, str],
-    manager: Manager = SYSTEMD,
+    manager: Manager,
 ) -> None:
     """
     Run nginx as the fleet's caching proxy, in its own unit.
@@ -69,7 +69,7 @@ def install(
         service: unit(cache, paths, manager),
         **({TOKENS: tokens(secrets)} if cache.hold_tokens else {}),
     }
-    install_nginx([NGINX], seen)
+    install_nginx([NGINX], seen, manager)
     system_users(name="Create the cache's user", homes={CACHE: paths.http_cache}, seen=seen)
     folders(name="Make the cache's folders", wanted=wanted, seen=seen)
     if _changed(texts, seen):
@@ -91,8 +91,7 @@ def look(conf: PurePosixPath, wanted: Sequence[Folder], manager: Manager) -> Hos
         texts=[conf, manager.file(UNIT.name), TOKENS, RESOLV_CONF],
         packages=[NGINX],
         users=[CACHE],
-        units=[UNIT.name],
-        manager=manager,
+        units=manager.show([UNIT.name]),
     )
     return seen
 
@@ -105,7 +104,7 @@ def wanted_folders(paths: Paths) -> list[Folder]:
 
 
 @operation()
-def cache_running(texts: Mapping[PurePosixPath, str], seen: HostSurvey, manager: Manager = SYSTEMD) -> Commands:
+def cache_running(texts: Mapping[PurePosixPath, str], seen: HostSurvey, manager: Manager) -> Commands:
     """
     Enable the service, and run it with these files.
 

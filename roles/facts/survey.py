@@ -8,7 +8,6 @@ from pyinfra.api.facts import FactBase
 
 from roles.facts.records import listing, records
 from roles.facts.seen import INVENTORY, Entry, HostSurvey, Path, Tree, Unit, as_user, inventory_command, quoted
-from roles.managers import SYSTEMD, Manager
 
 SMALL = 1_000_000
 """Bytes that are read of a file that a service wrote."""
@@ -40,8 +39,7 @@ class Survey(FactBase[HostSurvey]):
         written_by: Mapping[Path, str] | None = None,
         packages: Sequence[str] = (),
         users: Sequence[str] = (),
-        units: Sequence[str] = (),
-        manager: Manager = SYSTEMD,
+        units: str = "",
         trees: Sequence[Path] = (),
         folders: Sequence[Path] = (),
         belonging: Mapping[Path, str] | None = None,
@@ -57,7 +55,7 @@ class Survey(FactBase[HostSurvey]):
         + written_by: small text files in folders of services -> the user who writes them, as whom they are read: a
           service can put a link, a FIFO or an endless file there
         + packages: Debian package names; one that another package provides counts as installed
-        + units: units of the host's service manager, which is `manager`
+        + units: the command that shows units: `show` of the host's service manager
         + trees: git work trees, which must be root's
         + folders: folders to list
         + belonging: folder -> user, whose folders in it are listed
@@ -68,7 +66,7 @@ class Survey(FactBase[HostSurvey]):
         """
         script = [". /etc/os-release; echo os $ID $VERSION_CODENAME"]
         script += _ask_files(paths, [str(path) for path in texts], written_by or {})
-        script += _ask_system(packages, users, units, manager)
+        script += _ask_system(packages, users, units)
         script += [_ask_tree(tree) for tree in trees]
         script += _ask_folders(folders, belonging or {}, holding or {})
         script += [_ask_digest(file) for file in digests]
@@ -134,7 +132,7 @@ def _ask_files(paths: Iterable[Path], texts: Sequence[str], written_by: Mapping[
         yield f'[ -z "$t" ] || printf "text\\t%s\\t%s\\n" {quoted([file])} "$t"'
 
 
-def _ask_system(packages: Sequence[str], users: Sequence[str], units: Sequence[str], manager: Manager) -> Iterator[str]:
+def _ask_system(packages: Sequence[str], users: Sequence[str], units: str) -> Iterator[str]:
     if packages:
         wanted = " ".join(f"-e {shlex.quote(name)}" for name in packages)
         line = "package\\t${db:Status-Abbrev}\\t${Package}\\t${Package}:${Architecture}, ${Provides}\\n"
@@ -142,7 +140,7 @@ def _ask_system(packages: Sequence[str], users: Sequence[str], units: Sequence[s
     if users:
         yield f"getent passwd {quoted(users)} | sed 's/^/user\\t/'"
     if units:
-        yield f"{manager.show(units)} | sed 's/^/unit\\t/'"
+        yield f"{units} | sed 's/^/unit\\t/'"
 
 
 def _ask_tree(tree: Path) -> str:

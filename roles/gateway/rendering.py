@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from roles.accounts import GATEWAY as USER
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.onhost.login_server import session_cookie
 from roles.paths import ACME, GATEWAY, UNITS, Paths
 from roles.programs import digest
@@ -31,7 +31,7 @@ OPEN_FILES = 2 * CONNECTIONS + 512
 """A connection may need its own file, for an upload or an answer that does not fit into memory."""
 
 
-def nginx_conf(gateway: Gateway, address: str, backends: Sequence[Backend], manager: Manager = SYSTEMD) -> str:
+def nginx_conf(gateway: Gateway, address: str, backends: Sequence[Backend], manager: Manager) -> str:
     """
     nginx's configuration; it contains no secret.
 
@@ -61,7 +61,7 @@ def nginx_conf(gateway: Gateway, address: str, backends: Sequence[Backend], mana
     )
 
 
-def unit_text(gateway: Gateway, address: str, paths: Paths, manager: Manager = SYSTEMD) -> str:
+def unit_text(gateway: Gateway, address: str, paths: Paths, manager: Manager) -> str:
     """
     The file that describes the service to a host's service manager.
 

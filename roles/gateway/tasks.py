@@ -37,7 +37,7 @@ from roles.gateway.rendering import (
     release_id,
     unit_text,
 )
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.files import Commands, folders, private_file
 from roles.operations.packages import install_nginx
 from roles.operations.programs import remove_old_programs
@@ -57,7 +57,7 @@ def install(
     address: str,
     backends: Sequence[Backend],
     secrets: Mapping[str, str],
-    manager: Manager = SYSTEMD,
+    manager: Manager,
 ) -> None:
     """
     Make the host's services reachable from outside, behind a login and TLS, its own or the provider's; or close it.
@@ -134,8 +134,7 @@ def look(gateway: Gateway, paths: Paths, packages: Sequence[str], manager: Manag
             CURRENT / USERS,
         ],
         packages=packages,
-        units=[UNIT.name],
-        manager=manager,
+        units=manager.show([UNIT.name]),
         folders=[RELEASES, paths.old_programs],
     )
     return seen
@@ -160,7 +159,7 @@ def wanted_files(
     backends: Sequence[Backend],
     secrets: Mapping[str, str],
     seen: HostSurvey,
-    manager: Manager = SYSTEMD,
+    manager: Manager,
 ) -> dict[str, str]:
     """The files of the wanted release; hashes of unchanged passwords are kept."""
     if "gateway_logins" not in secrets:
@@ -194,7 +193,7 @@ def old_configurations(current: str, seen: HostSurvey) -> list[str]:
 
 @operation()
 def configuration_served(
-    release: str, text: str, paths: Paths, running: bool, seen: HostSurvey, manager: Manager = SYSTEMD
+    release: str, text: str, paths: Paths, running: bool, seen: HostSurvey, manager: Manager
 ) -> Commands:
     """
     Switch to a configuration and its unit, and switch back if the service does not become ready.

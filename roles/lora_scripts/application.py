@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from roles.accounts import LORA_SCRIPTS, SHARED
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.service import GUI, SETTINGS, SHOWN, WRITTEN, shown_models
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.application import CODE, Application, Release
 from roles.paths import Folder, Paths
 
 
 def application(
-    lora_scripts: LoraScripts, paths: Paths, release: Release, unit_text: str, manager: Manager = SYSTEMD
+    lora_scripts: LoraScripts, paths: Paths, release: Release, unit_text: str, manager: Manager
 ) -> Application:
     """lora-scripts, served by its GUI's unit."""
     return Application(

@@ -6,7 +6,7 @@ from typing import Literal
 
 from roles.accounts import LORA_SCRIPTS
 from roles.lora_scripts.config import LoraScripts
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.application import Release
 from roles.operations.sources import GIT_TRUST
 from roles.paths import UNITS, Paths
@@ -35,7 +35,7 @@ Device = Literal["cpu", "cuda"]
 
 
 def unit_texts(
-    lora_scripts: LoraScripts, paths: Paths, release: Release, device: Device, manager: Manager = SYSTEMD
+    lora_scripts: LoraScripts, paths: Paths, release: Release, device: Device, manager: Manager
 ) -> dict[PurePosixPath, str]:
     """Text of each unit's file, the GUI's first."""
     services = {

@@ -13,7 +13,7 @@ from roles.lora_scripts.service import (
     WATCH,
     unit_texts,
 )
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.files import folders
 from roles.operations.locks import CPU
@@ -23,7 +23,7 @@ from roles.paths import Paths
 
 
 @pyinfra_deploy("lora-scripts")
-def install(lora_scripts: LoraScripts, paths: Paths, build: str, manager: Manager = SYSTEMD) -> None:
+def install(lora_scripts: LoraScripts, paths: Paths, build: str, manager: Manager) -> None:
     """
     Build the release of lora-scripts beside the running one, switch to it, and switch back if its GUI does not answer.
 

@@ -47,7 +47,7 @@ def install_packages(names: Sequence[str], seen: HostSurvey) -> None:
         server.shell(name="Install packages", commands=[install])
 
 
-def install_nginx(names: Sequence[str], seen: HostSurvey, manager: Manager = SYSTEMD) -> None:
+def install_nginx(names: Sequence[str], seen: HostSurvey, manager: Manager) -> None:
     """Install nginx and further packages. Its own unit stays masked: it would open port 80 with a welcome page.
 
     + names: all packages, nginx among them

@@ -9,6 +9,7 @@ from pathlib import Path
 import tomlkit
 
 from lab.upstreams.service import Folders
+from roles.managers import SYSTEMD
 from roles.paths import UNITS
 from roles.trainer.rendering import SLICE, UNIT, program, train_slice, turns, unit
 from tests.light.fleet import MODELS, LightFleet
@@ -94,7 +95,7 @@ def put_trainer(light: LightFleet) -> None:
         paths = host.paths
         command = program(paths.releases("trainer") / "standin")
         put = {
-            UNITS / UNIT.name: unit(host.trainer, paths),
+            UNITS / UNIT.name: unit(host.trainer, paths, SYSTEMD),
             SLICE: train_slice(host.trainer),
             command: TRAINER.read_text(),
         }

@@ -36,7 +36,7 @@ TRANSIENT = {CONVERTER: "converter.service", BUILDER: "builder.service"}
 CARDS: dict[Device, str] = {"cpu": "cpu", "cuda": "cu128"}
 
 
-def units(host: HostSettings, device: Device, manager: Manager = SYSTEMD) -> dict[str, str]:
+def units(host: HostSettings, device: Device, manager: Manager) -> dict[str, str]:
     """Text of each file of a unit by name."""
     build, paths = CARDS[device], host.paths
     webui, lora = webui_release(host.webui, build), lora_release(host.lora_scripts, build)
@@ -53,8 +53,8 @@ def units(host: HostSettings, device: Device, manager: Manager = SYSTEMD) -> dic
 
 def texts(host: HostSettings, device: Device) -> dict[str, str]:
     """Text of each service by name."""
-    services = {name: text for name, text in units(host, device).items() if name.endswith(".service")}
-    return {**services, CONVERTER: _converter(host), BUILDER: _transient(builder())}
+    services = {name: text for name, text in units(host, device, SYSTEMD).items() if name.endswith(".service")}
+    return {**services, CONVERTER: _converter(host), BUILDER: _transient(builder(SYSTEMD))}
 
 
 def _converter(host: HostSettings) -> str:

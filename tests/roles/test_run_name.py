@@ -5,6 +5,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from roles.facts.seen import Entry, HostSurvey
+from roles.managers import SYSTEMD
 from roles.operations.application import Application, Environment
 from roles.operations.release import run_name
 from roles.paths import Paths
@@ -18,7 +19,7 @@ NEW = "[Service]\nExecStart=/usr/bin/python3 launch.py --xformers --release a --
 def app(text: str) -> Application:
     """The WebUI at v1.10.1, with a unit of this text."""
     environment = Environment("torch==1\n", "3.11")
-    return Application("webui", "v1.10.1", "", environment, 2, unit=UNIT, unit_text=text)
+    return Application("webui", "v1.10.1", "", environment, 2, SYSTEMD, unit=UNIT, unit_text=text)
 
 
 def host(release: str, text: str) -> HostSurvey:
