@@ -123,11 +123,9 @@ def reach_directly(host: HostSettings, addresses: Iterable[str]) -> HostSettings
 
 def below_gateway(host: HostSettings) -> HostSettings:
     """The host whose WebUI writes its addresses below the path at which people see the gateway."""
-    path = host.gateway.path.lstrip("/") if host.has("gateway") and host.gateway.enabled else ""
-    if not path:
+    if not host.has("gateway") or not host.gateway.enabled:
         return host
-    flags = {**host.webui.flags, "subpath": path}
-    return host.model_copy(update={"webui": host.webui.model_copy(update={"flags": flags})})
+    return host.model_copy(update={"webui": host.webui.model_copy(update={"subpath": host.gateway.path})})
 
 
 def without(table: Table, keys: Collection[str]) -> Table:

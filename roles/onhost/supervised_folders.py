@@ -51,3 +51,10 @@ def clear(unit: str, its: dict[str, Any]) -> None:
         files.remove(RUNTIME / its["runtime_folder"])
     if its["credentials"]:
         files.remove(supervisor.SECRETS / unit)
+
+
+def remove_cache(unit: str) -> None:
+    """Remove what a service keeps between its runs, as it is not to run again."""
+    with contextlib.suppress(OSError, ValueError):  # its file is gone, or damaged
+        if folder := supervisor.described(unit)["cache_folder"]:
+            files.remove(CACHES / folder)

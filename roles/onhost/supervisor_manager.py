@@ -20,7 +20,7 @@ import xmlrpc.client
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import files, supervisor, supervisor_boot, supervisor_logs, supervisor_programs
+from roles.onhost import files, supervised_folders, supervisor, supervisor_boot, supervisor_logs, supervisor_programs
 from roles.onhost.supervisor_logs import host_log, lines, lines_of_start, own_log, show
 from roles.onhost.supervisor_rpc import connect
 
@@ -207,6 +207,7 @@ def _do(verb: str, units: list[str]) -> str:
     if verb == "remove":
         why = attempt("disable", *units, now=True)
         for unit in units:
+            supervised_folders.remove_cache(unit)
             for left in (supervisor.file_of(unit), supervisor.STATES / f"{unit}.json", supervisor_logs.file_of(unit)):
                 files.remove(left)
         return why

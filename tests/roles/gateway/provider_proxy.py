@@ -1,7 +1,7 @@
 """A provider's proxy in front of a rented host: TLS, another Host, perhaps a path, and an end to what takes too long.
 
     provider_proxy.py --listen HOST:PORT --to HOST:PORT --certificate FILE --key FILE
-        [--path PATH] [--keep-path] [--host NAME] [--first-byte S] [--at-most S]
+        [--path PATH] [--keep-path] [--host NAME] [--first-byte S] [--silence S] [--at-most S]
 
 One request a connection, but for websockets. Only the standard library: it runs in a lab's network.
 """
@@ -50,7 +50,7 @@ class Proxy:
                 first = TIMED_OUT
             writer.write(first)
             if first is not TIMED_OUT:
-                await relay(there, writer)
+                await relay(there, writer, self.options.silence)
             await writer.drain()
             sending.cancel()
         finally:
@@ -74,10 +74,10 @@ class Proxy:
         return "\r\n".join([f"{method} {target} {version}", *own, *kept, "", ""]).encode("latin-1")
 
 
-async def relay(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    """Pass bytes on until there are no more."""
+async def relay(source: asyncio.StreamReader, sink: asyncio.StreamWriter, silence: float | None = None) -> None:
+    """Pass bytes on until there are no more, or none for `silence` s."""
     with contextlib.suppress(OSError):
-        while block := await source.read(BLOCK):
+        while block := await asyncio.wait_for(source.read(BLOCK), silence):
             sink.write(block)
             await sink.drain()
 
@@ -98,6 +98,7 @@ async def main() -> None:
     parser.add_argument("--keep-path", action="store_true", help="pass the path on")
     parser.add_argument("--host", default="", help="the Host that the host sees")
     parser.add_argument("--first-byte", type=float, help="s that an answer may take to begin")
+    parser.add_argument("--silence", type=float, help="s without a byte of an answer after which it is cut")
     parser.add_argument("--at-most", type=float, help="s after which any connection is cut")
     options = parser.parse_args()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -122,7 +122,7 @@ def test_the_webui_writes_its_addresses_below_the_path(loaded: Loaded) -> None:
     assert "--subpath" not in launch_arguments(loaded(FLEET.replace("/proxy/6006/", "")).webui, host.paths, "cpu")
     with pytest.raises(ConfigError, match=r"public_urls have a path, which only the WebUI knows"):
         loaded(FLEET.replace('"webui", ', '"lora_scripts", ') + OTHER_PORT)
-    with pytest.raises(ConfigError, match=r"set gateway\.public_urls"):
+    with pytest.raises(ConfigError, match=r"set webui\.subpath"):
         loaded(FLEET + '[webui]\nflags = { subpath = "a" }\n')
 
 
