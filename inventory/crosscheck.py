@@ -71,6 +71,14 @@ def local_machine(hosts: Mapping[str, HostTable | None]) -> Iterator[Problem]:
             yield Problem(f"hosts.{name}.address", said)
 
 
+def idle_caches(hosts: Mapping[str, HostSettings]) -> Iterator[str]:
+    """A sentence for each host that stops when idle, and whose cache others need."""
+    for host in hosts.values():
+        if host.has("cache") and host.rental.idle_stop:
+            said = "what other hosts download from its cache does not count as use"
+            yield f"{host.place('rental.idle_stop')}: {said}, so it may stop while they do"
+
+
 def jumps_by_name(table: FleetTable, hosts: Mapping[str, HostTable | None]) -> Iterator[str]:
     """A sentence for each jump host that has the name of a host of this file, which DNS may know or not."""
     for name, host in hosts.items():

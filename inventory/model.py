@@ -19,14 +19,26 @@ from roles.mirrors.config import Mirrors
 from roles.models.config import LockedModel, Model
 from roles.paths import Paths
 from roles.proxy import Direct
+from roles.rental.config import Rental
 from roles.settings import Address, DataRoot, Jump, LocalPath, Name, Settings, User, raise_all
 from roles.trainer.config import Trainer
 from roles.webui.config import Webui
 
-ROLES: tuple[str, ...] = ("mirrors", "base", "cache", "gpu", "models", "webui", "lora_scripts", "trainer", "gateway")
+ROLES: tuple[str, ...] = (
+    "mirrors",
+    "base",
+    "cache",
+    "gpu",
+    "models",
+    "webui",
+    "lora_scripts",
+    "trainer",
+    "gateway",
+    "rental",
+)
 """All roles, in the order of application."""
 
-ALWAYS = frozenset({"base", "mirrors", "gpu", "models"})
+ALWAYS = frozenset({"base", "mirrors", "gpu", "models", "rental"})
 """Roles that every host has."""
 
 GROUP_ROLES = {
@@ -162,6 +174,7 @@ class HostSettings(Settings):
     lora_scripts: LoraScripts
     trainer: Trainer
     gateway: Gateway
+    rental: Rental
     models: tuple[LockedModel | Model, ...]
     places: dict[str, str] = Field(default={}, repr=False)
     """A setting ("webui.ref", "http_proxy") -> its key in fleet.toml, if a group's or a host's table sets it."""

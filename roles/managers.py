@@ -15,7 +15,7 @@ from templates import render
 
 INIT_COMMAND = "[ -d /run/systemd/system ] && echo systemd || echo supervisor"
 """The shell command that prints which service manager the host needs, as sd_booted(3) decides it."""
-WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "gpu", "models", "webui", "trainer", "gateway"})
+WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "gpu", "models", "webui", "trainer", "gateway", "rental"})
 """Roles that a host can have whose services supervisord runs."""
 
 JOURNAL_SYSLOG = PurePosixPath("/run/systemd/journal/dev-log")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from training.bounds import bounded
+from training.bounds import LONGEST_WAIT, bounded
 from training.exact_types import exact
 from training.usable_path import foreign, usable_path
 
@@ -66,6 +66,9 @@ SHARED = ("mnt", "media", "opt", "srv", "var", "var/lib", "var/cache", "var/log"
 HOMES = ("home", "root")
 MOUNTED = "/srv/sdfleet"
 """Where a folder below these can be mounted, so that services see it."""
+UNITS_OF_TIME = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+DURATION = re.compile(r"[0-9]{1,6}[smhd]")
+MINUTE = 60
 
 
 def is_name(value: str) -> str:
@@ -177,6 +180,20 @@ def is_data_root(value: Path) -> Path:
     return value
 
 
+def is_duration(value: str) -> str:
+    """A time such as "30m": a whole number and s, m, h or d; from a minute to a week."""
+    if not DURATION.fullmatch(value):
+        raise ValueError(f"{value!r} is no time: write a number and its unit (s, m, h, d), e.g. 30m")
+    if not MINUTE <= seconds_of(value) <= LONGEST_WAIT:
+        raise ValueError(f"{value!r} must be from 1m to 7d")
+    return value
+
+
+def seconds_of(duration: str) -> int:
+    """A valid duration in s."""
+    return int(duration[:-1]) * UNITS_OF_TIME[duration[-1]]
+
+
 def is_local_path(value: Path) -> Path:
     """A path on the controller that can be written in ssh's configuration."""
     text = str(value)
@@ -214,6 +231,7 @@ Jump = Annotated[str, AfterValidator(is_jump)]
 Url = Annotated[str, AfterValidator(is_url)]
 GitUrl = Annotated[str, AfterValidator(is_git_url)]
 Ref = Annotated[str, AfterValidator(is_ref)]
+Duration = Annotated[str, AfterValidator(is_duration)]
 DataRoot = Annotated[Path, AfterValidator(is_data_root)]
 ControllerPath = Annotated[Path, AfterValidator(usable_path)]
 """A path on the controller; ~ is expanded."""

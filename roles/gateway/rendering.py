@@ -95,6 +95,7 @@ def service(gateway: Gateway, address: str, paths: Paths, manager: Manager) -> S
         stop_seconds=15,
         runtime_folder=NAME,
         runtime_mode=0o700,
+        runtime_kept=True,
         cache_folder=NAME,
         credentials={CONFIG: CURRENT / CONFIG, USERS: CURRENT / USERS, **certificate},
         open_files=OPEN_FILES,

@@ -44,7 +44,7 @@ def main() -> None:
     try:
         sys.exit(_run(options, home))
     finally:
-        leftovers.end_below()
+        leftovers.end_below(options.user)
         if options.alone:
             leftovers.end_of_user(options.user)
         # By its own user: what is in it could be a link by now.

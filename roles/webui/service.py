@@ -137,6 +137,7 @@ def _described(webui: Webui, paths: Paths, release: Release, device: Device, mar
         failures_seconds=3600,
         stop_seconds=DRAIN_SECONDS + 20,
         runtime_folder=RUNTIME,
+        runtime_kept=True,
         cache_folder=CACHE,
         reads=mounts(release, paths),
         writes=(data,),

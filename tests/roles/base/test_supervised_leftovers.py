@@ -1,8 +1,11 @@
 """What services and sandboxed commands leave behind is ended: below a real supervisord, and with real processes."""
 
 import os
+import pwd
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +45,35 @@ def test_children_that_fork_without_end_are_ended(machine: Machine, tmp_path: Pa
     sign.unlink(missing_ok=True)
     time.sleep(0.5)
     assert not sign.exists()
+
+
+def test_children_that_fork_faster_than_they_are_found_are_ended(
+    machine: Machine, request: pytest.FixtureRequest
+) -> None:
+    if os.geteuid():
+        pytest.skip("only root can stop all that another user runs")
+    _, _, uid, gid, *_ = pwd.getpwnam("games")
+    folder = tempfile.mkdtemp(dir="/tmp")  # pytest's own are root's alone
+    os.chown(folder, uid, gid)
+    request.addfinalizer(lambda: shutil.rmtree(folder))
+    sign = Path(folder, "sign")
+    fast = CHAIN.replace("time.sleep(0.01)", "os.setsid()")
+    code = (
+        f"import subprocess, sys; [subprocess.Popen([sys.executable, '-c', {fast!r}, {str(sign)!r}]) for _ in '12345']"
+    )
+    bystander = subprocess.Popen(["sleep", "600"], user="games")
+    machine.write(replace(THING, program=("/usr/bin/python3", "-c", f"{code}; {SLEEP}"), user="games"))
+    machine.tell("run", UNIT)
+    until(sign.exists)
+    until(lambda: bool(sign.read_text()))
+    machine.tell("stop", UNIT)
+    until(lambda: machine.state()["ActiveState"] == "inactive")
+    sign.write_text("")
+    time.sleep(0.5)
+    assert not sign.read_text() and "do not end" not in machine.log()
+    assert Path(f"/proc/{bystander.pid}/stat").read_text().split()[2] == "S", "another's process goes on"
+    bystander.kill()
+    bystander.wait()
 
 
 def test_children_of_a_killed_runner_end_before_the_next_start(machine: Machine, tmp_path: Path) -> None:
