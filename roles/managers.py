@@ -15,9 +15,6 @@ from templates import render
 
 INIT_COMMAND = "[ -d /run/systemd/system ] && echo systemd || echo supervisor"
 """The shell command that prints which service manager the host needs, as sd_booted(3) decides it."""
-WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "gpu", "models", "webui", "trainer", "gateway", "rental"})
-"""Roles that a host can have whose services supervisord runs."""
-
 JOURNAL_SYSLOG = PurePosixPath("/run/systemd/journal/dev-log")
 
 
@@ -35,6 +32,14 @@ class Manager(Protocol):
     @property
     def syslog(self) -> PurePosixPath | None:
         """The socket at which programs leave lines for their unit's log, as syslog(3) has it; None if there is none."""
+
+    @property
+    def mounts(self) -> bool:
+        """Whether a service can see a folder in another place than it is (`Service.reads`, `Service.mounts`)."""
+
+    @property
+    def watches(self) -> bool:
+        """Whether it can start a unit when a folder changes."""
 
     def file(self, unit: str) -> PurePosixPath:
         """The file that describes a unit."""
@@ -83,6 +88,8 @@ class Systemd:
     name: str = "systemd"
     slices: bool = True
     syslog: PurePosixPath | None = JOURNAL_SYSLOG
+    mounts: bool = True
+    watches: bool = True
 
     def file(self, unit: str) -> PurePosixPath:
         return UNITS / unit
@@ -140,6 +147,8 @@ class Supervisor:
     name: str = "supervisord"
     slices: bool = False
     syslog: PurePosixPath | None = None
+    mounts: bool = False
+    watches: bool = False
 
     def file(self, unit: str) -> PurePosixPath:
         return self.paths.supervisor / "services" / unit
@@ -151,6 +160,7 @@ class Supervisor:
         left_out = ("hardening", "role", "unit", "lasting_user")
         told = {name: value for name, value in vars(service).items() if name not in left_out}
         told |= {"runner": self.paths.onhost, "status": service.status, "user": service.user or service.lasting_user}
+        told |= {name: _plain(value) for name, value in told.items() if isinstance(value, Mapping)}
         return json.dumps(told, indent=1, sort_keys=True, default=_plain) + "\n"
 
     def _command(self, verb: str, *words: object) -> str:
@@ -188,7 +198,7 @@ class Supervisor:
 
 
 def _plain(value: object) -> object:
-    return dict(value) if isinstance(value, Mapping) else str(value)
+    return {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else str(value)
 
 
 def needed_manager(said: str) -> str:

@@ -9,6 +9,7 @@ from roles.accounts import HOMES, WEBUI
 from roles.base.config import Base
 from roles.base.tasks import wanted_folders
 from roles.base.tf_logs import LINK, SIGNS
+from roles.data_root import way
 from roles.managers import SYSTEMD, Manager
 from roles.paths import ETC, Paths
 from roles.programs import sha256
@@ -53,6 +54,12 @@ def test_runs_are_in_autodls_tensorboard(host: Host, manager: Manager, roles: tu
     target = host.run("readlink %s", str(LINK)).stdout.strip()
     wanted = str(paths.runs) if "trainer" in roles else ""
     assert target == wanted, f"{LINK} leads to {target or 'nothing'}, not to {wanted or 'nothing'}"
+
+
+def test_services_reach_the_data_root(host: Host, paths: Paths) -> None:
+    for folder in (*way(paths.root), paths.root):
+        passes = host.run("runuser -u %s -- test -x %s", WEBUI, str(folder)).rc == 0
+        assert passes, f"{folder} is closed to services, whose files are in {paths.root}"
 
 
 def test_secrets_are_closed_to_services(host: Host) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from roles.onhost.offline import offline
+
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 1, 8, 36, 38, 47
 PR_CAP_AMBIENT_RAISE = 2
 CAP_NET_BIND_SERVICE = 10
@@ -57,10 +59,12 @@ def confinement(user: str, limits: dict[str, Any]) -> Callable[[], None]:
     """What the child of a fork does before it becomes a program of `user`.
 
     + limits: nice, oom_score, open_files, umask, low_ports (it may open), memory (bytes of address space), dies (with
-      its parent)
+      its parent), offline (it reaches no network)
+    Raises OSError if it cannot be kept offline.
     """
     found = pwd.getpwnam(user)
     groups = os.getgrouplist(user, found.pw_gid)
+    keep_offline = offline() if limits.get("offline") else None
 
     def confine() -> None:
         os.setsid()
@@ -87,6 +91,8 @@ def confinement(user: str, limits: dict[str, Any]) -> Callable[[], None]:
                     keep_low_ports()
         prctl(PR_SET_NO_NEW_PRIVS, 1)
         if limits.get("dies"):
-            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # last: a change of the user forgets it
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after a change of the user, which forgets it
+        if keep_offline:
+            keep_offline()
 
     return confine
