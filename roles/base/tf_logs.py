@@ -33,5 +33,5 @@ def show_runs(runs: PurePosixPath | None, seen: HostSurvey) -> None:
             "apply again"
         )
     if not there or there.target != str(runs):
-        command = f"mkdir -p {FOLDER} && ln -sfn {shlex.quote(str(runs))} {LINK}"
+        command = f"mkdir -p -m 700 {FOLDER} && ln -sfn {shlex.quote(str(runs))} {LINK}"
         server.shell(name="Show the runs in AutoDL's TensorBoard", commands=[command])

@@ -23,7 +23,7 @@ def done(runs: PurePosixPath | None, entries: dict[str, Entry]) -> dict[str, lis
 
 def test_a_link_is_made_and_then_left_alone() -> None:
     [commands] = done(RUNS, AUTODL).values()
-    assert commands == [f"mkdir -p /root/tf-logs && ln -sfn {RUNS} /root/tf-logs/sdfleet"]
+    assert commands == [f"mkdir -p -m 700 /root/tf-logs && ln -sfn {RUNS} /root/tf-logs/sdfleet"]
     assert done(RUNS, AUTODL | linked("/elsewhere/runs")).values()
     assert done(RUNS, AUTODL | linked(str(RUNS))) == {}
 

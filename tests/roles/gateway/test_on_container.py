@@ -108,7 +108,7 @@ def rental(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rental]:
     with box.attached(hosts=0, containers=(Rented(provider="autodl"),)) as lab:
         made = Rental(fleet.written(lab, folder))
         document = tomlkit.parse(made.light.file.read_text())
-        document["fleet"]["data_root"] = "/workspace/sdfleet"
+        document["fleet"]["data_root"] = "/root/autodl-tmp/sdfleet"
         document["hosts"][NAME]["groups"] = ["webui", "gateway"]
         document["secrets"] = {"gateway_logins": {"file": "logins"}}
         made.light.file.write_text(tomlkit.dumps(document))
