@@ -3,6 +3,7 @@
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
@@ -36,9 +37,8 @@ def test_the_example_of_a_role_is_current() -> None:
         **{"host": host, "system_users": system_users, "run_unit": run_unit, "Manager": Manager},
     }
     exec(compile(textwrap.dedent(example), str(PAGE), "exec"), known)
-    found = declared(
-        lambda: known["install"](heartbeat=Heartbeat(), paths=Paths(), manager=SYSTEMD), {Survey: HostSurvey()}
-    )  # type: ignore[operator]
+    install: Any = known["install"]
+    found = declared(lambda: install(heartbeat=Heartbeat(), paths=Paths(), manager=SYSTEMD), {Survey: HostSurvey()})
     assert list(found) == [
         "Heartbeat | Create the heartbeat's user",
         "Heartbeat | Write sdfleet-heartbeat.service",
