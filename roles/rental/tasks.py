@@ -24,7 +24,7 @@ def install(rental: Rental, paths: Paths, webui_port: int, manager: Manager) -> 
     + manager: the host's service manager
     """
     file = manager.file(UNIT.name)
-    seen = host.get_fact(Survey, texts=[file], units=[UNIT.name], manager=manager)
+    seen = host.get_fact(Survey, texts=[file], units=manager.show([UNIT.name]))
     if rental.idle_stop:
         provider = host.get_fact(Provider)
         text = unit_text(rental, paths, webui_port, provider, manager)
