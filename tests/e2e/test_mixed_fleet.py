@@ -67,6 +67,7 @@ def test_an_update_goes_on_from_one_kind_to_the_other(canary: str, light: LightF
     light.publish("good", 10 + BOTH.index(canary))
     done = light.sdfleet("update", "webui")
     assert done.code == 0, done.text
+    print(f"update of both, {canary} first: {done.seconds:.1f} s")
     assert f"2 wave(s): {canary}, then {other}" in done.text and "Updated 2 host(s)" in done.text
     after = releases(light)
     assert after[HOST] == after[CONTAINER] and after != before
@@ -88,6 +89,7 @@ def test_a_bad_release_goes_back_by_itself(canary: str, fate: str, gate: str, wo
     light.publish(fate, 20)
     done = light.sdfleet("update", "webui")
     assert done.code == 1, done.text
+    print(f"bad release ({fate}) on {canary}: back after {done.seconds:.1f} s")
     assert f"{canary} gate {gate}" in done.text and words in done.text
     assert releases(light) == before and light.file.with_suffix(".lock").read_text() == lock
     assert json.loads(light.on(canary, "cat /run/sdfleet-webui/state.json"))["ready"]
@@ -100,6 +102,7 @@ def test_both_go_back_and_one_that_is_off_keeps_no_other(light: LightFleet) -> N
     now = releases(light)
     done = light.sdfleet("rollback")
     assert done.code == 0 and "2 of 2 host(s) rolled back" in done.text, done.text
+    print(f"rollback of both: {done.seconds:.1f} s")
     assert all(light.release(name) != now[name] for name in BOTH)
     drift = light.sdfleet("drift")
     assert drift.code == 3 and all(re.search(rf"^{name} ", drift.text, re.M) for name in BOTH), drift.text
