@@ -172,7 +172,8 @@ def test_an_idle_host_stops_itself_and_nothing_is_lost(on: Road) -> None:
         began = time.monotonic()
         again = on.sdfleet("apply")
         assert re.search(rf"{NAME} +ok +0 ", again.text), again.text
-        assert (verified := on.sdfleet("verify", "--role", "rental")).code == 0, verified.text
+        checked = on.sdfleet("verify", "--role", "rental")
+        assert checked.code == 0, checked.text
         shown = on.sdfleet("status").text
         assert re.search(r"c1: stops when idle for 1 min \((idle for \d|in use: .*)\)", shown), shown
         assert on.lab.wait_until_off(NAME, OFF_SECONDS), on.sdfleet("logs", NAME, "idle-stop").text
