@@ -61,11 +61,8 @@ REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+@-]*")
 FOLDER = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._+@-]*)+")
 SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr", "var/tmp")
 """Folders of the system, or emptied at boot: nothing that must last belongs below them."""
-SHARED = ("mnt", "media", "opt", "srv", "var", "var/lib", "var/cache", "var/log")
-"""Folders shared with other programs; one below them is fine."""
-HOMES = ("home", "root")
-MOUNTED = "/srv/sdfleet"
-"""Where a folder below these can be mounted, so that services see it."""
+SHARED = ("mnt", "media", "opt", "srv", "var", "var/lib", "var/cache", "var/log", "home", "root")
+"""Folders shared with other programs, or homes; one below them is fine."""
 UNITS_OF_TIME = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 DURATION = re.compile(r"[0-9]{1,6}[smhd]")
 MINUTE = 60
@@ -169,14 +166,9 @@ def is_data_root(value: Path) -> Path:
             f"{str(value)!r} must be a folder below /, of letters, digits and . _ + @ - (no blanks, no ..)"
         )
     name = str(place)[1:]
-    if name in SHARED or any(name == system or name.startswith(f"{system}/") for system in SYSTEM):
+    home_of_somebody = place.parts[1] == "home" and len(place.parts) == 3
+    if name in SHARED or home_of_somebody or any(name == system or name.startswith(f"{system}/") for system in SYSTEM):
         raise ValueError(f"{str(value)!r} belongs to the system; give a folder of its own, e.g. /srv/sdfleet")
-    if place.parts[1] in HOMES:
-        raise ValueError(
-            f'{str(value)!r} is hidden from services (ProtectHome); write "{MOUNTED}" instead, and run once on each '
-            f"host, as root: mkdir -p {place} {MOUNTED} && "
-            f"echo '{place} {MOUNTED} none bind' >>/etc/fstab && mount {MOUNTED}"
-        )
     return value
 
 

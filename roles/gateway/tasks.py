@@ -79,7 +79,7 @@ def install(
         raise DeployError("gateway: this host has no service for it; its groups need webui or lora_scripts")
     files, pair = wanted_files(gateway, address, backends, secrets, seen), given_certificate(gateway, secrets)
     release, text = release_id(files), unit_text(gateway, address, paths, manager)
-    install_nginx(packages, seen)
+    install_nginx(packages, seen, manager)
     folders(name="Make folders", wanted=FOLDERS, seen=seen)
     certificate(
         name="Install the certificate",

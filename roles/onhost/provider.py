@@ -39,6 +39,10 @@ def recognised(names: set[str], files: set[str]) -> str:
     return next(found, "")
 
 
+DISKS = {"AutoDL": "/root/autodl-tmp", "RunPod": "/workspace", "vast.ai": "/workspace"}
+"""Name -> where its containers have their data disk, those that have one."""
+
+
 def provider(root: Path = Path("/")) -> str:
     """The provider's name; empty if no mark is known."""
     there = {file for _, _, files in MARKS for file in files if (root / file.lstrip("/")).exists()}

@@ -61,7 +61,7 @@ def texts(host: HostSettings, device: Device) -> dict[str, str]:
 
 
 def _converter(host: HostSettings) -> str:
-    told = command(host.paths, host.paths.envs / "any", host.paths.store / "any", 1, host.paths.store)
+    told = command(SYSTEMD, host.paths, host.paths.envs / "any", host.paths.store / "any", 1, host.paths.store)
     return _transient(shlex.split(told[2]))
 
 
