@@ -3,6 +3,7 @@
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
@@ -25,7 +26,7 @@ class Heartbeat(Settings):
 
 def test_the_example_of_a_role_is_current() -> None:
     [example] = re.findall(r"^ *```python\n(.*?)```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    known = {
+    known: dict[str, Any] = {
         **{"Heartbeat": Heartbeat, "HEARTBEAT": "sdheartbeat", "UNIT": UNITS / "sdfleet-heartbeat.service"},
         **{
             "unit_text": lambda heartbeat, paths, manager: "[Service]\n",
@@ -38,7 +39,7 @@ def test_the_example_of_a_role_is_current() -> None:
     exec(compile(textwrap.dedent(example), str(PAGE), "exec"), known)
     found = declared(
         lambda: known["install"](heartbeat=Heartbeat(), paths=Paths(), manager=SYSTEMD), {Survey: HostSurvey()}
-    )  # type: ignore[operator]
+    )
     assert list(found) == [
         "Heartbeat | Create the heartbeat's user",
         "Heartbeat | Write sdfleet-heartbeat.service",
