@@ -49,5 +49,5 @@ def test_it_looks_whether_it_is_idle(host: Host, rental: Rental) -> None:
     file = host.file(STATE)
     assert file.exists, f"{STATE} is missing: nothing looks whether this host is used"
     seen = json_object(file.content_string.encode())
-    now = int(host.check_output("date +%%s"))
+    now = int(host.check_output("date +%s"))
     assert now - float(seen.get("at", 0)) < FRESH_SECONDS, f"{STATE} is old: nothing looks whether this host is used"
