@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from roles.onhost.supervisor import SHOWN
-from roles.paths import UNITS, Paths
+from roles.paths import ETC, UNITS, Paths
 from roles.programs import command
 from roles.service import Service
 from templates import render
@@ -29,6 +29,14 @@ class Manager(Protocol):
     @property
     def slices(self) -> bool:
         """Whether it shares out the machine among groups of services."""
+
+    @property
+    def etc(self) -> PurePosixPath:
+        """Where what is in ETC really is."""
+
+    @property
+    def packages(self) -> PurePosixPath | None:
+        """Where files of the distribution's packages are kept; None where they are never needed again."""
 
     def file(self, unit: str) -> PurePosixPath:
         """The file that describes a unit."""
@@ -73,6 +81,8 @@ class Systemd:
 
     name: str = "systemd"
     slices: bool = True
+    etc: PurePosixPath = ETC
+    packages: None = None
 
     def file(self, unit: str) -> PurePosixPath:
         return UNITS / unit
@@ -126,6 +136,14 @@ class Supervisor:
     paths: Paths
     name: str = "supervisord"
     slices: bool = False
+
+    @property
+    def etc(self) -> PurePosixPath:
+        return self.paths.etc
+
+    @property
+    def packages(self) -> PurePosixPath:
+        return self.paths.packages
 
     def file(self, unit: str) -> PurePosixPath:
         return self.paths.supervisor / "services" / unit

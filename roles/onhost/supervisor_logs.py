@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import select
+import sys
 import time
 from pathlib import Path
 
 from roles.onhost import supervisor, unit_log
+
+LOOK_SECONDS = 0.3
+"""How long between two looks for further lines."""
 
 
 def file_of(unit: str) -> Path:
@@ -51,13 +56,12 @@ def _stamped(last: int, since: float) -> list[str]:
 
 
 def show(unit: str, last: int, follow: bool) -> None:
-    """Print a service's last lines, and with `follow` each further one."""
+    """Print a service's last lines, and with `follow` each further one until nobody reads them any more."""
     seen, size = 0.0, _size(unit)
     for line in unit_log.last(file_of(unit), last):
         print(unit_log.stamped(line, unit), flush=True)
         seen = line.at
-    while follow:
-        time.sleep(0.3)
+    while follow and not _unread(LOOK_SECONDS):
         if (now := _size(unit)) == size:
             continue  # nothing to read again
         size = now
@@ -65,6 +69,13 @@ def show(unit: str, last: int, follow: bool) -> None:
             if line.at > seen:
                 print(unit_log.stamped(line, unit), flush=True)
                 seen = line.at
+
+
+def _unread(seconds: float) -> bool:
+    """Wait; whether the other end of standard output is closed, which a program that writes nothing is not told."""
+    reader = select.poll()
+    reader.register(sys.stdout, 0)  # an end is told whatever is asked for
+    return bool(reader.poll(seconds * 1000))
 
 
 def _size(unit: str) -> tuple[int, int]:

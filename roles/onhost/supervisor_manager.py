@@ -73,7 +73,7 @@ def attempt(verb: str, *units: str, now: bool = False, wait: bool = True) -> str
         if supervisor_boot.answers():
             return f"supervisord: {error}"
         boot = supervisor.HOME.resolve().parent / "boot.sh"
-        return f"{NO_ANSWER} ({error}); run {boot} on the host, which starts it and all services"
+        return f"{NO_ANSWER} ({error}); run: sdfleet start HOST, or {boot} there, which start it and all services"
 
 
 def _one(verb: str, unit: str, now: bool, wait: bool) -> str:
