@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.onhost.machine import disk, os_release
-from roles.onhost import gpus, nofollow, services, webui_api
+from roles.onhost import gpus, nofollow, services, supervisor_boot, supervisor_manager, webui_api
 from roles.onhost.loopback import AnswerError
 
 
@@ -27,8 +27,14 @@ def main(
         "webui": _webui(**webui) if webui else None,
         "services": {name: services.state(unit) for name, unit in others.items()},
         "models": {"expected": len(models), "missing": missing},
+        "asleep": _asleep(root),
         "disk": {name: round(gb, 1) for name, gb in disk(Path(root)).items()},
     }
+
+
+def _asleep(root: str) -> bool:
+    """Whether a host without systemd has had a stop, and nothing has started its services since."""
+    return services.manager() is supervisor_manager and Path(root, "boot.sh").exists() and not supervisor_boot.answers()
 
 
 def _found(pattern: str) -> bool:

@@ -67,6 +67,8 @@ def _enabled(unit: str) -> Path:
 
 def attempt(verb: str, *units: str, now: bool = False, wait: bool = True) -> str:
     """Do `verb`; why that failed."""
+    if not supervisor.there():
+        return f"{NO_ANSWER}; run: sdfleet start HOST, which starts it and all services"
     try:
         return "; ".join(filter(None, [_one(verb, unit, now, wait) for unit in units]))
     except (OSError, xmlrpc.client.Error) as error:
