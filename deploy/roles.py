@@ -22,6 +22,7 @@ from roles.managers import Manager
 from roles.mirrors import tasks as mirrors
 from roles.models import tasks as models
 from roles.operations.refusal import refusal
+from roles.rental import tasks as rental
 from roles.trainer import tasks as trainer
 from roles.webui import tasks as webui
 
@@ -42,6 +43,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
     install_models(settings, chosen)
     install_applications(settings, chosen, torch, manager)
     install_gateway(settings, chosen, manager)
+    install_rental(settings, chosen, manager)
     refuse_without_torch(chosen, torch)
 
 
@@ -106,6 +108,12 @@ def install_gateway(settings: HostSettings, chosen: Collection[str], manager: Ma
             secrets=host.data.secrets,
             manager=manager,
         )
+
+
+def install_rental(settings: HostSettings, chosen: Collection[str], manager: Manager) -> None:
+    if "rental" in chosen:
+        port = settings.webui.port if settings.has("webui") else 0
+        rental.install(rental=settings.rental, paths=settings.paths, webui_port=port, manager=manager)
 
 
 def refuse_without_torch(chosen: Collection[str], torch: TorchBuilds) -> None:

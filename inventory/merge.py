@@ -54,7 +54,7 @@ class FleetTables:
             "groups": host.groups,
             "init": host.init,
             "roles": tuple(role for role in ROLES if role in roles),
-            "paths": Paths.model_validate({"root": str(self.table.data_root)}),
+            "paths": Paths.model_validate({"root": str(_first(tables, "data_root"))}),
             "models": _models_of(host, roles, self.models),
             "http_proxy": (_first(tables, "http_proxy") or HttpProxy(url="")).beside(self.folder),
             "no_proxy": _first(tables, "no_proxy") or (),

@@ -9,7 +9,7 @@ import tomlkit
 from inventory.load import load
 from lab.access import LOOPBACK
 from lab.handle import Lab
-from lab.network import GITHUB_URL, HUGGINGFACE_URL, INDEX_URL, PACKAGES_URL, TORCH_URL
+from lab.network import GITHUB_URL, HUGGINGFACE_URL, INDEX_URL, PACKAGES_URL, SSH_PORT, TORCH_URL
 from lab.state import HostState
 
 HEADER = """\
@@ -49,21 +49,22 @@ def write(
         document[name] = {**content.get(name, {}), **table} if isinstance(table, Mapping) else table
     hosts = tomlkit.table(is_super_table=True)
     for host in lab.hosts:
-        hosts[host.name] = {**_place(lab, host), "groups": list(groups)}
+        hosts[host.name] = {**place(lab, host), "groups": list(groups)}
     document["hosts"] = hosts
     file.write_text(tomlkit.dumps(document))
     load(file)
     return file
 
 
-def _place(lab: Lab, host: HostState) -> dict[str, Any]:
-    """Where the host is; a container's as its owner pastes it from the provider's page."""
+def place(lab: Lab, host: HostState, inside: bool = False) -> dict[str, Any]:
+    """Where the host is; a container's as its owner pastes it from the provider's page.
+
+    + inside: as it is reached from inside the lab's network, not over this machine's loopback
+    """
+    address, port = (host.address, SSH_PORT) if inside else (LOOPBACK, host.port)
     if not host.rented:
-        return {"address": LOOPBACK, "port": host.port}
-    return {
-        "address": f"ssh -p {host.port} root@{LOOPBACK}",
-        "password": {"file": str(lab.folder.password(host.name))},
-    }
+        return {"address": address, "port": port}
+    return {"address": f"ssh -p {port} root@{address}", "password": {"file": str(lab.folder.password(host.name))}}
 
 
 def rebind(lab: Lab, file: Path) -> None:
@@ -77,9 +78,6 @@ def rebind(lab: Lab, file: Path) -> None:
     first = dict(next(iter(hosts.values())).unwrap())
     for host in lab.hosts:
         table = hosts.setdefault(host.name, dict(first))
-        if host.rented:
-            table.update(_place(lab, host))
-            continue
         # The hosts have ports on this machine's loopback, or are reached from inside the lab's network.
-        table.update({"port": host.port} if table["address"] == LOOPBACK else {"address": host.address})
+        table.update(place(lab, host, inside=LOOPBACK not in table["address"]))
     file.write_text(tomlkit.dumps(document))

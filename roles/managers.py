@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from roles.onhost.supervisor import SHOWN
+from roles.onhost.supervisor import SECRETS, SHOWN
 from roles.paths import ETC, UNITS, Paths
 from roles.programs import command
 from roles.service import Service
@@ -15,7 +15,7 @@ from templates import render
 
 INIT_COMMAND = "[ -d /run/systemd/system ] && echo systemd || echo supervisor"
 """The shell command that prints which service manager the host needs, as sd_booted(3) decides it."""
-WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "gpu", "models", "webui", "trainer"})
+WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "cache", "gpu", "models", "webui", "lora_scripts", "trainer", "rental"})
 """Roles that a host can have whose services supervisord runs."""
 
 
@@ -38,8 +38,19 @@ class Manager(Protocol):
     def packages(self) -> PurePosixPath | None:
         """Where files of the distribution's packages are kept; None where they are never needed again."""
 
+    @property
+    def mounts(self) -> bool:
+        """Whether a service can see a folder in another place than it is (`Service.reads`, `Service.mounts`)."""
+
+    @property
+    def watches(self) -> bool:
+        """Whether it can start a unit when a folder changes."""
+
     def file(self, unit: str) -> PurePosixPath:
         """The file that describes a unit."""
+
+    def credentials(self, unit: str) -> PurePosixPath:
+        """The folder in which a running unit finds its credentials."""
 
     def text(self, service: Service) -> str:
         """The text of that file."""
@@ -83,9 +94,14 @@ class Systemd:
     slices: bool = True
     etc: PurePosixPath = ETC
     packages: None = None
+    mounts: bool = True
+    watches: bool = True
 
     def file(self, unit: str) -> PurePosixPath:
         return UNITS / unit
+
+    def credentials(self, unit: str) -> PurePosixPath:
+        return PurePosixPath("/run/credentials") / unit
 
     def text(self, service: Service) -> str:
         return render(f"{service.role}/{service.unit}.j2", service=service, **service.hardening)
@@ -136,6 +152,8 @@ class Supervisor:
     paths: Paths
     name: str = "supervisord"
     slices: bool = False
+    mounts: bool = False
+    watches: bool = False
 
     @property
     def etc(self) -> PurePosixPath:
@@ -148,9 +166,13 @@ class Supervisor:
     def file(self, unit: str) -> PurePosixPath:
         return self.paths.supervisor / "services" / unit
 
+    def credentials(self, unit: str) -> PurePosixPath:
+        return PurePosixPath(SECRETS / unit)
+
     def text(self, service: Service) -> str:
         told = {name: value for name, value in vars(service).items() if name not in ("hardening", "role", "unit")}
         told |= {"runner": self.paths.onhost, "status": service.status}
+        told |= {name: _plain(value) for name, value in told.items() if isinstance(value, Mapping)}
         return json.dumps(told, indent=1, sort_keys=True, default=_plain) + "\n"
 
     def _command(self, verb: str, *words: object) -> str:
@@ -188,7 +210,7 @@ class Supervisor:
 
 
 def _plain(value: object) -> object:
-    return dict(value) if isinstance(value, Mapping) else str(value)
+    return {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else str(value)
 
 
 def needed_manager(said: str) -> str:

@@ -66,6 +66,8 @@ class Service:
     runtime_folder: str = ""
     """A folder of its own below /run, gone when it stops."""
     runtime_mode: int = 0o755
+    runtime_kept: bool = False
+    """Whether what is in it stays while it is restarted."""
     cache_folder: str = ""
     """A folder of its own below /var/cache, which stays."""
     credentials: Mapping[str, Path] = field(default_factory=dict)

@@ -68,7 +68,8 @@ def _allowed(package: str, file: Path, name: str) -> bool:
         other_role = package == "roles" and _role(name) not in (None, file.relative_to(TREE).parts[1])
         return not other_role
     if package == "inventory" and name.startswith("roles."):
-        return ".config" in name or name.startswith(("roles.names", "roles.paths", "roles.proxy", "roles.settings"))
+        shared = ("roles.data_root", "roles.names", "roles.paths", "roles.proxy", "roles.settings")
+        return ".config" in name or name.startswith(shared)
     return any(name == allowed or name.startswith(allowed + ".") for allowed in ALLOWED[package])
 
 
@@ -137,6 +138,20 @@ def test_home_folders_are_looked_up_in_one_place() -> None:
     sources = [file for package in OURS for file in _files(package) if file.suffix == ".py"]
     asking = {str(file.relative_to(TREE)) for file in sources if call.search(file.read_text())}
     assert asking == {"training/usable_path.py"}
+
+
+def test_nothing_chooses_a_service_manager_by_default() -> None:
+    """A forgotten argument would write files of systemd on a host without it, and say that all is well."""
+    wrong = []
+    for file in (*_files("roles"), *_files("deploy")):
+        for node in ast.walk(ast.parse(file.read_text())) if file.suffix == ".py" else ():
+            if isinstance(node, ast.FunctionDef):
+                named = [*node.args.posonlyargs, *node.args.args]
+                optional = [argument.arg for argument in named[len(named) - len(node.args.defaults) :]]
+                pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+                optional += [argument.arg for argument, default in pairs if default]
+                wrong += [f"{file.relative_to(TREE)}: {node.name}"] if "manager" in optional else []
+    assert wrong == []
 
 
 def test_every_template_that_the_code_names_is_in_the_repository() -> None:

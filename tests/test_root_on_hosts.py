@@ -8,6 +8,7 @@ import pytest
 
 from roles import accounts, token_services
 from roles.base.tasks import wanted_folders
+from roles.managers import SYSTEMD
 from roles.paths import Paths
 from roles.webui.application import application
 from roles.webui.config import Webui
@@ -35,6 +36,9 @@ OF_ROOTS = {
     "roles/onhost/apt_key.py": ("/etc/apt", "mkdir replace files.write"),
     "roles/onhost/build_wheels.py": ("envs, before they have their name", "open mkdir rename read_text write_text"),
     "roles/onhost/gateway_certificate.py": ("/etc/sdfleet/gateway", "copyfile replace"),
+    "roles/onhost/host_stop.py": ("/run/sdfleet.lock", "open read_text write_text"),
+    "roles/onhost/host_use.py": ("names in store, datasets and /run, for their locks and times", "glob open"),
+    "roles/onhost/idle_stop.py": ("/run/sdfleet-idle-stop", "files.write"),
     "roles/onhost/keep_trainers.py": ("apps, envs", "glob rglob read_text read_bytes write_bytes rename mkdir rmtree"),
     "roles/onhost/lora_scripts_links.py": (
         "apps, store; names in runs",
@@ -47,10 +51,10 @@ OF_ROOTS = {
     "roles/onhost/webui_extensions.py": ("cache/git; listdir of a descriptor", "glob listdir"),
     "roles/onhost/turn_state.py": ("none: only the run itself calls what uses files", "files.read_json files.write"),
     "roles/onhost/confine.py": ("/proc/self", "open"),
-    "roles/onhost/leftovers.py": ("/proc", "iterdir read_bytes"),
+    "roles/onhost/leftovers.py": ("/proc, /run/sdfleet-supervisor", "iterdir read_bytes files.read_json"),
     "roles/onhost/supervised_folders.py": (
-        "/run, /var/cache; reads /etc/sdfleet",
-        "mkdir open chmod chown read_bytes files.remove",
+        "/run, /run/sdfleet-supervisor, /var/cache; reads /etc/sdfleet, supervisor",
+        "mkdir open chmod chown touch unlink glob read_bytes files.remove",
     ),
     "roles/onhost/supervised_process.py": ("/run/sdfleet-supervisor", "mkdir unlink chmod chown"),
     "roles/onhost/supervisor.py": (
@@ -61,7 +65,7 @@ OF_ROOTS = {
         "supervisor, /run/sdfleet-supervisor, /proc",
         "open mkdir replace symlink_to glob files.read files.read_json files.remove",
     ),
-    "roles/onhost/supervisor_logs.py": ("supervisor/logs", "glob"),
+    "roles/onhost/supervisor_logs.py": ("supervisor/logs", "glob open"),
     "roles/onhost/supervisor_manager.py": (
         "supervisor, /run/sdfleet-supervisor",
         "mkdir touch unlink glob files.remove",
@@ -70,6 +74,7 @@ OF_ROOTS = {
         "supervisor, /run/sdfleet-supervisor",
         "mkdir read_text replace unlink files.write",
     ),
+    "roles/onhost/transfers.py": ("/run/sdfleet.transfers", "open"),
     "roles/onhost/unit_log.py": ("supervisor/logs", "mkdir open replace"),
     "roles/onhost/unprivileged.py": ("the name of a folder in /tmp that is empty by then", "chown rmdir"),
     "roles/onhost/take_over_runs.py": ("runs, open already", "listdir"),
@@ -196,10 +201,10 @@ def test_commands_hold_nothing_that_follows_a_strangers_links(pattern: str) -> N
 def test_homes_in_which_root_makes_and_mounts_folders_are_roots_and_sticky() -> None:
     """A service that owned the folder above could put a link in the place of what systemd mounts, as root."""
     paths = Paths()
-    homes = {folder.path: (folder.owner, folder.group, folder.mode) for folder in wanted_folders(paths)}
+    homes = {folder.path: (folder.owner, folder.group, folder.mode) for folder in wanted_folders(paths, SYSTEMD)}
     for user in (accounts.WEBUI, accounts.LORA_SCRIPTS):
         assert homes[paths.data(accounts.HOMES[user])] == ("root", user, 0o1775)
-    inside = [*application(Webui(), paths, release_of(Webui(), "cpu"), "").folders]
+    inside = [*application(Webui(), paths, release_of(Webui(), "cpu"), "", SYSTEMD).folders]
     assert (paths.data("webui") / "extensions", "root") in [(folder.path, folder.owner) for folder in inside]
 
 

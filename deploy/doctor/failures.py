@@ -142,7 +142,7 @@ FAILURES = (
     Failure(
         "the WebUI was started as root",
         r"must not be launched as root",
-        "Start it with `systemctl start sdfleet-webui`: the unit has its own user.",
+        "Start it with `sdfleet start webui`: the service has its own user.",
         "A1111#9093",
     ),
     Failure(

@@ -1,5 +1,7 @@
 """Operations of the base role."""
 
+import logging
+
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 from pyinfra.context import host
@@ -7,6 +9,7 @@ from pyinfra.context import host
 from roles.accounts import HOMES, SHARED, SHARED_HOMES
 from roles.base import boot
 from roles.base.config import UV_LOCKS, Base
+from roles.data_root import better_root, on_system_disk
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.managers import SYSTEMD, Manager
@@ -24,7 +27,7 @@ OLD_PROGRAMS = ("pinned_checkout", "activate", "prune", "build_wheels", "apt_key
 
 
 @deploy("Base")
-def install(base: Base, paths: Paths, manager: Manager = SYSTEMD) -> None:
+def install(base: Base, paths: Paths, manager: Manager) -> None:
     """
     Install packages, users, folders and tools.
 
@@ -47,11 +50,13 @@ def install(base: Base, paths: Paths, manager: Manager = SYSTEMD) -> None:
         users=list(homes),
         folders=[paths.envs, paths.old_programs],
         digests=[paths.onhost],
-        space=paths.root,
+        disks=[paths.root, *(boot.DISKS if own_manager else [])],
     )
-    _refuse_small_disk(base, paths, seen)
+    better = _better_root(paths, seen) if own_manager else ""
+    _refuse_small_disk(base, paths, seen, better)
     install_packages(base.packages, seen, manager)
     if own_manager:
+        boot.open_way(paths, seen)
         boot.create_users(paths, seen)
     else:
         system_users(name="Create service users", homes=homes, seen=seen)
@@ -74,7 +79,7 @@ def install_programs(paths: Paths) -> None:
     own_programs(name="Install sdfleet's own programs", paths=paths, seen=seen)
 
 
-def wanted_folders(paths: Paths, manager: Manager = SYSTEMD) -> list[Folder]:
+def wanted_folders(paths: Paths, manager: Manager) -> list[Folder]:
     """The folders every host has, parents first."""
     shared = [paths.root, paths.tools, paths.uv_cache.parent, paths.uv_cache, paths.git_store]
     shared += [paths.pythons, paths.envs, paths.root / "apps", paths.root / "data", paths.store, paths.hub]
@@ -86,15 +91,34 @@ def wanted_folders(paths: Paths, manager: Manager = SYSTEMD) -> list[Folder]:
     return [*(Folder(path) for path in shared), *homes, *private]
 
 
-def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey) -> None:
-    """Refuse a disk that is too small before gigabytes are fetched; a host with an environment had enough space."""
-    built = [name for name in seen.names.get(str(paths.envs), []) if not name.startswith(".")]
-    if built or seen.free_bytes is None or seen.free_bytes >= base.min_free_gb * GB:
+def _better_root(paths: Paths, seen: HostSurvey) -> str:
+    """The data root to set instead of one on a container's system disk; empty if there is none, or if it is in use."""
+    name = boot.provider_of(seen)
+    better = better_root(name, paths.root, {path: disk.mount for path, disk in seen.disks.items()})
+    if not better or _built(paths, seen):
+        return ""
+    host.log("; ".join(on_system_disk(name, paths.root, better)), logging.getLogger("pyinfra").warning)
+    return better
+
+
+def _built(paths: Paths, seen: HostSurvey) -> bool:
+    """Whether the host has an environment, and so had enough space."""
+    return any(not name.startswith(".") for name in seen.names.get(str(paths.envs), []))
+
+
+def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey, better: str) -> None:
+    """Refuse a disk that is too small before gigabytes are fetched.
+
+    + better: the data root to set instead, if one is known
+    """
+    disk = seen.disks.get(str(paths.root))
+    if _built(paths, seen) or disk is None or disk.free_bytes >= base.min_free_gb * GB:
         return
+    larger = f'set data_root = "{better}"' if better else "point data_root at a larger disk"
     raise SettingError(
         "base.min_free_gb",
-        f"is {base.min_free_gb:g}, but the disk of {paths.root} has {seen.free_bytes / GB:.1f} GB free; "
-        "point fleet.data_root at a larger disk, or lower base.min_free_gb",
+        f"is {base.min_free_gb:g}, but the disk of {paths.root} has {disk.free_bytes / GB:.1f} GB free; "
+        f"{larger}, or lower base.min_free_gb",
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from roles.accounts import CACHE
 from roles.cache.config import Cache
 from roles.cache.servers import variable
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.paths import ETC, UNITS, Paths
 from roles.service import Service
 from roles.token_services import SERVICES
@@ -20,7 +20,7 @@ def nginx_conf(paths: Paths) -> PurePosixPath:
     return paths.app("cache") / "nginx.conf"
 
 
-def unit(cache: Cache, paths: Paths, manager: Manager = SYSTEMD) -> str:
+def unit(cache: Cache, paths: Paths, manager: Manager) -> str:
     """The file that describes the service to a host's service manager."""
     service = Service(
         UNIT.name,

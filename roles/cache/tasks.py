@@ -49,7 +49,7 @@ def install(
     upstreams: Mapping[str, Sequence[str]],
     tokens_to: Collection[str],
     secrets: Mapping[str, str],
-    manager: Manager = SYSTEMD,
+    manager: Manager,
 ) -> None:
     """
     Run nginx as the fleet's caching proxy, in its own unit.
@@ -65,12 +65,15 @@ def install(
     service = manager.file(UNIT.name)
     seen = look(conf, wanted, manager)
     texts = {
-        conf: configuration(cache, upstreams, paths, seen.text(RESOLV_CONF) or "", tokens_to),
+        conf: configuration(
+            cache, upstreams, paths, seen.text(RESOLV_CONF) or "", manager.credentials(UNIT.name), tokens_to
+        ),
         service: unit(cache, paths, manager),
         **({TOKENS: tokens(secrets)} if cache.hold_tokens else {}),
     }
-    install_nginx([NGINX], seen)
-    system_users(name="Create the cache's user", homes={CACHE: paths.http_cache}, seen=seen)
+    install_nginx([NGINX], seen, manager)
+    if manager == SYSTEMD:  # else the base role has made it, with the number that its files have
+        system_users(name="Create the cache's user", homes={CACHE: paths.http_cache}, seen=seen)
     folders(name="Make the cache's folders", wanted=wanted, seen=seen)
     if _changed(texts, seen):
         server.shell(name="Mark the cache's files as changed", commands=[f"touch {PENDING}"])
@@ -91,8 +94,7 @@ def look(conf: PurePosixPath, wanted: Sequence[Folder], manager: Manager) -> Hos
         texts=[conf, manager.file(UNIT.name), TOKENS, RESOLV_CONF],
         packages=[NGINX],
         users=[CACHE],
-        units=[UNIT.name],
-        manager=manager,
+        units=manager.show([UNIT.name]),
     )
     return seen
 
@@ -105,7 +107,7 @@ def wanted_folders(paths: Paths) -> list[Folder]:
 
 
 @operation()
-def cache_running(texts: Mapping[PurePosixPath, str], seen: HostSurvey, manager: Manager = SYSTEMD) -> Commands:
+def cache_running(texts: Mapping[PurePosixPath, str], seen: HostSurvey, manager: Manager) -> Commands:
     """
     Enable the service, and run it with these files.
 

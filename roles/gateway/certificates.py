@@ -17,7 +17,7 @@ from roles.facts.survey import Survey
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, certificate_id, in_url, public_name
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.files import Commands, private_file
 from roles.paths import ACME, CERTBOT_LIVE, CERTBOT_RENEWAL, GATEWAY, Paths
 from roles.programs import command
@@ -66,7 +66,7 @@ def _refuse_unusable(pair: Pair) -> None:
 
 @operation()
 def certificate(
-    gateway: Gateway, pair: Pair | None, address: str, paths: Paths, seen: HostSurvey, manager: Manager = SYSTEMD
+    gateway: Gateway, pair: Pair | None, address: str, paths: Paths, seen: HostSurvey, manager: Manager
 ) -> Commands:
     """
     Install the given certificate, or create a self-signed one, which is also used until an authority has issued one.
@@ -134,7 +134,7 @@ def announce_addresses(
     backends: Sequence[Backend],
     unit: str,
     seen: HostSurvey,
-    manager: Manager = SYSTEMD,
+    manager: Manager,
 ) -> Commands:
     """
     Print the addresses of the services, and the certificate's fingerprint to compare in the browser.

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.paths import ACME, GATEWAY, UNITS, Paths
 from roles.programs import digest
 from roles.service import Path, Service
@@ -51,7 +51,7 @@ def nginx_conf(gateway: Gateway, address: str, backends: Sequence[Backend]) -> s
     )
 
 
-def unit_text(gateway: Gateway, address: str, paths: Paths, manager: Manager = SYSTEMD) -> str:
+def unit_text(gateway: Gateway, address: str, paths: Paths, manager: Manager) -> str:
     """
     The file that describes the service to a host's service manager.
 
@@ -80,6 +80,7 @@ def service(gateway: Gateway, address: str, paths: Paths) -> Service:
         stop_seconds=15,
         runtime_folder=NAME,
         runtime_mode=0o700,
+        runtime_kept=True,
         cache_folder=NAME,
         credentials={CONFIG: CURRENT / CONFIG, USERS: CURRENT / USERS, "tls.crt": CERTIFICATE, "tls.key": KEY},
         open_files=OPEN_FILES,

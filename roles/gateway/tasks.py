@@ -36,7 +36,7 @@ from roles.gateway.rendering import (
     release_id,
     unit_text,
 )
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.files import Commands, folders, private_file
 from roles.operations.packages import install_nginx
 from roles.operations.programs import remove_old_programs
@@ -56,7 +56,7 @@ def install(
     address: str,
     backends: Sequence[Backend],
     secrets: Mapping[str, str],
-    manager: Manager = SYSTEMD,
+    manager: Manager,
 ) -> None:
     """
     Make the host's services reachable from outside, behind TLS and a login; or close the gateway.
@@ -79,7 +79,7 @@ def install(
         raise DeployError("gateway: this host has no service for it; its groups need webui or lora_scripts")
     files, pair = wanted_files(gateway, address, backends, secrets, seen), given_certificate(gateway, secrets)
     release, text = release_id(files), unit_text(gateway, address, paths, manager)
-    install_nginx(packages, seen)
+    install_nginx(packages, seen, manager)
     folders(name="Make folders", wanted=FOLDERS, seen=seen)
     certificate(
         name="Install the certificate",
@@ -132,8 +132,7 @@ def look(gateway: Gateway, paths: Paths, packages: Sequence[str], manager: Manag
             CURRENT / USERS,
         ],
         packages=packages,
-        units=[UNIT.name],
-        manager=manager,
+        units=manager.show([UNIT.name]),
         folders=[RELEASES, paths.old_programs],
     )
     return seen
@@ -187,7 +186,7 @@ def old_configurations(current: str, seen: HostSurvey) -> list[str]:
 
 @operation()
 def configuration_served(
-    release: str, text: str, paths: Paths, running: bool, seen: HostSurvey, manager: Manager = SYSTEMD
+    release: str, text: str, paths: Paths, running: bool, seen: HostSurvey, manager: Manager
 ) -> Commands:
     """
     Switch to a configuration and its unit, and switch back if the service does not become ready.

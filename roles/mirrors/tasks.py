@@ -11,7 +11,7 @@ from pyinfra.operations import files, server
 from roles.facts.answers import Answer, Answers
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.mirrors.config import Mirrors
 from roles.mirrors.provider import DOMAINS, NO_ROAD, Road, kinds_of, offered, over
 from roles.mirrors.provider import FILE as PROVIDERS_FILE
@@ -46,7 +46,7 @@ SAVED = ".sdfleet-saved"
 
 
 @deploy("Mirrors")
-def install(mirrors: Mirrors, repository: str, proxy: Proxy, manager: Manager = SYSTEMD) -> None:
+def install(mirrors: Mirrors, repository: str, proxy: Proxy, manager: Manager) -> None:
     """
     Configure git, Python, apt and Hugging Face to use the first mirrors that answer, and the proxy.
 

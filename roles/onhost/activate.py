@@ -136,7 +136,7 @@ class App:
             told += f"; went back to {called(good, failed)}" + ("" if well else ", which does not start either")
         self.history.trying = None
         self.history.save()
-        return f"{told}; journalctl -u {name} tells more"
+        return f"{told}; {services.manager().place_of_log(name)} tells more"
 
 
 def arguments() -> argparse.Namespace:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from roles.onhost.offline import offline
+
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -39,10 +41,13 @@ def environment(user: str, own: dict[str, str]) -> dict[str, str]:
 def confinement(user: str, limits: dict[str, Any]) -> Callable[[], None]:
     """What the child of a fork does before it becomes a program of `user`.
 
-    + limits: nice, oom_score, open_files, umask, memory (bytes of address space), dies (with its parent)
+    + limits: nice, oom_score, open_files, umask, memory (bytes of address space), dies (with its parent),
+      offline (it reaches no network)
+    Raises OSError if it cannot be kept offline.
     """
     found = pwd.getpwnam(user)
     groups = os.getgrouplist(user, found.pw_gid)
+    keep_offline = offline() if limits.get("offline") else None
 
     def confine() -> None:
         os.setsid()
@@ -64,6 +69,8 @@ def confinement(user: str, limits: dict[str, Any]) -> Callable[[], None]:
             os.setuid(found.pw_uid)
         prctl(PR_SET_NO_NEW_PRIVS, 1)
         if limits.get("dies"):
-            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # last: a change of the user forgets it
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # after a change of the user, which forgets it
+        if keep_offline:
+            keep_offline()
 
     return confine

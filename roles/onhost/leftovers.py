@@ -7,39 +7,81 @@ import os
 import pwd
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from roles.onhost import supervisor
+from roles.onhost import files, supervisor
 
 MARK = "SDFLEET_UNIT"
 """In the environment of all programs of a service: the unit that started them."""
 SECONDS = 5.0
+PATIENCE_SECONDS = 0.5
+"""How long processes are stopped one by one; what multiplies faster than that is stopped all at once."""
 
 
-def end(find: Callable[[], Iterable[int]]) -> None:
-    """End all processes that `find` tells of, and reap those that are ours.
+def end(
+    find: Callable[[], Iterable[int]],
+    user: int,
+    gone: Callable[[], bool] | None = None,
+    patience: float = PATIENCE_SECONDS,
+) -> list[int]:
+    """End all processes that `find` tells of, with their process groups. Returns those that are left after SECONDS.
 
     All are stopped before the first is killed, so that none has the time to start another; what was started between
-    two looks is found by the next one. Gives up after SECONDS.
+    two looks is found by the next one. What lives for less than a look can escape that: after `patience` s, all that
+    the user runs is stopped for the moment of a look, which no fork escapes.
+
+    + user: whose they are; not if it is root
+    + gone: whether none is left, for certain; else that is so when a look finds none
     """
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        stopped: set[int] = set()
-        while (fresh := set(find()) - stopped) and time.monotonic() < deadline:
-            _send(fresh, signal.SIGSTOP)
-            stopped |= fresh
-        if not stopped:
-            return
-        _send(stopped, signal.SIGKILL)
-        _reap()
+    began = time.monotonic()
+    at_once = began + (patience if user and os.geteuid() == 0 else SECONDS)
+    while (now := time.monotonic()) < began + SECONDS:
+        if gone and gone():
+            return []
+        with _still(user) if now >= at_once else contextlib.nullcontext():
+            stopped: set[int] = set()
+            while (fresh := set(find()) - stopped) and time.monotonic() < at_once:
+                _send(fresh, signal.SIGSTOP)
+                stopped |= fresh
+            if not stopped | fresh and not gone:
+                return []
+            _send(stopped | fresh, signal.SIGKILL)
+        time.sleep(0.01)  # until they have ended, or the next look would find them again
+    return sorted(find())
+
+
+@contextlib.contextmanager
+def _still(user: int) -> Iterator[None]:
+    """Stop all processes of a user at once, which no fork escapes: kill(2) with -1 holds the list of processes."""
+    _send_all(user, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _send_all(user, signal.SIGCONT)
+
+
+def _send_all(user: int, number: int) -> None:
+    """Send a signal as that user, who reaches his own processes alone."""
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(OSError):
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(user, user, user)
+            os.kill(-1, number)
+        os._exit(0)
+    os.waitpid(child, 0)
 
 
 def end_of_user(user: str) -> None:
-    """End all processes of a user who has no service."""
+    """End all processes of a user who has no service. Only for root."""
     uid = pwd.getpwnam(user).pw_uid
     assert uid
-    end(lambda: _alive(lambda place: place.stat().st_uid == uid or f"\nUid:\t{uid}\t" in _text(place / "status")))
+    deadline = time.monotonic() + SECONDS
+    _send_all(uid, signal.SIGKILL)
+    while any(_alive(lambda place: place.stat().st_uid == uid)) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def mark_of(unit: str) -> str:
@@ -47,16 +89,31 @@ def mark_of(unit: str) -> str:
     return str(supervisor.RUN / unit)
 
 
-def end_of_unit(unit: str) -> None:
-    """End what an earlier runner of a unit has left behind when it was killed."""
+def end_of_unit(unit: str, user: str) -> list[int]:
+    """End what an earlier runner of a unit has left behind when it was killed; what is left even so."""
     mark = f"{MARK}={mark_of(unit)}"
-    end(lambda: _alive(lambda place: mark in _text(place / "environ").split("\0")))
+    earlier = files.read_json(supervisor.STATES / f"{unit}.json")
+    killed = earlier.get("active") not in (None, "inactive", "failed")
+
+    def marked() -> Iterable[int]:
+        return _alive(lambda place: mark in _text(place / "environ").split("\0"))
+
+    return end(marked, _number(user), patience=0 if killed else PATIENCE_SECONDS)
 
 
-def end_below() -> None:
-    """End all processes below this one."""
+def end_below(user: str) -> list[int]:
+    """End all processes below this one, which are of that user; what is left even so.
+
+    This one becomes the parent of each that loses its own: without a child, it has none below it.
+    """
     me = os.getpid()
-    end(lambda: supervisor.children(me))
+    return end(lambda: supervisor.children(me), _number(user), gone=_reaped)
+
+
+def _number(user: str) -> int:
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(user).pw_uid
+    return 0
 
 
 def _alive(ours: Callable[[Path], bool]) -> Iterable[int]:
@@ -73,14 +130,18 @@ def _text(file: Path) -> str:
 
 
 def _send(processes: Iterable[int], number: int) -> None:
+    """Send a signal to processes and their groups: each program begins one of its own (`confine`), as does its user."""
     for pid in processes:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
+            group = os.getpgid(pid)
+            os.kill(pid if group in (0, os.getpgrp()) else -group, number)
 
 
-def _reap() -> None:
-    """Reap what has ended; waits a moment for it, so that a look does not find it again."""
-    time.sleep(0.01)
-    with contextlib.suppress(ChildProcessError):
+def _reaped() -> bool:
+    """Reap all children that have ended; whether that were all."""
+    try:
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass
+    except ChildProcessError:
+        return True
+    return False

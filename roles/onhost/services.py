@@ -59,6 +59,9 @@ class Manager(Protocol):
     def own_log(self, last: int) -> list[str]:
         """The last lines of sdfleet's services within a day, each with its time."""
 
+    def place_of_log(self, unit: str) -> str:
+        """Where a person on the host finds a unit's log: a command or a file."""
+
     def show(self, unit: str, last: int, follow: bool) -> None:
         """Print a service's last lines, each with its time, and with `follow` each further one, without end."""
 

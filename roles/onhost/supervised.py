@@ -69,7 +69,7 @@ class Runner:
         """Start it, and again as its restart policy says."""
         starts: list[float] = []
         if self.its["stop_children"]:
-            leftovers.end_of_unit(self.unit)
+            self.say_left(leftovers.end_of_unit(self.unit, self.user))
         while True:
             now = time.monotonic()
             starts = [*(then for then in starts if now - then < self.its["failures_seconds"]), now]
@@ -123,7 +123,12 @@ class Runner:
             self.process.signal(signal.SIGKILL)
             self.process.wait(None)
             if self.its["stop_children"]:
-                leftovers.end_below()
+                self.say_left(leftovers.end_below(self.user))
+
+    def say_left(self, left: Sequence[int]) -> None:
+        """Name the processes that could not be ended."""
+        if left:
+            self.log.say(f"{self.unit} leaves processes that do not end: {' '.join(map(str, left))}")
 
     def prepare(self) -> None:
         """All that comes before its program. Raises Skipped, Failed, OSError."""
@@ -165,7 +170,7 @@ class Runner:
     def ended(self, result: str) -> str:
         """What is to be done once its program has ended."""
         if self.its["stop_children"]:
-            leftovers.end_below()
+            self.say_left(leftovers.end_below(self.user))
         if self.its["after"]:
             self.helper(self.its["after"], last=True)
         return result

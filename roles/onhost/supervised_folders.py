@@ -17,7 +17,8 @@ CACHES, RUNTIME = Path("/var/cache"), Path("/run")
 def make(unit: str, its: dict[str, Any]) -> None:
     """Make them for the service's user."""
     if its["runtime_folder"]:
-        files.remove(RUNTIME / its["runtime_folder"])  # what an earlier runner left that was killed
+        if not its.get("runtime_kept"):
+            files.remove(RUNTIME / its["runtime_folder"])  # what an earlier runner left that was killed
         _own(RUNTIME / its["runtime_folder"], its["user"], its["runtime_mode"])
     if its["cache_folder"]:
         _own(CACHES / its["cache_folder"], its["user"], 0o755)
@@ -45,9 +46,27 @@ def _own(folder: Path, user: str, mode: int) -> None:
     folder.chmod(mode)
 
 
+def keep(unit: str) -> None:
+    """Say that the service is only restarted: what then stays of it is not to be cleared."""
+    place = supervisor.KEEPS / unit
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.touch()
+
+
 def clear(unit: str, its: dict[str, Any]) -> None:
     """Remove what goes with the service."""
-    if its["runtime_folder"]:
+    restarted = supervisor.KEEPS / unit
+    kept = its.get("runtime_kept") and restarted.exists()
+    with contextlib.suppress(FileNotFoundError):
+        restarted.unlink()
+    if its["runtime_folder"] and not kept:
         files.remove(RUNTIME / its["runtime_folder"])
     if its["credentials"]:
         files.remove(supervisor.SECRETS / unit)
+
+
+def clear_all() -> None:
+    """Remove what goes with any service: a container that was stopped keeps its /run."""
+    for file in sorted((supervisor.HOME / "services").glob("*.service")):
+        with contextlib.suppress(ValueError, KeyError):  # a damaged file is told when its unit is started
+            clear(file.name, supervisor.described(file.name))

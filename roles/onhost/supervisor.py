@@ -19,6 +19,8 @@ HOME = RUN / "home"
 SOCKET = RUN / "supervisord.sock"
 STATES = RUN / "state"
 SECRETS = RUN / "credentials"
+KEEPS = RUN / "keeps"
+"""A file for each unit whose runner ends for a restart."""
 
 INACTIVE = {"active": "inactive", "sub": "dead", "result": "success"}
 LEAST_SECONDS = 1

@@ -13,7 +13,7 @@ import xmlrpc.client
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from roles.onhost import files, supervisor, supervisor_programs
+from roles.onhost import files, supervised_folders, supervisor, supervisor_programs
 from roles.onhost.supervisor_rpc import connect
 
 START_SECONDS = 20
@@ -42,8 +42,10 @@ def boot(home: Path) -> None:
         files.remove(fresh)
         fresh.symlink_to(home)
         fresh.replace(supervisor.HOME)
-        for stale in (supervisor.STATES, supervisor.RUN / "notify", supervisor.SECRETS, supervisor.SOCKET):
+        for stale in (supervisor.STATES, supervisor.RUN / "notify", supervisor.SECRETS, supervisor.KEEPS):
             files.remove(stale)
+        files.remove(supervisor.SOCKET)
+        supervised_folders.clear_all()
         for enabled in sorted((home / "enabled").glob("*")):
             supervisor_programs.write(enabled.name)
         packages, configuration = home.parent / "tools/supervisor", home / "supervisord.conf"

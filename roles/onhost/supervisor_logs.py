@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from roles.onhost import supervisor, unit_log
 
 LOOK_SECONDS = 0.3
-"""How long between two looks for further lines."""
 
 
 def file_of(unit: str) -> Path:
@@ -55,33 +57,69 @@ def _stamped(last: int, since: float) -> list[str]:
     return [text for _, text in sorted(found)[-last:]]
 
 
+def place_of_log(unit: str) -> str:
+    """Where a person finds a unit's log."""
+    return os.path.realpath(file_of(unit))
+
+
 def show(unit: str, last: int, follow: bool) -> None:
     """Print a service's last lines, and with `follow` each further one until nobody reads them any more."""
-    seen, size = 0.0, _size(unit)
-    for line in unit_log.last(file_of(unit), last):
-        print(unit_log.stamped(line, unit), flush=True)
-        seen = line.at
-    while follow and not _unread(LOOK_SECONDS):
-        if (now := _size(unit)) == size:
-            continue  # nothing to read again
-        size = now
-        for line in unit_log.last(file_of(unit), 10000, seen):
-            if line.at > seen:
-                print(unit_log.stamped(line, unit), flush=True)
-                seen = line.at
+    followed = Follower(file_of(unit)) if follow else None  # first: what is written meanwhile is in both
+    seen = 0.0
+    with contextlib.suppress(BrokenPipeError):
+        for line in unit_log.last(file_of(unit), last):
+            print(unit_log.stamped(line, unit), flush=True)
+            seen = line.at
+        while followed and not _left(LOOK_SECONDS):
+            for line in followed.fresh():
+                if line.at > seen:
+                    print(unit_log.stamped(line, unit), flush=True)
+        return
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes its output once more at its end
 
 
-def _unread(seconds: float) -> bool:
-    """Wait; whether the other end of standard output is closed, which a program that writes nothing is not told."""
-    reader = select.poll()
-    reader.register(sys.stdout, 0)  # an end is told whatever is asked for
-    return bool(reader.poll(seconds * 1000))
+def _left(seconds: float) -> bool:
+    """Wait; whether nobody reads our output any more by then."""
+    hears = select.poll()
+    hears.register(1, 0)
+    return bool(hears.poll(seconds * 1000))
 
 
-def _size(unit: str) -> tuple[int, int]:
-    """Which file the log is now, and its bytes: they change with each line."""
-    try:
-        found = file_of(unit).stat()
-    except FileNotFoundError:
-        return 0, 0
-    return found.st_ino, found.st_size
+class Follower:
+    """What is added to a log, through the change of its files."""
+
+    def __init__(self, file: Path) -> None:
+        """Begin at the end of the log, which need not be there yet."""
+        self.file = file
+        self.stream = self._opened()
+        if self.stream:
+            self.stream.seek(0, os.SEEK_END)
+
+    def _opened(self) -> BinaryIO | None:
+        with contextlib.suppress(FileNotFoundError):
+            return self.file.open("rb")
+        return None
+
+    def fresh(self) -> Iterator[unit_log.Line]:
+        """The whole lines that have come since."""
+        while True:
+            newer = self._newer()
+            yield from self._rest()
+            if newer is None:
+                return
+            self.stream = newer
+
+    def _newer(self) -> BinaryIO | None:
+        """The log's file, if it is another by now."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.stream is None or not os.path.samestat(self.file.stat(), os.fstat(self.stream.fileno())):
+                return self._opened()
+        return None
+
+    def _rest(self) -> Iterator[unit_log.Line]:
+        while self.stream and (raw := self.stream.readline()):
+            if not raw.endswith(b"\n"):
+                self.stream.seek(-len(raw), os.SEEK_CUR)
+                return
+            if line := unit_log.parse(raw):
+                yield line

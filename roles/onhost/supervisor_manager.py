@@ -20,11 +20,18 @@ import xmlrpc.client
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import files, supervisor, supervisor_boot, supervisor_logs, supervisor_programs
-from roles.onhost.supervisor_logs import host_log, lines, lines_of_start, own_log, show
+from roles.onhost import files, supervised_folders, supervisor, supervisor_boot, supervisor_logs, supervisor_programs
+from roles.onhost.supervisor_logs import host_log, lines, lines_of_start, own_log, place_of_log, show
 from roles.onhost.supervisor_rpc import connect
 
-__all__ = ["host_log", "lines", "lines_of_start", "own_log", "show"]  # the manager's, as `services.Manager` has them
+__all__ = [
+    "host_log",
+    "lines",
+    "lines_of_start",
+    "own_log",
+    "place_of_log",
+    "show",
+]  # the manager's, as `services.Manager` has them
 
 NAME = "supervisord"
 LOOK_SECONDS = 0.1
@@ -100,6 +107,8 @@ def _one(verb: str, unit: str, now: bool, wait: bool) -> str:
     if verb == "try-restart" and not supervisor.started(_runner(unit)):
         return ""
     if verb in ("stop", "restart", "try-restart"):
+        if verb != "stop" and _runner(unit):
+            supervised_folders.keep(unit)
         _stop(unit)
     return _start(unit, wait) if verb in ("start", "restart", "try-restart") else ""
 

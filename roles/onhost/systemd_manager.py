@@ -123,6 +123,11 @@ def _stamped(*words: str) -> list[str]:
     return output("journalctl", "--boot", "--no-pager", "--output=short-iso", *words, seconds=LOG_SECONDS).splitlines()
 
 
+def place_of_log(unit: str) -> str:
+    """Where a person finds a unit's log."""
+    return f"journalctl -u {unit}"
+
+
 def show(unit: str, last: int, follow: bool) -> None:
     """Print a service's last lines, and with `follow` each further one."""
     command = ["journalctl", f"--unit={unit}", f"--lines={last}", "--no-pager", "--output=short-iso"]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from typing import Any
+
+from roles.onhost import files
 
 FOLLOWS = re.compile(r"--(fingerprint|release) \S+")
 """Words that follow from the others."""
@@ -22,18 +26,39 @@ def told(old: str, new: str) -> str:
 
 
 def _words(text: str) -> list[str]:
-    found: list[str] = []
+    """What a unit says, for systemd or (JSON) for supervisord."""
+    described = files.json_object(text.encode())
+    return list(dict.fromkeys(_of_service(described) if described else _of_unit(text)))
+
+
+def _of_unit(text: str) -> Iterator[str]:
     for line in text.splitlines():
         key, equals, value = line.partition("=")
         if line.startswith("#") or not equals:
             continue
         if key == "ExecStart":
-            found += [_short(part) for part in re.split(r"\s+(?=--)", FOLLOWS.sub("", value))]
+            yield from _options(value)
         elif key == "BindReadOnlyPaths":
-            found.append(f"extension {_short(value)}")
+            yield f"extension {_short(value)}"
         else:
-            found.append(line)
-    return list(dict.fromkeys(found))
+            yield line
+
+
+def _of_service(its: dict[str, Any]) -> Iterator[str]:
+    for key, value in its.items():
+        if key == "program":
+            yield from _options(" ".join(map(str, value)))
+        elif key == "reads":
+            yield from (f"extension {_short(str(place))}" for place in value.values())
+        elif key == "environment":
+            yield from (f"{name}={word}" for name, word in value.items())
+        elif key != "marks":
+            yield f"{key}={value}"
+
+
+def _options(program: str) -> list[str]:
+    """Its command line, an option with its value at a time."""
+    return [_short(part) for part in re.split(r"\s+(?=--)", FOLLOWS.sub("", program))]
 
 
 def _short(part: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.sources import Source
 from roles.paths import Folder, Paths
 from roles.settings import SettingError
@@ -101,6 +101,8 @@ class Application:
     environment: Environment
     keep: int
     """How many releases stay, this one included."""
+    manager: Manager
+    """The host's service manager, which runs its unit."""
     trees: Mapping[PurePosixPath, Source] = field(default_factory=dict)
     """Work trees by place below the release's folder, parents first."""
     files: Mapping[PurePosixPath, str | bytes] = field(default_factory=dict)
@@ -114,8 +116,6 @@ class Application:
     unit: PurePosixPath | None = None
     """File of the unit that serves; None if nothing has to be restarted."""
     unit_text: str = ""
-    manager: Manager = SYSTEMD
-    """What runs that unit."""
     report: Callable[[], None] | None = None
     """Says what a person should know, after a switch that went well."""
 

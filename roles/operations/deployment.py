@@ -29,13 +29,13 @@ def look(
     """What `deploy` and `prune` have to know of the host, and what a role wants to know beside it (see `Survey`)."""
     built = app.environment.folder(paths)
     own = [app.place(paths) / MANIFEST, paths.history(app.name), *app.texts]
+    shown = [*([app.unit.name] if app.unit else []), *units]
     seen: HostSurvey = host.get_fact(
         Survey,
         paths=[*(folder.path for folder in all_folders(app, paths)), built, paths.current(app.name)],
         texts=[*own, *([app.unit] if app.unit else []), *texts],
         written_by=written_by or {},
-        units=[*([app.unit.name] if app.unit else []), *units],
-        manager=app.manager,
+        units=app.manager.show(shown) if shown else "",
         trees=[app.place(paths) / place for place in app.trees],
         folders=[paths.releases(app.name), *folders],
         holding={paths.releases(app.name): MANIFEST},

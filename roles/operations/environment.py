@@ -8,7 +8,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.facts.seen import INVENTORY, HostSurvey, inventory_command
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.application import Environment, build_tools
 from roles.operations.files import Commands, or_remove, put, replace
 from roles.operations.locks import build_of_pytorchs_own
@@ -22,12 +22,12 @@ SCRATCH = ("src", "tools", "tools.txt", "wheels", "resolved.txt")
 PYTHON_PROXY = "${SDFLEET_PYTHON_PROXY:+https_proxy=$SDFLEET_PYTHON_PROXY} "
 """For commands of uv that download a Python from GitHub and nothing else: the mirrors role says over which proxy."""
 BUILD_SECONDS = 1800
-BUILD_MEMORY = "4G"
+BUILD_MEMORY = 4 << 30
 CHECK_SECONDS = 300
 
 
 @operation()
-def environment(wanted: Environment, paths: Paths, seen: HostSurvey, manager: Manager = SYSTEMD) -> Commands:
+def environment(wanted: Environment, paths: Paths, seen: HostSurvey, manager: Manager) -> Commands:
     """
     Build a Python environment beside its place and rename it when it is whole.
 
@@ -84,7 +84,7 @@ def _wheels(wanted: Environment, build: PurePosixPath, paths: Paths, manager: Ma
     yield or_remove(f'umask 022; {WITH_MIRRORS}; {run} --index "$UV_DEFAULT_INDEX"', build)
 
 
-def builder(manager: Manager = SYSTEMD) -> Sequence[str]:
+def builder(manager: Manager) -> Sequence[str]:
     """The words before a command that builds a package which has no wheel, as a user of its own."""
     return shut_in(manager, BUILD_SECONDS, {"HOME": "/tmp"}, BUILD_MEMORY)
 

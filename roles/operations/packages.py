@@ -42,7 +42,7 @@ def apt(arguments: str) -> str:
     )
 
 
-def install_packages(names: Sequence[str], seen: HostSurvey, manager: Manager = SYSTEMD) -> None:
+def install_packages(names: Sequence[str], seen: HostSurvey, manager: Manager) -> None:
     """Install distribution packages that are missing; what is installed, or provided by another, is left as it is.
 
     + seen: a survey that looked at them
@@ -69,14 +69,15 @@ def pruned(kept: PurePosixPath) -> str:
     )
 
 
-def install_nginx(names: Sequence[str], seen: HostSurvey, manager: Manager = SYSTEMD) -> None:
+def install_nginx(names: Sequence[str], seen: HostSurvey, manager: Manager) -> None:
     """Install nginx and further packages. Its own unit stays masked: it would open port 80 with a welcome page.
 
     + names: all packages, nginx among them
     + seen: a survey that looked at them
     + manager: the host's service manager
     """
-    if "nginx" not in seen.packages:
+    # Without an init there is no runlevel, and invoke-rc.d starts nothing.
+    if "nginx" not in seen.packages and manager == SYSTEMD:
         # Masked alone: a web server that somebody installed by hand goes on.
         systemd.service(
             name="Mask nginx's own unit", service="nginx.service", running=None, enabled=None, command="mask"

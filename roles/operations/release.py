@@ -16,7 +16,7 @@ from pyinfra.api.state import State
 from pyinfra.context import host
 
 from roles.facts.seen import HostSurvey, quoted
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.onhost import prune, unit_changes
 from roles.operations.application import Application
 from roles.operations.files import Commands, or_remove, put, replace
@@ -115,9 +115,9 @@ def activate(
     paths: Paths,
     home: PurePosixPath,
     release: str,
+    manager: Manager,
     unit: PurePosixPath | None = None,
     text: PurePosixPath | None = None,
-    manager: Manager = SYSTEMD,
 ) -> Switch:
     """
     The command that switches an application to `release` and restarts its unit, or goes back and fails.
@@ -179,7 +179,7 @@ def run_release(
     paths: Paths,
     running: bool,
     seen: HostSurvey,
-    manager: Manager = SYSTEMD,
+    manager: Manager,
 ) -> Commands:
     """The commands that switch to a release and its unit, or write down that they serve.
 
@@ -192,11 +192,11 @@ def run_release(
     elif running:
         yield note(paths, home, unit)
     elif unit is None:
-        yield activate(paths, home, release)
+        yield activate(paths, home, release, manager)
     else:
         new = home / f".{unit.name}"
         yield put(new, text)
-        yield activate(paths, home, release, unit, new, manager)
+        yield activate(paths, home, release, manager, unit, new)
 
 
 def run_name(app: Application, paths: Paths, seen: HostSurvey) -> str:

@@ -8,11 +8,11 @@ from pyinfra.context import host
 from pyinfra.operations import server
 
 from roles.facts.seen import HostSurvey
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.files import Commands, rendered
 
 
-def write_units(units: Mapping[PurePosixPath, str], seen: HostSurvey, manager: Manager = SYSTEMD) -> None:
+def write_units(units: Mapping[PurePosixPath, str], seen: HostSurvey, manager: Manager) -> None:
     """Write files of units that need no restart, and let the manager read them if one changes.
 
     What was seen before decides, as pyinfra's `_if` would show a change in every plan.
@@ -26,7 +26,7 @@ def write_units(units: Mapping[PurePosixPath, str], seen: HostSurvey, manager: M
         server.shell(name=f"Let {manager.name} read its units", commands=[manager.reload()])
 
 
-def run_unit(name: str, unit: PurePosixPath, text: str, seen: HostSurvey, manager: Manager = SYSTEMD) -> None:
+def run_unit(name: str, unit: PurePosixPath, text: str, seen: HostSurvey, manager: Manager) -> None:
     """Write a unit's file, and have the unit run with it, now and at each boot.
 
     + name: of the operation that starts it
@@ -41,7 +41,7 @@ def run_unit(name: str, unit: PurePosixPath, text: str, seen: HostSurvey, manage
 
 
 @operation()
-def started(unit: str, seen: HostSurvey, manager: Manager = SYSTEMD) -> Commands:
+def started(unit: str, seen: HostSurvey, manager: Manager) -> Commands:
     """
     Have a unit run now and at each boot; one that does is left alone.
 

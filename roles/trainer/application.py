@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 
 from roles.accounts import TRAINER
 from roles.facts.seen import quoted
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.application import Application
 from roles.operations.sandbox import bounded, tried
 from roles.paths import Folder, Paths
@@ -12,7 +12,7 @@ from roles.trainer.release import Release
 from roles.trainer.rendering import launcher, program, turns
 
 
-def application(wanted: Release, paths: Paths, keep: int, manager: Manager = SYSTEMD) -> Application:
+def application(wanted: Release, paths: Paths, keep: int, manager: Manager) -> Application:
     """The trainer; it has no unit to restart."""
     python = wanted.environment.folder(paths) / "bin/python"
     own = (paths.trainer_sources, paths.runs, paths.datasets)

@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 
 from roles.accounts import TRAINER
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.paths import UNITS, Paths
 from roles.service import Path, Service
 from roles.trainer.config import Trainer
@@ -14,7 +14,7 @@ TENSORBOARD = UNITS / "sdfleet-tensorboard.service"
 SLICE = UNITS / "sdfleet-train.slice"
 
 
-def unit(trainer: Trainer, paths: Paths, manager: Manager = SYSTEMD) -> str:
+def unit(trainer: Trainer, paths: Paths, manager: Manager) -> str:
     """The file that describes the template of training runs to a host's service manager."""
     return manager.text(run_service(trainer, paths))
 
@@ -63,7 +63,7 @@ def run_service(trainer: Trainer, paths: Paths) -> Service:
     )
 
 
-def tensorboard(trainer: Trainer, paths: Paths, environment: PurePosixPath, manager: Manager = SYSTEMD) -> str:
+def tensorboard(trainer: Trainer, paths: Paths, environment: PurePosixPath, manager: Manager) -> str:
     """The file that describes TensorBoard, which shows the runs that write its events."""
     words: list[Path] = [environment / "bin/python", "-P", "-m", "tensorboard.main", "--logdir", paths.runs]
     service = Service(
@@ -83,7 +83,7 @@ def tensorboard(trainer: Trainer, paths: Paths, environment: PurePosixPath, mana
 
 
 def unit_texts(
-    trainer: Trainer, paths: Paths, environment: PurePosixPath, manager: Manager = SYSTEMD
+    trainer: Trainer, paths: Paths, environment: PurePosixPath, manager: Manager
 ) -> dict[PurePosixPath, str]:
     """Text of each file: the runs' template, TensorBoard, and under systemd the slice of all runs together."""
     return {

@@ -7,7 +7,7 @@ from pyinfra.operations import server
 
 from roles.accounts import TRAINER
 from roles.facts.seen import HostSurvey
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.application import Application
 from roles.operations.deployment import all_folders, build, deploy, look, prune
 from roles.operations.files import folders
@@ -25,7 +25,7 @@ from roles.trainer.rendering import (
 
 
 @pyinfra_deploy("Trainer")
-def install(trainer: Trainer, paths: Paths, build: str, manager: Manager = SYSTEMD) -> None:
+def install(trainer: Trainer, paths: Paths, build: str, manager: Manager) -> None:
     """
     Install the training recipe, its environment, and the unit that each run is an instance of.
 
@@ -60,7 +60,7 @@ def install(trainer: Trainer, paths: Paths, build: str, manager: Manager = SYSTE
 
 
 @pyinfra_deploy("Earlier trainer")
-def rebuild_trainer(wanted: Release, paths: Paths, manager: Manager = SYSTEMD) -> None:
+def rebuild_trainer(wanted: Release, paths: Paths, manager: Manager) -> None:
     """
     Build a release of the trainer beside the current one, without switching to it.
 

@@ -8,7 +8,7 @@ from pyinfra.context import host
 from roles.accounts import WEBUI
 from roles.facts.seen import as_user
 from roles.facts.survey import Survey
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.application import CODE, Application, Release
 from roles.operations.sandbox import bounded, tried
 from roles.paths import Folder, Paths
@@ -44,14 +44,14 @@ SERVED_LINKS = ("config_states", "tmp")
 """Folders that the WebUI writes to beside its code; they are links into the data folder."""
 
 
-def application(webui: Webui, paths: Paths, release: Release, text: str, manager: Manager = SYSTEMD) -> Application:
+def application(webui: Webui, paths: Paths, release: Release, text: str, manager: Manager) -> Application:
     """The WebUI, with the text of its unit."""
     data = paths.data("webui")
     own = [Folder(extensions.shown(paths))]
     # It makes folders there when it starts, also where a person put models by hand first, as root.
     own += [Folder(paths.webui_models, owner=WEBUI, group=WEBUI)]
     own += [Folder(data / name, owner=WEBUI, group=WEBUI) for name in (*SERVED_LINKS, "cache")]
-    own += [Folder(place) for place in extensions.mounts(release, paths).values()]
+    own += [Folder(place) for place in extensions.mounts(release, paths).values() if manager.mounts]
     return Application(
         "webui",
         release.id,
@@ -76,7 +76,7 @@ def report() -> None:
         host.log(f"{UNIT} runs, but has drawn nothing: {problem}", logging.getLogger("pyinfra").warning)
 
 
-def finishing(webui: Webui, paths: Paths, release: Release, manager: Manager = SYSTEMD) -> list[str]:
+def finishing(webui: Webui, paths: Paths, release: Release, manager: Manager) -> list[str]:
     """Commands that complete a release in its build folder, and check that the launcher finds nothing missing."""
     data, env = shlex.quote(str(paths.data("webui"))), shlex.quote(str(release.environment.folder(paths)))
     links = [f"ln -sfn {data}/{name} {CODE}/{name}" for name in SERVED_LINKS]

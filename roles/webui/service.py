@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from roles.accounts import WEBUI
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.onhost.files import json_object
 from roles.operations.application import Release
 from roles.operations.sources import GIT_TRUST
@@ -90,7 +90,7 @@ def network(webui: Webui) -> dict[str, str]:
     return {"IPAddressDeny": "any", "IPAddressAllow": " ".join(("localhost", *webui.egress))}
 
 
-def unit_text(webui: Webui, paths: Paths, release: Release, device: Device, manager: Manager = SYSTEMD) -> str:
+def unit_text(webui: Webui, paths: Paths, release: Release, device: Device, manager: Manager) -> str:
     """The file that describes the service to a host's service manager."""
     mark = _mark(webui, paths, release, device, manager)
     return manager.text(_described(webui, paths, release, device, mark))
@@ -135,6 +135,7 @@ def _described(webui: Webui, paths: Paths, release: Release, device: Device, mar
         failures_seconds=3600,
         stop_seconds=DRAIN_SECONDS + 20,
         runtime_folder=RUNTIME,
+        runtime_kept=True,
         cache_folder=CACHE,
         reads=mounts(release, paths),
         writes=(data,),

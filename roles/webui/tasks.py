@@ -8,7 +8,7 @@ from pyinfra.api.deploy import deploy as pyinfra_deploy
 
 from roles.accounts import WEBUI
 from roles.facts.seen import HostSurvey
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.application import Application
 from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.files import folders
@@ -34,7 +34,7 @@ REFRESH = "webui_refresh"
 
 
 @pyinfra_deploy("WebUI")
-def install(webui: Webui, paths: Paths, build: str, manager: Manager = SYSTEMD) -> None:
+def install(webui: Webui, paths: Paths, build: str, manager: Manager) -> None:
     """
     Build the WebUI's release beside the running one, switch to it, and switch back if it does not draw a picture.
 
@@ -52,9 +52,12 @@ def install(webui: Webui, paths: Paths, build: str, manager: Manager = SYSTEMD) 
     found = takeover.find_extensions(seen.names.get(str(extensions.shown(paths)), []), releases, paths)
     folders(name="Make folders", wanted=all_folders(app, paths), seen=seen)
     takeover.take_over_extensions(found, extensions.names(release), paths)
+    if not manager.mounts:
+        takeover.link_extensions(found, extensions.names(release), paths)
     deploy(app, paths, seen, as_wanted=runs_as_wanted(webui, app, paths, seen))
     remove_old_programs(takeover.old_programs(paths, seen), paths, seen)
     takeover.remove_mount_points(found, extensions.names(release), paths)
+    takeover.unlink_extensions(found, extensions.names(release), paths)
     prune(app, paths, seen)
 
 

@@ -18,6 +18,7 @@ from deploy.ssh import connect
 from inventory.load import load
 from lab import Lab
 from lab.fleet import write
+from roles.managers import SYSTEMD
 from roles.paths import UNITS
 from roles.programs import installed
 from roles.trainer.rendering import SLICE, UNIT, program, train_slice, turns, unit
@@ -50,7 +51,7 @@ def folder(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
             paths, trainer = remote.host.paths, remote.host.trainer
             trainer_command = program(paths.current("trainer"))
             files: dict[PurePosixPath, Path | bytes] = {
-                UNIT: unit(trainer, paths).encode(),
+                UNIT: unit(trainer, paths, SYSTEMD).encode(),
                 SLICE: train_slice(trainer).encode(),
                 paths.onhost: installed(),
                 UNITS / units.WEBUI: SERVICE.encode(),

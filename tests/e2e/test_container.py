@@ -17,7 +17,7 @@ pytestmark = pytest.mark.lab
 
 NAME = "c1"
 ROOT = "/workspace/sdfleet"
-ACTIVE = f"python3 -I {ROOT}/tools/onhost.pyz supervisor_manager is-active sdfleet-webui.service"
+ACTIVE = "python3 -I {}/tools/onhost.pyz supervisor_manager is-active sdfleet-webui.service"
 PROCESSES = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done 2>/dev/null | grep -c '{}'"
 
 
@@ -43,10 +43,10 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         yield made
 
 
-def until_active(container: Road) -> float:
+def until_active(container: Road, root: str = ROOT) -> float:
     """Wait for the WebUI; how long that took, in s."""
     began = time.monotonic()
-    while container.lab.ssh(NAME, ACTIVE).returncode:
+    while container.lab.ssh(NAME, ACTIVE.format(root)).returncode:
         assert time.monotonic() - began < 120, container.sdfleet("logs", NAME, "webui").text
         time.sleep(1)
     return time.monotonic() - began

@@ -13,6 +13,7 @@ from lab.network import host_address
 from lab.upstreams.faults import Fault
 from roles.accounts import TRAINER, WEBUI
 from roles.cache.rendering import TOKENS
+from roles.managers import SYSTEMD
 from roles.operations.application import build_tools
 from roles.operations.environment import builder
 from tests.e2e.conftest import Road
@@ -223,7 +224,7 @@ def test_what_has_no_wheel_is_built_as_nobody_without_a_network(ordinary: Road) 
     ]
     words += ["--tree", f"old-thing={folder}/src", "--into", f"{folder}/wheels", "--resolved", f"{folder}/resolved.txt"]
     words += ["--uv", "/srv/sdfleet/tools/uv/bin/uv", "--python", f"{folder}/tools/bin/python"]
-    words += ["--sandbox", shlex.join(builder())]
+    words += ["--sandbox", shlex.join(builder(SYSTEMD))]
     ordinary.on("h1", shlex.join(words))
     told = ordinary.on("h1", f"python3 -m zipfile -e {folder}/wheels/*.whl {folder}/out; cat {folder}/out/*/METADATA")
     ordinary.on("h1", f"rm -rf {folder}")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lab.upstreams.faults import Fault
-from tests.light.fleet import ROOT, LightFleet
+from roles import accounts
+from tests.light.fleet import LightFleet
 
-WEBUI = "sdfleet-webui.service"
 SPARE_KB = 64
 """What a full disk has left."""
 
@@ -107,12 +107,13 @@ def sessions_killed(scene: Scene) -> Iterator[None]:
 @contextlib.contextmanager
 def disk_full(scene: Scene) -> Iterator[None]:
     """The file system of the data root has a few kB left."""
-    free = f"$(( $(df --output=avail -k {ROOT} | tail -n 1) - {SPARE_KB} ))"
-    scene.light.lab.ssh(scene.host, f"fallocate -l {free}K {ROOT}/.filler")
+    root = scene.light.root
+    free = f"$(( $(df --output=avail -k {root} | tail -n 1) - {SPARE_KB} ))"
+    scene.light.lab.ssh(scene.host, f"fallocate -l {free}K {root}/.filler")
     try:
         yield
     finally:
-        scene.light.on(scene.host, f"rm -f {ROOT}/.filler")
+        scene.light.on(scene.host, f"rm -f {root}/.filler")
 
 
 def mirror(**fault: object) -> Break:
@@ -133,7 +134,8 @@ def mirror(**fault: object) -> Break:
 @contextlib.contextmanager
 def clock_wrong(scene: Scene) -> Iterator[None]:
     """All that was built so far seems to come from the year 2038: a host's own clock cannot be set in the lab."""
-    scene.light.lab.ssh(scene.host, f"find {ROOT}/apps {ROOT}/envs -maxdepth 3 -exec touch -hd 2038-01-01 {{}} +")
+    find = f"cd {scene.light.root} && find apps envs -maxdepth 3 -exec touch -hd 2038-01-01 {{}} +"
+    scene.light.lab.ssh(scene.host, find)
     yield
 
 
@@ -141,7 +143,7 @@ def clock_wrong(scene: Scene) -> Iterator[None]:
 def crash_loop(scene: Scene) -> Iterator[None]:
     """The WebUI is killed whenever it is up, for eight seconds."""
     end = "$(( $(date +%s) + 8 ))"
-    kill = f"systemctl kill --signal=KILL {WEBUI} 2>/dev/null"
+    kill = f"pkill -KILL -u {accounts.WEBUI}"
     scene.light.lab.ssh(scene.host, f"end={end}; while [ $(date +%s) -lt $end ]; do {kill}; sleep 0.3; done")
     yield
 
@@ -149,7 +151,7 @@ def crash_loop(scene: Scene) -> Iterator[None]:
 @contextlib.contextmanager
 def out_of_memory(scene: Scene) -> Iterator[None]:
     """The WebUI's largest process is killed, as the kernel does when memory runs out."""
-    largest = f"cat /sys/fs/cgroup/system.slice/{WEBUI}/cgroup.procs | xargs -r ps -o pid= --sort=-rss -p | head -n 1"
+    largest = f"ps -u {accounts.WEBUI} -o pid= --sort=-rss | head -n 1"
     scene.light.lab.ssh(scene.host, f"p=$({largest}); [ -z $p ] || kill -9 $p")
     yield
 

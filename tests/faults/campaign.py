@@ -6,18 +6,21 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults import walking, wholeness
-from tests.faults.breaking import BREAKS, TAKES_THE_SERVICE, Scene
+from lab.state import Rented
+from tests.faults import breaking, breaking_containers, walking, wholeness
+from tests.faults.breaking import Break, Scene
 from tests.faults.walking import WALKS, Walk
 from tests.light import fleet
-from tests.light.fleet import ROOT, LightFleet
+from tests.light.fleet import LightFleet
 from tests.light.probing import probed
 
 HOSTS = 2
+BREAKS: dict[str, Break] = {**breaking.BREAKS, **breaking_containers.BREAKS}
+TAKES_THE_SERVICE = breaking_containers.TAKES_THE_SERVICE
 DISK_MB = 700
 """Size of each host's data root: a file system of its own, which can be filled."""
 
@@ -45,40 +48,46 @@ class Case:
         return f"seed {self.seed}: {self.walk}, {self.broken} on {self.host} at {self.moment:.0%}"
 
 
-def case(seed: int, hosts: list[str]) -> Case:
-    """What a seed stands for."""
+def case(seed: int, hosts: list[str], containers: list[str]) -> Case:
+    """What a seed stands for. Where there are containers, one of them breaks, in another way with each next seed."""
     chance = random.Random(seed)
-    walk, broken = chance.choice(list(WALKS)), chance.choice(list(BREAKS))
-    return Case(seed, walk, broken, chance.choice(hosts), chance.random())
+    walk, broken = chance.choice(list(WALKS)), chance.choice(list(breaking.BREAKS))
+    if containers:
+        broken = list(breaking_containers.BREAKS)[seed % len(breaking_containers.BREAKS)]
+    return Case(seed, walk, broken, chance.choice(containers or hosts), chance.random())
 
 
 @contextlib.contextmanager
-def ready(folder: Path) -> Iterator[LightFleet]:
-    """Two light hosts with a small disk and two releases, so that there is one to go back to."""
-    with fleet.running(folder, HOSTS) as light:
+def ready(folder: Path, containers: Sequence[Rented] = ()) -> Iterator[LightFleet]:
+    """Two light hosts with a small disk and two releases, so that there is one to go back to.
+
+    + containers: instead of as many of them
+    """
+    with fleet.running(folder, HOSTS - len(containers), containers) as light:
         for host in light.hosts:
             light.lab.kill(host)
-            place = light.lab.folder.hosts / host / "root" / ROOT.lstrip("/")
+            own = light.lab.folder.hosts / host
+            place = own / "data" if host in light.containers else own / "root" / light.root.lstrip("/")
             script = f"""
                 mkdir {place}.disk && mount -t tmpfs -o size={DISK_MB}m,mode=0755 sdfleet {place}.disk
                 cp -a {place}/. {place}.disk && mount --move {place}.disk {place} && rmdir {place}.disk
             """
             subprocess.run(["nsenter", f"--mount=/proc/{light.lab.pid}/ns/mnt", "sh", "-ec", script], check=True)
             light.lab.start(host)
+            light.until_ready(host, fleet.BOOTED_SECONDS)
         walking.new_release(light, 2)
         done = light.sdfleet("apply")
         assert done.code == 0, done.text
         walking.put_trainer(light)
         for host in light.hosts:
-            light.on(
-                host, f"mkdir -p {ROOT}/data/webui/outputs; echo picture-of-{host} >{ROOT}/data/webui/outputs/a.png"
-            )
+            outputs = f"{light.root}/data/webui/outputs"
+            light.on(host, f"mkdir -p {outputs}; echo picture-of-{host} >{outputs}/a.png")
         yield light
 
 
 def run(light: LightFleet, seed: int) -> Case:
     """Walk a road, break something, and look at everything afterwards."""
-    tried = case(seed, light.hosts)
+    tried = case(seed, light.hosts, light.containers)
     began = time.monotonic()
     chance = random.Random(f"{seed} in detail")
     try:

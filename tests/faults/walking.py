@@ -9,13 +9,13 @@ from pathlib import Path
 import tomlkit
 
 from lab.upstreams.service import Folders
-from roles.paths import UNITS
+from roles.managers import manager_of
 from roles.trainer.rendering import SLICE, UNIT, program, train_slice, turns, unit
 from tests.light.fleet import MODELS, LightFleet
 
 TRAINER = Path(__file__).parents[1] / "deploy/fake_trainer.py"
 FAKE_TRAINER = """
-chmod 755 {program}; mkdir -p {runs} {datasets}; mkdir -p {turns}; systemctl daemon-reload
+chmod 755 {program}; mkdir -p {runs} {datasets}; mkdir -p {turns}
 id sdtrain >/dev/null 2>&1 || useradd --system --user-group sdtrain; chown sdtrain {turns}
 """
 
@@ -92,16 +92,16 @@ def put_trainer(light: LightFleet) -> None:
     """Put the stand-in of the recipe and the unit of runs on every host."""
     for name, host in light.fleet.hosts.items():
         paths = host.paths
+        manager = manager_of("supervisor" if name in light.containers else "systemd", paths)
         command = program(paths.releases("trainer") / "standin")
-        put = {
-            UNITS / UNIT.name: unit(host.trainer, paths),
-            SLICE: train_slice(host.trainer),
-            command: TRAINER.read_text(),
-        }
+        put = {manager.file(UNIT.name): unit(host.trainer, paths, manager), command: TRAINER.read_text()}
+        if manager.slices:
+            put[SLICE] = train_slice(host.trainer)
         for place, text in put.items():
             light.on(name, f"mkdir -p {place.parent}; cat >{place} <<'END'\n{text}\nEND")
         values = {"program": command, "runs": paths.runs, "datasets": paths.datasets, "turns": turns(paths)}
-        light.on(name, f"ln -s releases/standin {paths.current('trainer')}; {FAKE_TRAINER.format(**values)}")
+        made = f"ln -s releases/standin {paths.current('trainer')}; {FAKE_TRAINER.format(**values)}"
+        light.on(name, f"{made}; {manager.reload()}")
 
 
 WALKS: dict[str, Prepare] = {"apply": apply, "update": update, "rollback": rollback, "sync": sync, "train": train}

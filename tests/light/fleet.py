@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from deploy import units
 from lab import Lab, layers, locks, tokenizer
 from lab import fleet as lab_fleet
 from lab.box import UPSTREAMS
+from lab.state import Rented
 from lab.upstreams.control import Control
 from lab.upstreams.faults import Fault
 from lab.upstreams.repositories import publish
@@ -32,8 +33,13 @@ PROGRAM = f"import sys; sys.path.insert(0, {str(TREE)!r}); import sdfleet; sdfle
 REPOSITORY = "sdfleet-lab/light-webui"
 MODELS = "sdfleet-lab/light-models"
 ROOT = "/srv/sdfleet"
+MIXED_ROOT = "/workspace/sdfleet"
+"""The data root of all hosts where some are containers: on the data disk of RunPod's and vast.ai's."""
 INVOCATION = f"systemctl show -P InvocationID {units.WEBUI}"
+STATE = f"/run/sdfleet-supervisor/state/{units.WEBUI}.json"
 PORT = 7860
+BOOTED_SECONDS = 120
+"""How long a container's WebUI may take to be ready after the container's start."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,16 @@ class LightFleet(Hosts):
     def hosts(self) -> list[str]:
         """Names of its hosts."""
         return [host.name for host in self.lab.hosts]
+
+    @property
+    def containers(self) -> list[str]:
+        """Names of those that have no systemd."""
+        return [host.name for host in self.lab.hosts if host.rented]
+
+    @property
+    def root(self) -> str:
+        """The data root of its hosts."""
+        return MIXED_ROOT if self.containers else ROOT
 
     @property
     def faults(self) -> Control:
@@ -84,11 +100,23 @@ class LightFleet(Hosts):
 
     def release(self, host: str) -> str:
         """Name of the release in use."""
-        return self.on(host, f"basename $(readlink {ROOT}/apps/webui/current)")
+        return self.on(host, f"basename $(readlink {self.root}/apps/webui/current)")
 
     def process(self, host: str) -> str:
         """What changes when the WebUI is restarted: boot and process."""
+        if host in self.containers:
+            return str(json.loads(self.on(host, f"cat {STATE}"))["invocation"])
         return self.on(host, INVOCATION)
+
+    def until_ready(self, host: str, seconds: float) -> str:
+        """The release that serves, once it is ready; AssertionError if that takes longer."""
+        look = f"cat /run/sdfleet-webui/state.json && curl -fsS -o /dev/null -m 5 http://127.0.0.1:{PORT}/"
+        deadline = time.monotonic() + seconds
+        while (done := self.lab.ssh(host, look)).returncode or not json.loads(done.stdout)["ready"]:
+            assert time.monotonic() < deadline, f"{host} does not serve after {seconds:g} s: {done.stdout}"
+            time.sleep(0.5)
+        release: str = json.loads(done.stdout)["release"]
+        return release
 
     def change(self, name: str, **tables: Any) -> Path:
         """A fleet.toml beside the first one, with other values in some tables; its lock begins as the first one's."""
@@ -105,10 +133,14 @@ class LightFleet(Hosts):
 
 
 @contextlib.contextmanager
-def running(folder: Path, hosts: int) -> Iterator[LightFleet]:
+def running(folder: Path, hosts: int, containers: Sequence[Rented] = ()) -> Iterator[LightFleet]:
     """A light fleet after a first apply, for the length of a `with` block."""
-    with layers.attached(PROVISIONED, folder, hosts) as lab:
-        yield LightFleet(lab, folder)
+    with layers.attached(provisioned(*containers), folder, hosts) as lab:
+        light = LightFleet(lab, folder)
+        _trust(light)
+        for name in light.containers:
+            light.until_ready(name, BOOTED_SECONDS)
+        yield light
 
 
 def written(lab: Lab, folder: Path) -> LightFleet:
@@ -120,12 +152,27 @@ def written(lab: Lab, folder: Path) -> LightFleet:
     return light
 
 
+def provisioned(*containers: Rented) -> layers.Scene:
+    """One host after a first apply, and containers beside it."""
+    name = "-".join(["light", *(container.provider for container in containers)])
+    return layers.Scene(name, 1, _provision, tuple(sorted(Path(__file__).parent.glob("*.py"))), containers)
+
+
 def _provision(lab: Lab, folder: Path) -> None:
-    done = written(lab, folder).sdfleet("apply")
+    light = written(lab, folder)
+    _trust(light)
+    done = light.sdfleet("apply")
     assert done.code == 0, done.text
 
 
-PROVISIONED = layers.Scene("light", 1, _provision, tuple(sorted(Path(__file__).parent.glob("*.py"))))
+PROVISIONED = provisioned()
+
+
+def _trust(light: LightFleet) -> None:
+    """Leave the lab's key in its containers, by their passwords."""
+    for name in light.containers:
+        done = light.sdfleet("trust", name)
+        assert done.code == 0, done.text
 
 
 def _write_models(folders: Folders) -> None:
@@ -161,8 +208,9 @@ def _write_fleet(light: LightFleet) -> None:
     lab_fleet.write(light.lab, ("webui",), tables, light.file)
     document = tomlkit.parse(light.file.read_text())
     document["fleet"]["rollout"] = {"batch": "50%", "stable_seconds": 2, "picture_seconds": 10}
+    document["fleet"]["data_root"] = light.root
     for host in light.lab.hosts:
-        document["hosts"][host.name].update({"address": host.address, "port": 22})
+        document["hosts"][host.name].update(lab_fleet.place(light.lab, host, inside=True))
     light.file.write_text(tomlkit.dumps(document))
     done = light.sdfleet("lock")
     assert done.code == 0, done.text

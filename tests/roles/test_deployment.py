@@ -8,6 +8,7 @@ import pytest
 
 from roles.facts.seen import Entry, HostSurvey, Tree, Unit
 from roles.facts.survey import Survey
+from roles.managers import SYSTEMD
 from roles.operations.application import CODE, Application, Environment
 from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.release import MANIFEST
@@ -23,6 +24,7 @@ THING = Application(
     '{"id": "v1-abc"}\n',
     Environment("torch==1 --hash=sha256:00\n", "3.11"),
     keep=2,
+    manager=SYSTEMD,
     trees={CODE: Source("https://host.example/o/n.git", "a" * 40)},
     files={PurePosixPath("bin/start"): "#!/bin/sh\n"},
     finish=["chmod 755 bin/start", "bin/start --check"],

@@ -27,6 +27,7 @@ from roles.gpu import files as gpu_files
 from roles.gpu.case import Decision
 from roles.gpu.config import Gpu
 from roles.gpu.tasks import driver_checked, repository
+from roles.managers import SYSTEMD
 from roles.models.state import StoreContents
 from roles.models.tasks import synced
 from roles.models.wanted import Wanted
@@ -58,6 +59,7 @@ APP = Application(
     '{"id": "v1-abc"}\n',
     Environment(LOCK, "3.11", {"clip": Source("https://host.example/clip.git", "b" * 40)}),
     keep=2,
+    manager=SYSTEMD,
     trees={CODE: Source("https://host.example/o/n.git", "a" * 40, "v1")},
     files={PurePosixPath("bin/start"): "#!/bin/sh\n"},
     finish=["chmod 755 bin/start", "bin/start --check"],
@@ -143,7 +145,7 @@ CASES: dict[str, Case] = {
         HostSurvey({str(PATHS.uv): _entry(), str(tool_record("uv", BASE.uv_version, PATHS)): _entry("d")}),
     ),
     "environment": Case(
-        lambda seen: environment(name="it", wanted=APP.environment, paths=PATHS, seen=seen),
+        lambda seen: environment(name="it", wanted=APP.environment, paths=PATHS, seen=seen, manager=SYSTEMD),
         HostSurvey({str(APP.environment.folder(PATHS)): _entry("d")}),
     ),
     "build_release": Case(
@@ -155,7 +157,8 @@ CASES: dict[str, Case] = {
         HostSurvey({str(tool_record("supervisor", boot.VERSION, PATHS)): _entry("d")}),
     ),
     "started": Case(
-        lambda seen: started(name="it", unit=CACHE_UNIT.name, seen=seen), HostSurvey(units={CACHE_UNIT.name: UP})
+        lambda seen: started(name="it", unit=CACHE_UNIT.name, seen=seen, manager=SYSTEMD),
+        HostSurvey(units={CACHE_UNIT.name: UP}),
     ),
     "switch": Case(lambda seen: switch(name="it", app=APP, paths=PATHS, sound=True, seen=seen), SERVING),
     "switch: it serves, but nobody wrote that down": Case(
@@ -174,18 +177,24 @@ CASES: dict[str, Case] = {
         HostSurvey(names={RELEASES: ["v1", ".v2.building"]}, holding={RELEASES: ["v1"]}),
     ),
     "cache_running": Case(
-        lambda seen: cache_running(name="it", texts={CACHE_UNIT: "[Service]\n"}, seen=seen),
+        lambda seen: cache_running(name="it", texts={CACHE_UNIT: "[Service]\n"}, seen=seen, manager=SYSTEMD),
         HostSurvey(texts={str(CACHE_UNIT): "[Service]\n"}, units={CACHE_UNIT.name: UP}),
     ),
     "certificate": Case(
         lambda seen: certificates.certificate(
-            name="it", gateway=PLAIN, pair=None, address=ADDRESS, paths=PATHS, seen=seen
+            name="it", gateway=PLAIN, pair=None, address=ADDRESS, paths=PATHS, seen=seen, manager=SYSTEMD
         ),
         GATEWAY_SERVES,
     ),
     "certificate: given": Case(
         lambda seen: certificates.certificate(
-            name="it", gateway=PLAIN, pair=("a certificate", "a key"), address=ADDRESS, paths=PATHS, seen=seen
+            name="it",
+            gateway=PLAIN,
+            pair=("a certificate", "a key"),
+            address=ADDRESS,
+            paths=PATHS,
+            seen=seen,
+            manager=SYSTEMD,
         ),
         GATEWAY_SERVES,
     ),
@@ -203,6 +212,7 @@ CASES: dict[str, Case] = {
             paths=PATHS,
             running=bool(seen.units),
             seen=seen,
+            manager=SYSTEMD,
         ),
         GATEWAY_SERVES,
     ),
@@ -214,6 +224,7 @@ CASES: dict[str, Case] = {
             backends=[BACKEND],
             unit=SERVED_UNIT,
             seen=seen,
+            manager=SYSTEMD,
         ),
         GATEWAY_SERVES,
     ),

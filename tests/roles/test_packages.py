@@ -8,6 +8,7 @@ import pytest
 from pyinfra.facts.systemd import SystemdStatus
 
 from roles.facts.seen import HostSurvey
+from roles.managers import SYSTEMD
 from roles.operations.packages import APT, FINISH_DPKG, LOCK_SECONDS, apt, install_nginx, install_packages
 from tests.roles.declared import declared
 
@@ -23,7 +24,7 @@ def test_dpkg_is_finished_only_after_apt_has_waited_for_its_lock() -> None:
 
 def test_only_what_is_missing_is_installed_and_it_waits_for_the_hosts_own_upgrades() -> None:
     seen = HostSurvey(packages={"curl", "libglib2.0-0"})
-    found = declared(lambda: install_packages(["curl", "git", "libglib2.0-0"], seen))
+    found = declared(lambda: install_packages(["curl", "git", "libglib2.0-0"], seen, SYSTEMD))
     assert found[READ] == [FINISH_DPKG, apt("update")]
     assert found[INSTALL] == [apt("install --no-install-recommends git")]
     assert f"DPkg::Lock::Timeout={LOCK_SECONDS}" in APT and "--force-confold" in APT
@@ -67,13 +68,13 @@ def run_apt(folder: Path, apt_get: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_nothing_is_read_or_asked_where_all_is_installed() -> None:
-    assert declared(lambda: install_packages(["curl"], HostSurvey(packages={"curl"}))) == {}
-    assert declared(lambda: install_nginx(["nginx"], HostSurvey(packages={"nginx"}))) == {}
+    assert declared(lambda: install_packages(["curl"], HostSurvey(packages={"curl"}), SYSTEMD)) == {}
+    assert declared(lambda: install_nginx(["nginx"], HostSurvey(packages={"nginx"}), SYSTEMD)) == {}
 
 
 def test_nginx_never_opens_port_80_by_itself() -> None:
     facts = {SystemdStatus: {"nginx.service": False}}
-    found = declared(lambda: install_nginx(["nginx", "openssl"], HostSurvey()), facts)
+    found = declared(lambda: install_nginx(["nginx", "openssl"], HostSurvey(), SYSTEMD), facts)
     assert next(iter(found.values())) == ["systemctl mask nginx.service"]
     assert list(found)[1:] == [READ, INSTALL]
     assert found[INSTALL] == [apt("install --no-install-recommends nginx openssl")]

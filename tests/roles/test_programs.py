@@ -18,6 +18,7 @@ from roles.facts.seen import Entry, HostSurvey
 from roles.gateway import certificates
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import unit_text as gateway_unit
+from roles.managers import SYSTEMD
 from roles.onhost import own_archive
 from roles.operations.programs import own_programs, remove_old_programs
 from roles.paths import UNITS, Paths
@@ -185,7 +186,9 @@ def test_a_service_restarts_only_for_what_it_runs(module: str, monkeypatch: pyte
     release = release_of(webui, "cpu")
 
     def units() -> tuple[str, str]:
-        return service.unit_text(webui, PATHS, release, "cpu"), gateway_unit(Gateway(), "203.0.113.1", PATHS)
+        return service.unit_text(webui, PATHS, release, "cpu", SYSTEMD), gateway_unit(
+            Gateway(), "203.0.113.1", PATHS, SYSTEMD
+        )
 
     before, read = units(), programs._text
     monkeypatch.setattr(programs, "_text", lambda name: read(name) + ("# changed\n" if name == module else ""))

@@ -1,13 +1,16 @@
 """What the plan calls a switch: one release may run in several ways, and its name alone does not tell them apart."""
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
 
 from roles.facts.seen import Entry, HostSurvey
+from roles.managers import SYSTEMD, Supervisor
 from roles.operations.application import Application, Environment
 from roles.operations.release import run_name
 from roles.paths import Paths
+from roles.service import Service
 
 PATHS = Paths()
 UNIT = PurePosixPath("/etc/systemd/system/sdfleet-webui.service")
@@ -18,7 +21,7 @@ NEW = "[Service]\nExecStart=/usr/bin/python3 launch.py --xformers --release a --
 def app(text: str) -> Application:
     """The WebUI at v1.10.1, with a unit of this text."""
     environment = Environment("torch==1\n", "3.11")
-    return Application("webui", "v1.10.1", "", environment, 2, unit=UNIT, unit_text=text)
+    return Application("webui", "v1.10.1", "", environment, 2, SYSTEMD, unit=UNIT, unit_text=text)
 
 
 def host(release: str, text: str) -> HostSurvey:
@@ -30,6 +33,17 @@ def host(release: str, text: str) -> HostSurvey:
 def test_the_same_release_with_other_flags_says_which() -> None:
     named = run_name(app(NEW), PATHS, host("v1.10.1", OLD))
     assert named == "Run release v1.10.1 without --medvram, with --xformers"
+
+
+def test_changes_of_a_service_below_supervisord_are_told_the_same_way() -> None:
+    manager = Supervisor(PATHS)
+    words = ("/usr/bin/python3", "/opt/launch.py", "--port", "1", "--release", "a")
+    old = Service(UNIT.name, "webui", "", (*words, "--medvram"), user="sdwebui", marks={"program": "1"})
+    new = replace(old, program=(*words, "--xformers"), marks={"program": "2"}, stop_seconds=5)
+    named = run_name(app(manager.text(new)), PATHS, host("v1.10.1", manager.text(old)))
+    assert named == (
+        "Run release v1.10.1 without --medvram, without stop_seconds=90, with --xformers, with stop_seconds=5"
+    )
 
 
 def test_options_are_not_told_by_the_name_of_their_file() -> None:

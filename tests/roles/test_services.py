@@ -89,6 +89,7 @@ def _expected(service: Service) -> dict[str, tuple[str, object]]:
         "RuntimeMaxSec": ("0h", f"{service.longest_seconds // 3600}h"),
         "RuntimeDirectory": ("", service.runtime_folder),
         "RuntimeDirectoryMode": ("0755", f"{service.runtime_mode:04o}"),
+        "RuntimeDirectoryPreserve": ("no", "restart" if service.runtime_kept else "no"),
         "CacheDirectory": ("", service.cache_folder),
         "Nice": ("0", service.nice),
         "OOMScoreAdjust": ("0", service.oom_score),

@@ -70,18 +70,18 @@ def test_missing_lock_is_a_sentence(tmp_path: Path) -> None:
 
 def test_unit_gives_a_run_what_it_may_touch_and_no_more() -> None:
     paths = Paths.model_validate({"root": "/data"})
-    text = unit(Trainer(gpus=2, nice=7, memory_max="8G", peers=("10.0.0.0/24",)), paths)
+    text = unit(Trainer(gpus=2, nice=7, memory_max="8G", peers=("10.0.0.0/24",)), paths, SYSTEMD)
     assert "ReadWritePaths=/data/runs/%i /data/runs/.turns\n" in text
     assert "PrivateDevices=no\n" in text and "Nice=7\n" in text and "MemoryMax=8G\n" in text
     assert "IPAddressAllow=localhost 10.0.0.0/24\n" in text and "Slice=sdfleet-train.slice\n" in text
-    alone = unit(Trainer(gpus=0), Paths())
+    alone = unit(Trainer(gpus=0), Paths(), SYSTEMD)
     assert "PrivateDevices=yes\n" in alone and "IPAddressAllow=localhost\n" in alone
     assert "MemoryMax=90%\n" in train_slice(Trainer())
 
 
 def finishing(trainer: Trainer) -> list[str]:
     """The commands that complete a release of the trainer on a host without a GPU."""
-    return list(application(trainer_release(trainer, "cpu"), Paths(), keep=2).finish)
+    return list(application(trainer_release(trainer, "cpu"), Paths(), keep=2, manager=SYSTEMD).finish)
 
 
 def properties(command: str) -> set[str]:

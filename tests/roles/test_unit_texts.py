@@ -11,6 +11,7 @@ import pytest
 
 from inventory.load import load
 from roles.lora_scripts.service import Device
+from roles.managers import SYSTEMD
 from roles.programs import digest
 from tests.roles.test_hardening import units
 
@@ -44,7 +45,7 @@ def rendered(folder: Path, fleet: str) -> dict[str, str]:
     """Texts of the units of a host by name; what follows from locks and programs is left out."""
     text, device = FLEETS[fleet]
     (folder / "fleet.toml").write_text(text)
-    found = units(load(folder / "fleet.toml").hosts["a"], device)
+    found = units(load(folder / "fleet.toml").hosts["a"], device, SYSTEMD)
     return {name: re.sub(r"\b[0-9a-f]{10,}\b", "#", text) for name, text in found.items()}
 
 

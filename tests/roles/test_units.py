@@ -6,6 +6,7 @@ from roles.facts.seen import Entry, HostSurvey, Unit
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
 from roles.lora_scripts.service import GUI, unit_texts
+from roles.managers import SYSTEMD
 from roles.operations.units import run_unit, write_units
 from roles.paths import Paths
 from tests.roles.declared import declared
@@ -20,21 +21,24 @@ def _seen(text: str = "new", unit: Unit = ON) -> HostSurvey:
 
 def test_lora_scripts_counts_gpus_as_nvidia_smi_does() -> None:
     settings, paths = LoraScripts(), Paths()
-    texts = unit_texts(settings, paths, release_of(settings, "cu128"), "cuda")
+    texts = unit_texts(settings, paths, release_of(settings, "cu128"), "cuda", SYSTEMD)
     assert "Environment=CUDA_DEVICE_ORDER=PCI_BUS_ID" in texts[GUI].splitlines()
 
 
 def test_units_that_are_so_are_left_alone() -> None:
-    assert declared(lambda: write_units({UNIT: "new"}, _seen())) == {"Write thing.service": []}
-    assert declared(lambda: run_unit("Run it", UNIT, "new", _seen())) == {"Write thing.service": [], "Run it": []}
+    assert declared(lambda: write_units({UNIT: "new"}, _seen(), SYSTEMD)) == {"Write thing.service": []}
+    assert declared(lambda: run_unit("Run it", UNIT, "new", _seen(), SYSTEMD)) == {
+        "Write thing.service": [],
+        "Run it": [],
+    }
 
 
 def test_a_changed_unit_is_written_and_read() -> None:
-    written = declared(lambda: write_units({UNIT: "new"}, _seen("old")))
+    written = declared(lambda: write_units({UNIT: "new"}, _seen("old"), SYSTEMD))
     assert list(written) == ["Write thing.service", "Let systemd read its units"]
     assert written["Let systemd read its units"] == ["systemctl daemon-reload"]
     stale = _seen(unit=Unit(loaded=True, enabled=True, active=True, stale=True))
-    assert "Let systemd read its units" in declared(lambda: write_units({UNIT: "new"}, stale))
+    assert "Let systemd read its units" in declared(lambda: write_units({UNIT: "new"}, stale, SYSTEMD))
 
 
 RESTART = "systemctl daemon-reload && systemctl enable --quiet thing.service && systemctl restart thing.service"
@@ -42,17 +46,17 @@ RESTART = "systemctl daemon-reload && systemctl enable --quiet thing.service && 
 
 
 def test_a_changed_unit_is_read_and_restarted_in_one_step() -> None:
-    found = declared(lambda: run_unit("Run it", UNIT, "new", _seen("old")))
+    found = declared(lambda: run_unit("Run it", UNIT, "new", _seen("old"), SYSTEMD))
     assert found["Write thing.service"] and found["Run it"] == [RESTART]
 
 
 def test_an_apply_that_was_cut_off_before_the_restart_is_finished_by_the_next() -> None:
     stale = _seen(unit=Unit(loaded=True, enabled=True, active=True, stale=True))
-    found = declared(lambda: run_unit("Run it", UNIT, "new", stale))
+    found = declared(lambda: run_unit("Run it", UNIT, "new", stale, SYSTEMD))
     assert found == {"Write thing.service": [], "Run it": [RESTART]}
 
 
 def test_a_unit_that_was_stopped_and_disabled_comes_back() -> None:
     off = _seen(unit=Unit(loaded=True, enabled=False, active=False, stale=False))
-    started = declared(lambda: run_unit("Run it", UNIT, "new", off))
+    started = declared(lambda: run_unit("Run it", UNIT, "new", off, SYSTEMD))
     assert started["Run it"] == ["systemctl enable --quiet --now thing.service"]

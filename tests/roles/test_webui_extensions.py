@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from roles.facts.survey import Survey
+from roles.managers import SYSTEMD
 from roles.onhost import webui_extensions
 from roles.operations.sources import Source, intact
 from roles.paths import Paths
@@ -197,7 +198,7 @@ def test_requirements_are_read_before_anything_kept_is_linked_beside_them() -> N
     """Kept files are the WebUI's own: a FIFO named requirements.txt would hold every build of a release."""
     extension = Extension(name="good", url="https://github.com/a/b", commit="1" * 40)
     webui, paths = Webui(extensions=(extension,)), Paths()
-    steps = finishing(webui, paths, release_of(webui, "cpu"))
+    steps = finishing(webui, paths, release_of(webui, "cpu"), SYSTEMD)
     [linked] = [
         number for number, step in enumerate(steps) if step.startswith(shlex.join(command(paths.onhost, PROGRAM)))
     ]

@@ -25,7 +25,7 @@ COMMIT = "0123456789" * 4
 
 def unit(webui: Webui, device: str = "cpu") -> str:
     assert device in ("cpu", "cuda")
-    return unit_text(webui, PATHS, release_of(webui, "cpu"), "cuda" if device == "cuda" else "cpu")
+    return unit_text(webui, PATHS, release_of(webui, "cpu"), "cuda" if device == "cuda" else "cpu", SYSTEMD)
 
 
 def settings(text: str) -> dict[str, list[str]]:
@@ -299,7 +299,9 @@ def test_a_release_of_a_tag_is_called_by_it() -> None:
 def test_what_packages_add_to_each_start_of_python_never_runs_as_root() -> None:
     extension = Extension(name="good", url="https://github.com/someone/good", commit=COMMIT)
     webui = Webui(extensions=(extension,))
-    starts = [command for command in finishing(webui, PATHS, release_of(webui, "cpu")) if "bin/python" in command]
+    starts = [
+        command for command in finishing(webui, PATHS, release_of(webui, "cpu"), SYSTEMD) if "bin/python" in command
+    ]
     assert len(starts) == 2
     assert starts[0].startswith("setpriv --reuid=sdwebui ")
     assert tried("sdwebui", SYSTEMD, {}) in starts[1], "without a network, and not for ever"

@@ -1,7 +1,7 @@
 """What the doctor makes of a host, from what was read there."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from deploy.doctor.failures import NO_GPU
 from deploy.doctor.report import _lost
 from deploy.ssh import HostError
 from inventory.model import Fleet, HostSettings
+from roles.paths import Paths
 from tests.deploy.doctor.healthy import BARE, BOARD, RUNNING, RUNS, found, healthy
 
 
@@ -103,6 +104,26 @@ def test_a_host_without_systemd_is_bad_only_for_what_needs_it(host: HostSettings
     more = host.model_copy(update={"roles": (*host.roles, "gateway")})
     [finding] = found(more, systemd=False, provider="AutoDL")["system"]
     assert finding.level == "bad" and "a container of AutoDL; gateway needs it" in finding.says
+
+
+RENTED = {"systemd": False, "provider": "AutoDL", "units": {}}
+
+
+def test_the_data_disk_of_a_rented_container_is_proposed(host: HostSettings) -> None:
+    root = str(host.paths.root)
+    [finding] = found(host, **RENTED, mounts={root: "/", "/root/autodl-tmp": "/root/autodl-tmp"})["disk"]
+    assert finding.level == "warning" and "the system disk of a container of AutoDL" in finding.says
+    assert f'Write data_root = "/root/autodl-tmp/sdfleet", on its data disk ({host.place("data_root")})' in finding.cure
+    small = {"free_gb": 2.0, "total_gb": 30.0}
+    [finding] = found(host, **RENTED, disk=small, mounts={root: "/", "/root/autodl-tmp": "/root/autodl-tmp"})["disk"]
+    assert finding.level == "bad" and '"/root/autodl-tmp/sdfleet"' in finding.cure
+    assert "disk" not in found(host, **RENTED, mounts={root: "/", "/root/autodl-tmp": "/"})
+
+
+def test_a_data_root_that_systemd_hides_is_bad(host: HostSettings) -> None:
+    hidden = host.model_copy(update={"paths": Paths(root=PurePosixPath("/root/autodl-tmp/sdfleet"))})
+    [finding] = found(hidden, mounts={str(hidden.paths.root): "/"})["disk"]
+    assert finding.level == "bad" and "mount /srv/sdfleet" in finding.cure
 
 
 def test_torch_without_a_gpu_is_a_failure_only_where_a_gpu_is(host: HostSettings) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from roles.base import boot
 from roles.facts.seen import HostSurvey
-from roles.managers import Supervisor
+from roles.managers import SYSTEMD, Supervisor
 from roles.operations.packages import install_packages, pruned
 from roles.paths import Paths
 from tests.roles.declared import declared
@@ -101,5 +101,5 @@ def test_only_where_a_stop_may_wipe_them_packages_are_kept() -> None:
     kept = declared(lambda: install_packages(["git"], HostSurvey(), manager))["Install packages"]
     assert kept[0] == "mkdir -p /workspace/sdfleet/packages"
     assert "-o Dir::Cache::Archives=/workspace/sdfleet/packages/" in kept[1]
-    plain = declared(lambda: install_packages(["git"], HostSurvey()))["Install packages"]
+    plain = declared(lambda: install_packages(["git"], HostSurvey(), SYSTEMD))["Install packages"]
     assert len(plain) == 1 and "Archives" not in plain[0]

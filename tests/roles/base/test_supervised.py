@@ -77,6 +77,31 @@ def test_a_condition_and_a_last_command_of_an_instance(machine: Machine, tmp_pat
     machine.tell("disable", "lora-train@ink.service")
 
 
+def test_what_is_kept_outlives_a_restart_but_no_stop(machine: Machine) -> None:
+    place = machine.run / "thing/state"
+    code = f"import os; p = {str(place)!r}; print('was', os.path.exists(p), flush=True); open(p, 'w').close(); {SLEEP}"
+    machine.write(replace(THING, program=python(code), runtime_folder="thing", runtime_kept=True))
+    machine.tell("run", UNIT)
+    until(lambda: place.exists())
+    machine.tell("restart", UNIT)
+    until(lambda: "was True" in machine.log())
+    pid = int(machine.tell("main-process", UNIT).stdout)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: machine.log().count("was True") == 2)
+    machine.tell("stop", UNIT)
+    assert not place.exists()
+
+
+def test_nothing_of_before_a_stop_of_the_container_is_there_at_a_boot(machine: Machine) -> None:
+    place = machine.run / "thing/state"
+    machine.write(replace(THING, runtime_folder="thing", runtime_kept=True))
+    machine.shut_down()
+    place.parent.mkdir()
+    place.touch()
+    machine.boot()
+    assert not place.exists()
+
+
 def test_what_is_enabled_is_up_again_after_a_boot(machine: Machine) -> None:
     machine.write(replace(THING, program=python(SLEEP)))
     machine.tell("run", UNIT)

@@ -1,8 +1,11 @@
 """What services and sandboxed commands leave behind is ended: below a real supervisord, and with real processes."""
 
 import os
+import pwd
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +45,35 @@ def test_children_that_fork_without_end_are_ended(machine: Machine, tmp_path: Pa
     sign.unlink(missing_ok=True)
     time.sleep(0.5)
     assert not sign.exists()
+
+
+def test_children_that_fork_faster_than_they_are_found_are_ended(
+    machine: Machine, request: pytest.FixtureRequest
+) -> None:
+    if os.geteuid():
+        pytest.skip("only root can stop all that another user runs")
+    _, _, uid, gid, *_ = pwd.getpwnam("games")
+    folder = tempfile.mkdtemp(dir="/tmp")  # pytest's own are root's alone
+    os.chown(folder, uid, gid)
+    request.addfinalizer(lambda: shutil.rmtree(folder))
+    sign = Path(folder, "sign")
+    fast = CHAIN.replace("time.sleep(0.01)", "os.setsid()")
+    code = (
+        f"import subprocess, sys; [subprocess.Popen([sys.executable, '-c', {fast!r}, {str(sign)!r}]) for _ in '12345']"
+    )
+    bystander = subprocess.Popen(["sleep", "600"], user="games")
+    machine.write(replace(THING, program=("/usr/bin/python3", "-c", f"{code}; {SLEEP}"), user="games"))
+    machine.tell("run", UNIT)
+    until(sign.exists)
+    until(lambda: bool(sign.read_text()))
+    machine.tell("stop", UNIT)
+    until(lambda: machine.state()["ActiveState"] == "inactive")
+    sign.write_text("")
+    time.sleep(0.5)
+    assert not sign.read_text() and "do not end" not in machine.log()
+    assert Path(f"/proc/{bystander.pid}/stat").read_text().split()[2] == "S", "another's process goes on"
+    bystander.kill()
+    bystander.wait()
 
 
 def test_children_of_a_killed_runner_end_before_the_next_start(machine: Machine, tmp_path: Path) -> None:
@@ -130,5 +162,38 @@ def test_a_sandboxed_command_has_a_limit_of_memory(sandbox: list[str]) -> None:
 
 
 def test_builds_have_that_limit_without_systemd(machine: Machine) -> None:
-    words = list(shut_in(machine.manager, 1800, {}, "4G"))
-    assert words[words.index("--memory") + 1] == str(4 << 30) and "--alone" in words
+    words = list(shut_in(machine.manager, 1800, {}, 4 << 30))
+    assert words[words.index("--memory") + 1] == str(4 << 30) and {"--alone", "--offline"} <= set(words)
+
+
+TRIES = r"""
+import ctypes, errno, os, socket, sys
+for family in (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK, getattr(socket, "AF_VSOCK", 40)):
+    try:
+        socket.socket(family, socket.SOCK_RAW if family == socket.AF_NETLINK else socket.SOCK_STREAM)
+        print("has a socket of family", int(family))
+    except PermissionError:
+        pass
+libc = ctypes.CDLL(None, use_errno=True)
+wide = ctypes.c_long(1 << 32 | socket.AF_INET)
+if libc.syscall(ctypes.c_long({"x86_64": 41}.get(os.uname().machine, 198)), wide, 1, 0) >= 0:
+    print("has a socket of a wide number")
+ring = libc.syscall(ctypes.c_long(425), 1, ctypes.byref(ctypes.create_string_buffer(120)))
+if ring >= 0 or ctypes.get_errno() != errno.ENOSYS:
+    print("has an io_uring")
+left, right = socket.socketpair()
+left.send(b"x")
+assert right.recv(1) == b"x"
+if len(sys.argv) < 2:
+    os.execv(sys.executable, [sys.executable, "-c", open("/proc/self/cmdline").read().split("\0")[2], "again"])
+print("tried twice")
+"""
+
+
+def test_an_offline_command_reaches_no_network_and_neither_does_what_it_starts(sandbox: list[str]) -> None:
+    words = [*sandbox, "--offline", "--", "/usr/bin/python3", "-c", TRIES]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "tried twice\n"), done.stderr
+    words.remove("--offline")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    assert "has a socket of family" in done.stdout, "the test would see nothing"

@@ -10,6 +10,7 @@ from roles.cache.servers import configuration
 from roles.cache.tasks import PENDING, cache_running, install
 from roles.facts.seen import Entry, HostSurvey, Unit
 from roles.facts.survey import Survey
+from roles.managers import SYSTEMD
 from roles.paths import Paths
 from tests.roles.declared import declared
 
@@ -19,7 +20,7 @@ START = "Start the cache"
 
 def _commands(seen: HostSurvey) -> list[str]:
     def declare() -> None:
-        cache_running(name=START, texts=TEXTS, seen=seen)
+        cache_running(name=START, texts=TEXTS, seen=seen, manager=SYSTEMD)
 
     return declared(declare)[START]
 
@@ -47,8 +48,8 @@ def test_the_cache_asks_the_name_servers_of_a_host_without_systemd_resolved() ->
     seen = HostSurvey(texts={"/etc/resolv.conf": resolv_conf}, packages={"nginx"})
 
     def declare() -> None:
-        install(Cache(), Paths(), upstreams, (), {})  # type: ignore[call-arg, arg-type]
+        install(Cache(), Paths(), upstreams, (), {}, SYSTEMD)  # type: ignore[call-arg, arg-type]
 
     [command] = declared(declare, {Survey: seen, File: None})["Cache | Write the cache's configuration"]
-    wanted = configuration(Cache(), upstreams, Paths(), resolv_conf)
+    wanted = configuration(Cache(), upstreams, Paths(), resolv_conf, SYSTEMD.credentials(UNIT.name))
     assert "resolver 10.0.0.2;" in wanted and hashlib.sha256(wanted.encode()).hexdigest() in command

@@ -9,6 +9,7 @@ from roles.gateway.backends import Backend
 from roles.gateway.certificates import _port, certbot, given_certificate
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import nginx_conf, unit_text
+from roles.managers import SYSTEMD
 from roles.paths import Paths
 from roles.settings import SettingError
 from tests.roles.gateway.authority import Authority
@@ -71,7 +72,7 @@ def test_certbot_asks_the_directory_that_is_set_and_answers_where_nginx_serves()
 
 
 def test_the_unit_is_another_when_its_certificate_is() -> None:
-    assert unit_text(ACME, "203.0.113.1", Paths()) != unit_text(Gateway(), "203.0.113.1", Paths())
+    assert unit_text(ACME, "203.0.113.1", Paths(), SYSTEMD) != unit_text(Gateway(), "203.0.113.1", Paths(), SYSTEMD)
 
 
 def test_it_listens_where_it_is_told_to_and_nowhere_else() -> None:
@@ -97,7 +98,7 @@ def test_browsers_are_told_to_stay_on_https_where_the_certificate_is_trusted() -
 
 
 def test_there_are_files_for_all_connections() -> None:
-    conf, unit = nginx_conf(Gateway(), "x", [WEBUI]), unit_text(Gateway(), "x", Paths())
+    conf, unit = nginx_conf(Gateway(), "x", [WEBUI]), unit_text(Gateway(), "x", Paths(), SYSTEMD)
     connections = int(conf.partition("worker_connections ")[2].partition(";")[0])
     files = int(unit.partition("LimitNOFILE=")[2].partition("\n")[0])
     assert files > 2 * connections and "worker_rlimit_nofile" not in conf, "a worker may not raise its own limit"
