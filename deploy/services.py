@@ -129,8 +129,8 @@ def _start_all(file: Path, fleet: Fleet, names: Sequence[str]) -> int:
 def _targets(fleet: Fleet, name: str, verb: str, names: Sequence[str]) -> list[Target]:
     """The service on the hosts and groups `names` (none: on all that have it). Raises ConfigError."""
     if name not in units.SERVICES:
-        hosts = f"; hosts are {', '.join(fleet.hosts)}" if verb == "start" else ""
-        raise ConfigError(verb, [Problem("", f"no service {name!r}; known are {', '.join(units.SERVICES)}{hosts}")])
+        others = f"; hosts are {', '.join(fleet.hosts)}" if verb == "start" else ""
+        raise ConfigError(verb, [Problem("", f"no service {name!r}; known are {', '.join(units.SERVICES)}{others}")])
 
     def of(host: HostSettings) -> list[Target]:
         return [Target(host, service) for service in services(host) if service.name == name]

@@ -42,7 +42,11 @@ def main(
 
 def _asleep(root: str) -> bool:
     """Whether a host without systemd has had a stop, and nothing has started its services since."""
-    return services.manager() is supervisor_manager and Path(root, "boot.sh").exists() and not supervisor_boot.answers()
+    return (
+        services.manager().NAME == supervisor_manager.NAME
+        and Path(root, "boot.sh").exists()
+        and not supervisor_boot.answers()
+    )
 
 
 def _idle(told: dict[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """A host without systemd that was stopped and started, where nothing has run boot.sh since."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from deploy.onhost import manage, observe
-from roles.onhost import services, supervisor
+from roles.onhost import supervisor
 
 
 @pytest.fixture(autouse=True)
 def without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services.shutil, "which", lambda _: None)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     for name in ("HOME", "SOCKET", "STATES"):
         monkeypatch.setattr(supervisor, name, tmp_path / "run" / name)
 

@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -118,7 +118,10 @@ def booting(lock: Lock, running: bool, tmp_path: Path) -> tuple["subprocess.Pope
     serves = f'[ "$1" != serves ] || exit {int(not running)}'
     boot.write_text(f"#!/bin/sh\n{serves}\n(exec sleep 5) &\necho noise; touch {started}\n")
     boot.chmod(0o755)
-    command = [word.replace("/run/systemd/system", f"{tmp_path}/none") for word in hostlock.command("start", boot)]
+    command = [
+        word.replace("/run/systemd/system", f"{tmp_path}/none")
+        for word in hostlock.command("start", PurePosixPath(boot))
+    ]
     holder = subprocess.Popen(lock.local(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert holder.stdout
     said = [holder.stdout.readline()]
