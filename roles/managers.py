@@ -15,8 +15,7 @@ from templates import render
 
 INIT_COMMAND = "[ -d /run/systemd/system ] && echo systemd || echo supervisor"
 """The shell command that prints which service manager the host needs, as sd_booted(3) decides it."""
-WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "cache", "gpu", "models", "webui", "lora_scripts", "trainer", "rental"})
-"""Roles that a host can have whose services supervisord runs."""
+JOURNAL_SYSLOG = PurePosixPath("/run/systemd/journal/dev-log")
 
 
 class Manager(Protocol):
@@ -37,6 +36,10 @@ class Manager(Protocol):
     @property
     def packages(self) -> PurePosixPath | None:
         """Where files of the distribution's packages are kept; None where they are never needed again."""
+
+    @property
+    def syslog(self) -> PurePosixPath | None:
+        """The socket at which programs leave lines for their unit's log, as syslog(3) has it; None if there is none."""
 
     @property
     def mounts(self) -> bool:
@@ -94,6 +97,7 @@ class Systemd:
     slices: bool = True
     etc: PurePosixPath = ETC
     packages: None = None
+    syslog: PurePosixPath | None = JOURNAL_SYSLOG
     mounts: bool = True
     watches: bool = True
 
@@ -152,6 +156,7 @@ class Supervisor:
     paths: Paths
     name: str = "supervisord"
     slices: bool = False
+    syslog: PurePosixPath | None = None
     mounts: bool = False
     watches: bool = False
 
@@ -170,8 +175,9 @@ class Supervisor:
         return PurePosixPath(SECRETS / unit)
 
     def text(self, service: Service) -> str:
-        told = {name: value for name, value in vars(service).items() if name not in ("hardening", "role", "unit")}
-        told |= {"runner": self.paths.onhost, "status": service.status}
+        left_out = ("hardening", "role", "unit", "lasting_user")
+        told = {name: value for name, value in vars(service).items() if name not in left_out}
+        told |= {"runner": self.paths.onhost, "status": service.status, "user": service.user or service.lasting_user}
         told |= {name: _plain(value) for name, value in told.items() if isinstance(value, Mapping)}
         return json.dumps(told, indent=1, sort_keys=True, default=_plain) + "\n"
 

@@ -146,7 +146,7 @@ def test_a_run_stops_the_host_when_its_results_are_here(on: Road) -> None:
 
 
 def test_a_run_that_fails_leaves_the_host_on_and_says_that_it_costs(on: Road) -> None:
-    words = ["train", "run", "train.toml", "--on", NAME, "--name", "bad", "--set", "optimizer.learning_rate=1e30"]
+    words = ["train", "run", "train.toml", "--on", NAME, "--name", "bad", "--set", "optimizer.learning_rate=1e12"]
     run = on.sdfleet(*words, "--set", "train.nan_steps=1", "--then", "stop")
     assert run.code == 1 and "c1 was not stopped: it still runs, and costs" in run.text, run.text
     assert on.lab.status().running[NAME]
