@@ -12,7 +12,6 @@ import tomlkit
 from lab import box, photos
 from lab.state import Rented
 from tests.e2e.conftest import Road
-from tests.e2e.test_runs import CONFIG
 
 pytestmark = pytest.mark.lab
 
@@ -23,6 +22,25 @@ START = f"{ROOT}/boot.sh & exec /start.sh"
 """RunPod's page has it; boot.sh is not there yet at the first start."""
 ACTIVE = f"python3 -I {ROOT}/tools/onhost.pyz supervisor_manager is-active sdfleet-webui.service"
 
+CONFIG = """
+name = "ink"
+[model]
+checkpoint = "tiny-sd15"
+[data]
+folder = "set"
+resolution = 64
+[network]
+rank = 4
+alpha = 4
+[train]
+steps = 10
+batch_size = 1
+seed = 3
+device = "cpu"
+[save]
+checkpoint_every_steps = 2
+"""
+
 
 @pytest.fixture(scope="module")
 def rented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
@@ -31,7 +49,7 @@ def rented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     kinds = (Rented(provider="autodl"), Rented(provider="runpod", command=START))
     with box.attached(hosts=0, containers=kinds) as running:
         made = Road(running, folder)
-        box.write_fleet(running, made.file, fleet={"data_root": ROOT}, pinned=False)
+        box.write_fleet(running, made.file, fleet={"data_root": ROOT}, trainer={"nice": 0}, pinned=False)
         document = tomlkit.parse(made.file.read_text())
         for host in document["hosts"].values():
             host["groups"] = ["webui", "train"]
