@@ -31,7 +31,7 @@ from deploy.connector import HostConnector  # noqa: E402
 from deploy.engine_events import LogToEvents, emit, host_name  # noqa: E402
 from deploy.engine_hostlock import hold  # noqa: E402
 from deploy.events import (  # noqa: E402
-    LAST_STEP,
+    LOCK,
     Finished,
     HostResult,
     Log,
@@ -125,7 +125,7 @@ class _Run:
 
         def tell(what: str) -> None:
             emit(Log(host=host_name(host), level=logging.INFO, text=what))
-            emit(Phase(host=host_name(host), phase=LAST_STEP))
+            emit(Phase(host=host_name(host), phase=LOCK))
 
         return tell
 

@@ -24,10 +24,10 @@ def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
     Raises HostError if the connection is lost before the host has said whether the lock was taken.
     """
     if not isinstance(connector := host.connector, HostConnector):
-        return _hold_here(verb, waits)
+        return _hold_here(host, verb, waits)
     words = sudo(host.data.settings.connection, host.data.askpass)
     try:
-        channel = connector.start(hostlock.shell(verb, words), ANSWER_SECONDS)
+        channel = connector.start(hostlock.shell(verb, words, host.data.settings.paths.boot), ANSWER_SECONDS)
         answer = hostlock.answered(lambda: _line(channel), waits)
     except (OSError, EOFError, SSHException):
         answer = ""
@@ -56,11 +56,10 @@ def _line(channel: Channel) -> str:
     return answer.decode(errors="replace")
 
 
-def _hold_here(verb: str, waits: Callable[[str], None]) -> str | None:
+def _hold_here(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
     """The same for the local machine: the lock ends with this process."""
-    process = subprocess.Popen(
-        hostlock.command(verb), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    )
+    command = hostlock.command(verb, host.data.settings.paths.boot)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     assert process.stdin and process.stdout
     answer = hostlock.answered(process.stdout.readline, waits)
     why = hostlock.refusal(answer)

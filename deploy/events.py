@@ -11,8 +11,8 @@ from roles.settings import Settings
 Outcome = Literal["changed", "unchanged", "failed"]
 """Result of one operation."""
 
-LAST_STEP: Final = "the last step of a run that ended"
-"""Phase of a host whose lock is still held by a step of a controller that has gone."""
+LOCK: Final = "the host's lock"
+"""Phase of a host whose lock waits for the last step of a controller that has gone, or for the host's services."""
 
 Status = Literal["ok", "failed", "unreachable", "stopped"]
 """How a run ended on one host."""
@@ -48,7 +48,7 @@ class Phase(_Message):
 
     event: Literal["phase"] = "phase"
     host: str
-    phase: Literal["connecting", "the last step of a run that ended", "reading", "applying"]
+    phase: Literal["connecting", "the host's lock", "reading", "applying"]
     operations: int = 0
 
 

@@ -13,10 +13,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import IO
 
 from deploy import refusals
-from deploy.events import LAST_STEP
 from deploy.ssh import Answer, HostError, Remote, each
 from inventory.hosts import whoami
 from inventory.model import HostSettings
@@ -34,6 +34,8 @@ TAKEN = "taken"
 WAITS = "waits"
 """First word of what the host says before it waits for the last step of a run that ended; the rest says whose."""
 
+WAITING = "waiting for "
+
 # bash and flock are preinstalled on every Debian and Ubuntu; dash's `read` has no timeout.
 _SCRIPT = f"""
 exec 9>>{HOST_LOCK} 8>>{STEP_LOCK} || exit 1
@@ -49,6 +51,11 @@ ended 8
 flock --unlock 8
 rm -f {HOST_LOCK}.ending
 printf '%s\\n' "$1" >{HOST_LOCK}.holder
+# What starts the services of a host without systemd, if they are to run: after a stop nothing else may have done it.
+if [ -x "$2" ] && [ ! -d /run/systemd/system ] && ! "$2" serves 9>&- 8>&-; then
+  echo "{WAITS} $2, which starts its services"
+  "$2" </dev/null >/dev/null 2>&1 9>&- 8>&-  # a step that needs them says why they do not run
+fi
 echo {TAKEN}
 while read -r -t {SILENCE_SECONDS} _; do :; done
 printf 'the last step of %s, which has ended,\\n' "$1" >{HOST_LOCK}.holder
@@ -60,10 +67,14 @@ STEP = ("flock", "--shared", "--close", str(STEP_LOCK))
 """Prefix of a command that changes the host. flock itself holds the lock, not the processes that the command leaves."""
 
 
-def command(verb: str) -> list[str]:
-    """The command that takes the lock of its host for `sdfleet VERB` and holds it while the heartbeat lasts."""
+def command(verb: str, boot: PurePosixPath | None = None) -> list[str]:
+    """The command that takes the lock of its host for `sdfleet VERB` and holds it while the heartbeat lasts.
+
+    + boot: the script that starts all services of a host without systemd (Paths.boot), if they are to run for the verb
+    """
     since = time.strftime("%H:%M:%S UTC", time.gmtime())
-    return ["bash", "-c", _SCRIPT, "sdfleet", f"`sdfleet {verb}` of {whoami()} (process {os.getpid()}) since {since}"]
+    holder = f"`sdfleet {verb}` of {whoami()} (process {os.getpid()}) since {since}"
+    return ["bash", "-c", _SCRIPT, "sdfleet", holder, str(boot or "")]
 
 
 def refusal(answer: str, host: HostSettings | None = None) -> str | None:
@@ -81,7 +92,7 @@ def refusal(answer: str, host: HostSettings | None = None) -> str | None:
 def waits(answer: str) -> str | None:
     """What the host waits for, if it says that it waits; its next line then says whether the lock was taken."""
     word, _, holder = answer.strip().partition(" ")
-    return f"waiting for {holder.removesuffix(',') or 'another run of sdfleet'}" if word == WAITS else None
+    return f"{WAITING}{holder.removesuffix(',') or 'another run of sdfleet'}" if word == WAITS else None
 
 
 def answered(line: Callable[[], str], told: Callable[[str], None]) -> str:
@@ -99,8 +110,11 @@ def lost(host: HostSettings) -> refusals.Refusal:
 
 
 @contextlib.contextmanager
-def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostError]]:
-    """Hold the locks of hosts. Yields the reasons by name for those not held, unreachable hosts included."""
+def locked(remotes: Mapping[str, Remote], verb: str, boot: bool = True) -> Iterator[dict[str, HostError]]:
+    """Hold the locks of hosts. Yields the reasons by name for those not held, unreachable hosts included.
+
+    + boot: whether their services are to run; those of a host without systemd may be left after a stop
+    """
     holders: dict[str, subprocess.Popen[str]] = {}
     refused: dict[str, HostError] = {}
     enough = threading.Event()
@@ -113,7 +127,7 @@ def locked(remotes: Mapping[str, Remote], verb: str) -> Iterator[dict[str, HostE
             refused |= {name: why for name, why in lent.items() if isinstance(why, HostError)}
             for name in [name for name in remotes if name not in refused]:
                 holders[name] = subprocess.Popen(
-                    remotes[name].argv(command(verb)),
+                    remotes[name].argv(command(verb, remotes[name].host.paths.boot if boot else None)),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=said[name],
@@ -167,7 +181,7 @@ def _answer(name: str, said: IO[str]) -> str:
     answer = said.readline()
     while why := waits(answer):
         out.print(styled("[bold]{}[/] {}", name, why))
-        with waiting(f"{name}: {LAST_STEP}"):
+        with waiting(f"{name}: {why.removeprefix(WAITING)}"):
             answer = said.readline()
     return answer
 
@@ -192,6 +206,6 @@ def _let_go(holder: subprocess.Popen[str]) -> None:
         holder.wait()
 
 
-def shell(verb: str, sudo: Sequence[str]) -> str:
+def shell(verb: str, sudo: Sequence[str], boot: PurePosixPath | None = None) -> str:
     """`command` as one line for a remote shell, after the sudo prefix."""
-    return shlex.join([*sudo, *command(verb)])
+    return shlex.join([*sudo, *command(verb, boot)])

@@ -50,7 +50,12 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
 def prepare_system(settings: HostSettings, chosen: Collection[str], manager: Manager) -> None:
     """Mirrors, packages, users and folders, the cache, and the driver."""
     if "mirrors" in chosen:
-        mirrors.install(mirrors=settings.mirrors, repository=settings.webui.repository, proxy=host.data.proxy)
+        mirrors.install(
+            mirrors=settings.mirrors,
+            repository=settings.webui.repository,
+            proxy=host.data.proxy,
+            manager=manager,
+        )
     if "base" in chosen:
         base.install(base=settings.base, paths=settings.paths, manager=manager, trains=settings.has("trainer"))
     elif not WITHOUT_PROGRAMS.issuperset(chosen):

@@ -11,7 +11,7 @@ import typer
 
 from deploy import hostlock, units
 from deploy.console import err, out, styled, waiting
-from deploy.engine_client import hosts_with
+from deploy.engine_client import hosts_with, select_hosts
 from deploy.onhost import service as onhost
 from deploy.options import DEFAULT_FILE, OPERATE, FleetFile
 from deploy.ssh import HostError, Remote, connect, each
@@ -26,6 +26,12 @@ STOP_SECONDS = 120
 """More than any unit's TimeoutStopSec: the WebUI first finishes its running generation."""
 
 ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help=f"One of {', '.join(units.SERVICES)}.")]
+ServiceOrHost = Annotated[
+    str,
+    typer.Argument(
+        metavar="SERVICE|HOST", help=f"One of {', '.join(units.SERVICES)}; or a host or group, for all its services."
+    ),
+]
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="HOST|GROUP", help="Default: every host that has the service.")
 ]
@@ -35,8 +41,15 @@ class NotReady(HostError):
     """The service did not become ready on a host that was reached; a restart stops here, so that others keep theirs."""
 
 
-def start(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Start a service and wait until it is ready."""
+def start(service: ServiceOrHost, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
+    """Start a service, or all services of a host, and wait until it is ready.
+
+    On a host without systemd that was stopped, this first starts all that was running, training runs too.
+    """
+    known = load(fleet)
+    groups = {group for host in known.hosts.values() for group in host.groups}
+    if service.replace("_", "-") not in units.SERVICES and service in {*known.hosts, *groups}:
+        raise typer.Exit(_start_all(fleet, known, [service, *(names or ())]))
     raise typer.Exit(_run("start", fleet, service, names or ()))
 
 
@@ -78,7 +91,7 @@ def _run(verb: str, file: Path, name: str, names: Sequence[str]) -> int:
     answers: dict[str, str | HostError] = {}
     with (
         connect([target.host for target in targets.values()]) as remotes,
-        hostlock.locked(remotes, f"{verb} {name}") as refused,
+        hostlock.locked(remotes, f"{verb} {name}", boot=verb != "stop") as refused,
     ):
         answers |= refused
         free = [host for host in targets if host not in refused]
@@ -95,10 +108,29 @@ def _run(verb: str, file: Path, name: str, names: Sequence[str]) -> int:
     return _sum_up(verb, name, list(targets), answers)
 
 
+def _start_all(file: Path, fleet: Fleet, names: Sequence[str]) -> int:
+    """Start all services of hosts and groups, each kind on all of them at once. Returns the exit code."""
+    hosts = [fleet.hosts[name] for name in select_hosts(fleet, names, "start")]
+    # The lock brings up what a host without systemd runs, runs of training among it.
+    with connect(hosts) as remotes, hostlock.locked(remotes, "start") as refused:
+        for error in refused.values():
+            err.print(styled("[bold red]error[/] {}", error))
+    codes = [1 if refused else 0]
+    always = {host.name: [its.name for its in services(host) if not its.waits] for host in hosts}
+    for name in units.SERVICES:
+        if having := [host for host in always if name in always[host] and host not in refused]:
+            codes.append(_run("start", file, name, having))
+    for host in always:
+        if not always[host] and host not in refused:
+            out.print(styled("[bold]{}[/] has no service that always runs", host))
+    return max(codes)
+
+
 def _targets(fleet: Fleet, name: str, verb: str, names: Sequence[str]) -> list[Target]:
     """The service on the hosts and groups `names` (none: on all that have it). Raises ConfigError."""
     if name not in units.SERVICES:
-        raise ConfigError(verb, [Problem("", f"no service {name!r}; known are {', '.join(units.SERVICES)}")])
+        others = f"; hosts are {', '.join(fleet.hosts)}" if verb == "start" else ""
+        raise ConfigError(verb, [Problem("", f"no service {name!r}; known are {', '.join(units.SERVICES)}{others}")])
 
     def of(host: HostSettings) -> list[Target]:
         return [Target(host, service) for service in services(host) if service.name == name]

@@ -48,6 +48,9 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
     for name, found in seen.items():
         if not isinstance(found, HostError) and found["webui"] and (others := found["webui"]["extensions_by_hand"]):
             out.print(f"{name}: extensions installed by hand, left alone: {', '.join(others)}")
+    for name, found in seen.items():
+        if not isinstance(found, HostError) and found["asleep"]:
+            out.print(f"{name}: nothing has started its services since it was stopped; run: sdfleet start {name}")
     for host in hosts:
         found = seen[host.name]
         if not isinstance(found, HostError) and found["idle"]:

@@ -42,6 +42,14 @@ def up(
         rootfs.Release,
         typer.Option(metavar="NAME", envvar=rootfs.CHOICE, help="Debian release: bookworm is 12, trixie 13."),
     ] = rootfs.Release.BOOKWORM,
+    start_command: Annotated[
+        str,
+        typer.Option(
+            metavar="SHELL",
+            help="Start command of all containers, as their provider's page has it, instead of the image's own.",
+            show_default=False,
+        ),
+    ] = "",
     upstreams: Annotated[
         Path | None,
         typer.Option(
@@ -57,7 +65,7 @@ def up(
     extras.require("sdfleet lab up")
     from lab import box
 
-    rented = [each for given in containers for each in _rented(given)]
+    rented = [each.model_copy(update={"command": start_command}) for given in containers for each in _rented(given)]
     running = box.up(hosts, None, console.print, upstreams, rented, release.value)
     _show(running)
     for host in running.hosts:

@@ -126,7 +126,9 @@ class Container(Host):
             self._write(path, text)
         exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in self.variables.items())
         self._write(self.provider.shell_file, exports)
-        self._write(self.provider.start, script("start", OPTIONS="set -e" if self.provider.strict else ""), 0o755)
+        hooks = {"BEFORE": str(self.provider.before or ""), "AFTER": str(self.provider.after or "")}
+        options = "set -e" if self.provider.strict else ""
+        self._write(self.provider.start, script("start", OPTIONS=options, **hooks), 0o755)
         program, words = self.provider.stop
         usage = f"{program.name} {words}ID" if words else program.name
         self._write(program, script("shutdown", WORDS=words, USAGE=usage), 0o755)
@@ -175,6 +177,7 @@ class Container(Host):
         options += [f"--drop-capability={','.join(f'CAP_{name.upper()}' for name in NOT_IN_DOCKER.split(','))}"]
         options += [f"--system-call-filter={BLOCKED}"]
         # env: else process 1 would have systemd-nspawn's own variables too.
-        start = ["env", "-i", *(f"{key}={value}" for key, value in environment.items())]
-        hooks = [str(hook or "") for hook in (self.provider.before, self.provider.after)]
-        return [*options, "--", *start, "/bin/bash", str(self.provider.start), *hooks]
+        clean = ["env", "-i", *(f"{key}={value}" for key, value in environment.items())]
+        assert self.state.rented
+        command = self.state.rented.command
+        return [*options, "--", *clean, "/bin/bash", *(["-c", command] if command else [str(self.provider.start)])]

@@ -76,6 +76,11 @@ class Lab:
         """The package index, as seen from the machine; hosts use network.INDEX_URL."""
         return f"http://127.0.0.1:{self.state.packages_port}/simple"
 
+    def package_bytes(self) -> int:
+        """Bytes that hosts have got from the package index and the apt proxy so far."""
+        words = [line.split() for line in (self.folder.logs / "packages.log").read_text().splitlines()]
+        return sum(int(each[-1]) for each in words if each and each[-1].isdigit())
+
     def service_url(self, name: str) -> str:
         """A service of the lab, as seen from the machine; KeyError if it has none of that name."""
         ports = {

@@ -117,6 +117,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
+        self.log_message("%s %s", self.path, size)
         try:
             if isinstance(body, bytes):
                 self.wfile.write(body)
@@ -132,7 +133,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Do not log successes."""
+        """Do not log successes here: `_send` knows their bytes."""
 
 
 class Server(ThreadingHTTPServer):

@@ -84,6 +84,8 @@ class Rented(Frozen):
     provider: ProviderName
     sftp: bool = True
     """Whether its sshd offers sftp; the SSH of some providers' proxies does not."""
+    command: str = ""
+    """The start command of the provider's page, for a shell; empty for the image's own."""
 
 
 class HostState(Frozen):

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from roles.onhost.supervisor import SECRETS, SHOWN
-from roles.paths import UNITS, Paths
+from roles.paths import ETC, UNITS, Paths
 from roles.programs import command
 from roles.service import Service
 from templates import render
@@ -28,6 +28,14 @@ class Manager(Protocol):
     @property
     def slices(self) -> bool:
         """Whether it shares out the machine among groups of services."""
+
+    @property
+    def etc(self) -> PurePosixPath:
+        """Where what is in ETC really is."""
+
+    @property
+    def packages(self) -> PurePosixPath | None:
+        """Where files of the distribution's packages are kept; None where they are never needed again."""
 
     @property
     def syslog(self) -> PurePosixPath | None:
@@ -87,6 +95,8 @@ class Systemd:
 
     name: str = "systemd"
     slices: bool = True
+    etc: PurePosixPath = ETC
+    packages: None = None
     syslog: PurePosixPath | None = JOURNAL_SYSLOG
     mounts: bool = True
     watches: bool = True
@@ -149,6 +159,14 @@ class Supervisor:
     syslog: PurePosixPath | None = None
     mounts: bool = False
     watches: bool = False
+
+    @property
+    def etc(self) -> PurePosixPath:
+        return self.paths.etc
+
+    @property
+    def packages(self) -> PurePosixPath:
+        return self.paths.packages
 
     def file(self, unit: str) -> PurePosixPath:
         return self.paths.supervisor / "services" / unit

@@ -74,6 +74,16 @@ class Paths(Settings):
         return self.root / "boot.sh"
 
     @property
+    def etc(self) -> PurePosixPath:
+        """What ETC leads to on such a host, whose root file system may be wiped at a stop; root only too."""
+        return self.root / "etc"
+
+    @property
+    def packages(self) -> PurePosixPath:
+        """The distribution's packages that sdfleet installed there, as files, to be installed again after that."""
+        return self.root / "packages"
+
+    @property
     def onhost(self) -> PurePosixPath:
         """sdfleet's own programs that run on the host: a link to the archive of all of them."""
         return self.tools / "onhost.pyz"

@@ -201,7 +201,7 @@ def test_commands_hold_nothing_that_follows_a_strangers_links(pattern: str) -> N
 def test_homes_in_which_root_makes_and_mounts_folders_are_roots_and_sticky() -> None:
     """A service that owned the folder above could put a link in the place of what systemd mounts, as root."""
     paths = Paths()
-    homes = {folder.path: (folder.owner, folder.group, folder.mode) for folder in wanted_folders(paths)}
+    homes = {folder.path: (folder.owner, folder.group, folder.mode) for folder in wanted_folders(paths, SYSTEMD)}
     for user in (accounts.WEBUI, accounts.LORA_SCRIPTS):
         assert homes[paths.data(accounts.HOMES[user])] == ("root", user, 0o1775)
     inside = [*application(Webui(), paths, release_of(Webui(), "cpu"), "", SYSTEMD).folders]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.onhost.machine import disk, os_release
-from roles.onhost import gpus, nofollow, services, webui_api
+from roles.onhost import gpus, nofollow, services, supervisor_boot, supervisor_manager, webui_api
 from roles.onhost.loopback import AnswerError
 from roles.onhost.provider import provider
 
@@ -35,8 +35,18 @@ def main(
         "provider": provider(),
         "idle": _idle(nofollow.read_json(idle)) if idle else None,
         "models": {"expected": len(models), "missing": missing},
+        "asleep": _asleep(root),
         "disk": {name: round(gb, 1) for name, gb in disk(Path(root)).items()},
     }
+
+
+def _asleep(root: str) -> bool:
+    """Whether a host without systemd has had a stop, and nothing has started its services since."""
+    return (
+        services.manager().NAME == supervisor_manager.NAME
+        and Path(root, "boot.sh").exists()
+        and not supervisor_boot.answers()
+    )
 
 
 def _idle(told: dict[str, Any]) -> dict[str, Any]:

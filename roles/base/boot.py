@@ -15,8 +15,9 @@ from roles.facts.supervisord import Serves
 from roles.onhost import provider, supervisor
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, folders, rendered
+from roles.operations.packages import APT, FINISH_DPKG, INSTALLED
 from roles.operations.tools import put_tool, tool_record
-from roles.paths import Folder, Paths
+from roles.paths import ETC, Folder, Paths
 from templates import render
 
 VERSION = "4.3.0"
@@ -38,11 +39,16 @@ def texts(paths: Paths) -> dict[PurePosixPath, str]:
         paths.supervisor / "supervisord.conf": render(
             "base/supervisord.conf.j2", home=paths.supervisor, run=supervisor.RUN
         ),
+        paths.supervisor / "packages.sh": render(
+            "base/packages.sh.j2", packages=paths.packages, installed=INSTALLED, finish=FINISH_DPKG, apt=APT
+        ),
         paths.boot: render(
             "base/boot.sh.j2",
             home=paths.supervisor,
             onhost=paths.onhost,
             opening=[opening(folder, paths.root) for folder in way(paths.root)],
+            etc=ETC,
+            kept_etc=paths.etc,
         ),
     }
 
@@ -125,7 +131,7 @@ def install(paths: Paths, seen: HostSurvey) -> None:
     folders(name="Make supervisord's folders", wanted=wanted_folders(paths), seen=seen)
     supervisor_installed(name=f"Install supervisor {VERSION}", paths=paths, seen=seen)
     for place, text in host.loop(list(texts(paths).items())):
-        mode = 0o755 if place == paths.boot else 0o644
+        mode = 0o755 if place.suffix == ".sh" else 0o644
         rendered(name=f"Write {place.name}", dest=place, text=text, seen=seen, mode=mode)
     for name, hook in host.loop(list(HOOKS.items())):
         if name == provider_of(seen):

@@ -18,7 +18,7 @@ from roles.operations.files import Commands, folders
 from roles.operations.packages import install_packages
 from roles.operations.programs import own_programs, remove_old_programs
 from roles.operations.tools import put_tool, tool_record
-from roles.paths import ETC, Folder, Paths
+from roles.paths import Folder, Paths
 from roles.settings import SettingError
 
 GB = 10**9
@@ -36,7 +36,7 @@ def install(base: Base, paths: Paths, manager: Manager, trains: bool) -> None:
     + manager: the host's service manager
     + trains: whether the host has training runs
     """
-    wanted, own_manager = wanted_folders(paths), manager != SYSTEMD
+    wanted, own_manager = wanted_folders(paths, manager), manager != SYSTEMD
     uv = paths.tools / "uv.txt"
     homes = boot.homes(paths) if own_manager else {user: paths.data(app) for user, app in HOMES.items()}
     seen = host.get_fact(
@@ -55,7 +55,7 @@ def install(base: Base, paths: Paths, manager: Manager, trains: bool) -> None:
     )
     better = _better_root(paths, seen) if own_manager else ""
     _refuse_small_disk(base, paths, seen, better)
-    install_packages(base.packages, seen)
+    install_packages(base.packages, seen, manager)
     if own_manager:
         boot.open_way(paths, seen)
         boot.create_users(paths, seen)
@@ -81,7 +81,7 @@ def install_programs(paths: Paths) -> None:
     own_programs(name="Install sdfleet's own programs", paths=paths, seen=seen)
 
 
-def wanted_folders(paths: Paths) -> list[Folder]:
+def wanted_folders(paths: Paths, manager: Manager) -> list[Folder]:
     """The folders every host has, parents first."""
     shared = [paths.root, paths.tools, paths.uv_cache.parent, paths.uv_cache, paths.git_store]
     shared += [paths.pythons, paths.envs, paths.root / "apps", paths.root / "data", paths.store, paths.hub]
@@ -89,7 +89,8 @@ def wanted_folders(paths: Paths) -> list[Folder]:
         Folder(paths.data(app), "root", user, SHARED) if user in SHARED_HOMES else Folder(paths.data(app), user, user)
         for user, app in HOMES.items()
     ]
-    return [*(Folder(path) for path in shared), *homes, Folder(ETC, mode=0o700), Folder(paths.secrets, mode=0o700)]
+    private = [Folder(path, mode=0o700) for path in (manager.etc, paths.secrets)]
+    return [*(Folder(path) for path in shared), *homes, *private]
 
 
 def _better_root(paths: Paths, seen: HostSurvey) -> str:

@@ -36,8 +36,8 @@ def test_service_user_cannot_log_in(host: Host, paths: Paths, user: str) -> None
     assert found.home == str(paths.data(HOMES[user])), f"{user}'s home is {found.home}"
 
 
-def test_folders_have_their_owners(host: Host, paths: Paths) -> None:
-    folders = wanted_folders(paths)
+def test_folders_have_their_owners(host: Host, paths: Paths, manager: Manager) -> None:
+    folders = wanted_folders(paths, manager)
     found = host.run("stat -c '%n %F %U %G %a' -- " + " ".join(str(folder.path) for folder in folders)).stdout
     lines = set(found.splitlines())
     wrong = [

@@ -11,6 +11,7 @@ from pyinfra.operations import files, server
 from roles.facts.answers import Answer, Answers
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
+from roles.managers import Manager
 from roles.mirrors.config import Mirrors
 from roles.mirrors.provider import DOMAINS, NO_ROAD, Road, kinds_of, offered, over
 from roles.mirrors.provider import FILE as PROVIDERS_FILE
@@ -25,8 +26,9 @@ from roles.mirrors.rendering import (
     uv_toml,
 )
 from roles.mirrors.selection import choose_mirrors, narrowed, probes, road_probes, unprobed
-from roles.operations.files import folders, rendered
-from roles.paths import ETC, MIRRORS_ENV, Folder
+from roles.operations.files import rendered
+from roles.operations.own_settings import own_settings
+from roles.paths import ETC, MIRRORS_ENV
 from roles.proxy import Proxy
 from roles.settings import SettingError
 
@@ -44,7 +46,7 @@ SAVED = ".sdfleet-saved"
 
 
 @deploy("Mirrors")
-def install(mirrors: Mirrors, repository: str, proxy: Proxy) -> None:
+def install(mirrors: Mirrors, repository: str, proxy: Proxy, manager: Manager) -> None:
     """
     Configure git, Python, apt and Hugging Face to use the first mirrors that answer, and the proxy.
 
@@ -53,15 +55,16 @@ def install(mirrors: Mirrors, repository: str, proxy: Proxy) -> None:
     + mirrors: the candidates
     + repository: clone URL that the host will need, and that a GitHub proxy must serve
     + proxy: the host's forward proxy; files with its login are readable by root only
+    + manager: the host's service manager
     """
     private = 0o600 if proxy.secret else 0o644
     saved = [path.with_name(path.name + SAVED) for path in DISTRIBUTION_SOURCES]
     texts = (GITCONFIG, PIP_CONF, UV_TOML, APT_PROXY, APT_SOURCES, MIRRORS_ENV, PROVIDERS_FILE)
-    seen = host.get_fact(Survey, paths=(ETC, *DISTRIBUTION_SOURCES, *saved), texts=texts)
+    seen = host.get_fact(Survey, paths=(ETC, manager.etc, *DISTRIBUTION_SOURCES, *saved), texts=texts)
     road = _road(mirrors, repository, proxy, seen)
     used = _in_use(over(road, mirrors), repository, proxy, seen)
 
-    folders(name="Make /etc/sdfleet", wanted=[Folder(ETC, mode=0o700)], seen=seen)
+    own_settings(manager, seen)
     rendered(
         name="Write the chosen mirrors",
         dest=MIRRORS_ENV,

@@ -5,6 +5,7 @@ States are told in systemd's words (ActiveState, LoadState, ...), and units have
 
 from __future__ import annotations
 
+import shutil
 from typing import Protocol
 
 from roles.onhost import supervisor, supervisor_manager, systemd_manager
@@ -67,7 +68,8 @@ class Manager(Protocol):
 
 def manager() -> Manager:
     """The service manager of this host."""
-    return supervisor_manager if supervisor.there() else systemd_manager
+    # Where a stop has wiped the root file system, nothing of supervisord's is there until boot.sh has run.
+    return supervisor_manager if supervisor.there() or not shutil.which("systemctl") else systemd_manager
 
 
 def shown(unit: str, *names: str) -> dict[str, str]:

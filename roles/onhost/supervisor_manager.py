@@ -74,13 +74,15 @@ def _enabled(unit: str) -> Path:
 
 def attempt(verb: str, *units: str, now: bool = False, wait: bool = True) -> str:
     """Do `verb`; why that failed."""
+    if not supervisor.there():
+        return f"{NO_ANSWER}; run: sdfleet start HOST, which starts it and all services"
     try:
         return "; ".join(filter(None, [_one(verb, unit, now, wait) for unit in units]))
     except (OSError, xmlrpc.client.Error) as error:
         if supervisor_boot.answers():
             return f"supervisord: {error}"
         boot = supervisor.HOME.resolve().parent / "boot.sh"
-        return f"{NO_ANSWER} ({error}); run {boot} on the host, which starts it and all services"
+        return f"{NO_ANSWER} ({error}); run: sdfleet start HOST, or {boot} there, which start it and all services"
 
 
 def _one(verb: str, unit: str, now: bool, wait: bool) -> str:

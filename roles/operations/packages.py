@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from pyinfra.operations import server, systemd
 
@@ -18,6 +19,11 @@ APT = f"{ENVIRONMENT} apt-get -q -y -o DPkg::Lock::Timeout={LOCK_SECONDS} -o Dpk
 # dpkg waits for no lock, but apt-get does, whatever it then says of the state of things.
 FINISH_DPKG = f"{APT} check >/dev/null 2>&1; DEBIAN_FRONTEND=noninteractive dpkg --configure -a"
 """Finishes what an interrupted dpkg left half done, without which apt refuses everything; else it does nothing."""
+INSTALLED = (
+    "dpkg-query -W -f '${db:Status-Abbrev} ${Package}_${Version}_${Architecture}.deb\\n' | "
+    "sed -n 's/^.i *//p' | sed 's/:/%3a/g'"
+)
+"""Prints each installed package as apt calls its file."""
 
 
 def apt(arguments: str) -> str:
@@ -36,15 +42,31 @@ def apt(arguments: str) -> str:
     )
 
 
-def install_packages(names: Sequence[str], seen: HostSurvey) -> None:
+def install_packages(names: Sequence[str], seen: HostSurvey, manager: Manager) -> None:
     """Install distribution packages that are missing; what is installed, or provided by another, is left as it is.
 
     + seen: a survey that looked at them
+    + manager: the host's service manager, which says where their files are kept
     """
     if missing := [name for name in names if name not in seen.packages]:
         server.shell(name="Update apt's package lists", commands=[FINISH_DPKG, apt("update")])
-        install = apt(f"install --no-install-recommends {shlex.join(missing)}")
-        server.shell(name="Install packages", commands=[install])
+        install = f"install --no-install-recommends {shlex.join(missing)}"
+        commands = [apt(install)]
+        if kept := manager.packages:
+            folder = shlex.quote(str(kept))
+            keep = f"-o Dir::Cache::Archives={folder}/ -o APT::Keep-Downloaded-Packages=true"
+            commands = [f"mkdir -p {folder}", apt(f"{keep} {install}"), pruned(kept)]
+        server.shell(name="Install packages", commands=commands)
+
+
+def pruned(kept: PurePosixPath) -> str:
+    """The command that removes files of packages that are not installed, or are there in the installed version too."""
+    of_name = """awk -F_ -v name="${deb%%_*}" '$1 == name'"""
+    return (
+        f"(cd {shlex.quote(str(kept))} && here=$({INSTALLED}) && for deb in *.deb; do "
+        'printf "%s\\n" "$here" | grep -qxF "$deb" && continue; '
+        f'now=$(printf "%s\\n" "$here" | {of_name}); [ -n "$now" ] && [ ! -e "$now" ] || rm -f "$deb"; done)'
+    )
 
 
 def install_nginx(names: Sequence[str], seen: HostSurvey, manager: Manager) -> None:
@@ -52,6 +74,7 @@ def install_nginx(names: Sequence[str], seen: HostSurvey, manager: Manager) -> N
 
     + names: all packages, nginx among them
     + seen: a survey that looked at them
+    + manager: the host's service manager
     """
     # Without an init there is no runlevel, and invoke-rc.d starts nothing.
     if "nginx" not in seen.packages and manager == SYSTEMD:
@@ -59,4 +82,4 @@ def install_nginx(names: Sequence[str], seen: HostSurvey, manager: Manager) -> N
         systemd.service(
             name="Mask nginx's own unit", service="nginx.service", running=None, enabled=None, command="mask"
         )
-    install_packages(names, seen)
+    install_packages(names, seen, manager)

@@ -3,7 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -110,6 +110,42 @@ def test_who_waits_for_a_last_step_is_told_whose_it_is(lock: Lock) -> None:
     assert hostlock.refusal(lock.answer(second, said)) is None
     first.wait(10)
     end(second, step)
+
+
+def booting(lock: Lock, running: bool, tmp_path: Path) -> tuple["subprocess.Popen[str]", list[str]]:
+    """Who holds the lock of a host without systemd, and all that was said until then."""
+    boot, started = tmp_path / "boot.sh", tmp_path / "started"
+    serves = f'[ "$1" != serves ] || exit {int(not running)}'
+    boot.write_text(f"#!/bin/sh\n{serves}\n(exec sleep 5) &\necho noise; touch {started}\n")
+    boot.chmod(0o755)
+    command = [
+        word.replace("/run/systemd/system", f"{tmp_path}/none")
+        for word in hostlock.command("start", PurePosixPath(boot))
+    ]
+    holder = subprocess.Popen(lock.local(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout
+    said = [holder.stdout.readline()]
+    while hostlock.waits(said[-1]):
+        said.append(holder.stdout.readline())
+    return holder, said
+
+
+def test_a_host_without_systemd_starts_its_services_before_its_lock_is_taken(lock: Lock, tmp_path: Path) -> None:
+    holder, said = booting(lock, False, tmp_path)
+    assert hostlock.waits(said[0]) == f"waiting for {tmp_path}/boot.sh, which starts its services"
+    assert len(said) == 2 and hostlock.refusal(said[1]) is None and (tmp_path / "started").exists()
+    assert holder.stdin
+    holder.stdin.close()
+    holder.wait(3)
+    other, answer = lock.take("apply")
+    assert hostlock.refusal(answer) is None, "what it starts does not keep the lock"
+    end(other)
+
+
+def test_services_that_run_are_left_alone(lock: Lock, tmp_path: Path) -> None:
+    holder, said = booting(lock, True, tmp_path)
+    assert len(said) == 1 and hostlock.refusal(said[0]) is None and not (tmp_path / "started").exists()
+    end(holder)
 
 
 def test_what_a_step_leaves_running_does_not_keep_the_lock(lock: Lock) -> None:

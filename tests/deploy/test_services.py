@@ -42,6 +42,17 @@ def test_a_service_is_stopped_started_and_restarted(fakes: FakeHosts) -> None:
     assert (fakes.host("h1") / "asked").read_text() == f"start {units.WEBUI}\nrestart {units.WEBUI}\n"
 
 
+def test_all_services_of_a_host_are_started(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "webui", "h2": "webui", "h3": "train"})
+    install(fakes, "h1", "h2", up=False)
+    done = fakes.sdfleet("start", "h1")
+    assert done.exit_code == 0 and "h1 webui is ready after" in done.output, done.output
+    assert (fakes.host("h1") / "up").exists() and not (fakes.host("h2") / "up").exists()
+    assert fakes.sdfleet("start", "h3").output.strip() == "h3 has no service that always runs"
+    refused = fakes.sdfleet("start", "h9")
+    assert refused.exit_code == 2 and "no service 'h9'" in refused.output
+
+
 @pytest.mark.parametrize("verb", ["start", "stop", "restart"])
 def test_a_host_that_is_away_is_named_and_the_others_go_on(verb: str, fakes: FakeHosts) -> None:
     fakes.write({"h1": "webui", "h2": "webui"})

@@ -1,6 +1,8 @@
 """A rented container without systemd: applied, checked, and up again after a stop, by its start script alone."""
 
+import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 
@@ -50,6 +52,17 @@ def until_active(container: Road, root: str = ROOT) -> float:
     return time.monotonic() - began
 
 
+def test_who_follows_a_log_leaves_nothing_behind(container: Road) -> None:
+    following = container.start("logs", NAME, "webui", "-f")
+    assert following.stdout and following.stdout.readline()
+    os.killpg(following.pid, signal.SIGKILL)
+    following.communicate()
+    deadline = time.monotonic() + 10
+    while container.lab.ssh(NAME, PROCESSES.format("[s]how_log")).stdout.strip() != "0":
+        assert time.monotonic() < deadline
+        time.sleep(0.3)
+
+
 def test_a_second_apply_changes_nothing_and_verify_finds_nothing(container: Road) -> None:
     again = container.sdfleet("apply")
     assert again.code == 0 and re.search(rf"{NAME} +ok +0 ", again.text), again.text
@@ -67,13 +80,12 @@ def test_its_start_script_brings_all_back_after_a_stop(container: Road) -> None:
     assert again.code == 0 and re.search(rf"{NAME} +ok +0 ", again.text), again.text
 
 
-def test_a_killed_supervisord_is_told_and_started_by_apply(container: Road) -> None:
+@pytest.mark.parametrize("words", [("start", NAME), ("restart", "webui"), ("apply",)])
+def test_a_killed_supervisord_is_started_and_the_webui_waited_for(container: Road, words: tuple[str, ...]) -> None:
     container.lab.ssh(NAME, "kill -9 $(cat /run/sdfleet-supervisor/supervisord.pid)")
-    refused = container.sdfleet("restart", "webui")
-    assert refused.code == 1 and f"{ROOT}/boot.sh" in refused.text, refused.text
-    done = container.sdfleet("apply")
-    assert done.code == 0, done.text
-    until_active(container)
+    done = container.sdfleet(*words)
+    assert done.code == 0 and f"waiting for {ROOT}/boot.sh, which starts its services" in done.text, done.text
+    assert container.lab.ssh(NAME, ACTIVE).returncode == 0, done.text
     runners = container.lab.ssh(NAME, PROCESSES.format("[s]upervised sdfleet-webui.service")).stdout
     assert runners.strip() == "1", runners
     assert (done := container.sdfleet("verify")).code == 0, done.text

@@ -25,7 +25,7 @@ def test_dpkg_is_finished_only_after_apt_has_waited_for_its_lock() -> None:
 
 def test_only_what_is_missing_is_installed_and_it_waits_for_the_hosts_own_upgrades() -> None:
     seen = HostSurvey(packages={"curl", "libglib2.0-0"})
-    found = declared(lambda: install_packages(["curl", "git", "libglib2.0-0"], seen))
+    found = declared(lambda: install_packages(["curl", "git", "libglib2.0-0"], seen, SYSTEMD))
     assert found[READ] == [FINISH_DPKG, apt("update")]
     assert found[INSTALL] == [apt("install --no-install-recommends git")]
     assert f"DPkg::Lock::Timeout={LOCK_SECONDS}" in APT and "--force-confold" in APT
@@ -69,7 +69,7 @@ def run_apt(folder: Path, apt_get: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_nothing_is_read_or_asked_where_all_is_installed() -> None:
-    assert declared(lambda: install_packages(["curl"], HostSurvey(packages={"curl"}))) == {}
+    assert declared(lambda: install_packages(["curl"], HostSurvey(packages={"curl"}), SYSTEMD)) == {}
     assert declared(lambda: install_nginx(["nginx"], HostSurvey(packages={"nginx"}), SYSTEMD)) == {}
 
 

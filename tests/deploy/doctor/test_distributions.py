@@ -11,6 +11,7 @@ from roles.base.config import Base
 from roles.facts.gpu_state import HostGpus
 from roles.facts.survey import Survey
 from roles.gpu.packages import KEYS, driver_packages, repository_name
+from roles.managers import SYSTEMD
 from roles.mirrors.rendering import apt_sources
 from roles.mirrors.tasks import DISTRIBUTION_SOURCES
 from roles.operations.packages import install_packages
@@ -74,7 +75,7 @@ def printed(it: Distribution) -> list[str]:
 @EACH
 def test_packages_with_new_names_are_not_installed_again(it: Distribution) -> None:
     seen = Survey().process(printed(it))
-    assert declared(lambda: install_packages(Base().packages, seen)) == {}
+    assert declared(lambda: install_packages(Base().packages, seen, SYSTEMD)) == {}
 
 
 @EACH
