@@ -2,11 +2,9 @@
 
 from collections.abc import Collection
 
-from pyinfra.api.exceptions import DeployError
-
 from inventory.model import HostSettings
 from roles.data_root import hidden, is_hidden
-from roles.managers import SYSTEMD, WITHOUT_SYSTEMD, Manager, manager_of
+from roles.managers import SYSTEMD, Manager, manager_of
 from roles.settings import SettingError
 
 
@@ -25,12 +23,9 @@ def chosen_manager(settings: HostSettings, found: str) -> Manager:
 
 
 def refuse_without_systemd(manager: Manager, settings: HostSettings, roles: Collection[str]) -> None:
-    """Raise DeployError for what sdfleet cannot run without systemd, before anything is changed."""
+    """Raise SettingError for what sdfleet cannot run without systemd, before anything is changed."""
     if manager == SYSTEMD:
         return
-    works = ", ".join(role for role in settings.roles if role in WITHOUT_SYSTEMD)
-    if missing := [role for role in roles if role not in WITHOUT_SYSTEMD]:
-        raise DeployError(
-            f"this host has no systemd, and {', '.join(missing)} needs it so far. What works here: {works}. "
-            "Take the host out of the other groups."
-        )
+    if "gateway" in roles and settings.gateway.enabled and settings.gateway.tls == "acme":
+        cure = 'take "given", "self-signed", or "provider" where the provider\'s proxy speaks TLS'
+        raise SettingError("gateway.tls", f'"acme" needs systemd, whose timer renews the certificate; {cure}')

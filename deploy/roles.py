@@ -52,7 +52,7 @@ def prepare_system(settings: HostSettings, chosen: Collection[str], manager: Man
     if "mirrors" in chosen:
         mirrors.install(mirrors=settings.mirrors, repository=settings.webui.repository, proxy=host.data.proxy)
     if "base" in chosen:
-        base.install(base=settings.base, paths=settings.paths, manager=manager)
+        base.install(base=settings.base, paths=settings.paths, manager=manager, trains=settings.has("trainer"))
     elif not WITHOUT_PROGRAMS.issuperset(chosen):
         base.install_programs(paths=settings.paths)
     if "cache" in chosen:

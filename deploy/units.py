@@ -74,7 +74,7 @@ def services(host: HostSettings) -> list[Service]:
 
 def _gateway_ports(host: HostSettings) -> tuple[int, ...]:
     public = [each.public_port for each in backends(host.gateway, host.roles, host.webui, host.lora_scripts)]
-    return (*public, *([host.gateway.http_port] if host.gateway.http_port else []))
+    return (*public, *([host.gateway.redirect_port] if host.gateway.redirect_port else []))
 
 
 def _cache_ports(host: HostSettings) -> tuple[int, ...]:

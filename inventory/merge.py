@@ -121,6 +121,13 @@ def reach_directly(host: HostSettings, addresses: Iterable[str]) -> HostSettings
     return host.model_copy(update={"no_proxy": tuple(dict.fromkeys((*host.no_proxy, *addresses, *sharing)))})
 
 
+def below_gateway(host: HostSettings) -> HostSettings:
+    """The host whose WebUI writes its addresses below the path at which people see the gateway."""
+    if not host.has("gateway") or not host.gateway.enabled:
+        return host
+    return host.model_copy(update={"webui": host.webui.model_copy(update={"subpath": host.gateway.path})})
+
+
 def without(table: Table, keys: Collection[str]) -> Table:
     return {key: value for key, value in table.items() if key not in keys}
 

@@ -208,6 +208,13 @@ class HostSettings(Settings):
         raise_all(problems, self)
         return self
 
+    @model_validator(mode="after")
+    def _path_has_a_webui(self) -> "HostSettings":
+        if self.has("gateway") and self.gateway.path and not self.has("webui"):
+            said = "have a path, which only the WebUI knows to go below; this host has none"
+            raise_all([f"{self.place('gateway.public_urls')} {said}"], self)
+        return self
+
     def _ports(self) -> Iterator[tuple[str, int]]:
         """Key and value of every port that the host's services listen on: `port` and NAME_port of its roles."""
         for role in filter(self.has, ROLE_TABLES):

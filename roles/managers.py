@@ -15,8 +15,7 @@ from templates import render
 
 INIT_COMMAND = "[ -d /run/systemd/system ] && echo systemd || echo supervisor"
 """The shell command that prints which service manager the host needs, as sd_booted(3) decides it."""
-WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "cache", "gpu", "models", "webui", "lora_scripts", "trainer", "rental"})
-"""Roles that a host can have whose services supervisord runs."""
+JOURNAL_SYSLOG = PurePosixPath("/run/systemd/journal/dev-log")
 
 
 class Manager(Protocol):
@@ -29,6 +28,10 @@ class Manager(Protocol):
     @property
     def slices(self) -> bool:
         """Whether it shares out the machine among groups of services."""
+
+    @property
+    def syslog(self) -> PurePosixPath | None:
+        """The socket at which programs leave lines for their unit's log, as syslog(3) has it; None if there is none."""
 
     @property
     def mounts(self) -> bool:
@@ -84,6 +87,7 @@ class Systemd:
 
     name: str = "systemd"
     slices: bool = True
+    syslog: PurePosixPath | None = JOURNAL_SYSLOG
     mounts: bool = True
     watches: bool = True
 
@@ -142,6 +146,7 @@ class Supervisor:
     paths: Paths
     name: str = "supervisord"
     slices: bool = False
+    syslog: PurePosixPath | None = None
     mounts: bool = False
     watches: bool = False
 
@@ -152,8 +157,9 @@ class Supervisor:
         return PurePosixPath(SECRETS / unit)
 
     def text(self, service: Service) -> str:
-        told = {name: value for name, value in vars(service).items() if name not in ("hardening", "role", "unit")}
-        told |= {"runner": self.paths.onhost, "status": service.status}
+        left_out = ("hardening", "role", "unit", "lasting_user")
+        told = {name: value for name, value in vars(service).items() if name not in left_out}
+        told |= {"runner": self.paths.onhost, "status": service.status, "user": service.user or service.lasting_user}
         told |= {name: _plain(value) for name, value in told.items() if isinstance(value, Mapping)}
         return json.dumps(told, indent=1, sort_keys=True, default=_plain) + "\n"
 

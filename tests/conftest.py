@@ -22,7 +22,7 @@ def _prefer_python_to_its_shim() -> None:
     """
     shim = Path(shutil.which("python3") or "/usr/bin/python3")
     if shim.is_file() and shim.read_bytes().startswith(b"#!"):
-        ask = [shim, "-c", "import os, sys; print(os.path.realpath(sys.executable))"]
+        ask = [str(shim), "-c", "import os, sys; print(os.path.realpath(sys.executable))"]
         python = Path(subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip())
         folders = os.environ["PATH"].split(os.pathsep)
         folders.insert(folders.index(str(shim.parent)), str(python.parent))

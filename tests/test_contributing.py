@@ -26,7 +26,7 @@ class Heartbeat(Settings):
 
 def test_the_example_of_a_role_is_current() -> None:
     [example] = re.findall(r"^ *```python\n(.*?)```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-    known: dict[str, Any] = {
+    known = {
         **{"Heartbeat": Heartbeat, "HEARTBEAT": "sdheartbeat", "UNIT": UNITS / "sdfleet-heartbeat.service"},
         **{
             "unit_text": lambda heartbeat, paths, manager: "[Service]\n",
@@ -37,9 +37,8 @@ def test_the_example_of_a_role_is_current() -> None:
         **{"host": host, "system_users": system_users, "run_unit": run_unit, "Manager": Manager},
     }
     exec(compile(textwrap.dedent(example), str(PAGE), "exec"), known)
-    found = declared(
-        lambda: known["install"](heartbeat=Heartbeat(), paths=Paths(), manager=SYSTEMD), {Survey: HostSurvey()}
-    )
+    install: Any = known["install"]
+    found = declared(lambda: install(heartbeat=Heartbeat(), paths=Paths(), manager=SYSTEMD), {Survey: HostSurvey()})
     assert list(found) == [
         "Heartbeat | Create the heartbeat's user",
         "Heartbeat | Write sdfleet-heartbeat.service",

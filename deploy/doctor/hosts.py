@@ -20,7 +20,6 @@ from roles.facts.gpu_probe import PROBE, parse_probe
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
 from roles.gpu.decision import decide
-from roles.managers import WITHOUT_SYSTEMD
 
 CLOCK_SECONDS = 30
 """TLS and signed URLs tolerate a few minutes; a host with this much drift has no time service."""
@@ -84,11 +83,7 @@ def _system(host: HostSettings, seen: Seen) -> Iterator[Finding]:
         yield warning("system", f"{system['name'] or 'unknown'} is not tested", f"Supported: {known}.")
     if not seen["systemd"]:
         whose = f"a container of {seen['provider']}" if seen["provider"] else "as in most GPU containers"
-        if missing := [role for role in host.roles if role not in WITHOUT_SYSTEMD]:
-            cure = "Take the host out of those groups, or rent a virtual machine."
-            yield bad("system", f"systemd is not running: {whose}; {', '.join(missing)} needs it so far", cure)
-        else:
-            yield good("system", f"no systemd: {whose}; supervisord runs its services")
+        yield good("system", f"no systemd: {whose}; supervisord runs its services")
     began, ended = seen["asked"]
     drift = max(began - seen["time"], seen["time"] - ended, 0)
     if drift > CLOCK_SECONDS:

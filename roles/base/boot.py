@@ -8,7 +8,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 from pyinfra.operations import server
 
-from roles.accounts import CACHE, HOMES, SANDBOX
+from roles.accounts import CACHE, GATEWAY, HOMES, SANDBOX
 from roles.data_root import opening, way
 from roles.facts.seen import HostSurvey
 from roles.facts.supervisord import Serves
@@ -28,6 +28,8 @@ MARKS = {name: [PurePosixPath(file) for file in files] for name, _, files in pro
 """Provider -> files by which a survey knows it."""
 DISKS = [PurePosixPath(disk) for disk in sorted(set(provider.DISKS.values()))]
 """Where a provider may have its data disk."""
+NOWHERE = PurePosixPath("/nonexistent")
+"""Home of users who own nothing that lasts."""
 
 
 def texts(paths: Paths) -> dict[PurePosixPath, str]:
@@ -46,9 +48,9 @@ def texts(paths: Paths) -> dict[PurePosixPath, str]:
 
 
 def homes(paths: Paths) -> dict[str, PurePosixPath]:
-    """User -> home: those that systemd's hosts have, the cache's, and one for code of strangers."""
+    """User -> home: those that systemd's hosts have, the cache's, and those that systemd makes when needed."""
     own = {user: paths.data(app) for user, app in HOMES.items()}
-    return own | {CACHE: paths.http_cache, SANDBOX: PurePosixPath("/nonexistent")}
+    return own | {CACHE: paths.http_cache, SANDBOX: NOWHERE, GATEWAY: NOWHERE}
 
 
 def users_script(paths: Paths) -> PurePosixPath:

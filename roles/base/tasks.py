@@ -7,7 +7,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.accounts import HOMES, SHARED, SHARED_HOMES
-from roles.base import boot
+from roles.base import boot, tf_logs
 from roles.base.config import UV_LOCKS, Base
 from roles.data_root import better_root, on_system_disk
 from roles.facts.seen import HostSurvey
@@ -27,13 +27,14 @@ OLD_PROGRAMS = ("pinned_checkout", "activate", "prune", "build_wheels", "apt_key
 
 
 @deploy("Base")
-def install(base: Base, paths: Paths, manager: Manager) -> None:
+def install(base: Base, paths: Paths, manager: Manager, trains: bool) -> None:
     """
     Install packages, users, folders and tools.
 
     + base: the role's settings
     + paths: the host's paths
     + manager: the host's service manager
+    + trains: whether the host has training runs
     """
     wanted, own_manager = wanted_folders(paths), manager != SYSTEMD
     uv = paths.tools / "uv.txt"
@@ -43,7 +44,7 @@ def install(base: Base, paths: Paths, manager: Manager) -> None:
         paths=[
             *(folder.path for folder in wanted),
             *(paths.uv, paths.onhost, tool_record("uv", base.uv_version, paths)),
-            *(boot.looked_at(paths) if own_manager else []),
+            *([*boot.looked_at(paths), tf_logs.LINK] if own_manager else []),
         ],
         texts=[uv, *(boot.read(paths) if own_manager else [])],
         packages=base.packages,
@@ -66,6 +67,7 @@ def install(base: Base, paths: Paths, manager: Manager) -> None:
     uv_installed(name=f"Install uv {base.uv_version}", base=base, paths=paths, seen=seen)
     if own_manager:
         boot.install(paths, seen)
+        tf_logs.show_runs(paths.runs if trains else None, seen)
 
 
 @deploy("Programs")

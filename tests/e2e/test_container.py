@@ -54,6 +54,7 @@ def test_a_second_apply_changes_nothing_and_verify_finds_nothing(container: Road
     again = container.sdfleet("apply")
     assert again.code == 0 and re.search(rf"{NAME} +ok +0 ", again.text), again.text
     assert (done := container.sdfleet("verify")).code == 0, done.text
+    assert container.lab.ssh(NAME, "readlink /root/tf-logs/sdfleet").stdout.strip() == f"{ROOT}/runs"
 
 
 def test_its_start_script_brings_all_back_after_a_stop(container: Road) -> None:

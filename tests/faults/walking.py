@@ -101,7 +101,7 @@ def put_trainer(light: LightFleet) -> None:
             light.on(name, f"mkdir -p {place.parent}; cat >{place} <<'END'\n{text}\nEND")
         values = {"program": command, "runs": paths.runs, "datasets": paths.datasets, "turns": turns(paths)}
         made = f"ln -s releases/standin {paths.current('trainer')}; {FAKE_TRAINER.format(**values)}"
-        light.on(name, f"{made}; {manager.reload()}")
+        light.on(name, f"{made}{manager.reload()}")
 
 
 WALKS: dict[str, Prepare] = {"apply": apply, "update": update, "rollback": rollback, "sync": sync, "train": train}

@@ -102,7 +102,7 @@ def _declared(paths: Paths, seen: HostSurvey) -> dict[str, list[str]]:
     facts = {Survey: seen, Init: "supervisor", Serves: True}
 
     def declare() -> None:
-        tasks.install(base=Base(), paths=paths, manager=Supervisor(paths))
+        tasks.install(base=Base(), paths=paths, manager=Supervisor(paths), trains=False)
 
     return declared(declare, facts)
 

@@ -8,8 +8,9 @@ import pytest
 from pyinfra.facts.systemd import SystemdStatus
 
 from roles.facts.seen import HostSurvey
-from roles.managers import SYSTEMD
+from roles.managers import SYSTEMD, Supervisor
 from roles.operations.packages import APT, FINISH_DPKG, LOCK_SECONDS, apt, install_nginx, install_packages
+from roles.paths import Paths
 from tests.roles.declared import declared
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -78,3 +79,8 @@ def test_nginx_never_opens_port_80_by_itself() -> None:
     assert next(iter(found.values())) == ["systemctl mask nginx.service"]
     assert list(found)[1:] == [READ, INSTALL]
     assert found[INSTALL] == [apt("install --no-install-recommends nginx openssl")]
+
+
+def test_where_no_init_would_start_it_nothing_is_masked() -> None:
+    found = declared(lambda: install_nginx(["nginx"], HostSurvey(), Supervisor(Paths())))
+    assert list(found) == [READ, INSTALL]
