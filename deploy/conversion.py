@@ -12,11 +12,11 @@ from deploy.torch import torch_builds
 from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import parse_probe, probe_command
-from roles.managers import INIT_COMMAND, needed_manager
+from roles.managers import INIT_COMMAND, Manager, Supervisor, manager_of, needed_manager
 from roles.models.sizes import format_bytes
 from roles.models.state import TOOL
 from roles.models.wanted import PICKLES, WantedError, WantedFile, wanted
-from roles.operations.sandbox import sandboxed
+from roles.operations.sandbox import shut_in
 from roles.paths import Paths
 from roles.programs import receiver, sent
 from roles.settings import SettingError
@@ -26,6 +26,9 @@ from roles.webui.release import release_of
 PROGRAM = "convert_pickle"
 CONVERT_SECONDS = 1200
 MEMORY = 6 << 30
+"""What torch itself and its work need."""
+ADDRESSES = 24 << 30
+"""The same where addresses are counted: CUDA's libraries and the file itself are mapped, and not all of it is used."""
 GROWTH = 2
 """Limit of the output, as a multiple of the pickle's size: storages that tensors share are written once for each."""
 
@@ -60,18 +63,14 @@ def _pickle(fleet: Path, host: HostSettings, name: str) -> WantedFile:
 def convert(remote: Remote, file: WantedFile, name: str) -> tuple[str, int]:
     """Put the safetensors file into the store, with a link in Paths.converted. Returns its sha256 and size in bytes."""
     paths = remote.host.paths
-    if needed_manager(remote.run(["sh", "-c", INIT_COMMAND]).out) != "systemd":
-        raise HostError(
-            f"{remote.name}: it has no systemd, and without it nothing keeps a pickle's code from the host; "
-            "convert it on a host with systemd"
-        )
+    manager = manager_of(needed_manager(remote.run(["sh", "-c", INIT_COMMAND]).out), paths)
     pickle, python = paths.blob(file.sha256), _python(remote)
     if remote.run(["test", "-f", str(pickle)], check=False).status:
         raise HostError(f"{remote.name}: {name} is not downloaded yet; run: sdfleet apply")
     made = paths.store / "partial" / f"convert-{secrets.token_hex(4)}"
     try:
         largest = GROWTH * int(remote.run(["stat", "-c", "%s", str(pickle)]).out) + (1 << 20)
-        start = command(paths, python, pickle, largest, made)
+        start = command(manager, paths, python, pickle, largest, made)
         remote.run(start, input=sent(PROGRAM).encode(), timeout=CONVERT_SECONDS)
         answer = remote.run(["sh", "-c", 'sha256sum < "$1"; stat -c %s "$1"', "sh", str(made)], timeout=CONVERT_SECONDS)
         sha256, _, size = answer.out.split()
@@ -91,23 +90,26 @@ def convert(remote: Remote, file: WantedFile, name: str) -> tuple[str, int]:
     return sha256, int(size)
 
 
-def command(paths: Paths, python: PurePosixPath, pickle: PurePosixPath, largest: int, made: PurePosixPath) -> list[str]:
+def command(
+    manager: Manager, paths: Paths, python: PurePosixPath, pickle: PurePosixPath, largest: int, made: PurePosixPath
+) -> list[str]:
     """The command that runs the converter (which comes on standard input) and writes its output to `made`.
 
     + largest: limit of the output in bytes
     """
+    environment = {"PYTHONDONTWRITEBYTECODE": "1", "CUDA_VISIBLE_DEVICES": "", "HOME": "/tmp"}
+    # Enough for the tensors and torch itself; no real model unpacks to more.
+    memory = largest + (ADDRESSES if isinstance(manager, Supervisor) else MEMORY)
     rules = [
-        # Enough for the tensors and torch itself; no real model unpacks to more.
-        f"MemoryMax={largest + MEMORY}",
         "TasksMax=256",
-        "Environment=PYTHONDONTWRITEBYTECODE=1 CUDA_VISIBLE_DEVICES= HOME=/tmp",
         # The only parts of the data root that it sees are the environments and this one file.
         f"TemporaryFileSystem={paths.root}:ro",
         f"BindReadOnlyPaths={paths.envs}",
         f"BindReadOnlyPaths=-{paths.pythons}",
         f"BindReadOnlyPaths={pickle}",
     ]
-    start = shlex.join([*sandboxed(CONVERT_SECONDS, *rules), *receiver(pickle, python=python)])
+    words = shut_in(manager, CONVERT_SECONDS, environment, memory, rules)
+    start = shlex.join([*words, *receiver(pickle, python=python)])
     return ["bash", "-c", f"set -o pipefail; {start} | head -c {largest} > {shlex.quote(str(made))}"]
 
 

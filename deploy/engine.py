@@ -85,7 +85,9 @@ class _Run:
     def over(self) -> bool:
         return self.failed > self.budget
 
-    def fail(self, host: Host, message: str, began: float, status: Status = "failed") -> None:
+    def fail(
+        self, host: Host, message: str, began: float, status: Status = "failed", changed: int = 0, unchanged: int = 0
+    ) -> None:
         self.failed += 1
         connector = host.connector
         if status == "failed" and isinstance(connector, HostConnector) and connector.lost:
@@ -93,7 +95,7 @@ class _Run:
             status = "unreachable"
             message = str(refusals.unreachable(host.data.settings, f"the connection was lost ({message})"))
         self.session.leave_out(host)
-        emit(self.result(host, status, began, error=message))
+        emit(self.result(host, status, began, changed, unchanged, message))
 
     def all_hosts(self) -> int:
         """Run all hosts. Returns how many failed."""
@@ -162,7 +164,8 @@ class _Run:
                 return
             result, error = self.execute_one(host, op)
             if result == "failed":
-                self.fail(host, f"{self.session.label(host, op)}: {error}", began)
+                why = f"{self.session.label(host, op)}: {error}"
+                self.fail(host, why, began, changed=changed, unchanged=unchanged)
                 return
             changed += result == "changed"
             unchanged += result == "unchanged"

@@ -123,7 +123,9 @@ class EngineView:
             if found is None:
                 table.add_row(name, Text("no answer", "bold red"), "", "", "")
                 continue
-            cells = [str(found.changed), str(found.unchanged), f"{found.seconds:.1f}", str(found.round_trips)]
+            known = self.apply or found.status == "ok"  # a plan that failed knows nothing of what is to change
+            counts = [str(found.changed), str(found.unchanged)] if known else ["-", "-"]
+            cells = [*counts, f"{found.seconds:.1f}", str(found.round_trips)]
             table.add_row(name, Text(found.status, STYLES[found.status]), *(cells if self.verbose else cells[:3]))
         return table
 

@@ -1,8 +1,10 @@
 """Why a host could not be reached and what to do about it; the same sentences for OpenSSH and paramiko."""
 
+import time
 from pathlib import Path
 from typing import NamedTuple
 
+from deploy import host_memory
 from inventory.connection import Login
 from inventory.model import HostSettings
 
@@ -84,7 +86,9 @@ def unreachable(host: HostSettings, why: str) -> Refusal:
     cure = "check address, port, firewall, and that the host is up"
     if host.connection.password:
         cure = f"see on the provider's page whether it runs, and its address and port; {_moved(host)}"
-    if any(words in why for words in NO_NAME):
+    if stopped := host_memory.stopped_by_us(host, time.time()):
+        cure = f"{stopped}, and compare its address and port with {host.name}'s in fleet.toml"
+    elif any(words in why for words in NO_NAME):
         cure = (
             "write its name or IP address as DNS knows it; of a name in ~/.ssh/config, which is not read, write "
             "HostName, Port, User, IdentityFile and ProxyJump as address, port, user, key and jump"

@@ -22,6 +22,7 @@ from roles.managers import Manager
 from roles.mirrors import tasks as mirrors
 from roles.models import tasks as models
 from roles.operations.refusal import refusal
+from roles.rental import tasks as rental
 from roles.trainer import tasks as trainer
 from roles.webui import tasks as webui
 
@@ -42,6 +43,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
     install_models(settings, chosen)
     install_applications(settings, chosen, torch, manager)
     install_gateway(settings, chosen, manager)
+    install_rental(settings, chosen, manager)
     refuse_without_torch(chosen, torch)
 
 
@@ -50,7 +52,7 @@ def prepare_system(settings: HostSettings, chosen: Collection[str], manager: Man
     if "mirrors" in chosen:
         mirrors.install(mirrors=settings.mirrors, repository=settings.webui.repository, proxy=host.data.proxy)
     if "base" in chosen:
-        base.install(base=settings.base, paths=settings.paths, manager=manager)
+        base.install(base=settings.base, paths=settings.paths, manager=manager, trains=settings.has("trainer"))
     elif not WITHOUT_PROGRAMS.issuperset(chosen):
         base.install_programs(paths=settings.paths)
     if "cache" in chosen:
@@ -101,6 +103,12 @@ def install_gateway(settings: HostSettings, chosen: Collection[str], manager: Ma
             secrets=host.data.secrets,
             manager=manager,
         )
+
+
+def install_rental(settings: HostSettings, chosen: Collection[str], manager: Manager) -> None:
+    if "rental" in chosen:
+        port = settings.webui.port if settings.has("webui") else 0
+        rental.install(rental=settings.rental, paths=settings.paths, webui_port=port, manager=manager)
 
 
 def refuse_without_torch(chosen: Collection[str], torch: TorchBuilds) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import IO, Any, TypeVar
 
-from deploy import askpass, refusals
+from deploy import askpass, host_memory, refusals
 from deploy.exchange import TooMuchError, exchange
 from deploy.ssh_config import CONNECT_SECONDS, ssh_config
 from inventory.errors import SdfleetError
@@ -62,6 +62,8 @@ class Remote:
         self.host, self.name, self.config = host, host.name, config
         self._lent: askpass.Lent | None = None
         self._place = askpass.folder()
+        self.answered = 0.0
+        """When it last answered, in s since the epoch."""
         self._ssh = [] if host.connection.local else ["ssh", "-F", str(config), host.name]
 
     def argv(self, command: Sequence[str]) -> list[str]:
@@ -179,6 +181,7 @@ class Remote:
         if self._ssh and answer.status == 255:
             says, cure = refusals.of_ssh(self.host, self._complaint(answer.err))
             raise HostError(says, cure=cure, unreachable=True)
+        self.answered = time.time()
         if refusals.NO_SUDO in answer.err:
             raise HostError(f"{self.name}: {refusals.needs_sudo(self.host)}")
         if check and answer.status:
@@ -229,6 +232,9 @@ def connect(hosts: Iterable[HostSettings]) -> Iterator[dict[str, Remote]]:
             yield remotes
         finally:
             each(remotes, lambda remote: remote.close())
+            for remote in remotes.values():
+                if remote.answered:
+                    host_memory.seen(remote.host, remote.answered)
             for socket in Path(folder).iterdir():
                 if socket.is_socket():
                     stop = ["ssh", "-F", "none", "-o", f"ControlPath={socket}", "-O", "exit", "any"]

@@ -1,6 +1,7 @@
 """`sdfleet status`: the state of each host, with two SSH commands per host."""
 
 import json
+import time
 from collections.abc import Sequence
 from glob import escape as literally
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from deploy import units
+from deploy import host_memory, units
 from deploy.console import err, out, print_table, styled
 from deploy.onhost import observe
 from deploy.runs.transfer import STATES, RunHost
@@ -16,6 +17,8 @@ from deploy.ssh import HostError, Remote, connect, each
 from inventory.model import HostSettings
 from roles.models.config import Model, folder_of
 from roles.paths import Paths
+from roles.rental.service import STATE as IDLE_STATE
+from roles.settings import seconds_of
 from roles.webui.extensions import shown
 
 Seen = dict[str, Any]
@@ -26,9 +29,16 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
     """Print a table of `hosts`, or JSON; returns 1 if one of them could not be reached, else 0."""
     with connect(hosts) as remotes:
         seen = each(remotes, look)
+        for name, found in seen.items():
+            if not isinstance(found, HostError):
+                host_memory.seen(remotes[name].host, time.time(), found["provider"])
     lost = {name: str(found) for name, found in seen.items() if isinstance(found, HostError)}
+    told = {host.name: host_memory.warning(host, time.time()) for host in hosts if host.name in lost}
     if as_json:
-        plain = {n: {"error": lost[n]} if isinstance(found, HostError) else found for n, found in seen.items()}
+        plain = {
+            n: {"error": lost[n], "warning": told[n]} if isinstance(found, HostError) else found
+            for n, found in seen.items()
+        }
         out.print_json(json.dumps(plain), ensure_ascii=True)
         return 1 if lost else 0
     table = Table(*COLUMNS, box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -38,8 +48,14 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
     for name, found in seen.items():
         if not isinstance(found, HostError) and found["webui"] and (others := found["webui"]["extensions_by_hand"]):
             out.print(f"{name}: extensions installed by hand, left alone: {', '.join(others)}")
-    for message in lost.values():
+    for host in hosts:
+        found = seen[host.name]
+        if not isinstance(found, HostError) and found["idle"]:
+            out.print(_idle(host, found["idle"]))
+    for name, message in lost.items():
         err.print(styled("[bold red]unreachable[/] {}", message))
+        if told[name]:
+            err.print(styled("[bold yellow]warning[/] {}", told[name]))
     return 1 if lost else 0
 
 
@@ -61,11 +77,28 @@ def look(remote: Remote) -> Seen:
         root=str(host.paths.root),
         webui=webui,
         others=further_services(host),
+        idle=IDLE_STATE if host.rental.idle_stop else "",
         models={f"{model.kind} {model.name}": _places(model, host.paths) for model in host.models},
     )
     seen["runs"] = RunHost(remote).states() if host.has("trainer") else {}
     _row(remote.name, seen)  # an answer that does not fit the table fails here, for this host alone
     return seen
+
+
+def _idle(host: HostSettings, idle: Seen) -> Text:
+    """When the host stops by itself."""
+    assert host.rental.idle_stop
+    limit = seconds_of(host.rental.idle_stop) // 60
+    if not idle["looks"]:
+        see = f"sdfleet logs {host.name} idle-stop"
+        return styled(
+            "{}: [yellow]is to stop when idle for {} min, but nothing looks whether it is[/]; see: {}",
+            host.name,
+            limit,
+            see,
+        )
+    state = f"in use: {'; '.join(idle['uses'])}" if idle["uses"] else f"idle for {idle['seconds'] // 60:.0f}"
+    return styled("{}: stops when idle for {} min ({})", host.name, limit, state)
 
 
 def further_services(host: HostSettings) -> dict[str, str]:

@@ -21,6 +21,7 @@ from deploy.runs.publish import result
 from deploy.runs.report import write as write_report
 from deploy.runs.requirements import nodes
 from deploy.runs.submission import prepare, read
+from deploy.runs.then import Then, refuse_unfollowed, refuse_unstoppable
 from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, connect, each
 from deploy.train_again import RUNS, Into, Run
@@ -49,8 +50,10 @@ def run_config(
     ] = None,
     follow: Annotated[bool, typer.Option(help="Follow the run to its end and fetch the result.")] = True,
     into: Into = RUNS,
+    then: Then = None,
 ) -> None:
     """Send a config and its pictures to a host, train there, and fetch the result."""
+    refuse_unfollowed(then, follow)
     raw = read(config, settings or ())
     called = run_name(str(raw.get("name", config.stem)))[:80]
     run = checked_name("--name", name) if name else f"{called}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -63,6 +66,8 @@ def run_config(
         chosen_hosts = [remotes[name] for name in shared] if shared else [choose(remotes, needed[0])]
         settings_of = [remote.host for remote in chosen_hosts]
         runs = [RunHost(remote) for remote in chosen_hosts]
+        stops = runs if then else []
+        refuse_unstoppable(stops)
         for host in runs:
             host.send(run, prepare(raw, config, run, host.remote.host, settings_of), sent(run, host.name))
         # Printed first: if this process is killed now, the user must know that there is a run.
@@ -70,16 +75,18 @@ def run_config(
         RunHosts(run, runs, []).on_all(lambda host: host.start(run), f"{run} was started, and waits for the others, on")
         out.print(f"Started {run} on {', '.join(host.name for host in runs)}")
         if follow:
-            follow_and_fetch(runs[0], run, into)
+            follow_and_fetch(runs[0], run, into, stops)
         else:
             out.print(f"Next: sdfleet train follow {run}")
 
 
 @app.command("follow")
-def follow_run(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: Into = RUNS) -> None:
+def follow_run(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: Into = RUNS, then: Then = None) -> None:
     """Follow a run to its end and fetch the result."""
-    with run_host(fleet, run, on) as host:
-        follow_and_fetch(host, run, into)
+    with run_hosts(fleet, run, [on] if on else None) as found:
+        stops = found.hosts if then else []
+        refuse_unstoppable(stops)
+        follow_and_fetch(found.hosts[0], run, into, stops)
 
 
 @app.command()
@@ -145,8 +152,10 @@ def resume(
     ] = None,
     follow: Annotated[bool, typer.Option(help="Follow the run to its end and fetch the result.")] = True,
     into: Into = RUNS,
+    then: Then = None,
 ) -> None:
     """Resume a stopped or failed run from its last checkpoint."""
+    refuse_unfollowed(then, follow)
     with run_hosts(fleet, run, on) as found:
         if found.absent:
             others = " ".join(f"--on {host.name}" for host in found.hosts)
@@ -154,6 +163,8 @@ def resume(
                 f"{run} is shared with other hosts: {', '.join(found.absent)} did not answer and may have it. "
                 f"To continue without: sdfleet train resume {run} {others}"
             )
+        stops = found.hosts if then else []
+        refuse_unstoppable(stops)
         states = found.on_all(lambda host: str(host.read(run, 0)["state"]))
         if states[found.hosts[0].name] == "finished":
             raise SdfleetError(f"{run} is finished; to download its files: sdfleet train fetch {run}")
@@ -172,7 +183,7 @@ def resume(
         names = ", ".join(host.name for host in found.hosts)
         out.print(f"{run} is running already on {names}" if already else f"{run} resumed on {names}")
         if follow:
-            follow_and_fetch(found.hosts[0], run, into)
+            follow_and_fetch(found.hosts[0], run, into, stops)
 
 
 @app.command()

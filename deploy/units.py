@@ -8,6 +8,7 @@ from roles.cache.config import FILES, KINDS, MODELS
 from roles.gateway import rendering as gateway
 from roles.gateway.backends import backends
 from roles.lora_scripts import service as lora_scripts
+from roles.rental import service as rental
 from roles.trainer import rendering
 from roles.webui import service
 
@@ -22,6 +23,7 @@ SERVICES = {
     "tensorboard": TENSORBOARD,
     "gateway": gateway.UNIT.name,
     "cache": cache.UNIT.name,
+    "idle-stop": rental.UNIT.name,
 }
 """Name of a service on the command line -> its unit."""
 
@@ -38,7 +40,7 @@ class Service:
     """Its name on the command line."""
     ports: tuple[int, ...]
     setting: str
-    """The setting of its (first) port."""
+    """The setting of its (first) port, or what it is there for."""
     private: bool = True
     """Whether it should listen on loopback only; `sdfleet open` leads to it."""
     waits: bool = False
@@ -61,15 +63,18 @@ def services(host: HostSettings) -> list[Service]:
         "trainer": [Service("tensorboard", (host.trainer.tensorboard_port,), "trainer.tensorboard_port", waits=True)],
         "gateway": [Service("gateway", _gateway_ports(host), "gateway.webui_port", private=False)],
         "cache": [Service("cache", _cache_ports(host), "cache.port", private=False)],
+        "rental": [Service("idle-stop", (), "rental.idle_stop", private=False)],
     }
     if not host.gateway.enabled:
         del found["gateway"]
+    if not host.rental.idle_stop:
+        del found["rental"]
     return [service for role, its in found.items() if host.has(role) for service in its]
 
 
 def _gateway_ports(host: HostSettings) -> tuple[int, ...]:
     public = [each.public_port for each in backends(host.gateway, host.roles, host.webui, host.lora_scripts)]
-    return (*public, *([host.gateway.http_port] if host.gateway.http_port else []))
+    return (*public, *([host.gateway.redirect_port] if host.gateway.redirect_port else []))
 
 
 def _cache_ports(host: HostSettings) -> tuple[int, ...]:

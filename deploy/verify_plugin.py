@@ -24,10 +24,11 @@ from roles.facts.gpu_probe import parse_probe, probe_command
 from roles.managers import INIT_COMMAND, Manager, needed_manager
 
 COMMAND_FAILED = re.compile(
-    r"Unexpected exit code (?P<status>\d+) for CommandResult\("
-    r".*?command=b?(?P<q>['\"])(?P<command>.*?)(?P=q), _stdout=.*_stderr=b?(?P<e>['\"])(?P<stderr>.*)(?P=e)\)"
+    r"Unexpected (?:exit code \d+ for|output) CommandResult\("
+    r".*?exit_status=(?P<status>\d+), command=b?(?P<q>['\"])(?P<command>.*?)(?P=q), "
+    r"_stdout=.*_stderr=b?(?P<e>['\"])(?P<stderr>.*)(?P=e)\)"
 )
-"""The message of testinfra's check_output for a failed command."""
+"""What testinfra says of a failed command: of check_output's, and of those that read a file or a folder."""
 SETTINGS = pytest.StashKey[dict[str, HostSettings]]()
 
 

@@ -9,6 +9,7 @@ from inventory.connection import LOCAL, Hop
 from inventory.errors import Problem
 from inventory.model import FleetTable, HostSettings, HostTable
 from inventory.secrets import Secrets
+from roles.data_root import is_hidden
 from roles.models.config import Model
 from roles.settings import split_jump
 from training.spelling import did_you_mean, did_you_mean_or_all
@@ -71,6 +72,14 @@ def local_machine(hosts: Mapping[str, HostTable | None]) -> Iterator[Problem]:
             yield Problem(f"hosts.{name}.address", said)
 
 
+def idle_caches(hosts: Mapping[str, HostSettings]) -> Iterator[str]:
+    """A sentence for each host that stops when idle, and whose cache others need."""
+    for host in hosts.values():
+        if host.has("cache") and host.rental.idle_stop:
+            said = "what other hosts download from its cache does not count as use"
+            yield f"{host.place('rental.idle_stop')}: {said}, so it may stop while they do"
+
+
 def jumps_by_name(table: FleetTable, hosts: Mapping[str, HostTable | None]) -> Iterator[str]:
     """A sentence for each jump host that has the name of a host of this file, which DNS may know or not."""
     for name, host in hosts.items():
@@ -85,6 +94,15 @@ def jumps_by_name(table: FleetTable, hosts: Mapping[str, HostTable | None]) -> I
                 continue
             place = Hop(address=there.address, user=user or there.user or table.user, port=port or there.port)
             yield f"{said}; if you mean hosts.{address}, write {place}"
+
+
+def hidden_roots(hosts: Mapping[str, HostSettings]) -> Iterator[str]:
+    """A sentence for each setting of a data root that systemd would hide from services, where the host may have it."""
+    found = {host.place("data_root"): host.paths.root for host in hosts.values() if host.init == "auto"}
+    for place, root in found.items():
+        if is_hidden(root):
+            said = "is refused by apply on a host with systemd, which hides it from services"
+            yield f"{place}: {root} {said}; on a rented container without systemd it works"
 
 
 def sources_of_hosts(hosts: Collection[str], models: Iterable[Model]) -> Iterator[Problem]:

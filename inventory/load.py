@@ -13,7 +13,7 @@ from inventory.error_messages import problem, without_consequences
 from inventory.errors import ConfigError, Problem
 from inventory.lock import pin_host
 from inventory.lock import read as read_lock
-from inventory.merge import FleetTables, Table, files_beside, reach_directly, without
+from inventory.merge import FleetTables, Table, below_gateway, files_beside, reach_directly, without
 from inventory.model import (
     GROUP_ROLES,
     ROLE_TABLES,
@@ -115,10 +115,12 @@ class _Reader:
             file=self.file,
             table=table,
             secrets=secrets.beside(self.file.parent),
-            hosts={name: pin_host(reach_directly(host, direct), lock) for name, host in whole.items()},
+            hosts={name: pin_host(reach_directly(below_gateway(host), direct), lock) for name, host in whole.items()},
             notes=(
                 *crosscheck.silent_groups(table, models, merged, [name for name, own in self.groups.items() if own]),
                 *crosscheck.jumps_by_name(table, hosts),
+                *crosscheck.hidden_roots(merged),
+                *crosscheck.idle_caches(merged),
             ),
         )
 

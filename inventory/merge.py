@@ -54,7 +54,7 @@ class FleetTables:
             "groups": host.groups,
             "init": host.init,
             "roles": tuple(role for role in ROLES if role in roles),
-            "paths": Paths.model_validate({"root": str(self.table.data_root)}),
+            "paths": Paths.model_validate({"root": str(_first(tables, "data_root"))}),
             "models": _models_of(host, roles, self.models),
             "http_proxy": (_first(tables, "http_proxy") or HttpProxy(url="")).beside(self.folder),
             "no_proxy": _first(tables, "no_proxy") or (),
@@ -119,6 +119,13 @@ def reach_directly(host: HostSettings, addresses: Iterable[str]) -> HostSettings
     """The host with the fleet's `addresses`, and those at which hosts share models, in its no_proxy."""
     sharing = (urlsplit(url).hostname or "" for url in host.mirrors.hosts.values())
     return host.model_copy(update={"no_proxy": tuple(dict.fromkeys((*host.no_proxy, *addresses, *sharing)))})
+
+
+def below_gateway(host: HostSettings) -> HostSettings:
+    """The host whose WebUI writes its addresses below the path at which people see the gateway."""
+    if not host.has("gateway") or not host.gateway.enabled:
+        return host
+    return host.model_copy(update={"webui": host.webui.model_copy(update={"subpath": host.gateway.path})})
 
 
 def without(table: Table, keys: Collection[str]) -> Table:

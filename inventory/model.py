@@ -12,6 +12,7 @@ from inventory.rollout import Rollout
 from inventory.secrets import HttpProxy, SecretReference, Secrets
 from roles.base.config import Base
 from roles.cache.config import Cache
+from roles.data_root import hidden, is_hidden
 from roles.gateway.config import Gateway
 from roles.gpu.config import Gpu
 from roles.lora_scripts.config import LoraScripts
@@ -19,14 +20,26 @@ from roles.mirrors.config import Mirrors
 from roles.models.config import LockedModel, Model
 from roles.paths import Paths
 from roles.proxy import Direct
+from roles.rental.config import Rental
 from roles.settings import Address, DataRoot, Jump, LocalPath, Name, Settings, User, raise_all
 from roles.trainer.config import Trainer
 from roles.webui.config import Webui
 
-ROLES: tuple[str, ...] = ("mirrors", "base", "cache", "gpu", "models", "webui", "lora_scripts", "trainer", "gateway")
+ROLES: tuple[str, ...] = (
+    "mirrors",
+    "base",
+    "cache",
+    "gpu",
+    "models",
+    "webui",
+    "lora_scripts",
+    "trainer",
+    "gateway",
+    "rental",
+)
 """All roles, in the order of application."""
 
-ALWAYS = frozenset({"base", "mirrors", "gpu", "models"})
+ALWAYS = frozenset({"base", "mirrors", "gpu", "models", "rental"})
 """Roles that every host has."""
 
 GROUP_ROLES = {
@@ -57,6 +70,10 @@ SudoPasswordField = Annotated[
     Field(description="Password for sudo if the user is not root, by reference; unset: sudo needs none."),
 ]
 
+DataRootField = Annotated[
+    DataRoot | None,
+    Field(description="Another data_root than the fleet's, as for a rented container's data disk."),
+]
 
 InitName = Literal["auto", "systemd", "supervisor"]
 
@@ -94,6 +111,7 @@ class GroupTable(Settings):
     """[groups.NAME]: roles and settings shared by the hosts of a group."""
 
     roles: tuple[str, ...] = Field(default=(), description="Additional roles of its hosts.")
+    data_root: DataRootField = None
     sudo_password: SudoPasswordField = None
     http_proxy: HttpProxyField = None
     no_proxy: NoProxyField = None
@@ -127,6 +145,7 @@ class HostTable(Settings):
         description="What runs the host's services: systemd, or supervisor (supervisord, which sdfleet installs) where "
         'process 1 is no systemd, as in rented containers. "auto" asks the host.',
     )
+    data_root: DataRootField = None
     internal: Address | None = Field(
         default=None,
         description="Name or address at which the fleet's other hosts reach it, if not `address`: "
@@ -162,6 +181,7 @@ class HostSettings(Settings):
     lora_scripts: LoraScripts
     trainer: Trainer
     gateway: Gateway
+    rental: Rental
     models: tuple[LockedModel | Model, ...]
     places: dict[str, str] = Field(default={}, repr=False)
     """A setting ("webui.ref", "http_proxy") -> its key in fleet.toml, if a group's or a host's table sets it."""
@@ -172,6 +192,12 @@ class HostSettings(Settings):
         return self.places.get(setting, setting if "." in setting else f"hosts.{self.name}.{setting}")
 
     @model_validator(mode="after")
+    def _services_see_the_data_root(self) -> "HostSettings":
+        if self.init == "systemd" and is_hidden(self.paths.root):
+            raise_all([f"{self.place('data_root')}: {'; '.join(hidden(self.paths.root))}"], self)
+        return self
+
+    @model_validator(mode="after")
     def _ports_differ(self) -> "HostSettings":
         taken: dict[int, str] = {}
         problems = []
@@ -180,6 +206,13 @@ class HostSettings(Settings):
                 problems.append(f"{taken[port]} and {setting} are both {port}; give one of them another port")
             taken[port] = setting
         raise_all(problems, self)
+        return self
+
+    @model_validator(mode="after")
+    def _path_has_a_webui(self) -> "HostSettings":
+        if self.has("gateway") and self.gateway.path and not self.has("webui"):
+            said = "have a path, which only the WebUI knows to go below; this host has none"
+            raise_all([f"{self.place('gateway.public_urls')} {said}"], self)
         return self
 
     def _ports(self) -> Iterator[tuple[str, int]]:

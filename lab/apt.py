@@ -134,12 +134,6 @@ class Repository:
             _build(package, self.folder)
         self.sign()
 
-    def withdraw(self, packages: Iterable[Package]) -> None:
-        """Remove packages and sign the lists again."""
-        for package in packages:
-            _deb(package, self.folder).unlink()
-        self.sign()
-
     def sign(self, key: str = "right") -> None:
         """Write and sign the lists; with key "wrong", by an unknown key."""
         listed = "".join(_entry(file) for file in sorted(self.folder.glob("*.deb")))

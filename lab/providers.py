@@ -45,7 +45,7 @@ class Provider:
 
 # The variables and /init/boot/boot.sh are in what users publish of their instances (env dumps, `ps`), as is that each
 # start runs /init/bin/customer.cmd.sh, which runs /etc/autodl.sh if somebody made one; the documentation has
-# network_turbo and `shutdown` (autodl.com/docs). Nothing listens at this address: the lab has no such proxy.
+# network_turbo and `shutdown` (autodl.com/docs). The proxy is lab/upstreams/academic_proxy.py.
 AUTODL = Provider(
     title="AutoDL",
     disk=Path("/root/autodl-tmp"),

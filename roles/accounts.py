@@ -5,6 +5,8 @@ TRAINER = "sdtrain"
 CACHE = "sdcache"
 """The caching proxy's user, created by its role."""
 LORA_SCRIPTS = "sdlora"
+GATEWAY = "sdgateway"
+"""The gateway's user on hosts without systemd, which elsewhere makes one while it runs; owns no file that lasts."""
 SANDBOX = "sdsandbox"
 """Who runs code of strangers on hosts without systemd, which elsewhere makes a user for each time; owns nothing."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from roles.onhost.supervisor import SHOWN
+from roles.onhost.supervisor import SECRETS, SHOWN
 from roles.paths import UNITS, Paths
 from roles.programs import command
 from roles.service import Service
@@ -15,8 +15,7 @@ from templates import render
 
 INIT_COMMAND = "[ -d /run/systemd/system ] && echo systemd || echo supervisor"
 """The shell command that prints which service manager the host needs, as sd_booted(3) decides it."""
-WITHOUT_SYSTEMD = frozenset({"mirrors", "base", "gpu", "models", "webui", "trainer"})
-"""Roles that a host can have whose services supervisord runs."""
+JOURNAL_SYSLOG = PurePosixPath("/run/systemd/journal/dev-log")
 
 
 class Manager(Protocol):
@@ -30,8 +29,23 @@ class Manager(Protocol):
     def slices(self) -> bool:
         """Whether it shares out the machine among groups of services."""
 
+    @property
+    def syslog(self) -> PurePosixPath | None:
+        """The socket at which programs leave lines for their unit's log, as syslog(3) has it; None if there is none."""
+
+    @property
+    def mounts(self) -> bool:
+        """Whether a service can see a folder in another place than it is (`Service.reads`, `Service.mounts`)."""
+
+    @property
+    def watches(self) -> bool:
+        """Whether it can start a unit when a folder changes."""
+
     def file(self, unit: str) -> PurePosixPath:
         """The file that describes a unit."""
+
+    def credentials(self, unit: str) -> PurePosixPath:
+        """The folder in which a running unit finds its credentials."""
 
     def text(self, service: Service) -> str:
         """The text of that file."""
@@ -73,9 +87,15 @@ class Systemd:
 
     name: str = "systemd"
     slices: bool = True
+    syslog: PurePosixPath | None = JOURNAL_SYSLOG
+    mounts: bool = True
+    watches: bool = True
 
     def file(self, unit: str) -> PurePosixPath:
         return UNITS / unit
+
+    def credentials(self, unit: str) -> PurePosixPath:
+        return PurePosixPath("/run/credentials") / unit
 
     def text(self, service: Service) -> str:
         return render(f"{service.role}/{service.unit}.j2", service=service, **service.hardening)
@@ -126,13 +146,21 @@ class Supervisor:
     paths: Paths
     name: str = "supervisord"
     slices: bool = False
+    syslog: PurePosixPath | None = None
+    mounts: bool = False
+    watches: bool = False
 
     def file(self, unit: str) -> PurePosixPath:
         return self.paths.supervisor / "services" / unit
 
+    def credentials(self, unit: str) -> PurePosixPath:
+        return PurePosixPath(SECRETS / unit)
+
     def text(self, service: Service) -> str:
-        told = {name: value for name, value in vars(service).items() if name not in ("hardening", "role", "unit")}
-        told |= {"runner": self.paths.onhost, "status": service.status}
+        left_out = ("hardening", "role", "unit", "lasting_user")
+        told = {name: value for name, value in vars(service).items() if name not in left_out}
+        told |= {"runner": self.paths.onhost, "status": service.status, "user": service.user or service.lasting_user}
+        told |= {name: _plain(value) for name, value in told.items() if isinstance(value, Mapping)}
         return json.dumps(told, indent=1, sort_keys=True, default=_plain) + "\n"
 
     def _command(self, verb: str, *words: object) -> str:
@@ -170,7 +198,7 @@ class Supervisor:
 
 
 def _plain(value: object) -> object:
-    return dict(value) if isinstance(value, Mapping) else str(value)
+    return {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else str(value)
 
 
 def needed_manager(said: str) -> str:

@@ -22,8 +22,9 @@ class Service:
     description: str
     program: tuple[Path, ...]
     user: str
-    """It runs as this user and its group; empty for one that exists only while it runs, where the manager can do that,
-    and root otherwise."""
+    """It runs as this user and its group; empty for one that its manager makes while it runs, if it can."""
+    lasting_user: str = "root"
+    """The user of such a service where its manager makes none."""
     foreground: tuple[Path, ...] = ()
     """Further words with which it does not go into the background, for managers that follow none there."""
     environment: Mapping[str, Path] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from training.bounds import bounded
+from training.bounds import LONGEST_WAIT, bounded
 from training.exact_types import exact
 from training.usable_path import foreign, usable_path
 
@@ -61,11 +61,11 @@ REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+@-]*")
 FOLDER = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._+@-]*)+")
 SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr", "var/tmp")
 """Folders of the system, or emptied at boot: nothing that must last belongs below them."""
-SHARED = ("mnt", "media", "opt", "srv", "var", "var/lib", "var/cache", "var/log")
-"""Folders shared with other programs; one below them is fine."""
-HOMES = ("home", "root")
-MOUNTED = "/srv/sdfleet"
-"""Where a folder below these can be mounted, so that services see it."""
+SHARED = ("mnt", "media", "opt", "srv", "var", "var/lib", "var/cache", "var/log", "home", "root")
+"""Folders shared with other programs, or homes; one below them is fine."""
+UNITS_OF_TIME = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+DURATION = re.compile(r"[0-9]{1,6}[smhd]")
+MINUTE = 60
 
 
 def is_name(value: str) -> str:
@@ -166,15 +166,24 @@ def is_data_root(value: Path) -> Path:
             f"{str(value)!r} must be a folder below /, of letters, digits and . _ + @ - (no blanks, no ..)"
         )
     name = str(place)[1:]
-    if name in SHARED or any(name == system or name.startswith(f"{system}/") for system in SYSTEM):
+    home_of_somebody = place.parts[1] == "home" and len(place.parts) == 3
+    if name in SHARED or home_of_somebody or any(name == system or name.startswith(f"{system}/") for system in SYSTEM):
         raise ValueError(f"{str(value)!r} belongs to the system; give a folder of its own, e.g. /srv/sdfleet")
-    if place.parts[1] in HOMES:
-        raise ValueError(
-            f'{str(value)!r} is hidden from services (ProtectHome); write "{MOUNTED}" instead, and run once on each '
-            f"host, as root: mkdir -p {place} {MOUNTED} && "
-            f"echo '{place} {MOUNTED} none bind' >>/etc/fstab && mount {MOUNTED}"
-        )
     return value
+
+
+def is_duration(value: str) -> str:
+    """A time such as "30m": a whole number and s, m, h or d; from a minute to a week."""
+    if not DURATION.fullmatch(value):
+        raise ValueError(f"{value!r} is no time: write a number and its unit (s, m, h, d), e.g. 30m")
+    if not MINUTE <= seconds_of(value) <= LONGEST_WAIT:
+        raise ValueError(f"{value!r} must be from 1m to 7d")
+    return value
+
+
+def seconds_of(duration: str) -> int:
+    """A valid duration in s."""
+    return int(duration[:-1]) * UNITS_OF_TIME[duration[-1]]
 
 
 def is_local_path(value: Path) -> Path:
@@ -214,6 +223,7 @@ Jump = Annotated[str, AfterValidator(is_jump)]
 Url = Annotated[str, AfterValidator(is_url)]
 GitUrl = Annotated[str, AfterValidator(is_git_url)]
 Ref = Annotated[str, AfterValidator(is_ref)]
+Duration = Annotated[str, AfterValidator(is_duration)]
 DataRoot = Annotated[Path, AfterValidator(is_data_root)]
 ControllerPath = Annotated[Path, AfterValidator(usable_path)]
 """A path on the controller; ~ is expanded."""

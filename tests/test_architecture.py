@@ -68,7 +68,8 @@ def _allowed(package: str, file: Path, name: str) -> bool:
         other_role = package == "roles" and _role(name) not in (None, file.relative_to(TREE).parts[1])
         return not other_role
     if package == "inventory" and name.startswith("roles."):
-        return ".config" in name or name.startswith(("roles.names", "roles.paths", "roles.proxy", "roles.settings"))
+        shared = ("roles.data_root", "roles.names", "roles.paths", "roles.proxy", "roles.settings")
+        return ".config" in name or name.startswith(shared)
     return any(name == allowed or name.startswith(allowed + ".") for allowed in ALLOWED[package])
 
 

@@ -3,12 +3,14 @@
 import re
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
+from roles.managers import SYSTEMD, Manager
 from roles.operations.accounts import system_users
 from roles.operations.units import run_unit
 from roles.paths import UNITS, Paths
@@ -26,11 +28,17 @@ def test_the_example_of_a_role_is_current() -> None:
     [example] = re.findall(r"^ *```python\n(.*?)```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     known = {
         **{"Heartbeat": Heartbeat, "HEARTBEAT": "sdheartbeat", "UNIT": UNITS / "sdfleet-heartbeat.service"},
-        **{"unit_text": lambda heartbeat, paths: "[Service]\n", "Paths": Paths, "Survey": Survey, "deploy": deploy},
-        **{"host": host, "system_users": system_users, "run_unit": run_unit},
+        **{
+            "unit_text": lambda heartbeat, paths, manager: "[Service]\n",
+            "Paths": Paths,
+            "Survey": Survey,
+            "deploy": deploy,
+        },
+        **{"host": host, "system_users": system_users, "run_unit": run_unit, "Manager": Manager},
     }
     exec(compile(textwrap.dedent(example), str(PAGE), "exec"), known)
-    found = declared(lambda: known["install"](heartbeat=Heartbeat(), paths=Paths()), {Survey: HostSurvey()})  # type: ignore[operator]
+    install: Any = known["install"]
+    found = declared(lambda: install(heartbeat=Heartbeat(), paths=Paths(), manager=SYSTEMD), {Survey: HostSurvey()})
     assert list(found) == [
         "Heartbeat | Create the heartbeat's user",
         "Heartbeat | Write sdfleet-heartbeat.service",

@@ -36,6 +36,9 @@ OF_ROOTS = {
     "roles/onhost/apt_key.py": ("/etc/apt", "mkdir replace files.write"),
     "roles/onhost/build_wheels.py": ("envs, before they have their name", "open mkdir rename read_text write_text"),
     "roles/onhost/gateway_certificate.py": ("/etc/sdfleet/gateway", "copyfile replace"),
+    "roles/onhost/host_stop.py": ("/run/sdfleet.lock", "open read_text write_text"),
+    "roles/onhost/host_use.py": ("names in store, datasets and /run, for their locks and times", "glob open"),
+    "roles/onhost/idle_stop.py": ("/run/sdfleet-idle-stop", "files.write"),
     "roles/onhost/keep_trainers.py": ("apps, envs", "glob rglob read_text read_bytes write_bytes rename mkdir rmtree"),
     "roles/onhost/lora_scripts_links.py": (
         "apps, store; names in runs",
@@ -71,6 +74,7 @@ OF_ROOTS = {
         "supervisor, /run/sdfleet-supervisor",
         "mkdir read_text replace unlink files.write",
     ),
+    "roles/onhost/transfers.py": ("/run/sdfleet.transfers", "open"),
     "roles/onhost/unit_log.py": ("supervisor/logs", "mkdir open replace"),
     "roles/onhost/unprivileged.py": ("the name of a folder in /tmp that is empty by then", "chown rmdir"),
     "roles/onhost/take_over_runs.py": ("runs, open already", "listdir"),

@@ -33,6 +33,11 @@ def quoted(value: object) -> str:
     return value.isoformat() if isinstance(value, date | time) else repr(value)
 
 
+def reason(error: Exception) -> str:
+    """What went wrong with a file, without its name: the sentence begins with that."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+
+
 def one_line(sentence: str) -> str:
     """A sentence that quotes input, as one line: unprintable characters are escaped, very long words are cut."""
     return _LONG.sub(lambda match: f"{match[0][:80]}...", visible_line(sentence))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from training.errors import InputError
+from training.errors import InputError, reason
 from training.sections.data import PICTURE_ENDINGS
 
 # Pillow warns from 89 megapixels on, which large scans have, and refuses twice as many.
@@ -31,4 +31,11 @@ def open_picture(path: Path) -> Iterator[Image.Image]:
         with Image.open(path) as file:
             yield file
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: is no readable picture ({error}); replace it or take it out") from error
+        why = why_unreadable(error)
+        raise InputError(f"{path}: is no readable picture ({why}); replace it or take it out") from error
+
+
+def why_unreadable(error: Exception) -> str:
+    """Why a picture cannot be read, without its name, in one line; decoders put whole object names into it."""
+    why = reason(error)
+    return "cannot identify image file" if "cannot identify image file" in why else why[:160]

@@ -15,11 +15,11 @@ from deploy.ssh import Remote
 from deploy.units import services
 from inventory.hosts import proxy_of
 from inventory.model import HostSettings
+from roles.data_root import better_root, hidden, is_hidden, on_system_disk
 from roles.facts.gpu_probe import PROBE, parse_probe
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
 from roles.gpu.decision import decide
-from roles.managers import WITHOUT_SYSTEMD
 
 CLOCK_SECONDS = 30
 """TLS and signed URLs tolerate a few minutes; a host with this much drift has no time service."""
@@ -83,11 +83,7 @@ def _system(host: HostSettings, seen: Seen) -> Iterator[Finding]:
         yield warning("system", f"{system['name'] or 'unknown'} is not tested", f"Supported: {known}.")
     if not seen["systemd"]:
         whose = f"a container of {seen['provider']}" if seen["provider"] else "as in most GPU containers"
-        if missing := [role for role in host.roles if role not in WITHOUT_SYSTEMD]:
-            cure = "Take the host out of those groups, or rent a virtual machine."
-            yield bad("system", f"systemd is not running: {whose}; {', '.join(missing)} needs it so far", cure)
-        else:
-            yield good("system", f"no systemd: {whose}; supervisord runs its services")
+        yield good("system", f"no systemd: {whose}; supervisord runs its services")
     began, ended = seen["asked"]
     drift = max(began - seen["time"], seen["time"] - ended, 0)
     if drift > CLOCK_SECONDS:
@@ -105,16 +101,30 @@ def _unfinished(facts: HostGpus, seen: Seen) -> Iterator[Finding]:
         yield warning("reboot", says, "Reboot when nothing is running; sdfleet's services start by themselves.")
 
 
-def _resources(host: HostSettings, seen: Seen) -> Iterator[Finding]:
-    free, memory = seen["disk"]["free_gb"], seen["memory"]
+def _disk(host: HostSettings, seen: Seen) -> Iterator[Finding]:
+    free, root, key = seen["disk"]["free_gb"], host.paths.root, host.place("data_root")
     installed = _installed(seen)
     needed = LITTLE_GB if installed else host.base.min_free_gb
-    text = f"{free:.0f} of {seen['disk']['total_gb']:.0f} GB free for {host.paths.root}"
-    if free >= needed:
-        yield good("disk", text)
-    else:
-        cure = "Free space there, or point fleet.data_root at a larger disk (mounted below /srv or /mnt)."
+    text = f"{free:.0f} of {seen['disk']['total_gb']:.0f} GB free for {root}"
+    better = "" if seen["systemd"] else better_root(seen["provider"], root, seen["mounts"])
+    if seen["systemd"] and is_hidden(root):
+        says, cure = hidden(root)
+        yield bad("disk", f"{key}: {says}", f"{cure[0].upper()}{cure[1:]}")
+    if free < needed:
+        larger = f'set {key} = "{better}"' if better else f"point {key} at a larger disk (mounted below /srv or /mnt)"
+        cure = f"Free space there, or {larger}."
         yield (warning if installed else bad)("disk", f"{text}, {needed:g} GB are needed", cure)
+    elif better:
+        says, cure = on_system_disk(seen["provider"], root, better)
+        moved = " First end what runs there, and move what you want to keep." if installed else ""
+        yield warning("disk", f"{text}; {says}", f"{cure[0].upper()}{cure[1:]} ({key}).{moved}")
+    else:
+        yield good("disk", text)
+
+
+def _resources(host: HostSettings, seen: Seen) -> Iterator[Finding]:
+    yield from _disk(host, seen)
+    memory = seen["memory"]
     if host.has("webui") and memory["total_gb"] + memory["swap_gb"] < WEBUI_RAM_GB:
         says = f"{memory['total_gb']:.1f} GB and {memory['swap_gb']:.1f} GB of swap; the WebUI takes up to 9.3 GB"
         yield warning("memory", says, "Add swap, or rent more memory.")

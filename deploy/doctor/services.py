@@ -43,7 +43,7 @@ def _state(host: HostSettings, service: Service, seen: Seen) -> Iterator[Finding
         yield warning(service.name, f"{state}, but it was restarted {restarts} times", see)
     else:
         listens = "; ".join(f"{port} is {owner}" for port, owner in owners.items())
-        yield good(service.name, f"{state}, {listens}")
+        yield good(service.name, ", ".join(filter(None, [state, listens])))
 
 
 def _taken(host: HostSettings, service: Service, owners: Mapping[int, str]) -> Iterator[Finding]:

@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from deploy.onhost.machine import disk, os_release
+from deploy.onhost.machine import disk, mount_of, os_release
 from roles.onhost import services
-from roles.onhost.provider import provider
+from roles.onhost.provider import DISKS, provider
 
 SAMPLE = 2_000_000
 """Bytes of a mirror's answer that are read to measure throughput."""
@@ -72,6 +72,7 @@ def main(
         "provider": provider(),
         "time": time.time(),
         "disk": disk(Path(root)),
+        "mounts": {place: mount_of(Path(place)) for place in (root, *sorted(set(DISKS.values())))},
         "memory": _memory(),
         "gpu": gpu.splitlines(),
         "units": {unit: _unit(unit) for unit in units},

@@ -12,6 +12,13 @@ def os_release() -> dict[str, str]:
     return {key: value.strip('"') for key, _, value in lines}
 
 
+def mount_of(place: Path) -> str:
+    """Mount point of the file system that has a folder, or would have it."""
+    while not place.exists() or not place.is_mount():
+        place = place.parent
+    return str(place)
+
+
 def disk(place: Path) -> dict[str, float]:
     """Space of the file system that has a folder, or would have it, in GB."""
     while not place.exists():

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from deploy.onhost.machine import disk, os_release
 from roles.onhost import gpus, nofollow, services, webui_api
 from roles.onhost.loopback import AnswerError
+from roles.onhost.provider import provider
+
+LATE_SECONDS = 120
+"""What looks whether the host is used does so every 15 s; a look takes longer on a busy host."""
 
 
 def main(
-    root: str, webui: dict[str, Any] | None, others: dict[str, str], models: dict[str, list[str]]
+    root: str, webui: dict[str, Any] | None, others: dict[str, str], models: dict[str, list[str]], idle: str = ""
 ) -> dict[str, Any]:
     """Look at the host.
 
     + others: names of further services -> their units
+    + idle: file in which the host says for how long nothing has used it; empty if it does not look
     + models: each expected model -> glob patterns, one of which must match
     """
     missing = [name for name, patterns in models.items() if not any(_found(pattern) for pattern in patterns)]
@@ -26,9 +32,21 @@ def main(
         **_gpus(),
         "webui": _webui(**webui) if webui else None,
         "services": {name: services.state(unit) for name, unit in others.items()},
+        "provider": provider(),
+        "idle": _idle(nofollow.read_json(idle)) if idle else None,
         "models": {"expected": len(models), "missing": missing},
         "disk": {name: round(gb, 1) for name, gb in disk(Path(root)).items()},
     }
+
+
+def _idle(told: dict[str, Any]) -> dict[str, Any]:
+    """`uses` what uses the host, `seconds` for how long nothing has; `looks` whether that is known."""
+    try:
+        late = time.time() - float(told["at"])
+        uses = [str(use) for use in told["uses"]]
+        return {"looks": late < LATE_SECONDS, "seconds": float(told["idle"]) + late, "uses": uses}
+    except (LookupError, TypeError, ValueError):
+        return {"looks": False, "seconds": 0.0, "uses": []}
 
 
 def _found(pattern: str) -> bool:

@@ -1,5 +1,6 @@
 """Follow a run to its end, then fetch its files and write its report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
@@ -8,6 +9,7 @@ from deploy.console import err, out
 from deploy.runs.follow import Ended
 from deploy.runs.follow import follow as watch
 from deploy.runs.report import write as write_report
+from deploy.runs.then import still_costs, stop_all
 from deploy.runs.transfer import RunHost, Sent
 from inventory.errors import SdfleetError
 
@@ -17,16 +19,27 @@ def sent(run: str, host: str) -> Sent:
     return lambda new, of: out.print(f"Sending {run} to {host}: {new} of {of} file(s) are new")
 
 
-def follow_and_fetch(host: RunHost, run: str, into: Path) -> None:
-    """Follow a run to its end, print the result, and fetch its files. Raises SdfleetError unless it finished."""
+def follow_and_fetch(host: RunHost, run: str, into: Path, stops: Sequence[RunHost] = ()) -> None:
+    """Follow a run to its end, print the result, and fetch its files. Raises SdfleetError unless it finished.
+
+    + stops: the hosts of the run, this one first, if they are to be stopped when all files are here
+    """
     out.print(f"Following {run} on {host.name}; Ctrl-C leaves it running there")
     try:
         ended = watch(host, run)
     except KeyboardInterrupt:
-        out.print(f"The run continues; to follow it again: sdfleet train follow {run}")
+        then = " --then stop" if stops else ""
+        out.print(f"The run continues; to follow it again: sdfleet train follow {run}{then}")
         raise typer.Exit(130) from None
-    _report(host, run, ended)
-    bring(host, run, into)
+    try:
+        _report(host, run, ended)
+        bring(host, run, into)
+    except (SdfleetError, OSError):
+        for stop in stops:
+            err.print(still_costs(stop))
+        raise
+    if stops:
+        stop_all(stops, run, into / run)
 
 
 def _report(host: RunHost, run: str, ended: Ended) -> None:

@@ -54,7 +54,7 @@ def read(file: Path, overrides: Sequence[str]) -> dict[str, Any]:
 
     try:
         # A config of kohya's or lora-scripts' has other words for the same.
-        raw = read_toml(file) if is_ours(file) else dict(translate(file).raw)
+        raw = read_toml(file) if is_ours(file) else dict(translate(file).settings)
     except InputError as error:
         raise ConfigError(str(file), [Problem("", p.removeprefix(f"{file}: ")) for p in error.problems]) from error
     for override in overrides:

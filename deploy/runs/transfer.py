@@ -165,6 +165,14 @@ class RunHost:
             self.download(self.paths.run(run) / place, target, wanted[place], sizes[place])
         return [folder / place for place in wanted]
 
+    def uncopied(self, run: str, folder: Path) -> list[str]:
+        """The results that `folder` lacks, or has with another content; both are read again."""
+        answer = self.ask("files", timeout=600, run=str(self.paths.run(run)))
+        with self._told(run):
+            sizes = {_place(name): (_size(facts["size"]), facts["sha256"]) for name, facts in answer.items()}
+        there = {place for place, (size, sha256) in sizes.items() if _is_there(folder / place, size, sha256)}
+        return sorted(str(place) for place in sizes.keys() - there)
+
     def _refuse_too_much(self, run: str, folder: Path, sizes: Mapping[PurePosixPath, int]) -> None:
         """Before the first byte: what a host sends must not fill this machine's disk."""
         left = sum(max(size - _part_size(folder / place), 0) for place, size in sizes.items())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import ssl
 import sys
 import threading
 import time
@@ -71,9 +72,12 @@ class Server:
     def open(self) -> None:
         """Listen, unless it does already."""
         if self._http is None:
-            handler = type("Handler", (_Handler,), {"owner": self})
-            self._http = _Listener(self.address, handler)
+            self._http = _Listener(self.address, self.handler())
             threading.Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
+
+    def handler(self) -> type["Handler"]:
+        """What answers a connection."""
+        return type("OwnHandler", (Handler,), {"owner": self})
 
     def close(self) -> None:
         """Stop listening, so that connections are refused."""
@@ -93,7 +97,9 @@ class _Listener(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Answers the requests of one connection."""
+
     owner: Server
     protocol_version = "HTTP/1.1"
     wbufsize = 0
@@ -196,7 +202,8 @@ class _Handler(BaseHTTPRequestHandler):
         if "cut" in met and start + met["cut"][0].after < stop:
             stop = start + met["cut"][0].after
             self.close_connection = True
-        if isinstance(content.source, Path) and not {"slow", "wrong"} & met.keys():
+        encrypted = isinstance(self.connection, ssl.SSLSocket)
+        if isinstance(content.source, Path) and not encrypted and not {"slow", "wrong"} & met.keys():
             with content.source.open("rb") as file:
                 # In pieces, so that the log has the bytes sent when the client disconnects.
                 while count := os.sendfile(self.connection.fileno(), file.fileno(), start, min(PIECE, stop - start)):

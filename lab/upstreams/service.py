@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from lab.upstreams.academic_proxy import STORAGE, AcademicProxy, of_github, over_tls
 from lab.upstreams.civitai import Civitai
 from lab.upstreams.faults import Fault, Switchboard
 from lab.upstreams.github import GitHub
@@ -32,6 +33,8 @@ class Ports:
     github_second: int = 8090
     """A second mirror with the same content, to fail over to."""
     huggingface_second: int = 8091
+    academic: int = 12798
+    """The proxy of a container's provider."""
     control: int = 8099
 
 
@@ -96,7 +99,12 @@ class Upstreams:
         self._servers = [
             Server(name, (bind, port), apps[name], self.faults, self.log if name != "control" else None)
             for name, port in asdict(self.ports).items()
+            if name in apps
         ]
+        proxy = AcademicProxy("academic", (bind, self.ports.academic), apps["files"], self.faults, self.log)
+        sites: dict[str, Application] = {"github.com": of_github(github), STORAGE: cdn}
+        proxy.lead_to({**sites, "huggingface.co": over_tls(huggingface, STORAGE)}, root)
+        self._servers.append(proxy)
 
     def __enter__(self) -> "Upstreams":
         self.open()

@@ -8,7 +8,8 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 from pyinfra.operations import server
 
-from roles.accounts import HOMES, SANDBOX
+from roles.accounts import CACHE, GATEWAY, HOMES, SANDBOX
+from roles.data_root import opening, way
 from roles.facts.seen import HostSurvey
 from roles.facts.supervisord import Serves
 from roles.onhost import provider, supervisor
@@ -25,6 +26,10 @@ HOOKS = {"AutoDL": PurePosixPath("/etc/autodl.sh"), "vast.ai": PurePosixPath("/r
 """Provider -> the script that its containers run at each start."""
 MARKS = {name: [PurePosixPath(file) for file in files] for name, _, files in provider.MARKS}
 """Provider -> files by which a survey knows it."""
+DISKS = [PurePosixPath(disk) for disk in sorted(set(provider.DISKS.values()))]
+"""Where a provider may have its data disk."""
+NOWHERE = PurePosixPath("/nonexistent")
+"""Home of users who own nothing that lasts."""
 
 
 def texts(paths: Paths) -> dict[PurePosixPath, str]:
@@ -33,13 +38,19 @@ def texts(paths: Paths) -> dict[PurePosixPath, str]:
         paths.supervisor / "supervisord.conf": render(
             "base/supervisord.conf.j2", home=paths.supervisor, run=supervisor.RUN
         ),
-        paths.boot: render("base/boot.sh.j2", home=paths.supervisor, onhost=paths.onhost),
+        paths.boot: render(
+            "base/boot.sh.j2",
+            home=paths.supervisor,
+            onhost=paths.onhost,
+            opening=[opening(folder, paths.root) for folder in way(paths.root)],
+        ),
     }
 
 
 def homes(paths: Paths) -> dict[str, PurePosixPath]:
-    """User -> home: those that systemd's hosts have, and one for code of strangers."""
-    return {user: paths.data(app) for user, app in HOMES.items()} | {SANDBOX: PurePosixPath("/nonexistent")}
+    """User -> home: those that systemd's hosts have, the cache's, and those that systemd makes when needed."""
+    own = {user: paths.data(app) for user, app in HOMES.items()}
+    return own | {CACHE: paths.http_cache, SANDBOX: NOWHERE, GATEWAY: NOWHERE}
 
 
 def users_script(paths: Paths) -> PurePosixPath:
@@ -79,13 +90,31 @@ def wanted_folders(paths: Paths) -> list[Folder]:
 
 def looked_at(paths: Paths) -> list[PurePosixPath]:
     """Paths that `install` has to know of, beside its texts and hooks."""
-    marks = [mark for name in HOOKS for mark in MARKS[name]]
-    return [tool_record("supervisor", VERSION, paths), *(folder.path for folder in wanted_folders(paths)), *marks]
+    marks = [mark for files in MARKS.values() for mark in files]
+    own = [folder.path for folder in wanted_folders(paths)]
+    return [tool_record("supervisor", VERSION, paths), *own, *way(paths.root), *marks]
 
 
 def read(paths: Paths) -> list[PurePosixPath]:
     """Texts that `install` and `create_users` have to know."""
     return [*texts(paths), *HOOKS.values(), users_script(paths), ids(paths)]
+
+
+def provider_of(seen: HostSurvey) -> str:
+    """The provider's name; empty if none is known."""
+    return next((name for name, files in MARKS.items() if any(map(seen.entry, files))), "")
+
+
+def open_way(paths: Paths, seen: HostSurvey) -> None:
+    """Let services pass to the data root through folders that are closed, such as /root.
+
+    + seen: a survey that looked at `looked_at`
+    """
+    entries = {folder: seen.entry(folder) for folder in way(paths.root)}
+    closed = [folder for folder, entry in entries.items() if entry and entry.kind == "d" and not entry.mode & 0o001]
+    for folder in host.loop(closed):
+        name = f"Let services pass through {folder}, and close what else is in it"
+        server.shell(name=name, commands=[opening(folder, paths.root)])
 
 
 def install(paths: Paths, seen: HostSurvey) -> None:
@@ -99,7 +128,7 @@ def install(paths: Paths, seen: HostSurvey) -> None:
         mode = 0o755 if place == paths.boot else 0o644
         rendered(name=f"Write {place.name}", dest=place, text=text, seen=seen, mode=mode)
     for name, hook in host.loop(list(HOOKS.items())):
-        if any(map(seen.entry, MARKS[name])):
+        if name == provider_of(seen):
             text = hooked(hook, paths, seen)
             rendered(name=f"Start services from {hook}", dest=hook, text=text, seen=seen, mode=0o755)
     if not host.get_fact(Serves, paths=paths):

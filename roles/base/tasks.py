@@ -1,12 +1,15 @@
 """Operations of the base role."""
 
+import logging
+
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from roles.accounts import HOMES, SHARED, SHARED_HOMES
-from roles.base import boot
+from roles.base import boot, tf_logs
 from roles.base.config import UV_LOCKS, Base
+from roles.data_root import better_root, on_system_disk
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.managers import SYSTEMD, Manager
@@ -24,13 +27,14 @@ OLD_PROGRAMS = ("pinned_checkout", "activate", "prune", "build_wheels", "apt_key
 
 
 @deploy("Base")
-def install(base: Base, paths: Paths, manager: Manager) -> None:
+def install(base: Base, paths: Paths, manager: Manager, trains: bool) -> None:
     """
     Install packages, users, folders and tools.
 
     + base: the role's settings
     + paths: the host's paths
     + manager: the host's service manager
+    + trains: whether the host has training runs
     """
     wanted, own_manager = wanted_folders(paths), manager != SYSTEMD
     uv = paths.tools / "uv.txt"
@@ -40,18 +44,20 @@ def install(base: Base, paths: Paths, manager: Manager) -> None:
         paths=[
             *(folder.path for folder in wanted),
             *(paths.uv, paths.onhost, tool_record("uv", base.uv_version, paths)),
-            *(boot.looked_at(paths) if own_manager else []),
+            *([*boot.looked_at(paths), tf_logs.LINK] if own_manager else []),
         ],
         texts=[uv, *(boot.read(paths) if own_manager else [])],
         packages=base.packages,
         users=list(homes),
         folders=[paths.envs, paths.old_programs],
         digests=[paths.onhost],
-        space=paths.root,
+        disks=[paths.root, *(boot.DISKS if own_manager else [])],
     )
-    _refuse_small_disk(base, paths, seen)
+    better = _better_root(paths, seen) if own_manager else ""
+    _refuse_small_disk(base, paths, seen, better)
     install_packages(base.packages, seen)
     if own_manager:
+        boot.open_way(paths, seen)
         boot.create_users(paths, seen)
     else:
         system_users(name="Create service users", homes=homes, seen=seen)
@@ -61,6 +67,7 @@ def install(base: Base, paths: Paths, manager: Manager) -> None:
     uv_installed(name=f"Install uv {base.uv_version}", base=base, paths=paths, seen=seen)
     if own_manager:
         boot.install(paths, seen)
+        tf_logs.show_runs(paths.runs if trains else None, seen)
 
 
 @deploy("Programs")
@@ -85,15 +92,34 @@ def wanted_folders(paths: Paths) -> list[Folder]:
     return [*(Folder(path) for path in shared), *homes, Folder(ETC, mode=0o700), Folder(paths.secrets, mode=0o700)]
 
 
-def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey) -> None:
-    """Refuse a disk that is too small before gigabytes are fetched; a host with an environment had enough space."""
-    built = [name for name in seen.names.get(str(paths.envs), []) if not name.startswith(".")]
-    if built or seen.free_bytes is None or seen.free_bytes >= base.min_free_gb * GB:
+def _better_root(paths: Paths, seen: HostSurvey) -> str:
+    """The data root to set instead of one on a container's system disk; empty if there is none, or if it is in use."""
+    name = boot.provider_of(seen)
+    better = better_root(name, paths.root, {path: disk.mount for path, disk in seen.disks.items()})
+    if not better or _built(paths, seen):
+        return ""
+    host.log("; ".join(on_system_disk(name, paths.root, better)), logging.getLogger("pyinfra").warning)
+    return better
+
+
+def _built(paths: Paths, seen: HostSurvey) -> bool:
+    """Whether the host has an environment, and so had enough space."""
+    return any(not name.startswith(".") for name in seen.names.get(str(paths.envs), []))
+
+
+def _refuse_small_disk(base: Base, paths: Paths, seen: HostSurvey, better: str) -> None:
+    """Refuse a disk that is too small before gigabytes are fetched.
+
+    + better: the data root to set instead, if one is known
+    """
+    disk = seen.disks.get(str(paths.root))
+    if _built(paths, seen) or disk is None or disk.free_bytes >= base.min_free_gb * GB:
         return
+    larger = f'set data_root = "{better}"' if better else "point data_root at a larger disk"
     raise SettingError(
         "base.min_free_gb",
-        f"is {base.min_free_gb:g}, but the disk of {paths.root} has {seen.free_bytes / GB:.1f} GB free; "
-        "point fleet.data_root at a larger disk, or lower base.min_free_gb",
+        f"is {base.min_free_gb:g}, but the disk of {paths.root} has {disk.free_bytes / GB:.1f} GB free; "
+        f"{larger}, or lower base.min_free_gb",
     )
 
 

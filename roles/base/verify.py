@@ -8,6 +8,9 @@ from testinfra.host import Host
 from roles.accounts import HOMES, WEBUI
 from roles.base.config import Base
 from roles.base.tasks import wanted_folders
+from roles.base.tf_logs import LINK, SIGNS
+from roles.data_root import way
+from roles.managers import SYSTEMD, Manager
 from roles.paths import ETC, Paths
 from roles.programs import sha256
 
@@ -43,6 +46,20 @@ def test_folders_have_their_owners(host: Host, paths: Paths) -> None:
         if f"{folder.path} directory {folder.owner} {folder.group} {folder.mode:o}" not in lines
     ]
     assert not wrong, f"missing, or with another owner or mode: {', '.join(wrong)}"
+
+
+def test_runs_are_in_autodls_tensorboard(host: Host, manager: Manager, roles: tuple[str, ...], paths: Paths) -> None:
+    if manager == SYSTEMD or not any(host.file(str(sign)).exists for sign in SIGNS):
+        pytest.skip("it is no container of AutoDL's")
+    target = host.run("readlink %s", str(LINK)).stdout.strip()
+    wanted = str(paths.runs) if "trainer" in roles else ""
+    assert target == wanted, f"{LINK} leads to {target or 'nothing'}, not to {wanted or 'nothing'}"
+
+
+def test_services_reach_the_data_root(host: Host, paths: Paths) -> None:
+    for folder in (*way(paths.root), paths.root):
+        passes = host.run("runuser -u %s -- test -x %s", WEBUI, str(folder)).rc == 0
+        assert passes, f"{folder} is closed to services, whose files are in {paths.root}"
 
 
 def test_secrets_are_closed_to_services(host: Host) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -124,13 +125,18 @@ def configuration(
     upstreams: Mapping[str, Sequence[str]],
     paths: Paths,
     resolv_conf: str,
+    credentials: PurePosixPath,
     tokens_to: Collection[str] = (),
 ) -> str:
-    """nginx.conf of the cache."""
+    """nginx.conf of the cache.
+
+    + credentials: the folder in which it may find tokens.conf
+    """
     return render(
         "cache/nginx.conf.j2",
         cache=cache,
         folder=paths.http_cache,
+        credentials=credentials,
         servers=servers(cache, upstreams, tokens_to),
         nameservers=nameservers(resolv_conf),
         files_port=cache.port_of(FILES),

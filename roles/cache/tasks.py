@@ -14,7 +14,7 @@ from roles.cache.rendering import TOKENS, UNIT, nginx_conf, tokens, unit
 from roles.cache.servers import configuration
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
-from roles.managers import Manager
+from roles.managers import SYSTEMD, Manager
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, folders, rendered
 from roles.operations.packages import install_nginx
@@ -65,12 +65,15 @@ def install(
     service = manager.file(UNIT.name)
     seen = look(conf, wanted, manager)
     texts = {
-        conf: configuration(cache, upstreams, paths, seen.text(RESOLV_CONF) or "", tokens_to),
+        conf: configuration(
+            cache, upstreams, paths, seen.text(RESOLV_CONF) or "", manager.credentials(UNIT.name), tokens_to
+        ),
         service: unit(cache, paths, manager),
         **({TOKENS: tokens(secrets)} if cache.hold_tokens else {}),
     }
-    install_nginx([NGINX], seen)
-    system_users(name="Create the cache's user", homes={CACHE: paths.http_cache}, seen=seen)
+    install_nginx([NGINX], seen, manager)
+    if manager == SYSTEMD:  # else the base role has made it, with the number that its files have
+        system_users(name="Create the cache's user", homes={CACHE: paths.http_cache}, seen=seen)
     folders(name="Make the cache's folders", wanted=wanted, seen=seen)
     if _changed(texts, seen):
         server.shell(name="Mark the cache's files as changed", commands=[f"touch {PENDING}"])

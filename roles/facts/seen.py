@@ -45,6 +45,15 @@ class Unit:
     """Whether its file changed since the manager read it."""
 
 
+@dataclass(frozen=True)
+class Disk:
+    """A file system."""
+
+    mount: str
+    """Its mount point."""
+    free_bytes: int
+
+
 @dataclass
 class HostSurvey:
     """What one survey found; a path, package, user or unit that is not in it does not exist."""
@@ -66,7 +75,8 @@ class HostSurvey:
     """File -> sha256 of its content."""
     broken: set[str] = field(default_factory=set)
     """Folders whose files are not those that their inventory names."""
-    free_bytes: int | None = None
+    disks: dict[str, Disk] = field(default_factory=dict)
+    """Path -> the disk that has it, or would have it."""
     os_id: str = ""
     codename: str = ""
 

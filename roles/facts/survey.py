@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pyinfra.api.facts import FactBase
 
 from roles.facts.records import listing, records
-from roles.facts.seen import INVENTORY, Entry, HostSurvey, Path, Tree, Unit, as_user, inventory_command, quoted
+from roles.facts.seen import INVENTORY, Disk, Entry, HostSurvey, Path, Tree, Unit, as_user, inventory_command, quoted
 
 SMALL = 1_000_000
 """Bytes that are read of a file that a service wrote."""
@@ -46,7 +46,7 @@ class Survey(FactBase[HostSurvey]):
         holding: Mapping[Path, str] | None = None,
         digests: Sequence[Path] = (),
         whole: Sequence[Path] = (),
-        space: Path | None = None,
+        disks: Sequence[Path] = (),
     ) -> str:
         """The shell script; it prints one line per finding, with the kind as its first word.
 
@@ -62,7 +62,7 @@ class Survey(FactBase[HostSurvey]):
         + holding: folder -> name of a file; the folders in it that have such a file are listed
         + digests: files whose sha256 is asked for, at the end of links too
         + whole: folders to compare with their inventory (see `inventory_command`)
-        + space: path whose file system's free space is measured; it need not exist yet
+        + disks: paths whose file system is asked for: its mount point and free space; they need not exist yet
         """
         script = [". /etc/os-release; echo os $ID $VERSION_CODENAME"]
         script += _ask_files(paths, [str(path) for path in texts], written_by or {})
@@ -71,9 +71,7 @@ class Survey(FactBase[HostSurvey]):
         script += _ask_folders(folders, belonging or {}, holding or {})
         script += [_ask_digest(file) for file in digests]
         script += [_ask_broken(folder) for folder in whole]
-        if space:
-            script.append(f'd={quoted([space])}; until [ -e "$d" ]; do d=$(dirname "$d"); done')
-            script.append('echo "free $(df --output=avail -B1 "$d" | tail -n 1)"')
+        script += [_ask_disk(place) for place in disks]
         return "{\n" + "\n".join(script) + "\n} 2>/dev/null; true"
 
     def process(self, output: Iterable[str]) -> HostSurvey:
@@ -111,6 +109,10 @@ class Survey(FactBase[HostSurvey]):
                         listed.setdefault(folder, []).append(name)
                 case "digest":
                     path, _, found.digests[path] = rest.partition("\t")
+                case "disk":
+                    path, _, values = rest.partition("\t")
+                    free, mount = values.split(maxsplit=1)
+                    found.disks[path] = Disk(mount, int(free))
                 case "broken":
                     found.broken.add(rest)
                 case _:
@@ -166,6 +168,12 @@ def _ask_digest(file: Path) -> str:
     return f"d=$(sha256sum <{quoted([file])}) && {show}"
 
 
+def _ask_disk(place: Path) -> str:
+    find = f'd={quoted([place])}; until [ -e "$d" ]; do d=$(dirname "$d"); done'
+    last = '"$(df --output=avail,target -B1 "$d" | tail -n 1)"'
+    return f'{find}; printf "disk\\t%s\\t%s\\n" {quoted([place])} {last}'
+
+
 def _ask_broken(folder: Path) -> str:
     kept = shlex.quote(f"{folder}/{INVENTORY}")
     same = f'[ ! -e {kept} ] || [ "$({inventory_command(folder)})" = "$(cat {kept})" ]'
@@ -176,8 +184,6 @@ def _read_plain(found: HostSurvey, line: str) -> None:
     word, *values = line.split()
     if word == "os":
         found.os_id, found.codename = (*values, "", "")[:2]
-    elif word == "free" and values:
-        found.free_bytes = int(values[0])
 
 
 def _installed(status: str, name: str, provides: str) -> set[str]:

@@ -44,7 +44,7 @@ class Backend:
 
 
 def backends(gateway: Gateway, roles: Collection[str], webui: Served, lora_scripts: ServedWithBoard) -> list[Backend]:
-    """The services of a host with `roles`."""
+    """The services of a host with `roles`; a provider opens one port alone, so there it is the first one."""
     found = []
     if "webui" in roles:
         found.append(Backend("WebUI", gateway.webui_port, webui.port, "/internal/ping"))
@@ -53,4 +53,4 @@ def backends(gateway: Gateway, roles: Collection[str], webui: Served, lora_scrip
         found.append(
             Backend("TensorBoard", gateway.tensorboard_port, lora_scripts.tensorboard_port, "/data/environment")
         )
-    return found
+    return found[:1] if gateway.tls == "provider" else found

@@ -16,7 +16,17 @@ from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
-from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, certificate_id, in_url, public_name
+from roles.gateway.rendering import (
+    CERTIFICATE,
+    CONFIG,
+    CURRENT,
+    KEY,
+    UNIT,
+    certificate_id,
+    has_certificate,
+    in_url,
+    public_name,
+)
 from roles.managers import Manager
 from roles.operations.files import Commands, private_file
 from roles.paths import ACME, CERTBOT_LIVE, CERTBOT_RENEWAL, GATEWAY, Paths
@@ -71,10 +81,18 @@ def certificate(
     """
     Install the given certificate, or create a self-signed one, which is also used until an authority has issued one.
 
+    Where TLS is the provider's, there is none.
+
     + pair: certificate and key from the settings
     + address: the host's, as in fleet.toml
     + seen: a survey that read certificate, key and unit, and looked for certbot's certificate
     """
+    if not has_certificate(gateway):
+        if any(map(seen.entry, (CERTIFICATE, KEY))):
+            yield f"rm -f {CERTIFICATE} {KEY}"
+        else:
+            host.noop("TLS is the provider's")
+        return
     there = (seen.text(CERTIFICATE), seen.text(KEY))
     as_wanted = None not in there and _names(seen.text(manager.file(UNIT.name)), certificate_id(gateway, address))
     if there == pair if pair else as_wanted:
@@ -137,7 +155,7 @@ def announce_addresses(
     manager: Manager,
 ) -> Commands:
     """
-    Print the addresses of the services, and the certificate's fingerprint to compare in the browser.
+    Print the addresses of the services, and the fingerprint of its certificate, if any, to compare in the browser.
 
     + unit: its unit's wanted text
     + seen: a survey that looked at the unit; nothing is printed if it already runs
@@ -145,12 +163,19 @@ def announce_addresses(
     if seen.text(manager.file(UNIT.name)) == unit and seen.unit(UNIT.name).active:
         host.noop("the addresses have not changed")
         return
+    logger = logging.getLogger("pyinfra").warning
+    if not has_certificate(gateway):
+        yield f"test -s {CURRENT / CONFIG}"
+        places = ", ".join(
+            f"{b.name} {url}/ (port {b.public_port} here)" for b in backends for url in gateway.public_urls
+        )
+        host.log(f"gateway: {places}; TLS is the provider's", logger)
+        return
     yield f"test -s {CERTIFICATE}"
     pem = host.get_fact(Survey, texts=[CERTIFICATE]).text(CERTIFICATE) or ""
     name = in_url(public_name(gateway, address))
     places = ", ".join(f"{b.name} https://{name}{_port(b)}/" for b in backends)
-    told = f"gateway: {places}; the certificate's SHA-256 fingerprint is {fingerprint(pem)}"
-    host.log(told, logging.getLogger("pyinfra").warning)
+    host.log(f"gateway: {places}; the certificate's SHA-256 fingerprint is {fingerprint(pem)}", logger)
 
 
 def _port(backend: Backend) -> str:

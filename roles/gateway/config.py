@@ -1,15 +1,35 @@
 """Settings of the gateway role."""
 
-from ipaddress import IPv4Address, IPv6Address
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from roles.settings import ControllerPath, Settings, Url, raise_all
+from roles.settings import ControllerPath, Settings, Url, is_url, raise_all
 from training.bounds import LONGEST_WAIT
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Domain = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*$")]
+
+PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)*")
+
+
+def is_public_url(value: str) -> str:
+    """An https:// URL as browsers write it in `Origin`, with a path if it has one. ValueError if it is none."""
+    url = urlsplit(is_url(value))
+    path = url.path.rstrip("/")
+    if url.scheme != "https" or not url.hostname or url.username is not None or url.query or url.fragment:
+        raise ValueError(f'{value!r} is not what a provider\'s page shows: give it as "https://NAME:PORT"')
+    if not PATH.fullmatch(path):
+        raise ValueError(f"{value!r} has a path with other characters than letters, digits and . _ ~ -")
+    name = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    return f"https://{name}{'' if url.port in (None, 443) else f':{url.port}'}{path}"
+
+
+PublicUrl = Annotated[str, AfterValidator(is_public_url)]
 
 
 class Gateway(Settings):
@@ -24,16 +44,30 @@ class Gateway(Settings):
         min_length=1,
         description='Addresses to listen on; name a VPN\'s to stay inside it, add "::" for IPv6.',
     )
-    webui_port: Port = Field(default=443, description="HTTPS port of the WebUI.")
+    webui_port: Port = Field(
+        default=443, description='HTTPS port of the WebUI; with tls = "provider" the plain one that the provider opens.'
+    )
     lora_scripts_port: Port = Field(default=8443, description="HTTPS port of lora-scripts.")
     tensorboard_port: Port = Field(default=9443, description="HTTPS port of lora-scripts' TensorBoard.")
     http_port: Port | None = Field(
-        default=80, description="Plain port that leads to HTTPS and answers ACME; unset means none."
+        default=80,
+        description='Plain port that leads to HTTPS and answers ACME; none where unset, or with tls = "provider".',
     )
-    tls: Literal["self-signed", "acme", "given"] = Field(
+    tls: Literal["self-signed", "acme", "given", "provider"] = Field(
         default="self-signed",
         description="Where the certificate comes from: made on the host, its fingerprint printed; from an ACME "
-        "authority such as Let's Encrypt, by certbot; or given below.",
+        "authority such as Let's Encrypt, by certbot; or given below. provider: from a proxy of the provider's, which "
+        "speaks plain HTTP to this gateway; passwords travel open between the two.",
+    )
+    public_urls: tuple[PublicUrl, ...] = Field(
+        default=(),
+        description='tls = provider: what people open, as the provider\'s page shows it: ["https://NAME:8443"]; '
+        "with the path, if it has one.",
+    )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(),
+        description="tls = provider: addresses of its proxy, whose X-Forwarded-For is believed; unset: wrong passwords "
+        "that come through it count as one address's.",
     )
     certificate: ControllerPath | None = Field(
         default=None,
@@ -65,7 +99,7 @@ class Gateway(Settings):
 
     @model_validator(mode="after")
     def _whole(self) -> "Gateway":
-        problems = []
+        problems = list(self._of_the_provider())
         if (self.tls == "given") != (self.certificate is not None):
             problems.append('certificate: goes with tls = "given", and that with a certificate')
         if self.tls == "acme" and (self.domain is None or self.http_port != 80):
@@ -77,3 +111,32 @@ class Gateway(Settings):
             problems.append("webui_port, lora_scripts_port, tensorboard_port and http_port must differ")
         raise_all(problems, self)
         return self
+
+    def _of_the_provider(self) -> Iterator[str]:
+        """What is wrong with the settings of tls = "provider"."""
+        if self.tls != "provider":
+            for key in ("public_urls", "trusted_proxies"):
+                if getattr(self, key):
+                    yield f'{key}: goes with tls = "provider"'
+            return
+        if not self.public_urls:
+            yield 'public_urls: tls = "provider" needs what the provider\'s page shows, e.g. ["https://NAME:8443"]'
+        if len({urlsplit(url).path for url in self.public_urls}) > 1:
+            yield "public_urls: must have the same path"
+        if self.domain:
+            yield 'domain: is not used with tls = "provider"; public_urls has the names'
+
+    @property
+    def path(self) -> str:
+        """Path below which people see it, as /a/b; empty for none."""
+        return urlsplit(self.public_urls[0]).path if self.public_urls else ""
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """What browsers call its pages, if that cannot be seen from a request."""
+        return tuple(url.removesuffix(self.path) for url in self.public_urls)
+
+    @property
+    def redirect_port(self) -> int | None:
+        """The plain port that leads to HTTPS."""
+        return None if self.tls == "provider" else self.http_port

@@ -1,12 +1,15 @@
 """The gateway's files as text: what apply writes and verify compares with."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
+from roles.accounts import GATEWAY as USER
 from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
 from roles.managers import Manager
+from roles.onhost.login_server import session_cookie
 from roles.paths import ACME, GATEWAY, UNITS, Paths
 from roles.programs import digest
 from roles.service import Path, Service
@@ -16,9 +19,9 @@ NAME = "sdfleet-gateway"
 """Name of its unit, and of its folders below /run and /var/cache."""
 UNIT = UNITS / f"{NAME}.service"
 RUNTIME = PurePosixPath("/run") / NAME
+LOG = RUNTIME / "log.sock"
+"""Where nginx leaves its log with the login program, on hosts without a socket for that."""
 CERTIFICATE, KEY = GATEWAY / "tls.crt", GATEWAY / "tls.key"
-CREDENTIALS = PurePosixPath("/run/credentials") / UNIT.name
-"""Folder of the credentials of LoadCredential."""
 RELEASES, CURRENT = GATEWAY / "releases", GATEWAY / "current"
 CONFIG, USERS = "nginx.conf", "users"
 """Files of a release."""
@@ -28,7 +31,7 @@ OPEN_FILES = 2 * CONNECTIONS + 512
 """A connection may need its own file, for an upload or an answer that does not fit into memory."""
 
 
-def nginx_conf(gateway: Gateway, address: str, backends: Sequence[Backend]) -> str:
+def nginx_conf(gateway: Gateway, address: str, backends: Sequence[Backend], manager: Manager) -> str:
     """
     nginx's configuration; it contains no secret.
 
@@ -38,14 +41,21 @@ def nginx_conf(gateway: Gateway, address: str, backends: Sequence[Backend]) -> s
         "gateway/nginx.conf.j2",
         backends=backends,
         listen=[f"[{address}]" if address.version == 6 else str(address) for address in gateway.listen],
-        http_port=gateway.http_port,
+        http_port=gateway.redirect_port,
         public=in_url(public_name(gateway, address)),
-        trusted=gateway.tls != "self-signed",
+        tls=has_certificate(gateway),
+        hsts=gateway.tls in ("acme", "given"),
+        origins=gateway.origins,
+        trusted_proxies=gateway.trusted_proxies,
+        path=gateway.path,
+        path_pattern=re.escape(gateway.path),
+        cookie=session_cookie(gateway.path),
+        log=manager.syslog or LOG,
         upload=gateway.max_upload_mb,
         timeout=gateway.answer_timeout,
         runtime=RUNTIME,
         cache=PurePosixPath("/var/cache") / NAME,
-        credentials=CREDENTIALS,
+        credentials=manager.credentials(UNIT.name),
         connections=CONNECTIONS,
         acme=ACME,
     )
@@ -57,19 +67,24 @@ def unit_text(gateway: Gateway, address: str, paths: Paths, manager: Manager) ->
 
     + address: the host's address, for the certificate of a gateway without a domain
     """
-    return manager.text(service(gateway, address, paths))
+    return manager.text(service(gateway, address, paths, manager))
 
 
-def service(gateway: Gateway, address: str, paths: Paths) -> Service:
+def service(gateway: Gateway, address: str, paths: Paths, manager: Manager) -> Service:
     """The gateway as a service: the login program, which starts nginx."""
-    words: list[Path] = ["/usr/bin/python3", "-I", paths.onhost, "gateway_login", "--users", CREDENTIALS / USERS]
+    credentials = manager.credentials(UNIT.name)
+    words: list[Path] = ["/usr/bin/python3", "-I", paths.onhost, "gateway_login", "--users", credentials / USERS]
     words += ["--folder", RUNTIME, "--hours", str(gateway.session_hours), "--attempts", str(gateway.login_attempts)]
+    words += ["--path", gateway.path] if gateway.path else []
+    words += [] if manager.syslog else ["--log", LOG]
+    certificate = {"tls.crt": CERTIFICATE, "tls.key": KEY} if has_certificate(gateway) else {}
     return Service(
         UNIT.name,
         "gateway",
         "TLS and a login in front of this host's services (sdfleet)",
-        (*words, "--nginx", CREDENTIALS / CONFIG),
+        (*words, "--nginx", credentials / CONFIG),
         user="",
+        lasting_user=USER,
         umask=0o077,
         ready="notifies",
         restart="always",
@@ -82,12 +97,17 @@ def service(gateway: Gateway, address: str, paths: Paths) -> Service:
         runtime_mode=0o700,
         runtime_kept=True,
         cache_folder=NAME,
-        credentials={CONFIG: CURRENT / CONFIG, USERS: CURRENT / USERS, "tls.crt": CERTIFICATE, "tls.key": KEY},
+        credentials={CONFIG: CURRENT / CONFIG, USERS: CURRENT / USERS, **certificate},
         open_files=OPEN_FILES,
         low_ports=True,
         # It restarts for another certificate and another login program, and for no other one of ours.
         marks={"Certificate": certificate_id(gateway, address), "Login program": digest("gateway_login")},
     )
+
+
+def has_certificate(gateway: Gateway) -> bool:
+    """Whether it speaks TLS itself."""
+    return gateway.tls != "provider"
 
 
 def certificate_id(gateway: Gateway, address: str) -> str:

@@ -32,6 +32,7 @@ from roles.gateway.rendering import (
     RELEASES,
     UNIT,
     USERS,
+    has_certificate,
     nginx_conf,
     release_id,
     unit_text,
@@ -59,7 +60,7 @@ def install(
     manager: Manager,
 ) -> None:
     """
-    Make the host's services reachable from outside, behind TLS and a login; or close the gateway.
+    Make the host's services reachable from outside, behind a login and TLS, its own or the provider's; or close it.
 
     + gateway: the role's settings
     + paths: the host's paths
@@ -68,7 +69,8 @@ def install(
     + secrets: values by name; gateway_logins and gateway_key are used
     + manager: the host's service manager
     """
-    packages = ["nginx", "openssl", *(["certbot"] if gateway.tls == "acme" else [])]
+    packages = ["nginx", *(["openssl"] if has_certificate(gateway) else [])]
+    packages += ["certbot"] if gateway.tls == "acme" else []
     unit = manager.file(UNIT.name)
     seen = look(gateway, paths, packages, manager)
     if not gateway.enabled:
@@ -77,9 +79,9 @@ def install(
         return
     if not backends:
         raise DeployError("gateway: this host has no service for it; its groups need webui or lora_scripts")
-    files, pair = wanted_files(gateway, address, backends, secrets, seen), given_certificate(gateway, secrets)
+    files, pair = wanted_files(gateway, address, backends, secrets, seen, manager), given_certificate(gateway, secrets)
     release, text = release_id(files), unit_text(gateway, address, paths, manager)
-    install_nginx(packages, seen)
+    install_nginx(packages, seen, manager)
     folders(name="Make folders", wanted=FOLDERS, seen=seen)
     certificate(
         name="Install the certificate",
@@ -152,7 +154,12 @@ def renew_certificate(gateway: Gateway, paths: Paths, seen: HostSurvey) -> None:
 
 
 def wanted_files(
-    gateway: Gateway, address: str, backends: Sequence[Backend], secrets: Mapping[str, str], seen: HostSurvey
+    gateway: Gateway,
+    address: str,
+    backends: Sequence[Backend],
+    secrets: Mapping[str, str],
+    seen: HostSurvey,
+    manager: Manager,
 ) -> dict[str, str]:
     """The files of the wanted release; hashes of unchanged passwords are kept."""
     if "gateway_logins" not in secrets:
@@ -165,7 +172,7 @@ def wanted_files(
     except LoginError as error:
         raise DeployError(str(error)) from error
     return {
-        CONFIG: nginx_conf(gateway, address, backends),
+        CONFIG: nginx_conf(gateway, address, backends, manager),
         USERS: users_file(passwords, seen.text(CURRENT / USERS) or ""),
     }
 

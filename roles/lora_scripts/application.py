@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from roles.accounts import LORA_SCRIPTS, SHARED
 from roles.lora_scripts.config import LoraScripts
@@ -22,12 +23,25 @@ def application(
         release.environment,
         lora_scripts.keep_releases,
         trees=release.trees,
-        finish=finishing(paths, release),
+        finish=finishing(paths, release, manager),
         folders=wanted_folders(paths),
         unit=manager.file(GUI.name),
         unit_text=unit_text,
         manager=manager,
     )
+
+
+def linking(paths: Paths) -> str:
+    """The shell command that puts links in the places of folders that nothing can be mounted on.
+
+    The repository has files in some of them, which keep empty folders: git is told not to look for these any more.
+    """
+    targets = {place: paths.data("lora_scripts") / name for place, name in WRITTEN.items()}
+    targets[SHOWN] = shown_models(paths)
+    places = shlex.join(targets)
+    forget = f"git ls-files -z -- {places} | git update-index -z --skip-worktree --stdin && rm -rf {places}"
+    links = [f"mkdir -p {PurePosixPath(at).parent} && ln -sT {shlex.quote(str(to))} {at}" for at, to in targets.items()]
+    return f"( cd {CODE} && {forget} && {' && '.join(links)} )"
 
 
 def wanted_folders(paths: Paths) -> list[Folder]:
@@ -38,14 +52,15 @@ def wanted_folders(paths: Paths) -> list[Folder]:
     return [Folder(shown_models(paths)), Folder(paths.runs), *written]
 
 
-def finishing(paths: Paths, release: Release) -> Sequence[str]:
+def finishing(paths: Paths, release: Release, manager: Manager) -> Sequence[str]:
     """Commands that complete a release in its building folder; the last fails unless every submodule is in place."""
     env, settings = (
         shlex.quote(str(path))
         for path in (release.environment.folder(paths), paths.data("lora_scripts") / "config.json")
     )
     places = " ".join(shlex.quote(str(CODE / place)) for place in (*WRITTEN, SHOWN))
+    make = f"mkdir -p {places}" if manager.mounts else linking(paths)
     return [
-        f"mkdir -p {places} && ln -sfn {settings} {CODE}/{SETTINGS} && ln -sfn {env} env",
+        f"{make} && ln -sfn {settings} {CODE}/{SETTINGS} && ln -sfn {env} env",
         f"! git -C {CODE} submodule status --recursive | grep '^[^ ]' >&2",
     ]

@@ -17,6 +17,8 @@ GUI = UNITS / "sdfleet-lora-scripts.service"
 BOARD = UNITS / "sdfleet-lora-scripts-tensorboard.service"
 LINKS = UNITS / "sdfleet-lora-scripts-links.service"
 WATCH = UNITS / "sdfleet-lora-scripts-links.path"
+LOOK_SECONDS = 10
+"""How often LINKS looks for new models where the service manager cannot watch folders."""
 PROGRAM = "lora_scripts_links"
 
 WRITTEN = {
@@ -41,9 +43,11 @@ def unit_texts(
     services = {
         GUI: gui_service(lora_scripts, paths, release, device),
         BOARD: board_service(lora_scripts, paths, release),
-        LINKS: links_service(paths),
+        LINKS: links_service(paths, manager),
     }
     texts = {manager.file(unit.name): manager.text(service) for unit, service in services.items()}
+    if not manager.watches:
+        return texts
     watch = render(f"lora_scripts/{WATCH.name}.j2", folders=[*model_folders(paths), paths.runs])
     return {**texts, manager.file(WATCH.name): watch}
 
@@ -107,19 +111,26 @@ def board_service(lora_scripts: LoraScripts, paths: Paths, release: Release) -> 
     )
 
 
-def links_service(paths: Paths) -> Service:
-    """The program that shows the fleet's models and datasets to lora-scripts, once."""
+def watching(manager: Manager) -> PurePosixPath:
+    """The unit that has new models and datasets shown."""
+    return WATCH if manager.watches else LINKS
+
+
+def links_service(paths: Paths, manager: Manager) -> Service:
+    """The program that shows the fleet's models and datasets to lora-scripts: once when WATCH starts it, or always."""
     words: list[Path] = ["/usr/bin/python3", "-I", paths.onhost, PROGRAM, "--store", paths.store]
     words += [word for folder in model_folders(paths) for word in ("--models", folder)]
     train = paths.data("lora_scripts") / "train"
+    always: list[Path] = [] if manager.watches else ["--every", str(LOOK_SECONDS)]
     return Service(
         LINKS.name,
         "lora_scripts",
         "Show the fleet's models and datasets to lora-scripts (sdfleet)",
-        (*words, "--sd-models", shown_models(paths), "--runs", paths.runs, "--train", train),
+        (*words, "--sd-models", shown_models(paths), "--runs", paths.runs, "--train", train, *always),
         user="root",
+        restart="always" if always else "no",
         writes=(paths.root,),
-        on_boot=False,
+        on_boot=bool(always),
     )
 
 

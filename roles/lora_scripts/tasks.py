@@ -10,8 +10,8 @@ from roles.lora_scripts.service import (
     GUI,
     LINKS,
     PROGRAM,
-    WATCH,
     unit_texts,
+    watching,
 )
 from roles.managers import Manager
 from roles.operations.deployment import all_folders, deploy, look, prune
@@ -34,12 +34,14 @@ def install(lora_scripts: LoraScripts, paths: Paths, build: str, manager: Manage
     """
     release = release_of(lora_scripts, build)
     units = unit_texts(lora_scripts, paths, release, "cpu" if build == CPU else "cuda", manager)
-    gui, links, watch, board = (manager.file(unit.name) for unit in (GUI, LINKS, WATCH, BOARD))
+    gui, links, board = (manager.file(unit.name) for unit in (GUI, LINKS, BOARD))
+    watch = manager.file(watching(manager).name)
     app = application(lora_scripts, paths, release, units[gui], manager)
-    beside = (links, watch, board)
+    beside = tuple(dict.fromkeys((links, watch, board)))
     seen = look(app, paths, texts=beside, units=[unit.name for unit in beside], folders=[paths.old_programs])
     folders(name="Make folders", wanted=all_folders(app, paths), seen=seen)
-    write_units({links: units[links]}, seen, manager)
+    if links != watch:
+        write_units({links: units[links]}, seen, manager)
     run_unit("Watch for new models and datasets", watch, units[watch], seen, manager)
     remove_old_programs([PROGRAM], paths, seen)
     deploy(app, paths, seen)

@@ -12,7 +12,7 @@ from roles.facts.survey import GIT
 from roles.facts.unit_files import check_runs_as, check_unit_file, check_unit_runs
 from roles.lora_scripts.config import LoraScripts
 from roles.lora_scripts.release import release_of
-from roles.lora_scripts.service import BOARD, GUI, WATCH, WRITTEN, shown_models, unit_texts
+from roles.lora_scripts.service import BOARD, GUI, WRITTEN, shown_models, unit_texts, watching
 from roles.managers import Manager
 from roles.onhost.files import json_object
 from roles.operations.application import CODE, Release
@@ -42,9 +42,13 @@ def test_units_are_as_described(
         check_unit_file(host, file, text)
 
 
-@pytest.mark.parametrize("unit", [GUI.name, BOARD.name, WATCH.name])
+@pytest.mark.parametrize("unit", [GUI.name, BOARD.name])
 def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, unit: str, manager: Manager) -> None:
     check_unit_runs(host, unit, manager)
+
+
+def test_new_models_and_datasets_are_looked_for(host: Host, manager: Manager) -> None:
+    check_unit_runs(host, watching(manager).name, manager)
 
 
 def test_gui_answers(host: Host, lora_scripts: LoraScripts) -> None:

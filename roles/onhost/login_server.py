@@ -18,7 +18,7 @@ from roles.onhost.login_authentication import Authenticator
 from roles.onhost.login_guesses import TooMany
 from roles.onhost.login_sessions import Sessions
 
-COOKIE, DEVICE = "__Host-sdfleet", "__Secure-sdfleet-device"
+DEVICE = "__Secure-sdfleet-device"
 DEVICE_DAYS = 365
 LARGEST_FORM = 8192
 LARGEST_BODY = 16384
@@ -30,11 +30,12 @@ PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewp
 input,button{{font:inherit;width:100%;box-sizing:border-box;margin:.3em 0;padding:.4em}}</style>
 <h1>{title}</h1>{body}</html>
 """
-FORM = """<p>{said}</p><form method="post" action="/sdfleet/login"><input type="hidden" name="next" value="{next}">
+FORM = """<p>{said}</p><form method="post" action="{path}/sdfleet/login">
+<input type="hidden" name="next" value="{next}">
 <input name="name" placeholder="name" autocomplete="username" required autofocus>
 <input name="password" type="password" placeholder="password" autocomplete="current-password" required>
 <button>Log in</button></form>"""
-LEAVE = """<form method="post" action="/sdfleet/logout"><button>Log out</button></form>"""
+LEAVE = """<form method="post" action="{path}/sdfleet/logout"><button>Log out</button></form>"""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -48,10 +49,10 @@ class Handler(BaseHTTPRequestHandler):
         """A session's name, or a page."""
         path, _, query = self.path.partition("?")
         if path == "/session":
-            name = self.server.sessions.name_of(self._cookie(COOKIE))
+            name = self.server.sessions.name_of(self._cookie(self.server.cookie))
             self._answer(204 if name else 401, "", {"X-Sdfleet-User": name} if name else {})
         elif path == "/sdfleet/logout":
-            self._page(200, "Log out", LEAVE)
+            self._page(200, "Log out", LEAVE.format(path=self.server.path))
         elif path == "/sdfleet/login":
             wanted = query[len("next=") :] if query.startswith("next=") else "/"
             given = self._basic()
@@ -66,8 +67,9 @@ class Handler(BaseHTTPRequestHandler):
         """A login or a logout."""
         path = self.path.partition("?")[0]
         if path == "/sdfleet/logout":
-            self.server.sessions.close(self._cookie(COOKIE))
-            self._answer(303, "", {"Location": "/sdfleet/login"}, [_cookie(COOKIE, "", 0, "/")])
+            self.server.sessions.close(self._cookie(self.server.cookie))
+            ended = _cookie(self.server.cookie, "", 0, f"{self.server.path}/")
+            self._answer(303, "", {"Location": f"{self.server.path}/sdfleet/login"}, [ended])
             return
         size = int(self.headers.get("Content-Length") or 0)
         if path != "/sdfleet/login" or not 0 <= size <= LARGEST_FORM:
@@ -95,10 +97,15 @@ class Handler(BaseHTTPRequestHandler):
         seconds = DEVICE_DAYS * 24 * 3600
         known = device if sessions.name_of(device, "device") == name else sessions.open(name, "device", seconds)
         cookies = [
-            _cookie(COOKIE, sessions.open(name), int(sessions.seconds), "/"),
-            _cookie(DEVICE, known, seconds, "/sdfleet/login"),
+            _cookie(self.server.cookie, sessions.open(name), int(sessions.seconds), f"{self.server.path}/"),
+            _cookie(DEVICE, known, seconds, f"{self.server.path}/sdfleet/login"),
         ]
-        self._answer(303, "", {"Location": wanted if NEXT.fullmatch(wanted) else "/"}, cookies)
+        self._answer(303, "", {"Location": self._within(wanted)}, cookies)
+
+    def _within(self, wanted: str) -> str:
+        """Where a login leads: what was wanted, if it is a path of this gateway, below the path that people see."""
+        found, path = wanted if NEXT.fullmatch(wanted) else "/", self.server.path
+        return found if found == path or found.startswith(f"{path}/") else path + found
 
     def _note(self, address: str, name: str, what: str) -> None:
         """For the journal; a name that nobody has may be a password in the wrong field."""
@@ -122,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
         return ""
 
     def _form(self, status: int, said: str, wanted: str) -> None:
-        body = FORM.format(said=html.escape(said), next=html.escape(wanted if NEXT.fullmatch(wanted) else "/"))
+        body = FORM.format(said=html.escape(said), next=html.escape(self._within(wanted)), path=self.server.path)
         self._page(status, "Log in", body, {"Retry-After": "60"} if status == 429 else {})
 
     def _page(self, status: int, title: str, body: str, headers: dict[str, str] | None = None) -> None:
@@ -150,6 +157,11 @@ class Handler(BaseHTTPRequestHandler):
         """nginx keeps the log."""
 
 
+def session_cookie(path: str) -> str:
+    """The name of the session's cookie: browsers hold that of __Host- to this very host, but only without a path."""
+    return "__Secure-sdfleet" if path else "__Host-sdfleet"
+
+
 def _cookie(name: str, value: str, seconds: int, path: str) -> str:
     return f"{name}={value}; Path={path}; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax"
 
@@ -160,7 +172,8 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, place: Path, users: dict[str, str], hours: float, attempts: int) -> None:
+    def __init__(self, place: Path, users: dict[str, str], hours: float, attempts: int, path: str = "") -> None:
+        self.path, self.cookie = path, session_cookie(path)
         self.sessions = Sessions(place.with_name("sessions.json"), users, hours * 3600)
         self.authenticator = Authenticator(users, self.sessions, attempts)
         with contextlib.suppress(FileNotFoundError):

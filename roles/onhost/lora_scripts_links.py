@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import stat
+import time
 from pathlib import Path
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt")
@@ -83,8 +84,13 @@ def main() -> None:
     parser.add_argument("--sd-models", type=Path, required=True, help="folder that the GUI lists models of")
     parser.add_argument("--runs", type=Path, required=True, help="folder of training runs")
     parser.add_argument("--train", type=Path, required=True, help="folder that the GUI lists datasets of")
+    parser.add_argument("--every", type=float, default=0, metavar="SECONDS", help="again and again, without end")
     options = parser.parse_args()
     store = Path(os.path.realpath(str(options.store)))
-    changes = link_models(wanted_models(options.models, store), options.sd_models)
-    for line in [*changes, *link_datasets(options.runs, options.train)]:
-        print(ascii(line)[1:-1])  # names are whatever the WebUI's user chose
+    while True:
+        changes = link_models(wanted_models(options.models, store), options.sd_models)
+        for line in [*changes, *link_datasets(options.runs, options.train)]:
+            print(ascii(line)[1:-1], flush=True)  # names are whatever the WebUI's user chose
+        if not options.every:
+            return
+        time.sleep(options.every)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 MARKS = (
@@ -10,16 +11,39 @@ MARKS = (
     ("vast.ai", ("VAST_CONTAINERLABEL",), ("/etc/vast_boot.d", "/.launch")),
 )
 """Name, variables of process 1, files: one of them is enough. sshd passes no variables on to logins."""
+STOP = {
+    "AutoDL": "shutdown",
+    "RunPod": "runpodctl stop pod $RUNPOD_POD_ID",
+    "vast.ai": "vastai stop instance $CONTAINER_ID",
+}
+"""Name -> the command that stops a container from inside, and with it the bill: autodl.com/docs, docs.runpod.io
+("Manage Pods") and docs.vast.ai (its FAQ on instances). The last two find their key by themselves."""
+RELEASED_DAYS = {"AutoDL": 15}
+"""Name -> days after its stop on which an instance is deleted with its disks (autodl.com/docs)."""
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def variables(root: Path = Path("/")) -> dict[str, str]:
+    """The environment of process 1, where providers put identifiers and keys; none if it cannot be read."""
+    try:
+        listed = (root / "proc/1/environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    entries = (os.fsdecode(entry).partition("=") for entry in listed)
+    return {name: value for name, equals, value in entries if equals}
+
+
+def recognised(names: set[str], files: set[str]) -> str:
+    """The provider with one of these variables of process 1, or these files; empty if there is none."""
+    found = (name for name, its, marks in MARKS if names.intersection(its) or files.intersection(marks))
+    return next(found, "")
+
+
+DISKS = {"AutoDL": "/root/autodl-tmp", "RunPod": "/workspace", "vast.ai": "/workspace"}
+"""Name -> where its containers have their data disk, those that have one."""
 
 
 def provider(root: Path = Path("/")) -> str:
     """The provider's name; empty if no mark is known."""
-    try:
-        listed = (root / "proc/1/environ").read_bytes().split(b"\0")
-    except OSError:
-        listed = []
-    variables = {entry.partition(b"=")[0].decode(errors="replace") for entry in listed}
-    for name, names, files in MARKS:
-        if variables.intersection(names) or any((root / file.lstrip("/")).exists() for file in files):
-            return name
-    return ""
+    there = {file for _, _, files in MARKS for file in files if (root / file.lstrip("/")).exists()}
+    return recognised(set(variables(root)), there)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from roles.onhost import nofollow
+from roles.onhost import nofollow, transfers
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
 
 def send(path: str, offset: int, size: int) -> None:
     """Raises OSError if `path` is no regular file."""
-    with nofollow.open_file(path) as file:
+    with transfers.sending(), nofollow.open_file(path) as file:
         file.seek(offset)
         while offset < size and (block := file.read(min(1 << 20, size - offset))):
             sys.stdout.buffer.write(block)

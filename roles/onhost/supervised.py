@@ -205,7 +205,7 @@ class Runner:
         }
         if self.its["credentials"]:
             own["CREDENTIALS_DIRECTORY"] = str(supervisor.SECRETS / self.unit)
-        limits = {name: self.its[name] for name in ("nice", "oom_score", "open_files", "umask")}
+        limits = {name: self.its[name] for name in ("nice", "oom_score", "open_files", "umask", "low_ports")}
         confine = confinement(self.user, {**limits, "dies": self.its["stop_children"]})
         ready = self.its["ready"] if main else "started"
         notify = supervisor.RUN / "notify" / self.unit if main and self.its["status"] else None

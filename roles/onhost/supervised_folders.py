@@ -65,6 +65,13 @@ def clear(unit: str, its: dict[str, Any]) -> None:
         files.remove(supervisor.SECRETS / unit)
 
 
+def remove_cache(unit: str) -> None:
+    """Remove what a service keeps between its runs, as it is not to run again."""
+    with contextlib.suppress(OSError, ValueError):  # its file is gone, or damaged
+        if folder := supervisor.described(unit)["cache_folder"]:
+            files.remove(CACHES / folder)
+
+
 def clear_all() -> None:
     """Remove what goes with any service: a container that was stopped keeps its /run."""
     for file in sorted((supervisor.HOME / "services").glob("*.service")):

@@ -216,6 +216,7 @@ def _do(verb: str, units: list[str]) -> str:
     if verb == "remove":
         why = attempt("disable", *units, now=True)
         for unit in units:
+            supervised_folders.remove_cache(unit)
             for left in (supervisor.file_of(unit), supervisor.STATES / f"{unit}.json", supervisor_logs.file_of(unit)):
                 files.remove(left)
         return why

@@ -1,11 +1,12 @@
 """Run a command as an unprivileged user with limits, where there is no systemd that could shut it in.
 
-    unprivileged --user USER --seconds N [--memory BYTES] [--alone] [--folder FOLDER] [--set NAME=VALUE ...] -- COMMAND
+    unprivileged --user USER --seconds N [--memory BYTES] [--alone] [--offline] [--folder FOLDER] [--set NAME=VALUE ...]
+                 -- COMMAND
 
-With --alone no other process of the user lives while it runs, or after it.
+With --alone no other process of the user lives while it runs, or after it. With --offline it reaches no network.
 
 It gets a temporary home of its own, no way to more rights, and ends with all that it started after its time. What a
-container does not let root take away it keeps: the network, and the sight of what everybody may read.
+container does not let root take away it keeps: the sight of what everybody may read, and of all processes.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, required=True)
     parser.add_argument("--memory", type=int, default=0, help="limit of each process's address space; 0 for none")
     parser.add_argument("--alone", action="store_true")
+    parser.add_argument("--offline", action="store_true")
     parser.add_argument("--folder", default="")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("command", nargs="+")
@@ -58,8 +60,12 @@ def _run(options: argparse.Namespace, home: str) -> int:
     own = dict(word.split("=", 1) for word in options.set)
     told = environment(options.user, {**own, "HOME": home, "TMPDIR": home})
     limits = {"nice": 5, "oom_score": 800, "open_files": MOST_OPEN, "memory": options.memory, "dies": True}
-    confine = confinement(options.user, limits)
-    child = subprocess.Popen(options.command, env=told, cwd=options.folder or home, preexec_fn=confine)
+    try:
+        confine = confinement(options.user, {**limits, "offline": options.offline})
+        child = subprocess.Popen(options.command, env=told, cwd=options.folder or home, preexec_fn=confine)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"{options.command[0]} cannot be started without rights and a network: {error}", file=sys.stderr)
+        return 1
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: child.kill())
     try:

@@ -22,7 +22,7 @@ SCRATCH = ("src", "tools", "tools.txt", "wheels", "resolved.txt")
 PYTHON_PROXY = "${SDFLEET_PYTHON_PROXY:+https_proxy=$SDFLEET_PYTHON_PROXY} "
 """For commands of uv that download a Python from GitHub and nothing else: the mirrors role says over which proxy."""
 BUILD_SECONDS = 1800
-BUILD_MEMORY = "4G"
+BUILD_MEMORY = 4 << 30
 CHECK_SECONDS = 300
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pyinfra.operations import server, systemd
 
 from roles.facts.seen import HostSurvey
+from roles.managers import SYSTEMD, Manager
 
 LOCK_SECONDS = 600
 """How long apt waits for another apt: a fresh cloud host runs its own upgrades for minutes after boot."""
@@ -46,13 +47,14 @@ def install_packages(names: Sequence[str], seen: HostSurvey) -> None:
         server.shell(name="Install packages", commands=[install])
 
 
-def install_nginx(names: Sequence[str], seen: HostSurvey) -> None:
+def install_nginx(names: Sequence[str], seen: HostSurvey, manager: Manager) -> None:
     """Install nginx and further packages. Its own unit stays masked: it would open port 80 with a welcome page.
 
     + names: all packages, nginx among them
     + seen: a survey that looked at them
     """
-    if "nginx" not in seen.packages:
+    # Without an init there is no runlevel, and invoke-rc.d starts nothing.
+    if "nginx" not in seen.packages and manager == SYSTEMD:
         # Masked alone: a web server that somebody installed by hand goes on.
         systemd.service(
             name="Mask nginx's own unit", service="nginx.service", running=None, enabled=None, command="mask"

@@ -58,17 +58,23 @@ TOLD = 64_000
 """Bytes of what such a command prints that reach the controller: it could print without end."""
 
 
-def shut_in(manager: Manager, seconds: int, environment: Mapping[str, str], memory: str = "") -> Sequence[str]:
+def shut_in(
+    manager: Manager, seconds: int, environment: Mapping[str, str], memory: int = 0, rules: Sequence[str] = ()
+) -> Sequence[str]:
     """The words before a command of strangers, as confined as the host's service manager can have it.
 
+    Its standard input and output go through.
+
     + seconds: after which it is killed
-    + memory: limit of its memory, in GiB, as 4G; without systemd of each process's address space
+    + memory: limit of its memory in bytes, 0 for none; without systemd that of each process's address space
+    + rules: further properties of the unit, with systemd
     """
     if isinstance(manager, Supervisor):
-        alone = ["--alone", *(["--memory", str(int(memory.removesuffix("G")) << 30)] if memory else [])]
+        alone = ["--alone", "--offline", *(["--memory", str(memory)] if memory else [])]
         return _unprivileged(manager, SANDBOX, seconds, environment, alone)
     words = " ".join(f"{name}={value}" for name, value in environment.items())
-    return sandboxed(seconds, *([f"MemoryMax={memory}"] if memory else []), f"Environment={words}")
+    limits = [f"RuntimeMaxSec={seconds}", *([f"MemoryMax={memory}"] if memory else [])]
+    return _transient([*LOCKED_DOWN, *limits, *rules, f"Environment={words}"])
 
 
 def _unprivileged(
@@ -76,15 +82,6 @@ def _unprivileged(
 ) -> list[str]:
     words = command(manager.paths.onhost, "unprivileged", "--user", user, "--seconds", seconds, *more)
     return [*words, *(f"--set={name}={value}" for name, value in environment.items()), "--"]
-
-
-def sandboxed(seconds: int, *rules: str) -> Sequence[str]:
-    """The words before a command that run it so; its standard input and output go through.
-
-    + seconds: after which it is killed
-    + rules: further properties of the unit
-    """
-    return _transient([*LOCKED_DOWN, f"RuntimeMaxSec={seconds}", *rules])
 
 
 def tried(user: str, manager: Manager, environment: Mapping[str, str], folder: str = "") -> str:

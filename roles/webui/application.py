@@ -51,7 +51,7 @@ def application(webui: Webui, paths: Paths, release: Release, text: str, manager
     # It makes folders there when it starts, also where a person put models by hand first, as root.
     own += [Folder(paths.webui_models, owner=WEBUI, group=WEBUI)]
     own += [Folder(data / name, owner=WEBUI, group=WEBUI) for name in (*SERVED_LINKS, "cache")]
-    own += [Folder(place) for place in extensions.mounts(release, paths).values()]
+    own += [Folder(place) for place in extensions.mounts(release, paths).values() if manager.mounts]
     return Application(
         "webui",
         release.id,

@@ -21,7 +21,8 @@ OTHER_SETTINGS = {
     "set fleet.data_root": "data_dir models_dir",
     "list models in [[models]]": "no_download_sd_model",
     "set webui.port": "port",
-    FROM_OUTSIDE: "listen server_name share ngrok ngrok_region ngrok_options subpath autolaunch",
+    FROM_OUTSIDE: "listen server_name share ngrok ngrok_region ngrok_options autolaunch",
+    "set webui.subpath": "subpath",
     "set secrets.gateway_logins and use the group gateway": "gradio_auth gradio_auth_path api_auth",
     "set gateway.tls and use the group gateway": "tls_keyfile tls_certfile",
     "set webui.options": "ui_settings_file ui_config_file",
@@ -113,6 +114,12 @@ class Webui(Settings):
         default="auto", description="What pictures are computed on; auto takes the GPU if the host has one."
     )
     port: int = Field(default=7860, ge=1024, le=65535, description="Loopback port of the WebUI.")
+    subpath: str = Field(
+        default="",
+        pattern=r"^((/[A-Za-z0-9][A-Za-z0-9._~-]*)+)?$",
+        description='Path below which a proxy of your own shows it, as "/sd"; on a host with a gateway it is that of '
+        "gateway.public_urls.",
+    )
     flags: dict[str, Flag] = Field(
         default={},
         description="Further launch flags, e.g. { medvram = true, device_id = 1 }; device_id is a GPU's number as "

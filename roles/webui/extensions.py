@@ -1,4 +1,7 @@
-"""Extensions of the fleet: part of the release, mounted for the WebUI beside those that users install."""
+"""Extensions of the fleet: part of the release, shown to the WebUI beside those that users install.
+
+systemd mounts each of them; where it does not run, links lead to those of the release in use.
+"""
 
 import shlex
 from collections.abc import Mapping
@@ -33,6 +36,11 @@ def names(release: Release) -> list[str]:
 def mounts(release: Release, paths: Paths) -> Mapping[PurePosixPath, PurePosixPath]:
     """Each extension's folder in the release -> its mount point for the WebUI. They come and go with the unit."""
     return {release.folder(paths) / EXTENSIONS / name: shown(paths) / name for name in names(release)}
+
+
+def link_target(name: str, paths: Paths) -> PurePosixPath:
+    """Where the link to an extension leads: to that of the release in use, so that a rollback takes it along."""
+    return paths.current("webui") / EXTENSIONS / name
 
 
 def kept_shown(release: Release, paths: Paths) -> list[str]:

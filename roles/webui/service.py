@@ -39,6 +39,8 @@ def launch_arguments(webui: Webui, paths: Paths, device: Device) -> list[str]:
     arguments += ["--data-dir", str(paths.data("webui"))]
     if device == "cpu":
         arguments += FLAVORS[webui.flavor].cpu_arguments
+    if webui.subpath:
+        arguments += ["--subpath", webui.subpath.lstrip("/")]
     for key, value in sorted(webui.flags.items()):
         flag = "--" + key.replace("_", "-")
         if value is True:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from pyinfra.api.exceptions import DeployError
 from pyinfra.context import host
 from pyinfra.operations import server
 
@@ -12,7 +13,7 @@ from roles.facts.seen import HostSurvey, quoted
 from roles.facts.survey import Survey
 from roles.paths import UNITS, Paths
 from roles.programs import command
-from roles.webui.extensions import PROGRAM, kept, shown
+from roles.webui.extensions import PROGRAM, kept, link_target, shown
 from roles.webui.release import EXTENSIONS
 from roles.webui.service import UNIT
 
@@ -29,6 +30,8 @@ class FoundExtensions:
     """Extensions that users installed."""
     kept: frozenset[str] = frozenset()
     """Extensions with kept files."""
+    linked: frozenset[str] = frozenset()
+    """Extensions of the fleet that are linked, where they cannot be mounted."""
     needed: frozenset[str] = frozenset()
     """Old checkouts that an old release, still on the host, would need."""
 
@@ -48,7 +51,9 @@ def find_extensions(there: Sequence[str], releases: Sequence[str], paths: Paths)
     seen = host.get_fact(
         Survey, written_by=dict.fromkeys(marks.values(), WEBUI), folders=[*look, kept(paths)], paths=[*look, *parts]
     )
-    there = [name for name in there if (entry := seen.entry(folder / name)) and entry.kind == "d"]
+    entries = {name: entry for name in there if (entry := seen.entry(folder / name))}
+    linked = {name for name, entry in entries.items() if entry.target == str(link_target(name, paths))}
+    there = [name for name, entry in entries.items() if entry.kind == "d"]
     # git records where a checkout was fetched from: for sdfleet's that is its store on the same host.
     old = [name for name in there if str(paths.git_store) in (seen.text(marks[name]) or "")]
     empty = [name for name in there if not seen.names.get(str(folder / name))]
@@ -56,9 +61,8 @@ def find_extensions(there: Sequence[str], releases: Sequence[str], paths: Paths)
         name for release in releases for name in old if not seen.entry(_part(paths.releases("webui") / release, name))
     }
     others = tuple(name for name in there if name not in {*old, *empty})
-    return FoundExtensions(
-        tuple(old), tuple(empty), others, frozenset(seen.names.get(str(kept(paths)), ())), frozenset(lacking)
-    )
+    have = frozenset(seen.names.get(str(kept(paths)), ()))
+    return FoundExtensions(tuple(old), tuple(empty), others, have, frozenset(linked), frozenset(lacking))
 
 
 def _part(release: PurePosixPath, name: str) -> PurePosixPath:
@@ -80,6 +84,26 @@ def take_over_extensions(found: FoundExtensions, wanted: Sequence[str], paths: P
         words += ["--extensions", str(shown(paths)), "--kept", str(kept(paths))]
         words += [*(["--keep", *keep] if keep else []), *(["--drop", *drop] if drop else [])]
         server.shell(name="Take over existing extensions", commands=[quoted(words)])
+
+
+def link_extensions(found: FoundExtensions, wanted: Sequence[str], paths: Paths) -> None:
+    """Link the fleet's extensions for a WebUI for which nothing can be mounted; before a release that has them starts.
+
+    The folder is root's, in one from which no service can take it away.
+    """
+    places = {name: shown(paths) / name for name in wanted if name not in found.linked}
+    if taken := [str(places[name]) for name in (*found.old, *found.empty, *found.others) if name in places]:
+        raise DeployError(f"{', '.join(taken)}: the fleet's extension of that name needs the place; move it away")
+    if places:
+        commands = [f"ln -sfT {quoted([link_target(name, paths), place])}" for name, place in places.items()]
+        server.shell(name="Link extensions", commands=commands)
+
+
+def unlink_extensions(found: FoundExtensions, wanted: Sequence[str], paths: Paths) -> None:
+    """Remove the links of extensions that the fleet no longer has."""
+    if gone := sorted(found.linked - set(wanted)):
+        commands = [f"rm -f {quoted([shown(paths) / name])}" for name in gone]
+        server.shell(name="Remove links of removed extensions", commands=commands)
 
 
 def remove_mount_points(found: FoundExtensions, wanted: Sequence[str], paths: Paths) -> None:

@@ -52,9 +52,12 @@ def install(webui: Webui, paths: Paths, build: str, manager: Manager) -> None:
     found = takeover.find_extensions(seen.names.get(str(extensions.shown(paths)), []), releases, paths)
     folders(name="Make folders", wanted=all_folders(app, paths), seen=seen)
     takeover.take_over_extensions(found, extensions.names(release), paths)
+    if not manager.mounts:
+        takeover.link_extensions(found, extensions.names(release), paths)
     deploy(app, paths, seen, as_wanted=runs_as_wanted(webui, app, paths, seen))
     remove_old_programs(takeover.old_programs(paths, seen), paths, seen)
     takeover.remove_mount_points(found, extensions.names(release), paths)
+    takeover.unlink_extensions(found, extensions.names(release), paths)
     prune(app, paths, seen)
 
 

@@ -21,7 +21,7 @@ from roles.paths import Paths
 from roles.programs import command
 from roles.webui.config import Webui
 from roles.webui.extensions import names, shown
-from roles.webui.release import release_of
+from roles.webui.release import EXTENSIONS, release_of
 from roles.webui.service import STATE, UNIT, options_hold, service_state, unit_text
 
 PICTURE_SECONDS = 300
@@ -90,6 +90,16 @@ def test_no_extension_of_an_earlier_file_is_left(host: Host, paths: Paths, relea
     found = {mark.removeprefix(f"{folder}/").partition("/")[0] for mark in marks}
     left = sorted(found - set(names(release)))
     assert not left, f"{folder} still holds {', '.join(left)}, which fleet.toml no longer names"
+
+
+def test_extensions_are_linked(host: Host, paths: Paths, release: Release, manager: Manager) -> None:
+    if manager.mounts or not names(release):
+        pytest.skip("the fleet has no extensions, or systemd mounts them")
+    for name in names(release):
+        led = host.run("readlink -f %s", str(shown(paths) / name)).stdout.strip()
+        assert led == str(release.folder(paths) / EXTENSIONS / name), (
+            f"{shown(paths) / name} leads to {led or 'nothing'}"
+        )
 
 
 def test_environment_holds_what_the_lock_says(host: Host, paths: Paths, release: Release) -> None:

@@ -49,6 +49,7 @@ case "$1" in
     if grep -q broken "$FAKE_HOST/$unit"; then rm -f "$FAKE_HOST/up"; exit 1; fi; touch "$FAKE_HOST/up" ;;
   enable|disable) [ ! -e "$FAKE_HOST/on-$1" ] || . "$FAKE_HOST/on-$1" ;;
   stop) rm -f "$FAKE_HOST/up" ;;
+  list-units) [ ! -e "$FAKE_HOST/active" ] || cat "$FAKE_HOST/active" ;;
   show) if [ -e "$FAKE_HOST/units" ]; then
       case "$*" in
         *LoadState*) cat "$FAKE_HOST/units" ;;
@@ -128,5 +129,6 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHosts:
     for name, text in texts.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     return FakeHosts(tmp_path)

@@ -265,6 +265,16 @@ def test_results_keep_long_host_names_whole_on_80_columns(monkeypatch: pytest.Mo
     ]
 
 
+def test_a_plan_that_failed_counts_no_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = shown_at(200, monkeypatch)
+    view = EngineView(("gpu-1", "gpu-2"), apply=False)
+    view.results["gpu-1"] = HostResult(host="gpu-1", status="ok", changed=3, unchanged=40, seconds=12.5)
+    view.results["gpu-2"] = HostResult(host="gpu-2", status="failed", seconds=1, error="no reason")
+    view.finish("")
+    rows = [line.split() for line in text.getvalue().splitlines()[1:3]]
+    assert rows == [["gpu-1", "ok", "3", "40", "12.5"], ["gpu-2", "failed", "-", "-", "1.0"]]
+
+
 def test_models_keep_their_sources_whole_on_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown_at(80, monkeypatch)
     source = "hf:stable-diffusion-v1-5/stable-diffusion-v1-5/v1-5-pruned-emaonly.safetensors"

@@ -9,6 +9,7 @@ import pytest
 
 from deploy.conversion import command
 from lab import Lab
+from roles.managers import SYSTEMD
 from roles.paths import ETC, Paths
 from roles.programs import zipped
 
@@ -38,7 +39,7 @@ told("become root", lambda: os.setuid(0))
 
 def run(lab: Lab, code: str, largest: int = 10_000) -> "subprocess.CompletedProcess[str]":
     """Run code where the converter runs."""
-    words = command(PATHS, PurePosixPath("/usr/bin/python3"), PICKLE, largest, MADE)
+    words = command(SYSTEMD, PATHS, PurePosixPath("/usr/bin/python3"), PICKLE, largest, MADE)
     sent = base64.b64encode(zipped({"__main__.py": code})).decode()
     return subprocess.run(
         lab.ssh_command("h1", shlex.join(words)), input=sent, capture_output=True, text=True, timeout=60, check=False

@@ -106,3 +106,35 @@ def test_what_a_role_says_of_a_setting_names_the_table_that_sets_it(tmp_path: Pa
     file.write_text(f'[fleet]\nname = "s"\n{hosts}')
     done = subprocess.run([sys.executable, "-c", SETTING, file], cwd=TREE, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["webui.requirements: no lock fits", "hosts.b.webui.requirements: no lock fits"]
+
+
+HALFWAY = """
+from deploy import engine
+from types import SimpleNamespace
+
+class Session:
+    def label(self, host, op):
+        return op
+
+    def execute(self, host, op):
+        if op == "breaks":
+            raise OSError("no space")
+        return True
+
+    def meta(self, host, op):
+        return SimpleNamespace(did_change=lambda: op == "changes", combined_output=None)
+
+    def leave_out(self, host):
+        pass
+
+run = engine._Run.__new__(engine._Run)
+run.session, run.failed, run.budget = Session(), 0, 0
+host = SimpleNamespace(name="h1", connector=None, data=SimpleNamespace(settings=SimpleNamespace(name="h1")))
+run.execute(host, ["changes", "stays", "changes", "breaks", "changes"])
+"""
+
+
+def test_a_host_that_failed_says_what_was_changed_before() -> None:
+    done = subprocess.run([sys.executable, "-c", HALFWAY], cwd=TREE, capture_output=True, text=True, check=True)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert (result["status"], result["changed"], result["unchanged"]) == ("failed", 2, 1)

@@ -26,6 +26,14 @@ BAD = """
 def test_port_is_open(webui):
     assert webui.port == 1, f"nothing listens on {webui.port}"
 """
+READS = """
+def test_command(host):
+    host.check_output("ls /no/such/folder")
+def test_file(host):
+    host.file("/no/such/file").content_string
+def test_folder(host):
+    host.file("/no/such/folder").listdir()
+"""
 
 
 @pytest.fixture
@@ -69,6 +77,15 @@ def test_drift_is_exit_code_3_with_a_sentence_and_reports(tree: Path, capsys: py
     assert "Next: sdfleet apply --limit one" in shown
     assert "test_port_is_open[one]" in (tree / "out.xml").read_text()
     assert "nothing listens on 7860" in (tree / "out.html").read_text()
+
+
+def test_what_is_missing_is_told_by_the_command_that_looked(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tree / "tree/roles/webui/verify.py").write_text(READS)
+    assert verify.run(fleet(tree), ["webui"]) == DRIFT
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "CommandResult" not in shown
+    for command in ("ls /no/such/folder", "cat -- /no/such/file", "ls -1 -q -- /no/such/folder"):
+        assert f"`{command}` ended with status" in shown
 
 
 def test_unreachable_host_is_exit_code_1_and_the_others_are_checked(

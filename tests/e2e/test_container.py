@@ -15,7 +15,7 @@ pytestmark = pytest.mark.lab
 
 NAME = "c1"
 ROOT = "/workspace/sdfleet"
-ACTIVE = f"python3 -I {ROOT}/tools/onhost.pyz supervisor_manager is-active sdfleet-webui.service"
+ACTIVE = "python3 -I {}/tools/onhost.pyz supervisor_manager is-active sdfleet-webui.service"
 PROCESSES = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done 2>/dev/null | grep -c '{}'"
 
 
@@ -41,10 +41,10 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         yield made
 
 
-def until_active(container: Road) -> float:
+def until_active(container: Road, root: str = ROOT) -> float:
     """Wait for the WebUI; how long that took, in s."""
     began = time.monotonic()
-    while container.lab.ssh(NAME, ACTIVE).returncode:
+    while container.lab.ssh(NAME, ACTIVE.format(root)).returncode:
         assert time.monotonic() - began < 120, container.sdfleet("logs", NAME, "webui").text
         time.sleep(1)
     return time.monotonic() - began
@@ -54,6 +54,7 @@ def test_a_second_apply_changes_nothing_and_verify_finds_nothing(container: Road
     again = container.sdfleet("apply")
     assert again.code == 0 and re.search(rf"{NAME} +ok +0 ", again.text), again.text
     assert (done := container.sdfleet("verify")).code == 0, done.text
+    assert container.lab.ssh(NAME, "readlink /root/tf-logs/sdfleet").stdout.strip() == f"{ROOT}/runs"
 
 
 def test_its_start_script_brings_all_back_after_a_stop(container: Road) -> None:

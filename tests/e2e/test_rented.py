@@ -1,5 +1,6 @@
 """The way into rented containers: a pasted line and a password, and what changes when a container is made anew."""
 
+import contextlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -8,6 +9,9 @@ from pathlib import Path
 import pytest
 import tomlkit
 
+from deploy.onhost import stop_host
+from deploy.ssh import HostError, connect
+from inventory.load import load
 from lab import box
 from lab.state import Rented
 from tests.e2e.conftest import Road
@@ -96,6 +100,18 @@ def test_all_that_sends_files_works_without_sftp(trusted: Road, name: str, tmp_p
         assert sizes.stdout.strip() == str(weights.stat().st_size)
     finally:
         trusted.file.write_text(before)
+
+
+@EACH
+def test_the_providers_own_command_stops_it_with_the_identifier_that_process_1_has(trusted: Road, name: str) -> None:
+    host = load(trusted.file).hosts[name]
+    with connect([host]) as remotes, contextlib.suppress(HostError):  # it is gone before it has answered
+        remotes[name].call(stop_host, command="auto", root=ROOT, webui_port=0, stop=True, timeout=100)
+    assert trusted.lab.wait_until_off(name, 10)
+    trusted.lab.start(name)
+    if name == RUNPOD:  # wiped, with the key
+        assert (done := with_password(trusted, name, "trust", name, "--replace-host-key")).code == 0, done.text
+    assert (done := trusted.sdfleet("status", "--limit", name)).code == 0, done.text
 
 
 def test_a_container_made_anew_costs_one_command(trusted: Road) -> None:

@@ -297,7 +297,7 @@ def test_host_wins_over_group_over_fleet(tmp_path: Path) -> None:
         "gpu-2": 7862,
         "gpu-3": 7861,
     }
-    assert fleet.hosts["gpu-3"].roles == ("mirrors", "base", "gpu", "models", "trainer")
+    assert fleet.hosts["gpu-3"].roles == ("mirrors", "base", "gpu", "models", "trainer", "rental")
 
 
 def test_preset_and_override(tmp_path: Path) -> None:

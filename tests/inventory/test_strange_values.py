@@ -58,10 +58,13 @@ STRANGE = {
     "data root that is relative": (_root("autodl-tmp"), "fleet.data_root: 'autodl-tmp' is relative"),
     "data root of the system": (_root("/etc/sdfleet"), "fleet.data_root: '/etc/sdfleet' belongs to the system"),
     "data root that others use": (_root("/srv"), "fleet.data_root: '/srv' belongs to the system; give a folder of"),
-    "data root in a home": (
-        _root("/root/autodl-tmp"),
-        'hidden from services (ProtectHome); write "/srv/sdfleet" instead',
+    "data root in a home, with systemd": (
+        _root("/root/autodl-tmp") + '\ninit = "systemd"',
+        "fleet.data_root: '/root/autodl-tmp' is hidden from the services of a host with systemd (ProtectHome); write "
+        '"/srv/sdfleet" instead',
     ),
+    "data root that is a home": (_root("/home/ubuntu"), "fleet.data_root: '/home/ubuntu' belongs to the system"),
+    "data root that is root's home": (_root("/root"), "fleet.data_root: '/root' belongs to the system"),
     "data root with a specifier": (_root("/srv/%n"), "fleet.data_root: '/srv/%n' must be a folder"),
     "data root with a line break": (_root("/srv/a\\nb"), "fleet.data_root: '/srv/a\\nb' must be a folder"),
     "model name that climbs": (_model("source='hf:a/b/c'").replace('"m"', '"../m"'), "'../m' has '/' in it"),
@@ -188,7 +191,7 @@ def test_a_value_is_named_once(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it mounts, in a namespace of its own")
 def test_the_way_out_of_a_home_folder_works_as_it_is_written(tmp_path: Path) -> None:
-    command = problems(tmp_path, _root("/root/autodl-tmp/sd")).partition("as root: ")[2]
+    command = problems(tmp_path, _root("/root/autodl-tmp/sd") + '\ninit = "systemd"').partition("as root: ")[2]
     (tmp_path / "fstab").write_text("# none\n")
     world = f"mount -t tmpfs none /srv && mount -t tmpfs none /root && mount --bind {tmp_path}/fstab /etc/fstab"
     script = (
@@ -200,7 +203,9 @@ def test_the_way_out_of_a_home_folder_works_as_it_is_written(tmp_path: Path) -> 
     assert done.stdout == "seen\nseen\n", done.stderr
 
 
-@pytest.mark.parametrize("root", ["/srv/sdfleet", "/data", "/mnt/nvme-1/sd", "/opt/sd", "/var/lib/sdfleet"])
+@pytest.mark.parametrize(
+    "root", ["/srv/sdfleet", "/data", "/mnt/nvme-1/sd", "/opt/sd", "/var/lib/sdfleet", "/root/autodl-tmp"]
+)
 def test_data_roots_that_are_fine(root: str, tmp_path: Path) -> None:
     file = tmp_path / "fleet.toml"
     file.write_text(_root(root))

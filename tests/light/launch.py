@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import runpy
 import struct
 import sys
@@ -70,7 +71,9 @@ def picture(order: dict[str, Any]) -> bytes:
 
 
 def by_prompt(prompt: str) -> bytes:
-    """What the page draws of a prompt."""
+    """What the page draws of a prompt; of one that says so, after some seconds."""
+    slow = re.fullmatch(r"after (\d+) s", prompt)
+    time.sleep(int(slow[1]) if slow else 0)
     return picture({"prompt": prompt, "seed": 1, "width": 64, "height": 64})
 
 

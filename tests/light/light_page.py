@@ -24,7 +24,7 @@ PAGE = """<!doctype html>
 <script>
 const say = text => document.getElementById("state").textContent = text;
 document.getElementById("generate").onclick = () => {
-  const socket = new WebSocket(location.origin.replace(/^http/, "ws") + "/queue/join");
+  const socket = new WebSocket(new URL("queue/join", location.href).href.replace(/^http/, "ws"));
   const answers = {
     send_hash: () => ({fn_index: 0, session_hash: "light"}),
     send_data: () => ({fn_index: 0, session_hash: "light", data: [document.getElementById("prompt").value]}),

@@ -9,6 +9,7 @@ CPU = {
     "lora-train@.service": 1.8,
     "sdfleet-cache.service": 1.8,
     "sdfleet-gateway.service": 1.8,
+    "sdfleet-idle-stop.service": 3.1,
     "sdfleet-lora-scripts.service": 1.7,
     "sdfleet-lora-scripts-links.service": 1.4,
     "sdfleet-lora-scripts-tensorboard.service": 1.5,

@@ -21,6 +21,8 @@ from roles.lora_scripts.service import unit_texts as lora_units
 from roles.managers import SYSTEMD, Manager
 from roles.operations.environment import builder
 from roles.paths import UNITS
+from roles.rental.service import UNIT as IDLE_STOP
+from roles.rental.service import unit_text as idle_stop_unit
 from roles.trainer.rendering import unit_texts as trainer_units
 from roles.webui.release import release_of as webui_release
 from roles.webui.service import UNIT as WEBUI
@@ -45,6 +47,7 @@ def units(host: HostSettings, device: Device, manager: Manager) -> dict[str, str
         CACHE: cache_unit(host.cache, paths, manager),
         GATEWAY: gateway_unit(host.gateway, "203.0.113.1", paths, manager),
         UNITS / WEBUI: webui_unit(host.webui, paths, webui, device, manager),
+        IDLE_STOP: idle_stop_unit(host.rental.model_copy(update={"idle_stop": "30m"}), paths, 7860, "AutoDL", manager),
         **trainer_units(trainer, paths, paths.envs / "any", manager),
         **lora_units(host.lora_scripts, paths, lora, device, manager),
     }
@@ -58,7 +61,7 @@ def texts(host: HostSettings, device: Device) -> dict[str, str]:
 
 
 def _converter(host: HostSettings) -> str:
-    told = command(host.paths, host.paths.envs / "any", host.paths.store / "any", 1, host.paths.store)
+    told = command(SYSTEMD, host.paths, host.paths.envs / "any", host.paths.store / "any", 1, host.paths.store)
     return _transient(shlex.split(told[2]))
 
 

@@ -8,7 +8,9 @@ import pytest
 from pyinfra.facts.systemd import SystemdStatus
 
 from roles.facts.seen import HostSurvey
+from roles.managers import SYSTEMD, Supervisor
 from roles.operations.packages import APT, FINISH_DPKG, LOCK_SECONDS, apt, install_nginx, install_packages
+from roles.paths import Paths
 from tests.roles.declared import declared
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -68,12 +70,17 @@ def run_apt(folder: Path, apt_get: str) -> subprocess.CompletedProcess[str]:
 
 def test_nothing_is_read_or_asked_where_all_is_installed() -> None:
     assert declared(lambda: install_packages(["curl"], HostSurvey(packages={"curl"}))) == {}
-    assert declared(lambda: install_nginx(["nginx"], HostSurvey(packages={"nginx"}))) == {}
+    assert declared(lambda: install_nginx(["nginx"], HostSurvey(packages={"nginx"}), SYSTEMD)) == {}
 
 
 def test_nginx_never_opens_port_80_by_itself() -> None:
     facts = {SystemdStatus: {"nginx.service": False}}
-    found = declared(lambda: install_nginx(["nginx", "openssl"], HostSurvey()), facts)
+    found = declared(lambda: install_nginx(["nginx", "openssl"], HostSurvey(), SYSTEMD), facts)
     assert next(iter(found.values())) == ["systemctl mask nginx.service"]
     assert list(found)[1:] == [READ, INSTALL]
     assert found[INSTALL] == [apt("install --no-install-recommends nginx openssl")]
+
+
+def test_where_no_init_would_start_it_nothing_is_masked() -> None:
+    found = declared(lambda: install_nginx(["nginx"], HostSurvey(), Supervisor(Paths())))
+    assert list(found) == [READ, INSTALL]

@@ -123,9 +123,10 @@ def test_digests_that_hosts_keep_since_earlier_versions_hold(tmp_path: Path) -> 
 def test_users_space_and_names(tmp_path: Path) -> None:
     (tmp_path / "b").touch()
     (tmp_path / ".a").touch()
-    found = survey(users=["root", "nobody-of-that-name"], space=tmp_path / "not/yet/there", folders=[tmp_path])
+    found = survey(users=["root", "nobody-of-that-name"], disks=[tmp_path / "not/yet/there"], folders=[tmp_path])
     assert found.users == {"root": "/root"}
-    assert found.free_bytes is not None and found.free_bytes > 0
+    disk = found.disks[str(tmp_path / "not/yet/there")]
+    assert disk.free_bytes > 0 and tmp_path.is_relative_to(disk.mount)
     assert sorted(found.names[str(tmp_path)]) == [".a", "b"]
 
 

@@ -36,7 +36,7 @@ peers = ["203.0.113.2"]
 """
 FLEETS: dict[str, tuple[str, Device]] = {"cpu": (PLAIN, "cpu"), "cuda": (PLAIN, "cuda"), "rich": (RICH, "cuda")}
 WEBUI_PROGRAM = "1875df996b45eb40"
-LOGIN_PROGRAM = "485d13e2bbb0269a"
+LOGIN_PROGRAM = "fdac1690711c7023"
 """Digests of the programs whose change restarts the WebUI and the gateway on every host at its next apply: new ones
 belong into CHANGELOG.md."""
 

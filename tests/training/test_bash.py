@@ -63,6 +63,13 @@ SCRIPTS = {
     "read by a loop": "accelerate launch train_network.py --a 2>&1 |\n  while read x; do echo $x; done\n",
     "redirected first": "> log.txt accelerate launch train_network.py --a\n",
     "an if with a redirection": HEAD + "if [[ $m ]]; then if [[ $m ]]; then m=1; fi fi > log.txt\n" + LAUNCH,
+    "a test turned round": HEAD + "! [[ $m == x ]] && extArgs+=(--a)\nif ! [ $m ]; then extArgs+=(--b); fi\n" + LAUNCH,
+    "turned round twice": HEAD + "if ! ! false; then m=1; else m=2; fi\n" + LAUNCH,
+    "an if turned round": HEAD + "! if false; then m=1; fi || extArgs+=(--a)\n" + LAUNCH,
+    "nothing turned round": HEAD + "if !; then m=1; else m=2; fi\n!\n" + LAUNCH,
+    "a pipe turned round": HEAD + "if ! false | true; then m=1; else m=2; fi\n" + LAUNCH,
+    "an assignment turned round": HEAD + "! m=1 || extArgs+=(--a)\n" + LAUNCH,
+    "nothing exported": HEAD + 'export "$none"\n' + LAUNCH,
     "a name in a program": 't="./sd-scripts/train_network.py"\naccelerate launch $t --a\n',
 }
 
@@ -95,7 +102,7 @@ def test_the_arguments_are_those_that_bash_passes(tmp_path: Path, text: str) -> 
     script = tmp_path / "train.sh"
     script.write_text(f"#!/bin/bash\n{text}")
     followed = bash.evaluate_script(script, script.read_text())
-    assert [value.text for value in followed.launch.arguments] == run_by_bash(script)
+    assert [value.text for value in followed.launch.words] == run_by_bash(script)
 
 
 def test_a_script_with_windows_line_ends_passes_the_same_arguments(tmp_path: Path) -> None:
@@ -109,7 +116,7 @@ def test_a_script_with_windows_line_ends_passes_the_same_arguments(tmp_path: Pat
     for name, content in {"unix.sh": text, "windows.sh": text.replace("\n", "\r\n")}.items():
         script = tmp_path / name
         script.write_bytes(content.encode())
-        passed.append([value.text for value in bash.evaluate_script(script, read_text(script)).launch.arguments])
+        passed.append([value.text for value in bash.evaluate_script(script, read_text(script)).launch.words])
     assert passed == [["--a", "b", "--model=./base.safetensors"]] * 2
 
 
@@ -133,6 +140,14 @@ REFUSED = {
     ),
     "an empty else": ("if [[ 1 ]]; then m=1\nelse\nfi\n" + LAUNCH, "line 3: a command is missing before 'fi'"),
     "an empty condition": ("if ; then m=1; fi\n" + LAUNCH, "line 1: a command is missing before ';'"),
+    "! before fi": (HEAD + "if [[ $m ]]; then ! fi\n" + LAUNCH, "line 3: a command is missing before 'fi'"),
+    "! before &&": (HEAD + "! && m=1\n" + LAUNCH, "line 3: a command is missing before '&&'; bash refuses this"),
+    "| in an array": ("m=(a | b)\n" + LAUNCH, "line 1: '|' in m=( ); bash refuses this script too"),
+    "an item that names a program": ("m[0]=train_network.py\n" + LAUNCH, "line 1: m[0]=train_network.py: items of"),
+    "arguments set that name a program": (
+        "set a train_network.py\n" + LAUNCH,
+        "line 1: set a train_network.py: is not",
+    ),
     "one fi too many": ("m=1\nfi\n" + LAUNCH, "line 2: a command is missing before 'fi'"),
     "a closing bracket": ("m=1\n)\n" + LAUNCH, "line 2: a command is missing before ')'"),
     "two semicolons": ("m=1;; n=2\n" + LAUNCH, "line 1: a command is missing before ';;'"),

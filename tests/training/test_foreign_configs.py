@@ -246,7 +246,7 @@ def test_a_preset_without_a_model_is_listed(tmp_path: Path) -> None:
     file = tmp_path / "preset.json"
     file.write_text(json.dumps({"LoRA_type": "Standard", "network_dim": 8, "unit": 1}))
     translation = kohya.translate(file)
-    assert translation.preset and translation.raw["network"]["rank"] == 8
+    assert translation.preset and translation.settings["network"]["rank"] == 8
     assert "unit = 1: belongs to kohya_ss' window" in str(translation.report)
 
 

@@ -205,7 +205,7 @@ def test_the_script_is_never_run(tmp_path: Path) -> None:
 def test_a_preset_is_listed_but_cannot_train() -> None:
     translation = kohya.translate(FILES / "preset.toml")
     assert translation.preset
-    assert translation.raw["data"] == {"resolution": "768,768", "buckets": {"enabled": True, "no_upscale": True}}
+    assert translation.settings["data"] == {"resolution": "768,768", "buckets": {"enabled": True, "no_upscale": True}}
     assert {entry.key for entry in translation.report.not_honoured} == {
         f"metadata.{key}" for key in ("name", "version", "author", "train_type", "description")
     }

@@ -171,7 +171,7 @@ def test_what_the_window_holds_counts_where_a_file_is_silent(tmp_path: Path) -> 
     file.write_text(json.dumps(window | {"pretrained_model_name_or_path": "/b.safetensors", "unet_lr": 0}))
     assert not kohya.load_any(file)[0].network.unet
     file.write_text(json.dumps(window))
-    assert "max_side" not in str(kohya.translate(file).raw), "a preset without a model changes only what it names"
+    assert "max_side" not in str(kohya.translate(file).settings), "a preset without a model changes only what it names"
 
 
 def test_check_tells_a_missing_tokenizer_and_how_a_kohya_config_names_one(

@@ -16,7 +16,7 @@ from training.errors import InputError
 from training.kohya import options
 from training.kohya.datasets import KNOWN as DATASET_KEYS
 from training.kohya.gui import NETWORKS
-from training.kohya.honoured import FIELD_MAP
+from training.kohya.honoured import EQUIVALENTS
 from training.kohya.keys import KNOWN
 from training.kohya.report import Report
 from training.kohya.unhonoured import REASONS
@@ -140,7 +140,7 @@ def accepted(reader: str, folder: Path) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for key in sorted(KNOWN | {*LIKELY} - {*SOUND}):
         values = LIKELY.get(key, PLAIN)
-        free = key in REASONS and key not in FIELD_MAP
+        free = key in REASONS and key not in EQUIVALENTS
         found[key] = [v for v in values if free or report_of(READERS[reader](folder, SOUND | {key: v})) is not None]
     return {key: values for key, values in found.items() if values}
 

@@ -154,7 +154,7 @@ BROKEN: list[tuple[Callable[[Path], Tables], str]] = [
     (no_pictures, "3_cat: holds no picture"),
     (zero_repeats, "its name says 0 repeats; name it 1_cat"),
     (no_folder, "nowhere: no such folder (data.folder)"),
-    (broken_picture, "b.png: is no readable picture"),
+    (broken_picture, "b.png: is no readable picture (cannot identify image file); replace it"),
     (cut_picture, "a.png: is no readable picture"),
     (caption_missing, "a.png: has no caption (.txt or .caption); write one"),
     (caption_not_text, "a.txt: is not UTF-8 text"),

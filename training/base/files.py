@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training.base import header, shapes
-from training.errors import InputError
+from training.errors import InputError, reason
 from training.sections.model import Family, Model
 
 REFINER_WIDTH = 1280
@@ -40,7 +40,7 @@ class DiffusersFolder:
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            raise InputError(f"{file}: is no readable JSON ({error})") from error
+            raise InputError(f"{file}: is no readable JSON ({reason(error)})") from error
         if not isinstance(found, dict):
             raise InputError(f"{file}: holds no settings")
         return found

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from training.errors import InputError
+from training.errors import InputError, reason
 
 MODEL = "SmilingWolf/wd-v1-4-moat-tagger-v2"
 WEIGHTS, NAMES = "model.onnx", "selected_tags.csv"
@@ -90,4 +90,4 @@ def _names(file: Path) -> tuple[list[str], list[str]]:
         names = [row["name"] if len(row["name"]) <= FACES else row["name"].replace("_", " ") for row in rows]
         return names, [row["category"] for row in rows]
     except (OSError, UnicodeDecodeError, KeyError, TypeError, csv.Error) as error:
-        raise InputError(f"{file}: cannot be read as the tagger's list of tags ({error})") from error
+        raise InputError(f"{file}: cannot be read as the tagger's list of tags ({reason(error)})") from error

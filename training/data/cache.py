@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from training import atomic_file
-from training.errors import TrainingError
+from training.errors import TrainingError, reason
 
 
 class Cache:
@@ -38,7 +38,7 @@ class Cache:
         except (OSError, SafetensorError) as error:
             self.path(key).unlink(missing_ok=True)
             raise TrainingError(
-                f"{self.path(key)}: this cache entry is damaged or was removed ({error}); "
+                f"{self.path(key)}: this cache entry is damaged or was removed ({reason(error)}); "
                 "start the run again to create it again"
             ) from error
 

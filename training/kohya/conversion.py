@@ -8,7 +8,7 @@ from typing import Any
 
 from training.errors import quoted
 from training.kohya import values
-from training.kohya.honoured import FIELD_MAP, KOHYA_DEFAULTS
+from training.kohya.honoured import EQUIVALENTS, KOHYA_DEFAULTS
 from training.kohya.report import Honoured, NotHonoured, Report
 from training.kohya.unhonoured import REASONS
 from training.kohya.values import Convert
@@ -23,7 +23,7 @@ DEFAULT = "sd-scripts' default"
 
 
 @dataclass(frozen=True)
-class Given:
+class Entry:
     """A value of the file, with its name there."""
 
     value: Any
@@ -31,20 +31,23 @@ class Given:
 
 
 class Conversion:
-    """The keys of a file, our tables so far, and the problems found."""
+    """The keys of a file, our settings so far, and the problems found.
+
+    Each key is honoured, dropped or refused once, and is taken then; so is each entry inside a key's value or a table.
+    """
 
     def __init__(
-        self, file: Path, base: Path, given: Mapping[str, Given], *, preset: bool = False, program: str = ""
+        self, file: Path, base: Path, entries: Mapping[str, Entry], *, preset: bool = False, program: str = ""
     ) -> None:
         self.file, self.base, self.preset = file, base, preset
         self.program = program
         """The program of sd-scripts that a script runs; empty for other files."""
-        self.given = dict(given)
+        self.entries = dict(entries)
         self.report = Report(file)
         self.problems: list[str] = []
         self.origins: dict[str, str] = {}
         """The key of the file that set each of our settings."""
-        self.raw: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {}
         self._taken: set[str] = set()
         if not preset:
             for path, value in KOHYA_DEFAULTS.items():
@@ -60,34 +63,37 @@ class Conversion:
 
     def get(self, key: str, default: Any = None) -> Any:
         """The value of a key; `default` if it is missing."""
-        found = self.given.get(key)
+        found = self.entries.get(key)
         return default if found is None else found.value
 
-    def value(self, key: str, convert: Convert) -> Any:
+    def converted(self, key: str, convert: Convert) -> Any:
         """The converted value of a key. Raises ValueError that names it."""
-        given = self.given[key]
-        try:
-            return convert(given.value)
-        except ValueError as error:
-            raise ValueError(f"{given.name}: {error} (is {quoted(given.value)})") from error
+        return self.converted_entry(self.entries[key], convert)
 
-    def valid_or_none(self, key: str, convert: Convert) -> Any:
+    def converted_entry(self, entry: Entry, convert: Convert) -> Any:
+        """The converted value of an entry. Raises ValueError that names it."""
+        try:
+            return convert(entry.value)
+        except ValueError as error:
+            raise ValueError(f"{entry.name}: {error} (is {quoted(entry.value)})") from error
+
+    def converted_or_none(self, key: str, convert: Convert) -> Any:
         """The converted value of a key; None if it is missing or invalid, which is reported when the key is taken."""
         try:
             return None if self.get(key) in (None, "") else convert(self.get(key))
         except ValueError:
             return None
 
-    def has(self, key: str) -> bool:
+    def remains(self, key: str) -> bool:
         """Whether the file has a key that no step has taken yet."""
-        return key in self.given and key not in self._taken
+        return key in self.entries and key not in self._taken
 
     def set(self, path: str, value: Any, origin: str = "") -> None:
         """Set one of our settings; `origin` is the key or default that it comes from."""
         if origin:
             self.origins[path] = origin
         *tables, last = path.split(".")
-        table = self.raw
+        table = self.settings
         for name in tables:
             table = table.setdefault(name, {})
         table[last] = value
@@ -118,46 +124,46 @@ class Conversion:
             )
         return cut
 
-    def entry(self, name: str, value: Any, path: str, ours: Any) -> None:
-        """Set our `path` to `ours` (None: keep the default), because the file has `name` = `value`."""
-        if ours is not None and path in PATHS:
-            ours = self.absolute(name, ours)
-        if ours is not None:
-            self.set(path, ours, name)
-        self.report.honoured.append(Honoured(name, value, path, ours))
-
-    def mention(self, name: str, value: Any, path: str) -> None:
-        """Report `name` = `value` as honoured by `path`, which is set elsewhere."""
-        self.origins[path] = name
-        self.report.honoured.append(Honoured(name, value, path, value))
-
     def honour(self, key: str, path: str, ours: Any) -> None:
-        """Take a key and set `path` to `ours` (None: keep the default)."""
+        """Take a key and set our `path` to `ours` (None: keep the default)."""
         self.take(key)
-        self.entry(self.given[key].name, self.given[key].value, path, ours)
-
-    def not_honoured(self, name: str, value: Any, reason: str) -> None:
-        """Report `name` = `value` as not honoured."""
-        self.report.not_honoured.append(NotHonoured(name, value, reason))
+        self.honour_entry(self.entries[key], path, ours)
 
     def drop(self, key: str, reason: str) -> None:
         """Take a key and report it as not honoured."""
         self.take(key)
-        self.not_honoured(self.given[key].name, self.given[key].value, reason)
+        self.drop_entry(self.entries[key], reason)
 
     def refuse(self, key: str, sentence: str) -> None:
         """Take a key and report that its value prevents the training."""
         self.take(key)
-        self.problem(f"{self.given[key].name}: {sentence}")
+        self.problem(f"{self.entries[key].name}: {sentence}")
 
-    def take_field(self, key: str) -> None:
-        """Take a key by FIELD_MAP."""
-        place = FIELD_MAP[key]
+    def honour_entry(self, entry: Entry, path: str, ours: Any) -> None:
+        """Set our `path` to `ours` (None: keep the default) because of an entry."""
+        if ours is not None and path in PATHS:
+            ours = self.absolute(entry.name, ours)
+        if ours is not None:
+            self.set(path, ours, entry.name)
+        self.report.honoured.append(Honoured(entry.name, entry.value, path, ours))
+
+    def honour_elsewhere(self, entry: Entry, path: str) -> None:
+        """Report an entry as honoured by `path`, which is set elsewhere."""
+        self.origins[path] = entry.name
+        self.report.honoured.append(Honoured(entry.name, entry.value, path, entry.value))
+
+    def drop_entry(self, entry: Entry, reason: str) -> None:
+        """Report an entry as not honoured."""
+        self.report.not_honoured.append(NotHonoured(entry.name, entry.value, reason))
+
+    def _take_by_table(self, key: str) -> None:
+        """Take a key that has an equivalent."""
+        ours = EQUIVALENTS[key]
         if self.get(key) in (None, ""):
-            self.honour(key, place.path, None)
+            self.honour(key, ours.path, None)
             return
         try:
-            self.honour(key, place.path, self.value(key, place.convert))
+            self.honour(key, ours.path, self.converted(key, ours.convert))
         except ValueError as error:
             self.take(key)
             self.problem(f"{error}")
@@ -165,11 +171,11 @@ class Conversion:
     def take_remaining(self) -> list[str]:
         """Take the remaining keys by the tables; returns the unknown ones."""
         unknown = []
-        for key in self.given:
-            if not self.has(key):
+        for key in self.entries:
+            if not self.remains(key):
                 continue
-            if key in FIELD_MAP:
-                self.take_field(key)
+            if key in EQUIVALENTS:
+                self._take_by_table(key)
             elif key in REASONS:
                 self.drop(key, REASONS[key])
             else:

@@ -21,7 +21,7 @@ def convert(file: Path, base: Path | None, tell: Callable[[str], None]) -> str:
     if found.preset:
         tell(str(found.report))
         tell("A preset changes some settings of another config; these are what it changes:")
-        return tables_to_toml(found.raw)
+        return tables_to_toml(found.settings)
     origins = {**dict.fromkeys(KOHYA_DEFAULTS, DEFAULT), **found.origins}
     config = to_config(file, found)
     tell(str(found.report))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import InputError
-from training.kohya.conversion import Given
+from training.kohya.conversion import Entry
 
 Table = dict[str, Any]
 
@@ -20,6 +20,21 @@ UNREAD = {
     ".safetensors": "is a model, not a config",
     ".ckpt": "is a model, not a config",
 }
+_NOT_READ = "not a training config that is read here"
+OTHER_JSON = (
+    ({"training_method", "concepts", "concept_file_name"}, f"is a config of OneTrainer, {_NOT_READ}"),
+    ({"job", "process"}, f"is a config of ai-toolkit, {_NOT_READ}"),
+    ({"peft_type"}, f"is PEFT's description of an adapter, {_NOT_READ}"),
+    (
+        {"_class_name", "_diffusers_version"},
+        "is part of a diffusers folder, not a training config; set model.checkpoint to that folder",
+    ),
+    ({"data_root", "resume_ckpt"}, f"is a config of EveryDream 2, {_NOT_READ}"),
+    ({"--model_type", "--pretrained_model_name_or_path"}, f"is a config of SimpleTuner, {_NOT_READ}"),
+    ({"nodes", "last_node_id"}, f"is a workflow of ComfyUI, {_NOT_READ}"),
+    ({"weight_map"}, f"is the index of a model in several files, {_NOT_READ}"),
+)
+"""JSON of other programs, by keys of which one is enough."""
 
 
 def refuse_unread(file: Path) -> None:
@@ -35,6 +50,20 @@ def refuse_fleet(file: Path, raw: Mapping[str, Any]) -> None:
         raise InputError(f"{file}: is a fleet file, not a training config; check it with: sdfleet check --fleet {file}")
 
 
+def why_not_gui(raw: Mapping[str, Any]) -> str:
+    """What a JSON object without LoRA_type is."""
+    for keys, what in OTHER_JSON:
+        if keys & raw.keys():
+            return what
+    if "datasets" in raw:
+        return "names a dataset; give the training file whose dataset_config it is"
+    if "token_string" in raw:
+        return "has no LoRA_type: it is of kohya_ss' Textual Inversion page, which trains embeddings"
+    if "max_resolution" in raw or "train_batch_size" in raw:
+        return "has no LoRA_type: it is of kohya_ss' Dreambooth or Finetuning page, which trains whole models"
+    return "is no JSON of kohya_ss (it has no LoRA_type)"
+
+
 def is_easy_scripts(raw: Mapping[str, Any]) -> bool:
     """Whether tables are those of LoRA_Easy_Training_Scripts, which contain `args` for sd-scripts."""
     return any(
@@ -43,13 +72,13 @@ def is_easy_scripts(raw: Mapping[str, Any]) -> bool:
     )
 
 
-def read_easy_scripts(file: Path, raw: Mapping[str, Any]) -> tuple[dict[str, Given], Table, list[Table]]:
+def read_easy_scripts(file: Path, raw: Mapping[str, Any]) -> tuple[dict[str, Entry], Table, list[Table]]:
     """Options, [general] and [[datasets]] from a TOML of LoRA_Easy_Training_Scripts.
 
     Its tables hold `args` for the command line and `dataset_args` for the dataset file; arguments of the optimiser and
     the network are tables inside `args`. Raises InputError.
     """
-    given: dict[str, Given] = {}
+    entries: dict[str, Entry] = {}
     general: Table = {}
     for section, content in raw.items():
         if section == "subsets" or not isinstance(content, dict):
@@ -62,10 +91,10 @@ def read_easy_scripts(file: Path, raw: Mapping[str, Any]) -> tuple[dict[str, Giv
                 if isinstance(value, dict):
                     value = [f"{name}={item}" for name, item in value.items()]
                 if target is None:
-                    given[key] = Given(value, f"{section}.args.{key}")
+                    entries[key] = Entry(value, f"{section}.args.{key}")
                 else:
                     target[key] = value
     subsets = raw.get("subsets", [])
     if not isinstance(subsets, list) or not all(isinstance(subset, dict) for subset in subsets):
         raise InputError(f"{file}: subsets: must be tables [[subsets]]")
-    return given, general, [{"subsets": subsets}]
+    return entries, general, [{"subsets": subsets}]

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import InputError, quoted
-from training.kohya import arguments, values
-from training.kohya.bash import Value
-from training.kohya.conversion import Given
+from training.kohya import values
+from training.kohya.bash import Field
+from training.kohya.command_line import parse_command_line
+from training.kohya.conversion import Entry
 from training.kohya.report import NotHonoured, Report
 
 RENAMED = {
@@ -43,7 +44,7 @@ NETWORKS: dict[str, tuple[str, str, list[str]]] = {
 }
 """network_module, LyCORIS algorithm, and the settings that become network_args, by LoRA_type."""
 
-HELD: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     "output_name": "last",
     "max_resolution": "512,512",
     "learning_rate": 1e-4,
@@ -65,7 +66,7 @@ HELD: dict[str, Any] = {
     "xformers": "xformers",
     "sample_sampler": "euler_a",
 }
-"""What the window holds, and passes, where a file names no value; only where sd-scripts' own default is another."""
+"""What the GUI passes where a file names no value; only where sd-scripts' own default is another."""
 
 LORA_PLUS = ("loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio")
 WHOLE = ("keep_tokens", "bucket_reso_steps", "caption_dropout_every_n_epochs", "gradient_accumulation_steps", "seed")
@@ -83,38 +84,7 @@ def is_gui(raw: Mapping[str, Any]) -> bool:
     return "LoRA_type" in raw
 
 
-_UNREAD = "not a training config that is read here"
-OTHERS = (
-    ({"training_method", "concepts", "concept_file_name"}, f"is a config of OneTrainer, {_UNREAD}"),
-    ({"job", "process"}, f"is a config of ai-toolkit, {_UNREAD}"),
-    ({"peft_type"}, f"is PEFT's description of an adapter, {_UNREAD}"),
-    (
-        {"_class_name", "_diffusers_version"},
-        "is part of a diffusers folder, not a training config; set model.checkpoint to that folder",
-    ),
-    ({"data_root", "resume_ckpt"}, f"is a config of EveryDream 2, {_UNREAD}"),
-    ({"--model_type", "--pretrained_model_name_or_path"}, f"is a config of SimpleTuner, {_UNREAD}"),
-    ({"nodes", "last_node_id"}, f"is a workflow of ComfyUI, {_UNREAD}"),
-    ({"weight_map"}, f"is the index of a model in several files, {_UNREAD}"),
-)
-"""JSON of other programs, by keys of which one is enough."""
-
-
-def why_not_gui(raw: Mapping[str, Any]) -> str:
-    """What a JSON object without LoRA_type is."""
-    for keys, what in OTHERS:
-        if keys & raw.keys():
-            return what
-    if "datasets" in raw:
-        return "names a dataset; give the training file whose dataset_config it is"
-    if "token_string" in raw:
-        return "has no LoRA_type: it is of kohya_ss' Textual Inversion page, which trains embeddings"
-    if "max_resolution" in raw or "train_batch_size" in raw:
-        return "has no LoRA_type: it is of kohya_ss' Dreambooth or Finetuning page, which trains whole models"
-    return "is no JSON of kohya_ss (it has no LoRA_type)"
-
-
-def read_gui(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple[dict[str, Given], Report]:
+def read_gui(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple[dict[str, Entry], Report]:
     """The options that the GUI would pass, and a report of the others.
 
     Raises InputError if the file is for a family or a network that is not trained here.
@@ -123,39 +93,36 @@ def read_gui(file: Path, raw: Mapping[str, Any], known: Container[str]) -> tuple
     report = Report(file)
     # A file that names no model is a preset, which changes only what it names.
     whole = raw.get("pretrained_model_name_or_path")
-    held = {key: value for key, value in HELD.items() if whole and raw.get(key) is None}
+    defaults = {key: value for key, value in DEFAULTS.items() if whole and raw.get(key) is None}
     if raw.get("lr_scheduler") == "constant":
-        held.pop("lr_warmup", None)  # the window sets it to 0 when this schedule is chosen
-    told, raw = raw, {**raw, **held}
-    given = {
-        RENAMED.get(key, key): Given(value, key)
+        defaults.pop("lr_warmup", None)  # the window sets it to 0 when this schedule is chosen
+    in_file, raw = raw, {**raw, **defaults}
+    entries = {
+        RENAMED.get(key, key): Entry(value, key)
         for key, value in raw.items()
         if RENAMED.get(key, key) in known and value is not None and key not in OF_OTHERS
     }
-    passed = _network(given, raw, str(raw["LoRA_type"]))
-    _numbers(file, given)
-    _length(file, given, raw, report)
-    _rates(file, given, raw)
-    _noise(given, raw)
-    if "optimizer" in raw and "use_8bit_adam" in given:
-        del given["use_8bit_adam"]
+    passed = _network(entries, raw, str(raw["LoRA_type"]))
+    _numbers(file, entries)
+    _length(file, entries, raw, report)
+    _rates(file, entries, raw)
+    _noise(entries, raw)
+    if "optimizer" in raw and "use_8bit_adam" in entries:
+        del entries["use_8bit_adam"]
         report.not_honoured.append(NotHonoured("use_8bit_adam", raw["use_8bit_adam"], _OLD_SWITCH))
         passed.add("use_8bit_adam")
-    attention = raw.get("xformers")
-    given.pop("xformers", None)
-    if attention in (True, "xformers", "sdpa"):
-        given["sdpa" if attention == "sdpa" else "xformers"] = Given(True, "xformers")
+    _attention(entries, raw)
     if raw.get("sdxl"):
-        given["model_type"] = Given("sdxl", "sdxl")
+        entries["model_type"] = Entry("sdxl", "sdxl")
     for key in ("optimizer_args", "lr_scheduler_args"):
         if isinstance(raw.get(key), str):
-            given[key] = Given(raw[key].replace('"', "").split(), key)
-    given |= _more(file, str(raw.get("additional_parameters") or ""), known)
-    named = {entry.name for entry in given.values()} | passed | {"additional_parameters"}
-    for key, value in told.items():
-        if key not in named and key not in held:
+            entries[key] = Entry(raw[key].replace('"', "").split(), key)
+    entries |= _more(file, str(raw.get("additional_parameters") or ""), known)
+    named = {entry.name for entry in entries.values()} | passed | {"additional_parameters"}
+    for key, value in in_file.items():
+        if key not in named and key not in defaults:
             report.not_honoured.append(NotHonoured(key, value, _OTHER if value else _WINDOW))
-    return {key: _origin(entry, held) for key, entry in given.items()}, report
+    return {key: _origin(entry, defaults) for key, entry in entries.items()}, report
 
 
 def _refuse_others(file: Path, raw: Mapping[str, Any]) -> None:
@@ -167,12 +134,12 @@ def _refuse_others(file: Path, raw: Mapping[str, Any]) -> None:
         raise InputError(f"{file}: LoRA_type: {kind} is not supported; known are {', '.join(NETWORKS)}")
 
 
-def _origin(entry: Given, held: Container[str]) -> Given:
+def _origin(entry: Entry, defaults: Container[str]) -> Entry:
     """The entry, told as the window's where the file names no value."""
-    return Given(entry.value, f"{entry.name} (kohya_ss' default)") if entry.name in held else entry
+    return Entry(entry.value, f"{entry.name} (kohya_ss' default)") if entry.name in defaults else entry
 
 
-def _network(given: dict[str, Given], raw: Mapping[str, Any], kind: str) -> set[str]:
+def _network(entries: dict[str, Entry], raw: Mapping[str, Any], kind: str) -> set[str]:
     """Set network_module and network_args; returns the settings that went into them."""
     module, algorithm, names = NETWORKS[kind]
     off = (None, "", "0", 0) if module == "networks.lora" else (None, "")
@@ -181,20 +148,20 @@ def _network(given: dict[str, Given], raw: Mapping[str, Any], kind: str) -> set[
     if algorithm:
         args = {"preset": raw.get("LyCORIS_preset") or "full", "algo": algorithm} | args
     for name in ("conv_dim", "conv_alpha", "factor", "dropout", "network_args", "unit"):
-        given.pop(name, None)
-    given["network_module"] = Given(module, "LoRA_type")
-    given["network_args"] = Given([f"{name}={value}" for name, value in args.items()], "network_args")
+        entries.pop(name, None)
+    entries["network_module"] = Entry(module, "LoRA_type")
+    entries["network_args"] = Entry([f"{name}={value}" for name, value in args.items()], "network_args")
     return {*(name for name in names if name in raw), "LyCORIS_preset", *LORA_PLUS} & raw.keys()
 
 
-def _numbers(file: Path, given: dict[str, Given]) -> None:
+def _numbers(file: Path, entries: dict[str, Entry]) -> None:
     """Convert numbers that the GUI stores as text or with a fraction, and zeros that it does not pass."""
     for key in WHOLE:
-        if key in given and given[key].value not in ("", None):
-            given[key] = Given(int(_number(file, given[key].name, given[key].value)), given[key].name)
+        if key in entries and entries[key].value not in ("", None):
+            entries[key] = Entry(int(_number(file, entries[key].name, entries[key].value)), entries[key].name)
     for key in ZERO_IS_UNSET:
-        if key in given and given[key].value in (0, "0", 0.0):
-            given[key] = Given("", given[key].name)
+        if key in entries and entries[key].value in (0, "0", 0.0):
+            entries[key] = Entry("", entries[key].name)
 
 
 def _number(file: Path, key: str, value: Any) -> float:
@@ -204,31 +171,31 @@ def _number(file: Path, key: str, value: Any) -> float:
         raise InputError(f"{file}: {key}: {error} (is {quoted(value)})") from error
 
 
-def _length(file: Path, given: dict[str, Given], raw: Mapping[str, Any], report: Report) -> None:
+def _length(file: Path, entries: dict[str, Entry], raw: Mapping[str, Any], report: Report) -> None:
     """Convert epoch, if neither steps nor epochs are set, and warm-up in percent."""
     set_elsewhere = any(not values.is_off(raw.get(key)) for key in ("max_train_steps", "max_train_epochs"))
     if raw.get("epoch") and not set_elsewhere and not raw.get("dataset_config"):
-        given["max_train_epochs"] = Given(raw["epoch"], "epoch")
+        entries["max_train_epochs"] = Entry(raw["epoch"], "epoch")
         report.notes.append("kohya_ss counts epoch into steps from the pictures; here it is train.epochs")
     if raw.get("lr_scheduler_num_cycles") == "":
-        given["lr_scheduler_num_cycles"] = Given(1, "lr_scheduler_num_cycles")
+        entries["lr_scheduler_num_cycles"] = Entry(1, "lr_scheduler_num_cycles")
     if values.is_off(raw.get("lr_warmup_steps")) and not values.is_off(raw.get("lr_warmup")):
-        given["lr_warmup_steps"] = Given(_number(file, "lr_warmup", raw["lr_warmup"]) / 100, "lr_warmup")
+        entries["lr_warmup_steps"] = Entry(_number(file, "lr_warmup", raw["lr_warmup"]) / 100, "lr_warmup")
 
 
-def _rates(file: Path, given: dict[str, Given], raw: Mapping[str, Any]) -> None:
+def _rates(file: Path, entries: dict[str, Entry], raw: Mapping[str, Any]) -> None:
     """Which parts are trained follows from the two rates."""
     text, unet = (_number(file, key, raw.get(key) or 0) for key in ("text_encoder_lr", "unet_lr"))
     for key in ("network_train_unet_only", "network_train_text_encoder_only", "text_encoder_lr"):
-        given.pop(key, None)
+        entries.pop(key, None)
     if text:
-        given["text_encoder_lr"] = Given(raw["text_encoder_lr"], "text_encoder_lr")
+        entries["text_encoder_lr"] = Entry(raw["text_encoder_lr"], "text_encoder_lr")
     if bool(text) != bool(unet):
         off = "unet_lr" if text else "text_encoder_lr"
-        given[off] = Given(0, off)
+        entries[off] = Entry(0, off)
 
 
-def _noise(given: dict[str, Given], raw: Mapping[str, Any]) -> None:
+def _noise(entries: dict[str, Entry], raw: Mapping[str, Any]) -> None:
     """The GUI passes only the chosen one of two kinds of noise."""
     chosen = raw.get("noise_offset_type", "Original")
     other = (
@@ -237,13 +204,21 @@ def _noise(given: dict[str, Given], raw: Mapping[str, Any]) -> None:
         else ("multires_noise_iterations", "multires_noise_discount")
     )
     for key in (*other, "noise_offset_type", "epoch"):
-        given.pop(key, None)
+        entries.pop(key, None)
 
 
-def _more(file: Path, text: str, known: Container[str]) -> dict[str, Given]:
+def _attention(entries: dict[str, Entry], raw: Mapping[str, Any]) -> None:
+    """The GUI has one menu for the kinds of attention."""
+    chosen = raw.get("xformers")
+    entries.pop("xformers", None)
+    if chosen in (True, "xformers", "sdpa"):
+        entries["sdpa" if chosen == "sdpa" else "xformers"] = Entry(True, "xformers")
+
+
+def _more(file: Path, text: str, known: Container[str]) -> dict[str, Entry]:
     """The options in the GUI's field for additional parameters."""
     try:
-        words = [Value(word) for word in shlex.split(text)]
+        words = [Field(word) for word in shlex.split(text)]
     except ValueError as error:
         raise InputError(f"{file}: additional_parameters: {str(error).lower()}") from error
-    return arguments.parse_arguments(f"{file}: additional_parameters", words, known)
+    return parse_command_line(f"{file}: additional_parameters", words, known)

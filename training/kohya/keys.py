@@ -1,7 +1,7 @@
 """Every key of a training file that can be read: an option of sd-scripts, or a field of lora-scripts' GUI."""
 
-from training.kohya.honoured import FIELD_MAP
-from training.kohya.network import WINDOW
+from training.kohya.honoured import EQUIVALENTS
+from training.kohya.network_arguments import GUI_ARGUMENTS
 from training.kohya.unhonoured import REASONS
 
 STEP_KEYS = {
@@ -45,4 +45,4 @@ STEP_KEYS = {
     "tokenizer_cache_dir",
 }
 
-KNOWN = frozenset({*FIELD_MAP, *REASONS, *STEP_KEYS, *WINDOW})
+KNOWN = frozenset({*EQUIVALENTS, *REASONS, *STEP_KEYS, *GUI_ARGUMENTS})

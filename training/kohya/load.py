@@ -8,7 +8,7 @@ from typing import Any
 from training import config
 from training.errors import InputError
 from training.kohya import foreign, gui, script
-from training.kohya.conversion import Conversion, Given
+from training.kohya.conversion import Conversion, Entry
 from training.kohya.keys import KNOWN
 from training.kohya.report import Report
 from training.kohya.translation import Translation, translate_keys
@@ -50,7 +50,7 @@ def to_config(file: Path, translation: Translation) -> config.Config:
     Raises InputError.
     """
     try:
-        found = config.parse_config(translation.raw, file)
+        found = config.parse_config(translation.settings, file)
     except InputError as error:
         raise InputError([_in_their_words(str(file), line, translation.origins) for line in error.problems]) from error
     translation.report.resolve(found)
@@ -85,19 +85,19 @@ def translate(file: Path, base: Path | None = None) -> Translation:
     if file.suffix == ".json":
         raw = read_json(file)
         if not gui.is_gui(raw):
-            raise InputError(f"{file}: {gui.why_not_gui(raw)}")
-        given, report = gui.read_gui(file, raw, KNOWN)
-        conversion = Conversion(file, base, given, preset=not raw.get("pretrained_model_name_or_path"))
+            raise InputError(f"{file}: {foreign.why_not_gui(raw)}")
+        entries, report = gui.read_gui(file, raw, KNOWN)
+        conversion = Conversion(file, base, entries, preset=not raw.get("pretrained_model_name_or_path"))
         conversion.report = report
         return translate_keys(conversion, *_datasets(conversion, {}, []))
     raw = read_toml(file)
     if foreign.is_easy_scripts(raw):
-        given, general, tables = foreign.read_easy_scripts(file, raw)
-        return translate_keys(Conversion(file, base, given), general, tables)
+        entries, general, tables = foreign.read_easy_scripts(file, raw)
+        return translate_keys(Conversion(file, base, entries), general, tables)
     preset = _is_preset(raw)
     outer = raw.pop("general", {}), raw.pop("datasets", [])
-    given, notes = _flatten(file, raw, preset)
-    conversion = Conversion(file, base, given, preset=preset)
+    entries, notes = _flatten(file, raw, preset)
+    conversion = Conversion(file, base, entries, preset=preset)
     conversion.report.notes.extend(notes)
     return translate_keys(conversion, *_datasets(conversion, *_tables(file, *outer)))
 
@@ -105,8 +105,8 @@ def translate(file: Path, base: Path | None = None) -> Translation:
 def _from_script(file: Path) -> Translation:
     """Translate a train.sh; options of its command line override the TOML of its --config_file."""
     found = script.read_script(file, read_text(file), KNOWN)
-    given, report, folder = found.given, found.report, found.folder
-    config_file = given.get("config_file")
+    entries, report, folder = found.entries, found.report, found.folder
+    config_file = entries.get("config_file")
     general: Table = {}
     tables: list[Table] = []
     if config_file and config_file.value:
@@ -120,11 +120,11 @@ def _from_script(file: Path) -> Translation:
         theirs, notes = _flatten(other, raw, preset=False)
         report.notes += [f"{other.name}: {note}" for note in notes]
         report.notes += [
-            f"{key}: the command line's {given[key].value!r} counts, not {other.name}'s {theirs[key].value!r}"
-            for key in theirs.keys() & given.keys()
+            f"{key}: the command line's {entries[key].value!r} counts, not {other.name}'s {theirs[key].value!r}"
+            for key in theirs.keys() & entries.keys()
         ]
-        given = theirs | given
-    conversion = Conversion(file, folder, given, program=found.program)
+        entries = theirs | entries
+    conversion = Conversion(file, folder, entries, program=found.program)
     conversion.report = report
     return translate_keys(conversion, *_datasets(conversion, general, tables))
 
@@ -142,14 +142,14 @@ def _datasets(conversion: Conversion, general: Table, tables: list[Table]) -> tu
         general, tables = _tables(other, content.get("general", {}), content.get("datasets", []))
         if not tables:
             raise InputError(f"{conversion.file}: dataset_config: {other} holds no [[datasets]]")
-    if conversion.has("dataset_config"):
+    if conversion.remains("dataset_config"):
         conversion.honour("dataset_config", "data.subsets", None)
     return general, tables
 
 
-def _flatten(file: Path, raw: Table, preset: bool) -> tuple[dict[str, Given], list[str]]:
+def _flatten(file: Path, raw: Table, preset: bool) -> tuple[dict[str, Entry], list[str]]:
     """The keys of all sections, which only group keys, as in kohya; of a repeated key the last counts, with a note."""
-    found: dict[str, Given] = {}
+    found: dict[str, Entry] = {}
     notes = []
     for section, content in raw.items():
         for key, value in content.items() if isinstance(content, dict) else [(section, content)]:
@@ -158,7 +158,7 @@ def _flatten(file: Path, raw: Table, preset: bool) -> tuple[dict[str, Given], li
             name = f"{section}.{key}" if preset and section == "metadata" else key
             if name in found and found[name].value != value:
                 notes.append(f"{key} is given twice; the last counts: {value!r}, not {found[name].value!r}")
-            found[name] = Given(value, name)
+            found[name] = Entry(value, name)
     return found, notes
 
 

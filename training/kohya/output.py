@@ -12,31 +12,31 @@ def samples(conversion: Conversion) -> None:
     window = _window_prompt(conversion)
     prompts = conversion.get("prompt_file") or conversion.get("sample_prompts")
     for key in ("prompt_file", "sample_prompts"):
-        if conversion.has(key):
+        if conversion.remains(key):
             _prompts(conversion, key)
     if window and not prompts:
-        conversion.set("sample.prompts", [window], conversion.given["positive_prompts"].name)
+        conversion.set("sample.prompts", [window], conversion.entries["positive_prompts"].name)
     drawn = bool(window or prompts) and values.switch(conversion.get("enable_preview", True))
-    if conversion.has("enable_preview"):
+    if conversion.remains("enable_preview"):
         conversion.honour("enable_preview", "sample", None)
     for key, path, convert in (
         ("sample_every_n_epochs", "sample.every_epochs", values.count),
         ("sample_every_n_steps", "sample.every_steps", values.count),
         ("sample_at_first", "sample.at_first", values.switch),
     ):
-        if conversion.has(key) and drawn:
-            conversion.honour(key, path, conversion.value(key, convert))
-        elif conversion.has(key):
+        if conversion.remains(key) and drawn:
+            conversion.honour(key, path, conversion.converted(key, convert))
+        elif conversion.remains(key):
             conversion.drop(key, "there is no sample_prompts, so kohya draws nothing either")
 
 
 def _prompts(conversion: Conversion, key: str) -> None:
     """A prompt file, or the prompt itself, which lora-scripts also takes."""
-    given = conversion.get(key)
-    if isinstance(given, list):
-        conversion.honour(key, "sample.prompts", [str(prompt) for prompt in given])
+    prompts = conversion.get(key)
+    if isinstance(prompts, list):
+        conversion.honour(key, "sample.prompts", [str(prompt) for prompt in prompts])
         return
-    value = str(given or "")
+    value = str(prompts or "")
     if not value:
         conversion.honour(key, "sample.prompts", None)
     elif " --" in value or "," in value:
@@ -65,9 +65,9 @@ def _window_prompt(conversion: Conversion) -> str | None:
             parts.append(f"{option} {value}")
     text = " ".join(parts) if prompt else None
     for key in (*fields, "positive_prompts"):  # the last is named beside the prompt
-        if conversion.has(key) and text:
+        if conversion.remains(key) and text:
             conversion.honour(key, "sample.prompts", [text])
-        elif conversion.has(key):
+        elif conversion.remains(key):
             conversion.drop(key, "there is no prompt to draw (positive_prompts)")
     return text
 
@@ -76,12 +76,12 @@ def logs(conversion: Conversion) -> None:
     """Take log_with and logging_dir: kohya writes TensorBoard's files if a folder is given."""
     folder = bool(conversion.get("logging_dir"))
     wanted = str(conversion.get("log_with") or ("tensorboard" if folder else ""))
-    if conversion.has("logging_dir"):
+    if conversion.remains("logging_dir"):
         conversion.drop("logging_dir", "logs stand in the run folder")
-    if conversion.has("log_with"):
+    if conversion.remains("log_with"):
         if wanted == "wandb":
             conversion.drop("log_with", REASONS["wandb_api_key"])
         else:
             conversion.honour("log_with", "log.tensorboard", wanted in ("tensorboard", "all") or None)
     elif wanted:
-        conversion.set("log.tensorboard", True, conversion.given["logging_dir"].name)
+        conversion.set("log.tensorboard", True, conversion.entries["logging_dir"].name)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.errors import InputError
-from training.kohya import arguments, bash
-from training.kohya.conversion import Given
+from training.kohya import bash
+from training.kohya.command_line import parse_command_line
+from training.kohya.conversion import Entry
 from training.kohya.report import NotHonoured, Report
 from training.spelling import did_you_mean
 
@@ -37,7 +38,7 @@ LAUNCHER_REASON = "is about how accelerate starts processes; one process trains 
 class Script:
     """What a script passes to sd-scripts."""
 
-    given: dict[str, Given]
+    entries: dict[str, Entry]
     """The options of the command line."""
     report: Report
     """On the script's other variables."""
@@ -55,9 +56,9 @@ def read_script(file: Path, text: str, known: Container[str]) -> Script:
     script = bash.evaluate_script(file, text)
     launch = script.launch
     where = f"{file}: line {launch.line}"
-    given = arguments.parse_arguments(where, launch.arguments, known)
+    entries = parse_command_line(where, launch.words, known)
     if launch.program == "sdxl_train_network.py":
-        given.setdefault("model_type", Given("sdxl", launch.program))
+        entries.setdefault("model_type", Entry("sdxl", launch.program))
     report = Report(file)
     report.notes.extend(script.notes)
     for word in launch.launcher:
@@ -66,7 +67,7 @@ def read_script(file: Path, text: str, known: Container[str]) -> Script:
             report.not_honoured.append(NotHonoured(f"accelerate {name}", value or True, LAUNCHER_REASON))
     for name, value in launch.environment:
         report.not_honoured.append(NotHonoured(name, value, _of_environment(name, value)))
-    passed = bash.used_names([*launch.arguments, *launch.launcher])
+    passed = bash.used_names([*launch.words, *launch.launcher])
     for name, value in script.variables.items():
         if name in passed:
             continue
@@ -78,7 +79,7 @@ def read_script(file: Path, text: str, known: Container[str]) -> Script:
             raise InputError(f"{file}: {name}: is set, but the script passes it to no option{hint}")
         else:
             report.not_honoured.append(NotHonoured(name, value, "is set, but the script passes it to no option"))
-    return Script(given, report, script.folder, launch.program)
+    return Script(entries, report, script.folder, launch.program)
 
 
 def _of_environment(name: str, value: str) -> str:

@@ -45,25 +45,25 @@ def unused(conversion: Conversion) -> None:
         return
     for key, (other, counting, default) in UNUSED.items():
         value = conversion.get(other, default)
-        if conversion.has(key) and (values.is_off(value) or (counting and str(value) not in counting)):
+        if conversion.remains(key) and (values.is_off(value) or (counting and str(value) not in counting)):
             conversion.drop(
                 key, f"has no effect: {other} is {value}" if value != "" else f"has no effect without {other}"
             )
     buckets = conversion.get("enable_bucket", False)
-    if not conversion.has("dataset_config") and values.is_off(buckets):
+    if not conversion.remains("dataset_config") and values.is_off(buckets):
         for key in _BUCKETS:
-            if conversion.has(key):
+            if conversion.remains(key):
                 conversion.drop(key, "has no effect without enable_bucket")
 
 
 def base_model(conversion: Conversion) -> None:
     """Take v2, model_type and model_train_type: the family, where the file tells it."""
     length = conversion.get("max_token_length")
-    made = conversion.valid_or_none("max_token_length", values.token_length)
+    made = conversion.converted_or_none("max_token_length", values.token_length)
     if made is not None and str(made) != str(length):
         conversion.note(f"max_token_length = {length}: sd-scripts makes pieces of 75 of it, {made} in all")
     for key in ("model_type", "model_train_type"):
-        if conversion.has(key):
+        if conversion.remains(key):
             name = str(conversion.get(key))
             if name in MODEL_TYPES:
                 conversion.honour(key, "model.family", MODEL_TYPES[name])
@@ -71,15 +71,15 @@ def base_model(conversion: Conversion) -> None:
                 conversion.drop(key, UNSUPPORTED)
             else:
                 conversion.refuse(key, f"{name}: {UNSUPPORTED}")
-    if conversion.has("tokenizer_cache_dir"):
+    if conversion.remains("tokenizer_cache_dir"):
         _tokenizer(conversion)
     sdxl = any(MODEL_TYPES.get(str(conversion.get(key))) == "sdxl" for key in ("model_type", "model_train_type"))
-    if sdxl and conversion.has("clip_skip"):
+    if sdxl and conversion.remains("clip_skip"):
         conversion.drop("clip_skip", "sd-scripts does not use it for SDXL, which always takes the last layer but one")
-    elif (conversion.valid_or_none("clip_skip", values.at_least_one) or 1) > 1 and not _names_sd(conversion):
+    elif (conversion.converted_or_none("clip_skip", values.at_least_one) or 1) > 1 and not _names_sd(conversion):
         conversion.note("clip_skip: counts for SD 1.5 and SD 2; SDXL always takes the last layer but one, as in kohya")
-    if conversion.has("v2"):
-        conversion.honour("v2", "model.family", "sd2" if conversion.value("v2", values.switch) else None)
+    if conversion.remains("v2"):
+        conversion.honour("v2", "model.family", "sd2" if conversion.converted("v2", values.switch) else None)
 
 
 def _names_sd(conversion: Conversion) -> bool:
@@ -93,11 +93,11 @@ def _names_sd(conversion: Conversion) -> bool:
 def _tokenizer(conversion: Conversion) -> None:
     """Take tokenizer_cache_dir: sd-scripts keeps each tokenizer in a folder named after its model."""
     key = "tokenizer_cache_dir"
-    given = conversion.get(key)
-    if values.is_off(given):
+    cache = conversion.get(key)
+    if values.is_off(cache):
         conversion.honour(key, "model.tokenizer", None)
         return
-    folder = Path(conversion.absolute(key, given)) / "openai_clip-vit-large-patch14"
+    folder = Path(conversion.absolute(key, cache)) / "openai_clip-vit-large-patch14"
     # os.path, as a name that no file can have is answered too.
     if os.path.isdir(folder):  # noqa: PTH112
         conversion.honour(key, "model.tokenizer", str(folder))
@@ -109,18 +109,18 @@ def arithmetic(conversion: Conversion) -> None:
     """Take the kinds of attention, of which kohya uses the first that is on, and full_fp16 / full_bf16."""
     chosen = None
     for key, name in (("mem_eff_attn", "sdpa"), ("xformers", "xformers"), ("sdpa", "sdpa")):
-        if not conversion.has(key):
+        if not conversion.remains(key):
             continue
-        on = conversion.value(key, values.switch)
+        on = conversion.converted(key, values.switch)
         if on and chosen:
             conversion.drop(key, f"{chosen} is on too and comes first")
             continue
         conversion.honour(key, "train.attention", name if on else None)
         chosen = key if on else chosen
     for key, precision in (("full_fp16", "fp16"), ("full_bf16", "bf16")):
-        if not conversion.has(key):
+        if not conversion.remains(key):
             continue
-        on = conversion.value(key, values.switch)
+        on = conversion.converted(key, values.switch)
         if on and values.precision(conversion.get("mixed_precision", "no")) != precision:
             conversion.refuse(key, f'needs mixed_precision = "{precision}"')
         elif on and precision == "fp16":
@@ -132,20 +132,20 @@ def arithmetic(conversion: Conversion) -> None:
 def length(conversion: Conversion) -> None:
     """Take max_train_steps and save_last_n_steps; epochs come before steps."""
     epochs = not values.is_off(conversion.get("max_train_epochs"))
-    if conversion.has("max_train_steps"):
+    if conversion.remains("max_train_steps"):
         if epochs:
             conversion.drop("max_train_steps", "max_train_epochs is given and comes first")
         else:
-            conversion.honour("max_train_steps", "train.steps", conversion.value("max_train_steps", values.whole))
+            conversion.honour("max_train_steps", "train.steps", conversion.converted("max_train_steps", values.whole))
     elif not epochs and not conversion.preset:
         conversion.set("train.steps", DEFAULT_STEPS, DEFAULT)
         conversion.note(f"the file gives no length; kohya's default is {DEFAULT_STEPS} steps")
-    if conversion.has("save_last_n_steps"):
+    if conversion.remains("save_last_n_steps"):
         every = conversion.get("save_every_n_steps")
         if values.is_off(every) or values.is_off(conversion.get("save_last_n_steps")):
             conversion.drop("save_last_n_steps", "counts for save_every_n_steps, which is not given")
         else:
-            keep = conversion.value("save_last_n_steps", values.whole) // values.whole(every) + 1
+            keep = conversion.converted("save_last_n_steps", values.whole) // values.whole(every) + 1
             conversion.honour("save_last_n_steps", "save.keep", keep)
     if conversion.get("seed") is None and not conversion.preset:
         conversion.set("train.seed", DEFAULT_SEED)

@@ -19,9 +19,9 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True)
 class Translation:
-    """Our tables, converted from a kohya file."""
+    """Our settings, converted from a kohya file."""
 
-    raw: Table
+    settings: Table
     report: Report
     origins: Mapping[str, str]
     """The key of the file that set each of our settings."""
@@ -51,13 +51,13 @@ def translate_keys(conversion: Conversion, general: Table, tables: list[Table]) 
     for key in conversion.take_remaining():
         # A step that failed leaves its other keys behind; only otherwise is a remaining known key a mistake.
         if key not in KNOWN or not stopped:
-            name = conversion.given[key].name
+            name = conversion.entries[key].name
             conversion.problem(f"{name}: {_what_it_is(key)}")
     if not conversion.preset:
         _required(conversion, general, tables)
     if conversion.problems:
         raise InputError(conversion.problems)
-    return Translation(conversion.raw, conversion.report, conversion.origins, conversion.preset)
+    return Translation(conversion.settings, conversion.report, conversion.origins, conversion.preset)
 
 
 def _what_it_is(key: str) -> str:

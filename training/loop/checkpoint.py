@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from training import atomic_file
-from training.errors import InputError, TrainingError
+from training.errors import InputError, TrainingError, reason
 from training.run_folder import CHECKPOINTS
 
 NAME = "step-{:08d}.pt"
@@ -25,7 +25,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
             torch.save({"step": step, **state}, file)
     except (OSError, RuntimeError) as error:
         raise TrainingError(
-            f"{path}: the checkpoint cannot be written ({error}); earlier ones remain. "
+            f"{path}: the checkpoint cannot be written ({reason(error)}); earlier ones remain. "
             "Make room and start the run again: it goes on from the last one"
         ) from error
     for old in _found(folder)[:-keep]:
@@ -41,7 +41,8 @@ def latest_checkpoint(folder: Path) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = torch.load(found[-1], map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises a different class for every kind of damage
-        raise InputError(f"{found[-1]}: is damaged ({error}); remove it to go on from the one before") from error
+        why = reason(error)
+        raise InputError(f"{found[-1]}: is damaged ({why}); remove it to go on from the one before") from error
     return state
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import imagehash
 from PIL import Image, ImageOps
 
+from training.picture_files import why_unreadable
 from training.review.finding import Finding
 
 THUMBNAIL = (192, 192)
@@ -40,7 +41,8 @@ def inspect_picture(path: Path) -> tuple[InspectedPicture | None, list[Finding]]
             found += _remarks(path, file)
             shown = ImageOps.exif_transpose(file).convert("RGB")
     except Exception as error:  # decoders raise all kinds of exceptions for damaged files
-        return None, [*found, Finding("bad", path, f"cannot be read ({_short(error)}); replace it or take it out")]
+        why = why_unreadable(error)
+        return None, [*found, Finding("bad", path, f"cannot be read ({why}); replace it or take it out")]
     small = shown.copy()
     small.thumbnail(THUMBNAIL)
     return InspectedPicture(path, shown.size, hashlib.sha256(content).hexdigest(), imagehash.phash(shown), small), found
@@ -73,9 +75,3 @@ def duplicates(looked: Sequence[InspectedPicture]) -> list[Finding]:
                 found.append(Finding("warning", one.path, f"looks the same as {other.path.name}"))
                 break
     return found
-
-
-def _short(error: Exception) -> str:
-    """The beginning of an error's message; decoders put whole object names into it."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return "cannot identify image file" if "cannot identify image file" in text else text[:160]

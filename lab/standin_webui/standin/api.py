@@ -130,6 +130,7 @@ def _add_state(app: FastAPI, studio: Studio, settings: Settings) -> None:
             "interrupted": now.interrupted,
             "job": now.job,
             "job_count": 1 if now.job else 0,
+            "job_timestamp": studio.last_job,
             "job_no": 0,
             "sampling_step": now.step,
             "sampling_steps": now.steps,

@@ -3,6 +3,7 @@
 import hashlib
 import random
 import threading
+import time
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,8 @@ class Studio:
         self.checkpoints = checkpoints
         self.loras = loras
         self.progress = Progress()
+        self.last_job = "0"
+        """When it began to draw last, as the original tells it."""
         self.loaded: Path | None = None
         self._hashes: dict[tuple[Path, int], str] = {}
         self._pipeline: Any = None
@@ -163,6 +166,7 @@ class Studio:
             seeds = [first + index for index in range(order.batch_size)]
             self._pipeline.scheduler = SAMPLERS[order.sampler](**NOISE)
             self.progress = Progress(job="txt2img", steps=order.steps)
+            self.last_job = time.strftime("%Y%m%d%H%M%S")
             try:
                 images = self._run(self._pipeline, order, prompt, seeds)
             finally:

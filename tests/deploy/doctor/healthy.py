@@ -45,6 +45,7 @@ def healthy(host: HostSettings) -> dict[str, Any]:
         "time": 1000.5,
         "asked": (1000.0, 1001.0),
         "disk": {"free_gb": 80.0, "total_gb": 100.0},
+        "mounts": {str(host.paths.root): "/"},
         "memory": {"total_gb": 32.0, "swap_gb": 0.0},
         "gpu": RUNNING,
         "units": {service.unit: RUNS for service in services(host)},

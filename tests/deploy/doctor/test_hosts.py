@@ -1,7 +1,7 @@
 """What the doctor makes of a host, from what was read there."""
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -11,7 +11,8 @@ from deploy.doctor import controller, hosts
 from deploy.doctor.failures import NO_GPU
 from deploy.doctor.report import _lost
 from deploy.ssh import HostError
-from inventory.model import Fleet, HostSettings
+from inventory.model import ROLES, Fleet, HostSettings
+from roles.paths import Paths
 from tests.deploy.doctor.healthy import BARE, BOARD, RUNNING, RUNS, found, healthy
 
 
@@ -98,11 +99,29 @@ def test_what_is_wrong_is_named_with_its_cure(
     assert re.search(words, f"{findings[0].says} {findings[0].cure}"), findings
 
 
-def test_a_host_without_systemd_is_bad_only_for_what_needs_it(host: HostSettings) -> None:
-    assert "system" not in found(host, systemd=False)
-    more = host.model_copy(update={"roles": (*host.roles, "gateway")})
-    [finding] = found(more, systemd=False, provider="AutoDL")["system"]
-    assert finding.level == "bad" and "a container of AutoDL; gateway needs it" in finding.says
+def test_a_host_without_systemd_is_no_fault(host: HostSettings) -> None:
+    more = host.model_copy(update={"roles": ROLES})
+    assert "system" not in found(more, systemd=False, provider="AutoDL")
+
+
+RENTED = {"systemd": False, "provider": "AutoDL", "units": {}}
+
+
+def test_the_data_disk_of_a_rented_container_is_proposed(host: HostSettings) -> None:
+    root = str(host.paths.root)
+    [finding] = found(host, **RENTED, mounts={root: "/", "/root/autodl-tmp": "/root/autodl-tmp"})["disk"]
+    assert finding.level == "warning" and "the system disk of a container of AutoDL" in finding.says
+    assert f'Write data_root = "/root/autodl-tmp/sdfleet", on its data disk ({host.place("data_root")})' in finding.cure
+    small = {"free_gb": 2.0, "total_gb": 30.0}
+    [finding] = found(host, **RENTED, disk=small, mounts={root: "/", "/root/autodl-tmp": "/root/autodl-tmp"})["disk"]
+    assert finding.level == "bad" and '"/root/autodl-tmp/sdfleet"' in finding.cure
+    assert "disk" not in found(host, **RENTED, mounts={root: "/", "/root/autodl-tmp": "/"})
+
+
+def test_a_data_root_that_systemd_hides_is_bad(host: HostSettings) -> None:
+    hidden = host.model_copy(update={"paths": Paths(root=PurePosixPath("/root/autodl-tmp/sdfleet"))})
+    [finding] = found(hidden, mounts={str(hidden.paths.root): "/"})["disk"]
+    assert finding.level == "bad" and "mount /srv/sdfleet" in finding.cure
 
 
 def test_torch_without_a_gpu_is_a_failure_only_where_a_gpu_is(host: HostSettings) -> None:

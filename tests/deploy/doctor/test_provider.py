@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lab.providers import PROVIDERS, Provider
-from roles.onhost.provider import provider
+from roles.onhost.provider import DISKS, provider
 
 EACH = pytest.mark.parametrize("rented", PROVIDERS.values(), ids=PROVIDERS)
 
@@ -24,6 +24,11 @@ def container(root: Path, variables: dict[str, str], files: list[str]) -> Path:
 def test_by_the_environment_of_process_1(rented: Provider, tmp_path: Path) -> None:
     variables = {"PATH": "/bin", **rented.variables("0123456789ab")}
     assert provider(container(tmp_path, variables, [])) == rented.title
+
+
+@EACH
+def test_its_data_disk_is_known(rented: Provider) -> None:
+    assert DISKS[rented.title] == str(rented.disk)
 
 
 @pytest.mark.parametrize(

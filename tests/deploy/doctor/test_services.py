@@ -18,6 +18,7 @@ name = "studio"
 [hosts.gpu-1]
 address = "203.0.113.10"
 groups = ["webui", "lora_scripts", "train", "gateway", "cache"]
+rental.idle_stop = "30m"
 """
 TEMPLATES = Path(__file__).resolve().parents[3] / "templates"
 STOPPED = {"LoadState": "loaded", "ActiveState": "inactive", "SubState": "dead"}
@@ -49,12 +50,14 @@ def test_every_service_is_looked_at_where_its_role_is_chosen(host: HostSettings,
         "tensorboard": (6007,),
         "gateway": (443, 8443, 9443, 80),
         "cache": (8180, 8181, 8182, 8183, 8184, 8185, 8187, 8188),  # 8186 is apt's, whose mirror is not named
+        "idle-stop": (),
     }
     assert found(host) == {}
     texts = said(host)
     assert texts["lora-scripts"] == "active/running, 28000 is python3 on 127.0.0.1"
     assert texts["gateway"].startswith("active/running, 443 is nginx on 0.0.0.0")
-    (tmp_path / "fleet.toml").write_text(FLEET.replace("groups = [", "groups = []\n#"))
+    assert texts["idle-stop"] == "active/running"
+    (tmp_path / "fleet.toml").write_text(FLEET.replace("groups = [", "groups = []\n#").replace("rental.", "#"))
     assert services(load(tmp_path / "fleet.toml").hosts["gpu-1"]) == []
 
 

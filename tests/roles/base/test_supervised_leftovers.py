@@ -162,5 +162,38 @@ def test_a_sandboxed_command_has_a_limit_of_memory(sandbox: list[str]) -> None:
 
 
 def test_builds_have_that_limit_without_systemd(machine: Machine) -> None:
-    words = list(shut_in(machine.manager, 1800, {}, "4G"))
-    assert words[words.index("--memory") + 1] == str(4 << 30) and "--alone" in words
+    words = list(shut_in(machine.manager, 1800, {}, 4 << 30))
+    assert words[words.index("--memory") + 1] == str(4 << 30) and {"--alone", "--offline"} <= set(words)
+
+
+TRIES = r"""
+import ctypes, errno, os, socket, sys
+for family in (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK, getattr(socket, "AF_VSOCK", 40)):
+    try:
+        socket.socket(family, socket.SOCK_RAW if family == socket.AF_NETLINK else socket.SOCK_STREAM)
+        print("has a socket of family", int(family))
+    except PermissionError:
+        pass
+libc = ctypes.CDLL(None, use_errno=True)
+wide = ctypes.c_long(1 << 32 | socket.AF_INET)
+if libc.syscall(ctypes.c_long({"x86_64": 41}.get(os.uname().machine, 198)), wide, 1, 0) >= 0:
+    print("has a socket of a wide number")
+ring = libc.syscall(ctypes.c_long(425), 1, ctypes.byref(ctypes.create_string_buffer(120)))
+if ring >= 0 or ctypes.get_errno() != errno.ENOSYS:
+    print("has an io_uring")
+left, right = socket.socketpair()
+left.send(b"x")
+assert right.recv(1) == b"x"
+if len(sys.argv) < 2:
+    os.execv(sys.executable, [sys.executable, "-c", open("/proc/self/cmdline").read().split("\0")[2], "again"])
+print("tried twice")
+"""
+
+
+def test_an_offline_command_reaches_no_network_and_neither_does_what_it_starts(sandbox: list[str]) -> None:
+    words = [*sandbox, "--offline", "--", "/usr/bin/python3", "-c", TRIES]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (0, "tried twice\n"), done.stderr
+    words.remove("--offline")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    assert "has a socket of family" in done.stdout, "the test would see nothing"

@@ -1,6 +1,6 @@
 """What the cache's nginx is told, and where the fleet's mirrors lead then."""
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
@@ -10,8 +10,10 @@ from inventory.model import Fleet
 from roles.cache.config import Cache
 from roles.cache.rendering import tokens
 from roles.cache.servers import configuration, homes, nameservers, servers
+from roles.managers import SYSTEMD, Supervisor
 from roles.paths import Paths
 
+GIVEN = PurePosixPath("/run/credentials/sdfleet-cache.service")
 FLEET = """\
 [fleet]
 name = "studio"
@@ -81,7 +83,7 @@ def test_only_mirrors_with_the_same_paths_stand_in_for_each_other() -> None:
 
 
 def test_configuration_says_who_may_and_where_names_are_looked_up(fleet: Fleet) -> None:
-    text = configuration(Cache(), upstreams(fleet.hosts["gpu-1"].direct), Paths(), "nameserver 10.0.0.2\n")
+    text = configuration(Cache(), upstreams(fleet.hosts["gpu-1"].direct), Paths(), "nameserver 10.0.0.2\n", GIVEN)
     assert "    resolver 10.0.0.2;\n" in text
     assert text.count("    allow ") == 4
     assert "    deny all;\n" in text
@@ -106,7 +108,7 @@ def test_a_held_token_goes_to_its_issuer_and_to_named_mirrors_alone() -> None:
     assert scope.tokens == ("$modelscope_cookie", "")
     without, _, _ = servers(Cache(), mirrors)
     assert without.tokens == ("", "$http_authorization", ""), "a host's own token is passed on as carefully"
-    text = configuration(Cache(hold_tokens=True), mirrors, Paths(), "", ("https://named.example",))
+    text = configuration(Cache(hold_tokens=True), mirrors, Paths(), "", GIVEN, ("https://named.example",))
     for block in text.split("location ")[1:]:
         if "hf-mirror.example" in block or "scope-mirror.example" in block:
             assert 'proxy_set_header Authorization "";' in block
@@ -114,7 +116,16 @@ def test_a_held_token_goes_to_its_issuer_and_to_named_mirrors_alone() -> None:
 
 
 def test_the_cache_follows_no_link_of_a_service_to_anothers_file(fleet: Fleet) -> None:
-    text = configuration(Cache(), upstreams(fleet.hosts["gpu-1"].direct), Paths(), "")
+    text = configuration(Cache(), upstreams(fleet.hosts["gpu-1"].direct), Paths(), "", GIVEN)
     served = [block for block in text.split("location ") if "root /" in block or "alias /" in block]
     assert len(served) == 2
     assert all("disable_symlinks if_not_owner;" in block for block in served)
+
+
+def test_tokens_are_read_where_the_hosts_service_manager_gives_them() -> None:
+    for manager, folder in (
+        (SYSTEMD, "/run/credentials/sdfleet-cache.service"),
+        (Supervisor(Paths()), "/run/sdfleet-supervisor/credentials/sdfleet-cache.service"),
+    ):
+        text = configuration(Cache(), {}, Paths(), "", manager.credentials("sdfleet-cache.service"))
+        assert f"include {folder}/tokens[.]conf;" in text

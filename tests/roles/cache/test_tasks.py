@@ -51,5 +51,5 @@ def test_the_cache_asks_the_name_servers_of_a_host_without_systemd_resolved() ->
         install(Cache(), Paths(), upstreams, (), {}, SYSTEMD)  # type: ignore[call-arg, arg-type]
 
     [command] = declared(declare, {Survey: seen, File: None})["Cache | Write the cache's configuration"]
-    wanted = configuration(Cache(), upstreams, Paths(), resolv_conf)
+    wanted = configuration(Cache(), upstreams, Paths(), resolv_conf, SYSTEMD.credentials(UNIT.name))
     assert "resolver 10.0.0.2;" in wanted and hashlib.sha256(wanted.encode()).hexdigest() in command

@@ -77,7 +77,7 @@ def client(tmp_path: Path, quick_hashes: None) -> Iterator[Client]:
 
 def test_each_login_has_a_session_of_its_own_and_leaves_it(client: Client) -> None:
     first, second = client.log_in(), client.log_in()
-    assert first.status == 303 and first.cookies[login_server.COOKIE] != second.cookies[login_server.COOKIE]
+    assert first.status == 303 and first.cookies["__Host-sdfleet"] != second.cookies["__Host-sdfleet"]
     assert (client.who(first), client.who(second)) == ("ann", "ann")
     left = client.ask(
         "POST", "/sdfleet/logout", headers={"Cookie": f"__Host-sdfleet={first.cookies['__Host-sdfleet']}"}

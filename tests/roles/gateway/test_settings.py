@@ -63,7 +63,7 @@ def test_certbot_asks_the_directory_that_is_set_and_answers_where_nginx_serves()
     assert options["--server"] == "https://acme.invalid/directory"
     assert (options["--domain"], options["--email"]) == ("sd.example.org", "ops@example.org")
     answered = (
-        nginx_conf(ACME, "203.0.113.1", [WEBUI])
+        nginx_conf(ACME, "203.0.113.1", [WEBUI], SYSTEMD)
         .partition("location /.well-known/acme-challenge/ {")[2]
         .partition("}")[0]
     )
@@ -77,13 +77,19 @@ def test_the_unit_is_another_when_its_certificate_is() -> None:
 
 def test_it_listens_where_it_is_told_to_and_nowhere_else() -> None:
     listening = Gateway.model_validate({"listen": ["10.8.0.1", "::"], "http_port": None})
-    lines = [line.strip() for line in nginx_conf(listening, "203.0.113.1", [WEBUI]).splitlines() if "listen " in line]
+    lines = [
+        line.strip()
+        for line in nginx_conf(listening, "203.0.113.1", [WEBUI], SYSTEMD).splitlines()
+        if "listen " in line
+    ]
     assert lines == ["listen 10.8.0.1:443 ssl http2;", "listen [::]:443 ssl http2;"]
 
 
 def test_plain_http_leads_to_the_gateways_own_name_whatever_host_was_asked() -> None:
     def leads(gateway: Gateway, address: str) -> str:
-        return next(line.strip() for line in nginx_conf(gateway, address, [WEBUI]).splitlines() if "return 301" in line)
+        return next(
+            line.strip() for line in nginx_conf(gateway, address, [WEBUI], SYSTEMD).splitlines() if "return 301" in line
+        )
 
     assert leads(Gateway(), "203.0.113.1") == "return 301 https://203.0.113.1:443$request_uri;"
     assert leads(Gateway(), "2001:db8::1") == "return 301 https://[2001:db8::1]:443$request_uri;"
@@ -92,13 +98,13 @@ def test_plain_http_leads_to_the_gateways_own_name_whatever_host_was_asked() -> 
 
 
 def test_browsers_are_told_to_stay_on_https_where_the_certificate_is_trusted() -> None:
-    assert "Strict-Transport-Security" in nginx_conf(ACME, "x", [WEBUI])
+    assert "Strict-Transport-Security" in nginx_conf(ACME, "x", [WEBUI], SYSTEMD)
     # With a certificate of its own nobody could ever click through a warning again.
-    assert "Strict-Transport-Security" not in nginx_conf(Gateway(), "x", [WEBUI])
+    assert "Strict-Transport-Security" not in nginx_conf(Gateway(), "x", [WEBUI], SYSTEMD)
 
 
 def test_there_are_files_for_all_connections() -> None:
-    conf, unit = nginx_conf(Gateway(), "x", [WEBUI]), unit_text(Gateway(), "x", Paths(), SYSTEMD)
+    conf, unit = nginx_conf(Gateway(), "x", [WEBUI], SYSTEMD), unit_text(Gateway(), "x", Paths(), SYSTEMD)
     connections = int(conf.partition("worker_connections ")[2].partition(";")[0])
     files = int(unit.partition("LimitNOFILE=")[2].partition("\n")[0])
     assert files > 2 * connections and "worker_rlimit_nofile" not in conf, "a worker may not raise its own limit"

@@ -1,5 +1,7 @@
 """A lab host with a card, a stand-in of NVIDIA's repository in its network, and apply."""
 
+import contextlib
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -75,26 +77,26 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[apt.Repository]:
-    """The stand-in for NVIDIA's repository, with two branches."""
-    made = apt.Repository(tmp_path_factory.mktemp("apt"))
-    made.publish([*apt.driver(NEW), *apt.driver(OTHER_BRANCH), apt.container_toolkit()])
-    yield made
-    made.close()
-
-
-@pytest.fixture(scope="session")
-def distribution(repository: apt.Repository) -> apt.Repository:
-    """The stand-in for Debian's archive."""
-    made = apt.Repository(repository.root, apt.DISTRIBUTION_SUITE)
-    made.publish([apt.dkms(), apt.headers(gpus.KERNEL)])
-    return made
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stand-ins for NVIDIA's repository, with two branches, and for Debian's archive; each test has a copy."""
+    root = tmp_path_factory.mktemp("apt")
+    nvidia = apt.Repository(root)
+    nvidia.publish([*apt.driver(NEW), *apt.driver(OTHER_BRANCH), apt.container_toolkit()])
+    apt.Repository(root, apt.DISTRIBUTION_SUITE).publish([apt.dkms(), apt.headers(gpus.KERNEL)])
+    nvidia.close()
+    return root
 
 
 @pytest.fixture
-def server(repository: apt.Repository, distribution: apt.Repository, tmp_path: Path) -> Iterator[Server]:
+def server(archive: Path, tmp_path: Path) -> Iterator[Server]:
     """A fresh host."""
-    listen = (str(NVIDIA_PORT), "--bind", GATEWAY, "--directory", str(repository.root))
+    root = tmp_path / "apt"
+    shutil.copytree(archive, root, ignore=shutil.ignore_patterns("S.*"))  # sockets of gpg's agent
+    repository, distribution = apt.Repository(root), apt.Repository(root, apt.DISTRIBUTION_SUITE)
+    listen = (str(NVIDIA_PORT), "--bind", GATEWAY, "--directory", str(root))
     command = (sys.executable, "-m", "http.server", *listen)
-    with attached(hosts=1, services=[Service(name="nvidia", command=command, port=NVIDIA_PORT)]) as lab:
+    with (
+        contextlib.closing(repository),
+        attached(hosts=1, services=[Service(name="nvidia", command=command, port=NVIDIA_PORT)]) as lab,
+    ):
         yield Server(lab, repository, distribution, tmp_path)

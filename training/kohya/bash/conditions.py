@@ -4,6 +4,8 @@ import fnmatch
 import re
 from collections.abc import Callable, Sequence
 
+from training.kohya.bash.shell import Shell
+from training.kohya.bash.statements import Command
 from training.kohya.bash.words import Text, Word
 
 NUMERIC: dict[str, Callable[[int, int], bool]] = {
@@ -43,12 +45,28 @@ class UnknownResult(Exception):
     """A test whose result cannot be known here."""
 
 
-def evaluate_single(fields: Sequence[str]) -> bool:
+def evaluate(command: Command, shell: Shell) -> bool:
+    """The result of a command `[[ ... ]]`, `[ ... ]` or `test ...`. Raises InputError that names the line."""
+    kind = command.words[0].bare
+    try:
+        if kind == "[[":
+            return _double(command.words[1:-1], lambda word: shell.whole(word).text)
+        fields = [field.text for word in command.words[1:] for field in shell.split(word)]
+        if kind == "[":
+            if fields[-1:] != ["]"]:
+                raise shell.refuse(command.line, "[ without ]")
+            fields.pop()
+        return _single(fields)
+    except UnknownResult as error:
+        raise shell.refuse(command.line, str(error)) from error
+
+
+def _single(fields: Sequence[str]) -> bool:
     """The result of `[ fields ]`; a test that is an error in bash counts as false, as in an if."""
     if len(fields) <= 1:
         return bool(fields and fields[0])
     if fields[0] == "!":
-        return not evaluate_single(fields[1:])
+        return not _single(fields[1:])
     if len(fields) == 2:
         return _of_one(*fields) if fields[0] in ("-z", "-n") or fields[0] in OF_FILES else False
     if len(fields) == 3 and (fields[1] in EQUAL or fields[1] in NUMERIC):
@@ -58,7 +76,7 @@ def evaluate_single(fields: Sequence[str]) -> bool:
     return False
 
 
-def evaluate_double(words: Sequence[Word], value: Callable[[Word], str]) -> bool:
+def _double(words: Sequence[Word], value: Callable[[Word], str]) -> bool:
     """The result of `[[ words ]]`; `value` expands a word. Raises UnknownResult."""
     answer, rest = _either(list(words), value)
     if rest:

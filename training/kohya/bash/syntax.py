@@ -1,9 +1,9 @@
-"""Parser for the statements of bash scripts, as far as scripts that start a training need them."""
+"""Parser for the statements of bash scripts."""
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
+from training.kohya.bash.statements import Assignment, Block, Chain, Command, If, Not, Statement, UnsupportedBlock
 from training.kohya.bash.words import Operator, ShellSyntaxError, Text, Token, Word, tokenize
 
 ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?)=")
@@ -12,65 +12,6 @@ CLOSED_BY = {"for": "done", "while": "done", "until": "done", "select": "done", 
 """Compound commands that are not evaluated, and what closes them."""
 NEVER_FIRST = frozenset(("then", "elif", "else", "fi", "do", "done", "esac", "}", "]]"))
 """Keywords that continue or close a compound command; no command begins with one."""
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """`name=value`, `name+=value`, `name=(words)`."""
-
-    name: str
-    append: bool
-    value: Word | tuple[Word, ...]
-
-
-@dataclass(frozen=True)
-class Command:
-    """A simple command; one without words only assigns."""
-
-    line: int
-    assignments: tuple[Assignment, ...]
-    words: tuple[Word, ...]
-
-
-@dataclass(frozen=True)
-class If:
-    """Conditions, each with its block; `otherwise` is the else block."""
-
-    branches: tuple[tuple["Block", "Block"], ...]
-    otherwise: "Block"
-
-
-@dataclass(frozen=True)
-class Chain:
-    """Commands joined by &&, || or |."""
-
-    first: "Statement"
-    rest: tuple[tuple[str, "Statement"], ...]
-
-
-@dataclass(frozen=True)
-class UnsupportedBlock:
-    """A loop, case, function or subshell, which is not evaluated."""
-
-    line: int
-    what: str
-
-
-Statement = Command | If | Chain | UnsupportedBlock
-Block = tuple[Statement, ...]
-
-
-def commands(block: Block) -> Iterator[Command]:
-    """All simple commands in a block, including conditional ones."""
-    for statement in block:
-        if isinstance(statement, Command):
-            yield statement
-        elif isinstance(statement, Chain):
-            yield from commands((statement.first, *(following for _, following in statement.rest)))
-        elif isinstance(statement, If):
-            for condition, body in statement.branches:
-                yield from commands((*condition, *body))
-            yield from commands(statement.otherwise)
 
 
 def parse_script(text: str) -> Block:
@@ -114,7 +55,17 @@ class _Parser:
         return tuple(found)
 
     def _chain(self) -> Statement:
-        return self._joined(lambda: self._joined(self._statement, "|", "|&"), "&&", "||")
+        return self._joined(self._pipe, "&&", "||")
+
+    def _pipe(self) -> Statement:
+        """Commands joined by |, perhaps after a `!`, which is about all of them."""
+        token = self._peek()
+        if not isinstance(token, Word) or token.bare != "!":
+            return self._joined(self._statement, "|", "|&")
+        self.at += 1
+        # In bash `!` alone is a command that fails, as if `true` followed.
+        alone = self._peek() is None or self._is("\n", ";")
+        return Not(Command(token.line, (), (Word((Text("true"),), token.line, "true"),)) if alone else self._pipe())
 
     def _joined(self, part: Callable[[], Statement], *joints: str) -> Statement:
         """Statements that `part` reads, with any of `joints` between them."""
@@ -240,6 +191,8 @@ class _Parser:
                 token = self._peek()
                 if token is None:
                     raise ShellSyntaxError(word.line, f"{name}=( without )")
+                if not isinstance(token, Word) and token.text != "\n":
+                    raise ShellSyntaxError(token.line, f"{token.text!r} in {name}=( ); bash refuses this script too")
                 items += [token] if isinstance(token, Word) else []
                 self.at += 1
             self.at += 1

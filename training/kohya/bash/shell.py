@@ -48,7 +48,7 @@ FROM_OUTSIDE = ("HOME", "USER", "PWD", "PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
 
 
 @dataclass(frozen=True)
-class Value:
+class Field:
     """A word after expansion, and the variables that it came from."""
 
     text: str
@@ -56,63 +56,64 @@ class Value:
 
 
 @dataclass
-class Expansion:
+class Shell:
     """The variables of a script, and words expanded by them."""
 
     file: Path
     folder: Path
     """Relative paths start from here."""
-    variables: dict[str, list[Value]] = field(default_factory=dict)
+    variables: dict[str, list[Field]] = field(default_factory=dict)
     arrays: set[str] = field(default_factory=set)
+    readonly: set[str] = field(default_factory=set)
 
     def refuse(self, line: int, problem: str) -> InputError:
         """The error for a line that cannot be evaluated."""
         return InputError(f"{self.file}: line {line}: {problem}")
 
-    def _values(self, part: Variable) -> list[Value]:
+    def _values(self, part: Variable) -> list[Field]:
         """The value of a variable, or the items of an array."""
         found = self.variables.get(part.name)
         if part.name == "PWD" and found is None:
-            return [Value(str(self.folder))]
+            return [Field(str(self.folder))]
         if found is None and (part.items or part.name in ("@", "*")):
             return []
         if found is None and part.name in FROM_OUTSIDE:
-            return [Value(os.environ.get(part.name, ""))]
+            return [Field(os.environ.get(part.name, ""))]
         if found == []:  # an array without items: its first item is unset
             found = None if not part.items else found
         if part.default is not None and (found is None or not (found[0].text or part.empty_counts)):
-            return [Value(part.default, frozenset((part.name,)) if found is not None else frozenset())]
+            return [Field(part.default, frozenset((part.name,)) if found is not None else frozenset())]
         if found is None:
-            return [Value("", frozenset((part.name,)))]
+            return [Field("", frozenset((part.name,)))]
         items = found if part.items else found[:1]
         alone = part.name not in self.arrays
-        return [Value(item.text, frozenset((part.name,)) if alone else item.names) for item in items]
+        return [Field(item.text, frozenset((part.name,)) if alone else item.names) for item in items]
 
-    def whole(self, word: Word) -> Value:
+    def whole(self, word: Word) -> Field:
         """A word without splitting: the value of an assignment, or an operand of a test."""
         texts, names = [], set[str]()
         for part in word.parts:
             found = self._expanded(part, word)
             texts.append(" ".join(value.text for value in found))
             names |= {name for value in found for name in value.names}
-        return Value("".join(texts), frozenset(names))
+        return Field("".join(texts), frozenset(names))
 
-    def _expanded(self, part: Text | Variable | Unsupported, word: Word) -> list[Value]:
+    def _expanded(self, part: Text | Variable | Unsupported, word: Word) -> list[Field]:
         if isinstance(part, Text):
-            return [Value(part.text)]
+            return [Field(part.text)]
         if isinstance(part, Unsupported):
             raise self.refuse(word.line, f"{part.text} is computed by the shell; write its value into the script")
         if part.name in OF_BASH and part.name not in self.variables:
             raise self.refuse(word.line, f"${part.name}: is set by bash itself; write its value into the script")
         found = self._values(part)
         if part.joined:
-            return [Value(" ".join(value.text for value in found), frozenset(used_names(found)))]
+            return [Field(" ".join(value.text for value in found), frozenset(used_names(found)))]
         return found
 
-    def split(self, word: Word, *, strict: bool = True) -> list[Value]:
+    def split(self, word: Word, *, strict: bool = True) -> list[Field]:
         """The words that one word expands to: unquoted values are split at blanks, arrays at their items."""
-        fields: list[Value] = []
-        open_field: Value | None = None
+        fields: list[Field] = []
+        open_field: Field | None = None
         for part in word.parts:
             if isinstance(part, Unsupported) and not strict:
                 continue
@@ -136,10 +137,10 @@ class Expansion:
                         fields.append(open_field)
                         open_field = None
                     if piece or quoted:
-                        before = open_field or Value("")
-                        open_field = Value(before.text + piece, before.names | value.names)
+                        before = open_field or Field("")
+                        open_field = Field(before.text + piece, before.names | value.names)
                 if not pieces and open_field is not None:  # an empty value still counts as used
-                    open_field = Value(open_field.text, open_field.names | value.names)
+                    open_field = Field(open_field.text, open_field.names | value.names)
         return [*fields, *([open_field] if open_field is not None else [])]
 
 
@@ -150,6 +151,6 @@ def _pieces(text: str) -> list[str]:
     return [*([""] if text[0].isspace() else []), *text.split(), *([""] if text[-1].isspace() else [])]
 
 
-def used_names(values: Iterable[Value]) -> set[str]:
+def used_names(values: Iterable[Field]) -> set[str]:
     """The variables that any of the values come from."""
     return {name for value in values for name in value.names}

@@ -1,25 +1,25 @@
-"""Parses command lines of sd-scripts as its own argument parser does."""
+"""Parses command lines of sd-scripts as its own parser does."""
 
 import re
 from collections import Counter
 from collections.abc import Container, Sequence
 
 from training.errors import InputError
-from training.kohya.bash import Value
-from training.kohya.conversion import Given
+from training.kohya.bash import Field
+from training.kohya.conversion import Entry
 from training.kohya.options import ALL, FLAGS, LISTS
 
 _OPTION = re.compile(r"--([A-Za-z]\w*)$")
 _NUMBER = re.compile(r"-\d+$|-\d*\.\d+$|-\d*\.?\d+e[+-]?\d+$", re.IGNORECASE)
 
 
-def parse_arguments(where: str, words: Sequence[Value], known: Container[str]) -> dict[str, Given]:
+def parse_command_line(where: str, words: Sequence[Field], known: Container[str]) -> dict[str, Entry]:
     """The values of a command line by option; of a repeated option the last counts.
 
     Options that are not `known` are kept, for the caller to refuse.
     Raises InputError, beginning with `where`, if sd-scripts would refuse the line.
     """
-    found: dict[str, Given] = {}
+    found: dict[str, Entry] = {}
     origins: dict[str, str] = {}
     """The variable of the script that alone gives an option's value, else the option itself."""
     place = 0
@@ -30,18 +30,18 @@ def parse_arguments(where: str, words: Sequence[Value], known: Container[str]) -
         if not match:
             raise InputError(f"{where}: {word.text!r} is no option of sd-scripts, nor the value of one")
         name, place = _whole(where, match[1], known), place + 1
-        values = [Value(value, word.names)] if equals else []
+        fields = [Field(value, word.names)] if equals else []
         while not equals and place < len(words) and not _is_option(words[place].text):
-            values.append(words[place])
+            fields.append(words[place])
             place += 1
-        _check(where, name, values, known)
-        names = {origin for given in values for origin in given.names}
+        _check(where, name, fields, known)
+        names = {origin for one in fields for origin in one.names}
         origins[name] = next(iter(names)) if len(names) == 1 else f"--{name}"
-        found[name] = Given(_content(name, values), origins[name])
+        found[name] = Entry(_content(name, fields), origins[name])
     shared = {label for label, uses in Counter(origins.values()).items() if uses > 1}
     return {
-        name: Given(given.value, f"{given.name} (--{name})") if given.name in shared else given
-        for name, given in found.items()
+        name: Entry(entry.value, f"{entry.name} (--{name})") if entry.name in shared else entry
+        for name, entry in found.items()
     }
 
 
@@ -59,21 +59,21 @@ def _is_option(text: str) -> bool:
     return text.startswith("-") and not _NUMBER.match(text)
 
 
-def _check(where: str, name: str, values: Sequence[Value], known: Container[str]) -> None:
-    given = " ".join(value.text for value in values)
-    if name in FLAGS and values:
+def _check(where: str, name: str, fields: Sequence[Field], known: Container[str]) -> None:
+    given = " ".join(field.text for field in fields)
+    if name in FLAGS and fields:
         raise InputError(f"{where}: --{name} takes no value, but {given!r} follows; sd-scripts refuses that")
     if name in LISTS or name in FLAGS or name not in known:
         return
-    if not values:
+    if not fields:
         raise InputError(f"{where}: --{name} needs a value")
-    if len(values) > 1:
+    if len(fields) > 1:
         raise InputError(f"{where}: --{name} takes one value, but {given!r} follows; quote it if it has blanks")
 
 
-def _content(name: str, values: Sequence[Value]) -> str | bool | list[str]:
+def _content(name: str, fields: Sequence[Field]) -> str | bool | list[str]:
     if name in FLAGS:
         return True
     if name in LISTS:
-        return [value.text for value in values]
-    return values[0].text if values else True
+        return [field.text for field in fields]
+    return fields[0].text if fields else True

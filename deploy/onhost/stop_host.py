@@ -1,0 +1,27 @@
+"""Stop a host, and its bill, when a run has ended. Runs on the host; see the package's docstring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from roles.onhost import host_stop, host_use, provider
+
+
+def main(command: str, root: str, webui_port: int, stop: bool) -> dict[str, Any]:
+    """Look whether the host can be stopped, and with `stop` do so.
+
+    `provider` is its name, `command` what stops the host, empty if that is not known. `used` says what uses the host,
+    or may do so, and `failed` why the command failed: it is stopping if both are empty.
+
+    + command: the setting; auto for the provider's
+    + root, webui_port: as for `host_use.Use`
+    """
+    name = provider.provider()
+    command = provider.STOP.get(name, "") if command == "auto" else command
+    told: dict[str, Any] = {"provider": name, "command": command, "used": [], "failed": ""}
+    if stop and command:
+        sure, unsure = host_use.Use(Path(root), webui_port).look()
+        told["used"] = [*sure, *unsure]
+        told["failed"] = "" if told["used"] else host_stop.run(command)
+    return told

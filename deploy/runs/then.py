@@ -1,0 +1,152 @@
+"""`--then stop`: stop the hosts of a run, and their bills, when it has ended and its results are here."""
+
+import time
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from deploy import host_memory, hostlock
+from deploy.console import out
+from deploy.onhost import stop_host
+from deploy.runs.transfer import RunHost
+from deploy.ssh import HostError, Remote
+from inventory.errors import ConfigError, Problem, SdfleetError
+
+VERB = "train --then stop"
+CALL_SECONDS = 150
+"""More than the command and a look at the host may take."""
+GONE_SECONDS = 120
+"""How long a host may still answer after the command that stops it."""
+BROKEN_SECONDS = 20
+"""The same, if what ran the command ended without an answer."""
+LOOK_SECONDS = 2
+LOST_ANSWERS = 2
+"""In a row; then the host is off."""
+ANSWER_SECONDS = 20
+
+
+class Action(StrEnum):
+    """What `--then` can do."""
+
+    STOP = "stop"
+
+
+Then = Annotated[
+    Action | None,
+    typer.Option(
+        "--then",
+        metavar="stop",
+        help="When the run has finished and its files are here, checked by sha256: stop its host, and the bill, by "
+        "rental.stop_command.",
+    ),
+]
+
+
+def refuse_unfollowed(then: Action | None, follow: bool) -> None:
+    """Raise ConfigError: what is not followed is not fetched, and so never stopped."""
+    if then and not follow:
+        said = "needs the run to be followed: leave --no-follow out, or give it later, to sdfleet train follow"
+        raise ConfigError("--then", [Problem("", said)])
+
+
+def refuse_unstoppable(hosts: Iterable[RunHost]) -> None:
+    """Raise ConfigError or HostError, before anything is trained, if a host could not be stopped afterwards."""
+    for host in hosts:
+        settings = host.remote.host
+        setting = settings.place("rental.stop_command")
+        if settings.connection.local:
+            raise ConfigError("--then", [Problem("", f"{host.name} is this machine, which sdfleet does not stop")])
+        if not settings.rental.keeps_data:
+            said = "is false, so a stop would lose what else is on the host: stop it by hand"
+            raise ConfigError("--then", [Problem(settings.place("rental.keeps_data"), said)])
+        told = _ask(host.remote, stop=False)
+        host_memory.seen(settings, time.time(), str(told["provider"]))
+        if not told["command"]:
+            said = f"{host.name}: how it is stopped is not known: it is no container of a known provider"
+            raise HostError(said, cure=f"set {setting}")
+
+
+def still_costs(host: RunHost) -> str:
+    """The sentence for a host that was to be stopped and was not."""
+    idle = host.remote.host.rental.idle_stop
+    return f"{host.name} was not stopped: it still runs, and costs" + (
+        f", until it has been idle for {idle}" if idle else ""
+    )
+
+
+def stop_all(hosts: Sequence[RunHost], run: str, folder: Path) -> None:
+    """Stop the hosts of a run that has finished. Raises SdfleetError, naming each that still runs.
+
+    + hosts: the first one has the results
+    + folder: where they were fetched to
+    """
+    again = f"to stop it when that is over: sdfleet train follow {run} --then stop"
+    if lacking := hosts[0].uncopied(run, folder):
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        why = f"{lacking[0]}{more} of {run} is not in {folder} as it is there"
+        raise SdfleetError("\n".join([f"{still_costs(host)}: {why}; {again}" for host in hosts]))
+    failed = []
+    for host in hosts:
+        if why := _stop(host.remote):
+            failed.append(f"{still_costs(host)}: {why}; {again}")
+    if failed:
+        raise SdfleetError("\n".join(failed))
+
+
+def _stop(remote: Remote) -> str:
+    """Stop a host and wait until it is gone; why it was not stopped, empty if it was."""
+    host = remote.host
+    out.print(f"Stopping {host.name} ...")
+    with hostlock.locked({host.name: remote}, VERB) as refused:
+        if refused:
+            return refused[host.name].says.removeprefix(f"{host.name}: ")
+        # Before the command: it may end this very connection, and this process may end too.
+        host_memory.stopped(host, time.time(), host_memory.known(host).provider)
+        broken, told = "", None
+        try:
+            told = _ask(remote, stop=True)
+        except HostError as error:  # it may have been faster than its answer
+            broken = "" if error.unreachable else error.says
+    if told and (why := "; ".join(told["used"]) or told["failed"]):
+        host_memory.not_stopped(host)
+        return str(why)
+    if not _gone(remote, BROKEN_SECONDS if broken else GONE_SECONDS):
+        host_memory.not_stopped(host)
+        what = f"`{told['command']}`" if told else "its stop command"
+        return broken or f"it still answers {GONE_SECONDS} s after {what}; see the provider's page"
+    # Again: it may have answered since the command.
+    host_memory.stopped(host, time.time(), host_memory.known(host).provider)
+    out.print(host_memory.warning(host, time.time()) or f"{host.name} is stopped")
+    return ""
+
+
+def _gone(remote: Remote, seconds: float) -> bool:
+    """Whether the host stops answering within that time; one answer that is lost proves nothing."""
+    deadline, silent = time.monotonic() + seconds, 0
+    while time.monotonic() < deadline or silent:
+        try:
+            remote.run(["true"], timeout=ANSWER_SECONDS)
+            silent = 0
+        except HostError as error:
+            silent = silent + 1 if error.unreachable else 0
+        if silent == LOST_ANSWERS:
+            return True
+        time.sleep(LOOK_SECONDS)
+    return False
+
+
+def _ask(remote: Remote, *, stop: bool) -> dict[str, Any]:
+    host = remote.host
+    told: dict[str, Any] = remote.call(
+        stop_host,
+        timeout=CALL_SECONDS,
+        label="stopping it" if stop else "asking how it is stopped",
+        command=host.rental.stop_command,
+        root=str(host.paths.root),
+        webui_port=host.webui.port if host.has("webui") else 0,
+        stop=stop,
+    )
+    return told

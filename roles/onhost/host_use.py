@@ -1,0 +1,122 @@
+"""What uses a host now: trainings, pictures, downloads, and changes by sdfleet. Runs on hosts."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from roles.onhost import gpus, loopback, services, transfers, webui_api
+
+BUSY_PERCENT = 5
+"""A card that nobody uses shows 0."""
+ARRIVING_SECONDS = 600
+"""How long after their last file inputs of a run count as on their way."""
+STEPS = Path("/run/sdfleet.steps")
+"""`roles.paths.STEP_LOCK`."""
+WEBUI = "sdfleet-webui.service"
+RUNS = "lora-train@"
+
+
+class Unknown(Exception):
+    """Something that uses hosts does not tell whether it does so now."""
+
+
+class Use:
+    """Looks at the host again and again; a picture that came and went in between is seen too."""
+
+    def __init__(self, root: Path, webui_port: int) -> None:
+        """
+        + root: the data root
+        + webui_port: the WebUI's; 0 if the host has none
+        """
+        self.root, self.port = root, webui_port
+        self._last_picture: str | None = None
+
+    def look(self) -> tuple[list[str], list[str]]:
+        """What uses the host, and what may use it; a sentence each.
+
+        Trainings that cannot be listed count as there; a WebUI or a driver that hangs would never be idle so.
+        """
+        sure: list[str] = []
+        unsure: list[str] = []
+        for ask in (self._trainings, self._pictures, self._cards, self._files):
+            try:
+                sure += ask()
+            except Unknown as unknown:
+                unsure.append(str(unknown))
+            except OSError as error:  # TimeoutError among them
+                sure.append(f"what runs is not known: {error}")
+        return sure, unsure
+
+    def _trainings(self) -> Iterator[str]:
+        for unit in services.manager().active(f"{RUNS}*"):
+            yield f"{unit[len(RUNS) :].rpartition('.')[0]} trains, or waits for its turn"
+
+    def _pictures(self) -> Iterator[str]:
+        state = services.value(WEBUI, "ActiveState") if self.port else "inactive"
+        if state in ("activating", "reloading"):  # a request would end its start
+            yield "the WebUI starts"
+        if state != "active":
+            return
+        try:
+            told = webui_api.ask(self.port, "/sdapi/v1/progress?skip_current_image=true")["state"]
+            draws, last = bool(told["job_count"]), str(told.get("job_timestamp"))
+        except loopback.AnswerError as error:
+            raise Unknown(f"the WebUI may be drawing: it {error}") from error
+        except (LookupError, TypeError, AttributeError) as error:
+            raise Unknown("the WebUI may be drawing: its answer is none of a WebUI") from error
+        before, self._last_picture = self._last_picture, last
+        if draws:
+            yield "the WebUI draws"
+        elif before not in (None, last):
+            yield "the WebUI has drawn"
+        if waiting := self._waiting():
+            yield f"{waiting} picture(s) wait in the WebUI's queue"
+
+    def _waiting(self) -> int:
+        """How many requests wait for their turn; 0 if the WebUI does not tell, as older ones."""
+        try:
+            return int(webui_api.ask(self.port, "/internal/pending-tasks")["size"])
+        except (loopback.AnswerError, LookupError, TypeError, ValueError):
+            return 0
+
+    def _cards(self) -> Iterator[str]:
+        try:
+            rows = gpus.rows("index", "utilization.gpu")
+        except TimeoutError as slow:
+            raise Unknown(f"a card may compute: {slow}") from slow
+        for index, percent in rows:
+            if percent.isdigit() and int(percent) >= BUSY_PERCENT:
+                yield f"GPU {index} computes"
+
+    def _files(self) -> Iterator[str]:
+        if _locked(self.root / "store/lock"):
+            yield "models are downloaded"
+        if _locked(transfers.LOCK):
+            yield "files are fetched from it"
+        if _locked(STEPS):
+            yield "sdfleet changes it"
+        now = time.time()
+        for folder in self.root.glob("datasets/incoming-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if now - folder.stat().st_mtime < ARRIVING_SECONDS:
+                    yield "inputs of a run arrive"
+
+
+def _locked(file: Path) -> bool:
+    """Whether a program holds the lock of a file, shared or not. Who wants it now waits for us a moment at most."""
+    try:
+        opened = os.open(str(file), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(opened)
+    return False

@@ -1,0 +1,1 @@
+"""Rental role: a rented host stops itself, and its bill, when nothing has used it for a while."""

@@ -1,0 +1,50 @@
+"""The service that stops an idle host, as text for its service manager."""
+
+from roles.managers import Manager
+from roles.onhost.provider import STOP
+from roles.paths import UNITS, Paths
+from roles.programs import digest
+from roles.rental.config import AUTO, Rental
+from roles.service import Service
+from roles.settings import SettingError, seconds_of
+
+UNIT = UNITS / "sdfleet-idle-stop.service"
+PROGRAM = "idle_stop"
+RUNTIME = "sdfleet-idle-stop"
+STATE = f"/run/{RUNTIME}/state.json"
+"""How long the host has been idle, or what uses it; gone when the service stops."""
+
+
+def stop_command(rental: Rental, provider: str) -> str:
+    """The command that stops the host; empty for none.
+
+    + provider: the provider's name, as `roles.onhost.provider` has it
+    """
+    return STOP.get(provider, "") if rental.stop_command == AUTO else rental.stop_command
+
+
+def unit_text(rental: Rental, paths: Paths, webui_port: int, provider: str, manager: Manager) -> str:
+    """The file that describes the service. Raises SettingError if no command is known.
+
+    + webui_port: the WebUI's; 0 if the host has none
+    """
+    assert rental.idle_stop
+    command = stop_command(rental, provider)
+    if not command:
+        raise SettingError(
+            "rental.stop_command",
+            "no provider is recognised on this host, so how it is stopped is not known; set it, as idle_stop needs it",
+        )
+    words = ("/usr/bin/python3", "-I", paths.onhost, PROGRAM, "--seconds", str(seconds_of(rental.idle_stop)))
+    service = Service(
+        UNIT.name,
+        "rental",
+        "Stop this host when nothing uses it (sdfleet)",
+        (*words, "--command", command, "--root", paths.root, "--webui-port", str(webui_port), "--state", STATE),
+        user="root",
+        restart="always",
+        restart_seconds=30,
+        runtime_folder=RUNTIME,
+        marks={"Program": digest(PROGRAM)},
+    )
+    return manager.text(service)

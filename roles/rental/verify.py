@@ -1,0 +1,53 @@
+"""What must hold on a host that stops itself when it is idle."""
+
+from typing import Protocol
+
+import pytest
+from testinfra.host import Host
+
+from roles.facts.unit_files import check_unit_file, check_unit_runs
+from roles.managers import Manager
+from roles.onhost.files import json_object
+from roles.paths import Paths
+from roles.rental.config import Rental
+from roles.rental.provider import asked, told
+from roles.rental.service import STATE, UNIT, unit_text
+
+FRESH_SECONDS = 120
+"""It looks every 15 s; a look at a busy host takes a while."""
+
+
+class Port(Protocol):
+    """What these checks need to know of the WebUI."""
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+
+
+def test_it_runs_on_if_told_so(host: Host, rental: Rental, manager: Manager) -> None:
+    if rental.idle_stop:
+        pytest.skip("rental.idle_stop is set")
+    file = str(manager.file(UNIT.name))
+    assert not host.file(file).exists, f"{file} is still there, which stops this host when it is idle"
+
+
+def test_it_stops_when_idle(
+    host: Host, rental: Rental, paths: Paths, roles: tuple[str, ...], webui: Port, manager: Manager
+) -> None:
+    if not rental.idle_stop:
+        pytest.skip("rental.idle_stop is not set")
+    provider = told(host.run(asked()).stdout.splitlines())
+    text = unit_text(rental, paths, webui.port if "webui" in roles else 0, provider, manager)
+    check_unit_file(host, manager.file(UNIT.name), text)
+    check_unit_runs(host, UNIT.name, manager)
+
+
+def test_it_looks_whether_it_is_idle(host: Host, rental: Rental) -> None:
+    if not rental.idle_stop:
+        pytest.skip("rental.idle_stop is not set")
+    file = host.file(STATE)
+    assert file.exists, f"{STATE} is missing: nothing looks whether this host is used"
+    seen = json_object(file.content_string.encode())
+    now = int(host.check_output("date +%%s"))
+    assert now - float(seen.get("at", 0)) < FRESH_SECONDS, f"{STATE} is old: nothing looks whether this host is used"

@@ -1,0 +1,144 @@
+"""A rented container with every role but training and the gateway, its data root below /root: AutoDL's data disk."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+import tomlkit
+import torch
+
+from lab import box
+from lab.state import Rented
+from lab.upstreams.repositories import publish
+from lab.upstreams.service import Folders
+from tests.e2e.conftest import Road
+from tests.e2e.test_container import until_active
+from tests.typed import Done
+
+pytestmark = pytest.mark.lab
+
+NAME = "c1"
+ROOT = "/root/autodl-tmp/sdfleet"
+EXTENSION = "sdfleet-lab/extension"
+PICKLE = "sdfleet-lab/pickles"
+SHOWN = f"{ROOT}/data/webui/extensions"
+CODE = f"{ROOT}/apps/lora_scripts/current/code"
+HEALTH = "curl -sS -m 10 http://127.0.0.1:8188/healthz"
+LISTED = "curl -sS -m 30 'http://127.0.0.1:28000/api/get_files?pick_type=model-file'"
+PLAIN = {"name": "ext", "url": f"https://github.com/{EXTENSION}.git"}
+
+
+@pytest.fixture(scope="module")
+def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """A container of AutoDL's kind, after a first apply."""
+    folder = tmp_path_factory.mktemp("roles")
+    with box.attached(hosts=0, containers=(Rented(provider="autodl"),)) as running:
+        made = Road(running, folder)
+        box.write_fleet(running, made.file, fleet={"data_root": ROOT}, pinned=False)
+        upstreams = Folders(running.folder.upstreams)
+        pickle = upstreams.hub / PICKLE / "main/tiny.pt"
+        pickle.parent.mkdir(parents=True)
+        torch.save({"weight": torch.arange(6.0)}, pickle)
+        commit = publish(upstreams.git / f"{EXTENSION}.git", {"scripts/it.py": b"SAYS = 1\n"}, "a version")
+        document = tomlkit.parse(made.file.read_text())
+        host = document["hosts"][NAME]
+        host["groups"] = ["webui", "lora_scripts", "cache"]
+        host["internal"] = running.hosts[0].address
+        host["password"] = {"env": "RENTED_PASSWORD"}
+        document["webui"]["extensions"] = [{**PLAIN, "commit": commit}]
+        model = {"name": "tiny", "kind": "upscaler", "source": f"hf:{PICKLE}/tiny.pt", "allow_pickle": True}
+        document["models"].append(model)
+        made.file.write_text(tomlkit.dumps(document))
+        box.pin(running, made.file)
+        password = running.folder.password(NAME).read_text().strip()
+        done = made.sdfleet("trust", NAME, RENTED_PASSWORD=password)
+        assert done.code == 0, done.text
+        yield made
+
+
+def _succeeds(container: Road, verb: str) -> Done:
+    done = container.sdfleet(verb)
+    assert done.code == 0, done.text
+    return done
+
+
+def _unchanged(container: Road) -> None:
+    again = _succeeds(container, "apply")
+    assert re.search(rf"{NAME} +ok +0 ", again.text), again.text
+
+
+def test_the_doctor_and_the_plan_name_what_the_data_root_needs(container: Road) -> None:
+    text = container.file.read_text()
+    container.file.write_text(text.replace(ROOT, "/srv/sdfleet"))
+    line = f'data_root = "{ROOT}"'
+    doctor, plan = container.sdfleet("doctor"), container.sdfleet("plan")
+    assert line in " ".join(doctor.text.split()), doctor.text
+    assert line in " ".join(plan.text.split()), plan.text
+    container.file.write_text(text)
+    plan = container.sdfleet("plan")
+    assert plan.code in (0, 3) and "Let services pass through /root, and close what else is in it" in plan.text, (
+        plan.text
+    )
+    assert "on its data disk" not in plan.text
+    assert container.on(NAME, "stat -c %a /root") == "700", "a plan changes nothing"
+
+
+def test_all_of_it_is_applied_and_a_second_apply_changes_nothing(container: Road) -> None:
+    container.on(NAME, "echo secret >/root/token")
+    done = _succeeds(container, "apply")
+    print(f"first apply: {done.seconds:.0f} s")
+    _unchanged(container)
+    _succeeds(container, "verify")
+    _succeeds(container, "status")
+    assert container.on(NAME, "stat -c %a /root /root/token") == "701\n640"
+    assert container.lab.ssh(NAME, "runuser -u sdwebui -- ls /root").returncode
+
+
+def test_the_cache_and_lora_scripts_serve(container: Road) -> None:
+    assert container.on(NAME, HEALTH) == "ok"
+    assert "tiny-sd15.safetensors" in container.on(NAME, LISTED)
+    assert container.on(NAME, f"readlink {CODE}/output") == f"{ROOT}/data/lora_scripts/output"
+    container.on(NAME, f"runuser -u sdlora -- touch {CODE}/output/trained")
+    assert container.on(NAME, f"ls {ROOT}/data/lora_scripts/output") == "trained"
+    kept = container.on(NAME, f"find {ROOT}/cache/http/kept -type f | wc -l")
+    assert int(kept) > 0, "nothing was downloaded over the cache"
+
+
+def test_an_extension_is_linked_and_comes_and_goes_with_the_release(container: Road) -> None:
+    there = f"cat {SHOWN}/ext/scripts/it.py"
+    assert container.on(NAME, there) == "SAYS = 1"
+    text = container.file.read_text()
+    document = tomlkit.parse(text)
+    del document["webui"]["extensions"]
+    container.file.write_text(tomlkit.dumps(document))
+    _succeeds(container, "apply")
+    assert container.on(NAME, f"ls {SHOWN}") == ""
+    container.file.write_text(text)
+    _succeeds(container, "apply")
+    assert container.on(NAME, there) == "SAYS = 1"
+    _unchanged(container)
+
+
+def test_a_pickle_is_converted(container: Road) -> None:
+    done = container.sdfleet("models", "convert", "tiny", "--host", NAME)
+    assert done.code == 0 and f"Made {ROOT}/converted/tiny.safetensors" in done.text, done.text
+    header = container.on(NAME, f"tail -c +9 {ROOT}/converted/tiny.safetensors | head -c 80")
+    assert '"weight":{"dtype":"F32","shape":[6]' in header
+
+
+def test_a_drifted_way_is_found_and_mended(container: Road) -> None:
+    container.on(NAME, "chmod 700 /root")
+    done = container.sdfleet("verify")
+    assert done.code == 3 and "/root is closed to services" in " ".join(done.text.split()), done.text
+    _succeeds(container, "apply")
+    _succeeds(container, "verify")
+
+
+def test_all_is_back_after_a_stop_also_where_the_image_has_a_closed_home(container: Road) -> None:
+    container.on(NAME, "chmod 700 /root")
+    container.lab.stop(NAME)
+    container.lab.start(NAME)
+    print(f"ready after {until_active(container, ROOT):.0f} s")
+    _unchanged(container)
+    assert container.on(NAME, HEALTH) == "ok"
+    _succeeds(container, "verify")

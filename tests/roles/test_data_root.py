@@ -1,0 +1,155 @@
+"""Where the data root may lie: what is said of it, and what lets services pass to it."""
+
+import os
+import subprocess
+from pathlib import Path, PurePosixPath
+
+import pytest
+from pyinfra.api.exceptions import DeployError
+
+from deploy.manager_choice import chosen_manager
+from inventory.load import check, load
+from roles.base import boot, tasks
+from roles.base.config import Base
+from roles.data_root import opening
+from roles.facts.init import Init
+from roles.facts.seen import Disk, Entry, HostSurvey
+from roles.facts.supervisord import Serves
+from roles.facts.survey import Survey
+from roles.managers import Supervisor
+from roles.paths import Paths
+from roles.settings import SettingError
+from tests.roles.declared import declared
+
+FLEET = """\
+[fleet]
+name = "x"
+data_root = "/srv/sdfleet"
+[groups.rented]
+data_root = "/workspace/sdfleet"
+[hosts.a]
+address = "203.0.113.1"
+[hosts.b]
+address = "203.0.113.2"
+groups = ["webui", "rented"]
+[hosts.c]
+address = "203.0.113.3"
+groups = ["webui", "rented"]
+data_root = "/root/autodl-tmp/sdfleet"
+"""
+AUTODL = PurePosixPath("/etc/autodl-motd")
+
+
+def _folder(mode: int) -> Entry:
+    return Entry("d", "root", "root", mode)
+
+
+def test_a_group_and_a_host_may_have_their_own(tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    found = {
+        name: (str(host.paths.root), host.place("data_root"))
+        for name, host in load(tmp_path / "fleet.toml").hosts.items()
+    }
+    assert found == {
+        "a": ("/srv/sdfleet", "fleet.data_root"),
+        "b": ("/workspace/sdfleet", "groups.rented.data_root"),
+        "c": ("/root/autodl-tmp/sdfleet", "hosts.c.data_root"),
+    }
+
+
+def test_one_that_systemd_hides_is_noted_before_and_refused_on_such_a_host(tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    fleet = check(tmp_path / "fleet.toml")
+    [note] = fleet.notes
+    assert note.startswith("hosts.c.data_root: /root/autodl-tmp/sdfleet is refused by apply on a host with systemd")
+    with pytest.raises(
+        SettingError, match=r"^data_root: '/root/autodl-tmp/sdfleet' is hidden .* mkdir -p .* /srv/sdfleet"
+    ):
+        chosen_manager(fleet.hosts["c"], "systemd")
+    assert chosen_manager(fleet.hosts["c"], "supervisor") == Supervisor(fleet.hosts["c"].paths)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it becomes another user")
+def test_services_pass_and_see_nothing_else(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for folder in tmp_path.parents:
+        if folder != Path("/tmp") and folder.is_relative_to("/tmp"):
+            folder.chmod(folder.stat().st_mode | 0o001)
+    home, root = tmp_path / "home", tmp_path / "home/disk/sdfleet"
+    root.mkdir(parents=True)
+    home.chmod(0o700)
+    (home / ".token").write_text("secret")
+    (home / "tools").mkdir()
+    (home / "tools/x").touch()
+    (home / "link").symlink_to(root)
+
+    def passes(place: Path) -> bool:
+        words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "ls", "-d", str(place)]
+        return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+    assert not passes(root / ".")
+    command = opening(PurePosixPath(home), PurePosixPath(root))
+    subprocess.run(["sh", "-ec", command], check=True)
+    assert passes(root / ".") and passes(home / ".token")
+    assert (home.stat().st_mode & 0o777, (home / ".token").stat().st_mode & 0o007) == (0o701, 0)
+    assert not passes(home / "tools/x") and (home / "disk").stat().st_mode & 0o005 == 0o005
+    (home / "later").write_text("made after it was opened")
+    subprocess.run(["sh", "-ec", command], check=True)
+    assert (home / "later").stat().st_mode & 0o004, "an open folder is left alone"
+
+
+def _declared(paths: Paths, seen: HostSurvey) -> dict[str, list[str]]:
+    facts = {Survey: seen, Init: "supervisor", Serves: True}
+
+    def declare() -> None:
+        tasks.install(base=Base(), paths=paths, manager=Supervisor(paths), trains=False)
+
+    return declared(declare, facts)
+
+
+def test_the_plan_names_the_folders_that_are_opened() -> None:
+    paths = Paths(root=PurePosixPath("/root/autodl-tmp/sdfleet"))
+    entries = {"/root": _folder(0o700), "/root/autodl-tmp": _folder(0o755)}
+    operations = _declared(paths, HostSurvey(entries))
+    name = "Base | Let services pass through /root, and close what else is in it"
+    assert operations[name] == [opening(PurePosixPath("/root"), paths.root)]
+    assert [name for name in operations if "pass through" in name] == [name]
+    again = _declared(paths, HostSurvey({"/root": _folder(0o701), "/root/autodl-tmp": _folder(0o755)}))
+    assert not [name for name in again if "pass through" in name]
+    assert operations[name][0] in boot.texts(paths)[paths.boot], "each start opens it again"
+
+
+@pytest.mark.parametrize(
+    ("root", "mount", "free_gb", "told"),
+    [
+        ("/srv/sdfleet", "/", 50, True),
+        ("/srv/sdfleet", "/", 3, True),
+        ("/root/autodl-tmp/sdfleet", "/root/autodl-tmp", 50, False),
+        ("/data/sdfleet", "/data", 50, False),
+    ],
+)
+def test_a_rented_containers_data_disk_is_proposed(
+    root: str, mount: str, free_gb: int, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = Paths(root=PurePosixPath(root))
+    seen = HostSurvey({str(AUTODL): Entry("f", "root", "root", 0o644)})
+    seen.disks = {root: Disk(mount, free_gb * 10**9), "/root/autodl-tmp": Disk("/root/autodl-tmp", 90 * 10**9)}
+    line = 'data_root = "/root/autodl-tmp/sdfleet"'
+    if free_gb < 20:
+        with pytest.raises(SettingError, match=f"set {line}"):
+            _declared(paths, seen)
+    else:
+        _declared(paths, seen)
+    assert any(line in record.message for record in caplog.records) == told
+    seen.names = {str(paths.envs): ["0123456789abcdef"]}
+    caplog.clear()
+    _declared(paths, seen)
+    assert not caplog.records, "what is in use is not moved by a line"
+
+
+def test_a_container_without_a_data_disk_gets_no_proposal() -> None:
+    paths = Paths(root=PurePosixPath("/srv/sdfleet"))
+    seen = HostSurvey({str(AUTODL): Entry("f", "root", "root", 0o644)})
+    seen.disks = {"/srv/sdfleet": Disk("/", 3 * 10**9), "/root/autodl-tmp": Disk("/", 3 * 10**9)}
+    with pytest.raises((SettingError, DeployError), match="point data_root at a larger disk"):
+        _declared(paths, seen)
