@@ -216,7 +216,9 @@ class LabFolder:
         """Delete everything except the logs; nothing may be mounted below `hosts` any more."""
         for folder in (self.hosts, self.keys, self.upstreams):
             delete(folder)
-        for file in (self.control, self.known_hosts, self.ssh_config, self.fleet, self.state_file):
+        # fleet.lock too: it would pin the next lab to commits that another version of the stand-ins had.
+        locks = (self.fleet.with_suffix(".lock"), *self.path.glob("*.lock.txt"))
+        for file in (self.control, self.known_hosts, self.ssh_config, self.fleet, *locks, self.state_file):
             file.unlink(missing_ok=True)
 
     def read(self) -> State | None:

@@ -9,7 +9,7 @@ from inventory.errors import SdfleetError
 from inventory.load import load
 from lab import rootfs
 from lab.commands import app
-from lab.state import Rented
+from lab.state import LabFolder, Rented
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +36,15 @@ def test_a_lab_from_up_to_down(own_lab: Path) -> None:
         down = runner.invoke(app, ["down"])
     assert "The lab is stopped." in down.output
     assert runner.invoke(app, ["down"]).output == "No lab was running.\n"
+
+
+def test_nothing_but_logs_is_left_for_the_next_lab(tmp_path: Path) -> None:
+    folder = LabFolder(tmp_path)
+    folder.logs.mkdir()
+    for name in ("fleet.toml", "fleet.lock", "webui.lock.txt", "logs/h1.console"):
+        (tmp_path / name).touch()
+    folder.clear()
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"] and any(folder.logs.iterdir())
 
 
 def test_status_without_a_lab_says_what_to_type() -> None:
