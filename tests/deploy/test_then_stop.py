@@ -69,6 +69,40 @@ def test_a_result_that_is_not_here_keeps_the_host_on(fakes: FakeHosts) -> None:
     assert f"{COSTS}: output/huge.bin of ink is not in" in done.output
 
 
+def shared(fakes: FakeHosts) -> list[Path]:
+    """A run that has ended, shared by h1, where its results are, and h2; the file that appears where one is stopped."""
+    hosts = ["h1", "h2"]
+    aways = [fakes.host(name) / "away" for name in hosts]
+    stops = [f"[groups.of-{away.parent.name}]\nrental.stop_command = 'touch {away}'\n" for away in aways]
+    fakes.write({name: f"train of-{name}" for name in hosts}, "".join(stops))
+    for rank, name in enumerate(hosts):
+        (fakes.host(name) / "show").write_text(ENDED)
+        run = fakes.root(name) / "runs/ink"
+        (run / "output").mkdir(parents=True)
+        (run / "config.toml").write_text("")
+        (run / "run.json").write_text(json.dumps({"format": 1, "steps": 5, "ended": {"how": "finished", "reason": ""}}))
+        (run / "turn.json").write_text(json.dumps({"nodes": {"count": 2, "rank": rank}}))
+    (fakes.root("h1") / "runs/ink/output/ink.safetensors").write_bytes(b"weights" * 1000)
+    return aways
+
+
+def test_the_hosts_that_share_a_run_are_stopped_all_or_none(fakes: FakeHosts, monkeypatch: Any) -> None:
+    monkeypatch.setattr(then, "LOOK_SECONDS", 0.1)
+    first, second = shared(fakes)
+    for missing, left in ((second, first), (first, second)):
+        missing.touch()
+        done = follow(fakes)
+        assert done.exit_code == 1 and not left.exists(), done.output
+        assert "did not answer and may have it" in done.output
+        assert "When it can be reached again: sdfleet train follow ink --then stop" in done.output
+        missing.unlink()
+    alone = follow(fakes, "--on", "h2", "--then", "stop")
+    assert alone.exit_code == 1 and not second.exists(), alone.output
+    assert "the results of ink are on another host that shares it, not on h2; leave --on out" in alone.output
+    done = follow(fakes)
+    assert done.exit_code == 0 and first.exists() and second.exists(), done.output
+
+
 def test_a_run_that_failed_does_not_stop_the_meter_and_says_so(fakes: FakeHosts, monkeypatch: Any) -> None:
     monkeypatch.setattr("deploy.runs.follow.GRACE_SECONDS", 0)
     away = ended(fakes, how="failed")
