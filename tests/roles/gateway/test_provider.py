@@ -145,8 +145,14 @@ def test_login_and_logout_stay_below_the_path(below: Client) -> None:
         "/": "/proxy/6006/",
         "/?a=b": "/proxy/6006/?a=b",
         "/proxy/6006/?a=b": "/proxy/6006/?a=b",
+        "/proxy/6006": "/proxy/6006/",  # to which a browser sends no cookie
+        "/proxy/6006?a=b": "/proxy/6006/?a=b",
+        "/proxy/6006?a=/b?//c": "/proxy/6006/?a=/b?//c",
         "/proxy/60067": "/proxy/6006/proxy/60067",
         "//elsewhere.example": "/proxy/6006/",
+        "/\\elsewhere.example": "/proxy/6006/",
+        "//proxy/6006": "/proxy/6006/",
+        "?//elsewhere.example": "/proxy/6006/",
     }.items():
         done = below.log_in(to=wanted)
         assert (done.status, done.place) == (303, leads)
