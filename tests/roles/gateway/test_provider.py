@@ -98,6 +98,28 @@ def test_one_service_is_shown_on_the_one_port(loaded: Loaded) -> None:
     assert next(each for each in services(host) if each.name == "gateway").ports == (6006,)
 
 
+def test_lora_scripts_alone_is_shown_on_the_port_that_the_provider_opens(loaded: Loaded) -> None:
+    host = loaded(FLEET.replace('"webui", ', '"lora_scripts", ').replace("/proxy/6006/", "") + OTHER_PORT)
+    found = backends(host.gateway, host.roles, host.webui, host.lora_scripts)
+    assert [(each.name, each.public_port) for each in found] == [("lora-scripts", 6006)]
+    assert next(each for each in services(host) if each.name == "gateway").ports == (6006,)
+
+
+def test_ports_that_it_does_not_open_are_free(loaded: Loaded) -> None:
+    for port in (80, 8443, 9443):
+        assert loaded(FLEET.replace("= 6006", f"= {port}")).gateway.webui_port == port
+    for port in (8443, 9443):
+        assert loaded(FLEET + f"[webui]\nport = {port}\n").webui.port == port
+    with pytest.raises(ConfigError, match=r"hosts\.a\.gateway\.webui_port are both 6006"):
+        loaded(FLEET + "[webui]\nport = 6006\n")
+    with pytest.raises(ConfigError, match=r"must differ"):
+        loaded(
+            FLEET.replace('tls = "provider"', "lora_scripts_port = 6006").replace(
+                f', public_urls = ["{URL}/proxy/6006/"]', ""
+            )
+        )
+
+
 def test_the_proxys_word_on_addresses_counts_only_where_it_is_trusted() -> None:
     assert "X-Forwarded-For;" not in nginx_conf(provided(), "x", [WEBUI], RENTED)
     conf = nginx_conf(provided(trusted_proxies=["10.0.0.0/8"]), "x", [WEBUI], RENTED)
