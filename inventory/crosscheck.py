@@ -80,6 +80,19 @@ def idle_caches(hosts: Mapping[str, HostSettings]) -> Iterator[str]:
             yield f"{host.place('rental.idle_stop')}: {said}, so it may stop while they do"
 
 
+def unused_subpaths(hosts: Mapping[str, HostSettings]) -> Iterator[str]:
+    """A sentence for each setting of the WebUI's path that hosts do not use, as they have a gateway."""
+    found: dict[str, list[str]] = {}
+    for name, host in hosts.items():
+        has_gateway = host.has("gateway") and host.gateway.enabled
+        if host.has("webui") and has_gateway and host.webui.subpath not in ("", host.gateway.path):
+            found.setdefault(host.place("webui.subpath"), []).append(name)
+    for place, names in found.items():
+        said = "which has a gateway" if len(names) == 1 else "which have gateways"
+        cure = 'the path there is that of gateway.public_urls, with gateway.tls = "provider"'
+        yield f"{place}: is not used on {', '.join(names)}, {said}; {cure}"
+
+
 def jumps_by_name(table: FleetTable, hosts: Mapping[str, HostTable | None]) -> Iterator[str]:
     """A sentence for each jump host that has the name of a host of this file, which DNS may know or not."""
     for name, host in hosts.items():

@@ -121,6 +121,7 @@ class _Reader:
                 *crosscheck.jumps_by_name(table, hosts),
                 *crosscheck.hidden_roots(merged),
                 *crosscheck.idle_caches(merged),
+                *crosscheck.unused_subpaths(merged),
             ),
         )
 

@@ -148,6 +148,27 @@ def test_the_webui_writes_its_addresses_below_the_path(loaded: Loaded) -> None:
         loaded(FLEET + '[webui]\nflags = { subpath = "a" }\n')
 
 
+@pytest.mark.parametrize(
+    ("fleet", "subpath", "told"),
+    [
+        (FLEET, "/sd", True),
+        (FLEET, "/proxy/6006", False),
+        (FLEET.replace("/proxy/6006/", ""), "/sd", True),
+        (FLEET.replace("gateway = {", "gateway = { enabled = false,"), "/sd", False),
+        (FLEET.partition("gateway = {")[0], "/sd", True),
+        (FLEET.partition("gateway = {")[0].replace(', "gateway"', ""), "/sd", False),
+    ],
+)
+def test_a_subpath_that_a_gateway_does_not_use_is_noted(tmp_path: Path, fleet: str, subpath: str, told: bool) -> None:
+    logins = '[secrets]\ngateway_logins = { command = ["true"] }\n'
+    (tmp_path / "fleet.toml").write_text(f'{fleet}\n[webui]\nsubpath = "{subpath}"\n{logins}')
+    said = (
+        "webui.subpath: is not used on a, which has a gateway; the path there is that of gateway.public_urls, with "
+        'gateway.tls = "provider"'
+    )
+    assert load(tmp_path / "fleet.toml").notes == ((said,) if told else ())
+
+
 @pytest.fixture
 def below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """The login program of a gateway that people see below a path."""
