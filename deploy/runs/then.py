@@ -115,7 +115,7 @@ def _stop(remote: Remote) -> str:
     """Stop a host and wait until it is gone; why it was not stopped, empty if it was."""
     host = remote.host
     out.print(f"Stopping {host.name} ...")
-    with hostlock.locked({host.name: remote}, VERB) as refused:
+    with hostlock.locked({host.name: remote}, VERB, boot=False) as refused:
         if refused:
             return refused[host.name].says.removeprefix(f"{host.name}: ")
         # Before the command: it may end this very connection, and this process may end too.

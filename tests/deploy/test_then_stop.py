@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploy import host_memory
+from deploy import host_memory, hostlock
 from deploy.runs import then
 from inventory.load import load
 from tests.deploy.fake_hosts import Ended, FakeHosts, fakes
@@ -125,6 +125,18 @@ def test_a_host_that_is_used_runs_on_and_it_says_why(fakes: FakeHosts) -> None:
     assert "sdfleet train follow ink --then stop" in done.output
     (fakes.host("h1") / "active").unlink()
     assert follow(fakes).exit_code == 0 and away.exists()
+
+
+def test_a_host_whose_services_do_not_run_is_not_started_to_be_stopped(fakes: FakeHosts, monkeypatch: Any) -> None:
+    away = ended(fakes)
+    monkeypatch.setattr(hostlock, "_SCRIPT", hostlock._SCRIPT.replace("/run/systemd/system", "/nowhere"))
+    boot = fakes.root("h1") / "boot.sh"
+    boot.write_text(f'#!/bin/sh\n[ "$1" != serves ] || exit 1\ncp {boot}.runs "$FAKE_HOST/active"\n')
+    boot.chmod(0o755)
+    boot.with_name("boot.sh.runs").write_text(RUNNING)
+    done = follow(fakes)
+    assert done.exit_code == 0 and away.exists(), done.output
+    assert "which starts its services" not in done.output and not (fakes.host("h1") / "active").exists()
 
 
 def test_a_command_that_fails_is_told_of_and_the_host_not_taken_for_stopped(fakes: FakeHosts) -> None:
