@@ -81,6 +81,9 @@ def stoppable(then: Action | None, hosts: Sequence[RunHost]) -> Sequence[RunHost
         if not told["command"]:
             said = f"{host.name}: how it is stopped is not known: it is no container of a known provider"
             raise HostError(said, cure=f"set {setting}")
+        if program := told["missing"]:
+            said = f"{host.name}: {program} is not there, so `{told['command']}` could not stop it"
+            raise HostError(said, cure=f"install it, or set {setting}")
     return hosts if then else ()
 
 

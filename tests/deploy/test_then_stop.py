@@ -10,6 +10,7 @@ import pytest
 from deploy import host_memory, hostlock
 from deploy.runs import then
 from inventory.load import load
+from roles.onhost import host_stop
 from tests.deploy.fake_hosts import Ended, FakeHosts, fakes
 
 __all__ = ["fakes"]
@@ -158,6 +159,14 @@ def test_a_host_that_still_answers_is_not_taken_for_stopped(fakes: FakeHosts, mo
     [
         ("auto", "", (), 1, "h1: how it is stopped is not known: it is no container of a known provider; set "),
         ("", "", (), 1, "set rental.stop_command"),
+        (
+            "nopodctl stop pod $ID",
+            "",
+            (),
+            1,
+            "h1: nopodctl is not there, so `nopodctl stop pod $ID` could not stop it; ",
+        ),
+        ("/opt/nothing/stop", "", (), 1, "h1: /opt/nothing/stop is not there, so "),
         ("true", "keeps_data = false", (), 2, "rental.keeps_data: is false, so a stop would lose what else is on the"),
         ("true", "", ("--then", "later"), 2, "'later' is not"),
     ],
@@ -169,6 +178,36 @@ def test_what_cannot_be_stopped_is_said_before_anything_else(
     done = follow(fakes, *words)
     assert done.exit_code == code and says in done.output, done.output
     assert not (fakes.folder / "fetched").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "{there} stop",
+        "sh {there}",
+        "exec {there}",
+        "[ -e / ]",
+        ": && nopodctl",
+        "! nopodctl",
+        "if :; then nopodctl; fi",
+        "nopodctl || {there}",
+        "nopodctl; {there}",
+        "PATH=$PATH:/opt nopodctl",
+        "$STOP now",
+        "${{STOP:-nopodctl}}",
+        "'no podctl' x",
+        "no\\ podctl x",
+        "~/nopodctl",
+        "(nopodctl)",
+        "</dev/null nopodctl",
+        "",
+    ],
+)
+def test_a_command_is_called_missing_only_where_that_is_sure(command: str, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.write_text("")
+    there.chmod(0o755)
+    assert host_stop.missing(command.format(there=there)) == ""
 
 
 def test_a_run_that_is_not_followed_cannot_be_fetched_and_so_not_stopped(fakes: FakeHosts) -> None:
