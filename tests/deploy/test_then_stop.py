@@ -263,14 +263,39 @@ def test_a_host_that_is_seen_again_is_not_warned_of(fakes: FakeHosts) -> None:
     assert "stopped by sdfleet" not in fakes.sdfleet("status").output
 
 
-def test_a_damaged_memory_only_loses_the_warning(fakes: FakeHosts) -> None:
-    fakes.write({"h1": "train"})
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[" * 5000,
+        "[]",
+        "null",
+        '{"seen": 1, "stopped": 1}',
+        '{"seen": 1, "provider": "AutoDL", "stopped": Infinity}',
+        '{"seen": 1, "provider": "AutoDL", "stopped": -Infinity}',
+        '{"seen": NaN, "provider": "AutoDL", "stopped": 0}',
+        '{"seen": 1e18, "provider": "AutoDL", "stopped": 0}',
+        '{"seen": 1, "provider": "AutoDL", "stopped": 1e18}',
+        '{"seen": 1, "provider": "AutoDL", "stopped": -1e18}',
+        '{"seen": 4102444800, "provider": "AutoDL", "stopped": 4102444800}',
+        f'{{"seen": 1{"0" * 400}, "provider": "AutoDL", "stopped": 0}}',
+        '{"seen": [1], "provider": "AutoDL", "stopped": 0}',
+        '{"seen": 1, "provider": ["AutoDL"], "stopped": 1}',
+        '{"seen": 1, "provider": "\\ud800", "stopped": 1}',
+    ],
+)
+def test_a_damaged_memory_only_loses_the_warning(text: str, fakes: FakeHosts) -> None:
+    fakes.write({"h1": "train"}, "[rental]\nreleased_days = 3650\n")
     host = load(fakes.file).hosts["h1"]
     host_memory.stopped(host, time.time(), "AutoDL")
     [file] = (fakes.folder / "state/sdfleet/hosts").iterdir()
     assert file.stat().st_mode & 0o077 == 0
-    file.write_text("[" * 5000)
+    file.write_text(text)
     assert host_memory.known(host) == host_memory.Known()
+    (fakes.host("h1") / "away").touch()
+    done = fakes.sdfleet("status")
+    assert isinstance(done.exception, SystemExit) and done.exit_code == 1, done.exception
+    assert "stopped by sdfleet" not in done.output and "last seen" not in done.output
 
 
 @pytest.mark.parametrize(
