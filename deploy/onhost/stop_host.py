@@ -19,7 +19,7 @@ def main(command: str, root: str, webui_port: int, stop: bool) -> dict[str, Any]
     + root, webui_port: as for `host_use.Use`
     """
     name = provider.provider()
-    command = provider.STOP.get(name, "") if command == "auto" else command
+    command = provider.stop_command(command, name)
     missing = "" if stop else host_stop.missing(command)
     told: dict[str, Any] = {"provider": name, "command": command, "missing": missing, "used": [], "failed": ""}
     if stop and command:
