@@ -164,14 +164,7 @@ def resume(
                 f"To continue without: sdfleet train resume {run} {others}"
             )
         stops = stoppable(then, found.hosts)
-        states = found.on_all(lambda host: str(host.read(run, 0)["state"]))
-        if states[found.hosts[0].name] == "finished":
-            raise SdfleetError(f"{run} is finished; to download its files: sdfleet train fetch {run}")
-        if going := [name for name, state in states.items() if state in BUSY and found.shared[name] != len(states)]:
-            raise SdfleetError(
-                f"{run} still runs on {', '.join(going)} as a run of {found.shared[going[0]]} hosts; "
-                f"stop it first: sdfleet train stop {run}"
-            )
+        states = _resumable(found)
         together = [host.remote.host for host in found.hosts]
         # A resume that was killed, or failed on one host, may have started others.
         for host in (host for host in found.hosts if states[host.name] not in BUSY):
@@ -183,6 +176,19 @@ def resume(
         out.print(f"{run} is running already on {names}" if already else f"{run} resumed on {names}")
         if follow:
             follow_and_fetch(found.hosts[0], run, into, stops)
+
+
+def _resumable(found: RunHosts) -> dict[str, str]:
+    """The run's state on each host. Raises SdfleetError if it cannot be resumed on these."""
+    run, states = found.run, found.on_all(lambda host: str(host.read(found.run, 0)["state"]))
+    if states[found.hosts[0].name] == "finished":
+        raise SdfleetError(f"{run} is finished; to download its files: sdfleet train fetch {run}")
+    if going := [name for name, state in states.items() if state in BUSY and found.shared[name] != len(states)]:
+        raise SdfleetError(
+            f"{run} still runs on {', '.join(going)} as a run of {found.shared[going[0]]} hosts; "
+            f"stop it first: sdfleet train stop {run}"
+        )
+    return states
 
 
 @app.command()
