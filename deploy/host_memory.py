@@ -9,6 +9,7 @@ import datetime
 import hashlib
 import json
 import os
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from inventory.errors import SdfleetError
 from inventory.files import replace_file
 from inventory.model import HostSettings
-from roles.onhost.provider import RELEASED_DAYS
+from roles.onhost.provider import RELEASED_DAYS, STOP
 from roles.rental.config import Rental
 
 DAY = 86_400
@@ -38,9 +39,16 @@ def known(host: HostSettings) -> Known:
     """What is remembered; nothing if that is damaged."""
     try:
         told = json.loads(_file(host).read_bytes()[:LARGEST])
-        return Known(float(told["seen"]), str(told["provider"])[:100], float(told["stopped"]))
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        its = Known(float(told["seen"]), told["provider"], float(told["stopped"]))
+        return its if _possible(its) else Known()
+    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return Known()
+
+
+def _possible(its: Known) -> bool:
+    """Whether its times have passed, and its provider is one that is recognised."""
+    now = time.time()
+    return 0 <= its.seen <= now and 0 <= its.stopped <= now and its.provider in ("", *STOP)
 
 
 def seen(host: HostSettings, at: float, provider: str | None = None) -> None:

@@ -21,7 +21,7 @@ from deploy.runs.publish import result
 from deploy.runs.report import write as write_report
 from deploy.runs.requirements import nodes
 from deploy.runs.submission import prepare, read
-from deploy.runs.then import Then, refuse_unfollowed, refuse_unstoppable
+from deploy.runs.then import Then, refuse_partial, refuse_unfollowed, stoppable
 from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, connect, each
 from deploy.train_again import RUNS, Into, Run
@@ -66,8 +66,7 @@ def run_config(
         chosen_hosts = [remotes[name] for name in shared] if shared else [choose(remotes, needed[0])]
         settings_of = [remote.host for remote in chosen_hosts]
         runs = [RunHost(remote) for remote in chosen_hosts]
-        stops = runs if then else []
-        refuse_unstoppable(stops)
+        stops = stoppable(then, runs)
         for host in runs:
             host.send(run, prepare(raw, config, run, host.remote.host, settings_of), sent(run, host.name))
         # Printed first: if this process is killed now, the user must know that there is a run.
@@ -84,8 +83,9 @@ def run_config(
 def follow_run(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: Into = RUNS, then: Then = None) -> None:
     """Follow a run to its end and fetch the result."""
     with run_hosts(fleet, run, [on] if on else None) as found:
-        stops = found.hosts if then else []
-        refuse_unstoppable(stops)
+        if then:
+            refuse_partial(found)
+        stops = stoppable(then, found.hosts)
         follow_and_fetch(found.hosts[0], run, into, stops)
 
 
@@ -163,16 +163,8 @@ def resume(
                 f"{run} is shared with other hosts: {', '.join(found.absent)} did not answer and may have it. "
                 f"To continue without: sdfleet train resume {run} {others}"
             )
-        stops = found.hosts if then else []
-        refuse_unstoppable(stops)
-        states = found.on_all(lambda host: str(host.read(run, 0)["state"]))
-        if states[found.hosts[0].name] == "finished":
-            raise SdfleetError(f"{run} is finished; to download its files: sdfleet train fetch {run}")
-        if going := [name for name, state in states.items() if state in BUSY and found.shared[name] != len(states)]:
-            raise SdfleetError(
-                f"{run} still runs on {', '.join(going)} as a run of {found.shared[going[0]]} hosts; "
-                f"stop it first: sdfleet train stop {run}"
-            )
+        stops = stoppable(then, found.hosts)
+        states = _resumable(found)
         together = [host.remote.host for host in found.hosts]
         # A resume that was killed, or failed on one host, may have started others.
         for host in (host for host in found.hosts if states[host.name] not in BUSY):
@@ -184,6 +176,19 @@ def resume(
         out.print(f"{run} is running already on {names}" if already else f"{run} resumed on {names}")
         if follow:
             follow_and_fetch(found.hosts[0], run, into, stops)
+
+
+def _resumable(found: RunHosts) -> dict[str, str]:
+    """The run's state on each host. Raises SdfleetError if it cannot be resumed on these."""
+    run, states = found.run, found.on_all(lambda host: str(host.read(found.run, 0)["state"]))
+    if states[found.hosts[0].name] == "finished":
+        raise SdfleetError(f"{run} is finished; to download its files: sdfleet train fetch {run}")
+    if going := [name for name, state in states.items() if state in BUSY and found.shared[name] != len(states)]:
+        raise SdfleetError(
+            f"{run} still runs on {', '.join(going)} as a run of {found.shared[going[0]]} hosts; "
+            f"stop it first: sdfleet train stop {run}"
+        )
+    return states
 
 
 @app.command()

@@ -72,12 +72,32 @@ def local_machine(hosts: Mapping[str, HostTable | None]) -> Iterator[Problem]:
             yield Problem(f"hosts.{name}.address", said)
 
 
-def idle_caches(hosts: Mapping[str, HostSettings]) -> Iterator[str]:
+def unintended(hosts: Mapping[str, HostSettings]) -> Iterator[str]:
+    """A sentence for each setting of a host's own that is valid, but perhaps not intended."""
+    yield from _hidden_roots(hosts)
+    yield from _idle_caches(hosts)
+    yield from _unused_subpaths(hosts)
+
+
+def _idle_caches(hosts: Mapping[str, HostSettings]) -> Iterator[str]:
     """A sentence for each host that stops when idle, and whose cache others need."""
     for host in hosts.values():
         if host.has("cache") and host.rental.idle_stop:
             said = "what other hosts download from its cache does not count as use"
             yield f"{host.place('rental.idle_stop')}: {said}, so it may stop while they do"
+
+
+def _unused_subpaths(hosts: Mapping[str, HostSettings]) -> Iterator[str]:
+    """A sentence for each setting of the WebUI's path that hosts do not use, as they have a gateway."""
+    found: dict[str, list[str]] = {}
+    for name, host in hosts.items():
+        has_gateway = host.has("gateway") and host.gateway.enabled
+        if host.has("webui") and has_gateway and host.webui.subpath not in ("", host.gateway.path):
+            found.setdefault(host.place("webui.subpath"), []).append(name)
+    for place, names in found.items():
+        said = "which has a gateway" if len(names) == 1 else "which have gateways"
+        cure = 'the path there is that of gateway.public_urls, with gateway.tls = "provider"'
+        yield f"{place}: is not used on {', '.join(names)}, {said}; {cure}"
 
 
 def jumps_by_name(table: FleetTable, hosts: Mapping[str, HostTable | None]) -> Iterator[str]:
@@ -96,7 +116,7 @@ def jumps_by_name(table: FleetTable, hosts: Mapping[str, HostTable | None]) -> I
             yield f"{said}; if you mean hosts.{address}, write {place}"
 
 
-def hidden_roots(hosts: Mapping[str, HostSettings]) -> Iterator[str]:
+def _hidden_roots(hosts: Mapping[str, HostSettings]) -> Iterator[str]:
     """A sentence for each setting of a data root that systemd would hide from services, where the host may have it."""
     found = {host.place("data_root"): host.paths.root for host in hosts.values() if host.init == "auto"}
     for place, root in found.items():

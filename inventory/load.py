@@ -119,8 +119,7 @@ class _Reader:
             notes=(
                 *crosscheck.silent_groups(table, models, merged, [name for name, own in self.groups.items() if own]),
                 *crosscheck.jumps_by_name(table, hosts),
-                *crosscheck.hidden_roots(merged),
-                *crosscheck.idle_caches(merged),
+                *crosscheck.unintended(merged),
             ),
         )
 

@@ -9,12 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from deploy.onhost.machine import disk, os_release
-from roles.onhost import gpus, nofollow, services, supervisor_boot, supervisor_manager, webui_api
+from roles.onhost import gpus, idle_stop, nofollow, services, supervisor_boot, supervisor_manager, webui_api
 from roles.onhost.loopback import AnswerError
 from roles.onhost.provider import provider
-
-LATE_SECONDS = 120
-"""What looks whether the host is used does so every 15 s; a look takes longer on a busy host."""
 
 
 def main(
@@ -54,7 +51,7 @@ def _idle(told: dict[str, Any]) -> dict[str, Any]:
     try:
         late = time.time() - float(told["at"])
         uses = [str(use) for use in told["uses"]]
-        return {"looks": late < LATE_SECONDS, "seconds": float(told["idle"]) + late, "uses": uses}
+        return {"looks": late < idle_stop.LATE_SECONDS, "seconds": float(told["idle"]) + late, "uses": uses}
     except (LookupError, TypeError, ValueError):
         return {"looks": False, "seconds": 0.0, "uses": []}
 

@@ -11,15 +11,17 @@ from roles.onhost import host_stop, host_use, provider
 def main(command: str, root: str, webui_port: int, stop: bool) -> dict[str, Any]:
     """Look whether the host can be stopped, and with `stop` do so.
 
-    `provider` is its name, `command` what stops the host, empty if that is not known. `used` says what uses the host,
-    or may do so, and `failed` why the command failed: it is stopping if both are empty.
+    `provider` is its name, `command` what stops the host, empty if that is not known. Without `stop`, `missing` is the
+    program that the command needs and the host does not have. With it, `used` says what uses the host, or may do so,
+    and `failed` why the command failed: it is stopping if both are empty.
 
     + command: the setting; auto for the provider's
     + root, webui_port: as for `host_use.Use`
     """
     name = provider.provider()
-    command = provider.STOP.get(name, "") if command == "auto" else command
-    told: dict[str, Any] = {"provider": name, "command": command, "used": [], "failed": ""}
+    command = provider.stop_command(command, name)
+    missing = "" if stop else host_stop.missing(command)
+    told: dict[str, Any] = {"provider": name, "command": command, "missing": missing, "used": [], "failed": ""}
     if stop and command:
         sure, unsure = host_use.Use(Path(root), webui_port).look()
         told["used"] = [*sure, *unsure]

@@ -106,6 +106,8 @@ class RunHosts:
     """Hosts that did not answer, if some that share the run are among them."""
     shared: dict[str, int] = field(default_factory=dict)
     """By host, how many hosts its part of the run was started for."""
+    has_results: bool = True
+    """Whether the host that writes the results is there; it is the first one then."""
 
     def on_all(self, work: Callable[[RunHost], T], done: str = "") -> dict[str, T]:
         """What `work` returns for each host; it is called for all at once.
@@ -127,12 +129,15 @@ class RunHosts:
     def _each(self, work: Callable[[RunHost], T]) -> dict[str, T | HostError]:
         return each({host.name: host.remote for host in self.hosts}, lambda remote: work(RunHost(remote)))
 
-    def refuse_absent(self, verb: str) -> None:
-        """Raise SdfleetError if a host may still have a part of the run for which `verb` was not done."""
+    def refuse_absent(self, verb: str, options: str = "") -> None:
+        """Raise SdfleetError if a host may still have a part of the run for which `verb` was not done.
+
+        + options: of the verb; they begin with a space
+        """
         if self.absent:
             raise SdfleetError(
                 f"{self.run} is shared with other hosts: {', '.join(self.absent)} did not answer and may have it. "
-                f"When it can be reached again: sdfleet train {verb} {self.run}"
+                f"When it can be reached again: sdfleet train {verb} {self.run}{options}"
             )
 
 
@@ -149,10 +154,11 @@ def run_hosts(fleet: Path, run: str, on: Sequence[str] | None = None) -> Iterato
             raise SdfleetError(f"no run {run!r} on {', '.join(answered)}; to list all runs: sdfleet train list")
         if len(found) > 1 and not all(found.values()):
             raise SdfleetError(f"{', '.join(found)} each have a run {run!r}; choose one with --on")
-        names = sorted(found, key=lambda name: (found[name] or {}).get("rank", 0))
+        ranks = {name: (nodes or {}).get("rank", 0) for name, nodes in found.items()}
+        names = sorted(found, key=lambda name: ranks[name])
         shared = {name: (nodes or {}).get("count", 1) for name, nodes in found.items()}
         absent = [name for name in remotes if name not in answered] if max(shared.values()) > len(found) else []
-        yield RunHosts(run, [RunHost(remotes[name]) for name in names], absent, shared)
+        yield RunHosts(run, [RunHost(remotes[name]) for name in names], absent, shared, ranks[names[0]] == 0)
 
 
 @contextmanager

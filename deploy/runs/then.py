@@ -1,7 +1,7 @@
 """`--then stop`: stop the hosts of a run, and their bills, when it has ended and its results are here."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +11,7 @@ import typer
 from deploy import host_memory, hostlock
 from deploy.console import out
 from deploy.onhost import stop_host
+from deploy.runs.placement import RunHosts
 from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, Remote
 from inventory.errors import ConfigError, Problem, SdfleetError
@@ -52,9 +53,22 @@ def refuse_unfollowed(then: Action | None, follow: bool) -> None:
         raise ConfigError("--then", [Problem("", said)])
 
 
-def refuse_unstoppable(hosts: Iterable[RunHost]) -> None:
-    """Raise ConfigError or HostError, before anything is trained, if a host could not be stopped afterwards."""
-    for host in hosts:
+def refuse_partial(found: RunHosts) -> None:
+    """Raise SdfleetError if a host of the run would not be stopped, or would be without its results."""
+    found.refuse_absent("follow", f" --then {Action.STOP}")
+    if not found.has_results:
+        at = found.hosts[0].name
+        raise SdfleetError(
+            f"the results of {found.run} are on another host that shares it, not on {at}; leave --on out to stop all"
+        )
+
+
+def stoppable(then: Action | None, hosts: Sequence[RunHost]) -> Sequence[RunHost]:
+    """The hosts that are to be stopped after a run; none without `then`.
+
+    Raises ConfigError or HostError, before anything is trained, if one could not be stopped afterwards.
+    """
+    for host in hosts if then else ():
         settings = host.remote.host
         setting = settings.place("rental.stop_command")
         if settings.connection.local:
@@ -67,6 +81,10 @@ def refuse_unstoppable(hosts: Iterable[RunHost]) -> None:
         if not told["command"]:
             said = f"{host.name}: how it is stopped is not known: it is no container of a known provider"
             raise HostError(said, cure=f"set {setting}")
+        if program := told["missing"]:
+            said = f"{host.name}: {program} is not there, so `{told['command']}` could not stop it"
+            raise HostError(said, cure=f"install it, or set {setting}")
+    return hosts if then else ()
 
 
 def still_costs(host: RunHost) -> str:
@@ -100,7 +118,7 @@ def _stop(remote: Remote) -> str:
     """Stop a host and wait until it is gone; why it was not stopped, empty if it was."""
     host = remote.host
     out.print(f"Stopping {host.name} ...")
-    with hostlock.locked({host.name: remote}, VERB) as refused:
+    with hostlock.locked({host.name: remote}, VERB, boot=False) as refused:
         if refused:
             return refused[host.name].says.removeprefix(f"{host.name}: ")
         # Before the command: it may end this very connection, and this process may end too.

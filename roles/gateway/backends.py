@@ -1,7 +1,7 @@
 """The services of a host behind the gateway."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from roles.gateway.config import Gateway
@@ -44,7 +44,7 @@ class Backend:
 
 
 def backends(gateway: Gateway, roles: Collection[str], webui: Served, lora_scripts: ServedWithBoard) -> list[Backend]:
-    """The services of a host with `roles`; a provider opens one port alone, so there it is the first one."""
+    """The services of a host with `roles`; where a provider opens one port alone, the first one, on that port."""
     found = []
     if "webui" in roles:
         found.append(Backend("WebUI", gateway.webui_port, webui.port, "/internal/ping"))
@@ -53,4 +53,6 @@ def backends(gateway: Gateway, roles: Collection[str], webui: Served, lora_scrip
         found.append(
             Backend("TensorBoard", gateway.tensorboard_port, lora_scripts.tensorboard_port, "/data/environment")
         )
-    return found[:1] if gateway.tls == "provider" else found
+    if gateway.tls == "provider":
+        return [replace(first, public_port=gateway.webui_port) for first in found[:1]]
+    return found

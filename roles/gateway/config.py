@@ -45,10 +45,12 @@ class Gateway(Settings):
         description='Addresses to listen on; name a VPN\'s to stay inside it, add "::" for IPv6.',
     )
     webui_port: Port = Field(
-        default=443, description='HTTPS port of the WebUI; with tls = "provider" the plain one that the provider opens.'
+        default=443,
+        description='HTTPS port of the WebUI; with tls = "provider" the plain one that the provider opens, '
+        "for the one service that is shown.",
     )
-    lora_scripts_port: Port = Field(default=8443, description="HTTPS port of lora-scripts.")
-    tensorboard_port: Port = Field(default=9443, description="HTTPS port of lora-scripts' TensorBoard.")
+    lora_scripts_port: Port = Field(default=8443, description='HTTPS port of lora-scripts; none with tls = "provider".')
+    tensorboard_port: Port = Field(default=9443, description="HTTPS port of lora-scripts' TensorBoard; likewise.")
     http_port: Port | None = Field(
         default=80,
         description='Plain port that leads to HTTPS and answers ACME; none where unset, or with tls = "provider".',
@@ -106,8 +108,7 @@ class Gateway(Settings):
             problems.append('domain: tls = "acme" needs a domain, and http_port = 80 to prove that it is yours')
         if not self.acme_directory.startswith("https://"):
             problems.append("acme_directory: must be an https:// URL")
-        ports = [self.webui_port, self.lora_scripts_port, self.tensorboard_port, self.http_port]
-        if len(set(ports)) < len(ports):
+        if len(set(self.opened.values())) < len(self.opened):
             problems.append("webui_port, lora_scripts_port, tensorboard_port and http_port must differ")
         raise_all(problems, self)
         return self
@@ -140,3 +141,10 @@ class Gateway(Settings):
     def redirect_port(self) -> int | None:
         """The plain port that leads to HTTPS."""
         return None if self.tls == "provider" else self.http_port
+
+    @property
+    def opened(self) -> dict[str, int]:
+        """Setting -> port, of those that it may listen on; a provider opens one alone, for the one service shown."""
+        names = ("webui_port",) if self.tls == "provider" else ("webui_port", "lora_scripts_port", "tensorboard_port")
+        plain = {"http_port": self.redirect_port} if self.redirect_port else {}
+        return {name: getattr(self, name) for name in names} | plain

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,8 +15,22 @@ from roles.onhost import provider
 
 LOCK = Path("/run/sdfleet.lock")
 """`roles.paths.HOST_LOCK`."""
+SIMPLE = re.compile(r"([\w./+-]+)(\s[^;&|\n]*)?")
+"""A single command whose first word the shell takes as it is: no assignment, variable or quote."""
 PATIENCE_SECONDS = 60
 """How long the command may take until it counts as started well; it may well end only with the host."""
+
+
+def missing(command: str) -> str:
+    """The program that `command` begins with, if the host does not have it; empty if it does or if that is not sure."""
+    found = SIMPLE.fullmatch(command.strip())
+    if not found:
+        return ""
+    look = ["/bin/sh", "-c", 'command -v -- "$1"', "sh", found[1]]
+    asked = subprocess.run(
+        look, env=_environment(), cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    return found[1] if asked.returncode in (1, 127) else ""
 
 
 def run(command: str, seconds: float = PATIENCE_SECONDS) -> str:
@@ -23,17 +38,11 @@ def run(command: str, seconds: float = PATIENCE_SECONDS) -> str:
 
     It goes on when we, or who asked for it, are gone.
     """
-    own = provider.variables()
-    environment = {
-        **own,
-        "PATH": f"{own.get('PATH', '')}:{provider.PATH}".lstrip(":"),
-        "HOME": own.get("HOME", "/root"),
-    }
     os.sync()
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             ["/bin/sh", "-c", command],
-            env=environment,
+            env=_environment(),
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=said,
@@ -49,6 +58,12 @@ def run(command: str, seconds: float = PATIENCE_SECONDS) -> str:
         said.seek(0)
         lines = said.read(100_000).decode(errors="replace").strip().splitlines()
         return f"`{command}` ended with status {status}: {lines[-1] if lines else 'it printed nothing'}"
+
+
+def _environment() -> dict[str, str]:
+    own = provider.variables()
+    path = f"{own.get('PATH', '')}:{provider.PATH}".lstrip(":")
+    return {**own, "PATH": path, "HOME": own.get("HOME", "/root")}
 
 
 @contextlib.contextmanager

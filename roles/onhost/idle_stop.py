@@ -13,6 +13,8 @@ from pathlib import Path
 from roles.onhost import files, host_stop, host_use
 
 LOOK_SECONDS = 15.0
+LATE_SECONDS = 120.0
+"""With no look for so long nothing looks any more; a look takes longer on a busy host."""
 PAUSED_SECONDS = 300.0
 """A longer time between two looks was none of the host's: it was frozen."""
 AGAIN_SECONDS = 300.0

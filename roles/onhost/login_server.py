@@ -105,7 +105,10 @@ class Handler(BaseHTTPRequestHandler):
     def _within(self, wanted: str) -> str:
         """Where a login leads: what was wanted, if it is a path of this gateway, below the path that people see."""
         found, path = wanted if NEXT.fullmatch(wanted) else "/", self.server.path
-        return found if found == path or found.startswith(f"{path}/") else path + found
+        place, mark, query = found.partition("?")
+        if place == path:  # the cookie is sent only to what is below it
+            return f"{path}/{mark}{query}"
+        return found if found.startswith(f"{path}/") else path + found
 
     def _note(self, address: str, name: str, what: str) -> None:
         """For the journal; a name that nobody has may be a password in the wrong field."""

@@ -18,6 +18,8 @@ STOP = {
 }
 """Name -> the command that stops a container from inside, and with it the bill: autodl.com/docs, docs.runpod.io
 ("Manage Pods") and docs.vast.ai (its FAQ on instances). The last two find their key by themselves."""
+AUTO = "auto"
+"""The setting that stands for the provider's own command."""
 RELEASED_DAYS = {"AutoDL": 15}
 """Name -> days after its stop on which an instance is deleted with its disks (autodl.com/docs)."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -41,6 +43,11 @@ def recognised(names: set[str], files: set[str]) -> str:
 
 DISKS = {"AutoDL": "/root/autodl-tmp", "RunPod": "/workspace", "vast.ai": "/workspace"}
 """Name -> where its containers have their data disk, those that have one."""
+
+
+def stop_command(setting: str, name: str) -> str:
+    """The command that stops a container of the provider `name`, by rental.stop_command; empty if none is known."""
+    return STOP.get(name, "") if setting == AUTO else setting
 
 
 def provider(root: Path = Path("/")) -> str:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
+from roles.onhost.provider import AUTO
 from roles.settings import Duration, Line, Settings
 
-AUTO = "auto"
 KEY = re.compile(r"api[-_]?key|token|password", re.IGNORECASE)
 
 

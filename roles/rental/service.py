@@ -1,10 +1,10 @@
 """The service that stops an idle host, as text for its service manager."""
 
 from roles.managers import Manager
-from roles.onhost.provider import STOP
+from roles.onhost.provider import stop_command
 from roles.paths import UNITS, Paths
 from roles.programs import digest
-from roles.rental.config import AUTO, Rental
+from roles.rental.config import Rental
 from roles.service import Service
 from roles.settings import SettingError, seconds_of
 
@@ -15,21 +15,14 @@ STATE = f"/run/{RUNTIME}/state.json"
 """How long the host has been idle, or what uses it; gone when the service stops."""
 
 
-def stop_command(rental: Rental, provider: str) -> str:
-    """The command that stops the host; empty for none.
-
-    + provider: the provider's name, as `roles.onhost.provider` has it
-    """
-    return STOP.get(provider, "") if rental.stop_command == AUTO else rental.stop_command
-
-
 def unit_text(rental: Rental, paths: Paths, webui_port: int, provider: str, manager: Manager) -> str:
     """The file that describes the service. Raises SettingError if no command is known.
 
     + webui_port: the WebUI's; 0 if the host has none
+    + provider: its name, as `roles.onhost.provider` has it
     """
     assert rental.idle_stop
-    command = stop_command(rental, provider)
+    command = stop_command(rental.stop_command, provider)
     if not command:
         raise SettingError(
             "rental.stop_command",

@@ -8,13 +8,11 @@ from testinfra.host import Host
 from roles.facts.unit_files import check_unit_file, check_unit_runs
 from roles.managers import Manager
 from roles.onhost.files import json_object
+from roles.onhost.idle_stop import LATE_SECONDS
 from roles.paths import Paths
 from roles.rental.config import Rental
 from roles.rental.provider import asked, told
 from roles.rental.service import STATE, UNIT, unit_text
-
-FRESH_SECONDS = 120
-"""It looks every 15 s; a look at a busy host takes a while."""
 
 
 class Port(Protocol):
@@ -50,4 +48,4 @@ def test_it_looks_whether_it_is_idle(host: Host, rental: Rental) -> None:
     assert file.exists, f"{STATE} is missing: nothing looks whether this host is used"
     seen = json_object(file.content_string.encode())
     now = int(host.check_output("date +%s"))
-    assert now - float(seen.get("at", 0)) < FRESH_SECONDS, f"{STATE} is old: nothing looks whether this host is used"
+    assert now - float(seen.get("at", 0)) < LATE_SECONDS, f"{STATE} is old: nothing looks whether this host is used"

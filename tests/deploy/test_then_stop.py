@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from deploy import host_memory
+from deploy import host_memory, hostlock
 from deploy.runs import then
 from inventory.load import load
+from roles.onhost import host_stop
 from tests.deploy.fake_hosts import Ended, FakeHosts, fakes
 
 __all__ = ["fakes"]
@@ -69,6 +70,40 @@ def test_a_result_that_is_not_here_keeps_the_host_on(fakes: FakeHosts) -> None:
     assert f"{COSTS}: output/huge.bin of ink is not in" in done.output
 
 
+def shared(fakes: FakeHosts) -> list[Path]:
+    """A run that has ended, shared by h1, where its results are, and h2; the file that appears where one is stopped."""
+    hosts = ["h1", "h2"]
+    aways = [fakes.host(name) / "away" for name in hosts]
+    stops = [f"[groups.of-{away.parent.name}]\nrental.stop_command = 'touch {away}'\n" for away in aways]
+    fakes.write({name: f"train of-{name}" for name in hosts}, "".join(stops))
+    for rank, name in enumerate(hosts):
+        (fakes.host(name) / "show").write_text(ENDED)
+        run = fakes.root(name) / "runs/ink"
+        (run / "output").mkdir(parents=True)
+        (run / "config.toml").write_text("")
+        (run / "run.json").write_text(json.dumps({"format": 1, "steps": 5, "ended": {"how": "finished", "reason": ""}}))
+        (run / "turn.json").write_text(json.dumps({"nodes": {"count": 2, "rank": rank}}))
+    (fakes.root("h1") / "runs/ink/output/ink.safetensors").write_bytes(b"weights" * 1000)
+    return aways
+
+
+def test_the_hosts_that_share_a_run_are_stopped_all_or_none(fakes: FakeHosts, monkeypatch: Any) -> None:
+    monkeypatch.setattr(then, "LOOK_SECONDS", 0.1)
+    first, second = shared(fakes)
+    for missing, left in ((second, first), (first, second)):
+        missing.touch()
+        done = follow(fakes)
+        assert done.exit_code == 1 and not left.exists(), done.output
+        assert "did not answer and may have it" in done.output
+        assert "When it can be reached again: sdfleet train follow ink --then stop" in done.output
+        missing.unlink()
+    alone = follow(fakes, "--on", "h2", "--then", "stop")
+    assert alone.exit_code == 1 and not second.exists(), alone.output
+    assert "the results of ink are on another host that shares it, not on h2; leave --on out" in alone.output
+    done = follow(fakes)
+    assert done.exit_code == 0 and first.exists() and second.exists(), done.output
+
+
 def test_a_run_that_failed_does_not_stop_the_meter_and_says_so(fakes: FakeHosts, monkeypatch: Any) -> None:
     monkeypatch.setattr("deploy.runs.follow.GRACE_SECONDS", 0)
     away = ended(fakes, how="failed")
@@ -93,6 +128,18 @@ def test_a_host_that_is_used_runs_on_and_it_says_why(fakes: FakeHosts) -> None:
     assert follow(fakes).exit_code == 0 and away.exists()
 
 
+def test_a_host_whose_services_do_not_run_is_not_started_to_be_stopped(fakes: FakeHosts, monkeypatch: Any) -> None:
+    away = ended(fakes)
+    monkeypatch.setattr(hostlock, "_SCRIPT", hostlock._SCRIPT.replace("/run/systemd/system", "/nowhere"))
+    boot = fakes.root("h1") / "boot.sh"
+    boot.write_text(f'#!/bin/sh\n[ "$1" != serves ] || exit 1\ncp {boot}.runs "$FAKE_HOST/active"\n')
+    boot.chmod(0o755)
+    boot.with_name("boot.sh.runs").write_text(RUNNING)
+    done = follow(fakes)
+    assert done.exit_code == 0 and away.exists(), done.output
+    assert "which starts its services" not in done.output and not (fakes.host("h1") / "active").exists()
+
+
 def test_a_command_that_fails_is_told_of_and_the_host_not_taken_for_stopped(fakes: FakeHosts) -> None:
     ended(fakes, stop="echo no such pod >&2; exit 4")
     done = follow(fakes)
@@ -112,6 +159,14 @@ def test_a_host_that_still_answers_is_not_taken_for_stopped(fakes: FakeHosts, mo
     [
         ("auto", "", (), 1, "h1: how it is stopped is not known: it is no container of a known provider; set "),
         ("", "", (), 1, "set rental.stop_command"),
+        (
+            "nopodctl stop pod $ID",
+            "",
+            (),
+            1,
+            "h1: nopodctl is not there, so `nopodctl stop pod $ID` could not stop it; ",
+        ),
+        ("/opt/nothing/stop", "", (), 1, "h1: /opt/nothing/stop is not there, so "),
         ("true", "keeps_data = false", (), 2, "rental.keeps_data: is false, so a stop would lose what else is on the"),
         ("true", "", ("--then", "later"), 2, "'later' is not"),
     ],
@@ -125,67 +180,41 @@ def test_what_cannot_be_stopped_is_said_before_anything_else(
     assert not (fakes.folder / "fetched").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "{there} stop",
+        "sh {there}",
+        "exec {there}",
+        "[ -e / ]",
+        ": && nopodctl",
+        "! nopodctl",
+        "if :; then nopodctl; fi",
+        "nopodctl || {there}",
+        "nopodctl; {there}",
+        "PATH=$PATH:/opt nopodctl",
+        "$STOP now",
+        "${{STOP:-nopodctl}}",
+        "'no podctl' x",
+        "no\\ podctl x",
+        "~/nopodctl",
+        "(nopodctl)",
+        "</dev/null nopodctl",
+        "",
+    ],
+)
+def test_a_command_is_called_missing_only_where_that_is_sure(command: str, tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.write_text("")
+    there.chmod(0o755)
+    assert host_stop.missing(command.format(there=there)) == ""
+
+
 def test_a_run_that_is_not_followed_cannot_be_fetched_and_so_not_stopped(fakes: FakeHosts) -> None:
     ended(fakes)
     for verb in (["resume", "ink"], ["run", str(fakes.file)]):
         done = fakes.sdfleet("train", *verb, "--no-follow", "--then", "stop")
         assert done.exit_code == 2 and "--then: needs the run to be followed" in done.output, done.output
-
-
-@pytest.mark.parametrize(
-    ("stopped_days", "seen_days", "provider", "released", "says"),
-    [
-        (0, 0.1, "AutoDL", "", ""),  # it was there today: perhaps the network
-        (0, 12, "", "", ""),  # whose it is, and what then holds, is not known
-        (
-            0,
-            12,
-            "AutoDL",
-            "",
-            "h1 was last seen 12 days ago; AutoDL releases instances 15 days after a stop: start it by",
-        ),
-        (12, 12, "AutoDL", "", "h1 was stopped by sdfleet 12 days ago; AutoDL releases instances 15 days after a stop"),
-        (1, 1, "RunPod", "", "h1 was stopped by sdfleet 1 day ago; start it on the provider's page"),
-        (16, 16, "AutoDL", "", "15 days after a stop, so it may be gone since"),
-        (8, 8, "", "released_days = 10", "its provider releases instances 10 days after a stop: start it by"),
-        (12, 12, "AutoDL", "released_days = 30", "AutoDL releases instances 30 days after a stop: start it by"),
-    ],
-)
-def test_status_warns_before_a_stopped_host_is_released(
-    fakes: FakeHosts, stopped_days: float, seen_days: float, provider: str, released: str, says: str
-) -> None:
-    fakes.write({"h1": "train"}, f"[rental]\n{released}\n")
-    host, now = load(fakes.file).hosts["h1"], time.time()
-    if stopped_days:
-        host_memory.stopped(host, now - stopped_days * 86_400, provider)
-    else:
-        host_memory.seen(host, now - seen_days * 86_400, provider)
-    (fakes.host("h1") / "away").touch()
-    done = fakes.sdfleet("status")
-    assert done.exit_code == 1 and (says in done.output if says else "warning" not in done.output), done.output
-    if "start it by" in says:
-        days = int("".join(filter(str.isdigit, released)) or 15)
-        date = time.strftime("%Y-%m-%d", time.localtime(now + (days - (stopped_days or seen_days)) * 86_400))
-        assert f"start it by {date}, or copy its data" in done.output
-
-
-def test_a_host_that_is_seen_again_is_not_warned_of(fakes: FakeHosts) -> None:
-    fakes.write({"h1": "train"})
-    host = load(fakes.file).hosts["h1"]
-    host_memory.stopped(host, time.time() - 12 * 86_400, "AutoDL")
-    assert fakes.sdfleet("status").exit_code == 0
-    (fakes.host("h1") / "away").touch()
-    assert "stopped by sdfleet" not in fakes.sdfleet("status").output
-
-
-def test_a_damaged_memory_only_loses_the_warning(fakes: FakeHosts) -> None:
-    fakes.write({"h1": "train"})
-    host = load(fakes.file).hosts["h1"]
-    host_memory.stopped(host, time.time(), "AutoDL")
-    [file] = (fakes.folder / "state/sdfleet/hosts").iterdir()
-    assert file.stat().st_mode & 0o077 == 0
-    file.write_text("[" * 5000)
-    assert host_memory.known(host) == host_memory.Known()
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ peers = ["203.0.113.2"]
 """
 FLEETS: dict[str, tuple[str, Device]] = {"cpu": (PLAIN, "cpu"), "cuda": (PLAIN, "cuda"), "rich": (RICH, "cuda")}
 WEBUI_PROGRAM = "1875df996b45eb40"
-LOGIN_PROGRAM = "fdac1690711c7023"
+LOGIN_PROGRAM = "9781decf5697dff6"
 """Digests of the programs whose change restarts the WebUI and the gateway on every host at its next apply: new ones
 belong into CHANGELOG.md."""
 

@@ -98,6 +98,28 @@ def test_one_service_is_shown_on_the_one_port(loaded: Loaded) -> None:
     assert next(each for each in services(host) if each.name == "gateway").ports == (6006,)
 
 
+def test_lora_scripts_alone_is_shown_on_the_port_that_the_provider_opens(loaded: Loaded) -> None:
+    host = loaded(FLEET.replace('"webui", ', '"lora_scripts", ').replace("/proxy/6006/", "") + OTHER_PORT)
+    found = backends(host.gateway, host.roles, host.webui, host.lora_scripts)
+    assert [(each.name, each.public_port) for each in found] == [("lora-scripts", 6006)]
+    assert next(each for each in services(host) if each.name == "gateway").ports == (6006,)
+
+
+def test_ports_that_it_does_not_open_are_free(loaded: Loaded) -> None:
+    for port in (80, 8443, 9443):
+        assert loaded(FLEET.replace("= 6006", f"= {port}")).gateway.webui_port == port
+    for port in (8443, 9443):
+        assert loaded(FLEET + f"[webui]\nport = {port}\n").webui.port == port
+    with pytest.raises(ConfigError, match=r"hosts\.a\.gateway\.webui_port are both 6006"):
+        loaded(FLEET + "[webui]\nport = 6006\n")
+    with pytest.raises(ConfigError, match=r"must differ"):
+        loaded(
+            FLEET.replace('tls = "provider"', "lora_scripts_port = 6006").replace(
+                f', public_urls = ["{URL}/proxy/6006/"]', ""
+            )
+        )
+
+
 def test_the_proxys_word_on_addresses_counts_only_where_it_is_trusted() -> None:
     assert "X-Forwarded-For;" not in nginx_conf(provided(), "x", [WEBUI], RENTED)
     conf = nginx_conf(provided(trusted_proxies=["10.0.0.0/8"]), "x", [WEBUI], RENTED)
@@ -126,6 +148,27 @@ def test_the_webui_writes_its_addresses_below_the_path(loaded: Loaded) -> None:
         loaded(FLEET + '[webui]\nflags = { subpath = "a" }\n')
 
 
+@pytest.mark.parametrize(
+    ("fleet", "subpath", "told"),
+    [
+        (FLEET, "/sd", True),
+        (FLEET, "/proxy/6006", False),
+        (FLEET.replace("/proxy/6006/", ""), "/sd", True),
+        (FLEET.replace("gateway = {", "gateway = { enabled = false,"), "/sd", False),
+        (FLEET.partition("gateway = {")[0], "/sd", True),
+        (FLEET.partition("gateway = {")[0].replace(', "gateway"', ""), "/sd", False),
+    ],
+)
+def test_a_subpath_that_a_gateway_does_not_use_is_noted(tmp_path: Path, fleet: str, subpath: str, told: bool) -> None:
+    logins = '[secrets]\ngateway_logins = { command = ["true"] }\n'
+    (tmp_path / "fleet.toml").write_text(f'{fleet}\n[webui]\nsubpath = "{subpath}"\n{logins}')
+    said = (
+        "webui.subpath: is not used on a, which has a gateway; the path there is that of gateway.public_urls, with "
+        'gateway.tls = "provider"'
+    )
+    assert load(tmp_path / "fleet.toml").notes == ((said,) if told else ())
+
+
 @pytest.fixture
 def below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """The login program of a gateway that people see below a path."""
@@ -145,8 +188,14 @@ def test_login_and_logout_stay_below_the_path(below: Client) -> None:
         "/": "/proxy/6006/",
         "/?a=b": "/proxy/6006/?a=b",
         "/proxy/6006/?a=b": "/proxy/6006/?a=b",
+        "/proxy/6006": "/proxy/6006/",  # to which a browser sends no cookie
+        "/proxy/6006?a=b": "/proxy/6006/?a=b",
+        "/proxy/6006?a=/b?//c": "/proxy/6006/?a=/b?//c",
         "/proxy/60067": "/proxy/6006/proxy/60067",
         "//elsewhere.example": "/proxy/6006/",
+        "/\\elsewhere.example": "/proxy/6006/",
+        "//proxy/6006": "/proxy/6006/",
+        "?//elsewhere.example": "/proxy/6006/",
     }.items():
         done = below.log_in(to=wanted)
         assert (done.status, done.place) == (303, leads)

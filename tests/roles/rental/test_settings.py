@@ -9,11 +9,11 @@ from inventory.model import HostSettings
 from roles.facts.seen import Entry, HostSurvey, Unit
 from roles.facts.survey import Survey
 from roles.managers import SYSTEMD, Supervisor
-from roles.onhost.provider import STOP
+from roles.onhost.provider import STOP, stop_command
 from roles.rental.config import Rental
 from roles.rental.fact import Provider
 from roles.rental.provider import told
-from roles.rental.service import UNIT, stop_command, unit_text
+from roles.rental.service import UNIT, unit_text
 from roles.rental.tasks import install
 from roles.settings import SettingError, seconds_of
 from tests.inventory.refused import host_with, problems
@@ -54,7 +54,7 @@ def test_a_cache_that_stops_when_idle_is_noted(tmp_path: Path) -> None:
 
 
 def test_the_command_is_the_providers_unless_another_is_set() -> None:
-    auto, own = Rental(), Rental(stop_command="poweroff")
+    auto, own = Rental().stop_command, Rental(stop_command="poweroff").stop_command
     assert [stop_command(auto, name) for name in STOP] == [
         "shutdown",
         "runpodctl stop pod $RUNPOD_POD_ID",
