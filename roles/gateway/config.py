@@ -25,6 +25,8 @@ def is_public_url(value: str) -> str:
         raise ValueError(f'{value!r} is not what a provider\'s page shows: give it as "https://NAME:PORT"')
     if not PATH.fullmatch(path):
         raise ValueError(f"{value!r} has a path with other characters than letters, digits and . _ ~ -")
+    if path.split("/")[1:2] == ["sdfleet"]:
+        raise ValueError(f"{value!r} has a path below /sdfleet, where the gateway has its own pages")
     name = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     return f"https://{name}{'' if url.port in (None, 443) else f':{url.port}'}{path}"
 
