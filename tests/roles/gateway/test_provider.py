@@ -68,8 +68,13 @@ def provided(*urls: str, **more: object) -> Gateway:
         ({"tls": "provider", "public_urls": ["https://a.example.com/?token=x"]}, "is not"),
         ({"tls": "provider", "public_urls": ["https://a.example.com/a;b"]}, "a;b"),
         ({"tls": "provider", "public_urls": ["https://a.example.com/../a"]}, "has a path with other characters"),
-        ({"tls": "provider", "public_urls": ["https://a.example.com/sdfleet/"]}, "below /sdfleet, where the gateway has"),
+        (
+            {"tls": "provider", "public_urls": ["https://a.example.com/sdfleet/"]},
+            "below /sdfleet, where the gateway has",
+        ),
         ({"tls": "provider", "public_urls": ["https://a.example.com/sdfleet/a"]}, "below /sdfleet"),
+        ({"tls": "provider", "public_urls": ["https://münchen.example"]}, "give it as they do, e.g. xn--"),
+        ({"tls": "provider", "public_urls": ["https://a,b.example"]}, "has a name with other characters"),
         ({"tls": "provider", "public_urls": ["https://me:pw@a.example.com"]}, "is not"),
     ],
 )
@@ -84,6 +89,7 @@ def test_a_public_url_is_what_browsers_send() -> None:
     assert gateway.origins == ("https://a.example.com", "https://[2001:db8::1]:8443")
     assert gateway.path == "/proxy/6006"
     assert provided(f"{URL}/").path == ""
+    assert provided("https://xn--mnchen-3ya.example").origins == ("https://xn--mnchen-3ya.example",)
 
 
 def test_it_speaks_plain_http_on_the_providers_port_alone() -> None:
