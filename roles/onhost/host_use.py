@@ -75,8 +75,10 @@ class Use:
             yield f"lora-scripts trains ({script})"
 
     def _pictures(self) -> Iterator[str]:
-        state = services.shown(WEBUI, "ActiveState").get("ActiveState", "") if self.port else "inactive"
-        if state in ("activating", "reloading"):  # a request would end its start
+        its = services.shown(WEBUI, "ActiveState", "NRestarts") if self.port else {}
+        state, again = its.get("ActiveState", "inactive"), its.get("NRestarts", "0") != "0"
+        # A request would end its start. One that fails again and again is of no use to anybody.
+        if state == "reloading" or (state == "activating" and not again):
             yield "the WebUI starts"
         if state != "active":
             return

@@ -148,6 +148,13 @@ def test_a_webui_is_not_asked_while_it_starts_and_what_it_hides_is_not_known(
     assert use.look() == ([], [])
 
 
+def test_a_webui_that_fails_again_and_again_keeps_no_host_on(use: host_use.Use, manager: Manager) -> None:
+    manager.webui, manager.restarts = "activating", 1
+    assert use.look() == ([], [])
+    manager.webui = "active"  # it has started after all, and serves
+    assert use.look() == ([], [])
+
+
 def test_a_card_that_computes_is_in_use_whoever_it_is(use: host_use.Use, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpus, "checked_rows", lambda *_: [["0", "0"], ["1", "97"], ["2", "4"]])
     assert use.look() == (["GPU 1 computes"], [])
