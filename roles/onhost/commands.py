@@ -30,7 +30,7 @@ def checked(*command: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(f"{command[0]} did not answer within {SECONDS} s") from error
     if done.returncode:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        said = done.stderr.decode(errors="replace").strip().splitlines()
         raise OSError(
             f"{command[0]} failed with status {done.returncode}: {said[-1] if said else 'it printed nothing'}"
         )

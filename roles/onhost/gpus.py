@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from roles.onhost import commands
@@ -13,22 +12,7 @@ def rows(*fields: str) -> list[list[str]]:
 
     Raises TimeoutError if it does not answer, as with many cards without persistence mode.
     """
-    return _rows(commands.answer(*_query(fields)), fields)
-
-
-def checked_rows(*fields: str) -> list[list[str]]:
-    """The same, where no answer is no word for no GPU.
-
-    Raises FileNotFoundError without nvidia-smi, other OSErrors if it fails, TimeoutError among them.
-    """
-    return _rows(commands.checked(*_query(fields)), fields)
-
-
-def _query(fields: Sequence[str]) -> list[str]:
-    return ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
-
-
-def _rows(told: str, fields: Sequence[str]) -> list[list[str]]:
+    told = commands.answer("nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits")
     cells = ([cell.strip() for cell in row.split(",")] for row in told.splitlines())
     return [row for row in cells if len(row) == len(fields)]
 

@@ -106,12 +106,11 @@ class Use:
 
     def _cards(self) -> Iterator[str]:
         try:
-            rows = gpus.checked_rows("index", "utilization.gpu")
-        except OSError as error:
-            if not isinstance(error, TimeoutError) and not any(DEVICES.glob(CARDS)):
-                return  # what failed has no card to tell of
-            why = "there is no nvidia-smi" if isinstance(error, FileNotFoundError) else error
-            raise Unknown(f"a card may compute: {why}") from error
+            rows = gpus.rows("index", "utilization.gpu")
+        except TimeoutError as slow:
+            raise Unknown(f"a card may compute: {slow}") from slow
+        if not rows and any(DEVICES.glob(CARDS)):
+            raise Unknown("a card may compute: there is one, but nvidia-smi fails or is missing")
         for index, percent in rows:
             if percent.isdigit() and int(percent) >= BUSY_PERCENT:
                 yield f"GPU {index} computes"
