@@ -37,7 +37,10 @@ OF_ROOTS = {
     "roles/onhost/build_wheels.py": ("envs, before they have their name", "open mkdir rename read_text write_text"),
     "roles/onhost/gateway_certificate.py": ("/etc/sdfleet/gateway", "copyfile replace"),
     "roles/onhost/host_stop.py": ("/run/sdfleet.lock", "open read_text write_text"),
-    "roles/onhost/host_use.py": ("names in store, datasets and /run, for their locks and times", "glob open"),
+    "roles/onhost/host_use.py": (
+        "names in store, datasets and /run, for their locks and times; /proc, /dev",
+        "glob open read_bytes",
+    ),
     "roles/onhost/idle_stop.py": ("/run/sdfleet-idle-stop", "files.write"),
     "roles/onhost/keep_trainers.py": ("apps, envs", "glob rglob read_text read_bytes write_bytes rename mkdir rmtree"),
     "roles/onhost/lora_scripts_links.py": (

@@ -88,10 +88,7 @@ def certificate(
     + seen: a survey that read certificate, key and unit, and looked for certbot's certificate
     """
     if not has_certificate(gateway):
-        if any(map(seen.entry, (CERTIFICATE, KEY))):
-            yield f"rm -f {CERTIFICATE} {KEY}"
-        else:
-            host.noop("TLS is the provider's")
+        host.noop("TLS is the provider's")
         return
     there = (seen.text(CERTIFICATE), seen.text(KEY))
     as_wanted = None not in there and _names(seen.text(manager.file(UNIT.name)), certificate_id(gateway, address))
@@ -106,6 +103,16 @@ def certificate(
         yield f"RENEWED_LINEAGE={lineage(gateway)} {shlex.join(make)}"
     else:
         yield shlex.join([*make, "--self-signed", public_name(gateway, address)])
+
+
+def unused_certificate(gateway: Gateway, seen: HostSurvey) -> list[str]:
+    """The command that removes a certificate that is used no more; the way back to it needs it until then.
+
+    + seen: a survey that looked at certificate and key
+    """
+    if has_certificate(gateway) or not any(map(seen.entry, (CERTIFICATE, KEY))):
+        return []
+    return [f"rm -f {CERTIFICATE} {KEY}"]
 
 
 def _names(unit: str | None, mark: str) -> bool:

@@ -14,6 +14,8 @@ from training.bounds import LONGEST_WAIT
 Port = Annotated[int, Field(ge=1, le=65535)]
 Domain = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*$")]
 
+HOST = re.compile(r"[a-z0-9_][a-z0-9_.-]*|[0-9a-f:.]+")
+"""A name, or an IPv6 address without its brackets, as urlsplit gives it."""
 PATH = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)*")
 
 
@@ -23,8 +25,13 @@ def is_public_url(value: str) -> str:
     path = url.path.rstrip("/")
     if url.scheme != "https" or not url.hostname or url.username is not None or url.query or url.fragment:
         raise ValueError(f'{value!r} is not what a provider\'s page shows: give it as "https://NAME:PORT"')
+    if not HOST.fullmatch(url.hostname):
+        says = "has a name with other characters than browsers send: give it as they do, e.g. xn--bcher-kva.example"
+        raise ValueError(f"{value!r} {says}")
     if not PATH.fullmatch(path):
         raise ValueError(f"{value!r} has a path with other characters than letters, digits and . _ ~ -")
+    if path.split("/")[1:2] == ["sdfleet"]:
+        raise ValueError(f"{value!r} has a path below /sdfleet, where the gateway has its own pages")
     name = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     return f"https://{name}{'' if url.port in (None, 443) else f':{url.port}'}{path}"
 

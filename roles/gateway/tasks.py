@@ -21,6 +21,7 @@ from roles.gateway.certificates import (
     lineage,
     new_hook,
     renewal,
+    unused_certificate,
 )
 from roles.gateway.config import Gateway
 from roles.gateway.logins import LoginError, parse_logins, users_file
@@ -104,6 +105,8 @@ def install(
         seen=seen,
         manager=manager,
     )
+    if unused := unused_certificate(gateway, seen):
+        server.shell(name="Remove the certificate", commands=unused)
     renew_certificate(gateway, paths, seen)
     remove_old_programs([PROGRAM], paths, seen)
     if old := old_configurations(release, seen):

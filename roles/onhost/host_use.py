@@ -1,10 +1,11 @@
-"""What uses a host now: trainings, pictures, downloads, and changes by sdfleet. Runs on hosts."""
+"""What uses a host now: trainings, pictures, downloads, and changes by sdfleet. Runs on hosts, as root."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
+import pwd
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,14 @@ STEPS = Path("/run/sdfleet.steps")
 """`roles.paths.STEP_LOCK`."""
 WEBUI = "sdfleet-webui.service"
 RUNS = "lora-train@"
+LORA_SCRIPTS = "sdlora"
+"""`roles.accounts.LORA_SCRIPTS`."""
+GUI = "gui.py"
+"""The script that runs as this user all the time, as `roles.lora_scripts.service` starts it; TensorBoard is none."""
+PROCESSES = Path("/proc")
+DEVICES = Path("/dev")
+CARDS = "nvidia[0-9]*"
+"""The devices of NVIDIA's cards there; none computes without."""
 
 
 class Unknown(Exception):
@@ -39,11 +48,12 @@ class Use:
     def look(self) -> tuple[list[str], list[str]]:
         """What uses the host, and what may use it; a sentence each.
 
-        Trainings that cannot be listed count as there; a WebUI or a driver that hangs would never be idle so.
+        Trainings that cannot be listed count as there; a WebUI or a driver that hangs, or a card that does not tell,
+        would never be idle so.
         """
         sure: list[str] = []
         unsure: list[str] = []
-        for ask in (self._trainings, self._pictures, self._cards, self._files):
+        for ask in (self._trainings, self._scripts, self._pictures, self._cards, self._files):
             try:
                 sure += ask()
             except Unknown as unknown:
@@ -56,9 +66,19 @@ class Use:
         for unit in services.manager().active(f"{RUNS}*"):
             yield f"{unit[len(RUNS) :].rpartition('.')[0]} trains, or waits for its turn"
 
+    def _scripts(self) -> Iterator[str]:
+        """Trainings of lora-scripts, by their user: they outlive the GUI, so it is no parent of them any more.
+
+        Each is a Python with a script (accelerate's launcher with the script of sd-scripts, and what that starts).
+        """
+        for script in sorted(_scripts_of(LORA_SCRIPTS) - {GUI}):
+            yield f"lora-scripts trains ({script})"
+
     def _pictures(self) -> Iterator[str]:
-        state = services.value(WEBUI, "ActiveState") if self.port else "inactive"
-        if state in ("activating", "reloading"):  # a request would end its start
+        its = services.shown(WEBUI, "ActiveState", "NRestarts") if self.port else {}
+        state, again = its.get("ActiveState", "inactive"), its.get("NRestarts", "0") != "0"
+        # A request would end its start. One that fails again and again is of no use to anybody.
+        if state == "reloading" or (state == "activating" and not again):
             yield "the WebUI starts"
         if state != "active":
             return
@@ -89,9 +109,13 @@ class Use:
             rows = gpus.rows("index", "utilization.gpu")
         except TimeoutError as slow:
             raise Unknown(f"a card may compute: {slow}") from slow
+        if not rows and any(DEVICES.glob(CARDS)):
+            raise Unknown("a card may compute: there is one, but nvidia-smi fails or is missing")
         for index, percent in rows:
             if percent.isdigit() and int(percent) >= BUSY_PERCENT:
                 yield f"GPU {index} computes"
+        if silent := [f"GPU {index} shows {percent}" for index, percent in rows if not percent.isdigit()]:
+            raise Unknown(f"a card may compute: {', '.join(silent)} in place of its use")
 
     def _files(self) -> Iterator[str]:
         if _locked(self.root / "store/lock"):
@@ -105,6 +129,21 @@ class Use:
             with contextlib.suppress(FileNotFoundError):
                 if now - folder.stat().st_mtime < ARRIVING_SECONDS:
                     yield "inputs of a run arrive"
+
+
+def _scripts_of(user: str) -> set[str]:
+    """Names of the scripts that a user's Pythons run."""
+    found: set[str] = set()
+    with contextlib.suppress(KeyError):
+        uid = pwd.getpwnam(user).pw_uid
+        for place in PROCESSES.glob("[0-9]*"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if place.stat().st_uid != uid:
+                    continue
+                program, *words = (place / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                scripts = [Path(word).name for word in words if word.endswith(".py")]
+                found.update(scripts[:1] if Path(program).name.startswith("python") else [])
+    return found
 
 
 def _locked(file: Path) -> bool:

@@ -8,11 +8,14 @@ from pydantic import AfterValidator, Field, model_validator
 from roles.onhost.provider import AUTO
 from roles.settings import Duration, Line, Settings
 
-KEY = re.compile(r"api[-_]?key|token|password", re.IGNORECASE)
+KEY = re.compile(r"api[-_]?key|token|password|bearer|secret|authorization", re.IGNORECASE)
 
 
-def _names_no_key(command: str) -> str:
-    """A key in a command stands in every list of processes, even if it comes from a variable."""
+def _is_command(value: str) -> str:
+    """A shell command that names no key: that would stand in every list of processes, even if from a variable."""
+    command = value.strip()
+    if command.startswith("-"):
+        raise ValueError(f"{command!r} is no command: it begins with an option")
     if found := KEY.search(command):
         raise ValueError(
             f"has {found[0]!r} in it: a key in a command line can be read by every user of the host; let a program "
@@ -24,7 +27,7 @@ def _names_no_key(command: str) -> str:
 class Rental(Settings):
     """How a rented host is stopped, and its bill with it."""
 
-    stop_command: Annotated[Line, AfterValidator(_names_no_key)] = Field(
+    stop_command: Annotated[Line, AfterValidator(_is_command)] = Field(
         default=AUTO,
         max_length=1000,
         description="Shell command that stops the host, and its bill, from inside; for `--then stop` and `idle_stop`. "

@@ -33,7 +33,7 @@ def unit_text(rental: Rental, paths: Paths, webui_port: int, provider: str, mana
         UNIT.name,
         "rental",
         "Stop this host when nothing uses it (sdfleet)",
-        (*words, "--command", command, "--root", paths.root, "--webui-port", str(webui_port), "--state", STATE),
+        (*words, f"--command={command}", "--root", paths.root, "--webui-port", str(webui_port), "--state", STATE),
         user="root",
         restart="always",
         restart_seconds=30,

@@ -68,6 +68,13 @@ def provided(*urls: str, **more: object) -> Gateway:
         ({"tls": "provider", "public_urls": ["https://a.example.com/?token=x"]}, "is not"),
         ({"tls": "provider", "public_urls": ["https://a.example.com/a;b"]}, "a;b"),
         ({"tls": "provider", "public_urls": ["https://a.example.com/../a"]}, "has a path with other characters"),
+        (
+            {"tls": "provider", "public_urls": ["https://a.example.com/sdfleet/"]},
+            "below /sdfleet, where the gateway has",
+        ),
+        ({"tls": "provider", "public_urls": ["https://a.example.com/sdfleet/a"]}, "below /sdfleet"),
+        ({"tls": "provider", "public_urls": ["https://münchen.example"]}, "give it as they do, e.g. xn--"),
+        ({"tls": "provider", "public_urls": ["https://a,b.example"]}, "has a name with other characters"),
         ({"tls": "provider", "public_urls": ["https://me:pw@a.example.com"]}, "is not"),
     ],
 )
@@ -82,6 +89,7 @@ def test_a_public_url_is_what_browsers_send() -> None:
     assert gateway.origins == ("https://a.example.com", "https://[2001:db8::1]:8443")
     assert gateway.path == "/proxy/6006"
     assert provided(f"{URL}/").path == ""
+    assert provided("https://xn--mnchen-3ya.example").origins == ("https://xn--mnchen-3ya.example",)
 
 
 def test_it_speaks_plain_http_on_the_providers_port_alone() -> None:
@@ -89,6 +97,14 @@ def test_it_speaks_plain_http_on_the_providers_port_alone() -> None:
     assert [line.strip() for line in conf.splitlines() if "listen " in line] == ["listen 0.0.0.0:6006;"]
     assert "ssl" not in conf and "Strict-Transport-Security" not in conf and " 301 " not in conf
     assert f'"{URL}" 0;' in conf and "$http_host" not in conf.partition("$foreign {")[2].partition("}")[0]
+
+
+def test_the_question_for_a_session_is_never_rewritten() -> None:
+    """At the level of the server a rewrite would change nginx's own subrequests, and lead this one to the service."""
+    conf = nginx_conf(provided(f"{URL}/proxy/6006"), "203.0.113.1", [WEBUI], RENTED)
+    outside = re.sub(r"location [^{]*\{[^}]*\}", "", re.sub(r"(?m)^\s*#.*$", "", conf))
+    assert "rewrite ^/proxy/6006/" in conf and "location = /sdfleet/session {" in conf
+    assert "rewrite" not in outside, outside
 
 
 def test_one_service_is_shown_on_the_one_port(loaded: Loaded) -> None:

@@ -1,6 +1,7 @@
 """What the gateway's settings come to, before a host is asked anything."""
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,30 @@ def test_plain_http_leads_to_the_gateways_own_name_whatever_host_was_asked() -> 
     assert leads(Gateway(), "2001:db8::1") == "return 301 https://[2001:db8::1]:443$request_uri;"
     assert leads(Gateway(), "local") == "return 301 https://localhost:443$request_uri;"
     assert leads(ACME, "203.0.113.1") == "return 301 https://sd.example.org:443$request_uri;"
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("a=1; b=2", "a=1; b=2"),
+        ("a=1; __Host-sdfleet=key; b=2", "a=1; b=2"),
+        ("__Host-sdfleet=key", ""),
+        ("__Host-sdfleet=key; __Host-sdfleet=key; b=2", ""),
+        ("a=1;__Host-sdfleet=guessed;__Host-sdfleet=key", ""),
+        ("a=1; __Host-sdfleet=key; __Secure-sdfleet=old", ""),
+        ("__Secure-sdfleet-device=known; a=1", ""),
+    ],
+)
+def test_no_service_sees_a_cookie_of_the_gateway(sent: str, shown: str) -> None:
+    """As nginx computes its variables: the first of a map's patterns that fits, and its named groups."""
+    conf, values = nginx_conf(Gateway(), "x", [WEBUI], SYSTEMD), {"http_cookie": sent}
+    for source, target, body in re.findall(r"map \$(\w*cookie|\w*removed) \$(\w+) \{(.*?)\n    \}", conf, re.DOTALL):
+        [(default,), *patterns] = [re.findall(r'(?:default|"~(.*)") (.*);', line) for line in body.splitlines() if line]
+        values[target] = values[default[1].lstrip("$")]
+        for [(pattern, result)] in patterns:
+            if found := re.search(pattern.replace("(?<", "(?P<"), values[source]):
+                values[target] = "".join(found[name] for name in re.findall(r"\w+", result))
+    assert "proxy_set_header Cookie $others_cookies;" in conf and values["others_cookies"].strip("; ") == shown
 
 
 def test_browsers_are_told_to_stay_on_https_where_the_certificate_is_trusted() -> None:

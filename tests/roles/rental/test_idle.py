@@ -4,6 +4,9 @@ import argparse
 import fcntl
 import json
 import os
+import pwd
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +18,7 @@ import pytest
 
 from roles.onhost import gpus, host_stop, host_use, idle_stop, provider, services, transfers
 from roles.onhost.idle_stop import AGAIN_SECONDS, PAUSED_SECONDS, Idle
+from tests.roles import test_unit_texts
 
 LIMIT = 1800.0
 
@@ -74,6 +78,7 @@ class Manager:
 
     runs: tuple[str, ...] = ()
     webui = "active"
+    restarts = 0
 
     def active(self, pattern: str) -> list[str]:
         assert pattern == "lora-train@*"
@@ -92,8 +97,11 @@ def manager(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Manager:
     """A host without cards, on which nothing happens."""
     made = Manager()
     monkeypatch.setattr(services, "manager", lambda: made)
-    monkeypatch.setattr(services, "value", lambda unit, name: made.webui)
+    told = {"ActiveState": lambda: made.webui, "NRestarts": lambda: str(made.restarts)}
+    monkeypatch.setattr(services, "shown", lambda unit, *names: {name: told[name]() for name in names})
     monkeypatch.setattr(gpus, "rows", lambda *_: [])
+    monkeypatch.setattr(host_use, "PROCESSES", tmp_path / "processes")
+    monkeypatch.setattr(host_use, "DEVICES", tmp_path / "devices")
     monkeypatch.setattr(transfers, "LOCK", tmp_path / "transfers")
     monkeypatch.setattr(host_use, "STEPS", tmp_path / "steps")
     monkeypatch.setattr(host_stop, "LOCK", tmp_path / "lock")
@@ -140,9 +148,91 @@ def test_a_webui_is_not_asked_while_it_starts_and_what_it_hides_is_not_known(
     assert use.look() == ([], [])
 
 
+def test_a_webui_that_fails_again_and_again_keeps_no_host_on(use: host_use.Use, manager: Manager) -> None:
+    manager.webui, manager.restarts = "activating", 1
+    assert use.look() == ([], [])
+    manager.webui = "active"  # it has started after all, and serves
+    assert use.look() == ([], [])
+
+
 def test_a_card_that_computes_is_in_use_whoever_it_is(use: host_use.Use, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpus, "rows", lambda *_: [["0", "0"], ["1", "97"], ["2", "[N/A]"]])
+    monkeypatch.setattr(gpus, "rows", lambda *_: [["0", "0"], ["1", "97"], ["2", "4"]])
     assert use.look() == (["GPU 1 computes"], [])
+
+
+def test_a_card_that_gives_no_number_may_compute(use: host_use.Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under MIG and some vGPUs, and after a fault of the card."""
+    rows = [["0", "[N/A]"], ["1", "97"], ["2", "[GPU requires reset]"]]
+    monkeypatch.setattr(gpus, "rows", lambda *_: rows)
+    said = "a card may compute: GPU 0 shows [N/A], GPU 2 shows [GPU requires reset] in place of its use"
+    assert use.look() == (["GPU 1 computes"], [said])
+
+
+def test_a_card_may_compute_where_nobody_can_be_asked(
+    use: host_use.Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host without a card has no nvidia-smi either, or one that fails."""
+    monkeypatch.undo()
+    monkeypatch.setattr(host_use, "DEVICES", tmp_path / "devices")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert list(use._cards()) == []
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices/nvidia0").touch()
+    said = "^a card may compute: there is one, but nvidia-smi fails or is missing$"
+    with pytest.raises(host_use.Unknown, match=said):
+        list(use._cards())
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho NVIDIA-SMI has failed\nexit 9\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    with pytest.raises(host_use.Unknown, match=said):
+        list(use._cards())
+    (tmp_path / "devices/nvidia0").unlink()
+    assert list(use._cards()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "uses"),
+    [
+        (("gui.py", "--host", "127.0.0.1"), []),
+        (("-P", "-m", "tensorboard.main", "--logdir", "logs"), []),
+        (("-c", "from multiprocessing.resource_tracker import main;main(5)"), []),
+        (
+            ("-m", "accelerate.commands.launch", "--quiet", "./scripts/stable/train_network.py", "--config_file", "a"),
+            ["lora-scripts trains (train_network.py)"],
+        ),
+        (("-u", "scripts/dev/flux_train_network.py"), ["lora-scripts trains (flux_train_network.py)"]),
+    ],
+)
+def test_a_training_of_lora_scripts_is_seen_by_its_user(
+    use: host_use.Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], uses: list[str]
+) -> None:
+    """The GUI that started it may have ended, and the card may not tell."""
+    me = pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setattr(host_use, "LORA_SCRIPTS", me)
+    monkeypatch.setattr(host_use, "PROCESSES", tmp_path)
+    (tmp_path / "123").mkdir()
+    (tmp_path / "123/cmdline").write_bytes("\0".join(("/srv/env/bin/python", *words, "")).encode())
+    (tmp_path / "124").mkdir()  # it has just ended
+    assert use.look() == (uses, [])
+    monkeypatch.setattr(host_use, "LORA_SCRIPTS", "nobody" if me != "nobody" else "root")
+    assert use.look() == ([], [])
+    monkeypatch.setattr(host_use, "LORA_SCRIPTS", "no-such-user")
+    assert use.look() == ([], [])
+
+
+def test_a_genuine_process_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "train_ink.py").write_text("print('on', flush=True)\ninput()\n")
+    words = [sys.executable, str(tmp_path / "train_ink.py")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout and running.stdin and running.stdout.readline() == b"on\n"
+        me = pwd.getpwuid(os.getuid()).pw_name
+        assert "train_ink.py" in host_use._scripts_of(me)
+        running.stdin.close()
+    assert "train_ink.py" not in host_use._scripts_of(me)
+
+
+def test_what_is_looked_for_is_what_the_roles_make() -> None:
+    unit = (test_unit_texts.KEPT / "cpu/sdfleet-lora-scripts.service").read_text()
+    assert f"\nUser={host_use.LORA_SCRIPTS}\n" in unit and f"/env/bin/python {host_use.GUI} " in unit
 
 
 def test_trainings_that_cannot_be_listed_count_as_there(

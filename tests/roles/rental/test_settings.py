@@ -29,6 +29,9 @@ from tests.roles.declared import declared
         ('idle_stop = "30m"\nrental.stop_command = ""', 'idle_stop needs a stop_command, which is ""'),
         ('idle_stop = "30m"\nrental.keeps_data = false', "would lose the data, as keeps_data is false"),
         ('stop_command = "vastai --api-key $KEY stop"', "'api-key' in it: a key in a command line can be read by"),
+        ("stop_command = 'curl -H \"Authorization: Bearer x\" https://a'", "has 'Authorization' in it: a key in a"),
+        ('idle_stop = "30m"\nrental.stop_command = " "', 'idle_stop needs a stop_command, which is ""'),
+        ('idle_stop = "30m"\nrental.stop_command = " --now"', "'--now' is no command: it begins with an option"),
         ('stop_command = "a\\nb"', "has a line break"),
         ("released_days = 0", "hosts.a.rental.released_days"),
     ],
@@ -99,4 +102,4 @@ def test_a_variable_of_the_provider_reaches_the_shell_as_it_is_written(tmp_path:
     settings = host(tmp_path, 'rental.idle_stop = "30m"')
     assert "$$RUNPOD_POD_ID" in unit_text(settings.rental, settings.paths, 0, "RunPod", SYSTEMD)
     told = unit_text(settings.rental, settings.paths, 0, "RunPod", Supervisor(settings.paths))
-    assert '"runpodctl stop pod $RUNPOD_POD_ID"' in told
+    assert '"--command=runpodctl stop pod $RUNPOD_POD_ID"' in told
