@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from roles.onhost import provider
+from roles.onhost import confine, provider
 
 LOCK = Path("/run/sdfleet.lock")
 """`roles.paths.HOST_LOCK`."""
@@ -25,7 +25,7 @@ def run(command: str, seconds: float = PATIENCE_SECONDS) -> str:
     own = provider.variables()
     environment = {
         **own,
-        "PATH": f"{own.get('PATH', '')}:{provider.PATH}".lstrip(":"),
+        "PATH": f"{own.get('PATH', '')}:{confine.PATH}".lstrip(":"),
         "HOME": own.get("HOME", "/root"),
     }
     os.sync()

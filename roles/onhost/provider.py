@@ -20,7 +20,6 @@ STOP = {
 ("Manage Pods") and docs.vast.ai (its FAQ on instances). The last two find their key by themselves."""
 RELEASED_DAYS = {"AutoDL": 15}
 """Name -> days after its stop on which an instance is deleted with its disks (autodl.com/docs)."""
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def variables(root: Path = Path("/")) -> dict[str, str]:
