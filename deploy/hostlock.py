@@ -20,7 +20,7 @@ from deploy import refusals
 from deploy.ssh import Answer, HostError, Remote, each
 from inventory.hosts import whoami
 from inventory.model import HostSettings
-from roles.onhost.systemd import BOOTED
+from roles.onhost.init import BOOTED
 from roles.paths import HOST_LOCK, STEP_LOCK
 
 SILENCE_SECONDS = 60

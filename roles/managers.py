@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
+from roles.onhost.init import BOOTED
 from roles.onhost.supervisor import SECRETS, SHOWN
-from roles.onhost.systemd import BOOTED
 from roles.paths import ETC, UNITS, Paths
 from roles.programs import command
 from roles.service import Service

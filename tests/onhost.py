@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from roles import programs
-from roles.onhost.systemd import BOOTED
+from roles.onhost.init import BOOTED
 
 _FOLDER = TemporaryDirectory(prefix="sdfleet-onhost-")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from roles.onhost import supervisor_manager, systemd, systemd_manager
+from roles.onhost import init, supervisor_manager, systemd_manager
 
 
 class Manager(Protocol):
@@ -67,7 +67,7 @@ class Manager(Protocol):
 
 def manager() -> Manager:
     """The service manager of this host."""
-    return systemd_manager if systemd.booted() else supervisor_manager
+    return systemd_manager if init.is_systemd() else supervisor_manager
 
 
 def shown(unit: str, *names: str) -> dict[str, str]:

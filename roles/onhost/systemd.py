@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 
 from roles.onhost.commands import answer
-
-BOOTED = Path("/run/systemd/system")
-"""A folder that is there only where systemd is process 1, as sd_booted(3) says; its package alone may be anywhere."""
-
-
-def booted() -> bool:
-    """Whether systemd is process 1 of this host."""
-    return BOOTED.is_dir()
 
 
 def notify(message: str) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from deploy.cli import app
 from inventory.errors import SdfleetError
-from roles.onhost.systemd import BOOTED
+from roles.onhost.init import BOOTED
 
 ROOT = "/sdfleet-fake-root"
 SSH = """#!{python} -IS

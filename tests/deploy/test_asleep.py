@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.onhost import manage, observe
-from roles.onhost import supervisor, systemd
+from roles.onhost import init, supervisor
 
 
 @pytest.fixture(autouse=True)
@@ -15,7 +15,7 @@ def without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "systemctl").write_text("#!/bin/sh\necho offline; exit 1\n")
     (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(systemd, "BOOTED", tmp_path / "none")
+    monkeypatch.setattr(init, "BOOTED", tmp_path / "none")
     for name in ("HOME", "SOCKET", "STATES"):
         monkeypatch.setattr(supervisor, name, tmp_path / "run" / name)
 
