@@ -11,10 +11,12 @@ from pyinfra.api.host import Host
 from deploy import hostlock
 from deploy.askpass import sudo
 from deploy.connector import HostConnector
-from deploy.hostlock import BEAT_SECONDS, STEP_SECONDS
+from deploy.hostlock import BEAT_SECONDS, BOOT_SECONDS, STEP_SECONDS
 from deploy.ssh import HostError
 
-ANSWER_SECONDS = 2 * STEP_SECONDS + 30  # the script waits for two locks
+# The script waits for two locks, and may start all services of a host without systemd, before it answers. A host that
+# is lost meanwhile is noticed by the connection itself, within a minute.
+ANSWER_SECONDS = 2 * STEP_SECONDS + BOOT_SECONDS + 30
 
 
 def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:

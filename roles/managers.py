@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
+from roles.onhost.init import BOOTED
 from roles.onhost.supervisor import SECRETS, SHOWN
 from roles.paths import ETC, UNITS, Paths
 from roles.programs import command
 from roles.service import Service
 from templates import render
 
-INIT_COMMAND = "[ -d /run/systemd/system ] && echo systemd || echo supervisor"
-"""The shell command that prints which service manager the host needs, as sd_booted(3) decides it."""
+INIT_COMMAND = f"[ -d {BOOTED} ] && echo systemd || echo supervisor"
+"""The shell command that prints which service manager the host needs."""
 JOURNAL_SYSLOG = PurePosixPath("/run/systemd/journal/dev-log")
 
 

@@ -1,21 +1,37 @@
 """sdfleet's programs as hosts have them: the archive under its name, and the words that start one of them."""
 
+import base64
+import io
 import subprocess
 import sys
+import zipfile
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from roles import programs
+from roles.onhost.init import BOOTED
 
 _FOLDER = TemporaryDirectory(prefix="sdfleet-onhost-")
+
+
+def with_systemd(packed: bytes) -> bytes:
+    """An archive for which this machine has systemd as process 1: tests stand in for systemctl alone."""
+    files = zipfile.ZipFile(io.BytesIO(packed))
+    texts = {name: files.read(name).decode() for name in files.namelist()}
+    return programs.zipped({name: text.replace(str(BOOTED), _FOLDER.name) for name, text in texts.items()})
+
+
+def sent_with_systemd(text: str) -> str:
+    """The same of what `programs.sent` or `programs.called` made."""
+    return base64.b64encode(with_systemd(base64.b64decode(text))).decode()
 
 
 @cache
 def archive() -> Path:
     """The installed archive's link."""
     link = Path(_FOLDER.name, "onhost.pyz")
-    link.with_name(programs.version()).write_bytes(programs.installed())
+    link.with_name(programs.version()).write_bytes(with_systemd(programs.installed()))
     link.symlink_to(programs.version())
     return link
 

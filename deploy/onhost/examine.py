@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.onhost.machine import disk, mount_of, os_release
-from roles.onhost import services
+from roles.onhost import init, services
 from roles.onhost.provider import DISKS, provider
 
 SAMPLE = 2_000_000
@@ -68,7 +68,7 @@ def main(
     mirrors, sources = _asked(urls, for_apt, seconds, apt_proxy)
     return {
         "os": system,
-        "systemd": Path("/run/systemd/system").is_dir(),
+        "systemd": init.is_systemd(),
         "provider": provider(),
         "time": time.time(),
         "disk": disk(Path(root)),

@@ -12,7 +12,7 @@ from roles.accounts import CACHE, GATEWAY, HOMES, SANDBOX
 from roles.data_root import opening, way
 from roles.facts.seen import HostSurvey
 from roles.facts.supervisord import Serves
-from roles.onhost import provider, supervisor
+from roles.onhost import supervisor
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, folders, rendered
 from roles.operations.packages import APT, FINISH_DPKG, INSTALLED
@@ -25,10 +25,6 @@ LOCK = Path(__file__).resolve().parent / f"supervisor/{VERSION}.txt"
 """supervisor with the hash of its wheel; it needs no other package."""
 HOOKS = {"AutoDL": PurePosixPath("/etc/autodl.sh"), "vast.ai": PurePosixPath("/root/onstart.sh")}
 """Provider -> the script that its containers run at each start."""
-MARKS = {name: [PurePosixPath(file) for file in files] for name, _, files in provider.MARKS}
-"""Provider -> files by which a survey knows it."""
-DISKS = [PurePosixPath(disk) for disk in sorted(set(provider.DISKS.values()))]
-"""Where a provider may have its data disk."""
 NOWHERE = PurePosixPath("/nonexistent")
 """Home of users who own nothing that lasts."""
 
@@ -96,19 +92,13 @@ def wanted_folders(paths: Paths) -> list[Folder]:
 
 def looked_at(paths: Paths) -> list[PurePosixPath]:
     """Paths that `install` has to know of, beside its texts and hooks."""
-    marks = [mark for files in MARKS.values() for mark in files]
     own = [folder.path for folder in wanted_folders(paths)]
-    return [tool_record("supervisor", VERSION, paths), *own, *way(paths.root), *marks]
+    return [tool_record("supervisor", VERSION, paths), *own, *way(paths.root)]
 
 
 def read(paths: Paths) -> list[PurePosixPath]:
     """Texts that `install` and `create_users` have to know."""
     return [*texts(paths), *HOOKS.values(), users_script(paths), ids(paths)]
-
-
-def provider_of(seen: HostSurvey) -> str:
-    """The provider's name; empty if none is known."""
-    return next((name for name, files in MARKS.items() if any(map(seen.entry, files))), "")
 
 
 def open_way(paths: Paths, seen: HostSurvey) -> None:
@@ -123,9 +113,10 @@ def open_way(paths: Paths, seen: HostSurvey) -> None:
         server.shell(name=name, commands=[opening(folder, paths.root)])
 
 
-def install(paths: Paths, seen: HostSurvey) -> None:
+def install(paths: Paths, provider: str, seen: HostSurvey) -> None:
     """Install supervisord, and have it started with the host.
 
+    + provider: name of the host's provider, empty for none
     + seen: a survey that looked at `looked_at`, and read `read`
     """
     folders(name="Make supervisord's folders", wanted=wanted_folders(paths), seen=seen)
@@ -134,7 +125,7 @@ def install(paths: Paths, seen: HostSurvey) -> None:
         mode = 0o755 if place.suffix == ".sh" else 0o644
         rendered(name=f"Write {place.name}", dest=place, text=text, seen=seen, mode=mode)
     for name, hook in host.loop(list(HOOKS.items())):
-        if name == provider_of(seen):
+        if name == provider:
             text = hooked(hook, paths, seen)
             rendered(name=f"Start services from {hook}", dest=hook, text=text, seen=seen, mode=0o755)
     if not host.get_fact(Serves, paths=paths):

@@ -1,6 +1,7 @@
 """Operations of the base role."""
 
 import logging
+from pathlib import PurePosixPath
 
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
@@ -10,9 +11,11 @@ from roles.accounts import HOMES, SHARED, SHARED_HOMES
 from roles.base import boot, tf_logs
 from roles.base.config import UV_LOCKS, Base
 from roles.data_root import better_root, on_system_disk
+from roles.facts.provider import Provider
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.managers import SYSTEMD, Manager
+from roles.onhost.provider import DISKS
 from roles.operations.accounts import system_users
 from roles.operations.files import Commands, folders
 from roles.operations.packages import install_packages
@@ -37,23 +40,10 @@ def install(base: Base, paths: Paths, manager: Manager, trains: bool) -> None:
     + trains: whether the host has training runs
     """
     wanted, own_manager = wanted_folders(paths, manager), manager != SYSTEMD
-    uv = paths.tools / "uv.txt"
     homes = boot.homes(paths) if own_manager else {user: paths.data(app) for user, app in HOMES.items()}
-    seen = host.get_fact(
-        Survey,
-        paths=[
-            *(folder.path for folder in wanted),
-            *(paths.uv, paths.onhost, tool_record("uv", base.uv_version, paths)),
-            *([*boot.looked_at(paths), tf_logs.LINK] if own_manager else []),
-        ],
-        texts=[uv, *(boot.read(paths) if own_manager else [])],
-        packages=base.packages,
-        users=list(homes),
-        folders=[paths.envs, paths.old_programs],
-        digests=[paths.onhost],
-        disks=[paths.root, *(boot.DISKS if own_manager else [])],
-    )
-    better = _better_root(paths, seen) if own_manager else ""
+    provider = host.get_fact(Provider) if own_manager else ""
+    seen = _survey(base, paths, [*(folder.path for folder in wanted)], list(homes), own_manager)
+    better = _better_root(paths, provider, seen)
     _refuse_small_disk(base, paths, seen, better)
     install_packages(base.packages, seen, manager)
     if own_manager:
@@ -66,8 +56,30 @@ def install(base: Base, paths: Paths, manager: Manager, trains: bool) -> None:
     remove_old_programs(OLD_PROGRAMS, paths, seen)
     uv_installed(name=f"Install uv {base.uv_version}", base=base, paths=paths, seen=seen)
     if own_manager:
-        boot.install(paths, seen)
-        tf_logs.show_runs(paths.runs if trains else None, seen)
+        boot.install(paths, provider, seen)
+        tf_logs.show_runs(paths.runs if trains else None, provider, seen)
+
+
+def _survey(base: Base, paths: Paths, places: list[PurePosixPath], users: list[str], own_manager: bool) -> HostSurvey:
+    """What `install` has to know of a host.
+
+    + places: folders that it makes
+    + own_manager: whether it brings the service manager
+    """
+    return host.get_fact(
+        Survey,
+        paths=[
+            *places,
+            *(paths.uv, paths.onhost, tool_record("uv", base.uv_version, paths)),
+            *([*boot.looked_at(paths), tf_logs.LINK] if own_manager else []),
+        ],
+        texts=[paths.tools / "uv.txt", *(boot.read(paths) if own_manager else [])],
+        packages=base.packages,
+        users=users,
+        folders=[paths.envs, paths.old_programs],
+        digests=[paths.onhost],
+        disks=[paths.root, *sorted({PurePosixPath(disk) for disk in DISKS.values()} if own_manager else [])],
+    )
 
 
 @deploy("Programs")
@@ -93,13 +105,12 @@ def wanted_folders(paths: Paths, manager: Manager) -> list[Folder]:
     return [*(Folder(path) for path in shared), *homes, *private]
 
 
-def _better_root(paths: Paths, seen: HostSurvey) -> str:
+def _better_root(paths: Paths, provider: str, seen: HostSurvey) -> str:
     """The data root to set instead of one on a container's system disk; empty if there is none, or if it is in use."""
-    name = boot.provider_of(seen)
-    better = better_root(name, paths.root, {path: disk.mount for path, disk in seen.disks.items()})
+    better = better_root(provider, paths.root, {path: disk.mount for path, disk in seen.disks.items()})
     if not better or _built(paths, seen):
         return ""
-    host.log("; ".join(on_system_disk(name, paths.root, better)), logging.getLogger("pyinfra").warning)
+    host.log("; ".join(on_system_disk(provider, paths.root, better)), logging.getLogger("pyinfra").warning)
     return better
 
 

@@ -6,24 +6,23 @@ from pathlib import PurePosixPath
 from pyinfra.api.exceptions import DeployError
 from pyinfra.operations import server
 
-from roles.base.boot import MARKS
 from roles.facts.seen import HostSurvey
 
 FOLDER = PurePosixPath("/root/tf-logs")
 """The one folder that AutoDL's TensorBoard shows (autodl.com/docs)."""
 LINK = FOLDER / "sdfleet"
-SIGNS = MARKS["AutoDL"]
-"""Files by which AutoDL is known."""
+PROVIDER = "AutoDL"
 
 
-def show_runs(runs: PurePosixPath | None, seen: HostSurvey) -> None:
+def show_runs(runs: PurePosixPath | None, provider: str, seen: HostSurvey) -> None:
     """Link to the runs on AutoDL's hosts, and leave no link where there are none.
 
     + runs: folder of the training runs; None on a host that does not train
-    + seen: a survey that looked at LINK and SIGNS
+    + provider: name of the host's provider, empty for none
+    + seen: a survey that looked at LINK
     """
     there = seen.entry(LINK)
-    if runs is None or not any(map(seen.entry, SIGNS)):
+    if runs is None or provider != PROVIDER:
         if there and there.kind == "l":
             server.shell(name="Take the runs out of AutoDL's TensorBoard", commands=[f"rm -f {LINK}"])
         return

@@ -8,8 +8,9 @@ from testinfra.host import Host
 from roles.accounts import HOMES, WEBUI
 from roles.base.config import Base
 from roles.base.tasks import wanted_folders
-from roles.base.tf_logs import LINK, SIGNS
+from roles.base.tf_logs import LINK, PROVIDER
 from roles.data_root import way
+from roles.facts.provider import asked, told
 from roles.managers import SYSTEMD, Manager
 from roles.paths import ETC, Paths
 from roles.programs import sha256
@@ -49,7 +50,7 @@ def test_folders_have_their_owners(host: Host, paths: Paths, manager: Manager) -
 
 
 def test_runs_are_in_autodls_tensorboard(host: Host, manager: Manager, roles: tuple[str, ...], paths: Paths) -> None:
-    if manager == SYSTEMD or not any(host.file(str(sign)).exists for sign in SIGNS):
+    if manager == SYSTEMD or told(host.run(asked()).stdout.splitlines()) != PROVIDER:
         pytest.skip("it is no container of AutoDL's")
     target = host.run("readlink %s", str(LINK)).stdout.strip()
     wanted = str(paths.runs) if "trainer" in roles else ""

@@ -68,18 +68,7 @@ def confinement(user: str, limits: dict[str, Any]) -> Callable[[], None]:
 
     def confine() -> None:
         os.setsid()
-        os.umask(limits.get("umask", 0o022))
-        with contextlib.suppress(OSError):
-            os.nice(limits.get("nice", 0))
-        with contextlib.suppress(OSError), Path("/proc/self/oom_score_adj").open("w") as score:
-            score.write(str(limits.get("oom_score", 0)))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if limits.get("memory"):
-            resource.setrlimit(resource.RLIMIT_AS, (limits["memory"], limits["memory"]))
-        if limits.get("open_files"):
-            _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-            wanted = limits["open_files"] if most == resource.RLIM_INFINITY else min(limits["open_files"], most)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        _limit(limits)
         if os.geteuid() == 0 and user != "root":
             low_ports = limits.get("low_ports", False)
             prctl(PR_SET_KEEPCAPS, low_ports)
@@ -96,3 +85,19 @@ def confinement(user: str, limits: dict[str, Any]) -> Callable[[], None]:
             keep_offline()
 
     return confine
+
+
+def _limit(limits: dict[str, Any]) -> None:
+    """Limit what this process and its children may use, as `confinement` has it."""
+    os.umask(limits.get("umask", 0o022))
+    with contextlib.suppress(OSError):
+        os.nice(limits.get("nice", 0))
+    with contextlib.suppress(OSError), Path("/proc/self/oom_score_adj").open("w") as score:
+        score.write(str(limits.get("oom_score", 0)))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if limits.get("memory"):
+        resource.setrlimit(resource.RLIMIT_AS, (limits["memory"], limits["memory"]))
+    if limits.get("open_files"):
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = limits["open_files"] if most == resource.RLIM_INFINITY else min(limits["open_files"], most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))

@@ -7,11 +7,10 @@ import fcntl
 import os
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from roles.onhost import provider
+from roles.onhost import confine, provider
 
 LOCK = Path("/run/sdfleet.lock")
 """`roles.paths.HOST_LOCK`."""
@@ -39,7 +38,8 @@ def run(command: str, seconds: float = PATIENCE_SECONDS) -> str:
     It goes on when we, or who asked for it, are gone.
     """
     os.sync()
-    with tempfile.TemporaryFile() as said:
+    # In memory: on a full disk there is no place for it, and the host has to stop all the same.
+    with os.fdopen(os.memfd_create("said"), "w+b") as said:
         process = subprocess.Popen(
             ["/bin/sh", "-c", command],
             env=_environment(),
@@ -62,7 +62,7 @@ def run(command: str, seconds: float = PATIENCE_SECONDS) -> str:
 
 def _environment() -> dict[str, str]:
     own = provider.variables()
-    path = f"{own.get('PATH', '')}:{provider.PATH}".lstrip(":")
+    path = f"{own.get('PATH', '')}:{confine.PATH}".lstrip(":")
     return {**own, "PATH": path, "HOME": own.get("HOME", "/root")}
 
 
@@ -70,10 +70,16 @@ def _environment() -> dict[str, str]:
 def alone(holder: str) -> Iterator[str]:
     """Keep every sdfleet from changing the host; yields who changes it already, empty if nobody does.
 
+    On a full disk others are told nothing of us, and where the lock cannot even be made nobody holds it.
+
     + holder: what others are told of us
     """
     told = LOCK.with_name(f"{LOCK.name}.holder")
-    opened = os.open(str(LOCK), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        opened = os.open(str(LOCK), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError:
+        yield ""
+        return
     try:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -81,7 +87,8 @@ def alone(holder: str) -> Iterator[str]:
             who = told.read_text(errors="replace").strip() if told.exists() else ""
             yield who or "another run of sdfleet"
             return
-        told.write_text(f"{holder}\n")
+        with contextlib.suppress(OSError):
+            told.write_text(f"{holder}\n")
         yield ""
     finally:
         os.close(opened)

@@ -52,7 +52,7 @@ class Watcher:
         self.options = options
         self.use = host_use.Use(options.root, options.webui_port)
         self.idle = Idle(options.seconds, time.monotonic())
-        self._said = ""
+        self._said = self._unwritten = ""
 
     def say(self, text: str) -> None:
         """A line of the log, unless it is the last one again."""
@@ -78,9 +78,16 @@ class Watcher:
             self.stop()
 
     def tell(self, uses: list[str], seconds: float) -> None:
-        """Write down what `sdfleet status` shows."""
+        """Write down what `sdfleet status` shows; a full disk keeps no host running, nor its bill."""
         told = {"limit": self.options.seconds, "idle": seconds, "at": time.time(), "uses": uses}
-        files.write(self.options.state, json.dumps(told) + "\n")
+        why = ""
+        try:
+            files.write(self.options.state, json.dumps(told) + "\n")
+        except OSError as error:
+            why = f"what `sdfleet status` shows is not written: {error}"
+            if why != self._unwritten:
+                print(why, flush=True)
+        self._unwritten = why
 
     def stop(self) -> None:
         """Stop the host, unless somebody changes or uses it after all."""

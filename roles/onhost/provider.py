@@ -22,7 +22,6 @@ AUTO = "auto"
 """The setting that stands for the provider's own command."""
 RELEASED_DAYS = {"AutoDL": 15}
 """Name -> days after its stop on which an instance is deleted with its disks (autodl.com/docs)."""
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def variables(root: Path = Path("/")) -> dict[str, str]:

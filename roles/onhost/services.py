@@ -5,10 +5,9 @@ States are told in systemd's words (ActiveState, LoadState, ...), and units have
 
 from __future__ import annotations
 
-import shutil
 from typing import Protocol
 
-from roles.onhost import supervisor, supervisor_manager, systemd_manager
+from roles.onhost import init, supervisor_manager, systemd_manager
 
 
 class Manager(Protocol):
@@ -68,8 +67,7 @@ class Manager(Protocol):
 
 def manager() -> Manager:
     """The service manager of this host."""
-    # Where a stop has wiped the root file system, nothing of supervisord's is there until boot.sh has run.
-    return supervisor_manager if supervisor.there() or not shutil.which("systemctl") else systemd_manager
+    return systemd_manager if init.is_systemd() else supervisor_manager
 
 
 def shown(unit: str, *names: str) -> dict[str, str]:

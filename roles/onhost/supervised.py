@@ -8,8 +8,6 @@ SIGUSR1 says that the next stop leaves it no time; SIGHUP is passed on.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -17,11 +15,11 @@ import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from roles.onhost import leftovers, supervised_folders, supervisor
 from roles.onhost.confine import confinement, environment, reap_orphans
 from roles.onhost.supervised_process import Process
+from roles.onhost.supervised_state import State
 from roles.onhost.unit_log import UnitLog
 
 LOOK_SECONDS = 0.2
@@ -44,26 +42,7 @@ class Runner:
         self.user = self.its["user"]
         self.stopping = self.hurry = False
         self.process: Process | None = None
-        self.written = False
-        pid = os.getpid()
-        self.state: dict[str, Any] = {
-            **{"runner": pid, "since": supervisor.started(pid), "digest": supervisor.digest(unit)},
-            **{"active": "activating", "sub": "start", "result": "success", "restarts": 0, "pid": 0},
-            **{"invocation": "", "left": 0, "entered": 0, "ready_at": 0.0, "text": ""},
-        }
-
-    def tell(self, active: str, sub: str, **more: Any) -> None:
-        """Write down what the service's state is now."""
-        self.state.update(active=active, sub=sub, **more)
-        self.written = False
-        self.write()
-
-    def write(self) -> None:
-        """Write the state down if that is still to be done: a full disk ends no service, the next look tries again."""
-        if not self.written:
-            with contextlib.suppress(OSError):
-                supervisor.write_state(self.unit, self.state)
-                self.written = True
+        self.state = State(unit)
 
     def run(self) -> None:
         """Start it, and again as its restart policy says."""
@@ -80,12 +59,12 @@ class Runner:
                 self.log.say(f"{self.unit} ended {len(starts)} times; it is not started again")
                 result = "start-limit-hit"
                 break
-            self.tell("activating", "auto-restart", result=result, restarts=self.state["restarts"] + 1)
+            self.state.tell("activating", "auto-restart", result=result, restarts=self.state.told["restarts"] + 1)
             self.pause(self.its["restart_seconds"])
             if self.stopping:
                 break
         well = self.stopping or result == "success"
-        self.tell("inactive" if well else "failed", "dead" if well else "failed", result=result, pid=0)
+        self.state.tell("inactive" if well else "failed", "dead" if well else "failed", result=result, pid=0)
         try:
             supervised_folders.clear(self.unit, self.its)
         except OSError as error:
@@ -98,8 +77,8 @@ class Runner:
 
     def once(self) -> str:
         """One start of the service, until it has ended; the result in systemd's words."""
-        self.tell("activating", "start", invocation=uuid.uuid4().hex, left=_now(), text="", pid=0)
-        self.log.invocation = self.state["invocation"]
+        self.state.tell("activating", "start", invocation=uuid.uuid4().hex, left=_now(), text="", pid=0)
+        self.log.invocation = self.state.told["invocation"]
         try:
             self.prepare()
             return self.serve()
@@ -141,23 +120,23 @@ class Runner:
     def serve(self) -> str:
         """Run its program to the end; the result."""
         self.process = process = self.spawn([*self.its["program"], *self.its["foreground"]], main=True)
-        self.tell("activating", "start", pid=process.pid)
+        self.state.tell("activating", "start", pid=process.pid)
         deadline = time.monotonic() + self.its["start_seconds"]
         answers = self.spawn(self.its["answers"]) if self.its["answers"] else None
         while (status := process.wait(LOOK_SECONDS)) is None and not self.stopping:
-            self.write()
+            self.state.write()
             if answers and (answered := answers.wait(0)) is not None:
                 answers = None
                 if answered:
                     self.log.say(f"{self.unit} does not answer")
                     self.end(process)
                     return self.ended("exit-code")
-            if self.state["active"] == "activating" and process.ready and answers is None:
-                self.tell("active", "running", entered=_now(), ready_at=time.time())
+            if self.state.told["active"] == "activating" and process.ready and answers is None:
+                self.state.tell("active", "running", entered=_now(), ready_at=time.time())
                 self.log.say(f"{self.unit} started")
-            if process.text != self.state["text"]:
-                self.tell(self.state["active"], self.state["sub"], text=process.text)
-            late = self.state["active"] == "activating" and time.monotonic() > deadline
+            if process.text != self.state.told["text"]:
+                self.state.tell(self.state.told["active"], self.state.told["sub"], text=process.text)
+            late = self.state.told["active"] == "activating" and time.monotonic() > deadline
             if late or (self.its["longest_seconds"] and time.monotonic() > deadline + self.its["longest_seconds"]):
                 self.log.say(f"{self.unit} {'is not ready in time' if late else 'has run long enough'}")
                 self.end(process)
@@ -177,11 +156,11 @@ class Runner:
 
     def end(self, process: Process) -> None:
         """Ask the program to stop, and kill it when its time is over."""
-        self.tell("deactivating", "stop-sigterm")
+        self.state.tell("deactivating", "stop-sigterm")
         process.signal(getattr(signal, f"SIG{self.its['stop_signal']}"))
         deadline = time.monotonic() + self.its["stop_seconds"]
         while process.wait(LOOK_SECONDS) is None:
-            self.write()
+            self.state.write()
             if self.hurry or time.monotonic() > deadline:
                 self.log.say(f"{self.unit} is killed")
                 process.signal(signal.SIGKILL)
@@ -200,7 +179,7 @@ class Runner:
         """Start a program as the service's user; only the main one is heard when it tells of itself."""
         own = {
             **self.its["environment"],
-            "INVOCATION_ID": self.state["invocation"],
+            "INVOCATION_ID": self.state.told["invocation"],
             leftovers.MARK: leftovers.mark_of(self.unit),
         }
         if self.its["credentials"]:
@@ -228,7 +207,7 @@ class Runner:
         """Wait, unless the service is stopped."""
         deadline = time.monotonic() + seconds
         while not self.stopping and time.monotonic() < deadline:
-            self.write()
+            self.state.write()
             time.sleep(min(LOOK_SECONDS, seconds))
 
     def on_signal(self, number: int, _frame: object) -> None:

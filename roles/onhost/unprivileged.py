@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -60,11 +61,25 @@ def _run(options: argparse.Namespace, home: str) -> int:
     own = dict(word.split("=", 1) for word in options.set)
     told = environment(options.user, {**own, "HOME": home, "TMPDIR": home})
     limits = {"nice": 5, "oom_score": 800, "open_files": MOST_OPEN, "memory": options.memory, "dies": True}
+    without = "rights and a network" if options.offline else "rights"
     try:
         confine = confinement(options.user, {**limits, "offline": options.offline})
-        child = subprocess.Popen(options.command, env=told, cwd=options.folder or home, preexec_fn=confine)
+    except OSError as error:
+        print(f"{options.command[0]} cannot be started without {without}: {error}", file=sys.stderr)
+        return 1
+
+    def confine_or_say() -> None:
+        """subprocess itself would not say why it failed in the child."""
+        try:
+            confine()
+        except OSError as error:
+            os.write(2, f"{options.command[0]} cannot be started without {without}: {error}\n".encode())
+            os._exit(1)
+
+    try:
+        child = subprocess.Popen(options.command, env=told, cwd=options.folder or home, preexec_fn=confine_or_say)
     except (OSError, subprocess.SubprocessError) as error:
-        print(f"{options.command[0]} cannot be started without rights and a network: {error}", file=sys.stderr)
+        print(f"{options.command[0]} cannot be started: {error}", file=sys.stderr)
         return 1
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: child.kill())

@@ -31,7 +31,7 @@ class Rental(Settings):
         default=AUTO,
         max_length=1000,
         description="Shell command that stops the host, and its bill, from inside; for `--then stop` and `idle_stop`. "
-        "It runs as root, with the environment of process 1, where providers put identifiers and keys. "
+        "It runs as root, in containers with the environment of process 1, where providers put identifiers and keys. "
         '"auto": the provider\'s where it is recognised, which is `shutdown` on AutoDL, `runpodctl stop pod '
         '$RUNPOD_POD_ID` on RunPod, and `vastai stop instance $CONTAINER_ID` on vast.ai; "": none.',
     )

@@ -4,12 +4,12 @@ from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 from pyinfra.operations import server
 
+from roles.facts.provider import Provider
 from roles.facts.survey import Survey
 from roles.managers import Manager
 from roles.operations.units import run_unit
 from roles.paths import Paths
 from roles.rental.config import Rental
-from roles.rental.fact import Provider
 from roles.rental.service import UNIT, unit_text
 
 

@@ -5,13 +5,13 @@ from typing import Protocol
 import pytest
 from testinfra.host import Host
 
+from roles.facts.provider import asked, told
 from roles.facts.unit_files import check_unit_file, check_unit_runs
 from roles.managers import Manager
 from roles.onhost.files import json_object
 from roles.onhost.idle_stop import LATE_SECONDS
 from roles.paths import Paths
 from roles.rental.config import Rental
-from roles.rental.provider import asked, told
 from roles.rental.service import STATE, UNIT, unit_text
 
 

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from deploy.cli import app
 from inventory.errors import SdfleetError
+from roles.onhost.init import BOOTED
 
 ROOT = "/sdfleet-fake-root"
 SSH = """#!{python} -IS
@@ -26,7 +27,8 @@ if (here / "away").exists():
     print(f"ssh: connect to host {{name}} port 22: No route to host", file=sys.stderr)
     sys.exit(255)
 def local(text):
-    return text.replace({root!r}, f"{{here}}/root").replace("/run/sdfleet.", f"{{here}}/run.")
+    text = text.replace({root!r}, f"{{here}}/root").replace({booted!r}, str(here))
+    return text.replace("/run/sdfleet.", f"{{here}}/run.")
 def there(packed):
     archive, made = zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))), io.BytesIO()
     with zipfile.ZipFile(made, "w") as packing:
@@ -121,7 +123,7 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHosts:
     programs = tmp_path / "programs"
     programs.mkdir()
     texts = {
-        "ssh": SSH.format(python=sys.executable, here=str(tmp_path / "hosts"), root=ROOT),
+        "ssh": SSH.format(python=sys.executable, here=str(tmp_path / "hosts"), root=ROOT, booted=str(BOOTED)),
         "systemctl": SYSTEMCTL,
         "ss": SS,
         "journalctl": "#!/bin/sh\necho its last words\n",

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from roles import programs
+from tests import onhost
 
 DIED = 137
 # Audit events come before what they tell of.
@@ -38,7 +39,7 @@ def call(module: ModuleType, **values: object) -> str:
 def run(program: str, *words: str, at: int = 0) -> subprocess.CompletedProcess[str]:
     """Run a program that is sent; killed before the `at`-th of what it does, 0 for never."""
     command = [sys.executable, "-I", "-c", PRELUDE, str(at), *words]
-    return subprocess.run(command, input=program, capture_output=True, text=True, check=False)
+    return subprocess.run(command, input=onhost.sent_with_systemd(program), capture_output=True, text=True, check=False)
 
 
 def moments(program: str, *words: str) -> Iterator[int]:

@@ -1,17 +1,21 @@
 """A host without systemd that was stopped and started, where nothing has run boot.sh since."""
 
-import shutil
+import os
 from pathlib import Path
 
 import pytest
 
 from deploy.onhost import manage, observe
-from roles.onhost import supervisor
+from roles.onhost import init, supervisor
 
 
 @pytest.fixture(autouse=True)
 def without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda _: None)
+    """Its image has systemd's package, as many have."""
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho offline; exit 1\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(init, "BOOTED", tmp_path / "none")
     for name in ("HOME", "SOCKET", "STATES"):
         monkeypatch.setattr(supervisor, name, tmp_path / "run" / name)
 

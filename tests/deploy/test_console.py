@@ -28,6 +28,8 @@ from deploy.rollout.gates import Failure
 from deploy.runs import follow
 from deploy.runs.progress import Progress
 from inventory.errors import SdfleetError
+from roles import programs
+from tests import onhost
 from training import cli as training_cli
 from training.terminal import say, visible, visible_line
 
@@ -346,6 +348,8 @@ def test_logs_of_a_host_are_drawn(tmp_path: Path) -> None:
         program.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(tmp_path), prepend=":")
+        packed = programs._packed
+        patch.setattr(programs, "_packed", lambda *words: onhost.sent_with_systemd(packed(*words)))
         said = shown(out, lambda: logs.run(load(tmp_path / "fleet.toml").hosts["a"], "webui", 1, follow=False))
     assert harmless(said) and "]52;c;" in said and "[/x]" in said
 

@@ -13,7 +13,7 @@ from deploy.rollout import gates
 from deploy.ssh import connect
 from inventory.load import load
 from inventory.rollout import Rollout
-from roles.onhost import systemd_manager
+from roles.onhost import init, systemd_manager
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_rollout import seen
 
@@ -104,6 +104,7 @@ def test_a_journal_without_end_is_read_for_a_while(look: Any, fakes: FakeHosts) 
 
 def test_a_journal_that_hangs_is_given_up(look: Any, fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(systemd_manager, "READ_SECONDS", 2)
+    monkeypatch.setattr(init, "BOOTED", fakes.folder)
     hangs = fakes.folder / "programs/journalctl"
     hangs.write_text("#!/bin/sh\necho RuntimeError: before it hung\nexec sleep 60\n")
     hangs.chmod(0o755)

@@ -10,6 +10,7 @@ import pytest
 from deploy import engine_hostlock, hostlock
 from deploy.ssh import Remote, connect
 from inventory.load import load
+from roles.onhost import supervisor_boot
 
 
 class Lock:
@@ -163,6 +164,12 @@ def test_the_start_of_a_real_webui_is_waited_for_as_a_last_step() -> None:
     assert engine_hostlock.ANSWER_SECONDS > 2 * hostlock.STEP_SECONDS, (
         "the script waits for two locks before it answers"
     )
+
+
+def test_a_start_of_all_services_is_no_lost_connection() -> None:
+    """It took 145 s on two cores at a load of 22; supervisord's own shutdown, which it waits for, may take longer."""
+    assert hostlock.BOOT_SECONDS > supervisor_boot.SHUTDOWN_SECONDS + 2 * 145
+    assert engine_hostlock.ANSWER_SECONDS > 2 * hostlock.STEP_SECONDS + hostlock.BOOT_SECONDS
 
 
 def test_a_host_out_of_reach_whose_sudo_asks_for_a_password_keeps_no_other(tmp_path: Path) -> None:

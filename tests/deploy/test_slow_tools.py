@@ -6,7 +6,7 @@ import pytest
 
 from deploy import status
 from deploy.onhost import observe, runs, service
-from roles.onhost import commands
+from roles.onhost import commands, init
 
 
 @pytest.fixture(params=["nvidia-smi", "systemctl"])
@@ -17,6 +17,7 @@ def slow(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(commands, "SECONDS", 0.2)
+    monkeypatch.setattr(init, "BOOTED", tmp_path)
     return name
 
 

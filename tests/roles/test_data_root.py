@@ -13,6 +13,7 @@ from roles.base import boot, tasks
 from roles.base.config import Base
 from roles.data_root import opening
 from roles.facts.init import Init
+from roles.facts.provider import Provider
 from roles.facts.seen import Disk, Entry, HostSurvey
 from roles.facts.supervisord import Serves
 from roles.facts.survey import Survey
@@ -37,7 +38,7 @@ address = "203.0.113.3"
 groups = ["webui", "rented"]
 data_root = "/root/autodl-tmp/sdfleet"
 """
-AUTODL = PurePosixPath("/etc/autodl-motd")
+AUTODL = "file /etc/autodl-motd"
 
 
 def _folder(mode: int) -> Entry:
@@ -98,8 +99,8 @@ def test_services_pass_and_see_nothing_else(tmp_path: Path) -> None:
     assert (home / "later").stat().st_mode & 0o004, "an open folder is left alone"
 
 
-def _declared(paths: Paths, seen: HostSurvey) -> dict[str, list[str]]:
-    facts = {Survey: seen, Init: "supervisor", Serves: True}
+def _declared(paths: Paths, seen: HostSurvey, *marks: str) -> dict[str, list[str]]:
+    facts = {Survey: seen, Init: "supervisor", Serves: True, Provider: Provider().process(marks)}
 
     def declare() -> None:
         tasks.install(base=Base(), paths=paths, manager=Supervisor(paths), trains=False)
@@ -120,36 +121,45 @@ def test_the_plan_names_the_folders_that_are_opened() -> None:
 
 
 @pytest.mark.parametrize(
+    ("mark", "disk"),
+    [
+        (AUTODL, "/root/autodl-tmp"),
+        ("variable AutoDLContainerUUID", "/root/autodl-tmp"),
+        ("file /etc/rp_environment", "/workspace"),
+        ("variable RUNPOD_POD_ID", "/workspace"),
+    ],
+)
+@pytest.mark.parametrize(
     ("root", "mount", "free_gb", "told"),
     [
         ("/srv/sdfleet", "/", 50, True),
         ("/srv/sdfleet", "/", 3, True),
-        ("/root/autodl-tmp/sdfleet", "/root/autodl-tmp", 50, False),
+        ("{disk}/sdfleet", "{disk}", 50, False),
         ("/data/sdfleet", "/data", 50, False),
     ],
 )
 def test_a_rented_containers_data_disk_is_proposed(
-    root: str, mount: str, free_gb: int, told: bool, caplog: pytest.LogCaptureFixture
+    mark: str, disk: str, root: str, mount: str, free_gb: int, told: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
+    root, mount = root.format(disk=disk), mount.format(disk=disk)
     paths = Paths(root=PurePosixPath(root))
-    seen = HostSurvey({str(AUTODL): Entry("f", "root", "root", 0o644)})
-    seen.disks = {root: Disk(mount, free_gb * 10**9), "/root/autodl-tmp": Disk("/root/autodl-tmp", 90 * 10**9)}
-    line = 'data_root = "/root/autodl-tmp/sdfleet"'
+    seen = HostSurvey(disks={root: Disk(mount, free_gb * 10**9), disk: Disk(disk, 90 * 10**9)})
+    line = f'data_root = "{disk}/sdfleet"'
     if free_gb < 20:
         with pytest.raises(SettingError, match=f"set {line}"):
-            _declared(paths, seen)
+            _declared(paths, seen, mark)
     else:
-        _declared(paths, seen)
+        _declared(paths, seen, mark)
     assert any(line in record.message for record in caplog.records) == told
     seen.names = {str(paths.envs): ["0123456789abcdef"]}
     caplog.clear()
-    _declared(paths, seen)
+    _declared(paths, seen, mark)
     assert not caplog.records, "what is in use is not moved by a line"
 
 
 def test_a_container_without_a_data_disk_gets_no_proposal() -> None:
     paths = Paths(root=PurePosixPath("/srv/sdfleet"))
-    seen = HostSurvey({str(AUTODL): Entry("f", "root", "root", 0o644)})
+    seen = HostSurvey()
     seen.disks = {"/srv/sdfleet": Disk("/", 3 * 10**9), "/root/autodl-tmp": Disk("/", 3 * 10**9)}
     with pytest.raises((SettingError, DeployError), match="point data_root at a larger disk"):
-        _declared(paths, seen)
+        _declared(paths, seen, AUTODL)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.onhost import examine, manage
-from roles.onhost import commands, journal, systemd_manager
+from roles.onhost import commands, init, journal, systemd_manager
 
 TREE = Path(__file__).resolve().parents[2]
 
@@ -19,6 +19,7 @@ Program = Callable[[str, str], None]
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     """Writes a shell script that stands in for a program."""
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(init, "BOOTED", tmp_path)
 
     def write(name: str, text: str) -> None:
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")

@@ -220,3 +220,59 @@ def test_any_text_is_followed_or_refused_in_a_sentence(text: str) -> None:
         bash.evaluate_script(Path("train.sh"), text)
     except InputError as error:
         assert str(error).startswith("train.sh: ")
+
+
+DEEP = [
+    "! ",
+    "if ",
+    "if true; then\n",
+    "if true; then true; elif ",
+    "( ",
+    "{ ",
+    "$( ",
+    "${a:-",
+    "true && ",
+    "true | ",
+    "a=( ",
+]
+OFTEN = 3000
+
+
+def passed(text: str) -> list[str]:
+    """The arguments that a script passes to the training."""
+    return [word.text for word in bash.evaluate_script(Path("train.sh"), text).launch.words]
+
+
+@pytest.mark.parametrize("piece", [*DEEP, *(f"[[ {piece}" for piece in ("! ", "( ", "! ( ", "1 && "))])
+def test_what_is_nested_deeply_is_followed_or_refused_in_a_sentence(piece: str) -> None:
+    opening = "[[ " if piece.startswith("[[") else ""
+    for end in ("", "1 ]]\n" + LAUNCH, "true\n" + LAUNCH):
+        try:
+            bash.evaluate_script(Path("train.sh"), HEAD + opening + piece.removeprefix("[[ ") * OFTEN + end)
+        except InputError as error:
+            assert str(error).startswith("train.sh: ")
+
+
+@pytest.mark.parametrize("many", [OFTEN, OFTEN + 1])
+@pytest.mark.parametrize("test", ["{} false", "[ {} $m ]", "[[ {} $m ]]"])
+def test_each_of_many_turns_counts(test: str, many: int) -> None:
+    text = HEAD + f"if {test.format(' '.join('!' * many))}; then extArgs+=(--a); fi\n" + LAUNCH
+    assert ("--a" in passed(text)) == (many % 2 == ("false" in test))
+
+
+def test_levels_of_if_are_followed_up_to_a_limit_that_is_named() -> None:
+    def nested(levels: int) -> str:
+        return HEAD + "if [[ $m ]]\nthen ! ! true\n" * levels + "m=2\n" + "fi\n" * levels + LAUNCH
+
+    assert "--model=2" in passed(nested(50))
+    with pytest.raises(InputError, match="line 103: more than 50 levels of if are not read"):
+        passed(nested(51))
+
+
+@pytest.mark.parametrize("test", ["[ 9 -gt {} ]", "[[ 9 -gt {} ]]"])
+def test_a_number_of_thousands_of_digits_is_none(test: str) -> None:
+    text = HEAD + f"if {test.format('1' * 5000)}; then m=2; fi\n" + LAUNCH
+    try:
+        assert "--model=2" not in passed(text)
+    except InputError as error:
+        assert "[[ ]] computes a value from it" in str(error)

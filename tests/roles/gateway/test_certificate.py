@@ -12,7 +12,7 @@ from roles.gateway.backends import Backend
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import CERTIFICATE, KEY, UNIT, unit_text
 from roles.managers import SYSTEMD, Manager, Supervisor
-from roles.onhost import gateway_certificate
+from roles.onhost import gateway_certificate, init
 from roles.paths import Paths
 from tests.roles.declared import declared
 from tests.roles.gateway.test_login import QUICK_COST
@@ -73,6 +73,7 @@ def test_certbots_hook_says_why_the_gateway_does_not_start(tmp_path: Path, monke
     (tmp_path / "systemctl").write_text("#!/bin/sh\necho 'Job for it failed: no such port' >&2\nexit 1\n")
     (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(init, "BOOTED", tmp_path)
     with pytest.raises(SystemExit, match=r"not restarted with the new certificate: Job for it failed: no such port"):
         gateway_certificate.take_over(tmp_path, tmp_path)
     assert (tmp_path / "tls.crt").read_text() == "fullchain.pem"

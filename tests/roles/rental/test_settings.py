@@ -6,13 +6,12 @@ import pytest
 
 from inventory.load import load
 from inventory.model import HostSettings
+from roles.facts.provider import Provider, told
 from roles.facts.seen import Entry, HostSurvey, Unit
 from roles.facts.survey import Survey
 from roles.managers import SYSTEMD, Supervisor
 from roles.onhost.provider import STOP, stop_command
 from roles.rental.config import Rental
-from roles.rental.fact import Provider
-from roles.rental.provider import told
 from roles.rental.service import UNIT, unit_text
 from roles.rental.tasks import install
 from roles.settings import SettingError, seconds_of

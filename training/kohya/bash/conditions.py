@@ -40,6 +40,9 @@ OF_FILES = frozenset(
     )
 )
 
+MOST_NESTED = 50
+"""Brackets in a `[[ ]]`."""
+
 
 class UnknownResult(Exception):
     """A test whose result cannot be known here."""
@@ -63,10 +66,16 @@ def evaluate(command: Command, shell: Shell) -> bool:
 
 def _single(fields: Sequence[str]) -> bool:
     """The result of `[ fields ]`; a test that is an error in bash counts as false, as in an if."""
+    turns = 0
+    while len(fields) > 1 and fields[0] == "!":
+        turns, fields = turns + 1, fields[1:]
+    return _positive(fields) != bool(turns % 2)
+
+
+def _positive(fields: Sequence[str]) -> bool:
+    """The same without a `!` before it."""
     if len(fields) <= 1:
         return bool(fields and fields[0])
-    if fields[0] == "!":
-        return not _single(fields[1:])
     if len(fields) == 2:
         return _of_one(*fields) if fields[0] in ("-z", "-n") or fields[0] in OF_FILES else False
     if len(fields) == 3 and (fields[1] in EQUAL or fields[1] in NUMERIC):
@@ -78,6 +87,8 @@ def _single(fields: Sequence[str]) -> bool:
 
 def _double(words: Sequence[Word], value: Callable[[Word], str]) -> bool:
     """The result of `[[ words ]]`; `value` expands a word. Raises UnknownResult."""
+    if sum(word.bare == "(" for word in words) > MOST_NESTED:
+        raise UnknownResult(f"more than {MOST_NESTED} brackets in [[ ]] are not read")
     answer, rest = _either(list(words), value)
     if rest:
         raise UnknownResult(f"{rest[0].source}: is not understood in [[ ]]")
@@ -101,12 +112,16 @@ def _both(words: list[Word], value: Callable[[Word], str]) -> tuple[bool, list[W
 
 
 def _one(words: list[Word], value: Callable[[Word], str]) -> tuple[bool, list[Word]]:
+    turns = next((at for at, word in enumerate(words) if word.bare != "!"), len(words))
+    answer, rest = _test(words[turns:], value)
+    return answer != bool(turns % 2), rest
+
+
+def _test(words: list[Word], value: Callable[[Word], str]) -> tuple[bool, list[Word]]:
+    """The same without a `!` before it."""
     if not words:
         raise UnknownResult("[[ ]] has no test in it")
     first = words[0].bare
-    if first == "!":
-        answer, rest = _one(words[1:], value)
-        return not answer, rest
     if first == "(":
         answer, rest = _either(words[1:], value)
         if not rest or rest[0].bare != ")":
@@ -146,7 +161,7 @@ def _compare(left: str, operator: str, right: str, empty: int | None = None) -> 
 
 
 def _whole(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"\s*[+-]?[0-9]+\s*", text) else None
+    return int(text) if re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", text) else None
 
 
 def _computed(text: str, empty: int) -> int | None:
@@ -154,7 +169,7 @@ def _computed(text: str, empty: int) -> int | None:
     text = text.strip()
     if not text:
         return empty
-    if re.fullmatch(r"[+-]?(0|[1-9][0-9]*)", text):
+    if re.fullmatch(r"[+-]?(0|[1-9][0-9]{,17})", text):
         return int(text)
     if re.fullmatch(r"[+-]?([0-9]+\.[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", text, re.IGNORECASE):
         return None

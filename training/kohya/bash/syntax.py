@@ -10,6 +10,8 @@ ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?)=")
 DECLARATIONS = frozenset(("export", "declare", "typeset", "readonly", "local"))
 CLOSED_BY = {"for": "done", "while": "done", "until": "done", "select": "done", "case": "esac", "{": "}"}
 """Compound commands that are not evaluated, and what closes them."""
+MOST_NESTED = 50
+"""Levels of `if` in `if`; no script is deeper, and a deeper one would end in Python's own limit."""
 NEVER_FIRST = frozenset(("then", "elif", "else", "fi", "do", "done", "esac", "}", "]]"))
 """Keywords that continue or close a compound command; no command begins with one."""
 
@@ -23,6 +25,7 @@ class _Parser:
     def __init__(self, tokens: list[Token]) -> None:
         self.tokens, self.at = tokens, 0
         self.ended_by = ""
+        self.nested = 0
 
     def _peek(self, ahead: int = 0) -> Token | None:
         place = self.at + ahead
@@ -59,13 +62,16 @@ class _Parser:
 
     def _pipe(self) -> Statement:
         """Commands joined by |, perhaps after a `!`, which is about all of them."""
-        token = self._peek()
-        if not isinstance(token, Word) or token.bare != "!":
-            return self._joined(self._statement, "|", "|&")
-        self.at += 1
+        last, turns = None, 0
+        while isinstance(token := self._peek(), Word) and token.bare == "!":
+            last, turns = token, turns + 1
+            self.at += 1
         # In bash `!` alone is a command that fails, as if `true` followed.
-        alone = self._peek() is None or self._is("\n", ";")
-        return Not(Command(token.line, (), (Word((Text("true"),), token.line, "true"),)) if alone else self._pipe())
+        if last and (self._peek() is None or self._is("\n", ";")):
+            found: Statement = Command(last.line, (), (Word((Text("true"),), last.line, "true"),))
+        else:
+            found = self._joined(self._statement, "|", "|&")
+        return Not(found) if turns % 2 else found
 
     def _joined(self, part: Callable[[], Statement], *joints: str) -> Statement:
         """Statements that `part` reads, with any of `joints` between them."""
@@ -146,6 +152,9 @@ class _Parser:
     def _if(self) -> If:
         branches = []
         otherwise: Block = ()
+        self.nested += 1
+        if self.nested > MOST_NESTED:
+            raise ShellSyntaxError(self.tokens[self.at - 1].line, f"more than {MOST_NESTED} levels of if are not read")
         ended = "elif"
         while ended == "elif":
             condition = self.block(("then",))
@@ -154,6 +163,7 @@ class _Parser:
             ended = self.ended_by
         if ended == "else":
             otherwise = self.block(("fi",))
+        self.nested -= 1
         return If(tuple(branches), otherwise)
 
     def _command(self) -> Command:

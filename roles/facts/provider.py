@@ -1,7 +1,9 @@
-"""Which provider a rented container is of, as a shell command tells."""
+"""Which provider a rented container is of."""
 
 import shlex
 from collections.abc import Iterable
+
+from pyinfra.api.facts import FactBase
 
 from roles.onhost.provider import MARKS, recognised
 
@@ -18,3 +20,15 @@ def told(lines: Iterable[str]) -> str:
     found = [line.partition(" ") for line in lines]
     named = {kind: {value for its, _, value in found if its == kind} for kind in ("variable", "file")}
     return recognised(named["variable"], named["file"])
+
+
+class Provider(FactBase[str]):
+    """Its name; empty if it is none that is known."""
+
+    default = str
+
+    def command(self) -> str:
+        return asked()
+
+    def process(self, output: Iterable[str]) -> str:
+        return told(output)
