@@ -48,11 +48,17 @@ class Rental:
         """What people open."""
         return f"https://{self.light.lab.gateway}:{PORT}"
 
-    def set(self, **gateway: object) -> None:
-        """Set settings of the gateway in fleet.toml."""
+    def set(self, **gateway: object) -> bool:
+        """Set settings of the gateway in fleet.toml; whether they are other ones."""
         document = tomlkit.parse(self.light.file.read_text())
+        before = document.get("gateway")
         document["gateway"] = gateway
         self.light.file.write_text(tomlkit.dumps(document))
+        return bool(before != document["gateway"])
+
+    def set_behind_the_provider(self) -> bool:
+        """The settings of the first apply; whether there were other ones."""
+        return self.set(tls="provider", webui_port=6006, public_urls=[self.public])
 
     def apply(self) -> str:
         """Apply; what it says."""
@@ -102,7 +108,7 @@ class Rental:
 
 
 @pytest.fixture(scope="module")
-def rental(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rental]:
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rental]:
     """One after a first apply."""
     folder = tmp_path_factory.mktemp("rental")
     with box.attached(hosts=0, containers=(Rented(provider="autodl"),)) as lab:
@@ -114,11 +120,19 @@ def rental(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rental]:
         made.light.file.write_text(tomlkit.dumps(document))
         (folder / "logins").write_text(f"{LOGIN[0]}:{PASSWORD}\n")
         (folder / "logins").chmod(0o600)
-        made.set(tls="provider", webui_port=6006, public_urls=[made.public])
+        made.set_behind_the_provider()
         assert (done := made.light.sdfleet("trust", NAME)).code == 0, done.text
         said = made.apply()
         assert f"WebUI {made.public}/ (port 6006 here); TLS is the provider's" in said
         yield made
+
+
+@pytest.fixture
+def rental(applied: Rental) -> Rental:
+    """It behind the provider's TLS, whatever the test before has made of it."""
+    if applied.set_behind_the_provider():
+        applied.apply()
+    return applied
 
 
 def test_a_second_apply_changes_nothing_and_verify_finds_nothing(rental: Rental) -> None:
