@@ -9,7 +9,7 @@ from pyinfra.context import host
 from pyinfra.operations import server
 
 from roles.accounts import CACHE, GATEWAY, HOMES, SANDBOX
-from roles.data_root import opening, way
+from roles.data_root import opening, to_open, way
 from roles.facts.seen import HostSurvey
 from roles.facts.supervisord import Serves
 from roles.onhost import provider, supervisor
@@ -46,7 +46,7 @@ def texts(paths: Paths) -> dict[PurePosixPath, str]:
             "base/boot.sh.j2",
             home=paths.supervisor,
             onhost=paths.onhost,
-            opening=[opening(folder, paths.root) for folder in way(paths.root)],
+            opening=" &&\n".join(opening(folder, paths.root) for folder in reversed(way(paths.root))),
             etc=ETC,
             kept_etc=paths.etc,
         ),
@@ -112,13 +112,13 @@ def provider_of(seen: HostSurvey) -> str:
 
 
 def open_way(paths: Paths, seen: HostSurvey) -> None:
-    """Let services pass to the data root through folders that are closed, such as /root.
+    """Let services pass to the data root through folders that are closed, such as /root, and see nothing else there.
 
     + seen: a survey that looked at `looked_at`
     """
     entries = {folder: seen.entry(folder) for folder in way(paths.root)}
-    closed = [folder for folder, entry in entries.items() if entry and entry.kind == "d" and not entry.mode & 0o001]
-    for folder in host.loop(closed):
+    modes = {folder: entry.mode for folder, entry in entries.items() if entry and entry.kind == "d"}
+    for folder in host.loop(to_open(modes)):
         name = f"Let services pass through {folder}, and close what else is in it"
         server.shell(name=name, commands=[opening(folder, paths.root)])
 
