@@ -166,7 +166,7 @@ def main() -> None:
         print(f"{options.app.name} is not installed here", file=sys.stderr)
         sys.exit(NOT_INSTALLED)
     # One at a time: a run whose controller died may still be waiting for its service.
-    lock = (options.app / ".lock").open("w")
+    lock = files.open_lock(options.app / ".lock")
     fcntl.flock(lock, fcntl.LOCK_EX)
     app = App(options.app)
     try:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from roles.onhost import provider
+from roles.onhost import files, provider
 
 LOCK = Path("/run/sdfleet.lock")
 """`roles.paths.HOST_LOCK`."""
@@ -58,7 +58,7 @@ def alone(holder: str) -> Iterator[str]:
     + holder: what others are told of us
     """
     told = LOCK.with_name(f"{LOCK.name}.holder")
-    opened = os.open(str(LOCK), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    opened = files.open_lock(LOCK)
     try:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)

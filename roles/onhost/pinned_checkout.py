@@ -169,7 +169,7 @@ def main() -> None:
     options = parser.parse_args()
     options.store.mkdir(parents=True, exist_ok=True)
     # One at a time: a run whose controller died may still be at it.
-    lock = (options.store / ".lock").open("w")
+    lock = files.open_lock(options.store / ".lock")
     fcntl.flock(lock, fcntl.LOCK_EX)
     growing = options.tree.with_name(f".{options.tree.name}.growing")
     files.remove(growing)

@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--environments", type=Path, required=True, help="folder of environments")
     options = parser.parse_args()
     # The same lock as a switch takes: what it is about to start must not go.
-    lock = (options.app / ".lock").open("w")
+    lock = files.open_lock(options.app / ".lock")
     fcntl.flock(lock, fcntl.LOCK_EX)
     prune_releases(options.app, options.keep)
     prune_options(options.app)
