@@ -55,6 +55,7 @@ OF_ROOTS = {
     "roles/onhost/webui_extensions.py": ("cache/git; listdir of a descriptor", "glob listdir"),
     "roles/onhost/turn_state.py": ("none: only the run itself calls what uses files", "files.read_json files.write"),
     "roles/onhost/confine.py": ("/proc/self", "open"),
+    "roles/onhost/lock_file.py": ("whatever its callers may: apps, envs, store, cache/git, /run", "open"),
     "roles/onhost/leftovers.py": ("/proc, /run/sdfleet-supervisor", "iterdir read_bytes files.read_json"),
     "roles/onhost/supervised_folders.py": (
         "/run, /run/sdfleet-supervisor, /var/cache; reads /etc/sdfleet, supervisor",

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from roles.onhost.files import open_lock
+from roles.onhost.lock_file import open_lock
 
 
 def main(store: str, places: list[str], needed: list[str], delete: list[str]) -> dict[str, Any]:

@@ -40,13 +40,6 @@ def write(file: Path, content: str | bytes, mode: int = 0o644) -> None:
         raise OSError(error.errno, error.strerror, str(file)) from error
 
 
-def open_lock(place: Path) -> int:
-    """Open a lock file of root's; the descriptor. Nobody else can: flock(2) lets whoever can read a file lock it."""
-    opened = os.open(str(place), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    os.fchmod(opened, 0o600)
-    return opened
-
-
 def remove(place: str | Path, *, pass_fds: tuple[int, ...] = ()) -> None:
     """Remove whatever has that name, with all that is in it; nothing if there is none. OSError with the file's name.
 

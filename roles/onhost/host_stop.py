@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from roles.onhost import files, provider
+from roles.onhost import provider
+from roles.onhost.lock_file import open_lock
 
 LOCK = Path("/run/sdfleet.lock")
 """`roles.paths.HOST_LOCK`."""
@@ -58,7 +59,7 @@ def alone(holder: str) -> Iterator[str]:
     + holder: what others are told of us
     """
     told = LOCK.with_name(f"{LOCK.name}.holder")
-    opened = files.open_lock(LOCK)
+    opened = open_lock(LOCK)
     try:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from roles.onhost import commands, gpus, loopback, services, systemd, turn_state, webui_api
-from roles.onhost.files import open_lock, read_json
+from roles.onhost.files import read_json
+from roles.onhost.lock_file import open_lock
 
 POLL_SECONDS = 2.0
 UNLOAD_SECONDS = 60.0

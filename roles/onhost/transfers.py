@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from roles.onhost import files
+from roles.onhost.lock_file import open_lock
 
 LOCK = Path("/run/sdfleet.transfers")
 SECONDS = 2.0
@@ -20,7 +20,7 @@ def sending() -> Iterator[None]:
     """While this lasts the host counts as used; a full or read-only /run keeps nothing from being sent."""
     with contextlib.ExitStack() as held:
         with contextlib.suppress(OSError):
-            opened = files.open_lock(LOCK)
+            opened = open_lock(LOCK)
             held.callback(os.close, opened)
             _share(opened)
         yield

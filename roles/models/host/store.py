@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from roles.onhost import files
+from roles.onhost.lock_file import open_lock
 
 LOCK_WAIT_SECONDS = 10
 """How long a sync waits for another one; that of a killed controller ends within a second."""
@@ -64,7 +64,7 @@ class Store:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Lock out other syncs; Problem if one is still running after LOCK_WAIT_SECONDS."""
-        with os.fdopen(files.open_lock(self.root / "lock"), "r+") as file:
+        with os.fdopen(open_lock(self.root / "lock"), "r+") as file:
             deadline = time.monotonic() + LOCK_WAIT_SECONDS
             while True:
                 try:
