@@ -45,8 +45,10 @@ WAITING = "waiting for "
 
 # bash and flock are preinstalled on every Debian and Ubuntu; dash's `read` has no timeout.
 _SCRIPT = f"""
-exec 9>>{HOST_LOCK} 8>>{STEP_LOCK} || exit 1
-chmod 644 {STEP_LOCK}  # a step that is not root's shares it too
+# flock lets whoever can read a file lock it, and no service may; a step of the login's shares the second one.
+(umask 077; : >>{HOST_LOCK} && : >>{STEP_LOCK}) && exec 9>>{HOST_LOCK} 8>>{STEP_LOCK} || exit 1
+chmod 600 {HOST_LOCK} {STEP_LOCK}
+[ -z "$SUDO_UID" ] || chown "$SUDO_UID" {STEP_LOCK}
 held() {{ echo "{HELD} $(cat {HOST_LOCK}.holder 2>/dev/null)"; exit 0; }}
 ended() {{
   flock --nonblock "$1" && return

@@ -32,16 +32,32 @@ def way(root: PurePosixPath) -> list[PurePosixPath]:
     return list(reversed(root.parents))[1:]
 
 
-def opening(folder: PurePosixPath, root: PurePosixPath) -> str:
-    """The shell command that lets services pass through a folder on the way to the data root, if they cannot.
+def to_open(modes: Mapping[PurePosixPath, int]) -> list[PurePosixPath]:
+    """The folders on the way that `opening` changes, in the order in which to open them: nothing is open meanwhile.
 
-    They may not list it. What lies beside the way was closed to them by the folder, and is closed by itself from then
-    on; what is on a read-only disk cannot be.
+    + modes: of the folders on the way that are there, from the top
+    """
+    found, unlisted = [], False
+    for folder, mode in modes.items():
+        if not mode & 0o001 or (unlisted and mode & 0o006):
+            found.append(folder)
+        unlisted = unlisted or mode & 0o005 != 0o005
+    return found[::-1]
+
+
+def opening(folder: PurePosixPath, root: PurePosixPath) -> str:
+    """The shell command that lets services pass through a folder on the way to the data root, and do no more there.
+
+    It acts on a folder that is closed to them, and on one below a folder that they cannot list: what lies beside the
+    way was closed to them by the folders above, and is closed by itself from then on; what is on a read-only disk
+    cannot be.
     """
     place, step = shlex.quote(str(folder)), shlex.quote(root.relative_to(folder).parts[0])
-    is_open = f'[ -n "$(find {place} -maxdepth 0 -perm -o=x)" ]'
+    due = f"find {place} -maxdepth 0 ! -perm -o=x"
+    if above := shlex.join(map(str, way(folder))):
+        due += f"; find {above} -maxdepth 0 ! -perm -o=rx -exec find {place} -maxdepth 0 -perm /o=rw \\;"
     close = f"find {place} -mindepth 1 -maxdepth 1 ! -name {step} ! -type l -writable -exec chmod o-rwx {{}} +"
-    return f"[ ! -d {place} ] || {is_open} || {{ {close} && chmod o+x {place}; }}"
+    return f'{{ [ ! -d {place} ] || [ -z "$({due})" ] || {{ {close} && chmod o-rw,o+x {place}; }}; }}'
 
 
 def better_root(provider: str, root: PurePosixPath, mounts: Mapping[str, str]) -> str:

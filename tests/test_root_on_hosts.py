@@ -22,21 +22,22 @@ AS_THE_SERVICE |= {"gateway_login", "login_authentication", "login_guesses", "lo
 CONFINED = {"convert_pickle", "tensor_names"}
 """Programs that are started as nobody, with nothing to write."""
 BY_PATH = {
-    *("open", "read_text", "read_bytes", "write_text", "write_bytes", "touch", "mkdir", "makedirs", "unlink", "remove"),
-    *("rename", "replace", "rmdir", "symlink_to", "symlink", "hardlink_to", "link", "chmod", "chown", "utime", "copy"),
+    *("open", "open_lock", "read_text", "read_bytes", "write_text", "write_bytes", "touch", "mkdir", "makedirs"),
+    *("unlink", "rename", "replace", "rmdir", "symlink_to", "symlink", "hardlink_to", "link", "chmod", "chown"),
+    *("remove", "copy", "utime"),
     *("rmtree", "move", "copyfile", "copytree", "glob", "rglob", "iterdir", "scandir", "listdir", "truncate"),
 }
 """Calls that find a file by its path; `replace` of a string only looks so."""
 FILES = {"read", "read_json", "remove", "write"}
 """Functions of roles/onhost/files.py."""
 OF_ROOTS = {
-    "roles/onhost/activate.py": ("apps", "open read_text replace unlink symlink_to files.write"),
+    "roles/onhost/activate.py": ("apps", "open_lock read_text replace unlink symlink_to files.write"),
     "roles/onhost/release_history.py": ("apps", "read_text replace files.write"),
     "roles/onhost/files.py": ("whatever its callers may: apps, /etc/apt, a service's own", "open unlink replace"),
     "roles/onhost/apt_key.py": ("/etc/apt", "mkdir replace files.write"),
     "roles/onhost/build_wheels.py": ("envs, before they have their name", "open mkdir rename read_text write_text"),
     "roles/onhost/gateway_certificate.py": ("/etc/sdfleet/gateway", "copyfile replace"),
-    "roles/onhost/host_stop.py": ("/run/sdfleet.lock", "open read_text write_text"),
+    "roles/onhost/host_stop.py": ("/run/sdfleet.lock", "open_lock read_text write_text"),
     "roles/onhost/host_use.py": (
         "names in store, datasets and /run, for their locks and times; /proc, /dev",
         "glob open read_bytes",
@@ -47,13 +48,17 @@ OF_ROOTS = {
         "apps, store; names in runs",
         "iterdir unlink link replace glob open scandir",
     ),
-    "roles/onhost/pinned_checkout.py": ("cache/git, apps, envs", "open mkdir rename files.remove"),
+    "roles/onhost/pinned_checkout.py": ("cache/git, apps, envs", "open_lock mkdir rename files.remove"),
     "roles/onhost/provider.py": ("/proc", "read_bytes"),
-    "roles/onhost/prune.py": ("apps, envs", "open glob iterdir read_text read_bytes remove files.remove rename unlink"),
+    "roles/onhost/prune.py": (
+        "apps, envs",
+        "open_lock glob iterdir read_text read_bytes remove files.remove rename unlink",
+    ),
     "roles/onhost/lora_keys.py": ("open is the controller's, of its own file", "open"),
     "roles/onhost/webui_extensions.py": ("cache/git; listdir of a descriptor", "glob listdir"),
     "roles/onhost/turn_state.py": ("none: only the run itself calls what uses files", "files.read_json files.write"),
     "roles/onhost/confine.py": ("/proc/self", "open"),
+    "roles/onhost/lock_file.py": ("whatever its callers may: apps, envs, store, cache/git, /run", "open"),
     "roles/onhost/leftovers.py": ("/proc, /run/sdfleet-supervisor", "iterdir read_bytes files.read_json"),
     "roles/onhost/supervised_folders.py": (
         "/run, /run/sdfleet-supervisor, /var/cache; reads /etc/sdfleet, supervisor",
@@ -77,7 +82,7 @@ OF_ROOTS = {
         "supervisor, /run/sdfleet-supervisor",
         "mkdir read_text replace unlink files.write",
     ),
-    "roles/onhost/transfers.py": ("/run/sdfleet.transfers", "open"),
+    "roles/onhost/transfers.py": ("/run/sdfleet.transfers", "open_lock"),
     "roles/onhost/unit_log.py": ("supervisor/logs", "mkdir open replace"),
     "roles/onhost/unprivileged.py": ("the name of a folder in /tmp that is empty by then", "chown rmdir"),
     "roles/onhost/take_over_runs.py": ("runs, open already", "listdir"),
@@ -87,18 +92,18 @@ OF_ROOTS = {
     "roles/models/host/links.py": ("store", "utime"),
     "roles/models/host/pickles.py": ("store/partial", "open"),
     "roles/models/host/safetensors.py": ("store/partial", "open"),
-    "roles/models/host/store.py": ("store", "mkdir open rename truncate"),
+    "roles/models/host/store.py": ("store", "mkdir open open_lock rename truncate"),
     "roles/models/host/transfer.py": ("store/partial", "open truncate unlink"),
     "deploy/onhost/adopt.py": (
         "store, and a file that is open; the folder itself by descriptors",
-        "mkdir open rename unlink",
+        "mkdir open open_lock rename unlink",
     ),
     "deploy/onhost/examine.py": ("/proc", "read_text"),
     "deploy/onhost/gate.py": ("apps", "glob"),
     "deploy/onhost/machine.py": ("/etc/os-release", "read_text"),
     "deploy/onhost/observe.py": ("apps, names of models; scandir of a descriptor", "glob scandir"),
-    "deploy/onhost/unused.py": ("store; names of links below data change nothing", "open glob unlink"),
-    "deploy/onhost/published.py": ("store, with its list", "open read_bytes read_text mkdir replace unlink utime"),
+    "deploy/onhost/unused.py": ("store; names of links below data change nothing", "open_lock glob unlink"),
+    "deploy/onhost/published.py": ("store, with its list", "open_lock read_bytes read_text mkdir replace unlink utime"),
     "deploy/onhost/released.py": ("apps", "glob iterdir files.read_json"),
     "deploy/onhost/run_inputs.py": (
         "datasets, runs before they have their name and while they go; rm and rmtree go by descriptors themselves",

@@ -17,6 +17,7 @@ from typing import IO, Any
 from deploy.onhost.hashing import CHUNK, sha256_of
 from roles.onhost import nofollow, nofollow_changes, tensor_names
 from roles.onhost.confined import StrangeFileError
+from roles.onhost.lock_file import open_lock
 
 CLONE = 0x40049409
 """FICLONE of linux/fs.h: a copy that shares the file's blocks until one of the two is written."""
@@ -32,7 +33,7 @@ def main(folder: str, store: str, suffixes: list[str], patterns: list[list[str]]
     root, found = Path(store), []
     for part in (root, root / "sha256", root / "partial"):
         part.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with (root / "lock").open("a") as lock:
+    with os.fdopen(open_lock(root / "lock"), "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

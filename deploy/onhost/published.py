@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from roles.onhost import nofollow, nofollow_changes, services, webui_api
+from roles.onhost.lock_file import open_lock
 from roles.onhost.loopback import AnswerError
 
 
@@ -49,7 +50,7 @@ def main(
 
 def _write_down(manifest: Path, name: str, entry: dict[str, str]) -> None:
     """Add an entry under a lock, because several may publish at once. Raises ValueError if the manifest is damaged."""
-    with manifest.with_name(f".{manifest.name}.lock").open("w") as lock:
+    with os.fdopen(open_lock(manifest.with_name(f".{manifest.name}.lock")), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = json.loads(manifest.read_text()) if manifest.exists() else {}
         if not isinstance(known, dict):

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from roles.onhost.lock_file import open_lock
+
 
 def main(store: str, places: list[str], needed: list[str], delete: list[str]) -> dict[str, Any]:
     """Files (path -> bytes) that no link below `places` points to and whose sha256 is not in `needed`.
@@ -16,7 +18,7 @@ def main(store: str, places: list[str], needed: list[str], delete: list[str]) ->
     folder = Path(store)
     if not folder.is_dir():
         return {"files": {}}
-    with (folder / "lock").open("a") as lock:
+    with os.fdopen(open_lock(folder / "lock"), "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

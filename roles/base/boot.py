@@ -9,7 +9,7 @@ from pyinfra.context import host
 from pyinfra.operations import server
 
 from roles.accounts import CACHE, GATEWAY, HOMES, SANDBOX
-from roles.data_root import opening, way
+from roles.data_root import opening, to_open, way
 from roles.facts.seen import HostSurvey
 from roles.facts.supervisord import Serves
 from roles.onhost import supervisor
@@ -25,6 +25,9 @@ LOCK = Path(__file__).resolve().parent / f"supervisor/{VERSION}.txt"
 """supervisor with the hash of its wheel; it needs no other package."""
 HOOKS = {"AutoDL": PurePosixPath("/etc/autodl.sh"), "vast.ai": PurePosixPath("/root/onstart.sh")}
 """Provider -> the script that its containers run at each start."""
+SHELL = "#!/bin/bash"
+OURS = "  # sdfleet"
+"""The end of our line in such a script."""
 NOWHERE = PurePosixPath("/nonexistent")
 """Home of users who own nothing that lasts."""
 
@@ -42,7 +45,7 @@ def texts(paths: Paths) -> dict[PurePosixPath, str]:
             "base/boot.sh.j2",
             home=paths.supervisor,
             onhost=paths.onhost,
-            opening=[opening(folder, paths.root) for folder in way(paths.root)],
+            opening=" &&\n".join(opening(folder, paths.root) for folder in reversed(way(paths.root))),
             etc=ETC,
             kept_etc=paths.etc,
         ),
@@ -102,13 +105,13 @@ def read(paths: Paths) -> list[PurePosixPath]:
 
 
 def open_way(paths: Paths, seen: HostSurvey) -> None:
-    """Let services pass to the data root through folders that are closed, such as /root.
+    """Let services pass to the data root through folders that are closed, such as /root, and see nothing else there.
 
     + seen: a survey that looked at `looked_at`
     """
     entries = {folder: seen.entry(folder) for folder in way(paths.root)}
-    closed = [folder for folder, entry in entries.items() if entry and entry.kind == "d" and not entry.mode & 0o001]
-    for folder in host.loop(closed):
+    modes = {folder: entry.mode for folder, entry in entries.items() if entry and entry.kind == "d"}
+    for folder in host.loop(to_open(modes)):
         name = f"Let services pass through {folder}, and close what else is in it"
         server.shell(name=name, commands=[opening(folder, paths.root)])
 
@@ -126,24 +129,51 @@ def install(paths: Paths, provider: str, seen: HostSurvey) -> None:
         rendered(name=f"Write {place.name}", dest=place, text=text, seen=seen, mode=mode)
     for name, hook in host.loop(list(HOOKS.items())):
         if name == provider:
-            text = hooked(hook, paths, seen)
-            rendered(name=f"Start services from {hook}", dest=hook, text=text, seen=seen, mode=0o755)
+            start_from(hook, paths, seen)
     if not host.get_fact(Serves, paths=paths):
         server.shell(name="Start supervisord", commands=[shlex.quote(str(paths.boot))])
 
 
-def hooked(hook: PurePosixPath, paths: Paths, seen: HostSurvey) -> str:
-    """A provider's start script that runs ours first; what else is in it stays, and may end in exec or exit."""
+def start_from(hook: PurePosixPath, paths: Paths, seen: HostSurvey) -> None:
+    """Have a provider's start script run ours first; what else is in it stays, and may end in exec or exit.
+
+    The user's part may hold tokens and any bytes: the host itself puts our line into it, and no plan shows it.
+    """
     entry = seen.entry(hook)
     if entry and entry.kind != "f":
         raise DeployError(
             f"{hook}, which the provider runs at each start, is no plain file: make it one, with the line "
             f"{paths.boot}, and apply again"
         )
-    ours = f"{shlex.quote(str(paths.boot))} || true  # sdfleet"
-    kept = [old for old in (seen.text(hook) or "#!/bin/bash").splitlines() if not old.endswith("  # sdfleet")]
-    first = 1 if kept and kept[0].startswith("#!") else 0
-    return "\n".join([*kept[:first], ours, *kept[first:]]) + "\n"
+    name, ours = f"Start services from {hook}", f"{shlex.quote(str(paths.boot))} || true{OURS}"
+    if not entry:
+        rendered(name=name, dest=hook, text=f"{SHELL}\n{ours}\n", seen=seen, mode=0o755)
+    elif not entry.mode & 0o100 or not _begins(seen.text(hook) or "", ours):
+        server.shell(name=name, commands=[_put_first(hook, ours)])
+
+
+def _begins(text: str, ours: str) -> bool:
+    """Whether that is the first line of a script after its interpreter, and no other line is ours."""
+    lines = text.split("\n")
+    own = [number for number, line in enumerate(lines) if line.endswith(OURS)]
+    first = int(lines[0].startswith("#!"))
+    return own == [first] and lines[first] == ours
+
+
+def _put_first(hook: PurePosixPath, ours: str) -> str:
+    """The shell command that makes our line the first of a script, which keeps its owner and who may read it."""
+    old, new = shlex.quote(str(hook)), shlex.quote(f"{hook}.sdfleet-new")
+    steps = (
+        f"install -m 600 /dev/null {new}",
+        f"{{ [ -s {old} ] || echo {shlex.quote(SHELL)}; LC_ALL=C sed -n '1{{/^#!/p}}' {old}; echo {shlex.quote(ours)}; "
+        f"LC_ALL=C sed -e '1{{/^#!/d}}' -e '/{OURS}$/d' {old}; }} >{new}",
+        f"chown --reference={old} {new}",
+        f"chmod --reference={old} {new}",
+        f"chmod u+x {new}",
+        f"sync {new}",
+        f"mv -fT {new} {old}",
+    )
+    return " && ".join(steps)
 
 
 @operation()

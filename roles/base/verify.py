@@ -63,6 +63,16 @@ def test_services_reach_the_data_root(host: Host, paths: Paths) -> None:
         assert passes, f"{folder} is closed to services, whose files are in {paths.root}"
 
 
+def test_services_see_nothing_beside_the_data_root(host: Host, paths: Paths, manager: Manager) -> None:
+    if manager == SYSTEMD:
+        pytest.skip("it opens no folder on the way to the data root")
+    unlisted = ""
+    for folder in way(paths.root):
+        lists = host.run('runuser -u %s -- sh -c \'[ -r "$0" ] || [ -w "$0" ]\' %s', WEBUI, str(folder)).rc == 0
+        assert not (unlisted and lists), f"{folder} is open to services, and {unlisted} does not close it any more"
+        unlisted = unlisted or ("" if lists else str(folder))
+
+
 def test_secrets_are_closed_to_services(host: Host) -> None:
     assert host.run("runuser -u %s -- test -r %s", WEBUI, str(ETC)).rc != 0, f"{WEBUI} can read {ETC}"
 

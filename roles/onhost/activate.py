@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from roles.onhost import files, journal, services
+from roles.onhost.lock_file import open_lock
 from roles.onhost.release_history import Entry, History, called, same, timestamp
 
 NOT_INSTALLED = 4
@@ -166,7 +167,7 @@ def main() -> None:
         print(f"{options.app.name} is not installed here", file=sys.stderr)
         sys.exit(NOT_INSTALLED)
     # One at a time: a run whose controller died may still be waiting for its service.
-    lock = (options.app / ".lock").open("w")
+    lock = open_lock(options.app / ".lock")
     fcntl.flock(lock, fcntl.LOCK_EX)
     app = App(options.app)
     try:

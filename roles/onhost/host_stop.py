@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from roles.onhost import confine, provider
+from roles.onhost.lock_file import open_lock
 
 LOCK = Path("/run/sdfleet.lock")
 """`roles.paths.HOST_LOCK`."""
@@ -76,7 +77,7 @@ def alone(holder: str) -> Iterator[str]:
     """
     told = LOCK.with_name(f"{LOCK.name}.holder")
     try:
-        opened = os.open(str(LOCK), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        opened = open_lock(LOCK)
     except OSError:
         yield ""
         return

@@ -17,6 +17,7 @@ MARK = "SDFLEET_UNIT"
 SECONDS = 5.0
 PATIENCE_SECONDS = 0.5
 """How long processes are stopped one by one; what multiplies faster than that is stopped all at once."""
+SEND_SECONDS = 1.0
 
 
 def end(
@@ -62,7 +63,30 @@ def _still(user: int) -> Iterator[None]:
 
 
 def _send_all(user: int, number: int) -> None:
-    """Send a signal as that user, who reaches his own processes alone."""
+    """Send a signal as that user, who reaches his own processes alone.
+
+    They reach the sender too: one that they stop is continued, one that they kill is started again, for SEND_SECONDS.
+    """
+    deadline = time.monotonic() + SEND_SECONDS
+    sender = 0
+    while time.monotonic() < deadline:
+        sender = sender or _sender(user, number)
+        changed, status = os.waitpid(sender, os.WNOHANG | os.WUNTRACED)
+        if not changed:
+            time.sleep(0.0005)
+        elif os.WIFSTOPPED(status):
+            os.kill(sender, signal.SIGCONT)
+        elif os.WIFEXITED(status):
+            return
+        else:
+            sender = 0
+    if sender:
+        os.kill(sender, signal.SIGKILL)
+        os.waitpid(sender, 0)
+
+
+def _sender(user: int, number: int) -> int:
+    """The process that sends it."""
     child = os.fork()
     if not child:
         with contextlib.suppress(OSError):
@@ -71,7 +95,7 @@ def _send_all(user: int, number: int) -> None:
             os.setresuid(user, user, user)
             os.kill(-1, number)
         os._exit(0)
-    os.waitpid(child, 0)
+    return child
 
 
 def end_of_user(user: str) -> None:

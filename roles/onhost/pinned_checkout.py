@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from roles.onhost import files
+from roles.onhost.lock_file import open_lock
 
 SETTINGS = {
     # Nothing that a repository, or whoever wrote a configuration for it, says is ever run.
@@ -169,7 +170,7 @@ def main() -> None:
     options = parser.parse_args()
     options.store.mkdir(parents=True, exist_ok=True)
     # One at a time: a run whose controller died may still be at it.
-    lock = (options.store / ".lock").open("w")
+    lock = open_lock(options.store / ".lock")
     fcntl.flock(lock, fcntl.LOCK_EX)
     growing = options.tree.with_name(f".{options.tree.name}.growing")
     files.remove(growing)

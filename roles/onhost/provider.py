@@ -10,7 +10,7 @@ MARKS = (
     ("RunPod", ("RUNPOD_POD_ID",), ("/etc/rp_environment",)),
     ("vast.ai", ("VAST_CONTAINERLABEL",), ("/etc/vast_boot.d", "/.launch")),
 )
-"""Name, variables of process 1, files: one of them is enough. sshd passes no variables on to logins."""
+"""Name, variables of process 1, files: one of them is enough (`recognised`). sshd passes no variables on to logins."""
 STOP = {
     "AutoDL": "shutdown",
     "RunPod": "runpodctl stop pod $RUNPOD_POD_ID",
@@ -35,9 +35,14 @@ def variables(root: Path = Path("/")) -> dict[str, str]:
 
 
 def recognised(names: set[str], files: set[str]) -> str:
-    """The provider with one of these variables of process 1, or these files; empty if there is none."""
-    found = (name for name, its, marks in MARKS if names.intersection(its) or files.intersection(marks))
-    return next(found, "")
+    """The provider with one of these variables of process 1, else with one of these files; empty if there is none.
+
+    A variable is the provider's own; a file may come with an image, which runs at another provider's too (RunPod's
+    images write /etc/rp_environment at each start).
+    """
+    by_variable = (name for name, its, _ in MARKS if names.intersection(its))
+    by_file = (name for name, _, its in MARKS if files.intersection(its))
+    return next(by_variable, "") or next(by_file, "")
 
 
 DISKS = {"AutoDL": "/root/autodl-tmp", "RunPod": "/workspace", "vast.ai": "/workspace"}

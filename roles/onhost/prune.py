@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from roles.onhost import files
+from roles.onhost.lock_file import open_lock
 
 YOUNG_SECONDS = 86400
 """An environment younger than this may belong to a release that is still to be built."""
@@ -100,7 +101,7 @@ def main() -> None:
     parser.add_argument("--environments", type=Path, required=True, help="folder of environments")
     options = parser.parse_args()
     # The same lock as a switch takes: what it is about to start must not go.
-    lock = (options.app / ".lock").open("w")
+    lock = open_lock(options.app / ".lock")
     fcntl.flock(lock, fcntl.LOCK_EX)
     prune_releases(options.app, options.keep)
     prune_options(options.app)

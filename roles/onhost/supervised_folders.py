@@ -24,16 +24,16 @@ def make(unit: str, its: dict[str, Any]) -> None:
         _own(CACHES / its["cache_folder"], its["user"], 0o755)
     if its["credentials"]:
         folder = supervisor.SECRETS / unit
+        folder.parent.mkdir(parents=True, exist_ok=True)
         files.remove(folder)
-        folder.mkdir(parents=True)
+        folder.mkdir(mode=0o700)  # whoever could open a file before it is written could read it afterwards
         for name, source in its["credentials"].items():
-            place = folder / name
-            with place.open("xb") as copy:
-                os.fchmod(copy.fileno(), 0o400)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(str(folder / name), flags, 0o400), "wb") as copy:
                 copy.write(Path(source).read_bytes())
-            shutil.chown(place, its["user"])
-        shutil.chown(folder, its["user"])
+                shutil.chown(copy.fileno(), its["user"])
         folder.chmod(0o500)
+        shutil.chown(folder, its["user"])
 
 
 def _own(folder: Path, user: str, mode: int) -> None:

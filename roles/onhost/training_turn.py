@@ -24,6 +24,7 @@ from typing import Any
 
 from roles.onhost import commands, gpus, loopback, services, systemd, turn_state, webui_api
 from roles.onhost.files import read_json
+from roles.onhost.lock_file import open_lock
 
 POLL_SECONDS = 2.0
 UNLOAD_SECONDS = 60.0
@@ -242,6 +243,6 @@ def _lock(file: Path) -> int | None:
 
 
 def _open(file: Path) -> int:
-    opened = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    opened = open_lock(file)
     os.set_inheritable(opened, True)
     return opened

@@ -5,22 +5,34 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from roles.onhost.lock_file import open_lock
+
 LOCK = Path("/run/sdfleet.transfers")
+SECONDS = 2.0
 
 
 @contextlib.contextmanager
 def sending() -> Iterator[None]:
     """While this lasts the host counts as used; a full or read-only /run keeps nothing from being sent."""
-    try:
-        opened = os.open(str(LOCK), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError:
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            opened = open_lock(LOCK)
+            held.callback(os.close, opened)
+            _share(opened)
         yield
-        return
-    try:
-        fcntl.flock(opened, fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(opened)
+
+
+def _share(opened: int) -> None:
+    """Take the lock. Who looks at it has it for a moment; BlockingIOError if somebody has it for longer."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            return fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)

@@ -47,6 +47,8 @@ def environment(wanted: Environment, paths: Paths, seen: HostSurvey, manager: Ma
     new, python = shlex.quote(str(build)), shlex.quote(str(build / "bin/python"))
     # Whatever killed builds left goes, those of other environments too: they are gigabytes. When the controller
     # dies, its last command runs on here: the lock waits for it, so that it can't write into the new build.
+    # Nobody else can take it: flock lets whoever can read a file lock it.
+    yield f"(umask 077; : >>{_lock(paths)}) && chmod 600 {_lock(paths)}"
     yield f"flock {_lock(paths)} sh -c " + shlex.quote(f"rm -rf {shlex.quote(str(paths.envs))}/.*.building")
     yield f"{_uv(paths, PYTHON_PROXY)} venv --quiet --relocatable --python {wanted.python} {new}"
     yield put(lock, wanted.lock)

@@ -1,5 +1,6 @@
 """The lock of a host: it ends with the last step of whoever had it, not with the controller."""
 
+import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -65,6 +66,22 @@ def test_one_at_a_time(lock: Lock) -> None:
     third, said = lock.take("update")
     assert hostlock.refusal(said) is None
     end(third)
+
+
+def test_no_service_can_take_it(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [lock.folder / name for name in ("sdfleet.lock", "sdfleet.steps")]
+    for file in files:
+        file.touch(0o644)  # as an earlier sdfleet made them
+    holder, said = lock.take("apply")
+    assert hostlock.refusal(said) is None and [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
+    end(holder)
+    if os.geteuid() == 0:
+        monkeypatch.setenv("SUDO_UID", "1234")
+        holder, said = lock.take("apply")
+        assert hostlock.refusal(said) is None and [file.stat().st_uid for file in files] == [0, 1234], (
+            "who logs in shares the lock of steps"
+        )
+        end(holder)
 
 
 def test_a_step_that_outlives_its_controller_keeps_the_lock(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:

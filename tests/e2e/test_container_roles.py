@@ -84,13 +84,15 @@ def test_the_doctor_and_the_plan_name_what_the_data_root_needs(container: Road) 
 
 
 def test_all_of_it_is_applied_and_a_second_apply_changes_nothing(container: Road) -> None:
-    container.on(NAME, "echo secret >/root/token")
+    container.on(NAME, "echo secret | tee /root/token >/root/autodl-tmp/token")
     done = _succeeds(container, "apply")
     print(f"first apply: {done.seconds:.0f} s")
     _unchanged(container)
     _succeeds(container, "verify")
     _succeeds(container, "status")
     assert container.on(NAME, "stat -c %a /root /root/token") == "701\n640"
+    shown = container.on(NAME, "stat -c %A /root/autodl-tmp /root/autodl-tmp/token").split()
+    assert [line[-3:] for line in shown] == ["--x", "---"], "what /root alone closed"
     assert container.lab.ssh(NAME, "runuser -u sdwebui -- ls /root").returncode
 
 

@@ -2,16 +2,18 @@
 
 import os
 import subprocess
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import pytest
 from pyinfra.api.exceptions import DeployError
+from testinfra import get_host
 
 from deploy.manager_choice import chosen_manager
 from inventory.load import check, load
-from roles.base import boot, tasks
+from roles.base import boot, tasks, verify
 from roles.base.config import Base
-from roles.data_root import opening
+from roles.data_root import opening, to_open
 from roles.facts.init import Init
 from roles.facts.provider import Provider
 from roles.facts.seen import Disk, Entry, HostSurvey
@@ -71,32 +73,55 @@ def test_one_that_systemd_hides_is_noted_before_and_refused_on_such_a_host(tmp_p
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it becomes another user")
-def test_services_pass_and_see_nothing_else(tmp_path: Path) -> None:
+def test_services_pass_and_see_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tmp_path.chmod(0o755)
     for folder in tmp_path.parents:
         if folder != Path("/tmp") and folder.is_relative_to("/tmp"):
             folder.chmod(folder.stat().st_mode | 0o001)
-    home, root = tmp_path / "home", tmp_path / "home/disk/sdfleet"
+    home, disk, root = tmp_path / "home", tmp_path / "home/disk", tmp_path / "home/disk/sdfleet"
     root.mkdir(parents=True)
     home.chmod(0o700)
-    (home / ".token").write_text("secret")
-    (home / "tools").mkdir()
-    (home / "tools/x").touch()
     (home / "link").symlink_to(root)
+    for folder in (home, disk):
+        (folder / ".token").write_text("secret")
+        (folder / "tools").mkdir()
+        (folder / "tools/x").touch()
+    way = [PurePosixPath(folder) for folder in (home, disk)]
 
-    def passes(place: Path) -> bool:
-        words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "ls", "-d", str(place)]
-        return subprocess.run(words, capture_output=True, check=False).returncode == 0
+    def passes(place: Path, words: str = "ls -d") -> bool:
+        command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *words.split(), str(place)]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
-    assert not passes(root / ".")
-    command = opening(PurePosixPath(home), PurePosixPath(root))
-    subprocess.run(["sh", "-ec", command], check=True)
-    assert passes(root / ".") and passes(home / ".token")
-    assert (home.stat().st_mode & 0o777, (home / ".token").stat().st_mode & 0o007) == (0o701, 0)
-    assert not passes(home / "tools/x") and (home / "disk").stat().st_mode & 0o005 == 0o005
+    def left() -> list[PurePosixPath]:
+        return to_open({folder: Path(folder).stat().st_mode for folder in way})
+
+    def run() -> None:
+        for folder in reversed(way):
+            subprocess.run(["sh", "-ec", opening(folder, PurePosixPath(root))], check=True)
+
+    assert not passes(root / ".") and left() == way[::-1], "the inner first, while the outer is closed"
+    for _ in "ab":
+        run()
+        assert passes(root / ".") and passes(home / ".token") and not left()
+        for folder in (home, disk):
+            assert not passes(folder, "ls") and not passes(folder / ".token", "cat") and not passes(folder / "tools/x")
+    assert [folder.stat().st_mode & 0o007 for folder in (home, disk)] == [1, 1]
     (home / "later").write_text("made after it was opened")
-    subprocess.run(["sh", "-ec", command], check=True)
+    run()
     assert (home / "later").stat().st_mode & 0o004, "an open folder is left alone"
+
+    paths = Paths(root=PurePosixPath(root))
+    monkeypatch.setattr(verify, "way", lambda root: way)
+    monkeypatch.setattr(verify, "WEBUI", "nobody")
+    check = partial(verify.test_services_see_nothing_beside_the_data_root, get_host("local://"), paths)
+    check(Supervisor(paths))
+    disk.chmod(0o777)
+    assert left() == [way[1]], "another disk"
+    with pytest.raises(AssertionError, match=f"{disk} is open to services, and {home} does not close it"):
+        check(Supervisor(paths))
+    run()
+    check(Supervisor(paths))
+    assert passes(root / ".") and not passes(disk, "ls")
 
 
 def _declared(paths: Paths, seen: HostSurvey, *marks: str) -> dict[str, list[str]]:
@@ -110,14 +135,22 @@ def _declared(paths: Paths, seen: HostSurvey, *marks: str) -> dict[str, list[str
 
 def test_the_plan_names_the_folders_that_are_opened() -> None:
     paths = Paths(root=PurePosixPath("/root/autodl-tmp/sdfleet"))
-    entries = {"/root": _folder(0o700), "/root/autodl-tmp": _folder(0o755)}
-    operations = _declared(paths, HostSurvey(entries))
-    name = "Base | Let services pass through /root, and close what else is in it"
-    assert operations[name] == [opening(PurePosixPath("/root"), paths.root)]
-    assert [name for name in operations if "pass through" in name] == [name]
-    again = _declared(paths, HostSurvey({"/root": _folder(0o701), "/root/autodl-tmp": _folder(0o755)}))
-    assert not [name for name in again if "pass through" in name]
-    assert operations[name][0] in boot.texts(paths)[paths.boot], "each start opens it again"
+
+    def opened(*modes: int) -> list[str]:
+        entries = {"/root": _folder(modes[0]), "/root/autodl-tmp": _folder(modes[1])}
+        operations = _declared(paths, HostSurvey(entries))
+        for folder in entries:
+            name = f"Base | Let services pass through {folder}, and close what else is in it"
+            assert operations.get(name, []) in ([], [opening(PurePosixPath(folder), paths.root)])
+        return [name.split()[6].rstrip(",") for name in operations if "pass through" in name]
+
+    assert opened(0o700, 0o755) == ["/root/autodl-tmp", "/root"], "the inner first, while the outer is closed"
+    assert opened(0o701, 0o755) == ["/root/autodl-tmp"], "another disk below a folder that was opened before"
+    assert opened(0o701, 0o711) == opened(0o755, 0o755) == []
+    assert opened(0o700, 0o711) == ["/root"]
+    text = boot.texts(paths)[paths.boot]
+    commands = [opening(PurePosixPath(folder), paths.root) for folder in ("/root/autodl-tmp", "/root")]
+    assert " &&\n".join(commands) in text, "each start opens it again"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from roles.onhost.lock_file import open_lock
+
 LOCK_WAIT_SECONDS = 10
 """How long a sync waits for another one; that of a killed controller ends within a second."""
 
@@ -62,7 +64,7 @@ class Store:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Lock out other syncs; Problem if one is still running after LOCK_WAIT_SECONDS."""
-        with (self.root / "lock").open("a+") as file:
+        with os.fdopen(open_lock(self.root / "lock"), "r+") as file:
             deadline = time.monotonic() + LOCK_WAIT_SECONDS
             while True:
                 try:
@@ -75,7 +77,8 @@ class Store:
                         said = f"another sync (process {holder}) is at work; run again when it is done"
                         raise Problem(said) from None
                     time.sleep(0.2)
-            file.truncate(0)
+            file.seek(0)
+            file.truncate()
             file.write(str(os.getpid()))
             file.flush()
             yield

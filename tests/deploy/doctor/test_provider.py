@@ -39,6 +39,12 @@ def test_by_its_files(file: str, name: str, tmp_path: Path) -> None:
     assert provider(container(tmp_path, {}, [file])) == name
 
 
+@EACH
+def test_an_image_of_another_provider_does_not_hide_it(rented: Provider, tmp_path: Path) -> None:
+    files = ["/etc/autodl-motd", "/etc/rp_environment", "/.launch"]
+    assert provider(container(tmp_path, dict(rented.variables("0123456789ab")), files)) == rented.title
+
+
 def test_any_other_container_has_none(tmp_path: Path) -> None:
     assert provider(container(tmp_path, {"container": "docker"}, ["/.dockerenv", "/start.sh"])) == ""
     assert provider(tmp_path / "without a /proc") == ""

@@ -1,8 +1,10 @@
 """What services and sandboxed commands leave behind is ended: below a real supervisord, and with real processes."""
 
+import contextlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -136,6 +138,39 @@ def test_the_status_of_an_orphan_is_not_kept_for_a_later_program(tmp_path: Path)
     assert start("import time; time.sleep(0.5)").wait(10) == 0
     orphan.returncode = 0
     assert orphan.pid not in Process._statuses
+
+
+ENDS = """
+import os, signal, sys
+from roles.onhost import leftovers
+def attacked(groups, take=os.setgroups):
+    take(groups)
+    while left := os.stat(sys.argv[2]).st_size:
+        os.truncate(sys.argv[2], left - 1)
+        os.kill(os.getpid(), int(sys.argv[1]))
+os.setgroups = attacked
+leftovers.end_of_user("games")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_a_users_processes_cannot_hold_up_who_ends_them(number: int, tmp_path: Path) -> None:
+    """Whose sender gets such a signal thrice before it has sent its own, as from `kill(-1, SIGSTOP)` in a loop."""
+    if os.geteuid():
+        pytest.skip("only root ends another's processes")
+    left = tmp_path / "left"
+    left.write_text("aaa")
+    words = [sys.executable, "-c", ENDS, str(int(number)), str(left)]
+    with (
+        subprocess.Popen(["sleep", "600"], user="games") as victim,
+        subprocess.Popen(words, cwd=ROOT, start_new_session=True) as root,
+    ):
+        try:
+            assert root.wait(20) == 0 and victim.wait(5) == -signal.SIGKILL
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(root.pid, signal.SIGKILL)
+            victim.kill()
 
 
 @pytest.fixture

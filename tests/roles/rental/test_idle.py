@@ -194,3 +194,15 @@ def test_downloads_transfers_and_changes_are_seen_by_their_locks(use: host_use.U
     old = time.time() - host_use.ARRIVING_SECONDS - 1
     os.utime(incoming, (old, old))
     assert use.look() == ([], [])
+
+
+def test_who_holds_the_lock_of_transfers_delays_none_for_long(
+    use: host_use.Use, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfers, "SECONDS", 0.1)
+    held = locked(transfers.LOCK, fcntl.LOCK_EX)
+    transfers.LOCK.chmod(0o644)  # as an earlier sdfleet made it
+    with transfers.sending():
+        pass
+    os.close(held)
+    assert transfers.LOCK.stat().st_mode & 0o777 == 0o600, "no service can open it to take it"
