@@ -85,7 +85,7 @@ def test_a_killed_supervisord_is_started_and_the_webui_waited_for(container: Roa
     container.lab.ssh(NAME, "kill -9 $(cat /run/sdfleet-supervisor/supervisord.pid)")
     done = container.sdfleet(*words)
     assert done.code == 0 and f"waiting for {ROOT}/boot.sh, which starts its services" in done.text, done.text
-    assert container.lab.ssh(NAME, ACTIVE).returncode == 0, done.text
+    assert container.lab.ssh(NAME, ACTIVE.format(ROOT)).returncode == 0, done.text
     runners = container.lab.ssh(NAME, PROCESSES.format("[s]upervised sdfleet-webui.service")).stdout
     assert runners.strip() == "1", runners
     assert (done := container.sdfleet("verify")).code == 0, done.text

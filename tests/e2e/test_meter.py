@@ -78,18 +78,26 @@ def applied(rented: Road) -> dict[str, set[int]]:
     return led_to(rented)
 
 
+@pytest.fixture
+def on(rented: Road, applied: dict[str, set[int]]) -> Road:
+    """The container after the first apply, switched on."""
+    if not rented.lab.status().running[NAME]:
+        rented.lab.start(NAME)
+    return rented
+
+
 def test_github_and_hugging_face_come_over_the_providers_proxy_and_nothing_else(
-    rented: Road, applied: dict[str, set[int]]
+    on: Road, applied: dict[str, set[int]]
 ) -> None:
     sites = {"github.com", "huggingface.co", "cdn-lfs.huggingface.co"}
     assert applied == {f"CONNECT {site}": {200} for site in sites}
-    again = rented.sdfleet("apply")
+    led_to(on)
+    again = on.sdfleet("apply")
     assert again.code == 0 and re.search(rf"{NAME} +ok +0 ", again.text), again.text
-    assert led_to(rented).keys() <= {"CONNECT github.com", "CONNECT huggingface.co"}
-    assert (done := rented.sdfleet("verify")).code == 0, done.text
+    assert led_to(on).keys() <= {"CONNECT github.com", "CONNECT huggingface.co"}
+    assert (done := on.sdfleet("verify")).code == 0, done.text
 
 
-@pytest.mark.usefixtures("applied")
 @pytest.mark.parametrize(
     ("fault", "says", "asked"),
     [
@@ -106,31 +114,22 @@ def test_github_and_hugging_face_come_over_the_providers_proxy_and_nothing_else(
     ],
 )
 def test_a_proxy_that_is_dead_or_refuses_a_site_gives_way_to_the_next_mirror(
-    rented: Road, fault: Fault, says: str, asked: set[str]
+    on: Road, fault: Fault, says: str, asked: set[str]
 ) -> None:
-    control = box.control(rented.lab)
+    control = box.control(on.lab)
     control.set_faults(fault)
+    led_to(on)
     try:
-        done = rented.sdfleet("apply", "--role", "mirrors")
+        done = on.sdfleet("apply", "--role", "mirrors")
         assert done.code == 0 and says in " ".join(done.text.split()), done.text
-        assert led_to(rented).keys() == asked
-        used = rented.lab.ssh(
-            NAME, "cat /etc/sdfleet/mirrors.env; git ls-remote --get-url https://github.com/a/b"
-        ).stdout
+        assert led_to(on).keys() == asked
+        used = on.lab.ssh(NAME, "cat /etc/sdfleet/mirrors.env; git ls-remote --get-url https://github.com/a/b").stdout
         assert f"HF_ENDPOINT={HUGGINGFACE_URL}" in used
         assert (f"{GITHUB_URL}/https://github.com/a/b" in used) == (not asked)
     finally:
         control.set_faults()
-    done = rented.sdfleet("apply", "--role", "mirrors")
+    done = on.sdfleet("apply", "--role", "mirrors")
     assert done.code == 0 and "does not lead" not in done.text
-
-
-@pytest.fixture
-def on(rented: Road, applied: dict[str, set[int]]) -> Iterator[Road]:
-    """The container, switched on before and after a test."""
-    if not rented.lab.status().running[NAME]:
-        rented.lab.start(NAME)
-    yield rented
 
 
 def test_a_run_stops_the_host_when_its_results_are_here(on: Road) -> None:
