@@ -4,18 +4,13 @@ A provider may delete a host that was stopped for some days; a host that is off 
 warning.
 """
 
-import contextlib
 import datetime
-import hashlib
-import json
-import os
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from inventory.errors import SdfleetError
-from inventory.files import replace_file
+from deploy.remembered import Remembered
+from inventory.files import state_folder
 from inventory.model import HostSettings
 from roles.onhost.provider import RELEASED_DAYS, STOP
 from roles.rental.config import Rental
@@ -38,10 +33,10 @@ class Known:
 def known(host: HostSettings) -> Known:
     """What is remembered; nothing if that is damaged."""
     try:
-        told = json.loads(_file(host).read_bytes()[:LARGEST])
+        told = cast(Any, _file(host).read(LARGEST))
         its = Known(float(told["seen"]), told["provider"], float(told["stopped"]))
         return its if _possible(its) else Known()
-    except (OSError, ValueError, LookupError, TypeError, OverflowError, RecursionError):
+    except (ValueError, LookupError, TypeError, OverflowError):
         return Known()
 
 
@@ -59,17 +54,17 @@ def seen(host: HostSettings, at: float, provider: str | None = None) -> None:
     before = known(host)
     named = before.provider if provider is None else provider
     if named or before.seen or host.rental != Rental():
-        _write(host, Known(at, named, before.stopped if before.stopped > at else 0.0))
+        _file(host).write(asdict(Known(at, named, before.stopped if before.stopped > at else 0.0)))
 
 
-def stopped(host: HostSettings, now: float, provider: str) -> None:
+def stopped(host: HostSettings, now: float) -> None:
     """sdfleet stops the host."""
-    _write(host, Known(now, provider, now))
+    _file(host).write(asdict(replace(known(host), seen=now, stopped=now)))
 
 
 def not_stopped(host: HostSettings) -> None:
     """It did not stop after all."""
-    _write(host, replace(known(host), stopped=0.0))
+    _file(host).write(asdict(replace(known(host), stopped=0.0)))
 
 
 def warning(host: HostSettings, now: float) -> str:
@@ -104,15 +99,6 @@ def _date(at: float) -> str:
     return datetime.datetime.fromtimestamp(at).strftime("%Y-%m-%d")
 
 
-def _file(host: HostSettings) -> Path:
-    """A file for the place at which it is reached: a host that was made anew elsewhere is another one."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    place: list[Any] = [host.name, host.connection.address, host.connection.port]
-    return Path(base) / "sdfleet/hosts" / f"{hashlib.sha256(json.dumps(place).encode()).hexdigest()[:32]}.json"
-
-
-def _write(host: HostSettings, its: Known) -> None:
-    file = _file(host)
-    with contextlib.suppress(OSError, SdfleetError):
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_file(file, json.dumps(asdict(its)), mode=0o600)
+def _file(host: HostSettings) -> Remembered:
+    """One for the place at which it is reached: a host that was made anew elsewhere is another one."""
+    return Remembered(state_folder() / "hosts", host.name, host.connection.address, host.connection.port)

@@ -4,10 +4,6 @@ The controller remembers which commands the last run asked of a host while it pr
 outdated memory only costs time: missing questions are asked one at a time, and unnecessary ones are asked in vain.
 """
 
-import contextlib
-import hashlib
-import json
-import os
 import re
 import secrets
 import shlex
@@ -18,8 +14,8 @@ from typing import Any, cast
 from pyinfra.api.command import StringCommand
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from inventory.errors import SdfleetError
-from inventory.files import replace_file
+from deploy.remembered import Remembered
+from inventory.files import state_folder
 
 LONGEST = 4_000_000
 """Largest memory that is read, in bytes; typical ones have some ten thousand."""
@@ -28,36 +24,18 @@ Answer = tuple[bool, CommandOutput]
 """What a connector returns: whether the command succeeded, and what it printed."""
 
 
-class Memory:
-    """The commands that the last run asked of one host, in a file that only its owner can read."""
+class Memory(Remembered):
+    """The commands that the last run asked of one host; its key: fleet's file, host, roles."""
 
-    def __init__(self, folder: Path, *key: str) -> None:
-        """
-        + folder: the controller's folder of memories
-        + key: everything that the questions depend on: the fleet's file, host, roles
-        """
-        self.file = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
-
-    def read(self) -> list[str]:
-        """Its commands; none if there is no valid memory."""
-        try:
-            with self.file.open("rb") as stream:
-                told = json.loads(stream.read(LONGEST))
-        except (OSError, ValueError, RecursionError):
-            return []
+    def commands(self) -> list[str]:
+        """Those commands; none if there is no valid memory."""
+        told = self.read(LONGEST)
         return [command for command in told if isinstance(command, str)] if isinstance(told, list) else []
-
-    def write(self, commands: Sequence[str]) -> None:
-        """Save `commands` for the next run, if the folder can be written."""
-        with contextlib.suppress(OSError, SdfleetError):
-            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace_file(self.file, json.dumps(list(commands)), mode=0o600)
 
 
 def memory_folder() -> Path:
-    """The user's folder of memories; it may be deleted at any time."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(base) / "sdfleet/questions"
+    """The user's folder of memories."""
+    return state_folder() / "questions"
 
 
 def script(commands: Sequence[str], mark: str) -> str:
@@ -115,7 +93,7 @@ class Questions:
         first, self.context = self.context is None, context
         self.asked[text] = None
         if first and self.memory:
-            self.remembered = self.memory.read()
+            self.remembered = self.memory.commands()
         if first and (expected := [one for one in self.remembered if one != text]):
             self._together([text, *expected], arguments, send)
         if answer := self.answer(command, arguments):

@@ -1,4 +1,4 @@
-"""Replace the user's files atomically, durably, and one writer at a time."""
+"""The user's files: replaced atomically, durably, and by one writer at a time; and where sdfleet keeps its own."""
 
 import contextlib
 import fcntl
@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inventory.errors import SdfleetError
+
+
+def state_folder() -> Path:
+    """The user's folder for what sdfleet itself keeps on this machine."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "sdfleet"
 
 
 def replace_file(file: Path, content: str | bytes, *, mode: int | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from inventory.files import state_folder
 from lab.files import delete, locked
 
 DEFAULT_NAME = "default"
@@ -24,8 +25,7 @@ def cache_folder() -> Path:
 
 def labs_folder() -> Path:
     """The parent folder of all labs."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(base) / "sdfleet/lab"
+    return state_folder() / "lab"
 
 
 def default_folder() -> Path:

@@ -122,7 +122,7 @@ def _stop(remote: Remote) -> str:
         if refused:
             return refused[host.name].says.removeprefix(f"{host.name}: ")
         # Before the command: it may end this very connection, and this process may end too.
-        host_memory.stopped(host, time.time(), host_memory.known(host).provider)
+        host_memory.stopped(host, time.time())
         broken, told = "", None
         try:
             told = _ask(remote, stop=True)
@@ -136,7 +136,7 @@ def _stop(remote: Remote) -> str:
         what = f"`{told['command']}`" if told else "its stop command"
         return broken or f"it still answers {GONE_SECONDS} s after {what}; see the provider's page"
     # Again: it may have answered since the command.
-    host_memory.stopped(host, time.time(), host_memory.known(host).provider)
+    host_memory.stopped(host, time.time())
     out.print(host_memory.warning(host, time.time()) or f"{host.name} is stopped")
     return ""
 

@@ -35,10 +35,9 @@ def test_status_warns_before_a_stopped_host_is_released(
 ) -> None:
     fakes.write({"h1": "train"}, f"[rental]\n{released}\n")
     host, now = load(fakes.file).hosts["h1"], time.time()
+    host_memory.seen(host, now - seen_days * 86_400, provider)
     if stopped_days:
-        host_memory.stopped(host, now - stopped_days * 86_400, provider)
-    else:
-        host_memory.seen(host, now - seen_days * 86_400, provider)
+        host_memory.stopped(host, now - stopped_days * 86_400)
     (fakes.host("h1") / "away").touch()
     done = fakes.sdfleet("status")
     assert done.exit_code == 1 and (says in done.output if says else "warning" not in done.output), done.output
@@ -51,7 +50,8 @@ def test_status_warns_before_a_stopped_host_is_released(
 def test_a_host_that_is_seen_again_is_not_warned_of(fakes: FakeHosts) -> None:
     fakes.write({"h1": "train"})
     host = load(fakes.file).hosts["h1"]
-    host_memory.stopped(host, time.time() - 12 * 86_400, "AutoDL")
+    host_memory.seen(host, time.time() - 12 * 86_400, "AutoDL")
+    host_memory.stopped(host, time.time() - 12 * 86_400)
     assert fakes.sdfleet("status").exit_code == 0
     (fakes.host("h1") / "away").touch()
     assert "stopped by sdfleet" not in fakes.sdfleet("status").output
@@ -81,7 +81,8 @@ def test_a_host_that_is_seen_again_is_not_warned_of(fakes: FakeHosts) -> None:
 def test_a_damaged_memory_only_loses_the_warning(text: str, fakes: FakeHosts) -> None:
     fakes.write({"h1": "train"}, "[rental]\nreleased_days = 3650\n")
     host = load(fakes.file).hosts["h1"]
-    host_memory.stopped(host, time.time(), "AutoDL")
+    host_memory.seen(host, time.time(), "AutoDL")
+    host_memory.stopped(host, time.time())
     [file] = (fakes.folder / "state/sdfleet/hosts").iterdir()
     assert file.stat().st_mode & 0o077 == 0
     file.write_text(text)

@@ -65,16 +65,16 @@ def test_what_a_broken_connection_left_out_has_no_answer() -> None:
 
 def test_a_memory_is_for_its_owner_alone_and_never_fails(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "state", "fleet.toml", "gpu-1")
-    assert memory.read() == []
+    assert memory.commands() == []
     memory.write(["echo one", "echo two"])
-    assert Memory(tmp_path / "state", "fleet.toml", "gpu-1").read() == ["echo one", "echo two"]
-    assert Memory(tmp_path / "state", "fleet.toml", "gpu-2").read() == []
+    assert Memory(tmp_path / "state", "fleet.toml", "gpu-1").commands() == ["echo one", "echo two"]
+    assert Memory(tmp_path / "state", "fleet.toml", "gpu-2").commands() == []
     assert stat.S_IMODE(memory.file.stat().st_mode) == 0o600
     for damage in (b"", b"[", b'{"a": 1}', b"\xff\xfe", b"[" * 100_000):
         memory.file.write_bytes(damage)
-        assert memory.read() == []
+        assert memory.commands() == []
     memory.file.write_text('["echo one", 3, null]')
-    assert memory.read() == ["echo one"]
+    assert memory.commands() == ["echo one"]
     (tmp_path / "file").touch()
     Memory(tmp_path / "file", "x").write(["echo"])
 
