@@ -21,6 +21,7 @@ from deploy.torch import TorchBuilds, torch_builds
 from deploy.verify_protocol import ROLE_FILE, UNREACHABLE, Hosts
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import parse_probe, probe_command
+from roles.facts.provider import asked, told
 from roles.managers import INIT_COMMAND, Manager, needed_manager
 
 COMMAND_FAILED = re.compile(
@@ -103,6 +104,12 @@ def torch(target: HostSettings, host: Host) -> TorchBuilds:
 def manager(target: HostSettings, host: Host) -> Manager:
     """The service manager of the host."""
     return chosen_manager(target, needed_manager(host.run(INIT_COMMAND).stdout))
+
+
+@pytest.fixture(scope="session")
+def provider(host: Host) -> str:
+    """Name of the provider whose container the host is; empty if it is none that is known."""
+    return told(host.run(asked()).stdout.splitlines())
 
 
 def _setting(field: str) -> Callable[[HostSettings], object]:

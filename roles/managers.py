@@ -179,8 +179,10 @@ class Supervisor:
         left_out = ("hardening", "role", "unit", "lasting_user")
         told = {name: value for name, value in vars(service).items() if name not in left_out}
         told |= {"runner": self.paths.onhost, "status": service.status, "user": service.user or service.lasting_user}
-        told |= {name: _plain(value) for name, value in told.items() if isinstance(value, Mapping)}
-        return json.dumps(told, indent=1, sort_keys=True, default=_plain) + "\n"
+        for name, value in told.items():
+            if isinstance(value, Mapping):
+                told[name] = {str(key): one for key, one in value.items()}
+        return json.dumps(told, indent=1, sort_keys=True, default=str) + "\n"
 
     def _command(self, verb: str, *words: object) -> str:
         return shlex.join(command(self.paths.onhost, "supervisor_manager", verb, *words))
@@ -214,10 +216,6 @@ class Supervisor:
 
     def remove(self, unit: str) -> list[str]:
         return [f"[ ! -e {shlex.quote(str(self.paths.onhost))} ] || {self._command('remove', unit)}"]
-
-
-def _plain(value: object) -> object:
-    return {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else str(value)
 
 
 def needed_manager(said: str) -> str:

@@ -42,7 +42,7 @@ def install(base: Base, paths: Paths, manager: Manager, trains: bool) -> None:
     wanted, own_manager = wanted_folders(paths, manager), manager != SYSTEMD
     homes = boot.homes(paths) if own_manager else {user: paths.data(app) for user, app in HOMES.items()}
     provider = host.get_fact(Provider) if own_manager else ""
-    seen = _survey(base, paths, [*(folder.path for folder in wanted)], list(homes), own_manager)
+    seen = _survey(base, paths, [folder.path for folder in wanted], list(homes), own_manager)
     better = _better_root(paths, provider, seen)
     _refuse_small_disk(base, paths, seen, better)
     install_packages(base.packages, seen, manager)

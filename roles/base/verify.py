@@ -10,7 +10,6 @@ from roles.base.config import Base
 from roles.base.tasks import wanted_folders
 from roles.base.tf_logs import LINK, PROVIDER
 from roles.data_root import way
-from roles.facts.provider import asked, told
 from roles.managers import SYSTEMD, Manager
 from roles.paths import ETC, Paths
 from roles.programs import sha256
@@ -49,8 +48,10 @@ def test_folders_have_their_owners(host: Host, paths: Paths, manager: Manager) -
     assert not wrong, f"missing, or with another owner or mode: {', '.join(wrong)}"
 
 
-def test_runs_are_in_autodls_tensorboard(host: Host, manager: Manager, roles: tuple[str, ...], paths: Paths) -> None:
-    if manager == SYSTEMD or told(host.run(asked()).stdout.splitlines()) != PROVIDER:
+def test_runs_are_in_autodls_tensorboard(
+    host: Host, manager: Manager, provider: str, roles: tuple[str, ...], paths: Paths
+) -> None:
+    if manager == SYSTEMD or provider != PROVIDER:
         pytest.skip("it is no container of AutoDL's")
     target = host.run("readlink %s", str(LINK)).stdout.strip()
     wanted = str(paths.runs) if "trainer" in roles else ""

@@ -5,7 +5,6 @@ from typing import Protocol
 import pytest
 from testinfra.host import Host
 
-from roles.facts.provider import asked, told
 from roles.facts.unit_files import check_unit_file, check_unit_runs
 from roles.managers import Manager
 from roles.onhost.files import json_object
@@ -31,11 +30,10 @@ def test_it_runs_on_if_told_so(host: Host, rental: Rental, manager: Manager) -> 
 
 
 def test_it_stops_when_idle(
-    host: Host, rental: Rental, paths: Paths, roles: tuple[str, ...], webui: Port, manager: Manager
+    host: Host, rental: Rental, paths: Paths, roles: tuple[str, ...], webui: Port, manager: Manager, provider: str
 ) -> None:
     if not rental.idle_stop:
         pytest.skip("rental.idle_stop is not set")
-    provider = told(host.run(asked()).stdout.splitlines())
     text = unit_text(rental, paths, webui.port if "webui" in roles else 0, provider, manager)
     check_unit_file(host, manager.file(UNIT.name), text)
     check_unit_runs(host, UNIT.name, manager)
