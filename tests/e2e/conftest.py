@@ -1,6 +1,7 @@
 """Fixtures of the end-to-end tests: a lab with its upstreams, and the program that a person types."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomlkit
@@ -45,6 +47,11 @@ class Road(Hosts):
         process = self.start(*arguments, **variables)
         text, _ = process.communicate(timeout=900)
         return Done(process.returncode, text, time.monotonic() - began)
+
+    def record(self, run: str) -> dict[str, Any]:
+        """The record of a fetched run."""
+        found: dict[str, Any] = json.loads((self.folder / "runs" / run / "run.json").read_text())
+        return found
 
     def watched(self, *arguments: str, **variables: str) -> tuple[Done, list[str]]:
         """Run the program to its end; beside it the command lines of all processes meanwhile, the hosts' among them."""

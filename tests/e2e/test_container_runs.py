@@ -1,10 +1,8 @@
 """Training on rented containers: a run's whole life, a queue through a stop, and a root file system that is wiped."""
 
-import json
 import re
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import tomlkit
@@ -72,18 +70,12 @@ def trust(road: Road, name: str, *more: str) -> None:
     assert done.code == 0, done.text
 
 
-def record(road: Road, run: str) -> dict[str, Any]:
-    """The record of a fetched run."""
-    found: dict[str, Any] = json.loads((road.folder / "runs" / run / "run.json").read_text())
-    return found
-
-
 @pytest.fixture(scope="module")
 def calm(rented: Road) -> str:
     """The sha256 of what an undisturbed run made."""
     done = rented.sdfleet("train", "run", "runs.toml", "--on", KEPT, "--name", "calm")
     assert done.code == 0, done.text
-    return str(record(rented, "calm")["sha256"])
+    return str(rented.record("calm")["sha256"])
 
 
 def steps(road: Road, host: str, run: str) -> int:
@@ -123,7 +115,7 @@ def test_a_runs_life(rented: Road, calm: str) -> None:
     assert (done := rented.sdfleet("train", "stop", "halted")).code == 0, done.text
     assert "stopped" in rented.sdfleet("train", "list").text
     assert (done := rented.sdfleet("train", "resume", "halted")).code == 0, done.text
-    assert record(rented, "halted")["sha256"] == calm and len(record(rented, "halted")["lives"]) == 2
+    assert rented.record("halted")["sha256"] == calm and len(rented.record("halted")["lives"]) == 2
     assert (done := rented.sdfleet("train", "publish", "calm")).code == 0, done.text
     for host in (KEPT, WIPED):
         assert rented.lab.ssh(host, f"ls {ROOT}/data/webui/models/Lora/").stdout.strip(), host
@@ -141,8 +133,8 @@ def test_a_queue_goes_on_after_a_stop(rented: Road, calm: str) -> None:
     print("root kept:", until_back(rented, KEPT, "one", began))
     for run in runs:
         assert (done := rented.sdfleet("train", "follow", run)).code == 0, done.text
-    assert {run: record(rented, run)["sha256"] for run in runs} == dict.fromkeys(runs, calm)
-    assert len(record(rented, "one")["lives"]) == 2
+    assert {run: rented.record(run)["sha256"] for run in runs} == dict.fromkeys(runs, calm)
+    assert len(rented.record("one")["lives"]) == 2
 
 
 @pytest.fixture
@@ -167,7 +159,7 @@ def test_a_wiped_root_comes_back_by_its_start_command_alone(rented: Road, calm: 
     print("root wiped:", until_back(rented, WIPED, "wiped", began))
     trust(rented, WIPED, "--replace-host-key")
     assert (done := rented.sdfleet("train", "follow", "wiped")).code == 0, done.text
-    assert record(rented, "wiped")["sha256"] == calm
+    assert rented.record("wiped")["sha256"] == calm
     assert (
         rented.lab.ssh(WIPED, "getent passwd sdwebui sdtrain sdsandbox; stat -c %U:%G /var/cache/sdfleet-*").stdout
         == users

@@ -1,6 +1,5 @@
 """Runs on real hosts with the real trainer: disturbed, made again, shared by two hosts."""
 
-import json
 import os
 import shutil
 import signal
@@ -55,12 +54,6 @@ def config(road: Road) -> Iterator[str]:
     road.file.write_text(whole)
 
 
-def record(road: Road, run: str) -> dict[str, Any]:
-    """The record of a fetched run."""
-    found: dict[str, Any] = json.loads((road.folder / "runs" / run / "run.json").read_text())
-    return found
-
-
 @pytest.fixture(scope="module")
 def calm(road: Road, config: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The record of an undisturbed run of an earlier clone of the project, whose trainer h2 never had."""
@@ -77,7 +70,7 @@ def calm(road: Road, config: str, tmp_path_factory: pytest.TempPathFactory) -> d
     assert done.code == 0, done.text
     assert "runs/calm/report.html" in done.text
     assert road.sdfleet("apply", "--role", "trainer", "--limit", "h1").code == 0
-    return record(road, "calm")
+    return road.record("calm")
 
 
 def wait_for_step(road: Road, host: str, run: str, step: int) -> None:
@@ -118,10 +111,10 @@ def test_three_runs_end_alike_though_controller_line_and_host_are_lost(
     for run in ("one", "two", "three"):
         done = road.sdfleet("train", "follow", run)
         assert done.code == 0, done.text
-    hashes = {run: record(road, run)["sha256"] for run in ("calm", "one", "two", "three")}
+    hashes = {run: road.record(run)["sha256"] for run in ("calm", "one", "two", "three")}
     assert len(set(hashes.values())) == 1, hashes
-    assert len(record(road, "two")["lives"]) == 2, "the run that was cut off went on"
-    assert {record(road, run)["machine"]["host"] for run in hashes} == {"h1", "h2"}
+    assert len(road.record("two")["lives"]) == 2, "the run that was cut off went on"
+    assert {road.record(run)["machine"]["host"] for run in hashes} == {"h1", "h2"}
 
 
 def test_reproduced_on_the_other_host_and_a_changed_byte_is_named(road: Road, calm: dict[str, Any]) -> None:
@@ -145,7 +138,7 @@ def test_two_hosts_share_a_run_and_what_is_left_goes_on_alone(road: Road, calm: 
     assert road.sdfleet("train", "run", "shared.toml", "--name", "pair", "--no-follow").code == 0
     done = road.sdfleet("train", "follow", "pair")
     assert done.code == 0, done.text
-    pair = record(road, "pair")
+    pair = road.record("pair")
     assert pair["lives"][-1]["processes"] == 2
     files = [road.folder / f"runs/{run}/output/ink.safetensors" for run in ("calm", "pair")]
     verdict = compare_results(calm, pair, *files)
@@ -165,7 +158,7 @@ def test_two_hosts_share_a_run_and_what_is_left_goes_on_alone(road: Road, calm: 
         wait_for_step(road, "h1", "torn", 6)
         assert road.sdfleet("train", "stop", "torn", "--on", "h1").code == 0
         assert road.sdfleet("train", "fetch", "torn", "--on", "h1").code == 0
-        found = record(road, "torn")
+        found = road.record("torn")
         assert found["ended"]["how"] == "stopped" and [life["processes"] for life in found["lives"]] == [2, 1]
     finally:
         road.lab.start("h2")
