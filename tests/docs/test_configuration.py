@@ -9,8 +9,8 @@ import pytest
 import tomlkit
 
 from inventory.load import load
-from tests.docs import training_settings
-from tests.docs.pages import FLEET, GUIDES, TRAINING, blocks, kinds, name_of, settings
+from tests.docs import generated
+from tests.docs.pages import GUIDES, TRAINING, blocks, kinds, name_of, settings
 from training.config import parse_config
 
 FRAGMENTS = [
@@ -61,10 +61,13 @@ def test_a_setting_that_does_not_exist_is_seen() -> None:
     assert not kinds("webui.prot") and not kinds("fleet.rollout.canaries") and not kinds("train.stepz")
 
 
-def test_the_page_of_a_trainings_settings_is_current() -> None:
-    assert training_settings.PAGE.read_text() == training_settings.text(), "run: python -m tests.docs.training_settings"
+@pytest.mark.parametrize("page", generated.PAGES, ids=name_of)
+def test_pages_made_from_the_code_are_current(page: Path) -> None:
+    assert page.read_text() == generated.PAGES[page](), "run: python -m tests.docs.generated"
 
 
-def test_every_setting_of_a_training_has_a_sentence() -> None:
-    assert "| `learning_rate` |" in training_settings.text() and "|  |\n" not in training_settings.text()
-    assert set(FLEET) >= {"webui", "models", "rental"}
+def test_they_have_every_setting_and_every_command() -> None:
+    settings, commands = generated.training_settings(), generated.commands()
+    assert "| `learning_rate` | `0.0001` |" in settings and "|  |\n" not in settings + commands
+    for name in ("sdfleet train sweep", "sdfleet lab exec", "sdfleet lock envs", "lora-train resize"):
+        assert f"\n## {name}\n" in commands
