@@ -8,7 +8,7 @@ import pytest
 from deploy.doctor.failures import FAILURES, Failure
 from tests.docs.pages import DOCS, TREE, all_commands, kinds, settings
 
-TASKS = ("first-server", "mirrors", "models", "training", "updates", "it-does-not-draw")
+TASKS = ("first-server", "take-over", "mirrors", "models", "training", "updates", "it-does-not-draw")
 COUNTERPARTS: dict[Path, tuple[Path, ...]] = {
     TREE / "README.zh.md": (TREE / "README.md",),
     **{DOCS / f"zh/{task}.md": (DOCS / f"how-to/{task}.md",) for task in TASKS},
