@@ -10,7 +10,18 @@ from deploy import status as status_verb
 from deploy import tunnel, units
 from deploy import verify as verify_verb
 from deploy.engine_client import select_roles
-from deploy.options import DEFAULT_FILE, OPERATE, FleetFile, HostName, Limit, Role, checked_name, chosen, one_host
+from deploy.options import (
+    DEFAULT_FILE,
+    OPERATE,
+    AsJson,
+    FleetFile,
+    HostName,
+    Limit,
+    Role,
+    checked_name,
+    chosen,
+    one_host,
+)
 from training.options import given_path
 
 
@@ -25,15 +36,16 @@ def verify(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", callback=given_path, help="Also write an HTML report to this file.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check services, files, models and answers on the hosts (exit code 3 on drift)."""
-    raise typer.Exit(verify_verb.run(chosen(fleet, limit), select_roles(role or ()), junit, html))
+    raise typer.Exit(verify_verb.run(chosen(fleet, limit), select_roles(role or ()), junit, html, as_json))
 
 
 def status(
     fleet: FleetFile = DEFAULT_FILE,
     limit: Limit = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show services, models, disk space and training runs of each host."""
     raise typer.Exit(status_verb.run(chosen(fleet, limit), as_json))
