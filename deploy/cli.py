@@ -91,6 +91,18 @@ def check(fleet: FleetFile = DEFAULT_FILE) -> None:
 
 
 @app.command(rich_help_panel=SETUP)
+def config(
+    host: Annotated[str | None, typer.Argument(metavar="HOST", help="Host to show. Default: the fleet's.")] = None,
+    fleet: FleetFile = DEFAULT_FILE,
+    as_json: AsJson = False,
+) -> None:
+    """Print the merged settings as TOML, and where each comes from. Secrets are not shown."""
+    from deploy import config as settings
+
+    raise typer.Exit(settings.run(fleet, host, as_json))
+
+
+@app.command(rich_help_panel=SETUP)
 def trust(
     host: HostName,
     fleet: FleetFile = DEFAULT_FILE,

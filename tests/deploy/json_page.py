@@ -17,6 +17,7 @@ from deploy.shapes import (
     Examination,
     Failure,
     Finding,
+    FleetSettings,
     Gpu,
     Host,
     HostChanges,
@@ -24,6 +25,8 @@ from deploy.shapes import (
     HostFindings,
     HostReleases,
     HostRuns,
+    HostSetting,
+    HostSettings,
     HostState,
     Lost,
     ModelFiles,
@@ -37,9 +40,9 @@ from deploy.shapes import (
 FILE = Path(__file__).resolve().parents[2] / "docs/json.md"
 HEAD = """# JSON for programs
 
-`plan`, `apply`, `drift`, `verify`, `status`, `doctor`, `releases` and `train list` print one JSON document to standard
-output with `--json`, and nothing else there: progress and errors go to standard error. Exit codes are the same as
-without. The documents hold no secrets.
+`plan`, `apply`, `drift`, `verify`, `status`, `doctor`, `releases`, `config` and `train list` print one JSON document to
+standard output with `--json`, and nothing else there: progress and errors go to standard error. Exit codes are the same
+as without. The documents hold no secrets.
 
 `version` is raised when a key changes its meaning or goes. New keys may come at any time, so ignore those you do not
 know.
@@ -126,6 +129,15 @@ EXAMPLES: Mapping[str, Document] = {
     ),
     "releases": Document(
         command="releases", exit_code=1, seconds=0.9, hosts={"gpu-1": HostReleases(apps={"webui": (RELEASE,)}), **BOTH}
+    ),
+    "config": FleetSettings(
+        command="config",
+        exit_code=0,
+        hosts={"gpu-1": HostSettings(settings={"webui.port": HostSetting(7861, "hosts.gpu-1.webui.port")})},
+        settings={
+            "webui.port": HostSetting(7860, "default"),
+            "secrets.civitai_token": HostSetting({"env": "CIVITAI_TOKEN"}, "secrets.civitai_token"),
+        },
     ),
     "train list": Document(
         command="train list", exit_code=0, seconds=0.9, hosts={"gpu-1": HostRuns(runs=(RUN,)), **BOTH}
