@@ -1,5 +1,6 @@
 """The command line: one short function per verb; the work is in the modules beside this one."""
 
+import itertools
 import sys
 import time
 import traceback
@@ -245,7 +246,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if not (found := failures(error)):
             raise
-        if "-v" in arguments or "--verbose" in arguments:
+        if {"-v", "--verbose"} & set(itertools.takewhile(lambda word: word != "--", arguments)):
             err.print(traceback.format_exc().rstrip())
         else:
             _say(str(error) if isinstance(error, SdfleetError) else found[0].sentence())

@@ -1,4 +1,4 @@
-"""The read-only verbs: verify, status, open, logs."""
+"""The verbs that look at hosts, or lead there: verify, status, open, logs, ssh, exec."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from deploy import logs as logs_verb
+from deploy import shell, tunnel, units
 from deploy import status as status_verb
-from deploy import tunnel, units
 from deploy import verify as verify_verb
-from deploy.engine_client import select_roles
+from deploy.engine_client import select_hosts, select_roles
 from deploy.options import (
     DEFAULT_FILE,
     OPERATE,
@@ -22,6 +22,7 @@ from deploy.options import (
     chosen,
     one_host,
 )
+from inventory.load import load
 from training.options import given_path
 
 
@@ -82,9 +83,41 @@ def logs(
     raise typer.Exit(logs_verb.run(one_host(fleet, host), checked_name("WHAT", what), lines, follow))
 
 
+Command = Annotated[
+    list[str],
+    typer.Argument(metavar="COMMAND", help="What to run, after --: a program with its arguments, or one quoted line."),
+]
+
+
+def ssh(
+    host: HostName,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", help="What to run there, after --. Default: a shell."),
+    ] = None,
+    fleet: FleetFile = DEFAULT_FILE,
+) -> None:
+    """Open a shell on a host, or run a command there; key, port and jump hosts are those of fleet.toml."""
+    raise typer.Exit(shell.session(one_host(fleet, host), command or ()))
+
+
+def execute(
+    name: Annotated[str, typer.Argument(metavar="HOST|GROUP", help="Where to run it.")],
+    command: Command,
+    fleet: FleetFile = DEFAULT_FILE,
+    root: Annotated[bool, typer.Option("--root", help="As root. Default: as the SSH user.")] = False,
+) -> None:
+    """Run a command on all hosts of a group at once (exit code 1 if it fails on one)."""
+    loaded = load(fleet)
+    hosts = [loaded.hosts[each] for each in select_hosts(loaded, [name], "exec")]
+    raise typer.Exit(shell.on_all(hosts, command, root))
+
+
 def mount(app: typer.Typer) -> None:
     """Add these verbs to `app`."""
     app.command(rich_help_panel=OPERATE)(verify)
     app.command(rich_help_panel=OPERATE)(status)
     app.command("open", rich_help_panel=OPERATE)(open_service)
     app.command(rich_help_panel=OPERATE)(logs)
+    app.command(rich_help_panel=OPERATE)(ssh)
+    app.command("exec", rich_help_panel=OPERATE)(execute)
