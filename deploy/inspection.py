@@ -68,7 +68,9 @@ def open_service(
 
 
 def logs(
-    host: HostName,
+    hosts: Annotated[
+        str, typer.Argument(metavar="HOST|GROUP", help="Host or group; several with commas between: gpu-1,gpu-2.")
+    ],
     what: Annotated[
         str,
         typer.Argument(metavar="SERVICE|RUN", help=f"A service ({', '.join(units.SERVICES)}) or a training run."),
@@ -76,11 +78,15 @@ def logs(
     fleet: FleetFile = DEFAULT_FILE,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines until Ctrl-C.")] = False,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", metavar="COUNT", min=1, help="Number of past lines to show.")
+        int, typer.Option("--lines", "-n", metavar="COUNT", min=1, help="Number of past lines to show, of each host.")
     ] = 50,
 ) -> None:
-    """Show the log of a service or a training run."""
-    raise typer.Exit(logs_verb.run(one_host(fleet, host), checked_name("WHAT", what), lines, follow))
+    """Show the log of a service or a training run, on one host or on several at once."""
+    loaded = load(fleet)
+    named = [loaded.hosts[name] for name in select_hosts(loaded, hosts.split(","), "logs")]
+    if hosts in loaded.hosts:  # a group may have its name
+        named = [loaded.hosts[hosts]]
+    raise typer.Exit(logs_verb.run(named, checked_name("WHAT", what), lines, follow))
 
 
 Command = Annotated[

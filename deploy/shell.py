@@ -6,11 +6,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
 
-from deploy.console import Terminal, err, out, styled, waiting
+from rich.text import Text
+
+from deploy.console import err, out, prefixes, styled, waiting
 from deploy.ssh import LOST, HostError, Remote, connect, each
 from inventory.errors import FAILED, OK
 from inventory.model import HostSettings
@@ -36,10 +38,10 @@ def on_all(hosts: Sequence[HostSettings], command: Sequence[str], root: bool) ->
     + root: whether as root; otherwise as the host's SSH user
     Returns 1 if it failed on a host, or a host could not be reached; else 0.
     """
-    began, width = time.monotonic(), max(len(host.name) for host in hosts)
-    text = line(command)
+    began, text = time.monotonic(), line(command)
+    before = prefixes([host.name for host in hosts])
     with connect(hosts) as remotes, waiting(f"`{text}` on {' '.join(remotes)}"):
-        ended = each(remotes, lambda remote: _printed(remote, text, root, width))
+        ended = each(remotes, lambda remote: _printed(remote, text, root, before[remote.name]))
     for name, answer in ended.items():
         if isinstance(answer, HostError):
             err.print(styled("[bold red]error[/] {}", answer))
@@ -56,25 +58,24 @@ def line(command: Sequence[str]) -> str:
     return command[0] if len(command) == 1 else shlex.join(command)
 
 
-def _printed(remote: Remote, text: str, root: bool, width: int) -> int:
+def _printed(remote: Remote, text: str, root: bool, before: Text) -> int:
     """Run a command line and print its lines. Returns its exit status. Raises HostError."""
     remote.reach()
     words = remote.argv(["sh", "-c", text]) if root else remote.login(text)
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout and process.stderr
-        name = remote.name.ljust(width)
-        complaints = threading.Thread(target=_print, args=(process.stderr, name, err))
+        complaints = threading.Thread(target=_print, args=(process.stderr, before, err.print))
         complaints.start()
-        _print(process.stdout, name, out)
+        _print(process.stdout, before, out.print)
         complaints.join()
     if process.returncode == LOST:
         remote.reach()  # raises if the connection is what failed
     return process.returncode
 
 
-def _print(stream: IO[bytes], name: str, to: Terminal) -> None:
+def _print(stream: IO[bytes], before: Text, show: Callable[[Text], None]) -> None:
     for found in stream:
-        to.print(styled("[bold]{}[/]  {}", name, found.decode(errors="replace").rstrip("\r\n")))
+        show(styled("{}  {}", before, found.decode(errors="replace").rstrip("\r\n")))
 
 
 @contextmanager

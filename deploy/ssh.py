@@ -270,15 +270,17 @@ def each(remotes: Mapping[str, Remote], work: Callable[[Remote], T]) -> dict[str
     An unexpected answer of a damaged or hostile host becomes that host's error too.
     """
 
-    def attempt(remote: Remote) -> T | HostError:
-        try:
-            return work(remote)
-        except HostError as error:
-            return error
-        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
-            return HostError(
-                f"{remote.name}: unexpected answer, or a damaged state file there ({type(error).__name__}: {error})"
-            )
-
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-        return dict(zip(remotes, pool.map(attempt, remotes.values()), strict=True))
+        return dict(zip(remotes, pool.map(lambda remote: attempt(remote, work), remotes.values()), strict=True))
+
+
+def attempt(remote: Remote, work: Callable[[Remote], T]) -> T | HostError:
+    """The result of `work` for a host, or its HostError."""
+    try:
+        return work(remote)
+    except HostError as error:
+        return error
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        return HostError(
+            f"{remote.name}: unexpected answer, or a damaged state file there ({type(error).__name__}: {error})"
+        )
