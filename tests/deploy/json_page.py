@@ -1,11 +1,10 @@
-"""docs/json.md, from the documents' types and an example of each. `python -m tests.deploy.json_page` writes it anew."""
+"""docs/json.md, from the documents' types and an example of each. tests/docs/generated.py writes it."""
 
 import io
 import types
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from deploy.shapes import (
@@ -37,7 +36,6 @@ from deploy.shapes import (
     WebuiState,
 )
 
-FILE = Path(__file__).resolve().parents[2] / "docs/json.md"
 HEAD = """# JSON for programs
 
 `plan`, `apply`, `drift`, `verify`, `status`, `doctor`, `releases`, `config` and `train list` print one JSON document to
@@ -215,7 +213,3 @@ def _type(shape: Any, below: list[type]) -> str:
         _type(parts[1], below)
         return "object"
     return {str: "string", int: "number", float: "number", bool: "boolean", type(None): "null", Any: "anything"}[shape]
-
-
-if __name__ == "__main__":
-    FILE.write_text(text())
