@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,20 +22,24 @@ from deploy.tunnel import free_port, tunnel
 from inventory.errors import SdfleetError
 from inventory.load import load
 from inventory.model import Fleet
-from lab import box, photos
+from lab import box
+from lab.learned.subjects import SIDE, SUBJECTS, write_drawings
 from training.terminal import visible
 
 RUN = "ink"
 HOSTS = 2
-PROMPT = "a photograph of a cat"
-SIZE = 128
+PROMPTS = tuple(SUBJECTS[subject].caption for subject in ("astronaut", "cat", "coffee", "cameraman"))
+WEIGHTS = (0.5, 1, 0)
+"""Of the LoRA, in the report's columns beside the one without it."""
 STEPS = 8
 """Sampler steps of a picture."""
+GUIDANCE = 2
+"""The usual 7 is too much for a model that knows its pictures by heart."""
 
 TRAINING = {
     "name": RUN,
     "model": {"checkpoint": "tiny-sd15"},
-    "data": {"folder": "photos", "resolution": SIZE},
+    "data": {"folder": "drawings", "resolution": SIDE},
     "network": {"rank": 8, "alpha": 8},
     "optimizer": {"learning_rate": 2e-3},
     "schedule": {"kind": "cosine", "warmup_steps": 5},
@@ -53,10 +58,18 @@ class Timing:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the report, as a PNG in base64."""
+    """A picture of the report, as a PNG in base64, and its difference from the first one of its row."""
 
-    caption: str
     png: str
+    difference: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A prompt's pictures: without the LoRA, then with each of WEIGHTS."""
+
+    prompt: str
+    pictures: list[Picture]
 
 
 class _Session:
@@ -89,7 +102,7 @@ def run(folder: Path) -> Path:
     with box.attached(HOSTS, say=out.print) as machines:
         session.timings.append(Timing("Start the machines", "sdfleet lab up", time.monotonic() - began))
         box.write_fleet(machines, folder / "fleet.toml")
-        photos.write_training_set(folder / "photos", SIZE)
+        write_drawings(folder / "drawings")
         (folder / "train.toml").write_text(tomlkit.dumps(TRAINING))
         fleet = load(folder / "fleet.toml")
         trainer, painter = fleet.hosts
@@ -98,27 +111,34 @@ def run(folder: Path) -> Path:
         session.type("Apply again: nothing to do", "apply")
         session.type("Verify from outside", "verify")
         session.type("Look at the fleet", "status")
-        before = draw(fleet, painter, PROMPT)
+        drawn = [draw(fleet, painter, PROMPTS)]
         session.type("Train a LoRA", "train", "run", "train.toml", "--on", trainer, "--name", RUN)
         session.type("Publish it to the WebUIs", "train", "publish", RUN)
-        after = draw(fleet, painter, f"{PROMPT} <lora:{RUN}:1>")
-        at_zero = draw(fleet, painter, f"{PROMPT} <lora:{RUN}:0>")
+        tagged = [f"{prompt} <lora:{RUN}:{weight}>" for weight in WEIGHTS for prompt in PROMPTS]
+        changed = draw(fleet, painter, tagged)
+        drawn += [changed[start : start + len(PROMPTS)] for start in range(0, len(changed), len(PROMPTS))]
+        rows = [_row(prompt, pictures) for prompt, *pictures in zip(PROMPTS, *drawn, strict=True)]
         report = folder / "report.html"
-        report.write_text(_report(fleet, session, folder, trainer, painter, (before, after, at_zero)))
-    _judge(before, after, at_zero)
+        report.write_text(_report(fleet, session, folder, trainer, painter, rows))
+    for row in rows:
+        _judge(row)
     out.print(f"The demo took {(time.monotonic() - began) / 60:.1f} minutes. Open {report}")
     return report
 
 
-def draw(fleet: Fleet, host: str, prompt: str) -> bytes:
-    """The PNG that the WebUI of `host` generates for `prompt`, with a fixed seed."""
-    order = {"prompt": prompt, "seed": 1, "steps": STEPS, "width": SIZE, "height": SIZE, "cfg_scale": 7}
+def draw(fleet: Fleet, host: str, prompts: Iterable[str]) -> list[bytes]:
+    """The PNGs that the WebUI of `host` generates for `prompts`, with a fixed seed."""
+    order = {"seed": 1, "steps": STEPS, "width": SIDE, "height": SIDE, "cfg_scale": GUIDANCE}
     settings = fleet.hosts[host]
     local = free_port(settings.webui.port)
+    drawn = []
     with connect([settings]) as remotes, tunnel(remotes[host], settings.webui.port, local):
-        answer = requests.post(f"http://127.0.0.1:{local}/sdapi/v1/txt2img", json=order, timeout=300)
-        answer.raise_for_status()
-    return base64.b64decode(answer.json()["images"][0])
+        for prompt in prompts:
+            body = {"prompt": prompt, **order}
+            answer = requests.post(f"http://127.0.0.1:{local}/sdapi/v1/txt2img", json=body, timeout=300)
+            answer.raise_for_status()
+            drawn.append(base64.b64decode(answer.json()["images"][0]))
+    return drawn
 
 
 def difference(one: bytes, other: bytes) -> float:
@@ -129,22 +149,27 @@ def difference(one: bytes, other: bytes) -> float:
         return float(sum(ImageStat.Stat(ImageChops.difference(first.convert("RGB"), second.convert("RGB"))).mean) / 3)
 
 
-def _judge(before: bytes, after: bytes, at_zero: bytes) -> None:
-    if difference(before, after) == 0:
-        raise SdfleetError("the LoRA changed no pixel: the WebUI did not apply it; see sdfleet logs for its journal")
-    if difference(before, at_zero) > 0:
-        raise SdfleetError("with weight 0 the picture should equal the first one, but it differs")
+def _row(prompt: str, pictures: list[bytes]) -> Row:
+    first = pictures[0]
+    return Row(prompt, [Picture(base64.b64encode(png).decode(), difference(first, png)) for png in pictures])
 
 
-def _report(
-    fleet: Fleet, session: _Session, folder: Path, trainer: str, painter: str, drawn: tuple[bytes, bytes, bytes]
-) -> str:
+def _judge(row: Row) -> None:
+    by_weight = dict(zip(WEIGHTS, row.pictures[1:], strict=True))
+    if by_weight[1].difference == 0:
+        raise SdfleetError(
+            f"the LoRA changed no pixel of {row.prompt!r}: the WebUI did not apply it; see sdfleet logs for its journal"
+        )
+    if by_weight[0].difference > 0:
+        raise SdfleetError(f"with weight 0 the picture of {row.prompt!r} should equal the first one, but it differs")
+
+
+def _report(fleet: Fleet, session: _Session, folder: Path, trainer: str, painter: str, rows: list[Row]) -> str:
     log = folder / "runs" / RUN / "log.jsonl"
     steps = [event for event in map(json.loads, log.read_text().splitlines()) if event["event"] == "step"]
     losses = [event["loss"] for event in steps]
     smooth = [event["loss_smooth"] for event in steps]
     top = max(losses)
-    captions = ("Without the LoRA", f"With <lora:{RUN}:1>", f"With <lora:{RUN}:0>")
     hosts = [
         {"name": host.name, "address": host.connection.address, "roles": ", ".join(host.roles)}
         for host in fleet.hosts.values()
@@ -155,12 +180,8 @@ def _report(
         hosts=hosts,
         trained_on=trainer,
         drawn_on=painter,
-        prompt=PROMPT,
-        pictures=[
-            Picture(caption, base64.b64encode(png).decode()) for caption, png in zip(captions, drawn, strict=True)
-        ],
-        difference=difference(drawn[0], drawn[1]),
-        difference_at_zero=difference(drawn[0], drawn[2]),
+        titles=["Without the LoRA", *(f"<lora:{RUN}:{weight}>" for weight in WEIGHTS)],
+        rows=rows,
         curve=_points(losses, top),
         smooth_curve=_points(smooth, top),
         steps=len(losses),

@@ -45,7 +45,7 @@ def write_training_set(folder: Path, size: int = 128, repeats: int = 10) -> Path
     for photo in PHOTOS:
         name = Path(photo.path).stem
         with Image.open(locate(photo)) as image:
-            _square(image.convert("RGB"), size).save(target / f"{name}.png")
+            square(image.convert("RGB"), size).save(target / f"{name}.png")
         (target / f"{name}.txt").write_text(f"{TRIGGER}, {photo.caption}\n")
     return target
 
@@ -62,7 +62,8 @@ def locate(photo: Photo) -> Path:
     )
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
+def square(image: Image.Image, size: int) -> Image.Image:
+    """The middle of `image` as a square, scaled to `size` pixels."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     return image.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))

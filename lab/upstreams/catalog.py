@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import tokenizer
-from lab.models import write_base_model
+from lab.learned.weights import write_learned_model
 from lab.upstreams.hub import Hub
 from lab.upstreams.repositories import publish, tag
 from lab.upstreams.service import Folders
@@ -167,7 +167,7 @@ def _webui_files(repositories: dict[str, Repository], clip: Repository) -> dict[
 def _write_hub(folders: Folders) -> dict[str, str]:
     """Write the hub's repositories; returns sha256 by file name."""
     model = folders.hub / BASE_MODEL / "main" / BASE_MODEL_FILE
-    digests = {BASE_MODEL_FILE: write_base_model(model)}
+    digests = {BASE_MODEL_FILE: write_learned_model(model)}
     (model.parent / "README.md").write_text(_NOTE.format("a Stable Diffusion 1.5 checkpoint"))
     home = folders.hub / tokenizer.REPOSITORY / "main"
     home.mkdir(parents=True, exist_ok=True)

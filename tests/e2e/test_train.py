@@ -72,7 +72,7 @@ class Published:
 @pytest.fixture(scope="module")
 def published(road: Road, watched: str) -> Published:
     """The run's LoRA is on both hosts."""
-    before = {host: draw(road.fleet, host, PROMPT) for host in road.fleet.hosts}
+    before = {host: draw(road.fleet, host, [PROMPT])[0] for host in road.fleet.hosts}
     pid = road.on("h2", WEBUI_PID)
     done = road.sdfleet("train", "publish", "ink")
     assert done.code == 0, done.text
@@ -89,8 +89,9 @@ def test_a_run_survives_the_one_who_watches_it(road: Road, watched: str) -> None
 def test_the_published_lora_changes_pixels_and_weight_0_does_not(road: Road, published: Published) -> None:
     assert (road.folder / "runs/ink/output/ink.safetensors").exists()
     for host, before in published.pictures.items():
-        assert difference(before, draw(road.fleet, host, f"{PROMPT} <lora:ink:1>")) > 0.5
-        assert difference(before, draw(road.fleet, host, f"{PROMPT} <lora:ink:0>")) == 0
+        at_one, at_zero = draw(road.fleet, host, [f"{PROMPT} <lora:ink:{weight}>" for weight in (1, 0)])
+        assert difference(before, at_one) > 0.5
+        assert difference(before, at_zero) == 0
     assert road.on("h2", WEBUI_PID) == published.pid, "publishing must not restart the WebUI"
 
 
