@@ -28,11 +28,34 @@ from deploy.options import (
 )
 from deploy.verbs import inspection, lock, models, rollout, services, training
 from inventory.errors import FAILED, OK, SdfleetError
-from training.options import CommandLine, given_path
+from training.options import CommandLine, Group, given_path
 
 PROGRAM = "sdfleet"
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C; typer ends the program at a KeyboardInterrupt and says nothing."""
+
+
+class _Verbs(Group):
+    """All commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of the headings of --help; typer puts groups behind all others."""
+        order = (SETUP, DEPLOY, OPERATE, CONTENT, LOCAL)
+        commands: dict[str, Any] = dict(self.commands)
+        return sorted(commands, key=lambda name: order.index(commands[name].rich_help_panel))
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise _InterruptedError from interrupt
+
+
 app = CommandLine(
     name=PROGRAM,
+    cls=_Verbs,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Provision, verify, update and train on your own Stable Diffusion GPU servers, from one fleet.toml.",
@@ -208,7 +231,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     try:
         # By itself, typer would end the program on wrong usage before a document could tell of it.
         code = app(arguments, prog_name=PROGRAM, standalone_mode=not command)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _InterruptedError):
         _say("Interrupted. Run the same command again to continue.")
         sys.exit(130)
     except Exception as error:
