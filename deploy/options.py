@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy import completion
-from deploy.runs import names
 from inventory.errors import ConfigError, Problem
 from training.options import given_path
 
@@ -85,6 +84,8 @@ HostName = Annotated[
 
 def checked_name(option: str, name: str) -> str:
     """The name of a run, a sweep or a file. Raises ConfigError if it could be a path."""
+    from deploy.runs import names
+
     if not names.NAME.fullmatch(name):
         said = f"{name!r} must begin with a letter or digit and have only letters, digits and . _ -, 100 at most"
         raise ConfigError(option, [Problem("", said)])
