@@ -118,11 +118,25 @@ def waiting(what: str | Callable[[], str]) -> Iterator[None]:
     """Show what is waited for: a live line on a terminal, else a line after every `QUIET_SECONDS` without output.
 
     + what: text after "Still waiting: "; a function if it changes (a terminal then has its own view)
+
+    Inside of another one it shows nothing: a terminal has one live line.
     """
-    if out.is_terminal and isinstance(what, str):
-        with out.status(Text(what)):
-            yield
+    if not _WAITING.acquire(blocking=False):
+        yield
         return
+    try:
+        with out.status(Text(what)) if out.is_terminal and isinstance(what, str) else _told_now_and_then(what):
+            yield
+    finally:
+        _WAITING.release()
+
+
+_WAITING = threading.Lock()
+"""Held while something is waited for."""
+
+
+@contextmanager
+def _told_now_and_then(what: str | Callable[[], str]) -> Iterator[None]:
     over = threading.Event()
     out.printed = began = time.monotonic()
 

@@ -25,7 +25,8 @@ def session(host: HostSettings, command: Sequence[str]) -> int:
     """
     with connect([host]) as remotes:
         remote = remotes[host.name]
-        remote.reach()  # its errors are worded; those of ssh itself would not be
+        with waiting(f"a connection to {host.name}"):
+            remote.reach()  # its errors are worded; those of ssh itself would not be
         terminal = sys.stdin.isatty() and sys.stdout.isatty()
         words = remote.login(line(command), terminal) if command else remote.login_shell()
         with _interrupts_go_to_the_child():

@@ -1,18 +1,15 @@
-"""The verbs that look at hosts, or lead there: verify, status, open, logs, ssh, exec."""
+"""The verbs that look at hosts, or lead there: verify, status, open, logs, ssh, exec, doctor."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deploy import logs as logs_verb
-from deploy import shell, tunnel, units
-from deploy import status as status_verb
-from deploy import verify as verify_verb
-from deploy.engine_client import select_hosts, select_roles
+from deploy import completion
 from deploy.options import (
     DEFAULT_FILE,
     OPERATE,
+    SERVICES,
     AsJson,
     FleetFile,
     HostName,
@@ -22,7 +19,6 @@ from deploy.options import (
     chosen,
     one_host,
 )
-from inventory.load import load
 from training.options import given_path
 
 
@@ -40,7 +36,10 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check services, files, models and answers on the hosts (exit code 3 on drift)."""
-    raise typer.Exit(verify_verb.run(chosen(fleet, limit), select_roles(role or ()), junit, html, as_json))
+    from deploy import verify
+    from deploy.engine_client import select_roles
+
+    raise typer.Exit(verify.run(chosen(fleet, limit), select_roles(role or ()), junit, html, as_json))
 
 
 def status(
@@ -49,7 +48,9 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show services, models, disk space and training runs of each host."""
-    raise typer.Exit(status_verb.run(chosen(fleet, limit), as_json))
+    from deploy import status
+
+    raise typer.Exit(status.run(chosen(fleet, limit), as_json))
 
 
 def open_service(
@@ -57,23 +58,36 @@ def open_service(
     service: Annotated[
         str,
         typer.Argument(
-            metavar="SERVICE", help="webui, lora-scripts, lora-scripts-tensorboard, or tensorboard (of training runs)."
+            metavar="SERVICE",
+            autocompletion=completion.services,
+            help="webui, lora-scripts, lora-scripts-tensorboard, or tensorboard (of training runs).",
         ),
     ] = "webui",
     fleet: FleetFile = DEFAULT_FILE,
     browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = False,
 ) -> None:
     """Open an SSH tunnel to a service and print its URL; runs until Ctrl-C."""
+    from deploy import tunnel
+
     raise typer.Exit(tunnel.run(one_host(fleet, host), service, browser))
 
 
 def logs(
     hosts: Annotated[
-        str, typer.Argument(metavar="HOST|GROUP", help="Host or group; several with commas between: gpu-1,gpu-2.")
+        str,
+        typer.Argument(
+            metavar="HOST|GROUP",
+            autocompletion=completion.several,
+            help="Host or group; several with commas between: gpu-1,gpu-2.",
+        ),
     ],
     what: Annotated[
         str,
-        typer.Argument(metavar="SERVICE|RUN", help=f"A service ({', '.join(units.SERVICES)}) or a training run."),
+        typer.Argument(
+            metavar="SERVICE|RUN",
+            autocompletion=completion.services_and_runs,
+            help=f"A service ({', '.join(SERVICES)}) or a training run.",
+        ),
     ] = "webui",
     fleet: FleetFile = DEFAULT_FILE,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines until Ctrl-C.")] = False,
@@ -82,11 +96,15 @@ def logs(
     ] = 50,
 ) -> None:
     """Show the log of a service or a training run, on one host or on several at once."""
+    from deploy import logs
+    from deploy.engine_client import select_hosts
+    from inventory.load import load
+
     loaded = load(fleet)
     named = [loaded.hosts[name] for name in select_hosts(loaded, hosts.split(","), "logs")]
     if hosts in loaded.hosts:  # a group may have its name
         named = [loaded.hosts[hosts]]
-    raise typer.Exit(logs_verb.run(named, checked_name("WHAT", what), lines, follow))
+    raise typer.Exit(logs.run(named, checked_name("WHAT", what), lines, follow))
 
 
 Command = Annotated[
@@ -104,19 +122,41 @@ def ssh(
     fleet: FleetFile = DEFAULT_FILE,
 ) -> None:
     """Open a shell on a host, or run a command there; key, port and jump hosts are those of fleet.toml."""
+    from deploy import shell
+
     raise typer.Exit(shell.session(one_host(fleet, host), command or ()))
 
 
 def execute(
-    name: Annotated[str, typer.Argument(metavar="HOST|GROUP", help="Where to run it.")],
+    name: Annotated[
+        str, typer.Argument(metavar="HOST|GROUP", autocompletion=completion.hosts_and_groups, help="Where to run it.")
+    ],
     command: Command,
     fleet: FleetFile = DEFAULT_FILE,
     root: Annotated[bool, typer.Option("--root", help="As root. Default: as the SSH user.")] = False,
 ) -> None:
     """Run a command on all hosts of a group at once (exit code 1 if it fails on one)."""
+    from deploy import shell
+    from deploy.engine_client import select_hosts
+    from inventory.load import load
+
     loaded = load(fleet)
     hosts = [loaded.hosts[each] for each in select_hosts(loaded, [name], "exec")]
     raise typer.Exit(shell.on_all(hosts, command, root))
+
+
+def doctor(
+    host: Annotated[
+        str | None,
+        typer.Argument(metavar="HOST", autocompletion=completion.hosts, help="Host to examine. Default: all."),
+    ] = None,
+    fleet: FleetFile = DEFAULT_FILE,
+    as_json: AsJson = False,
+) -> None:
+    """Find problems on this machine and on the hosts, and say how to fix each (exit code 3 if there are any)."""
+    from deploy.doctor import report
+
+    raise typer.Exit(report.run(fleet, host, as_json))
 
 
 def mount(app: typer.Typer) -> None:
