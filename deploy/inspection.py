@@ -1,4 +1,4 @@
-"""The read-only verbs: verify, status, open, logs."""
+"""The read-only verbs: verify, status, dashboard, open, logs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,7 @@ from deploy import logs as logs_verb
 from deploy import status as status_verb
 from deploy import tunnel, units
 from deploy import verify as verify_verb
-from deploy.engine_client import select_roles
+from deploy.engine_client import select_hosts, select_roles
 from deploy.options import (
     DEFAULT_FILE,
     OPERATE,
@@ -22,6 +22,8 @@ from deploy.options import (
     chosen,
     one_host,
 )
+from inventory import extras
+from inventory.load import load
 from training.options import given_path
 
 
@@ -49,6 +51,23 @@ def status(
 ) -> None:
     """Show services, models, disk space and training runs of each host."""
     raise typer.Exit(status_verb.run(chosen(fleet, limit), as_json))
+
+
+def dashboard(
+    fleet: FleetFile = DEFAULT_FILE,
+    limit: Limit = None,
+    port: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", min=1, max=65535, help="Local port. Default: 8686, or a free one."),
+    ] = None,
+) -> None:
+    """Serve a live page of hosts, training runs, releases and updates on this machine; runs until Ctrl-C."""
+    loaded = load(fleet)
+    names = select_hosts(loaded, limit or ())
+    extras.require("sdfleet dashboard")
+    from deploy.dashboard import command
+
+    raise typer.Exit(command.run(loaded, names, port))
 
 
 def open_service(
@@ -86,5 +105,6 @@ def mount(app: typer.Typer) -> None:
     """Add these verbs to `app`."""
     app.command(rich_help_panel=OPERATE)(verify)
     app.command(rich_help_panel=OPERATE)(status)
+    app.command(rich_help_panel=OPERATE)(dashboard)
     app.command("open", rich_help_panel=OPERATE)(open_service)
     app.command(rich_help_panel=OPERATE)(logs)

@@ -64,6 +64,7 @@ class Remote:
         self._place = askpass.folder()
         self.answered = 0.0
         """When it last answered, in s since the epoch."""
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._ssh = [] if host.connection.local else ["ssh", "-F", str(config), host.name]
 
     def argv(self, command: Sequence[str]) -> list[str]:
@@ -97,6 +98,11 @@ class Remote:
             raise HostError(f"{self.name}: {refusals.wrong_password(self.host)}")
         self.judge(Answer(status or 1, "", said), words)
 
+    def abandon(self) -> None:
+        """End what other threads are doing on the host; they get a HostError."""
+        for process in list(self._running):
+            process.kill()
+
     def close(self) -> None:
         """Delete sudo's password from the host."""
         if self._lent:
@@ -112,10 +118,11 @@ class Remote:
         Raises HostError if the host cannot be reached, on a timeout, or (with `check`) if the status is not 0.
         """
         try:
-            status, said, complaint = exchange(self.argv(command), input, timeout, LARGEST_ANSWER)
+            status, said, complaint = exchange(
+                self.argv(command), input, timeout, LARGEST_ANSWER, running=self._running
+            )
         except subprocess.TimeoutExpired as error:
-            what = f"{self.name}: {label or _short(command)} gave no answer within {timeout:g} s"
-            raise HostError(what, unreachable=True) from error
+            raise HostError(_late(self.name, label or _short(command), timeout), unreachable=True) from error
         except TooMuchError as error:
             most = LARGEST_ANSWER // 10**6
             raise HostError(f"{self.name}: the answer to {label or _short(command)} has more than {most} MB") from error
@@ -147,13 +154,23 @@ class Remote:
         command, text = [*under, *receiver(*words)], sent(program).encode()
         return self.run(command, input=text, timeout=timeout, check=check, label=f"`{program}`")
 
-    def stream(self, command: Sequence[str], input: bytes, into: IO[bytes], most: int, label: str = "") -> None:
-        """Run `command` and write the first `most` bytes of its output into a file, however long that takes.
+    def stream(
+        self,
+        command: Sequence[str],
+        input: bytes,
+        into: IO[bytes],
+        most: int,
+        label: str = "",
+        timeout: float | None = None,
+    ) -> None:
+        """Run `command` and write the first `most` bytes of its output into a file; by default however long that takes.
 
         Raises HostError, also if it sends more.
         """
         try:
-            status, _, complaint = exchange(self.argv(command), input, None, most, into)
+            status, _, complaint = exchange(self.argv(command), input, timeout, most, into, self._running)
+        except subprocess.TimeoutExpired as error:
+            raise HostError(_late(self.name, label or _short(command), timeout), unreachable=True) from error
         except TooMuchError as error:
             what = f"{self.name}: {label or _short(command)} sends more than the {most} bytes it promised"
             raise HostError(what) from error
@@ -213,6 +230,10 @@ def _write_tar(stream: IO[bytes], files: Mapping[PurePosixPath, Path | bytes]) -
                 tar.addfile(entry, content)
 
 
+def _late(name: str, what: str, timeout: float | None) -> str:
+    return f"{name}: {what} gave no answer within {timeout:g} s"
+
+
 def _short(command: Sequence[str]) -> str:
     text = shlex.join(command).replace("\n", " ")
     return f"`{text if len(text) <= 80 else text[:77] + '...'}`"
@@ -246,16 +267,17 @@ def each(remotes: Mapping[str, Remote], work: Callable[[Remote], T]) -> dict[str
 
     An unexpected answer of a damaged or hostile host becomes that host's error too.
     """
-
-    def attempt(remote: Remote) -> T | HostError:
-        try:
-            return work(remote)
-        except HostError as error:
-            return error
-        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
-            return HostError(
-                f"{remote.name}: unexpected answer, or a damaged state file there ({type(error).__name__}: {error})"
-            )
-
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-        return dict(zip(remotes, pool.map(attempt, remotes.values()), strict=True))
+        return dict(zip(remotes, pool.map(lambda remote: attempt(remote, work), remotes.values()), strict=True))
+
+
+def attempt(remote: Remote, work: Callable[[Remote], T]) -> T | HostError:
+    """The same for one host."""
+    try:
+        return work(remote)
+    except HostError as error:
+        return error
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        return HostError(
+            f"{remote.name}: unexpected answer, or a damaged state file there ({type(error).__name__}: {error})"
+        )
