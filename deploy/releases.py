@@ -4,7 +4,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.table import Table
@@ -15,7 +15,7 @@ from deploy.console import err, out, print_table, styled, waiting
 from deploy.engine_client import hosts_with
 from deploy.failures import lost as failed
 from deploy.onhost import released
-from deploy.options import DEFAULT_FILE, DEPLOY, AsJson, FleetFile, Limit, checked_name, chosen
+from deploy.options import APPS, checked_name, chosen
 from deploy.shapes import Built, Document, HostReleases, Release
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.errors import FAILED, OK, ConfigError, Problem
@@ -24,15 +24,11 @@ from inventory.load import load
 from inventory.model import HostSettings
 from roles.onhost.activate import NOT_INSTALLED
 
-APPS = ("webui", "lora_scripts", "trainer")
-"""Applications that have releases, each by the name of its role."""
-
 BACK_SECONDS = 1800
 """How long a service may take to generate its first picture again; start_timeout is set by the user."""
 
 
-def releases(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, as_json: AsJson = False) -> None:
-    """List the releases on the hosts: which one is in use, and which you can roll back to."""
+def releases(fleet: Path, limit: list[str] | None, as_json: bool) -> None:
     began, hosts = time.monotonic(), chosen(fleet, limit)
     with connect(hosts) as remotes, waiting(f"the releases of {len(hosts)} host(s)"):
         found = each(remotes, of)
@@ -86,21 +82,7 @@ def state(entry: Release) -> Text:
     return Text("served" if entry.since else "built")
 
 
-def rollback(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="HOST|GROUP", help="Default: every host that has the application.")
-    ] = None,
-    to: Annotated[
-        str | None, typer.Option(metavar="RELEASE", help="Release to go back to. Default: the previous one.")
-    ] = None,
-    app: Annotated[str, typer.Option(help=f"Which application: {', '.join(APPS)}.")] = "webui",
-    now: Annotated[bool, typer.Option("--now", help="Do not wait for running generations.")] = False,
-    fleet: FleetFile = DEFAULT_FILE,
-) -> None:
-    """Go back to the previous release. Takes seconds; needs no network and builds nothing.
-
-    A host that cannot be reached does not stop the others.
-    """
+def rollback(names: list[str] | None, to: str | None, app: str, now: bool, fleet: Path) -> None:
     began = time.monotonic()
     if to is not None:
         checked_name("--to", to)
@@ -174,9 +156,3 @@ def roll_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
 def _tell(lost: Mapping[str, HostError]) -> None:
     for error in lost.values():
         err.print(styled("[bold red]error[/] {}", error))
-
-
-def mount(app: typer.Typer, verbs: Sequence[Any] = (releases, rollback)) -> None:
-    """Add these verbs to `app`."""
-    for verb in verbs:
-        app.command(rich_help_panel=DEPLOY)(verb)

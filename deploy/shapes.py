@@ -270,6 +270,30 @@ class Examination(Document):
     controller: Annotated[HostFindings, "What was found on this machine."] = HostFindings()
 
 
+@dataclass(frozen=True)
+class HostSetting:
+    """A setting of fleet.toml."""
+
+    value: Annotated[Any, "Its value; null if it is unset. Of secrets, where they are read."]
+    source: Annotated[str, "What decides it: its key in fleet.toml, `fleet.lock`, `preset china`, `default` ..."]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostSettings(Host):
+    """The merged settings of one host."""
+
+    settings: Annotated[Mapping[str, HostSetting], "By table and name: `webui.port`."]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetSettings(Document):
+    """What `sdfleet config --json` prints."""
+
+    settings: Annotated[Mapping[str, HostSetting], "Those of the whole file; empty if a host is named."] = field(
+        default_factory=dict
+    )
+
+
 def plain(value: Any) -> Any:
     """A value for JSON: numbers to the thousandth, and none that are not finite."""
     if isinstance(value, Mapping):
@@ -289,6 +313,7 @@ DOCUMENTS: Mapping[str, tuple[type[Document], Sequence[type[Host]]]] = {
     "status": (Document, (HostState, Lost)),
     "doctor": (Examination, (HostFindings,)),
     "releases": (Document, (HostReleases, Lost)),
+    "config": (FleetSettings, (HostSettings,)),
     "train list": (Document, (HostRuns, Lost)),
 }
 """Command -> its document, and the kinds of its hosts."""

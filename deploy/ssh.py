@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shlex
 import subprocess
 import tarfile
@@ -30,6 +31,8 @@ PARALLEL = 32
 
 LARGEST_ANSWER = 512_000_000
 """Bytes of an answer that are kept; the largest is a run's log of 64 MB as JSON."""
+LOST = 255
+"""Exit status of ssh if the connection failed."""
 T = TypeVar("T")
 
 
@@ -72,6 +75,24 @@ class Remote:
         if not self._ssh:
             return list(command)
         return [*self._ssh, shlex.join([*askpass.sudo(self.host.connection, self.askpass()), *command])]
+
+    def login(self, line: str, terminal: bool = False) -> list[str]:
+        """The local command line that runs a command line of a shell as the host's SSH user.
+
+        + terminal: whether it gets this terminal
+        """
+        if not self._ssh:
+            return ["sh", "-c", line]
+        return [*self._ssh, *(["-t"] if terminal else []), line]
+
+    def login_shell(self) -> list[str]:
+        """The local command line of a shell there."""
+        return self._ssh or [os.environ.get("SHELL", "/bin/sh")]
+
+    def reach(self) -> None:
+        """Open the connection. Raises HostError if the host cannot be reached."""
+        if self._ssh:
+            self.judge(self._run(self.login("true"), "logging in"), ["true"])
 
     def askpass(self) -> PurePosixPath | None:
         """The SUDO_ASKPASS program on the host, installed on the first call; None if sudo needs no password.
@@ -117,18 +138,19 @@ class Remote:
         + label: names the command in errors; if empty, its words do
         Raises HostError if the host cannot be reached, on a timeout, or (with `check`) if the status is not 0.
         """
-        try:
-            status, said, complaint = exchange(
-                self.argv(command), input, timeout, LARGEST_ANSWER, running=self._running
-            )
-        except subprocess.TimeoutExpired as error:
-            raise HostError(_late(self.name, label or _short(command), timeout), unreachable=True) from error
-        except TooMuchError as error:
-            most = LARGEST_ANSWER // 10**6
-            raise HostError(f"{self.name}: the answer to {label or _short(command)} has more than {most} MB") from error
-        answer = Answer(status, said.decode(errors="replace"), complaint.decode(errors="replace"))
+        answer = self._run(self.argv(command), label or _short(command), input, timeout)
         self.judge(answer, command, check=check, label=label)
         return answer
+
+    def _run(self, words: Sequence[str], label: str, input: bytes = b"", timeout: float = 60) -> Answer:
+        try:
+            status, said, complaint = exchange(words, input, timeout, LARGEST_ANSWER, running=self._running)
+        except subprocess.TimeoutExpired as error:
+            raise HostError(f"{self.name}: {label} gave no answer within {timeout:g} s", unreachable=True) from error
+        except TooMuchError as error:
+            most = LARGEST_ANSWER // 10**6
+            raise HostError(f"{self.name}: the answer to {label} has more than {most} MB") from error
+        return Answer(status, said.decode(errors="replace"), complaint.decode(errors="replace"))
 
     def call(
         self, module: ModuleType, *, timeout: float = 60, under: Sequence[str] = (), label: str = "", **values: object
@@ -163,14 +185,16 @@ class Remote:
         label: str = "",
         timeout: float | None = None,
     ) -> None:
-        """Run `command` and write the first `most` bytes of its output into a file; by default however long that takes.
+        """Run `command` and write the first `most` bytes of its output into a file.
 
+        + timeout: in s; None for as long as it takes
         Raises HostError, also if it sends more.
         """
         try:
             status, _, complaint = exchange(self.argv(command), input, timeout, most, into, self._running)
         except subprocess.TimeoutExpired as error:
-            raise HostError(_late(self.name, label or _short(command), timeout), unreachable=True) from error
+            what = f"{self.name}: {label or _short(command)} did not end within {timeout:g} s"
+            raise HostError(what, unreachable=True) from error
         except TooMuchError as error:
             what = f"{self.name}: {label or _short(command)} sends more than the {most} bytes it promised"
             raise HostError(what) from error
@@ -195,7 +219,7 @@ class Remote:
 
     def judge(self, answer: Answer, command: Sequence[str], *, check: bool = True, label: str = "") -> None:
         """Raise a HostError if `answer` is a failure; `label` as for `run`."""
-        if self._ssh and answer.status == 255:
+        if self._ssh and answer.status == LOST:
             says, cure = refusals.of_ssh(self.host, self._complaint(answer.err))
             raise HostError(says, cure=cure, unreachable=True)
         self.answered = time.time()
@@ -228,10 +252,6 @@ def _write_tar(stream: IO[bytes], files: Mapping[PurePosixPath, Path | bytes]) -
             entry.size = len(source) if isinstance(source, bytes) else source.stat().st_size
             with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as content:
                 tar.addfile(entry, content)
-
-
-def _late(name: str, what: str, timeout: float | None) -> str:
-    return f"{name}: {what} gave no answer within {timeout:g} s"
 
 
 def _short(command: Sequence[str]) -> str:
@@ -267,12 +287,13 @@ def each(remotes: Mapping[str, Remote], work: Callable[[Remote], T]) -> dict[str
 
     An unexpected answer of a damaged or hostile host becomes that host's error too.
     """
+
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
         return dict(zip(remotes, pool.map(lambda remote: attempt(remote, work), remotes.values()), strict=True))
 
 
 def attempt(remote: Remote, work: Callable[[Remote], T]) -> T | HostError:
-    """The same for one host."""
+    """The result of `work` for a host, or its HostError."""
     try:
         return work(remote)
     except HostError as error:

@@ -1,11 +1,10 @@
-"""docs/json.md, from the documents' types and an example of each. `python -m tests.deploy.json_page` writes it anew."""
+"""docs/json.md, from the documents' types and an example of each. tests/docs/generated.py writes it."""
 
 import io
 import types
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import redirect_stdout
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from deploy.shapes import (
@@ -17,6 +16,7 @@ from deploy.shapes import (
     Examination,
     Failure,
     Finding,
+    FleetSettings,
     Gpu,
     Host,
     HostChanges,
@@ -24,6 +24,8 @@ from deploy.shapes import (
     HostFindings,
     HostReleases,
     HostRuns,
+    HostSetting,
+    HostSettings,
     HostState,
     Lost,
     ModelFiles,
@@ -34,12 +36,11 @@ from deploy.shapes import (
     WebuiState,
 )
 
-FILE = Path(__file__).resolve().parents[2] / "docs/json.md"
 HEAD = """# JSON for programs
 
-`plan`, `apply`, `drift`, `verify`, `status`, `doctor`, `releases` and `train list` print one JSON document to standard
-output with `--json`, and nothing else there: progress and errors go to standard error. Exit codes are the same as
-without. The documents hold no secrets.
+`plan`, `apply`, `drift`, `verify`, `status`, `doctor`, `releases`, `config` and `train list` print one JSON document to
+standard output with `--json`, and nothing else there: progress and errors go to standard error. Exit codes are the same
+as without. The documents hold no secrets.
 
 `version` is raised when a key changes its meaning or goes. New keys may come at any time, so ignore those you do not
 know.
@@ -127,6 +128,15 @@ EXAMPLES: Mapping[str, Document] = {
     "releases": Document(
         command="releases", exit_code=1, seconds=0.9, hosts={"gpu-1": HostReleases(apps={"webui": (RELEASE,)}), **BOTH}
     ),
+    "config": FleetSettings(
+        command="config",
+        exit_code=0,
+        hosts={"gpu-1": HostSettings(settings={"webui.port": HostSetting(7861, "hosts.gpu-1.webui.port")})},
+        settings={
+            "webui.port": HostSetting(7860, "default"),
+            "secrets.civitai_token": HostSetting({"env": "CIVITAI_TOKEN"}, "secrets.civitai_token"),
+        },
+    ),
     "train list": Document(
         command="train list", exit_code=0, seconds=0.9, hosts={"gpu-1": HostRuns(runs=(RUN,)), **BOTH}
     ),
@@ -203,7 +213,3 @@ def _type(shape: Any, below: list[type]) -> str:
         _type(parts[1], below)
         return "object"
     return {str: "string", int: "number", float: "number", bool: "boolean", type(None): "null", Any: "anything"}[shape]
-
-
-if __name__ == "__main__":
-    FILE.write_text(text())

@@ -372,7 +372,7 @@ def test_logs_of_a_host_are_drawn(tmp_path: Path) -> None:
         patch.setenv("PATH", str(tmp_path), prepend=":")
         packed = programs._packed
         patch.setattr(programs, "_packed", lambda *words: onhost.sent_with_systemd(packed(*words)))
-        said = shown(out, lambda: logs.run(load(tmp_path / "fleet.toml").hosts["a"], "webui", 1, follow=False))
+        said = shown(out, lambda: logs.run([load(tmp_path / "fleet.toml").hosts["a"]], "webui", 1, follow=False))
     assert harmless(said) and "]52;c;" in said and "[/x]" in said
 
 

@@ -60,8 +60,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return sends
 
 
-def test_the_page_describes_every_document() -> None:
-    assert json_page.FILE.read_text() == json_page.text(), "write it anew: python -m tests.deploy.json_page"
+def test_the_page_has_an_example_of_every_document() -> None:
     assert json_page.EXAMPLES.keys() == DOCUMENTS.keys()
 
 
