@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests import browser
+from tests.deploy.dashboard.looking import flawless, points, printed_url
 from tests.deploy.dashboard.scene import Painter
 from tests.deploy.dashboard.test_collector import drawn, steps
 from tests.deploy.fake_hosts import FakeHosts, fakes
@@ -48,11 +48,8 @@ def served(fakes: FakeHosts, training: Path) -> Iterator[tuple["subprocess.Popen
         env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
         start_new_session=True,
     )
-    assert process.stdout
-    line = process.stdout.readline()
-    assert line.startswith("Dashboard of 2 host(s): http://127.0.0.1:"), line
     try:
-        yield process, line.split()[4]
+        yield process, printed_url(process, 2)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -61,21 +58,8 @@ def served(fakes: FakeHosts, training: Path) -> Iterator[tuple["subprocess.Popen
 
 @pytest.fixture
 def page(tmp_path: Path) -> Iterator[Page]:
-    """A browser in which nothing may go wrong, and which may ask nobody but the program."""
-    wrong: list[str] = []
-    with browser.opened(tmp_path) as opened:
-        opened.on(
-            "console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None
-        )
-        opened.on("pageerror", lambda error: wrong.append(str(error)))
-        opened.on("request", lambda request: wrong.append(request.url) if "//127.0.0.1:" not in request.url else None)
+    with flawless(tmp_path) as opened:
         yield opened
-    assert wrong == []
-
-
-def points(page: Page) -> int:
-    """Points of the loss curve."""
-    return len((page.locator("[data-run=ink] .smooth").get_attribute("points") or "").split())
 
 
 def test_a_run_goes_on_and_a_host_is_lost(
@@ -87,13 +71,13 @@ def test_a_run_goes_on_and_a_host_is_lost(
     expect(page.locator("#live")).to_contain_text("live")
     expect(hosts.locator("[data-host=h1]")).to_contain_text("missing: hub", timeout=SECONDS)
     expect(page.locator("[data-run=ink]")).to_contain_text("3 of 9", timeout=SECONDS)
-    assert points(page) == 3
+    assert points(page, "ink") == 3
 
     hostile = "<img src=x onerror=alert(1)>"
     with (training / "log.jsonl").open("a") as log:
         log.write(f"{steps(0.6, 0.5, first=4)}\n{drawn('ink-00000005-00.png', step=5, prompt=hostile)}\n")
     expect(page.locator("[data-run=ink]")).to_contain_text("5 of 9", timeout=SECONDS)
-    assert points(page) == 5
+    assert points(page, "ink") == 5
     expect(page.locator("figcaption")).to_have_text(hostile)
     assert page.locator("figure img").get_attribute("alt") == hostile
     expect(page.locator("figure img")).to_have_js_property("naturalWidth", 256, timeout=SECONDS)
