@@ -28,7 +28,7 @@ export function hostCard(host, seen) {
   if (away) {
     card.append(h("p", { class: "problem bad" }, host.error.what), h("p", {}, host.error.next));
     if (host.warning) card.append(h("p", { class: "problem warning" }, host.warning));
-    card.append(h("p", { class: "quiet" }, age(host.since, "for "  , ""), seen ? age(seen, "; last answer ") : "", state ? "; what it said then:" : ""));
+    card.append(h("p", { class: "quiet" }, age(host.since, host.reach === "lost" ? "lost for " : "failing for ", ""), seen ? age(seen, "; last answer ") : "", state ? "; what it said then:" : ""));
   } else {
     card.append(...host.problems.map((problem) => h("p", { class: `problem ${host.level}` }, problem)));
     if (seen) card.append(late(seen));
