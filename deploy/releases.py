@@ -31,7 +31,7 @@ BACK_SECONDS = 1800
 def releases(fleet: Path, limit: list[str] | None, as_json: bool) -> None:
     began, hosts = time.monotonic(), chosen(fleet, limit)
     with connect(hosts) as remotes, waiting(f"the releases of {len(hosts)} host(s)"):
-        found = each(remotes, _of)
+        found = each(remotes, of)
     lost = {name: answer for name, answer in found.items() if isinstance(answer, HostError)}
     code = FAILED if lost else OK
     if as_json:
@@ -50,7 +50,7 @@ def releases(fleet: Path, limit: list[str] | None, as_json: bool) -> None:
 Apps = Mapping[str, tuple[Release, ...]]
 
 
-def _of(remote: Remote) -> Apps:
+def of(remote: Remote) -> Apps:
     """The releases of one host. Fails here, for this host alone, if they do not fit the table."""
     answer = remote.call(released, apps=str(remote.host.paths.root / "apps"))
     apps = {app: tuple(_release(entry) for entry in entries) for app, entries in answer.items()}
@@ -74,11 +74,12 @@ def _table(found: Mapping[str, Apps]) -> Table:
         for app, entries in apps.items():
             for entry in entries:
                 built = (entry.built.at, entry.built.by, entry.built.lock[:8])
-                table.add_row(host, app, entry.release, entry.differs, _state(entry), entry.since, *built)
+                table.add_row(host, app, entry.release, entry.differs, state(entry), entry.since, *built)
     return table
 
 
-def _state(entry: Release) -> Text:
+def state(entry: Release) -> Text:
+    """What a release is to its host, in a few words."""
     if entry.current:
         return Text("in use", "green") if entry.whole else Text("in use, incomplete", "bold red")
     if not entry.whole:

@@ -67,6 +67,7 @@ class Remote:
         self._place = askpass.folder()
         self.answered = 0.0
         """When it last answered, in s since the epoch."""
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._ssh = [] if host.connection.local else ["ssh", "-F", str(config), host.name]
 
     def argv(self, command: Sequence[str]) -> list[str]:
@@ -118,6 +119,11 @@ class Remote:
             raise HostError(f"{self.name}: {refusals.wrong_password(self.host)}")
         self.judge(Answer(status or 1, "", said), words)
 
+    def abandon(self) -> None:
+        """End what other threads are doing on the host; they get a HostError."""
+        for process in list(self._running):
+            process.kill()
+
     def close(self) -> None:
         """Delete sudo's password from the host."""
         if self._lent:
@@ -138,7 +144,7 @@ class Remote:
 
     def _run(self, words: Sequence[str], label: str, input: bytes = b"", timeout: float = 60) -> Answer:
         try:
-            status, said, complaint = exchange(words, input, timeout, LARGEST_ANSWER)
+            status, said, complaint = exchange(words, input, timeout, LARGEST_ANSWER, running=self._running)
         except subprocess.TimeoutExpired as error:
             raise HostError(f"{self.name}: {label} gave no answer within {timeout:g} s", unreachable=True) from error
         except TooMuchError as error:
@@ -170,13 +176,25 @@ class Remote:
         command, text = [*under, *receiver(*words)], sent(program).encode()
         return self.run(command, input=text, timeout=timeout, check=check, label=f"`{program}`")
 
-    def stream(self, command: Sequence[str], input: bytes, into: IO[bytes], most: int, label: str = "") -> None:
-        """Run `command` and write the first `most` bytes of its output into a file, however long that takes.
+    def stream(
+        self,
+        command: Sequence[str],
+        input: bytes,
+        into: IO[bytes],
+        most: int,
+        label: str = "",
+        timeout: float | None = None,
+    ) -> None:
+        """Run `command` and write the first `most` bytes of its output into a file.
 
+        + timeout: in s; None for as long as it takes
         Raises HostError, also if it sends more.
         """
         try:
-            status, _, complaint = exchange(self.argv(command), input, None, most, into)
+            status, _, complaint = exchange(self.argv(command), input, timeout, most, into, self._running)
+        except subprocess.TimeoutExpired as error:
+            what = f"{self.name}: {label or _short(command)} did not end within {timeout:g} s"
+            raise HostError(what, unreachable=True) from error
         except TooMuchError as error:
             what = f"{self.name}: {label or _short(command)} sends more than the {most} bytes it promised"
             raise HostError(what) from error

@@ -104,7 +104,7 @@ def look(remote: Remote) -> HostState:
 
 def state(seen: Mapping[str, Any], runs: Mapping[str, str]) -> HostState:
     """The answer of deploy/onhost/observe.py; one that does not fit fails here, for its host alone."""
-    gpus = [Gpu(gpu["name"], gpu["driver"], _mb(gpu["used_mb"]), _mb(gpu["total_mb"])) for gpu in seen["gpus"]]
+    gpus = [_gpu(gpu) for gpu in seen["gpus"]]
     idle, models, disk = seen["idle"], seen["models"], seen["disk"]
     found = HostState(
         os=seen["os"],
@@ -137,7 +137,12 @@ def _webui(seen: Mapping[str, Any]) -> WebuiState:
     )
 
 
-def _mb(told: str) -> int | None:
+def _gpu(seen: Mapping[str, str]) -> Gpu:
+    used, total, load = (_number(seen[key]) for key in ("used_mb", "total_mb", "load_percent"))
+    return Gpu(seen["name"], seen["driver"], used, total, load)
+
+
+def _number(told: str) -> int | None:
     return int(told) if told.isdigit() else None
 
 
@@ -182,7 +187,7 @@ def _row(name: str, seen: HostState) -> list[str | Text]:
         Text("yes", "green"),
         seen.os,
         gpus or seen.gpu_problem or "none (CPU)",
-        _health(seen.webui),
+        health(seen.webui),
         (seen.webui.release if seen.webui else None) or "-",
         _services(seen.services),
         Text(count, "yellow" if models.missing else ""),
@@ -203,7 +208,8 @@ def _services(states: Mapping[str, str]) -> Text:
     return Text(", ").join(shown) if shown else Text("-")
 
 
-def _health(webui: WebuiState | None) -> Text:
+def health(webui: WebuiState | None) -> Text:
+    """How the WebUI is, in a few words."""
     if webui is None:
         return Text("-")
     if webui.release is None:

@@ -1,4 +1,4 @@
-"""The verbs that look at hosts, or lead there: verify, status, open, logs, ssh, exec, doctor."""
+"""The verbs that look at hosts, or lead there: verify, status, dashboard, open, logs, ssh, exec, doctor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -51,6 +51,27 @@ def status(
     from deploy import status
 
     raise typer.Exit(status.run(chosen(fleet, limit), as_json))
+
+
+def dashboard(
+    fleet: FleetFile = DEFAULT_FILE,
+    limit: Limit = None,
+    port: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", min=1, max=65535, help="Local port. Default: 8686, or a free one."),
+    ] = None,
+) -> None:
+    """Serve a live page of hosts, training runs, releases and updates on this machine; runs until Ctrl-C."""
+    from deploy.engine_client import select_hosts
+    from inventory import extras
+    from inventory.load import load
+
+    loaded = load(fleet)
+    names = select_hosts(loaded, limit or ())
+    extras.require("sdfleet dashboard")
+    from deploy.dashboard import command
+
+    raise typer.Exit(command.run(loaded, names, port))
 
 
 def open_service(
@@ -163,6 +184,7 @@ def mount(app: typer.Typer) -> None:
     """Add these verbs to `app`."""
     app.command(rich_help_panel=OPERATE)(verify)
     app.command(rich_help_panel=OPERATE)(status)
+    app.command(rich_help_panel=OPERATE)(dashboard)
     app.command("open", rich_help_panel=OPERATE)(open_service)
     app.command(rich_help_panel=OPERATE)(logs)
     app.command(rich_help_panel=OPERATE)(ssh)

@@ -111,7 +111,7 @@ def statuses() -> None:
         None,
     ):
         host = {
-            "gpus": [{**dict.fromkeys(("name", "driver", "used_mb"), HOSTILE), "total_mb": "2"}],
+            "gpus": [{**dict.fromkeys(("name", "driver", "used_mb", "load_percent"), HOSTILE), "total_mb": "2"}],
             "models": {"expected": 1, "missing": [HOSTILE]},
             "os": HOSTILE,
             "services": {HOSTILE: HOSTILE, "good": "active"},
@@ -228,7 +228,15 @@ def test_tables_cut_nothing_on_a_narrow_terminal(width: int, monkeypatch: pytest
 STATE: dict[str, Any] = {
     "os": "Ubuntu 24.04.1 LTS",
     "provider": "",
-    "gpus": [{"name": "NVIDIA GeForce RTX 4090", "driver": "580", "used_mb": "2100", "total_mb": "24564"}],
+    "gpus": [
+        {
+            "name": "NVIDIA GeForce RTX 4090",
+            "driver": "580",
+            "used_mb": "2100",
+            "total_mb": "24564",
+            "load_percent": "3",
+        }
+    ],
     "gpu_problem": "",
     "webui": {
         **{
