@@ -15,9 +15,11 @@ from deploy.options import (
     HostName,
     Limit,
     Role,
+    Several,
     checked_name,
     chosen,
     one_host,
+    several_hosts,
 )
 from training.options import given_path
 
@@ -73,14 +75,7 @@ def open_service(
 
 
 def logs(
-    hosts: Annotated[
-        str,
-        typer.Argument(
-            metavar="HOST|GROUP",
-            autocompletion=completion.several,
-            help="Host or group; several with commas between: gpu-1,gpu-2.",
-        ),
-    ],
+    hosts: Several,
     what: Annotated[
         str,
         typer.Argument(
@@ -97,13 +92,8 @@ def logs(
 ) -> None:
     """Show the log of a service or a training run, on one host or on several at once."""
     from deploy import logs
-    from deploy.engine_client import select_hosts
-    from inventory.load import load
 
-    loaded = load(fleet)
-    named = [loaded.hosts[name] for name in select_hosts(loaded, hosts.split(","), "logs")]
-    if hosts in loaded.hosts:  # a group may have its name
-        named = [loaded.hosts[hosts]]
+    named = several_hosts(fleet, hosts, "logs")
     raise typer.Exit(logs.run(named, checked_name("WHAT", what), lines, follow))
 
 
@@ -128,21 +118,15 @@ def ssh(
 
 
 def execute(
-    name: Annotated[
-        str, typer.Argument(metavar="HOST|GROUP", autocompletion=completion.hosts_and_groups, help="Where to run it.")
-    ],
+    hosts: Several,
     command: Command,
     fleet: FleetFile = DEFAULT_FILE,
     root: Annotated[bool, typer.Option("--root", help="As root. Default: as the SSH user.")] = False,
 ) -> None:
-    """Run a command on all hosts of a group at once (exit code 1 if it fails on one)."""
+    """Run a command on several hosts at once (exit code 1 if it fails on one)."""
     from deploy import shell
-    from deploy.engine_client import select_hosts
-    from inventory.load import load
 
-    loaded = load(fleet)
-    hosts = [loaded.hosts[each] for each in select_hosts(loaded, [name], "exec")]
-    raise typer.Exit(shell.on_all(hosts, command, root))
+    raise typer.Exit(shell.on_all(several_hosts(fleet, hosts, "exec"), command, root))
 
 
 def doctor(
