@@ -37,7 +37,10 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check services, files, models and answers on the hosts (exit code 3 on drift)."""
+    """Check services, files, models and answers on the hosts.
+
+    The exit code is 3 on drift.
+    """
     from deploy import verify
     from deploy.engine_client import select_roles
 
@@ -68,7 +71,7 @@ def open_service(
     fleet: FleetFile = DEFAULT_FILE,
     browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = False,
 ) -> None:
-    """Open an SSH tunnel to a service and print its URL; runs until Ctrl-C."""
+    """Open an SSH tunnel to a service, until Ctrl-C."""
     from deploy import tunnel
 
     raise typer.Exit(tunnel.run(one_host(fleet, host), service, browser))
@@ -90,7 +93,10 @@ def logs(
         int, typer.Option("--lines", "-n", metavar="COUNT", min=1, help="Number of past lines to show, of each host.")
     ] = 50,
 ) -> None:
-    """Show the log of a service or a training run, on one host or on several at once."""
+    """Show the log of a service or a training run.
+
+    With several hosts each line begins with the name of its host.
+    """
     from deploy import logs
 
     named = several_hosts(fleet, hosts, "logs")
@@ -111,7 +117,10 @@ def ssh(
     ] = None,
     fleet: FleetFile = DEFAULT_FILE,
 ) -> None:
-    """Open a shell on a host, or run a command there; key, port and jump hosts are those of fleet.toml."""
+    """Open a shell on a host, or run a command there.
+
+    Key, port and jump hosts are those of fleet.toml.
+    """
     from deploy import shell
 
     raise typer.Exit(shell.session(one_host(fleet, host), command or ()))
@@ -123,7 +132,10 @@ def execute(
     fleet: FleetFile = DEFAULT_FILE,
     root: Annotated[bool, typer.Option("--root", help="As root. Default: as the SSH user.")] = False,
 ) -> None:
-    """Run a command on several hosts at once (exit code 1 if it fails on one)."""
+    """Run a command on several hosts at once.
+
+    The exit code is 1 if it fails on one.
+    """
     from deploy import shell
 
     raise typer.Exit(shell.on_all(several_hosts(fleet, hosts, "exec"), command, root))
@@ -137,7 +149,10 @@ def doctor(
     fleet: FleetFile = DEFAULT_FILE,
     as_json: AsJson = False,
 ) -> None:
-    """Find problems on this machine and on the hosts, and say how to fix each (exit code 3 if there are any)."""
+    """Find problems here and on the hosts, and say how to fix each.
+
+    The exit code is 3 if there are any.
+    """
     from deploy.doctor import report
 
     raise typer.Exit(report.run(fleet, host, as_json))
