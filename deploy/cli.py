@@ -95,7 +95,10 @@ def init(
 
 @app.command(rich_help_panel=SETUP)
 def check(fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Validate fleet.toml and list every mistake (exit code 2 if there are any)."""
+    """Validate fleet.toml and list every mistake.
+
+    The exit code is 2 if there are any.
+    """
     from deploy import config
 
     config.check(fleet)
@@ -110,7 +113,10 @@ def config(
     fleet: FleetFile = DEFAULT_FILE,
     as_json: AsJson = False,
 ) -> None:
-    """Print the merged settings as TOML, and where each comes from. Secrets are not shown."""
+    """Print the merged settings, and where each comes from.
+
+    The output is TOML. Secrets are not shown.
+    """
     from deploy import config
 
     raise typer.Exit(config.run(fleet, host, as_json))
@@ -132,7 +138,7 @@ def trust(
         ),
     ] = None,
 ) -> None:
-    """Log in by password once and install this machine's SSH key on the host."""
+    """Log in by password once to install this machine's SSH key."""
     from deploy import trust
 
     trust.at(fleet, host, address, replace_host_key)
@@ -180,7 +186,10 @@ def apply(
 
 @app.command(rich_help_panel=OPERATE)
 def drift(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, role: Role = None, as_json: AsJson = False) -> None:
-    """Compare the hosts with fleet.toml without changing anything (exit code 3 on drift)."""
+    """Compare the hosts with fleet.toml without changing anything.
+
+    The exit code is 3 on drift.
+    """
     from deploy import comparison
 
     raise typer.Exit(comparison.drift(fleet, limit or (), role or (), as_json))
@@ -192,7 +201,10 @@ def demo(
         Path, typer.Argument(metavar="FOLDER", callback=given_path, help="Folder for the report and its files.")
     ] = Path("demo"),
 ) -> None:
-    """Provision two local test machines, train a LoRA, and write a report (needs root)."""
+    """Provision two test machines here, train a LoRA, write a report.
+
+    Needs root.
+    """
     from inventory import extras
 
     extras.require("sdfleet demo")

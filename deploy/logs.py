@@ -72,7 +72,7 @@ class _Log:
     def show(self, lines: int, follow: bool, show: Callable[[str], object]) -> None:
         """Call `show` with each line. Raises HostError."""
         remote, unit, label = self.remote, self.unit, f"reading the log of {self.unit}"
-        with waiting(f"the log of {unit}"):
+        with waiting(f"the log of {unit}", aside=True):
             answer = remote.call(show_log, label=label, unit=unit)
         loaded = answer["loaded"]
         if not loaded:

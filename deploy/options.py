@@ -77,6 +77,14 @@ def _text_to_stderr(context: typer.Context, wanted: bool) -> bool:
 AsJson = Annotated[
     bool, typer.Option("--json", callback=_text_to_stderr, help="Print one JSON document for programs: docs/json.md.")
 ]
+Several = Annotated[
+    str,
+    typer.Argument(
+        metavar="HOST|GROUP",
+        autocompletion=completion.several,
+        help="Host or group; several with commas between: gpu-1,gpu-2.",
+    ),
+]
 HostName = Annotated[
     str, typer.Argument(metavar="HOST", autocompletion=completion.hosts, help="Name of a host in fleet.toml.")
 ]
@@ -99,6 +107,19 @@ def chosen(fleet: Path, limit: Sequence[str] | None) -> "list[HostSettings]":
 
     loaded = load(fleet)
     return [loaded.hosts[name] for name in select_hosts(loaded, limit or ())]
+
+
+def several_hosts(fleet: Path, names: str, given_by: str) -> "list[HostSettings]":
+    """The hosts of `names`, hosts and groups with commas between; alone, a host goes before a group of its name.
+
+    Raises ConfigError.
+    """
+    from deploy.engine_client import select_hosts
+    from inventory.load import load
+
+    loaded = load(fleet)
+    chosen = (names,) if names in loaded.hosts else select_hosts(loaded, names.split(","), given_by)
+    return [loaded.hosts[name] for name in chosen]
 
 
 def one_host(fleet: Path, name: str) -> "HostSettings":

@@ -53,6 +53,8 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
     sick = [name for name, found in seen.items() if isinstance(found, HostError) or _sick(found)]
     if sick:
         out.print(f"Next: sdfleet doctor{f' {sick[0]}' if len(sick) == 1 else ''}")
+    elif any(not isinstance(found, HostError) and found.webui and not found.webui.release for found in seen.values()):
+        out.print("Next: sdfleet apply")
     return code
 
 

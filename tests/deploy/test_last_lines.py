@@ -85,6 +85,7 @@ def test_releases_end_with_the_way_back_where_there_is_one(fakes: FakeHosts) -> 
 def test_status_of_a_sick_host_points_at_the_doctor(fakes: FakeHosts) -> None:
     fakes.write({"h1": "", "h2": "webui", "h3": ""})
     assert "doctor" not in fakes.sdfleet("status", "--limit", "h1").output
+    assert fakes.sdfleet("status").output.splitlines()[-1] == "Next: sdfleet apply"
     serve(fakes, "h2", "good", "new")  # and it does not answer
     assert fakes.sdfleet("status").output.splitlines()[-1] == "Next: sdfleet doctor h2"
     (fakes.host("h3") / "away").touch()
