@@ -103,7 +103,7 @@ def test_a_run_trains_while_an_update_goes_on(light: LightFleet, shown: Path, tm
         program.send_signal(signal.SIGINT)
         said, _ = program.communicate(timeout=20)
         assert (program.returncode, said) == (0, "")
-        assert time.monotonic() - began < 2.5, "a second, and what a busy machine takes"
+        assert time.monotonic() - began < 5, "a second, and what a busy machine takes"
         assert connections(light) == []
     finally:
         light.lab.restore_network("h2")
