@@ -28,11 +28,34 @@ from deploy.options import (
 )
 from deploy.verbs import inspection, lock, models, rollout, services, training
 from inventory.errors import FAILED, OK, SdfleetError
-from training.options import CommandLine, given_path
+from training.options import CommandLine, Group, given_path
 
 PROGRAM = "sdfleet"
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C; typer ends the program at a KeyboardInterrupt and says nothing."""
+
+
+class _Verbs(Group):
+    """All commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of the headings of --help; typer puts groups behind all others."""
+        order = (SETUP, DEPLOY, OPERATE, CONTENT, LOCAL)
+        commands: dict[str, Any] = dict(self.commands)
+        return sorted(commands, key=lambda name: order.index(commands[name].rich_help_panel))
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise _InterruptedError from interrupt
+
+
 app = CommandLine(
     name=PROGRAM,
+    cls=_Verbs,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Provision, verify, update and train on your own Stable Diffusion GPU servers, from one fleet.toml.",
@@ -72,7 +95,10 @@ def init(
 
 @app.command(rich_help_panel=SETUP)
 def check(fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Validate fleet.toml and list every mistake (exit code 2 if there are any)."""
+    """Validate fleet.toml and list every mistake.
+
+    The exit code is 2 if there are any.
+    """
     from deploy import config
 
     config.check(fleet)
@@ -87,7 +113,10 @@ def config(
     fleet: FleetFile = DEFAULT_FILE,
     as_json: AsJson = False,
 ) -> None:
-    """Print the merged settings as TOML, and where each comes from. Secrets are not shown."""
+    """Print the merged settings, and where each comes from.
+
+    The output is TOML. Secrets are not shown.
+    """
     from deploy import config
 
     raise typer.Exit(config.run(fleet, host, as_json))
@@ -109,7 +138,7 @@ def trust(
         ),
     ] = None,
 ) -> None:
-    """Log in by password once and install this machine's SSH key on the host."""
+    """Log in by password once to install this machine's SSH key."""
     from deploy import trust
 
     trust.at(fleet, host, address, replace_host_key)
@@ -157,7 +186,10 @@ def apply(
 
 @app.command(rich_help_panel=OPERATE)
 def drift(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, role: Role = None, as_json: AsJson = False) -> None:
-    """Compare the hosts with fleet.toml without changing anything (exit code 3 on drift)."""
+    """Compare the hosts with fleet.toml without changing anything.
+
+    The exit code is 3 on drift.
+    """
     from deploy import comparison
 
     raise typer.Exit(comparison.drift(fleet, limit or (), role or (), as_json))
@@ -169,7 +201,10 @@ def demo(
         Path, typer.Argument(metavar="FOLDER", callback=given_path, help="Folder for the report and its files.")
     ] = Path("demo"),
 ) -> None:
-    """Provision two local test machines, train a LoRA, and write a report (needs root)."""
+    """Provision two test machines here, train a LoRA, write a report.
+
+    Needs root.
+    """
     from inventory import extras
 
     extras.require("sdfleet demo")
@@ -208,7 +243,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     try:
         # By itself, typer would end the program on wrong usage before a document could tell of it.
         code = app(arguments, prog_name=PROGRAM, standalone_mode=not command)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, _InterruptedError):
         _say("Interrupted. Run the same command again to continue.")
         sys.exit(130)
     except Exception as error:

@@ -16,6 +16,15 @@ LAST_SECONDS = 1
 """How long the input is waited for when the process has ended; a child of it may keep the pipe open."""
 
 
+LONGEST_SHOWN = 80
+
+
+def short(command: str) -> str:
+    """A command for an error: its beginning, on one line."""
+    text = " ".join(command.replace("\\n", " ").split())
+    return f"`{text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + '...'}`"
+
+
 class TooMuchError(Exception):
     """The process printed more than it may."""
 

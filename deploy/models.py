@@ -29,8 +29,9 @@ AUTOV2 = 10
 def show(fleet: Path, limit: list[str] | None, sha256: bool) -> None:
     hosts = chosen(fleet, limit)
     with connect(hosts) as remotes:
-        looked = read_stores(remotes)
-        ignored = answered(each({host.remote.name: host.remote for host in looked}, ignored_loras))
+        with waiting(f"the models of {len(hosts)} host(s)"):
+            looked = read_stores(remotes)
+            ignored = answered(each({host.remote.name: host.remote for host in looked}, ignored_loras))
         lost = len(remotes) - len(looked)
     print_table(table(rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2)))
     for host in looked:
@@ -94,12 +95,14 @@ def adopt_folder(host: str, folder: str, fleet: Path, copy: bool) -> None:
 
 def prune(fleet: Path, limit: list[str] | None, yes: bool) -> None:
     with connect(chosen(fleet, limit)) as remotes:
-        found = answered(each(remotes, unused_files))
+        with waiting(f"the stores of {len(remotes)} host(s)"):
+            found = answered(each(remotes, unused_files))
         for name, files in found.items():
             out.print(f"{name}: {len(files)} file(s), {format_bytes(sum(files.values()))}")
         if any(found.values()) and (yes or typer.confirm("Delete them?")):
             hosts = {name: remotes[name] for name, files in found.items() if files}
-            done = answered(each(hosts, lambda host: unused_files(host, list(found[host.name]))))
+            with waiting(f"the deletion on {' '.join(hosts)}"):
+                done = answered(each(hosts, lambda host: unused_files(host, list(found[host.name]))))
             out.print(f"Deleted on {', '.join(done)}.")
             found = {name: files for name, files in found.items() if not files or name in done}
     raise typer.Exit(0 if len(found) == len(remotes) else 1)

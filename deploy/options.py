@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deploy import completion
-from deploy.runs import names
 from inventory.errors import ConfigError, Problem
 from training.options import given_path
 
@@ -78,6 +77,14 @@ def _text_to_stderr(context: typer.Context, wanted: bool) -> bool:
 AsJson = Annotated[
     bool, typer.Option("--json", callback=_text_to_stderr, help="Print one JSON document for programs: docs/json.md.")
 ]
+Several = Annotated[
+    str,
+    typer.Argument(
+        metavar="HOST|GROUP",
+        autocompletion=completion.several,
+        help="Host or group; several with commas between: gpu-1,gpu-2.",
+    ),
+]
 HostName = Annotated[
     str, typer.Argument(metavar="HOST", autocompletion=completion.hosts, help="Name of a host in fleet.toml.")
 ]
@@ -85,6 +92,8 @@ HostName = Annotated[
 
 def checked_name(option: str, name: str) -> str:
     """The name of a run, a sweep or a file. Raises ConfigError if it could be a path."""
+    from deploy.runs import names
+
     if not names.NAME.fullmatch(name):
         said = f"{name!r} must begin with a letter or digit and have only letters, digits and . _ -, 100 at most"
         raise ConfigError(option, [Problem("", said)])
@@ -98,6 +107,19 @@ def chosen(fleet: Path, limit: Sequence[str] | None) -> "list[HostSettings]":
 
     loaded = load(fleet)
     return [loaded.hosts[name] for name in select_hosts(loaded, limit or ())]
+
+
+def several_hosts(fleet: Path, names: str, given_by: str) -> "list[HostSettings]":
+    """The hosts of `names`, hosts and groups with commas between; alone, a host goes before a group of its name.
+
+    Raises ConfigError.
+    """
+    from deploy.engine_client import select_hosts
+    from inventory.load import load
+
+    loaded = load(fleet)
+    chosen = (names,) if names in loaded.hosts else select_hosts(loaded, names.split(","), given_by)
+    return [loaded.hosts[name] for name in chosen]
 
 
 def one_host(fleet: Path, name: str) -> "HostSettings":

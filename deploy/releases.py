@@ -42,6 +42,8 @@ def releases(fleet: Path, limit: list[str] | None, as_json: bool) -> None:
     else:
         print_table(_table({name: answer for name, answer in found.items() if not isinstance(answer, HostError)}))
         _tell(lost)
+        if back := [name for name, apps in found.items() if not isinstance(apps, HostError) and _earlier(apps)]:
+            out.print(f"To go back: sdfleet rollback {' '.join(back)}")
     raise typer.Exit(code)
 
 
@@ -54,6 +56,11 @@ def of(remote: Remote) -> Apps:
     apps = {app: tuple(_release(entry) for entry in entries) for app, entries in answer.items()}
     _table({remote.name: apps})
     return apps
+
+
+def _earlier(apps: Apps) -> bool:
+    """Whether there is a release of the WebUI to roll back to."""
+    return any(entry.since and entry.whole and not entry.current and not entry.left for entry in apps.get("webui", ()))
 
 
 def _release(entry: Mapping[str, Any]) -> Release:

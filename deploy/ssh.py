@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import IO, Any, TypeVar
 
 from deploy import askpass, host_memory, refusals
-from deploy.exchange import TooMuchError, exchange
+from deploy.exchange import TooMuchError, exchange, short
 from deploy.ssh_config import CONNECT_SECONDS, ssh_config
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
@@ -255,8 +255,7 @@ def _write_tar(stream: IO[bytes], files: Mapping[PurePosixPath, Path | bytes]) -
 
 
 def _short(command: Sequence[str]) -> str:
-    text = shlex.join(command).replace("\n", " ")
-    return f"`{text if len(text) <= 80 else text[:77] + '...'}`"
+    return short(shlex.join(command))
 
 
 @contextmanager

@@ -50,7 +50,20 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
         err.print(styled("[bold red]unreachable[/] {}", error))
         if told[name]:
             err.print(styled("[bold yellow]warning[/] {}", told[name]))
+    sick = [name for name, found in seen.items() if isinstance(found, HostError) or _sick(found)]
+    if sick:
+        out.print(f"Next: sdfleet doctor{f' {sick[0]}' if len(sick) == 1 else ''}")
+    elif any(not isinstance(found, HostError) and found.webui and not found.webui.release for found in seen.values()):
+        out.print("Next: sdfleet apply")
     return code
+
+
+def _sick(found: HostState) -> bool:
+    """Whether something that should run does not."""
+    webui = found.webui
+    return any(state != "active" for state in found.services.values()) or bool(
+        webui and webui.release and (webui.problem or not webui.answers)
+    )
 
 
 def _notes(hosts: Sequence[HostSettings], seen: Mapping[str, HostState]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from deploy import train_again
-from deploy.console import err, out, styled
+from deploy.console import err, out, styled, waiting
 from deploy.options import Action, checked_name, chosen
 from deploy.runs import listing
 from deploy.runs.names import run_name
@@ -157,7 +157,7 @@ def publish(
     hosts = [host for host in chosen(fleet, limit) if host.has("webui")]
     if not hosts:
         raise ConfigError(str(fleet), [Problem("hosts", 'no host has a WebUI; put one into the group "webui"')])
-    with connect(hosts) as remotes:
+    with connect(hosts) as remotes, waiting(f"{name} to reach {len(hosts)} host(s)"):
         answers = each(remotes, lambda remote: publish_file(remote, run, file, name))
     for at, answer in answers.items():
         if isinstance(answer, HostError):

@@ -30,6 +30,8 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
         Document(command="train list", exit_code=OK, seconds=time.monotonic() - began, hosts=told).write()
     elif any(found.values()):
         print_table(_table([(host, run) for host, runs in found.items() for run in runs]))
+        if going := [run.name for runs in found.values() for run in runs if run.state == "running"]:
+            out.print(f"Next: sdfleet train follow {going[-1]}")
     else:
         out.print("No runs yet. Next: sdfleet train run CONFIG")
     return OK

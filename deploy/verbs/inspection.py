@@ -15,9 +15,11 @@ from deploy.options import (
     HostName,
     Limit,
     Role,
+    Several,
     checked_name,
     chosen,
     one_host,
+    several_hosts,
 )
 from training.options import given_path
 
@@ -35,7 +37,10 @@ def verify(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check services, files, models and answers on the hosts (exit code 3 on drift)."""
+    """Check services, files, models and answers on the hosts.
+
+    The exit code is 3 on drift.
+    """
     from deploy import verify
     from deploy.engine_client import select_roles
 
@@ -87,21 +92,14 @@ def open_service(
     fleet: FleetFile = DEFAULT_FILE,
     browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = False,
 ) -> None:
-    """Open an SSH tunnel to a service and print its URL; runs until Ctrl-C."""
+    """Open an SSH tunnel to a service, until Ctrl-C."""
     from deploy import tunnel
 
     raise typer.Exit(tunnel.run(one_host(fleet, host), service, browser))
 
 
 def logs(
-    hosts: Annotated[
-        str,
-        typer.Argument(
-            metavar="HOST|GROUP",
-            autocompletion=completion.several,
-            help="Host or group; several with commas between: gpu-1,gpu-2.",
-        ),
-    ],
+    hosts: Several,
     what: Annotated[
         str,
         typer.Argument(
@@ -116,15 +114,13 @@ def logs(
         int, typer.Option("--lines", "-n", metavar="COUNT", min=1, help="Number of past lines to show, of each host.")
     ] = 50,
 ) -> None:
-    """Show the log of a service or a training run, on one host or on several at once."""
-    from deploy import logs
-    from deploy.engine_client import select_hosts
-    from inventory.load import load
+    """Show the log of a service or a training run.
 
-    loaded = load(fleet)
-    named = [loaded.hosts[name] for name in select_hosts(loaded, hosts.split(","), "logs")]
-    if hosts in loaded.hosts:  # a group may have its name
-        named = [loaded.hosts[hosts]]
+    With several hosts each line begins with the name of its host.
+    """
+    from deploy import logs
+
+    named = several_hosts(fleet, hosts, "logs")
     raise typer.Exit(logs.run(named, checked_name("WHAT", what), lines, follow))
 
 
@@ -142,28 +138,28 @@ def ssh(
     ] = None,
     fleet: FleetFile = DEFAULT_FILE,
 ) -> None:
-    """Open a shell on a host, or run a command there; key, port and jump hosts are those of fleet.toml."""
+    """Open a shell on a host, or run a command there.
+
+    Key, port and jump hosts are those of fleet.toml.
+    """
     from deploy import shell
 
     raise typer.Exit(shell.session(one_host(fleet, host), command or ()))
 
 
 def execute(
-    name: Annotated[
-        str, typer.Argument(metavar="HOST|GROUP", autocompletion=completion.hosts_and_groups, help="Where to run it.")
-    ],
+    hosts: Several,
     command: Command,
     fleet: FleetFile = DEFAULT_FILE,
     root: Annotated[bool, typer.Option("--root", help="As root. Default: as the SSH user.")] = False,
 ) -> None:
-    """Run a command on all hosts of a group at once (exit code 1 if it fails on one)."""
-    from deploy import shell
-    from deploy.engine_client import select_hosts
-    from inventory.load import load
+    """Run a command on several hosts at once.
 
-    loaded = load(fleet)
-    hosts = [loaded.hosts[each] for each in select_hosts(loaded, [name], "exec")]
-    raise typer.Exit(shell.on_all(hosts, command, root))
+    The exit code is 1 if it fails on one.
+    """
+    from deploy import shell
+
+    raise typer.Exit(shell.on_all(several_hosts(fleet, hosts, "exec"), command, root))
 
 
 def doctor(
@@ -174,7 +170,10 @@ def doctor(
     fleet: FleetFile = DEFAULT_FILE,
     as_json: AsJson = False,
 ) -> None:
-    """Find problems on this machine and on the hosts, and say how to fix each (exit code 3 if there are any)."""
+    """Find problems here and on the hosts, and say how to fix each.
+
+    The exit code is 3 if there are any.
+    """
     from deploy.doctor import report
 
     raise typer.Exit(report.run(fleet, host, as_json))

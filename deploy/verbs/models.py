@@ -29,7 +29,10 @@ def show(
     limit: Only = None,
     sha256: Annotated[bool, typer.Option("--sha256", help="Show whole hashes instead of their beginning.")] = False,
 ) -> None:
-    """List models: kind, size, hash as the WebUI shows it (AutoV2), source, and hosts."""
+    """List models with size, hash, source, and the hosts that have them.
+
+    The hash is shown as the WebUI shows it (AutoV2).
+    """
     from deploy import models
 
     models.show(fleet, limit, sha256)
@@ -88,9 +91,11 @@ def adopt_folder(
     fleet: FleetFile = DEFAULT_FILE,
     copy: Annotated[bool, typer.Option("--copy", help="Copy files that can be neither shared nor linked.")] = False,
 ) -> None:
-    """Add model files that a host already has to its store, and print their entries for fleet.toml.
+    """Take model files that a host already has into its store.
 
-    They are hashed where they are and never fetched again; nothing in the folder is changed.
+    Prints their entries for fleet.toml. They are hashed where they are and never fetched again.
+
+    Nothing in the folder is changed.
 
     The exit code is 1 if a file could not be taken.
     """
@@ -105,7 +110,10 @@ def prune(
     limit: Limit = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Delete files from the stores that no model needs. Files put there by hand stay."""
+    """Delete files from the stores that no model needs.
+
+    Files put there by hand stay.
+    """
     from deploy import models
 
     models.prune(fleet, limit, yes)
@@ -117,7 +125,10 @@ def check(
     limit: Limit = None,
     remove: Annotated[bool, typer.Option("--remove", help="Delete damaged files, so that apply fetches them.")] = False,
 ) -> None:
-    """Read every file of the stores and compare its sha256 (exit code 3 if one is damaged)."""
+    """Read every file of the stores and compare its sha256.
+
+    The exit code is 3 if one is damaged.
+    """
     from deploy import models
 
     models.check(fleet, limit, remove)

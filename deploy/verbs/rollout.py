@@ -28,14 +28,17 @@ def update(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every operation.")] = False,
 ) -> None:
-    """Update in waves, a canary first. Check each wave and roll it back if a check fails."""
+    """Update in waves, a canary first.
+
+    Each wave is checked, and rolled back if a check fails.
+    """
     from deploy.rollout import command
 
     command.update(names, fleet, limit, locked, pause, force, verbose)
 
 
 def releases(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, as_json: AsJson = False) -> None:
-    """List the releases on the hosts: which one is in use, and which you can roll back to."""
+    """List the releases on the hosts, and which one is in use."""
     from deploy import releases
 
     releases.releases(fleet, limit, as_json)
@@ -59,7 +62,9 @@ def rollback(
     now: Annotated[bool, typer.Option("--now", help="Do not wait for running generations.")] = False,
     fleet: FleetFile = DEFAULT_FILE,
 ) -> None:
-    """Go back to the previous release. Takes seconds; needs no network and builds nothing.
+    """Go back to the previous release, in seconds.
+
+    Needs no network and builds nothing.
 
     A host that cannot be reached does not stop the others.
     """

@@ -29,7 +29,7 @@ Names = Annotated[
 
 
 def start(service: ServiceOrHost, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Start a service, or all services of a host, and wait until it is ready.
+    """Start a service, or all of a host, and wait until it is ready.
 
     On a host without systemd that was stopped, this first starts all that was running, training runs too.
     """
@@ -39,14 +39,19 @@ def start(service: ServiceOrHost, names: Names = None, fleet: FleetFile = DEFAUL
 
 
 def stop(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Stop a service until you start it, the host boots, or the next apply."""
+    """Stop a service until you start it.
+
+    It starts again when the host boots, too, and with the next apply.
+    """
     from deploy import services
 
     services.stop(service, names, fleet)
 
 
 def restart(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Restart a service, a few hosts at a time, and wait until it is ready.
+    """Restart a service, a few hosts at a time.
+
+    Waits until it is ready.
 
     At most fleet.rollout.max_unavailable hosts are without it at once.
 

@@ -65,7 +65,7 @@ def run_config(
     into: Into = RUNS,
     then: Then = None,
 ) -> None:
-    """Send a config and its pictures to a host, train there, and fetch the result."""
+    """Train on a host: send config and pictures, fetch the result."""
     from deploy import train
 
     train.run_config(config, fleet, on, name, settings, follow, into, then)
@@ -88,7 +88,10 @@ def report(
         ),
     ],
 ) -> None:
-    """Write a run's HTML report again: loss curve, samples, config and record."""
+    """Write a run's HTML report again.
+
+    It has the loss curve, samples, config and record.
+    """
     from deploy import train
 
     train.report(folder)
@@ -155,7 +158,7 @@ def publish(
         str | None, typer.Option("--file", help="File in the run's output/ to publish. Default: the finished LoRA.")
     ] = None,
 ) -> None:
-    """Copy a run's LoRA to the WebUI hosts and refresh the WebUI; no restart."""
+    """Copy a run's LoRA to the WebUI hosts; no restart."""
     from deploy import train
 
     train.publish(run, fleet, limit, name, on, into, chosen_file)
@@ -185,7 +188,10 @@ def reproduce(
     anyway: Annotated[bool, typer.Option("--anyway", help="Train even if an input has changed.")] = False,
     into: Into = RUNS,
 ) -> None:
-    """Repeat a run from its record and compare the results (exit code 3 if they differ)."""
+    """Repeat a run from its record and compare the results.
+
+    The exit code is 3 if they differ.
+    """
     from deploy import train_again
 
     train_again.reproduce(run, fleet, on, anyway, into)
@@ -210,7 +216,9 @@ def sweep(
     name: Annotated[str | None, typer.Option(help="Name of the sweep. Default: the config's name.")] = None,
     into: Into = RUNS,
 ) -> None:
-    """Train a config with every combination of the given values, on all free GPUs, and compare the results.
+    """Train a config with every combination of values, and compare.
+
+    All free GPUs are used.
 
     Run the same command again to continue an interrupted sweep.
     """

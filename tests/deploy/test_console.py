@@ -498,6 +498,19 @@ def test_a_wait_of_one_name_tells_for_how_long(monkeypatch: pytest.MonkeyPatch) 
     assert shown(out, show).startswith("Still waiting: h1 to draw, 0 s\n")
 
 
+def test_a_wait_within_another_shows_nothing_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "QUIET_SECONDS", 0.05)
+
+    def show() -> None:
+        with console.waiting("the whole"), console.waiting("a part of it"):
+            time.sleep(0.2)
+        with console.waiting("the next"):
+            time.sleep(0.2)
+
+    said = shown(out, show)
+    assert "the whole" in said and "a part of it" not in said and "the next" in said
+
+
 def test_lines_of_a_run_are_left_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     path = f"/srv/sdfleet/hub/{'models--openai--clip/' * 6}config.json"
 
