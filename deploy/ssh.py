@@ -119,8 +119,8 @@ class Remote:
             raise HostError(f"{self.name}: {refusals.wrong_password(self.host)}")
         self.judge(Answer(status or 1, "", said), words)
 
-    def abandon(self) -> None:
-        """End what other threads are doing on the host; they get a HostError."""
+    def kill(self) -> None:
+        """End the ssh processes with which other threads wait for the host."""
         for process in list(self._running):
             process.kill()
 
@@ -275,10 +275,24 @@ def connect(hosts: Iterable[HostSettings]) -> Iterator[dict[str, Remote]]:
             for remote in remotes.values():
                 if remote.answered:
                     host_memory.seen(remote.host, remote.answered)
-            for socket in Path(folder).iterdir():
-                if socket.is_socket():
-                    stop = ["ssh", "-F", "none", "-o", f"ControlPath={socket}", "-O", "exit", "any"]
-                    subprocess.run(stop, capture_output=True, timeout=10)
+            _hang_up(Path(folder))
+
+
+def _hang_up(folder: Path) -> None:
+    """End the shared connections whose sockets are in a folder."""
+    sockets = [place for place in folder.iterdir() if place.is_socket()]
+    stops = [["ssh", "-F", "none", "-o", f"ControlPath={place}", "-O", "exit", "any"] for place in sockets]
+    with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
+        list(pool.map(lambda stop: subprocess.run(stop, capture_output=True, timeout=10), stops))
+
+
+def abandon(remotes: Iterable[Remote]) -> None:
+    """End what other threads are doing on hosts, and all connections; the threads get a HostError."""
+    remotes = list(remotes)
+    for remote in remotes:
+        remote.kill()
+    for folder in {remote.config.parent for remote in remotes}:
+        _hang_up(folder)  # a connection keeps the pipes of the commands that went over it open
 
 
 def each(remotes: Mapping[str, Remote], work: Callable[[Remote], T]) -> dict[str, T | HostError]:

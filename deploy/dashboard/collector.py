@@ -68,9 +68,8 @@ class Collector(threading.Thread):
                 return
 
     def stop(self) -> None:
-        """End soon; what is going on with the host is broken off."""
+        """Ask the host no more, and take no answer for one that is broken off now."""
         self._stopping.set()
-        self.remote.abandon()
 
     def round(self) -> None:
         """Ask the host once and show what it says."""
@@ -81,6 +80,7 @@ class Collector(threading.Thread):
         if isinstance(seen, HostError):
             self.remote.close()  # sudo's password went with the connection that brought it
             told, why = host_memory.warning(self.remote.host, now), failure(before.name, seen)
+            why = why if seen.cure else replace(why, next="")  # it is tried again anyway
             reach: Reach = "lost" if seen.unreachable else "failed"
             view = replace(before, reach=reach, level="bad", error=why, warning=told)
         else:

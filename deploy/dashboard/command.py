@@ -11,10 +11,10 @@ from pathlib import Path
 import uvicorn
 
 from deploy.console import out
-from deploy.dashboard.app import dashboard
+from deploy.dashboard.app import Painted, dashboard
 from deploy.dashboard.board import Board
 from deploy.dashboard.collector import Collector
-from deploy.ssh import connect
+from deploy.ssh import abandon, connect
 from inventory.errors import ConfigError, Problem
 from inventory.model import Fleet
 
@@ -38,7 +38,7 @@ def run(fleet: Fleet, names: Sequence[str], port: int | None) -> int:
         for collector in collectors.values():
             collector.start()
         try:
-            server, url = served(board, collectors, listening)
+            server, url = served(board, collectors, listening, lambda: stop(collectors.values()))
             out.print(f"Dashboard of {len(names)} host(s): {url}   (Ctrl-C ends it)")
             server.run(sockets=[listening])
         except KeyboardInterrupt:  # which uvicorn raises again when it has ended
@@ -48,12 +48,16 @@ def run(fleet: Fleet, names: Sequence[str], port: int | None) -> int:
     return 0
 
 
-def served(board: Board, collectors: Mapping[str, Collector], listening: socket.socket) -> tuple[uvicorn.Server, str]:
-    """The server, and the URL that opens the page."""
+def served(
+    board: Board, painted: Mapping[str, Painted], listening: socket.socket, ends: Callable[[], None]
+) -> tuple[uvicorn.Server, str]:
+    """The server, and the URL that opens the page.
+
+    + painted: by host, where its runs' pictures come from
+    + ends: ends what requests may wait for, when the server is to end
+    """
     port, token = listening.getsockname()[1], secrets.token_urlsafe(24)
-    app = dashboard(
-        board, collectors, lambda: server.should_exit, port=port, token=token, page=secrets.token_urlsafe(12)
-    )
+    app = dashboard(board, painted, lambda: server.should_exit, port=port, token=token, page=secrets.token_urlsafe(12))
     server = _Server(
         uvicorn.Config(
             app,
@@ -66,7 +70,7 @@ def served(board: Board, collectors: Mapping[str, Collector], listening: socket.
             server_header=False,
             timeout_graceful_shutdown=1,
         ),
-        lambda: stop(collectors.values()),
+        ends,
     )
     return server, f"http://127.0.0.1:{port}/?token={token}"
 
@@ -85,10 +89,11 @@ class _Server(uvicorn.Server):
 
 def stop(collectors: Collection[Collector]) -> None:
     """End collectors, and the commands that they run on hosts; waits for them for `STOP_SECONDS`."""
+    for collector in collectors:
+        collector.stop()
     deadline = time.monotonic() + STOP_SECONDS
     while any(collector.is_alive() for collector in collectors) and time.monotonic() < deadline:
-        for collector in collectors:
-            collector.stop()
+        abandon(collector.remote for collector in collectors)
         time.sleep(0.02)
 
 

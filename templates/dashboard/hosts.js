@@ -1,16 +1,22 @@
 // Hosts, their releases, the last update.
 
 import { loadChart } from "./charts.js";
-import { age, badge, h, meter } from "./elements.js";
+import { age, badge, h, meter, now } from "./elements.js";
 
 const GiB = (mb) => (mb / 1024).toFixed(1);
 const LATE = 20; // seconds without an answer after which the page says so
 
+/** Whether a host that answered so far is silent; a page that was just opened waits for its next answer. */
+export function isLate(host, seen) {
+  return host.reach === "answers" && now() - seen > LATE && performance.now() > 1000 * LATE;
+}
+
 /** How a host is, in a sign and a word or two. */
-function condition(host) {
+function condition(host, late) {
   if (host.reach === "waiting") return badge("waits", "asking");
   if (host.reach === "lost") return badge("bad", "unreachable");
   if (host.reach === "failed") return badge("bad", "failed");
+  if (late) return badge("warning", "no answer");
   if (host.level === "good") return badge("good", "ready");
   const count = host.problems.length;
   return badge(host.level, count === 1 ? "1 problem" : `${count} problems`);
@@ -19,28 +25,23 @@ function condition(host) {
 export function hostCard(host, seen) {
   const away = host.reach === "lost" || host.reach === "failed";
   const state = host.state;
+  const late = isLate(host, seen);
   const card = h(
     "article",
-    { class: `card host ${host.level}${away ? " away" : ""}`, "data-host": host.name },
-    h("h3", {}, h("span", { class: "name" }, host.name), condition(host)),
+    { class: `card host ${late ? "warning" : host.level}${away ? " away" : ""}`, "data-host": host.name },
+    h("h3", {}, h("span", { class: "name" }, host.name), condition(host, late)),
     h("p", { class: "quiet" }, [host.address, state?.os, state?.provider, ...host.groups].filter(Boolean).join(" · ")),
   );
   if (away) {
-    card.append(h("p", { class: "problem bad" }, host.error.what), h("p", {}, host.error.next));
+    card.append(h("p", { class: "problem bad" }, host.error.what), host.error.next ? h("p", {}, host.error.next) : "");
     if (host.warning) card.append(h("p", { class: "problem warning" }, host.warning));
     card.append(h("p", { class: "quiet" }, age(host.since, host.reach === "lost" ? "lost for " : "failing for ", ""), seen ? age(seen, "; last answer ") : "", state ? "; what it said then:" : ""));
   } else {
     card.append(...host.problems.map((problem) => h("p", { class: `problem ${host.level}` }, problem)));
-    if (seen) card.append(late(seen));
+    if (late) card.append(h("p", { class: "problem warning" }, "no answer; the last one came ", age(seen)));
   }
   if (state) card.append(h("div", { class: "known" }, state.gpus.map((gpu, index) => card_of(gpu, host.loads[index] ?? [])), facts(host, state)));
   return card;
-}
-
-function late(seen) {
-  const told = h("p", { class: "quiet late", hidden: true }, age(seen, "last answer "));
-  told.dataset.late = seen + LATE;
-  return told;
 }
 
 function card_of(gpu, loads) {

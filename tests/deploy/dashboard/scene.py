@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from PIL import Image, ImageDraw
 
+from deploy.dashboard.app import Painted
 from deploy.dashboard.board import Board
 from deploy.dashboard.command import listener, served
 from deploy.dashboard.news import News
@@ -45,10 +46,6 @@ class Painter:
         told = io.BytesIO()
         picture.save(told, "PNG")
         return told.getvalue(), "image/png"
-
-    def is_alive(self) -> bool:
-        """Nothing of it goes on."""
-        return False
 
 
 def points(steps: int, seed: int = 1) -> list[Point]:
@@ -187,10 +184,10 @@ def fill(board: Board) -> None:
 
 
 @contextlib.contextmanager
-def serving(board: Board, painted: Mapping[str, Any]) -> Iterator[str]:
+def serving(board: Board, painted: Mapping[str, Painted]) -> Iterator[str]:
     """Serve the page of a board; the URL that opens it."""
     with listener(None) as listening:
-        server, url = served(board, cast(Any, painted), listening)
+        server, url = served(board, painted, listening, lambda: None)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         while not server.started:

