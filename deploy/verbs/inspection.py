@@ -66,7 +66,7 @@ def dashboard(
         typer.Option(metavar="PORT", min=1, max=65535, help="Local port. Default: 8686, or a free one."),
     ] = None,
 ) -> None:
-    """Serve a live page of the fleet, until Ctrl-C."""
+    """Serve a live page of the fleet to your browser, until Ctrl-C."""
     from deploy.engine_client import select_hosts
     from inventory import extras
     from inventory.load import load
