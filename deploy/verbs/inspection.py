@@ -71,12 +71,11 @@ def dashboard(
     from inventory import extras
     from inventory.load import load
 
-    loaded = load(fleet)
-    names = select_hosts(loaded, limit or ())
     extras.require("sdfleet dashboard")
     from deploy.dashboard import command
 
-    raise typer.Exit(command.run(loaded, names, port))
+    loaded = load(fleet)
+    raise typer.Exit(command.run(loaded, select_hosts(loaded, limit or ()), port))
 
 
 def open_service(
