@@ -44,7 +44,8 @@ def open_service(
     service: Annotated[
         str,
         typer.Argument(
-            metavar="SERVICE", help="webui, lora-scripts, lora-scripts-tensorboard, or tensorboard (of training runs)."
+            metavar="SERVICE",
+            help="webui, comfyui, lora-scripts, lora-scripts-tensorboard, or tensorboard (of training runs).",
         ),
     ] = "webui",
     fleet: FleetFile = DEFAULT_FILE,

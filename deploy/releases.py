@@ -23,7 +23,7 @@ from inventory.load import load
 from inventory.model import HostSettings
 from roles.onhost.activate import NOT_INSTALLED
 
-APPS = ("webui", "lora_scripts", "trainer")
+APPS = ("webui", "comfyui", "lora_scripts", "trainer")
 """Applications that have releases, each by the name of its role."""
 
 BACK_SECONDS = 1800

@@ -12,6 +12,7 @@ from inventory.caching import upstreams
 from inventory.model import ROLES, HostSettings
 from roles.base import tasks as base
 from roles.cache import tasks as cache
+from roles.comfyui import tasks as comfyui
 from roles.facts.gpu import Gpus
 from roles.facts.init import Init
 from roles.gateway import tasks as gateway
@@ -36,7 +37,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
     chosen = [role for role in settings.roles if role in only]
     manager = chosen_manager(settings, host.get_fact(Init))
     refuse_without_systemd(manager, settings, chosen)
-    computes = not {"webui", "lora_scripts", "trainer"}.isdisjoint(chosen)
+    computes = not {"webui", "comfyui", "lora_scripts", "trainer"}.isdisjoint(chosen)
     torch = torch_builds(settings, host.get_fact(Gpus)) if computes else NO_TORCH
     # One call per role, in this order: pyinfra orders operations by the line that they are called from.
     prepare_system(settings, chosen, manager)
@@ -90,6 +91,8 @@ def install_applications(settings: HostSettings, chosen: Collection[str], torch:
     """The applications for which there is a build of torch."""
     if "webui" in chosen and torch.webui:
         webui.install(webui=settings.webui, paths=settings.paths, build=torch.webui, manager=manager)
+    if "comfyui" in chosen and torch.comfyui:
+        comfyui.install(comfyui=settings.comfyui, paths=settings.paths, build=torch.comfyui, manager=manager)
     if "lora_scripts" in chosen and torch.lora_scripts:
         lora_scripts.install(
             lora_scripts=settings.lora_scripts, paths=settings.paths, build=torch.lora_scripts, manager=manager
@@ -120,6 +123,8 @@ def refuse_without_torch(chosen: Collection[str], torch: TorchBuilds) -> None:
     """Fail where no build of torch fits. Last, so that the driver is installed even if that is what is missing."""
     if "webui" in chosen and not torch.webui:
         server.shell(name="Choose torch for the WebUI", commands=refusal(torch.why))
+    if "comfyui" in chosen and not torch.comfyui:
+        server.shell(name="Choose torch for ComfyUI", commands=refusal(torch.why_no_comfyui))
     if "lora_scripts" in chosen and not torch.lora_scripts:
         server.shell(name="Choose torch for lora-scripts", commands=refusal(torch.why_no_lora_scripts))
     if "trainer" in chosen and not torch.trainer:

@@ -49,6 +49,9 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
         if not isinstance(found, HostError) and found["webui"] and (others := found["webui"]["extensions_by_hand"]):
             out.print(f"{name}: extensions installed by hand, left alone: {', '.join(others)}")
     for name, found in seen.items():
+        for service, problem in ({} if isinstance(found, HostError) else found["problems"]).items():
+            out.print(styled("{}: [yellow]{}: {}[/]", name, service, problem))
+    for name, found in seen.items():
         if not isinstance(found, HostError) and found["asleep"]:
             out.print(f"{name}: nothing has started its services since it was stopped; run: sdfleet start {name}")
     for host in hosts:
@@ -80,6 +83,7 @@ def look(remote: Remote) -> Seen:
         root=str(host.paths.root),
         webui=webui,
         others=further_services(host),
+        states={"comfyui": units.COMFYUI_STATE} if host.has("comfyui") else {},
         idle=IDLE_STATE if host.rental.idle_stop else "",
         models={f"{model.kind} {model.name}": _places(model, host.paths) for model in host.models},
     )

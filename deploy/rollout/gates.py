@@ -14,7 +14,7 @@ from inventory.rollout import Rollout
 from roles.accounts import WEBUI
 from roles.facts.seen import as_user
 from roles.onhost.journal import without_numbers
-from roles.onhost.webui_picture import PictureError, distinct_colours, pixels
+from roles.onhost.png_pixels import PictureError, distinct_colours, pixels
 from roles.paths import Paths
 
 Seen = dict[str, Any]

@@ -17,7 +17,8 @@ FLEET = """
 name = "studio"
 [hosts.gpu-1]
 address = "203.0.113.10"
-groups = ["webui", "lora_scripts", "train", "gateway", "cache"]
+groups = ["webui", "comfyui", "lora_scripts", "train", "gateway", "cache"]
+comfyui.port = 8288
 rental.idle_stop = "30m"
 """
 TEMPLATES = Path(__file__).resolve().parents[3] / "templates"
@@ -45,6 +46,7 @@ def test_every_service_is_looked_at_where_its_role_is_chosen(host: HostSettings,
     assert ports.keys() == units.SERVICES.keys(), "name the group of a new service in FLEET, and its ports below"
     assert ports == {
         "webui": (7860,),
+        "comfyui": (8288,),
         "lora-scripts": (28000,),
         "lora-scripts-tensorboard": (6006,),
         "tensorboard": (6007,),
