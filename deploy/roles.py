@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from pyinfra.api.command import StringCommand
 from pyinfra.context import host
 from pyinfra.operations import server
 
@@ -83,8 +84,17 @@ def install_models(settings: HostSettings, chosen: Collection[str]) -> None:
             secrets=host.data.secrets,
             here=host.data.here,
             files_needed=host.data.files_needed,
-            after=webui.refresh(settings.webui, settings.paths) if settings.has("webui") else None,
+            after=refreshes(settings),
         )
+
+
+def refreshes(settings: HostSettings) -> list[StringCommand]:
+    """Commands that have what draws on a host look at its models again, without a restart."""
+    found = {
+        "webui": webui.refresh(settings.webui, settings.paths),
+        "comfyui": comfyui.refresh(settings.comfyui, settings.paths),
+    }
+    return [refresh for role, refresh in found.items() if settings.has(role)]
 
 
 def install_applications(settings: HostSettings, chosen: Collection[str], torch: TorchBuilds, manager: Manager) -> None:

@@ -232,6 +232,11 @@ class HostSettings(Settings):
     def has(self, role: str) -> bool:
         return role in self.roles
 
+    @property
+    def draws(self) -> bool:
+        """Whether it has a service that draws."""
+        return self.has("webui") or self.has("comfyui")
+
 
 def _table_of(role: str) -> type[Settings] | None:
     kind = HostSettings.model_fields[role].annotation

@@ -1,5 +1,6 @@
 """Services of every role: what runs, what does not, and who has their ports."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +108,17 @@ def test_status_shows_every_service_that_always_runs(host: HostSettings) -> None
 
 
 def test_open_leads_to_every_service_on_loopback_and_no_other(host: HostSettings) -> None:
-    opened = {name: tunnel.remote_port(host, name) for name in ("webui", "lora-scripts", "tensorboard")}
-    assert opened == {"webui": 7860, "lora-scripts": 28000, "tensorboard": 6007}
-    with pytest.raises(ConfigError, match="it has: webui, lora-scripts, lora-scripts-tensorboard, tensorboard"):
+    opened = {name: tunnel.remote_port(host, name) for name in ("webui", "comfyui", "lora-scripts", "tensorboard")}
+    assert opened == {"webui": 7860, "comfyui": 8288, "lora-scripts": 28000, "tensorboard": 6007}
+    with pytest.raises(
+        ConfigError, match="it has: webui, comfyui, lora-scripts, lora-scripts-tensorboard, tensorboard"
+    ):
         tunnel.remote_port(host, "cache")
 
 
 def test_every_unit_that_starts_at_boot_is_a_service() -> None:
     files = TEMPLATES.rglob("*[!@].service.j2")
-    started = {file.name.removesuffix(".j2") for file in files if "\n[Install]\n" in file.read_text()}
+    started = {
+        file.name.removesuffix(".j2") for file in files if re.search(r"\n\[Install\]\n|{% include", file.read_text())
+    }
     assert started <= set(units.SERVICES.values()), "add it to deploy/units.py"
