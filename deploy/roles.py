@@ -117,7 +117,9 @@ def install_gateway(settings: HostSettings, chosen: Collection[str], manager: Ma
             gateway=settings.gateway,
             paths=settings.paths,
             address=settings.connection.address,
-            backends=backends(settings.gateway, settings.roles, settings.webui, settings.lora_scripts),
+            backends=backends(
+                settings.gateway, settings.roles, settings.webui, settings.comfyui, settings.lora_scripts
+            ),
             secrets=host.data.secrets,
             manager=manager,
         )

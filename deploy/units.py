@@ -78,7 +78,8 @@ def services(host: HostSettings) -> list[Service]:
 
 
 def _gateway_ports(host: HostSettings) -> tuple[int, ...]:
-    public = [each.public_port for each in backends(host.gateway, host.roles, host.webui, host.lora_scripts)]
+    served = backends(host.gateway, host.roles, host.webui, host.comfyui, host.lora_scripts)
+    public = [each.public_port for each in served]
     return (*public, *([host.gateway.redirect_port] if host.gateway.redirect_port else []))
 
 

@@ -48,7 +48,7 @@ def _option(name: str) -> str:
 
 
 FLAGS = LaunchFlags(
-    "ComfyUI",
+    "this ComfyUI",
     "comfyui",
     _KINDS,
     {flag: instead for instead, flags in _INSTEAD.items() for flag in flags.split()},

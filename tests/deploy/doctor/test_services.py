@@ -51,7 +51,7 @@ def test_every_service_is_looked_at_where_its_role_is_chosen(host: HostSettings,
         "lora-scripts": (28000,),
         "lora-scripts-tensorboard": (6006,),
         "tensorboard": (6007,),
-        "gateway": (443, 8443, 9443, 80),
+        "gateway": (443, 8444, 8443, 9443, 80),
         "cache": (8180, 8181, 8182, 8183, 8184, 8185, 8187, 8188),  # 8186 is apt's, whose mirror is not named
         "idle-stop": (),
     }
