@@ -20,7 +20,7 @@ AS_THE_SERVICE = {
     *("webui_service", "webui_options", "webui_picture", "webui_png"),
     *("comfyui_service", "comfyui_picture"),
 }
-AS_THE_SERVICE |= {"training_turn"}
+AS_THE_SERVICE |= {"training_turn", "gpu_guests"}
 AS_THE_SERVICE |= {"gateway_login", "login_authentication", "login_guesses", "login_server", "login_sessions"}
 """Programs of roles/onhost that units start as their own user, or that touch no file of another."""
 CONFINED = {"convert_pickle", "tensor_names"}

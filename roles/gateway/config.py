@@ -153,7 +153,7 @@ class Gateway(Settings):
     @property
     def opened(self) -> dict[str, int]:
         """Setting -> port, of those that it may listen on; a provider opens one alone, for the one service shown."""
-        names = ("webui_port", "comfyui_port", "lora_scripts_port", "tensorboard_port")
-        names = names[:1] if self.tls == "provider" else names
+        every = ("webui_port", "comfyui_port", "lora_scripts_port", "tensorboard_port")
+        names = every[:1] if self.tls == "provider" else every
         plain = {"http_port": self.redirect_port} if self.redirect_port else {}
         return {name: getattr(self, name) for name in names} | plain

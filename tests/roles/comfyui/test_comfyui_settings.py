@@ -12,6 +12,7 @@ from roles.comfyui.application import application
 from roles.comfyui.config import Comfyui
 from roles.comfyui.release import release_of, torch_builds
 from roles.comfyui.service import folders_file, folders_text, launch_arguments, unit_text
+from roles.launch_flags import Flag
 from roles.managers import SYSTEMD
 from roles.models.config import FOLDERS
 from roles.operations.locks import torch_version
@@ -62,7 +63,7 @@ def test_two_services_cannot_have_its_port(tmp_path: Path) -> None:
         ({"reserve_vram": 1, "cuda_device": 3}, ["--cuda-device", "3", "--reserve-vram", "1"]),
     ],
 )
-def test_flags_are_written_as_its_command_line_has_them(flags: dict[str, bool | int], words: list[str]) -> None:
+def test_flags_are_written_as_its_command_line_has_them(flags: dict[str, Flag], words: list[str]) -> None:
     arguments = launch_arguments(Comfyui(flags=flags), PATHS, "cuda")
     assert arguments[-len(words) :] == words and "--cpu" not in arguments
 
