@@ -127,8 +127,7 @@ def install_gateway(settings: HostSettings, chosen: Collection[str], manager: Ma
 
 def install_rental(settings: HostSettings, chosen: Collection[str], manager: Manager) -> None:
     if "rental" in chosen:
-        port = settings.webui.port if settings.has("webui") else 0
-        rental.install(rental=settings.rental, paths=settings.paths, webui_port=port, manager=manager)
+        rental.install(rental=settings.rental, paths=settings.paths, ports=settings.drawing_ports, manager=manager)
 
 
 def refuse_without_torch(chosen: Collection[str], torch: TorchBuilds) -> None:

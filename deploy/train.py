@@ -223,7 +223,7 @@ def publish(
     if why := lora_keys.ignored(file):
         err.print(styled("[bold yellow]warning[/] {}: {}", file.name, why))
     out.print(f"Publishing {file.name} of {run} as {name}")
-    hosts = [host for host in chosen(fleet, limit) if host.draws]
+    hosts = [host for host in chosen(fleet, limit) if host.drawing_ports]
     if not hosts:
         said = 'no host draws; put one into the group "webui" or "comfyui"'
         raise ConfigError(str(fleet), [Problem("hosts", said)])

@@ -233,9 +233,9 @@ class HostSettings(Settings):
         return role in self.roles
 
     @property
-    def draws(self) -> bool:
-        """Whether it has a service that draws."""
-        return self.has("webui") or self.has("comfyui")
+    def drawing_ports(self) -> dict[str, int]:
+        """The ports of its services that draw, by role."""
+        return {role: its.port for role, its in (("webui", self.webui), ("comfyui", self.comfyui)) if self.has(role)}
 
 
 def _table_of(role: str) -> type[Settings] | None:

@@ -192,7 +192,7 @@ class Rollout:
     def judged(self, remotes: Mapping[str, Remote], before: Mapping[str, Seen]) -> list[Failure]:
         """Check hosts by the gates. Returns the failures."""
         settings = self.fleet.table.rollout
-        playing = {name: remote for name, remote in remotes.items() if remote.host.draws}
+        playing = {name: remote for name, remote in remotes.items() if remote.host.drawing_ports}
         out.print(f"Watching {' '.join(playing)} for {settings.stable_seconds} s, then generating the picture again")
         failures = []
         with waiting(f"the gates of {' '.join(playing)}"):

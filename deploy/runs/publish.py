@@ -42,8 +42,7 @@ def result(folder: Path, state: str, named: str | None) -> Path:
 
 def _drawing(host: HostSettings) -> dict[str, int]:
     """The units of a host that draw -> their ports."""
-    ports = {"webui": host.webui.port, "comfyui": host.comfyui.port}
-    return {units.SERVICES[role]: port for role, port in ports.items() if host.has(role)}
+    return {units.SERVICES[role]: port for role, port in host.drawing_ports.items()}
 
 
 def not_running(host: HostSettings, refreshed: Collection[str]) -> list[str]:

@@ -45,6 +45,8 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, ["b.safetensors", "c.safetensors"] if Path(os.environ["FAKE_CHECKPOINT"]).exists() else [])
         elif self.path == "/prompt":
             self.answer(200, {"exec_info": {"queue_remaining": len(waiting)}})
+        elif self.path == "/history?max_items=1":
+            self.answer(200, dict(list(history.items())[-1:]))
         elif self.path == "/asked":
             self.answer(200, asked)
         else:

@@ -51,7 +51,9 @@ def units(host: HostSettings, device: Device, manager: Manager) -> dict[str, str
         GATEWAY: gateway_unit(host.gateway, "203.0.113.1", paths, manager),
         UNITS / COMFYUI: comfyui_unit(host.comfyui, paths, comfyui_release(host.comfyui, build), device, manager),
         UNITS / WEBUI: webui_unit(host.webui, paths, webui, device, manager),
-        IDLE_STOP: idle_stop_unit(host.rental.model_copy(update={"idle_stop": "30m"}), paths, 7860, "AutoDL", manager),
+        IDLE_STOP: idle_stop_unit(
+            host.rental.model_copy(update={"idle_stop": "30m"}), paths, {"webui": 7860}, "AutoDL", manager
+        ),
         **trainer_units(trainer, paths, paths.envs / "any", manager),
         **lora_units(host.lora_scripts, paths, lora, device, manager),
     }

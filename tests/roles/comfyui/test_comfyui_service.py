@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from roles.onhost import comfyui_api, comfyui_picture
+from roles.onhost import comfyui_api, comfyui_picture, host_use, services
 from roles.onhost.png_pixels import PictureError, distinct_colours
 from roles.onhost.served_process import free_port
 from tests import onhost
@@ -91,6 +91,21 @@ def test_an_order_that_takes_too_long_is_given_up(comfyui: Start) -> None:
     with pytest.raises(PictureError, match="ComfyUI drew nothing in time"):
         comfyui_picture.draw(port, 1, _graph())
     assert comfyui_api.waiting(port) == 0
+
+
+def test_a_host_is_in_use_while_it_draws(comfyui: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = {"ActiveState": "active", "NRestarts": "0"}
+    monkeypatch.setattr(services, "shown", lambda unit, *names: shown)
+    port = comfyui("drawn")
+    use = host_use.Use(tmp_path, 0, port)
+    assert list(use._orders()) == []
+    comfyui_api.tell(port, "/prompt", {"prompt": _graph()})
+    assert list(use._orders()) == ["ComfyUI has drawn"] and list(use._orders()) == []
+    busy = comfyui("never")
+    comfyui_api.tell(busy, "/prompt", {"prompt": _graph()})
+    assert list(host_use.Use(tmp_path, 0, busy)._orders()) == ["ComfyUI draws, or has in its queue, 1 picture(s)"]
+    shown["ActiveState"] = "activating"
+    assert list(use._orders()) == ["ComfyUI starts"]
 
 
 class Started:
