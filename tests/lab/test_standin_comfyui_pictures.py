@@ -111,6 +111,7 @@ def test_a_checkpoint_of_something_else_fails_in_its_node(artist: Comfy) -> None
 
 
 def test_without_a_gpu_it_ends_unless_told_to_compute_on_the_cpu(code: Path, tmp_path: Path) -> None:
+    (tmp_path / "custom_nodes").mkdir()
     start = [part for part in command(code, tmp_path, "--quick-test-for-ci") if part != "--cpu"]
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(start, capture_output=True, text=True, check=False, timeout=START, env=hidden)
