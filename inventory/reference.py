@@ -1,8 +1,10 @@
 """docs/settings.md: every setting of fleet.toml, from the models that validate it."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -32,13 +34,15 @@ def text() -> str:
         "[secrets]": Secrets,
         **{f"[{role}]": kind for role, kind in ROLE_TABLES.items()},
     }
-    return "\n".join([HEAD, *(line for title, kind in tables.items() for line in _table(title, kind))])
+    return "\n".join([HEAD, *(line for title, kind in tables.items() for line in table(f"`{title}`", kind))])
 
 
-def _table(title: str, kind: type[Settings]) -> Iterator[str]:
-    yield f"## `{title}`\n"
+def table(title: str, kind: type[BaseModel]) -> Iterator[str]:
+    """The lines of a table of settings, below its heading."""
+    yield f"## {title}\n"
     if kind.__doc__:
-        yield kind.__doc__.strip().splitlines()[0] + "\n"
+        said = re.sub(r"^\[+.*?\]+: ", "", kind.__doc__.strip().splitlines()[0])
+        yield said[:1].upper() + said[1:] + "\n"
     yield "| setting | default | meaning |\n|--|--|--|"
     for name, field in kind.model_fields.items():
         meaning = (field.description or "").replace("|", "\\|").replace("<", "&lt;")
@@ -49,7 +53,7 @@ def _table(title: str, kind: type[Settings]) -> Iterator[str]:
 def _default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "required"
-    return "" if field.default is None or isinstance(field.default, Settings) else f"`{_shown(field.default)}`"
+    return "" if field.default is None or isinstance(field.default, BaseModel) else f"`{_shown(field.default)}`"
 
 
 def _shown(value: Any) -> str:

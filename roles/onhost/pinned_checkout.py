@@ -30,6 +30,7 @@ SETTINGS = {
     "fetch.fsckObjects": "false",  # old histories fail its style checks; the hashes are checked all the same
 }
 DISK = re.compile(r"No space left on device|Disk quota exceeded|Read-only file system|Input/output error")
+REMOTE_SAID = re.compile(r"remote: ")
 PROTOCOLS = "https:http:ssh:git:file"
 """What git may speak (its own words for it); `ext`, which runs commands, is not among them."""
 REMOTE = ("https://", "http://", "ssh://", "git://")
@@ -56,9 +57,10 @@ def git(*args: str, cwd: Path) -> str:
     done = subprocess.run(["git", *args], cwd=str(cwd), env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        # What stops git on a full disk it says first, and then how each of its programs ended for it.
-        lines = [line for line in lines if DISK.search(line)] or lines
-        raise CheckoutError(lines[-1] if lines else f"git ended with {done.returncode}")
+        # git says first what stopped it (a full disk, what the server said), and then how each of its programs ended.
+        full, remote = ([line for line in lines if match(line)] for match in (DISK.search, REMOTE_SAID.match))
+        said = full[-1:] or list(dict.fromkeys([*remote[:1], *lines[-1:]]))
+        raise CheckoutError("; ".join(line.strip() for line in said) or f"git ended with {done.returncode}")
     return done.stdout
 
 

@@ -20,9 +20,10 @@ from tests.lab.comfyui import GENUINE, START, Comfy, command, graph
 
 pytestmark = pytest.mark.slow
 
-SMALLEST = {"unet": (32, 32, 64, 64), "vae": (32, 32, 64, 64), "text_width": 64, "text_layers": 2}
-IF_GENUINE = {"unet": (320, 320, 320, 320), "vae": (128, 256, 512, 512), "text_width": 768, "text_layers": 12}
-"""The smallest that its loader takes for SD 1.5."""
+SMALL = Dimensions(unet=(32, 32, 64, 64), vae=(32, 32, 64, 64))
+TAKEN = Dimensions(unet=(320, 320, 320, 320), vae=(128, 256, 512, 512), text_width=768, text_layers=12)
+"""The smallest that the genuine one takes for SD 1.5."""
+SIZE = TAKEN if GENUINE else SMALL
 ATTENTION = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_v"
 
 
@@ -41,7 +42,7 @@ def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def artist(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comfy]:
     """A running one with a base model."""
     extra = tmp_path_factory.mktemp("extra")
-    write_base_model(extra / "checkpoints/base.safetensors", Dimensions(**(IF_GENUINE if GENUINE else SMALLEST)))
+    write_base_model(extra / "checkpoints/base.safetensors", SIZE)
     with comfyui.running(code, tmp_path_factory.mktemp("base"), extra) as running:
         yield running
 
@@ -49,8 +50,7 @@ def artist(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Com
 def write_lora(path: Path, names: tuple[str, str]) -> None:
     """A LoRA with random weights for one layer of the base model."""
     noise = np.random.default_rng(0)
-    size = IF_GENUINE if GENUINE else SMALLEST
-    shapes = ((4, size["text_width"]), (size["unet"][3], 4))
+    shapes = ((4, SIZE.text_width), (SIZE.unet[3], 4))
     values = {name: noise.normal(size=shape) for name, shape in zip(names, shapes, strict=True)}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: value.astype(np.float32) for name, value in values.items()}, path)
@@ -111,6 +111,7 @@ def test_a_checkpoint_of_something_else_fails_in_its_node(artist: Comfy) -> None
 
 
 def test_without_a_gpu_it_ends_unless_told_to_compute_on_the_cpu(code: Path, tmp_path: Path) -> None:
+    (tmp_path / "custom_nodes").mkdir()
     start = [part for part in command(code, tmp_path, "--quick-test-for-ci") if part != "--cpu"]
     hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(start, capture_output=True, text=True, check=False, timeout=START, env=hidden)

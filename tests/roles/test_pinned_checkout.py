@@ -53,6 +53,15 @@ def test_a_tree_is_at_its_commit_although_the_branch_went_on(tmp_path: Path) -> 
     assert git(tmp_path / "tree", "remote", "get-url", "origin") == f"file://{tmp_path}/origin"
 
 
+def test_what_the_server_said_is_quoted(tmp_path: Path) -> None:
+    first = repository(tmp_path / "origin", note="a mirror lost this file")
+    lost = git(tmp_path / "origin", "rev-parse", "HEAD:note")
+    (tmp_path / "origin/.git/objects" / lost[:2] / lost[2:]).unlink()
+    done = check_out(tmp_path, f"file://{tmp_path}/origin", first)
+    assert done.returncode == 1
+    assert f"remote: fatal: unable to read {lost}; fatal: " in done.stderr
+
+
 def test_a_tagged_tree_can_describe_itself(tmp_path: Path) -> None:
     first = repository(tmp_path / "origin", readme="one")
     url = str(tmp_path / "origin")

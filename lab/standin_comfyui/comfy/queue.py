@@ -58,9 +58,9 @@ class Queue:
         return found
 
     def shown(self) -> dict[str, list[Item]]:
-        """The answer of /queue."""
+        """The answer of /queue; what waits is in no order, as in the original."""
         with self._condition:
-            return {"queue_running": list(self._running), "queue_pending": sorted(self._waiting)}
+            return {"queue_running": list(self._running), "queue_pending": list(self._waiting)}
 
     def remaining(self) -> int:
         """How many graphs wait or are in work."""

@@ -1,0 +1,32 @@
+"""A picture of a terminal: python -m tests.docs.picture docs/NAME.svg COMMAND...
+
+It runs the command and draws what it prints, in its colours, as an SVG that asks no other server for anything.
+"""
+
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+WIDTH = 100
+
+
+def draw(command: list[str]) -> str:
+    """The SVG of what a command prints, below the command itself."""
+    colours = {"FORCE_COLOR": "1", "COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
+    printed = subprocess.run(command, env=os.environ | colours, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), color_system="truecolor", force_terminal=True)
+    console.print(Text.assemble(("$ ", "dim"), shlex.join(command)))
+    console.print(Text.from_ansi(printed.decode()))
+    svg = console.export_svg(title="", unique_id="terminal")
+    return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(draw(sys.argv[2:]))
