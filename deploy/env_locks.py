@@ -8,14 +8,14 @@ from enum import StrEnum
 from deploy import gitrefs
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
-from roles.comfyui.config import Comfyui
+from roles.comfyui.config import Comfyui, CustomNode
 from roles.comfyui.release import lock_version as comfyui_lock_version
 from roles.gpu.torch_builds import COMFYUI, LORA_SCRIPTS, TRAINER, WEBUI, Torch
 from roles.lora_scripts.config import LoraScripts
 from roles.mirrors.config import Mirrors
 from roles.operations.application import COMMIT
 from roles.operations.locks import lock_name
-from roles.webui.config import KNOWN_REFS, Webui
+from roles.webui.config import KNOWN_REFS, Extension, Webui
 from roles.webui.release import lock_version
 from training.archive import CODE
 
@@ -89,12 +89,7 @@ def shipped_locks(application: Application, mirrors: Mirrors, python: str) -> It
 
 def webui_locks(webui: Webui, mirrors: Mirrors, python: str) -> Iterator[EnvironmentLock]:
     """One lock per torch build for a WebUI with its extensions. Raises SdfleetError if its code cannot be read."""
-    commit, own = _pinned_requirements("webui", webui, "requirements_versions.txt", mirrors)
-    texts, names = [own], []
-    for extension in webui.extensions:
-        names.append(f"{extension.name} {extension.commit[:10]}")
-        texts.append(gitrefs.file_at(extension.url, extension.commit, "requirements.txt", mirrors.github) or "")
-    about = f"{webui.repository} {webui.ref} ({commit})" + "".join(f", {name}" for name in names)
+    about, texts = _with_parts("webui", webui, "requirements_versions.txt", webui.extensions, mirrors)
     for torch in WEBUI:
         requirements = _with_torch(texts, torch, BESIDE_THE_WEBUI)
         name = lock_name(lock_version(webui), python, torch.build)
@@ -103,12 +98,7 @@ def webui_locks(webui: Webui, mirrors: Mirrors, python: str) -> Iterator[Environ
 
 def comfyui_locks(comfyui: Comfyui, mirrors: Mirrors, python: str) -> Iterator[EnvironmentLock]:
     """One lock per torch build for ComfyUI with its custom nodes. Raises SdfleetError if its code cannot be read."""
-    commit, own = _pinned_requirements("comfyui", comfyui, "requirements.txt", mirrors)
-    texts, names = [own], []
-    for node in comfyui.custom_nodes:
-        names.append(f"{node.name} {node.commit[:10]}")
-        texts.append(gitrefs.file_at(node.url, node.commit, "requirements.txt", mirrors.github) or "")
-    about = f"{comfyui.repository} ({commit})" + "".join(f", {name}" for name in names)
+    about, texts = _with_parts("comfyui", comfyui, "requirements.txt", comfyui.custom_nodes, mirrors)
     for torch in COMFYUI:
         requirements = _with_torch(texts, torch, [f"torchaudio=={_version(torch)}", *BESIDE_COMFYUI])
         name = lock_name(comfyui_lock_version(comfyui), python, torch.build)
@@ -131,6 +121,23 @@ def trainer_locks(python: str) -> Iterator[EnvironmentLock]:
     for torch in TRAINER:
         requirements = "\n".join([*needs, f"torch=={_version(torch)}"]) + "\n"
         yield EnvironmentLock(lock_name("", python, torch.build), "sdfleet's trainer", requirements, python, torch)
+
+
+def _with_parts(
+    role: str, app: Webui | Comfyui, file: str, parts: Iterable[Extension | CustomNode], mirrors: Mirrors
+) -> tuple[str, list[str]]:
+    """What a lock is for, and the texts of the requirements files of an application and its `parts`.
+
+    + file: of the application's own requirements
+    Raises SdfleetError if its code cannot be read.
+    """
+    commit, own = _pinned_requirements(role, app, file, mirrors)
+    called = f"{app.ref} ({commit})" if app.ref != commit else f"({commit})"
+    names, texts = [f"{app.repository} {called}"], [own]
+    for part in parts:
+        names.append(f"{part.name} {part.commit[:10]}")
+        texts.append(gitrefs.file_at(part.url, part.commit, "requirements.txt", mirrors.github) or "")
+    return ", ".join(names), texts
 
 
 def _pinned_requirements(role: str, app: Webui | Comfyui | LoraScripts, file: str, mirrors: Mirrors) -> tuple[str, str]:

@@ -5,17 +5,14 @@ Exits 1 with one sentence if there is none, or if all its pixels are alike, as t
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import json
-import sys
 import time
 import uuid
 from typing import Any
 from urllib.parse import urlencode
 
 from roles.onhost import comfyui_api, loopback
-from roles.onhost.png_pixels import LARGEST, PictureError, judged
+from roles.onhost.png_pixels import LARGEST, PictureError, judged, program
 
 LOOK_SECONDS = 0.2
 ANSWER_SECONDS = 60.0
@@ -110,11 +107,4 @@ def first(port: int, seconds: float) -> dict[str, Any]:
 
 def main() -> None:
     """Draw and judge."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True, help="loopback port of ComfyUI")
-    parser.add_argument("--timeout", type=float, default=600, help="s that the picture may take")
-    options = parser.parse_args()
-    try:
-        print(json.dumps(first(options.port, options.timeout)))
-    except PictureError as error:
-        sys.exit(str(error))
+    program(__doc__, first)

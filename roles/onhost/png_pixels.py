@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import json
 import struct
+import sys
 import time
 import zlib
 from collections.abc import Callable
@@ -95,3 +98,18 @@ def judged(draw: Callable[[], bytes], cure: str) -> dict[str, Any]:
     if distinct_colours(png) < 2:
         raise PictureError(f"the picture is of one colour: the model computes NaN; try {cure}")
     return {"seconds": round(time.monotonic() - began, 2), "sha256": hashlib.sha256(png).hexdigest()}
+
+
+def program(about: str, first: Callable[[int, float], dict[str, Any]]) -> None:
+    """A program that has a service draw and prints what came of it as JSON; exits 1 with a sentence if nothing did.
+
+    + first: has the service on a port draw, in so many seconds
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--port", type=int, required=True, help="loopback port of the service")
+    parser.add_argument("--timeout", type=float, default=600, help="s that the picture may take")
+    options = parser.parse_args()
+    try:
+        print(json.dumps(first(options.port, options.timeout)))
+    except PictureError as error:
+        sys.exit(str(error))

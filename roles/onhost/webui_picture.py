@@ -5,14 +5,11 @@ Exits 1 with one sentence if there is none, or if all its pixels are alike, as t
 
 from __future__ import annotations
 
-import argparse
 import base64
-import json
-import sys
 from typing import Any
 
 from roles.onhost import loopback, own_archive, webui_api, webui_png
-from roles.onhost.png_pixels import LARGEST, PictureError, judged
+from roles.onhost.png_pixels import LARGEST, PictureError, judged, program
 
 REQUEST = {"prompt": "a red apple on a table", "steps": 1, "width": 64, "height": 64, "seed": 1}
 
@@ -45,11 +42,4 @@ def first(port: int, timeout: float) -> dict[str, Any]:
 
 def main() -> None:
     """Draw and judge."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--port", type=int, required=True, help="loopback port of the WebUI")
-    parser.add_argument("--timeout", type=float, default=600, help="s that the picture may take")
-    options = parser.parse_args()
-    try:
-        print(json.dumps(first(options.port, options.timeout)))
-    except PictureError as error:
-        sys.exit(str(error))
+    program(__doc__, first)
