@@ -42,25 +42,30 @@ def status(
 def open_service(
     host: HostName,
     service: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="SERVICE",
-            help="webui, comfyui, lora-scripts, lora-scripts-tensorboard, or tensorboard (of training runs).",
+            help="webui, comfyui, lora-scripts, lora-scripts-tensorboard, or tensorboard (of training runs). Default: "
+            "what draws on the host.",
         ),
-    ] = "webui",
+    ] = None,
     fleet: FleetFile = DEFAULT_FILE,
     browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = False,
 ) -> None:
     """Open an SSH tunnel to a service and print its URL; runs until Ctrl-C."""
-    raise typer.Exit(tunnel.run(one_host(fleet, host), service, browser))
+    settings = one_host(fleet, host)
+    raise typer.Exit(tunnel.run(settings, service or units.drawing(settings), browser))
 
 
 def logs(
     host: HostName,
     what: Annotated[
-        str,
-        typer.Argument(metavar="SERVICE|RUN", help=f"A service ({', '.join(units.SERVICES)}) or a training run."),
-    ] = "webui",
+        str | None,
+        typer.Argument(
+            metavar="SERVICE|RUN",
+            help=f"A service ({', '.join(units.SERVICES)}) or a training run. Default: what draws on the host.",
+        ),
+    ] = None,
     fleet: FleetFile = DEFAULT_FILE,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines until Ctrl-C.")] = False,
     lines: Annotated[
@@ -68,7 +73,9 @@ def logs(
     ] = 50,
 ) -> None:
     """Show the log of a service or a training run."""
-    raise typer.Exit(logs_verb.run(one_host(fleet, host), checked_name("WHAT", what), lines, follow))
+    settings = one_host(fleet, host)
+    named = checked_name("WHAT", what) if what is not None else units.drawing(settings)
+    raise typer.Exit(logs_verb.run(settings, named, lines, follow))
 
 
 def mount(app: typer.Typer) -> None:

@@ -77,6 +77,11 @@ def services(host: HostSettings) -> list[Service]:
     return [service for role, its in found.items() if host.has(role) for service in its]
 
 
+def drawing(host: HostSettings) -> str:
+    """Name of the service that people draw with on a host: the WebUI, if it has both or none."""
+    return next(iter(host.drawing_ports), "webui")
+
+
 def _gateway_ports(host: HostSettings) -> tuple[int, ...]:
     served = backends(host.gateway, host.roles, host.webui, host.comfyui, host.lora_scripts)
     public = [each.public_port for each in served]

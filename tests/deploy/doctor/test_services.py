@@ -116,6 +116,14 @@ def test_open_leads_to_every_service_on_loopback_and_no_other(host: HostSettings
         tunnel.remote_port(host, "cache")
 
 
+@pytest.mark.parametrize(
+    ("groups", "name"), [('"webui", "comfyui"', "webui"), ('"comfyui"', "comfyui"), ('"train"', "webui")]
+)
+def test_open_and_logs_show_what_draws_on_a_host(tmp_path: Path, groups: str, name: str) -> None:
+    (tmp_path / "fleet.toml").write_text(f'[fleet]\nname = "s"\n[hosts.a]\naddress = "x"\ngroups = [{groups}]\n')
+    assert units.drawing(load(tmp_path / "fleet.toml").hosts["a"]) == name
+
+
 def test_every_unit_that_starts_at_boot_is_a_service() -> None:
     files = TEMPLATES.rglob("*[!@].service.j2")
     started = {
