@@ -10,6 +10,7 @@ from lab.upstreams.catalog import COMFYUI
 from lab.upstreams.repositories import publish
 from lab.upstreams.service import Folders
 from tests.e2e.conftest import Road, one_host
+from tests.lab.comfyui import NODE
 from tests.roles import hardening
 from tests.roles.gateway.asking import LOGIN, PASSWORD, UPGRADE
 
@@ -67,7 +68,7 @@ def test_a_stopped_service_is_drift(place: Road) -> None:
     assert place.sdfleet("verify", "--role", "comfyui").code == 0
 
 
-def test_an_update_to_a_release_that_cannot_draw_is_undone(place: Road) -> None:
+def test_an_update_that_cannot_draw_is_undone_and_one_with_a_custom_node_brings_it(place: Road) -> None:
     before = place.on("h1", "readlink /srv/sdfleet/apps/comfyui/current")
     git = Folders(place.lab.folder.upstreams).git / f"{COMFYUI}.git"
     broken = publish(git, {"main.py": b"import sys\nsys.exit('--quick-test-for-ci' not in sys.argv)\n"}, "broken")
@@ -80,7 +81,11 @@ def test_an_update_to_a_release_that_cannot_draw_is_undone(place: Road) -> None:
     assert place.on("h1", "readlink /srv/sdfleet/apps/comfyui/current") == before
     assert json.loads(place.on("h1", STATE))["ready"]
     document["comfyui"]["ref"] = good
+    commit = publish(git.with_name("say.git"), {"__init__.py": NODE.encode()}, "a node")
+    node = {"name": "say", "url": f"https://github.com/{COMFYUI.partition('/')[0]}/say.git", "commit": commit}
+    document["comfyui"]["custom_nodes"] = [node]
     place.file.write_text(tomlkit.dumps(document))
     mended = place.sdfleet("update")
     assert mended.code == 0, mended.text
+    assert "Say" in json.loads(place.on("h1", f"curl -fsS -m 20 {URL}/object_info/Say"))
     assert place.sdfleet("verify", "--role", "comfyui").code == 0
