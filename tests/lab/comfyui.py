@@ -157,6 +157,8 @@ def running(code: Path, base: Path, extra: Path) -> Iterator[Comfy]:
     """
     (base / "custom_nodes/say").mkdir(parents=True)
     (base / "custom_nodes/say/__init__.py").write_text(NODE)
+    (base / "custom_nodes/broken").mkdir()
+    (base / "custom_nodes/broken/__init__.py").write_text("import no_such_module")
     (base / "temp").mkdir()
     (base / "temp/old.png").touch()
     (extra / "paths.yaml").write_text(

@@ -38,6 +38,12 @@ def test_start_makes_its_folders_and_empties_temp(comfy: Comfy) -> None:
     assert f"Adding extra search path loras {comfy.extra}/more" in comfy.log.read_text()
 
 
+def test_a_custom_node_that_cannot_be_loaded_is_told_and_passed_over(comfy: Comfy) -> None:
+    log = comfy.log.read_text()
+    assert f"seconds (IMPORT FAILED): {comfy.base}/custom_nodes/broken" in log
+    assert f"seconds: {comfy.base}/custom_nodes/say" in log
+
+
 @pytest.mark.parametrize("prefix", ["", "/api"])
 def test_answers_have_the_originals_shape(comfy: Comfy, prefix: str) -> None:
     stats = comfy.get(f"{prefix}/system_stats").json()

@@ -24,11 +24,14 @@ def load_nodes(studio: Studio, custom: list[Path]) -> dict[str, Any]:
             if place.name == "__pycache__" or place.name.endswith(".disabled"):
                 continue
             if place.is_dir() or place.suffix == ".py":
-                found |= _custom(place)
+                made = _custom(place)
+                logging.info("   0.0 seconds%s: %s", " (IMPORT FAILED)" if made is None else "", place)
+                found |= made or {}
     return found
 
 
-def _custom(place: Path) -> dict[str, Any]:
+def _custom(place: Path) -> dict[str, Any] | None:
+    """The nodes of a module; None if it cannot be loaded."""
     name = re.sub(r"\W", "_", str(place))
     file = place / "__init__.py" if place.is_dir() else place
     try:
@@ -41,7 +44,7 @@ def _custom(place: Path) -> dict[str, Any]:
     except Exception as error:
         logging.warning("%s", traceback.format_exc())
         logging.warning("Cannot import %s module for custom nodes: %s", place, error)
-        return {}
+        return None
     return found
 
 
