@@ -50,9 +50,8 @@ def test_it_is_behind_the_gateway_with_its_websocket(place: Road) -> None:
         return place.on("h1", f"{words} || true")
 
     head = place.on("h1", f"curl -sk -m 60 -o /dev/null -D - -u '{LOGIN[0]}:{PASSWORD}' {gateway}/sdfleet/login")
-    [cookie] = [
-        line.partition(":")[2].split(";")[0].strip() for line in head.splitlines() if "-cookie:" in line.lower()
-    ]
+    given = [line.partition(":")[2].strip() for line in head.splitlines() if line.lower().startswith("set-cookie:")]
+    cookie = given[0].partition(";")[0]
     login, own = f"-H 'Cookie: {cookie}'", f"-H 'Origin: {gateway}'"
     assert status("/system_stats") == "401" and status("/ws", UPGRADE) == "401"
     assert status("/system_stats", login, own) == "200" and status("/ws", login, own, UPGRADE) == "101"
@@ -76,7 +75,7 @@ def test_an_update_that_cannot_draw_is_undone_and_one_with_a_custom_node_brings_
     good = document["comfyui"]["ref"]
     document["comfyui"]["ref"] = broken
     place.file.write_text(tomlkit.dumps(document))
-    updated = place.sdfleet("update")
+    updated = place.sdfleet("update", "--locked")
     assert updated.code == 1 and "ComfyUI ended with status 1 before it had started" in updated.text, updated.text
     assert place.on("h1", "readlink /srv/sdfleet/apps/comfyui/current") == before
     assert json.loads(place.on("h1", STATE))["ready"]
@@ -85,7 +84,7 @@ def test_an_update_that_cannot_draw_is_undone_and_one_with_a_custom_node_brings_
     node = {"name": "say", "url": f"https://github.com/{COMFYUI.partition('/')[0]}/say.git", "commit": commit}
     document["comfyui"]["custom_nodes"] = [node]
     place.file.write_text(tomlkit.dumps(document))
-    mended = place.sdfleet("update")
+    mended = place.sdfleet("update", "--locked")
     assert mended.code == 0, mended.text
     assert "Say" in json.loads(place.on("h1", f"curl -fsS -m 20 {URL}/object_info/Say"))
     assert place.sdfleet("verify", "--role", "comfyui").code == 0
