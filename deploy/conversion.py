@@ -11,6 +11,7 @@ from deploy.ssh import HostError, Remote, connect
 from deploy.torch import torch_builds
 from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings
+from roles.comfyui.release import release_of as comfyui_release
 from roles.facts.gpu_probe import parse_probe, probe_command
 from roles.managers import INIT_COMMAND, Manager, Supervisor, manager_of, needed_manager
 from roles.models.sizes import format_bytes
@@ -120,6 +121,8 @@ def _python(remote: Remote) -> PurePosixPath:
         builds = torch_builds(host, parse_probe(remote.run(["sh", "-c", probe_command()]).out.splitlines()))
         if host.has("webui") and builds.webui:
             environments.append(release_of(host.webui, builds.webui).environment)
+        if host.has("comfyui") and builds.comfyui:
+            environments.append(comfyui_release(host.comfyui, builds.comfyui).environment)
         if host.has("trainer") and builds.trainer:
             environments.append(trainer_release(host.trainer, builds.trainer).environment)
     except SettingError as error:
@@ -128,4 +131,4 @@ def _python(remote: Remote) -> PurePosixPath:
         python = environment.folder(host.paths) / "bin/python"
         if not remote.run(["test", "-x", str(python)], check=False).status:
             return python
-    raise HostError(f"{host.name}: no Python with torch here; the roles webui and trainer install one")
+    raise HostError(f"{host.name}: no Python with torch here; the roles webui, comfyui and trainer install one")

@@ -9,6 +9,7 @@ from inventory import lock as locks
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.lock import GitPin, Lock, ModelPin
 from inventory.model import Fleet, HostSettings
+from roles.comfyui import release as comfyui_release
 from roles.lora_scripts import release as lora_release
 from roles.models.config import LockedModel, Model, unlocked
 from roles.models.sources import plain
@@ -32,7 +33,7 @@ class Resolver:
         """Look up nothing yet.
 
         + old: its pins are kept where fleet.toml still says the same
-        + again: whether to look up a name (of a model, webui or lora_scripts) that the old lock already has
+        + again: whether to look up a name (of a model or a role) that the old lock already has
         """
         self.fleet, self.old, self.again, self.say = fleet, old, again, say
         self.secrets = fleet.secrets.read_all()
@@ -50,7 +51,7 @@ class Resolver:
         for host in self.fleet.hosts.values():
             for model in map(unlocked, host.models):
                 self._pin_model(host, model)
-            for role, app in (("webui", host.webui), ("lora_scripts", host.lora_scripts)):
+            for role, app in locks.applications(host).items():
                 if host.has(role) and not COMMIT.fullmatch(app.ref):
                     self._pin_ref(host, role, app.repository, app.ref)
         if self.problems:
@@ -129,6 +130,10 @@ def environments(file: Path, hosts: Iterable[HostSettings]) -> dict[str, list[st
             if host.has("webui"):
                 releases = [release_of(host.webui, build) for build in webui_release.torch_builds(host.webui)]
                 found.setdefault("webui", []).extend(release.environment.key for release in releases)
+            if host.has("comfyui"):
+                builds = comfyui_release.torch_builds(host.comfyui)
+                releases = [comfyui_release.release_of(host.comfyui, build) for build in builds]
+                found.setdefault("comfyui", []).extend(release.environment.key for release in releases)
             if host.has("lora_scripts"):
                 builds = lora_release.torch_builds(host.lora_scripts)
                 releases = [lora_release.release_of(host.lora_scripts, build) for build in builds]

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
 SETUP, DEPLOY, OPERATE, CONTENT, LOCAL = "Set up", "Deploy", "Operate", "Models and training", "Try it locally"
 """Headings of `sdfleet --help`, in the order of `deploy.cli`."""
-SERVICES = ("webui", "lora-scripts", "lora-scripts-tensorboard", "tensorboard", "gateway", "cache", "idle-stop")
+SERVICES = (
+    "webui",
+    "comfyui",
+    "lora-scripts",
+    "lora-scripts-tensorboard",
+    "tensorboard",
+    "gateway",
+    "cache",
+    "idle-stop",
+)
 """Names of services on the command line; deploy/units.py has their units."""
 
 
@@ -27,6 +36,7 @@ class Application(StrEnum):
     """An application with its own environment and releases, by the name of its role."""
 
     WEBUI = "webui"
+    COMFYUI = "comfyui"
     LORA_SCRIPTS = "lora_scripts"
     TRAINER = "trainer"
 

@@ -6,6 +6,7 @@ from deploy.doctor.finding import bad, good, warning
 from deploy.shapes import Finding
 from deploy.torch import torch_builds
 from inventory.model import HostSettings
+from roles.comfyui import release as comfyui
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
 from roles.gpu.torch_builds import Torch
@@ -52,6 +53,7 @@ def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
         return
     parts = [
         ("webui", "WebUI", builds.webui, decision.webui),
+        ("comfyui", "ComfyUI", builds.comfyui, None),
         ("trainer", "training", builds.trainer, decision.trainer),
         ("lora_scripts", "lora-scripts", builds.lora_scripts, None),
     ]
@@ -62,6 +64,8 @@ def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
     ]
     if names:
         yield good("torch", ", ".join(names))
+    if host.has("comfyui") and not builds.comfyui:
+        yield bad("torch", builds.why_no_comfyui.rstrip("."), "Remove this host from the group comfyui.")
     if host.has("lora_scripts") and not builds.lora_scripts:
         yield bad("torch", builds.why_no_lora_scripts.rstrip("."), "Remove this host from the group lora_scripts.")
 
@@ -92,6 +96,8 @@ def _locked_torch(host: HostSettings, role: str) -> str:
         match role:
             case "webui":
                 environment = webui.release_of(host.webui, CPU).environment
+            case "comfyui":
+                environment = comfyui.release_of(host.comfyui, CPU).environment
             case "lora_scripts":
                 environment = lora_scripts.release_of(host.lora_scripts, CPU).environment
             case _:

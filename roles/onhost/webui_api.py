@@ -6,28 +6,17 @@ import json
 from typing import Any
 
 from roles.onhost import loopback
+from roles.onhost.loopback import SHOWN
 
 KINDS = ("checkpoints", "vae", "loras", "embeddings")
 """What it lists and can be told to list again."""
-SHOWN = 300
-"""Characters of a refusal that are told."""
 
 
 def ask(
     port: int, path: str, body: dict[str, Any] | None = None, seconds: float = 10, largest: int = loopback.LARGEST
 ) -> Any:
     """JSON of one request, a POST if there is a body. Raises loopback.AnswerError."""
-    data = None if body is None else json.dumps(body).encode()
-    try:
-        answer = loopback.ask(port, path, data, seconds=seconds, largest=largest)
-    except loopback.AnswerError as error:
-        if not error.body:
-            raise
-        raise loopback.AnswerError(f"answered {error.status}: {refusal(error.body)}", error.status) from error
-    try:
-        return json.loads(answer)
-    except (ValueError, RecursionError) as error:
-        raise loopback.AnswerError("sent no valid JSON") from error
+    return loopback.ask_json(port, path, body, refusal, seconds, largest)
 
 
 def refusal(body: bytes) -> str:

@@ -30,8 +30,8 @@ class Trainer(Settings):
     )
     beside_webui: Literal["unload", "wait", "refuse", "share"] = Field(
         default="unload",
-        description="What a run does if the WebUI runs on the GPU it would take: let the WebUI unload its model "
-        "(and load it again afterwards), wait until the WebUI is stopped, refuse to start, or share the GPU.",
+        description="What a run does if the WebUI or ComfyUI runs on the GPU it would take: let it unload its models "
+        "(the WebUI loads its model again afterwards), wait until it is stopped, refuse to start, or share the GPU.",
     )
     memory_max: str = Field(
         default="90%",

@@ -1,5 +1,6 @@
 """A rented container with every role but training and the gateway, its data root below /root: AutoDL's data disk."""
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -34,7 +35,8 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
     folder = tmp_path_factory.mktemp("roles")
     with box.attached(hosts=0, containers=(Rented(provider="autodl"),)) as running:
         made = Road(running, folder)
-        box.write_fleet(running, made.file, fleet={"data_root": ROOT}, pinned=False)
+        groups = [*box.GROUPS, "comfyui"]
+        box.write_fleet(running, made.file, fleet={"data_root": ROOT}, pinned=False, groups=groups)
         upstreams = Folders(running.folder.upstreams)
         pickle = upstreams.hub / PICKLE / "main/tiny.pt"
         pickle.parent.mkdir(parents=True)
@@ -42,7 +44,8 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         commit = publish(upstreams.git / f"{EXTENSION}.git", {"scripts/it.py": b"SAYS = 1\n"}, "a version")
         document = tomlkit.parse(made.file.read_text())
         host = document["hosts"][NAME]
-        host["groups"] = ["webui", "lora_scripts", "cache"]
+        host["groups"] = ["webui", "comfyui", "lora_scripts", "cache"]
+        host["comfyui"] = {"port": 8288}  # the cache has 8188
         host["internal"] = running.hosts[0].address
         host["password"] = {"env": "RENTED_PASSWORD"}
         document["webui"]["extensions"] = [{**PLAIN, "commit": commit}]
@@ -94,6 +97,15 @@ def test_all_of_it_is_applied_and_a_second_apply_changes_nothing(container: Road
     shown = container.on(NAME, "stat -c %A /root/autodl-tmp /root/autodl-tmp/token").split()
     assert [line[-3:] for line in shown] == ["--x", "---"], "what /root alone closed"
     assert container.lab.ssh(NAME, "runuser -u sdwebui -- ls /root").returncode
+
+
+def test_comfyui_has_drawn_and_is_operated_as_elsewhere(container: Road) -> None:
+    state = json.loads(container.on(NAME, "cat /run/sdfleet-comfyui/state.json"))
+    assert state["ready"] and state["picture"] and state["problem"] == ""
+    assert container.sdfleet("stop", "comfyui").code == 0
+    assert container.sdfleet("verify", "--role", "comfyui").code == 3
+    assert container.sdfleet("start", "comfyui").code == 0
+    assert "To see the GUI go to" in container.sdfleet("logs", NAME, "comfyui").text
 
 
 def test_the_cache_and_lora_scripts_serve(container: Road) -> None:
