@@ -1,6 +1,8 @@
 """The command line: one short function per verb; the work is in the modules beside this one."""
 
+import itertools
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from importlib import metadata
@@ -13,7 +15,9 @@ import typer
 from deploy import engine_client, inspection, lock, models, releases, services, train
 from deploy.console import err, out, styled
 from deploy.doctor.command import doctor
+from deploy.engine_view import EngineView, together
 from deploy.events import Request
+from deploy.failures import failures
 from deploy.options import (
     CONTENT,
     DEFAULT_FILE,
@@ -21,17 +25,20 @@ from deploy.options import (
     LOCAL,
     OPERATE,
     SETUP,
+    AsJson,
     Diff,
     FleetFile,
     HostName,
     Limit,
     Role,
+    command_with_json,
     one_host,
 )
 from deploy.preflight import checked
 from deploy.rollout import command as rollout
+from deploy.shapes import Document
 from inventory import edit, example, extras, reference, schema
-from inventory.errors import DRIFT, ConfigError, SdfleetError
+from inventory.errors import DRIFT, FAILED, OK, ConfigError, SdfleetError
 from inventory.load import load
 from inventory.model import ROLES, Fleet
 from training.options import CommandLine, given_path
@@ -85,6 +92,18 @@ def check(fleet: FleetFile = DEFAULT_FILE) -> None:
 
 
 @app.command(rich_help_panel=SETUP)
+def config(
+    host: Annotated[str | None, typer.Argument(metavar="HOST", help="Host to show. Default: the fleet's.")] = None,
+    fleet: FleetFile = DEFAULT_FILE,
+    as_json: AsJson = False,
+) -> None:
+    """Print the merged settings as TOML, and where each comes from. Secrets are not shown."""
+    from deploy import config as settings
+
+    raise typer.Exit(settings.run(fleet, host, as_json))
+
+
+@app.command(rich_help_panel=SETUP)
 def trust(
     host: HostName,
     fleet: FleetFile = DEFAULT_FILE,
@@ -125,12 +144,13 @@ def plan(
     role: Role = None,
     diff: Diff = False,
     verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what apply would change."""
     loaded = load(fleet)
     request = _request(loaded, limit, role, apply=False, diff=diff)
     view = engine_client.run(loaded, request, "Next: sdfleet apply", verbose, "Next: sdfleet verify")
-    raise typer.Exit(1 if view.failed else 0)
+    raise typer.Exit(_told("plan", [view], FAILED if view.failed else OK, as_json))
 
 
 @app.command(rich_help_panel=DEPLOY)
@@ -140,30 +160,40 @@ def apply(
     role: Role = None,
     diff: Diff = False,
     verbose: Verbose = False,
+    as_json: AsJson = False,
 ) -> None:
     """Bring the hosts to the state that fleet.toml describes."""
     loaded = load(fleet)
     request = _request(loaded, limit, role, apply=True, diff=diff)
     # If the cache fails, the hosts use the mirrors behind it; the failure is reported again below.
-    engine_client.cache_first(loaded, request, verbose)
+    first = engine_client.cache_first(loaded, request, verbose)
     view = engine_client.run(loaded, request, "Next: sdfleet verify", verbose)
-    raise typer.Exit(1 if view.failed else 0)
+    views = [first, view] if first else [view]
+    raise typer.Exit(_told("apply", views, FAILED if view.failed else OK, as_json))
 
 
 @app.command(rich_help_panel=OPERATE)
-def drift(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, role: Role = None) -> None:
+def drift(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, role: Role = None, as_json: AsJson = False) -> None:
     """Compare the hosts with fleet.toml without changing anything (exit code 3 on drift)."""
     loaded = load(fleet)
     request = _request(loaded, limit, role, apply=False, diff=False)
     todo = "Next: sdfleet apply, or sdfleet update to do it in waves"
     view = engine_client.run(loaded, request, todo, False, "No drift.")
-    raise typer.Exit(1 if view.failed else DRIFT if view.changed else 0)
+    raise typer.Exit(_told("drift", [view], FAILED if view.failed else DRIFT if view.changed else OK, as_json))
 
 
 def _request(fleet: Fleet, limit: list[str] | None, role: list[str] | None, apply: bool, diff: bool) -> Request:
     hosts, roles = engine_client.select_hosts(fleet, limit or ()), engine_client.select_roles(role or ())
     lock.require(fleet, hosts, roles)
     return Request(fleet=str(fleet.file), hosts=hosts, roles=roles, apply=apply, files_needed=apply, diff=diff)
+
+
+def _told(command: str, views: Sequence[EngineView], code: int, as_json: bool) -> int:
+    """Print the document of what was planned or applied, if asked to. Returns `code`."""
+    if as_json:
+        seconds = time.monotonic() - views[0].began
+        Document(command=command, exit_code=code, seconds=seconds, hosts=together(views)).write()
+    return code
 
 
 @app.command(rich_help_panel=LOCAL)
@@ -206,25 +236,29 @@ def run(arguments: Sequence[str] | None = None) -> None:
     """The console script: prints errors without a traceback and exits with 0, 1, 2 or 3."""
     sys.excepthook = _show_traceback
     arguments = sys.argv[1:] if arguments is None else arguments
+    command = command_with_json(app, arguments)
     try:
-        app(arguments, prog_name=extras.DISTRIBUTION)
-    except SdfleetError as error:
-        if "-v" in arguments or "--verbose" in arguments:
-            err.print(traceback.format_exc().rstrip())
-            sys.exit(error.exit_code)
-        for line in str(error).splitlines():
-            err.print(styled("[bold red]error[/] {}", line))
-        sys.exit(error.exit_code)
-    except OSError as error:  # a full disk, a folder that others own, a name that is too long
-        if "-v" in arguments or "--verbose" in arguments:
-            err.print(traceback.format_exc().rstrip())
-        where = f"{error.filename}: " if error.filename else ""
-        said = f"{where}{error.strerror or error}; fix this and run the same command again"
-        err.print(styled("[bold red]error[/] {}", said))
-        sys.exit(SdfleetError.exit_code)
+        # By itself, typer would end the program on wrong usage before a document could tell of it.
+        code = app(arguments, prog_name=extras.DISTRIBUTION, standalone_mode=not command)
     except KeyboardInterrupt:
         err.print("Interrupted. Run the same command again to continue.")
         sys.exit(130)
+    except Exception as error:
+        if not (found := failures(error)):
+            raise
+        if {"-v", "--verbose"} & set(itertools.takewhile(lambda word: word != "--", arguments)):
+            err.print(traceback.format_exc().rstrip())
+        else:
+            _say(str(error) if isinstance(error, SdfleetError) else found[0].sentence())
+        code = getattr(error, "exit_code", FAILED)
+        if command:
+            Document(command=command, exit_code=code, errors=found).write()
+    sys.exit(code or OK)
+
+
+def _say(error: str) -> None:
+    for line in error.splitlines():
+        err.print(styled("[bold red]error[/] {}", line))
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -5,7 +5,7 @@ Strings are shown as they are, brackets included. Colours come only from the con
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, LiteralString
 
@@ -70,6 +70,15 @@ def styled(template: LiteralString, *values: object) -> Text:
                 shown.stylize(span.style)
         line.append_text(shown)
     return line
+
+
+HUES = ("cyan", "magenta", "green", "yellow", "blue")
+
+
+def prefixes(names: Collection[str]) -> dict[str, Text]:
+    """What stands before each line of a host where lines of several come at once: its name, all as wide."""
+    width = max(map(len, names), default=0)
+    return {name: Text(f"{name:<{width}}", HUES[number % len(HUES)]) for number, name in enumerate(names)}
 
 
 GAP = "  "

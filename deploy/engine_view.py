@@ -3,8 +3,9 @@
 import logging
 import re
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rich.console import Group, RenderableType
 from rich.live import Live
@@ -14,8 +15,18 @@ from rich.text import Text
 
 from deploy.console import out, print_table, styled, waiting
 from deploy.events import Event, Finished, HostResult, Log, Phase, Planned, Started
+from deploy.failures import AGAIN
+from deploy.shapes import Failure, HostChanges, Operation
 
-STYLES = {"ok": "green", "failed": "bold red", "unreachable": "bold red", "stopped": "yellow"}
+STYLES = {
+    "ok": "green",
+    "failed": "bold red",
+    "unreachable": "bold red",
+    "stopped": "yellow",
+    "no answer": "bold red",
+}
+
+BROKE_OFF = "stopped because another host failed"
 
 
 @dataclass
@@ -44,6 +55,8 @@ class EngineView:
         self.began = time.monotonic()
         self.lines = {host: _HostLine() for host in hosts}
         self.results: dict[str, HostResult] = {}
+        self.operations: dict[str, list[Operation]] = {host: [] for host in hosts}
+        """What each host's operations change, or changed, or failed at."""
         self.told: dict[str, str] = {}
         """The last log line of each host that was shown."""
         self.shown = ExitStack()
@@ -77,6 +90,8 @@ class EngineView:
                 line.turn_to(event.phase)
                 line.total = event.operations
             case Planned() if event.change:
+                if not self.apply:
+                    self.operations[event.host].append(Operation(event.operation, "would change"))
                 out.print(styled("[bold]{}[/] [yellow]would[/] {}", event.host, event.operation))
             case Started():
                 self.lines[event.host].turn_to(event.operation)
@@ -94,6 +109,8 @@ class EngineView:
                     out.print(told)
 
     def _finished(self, event: Finished) -> None:
+        if event.result != "unchanged":
+            self.operations[event.host].append(Operation(event.operation, event.result, event.seconds))
         if event.result == "changed" or self.verbose:
             style = {"changed": "green", "unchanged": "dim", "failed": "bold red"}[event.result]
             result, took = Text(event.result, style), f"{event.seconds:.1f} s"
@@ -118,16 +135,32 @@ class EngineView:
         columns = ["host", "result", "changed" if self.apply else "to change", "unchanged", "seconds"]
         for column in [*columns, "round trips"] if self.verbose else columns:
             table.add_column(column, justify="left" if column in ("host", "result") else "right")
-        for name in self.lines:
-            found = self.results.get(name)
-            if found is None:
-                table.add_row(name, Text("no answer", "bold red"), "", "", "")
-                continue
-            known = self.apply or found.status == "ok"  # a plan that failed knows nothing of what is to change
-            counts = [str(found.changed), str(found.unchanged)] if known else ["-", "-"]
+        for name, found in self.changes().items():
+            counts = ["-" if count is None else str(count) for count in (found.changed, found.unchanged)]
             cells = [*counts, f"{found.seconds:.1f}", str(found.round_trips)]
+            if found.status == "no answer":
+                cells = [""] * len(cells)
             table.add_row(name, Text(found.status, STYLES[found.status]), *(cells if self.verbose else cells[:3]))
         return table
+
+    def changes(self) -> dict[str, HostChanges]:
+        """What the run came to on each host."""
+        return {name: self._changes(name) for name in self.lines}
+
+    def _changes(self, name: str) -> HostChanges:
+        found = self.results.get(name)
+        if found is None:
+            return HostChanges()
+        known = self.apply or found.status == "ok"  # a plan that failed knows nothing of what is to change
+        return HostChanges(
+            error=None if found.status == "ok" else Failure(found.error or BROKE_OFF, name, AGAIN),
+            status=found.status,
+            changed=found.changed if known else None,
+            unchanged=found.unchanged if known else None,
+            seconds=found.seconds,
+            round_trips=found.round_trips,
+            operations=tuple(self.operations[name]),
+        )
 
     @property
     def failed(self) -> int:
@@ -148,3 +181,22 @@ class EngineView:
         hosts = f"{len(self.lines)} host(s)" if done == len(self.lines) else f"{done} of {len(self.lines)} host(s)"
         told = f"{verb} {hosts} in {time.monotonic() - self.began:.1f} s. {next_command}"
         out.print(told)
+
+
+def together(views: Sequence[EngineView]) -> dict[str, HostChanges]:
+    """What several runs, one after the other, came to on each host."""
+    found: dict[str, HostChanges] = {}
+    for name, now in (item for view in views for item in view.changes().items()):
+        before = found.get(name)
+        found[name] = now if before is None else _after(before, now)
+    return found
+
+
+def _after(before: HostChanges, now: HostChanges) -> HostChanges:
+    return replace(
+        now,
+        changed=None if now.changed is None else now.changed + (before.changed or 0),
+        seconds=before.seconds + now.seconds,
+        round_trips=before.round_trips + now.round_trips,
+        operations=before.operations + now.operations,
+    )

@@ -1,45 +1,100 @@
-"""`sdfleet logs`: what a service or a training run of a host wrote to its log."""
+"""`sdfleet logs`: what a service or a training run wrote to its log on one host, or on several."""
 
 import contextlib
 import json
 import subprocess
+import threading
+from collections.abc import Callable, Sequence
 
 from deploy import units
-from deploy.console import out
+from deploy.console import err, out, prefixes, styled
 from deploy.onhost import show_log
-from deploy.ssh import Answer, HostError, connect
+from deploy.ssh import Answer, HostError, Remote, attempt, connect
+from inventory.errors import FAILED, OK
 from inventory.model import HostSettings
 from roles.programs import called, receiver
 
 
-def run(host: HostSettings, what: str, lines: int, follow: bool) -> int:
+def run(hosts: Sequence[HostSettings], what: str, lines: int, follow: bool) -> int:
     """Print the last `lines` lines of `what` (one of units.SERVICES, or a run); with `follow`, continue until Ctrl-C.
 
-    Raises HostError if the host can't be reached or there is no such unit.
+    Lines of several hosts begin with the host's name. Returns 1 if one of them could not be read, else 0.
+    Raises HostError if the only host can't be reached or there is no such unit.
     """
     unit = units.SERVICES.get(what) or units.training(what)
-    with connect([host]) as remotes:
-        remote = remotes[host.name]
-        label = f"reading the log of {unit}"
+    with connect(hosts) as remotes, contextlib.suppress(KeyboardInterrupt):
+        if len(hosts) == 1:
+            _Log(remotes[hosts[0].name], unit).show(lines, follow, out.print)
+            return OK
+        return _show_all([_Log(remote, unit) for remote in remotes.values()], lines, follow)
+    return OK
+
+
+def _show_all(logs: Sequence["_Log"], lines: int, follow: bool) -> int:
+    """Print the logs of several hosts: as the lines come with `follow`, otherwise one host after the other."""
+    before = prefixes([log.remote.name for log in logs])
+    found: dict[str, list[str]] = {name: [] for name in before}
+
+    ended: dict[str, object] = {}
+
+    def read(log: _Log) -> None:
+        name = log.remote.name
+        show = (lambda line: out.print(styled("{}  {}", before[name], line))) if follow else found[name].append
+        ended[name] = attempt(log.remote, lambda _: log.show(lines, follow, show))
+
+    # Not by `each`: it waits for all, also for those that have no end, and Ctrl-C would wait too.
+    threads = [threading.Thread(target=read, args=(log,), daemon=True) for log in logs]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        for log in logs:
+            log.end()
+        raise
+    for name, its in found.items():
+        for line in its:
+            out.print(styled("{}  {}", before[name], line))
+    lost = [error for name in before if isinstance(error := ended[name], HostError)]
+    for error in lost:
+        err.print(styled("[bold red]error[/] {}", error))
+    return FAILED if lost else OK
+
+
+class _Log:
+    """The log of a unit of one host."""
+
+    def __init__(self, remote: Remote, unit: str) -> None:
+        self.remote, self.unit = remote, unit
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def show(self, lines: int, follow: bool, show: Callable[[str], object]) -> None:
+        """Call `show` with each line. Raises HostError."""
+        remote, unit, label = self.remote, self.unit, f"reading the log of {self.unit}"
         answer = remote.call(show_log, label=label, unit=unit)
         loaded = answer["loaded"]
         if not loaded:
-            raise HostError(f"{answer['manager']} of {host.name} does not answer")
+            raise HostError(f"{answer['manager']} of {remote.name} does not answer")
         if loaded != "loaded":
             raise HostError(
-                f"{host.name}: there is no {unit} ({loaded}); `sdfleet status --limit {host.name}` shows more"
+                f"{remote.name}: there is no {unit} ({loaded}); `sdfleet status --limit {remote.name}` shows more"
             )
         wanted = json.dumps({"unit": unit, "last": lines, "follow": follow})
         text = called(show_log.__name__, wanted).encode()
-        with contextlib.suppress(KeyboardInterrupt):
-            with subprocess.Popen(
-                remote.argv(receiver()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-            ) as process:
-                assert process.stdin is not None and process.stdout is not None
-                # If ssh has ended, its status says why.
-                with contextlib.suppress(BrokenPipeError), process.stdin as program:
-                    program.write(text)
-                for line in process.stdout:
-                    out.print(line.decode(errors="replace").rstrip("\n"))
-            remote.judge(Answer(process.returncode, "", ""), [], label=label)
-    return 0
+        with subprocess.Popen(
+            remote.argv(receiver()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            self._process = process
+            assert process.stdin is not None and process.stdout is not None
+            # If ssh has ended, its status says why.
+            with contextlib.suppress(BrokenPipeError), process.stdin as program:
+                program.write(text)
+            for line in process.stdout:
+                show(line.decode(errors="replace").rstrip("\n"))
+        remote.judge(Answer(process.returncode, "", ""), [], label=label)
+
+    def end(self) -> None:
+        """Stop reading."""
+        if self._process:
+            self._process.terminate()

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from deploy.console import out
 from deploy.engine_client import select_hosts
 from deploy.runs import names
 from inventory.errors import ConfigError, Problem
@@ -28,6 +29,19 @@ Role = Annotated[
     list[str] | None, typer.Option("--role", "-r", metavar="ROLE", help="Limit to this role; repeat for more.")
 ]
 Diff = Annotated[bool, typer.Option("--diff", help="Show what changes inside files.")]
+
+
+def _text_to_stderr(context: typer.Context, wanted: bool) -> bool:
+    """While a command prints a document, its text for people goes to standard error."""
+    if wanted:
+        out.stderr = True
+        context.call_on_close(lambda: setattr(out, "stderr", False))
+    return wanted
+
+
+AsJson = Annotated[
+    bool, typer.Option("--json", callback=_text_to_stderr, help="Print one JSON document for programs: docs/json.md.")
+]
 HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host in fleet.toml.")]
 
 
@@ -51,3 +65,17 @@ def one_host(fleet: Path, name: str) -> HostSettings:
     if name not in hosts:
         raise ConfigError(str(fleet), [Problem("", f"no host {name!r}; known are {', '.join(hosts)}")])
     return hosts[name]
+
+
+def command_with_json(app: typer.Typer, arguments: Sequence[str]) -> str:
+    """The command that `arguments` ask to print a document, such as "train list"; empty if they do not."""
+    if "--json" not in arguments:
+        return ""
+    command: Any = typer.main.get_command(app)
+    words = []
+    for word in arguments:
+        if not (below := getattr(command, "commands", {}).get(word)):
+            break
+        command = below
+        words.append(word)
+    return " ".join(words) if any("--json" in option.opts for option in command.params) else ""

@@ -1,6 +1,5 @@
 """`sdfleet releases` and `sdfleet rollback`: list the releases on each host, and roll back without the network."""
 
-import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,12 @@ from rich.text import Text
 from deploy import hostlock
 from deploy.console import err, out, print_table, styled, waiting
 from deploy.engine_client import hosts_with
+from deploy.failures import lost as failed
 from deploy.onhost import released
-from deploy.options import DEFAULT_FILE, DEPLOY, FleetFile, Limit, checked_name, chosen
+from deploy.options import DEFAULT_FILE, DEPLOY, AsJson, FleetFile, Limit, checked_name, chosen
+from deploy.shapes import Built, Document, HostReleases, Release
 from deploy.ssh import HostError, Remote, connect, each
-from inventory.errors import ConfigError, Problem
+from inventory.errors import FAILED, OK, ConfigError, Problem
 from inventory.hosts import whoami
 from inventory.load import load
 from inventory.model import HostSettings
@@ -30,60 +31,58 @@ BACK_SECONDS = 1800
 """How long a service may take to generate its first picture again; start_timeout is set by the user."""
 
 
-def releases(
-    fleet: FleetFile = DEFAULT_FILE,
-    limit: Limit = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs, manifests included.")] = False,
-) -> None:
+def releases(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, as_json: AsJson = False) -> None:
     """List the releases on the hosts: which one is in use, and which you can roll back to."""
-    with connect(chosen(fleet, limit)) as remotes:
+    began, hosts = time.monotonic(), chosen(fleet, limit)
+    with connect(hosts) as remotes, waiting(f"the releases of {len(hosts)} host(s)"):
         found = each(remotes, _of)
     lost = {name: answer for name, answer in found.items() if isinstance(answer, HostError)}
+    code = FAILED if lost else OK
     if as_json:
-        plain = {n: {"error": str(a)} if isinstance(a, HostError) else a for n, a in found.items()}
-        out.print_json(json.dumps(plain), ensure_ascii=True)
+        plain = {
+            name: failed(name, a) if isinstance(a, HostError) else HostReleases(apps=a) for name, a in found.items()
+        }
+        Document(command="releases", exit_code=code, seconds=time.monotonic() - began, hosts=plain).write()
     else:
-        print_table(_table({name: answer for name, answer in found.items() if name not in lost}))
+        print_table(_table({name: answer for name, answer in found.items() if not isinstance(answer, HostError)}))
         _tell(lost)
-    raise typer.Exit(1 if lost else 0)
+    raise typer.Exit(code)
 
 
-def _of(remote: Remote) -> Any:
+Apps = Mapping[str, tuple[Release, ...]]
+
+
+def _of(remote: Remote) -> Apps:
     """The releases of one host. Fails here, for this host alone, if they do not fit the table."""
     answer = remote.call(released, apps=str(remote.host.paths.root / "apps"))
-    _table({remote.name: answer})
-    return answer
+    apps = {app: tuple(_release(entry) for entry in entries) for app, entries in answer.items()}
+    _table({remote.name: apps})
+    return apps
 
 
-def _table(found: Mapping[str, Any]) -> Table:
+def _release(entry: Mapping[str, Any]) -> Release:
+    return Release(**{**entry, "built": Built(**entry["built"])})
+
+
+def _table(found: Mapping[str, Apps]) -> Table:
     columns = ("host", "app", "release", "settings", "state", "serves since", "built", "by", "lock")
     table = Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for host, apps in found.items():
         for app, entries in apps.items():
             for entry in entries:
-                built = entry["built"]
-                table.add_row(
-                    host,
-                    app,
-                    entry["release"],
-                    entry["differs"],
-                    _state(entry),
-                    entry["since"],
-                    built["at"],
-                    built["by"],
-                    built["lock"][:8],
-                )
+                built = (entry.built.at, entry.built.by, entry.built.lock[:8])
+                table.add_row(host, app, entry.release, entry.differs, _state(entry), entry.since, *built)
     return table
 
 
-def _state(entry: Mapping[str, Any]) -> Text:
-    if entry["current"]:
-        return Text("in use", "green") if entry["whole"] else Text("in use, incomplete", "bold red")
-    if not entry["whole"]:
-        return Text("incomplete, not used" if entry["since"] else "not built by sdfleet", "yellow")
-    if entry["left"]:
+def _state(entry: Release) -> Text:
+    if entry.current:
+        return Text("in use", "green") if entry.whole else Text("in use, incomplete", "bold red")
+    if not entry.whole:
+        return Text("incomplete, not used" if entry.since else "not built by sdfleet", "yellow")
+    if entry.left:
         return Text("gone back from", "yellow")
-    return Text("served" if entry["since"] else "built")
+    return Text("served" if entry.since else "built")
 
 
 def rollback(

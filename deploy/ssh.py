@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import shlex
 import subprocess
 import tarfile
@@ -30,6 +31,8 @@ PARALLEL = 32
 
 LARGEST_ANSWER = 512_000_000
 """Bytes of an answer that are kept; the largest is a run's log of 64 MB as JSON."""
+LOST = 255
+"""Exit status of ssh if the connection failed."""
 T = TypeVar("T")
 
 
@@ -72,6 +75,24 @@ class Remote:
             return list(command)
         return [*self._ssh, shlex.join([*askpass.sudo(self.host.connection, self.askpass()), *command])]
 
+    def login(self, line: str, terminal: bool = False) -> list[str]:
+        """The local command line that runs a command line of a shell as the host's SSH user.
+
+        + terminal: whether it gets this terminal
+        """
+        if not self._ssh:
+            return ["sh", "-c", line]
+        return [*self._ssh, *(["-t"] if terminal else []), line]
+
+    def login_shell(self) -> list[str]:
+        """The local command line of a shell there."""
+        return self._ssh or [os.environ.get("SHELL", "/bin/sh")]
+
+    def reach(self) -> None:
+        """Open the connection. Raises HostError if the host cannot be reached."""
+        if self._ssh:
+            self.judge(self._run(self.login("true"), "logging in"), ["true"])
+
     def askpass(self) -> PurePosixPath | None:
         """The SUDO_ASKPASS program on the host, installed on the first call; None if sudo needs no password.
 
@@ -111,17 +132,19 @@ class Remote:
         + label: names the command in errors; if empty, its words do
         Raises HostError if the host cannot be reached, on a timeout, or (with `check`) if the status is not 0.
         """
-        try:
-            status, said, complaint = exchange(self.argv(command), input, timeout, LARGEST_ANSWER)
-        except subprocess.TimeoutExpired as error:
-            what = f"{self.name}: {label or _short(command)} gave no answer within {timeout:g} s"
-            raise HostError(what, unreachable=True) from error
-        except TooMuchError as error:
-            most = LARGEST_ANSWER // 10**6
-            raise HostError(f"{self.name}: the answer to {label or _short(command)} has more than {most} MB") from error
-        answer = Answer(status, said.decode(errors="replace"), complaint.decode(errors="replace"))
+        answer = self._run(self.argv(command), label or _short(command), input, timeout)
         self.judge(answer, command, check=check, label=label)
         return answer
+
+    def _run(self, words: Sequence[str], label: str, input: bytes = b"", timeout: float = 60) -> Answer:
+        try:
+            status, said, complaint = exchange(words, input, timeout, LARGEST_ANSWER)
+        except subprocess.TimeoutExpired as error:
+            raise HostError(f"{self.name}: {label} gave no answer within {timeout:g} s", unreachable=True) from error
+        except TooMuchError as error:
+            most = LARGEST_ANSWER // 10**6
+            raise HostError(f"{self.name}: the answer to {label} has more than {most} MB") from error
+        return Answer(status, said.decode(errors="replace"), complaint.decode(errors="replace"))
 
     def call(
         self, module: ModuleType, *, timeout: float = 60, under: Sequence[str] = (), label: str = "", **values: object
@@ -178,7 +201,7 @@ class Remote:
 
     def judge(self, answer: Answer, command: Sequence[str], *, check: bool = True, label: str = "") -> None:
         """Raise a HostError if `answer` is a failure; `label` as for `run`."""
-        if self._ssh and answer.status == 255:
+        if self._ssh and answer.status == LOST:
             says, cure = refusals.of_ssh(self.host, self._complaint(answer.err))
             raise HostError(says, cure=cure, unreachable=True)
         self.answered = time.time()
@@ -247,15 +270,17 @@ def each(remotes: Mapping[str, Remote], work: Callable[[Remote], T]) -> dict[str
     An unexpected answer of a damaged or hostile host becomes that host's error too.
     """
 
-    def attempt(remote: Remote) -> T | HostError:
-        try:
-            return work(remote)
-        except HostError as error:
-            return error
-        except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
-            return HostError(
-                f"{remote.name}: unexpected answer, or a damaged state file there ({type(error).__name__}: {error})"
-            )
-
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-        return dict(zip(remotes, pool.map(attempt, remotes.values()), strict=True))
+        return dict(zip(remotes, pool.map(lambda remote: attempt(remote, work), remotes.values()), strict=True))
+
+
+def attempt(remote: Remote, work: Callable[[Remote], T]) -> T | HostError:
+    """The result of `work` for a host, or its HostError."""
+    try:
+        return work(remote)
+    except HostError as error:
+        return error
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        return HostError(
+            f"{remote.name}: unexpected answer, or a damaged state file there ({type(error).__name__}: {error})"
+        )

@@ -1,8 +1,7 @@
 """`sdfleet status`: the state of each host, with two SSH commands per host."""
 
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from glob import escape as literally
 from typing import Any
 
@@ -10,10 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import host_memory, units
-from deploy.console import err, out, print_table, styled
+from deploy.console import err, out, print_table, styled, waiting
+from deploy.failures import lost as failed
 from deploy.onhost import observe
 from deploy.runs.transfer import STATES, RunHost
+from deploy.shapes import Disk, Document, Fault, Gpu, HostState, Idle, ModelFiles, WebuiState
 from deploy.ssh import HostError, Remote, connect, each
+from inventory.errors import FAILED, OK
 from inventory.model import HostSettings
 from roles.models.config import Model, folder_of
 from roles.paths import Paths
@@ -21,48 +23,51 @@ from roles.rental.service import STATE as IDLE_STATE
 from roles.settings import seconds_of
 from roles.webui.extensions import shown
 
-Seen = dict[str, Any]
 COLUMNS = ("host", "up", "OS", "GPU", "WebUI", "release", "services", "models", "disk free", "runs")
 
 
 def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
     """Print a table of `hosts`, or JSON; returns 1 if one of them could not be reached, else 0."""
-    with connect(hosts) as remotes:
+    began = time.monotonic()
+    with connect(hosts) as remotes, waiting(f"the state of {len(hosts)} host(s)"):
         seen = each(remotes, look)
         for name, found in seen.items():
             if not isinstance(found, HostError):
-                host_memory.seen(remotes[name].host, time.time(), found["provider"])
-    lost = {name: str(found) for name, found in seen.items() if isinstance(found, HostError)}
+                host_memory.seen(remotes[name].host, time.time(), found.provider)
+    lost = {name: found for name, found in seen.items() if isinstance(found, HostError)}
     told = {host.name: host_memory.warning(host, time.time()) for host in hosts if host.name in lost}
+    code = FAILED if lost else OK
     if as_json:
-        plain = {
-            n: {"error": lost[n], "warning": told[n]} if isinstance(found, HostError) else found
-            for n, found in seen.items()
-        }
-        out.print_json(json.dumps(plain), ensure_ascii=True)
-        return 1 if lost else 0
+        plain = {n: failed(n, found, told[n]) if isinstance(found, HostError) else found for n, found in seen.items()}
+        Document(command="status", exit_code=code, seconds=time.monotonic() - began, hosts=plain).write()
+        return code
     table = Table(*COLUMNS, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name, found in seen.items():
         table.add_row(*([name, Text("no", "bold red")] if isinstance(found, HostError) else _row(name, found)))
     print_table(table)
-    for name, found in seen.items():
-        if not isinstance(found, HostError) and found["webui"] and (others := found["webui"]["extensions_by_hand"]):
-            out.print(f"{name}: extensions installed by hand, left alone: {', '.join(others)}")
-    for name, found in seen.items():
-        if not isinstance(found, HostError) and found["asleep"]:
-            out.print(f"{name}: nothing has started its services since it was stopped; run: sdfleet start {name}")
-    for host in hosts:
-        found = seen[host.name]
-        if not isinstance(found, HostError) and found["idle"]:
-            out.print(_idle(host, found["idle"]))
-    for name, message in lost.items():
-        err.print(styled("[bold red]unreachable[/] {}", message))
+    _notes(hosts, {name: found for name, found in seen.items() if not isinstance(found, HostError)})
+    for name, error in lost.items():
+        err.print(styled("[bold red]unreachable[/] {}", error))
         if told[name]:
             err.print(styled("[bold yellow]warning[/] {}", told[name]))
-    return 1 if lost else 0
+    return code
 
 
-def look(remote: Remote) -> Seen:
+def _notes(hosts: Sequence[HostSettings], seen: Mapping[str, HostState]) -> None:
+    """What the table has no column for."""
+    for name, found in seen.items():
+        if found.webui and found.webui.extensions_by_hand:
+            others = ", ".join(found.webui.extensions_by_hand)
+            out.print(f"{name}: extensions installed by hand, left alone: {others}")
+    for name, found in seen.items():
+        if found.asleep:
+            out.print(f"{name}: nothing has started its services since it was stopped; run: sdfleet start {name}")
+    for host in hosts:
+        if host.name in seen and (idle := seen[host.name].idle):
+            out.print(_idle(host, idle))
+
+
+def look(remote: Remote) -> HostState:
     """The answer of deploy/onhost/observe.py on one host, and the states of its runs."""
     host = remote.host
     webui = None
@@ -75,7 +80,7 @@ def look(remote: Remote) -> Seen:
             "extensions": str(shown(host.paths)),
             "store": str(host.paths.git_store),
         }
-    seen: Seen = remote.call(
+    seen = remote.call(
         observe,
         root=str(host.paths.root),
         webui=webui,
@@ -83,16 +88,53 @@ def look(remote: Remote) -> Seen:
         idle=IDLE_STATE if host.rental.idle_stop else "",
         models={f"{model.kind} {model.name}": _places(model, host.paths) for model in host.models},
     )
-    seen["runs"] = RunHost(remote).states() if host.has("trainer") else {}
-    _row(remote.name, seen)  # an answer that does not fit the table fails here, for this host alone
-    return seen
+    return state(seen, RunHost(remote).states() if host.has("trainer") else {})
 
 
-def _idle(host: HostSettings, idle: Seen) -> Text:
+def state(seen: Mapping[str, Any], runs: Mapping[str, str]) -> HostState:
+    """The answer of deploy/onhost/observe.py; one that does not fit fails here, for its host alone."""
+    gpus = [Gpu(gpu["name"], gpu["driver"], _mb(gpu["used_mb"]), _mb(gpu["total_mb"])) for gpu in seen["gpus"]]
+    idle, models, disk = seen["idle"], seen["models"], seen["disk"]
+    found = HostState(
+        os=seen["os"],
+        provider=seen["provider"] or None,
+        gpus=tuple(gpus),
+        gpu_problem=seen["gpu_problem"],
+        webui=_webui(seen["webui"]) if seen["webui"] else None,
+        services=seen["services"],
+        models=ModelFiles(models["expected"], tuple(models["missing"])),
+        disk=Disk(disk["free_gb"], disk["total_gb"]),
+        runs=runs,
+        idle=Idle(idle["looks"], idle["seconds"], tuple(idle["uses"])) if idle else None,
+        asleep=seen["asleep"],
+    )
+    _row("", found)
+    return found
+
+
+def _webui(seen: Mapping[str, Any]) -> WebuiState:
+    fault = seen["fault"]
+    return WebuiState(
+        release=seen["release"],
+        unit=seen["unit"],
+        since=seen["since"],
+        answers=seen["answers"],
+        problem=seen["problem"],
+        fault=Fault(fault["at"], fault["reason"]) if fault else None,
+        extensions_by_hand=tuple(seen["extensions_by_hand"]),
+        first_picture_s=seen["first_picture_s"],
+    )
+
+
+def _mb(told: str) -> int | None:
+    return int(told) if told.isdigit() else None
+
+
+def _idle(host: HostSettings, idle: Idle) -> Text:
     """When the host stops by itself."""
     assert host.rental.idle_stop
     limit = seconds_of(host.rental.idle_stop) // 60
-    if not idle["looks"]:
+    if not idle.looks:
         see = f"sdfleet logs {host.name} idle-stop"
         return styled(
             "{}: [yellow]is to stop when idle for {} min, but nothing looks whether it is[/]; see: {}",
@@ -100,8 +142,8 @@ def _idle(host: HostSettings, idle: Seen) -> Text:
             limit,
             see,
         )
-    state = f"in use: {'; '.join(idle['uses'])}" if idle["uses"] else f"idle for {idle['seconds'] // 60:.0f}"
-    return styled("{}: stops when idle for {} min ({})", host.name, limit, state)
+    use = f"in use: {'; '.join(idle.uses)}" if idle.uses else f"idle for {idle.seconds // 60:.0f}"
+    return styled("{}: stops when idle for {} min ({})", host.name, limit, use)
 
 
 def further_services(host: HostSettings) -> dict[str, str]:
@@ -119,28 +161,30 @@ def _places(model: Model, paths: Paths) -> list[str]:
     return [str(folder / f"{literally(model.name)}.{suffix}") for suffix in ("safetensors", "ckpt", "pt", "pth", "bin")]
 
 
-def _row(name: str, seen: Seen) -> list[str | Text]:
-    gpus = ", ".join(f"{gpu['name']} {gpu['used_mb']}/{gpu['total_mb']} MB" for gpu in seen["gpus"])
-    gpus = gpus or seen.get("gpu_problem") or "none (CPU)"
-    models, disk, runs = seen["models"], seen["disk"], list(seen["runs"].values())
-    present = models["expected"] - len(models["missing"])
-    count = f"{present}/{models['expected']}"
-    states = [f"{runs.count(state)} {state}" for state in STATES if state in runs]
+def _row(name: str, seen: HostState) -> list[str | Text]:
+    gpus = ", ".join(f"{gpu.name} {_shown(gpu.used_mb)}/{_shown(gpu.total_mb)} MB" for gpu in seen.gpus)
+    models, runs = seen.models, list(seen.runs.values())
+    count = f"{models.expected - len(models.missing)}/{models.expected}"
+    states = [f"{runs.count(each)} {each}" for each in STATES if each in runs]
     return [
         name,
         Text("yes", "green"),
-        seen["os"],
-        gpus,
-        _health(seen["webui"]),
-        (seen["webui"] or {}).get("release") or "-",
-        _services(seen["services"]),
-        Text(count, "yellow" if models["missing"] else ""),
-        f"{disk['free_gb']:.0f} of {disk['total_gb']:.0f} GB",
+        seen.os,
+        gpus or seen.gpu_problem or "none (CPU)",
+        _health(seen.webui),
+        (seen.webui.release if seen.webui else None) or "-",
+        _services(seen.services),
+        Text(count, "yellow" if models.missing else ""),
+        f"{seen.disk.free_gb:.0f} of {seen.disk.total_gb:.0f} GB",
         ", ".join(states) or "-",
     ]
 
 
-def _services(states: dict[str, str]) -> Text:
+def _shown(mb: int | None) -> str:
+    return "?" if mb is None else str(mb)
+
+
+def _services(states: Mapping[str, str]) -> Text:
     """The other services, with the state of those that are not active."""
     shown = [
         Text(name, "green") if state == "active" else Text(f"{name} {state}", "red") for name, state in states.items()
@@ -148,17 +192,17 @@ def _services(states: dict[str, str]) -> Text:
     return Text(", ").join(shown) if shown else Text("-")
 
 
-def _health(webui: Seen | None) -> Text:
+def _health(webui: WebuiState | None) -> Text:
     if webui is None:
         return Text("-")
-    if webui["release"] is None:
+    if webui.release is None:
         return Text("not installed", "yellow")
-    if not webui["answers"]:
-        return styled("[bold red]no answer[/] ({})", webui["unit"])
-    if webui["problem"]:
-        return styled("[yellow]{}[/]", webui["problem"])
-    drew, fault = webui["first_picture_s"], webui.get("fault")
+    if not webui.answers:
+        return styled("[bold red]no answer[/] ({})", webui.unit)
+    if webui.problem:
+        return styled("[yellow]{}[/]", webui.problem)
+    drew = webui.first_picture_s
     ready = styled("[green]ready[/]{}", "" if drew is None else f", drew in {drew:.1f} s")
-    if not fault:
+    if not webui.fault:
         return ready
-    return styled("{}; [yellow]started again after {}: {}[/]", ready, fault["at"], fault["reason"])
+    return styled("{}; [yellow]started again after {}: {}[/]", ready, webui.fault.at, webui.fault.reason)

@@ -1,21 +1,18 @@
 """`sdfleet train`: LoRA training runs on hosts."""
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from deploy import train_again
-from deploy.console import err, out, print_table, styled
-from deploy.options import DEFAULT_FILE, FleetFile, Limit, checked_name, chosen
+from deploy.console import err, out, styled
+from deploy.options import DEFAULT_FILE, AsJson, FleetFile, Limit, checked_name, chosen
+from deploy.runs import listing
 from deploy.runs.names import run_name
 from deploy.runs.outcome import bring, follow_and_fetch, sent
-from deploy.runs.placement import BUSY, UNREAD, RunHosts, choose, run_host, run_hosts, runs_of, shared_hosts, trainers
-from deploy.runs.progress import Progress, duration
+from deploy.runs.placement import BUSY, UNREAD, RunHosts, choose, run_host, run_hosts, shared_hosts, trainers
 from deploy.runs.publish import publish as publish_file
 from deploy.runs.publish import result
 from deploy.runs.report import write as write_report
@@ -103,22 +100,9 @@ def report(
 
 
 @app.command("list")
-def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None) -> None:
+def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, as_json: AsJson = False) -> None:
     """List the runs on the hosts."""
-    table = Table("run", "host", "state", "made", "progress", box=None, padding=(0, 2, 0, 0), header_style="bold")
-    styles = {"running": "cyan", "finished": "green", "failed": "bold red"}
-    with connect(trainers(fleet, limit, "--limit")) as remotes:
-        found = [(run, host) for host, runs in runs_of(remotes).items() for run in runs]
-    for run, host in sorted(found, key=lambda pair: float(pair[0]["made"])):
-        progress = Progress()
-        progress.feed(json.dumps(run["last"]))
-        state = Text(run["state"], styles.get(run["state"], "yellow"))
-        made = f"{duration(time.time() - run['made'])} ago"
-        table.add_row(run["name"], host, state, made, run["reason"] or progress.line())
-    if found:
-        print_table(table)
-    else:
-        out.print("No runs yet. Next: sdfleet train run CONFIG")
+    raise typer.Exit(listing.run(trainers(fleet, limit, "--limit"), as_json))
 
 
 @app.command()

@@ -17,6 +17,8 @@ from rich.text import Text
 
 from deploy import verify_protocol
 from deploy.console import err, out, print_table, styled, waiting
+from deploy.failures import AGAIN
+from deploy.shapes import Check, Document, Failure, HostChecks, Result
 from deploy.ssh import HostError, connect, each
 from inventory.errors import DRIFT, FAILED, OK, SdfleetError
 from inventory.model import HostSettings
@@ -29,6 +31,13 @@ WORKERS = 2 * (os.cpu_count() or 1)
 WORTH_WORKERS = 3
 """From this many hosts on, the workers save more than their 2 s of start-up."""
 
+STYLES: dict[Result, str] = {
+    "as described": "green",
+    "drift": "bold red",
+    "unreachable": "bold red",
+    "nothing checked": "",
+}
+
 
 @dataclass
 class Verdict:
@@ -36,14 +45,13 @@ class Verdict:
 
     good: int = 0
     skipped: int = 0
-    bad: list[str] = field(default_factory=list)
+    bad: list[Check] = field(default_factory=list)
     unreachable: str = ""
     seconds: float = 0
 
     def count(self, outcome: dict[str, str | float]) -> None:
         self.seconds += float(outcome["seconds"])
         check = str(outcome["check"]).removeprefix("test_").replace("_", " ")
-        sentence = f"{outcome['role']}: {outcome['reason']} (check: {check})"
         match outcome["outcome"]:
             case "passed":
                 self.good += 1
@@ -52,26 +60,41 @@ class Verdict:
             case verify_protocol.UNREACHABLE:
                 self.unreachable = str(outcome["reason"])
             case _:
-                self.bad.append(sentence)
+                self.bad.append(Check(str(outcome["role"]), check, str(outcome["reason"])))
 
     @property
     def done(self) -> int:
         """Number of checks that have ended."""
         return self.good + self.skipped + len(self.bad)
 
+    def told(self, name: str) -> HostChecks:
+        """The same of the host `name`, at the end."""
+        return HostChecks(
+            error=Failure(self.unreachable.removeprefix(f"{name}: "), name, AGAIN) if self.unreachable else None,
+            result=self.result,
+            good=self.good,
+            skipped=self.skipped,
+            drift=tuple(self.bad),
+            seconds=self.seconds,
+        )
+
     @property
-    def result(self) -> Text:
+    def result(self) -> Result:
         if self.unreachable:
-            return Text("unreachable", "bold red")
+            return "unreachable"
         if not self.good and not self.bad:
-            return Text("nothing checked")
-        return Text("drift", "bold red") if self.bad else Text("as described", "green")
+            return "nothing checked"
+        return "drift" if self.bad else "as described"
 
 
 def run(
-    hosts: Sequence[HostSettings], roles: Sequence[str], junit: Path | None = None, html: Path | None = None
+    hosts: Sequence[HostSettings],
+    roles: Sequence[str],
+    junit: Path | None = None,
+    html: Path | None = None,
+    as_json: bool = False,
 ) -> int:
-    """Check `roles` on `hosts`, print a table, and write the reports asked for.
+    """Check `roles` on `hosts`, print a table or JSON, and write the reports asked for.
 
     Returns 0 if all checks passed, 3 if one failed, 1 if a host could not be reached (the others are still checked).
     """
@@ -92,10 +115,14 @@ def run(
             told = {host.name: str(remotes[host.name].askpass() or "") for host in reached}
             for outcome in _outcomes(reached, files, config, told, junit, html):
                 verdicts[str(outcome["host"])].count(outcome)
-    _report(verdicts, time.monotonic() - began)
-    if any(verdict.unreachable for verdict in verdicts.values()):
-        return FAILED
-    return DRIFT if any(verdict.bad for verdict in verdicts.values()) else OK
+    seconds = time.monotonic() - began
+    lost = any(verdict.unreachable for verdict in verdicts.values())
+    code = FAILED if lost else DRIFT if any(verdict.bad for verdict in verdicts.values()) else OK
+    _report(verdicts, seconds)
+    if as_json:
+        found = {name: verdict.told(name) for name, verdict in verdicts.items()}
+        Document(command="verify", exit_code=code, seconds=seconds, hosts=found).write()
+    return code
 
 
 def _shown(verdicts: dict[str, Verdict]) -> AbstractContextManager[object]:
@@ -171,7 +198,7 @@ def _table(verdicts: dict[str, Verdict]) -> Table:
         table.add_column(column, justify="left" if column in ("host", "result") else "right")
     for name, verdict in verdicts.items():
         counts = (verdict.good, len(verdict.bad), verdict.skipped)
-        table.add_row(name, verdict.result, *map(str, counts), f"{verdict.seconds:.1f}")
+        table.add_row(name, Text(verdict.result, STYLES[verdict.result]), *map(str, counts), f"{verdict.seconds:.1f}")
     return table
 
 
@@ -180,7 +207,8 @@ def _report(verdicts: dict[str, Verdict], seconds: float) -> None:
     for name, verdict in verdicts.items():
         if verdict.unreachable:
             err.print(styled("[bold red]unreachable[/] {}", verdict.unreachable))
-        for sentence in verdict.bad:
+        for bad in verdict.bad:
+            sentence = f"{bad.role}: {bad.reason} (check: {bad.check})"
             out.print(styled("[bold]{}[/] [bold red]drift[/] {}", name, sentence))
     drifted = [name for name, verdict in verdicts.items() if verdict.bad]
     cure = f" Next: sdfleet apply --limit {' --limit '.join(drifted)}" if drifted else ""

@@ -51,13 +51,14 @@ def check(file: Path, files: FileChecks = lambda file, secrets, models: ()) -> F
 
 def _load(file: Path, files: FileChecks | None) -> Fleet:
     problems: list[Problem] = []
-    fleet = _Reader(file.resolve(), _read(file), problems, files).fleet()
+    fleet = _Reader(file.resolve(), read_tables(file), problems, files).fleet()
     if problems or fleet is None:
         raise ConfigError(str(file), problems)
     return fleet
 
 
-def _read(file: Path) -> Table:
+def read_tables(file: Path) -> Table:
+    """The raw tables of fleet.toml. Raises ConfigError."""
     try:
         return parse_toml(read_bytes(file).decode("utf-8-sig"))
     except FileNotFoundError as error:

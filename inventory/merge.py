@@ -83,8 +83,7 @@ class FleetTables:
 
     def _role_tables(self, name: str, groups: Iterable[str], only_valid: bool) -> dict[str, Table]:
         """The merged table of each role."""
-        preset = {"mirrors": _preset(self.table.mirrors)}
-        layers = [preset, self.raw, *self._own_tables(name, groups).values()]
+        layers = [{"mirrors": preset(self.table.mirrors)}, self.raw, *self._own_tables(name, groups).values()]
         merged: dict[str, Table] = {}
         for role in ROLE_TABLES:
             values: Table = {}
@@ -101,7 +100,7 @@ class FleetTables:
 
 
 @functools.cache
-def _preset(name: str) -> Table:
+def preset(name: str) -> Table:
     """A preset of mirrors; read once for all hosts, as nothing changes it."""
     return parse_toml((PRESETS / f"{name}.toml").read_text())
 

@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from deploy.doctor.finding import Finding, bad, good, warning
+from deploy.doctor.finding import bad, good, warning
+from deploy.shapes import Finding
 from inventory.errors import SdfleetError
 from inventory.model import Fleet, HostSettings
 

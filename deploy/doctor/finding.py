@@ -1,19 +1,6 @@
 """The result of one check: a sentence and a cure."""
 
-from dataclasses import dataclass
-from typing import Literal
-
-Level = Literal["good", "warning", "bad"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    level: Level
-    subject: str
-    """What was checked, in a word or two."""
-    says: str
-    cure: str = ""
-    """The one thing to do; empty if all is well."""
+from deploy.shapes import Finding
 
 
 def good(subject: str, says: str) -> Finding:

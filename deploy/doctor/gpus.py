@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from deploy.doctor.finding import Finding, bad, good, warning
+from deploy.doctor.finding import bad, good, warning
+from deploy.shapes import Finding
 from deploy.torch import torch_builds
 from inventory.model import HostSettings
 from roles.facts.gpu_state import HostGpus

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from deploy.doctor.failures import FAILURES, NO_GPU
-from deploy.doctor.finding import Finding, bad, good, warning
+from deploy.doctor.finding import bad, good, warning
 from deploy.doctor.gpus import gpu_findings
 from deploy.doctor.mirrors import endpoint_findings, endpoints, proxy_findings
 from deploy.doctor.packages import SUPPORTED, package_findings, repositories
 from deploy.doctor.services import service_findings
 from deploy.onhost import examine
+from deploy.shapes import Finding
 from deploy.ssh import Remote
 from deploy.units import services
 from inventory.hosts import proxy_of

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from deploy.doctor.finding import Finding, bad, good, warning
+from deploy.doctor.finding import bad, good, warning
+from deploy.shapes import Finding
 from inventory.model import HostSettings
 from roles.models.addresses import HOST, addresses
 from roles.models.config import LockedModel, Model

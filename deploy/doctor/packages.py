@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
-from deploy.doctor.finding import Finding, bad, good, warning
+from deploy.doctor.finding import bad, good, warning
 from deploy.doctor.mirrors import Answer, answers_well, pace, slow, why_dead
+from deploy.shapes import Finding
 from inventory.model import HostSettings
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision

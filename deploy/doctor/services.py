@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from deploy.doctor.finding import Finding, bad, good, warning
+from deploy.doctor.finding import bad, good, warning
+from deploy.shapes import Finding
 from deploy.units import Service, services
 from inventory.model import HostSettings
 

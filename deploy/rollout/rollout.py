@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from deploy import engine_client, keys
 from deploy.console import err, out, styled, waiting
-from deploy.engine_view import EngineView
+from deploy.engine_view import BROKE_OFF, EngineView
 from deploy.events import Request
 from deploy.manager import active_runs, change
 from deploy.rollout import gates, rollback, state
@@ -166,7 +166,7 @@ class Rollout:
 
     def applied(self, names: Sequence[str]) -> list[Failure]:
         """Apply fleet.toml to hosts. Returns the failures."""
-        broke_off = "stopped because another host failed"
+        broke_off = BROKE_OFF
         with EngineView(tuple(names), True, self.verbose) as view:
             try:
                 for event in engine_client.engine_events(self.fleet, self._request(tuple(names), apply=True)):

@@ -43,10 +43,10 @@ def shared_hosts(raw: Mapping[str, Any]) -> list[str]:
 
 def runs_of(remotes: Mapping[str, Remote]) -> dict[str, list[dict[str, Any]]]:
     """The runs of every host that can be reached; the others are named on stderr. Raises HostError if none can."""
-    return _reached(each(remotes, lambda remote: RunHost(remote).runs()))
+    return reached(each(remotes, lambda remote: RunHost(remote).runs()))
 
 
-def _reached(answers: Mapping[str, T | HostError]) -> dict[str, T]:
+def reached(answers: Mapping[str, T | HostError]) -> dict[str, T]:
     """The answers of the hosts; prints the errors of the others. Raises HostError if no host answered."""
     lost = [answer for answer in answers.values() if isinstance(answer, HostError)]
     if len(lost) == len(answers):
@@ -64,7 +64,7 @@ def choose(remotes: Mapping[str, Remote], turn: Mapping[str, Any]) -> Remote:
 
     Raises SdfleetError if no host is large enough, HostError if none can be reached.
     """
-    found = _reached(each(remotes, lambda remote: RunHost(remote).capacity()))
+    found = reached(each(remotes, lambda remote: RunHost(remote).capacity()))
     fit = {name: _rank(capacity, turn) for name, capacity in found.items()}
     places = {name: rank for name, rank in fit.items() if rank is not None}
     if not places:

@@ -27,6 +27,7 @@ from deploy.rollout import command as rollout
 from deploy.rollout.gates import Failure
 from deploy.runs import follow
 from deploy.runs.progress import Progress
+from deploy.shapes import Document, HostFindings
 from inventory.errors import SdfleetError
 from roles import programs
 from tests import onhost
@@ -97,19 +98,11 @@ def events() -> None:
 
 
 def doctors() -> None:
-    doctor._print({HOSTILE: [bad(HOSTILE, HOSTILE, HOSTILE)]})
+    doctor._print({HOSTILE: HostFindings(findings=(bad(HOSTILE, HOSTILE, HOSTILE),))})
 
 
 def statuses() -> None:
-    webui: dict[str, Any] = {"release": HOSTILE, "answers": True, "problem": "", "first_picture_s": 1.0}
-    host: dict[str, Any] = {
-        "gpus": [dict.fromkeys(("name", "used_mb", "total_mb"), HOSTILE)],
-        "models": {"expected": 1, "missing": [HOSTILE]},
-        "disk": {"free_gb": 1, "total_gb": 2},
-        "runs": {HOSTILE: "running"},
-        "os": HOSTILE,
-        "services": {HOSTILE: HOSTILE, "good": "active"},
-    }
+    webui: dict[str, Any] = {**STATE["webui"], "release": HOSTILE}
     for seen in (
         {**webui, "fault": {"at": HOSTILE, "reason": HOSTILE}},
         {**webui, "problem": HOSTILE},
@@ -117,14 +110,21 @@ def statuses() -> None:
         {**webui, "release": None},
         None,
     ):
-        for cell in status._row(HOSTILE, {**host, "webui": seen}):
+        host = {
+            "gpus": [{**dict.fromkeys(("name", "driver", "used_mb"), HOSTILE), "total_mb": "2"}],
+            "models": {"expected": 1, "missing": [HOSTILE]},
+            "os": HOSTILE,
+            "services": {HOSTILE: HOSTILE, "good": "active"},
+            "webui": seen,
+        }
+        for cell in status._row(HOSTILE, status.state({**STATE, **host}, {HOSTILE: "running"})):
             out.print(cell)
 
 
 def listed_releases() -> None:
-    entry = {"release": HOSTILE, "current": False, "whole": True, "left": HOSTILE, "since": HOSTILE, "differs": HOSTILE}
-    built = dict.fromkeys(("at", "by", "lock"), HOSTILE)
-    out.print(releases._table({HOSTILE: {HOSTILE: [{**entry, "built": built}]}}))
+    words = dict.fromkeys(("release", "left", "since", "differs"), HOSTILE)
+    entry = releases._release({**ENTRY, **words, "current": False, "built": dict.fromkeys(BUILT, HOSTILE)})
+    out.print(releases._table({HOSTILE: {HOSTILE: (entry,)}}))
 
 
 def verdicts() -> None:
@@ -195,9 +195,10 @@ BUILT = {"at": "2026-11-27 03:52:11 UTC", "by": "ann@studio-workstation", "lock"
 ENTRY: dict[str, Any] = {
     "release": RELEASE,
     "current": True,
-    "left": False,
+    "left": "",
     "whole": True,
-    "text": "",
+    "by": "",
+    "manifest": {},
     "since": "2026-11-27 03:53:40 UTC",
     "differs": "without --medvram",
     "built": BUILT,
@@ -215,7 +216,8 @@ def shown_at(width: int, monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_tables_cut_nothing_on_a_narrow_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown_at(width, monkeypatch)
-    print_table(releases._table({"gpu-1": {"webui": [ENTRY, {**ENTRY, "current": False}]}}))
+    entries = (releases._release(ENTRY), releases._release({**ENTRY, "current": False}))
+    print_table(releases._table({"gpu-1": {"webui": entries}}))
     lines = text.getvalue().splitlines()
     for whole in (RELEASE, BUILT["at"], BUILT["by"], ENTRY["since"]):
         assert sum(whole in line for line in lines) == 2, "once a release, never cut"
@@ -225,23 +227,34 @@ def test_tables_cut_nothing_on_a_narrow_terminal(width: int, monkeypatch: pytest
 
 STATE: dict[str, Any] = {
     "os": "Ubuntu 24.04.1 LTS",
-    "gpus": [{"name": "NVIDIA GeForce RTX 4090", "used_mb": 2100, "total_mb": 24564}],
+    "provider": "",
+    "gpus": [{"name": "NVIDIA GeForce RTX 4090", "driver": "580", "used_mb": "2100", "total_mb": "24564"}],
+    "gpu_problem": "",
     "webui": {
-        **{"unit": "active", "answers": True, "problem": None, "first_picture_s": 3.2, "extensions_by_hand": []},
+        **{
+            "unit": "active",
+            "since": None,
+            "answers": True,
+            "problem": "",
+            "first_picture_s": 3.2,
+            "extensions_by_hand": [],
+        },
         **{"release": "v1.10.1-cu121-0a1b2c3d4e5f", "fault": None},
     },
     "services": {"lora-scripts": "active", "lora-scripts-tensorboard": "failed", "gateway": "active"},
     "models": {"expected": 12, "missing": ["ink"]},
     "disk": {"free_gb": 123.0, "total_gb": 900.0},
-    "runs": {"a": "running", "b": "queued", "c": "finished"},
+    "idle": None,
+    "asleep": False,
 }
 
 
 def test_status_of_a_host_takes_few_lines_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown_at(80, monkeypatch)
     table = Table(*status.COLUMNS, box=None)
-    table.add_row(*status._row("gpu-1.studio.example", STATE))
-    table.add_row(*status._row("gpu-2", STATE | {"webui": None, "services": {}, "runs": {}}))
+    runs = {"a": "running", "b": "queued", "c": "finished"}
+    table.add_row(*status._row("gpu-1.studio.example", status.state(STATE, runs)))
+    table.add_row(*status._row("gpu-2", status.state(STATE | {"webui": None, "services": {}}, {})))
     print_table(table)
     assert text.getvalue().splitlines() == [
         "gpu-1.studio.example  up yes  OS Ubuntu 24.04.1 LTS",
@@ -329,10 +342,11 @@ def test_the_lines_of_verbs_are_left_whole_on_80_columns(tmp_path: Path, monkeyp
     assert wraps == [], "the console alone decides what is wrapped"
 
 
-def test_json_for_programs_is_ascii() -> None:
-    text = shown(out, lambda: out.print_json(json.dumps({"name": HOSTILE}), ensure_ascii=True))
+def test_json_for_programs_is_ascii(capsys: pytest.CaptureFixture[str]) -> None:
+    Document(command=HOSTILE, exit_code=0).write()
+    text = capsys.readouterr().out
     assert text.isascii() and harmless(text)
-    assert json.loads(text) == {"name": HOSTILE}
+    assert json.loads(text)["command"] == HOSTILE
 
 
 def test_logs_of_a_host_are_drawn(tmp_path: Path) -> None:
@@ -350,7 +364,7 @@ def test_logs_of_a_host_are_drawn(tmp_path: Path) -> None:
         patch.setenv("PATH", str(tmp_path), prepend=":")
         packed = programs._packed
         patch.setattr(programs, "_packed", lambda *words: onhost.sent_with_systemd(packed(*words)))
-        said = shown(out, lambda: logs.run(load(tmp_path / "fleet.toml").hosts["a"], "webui", 1, follow=False))
+        said = shown(out, lambda: logs.run([load(tmp_path / "fleet.toml").hosts["a"]], "webui", 1, follow=False))
     assert harmless(said) and "]52;c;" in said and "[/x]" in said
 
 

@@ -1,11 +1,19 @@
 """`sdfleet logs` where the host's service manager does not answer, or the connection ends."""
 
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from deploy import logs
 from tests.deploy.fake_hosts import FakeHosts, fakes
 
 __all__ = ["fakes"]
+
+TREE = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("systemctl", ["echo 'Failed to connect to bus' >&2; exit 1", "kill -STOP $$"])
@@ -32,3 +40,68 @@ def test_a_connection_that_ends_at_once_is_told(fakes: FakeHosts, monkeypatch: p
     done = fakes.sdfleet("logs", "h1")
     assert done.exit_code == 1 and "No route to host" in done.output, done
     assert "the connection was lost" in done.output
+
+
+def journal(fakes: FakeHosts, command: str) -> None:
+    """What journalctl of every host does."""
+    (fakes.folder / "programs/journalctl").write_text(f"#!/bin/sh\n{command}\n")
+
+
+def test_lines_of_several_hosts_name_their_host(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "webui", "longer": "webui", "h3": "train"})
+    for name in ("h1", "longer", "h3"):
+        (fakes.host(name) / "show").write_text("loaded\n")
+    journal(fakes, "echo one; echo two")
+    done = fakes.sdfleet("logs", "webui")
+    assert (done.exit_code, done.output.splitlines()) == (
+        0,
+        ["h1      one", "h1      two", "longer  one", "longer  two"],
+    )
+    assert fakes.sdfleet("logs", "h1,h3").output.splitlines() == ["h1  one", "h1  two", "h3  one", "h3  two"]
+    assert fakes.sdfleet("logs", "h3").output.splitlines() == ["one", "two"], "one host needs no name"
+
+
+def test_a_host_that_is_away_does_not_keep_the_logs_of_the_others(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "webui", "h2": "webui", "h3": "webui"})
+    for name in ("h1", "h3"):
+        (fakes.host(name) / "show").write_text("loaded\n" if name == "h1" else "not-found\n")
+    (fakes.host("h2") / "away").touch()
+    done = fakes.sdfleet("logs", "webui")
+    assert done.exit_code == 1
+    assert "h1  its last words" in done.output and "No route to host" in done.output
+    assert "error h3: there is no sdfleet-webui.service (not-found)" in done.output
+
+
+def test_a_host_is_meant_if_a_group_has_its_name(fakes: FakeHosts) -> None:
+    fakes.write({"webui": "train", "h1": "webui"})
+    (fakes.host("webui") / "show").write_text("loaded\n")
+    assert fakes.sdfleet("logs", "webui").output == "its last words\n"
+
+
+def test_an_unknown_host_is_wrong_usage(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "webui"})
+    done = fakes.sdfleet("logs", "h1,h9")
+    assert done.exit_code == 2 and "no host or group 'h9'; known are h1, webui" in done.output
+
+
+def test_logs_of_several_hosts_are_followed_until_ctrl_c(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "webui", "h2": "webui"})
+    for name in ("h1", "h2"):
+        (fakes.host(name) / "show").write_text("loaded\n")
+    journal(fakes, 'echo begun; touch "$FAKE_HOST/begun"; exec sleep 60')
+    program = [sys.executable, "-P", "-u", "-c", "import sdfleet; sdfleet.main()"]
+    process = subprocess.Popen(
+        [*program, "logs", "webui", "-f", "--fleet", str(fakes.file)],
+        env={**os.environ, "PYTHONPATH": str(TREE)},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout
+    try:
+        assert sorted(process.stdout.readline() for _ in range(2)) == ["h1  begun\n", "h2  begun\n"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()

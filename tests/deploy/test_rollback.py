@@ -149,7 +149,7 @@ def test_what_only_differs_in_flags_is_told_by_them(fakes: FakeHosts) -> None:
     shutil.rmtree(home / "releases/r1")
     (home / "current").unlink()
     (home / "current").symlink_to("releases/r0")
-    listed = json.loads(fakes.sdfleet("releases", "--json").output)["h1"]["webui"]
+    listed = json.loads(fakes.sdfleet("releases", "--json").output)["hosts"]["h1"]["apps"]["webui"]
     differs = "without --xformers, without --theme dark, with --medvram"
     assert [(entry["current"], entry["differs"]) for entry in listed] == [(True, ""), (False, differs)]
     assert differs in fakes.sdfleet("releases").output

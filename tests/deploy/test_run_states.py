@@ -54,7 +54,7 @@ def run_of(fakes: FakeHosts, unit: str, log: str = "", **files: Any) -> Path:
 def test_every_verb_says_the_same(state: str, unit: str, log: str, files: dict[str, Any], fakes: FakeHosts) -> None:
     run_of(fakes, unit, log, **files)
     told = json.loads(fakes.sdfleet("status", "--json").output)
-    assert told["h1"]["runs"] == {"ink": state}
+    assert told["hosts"]["h1"]["runs"] == {"ink": state}
     [line] = [line for line in fakes.sdfleet("train", "list").output.splitlines() if line.startswith("ink")]
     assert line.split()[2] == state
 

@@ -13,7 +13,7 @@ from typing import Any
 import paramiko
 import pytest
 
-from deploy import keys
+from deploy import keys, shell
 from deploy.ssh import HostError, connect
 from inventory.load import load
 from tests.deploy.ssh_server import Server
@@ -196,6 +196,16 @@ def test_both_reach_the_host(way: str, world: World, monkeypatch: pytest.MonkeyP
         assert passed == ["jump" in str(world.lines), "::1" in str(world.lines), True]
         for server in (world.first, world.second, world.host):
             server.logins.clear()
+
+
+def test_exec_and_ssh_take_the_same_way(world: World, capfd: pytest.CaptureFixture[str]) -> None:
+    _chain_with_shut_key(world)
+    hosts = list(load(world.write()).hosts.values())
+    assert shell.on_all(hosts, ["echo reached; exit 0"], root=False) == 0
+    assert capfd.readouterr().out == "gpu-1  reached\n"
+    assert shell.session(hosts[0], ["echo", "there  too"]) == 0
+    assert capfd.readouterr().out == "there  too\n"
+    assert world.second.logins and world.host.logins
 
 
 def _unknown(world: World) -> str:

@@ -1,4 +1,4 @@
-"""Pages that are made from the code: every setting of a training config, and every command with its options.
+"""Pages that are made from the code: settings of a training config, commands with their options, their JSON.
 
 To rewrite them: python -m tests.docs.generated
 """
@@ -11,6 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from inventory.reference import table
+from tests.deploy import json_page
 from tests.docs.pages import DOCS, LAB, PROGRAMS, models_in
 from training.config import Config
 
@@ -93,7 +94,11 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-PAGES = {DOCS / "training-settings.md": training_settings, DOCS / "commands.md": commands}
+PAGES = {
+    DOCS / "training-settings.md": training_settings,
+    DOCS / "commands.md": commands,
+    DOCS / "json.md": json_page.text,
+}
 
 
 def rewrite() -> None:

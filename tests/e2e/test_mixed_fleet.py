@@ -51,7 +51,7 @@ def releases(light: LightFleet) -> dict[str, str]:
 def webuis(light: LightFleet) -> dict[str, dict[str, Any]]:
     """What status says of the WebUI of each."""
     told = json.loads(light.sdfleet("status", "--json").text)
-    return {name: told[name]["webui"] for name in BOTH}
+    return {name: told["hosts"][name]["webui"] for name in BOTH}
 
 
 def rows(done: Done, name: str) -> list[list[str]]:

@@ -97,7 +97,7 @@ def test_the_driver_is_decided_by_the_table_that_names_it(tmp_path: Path) -> Non
 def test_a_preset_of_mirrors_is_read_once_for_all_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parse = Mock(side_effect=parse_toml)
     monkeypatch.setattr(merge, "parse_toml", parse)
-    merge._preset.cache_clear()
+    merge.preset.cache_clear()
     assert len(load(written(tmp_path)).hosts) == 3 and parse.call_count == 1
 
 

@@ -4,9 +4,9 @@ from typing import Any
 
 from deploy import units
 from deploy.doctor import hosts
-from deploy.doctor.finding import Finding
 from deploy.doctor.mirrors import endpoints
 from deploy.doctor.packages import repositories
+from deploy.shapes import Finding
 from deploy.units import services
 from inventory.model import HostSettings
 

@@ -131,7 +131,8 @@ def test_torch_without_a_gpu_is_a_failure_only_where_a_gpu_is(host: HostSettings
 
 
 def test_an_unreachable_host_is_a_finding() -> None:
-    finding = _lost(HostError("gpu-1: a; b: timed out", unreachable=True, cure="check address, port, firewall"))
+    error = HostError("gpu-1: a; b: timed out", unreachable=True, cure="check address, port, firewall")
+    [finding] = _lost("gpu-1", error).findings
     said = (finding.level, finding.says, finding.cure)
     assert said == ("bad", "gpu-1: a; b: timed out", "Check address, port, firewall.")
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,12 @@ TREE = Path(__file__).resolve().parents[3]
 def doctor(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the verb."""
     return sdfleet("doctor", *arguments, "--fleet", str(file))
+
+
+def findings(report: dict[str, Any], host: str) -> list[dict[str, str]]:
+    """What a report for programs says of a host."""
+    found: list[dict[str, str]] = report["hosts"][host]["findings"]
+    return found
 
 
 def sdfleet(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -48,11 +55,11 @@ def test_a_sick_host_is_diagnosed_and_a_dead_one_does_not_hold_up_the_others(lab
         lab.ssh("h1", "rm /run/reboot-required")
     assert done.returncode == 3, done.stdout + done.stderr
     report = json.loads(done.stdout)
-    assert [(finding["subject"], finding["level"]) for finding in report["h2"]] == [("reachable", "bad")]
-    assert {tuple(finding) for finding in report["h1"]} == {("level", "subject", "says", "cure")}
-    unknown = [finding for finding in report["h1"] if "nobody knows this one" in finding["says"]]
+    assert [(finding["subject"], finding["level"]) for finding in findings(report, "h2")] == [("reachable", "bad")]
+    assert {tuple(finding) for finding in findings(report, "h1")} == {("level", "subject", "says", "cure")}
+    unknown = [finding for finding in findings(report, "h1") if "nobody knows this one" in finding["says"]]
     assert [(finding["subject"], finding["level"]) for finding in unknown] == [("journal", "warning")]
-    found = {finding["subject"]: finding for finding in report["h1"] if finding not in unknown}
+    found = {finding["subject"]: finding for finding in findings(report, "h1") if finding not in unknown}
     assert found["reboot"]["level"] == "warning"
     assert found["gpu"]["level"] == "bad" and 'gpu.driver is "keep"' in found["gpu"]["says"]
     assert found["journal"]["level"] == "bad" and line in found["journal"]["says"]
@@ -80,7 +87,7 @@ def test_dead_roads_and_taken_ports_are_named(lab: Lab, tmp_path: Path) -> None:
         gpus.take_out(lab.root("h1"))
         stray.unlink()
         lab.ssh("h1", "systemctl stop squatter")
-    found = {finding["subject"]: finding for finding in report["h1"] if finding["level"] != "good"}
+    found = {finding["subject"]: finding for finding in findings(report, "h1") if finding["level"] != "good"}
     assert found["gpu"]["says"].startswith("No driver yet: install driver 580")
     assert found["nvidia"]["level"] == "bad" and f"{nowhere}/nvidia does not answer" in found["nvidia"]["says"]
     assert "403 Forbidden" in found["nvidia"]["says"], "apt asks as it always does, through the fleet's proxy"
@@ -89,7 +96,7 @@ def test_dead_roads_and_taken_ports_are_named(lab: Lab, tmp_path: Path) -> None:
     assert "civitai" not in found, "no model comes from there"
     assert found["apt"]["level"] == "warning" and f"{nowhere}/ppa/ does not answer" in found["apt"]["says"]
     assert found["port"]["says"] == "28000 is in use by python3 on 127.0.0.1, so lora-scripts cannot start"
-    others = {finding["subject"]: finding for finding in report["h2"]}
+    others = {finding["subject"]: finding for finding in findings(report, "h2")}
     assert "nvidia" not in others, "it has no card"
     assert others["apt"]["says"].startswith("3 source(s) of the distribution answer; the slowest, http://")
 
@@ -107,9 +114,9 @@ def test_a_rented_container_is_reached_by_its_password_and_named_with_its_provid
         report = json.loads(doctor(file, "--json").stdout)
         titles = ["AutoDL", "RunPod", "vast.ai"]
         for name, title in zip(("c1", "c2", "c3"), titles, strict=True):
-            found = {finding["says"] for finding in report[name] if finding["subject"] == "system"}
+            found = {finding["says"] for finding in findings(report, name) if finding["subject"] == "system"}
             assert f"no systemd: a container of {title}; supervisord runs its services" in found
-            assert not [finding for finding in report[name] if finding["subject"] in ("unit", "journal")]
+            assert not [finding for finding in findings(report, name) if finding["subject"] in ("unit", "journal")]
         running.stop("c2")
         running.start("c2")
         changed = sdfleet("trust", "c2", "--fleet", str(file))
