@@ -86,7 +86,7 @@ $(READY): pyproject.toml Makefile
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(SUDO) apt-get install -y -q python3-venv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q $(TORCH_INDEX) $(TORCH)
-	$(BIN)/pip install -q $(TORCH_INDEX) -e '.[train,lab,dev]' $(TORCH)
+	$(BIN)/pip install -q $(TORCH_INDEX) -e '.[train,lab,dashboard,dev]' $(TORCH)
 	touch $@
 
 system:

@@ -2,22 +2,15 @@
 
 import itertools
 import sys
-import time
 import traceback
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from deploy import engine_client, inspection, lock, models, releases, services, train
-from deploy.console import err, out, styled
-from deploy.doctor.command import doctor
-from deploy.engine_view import EngineView, together
-from deploy.events import Request
-from deploy.failures import failures
+from deploy import completion
 from deploy.options import (
     CONTENT,
     DEFAULT_FILE,
@@ -32,19 +25,37 @@ from deploy.options import (
     Limit,
     Role,
     command_with_json,
-    one_host,
 )
-from deploy.preflight import checked
-from deploy.rollout import command as rollout
-from deploy.shapes import Document
-from inventory import edit, example, extras, reference, schema
-from inventory.errors import DRIFT, FAILED, OK, ConfigError, SdfleetError
-from inventory.load import load
-from inventory.model import ROLES, Fleet
-from training.options import CommandLine, given_path
+from deploy.verbs import inspection, lock, models, rollout, services, training
+from inventory.errors import FAILED, OK, SdfleetError
+from training.options import CommandLine, Group, given_path
+
+PROGRAM = "sdfleet"
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C; typer ends the program at a KeyboardInterrupt and says nothing."""
+
+
+class _Verbs(Group):
+    """All commands."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order of the headings of --help; typer puts groups behind all others."""
+        order = (SETUP, DEPLOY, OPERATE, CONTENT, LOCAL)
+        commands: dict[str, Any] = dict(self.commands)
+        return sorted(commands, key=lambda name: order.index(commands[name].rich_help_panel))
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise _InterruptedError from interrupt
+
 
 app = CommandLine(
-    name="sdfleet",
+    name=PROGRAM,
+    cls=_Verbs,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Provision, verify, update and train on your own Stable Diffusion GPU servers, from one fleet.toml.",
@@ -55,7 +66,9 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show every opera
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"sdfleet {metadata.version(extras.DISTRIBUTION)}\n")
+        from importlib import metadata
+
+        sys.stdout.write(f"{PROGRAM} {metadata.version(PROGRAM)}\n")
         raise typer.Exit
 
 
@@ -73,34 +86,40 @@ def init(
     file: Annotated[Path, typer.Argument(metavar="FILE", callback=given_path, help="File to write.")] = DEFAULT_FILE,
 ) -> None:
     """Write a commented fleet.toml to start from."""
+    from deploy.console import out
+    from inventory import example
+
     example.write(file)
     out.print(f"Wrote {file}. Edit its [hosts.*] tables, then: sdfleet check")
 
 
 @app.command(rich_help_panel=SETUP)
 def check(fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Validate fleet.toml and list every mistake (exit code 2 if there are any)."""
-    loaded = checked(fleet)
-    for note in loaded.notes:
-        out.print(styled("[yellow]note[/] {}", note))
-    try:
-        lock.require(loaded, tuple(loaded.hosts), ROLES)
-        todo = "sdfleet plan"
-    except ConfigError:
-        todo = "sdfleet lock"
-    out.print(f"{fleet} is valid: {len(loaded.hosts)} host(s). Next: {todo}")
+    """Validate fleet.toml and list every mistake.
+
+    The exit code is 2 if there are any.
+    """
+    from deploy import config
+
+    config.check(fleet)
 
 
 @app.command(rich_help_panel=SETUP)
 def config(
-    host: Annotated[str | None, typer.Argument(metavar="HOST", help="Host to show. Default: the fleet's.")] = None,
+    host: Annotated[
+        str | None,
+        typer.Argument(metavar="HOST", autocompletion=completion.hosts, help="Host to show. Default: the fleet's."),
+    ] = None,
     fleet: FleetFile = DEFAULT_FILE,
     as_json: AsJson = False,
 ) -> None:
-    """Print the merged settings as TOML, and where each comes from. Secrets are not shown."""
-    from deploy import config as settings
+    """Print the merged settings, and where each comes from.
 
-    raise typer.Exit(settings.run(fleet, host, as_json))
+    The output is TOML. Secrets are not shown.
+    """
+    from deploy import config
+
+    raise typer.Exit(config.run(fleet, host, as_json))
 
 
 @app.command(rich_help_panel=SETUP)
@@ -119,14 +138,10 @@ def trust(
         ),
     ] = None,
 ) -> None:
-    """Log in by password once and install this machine's SSH key on the host."""
-    from deploy import trust as trusting
+    """Log in by password once to install this machine's SSH key."""
+    from deploy import trust
 
-    if address is not None:
-        one_host(fleet, host)
-        edit.move_host(fleet, host, address)
-        out.print(f"{fleet}: hosts.{host}.address is now {address!r}")
-    trusting.run(one_host(fleet, host), replace_host_key=replace_host_key)
+    trust.at(fleet, host, address, replace_host_key)
 
 
 @app.command("schema", rich_help_panel=SETUP)
@@ -134,6 +149,8 @@ def print_schema(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown instead of JSON Schema.")] = False,
 ) -> None:
     """Print the JSON Schema of fleet.toml, for editors."""
+    from inventory import reference, schema
+
     sys.stdout.write(reference.text() if markdown else schema.text())
 
 
@@ -147,10 +164,9 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what apply would change."""
-    loaded = load(fleet)
-    request = _request(loaded, limit, role, apply=False, diff=diff)
-    view = engine_client.run(loaded, request, "Next: sdfleet apply", verbose, "Next: sdfleet verify")
-    raise typer.Exit(_told("plan", [view], FAILED if view.failed else OK, as_json))
+    from deploy import comparison
+
+    raise typer.Exit(comparison.plan(fleet, limit or (), role or (), diff, verbose, as_json))
 
 
 @app.command(rich_help_panel=DEPLOY)
@@ -163,37 +179,20 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Bring the hosts to the state that fleet.toml describes."""
-    loaded = load(fleet)
-    request = _request(loaded, limit, role, apply=True, diff=diff)
-    # If the cache fails, the hosts use the mirrors behind it; the failure is reported again below.
-    first = engine_client.cache_first(loaded, request, verbose)
-    view = engine_client.run(loaded, request, "Next: sdfleet verify", verbose)
-    views = [first, view] if first else [view]
-    raise typer.Exit(_told("apply", views, FAILED if view.failed else OK, as_json))
+    from deploy import comparison
+
+    raise typer.Exit(comparison.apply(fleet, limit or (), role or (), diff, verbose, as_json))
 
 
 @app.command(rich_help_panel=OPERATE)
 def drift(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, role: Role = None, as_json: AsJson = False) -> None:
-    """Compare the hosts with fleet.toml without changing anything (exit code 3 on drift)."""
-    loaded = load(fleet)
-    request = _request(loaded, limit, role, apply=False, diff=False)
-    todo = "Next: sdfleet apply, or sdfleet update to do it in waves"
-    view = engine_client.run(loaded, request, todo, False, "No drift.")
-    raise typer.Exit(_told("drift", [view], FAILED if view.failed else DRIFT if view.changed else OK, as_json))
+    """Compare the hosts with fleet.toml without changing anything.
 
+    The exit code is 3 on drift.
+    """
+    from deploy import comparison
 
-def _request(fleet: Fleet, limit: list[str] | None, role: list[str] | None, apply: bool, diff: bool) -> Request:
-    hosts, roles = engine_client.select_hosts(fleet, limit or ()), engine_client.select_roles(role or ())
-    lock.require(fleet, hosts, roles)
-    return Request(fleet=str(fleet.file), hosts=hosts, roles=roles, apply=apply, files_needed=apply, diff=diff)
-
-
-def _told(command: str, views: Sequence[EngineView], code: int, as_json: bool) -> int:
-    """Print the document of what was planned or applied, if asked to. Returns `code`."""
-    if as_json:
-        seconds = time.monotonic() - views[0].began
-        Document(command=command, exit_code=code, seconds=seconds, hosts=together(views)).write()
-    return code
+    raise typer.Exit(comparison.drift(fleet, limit or (), role or (), as_json))
 
 
 @app.command(rich_help_panel=LOCAL)
@@ -202,11 +201,16 @@ def demo(
         Path, typer.Argument(metavar="FOLDER", callback=given_path, help="Folder for the report and its files.")
     ] = Path("demo"),
 ) -> None:
-    """Provision two local test machines, train a LoRA, and write a report (needs root)."""
-    extras.require("sdfleet demo")
-    from deploy import demo as demo_verb
+    """Provision two test machines here, train a LoRA, write a report.
 
-    demo_verb.run(folder)
+    Needs root.
+    """
+    from inventory import extras
+
+    extras.require("sdfleet demo")
+    from deploy import demo
+
+    demo.run(folder)
 
 
 @app.command(
@@ -224,12 +228,11 @@ def run_lab(context: typer.Context) -> None:
 
 app.add_typer(lock.app, name="lock", rich_help_panel=SETUP)
 rollout.mount(app)
-releases.mount(app)
 inspection.mount(app)
 services.mount(app)
-app.command(rich_help_panel=OPERATE)(doctor)
+app.command(rich_help_panel=OPERATE)(inspection.doctor)
 app.add_typer(models.app, name="models", rich_help_panel=CONTENT)
-app.add_typer(train.app, name="train", rich_help_panel=CONTENT)
+app.add_typer(training.app, name="train", rich_help_panel=CONTENT)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
@@ -239,28 +242,43 @@ def run(arguments: Sequence[str] | None = None) -> None:
     command = command_with_json(app, arguments)
     try:
         # By itself, typer would end the program on wrong usage before a document could tell of it.
-        code = app(arguments, prog_name=extras.DISTRIBUTION, standalone_mode=not command)
-    except KeyboardInterrupt:
-        err.print("Interrupted. Run the same command again to continue.")
+        code = app(arguments, prog_name=PROGRAM, standalone_mode=not command)
+    except (KeyboardInterrupt, _InterruptedError):
+        _say("Interrupted. Run the same command again to continue.")
         sys.exit(130)
     except Exception as error:
-        if not (found := failures(error)):
-            raise
-        if {"-v", "--verbose"} & set(itertools.takewhile(lambda word: word != "--", arguments)):
-            err.print(traceback.format_exc().rstrip())
-        else:
-            _say(str(error) if isinstance(error, SdfleetError) else found[0].sentence())
-        code = getattr(error, "exit_code", FAILED)
-        if command:
-            Document(command=command, exit_code=code, errors=found).write()
+        code = _failed(error, arguments, command)
     sys.exit(code or OK)
 
 
-def _say(error: str) -> None:
-    for line in error.splitlines():
-        err.print(styled("[bold red]error[/] {}", line))
+def _failed(error: Exception, arguments: Sequence[str], command: str) -> int:
+    """Print what ended a command. Returns the exit code; raises `error` if it is a mistake of ours.
+
+    + command: if it was asked for a document
+    """
+    from deploy.console import styled
+    from deploy.failures import failures
+    from deploy.shapes import Document
+
+    if not (found := failures(error)):
+        raise error
+    if {"-v", "--verbose"} & set(itertools.takewhile(lambda word: word != "--", arguments)):
+        _say(traceback.format_exc().rstrip())
+    else:
+        for line in (str(error) if isinstance(error, SdfleetError) else found[0].sentence()).splitlines():
+            _say(styled("[bold red]error[/] {}", line))
+    code: int = getattr(error, "exit_code", FAILED)
+    if command:
+        Document(command=command, exit_code=code, errors=found).write()
+    return code
+
+
+def _say(text: Any) -> None:
+    from deploy.console import err
+
+    err.print(text)
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """For bugs. Through our console, because the text may contain control characters from elsewhere."""
-    err.print("".join(traceback.format_exception(kind, error, trace)).rstrip())
+    _say("".join(traceback.format_exception(kind, error, trace)).rstrip())

@@ -1,4 +1,4 @@
-"""`sdfleet config`: the merged settings, and where each comes from."""
+"""`sdfleet check` and `config`: what is wrong in fleet.toml, and what it comes to."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -7,17 +7,32 @@ from pathlib import Path
 import tomlkit
 from rich.text import Text
 
+from deploy import lock
 from deploy.console import out, styled
 from deploy.options import one_host
+from deploy.preflight import checked
 from deploy.shapes import FleetSettings, HostSetting, HostSettings
 from inventory import origins
-from inventory.errors import OK
+from inventory.errors import OK, ConfigError
 from inventory.load import load
-from inventory.model import Fleet
+from inventory.model import ROLES, Fleet
 from inventory.origins import Setting
 
 WIDE = 50
 """Columns that a list may take on one line; and the column of the sources, where values are shorter."""
+
+
+def check(file: Path) -> None:
+    """Print that the file is valid, what may not be meant, and the next command. Raises ConfigError."""
+    loaded = checked(file)
+    for note in loaded.notes:
+        out.print(styled("[yellow]note[/] {}", note))
+    try:
+        lock.require(loaded, tuple(loaded.hosts), ROLES)
+        todo = "sdfleet plan"
+    except ConfigError:
+        todo = "sdfleet lock"
+    out.print(f"{file} is valid: {len(loaded.hosts)} host(s). Next: {todo}")
 
 
 def run(file: Path, host: str | None, as_json: bool = False) -> int:

@@ -114,24 +114,40 @@ def print_table(table: Table) -> None:
 
 
 @contextmanager
-def waiting(what: str | Callable[[], str]) -> Iterator[None]:
+def waiting(what: str | Callable[[], str], *, aside: bool = False) -> Iterator[None]:
     """Show what is waited for: a live line on a terminal, else a line after every `QUIET_SECONDS` without output.
 
     + what: text after "Still waiting: "; a function if it changes (a terminal then has its own view)
+    + aside: standard output is not ours: in a pipe the lines go to standard error
+
+    Inside of another one it shows nothing: a terminal has one live line.
     """
-    if out.is_terminal and isinstance(what, str):
-        with out.status(Text(what)):
-            yield
+    if not _WAITING.acquire(blocking=False):
+        yield
         return
+    try:
+        to = err if aside and not out.is_terminal else out
+        with to.status(Text(what)) if to.is_terminal and isinstance(what, str) else _told_now_and_then(what, to):
+            yield
+    finally:
+        _WAITING.release()
+
+
+_WAITING = threading.Lock()
+"""Held while something is waited for."""
+
+
+@contextmanager
+def _told_now_and_then(what: str | Callable[[], str], to: Terminal) -> Iterator[None]:
     over = threading.Event()
     out.printed = began = time.monotonic()
 
     def speak() -> None:
         while not over.wait(min(1, QUIET_SECONDS / 2)):
             now = time.monotonic()
-            if now - out.printed >= QUIET_SECONDS:
+            if now - max(out.printed, err.printed) >= QUIET_SECONDS:
                 told = f"{what}, {now - began:.0f} s" if isinstance(what, str) else what()
-                out.print(styled("[dim]Still waiting: {}[/]", told))
+                to.print(styled("[dim]Still waiting: {}[/]", told))
 
     speaker = threading.Thread(target=speak, daemon=True)
     speaker.start()

@@ -3,9 +3,9 @@
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 from deploy import gitrefs
+from deploy.options import Application
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 from roles.gpu.torch_builds import LORA_SCRIPTS, TRAINER, WEBUI, Torch
@@ -25,14 +25,6 @@ BESIDE_THE_WEBUI = ("ftfy", "regex", "tqdm", "packaging", "wheel")
 
 BY_HAND = ("onnxruntime==1.19.2", "setuptools<81", "wheel")
 """What lora-scripts' installers add to its requirements; old setup.py files need pkg_resources from setuptools."""
-
-
-class Application(StrEnum):
-    """An application with its own environment."""
-
-    WEBUI = "webui"
-    LORA_SCRIPTS = "lora_scripts"
-    TRAINER = "trainer"
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,14 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from deploy import envs_check, indexes
 from deploy.consensus import Witnesses, confirmation
 from deploy.console import out
-from deploy.env_locks import ON_PYPI, Application, EnvironmentLock, fleet_locks, shipped_locks
-from deploy.options import DEFAULT_FILE, FleetFile
+from deploy.env_locks import ON_PYPI, EnvironmentLock, fleet_locks, shipped_locks
+from deploy.options import Application
 from inventory import lock as locks
 from inventory.errors import SdfleetError
 from inventory.files import replace_file
@@ -22,48 +21,21 @@ from roles.mirrors.config import Mirrors
 from roles.operations.locks import CPU
 from roles.trainer import release as trainer_release
 from roles.webui import release as webui_release
-from training.options import given_path
 
 SHIPPED = {"webui": webui_release.LOCKS, "lora_scripts": lora_release.LOCKS, "trainer": trainer_release.LOCKS}
 """Folders of the locks that come with sdfleet, by application."""
 
 
 def envs(
-    fleet: FleetFile = DEFAULT_FILE,
-    into: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER", callback=given_path, help="Folder to write to. Default: locks/ beside fleet.toml."
-        ),
-    ] = None,
-    app: Annotated[
-        list[Application] | None,
-        typer.Option(metavar="APP", help=f"Limit to this one of {', '.join(Application)}; repeat for more."),
-    ] = None,
-    python: Annotated[
-        list[str] | None,
-        typer.Option(metavar="VERSION", help="Python version instead of the fleet's; repeat for more."),
-    ] = None,
-    build: Annotated[
-        list[str] | None,
-        typer.Option(metavar="BUILD", help="Limit to this torch build, such as cu128; repeat for more."),
-    ] = None,
-    shipped: Annotated[
-        bool, typer.Option("--shipped", help="Update the lock files that ship with sdfleet, in a checkout of it.")
-    ] = False,
-    source: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="'NAME: REQUIREMENT, ...'",
-            help="A package without a wheel, and what it requires; repeat for more.",
-        ),
-    ] = None,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="Change nothing: ask other mirrors, and exit with 3 on a difference."),
-    ] = False,
+    fleet: Path,
+    into: Path | None,
+    app: list[Application] | None,
+    python: list[str] | None,
+    build: list[str] | None,
+    shipped: bool,
+    source: list[str] | None,
+    verify: bool,
 ) -> None:
-    """Write hashed lock files of the Python environments, one for each torch build, to keep beside fleet.toml."""
     applications = app or tuple(Application)
     if shipped:
         if verify:

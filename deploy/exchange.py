@@ -16,18 +16,33 @@ LAST_SECONDS = 1
 """How long the input is waited for when the process has ended; a child of it may keep the pipe open."""
 
 
+LONGEST_SHOWN = 80
+
+
+def short(command: str) -> str:
+    """A command for an error: its beginning, on one line."""
+    text = " ".join(command.replace("\\n", " ").split())
+    return f"`{text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + '...'}`"
+
+
 class TooMuchError(Exception):
     """The process printed more than it may."""
 
 
 def exchange(
-    command: Sequence[str], input: bytes, timeout: float | None, most: int, into: IO[bytes] | None = None
+    command: Sequence[str],
+    input: bytes,
+    timeout: float | None,
+    most: int,
+    into: IO[bytes] | None = None,
+    running: "set[subprocess.Popen[bytes]] | None" = None,
 ) -> tuple[int, bytes, bytes]:
     """Exit status, output and standard error of a command.
 
     + timeout: in s
     + most: bytes of output that it may print
     + into: file for the output, instead of returning it
+    + running: has the process while it runs, so that another thread can kill it
     Raises TooMuchError, subprocess.TimeoutExpired; the process is killed then.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -40,6 +55,8 @@ def exchange(
         feeding = threading.Thread(target=_feed, args=(process.stdin, input), daemon=True)
         process.stdin = None  # the thread alone closes it, as it may still hold bytes that nobody reads
         feeding.start()
+        if running is not None:
+            running.add(process)
         try:
             for stream in (process.stdout, process.stderr):
                 ready.register(stream, selectors.EVENT_READ)
@@ -63,6 +80,8 @@ def exchange(
             process.kill()
             raise
         finally:
+            if running is not None:
+                running.discard(process)
             feeding.join(LAST_SECONDS)
     return status, bytes(kept), bytes(complaint)
 

@@ -2,59 +2,21 @@
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any
 
 import typer
 
 from deploy import lock_check
 from deploy.console import out
-from deploy.envs import envs
 from deploy.lock_resolver import Resolver, environments
-from deploy.options import DEFAULT_FILE, FleetFile
 from deploy.preflight import checked
 from inventory import lock as locks
 from inventory.errors import ConfigError, Problem
 from inventory.load import load
 from inventory.lock import Lock, ModelPin
 from inventory.model import Fleet
-from training.options import CommandLine, Group
 
 
-class _Verbs(Group):
-    """`sdfleet lock [NAME]...` pins the fleet, `sdfleet lock envs` makes locks of environments."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Arguments that do not begin with a verb belong to the verb `fleet`."""
-        if args[:1] not in [["--help"], *([name] for name in self.commands)]:
-            args = [FLEET, *args]
-        return super().parse_args(ctx, args)
-
-
-FLEET = "fleet"
-app = CommandLine(
-    cls=_Verbs,
-    subcommand_metavar="[COMMAND] [ARGS]...",
-    help=(
-        "Pin git refs, models and environments in fleet.lock.\n\n"
-        "sdfleet lock alone means sdfleet lock fleet, and takes its arguments and options."
-    ),
-)
-app.command("envs")(envs)
-
-
-@app.command(FLEET)
-def lock(
-    fleet: FleetFile = DEFAULT_FILE,
-    upgrade: Annotated[bool, typer.Option("--upgrade", help="Look up again what the lock already has.")] = False,
-    verify: Annotated[
-        bool,
-        typer.Option(
-            "--verify", help="Ask again through other mirrors, change nothing, and exit with 3 on a difference."
-        ),
-    ] = False,
-    only: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="With --upgrade: only these names.")] = None,
-) -> None:
-    """Pin every git ref, model and environment of fleet.toml in fleet.lock, and print what moved."""
+def lock(fleet: Path, upgrade: bool, verify: bool, only: list[str] | None) -> None:
     loaded = load(fleet)
     old = locks.read(loaded.file)
     if verify:

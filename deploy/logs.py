@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from deploy import units
-from deploy.console import err, out, prefixes, styled
+from deploy.console import err, out, prefixes, styled, waiting
 from deploy.onhost import show_log
 from deploy.ssh import Answer, HostError, Remote, attempt, connect
 from inventory.errors import FAILED, OK
@@ -72,7 +72,8 @@ class _Log:
     def show(self, lines: int, follow: bool, show: Callable[[str], object]) -> None:
         """Call `show` with each line. Raises HostError."""
         remote, unit, label = self.remote, self.unit, f"reading the log of {self.unit}"
-        answer = remote.call(show_log, label=label, unit=unit)
+        with waiting(f"the log of {unit}", aside=True):
+            answer = remote.call(show_log, label=label, unit=unit)
         loaded = answer["loaded"]
         if not loaded:
             raise HostError(f"{answer['manager']} of {remote.name} does not answer")

@@ -1,7 +1,7 @@
 """`sdfleet models`: list, add, convert, adopt, check and prune models."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated
+from pathlib import Path
 
 import typer
 from pydantic import ValidationError
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from deploy import adoption, conversion
 from deploy.console import out, print_table, waiting
-from deploy.options import DEFAULT_FILE, FleetFile, Limit, chosen
+from deploy.options import chosen
 from deploy.ssh import connect, each
 from deploy.stores import HostModels, answered, damaged_files, delete_files, ignored_loras, read_stores, unused_files
 from inventory.edit import append_model
@@ -20,30 +20,18 @@ from roles.models.config import Model, is_kind
 from roles.models.sizes import format_bytes
 from roles.models.sources.pasted import entry_for
 from roles.models.sources.web import HubClient
-from training.options import CommandLine
 from training.usable_path import foreign, usable_path
 
-app = CommandLine(no_args_is_help=True, help="List, add, check and prune models.")
-
-Only = Annotated[
-    list[str] | None,
-    typer.Option("--limit", "-l", "--host", metavar="HOST|GROUP", help="Limit to this host or group; repeat for more."),
-]
 AUTOV2 = 10
 """Digits of a sha256 that the WebUI and Civitai show."""
 
 
-@app.command("list")
-def show(
-    fleet: FleetFile = DEFAULT_FILE,
-    limit: Only = None,
-    sha256: Annotated[bool, typer.Option("--sha256", help="Show whole hashes instead of their beginning.")] = False,
-) -> None:
-    """List models: kind, size, hash as the WebUI shows it (AutoV2), source, and hosts."""
+def show(fleet: Path, limit: list[str] | None, sha256: bool) -> None:
     hosts = chosen(fleet, limit)
     with connect(hosts) as remotes:
-        looked = read_stores(remotes)
-        ignored = answered(each({host.remote.name: host.remote for host in looked}, ignored_loras))
+        with waiting(f"the models of {len(hosts)} host(s)"):
+            looked = read_stores(remotes)
+            ignored = answered(each({host.remote.name: host.remote for host in looked}, ignored_loras))
         lost = len(remotes) - len(looked)
     print_table(table(rows([model for host in hosts for model in host.models], looked, 64 if sha256 else AUTOV2)))
     for host in looked:
@@ -74,22 +62,7 @@ def rows(models: Sequence[Model], looked: Sequence[HostModels], digits: int) -> 
         yield name, kind, size, digest, model.source, " ".join(having) or "none"
 
 
-@app.command()
-def add(
-    pasted: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE", help="URL of a page or file, Civitai AIR, sha256 or AutoV2 hash, or a source (hf:...)."
-        ),
-    ],
-    fleet: FleetFile = DEFAULT_FILE,
-    name: Annotated[str | None, typer.Option(help="Name of the model. Default: its name at the source.")] = None,
-    kind: Annotated[
-        str | None, typer.Option(help="Kind of the model, if neither its source nor its file says.")
-    ] = None,
-    sha256: Annotated[str | None, typer.Option(help="Expected sha256.")] = None,
-) -> None:
-    """Add a model to fleet.toml from a URL, an AIR, a hash or a source."""
+def add(pasted: str, fleet: Path, name: str | None, kind: str | None, sha256: str | None) -> None:
     loaded = load(fleet)
     try:
         known = is_kind(kind) if kind else None
@@ -110,60 +83,32 @@ def add(
     out.print(f"Added {model.kind} {model.name} from {model.source}. Next: sdfleet lock")
 
 
-@app.command()
-def convert(
-    name: Annotated[str, typer.Argument(metavar="MODEL", help="Name of a model whose file is a pickle.")],
-    host: Annotated[str, typer.Option(help="Host that has the model, in the group webui or train (it needs torch).")],
-    fleet: FleetFile = DEFAULT_FILE,
-) -> None:
-    """Convert a pickle to safetensors on a host, in a sandbox."""
+def convert(name: str, host: str, fleet: Path) -> None:
     conversion.run(fleet, name, host)
 
 
-@app.command(name="adopt")
-def adopt_folder(
-    host: Annotated[str, typer.Argument(metavar="HOST", help="Host that has the files.")],
-    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder on the host, searched with its subfolders.")],
-    fleet: FleetFile = DEFAULT_FILE,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy files that can be neither shared nor linked.")] = False,
-) -> None:
-    """Add model files that a host already has to its store, and print their entries for fleet.toml.
-
-    They are hashed where they are and never fetched again; nothing in the folder is changed.
-
-    The exit code is 1 if a file could not be taken.
-    """
+def adopt_folder(host: str, folder: str, fleet: Path, copy: bool) -> None:
     if why := foreign(folder, "the host"):
         raise ConfigError("FOLDER", [Problem("", f"{folder!r} {why}")])
     raise typer.Exit(0 if adoption.run(fleet, host, folder, copy) else 1)
 
 
-@app.command()
-def prune(
-    fleet: FleetFile = DEFAULT_FILE,
-    limit: Limit = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
-) -> None:
-    """Delete files from the stores that no model needs. Files put there by hand stay."""
+def prune(fleet: Path, limit: list[str] | None, yes: bool) -> None:
     with connect(chosen(fleet, limit)) as remotes:
-        found = answered(each(remotes, unused_files))
+        with waiting(f"the stores of {len(remotes)} host(s)"):
+            found = answered(each(remotes, unused_files))
         for name, files in found.items():
             out.print(f"{name}: {len(files)} file(s), {format_bytes(sum(files.values()))}")
         if any(found.values()) and (yes or typer.confirm("Delete them?")):
             hosts = {name: remotes[name] for name, files in found.items() if files}
-            done = answered(each(hosts, lambda host: unused_files(host, list(found[host.name]))))
+            with waiting(f"the deletion on {' '.join(hosts)}"):
+                done = answered(each(hosts, lambda host: unused_files(host, list(found[host.name]))))
             out.print(f"Deleted on {', '.join(done)}.")
             found = {name: files for name, files in found.items() if not files or name in done}
     raise typer.Exit(0 if len(found) == len(remotes) else 1)
 
 
-@app.command()
-def check(
-    fleet: FleetFile = DEFAULT_FILE,
-    limit: Limit = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Delete damaged files, so that apply fetches them.")] = False,
-) -> None:
-    """Read every file of the stores and compare its sha256 (exit code 3 if one is damaged)."""
+def check(fleet: Path, limit: list[str] | None, remove: bool) -> None:
     with connect(chosen(fleet, limit)) as remotes:
         with waiting(f"the hashes of {' '.join(remotes)}"):
             answers = each(remotes, damaged_files)

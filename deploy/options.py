@@ -1,21 +1,45 @@
-"""Options that several verbs share, and the hosts they choose."""
+"""Options that several verbs share, and the hosts they choose.
+
+What the work needs is imported late: completion and --help read only these signatures.
+"""
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deploy.console import out
-from deploy.engine_client import select_hosts
-from deploy.runs import names
+from deploy import completion
 from inventory.errors import ConfigError, Problem
-from inventory.load import load
-from inventory.model import HostSettings
 from training.options import given_path
+
+if TYPE_CHECKING:
+    from inventory.model import HostSettings
 
 SETUP, DEPLOY, OPERATE, CONTENT, LOCAL = "Set up", "Deploy", "Operate", "Models and training", "Try it locally"
 """Headings of `sdfleet --help`, in the order of `deploy.cli`."""
+SERVICES = ("webui", "lora-scripts", "lora-scripts-tensorboard", "tensorboard", "gateway", "cache", "idle-stop")
+"""Names of services on the command line; deploy/units.py has their units."""
+
+
+class Application(StrEnum):
+    """An application with its own environment and releases, by the name of its role."""
+
+    WEBUI = "webui"
+    LORA_SCRIPTS = "lora_scripts"
+    TRAINER = "trainer"
+
+
+APPS = tuple(each.value for each in Application)
+
+
+class Action(StrEnum):
+    """What `--then` can do."""
+
+    STOP = "stop"
+
+
 DEFAULT_FILE = Path("fleet.toml")
 FleetFile = Annotated[
     Path,
@@ -23,10 +47,19 @@ FleetFile = Annotated[
 ]
 Limit = Annotated[
     list[str] | None,
-    typer.Option("--limit", "-l", metavar="HOST|GROUP", help="Limit to this host or group; repeat for more."),
+    typer.Option(
+        "--limit",
+        "-l",
+        metavar="HOST|GROUP",
+        autocompletion=completion.hosts_and_groups,
+        help="Limit to this host or group; repeat for more.",
+    ),
 ]
 Role = Annotated[
-    list[str] | None, typer.Option("--role", "-r", metavar="ROLE", help="Limit to this role; repeat for more.")
+    list[str] | None,
+    typer.Option(
+        "--role", "-r", metavar="ROLE", autocompletion=completion.roles, help="Limit to this role; repeat for more."
+    ),
 ]
 Diff = Annotated[bool, typer.Option("--diff", help="Show what changes inside files.")]
 
@@ -34,6 +67,8 @@ Diff = Annotated[bool, typer.Option("--diff", help="Show what changes inside fil
 def _text_to_stderr(context: typer.Context, wanted: bool) -> bool:
     """While a command prints a document, its text for people goes to standard error."""
     if wanted:
+        from deploy.console import out
+
         out.stderr = True
         context.call_on_close(lambda: setattr(out, "stderr", False))
     return wanted
@@ -42,25 +77,55 @@ def _text_to_stderr(context: typer.Context, wanted: bool) -> bool:
 AsJson = Annotated[
     bool, typer.Option("--json", callback=_text_to_stderr, help="Print one JSON document for programs: docs/json.md.")
 ]
-HostName = Annotated[str, typer.Argument(metavar="HOST", help="Name of a host in fleet.toml.")]
+Several = Annotated[
+    str,
+    typer.Argument(
+        metavar="HOST|GROUP",
+        autocompletion=completion.several,
+        help="Host or group; several with commas between: gpu-1,gpu-2.",
+    ),
+]
+HostName = Annotated[
+    str, typer.Argument(metavar="HOST", autocompletion=completion.hosts, help="Name of a host in fleet.toml.")
+]
 
 
 def checked_name(option: str, name: str) -> str:
     """The name of a run, a sweep or a file. Raises ConfigError if it could be a path."""
+    from deploy.runs import names
+
     if not names.NAME.fullmatch(name):
         said = f"{name!r} must begin with a letter or digit and have only letters, digits and . _ -, 100 at most"
         raise ConfigError(option, [Problem("", said)])
     return name
 
 
-def chosen(fleet: Path, limit: Sequence[str] | None) -> list[HostSettings]:
+def chosen(fleet: Path, limit: Sequence[str] | None) -> "list[HostSettings]":
     """The hosts of the file `fleet` that --limit leaves. Raises ConfigError."""
+    from deploy.engine_client import select_hosts
+    from inventory.load import load
+
     loaded = load(fleet)
     return [loaded.hosts[name] for name in select_hosts(loaded, limit or ())]
 
 
-def one_host(fleet: Path, name: str) -> HostSettings:
+def several_hosts(fleet: Path, names: str, given_by: str) -> "list[HostSettings]":
+    """The hosts of `names`, hosts and groups with commas between; alone, a host goes before a group of its name.
+
+    Raises ConfigError.
+    """
+    from deploy.engine_client import select_hosts
+    from inventory.load import load
+
+    loaded = load(fleet)
+    chosen = (names,) if names in loaded.hosts else select_hosts(loaded, names.split(","), given_by)
+    return [loaded.hosts[name] for name in chosen]
+
+
+def one_host(fleet: Path, name: str) -> "HostSettings":
     """The host `name` of the file `fleet`. Raises ConfigError if there is none."""
+    from inventory.load import load
+
     hosts = load(fleet).hosts
     if name not in hosts:
         raise ConfigError(str(fleet), [Problem("", f"no host {name!r}; known are {', '.join(hosts)}")])

@@ -4,7 +4,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.table import Table
@@ -15,7 +15,7 @@ from deploy.console import err, out, print_table, styled, waiting
 from deploy.engine_client import hosts_with
 from deploy.failures import lost as failed
 from deploy.onhost import released
-from deploy.options import DEFAULT_FILE, DEPLOY, AsJson, FleetFile, Limit, checked_name, chosen
+from deploy.options import APPS, checked_name, chosen
 from deploy.shapes import Built, Document, HostReleases, Release
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.errors import FAILED, OK, ConfigError, Problem
@@ -24,18 +24,14 @@ from inventory.load import load
 from inventory.model import HostSettings
 from roles.onhost.activate import NOT_INSTALLED
 
-APPS = ("webui", "lora_scripts", "trainer")
-"""Applications that have releases, each by the name of its role."""
-
 BACK_SECONDS = 1800
 """How long a service may take to generate its first picture again; start_timeout is set by the user."""
 
 
-def releases(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, as_json: AsJson = False) -> None:
-    """List the releases on the hosts: which one is in use, and which you can roll back to."""
+def releases(fleet: Path, limit: list[str] | None, as_json: bool) -> None:
     began, hosts = time.monotonic(), chosen(fleet, limit)
     with connect(hosts) as remotes, waiting(f"the releases of {len(hosts)} host(s)"):
-        found = each(remotes, _of)
+        found = each(remotes, of)
     lost = {name: answer for name, answer in found.items() if isinstance(answer, HostError)}
     code = FAILED if lost else OK
     if as_json:
@@ -46,18 +42,25 @@ def releases(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, as_json: AsJs
     else:
         print_table(_table({name: answer for name, answer in found.items() if not isinstance(answer, HostError)}))
         _tell(lost)
+        if back := [name for name, apps in found.items() if not isinstance(apps, HostError) and _earlier(apps)]:
+            out.print(f"To go back: sdfleet rollback {' '.join(back)}")
     raise typer.Exit(code)
 
 
 Apps = Mapping[str, tuple[Release, ...]]
 
 
-def _of(remote: Remote) -> Apps:
+def of(remote: Remote) -> Apps:
     """The releases of one host. Fails here, for this host alone, if they do not fit the table."""
     answer = remote.call(released, apps=str(remote.host.paths.root / "apps"))
     apps = {app: tuple(_release(entry) for entry in entries) for app, entries in answer.items()}
     _table({remote.name: apps})
     return apps
+
+
+def _earlier(apps: Apps) -> bool:
+    """Whether there is a release of the WebUI to roll back to."""
+    return any(entry.since and entry.whole and not entry.current and not entry.left for entry in apps.get("webui", ()))
 
 
 def _release(entry: Mapping[str, Any]) -> Release:
@@ -71,11 +74,12 @@ def _table(found: Mapping[str, Apps]) -> Table:
         for app, entries in apps.items():
             for entry in entries:
                 built = (entry.built.at, entry.built.by, entry.built.lock[:8])
-                table.add_row(host, app, entry.release, entry.differs, _state(entry), entry.since, *built)
+                table.add_row(host, app, entry.release, entry.differs, state(entry), entry.since, *built)
     return table
 
 
-def _state(entry: Release) -> Text:
+def state(entry: Release) -> Text:
+    """What a release is to its host, in a few words."""
     if entry.current:
         return Text("in use", "green") if entry.whole else Text("in use, incomplete", "bold red")
     if not entry.whole:
@@ -85,21 +89,7 @@ def _state(entry: Release) -> Text:
     return Text("served" if entry.since else "built")
 
 
-def rollback(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="HOST|GROUP", help="Default: every host that has the application.")
-    ] = None,
-    to: Annotated[
-        str | None, typer.Option(metavar="RELEASE", help="Release to go back to. Default: the previous one.")
-    ] = None,
-    app: Annotated[str, typer.Option(help=f"Which application: {', '.join(APPS)}.")] = "webui",
-    now: Annotated[bool, typer.Option("--now", help="Do not wait for running generations.")] = False,
-    fleet: FleetFile = DEFAULT_FILE,
-) -> None:
-    """Go back to the previous release. Takes seconds; needs no network and builds nothing.
-
-    A host that cannot be reached does not stop the others.
-    """
+def rollback(names: list[str] | None, to: str | None, app: str, now: bool, fleet: Path) -> None:
     began = time.monotonic()
     if to is not None:
         checked_name("--to", to)
@@ -173,9 +163,3 @@ def roll_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
 def _tell(lost: Mapping[str, HostError]) -> None:
     for error in lost.values():
         err.print(styled("[bold red]error[/] {}", error))
-
-
-def mount(app: typer.Typer, verbs: Sequence[Any] = (releases, rollback)) -> None:
-    """Add these verbs to `app`."""
-    for verb in verbs:
-        app.command(rich_help_panel=DEPLOY)(verb)

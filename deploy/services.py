@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -13,7 +13,6 @@ from deploy import hostlock, units
 from deploy.console import err, out, styled, waiting
 from deploy.engine_client import hosts_with, select_hosts
 from deploy.onhost import service as onhost
-from deploy.options import DEFAULT_FILE, OPERATE, FleetFile
 from deploy.ssh import HostError, Remote, connect, each
 from deploy.units import Service, services
 from inventory.errors import ConfigError, Problem
@@ -25,27 +24,12 @@ READY_SECONDS = 60
 STOP_SECONDS = 120
 """More than any unit's TimeoutStopSec: the WebUI first finishes its running generation."""
 
-ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help=f"One of {', '.join(units.SERVICES)}.")]
-ServiceOrHost = Annotated[
-    str,
-    typer.Argument(
-        metavar="SERVICE|HOST", help=f"One of {', '.join(units.SERVICES)}; or a host or group, for all its services."
-    ),
-]
-Names = Annotated[
-    list[str] | None, typer.Argument(metavar="HOST|GROUP", help="Default: every host that has the service.")
-]
-
 
 class NotReady(HostError):
     """The service did not become ready on a host that was reached; a restart stops here, so that others keep theirs."""
 
 
-def start(service: ServiceOrHost, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Start a service, or all services of a host, and wait until it is ready.
-
-    On a host without systemd that was stopped, this first starts all that was running, training runs too.
-    """
+def start(service: str, names: list[str] | None, fleet: Path) -> None:
     known = load(fleet)
     groups = {group for host in known.hosts.values() for group in host.groups}
     if service.replace("_", "-") not in units.SERVICES and service in {*known.hosts, *groups}:
@@ -53,18 +37,11 @@ def start(service: ServiceOrHost, names: Names = None, fleet: FleetFile = DEFAUL
     raise typer.Exit(_run("start", fleet, service, names or ()))
 
 
-def stop(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Stop a service until you start it, the host boots, or the next apply."""
+def stop(service: str, names: list[str] | None, fleet: Path) -> None:
     raise typer.Exit(_run("stop", fleet, service, names or ()))
 
 
-def restart(service: ServiceName, names: Names = None, fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Restart a service, a few hosts at a time, and wait until it is ready.
-
-    At most fleet.rollout.max_unavailable hosts are without it at once.
-
-    If one does not become ready, the remaining hosts are left as they are.
-    """
+def restart(service: str, names: list[str] | None, fleet: Path) -> None:
     raise typer.Exit(_run("restart", fleet, service, names or ()))
 
 
@@ -187,9 +164,3 @@ def _sum_up(verb: str, name: str, hosts: Sequence[str], answers: Mapping[str, st
     if left := [host for host in hosts if host not in answers]:
         out.print(f"Not touched: {', '.join(left)}. For later: {shlex.join([*command, *left])}")
     return 1 if lost else 0
-
-
-def mount(app: typer.Typer) -> None:
-    """Add these verbs to `app`."""
-    for verb in (start, stop, restart):
-        app.command(rich_help_panel=OPERATE)(verb)

@@ -93,6 +93,7 @@ class Gpu:
     driver: Annotated[str, "The driver's version."]
     used_mb: Annotated[int | None, "MiB of its memory in use; null if the driver does not tell."]
     total_mb: Annotated[int | None, "MiB of its memory."]
+    load_percent: Annotated[int | None, "Share of the last second in which it computed; null as above."] = None
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,7 @@ class Document:
 
     def write(self) -> None:
         """Print it. In ASCII: names and log lines of hosts must not act on a terminal."""
-        sys.stdout.write(json.dumps(_plain(asdict(self)), indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+        sys.stdout.write(json.dumps(plain(asdict(self)), indent=2, ensure_ascii=True, allow_nan=False) + "\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,12 +294,12 @@ class FleetSettings(Document):
     )
 
 
-def _plain(value: Any) -> Any:
-    """With numbers to the thousandth; JSON has none that are not finite."""
+def plain(value: Any) -> Any:
+    """A value for JSON: numbers to the thousandth, and none that are not finite."""
     if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, float):
         return round(value, 3) if math.isfinite(value) else None
     return value

@@ -13,6 +13,7 @@ from typing import IO
 from rich.text import Text
 
 from deploy.console import err, out, prefixes, styled, waiting
+from deploy.exchange import short
 from deploy.ssh import LOST, HostError, Remote, connect, each
 from inventory.errors import FAILED, OK
 from inventory.model import HostSettings
@@ -25,7 +26,8 @@ def session(host: HostSettings, command: Sequence[str]) -> int:
     """
     with connect([host]) as remotes:
         remote = remotes[host.name]
-        remote.reach()  # its errors are worded; those of ssh itself would not be
+        with waiting(f"a connection to {host.name}", aside=True):
+            remote.reach()  # its errors are worded; those of ssh itself would not be
         terminal = sys.stdin.isatty() and sys.stdout.isatty()
         words = remote.login(line(command), terminal) if command else remote.login_shell()
         with _interrupts_go_to_the_child():
@@ -40,13 +42,13 @@ def on_all(hosts: Sequence[HostSettings], command: Sequence[str], root: bool) ->
     """
     began, text = time.monotonic(), line(command)
     before = prefixes([host.name for host in hosts])
-    with connect(hosts) as remotes, waiting(f"`{text}` on {' '.join(remotes)}"):
+    with connect(hosts) as remotes, waiting(f"{short(text)} on {' '.join(remotes)}", aside=True):
         ended = each(remotes, lambda remote: _printed(remote, text, root, before[remote.name]))
     for name, answer in ended.items():
         if isinstance(answer, HostError):
             err.print(styled("[bold red]error[/] {}", answer))
         elif answer:
-            err.print(styled("[bold red]error[/] {}: `{}` ended with status {}", name, text, answer))
+            err.print(styled("[bold red]error[/] {}: {} ended with status {}", name, short(text), answer))
     good = sum(answer == 0 for answer in ended.values())
     took = f"{time.monotonic() - began:.1f} s"
     err.print(styled("[dim]Done on {} of {} host(s) in {}.[/]", good, len(hosts), took))

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import IO, Any, TypeVar
 
 from deploy import askpass, host_memory, refusals
-from deploy.exchange import TooMuchError, exchange
+from deploy.exchange import TooMuchError, exchange, short
 from deploy.ssh_config import CONNECT_SECONDS, ssh_config
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
@@ -67,6 +67,7 @@ class Remote:
         self._place = askpass.folder()
         self.answered = 0.0
         """When it last answered, in s since the epoch."""
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._ssh = [] if host.connection.local else ["ssh", "-F", str(config), host.name]
 
     def argv(self, command: Sequence[str]) -> list[str]:
@@ -118,6 +119,11 @@ class Remote:
             raise HostError(f"{self.name}: {refusals.wrong_password(self.host)}")
         self.judge(Answer(status or 1, "", said), words)
 
+    def kill(self) -> None:
+        """End the ssh processes with which other threads wait for the host."""
+        for process in list(self._running):
+            process.kill()
+
     def close(self) -> None:
         """Delete sudo's password from the host."""
         if self._lent:
@@ -138,7 +144,7 @@ class Remote:
 
     def _run(self, words: Sequence[str], label: str, input: bytes = b"", timeout: float = 60) -> Answer:
         try:
-            status, said, complaint = exchange(words, input, timeout, LARGEST_ANSWER)
+            status, said, complaint = exchange(words, input, timeout, LARGEST_ANSWER, running=self._running)
         except subprocess.TimeoutExpired as error:
             raise HostError(f"{self.name}: {label} gave no answer within {timeout:g} s", unreachable=True) from error
         except TooMuchError as error:
@@ -170,13 +176,25 @@ class Remote:
         command, text = [*under, *receiver(*words)], sent(program).encode()
         return self.run(command, input=text, timeout=timeout, check=check, label=f"`{program}`")
 
-    def stream(self, command: Sequence[str], input: bytes, into: IO[bytes], most: int, label: str = "") -> None:
-        """Run `command` and write the first `most` bytes of its output into a file, however long that takes.
+    def stream(
+        self,
+        command: Sequence[str],
+        input: bytes,
+        into: IO[bytes],
+        most: int,
+        label: str = "",
+        timeout: float | None = None,
+    ) -> None:
+        """Run `command` and write the first `most` bytes of its output into a file.
 
+        + timeout: in s; None for as long as it takes
         Raises HostError, also if it sends more.
         """
         try:
-            status, _, complaint = exchange(self.argv(command), input, None, most, into)
+            status, _, complaint = exchange(self.argv(command), input, timeout, most, into, self._running)
+        except subprocess.TimeoutExpired as error:
+            what = f"{self.name}: {label or _short(command)} did not end within {timeout:g} s"
+            raise HostError(what, unreachable=True) from error
         except TooMuchError as error:
             what = f"{self.name}: {label or _short(command)} sends more than the {most} bytes it promised"
             raise HostError(what) from error
@@ -237,8 +255,7 @@ def _write_tar(stream: IO[bytes], files: Mapping[PurePosixPath, Path | bytes]) -
 
 
 def _short(command: Sequence[str]) -> str:
-    text = shlex.join(command).replace("\n", " ")
-    return f"`{text if len(text) <= 80 else text[:77] + '...'}`"
+    return short(shlex.join(command))
 
 
 @contextmanager
@@ -258,10 +275,24 @@ def connect(hosts: Iterable[HostSettings]) -> Iterator[dict[str, Remote]]:
             for remote in remotes.values():
                 if remote.answered:
                     host_memory.seen(remote.host, remote.answered)
-            for socket in Path(folder).iterdir():
-                if socket.is_socket():
-                    stop = ["ssh", "-F", "none", "-o", f"ControlPath={socket}", "-O", "exit", "any"]
-                    subprocess.run(stop, capture_output=True, timeout=10)
+            _hang_up(Path(folder))
+
+
+def _hang_up(folder: Path) -> None:
+    """End the shared connections whose sockets are in a folder."""
+    sockets = [place for place in folder.iterdir() if place.is_socket()]
+    stops = [["ssh", "-F", "none", "-o", f"ControlPath={place}", "-O", "exit", "any"] for place in sockets]
+    with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
+        list(pool.map(lambda stop: subprocess.run(stop, capture_output=True, timeout=10), stops))
+
+
+def abandon(remotes: Iterable[Remote]) -> None:
+    """End what other threads are doing on hosts, and all connections; the threads get a HostError."""
+    remotes = list(remotes)
+    for remote in remotes:
+        remote.kill()
+    for folder in {remote.config.parent for remote in remotes}:
+        _hang_up(folder)  # a connection keeps the pipes of the commands that went over it open
 
 
 def each(remotes: Mapping[str, Remote], work: Callable[[Remote], T]) -> dict[str, T | HostError]:

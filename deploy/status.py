@@ -50,7 +50,20 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
         err.print(styled("[bold red]unreachable[/] {}", error))
         if told[name]:
             err.print(styled("[bold yellow]warning[/] {}", told[name]))
+    sick = [name for name, found in seen.items() if isinstance(found, HostError) or _sick(found)]
+    if sick:
+        out.print(f"Next: sdfleet doctor{f' {sick[0]}' if len(sick) == 1 else ''}")
+    elif any(not isinstance(found, HostError) and found.webui and not found.webui.release for found in seen.values()):
+        out.print("Next: sdfleet apply")
     return code
+
+
+def _sick(found: HostState) -> bool:
+    """Whether something that should run does not."""
+    webui = found.webui
+    return any(state != "active" for state in found.services.values()) or bool(
+        webui and webui.release and (webui.problem or not webui.answers)
+    )
 
 
 def _notes(hosts: Sequence[HostSettings], seen: Mapping[str, HostState]) -> None:
@@ -93,7 +106,7 @@ def look(remote: Remote) -> HostState:
 
 def state(seen: Mapping[str, Any], runs: Mapping[str, str]) -> HostState:
     """The answer of deploy/onhost/observe.py; one that does not fit fails here, for its host alone."""
-    gpus = [Gpu(gpu["name"], gpu["driver"], _mb(gpu["used_mb"]), _mb(gpu["total_mb"])) for gpu in seen["gpus"]]
+    gpus = [_gpu(gpu) for gpu in seen["gpus"]]
     idle, models, disk = seen["idle"], seen["models"], seen["disk"]
     found = HostState(
         os=seen["os"],
@@ -126,7 +139,12 @@ def _webui(seen: Mapping[str, Any]) -> WebuiState:
     )
 
 
-def _mb(told: str) -> int | None:
+def _gpu(seen: Mapping[str, str]) -> Gpu:
+    used, total, load = (_number(seen[key]) for key in ("used_mb", "total_mb", "load_percent"))
+    return Gpu(seen["name"], seen["driver"], used, total, load)
+
+
+def _number(told: str) -> int | None:
     return int(told) if told.isdigit() else None
 
 
@@ -171,7 +189,7 @@ def _row(name: str, seen: HostState) -> list[str | Text]:
         Text("yes", "green"),
         seen.os,
         gpus or seen.gpu_problem or "none (CPU)",
-        _health(seen.webui),
+        health(seen.webui),
         (seen.webui.release if seen.webui else None) or "-",
         _services(seen.services),
         Text(count, "yellow" if models.missing else ""),
@@ -192,7 +210,8 @@ def _services(states: Mapping[str, str]) -> Text:
     return Text(", ").join(shown) if shown else Text("-")
 
 
-def _health(webui: WebuiState | None) -> Text:
+def health(webui: WebuiState | None) -> Text:
+    """How the WebUI is, in a few words."""
     if webui is None:
         return Text("-")
     if webui.release is None:

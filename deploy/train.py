@@ -2,13 +2,12 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from deploy import train_again
-from deploy.console import err, out, styled
-from deploy.options import DEFAULT_FILE, AsJson, FleetFile, Limit, checked_name, chosen
+from deploy.console import err, out, styled, waiting
+from deploy.options import Action, checked_name, chosen
 from deploy.runs import listing
 from deploy.runs.names import run_name
 from deploy.runs.outcome import bring, follow_and_fetch, sent
@@ -18,38 +17,23 @@ from deploy.runs.publish import result
 from deploy.runs.report import write as write_report
 from deploy.runs.requirements import nodes
 from deploy.runs.submission import prepare, read
-from deploy.runs.then import Then, refuse_partial, refuse_unfollowed, stoppable
+from deploy.runs.then import refuse_partial, refuse_unfollowed, stoppable
 from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, connect, each
-from deploy.train_again import RUNS, Into, Run
 from inventory.errors import ConfigError, Problem, SdfleetError
 from roles.onhost import lora_keys
-from training.options import CommandLine, given_path
-
-app = CommandLine(no_args_is_help=True, help="Train LoRAs on the hosts.")
-
-On = Annotated[
-    str | None, typer.Option("--on", metavar="HOST", help="Host of the run, if several hosts have one of that name.")
-]
 
 
-@app.command("run")
 def run_config(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", callback=given_path, help="Training config (TOML).")],
-    fleet: FleetFile = DEFAULT_FILE,
-    on: Annotated[
-        list[str] | None,
-        typer.Option("--on", metavar="HOST|GROUP", help="Host or group; the least busy host of a group is used."),
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run. Default: the config's name and the time.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeat for more.")
-    ] = None,
-    follow: Annotated[bool, typer.Option(help="Follow the run to its end and fetch the result.")] = True,
-    into: Into = RUNS,
-    then: Then = None,
+    config: Path,
+    fleet: Path,
+    on: list[str] | None,
+    name: str | None,
+    settings: list[str] | None,
+    follow: bool,
+    into: Path,
+    then: Action | None,
 ) -> None:
-    """Send a config and its pictures to a host, train there, and fetch the result."""
     refuse_unfollowed(then, follow)
     raw = read(config, settings or ())
     called = run_name(str(raw.get("name", config.stem)))[:80]
@@ -76,9 +60,7 @@ def run_config(
             out.print(f"Next: sdfleet train follow {run}")
 
 
-@app.command("follow")
-def follow_run(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: Into = RUNS, then: Then = None) -> None:
-    """Follow a run to its end and fetch the result."""
+def follow_run(run: str, fleet: Path, on: str | None, into: Path, then: Action | None) -> None:
     with run_hosts(fleet, run, [on] if on else None) as found:
         if then:
             refuse_partial(found)
@@ -86,28 +68,15 @@ def follow_run(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: I
         follow_and_fetch(found.hosts[0], run, into, stops)
 
 
-@app.command()
-def report(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="FOLDER", callback=given_path, help="A fetched run, e.g. runs/ink; its run.json is enough."
-        ),
-    ],
-) -> None:
-    """Write a run's HTML report again: loss curve, samples, config and record."""
+def report(folder: Path) -> None:
     out.print(f"Wrote {write_report(folder)}")
 
 
-@app.command("list")
-def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, as_json: AsJson = False) -> None:
-    """List the runs on the hosts."""
+def list_runs(fleet: Path, limit: list[str] | None, as_json: bool) -> None:
     raise typer.Exit(listing.run(trainers(fleet, limit, "--limit"), as_json))
 
 
-@app.command()
-def stop(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
-    """Write a checkpoint and stop a run."""
+def stop(run: str, fleet: Path, on: str | None) -> None:
     with run_hosts(fleet, run, [on] if on else None) as found:
         states = found.states().values()
         names = ", ".join(host.name for host in found.hosts)
@@ -124,21 +93,7 @@ def stop(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
         out.print(f"Stopped. To resume: sdfleet train resume {run}")
 
 
-@app.command()
-def resume(
-    run: Run,
-    fleet: FleetFile = DEFAULT_FILE,
-    on: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--on", metavar="HOST", help="Host that has the run; for a run on several hosts, those that continue it."
-        ),
-    ] = None,
-    follow: Annotated[bool, typer.Option(help="Follow the run to its end and fetch the result.")] = True,
-    into: Into = RUNS,
-    then: Then = None,
-) -> None:
-    """Resume a stopped or failed run from its last checkpoint."""
+def resume(run: str, fleet: Path, on: list[str] | None, follow: bool, into: Path, then: Action | None) -> None:
     refuse_unfollowed(then, follow)
     with run_hosts(fleet, run, on) as found:
         if found.absent:
@@ -175,28 +130,20 @@ def _resumable(found: RunHosts) -> dict[str, str]:
     return states
 
 
-@app.command()
-def fetch(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: Into = RUNS) -> None:
-    """Download a run's files: LoRA, log, record, samples."""
+def fetch(run: str, fleet: Path, on: str | None, into: Path) -> None:
     with run_host(fleet, run, on) as host:
         bring(host, run, into)
 
 
-@app.command()
 def publish(
-    run: Run,
-    fleet: FleetFile = DEFAULT_FILE,
-    limit: Limit = None,
-    name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Name in the WebUI. Default: that of the trained file.")
-    ] = None,
-    on: On = None,
-    into: Into = RUNS,
-    chosen_file: Annotated[
-        str | None, typer.Option("--file", help="File in the run's output/ to publish. Default: the finished LoRA.")
-    ] = None,
+    run: str,
+    fleet: Path,
+    limit: list[str] | None,
+    name: str | None,
+    on: str | None,
+    into: Path,
+    chosen_file: str | None,
 ) -> None:
-    """Copy a run's LoRA to the WebUI hosts and refresh the WebUI; no restart."""
     if name:
         checked_name("--as", name)
     with run_host(fleet, run, on) as host:
@@ -210,7 +157,7 @@ def publish(
     hosts = [host for host in chosen(fleet, limit) if host.has("webui")]
     if not hosts:
         raise ConfigError(str(fleet), [Problem("hosts", 'no host has a WebUI; put one into the group "webui"')])
-    with connect(hosts) as remotes:
+    with connect(hosts) as remotes, waiting(f"{name} to reach {len(hosts)} host(s)"):
         answers = each(remotes, lambda remote: publish_file(remote, run, file, name))
     for at, answer in answers.items():
         if isinstance(answer, HostError):
@@ -224,13 +171,8 @@ def publish(
     out.print(f"In a prompt: <lora:{name}:1>")
 
 
-@app.command()
-def remove(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
-    """Delete a run from its host. Fetched and published files stay."""
+def remove(run: str, fleet: Path, on: str | None) -> None:
     with run_hosts(fleet, run, [on] if on else None) as found:
         found.on_all(lambda host: host.remove(run), f"Removed {run} from")
         out.print(f"Removed {run} from {', '.join(host.name for host in found.hosts)}")
         found.refuse_absent("remove")
-
-
-train_again.mount(app)

@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.table import Table
@@ -12,7 +12,7 @@ from rich.table import Table
 from deploy.console import err, out, print_table, styled
 from deploy.engine_client import run as apply
 from deploy.events import Request
-from deploy.options import DEFAULT_FILE, FleetFile, checked_name
+from deploy.options import checked_name
 from deploy.runs.follow import follow as watch
 from deploy.runs.names import LONGEST, run_name
 from deploy.runs.outcome import follow_and_fetch, sent
@@ -27,32 +27,9 @@ from deploy.runs.transfer import RunHost
 from deploy.ssh import Remote, connect
 from inventory.errors import DRIFT, SdfleetError
 from inventory.load import load
-from training.options import given_path
-
-Run = Annotated[
-    str,
-    typer.Argument(
-        metavar="RUN",
-        help="Name of a run; `sdfleet train list` shows them.",
-        callback=lambda name: checked_name("RUN", name),
-    ),
-]
-Into = Annotated[
-    Path, typer.Option("--into", metavar="FOLDER", callback=given_path, help="Local folder for fetched runs.")
-]
-RUNS = Path("runs")
 
 
-def reproduce(
-    run: Run,
-    fleet: FleetFile = DEFAULT_FILE,
-    on: Annotated[
-        str | None, typer.Option("--on", metavar="HOST", help="Host to train on. Default: the one that trained it.")
-    ] = None,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Train even if an input has changed.")] = False,
-    into: Into = RUNS,
-) -> None:
-    """Repeat a run from its record and compare the results (exit code 3 if they differ)."""
+def reproduce(run: str, fleet: Path, on: str | None, anyway: bool, into: Path) -> None:
     suffix = f"-again-{time.strftime('%Y%m%d-%H%M%S')}"
     again = f"{run[: LONGEST - len(suffix)]}{suffix}"
     with run_host(fleet, run) as origin, connect(trainers(fleet, [on or origin.name])) as remotes:
@@ -108,22 +85,7 @@ def build_trainer(fleet: Path, target: RunHost, origin: RunHost, release: str) -
             raise SdfleetError(f"{host}: the trainer {release} could not be built")
 
 
-def sweep(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", callback=given_path, help="Training config to vary.")],
-    grid: Annotated[
-        list[str], typer.Option("--grid", metavar="KEY=VALUES", help="For example lr=1e-4,5e-5; repeat for more keys.")
-    ],
-    fleet: FleetFile = DEFAULT_FILE,
-    on: Annotated[
-        list[str] | None, typer.Option("--on", metavar="HOST|GROUP", help="Host or group to train on; repeat for more.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the sweep. Default: the config's name.")] = None,
-    into: Into = RUNS,
-) -> None:
-    """Train a config with every combination of the given values, on all free GPUs, and compare the results.
-
-    Run the same command again to continue an interrupted sweep.
-    """
+def sweep(config: Path, grid: list[str], fleet: Path, on: list[str] | None, name: str | None, into: Path) -> None:
     raw = read(config, ())
     sweep_name = checked_name("--name", name) if name else run_name(str(raw.get("name", config.stem)))
     found = points(sweep_name, grid)
@@ -180,9 +142,3 @@ def _start_somewhere(run: str, tables: Mapping[str, Any], config: Path, remotes:
     out.print(f"Starting {run} on {host.name}")
     host.start(run)
     return host.name
-
-
-def mount(app: typer.Typer) -> None:
-    """Add these commands to `app`."""
-    for command in (reproduce, sweep):
-        app.command()(command)

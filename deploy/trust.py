@@ -9,8 +9,10 @@ from pathlib import Path
 
 from deploy import refusals
 from deploy.console import out
+from deploy.options import one_host
 from deploy.ssh import HostError
 from deploy.ssh_config import ssh_config
+from inventory import edit
 from inventory.connection import Connection
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
@@ -26,6 +28,15 @@ ADD = (
 """Adds the line on standard input to authorized_keys, unless it is there. No sftp is needed."""
 
 TIMEOUT = 60
+
+
+def at(fleet: Path, name: str, address: str | None, replace_host_key: bool) -> None:
+    """Install this machine's key on a host of the file `fleet`, after writing its new address there if one is given."""
+    if address is not None:
+        one_host(fleet, name)
+        edit.move_host(fleet, name, address)
+        out.print(f"{fleet}: hosts.{name}.address is now {address!r}")
+    run(one_host(fleet, name), replace_host_key=replace_host_key)
 
 
 def run(host: HostSettings, *, replace_host_key: bool) -> None:

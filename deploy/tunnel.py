@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deploy import units
-from deploy.console import err, out
+from deploy.console import err, out, waiting
 from deploy.manager import change
 from deploy.ssh import HostError, Remote, connect
 from inventory.errors import ConfigError, Problem
@@ -65,7 +65,9 @@ def require_listener(remote: Remote, service: str, port: int) -> None:
     """Raise HostError unless something listens on the host's loopback `port`."""
     patience = STARTING_SECONDS if service == "tensorboard" else 1
     probe = f"for i in $(seq {patience}); do (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>&- && exit; sleep 1; done; exit 1"
-    if remote.run(["bash", "-c", probe], check=False).status:
+    with waiting(f"{service} on {remote.name}"):
+        status = remote.run(["bash", "-c", probe], check=False).status
+    if status:
         logs = f"see `sdfleet logs {remote.name} {service}`"
         raise HostError(f"{remote.name}: nothing listens on port {port}, where {service} should; {logs}")
 

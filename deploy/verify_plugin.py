@@ -16,6 +16,7 @@ from testinfra.backend.base import CommandResult
 from testinfra.backend.ssh import SshBackend
 from testinfra.host import Host
 
+from deploy.exchange import short
 from deploy.manager_choice import chosen_manager
 from deploy.torch import TorchBuilds, torch_builds
 from deploy.verify_protocol import ROLE_FILE, UNREACHABLE, Hosts
@@ -155,7 +156,7 @@ def _first_line(said: object) -> str:
     text = (str(said).strip() or type(said).__name__).splitlines()[0].removeprefix("AssertionError: ")
     if found := COMMAND_FAILED.match(text):
         words = found["stderr"].replace("\\n", "\n").strip().splitlines() or ["it printed no error"]
-        return f"`{found['command']}` ended with status {found['status']}: {words[-1]}"
+        return f"{short(found['command'])} ended with status {found['status']}: {words[-1]}"
     return text
 
 

@@ -28,6 +28,7 @@ class Need:
 NEEDS = {
     "sdfleet demo": Need("lab", "deploy.demo"),
     "sdfleet lab up": Need("lab", "lab.box"),
+    "sdfleet dashboard": Need("dashboard", "deploy.dashboard.command"),
     "sdfleet train reproduce": Need("train", "training.run.weight_difference"),
     "lora-train": Need("train", "training.cli"),
 }

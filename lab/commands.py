@@ -17,7 +17,7 @@ from lab.providers import PROVIDERS
 from lab.state import Rented
 from training.options import CommandLine
 
-app = CommandLine(no_args_is_help=True, help="Manage local test machines (needs root).")
+app = CommandLine(no_args_is_help=True, add_completion=False, help="Manage local test machines (needs root).")
 INSIDE = "sdfleet lab exec -- sdfleet"
 """Runs sdfleet in the lab's network, where its upstreams can be reached."""
 console = Console(highlight=False, soft_wrap=True)

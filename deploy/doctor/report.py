@@ -28,9 +28,8 @@ def run(fleet: Path, host: str | None, as_json: bool = False) -> int:
     """Examine one host, or all, and print a report; 3 if something is bad, else 0. Raises ConfigError."""
     began, loaded = time.monotonic(), load(fleet)
     chosen = [one_host(fleet, host)] if host else list(loaded.hosts.values())
-    with waiting(f"the examination of {len(chosen)} host(s)"):
-        here = HostFindings(findings=tuple(controller.examine(loaded, chosen)))
-        there = _hosts(chosen)
+    here = HostFindings(findings=tuple(controller.examine(loaded, chosen)))
+    there = _hosts(chosen)
     found = [finding for each in (here, *there.values()) for finding in each.findings]
     code = DRIFT if any(finding.level == "bad" for finding in found) else OK
     if as_json:
@@ -42,7 +41,7 @@ def run(fleet: Path, host: str | None, as_json: bool = False) -> int:
 
 
 def _hosts(chosen: Sequence[HostSettings]) -> dict[str, HostFindings]:
-    with connect(chosen) as remotes:
+    with connect(chosen) as remotes, waiting(f"the examination of {len(chosen)} host(s)"):
         seen = each(remotes, hosts.look)
     settings = {host.name: host for host in chosen}
     return {

@@ -69,10 +69,10 @@ def _os() -> str:
 def _gpus() -> dict[str, Any]:
     """`gpus`, or in `gpu_problem` why they cannot be read."""
     try:
-        rows = gpus.rows("name", "driver_version", "memory.used", "memory.total")
+        rows = gpus.rows("name", "driver_version", "memory.used", "memory.total", "utilization.gpu")
     except TimeoutError as slow:
         return {"gpus": [], "gpu_problem": str(slow)}
-    keys = ("name", "driver", "used_mb", "total_mb")
+    keys = ("name", "driver", "used_mb", "total_mb", "load_percent")
     return {"gpus": [dict(zip(keys, row, strict=True)) for row in rows], "gpu_problem": ""}
 
 

@@ -7,7 +7,6 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -15,7 +14,7 @@ from deploy import hostlock, lock
 from deploy.console import err, out, styled
 from deploy.engine_client import select_hosts
 from deploy.lock_resolver import Resolver
-from deploy.options import DEFAULT_FILE, DEPLOY, FleetFile, Limit
+from deploy.options import DEFAULT_FILE
 from deploy.rollout.rollout import Rollout
 from deploy.ssh import connect
 from inventory import lock as locks
@@ -61,22 +60,8 @@ class Asked:
 
 
 def update(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="NAME", help="What to update: webui, or the name of a model. Default: everything."),
-    ] = None,
-    fleet: FleetFile = DEFAULT_FILE,
-    limit: Limit = None,
-    locked: Annotated[
-        bool, typer.Option("--locked", help="Keep fleet.lock as it is. Also resumes an interrupted update.")
-    ] = False,
-    pause: Annotated[bool, typer.Option("--pause", help="Ask before each wave but the first.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Stop training runs for the update; they resume afterwards.")
-    ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every operation.")] = False,
+    names: list[str] | None, fleet: Path, limit: list[str] | None, locked: bool, pause: bool, force: bool, verbose: bool
 ) -> None:
-    """Update in waves, a canary first. Check each wave and roll it back if a check fails."""
     asked = Asked(names or (), fleet, limit or (), locked, pause, force, verbose)
     loaded = load(fleet)
     hosts = select_hosts(loaded, limit or ())
@@ -186,8 +171,3 @@ def _sum_up(rollout: Rollout, moved: Moved | None, asked: Asked) -> int:
     elif rollout.passed:
         out.print(f"Updated {len(rollout.passed)} host(s). Next: sdfleet verify")
     return 1 if rollout.left_out or rollout.not_resumed else 0
-
-
-def mount(app: typer.Typer) -> None:
-    """Add the verb to `app`."""
-    app.command(rich_help_panel=DEPLOY)(update)

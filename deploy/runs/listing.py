@@ -23,22 +23,24 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
     """Print a table of the runs on `hosts`, or JSON. Returns 0. Raises HostError if no host can be reached."""
     began = time.monotonic()
     with connect(hosts) as remotes, waiting(f"the runs of {len(hosts)} host(s)"):
-        answers = each(remotes, lambda remote: [_run(facts) for facts in RunHost(remote).runs()])
+        answers = each(remotes, lambda remote: [described(facts) for facts in RunHost(remote).runs()])
     found = reached(answers)
     if as_json:
         told = {n: lost(n, a) if isinstance(a, HostError) else HostRuns(runs=_in_order(a)) for n, a in answers.items()}
         Document(command="train list", exit_code=OK, seconds=time.monotonic() - began, hosts=told).write()
     elif any(found.values()):
         print_table(_table([(host, run) for host, runs in found.items() for run in runs]))
+        if going := [run.name for runs in found.values() for run in runs if run.state == "running"]:
+            out.print(f"Next: sdfleet train follow {going[-1]}")
     else:
         out.print("No runs yet. Next: sdfleet train run CONFIG")
     return OK
 
 
-def _run(facts: Mapping[str, Any]) -> Run:
+def described(facts: Mapping[str, Any]) -> Run:
+    """A run of RunHost.runs()."""
     progress = Progress()
     progress.feed(json.dumps(facts["last"]))
-    loss = progress.loss if progress.loss_smooth is None else progress.loss_smooth
     return Run(
         name=facts["name"],
         state=facts["state"],
@@ -46,16 +48,22 @@ def _run(facts: Mapping[str, Any]) -> Run:
         made=float(facts["made"]),
         gpus=tuple(facts["gpus"]),
         rank=(facts["nodes"] or {}).get("rank"),
-        progress=RunProgress(
-            step=progress.step,
-            steps=progress.steps,
-            epoch=progress.epoch,
-            loss=loss,
-            it_per_s=progress.it_per_s,
-            eta_s=progress.eta_s,
-            memory_mb=progress.memory_mb,
-            line=progress.line(),
-        ),
+        progress=far(progress),
+    )
+
+
+def far(progress: Progress) -> RunProgress:
+    """How far a run is."""
+    loss = progress.loss if progress.loss_smooth is None else progress.loss_smooth
+    return RunProgress(
+        step=progress.step,
+        steps=progress.steps,
+        epoch=progress.epoch,
+        loss=loss,
+        it_per_s=progress.it_per_s,
+        eta_s=progress.eta_s,
+        memory_mb=progress.memory_mb,
+        line=progress.line(),
     )
 
 

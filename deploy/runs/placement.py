@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deploy.console import err, styled
+from deploy.console import err, styled, waiting
 from deploy.engine_client import select_hosts
 from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, Remote, connect, each
@@ -43,7 +43,9 @@ def shared_hosts(raw: Mapping[str, Any]) -> list[str]:
 
 def runs_of(remotes: Mapping[str, Remote]) -> dict[str, list[dict[str, Any]]]:
     """The runs of every host that can be reached; the others are named on stderr. Raises HostError if none can."""
-    return reached(each(remotes, lambda remote: RunHost(remote).runs()))
+    with waiting(f"the runs of {len(remotes)} host(s)"):
+        answers = each(remotes, lambda remote: RunHost(remote).runs())
+    return reached(answers)
 
 
 def reached(answers: Mapping[str, T | HostError]) -> dict[str, T]:
@@ -64,7 +66,9 @@ def choose(remotes: Mapping[str, Remote], turn: Mapping[str, Any]) -> Remote:
 
     Raises SdfleetError if no host is large enough, HostError if none can be reached.
     """
-    found = reached(each(remotes, lambda remote: RunHost(remote).capacity()))
+    with waiting(f"the GPUs of {len(remotes)} host(s)"):
+        answers = each(remotes, lambda remote: RunHost(remote).capacity())
+    found = reached(answers)
     fit = {name: _rank(capacity, turn) for name, capacity in found.items()}
     places = {name: rank for name, rank in fit.items() if rank is not None}
     if not places:
@@ -127,7 +131,8 @@ class RunHosts:
         return {name: UNREAD if isinstance(answer, HostError) else answer for name, answer in answers.items()}
 
     def _each(self, work: Callable[[RunHost], T]) -> dict[str, T | HostError]:
-        return each({host.name: host.remote for host in self.hosts}, lambda remote: work(RunHost(remote)))
+        with waiting(f"{self.run} on {' '.join(host.name for host in self.hosts)}"):
+            return each({host.name: host.remote for host in self.hosts}, lambda remote: work(RunHost(remote)))
 
     def refuse_absent(self, verb: str, options: str = "") -> None:
         """Raise SdfleetError if a host may still have a part of the run for which `verb` was not done.

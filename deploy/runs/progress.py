@@ -4,12 +4,28 @@ import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from training.figures import is_figure
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDTH = 24
+
+
+class Point(NamedTuple):
+    """The loss of one step."""
+
+    step: int
+    loss: float
+    smooth: float
+
+
+class Sample(NamedTuple):
+    """A picture that the run has drawn, by the name of its file."""
+
+    file: str
+    step: int
+    prompt: str
 
 
 @dataclass
@@ -26,7 +42,13 @@ class Progress:
     memory_mb: int | None = None
     event: str = ""
     saved: list[str] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
+
+    @property
+    def losses(self) -> list[float]:
+        """The loss of each step."""
+        return [point.loss for point in self.points]
 
     def feed(self, text: str) -> None:
         """Read whole lines of the log; lines that are no JSON object are ignored."""
@@ -47,9 +69,12 @@ class Progress:
             if is_figure(value := record.get(key)) or isinstance(value, float):
                 setattr(self, key, value)
         if self.event == "step" and is_figure(self.loss):
-            self.losses.append(self.loss)
+            smooth = self.loss_smooth if is_figure(self.loss_smooth) else self.loss
+            self.points.append(Point(self.step, self.loss, smooth))
         if self.event == "saved" and "file" in record:
             self.saved.append(str(record["file"]))
+        if self.event == "sample" and "file" in record:
+            self.samples.append(Sample(str(record["file"]), self.step, str(record.get("prompt", ""))))
 
     def line(self) -> str:
         """One line: step, loss with sparkline, speed, time left."""

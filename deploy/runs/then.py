@@ -2,15 +2,13 @@
 
 import time
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from deploy import host_memory, hostlock
 from deploy.console import out
 from deploy.onhost import stop_host
+from deploy.options import Action
 from deploy.runs.placement import RunHosts
 from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError, Remote
@@ -27,23 +25,6 @@ LOOK_SECONDS = 2
 LOST_ANSWERS = 2
 """In a row; then the host is off."""
 ANSWER_SECONDS = 20
-
-
-class Action(StrEnum):
-    """What `--then` can do."""
-
-    STOP = "stop"
-
-
-Then = Annotated[
-    Action | None,
-    typer.Option(
-        "--then",
-        metavar="stop",
-        help="When the run has finished and its files are here, checked by sha256: stop its host, and the bill, by "
-        "rental.stop_command.",
-    ),
-]
 
 
 def refuse_unfollowed(then: Action | None, follow: bool) -> None:

@@ -143,6 +143,16 @@ def test_a_file_that_cannot_be_written_is_an_error_in_a_sentence(sdfleet: Callab
         assert done.code in (1, 2) and why in done.err and "Traceback" not in done.err, done
 
 
+def test_ctrl_c_says_how_to_continue(
+    tmp_path: Path, sdfleet: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deploy.config.check", interrupted)
+    assert sdfleet("check") == Done(130, "", "Interrupted. Run the same command again to continue.\n")
+
+
 def test_verbose_shows_the_traceback(tmp_path: Path, sdfleet: Callable[..., Done]) -> None:
     assert "Traceback" in sdfleet("plan", "-v").err
 

@@ -111,7 +111,7 @@ def statuses() -> None:
         None,
     ):
         host = {
-            "gpus": [{**dict.fromkeys(("name", "driver", "used_mb"), HOSTILE), "total_mb": "2"}],
+            "gpus": [{**dict.fromkeys(("name", "driver", "used_mb", "load_percent"), HOSTILE), "total_mb": "2"}],
             "models": {"expected": 1, "missing": [HOSTILE]},
             "os": HOSTILE,
             "services": {HOSTILE: HOSTILE, "good": "active"},
@@ -228,7 +228,15 @@ def test_tables_cut_nothing_on_a_narrow_terminal(width: int, monkeypatch: pytest
 STATE: dict[str, Any] = {
     "os": "Ubuntu 24.04.1 LTS",
     "provider": "",
-    "gpus": [{"name": "NVIDIA GeForce RTX 4090", "driver": "580", "used_mb": "2100", "total_mb": "24564"}],
+    "gpus": [
+        {
+            "name": "NVIDIA GeForce RTX 4090",
+            "driver": "580",
+            "used_mb": "2100",
+            "total_mb": "24564",
+            "load_percent": "3",
+        }
+    ],
     "gpu_problem": "",
     "webui": {
         **{
@@ -488,6 +496,19 @@ def test_a_wait_of_one_name_tells_for_how_long(monkeypatch: pytest.MonkeyPatch) 
             time.sleep(0.2)
 
     assert shown(out, show).startswith("Still waiting: h1 to draw, 0 s\n")
+
+
+def test_a_wait_within_another_shows_nothing_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "QUIET_SECONDS", 0.05)
+
+    def show() -> None:
+        with console.waiting("the whole"), console.waiting("a part of it"):
+            time.sleep(0.2)
+        with console.waiting("the next"):
+            time.sleep(0.2)
+
+    said = shown(out, show)
+    assert "the whole" in said and "a part of it" not in said and "the next" in said
 
 
 def test_lines_of_a_run_are_left_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

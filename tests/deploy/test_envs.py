@@ -6,6 +6,7 @@ import pytest
 
 from deploy import env_locks, envs
 from deploy.consensus import Witnesses
+from deploy.options import Application
 from inventory.errors import SdfleetError
 from lab.upstreams.repositories import publish
 from roles.lora_scripts.config import LoraScripts
@@ -75,8 +76,8 @@ def test_every_shipped_lock_is_made_by_one_command(tmp_path: Path, monkeypatch: 
     made: list[str] = []
     monkeypatch.setattr("deploy.gitrefs.file_at", lambda *_: "a==1\n")
     monkeypatch.setattr(envs, "make", lambda wanted, *_: made.append(wanted.name))
-    envs.remake(tuple(env_locks.Application), envs.SHIPPED)
+    envs.remake(tuple(Application), envs.SHIPPED)
     assert sorted(made) == sorted(path.name for folder in envs.SHIPPED.values() for path in folder.glob("*.txt"))
     (tmp_path / "old-py3.11-cu1.txt").touch()
     with pytest.raises(SdfleetError, match=r"trainer: no build makes old-py3\.11-cu1\.txt"):
-        envs.remake([env_locks.Application.TRAINER], {"trainer": tmp_path})
+        envs.remake([Application.TRAINER], {"trainer": tmp_path})

@@ -66,6 +66,19 @@ def test_paragraphs_are_wrapped_by_the_terminal(program: str, words: tuple[str, 
         assert "\n" not in paragraph
 
 
+def test_the_headings_of_all_commands_stand_in_the_order_of_a_first_day() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+    headings = ["Set up", "Deploy", "Operate", "Models and training", "Try it locally"]
+    assert sorted(headings, key=lambda heading: shown.index(f"─ {heading} ")) == headings
+
+
+@pytest.mark.parametrize("words", [[], ["train"], ["models"]])
+def test_a_list_of_commands_takes_a_line_for_each(words: list[str]) -> None:
+    shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "80"}).output
+    listed = shown.partition("Show this message and exit.")[2]
+    assert [line for line in listed.splitlines() if line.startswith("│  ")] == []
+
+
 def test_lock_alone_is_a_command_and_its_help_says_so() -> None:
     done = CliRunner().invoke(app, ["lock", "--help"], env={"COLUMNS": "80"})
     assert "lock [OPTIONS] [COMMAND] [ARGS]..." in done.output

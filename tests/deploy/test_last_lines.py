@@ -1,5 +1,6 @@
 """The last lines of verbs: what they point at when nothing is left to do, and what they say before they begin."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from deploy.runs.transfer import RunHost
 from deploy.ssh import HostError
 from inventory.model import Fleet
 from tests.deploy.fake_hosts import FakeHosts, fakes
+from tests.deploy.test_rollback import serve
 
 __all__ = ["fakes"]
 
@@ -66,3 +68,34 @@ def test_a_run_is_named_before_it_is_started(fakes: FakeHosts, tmp_path: Path, m
     assert done.exit_code == 1
     assert "Starting ink-1 on h1\n" in done.output and "the connection was cut" in done.output, done.output
     assert "Started" not in done.output
+
+
+def test_releases_end_with_the_way_back_where_there_is_one(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "webui", "h2": "webui"})
+    serve(fakes, "h1", "good", "new")
+    assert "To go back" not in fakes.sdfleet("releases").output, "r0 never served"
+    history = fakes.root("h1") / "apps/webui/history.json"
+    served = json.loads(history.read_text())
+    for entry in served["served"]:
+        entry["since"] = "2026-11-27T01:02:03Z"
+    history.write_text(json.dumps(served))
+    assert fakes.sdfleet("releases").output.splitlines()[-1] == "To go back: sdfleet rollback h1"
+
+
+def test_status_of_a_sick_host_points_at_the_doctor(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "", "h2": "webui", "h3": ""})
+    assert "doctor" not in fakes.sdfleet("status", "--limit", "h1").output
+    assert fakes.sdfleet("status").output.splitlines()[-1] == "Next: sdfleet apply"
+    serve(fakes, "h2", "good", "new")  # and it does not answer
+    assert fakes.sdfleet("status").output.splitlines()[-1] == "Next: sdfleet doctor h2"
+    (fakes.host("h3") / "away").touch()
+    assert fakes.sdfleet("status").output.splitlines()[-1] == "Next: sdfleet doctor"
+
+
+def test_a_list_with_a_run_that_runs_points_at_it(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "train"})
+    (fakes.host("h1") / "show").write_text("ActiveState=active\nResult=success\nInvocationID=abc\n")
+    folder = fakes.root("h1") / "runs/ink"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text("")
+    assert fakes.sdfleet("train", "list").output.splitlines()[-1] == "Next: sdfleet train follow ink"

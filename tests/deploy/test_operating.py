@@ -1,6 +1,7 @@
 """The verbs that work on hosts, on real ones: status, verify, open, logs, and trainings with a stand-in trainer."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -155,6 +156,17 @@ def test_wrong_host_key_is_refused(lab: Lab, folder: Path, sdfleet: Sdfleet) -> 
 def test_logs_and_a_unit_that_is_not_there(sdfleet: Sdfleet) -> None:
     assert "Started" in sdfleet("logs", "h1").stdout
     assert f"h1: there is no {units.TENSORBOARD}" in sdfleet("logs", "h1", "tensorboard", status=1).stderr
+
+
+def test_a_command_a_shell_and_logs_on_both_hosts(sdfleet: Sdfleet) -> None:
+    everywhere = sdfleet("exec", "webui", "--", "hostname; echo to stderr >&2")
+    assert sorted(everywhere.stdout.split()) == ["h1", "h1", "h2", "h2"]
+    assert sorted(everywhere.stderr.splitlines())[1:] == ["h1  to stderr", "h2  to stderr"]
+    assert sdfleet("ssh", "h2", "--", "sh", "-c", "id -un; exit 7", status=7).stdout == "root\n"
+    lines = sdfleet("logs", "webui", "-n", "5").stdout.splitlines()
+    assert {line.split()[0] for line in lines} == {"h1", "h2"} and any("Started" in line for line in lines)
+    told = json.loads(sdfleet("status", "--json").stdout)["hosts"]
+    assert told["h1"]["webui"]["unit"] == "active/running" and {each["error"] for each in told.values()} == {None}
 
 
 def test_open_answers_and_survives_a_cut(lab: Lab, folder: Path, environment: dict[str, str]) -> None:

@@ -278,7 +278,7 @@ def refused(tmp_path: Path, text: str, *arguments: str) -> str:
     file = tmp_path / "fleet.toml"
     file.write_text(f'[fleet]\nname = "x"\n[hosts.a]\naddress = "a"\n{text}')
     with pytest.raises(ConfigError) as caught:
-        command.update(list(arguments), file, None, locked=not arguments)
+        command.update(list(arguments), file, None, locked=not arguments, pause=False, force=False, verbose=False)
     return str(caught.value)
 
 

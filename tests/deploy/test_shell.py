@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deploy import cli
+from deploy import cli, console
 from tests.deploy.fake_hosts import FakeHosts, fakes
 
 __all__ = ["fakes"]
@@ -59,6 +59,11 @@ def test_a_command_runs_on_a_whole_group_and_lines_name_their_host(fakes: FakeHo
     assert sorted(err.splitlines())[1:] == ["h1      wrong", "longer  wrong"] and "Done on 2 of 2 host(s) in" in err
 
 
+def test_hosts_are_named_with_commas_too(fakes: FakeHosts, run: Run) -> None:
+    fakes.write({"h1": "webui", "h2": "train", "h3": "train"})
+    assert sorted(run("exec", "h1,h3", "--", "true; echo x")[1].splitlines()) == ["h1  x", "h3  x"]
+
+
 def test_one_that_fails_or_is_away_fails_the_whole_and_keeps_no_other(fakes: FakeHosts, run: Run) -> None:
     fakes.write({"h1": "webui", "h2": "webui", "h3": "webui"})
     (fakes.host("h2") / "away").touch()
@@ -72,6 +77,13 @@ def test_a_status_of_255_is_the_commands_own_if_the_host_still_answers(fakes: Fa
     fakes.write({"h1": ""})
     code, _, err = run("exec", "h1", "--", "exit 255")
     assert code == 1 and "error h1: `exit 255` ended with status 255" in err
+
+
+def test_a_long_wait_is_told_beside_the_output(fakes: FakeHosts, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.write({"h1": ""})
+    monkeypatch.setattr(console, "QUIET_SECONDS", 0.1)
+    _, out, err = run("exec", "h1", "--", "sleep 0.5; echo done")
+    assert out == "h1  done\n" and "Still waiting: `sleep 0.5; echo done` on h1" in err
 
 
 def test_root_is_asked_for(fakes: FakeHosts, run: Run) -> None:

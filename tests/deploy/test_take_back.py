@@ -8,7 +8,7 @@ import pytest
 
 from deploy import engine_client
 from deploy.events import Event, HostResult, Planned, Request
-from deploy.releases import APPS
+from deploy.options import APPS
 from deploy.rollout import gates, rollback, state
 from deploy.rollout.gates import Failure, Seen
 from deploy.rollout.rollout import Rollout

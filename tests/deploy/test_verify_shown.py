@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import console, verify
+from deploy import console, verify, verify_plugin
 from deploy.console import err, out
 
 TREE = Path(__file__).resolve().parents[2]
@@ -52,6 +52,14 @@ def test_no_cell_is_cut_however_long_a_hosts_name_is(shown: io.StringIO) -> None
     verify._report({name: verdict()}, 1)
     assert "…" not in shown.getvalue() and name in shown.getvalue()
     assert max(map(len, shown.getvalue().splitlines())) <= 80
+
+
+def test_of_a_long_command_that_failed_only_the_beginning_is_shown() -> None:
+    script = "sh -c '# Tells everything" + "\\nsay kernel" * 500
+    result = f"CommandResult(backend=x, exit_status=127, command=b\"{script}\", _stdout=b'', _stderr=b'not found')"
+    said = verify_plugin._first_line(f"AssertionError: Unexpected exit code 127 for {result}")
+    assert said.startswith("`sh -c '# Tells everything say kernel say") and len(said) < 200, said
+    assert said.endswith("...` ended with status 127: not found")
 
 
 def test_a_pipe_is_told_how_far_the_checks_are(shown: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,8 @@ def draw(command: list[str]) -> str:
     printed = subprocess.run(command, env=os.environ | colours, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
     console = Console(record=True, width=WIDTH, file=io.StringIO(), color_system="truecolor", force_terminal=True)
     console.print(Text.assemble(("$ ", "dim"), shlex.join(command)))
-    console.print(Text.from_ansi(printed.decode()))
+    spinner = r"[^\n]*[\u2800-\u28ff][^\n]*\n"  # a terminal would have erased it
+    console.print(Text.from_ansi(re.sub(spinner, "", printed.decode())))
     svg = console.export_svg(title="", unique_id="terminal")
     return re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
 

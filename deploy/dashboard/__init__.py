@@ -1,0 +1,1 @@
+"""`sdfleet dashboard`: one page that shows the fleet live."""
