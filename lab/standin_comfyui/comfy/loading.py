@@ -17,7 +17,7 @@ def load_nodes(studio: Studio, custom: list[Path]) -> dict[str, Any]:
 
     Raises FileNotFoundError if one of these folders does not exist.
     """
-    Node.studio = studio
+    Node.draw_with(studio)
     found: dict[str, Any] = {node.__name__: node for node in BUILT_IN}
     for folder in custom:
         for place in sorted(folder.iterdir()):

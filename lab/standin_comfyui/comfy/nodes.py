@@ -51,6 +51,11 @@ class Node:
     OUTPUT_NODE = False
     CATEGORY = "stand-in"
 
+    @classmethod
+    def draw_with(cls, studio: Studio) -> None:
+        """What all of them draw with."""
+        cls.studio = studio
+
 
 class CheckpointLoaderSimple(Node):
     """Load Checkpoint."""
