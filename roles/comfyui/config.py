@@ -1,12 +1,12 @@
 """Settings of the ComfyUI role."""
 
-from typing import Annotated, Literal
-
 from pydantic import Field, field_validator
 
+from roles.application_settings import Device, KeptReleases, LoopbackPort, PinnedCommit, PythonVersion, ShippedTorch
 from roles.comfyui.flags import FLAGS
 from roles.egress import Egress
 from roles.launch_flags import Flag
+from roles.names import Commit
 from roles.settings import ControllerPath, GitUrl, Line, Name, Ref, Settings, raise_all
 from training.bounds import LONGEST_WAIT
 
@@ -19,7 +19,7 @@ class CustomNode(Settings):
 
     name: Name = Field(description="Folder name below custom_nodes/.")
     url: GitUrl = Field(description="Clone URL.")
-    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] = Field(description="Full commit id.")
+    commit: Commit = Field(description="Full commit id.")
 
 
 class Comfyui(Settings):
@@ -33,24 +33,18 @@ class Comfyui(Settings):
         default=KNOWN_COMMIT,
         description="Full commit id, or a tag or branch, which must then be in fleet.lock; the default is 0.3.64.",
     )
-    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
-        default=None, description="Commit that the ref stands for; unset means what fleet.lock says."
-    )
+    commit: PinnedCommit = None
     requirements: ControllerPath | None = Field(
         default=None,
         description="Hashed requirements lock of the environment (path relative to fleet.toml), or a folder of "
         "them as `sdfleet lock envs` writes; unset means the locks that sdfleet ships for this commit.",
     )
-    python: str = Field(default="3.11", pattern=r"^3\.\d+$", description="Python minor version of the environment.")
-    torch: Literal["auto", "cu128", "cu126"] = Field(
-        default="auto",
-        description="Which shipped lock: auto chooses by card and driver; cu128 has code for V100 to RTX 50, cu126 for "
-        "GTX 900 to H100.",
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    python: PythonVersion = "3.11"
+    torch: ShippedTorch = "auto"
+    device: Device = Field(
         default="auto", description="What pictures are computed on; auto takes the GPU if the host has one."
     )
-    port: int = Field(default=8188, ge=1024, le=65535, description="Loopback port of ComfyUI.")
+    port: LoopbackPort = Field(default=8188, description="Loopback port of ComfyUI.")
     flags: dict[str, Flag] = Field(
         default={},
         description="Further launch flags, e.g. { lowvram = true, cuda_device = 1 }; cuda_device is a GPU's number as "
@@ -75,7 +69,7 @@ class Comfyui(Settings):
         le=LONGEST_WAIT,
         description="How long the service may take until it draws its first picture, in s.",
     )
-    keep_releases: int = Field(default=2, ge=1, description="How many releases to keep, the current one included.")
+    keep_releases: KeptReleases = 2
 
     @field_validator("flags")
     @classmethod

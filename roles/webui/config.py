@@ -1,12 +1,14 @@
 """Settings of the WebUI role, and their checks against the WebUI's command line."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from roles.application_settings import Device, KeptReleases, LoopbackPort, PinnedCommit, PythonVersion
 from roles.egress import Egress
 from roles.launch_flags import Flag, LaunchFlags
+from roles.names import Commit
 from roles.settings import ControllerPath, GitUrl, Line, Name, Ref, Settings, raise_all
 from roles.webui.flavors import FLAVORS
 from training.bounds import LONGEST_WAIT
@@ -32,9 +34,6 @@ OTHER_SETTINGS = {
 }
 MANAGED_FLAGS = {flag: instead for instead, flags in OTHER_SETTINGS.items() for flag in flags.split()}
 """Launch flags that sdfleet sets, by argparse's name -> what to do instead."""
-
-
-Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
 class Repository(Settings):
@@ -74,9 +73,7 @@ class Webui(Settings):
         default=FLAVORS["a1111"].ref,
         description="Tag, branch or full commit id; what is not a commit must be in fleet.lock or a known release.",
     )
-    commit: Commit | None = Field(
-        default=None, description="Commit that the ref stands for; unset means what fleet.lock says."
-    )
+    commit: PinnedCommit = None
     repositories: dict[Name, Repository] = Field(
         default={},
         description="What must stand below repositories/, by folder name, where it is not what the flavor names: "
@@ -91,11 +88,11 @@ class Webui(Settings):
         description="Hashed requirements lock of the environment (path relative to fleet.toml), or a folder of "
         "them as `sdfleet lock envs` writes; unset means the locks that sdfleet ships for this release.",
     )
-    python: str = Field(default="3.11", pattern=r"^3\.\d+$", description="Python minor version of the environment.")
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    python: PythonVersion = "3.11"
+    device: Device = Field(
         default="auto", description="What pictures are computed on; auto takes the GPU if the host has one."
     )
-    port: int = Field(default=7860, ge=1024, le=65535, description="Loopback port of the WebUI.")
+    port: LoopbackPort = Field(default=7860, description="Loopback port of the WebUI.")
     subpath: str = Field(
         default="",
         pattern=r"^((/[A-Za-z0-9][A-Za-z0-9._~-]*)+)?$",
@@ -127,7 +124,7 @@ class Webui(Settings):
         le=LONGEST_WAIT,
         description="How long the service may take until it draws its first picture, in s.",
     )
-    keep_releases: int = Field(default=2, ge=1, description="How many releases to keep, the current one included.")
+    keep_releases: KeptReleases = 2
 
     @model_validator(mode="before")
     @classmethod
