@@ -11,17 +11,19 @@ from roles.comfyui.config import Comfyui
 from roles.comfyui.release import release_of
 from roles.comfyui.service import UNIT, folders_file, folders_text, unit_text
 from roles.facts import http_commands
+from roles.facts.confinement import check_loopback
 from roles.facts.drawing_checks import (
+    Model,
     check_code_is_closed,
     check_draws,
     check_egress,
-    check_environment,
-    check_loopback,
+    check_has_drawn,
     check_release_runs,
     check_trees,
     check_user,
     running,
 )
+from roles.facts.installed import check_environment
 from roles.facts.unit_files import check_file, check_unit_file, check_unit_runs
 from roles.managers import Manager
 from roles.operations.application import Release
@@ -38,18 +40,6 @@ class TorchBuilds(Protocol):
     @property
     def comfyui(self) -> str:
         """ComfyUI's, e.g. cu128."""
-
-
-class Model(Protocol):
-    """What these checks need to know of a model."""
-
-    @property
-    def kind(self) -> str:
-        """What it is, e.g. checkpoint."""
-
-    @property
-    def name(self) -> str:
-        """Its file's name without suffix."""
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +72,7 @@ def test_code_and_custom_nodes_are_at_their_commits(host: Host, paths: Paths, re
 
 
 def test_environment_holds_what_the_lock_says(host: Host, paths: Paths, release: Release) -> None:
-    check_environment(host, paths, release, COMFYUI)
+    check_environment(host, release.environment, paths, COMFYUI)
 
 
 def test_it_may_reach_only_what_the_settings_say(host: Host, comfyui: Comfyui, manager: Manager) -> None:
@@ -94,7 +84,7 @@ def test_processes_belong_to_the_service_user(host: Host) -> None:
 
 
 def test_it_listens_on_loopback_only(host: Host, comfyui: Comfyui) -> None:
-    check_loopback(host, comfyui.port, "ComfyUI")
+    check_loopback(host, {comfyui.port: "ComfyUI"})
 
 
 def test_it_cannot_write_its_code(host: Host, paths: Paths, release: Release) -> None:
@@ -116,8 +106,5 @@ def test_it_offers_the_fleets_models(host: Host, comfyui: Comfyui, models: tuple
 
 
 def test_it_draws(host: Host, comfyui: Comfyui, paths: Paths, release: Release, models: tuple[Model, ...]) -> None:
-    state = running(host, UNIT, COMFYUI)
-    if state["picture"] is None and not any(model.kind == "checkpoint" for model in models):
-        pytest.skip("the fleet has no checkpoint for this host")
-    assert state["picture"], f"ComfyUI has drawn no picture since it started: {state['problem']}"
+    check_has_drawn(host, UNIT, COMFYUI, "ComfyUI", models)
     check_draws(host, paths, release, "comfyui_picture", comfyui.port, COMFYUI)

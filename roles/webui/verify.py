@@ -10,17 +10,19 @@ from testinfra.host import Host
 
 from roles.accounts import WEBUI
 from roles.facts import http_commands
+from roles.facts.confinement import check_loopback
 from roles.facts.drawing_checks import (
+    Model,
     check_code_is_closed,
     check_draws,
     check_egress,
-    check_environment,
-    check_loopback,
+    check_has_drawn,
     check_release_runs,
     check_trees,
     check_user,
     running,
 )
+from roles.facts.installed import check_environment
 from roles.facts.seen import as_user
 from roles.facts.unit_files import check_unit_file, check_unit_runs
 from roles.managers import Manager
@@ -40,18 +42,6 @@ class TorchBuilds(Protocol):
     @property
     def webui(self) -> str:
         """The WebUI's, e.g. cu121."""
-
-
-class Model(Protocol):
-    """What these checks need to know of a model."""
-
-    @property
-    def kind(self) -> str:
-        """What it is, e.g. checkpoint."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in the WebUI."""
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +90,7 @@ def test_extensions_are_linked(host: Host, paths: Paths, release: Release, manag
 
 
 def test_environment_holds_what_the_lock_says(host: Host, paths: Paths, release: Release) -> None:
-    check_environment(host, paths, release, WEBUI)
+    check_environment(host, release.environment, paths, WEBUI)
 
 
 def test_options_are_as_described(host: Host, webui: Webui) -> None:
@@ -120,7 +110,7 @@ def test_processes_belong_to_the_service_user(host: Host) -> None:
 
 
 def test_it_listens_on_loopback_only(host: Host, webui: Webui) -> None:
-    check_loopback(host, webui.port, "the WebUI")
+    check_loopback(host, {webui.port: "the WebUI"})
 
 
 def test_it_cannot_write_its_code(host: Host, paths: Paths, release: Release) -> None:
@@ -136,10 +126,7 @@ def test_it_serves_no_file_of_the_system(host: Host, webui: Webui) -> None:
 
 
 def test_it_draws(host: Host, webui: Webui, paths: Paths, release: Release, models: tuple[Model, ...]) -> None:
-    state = running(host, UNIT, WEBUI)
-    if state["picture"] is None and not any(model.kind == "checkpoint" for model in models):
-        pytest.skip("the fleet has no checkpoint for this host")
-    assert state["picture"], f"the WebUI has generated no picture since it started: {state['problem']}"
+    check_has_drawn(host, UNIT, WEBUI, "the WebUI", models)
     check_draws(host, paths, release, "webui_picture", webui.port, WEBUI)
 
 
