@@ -6,12 +6,12 @@ import shlex
 from pathlib import Path, PurePosixPath
 
 from deploy.console import out
-from deploy.options import one_host
+from deploy.environments import environment
+from deploy.options import Application, one_host
 from deploy.ssh import HostError, Remote, connect
 from deploy.torch import torch_builds
 from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings
-from roles.comfyui.release import release_of as comfyui_release
 from roles.facts.gpu_probe import parse_probe, probe_command
 from roles.managers import INIT_COMMAND, Manager, Supervisor, manager_of, needed_manager
 from roles.models.sizes import format_bytes
@@ -21,8 +21,6 @@ from roles.operations.sandbox import shut_in
 from roles.paths import Paths
 from roles.programs import receiver, sent
 from roles.settings import SettingError
-from roles.trainer.release import trainer_release
-from roles.webui.release import release_of
 
 PROGRAM = "convert_pickle"
 CONVERT_SECONDS = 1200
@@ -116,19 +114,19 @@ def command(
 
 def _python(remote: Remote) -> PurePosixPath:
     """A Python with torch on the host. Raises HostError if there is none yet."""
-    host, environments = remote.host, []
+    host = remote.host
     try:
         builds = torch_builds(host, parse_probe(remote.run(["sh", "-c", probe_command()]).out.splitlines()))
-        if host.has("webui") and builds.webui:
-            environments.append(release_of(host.webui, builds.webui).environment)
-        if host.has("comfyui") and builds.comfyui:
-            environments.append(comfyui_release(host.comfyui, builds.comfyui).environment)
-        if host.has("trainer") and builds.trainer:
-            environments.append(trainer_release(host.trainer, builds.trainer).environment)
+        chosen = {
+            Application.WEBUI: builds.webui,
+            Application.COMFYUI: builds.comfyui,
+            Application.TRAINER: builds.trainer,
+        }
+        environments = [environment(host, role, build) for role, build in chosen.items() if build and host.has(role)]
     except SettingError as error:
         raise HostError(f"{host.name}: {host.place(error.key)}: {error.says}") from error
-    for environment in environments:
-        python = environment.folder(host.paths) / "bin/python"
+    for each in environments:
+        python = each.folder(host.paths) / "bin/python"
         if not remote.run(["test", "-x", str(python)], check=False).status:
             return python
     raise HostError(f"{host.name}: no Python with torch here; the roles webui, comfyui and trainer install one")
