@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from roles.onhost import loopback
-from roles.onhost.loopback import SHOWN
 
 
-def ask(
-    port: int, path: str, body: dict[str, Any] | None = None, seconds: float = 10, largest: int = loopback.LARGEST
-) -> Any:
-    """JSON of one request, a POST if there is a body. Raises loopback.AnswerError."""
-    return loopback.ask_json(port, path, body, refusal, seconds, largest)
+def refusal(said: Any) -> str:
+    """What ComfyUI says in an answer with an error: the message, and the first node's."""
+    nodes = [(node["class_type"], error) for node in said["node_errors"].values() for error in node["errors"]]
+    told = [f"{kind}: {error['message']}: {error['details']}" for kind, error in nodes[:1]]
+    return "; ".join([str(said["error"]["message"]), *told])
 
 
-def refusal(body: bytes) -> str:
-    """What ComfyUI says in an answer with an error: the message, and the first node's; or how anything else begins."""
-    try:
-        said = json.loads(body)
-        nodes = [(node["class_type"], error) for node in said["node_errors"].values() for error in node["errors"]]
-        told = [f"{kind}: {error['message']}: {error['details']}" for kind, error in nodes[:1]]
-        return "; ".join([str(said["error"]["message"]), *told])[:SHOWN]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return body.decode(errors="replace")[:SHOWN]
+ask = partial(loopback.ask_json, refusal=refusal)
+"""JSON of one request, a POST if there is a body. Raises loopback.AnswerError."""
 
 
 def checkpoints(port: int, seconds: float = 10) -> list[str]:

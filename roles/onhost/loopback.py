@@ -66,13 +66,14 @@ def ask_json(
     port: int,
     path: str,
     body: Any = None,
-    refusal: Callable[[bytes], str] = lambda body: body.decode(errors="replace")[:SHOWN],
     seconds: float = 10,
     largest: int = LARGEST,
+    *,
+    refusal: Callable[[Any], str],
 ) -> Any:
     """The JSON of a 200, a POST if there is a body. Raises AnswerError.
 
-    + refusal: what a service says in the body of another answer
+    + refusal: what a service says in the JSON of another answer
     """
     data = None if body is None else json.dumps(body).encode()
     try:
@@ -80,11 +81,19 @@ def ask_json(
     except AnswerError as error:
         if not error.body:
             raise
-        raise AnswerError(f"answered {error.status}: {refusal(error.body)}", error.status) from error
+        raise AnswerError(f"answered {error.status}: {_said(error.body, refusal)}", error.status) from error
     try:
         return json.loads(answer)
     except (ValueError, RecursionError) as error:
         raise AnswerError("sent no valid JSON") from error
+
+
+def _said(body: bytes, refusal: Callable[[Any], str]) -> str:
+    """What a service says by a body, or how anything else begins."""
+    try:
+        return refusal(json.loads(body))[:SHOWN]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return body.decode(errors="replace")[:SHOWN]
 
 
 def _cut(connected: socket.socket, late: threading.Event) -> None:
