@@ -9,7 +9,7 @@ from rich.text import Text
 
 from deploy import lock
 from deploy.console import out, styled
-from deploy.options import one_host
+from deploy.options import host_of
 from deploy.preflight import checked
 from deploy.shapes import FleetSettings, HostSetting, HostSettings
 from inventory import origins
@@ -38,7 +38,7 @@ def check(file: Path) -> None:
 def run(file: Path, host: str | None, as_json: bool = False) -> int:
     """Print the settings of a host, or of the fleet, as TOML or JSON. Returns 0. Raises ConfigError."""
     fleet = load(file)
-    names = [one_host(file, host).name] if host else list(fleet.hosts)
+    names = [host_of(fleet, file, host).name] if host else list(fleet.hosts)
     if as_json:
         _write(fleet, names, whole=host is None)
         return OK

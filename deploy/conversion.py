@@ -6,7 +6,8 @@ import shlex
 from pathlib import Path, PurePosixPath
 
 from deploy.console import out
-from deploy.options import one_host
+from deploy.environments import environment
+from deploy.options import Application, one_host
 from deploy.ssh import HostError, Remote, connect
 from deploy.torch import torch_builds
 from inventory.errors import ConfigError, Problem
@@ -20,8 +21,6 @@ from roles.operations.sandbox import shut_in
 from roles.paths import Paths
 from roles.programs import receiver, sent
 from roles.settings import SettingError
-from roles.trainer.release import trainer_release
-from roles.webui.release import release_of
 
 PROGRAM = "convert_pickle"
 CONVERT_SECONDS = 1200
@@ -115,17 +114,19 @@ def command(
 
 def _python(remote: Remote) -> PurePosixPath:
     """A Python with torch on the host. Raises HostError if there is none yet."""
-    host, environments = remote.host, []
+    host = remote.host
     try:
         builds = torch_builds(host, parse_probe(remote.run(["sh", "-c", probe_command()]).out.splitlines()))
-        if host.has("webui") and builds.webui:
-            environments.append(release_of(host.webui, builds.webui).environment)
-        if host.has("trainer") and builds.trainer:
-            environments.append(trainer_release(host.trainer, builds.trainer).environment)
+        chosen = {
+            Application.WEBUI: builds.webui,
+            Application.COMFYUI: builds.comfyui,
+            Application.TRAINER: builds.trainer,
+        }
+        environments = [environment(host, role, build) for role, build in chosen.items() if build and host.has(role)]
     except SettingError as error:
         raise HostError(f"{host.name}: {host.place(error.key)}: {error.says}") from error
-    for environment in environments:
-        python = environment.folder(host.paths) / "bin/python"
+    for each in environments:
+        python = each.folder(host.paths) / "bin/python"
         if not remote.run(["test", "-x", str(python)], check=False).status:
             return python
-    raise HostError(f"{host.name}: no Python with torch here; the roles webui and trainer install one")
+    raise HostError(f"{host.name}: no Python with torch here; the roles webui, comfyui and trainer install one")

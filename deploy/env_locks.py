@@ -8,12 +8,14 @@ from deploy import gitrefs
 from deploy.options import Application
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
-from roles.gpu.torch_builds import LORA_SCRIPTS, TRAINER, WEBUI, Torch
+from roles.comfyui.config import Comfyui, CustomNode
+from roles.comfyui.release import lock_version as comfyui_lock_version
+from roles.gpu.torch_builds import COMFYUI, LORA_SCRIPTS, TRAINER, WEBUI, Torch
 from roles.lora_scripts.config import LoraScripts
 from roles.mirrors.config import Mirrors
 from roles.operations.application import COMMIT
 from roles.operations.locks import lock_name
-from roles.webui.config import KNOWN_REFS, Webui
+from roles.webui.config import KNOWN_REFS, Extension, Webui
 from roles.webui.release import lock_version
 from training.archive import CODE
 
@@ -25,6 +27,10 @@ BESIDE_THE_WEBUI = ("ftfy", "regex", "tqdm", "packaging", "wheel")
 
 BY_HAND = ("onnxruntime==1.19.2", "setuptools<81", "wheel")
 """What lora-scripts' installers add to its requirements; old setup.py files need pkg_resources from setuptools."""
+
+
+BESIDE_COMFYUI = ("transformers<5",)
+"""ComfyUI imports requests but does not ask for it; transformers brought it before version 5."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ def fleet_locks(
     for host in hosts:
         if application is Application.WEBUI and host.has("webui"):
             found = [w for p in pythons or [host.webui.python] for w in webui_locks(host.webui, host.direct, p)]
+        elif application is Application.COMFYUI and host.has("comfyui"):
+            found = [w for p in pythons or [host.comfyui.python] for w in comfyui_locks(host.comfyui, host.direct, p)]
         elif application is Application.TRAINER and host.has("trainer"):
             found = [w for p in pythons or [host.trainer.python] for w in trainer_locks(p)]
         elif application is Application.LORA_SCRIPTS and host.has("lora_scripts"):
@@ -63,6 +71,8 @@ def shipped_locks(application: Application, mirrors: Mirrors, python: str) -> It
     if application is Application.WEBUI:
         webui = Webui()
         return webui_locks(webui.model_copy(update={"commit": KNOWN_REFS[webui.ref]}), mirrors, python)
+    if application is Application.COMFYUI:
+        return comfyui_locks(Comfyui(), mirrors, python)
     if application is Application.LORA_SCRIPTS:
         return lora_scripts_locks(LoraScripts(), mirrors, python)
     return trainer_locks(python)
@@ -70,15 +80,19 @@ def shipped_locks(application: Application, mirrors: Mirrors, python: str) -> It
 
 def webui_locks(webui: Webui, mirrors: Mirrors, python: str) -> Iterator[EnvironmentLock]:
     """One lock per torch build for a WebUI with its extensions. Raises SdfleetError if its code cannot be read."""
-    commit, own = _pinned_requirements("webui", webui, "requirements_versions.txt", mirrors)
-    texts, names = [own], []
-    for extension in webui.extensions:
-        names.append(f"{extension.name} {extension.commit[:10]}")
-        texts.append(gitrefs.file_at(extension.url, extension.commit, "requirements.txt", mirrors.github) or "")
-    about = f"{webui.repository} {webui.ref} ({commit})" + "".join(f", {name}" for name in names)
+    about, texts = _with_parts("webui", webui, "requirements_versions.txt", webui.extensions, mirrors)
     for torch in WEBUI:
         requirements = _with_torch(texts, torch, BESIDE_THE_WEBUI)
         name = lock_name(lock_version(webui), python, torch.build)
+        yield EnvironmentLock(name, about, requirements, python, torch)
+
+
+def comfyui_locks(comfyui: Comfyui, mirrors: Mirrors, python: str) -> Iterator[EnvironmentLock]:
+    """One lock per torch build for ComfyUI with its custom nodes. Raises SdfleetError if its code cannot be read."""
+    about, texts = _with_parts("comfyui", comfyui, "requirements.txt", comfyui.custom_nodes, mirrors)
+    for torch in COMFYUI:
+        requirements = _with_torch(texts, torch, [f"torchaudio=={_version(torch)}", *BESIDE_COMFYUI])
+        name = lock_name(comfyui_lock_version(comfyui), python, torch.build)
         yield EnvironmentLock(name, about, requirements, python, torch)
 
 
@@ -100,7 +114,24 @@ def trainer_locks(python: str) -> Iterator[EnvironmentLock]:
         yield EnvironmentLock(lock_name("", python, torch.build), "sdfleet's trainer", requirements, python, torch)
 
 
-def _pinned_requirements(role: str, app: Webui | LoraScripts, file: str, mirrors: Mirrors) -> tuple[str, str]:
+def _with_parts(
+    role: str, app: Webui | Comfyui, file: str, parts: Iterable[Extension | CustomNode], mirrors: Mirrors
+) -> tuple[str, list[str]]:
+    """What a lock is for, and the texts of the requirements files of an application and its `parts`.
+
+    + file: of the application's own requirements
+    Raises SdfleetError if its code cannot be read.
+    """
+    commit, own = _pinned_requirements(role, app, file, mirrors)
+    called = f"{app.ref} ({commit})" if app.ref != commit else f"({commit})"
+    names, texts = [f"{app.repository} {called}"], [own]
+    for part in parts:
+        names.append(f"{part.name} {part.commit[:10]}")
+        texts.append(gitrefs.file_at(part.url, part.commit, "requirements.txt", mirrors.github) or "")
+    return ", ".join(names), texts
+
+
+def _pinned_requirements(role: str, app: Webui | Comfyui | LoraScripts, file: str, mirrors: Mirrors) -> tuple[str, str]:
     """The pinned commit of an application, and the text of its requirements `file` there. Raises SdfleetError."""
     commit = app.commit or app.ref
     if not COMMIT.fullmatch(commit):

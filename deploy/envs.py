@@ -16,13 +16,19 @@ from inventory.errors import SdfleetError
 from inventory.files import replace_file
 from inventory.load import load
 from inventory.model import Fleet
+from roles.comfyui import release as comfyui_release
 from roles.lora_scripts import release as lora_release
 from roles.mirrors.config import Mirrors
 from roles.operations.locks import CPU
 from roles.trainer import release as trainer_release
 from roles.webui import release as webui_release
 
-SHIPPED = {"webui": webui_release.LOCKS, "lora_scripts": lora_release.LOCKS, "trainer": trainer_release.LOCKS}
+SHIPPED = {
+    "webui": webui_release.LOCKS,
+    "comfyui": comfyui_release.LOCKS,
+    "lora_scripts": lora_release.LOCKS,
+    "trainer": trainer_release.LOCKS,
+}
 """Folders of the locks that come with sdfleet, by application."""
 
 

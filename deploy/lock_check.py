@@ -63,7 +63,7 @@ def _questions(
             return "" if lookup.same_files(now, kept) else f"{shown} at {now.revision or 'no revision'}", now.asked
 
         yield f"model {locks.key(model)}", endpoints_of_model(model, host), kept.asked, ask_model
-    for role, app in (("webui", host.webui), ("lora_scripts", host.lora_scripts)):
+    for role, app in locks.applications(host).items():
         url, ref = app.repository, app.ref
         pin = lock.git.get(url, {}).get(ref)
         if not host.has(role) or pin is None:

@@ -5,18 +5,16 @@ from pathlib import Path
 
 from deploy import lookup
 from deploy.consensus import Witnesses, confirmation
+from deploy.environments import environment, possible_builds
+from deploy.options import Application
 from inventory import lock as locks
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.lock import GitPin, Lock, ModelPin
 from inventory.model import Fleet, HostSettings
-from roles.lora_scripts import release as lora_release
 from roles.models.config import LockedModel, Model, unlocked
 from roles.models.sources import plain
 from roles.operations.application import COMMIT, ReleaseError
-from roles.trainer import release as trainer_release
-from roles.webui import release as webui_release
 from roles.webui.config import KNOWN_REFS, Webui
-from roles.webui.release import release_of
 
 WEBUI_HOME = Webui().repository
 MIRRORS_HINT = (
@@ -32,7 +30,7 @@ class Resolver:
         """Look up nothing yet.
 
         + old: its pins are kept where fleet.toml still says the same
-        + again: whether to look up a name (of a model, webui or lora_scripts) that the old lock already has
+        + again: whether to look up a name (of a model or a role) that the old lock already has
         """
         self.fleet, self.old, self.again, self.say = fleet, old, again, say
         self.secrets = fleet.secrets.read_all()
@@ -50,7 +48,7 @@ class Resolver:
         for host in self.fleet.hosts.values():
             for model in map(unlocked, host.models):
                 self._pin_model(host, model)
-            for role, app in (("webui", host.webui), ("lora_scripts", host.lora_scripts)):
+            for role, app in locks.applications(host).items():
                 if host.has(role) and not COMMIT.fullmatch(app.ref):
                     self._pin_ref(host, role, app.repository, app.ref)
         if self.problems:
@@ -126,17 +124,9 @@ def environments(file: Path, hosts: Iterable[HostSettings]) -> dict[str, list[st
     problems: list[Problem] = []
     for host in hosts:
         try:
-            if host.has("webui"):
-                releases = [release_of(host.webui, build) for build in webui_release.torch_builds(host.webui)]
-                found.setdefault("webui", []).extend(release.environment.key for release in releases)
-            if host.has("lora_scripts"):
-                builds = lora_release.torch_builds(host.lora_scripts)
-                releases = [lora_release.release_of(host.lora_scripts, build) for build in builds]
-                found.setdefault("lora_scripts", []).extend(release.environment.key for release in releases)
-            if host.has("trainer"):
-                builds = trainer_release.torch_builds(host.trainer)
-                made = [trainer_release.trainer_release(host.trainer, build) for build in builds]
-                found.setdefault("trainer", []).extend(release.environment.key for release in made)
+            for role in filter(host.has, Application):
+                made = [environment(host, role, build) for build in possible_builds(host, role)]
+                found.setdefault(role.value, []).extend(each.key for each in made)
         except ReleaseError as error:
             problems.append(Problem(host.place(error.key), error.says))
     if problems:

@@ -15,11 +15,20 @@ from inventory.errors import ConfigError, Problem
 from training.options import given_path
 
 if TYPE_CHECKING:
-    from inventory.model import HostSettings
+    from inventory.model import Fleet, HostSettings
 
 SETUP, DEPLOY, OPERATE, CONTENT, LOCAL = "Set up", "Deploy", "Operate", "Models and training", "Try it locally"
 """Headings of `sdfleet --help`, in the order of `deploy.cli`."""
-SERVICES = ("webui", "lora-scripts", "lora-scripts-tensorboard", "tensorboard", "gateway", "cache", "idle-stop")
+SERVICES = (
+    "webui",
+    "comfyui",
+    "lora-scripts",
+    "lora-scripts-tensorboard",
+    "tensorboard",
+    "gateway",
+    "cache",
+    "idle-stop",
+)
 """Names of services on the command line; deploy/units.py has their units."""
 
 
@@ -27,6 +36,7 @@ class Application(StrEnum):
     """An application with its own environment and releases, by the name of its role."""
 
     WEBUI = "webui"
+    COMFYUI = "comfyui"
     LORA_SCRIPTS = "lora_scripts"
     TRAINER = "trainer"
 
@@ -126,10 +136,14 @@ def one_host(fleet: Path, name: str) -> "HostSettings":
     """The host `name` of the file `fleet`. Raises ConfigError if there is none."""
     from inventory.load import load
 
-    hosts = load(fleet).hosts
-    if name not in hosts:
-        raise ConfigError(str(fleet), [Problem("", f"no host {name!r}; known are {', '.join(hosts)}")])
-    return hosts[name]
+    return host_of(load(fleet), fleet, name)
+
+
+def host_of(fleet: "Fleet", file: Path, name: str) -> "HostSettings":
+    """The host `name` of a fleet that was loaded from `file`. Raises ConfigError if there is none."""
+    if name not in fleet.hosts:
+        raise ConfigError(str(file), [Problem("", f"no host {name!r}; known are {', '.join(fleet.hosts)}")])
+    return fleet.hosts[name]
 
 
 def command_with_json(app: typer.Typer, arguments: Sequence[str]) -> str:

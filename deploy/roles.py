@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from pyinfra.api.command import StringCommand
 from pyinfra.context import host
 from pyinfra.operations import server
 
@@ -12,6 +13,7 @@ from inventory.caching import upstreams
 from inventory.model import ROLES, HostSettings
 from roles.base import tasks as base
 from roles.cache import tasks as cache
+from roles.comfyui import tasks as comfyui
 from roles.facts.gpu import Gpus
 from roles.facts.init import Init
 from roles.gateway import tasks as gateway
@@ -36,7 +38,7 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
     chosen = [role for role in settings.roles if role in only]
     manager = chosen_manager(settings, host.get_fact(Init))
     refuse_without_systemd(manager, settings, chosen)
-    computes = not {"webui", "lora_scripts", "trainer"}.isdisjoint(chosen)
+    computes = not {"webui", "comfyui", "lora_scripts", "trainer"}.isdisjoint(chosen)
     torch = torch_builds(settings, host.get_fact(Gpus)) if computes else NO_TORCH
     # One call per role, in this order: pyinfra orders operations by the line that they are called from.
     prepare_system(settings, chosen, manager)
@@ -82,14 +84,25 @@ def install_models(settings: HostSettings, chosen: Collection[str]) -> None:
             secrets=host.data.secrets,
             here=host.data.here,
             files_needed=host.data.files_needed,
-            after=webui.refresh(settings.webui, settings.paths) if settings.has("webui") else None,
+            after=refreshes(settings),
         )
+
+
+def refreshes(settings: HostSettings) -> list[StringCommand]:
+    """Commands that have what draws on a host look at its models again, without a restart."""
+    found = {
+        "webui": webui.refresh(settings.webui, settings.paths),
+        "comfyui": comfyui.refresh(settings.comfyui, settings.paths),
+    }
+    return [refresh for role, refresh in found.items() if settings.has(role)]
 
 
 def install_applications(settings: HostSettings, chosen: Collection[str], torch: TorchBuilds, manager: Manager) -> None:
     """The applications for which there is a build of torch."""
     if "webui" in chosen and torch.webui:
         webui.install(webui=settings.webui, paths=settings.paths, build=torch.webui, manager=manager)
+    if "comfyui" in chosen and torch.comfyui:
+        comfyui.install(comfyui=settings.comfyui, paths=settings.paths, build=torch.comfyui, manager=manager)
     if "lora_scripts" in chosen and torch.lora_scripts:
         lora_scripts.install(
             lora_scripts=settings.lora_scripts, paths=settings.paths, build=torch.lora_scripts, manager=manager
@@ -104,7 +117,9 @@ def install_gateway(settings: HostSettings, chosen: Collection[str], manager: Ma
             gateway=settings.gateway,
             paths=settings.paths,
             address=settings.connection.address,
-            backends=backends(settings.gateway, settings.roles, settings.webui, settings.lora_scripts),
+            backends=backends(
+                settings.gateway, settings.roles, settings.webui, settings.comfyui, settings.lora_scripts
+            ),
             secrets=host.data.secrets,
             manager=manager,
         )
@@ -112,14 +127,15 @@ def install_gateway(settings: HostSettings, chosen: Collection[str], manager: Ma
 
 def install_rental(settings: HostSettings, chosen: Collection[str], manager: Manager) -> None:
     if "rental" in chosen:
-        port = settings.webui.port if settings.has("webui") else 0
-        rental.install(rental=settings.rental, paths=settings.paths, webui_port=port, manager=manager)
+        rental.install(rental=settings.rental, paths=settings.paths, ports=settings.drawing_ports, manager=manager)
 
 
 def refuse_without_torch(chosen: Collection[str], torch: TorchBuilds) -> None:
     """Fail where no build of torch fits. Last, so that the driver is installed even if that is what is missing."""
     if "webui" in chosen and not torch.webui:
         server.shell(name="Choose torch for the WebUI", commands=refusal(torch.why))
+    if "comfyui" in chosen and not torch.comfyui:
+        server.shell(name="Choose torch for ComfyUI", commands=refusal(torch.why_no_comfyui))
     if "lora_scripts" in chosen and not torch.lora_scripts:
         server.shell(name="Choose torch for lora-scripts", commands=refusal(torch.why_no_lora_scripts))
     if "trainer" in chosen and not torch.trainer:

@@ -55,6 +55,7 @@ class Target:
         """Seconds that it may take to become ready."""
         return {
             "webui": self.host.webui.start_timeout,
+            "comfyui": self.host.comfyui.start_timeout,
             "lora-scripts": self.host.lora_scripts.start_timeout,
         }.get(self.service.name, READY_SECONDS)
 

@@ -153,6 +153,7 @@ class HostState(Host):
     gpu_problem: Annotated[str, "Why the GPUs cannot be read."] = ""
     webui: Annotated[WebuiState | None, "The WebUI; null if the host has none."]
     services: Annotated[Mapping[str, str], "The other services that always run: name and state."]
+    problems: Annotated[Mapping[str, str], "Those of them that have drawn nothing, or ended and were started: why."]
     models: Annotated[ModelFiles, "Its models."]
     disk: Annotated[Disk, "Its disk."]
     runs: Annotated[Mapping[str, str], "Training runs: name and state."]

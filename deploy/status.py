@@ -73,6 +73,9 @@ def _notes(hosts: Sequence[HostSettings], seen: Mapping[str, HostState]) -> None
             others = ", ".join(found.webui.extensions_by_hand)
             out.print(f"{name}: extensions installed by hand, left alone: {others}")
     for name, found in seen.items():
+        for service, problem in found.problems.items():
+            out.print(styled("{}: [yellow]{}: {}[/]", name, service, problem))
+    for name, found in seen.items():
         if found.asleep:
             out.print(f"{name}: nothing has started its services since it was stopped; run: sdfleet start {name}")
     for host in hosts:
@@ -98,6 +101,7 @@ def look(remote: Remote) -> HostState:
         root=str(host.paths.root),
         webui=webui,
         others=further_services(host),
+        states={"comfyui": units.COMFYUI_STATE} if host.has("comfyui") else {},
         idle=IDLE_STATE if host.rental.idle_stop else "",
         models={f"{model.kind} {model.name}": _places(model, host.paths) for model in host.models},
     )
@@ -115,6 +119,7 @@ def state(seen: Mapping[str, Any], runs: Mapping[str, str]) -> HostState:
         gpu_problem=seen["gpu_problem"],
         webui=_webui(seen["webui"]) if seen["webui"] else None,
         services=seen["services"],
+        problems=seen["problems"],
         models=ModelFiles(models["expected"], tuple(models["missing"])),
         disk=Disk(disk["free_gb"], disk["total_gb"]),
         runs=runs,

@@ -12,8 +12,8 @@ from deploy.runs import listing
 from deploy.runs.names import run_name
 from deploy.runs.outcome import bring, follow_and_fetch, sent
 from deploy.runs.placement import BUSY, UNREAD, RunHosts, choose, run_host, run_hosts, shared_hosts, trainers
+from deploy.runs.publish import not_running, result
 from deploy.runs.publish import publish as publish_file
-from deploy.runs.publish import result
 from deploy.runs.report import write as write_report
 from deploy.runs.requirements import nodes
 from deploy.runs.submission import prepare, read
@@ -154,9 +154,10 @@ def publish(
     if why := lora_keys.ignored(file):
         err.print(styled("[bold yellow]warning[/] {}: {}", file.name, why))
     out.print(f"Publishing {file.name} of {run} as {name}")
-    hosts = [host for host in chosen(fleet, limit) if host.has("webui")]
+    hosts = [host for host in chosen(fleet, limit) if host.drawing_ports]
     if not hosts:
-        raise ConfigError(str(fleet), [Problem("hosts", 'no host has a WebUI; put one into the group "webui"')])
+        said = 'no host draws; put one into the group "webui" or "comfyui"'
+        raise ConfigError(str(fleet), [Problem("hosts", said)])
     with connect(hosts) as remotes, waiting(f"{name} to reach {len(hosts)} host(s)"):
         answers = each(remotes, lambda remote: publish_file(remote, run, file, name))
     for at, answer in answers.items():
@@ -164,7 +165,8 @@ def publish(
             err.print(styled("[bold red]error[/] {}", answer))
             continue
         what = "published" if answer["changed"] else "was already published"
-        seen = "" if answer["refreshed"] else "; its WebUI isn't running and will see it when it starts"
+        down = not_running(remotes[at].host, answer["refreshed"])
+        seen = f"; not running, and will see it when started: {', '.join(down)}" if down else ""
         out.print(styled("[bold]{}[/] {} {}{}", at, name, what, seen))
     if any(isinstance(answer, HostError) for answer in answers.values()):
         raise typer.Exit(1)

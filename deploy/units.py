@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from inventory.model import HostSettings
 from roles.cache import rendering as cache
 from roles.cache.config import FILES, KINDS, MODELS
+from roles.comfyui import service as comfyui
 from roles.gateway import rendering as gateway
 from roles.gateway.backends import backends
 from roles.lora_scripts import service as lora_scripts
@@ -14,10 +15,13 @@ from roles.webui import service
 
 WEBUI = service.UNIT
 WEBUI_STATE = service.STATE
+COMFYUI = comfyui.UNIT
+COMFYUI_STATE = comfyui.STATE
 TENSORBOARD = rendering.TENSORBOARD.name
 
 SERVICES = {
     "webui": WEBUI,
+    "comfyui": COMFYUI,
     "lora-scripts": lora_scripts.GUI.name,
     "lora-scripts-tensorboard": lora_scripts.BOARD.name,
     "tensorboard": TENSORBOARD,
@@ -56,6 +60,7 @@ def services(host: HostSettings) -> list[Service]:
     scripts = host.lora_scripts
     found = {
         "webui": [Service("webui", (host.webui.port,), "webui.port")],
+        "comfyui": [Service("comfyui", (host.comfyui.port,), "comfyui.port")],
         "lora_scripts": [
             Service("lora-scripts", (scripts.port,), "lora_scripts.port"),
             Service("lora-scripts-tensorboard", (scripts.tensorboard_port,), "lora_scripts.tensorboard_port"),
@@ -72,8 +77,14 @@ def services(host: HostSettings) -> list[Service]:
     return [service for role, its in found.items() if host.has(role) for service in its]
 
 
+def drawing(host: HostSettings) -> str:
+    """Name of the service that people draw with on a host: the WebUI, if it has both or none."""
+    return next(iter(host.drawing_ports), "webui")
+
+
 def _gateway_ports(host: HostSettings) -> tuple[int, ...]:
-    public = [each.public_port for each in backends(host.gateway, host.roles, host.webui, host.lora_scripts)]
+    served = backends(host.gateway, host.roles, host.webui, host.comfyui, host.lora_scripts)
+    public = [each.public_port for each in served]
     return (*public, *([host.gateway.redirect_port] if host.gateway.redirect_port else []))
 
 

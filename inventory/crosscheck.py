@@ -16,6 +16,7 @@ from training.spelling import did_you_mean, did_you_mean_or_all
 
 FILES = (
     ("webui", "requirements"),
+    ("comfyui", "requirements"),
     ("lora_scripts", "requirements"),
     ("trainer", "requirements"),
     ("gateway", "certificate"),

@@ -10,10 +10,12 @@ from pydantic import Field, ValidationError
 from inventory.errors import ConfigError, Problem
 from inventory.files import replace_file
 from inventory.model import Fleet, HostSettings
+from roles.comfyui.config import Comfyui
+from roles.lora_scripts.config import LoraScripts
 from roles.models.config import LockedModel, Model, ModelCard, Pin, unlocked
 from roles.names import Commit, FilePath, Line, Revision
 from roles.settings import Settings
-from roles.webui.config import KNOWN_REFS
+from roles.webui.config import KNOWN_REFS, Webui
 
 COMMIT_LENGTH = 40
 HINT = "run `sdfleet lock`"
@@ -87,10 +89,15 @@ def key(model: Model) -> str:
     return f"{model.kind}/{model.name}"
 
 
+def applications(host: HostSettings) -> dict[str, Webui | Comfyui | LoraScripts]:
+    """The settings of all that comes from a git repository, by role, whether the host has it or not."""
+    return {"webui": host.webui, "comfyui": host.comfyui, "lora_scripts": host.lora_scripts}
+
+
 def pin_host(host: HostSettings, lock: Lock) -> HostSettings:
     """The host's settings with the commits and files of the lock."""
     pinned: dict[str, object] = {"models": tuple(pin_model(model, lock) for model in host.models)}
-    for role, app in (("webui", host.webui), ("lora_scripts", host.lora_scripts)):
+    for role, app in applications(host).items():
         commit = app.commit or lock.commit(app.repository, app.ref)
         pinned[role] = app.model_copy(update={"commit": commit})
     return host.model_copy(update=pinned)
@@ -122,8 +129,8 @@ def _gaps(host: HostSettings, roles: Collection[str]) -> dict[str, str]:
         for model in host.models
         if "models" in roles and not isinstance(model, LockedModel) and not (model.sha256 and _direct(model))
     }
-    for role, app, known in (("webui", host.webui, KNOWN_REFS), ("lora_scripts", host.lora_scripts, {})):
-        pinned = app.commit or app.ref in known or len(app.ref) == COMMIT_LENGTH
+    for role, app in applications(host).items():
+        pinned = app.commit or (role == "webui" and app.ref in KNOWN_REFS) or len(app.ref) == COMMIT_LENGTH
         if role in roles and host.has(role) and not pinned:
             gaps[host.place(f"{role}.ref")] = (
                 f"{app.ref!r} can move and is not in fleet.lock; {HINT}, or set a full commit id"

@@ -12,6 +12,7 @@ from inventory.rollout import Rollout
 from inventory.secrets import HttpProxy, SecretReference, Secrets
 from roles.base.config import Base
 from roles.cache.config import Cache
+from roles.comfyui.config import Comfyui
 from roles.data_root import hidden, is_hidden
 from roles.gateway.config import Gateway
 from roles.gpu.config import Gpu
@@ -32,6 +33,7 @@ ROLES: tuple[str, ...] = (
     "gpu",
     "models",
     "webui",
+    "comfyui",
     "lora_scripts",
     "trainer",
     "gateway",
@@ -44,6 +46,7 @@ ALWAYS = frozenset({"base", "mirrors", "gpu", "models", "rental"})
 
 GROUP_ROLES = {
     "webui": ("webui",),
+    "comfyui": ("comfyui",),
     "lora_scripts": ("lora_scripts",),
     "train": ("trainer",),
     "gateway": ("gateway",),
@@ -178,6 +181,7 @@ class HostSettings(Settings):
     cache: Cache
     gpu: Gpu
     webui: Webui
+    comfyui: Comfyui
     lora_scripts: LoraScripts
     trainer: Trainer
     gateway: Gateway
@@ -227,6 +231,11 @@ class HostSettings(Settings):
 
     def has(self, role: str) -> bool:
         return role in self.roles
+
+    @property
+    def drawing_ports(self) -> dict[str, int]:
+        """The ports of its services that draw, by role."""
+        return {role: its.port for role, its in (("webui", self.webui), ("comfyui", self.comfyui)) if self.has(role)}
 
 
 def _table_of(role: str) -> type[Settings] | None:

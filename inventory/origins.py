@@ -28,8 +28,7 @@ PARAMETER = re.compile(r"(?<=[?&])([^=&\s]+)=([^&\s]+)")
 REFERENCES = ("password", "key_passphrase", "sudo_password", "http_proxy")
 """Settings of groups and hosts that may be references to secrets."""
 COMPUTED = {
-    "webui.commit": LOCK,
-    "lora_scripts.commit": LOCK,
+    **{f"{role}.commit": LOCK for role, kind in ROLE_TABLES.items() if "commit" in kind.model_fields},
     "webui.repository": "webui.flavor",
     "webui.ref": "webui.flavor",
     "webui.repositories": "webui.flavor",

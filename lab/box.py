@@ -14,14 +14,14 @@ from lab.lifecycle import Say, quiet
 from lab.network import GATEWAY
 from lab.orders import PYTHON
 from lab.state import LabFolder, Rented, Service, default_folder
-from lab.upstreams.catalog import WEBUI_TAG, Catalog, build
+from lab.upstreams.catalog import COMFYUI_TAG, WEBUI_TAG, Catalog, build
 from lab.upstreams.control import Control
 from lab.upstreams.service import Ports
 
 UPSTREAMS = "upstreams"
 GROUPS = ("webui", "train")
 START_SECONDS = 180
-"""Limit for the start of the stand-in WebUI on two busy cores."""
+"""Limit for the start of a stand-in that draws, on two busy cores."""
 
 LOCK_SECONDS = 120
 TREE = Path(__file__).resolve().parents[1]
@@ -82,11 +82,20 @@ def control(lab: Lab) -> Control:
     return Control(lab.service_url(UPSTREAMS))
 
 
-def write_fleet(lab: Lab, file: Path | None = None, say: Say = quiet, *, pinned: bool = True, **tables: Any) -> Path:
+def write_fleet(
+    lab: Lab,
+    file: Path | None = None,
+    say: Say = quiet,
+    *,
+    pinned: bool = True,
+    groups: Sequence[str] = GROUPS,
+    **tables: Any,
+) -> Path:
     """Make the upstreams' content and the locks, and write a fleet.toml that uses them.
 
     + file: its path, if not in the lab's folder; fleet.lock and the environments' locks go beside it
     + pinned: whether `pin` is called too
+    + groups: the groups of every host; the stand-in ComfyUI is in the file if "comfyui" is one of them
     + tables: further top-level tables, or other values for these, e.g. webui={"port": 7861}
     Returns the file's path. Raises SdfleetError if CLIP's vocabulary cannot be downloaded, or if uv cannot lock an
     environment.
@@ -108,9 +117,18 @@ def write_fleet(lab: Lab, file: Path | None = None, say: Say = quiet, *, pinned:
         "trainer": {"requirements": trainer, "gpus": 0},
         "models": _models(catalog),
     }
+    if "comfyui" in groups:
+        environment = _lock(lab, catalog.comfyui_requirements.read_text(), file.with_name("comfyui.lock.txt"))
+        made["comfyui"] = {
+            "repository": catalog.comfyui.url,
+            "ref": COMFYUI_TAG,
+            "device": "cpu",
+            "requirements": environment,
+            "start_timeout": START_SECONDS,
+        }
     for name, table in tables.items():
         made[name] = {**made.get(name, {}), **table} if isinstance(table, dict) else table
-    fleet.write(lab, GROUPS, made, file)
+    fleet.write(lab, groups, made, file)
     if pinned:
         pin(lab, file, say)
     return file

@@ -114,7 +114,7 @@ class Paths(Settings):
         return self.root / "envs"
 
     def app(self, name: str) -> PurePosixPath:
-        """An application's folder (webui, lora_scripts, trainer)."""
+        """An application's folder (webui, comfyui, lora_scripts, trainer)."""
         return self.root / "apps" / name
 
     def releases(self, name: str) -> PurePosixPath:

@@ -11,6 +11,8 @@ TREE = Path(__file__).resolve().parents[1]
 OURS = {"deploy", "inventory", "roles", "training", "lab"}
 IMPORT_SYSTEM = {"sys.modules", "sys.meta_path", "sys.path_hooks", "sys.path_importer_cache"}
 """What decides what an import finds."""
+LOADERS = {"lab/standin_comfyui/comfy/loading.py"}
+"""Programs that load modules by their paths, of which Python wants to know (importlib's own recipe)."""
 SETTINGS = ("torch.backends.", "torch.utils.deterministic.", "pyinfra.is_cli", "sys.excepthook")
 """Attributes of other packages that are there for their users to set."""
 
@@ -89,6 +91,8 @@ def test_no_other_package_is_meddled_with(package: str) -> None:
     files = sorted((TREE / package).rglob("*.py"))
     assert len(files) > 10
     found = {str(file.relative_to(TREE)): meddling(file.read_text(encoding="utf-8")) for file in files}
+    for file in LOADERS & found.keys():
+        found[file] = [line for line in found[file] if not line.endswith(" sys.modules")]
     assert {file: lines for file, lines in found.items() if lines} == {}
 
 

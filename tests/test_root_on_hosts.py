@@ -15,8 +15,12 @@ from roles.webui.config import Webui
 from roles.webui.release import release_of
 
 TREE = Path(__file__).resolve().parent.parent
-AS_THE_SERVICE = {"webui_service", "webui_process", "webui_options", "webui_proxy", "webui_picture", "webui_png"}
-AS_THE_SERVICE |= {"training_turn"}
+AS_THE_SERVICE = {
+    *("drawing_service", "served_process", "port_gate", "png_pixels"),
+    *("webui_service", "webui_options", "webui_picture", "webui_png"),
+    *("comfyui_service", "comfyui_picture"),
+}
+AS_THE_SERVICE |= {"training_turn", "gpu_guests"}
 AS_THE_SERVICE |= {"gateway_login", "login_authentication", "login_guesses", "login_server", "login_sessions"}
 """Programs of roles/onhost that units start as their own user, or that touch no file of another."""
 CONFINED = {"convert_pickle", "tensor_names"}
@@ -159,10 +163,16 @@ def test_the_docs_tell_what_each_user_may_write() -> None:
     folders = {
         f"/run/{file.name.split('.')[0] if '{' in name else name}"
         for file in (TREE / "templates").rglob("*.service.j2")
-        for name in re.findall(r"^(?:Runtime|State)Directory=(.+)$", file.read_text(), re.M)
+        for name in re.findall(r"^(?:Runtime|State)Directory=(.+)$", _included(file), re.M)
     }
     assert {"sdwebui", "sdcache"} <= users and {"/run/sdfleet-gateway", "/run/sdfleet-cache"} <= folders
     assert not [folder for folder in sorted(folders) if f"`{folder}`" not in table]
+
+
+def _included(template: Path) -> str:
+    """The text of a template, that of one that it includes in its place."""
+    found = re.search(r'{% include "(.+)" -%}', text := template.read_text())
+    return (TREE / "templates" / found[1]).read_text() if found else text
 
 
 def _called(file: Path) -> set[str]:
@@ -210,7 +220,7 @@ def test_homes_in_which_root_makes_and_mounts_folders_are_roots_and_sticky() -> 
     """A service that owned the folder above could put a link in the place of what systemd mounts, as root."""
     paths = Paths()
     homes = {folder.path: (folder.owner, folder.group, folder.mode) for folder in wanted_folders(paths, SYSTEMD)}
-    for user in (accounts.WEBUI, accounts.LORA_SCRIPTS):
+    for user in (accounts.WEBUI, accounts.COMFYUI, accounts.LORA_SCRIPTS):
         assert homes[paths.data(accounts.HOMES[user])] == ("root", user, 0o1775)
     inside = [*application(Webui(), paths, release_of(Webui(), "cpu"), "", SYSTEMD).folders]
     assert (paths.data("webui") / "extensions", "root") in [(folder.path, folder.owner) for folder in inside]

@@ -3,8 +3,10 @@
 import threading
 import time
 from collections import deque
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import BytesIO
+
+from pydantic import TypeAdapter
 
 from deploy import host_memory, releases, status
 from deploy.dashboard.board import Board
@@ -16,6 +18,7 @@ from deploy.rollout import state as rollout
 from deploy.runs.transfer import RunHost
 from deploy.shapes import HostState
 from deploy.ssh import HostError, Remote, attempt
+from inventory.errors import SdfleetError
 from roles.programs import receiver, sent
 
 SECONDS = 3.0
@@ -33,6 +36,7 @@ LARGEST_SAMPLE = 8_000_000
 SAMPLE_SECONDS = 20.0
 PICTURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 """How a picture begins, and its media type."""
+VIEW = TypeAdapter(HostView)
 
 
 class Collector(threading.Thread):
@@ -73,7 +77,7 @@ class Collector(threading.Thread):
 
     def round(self) -> None:
         """Ask the host once and show what it says."""
-        before, seen = self.view, attempt(self.remote, self._look)
+        before, seen = self.view, self._asked()
         if self._stopping.is_set():  # what was broken off says nothing of the host
             return
         now = time.time()
@@ -91,6 +95,12 @@ class Collector(threading.Thread):
         self.board.put("host", before.name, self.view)
         self._show_runs()
 
+    def _asked(self) -> HostView | HostError:
+        try:
+            return attempt(self.remote, self._look)
+        except (SdfleetError, OSError) as error:  # of this machine: a password that cannot be read, too many processes
+            return HostError(f"{self.remote.name}: {error}")
+
     def _look(self, remote: Remote) -> HostView:
         """What the host says now. Raises HostError, or what `attempt` makes one of."""
         state = status.look(remote)
@@ -104,7 +114,8 @@ class Collector(threading.Thread):
         if self._releases_due(view):
             view = replace(view, releases=release_views(releases.of(remote)))
             self._listed = time.monotonic()
-        return replace(view, runs=self.runs.look(state.runs)) if self.runs else view
+        view = replace(view, runs=self.runs.look(state.runs)) if self.runs else view
+        return VIEW.validate_python(asdict(view))  # the page relies on the types, and the host may say anything
 
     def _load(self, state: HostState) -> tuple[tuple[int | None, ...], ...]:
         if len(self._loads) != len(state.gpus):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from deploy.dashboard.views import HostView
+from deploy.dashboard.views import HostView, silence
 from deploy.runs.progress import duration
 from deploy.shapes import Level
 
@@ -55,8 +55,9 @@ def _changes(before: HostView, after: HostView) -> Iterator[tuple[Level, str]]:
         yield "good", f"the WebUI's release is now {new.release}"
     if old and new and old.answers != new.answers:
         yield ("good", "the WebUI answers") if new.answers else ("warning", f"the WebUI does not answer ({new.unit})")
+    told = silence(new) if new and new.release else ""  # by the line above
     for problem in after.problems:
-        if problem not in before.problems and not problem.startswith("the WebUI gives"):
+        if problem not in before.problems and problem != told:
             yield after.level, problem
     known = {run.name: run.state for run in before.runs}
     for run in after.runs:

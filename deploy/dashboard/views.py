@@ -10,7 +10,7 @@ from deploy.releases import state as state_of_release
 from deploy.rollout.state import Mark
 from deploy.runs.progress import Point, Sample
 from deploy.runs.report import SAMPLE
-from deploy.shapes import Failure, HostState, Level, Release, Run
+from deploy.shapes import Failure, HostState, Level, Release, Run, WebuiState
 from deploy.status import health
 
 POINTS = 240
@@ -113,17 +113,25 @@ def _seconds(utc: str) -> float:
         return 0.0
 
 
+def silence(webui: WebuiState | None) -> str:
+    """Why a WebUI that should answer does not, in the words of `sdfleet status`; empty if it does."""
+    if webui is None or webui.answers:
+        return ""
+    told = health(webui).plain
+    return f"the WebUI is {told}" if webui.release is None else f"the WebUI gives {told}"
+
+
 def judged(state: HostState) -> tuple[Level, str, tuple[str, ...]]:
     """How well a host is, how its WebUI is in words, and each thing that is not as it should be."""
-    bad = [f"{name} is {what}" for name, what in state.services.items() if what != "active"]
-    told = health(state.webui).plain if state.webui else ""
-    if state.webui and not state.webui.answers:
-        bad.insert(0, f"the WebUI is {told}" if state.webui.release is None else f"the WebUI gives {told}")
+    bad = [silence(state.webui)] if silence(state.webui) else []
+    bad += [f"{name} is {what}" for name, what in state.services.items() if what != "active"]
     warnings = [state.webui.problem] if state.webui and state.webui.problem else []
+    warnings += [f"{name}: {why}" for name, why in state.problems.items()]
     warnings += [state.gpu_problem] if state.gpu_problem else []
     warnings += [f"missing: {name}" for name in state.models.missing]
     warnings += ["nothing has started its services since it was stopped"] if state.asleep else []
     warnings += ["nothing looks whether it is idle"] if state.idle and not state.idle.looks else []
+    told = health(state.webui).plain if state.webui else ""
     return ("bad" if bad else "warning" if warnings else "good"), told, (*bad, *warnings)
 
 

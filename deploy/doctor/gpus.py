@@ -3,18 +3,17 @@
 from collections.abc import Iterator
 
 from deploy.doctor.finding import bad, good, warning
+from deploy.environments import environment
+from deploy.options import Application
 from deploy.shapes import Finding
 from deploy.torch import torch_builds
 from inventory.model import HostSettings
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
 from roles.gpu.torch_builds import Torch
-from roles.lora_scripts import release as lora_scripts
 from roles.operations.application import ReleaseError
 from roles.operations.locks import CPU, torch_version
 from roles.settings import SettingError
-from roles.trainer import release as trainer
-from roles.webui import release as webui
 
 
 def gpu_findings(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
@@ -51,9 +50,10 @@ def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
         yield bad("torch", f"{setting} {error.says.rstrip('.')}", f'Set {setting} to "auto" or "cpu" for {host.name}.')
         return
     parts = [
-        ("webui", "WebUI", builds.webui, decision.webui),
-        ("trainer", "training", builds.trainer, decision.trainer),
-        ("lora_scripts", "lora-scripts", builds.lora_scripts, None),
+        (Application.WEBUI, "WebUI", builds.webui, decision.webui),
+        (Application.COMFYUI, "ComfyUI", builds.comfyui, None),
+        (Application.TRAINER, "training", builds.trainer, decision.trainer),
+        (Application.LORA_SCRIPTS, "lora-scripts", builds.lora_scripts, None),
     ]
     names = [
         f"{_name(host, role, build, torch)} for {what}"
@@ -62,6 +62,8 @@ def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
     ]
     if names:
         yield good("torch", ", ".join(names))
+    if host.has("comfyui") and not builds.comfyui:
+        yield bad("torch", builds.why_no_comfyui.rstrip("."), "Remove this host from the group comfyui.")
     if host.has("lora_scripts") and not builds.lora_scripts:
         yield bad("torch", builds.why_no_lora_scripts.rstrip("."), "Remove this host from the group lora_scripts.")
 
@@ -79,26 +81,19 @@ def _health(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
         yield warning("driver", says, f"Run there: apt-get install linux-headers-{facts.kernel}")
 
 
-def _name(host: HostSettings, role: str, build: str, torch: Torch | None) -> str:
+def _name(host: HostSettings, role: Application, build: str, torch: Torch | None) -> str:
     if build == CPU:  # from the lock of a CUDA build if there is no other
         version = _locked_torch(host, role)
         return f"torch {version} on the CPU" if version else "torch on the CPU"
     return f"torch {torch.torch}+{build}" if torch and torch.build == build else f"torch's {build} build"
 
 
-def _locked_torch(host: HostSettings, role: str) -> str:
+def _locked_torch(host: HostSettings, role: Application) -> str:
     """The version of torch in the lock that a host without a GPU gets; empty if there is none."""
     try:
-        match role:
-            case "webui":
-                environment = webui.release_of(host.webui, CPU).environment
-            case "lora_scripts":
-                environment = lora_scripts.release_of(host.lora_scripts, CPU).environment
-            case _:
-                environment = trainer.trainer_release(host.trainer, CPU).environment
+        return torch_version(environment(host, role, CPU).lock)
     except ReleaseError:  # plan and apply report what is missing
         return ""
-    return torch_version(environment.lock) if environment else ""
 
 
 def _sentence(clause: str) -> str:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from deploy.doctor.finding import bad, good, warning
 from deploy.shapes import Finding
+from inventory import lock as locks
 from inventory.model import HostSettings
 from roles.models.addresses import HOST, addresses
 from roles.models.config import LockedModel, Model
@@ -15,7 +16,7 @@ from roles.models.sources.web import SourceError
 from roles.operations.locks import build_of_pytorchs_own
 from roles.token_services import CIVITAI, HUGGINGFACE, SERVICES
 
-ENVIRONMENTS = ("webui", "lora_scripts", "trainer")
+ENVIRONMENTS = ("webui", "comfyui", "lora_scripts", "trainer")
 """Roles that build a Python environment."""
 GITHUB = "https://github.com/"
 SAMPLE_MB = 0.1
@@ -144,8 +145,9 @@ def _build_of_pytorchs_own(host: HostSettings) -> str:
 
 
 def _repository(host: HostSettings) -> str:
-    only_scripts = host.has("lora_scripts") and not host.has("webui")
-    return host.lora_scripts.repository if only_scripts else host.webui.repository
+    """The clone URL of the first application that the host has; the WebUI's if it has none."""
+    applications = locks.applications(host)
+    return next((app.repository for role, app in applications.items() if host.has(role)), host.webui.repository)
 
 
 def _model_endpoints(host: HostSettings) -> Iterator[Endpoint]:

@@ -1,4 +1,4 @@
-"""Watch a host's WebUI for the gates of a rollout. Runs there; see the package's docstring."""
+"""Watch a service that draws for the gates of a rollout. Runs on its host; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -9,19 +9,33 @@ from pathlib import Path
 from typing import Any
 
 from deploy.onhost.run_states import active_units
-from roles.onhost import journal, loopback, nofollow, own_archive, services, webui_api, webui_png
+from roles.onhost import (
+    comfyui_api,
+    comfyui_picture,
+    journal,
+    loopback,
+    nofollow,
+    own_archive,
+    services,
+    webui_api,
+    webui_png,
+)
+from roles.onhost.png_pixels import PictureError
 
+PROMPT, STEPS, SEED = "a red apple on a wooden table", 4, 1234567
 PICTURE = {
-    "prompt": "a red apple on a wooden table",
+    "prompt": PROMPT,
     "negative_prompt": "",
     "sampler_name": "Euler",
-    "steps": 4,
+    "steps": STEPS,
     "cfg_scale": 7,
     "width": 64,
     "height": 64,
-    "seed": 1234567,
+    "seed": SEED,
 }
 """The picture that each release generates; the seed and a sampler without noise make it the same every time."""
+ALIVE = {"webui": "/internal/ping", "comfyui": "/system_stats"}
+"""Application -> what it answers while it is healthy."""
 
 FORMATS = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "webp": b"RIFF"}
 """First bytes of a picture, for each format that a WebUI can save."""
@@ -41,6 +55,7 @@ MOST_ERRORS = 500
 
 
 def main(
+    app: str,
     apps: str,
     unit: str,
     state: str,
@@ -50,10 +65,10 @@ def main(
     picture_seconds: float,
     convert: list[str],
 ) -> dict[str, Any]:
-    """Watch the WebUI for `seconds`, let it generate a picture, and read its journal.
+    """Watch an application (webui, comfyui) for `seconds`, let it generate a picture, and read its journal.
 
     `failed` is the gate that was not passed and `said` why; both are empty if all were passed. `picture` is a PNG in
-    base64, `format` the format that the WebUI sent. Two parts of the journal are read, the same for every release:
+    base64, `format` the format that it sent. Two parts of the journal are read, the same for every release:
     that of the start, and from `stable_seconds` before the picture to its end (`late_errors`); `errors` are those of
     both. `start_known` is false if the journal no longer reaches back to the start.
 
@@ -68,11 +83,11 @@ def main(
     with contextlib.suppress(OSError):  # they explain a failure, and are none
         seen["runs"] = active_units()
     try:
-        service = _watch(unit, state, port, seconds)
+        service = _watch(unit, state, port, ALIVE[app], seconds)
         seen["serving"] = True
         seen.update(fingerprint=service["fingerprint"], ready=service["problem"] == "")
         if seen["ready"]:
-            seen["model"], drawn = _draw(port, picture_seconds)
+            seen["model"], drawn = (_draw if app == "webui" else _draw_graph)(port, picture_seconds)
             seen["format"], seen["picture"] = _png(drawn, convert)
         _same_process(unit, service["process"])
     except GateError as error:
@@ -84,7 +99,7 @@ class GateError(Exception):
     """A gate was not passed: its name and the reason."""
 
 
-def _watch(unit: str, state: str, port: int, seconds: float) -> dict[str, Any]:
+def _watch(unit: str, state: str, port: int, alive: str, seconds: float) -> dict[str, Any]:
     """The service's state file, after it ran and answered for `seconds` without a restart."""
     deadline = time.monotonic() + seconds
     process = _process(unit)
@@ -96,7 +111,7 @@ def _watch(unit: str, state: str, port: int, seconds: float) -> dict[str, Any]:
     service["process"] = process
     while True:
         _same_process(unit, process)
-        _ask(port, "/internal/ping", None, ANSWER_SECONDS, "health")
+        _ask(port, alive, None, ANSWER_SECONDS, "health")
         if time.monotonic() >= deadline:
             return service
         time.sleep(LOOK_SECONDS)
@@ -124,6 +139,18 @@ def _draw(port: int, seconds: float) -> tuple[str, str]:
         return str(options.get("sd_model_checkpoint"))[:300], str(drawn["images"][0])
     except (LookupError, TypeError, AttributeError) as error:
         raise GateError("picture", f"/sdapi/v1/txt2img answered without a picture: {str(drawn)[:200]}") from error
+
+
+def _draw_graph(port: int, seconds: float) -> tuple[str, str]:
+    """The same of ComfyUI."""
+    try:
+        model = comfyui_api.checkpoints(port, ANSWER_SECONDS)[0]
+        graph = comfyui_picture.graph(model, PROMPT, STEPS, SEED)
+        return model[:300], base64.b64encode(comfyui_picture.draw(port, seconds, graph)).decode()
+    except (PictureError, loopback.AnswerError) as error:
+        raise GateError("picture", str(error)) from error
+    except IndexError as error:
+        raise GateError("picture", "it has no checkpoint any more") from error
 
 
 def _png(drawn: str, convert: list[str]) -> tuple[str, str]:

@@ -15,11 +15,17 @@ from roles.onhost.provider import provider
 
 
 def main(
-    root: str, webui: dict[str, Any] | None, others: dict[str, str], models: dict[str, list[str]], idle: str = ""
+    root: str,
+    webui: dict[str, Any] | None,
+    others: dict[str, str],
+    models: dict[str, list[str]],
+    states: dict[str, str],
+    idle: str = "",
 ) -> dict[str, Any]:
     """Look at the host.
 
     + others: names of further services -> their units
+    + states: names of those that draw -> the file in which each says whether it can
     + idle: file in which the host says for how long nothing has used it; empty if it does not look
     + models: each expected model -> glob patterns, one of which must match
     """
@@ -29,6 +35,7 @@ def main(
         **_gpus(),
         "webui": _webui(**webui) if webui else None,
         "services": {name: services.state(unit) for name, unit in others.items()},
+        "problems": {name: said for name, file in states.items() if (said := _problem(nofollow.read_json(file)))},
         "provider": provider(),
         "idle": _idle(nofollow.read_json(idle)) if idle else None,
         "models": {"expected": len(models), "missing": missing},
@@ -54,6 +61,14 @@ def _idle(told: dict[str, Any]) -> dict[str, Any]:
         return {"looks": late < idle_stop.LATE_SECONDS, "seconds": float(told["idle"]) + late, "uses": uses}
     except (LookupError, TypeError, ValueError):
         return {"looks": False, "seconds": 0.0, "uses": []}
+
+
+def _problem(told: dict[str, Any]) -> str:
+    """Why a service that draws has drawn nothing, or was started again; empty if nothing is to be said."""
+    if problem := told.get("problem"):
+        return str(problem)
+    fault = told.get("fault")
+    return f"started again after {fault['at']}: {fault['reason']}" if isinstance(fault, dict) else ""
 
 
 def _found(pattern: str) -> bool:

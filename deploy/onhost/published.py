@@ -1,4 +1,4 @@
-"""Put a trained LoRA into the content store and the WebUI's folder. Runs on the host; see the package's docstring."""
+"""Put a trained LoRA into the content store and the folder of LoRAs. Runs on the host; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ import os
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import nofollow, nofollow_changes, services, webui_api
+from roles.onhost import comfyui_api, nofollow, nofollow_changes, services, webui_api
 from roles.onhost.lock_file import open_lock
 from roles.onhost.loopback import AnswerError
 
+WEBUI = "sdfleet-webui.service"
+"""Any other is ComfyUI's."""
+
 
 def main(
-    run: str, sha256: str, incoming: str, blob: str, link: str, manifest: str, unit: str, port: int
+    run: str, sha256: str, incoming: str, blob: str, link: str, manifest: str, ports: dict[str, int]
 ) -> dict[str, Any]:
-    """Check, store and link the file, record it in the manifest, and refresh the WebUI."""
+    """Check, store and link the file, record it in the manifest, and have what draws look at it.
+
+    + ports: of the services that draw, by their units
+    """
     arrived, stored, name = Path(incoming), Path(blob), Path(link)
     if arrived.exists():
         if hashlib.sha256(arrived.read_bytes()).hexdigest() != sha256:
@@ -45,7 +51,7 @@ def main(
         # The WebUI keeps the old hash for a name if its file is not newer than before.
         os.utime(stored)
         nofollow_changes.link(name, blob)
-    return {"changed": changed, "refreshed": _refresh(unit, port)}
+    return {"changed": changed, "refreshed": [unit for unit, port in ports.items() if _refresh(unit, port)]}
 
 
 def _write_down(manifest: Path, name: str, entry: dict[str, str]) -> None:
@@ -60,14 +66,17 @@ def _write_down(manifest: Path, name: str, entry: dict[str, str]) -> None:
 
 
 def _refresh(unit: str, port: int) -> bool:
-    """Refresh the WebUI's list; False if it is not running: then it finds the file when it starts.
+    """Have a service read the file; False if it is not running: then it finds it when it starts.
 
-    The unit is active only when the WebUI is ready: an earlier HTTP request would kill it.
+    The unit is active only when it is ready: an earlier HTTP request would kill a WebUI.
     """
     if not services.is_active(unit):
         return False
     try:
-        webui_api.tell(port, "refresh-loras", seconds=30)
+        if unit == WEBUI:
+            webui_api.tell(port, "refresh-loras", seconds=30)
+        else:
+            comfyui_api.free(port, seconds=30)  # or it goes on with the file of that name that it has read
     except AnswerError:
         return False
     return True

@@ -8,7 +8,7 @@ from typing import Any
 from roles.onhost import host_stop, host_use, provider
 
 
-def main(command: str, root: str, webui_port: int, stop: bool) -> dict[str, Any]:
+def main(command: str, root: str, ports: dict[str, int], stop: bool) -> dict[str, Any]:
     """Look whether the host can be stopped, and with `stop` do so.
 
     `provider` is its name, `command` what stops the host, empty if that is not known. Without `stop`, `missing` is the
@@ -16,14 +16,15 @@ def main(command: str, root: str, webui_port: int, stop: bool) -> dict[str, Any]
     and `failed` why the command failed: it is stopping if both are empty.
 
     + command: the setting; auto for the provider's
-    + root, webui_port: as for `host_use.Use`
+    + root: the data root
+    + ports: of the services that draw, by role; of those that the host has
     """
     name = provider.provider()
     command = provider.stop_command(command, name)
     missing = "" if stop else host_stop.missing(command)
     told: dict[str, Any] = {"provider": name, "command": command, "missing": missing, "used": [], "failed": ""}
     if stop and command:
-        sure, unsure = host_use.Use(Path(root), webui_port).look()
+        sure, unsure = host_use.Use(Path(root), ports.get("webui", 0), ports.get("comfyui", 0)).look()
         told["used"] = [*sure, *unsure]
         told["failed"] = "" if told["used"] else host_stop.run(command)
     return told

@@ -127,11 +127,15 @@ def _move_lock(fleet: Fleet, names: Sequence[str]) -> Moved | None:
 
 def _refuse_no_way_back(fleet: Fleet, hosts: Sequence[str]) -> None:
     """Raise ConfigError if a host keeps no earlier release to roll back to."""
-    stuck = [n for n in hosts if fleet.hosts[n].has("webui") and fleet.hosts[n].webui.keep_releases < 2]
+    stuck = [
+        host.place(f"{role}.keep_releases")
+        for host in (fleet.hosts[name] for name in hosts)
+        for role, its in (("webui", host.webui), ("comfyui", host.comfyui))
+        if host.has(role) and its.keep_releases < 2
+    ]
     if stuck:
         message = "is 1, so there would be no release to roll back to; an update needs at least 2"
-        keys = dict.fromkeys(fleet.hosts[name].place("webui.keep_releases") for name in stuck)
-        raise ConfigError(str(fleet.file), [Problem(key, message) for key in keys])
+        raise ConfigError(str(fleet.file), [Problem(key, message) for key in dict.fromkeys(stuck)])
 
 
 def _id(fleet: Fleet) -> str:

@@ -4,22 +4,27 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deploy import units
 from deploy.onhost import gate
 from deploy.ssh import Remote
+from inventory.model import HostSettings
 from inventory.rollout import Rollout
 from roles.accounts import WEBUI
+from roles.drawing import state_file
 from roles.facts.seen import as_user
 from roles.onhost.journal import without_numbers
-from roles.onhost.webui_picture import PictureError, distinct_colours, pixels
+from roles.onhost.png_pixels import PictureError, distinct_colours, pixels
 from roles.paths import Paths
 
 Seen = dict[str, Any]
 """The answer of deploy/onhost/gate.py, without the errors that fleet.rollout.journal_ignore names."""
 
+COMFYUI = "comfyui"
+UNSEEN: Seen = {"errors": [], "picture": ""}
+"""What was seen of a service that was not there."""
 TOLD = 3
 """Number of journal lines in a failure."""
 
@@ -39,15 +44,25 @@ class Failure:
 
 
 def look(remote: Remote, settings: Rollout, seconds: float) -> Seen:
-    """Watch a host's WebUI for `seconds` and let it generate a picture. Raises HostError."""
+    """Watch what draws on a host for `seconds` each and let it generate a picture. Raises HostError.
+
+    The answer is the WebUI's; ComfyUI's is in it by its name.
+    """
+    seen = _look(remote, "webui", settings, seconds)
+    return {**seen, COMFYUI: _look(remote, COMFYUI, settings, seconds)} if remote.host.has(COMFYUI) else seen
+
+
+def _look(remote: Remote, app: str, settings: Rollout, seconds: float) -> Seen:
     host = remote.host
+    its = host.webui if app == "webui" else host.comfyui
     seen: Seen = remote.call(
         gate,
         timeout=seconds + 2 * settings.picture_seconds + 60,
+        app=app,
         apps=str(host.paths.root / "apps"),
-        unit=units.WEBUI,
-        state=units.WEBUI_STATE,
-        port=host.webui.port,
+        unit=units.SERVICES[app],
+        state=state_file(units.SERVICES[app]),
+        port=its.port,
         seconds=seconds,
         stable_seconds=max(settings.stable_seconds, seconds),
         picture_seconds=settings.picture_seconds,
@@ -62,6 +77,15 @@ def look(remote: Remote, settings: Rollout, seconds: float) -> Seen:
 def _convert(paths: Paths) -> list[str]:
     """The words before a program on a host that converts a picture, as the WebUI's user and with its Pillow."""
     return [*as_user(WEBUI).split(), str(paths.current("webui") / "env/bin/python"), "-I"]
+
+
+def judge_host(host: HostSettings, before: Seen, after: Seen, tolerance: float) -> Failure | None:
+    """The gate that one of a host's applications did not pass, if any; see `judge`."""
+    failure = judge(host.name, before, after, tolerance) if host.has("webui") else None
+    if failure or not host.has(COMFYUI):
+        return failure
+    failure = judge(host.name, before.get(COMFYUI, UNSEEN), after[COMFYUI], tolerance)
+    return replace(failure, said=f"ComfyUI: {failure.said}") if failure else None
 
 
 def judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | None:

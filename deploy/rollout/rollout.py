@@ -192,7 +192,7 @@ class Rollout:
     def judged(self, remotes: Mapping[str, Remote], before: Mapping[str, Seen]) -> list[Failure]:
         """Check hosts by the gates. Returns the failures."""
         settings = self.fleet.table.rollout
-        playing = {name: remote for name, remote in remotes.items() if remote.host.has("webui")}
+        playing = {name: remote for name, remote in remotes.items() if remote.host.drawing_ports}
         out.print(f"Watching {' '.join(playing)} for {settings.stable_seconds} s, then generating the picture again")
         failures = []
         with waiting(f"the gates of {' '.join(playing)}"):
@@ -200,7 +200,7 @@ class Rollout:
         for name, after in seen.items():
             if isinstance(after, HostError):
                 failures.append(Failure(name, "health", str(after)))
-            elif failure := gates.judge(name, before[name], after, settings.tolerance):
+            elif failure := gates.judge_host(self.fleet.hosts[name], before[name], after, settings.tolerance):
                 failures.append(failure)
         return failures
 

@@ -1,6 +1,7 @@
-"""Publish a run's LoRA to the WebUI of hosts, through their content store; without a restart."""
+"""Publish a run's LoRA to what draws on hosts, through their content store; without a restart."""
 
 import contextlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from deploy import units
 from deploy.onhost import published
 from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
+from inventory.model import HostSettings
 from roles.models.config import FOLDERS
 from training.digests import sha256_of
 from training.run import record_format
@@ -38,10 +40,21 @@ def result(folder: Path, state: str, named: str | None) -> Path:
     return files[0]
 
 
-def publish(remote: Remote, run: str, file: Path, name: str) -> dict[str, Any]:
-    """Put `file` into the host's store, link it as LoRA `name`, and refresh the WebUI.
+def _drawing(host: HostSettings) -> dict[str, int]:
+    """The units of a host that draw -> their ports."""
+    return {units.SERVICES[role]: port for role, port in host.drawing_ports.items()}
 
-    Publishing the same file again changes nothing. Returns {"changed": bool, "refreshed": bool}; raises HostError.
+
+def not_running(host: HostSettings, refreshed: Collection[str]) -> list[str]:
+    """Names of the services that draw on a host, without those (units) that could be told."""
+    names = {unit: name for name, unit in units.SERVICES.items()}
+    return [names[unit] for unit in _drawing(host) if unit not in refreshed]
+
+
+def publish(remote: Remote, run: str, file: Path, name: str) -> dict[str, Any]:
+    """Put `file` into the host's store, link it as LoRA `name`, and have what draws there read it.
+
+    Publishing the same file again changes nothing. Returns {"changed": bool, "refreshed": units}; raises HostError.
     """
     paths = remote.host.paths
     sha256 = sha256_of(file)
@@ -63,8 +76,7 @@ def publish(remote: Remote, run: str, file: Path, name: str) -> dict[str, Any]:
         blob=str(blob),
         link=str(link),
         manifest=str(paths.published),
-        unit=units.WEBUI,
-        port=remote.host.webui.port,
+        ports=_drawing(remote.host),
     )
     if "error" in answer:
         raise HostError(f"{remote.name}: {answer['error']}")

@@ -1,4 +1,4 @@
-"""What a run needs: GPUs, memory, what to do about the WebUI, and the other hosts that share it."""
+"""What a run needs: GPUs, memory, what to do about what draws there, and the other hosts that share it."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,17 +22,24 @@ def memory_mb(config: "Config") -> int:
 
 def turn(config: "Config", host: HostSettings, hosts: Sequence[HostSettings]) -> dict[str, Any]:
     """The turn.json of a run on `host`, one of `hosts` that share it, for roles/onhost/training_turn.py."""
-    webui = None
-    if host.has("webui") and host.webui.device != "cpu":
-        policy = host.trainer.beside_webui
-        webui = {"policy": policy, "unit": units.WEBUI, "port": host.webui.port, "gpu": host.webui.gpu}
     return {
         "device": config.train.device,
         "gpus": config.resources.gpus,
         "memory_mb": memory_mb(config),
         "allowed": host.trainer.gpus,
-        "webui": webui,
+        **guests(host),
         "nodes": nodes(host, hosts),
+    }
+
+
+def guests(host: HostSettings) -> dict[str, dict[str, Any] | None]:
+    """The services that draw on a card of `host`, by role; None for one that does not."""
+    policy = host.trainer.beside_webui
+    return {
+        role: {"policy": policy, "unit": units.SERVICES[role], "port": its.port, "gpu": its.gpu}
+        if host.has(role) and its.device != "cpu"
+        else None
+        for role, its in (("webui", host.webui), ("comfyui", host.comfyui))
     }
 
 

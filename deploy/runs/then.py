@@ -145,7 +145,7 @@ def _ask(remote: Remote, *, stop: bool) -> dict[str, Any]:
         label="stopping it" if stop else "asking how it is stopped",
         command=host.rental.stop_command,
         root=str(host.paths.root),
-        webui_port=host.webui.port if host.has("webui") else 0,
+        ports=host.drawing_ports,
         stop=stop,
     )
     return told

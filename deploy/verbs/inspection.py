@@ -66,48 +66,49 @@ def dashboard(
         typer.Option(metavar="PORT", min=1, max=65535, help="Local port. Default: 8686, or a free one."),
     ] = None,
 ) -> None:
-    """Serve a live page of the fleet to your browser; runs until Ctrl-C."""
+    """Serve a live page of the fleet to your browser, until Ctrl-C."""
     from deploy.engine_client import select_hosts
     from inventory import extras
     from inventory.load import load
 
-    loaded = load(fleet)
-    names = select_hosts(loaded, limit or ())
     extras.require("sdfleet dashboard")
     from deploy.dashboard import command
 
-    raise typer.Exit(command.run(loaded, names, port))
+    loaded = load(fleet)
+    raise typer.Exit(command.run(loaded, select_hosts(loaded, limit or ()), port))
 
 
 def open_service(
     host: HostName,
     service: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="SERVICE",
             autocompletion=completion.services,
-            help="webui, lora-scripts, lora-scripts-tensorboard, or tensorboard (of training runs).",
+            help="webui, comfyui, lora-scripts, lora-scripts-tensorboard, or tensorboard (of training runs). Default: "
+            "what draws on the host.",
         ),
-    ] = "webui",
+    ] = None,
     fleet: FleetFile = DEFAULT_FILE,
     browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = False,
 ) -> None:
     """Open an SSH tunnel to a service, until Ctrl-C."""
-    from deploy import tunnel
+    from deploy import tunnel, units
 
-    raise typer.Exit(tunnel.run(one_host(fleet, host), service, browser))
+    settings = one_host(fleet, host)
+    raise typer.Exit(tunnel.run(settings, service or units.drawing(settings), browser))
 
 
 def logs(
     hosts: Several,
     what: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="SERVICE|RUN",
             autocompletion=completion.services_and_runs,
-            help=f"A service ({', '.join(SERVICES)}) or a training run.",
+            help=f"A service ({', '.join(SERVICES)}) or a training run. Default: what draws on the first host.",
         ),
-    ] = "webui",
+    ] = None,
     fleet: FleetFile = DEFAULT_FILE,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new lines until Ctrl-C.")] = False,
     lines: Annotated[
@@ -118,10 +119,11 @@ def logs(
 
     With several hosts each line begins with the name of its host.
     """
-    from deploy import logs
+    from deploy import logs, units
 
     named = several_hosts(fleet, hosts, "logs")
-    raise typer.Exit(logs.run(named, checked_name("WHAT", what), lines, follow))
+    service = checked_name("WHAT", what) if what is not None else units.drawing(named[0])
+    raise typer.Exit(logs.run(named, service, lines, follow))
 
 
 Command = Annotated[

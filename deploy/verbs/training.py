@@ -44,6 +44,9 @@ Then = Annotated[
 ]
 
 
+Follow = Annotated[bool, typer.Option(help="Follow the run to its end and fetch the result.")]
+
+
 @app.command("run")
 def run_config(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", callback=given_path, help="Training config (TOML).")],
@@ -61,7 +64,7 @@ def run_config(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting; repeat for more.")
     ] = None,
-    follow: Annotated[bool, typer.Option(help="Follow the run to its end and fetch the result.")] = True,
+    follow: Follow = True,
     into: Into = RUNS,
     then: Then = None,
 ) -> None:
@@ -126,7 +129,7 @@ def resume(
             help="Host that has the run; for a run on several hosts, those that continue it.",
         ),
     ] = None,
-    follow: Annotated[bool, typer.Option(help="Follow the run to its end and fetch the result.")] = True,
+    follow: Follow = True,
     into: Into = RUNS,
     then: Then = None,
 ) -> None:

@@ -19,6 +19,11 @@ BASE_MODEL_FILE = "tiny-sd15.safetensors"
 LORA_SCRIPTS = f"{OWNER}/lora-scripts-standin"
 SOURCE = Path(__file__).resolve().parent.parent / "standin_webui"
 LORA_SCRIPTS_SOURCE = SOURCE.with_name("standin_lora_scripts")
+COMFYUI = f"{OWNER}/ComfyUI-standin"
+COMFYUI_TAG = "v0.3.64-standin"
+COMFYUI_SOURCE = SOURCE.with_name("standin_comfyui")
+DRAWING = SOURCE.with_name("standin_drawing")
+"""What all that draws has in its repository."""
 
 LORA_SCRIPTS_SUBMODULES = {
     "frontend": {
@@ -77,6 +82,8 @@ class Catalog(Code):
     """The stand-in WebUI's pinned requirements, unhashed."""
     lora_scripts_requirements: Path
     """The same of the stand-in lora-scripts."""
+    comfyui: Repository
+    comfyui_requirements: Path
     base_model_source: str
     base_model_sha256: str
     tokenizer_repository: str
@@ -100,6 +107,8 @@ def build(root: Path) -> Catalog:
         lora_scripts=code.lora_scripts,
         lora_scripts_requirements=LORA_SCRIPTS_SOURCE / "requirements.txt",
         requirements=SOURCE / "requirements_versions.txt",
+        comfyui=publish_comfyui(folders),
+        comfyui_requirements=COMFYUI_SOURCE / "requirements.txt",
         base_model_source=f"hf:{BASE_MODEL}/{BASE_MODEL_FILE}",
         base_model_sha256=digests.pop(BASE_MODEL_FILE),
         tokenizer_repository=tokenizer.REPOSITORY,
@@ -119,6 +128,16 @@ def build_code(folders: Folders) -> Code:
     webui = _publish(folders, WEBUI, _webui_files(repositories, clip))
     tag(folders.git / f"{WEBUI}.git", WEBUI_TAG, webui.commit)
     return Code(webui, repositories, {"clip": clip}, _lora_scripts(folders))
+
+
+def publish_comfyui(folders: Folders) -> Repository:
+    """Publish the stand-in ComfyUI; like the original it brings its tokenizer. Raises SdfleetError as `build`."""
+    files = _sources(COMFYUI_SOURCE) | _sources(DRAWING)
+    files |= {f"comfy/sd1_tokenizer/{name}": data for name, data in tokenizer.tokenizer_files().items()}
+    files[".gitignore"] = b"__pycache__/\n*.py[cod]\n/output/\n/input/\n/temp/\n/user/\nextra_model_paths.yaml\n"
+    comfyui = _publish(folders, COMFYUI, files)
+    tag(folders.git / f"{COMFYUI}.git", COMFYUI_TAG, comfyui.commit)
+    return comfyui
 
 
 def _lora_scripts(folders: Folders) -> Repository:
@@ -153,7 +172,7 @@ def _publish(folders: Folders, name: str, files: dict[str, bytes]) -> Repository
 
 def _webui_files(repositories: dict[str, Repository], clip: Repository) -> dict[str, bytes]:
     """The stand-in's sources, and the defaults of its launcher's variables."""
-    files = _sources(SOURCE)
+    files = _sources(SOURCE) | _sources(DRAWING)
     defaults = {"TORCH_COMMAND": "pip install torch==2.13.0"}
     defaults["CLIP_PACKAGE"] = f"{clip.url.removesuffix('.git')}/archive/{clip.commit}.zip"
     for folder, prefix in REPOSITORIES.items():

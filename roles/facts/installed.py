@@ -7,6 +7,8 @@ from pathlib import PurePosixPath
 from testinfra.host import Host
 
 from roles.facts.seen import as_user
+from roles.operations.application import Environment
+from roles.paths import Paths
 
 LISTING = "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)(?=[\s\\]|$)(?! *;)", re.MULTILINE)
@@ -25,6 +27,14 @@ def unlike_lock(host: Host, python: PurePosixPath, user: str, lock: str, further
     names = {word.partition("==")[0] for word in installed}
     lacking = [name for name in further if _normal(name) not in names]
     return f"missing or of another version: {', '.join([*wrong, *lacking][:5])}" if wrong or lacking else ""
+
+
+def check_environment(host: Host, environment: Environment, paths: Paths, user: str) -> None:
+    """AssertionError unless an environment holds what its lock says; `user` runs its Python."""
+    python = environment.folder(paths) / "bin/python"
+    assert host.file(str(python)).exists, f"{python} is missing"
+    wrong = unlike_lock(host, python, user, environment.lock, list(environment.packages))
+    assert not wrong, wrong
 
 
 def _normal(requirement: str) -> str:

@@ -8,7 +8,7 @@ from roles.gateway.config import Gateway
 
 
 class Served(Protocol):
-    """The WebUI's settings that the gateway uses."""
+    """The settings of the WebUI, or of ComfyUI, that the gateway uses."""
 
     @property
     def port(self) -> int:
@@ -41,13 +41,19 @@ class Backend:
     """On loopback."""
     probe: str
     """Path that answers while the service is healthy; the answer is not passed on."""
+    judges_origins: bool = False
+    """Whether it refuses pages whose origin is not its own address; a provider's proxy may have changed that."""
 
 
-def backends(gateway: Gateway, roles: Collection[str], webui: Served, lora_scripts: ServedWithBoard) -> list[Backend]:
+def backends(
+    gateway: Gateway, roles: Collection[str], webui: Served, comfyui: Served, lora_scripts: ServedWithBoard
+) -> list[Backend]:
     """The services of a host with `roles`; where a provider opens one port alone, the first one, on that port."""
     found = []
     if "webui" in roles:
         found.append(Backend("WebUI", gateway.webui_port, webui.port, "/internal/ping"))
+    if "comfyui" in roles:
+        found.append(Backend("ComfyUI", gateway.comfyui_port, comfyui.port, "/system_stats", judges_origins=True))
     if "lora_scripts" in roles:
         found.append(Backend("lora-scripts", gateway.lora_scripts_port, lora_scripts.port, "/api/presets"))
         found.append(

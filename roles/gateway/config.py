@@ -40,7 +40,7 @@ PublicUrl = Annotated[str, AfterValidator(is_public_url)]
 
 
 class Gateway(Settings):
-    """TLS and a login in front of WebUI, lora-scripts and TensorBoard; its hosts are those of the group gateway."""
+    """TLS and a login in front of what a host serves; its hosts are those of the group gateway."""
 
     enabled: bool = Field(default=True, description="false closes it: the unit is stopped and does not come back.")
     domain: Domain | None = Field(
@@ -56,6 +56,7 @@ class Gateway(Settings):
         description='HTTPS port of the WebUI; with tls = "provider" the plain one that the provider opens, '
         "for the one service that is shown.",
     )
+    comfyui_port: Port = Field(default=8444, description='HTTPS port of ComfyUI; none with tls = "provider".')
     lora_scripts_port: Port = Field(default=8443, description='HTTPS port of lora-scripts; none with tls = "provider".')
     tensorboard_port: Port = Field(default=9443, description="HTTPS port of lora-scripts' TensorBoard; likewise.")
     http_port: Port | None = Field(
@@ -116,7 +117,7 @@ class Gateway(Settings):
         if not self.acme_directory.startswith("https://"):
             problems.append("acme_directory: must be an https:// URL")
         if len(set(self.opened.values())) < len(self.opened):
-            problems.append("webui_port, lora_scripts_port, tensorboard_port and http_port must differ")
+            problems.append("webui_port, comfyui_port, lora_scripts_port, tensorboard_port and http_port must differ")
         raise_all(problems, self)
         return self
 
@@ -152,6 +153,7 @@ class Gateway(Settings):
     @property
     def opened(self) -> dict[str, int]:
         """Setting -> port, of those that it may listen on; a provider opens one alone, for the one service shown."""
-        names = ("webui_port",) if self.tls == "provider" else ("webui_port", "lora_scripts_port", "tensorboard_port")
+        every = ("webui_port", "comfyui_port", "lora_scripts_port", "tensorboard_port")
+        names = every[:1] if self.tls == "provider" else every
         plain = {"http_port": self.redirect_port} if self.redirect_port else {}
         return {name: getattr(self, name) for name in names} | plain

@@ -79,7 +79,7 @@ def install(
         remove_old_programs([PROGRAM], paths, seen)
         return
     if not backends:
-        raise DeployError("gateway: this host has no service for it; its groups need webui or lora_scripts")
+        raise DeployError("gateway: this host has no service for it; its groups need webui, comfyui or lora_scripts")
     files, pair = wanted_files(gateway, address, backends, secrets, seen, manager), given_certificate(gateway, secrets)
     release, text = release_id(files), unit_text(gateway, address, paths, manager)
     install_nginx(packages, seen, manager)

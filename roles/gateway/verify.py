@@ -24,16 +24,27 @@ from roles.gateway.rendering import (
 from roles.managers import Manager
 from roles.paths import GATEWAY, Paths
 
-CLOSED = ("/", "/sdapi/v1/sd-models", "/internal/sysinfo", "/file=/etc/passwd", "/api/presets", "/data/runs")
+CLOSED = (
+    "/",
+    "/system_stats",
+    "/ws",
+    "/sdapi/v1/sd-models",
+    "/internal/sysinfo",
+    "/file=/etc/passwd",
+    "/api/presets",
+    "/data/runs",
+)
 WEEK_SECONDS = 7 * 24 * 3600
 
 
 @pytest.fixture
-def served(gateway: Gateway, roles: tuple[str, ...], webui: Served, lora_scripts: ServedWithBoard) -> list[Backend]:
+def served(
+    gateway: Gateway, roles: tuple[str, ...], webui: Served, comfyui: Served, lora_scripts: ServedWithBoard
+) -> list[Backend]:
     """What the gateway stands in front of."""
     if not gateway.enabled:
         pytest.skip("gateway.enabled is false")
-    return backends(gateway, roles, webui, lora_scripts)
+    return backends(gateway, roles, webui, comfyui, lora_scripts)
 
 
 @pytest.fixture

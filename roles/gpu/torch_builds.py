@@ -73,6 +73,13 @@ LORA_SCRIPTS = (
 )
 """Upstream's installer takes cu128 for every CUDA 12, which has no code for Maxwell and Pascal."""
 
+COMFYUI = (
+    Torch("cu128", "2.9.1", "0.24.1", _WITH_BLACKWELL_AND_VOLTA, _CUDA12),
+    Torch("cu126", "2.7.1", "0.22.1", _CU11_12, _CUDA12),
+    Torch("cpu", "2.9.1", "0.24.1", (), ""),
+)
+"""ComfyUI asks for no version of torch; these are the trainer's, so that a host that has both downloads one."""
+
 TRAINER = (
     Torch("cu128", "2.9.1", "0.24.1", _WITH_BLACKWELL_AND_VOLTA, _CUDA12),
     Torch("cu126", "2.7.1", "0.22.1", _CU11_12, _CUDA12),

@@ -3,7 +3,7 @@
 import pytest
 from testinfra.host import Host
 
-from roles.accounts import TRAINER, WEBUI
+from roles.accounts import COMFYUI, TRAINER, WEBUI
 from roles.facts.gpu_probe import parse_probe, probe_command
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
@@ -69,7 +69,7 @@ def test_fabric_manager_runs_where_nvswitches_are(facts: HostGpus, decision: Dec
     assert facts.fabric_manager, "nvidia-fabricmanager does not run: CUDA answers with error 802"
 
 
-@pytest.mark.parametrize(("application", "user"), [("webui", WEBUI), ("trainer", TRAINER)])
+@pytest.mark.parametrize(("application", "user"), [("webui", WEBUI), ("comfyui", COMFYUI), ("trainer", TRAINER)])
 def test_torch_computes_on_every_card(host: Host, facts: HostGpus, paths: Paths, application: str, user: str) -> None:
     _need_gpus(facts)
     python = f"{paths.current(application)}/env/bin/python"

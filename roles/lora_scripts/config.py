@@ -1,9 +1,8 @@
 """Settings of the lora-scripts role."""
 
-from typing import Literal
-
 from pydantic import Field
 
+from roles.application_settings import Device, LoopbackPort, PinnedCommit, PythonVersion, ShippedTorch
 from roles.settings import ControllerPath, GitUrl, Ref, Settings
 from training.bounds import LONGEST_WAIT
 
@@ -22,28 +21,20 @@ class LoraScripts(Settings):
         default=KNOWN_COMMIT,
         description="Full commit id, or a tag or branch, which must then be in fleet.lock.",
     )
-    commit: str | None = Field(
-        default=None,
-        pattern=r"^[0-9a-f]{40}$",
-        description="Commit that the ref stands for; unset means what fleet.lock says.",
-    )
+    commit: PinnedCommit = None
     requirements: ControllerPath | None = Field(
         default=None,
         description="Hashed requirements lock of the environment (path relative to fleet.toml); "
         "unset means the lock that sdfleet ships for this commit.",
     )
-    python: str = Field(default="3.11", pattern=r"^3\.\d+$", description="Python minor version of the environment.")
-    torch: Literal["auto", "cu128", "cu126"] = Field(
-        default="auto",
-        description="Which shipped lock: auto chooses by card and driver; cu128 has code for V100 to RTX 50, cu126 for "
-        "GTX 900 to H100.",
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    python: PythonVersion = "3.11"
+    torch: ShippedTorch = "auto"
+    device: Device = Field(
         default="auto", description="What its trainings compute on; auto takes the GPU if the host has one."
     )
-    port: int = Field(default=28000, ge=1024, le=65535, description="Loopback port of the GUI.")
-    tensorboard_port: int = Field(
-        default=6006, ge=1024, le=65535, description="Loopback port of its TensorBoard, which the GUI shows too."
+    port: LoopbackPort = Field(default=28000, description="Loopback port of the GUI.")
+    tensorboard_port: LoopbackPort = Field(
+        default=6006, description="Loopback port of its TensorBoard, which the GUI shows too."
     )
     start_timeout: int = Field(
         default=300, ge=10, le=LONGEST_WAIT, description="How long the GUI may take until it answers, in s."

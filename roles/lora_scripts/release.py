@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from roles.lora_scripts.config import LoraScripts
-from roles.operations.application import CODE, COMMIT, Environment, Release, ReleaseError
-from roles.operations.locks import CPU, LockError, builds, fitting
+from roles.operations.application import CODE, Environment, Release, ReleaseError, pinned_commit
+from roles.operations.locks import CPU, LockError, builds, lock_text
 from roles.operations.sources import Source
 
 LOCKS = Path(__file__).resolve().parent / "locks"
@@ -33,20 +33,12 @@ def torch_builds(lora_scripts: LoraScripts) -> tuple[str, ...]:
 
 
 def _commit(lora_scripts: LoraScripts) -> str:
-    ref = lora_scripts.ref
-    commit = lora_scripts.commit or (ref if COMMIT.fullmatch(ref) else None)
-    if commit is None:
-        raise ReleaseError("lora_scripts.ref", f"{ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
-    return commit
+    return pinned_commit("lora_scripts", lora_scripts.ref, lora_scripts.commit, {})
 
 
 def _lock(lora_scripts: LoraScripts, commit: str, build: str) -> str:
-    place = lora_scripts.requirements
+    wanted = build if lora_scripts.torch == "auto" else lora_scripts.torch
     try:
-        wanted = build if lora_scripts.torch == "auto" else lora_scripts.torch
-        file = place or fitting(LOCKS, commit[:10], lora_scripts.python, wanted, FOR_CPU)
-        return file.read_text(encoding="utf-8")
+        return lock_text(lora_scripts.requirements or LOCKS, commit[:10], lora_scripts.python, wanted, FOR_CPU)
     except LockError as error:
         raise ReleaseError("lora_scripts.requirements", str(error)) from error
-    except OSError as error:
-        raise ReleaseError("lora_scripts.requirements", f"cannot read {place}: {error.strerror}") from error

@@ -8,6 +8,7 @@ from testinfra.host import Host
 
 from roles.accounts import LORA_SCRIPTS, SHARED
 from roles.facts import http_commands
+from roles.facts.confinement import check_loopback, check_unwritable
 from roles.facts.survey import GIT
 from roles.facts.unit_files import check_runs_as, check_unit_file, check_unit_runs
 from roles.lora_scripts.config import LoraScripts
@@ -85,18 +86,12 @@ def test_processes_belong_to_the_service_user(host: Host, manager: Manager) -> N
 
 
 def test_it_listens_on_loopback_only(host: Host, lora_scripts: LoraScripts) -> None:
-    places = [line.split()[3] for line in host.check_output("ss -Hltn").splitlines()]
-    for port in (lora_scripts.port, lora_scripts.tensorboard_port):
-        mine = [place for place in places if place.endswith(f":{port}")]
-        assert mine, f"nothing listens on port {port}"
-        strange = [place for place in mine if not place.startswith(("127.", "[::1]", "[::ffff:127."))]
-        assert not strange, f"port {port} is open on {', '.join(strange)}, which others can reach"
+    check_loopback(host, {lora_scripts.port: "lora-scripts", lora_scripts.tensorboard_port: "its TensorBoard"})
 
 
 def test_it_cannot_write_code_or_models(host: Host, paths: Paths, release: Release) -> None:
     code, env = release.folder(paths) / CODE, release.environment.folder(paths)
-    for place in (code, env, paths.onhost, shown_models(paths), paths.store):
-        assert host.run("runuser -u %s -- test -w %s", LORA_SCRIPTS, str(place)).rc, f"{LORA_SCRIPTS} may write {place}"
+    check_unwritable(host, LORA_SCRIPTS, (code, env, paths.onhost, shown_models(paths), paths.store))
 
 
 def test_it_cannot_swap_the_folders_that_are_mounted_for_it(host: Host, paths: Paths) -> None:

@@ -35,7 +35,7 @@ def install(
     secrets: Mapping[str, str],
     here: Path,
     files_needed: bool = True,
-    after: PyinfraCommand | None = None,
+    after: Sequence[PyinfraCommand] = (),
 ) -> None:
     """
     Bring the host's store and links to the manifest's state. The host is read in one command.
@@ -47,7 +47,7 @@ def install(
     + here: folder from which relative paths of file: sources start
     + files_needed: whether a file: source that the host lacks must be on this machine, as to send it; if not, the
       change is only told
-    + after: command to run when something changed, to notify users of the models
+    + after: commands to run when something changed, to notify users of the models
     """
     try:
         goal = wanted(models, paths, mirrors, here)
@@ -137,7 +137,7 @@ def _link(files: Sequence[WantedFile]) -> str:
 
 @operation()
 def synced(
-    goal: Wanted, seen: StoreContents, paths: Paths, request: Callable[[], str], after: PyinfraCommand | None
+    goal: Wanted, seen: StoreContents, paths: Paths, request: Callable[[], str], after: Sequence[PyinfraCommand]
 ) -> Generator[PyinfraCommand, None, None]:
     """
     Fetch what is missing and set the links.
@@ -146,7 +146,7 @@ def synced(
     + seen: the host's state, from `StoreState`
     + paths: the host's paths
     + request: makes the manifest; called late, because it may hold secrets
-    + after: command to run at the end
+    + after: commands to run at the end
     """
     if not sync_changes(goal, seen, paths):
         host.noop("store and links are as the manifest says")
@@ -161,5 +161,4 @@ def synced(
             yield from upload(file.push, partial / file.sha256)
     run = f"{WITH_MIRRORS}; exec python3 {shlex.quote(str(tool))} -"
     yield LiveCommand("sh", "-c", QuoteString(run), progress=paths.store / "progress.json", _stdin=[request()])
-    if after:
-        yield after
+    yield from after

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from roles.onhost import gpus, loopback, services, transfers, webui_api
+from roles.onhost import comfyui_api, gpus, loopback, services, transfers, webui_api
 
 BUSY_PERCENT = 5
 """A card that nobody uses shows 0."""
@@ -19,6 +19,7 @@ ARRIVING_SECONDS = 600
 STEPS = Path("/run/sdfleet.steps")
 """`roles.paths.STEP_LOCK`."""
 WEBUI = "sdfleet-webui.service"
+COMFYUI = "sdfleet-comfyui.service"
 RUNS = "lora-train@"
 LORA_SCRIPTS = "sdlora"
 """`roles.accounts.LORA_SCRIPTS`."""
@@ -37,13 +38,14 @@ class Unknown(Exception):
 class Use:
     """Looks at the host again and again; a picture that came and went in between is seen too."""
 
-    def __init__(self, root: Path, webui_port: int) -> None:
+    def __init__(self, root: Path, webui_port: int, comfyui_port: int = 0) -> None:
         """
         + root: the data root
-        + webui_port: the WebUI's; 0 if the host has none
+        + webui_port, comfyui_port: theirs; 0 if the host has none
         """
-        self.root, self.port = root, webui_port
+        self.root, self.port, self.comfyui_port = root, webui_port, comfyui_port
         self._last_picture: str | None = None
+        self._last_order: str | None = None
 
     def look(self) -> tuple[list[str], list[str]]:
         """What uses the host, and what may use it; a sentence each.
@@ -53,7 +55,7 @@ class Use:
         """
         sure: list[str] = []
         unsure: list[str] = []
-        for ask in (self._trainings, self._scripts, self._pictures, self._cards, self._files):
+        for ask in (self._trainings, self._scripts, self._pictures, self._orders, self._cards, self._files):
             try:
                 sure += ask()
             except Unknown as unknown:
@@ -75,12 +77,10 @@ class Use:
             yield f"lora-scripts trains ({script})"
 
     def _pictures(self) -> Iterator[str]:
-        its = services.shown(WEBUI, "ActiveState", "NRestarts") if self.port else {}
-        state, again = its.get("ActiveState", "inactive"), its.get("NRestarts", "0") != "0"
-        # A request would end its start. One that fails again and again is of no use to anybody.
-        if state == "reloading" or (state == "activating" and not again):
+        active, starts = _state(WEBUI) if self.port else (False, False)
+        if starts:
             yield "the WebUI starts"
-        if state != "active":
+        if not active:
             return
         try:
             told = webui_api.ask(self.port, "/sdapi/v1/progress?skip_current_image=true")["state"]
@@ -96,6 +96,26 @@ class Use:
             yield "the WebUI has drawn"
         if waiting := self._waiting():
             yield f"{waiting} picture(s) wait in the WebUI's queue"
+
+    def _orders(self) -> Iterator[str]:
+        """The same of ComfyUI."""
+        active, starts = _state(COMFYUI) if self.comfyui_port else (False, False)
+        if starts:
+            yield "ComfyUI starts"
+        if not active:
+            return
+        try:
+            draws = comfyui_api.waiting(self.comfyui_port)
+            last = ", ".join(comfyui_api.ask(self.comfyui_port, "/history?max_items=1"))
+        except loopback.AnswerError as error:
+            raise Unknown(f"ComfyUI may be drawing: it {error}") from error
+        except TypeError as error:
+            raise Unknown("ComfyUI may be drawing: its answer is none of a ComfyUI") from error
+        before, self._last_order = self._last_order, last
+        if draws:
+            yield f"ComfyUI draws, or has in its queue, {draws} picture(s)"
+        elif before not in (None, last):
+            yield "ComfyUI has drawn"
 
     def _waiting(self) -> int:
         """How many requests wait for their turn; 0 if the WebUI does not tell, as older ones."""
@@ -129,6 +149,16 @@ class Use:
             with contextlib.suppress(FileNotFoundError):
                 if now - folder.stat().st_mtime < ARRIVING_SECONDS:
                     yield "inputs of a run arrive"
+
+
+def _state(unit: str) -> tuple[bool, bool]:
+    """Whether a unit is active, and whether it starts: a request would end a WebUI's start.
+
+    One that fails again and again is of no use to anybody.
+    """
+    its = services.shown(unit, "ActiveState", "NRestarts")
+    state, again = its.get("ActiveState", "inactive"), its.get("NRestarts", "0") != "0"
+    return state == "active", state == "reloading" or (state == "activating" and not again)
 
 
 def _scripts_of(user: str) -> set[str]:

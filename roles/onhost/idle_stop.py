@@ -50,7 +50,7 @@ class Watcher:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.use = host_use.Use(options.root, options.webui_port)
+        self.use = host_use.Use(options.root, options.webui_port, options.comfyui_port)
         self.idle = Idle(options.seconds, time.monotonic())
         self._said = self._unwritten = ""
 
@@ -115,5 +115,6 @@ def main() -> None:
     parser.add_argument("--command", required=True, help="shell command that stops it")
     parser.add_argument("--root", type=Path, required=True, help="the data root")
     parser.add_argument("--webui-port", type=int, default=0, help="the WebUI's port; 0 if there is none")
+    parser.add_argument("--comfyui-port", type=int, default=0, help="ComfyUI's port; 0 if there is none")
     parser.add_argument("--state", type=Path, required=True, help="file for what is known")
     Watcher(parser.parse_args()).run()

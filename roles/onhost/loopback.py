@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import socket
 import threading
+from collections.abc import Callable
+from typing import Any
 
 LARGEST = 4_000_000
 """Bytes of an answer that are read: a list of a few thousand models takes one million."""
 LARGEST_REFUSAL = 5000
+SHOWN = 300
+"""Characters of a refusal that are told."""
 HOME = "127.0.0.1"
 
 
@@ -55,6 +60,40 @@ def ask(port: int, path: str, data: bytes | None = None, seconds: float = 10, la
     if reply.length:
         raise AnswerError("broke off in its answer")
     return body
+
+
+def ask_json(
+    port: int,
+    path: str,
+    body: Any = None,
+    seconds: float = 10,
+    largest: int = LARGEST,
+    *,
+    refusal: Callable[[Any], str],
+) -> Any:
+    """The JSON of a 200, a POST if there is a body. Raises AnswerError.
+
+    + refusal: what a service says in the JSON of another answer
+    """
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        answer = ask(port, path, data, seconds=seconds, largest=largest)
+    except AnswerError as error:
+        if not error.body:
+            raise
+        raise AnswerError(f"answered {error.status}: {_said(error.body, refusal)}", error.status) from error
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        raise AnswerError("sent no valid JSON") from error
+
+
+def _said(body: bytes, refusal: Callable[[Any], str]) -> str:
+    """What a service says by a body, or how anything else begins."""
+    try:
+        return refusal(json.loads(body))[:SHOWN]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return body.decode(errors="replace")[:SHOWN]
 
 
 def _cut(connected: socket.socket, late: threading.Event) -> None:

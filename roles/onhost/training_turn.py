@@ -12,9 +12,7 @@ status text says the same for people.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import json
 import os
 import re
 import sys
@@ -22,20 +20,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import commands, gpus, loopback, services, systemd, turn_state, webui_api
+from roles.onhost import commands, gpu_guests, gpus, systemd, turn_state
 from roles.onhost.files import read_json
+from roles.onhost.gpu_guests import Refused, load_again
 from roles.onhost.lock_file import open_lock
 
 POLL_SECONDS = 2.0
-UNLOAD_SECONDS = 60.0
-"""How long the WebUI may take to give its memory back."""
-ANSWER_SECONDS = 120.0
-MARK = ".webui-unloaded"
 RELEASE = re.compile(r"[0-9a-f]{16}")
-
-
-class Refused(Exception):
-    """The run can't have a turn on this host; the text says why."""
 
 
 def main() -> None:
@@ -138,24 +129,25 @@ def _try(wants: dict[str, Any], locks: Path, folder: Path) -> list[str]:
     if len(large) < count:
         have = ", ".join(f"GPU {card['index']} has {card['total']} MiB" for card in found)
         raise Refused(f"it needs {count} GPU(s) with {need} MiB each, but {have}; see resources.gpu_memory_mb")
-    return _take_cards(large, need, count, wants.get("webui"), locks, folder)
+    return _take_cards(large, need, count, gpu_guests.running(wants), locks, folder)
 
 
 def _take_cards(
-    large: list[dict[str, Any]], need: int, count: int, webui: dict[str, Any] | None, locks: Path, folder: Path
+    large: list[dict[str, Any]], need: int, count: int, guests: list[gpu_guests.Guest], locks: Path, folder: Path
 ) -> list[str]:
-    """`count` cards whose locks and memory are free, those first that the WebUI doesn't use; empty if too few are."""
-    guest = str(webui["gpu"]) if webui and webui["policy"] != "share" and _webui_runs(webui) else None
+    """`count` cards whose locks and memory are free, those first on which nothing draws; empty if too few are."""
+    drawing = {str(guest["gpu"]) for guest in guests}
     held: dict[str, int] = {}
     why = "the runs that hold the GPUs"
-    for card in sorted(large, key=lambda card: (card["index"] == guest, -card["free"])):
+    for card in sorted(large, key=lambda card: (card["index"] in drawing, -card["free"])):
         if len(held) == count:
             break
         lock = _lock(locks / f"gpu-{card['index']}")
         if lock is None:
             continue
-        if card["index"] == guest and webui:
-            reason = _make_room(webui, card, need, folder)
+        if card["index"] in drawing:
+            its = [guest for guest in guests if str(guest["gpu"]) == card["index"]]
+            reason = gpu_guests.make_room(its, card, need, folder)
         else:
             reason = None if card["free"] >= need else f"{need} MiB on GPU {card['index']}"
         if reason is None:
@@ -171,45 +163,6 @@ def _take_cards(
     return []
 
 
-def _make_room(webui: dict[str, Any], card: dict[str, Any], need: int, folder: Path) -> str | None:
-    """None if the run may use the WebUI's card now, else what it waits for. Raises Refused."""
-    if webui["policy"] == "refuse":
-        raise Refused(
-            f"the WebUI uses GPU {card['index']}, and trainer.beside_webui is refuse: stop {webui['unit']}, or set it "
-            "to wait, unload or share"
-        )
-    if webui["policy"] == "wait":
-        return f"the WebUI to leave GPU {card['index']}"
-    if services.state(webui["unit"]) != "active":
-        return "the WebUI to have started"
-    (folder / MARK).write_text(json.dumps(webui))
-    try:
-        webui_api.tell(webui["port"], "unload-checkpoint", ANSWER_SECONDS)
-    except loopback.AnswerError:
-        (folder / MARK).unlink()
-        return "the WebUI to unload its model: it does not answer"
-    deadline, free = time.monotonic() + UNLOAD_SECONDS, 0
-    while time.monotonic() < deadline:
-        with contextlib.suppress(TimeoutError):
-            free = next((now["free"] for now in gpus.cards() if now["index"] == card["index"]), 0)
-        if free >= need:
-            return None
-        time.sleep(1)
-    load_again(folder)
-    return f"{need} MiB on GPU {card['index']}: {free} are free with the WebUI's model unloaded"
-
-
-def load_again(folder: Path) -> None:
-    """Let the WebUI load the model that it unloaded for this run."""
-    mark = folder / MARK
-    webui = read_json(mark)
-    if webui:
-        if services.state(webui["unit"]) == "active":
-            with contextlib.suppress(loopback.AnswerError):
-                webui_api.tell(webui["port"], "reload-checkpoint", ANSWER_SECONDS)
-        mark.unlink()
-
-
 def waits(folder: Path, what: str) -> None:
     """Note that the run waits for `what`."""
     tell(folder, "queued", f"waiting for {what}", [])
@@ -219,10 +172,6 @@ def tell(folder: Path, state: str, text: str, cards: list[str]) -> None:
     """Write down the run's state, for programs, and set the unit's status text, for people."""
     turn_state.write(folder, state, text, cards, os.environ.get("INVOCATION_ID", ""))
     systemd.notify(f"STATUS={text}")
-
-
-def _webui_runs(webui: dict[str, Any]) -> bool:
-    return services.state(webui["unit"]) in ("active", "activating", "reloading")
 
 
 def _interface(address: str) -> str | None:

@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from typing import Any
 
 from roles.onhost import loopback
 
 KINDS = ("checkpoints", "vae", "loras", "embeddings")
 """What it lists and can be told to list again."""
-SHOWN = 300
-"""Characters of a refusal that are told."""
 
 
-def ask(
-    port: int, path: str, body: dict[str, Any] | None = None, seconds: float = 10, largest: int = loopback.LARGEST
-) -> Any:
-    """JSON of one request, a POST if there is a body. Raises loopback.AnswerError."""
-    data = None if body is None else json.dumps(body).encode()
-    try:
-        answer = loopback.ask(port, path, data, seconds=seconds, largest=largest)
-    except loopback.AnswerError as error:
-        if not error.body:
-            raise
-        raise loopback.AnswerError(f"answered {error.status}: {refusal(error.body)}", error.status) from error
-    try:
-        return json.loads(answer)
-    except (ValueError, RecursionError) as error:
-        raise loopback.AnswerError("sent no valid JSON") from error
+def refusal(said: Any) -> str:
+    """What the WebUI says in an answer with an error: the exception."""
+    return f"{said['error']}: {said.get('errors') or said['detail']}"
 
 
-def refusal(body: bytes) -> str:
-    """What the WebUI says in an answer with an error: the exception, or how anything else begins."""
-    try:
-        said = json.loads(body)
-        return f"{said['error']}: {said.get('errors') or said['detail']}"[:SHOWN]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return body.decode(errors="replace")[:SHOWN]
+ask = partial(loopback.ask_json, refusal=refusal)
+"""JSON of one request, a POST if there is a body. Raises loopback.AnswerError."""
 
 
 def models(port: int, seconds: float) -> Any:

@@ -29,6 +29,18 @@ class ReleaseError(SettingError):
     """The settings name no release."""
 
 
+def pinned_commit(role: str, ref: str, commit: str | None, known: Mapping[str, str]) -> str:
+    """The commit that an application's ref stands for. Raises ReleaseError if nothing says which.
+
+    + commit: what fleet.lock or the settings say
+    + known: refs that need neither
+    """
+    found = commit or (ref if COMMIT.fullmatch(ref) else known.get(ref))
+    if found is None:
+        raise ReleaseError(f"{role}.ref", f"{ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
+    return found
+
+
 @dataclass(frozen=True)
 class Environment:
     """All that decides what is in an environment."""

@@ -37,6 +37,15 @@ def fitting(folder: Path, version: str, python: str, build: str, for_cpu: str) -
     )
 
 
+def lock_text(place: Path, version: str, python: str, build: str, for_cpu: str) -> str:
+    """The text of a lock: of this file, or of the fitting one of this folder. LockError if there is none."""
+    try:
+        file = fitting(place, version, python, build, for_cpu) if place.is_dir() else place
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise LockError(f"cannot read {place}: {error.strerror}") from error
+
+
 def build_of_pytorchs_own(lock: str) -> str:
     """The torch build in the text of a lock, if it is one that only PyTorch's own index has (torch==2.9.1+cu130)."""
     found = re.search(r"^torch==[\w.]+\+(\w+)", lock, re.MULTILINE)

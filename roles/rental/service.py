@@ -1,5 +1,7 @@
 """The service that stops an idle host, as text for its service manager."""
 
+from collections.abc import Mapping
+
 from roles.managers import Manager
 from roles.onhost.provider import stop_command
 from roles.paths import UNITS, Paths
@@ -15,10 +17,10 @@ STATE = f"/run/{RUNTIME}/state.json"
 """How long the host has been idle, or what uses it; gone when the service stops."""
 
 
-def unit_text(rental: Rental, paths: Paths, webui_port: int, provider: str, manager: Manager) -> str:
+def unit_text(rental: Rental, paths: Paths, ports: Mapping[str, int], provider: str, manager: Manager) -> str:
     """The file that describes the service. Raises SettingError if no command is known.
 
-    + webui_port: the WebUI's; 0 if the host has none
+    + ports: of the services that draw, by role; of those that the host has
     + provider: its name, as `roles.onhost.provider` has it
     """
     assert rental.idle_stop
@@ -29,11 +31,13 @@ def unit_text(rental: Rental, paths: Paths, webui_port: int, provider: str, mana
             "no provider is recognised on this host, so how it is stopped is not known; set it, as idle_stop needs it",
         )
     words = ("/usr/bin/python3", "-I", paths.onhost, PROGRAM, "--seconds", str(seconds_of(rental.idle_stop)))
+    asked = {"webui": ports.get("webui", 0), **ports}
+    shown = [word for role, port in asked.items() for word in (f"--{role}-port", str(port))]
     service = Service(
         UNIT.name,
         "rental",
         "Stop this host when nothing uses it (sdfleet)",
-        (*words, f"--command={command}", "--root", paths.root, "--webui-port", str(webui_port), "--state", STATE),
+        (*words, f"--command={command}", "--root", paths.root, *shown, "--state", STATE),
         user="root",
         restart="always",
         restart_seconds=30,

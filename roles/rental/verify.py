@@ -15,7 +15,7 @@ from roles.rental.service import STATE, UNIT, unit_text
 
 
 class Port(Protocol):
-    """What these checks need to know of the WebUI."""
+    """What these checks need to know of a service that draws."""
 
     @property
     def port(self) -> int:
@@ -30,11 +30,19 @@ def test_it_runs_on_if_told_so(host: Host, rental: Rental, manager: Manager) -> 
 
 
 def test_it_stops_when_idle(
-    host: Host, rental: Rental, paths: Paths, roles: tuple[str, ...], webui: Port, manager: Manager, provider: str
+    host: Host,
+    rental: Rental,
+    paths: Paths,
+    roles: tuple[str, ...],
+    webui: Port,
+    comfyui: Port,
+    manager: Manager,
+    provider: str,
 ) -> None:
     if not rental.idle_stop:
         pytest.skip("rental.idle_stop is not set")
-    text = unit_text(rental, paths, webui.port if "webui" in roles else 0, provider, manager)
+    ports = {role: its.port for role, its in (("webui", webui), ("comfyui", comfyui)) if role in roles}
+    text = unit_text(rental, paths, ports, provider, manager)
     check_unit_file(host, manager.file(UNIT.name), text)
     check_unit_runs(host, UNIT.name, manager)
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from roles.application_settings import KeptReleases, LoopbackPort, PythonVersion
 from roles.settings import Address, ControllerPath, Settings
 
 
@@ -24,14 +25,14 @@ class Trainer(Settings):
         description="Hashed requirements lock of the training environment (path relative to fleet.toml), or "
         "a folder of them as `sdfleet lock envs` writes; unset means the locks that sdfleet ships.",
     )
-    python: str = Field(default="3.11", pattern=r"^3\.\d+$", description="Python minor version of the environment.")
+    python: PythonVersion = "3.11"
     gpus: int = Field(
         default=1, ge=0, description="GPUs that runs may use, from GPU 0 on; each trains one run. 0 trains on the CPU."
     )
     beside_webui: Literal["unload", "wait", "refuse", "share"] = Field(
         default="unload",
-        description="What a run does if the WebUI runs on the GPU it would take: let the WebUI unload its model "
-        "(and load it again afterwards), wait until the WebUI is stopped, refuse to start, or share the GPU.",
+        description="What a run does if the WebUI or ComfyUI runs on the GPU it would take: let it unload its models "
+        "(the WebUI loads its model again afterwards), wait until it is stopped, refuse to start, or share the GPU.",
     )
     memory_max: str = Field(
         default="90%",
@@ -48,7 +49,5 @@ class Trainer(Settings):
         "other's. Their talk is not encrypted: a private network, please.",
     )
     nice: int = Field(default=5, ge=-20, le=19, description="Scheduling priority of runs.")
-    tensorboard_port: int = Field(
-        default=6007, ge=1024, le=65535, description="Loopback port of the runs' TensorBoard."
-    )
-    keep_releases: int = Field(default=2, ge=1, description="How many releases to keep, the current one included.")
+    tensorboard_port: LoopbackPort = Field(default=6007, description="Loopback port of the runs' TensorBoard.")
+    keep_releases: KeptReleases = 2

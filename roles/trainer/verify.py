@@ -6,8 +6,9 @@ import pytest
 from testinfra.host import Host
 
 from roles.accounts import TRAINER
+from roles.facts.confinement import check_unwritable
 from roles.facts.gpu_probe import parse_probe, probe_command
-from roles.facts.installed import unlike_lock
+from roles.facts.installed import check_environment
 from roles.facts.unit_files import check_file, unit_state
 from roles.managers import Manager
 from roles.paths import Paths
@@ -46,21 +47,12 @@ def test_trainer_starts_as_its_user(host: Host, paths: Paths) -> None:
 
 
 def test_environment_holds_what_the_lock_says(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
-    environment = trainer_release(trainer, torch.trainer).environment
-    python = environment.folder(paths) / "bin/python"
-    assert host.file(str(python)).exists, f"{python} is missing"
-    wrong = unlike_lock(host, python, TRAINER, environment.lock)
-    assert not wrong, wrong
+    check_environment(host, trainer_release(trainer, torch.trainer).environment, paths, TRAINER)
 
 
 def test_run_cannot_change_code_or_other_runs(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
-    for place in (
-        paths.runs,
-        paths.datasets,
-        paths.current("trainer"),
-        trainer_release(trainer, torch.trainer).environment.folder(paths),
-    ):
-        assert host.run("runuser -u %s -- test -w %s", TRAINER, str(place)).rc, f"{TRAINER} may write to {place}"
+    env = trainer_release(trainer, torch.trainer).environment.folder(paths)
+    check_unwritable(host, TRAINER, (paths.runs, paths.datasets, paths.current("trainer"), env))
 
 
 def test_runs_cannot_swap_what_root_gave_them(host: Host, paths: Paths) -> None:

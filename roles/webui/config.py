@@ -1,16 +1,17 @@
 """Settings of the WebUI role, and their checks against the WebUI's command line."""
 
-import ipaddress
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from roles.settings import ControllerPath, GitUrl, Line, Name, Ref, Settings, is_line, raise_all
+from roles.application_settings import Device, KeptReleases, LoopbackPort, PinnedCommit, PythonVersion
+from roles.egress import Egress
+from roles.launch_flags import Flag, LaunchFlags
+from roles.names import Commit
+from roles.settings import ControllerPath, GitUrl, Line, Name, Ref, Settings, raise_all
 from roles.webui.flavors import FLAVORS
 from training.bounds import LONGEST_WAIT
-from training.spelling import did_you_mean
 
 KNOWN_REFS = {ref: commit for flavor in FLAVORS.values() for ref, commit in flavor.commits.items()}
 """Releases with a known commit, which need no lock entry."""
@@ -35,9 +36,6 @@ MANAGED_FLAGS = {flag: instead for instead, flags in OTHER_SETTINGS.items() for 
 """Launch flags that sdfleet sets, by argparse's name -> what to do instead."""
 
 
-Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-
-
 class Repository(Settings):
     """A git repository that the launcher wants below repositories/, at one commit."""
 
@@ -58,23 +56,6 @@ PACKAGES = {
 }
 
 
-Flag = bool | int | float | str
-LINK_LOCAL = (ipaddress.ip_network("169.254.0.0/16"), ipaddress.ip_network("fe80::/10"))
-
-
-def _is_egress(place: str) -> str:
-    if place == "any":
-        return place
-    try:
-        network = ipaddress.ip_network(place)
-    except ValueError as error:
-        raise ValueError(f'{place!r} is no network; give "any", or networks such as 10.0.0.0/8') from error
-    for closed in LINK_LOCAL:
-        if network.version == closed.version and network.overlaps(closed):
-            raise ValueError(f'{place} holds {closed}, where clouds hand out credentials; for all others write "any"')
-    return place
-
-
 class Webui(Settings):
     """A WebUI as a service."""
 
@@ -92,9 +73,7 @@ class Webui(Settings):
         default=FLAVORS["a1111"].ref,
         description="Tag, branch or full commit id; what is not a commit must be in fleet.lock or a known release.",
     )
-    commit: Commit | None = Field(
-        default=None, description="Commit that the ref stands for; unset means what fleet.lock says."
-    )
+    commit: PinnedCommit = None
     repositories: dict[Name, Repository] = Field(
         default={},
         description="What must stand below repositories/, by folder name, where it is not what the flavor names: "
@@ -109,11 +88,11 @@ class Webui(Settings):
         description="Hashed requirements lock of the environment (path relative to fleet.toml), or a folder of "
         "them as `sdfleet lock envs` writes; unset means the locks that sdfleet ships for this release.",
     )
-    python: str = Field(default="3.11", pattern=r"^3\.\d+$", description="Python minor version of the environment.")
-    device: Literal["auto", "cpu", "cuda"] = Field(
+    python: PythonVersion = "3.11"
+    device: Device = Field(
         default="auto", description="What pictures are computed on; auto takes the GPU if the host has one."
     )
-    port: int = Field(default=7860, ge=1024, le=65535, description="Loopback port of the WebUI.")
+    port: LoopbackPort = Field(default=7860, description="Loopback port of the WebUI.")
     subpath: str = Field(
         default="",
         pattern=r"^((/[A-Za-z0-9][A-Za-z0-9._~-]*)+)?$",
@@ -133,7 +112,7 @@ class Webui(Settings):
         description="Settings of the WebUI (keys of its config.json), set before each start; all others stay as "
         "people set them in the page.",
     )
-    egress: tuple[Annotated[str, AfterValidator(_is_egress)], ...] = Field(
+    egress: tuple[Egress, ...] = Field(
         default=(),
         description='Networks the service may reach besides loopback, e.g. ["10.0.0.0/8"], or ["any"]; '
         "link-local addresses never.",
@@ -145,7 +124,7 @@ class Webui(Settings):
         le=LONGEST_WAIT,
         description="How long the service may take until it draws its first picture, in s.",
     )
-    keep_releases: int = Field(default=2, ge=1, description="How many releases to keep, the current one included.")
+    keep_releases: KeptReleases = 2
 
     @model_validator(mode="before")
     @classmethod
@@ -168,27 +147,13 @@ class Webui(Settings):
     @field_validator("flags")
     @classmethod
     def _flags_are_the_flavors(cls, flags: dict[str, Flag], info: ValidationInfo) -> dict[str, Flag]:
-        """The flags by argparse's names: --device-id is device_id."""
-        called = info.data.get("flavor", "a1111")
-        found: dict[str, Flag] = {}
-        problems = []
-        for given, value in flags.items():
-            name = given.lstrip("-").replace("-", "_")
-            try:
-                is_line(str(value))
-                if name in found:
-                    raise ValueError(f"{name} is given twice")
-                found[name] = _checked_flag(called, name, value)
-            except ValueError as error:
-                problems.append(str(error))
-        raise_all(problems, flags)
-        return found
+        return launch_flags(info.data.get("flavor", "a1111")).checked(flags)
 
     @field_validator("extra_arguments")
     @classmethod
     def _arguments_are_of_extensions(cls, arguments: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        called = info.data.get("flavor", "a1111")
-        raise_all([said for argument in arguments if (said := _not_of_an_extension(called, argument))], arguments)
+        known = launch_flags(info.data.get("flavor", "a1111"))
+        raise_all([said for argument in arguments if (said := known.refusal(argument))], arguments)
         return arguments
 
     @property
@@ -197,42 +162,6 @@ class Webui(Settings):
         return int(self.flags.get("device_id", 0))
 
 
-def _checked_flag(called: str, name: str, value: Flag) -> Flag:
-    """The flag's value for the launcher. ValueError if the flag or its value is not allowed."""
-    if name in MANAGED_FLAGS:
-        raise ValueError(f"{name} is decided by sdfleet and cannot be a flag; {MANAGED_FLAGS[name]}")
-    flags = FLAVORS[called].flags
-    kind = flags.get(name)
-    if kind is None:
-        hint = did_you_mean(name, flags)
-        raise ValueError(f"{called} has no flag {name}{hint}; one of an extension goes into extra_arguments")
-    if name == "device_id":
-        if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,3}", str(value)):
-            raise ValueError(f"device_id takes the number of one GPU, not {value!r}")
-        return str(value)
-    fits = {"switch": isinstance(value, bool), "integer": type(value) is int, "text": isinstance(value, str)}
-    if not fits[kind]:
-        wanted = {"switch": "true or false", "integer": "a whole number", "text": "text"}[kind]
-        raise ValueError(f"{name} takes {wanted}, not {value!r}")
-    return value
-
-
-def _not_of_an_extension(called: str, argument: str) -> str:
-    """Why an argument cannot be one that an extension adds; empty if it can."""
-    if not argument.startswith("--"):
-        return ""
-    option, _, _ = argument.partition("=")
-    if " " in option:
-        words = ", ".join(f'"{word}"' for word in argument.split(None, 1))
-        return f"{argument!r} is one word to the launcher; give its words apart: {words}"
-    name = option.removeprefix("--").replace("-", "_")
-    flags = FLAVORS[called].flags
-    if name in flags:
-        return f"{option} is a flag of {called}; set webui.flags.{name}"
-    # argparse accepts an unambiguous abbreviation of a flag.
-    whole = next((flag for flag in ("device_id", *MANAGED_FLAGS) if name and flag.startswith(name)), "")
-    if whole in flags:
-        return f"{option} is a beginning of --{whole.replace('_', '-')}; set webui.flags.{whole}"
-    if whole:
-        return f"{option} is decided by sdfleet; {MANAGED_FLAGS.get(name, MANAGED_FLAGS[whole])}"
-    return ""
+def launch_flags(flavor: str) -> LaunchFlags:
+    """The flags that a flavor's launcher has."""
+    return LaunchFlags(flavor, "webui", FLAVORS[flavor].flags, MANAGED_FLAGS, "device_id", "one of an extension")

@@ -6,9 +6,9 @@ Taken from each fork's modules/launch_utils.py and modules/cmd_args.py at the co
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
 
-Kind = Literal["switch", "integer", "text"]
+from roles.launch_flags import Kind
+
 Pin = tuple[str, str]
 """Clone URL and full commit id."""
 

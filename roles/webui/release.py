@@ -3,8 +3,8 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from roles.operations.application import CODE, COMMIT, Environment, Release, ReleaseError
-from roles.operations.locks import CPU, LockError, builds, fitting
+from roles.operations.application import CODE, Environment, Release, ReleaseError, pinned_commit
+from roles.operations.locks import CPU, LockError, builds, lock_text
 from roles.operations.sources import GIT_TRUST, Source
 from roles.webui.config import KNOWN_REFS, Webui
 from roles.webui.flavors import FLAVORS
@@ -21,9 +21,7 @@ def release_of(webui: Webui, build: str) -> Release:
 
     Raises ReleaseError if the ref is not pinned, or no lock is known for it.
     """
-    commit = webui.commit or (webui.ref if COMMIT.fullmatch(webui.ref) else KNOWN_REFS.get(webui.ref))
-    if commit is None:
-        raise ReleaseError("webui.ref", f"{webui.ref!r} is not pinned; give a full commit id, or run `sdfleet lock`")
+    commit = pinned_commit("webui", webui.ref, webui.commit, KNOWN_REFS)
     trees = {CODE: Source(webui.repository, commit, _tag(webui.ref, commit))}
     for name, repository in webui.repositories.items():
         trees[CODE / "repositories" / name] = Source(repository.url, repository.commit)
@@ -58,14 +56,10 @@ def _locks(webui: Webui) -> Path:
 
 
 def _lock(webui: Webui, build: str) -> str:
-    place = _locks(webui)
     try:
-        file = fitting(place, lock_version(webui), webui.python, build, FOR_CPU) if place.is_dir() else place
-        return file.read_text(encoding="utf-8")
+        return lock_text(_locks(webui), lock_version(webui), webui.python, build, FOR_CPU)
     except LockError as error:
         raise ReleaseError("webui.requirements", str(error)) from error
-    except OSError as error:
-        raise ReleaseError("webui.requirements", f"cannot read {place}: {error.strerror}") from error
 
 
 def check_variables(webui: Webui) -> dict[str, str]:

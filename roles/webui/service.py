@@ -5,32 +5,21 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any, Literal
 
+from roles import drawing
 from roles.accounts import WEBUI
+from roles.drawing import Device, Drawing
 from roles.managers import Manager
-from roles.onhost.files import json_object
 from roles.operations.application import Release
 from roles.operations.sources import GIT_TRUST
 from roles.paths import Paths
-from roles.programs import digest
-from roles.service import Service
-from roles.webui.config import Webui
+from roles.webui.config import Webui, launch_flags
 from roles.webui.extensions import mounts
 from roles.webui.flavors import FLAVORS
 
 UNIT = "sdfleet-webui.service"
 PROGRAM = "webui_service"
-RUNTIME = "sdfleet-webui"
-CACHE = "sdfleet-webui"
-"""Folder below /var/cache for Python bytecode."""
-STATE = f"/run/{RUNTIME}/state.json"
-"""Release, fingerprint, readiness and first picture of the running service; gone when it stops."""
-DRAIN_SECONDS = 60
-LINK_LOCAL = "169.254.0.0/16 fe80::/10"
-"""Link-local addresses, at which clouds serve the machine's credentials."""
-
-Device = Literal["cpu", "cuda"]
+STATE = drawing.state_file(UNIT)
 
 
 def launch_arguments(webui: Webui, paths: Paths, device: Device) -> list[str]:
@@ -41,12 +30,7 @@ def launch_arguments(webui: Webui, paths: Paths, device: Device) -> list[str]:
         arguments += FLAVORS[webui.flavor].cpu_arguments
     if webui.subpath:
         arguments += ["--subpath", webui.subpath.lstrip("/")]
-    for key, value in sorted(webui.flags.items()):
-        flag = "--" + key.replace("_", "-")
-        if value is True:
-            arguments.append(flag)
-        elif value is not False:
-            arguments += [flag, str(value)]
+    arguments += launch_flags(webui.flavor).arguments(webui.flags)
     return [*arguments, *webui.extra_arguments]
 
 
@@ -85,87 +69,28 @@ def config_file(paths: Paths) -> PurePosixPath:
     return paths.data("webui") / "config.json"
 
 
-def network(webui: Webui) -> dict[str, str]:
-    """The unit's settings for network access."""
-    if "any" in webui.egress:
-        return {"IPAddressDeny": LINK_LOCAL}
-    return {"IPAddressDeny": "any", "IPAddressAllow": " ".join(("localhost", *webui.egress))}
-
-
 def unit_text(webui: Webui, paths: Paths, release: Release, device: Device, manager: Manager) -> str:
     """The file that describes the service to a host's service manager."""
-    mark = _mark(webui, paths, release, device, manager)
-    return manager.text(_described(webui, paths, release, device, mark))
-
-
-def _mark(webui: Webui, paths: Paths, release: Release, device: Device, manager: Manager) -> str:
-    extensions = [(e.name, e.commit) for e in webui.extensions]
-    draft = manager.text(_described(webui, paths, release, device, ""))
-    whole = repr((draft, release.id, extensions, digest(PROGRAM)))
-    return hashlib.sha256(whole.encode()).hexdigest()[:16]
-
-
-def service_state(state: str | None) -> dict[str, Any]:
-    """The running service's own state (the text of STATE); untrusted beyond the service itself."""
-    return json_object((state or "").encode())
-
-
-def unit_fingerprint(text: str) -> str:
-    """The fingerprint in a unit file; empty if there is none."""
-    found = re.search(r'--fingerprint[\s",]+(\w+)', text)
-    return found[1] if found else ""
-
-
-def _described(webui: Webui, paths: Paths, release: Release, device: Device, mark: str) -> Service:
-    current, data = paths.current("webui"), paths.data("webui")
-    words = [str(current / "env/bin/python"), str(paths.onhost), PROGRAM, "--port", str(webui.port)]
-    words += ["--state", STATE, "--release", release.id, "--device", device, "--drain", str(DRAIN_SECONDS)]
-    words += ["--start-timeout", str(webui.start_timeout), "--fingerprint", mark or "-"]
-    words += ["--config", str(config_file(paths)), "--options", str(options_file(webui, paths)), "--"]
-    return Service(
+    service = Drawing(
         UNIT,
-        "webui",
+        PROGRAM,
         "Stable Diffusion WebUI (sdfleet)",
-        (*words, *launch_arguments(webui, paths, device)),
-        user=WEBUI,
-        environment=environment(paths),
-        folder=current / "code",
-        ready="notifies",
-        start_seconds=webui.start_timeout + 30,
-        restart="always",
-        failures=10,
-        failures_seconds=3600,
-        stop_seconds=DRAIN_SECONDS + 20,
-        runtime_folder=RUNTIME,
-        runtime_kept=True,
-        cache_folder=CACHE,
+        WEBUI,
+        webui.port,
+        webui.start_timeout,
+        webui.egress,
+        release,
+        device,
+        environment(paths),
+        launch_arguments(webui, paths, device),
+        options=["--config", str(config_file(paths)), "--options", str(options_file(webui, paths))],
         reads=mounts(release, paths),
-        writes=(data,),
-        oom_score=500,
-        hardening={"network": network(webui), "device": device},
+        marks=[(e.name, e.commit) for e in webui.extensions],
     )
+    return service.text(paths, manager)
 
 
 def environment(paths: Paths) -> dict[str, str | PurePosixPath]:
     """The unit's environment variables."""
-    data = paths.data("webui")
-    return {
-        "HOME": data,
-        "XDG_CACHE_HOME": data / "cache",
-        "MPLCONFIGDIR": data / "cache/matplotlib",
-        "NUMBA_CACHE_DIR": data / "cache/numba",
-        "TMPDIR": "/tmp",
-        "GRADIO_TEMP_DIR": "/tmp/gradio",
-        "GRADIO_ANALYTICS_ENABLED": "False",
-        "HF_HOME": paths.hub,
-        # CUDA's own order is by speed; flags.device_id and the runs' GPU locks use nvidia-smi's.
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "HF_HUB_OFFLINE": "1",
-        "TRANSFORMERS_OFFLINE": "1",
-        # glibc's allocator does not return memory: it grows until the kernel kills the service.
-        "LD_PRELOAD": "libtcmalloc_minimal.so.4",
-        "PYTHONUNBUFFERED": "1",
-        # The environment is read-only, and compiling all of it would take minutes: bytecode is cached here on use.
-        "PYTHONPYCACHEPREFIX": f"/var/cache/{CACHE}",
-        **GIT_TRUST,
-    }
+    gradio = {"GRADIO_TEMP_DIR": "/tmp/gradio", "GRADIO_ANALYTICS_ENABLED": "False"}
+    return {**drawing.environment(UNIT, paths.data("webui"), paths), **gradio, **GIT_TRUST}

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from pyinfra.api.command import StringCommand
 from pyinfra.api.deploy import deploy as pyinfra_deploy
 
+from roles import drawing
 from roles.accounts import WEBUI
 from roles.facts.seen import HostSurvey
 from roles.managers import Manager
@@ -20,14 +21,7 @@ from roles.webui import extensions, takeover
 from roles.webui.application import application
 from roles.webui.config import Webui
 from roles.webui.release import release_of
-from roles.webui.service import (
-    STATE,
-    config_file,
-    options_hold,
-    service_state,
-    unit_fingerprint,
-    unit_text,
-)
+from roles.webui.service import STATE, config_file, options_hold, unit_text
 
 REFRESH = "webui_refresh"
 """The program of roles.onhost that makes a WebUI refresh its lists of models."""
@@ -63,7 +57,7 @@ def install(webui: Webui, paths: Paths, build: str, manager: Manager) -> None:
 
 def runs_as_wanted(webui: Webui, app: Application, paths: Paths, seen: HostSurvey) -> bool:
     """Whether the running service is the wanted one, with the wanted options."""
-    same = service_state(seen.text(STATE)).get("fingerprint") == unit_fingerprint(app.unit_text)
+    same = drawing.runs_as_wanted(seen.text(STATE), app.unit_text)
     return same and options_hold(webui.options, seen.text(config_file(paths)))
 
 

@@ -3,18 +3,29 @@
 import json
 import shlex
 from pathlib import PurePosixPath
-from typing import Any, Protocol
+from typing import Protocol
 
 import pytest
 from testinfra.host import Host
 
 from roles.accounts import WEBUI
 from roles.facts import http_commands
-from roles.facts.installed import unlike_lock
+from roles.facts.confinement import check_loopback
+from roles.facts.drawing_checks import (
+    Model,
+    check_code_is_closed,
+    check_draws,
+    check_egress,
+    check_has_drawn,
+    check_release_runs,
+    check_trees,
+    check_user,
+    running,
+)
+from roles.facts.installed import check_environment
 from roles.facts.seen import as_user
-from roles.facts.survey import GIT, SMALL, own_repository
 from roles.facts.unit_files import check_unit_file, check_unit_runs
-from roles.managers import SYSTEMD, Manager
+from roles.managers import Manager
 from roles.operations.application import Release
 from roles.operations.locks import CPU
 from roles.paths import Paths
@@ -22,9 +33,7 @@ from roles.programs import command
 from roles.webui.config import Webui
 from roles.webui.extensions import names, shown
 from roles.webui.release import EXTENSIONS, release_of
-from roles.webui.service import STATE, UNIT, options_hold, service_state, unit_text
-
-PICTURE_SECONDS = 300
+from roles.webui.service import UNIT, options_hold, unit_text
 
 
 class TorchBuilds(Protocol):
@@ -33,18 +42,6 @@ class TorchBuilds(Protocol):
     @property
     def webui(self) -> str:
         """The WebUI's, e.g. cu121."""
-
-
-class Model(Protocol):
-    """What these checks need to know of a model."""
-
-    @property
-    def kind(self) -> str:
-        """What it is, e.g. checkpoint."""
-
-    @property
-    def name(self) -> str:
-        """What it is called in the WebUI."""
 
 
 @pytest.fixture(scope="session")
@@ -65,21 +62,11 @@ def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, manager: Manag
 
 
 def test_the_running_process_is_of_the_release(host: Host, paths: Paths, release: Release) -> None:
-    current = host.check_output("readlink -f %s", str(paths.current("webui")))
-    assert current == str(release.folder(paths)), f"{paths.current('webui')} leads to {current}"
-    assert running(host)["release"] == release.id, f"release {running(host)['release']} still runs"
+    check_release_runs(host, paths, release, UNIT, WEBUI)
 
 
 def test_code_is_at_its_commits(host: Host, paths: Paths, release: Release) -> None:
-    trees = {release.folder(paths) / place: tree.commit for place, tree in release.trees.items()}
-    for tree, commit in trees.items():
-        git = f"{GIT} -C {shlex.quote(str(tree))}"
-        look = f"{own_repository(tree)} && cat {shlex.quote(str(tree))}/.git/HEAD"
-        seen = host.run(f"{look} && {git} status --porcelain --untracked-files=no")
-        assert seen.rc == 0, f"{tree} is missing, or is no git work tree of root's"
-        head, *changes = seen.stdout.splitlines()
-        assert head == commit, f"{tree} is at {head[:12]}, not at {commit[:12]}"
-        assert not changes, f"{tree} was changed by hand: {changes[0].strip()}"
+    check_trees(host, paths, release)
 
 
 def test_no_extension_of_an_earlier_file_is_left(host: Host, paths: Paths, release: Release) -> None:
@@ -103,66 +90,44 @@ def test_extensions_are_linked(host: Host, paths: Paths, release: Release, manag
 
 
 def test_environment_holds_what_the_lock_says(host: Host, paths: Paths, release: Release) -> None:
-    python = release.environment.folder(paths) / "bin/python"
-    assert host.file(str(python)).exists, f"{python} is missing"
-    environment = release.environment
-    wrong = unlike_lock(host, python, WEBUI, environment.lock, list(environment.packages))
-    assert not wrong, wrong
+    check_environment(host, release.environment, paths, WEBUI)
 
 
 def test_options_are_as_described(host: Host, webui: Webui) -> None:
     if not webui.options:
         pytest.skip("the fleet sets no option")
-    running(host)
+    running(host, UNIT, WEBUI)
     found = host.run(http_commands.body(f"http://127.0.0.1:{webui.port}/sdapi/v1/options")).stdout
     assert options_hold(webui.options, found), "the WebUI's options are not those in fleet.toml"
 
 
 def test_it_may_reach_only_what_the_settings_say(host: Host, webui: Webui, manager: Manager) -> None:
-    if manager != SYSTEMD:
-        pytest.skip("without systemd the WebUI may reach every network: webui.egress limits nothing here")
-    denied = host.check_output("systemctl show --property=IPAddressDeny --value %s", UNIT).split()
-    closed = {"169.254.0.0/16", "fe80::/10"} if "any" in webui.egress else {"0.0.0.0/0", "::/0"}
-    assert closed <= set(denied), f"{UNIT} may reach {', '.join(sorted(closed - set(denied)))}"
+    check_egress(host, UNIT, webui.egress, manager)
 
 
 def test_processes_belong_to_the_service_user(host: Host) -> None:
-    lines = host.check_output("ps -eo user:32=,args=").splitlines()
-    users = {line.split()[0] for line in lines if " launch.py " in line}
-    assert users, "no process of the WebUI runs"
-    assert users == {WEBUI}, f"the WebUI runs as {', '.join(sorted(users))}"
+    check_user(host, "launch.py", WEBUI, "the WebUI")
 
 
 def test_it_listens_on_loopback_only(host: Host, webui: Webui) -> None:
-    lines = host.check_output("ss -Hltn").splitlines()
-    places = [line.split()[3] for line in lines if line.split()[3].endswith(f":{webui.port}")]
-    assert places, f"nothing listens on port {webui.port}"
-    open_ones = [place for place in places if not place.startswith(("127.", "[::1]"))]
-    assert not open_ones, f"the WebUI listens on {', '.join(open_ones)}, which others can reach"
+    check_loopback(host, {webui.port: "the WebUI"})
 
 
 def test_it_cannot_write_its_code(host: Host, paths: Paths, release: Release) -> None:
-    for place in (release.folder(paths) / "code", release.environment.folder(paths), paths.onhost):
-        assert host.run("runuser -u %s -- test -w %s", WEBUI, str(place)).rc, f"{WEBUI} may write to {place}"
+    check_code_is_closed(host, paths, release, WEBUI)
 
 
 def test_it_serves_no_file_of_the_system(host: Host, webui: Webui) -> None:
-    running(host)
+    running(host, UNIT, WEBUI)
     url = f"http://127.0.0.1:{webui.port}/file=/etc/passwd"
     status = host.run(http_commands.statuses([url])).stdout.strip()
     assert status not in ("", "000"), f"{url} gives no answer"
     assert status != "200", f"{url} is served to whoever asks"
 
 
-def test_it_draws(host: Host, webui: Webui, paths: Paths, models: tuple[Model, ...]) -> None:
-    state = running(host)
-    if state["picture"] is None and not any(model.kind == "checkpoint" for model in models):
-        pytest.skip("the fleet has no checkpoint for this host")
-    assert state["picture"], f"the WebUI has generated no picture since it started: {state['problem']}"
-    python = str(paths.current("webui") / "env/bin/python")
-    words = (python, str(paths.onhost), str(webui.port), str(PICTURE_SECONDS))
-    answer = host.run(f"{as_user(WEBUI)} %s -I %s webui_picture --port=%s --timeout=%s", *words)
-    assert answer.rc == 0, answer.stderr.strip()
+def test_it_draws(host: Host, webui: Webui, paths: Paths, release: Release, models: tuple[Model, ...]) -> None:
+    check_has_drawn(host, UNIT, WEBUI, "the WebUI", models)
+    check_draws(host, paths, release, "webui_picture", webui.port, WEBUI)
 
 
 def test_it_reads_its_loras(host: Host, webui: Webui, paths: Paths, models: tuple[Model, ...]) -> None:
@@ -173,13 +138,3 @@ def test_it_reads_its_loras(host: Host, webui: Webui, paths: Paths, models: tupl
     found = json.loads(host.check_output(shlex.join(command(paths.onhost, "lora_keys", folder, paths.store))))
     bad = [f"{PurePosixPath(file).name}: {why}" for file, why in found.items() if file in (*loras, folder)]
     assert not bad, "; ".join(bad)
-
-
-def running(host: Host) -> dict[str, Any]:
-    """The running service's state; a failed check if it is not ready (a request would break a start)."""
-    # As its user and with a time limit: the service writes this file.
-    read = host.run(f"timeout 10 {as_user(WEBUI)} head -c %s %s", str(SMALL), STATE)
-    state = service_state(read.stdout)
-    assert read.rc == 0 and state, f"{UNIT} does not run"
-    assert state["ready"], f"{UNIT} is not ready: {state['problem']}"
-    return state

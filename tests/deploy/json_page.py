@@ -81,6 +81,7 @@ STATE = HostState(
     gpus=(Gpu("NVIDIA GeForce RTX 4090", "580.95.05", 2100, 24564, 38),),
     webui=WEBUI,
     services={"lora-scripts": "active"},
+    problems={},
     models=ModelFiles(12, ("lora ink",)),
     disk=Disk(123.4, 900.0),
     runs={"ink-20261127-101500": "running"},

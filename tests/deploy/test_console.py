@@ -250,6 +250,7 @@ STATE: dict[str, Any] = {
         **{"release": "v1.10.1-cu121-0a1b2c3d4e5f", "fault": None},
     },
     "services": {"lora-scripts": "active", "lora-scripts-tensorboard": "failed", "gateway": "active"},
+    "problems": {},
     "models": {"expected": 12, "missing": ["ink"]},
     "disk": {"free_gb": 123.0, "total_gb": 900.0},
     "idle": None,

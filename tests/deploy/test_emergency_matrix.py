@@ -157,7 +157,7 @@ def test_a_service_that_is_down_keeps_no_verb_from_its_job(name: str, fakes: Fak
     ended = fakes.sdfleet(*_words(fakes, verb))
     assert ended.exit_code == 0 and verb.done(fakes), ended.output
     if name == "publish":
-        assert "its WebUI isn't running and will see it when it starts" in ended.output
+        assert "not running, and will see it when started: webui" in ended.output
     if name == "rollback":
         assert "h1 r1 -> r0 in" in ended.output
 

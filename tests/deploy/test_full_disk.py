@@ -76,7 +76,9 @@ def test_publish(fakes: FakeHosts, disk: Disk, tmp_path: Path) -> None:
     assert list((fakes.root("h1") / "store").iterdir()) == []
     disk.free()
     done = fakes.sdfleet(*words)
-    assert done.exit_code == 0 and "h1 ink published; its WebUI isn't running" in done.output, done.output
+    assert (
+        done.exit_code == 0 and "h1 ink published; not running, and will see it when started: webui" in done.output
+    ), done.output
 
 
 def test_prune_makes_room(fakes: FakeHosts, disk: Disk) -> None:

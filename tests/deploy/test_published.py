@@ -28,8 +28,7 @@ def publish(root: Path, number: int) -> Any:
         blob=str(blob),
         link=str(root / f"Lora/ink-{number}.safetensors"),
         manifest=str(store / "published.json"),
-        unit="sdfleet-none.service",
-        port=1,
+        ports={"sdfleet-none.service": 1},
     )
 
 

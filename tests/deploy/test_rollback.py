@@ -64,7 +64,7 @@ def test_hosts_without_the_application_are_left_out(fakes: FakeHosts) -> None:
     ("words", "said"),
     [
         (["h9"], "rollback: no host or group 'h9'; known are h1, webui"),
-        (["--app", "webiu"], "--app: no application 'webiu'; known are webui, lora_scripts, trainer"),
+        (["--app", "webiu"], "--app: no application 'webiu'; known are webui, comfyui, lora_scripts, trainer"),
     ],
 )
 def test_a_wrong_name_is_refused_by_where_it_stands(words: list[str], said: str, fakes: FakeHosts) -> None:

@@ -1,6 +1,7 @@
 """Rollouts without hosts: who goes when, what shuts a gate, and what the settings refuse."""
 
 import base64
+import json
 import struct
 import time
 import tracemalloc
@@ -13,7 +14,7 @@ import pytest
 from deploy import hostlock
 from deploy.options import DEFAULT_FILE
 from deploy.rollout import command
-from deploy.rollout.gates import difference, judge, new_errors, readable
+from deploy.rollout.gates import difference, judge, judge_host, new_errors, readable
 from deploy.rollout.plan import tell_plan
 from deploy.rollout.waves import all_waves
 from deploy.ssh import HostError, connect, each
@@ -282,10 +283,35 @@ def refused(tmp_path: Path, text: str, *arguments: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("groups", "webui", "comfyui", "said"),
+    [
+        (["webui", "comfyui"], seen(), seen(), ""),
+        (["webui", "comfyui"], seen(GREY), seen(), "the picture has a single colour"),
+        (["webui", "comfyui"], seen(), seen(GREY), "ComfyUI: the picture has a single colour"),
+        (["comfyui"], seen(failed="stable", said="is not up"), seen(), ""),
+        (["comfyui"], seen(failed="stable", said="is not up"), seen(failed="health", said="silent"), "ComfyUI: silent"),
+        (["webui"], seen(), seen(GREY), ""),
+    ],
+)
+def test_all_that_draws_on_a_host_must_pass(
+    tmp_path: Path, groups: list[str], webui: dict[str, Any], comfyui: dict[str, Any], said: str
+) -> None:
+    table = f'[hosts.a]\naddress = "203.0.113.1"\ngroups = {json.dumps(groups)}\n'
+    (tmp_path / "fleet.toml").write_text(f'[fleet]\nname = "s"\n{table}')
+    host = load(tmp_path / "fleet.toml").hosts["a"]
+    for before in ({**seen(), "comfyui": seen()}, seen()):  # ComfyUI may be new on the host
+        failure = judge_host(host, before, {**webui, "comfyui": comfyui}, 16)
+        assert (failure.said.startswith(said) if failure else not said) and bool(failure) == bool(said)
+
+
 def test_what_cannot_be_updated_is_named(tmp_path: Path) -> None:
     assert "nothing is named 'webiu'; known are base" in refused(tmp_path, "", "webiu")
     assert "hosts.a.webui.keep_releases: is 1, so there would be no release to roll back to" in refused(
         tmp_path, 'groups = ["webui"]\nwebui.keep_releases = 1\n'
+    )
+    assert "hosts.a.comfyui.keep_releases: is 1" in refused(
+        tmp_path, 'groups = ["comfyui"]\ncomfyui.keep_releases = 1\n'
     )
 
 

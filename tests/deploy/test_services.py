@@ -99,7 +99,7 @@ def test_a_service_that_is_not_installed_is_no_reason_to_stop(fakes: FakeHosts) 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("restart", "webiu"), "restart: no service 'webiu'; known are webui, lora-scripts"),
+        (("restart", "webiu"), "restart: no service 'webiu'; known are webui, comfyui, lora-scripts"),
         (("stop", "webui", "h9"), "stop: no host or group 'h9'; known are h1, webui"),
         (("start", "cache", "h1"), "hosts.h1: has no cache"),
         (("restart", "lora_scripts"), "no host has lora-scripts"),

@@ -100,4 +100,15 @@ def test_a_run_is_told_which_gpu_the_webui_has(config: Path, tmp_path: Path, fla
     )
     found = load(fleet).hosts["h1"]
     run = Config.model_validate(tomllib.loads(config.read_text()))
-    assert requirements.turn(run, found, [found])["webui"]["gpu"] == 1
+    turn = requirements.turn(run, found, [found])
+    assert turn["webui"]["gpu"] == 1 and turn["comfyui"] is None
+
+
+def test_a_run_is_told_which_gpu_comfyui_has(config: Path, tmp_path: Path) -> None:
+    fleet = tmp_path / "fleet.toml"
+    hosts = '[hosts.h1]\naddress = "x"\ngroups = ["comfyui", "train"]\n'
+    fleet.write_text(f'[fleet]\nname = "a"\n[comfyui]\nflags = {{ cuda_device = 1 }}\n{hosts}')
+    found = load(fleet).hosts["h1"]
+    turn = requirements.turn(Config.model_validate(tomllib.loads(config.read_text())), found, [found])
+    assert turn["comfyui"] == {"policy": "unload", "unit": "sdfleet-comfyui.service", "port": 8188, "gpu": 1}
+    assert turn["webui"] is None

@@ -114,8 +114,10 @@ def test_an_application_that_cannot_go_back_does_not_keep_the_others(
     told = capsys.readouterr()
     assert "h1 webui could not be rolled back to r0: " in told.err and said in told.err, told.err
     assert "see: sdfleet doctor h1" in told.err
-    assert told.out.splitlines()[-1] == ("Rolled back: h1 (lora_scripts, trainer), h2. Not rolled back: h1 (webui).")
-    for app in ("lora_scripts", "trainer"):
+    assert told.out.splitlines()[-1] == (
+        "Rolled back: h1 (comfyui, lora_scripts, trainer), h2. Not rolled back: h1 (webui)."
+    )
+    for app in ("comfyui", "lora_scripts", "trainer"):
         assert current(fakes, "h1", app) == "r0"
     assert current(fakes, "h2") == "r0" and state_of(fakes, "h2") == "back"
     assert mark is not None and mark.state == "failed" and mark.before == before["h1"]

@@ -99,7 +99,9 @@ def one_host(folder: Path, *groups: str, logins: str = "") -> Iterator[Road]:
     """
     file = folder / "fleet.toml"
     with box.attached(hosts=1) as running:
-        box.write_fleet(running, file, pinned=False)
+        box.write_fleet(
+            running, file, pinned=False, groups=[*box.GROUPS, *(["comfyui"] if "comfyui" in groups else [])]
+        )
         document = tomlkit.parse(file.read_text())
         host = document["hosts"]["h1"]
         host["groups"] = list(groups)

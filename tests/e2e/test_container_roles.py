@@ -1,7 +1,9 @@
 """A rented container with every role but training and the gateway, its data root below /root: AutoDL's data disk."""
 
+import json
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 import tomlkit
@@ -28,13 +30,24 @@ LISTED = "curl -sS -m 30 'http://127.0.0.1:28000/api/get_files?pick_type=model-f
 PLAIN = {"name": "ext", "url": f"https://github.com/{EXTENSION}.git"}
 
 
+class Before(NamedTuple):
+    """What was said of a new container."""
+
+    doctor_elsewhere: Done
+    plan_elsewhere: Done
+    plan: Done
+    mode: str
+    """Of /root, after the plans."""
+
+
 @pytest.fixture(scope="module")
-def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
-    """A container of AutoDL's kind, after a first apply."""
+def new(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """A container of AutoDL's kind that was trusted."""
     folder = tmp_path_factory.mktemp("roles")
     with box.attached(hosts=0, containers=(Rented(provider="autodl"),)) as running:
         made = Road(running, folder)
-        box.write_fleet(running, made.file, fleet={"data_root": ROOT}, pinned=False)
+        groups = [*box.GROUPS, "comfyui"]
+        box.write_fleet(running, made.file, fleet={"data_root": ROOT}, pinned=False, groups=groups)
         upstreams = Folders(running.folder.upstreams)
         pickle = upstreams.hub / PICKLE / "main/tiny.pt"
         pickle.parent.mkdir(parents=True)
@@ -42,7 +55,8 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         commit = publish(upstreams.git / f"{EXTENSION}.git", {"scripts/it.py": b"SAYS = 1\n"}, "a version")
         document = tomlkit.parse(made.file.read_text())
         host = document["hosts"][NAME]
-        host["groups"] = ["webui", "lora_scripts", "cache"]
+        host["groups"] = ["webui", "comfyui", "lora_scripts", "cache"]
+        host["comfyui"] = {"port": 8288}  # the cache has 8188
         host["internal"] = running.hosts[0].address
         host["password"] = {"env": "RENTED_PASSWORD"}
         document["webui"]["extensions"] = [{**PLAIN, "commit": commit}]
@@ -56,6 +70,25 @@ def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def before(new: Road) -> Before:
+    """First of all, with the data root on the small disk and then on the data disk."""
+    text = new.file.read_text()
+    new.file.write_text(text.replace(ROOT, "/srv/sdfleet"))
+    doctor, elsewhere = new.sdfleet("doctor"), new.sdfleet("plan")
+    new.file.write_text(text)
+    return Before(doctor, elsewhere, new.sdfleet("plan"), new.on(NAME, "stat -c %a /root"))
+
+
+@pytest.fixture(scope="module")
+def container(new: Road, before: Before) -> Road:
+    """The container after a first apply."""
+    new.on(NAME, "echo secret | tee /root/token >/root/autodl-tmp/token")
+    done = _succeeds(new, "apply")
+    print(f"first apply: {done.seconds:.0f} s")
+    return new
+
+
 def _succeeds(container: Road, verb: str) -> Done:
     done = container.sdfleet(verb)
     assert done.code == 0, done.text
@@ -67,26 +100,19 @@ def _unchanged(container: Road) -> None:
     assert re.search(rf"{NAME} +ok +0 ", again.text), again.text
 
 
-def test_the_doctor_and_the_plan_name_what_the_data_root_needs(container: Road) -> None:
-    text = container.file.read_text()
-    container.file.write_text(text.replace(ROOT, "/srv/sdfleet"))
+def test_the_doctor_and_the_plan_name_what_the_data_root_needs(before: Before) -> None:
     line = f'data_root = "{ROOT}"'
-    doctor, plan = container.sdfleet("doctor"), container.sdfleet("plan")
-    assert line in " ".join(doctor.text.split()), doctor.text
-    assert line in " ".join(plan.text.split()), plan.text
-    container.file.write_text(text)
-    plan = container.sdfleet("plan")
+    for done in (before.doctor_elsewhere, before.plan_elsewhere):
+        assert line in " ".join(done.text.split()), done.text
+    plan = before.plan
     assert plan.code in (0, 3) and "Let services pass through /root, and close what else is in it" in plan.text, (
         plan.text
     )
     assert "on its data disk" not in plan.text
-    assert container.on(NAME, "stat -c %a /root") == "700", "a plan changes nothing"
+    assert before.mode == "700", "a plan changes nothing"
 
 
-def test_all_of_it_is_applied_and_a_second_apply_changes_nothing(container: Road) -> None:
-    container.on(NAME, "echo secret | tee /root/token >/root/autodl-tmp/token")
-    done = _succeeds(container, "apply")
-    print(f"first apply: {done.seconds:.0f} s")
+def test_a_second_apply_changes_nothing_and_the_way_to_the_data_is_as_narrow_as_can_be(container: Road) -> None:
     _unchanged(container)
     _succeeds(container, "verify")
     _succeeds(container, "status")
@@ -94,6 +120,15 @@ def test_all_of_it_is_applied_and_a_second_apply_changes_nothing(container: Road
     shown = container.on(NAME, "stat -c %A /root/autodl-tmp /root/autodl-tmp/token").split()
     assert [line[-3:] for line in shown] == ["--x", "---"], "what /root alone closed"
     assert container.lab.ssh(NAME, "runuser -u sdwebui -- ls /root").returncode
+
+
+def test_comfyui_has_drawn_and_is_operated_as_elsewhere(container: Road) -> None:
+    state = json.loads(container.on(NAME, "cat /run/sdfleet-comfyui/state.json"))
+    assert state["ready"] and state["picture"] and state["problem"] == ""
+    assert container.sdfleet("stop", "comfyui").code == 0
+    assert container.sdfleet("verify", "--role", "comfyui").code == 3
+    assert container.sdfleet("start", "comfyui").code == 0
+    assert "To see the GUI go to" in container.sdfleet("logs", NAME, "comfyui").text
 
 
 def test_the_cache_and_lora_scripts_serve(container: Road) -> None:

@@ -106,7 +106,7 @@ def test_all_that_sends_files_works_without_sftp(trusted: Road, name: str, tmp_p
 def test_the_providers_own_command_stops_it_with_the_identifier_that_process_1_has(trusted: Road, name: str) -> None:
     host = load(trusted.file).hosts[name]
     with connect([host]) as remotes, contextlib.suppress(HostError):  # it is gone before it has answered
-        remotes[name].call(stop_host, command="auto", root=ROOT, webui_port=0, stop=True, timeout=100)
+        remotes[name].call(stop_host, command="auto", root=ROOT, ports={}, stop=True, timeout=100)
     assert trusted.lab.wait_until_off(name, 10)
     trusted.lab.start(name)
     if name == RUNPOD:  # wiped, with the key

@@ -53,7 +53,8 @@ def test_a_fleet_file_is_made_checked_and_described(plain: Environment, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("command", "extra"), [("sdfleet demo", "lab"), ("sdfleet lab up", "lab"), ("lora-train", "train")]
+    ("command", "extra"),
+    [("sdfleet demo", "lab"), ("sdfleet lab up", "lab"), ("sdfleet dashboard", "dashboard"), ("lora-train", "train")],
 )
 def test_who_lacks_an_extra_is_told_in_one_sentence(plain: Environment, command: str, extra: str) -> None:
     done = plain.run(command.split())

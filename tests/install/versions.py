@@ -31,7 +31,7 @@ def tried(version: str, lowest: bool, tests: list[str]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         made = make(Path(folder) / "env", python)
         try:
-            made.install(["-r", str(TREE / "pyproject.toml"), "--extra", "lab"], lowest)
+            made.install(["-r", str(TREE / "pyproject.toml"), "--extra", "lab", "--extra", "dashboard"], lowest)
             made.install(["--no-deps", str(build_wheel(Path(folder)))])
             made.install(TOOLS)
         except AssertionError as error:

@@ -99,12 +99,15 @@ def test_roles_that_a_host_has_not_are_left_out(fleet: Fleet) -> None:
     assert not [each for each in origins.of_host(fleet, "gpu-1") if each.table in ("trainer", "gateway", "cache")]
 
 
-def test_the_commit_comes_from_the_lock(fleet: Fleet) -> None:
-    host = fleet.hosts["gpu-1"]
-    found = by_key(origins.of_host(fleet, "gpu-1"))["webui.commit"]
+@pytest.mark.parametrize("role", ["webui", "comfyui", "lora_scripts"])
+def test_the_commit_comes_from_the_lock(role: str, file: Path) -> None:
+    file.write_text(TEXT.replace('groups = ["webui", "big"]', f'groups = ["{role}", "big"]'))
+    fleet = load(file)
+    host, key = fleet.hosts["gpu-1"], f"{role}.commit"
+    found = by_key(origins.of_host(fleet, "gpu-1"))[key]
     assert (found.value, found.source) == (None, "default")
-    pinned = host.model_copy(update={"webui": host.webui.model_copy(update={"commit": "a" * 40})})
-    found = by_key(origins.of_host(fleet.model_copy(update={"hosts": {"gpu-1": pinned}}), "gpu-1"))["webui.commit"]
+    pinned = host.model_copy(update={role: getattr(host, role).model_copy(update={"commit": "a" * 40})})
+    found = by_key(origins.of_host(fleet.model_copy(update={"hosts": {"gpu-1": pinned}}), "gpu-1"))[key]
     assert (found.value, found.source) == ("a" * 40, "fleet.lock")
 
 

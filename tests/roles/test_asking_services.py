@@ -14,6 +14,7 @@ import pytest
 from deploy.onhost import gate, observe
 from roles.facts import http_commands
 from roles.onhost import loopback, webui_api, webui_picture, webui_refresh
+from roles.onhost.png_pixels import PictureError
 
 TREE = Path(__file__).resolve().parents[2]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -117,7 +118,7 @@ def test_the_webui_cannot_hold_what_waits_for_its_answer(name: str, serve: Calla
     with suppress(loopback.AnswerError):
         webui_api.tell(port, "unload-checkpoint", 1.5)
         assert name == "nested lists", "a small answer, of which nothing is read"
-    with pytest.raises(webui_picture.PictureError):
+    with pytest.raises(PictureError):
         webui_picture.draw(port, 1.5)
     assert time.monotonic() - began < 12
 

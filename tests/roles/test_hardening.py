@@ -13,6 +13,9 @@ from inventory.load import load
 from inventory.model import HostSettings
 from roles.cache.rendering import UNIT as CACHE
 from roles.cache.rendering import unit as cache_unit
+from roles.comfyui.release import release_of as comfyui_release
+from roles.comfyui.service import UNIT as COMFYUI
+from roles.comfyui.service import unit_text as comfyui_unit
 from roles.gateway.rendering import UNIT as GATEWAY
 from roles.gateway.rendering import unit_text as gateway_unit
 from roles.lora_scripts.release import release_of as lora_release
@@ -46,8 +49,11 @@ def units(host: HostSettings, device: Device, manager: Manager) -> dict[str, str
     found: dict[PurePosixPath, str] = {
         CACHE: cache_unit(host.cache, paths, manager),
         GATEWAY: gateway_unit(host.gateway, "203.0.113.1", paths, manager),
+        UNITS / COMFYUI: comfyui_unit(host.comfyui, paths, comfyui_release(host.comfyui, build), device, manager),
         UNITS / WEBUI: webui_unit(host.webui, paths, webui, device, manager),
-        IDLE_STOP: idle_stop_unit(host.rental.model_copy(update={"idle_stop": "30m"}), paths, 7860, "AutoDL", manager),
+        IDLE_STOP: idle_stop_unit(
+            host.rental.model_copy(update={"idle_stop": "30m"}), paths, {"webui": 7860}, "AutoDL", manager
+        ),
         **trainer_units(trainer, paths, paths.envs / "any", manager),
         **lora_units(host.lora_scripts, paths, lora, device, manager),
     }

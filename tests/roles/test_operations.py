@@ -245,7 +245,7 @@ CASES: dict[str, Case] = {
             seen=StoreContents(texts={PurePosixPath(path): text for path, text in seen.texts.items()}),
             paths=PATHS,
             request=lambda: "{}",
-            after=None,
+            after=(),
         ),
         _texts(**{str(PATHS.hub / "refs/main"): "abc"}),
     ),

@@ -167,8 +167,10 @@ def _reads(pid: int) -> bool:
 CHANGES = {
     # what changes -> whether the WebUI and the gateway restart for it
     "roles.onhost.webui_service": (True, False),
-    "roles.onhost.webui_process": (True, False),
-    "roles.onhost.webui_proxy": (True, False),
+    "roles.onhost.drawing_service": (True, False),
+    "roles.onhost.served_process": (True, False),
+    "roles.onhost.port_gate": (True, False),
+    "roles.onhost.comfyui_picture": (False, False),
     "roles.onhost.webui_png": (True, False),
     "roles.onhost.loopback": (True, False),
     "roles.onhost.systemd": (True, True),

@@ -88,7 +88,8 @@ def webui(host: Host) -> Iterator[dict[str, Any]]:
     class Api(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked.append(self.path.rpartition("/")[2])
-            if asked[-1] == "unload-checkpoint":
+            self.rfile.read(int(self.headers["Content-Length"]))
+            if asked[-1] in ("unload-checkpoint", "free"):
                 host.cards((0, 12000, 11000))
             self.send_response(200)
             self.end_headers()
@@ -213,6 +214,20 @@ def test_webui_unloads_and_loads_again(host: Host, webui: dict[str, Any]) -> Non
     assert webui["asked"] == ["unload-checkpoint", "reload-checkpoint"]
     host.after()
     assert len(webui["asked"]) == 2
+
+
+def test_comfyui_gives_its_memory_back_and_need_not_load_again(host: Host, webui: dict[str, Any]) -> None:
+    host.cards((0, 12000, 3000))
+    assert host.start(comfyui=wants_webui(webui, "unload")).wait(PATIENCE) == 0
+    host.after()
+    assert webui["asked"] == ["free"]
+
+
+def test_both_make_room_on_one_card(host: Host, webui: dict[str, Any]) -> None:
+    host.cards((0, 12000, 3000))
+    its = wants_webui(webui, "unload")
+    assert host.start(webui=its, comfyui=its).wait(PATIENCE) == 0
+    assert webui["asked"] == ["unload-checkpoint", "free"]
 
 
 def test_webui_is_left_alone_where_another_card_is_free(host: Host, webui: dict[str, Any]) -> None:

@@ -31,11 +31,14 @@ options = {{ samples_save = false }}
 name = "a"
 url = "https://github.com/o/a"
 commit = "{"a" * 40}"
+[comfyui]
+egress = ["any"]
+flags = {{ fp8_e4m3fn_unet = true, reserve_vram = 1.5 }}
 [trainer]
 peers = ["203.0.113.2"]
 """
 FLEETS: dict[str, tuple[str, Device]] = {"cpu": (PLAIN, "cpu"), "cuda": (PLAIN, "cuda"), "rich": (RICH, "cuda")}
-WEBUI_PROGRAM = "1875df996b45eb40"
+WEBUI_PROGRAM = "0e730aa7ce484fba"
 LOGIN_PROGRAM = "9781decf5697dff6"
 """Digests of the programs whose change restarts the WebUI and the gateway on every host at its next apply: new ones
 belong into CHANGELOG.md."""

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from roles.onhost import webui_process
+from roles.onhost import served_process
+from roles.onhost.png_pixels import PictureError, distinct_colours
+from roles.onhost.served_process import ServedProcess, ServiceError, free_port
 from roles.onhost.webui_api import refusal
-from roles.onhost.webui_picture import PictureError, as_png, distinct_colours
-from roles.onhost.webui_process import ServiceError, WebuiProcess, free_port
+from roles.onhost.webui_picture import as_png
 from tests import onhost
 from tests.deploy.doctor.test_failures import recognised
 
@@ -224,10 +225,10 @@ def test_options_that_the_fleet_names_no_longer_are_taken_back(tmp_path: Path) -
 
 
 def test_the_kernels_kill_is_told_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webui_process, "VMSTAT", tmp_path / "vmstat")
-    webui_process.VMSTAT.write_text("nr_free_pages 7\noom_kill 3\n")
-    webui = WebuiProcess(7860, [])
-    webui.proxy = subprocess.Popen(["sleep", "30"])
+    monkeypatch.setattr(served_process, "VMSTAT", tmp_path / "vmstat")
+    served_process.VMSTAT.write_text("nr_free_pages 7\noom_kill 3\n")
+    webui = ServedProcess("the WebUI", 7860, lambda port: [], b"started")
+    webui.gate = subprocess.Popen(["sleep", "30"])
     webui.child = subprocess.Popen(["sleep", "30"])
     try:
         webui.check("while it served")
@@ -235,13 +236,13 @@ def test_the_kernels_kill_is_told_from_others(tmp_path: Path, monkeypatch: pytes
         webui.child.wait()
         with pytest.raises(ServiceError, match="the WebUI was ended by SIGKILL while it served"):
             webui.check("while it served")
-        webui_process.VMSTAT.write_text("nr_free_pages 7\noom_kill 4\n")
+        served_process.VMSTAT.write_text("nr_free_pages 7\noom_kill 4\n")
         with pytest.raises(ServiceError, match=r"killed by the OOM killer while it served.* up to 0\.0 GB") as error:
             webui.check("while it served")
         assert list(recognised([str(error.value)])) == ["memory ran out and the kernel killed a process"]
     finally:
-        webui.proxy.kill()
-        webui.proxy.wait()
+        webui.gate.kill()
+        webui.gate.wait()
 
 
 def test_why_it_ended_is_kept_for_the_next_start(tmp_path: Path, services: list[Started]) -> None:

@@ -9,14 +9,16 @@ import pytest
 from pydantic import ValidationError
 
 from roles.base.config import Base
+from roles.drawing import unit_fingerprint
+from roles.launch_flags import Flag
 from roles.managers import SYSTEMD
 from roles.operations.application import ReleaseError
 from roles.operations.sandbox import tried
 from roles.paths import Paths
 from roles.webui.application import finishing
-from roles.webui.config import KNOWN_REFS, Extension, Flag, Repository, Webui
+from roles.webui.config import KNOWN_REFS, Extension, Repository, Webui
 from roles.webui.release import _tag, check_variables, release_of, torch_builds
-from roles.webui.service import launch_arguments, options_hold, unit_fingerprint, unit_text
+from roles.webui.service import launch_arguments, options_hold, unit_text
 from templates import systemd_word
 
 PATHS = Paths()

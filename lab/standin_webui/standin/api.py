@@ -4,17 +4,19 @@ import argparse
 import base64
 import io
 import json
+import random
 import time
 from pathlib import Path
 from typing import Any
 
+from drawing.painter import SAMPLERS, Order
 from fastapi import FastAPI, HTTPException
 from fastapi.middleware.cors import CORSMiddleware
 from PIL.PngImagePlugin import PngInfo
 from pydantic import BaseModel, ConfigDict, Field
 
 from .lora import shown_metadata
-from .pictures import SAMPLERS, Drawn, Order, Studio
+from .pictures import Drawn, Studio
 
 VERSION = "v1.10.1-standin"
 
@@ -153,14 +155,14 @@ def _add_txt2img(app: FastAPI, studio: Studio, settings: Settings, data: Path) -
             drawn = studio.draw(order, override or (None if studio.loaded else settings.get("sd_model_checkpoint")))
         except FileNotFoundError as error:
             raise HTTPException(500, str(error)) from error
-        texts = [_infotext(order, seed, drawn, studio) for seed in drawn.seeds]
+        texts = [_infotext(order, seed, drawn, studio) for seed in order.seeds]
         kind = str(settings.all()["samples_format"]).lower()
         files = [_file(image, text, kind) for image, text in zip(drawn.images, texts, strict=True)]
         (data / "params.txt").write_text(texts[0])
         if request.save_images:
             folder = data / "outputs/txt2img-images" / time.strftime("%Y-%m-%d")
             folder.mkdir(parents=True, exist_ok=True)
-            for seed, file in zip(drawn.seeds, files, strict=True):
+            for seed, file in zip(order.seeds, files, strict=True):
                 (folder / f"{time.time_ns()}-{seed}.{kind}").write_bytes(file)
         return {
             "images": [base64.b64encode(file).decode() for file in files] if request.send_images else [],
@@ -173,9 +175,10 @@ def _order(request: Txt2Img) -> Order:
     sampler = request.sampler_name or request.sampler_index
     if sampler not in SAMPLERS:
         raise HTTPException(404, "Sampler not found")
-    fields = ("prompt", "negative_prompt", "seed", "steps", "cfg_scale", "width", "height")
+    fields = ("prompt", "negative_prompt", "steps", "cfg_scale", "width", "height")
     values = {name: getattr(request, name) for name in fields}
-    return Order(**values, batch_size=request.batch_size * request.n_iter, sampler=sampler)
+    first = request.seed if request.seed >= 0 else random.randrange(2**32)
+    return Order(**values, seeds=range(first, first + request.batch_size * request.n_iter), sampler=sampler)
 
 
 def _infotext(order: Order, seed: int, drawn: Drawn, studio: Studio) -> str:
@@ -198,20 +201,20 @@ def _infotext(order: Order, seed: int, drawn: Drawn, studio: Studio) -> str:
 
 def _info(order: Order, drawn: Drawn, texts: list[str], studio: Studio) -> dict[str, Any]:
     assert studio.loaded is not None
-    count = len(drawn.seeds)
+    seeds = list(order.seeds)
     return {
         "prompt": order.prompt,
-        "all_prompts": [order.prompt] * count,
+        "all_prompts": [order.prompt] * len(seeds),
         "negative_prompt": order.negative_prompt,
-        "all_negative_prompts": [order.negative_prompt] * count,
-        "seed": drawn.seeds[0],
-        "all_seeds": drawn.seeds,
+        "all_negative_prompts": [order.negative_prompt] * len(seeds),
+        "seed": seeds[0],
+        "all_seeds": seeds,
         "width": order.width,
         "height": order.height,
         "sampler_name": order.sampler,
         "cfg_scale": order.cfg_scale,
         "steps": order.steps,
-        "batch_size": order.batch_size,
+        "batch_size": len(seeds),
         "sd_model_name": studio.loaded.stem,
         "sd_model_hash": studio.sha256(studio.loaded)[:10],
         "index_of_first_image": 0,

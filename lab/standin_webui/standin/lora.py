@@ -1,14 +1,13 @@
-"""`<lora:NAME:WEIGHT>`: adding kohya-named LoRA files to the networks, and taking them out again to the bit."""
+"""`<lora:NAME:WEIGHT>` in a prompt, and what the original reads of a LoRA file."""
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Mapping
 from pathlib import Path
 
-import torch
+from drawing.lora import Modules, Tensor
 from safetensors import safe_open
-from safetensors.torch import load_file
 
 TAG = re.compile(r"<lora:([^:>]+)(?::([^:>]+))?(?::([^:>]+))?>")
 PARTS = {"lora_down.weight": "down", "lora_up.weight": "up", "alpha": "alpha", "lora_A.weight": "down"} | {
@@ -51,57 +50,15 @@ def shown_metadata(path: Path) -> dict[str, object]:
     return shown
 
 
-class Loras:
-    """The LoRAs merged into two networks; keeps the untouched weights of what it changed."""
-
-    def __init__(self, unet: torch.nn.Module, text_encoder: torch.nn.Module) -> None:
-        self._modules = dict(_targets("lora_unet_", unet))
-        text = list(text_encoder.named_modules())
-        level = "" if any(name.startswith("text_model.") for name, _ in text) else "text_model_"
-        for prefix in ("lora_te_", "lora_te1_"):
-            self._modules |= dict(_targets(prefix + level, text_encoder))
-        self._clean: dict[str, torch.Tensor] = {}
-        self._applied: list[tuple[Path, int, tuple[float, float]]] = []
-
-    def apply(self, wanted: Iterable[tuple[Path, tuple[float, float]]]) -> None:
-        """Make exactly these files with these weights (text encoder, UNet) part of the networks."""
-        now = [(path, path.stat().st_mtime_ns, weights) for path, weights in wanted]
-        if now == self._applied:
-            return
-        with torch.no_grad():
-            for key, weight in self._clean.items():
-                self._modules[key].weight.copy_(weight)
-            for path, _, weights in now:
-                self._merge(path, weights)
-        self._applied = now
-
-    def _merge(self, path: Path, weights: tuple[float, float]) -> None:
-        found: dict[str, dict[str, torch.Tensor]] = {}
-        for name, tensor in load_file(path).items():
-            key, _, part = name.partition(".")
-            if key in self._modules:
-                found.setdefault(key, {})[part] = tensor.float()
-        for key, parts in found.items():
-            if unknown := parts.keys() - PARTS.keys():
-                print(f"AssertionError: Could not find a module type that would accept {sorted(unknown)} of {key}")
-                return
-        for key, parts in found.items():
-            tensors = {PARTS[part]: tensor for part, tensor in parts.items()}
-            strength = weights[key.startswith("lora_unet_")]
-            if strength and {"down", "up"} <= tensors.keys():
-                module = self._modules[key]
-                self._clean.setdefault(key, module.weight.detach().clone())
-                module.weight += strength * _delta(tensors, module.weight.shape)
-
-
-def _targets(prefix: str, network: torch.nn.Module) -> Iterable[tuple[str, torch.nn.Linear | torch.nn.Conv2d]]:
-    for name, module in network.named_modules():
-        if isinstance(module, (torch.nn.Linear, torch.nn.Conv2d)):
-            yield prefix + name.replace(".", "_"), module
-
-
-def _delta(tensors: dict[str, torch.Tensor], shape: torch.Size) -> torch.Tensor:
-    down, up = tensors["down"], tensors["up"]
-    rank = down.shape[0]
-    scale = float(tensors["alpha"]) / rank if "alpha" in tensors else 1.0
-    return scale * (up.reshape(up.shape[0], rank) @ down.reshape(rank, -1)).reshape(shape)
+def read_modules(tensors: Mapping[str, Tensor], known: Container[str]) -> Modules:
+    """The parts of a file by module; a module's name ends at the first dot, and unknown ones are passed over."""
+    found: Modules = {}
+    for name, tensor in tensors.items():
+        key, _, part = name.partition(".")
+        if key in known:
+            found.setdefault(key, {})[part] = tensor
+    for key, parts in found.items():
+        if unknown := parts.keys() - PARTS.keys():
+            print(f"AssertionError: Could not find a module type that would accept {sorted(unknown)} of {key}")
+            return {}
+    return {key: {PARTS[part]: tensor for part, tensor in parts.items()} for key, parts in found.items()}

@@ -1,46 +1,18 @@
-"""Drawing: the loaded checkpoint, and txt2img on it."""
+"""Checkpoints and LoRAs of two folders, and pictures drawn with them."""
 
 import hashlib
-import random
 import threading
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler, StableDiffusionPipeline
+from drawing.painter import Order, Painter
 from PIL import Image
-from transformers import CLIPTokenizer
 
-from .checkpoint import load_checkpoint
-from .lora import Loras, short_hash, take_tags
+from .lora import read_modules, short_hash, take_tags
 
-SAMPLERS: dict[str, Any] = {"Euler": EulerDiscreteScheduler, "DDIM": DDIMScheduler}
-NOISE = {
-    "num_train_timesteps": 1000,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "steps_offset": 1,
-}
-"""SD 1.5's noise schedule."""
-
-
-@dataclass(frozen=True)
-class Order:
-    """What txt2img is asked for."""
-
-    prompt: str
-    negative_prompt: str
-    seed: int
-    steps: int
-    cfg_scale: float
-    width: int
-    height: int
-    batch_size: int
-    sampler: str
+TOKENIZER = "openai/clip-vit-large-patch14"
 
 
 @dataclass
@@ -55,10 +27,9 @@ class Progress:
 
 @dataclass
 class Drawn:
-    """Pictures, their seeds, and the LoRAs named in the prompt with their short hashes."""
+    """Pictures, and the LoRAs named in the prompt with their short hashes."""
 
     images: list[Image.Image]
-    seeds: list[int]
     loras: dict[str, str] = field(default_factory=dict)
 
 
@@ -71,11 +42,15 @@ class Studio:
         self.progress = Progress()
         self.last_job = "0"
         """When it began to draw last, as the original tells it."""
-        self.loaded: Path | None = None
         self._hashes: dict[tuple[Path, int], str] = {}
-        self._pipeline: Any = None
-        self._merged: Loras | None = None
+        self._painter = Painter(TOKENIZER, read_modules)
         self._lock = threading.RLock()
+
+    @property
+    def loaded(self) -> Path | None:
+        """The checkpoint in memory."""
+        loaded: Path | None = self._painter.loaded
+        return loaded
 
     def checkpoint_files(self) -> list[Path]:
         """All checkpoints, sorted by name."""
@@ -118,22 +93,7 @@ class Studio:
             if path == self.loaded:
                 return
             print(f"Loading weights [{self.sha256(path)[:10]}] from {path}")
-            unet, vae, text_encoder = load_checkpoint(path)
-            tokenizer = CLIPTokenizer.from_pretrained("openai/clip-vit-large-patch14", local_files_only=True)
-            pipeline: Any = StableDiffusionPipeline(
-                vae=vae,
-                text_encoder=text_encoder,
-                tokenizer=tokenizer,
-                unet=unet,
-                scheduler=EulerDiscreteScheduler(**NOISE),
-                safety_checker=None,
-                feature_extractor=None,
-                requires_safety_checker=False,
-            )
-            pipeline.set_progress_bar_config(disable=True)
-            self._pipeline = pipeline
-            self._merged = Loras(unet, text_encoder)
-            self.loaded = path
+            self._painter.load(path)
             print("Model loaded.")
 
     def load_in_background(self, name: str | None) -> threading.Thread:
@@ -151,43 +111,25 @@ class Studio:
         return thread
 
     def draw(self, order: Order, checkpoint: str | None) -> Drawn:
-        """Draw `order.batch_size` pictures with seeds that count up; a negative seed is drawn by lot."""
+        """Draw what is ordered, with the LoRAs that its prompt names."""
         prompt, wanted = take_tags(order.prompt)
         with self._lock:
             if checkpoint or not self.loaded:
                 self.load(checkpoint)
-            assert self._merged is not None
             files = self.lora_files()
             for name in wanted.keys() - files.keys():
                 print(f"Couldn't find Lora with name {name}")
             chosen = {name: files[name] for name in wanted if name in files}
-            self._merged.apply((path, wanted[name]) for name, path in chosen.items())
-            first = order.seed if order.seed >= 0 else random.randrange(2**32)
-            seeds = [first + index for index in range(order.batch_size)]
-            self._pipeline.scheduler = SAMPLERS[order.sampler](**NOISE)
+            loras = [(path, wanted[name]) for name, path in chosen.items()]
             self.progress = Progress(job="txt2img", steps=order.steps)
             self.last_job = time.strftime("%Y%m%d%H%M%S")
             try:
-                images = self._run(self._pipeline, order, prompt, seeds)
+                latents = self._painter.sample(replace(order, prompt=prompt), loras, self._after_step)
+                images = self._painter.decode(latents)
             finally:
                 self.progress = Progress()
-        return Drawn(images, seeds, {name: short_hash(path) for name, path in chosen.items()})
+        return Drawn(images, {name: short_hash(path) for name, path in chosen.items()})
 
-    def _run(self, pipeline: Any, order: Order, prompt: str, seeds: list[int]) -> list[Image.Image]:
-        def after_step(_: object, step: int, __: object, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            self.progress.step = step + 1
-            pipeline._interrupt = self.progress.interrupted
-            return tensors
-
-        made = pipeline(
-            prompt=[prompt] * len(seeds),
-            negative_prompt=[order.negative_prompt] * len(seeds),
-            height=order.height,
-            width=order.width,
-            num_inference_steps=order.steps,
-            guidance_scale=order.cfg_scale,
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-            callback_on_step_end=after_step,
-        )
-        images: list[Image.Image] = made.images
-        return images
+    def _after_step(self, done: int) -> bool:
+        self.progress.step = done
+        return self.progress.interrupted

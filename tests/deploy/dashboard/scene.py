@@ -84,6 +84,7 @@ def state(gpus: int, load: int, **values: Any) -> HostState:
         gpus=cards,
         webui=WebuiState("v1.10.1-8d1f0c4be2", "active/running", None, True, "", None, (), 3.2),
         services={"lora-scripts": "active", "gateway": "active"},
+        problems={},
         models=ModelFiles(12, ()),
         disk=Disk(412.0, 983.0),
         runs={},

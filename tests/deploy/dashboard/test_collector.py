@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from deploy import status
 from deploy.dashboard import collector as collecting
 from deploy.dashboard.board import Board
 from deploy.dashboard.collector import Collector
 from deploy.dashboard.command import stop
+from deploy.shapes import Gpu
 from deploy.ssh import HostError, Remote, connect
 from inventory.load import load
+from tests.deploy.dashboard import scene
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_rollback import serve
 from tests.deploy.test_run_states import ACTIVE, ENDED, TRAINS, WAITS, run_of
@@ -124,7 +127,7 @@ def test_a_lost_host_keeps_what_was_known(
     host.round()
     assert shown(board, "host")["h1"]["reach"] == "answers"
     told = said(board)
-    assert told[0].startswith("answers again after 0:0") and "No route to host" in told[1] and len(told) == 2
+    assert told[0].startswith("answers again after 0:") and "No route to host" in told[1] and len(told) == 2
 
 
 def test_a_host_that_answers_nonsense_fails_alone(
@@ -136,6 +139,33 @@ def test_a_host_that_answers_nonsense_fails_alone(
     host.round()
     failed = shown(board, "host")["h1"]
     assert failed["reach"] == "failed" and "unexpected answer" in failed["error"]["what"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"os": {"a": 1}}, {"services": ["active"]}, {"gpus": (Gpu(7, "580", 1, 2, 3),)}, {"runs": {"ink": []}}],  # type: ignore[arg-type]
+)
+def test_what_has_another_type_does_not_reach_the_page(
+    wrong: dict[str, Any], fakes: FakeHosts, of: Any, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.write({"h1": ""})
+    monkeypatch.setattr(status, "look", lambda remote: scene.state(1, 5, **wrong))
+    of("h1").round()
+    failed = shown(board, "host")["h1"]
+    assert (failed["reach"], failed["state"]) == ("failed", None)
+    assert "unexpected answer" in failed["error"]["what"]
+
+
+def test_a_fault_of_this_machine_is_said(
+    fakes: FakeHosts, of: Any, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look(remote: Remote) -> None:
+        raise OSError(24, "Too many open files")
+
+    fakes.write({"h1": ""})
+    monkeypatch.setattr(status, "look", look)
+    of("h1").round()
+    assert "Too many open files" in shown(board, "host")["h1"]["error"]["what"]
 
 
 def test_releases_and_the_update_of_a_host(fakes: FakeHosts, of: Any, board: Board) -> None:

@@ -39,7 +39,10 @@ def test_a_first_look_tells_no_changes() -> None:
         ),
         ({"runs": (*CALM.runs, scene.run("pen", "created", 1))}, [("good", "run pen: created")]),
         (
-            {"state": replace(scene.state(1, 5), webui=DEAF)},
+            {
+                "state": replace(scene.state(1, 5), webui=DEAF),
+                "problems": ("the WebUI gives no answer (deactivating/stop)",),
+            },
             [
                 ("good", "the WebUI's release is now two"),
                 ("warning", "the WebUI does not answer (deactivating/stop)"),
@@ -60,6 +63,8 @@ def test_a_host_is_judged_by_what_status_says_of_it() -> None:
     other = scene.state(1, 5, models=ModelFiles(3, ("lora ink",)), idle=Idle(False, 0.0, ()))
     assert judged(other)[0] == "warning"
     assert judged(other)[2] == ("missing: lora ink", "nothing looks whether it is idle")
+    blank = scene.state(1, 5, problems={"comfyui": "no checkpoint yet"})
+    assert judged(blank) == ("warning", "ready, drew in 3.2 s", ("comfyui: no checkpoint yet",))
 
 
 def test_a_long_curve_keeps_its_ends() -> None:

@@ -1,5 +1,6 @@
 """Services of every role: what runs, what does not, and who has their ports."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ FLEET = """
 name = "studio"
 [hosts.gpu-1]
 address = "203.0.113.10"
-groups = ["webui", "lora_scripts", "train", "gateway", "cache"]
+groups = ["webui", "comfyui", "lora_scripts", "train", "gateway", "cache"]
+comfyui.port = 8288
 rental.idle_stop = "30m"
 """
 TEMPLATES = Path(__file__).resolve().parents[3] / "templates"
@@ -45,10 +47,11 @@ def test_every_service_is_looked_at_where_its_role_is_chosen(host: HostSettings,
     assert ports.keys() == units.SERVICES.keys(), "name the group of a new service in FLEET, and its ports below"
     assert ports == {
         "webui": (7860,),
+        "comfyui": (8288,),
         "lora-scripts": (28000,),
         "lora-scripts-tensorboard": (6006,),
         "tensorboard": (6007,),
-        "gateway": (443, 8443, 9443, 80),
+        "gateway": (443, 8444, 8443, 9443, 80),
         "cache": (8180, 8181, 8182, 8183, 8184, 8185, 8187, 8188),  # 8186 is apt's, whose mirror is not named
         "idle-stop": (),
     }
@@ -105,13 +108,25 @@ def test_status_shows_every_service_that_always_runs(host: HostSettings) -> None
 
 
 def test_open_leads_to_every_service_on_loopback_and_no_other(host: HostSettings) -> None:
-    opened = {name: tunnel.remote_port(host, name) for name in ("webui", "lora-scripts", "tensorboard")}
-    assert opened == {"webui": 7860, "lora-scripts": 28000, "tensorboard": 6007}
-    with pytest.raises(ConfigError, match="it has: webui, lora-scripts, lora-scripts-tensorboard, tensorboard"):
+    opened = {name: tunnel.remote_port(host, name) for name in ("webui", "comfyui", "lora-scripts", "tensorboard")}
+    assert opened == {"webui": 7860, "comfyui": 8288, "lora-scripts": 28000, "tensorboard": 6007}
+    with pytest.raises(
+        ConfigError, match="it has: webui, comfyui, lora-scripts, lora-scripts-tensorboard, tensorboard"
+    ):
         tunnel.remote_port(host, "cache")
+
+
+@pytest.mark.parametrize(
+    ("groups", "name"), [('"webui", "comfyui"', "webui"), ('"comfyui"', "comfyui"), ('"train"', "webui")]
+)
+def test_open_and_logs_show_what_draws_on_a_host(tmp_path: Path, groups: str, name: str) -> None:
+    (tmp_path / "fleet.toml").write_text(f'[fleet]\nname = "s"\n[hosts.a]\naddress = "x"\ngroups = [{groups}]\n')
+    assert units.drawing(load(tmp_path / "fleet.toml").hosts["a"]) == name
 
 
 def test_every_unit_that_starts_at_boot_is_a_service() -> None:
     files = TEMPLATES.rglob("*[!@].service.j2")
-    started = {file.name.removesuffix(".j2") for file in files if "\n[Install]\n" in file.read_text()}
+    started = {
+        file.name.removesuffix(".j2") for file in files if re.search(r"\n\[Install\]\n|{% include", file.read_text())
+    }
     assert started <= set(units.SERVICES.values()), "add it to deploy/units.py"

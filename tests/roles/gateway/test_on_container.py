@@ -153,13 +153,14 @@ def test_nobody_gets_in_on_the_port_and_no_other_one_is_open(rental: Rental) -> 
 
 def test_a_browser_draws_over_the_providers_tls(rental: Rental, tmp_path: Path) -> None:
     with rental.shown(), rental.page(tmp_path, rental.public) as page:
+        assert rental.status(f"{rental.public}/config") == "401"
         sockets = browser.handshakes(page)
         page.locator("#generate").click()
         page.wait_for_function("document.getElementById('drawn').naturalWidth == 64", timeout=60_000)
         assert page.evaluate("document.cookie") == ""
     assert sockets == {f"wss://{rental.light.lab.gateway}:{PORT}/queue/join": 101}
     log = rental.light.sdfleet("logs", NAME, "gateway").text
-    assert "ann logged in" in log and "401 GET /" in log and PASSWORD not in log
+    assert "ann logged in" in log and "401 GET /config" in log and PASSWORD not in log
 
 
 def test_pages_of_others_are_refused_and_so_is_one_that_was_opened_without_tls(rental: Rental) -> None:

@@ -109,14 +109,14 @@ def test_the_question_for_a_session_is_never_rewritten() -> None:
 
 def test_one_service_is_shown_on_the_one_port(loaded: Loaded) -> None:
     host = loaded(FLEET.replace('"webui", ', '"webui", "lora_scripts", ') + OTHER_PORT)
-    found = backends(host.gateway, host.roles, host.webui, host.lora_scripts)
+    found = backends(host.gateway, host.roles, host.webui, host.comfyui, host.lora_scripts)
     assert [(each.name, each.public_port) for each in found] == [("WebUI", 6006)]
     assert next(each for each in services(host) if each.name == "gateway").ports == (6006,)
 
 
 def test_lora_scripts_alone_is_shown_on_the_port_that_the_provider_opens(loaded: Loaded) -> None:
     host = loaded(FLEET.replace('"webui", ', '"lora_scripts", ').replace("/proxy/6006/", "") + OTHER_PORT)
-    found = backends(host.gateway, host.roles, host.webui, host.lora_scripts)
+    found = backends(host.gateway, host.roles, host.webui, host.comfyui, host.lora_scripts)
     assert [(each.name, each.public_port) for each in found] == [("lora-scripts", 6006)]
     assert next(each for each in services(host) if each.name == "gateway").ports == (6006,)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from roles.gateway.backends import Backend
+from inventory.load import load
+from roles.gateway.backends import Backend, backends
 from roles.gateway.certificates import _port, certbot, given_certificate
 from roles.gateway.config import Gateway
 from roles.gateway.rendering import nginx_conf, unit_text
@@ -120,6 +121,17 @@ def test_no_service_sees_a_cookie_of_the_gateway(sent: str, shown: str) -> None:
             if found := re.search(pattern.replace("(?<", "(?P<"), values[source]):
                 values[target] = "".join(found[name] for name in re.findall(r"\w+", result))
     assert "proxy_set_header Cookie $others_cookies;" in conf and values["others_cookies"].strip("; ") == shown
+
+
+def test_comfyui_does_not_judge_an_origin_again_that_the_gateway_has_let_in(tmp_path: Path) -> None:
+    """A provider's proxy may have changed the name that ComfyUI would compare it with."""
+    text = '[fleet]\nname = "s"\n[hosts.a]\naddress = "203.0.113.1"\ngroups = ["webui", "comfyui"]\n'
+    (tmp_path / "fleet.toml").write_text(text)
+    host = load(tmp_path / "fleet.toml").hosts["a"]
+    found = backends(host.gateway, host.roles, host.webui, host.comfyui, host.lora_scripts)
+    webui, comfyui = nginx_conf(Gateway(), "x", found, SYSTEMD).split("    # ComfyUI\n")
+    drops = 'proxy_set_header Origin "";'
+    assert "proxy_pass http://127.0.0.1:8188;" in comfyui and drops in comfyui and drops not in webui
 
 
 def test_browsers_are_told_to_stay_on_https_where_the_certificate_is_trusted() -> None:

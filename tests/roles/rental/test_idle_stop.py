@@ -25,6 +25,7 @@ def watcher(use: host_use.Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         command=f"echo $SDFLEET_TEST_ID >>{tmp_path}/stopped",
         root=tmp_path,
         webui_port=use.port,
+        comfyui_port=0,
         state=tmp_path / "state.json",
     )
     monkeypatch.setattr(provider, "variables", lambda: {"SDFLEET_TEST_ID": "the id of the container"})

@@ -73,14 +73,14 @@ def test_a_provider_is_known_by_names_alone() -> None:
 
 def _declared(settings: HostSettings, seen: HostSurvey, provider: str) -> dict[str, list[str]]:
     facts = {Survey: seen, Provider: provider}
-    return declared(lambda: install(settings.rental, settings.paths, 7860, SYSTEMD), facts)  # type: ignore[call-arg, arg-type]
+    return declared(lambda: install(settings.rental, settings.paths, {"webui": 7860}, SYSTEMD), facts)  # type: ignore[call-arg, arg-type]
 
 
 def test_apply_starts_the_service_and_takes_it_away_again(tmp_path: Path) -> None:
     on, off = host(tmp_path, 'rental.idle_stop = "30m"'), host(tmp_path, "")
     first = _declared(on, HostSurvey(), "AutoDL")
     assert [bool(commands) for commands in first.values()] == [True, True], first
-    text = unit_text(on.rental, on.paths, 7860, "AutoDL", SYSTEMD)
+    text = unit_text(on.rental, on.paths, {"webui": 7860}, "AutoDL", SYSTEMD)
     runs = Unit(loaded=True, enabled=True, active=True, stale=False)
     has = HostSurvey(
         texts={str(UNIT): text}, units={UNIT.name: runs}, entries={str(UNIT): Entry("f", "root", "root", 0o644)}
@@ -99,6 +99,6 @@ def test_without_a_known_command_apply_refuses(tmp_path: Path) -> None:
 
 def test_a_variable_of_the_provider_reaches_the_shell_as_it_is_written(tmp_path: Path) -> None:
     settings = host(tmp_path, 'rental.idle_stop = "30m"')
-    assert "$$RUNPOD_POD_ID" in unit_text(settings.rental, settings.paths, 0, "RunPod", SYSTEMD)
-    told = unit_text(settings.rental, settings.paths, 0, "RunPod", Supervisor(settings.paths))
+    assert "$$RUNPOD_POD_ID" in unit_text(settings.rental, settings.paths, {}, "RunPod", SYSTEMD)
+    told = unit_text(settings.rental, settings.paths, {}, "RunPod", Supervisor(settings.paths))
     assert '"--command=runpodctl stop pod $RUNPOD_POD_ID"' in told

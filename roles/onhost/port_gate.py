@@ -1,9 +1,9 @@
-"""The WebUI's port: closed until the WebUI is ready, then everything that comes is passed on to it.
+"""The port of a service that draws: closed until it is ready, then everything that comes is passed on to it.
 
-A request in the middle of its start ends the WebUI, and somebody always asks: a probe, a proxy, an open page. So the
-WebUI itself listens on a port that nobody knows, and this program opens the known one when a line comes on standard
-input, and says so with a line on standard output. Until then connections are refused. After SIGTERM no new ones are
-taken and open ones go on; when standard input is closed it ends.
+A request in the middle of its start ends the WebUI, and somebody always asks: a probe, a proxy, an open page. So it
+listens on a port that nobody knows, and this program opens the known one when a line comes on standard input, and says
+so with a line on standard output. Until then connections are refused. After SIGTERM no new ones are taken and open ones
+go on; when standard input is closed it ends.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
     """Take the port at once, so that one that is in use is known at once; exit 1 with one sentence then."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="the known port, on loopback")
-    parser.add_argument("--inner", type=int, required=True, help="the port that the WebUI listens on")
+    parser.add_argument("--inner", type=int, required=True, help="the port that the service listens on")
     options = parser.parse_args()
     # Until the port is open a SIGTERM has nothing to close; the end of standard input ends it.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,0 +1,35 @@
+"""The Python environment of each application of a host, by the name of its role."""
+
+from deploy.options import Application
+from inventory.model import HostSettings
+from roles.comfyui import release as comfyui
+from roles.lora_scripts import release as lora_scripts
+from roles.operations.application import Environment
+from roles.trainer import release as trainer
+from roles.webui import release as webui
+
+
+def environment(host: HostSettings, role: Application, build: str) -> Environment:
+    """The environment that an application of a host gets with torch's `build`. Raises ReleaseError."""
+    match role:
+        case Application.WEBUI:
+            return webui.release_of(host.webui, build).environment
+        case Application.COMFYUI:
+            return comfyui.release_of(host.comfyui, build).environment
+        case Application.LORA_SCRIPTS:
+            return lora_scripts.release_of(host.lora_scripts, build).environment
+        case Application.TRAINER:
+            return trainer.trainer_release(host.trainer, build).environment
+
+
+def possible_builds(host: HostSettings, role: Application) -> tuple[str, ...]:
+    """Every torch build that an application of a host may get. Raises ReleaseError."""
+    match role:
+        case Application.WEBUI:
+            return webui.torch_builds(host.webui)
+        case Application.COMFYUI:
+            return comfyui.torch_builds(host.comfyui)
+        case Application.LORA_SCRIPTS:
+            return lora_scripts.torch_builds(host.lora_scripts)
+        case Application.TRAINER:
+            return trainer.torch_builds(host.trainer)

@@ -1,0 +1,1 @@
+"""The stand-in ComfyUI: test furniture of sdfleet's lab."""

@@ -1,0 +1,46 @@
+"""Requests to ComfyUI on the host's loopback."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+from roles.onhost import loopback
+
+
+def refusal(said: Any) -> str:
+    """What ComfyUI says in an answer with an error: the message, and the first node's."""
+    nodes = [(node["class_type"], error) for node in said["node_errors"].values() for error in node["errors"]]
+    told = [f"{kind}: {error['message']}: {error['details']}" for kind, error in nodes[:1]]
+    return "; ".join([str(said["error"]["message"]), *told])
+
+
+ask = partial(loopback.ask_json, refusal=refusal)
+"""JSON of one request, a POST if there is a body. Raises loopback.AnswerError."""
+
+
+def checkpoints(port: int, seconds: float = 10) -> list[str]:
+    """Names of the files that it can draw with, sorted. Raises loopback.AnswerError."""
+    found = ask(port, "/models/checkpoints", seconds=seconds)
+    if not isinstance(found, list):
+        raise loopback.AnswerError("sent no list of checkpoints")
+    return [str(name) for name in found]
+
+
+def waiting(port: int, seconds: float = 10) -> int:
+    """How many pictures are in the making or wait to be. Raises loopback.AnswerError."""
+    try:
+        return int(ask(port, "/prompt", seconds=seconds)["exec_info"]["queue_remaining"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise loopback.AnswerError("does not tell what it is at") from error
+
+
+def tell(port: int, path: str, body: dict[str, Any], seconds: float = 10) -> None:
+    """A POST that has no answer. Raises loopback.AnswerError."""
+    loopback.ask(port, path, json.dumps(body).encode(), seconds=seconds)
+
+
+def free(port: int, seconds: float) -> None:
+    """Have it give back the memory of its models, when it has finished what is in the making; at once if it is idle."""
+    tell(port, "/free", {"unload_models": True, "free_memory": True}, seconds)

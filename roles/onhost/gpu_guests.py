@@ -1,0 +1,90 @@
+"""The services that draw on a card that a training would take: how they make room, and load their models again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from roles.onhost import comfyui_api, gpus, loopback, services, webui_api
+from roles.onhost.files import read_json
+
+NAMES = {"webui": "the WebUI", "comfyui": "ComfyUI"}
+"""Key of turn.json that tells of one -> what people call it."""
+UNLOAD_SECONDS = 60.0
+"""How long they may take to give their memory back."""
+ANSWER_SECONDS = 120.0
+MARK = ".webui-unloaded"
+Guest = dict[str, Any]
+"""One of them, as turn.json has it (`policy`, `unit`, `port`, `gpu`), and its `app`."""
+
+
+class Refused(Exception):
+    """The run can't have a turn on this host; the text says why."""
+
+
+def running(wants: dict[str, Any]) -> list[Guest]:
+    """Those that run, and that a run must not just share a card with."""
+    told = [{**wants[app], "app": app} for app in NAMES if wants.get(app)]
+    up = ("active", "activating", "reloading")
+    return [guest for guest in told if guest["policy"] != "share" and services.state(guest["unit"]) in up]
+
+
+def make_room(guests: list[Guest], card: dict[str, Any], need: int, folder: Path) -> str | None:
+    """None if the run may use the card of these now, else what it waits for. Raises Refused."""
+    for guest in guests:
+        if why := _must_stay(guest, card["index"]):
+            return why
+    for guest in guests:
+        if why := _unload(guest, folder):
+            return why
+    deadline, free = time.monotonic() + UNLOAD_SECONDS, 0
+    while time.monotonic() < deadline:
+        with contextlib.suppress(TimeoutError):
+            free = next((now["free"] for now in gpus.cards() if now["index"] == card["index"]), 0)
+        if free >= need:
+            return None
+        time.sleep(1)
+    load_again(folder)
+    whose = " and ".join(f"{NAMES[guest['app']]}'s" for guest in guests)
+    return f"{need} MiB on GPU {card['index']}: {free} are free with {whose} model unloaded"
+
+
+def _must_stay(guest: Guest, index: str) -> str:
+    """Why nothing is unloaded now; empty if it may be. Raises Refused."""
+    name = NAMES[guest["app"]]
+    if guest["policy"] == "refuse":
+        raise Refused(
+            f"{name} uses GPU {index}, and trainer.beside_webui is refuse: stop {guest['unit']}, or set it "
+            "to wait, unload or share"
+        )
+    if guest["policy"] == "wait":
+        return f"{name} to leave GPU {index}"
+    return "" if services.state(guest["unit"]) == "active" else f"{name} to have started"
+
+
+def _unload(guest: Guest, folder: Path) -> str:
+    """Why it could not be told to unload its models; empty if it was."""
+    try:
+        if guest["app"] == "comfyui":
+            comfyui_api.free(guest["port"], ANSWER_SECONDS)  # it loads what a picture needs each time
+            return ""
+        (folder / MARK).write_text(json.dumps(guest))
+        webui_api.tell(guest["port"], "unload-checkpoint", ANSWER_SECONDS)
+    except loopback.AnswerError:
+        (folder / MARK).unlink(missing_ok=True)
+        return f"{NAMES[guest['app']]} to unload its model: it does not answer"
+    return ""
+
+
+def load_again(folder: Path) -> None:
+    """Let the WebUI load the model that it unloaded for this run."""
+    mark = folder / MARK
+    webui = read_json(mark)
+    if webui:
+        if services.state(webui["unit"]) == "active":
+            with contextlib.suppress(loopback.AnswerError):
+                webui_api.tell(webui["port"], "reload-checkpoint", ANSWER_SECONDS)
+        mark.unlink()
