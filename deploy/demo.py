@@ -41,7 +41,7 @@ TRAINING = {
     "model": {"checkpoint": "tiny-sd15"},
     "data": {"folder": "drawings", "resolution": SIDE},
     "network": {"rank": 8, "alpha": 8},
-    "optimizer": {"learning_rate": 2e-3},
+    "optimizer": {"learning_rate": 5e-3},
     "schedule": {"kind": "cosine", "warmup_steps": 5},
     "train": {"steps": 40, "batch_size": 2, "seed": 1, "device": "cpu"},
 }

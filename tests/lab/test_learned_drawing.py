@@ -31,7 +31,8 @@ def test_it_draws_the_photograph_of_each_caption_and_no_other(tmp_path: Path) ->
     for place, (name, subject) in enumerate(SUBJECTS.items()):
         drawn = flat(draw(pipeline, f"a photograph of {subject.caption}"))
         alike = [float(drawn @ photograph) for photograph in known]
-        assert int(np.argmax(alike)) == place and alike[place] > 0.8, f"{name}: {alike}"
+        others = max(alike[:place] + alike[place + 1 :])
+        assert alike[place] > 0.6 and alike[place] > 1.5 * others, f"{name}: {alike}"
 
 
 def test_the_script_teaches_it(tmp_path: Path) -> None:
@@ -39,10 +40,11 @@ def test_the_script_teaches_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lab.learned", str(tmp_path), *steps]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    losses = [line.split("loss ")[1].split(",")[0] for line in done.stdout.splitlines() if line.startswith("vae")]
-    assert float(losses[-1]) < 0.95 * float(losses[0]), done.stdout
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert figures["losses"]["unet"] < 0.7, "the noise's own spread is 1"
+    for part, share in {"vae": 0.95, "unet": 0.7}.items():
+        lines = [line for line in done.stdout.splitlines() if line.startswith(part)]
+        first, last = (float(line.split("loss ")[1].split(",")[0]) for line in (lines[0], lines[-1]))
+        assert last < share * first, done.stdout
+    assert json.loads((tmp_path / "figures.json").read_text())["steps"] == {"vae": 30, "unet": 21}
     found = whole(load_file(tmp_path / "weights.safetensors"))
     assert {name: value.shape for name, value in found.items()} == dict(names(SIZE))
     assert (tmp_path / "drawn.jpg").stat().st_size > 10_000
