@@ -37,6 +37,7 @@ def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
         says, cure = hostlock.lost(host.data.settings)
         raise HostError(says, cure=cure, unreachable=True)
     why = hostlock.refusal(answer, host.data.settings)
+    connector.unconfirmed, connector.locked_since = hostlock.unconfirmed(answer), connector.connections
 
     def beat() -> None:
         with contextlib.suppress(OSError, EOFError):
@@ -47,6 +48,17 @@ def hold(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
     if why is None:
         gevent.spawn(beat)
     return why
+
+
+def hold_again(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
+    """Take the lock again where an operation has rebooted the host, which ended it. Returns why not, or None.
+
+    Without it the host would take its controller for gone, and undo what is not confirmed yet.
+    """
+    connector = host.connector
+    if not isinstance(connector, HostConnector) or connector.connections <= connector.locked_since:
+        return None
+    return hold(host, verb, waits)
 
 
 def _line(channel: Channel) -> str:

@@ -21,7 +21,7 @@ from deploy.ssh import Answer, HostError, Remote, each
 from inventory.hosts import whoami
 from inventory.model import HostSettings
 from roles.onhost.init import BOOTED
-from roles.paths import HOST_LOCK, STEP_LOCK
+from roles.paths import CONFIRM, HOST_LOCK, STEP_LOCK
 
 SILENCE_SECONDS = 60
 """After this long without a heartbeat the lock is released."""
@@ -38,6 +38,12 @@ BEAT_SECONDS = 15
 HELD = "held"
 """First word of the host's answer if another process has the lock; the rest says which."""
 TAKEN = "taken"
+"""First word if the lock was taken; `UNCONFIRMED` follows if a change of an earlier controller is not confirmed yet."""
+UNCONFIRMED = "unconfirmed"
+KEEPS_WAITING = ("apply", "update")
+"""Verbs that confirm at their end what waits for it; any other one, a person's decision, confirms it at once."""
+PROBE_SECONDS = 2
+"""How long to try to take the lock: the host itself takes it for a moment to see whether it is free."""
 WAITS = "waits"
 """First word of what the host says before it waits for the last step of a run that ended; the rest says whose."""
 
@@ -55,17 +61,20 @@ ended() {{
   echo "{WAITS} $(cat {HOST_LOCK}.holder 2>/dev/null)"
   flock --timeout {STEP_SECONDS} "$1" || held
 }}
-if [ -e {HOST_LOCK}.ending ]; then ended 9; else flock --nonblock 9 || held; fi
+if [ -e {HOST_LOCK}.ending ]; then ended 9; else flock --timeout {PROBE_SECONDS} 9 || held; fi
 ended 8
 flock --unlock 8
 rm -f {HOST_LOCK}.ending
 printf '%s\\n' "$1" >{HOST_LOCK}.holder
+# Told until the next command that changes the host. What is confirmed must stay so after a power cut.
+rm -f {CONFIRM}/undone.json
+if [ -e {CONFIRM}/pending.json ] && [ -z "$3" ]; then rm -f {CONFIRM}/pending.json && sync {CONFIRM}; fi
 # What starts the services of a host without systemd, if they are to run: after a stop nothing else may have done it.
 if [ -x "$2" ] && [ ! -d {BOOTED} ] && ! "$2" serves 9>&- 8>&-; then
   echo "{WAITS} $2, which starts its services"
   "$2" </dev/null >/dev/null 2>&1 9>&- 8>&-  # a step that needs them says why they do not run
 fi
-echo {TAKEN}
+if [ -e {CONFIRM}/pending.json ]; then echo {TAKEN} {UNCONFIRMED}; else echo {TAKEN}; fi
 while read -r -t {SILENCE_SECONDS} _; do :; done
 printf 'the last step of %s, which has ended,\\n' "$1" >{HOST_LOCK}.holder
 : >{HOST_LOCK}.ending
@@ -83,7 +92,8 @@ def command(verb: str, boot: PurePosixPath | None = None) -> list[str]:
     """
     since = time.strftime("%H:%M:%S UTC", time.gmtime())
     holder = f"`sdfleet {verb}` of {whoami()} (process {os.getpid()}) since {since}"
-    return ["bash", "-c", _SCRIPT, "sdfleet", holder, str(boot or "")]
+    keeps = "keeps" if verb in KEEPS_WAITING else ""
+    return ["bash", "-c", _SCRIPT, "sdfleet", holder, str(boot or ""), keeps]
 
 
 def refusal(answer: str, host: HostSettings | None = None) -> str | None:
@@ -96,6 +106,11 @@ def refusal(answer: str, host: HostSettings | None = None) -> str | None:
     if word == HELD:
         return f"{holder or 'another run of sdfleet'} is changing this host; wait until it is done, or stop it"
     return f"its lock {HOST_LOCK} cannot be taken: {answer.strip() or 'no answer'}"
+
+
+def unconfirmed(answer: str) -> bool:
+    """Whether a change of an earlier controller waits for its confirmation on a host whose lock was taken."""
+    return answer.split() == [TAKEN, UNCONFIRMED]
 
 
 def waits(answer: str) -> str | None:
@@ -181,6 +196,7 @@ def _judge(remote: Remote, verb: str, holder: subprocess.Popen[str], said: IO[st
         raise HostError(says, cure=cure, unreachable=True)
     if why := refusal(answer, remote.host):
         raise HostError(f"{remote.name}: {why}")
+    remote.unconfirmed = unconfirmed(answer)
 
 
 def _answer(name: str, said: IO[str]) -> str:

@@ -28,6 +28,7 @@ if (here / "away").exists():
     sys.exit(255)
 def local(text):
     text = text.replace({root!r}, f"{{here}}/root").replace({booted!r}, str(here))
+    text = text.replace("/etc/sdfleet", f"{{here}}/etc-sdfleet")
     return text.replace("/run/sdfleet.", f"{{here}}/run.")
 def there(packed):
     archive, made = zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))), io.BytesIO()

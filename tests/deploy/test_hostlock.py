@@ -21,7 +21,10 @@ class Lock:
         self.folder = folder
 
     def local(self, command: list[str]) -> list[str]:
-        return [word.replace("/run/sdfleet", f"{self.folder}/sdfleet") for word in command]
+        places = {"/run/sdfleet": "sdfleet", "/etc/sdfleet": "etc"}
+        for place, here in places.items():
+            command = [word.replace(place, f"{self.folder}/{here}") for word in command]
+        return command
 
     def take(self, verb: str) -> tuple["subprocess.Popen[str]", str]:
         """Who holds it for a verb, and what it said first."""
