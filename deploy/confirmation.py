@@ -6,6 +6,7 @@ controller has come back in time.
 
 import http.client
 import json
+import secrets
 import shlex
 import ssl
 import time
@@ -21,6 +22,10 @@ from roles.gateway.rendering import has_certificate, in_url, public_name
 from roles.programs import command
 
 PROGRAM = "confirm"
+UNREADY = json.dumps({"unready": True})
+HAS_PROGRAM = "import sys, zipfile; sys.exit(sys.argv[2] not in zipfile.ZipFile(sys.argv[1]).namelist())"
+USAGE = 2
+"""argparse's status for arguments that a program does not know."""
 HEALTH = "/sdfleet/health"
 ANSWER_SECONDS = 4
 TRY_SECONDS = 15
@@ -39,11 +44,27 @@ class UndoneError(UnconfirmedError):
     """It was undone before."""
 
 
+def new_change() -> str:
+    """A name for what a run is about to change."""
+    return secrets.token_hex(8)
+
+
 def command_of(host: HostSettings, *words: object) -> str:
-    """The command that runs the host's part; it prints nothing on a host that has no programs of ours."""
-    there = shlex.quote(str(host.paths.onhost))
-    script = f"[ ! -e {there} ] || {shlex.join(command(host.paths.onhost, PROGRAM, *words))}"
-    return shlex.join(["sh", "-c", script])
+    """The command that runs the host's part.
+
+    It prints nothing on a host that has no programs of ours, and `UNREADY` where they are damaged or another sdfleet's.
+    """
+    onhost = str(host.paths.onhost)
+    has = shlex.join(["python3", "-I", "-c", HAS_PROGRAM, onhost, f"roles/onhost/{PROGRAM}.py"])
+    unready = f"{{ echo {shlex.quote(UNREADY)}; exit; }}"
+    runs = shlex.join(command(host.paths.onhost, PROGRAM, *words))
+    return shlex.join(
+        [
+            *("sh", "-c"),
+            f"[ -e {shlex.quote(onhost)} ] || exit 0; {has} 2>/dev/null || {unready}; "
+            f"{runs}; status=$?; [ $status -ne {USAGE} ] || {unready}; exit $status",
+        ]
+    )
 
 
 def answer_of(said: str) -> Mapping[str, Any]:
@@ -65,6 +86,8 @@ def confirm(host: HostSettings, token: str, ask: Ask) -> None:
     if silent := silent_addresses([url for url in answered if url in addresses(host)]):
         raise UnconfirmedError(f"the gateway answered before at {' and '.join(silent)}, and does not any more")
     told = answer_of(_answer(ask(command_of(host, "done", "--token", token))))
+    if told.get("unready"):
+        raise UnconfirmedError("its programs are damaged or of another sdfleet")
     if told.get("other"):
         raise UnconfirmedError("another run of sdfleet changes this host")
     if undone := told.get("undone"):

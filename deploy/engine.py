@@ -117,10 +117,14 @@ class _Run:
             self.fail(host, refusals.wrong_password(host.data.settings), began)
             return
         with self.current(host, began):
-            if self.request.apply and not self.request.locked and (why := hold(host, "apply", self.waits(host))):
+            if self.request.apply and not self.request.locked and (why := self.hold(host)):
                 self.fail(host, why, began)
                 return
             emit(Phase(host=host_name(host), phase="reading"))
+
+    def hold(self, host: Host) -> str | None:
+        """Take the host's lock. Returns why not, or None."""
+        return hold(host, "apply", self.guard.change.token, self.waits(host))
 
     @staticmethod
     def waits(host: Host) -> Callable[[str], None]:
@@ -185,13 +189,18 @@ class _Run:
                     if self.session.meta(host, op).will_change:
                         self.guard.before(host)
                 result, why = self.execute_one(host, op)
-                lost_lock = hold_again(host, self.guard.change.verb, self.waits(host))
+                lost_lock = self.hold_again(host)
             except (ArmError, HostError, OSError, EOFError, SSHException, ValueError) as error:
                 return "failed", f"{label}: {error}"
             if result == "failed" or lost_lock:
                 return "failed", f"{label}: {why or lost_lock}"
             done[result] += 1
         return "ok", ""
+
+    def hold_again(self, host: Host) -> str | None:
+        """Take the host's lock again if an operation has rebooted it. Returns why to stop, or None."""
+        change = self.guard.change
+        return hold_again(host, change.verb, change.token, self.guard.waits(host), self.waits(host))
 
     def execute_one(self, host: Host, op: str) -> tuple[Outcome, str]:
         """Run one operation. Returns how it went, and the reason if it failed."""

@@ -1,6 +1,5 @@
 """Arm hosts before the engine changes them, and confirm them at the end. Only for the engine's process."""
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,16 @@ from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 
 from deploy.askpass import sudo
-from deploy.confirmation import UnconfirmedError, UndoneError, addresses, answer_of, answering, command_of, confirm
+from deploy.confirmation import (
+    UnconfirmedError,
+    UndoneError,
+    addresses,
+    answer_of,
+    answering,
+    command_of,
+    confirm,
+    new_change,
+)
 from deploy.connector import HostConnector
 from deploy.events import Request
 from inventory.hosts import whoami
@@ -19,8 +27,6 @@ from roles.gateway.rendering import CERTIFICATE, KEY
 from roles.mirrors import tasks as mirrors
 from roles.paths import GATEWAY, MIRRORS_ENV
 
-NO_PROGRAM = "No module named 'roles.onhost.confirm'"
-"""What Python says on a host whose programs are of an older sdfleet."""
 NOTHING_TO_KEEP = frozenset({"models"})
 """Roles that switch nothing: their files are looked at by what is already there."""
 TRIES = 3
@@ -69,12 +75,16 @@ class Guard:
         """`seconds` is fleet.rollout.confirm_seconds."""
         useful = request.apply and not request.trainer_of and not NOTHING_TO_KEEP.issuperset(request.roles)
         verb = "update" if request.locked else "apply"
-        self.change = Change(request.change or secrets.token_hex(8), verb, seconds if useful else 0)
+        self.change = Change(request.change or new_change(), verb, seconds if useful else 0)
         self.confirms = not request.locked
         self._armed: set[str] = set()
         self._settled: set[str] = set()
         self._unable: set[str] = set()
         self._answered: dict[str, list[str]] = {}
+
+    def waits(self, host: Host) -> bool:
+        """Whether a host undoes what this run changes, unless it is confirmed."""
+        return host.name in self._armed
 
     def begin(self, host: Host) -> None:
         """Go on with what waits on a host from an earlier run, if there is something."""
@@ -93,7 +103,7 @@ class Guard:
         answer = answer_of(said.stdout) if well else {}
         if well and not answer:
             return  # a host that has nothing yet
-        if NO_PROGRAM in said.stderr or answer.get("unready"):
+        if answer.get("unready"):
             self._unable.add(host.name)
             return  # until the base role has put it
         if not well:

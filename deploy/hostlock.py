@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -35,13 +35,13 @@ It installs packages anew and waits for another start of them, and for superviso
 on two cores at a load of 22.
 """
 BEAT_SECONDS = 15
+AGAIN_SECONDS = 5
+"""How often to look whether a lock has ended that must be taken again; less than a host waits for its controller."""
 HELD = "held"
 """First word of the host's answer if another process has the lock; the rest says which."""
 TAKEN = "taken"
 """First word if the lock was taken; `UNCONFIRMED` follows if a change of an earlier controller is not confirmed yet."""
 UNCONFIRMED = "unconfirmed"
-KEEPS_WAITING = ("apply", "update")
-"""Verbs that confirm at their end what waits for it; any other one, a person's decision, confirms it at once."""
 PROBE_SECONDS = 2
 """How long to try to take the lock: the host itself takes it for a moment to see whether it is free."""
 WAITS = "waits"
@@ -66,8 +66,9 @@ ended 8
 flock --unlock 8
 rm -f {HOST_LOCK}.ending
 printf '%s\\n' "$1" >{HOST_LOCK}.holder
-# Told until the next command that changes the host. What is confirmed must stay so after a power cut.
-rm -f {CONFIRM}/undone.json
+# Told until another run changes the host; one run may take this lock twice. A run that confirms nothing at its end is
+# what a person has decided, and that must stay so after a power cut.
+[ -n "$3" ] && grep -qsF -e "$3" {CONFIRM}/undone.json || rm -f {CONFIRM}/undone.json
 if [ -e {CONFIRM}/pending.json ] && [ -z "$3" ]; then rm -f {CONFIRM}/pending.json && sync {CONFIRM}; fi
 # What starts the services of a host without systemd, if they are to run: after a stop nothing else may have done it.
 if [ -x "$2" ] && [ ! -d {BOOTED} ] && ! "$2" serves 9>&- 8>&-; then
@@ -85,15 +86,15 @@ STEP = ("flock", "--shared", "--close", str(STEP_LOCK))
 """Prefix of a command that changes the host. flock itself holds the lock, not the processes that the command leaves."""
 
 
-def command(verb: str, boot: PurePosixPath | None = None) -> list[str]:
+def command(verb: str, boot: PurePosixPath | None = None, change: str = "") -> list[str]:
     """The command that takes the lock of its host for `sdfleet VERB` and holds it while the heartbeat lasts.
 
     + boot: the script that starts all services of a host without systemd (Paths.boot), if they are to run for the verb
+    + change: names what the verb changes and confirms at its end; without one, what waits on the host is confirmed now
     """
     since = time.strftime("%H:%M:%S UTC", time.gmtime())
     holder = f"`sdfleet {verb}` of {whoami()} (process {os.getpid()}) since {since}"
-    keeps = "keeps" if verb in KEEPS_WAITING else ""
-    return ["bash", "-c", _SCRIPT, "sdfleet", holder, str(boot or ""), keeps]
+    return ["bash", "-c", _SCRIPT, "sdfleet", holder, str(boot or ""), change]
 
 
 def refusal(answer: str, host: HostSettings | None = None) -> str | None:
@@ -134,40 +135,54 @@ def lost(host: HostSettings) -> refusals.Refusal:
 
 
 @contextlib.contextmanager
-def locked(remotes: Mapping[str, Remote], verb: str, boot: bool = True) -> Iterator[dict[str, HostError]]:
+def locked(
+    remotes: Mapping[str, Remote], verb: str, boot: bool = True, change: str = ""
+) -> Iterator[dict[str, HostError]]:
     """Hold the locks of hosts. Yields the reasons by name for those not held, unreachable hosts included.
 
+    A lock that ends, since its host restarts, is taken again.
+
     + boot: whether their services are to run; those of a host without systemd may be left after a stop
+    + change: as for `command`
     """
     holders: dict[str, subprocess.Popen[str]] = {}
     refused: dict[str, HostError] = {}
+    taken: set[str] = set()
     enough = threading.Event()
-    beat = threading.Thread(target=_beat, args=(holders, enough), daemon=True)
+    beat: threading.Thread | None = None
     with contextlib.ExitStack() as files:
         try:
             said = {name: files.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for name in remotes}
-            # Sends sudo's password to all hosts in parallel; argv below would do it one by one.
-            lent = each(remotes, lambda remote: remote.askpass())
-            refused |= {name: why for name, why in lent.items() if isinstance(why, HostError)}
-            for name in [name for name in remotes if name not in refused]:
-                holders[name] = subprocess.Popen(
-                    remotes[name].argv(command(verb, remotes[name].host.paths.boot if boot else None)),
+
+            def take(name: str) -> "subprocess.Popen[str]":
+                return subprocess.Popen(
+                    remotes[name].argv(command(verb, remotes[name].host.paths.boot if boot else None, change)),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=said[name],
                     text=True,
                     start_new_session=True,
                 )
+
+            # Sends sudo's password to all hosts in parallel; argv below would do it one by one.
+            lent = each(remotes, lambda remote: remote.askpass())
+            refused |= {name: why for name, why in lent.items() if isinstance(why, HostError)}
+            for name in [name for name in remotes if name not in refused]:
+                holders[name] = take(name)
             # While one host waits, the locks of the others must not expire.
+            beat = threading.Thread(target=_beat, args=(holders, taken, take, enough), daemon=True)
             beat.start()
             for name, holder in holders.items():
                 try:
                     _judge(remotes[name], verb, holder, said[name])
+                    taken.add(name)
                 except HostError as error:
                     refused[name] = error
             yield refused
         finally:
             enough.set()
+            if beat:
+                beat.join()
             for holder in holders.values():
                 _let_go(holder)
 
@@ -211,9 +226,18 @@ def _answer(name: str, said: IO[str]) -> str:
     return answer
 
 
-def _beat(holders: Mapping[str, subprocess.Popen[str]], enough: threading.Event) -> None:
-    while not enough.wait(BEAT_SECONDS):
-        for holder in list(holders.values()):
+def _beat(
+    holders: dict[str, "subprocess.Popen[str]"],
+    taken: Set[str],
+    take: Callable[[str], "subprocess.Popen[str]"],
+    enough: threading.Event,
+) -> None:
+    """Send heartbeats until there is enough, and take a lock again that was taken and has ended."""
+    while not enough.wait(AGAIN_SECONDS):
+        for name, holder in list(holders.items()):
+            if name in taken and holder.poll() is not None:
+                holders[name] = take(name)
+                continue
             with contextlib.suppress(OSError, ValueError):
                 assert holder.stdin
                 holder.stdin.write("\n")
@@ -231,6 +255,6 @@ def _let_go(holder: subprocess.Popen[str]) -> None:
         holder.wait()
 
 
-def shell(verb: str, sudo: Sequence[str], boot: PurePosixPath | None = None) -> str:
+def shell(verb: str, sudo: Sequence[str], boot: PurePosixPath | None = None, change: str = "") -> str:
     """`command` as one line for a remote shell, after the sudo prefix."""
-    return shlex.join([*sudo, *command(verb, boot)])
+    return shlex.join([*sudo, *command(verb, boot, change)])

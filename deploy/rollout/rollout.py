@@ -1,6 +1,5 @@
 """One rollout over a fleet: each wave is checked before the next one, and rolled back if a gate fails."""
 
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -43,7 +42,7 @@ class Rollout:
     not_resumed: list[str] = field(default_factory=list)
     """Hosts whose training was stopped for their wave and could not be started again."""
     paused: bool = False
-    token: str = field(default_factory=lambda: secrets.token_hex(8))
+    change: str = field(default_factory=confirmation.new_change)
     """Names what this rollout changes on the hosts until it is confirmed."""
 
     @property
@@ -100,7 +99,7 @@ class Rollout:
         if view is None:
             return
         caches = {name: remote for name, remote in self.remotes.items() if remote.host.has("cache")}
-        unconfirmed = [f"{failure.host}: {failure.said}" for failure in self.confirmed(caches, self.token)]
+        unconfirmed = [f"{failure.host}: {failure.said}" for failure in self.confirmed(caches, self.change)]
         if view.failed or unconfirmed:
             cure = "No WebUI was touched. Fix the cache, or leave its host out with --limit."
             raise SdfleetError("\n".join([*unconfirmed, cure]))
@@ -113,7 +112,7 @@ class Rollout:
             roles=ROLES,
             apply=apply,
             locked=True,
-            change=self.token,
+            change=self.change,
             failures=0,
             keys=opened,
         )
@@ -184,7 +183,7 @@ class Rollout:
         with waiting(f"a picture from {' '.join(names)}"):
             before = _all_answers(each(remotes, self._before))
         self.touched += names
-        bad = self.applied(names) or self.judged(remotes, before) or self.confirmed(remotes, self.token)
+        bad = self.applied(names) or self.judged(remotes, before) or self.confirmed(remotes, self.change)
         if bad:
             self.failures = sorted(bad, key=lambda failure: failure.follows)
             self.take_back(remotes, before)
@@ -242,7 +241,7 @@ class Rollout:
         """Roll back every host of a wave. One that could not be confirmed puts back what else was changed by itself."""
         rollback.roll_back_hosts(self.id, remotes, before, self.failures)
         alone = {failure.host for failure in self.failures if failure.gate == "confirm"}
-        unsure = self.confirmed({name: remote for name, remote in remotes.items() if name not in alone}, self.token)
+        unsure = self.confirmed({name: remote for name, remote in remotes.items() if name not in alone}, self.change)
         for name in [*alone, *(failure.host for failure in unsure)]:
             seconds = self.fleet.table.rollout.confirm_seconds
             err.print(

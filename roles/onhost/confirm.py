@@ -62,6 +62,8 @@ def arm(options: argparse.Namespace) -> dict[str, Any]:
     A change that an earlier controller left unconfirmed goes on with this one: what served before both is put back.
     """
     if _file("returning").exists():
+        services.change("reset-failed", UNIT)
+        services.change("start", UNIT, wait=False)  # the lock is a controller's: so it waits for that, or has ended
         raise OSError("the host is putting back what served before; run this again when it is done")
     if services.value(UNIT, "LoadState") != "loaded":
         return {"unready": True}  # the base role brings it
@@ -75,6 +77,9 @@ def arm(options: argparse.Namespace) -> dict[str, Any]:
         known["answered"] = options.answered
     asked = {"token": options.token, "by": options.by, "seconds": options.seconds, "at": release_history.timestamp()}
     _write("pending", {**known, **asked})
+    if not files.read_json(_file("pending")):
+        files.remove(_file("pending"))
+        raise OSError(f"what serves takes more than {files.SMALL / 1e6:g} MB to write down")
     _sync()
     # A restart: one that is about to end, since the last change is confirmed, would not see this one.
     if why := services.manager().attempt("restart", UNIT):
@@ -166,7 +171,9 @@ def put_back() -> None:
         print(line, flush=True)
     if told or failed:
         who = {key: known.get(key, "") for key in ("token", "by")}
-        _write("undone", {**who, "at": release_history.timestamp(), "done": told, "failed": failed})
+        # Not even a full disk keeps it from having an end: the log has it too.
+        with contextlib.suppress(OSError):
+            _write("undone", {**who, "at": release_history.timestamp(), "done": told, "failed": failed})
     files.remove(_file("returning"))
     _sync()
 

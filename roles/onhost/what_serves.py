@@ -61,7 +61,12 @@ def _plain(file: Path) -> bool:
 
 
 def _content(file: Path) -> dict[str, Any] | None:
-    return {"text": file.read_text(), "mode": file.stat().st_mode & 0o777} if _plain(file) else None
+    return {"text": _text(file), "mode": file.stat().st_mode & 0o777} if _plain(file) else None
+
+
+def _text(file: Path) -> str:
+    """A file's bytes as text for JSON, each of them kept: not every file of others is UTF-8."""
+    return file.read_bytes().decode(errors="surrogateescape")
 
 
 def put_back(known: Known, why: str) -> tuple[list[str], list[str]]:
@@ -98,7 +103,7 @@ def _file(place: Path, content: dict[str, Any] | None) -> str:
     if content is None:
         place.unlink()
         return f"{place} is gone again"
-    files.write(place, content["text"], content["mode"])
+    files.write(place, content["text"].encode(errors="surrogateescape"), content["mode"])
     return f"{place} as it was"
 
 
@@ -147,4 +152,8 @@ def _app(home: Path, entry: release_history.Entry, why: str) -> str:
     half_way = bool(app.history.trying and app.history.trying.get("back"))  # we were killed: it may not have restarted
     if now and release_history.same(now, entry) and not half_way:
         return ""
-    return f"{home.name} {app.return_to_earlier(entry, ITSELF, why)}"
+    try:
+        return f"{home.name} {app.return_to_earlier(entry, ITSELF, why)}"
+    except OSError:
+        app.history.give_up()
+        raise

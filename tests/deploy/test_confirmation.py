@@ -1,13 +1,16 @@
 """What a controller asks of a host, and of its gateway, before it confirms a change."""
 
 import json
+import shlex
+import subprocess
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deploy import confirmation
-from deploy.confirmation import UnconfirmedError, UndoneError, addresses, confirm, sentences
+from deploy.confirmation import UnconfirmedError, UndoneError, addresses, answer_of, command_of, confirm, sentences
 from inventory.errors import ConfigError
 from inventory.load import load
 from inventory.model import HostSettings
@@ -97,3 +100,38 @@ def test_a_wait_in_which_nobody_could_log_in_is_refused(tmp_path: Path) -> None:
     (tmp_path / "fleet.toml").write_text(off.replace("= 0", "= 3"))
     with pytest.raises(ConfigError, match="3 is too short; give 0 to switch it off, or at least 10"):
         load(tmp_path / "fleet.toml")
+
+
+PACKED = {
+    "good": {"__main__.py": "print('{\"waits\": true}')", "roles/onhost/confirm.py": ""},
+    "older": {"__main__.py": "raise SystemExit('No module of that name')"},
+    "other": {"__main__.py": "raise SystemExit(2)", "roles/onhost/confirm.py": ""},
+    "failing": {"__main__.py": "raise SystemExit('no space left')", "roles/onhost/confirm.py": ""},
+}
+
+
+@pytest.mark.parametrize(
+    ("programs", "status", "answer"),
+    [
+        ("none", 0, {}),
+        ("good", 0, {"waits": True}),
+        ("older", 0, {"unready": True}),
+        ("other", 0, {"unready": True}),
+        ("damaged", 0, {"unready": True}),
+        ("failing", 1, {}),
+    ],
+)
+def test_programs_of_every_age_give_an_answer(
+    programs: str, status: int, answer: dict[str, bool], tmp_path: Path
+) -> None:
+    asked, place = host(tmp_path), tmp_path / "onhost.pyz"
+    if programs in PACKED:
+        with zipfile.ZipFile(place, "w") as archive:
+            for name, text in PACKED[programs].items():
+                archive.writestr(name, text)
+    elif programs == "damaged":
+        place.write_text("half a file")
+    line = command_of(asked, "pending").replace(str(asked.paths.onhost), str(place))
+    done = subprocess.run(shlex.split(line), capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert answer_of(done.stdout) == answer

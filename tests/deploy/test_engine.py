@@ -135,10 +135,10 @@ class Guard(SimpleNamespace):
     def begin(self, host):
         pass
 
-    before = after = begin
+    before = after = waits = begin
 
 run = engine._Run.__new__(engine._Run)
-run.session, run.failed, run.budget, run.guard = Session(), 0, 0, Guard(change=SimpleNamespace(verb="apply"))
+run.session, run.failed, run.budget, run.guard = Session(), 0, 0, Guard(change=SimpleNamespace(verb="apply", token=""))
 host = SimpleNamespace(name="h1", connector=None, data=SimpleNamespace(settings=SimpleNamespace(name="h1")))
 run.execute(host, ["changes", "stays", "changes", "breaks", "changes"])
 """

@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from deploy import hostlock
+from deploy.confirmation import new_change
 from roles import programs
 from tests import onhost
 from tests.roles.test_activate import SYSTEMCTL
@@ -22,7 +24,7 @@ WATCHING = r"""#!/bin/sh
 for unit in "$@"; do :; done
 case "$1 $unit" in
   "show "*) case "$*" in *LoadState*) cat "$HERE/loaded"; exit ;; esac ;;
-  "restart sdfleet-confirm.service") : >"$HERE/watch"; exit ;;
+  "restart sdfleet-confirm.service"|"start sdfleet-confirm.service") : >"$HERE/watch"; exit ;;
 esac
 """
 
@@ -62,24 +64,15 @@ class Host:
         """What a watch says that goes on until it has ended."""
         return self.watch().communicate(timeout=seconds)[0]
 
-    def switch(self, release: str, text: str) -> None:
+    def switch(self, release: str, text: str, app: str = "webui") -> None:
         (self.folder / ".text").write_text(text)
-        words = [
-            "--app",
-            self.home,
-            "switch",
-            "--release",
-            release,
-            "--unit",
-            self.unit,
-            "--text",
-            self.folder / ".text",
-        ]
-        subprocess.run(self.program("activate", *words), check=True)
+        home, unit = self.folder / "apps" / app, self.unit.with_name(f"{app}.service")
+        words = ["--release", release, "--unit", unit, "--text", self.folder / ".text"]
+        subprocess.run(self.program("activate", "--app", home, "switch", *words), check=True)
 
-    def lock(self, verb: str) -> "subprocess.Popen[str]":
+    def lock(self, verb: str, change: str = "") -> "subprocess.Popen[str]":
         """A controller that holds the host's lock."""
-        words = [self.local(word) for word in hostlock.command(verb)]
+        words = [self.local(word) for word in hostlock.command(verb, change=change)]
         holder = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert holder.stdout
         self.said = holder.stdout.readline()
@@ -91,7 +84,7 @@ class Host:
 
     @property
     def unit(self) -> Path:
-        return self.folder / "etc-systemd/it.service"
+        return self.folder / "etc-systemd/webui.service"
 
     @property
     def state(self) -> tuple[str, str]:
@@ -162,7 +155,7 @@ def test_what_is_confirmed_stays(host: Host) -> None:
 
 
 def test_nothing_is_undone_while_a_controller_is_there(host: Host) -> None:
-    holder = host.lock("apply")
+    holder = host.lock("apply", "t")
     host.arm()
     change(host)
     watch = host.watch()
@@ -174,12 +167,12 @@ def test_nothing_is_undone_while_a_controller_is_there(host: Host) -> None:
 
 
 def test_a_second_controller_takes_the_wait_over(host: Host) -> None:
-    first = host.lock("apply")
+    first = host.lock("apply", "a")
     host.arm("a")
     change(host)
     first.communicate(timeout=10)
     watch = host.watch()
-    second = host.lock("update")
+    second = host.lock("update", "b")
     assert host.said == "taken unconfirmed\n"
     host.arm("b")
     host.switch("three", "runs three")
@@ -204,11 +197,13 @@ def test_what_may_be_put_back_is_not_pruned(host: Host) -> None:
     assert sorted(place.name for place in (host.home / "releases").iterdir()) == ["one", "three"]
 
 
-@pytest.mark.parametrize(("verb", "left"), [("rollback", False), ("stop webui", False), ("apply", True)])
-def test_what_a_person_does_by_hand_ends_the_wait(host: Host, verb: str, left: bool) -> None:
+@pytest.mark.parametrize(
+    ("verb", "its", "left"), [("rollback", "", False), ("stop webui", "", False), ("apply", "u", True)]
+)
+def test_what_a_person_does_by_hand_ends_the_wait(host: Host, verb: str, its: str, left: bool) -> None:
     host.arm()
     change(host)
-    host.lock(verb).communicate(timeout=10)
+    host.lock(verb, its).communicate(timeout=10)
     assert bool(host.known("pending")) == left
 
 
@@ -221,7 +216,7 @@ def test_a_host_that_goes_back_is_locked(host: Host) -> None:
     watch = host.watch()
     while not host.known("returning"):
         time.sleep(0.05)
-    holder = host.lock("apply")
+    holder = host.lock("apply", "u")
     assert host.said.startswith("waits the host itself, which goes back: the change by `sdfleet apply` of me"), (
         host.said
     )
@@ -287,3 +282,91 @@ def test_a_host_without_the_service_is_not_armed(host: Host) -> None:
     (host.folder / "loaded").write_text("not-found\n")
     assert host.arm() == {"waits": False, "unready": True, "answered": []}
     assert not host.known("pending")
+
+
+def restarted(host: Host, watch: "subprocess.Popen[str]", *holders: "subprocess.Popen[str]") -> "subprocess.Popen[str]":
+    """The watch that starts with the host: nothing of /run and no process outlives its restart."""
+    for process in (watch, *holders):
+        process.kill()
+        process.communicate()
+    for file in host.folder.glob("run.*"):
+        file.unlink()
+    return host.watch()
+
+
+def test_a_controller_that_comes_back_after_a_restart_in_time_confirms(host: Host) -> None:
+    holder = host.lock("apply", "t")
+    host.arm()
+    change(host)
+    watch = restarted(host, host.watch(), holder)
+    again = host.lock("apply", "t")
+    assert host.said == "taken unconfirmed\n"
+    time.sleep(3 * SECONDS)
+    assert watch.poll() is None and host.state == ("two", "runs two")
+    assert host.confirm("done", "--token", "t") == {"undone": [], "other": False}
+    again.communicate(timeout=10)
+    assert watch.communicate(timeout=20)[0] == "" and host.state == ("two", "runs two")
+
+
+def test_a_controller_that_comes_back_too_late_after_a_restart_is_told(host: Host) -> None:
+    first = new_change()
+    holder = host.lock("apply", first)
+    host.arm(first)
+    change(host)
+    assert "not confirmed" in restarted(host, host.watch(), holder).communicate(timeout=20)[0]
+    again = host.lock("apply", first)
+    assert host.said == "taken\n", "its engine stops there"
+    assert "webui two -> one" in str(host.confirm("done", "--token", first)["undone"])
+    again.communicate(timeout=10)
+    host.lock("apply", new_change()).communicate(timeout=10)
+    assert not host.known("undone"), "a further run has nothing to do with it"
+
+
+def test_all_that_draws_goes_back(host: Host) -> None:
+    for release in ("alpha", "beta"):
+        (host.folder / "apps/comfyui/releases" / release).mkdir(parents=True)
+    host.switch("alpha", "draws alpha", "comfyui")
+    host.arm()
+    change(host)
+    host.switch("beta", "draws beta", "comfyui")
+    host.watched()
+    assert host.state == ("one", "runs one")
+    assert (host.folder / "apps/comfyui/current").readlink().name == "alpha"
+    assert host.unit.with_name("comfyui.service").read_text() == "draws alpha"
+    told = [str(line).partition(" in ")[0] for line in cast("list[str]", host.known("undone")["done"])]
+    assert {"comfyui beta -> alpha", "webui two -> one"} < set(told)
+
+
+def test_a_file_of_others_is_put_back_to_the_byte(host: Host) -> None:
+    theirs = b"[global]\r\n# caf\xe9\r\n"
+    (host.folder / "pip.conf").write_bytes(theirs)
+    host.arm()
+    change(host)
+    host.watched()
+    assert (host.folder / "pip.conf").read_bytes() == theirs
+
+
+def test_a_full_disk_keeps_a_host_from_being_changed(host: Host) -> None:
+    (host.folder / "etc-sdfleet/confirm/.pending.json.new").mkdir(parents=True)  # nothing can be written there
+    with pytest.raises(AssertionError, match=r"pending.json: Is a directory"):
+        host.arm()
+    assert not host.known("pending")
+
+
+def test_a_full_disk_does_not_keep_a_host_from_going_back(host: Host) -> None:
+    host.arm()
+    change(host)
+    (host.folder / "etc-sdfleet/confirm/.undone.json.new").mkdir()
+    assert "webui two -> one" in host.watched()
+    assert host.state == ("one", "runs one") and not host.known("returning")
+
+
+def test_a_way_back_that_was_given_up_is_taken_up_again(host: Host) -> None:
+    host.arm()
+    change(host)
+    place = host.folder / "etc-sdfleet/confirm"
+    (place / "pending.json").rename(place / "returning.json")
+    (host.folder / "watch").unlink()
+    with pytest.raises(AssertionError, match="is putting back what served before"):
+        host.arm("u")
+    assert (host.folder / "watch").exists(), "its service runs again"
