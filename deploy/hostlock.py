@@ -55,29 +55,39 @@ _SCRIPT = f"""
 (umask 077; : >>{HOST_LOCK} && : >>{STEP_LOCK}) && exec 9>>{HOST_LOCK} 8>>{STEP_LOCK} || exit 1
 chmod 600 {HOST_LOCK} {STEP_LOCK}
 [ -z "$SUDO_UID" ] || chown "$SUDO_UID" {STEP_LOCK}
-held() {{ echo "{HELD} $(cat {HOST_LOCK}.holder 2>/dev/null)"; exit 0; }}
+change=$3
+taken() {{ if [ -e {CONFIRM}/pending.json ]; then echo {TAKEN} {UNCONFIRMED}; else echo {TAKEN}; fi; }}
+held() {{
+  # After a restart of the host either of a run's two processes may be the first to take it again.
+  if [ -n "$change" ] && [ "$change" = "$(cat {HOST_LOCK}.change 2>/dev/null)" ]; then taken; exit 0; fi
+  echo "{HELD} $(cat {HOST_LOCK}.holder 2>/dev/null)"; exit 0
+}}
 ended() {{
   flock --nonblock "$1" && return
   echo "{WAITS} $(cat {HOST_LOCK}.holder 2>/dev/null)"
   flock --timeout {STEP_SECONDS} "$1" || held
 }}
-if [ -e {HOST_LOCK}.ending ]; then ended 9; else flock --timeout {PROBE_SECONDS} 9 || held; fi
+if [ -e {HOST_LOCK}.ending ] || ! flock --timeout {PROBE_SECONDS} 9; then
+  if [ -e {HOST_LOCK}.ending ]; then ended 9; else held; fi
+fi
 ended 8
 flock --unlock 8
 rm -f {HOST_LOCK}.ending
 printf '%s\\n' "$1" >{HOST_LOCK}.holder
+printf '%s\\n' "$change" >{HOST_LOCK}.change
 # Told until another run changes the host; one run may take this lock twice. A run that confirms nothing at its end is
 # what a person has decided, and that must stay so after a power cut.
-[ -n "$3" ] && grep -qsF -e "$3" {CONFIRM}/undone.json || rm -f {CONFIRM}/undone.json
-if [ -e {CONFIRM}/pending.json ] && [ -z "$3" ]; then rm -f {CONFIRM}/pending.json && sync {CONFIRM}; fi
+[ -n "$change" ] && grep -qsF -e "$change" {CONFIRM}/undone.json || rm -f {CONFIRM}/undone.json
+if [ -e {CONFIRM}/pending.json ] && [ -z "$change" ]; then rm -f {CONFIRM}/pending.json && sync {CONFIRM}; fi
 # What starts the services of a host without systemd, if they are to run: after a stop nothing else may have done it.
 if [ -x "$2" ] && [ ! -d {BOOTED} ] && ! "$2" serves 9>&- 8>&-; then
   echo "{WAITS} $2, which starts its services"
   "$2" </dev/null >/dev/null 2>&1 9>&- 8>&-  # a step that needs them says why they do not run
 fi
-if [ -e {CONFIRM}/pending.json ]; then echo {TAKEN} {UNCONFIRMED}; else echo {TAKEN}; fi
+taken
 while read -r -t {SILENCE_SECONDS} _; do :; done
 printf 'the last step of %s, which has ended,\\n' "$1" >{HOST_LOCK}.holder
+rm -f {HOST_LOCK}.change
 : >{HOST_LOCK}.ending
 flock 8
 """

@@ -43,7 +43,7 @@ OF_ROOTS = {
     ),
     "roles/onhost/what_serves.py": (
         "apps, /etc/sdfleet/gateway, the files of units and mirrors",
-        "open_lock read_text unlink files.write",
+        "open_lock read_bytes read_text unlink files.write",
     ),
     "roles/onhost/files.py": ("whatever its callers may: apps, /etc/apt, a service's own", "open unlink replace"),
     "roles/onhost/apt_key.py": ("/etc/apt", "mkdir replace files.write"),

@@ -162,6 +162,8 @@ def put_back() -> None:
     holder = f"the host itself, which goes back: the change by {known.get('by', 'a controller')} was {NOT_CONFIRMED},"
     LOCK.with_name(f"{LOCK.name}.holder").write_text(f"{holder}\n")
     LOCK.with_name(f"{LOCK.name}.ending").touch()  # a controller that comes now waits, and is not refused
+    with contextlib.suppress(FileNotFoundError):
+        LOCK.with_name(f"{LOCK.name}.change").unlink()  # nor does it think that it has the lock
     print(f"{holder} since {known.get('at', 'an unknown time')}", flush=True)
     try:
         told, failed = what_serves.put_back(known, NOT_CONFIRMED)

@@ -31,10 +31,10 @@ class Lock:
             command = [word.replace(place, f"{self.folder}/{here}") for word in command]
         return command
 
-    def take(self, verb: str) -> tuple["subprocess.Popen[str]", str]:
+    def take(self, verb: str, change: str = "") -> tuple["subprocess.Popen[str]", str]:
         """Who holds it for a verb, and what it said first."""
         holder = subprocess.Popen(
-            self.local(hostlock.command(verb)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            self.local(hostlock.command(verb, change=change)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert holder.stdout
         return holder, holder.stdout.readline()
@@ -74,6 +74,17 @@ def test_one_at_a_time(lock: Lock) -> None:
     third, said = lock.take("update")
     assert hostlock.refusal(said) is None
     end(third)
+
+
+def test_both_processes_of_one_run_have_it(lock: Lock) -> None:
+    first, _ = lock.take("update", "t")
+    again, said = lock.take("update", "t")
+    other, refused = lock.take("update", "u")
+    assert hostlock.refusal(said) is None and "`sdfleet update` of " in str(hostlock.refusal(refused))
+    end(again, other, first)
+    ended, said = lock.take("update", "t")
+    assert hostlock.refusal(lock.answer(ended, said)) is None
+    end(ended)
 
 
 def test_no_service_can_take_it(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
