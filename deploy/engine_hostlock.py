@@ -27,7 +27,7 @@ def hold(host: Host, verb: str, change: str, waits: Callable[[str], None]) -> st
     Raises HostError if the connection is lost before the host has said whether the lock was taken.
     """
     if not isinstance(connector := host.connector, HostConnector):
-        return _hold_here(host, verb, change, waits)
+        return _hold_here(host, verb, waits)
     words = sudo(host.data.settings.connection, host.data.askpass)
     try:
         channel = connector.start(hostlock.shell(verb, words, host.data.settings.paths.boot, change), ANSWER_SECONDS)
@@ -77,9 +77,9 @@ def _line(channel: Channel) -> str:
     return answer.decode(errors="replace")
 
 
-def _hold_here(host: Host, verb: str, change: str, waits: Callable[[str], None]) -> str | None:
-    """The same for the local machine: the lock ends with this process."""
-    command = hostlock.command(verb, host.data.settings.paths.boot, change)
+def _hold_here(host: Host, verb: str, waits: Callable[[str], None]) -> str | None:
+    """The same for the local machine: the lock ends with this process. Who is there has decided what waits there."""
+    command = hostlock.command(verb, host.data.settings.paths.boot)
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     assert process.stdin and process.stdout
     answer = hostlock.answered(process.stdout.readline, waits)

@@ -165,8 +165,10 @@ def locked(
             said = {name: files.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for name in remotes}
 
             def take(name: str) -> "subprocess.Popen[str]":
+                host = remotes[name].host
+                its = "" if host.connection.local else change  # nothing is confirmed over a connection to itself
                 return subprocess.Popen(
-                    remotes[name].argv(command(verb, remotes[name].host.paths.boot if boot else None, change)),
+                    remotes[name].argv(command(verb, host.paths.boot if boot else None, its)),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=said[name],
