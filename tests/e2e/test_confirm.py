@@ -13,6 +13,7 @@ import pytest
 import tomlkit
 
 from lab.state import Rented
+from tests.e2e.test_sudo_and_jump import USER, WELCOME
 from tests.light import fleet
 from tests.light.fleet import LightFleet
 
@@ -56,7 +57,7 @@ end
 
 @pytest.fixture(scope="module")
 def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightFleet]:
-    """A host with a gateway and a firewall, and a container, with the light WebUI."""
+    """A host with a gateway and a firewall, whose user may sudo, and a container, with the light WebUI."""
     with fleet.running(tmp_path_factory.mktemp("confirm"), 1, (Rented(provider="vast"),)) as running:
         document = tomlkit.parse(running.file.read_text())
         document["hosts"][HOST]["groups"] = ["webui", "gateway"]
@@ -67,6 +68,9 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LightFleet]:
         (running.folder / "logins").chmod(0o600)
         done = running.sdfleet("apply")
         assert done.code == 0, done.text
+        running.on(HOST, WELCOME)
+        document["hosts"][HOST]["user"] = USER
+        running.file.write_text(tomlkit.dumps(document))
         running.on(HOST, "apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q nftables")
         yield running
 
