@@ -1,9 +1,9 @@
 """How the engine reaches a host: pyinfra's SSH connector with TCP_NODELAY, keepalive and questions asked ahead."""
 
-import base64
 import contextlib
 import shlex
 import socket
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from io import IOBase
 from itertools import zip_longest
@@ -14,12 +14,10 @@ import gevent
 from paramiko import (
     AuthenticationException,
     Channel,
-    PKey,
     SSHClient,
     SSHException,
     Transport,
 )
-from paramiko.agent import AgentSSH
 from pyinfra.api.command import StringCommand
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.host import Host
@@ -27,6 +25,7 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.ssh_util import load_key_with_certificate
 
 from deploy import refusals
+from deploy.agent_keys import agent_key
 from deploy.host_keys import (
     ChangedHostKeyError,
     RevokedHostKeyError,
@@ -34,7 +33,6 @@ from deploy.host_keys import (
     prefer_known_types,
     trust_known_hosts,
 )
-from deploy.keys import OpenedKey
 from deploy.known_hosts import KnownHosts
 from deploy.questions import Answer, Questions
 from inventory.connection import Login
@@ -61,21 +59,58 @@ class HostConnector(SSHConnector):
         self._clients: list[SSHClient] = []
         self.round_trips = 0
         """Commands and uploads so far; each waits for the network at least once."""
+        self.connections = 0
+        """How often it has been connected: once more after each reboot of the host."""
+        self.locked_since = 1
+        """Which of these connections the host's lock was taken over, by this process or by who started it."""
+        self.unconfirmed = False
+        """Whether a change of an earlier controller waited for its confirmation when the host's lock was taken."""
         self._questions = Questions(host.data.get("memory"))
 
     def connect(self) -> None:
         super().connect()
+        self.connections += 1
         gevent.spawn(_watch, self._transport())
 
     def _connect(self) -> None:
         """Log in, through the jump hosts if there are any. Raises ConnectError."""
+        self.client = cast(Any, self._through(self._clients))
+
+    def _through(self, clients: list[SSHClient]) -> SSHClient:
+        """A new connection to the host; `clients` gets it and those to the jump hosts. Raises ConnectError."""
         sock: Channel | None = None
         for login, following in zip_longest(self.settings.connection.logins, self.settings.connection.logins[1:]):
             client = self._logged_in(login, sock)
-            self._clients.append(client)
+            clients.append(client)
             if following:
                 sock = self._passage(client, following)
-        self.client = cast(Any, client)
+        return client
+
+    @contextlib.contextmanager
+    def another_connection(self) -> Iterator[Callable[[str], tuple[int, str]]]:
+        """A connection of its own, made now. Yields what runs a command over it: its status, and what it printed.
+
+        Raises ConnectError, or OSError, EOFError or SSHException if the connection is lost.
+        """
+        clients: list[SSHClient] = []
+
+        def run(command: str) -> tuple[int, str]:
+            transport = clients[-1].get_transport()
+            if transport is None:
+                raise EOFError("the connection was closed")
+            channel = transport.open_session(timeout=PATIENCE_SECONDS)
+            channel.settimeout(PATIENCE_SECONDS)
+            channel.set_combine_stderr(True)
+            channel.exec_command(command)
+            self.round_trips += 1
+            said = _said(channel)
+            return channel.recv_exit_status(), said
+
+        try:
+            self._through(clients)
+            yield run
+        finally:
+            _close(clients)
 
     def _logged_in(self, login: Login, sock: Channel | None) -> SSHClient:
         client = SSHClient()
@@ -127,7 +162,7 @@ class HostConnector(SSHConnector):
             return {"allow_agent": True, "look_for_keys": True}
         opened = next((key for key in self.host.data.keys if key.file == login.key), None)
         try:
-            key = _agent_key(opened) if opened else load_key_with_certificate(str(login.key), allow_prompt=False)
+            key = agent_key(opened) if opened else load_key_with_certificate(str(login.key), allow_prompt=False)
         except (OSError, SSHException, PyinfraError) as error:
             raise ConnectError(f"{refusals.where(self.settings, login)}: {error}") from error
         return {"pkey": key, "allow_agent": False, "look_for_keys": False}
@@ -135,11 +170,7 @@ class HostConnector(SSHConnector):
     def disconnect(self) -> None:
         super().disconnect()
         self._questions.remember()
-        for client in reversed(self._clients):
-            # Wakes the reading thread at once; close() waits for that thread, which otherwise polls too rarely.
-            with contextlib.suppress(AttributeError, OSError):
-                cast(Any, client.get_transport()).sock.shutdown(socket.SHUT_RDWR)
-            client.close()
+        _close(self._clients)
 
     def start(self, command: str, seconds: float) -> Channel:
         """Start a command that runs beside others; `seconds` is the timeout of each step. Returns its channel.
@@ -204,6 +235,14 @@ class HostConnector(SSHConnector):
         return transport
 
 
+def _close(clients: Sequence[SSHClient]) -> None:
+    for client in reversed(clients):
+        # Wakes the reading thread at once; close() waits for that thread, which otherwise polls too rarely.
+        with contextlib.suppress(AttributeError, OSError):
+            cast(Any, client.get_transport()).sock.shutdown(socket.SHUT_RDWR)
+        client.close()
+
+
 def _said(channel: Channel) -> str:
     """All that a command printed, which has ended or ends when its input does."""
     said = b""
@@ -211,25 +250,6 @@ def _said(channel: Channel) -> str:
         while part := channel.recv(PART):
             said += part
     return said.decode(errors="replace").strip()
-
-
-class _Agent(AgentSSH):
-    """An agent at a given socket; paramiko's own class only reads SSH_AUTH_SOCK."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(path))
-        self._connect(connection)  # type: ignore[attr-defined]
-
-
-def _agent_key(opened: OpenedKey) -> PKey:
-    """The key in its agent. Raises SSHException if the agent no longer has it."""
-    blob = base64.b64decode(opened.public.split()[1])
-    key = next((key for key in _Agent(opened.agent).get_keys() if key.asbytes() == blob), None)
-    if key is None:
-        raise SSHException(f"the agent no longer has {opened.file}")
-    return key
 
 
 def _prompt_transport(known: KnownHosts, sock: Any, **options: Any) -> Transport:

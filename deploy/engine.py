@@ -22,14 +22,16 @@ os.environ["PYINFRA_PROGRESS"] = "off"
 
 import gevent  # noqa: E402
 import pyinfra  # noqa: E402
+from paramiko import SSHException  # noqa: E402
 from pyinfra.api.exceptions import PyinfraError  # noqa: E402
 from pyinfra.api.host import Host  # noqa: E402
 from pyinfra.api.operation import OperationMeta  # noqa: E402
 
 from deploy import hostlock, refusals  # noqa: E402
 from deploy.connector import HostConnector  # noqa: E402
+from deploy.engine_confirmation import ArmError, Guard  # noqa: E402
 from deploy.engine_events import LogToEvents, emit, host_name  # noqa: E402
-from deploy.engine_hostlock import hold  # noqa: E402
+from deploy.engine_hostlock import hold, hold_again  # noqa: E402
 from deploy.events import (  # noqa: E402
     LOCK,
     Finished,
@@ -67,6 +69,7 @@ class _Run:
         self.budget = fleet.table.failure_budget if request.failures is None else request.failures
         limit_switches(fleet.table.rollout.away(len(fleet.hosts)))
         self.failed = 0
+        self.guard = Guard(request, fleet.table.rollout.confirm_seconds)
         shell = " ".join([*hostlock.STEP, "sh"]) if request.apply else "sh"
         self.session = Session(self._entries(fleet), request.diff, shell)
 
@@ -114,10 +117,14 @@ class _Run:
             self.fail(host, refusals.wrong_password(host.data.settings), began)
             return
         with self.current(host, began):
-            if self.request.apply and not self.request.locked and (why := hold(host, "apply", self.waits(host))):
+            if self.request.apply and not self.request.locked and (why := self.hold(host)):
                 self.fail(host, why, began)
                 return
             emit(Phase(host=host_name(host), phase="reading"))
+
+    def hold(self, host: Host) -> str | None:
+        """Take the host's lock. Returns why not, or None."""
+        return hold(host, "apply", self.guard.change.token, self.waits(host))
 
     @staticmethod
     def waits(host: Host) -> Callable[[str], None]:
@@ -157,19 +164,43 @@ class _Run:
 
     def execute(self, host: Host, operations: list[str]) -> None:
         began = time.monotonic()
-        changed = unchanged = 0
+        done: dict[Outcome, int] = dict.fromkeys(("changed", "unchanged"), 0)
+        self.guard.begin(host)
+        status, why = self.execute_all(host, operations, done)
+        # Whatever became of it: what is confirmed is that the host can still be reached.
+        with self.session.current(host):
+            unconfirmed = self.guard.after(host)
+        if unconfirmed:
+            status, why = "failed", f"{why}; {unconfirmed}" if why else unconfirmed
+        changed, unchanged = done["changed"], done["unchanged"]
+        if status == "failed":
+            self.fail(host, why, began, changed=changed, unchanged=unchanged)
+        else:
+            emit(self.result(host, status, began, changed, unchanged))
+
+    def execute_all(self, host: Host, operations: list[str], done: dict[Outcome, int]) -> tuple[Status, str]:
+        """Run operations until one fails. Returns how that ended, and why it failed; counts in `done`."""
         for op in operations:
             if self.over():
-                emit(self.result(host, "stopped", began, changed, unchanged))
-                return
-            result, error = self.execute_one(host, op)
-            if result == "failed":
-                why = f"{self.session.label(host, op)}: {error}"
-                self.fail(host, why, began, changed=changed, unchanged=unchanged)
-                return
-            changed += result == "changed"
-            unchanged += result == "unchanged"
-        emit(self.result(host, "ok", began, changed, unchanged))
+                return "stopped", ""
+            label = self.session.label(host, op)
+            try:
+                with self.session.current(host):
+                    if self.session.meta(host, op).will_change:
+                        self.guard.before(host)
+                result, why = self.execute_one(host, op)
+                lost_lock = self.hold_again(host)
+            except (ArmError, HostError, OSError, EOFError, SSHException, ValueError) as error:
+                return "failed", f"{label}: {error}"
+            if result == "failed" or lost_lock:
+                return "failed", f"{label}: {why or lost_lock}"
+            done[result] += 1
+        return "ok", ""
+
+    def hold_again(self, host: Host) -> str | None:
+        """Take the host's lock again if an operation has rebooted it. Returns why to stop, or None."""
+        change = self.guard.change
+        return hold_again(host, change.verb, change.token, self.guard.waits(host), self.waits(host))
 
     def execute_one(self, host: Host, op: str) -> tuple[Outcome, str]:
         """Run one operation. Returns how it went, and the reason if it failed."""

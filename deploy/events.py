@@ -35,6 +35,9 @@ class Request(_Message):
     diff: bool = Field(default=False, description="Whether to show what changes inside files.")
     askpass: dict[str, PurePosixPath] = Field(default={}, description="By host, the SUDO_ASKPASS program there.")
     locked: bool = Field(default=False, description="Whether the caller holds the hosts' locks already.")
+    change: str = Field(
+        default="", description="With `locked`: names the change that the caller confirms; the engine confirms its own."
+    )
     trainer_of: str = Field(
         default="",
         description="Folder with code and lock of an earlier trainer; only that is built.",

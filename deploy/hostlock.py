@@ -12,7 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import PurePosixPath
 from typing import IO
 
@@ -21,7 +21,7 @@ from deploy.ssh import Answer, HostError, Remote, each
 from inventory.hosts import whoami
 from inventory.model import HostSettings
 from roles.onhost.init import BOOTED
-from roles.paths import HOST_LOCK, STEP_LOCK
+from roles.paths import CONFIRM, HOST_LOCK, STEP_LOCK
 
 SILENCE_SECONDS = 60
 """After this long without a heartbeat the lock is released."""
@@ -35,9 +35,15 @@ It installs packages anew and waits for another start of them, and for superviso
 on two cores at a load of 22.
 """
 BEAT_SECONDS = 15
+AGAIN_SECONDS = 5
+"""How often to look whether a lock has ended that must be taken again; less than a host waits for its controller."""
 HELD = "held"
 """First word of the host's answer if another process has the lock; the rest says which."""
 TAKEN = "taken"
+"""First word if the lock was taken; `UNCONFIRMED` follows if a change of an earlier controller is not confirmed yet."""
+UNCONFIRMED = "unconfirmed"
+PROBE_SECONDS = 2
+"""How long to try to take the lock: the host itself takes it for a moment to see whether it is free."""
 WAITS = "waits"
 """First word of what the host says before it waits for the last step of a run that ended; the rest says whose."""
 
@@ -49,25 +55,39 @@ _SCRIPT = f"""
 (umask 077; : >>{HOST_LOCK} && : >>{STEP_LOCK}) && exec 9>>{HOST_LOCK} 8>>{STEP_LOCK} || exit 1
 chmod 600 {HOST_LOCK} {STEP_LOCK}
 [ -z "$SUDO_UID" ] || chown "$SUDO_UID" {STEP_LOCK}
-held() {{ echo "{HELD} $(cat {HOST_LOCK}.holder 2>/dev/null)"; exit 0; }}
+change=$3
+taken() {{ if [ -e {CONFIRM}/pending.json ]; then echo {TAKEN} {UNCONFIRMED}; else echo {TAKEN}; fi; }}
+held() {{
+  # After a restart of the host either of a run's two processes may be the first to take it again.
+  if [ -n "$change" ] && [ "$change" = "$(cat {HOST_LOCK}.change 2>/dev/null)" ]; then taken; exit 0; fi
+  echo "{HELD} $(cat {HOST_LOCK}.holder 2>/dev/null)"; exit 0
+}}
 ended() {{
   flock --nonblock "$1" && return
   echo "{WAITS} $(cat {HOST_LOCK}.holder 2>/dev/null)"
   flock --timeout {STEP_SECONDS} "$1" || held
 }}
-if [ -e {HOST_LOCK}.ending ]; then ended 9; else flock --nonblock 9 || held; fi
+if [ -e {HOST_LOCK}.ending ] || ! flock --timeout {PROBE_SECONDS} 9; then
+  if [ -e {HOST_LOCK}.ending ]; then ended 9; else held; fi
+fi
 ended 8
 flock --unlock 8
 rm -f {HOST_LOCK}.ending
 printf '%s\\n' "$1" >{HOST_LOCK}.holder
+printf '%s\\n' "$change" >{HOST_LOCK}.change
+# Told until another run changes the host; one run may take this lock twice. A run that confirms nothing at its end is
+# what a person has decided, and that must stay so after a power cut.
+[ -n "$change" ] && grep -qsF -e "$change" {CONFIRM}/undone.json || rm -f {CONFIRM}/undone.json
+if [ -e {CONFIRM}/pending.json ] && [ -z "$change" ]; then rm -f {CONFIRM}/pending.json && sync {CONFIRM}; fi
 # What starts the services of a host without systemd, if they are to run: after a stop nothing else may have done it.
 if [ -x "$2" ] && [ ! -d {BOOTED} ] && ! "$2" serves 9>&- 8>&-; then
   echo "{WAITS} $2, which starts its services"
   "$2" </dev/null >/dev/null 2>&1 9>&- 8>&-  # a step that needs them says why they do not run
 fi
-echo {TAKEN}
+taken
 while read -r -t {SILENCE_SECONDS} _; do :; done
 printf 'the last step of %s, which has ended,\\n' "$1" >{HOST_LOCK}.holder
+rm -f {HOST_LOCK}.change
 : >{HOST_LOCK}.ending
 flock 8
 """
@@ -76,14 +96,15 @@ STEP = ("flock", "--shared", "--close", str(STEP_LOCK))
 """Prefix of a command that changes the host. flock itself holds the lock, not the processes that the command leaves."""
 
 
-def command(verb: str, boot: PurePosixPath | None = None) -> list[str]:
+def command(verb: str, boot: PurePosixPath | None = None, change: str = "") -> list[str]:
     """The command that takes the lock of its host for `sdfleet VERB` and holds it while the heartbeat lasts.
 
     + boot: the script that starts all services of a host without systemd (Paths.boot), if they are to run for the verb
+    + change: names what the verb changes and confirms at its end; without one, what waits on the host is confirmed now
     """
     since = time.strftime("%H:%M:%S UTC", time.gmtime())
     holder = f"`sdfleet {verb}` of {whoami()} (process {os.getpid()}) since {since}"
-    return ["bash", "-c", _SCRIPT, "sdfleet", holder, str(boot or "")]
+    return ["bash", "-c", _SCRIPT, "sdfleet", holder, str(boot or ""), change]
 
 
 def refusal(answer: str, host: HostSettings | None = None) -> str | None:
@@ -96,6 +117,11 @@ def refusal(answer: str, host: HostSettings | None = None) -> str | None:
     if word == HELD:
         return f"{holder or 'another run of sdfleet'} is changing this host; wait until it is done, or stop it"
     return f"its lock {HOST_LOCK} cannot be taken: {answer.strip() or 'no answer'}"
+
+
+def unconfirmed(answer: str) -> bool:
+    """Whether a change of an earlier controller waits for its confirmation on a host whose lock was taken."""
+    return answer.split() == [TAKEN, UNCONFIRMED]
 
 
 def waits(answer: str) -> str | None:
@@ -119,40 +145,56 @@ def lost(host: HostSettings) -> refusals.Refusal:
 
 
 @contextlib.contextmanager
-def locked(remotes: Mapping[str, Remote], verb: str, boot: bool = True) -> Iterator[dict[str, HostError]]:
+def locked(
+    remotes: Mapping[str, Remote], verb: str, boot: bool = True, change: str = ""
+) -> Iterator[dict[str, HostError]]:
     """Hold the locks of hosts. Yields the reasons by name for those not held, unreachable hosts included.
 
+    A lock that ends, since its host restarts, is taken again.
+
     + boot: whether their services are to run; those of a host without systemd may be left after a stop
+    + change: as for `command`
     """
     holders: dict[str, subprocess.Popen[str]] = {}
     refused: dict[str, HostError] = {}
+    taken: set[str] = set()
     enough = threading.Event()
-    beat = threading.Thread(target=_beat, args=(holders, enough), daemon=True)
+    beat: threading.Thread | None = None
     with contextlib.ExitStack() as files:
         try:
             said = {name: files.enter_context(tempfile.TemporaryFile("w+", errors="replace")) for name in remotes}
-            # Sends sudo's password to all hosts in parallel; argv below would do it one by one.
-            lent = each(remotes, lambda remote: remote.askpass())
-            refused |= {name: why for name, why in lent.items() if isinstance(why, HostError)}
-            for name in [name for name in remotes if name not in refused]:
-                holders[name] = subprocess.Popen(
-                    remotes[name].argv(command(verb, remotes[name].host.paths.boot if boot else None)),
+
+            def take(name: str) -> "subprocess.Popen[str]":
+                host = remotes[name].host
+                its = "" if host.connection.local else change  # nothing is confirmed over a connection to itself
+                return subprocess.Popen(
+                    remotes[name].argv(command(verb, host.paths.boot if boot else None, its)),
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=said[name],
                     text=True,
                     start_new_session=True,
                 )
+
+            # Sends sudo's password to all hosts in parallel; argv below would do it one by one.
+            lent = each(remotes, lambda remote: remote.askpass())
+            refused |= {name: why for name, why in lent.items() if isinstance(why, HostError)}
+            for name in [name for name in remotes if name not in refused]:
+                holders[name] = take(name)
             # While one host waits, the locks of the others must not expire.
+            beat = threading.Thread(target=_beat, args=(holders, taken, take, enough), daemon=True)
             beat.start()
             for name, holder in holders.items():
                 try:
                     _judge(remotes[name], verb, holder, said[name])
+                    taken.add(name)
                 except HostError as error:
                     refused[name] = error
             yield refused
         finally:
             enough.set()
+            if beat:
+                beat.join()
             for holder in holders.values():
                 _let_go(holder)
 
@@ -181,6 +223,7 @@ def _judge(remote: Remote, verb: str, holder: subprocess.Popen[str], said: IO[st
         raise HostError(says, cure=cure, unreachable=True)
     if why := refusal(answer, remote.host):
         raise HostError(f"{remote.name}: {why}")
+    remote.unconfirmed = unconfirmed(answer)
 
 
 def _answer(name: str, said: IO[str]) -> str:
@@ -195,9 +238,18 @@ def _answer(name: str, said: IO[str]) -> str:
     return answer
 
 
-def _beat(holders: Mapping[str, subprocess.Popen[str]], enough: threading.Event) -> None:
-    while not enough.wait(BEAT_SECONDS):
-        for holder in list(holders.values()):
+def _beat(
+    holders: dict[str, "subprocess.Popen[str]"],
+    taken: Set[str],
+    take: Callable[[str], "subprocess.Popen[str]"],
+    enough: threading.Event,
+) -> None:
+    """Send heartbeats until there is enough, and take a lock again that was taken and has ended."""
+    while not enough.wait(AGAIN_SECONDS):
+        for name, holder in list(holders.items()):
+            if name in taken and holder.poll() is not None:
+                holders[name] = take(name)
+                continue
             with contextlib.suppress(OSError, ValueError):
                 assert holder.stdin
                 holder.stdin.write("\n")
@@ -215,6 +267,6 @@ def _let_go(holder: subprocess.Popen[str]) -> None:
         holder.wait()
 
 
-def shell(verb: str, sudo: Sequence[str], boot: PurePosixPath | None = None) -> str:
+def shell(verb: str, sudo: Sequence[str], boot: PurePosixPath | None = None, change: str = "") -> str:
     """`command` as one line for a remote shell, after the sudo prefix."""
-    return shlex.join([*sudo, *command(verb, boot)])
+    return shlex.join([*sudo, *command(verb, boot, change)])

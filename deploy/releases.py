@@ -85,7 +85,7 @@ def state(entry: Release) -> Text:
     if not entry.whole:
         return Text("incomplete, not used" if entry.since else "not built by sdfleet", "yellow")
     if entry.left:
-        return Text("gone back from", "yellow")
+        return Text(f"gone back from: {entry.why}" if entry.why else "gone back from", "yellow")
     return Text("served" if entry.since else "built")
 
 

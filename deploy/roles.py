@@ -1,5 +1,6 @@
 """The roles of one host, in order: all that apply does."""
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from pyinfra.api.command import StringCommand
 from pyinfra.context import host
 from pyinfra.operations import server
 
+from deploy.confirmation import sentences
 from deploy.manager_choice import chosen_manager, refuse_without_systemd
 from deploy.torch import NO_TORCH, TorchBuilds, torch_builds
 from inventory.caching import upstreams
@@ -16,6 +18,7 @@ from roles.cache import tasks as cache
 from roles.comfyui import tasks as comfyui
 from roles.facts.gpu import Gpus
 from roles.facts.init import Init
+from roles.facts.survey import Survey
 from roles.gateway import tasks as gateway
 from roles.gateway.backends import backends
 from roles.gpu import tasks as gpu
@@ -23,11 +26,14 @@ from roles.lora_scripts import tasks as lora_scripts
 from roles.managers import Manager
 from roles.mirrors import tasks as mirrors
 from roles.models import tasks as models
+from roles.onhost.files import json_object
 from roles.operations.refusal import refusal
+from roles.paths import CONFIRM
 from roles.rental import tasks as rental
 from roles.trainer import tasks as trainer
 from roles.webui import tasks as webui
 
+UNDONE = "undone.json"
 WITHOUT_PROGRAMS = frozenset({"mirrors", "cache"})
 """Roles that run none of sdfleet's own programs on the host."""
 
@@ -41,12 +47,23 @@ def apply_roles(only: Collection[str] = ROLES) -> None:
     computes = not {"webui", "comfyui", "lora_scripts", "trainer"}.isdisjoint(chosen)
     torch = torch_builds(settings, host.get_fact(Gpus)) if computes else NO_TORCH
     # One call per role, in this order: pyinfra orders operations by the line that they are called from.
+    tell_undone()
     prepare_system(settings, chosen, manager)
     install_models(settings, chosen)
     install_applications(settings, chosen, torch, manager)
     install_gateway(settings, chosen, manager)
     install_rental(settings, chosen, manager)
     refuse_without_torch(chosen, torch)
+
+
+def tell_undone() -> None:
+    """Say what the host has undone by itself."""
+    seen = host.get_fact(Survey, texts=[CONFIRM / UNDONE])
+    undone = json_object((seen.text(CONFIRM / UNDONE) or "").encode())
+    if not {"by", "at", "done", "failed"} <= undone.keys():
+        return
+    for sentence in sentences({"undone": undone, "waits": {}}):
+        host.log(sentence, logging.getLogger("pyinfra").warning)
 
 
 def prepare_system(settings: HostSettings, chosen: Collection[str], manager: Manager) -> None:

@@ -159,6 +159,9 @@ class HostState(Host):
     runs: Annotated[Mapping[str, str], "Training runs: name and state."]
     idle: Annotated[Idle | None, "How it is used; null without rental.idle_stop."]
     asleep: Annotated[bool, "Whether its services wait for `sdfleet start` after a stop of the container."]
+    unconfirmed: Annotated[
+        tuple[str, ...], "What the host undid by itself, and what it will undo unless it is confirmed, a sentence each."
+    ] = ()
 
 
 Level = Literal["good", "warning", "bad"]
@@ -198,6 +201,7 @@ class Release:
     current: Annotated[bool, "Whether it is in use."]
     whole: Annotated[bool, "Whether sdfleet finished building it."]
     left: Annotated[str, "When it was rolled back from; empty if it was not."]
+    why: Annotated[str, "Why that was, if no person did it: `not confirmed`."]
     since: Annotated[str, "Since when it serves, or served; empty if it never did."]
     by: Annotated[str, "Who made it serve."]
     differs: Annotated[str, "How the settings of its unit differ from the last ones of the same release."]

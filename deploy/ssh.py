@@ -67,6 +67,8 @@ class Remote:
         self._place = askpass.folder()
         self.answered = 0.0
         """When it last answered, in s since the epoch."""
+        self.unconfirmed = False
+        """Whether a change of an earlier controller waited for its confirmation when the host's lock was taken."""
         self._running: set[subprocess.Popen[bytes]] = set()
         self._ssh = [] if host.connection.local else ["ssh", "-F", str(config), host.name]
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from deploy import host_memory, units
+from deploy import confirmation, host_memory, units
 from deploy.console import err, out, print_table, styled, waiting
 from deploy.failures import lost as failed
 from deploy.onhost import observe
@@ -78,6 +78,9 @@ def _notes(hosts: Sequence[HostSettings], seen: Mapping[str, HostState]) -> None
     for name, found in seen.items():
         if found.asleep:
             out.print(f"{name}: nothing has started its services since it was stopped; run: sdfleet start {name}")
+    for name, found in seen.items():
+        for sentence in found.unconfirmed:
+            out.print(styled("[yellow]{}: {}[/]", name, sentence))
     for host in hosts:
         if host.name in seen and (idle := seen[host.name].idle):
             out.print(_idle(host, idle))
@@ -125,6 +128,7 @@ def state(seen: Mapping[str, Any], runs: Mapping[str, str]) -> HostState:
         runs=runs,
         idle=Idle(idle["looks"], idle["seconds"], tuple(idle["uses"])) if idle else None,
         asleep=seen["asleep"],
+        unconfirmed=tuple(confirmation.sentences(seen["confirmation"])),
     )
     _row("", found)
     return found

@@ -34,6 +34,16 @@ def _is_expression(text: str) -> str:
     return text
 
 
+LEAST_CONFIRM = 10
+"""Seconds below which a slow login would undo a good change."""
+
+
+def _is_wait(seconds: int) -> int:
+    if 0 < seconds < LEAST_CONFIRM:
+        raise ValueError(f"{seconds} is too short; give 0 to switch it off, or at least {LEAST_CONFIRM}")
+    return seconds
+
+
 class Rollout(Settings):
     """Settings of `sdfleet update`."""
 
@@ -71,6 +81,14 @@ class Rollout(Settings):
         ge=0,
         le=LONGEST_WAIT,
         description="How long a wave waits for the training runs of its hosts; a host that still trains is skipped.",
+    )
+
+    confirm_seconds: Annotated[int, AfterValidator(_is_wait)] = Field(
+        default=60,
+        ge=0,
+        le=LONGEST_WAIT,
+        description="How long a host waits without its controller for a change to be confirmed over a new connection, "
+        "in apply too, until it puts back what served before; 0: it never does.",
     )
 
     def away(self, hosts: int) -> int:

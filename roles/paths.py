@@ -25,6 +25,9 @@ HOST_LOCK = PurePosixPath("/run/sdfleet.lock")
 STEP_LOCK = PurePosixPath("/run/sdfleet.steps")
 """Lock shared by every command that changes the host: one that outlives its controller blocks the next controller."""
 
+CONFIRM = ETC / "confirm"
+"""What is known of a change that the host undoes unless it is confirmed, root only (roles/onhost/confirm.py)."""
+
 GATEWAY = ETC / "gateway"
 """The gateway's configuration, logins, sessions and certificate, root only."""
 

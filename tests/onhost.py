@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,9 +18,13 @@ _FOLDER = TemporaryDirectory(prefix="sdfleet-onhost-")
 
 def with_systemd(packed: bytes) -> bytes:
     """An archive for which this machine has systemd as process 1: tests stand in for systemctl alone."""
+    return changed(packed, lambda text: text.replace(str(BOOTED), _FOLDER.name))
+
+
+def changed(packed: bytes, change: Callable[[str], str]) -> bytes:
+    """An archive with other texts."""
     files = zipfile.ZipFile(io.BytesIO(packed))
-    texts = {name: files.read(name).decode() for name in files.namelist()}
-    return programs.zipped({name: text.replace(str(BOOTED), _FOLDER.name) for name, text in texts.items()})
+    return programs.zipped({name: change(files.read(name).decode()) for name in files.namelist()})
 
 
 def sent_with_systemd(text: str) -> str:

@@ -37,6 +37,14 @@ FILES = {"read", "read_json", "remove", "write"}
 OF_ROOTS = {
     "roles/onhost/activate.py": ("apps", "open_lock read_text replace unlink symlink_to files.write"),
     "roles/onhost/release_history.py": ("apps", "read_text replace files.write"),
+    "roles/onhost/confirm.py": (
+        "/etc/sdfleet/confirm, /run/sdfleet.lock; names in apps",
+        "open open_lock mkdir unlink rename glob touch write_text files.read_json files.remove files.write",
+    ),
+    "roles/onhost/what_serves.py": (
+        "apps, /etc/sdfleet/gateway, the files of units and mirrors",
+        "open_lock read_bytes read_text unlink files.write",
+    ),
     "roles/onhost/files.py": ("whatever its callers may: apps, /etc/apt, a service's own", "open unlink replace"),
     "roles/onhost/apt_key.py": ("/etc/apt", "mkdir replace files.write"),
     "roles/onhost/build_wheels.py": ("envs, before they have their name", "open mkdir rename read_text write_text"),
@@ -55,8 +63,8 @@ OF_ROOTS = {
     "roles/onhost/pinned_checkout.py": ("cache/git, apps, envs", "open_lock mkdir rename files.remove"),
     "roles/onhost/provider.py": ("/proc", "read_bytes"),
     "roles/onhost/prune.py": (
-        "apps, envs",
-        "open_lock glob iterdir read_text read_bytes remove files.remove rename unlink",
+        "apps, envs; reads /etc/sdfleet/confirm",
+        "open_lock glob iterdir read_text read_bytes remove files.remove files.read_json rename unlink",
     ),
     "roles/onhost/lora_keys.py": ("open is the controller's, of its own file", "open"),
     "roles/onhost/webui_extensions.py": ("cache/git; listdir of a descriptor", "glob listdir"),
@@ -86,6 +94,7 @@ OF_ROOTS = {
         "supervisor, /run/sdfleet-supervisor",
         "mkdir read_text replace unlink files.write",
     ),
+    "roles/onhost/systemd_manager.py": ("/etc/systemd/system", "glob"),
     "roles/onhost/transfers.py": ("/run/sdfleet.transfers", "open_lock"),
     "roles/onhost/unit_log.py": ("supervisor/logs", "mkdir open replace"),
     "roles/onhost/unprivileged.py": ("the name of a folder in /tmp that is empty by then", "chown rmdir"),

@@ -130,6 +130,7 @@ def judged(state: HostState) -> tuple[Level, str, tuple[str, ...]]:
     warnings += [state.gpu_problem] if state.gpu_problem else []
     warnings += [f"missing: {name}" for name in state.models.missing]
     warnings += ["nothing has started its services since it was stopped"] if state.asleep else []
+    warnings += state.unconfirmed
     warnings += ["nothing looks whether it is idle"] if state.idle and not state.idle.looks else []
     told = health(state.webui).plain if state.webui else ""
     return ("bad" if bad else "warning" if warnings else "good"), told, (*bad, *warnings)

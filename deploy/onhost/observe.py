@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.onhost.machine import disk, os_release
-from roles.onhost import gpus, idle_stop, nofollow, services, supervisor_boot, supervisor_manager, webui_api
+from roles.onhost import confirm, gpus, idle_stop, nofollow, services, supervisor_boot, supervisor_manager, webui_api
 from roles.onhost.loopback import AnswerError
 from roles.onhost.provider import provider
 
@@ -40,6 +40,7 @@ def main(
         "idle": _idle(nofollow.read_json(idle)) if idle else None,
         "models": {"expected": len(models), "missing": missing},
         "asleep": _asleep(root),
+        "confirmation": confirm.told(),
         "disk": {name: round(gb, 1) for name, gb in disk(Path(root)).items()},
     }
 

@@ -40,6 +40,7 @@ def _entries(folder: Path, current: bool, history: list[dict[str, Any]]) -> list
             "since": entry.get("since", ""),
             "by": entry.get("by", ""),
             "left": entry.get("left", ""),
+            "why": entry.get("why", ""),
             "whole": whole,
             "differs": unit_changes.told(now, entry.get("text", "")) if number else "",
             "manifest": manifest,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from deploy import hostlock, lock
+from deploy import confirmation, hostlock, lock
 from deploy.console import err, out, styled
 from deploy.engine_client import select_hosts
 from deploy.lock_resolver import Resolver
@@ -70,13 +70,15 @@ def update(
     loaded = load(fleet)
     lock.require(loaded, hosts, ROLES)
     touched: list[str] = []
+    change = confirmation.new_change()
     try:
         with (
             connect(loaded.hosts[name] for name in hosts) as remotes,
-            hostlock.locked(remotes, "update") as refused,
+            hostlock.locked(remotes, "update", change=change) as refused,
         ):
             hostlock.refuse(refused, asked.without(refused, hosts))
-            rollout = Rollout(loaded, _id(loaded), remotes, force, verbose, _asks if pause else lambda names: True)
+            may_continue = _asks if pause else lambda names: True
+            rollout = Rollout(loaded, _id(loaded), remotes, force, verbose, may_continue, change=change)
             touched = rollout.touched
             rollout.run()
     except KeyboardInterrupt:

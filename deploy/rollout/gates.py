@@ -35,7 +35,7 @@ class Failure:
 
     host: str
     gate: str
-    """apply, stable, health, picture or journal."""
+    """apply, stable, health, picture, journal or confirm."""
     said: str
     log: tuple[str, ...] = ()
     """Lines of the service's journal."""

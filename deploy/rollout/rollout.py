@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from deploy import engine_client, keys
+from deploy import confirmation, engine_client, keys
 from deploy.console import err, out, styled, waiting
 from deploy.engine_view import BROKE_OFF, EngineView
 from deploy.events import Request
@@ -17,7 +17,7 @@ from deploy.rollout.state import Mark
 from deploy.rollout.waves import all_waves, next_wave
 from deploy.ssh import HostError, Remote, each
 from inventory.errors import SdfleetError
-from inventory.model import ROLES, Fleet
+from inventory.model import ROLES, Fleet, HostSettings
 
 T = TypeVar("T")
 LOOK_AGAIN_SECONDS = 5
@@ -42,6 +42,8 @@ class Rollout:
     not_resumed: list[str] = field(default_factory=list)
     """Hosts whose training was stopped for their wave and could not be started again."""
     paused: bool = False
+    change: str = field(default_factory=confirmation.new_change)
+    """Names what this rollout changes on the hosts until it is confirmed."""
 
     @property
     def proven(self) -> bool:
@@ -66,6 +68,7 @@ class Rollout:
         begun = [name for name in self.marks if self._unfinished(name)]
         todo = [self.fleet.hosts[name] for name in self.remotes if changes[name] or name in begun]
         tell_plan(changes, begun)
+        self.settle([name for name, remote in self.remotes.items() if remote.unconfirmed], todo)
         if not todo:
             out.print("Every host matches fleet.toml; nothing to do.")
             return
@@ -93,14 +96,44 @@ class Rollout:
     def bring_up_cache(self) -> None:
         """Apply the fleet's cache before any host chooses its mirrors; this touches no WebUI."""
         view = engine_client.cache_first(self.fleet, self._request(tuple(self.remotes), apply=True), self.verbose)
-        if view is not None and view.failed:
-            raise SdfleetError("No WebUI was touched. Fix the cache, or leave its host out with --limit.")
+        if view is None:
+            return
+        caches = {name: remote for name, remote in self.remotes.items() if remote.host.has("cache")}
+        unconfirmed = [f"{failure.host}: {failure.said}" for failure in self.confirmed(caches, self.change)]
+        if view.failed or unconfirmed:
+            cure = "No WebUI was touched. Fix the cache, or leave its host out with --limit."
+            raise SdfleetError("\n".join([*unconfirmed, cure]))
 
     def _request(self, hosts: tuple[str, ...], apply: bool) -> Request:
         opened = keys.opened(self.fleet.hosts[name].connection for name in hosts)
         return Request(
-            fleet=str(self.fleet.file), hosts=hosts, roles=ROLES, apply=apply, locked=True, failures=0, keys=opened
+            fleet=str(self.fleet.file),
+            hosts=hosts,
+            roles=ROLES,
+            apply=apply,
+            locked=True,
+            change=self.change,
+            failures=0,
+            keys=opened,
         )
+
+    def settle(self, waiting: Sequence[str], todo: Sequence[HostSettings]) -> None:
+        """Confirm what an earlier run has left unconfirmed on hosts that this one does not change.
+
+        Raises SdfleetError where that fails: such a host goes back, and is to be looked at first.
+        """
+        left = {name: self.remotes[name] for name in waiting if name not in [host.name for host in todo]}
+        if failures := self.confirmed(left, ""):
+            raise SdfleetError("\n".join(f"{each.host}: {each.said}" for each in failures))
+
+    def confirmed(self, remotes: Mapping[str, Remote], token: str) -> list[Failure]:
+        """Confirm what was changed on hosts, over new connections. Returns the failures.
+
+        + token: names the change; empty for whatever waits
+        """
+        armed = self.fleet.table.rollout.confirm_seconds > 0
+        failed = confirmation.unconfirmed(remotes, token, armed)
+        return [Failure(name, "confirm", why) for name, why in failed.items()]
 
     def drain(self, names: Sequence[str]) -> dict[str, list[str]]:
         """Wait until no host of a wave trains. Those that still do are left out, or stopped with `force`.
@@ -150,7 +183,7 @@ class Rollout:
         with waiting(f"a picture from {' '.join(names)}"):
             before = _all_answers(each(remotes, self._before))
         self.touched += names
-        bad = self.applied(names) or self.judged(remotes, before)
+        bad = self.applied(names) or self.judged(remotes, before) or self.confirmed(remotes, self.change)
         if bad:
             self.failures = sorted(bad, key=lambda failure: failure.follows)
             self.take_back(remotes, before)
@@ -205,8 +238,15 @@ class Rollout:
         return failures
 
     def take_back(self, remotes: Mapping[str, Remote], before: Mapping[str, Seen]) -> None:
-        """Roll back every host of a wave."""
+        """Roll back every host of a wave. One that could not be confirmed puts back what else was changed by itself."""
         rollback.roll_back_hosts(self.id, remotes, before, self.failures)
+        alone = {failure.host for failure in self.failures if failure.gate == "confirm"}
+        unsure = self.confirmed({name: remote for name, remote in remotes.items() if name not in alone}, self.change)
+        for name in [*alone, *(failure.host for failure in unsure)]:
+            seconds = self.fleet.table.rollout.confirm_seconds
+            err.print(
+                styled("[yellow]{}[/] puts back by itself what else was changed, {} s after this run", name, seconds)
+            )
 
 
 def _list(busy: Mapping[str, Iterable[str]]) -> str:

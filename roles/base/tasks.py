@@ -6,10 +6,12 @@ from pathlib import PurePosixPath
 from pyinfra.api.deploy import deploy
 from pyinfra.api.operation import operation
 from pyinfra.context import host
+from pyinfra.operations import server
 
 from roles.accounts import HOMES, SHARED, SHARED_HOMES
 from roles.base import boot, tf_logs
 from roles.base.config import UV_LOCKS, Base
+from roles.base.rendering import CONFIRM_UNIT, confirm_text
 from roles.data_root import better_root, on_system_disk
 from roles.facts.provider import Provider
 from roles.facts.seen import HostSurvey
@@ -21,6 +23,7 @@ from roles.operations.files import Commands, folders
 from roles.operations.packages import install_packages
 from roles.operations.programs import own_programs, remove_old_programs
 from roles.operations.tools import put_tool, tool_record
+from roles.operations.units import write_units
 from roles.paths import Folder, Paths
 from roles.settings import SettingError
 
@@ -42,7 +45,7 @@ def install(base: Base, paths: Paths, manager: Manager, trains: bool) -> None:
     wanted, own_manager = wanted_folders(paths, manager), manager != SYSTEMD
     homes = boot.homes(paths) if own_manager else {user: paths.data(app) for user, app in HOMES.items()}
     provider = host.get_fact(Provider) if own_manager else ""
-    seen = _survey(base, paths, [folder.path for folder in wanted], list(homes), own_manager)
+    seen = _survey(base, paths, [folder.path for folder in wanted], list(homes), manager)
     better = _better_root(paths, provider, seen)
     _refuse_small_disk(base, paths, seen, better)
     install_packages(base.packages, seen, manager)
@@ -58,14 +61,16 @@ def install(base: Base, paths: Paths, manager: Manager, trains: bool) -> None:
     if own_manager:
         boot.install(paths, provider, seen)
         tf_logs.show_runs(paths.runs if trains else None, provider, seen)
+    go_back_unless_confirmed(paths, manager, seen)
 
 
-def _survey(base: Base, paths: Paths, places: list[PurePosixPath], users: list[str], own_manager: bool) -> HostSurvey:
+def _survey(base: Base, paths: Paths, places: list[PurePosixPath], users: list[str], manager: Manager) -> HostSurvey:
     """What `install` has to know of a host.
 
     + places: folders that it makes
-    + own_manager: whether it brings the service manager
+    + manager: the host's service manager, which the role brings where it is not systemd
     """
+    own_manager, confirming = manager != SYSTEMD, manager.file(CONFIRM_UNIT.name)
     return host.get_fact(
         Survey,
         paths=[
@@ -73,13 +78,25 @@ def _survey(base: Base, paths: Paths, places: list[PurePosixPath], users: list[s
             *(paths.uv, paths.onhost, tool_record("uv", base.uv_version, paths)),
             *([*boot.looked_at(paths), tf_logs.LINK] if own_manager else []),
         ],
-        texts=[paths.tools / "uv.txt", *(boot.read(paths) if own_manager else [])],
+        texts=[paths.tools / "uv.txt", confirming, *(boot.read(paths) if own_manager else [])],
+        units=manager.show([CONFIRM_UNIT.name]),
         packages=base.packages,
         users=users,
         folders=[paths.envs, paths.old_programs],
         digests=[paths.onhost],
         disks=[paths.root, *sorted({PurePosixPath(disk) for disk in DISKS.values()} if own_manager else [])],
     )
+
+
+def go_back_unless_confirmed(paths: Paths, manager: Manager, seen: HostSurvey) -> None:
+    """Have the service that undoes unconfirmed changes start with the host; each change of the host starts it too.
+
+    + seen: a survey that read its file and looked at the unit
+    """
+    unit, text = manager.file(CONFIRM_UNIT.name), confirm_text(paths, manager)
+    write_units({unit: text}, seen, manager)
+    if not seen.unit(CONFIRM_UNIT.name).enabled:
+        server.shell(name="Let the host go back by itself", commands=[manager.at_boot(CONFIRM_UNIT.name)])
 
 
 @deploy("Programs")

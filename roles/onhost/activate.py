@@ -102,7 +102,7 @@ class App:
 
         With `hurry` a picture in the making is not waited for.
         """
-        began, history = time.monotonic(), self.history
+        history = self.history
         old: Entry = {"release": self.current(), "text": history.unit_text()}
         if history.trying and history.trying.get("back"):
             old = history.served[-1]  # a way back was killed: it is finished, and leads no further
@@ -112,7 +112,21 @@ class App:
             names = sorted({entry["release"] for entry in there})
             have = f"Available: {', '.join(names)}. Choose one with --to." if names else "No other release served here."
             raise ActivateError(f"{f'No release {to}' if to else 'No earlier release'}. {have}")
-        entry = chosen[-1]
+        return self._go_back(chosen[-1], old, by, hurry)
+
+    def return_to_earlier(self, entry: Entry, by: str, why: str) -> str:
+        """Run an entry that served before, to the letter; a sentence that says what was done.
+
+        + why: what speaks against the release that is left, for the history
+        """
+        if not self.there(entry):
+            raise ActivateError(f"release {entry['release']} is no longer here")
+        old: Entry = {"release": self.current() or "nothing", "text": self.history.unit_text()}
+        return self._go_back(entry, old, by, hurry=False, why=why)
+
+    def _go_back(self, entry: Entry, old: Entry, by: str, hurry: bool, why: str = "") -> str:
+        """Run `entry` instead of `old`, which is not gone back to unless it is named."""
+        began, history = time.monotonic(), self.history
         before = self.installed(entry["unit"])
         given_up_at = timestamp()
         history.begin({**entry, "back": True})
@@ -122,7 +136,7 @@ class App:
             raise ActivateError(self.return_to(before, entry, since))
         for given_up in history.served:
             if same(given_up, old):
-                given_up["left"] = given_up_at
+                given_up.update(left=given_up_at, why=why)
         history.record(entry, by)
         change = called(entry, old)
         told = change if entry["release"] == old["release"] else f"{old['release']} -> {change}"

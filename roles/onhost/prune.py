@@ -17,7 +17,7 @@ import re
 import time
 from pathlib import Path
 
-from roles.onhost import files
+from roles.onhost import confirm, files
 from roles.onhost.lock_file import open_lock
 
 YOUNG_SECONDS = 86400
@@ -44,6 +44,8 @@ def prune_releases(app: Path, keep: int) -> None:
     order = [link.readlink().name if link.is_symlink() else "", *served, *(folder.name for folder in youngest)]
     names = {folder.name for folder in built}
     kept = list(dict.fromkeys(name for name in order if name in names))[:keep]
+    waiting = files.read_json(confirm.STATE / "pending.json").get("apps", [])
+    kept += [entry["release"] for entry in waiting if entry["folder"] == str(app)]  # it may be put back
     for folder in youngest:
         if folder.name not in kept and not in_use(folder):
             remove(folder, folder.with_name(f".{folder.name}.old"))

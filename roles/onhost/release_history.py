@@ -19,7 +19,8 @@ REMEMBERED = 20
 """Entries of the history that are kept."""
 
 Entry = dict[str, Any]
-"""release; unit (path, "" for an application without a service); text of the unit; since; by; left (when given up)."""
+"""release; unit (path, "" for an application without a service); text of the unit; since; by; left (when given up);
+why (so, if no person did that)."""
 
 
 def same(one: Entry, other: Entry) -> bool:
@@ -76,7 +77,7 @@ class History:
     def record(self, entry: Entry, by: str) -> None:
         """Note that an entry serves now."""
         self.served = [old for old in self.served if not same(old, entry)]
-        self.served.append({**entry, "since": timestamp(), "by": by, "left": ""})
+        self.served.append({**entry, "since": timestamp(), "by": by, "left": "", "why": ""})
         self.trying = None
         self.save()
 

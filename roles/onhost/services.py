@@ -5,6 +5,7 @@ States are told in systemd's words (ActiveState, LoadState, ...), and units have
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from roles.onhost import init, supervisor_manager, systemd_manager
@@ -35,6 +36,9 @@ class Manager(Protocol):
 
     def failed(self) -> list[str]:
         """Names of the units that have failed."""
+
+    def unit_files(self) -> list[Path]:
+        """The files of sdfleet's units."""
 
     def lines(self, unit: str, last: int, since: float = 0.0, seconds: float | None = None) -> list[str]:
         """The last lines that a service itself wrote, since a time (s since the epoch).

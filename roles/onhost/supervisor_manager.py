@@ -183,6 +183,11 @@ def failed() -> list[str]:
     return [unit for unit, state in _known() if state == "failed"]
 
 
+def unit_files() -> list[Path]:
+    """The files of sdfleet's units."""
+    return sorted((supervisor.HOME.resolve() / "services").glob("*.service"))
+
+
 def _known() -> list[tuple[str, str]]:
     """Each unit that has run since the boot, with its state."""
     names = sorted(file.name[: -len(".json")] for file in supervisor.STATES.glob("*.json"))

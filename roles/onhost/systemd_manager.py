@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 from roles.onhost import systemd
@@ -17,6 +18,8 @@ VERBS = {"reload": "daemon-reload"}
 """Verbs that systemctl calls by another name."""
 NO_REASON = ("Warning:", "See ")
 """Lines of systemctl that do not say why it failed begin so."""
+FILES = Path("/etc/systemd/system")
+"""`roles.paths.UNITS`."""
 OURS = ("--unit=sdfleet-*", "--unit=lora-train@*")
 NEWEST_FIRST = "--reverse"
 """With --since alone, journalctl's --lines would be the first ones after that time."""
@@ -59,6 +62,11 @@ def active(pattern: str) -> list[str]:
 def failed() -> list[str]:
     """Names of the units that have failed."""
     return _first_words(output("systemctl", "list-units", "--failed", "--plain", "--no-legend", seconds=LOG_SECONDS))
+
+
+def unit_files() -> list[Path]:
+    """The files of sdfleet's units."""
+    return sorted(file for pattern in ("sdfleet-*", "lora-train@*") for file in FILES.glob(pattern) if file.is_file())
 
 
 def _first_words(listed: str) -> list[str]:

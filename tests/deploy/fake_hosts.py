@@ -28,6 +28,7 @@ if (here / "away").exists():
     sys.exit(255)
 def local(text):
     text = text.replace({root!r}, f"{{here}}/root").replace({booted!r}, str(here))
+    text = text.replace("/etc/sdfleet", f"{{here}}/etc-sdfleet")
     return text.replace("/run/sdfleet.", f"{{here}}/run.")
 def there(packed):
     archive, made = zipfile.ZipFile(io.BytesIO(base64.b64decode(packed))), io.BytesIO()
@@ -39,7 +40,7 @@ command = local(" ".join(sys.argv[4:]))
 if command.startswith("tar "):  # the names in the archive are the real ones
     command += " --transform " + shlex.quote(f"s,^{root},{{here}}/root,".replace("^/", "^"))
 os.environ["FAKE_HOST"] = str(here)
-stdin = there(sys.stdin.read()) if "python3 -I -c" in command else None
+stdin = there(sys.stdin.read()) if "b64decode" in command else None
 sys.exit(subprocess.run(["sh", "-c", command], input=stdin, text=True).returncode)
 """
 # A unit starts unless its text says `broken`; its state is what the last start came to. Where there is a file `units`,

@@ -95,6 +95,7 @@ RELEASE = Release(
         True,
         True,
         "",
+        "",
         "2026-11-27 03:53:40 UTC",
         "ann@studio",
         "",

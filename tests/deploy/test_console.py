@@ -122,7 +122,7 @@ def statuses() -> None:
 
 
 def listed_releases() -> None:
-    words = dict.fromkeys(("release", "left", "since", "differs"), HOSTILE)
+    words = dict.fromkeys(("release", "left", "why", "since", "differs"), HOSTILE)
     entry = releases._release({**ENTRY, **words, "current": False, "built": dict.fromkeys(BUILT, HOSTILE)})
     out.print(releases._table({HOSTILE: {HOSTILE: (entry,)}}))
 
@@ -196,6 +196,7 @@ ENTRY: dict[str, Any] = {
     "release": RELEASE,
     "current": True,
     "left": "",
+    "why": "",
     "whole": True,
     "by": "",
     "manifest": {},
@@ -255,6 +256,7 @@ STATE: dict[str, Any] = {
     "disk": {"free_gb": 123.0, "total_gb": 900.0},
     "idle": None,
     "asleep": False,
+    "confirmation": {"undone": {}, "waits": {}},
 }
 
 

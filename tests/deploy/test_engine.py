@@ -109,6 +109,7 @@ def test_what_a_role_says_of_a_setting_names_the_table_that_sets_it(tmp_path: Pa
 
 
 HALFWAY = """
+import contextlib
 from deploy import engine
 from types import SimpleNamespace
 
@@ -122,13 +123,22 @@ class Session:
         return True
 
     def meta(self, host, op):
-        return SimpleNamespace(did_change=lambda: op == "changes", combined_output=None)
+        return SimpleNamespace(will_change=True, did_change=lambda: op == "changes", combined_output=None)
 
     def leave_out(self, host):
         pass
 
+    def current(self, host):
+        return contextlib.nullcontext()
+
+class Guard(SimpleNamespace):
+    def begin(self, host):
+        pass
+
+    before = after = waits = begin
+
 run = engine._Run.__new__(engine._Run)
-run.session, run.failed, run.budget = Session(), 0, 0
+run.session, run.failed, run.budget, run.guard = Session(), 0, 0, Guard(change=SimpleNamespace(verb="apply", token=""))
 host = SimpleNamespace(name="h1", connector=None, data=SimpleNamespace(settings=SimpleNamespace(name="h1")))
 run.execute(host, ["changes", "stays", "changes", "breaks", "changes"])
 """

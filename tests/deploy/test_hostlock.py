@@ -1,14 +1,19 @@
 """The lock of a host: it ends with the last step of whoever had it, not with the controller."""
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from pyinfra.api.host import Host
 
 from deploy import engine_hostlock, hostlock
+from deploy.connector import HostConnector
 from deploy.ssh import Remote, connect
 from inventory.load import load
 from roles.onhost import supervisor_boot
@@ -21,12 +26,15 @@ class Lock:
         self.folder = folder
 
     def local(self, command: list[str]) -> list[str]:
-        return [word.replace("/run/sdfleet", f"{self.folder}/sdfleet") for word in command]
+        places = {"/run/sdfleet": "sdfleet", "/etc/sdfleet": "etc"}
+        for place, here in places.items():
+            command = [word.replace(place, f"{self.folder}/{here}") for word in command]
+        return command
 
-    def take(self, verb: str) -> tuple["subprocess.Popen[str]", str]:
+    def take(self, verb: str, change: str = "") -> tuple["subprocess.Popen[str]", str]:
         """Who holds it for a verb, and what it said first."""
         holder = subprocess.Popen(
-            self.local(hostlock.command(verb)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            self.local(hostlock.command(verb, change=change)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert holder.stdout
         return holder, holder.stdout.readline()
@@ -66,6 +74,17 @@ def test_one_at_a_time(lock: Lock) -> None:
     third, said = lock.take("update")
     assert hostlock.refusal(said) is None
     end(third)
+
+
+def test_both_processes_of_one_run_have_it(lock: Lock) -> None:
+    first, _ = lock.take("update", "t")
+    again, said = lock.take("update", "t")
+    other, refused = lock.take("update", "u")
+    assert hostlock.refusal(said) is None and "`sdfleet update` of " in str(hostlock.refusal(refused))
+    end(again, other, first)
+    ended, said = lock.take("update", "t")
+    assert hostlock.refusal(lock.answer(ended, said)) is None
+    end(ended)
 
 
 def test_no_service_can_take_it(lock: Lock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,3 +228,61 @@ def test_a_host_that_goes_away_while_its_lock_is_taken_is_said_to_be_out_of_reac
         said = str(refused["a"])
     assert said.startswith("a (root@203.0.113.1:22): cannot be reached: the connection was lost before")
     assert said.endswith("check address, port, firewall, and that the host is up") and refused["a"].unreachable
+
+
+def test_a_lock_that_ends_with_a_restart_of_its_host_is_taken_again(
+    lock: Lock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, holders = tmp_path / "fleet.toml", tmp_path / "holders"
+    file.write_text('[fleet]\nname = "s"\n[hosts.a]\naddress = "203.0.113.1"\n')
+    noted = ["sh", "-c", f'echo $$ >>{holders}; exec "$@"', "sh"]
+    monkeypatch.setattr(Remote, "argv", lambda self, command: [*noted, *lock.local(list(command))])
+    monkeypatch.setattr(hostlock, "AGAIN_SECONDS", 0.1)
+    with (
+        connect(load(file).hosts.values()) as remotes,
+        hostlock.locked(remotes, "update", change="t") as refused,
+    ):
+        assert not refused
+        os.kill(int(holders.read_text()), signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while len(holders.read_text().split()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)
+        second, said = lock.take("apply")
+        assert "`sdfleet update` of " in str(hostlock.refusal(said))
+        end(second)
+    third, said = lock.take("apply")
+    assert hostlock.refusal(lock.answer(third, said)) is None
+    end(third)
+
+
+class Reconnected(HostConnector):
+    """A connection to a host, made for the second time."""
+
+    def __init__(self) -> None:
+        self.connections, self.locked_since, self.unconfirmed = 2, 1, False
+
+
+@pytest.mark.parametrize(
+    ("armed", "waits", "why"),
+    [
+        (True, True, ""),
+        (False, False, ""),
+        (True, False, "the host could not be reached for so long after its restart that it went back by itself"),
+    ],
+)
+def test_a_host_that_an_operation_restarts_is_locked_again(
+    armed: bool, waits: bool, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connector, asked = Reconnected(), []
+
+    def hold(host: object, verb: str, change: str, told: object) -> None:
+        asked.append((verb, change))
+        connector.unconfirmed, connector.locked_since = waits, connector.connections
+
+    monkeypatch.setattr(engine_hostlock, "hold", hold)
+    host = cast(Host, SimpleNamespace(connector=connector))
+    said = [engine_hostlock.hold_again(host, "apply", "t", armed, lambda text: None) for _ in range(2)]
+    assert said == [why or None, None]
+    assert asked == [("apply", "t")], "once for each connection"

@@ -9,6 +9,7 @@ CPU = {
     "lora-train@.service": 1.8,
     "sdfleet-cache.service": 1.8,
     "sdfleet-comfyui.service": 1.7,
+    "sdfleet-confirm.service": 1.8,
     "sdfleet-gateway.service": 1.8,
     "sdfleet-idle-stop.service": 3.1,
     "sdfleet-lora-scripts.service": 1.7,

@@ -11,6 +11,7 @@ import pytest
 from deploy.conversion import command
 from inventory.load import load
 from inventory.model import HostSettings
+from roles.base.rendering import CONFIRM_UNIT, confirm_text
 from roles.cache.rendering import UNIT as CACHE
 from roles.cache.rendering import unit as cache_unit
 from roles.comfyui.release import release_of as comfyui_release
@@ -47,6 +48,7 @@ def units(host: HostSettings, device: Device, manager: Manager) -> dict[str, str
     webui, lora = webui_release(host.webui, build), lora_release(host.lora_scripts, build)
     trainer = host.trainer.model_copy(update={"gpus": 0 if device == "cpu" else 1})
     found: dict[PurePosixPath, str] = {
+        CONFIRM_UNIT: confirm_text(paths, manager),
         CACHE: cache_unit(host.cache, paths, manager),
         GATEWAY: gateway_unit(host.gateway, "203.0.113.1", paths, manager),
         UNITS / COMFYUI: comfyui_unit(host.comfyui, paths, comfyui_release(host.comfyui, build), device, manager),

@@ -65,6 +65,8 @@ def test_a_host_is_judged_by_what_status_says_of_it() -> None:
     assert judged(other)[2] == ("missing: lora ink", "nothing looks whether it is idle")
     blank = scene.state(1, 5, problems={"comfyui": "no checkpoint yet"})
     assert judged(blank) == ("warning", "ready, drew in 3.2 s", ("comfyui: no checkpoint yet",))
+    undone = scene.state(1, 5, unconfirmed=("went back by itself at T",))
+    assert judged(undone) == ("warning", "ready, drew in 3.2 s", ("went back by itself at T",))
 
 
 def test_a_long_curve_keeps_its_ends() -> None:

@@ -1,6 +1,8 @@
 """ComfyUI (the lab's stand-in) as a service on a real host."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -65,6 +67,23 @@ def test_a_stopped_service_is_drift(place: Road) -> None:
     started = place.sdfleet("start", "comfyui")
     assert started.code == 0, started.text
     assert place.sdfleet("verify", "--role", "comfyui").code == 0
+
+
+def test_a_change_that_nobody_confirms_is_undone(place: Road) -> None:
+    unit, text = "cat /etc/systemd/system/sdfleet-comfyui.service", place.file.read_text()
+    before = place.on("h1", unit)
+    document = tomlkit.parse(text)
+    document["fleet"]["rollout"] = {"confirm_seconds": 10}
+    document["comfyui"]["port"] = 8199
+    place.file.write_text(tomlkit.dumps(document))
+    controller = place.start("apply")
+    place.on("h1", "until grep -q 8199 /srv/sdfleet/apps/comfyui/history.json; do sleep 0.1; done")  # the switch
+    os.killpg(controller.pid, signal.SIGKILL)
+    controller.communicate()
+    place.on("h1", "cd /etc/sdfleet/confirm; while [ -e pending.json -o -e returning.json ]; do sleep 0.2; done")
+    assert "comfyui " in place.on("h1", "cat /etc/sdfleet/confirm/undone.json")
+    assert place.on("h1", unit) == before and json.loads(place.on("h1", STATE))["ready"]
+    place.file.write_text(text)
 
 
 def test_an_update_that_cannot_draw_is_undone_and_one_with_a_custom_node_brings_it(place: Road) -> None:

@@ -1,0 +1,85 @@
+"""What a host puts back that goes back by itself, on a machine whose systemd is a script."""
+
+import subprocess
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from tests.roles import confirming
+from tests.roles.confirming import Host, change
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return confirming.serving(tmp_path, monkeypatch)
+
+
+def test_what_may_be_put_back_is_not_pruned(host: Host) -> None:
+    for release in ("one", "two", "three"):
+        (host.home / "releases" / release / "manifest.json").write_text("{}")
+    (host.folder / "envs").mkdir()
+    host.arm()
+    host.switch("two", "runs two")
+    host.switch("three", "runs three")
+    words = ("--app", host.home, "--keep", 2, "--environments", host.folder / "envs")
+    subprocess.run(host.program("prune", *words), check=True)
+    host.watched()
+    assert host.state == ("one", "runs one")
+    subprocess.run(host.program("prune", *words), check=True)
+    assert sorted(place.name for place in (host.home / "releases").iterdir()) == ["one", "three"]
+
+
+def test_what_did_not_serve_is_not_put_back(host: Host) -> None:
+    (host.folder / "up").unlink()  # stopped, or broken
+    assert host.arm()["waits"] is False
+    assert not host.known("pending")
+
+
+def test_a_change_that_changed_nothing_is_not_told_of(host: Host) -> None:
+    host.arm()
+    assert "not confirmed" in host.watched()
+    assert not host.known("undone") and host.state == ("one", "runs one")
+
+
+def test_a_part_that_cannot_go_back_does_not_keep_the_others(host: Host) -> None:
+    host.arm()
+    change(host)
+    (host.home / "releases/one").rmdir()
+    host.watched()
+    assert host.state == ("two", "runs two") and (host.folder / "pip.conf").read_text() == "old"
+    assert host.known("undone")["failed"] == ["webui: release one is no longer here"]
+
+
+def test_a_release_that_no_longer_starts_leaves_the_new_one(host: Host) -> None:
+    host.arm()
+    change(host)
+    pending = host.folder / "etc-sdfleet/confirm/pending.json"
+    pending.write_text(pending.read_text().replace("runs one", "broken"))
+    host.watched()
+    assert host.state == ("two", "runs two") and (host.folder / "up").exists()
+    assert "did not become ready: its last words; went back to two" in str(host.known("undone")["failed"])
+
+
+def test_all_that_draws_goes_back(host: Host) -> None:
+    for release in ("alpha", "beta"):
+        (host.folder / "apps/comfyui/releases" / release).mkdir(parents=True)
+    host.switch("alpha", "draws alpha", "comfyui")
+    host.arm()
+    change(host)
+    host.switch("beta", "draws beta", "comfyui")
+    host.watched()
+    assert host.state == ("one", "runs one")
+    assert (host.folder / "apps/comfyui/current").readlink().name == "alpha"
+    assert host.unit.with_name("comfyui.service").read_text() == "draws alpha"
+    told = [str(line).partition(" in ")[0] for line in cast("list[str]", host.known("undone")["done"])]
+    assert {"comfyui beta -> alpha", "webui two -> one"} < set(told)
+
+
+def test_a_file_of_others_is_put_back_to_the_byte(host: Host) -> None:
+    theirs = b"[global]\r\n# caf\xe9\r\n"
+    (host.folder / "pip.conf").write_bytes(theirs)
+    host.arm()
+    change(host)
+    host.watched()
+    assert (host.folder / "pip.conf").read_bytes() == theirs
