@@ -11,6 +11,7 @@ from deploy.manager_choice import chosen_manager, refuse_without_systemd
 from deploy.torch import NO_TORCH, TorchBuilds, torch_builds
 from inventory.caching import upstreams
 from inventory.model import ROLES, HostSettings
+from roles import drawing
 from roles.base import tasks as base
 from roles.cache import tasks as cache
 from roles.comfyui import tasks as comfyui
@@ -90,11 +91,8 @@ def install_models(settings: HostSettings, chosen: Collection[str]) -> None:
 
 def refreshes(settings: HostSettings) -> list[StringCommand]:
     """Commands that have what draws on a host look at its models again, without a restart."""
-    found = {
-        "webui": webui.refresh(settings.webui, settings.paths),
-        "comfyui": comfyui.refresh(settings.comfyui, settings.paths),
-    }
-    return [refresh for role, refresh in found.items() if settings.has(role)]
+    ports = settings.drawing_ports
+    return [StringCommand(drawing.refresh(role, port, settings.paths)) for role, port in ports.items()]
 
 
 def install_applications(settings: HostSettings, chosen: Collection[str], torch: TorchBuilds, manager: Manager) -> None:

@@ -1,9 +1,7 @@
 """Operations of the ComfyUI role."""
 
-import shlex
 from pathlib import PurePosixPath
 
-from pyinfra.api.command import StringCommand
 from pyinfra.api.deploy import deploy as pyinfra_deploy
 
 from roles.accounts import COMFYUI
@@ -17,10 +15,6 @@ from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.files import folders
 from roles.operations.locks import CPU
 from roles.paths import Paths
-from roles.programs import command
-
-REFRESH = "comfyui_refresh"
-"""The program of roles.onhost that makes a ComfyUI forget the models that it has read."""
 
 
 @pyinfra_deploy("ComfyUI")
@@ -40,8 +34,3 @@ def install(comfyui: Comfyui, paths: Paths, build: str, manager: Manager) -> Non
     folders(name="Make folders", wanted=all_folders(app, paths), seen=seen)
     deploy(app, paths, seen, as_wanted=runs_as_wanted(seen.text(STATE), text))
     prune(app, paths, seen)
-
-
-def refresh(comfyui: Comfyui, paths: Paths) -> StringCommand:
-    """The command that makes a running ComfyUI read its models again, without a restart."""
-    return StringCommand(shlex.join(command(paths.onhost, REFRESH, "--port", comfyui.port, "--state", STATE)))
