@@ -257,8 +257,8 @@ def _failed(error: Exception, arguments: Sequence[str], command: str) -> int:
     + command: if it was asked for a document
     """
     from deploy.console import styled
+    from deploy.documents import Document
     from deploy.failures import failures
-    from deploy.shapes import Document
 
     if not (found := failures(error)):
         raise error

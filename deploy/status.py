@@ -10,10 +10,11 @@ from rich.text import Text
 
 from deploy import host_memory, units
 from deploy.console import err, out, print_table, styled, waiting
+from deploy.documents import Document
 from deploy.failures import lost as failed
 from deploy.onhost import observe
 from deploy.runs.transfer import STATES, RunHost
-from deploy.shapes import Disk, Document, Fault, Gpu, HostState, Idle, ModelFiles, WebuiState
+from deploy.shapes import Disk, Fault, Gpu, HostState, Idle, ModelFiles, WebuiState
 from deploy.ssh import HostError, Remote, connect, each
 from inventory.errors import FAILED, OK
 from inventory.model import HostSettings

@@ -21,13 +21,14 @@ from deploy import cli, console, models, releases, status, stores, verify
 from deploy.console import Terminal, err, out, print_table, styled
 from deploy.doctor import report as doctor
 from deploy.doctor.finding import bad
+from deploy.documents import Document
 from deploy.engine_view import EngineView
 from deploy.events import Finished, HostResult, Log, Planned, Started
 from deploy.rollout import command as rollout
 from deploy.rollout.gates import Failure
 from deploy.runs import follow
 from deploy.runs.progress import Progress
-from deploy.shapes import Document, HostFindings
+from deploy.shapes import HostFindings
 from inventory.errors import SdfleetError
 from roles import programs
 from tests import onhost
