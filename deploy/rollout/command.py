@@ -11,12 +11,12 @@ from pathlib import Path
 import typer
 
 from deploy import hostlock, lock
+from deploy.connections import connect
 from deploy.console import err, out, styled
 from deploy.engine_client import select_hosts
 from deploy.lock_resolver import Resolver
 from deploy.options import DEFAULT_FILE
 from deploy.rollout.rollout import Rollout
-from deploy.ssh import connect
 from inventory import lock as locks
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.files import replace_file

@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from deploy import engine_hostlock, hostlock
-from deploy.ssh import Remote, connect
+from deploy.connections import connect
+from deploy.ssh import Remote
 from inventory.load import load
 from roles.onhost import supervisor_boot
 
