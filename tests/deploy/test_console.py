@@ -29,6 +29,7 @@ from deploy.rollout.gates import Failure
 from deploy.runs import follow
 from deploy.runs.progress import Progress
 from deploy.shapes import HostFindings
+from deploy.verbs import setup
 from inventory.errors import SdfleetError
 from roles import programs
 from tests import onhost
@@ -339,7 +340,7 @@ def test_the_lines_of_verbs_are_left_whole_on_80_columns(tmp_path: Path, monkeyp
     text = shown_at(80, monkeypatch)
     file = tmp_path / ("studio-" * 12) / "fleet.toml"
     file.parent.mkdir()
-    cli.init(file)
+    setup.init(file)
     assert text.getvalue() == f"Wrote {file}. Edit its [hosts.*] tables, then: sdfleet check\n"
     wraps = [
         f"{file.relative_to(TREE)}:{call.lineno}"
