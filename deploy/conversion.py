@@ -117,13 +117,9 @@ def _python(remote: Remote) -> PurePosixPath:
     """A Python with torch on the host. Raises HostError if there is none yet."""
     host = remote.host
     try:
-        builds = torch_builds(host, parse_probe(remote.run(["sh", "-c", probe_command()]).out.splitlines()))
-        chosen = {
-            Application.WEBUI: builds.webui,
-            Application.COMFYUI: builds.comfyui,
-            Application.TRAINER: builds.trainer,
-        }
-        environments = [environment(host, role, build) for role, build in chosen.items() if build and host.has(role)]
+        builds = torch_builds(host, parse_probe(remote.run(["sh", "-c", probe_command()]).out.splitlines())).builds
+        roles = (Application.WEBUI, Application.COMFYUI, Application.TRAINER)
+        environments = [environment(host, role, builds[role]) for role in roles if builds[role] and host.has(role)]
     except SettingError as error:
         raise HostError(f"{host.name}: {host.place(error.key)}: {error.says}") from error
     for each in environments:

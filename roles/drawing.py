@@ -6,18 +6,18 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from roles import egress
 from roles.managers import Manager
 from roles.onhost.drawing_applications import APPLICATIONS
 from roles.onhost.files import json_object
 from roles.operations.application import Release
+from roles.operations.locks import Device
 from roles.paths import Paths
 from roles.programs import command, digest
 from roles.service import Path, Service
 
-Device = Literal["cpu", "cuda"]
 DRAIN_SECONDS = 60
 
 

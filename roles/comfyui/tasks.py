@@ -13,7 +13,7 @@ from roles.drawing import runs_as_wanted
 from roles.managers import Manager
 from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.files import folders
-from roles.operations.locks import CPU
+from roles.operations.locks import device_of
 from roles.paths import Paths
 
 
@@ -28,7 +28,7 @@ def install(comfyui: Comfyui, paths: Paths, build: str, manager: Manager) -> Non
     + manager: the host's service manager
     """
     release = release_of(comfyui, build)
-    text = unit_text(comfyui, paths, release, "cpu" if build == CPU else "cuda", manager)
+    text = unit_text(comfyui, paths, release, device_of(build), manager)
     app = application(comfyui, paths, release, text, manager)
     seen = look(app, paths, written_by={PurePosixPath(STATE): COMFYUI})
     folders(name="Make folders", wanted=all_folders(app, paths), seen=seen)

@@ -3,11 +3,19 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from roles.operations.application import ReleaseError
 
 CPU = "cpu"
 """The torch build for hosts without a GPU."""
+Device = Literal["cpu", "cuda"]
+"""What an application computes on."""
+
+
+def device_of(build: str) -> Device:
+    """What an application with torch's `build` computes on."""
+    return "cpu" if build == CPU else "cuda"
 
 
 def lock_name(version: str, python: str, build: str) -> str:

@@ -8,10 +8,11 @@ from pathlib import PurePosixPath
 
 from roles import drawing
 from roles.accounts import WEBUI
-from roles.drawing import Device, Drawing
+from roles.drawing import Drawing
 from roles.managers import Manager
 from roles.onhost import webui_api
 from roles.operations.application import Release
+from roles.operations.locks import Device
 from roles.operations.sources import GIT_TRUST
 from roles.paths import Paths
 from roles.webui.config import Webui, launch_flags

@@ -11,7 +11,7 @@ from roles.managers import Manager
 from roles.operations.application import Application
 from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.files import folders
-from roles.operations.locks import CPU
+from roles.operations.locks import device_of
 from roles.operations.programs import remove_old_programs
 from roles.paths import Paths
 from roles.webui import extensions, takeover
@@ -32,7 +32,7 @@ def install(webui: Webui, paths: Paths, build: str, manager: Manager) -> None:
     + manager: the host's service manager
     """
     release = release_of(webui, build)
-    text = unit_text(webui, paths, release, "cpu" if build == CPU else "cuda", manager)
+    text = unit_text(webui, paths, release, device_of(build), manager)
     app = application(webui, paths, release, text, manager)
     written_by = {config_file(paths): WEBUI, PurePosixPath(STATE): WEBUI}
     seen = look(app, paths, folders=[extensions.shown(paths), paths.old_programs], written_by=written_by)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from inventory.load import load
-from roles.lora_scripts.service import Device
 from roles.managers import SYSTEMD
+from roles.operations.locks import Device
 from roles.programs import digest
 from tests.roles.test_hardening import units
 
