@@ -130,8 +130,8 @@ def _refuse_no_way_back(fleet: Fleet, hosts: Sequence[str]) -> None:
     stuck = [
         host.place(f"{role}.keep_releases")
         for host in (fleet.hosts[name] for name in hosts)
-        for role, its in (("webui", host.webui), ("comfyui", host.comfyui))
-        if host.has(role) and its.keep_releases < 2
+        for role, its in host.drawing.items()
+        if its.keep_releases < 2
     ]
     if stuck:
         message = "is 1, so there would be no release to roll back to; an update needs at least 2"
