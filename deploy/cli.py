@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from deploy import completion
 from deploy.options import (
     CONTENT,
     DEFAULT_FILE,
@@ -21,12 +20,11 @@ from deploy.options import (
     AsJson,
     Diff,
     FleetFile,
-    HostName,
     Limit,
     Role,
     command_with_json,
 )
-from deploy.verbs import inspection, lock, models, rollout, services, training
+from deploy.verbs import inspection, lock, models, rollout, services, setup, training
 from inventory.errors import FAILED, OK, SdfleetError
 from training.options import CommandLine, Group, given_path
 
@@ -81,77 +79,7 @@ def _options(
     pass
 
 
-@app.command(rich_help_panel=SETUP)
-def init(
-    file: Annotated[Path, typer.Argument(metavar="FILE", callback=given_path, help="File to write.")] = DEFAULT_FILE,
-) -> None:
-    """Write a commented fleet.toml to start from."""
-    from deploy.console import out
-    from inventory import example
-
-    example.write(file)
-    out.print(f"Wrote {file}. Edit its [hosts.*] tables, then: sdfleet check")
-
-
-@app.command(rich_help_panel=SETUP)
-def check(fleet: FleetFile = DEFAULT_FILE) -> None:
-    """Validate fleet.toml and list every mistake.
-
-    The exit code is 2 if there are any.
-    """
-    from deploy import config
-
-    config.check(fleet)
-
-
-@app.command(rich_help_panel=SETUP)
-def config(
-    host: Annotated[
-        str | None,
-        typer.Argument(metavar="HOST", autocompletion=completion.hosts, help="Host to show. Default: the fleet's."),
-    ] = None,
-    fleet: FleetFile = DEFAULT_FILE,
-    as_json: AsJson = False,
-) -> None:
-    """Print the merged settings, and where each comes from.
-
-    The output is TOML. Secrets are not shown.
-    """
-    from deploy import config
-
-    raise typer.Exit(config.run(fleet, host, as_json))
-
-
-@app.command(rich_help_panel=SETUP)
-def trust(
-    host: HostName,
-    fleet: FleetFile = DEFAULT_FILE,
-    replace_host_key: Annotated[
-        bool, typer.Option("--replace-host-key", help="Accept a new host key, for example after a reinstall.")
-    ] = False,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="First write this address of the host into fleet.toml, as the provider shows it: "
-            '"ssh -p 2222 root@HOST". For a container that was made anew.',
-        ),
-    ] = None,
-) -> None:
-    """Log in by password once to install this machine's SSH key."""
-    from deploy import trust
-
-    trust.at(fleet, host, address, replace_host_key)
-
-
-@app.command("schema", rich_help_panel=SETUP)
-def print_schema(
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown instead of JSON Schema.")] = False,
-) -> None:
-    """Print the JSON Schema of fleet.toml, for editors."""
-    from inventory import reference, schema
-
-    sys.stdout.write(reference.text() if markdown else schema.text())
+setup.mount(app)
 
 
 @app.command(rich_help_panel=DEPLOY)
@@ -257,8 +185,8 @@ def _failed(error: Exception, arguments: Sequence[str], command: str) -> int:
     + command: if it was asked for a document
     """
     from deploy.console import styled
+    from deploy.documents import Document
     from deploy.failures import failures
-    from deploy.shapes import Document
 
     if not (found := failures(error)):
         raise error

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy import engine_client, lock
+from deploy.documents import Document
 from deploy.engine_view import EngineView, together
 from deploy.events import Request
-from deploy.shapes import Document
 from inventory.errors import DRIFT, FAILED, OK
 from inventory.load import load
 from inventory.model import Fleet

@@ -5,10 +5,11 @@ import secrets
 import shlex
 from pathlib import Path, PurePosixPath
 
+from deploy.connections import connect
 from deploy.console import out
 from deploy.environments import environment
 from deploy.options import Application, one_host
-from deploy.ssh import HostError, Remote, connect
+from deploy.ssh import HostError, Remote
 from deploy.torch import torch_builds
 from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings
@@ -116,13 +117,9 @@ def _python(remote: Remote) -> PurePosixPath:
     """A Python with torch on the host. Raises HostError if there is none yet."""
     host = remote.host
     try:
-        builds = torch_builds(host, parse_probe(remote.run(["sh", "-c", probe_command()]).out.splitlines()))
-        chosen = {
-            Application.WEBUI: builds.webui,
-            Application.COMFYUI: builds.comfyui,
-            Application.TRAINER: builds.trainer,
-        }
-        environments = [environment(host, role, build) for role, build in chosen.items() if build and host.has(role)]
+        builds = torch_builds(host, parse_probe(remote.run(["sh", "-c", probe_command()]).out.splitlines())).builds
+        roles = (Application.WEBUI, Application.COMFYUI, Application.TRAINER)
+        environments = [environment(host, role, builds[role]) for role in roles if builds[role] and host.has(role)]
     except SettingError as error:
         raise HostError(f"{host.name}: {host.place(error.key)}: {error.says}") from error
     for each in environments:

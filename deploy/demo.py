@@ -16,8 +16,8 @@ import requests
 import tomlkit
 
 import templates
+from deploy.connections import connect
 from deploy.console import out, styled
-from deploy.ssh import connect
 from deploy.tunnel import free_port, tunnel
 from inventory.errors import SdfleetError
 from inventory.load import load

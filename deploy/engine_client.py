@@ -10,10 +10,10 @@ from pathlib import Path, PurePosixPath
 from pydantic import ValidationError
 
 from deploy import keys
+from deploy.connections import connect, each
 from deploy.console import out
 from deploy.engine_view import EngineView
 from deploy.events import EVENT, Event, Request
-from deploy.ssh import connect, each
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.model import ROLES, Fleet, HostSettings
 

@@ -14,9 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.console import out, print_table, styled, waiting
+from deploy.documents import Failure
 from deploy.events import Event, Finished, HostResult, Log, Phase, Planned, Started
 from deploy.failures import AGAIN
-from deploy.shapes import Failure, HostChanges, Operation
+from deploy.shapes import HostChanges, Operation
 
 STYLES = {
     "ok": "green",

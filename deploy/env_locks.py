@@ -52,30 +52,38 @@ def fleet_locks(
     """Every lock that the fleet's hosts can use, without duplicates."""
     seen: set[str] = set()
     for host in hosts:
-        if application is Application.WEBUI and host.has("webui"):
-            found = [w for p in pythons or [host.webui.python] for w in webui_locks(host.webui, host.direct, p)]
-        elif application is Application.COMFYUI and host.has("comfyui"):
-            found = [w for p in pythons or [host.comfyui.python] for w in comfyui_locks(host.comfyui, host.direct, p)]
-        elif application is Application.TRAINER and host.has("trainer"):
-            found = [w for p in pythons or [host.trainer.python] for w in trainer_locks(p)]
-        elif application is Application.LORA_SCRIPTS and host.has("lora_scripts"):
-            scripts = host.lora_scripts
-            found = [w for p in pythons or [scripts.python] for w in lora_scripts_locks(scripts, host.direct, p)]
-        else:
+        if not host.has(application):
             continue
+        wished = pythons or [getattr(host, application).python]
+        found = [wanted for python in wished for wanted in _host_locks(application, host, python)]
         yield from ((wanted, host.direct) for wanted in found if wanted.name not in seen)
         seen |= {wanted.name for wanted in found}
 
 
+def _host_locks(application: Application, host: HostSettings, python: str) -> Iterator[EnvironmentLock]:
+    match application:
+        case Application.WEBUI:
+            return webui_locks(host.webui, host.direct, python)
+        case Application.COMFYUI:
+            return comfyui_locks(host.comfyui, host.direct, python)
+        case Application.LORA_SCRIPTS:
+            return lora_scripts_locks(host.lora_scripts, host.direct, python)
+        case Application.TRAINER:
+            return trainer_locks(python)
+
+
 def shipped_locks(application: Application, mirrors: Mirrors, python: str) -> Iterator[EnvironmentLock]:
-    if application is Application.WEBUI:
-        webui = Webui()
-        return webui_locks(webui.model_copy(update={"commit": KNOWN_REFS[webui.ref]}), mirrors, python)
-    if application is Application.COMFYUI:
-        return comfyui_locks(Comfyui(), mirrors, python)
-    if application is Application.LORA_SCRIPTS:
-        return lora_scripts_locks(LoraScripts(), mirrors, python)
-    return trainer_locks(python)
+    """Every lock that comes with sdfleet."""
+    match application:
+        case Application.WEBUI:
+            webui = Webui()
+            return webui_locks(webui.model_copy(update={"commit": KNOWN_REFS[webui.ref]}), mirrors, python)
+        case Application.COMFYUI:
+            return comfyui_locks(Comfyui(), mirrors, python)
+        case Application.LORA_SCRIPTS:
+            return lora_scripts_locks(LoraScripts(), mirrors, python)
+        case Application.TRAINER:
+            return trainer_locks(python)
 
 
 def webui_locks(webui: Webui, mirrors: Mirrors, python: str) -> Iterator[EnvironmentLock]:

@@ -26,10 +26,10 @@ def possible_builds(host: HostSettings, role: Application) -> tuple[str, ...]:
     """Every torch build that an application of a host may get. Raises ReleaseError."""
     match role:
         case Application.WEBUI:
-            return webui.torch_builds(host.webui)
+            return webui.locks(host.webui).builds()
         case Application.COMFYUI:
-            return comfyui.torch_builds(host.comfyui)
+            return comfyui.locks(host.comfyui).builds()
         case Application.LORA_SCRIPTS:
-            return lora_scripts.torch_builds(host.lora_scripts)
+            return lora_scripts.locks(host.lora_scripts).builds()
         case Application.TRAINER:
-            return trainer.torch_builds(host.trainer)
+            return trainer.locks(host.trainer).builds()

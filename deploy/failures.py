@@ -1,6 +1,6 @@
 """Errors as `--json` tells them: what failed, where, and what to do next."""
 
-from deploy.shapes import Failure, Lost
+from deploy.documents import Failure, Lost
 from deploy.ssh import HostError
 from inventory.errors import ConfigError, SdfleetError
 

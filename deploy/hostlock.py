@@ -17,7 +17,8 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from deploy import refusals
-from deploy.ssh import Answer, HostError, Remote, each
+from deploy.connections import each
+from deploy.ssh import Answer, HostError, Remote
 from inventory.hosts import whoami
 from inventory.model import HostSettings
 from roles.onhost.init import BOOTED

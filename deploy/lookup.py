@@ -4,8 +4,9 @@ import functools
 from collections.abc import Collection, Mapping
 
 from deploy import gitrefs
+from deploy.connections import connect
 from deploy.consensus import Endpoints, Witnesses, endpoints_of_model, endpoints_of_url
-from deploy.ssh import HostError, connect
+from deploy.ssh import HostError
 from inventory.errors import SdfleetError
 from inventory.lock import GitPin, ModelPin
 from inventory.model import Fleet, HostSettings

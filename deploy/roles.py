@@ -13,6 +13,7 @@ from deploy.manager_choice import chosen_manager, refuse_without_systemd
 from deploy.torch import NO_TORCH, TorchBuilds, torch_builds
 from inventory.caching import upstreams
 from inventory.model import ROLES, HostSettings
+from roles import drawing
 from roles.base import tasks as base
 from roles.cache import tasks as cache
 from roles.comfyui import tasks as comfyui
@@ -107,25 +108,25 @@ def install_models(settings: HostSettings, chosen: Collection[str]) -> None:
 
 def refreshes(settings: HostSettings) -> list[StringCommand]:
     """Commands that have what draws on a host look at its models again, without a restart."""
-    found = {
-        "webui": webui.refresh(settings.webui, settings.paths),
-        "comfyui": comfyui.refresh(settings.comfyui, settings.paths),
-    }
-    return [refresh for role, refresh in found.items() if settings.has(role)]
+    ports = settings.drawing_ports
+    return [StringCommand(drawing.refresh(role, port, settings.paths)) for role, port in ports.items()]
 
 
 def install_applications(settings: HostSettings, chosen: Collection[str], torch: TorchBuilds, manager: Manager) -> None:
     """The applications for which there is a build of torch."""
-    if "webui" in chosen and torch.webui:
-        webui.install(webui=settings.webui, paths=settings.paths, build=torch.webui, manager=manager)
-    if "comfyui" in chosen and torch.comfyui:
-        comfyui.install(comfyui=settings.comfyui, paths=settings.paths, build=torch.comfyui, manager=manager)
-    if "lora_scripts" in chosen and torch.lora_scripts:
+    if "webui" in chosen and torch.builds["webui"]:
+        webui.install(webui=settings.webui, paths=settings.paths, build=torch.builds["webui"], manager=manager)
+    if "comfyui" in chosen and torch.builds["comfyui"]:
+        comfyui.install(comfyui=settings.comfyui, paths=settings.paths, build=torch.builds["comfyui"], manager=manager)
+    if "lora_scripts" in chosen and torch.builds["lora_scripts"]:
         lora_scripts.install(
-            lora_scripts=settings.lora_scripts, paths=settings.paths, build=torch.lora_scripts, manager=manager
+            lora_scripts=settings.lora_scripts,
+            paths=settings.paths,
+            build=torch.builds["lora_scripts"],
+            manager=manager,
         )
-    if "trainer" in chosen and torch.trainer:
-        trainer.install(trainer=settings.trainer, paths=settings.paths, build=torch.trainer, manager=manager)
+    if "trainer" in chosen and torch.builds["trainer"]:
+        trainer.install(trainer=settings.trainer, paths=settings.paths, build=torch.builds["trainer"], manager=manager)
 
 
 def install_gateway(settings: HostSettings, chosen: Collection[str], manager: Manager) -> None:
@@ -149,14 +150,14 @@ def install_rental(settings: HostSettings, chosen: Collection[str], manager: Man
 
 def refuse_without_torch(chosen: Collection[str], torch: TorchBuilds) -> None:
     """Fail where no build of torch fits. Last, so that the driver is installed even if that is what is missing."""
-    if "webui" in chosen and not torch.webui:
-        server.shell(name="Choose torch for the WebUI", commands=refusal(torch.why))
-    if "comfyui" in chosen and not torch.comfyui:
-        server.shell(name="Choose torch for ComfyUI", commands=refusal(torch.why_no_comfyui))
-    if "lora_scripts" in chosen and not torch.lora_scripts:
-        server.shell(name="Choose torch for lora-scripts", commands=refusal(torch.why_no_lora_scripts))
-    if "trainer" in chosen and not torch.trainer:
-        server.shell(name="Choose torch for training", commands=refusal(torch.why))
+    if "webui" in chosen and not torch.builds["webui"]:
+        server.shell(name="Choose torch for the WebUI", commands=refusal(torch.why["webui"]))
+    if "comfyui" in chosen and not torch.builds["comfyui"]:
+        server.shell(name="Choose torch for ComfyUI", commands=refusal(torch.why["comfyui"]))
+    if "lora_scripts" in chosen and not torch.builds["lora_scripts"]:
+        server.shell(name="Choose torch for lora-scripts", commands=refusal(torch.why["lora_scripts"]))
+    if "trainer" in chosen and not torch.builds["trainer"]:
+        server.shell(name="Choose torch for training", commands=refusal(torch.why["trainer"]))
 
 
 def build_trainer_of(kept: Path) -> None:

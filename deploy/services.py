@@ -10,10 +10,11 @@ from typing import Any
 import typer
 
 from deploy import hostlock, units
+from deploy.connections import connect, each
 from deploy.console import err, out, styled, waiting
 from deploy.engine_client import hosts_with, select_hosts
 from deploy.onhost import service as onhost
-from deploy.ssh import HostError, Remote, connect, each
+from deploy.ssh import HostError, Remote
 from deploy.units import Service, services
 from inventory.errors import ConfigError, Problem
 from inventory.load import load

@@ -1,41 +1,10 @@
-"""The documents that `--json` prints, one kind a command. The tables for people are made of the same objects."""
+"""What `--json` tells of hosts, one kind a command. The tables for people are made of the same objects."""
 
-import json
-import math
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-VERSION = 1
-"""Raised when a key changes its meaning or goes; new keys do not raise it."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """What went wrong."""
-
-    what: Annotated[str, "One sentence that says what failed."]
-    where: Annotated[str, "The host, the file and its setting, or the option; empty if it is none of them."] = ""
-    next: Annotated[str, "What to do about it."] = ""
-
-    def sentence(self) -> str:
-        """All of it on one line."""
-        return " ".join(filter(None, (f"{self.where}:" if self.where else "", f"{self.what.rstrip('.')}.", self.next)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Host:
-    """What every host of a document has."""
-
-    error: Annotated[Failure | None, "Why the host failed; null if it did not."] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lost(Host):
-    """A host that did not answer: it has no other keys."""
-
-    warning: Annotated[str, "When a rented host was last seen, and when its provider releases it."] = ""
+from deploy.documents import Document, Host, Lost
 
 
 @dataclass(frozen=True)
@@ -251,24 +220,6 @@ class HostRuns(Host):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Document:
-    """What a command prints with --json."""
-
-    version: Annotated[int, "The version of these documents."] = VERSION
-    command: Annotated[str, "The command: `status`."]
-    exit_code: Annotated[int, "The exit code: 0, 1 failed, 2 wrong usage or configuration, 3 drift."]
-    errors: Annotated[tuple[Failure, ...], "What ended the command; empty if nothing did."] = ()
-    seconds: Annotated[float, "How long the command took."] = 0.0
-    hosts: Annotated[Mapping[str, Host], "The hosts, by name; empty if an error ended the command."] = field(
-        default_factory=dict
-    )
-
-    def write(self) -> None:
-        """Print it. In ASCII: names and log lines of hosts must not act on a terminal."""
-        sys.stdout.write(json.dumps(plain(asdict(self)), indent=2, ensure_ascii=True, allow_nan=False) + "\n")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Examination(Document):
     """What `sdfleet doctor --json` prints."""
 
@@ -297,17 +248,6 @@ class FleetSettings(Document):
     settings: Annotated[Mapping[str, HostSetting], "Those of the whole file; empty if a host is named."] = field(
         default_factory=dict
     )
-
-
-def plain(value: Any) -> Any:
-    """A value for JSON: numbers to the thousandth, and none that are not finite."""
-    if isinstance(value, Mapping):
-        return {name: plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    if isinstance(value, float):
-        return round(value, 3) if math.isfinite(value) else None
-    return value
 
 
 DOCUMENTS: Mapping[str, tuple[type[Document], Sequence[type[Host]]]] = {

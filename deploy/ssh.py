@@ -6,34 +6,26 @@ import os
 import shlex
 import subprocess
 import tarfile
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
-from deploy import askpass, host_memory, refusals
+from deploy import askpass, refusals
 from deploy.exchange import TooMuchError, exchange, short
-from deploy.ssh_config import CONNECT_SECONDS, ssh_config
+from deploy.ssh_config import CONNECT_SECONDS
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 from roles.onhost import journal
 from roles.programs import called, receiver, sent
 
-PARALLEL = 32
-"""How many hosts to contact at once; each takes one ssh process on the controller."""
-
-
 LARGEST_ANSWER = 512_000_000
 """Bytes of an answer that are kept; the largest is a run's log of 64 MB as JSON."""
 LOST = 255
 """Exit status of ssh if the connection failed."""
-T = TypeVar("T")
 
 
 class HostError(SdfleetError):
@@ -258,62 +250,3 @@ def _write_tar(stream: IO[bytes], files: Mapping[PurePosixPath, Path | bytes]) -
 
 def _short(command: Sequence[str]) -> str:
     return short(shlex.join(command))
-
-
-@contextmanager
-def connect(hosts: Iterable[HostSettings]) -> Iterator[dict[str, Remote]]:
-    """Remotes by host name. Connections open on first use, are shared, and close at the end."""
-    hosts = list(hosts)
-    # Unix socket paths are limited to 104 bytes: a long TMPDIR would break ControlPath.
-    short = "/tmp" if Path("/tmp").is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="sdfleet-", dir=short) as folder:
-        config = Path(folder) / "config"
-        config.write_text(ssh_config(hosts, Path(folder)))
-        remotes = {host.name: Remote(host, config) for host in hosts}
-        try:
-            yield remotes
-        finally:
-            each(remotes, lambda remote: remote.close())
-            for remote in remotes.values():
-                if remote.answered:
-                    host_memory.seen(remote.host, remote.answered)
-            _hang_up(Path(folder))
-
-
-def _hang_up(folder: Path) -> None:
-    """End the shared connections whose sockets are in a folder."""
-    sockets = [place for place in folder.iterdir() if place.is_socket()]
-    stops = [["ssh", "-F", "none", "-o", f"ControlPath={place}", "-O", "exit", "any"] for place in sockets]
-    with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-        list(pool.map(lambda stop: subprocess.run(stop, capture_output=True, timeout=10), stops))
-
-
-def abandon(remotes: Iterable[Remote]) -> None:
-    """End what other threads are doing on hosts, and all connections; the threads get a HostError."""
-    remotes = list(remotes)
-    for remote in remotes:
-        remote.kill()
-    for folder in {remote.config.parent for remote in remotes}:
-        _hang_up(folder)  # a connection keeps the pipes of the commands that went over it open
-
-
-def each(remotes: Mapping[str, Remote], work: Callable[[Remote], T]) -> dict[str, T | HostError]:
-    """Call `work` for all hosts in parallel. Returns its result or HostError by host name, in their order.
-
-    An unexpected answer of a damaged or hostile host becomes that host's error too.
-    """
-
-    with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-        return dict(zip(remotes, pool.map(lambda remote: attempt(remote, work), remotes.values()), strict=True))
-
-
-def attempt(remote: Remote, work: Callable[[Remote], T]) -> T | HostError:
-    """The result of `work` for a host, or its HostError."""
-    try:
-        return work(remote)
-    except HostError as error:
-        return error
-    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        return HostError(
-            f"{remote.name}: unexpected answer, or a damaged state file there ({type(error).__name__}: {error})"
-        )

@@ -1,6 +1,6 @@
 """Which torch builds a host gets: as the GPU role decides, or CPU if the settings say so."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from inventory.model import HostSettings
@@ -19,54 +19,36 @@ GIVEN = "cuda"
 
 @dataclass(frozen=True)
 class TorchBuilds:
-    """The build of each application, e.g. cu121; empty if there is none, or it is not known yet."""
+    """The build of each application, and why it is this one or none, by role."""
 
-    webui: str
-    trainer: str
-    lora_scripts: str
-    why: str
-    """The GPU role's decision, as a sentence."""
-    why_no_lora_scripts: str = ""
-    """The same for lora-scripts, which has its own builds."""
-    comfyui: str = ""
-    why_no_comfyui: str = ""
-    """The same for ComfyUI."""
+    builds: Mapping[str, str]
+    """E.g. cu121; empty if there is none."""
+    why: Mapping[str, str]
+    """The GPU role's decision, as a sentence; of those with builds of their own, why none of these fits."""
 
 
-NO_TORCH = TorchBuilds("", "", "", "")
+NO_TORCH = TorchBuilds({}, {})
 """For a run without a role that needs torch."""
 
 
 def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
     """The builds for `host`. Raises SettingError if its settings require a GPU that it does not have."""
     decision = decide(facts, host.gpu, host.places)
-    webui = CPU if host.webui.device == "cpu" else decision.webui.build if decision.webui else ""
-    trainer = CPU if host.trainer.gpus == 0 else decision.trainer.build if decision.trainer else ""
-    lora_scripts = _own_build(LORA_SCRIPTS, host.lora_scripts, facts, decision)
-    comfyui = _own_build(COMFYUI, host.comfyui, facts, decision)
-    for role, device, build in (
-        ("webui", host.webui.device, webui),
-        ("comfyui", host.comfyui.device, comfyui),
-        ("lora_scripts", host.lora_scripts.device, lora_scripts),
-    ):
-        if host.has(role) and device == "cuda" and build == CPU:
+    builds = {
+        "webui": CPU if host.webui.device == "cpu" else decision.webui.build if decision.webui else "",
+        "comfyui": _own_build(COMFYUI, host.comfyui, facts, decision),
+        "lora_scripts": _own_build(LORA_SCRIPTS, host.lora_scripts, facts, decision),
+        "trainer": CPU if host.trainer.gpus == 0 else decision.trainer.build if decision.trainer else "",
+    }
+    for role in ("webui", "comfyui", "lora_scripts"):
+        if host.has(role) and getattr(host, role).device == "cuda" and builds[role] == CPU:
             raise SettingError(f"{role}.device", f'is "cuda", but this host uses its CPU: {decision.reason}')
-    why = " ".join((decision.reason, *decision.notes))
-
-    def why_not(name: str, builds: Sequence[Torch], build: str) -> str:
-        if decision.action == "refuse" or build:
-            return why
-        return f"No {name} here: {why_no_torch(builds, 'auto', Machine(facts.arch, cards_of(facts)), decision.driver)}."
-
-    return TorchBuilds(
-        webui,
-        trainer,
-        lora_scripts,
-        why,
-        why_not("lora-scripts", LORA_SCRIPTS, lora_scripts),
-        comfyui,
-        why_not("ComfyUI", COMFYUI, comfyui),
-    )
+    why = dict.fromkeys(builds, " ".join((decision.reason, *decision.notes)))
+    for role, name, its in (("comfyui", "ComfyUI", COMFYUI), ("lora_scripts", "lora-scripts", LORA_SCRIPTS)):
+        if not builds[role] and decision.action != "refuse":
+            no_torch = why_no_torch(its, "auto", Machine(facts.arch, cards_of(facts)), decision.driver)
+            why[role] = f"No {name} here: {no_torch}."
+    return TorchBuilds(builds, why)
 
 
 def _own_build(builds: Sequence[Torch], settings: LoraScripts | Comfyui, facts: HostGpus, decision: Decision) -> str:

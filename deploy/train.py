@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from deploy import train_again
+from deploy.connections import connect, each
 from deploy.console import err, out, styled, waiting
 from deploy.options import Action, checked_name, chosen
 from deploy.runs import listing
@@ -19,7 +20,7 @@ from deploy.runs.requirements import nodes
 from deploy.runs.submission import prepare, read
 from deploy.runs.then import refuse_partial, refuse_unfollowed, stoppable
 from deploy.runs.transfer import RunHost
-from deploy.ssh import HostError, connect, each
+from deploy.ssh import HostError
 from inventory.errors import ConfigError, Problem, SdfleetError
 from roles.onhost import lora_keys
 

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
+from deploy.connections import connect
 from deploy.console import err, out, print_table, styled
 from deploy.engine_client import run as apply
 from deploy.events import Request
@@ -24,7 +25,7 @@ from deploy.runs.reproduce import send as send_again
 from deploy.runs.submission import prepare, read
 from deploy.runs.sweep import compare, points
 from deploy.runs.transfer import RunHost
-from deploy.ssh import Remote, connect
+from deploy.ssh import Remote
 from inventory.errors import DRIFT, SdfleetError
 from inventory.load import load
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from deploy import units
+from deploy.connections import connect
 from deploy.console import err, out, waiting
 from deploy.manager import change
-from deploy.ssh import HostError, Remote, connect
+from deploy.ssh import HostError, Remote
 from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings
 

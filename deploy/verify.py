@@ -16,10 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import verify_protocol
+from deploy.connections import connect, each
 from deploy.console import err, out, print_table, styled, waiting
+from deploy.documents import Document, Failure
 from deploy.failures import AGAIN
-from deploy.shapes import Check, Document, Failure, HostChecks, Result
-from deploy.ssh import HostError, connect, each
+from deploy.shapes import Check, HostChecks, Result
+from deploy.ssh import HostError
 from inventory.errors import DRIFT, FAILED, OK, SdfleetError
 from inventory.model import HostSettings
 

@@ -6,7 +6,7 @@ every field of HostSettings by name (`webui`, `paths`, `models`, ...).
 
 import json
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from testinfra.host import Host
 
 from deploy.exchange import short
 from deploy.manager_choice import chosen_manager
-from deploy.torch import TorchBuilds, torch_builds
+from deploy.torch import torch_builds
 from deploy.verify_protocol import ROLE_FILE, UNREACHABLE, Hosts
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import parse_probe, probe_command
@@ -96,9 +96,9 @@ class _Backend(SshBackend):  # type: ignore[misc]  # testinfra has no types
 
 
 @pytest.fixture(scope="session")
-def torch(target: HostSettings, host: Host) -> TorchBuilds:
-    """The torch builds that the host should have."""
-    return torch_builds(target, parse_probe(host.check_output(probe_command()).splitlines()))
+def torch(target: HostSettings, host: Host) -> Mapping[str, str]:
+    """The torch build that each application of the host should have, by role."""
+    return torch_builds(target, parse_probe(host.check_output(probe_command()).splitlines())).builds
 
 
 @pytest.fixture(scope="session")

@@ -233,9 +233,14 @@ class HostSettings(Settings):
         return role in self.roles
 
     @property
+    def drawing(self) -> dict[str, Webui | Comfyui]:
+        """The settings of its services that draw, by role."""
+        return {role: its for role, its in (("webui", self.webui), ("comfyui", self.comfyui)) if self.has(role)}
+
+    @property
     def drawing_ports(self) -> dict[str, int]:
-        """The ports of its services that draw, by role."""
-        return {role: its.port for role, its in (("webui", self.webui), ("comfyui", self.comfyui)) if self.has(role)}
+        """Their ports."""
+        return {role: its.port for role, its in self.drawing.items()}
 
 
 def _table_of(role: str) -> type[Settings] | None:

@@ -2,20 +2,22 @@
 
 import hashlib
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from roles import egress
 from roles.managers import Manager
+from roles.onhost.drawing_applications import APPLICATIONS
 from roles.onhost.files import json_object
 from roles.operations.application import Release
+from roles.operations.locks import Device
 from roles.paths import Paths
-from roles.programs import digest
+from roles.programs import command, digest
 from roles.service import Path, Service
 
-Device = Literal["cpu", "cuda"]
 DRAIN_SECONDS = 60
 
 
@@ -119,3 +121,9 @@ def unit_fingerprint(text: str) -> str:
 def runs_as_wanted(state: str | None, unit_text: str) -> bool:
     """Whether the running service is the one of this unit's text."""
     return service_state(state).get("fingerprint") == unit_fingerprint(unit_text)
+
+
+def refresh(role: str, port: int, paths: Paths) -> str:
+    """The command that makes a running application look at its models again, without a restart."""
+    state = state_file(APPLICATIONS[role].UNIT)
+    return shlex.join(command(paths.onhost, "refresh_models", role, "--port", port, "--state", state))

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Literal
 
 from deploy.dashboard.news import News
-from deploy.shapes import plain
+from deploy.documents import plain
 from training.terminal import visible
 
 Kind = Literal["fleet", "host", "run", "seen", "news"]

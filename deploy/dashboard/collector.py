@@ -9,6 +9,7 @@ from io import BytesIO
 from pydantic import TypeAdapter
 
 from deploy import host_memory, releases, status
+from deploy.connections import attempt
 from deploy.dashboard.board import Board
 from deploy.dashboard.news import differences
 from deploy.dashboard.runs import Runs
@@ -17,7 +18,7 @@ from deploy.failures import failure
 from deploy.rollout import state as rollout
 from deploy.runs.transfer import RunHost
 from deploy.shapes import HostState
-from deploy.ssh import HostError, Remote, attempt
+from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from roles.programs import receiver, sent
 

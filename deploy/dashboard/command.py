@@ -10,11 +10,11 @@ from pathlib import Path
 
 import uvicorn
 
+from deploy.connections import abandon, connect
 from deploy.console import out
 from deploy.dashboard.app import Painted, dashboard
 from deploy.dashboard.board import Board
 from deploy.dashboard.collector import Collector
-from deploy.ssh import abandon, connect
 from inventory.errors import ConfigError, Problem
 from inventory.model import Fleet
 

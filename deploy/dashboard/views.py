@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from deploy.documents import Failure
 from deploy.releases import state as state_of_release
 from deploy.rollout.state import Mark
 from deploy.runs.progress import Point, Sample
 from deploy.runs.report import SAMPLE
-from deploy.shapes import Failure, HostState, Level, Release, Run, WebuiState
+from deploy.shapes import HostState, Level, Release, Run, WebuiState
 from deploy.status import health
 
 POINTS = 240

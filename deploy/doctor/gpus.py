@@ -44,28 +44,27 @@ def _driver(host: HostSettings, decision: Decision) -> Finding:
 
 def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
     try:
-        builds = torch_builds(host, facts)
+        torch = torch_builds(host, facts)
     except SettingError as error:
         setting = host.place(error.key)
         yield bad("torch", f"{setting} {error.says.rstrip('.')}", f'Set {setting} to "auto" or "cpu" for {host.name}.')
         return
     parts = [
-        (Application.WEBUI, "WebUI", builds.webui, decision.webui),
-        (Application.COMFYUI, "ComfyUI", builds.comfyui, None),
-        (Application.TRAINER, "training", builds.trainer, decision.trainer),
-        (Application.LORA_SCRIPTS, "lora-scripts", builds.lora_scripts, None),
+        (Application.WEBUI, "WebUI", decision.webui),
+        (Application.COMFYUI, "ComfyUI", None),
+        (Application.TRAINER, "training", decision.trainer),
+        (Application.LORA_SCRIPTS, "lora-scripts", None),
     ]
     names = [
-        f"{_name(host, role, build, torch)} for {what}"
-        for role, what, build, torch in parts
-        if build and host.has(role)
+        f"{_name(host, role, torch.builds[role], decided)} for {what}"
+        for role, what, decided in parts
+        if torch.builds[role] and host.has(role)
     ]
     if names:
         yield good("torch", ", ".join(names))
-    if host.has("comfyui") and not builds.comfyui:
-        yield bad("torch", builds.why_no_comfyui.rstrip("."), "Remove this host from the group comfyui.")
-    if host.has("lora_scripts") and not builds.lora_scripts:
-        yield bad("torch", builds.why_no_lora_scripts.rstrip("."), "Remove this host from the group lora_scripts.")
+    for role in ("comfyui", "lora_scripts"):
+        if host.has(role) and not torch.builds[role]:
+            yield bad("torch", torch.why[role].rstrip("."), f"Remove this host from the group {role}.")
 
 
 def _health(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:

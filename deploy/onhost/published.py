@@ -9,12 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import comfyui_api, nofollow, nofollow_changes, services, webui_api
+from roles.onhost import nofollow, nofollow_changes, services
+from roles.onhost.drawing_applications import APPLICATIONS, Application
 from roles.onhost.lock_file import open_lock
 from roles.onhost.loopback import AnswerError
-
-WEBUI = "sdfleet-webui.service"
-"""Any other is ComfyUI's."""
 
 
 def main(
@@ -22,7 +20,7 @@ def main(
 ) -> dict[str, Any]:
     """Check, store and link the file, record it in the manifest, and have what draws look at it.
 
-    + ports: of the services that draw, by their units
+    + ports: of the applications that draw, by role; `refreshed` are those that could be told
     """
     arrived, stored, name = Path(incoming), Path(blob), Path(link)
     if arrived.exists():
@@ -51,7 +49,7 @@ def main(
         # The WebUI keeps the old hash for a name if its file is not newer than before.
         os.utime(stored)
         nofollow_changes.link(name, blob)
-    return {"changed": changed, "refreshed": [unit for unit, port in ports.items() if _refresh(unit, port)]}
+    return {"changed": changed, "refreshed": [app for app, port in ports.items() if _refresh(APPLICATIONS[app], port)]}
 
 
 def _write_down(manifest: Path, name: str, entry: dict[str, str]) -> None:
@@ -65,18 +63,15 @@ def _write_down(manifest: Path, name: str, entry: dict[str, str]) -> None:
             nofollow_changes.write(manifest, json.dumps({**known, name: entry}, indent=1, sort_keys=True).encode())
 
 
-def _refresh(unit: str, port: int) -> bool:
+def _refresh(app: Application, port: int) -> bool:
     """Have a service read the file; False if it is not running: then it finds it when it starts.
 
     The unit is active only when it is ready: an earlier HTTP request would kill a WebUI.
     """
-    if not services.is_active(unit):
+    if not services.is_active(app.UNIT):
         return False
     try:
-        if unit == WEBUI:
-            webui_api.tell(port, "refresh-loras", seconds=30)
-        else:
-            comfyui_api.free(port, seconds=30)  # or it goes on with the file of that name that it has read
+        app.refresh_loras(port, seconds=30)
     except AnswerError:
         return False
     return True

@@ -24,7 +24,7 @@ def main(command: str, root: str, ports: dict[str, int], stop: bool) -> dict[str
     missing = "" if stop else host_stop.missing(command)
     told: dict[str, Any] = {"provider": name, "command": command, "missing": missing, "used": [], "failed": ""}
     if stop and command:
-        sure, unsure = host_use.Use(Path(root), ports.get("webui", 0), ports.get("comfyui", 0)).look()
+        sure, unsure = host_use.Use(Path(root), ports).look()
         told["used"] = [*sure, *unsure]
         told["failed"] = "" if told["used"] else host_stop.run(command)
     return told

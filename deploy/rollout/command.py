@@ -11,12 +11,12 @@ from pathlib import Path
 import typer
 
 from deploy import confirmation, hostlock, lock
+from deploy.connections import connect
 from deploy.console import err, out, styled
 from deploy.engine_client import select_hosts
 from deploy.lock_resolver import Resolver
 from deploy.options import DEFAULT_FILE
 from deploy.rollout.rollout import Rollout
-from deploy.ssh import connect
 from inventory import lock as locks
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.files import replace_file
@@ -132,8 +132,8 @@ def _refuse_no_way_back(fleet: Fleet, hosts: Sequence[str]) -> None:
     stuck = [
         host.place(f"{role}.keep_releases")
         for host in (fleet.hosts[name] for name in hosts)
-        for role, its in (("webui", host.webui), ("comfyui", host.comfyui))
-        if host.has(role) and its.keep_releases < 2
+        for role, its in host.drawing.items()
+        if its.keep_releases < 2
     ]
     if stuck:
         message = "is 1, so there would be no release to roll back to; an update needs at least 2"

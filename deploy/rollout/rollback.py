@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy import releases, units
+from deploy.connections import each
 from deploy.console import err, out, styled, waiting
 from deploy.onhost import running
 from deploy.rollout import state
 from deploy.rollout.gates import Failure, Seen
-from deploy.ssh import HostError, Remote, each
+from deploy.ssh import HostError, Remote
 
 
 @dataclass(frozen=True)

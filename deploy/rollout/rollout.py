@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from deploy import confirmation, engine_client, keys
+from deploy.connections import each
 from deploy.console import err, out, styled, waiting
 from deploy.engine_view import BROKE_OFF, EngineView
 from deploy.events import Request
@@ -15,7 +16,7 @@ from deploy.rollout.gates import Failure, Seen
 from deploy.rollout.plan import planned_changes, tell_plan
 from deploy.rollout.state import Mark
 from deploy.rollout.waves import all_waves, next_wave
-from deploy.ssh import HostError, Remote, each
+from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from inventory.model import ROLES, Fleet, HostSettings
 

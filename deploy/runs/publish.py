@@ -5,7 +5,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from deploy import units
 from deploy.onhost import published
 from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
@@ -40,21 +39,16 @@ def result(folder: Path, state: str, named: str | None) -> Path:
     return files[0]
 
 
-def _drawing(host: HostSettings) -> dict[str, int]:
-    """The units of a host that draw -> their ports."""
-    return {units.SERVICES[role]: port for role, port in host.drawing_ports.items()}
-
-
 def not_running(host: HostSettings, refreshed: Collection[str]) -> list[str]:
-    """Names of the services that draw on a host, without those (units) that could be told."""
-    names = {unit: name for name, unit in units.SERVICES.items()}
-    return [names[unit] for unit in _drawing(host) if unit not in refreshed]
+    """Names of the services that draw on a host, without those that could be told."""
+    return [name for name in host.drawing_ports if name not in refreshed]
 
 
 def publish(remote: Remote, run: str, file: Path, name: str) -> dict[str, Any]:
     """Put `file` into the host's store, link it as LoRA `name`, and have what draws there read it.
 
-    Publishing the same file again changes nothing. Returns {"changed": bool, "refreshed": units}; raises HostError.
+    Publishing the same file again changes nothing. Returns {"changed": bool, "refreshed": names of services}; raises
+    HostError.
     """
     paths = remote.host.paths
     sha256 = sha256_of(file)
@@ -76,7 +70,7 @@ def publish(remote: Remote, run: str, file: Path, name: str) -> dict[str, Any]:
         blob=str(blob),
         link=str(link),
         manifest=str(paths.published),
-        ports=_drawing(remote.host),
+        ports=remote.host.drawing_ports,
     )
     if "error" in answer:
         raise HostError(f"{remote.name}: {answer['error']}")

@@ -3,8 +3,8 @@
 from pathlib import Path, PurePosixPath
 
 from roles.comfyui.config import Comfyui
-from roles.operations.application import CODE, Environment, Release, ReleaseError, pinned_commit
-from roles.operations.locks import CPU, LockError, builds, lock_text
+from roles.operations.application import CODE, Environment, Release, pinned_commit
+from roles.operations.locks import Locks
 from roles.operations.sources import Source
 
 LOCKS = Path(__file__).resolve().parent / "locks"
@@ -24,16 +24,13 @@ def release_of(comfyui: Comfyui, build: str) -> Release:
     for node in comfyui.custom_nodes:
         trees[CUSTOM_NODES / node.name] = Source(node.url, node.commit)
     label = comfyui.ref if comfyui.ref != commit else commit[:10]
-    return Release("comfyui", label, trees, Environment(_lock(comfyui, build), comfyui.python))
+    return Release("comfyui", label, trees, Environment(locks(comfyui).text(build), comfyui.python))
 
 
-def torch_builds(comfyui: Comfyui) -> tuple[str, ...]:
-    """Every torch build that a host may get under these settings. Raises ReleaseError if the ref is not pinned."""
-    if comfyui.requirements and not comfyui.requirements.is_dir():
-        return (CPU,)  # one lock for all hosts
-    if comfyui.torch != "auto":
-        return (comfyui.torch,)
-    return builds(_locks(comfyui), lock_version(comfyui), comfyui.python) or (CPU,)
+def locks(comfyui: Comfyui) -> Locks:
+    """Those of its environment. Raises ReleaseError if the ref is not pinned."""
+    place = comfyui.requirements or LOCKS
+    return Locks("comfyui", place, lock_version(comfyui), comfyui.python, FOR_CPU, comfyui.torch)
 
 
 def lock_version(comfyui: Comfyui) -> str:
@@ -48,15 +45,3 @@ def names(release: Release) -> list[str]:
 
 def _commit(comfyui: Comfyui) -> str:
     return pinned_commit("comfyui", comfyui.ref, comfyui.commit, {})
-
-
-def _locks(comfyui: Comfyui) -> Path:
-    return comfyui.requirements or LOCKS
-
-
-def _lock(comfyui: Comfyui, build: str) -> str:
-    wanted = build if comfyui.torch == "auto" else comfyui.torch
-    try:
-        return lock_text(_locks(comfyui), lock_version(comfyui), comfyui.python, wanted, FOR_CPU)
-    except LockError as error:
-        raise ReleaseError("comfyui.requirements", str(error)) from error

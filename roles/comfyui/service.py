@@ -8,12 +8,14 @@ from roles.accounts import COMFYUI
 from roles.comfyui.config import Comfyui
 from roles.comfyui.flags import FLAGS
 from roles.comfyui.release import CUSTOM_NODES
-from roles.drawing import Device, Drawing
+from roles.drawing import Drawing
 from roles.managers import Manager
+from roles.onhost import comfyui_api
 from roles.operations.application import Release
+from roles.operations.locks import Device
 from roles.paths import Paths
 
-UNIT = "sdfleet-comfyui.service"
+UNIT = comfyui_api.UNIT
 PROGRAM = "comfyui_service"
 STATE = drawing.state_file(UNIT)
 

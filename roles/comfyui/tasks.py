@@ -1,9 +1,7 @@
 """Operations of the ComfyUI role."""
 
-import shlex
 from pathlib import PurePosixPath
 
-from pyinfra.api.command import StringCommand
 from pyinfra.api.deploy import deploy as pyinfra_deploy
 
 from roles.accounts import COMFYUI
@@ -15,12 +13,8 @@ from roles.drawing import runs_as_wanted
 from roles.managers import Manager
 from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.files import folders
-from roles.operations.locks import CPU
+from roles.operations.locks import device_of
 from roles.paths import Paths
-from roles.programs import command
-
-REFRESH = "comfyui_refresh"
-"""The program of roles.onhost that makes a ComfyUI forget the models that it has read."""
 
 
 @pyinfra_deploy("ComfyUI")
@@ -34,14 +28,9 @@ def install(comfyui: Comfyui, paths: Paths, build: str, manager: Manager) -> Non
     + manager: the host's service manager
     """
     release = release_of(comfyui, build)
-    text = unit_text(comfyui, paths, release, "cpu" if build == CPU else "cuda", manager)
+    text = unit_text(comfyui, paths, release, device_of(build), manager)
     app = application(comfyui, paths, release, text, manager)
     seen = look(app, paths, written_by={PurePosixPath(STATE): COMFYUI})
     folders(name="Make folders", wanted=all_folders(app, paths), seen=seen)
     deploy(app, paths, seen, as_wanted=runs_as_wanted(seen.text(STATE), text))
     prune(app, paths, seen)
-
-
-def refresh(comfyui: Comfyui, paths: Paths) -> StringCommand:
-    """The command that makes a running ComfyUI read its models again, without a restart."""
-    return StringCommand(shlex.join(command(paths.onhost, REFRESH, "--port", comfyui.port, "--state", STATE)))

@@ -1,7 +1,7 @@
 """Checks of a host with ComfyUI: it runs as described, confined, and draws with the fleet's models."""
 
 import json
-from typing import Protocol
+from collections.abc import Mapping
 
 import pytest
 from testinfra.host import Host
@@ -27,31 +27,23 @@ from roles.facts.installed import check_environment
 from roles.facts.unit_files import check_file, check_unit_file, check_unit_runs
 from roles.managers import Manager
 from roles.operations.application import Release
-from roles.operations.locks import CPU
+from roles.operations.locks import device_of
 from roles.paths import Paths
 
 LISTED = {"checkpoint": "checkpoints", "lora": "loras", "vae": "vae"}
 """Kind of a model -> what ComfyUI calls it."""
 
 
-class TorchBuilds(Protocol):
-    """What these checks need to know of the torch builds chosen for the host."""
-
-    @property
-    def comfyui(self) -> str:
-        """ComfyUI's, e.g. cu128."""
-
-
 @pytest.fixture(scope="session")
-def release(comfyui: Comfyui, torch: TorchBuilds) -> Release:
+def release(comfyui: Comfyui, torch: Mapping[str, str]) -> Release:
     """The release that should run."""
-    return release_of(comfyui, torch.comfyui)
+    return release_of(comfyui, torch["comfyui"])
 
 
 def test_unit_file_is_as_described(
-    host: Host, comfyui: Comfyui, paths: Paths, release: Release, torch: TorchBuilds, manager: Manager
+    host: Host, comfyui: Comfyui, paths: Paths, release: Release, torch: Mapping[str, str], manager: Manager
 ) -> None:
-    wanted = unit_text(comfyui, paths, release, "cpu" if torch.comfyui == CPU else "cuda", manager)
+    wanted = unit_text(comfyui, paths, release, device_of(torch["comfyui"]), manager)
     check_unit_file(host, manager.file(UNIT), wanted)
 
 

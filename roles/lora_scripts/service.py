@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Literal
 
 from roles.accounts import LORA_SCRIPTS
 from roles.lora_scripts.config import LoraScripts
 from roles.managers import Manager
 from roles.operations.application import Release
+from roles.operations.locks import Device
 from roles.operations.sources import GIT_TRUST
 from roles.paths import UNITS, Paths
 from roles.service import Path, Service
@@ -32,8 +32,6 @@ SHOWN = "sd-models"
 """The folder beside its code whose models it lists."""
 SETTINGS = "assets/config.json"
 """The only file that it writes beside its code; a link into the data folder."""
-
-Device = Literal["cpu", "cuda"]
 
 
 def unit_texts(

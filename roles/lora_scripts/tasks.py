@@ -16,7 +16,7 @@ from roles.lora_scripts.service import (
 from roles.managers import Manager
 from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.files import folders
-from roles.operations.locks import CPU
+from roles.operations.locks import device_of
 from roles.operations.programs import remove_old_programs
 from roles.operations.units import run_unit, write_units
 from roles.paths import Paths
@@ -33,7 +33,7 @@ def install(lora_scripts: LoraScripts, paths: Paths, build: str, manager: Manage
     + manager: the host's service manager
     """
     release = release_of(lora_scripts, build)
-    units = unit_texts(lora_scripts, paths, release, "cpu" if build == CPU else "cuda", manager)
+    units = unit_texts(lora_scripts, paths, release, device_of(build), manager)
     gui, links, board = (manager.file(unit.name) for unit in (GUI, LINKS, BOARD))
     watch = manager.file(watching(manager).name)
     app = application(lora_scripts, paths, release, units[gui], manager)

@@ -1,7 +1,7 @@
 """What must hold on a host with lora-scripts: it runs as described, whole, confined, and shows the fleet's models."""
 
 import shlex
-from typing import Protocol
+from collections.abc import Mapping
 
 import pytest
 from testinfra.host import Host
@@ -17,28 +17,20 @@ from roles.lora_scripts.service import BOARD, GUI, WRITTEN, shown_models, unit_t
 from roles.managers import Manager
 from roles.onhost.files import json_object
 from roles.operations.application import CODE, Release
-from roles.operations.locks import CPU
+from roles.operations.locks import device_of
 from roles.paths import Paths
 
 
-class TorchBuilds(Protocol):
-    """What these checks need to know of the torch builds chosen for the host."""
-
-    @property
-    def lora_scripts(self) -> str:
-        """lora-scripts' own, e.g. cu128."""
-
-
 @pytest.fixture(scope="session")
-def release(lora_scripts: LoraScripts, torch: TorchBuilds) -> Release:
+def release(lora_scripts: LoraScripts, torch: Mapping[str, str]) -> Release:
     """The release that should run."""
-    return release_of(lora_scripts, torch.lora_scripts)
+    return release_of(lora_scripts, torch["lora_scripts"])
 
 
 def test_units_are_as_described(
-    host: Host, lora_scripts: LoraScripts, paths: Paths, release: Release, torch: TorchBuilds, manager: Manager
+    host: Host, lora_scripts: LoraScripts, paths: Paths, release: Release, torch: Mapping[str, str], manager: Manager
 ) -> None:
-    wanted = unit_texts(lora_scripts, paths, release, "cpu" if torch.lora_scripts == CPU else "cuda", manager)
+    wanted = unit_texts(lora_scripts, paths, release, device_of(torch["lora_scripts"]), manager)
     for file, text in wanted.items():
         check_unit_file(host, file, text)
 

@@ -1,4 +1,4 @@
-"""Requests to ComfyUI on the host's loopback."""
+"""ComfyUI as programs on its host know it (drawing_applications.Application); its requests go to loopback."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from functools import partial
 from typing import Any
 
 from roles.onhost import loopback
+
+NAME = "ComfyUI"
+UNIT = "sdfleet-comfyui.service"
+KEEPS_UNLOADED = False
 
 
 def refusal(said: Any) -> str:
@@ -41,6 +45,33 @@ def tell(port: int, path: str, body: dict[str, Any], seconds: float = 10) -> Non
     loopback.ask(port, path, json.dumps(body).encode(), seconds=seconds)
 
 
-def free(port: int, seconds: float) -> None:
-    """Have it give back the memory of its models, when it has finished what is in the making; at once if it is idle."""
+def progress(port: int, seconds: float = 10) -> tuple[str, str]:
+    count = waiting(port, seconds)
+    try:
+        last = ", ".join(ask(port, "/history?max_items=1", seconds=seconds))
+    except TypeError as error:
+        raise loopback.AnswerError("sent no history") from error
+    return f"draws, or has in its queue, {count} picture(s)" if count else "", last
+
+
+def queued(port: int) -> int:
+    """None besides those that its progress counts."""
+    return 0
+
+
+def refresh(port: int, seconds: float) -> list[str]:
+    """It finds new files by itself, but does not see that one which it has read was replaced."""
+    try:
+        unload(port, seconds)
+    except loopback.AnswerError as error:
+        return [f"/free {error}"]
+    return []
+
+
+def refresh_loras(port: int, seconds: float) -> None:
+    unload(port, seconds)
+
+
+def unload(port: int, seconds: float) -> None:
+    """When it has finished what is in the making; at once if it is idle."""
     tell(port, "/free", {"unload_models": True, "free_memory": True}, seconds)

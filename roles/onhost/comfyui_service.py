@@ -12,7 +12,7 @@ from roles.onhost import comfyui_api, comfyui_picture, drawing_service
 class ComfyuiDrawer:
     """ComfyUI, as drawing_service.Drawer."""
 
-    name = "ComfyUI"
+    name = comfyui_api.NAME
     mark = b"To see the GUI go to:"
 
     def __init__(self, options: argparse.Namespace) -> None:

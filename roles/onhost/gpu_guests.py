@@ -8,17 +8,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import comfyui_api, gpus, loopback, services, webui_api
+from roles.onhost import gpus, loopback, services, webui_api
+from roles.onhost.drawing_applications import APPLICATIONS, Application
 from roles.onhost.files import read_json
 
-NAMES = {"webui": "the WebUI", "comfyui": "ComfyUI"}
-"""Key of turn.json that tells of one -> what people call it."""
 UNLOAD_SECONDS = 60.0
 """How long they may take to give their memory back."""
 ANSWER_SECONDS = 120.0
 MARK = ".webui-unloaded"
 Guest = dict[str, Any]
-"""One of them, as turn.json has it (`policy`, `unit`, `port`, `gpu`), and its `app`."""
+"""One of them, as turn.json has it by its role (`policy`, `unit`, `port`, `gpu`), and this role, `app`."""
 
 
 class Refused(Exception):
@@ -27,7 +26,7 @@ class Refused(Exception):
 
 def running(wants: dict[str, Any]) -> list[Guest]:
     """Those that run, and that a run must not just share a card with."""
-    told = [{**wants[app], "app": app} for app in NAMES if wants.get(app)]
+    told = [{**wants[app], "app": app} for app in APPLICATIONS if wants.get(app)]
     up = ("active", "activating", "reloading")
     return [guest for guest in told if guest["policy"] != "share" and services.state(guest["unit"]) in up]
 
@@ -48,13 +47,13 @@ def make_room(guests: list[Guest], card: dict[str, Any], need: int, folder: Path
             return None
         time.sleep(1)
     load_again(folder)
-    whose = " and ".join(f"{NAMES[guest['app']]}'s" for guest in guests)
+    whose = " and ".join(f"{_application(guest).NAME}'s" for guest in guests)
     return f"{need} MiB on GPU {card['index']}: {free} are free with {whose} model unloaded"
 
 
 def _must_stay(guest: Guest, index: str) -> str:
     """Why nothing is unloaded now; empty if it may be. Raises Refused."""
-    name = NAMES[guest["app"]]
+    name = _application(guest).NAME
     if guest["policy"] == "refuse":
         raise Refused(
             f"{name} uses GPU {index}, and trainer.beside_webui is refuse: stop {guest['unit']}, or set it "
@@ -67,15 +66,15 @@ def _must_stay(guest: Guest, index: str) -> str:
 
 def _unload(guest: Guest, folder: Path) -> str:
     """Why it could not be told to unload its models; empty if it was."""
+    its = _application(guest)
     try:
-        if guest["app"] == "comfyui":
-            comfyui_api.free(guest["port"], ANSWER_SECONDS)  # it loads what a picture needs each time
-            return ""
-        (folder / MARK).write_text(json.dumps(guest))
-        webui_api.tell(guest["port"], "unload-checkpoint", ANSWER_SECONDS)
+        if its.KEEPS_UNLOADED:
+            (folder / MARK).write_text(json.dumps(guest))
+        its.unload(guest["port"], ANSWER_SECONDS)
     except loopback.AnswerError:
-        (folder / MARK).unlink(missing_ok=True)
-        return f"{NAMES[guest['app']]} to unload its model: it does not answer"
+        if its.KEEPS_UNLOADED:
+            (folder / MARK).unlink(missing_ok=True)
+        return f"{its.NAME} to unload its model: it does not answer"
     return ""
 
 
@@ -86,5 +85,9 @@ def load_again(folder: Path) -> None:
     if webui:
         if services.state(webui["unit"]) == "active":
             with contextlib.suppress(loopback.AnswerError):
-                webui_api.tell(webui["port"], "reload-checkpoint", ANSWER_SECONDS)
+                webui_api.load_again(webui["port"], ANSWER_SECONDS)
         mark.unlink()
+
+
+def _application(guest: Guest) -> Application:
+    return APPLICATIONS[guest["app"]]

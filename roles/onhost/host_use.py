@@ -7,10 +7,12 @@ import fcntl
 import os
 import pwd
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
-from roles.onhost import comfyui_api, gpus, loopback, services, transfers, webui_api
+from roles.onhost import gpus, loopback, services, transfers
+from roles.onhost.drawing_applications import APPLICATIONS
 
 BUSY_PERCENT = 5
 """A card that nobody uses shows 0."""
@@ -18,8 +20,6 @@ ARRIVING_SECONDS = 600
 """How long after their last file inputs of a run count as on their way."""
 STEPS = Path("/run/sdfleet.steps")
 """`roles.paths.STEP_LOCK`."""
-WEBUI = "sdfleet-webui.service"
-COMFYUI = "sdfleet-comfyui.service"
 RUNS = "lora-train@"
 LORA_SCRIPTS = "sdlora"
 """`roles.accounts.LORA_SCRIPTS`."""
@@ -38,14 +38,15 @@ class Unknown(Exception):
 class Use:
     """Looks at the host again and again; a picture that came and went in between is seen too."""
 
-    def __init__(self, root: Path, webui_port: int, comfyui_port: int = 0) -> None:
+    def __init__(self, root: Path, ports: Mapping[str, int]) -> None:
         """
         + root: the data root
-        + webui_port, comfyui_port: theirs; 0 if the host has none
+        + ports: of the applications that draw, by role; 0 if the host does not have it
         """
-        self.root, self.port, self.comfyui_port = root, webui_port, comfyui_port
-        self._last_picture: str | None = None
-        self._last_order: str | None = None
+        self.root = root
+        self.ports = {app: port for app, port in ports.items() if port}
+        self._last: dict[str, str] = {}
+        """The last picture of each of them."""
 
     def look(self) -> tuple[list[str], list[str]]:
         """What uses the host, and what may use it; a sentence each.
@@ -55,7 +56,9 @@ class Use:
         """
         sure: list[str] = []
         unsure: list[str] = []
-        for ask in (self._trainings, self._scripts, self._pictures, self._orders, self._cards, self._files):
+        pictures = [partial(self._pictures, app) for app in self.ports]
+        asks: list[Callable[[], Iterator[str]]] = [self._trainings, self._scripts, *pictures, self._cards, self._files]
+        for ask in asks:
             try:
                 sure += ask()
             except Unknown as unknown:
@@ -76,53 +79,24 @@ class Use:
         for script in sorted(_scripts_of(LORA_SCRIPTS) - {GUI}):
             yield f"lora-scripts trains ({script})"
 
-    def _pictures(self) -> Iterator[str]:
-        active, starts = _state(WEBUI) if self.port else (False, False)
+    def _pictures(self, app: str) -> Iterator[str]:
+        its, port = APPLICATIONS[app], self.ports[app]
+        active, starts = _state(its.UNIT)
         if starts:
-            yield "the WebUI starts"
+            yield f"{its.NAME} starts"
         if not active:
             return
         try:
-            told = webui_api.ask(self.port, "/sdapi/v1/progress?skip_current_image=true")["state"]
-            draws, last = bool(told["job_count"]), str(told.get("job_timestamp"))
+            draws, last = its.progress(port)
         except loopback.AnswerError as error:
-            raise Unknown(f"the WebUI may be drawing: it {error}") from error
-        except (LookupError, TypeError, AttributeError) as error:
-            raise Unknown("the WebUI may be drawing: its answer is none of a WebUI") from error
-        before, self._last_picture = self._last_picture, last
+            raise Unknown(f"{its.NAME} may be drawing: it {error}") from error
+        before, self._last[app] = self._last.get(app), last
         if draws:
-            yield "the WebUI draws"
+            yield f"{its.NAME} {draws}"
         elif before not in (None, last):
-            yield "the WebUI has drawn"
-        if waiting := self._waiting():
-            yield f"{waiting} picture(s) wait in the WebUI's queue"
-
-    def _orders(self) -> Iterator[str]:
-        """The same of ComfyUI."""
-        active, starts = _state(COMFYUI) if self.comfyui_port else (False, False)
-        if starts:
-            yield "ComfyUI starts"
-        if not active:
-            return
-        try:
-            draws = comfyui_api.waiting(self.comfyui_port)
-            last = ", ".join(comfyui_api.ask(self.comfyui_port, "/history?max_items=1"))
-        except loopback.AnswerError as error:
-            raise Unknown(f"ComfyUI may be drawing: it {error}") from error
-        except TypeError as error:
-            raise Unknown("ComfyUI may be drawing: its answer is none of a ComfyUI") from error
-        before, self._last_order = self._last_order, last
-        if draws:
-            yield f"ComfyUI draws, or has in its queue, {draws} picture(s)"
-        elif before not in (None, last):
-            yield "ComfyUI has drawn"
-
-    def _waiting(self) -> int:
-        """How many requests wait for their turn; 0 if the WebUI does not tell, as older ones."""
-        try:
-            return int(webui_api.ask(self.port, "/internal/pending-tasks")["size"])
-        except (loopback.AnswerError, LookupError, TypeError, ValueError):
-            return 0
+            yield f"{its.NAME} has drawn"
+        if queued := its.queued(port):
+            yield f"{queued} picture(s) wait in {its.NAME}'s queue"
 
     def _cards(self) -> Iterator[str]:
         try:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from roles.onhost import files, host_stop, host_use
+from roles.onhost.drawing_applications import APPLICATIONS
 
 LOOK_SECONDS = 15.0
 LATE_SECONDS = 120.0
@@ -50,7 +51,7 @@ class Watcher:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.use = host_use.Use(options.root, options.webui_port, options.comfyui_port)
+        self.use = host_use.Use(options.root, {app: getattr(options, f"{app}_port") for app in APPLICATIONS})
         self.idle = Idle(options.seconds, time.monotonic())
         self._said = self._unwritten = ""
 
@@ -114,7 +115,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True, help="how long the host must be idle")
     parser.add_argument("--command", required=True, help="shell command that stops it")
     parser.add_argument("--root", type=Path, required=True, help="the data root")
-    parser.add_argument("--webui-port", type=int, default=0, help="the WebUI's port; 0 if there is none")
-    parser.add_argument("--comfyui-port", type=int, default=0, help="ComfyUI's port; 0 if there is none")
+    for app, its in APPLICATIONS.items():
+        parser.add_argument(f"--{app}-port", type=int, default=0, help=f"the port of {its.NAME}; 0 if there is none")
     parser.add_argument("--state", type=Path, required=True, help="file for what is known")
     Watcher(parser.parse_args()).run()

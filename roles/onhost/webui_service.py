@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import drawing_service, files, loopback, webui_api, webui_options, webui_picture
+from roles.onhost import drawing_service, files, webui_api, webui_options, webui_picture
 from roles.onhost.served_process import ServiceError
 
 
 class WebuiDrawer:
     """The WebUI, as drawing_service.Drawer."""
 
-    name = "the WebUI"
+    name = webui_api.NAME
     mark = b"Startup time:"
     """A request before it says this would end its start."""
 
@@ -42,11 +42,7 @@ class WebuiDrawer:
         return webui_picture.first(port, seconds)
 
     def draws(self, port: int, seconds: float) -> bool:
-        found = webui_api.ask(port, "/sdapi/v1/progress?skip_current_image=true", seconds=seconds)
-        try:
-            return bool(found["state"]["job_count"])
-        except (LookupError, TypeError) as error:
-            raise loopback.AnswerError("sent no progress") from error
+        return bool(webui_api.progress(port, seconds)[0])
 
 
 def main() -> None:

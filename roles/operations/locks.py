@@ -1,15 +1,21 @@
 """Which lock of a folder fits a host: its name tells the application's version, the Python and the torch build."""
 
 import re
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from roles.operations.application import ReleaseError
 
 CPU = "cpu"
 """The torch build for hosts without a GPU."""
+Device = Literal["cpu", "cuda"]
+"""What an application computes on."""
 
 
-class LockError(ValueError):
-    """No lock fits; the text is for a person."""
+def device_of(build: str) -> Device:
+    """What an application with torch's `build` computes on."""
+    return "cpu" if build == CPU else "cuda"
 
 
 def lock_name(version: str, python: str, build: str) -> str:
@@ -17,33 +23,61 @@ def lock_name(version: str, python: str, build: str) -> str:
     return "-".join(filter(None, (version, f"py{python}", build))) + ".txt"
 
 
-def fitting(folder: Path, version: str, python: str, build: str, for_cpu: str) -> Path:
-    """The lock for one torch build; LockError, which says what there is, if there is none.
+@dataclass(frozen=True)
+class Locks:
+    """The locks of an application's environment, as its settings say."""
 
-    A CPU host without a lock of its own takes `for_cpu`'s: CUDA's wheels compute on CPUs as well, and the public
-    package index has no other for x86-64.
-    """
-    if (exact := folder / lock_name(version, python, build)).is_file():
-        return exact
-    if build == CPU and (instead := folder / lock_name(version, python, for_cpu)).is_file():
-        return instead
-    what = f"{version} with Python {python} and torch's {build} build".removeprefix(" with ")
-    known = sorted(folder.glob("*.txt"))
-    names = ", ".join(path.stem for path in known) or "none"
-    near = sorted((path for path in known if f"py{python}-" in path.name), key=lambda path: build not in path.stem)
-    other = f', or name one whose packages fit: requirements = "{near[0]}"' if near else ""
-    raise LockError(
-        f"there is no lock for {what} in {folder} (there are {names}); `sdfleet lock envs` makes locks{other}"
-    )
+    role: str
+    place: Path
+    """A folder of them, or one for all hosts."""
+    version: str
+    """Prefix of their names; empty if they have none."""
+    python: str
+    for_cpu: str
+    """The build whose lock serves CPU hosts: CUDA's wheels compute on CPUs as well, and the public package index has
+    no other for x86-64."""
+    torch: str = "auto"
+    """The build for all hosts, or auto."""
 
+    def builds(self) -> tuple[str, ...]:
+        """Every torch build that a host may get, the CPU's included."""
+        if not self.place.is_dir():
+            return (CPU,)
+        if self.torch != "auto":
+            return (self.torch,)
+        begin = lock_name(self.version, self.python, "").removesuffix(".txt") + "-"
+        return tuple(dict.fromkeys((CPU, *(path.stem.removeprefix(begin) for path in self._named(f"{begin}*.txt")))))
 
-def lock_text(place: Path, version: str, python: str, build: str, for_cpu: str) -> str:
-    """The text of a lock: of this file, or of the fitting one of this folder. LockError if there is none."""
-    try:
-        file = fitting(place, version, python, build, for_cpu) if place.is_dir() else place
-        return file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise LockError(f"cannot read {place}: {error.strerror}") from error
+    def text(self, build: str) -> str:
+        """The text of the lock for a host with torch's `build`. Raises ReleaseError, which says what there is."""
+        wanted = build if self.torch == "auto" else self.torch
+        try:
+            file = self._fitting(wanted) if self.place.is_dir() else self.place
+            return file.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise self._error(f"{self.place} does not exist") from error
+        except OSError as error:
+            raise self._error(f"cannot read {self.place}: {error.strerror}") from error
+
+    def _fitting(self, build: str) -> Path:
+        if (exact := self.place / lock_name(self.version, self.python, build)).is_file():
+            return exact
+        if build == CPU and (instead := self.place / lock_name(self.version, self.python, self.for_cpu)).is_file():
+            return instead
+        what = f"{self.version} with Python {self.python} and torch's {build} build".removeprefix(" with ")
+        known = self._named("*.txt")
+        names = ", ".join(path.stem for path in known) or "none"
+        near = sorted((path for path in known if f"py{self.python}-" in path.name), key=lambda at: build not in at.stem)
+        other = f', or name one whose packages fit: requirements = "{near[0]}"' if near else ""
+        raise self._error(
+            f"there is no lock for {what} in {self.place} (there are {names}); `sdfleet lock envs` makes locks{other}"
+        )
+
+    def _named(self, pattern: str) -> list[Path]:
+        return sorted(self.place.glob(pattern))
+
+    def _error(self, says: str) -> ReleaseError:
+        return ReleaseError(f"{self.role}.requirements", says)
 
 
 def build_of_pytorchs_own(lock: str) -> str:
@@ -56,15 +90,3 @@ def torch_version(lock: str) -> str:
     """The version of torch that the text of a lock names; empty if it names none."""
     found = re.search(r"^torch==([\w.+]+)", lock, re.MULTILINE)
     return found[1] if found else ""
-
-
-def builds(folder: Path, version: str, python: str) -> tuple[str, ...]:
-    """Every torch build that a host may get from `folder`, the CPU's included; empty if there is no lock at all."""
-    there = tuple(_builds(folder, version, python))
-    return tuple(dict.fromkeys((CPU, *there))) if there else ()
-
-
-def _builds(folder: Path, version: str, python: str) -> Iterator[str]:
-    begin = lock_name(version, python, "").removesuffix(".txt") + "-"
-    for path in sorted(folder.glob(f"{begin}*.txt")):
-        yield path.stem.removeprefix(begin)

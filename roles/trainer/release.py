@@ -5,8 +5,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from roles.operations.application import Environment, ReleaseError
-from roles.operations.locks import CPU, LockError, builds, fitting
+from roles.operations.application import Environment
+from roles.operations.locks import Locks
 from roles.paths import Paths
 from roles.trainer.config import Trainer
 from roles.trainer.rendering import launcher
@@ -46,11 +46,9 @@ class Release:
         return paths.releases("trainer") / self.key
 
 
-def torch_builds(trainer: Trainer) -> tuple[str, ...]:
-    """Every torch build that a host may get under these settings."""
-    if trainer.requirements and not trainer.requirements.is_dir():
-        return (CPU,)  # one lock for all hosts
-    return builds(trainer.requirements or LOCKS, "", trainer.python) or (CPU,)
+def locks(trainer: Trainer) -> Locks:
+    """Those of its environment."""
+    return Locks("trainer", trainer.requirements or LOCKS, "", trainer.python, FOR_CPU)
 
 
 def trainer_release(trainer: Trainer, build: str) -> Release:
@@ -58,12 +56,4 @@ def trainer_release(trainer: Trainer, build: str) -> Release:
 
     Raises ReleaseError if its requirements lock is missing.
     """
-    place = trainer.requirements or LOCKS
-    try:
-        file = fitting(place, "", trainer.python, build, FOR_CPU) if place.is_dir() else place
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise ReleaseError("trainer.requirements", f"{place} does not exist") from error
-    except LockError as error:
-        raise ReleaseError("trainer.requirements", str(error)) from error
-    return Release(Environment(lock=text, python=trainer.python), archive())
+    return Release(Environment(lock=locks(trainer).text(build), python=trainer.python), archive())

@@ -1,6 +1,6 @@
 """What must hold on a host that trains."""
 
-from typing import Protocol
+from collections.abc import Mapping
 
 import pytest
 from testinfra.host import Host
@@ -13,30 +13,26 @@ from roles.facts.unit_files import check_file, unit_state
 from roles.managers import Manager
 from roles.paths import Paths
 from roles.trainer.config import Trainer
-from roles.trainer.release import trainer_release
+from roles.trainer.release import Release, trainer_release
 from roles.trainer.rendering import UNIT, program, turns, unit_texts
 
 
-class TorchBuilds(Protocol):
-    """What these checks need to know of the torch builds chosen for the host."""
-
-    @property
-    def trainer(self) -> str:
-        """The trainer's, e.g. cu128."""
+@pytest.fixture(scope="session")
+def release(trainer: Trainer, torch: Mapping[str, str]) -> Release:
+    """The release that should be in use."""
+    return trainer_release(trainer, torch["trainer"])
 
 
-def test_units_are_as_described(
-    host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds, manager: Manager
-) -> None:
-    environment = trainer_release(trainer, torch.trainer).environment.folder(paths)
+def test_units_are_as_described(host: Host, trainer: Trainer, paths: Paths, release: Release, manager: Manager) -> None:
+    environment = release.environment.folder(paths)
     for path, text in unit_texts(trainer, paths, environment, manager).items():
         check_file(host, path, text)
     reload = unit_state(host, UNIT.name.replace("@", "@any"), manager)["NeedDaemonReload"]
     assert reload == "no", f"{manager.name} has not read {UNIT.name} since it changed"
 
 
-def test_release_is_the_wanted_one(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
-    current, wanted = paths.current("trainer"), trainer_release(trainer, torch.trainer).folder(paths)
+def test_release_is_the_wanted_one(host: Host, paths: Paths, release: Release) -> None:
+    current, wanted = paths.current("trainer"), release.folder(paths)
     assert host.file(str(current)).exists, f"{current} is missing"
     assert host.check_output("readlink -f %s", str(current)) == str(wanted), "another release of the trainer is in use"
 
@@ -46,12 +42,12 @@ def test_trainer_starts_as_its_user(host: Host, paths: Paths) -> None:
     assert started.rc == 0, f"lora-train does not start: {started.stderr.strip().splitlines()[-1:]}"
 
 
-def test_environment_holds_what_the_lock_says(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
-    check_environment(host, trainer_release(trainer, torch.trainer).environment, paths, TRAINER)
+def test_environment_holds_what_the_lock_says(host: Host, paths: Paths, release: Release) -> None:
+    check_environment(host, release.environment, paths, TRAINER)
 
 
-def test_run_cannot_change_code_or_other_runs(host: Host, trainer: Trainer, paths: Paths, torch: TorchBuilds) -> None:
-    env = trainer_release(trainer, torch.trainer).environment.folder(paths)
+def test_run_cannot_change_code_or_other_runs(host: Host, paths: Paths, release: Release) -> None:
+    env = release.environment.folder(paths)
     check_unwritable(host, TRAINER, (paths.runs, paths.datasets, paths.current("trainer"), env))
 
 

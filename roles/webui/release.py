@@ -3,8 +3,8 @@
 import re
 from pathlib import Path, PurePosixPath
 
-from roles.operations.application import CODE, Environment, Release, ReleaseError, pinned_commit
-from roles.operations.locks import CPU, LockError, builds, lock_text
+from roles.operations.application import CODE, Environment, Release, pinned_commit
+from roles.operations.locks import Locks
 from roles.operations.sources import GIT_TRUST, Source
 from roles.webui.config import KNOWN_REFS, Webui
 from roles.webui.flavors import FLAVORS
@@ -29,7 +29,7 @@ def release_of(webui: Webui, build: str) -> Release:
         trees[EXTENSIONS / extension.name] = Source(extension.url, extension.commit)
     packages = {name: Source(package.url, package.commit) for name, package in webui.packages.items()}
     label = webui.ref if webui.ref != commit else commit[:10]
-    return Release("webui", label, trees, Environment(_lock(webui, build), webui.python, packages))
+    return Release("webui", label, trees, Environment(locks(webui).text(build), webui.python, packages))
 
 
 def _tag(ref: str, commit: str) -> str:
@@ -37,11 +37,9 @@ def _tag(ref: str, commit: str) -> str:
     return ref if ref != commit else next((known for known, at in KNOWN_REFS.items() if at == commit), "")
 
 
-def torch_builds(webui: Webui) -> tuple[str, ...]:
-    """Every torch build that a host may get under these settings."""
-    if webui.requirements and not webui.requirements.is_dir():
-        return (CPU,)  # one lock for all hosts
-    return builds(_locks(webui), lock_version(webui), webui.python) or (CPU,)
+def locks(webui: Webui) -> Locks:
+    """Those of its environment."""
+    return Locks("webui", webui.requirements or LOCKS, lock_version(webui), webui.python, FOR_CPU)
 
 
 def lock_version(webui: Webui) -> str:
@@ -49,17 +47,6 @@ def lock_version(webui: Webui) -> str:
     flavor = FLAVORS[webui.flavor]
     same = {flavor.ref, flavor.commits.get(flavor.ref, flavor.ref)}  # a release and its commit need the same packages
     return flavor.lock if {webui.ref, webui.commit} & same else re.sub(r"[^A-Za-z0-9.]+", "-", webui.ref)
-
-
-def _locks(webui: Webui) -> Path:
-    return webui.requirements or LOCKS
-
-
-def _lock(webui: Webui, build: str) -> str:
-    try:
-        return lock_text(_locks(webui), lock_version(webui), webui.python, build, FOR_CPU)
-    except LockError as error:
-        raise ReleaseError("webui.requirements", str(error)) from error
 
 
 def check_variables(webui: Webui) -> dict[str, str]:

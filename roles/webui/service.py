@@ -8,16 +8,18 @@ from pathlib import PurePosixPath
 
 from roles import drawing
 from roles.accounts import WEBUI
-from roles.drawing import Device, Drawing
+from roles.drawing import Drawing
 from roles.managers import Manager
+from roles.onhost import webui_api
 from roles.operations.application import Release
+from roles.operations.locks import Device
 from roles.operations.sources import GIT_TRUST
 from roles.paths import Paths
 from roles.webui.config import Webui, launch_flags
 from roles.webui.extensions import mounts
 from roles.webui.flavors import FLAVORS
 
-UNIT = "sdfleet-webui.service"
+UNIT = webui_api.UNIT
 PROGRAM = "webui_service"
 STATE = drawing.state_file(UNIT)
 

@@ -1,9 +1,7 @@
 """Operations of the WebUI role."""
 
-import shlex
 from pathlib import PurePosixPath
 
-from pyinfra.api.command import StringCommand
 from pyinfra.api.deploy import deploy as pyinfra_deploy
 
 from roles import drawing
@@ -13,18 +11,14 @@ from roles.managers import Manager
 from roles.operations.application import Application
 from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.files import folders
-from roles.operations.locks import CPU
+from roles.operations.locks import device_of
 from roles.operations.programs import remove_old_programs
 from roles.paths import Paths
-from roles.programs import command
 from roles.webui import extensions, takeover
 from roles.webui.application import application
 from roles.webui.config import Webui
 from roles.webui.release import release_of
 from roles.webui.service import STATE, config_file, options_hold, unit_text
-
-REFRESH = "webui_refresh"
-"""The program of roles.onhost that makes a WebUI refresh its lists of models."""
 
 
 @pyinfra_deploy("WebUI")
@@ -38,7 +32,7 @@ def install(webui: Webui, paths: Paths, build: str, manager: Manager) -> None:
     + manager: the host's service manager
     """
     release = release_of(webui, build)
-    text = unit_text(webui, paths, release, "cpu" if build == CPU else "cuda", manager)
+    text = unit_text(webui, paths, release, device_of(build), manager)
     app = application(webui, paths, release, text, manager)
     written_by = {config_file(paths): WEBUI, PurePosixPath(STATE): WEBUI}
     seen = look(app, paths, folders=[extensions.shown(paths), paths.old_programs], written_by=written_by)
@@ -59,8 +53,3 @@ def runs_as_wanted(webui: Webui, app: Application, paths: Paths, seen: HostSurve
     """Whether the running service is the wanted one, with the wanted options."""
     same = drawing.runs_as_wanted(seen.text(STATE), app.unit_text)
     return same and options_hold(webui.options, seen.text(config_file(paths)))
-
-
-def refresh(webui: Webui, paths: Paths) -> StringCommand:
-    """The command that makes a running WebUI refresh its lists of models, without a restart."""
-    return StringCommand(shlex.join(command(paths.onhost, REFRESH, "--port", webui.port, "--state", STATE)))

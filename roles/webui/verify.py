@@ -2,8 +2,8 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Protocol
 
 import pytest
 from testinfra.host import Host
@@ -27,7 +27,7 @@ from roles.facts.seen import as_user
 from roles.facts.unit_files import check_unit_file, check_unit_runs
 from roles.managers import Manager
 from roles.operations.application import Release
-from roles.operations.locks import CPU
+from roles.operations.locks import device_of
 from roles.paths import Paths
 from roles.programs import command
 from roles.webui.config import Webui
@@ -36,24 +36,16 @@ from roles.webui.release import EXTENSIONS, release_of
 from roles.webui.service import UNIT, options_hold, unit_text
 
 
-class TorchBuilds(Protocol):
-    """What these checks need to know of the torch builds chosen for the host."""
-
-    @property
-    def webui(self) -> str:
-        """The WebUI's, e.g. cu121."""
-
-
 @pytest.fixture(scope="session")
-def release(webui: Webui, torch: TorchBuilds) -> Release:
+def release(webui: Webui, torch: Mapping[str, str]) -> Release:
     """The release that should run."""
-    return release_of(webui, torch.webui)
+    return release_of(webui, torch["webui"])
 
 
 def test_unit_file_is_as_described(
-    host: Host, webui: Webui, paths: Paths, release: Release, torch: TorchBuilds, manager: Manager
+    host: Host, webui: Webui, paths: Paths, release: Release, torch: Mapping[str, str], manager: Manager
 ) -> None:
-    wanted = unit_text(webui, paths, release, "cpu" if torch.webui == CPU else "cuda", manager)
+    wanted = unit_text(webui, paths, release, device_of(torch["webui"]), manager)
     check_unit_file(host, manager.file(UNIT), wanted)
 
 

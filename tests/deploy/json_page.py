@@ -7,18 +7,16 @@ from contextlib import redirect_stdout
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from deploy.documents import Document, Failure, Host, Lost
 from deploy.shapes import (
     DOCUMENTS,
     Built,
     Check,
     Disk,
-    Document,
     Examination,
-    Failure,
     Finding,
     FleetSettings,
     Gpu,
-    Host,
     HostChanges,
     HostChecks,
     HostFindings,
@@ -27,7 +25,6 @@ from deploy.shapes import (
     HostSetting,
     HostSettings,
     HostState,
-    Lost,
     ModelFiles,
     Operation,
     Release,

@@ -21,13 +21,15 @@ from deploy import cli, console, models, releases, status, stores, verify
 from deploy.console import Terminal, err, out, print_table, styled
 from deploy.doctor import report as doctor
 from deploy.doctor.finding import bad
+from deploy.documents import Document
 from deploy.engine_view import EngineView
 from deploy.events import Finished, HostResult, Log, Planned, Started
 from deploy.rollout import command as rollout
 from deploy.rollout.gates import Failure
 from deploy.runs import follow
 from deploy.runs.progress import Progress
-from deploy.shapes import Document, HostFindings
+from deploy.shapes import HostFindings
+from deploy.verbs import setup
 from inventory.errors import SdfleetError
 from roles import programs
 from tests import onhost
@@ -340,7 +342,7 @@ def test_the_lines_of_verbs_are_left_whole_on_80_columns(tmp_path: Path, monkeyp
     text = shown_at(80, monkeypatch)
     file = tmp_path / ("studio-" * 12) / "fleet.toml"
     file.parent.mkdir()
-    cli.init(file)
+    setup.init(file)
     assert text.getvalue() == f"Wrote {file}. Edit its [hosts.*] tables, then: sdfleet check\n"
     wraps = [
         f"{file.relative_to(TREE)}:{call.lineno}"

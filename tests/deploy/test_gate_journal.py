@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from deploy.connections import connect
 from deploy.onhost import gate
 from deploy.rollout import gates
-from deploy.ssh import connect
 from inventory.load import load
 from inventory.rollout import Rollout
 from roles.onhost import init, systemd_manager

@@ -13,8 +13,9 @@ import pytest
 from pyinfra.api.host import Host
 
 from deploy import engine_hostlock, hostlock
+from deploy.connections import connect
 from deploy.connector import HostConnector
-from deploy.ssh import Remote, connect
+from deploy.ssh import Remote
 from inventory.load import load
 from roles.onhost import supervisor_boot
 

@@ -53,7 +53,7 @@ def test_publish(host: Path) -> None:
     (store / ".incoming-ink").write_bytes(content)
     blob, note = store / "sha256" / sha256[:2] / sha256, store / "published.json"
     places = {"incoming": str(store / ".incoming-ink"), "blob": str(blob), "link": str(link), "manifest": str(note)}
-    program = killed.call(published, run="ink", sha256=sha256, ports={"none.service": 1}, **places)
+    program = killed.call(published, run="ink", sha256=sha256, ports={"webui": 1}, **places)
     world = killed.World(host)
     for at in killed.moments(program):
         if link.is_symlink():

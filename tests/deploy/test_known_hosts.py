@@ -11,8 +11,9 @@ import paramiko
 import pytest
 
 from deploy import host_keys
+from deploy.connections import connect
 from deploy.host_keys import ChangedHostKeyError, RevokedHostKeyError, UnknownHostKeyError
-from deploy.ssh import HostError, connect
+from deploy.ssh import HostError
 from inventory.load import load
 from tests.deploy.ssh_server import Server, line
 

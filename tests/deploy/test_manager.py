@@ -3,8 +3,9 @@
 import pytest
 
 from deploy import manager
+from deploy.connections import connect
 from deploy.onhost import running
-from deploy.ssh import HostError, connect
+from deploy.ssh import HostError
 from inventory.load import load
 from tests.deploy.fake_hosts import FakeHosts, fakes
 

@@ -28,13 +28,13 @@ def publish(root: Path, number: int) -> Any:
         blob=str(blob),
         link=str(root / f"Lora/ink-{number}.safetensors"),
         manifest=str(store / "published.json"),
-        ports={"sdfleet-none.service": 1},
+        ports={"webui": 1},
     )
 
 
 @pytest.fixture(autouse=True)
 def no_unit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published, "_refresh", lambda unit, port: False)
+    monkeypatch.setattr(published, "_refresh", lambda app, port: False)
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.ssh import Answer, HostError, Remote, connect, each
+from deploy.connections import connect, each
+from deploy.ssh import Answer, HostError, Remote
 from deploy.ssh_config import ssh_config
 from inventory.errors import SdfleetError
 from inventory.load import load

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from deploy import engine_client
+from deploy.connections import connect
 from deploy.events import Event, HostResult, Planned, Request
 from deploy.options import APPS
 from deploy.rollout import gates, rollback, state
 from deploy.rollout.gates import Failure, Seen
 from deploy.rollout.rollout import Rollout
-from deploy.ssh import HostError, Remote, connect
+from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from inventory.load import load
 from inventory.model import Fleet

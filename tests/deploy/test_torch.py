@@ -41,7 +41,7 @@ def chosen(folder: Path, name: str, settings: str = "") -> TorchBuilds:
     ],
 )
 def test_lora_scripts_gets_a_build_with_code_for_the_card(host: str, settings: str, build: str, tmp_path: Path) -> None:
-    assert chosen(tmp_path, host, settings).lora_scripts == build
+    assert chosen(tmp_path, host, settings).builds["lora_scripts"] == build
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_lora_scripts_gets_a_build_with_code_for_the_card(host: str, settings: s
 )
 def test_where_it_gets_none_the_reason_is_told(host: str, sentence: str, tmp_path: Path) -> None:
     builds = chosen(tmp_path, host)
-    assert builds.lora_scripts == "" and builds.why_no_lora_scripts.startswith(sentence)
+    assert builds.builds["lora_scripts"] == "" and builds.why["lora_scripts"].startswith(sentence)
 
 
 def test_a_gpu_that_is_asked_for_must_be_there(tmp_path: Path) -> None:

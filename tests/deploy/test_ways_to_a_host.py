@@ -14,7 +14,8 @@ import paramiko
 import pytest
 
 from deploy import keys, shell
-from deploy.ssh import HostError, connect
+from deploy.connections import connect
+from deploy.ssh import HostError
 from inventory.load import load
 from tests.deploy.ssh_server import Server
 from tests.deploy.test_keys import by_file

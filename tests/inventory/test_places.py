@@ -126,7 +126,7 @@ def test_a_lock_file_that_is_missing_is_told_by_the_table_that_names_it(tmp_path
     with pytest.raises(ConfigError) as told:
         environments(file, [load(file).hosts["own"]])
     [problem] = told.value.problems
-    assert problem.key == "hosts.own.webui.requirements" and "cannot read" in problem.message
+    assert problem.key == "hosts.own.webui.requirements" and problem.message == f"{tmp_path}/lost.txt does not exist"
 
 
 def test_missing_files_and_secrets_are_told_by_the_table_that_names_them(tmp_path: Path) -> None:

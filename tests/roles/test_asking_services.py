@@ -13,7 +13,7 @@ import pytest
 
 from deploy.onhost import gate, observe
 from roles.facts import http_commands
-from roles.onhost import loopback, webui_api, webui_picture, webui_refresh
+from roles.onhost import loopback, refresh_models, webui_api, webui_picture
 from roles.onhost.png_pixels import PictureError
 
 TREE = Path(__file__).resolve().parents[2]
@@ -133,10 +133,10 @@ def test_a_webui_that_is_told_of_models_cannot_hold_an_apply(
 ) -> None:
     state = tmp_path / "state.json"
     state.write_text('{"ready": true}')
-    monkeypatch.setattr(webui_refresh, "SECONDS", 1.5)
-    monkeypatch.setattr("sys.argv", ["webui_refresh", f"--port={serve(HOSTILE[name])}", f"--state={state}"])
+    monkeypatch.setattr(refresh_models, "SECONDS", 1.5)
+    monkeypatch.setattr("sys.argv", ["refresh_models", "webui", f"--port={serve(HOSTILE[name])}", f"--state={state}"])
     began = time.monotonic()
-    webui_refresh.main()
+    refresh_models.main()
     assert time.monotonic() - began < 20
     told = capsys.readouterr().err
     assert name == "nested lists" or all(f"refresh-{kind} " in told for kind in webui_api.KINDS), told
@@ -163,3 +163,23 @@ def test_an_answer_that_is_no_json_is_told_as_that(body: bytes, serve: Callable[
     with pytest.raises(gate.GateError) as told:
         gate._ask(port, "/x", None, 5, "health")
     assert told.value.args == ("health", "/x sent no valid JSON")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            b'{"error":"RuntimeError","detail":"","body":"","errors":"no tile for this picture"}',
+            "RuntimeError: no tile for this picture",
+        ),
+        (b'{"error":"HTTPException","detail":"Not found","errors":""}', "HTTPException: Not found"),
+        (b"<html>busy", "<html>busy"),
+        (b"[1]", "[1]"),
+        (b'{"error":', '{"error":'),
+    ],
+)
+def test_a_refused_picture_is_told_in_the_webuis_words(body: bytes, said: str, serve: Callable[[Hostile], int]) -> None:
+    head = b"HTTP/1.1 500 Oops\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with pytest.raises(PictureError) as told:
+        webui_picture.draw(serve(lambda to: to.sendall(head + body)), 5)
+    assert str(told.value) == f"the WebUI drew nothing, it answered 500: {said}"

@@ -20,10 +20,10 @@ from roles.comfyui.service import unit_text as comfyui_unit
 from roles.gateway.rendering import UNIT as GATEWAY
 from roles.gateway.rendering import unit_text as gateway_unit
 from roles.lora_scripts.release import release_of as lora_release
-from roles.lora_scripts.service import Device
 from roles.lora_scripts.service import unit_texts as lora_units
 from roles.managers import SYSTEMD, Manager
 from roles.operations.environment import builder
+from roles.operations.locks import Device
 from roles.paths import UNITS
 from roles.rental.service import UNIT as IDLE_STOP
 from roles.rental.service import unit_text as idle_stop_unit

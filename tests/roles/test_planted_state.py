@@ -60,10 +60,11 @@ def test_a_record_that_says_nothing_does_not_keep_its_run_from_starting(plant: s
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("app", ["webui", "comfyui"])
 @pytest.mark.parametrize("plant", PLANTED)
-def test_a_state_that_cannot_be_read_does_not_hold_an_apply(plant: str, tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_read_does_not_hold_an_apply(plant: str, app: str, tmp_path: Path) -> None:
     PLANTED[plant](tmp_path / "state.json")
-    done = onhost.send("webui_refresh", "--port=9", f"--state={tmp_path / 'state.json'}", timeout=20)
+    done = onhost.send("refresh_models", app, "--port=9", f"--state={tmp_path / 'state.json'}", timeout=20)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 

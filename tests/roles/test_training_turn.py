@@ -230,6 +230,21 @@ def test_both_make_room_on_one_card(host: Host, webui: dict[str, Any]) -> None:
     assert webui["asked"] == ["unload-checkpoint", "free"]
 
 
+def test_webui_loads_again_after_a_run_that_waited_for_comfyui_and_was_stopped(
+    host: Host, webui: dict[str, Any]
+) -> None:
+    host.cards((0, 12000, 3000))
+    process = host.start(webui=wants_webui(webui, "unload"), comfyui={**wants_webui(webui, "unload"), "port": 9})
+    deadline, said = time.monotonic() + PATIENCE, host.folder / "ink/turn-state.json"
+    while not (said.exists() and "ComfyUI to unload its model: it does not answer" in said.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    host.after()
+    assert webui["asked"][-1] == "reload-checkpoint"
+
+
 def test_webui_is_left_alone_where_another_card_is_free(host: Host, webui: dict[str, Any]) -> None:
     host.cards((0, 12000, 11000), (1, 12000, 7000))
     assert host.start(webui=wants_webui(webui, "unload")).wait(PATIENCE) == 0

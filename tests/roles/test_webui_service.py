@@ -20,7 +20,6 @@ from PIL import Image
 from roles.onhost import served_process
 from roles.onhost.png_pixels import PictureError, distinct_colours
 from roles.onhost.served_process import ServedProcess, ServiceError, free_port
-from roles.onhost.webui_api import refusal
 from roles.onhost.webui_picture import as_png
 from tests import onhost
 from tests.deploy.doctor.test_failures import recognised
@@ -277,23 +276,6 @@ def test_a_webui_that_saves_in_another_format_is_understood(tmp_path: Path, kind
     assert distinct_colours(as_png((tmp_path / "a").read_bytes())) > 2
     with pytest.raises(PictureError, match="cannot be read"):
         as_png((tmp_path / "a").read_bytes()[:40])
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        (
-            b'{"error":"RuntimeError","detail":"","body":"","errors":"no tile for this picture"}',
-            "RuntimeError: no tile for this picture",
-        ),
-        (b'{"error":"HTTPException","detail":"Not found","errors":""}', "HTTPException: Not found"),
-        (b"<html>busy", "<html>busy"),
-        (b"[1]", "[1]"),
-        (b'{"error":', '{"error":'),
-    ],
-)
-def test_a_refused_picture_is_told_in_the_webuis_words(body: bytes, said: str) -> None:
-    assert refusal(body) == said
 
 
 def test_a_page_is_no_picture() -> None:

@@ -17,7 +17,7 @@ from roles.operations.sandbox import tried
 from roles.paths import Paths
 from roles.webui.application import finishing
 from roles.webui.config import KNOWN_REFS, Extension, Repository, Webui
-from roles.webui.release import _tag, check_variables, release_of, torch_builds
+from roles.webui.release import _tag, check_variables, locks, release_of
 from roles.webui.service import launch_arguments, options_hold, unit_text
 from templates import systemd_word
 
@@ -263,7 +263,7 @@ def test_hosts_of_one_fleet_get_the_environment_that_fits_their_torch() -> None:
     keys = {build: release_of(Webui(), build).environment.key for build in ("cpu", "cu121", "cu126", "cu128")}
     assert keys["cpu"] == keys["cu121"], "without a lock of its own a CPU host gets the CUDA build that computes there"
     assert len(set(keys.values())) == 3
-    assert torch_builds(Webui()) == ("cpu", "cu121", "cu126", "cu128")
+    assert locks(Webui()).builds() == ("cpu", "cu121", "cu126", "cu128")
     with pytest.raises(ReleaseError, match=r"torch's cu118 build in .*there are .*sdfleet lock envs"):
         release_of(Webui(), "cu118")
 
@@ -271,7 +271,7 @@ def test_hosts_of_one_fleet_get_the_environment_that_fits_their_torch() -> None:
 def test_a_folder_of_locks_is_taken_before_the_shipped_ones(tmp_path: Path) -> None:
     (tmp_path / "v1.10.1-py3.11-cpu.txt").write_text("torch==2.1.2+cpu\n")
     assert release_of(Webui(requirements=tmp_path), "cpu").environment.lock == "torch==2.1.2+cpu\n"
-    assert torch_builds(Webui(requirements=tmp_path)) == ("cpu",)
+    assert locks(Webui(requirements=tmp_path)).builds() == ("cpu",)
 
 
 def test_extensions_are_part_of_the_release_and_come_with_its_unit() -> None:

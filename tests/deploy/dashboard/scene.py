@@ -17,8 +17,9 @@ from deploy.dashboard.board import Board
 from deploy.dashboard.command import listener, served
 from deploy.dashboard.news import News
 from deploy.dashboard.views import HostView, ReleaseView, RunDetail, SampleView, UpdateView, curve
+from deploy.documents import Failure
 from deploy.runs.progress import Point
-from deploy.shapes import Disk, Failure, Gpu, HostState, ModelFiles, Run, RunProgress, WebuiState
+from deploy.shapes import Disk, Gpu, HostState, ModelFiles, Run, RunProgress, WebuiState
 from deploy.ssh import HostError
 
 NOW = time.time()

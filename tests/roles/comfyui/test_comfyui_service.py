@@ -97,15 +97,16 @@ def test_a_host_is_in_use_while_it_draws(comfyui: Start, tmp_path: Path, monkeyp
     shown = {"ActiveState": "active", "NRestarts": "0"}
     monkeypatch.setattr(services, "shown", lambda unit, *names: shown)
     port = comfyui("drawn")
-    use = host_use.Use(tmp_path, 0, port)
-    assert list(use._orders()) == []
+    use = host_use.Use(tmp_path, {"webui": 0, "comfyui": port})
+    assert list(use._pictures("comfyui")) == []
     comfyui_api.tell(port, "/prompt", {"prompt": _graph()})
-    assert list(use._orders()) == ["ComfyUI has drawn"] and list(use._orders()) == []
+    assert list(use._pictures("comfyui")) == ["ComfyUI has drawn"] and list(use._pictures("comfyui")) == []
     busy = comfyui("never")
     comfyui_api.tell(busy, "/prompt", {"prompt": _graph()})
-    assert list(host_use.Use(tmp_path, 0, busy)._orders()) == ["ComfyUI draws, or has in its queue, 1 picture(s)"]
+    use_of_busy = host_use.Use(tmp_path, {"comfyui": busy})
+    assert list(use_of_busy._pictures("comfyui")) == ["ComfyUI draws, or has in its queue, 1 picture(s)"]
     shown["ActiveState"] = "activating"
-    assert list(use._orders()) == ["ComfyUI starts"]
+    assert list(use._pictures("comfyui")) == ["ComfyUI starts"]
 
 
 class Started:

@@ -10,7 +10,7 @@ from inventory.errors import ConfigError
 from inventory.load import load
 from roles.comfyui.application import application
 from roles.comfyui.config import Comfyui
-from roles.comfyui.release import release_of, torch_builds
+from roles.comfyui.release import locks, release_of
 from roles.comfyui.service import folders_file, folders_text, launch_arguments, unit_text
 from roles.launch_flags import Flag
 from roles.managers import SYSTEMD
@@ -110,4 +110,4 @@ def test_the_shipped_locks_have_a_torch_that_fits_and_what_it_imports(build: str
     assert torch_version(lock) == ("2.7.1" if build == "cu126" else "2.9.1")
     assert re.search(r"^torchaudio==" + re.escape(torch_version(lock)), lock, re.MULTILINE)
     assert re.search(r"^requests==", lock, re.MULTILINE), "it imports requests, but does not ask for it"
-    assert torch_builds(Comfyui()) == ("cpu", "cu126", "cu128")
+    assert locks(Comfyui()).builds() == ("cpu", "cu126", "cu128")

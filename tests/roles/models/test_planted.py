@@ -80,7 +80,7 @@ def test_publishing_goes_through_no_planted_link(tmp_path: Path, loras: Path, ou
         blob=str(store / "blob"),
         link=str(loras / "cats.safetensors"),
         manifest=str(store / "published.json"),
-        ports={"no-such-unit.service": 1},
+        ports={"webui": 1},
     )
     assert untouched(outside)
     assert "error" in answer if not planted else answer["changed"], answer

@@ -79,7 +79,7 @@ def manager(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Manager:
 
 @pytest.fixture
 def use(webui: Webui, manager: Manager, tmp_path: Path) -> host_use.Use:
-    made = host_use.Use(tmp_path, webui.server.server_address[1])
+    made = host_use.Use(tmp_path, {"webui": webui.server.server_address[1], "comfyui": 0})
     assert made.look() == ([], [])
     return made
 

@@ -24,7 +24,7 @@ def watcher(use: host_use.Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         seconds=60.0,
         command=f"echo $SDFLEET_TEST_ID >>{tmp_path}/stopped",
         root=tmp_path,
-        webui_port=use.port,
+        webui_port=use.ports["webui"],
         comfyui_port=0,
         state=tmp_path / "state.json",
     )
