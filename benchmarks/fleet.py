@@ -73,7 +73,7 @@ def wanted() -> dict[str, Any]:
 
 def serve_engine() -> None:
     """Run sdfleet's engine with the same 25 tasks; its request comes over standard input."""
-    from deploy import engine  # first: it patches the standard library
+    from deploy.engine import process
 
     # isort: split
     from pyinfra.context import host
@@ -97,7 +97,7 @@ def serve_engine() -> None:
             files.file(name=f"no {path}", path=str(path), present=False)
         run_unit("service", UNIT, SERVICE, seen)
 
-    engine.main(declare)
+    process.main(declare)
 
 
 class Contest:

@@ -7,11 +7,11 @@ from typing import Any
 
 import tomlkit
 
-from deploy.connections import connect
+from deploy.connection.several import connect
+from deploy.connection.ssh import HostError, Remote
 from deploy.console import err, out
 from deploy.onhost import adopt
 from deploy.options import one_host
-from deploy.ssh import HostError, Remote
 from inventory.load import load
 from roles.models.config import FOLDERS, Model
 from roles.models.sizes import format_bytes

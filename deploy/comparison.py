@@ -4,10 +4,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy import engine_client, lock
 from deploy.documents import Document
-from deploy.engine_view import EngineView, together
-from deploy.events import Request
+from deploy.engine import client
+from deploy.engine.events import Request
+from deploy.engine.view import EngineView, together
+from deploy.locks import lock
 from inventory.errors import DRIFT, FAILED, OK
 from inventory.load import load
 from inventory.model import Fleet
@@ -17,7 +18,7 @@ def plan(file: Path, limit: Sequence[str], role: Sequence[str], diff: bool, verb
     """Print what apply would change. Returns the exit code, as the others do. Raises ConfigError."""
     fleet = load(file)
     request = _request(fleet, limit, role, apply=False, diff=diff)
-    view = engine_client.run(fleet, request, "Next: sdfleet apply", verbose, "Next: sdfleet verify")
+    view = client.run(fleet, request, "Next: sdfleet apply", verbose, "Next: sdfleet verify")
     return _told("plan", [view], FAILED if view.failed else OK, as_json)
 
 
@@ -26,8 +27,8 @@ def apply(file: Path, limit: Sequence[str], role: Sequence[str], diff: bool, ver
     fleet = load(file)
     request = _request(fleet, limit, role, apply=True, diff=diff)
     # If the cache fails, the hosts use the mirrors behind it; the failure is reported again below.
-    first = engine_client.cache_first(fleet, request, verbose)
-    view = engine_client.run(fleet, request, "Next: sdfleet verify", verbose)
+    first = client.cache_first(fleet, request, verbose)
+    view = client.run(fleet, request, "Next: sdfleet verify", verbose)
     views = [first, view] if first else [view]
     return _told("apply", views, FAILED if view.failed else OK, as_json)
 
@@ -37,12 +38,12 @@ def drift(file: Path, limit: Sequence[str], role: Sequence[str], as_json: bool) 
     fleet = load(file)
     request = _request(fleet, limit, role, apply=False, diff=False)
     todo = "Next: sdfleet apply, or sdfleet update to do it in waves"
-    view = engine_client.run(fleet, request, todo, False, "No drift.")
+    view = client.run(fleet, request, todo, False, "No drift.")
     return _told("drift", [view], FAILED if view.failed else DRIFT if view.changed else OK, as_json)
 
 
 def _request(fleet: Fleet, limit: Sequence[str], role: Sequence[str], apply: bool, diff: bool) -> Request:
-    hosts, roles = engine_client.select_hosts(fleet, limit), engine_client.select_roles(role)
+    hosts, roles = client.select_hosts(fleet, limit), client.select_roles(role)
     lock.require(fleet, hosts, roles)
     return Request(fleet=str(fleet.file), hosts=hosts, roles=roles, apply=apply, files_needed=apply, diff=diff)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import tomlkit
 from rich.text import Text
 
-from deploy import lock
 from deploy.console import out, styled
+from deploy.locks import lock
 from deploy.options import host_of
 from deploy.preflight import checked
 from deploy.shapes import FleetSettings, HostSetting, HostSettings

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from deploy.connections import connect, each
-from deploy.ssh import HostError, Remote
+from deploy.connection.several import connect, each
+from deploy.connection.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 from roles.gateway.backends import backends

@@ -5,11 +5,11 @@ import secrets
 import shlex
 from pathlib import Path, PurePosixPath
 
-from deploy.connections import connect
+from deploy.connection.several import connect
+from deploy.connection.ssh import HostError, Remote
 from deploy.console import out
 from deploy.environments import environment
 from deploy.options import Application, one_host
-from deploy.ssh import HostError, Remote
 from deploy.torch import torch_builds
 from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings

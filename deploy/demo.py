@@ -16,9 +16,9 @@ import requests
 import tomlkit
 
 import templates
-from deploy.connections import connect
+from deploy.connection.several import connect
+from deploy.connection.tunnel import free_port, tunnel
 from deploy.console import out, styled
-from deploy.tunnel import free_port, tunnel
 from inventory.errors import SdfleetError
 from inventory.load import load
 from inventory.model import Fleet

@@ -1,7 +1,7 @@
 """Errors as `--json` tells them: what failed, where, and what to do next."""
 
+from deploy.connection.ssh import HostError
 from deploy.documents import Failure, Lost
-from deploy.ssh import HostError
 from inventory.errors import ConfigError, SdfleetError
 
 AGAIN = "Fix this, then run the same command again."

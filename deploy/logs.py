@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable, Sequence
 
 from deploy import units
-from deploy.connections import attempt, connect
+from deploy.connection.several import attempt, connect
+from deploy.connection.ssh import Answer, HostError, Remote
 from deploy.console import err, out, prefixes, styled, waiting
 from deploy.onhost import show_log
-from deploy.ssh import Answer, HostError, Remote
 from inventory.errors import FAILED, OK
 from inventory.model import HostSettings
 from roles.programs import called, receiver

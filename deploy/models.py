@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from deploy import adoption, conversion
-from deploy.connections import connect, each
+from deploy.connection.several import connect, each
 from deploy.console import out, print_table, waiting
 from deploy.options import chosen
 from deploy.stores import HostModels, answered, damaged_files, delete_files, ignored_loras, read_stores, unused_files

@@ -112,7 +112,7 @@ def checked_name(option: str, name: str) -> str:
 
 def chosen(fleet: Path, limit: Sequence[str] | None) -> "list[HostSettings]":
     """The hosts of the file `fleet` that --limit leaves. Raises ConfigError."""
-    from deploy.engine_client import select_hosts
+    from deploy.engine.client import select_hosts
     from inventory.load import load
 
     loaded = load(fleet)
@@ -124,7 +124,7 @@ def several_hosts(fleet: Path, names: str, given_by: str) -> "list[HostSettings]
 
     Raises ConfigError.
     """
-    from deploy.engine_client import select_hosts
+    from deploy.engine.client import select_hosts
     from inventory.load import load
 
     loaded = load(fleet)

@@ -10,16 +10,16 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from deploy import hostlock
-from deploy.connections import connect, each
+from deploy.connection import hostlock
+from deploy.connection.several import connect, each
+from deploy.connection.ssh import HostError, Remote
 from deploy.console import err, out, print_table, styled, waiting
 from deploy.documents import Document
-from deploy.engine_client import hosts_with
+from deploy.engine.client import hosts_with
 from deploy.failures import lost as failed
 from deploy.onhost import released
 from deploy.options import APPS, checked_name, chosen
 from deploy.shapes import Built, HostReleases, Release
-from deploy.ssh import HostError, Remote
 from inventory.errors import FAILED, OK, ConfigError, Problem
 from inventory.hosts import whoami
 from inventory.load import load

@@ -9,12 +9,13 @@ from typing import Any
 
 import typer
 
-from deploy import hostlock, units
-from deploy.connections import connect, each
+from deploy import units
+from deploy.connection import hostlock
+from deploy.connection.several import connect, each
+from deploy.connection.ssh import HostError, Remote
 from deploy.console import err, out, styled, waiting
-from deploy.engine_client import hosts_with, select_hosts
+from deploy.engine.client import hosts_with, select_hosts
 from deploy.onhost import service as onhost
-from deploy.ssh import HostError, Remote
 from deploy.units import Service, services
 from inventory.errors import ConfigError, Problem
 from inventory.load import load

@@ -12,10 +12,10 @@ from typing import IO
 
 from rich.text import Text
 
-from deploy.connections import connect, each
+from deploy.connection.exchange import short
+from deploy.connection.several import connect, each
+from deploy.connection.ssh import LOST, HostError, Remote
 from deploy.console import err, out, prefixes, styled, waiting
-from deploy.exchange import short
-from deploy.ssh import LOST, HostError, Remote
 from inventory.errors import FAILED, OK
 from inventory.model import HostSettings
 

@@ -8,15 +8,16 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from deploy import confirmation, host_memory, units
-from deploy.connections import connect, each
+from deploy import confirmation, units
+from deploy.connection import host_memory
+from deploy.connection.several import connect, each
+from deploy.connection.ssh import HostError, Remote
 from deploy.console import err, out, print_table, styled, waiting
 from deploy.documents import Document
 from deploy.failures import lost as failed
 from deploy.onhost import observe
 from deploy.runs.transfer import STATES, RunHost
 from deploy.shapes import Disk, Fault, Gpu, HostState, Idle, ModelFiles, WebuiState
-from deploy.ssh import HostError, Remote
 from inventory.errors import FAILED, OK
 from inventory.model import HostSettings
 from roles.models.config import Model, folder_of

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TypeVar
 
-from deploy.connections import each
+from deploy.connection.several import each
+from deploy.connection.ssh import HostError, Remote
 from deploy.console import err, styled
 from deploy.onhost import unused
-from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 from roles.models.config import FOLDERS

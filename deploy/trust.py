@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from getpass import getpass
 from pathlib import Path
 
-from deploy import refusals
+from deploy.connection import refusals
+from deploy.connection.ssh import HostError
+from deploy.connection.ssh_config import ssh_config
 from deploy.console import out
 from deploy.options import one_host
-from deploy.ssh import HostError
-from deploy.ssh_config import ssh_config
 from inventory import edit
 from inventory.connection import Connection
 from inventory.errors import SdfleetError

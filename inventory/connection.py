@@ -1,4 +1,4 @@
-"""How a host is reached, for OpenSSH (deploy.ssh_config) and for pyinfra (deploy.connector)."""
+"""How a host is reached, for OpenSSH (deploy.connection.ssh_config) and for pyinfra (deploy.engine.connector)."""
 
 import getpass
 from pathlib import Path

@@ -104,6 +104,18 @@ def test_subjects_of_the_trainer_import_those_below_them() -> None:
     assert wrong == []
 
 
+def test_the_ways_to_hosts_know_nothing_of_what_is_done_there() -> None:
+    folders = ("connection", "locks", "engine", "verification")
+    wrong = [
+        f"{file.relative_to(TREE)} imports {name}"
+        for place, folder in enumerate(folders)
+        for file in _files(f"deploy/{folder}")
+        for name in _imports(file)
+        if name.startswith(tuple(f"deploy.{above}" for above in folders[place + 1 :]))
+    ]
+    assert wrong == []
+
+
 def test_functions_of_the_trainer_take_their_section() -> None:
     wrong = []
     for file in _files("training"):
@@ -170,6 +182,6 @@ def test_the_command_line_starts_without_what_only_its_engine_needs() -> None:
 
 
 def test_the_engine_starts_without_what_prints_for_a_person() -> None:
-    code = "import sys, deploy.engine; print(sorted({'rich', 'typer', 'deploy.console'} & sys.modules.keys()))"
+    code = "import sys, deploy.engine.process; print(sorted({'rich', 'typer', 'deploy.console'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=TREE, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n", "it sends events; a twentieth of a second of every apply"

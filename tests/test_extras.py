@@ -16,7 +16,7 @@ from tests.imported import TREE, brought, reached
 PROJECT = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]
 CONTROLLER = [
     "deploy.cli",
-    "deploy.engine",  # a child of plan, apply and the like
+    "deploy.engine.process",  # a child of plan, apply and the like
     "roles.conftest",
     *(f"roles.{file.parent.name}.verify" for file in TREE.glob("roles/*/verify.py")),
 ]

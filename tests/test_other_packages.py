@@ -102,4 +102,4 @@ def test_one_file_alone_uses_what_pyinfra_may_change_at_any_time() -> None:
     )
     files = [file for package in OURS for file in (TREE / package).rglob("*.py")]
     using = [str(file.relative_to(TREE)) for file in files if insides.search(file.read_text())]
-    assert using == ["deploy/pyinfra_session.py"]
+    assert using == ["deploy/engine/pyinfra_session.py"]

@@ -16,8 +16,8 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import templates
+from deploy.connection.ssh import HostError
 from deploy.dashboard.board import Board, encoded
-from deploy.ssh import HostError
 
 LOOK_SECONDS = 0.3
 """How often to look whether the board has changed."""

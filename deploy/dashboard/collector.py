@@ -8,8 +8,10 @@ from io import BytesIO
 
 from pydantic import TypeAdapter
 
-from deploy import host_memory, releases, status
-from deploy.connections import attempt
+from deploy import releases, status
+from deploy.connection import host_memory
+from deploy.connection.several import attempt
+from deploy.connection.ssh import HostError, Remote
 from deploy.dashboard.board import Board
 from deploy.dashboard.news import differences
 from deploy.dashboard.runs import Runs
@@ -18,7 +20,6 @@ from deploy.failures import failure
 from deploy.rollout import state as rollout
 from deploy.runs.transfer import RunHost
 from deploy.shapes import HostState
-from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from roles.programs import receiver, sent
 

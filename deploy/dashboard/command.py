@@ -10,7 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
-from deploy.connections import abandon, connect
+from deploy.connection.several import abandon, connect
 from deploy.console import out
 from deploy.dashboard.app import Painted, dashboard
 from deploy.dashboard.board import Board

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from deploy.connection.ssh import HostError
 from deploy.dashboard.views import RunDetail, curve, sample_files, sample_views
 from deploy.runs.listing import described, far
 from deploy.runs.names import NAME
@@ -10,7 +11,6 @@ from deploy.runs.placement import BUSY
 from deploy.runs.progress import Progress, Sample
 from deploy.runs.transfer import RunHost
 from deploy.shapes import Run
-from deploy.ssh import HostError
 
 MOST_QUEUED = 5
 """Runs in a queue that are asked in each round what they wait for; the others when a run begins or ends."""

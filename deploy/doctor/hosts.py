@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from deploy.connection.ssh import Remote
 from deploy.doctor.failures import FAILURES, NO_GPU
 from deploy.doctor.finding import bad, good, warning
 from deploy.doctor.gpus import gpu_findings
@@ -12,7 +13,6 @@ from deploy.doctor.packages import SUPPORTED, package_findings, repositories
 from deploy.doctor.services import service_findings
 from deploy.onhost import examine
 from deploy.shapes import Finding
-from deploy.ssh import Remote
 from deploy.units import services
 from inventory.hosts import proxy_of
 from inventory.model import HostSettings

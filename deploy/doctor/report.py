@@ -6,14 +6,14 @@ from pathlib import Path
 
 from rich.text import Text
 
-from deploy.connections import connect, each
+from deploy.connection.several import connect, each
+from deploy.connection.ssh import HostError
 from deploy.console import out, styled, waiting
 from deploy.doctor import controller, hosts
 from deploy.doctor.finding import bad
 from deploy.failures import failure
 from deploy.options import one_host
 from deploy.shapes import Examination, HostFindings, Level
-from deploy.ssh import HostError
 from inventory.errors import DRIFT, OK
 from inventory.load import load
 from inventory.model import HostSettings

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import typer
 
-from deploy import confirmation, hostlock, lock
-from deploy.connections import connect
+from deploy import confirmation
+from deploy.connection import hostlock
+from deploy.connection.several import connect
 from deploy.console import err, out, styled
-from deploy.engine_client import select_hosts
-from deploy.lock_resolver import Resolver
+from deploy.engine.client import select_hosts
+from deploy.locks import lock
+from deploy.locks.resolver import Resolver
 from deploy.options import DEFAULT_FILE
 from deploy.rollout.rollout import Rollout
 from inventory import lock as locks

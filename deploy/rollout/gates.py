@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deploy import units
+from deploy.connection.ssh import Remote
 from deploy.onhost import gate
-from deploy.ssh import Remote
 from inventory.model import HostSettings
 from inventory.rollout import Rollout
 from roles.accounts import WEBUI

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from deploy import engine_client
 from deploy.console import out, styled
-from deploy.events import HostResult, Planned, Request
+from deploy.engine import client
+from deploy.engine.events import HostResult, Planned, Request
 from inventory.errors import SdfleetError
 from inventory.model import Fleet
 
@@ -17,7 +17,7 @@ def planned_changes(fleet: Fleet, request: Request) -> dict[str, list[str]]:
     out.print(f"Comparing {len(request.hosts)} host(s) with fleet.toml")
     changes: dict[str, list[str]] = {name: [] for name in request.hosts}
     problems: list[str] = []
-    for event in engine_client.engine_events(fleet, request):
+    for event in client.engine_events(fleet, request):
         if isinstance(event, Planned) and event.change:
             changes[event.host].append(event.operation)
         elif isinstance(event, HostResult) and event.status != "ok":

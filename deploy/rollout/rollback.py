@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploy import releases, units
-from deploy.connections import each
+from deploy.connection.several import each
+from deploy.connection.ssh import HostError, Remote
 from deploy.console import err, out, styled, waiting
 from deploy.onhost import running
 from deploy.rollout import state
 from deploy.rollout.gates import Failure, Seen
-from deploy.ssh import HostError, Remote
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from deploy import confirmation, engine_client, keys
-from deploy.connections import each
+from deploy import confirmation
+from deploy.connection import keys
+from deploy.connection.manager import active_runs, change
+from deploy.connection.several import each
+from deploy.connection.ssh import HostError, Remote
 from deploy.console import err, out, styled, waiting
-from deploy.engine_view import BROKE_OFF, EngineView
-from deploy.events import Request
-from deploy.manager import active_runs, change
+from deploy.engine import client
+from deploy.engine.events import Request
+from deploy.engine.view import BROKE_OFF, EngineView
 from deploy.rollout import gates, rollback, state
 from deploy.rollout.gates import Failure, Seen
 from deploy.rollout.plan import planned_changes, tell_plan
 from deploy.rollout.state import Mark
 from deploy.rollout.waves import all_waves, next_wave
-from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from inventory.model import ROLES, Fleet, HostSettings
 
@@ -96,7 +98,7 @@ class Rollout:
 
     def bring_up_cache(self) -> None:
         """Apply the fleet's cache before any host chooses its mirrors; this touches no WebUI."""
-        view = engine_client.cache_first(self.fleet, self._request(tuple(self.remotes), apply=True), self.verbose)
+        view = client.cache_first(self.fleet, self._request(tuple(self.remotes), apply=True), self.verbose)
         if view is None:
             return
         caches = {name: remote for name, remote in self.remotes.items() if remote.host.has("cache")}
@@ -203,7 +205,7 @@ class Rollout:
         broke_off = BROKE_OFF
         with EngineView(tuple(names), True, self.verbose) as view:
             try:
-                for event in engine_client.engine_events(self.fleet, self._request(tuple(names), apply=True)):
+                for event in client.engine_events(self.fleet, self._request(tuple(names), apply=True)):
                     view.show(event)
             except SdfleetError as error:
                 broke_off = str(error)

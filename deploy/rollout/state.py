@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deploy.ssh import Remote
+from deploy.connection.ssh import Remote
 from inventory.hosts import whoami
 
 State = Literal["begun", "passed", "back", "failed"]

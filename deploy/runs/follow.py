@@ -8,9 +8,9 @@ from typing import Any, Protocol
 from rich.live import Live
 from rich.text import Text
 
+from deploy.connection.ssh import HostError
 from deploy.console import err, out, styled
 from deploy.runs.progress import Progress
-from deploy.ssh import HostError
 
 POLL_SECONDS = 1.0
 RETRY_SECONDS = 3.0

@@ -8,7 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from deploy.connections import connect, each
+from deploy.connection.several import connect, each
+from deploy.connection.ssh import HostError
 from deploy.console import out, print_table, waiting
 from deploy.documents import Document
 from deploy.failures import lost
@@ -16,7 +17,6 @@ from deploy.runs.placement import reached
 from deploy.runs.progress import Progress, duration
 from deploy.runs.transfer import RunHost
 from deploy.shapes import HostRuns, Run, RunProgress
-from deploy.ssh import HostError
 from inventory.errors import OK
 from inventory.model import HostSettings
 

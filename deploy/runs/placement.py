@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from deploy.connections import connect, each
+from deploy.connection.several import connect, each
+from deploy.connection.ssh import HostError, Remote
 from deploy.console import err, styled, waiting
-from deploy.engine_client import select_hosts
+from deploy.engine.client import select_hosts
 from deploy.runs.transfer import RunHost
-from deploy.ssh import HostError, Remote
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.load import load
 from inventory.model import HostSettings

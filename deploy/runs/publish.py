@@ -5,8 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from deploy.connection.ssh import HostError, Remote
 from deploy.onhost import published
-from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 from roles.models.config import FOLDERS

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy import host_memory, hostlock
+from deploy.connection import host_memory, hostlock
+from deploy.connection.ssh import HostError, Remote
 from deploy.console import out
 from deploy.onhost import stop_host
 from deploy.options import Action
 from deploy.runs.placement import RunHosts
 from deploy.runs.transfer import RunHost
-from deploy.ssh import HostError, Remote
 from inventory.errors import ConfigError, Problem, SdfleetError
 
 VERB = "train --then stop"

@@ -9,11 +9,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deploy import units
+from deploy.connection.manager import change
+from deploy.connection.ssh import HostError, Remote
 from deploy.console import err
-from deploy.manager import change
 from deploy.onhost import runs as onhost
 from deploy.runs.submission import Submission
-from deploy.ssh import HostError, Remote
 from roles.accounts import TRAINER
 from roles.models.sizes import format_bytes
 from roles.programs import receiver, sent

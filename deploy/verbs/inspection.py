@@ -41,8 +41,8 @@ def verify(
 
     The exit code is 3 on drift.
     """
-    from deploy import verify
-    from deploy.engine_client import select_roles
+    from deploy.engine.client import select_roles
+    from deploy.verification import verify
 
     raise typer.Exit(verify.run(chosen(fleet, limit), select_roles(role or ()), junit, html, as_json))
 
@@ -67,7 +67,7 @@ def dashboard(
     ] = None,
 ) -> None:
     """Serve a live page of the fleet to your browser, until Ctrl-C."""
-    from deploy.engine_client import select_hosts
+    from deploy.engine.client import select_hosts
     from inventory import extras
     from inventory.load import load
 
@@ -93,7 +93,8 @@ def open_service(
     browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = False,
 ) -> None:
     """Open an SSH tunnel to a service, until Ctrl-C."""
-    from deploy import tunnel, units
+    from deploy import units
+    from deploy.connection import tunnel
 
     settings = one_host(fleet, host)
     raise typer.Exit(tunnel.run(settings, service or units.drawing(settings), browser))

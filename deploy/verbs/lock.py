@@ -68,7 +68,7 @@ def envs(
     ] = False,
 ) -> None:
     """Write hashed lock files of the Python environments, one for each torch build, to keep beside fleet.toml."""
-    from deploy import envs
+    from deploy.locks import envs
 
     envs.envs(fleet, into, app, python, build, shipped, source, verify)
 
@@ -89,6 +89,6 @@ def lock(
     ] = None,
 ) -> None:
     """Pin every git ref, model and environment of fleet.toml in fleet.lock, and print what moved."""
-    from deploy import lock
+    from deploy.locks import lock
 
     lock.lock(fleet, upgrade, verify, only)

@@ -69,7 +69,7 @@ def run_config(
     then: Then = None,
 ) -> None:
     """Train on a host: send config and pictures, fetch the result."""
-    from deploy import train
+    from deploy.runs import train
 
     train.run_config(config, fleet, on, name, settings, follow, into, then)
 
@@ -77,7 +77,7 @@ def run_config(
 @app.command("follow")
 def follow_run(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: Into = RUNS, then: Then = None) -> None:
     """Follow a run to its end and fetch the result."""
-    from deploy import train
+    from deploy.runs import train
 
     train.follow_run(run, fleet, on, into, then)
 
@@ -95,7 +95,7 @@ def report(
 
     It has the loss curve, samples, config and record.
     """
-    from deploy import train
+    from deploy.runs import train
 
     train.report(folder)
 
@@ -103,7 +103,7 @@ def report(
 @app.command("list")
 def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, as_json: AsJson = False) -> None:
     """List the runs on the hosts."""
-    from deploy import train
+    from deploy.runs import train
 
     train.list_runs(fleet, limit, as_json)
 
@@ -111,7 +111,7 @@ def list_runs(fleet: FleetFile = DEFAULT_FILE, limit: Limit = None, as_json: AsJ
 @app.command()
 def stop(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
     """Write a checkpoint and stop a run."""
-    from deploy import train
+    from deploy.runs import train
 
     train.stop(run, fleet, on)
 
@@ -134,7 +134,7 @@ def resume(
     then: Then = None,
 ) -> None:
     """Resume a stopped or failed run from its last checkpoint."""
-    from deploy import train
+    from deploy.runs import train
 
     train.resume(run, fleet, on, follow, into, then)
 
@@ -142,7 +142,7 @@ def resume(
 @app.command()
 def fetch(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None, into: Into = RUNS) -> None:
     """Download a run's files: LoRA, log, record, samples."""
-    from deploy import train
+    from deploy.runs import train
 
     train.fetch(run, fleet, on, into)
 
@@ -162,7 +162,7 @@ def publish(
     ] = None,
 ) -> None:
     """Copy a run's LoRA to the WebUI hosts; no restart."""
-    from deploy import train
+    from deploy.runs import train
 
     train.publish(run, fleet, limit, name, on, into, chosen_file)
 
@@ -170,7 +170,7 @@ def publish(
 @app.command()
 def remove(run: Run, fleet: FleetFile = DEFAULT_FILE, on: On = None) -> None:
     """Delete a run from its host. Fetched and published files stay."""
-    from deploy import train
+    from deploy.runs import train
 
     train.remove(run, fleet, on)
 
@@ -195,7 +195,7 @@ def reproduce(
 
     The exit code is 3 if they differ.
     """
-    from deploy import train_again
+    from deploy.runs import train_again
 
     train_again.reproduce(run, fleet, on, anyway, into)
 
@@ -225,6 +225,6 @@ def sweep(
 
     Run the same command again to continue an interrupted sweep.
     """
-    from deploy import train_again
+    from deploy.runs import train_again
 
     train_again.sweep(config, grid, fleet, on, name, into)

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from deploy import askpass, hostlock
+from deploy.connection import askpass, hostlock
 from inventory.connection import Connection
 from inventory.load import load
 from inventory.secrets import SecretReference

@@ -96,7 +96,7 @@ def test_it_takes_a_part_of_a_second(folder: Path) -> None:
 
 
 def test_signatures_import_nothing_that_does_the_work() -> None:
-    heavy = "{'pydantic', 'rich', 'jinja2', 'inventory.model', 'deploy.ssh', 'packaging'}"
+    heavy = "{'pydantic', 'rich', 'jinja2', 'inventory.model', 'deploy.connection.ssh', 'packaging'}"
     code = f"import sys, deploy.cli; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=TREE, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n", "half a second of every start, of --help and of each Tab"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deploy.consensus import DisagreementError, Endpoints, Witnesses, confirmation
+from deploy.locks.consensus import DisagreementError, Endpoints, Witnesses, confirmation
 from inventory.errors import SdfleetError
 from roles.models.sources.web import SourceError, UnreachableError
 

@@ -17,19 +17,20 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from deploy import cli, console, models, releases, status, stores, verify
+from deploy import cli, console, models, releases, status, stores
 from deploy.console import Terminal, err, out, print_table, styled
 from deploy.doctor import report as doctor
 from deploy.doctor.finding import bad
 from deploy.documents import Document
-from deploy.engine_view import EngineView
-from deploy.events import Finished, HostResult, Log, Planned, Started
+from deploy.engine.events import Finished, HostResult, Log, Planned, Started
+from deploy.engine.view import EngineView
 from deploy.rollout import command as rollout
 from deploy.rollout.gates import Failure
 from deploy.runs import follow
 from deploy.runs.progress import Progress
 from deploy.shapes import HostFindings
 from deploy.verbs import setup
+from deploy.verification import verify
 from inventory.errors import SdfleetError
 from roles import programs
 from tests import onhost
@@ -38,7 +39,7 @@ from training.terminal import say, visible, visible_line
 
 TREE = Path(__file__).resolve().parents[2]
 PROGRAMS = ("deploy", "inventory", "training")
-ON_HOSTS = ("deploy/onhost", "deploy/engine.py")
+ON_HOSTS = ("deploy/onhost", "deploy/engine/process.py")
 """Their output is read by programs."""
 
 CLIPBOARD = "\x1b]52;c;ZXZpbA==\x07"
@@ -156,7 +157,7 @@ def followed() -> None:
 
 
 def failed_models() -> None:
-    from deploy.ssh import HostError
+    from deploy.connection.ssh import HostError
 
     with pytest.raises(SdfleetError):
         stores.answered({HOSTILE: HostError(HOSTILE)})

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from deploy import units
+from deploy.connection.ssh import HostError, Remote
 from deploy.runs.transfer import RunHost
-from deploy.ssh import HostError, Remote
 from tests.deploy import killed
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_emergency import blob, run_on, write_lock

@@ -8,7 +8,7 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[2]
 NAMES = """
 from deploy import engine
-from deploy.pyinfra_session import operation_name
+from deploy.engine.pyinfra_session import operation_name
 import json
 from pyinfra.api.config import Config
 from pyinfra.api.deploy import deploy
@@ -44,7 +44,7 @@ def test_an_operation_goes_by_its_own_hosts_name() -> None:
 
 FAILS = """
 from deploy import engine
-from deploy.engine_events import ANSI, LogToEvents
+from deploy.engine.output import ANSI, LogToEvents
 import json, logging
 from types import SimpleNamespace
 from pyinfra import logger

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import env_locks, envs
-from deploy.consensus import Witnesses
+from deploy.locks import env_locks, envs
+from deploy.locks.consensus import Witnesses
 from deploy.options import Application
 from inventory.errors import SdfleetError
 from lab.upstreams.repositories import publish
@@ -74,7 +74,7 @@ def test_lora_scripts_is_locked_with_what_its_installers_add(tmp_path: Path) -> 
 
 def test_every_shipped_lock_is_made_by_one_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    monkeypatch.setattr("deploy.gitrefs.file_at", lambda *_: "a==1\n")
+    monkeypatch.setattr("deploy.locks.gitrefs.file_at", lambda *_: "a==1\n")
     monkeypatch.setattr(envs, "make", lambda wanted, *_: made.append(wanted.name))
     envs.remake(tuple(Application), envs.SHIPPED)
     assert sorted(made) == sorted(path.name for folder in envs.SHIPPED.values() for path in folder.glob("*.txt"))

@@ -8,8 +8,8 @@ from typing import IO
 
 import pytest
 
-from deploy import exchange as module
-from deploy.exchange import TooMuchError, exchange
+from deploy.connection import exchange as module
+from deploy.connection.exchange import TooMuchError, exchange
 
 
 def test_what_it_says_is_returned() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from deploy.connection.ssh import HostError
 from deploy.runs.follow import follow
-from deploy.ssh import HostError
 
 
 class Host:

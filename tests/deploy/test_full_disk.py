@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy.connections import connect
+from deploy.connection.several import connect
+from deploy.connection.ssh import HostError
 from deploy.rollout import state
 from deploy.rollout.gates import Failure
 from deploy.rollout.rollout import Rollout
-from deploy.ssh import HostError
 from inventory.load import load
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_emergency import blob, run_on, write_lock

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from deploy.connections import connect
+from deploy.connection.several import connect
 from deploy.onhost import gate
 from deploy.rollout import gates
 from inventory.load import load

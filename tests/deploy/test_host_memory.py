@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from deploy import host_memory
+from deploy.connection import host_memory
 from inventory.load import load
 from tests.deploy.fake_hosts import FakeHosts, fakes
 

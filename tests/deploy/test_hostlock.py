@@ -12,10 +12,11 @@ from typing import cast
 import pytest
 from pyinfra.api.host import Host
 
-from deploy import engine_hostlock, hostlock
-from deploy.connections import connect
-from deploy.connector import HostConnector
-from deploy.ssh import Remote
+from deploy.connection import hostlock
+from deploy.connection.several import connect
+from deploy.connection.ssh import Remote
+from deploy.engine import host_lock
+from deploy.engine.connector import HostConnector
 from inventory.load import load
 from roles.onhost import supervisor_boot
 
@@ -198,15 +199,13 @@ def test_what_a_step_leaves_running_does_not_keep_the_lock(lock: Lock) -> None:
 def test_the_start_of_a_real_webui_is_waited_for_as_a_last_step() -> None:
     """On two busy cores a switch went on for a minute and more after its controller was killed."""
     assert hostlock.STEP_SECONDS >= 60
-    assert engine_hostlock.ANSWER_SECONDS > 2 * hostlock.STEP_SECONDS, (
-        "the script waits for two locks before it answers"
-    )
+    assert host_lock.ANSWER_SECONDS > 2 * hostlock.STEP_SECONDS, "the script waits for two locks before it answers"
 
 
 def test_a_start_of_all_services_is_no_lost_connection() -> None:
     """It took 145 s on two cores at a load of 22; supervisord's own shutdown, which it waits for, may take longer."""
     assert hostlock.BOOT_SECONDS > supervisor_boot.SHUTDOWN_SECONDS + 2 * 145
-    assert engine_hostlock.ANSWER_SECONDS > 2 * hostlock.STEP_SECONDS + hostlock.BOOT_SECONDS
+    assert host_lock.ANSWER_SECONDS > 2 * hostlock.STEP_SECONDS + hostlock.BOOT_SECONDS
 
 
 def test_a_host_out_of_reach_whose_sudo_asks_for_a_password_keeps_no_other(tmp_path: Path) -> None:
@@ -282,8 +281,8 @@ def test_a_host_that_an_operation_restarts_is_locked_again(
         asked.append((verb, change))
         connector.unconfirmed, connector.locked_since = waits, connector.connections
 
-    monkeypatch.setattr(engine_hostlock, "hold", hold)
+    monkeypatch.setattr(host_lock, "hold", hold)
     host = cast(Host, SimpleNamespace(connector=connector))
-    said = [engine_hostlock.hold_again(host, "apply", "t", armed, lambda text: None) for _ in range(2)]
+    said = [host_lock.hold_again(host, "apply", "t", armed, lambda text: None) for _ in range(2)]
     assert said == [why or None, None]
     assert asked == [("apply", "t")], "once for each connection"

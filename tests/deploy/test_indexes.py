@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from deploy import envs, envs_check, indexes
 from deploy.cli import app
-from deploy.consensus import DisagreementError, Endpoints, Witnesses
-from deploy.env_locks import EnvironmentLock
+from deploy.locks import envs, envs_check, indexes
+from deploy.locks.consensus import DisagreementError, Endpoints, Witnesses
+from deploy.locks.env_locks import EnvironmentLock
 from inventory.errors import SdfleetError
 from roles.gpu.torch_builds import TRAINER
 from roles.mirrors.config import Mirrors

@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
-from deploy import cli, console, engine_client, lock, verify
+from deploy import cli, console
 from deploy.doctor import hosts as doctor_hosts
-from deploy.events import Event, Finished, HostResult, Log, Planned, Request
+from deploy.engine import client
+from deploy.engine.events import Event, Finished, HostResult, Log, Planned, Request
+from deploy.locks import lock
 from deploy.shapes import DOCUMENTS
+from deploy.verification import verify
 from inventory.model import Fleet
 from tests.deploy import json_page
 from tests.deploy.fake_hosts import FakeHosts, fakes
@@ -55,7 +58,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         def engine_events(fleet: Fleet, request: Request) -> Iterator[Event]:
             yield from (event for event in events if getattr(event, "host", None) in request.hosts)
 
-        monkeypatch.setattr(engine_client, "engine_events", engine_events)
+        monkeypatch.setattr(client, "engine_events", engine_events)
 
     return sends
 
@@ -193,7 +196,7 @@ def test_a_full_disk_is_a_document(fakes: FakeHosts, printed: Printed, monkeypat
         raise OSError(28, "No space left on device", "/tmp/x")
 
     fakes.write({"h1": ""})
-    monkeypatch.setattr(engine_client, "run", full)
+    monkeypatch.setattr(client, "run", full)
     code, document, said = printed("plan")
     assert code == 1 and document["errors"][0]["where"] == "/tmp/x"
     assert "error /tmp/x: No space left on device. Fix this, then run the same command again." in said

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import keys
-from deploy.ssh_config import ssh_config
+from deploy.connection import keys
+from deploy.connection.ssh_config import ssh_config
 from inventory.connection import Connection
 from inventory.errors import SdfleetError
 from inventory.load import load

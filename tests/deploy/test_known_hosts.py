@@ -10,10 +10,10 @@ from typing import Any
 import paramiko
 import pytest
 
-from deploy import host_keys
-from deploy.connections import connect
-from deploy.host_keys import ChangedHostKeyError, RevokedHostKeyError, UnknownHostKeyError
-from deploy.ssh import HostError
+from deploy.connection.several import connect
+from deploy.connection.ssh import HostError
+from deploy.engine import host_keys
+from deploy.engine.host_keys import ChangedHostKeyError, RevokedHostKeyError, UnknownHostKeyError
 from inventory.load import load
 from tests.deploy.ssh_server import Server, line
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from deploy import engine_client, lock, train
-from deploy.events import Event, HostResult, Request
+from deploy.connection.ssh import HostError
+from deploy.engine import client
+from deploy.engine.events import Event, HostResult, Request
+from deploy.locks import lock
+from deploy.runs import train
 from deploy.runs.transfer import RunHost
-from deploy.ssh import HostError
 from inventory.model import Fleet
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_rollback import serve
@@ -28,7 +30,7 @@ def compared(fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         def engine(fleet: Fleet, request: Request) -> Iterator[Event]:
             yield HostResult(host="h1", status="ok", changed=changes, unchanged=5)
 
-        monkeypatch.setattr(engine_client, "engine_events", engine)
+        monkeypatch.setattr(client, "engine_events", engine)
         done = fakes.sdfleet(verb)
         return done.exit_code, done.output.splitlines()[-1].split(" s. ")[1:]
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from deploy import manager
-from deploy.connections import connect
+from deploy.connection import manager
+from deploy.connection.several import connect
+from deploy.connection.ssh import HostError
 from deploy.onhost import running
-from deploy.ssh import HostError
 from inventory.load import load
 from tests.deploy.fake_hosts import FakeHosts, fakes
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from deploy import conversion
-from deploy.connections import connect
+from deploy.connection.several import connect
+from deploy.connection.ssh import HostError, Remote
 from deploy.models import AUTOV2, rows
-from deploy.ssh import HostError, Remote
 from deploy.stores import HostModels
 from inventory.load import load
 from roles.models.state import StoreContents

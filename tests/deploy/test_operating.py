@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from deploy import units
-from deploy.connections import connect
+from deploy.connection.several import connect
 from inventory.load import load
 from lab import Lab
 from lab.fleet import write

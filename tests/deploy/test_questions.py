@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from deploy.questions import Memory, answers, script
+from deploy.engine.questions import Memory, answers, script
 
 TREE = Path(__file__).resolve().parents[2]
 MARK = "0123456789abcdef"
@@ -88,8 +88,8 @@ from types import SimpleNamespace
 from pyinfra.api.command import QuoteString, StringCommand
 from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.connectors.util import CommandOutput, OutputLine
-from deploy.connector import HostConnector
-from deploy.questions import Memory, Questions
+from deploy.engine.connector import HostConnector
+from deploy.engine.questions import Memory, Questions
 
 folder, steps, broken = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3] == "broken"
 sent = []

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from deploy import hostlock
-from deploy.connections import connect, each
+from deploy.connection import hostlock
+from deploy.connection.several import connect, each
+from deploy.connection.ssh import HostError
 from deploy.options import DEFAULT_FILE
 from deploy.rollout import command
 from deploy.rollout.gates import difference, judge, judge_host, new_errors, readable
 from deploy.rollout.plan import tell_plan
 from deploy.rollout.waves import all_waves
-from deploy.ssh import HostError
 from inventory.errors import ConfigError
 from inventory.load import load
 from inventory.model import HostSettings

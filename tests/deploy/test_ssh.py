@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.connections import connect, each
-from deploy.ssh import Answer, HostError, Remote
-from deploy.ssh_config import ssh_config
+from deploy.connection.several import connect, each
+from deploy.connection.ssh import Answer, HostError, Remote
+from deploy.connection.ssh_config import ssh_config
 from inventory.errors import SdfleetError
 from inventory.load import load
 from inventory.model import HostSettings

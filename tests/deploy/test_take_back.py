@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy import engine_client
-from deploy.connections import connect
-from deploy.events import Event, HostResult, Planned, Request
+from deploy.connection.several import connect
+from deploy.connection.ssh import HostError, Remote
+from deploy.engine import client
+from deploy.engine.events import Event, HostResult, Planned, Request
 from deploy.options import APPS
 from deploy.rollout import gates, rollback, state
 from deploy.rollout.gates import Failure, Seen
 from deploy.rollout.rollout import Rollout
-from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from inventory.load import load
 from inventory.model import Fleet
@@ -175,7 +175,7 @@ def test_an_update_goes_on_over_a_damaged_mark(
             yield Planned(host="h1", operation="WebUI | Run release r1", change=True)
         yield HostResult(host="h1", status="ok", changed=1)
 
-    monkeypatch.setattr(engine_client, "engine_events", engine)
+    monkeypatch.setattr(client, "engine_events", engine)
     monkeypatch.setattr(gates, "look", lambda remote, settings, seconds: {**seen(), "releases": {}, "runs": []})
     fakes.write({"h1": "webui"})
     serve(fakes, "h1", "good")
@@ -197,7 +197,7 @@ def test_a_host_that_could_not_go_back_is_checked_again_by_the_same_update(
     def engine(fleet: Fleet, request: Request) -> Iterator[Event]:
         yield HostResult(host="h1", status="ok", changed=0)
 
-    monkeypatch.setattr(engine_client, "engine_events", engine)
+    monkeypatch.setattr(client, "engine_events", engine)
     looks: list[float] = []
 
     def look(remote: Remote, settings: Settings, seconds: float) -> Seen:

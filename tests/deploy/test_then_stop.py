@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploy import host_memory, hostlock
+from deploy.connection import host_memory, hostlock
 from deploy.runs import then
 from inventory.load import load
 from roles.onhost import host_stop

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from deploy import trust
-from deploy.connections import connect
-from deploy.ssh import HostError
+from deploy.connection.several import connect
+from deploy.connection.ssh import HostError
 from inventory.load import load
 from inventory.model import HostSettings
 from lab import Lab

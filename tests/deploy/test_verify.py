@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import verify
+from deploy.verification import verify
 from inventory.errors import DRIFT, FAILED, OK
 from inventory.load import load
 from inventory.model import ROLES, HostSettings
@@ -103,7 +103,7 @@ def test_checks_of_other_roles_are_left_out(tree: Path) -> None:
     assert (tree / "seen").read_text() == "trainer two /data\n"
 
 
-@pytest.mark.parametrize("plugin", [[], ["-p", "deploy.verify_plugin"]])
+@pytest.mark.parametrize("plugin", [[], ["-p", "deploy.verification.plugin"]])
 def test_checks_never_run_without_hosts(plugin: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *plugin, "roles/trainer/verify.py"],

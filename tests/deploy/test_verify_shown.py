@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import console, verify, verify_plugin
+from deploy import console
 from deploy.console import err, out
+from deploy.verification import plugin, verify
 
 TREE = Path(__file__).resolve().parents[2]
 LOST = "gpu-3 (root@203.0.113.12:22): cannot be reached: No route to host; check that the host is up"
@@ -57,7 +58,7 @@ def test_no_cell_is_cut_however_long_a_hosts_name_is(shown: io.StringIO) -> None
 def test_of_a_long_command_that_failed_only_the_beginning_is_shown() -> None:
     script = "sh -c '# Tells everything" + "\\nsay kernel" * 500
     result = f"CommandResult(backend=x, exit_status=127, command=b\"{script}\", _stdout=b'', _stderr=b'not found')"
-    said = verify_plugin._first_line(f"AssertionError: Unexpected exit code 127 for {result}")
+    said = plugin._first_line(f"AssertionError: Unexpected exit code 127 for {result}")
     assert said.startswith("`sh -c '# Tells everything say kernel say") and len(said) < 200, said
     assert said.endswith("...` ended with status 127: not found")
 

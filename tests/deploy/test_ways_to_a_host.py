@@ -13,9 +13,10 @@ from typing import Any
 import paramiko
 import pytest
 
-from deploy import keys, shell
-from deploy.connections import connect
-from deploy.ssh import HostError
+from deploy import shell
+from deploy.connection import keys
+from deploy.connection.several import connect
+from deploy.connection.ssh import HostError
 from inventory.load import load
 from tests.deploy.ssh_server import Server
 from tests.deploy.test_keys import by_file
@@ -25,10 +26,10 @@ PASSPHRASE = "open sesame"
 
 ENGINE = """
 from deploy import engine
-from deploy.engine_events import emit, host_name
+from deploy.engine.output import emit, host_name
 from pyinfra.context import host
 from pyinfra.operations import server
-from deploy.events import Log
+from deploy.engine.events import Log
 
 def declare(_):
     good, output = host.run_shell_command("echo reached")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from deploy.connection.ssh import HostError, Remote
 from deploy.runs import reproduce
 from deploy.runs.publish import result
 from deploy.runs.transfer import RunHost
-from deploy.ssh import HostError, Remote
 from inventory.errors import SdfleetError
 from inventory.load import load
 from roles.onhost import files, turn_state
@@ -124,7 +124,7 @@ def test_a_host_that_sends_without_end_is_cut_off(tmp_path: Path, monkeypatch: p
         host.download(PurePosixPath("/x"), tmp_path / "x", SHA256, 1000)
     assert not (tmp_path / "x").exists()
     assert (tmp_path / "x.part").stat().st_size <= 1000
-    monkeypatch.setattr("deploy.ssh.LARGEST_ANSWER", 5_000_000)
+    monkeypatch.setattr("deploy.connection.ssh.LARGEST_ANSWER", 5_000_000)
     with pytest.raises(HostError, match="has more than 5 MB"):
         host.remote.run(["true"])
 

@@ -24,7 +24,7 @@ BOTH = (HOST, CONTAINER)
 SECONDS = 10
 """fleet.rollout.confirm_seconds."""
 SILENCE_SECONDS = 60
-"""deploy.hostlock.SILENCE_SECONDS."""
+"""deploy.connection.hostlock.SILENCE_SECONDS."""
 STATE = "/etc/sdfleet/confirm"
 NEW, ALL = "new", "all"
 """What is cut: new connections alone, so that those that are there go on; or everything."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import tomlkit
 
-from deploy.connections import connect
+from deploy.connection.several import connect
+from deploy.connection.ssh import HostError
 from deploy.onhost import stop_host
-from deploy.ssh import HostError
 from inventory.load import load
 from lab import box
 from lab.state import Rented

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy import lock as locking
+from deploy.connection.ssh_config import ssh_config
+from deploy.locks import lock as locking
 from deploy.preflight import checked
-from deploy.ssh_config import ssh_config
 from inventory import lock as locks
 from inventory.errors import ConfigError, SdfleetError
 from inventory.load import load

@@ -5,8 +5,8 @@ from unittest.mock import Mock
 
 import pytest
 
-from deploy import refusals
-from deploy.lock_resolver import Resolver, environments
+from deploy.connection import refusals
+from deploy.locks.resolver import Resolver, environments
 from inventory import lock, merge
 from inventory.errors import ConfigError
 from inventory.hosts import proxy_of

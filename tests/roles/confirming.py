@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import hostlock
+from deploy.connection import hostlock
 from roles import programs
 from tests import onhost
 from tests.roles.test_activate import SYSTEMCTL

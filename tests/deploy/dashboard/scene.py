@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from deploy.connection.ssh import HostError
 from deploy.dashboard.app import Painted
 from deploy.dashboard.board import Board
 from deploy.dashboard.command import listener, served
@@ -20,7 +21,6 @@ from deploy.dashboard.views import HostView, ReleaseView, RunDetail, SampleView,
 from deploy.documents import Failure
 from deploy.runs.progress import Point
 from deploy.shapes import Disk, Gpu, HostState, ModelFiles, Run, RunProgress, WebuiState
-from deploy.ssh import HostError
 
 NOW = time.time()
 PROMPTS = ("a cat on a windowsill, ink drawing", "a lighthouse at night, ink drawing", "a bowl of lemons, ink drawing")

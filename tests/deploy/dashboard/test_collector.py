@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from deploy import status
-from deploy.connections import connect
+from deploy.connection.several import connect
+from deploy.connection.ssh import HostError, Remote
 from deploy.dashboard import collector as collecting
 from deploy.dashboard.board import Board
 from deploy.dashboard.collector import Collector
 from deploy.dashboard.command import stop
 from deploy.shapes import Gpu
-from deploy.ssh import HostError, Remote
 from inventory.load import load
 from tests.deploy.dashboard import scene
 from tests.deploy.fake_hosts import FakeHosts, fakes

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from deploy import units
+from deploy.connection.ssh import HostError
 from deploy.doctor import controller, hosts
 from deploy.doctor.failures import NO_GPU
 from deploy.doctor.report import _lost
-from deploy.ssh import HostError
 from inventory.model import ROLES, Fleet, HostSettings
 from roles.paths import Paths
 from tests.deploy.doctor.healthy import BARE, BOARD, RUNNING, RUNS, found, healthy

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from deploy import status, tunnel, units
+from deploy import status, units
+from deploy.connection import tunnel
 from deploy.units import services
 from inventory.errors import ConfigError
 from inventory.load import load

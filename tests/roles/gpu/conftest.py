@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from deploy.engine_client import engine_events
-from deploy.events import Finished, HostResult, Request
+from deploy.engine.client import engine_events
+from deploy.engine.events import Finished, HostResult, Request
 from inventory.load import load
 from lab import Lab, apt, attached, fleet, gpus
 from lab.network import GATEWAY, NVIDIA_PORT, NVIDIA_URL

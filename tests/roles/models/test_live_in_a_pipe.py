@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from deploy.console import out
-from deploy.engine_view import EngineView
-from deploy.events import EVENT, Log
+from deploy.engine.events import EVENT, Log
+from deploy.engine.view import EngineView
 
 TREE = Path(__file__).resolve().parents[3]
 ENGINE = """

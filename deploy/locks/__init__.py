@@ -1,0 +1,1 @@
+"""fleet.lock and the environment locks: look up, pin, and check again."""

@@ -1,0 +1,1 @@
+"""`sdfleet verify`: the roles' checks on hosts, run by pytest."""
