@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy.names import DEFAULT_FILE
 from deploy.options import (
     CONTENT,
-    DEFAULT_FILE,
     DEPLOY,
     LOCAL,
     OPERATE,

@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from deploy.names import APPS, DEFAULT_FILE, SERVICES
+
 ROLES = Path(__file__).resolve().parent.parent / "roles"
 
 
@@ -30,8 +32,6 @@ def several(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def services(ctx: typer.Context) -> list[str]:
     """The services."""
-    from deploy.options import SERVICES
-
     return list(SERVICES)
 
 
@@ -47,8 +47,6 @@ def services_and_runs(ctx: typer.Context) -> list[str]:
 
 def applications(ctx: typer.Context) -> list[str]:
     """The applications that have releases."""
-    from deploy.options import APPS
-
     return list(APPS)
 
 
@@ -101,8 +99,6 @@ def _table(ctx: typer.Context, name: str) -> Mapping[str, Any]:
 
 def _file(ctx: typer.Context) -> Mapping[str, Any]:
     """The fleet's file as it is; empty if it cannot be read: a shell has no place for an error."""
-    from deploy.options import DEFAULT_FILE
-
     try:
         return tomllib.loads(Path(ctx.params.get("fleet") or DEFAULT_FILE).read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):

@@ -9,7 +9,8 @@ from deploy.connection.several import connect
 from deploy.connection.ssh import HostError, Remote
 from deploy.console import out
 from deploy.environments import environment
-from deploy.options import Application, one_host
+from deploy.names import Application
+from deploy.options import one_host
 from deploy.torch import torch_builds
 from inventory.errors import ConfigError, Problem
 from inventory.model import HostSettings

@@ -1,6 +1,6 @@
 """The Python environment of each application of a host, by the name of its role."""
 
-from deploy.options import Application
+from deploy.names import Application
 from inventory.model import HostSettings
 from roles.comfyui import release as comfyui
 from roles.lora_scripts import release as lora_scripts

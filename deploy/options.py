@@ -19,29 +19,6 @@ if TYPE_CHECKING:
 
 SETUP, DEPLOY, OPERATE, CONTENT, LOCAL = "Set up", "Deploy", "Operate", "Models and training", "Try it locally"
 """Headings of `sdfleet --help`, in the order of `deploy.cli`."""
-SERVICES = (
-    "webui",
-    "comfyui",
-    "lora-scripts",
-    "lora-scripts-tensorboard",
-    "tensorboard",
-    "gateway",
-    "cache",
-    "idle-stop",
-)
-"""Names of services on the command line; deploy/units.py has their units."""
-
-
-class Application(StrEnum):
-    """An application with its own environment and releases, by the name of its role."""
-
-    WEBUI = "webui"
-    COMFYUI = "comfyui"
-    LORA_SCRIPTS = "lora_scripts"
-    TRAINER = "trainer"
-
-
-APPS = tuple(each.value for each in Application)
 
 
 class Action(StrEnum):
@@ -50,7 +27,6 @@ class Action(StrEnum):
     STOP = "stop"
 
 
-DEFAULT_FILE = Path("fleet.toml")
 FleetFile = Annotated[
     Path,
     typer.Option("--fleet", envvar="SDFLEET_FILE", metavar="FILE", callback=given_path, help="Path of the fleet file."),

@@ -17,8 +17,9 @@ from deploy.console import err, out, print_table, styled, waiting
 from deploy.documents import Document
 from deploy.engine.client import hosts_with
 from deploy.failures import lost as failed
+from deploy.names import APPS
 from deploy.onhost import released
-from deploy.options import APPS, checked_name, chosen
+from deploy.options import checked_name, chosen
 from deploy.shapes import Built, HostReleases, Release
 from inventory.errors import FAILED, OK, ConfigError, Problem
 from inventory.hosts import whoami

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from deploy.doctor.finding import bad, good, warning
 from deploy.environments import environment
-from deploy.options import Application
+from deploy.names import Application
 from deploy.shapes import Finding
 from deploy.torch import torch_builds
 from inventory.model import HostSettings

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from deploy.locks import gitrefs
-from deploy.options import Application
+from deploy.names import Application
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 from roles.comfyui.config import Comfyui, CustomNode

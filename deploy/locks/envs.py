@@ -10,7 +10,7 @@ from deploy.console import out
 from deploy.locks import envs_check, indexes
 from deploy.locks.consensus import Witnesses, confirmation
 from deploy.locks.env_locks import ON_PYPI, EnvironmentLock, fleet_locks, shipped_locks
-from deploy.options import Application
+from deploy.names import Application
 from inventory import lock as locks
 from inventory.errors import SdfleetError
 from inventory.files import replace_file

@@ -6,7 +6,7 @@ from pathlib import Path
 from deploy.environments import environment, possible_builds
 from deploy.locks import lookup
 from deploy.locks.consensus import Witnesses, confirmation
-from deploy.options import Application
+from deploy.names import Application
 from inventory import lock as locks
 from inventory.errors import ConfigError, Problem, SdfleetError
 from inventory.lock import GitPin, Lock, ModelPin

@@ -17,7 +17,7 @@ from deploy.console import err, out, styled
 from deploy.engine.client import select_hosts
 from deploy.locks import lock
 from deploy.locks.resolver import Resolver
-from deploy.options import DEFAULT_FILE
+from deploy.names import DEFAULT_FILE
 from deploy.rollout.rollout import Rollout
 from inventory import lock as locks
 from inventory.errors import ConfigError, Problem, SdfleetError

@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 
 from deploy import completion
+from deploy.names import DEFAULT_FILE, SERVICES
 from deploy.options import (
-    DEFAULT_FILE,
     OPERATE,
-    SERVICES,
     AsJson,
     FleetFile,
     HostName,

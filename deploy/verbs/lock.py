@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from deploy import completion
-from deploy.options import DEFAULT_FILE, Application, FleetFile
+from deploy.names import DEFAULT_FILE, Application
+from deploy.options import FleetFile
 from training.options import CommandLine, Group, given_path
 
 

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from deploy import completion
-from deploy.options import DEFAULT_FILE, FleetFile, Limit
+from deploy.names import DEFAULT_FILE
+from deploy.options import FleetFile, Limit
 from training.options import CommandLine
 
 app = CommandLine(no_args_is_help=True, help="List, add, check and prune models.")

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from deploy import completion
-from deploy.options import APPS, DEFAULT_FILE, DEPLOY, AsJson, FleetFile, Limit
+from deploy.names import APPS, DEFAULT_FILE
+from deploy.options import DEPLOY, AsJson, FleetFile, Limit
 
 
 def update(

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from deploy import completion
-from deploy.options import DEFAULT_FILE, OPERATE, SERVICES, FleetFile
+from deploy.names import DEFAULT_FILE, SERVICES
+from deploy.options import OPERATE, FleetFile
 
 ServiceName = Annotated[
     str, typer.Argument(metavar="SERVICE", autocompletion=completion.services, help=f"One of {', '.join(SERVICES)}.")

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from deploy import completion
-from deploy.options import DEFAULT_FILE, SETUP, AsJson, FleetFile, HostName
+from deploy.names import DEFAULT_FILE
+from deploy.options import SETUP, AsJson, FleetFile, HostName
 from training.options import given_path
 
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from deploy import completion
-from deploy.options import DEFAULT_FILE, Action, AsJson, FleetFile, Limit, checked_name
+from deploy.names import DEFAULT_FILE
+from deploy.options import Action, AsJson, FleetFile, Limit, checked_name
 from training.options import CommandLine, given_path
 
 app = CommandLine(no_args_is_help=True, help="Train LoRAs on the hosts.")

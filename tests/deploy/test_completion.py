@@ -11,7 +11,7 @@ import typer
 
 from deploy import completion, units
 from deploy.cli import app
-from deploy.options import SERVICES
+from deploy.names import SERVICES
 from inventory.model import ROLES
 from tests.deploy.test_help import verbs
 

@@ -6,7 +6,7 @@ import pytest
 
 from deploy.locks import env_locks, envs
 from deploy.locks.consensus import Witnesses
-from deploy.options import Application
+from deploy.names import Application
 from inventory.errors import SdfleetError
 from lab.upstreams.repositories import publish
 from roles.lora_scripts.config import LoraScripts

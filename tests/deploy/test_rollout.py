@@ -14,7 +14,7 @@ import pytest
 from deploy.connection import hostlock
 from deploy.connection.several import connect, each
 from deploy.connection.ssh import HostError
-from deploy.options import DEFAULT_FILE
+from deploy.names import DEFAULT_FILE
 from deploy.rollout import command
 from deploy.rollout.gates import difference, judge, judge_host, new_errors, readable
 from deploy.rollout.plan import tell_plan

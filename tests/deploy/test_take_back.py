@@ -10,7 +10,7 @@ from deploy.connection.several import connect
 from deploy.connection.ssh import HostError, Remote
 from deploy.engine import client
 from deploy.engine.events import Event, HostResult, Planned, Request
-from deploy.options import APPS
+from deploy.names import APPS
 from deploy.rollout import gates, rollback, state
 from deploy.rollout.gates import Failure, Seen
 from deploy.rollout.rollout import Rollout
