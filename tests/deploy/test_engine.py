@@ -7,7 +7,7 @@ from pathlib import Path
 
 TREE = Path(__file__).resolve().parents[2]
 NAMES = """
-from deploy import engine
+from deploy.engine import process
 from deploy.engine.pyinfra_session import operation_name
 import json
 from pyinfra.api.config import Config
@@ -43,7 +43,7 @@ def test_an_operation_goes_by_its_own_hosts_name() -> None:
 
 
 FAILS = """
-from deploy import engine
+from deploy.engine import process
 from deploy.engine.output import ANSI, LogToEvents
 import json, logging
 from types import SimpleNamespace
@@ -87,7 +87,7 @@ def test_a_failing_operation_is_told_by_its_reason_and_not_by_pyinfras_count() -
 
 
 SETTING = """
-from deploy import engine
+from deploy.engine import process
 from inventory.load import load
 from pathlib import Path
 from roles.settings import SettingError
@@ -96,7 +96,7 @@ import sys
 
 for settings in load(Path(sys.argv[1])).hosts.values():
     host = SimpleNamespace(data=SimpleNamespace(settings=settings))
-    print(engine._reason(SettingError("webui.requirements", "no lock fits"), host))
+    print(process._reason(SettingError("webui.requirements", "no lock fits"), host))
 """
 
 
@@ -110,7 +110,7 @@ def test_what_a_role_says_of_a_setting_names_the_table_that_sets_it(tmp_path: Pa
 
 HALFWAY = """
 import contextlib
-from deploy import engine
+from deploy.engine import process
 from types import SimpleNamespace
 
 class Session:
@@ -137,7 +137,7 @@ class Guard(SimpleNamespace):
 
     before = after = waits = begin
 
-run = engine._Run.__new__(engine._Run)
+run = process._Run.__new__(process._Run)
 run.session, run.failed, run.budget, run.guard = Session(), 0, 0, Guard(change=SimpleNamespace(verb="apply", token=""))
 host = SimpleNamespace(name="h1", connector=None, data=SimpleNamespace(settings=SimpleNamespace(name="h1")))
 run.execute(host, ["changes", "stays", "changes", "breaks", "changes"])

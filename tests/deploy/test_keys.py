@@ -95,7 +95,7 @@ def test_a_key_that_the_users_own_agent_has_is_not_asked_for(tmp_path: Path, mon
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from deploy import keys
+from deploy.connection import keys
 from inventory.errors import SdfleetError
 from inventory.connection import Connection
 connection = Connection(address="x", key=Path(sys.argv[1]))

@@ -25,7 +25,7 @@ TREE = Path(__file__).resolve().parents[2]
 PASSPHRASE = "open sesame"
 
 ENGINE = """
-from deploy import engine
+from deploy.engine import process
 from deploy.engine.output import emit, host_name
 from pyinfra.context import host
 from pyinfra.operations import server
@@ -36,7 +36,7 @@ def declare(_):
     emit(Log(host=host_name(host), level=20, text=output.stdout))
     server.shell(name="Change it", commands=["echo changing"])
 
-engine.main(declare)
+process.main(declare)
 """
 
 

@@ -15,20 +15,20 @@ from deploy.engine.view import EngineView
 
 TREE = Path(__file__).resolve().parents[3]
 ENGINE = """
-from deploy import engine
+from deploy.engine import process
 from pathlib import PurePosixPath
 from pyinfra.api.operation import operation
 from roles.models import live
 
 live.LOOK_SECONDS, live.LOOKS_A_LINE = 0.05, 1
-engine.hostlock.STEP = ()  # a lock of this machine
+process.hostlock.STEP = ()  # a lock of this machine
 PROGRAM = {program!r}
 
 @operation()
 def fetched():
     yield live.LiveCommand("sh", "-c", live.QuoteString(PROGRAM), progress=PurePosixPath({progress!r}))
 
-engine.main(lambda _: fetched(name="Fetch"))
+process.main(lambda _: fetched(name="Fetch"))
 """
 PROGRAM = """
 for done in 1 2 3 4 5 6; do
