@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import socket
+import random
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -13,9 +13,8 @@ from lab.upstreams.service import Ports, Upstreams
 @contextlib.contextmanager
 def running(root: Path) -> Iterator[Upstreams]:
     """All stand-ins on free ports of loopback; their content lies below `root`."""
-    with contextlib.ExitStack() as stack:
-        taken = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in fields(Ports)]
-        ports = Ports(*(listener.getsockname()[1] for listener in taken))
+    # Below those that the kernel gives to whoever asks for any: between two calls it might give ours to another test.
+    ports = Ports(*random.SystemRandom().sample(range(20_000, 32_000), len(fields(Ports))))
     with Upstreams(root, ports=ports) as upstreams:
         yield upstreams
 
