@@ -79,7 +79,7 @@ def draw(pipeline: Any, prompt: str) -> NDArray[np.uint8]:
         height=SIDE,
         width=SIDE,
         num_inference_steps=8,
-        guidance_scale=2.0,
+        guidance_scale=1.0,
         generator=torch.Generator().manual_seed(1),
     )
     return np.asarray(made.images[0])
