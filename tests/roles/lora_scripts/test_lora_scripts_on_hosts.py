@@ -30,7 +30,7 @@ def test_second_apply_changes_nothing_and_verify_is_green(place: Road) -> None:
 def test_gui_and_tensorboard_answer_on_loopback_only(place: Road) -> None:
     for port, path in ((28000, "/"), (6006, "/data/environment")):
         # TensorBoard's unit is up before it answers, and another test may just have started it.
-        ask = f"curl -s -m 60 --retry 30 --retry-delay 1 --retry-connrefused -o /dev/null -w '%{{http_code}}'"
+        ask = "curl -s -m 60 --retry 30 --retry-delay 1 --retry-connrefused -o /dev/null -w '%{http_code}'"
         assert place.on("h1", f"{ask} http://127.0.0.1:{port}{path}") == "200"
         assert place.on("h1", f"ss -Hltn 'sport = :{port}'").split()[3] == f"127.0.0.1:{port}"
 
