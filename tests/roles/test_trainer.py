@@ -31,7 +31,7 @@ checkpoint = "{base}"
 tokenizer = "{tokenizer}"
 [data]
 folder = "pictures"
-resolution = 64
+resolution = 128
 buckets.enabled = false
 [train]
 steps = 4
