@@ -26,7 +26,7 @@ name = "ink"
 checkpoint = "tiny-sd15"
 [data]
 folder = "set"
-resolution = 128
+resolution = 64
 [network]
 rank = 4
 alpha = 4
@@ -54,7 +54,7 @@ def rented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
             host["password"] = {"env": "RENTED_PASSWORD"}
         made.file.write_text(tomlkit.dumps(document))
         box.pin(running, made.file)
-        photos.write_training_set(folder / "set", 128)
+        photos.write_training_set(folder / "set", 64)
         (folder / "runs.toml").write_text(CONFIG)
         for name in (KEPT, WIPED):
             trust(made, name)

@@ -47,7 +47,7 @@ def rented(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
         box.pin(running, made.file)
         github, huggingface = ["https://github.com", GITHUB_URL], ["https://huggingface.co", HUGGINGFACE_URL]
         settings(made, mirrors={"github": github, "huggingface": huggingface, "probe_seconds": 3})
-        photos.write_training_set(folder / "photos", 128)
+        photos.write_training_set(folder / "photos", 64)
         (folder / "train.toml").write_text(CONFIG)
         assert (done := made.sdfleet("trust", NAME)).code == 0, done.text
         running.ssh(NAME, "command -v curl || (apt-get update && apt-get install -y curl ca-certificates)")

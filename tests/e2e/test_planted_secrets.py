@@ -39,7 +39,7 @@ name = "planted"
 checkpoint = "tiny-sd15"
 [data]
 folder = "photos"
-resolution = 128
+resolution = 64
 [network]
 rank = 4
 alpha = 4
@@ -91,7 +91,7 @@ def ordinary(road: Road) -> Road:
     fleet["hosts"]["h1"]["internal"] = host_address(1)
     fleet["cache"] = {"hold_tokens": True, "size_gb": 1}
     (folder / "fleet.toml").write_text(tomlkit.dumps(fleet) + SECRETS)
-    photos.write_training_set(folder / "photos", 128)
+    photos.write_training_set(folder / "photos", 64)
     (folder / "train.toml").write_text(TRAINING)
     return Road(road.lab, folder)
 

@@ -25,7 +25,7 @@ name = "ink"
 checkpoint = "tiny-sd15"
 [data]
 folder = "set"
-resolution = 128
+resolution = 64
 [network]
 rank = 4
 alpha = 4
@@ -43,7 +43,7 @@ checkpoint_every_steps = 2
 @pytest.fixture(scope="module")
 def config(road: Road) -> Iterator[str]:
     """A training config; the fleet's file says how hosts reach each other."""
-    photos.write_training_set(road.folder / "set", 128)
+    photos.write_training_set(road.folder / "set", 64)
     (road.folder / "runs.toml").write_text(CONFIG)
     whole = road.file.read_text()
     fleet = tomlkit.parse(whole)

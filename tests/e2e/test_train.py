@@ -23,7 +23,7 @@ name = "ink"
 checkpoint = "tiny-sd15"
 [data]
 folder = "photos"
-resolution = 128
+resolution = 64
 [network]
 rank = 4
 alpha = 4
@@ -39,7 +39,7 @@ device = "cpu"
 
 @pytest.fixture(scope="module")
 def config(road: Road) -> Path:
-    photos.write_training_set(road.folder / "photos", 128)
+    photos.write_training_set(road.folder / "photos", 64)
     file = road.folder / "train.toml"
     file.write_text(CONFIG)
     return file

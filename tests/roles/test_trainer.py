@@ -31,7 +31,7 @@ checkpoint = "{base}"
 tokenizer = "{tokenizer}"
 [data]
 folder = "pictures"
-resolution = 128
+resolution = 64
 buckets.enabled = false
 [train]
 steps = 4
