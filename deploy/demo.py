@@ -24,6 +24,7 @@ from inventory.load import load
 from inventory.model import Fleet
 from lab import box
 from lab.learned.subjects import SIDE, SUBJECTS, write_drawings
+from lab.upstreams.catalog import LEARNED_MODEL, LEARNED_SOURCE
 from training.terminal import visible
 
 RUN = "ink"
@@ -38,7 +39,7 @@ GUIDANCE = 1
 
 TRAINING = {
     "name": RUN,
-    "model": {"checkpoint": "tiny-sd15"},
+    "model": {"checkpoint": LEARNED_MODEL},
     "data": {"folder": "drawings", "resolution": SIDE},
     "network": {"rank": 8, "alpha": 8},
     "optimizer": {"learning_rate": 5e-3},
@@ -101,7 +102,8 @@ def run(folder: Path) -> Path:
     began = time.monotonic()
     with box.attached(HOSTS, say=out.print) as machines:
         session.timings.append(Timing("Start the machines", "sdfleet lab up", time.monotonic() - began))
-        box.write_fleet(machines, folder / "fleet.toml")
+        learned = {"name": LEARNED_MODEL, "kind": "checkpoint", "source": LEARNED_SOURCE}
+        box.write_fleet(machines, folder / "fleet.toml", models=[learned])
         write_drawings(folder / "drawings")
         (folder / "train.toml").write_text(tomlkit.dumps(TRAINING))
         fleet = load(folder / "fleet.toml")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lab import tokenizer
 from lab.learned.weights import write_learned_model
+from lab.models import write_base_model
 from lab.upstreams.hub import Hub
 from lab.upstreams.repositories import publish, tag
 from lab.upstreams.service import Folders
@@ -16,6 +17,9 @@ WEBUI = f"{OWNER}/stable-diffusion-webui-standin"
 WEBUI_TAG = "v1.10.1-standin"
 BASE_MODEL = f"{OWNER}/tiny-sd15"
 BASE_MODEL_FILE = "tiny-sd15.safetensors"
+LEARNED_MODEL = "learned-sd15"
+LEARNED_SOURCE = f"hf:{OWNER}/{LEARNED_MODEL}/{LEARNED_MODEL}.safetensors"
+"""What the demo draws with. Not for pictures of 64 pixels, as tests and gates have them: it is too narrow for these."""
 LORA_SCRIPTS = f"{OWNER}/lora-scripts-standin"
 SOURCE = Path(__file__).resolve().parent.parent / "standin_webui"
 LORA_SCRIPTS_SOURCE = SOURCE.with_name("standin_lora_scripts")
@@ -186,8 +190,9 @@ def _webui_files(repositories: dict[str, Repository], clip: Repository) -> dict[
 def _write_hub(folders: Folders) -> dict[str, str]:
     """Write the hub's repositories; returns sha256 by file name."""
     model = folders.hub / BASE_MODEL / "main" / BASE_MODEL_FILE
-    digests = {BASE_MODEL_FILE: write_learned_model(model)}
+    digests = {BASE_MODEL_FILE: write_base_model(model)}
     (model.parent / "README.md").write_text(_NOTE.format("a Stable Diffusion 1.5 checkpoint"))
+    write_learned_model(folders.hub / OWNER / LEARNED_MODEL / "main" / f"{LEARNED_MODEL}.safetensors")
     home = folders.hub / tokenizer.REPOSITORY / "main"
     home.mkdir(parents=True, exist_ok=True)
     for name, data in tokenizer.tokenizer_files().items():

@@ -64,7 +64,7 @@ def test_a_source_that(case: str, road: Road) -> None:
 def test_the_network_goes_away_during_a_download_and_comes_back(road: Road) -> None:
     _lose_the_model(road)
     switch = box.control(road.lab)
-    switch.set_faults(Fault(kind="slow", server="cdn", rate=2 << 20))
+    switch.set_faults(Fault(kind="slow", server="cdn", rate=8 << 20))
     process = road.start("apply", "--limit", "h1", "--role", "models")
     try:
         _wait_for(road, f"test -s {ROOT}/store/partial/*")

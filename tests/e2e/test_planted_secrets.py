@@ -133,7 +133,7 @@ def test_no_planted_secret_is_seen_anywhere_in_a_campaign(ordinary: Road) -> Non
     watcher.stdin.close()
     watcher.stdin = None
     switch = box.control(ordinary.lab)
-    switch.set_faults(Fault(kind="slow", server="cdn", rate=4 << 20))
+    switch.set_faults(Fault(kind="slow", server="cdn", rate=16 << 20))
     try:
         _watched(ordinary, seen, "plan", "--diff", "--verbose")
         _watched(ordinary, seen, "apply", "--diff", "--verbose")
@@ -175,7 +175,7 @@ def test_a_secret_is_in_no_output_process_list_unit_lock_or_log(road: Road) -> N
     road.file.write_text(f"{whole}\n{secrets}")
     road.on("h2", f"rm -f $(readlink -f {MODEL}) {MODEL}")
     switch = box.control(road.lab)
-    switch.set_faults(Fault(kind="slow", server="cdn", rate=4 << 20))
+    switch.set_faults(Fault(kind="slow", server="cdn", rate=16 << 20))
     seen = []
     try:
         done, listed = road.watched("apply", "--limit", "h2", "--verbose", "--diff", CANARY=TOKEN)
