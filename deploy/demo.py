@@ -24,7 +24,7 @@ from inventory.load import load
 from inventory.model import Fleet
 from lab import box
 from lab.learned.subjects import SIDE, SUBJECTS, write_drawings
-from lab.upstreams.catalog import LEARNED_MODEL, LEARNED_SOURCE
+from lab.upstreams.catalog import LEARNED_MODEL, put_learned_model
 from training.terminal import visible
 
 RUN = "ink"
@@ -102,8 +102,7 @@ def run(folder: Path) -> Path:
     began = time.monotonic()
     with box.attached(HOSTS, say=out.print) as machines:
         session.timings.append(Timing("Start the machines", "sdfleet lab up", time.monotonic() - began))
-        learned = {"name": LEARNED_MODEL, "kind": "checkpoint", "source": LEARNED_SOURCE}
-        box.write_fleet(machines, folder / "fleet.toml", models=[learned])
+        box.write_fleet(machines, folder / "fleet.toml", models=[put_learned_model(machines.folder.upstreams)])
         write_drawings(folder / "drawings")
         (folder / "train.toml").write_text(tomlkit.dumps(TRAINING))
         fleet = load(folder / "fleet.toml")
@@ -116,9 +115,8 @@ def run(folder: Path) -> Path:
         drawn = [draw(fleet, painter, PROMPTS)]
         session.type("Train a LoRA", "train", "run", "train.toml", "--on", trainer, "--name", RUN)
         session.type("Publish it to the WebUIs", "train", "publish", RUN)
-        tagged = [f"{prompt} <lora:{RUN}:{weight}>" for weight in WEIGHTS for prompt in PROMPTS]
-        changed = draw(fleet, painter, tagged)
-        drawn += [changed[start : start + len(PROMPTS)] for start in range(0, len(changed), len(PROMPTS))]
+        for weight in WEIGHTS:
+            drawn.append(draw(fleet, painter, [f"{prompt} <lora:{RUN}:{weight}>" for prompt in PROMPTS]))
         rows = [_row(prompt, pictures) for prompt, *pictures in zip(PROMPTS, *drawn, strict=True)]
         report = folder / "report.html"
         report.write_text(_report(fleet, session, folder, trainer, painter, rows))

@@ -124,7 +124,7 @@ def silence(webui: WebuiState | None) -> str:
 
 def judged(state: HostState) -> tuple[Level, str, tuple[str, ...]]:
     """How well a host is, how its WebUI is in words, and each thing that is not as it should be."""
-    bad = [silence(state.webui)] if silence(state.webui) else []
+    bad = list(filter(None, [silence(state.webui)]))
     bad += [f"{name} is {what}" for name, what in state.services.items() if what != "active"]
     warnings = [state.webui.problem] if state.webui and state.webui.problem else []
     warnings += [f"{name}: {why}" for name, why in state.problems.items()]

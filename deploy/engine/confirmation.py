@@ -32,7 +32,6 @@ NOTHING_TO_KEEP = frozenset({"models"})
 TRIES = 3
 PAUSE_SECONDS = 2
 
-
 FILES = (
     *(mirrors.GITCONFIG, mirrors.PIP_CONF, mirrors.UV_TOML, mirrors.APT_PROXY, mirrors.APT_SOURCES, MIRRORS_ENV),
     *mirrors.DISTRIBUTION_SOURCES,

@@ -40,7 +40,7 @@ def new_vae(widths: tuple[int, int, int, int]) -> Any:
         # The log-variance of the latents is fixed: that of SPREAD.
         for layer, keep in ((vae.encoder.conv_out, False), (vae.quant_conv, True)):
             layer.weight[4:] = 0
-            layer.bias[4:] = 0 if keep is False else 2 * torch.tensor(SPREAD).log()
+            layer.bias[4:] = 2 * torch.tensor(SPREAD).log() if keep else 0
         vae.quant_conv.weight[:4, 4:] = 0
     return vae
 

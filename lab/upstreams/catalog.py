@@ -18,7 +18,6 @@ WEBUI_TAG = "v1.10.1-standin"
 BASE_MODEL = f"{OWNER}/tiny-sd15"
 BASE_MODEL_FILE = "tiny-sd15.safetensors"
 LEARNED_MODEL = "learned-sd15"
-LEARNED_SOURCE = f"hf:{OWNER}/{LEARNED_MODEL}/{LEARNED_MODEL}.safetensors"
 """What the demo draws with. Not for pictures of 64 pixels, as tests and gates have them: it is too narrow for these."""
 LORA_SCRIPTS = f"{OWNER}/lora-scripts-standin"
 SOURCE = Path(__file__).resolve().parent.parent / "standin_webui"
@@ -121,6 +120,13 @@ def build(root: Path) -> Catalog:
     )
 
 
+def put_learned_model(root: Path) -> dict[str, str]:
+    """Put the demo's base model on the hub below `root`. Returns its entry among a fleet.toml's models."""
+    file = f"{LEARNED_MODEL}.safetensors"
+    write_learned_model(Folders(root).hub / OWNER / LEARNED_MODEL / "main" / file)
+    return {"name": LEARNED_MODEL, "kind": "checkpoint", "source": f"hf:{OWNER}/{LEARNED_MODEL}/{file}"}
+
+
 def build_code(folders: Folders) -> Code:
     """Make the git repositories only."""
     repositories = {
@@ -192,7 +198,6 @@ def _write_hub(folders: Folders) -> dict[str, str]:
     model = folders.hub / BASE_MODEL / "main" / BASE_MODEL_FILE
     digests = {BASE_MODEL_FILE: write_base_model(model)}
     (model.parent / "README.md").write_text(_NOTE.format("a Stable Diffusion 1.5 checkpoint"))
-    write_learned_model(folders.hub / OWNER / LEARNED_MODEL / "main" / f"{LEARNED_MODEL}.safetensors")
     home = folders.hub / tokenizer.REPOSITORY / "main"
     home.mkdir(parents=True, exist_ok=True)
     for name, data in tokenizer.tokenizer_files().items():

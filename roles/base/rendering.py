@@ -1,11 +1,12 @@
 """The service that puts back what served before, unless a change of its host is confirmed from outside."""
 
 from roles.managers import Manager
+from roles.onhost import confirm
 from roles.paths import ETC, UNITS, Paths
 from roles.programs import digest
 from roles.service import Service
 
-CONFIRM_UNIT = UNITS / "sdfleet-confirm.service"
+CONFIRM_UNIT = UNITS / confirm.UNIT
 PROGRAM = "confirm"
 
 
