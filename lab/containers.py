@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from lab.hosts import Host, sh
+from lab.hosts import SHARED_CORES, Host, sh
 from lab.providers import PROVIDERS, Provider
 from lab.standin_container import script
 from lab.state import HostState
@@ -113,6 +113,7 @@ class Container(Host):
         """Write what the provider puts into the image and into the running container."""
         self.everyone = tuple(everyone)
         self._write_names(self.everyone)
+        self._write_environment()
         (self.root / "etc/hostname").write_text(f"{self.hostname}\n")
         password = self.lab.password(self.name).read_text().strip()
         login = f"root:{password}\n".encode()
@@ -153,8 +154,8 @@ class Container(Host):
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """What the provider adds to the environment."""
-        return self.provider.variables(self.identity)
+        """What the provider adds to the environment, and the lab's own."""
+        return {**self.provider.variables(self.identity), **SHARED_CORES}
 
     def boot(self) -> None:
         """Start it, with a new root file system if the provider wiped it at the stop."""
