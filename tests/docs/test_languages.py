@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.doctor.failures import FAILURES, Failure
+from deploy.doctor.failure import Failure
+from deploy.doctor.failures import FAILURES
 from tests.docs.pages import DOCS, TREE, all_commands, kinds, settings
 
 TASKS = ("first-server", "take-over", "mirrors", "models", "training", "updates", "it-does-not-draw")
@@ -49,5 +50,5 @@ def test_every_failure_that_the_doctor_knows_is_explained() -> None:
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.name)
 def test_the_cure_names_the_same_settings(failure: Failure) -> None:
-    named = {word for word in re.findall(r"[a-z_]+(?:\.[a-z_]+)+", failure.cure_for(str)) if kinds(word)}
-    assert {word for word in re.findall(r"`([a-z_.]+)`", _rows()[failure.name]) if "." in word} == named
+    named = {word for word in re.findall(r"[a-z_]+(?:\.[a-z_\d]+)+", failure.cure_for(str)) if kinds(word)}
+    assert {word for word in re.findall(r"`([a-z_.\d]+)`", _rows()[failure.name]) if "." in word} == named

@@ -1,0 +1,20 @@
+"""A known failure: what its line in the journal looks like, and its cure."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Failure:
+    name: str
+    pattern: str
+    """Regular expression for a line of the journal."""
+    cure: str
+    """What to do; each setting in braces."""
+    seen: str
+    """Where it was reported."""
+
+    def cure_for(self, place: Callable[[str], str]) -> str:
+        """The cure for one host; `place` says which table of fleet.toml decides a setting for it."""
+        return re.sub(r"\{([\w.]+)\}", lambda found: place(found[1]), self.cure)
