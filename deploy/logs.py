@@ -25,7 +25,12 @@ def run(hosts: Sequence[HostSettings], what: str, lines: int, follow: bool) -> i
     unit = units.SERVICES.get(what) or units.training(what)
     with connect(hosts) as remotes, contextlib.suppress(KeyboardInterrupt):
         if len(hosts) == 1:
-            _Log(remotes[hosts[0].name], unit).show(lines, follow, out.print)
+            log = _Log(remotes[hosts[0].name], unit)
+            try:
+                log.show(lines, follow, out.print)
+            except KeyboardInterrupt:
+                log.end()
+                raise
             return OK
         return _show_all([_Log(remote, unit) for remote in remotes.values()], lines, follow)
     return OK
