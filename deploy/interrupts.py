@@ -41,7 +41,10 @@ def asked() -> bool:
 
 
 def exit_code() -> int:
-    """128 and the signal's number."""
+    """128 and the signal's number. This process is to end now: a repeated signal does not change the code."""
+    if asked():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
     return 128 + _ASKED.number if _ASKED.number else INTERRUPTED
 
 
