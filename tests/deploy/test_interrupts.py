@@ -50,7 +50,7 @@ def started(
             signal.signal(number, signal.SIG_IGN)
 
     process = subprocess.Popen(
-        [sys.executable, "-P", "-u", "-c", program, *words, "--fleet", str(fakes.file)],
+        [sys.executable, "-P", "-u", "-c", program, words[0], "--fleet", str(fakes.file), *words[1:]],
         cwd=fakes.folder,
         env={**os.environ, "PYTHONPATH": str(TREE), "COLUMNS": "200"},
         stdout=subprocess.PIPE,
@@ -68,8 +68,10 @@ def started(
 
 
 def left(process: "subprocess.Popen[str]") -> list[str]:
-    """The processes that it has started and that still run."""
-    return subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True).stdout.split()
+    """The processes that it has started and that still run; those that only wait for process 1 to be reaped do not."""
+    listed = ["ps", "--no-headers", "-o", "stat,args", "-g", str(process.pid)]
+    lines = subprocess.run(listed, capture_output=True, text=True).stdout.splitlines()
+    return [line for line in lines if not line.startswith("Z")]
 
 
 def until(true: Callable[[], object]) -> None:
@@ -119,7 +121,7 @@ def test_commands_on_hosts_are_ended(hosts: int, number: signal.Signals, fakes: 
     with started(fakes, "exec", "train", "--", command, ignores=(signal.SIGINT,)) as process:
         assert process.stdout
         for _ in names:
-            until(lambda: "begun" in (process.stdout.readline() if process.stdout else ""))
+            until(lambda: (process.stdout.readline() if process.stdout else "").endswith("begun\n"))
         process.send_signal(number)
         process.send_signal(number)  # a closed terminal says it more than once
         assert process.wait(20) == 128 + number
