@@ -51,7 +51,8 @@ def pictures(
     Raises PictureError or AnswerError.
     """
     deadline = time.monotonic() + seconds
-    checkpoint = chosen(APPLICATIONS[role].checkpoints(port, seconds), order.base)
+    app = APPLICATIONS[role]
+    checkpoint = chosen(app.checkpoints(port, seconds), order.base, app.loaded(port, seconds))
     drawn: dict[str, bytes] = {}
     for name, weight in WEIGHTS.items():
         left = deadline - time.monotonic()
@@ -61,11 +62,12 @@ def pictures(
     return checkpoint, drawn
 
 
-def chosen(checkpoints: Sequence[str], base: str) -> str:
-    """The checkpoint of that name, else the first one. Raises PictureError if there is none."""
+def chosen(checkpoints: Sequence[str], base: str, loaded: str) -> str:
+    """The checkpoint named `base`, else the one in use, else the first. Raises PictureError if there is none."""
     if not checkpoints:
         raise PictureError("it has no checkpoint")
-    return next((title for title in checkpoints if name_of(title) == base), checkpoints[0])
+    in_use = loaded if loaded in checkpoints else checkpoints[0]
+    return next((title for title in (in_use, *checkpoints) if name_of(title) == base), in_use)
 
 
 def name_of(checkpoint: str) -> str:

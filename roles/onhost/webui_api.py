@@ -34,6 +34,13 @@ def checkpoints(port: int, seconds: float) -> list[str]:
     return [str(model.get("title", "") if isinstance(model, dict) else model) for model in found]
 
 
+def loaded(port: int, seconds: float) -> str:
+    try:
+        return str(ask(port, "/sdapi/v1/options", seconds=seconds).get("sd_model_checkpoint") or "")
+    except AttributeError as error:
+        raise loopback.AnswerError("sent no options") from error
+
+
 def tell(port: int, verb: str, seconds: float) -> None:
     """Have it do something that has no answer: refresh-loras, unload-checkpoint, ... Raises loopback.AnswerError."""
     loopback.ask(port, f"/sdapi/v1/{verb}", b"{}", seconds=seconds)

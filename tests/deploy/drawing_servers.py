@@ -31,6 +31,8 @@ class Drawing:
     port: int = 0
     applies: bool = True
     models: tuple[str, ...] = MODELS
+    loaded: str = ""
+    """What the WebUI has in use."""
     broken: bool = False
     """Whether it answers to orders without one."""
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -55,6 +57,8 @@ class Drawing:
         match path.partition("?")[0].split("/")[1:]:
             case ["sdapi", "v1", "sd-models"]:
                 return [{"title": f"{name} [abc]"} for name in self.models]
+            case ["sdapi", "v1", "options"]:
+                return {"sd_model_checkpoint": self.loaded}
             case ["models", "checkpoints"]:
                 return list(self.models)
             case ["history", name]:

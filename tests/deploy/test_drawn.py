@@ -131,9 +131,11 @@ def test_one_that_ignores_the_file_is_named(place: Callable[[bool], Place], monk
 
 def test_another_model_is_named_where_the_runs_own_is_not_there(place: Callable[[bool], Place]) -> None:
     there = place(False)
-    there.webui.models = there.comfyui.models = ("other.safetensors",)
-    [said, _] = there.told()
-    assert "the same with other.safetensors [abc]; it has no model sd15, which the run trained on" in said
+    there.webui.models = there.comfyui.models = ("first.safetensors", "used.safetensors")
+    there.webui.loaded = "used.safetensors [abc]"
+    webui, comfyui = there.told()
+    assert "the same with used.safetensors [abc]; it has no model sd15, which the run trained on" in webui
+    assert "the same with first.safetensors; it has no model sd15" in comfyui
 
 
 def test_pictures_that_differ_anyway_prove_nothing() -> None:
