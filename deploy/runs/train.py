@@ -196,7 +196,10 @@ def _draw(remotes: Mapping[str, Remote], roles: Mapping[str, list[str]], wanted:
             continue
         drawn.note(folder, answer)
         for line in (line for one in answer for line in drawn.told(one)):
-            (err if line.plain.startswith("warning") else out).print(line)
+            if line.plain.startswith("warning"):
+                err.print(line)
+            else:
+                out.print(line)
     with contextlib.suppress(SdfleetError):  # an older trainer's run has no record to write a report of
         out.print(f"Report: {write_report(folder)}")
 

@@ -12,9 +12,12 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from deploy.rollout.gates import difference
 from lab.checkpoint_layout import Dimensions
 from lab.models import write_base_model
 from lab.tokenizer import tokenizer_files
+from roles.onhost import comfyui_api
+from roles.onhost.lora_pictures import Order, pictures, unread
 from tests.lab import comfyui
 from tests.lab.comfyui import GENUINE, START, Comfy, command, graph
 
@@ -87,6 +90,22 @@ def test_which_lora_names_are_applied(artist: Comfy, names: tuple[str, str], app
     assert (artist.draw(graph(file.name, 0.0)) == before).all()
     assert (artist.draw(graph()) == before).all(), "taken out again to the bit"
     assert (f"lora key not loaded: {names[0]}" in artist.log.read_text()) != applied
+
+
+def test_publishing_sees_whether_it_applies_a_lora(artist: Comfy) -> None:
+    for names, applied in (
+        ((f"{ATTENTION}.lora_down.weight", f"{ATTENTION}.lora_up.weight"), True),
+        (("x.lora_A.weight", "x.lora_B.weight"), False),
+    ):
+        name = uuid.uuid4().hex
+        write_lora(artist.extra / f"loras/{name}.safetensors", names)
+        before = len(artist.log.read_text())
+        order = Order(name, ".safetensors", "base", "a cat", seed=3, side=64, steps=2)
+        checkpoint, drawn = pictures("comfyui", artist.port, START, order, [])
+        assert checkpoint == "base.safetensors" and difference(drawn["without"], drawn["zero"]) == 0
+        assert (difference(drawn["without"], drawn["with"]) > 0) == applied
+        told = unread(artist.log.read_text()[before:].splitlines(), comfyui_api.UNIT)
+        assert told == ([] if applied else sorted(names))
 
 
 def test_saved_pictures_count_up_and_hold_their_graph(artist: Comfy) -> None:
