@@ -10,7 +10,7 @@ from deploy.torch import torch_builds
 from inventory.model import HostSettings
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
-from roles.gpu.torch_builds import Torch
+from roles.gpu.torch_builds import WEBUI_FORKS, Torch
 from roles.operations.application import ReleaseError
 from roles.operations.locks import CPU, torch_version
 from roles.settings import SettingError
@@ -50,7 +50,7 @@ def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
         yield bad("torch", f"{setting} {error.says.rstrip('.')}", f'Set {setting} to "auto" or "cpu" for {host.name}.')
         return
     parts = [
-        (Application.WEBUI, "WebUI", decision.webui),
+        (Application.WEBUI, "WebUI", None if host.webui.flavor in WEBUI_FORKS else decision.webui),
         (Application.COMFYUI, "ComfyUI", None),
         (Application.TRAINER, "training", decision.trainer),
         (Application.LORA_SCRIPTS, "lora-scripts", None),

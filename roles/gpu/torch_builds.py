@@ -80,6 +80,15 @@ COMFYUI = (
 )
 """ComfyUI asks for no version of torch; these are the trainer's, so that a host that has both downloads one."""
 
+FORGE_NEO = (
+    Torch("cu128", "2.9.1", "0.24.1", _WITH_BLACKWELL_AND_VOLTA, _CUDA12),
+    Torch("cpu", "2.9.1", "0.24.1", (), ""),
+)
+"""What its launcher installs."""
+
+WEBUI_FORKS = {"forge-neo": FORGE_NEO}
+"""Flavors of the WebUI that have builds of their own."""
+
 TRAINER = (
     Torch("cu128", "2.9.1", "0.24.1", _WITH_BLACKWELL_AND_VOLTA, _CUDA12),
     Torch("cu126", "2.7.1", "0.22.1", _CU11_12, _CUDA12),
