@@ -6,10 +6,12 @@ import pytest
 
 from tests.docs.pages import DOCS, TREE, all_commands, settings
 
-TASKS = ("first-server", "take-over", "mirrors", "models", "training", "updates", "it-does-not-draw")
+TASKS = ("first-server", "take-over", "mirrors", "models", "training", "updates", "it-does-not-draw", "share")
+REFERENCES = ("datasets", "lora_scripts")
 COUNTERPARTS: dict[Path, tuple[Path, ...]] = {
     TREE / "README.zh.md": (TREE / "README.md",),
     **{DOCS / f"zh/{task}.md": (DOCS / f"how-to/{task}.md",) for task in TASKS},
+    **{DOCS / f"zh/{name}.md": (DOCS / f"{name}.md",) for name in REFERENCES},
     DOCS / "zh/containers.md": (DOCS / "autodl.md", DOCS / "how-to/stop-paying.md"),
 }
 OF_THEIR_OWN = {"README.md", "doctor.md"}
