@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -114,6 +114,18 @@ class Remote:
             raise HostError(say("{host}: {says}", host=self.name, says=refusals.wrong_password(self.host)))
         self.judge(Answer(status or 1, "", said), words)
 
+    @contextlib.contextmanager
+    def running(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Let `kill` end a process; an exception within ends it too."""
+        self._running.add(process)
+        try:
+            yield
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            self._running.discard(process)
+
     def kill(self) -> None:
         """End the ssh processes with which other threads wait for the host."""
         for process in list(self._running):
@@ -200,9 +212,12 @@ class Remote:
     def push(self, files: Mapping[PurePosixPath, Path | bytes], *, timeout: float = 600) -> None:
         """Write `files` (path on the host -> local file, or its bytes): mode 0644, owner root, with parent folders."""
         command = ["tar", "--extract", "--file=-", "--directory=/", "--no-same-owner", "--no-overwrite-dir"]
-        with subprocess.Popen(
-            self.argv(command), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        ) as process:
+        with (
+            subprocess.Popen(
+                self.argv(command), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            ) as process,
+            self.running(process),
+        ):
             assert process.stdin and process.stderr
             try:
                 _write_tar(process.stdin, files)

@@ -19,6 +19,7 @@ from deploy.options import (
     checked_name,
     chosen,
     one_host,
+    pinned,
     several_hosts,
 )
 from training.options import given_path
@@ -44,7 +45,8 @@ def verify(
     from deploy.engine.client import select_roles
     from deploy.verification import verify
 
-    raise typer.Exit(verify.run(chosen(fleet, limit), select_roles(role or ()), junit, html, as_json))
+    roles = select_roles(role or ())
+    raise typer.Exit(verify.run(pinned(fleet, limit, roles), roles, junit, html, as_json))
 
 
 def status(
