@@ -48,6 +48,8 @@ def run_config(
         settings_of = [remote.host for remote in chosen_hosts]
         runs = [RunHost(remote) for remote in chosen_hosts]
         stops = stoppable(then, runs)
+        if shared:  # before the first of them gets its part
+            RunHosts(run, runs, []).on_all(lambda host: host.missing(run, ()))
         for host in runs:
             host.send(run, prepare(raw, config, run, host.remote.host, settings_of), sent(run, host.name))
         # Printed first: if this process is killed now, the user must know that there is a run.
