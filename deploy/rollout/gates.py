@@ -66,7 +66,7 @@ def _look(remote: Remote, app: str, settings: Rollout, seconds: float) -> Seen:
         seconds=seconds,
         stable_seconds=max(settings.stable_seconds, seconds),
         picture_seconds=settings.picture_seconds,
-        convert=_convert(host.paths),
+        convert=converter(host.paths),
     )
     ignored = [re.compile(pattern) for pattern in settings.journal_ignore]
     for key in ("errors", "late_errors"):
@@ -74,7 +74,7 @@ def _look(remote: Remote, app: str, settings: Rollout, seconds: float) -> Seen:
     return seen
 
 
-def _convert(paths: Paths) -> list[str]:
+def converter(paths: Paths) -> list[str]:
     """The words before a program on a host that converts a picture, as the WebUI's user and with its Pillow."""
     return [*as_user(WEBUI).split(), str(paths.current("webui") / "env/bin/python"), "-I"]
 
