@@ -16,7 +16,6 @@ from roles.models.config import CLIP, LockedModel, Model, ModelCard, Pin, unlock
 from roles.names import Commit, FilePath, Line, Revision
 from roles.settings import Settings
 from roles.webui.config import Webui
-from roles.webui.flavors import FLAVORS
 
 COMMIT_LENGTH = 40
 HINT = "run `sdfleet lock`"
@@ -136,7 +135,7 @@ def _gaps(host: HostSettings, roles: Collection[str]) -> dict[str, str]:
         if "models" in roles and not isinstance(model, LockedModel) and not (model.sha256 and _direct(model))
     }
     for role, app in applications(host).items():
-        known = FLAVORS[app.flavor].commits if isinstance(app, Webui) else {}
+        known = app.known_commits if isinstance(app, Webui) else {}
         pinned = app.commit or app.ref in known or len(app.ref) == COMMIT_LENGTH
         if role in roles and host.has(role) and not pinned:
             gaps[host.place(f"{role}.ref")] = (

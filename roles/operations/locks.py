@@ -90,10 +90,9 @@ OVERRIDES = "# Overrides: "
 """Start of the line in a lock that names versions which hold although a package asks for others."""
 
 
-def overridden(lock: str) -> list[str]:
-    """The packages in the text of a lock that have another version than a package asks for."""
-    found = re.search(rf"^{OVERRIDES}(.*)", lock, re.MULTILINE)
-    return re.findall(r"([A-Za-z0-9][A-Za-z0-9._-]*)==", found[1]) if found else []
+def has_overrides(lock: str) -> bool:
+    """Whether the text of a lock has a version of which a package says that it does not fit."""
+    return re.search(rf"^{OVERRIDES}", lock, re.MULTILINE) is not None
 
 
 def torch_version(lock: str) -> str:

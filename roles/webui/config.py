@@ -173,6 +173,11 @@ class Webui(Settings):
         """The GPU that it uses, by nvidia-smi's number."""
         return int(self.flags.get("device_id", 0))
 
+    @property
+    def known_commits(self) -> Mapping[str, str]:
+        """The refs of this flavor whose commits are known, so that they need no entry in fleet.lock."""
+        return FLAVORS[self.flavor].commits
+
 
 def launch_flags(flavor: str) -> LaunchFlags:
     """The flags that a flavor's launcher has."""

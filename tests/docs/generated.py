@@ -110,7 +110,8 @@ def chinese_failures() -> str:
 
 def _as_code(cure: str) -> str:
     """A cure with its settings and commands as code."""
-    code = re.compile(r"\{([\w.]+)\}|((?:[a-z_]+\.)+[a-z_]+|sdfleet [a-z]+(?: [a-z]+)*|\[\[models\]\]|pip install)")
+    setting = r"(?<![/.\w])(?:[a-z_]+\.)+[a-z_]+"  # not the name of a file in a path
+    code = re.compile(rf"\{{([\w.]+)\}}|({setting}|sdfleet [a-z]+(?: [a-z]+)*|\[\[models\]\]|pip install)")
     return code.sub(lambda found: f"`{found[1] or found[2]}`", cure)
 
 
