@@ -73,6 +73,20 @@ class Rollout(Settings):
         description="How much the gate's picture may differ from the old release's with the same model: mean absolute "
         "difference a channel, 0..255; random pictures differ by about 85.",
     )
+    slower: float = Field(
+        default=1.25,
+        ge=1,
+        le=1000,
+        description="How many times as long as with the old release the gate's picture may take on the canary: medians "
+        "of a few, and a quarter of a second more for noise.",
+    )
+    memory: float = Field(
+        default=1.1,
+        ge=1,
+        le=1000,
+        description="How many times as much memory it may take there at its peak: of the card, or of the WebUI's "
+        "largest process on a host without one; and 64 MB more for noise.",
+    )
     journal_ignore: tuple[Annotated[str, AfterValidator(_is_expression)], ...] = Field(
         default=(), description="Regular expressions of journal lines that are no reason to roll back."
     )

@@ -116,6 +116,7 @@ OF_ROOTS = {
     "deploy/onhost/machine.py": ("/etc/os-release", "read_text"),
     "deploy/onhost/observe.py": ("apps, names of models; scandir of a descriptor", "glob scandir"),
     "deploy/onhost/unused.py": ("store; names of links below data change nothing", "open_lock glob unlink"),
+    "deploy/onhost/picture_cost.py": ("/proc", "write_text files.read"),
     "deploy/onhost/published.py": ("store, with its list", "open_lock read_bytes read_text mkdir replace unlink utime"),
     "deploy/onhost/released.py": ("apps", "glob iterdir files.read_json"),
     "deploy/onhost/run_inputs.py": (
