@@ -179,7 +179,7 @@ class Release:
     figures: Annotated[
         Mapping[str, float],
         "What an update measured: `seconds` of the gate's picture (of the trainer: of a step), and bytes at the peak "
-        "of the GPU (`card`) and of main memory (`processes`).",
+        "of the GPU (`card`) and of main memory (`processes`); of the trainer also the last `loss`.",
     ] = field(default_factory=dict)
 
 

@@ -77,15 +77,20 @@ class Rollout(Settings):
         default=1.25,
         ge=1,
         le=1000,
-        description="How many times as long as with the old release the gate's picture may take on the canary: medians "
-        "of a few, and a quarter of a second more for noise.",
+        description="How many times as long as with the old release the gate's picture may take on the canary, and a "
+        "step of training where the trainer changes.",
     )
     memory: float = Field(
         default=1.1,
         ge=1,
         le=1000,
-        description="How many times as much memory it may take there at its peak: of the card, or of the WebUI's "
-        "largest process on a host without one; and 64 MB more for noise.",
+        description="How many times as much memory they may take there at the peak: of the GPU, or of main memory on a "
+        "host without one.",
+    )
+    same_loss: bool = Field(
+        default=True,
+        description="Whether the losses of a new trainer must be the old one's to the bit, where its environment stays "
+        "the same; false for an update that changes the recipe's numbers on purpose.",
     )
     journal_ignore: tuple[Annotated[str, AfterValidator(_is_expression)], ...] = Field(
         default=(), description="Regular expressions of journal lines that are no reason to roll back."

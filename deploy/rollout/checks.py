@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from deploy.connection.ssh import HostError, Remote
 from deploy.console import out, styled
-from deploy.rollout import cost, gates
+from deploy.rollout import cost, gates, trial
 from deploy.rollout.gates import COST, Failure, Seen
 from inventory.model import HostSettings
 from inventory.rollout import Rollout
@@ -30,9 +30,17 @@ class Checks:
 
         + before: what was seen before it was changed
         """
+        failure = self._drawing(remote, before) if remote.host.drawing else None
+        old = before["releases"].get("trainer")
+        if failure or not old or "trainer" in self.compared or not remote.host.has("trainer"):
+            return failure
+        compared, failure = trial.compare(remote, old, self.settings)
+        self.compared |= {"trainer"} if compared else set()
+        return failure
+
+    def _drawing(self, remote: Remote, before: Seen) -> Failure | None:
+        """The gate that what draws on a host did not pass, if any."""
         host = remote.host
-        if not host.drawing:
-            return None
         measured = [app for app in host.drawing if cost.of_pictures(gates.of_app(before, app))]
         after = gates.look(remote, self.settings, self.settings.stable_seconds, measured)
         failure = gates.judge_host(host, before, after, self.settings)
