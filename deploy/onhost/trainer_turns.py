@@ -27,6 +27,10 @@ SAID = 400
 """Characters of an error that are told."""
 FINISHED = 30
 """Seconds that must be left for another run."""
+LONGER, START = 3, 60
+"""How many times as long as the slowest run before it one may take, and seconds besides, though the time is over."""
+TEMPORARY = "/var/tmp"
+"""On a disk, as what Python compiles may be some hundred MB."""
 
 
 class TrialError(Exception):
@@ -39,7 +43,7 @@ def main() -> None:
     Both are empty while a training holds the device.
     """
     wants = json.loads(sys.stdin.buffer.read())
-    with _held(Path(wants["lock"])) as free, tempfile.TemporaryDirectory(prefix="sdfleet-trial-") as home:
+    with _held(Path(wants["lock"])) as free, tempfile.TemporaryDirectory("", "sdfleet-trial-", TEMPORARY) as home:
         print(json.dumps(measured(wants, Path(home)) if free else {"failed": {}, "runs": {}}))
 
 
@@ -65,27 +69,28 @@ def measured(wants: dict[str, Any], home: Path) -> dict[str, Any]:
     + home: an empty folder
     """
     until = time.monotonic() + wants["seconds"]
-    environment = _environment(wants, home)
+    environment, trial = _environment(wants, home), home / "trial"
     found: dict[str, Any] = {"failed": {}, "runs": {name: [] for name in wants["trainers"]}}
-    for number, name in enumerate(["", *wants["order"]]):
-        left = until - time.monotonic()
-        if left < FINISHED and number > 1:
+    try:
+        trial.mkdir()
+        write = "from training.run.trial import main; main()"
+        code = {**environment, "PYTHONPATH": wants["code"]}
+        _done([wants["python"], "-P", "-c", write, str(trial)], code, wants["seconds"])
+    except TrialError as error:
+        found["failed"][""] = str(error)
+        return found
+    slowest = 0.0
+    for number, name in enumerate(wants["order"]):
+        began, run = time.monotonic(), home / f"run-{number}"
+        if number > 1 and until - began < FINISHED:
             break
         try:
-            if not name:
-                write = "from training.run.trial import main; main()"
-                code = {**environment, "PYTHONPATH": wants["code"]}
-                (home / "trial").mkdir()
-                _done([wants["python"], "-P", "-c", write, str(home / "trial")], code, left)
-                continue
-            run = home / f"run-{number}"
-            words = [wants["trainers"][name], "run", str(home / "trial/config.toml"), "--run", str(run)]
-            _done(words, environment, left)
+            words = [wants["trainers"][name], "run", str(trial / "config.toml"), "--run", str(run)]
+            _done(words, environment, max(until - began, LONGER * slowest + START))
             found["runs"][name].append(_figures(run))
+            slowest = max(slowest, time.monotonic() - began)
         except TrialError as error:
             found["failed"].setdefault(name, str(error))
-            if not name:
-                break
     return found
 
 
@@ -108,7 +113,7 @@ def _done(words: list[str], environment: dict[str, str], seconds: float) -> None
     """Run a program to its end. Raises TrialError."""
     try:
         done = subprocess.run(
-            words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=max(seconds, 1), check=False
+            words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise TrialError("it did not end in its time") from error

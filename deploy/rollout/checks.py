@@ -30,8 +30,17 @@ class Checks:
 
         + before: what was seen before it was changed
         """
+        try:
+            return self._failure(remote, before)
+        except HostError:
+            raise
+        except Exception as error:
+            # No error may end the rollout here: the host would stay on a release that has not passed.
+            return Failure(remote.name, "health", f"its answer cannot be judged: {type(error).__name__}: {error}")
+
+    def _failure(self, remote: Remote, before: Seen) -> Failure | None:
         failure = self._drawing(remote, before) if remote.host.drawing else None
-        old = before["releases"].get("trainer")
+        old = before.get("releases", {}).get("trainer")
         if failure or not old or "trainer" in self.compared or not remote.host.has("trainer"):
             return failure
         compared, failure = trial.compare(remote, old, self.settings)

@@ -18,7 +18,7 @@ TRAINING = "training"
 ORDER = ("old", "new", "new", "old")
 """Who does the steps, one after the other: what slows a host down for a while slows both down."""
 TRIAL_SECONDS = 600
-"""How long all of them may take; further ones are not begun then."""
+"""How long all of them may take; further ones are not begun then, and the one at work may take longer."""
 SLACK: Figures = {"seconds": 0.01, "bytes": 16e6}
 """What a step may take more in any case."""
 STEP = "a training step"
@@ -53,7 +53,7 @@ def _look(remote: Remote, old: str) -> Found:
     gpu = "0" if host.trainer.gpus else ""
     found: Found = remote.call(
         trainer_trial,
-        timeout=TRIAL_SECONDS + 120,
+        timeout=4 * TRIAL_SECONDS + 240,
         app=str(host.paths.app("trainer")),
         envs=str(host.paths.envs),
         old=old,

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.connection.several import connect
 from deploy.connection.ssh import Remote
-from deploy.rollout import checks, cost, gates
+from deploy.rollout import checks, cost, gates, trial
 from inventory.load import load
 from inventory.rollout import Rollout
 from tests.deploy.fake_hosts import FakeHosts, fakes
@@ -48,6 +48,7 @@ def looks(*answers: dict[str, Any]) -> Callable[..., dict[str, Any]]:
         ([measured([2.0], 0, 2 * GB), measured([1.0], 0, 3 * GB)], ""),
         ([DEAR, seen(failed="stable", said="it was restarted")], "it was restarted"),
         ([seen()], ""),
+        ([{**GOOD, "took": ["much"]}], "cannot be judged"),
     ],
 )
 def test_what_seems_dear_is_measured_again_before_it_is_refused(
@@ -70,6 +71,30 @@ def test_only_the_first_hosts_are_measured(remote: Remote, monkeypatch: pytest.M
     assert done.unmeasured(remote.host) == ["webui"]
     assert done.failure(remote, OLD) is None and done.unmeasured(remote.host) == []
     assert done.failure(remote, seen()) is None and asked == [["webui"], []]
+
+
+def test_where_the_trainer_changes_it_is_compared_on_one_host(
+    fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.write({"h1": "webui train", "h2": "webui"})
+    asked: list[tuple[str, str]] = []
+
+    def compare(remote: Remote, old: str, settings: Rollout) -> tuple[bool, None]:
+        asked.append((remote.name, old))
+        return len(asked) > 1, None  # the first time a training holds the device
+
+    monkeypatch.setattr(trial, "compare", compare)
+    monkeypatch.setattr(cost, "TURN_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(gates, "look", looks(DEAR, DEAR, DEAR, GOOD))
+    before = {**OLD, "releases": {"trainer": "t0"}}
+    done = checks.Checks(Rollout())
+    with connect(load(fakes.file).hosts.values()) as remotes:
+        assert done.failure(remotes["h1"], before) and not asked, "its picture is refused already"
+        assert done.failure(remotes["h2"], before) is None and not asked, "it has no trainer"
+        for _ in range(3):
+            assert done.failure(remotes["h1"], before) is None
+        assert done.failure(remotes["h1"], OLD) is None, "it had no trainer before"
+    assert asked == [("h1", "t0")] * 2
 
 
 def test_releases_show_what_was_measured(fakes: FakeHosts, remote: Remote) -> None:
