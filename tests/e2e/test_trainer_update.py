@@ -41,10 +41,10 @@ def clone(folder: Path, fate: str) -> str:
 @pytest.mark.parametrize(
     ("fate", "said"),
     [
+        ("good", ""),
         ("slow", "gate training: a training step takes "),
         ("fat", "of main memory at its peak, with the old release "),
         ("other", "gate training: with the same environment the new trainer has other losses: "),
-        ("good", ""),
     ],
 )
 def test_what_a_new_trainer_costs(fate: str, said: str, trains: Road, tmp_path: Path) -> None:
