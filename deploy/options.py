@@ -21,6 +21,13 @@ SETUP, DEPLOY, OPERATE, CONTENT, LOCAL = "Set up", "Deploy", "Operate", "Models 
 """Headings of `sdfleet --help`, in the order of `deploy.cli`."""
 
 
+class Language(StrEnum):
+    """What `--lang` can say."""
+
+    EN = "en"
+    ZH = "zh"
+
+
 class Action(StrEnum):
     """What `--then` can do."""
 

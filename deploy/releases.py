@@ -20,6 +20,7 @@ from deploy.failures import lost as failed
 from deploy.names import APPS
 from deploy.onhost import released
 from deploy.options import checked_name, chosen
+from deploy.rollout import cost
 from deploy.shapes import Built, HostReleases, Release
 from inventory.errors import FAILED, OK, ConfigError, Problem
 from inventory.hosts import whoami
@@ -71,13 +72,14 @@ def _release(entry: Mapping[str, Any]) -> Release:
 
 
 def _table(found: Mapping[str, Apps]) -> Table:
-    columns = ("host", "app", "release", "settings", "state", "serves since", "built", "by", "lock")
+    columns = ("host", "app", "release", "settings", "state", "serves since", "costs", "built", "by", "lock")
     table = Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="bold")
     for host, apps in found.items():
         for app, entries in apps.items():
             for entry in entries:
                 built = (entry.built.at, entry.built.by, entry.built.lock[:8])
-                table.add_row(host, app, entry.release, entry.differs, state(entry), entry.since, *built)
+                costs = cost.told(entry.figures, app)
+                table.add_row(host, app, entry.release, entry.differs, state(entry), entry.since, costs, *built)
     return table
 
 

@@ -182,6 +182,11 @@ class Release:
     differs: Annotated[str, "How the settings of its unit differ from the last ones of the same release."]
     built: Annotated[Built, "Who built it."]
     manifest: Annotated[Mapping[str, Any], "What it is made of: commits, hashes, versions."]
+    figures: Annotated[
+        Mapping[str, float],
+        "What an update measured: `seconds` of the gate's picture (of the trainer: of a step), and bytes at the peak "
+        "of the GPU (`card`) and of main memory (`processes`); of the trainer also the last `loss`.",
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

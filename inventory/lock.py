@@ -15,7 +15,7 @@ from roles.lora_scripts.config import LoraScripts
 from roles.models.config import CLIP, LockedModel, Model, ModelCard, Pin, unlocked
 from roles.names import Commit, FilePath, Line, Revision
 from roles.settings import Settings
-from roles.webui.config import KNOWN_REFS, Webui
+from roles.webui.config import Webui
 
 COMMIT_LENGTH = 40
 HINT = "run `sdfleet lock`"
@@ -135,7 +135,8 @@ def _gaps(host: HostSettings, roles: Collection[str]) -> dict[str, str]:
         if "models" in roles and not isinstance(model, LockedModel) and not (model.sha256 and _direct(model))
     }
     for role, app in applications(host).items():
-        pinned = app.commit or (role == "webui" and app.ref in KNOWN_REFS) or len(app.ref) == COMMIT_LENGTH
+        known = app.known_commits if isinstance(app, Webui) else {}
+        pinned = app.commit or app.ref in known or len(app.ref) == COMMIT_LENGTH
         if role in roles and host.has(role) and not pinned:
             gaps[host.place(f"{role}.ref")] = (
                 f"{app.ref!r} can move and is not in fleet.lock; {HINT}, or set a full commit id"

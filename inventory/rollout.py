@@ -73,6 +73,25 @@ class Rollout(Settings):
         description="How much the gate's picture may differ from the old release's with the same model: mean absolute "
         "difference a channel, 0..255; random pictures differ by about 85.",
     )
+    slower: float = Field(
+        default=1.25,
+        ge=1,
+        le=1000,
+        description="How many times as long as with the old release the gate's picture may take on the canary, and a "
+        "step of training where the trainer changes.",
+    )
+    memory: float = Field(
+        default=1.1,
+        ge=1,
+        le=1000,
+        description="How many times as much memory they may take there at the peak: of the GPU, or of main memory on a "
+        "host without one.",
+    )
+    same_loss: bool = Field(
+        default=True,
+        description="Whether the losses of a new trainer must be the old one's to the bit, where its environment stays "
+        "the same; false for an update that changes the recipe's numbers on purpose.",
+    )
     journal_ignore: tuple[Annotated[str, AfterValidator(_is_expression)], ...] = Field(
         default=(), description="Regular expressions of journal lines that are no reason to roll back."
     )

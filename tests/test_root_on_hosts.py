@@ -20,7 +20,7 @@ AS_THE_SERVICE = {
     *("webui_service", "webui_options", "webui_picture", "webui_png"),
     *("comfyui_service", "comfyui_picture"),
 }
-AS_THE_SERVICE |= {"training_turn", "gpu_guests"}
+AS_THE_SERVICE |= {"training_turn", "gpu_guests", "trainer_turns"}
 AS_THE_SERVICE |= {"gateway_login", "login_authentication", "login_guesses", "login_server", "login_sessions"}
 """Programs of roles/onhost that units start as their own user, or that touch no file of another."""
 CONFINED = {"convert_pickle", "tensor_names"}
@@ -116,6 +116,7 @@ OF_ROOTS = {
     "deploy/onhost/machine.py": ("/etc/os-release", "read_text"),
     "deploy/onhost/observe.py": ("apps, names of models; scandir of a descriptor", "glob scandir"),
     "deploy/onhost/unused.py": ("store; names of links below data change nothing", "open_lock glob unlink"),
+    "deploy/onhost/picture_cost.py": ("/proc", "write_text files.read"),
     "deploy/onhost/published.py": ("store, with its list", "open_lock read_bytes read_text mkdir replace unlink utime"),
     "deploy/onhost/released.py": ("apps", "glob iterdir files.read_json"),
     "deploy/onhost/run_inputs.py": (
@@ -123,6 +124,7 @@ OF_ROOTS = {
         "glob mkdir link open replace rename rmtree files.remove unlink chmod chown",
     ),
     "deploy/onhost/run_states.py": ("names of runs", "iterdir"),
+    "deploy/onhost/trainer_trial.py": ("apps", "files.read_json"),
 }
 """What each program calls by path, and in which folders; no service can write these. A new one belongs here only if
 that holds for it."""

@@ -1,8 +1,9 @@
 """A known failure: what its line in the journal looks like, and its cure."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
+
+from roles.said import Said, placeholders, say
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,6 @@ class Failure:
     seen: str
     """Where it was reported."""
 
-    def cure_for(self, place: Callable[[str], str]) -> str:
+    def cure_for(self, place: Callable[[str], str]) -> Said:
         """The cure for one host; `place` says which table of fleet.toml decides a setting for it."""
-        return re.sub(r"\{([\w.]+)\}", lambda found: place(found[1]), self.cure)
+        return say(self.cure, **{setting: place(setting) for setting in placeholders(self.cure)})

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from deploy.onhost.picture_cost import measured
 from deploy.onhost.run_states import active_units
 from roles.onhost import (
     comfyui_api,
@@ -64,6 +66,7 @@ def main(
     stable_seconds: float,
     picture_seconds: float,
     convert: list[str],
+    pictures: int = 0,
 ) -> dict[str, Any]:
     """Watch an application (webui, comfyui) for `seconds`, let it generate a picture, and read its journal.
 
@@ -72,6 +75,7 @@ def main(
     that of the start, and from `stable_seconds` before the picture to its end (`late_errors`); `errors` are those of
     both. `start_known` is false if the journal no longer reaches back to the start.
 
+    + pictures: how many further ones are drawn to be measured (see picture_cost)
     + convert: the words before the program that converts a picture: a Python with Pillow
     """
     begun = time.time()
@@ -87,8 +91,11 @@ def main(
         seen["serving"] = True
         seen.update(fingerprint=service["fingerprint"], ready=service["problem"] == "")
         if seen["ready"]:
-            seen["model"], drawn = (_draw if app == "webui" else _draw_graph)(port, picture_seconds)
+            draw = partial(_draw if app == "webui" else _draw_graph, port, picture_seconds)
+            seen["model"], drawn = draw()
             seen["format"], seen["picture"] = _png(drawn, convert)
+            if seen["picture"] and pictures:
+                seen.update(measured(app, unit, port, draw, pictures))
         _same_process(unit, service["process"])
     except GateError as error:
         seen["failed"], seen["said"] = error.args

@@ -41,6 +41,7 @@ def _entries(folder: Path, current: bool, history: list[dict[str, Any]]) -> list
             "by": entry.get("by", ""),
             "left": entry.get("left", ""),
             "why": entry.get("why", ""),
+            "figures": entry.get("figures") or {},
             "whole": whole,
             "differs": unit_changes.told(now, entry.get("text", "")) if number else "",
             "manifest": manifest,

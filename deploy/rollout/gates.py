@@ -3,13 +3,15 @@
 import base64
 import binascii
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from deploy import units
 from deploy.connection.ssh import Remote
 from deploy.onhost import gate
+from deploy.onhost.picture_cost import IDLE_SECONDS, MEASURE_SECONDS
+from deploy.rollout import cost
 from inventory.model import HostSettings
 from inventory.rollout import Rollout
 from roles.accounts import WEBUI
@@ -25,6 +27,10 @@ Seen = dict[str, Any]
 COMFYUI = "comfyui"
 UNSEEN: Seen = {"errors": [], "picture": ""}
 """What was seen of a service that was not there."""
+COST = "cost"
+"""The gate that is tried again before it is believed."""
+SLACK: cost.Figures = {"seconds": 0.25, "bytes": 64e6}
+"""What a picture may take more in any case: a small one takes milliseconds, which anything doubles."""
 TOLD = 3
 """Number of journal lines in a failure."""
 
@@ -35,7 +41,7 @@ class Failure:
 
     host: str
     gate: str
-    """apply, stable, health, picture, journal or confirm."""
+    """apply, stable, health, picture, journal, cost, training or confirm."""
     said: str
     log: tuple[str, ...] = ()
     """Lines of the service's journal."""
@@ -43,21 +49,26 @@ class Failure:
     """Whether another host's failure is the cause."""
 
 
-def look(remote: Remote, settings: Rollout, seconds: float) -> Seen:
+def look(remote: Remote, settings: Rollout, seconds: float, measured: Collection[str] = ()) -> Seen:
     """Watch what draws on a host for `seconds` each and let it generate a picture. Raises HostError.
 
     The answer is the WebUI's; ComfyUI's is in it by its name.
+
+    + measured: the applications that generate a few more pictures, to be measured
     """
-    seen = _look(remote, "webui", settings, seconds)
-    return {**seen, COMFYUI: _look(remote, COMFYUI, settings, seconds)} if remote.host.has(COMFYUI) else seen
+    seen = _look(remote, "webui", settings, seconds, "webui" in measured)
+    if not remote.host.has(COMFYUI):
+        return seen
+    return {**seen, COMFYUI: _look(remote, COMFYUI, settings, seconds, COMFYUI in measured)}
 
 
-def _look(remote: Remote, app: str, settings: Rollout, seconds: float) -> Seen:
+def _look(remote: Remote, app: str, settings: Rollout, seconds: float, measured: bool) -> Seen:
     host = remote.host
     its = host.webui if app == "webui" else host.comfyui
+    measuring = MEASURE_SECONDS + IDLE_SECONDS + settings.picture_seconds if measured else 0
     seen: Seen = remote.call(
         gate,
-        timeout=seconds + 2 * settings.picture_seconds + 60,
+        timeout=seconds + 2 * settings.picture_seconds + 60 + measuring,
         app=app,
         apps=str(host.paths.root / "apps"),
         unit=units.SERVICES[app],
@@ -67,6 +78,7 @@ def _look(remote: Remote, app: str, settings: Rollout, seconds: float) -> Seen:
         stable_seconds=max(settings.stable_seconds, seconds),
         picture_seconds=settings.picture_seconds,
         convert=converter(host.paths),
+        pictures=cost.PICTURES if measured else 0,
     )
     ignored = [re.compile(pattern) for pattern in settings.journal_ignore]
     for key in ("errors", "late_errors"):
@@ -79,39 +91,51 @@ def converter(paths: Paths) -> list[str]:
     return [*as_user(WEBUI).split(), str(paths.current("webui") / "env/bin/python"), "-I"]
 
 
-def judge_host(host: HostSettings, before: Seen, after: Seen, tolerance: float) -> Failure | None:
+def of_app(seen: Seen, app: str) -> Seen:
+    """What was seen of one application that draws."""
+    found: Seen = seen if app == "webui" else seen.get(COMFYUI, UNSEEN)
+    return found
+
+
+def judge_host(host: HostSettings, before: Seen, after: Seen, settings: Rollout) -> Failure | None:
     """The gate that one of a host's applications did not pass, if any; see `judge`."""
-    failure = judge(host.name, before, after, tolerance) if host.has("webui") else None
+    failure = judge(host.name, before, after, settings) if host.has("webui") else None
     if failure or not host.has(COMFYUI):
         return failure
-    failure = judge(host.name, before.get(COMFYUI, UNSEEN), after[COMFYUI], tolerance)
+    failure = judge(host.name, before.get(COMFYUI, UNSEEN), after[COMFYUI], settings)
     return replace(failure, said=f"ComfyUI: {failure.said}") if failure else None
 
 
-def judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | None:
+def judge(host: str, before: Seen, after: Seen, settings: Rollout) -> Failure | None:
     """The gate that a host did not pass, if any. An answer that cannot be judged does not pass.
 
     + before, after: answers of `look` before and after the update
-    + tolerance: allowed mean absolute difference of the two pictures, 0..255 a channel
     """
     try:
-        return _judge(host, before, after, tolerance)
+        return _judge(host, before, after, settings)
     except Exception as error:
         # No error may end the rollout here: the host would stay on a release that has not passed.
         return Failure(host, "health", f"its answer cannot be judged: {type(error).__name__}: {error}")
 
 
-def _judge(host: str, before: Seen, after: Seen, tolerance: float) -> Failure | None:
+def _judge(host: str, before: Seen, after: Seen, settings: Rollout) -> Failure | None:
     # If the old release has run for longer than its host keeps journals, nothing says what it wrote at its start.
     news = new_errors(before["errors"], after["errors" if before.get("start_known", True) else "late_errors"])
     log = tuple(news[-TOLD:])
     if after["failed"]:
         return Failure(host, after["failed"], after["said"], log)
-    if said := _picture(before, after, tolerance):
+    if said := _picture(before, after, settings.tolerance):
         return Failure(host, "picture", said, log)
     if news:
         return Failure(host, "journal", "it logs errors that the old release did not", log)
+    # Of another model nothing can be compared.
+    if before.get("model") == after.get("model") and (said := _cost(before, after, settings)):
+        return Failure(host, COST, said, log)
     return None
+
+
+def _cost(before: Seen, after: Seen, settings: Rollout) -> str:
+    return cost.excess("the picture", cost.of_pictures(before), cost.of_pictures(after), settings, SLACK)
 
 
 def new_errors(before: Sequence[str], after: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeVar
 
 from deploy import confirmation
@@ -15,6 +16,7 @@ from deploy.engine import client
 from deploy.engine.events import Request
 from deploy.engine.view import BROKE_OFF, EngineView
 from deploy.rollout import gates, rollback, state
+from deploy.rollout.checks import Checks
 from deploy.rollout.gates import Failure, Seen
 from deploy.rollout.plan import planned_changes, tell_plan
 from deploy.rollout.state import Mark
@@ -47,6 +49,11 @@ class Rollout:
     paused: bool = False
     change: str = field(default_factory=confirmation.new_change)
     """Names what this rollout changes on the hosts until it is confirmed."""
+
+    @cached_property
+    def checks(self) -> Checks:
+        """The gates, and what they have measured."""
+        return Checks(self.fleet.table.rollout)
 
     @property
     def proven(self) -> bool:
@@ -220,7 +227,8 @@ class Rollout:
         """The state of a host before it is changed; read from its mark if this rollout had begun there."""
         if mark := self._unfinished(remote.name):
             return mark.before
-        seen = gates.look(remote, self.fleet.table.rollout, 0)
+        seen = gates.look(remote, self.fleet.table.rollout, 0, self.checks.unmeasured(remote.host))
+        self.checks.note(remote, seen)
         seen["history"] = rollback.history(remote)
         state.write(remote, self.id, "begun", seen)
         return seen
@@ -228,21 +236,27 @@ class Rollout:
     def judged(self, remotes: Mapping[str, Remote], before: Mapping[str, Seen]) -> list[Failure]:
         """Check hosts by the gates. Returns the failures."""
         settings = self.fleet.table.rollout
-        playing = {name: remote for name, remote in remotes.items() if remote.host.drawing_ports}
-        out.print(f"Watching {' '.join(playing)} for {settings.stable_seconds} s, then generating the picture again")
+        if playing := [name for name, remote in remotes.items() if remote.host.drawing_ports]:
+            seconds = settings.stable_seconds
+            out.print(f"Watching {' '.join(playing)} for {seconds} s, then generating the picture again")
+        with waiting(f"the gates of {' '.join(remotes)}"):
+            found = each(remotes, lambda remote: self.checks.failure(remote, before[remote.name]))
         failures = []
-        with waiting(f"the gates of {' '.join(playing)}"):
-            seen = each(playing, lambda remote: gates.look(remote, settings, settings.stable_seconds))
-        for name, after in seen.items():
-            if isinstance(after, HostError):
-                failures.append(Failure(name, "health", str(after)))
-            elif failure := gates.judge_host(self.fleet.hosts[name], before[name], after, settings.tolerance):
+        for name, failure in found.items():
+            if isinstance(failure, HostError):
+                failures.append(Failure(name, "health", str(failure)))
+            elif failure:
                 failures.append(failure)
         return failures
 
     def take_back(self, remotes: Mapping[str, Remote], before: Mapping[str, Seen]) -> None:
         """Roll back every host of a wave. One that could not be confirmed puts back what else was changed by itself."""
         rollback.roll_back_hosts(self.id, remotes, before, self.failures)
+        dear = [failure.host for failure in self.failures if failure.gate == gates.COST]
+        said = each({name: remotes[name] for name in dear}, lambda remote: self.checks.old(remote, before[remote.name]))
+        for name, sentence in said.items():
+            if sentence and not isinstance(sentence, HostError):
+                out.print(styled("[bold]{}[/] {}", name, sentence))
         alone = {failure.host for failure in self.failures if failure.gate == "confirm"}
         unsure = self.confirmed({name: remote for name, remote in remotes.items() if name not in alone}, self.change)
         for name in [*alone, *(failure.host for failure in unsure)]:

@@ -12,6 +12,7 @@ from deploy.options import (
     AsJson,
     FleetFile,
     HostName,
+    Language,
     Limit,
     Role,
     Several,
@@ -173,6 +174,7 @@ def doctor(
     ] = None,
     fleet: FleetFile = DEFAULT_FILE,
     as_json: AsJson = False,
+    lang: Annotated[Language, typer.Option("--lang", help="Language of what it says; not of --json.")] = Language.EN,
 ) -> None:
     """Find problems here and on the hosts, and say how to fix each.
 
@@ -180,7 +182,7 @@ def doctor(
     """
     from deploy.doctor import report
 
-    raise typer.Exit(report.run(fleet, host, as_json))
+    raise typer.Exit(report.run(fleet, host, as_json, lang))
 
 
 def mount(app: typer.Typer) -> None:

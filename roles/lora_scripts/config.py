@@ -37,7 +37,10 @@ class LoraScripts(Settings):
         default=6006, description="Loopback port of its TensorBoard, which the GUI shows too."
     )
     start_timeout: int = Field(
-        default=300, ge=10, le=LONGEST_WAIT, description="How long the GUI may take until it answers, in s."
+        default=300,
+        ge=10,
+        le=LONGEST_WAIT,
+        description="How long the GUI and its TensorBoard may each take until they answer, in s.",
     )
     keep_releases: int = Field(
         default=2,

@@ -56,8 +56,6 @@ def gui_service(lora_scripts: LoraScripts, paths: Paths, release: Release, devic
     code, built = current / "code", release.folder(paths) / "code"
     words: list[Path] = [current / "env/bin/python", "gui.py", "--host", "127.0.0.1", "--port", str(lora_scripts.port)]
     words += ["--tensorboard-port", str(lora_scripts.tensorboard_port), "--skip-prepare-environment"]
-    seconds, url = str(lora_scripts.start_timeout), f"http://127.0.0.1:{lora_scripts.port}/api/presets"
-    ask = ["/usr/bin/curl", "-s", "-f", "-o", "/dev/null", "--retry", seconds, "--retry-delay", "1"]
     bytecode = f"/var/cache/{GUI.stem}"
     return Service(
         GUI.name,
@@ -71,7 +69,7 @@ def gui_service(lora_scripts: LoraScripts, paths: Paths, release: Release, devic
             **({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}),
         },
         folder=code,
-        answers=(*ask, "--retry-all-errors", "--retry-max-time", seconds, url),
+        answers=_until_it_answers(lora_scripts.port, "api/presets", lora_scripts.start_timeout),
         wants=(LINKS.name,),
         start_seconds=lora_scripts.start_timeout + 30,
         restart="always",
@@ -103,10 +101,18 @@ def board_service(lora_scripts: LoraScripts, paths: Paths, release: Release) -> 
         user=LORA_SCRIPTS,
         environment={"PYTHONDONTWRITEBYTECODE": "1", "CUDA_VISIBLE_DEVICES": "", "HOME": "/tmp"},
         umask=0o077,
+        answers=_until_it_answers(lora_scripts.tensorboard_port, "data/runs", lora_scripts.start_timeout),
+        start_seconds=lora_scripts.start_timeout + 30,
         restart="always",
         nice=10,
         marks={"Release": release.id},
     )
+
+
+def _until_it_answers(port: int, page: str, seconds: int) -> tuple[str, ...]:
+    """The words that wait until a page of a service on loopback can be read."""
+    ask = ("/usr/bin/curl", "-s", "-f", "-o", "/dev/null", "--retry", str(seconds), "--retry-delay", "1")
+    return (*ask, "--retry-all-errors", "--retry-max-time", str(seconds), f"http://127.0.0.1:{port}/{page}")
 
 
 def watching(manager: Manager) -> PurePosixPath:

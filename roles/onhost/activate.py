@@ -2,6 +2,7 @@
 
     activate --app FOLDER switch --release R [--unit FILE --text FILE] [--by WHO]
     activate --app FOLDER note [--unit FILE] [--by WHO]
+    activate --app FOLDER figures [--release R] JSON
     activate --app FOLDER back [--to R] [--now] [--by WHO]
 
 What served is in release_history, so going back needs neither the network nor the controller.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import errno
 import fcntl
+import json
 import sys
 import time
 from pathlib import Path
@@ -167,6 +169,9 @@ def arguments() -> argparse.Namespace:
     note = verbs.add_parser("note")
     note.add_argument("--unit", default="", help="the unit's file; none for an application without a service")
     note.add_argument("--by", default="", help="who asks for it")
+    figures = verbs.add_parser("figures")
+    figures.add_argument("--release", default="", help="whose they are; what serves now if not given")
+    figures.add_argument("figures", type=json.loads, help="what it costs: an object of numbers")
     back = verbs.add_parser("back")
     back.add_argument("--to", help="name of a release; the one that served before if not given")
     back.add_argument("--now", action="store_true", help="wait for no picture in the making")
@@ -192,6 +197,8 @@ def main() -> None:
             app.switch({"release": options.release, "unit": options.unit, "text": text}, options.by)
         elif options.verb == "note":
             app.note(options.unit, options.by)
+        elif options.verb == "figures":
+            app.history.measured(options.release, options.figures)
         else:
             print(app.back(options.to, options.by, options.now))
     except ActivateError as error:

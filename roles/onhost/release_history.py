@@ -20,7 +20,7 @@ REMEMBERED = 20
 
 Entry = dict[str, Any]
 """release; unit (path, "" for an application without a service); text of the unit; since; by; left (when given up);
-why (so, if no person did that)."""
+why (so, if no person did that); figures (what it costs, by name, as far as that was measured)."""
 
 
 def same(one: Entry, other: Entry) -> bool:
@@ -80,6 +80,16 @@ class History:
         self.served.append({**entry, "since": timestamp(), "by": by, "left": "", "why": ""})
         self.trying = None
         self.save()
+
+    def measured(self, release: str, figures: dict[str, float]) -> None:
+        """Note what a release costs as it served last.
+
+        + release: its name; empty for what serves now
+        """
+        of_it = [entry for entry in self.served if not release or entry["release"] == release]
+        if of_it and self.trying is None:
+            of_it[-1]["figures"] = figures
+            self.save()
 
     def give_up(self) -> None:
         """Note that nothing is being tried any more, if the disk lets us."""

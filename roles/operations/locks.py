@@ -86,6 +86,15 @@ def build_of_pytorchs_own(lock: str) -> str:
     return found[1] if found else ""
 
 
+OVERRIDES = "# Overrides: "
+"""Start of the line in a lock that names versions which hold although a package asks for others."""
+
+
+def has_overrides(lock: str) -> bool:
+    """Whether the text of a lock has a version of which a package says that it does not fit."""
+    return re.search(rf"^{OVERRIDES}", lock, re.MULTILINE) is not None
+
+
 def torch_version(lock: str) -> str:
     """The version of torch that the text of a lock names; empty if it names none."""
     found = re.search(r"^torch==([\w.+]+)", lock, re.MULTILINE)

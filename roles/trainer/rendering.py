@@ -12,6 +12,8 @@ from templates import render
 UNIT = UNITS / "lora-train@.service"
 TENSORBOARD = UNITS / "sdfleet-tensorboard.service"
 SLICE = UNITS / "sdfleet-train.slice"
+COMPILED = "/var/cache/sdfleet-train"
+"""What Python compiles of the environment, which runs may not write."""
 
 
 def unit(trainer: Trainer, paths: Paths, manager: Manager) -> str:
@@ -39,7 +41,7 @@ def run_service(trainer: Trainer, paths: Paths) -> Service:
             "XDG_CACHE_HOME": run / "cache",
             "MPLCONFIGDIR": run / "cache",
             "PYTHONUNBUFFERED": "1",
-            "PYTHONPYCACHEPREFIX": "/var/cache/sdfleet-train",
+            "PYTHONPYCACHEPREFIX": COMPILED,
         },
         folder=run,
         # A finished run is not begun again at the next boot.
@@ -49,7 +51,7 @@ def run_service(trainer: Trainer, paths: Paths) -> Service:
         good_statuses=(143,),
         # Time to write a checkpoint.
         stop_seconds=600,
-        cache_folder="sdfleet-train",
+        cache_folder=PurePosixPath(COMPILED).name,
         writes=(run, turns(paths)),
         nice=trainer.nice,
         oom_score=500,

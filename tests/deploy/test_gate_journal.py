@@ -61,7 +61,7 @@ def judged(before: dict[str, Any], after: dict[str, Any]) -> str:
     """The lines that shut the gate, if all else is well."""
     keys = ("errors", "late_errors", "start_known")
     old, new = ({**seen(), **{key: each[key] for key in keys}} for each in (before, after))
-    failure = gates.judge("h1", old, new, 16)
+    failure = gates.judge("h1", old, new, Rollout())
     return " ".join(failure.log) if failure else ""
 
 

@@ -104,8 +104,40 @@ def seen(picture: bytes = RED_BLUE, model: str = "sd15", errors: tuple[str, ...]
 )
 def test_gates(after: dict[str, Any], gate: str | None) -> None:
     before = seen(errors=("ValueError: 3 is wrong",))
-    failure = judge("h1", before, after, tolerance=16)
+    failure = judge("h1", before, after, Rollout(tolerance=16))
     assert (failure.gate if failure else None) == gate
+
+
+def measured(took: list[float], card: int = 0, processes: int = 0) -> dict[str, Any]:
+    return {**seen(), "took": took, "card": card, "processes": processes}
+
+
+GB = 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("after", "said"),
+    [
+        (measured([2, 2.1, 2, 9, 2], 4 * GB), ""),
+        (measured([2.4] * 5, 4 * GB), ""),
+        (measured([4, 4, 4.1, 2, 4], 4 * GB), "the picture takes 4 s, with the old release 2 s; fleet.rollout.slower"),
+        (measured([2] * 5, 4 * GB + GB // 3), ""),
+        (measured([2] * 5, 6 * GB), "takes 6.00 GB of the card's memory at its peak, with the old release 4.00 GB"),
+        (measured([2] * 5, 0, 9 * GB), "takes 9.00 GB of main memory at its peak, with the old release 3.00 GB"),
+        ({**measured([9], 9 * GB), "model": "another"}, ""),
+        (seen(), ""),
+    ],
+)
+def test_what_a_picture_costs_more_shuts_the_gate(after: dict[str, Any], said: str) -> None:
+    before = measured([2, 2, 2, 2, 30], 4 * GB, 3 * GB)
+    failure = judge("h1", before, after, Rollout())
+    assert (failure.gate if failure else "") == ("cost" if said else "") and said in (failure.said if failure else "")
+    assert judge("h1", seen(), after, Rollout()) is None, "what the old release took is not known"
+    assert judge("h1", measured([2], 4 * GB, 3 * GB), after, Rollout(slower=10, memory=10)) is None
+
+
+def test_what_takes_next_to_nothing_may_take_twice_that() -> None:
+    assert judge("h1", measured([0.05], 9_000_000), measured([0.2], 60_000_000), Rollout()) is None
 
 
 def bomb(width: int, height: int, megabytes: int) -> bytes:
@@ -139,11 +171,11 @@ BROKEN = {
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_picture_that_cannot_be_read_shuts_the_gate_and_costs_nothing(case: str) -> None:
     began = time.monotonic()
-    failure = judge("h1", seen(), seen(BROKEN[case]), 16)
+    failure = judge("h1", seen(), seen(BROKEN[case]), Rollout())
     assert failure and failure.gate == "picture", failure
     assert time.monotonic() - began < 5
     if not readable(BROKEN[case]):
-        assert judge("h1", seen(BROKEN[case]), seen(), 16) is None, (
+        assert judge("h1", seen(BROKEN[case]), seen(), Rollout()) is None, (
             "what the old release drew is not the new one's fault"
         )
 
@@ -151,7 +183,7 @@ def test_a_picture_that_cannot_be_read_shuts_the_gate_and_costs_nothing(case: st
 def test_no_more_is_unpacked_than_the_picture_has() -> None:
     small = bomb(64, 64, 256)
     tracemalloc.start()
-    judge("h1", seen(), seen(small), 16)
+    judge("h1", seen(), seen(small), Rollout())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(small) < 2_000_000 and peak < 10_000_000
@@ -171,7 +203,7 @@ def test_no_more_is_unpacked_than_the_picture_has() -> None:
     ],
 )
 def test_what_cannot_be_judged_shuts_the_gate(after: Any) -> None:
-    failure = judge("h1", seen(), after, 16)
+    failure = judge("h1", seen(), after, Rollout())
     assert failure and failure.gate == "health" and "cannot be judged" in failure.said
 
 
@@ -185,8 +217,8 @@ def test_an_answer_of_another_shape_is_that_hosts_error(tmp_path: Path) -> None:
 
 
 def test_a_host_that_drew_nothing_before_is_not_compared() -> None:
-    assert judge("h1", seen(b""), seen(), 16) is None
-    assert judge("h1", seen(b""), seen(b""), 16) is None
+    assert judge("h1", seen(b""), seen(), Rollout()) is None
+    assert judge("h1", seen(b""), seen(b""), Rollout()) is None
 
 
 def test_difference_is_a_mean_over_channels() -> None:
@@ -254,8 +286,8 @@ def logged(*parts: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("line", BY_CHANCE)
 def test_lines_that_come_by_chance_do_not_refuse_an_update(line: str) -> None:
-    assert judge("h1", logged(START), logged(START, line, "\n"), 16) is None
-    assert judge("h1", logged(START, line, "\n"), logged(START), 16) is None
+    assert judge("h1", logged(START), logged(START, line, "\n"), Rollout()) is None
+    assert judge("h1", logged(START, line, "\n"), logged(START), Rollout()) is None
 
 
 @pytest.mark.parametrize(
@@ -270,9 +302,9 @@ def test_lines_that_come_by_chance_do_not_refuse_an_update(line: str) -> None:
     ],
 )
 def test_an_update_that_logs_real_errors_is_refused(text: str, said: str) -> None:
-    failure = judge("h1", logged(START), logged(START, text), 16)
+    failure = judge("h1", logged(START), logged(START, text), Rollout())
     assert failure and failure.gate == "journal" and said in failure.log
-    assert judge("h1", logged(START, text), logged(START, text), 16) is None, "the old release did so too"
+    assert judge("h1", logged(START, text), logged(START, text), Rollout()) is None, "the old release did so too"
 
 
 def refused(tmp_path: Path, text: str, *arguments: str) -> str:
@@ -302,7 +334,7 @@ def test_all_that_draws_on_a_host_must_pass(
     (tmp_path / "fleet.toml").write_text(f'[fleet]\nname = "s"\n{table}')
     host = load(tmp_path / "fleet.toml").hosts["a"]
     for before in ({**seen(), "comfyui": seen()}, seen()):  # ComfyUI may be new on the host
-        failure = judge_host(host, before, {**webui, "comfyui": comfyui}, 16)
+        failure = judge_host(host, before, {**webui, "comfyui": comfyui}, Rollout())
         assert (failure.said.startswith(said) if failure else not said) and bool(failure) == bool(said)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 
@@ -176,7 +176,9 @@ def test_an_update_goes_on_over_a_damaged_mark(
         yield HostResult(host="h1", status="ok", changed=1)
 
     monkeypatch.setattr(client, "engine_events", engine)
-    monkeypatch.setattr(gates, "look", lambda remote, settings, seconds: {**seen(), "releases": {}, "runs": []})
+    monkeypatch.setattr(
+        gates, "look", lambda remote, settings, seconds, measured: {**seen(), "releases": {}, "runs": []}
+    )
     fakes.write({"h1": "webui"})
     serve(fakes, "h1", "good")
     fleet = load(fakes.file)
@@ -200,7 +202,7 @@ def test_a_host_that_could_not_go_back_is_checked_again_by_the_same_update(
     monkeypatch.setattr(client, "engine_events", engine)
     looks: list[float] = []
 
-    def look(remote: Remote, settings: Settings, seconds: float) -> Seen:
+    def look(remote: Remote, settings: Settings, seconds: float, measured: Collection[str]) -> Seen:
         looks.append(seconds)
         return {**seen(errors=("RuntimeError: it fails at each picture",)), "releases": {}, "runs": []}
 

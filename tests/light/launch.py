@@ -3,7 +3,8 @@
 What it draws depends on the checkpoint, the prompt and the seed alone. The file `fate` beside it says what is wrong
 with this release: crash (ends at once), hang (never starts), grey (draws one colour), stuck (hangs from its second
 picture on), fades (draws one colour from its second picture on), other (draws something else), shouts (writes errors),
-mumbles (writes what only looks like errors).
+mumbles (writes what only looks like errors), slow (takes twice as long as `steady`), fat (takes half as much memory
+more); `steady` takes as much of both as can be measured.
 Test furniture, not AUTOMATIC1111's code.
 """
 
@@ -31,7 +32,9 @@ import light_page
 
 CODE = Path(__file__).resolve().parent
 FATE = (CODE / "fate").read_text().strip()
-SECONDS_A_STEP = 0.01
+SECONDS_A_STEP = {"steady": 0.2, "fat": 0.2, "slow": 0.4}.get(FATE, 0.01)
+TAKES = bytearray({"steady": 240, "slow": 240, "fat": 360}.get(FATE, 0) << 20)
+"""Memory, each page of which is used."""
 
 UNNAMED = "fatal: No names found, cannot describe anything."
 """What git says at each start of the original, of a checkout that has no tag."""
@@ -162,6 +165,7 @@ def main() -> None:
     if FATE == "hang":
         time.sleep(3600)
     load_extensions()
+    TAKES[::4096] = b"x" * len(TAKES[::4096])
     server = ThreadingHTTPServer(("127.0.0.1", int(option("--port"))), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     hashed = Path(option("--data-dir"), "cache/hashed")

@@ -4,7 +4,7 @@ where all is as wanted. operations.json has the commands; what else a command se
 import ast
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -280,6 +280,18 @@ def test_what_a_host_lacks_decides_the_commands(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_where_all_is_as_wanted_nothing_is_done(name: str) -> None:
     assert _commands(CASES[name], CASES[name].wanted) == []
+
+
+@pytest.mark.parametrize(("overrides", "checked"), [("", True), ("# Overrides: pillow==11.3.0\n", False)])
+def test_an_environment_is_checked_unless_its_lock_overrides_what_a_package_asks_for(
+    overrides: str, checked: bool
+) -> None:
+    wanted = replace(APP.environment, lock=f"{overrides}{LOCK}")
+    case = Case(
+        lambda seen: environment(name="it", wanted=wanted, paths=PATHS, seen=seen, manager=SYSTEMD), HostSurvey()
+    )
+    commands = _commands(case, HostSurvey())
+    assert any("uv pip check" in command for command in commands) == checked
 
 
 def test_every_operation_has_a_case() -> None:

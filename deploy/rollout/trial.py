@@ -1,0 +1,112 @@
+"""The gate `training`: the old trainer and the new one do the same twenty steps, in turns."""
+
+import contextlib
+from typing import Any
+
+from deploy.connection.ssh import HostError, Remote
+from deploy.console import out, styled
+from deploy.onhost import trainer_trial
+from deploy.rollout import cost
+from deploy.rollout.cost import Figures
+from deploy.rollout.gates import Failure
+from inventory.rollout import Rollout
+from roles.accounts import TRAINER
+from roles.facts.seen import as_user
+from roles.trainer.rendering import COMPILED, turns
+
+TRAINING = "training"
+ORDER = ("old", "new", "new", "old")
+"""Who does the steps, one after the other: what slows a host down for a while slows both down."""
+TRIAL_SECONDS = 600
+"""How long all of them may take; further ones are not begun then, and the one at work may take longer."""
+SLACK: Figures = {"seconds": 0.01, "bytes": 16e6}
+"""What a step may take more in any case."""
+STEP = "a training step"
+
+Found = dict[str, Any]
+"""The answer of deploy/onhost/trainer_trial.py."""
+
+
+def compare(remote: Remote, old: str, settings: Rollout) -> tuple[bool, Failure | None]:
+    """Whether the trainers of a host were compared, and the gate that the new one did not pass. Raises HostError.
+
+    + old: the release before the update
+    """
+    found = _look(remote, old)
+    if not found["new"] or not (found["runs"] or found["failed"]):
+        return False, None
+    failure = judge(remote.name, found, settings)
+    for _ in range(cost.TURNS - 1):
+        if failure is None or failure.said != _dear(found, settings):
+            break
+        out.print(styled("[bold]{}[/] {}; measuring again", remote.name, failure.said))
+        again = _look(remote, old)
+        runs = {name: [*runs, *again["runs"].get(name, [])] for name, runs in found["runs"].items()}
+        found = {**found, "runs": runs, "failed": {**found["failed"], **again["failed"]}}
+        failure = judge(remote.name, found, settings)
+    _note(remote, found, {"old": old, "new": found["new"]})
+    return bool(figures(found, "old") and figures(found, "new")), failure
+
+
+def _look(remote: Remote, old: str) -> Found:
+    host = remote.host
+    gpu = "0" if host.trainer.gpus else ""
+    found: Found = remote.call(
+        trainer_trial,
+        timeout=4 * TRIAL_SECONDS + 240,
+        app=str(host.paths.app("trainer")),
+        envs=str(host.paths.envs),
+        old=old,
+        python=[*as_user(TRAINER).split(), "python3", "-I"],
+        order=ORDER,
+        seconds=TRIAL_SECONDS,
+        gpu=gpu,
+        lock=str(turns(host.paths) / (f"gpu-{gpu}" if gpu else "cpu")),
+        compiled=COMPILED,
+    )
+    return found
+
+
+def judge(host: str, found: Found, settings: Rollout) -> Failure | None:
+    """The gate that the new trainer did not pass, if any; what the old one can't do either is no fault of its own."""
+    failed: dict[str, str] = found["failed"]
+    if why := failed.get("") or ("old" not in failed and failed.get("new")):
+        return Failure(host, TRAINING, f"the new trainer does not do {STEP.removeprefix('a ')}s of a small run: {why}")
+    if settings.same_loss and found["same_environment"] and (said := _other_loss(found)):
+        return Failure(host, TRAINING, said)
+    if said := _dear(found, settings):
+        return Failure(host, TRAINING, said)
+    return None
+
+
+def _dear(found: Found, settings: Rollout) -> str:
+    """What a step costs too much; empty if nothing."""
+    return cost.excess(STEP, figures(found, "old"), figures(found, "new"), settings, SLACK)
+
+
+def _other_loss(found: Found) -> str:
+    """Where the losses differ, if each trainer's are the same in all its turns; else empty."""
+    old, new = ([run["losses"] for run in found["runs"].get(name, ())] for name in ("old", "new"))
+    if not old or not new or any(losses != old[0] for losses in old) or new[0] == old[0]:
+        return ""
+    step, (before, now) = next(
+        (n, pair) for n, pair in enumerate(zip(old[0], new[0], strict=True), 1) if len({*pair}) > 1
+    )
+    return (
+        f"with the same environment the new trainer has other losses: {now} in step {step} of a small run, with the "
+        f"old release {before}; if CHANGELOG says that numbers change: fleet.rollout.same_loss = false"
+    )
+
+
+def figures(found: Found, name: str) -> Figures:
+    """The least of what a step took in a trainer's turns; empty if it did none."""
+    runs = [{key: value for key, value in run.items() if key != "losses"} for run in found["runs"].get(name, ())]
+    return {key: min(run[key] for run in runs) for key in runs[0]} if runs else {}
+
+
+def _note(remote: Remote, found: Found, releases: dict[str, str]) -> None:
+    for name, release in releases.items():
+        if its := figures(found, name):
+            last = float(found["runs"][name][-1]["losses"][-1])
+            with contextlib.suppress(HostError):  # a history without figures is no reason to go back
+                cost.note(remote, "trainer", {**its, "loss": last}, release)

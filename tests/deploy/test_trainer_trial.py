@@ -1,0 +1,164 @@
+"""Two trainers in turns: which gate the new one does not pass, and what the programs on a host measure of them."""
+
+import fcntl
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.connection.ssh import Remote
+from deploy.onhost import trainer_turns
+from deploy.rollout import trial
+from inventory.rollout import Rollout
+from roles.onhost.lock_file import open_lock
+from tests.deploy.fake_hosts import fakes
+from tests.deploy.test_measured_updates import remote
+
+__all__ = ["fakes", "remote"]
+
+GB = 1_000_000_000
+# What it does stands beside it: seconds a step, MB at the peak, the losses' factor, and what it says before it fails.
+TRAINER = """#!{python}
+import json, sys
+from pathlib import Path
+seconds, peak, factor, why = json.loads(Path(__file__).with_name("does").read_text())
+if why:
+    sys.exit("Traceback ...\\n" + why)
+assert Path(sys.argv[2]).read_text() == "the trial"
+run = Path(sys.argv[4])
+run.mkdir()
+at = 100.0
+lines = []
+for step in range(1, 21):
+    at += seconds if step > 5 else 5
+    lines.append({{"event": "step", "step": step, "loss": factor / step, "memory_mb": peak, "time": at}})
+(run / "log.jsonl").write_text("\\n".join(map(json.dumps, lines)))
+(run / "run.json").write_text(json.dumps({{"machine": {{"gpus": []}}}}))
+"""
+
+
+def run(seconds: float = 0.1, card: int = 4 * GB, losses: tuple[str, ...] = ("0.5", "0.25")) -> dict[str, Any]:
+    return {"seconds": seconds, "card": card, "losses": list(losses)}
+
+
+def found(
+    new: dict[str, Any], old: dict[str, Any] | None = None, failed: dict[str, str] | None = None, same: bool = True
+) -> trial.Found:
+    return {
+        "new": "r1",
+        "same_environment": same,
+        "runs": {"old": [old or run()] * 2, "new": [new] * 2},
+        "failed": failed or {},
+    }
+
+
+OTHER = run(losses=("0.5", "0.26"))
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (found(run()), ""),
+        (found(run(0.13)), ""),
+        (found(run(0.2)), "a training step takes 0.2 s, with the old release 0.1 s; fleet.rollout.slower is 1.25"),
+        (found(run(card=6 * GB)), "a training step takes 6.00 GB of the card's memory at its peak"),
+        (found(OTHER), "other losses: 0.26 in step 2 of a small run, with the old release 0.25"),
+        (found(OTHER, same=False), ""),
+        (found(run(), failed={"new": "ImportError: x"}), "training steps of a small run: ImportError: x"),
+        (found(run(), failed={"": "ImportError: x"}), "training steps of a small run: ImportError: x"),
+        (found(run(9), failed={"new": "no GPU is free", "old": "no GPU is free"}), "a training step takes 9 s"),
+        ({**found(run()), "runs": {"old": [], "new": []}, "failed": {"new": "no", "old": "no"}}, ""),
+        # A trainer whose own losses differ from turn to turn cannot be compared.
+        ({**found(run()), "runs": {"old": [run(), OTHER], "new": [OTHER]}}, ""),
+    ],
+)
+def test_the_gate_of_the_trainer(seen: trial.Found, said: str) -> None:
+    failure = trial.judge("h1", seen, Rollout())
+    assert said in (failure.said if failure else "") and bool(failure) == bool(said)
+    assert failure is None or failure.gate == "training"
+
+
+def test_losses_may_change_where_that_is_said() -> None:
+    assert trial.judge("h1", found(OTHER), Rollout(same_loss=False)) is None
+
+
+@pytest.mark.parametrize(("again", "dear"), [(run(), False), (run(0.3), True)])
+def test_a_step_that_seems_dear_is_measured_again(
+    again: dict[str, Any], dear: bool, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [found(run(0.3)), *[found(again)] * 2]
+    monkeypatch.setattr(trial, "_look", lambda *_: answers.pop(0))
+    compared, failure = trial.compare(remote, "r0", Rollout())
+    assert compared and bool(failure) == dear and bool(answers) != dear
+
+
+@pytest.mark.parametrize("answer", [{"new": ""}, {"new": "r1", "runs": {}, "failed": {}}])
+def test_what_was_not_measured_is_not_compared(
+    answer: trial.Found, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "_look", lambda *_: answer)
+    assert trial.compare(remote, "r0", Rollout()) == (False, None)
+
+
+@pytest.fixture
+def wants(tmp_path: Path) -> dict[str, Any]:
+    """Two trainers of the same kind, and one that writes the trial."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "does").write_text(json.dumps([0.1, 900, 1.0, ""]))
+        (tmp_path / name / "lora-train").write_text(TRAINER.format(python=sys.executable))
+        (tmp_path / name / "lora-train").chmod(0o755)
+    code = tmp_path / "code/training/run"
+    code.mkdir(parents=True)
+    (code / "trial.py").write_text(
+        "import sys; from pathlib import Path\n"
+        "def main() -> None: Path(sys.argv[1], 'config.toml').write_text('the trial')\n"
+    )
+    return {
+        "trainers": {name: str(tmp_path / name / "lora-train") for name in ("old", "new")},
+        "order": ["old", "new", "new", "old"],
+        "seconds": 10_000,
+        "gpu": "",
+        "lock": str(tmp_path / "cpu"),
+        "compiled": str(tmp_path / "none"),
+        "python": sys.executable,
+        "code": str(tmp_path / "code"),
+    }
+
+
+def test_trainers_take_turns_and_their_first_steps_do_not_count(wants: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "new/does").write_text(json.dumps([0.2, 1200, 2.0, ""]))
+    seen = trainer_turns.measured(wants, tmp_path)
+    assert seen["failed"] == {}
+    assert [one["seconds"] for one in seen["runs"]["old"]] == [pytest.approx(0.1)] * 2
+    assert [one["seconds"] for one in seen["runs"]["new"]] == [pytest.approx(0.2)] * 2
+    assert seen["runs"]["new"][0]["processes"] == 1200 << 20
+    assert (seen["runs"]["old"][0]["losses"][:2], seen["runs"]["new"][0]["losses"][:2]) == (
+        ["1.0", "0.5"],
+        ["2.0", "1.0"],
+    )
+
+
+def test_a_trainer_that_fails_says_why(wants: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "new/does").write_text(json.dumps([0.1, 900, 1.0, "ImportError: no torch"]))
+    seen = trainer_turns.measured(wants, tmp_path)
+    assert seen["failed"] == {"new": "ImportError: no torch"} and len(seen["runs"]["old"]) == 2
+
+
+def test_without_a_trial_nothing_is_tried(wants: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "code/training/run/trial.py").write_text("raise ImportError('no diffusers')")
+    seen = trainer_turns.measured(wants, tmp_path)
+    assert seen == {"failed": {"": "ImportError: no diffusers"}, "runs": {"old": [], "new": []}}
+
+
+def test_a_device_that_trains_is_left_alone(
+    wants: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "wants").write_text(json.dumps(wants))
+    with (tmp_path / "wants").open() as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        fcntl.flock(open_lock(Path(wants["lock"])), fcntl.LOCK_EX)
+        trainer_turns.main()
+    assert json.loads(capsys.readouterr().out) == {"failed": {}, "runs": {}}

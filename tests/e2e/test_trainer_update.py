@@ -1,0 +1,59 @@
+"""A trainer that takes longer, more memory, or computes other numbers than the one before it is refused on its host."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import TREE, Road, one_host
+
+pytestmark = pytest.mark.lab
+
+FATES = {
+    "slow": "import time\n_step = Progress.step\nProgress.step = lambda *a, **k: (time.sleep(1), _step(*a, **k))[1]\n",
+    "fat": "_TAKES = b'x' * (900 << 20)\n",
+    "other": "_step = Progress.step\nProgress.step = lambda self, n, loss, *a: _step(self, n, loss + 1e-7, *a)\n",
+    "good": "# as it was last month\n",
+}
+"""What a release adds to training/loop/progress.py."""
+
+
+@pytest.fixture(scope="module")
+def trains(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """A host that only trains."""
+    with one_host(tmp_path_factory.mktemp("trains"), "train") as road:
+        yield road
+
+
+def clone(folder: Path, fate: str) -> str:
+    """A copy of the project whose trainer has that fate."""
+    listed = subprocess.run(["git", "ls-files"], cwd=TREE, capture_output=True, text=True, check=True)
+    for name in listed.stdout.splitlines():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(TREE / name, folder / name)
+    with (folder / "training/loop/progress.py").open("a") as code:
+        code.write(FATES[fate])
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("fate", "said"),
+    [
+        ("good", ""),
+        ("slow", "gate training: a training step takes "),
+        ("fat", "of main memory at its peak, with the old release "),
+        ("other", "gate training: with the same environment the new trainer has other losses: "),
+    ],
+)
+def test_what_a_new_trainer_costs(fate: str, said: str, trains: Road, tmp_path: Path) -> None:
+    current = "basename $(readlink /srv/sdfleet/apps/trainer/current)"
+    old = trains.on("h1", current)
+    done = trains.sdfleet("update", "--locked", PYTHONPATH=clone(tmp_path, fate))
+    print(done.text)
+    assert said in done.text and done.code == (1 if said else 0), done.text
+    assert (trains.on("h1", current) == old) == bool(said)
+    if not said:
+        print(table := trains.sdfleet("releases").text)
+        assert table.count("steps/s") == 2, table
