@@ -101,7 +101,7 @@ def events() -> None:
 
 
 def doctors() -> None:
-    doctor._print({HOSTILE: HostFindings(findings=(bad(HOSTILE, HOSTILE, HOSTILE),))})
+    doctor._print({HOSTILE: HostFindings(findings=(bad(HOSTILE, HOSTILE, HOSTILE),))}, str)
 
 
 def statuses() -> None:
