@@ -84,6 +84,7 @@ $(READY): pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "sdfleet needs Python 3.11 or newer: apt install python3.11 python3.11-venv, or set PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(SUDO) apt-get install -y -q python3-venv
+	@echo "Installing sdfleet and its packages in $(VENV), 2 GB: about a minute, longer on a slow link; pip prints nothing meanwhile."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q $(TORCH_INDEX) $(TORCH)
 	$(BIN)/pip install -q $(TORCH_INDEX) -e '.[train,lab,dashboard,dev]' $(TORCH)

@@ -9,10 +9,13 @@ TREE = Path(__file__).resolve().parent
 def main() -> None:
     """Run `sdfleet`, the fleet's command line."""
     sys.path.insert(0, str(TREE))
+    from deploy import interrupts
+
+    interrupts.listen()
     try:
         from deploy.cli import run
     except KeyboardInterrupt:  # nothing was begun yet that anything could be said about
-        sys.exit(130)
+        sys.exit(interrupts.exit_code())
     run()
 
 

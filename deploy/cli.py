@@ -1,5 +1,6 @@
 """The command line: one short function per verb; the work is in the modules beside this one."""
 
+import contextlib
 import itertools
 import sys
 import traceback
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deploy import interrupts
 from deploy.names import DEFAULT_FILE
 from deploy.options import (
     CONTENT,
@@ -164,19 +166,23 @@ app.add_typer(training.app, name="train", rich_help_panel=CONTENT)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """The console script: prints errors without a traceback and exits with 0, 1, 2 or 3."""
+    """The console script: prints errors without a traceback and exits with 0, 1, 2 or 3, or 128 and a signal."""
     sys.excepthook = _show_traceback
     arguments = sys.argv[1:] if arguments is None else arguments
     command = command_with_json(app, arguments)
     try:
         # By itself, typer would end the program on wrong usage before a document could tell of it.
         code = app(arguments, prog_name=PROGRAM, standalone_mode=not command)
+    except SystemExit as end:
+        code = end.code
     except (KeyboardInterrupt, _InterruptedError):
-        _say("Interrupted. Run the same command again to continue.")
-        sys.exit(130)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            _say("Interrupted. Run the same command again to continue.")
+        code = interrupts.INTERRUPTED
     except Exception as error:
-        code = _failed(error, arguments, command)
-    sys.exit(code or OK)
+        # After a signal it is mostly the output to a terminal that is gone.
+        code = interrupts.INTERRUPTED if interrupts.asked() else _failed(error, arguments, command)
+    sys.exit(interrupts.exit_code() if code == interrupts.INTERRUPTED else code or OK)
 
 
 def _failed(error: Exception, arguments: Sequence[str], command: str) -> int:

@@ -10,9 +10,11 @@ from deploy.connection.ssh import HostError, Remote
 from deploy.console import out
 from deploy.environments import environment
 from deploy.names import Application
-from deploy.options import one_host
+from deploy.options import host_of
 from deploy.torch import torch_builds
+from inventory import lock
 from inventory.errors import ConfigError, Problem
+from inventory.load import load
 from inventory.model import HostSettings
 from roles.facts.gpu_probe import parse_probe, probe_command
 from roles.managers import INIT_COMMAND, Manager, Supervisor, manager_of, needed_manager
@@ -36,7 +38,9 @@ GROWTH = 2
 
 def run(fleet: Path, name: str, host_name: str) -> None:
     """Convert model `name` on a host and print how to use the result. Raises ConfigError, HostError."""
-    host = one_host(fleet, host_name)
+    loaded = load(fleet)
+    host = host_of(loaded, fleet, host_name)
+    lock.require(loaded, [host_name], ["models"])
     file = _pickle(fleet, host, name)
     with connect([host]) as remotes:
         sha256, size = convert(remotes[host_name], file, name)

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ import requests
 import tomlkit
 
 import templates
+from deploy import interrupts
 from deploy.connection.several import connect
 from deploy.connection.tunnel import free_port, tunnel
 from deploy.console import out, styled
@@ -86,7 +86,7 @@ class _Session:
         began = time.monotonic()
         program = [sys.executable, "-P", "-c", "import sdfleet; sdfleet.main()", *arguments]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
-        code = subprocess.run(program, cwd=self.folder, env=environment).returncode
+        code = interrupts.run(program, self.folder, environment)
         self.timings.append(Timing(title, command, time.monotonic() - began))
         if code:
             raise SdfleetError(f"the demo stopped: `{command}` ended with exit code {code} (see above)")

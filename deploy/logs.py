@@ -14,20 +14,28 @@ from deploy.onhost import show_log
 from inventory.errors import FAILED, OK
 from inventory.model import HostSettings
 from roles.programs import called, receiver
+from training.spelling import did_you_mean
+
+SHOWN = 10
+"""How many runs of a host an error names."""
 
 
 def run(hosts: Sequence[HostSettings], what: str, lines: int, follow: bool) -> int:
     """Print the last `lines` lines of `what` (one of units.SERVICES, or a run); with `follow`, continue until Ctrl-C.
 
     Lines of several hosts begin with the host's name. Returns 1 if one of them could not be read, else 0.
-    Raises HostError if the only host can't be reached or there is no such unit.
+    Raises HostError if the only host can't be reached or has nothing of this name.
     """
-    unit = units.SERVICES.get(what) or units.training(what)
     with connect(hosts) as remotes, contextlib.suppress(KeyboardInterrupt):
         if len(hosts) == 1:
-            _Log(remotes[hosts[0].name], unit).show(lines, follow, out.print)
+            log = _Log(remotes[hosts[0].name], what)
+            try:
+                log.show(lines, follow, out.print)
+            except KeyboardInterrupt:
+                log.end()
+                raise
             return OK
-        return _show_all([_Log(remote, unit) for remote in remotes.values()], lines, follow)
+        return _show_all([_Log(remote, what) for remote in remotes.values()], lines, follow)
     return OK
 
 
@@ -64,20 +72,24 @@ def _show_all(logs: Sequence["_Log"], lines: int, follow: bool) -> int:
 
 
 class _Log:
-    """The log of a unit of one host."""
+    """The log of a service or a run of one host."""
 
-    def __init__(self, remote: Remote, unit: str) -> None:
-        self.remote, self.unit = remote, unit
+    def __init__(self, remote: Remote, what: str) -> None:
+        self.remote, self.what = remote, what
+        self.unit = units.SERVICES.get(what) or units.training(what)
         self._process: subprocess.Popen[bytes] | None = None
 
     def show(self, lines: int, follow: bool, show: Callable[[str], object]) -> None:
         """Call `show` with each line. Raises HostError."""
         remote, unit, label = self.remote, self.unit, f"reading the log of {self.unit}"
         with waiting(f"the log of {unit}", aside=True):
-            answer = remote.call(show_log, label=label, unit=unit)
+            runs = "" if self.what in units.SERVICES else str(remote.host.paths.runs)
+            answer = remote.call(show_log, label=label, unit=unit, runs=runs)
         loaded = answer["loaded"]
         if not loaded:
             raise HostError(f"{answer['manager']} of {remote.name} does not answer")
+        if runs and self.what not in answer["runs"]:
+            raise HostError(f"{remote.name} has no service or training run {self._unknown(answer['runs'])}")
         if loaded != "loaded":
             raise HostError(
                 f"{remote.name}: there is no {unit} ({loaded}); `sdfleet status --limit {remote.name}` shows more"
@@ -95,6 +107,14 @@ class _Log:
             for line in process.stdout:
                 show(line.decode(errors="replace").rstrip("\n"))
         remote.judge(Answer(process.returncode, "", ""), [], label=label)
+
+    def _unknown(self, runs: Sequence[str]) -> str:
+        """The name that the host does not know, and what it has."""
+        services = [its.name for its in units.services(self.remote.host)]
+        hint = did_you_mean(self.what, [*services, *runs])
+        more = f" and {len(runs) - SHOWN} more (sdfleet train list)" if len(runs) > SHOWN else ""
+        has = [f"services: {', '.join(services) or 'none'}", f"runs: {', '.join(runs[:SHOWN]) or 'none'}{more}"]
+        return f"{self.what!r}{hint}; it has {'; '.join(has)}"
 
     def end(self) -> None:
         """Stop reading."""

@@ -10,7 +10,7 @@ from rich.table import Table
 from deploy import adoption, conversion
 from deploy.connection.several import connect, each
 from deploy.console import out, print_table, waiting
-from deploy.options import chosen
+from deploy.options import chosen, pinned
 from deploy.stores import HostModels, answered, damaged_files, delete_files, ignored_loras, read_stores, unused_files
 from inventory.edit import append_model
 from inventory.error_messages import problem
@@ -27,7 +27,7 @@ AUTOV2 = 10
 
 
 def show(fleet: Path, limit: list[str] | None, sha256: bool) -> None:
-    hosts = chosen(fleet, limit)
+    hosts = pinned(fleet, limit, ("models",))
     with connect(hosts) as remotes:
         with waiting(f"the models of {len(hosts)} host(s)"):
             looked = read_stores(remotes)
@@ -94,7 +94,7 @@ def adopt_folder(host: str, folder: str, fleet: Path, copy: bool) -> None:
 
 
 def prune(fleet: Path, limit: list[str] | None, yes: bool) -> None:
-    with connect(chosen(fleet, limit)) as remotes:
+    with connect(pinned(fleet, limit, ("models",))) as remotes:
         with waiting(f"the stores of {len(remotes)} host(s)"):
             found = answered(each(remotes, unused_files))
         for name, files in found.items():

@@ -21,6 +21,13 @@ SETUP, DEPLOY, OPERATE, CONTENT, LOCAL = "Set up", "Deploy", "Operate", "Models 
 """Headings of `sdfleet --help`, in the order of `deploy.cli`."""
 
 
+class Language(StrEnum):
+    """What `--lang` can say."""
+
+    EN = "en"
+    ZH = "zh"
+
+
 class Action(StrEnum):
     """What `--then` can do."""
 
@@ -93,6 +100,18 @@ def chosen(fleet: Path, limit: Sequence[str] | None) -> "list[HostSettings]":
 
     loaded = load(fleet)
     return [loaded.hosts[name] for name in select_hosts(loaded, limit or ())]
+
+
+def pinned(fleet: Path, limit: Sequence[str] | None, roles: Sequence[str]) -> "list[HostSettings]":
+    """The same. Raises ConfigError too if something of their `roles` is not pinned: nobody can say what is wanted."""
+    from deploy.engine.client import select_hosts
+    from inventory import lock
+    from inventory.load import load
+
+    loaded = load(fleet)
+    names = select_hosts(loaded, limit or ())
+    lock.require(loaded, names, roles)
+    return [loaded.hosts[name] for name in names]
 
 
 def several_hosts(fleet: Path, names: str, given_by: str) -> "list[HostSettings]":

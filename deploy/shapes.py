@@ -67,15 +67,15 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Fault:
-    """Why the WebUI was started again."""
+    """Why an application that draws was started again."""
 
     at: Annotated[str, "When."]
     reason: Annotated[str, "The last words of the one before."]
 
 
 @dataclass(frozen=True)
-class WebuiState:
-    """The WebUI of a host."""
+class DrawingState:
+    """An application of a host that draws: the WebUI or ComfyUI."""
 
     release: Annotated[str | None, "The release in use; null if none is installed."]
     unit: Annotated[str, "State of its unit: `active/running`."]
@@ -83,7 +83,7 @@ class WebuiState:
     answers: Annotated[bool, "Whether it answers."]
     problem: Annotated[str, "Why it cannot draw although it answers; empty if it can."]
     fault: Annotated[Fault | None, "Why it was started again; null if it was not."]
-    extensions_by_hand: Annotated[tuple[str, ...], "Extensions that sdfleet did not install."]
+    extensions_by_hand: Annotated[tuple[str, ...], "Extensions, or custom nodes, that sdfleet did not install."]
     first_picture_s: Annotated[float | None, "Seconds of its first generation after the start."]
 
 
@@ -120,9 +120,9 @@ class HostState(Host):
     provider: Annotated[str | None, "The provider of a rented container, if it was recognised."]
     gpus: Annotated[tuple[Gpu, ...], "Its GPUs."]
     gpu_problem: Annotated[str, "Why the GPUs cannot be read."] = ""
-    webui: Annotated[WebuiState | None, "The WebUI; null if the host has none."]
+    webui: Annotated[DrawingState | None, "The WebUI; null if the host has none."] = None
+    comfyui: Annotated[DrawingState | None, "ComfyUI; null if the host has none."] = None
     services: Annotated[Mapping[str, str], "The other services that always run: name and state."]
-    problems: Annotated[Mapping[str, str], "Those of them that have drawn nothing, or ended and were started: why."]
     models: Annotated[ModelFiles, "Its models."]
     disk: Annotated[Disk, "Its disk."]
     runs: Annotated[Mapping[str, str], "Training runs: name and state."]
@@ -131,6 +131,12 @@ class HostState(Host):
     unconfirmed: Annotated[
         tuple[str, ...], "What the host undid by itself, and what it will undo unless it is confirmed, a sentence each."
     ] = ()
+
+    @property
+    def drawing(self) -> dict[str, DrawingState]:
+        """By role, the applications that draw and that the host has."""
+        both = {"webui": self.webui, "comfyui": self.comfyui}
+        return {name: state for name, state in both.items() if state}
 
 
 Level = Literal["good", "warning", "bad"]

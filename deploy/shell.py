@@ -12,6 +12,7 @@ from typing import IO
 
 from rich.text import Text
 
+from deploy import interrupts
 from deploy.connection.exchange import short
 from deploy.connection.several import connect, each
 from deploy.connection.ssh import LOST, HostError, Remote
@@ -32,7 +33,7 @@ def session(host: HostSettings, command: Sequence[str]) -> int:
         terminal = sys.stdin.isatty() and sys.stdout.isatty()
         words = remote.login(line(command), terminal) if command else remote.login_shell()
         with _interrupts_go_to_the_child():
-            return subprocess.run(words, check=False).returncode
+            return interrupts.run(words)
 
 
 def on_all(hosts: Sequence[HostSettings], command: Sequence[str], root: bool) -> int:
@@ -65,7 +66,10 @@ def _printed(remote: Remote, text: str, root: bool, before: Text) -> int:
     """Run a command line and print its lines. Returns its exit status. Raises HostError."""
     remote.reach()
     words = remote.argv(["sh", "-c", text]) if root else remote.login(text)
-    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with (
+        subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+        remote.running(process),
+    ):
         assert process.stdout and process.stderr
         complaints = threading.Thread(target=_print, args=(process.stderr, before, err.print))
         complaints.start()

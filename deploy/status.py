@@ -17,16 +17,22 @@ from deploy.documents import Document
 from deploy.failures import lost as failed
 from deploy.onhost import observe
 from deploy.runs.transfer import STATES, RunHost
-from deploy.shapes import Disk, Fault, Gpu, HostState, Idle, ModelFiles, WebuiState
+from deploy.shapes import Disk, DrawingState, Fault, Gpu, HostState, Idle, ModelFiles
 from inventory.errors import FAILED, OK
 from inventory.model import HostSettings
+from roles.comfyui.release import CUSTOM_NODES
+from roles.drawing import state_file
 from roles.models.config import Model, folder_of
+from roles.onhost.drawing_applications import APPLICATIONS
 from roles.paths import Paths
 from roles.rental.service import STATE as IDLE_STATE
 from roles.settings import seconds_of
 from roles.webui.extensions import shown
 
-COLUMNS = ("host", "up", "OS", "GPU", "WebUI", "release", "services", "models", "disk free", "runs")
+TITLES = {role: app.NAME.removeprefix("the ") for role, app in APPLICATIONS.items()}
+"""Of the applications that draw."""
+EXTENSIONS = {"webui": "extensions", "comfyui": "custom nodes"}
+"""What each calls its additions."""
 
 
 def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
@@ -44,9 +50,10 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
         plain = {n: failed(n, found, told[n]) if isinstance(found, HostError) else found for n, found in seen.items()}
         Document(command="status", exit_code=code, seconds=time.monotonic() - began, hosts=plain).write()
         return code
-    table = Table(*COLUMNS, box=None, padding=(0, 2, 0, 0), header_style="bold")
+    draws = [role for role in TITLES if any(host.has(role) for host in hosts)]
+    table = Table(*columns(draws), box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name, found in seen.items():
-        table.add_row(*([name, Text("no", "bold red")] if isinstance(found, HostError) else _row(name, found)))
+        table.add_row(*([name, Text("no", "bold red")] if isinstance(found, HostError) else _row(name, found, draws)))
     print_table(table)
     _notes(hosts, {name: found for name, found in seen.items() if not isinstance(found, HostError)})
     for name, error in lost.items():
@@ -56,28 +63,28 @@ def run(hosts: Sequence[HostSettings], as_json: bool = False) -> int:
     sick = [name for name, found in seen.items() if isinstance(found, HostError) or _sick(found)]
     if sick:
         out.print(f"Next: sdfleet doctor{f' {sick[0]}' if len(sick) == 1 else ''}")
-    elif any(not isinstance(found, HostError) and found.webui and not found.webui.release for found in seen.values()):
+    elif any(not isinstance(found, HostError) and _absent(found) for found in seen.values()):
         out.print("Next: sdfleet apply")
     return code
 
 
 def _sick(found: HostState) -> bool:
     """Whether something that should run does not."""
-    webui = found.webui
-    return any(state != "active" for state in found.services.values()) or bool(
-        webui and webui.release and (webui.problem or not webui.answers)
-    )
+    silent = (app.release and (app.problem or not app.answers) for app in found.drawing.values())
+    return any(state != "active" for state in found.services.values()) or any(silent)
+
+
+def _absent(found: HostState) -> bool:
+    """Whether something that should draw is not installed."""
+    return any(not app.release for app in found.drawing.values())
 
 
 def _notes(hosts: Sequence[HostSettings], seen: Mapping[str, HostState]) -> None:
     """What the table has no column for."""
     for name, found in seen.items():
-        if found.webui and found.webui.extensions_by_hand:
-            others = ", ".join(found.webui.extensions_by_hand)
-            out.print(f"{name}: extensions installed by hand, left alone: {others}")
-    for name, found in seen.items():
-        for service, problem in found.problems.items():
-            out.print(styled("{}: [yellow]{}: {}[/]", name, service, problem))
+        for role, app in found.drawing.items():
+            if others := ", ".join(app.extensions_by_hand):
+                out.print(f"{name}: {EXTENSIONS[role]} installed by hand, left alone: {others}")
     for name, found in seen.items():
         if found.asleep:
             out.print(f"{name}: nothing has started its services since it was stopped; run: sdfleet start {name}")
@@ -92,22 +99,22 @@ def _notes(hosts: Sequence[HostSettings], seen: Mapping[str, HostState]) -> None
 def look(remote: Remote) -> HostState:
     """The answer of deploy/onhost/observe.py on one host, and the states of its runs."""
     host = remote.host
-    webui = None
-    if host.has("webui"):
-        webui = {
-            "unit": units.WEBUI,
-            "state": units.WEBUI_STATE,
-            "current": str(host.paths.current("webui")),
-            "port": host.webui.port,
-            "extensions": str(shown(host.paths)),
+    additions = {"webui": shown(host.paths), "comfyui": host.paths.data("comfyui") / CUSTOM_NODES}
+    drawing = {
+        role: {
+            "state": state_file(APPLICATIONS[role].UNIT),
+            "current": str(host.paths.current(role)),
+            "port": port,
+            "extensions": str(additions[role]),
             "store": str(host.paths.git_store),
         }
+        for role, port in host.drawing_ports.items()
+    }
     seen = remote.call(
         observe,
         root=str(host.paths.root),
-        webui=webui,
+        drawing=drawing,
         others=further_services(host),
-        states={"comfyui": units.COMFYUI_STATE} if host.has("comfyui") else {},
         idle=IDLE_STATE if host.rental.idle_stop else "",
         models={f"{model.kind} {model.name}": _places(model, host.paths) for model in host.models},
     )
@@ -123,9 +130,9 @@ def state(seen: Mapping[str, Any], runs: Mapping[str, str]) -> HostState:
         provider=seen["provider"] or None,
         gpus=tuple(gpus),
         gpu_problem=seen["gpu_problem"],
-        webui=_webui(seen["webui"]) if seen["webui"] else None,
+        webui=_drawing(seen["drawing"].get("webui")),
+        comfyui=_drawing(seen["drawing"].get("comfyui")),
         services=seen["services"],
-        problems=seen["problems"],
         models=ModelFiles(models["expected"], tuple(models["missing"])),
         disk=Disk(disk["free_gb"], disk["total_gb"]),
         runs=runs,
@@ -133,13 +140,15 @@ def state(seen: Mapping[str, Any], runs: Mapping[str, str]) -> HostState:
         asleep=seen["asleep"],
         unconfirmed=tuple(confirmation.sentences(seen["confirmation"])),
     )
-    _row("", found)
+    _row("", found, [*found.drawing])
     return found
 
 
-def _webui(seen: Mapping[str, Any]) -> WebuiState:
+def _drawing(seen: Mapping[str, Any] | None) -> DrawingState | None:
+    if seen is None:
+        return None
     fault = seen["fault"]
-    return WebuiState(
+    return DrawingState(
         release=seen["release"],
         unit=seen["unit"],
         since=seen["since"],
@@ -177,8 +186,8 @@ def _idle(host: HostSettings, idle: Idle) -> Text:
 
 
 def further_services(host: HostSettings) -> dict[str, str]:
-    """Name and unit of the services that always run, besides the WebUI."""
-    return {its.name: its.unit for its in units.services(host) if its.name != "webui" and not its.waits}
+    """Name and unit of the services that always run, besides the applications that draw."""
+    return {its.name: its.unit for its in units.services(host) if its.name not in TITLES and not its.waits}
 
 
 def _places(model: Model, paths: Paths) -> list[str]:
@@ -191,7 +200,13 @@ def _places(model: Model, paths: Paths) -> list[str]:
     return [str(folder / f"{literally(model.name)}.{suffix}") for suffix in ("safetensors", "ckpt", "pt", "pth", "bin")]
 
 
-def _row(name: str, seen: HostState) -> list[str | Text]:
+def columns(draws: Sequence[str]) -> list[str]:
+    """Titles of the table; `draws` are the roles of the applications that it shows."""
+    apps = [title for role in draws for title in (TITLES[role], "release")]
+    return ["host", "up", "OS", "GPU", *apps, "services", "models", "disk free", "runs"]
+
+
+def _row(name: str, seen: HostState, draws: Sequence[str]) -> list[str | Text]:
     gpus = ", ".join(f"{gpu.name} {_shown(gpu.used_mb)}/{_shown(gpu.total_mb)} MB" for gpu in seen.gpus)
     models, runs = seen.models, list(seen.runs.values())
     count = f"{models.expected - len(models.missing)}/{models.expected}"
@@ -201,8 +216,7 @@ def _row(name: str, seen: HostState) -> list[str | Text]:
         Text("yes", "green"),
         seen.os,
         gpus or seen.gpu_problem or "none (CPU)",
-        health(seen.webui),
-        (seen.webui.release if seen.webui else None) or "-",
+        *(cell for role in draws for cell in _application(seen.drawing.get(role))),
         _services(seen.services),
         Text(count, "yellow" if models.missing else ""),
         f"{seen.disk.free_gb:.0f} of {seen.disk.total_gb:.0f} GB",
@@ -222,18 +236,20 @@ def _services(states: Mapping[str, str]) -> Text:
     return Text(", ").join(shown) if shown else Text("-")
 
 
-def health(webui: WebuiState | None) -> Text:
-    """How the WebUI is, in a few words."""
-    if webui is None:
-        return Text("-")
-    if webui.release is None:
+def _application(app: DrawingState | None) -> tuple[Text, str]:
+    return (health(app), app.release or "-") if app else (Text("-"), "-")
+
+
+def health(app: DrawingState) -> Text:
+    """How an application that draws is, in a few words."""
+    if app.release is None:
         return Text("not installed", "yellow")
-    if not webui.answers:
-        return styled("[bold red]no answer[/] ({})", webui.unit)
-    if webui.problem:
-        return styled("[yellow]{}[/]", webui.problem)
-    drew = webui.first_picture_s
+    if not app.answers:
+        return styled("[bold red]no answer[/] ({})", app.unit)
+    if app.problem:
+        return styled("[yellow]{}[/]", app.problem)
+    drew = app.first_picture_s
     ready = styled("[green]ready[/]{}", "" if drew is None else f", drew in {drew:.1f} s")
-    if not webui.fault:
+    if not app.fault:
         return ready
-    return styled("{}; [yellow]started again after {}: {}[/]", ready, webui.fault.at, webui.fault.reason)
+    return styled("{}; [yellow]started again after {}: {}[/]", ready, app.fault.at, app.fault.reason)

@@ -8,7 +8,7 @@ from roles.comfyui.config import Comfyui
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision, cards_of
 from roles.gpu.decision import decide
-from roles.gpu.torch_builds import COMFYUI, LORA_SCRIPTS, Machine, Torch, choose_torch, why_no_torch
+from roles.gpu.torch_builds import COMFYUI, LORA_SCRIPTS, WEBUI_FORKS, Machine, Torch, choose_torch, why_no_torch
 from roles.lora_scripts.config import LoraScripts
 from roles.operations.locks import CPU
 from roles.settings import SettingError
@@ -35,7 +35,7 @@ def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
     """The builds for `host`. Raises SettingError if its settings require a GPU that it does not have."""
     decision = decide(facts, host.gpu, host.places)
     builds = {
-        "webui": CPU if host.webui.device == "cpu" else decision.webui.build if decision.webui else "",
+        "webui": _webui_build(host, facts, decision),
         "comfyui": _own_build(COMFYUI, host.comfyui, facts, decision),
         "lora_scripts": _own_build(LORA_SCRIPTS, host.lora_scripts, facts, decision),
         "trainer": CPU if host.trainer.gpus == 0 else decision.trainer.build if decision.trainer else "",
@@ -44,11 +44,28 @@ def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
         if host.has(role) and getattr(host, role).device == "cuda" and builds[role] == CPU:
             raise SettingError(f"{role}.device", f'is "cuda", but this host uses its CPU: {decision.reason}')
     why = dict.fromkeys(builds, " ".join((decision.reason, *decision.notes)))
-    for role, name, its in (("comfyui", "ComfyUI", COMFYUI), ("lora_scripts", "lora-scripts", LORA_SCRIPTS)):
+    owned: list[tuple[str, str, Sequence[Torch], str]] = [
+        ("comfyui", "ComfyUI", COMFYUI, "auto"),
+        ("lora_scripts", "lora-scripts", LORA_SCRIPTS, "auto"),
+    ]
+    if fork := WEBUI_FORKS.get(host.webui.flavor):
+        owned.append(("webui", host.webui.flavor, fork, host.gpu.webui_torch))
+    for role, name, its, wanted in owned:
         if not builds[role] and decision.action != "refuse":
-            no_torch = why_no_torch(its, "auto", Machine(facts.arch, cards_of(facts)), decision.driver)
+            no_torch = why_no_torch(its, wanted, Machine(facts.arch, cards_of(facts)), decision.driver)
             why[role] = f"No {name} here: {no_torch}."
     return TorchBuilds(builds, why)
+
+
+def _webui_build(host: HostSettings, facts: HostGpus, decision: Decision) -> str:
+    """The WebUI's build, or that of its fork; empty if there is none."""
+    fork = WEBUI_FORKS.get(host.webui.flavor)
+    if host.webui.device == "cpu" or not fork:
+        return CPU if host.webui.device == "cpu" else decision.webui.build if decision.webui else ""
+    if decision.action == "refuse":
+        return ""
+    torch = choose_torch(fork, host.gpu.webui_torch, Machine(facts.arch, cards_of(facts)), decision.driver)
+    return torch.build if torch else GIVEN if host.webui.requirements else ""
 
 
 def _own_build(builds: Sequence[Torch], settings: LoraScripts | Comfyui, facts: HostGpus, decision: Decision) -> str:

@@ -14,9 +14,7 @@ from roles.trainer import rendering
 from roles.webui import service
 
 WEBUI = service.UNIT
-WEBUI_STATE = service.STATE
 COMFYUI = comfyui.UNIT
-COMFYUI_STATE = comfyui.STATE
 TENSORBOARD = rendering.TENSORBOARD.name
 
 SERVICES = {

@@ -4,6 +4,7 @@ import ipaddress
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from inventory.connection import LOCAL, Hop
 from inventory.errors import Problem
@@ -28,18 +29,30 @@ PUBLIC = re.compile(rb"(ssh|ecdsa|sk-ssh|sk-ecdsa)-\S+ AAAA|---- BEGIN SSH2 PUBL
 """The beginning of a public key's file."""
 
 
-def unknown_groups(key: str, named: Iterable[str], known: Collection[str]) -> Iterator[Problem]:
-    """A problem for each group in the setting `key` that does not exist."""
-    for group in named:
-        if group not in known:
-            yield Problem(key, f"no group {group!r}{did_you_mean_or_all(group, known)}")
+def groups(raw: Mapping[str, Any], known: Collection[str]) -> Iterator[Problem]:
+    """A problem for each group that a host, a model or a rollout names and that does not exist.
+
+    + raw: the whole file, since what else is wrong in a table hides no group
+    """
+    named = {f"hosts.{name}": host for name, host in _table(raw, "hosts").items()}
+    named |= {"fleet.rollout": _table(_table(raw, "fleet"), "rollout"), **_models(raw)}
+    for at, table in named.items():
+        wanted = table.get("groups") if isinstance(table, dict) else None
+        for group in wanted if isinstance(wanted, list) else ():
+            if isinstance(group, str) and group not in known:
+                yield Problem(f"{at}.groups", f"no group {group!r}{did_you_mean_or_all(group, known)}")
 
 
-def groups(table: FleetTable | None, models: Iterable[Model], known: Collection[str]) -> Iterator[Problem]:
-    """The groups that models and rollouts name."""
-    yield from unknown_groups("fleet.rollout.groups", table.rollout.groups if table else (), known)
-    for model in models:
-        yield from unknown_groups(f"models.{model.name}.groups", model.groups, known)
+def _table(raw: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = raw.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _models(raw: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The tables of models by their keys in errors."""
+    models = raw.get("models")
+    listed = enumerate(models if isinstance(models, list) else ())
+    return {f"models.{table.get('name', index)}": table for index, table in listed if isinstance(table, dict)}
 
 
 def one_machine(hosts: Mapping[str, HostTable | None]) -> Iterator[Problem]:
@@ -126,24 +139,25 @@ def _hidden_roots(hosts: Mapping[str, HostSettings]) -> Iterator[str]:
             yield f"{place}: {root} {said}; on a rented container without systemd it works"
 
 
-def sources_of_hosts(hosts: Collection[str], models: Iterable[Model]) -> Iterator[Problem]:
-    """Models of hosts that are not in this file."""
-    for model in models:
-        other = model.source.removeprefix("host:").partition("/")[0] if model.source.startswith("host:") else None
-        if other is not None and other not in hosts:
-            hint = did_you_mean_or_all(other, hosts)
-            yield Problem(f"models.{model.name}.source", f"no host {other!r}{hint}")
+def sources_of_hosts(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """Models of hosts that are not in this file, of which `raw` is the whole."""
+    hosts = _table(raw, "hosts")
+    for at, model in _models(raw).items():
+        source = model.get("source")
+        if isinstance(source, str) and source.startswith("host:"):
+            other = source.removeprefix("host:").partition("/")[0]
+            if other not in hosts:
+                yield Problem(f"{at}.source", f"no host {other!r}{did_you_mean_or_all(other, hosts)}")
 
 
 def needs(
     table: FleetTable | None, secrets: Secrets | None, hosts: Mapping[str, HostSettings], here: Path
 ) -> Iterator[Problem]:
-    """Secrets and files on the controller that the hosts need and that are missing.
+    """Files on the controller that the hosts need and that are missing, and proxies that they cannot use.
 
     + here: folder of fleet.toml, to which paths are relative
     """
     if secrets:
-        yield from _needed_secrets(secrets, hosts)
         for name in type(secrets).model_fields:
             reference = getattr(secrets, name)
             if reference and reference.file and (why := _unreadable(name, here / reference.file)):
@@ -191,7 +205,8 @@ def _beginning(path: Path) -> bytes:
         return b""
 
 
-def _needed_secrets(secrets: Secrets, hosts: Mapping[str, HostSettings]) -> Iterator[Problem]:
+def needed_secrets(secrets: Secrets, hosts: Mapping[str, HostSettings]) -> Iterator[Problem]:
+    """Secrets of gateways that are missing, or that no gateway uses."""
     gateways = {name: host.gateway for name, host in hosts.items() if host.has("gateway") and host.gateway.enabled}
     names = ", ".join(gateways)
     if gateways and not secrets.gateway_logins:

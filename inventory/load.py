@@ -13,7 +13,7 @@ from inventory.error_messages import problem, without_consequences
 from inventory.errors import ConfigError, Problem
 from inventory.lock import pin_host
 from inventory.lock import read as read_lock
-from inventory.merge import FleetTables, Table, below_gateway, files_beside, reach_directly, without
+from inventory.merge import FleetTables, Table, below_gateway, files_beside, reach_directly, valid, without
 from inventory.model import (
     GROUP_ROLES,
     ROLE_TABLES,
@@ -83,7 +83,7 @@ class _Reader:
 
     def fleet(self) -> Fleet | None:
         self._unknown(self.raw, TOP_LEVEL, "")
-        table = self._parse(FleetTable, self.raw.get("fleet", {}), "fleet")
+        table = self._parse(FleetTable, self.raw.get("fleet", {}), "fleet", instead={"name": "unnamed"})
         secrets = self._parse(Secrets, self.raw.get("secrets", {}), "secrets")
         models = self._models(self.raw.get("models", []))
         for role in ROLE_TABLES:
@@ -92,17 +92,19 @@ class _Reader:
         hosts = {name: self._host(name, value) for name, value in self._tables("hosts")}
         if self.raw.get("hosts", {}) == {}:
             self.problems.append(Problem("hosts", "no host; add a table like [hosts.gpu-1] with an address"))
-        self.problems += crosscheck.groups(table, models, self.known_groups)
+        self._also(crosscheck.groups(self.raw, self.known_groups))
         merged: dict[str, HostSettings] = {}
         if table:
             tables = FleetTables(self.file.parent, self.raw, table, groups, models)
             tried = {name: self._merge(tables, name, host) for name, host in hosts.items() if host}
             merged = {name: host for name, host in tried.items() if host}
         if self.files:
-            self.problems += crosscheck.one_machine(hosts)
-            self.problems += crosscheck.local_machine(hosts)
-            self.problems += crosscheck.sources_of_hosts(hosts.keys(), models)
-            self.problems += crosscheck.needs(table, secrets, merged, self.file.parent)
+            if not self._wrong("secrets") and secrets:
+                self._also(crosscheck.needed_secrets(secrets, merged))
+            self._also(crosscheck.one_machine(hosts))
+            self._also(crosscheck.local_machine(hosts))
+            self._also(crosscheck.sources_of_hosts(self.raw))
+            self._also(crosscheck.needs(table, secrets, merged, self.file.parent))
             groups_of_hosts = {group for host in hosts.values() if host for group in host.groups}
             used = [model for model in models if not model.groups or groups_of_hosts.intersection(model.groups)]
             self.problems += self.files(self.file, secrets, used)
@@ -152,17 +154,14 @@ class _Reader:
     def _group(self, name: str, raw: Table) -> GroupTable | None:
         at = f"groups.{name}"
         group = self._parse_with_roles(GroupTable, raw, at)
-        if group:
-            for role in group.roles:
-                if role not in ROLES:
-                    self.problems.append(Problem(f"{at}.roles", f"no role {role!r}{did_you_mean_or_all(role, ROLES)}"))
+        for role in group.roles if group else ():
+            if role not in ROLES:
+                self.problems.append(Problem(f"{at}.roles", f"no role {role!r}{did_you_mean_or_all(role, ROLES)}"))
         return group
 
     def _host(self, name: str, raw: Table) -> HostTable | None:
-        at = f"hosts.{name}"
-        host = self._parse_with_roles(HostTable, raw, at)
-        self.problems += crosscheck.unknown_groups(f"{at}.groups", host.groups if host else (), self.known_groups)
-        return host
+        instead = {"address": f"{name}.invalid"}  # nobody has such an address (RFC 2606)
+        return self._parse_with_roles(HostTable, raw, f"hosts.{name}", instead)
 
     def _models(self, raw: Any) -> tuple[Model, ...]:
         if not isinstance(raw, list):
@@ -171,18 +170,18 @@ class _Reader:
         models: list[Model] = []
         for index, entry in enumerate(raw):
             label = entry.get("name", index) if isinstance(entry, dict) else index
-            model = self._parse(Model, entry, f"models.{label}")
+            model = self._parse(Model, entry, f"models.{label}", instead={"kind": "checkpoint", "name": "unnamed"})
             if model and any((m.kind, m.name) == (model.kind, model.name) for m in models):
-                self.problems.append(Problem(f"models.{label}", f"a second {model.kind} with this name"))
+                self._also([Problem(f"models.{label}", f"a second {model.kind} with this name")])
             elif model:
                 models.append(model)
         return tuple(models)
 
-    def _parse_with_roles(self, kind: type[T], raw: Table, at: str) -> T | None:
+    def _parse_with_roles(self, kind: type[T], raw: Table, at: str, instead: Table | None = None) -> T | None:
         """A table that may hold tables of roles; those are checked, and merged later."""
         for role in ROLE_TABLES.keys() & raw.keys():
             self._check_role_table(role, raw[role], f"{at}.{role}")
-        return self._parse(kind, without(raw, ROLE_TABLES), at, extra=ROLE_TABLES)
+        return self._parse(kind, without(raw, ROLE_TABLES), at, extra=ROLE_TABLES, instead=instead)
 
     def _check_role_table(self, role: str, raw: Any, at: str) -> None:
         self._parse(ROLE_TABLES[role], raw, at)
@@ -195,15 +194,34 @@ class _Reader:
         return parsed and files_beside(self.file.parent, parsed)
 
     def _parse(
-        self, kind: type[T], raw: Any, at: str, extra: Iterable[str] = (), known: Collection[str] = ()
+        self,
+        kind: type[T],
+        raw: Any,
+        at: str,
+        extra: Iterable[str] = (),
+        known: Collection[str] = (),
+        instead: Table | None = None,
     ) -> T | None:
-        """`raw` as a `kind`; None after adding its problems, except those whose messages are in `known`."""
+        """`raw` as a `kind`, without the settings with problems, so that these hide no others; None if none is left.
+
+        Its problems are added, except those whose messages are in `known`.
+        + instead: values for settings with problems, where it matters which
+        """
         try:
             return TypeAdapter(kind).validate_python(raw)
         except ValidationError as error:
             found = [problem(detail, kind, at, extra) for detail in without_consequences(error.errors())]
             self.problems += [each for each in found if each.message not in known]
-            return None
+            rest = valid(kind, raw, instead or {}) if isinstance(raw, dict) else None
+            return None if rest is None else kind.model_validate(rest)
+
+    def _also(self, found: Iterable[Problem]) -> None:
+        """Add problems, except of settings that were reported already: a problem there may be their consequence."""
+        self.problems += [each for each in found if not self._wrong(each.key)]
+
+    def _wrong(self, key: str) -> bool:
+        """Whether a setting, or one in the table of this name, has a problem."""
+        return bool(key) and any(f"{each.key}.".startswith(f"{key}.") for each in self.problems)
 
     def _unknown(self, raw: Table, allowed: Iterable[str], at: str) -> None:
         for key in raw.keys() - set(allowed):

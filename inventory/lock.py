@@ -12,10 +12,11 @@ from inventory.files import replace_file
 from inventory.model import Fleet, HostSettings
 from roles.comfyui.config import Comfyui
 from roles.lora_scripts.config import LoraScripts
-from roles.models.config import LockedModel, Model, ModelCard, Pin, unlocked
+from roles.models.config import CLIP, LockedModel, Model, ModelCard, Pin, unlocked
 from roles.names import Commit, FilePath, Line, Revision
 from roles.settings import Settings
-from roles.webui.config import KNOWN_REFS, Webui
+from roles.webui.config import Webui
+from roles.webui.flavors import FLAVORS
 
 COMMIT_LENGTH = 40
 HINT = "run `sdfleet lock`"
@@ -115,27 +116,39 @@ def pin_model(model: Model, lock: Lock) -> Model:
 
 
 def require(fleet: Fleet, hosts: Iterable[str], roles: Collection[str]) -> None:
-    """Raise ConfigError naming every key, of these hosts and roles, that neither fleet.toml nor fleet.lock pins."""
+    """Raise ConfigError naming every key, of these hosts and roles, that neither fleet.toml nor fleet.lock pins.
+
+    Without any fleet.lock that is one sentence: the keys, some of them of models that sdfleet adds, say no more.
+    """
     found: dict[str, str] = {}
     for name in hosts:
         found |= _gaps(fleet.hosts[name], roles)
+    if found and not (file := lock_file(fleet.file)).exists():
+        raise ConfigError(str(fleet.file), [Problem("", f"there is no {file.name} yet; run: sdfleet lock")])
     if found:
         raise ConfigError(str(fleet.file), [Problem(place, message) for place, message in sorted(found.items())])
 
 
 def _gaps(host: HostSettings, roles: Collection[str]) -> dict[str, str]:
     gaps = {
-        f"models.{model.name}": f"has no sha256 here and is not in fleet.lock; {HINT}"
+        f"models.{model.name}": f"{_lacks(model)} fleet.lock; {HINT}"
         for model in host.models
         if "models" in roles and not isinstance(model, LockedModel) and not (model.sha256 and _direct(model))
     }
     for role, app in applications(host).items():
-        pinned = app.commit or (role == "webui" and app.ref in KNOWN_REFS) or len(app.ref) == COMMIT_LENGTH
+        known = FLAVORS[app.flavor].commits if isinstance(app, Webui) else {}
+        pinned = app.commit or app.ref in known or len(app.ref) == COMMIT_LENGTH
         if role in roles and host.has(role) and not pinned:
             gaps[host.place(f"{role}.ref")] = (
                 f"{app.ref!r} can move and is not in fleet.lock; {HINT}, or set a full commit id"
             )
     return gaps
+
+
+def _lacks(model: Model) -> str:
+    if unlocked(model) == CLIP:  # nobody wrote it, so there is no "here"
+        return "what draws or trains needs this tokenizer, which is not in"
+    return "has no sha256 here and is not in"
 
 
 def _direct(model: Model) -> bool:

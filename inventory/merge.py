@@ -90,7 +90,7 @@ class FleetTables:
             for layer in layers:
                 if isinstance(own := layer.get(role), dict):
                     values = _deep_merge(values, own)
-            merged[role] = _valid(ROLE_TABLES[role], values) if only_valid else values
+            merged[role] = (valid(ROLE_TABLES[role], values, {}) or {}) if only_valid else values
         return merged
 
     def _own_tables(self, name: str, groups: Iterable[str]) -> dict[str, Table]:
@@ -168,13 +168,19 @@ def _places(tables: Mapping[str, Table]) -> dict[str, str]:
     return found
 
 
-def _valid(kind: type[Settings], values: Table) -> Table:
-    """`values` without the settings that `kind` refuses."""
+def valid(kind: type[Settings], values: Table, instead: Table) -> Table | None:
+    """`values` without the settings that `kind` refuses; None if they are needed.
+
+    + instead: values that take the place of refused settings
+    """
     try:
         kind.model_validate(values)
     except ValidationError as error:
-        refused = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]} & values.keys()
-        return _valid(kind, without(values, refused)) if refused else {}
+        refused = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
+        kept = without(values, refused) | {name: value for name, value in instead.items() if name in refused}
+        if kept == values:  # what is refused is a combination, or a part of what one setting says
+            kept = values | instead
+        return None if kept == values else valid(kind, kept, instead)
     return values
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from roles.onhost.provider import DISKS
+from roles.said import say
 
 HOMES = ("home", "root")
 """Folders below / that systemd hides from services (ProtectHome)."""
@@ -22,8 +23,8 @@ def hidden(root: PurePosixPath) -> tuple[str, str]:
     """Why such a data root is refused on a host with systemd, and what to do."""
     mount = f"mkdir -p {root} {MOUNTED} && echo '{root} {MOUNTED} none bind' >>/etc/fstab && mount {MOUNTED}"
     return (
-        f"{str(root)!r} is hidden from the services of a host with systemd (ProtectHome)",
-        f'write "{MOUNTED}" instead, and run once on each host, as root: {mount}',
+        say("{root!r} is hidden from the services of a host with systemd (ProtectHome)", root=str(root)),
+        say('write "{root}" instead, and run once on each host, as root: {command}', root=MOUNTED, command=mount),
     )
 
 
@@ -74,6 +75,6 @@ def better_root(provider: str, root: PurePosixPath, mounts: Mapping[str, str]) -
 def on_system_disk(provider: str, root: PurePosixPath, better: str) -> tuple[str, str]:
     """What is said of a data root on the system disk, and what to do."""
     return (
-        f"{root} is on the system disk of a container of {provider}",
-        f'write data_root = "{better}", on its data disk',
+        say("{root} is on the system disk of a container of {provider}", root=root, provider=provider),
+        say('write data_root = "{better}", on its data disk', better=better),
     )

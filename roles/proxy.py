@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
-from roles.settings import LABELS
+from roles.settings import LABELS, mistyped_ip
 
 ALWAYS_DIRECT = ("localhost", "127.0.0.1", "::1")
 
@@ -66,6 +66,8 @@ def is_proxy(value: str, *, login: bool = False) -> str:
         raise ValueError('has a login in it, which is a secret; give it by reference: { env = "NAME" }')
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"is no proxy; write {form} (SOCKS is not supported, as apt and Python do not speak it)")
+    if why := mistyped_ip(parts.hostname):
+        raise ValueError(f"has {why}")
     if parts.path or parts.query or parts.fragment:
         raise ValueError(f"has more than a host and a port; write {form}")
     if port == 0 or re.search(r"[\s\"'\\<>`{}|^$;]", value) or not value.isprintable():
@@ -83,6 +85,8 @@ def is_direct(value: str) -> str:
     except ValueError:
         if not LABELS.fullmatch(name):
             raise ValueError(f"{value!r} is no host name, domain or IP address") from None
+        if why := mistyped_ip(name):
+            raise ValueError(f"{value!r} is {why}") from None
     return value.removeprefix("*")
 
 

@@ -57,6 +57,9 @@ LONGEST_NAME = 64
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 USER = re.compile(r"[A-Za-z_][A-Za-z0-9._@-]{0,63}")
 LABELS = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
+A_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+"""A last label that programs read as a part of an IPv4 address."""
+NO_IP = "no IP address: four numbers from 0 to 255, without leading zeros"
 REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+@-]*")
 FOLDER = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._+@-]*)+")
 SYSTEM = ("bin", "boot", "dev", "etc", "lib", "lib32", "lib64", "proc", "run", "sbin", "sys", "tmp", "usr", "var/tmp")
@@ -93,11 +96,11 @@ def is_user(value: str) -> str:
 
 def is_address(value: str) -> str:
     """A DNS name or an IP address, alone."""
-    if _is_ip(value):
+    if is_ip(value):
         return value
     if LABELS.fullmatch(value) and len(value) <= 253:
-        if value.rstrip(".").rpartition(".")[2].isdigit():  # no top-level domain is a number (RFC 3696, 2)
-            raise ValueError(f"{value!r} is no IP address: four numbers from 0 to 255, without leading zeros")
+        if why := mistyped_ip(value):
+            raise ValueError(f"{value!r} is {why}")
         return value
     if " " in value.strip():
         raise ValueError(
@@ -108,6 +111,20 @@ def is_address(value: str) -> str:
     if re.fullmatch(r"[A-Za-z0-9._-]+:\d+|\[.*\](:\d+)?", value):
         raise ValueError(f"{value!r} has a port or brackets; give the name or IP address alone, and `port` beside it")
     raise ValueError(f"{value!r} is neither a host name nor an IP address")
+
+
+def mistyped_ip(name: str) -> str:
+    """Why a host name can only be meant as an IPv4 address, and is none, such as 203.0.113.1O; "" if it may be a name.
+
+    No top-level domain is a number (RFC 3696, 2), and programs read 0x7f as one (the WHATWG's URLs). A name of one's
+    own network may begin its last label with a digit, as box.4090ti does.
+    """
+    labels = name.rstrip(".").split(".")
+    like_an_address = len(labels) == 4 and all(label[:1].isdigit() for label in labels)
+    if is_ip(name) or not (like_an_address or A_NUMBER.fullmatch(labels[-1])):
+        return ""
+    wrong = next((label for label in labels if not label.isdigit()), "")
+    return f"no IP address: {wrong!r} is no number" if like_an_address and wrong else NO_IP
 
 
 def split_jump(value: str) -> tuple[str, str, int | None]:
@@ -194,7 +211,7 @@ def is_local_path(value: Path) -> Path:
     return value
 
 
-def _is_ip(value: str) -> bool:
+def is_ip(value: str) -> bool:
     try:
         return "%" not in value and bool(ipaddress.ip_address(value))
     except ValueError:
@@ -210,8 +227,10 @@ def _plain_url(value: str) -> str:
             found = parts.hostname and (parts.port is None or parts.port)
         except ValueError as error:
             raise ValueError(f"{value!r} is no URL: {error}") from error
-        if not found:
+        if not found or not parts.hostname:
             raise ValueError(f"{value!r} names no host")
+        if why := mistyped_ip(parts.hostname):
+            raise ValueError(f"{parts.hostname!r} in {value!r} is {why}")
     return value
 
 

@@ -14,6 +14,7 @@ from inventory.files import state_folder
 from inventory.model import HostSettings
 from roles.onhost.provider import RELEASED_DAYS, STOP
 from roles.rental.config import Rental
+from roles.said import say
 
 DAY = 86_400
 LARGEST = 10_000
@@ -87,12 +88,12 @@ def warning(host: HostSettings, now: float) -> str:
 def stopped_by_us(host: HostSettings, now: float) -> str:
     """Why a host does not answer that sdfleet stopped; empty if it did not."""
     at = known(host).stopped
-    return f"sdfleet stopped it {_ago(now - at)}; start it on the provider's page" if at else ""
+    return say("sdfleet stopped it {ago}; start it on the provider's page", ago=_ago(now - at)) if at else ""
 
 
 def _ago(seconds: float) -> str:
     days = int(seconds // DAY)
-    return "today" if not days else "1 day ago" if days == 1 else f"{days} days ago"
+    return say("today") if not days else say("1 day ago") if days == 1 else say("{days} days ago", days=days)
 
 
 def _date(at: float) -> str:

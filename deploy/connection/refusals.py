@@ -7,6 +7,7 @@ from typing import NamedTuple
 from deploy.connection import host_memory
 from inventory.connection import Login
 from inventory.model import HostSettings
+from roles.said import say
 
 NO_SUDO = "sudo: a password is required"
 """What sudo prints if it needs a password and has none."""
@@ -27,73 +28,89 @@ class Refusal(NamedTuple):
 def where(host: HostSettings, login: Login) -> str:
     """The host, and which login on the way to it: its own or that of a jump host."""
     place = f"{login.user}@{f'[{login.address}]' if ':' in login.address else login.address}:{login.port}"
-    return f"{host.name} ({place})" if login == host.connection.logins[-1] else f"{host.name} (jump host {place})"
+    if login == host.connection.logins[-1]:
+        return f"{host.name} ({place})"
+    return say("{host} (jump host {place})", host=host.name, place=place)
 
 
 def changed_key(host: HostSettings, login: Login) -> Refusal:
     """The host key differs from the known one."""
     file = known_hosts(login)
-    cure = f"if you reinstalled it, run: sdfleet trust {host.name} --replace-host-key"
+    replace = f"sdfleet trust {host.name} --replace-host-key"
+    cure = say("if you reinstalled it, run: {command}", command=replace)
     if login != host.connection.logins[-1]:
-        cure = f"if you reinstalled it, run: ssh-keygen -R '{login.known_as}' -f {file} && sdfleet trust {host.name}"
+        forget = f"ssh-keygen -R '{login.known_as}' -f {file} && sdfleet trust {host.name}"
+        cure = say("if you reinstalled it, run: {command}", command=forget)
     elif host.connection.password:  # a provider gives ports of containers that are gone to other customers
-        cure = (
-            f"if the provider's page still shows this address and port, it was made anew, run: sdfleet trust "
-            f"{host.name} --replace-host-key; {_moved(host)}"
-        )
-    return Refusal(f"{where(host, login)}: its host key is not the one in {file}, so it may be another machine", cure)
+        anew = "if the provider's page still shows this address and port, it was made anew, run: {command}; {moved}"
+        cure = say(anew, command=replace, moved=_moved(host))
+    other = "{host}: its host key is not the one in {file}, so it may be another machine"
+    return Refusal(say(other, host=where(host, login), file=file), cure)
 
 
 def _moved(host: HostSettings) -> str:
-    return f"if it shows another, run: sdfleet trust {host.name} --address 'ssh -p PORT {host.connection.user}@HOST'"
+    command = f"sdfleet trust {host.name} --address 'ssh -p PORT {host.connection.user}@HOST'"
+    return say("if it shows another, run: {command}", command=command)
 
 
 def unknown_key(host: HostSettings, login: Login) -> Refusal:
     """The host is not in known_hosts, and only hosts in it are accepted."""
     return Refusal(
-        f"{where(host, login)}: its host key is not in {known_hosts(login)}",
-        f"compare it with `ssh-keyscan -p {login.port} {login.address}`, or accept it: sdfleet trust {host.name}",
+        say("{host}: its host key is not in {file}", host=where(host, login), file=known_hosts(login)),
+        say(
+            "compare it with `{scan}`, or accept it: {command}",
+            scan=f"ssh-keyscan -p {login.port} {login.address}",
+            command=f"sdfleet trust {host.name}",
+        ),
     )
 
 
 def revoked_key(host: HostSettings, login: Login) -> Refusal:
     """The host key is marked @revoked."""
+    revoked = "{host}: its host key is marked @revoked in {file}, so it may be another machine"
     return Refusal(
-        f"{where(host, login)}: its host key is marked @revoked in {known_hosts(login)}, so it may be another machine",
-        "if it has a new key, add that to the file; else ask whoever revoked this one",
+        say(revoked, host=where(host, login), file=known_hosts(login)),
+        say("if it has a new key, add that to the file; else ask whoever revoked this one"),
     )
 
 
 def vouched_key(host: HostSettings, login: Login) -> Refusal:
     """Its key is known by an authority alone, which paramiko cannot check."""
     file = known_hosts(login)
+    only = "{host}: {file} has only an @cert-authority for it, which plan, apply and update cannot check"
+    scan = f"ssh-keyscan -p {login.port} {login.address} >>{file}"
     return Refusal(
-        f"{where(host, login)}: {file} has only an @cert-authority for it, which plan, apply and update cannot check",
-        f"add its own key: ssh-keyscan -p {login.port} {login.address} >>{file}, and compare it",
+        say(only, host=where(host, login), file=file),
+        say("add its own key: {command}, and compare it", command=scan),
     )
 
 
 def refused(host: HostSettings, login: Login) -> Refusal:
     """The host accepts none of the keys."""
-    key = f"the key {login.key}" if login.key else f"none of your keys (set {host.place('key')})"
-    says = f"{where(host, login)}: login refused: {key} is not accepted for {login.user}"
-    return Refusal(says, f"try sdfleet trust {host.name}")
+    none = say("none of your keys (set {setting})", setting=host.place("key"))
+    key = say("the key {key}", key=login.key) if login.key else none
+    refusal = "{host}: login refused: {key} is not accepted for {user}"
+    says = say(refusal, host=where(host, login), key=key, user=login.user)
+    return Refusal(says, say("try {command}", command=f"sdfleet trust {host.name}"))
 
 
 def unreachable(host: HostSettings, why: str) -> Refusal:
     hops = ", ".join(map(str, host.connection.hops))
-    over = f" through the jump host {hops}" if hops else ""
-    cure = "check address, port, firewall, and that the host is up"
+    over = say(" through the jump host {hops}", hops=hops) if hops else ""
+    cure = say("check address, port, firewall, and that the host is up")
     if host.connection.password:
-        cure = f"see on the provider's page whether it runs, and its address and port; {_moved(host)}"
+        see = "see on the provider's page whether it runs, and its address and port; {moved}"
+        cure = say(see, moved=_moved(host))
     if stopped := host_memory.stopped_by_us(host, time.time()):
-        cure = f"{stopped}, and compare its address and port with {host.name}'s in fleet.toml"
+        compare = "{stopped}, and compare its address and port with {host}'s in fleet.toml"
+        cure = say(compare, stopped=stopped, host=host.name)
     elif any(words in why for words in NO_NAME):
-        cure = (
+        cure = say(
             "write its name or IP address as DNS knows it; of a name in ~/.ssh/config, which is not read, write "
             "HostName, Port, User, IdentityFile and ProxyJump as address, port, user, key and jump"
         )
-    return Refusal(f"{where(host, host.connection.logins[-1])}: cannot be reached{over}: {why.rstrip('.')}", cure)
+    place = where(host, host.connection.logins[-1])
+    return Refusal(say("{host}: cannot be reached{over}: {why}", host=place, over=over, why=why.rstrip(".")), cure)
 
 
 def known_hosts(login: Login) -> Path:
@@ -120,8 +137,10 @@ def of_ssh(host: HostSettings, said: str) -> Refusal:
 
 def needs_sudo(host: HostSettings) -> str:
     user, setting = host.connection.user, host.place("sudo_password")
-    return f"{user} needs sudo: set {setting}, or allow sudo without one (NOPASSWD in /etc/sudoers.d)"
+    needed = "{user} needs sudo: set {setting}, or allow sudo without one (NOPASSWD in /etc/sudoers.d)"
+    return say(needed, user=user, setting=setting)
 
 
 def wrong_password(host: HostSettings) -> str:
-    return f"sudo refused the password of {host.connection.user}; check {host.place('sudo_password')}"
+    user, setting = host.connection.user, host.place("sudo_password")
+    return say("sudo refused the password of {user}; check {setting}", user=user, setting=setting)

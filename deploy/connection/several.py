@@ -62,7 +62,12 @@ def each(remotes: Mapping[str, Remote], work: Callable[[Remote], T]) -> dict[str
     """
 
     with ThreadPoolExecutor(max_workers=PARALLEL) as pool:
-        return dict(zip(remotes, pool.map(lambda remote: attempt(remote, work), remotes.values()), strict=True))
+        try:
+            return dict(zip(remotes, pool.map(lambda remote: attempt(remote, work), remotes.values()), strict=True))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            abandon(remotes.values())  # a signal to this process alone does not reach the commands there
+            raise
 
 
 def attempt(remote: Remote, work: Callable[[Remote], T]) -> T | HostError:

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
@@ -21,6 +21,7 @@ from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 from roles.onhost import journal
 from roles.programs import called, receiver, sent
+from roles.said import say
 
 LARGEST_ANSWER = 512_000_000
 """Bytes of an answer that are kept; the largest is a run's log of 64 MB as JSON."""
@@ -110,8 +111,20 @@ class Remote:
         status, said = self._lent.end()
         self._lent = None
         if refused and "askpass" not in said:
-            raise HostError(f"{self.name}: {refusals.wrong_password(self.host)}")
+            raise HostError(say("{host}: {says}", host=self.name, says=refusals.wrong_password(self.host)))
         self.judge(Answer(status or 1, "", said), words)
+
+    @contextlib.contextmanager
+    def running(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Let `kill` end a process; an exception within ends it too."""
+        self._running.add(process)
+        try:
+            yield
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            self._running.discard(process)
 
     def kill(self) -> None:
         """End the ssh processes with which other threads wait for the host."""
@@ -140,7 +153,9 @@ class Remote:
         try:
             status, said, complaint = exchange(words, input, timeout, LARGEST_ANSWER, running=self._running)
         except subprocess.TimeoutExpired as error:
-            raise HostError(f"{self.name}: {label} gave no answer within {timeout:g} s", unreachable=True) from error
+            late = "{host}: {command} gave no answer within {seconds:g} s"
+            says = say(late, host=self.name, command=label, seconds=timeout)
+            raise HostError(says, unreachable=True) from error
         except TooMuchError as error:
             most = LARGEST_ANSWER // 10**6
             raise HostError(f"{self.name}: the answer to {label} has more than {most} MB") from error
@@ -197,9 +212,12 @@ class Remote:
     def push(self, files: Mapping[PurePosixPath, Path | bytes], *, timeout: float = 600) -> None:
         """Write `files` (path on the host -> local file, or its bytes): mode 0644, owner root, with parent folders."""
         command = ["tar", "--extract", "--file=-", "--directory=/", "--no-same-owner", "--no-overwrite-dir"]
-        with subprocess.Popen(
-            self.argv(command), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        ) as process:
+        with (
+            subprocess.Popen(
+                self.argv(command), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            ) as process,
+            self.running(process),
+        ):
             assert process.stdin and process.stderr
             try:
                 _write_tar(process.stdin, files)
@@ -218,7 +236,7 @@ class Remote:
             raise HostError(says, cure=cure, unreachable=True)
         self.answered = time.time()
         if refusals.NO_SUDO in answer.err:
-            raise HostError(f"{self.name}: {refusals.needs_sudo(self.host)}")
+            raise HostError(say("{host}: {says}", host=self.name, says=refusals.needs_sudo(self.host)))
         if check and answer.status:
             lines = (answer.err.strip() or answer.out.strip() or "it printed nothing").splitlines()
             # The last line of tar and others says only that there was an error.

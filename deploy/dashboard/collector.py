@@ -109,10 +109,10 @@ class Collector(threading.Thread):
         if not self.view.state:
             host_memory.seen(remote.host, time.time(), state.provider)
         update = update_view(rollout.read(remote))
-        level, webui, problems = judged(state)
-        view = replace(
-            self.view, state=state, level=level, webui=webui, problems=problems, update=update, loads=self._load(state)
-        )
+        level, drawing, problems = judged(state)
+        loads = self._load(state)
+        view = replace(self.view, state=state, level=level, drawing=drawing, problems=problems)
+        view = replace(view, update=update, loads=loads)
         if self._releases_due(view):
             view = replace(view, releases=release_views(releases.of(remote)))
             self._listed = time.monotonic()
@@ -127,8 +127,11 @@ class Collector(threading.Thread):
         return tuple(map(tuple, self._loads))
 
     def _releases_due(self, view: HostView) -> bool:
-        old, new = self.view.state and self.view.state.webui, view.state and view.state.webui
-        moved = (old.release if old else None) != (new.release if new else None) or self.view.update != view.update
+        old, new = (
+            {role: app.release for role, app in one.state.drawing.items()} if one.state else {}
+            for one in (self.view, view)
+        )
+        moved = old != new or self.view.update != view.update
         return not self._listed or moved or time.monotonic() - self._listed > RELEASES_SECONDS
 
     def _show_runs(self) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import secrets
-import signal
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -32,8 +31,6 @@ def run(fleet: Fleet, names: Sequence[str], port: int | None) -> int:
     board = Board()
     board.put("fleet", "", {"name": fleet.table.name, "file": Path(fleet.file).name, "hosts": list(names)})
     with listener(port) as listening, connect(fleet.hosts[name] for name in names) as remotes:
-        for number in (signal.SIGTERM, signal.SIGHUP):  # the connections are to be closed then too
-            signal.signal(number, signal.default_int_handler)
         collectors = {name: Collector(remote, board) for name, remote in remotes.items()}
         for collector in collectors.values():
             collector.start()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from deploy.dashboard.views import HostView, silence
 from deploy.runs.progress import duration
 from deploy.shapes import Level
+from roles.onhost.drawing_applications import APPLICATIONS
 
 UPDATES: dict[str, tuple[Level, str]] = {
     "begun": ("warning", "update {id} begun by {by}"),
@@ -50,14 +51,17 @@ def differences(before: HostView, after: HostView, now: float) -> Iterator[News]
 def _changes(before: HostView, after: HostView) -> Iterator[tuple[Level, str]]:
     """What has changed on a host that answers."""
     assert before.state and after.state
-    old, new = before.state.webui, after.state.webui
-    if old and new and new.release and old.release != new.release:
-        yield "good", f"the WebUI's release is now {new.release}"
-    if old and new and old.answers != new.answers:
-        yield ("good", "the WebUI answers") if new.answers else ("warning", f"the WebUI does not answer ({new.unit})")
-    told = silence(new) if new and new.release else ""  # by the line above
+    told = []
+    for role, new in after.state.drawing.items():
+        old, name = before.state.drawing.get(role), APPLICATIONS[role].NAME
+        if old and new.release and old.release != new.release:
+            yield "good", f"{name}'s release is now {new.release}"
+        if old and old.answers != new.answers:
+            yield ("good", f"{name} answers") if new.answers else ("warning", f"{name} does not answer ({new.unit})")
+        if new.release:
+            told.append(silence(role, new))
     for problem in after.problems:
-        if problem not in before.problems and problem != told:
+        if problem not in before.problems and problem not in told:
             yield after.level, problem
     known = {run.name: run.state for run in before.runs}
     for run in after.runs:

@@ -3,7 +3,7 @@
 import calendar
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from deploy.documents import Failure
@@ -11,8 +11,9 @@ from deploy.releases import state as state_of_release
 from deploy.rollout.state import Mark
 from deploy.runs.progress import Point, Sample
 from deploy.runs.report import SAMPLE
-from deploy.shapes import HostState, Level, Release, Run, WebuiState
-from deploy.status import health
+from deploy.shapes import DrawingState, HostState, Level, Release, Run
+from deploy.status import TITLES, health
+from roles.onhost.drawing_applications import APPLICATIONS
 
 POINTS = 240
 """Points of a loss curve."""
@@ -60,8 +61,8 @@ class HostView:
     error: Failure | None = None
     warning: str = ""
     level: Level = "good"
-    webui: str = ""
-    """How the WebUI is, in the words of `sdfleet status`."""
+    drawing: Mapping[str, str] = field(default_factory=dict)
+    """By role, how each application that draws is, in the words of `sdfleet status`."""
     problems: tuple[str, ...] = ()
     state: HostState | None = None
     loads: tuple[tuple[int | None, ...], ...] = ()
@@ -114,26 +115,25 @@ def _seconds(utc: str) -> float:
         return 0.0
 
 
-def silence(webui: WebuiState | None) -> str:
-    """Why a WebUI that should answer does not, in the words of `sdfleet status`; empty if it does."""
-    if webui is None or webui.answers:
+def silence(role: str, app: DrawingState) -> str:
+    """Why one that should answer does not, in the words of `sdfleet status`; empty if it does."""
+    if app.answers:
         return ""
-    told = health(webui).plain
-    return f"the WebUI is {told}" if webui.release is None else f"the WebUI gives {told}"
+    told = health(app).plain
+    return f"{APPLICATIONS[role].NAME} {'is' if app.release is None else 'gives'} {told}"
 
 
-def judged(state: HostState) -> tuple[Level, str, tuple[str, ...]]:
-    """How well a host is, how its WebUI is in words, and each thing that is not as it should be."""
-    bad = list(filter(None, [silence(state.webui)]))
+def judged(state: HostState) -> tuple[Level, dict[str, str], tuple[str, ...]]:
+    """How well a host is, how what draws is in words, by role, and each thing that is not as it should be."""
+    bad = list(filter(None, (silence(role, app) for role, app in state.drawing.items())))
     bad += [f"{name} is {what}" for name, what in state.services.items() if what != "active"]
-    warnings = [state.webui.problem] if state.webui and state.webui.problem else []
-    warnings += [f"{name}: {why}" for name, why in state.problems.items()]
+    warnings = [f"{TITLES[role]}: {app.problem}" for role, app in state.drawing.items() if app.problem]
     warnings += [state.gpu_problem] if state.gpu_problem else []
     warnings += [f"missing: {name}" for name in state.models.missing]
     warnings += ["nothing has started its services since it was stopped"] if state.asleep else []
     warnings += state.unconfirmed
     warnings += ["nothing looks whether it is idle"] if state.idle and not state.idle.looks else []
-    told = health(state.webui).plain if state.webui else ""
+    told = {role: health(app).plain for role, app in state.drawing.items()}
     return ("bad" if bad else "warning" if warnings else "good"), told, (*bad, *warnings)
 
 

@@ -11,6 +11,7 @@ from deploy.doctor.finding import bad, good, warning
 from deploy.shapes import Finding
 from inventory.errors import SdfleetError
 from inventory.model import Fleet, HostSettings
+from roles.said import say
 
 ENGINES = ("pyinfra", "paramiko", "pytest-testinfra")
 
@@ -21,7 +22,8 @@ def examine(fleet: Fleet, hosts: Sequence[HostSettings]) -> list[Finding]:
 
 
 def _file(fleet: Fleet, hosts: Sequence[HostSettings]) -> Finding:
-    return good("fleet", f"{fleet.file.name} is valid: checking {len(hosts)} of {len(fleet.hosts)} host(s)")
+    counted = {"checked": len(hosts), "all": len(fleet.hosts)}
+    return good("fleet", say("{file} is valid: checking {checked} of {all} host(s)", file=fleet.file.name, **counted))
 
 
 def _ssh() -> Finding:
@@ -38,9 +40,8 @@ def _versions() -> Iterator[Finding]:
         try:
             yield good("engine", f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            yield bad(
-                "engine", f"{name} is not installed", "Install sdfleet again: pip install --force-reinstall sdfleet."
-            )
+            cure = "Install sdfleet again: pip install --force-reinstall sdfleet."
+            yield bad("engine", say("{name} is not installed", name=name), cure)
 
 
 def _clock() -> Finding:
@@ -68,17 +69,18 @@ def _key(key: Path) -> Finding:
         mode = key.stat().st_mode & 0o777
     except OSError as error:
         cure = "Correct fleet.key in fleet.toml, or make one: ssh-keygen -t ed25519."
-        return bad("key", f"{key} cannot be read: {error.strerror}", cure)
+        return bad("key", say("{key} cannot be read: {why}", key=key, why=error.strerror), cure)
     if mode & 0o077:
-        return bad("key", f"{key} can be read by others (mode {mode:o}), so ssh ignores it", f"Run: chmod 600 {key}")
-    return good("key", f"{key} exists and is private")
+        says = say("{key} can be read by others (mode {mode:o}), so ssh ignores it", key=key, mode=mode)
+        return bad("key", says, say("Run: {command}", command=f"chmod 600 {key}"))
+    return good("key", say("{key} exists and is private", key=key))
 
 
 def _own_keys() -> Finding:
     agent = os.environ.get("SSH_AUTH_SOCK")
     files = [key for key in (Path.home() / ".ssh").glob("id_*") if key.suffix != ".pub"]
     if agent or files:
-        return good("key", "an agent is running" if agent else f"~/.ssh/{files[0].name} exists")
+        return good("key", "an agent is running" if agent else say("{key} exists", key=f"~/.ssh/{files[0].name}"))
     return warning("key", "no agent, and no key in ~/.ssh", "Set fleet.key, or run: ssh-keygen -t ed25519.")
 
 
@@ -93,9 +95,10 @@ def _known_hosts(fleet: Fleet) -> Iterator[Finding]:
         return
     place = fleet.file.parent / file
     if place.is_file():
-        yield good("host keys", f"only hosts in {place} are accepted")
+        yield good("host keys", say("only hosts in {file} are accepted", file=place))
     else:
-        yield bad("host keys", f"{place} does not exist", "Write it with ssh-keyscan and compare the keys.")
+        cure = "Write it with ssh-keyscan and compare the keys."
+        yield bad("host keys", say("{file} does not exist", file=place), cure)
 
 
 def _secrets(fleet: Fleet) -> Finding:
@@ -103,4 +106,4 @@ def _secrets(fleet: Fleet) -> Finding:
         names = fleet.secrets.read_all()
     except SdfleetError as error:
         return bad("secrets", str(error), "Set it, or remove the reference from [secrets].")
-    return good("secrets", f"readable: {', '.join(names)}" if names else "none in fleet.toml")
+    return good("secrets", say("readable: {names}", names=", ".join(names)) if names else "none in fleet.toml")

@@ -1,24 +1,7 @@
 """Known failures, recognised by their lines in the journal, each with its cure."""
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Failure:
-    name: str
-    pattern: str
-    """Regular expression for a line of the journal."""
-    cure: str
-    """What to do; each setting in braces."""
-    seen: str
-    """Where it was reported."""
-
-    def cure_for(self, place: Callable[[str], str]) -> str:
-        """The cure for one host; `place` says which table of fleet.toml decides a setting for it."""
-        return re.sub(r"\{([\w.]+)\}", lambda found: place(found[1]), self.cure)
-
+from deploy.doctor.comfyui_failures import COMFYUI
+from deploy.doctor.failure import Failure
 
 NO_GPU = "torch sees no GPU"
 """lora-scripts prints this at each start without a GPU; on a CPU host it is no failure."""
@@ -69,7 +52,8 @@ FAILURES = (
     ),
     Failure(
         NO_GPU,
-        r"Torch is not able to use GPU|CUDA unknown error - this may be due to an incorrectly set up environment",
+        r"Torch is not able to use GPU|CUDA unknown error - this may be due to an incorrectly set up environment"
+        r"|Found no NVIDIA driver on your system",
         "See what this report says about the driver; without the test the WebUI would use the CPU, very slowly.",
         "A1111#783",
     ),
@@ -208,7 +192,9 @@ FAILURES = (
     Failure(
         "the card's memory is too small for the picture or the batch",
         r"CUDA out of memory",
-        "Set {webui.flags.medvram} = true, generate smaller pictures, or train with a smaller batch.",
+        "Set {webui.flags.medvram} = true, for ComfyUI {comfyui.flags.lowvram} = true, generate smaller pictures, or "
+        "train with a smaller batch.",
         "many places",
     ),
+    *COMFYUI,
 )

@@ -10,9 +10,10 @@ from deploy.torch import torch_builds
 from inventory.model import HostSettings
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
-from roles.gpu.torch_builds import Torch
+from roles.gpu.torch_builds import WEBUI_FORKS, Torch
 from roles.operations.application import ReleaseError
 from roles.operations.locks import CPU, torch_version
+from roles.said import capital, say
 from roles.settings import SettingError
 
 
@@ -34,12 +35,15 @@ def _driver(host: HostSettings, decision: Decision) -> Finding:
             return good("gpu", decision.reason)
         case "refuse":
             reason, _, cure = decision.reason.partition(": " if ": " in decision.reason else "; ")
-            return bad("gpu", reason if cure else decision.reason.rstrip("."), _sentence(cure) or "See docs/gpu.md.")
+            return bad("gpu", reason if cure else decision.reason.rstrip("."), capital(cure) or "See docs/gpu.md.")
         case "reboot":
-            cure = f"Run: sdfleet apply --limit {host.name}" if host.gpu.reboot else "Reboot it, then: sdfleet apply"
-            return bad("gpu", decision.reason, cure)
+            return bad("gpu", decision.reason, _apply(host) if host.gpu.reboot else "Reboot it, then: sdfleet apply")
         case _:
-            return warning("gpu", decision.reason, f"Run: sdfleet apply --limit {host.name}")
+            return warning("gpu", decision.reason, _apply(host))
+
+
+def _apply(host: HostSettings) -> str:
+    return say("Run: {command}", command=f"sdfleet apply --limit {host.name}")
 
 
 def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
@@ -47,10 +51,11 @@ def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
         torch = torch_builds(host, facts)
     except SettingError as error:
         setting = host.place(error.key)
-        yield bad("torch", f"{setting} {error.says.rstrip('.')}", f'Set {setting} to "auto" or "cpu" for {host.name}.')
+        cure = say('Set {setting} to "auto" or "cpu" for {host}.', setting=setting, host=host.name)
+        yield bad("torch", say("{setting} {why}", setting=setting, why=error.says.rstrip(".")), cure)
         return
     parts = [
-        (Application.WEBUI, "WebUI", decision.webui),
+        (Application.WEBUI, "WebUI", None if host.webui.flavor in WEBUI_FORKS else decision.webui),
         (Application.COMFYUI, "ComfyUI", None),
         (Application.TRAINER, "training", decision.trainer),
         (Application.LORA_SCRIPTS, "lora-scripts", None),
@@ -64,20 +69,21 @@ def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
         yield good("torch", ", ".join(names))
     for role in ("comfyui", "lora_scripts"):
         if host.has(role) and not torch.builds[role]:
-            yield bad("torch", torch.why[role].rstrip("."), f"Remove this host from the group {role}.")
+            yield bad("torch", torch.why[role].rstrip("."), say("Remove this host from the group {role}.", role=role))
 
 
 def _health(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
     loose = sorted(set(facts.packages) - set(facts.held))
     if host.gpu.hold and loose:
-        says = f"{', '.join(loose)}: not held, so an upgrade may change the driver under the running kernel module"
-        yield warning("driver", says, f"Run: sdfleet apply --limit {host.name}")
+        unheld = "{packages}: not held, so an upgrade may change the driver under the running kernel module"
+        yield warning("driver", say(unheld, packages=", ".join(loose)), _apply(host))
     if decision.fabric_manager and not facts.fabric_manager:
-        cure = f"Run: sdfleet apply --limit {host.name}"
-        yield bad("driver", "this host has NVSwitch, but nvidia-fabricmanager is not running (CUDA error 802)", cure)
+        says = "this host has NVSwitch, but nvidia-fabricmanager is not running (CUDA error 802)"
+        yield bad("driver", says, _apply(host))
     if not facts.headers and facts.source in ("nvidia", "distribution"):
-        says = f"the headers of kernel {facts.kernel} are missing, so DKMS cannot build the module"
-        yield warning("driver", says, f"Run there: apt-get install linux-headers-{facts.kernel}")
+        without = "the headers of kernel {kernel} are missing, so DKMS cannot build the module"
+        cure = say("Run there: {command}", command=f"apt-get install linux-headers-{facts.kernel}")
+        yield warning("driver", say(without, kernel=facts.kernel), cure)
 
 
 def _name(host: HostSettings, role: Application, build: str, torch: Torch | None) -> str:
@@ -93,7 +99,3 @@ def _locked_torch(host: HostSettings, role: Application) -> str:
         return torch_version(environment(host, role, CPU).lock)
     except ReleaseError:  # plan and apply report what is missing
         return ""
-
-
-def _sentence(clause: str) -> str:
-    return clause[:1].upper() + clause[1:]

@@ -21,6 +21,7 @@ from roles.facts.gpu_probe import PROBE, parse_probe
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
 from roles.gpu.decision import decide
+from roles.said import capital, say
 
 CLOCK_SECONDS = 30
 """TLS and signed URLs tolerate a few minutes; a host with this much drift has no time service."""
@@ -61,7 +62,7 @@ def judge(host: HostSettings, seen: Seen) -> list[Finding]:
     facts = parse_probe(seen["gpu"])
     decision = decide(facts, host.gpu, host.places)
     return [
-        good("reachable", f"as {host.connection.user}, with root rights"),
+        good("reachable", say("as {user}, with root rights", user=host.connection.user)),
         *_system(host, seen),
         *_resources(host, seen),
         *_unfinished(facts, seen),
@@ -81,14 +82,20 @@ def _system(host: HostSettings, seen: Seen) -> Iterator[Finding]:
         yield good("system", system["name"])
     else:
         known = "; ".join(f"{name} {' and '.join(releases)}" for name, releases in SUPPORTED.items())
-        yield warning("system", f"{system['name'] or 'unknown'} is not tested", f"Supported: {known}.")
+        says = say("{system} is not tested", system=system["name"] or "unknown")
+        yield warning("system", says, say("Supported: {systems}.", systems=known))
     if not seen["systemd"]:
-        whose = f"a container of {seen['provider']}" if seen["provider"] else "as in most GPU containers"
-        yield good("system", f"no systemd: {whose}; supervisord runs its services")
+        whose = say("a container of {provider}", provider=seen["provider"])
+        says = say(
+            "no systemd: {whose}; supervisord runs its services",
+            whose=whose if seen["provider"] else say("as in most GPU containers"),
+        )
+        yield good("system", says)
     began, ended = seen["asked"]
     drift = max(began - seen["time"], seen["time"] - ended, 0)
     if drift > CLOCK_SECONDS:
-        yield bad("clock", f"differs from this machine's by {drift:.0f} s", "Run there: timedatectl set-ntp true")
+        cure = say("Run there: {command}", command="timedatectl set-ntp true")
+        yield bad("clock", say("differs from this machine's by {drift:.0f} s", drift=drift), cure)
     else:
         yield good("clock", "agrees with this machine's")
 
@@ -96,7 +103,7 @@ def _system(host: HostSettings, seen: Seen) -> Iterator[Finding]:
 def _unfinished(facts: HostGpus, seen: Seen) -> Iterator[Finding]:
     if facts.dpkg_interrupted:
         says = "dpkg was interrupted, so apt refuses to work (or an installation is running)"
-        yield warning("packages", says, "Run there: dpkg --configure -a")
+        yield warning("packages", says, say("Run there: {command}", command="dpkg --configure -a"))
     if seen["reboot"]:
         says = "upgraded packages need a reboot; until then the old kernel and libraries are in use"
         yield warning("reboot", says, "Reboot when nothing is running; sdfleet's services start by themselves.")
@@ -106,19 +113,22 @@ def _disk(host: HostSettings, seen: Seen) -> Iterator[Finding]:
     free, root, key = seen["disk"]["free_gb"], host.paths.root, host.place("data_root")
     installed = _installed(seen)
     needed = LITTLE_GB if installed else host.base.min_free_gb
-    text = f"{free:.0f} of {seen['disk']['total_gb']:.0f} GB free for {root}"
+    text = say("{free:.0f} of {total:.0f} GB free for {root}", free=free, total=seen["disk"]["total_gb"], root=root)
     better = "" if seen["systemd"] else better_root(seen["provider"], root, seen["mounts"])
     if seen["systemd"] and is_hidden(root):
         says, cure = hidden(root)
-        yield bad("disk", f"{key}: {says}", f"{cure[0].upper()}{cure[1:]}")
+        yield bad("disk", say("{key}: {says}", key=key, says=says), capital(cure))
     if free < needed:
-        larger = f'set {key} = "{better}"' if better else f"point {key} at a larger disk (mounted below /srv or /mnt)"
-        cure = f"Free space there, or {larger}."
-        yield (warning if installed else bad)("disk", f"{text}, {needed:g} GB are needed", cure)
+        larger = say("Free space there, or point {key} at a larger disk (mounted below /srv or /mnt).", key=key)
+        moved = say('Free space there, or set {key} = "{root}".', key=key, root=better)
+        says = say("{free}, {needed:g} GB are needed", free=text, needed=needed)
+        yield (warning if installed else bad)("disk", says, moved if better else larger)
     elif better:
         says, cure = on_system_disk(seen["provider"], root, better)
-        moved = " First end what runs there, and move what you want to keep." if installed else ""
-        yield warning("disk", f"{text}; {says}", f"{cure[0].upper()}{cure[1:]} ({key}).{moved}")
+        cure = say("{cure} ({key}).", cure=capital(cure), key=key)
+        if installed:
+            cure = say("{cure} First end what runs there, and move what you want to keep.", cure=cure)
+        yield warning("disk", say("{free}; {says}", free=text, says=says), cure)
     else:
         yield good("disk", text)
 
@@ -127,7 +137,8 @@ def _resources(host: HostSettings, seen: Seen) -> Iterator[Finding]:
     yield from _disk(host, seen)
     memory = seen["memory"]
     if host.has("webui") and memory["total_gb"] + memory["swap_gb"] < WEBUI_RAM_GB:
-        says = f"{memory['total_gb']:.1f} GB and {memory['swap_gb']:.1f} GB of swap; the WebUI takes up to 9.3 GB"
+        there = {"memory": memory["total_gb"], "swap": memory["swap_gb"]}
+        says = say("{memory:.1f} GB and {swap:.1f} GB of swap; the WebUI takes up to 9.3 GB", **there)
         yield warning("memory", says, "Add swap, or rent more memory.")
     else:
         yield good("memory", f"{memory['total_gb']:.1f} GB")
@@ -138,9 +149,9 @@ def _failed_units(host: HostSettings, seen: Seen) -> Iterator[Finding]:
         return
     others = {unit: last for unit, last in seen["failed"].items() if unit not in seen["units"]}
     for unit, last in others.items():
-        says = f"{unit} failed" + (f"; its last line: {last}" if last else "")
-        cure = f"See why with `journalctl -u {unit}` there; `systemctl reset-failed {unit}` clears it."
-        yield warning("unit", says, cure)
+        says = say("{unit} failed", unit=unit)
+        cure = say("See why with `journalctl -u {unit}` there; `systemctl reset-failed {unit}` clears it.", unit=unit)
+        yield warning("unit", say("{says}; its last line: {line}", says=says, line=last) if last else says, cure)
     if not others:
         yield good("unit", "no other unit has failed" if seen["failed"] else "none has failed")
 
@@ -151,10 +162,12 @@ def _journal(host: HostSettings, decision: Decision, seen: Seen) -> Iterator[Fin
     works = _installed(seen) and all(state == "active" for state in states)
     for failure in FAILURES:
         if line := known.get(failure.name):
-            yield (warning if works else bad)("journal", f"{failure.name}: {line}", failure.cure_for(host.place))
+            says = say("{failure}: {line}", failure=say(failure.name), line=line)
+            yield (warning if works else bad)("journal", says, failure.cure_for(host.place))
     if line := seen["error"]:
-        cure = f"See the lines before it: sdfleet logs {host.name} SERVICE (or the name of a run)."
-        yield warning("journal", f"the last error of sdfleet's services in a day, not a known one: {line}", cure)
+        cure = say("See the lines before it: sdfleet logs {host} SERVICE (or the name of a run).", host=host.name)
+        says = say("the last error of sdfleet's services in a day, not a known one: {line}", line=line)
+        yield warning("journal", says, cure)
     elif not known and seen["systemd"]:
         yield good("journal", "no known failure since the last boot, no error of sdfleet's services in a day")
 

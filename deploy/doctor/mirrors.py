@@ -14,6 +14,7 @@ from roles.models.config import LockedModel, Model
 from roles.models.sources import address
 from roles.models.sources.web import SourceError
 from roles.operations.locks import build_of_pytorchs_own
+from roles.said import Said, say
 from roles.token_services import CIVITAI, HUGGINGFACE, SERVICES
 
 ENVIRONMENTS = ("webui", "comfyui", "lora_scripts", "trainer")
@@ -83,18 +84,18 @@ def proxy_findings(seen: Mapping[str, Any]) -> Iterator[Finding]:
     refused = any("407" in why_dead(answer) for answer in seen["mirrors"].values() if not answers_well(answer))
     if seen["proxy"]:
         cure = "Start it, open its port to this host, or set another http_proxy."
-        yield bad("proxy", f"the proxy {place} doesn't answer ({seen['proxy']})", cure)
+        yield bad("proxy", say("the proxy {place} doesn't answer ({why})", place=place, why=seen["proxy"]), cure)
     elif refused:
         cure = 'Give its URL with USER:PASSWORD@ by reference: http_proxy = { env = "NAME" }.'
-        yield bad("proxy", f"the proxy {place} refuses the login (407)", cure)
+        yield bad("proxy", say("the proxy {place} refuses the login (407)", place=place), cure)
     else:
-        yield good("proxy", f"{place} answers")
+        yield good("proxy", say("{place} answers", place=place))
 
 
-def pace(answer: Answer) -> str:
+def pace(answer: Answer) -> Said:
     """Latency, and throughput if the answer was long enough."""
     speed = f", {answer['rate']:.1f} MB/s" if answer["size"] >= SAMPLE_MB * 1e6 else ""
-    return f"in {answer['latency']:.2f} s{speed}"
+    return say("in {seconds:.2f} s{speed}", seconds=answer["latency"], speed=speed)
 
 
 def slow(answer: Answer) -> bool:
@@ -117,18 +118,19 @@ def _finding(asked: list[tuple[Endpoint, Answer]], host: HostSettings) -> Findin
     fine = [(endpoint, answer) for endpoint, answer in asked if answers_well(answer)]
     if not fine:
         reasons = "; ".join(f"{endpoint.mirror}: {why_dead(answer)}" for endpoint, answer in asked)
-        cure = f"Add one that answers to {setting}" if endpoint.listed else "Use another source for its models"
-        return bad(endpoint.kind, f"no mirror answers ({reasons})", f"{cure}, or fix DNS.")
+        listed = say("Add one that answers to {setting}, or fix DNS.", setting=setting)
+        cure = listed if endpoint.listed else "Use another source for its models, or fix DNS."
+        return bad(endpoint.kind, say("no mirror answers ({reasons})", reasons=reasons), cure)
     first, answer = fine[0]
-    count = "" if len(asked) == 1 else f"{len(fine)} of {len(asked)} answer; first "
-    says = f"{count}{first.mirror} {pace(answer)}"
+    says = say("{mirror} {pace}", mirror=first.mirror, pace=pace(answer))
+    if len(asked) > 1:
+        says = say("{alive} of {all} answer; first {first}", alive=len(fine), all=len(asked), first=says)
     if not slow(answer):
         return good(endpoint.kind, says)
-    faster = next((other.mirror for other, its in fine[1:] if not slow(its)), "")
-    cure = f"Put {faster or 'a nearer mirror'} first in {setting}."
-    return warning(
-        endpoint.kind, f"{says}: that is slow", cure if endpoint.listed else "Use a nearer source for its models."
-    )
+    faster = next((other.mirror for other, its in fine[1:] if not slow(its)), say("a nearer mirror"))
+    listed = say("Put {mirror} first in {setting}.", mirror=faster, setting=setting)
+    cure = listed if endpoint.listed else "Use a nearer source for its models."
+    return warning(endpoint.kind, say("{says}: that is slow", says=says), cure)
 
 
 def _build_of_pytorchs_own(host: HostSettings) -> str:

@@ -13,6 +13,7 @@ from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
 from roles.gpu.files import repository_url
 from roles.gpu.packages import ARCHITECTURES
+from roles.said import Said, say
 
 SUPPORTED = {
     "debian": {"12": "bookworm", "13": "trixie"},
@@ -58,7 +59,7 @@ def package_findings(host: HostSettings, decision: Decision, seen: Seen) -> Iter
     for url, answer in sources.items():
         if url not in own and url not in theirs and not answers_well(answer):
             cure = "Remove it from /etc/apt/sources.list.d there: every apt-get update waits for it."
-            yield warning("apt", f"{url} does not answer ({why_dead(answer)})", cure)
+            yield warning("apt", say("{place} does not answer ({why})", place=url, why=why_dead(answer)), cure)
 
 
 def _mirrors(host: HostSettings, answers: Mapping[str, Answer]) -> Iterator[Finding]:
@@ -66,51 +67,55 @@ def _mirrors(host: HostSettings, answers: Mapping[str, Answer]) -> Iterator[Find
     alive = {mirror: answer for mirror, answer in asked.items() if answers_well(answer)}
     if asked and not alive:
         reasons = "; ".join(f"{mirror}: {why_dead(answer)}" for mirror, answer in asked.items())
-        yield bad(
-            "apt",
-            f"no mirror answers ({reasons})",
-            f"Add one that answers to {host.place('mirrors.apt')}, or {_fix(host)}.",
-        )
+        setting = host.place("mirrors.apt")
+        cure = say("Add one that answers to {setting}, or {fix}.", setting=setting, fix=_fix(host))
+        yield bad("apt", say("no mirror answers ({reasons})", reasons=reasons), cure)
     elif asked:
         mirror, answer = next(iter(alive.items()))
-        yield _paced(
-            "apt", f"{len(alive)} of {len(asked)} mirror(s) answer; first {mirror}", answer, host.place("mirrors.apt")
-        )
+        counted = {"alive": len(alive), "all": len(asked)}
+        says = say("{alive} of {all} mirror(s) answer; first {mirror}", mirror=mirror, **counted)
+        yield _paced("apt", says, answer, host.place("mirrors.apt"))
 
 
 def _archive(host: HostSettings, own: Mapping[str, Answer]) -> Iterator[Finding]:
     dead = [f"{url}: {why_dead(answer)}" for url, answer in own.items() if not answers_well(answer)]
     if dead:
-        cure = f"Set {host.place('mirrors.apt')} to a mirror that answers, or {_fix(host)}."
-        yield bad("apt", f"the distribution's archive does not answer ({'; '.join(dead)})", cure)
+        setting = host.place("mirrors.apt")
+        cure = say("Set {setting} to a mirror that answers, or {fix}.", setting=setting, fix=_fix(host))
+        yield bad("apt", say("the distribution's archive does not answer ({why})", why="; ".join(dead)), cure)
     elif own:
         url, answer = max(own.items(), key=lambda item: item[1]["latency"])
-        says = f"{len(own)} source(s) of the distribution answer; the slowest, {url},"
+        says = say("{count} source(s) of the distribution answer; the slowest, {url},", count=len(own), url=url)
         yield _paced("apt", says, answer, host.place("mirrors.apt"))
     else:
-        yield warning(
-            "apt", "no source of the distribution's archive", f"Set {host.place('mirrors.apt')} in fleet.toml."
-        )
+        cure = say("Set {setting} in fleet.toml.", setting=host.place("mirrors.apt"))
+        yield warning("apt", "no source of the distribution's archive", cure)
 
 
 def _nvidia(host: HostSettings, answer: Answer, needed: bool) -> Finding:
     if answers_well(answer):
-        return _paced(NVIDIA, f"{host.gpu.repository} answers", answer, host.place("gpu.repository"))
-    says = f"{host.gpu.repository} does not answer ({why_dead(answer)})"
-    cure = f"Set {host.place('gpu.repository')} to a mirror that answers (docs/gpu.md), or {_fix(host)}."
-    return bad(NVIDIA, f"{says}, but the driver comes from there", cure) if needed else warning(NVIDIA, says, cure)
+        says = say("{place} answers", place=host.gpu.repository)
+        return _paced(NVIDIA, says, answer, host.place("gpu.repository"))
+    says = say("{place} does not answer ({why})", place=host.gpu.repository, why=why_dead(answer))
+    setting = host.place("gpu.repository")
+    cure = say("Set {setting} to a mirror that answers (docs/gpu.md), or {fix}.", setting=setting, fix=_fix(host))
+    if needed:
+        return bad(NVIDIA, say("{says}, but the driver comes from there", says=says), cure)
+    return warning(NVIDIA, says, cure)
 
 
-def _paced(subject: str, says: str, answer: Answer, setting: str) -> Finding:
-    text = f"{says} {pace(answer)}"
+def _paced(subject: str, says: Said, answer: Answer, setting: str) -> Finding:
+    text = say("{says} {pace}", says=says, pace=pace(answer))
     if slow(answer):
-        return warning(subject, f"{text}: that is slow", f"Set {setting} to a nearer mirror.")
+        cure = say("Set {setting} to a nearer mirror.", setting=setting)
+        return warning(subject, say("{says}: that is slow", says=text), cure)
     return good(subject, text)
 
 
-def _fix(host: HostSettings) -> str:
-    proxy = host.mirrors.apt_proxy
-    return f"fix {host.place('mirrors.apt_proxy')} ({proxy})" if proxy else "fix DNS or apt's proxy there"
+def _fix(host: HostSettings) -> Said:
+    if proxy := host.mirrors.apt_proxy:
+        return say("fix {setting} ({proxy})", setting=host.place("mirrors.apt_proxy"), proxy=proxy)
+    return say("fix DNS or apt's proxy there")
 
 
 def _distribution(url: str, name: str) -> bool:

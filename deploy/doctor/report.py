@@ -1,9 +1,10 @@
 """`sdfleet doctor`: examine controller and hosts, and print the findings."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from rich.cells import set_cell_size
 from rich.text import Text
 
 from deploy.connection.several import connect, each
@@ -11,22 +12,24 @@ from deploy.connection.ssh import HostError
 from deploy.console import out, styled, waiting
 from deploy.doctor import controller, hosts
 from deploy.doctor.finding import bad
+from deploy.doctor.languages import speaker
 from deploy.failures import failure
-from deploy.options import one_host
+from deploy.options import Language, one_host
 from deploy.shapes import Examination, HostFindings, Level
 from inventory.errors import DRIFT, OK
 from inventory.load import load
 from inventory.model import HostSettings
+from roles.said import capital, say
 
-MARKS: dict[Level, Text] = {
-    "good": Text("good   ", "green"),
-    "warning": Text("warning", "yellow"),
-    "bad": Text("bad    ", "bold red"),
-}
+STYLES: dict[Level, str] = {"good": "green", "warning": "yellow", "bad": "bold red"}
+WIDTH = max(map(len, STYLES))
 
 
-def run(fleet: Path, host: str | None, as_json: bool = False) -> int:
-    """Examine one host, or all, and print a report; 3 if something is bad, else 0. Raises ConfigError."""
+def run(fleet: Path, host: str | None, as_json: bool = False, language: Language = Language.EN) -> int:
+    """Examine one host, or all, and print a report; 3 if something is bad, else 0. Raises ConfigError.
+
+    The document is in English in any language.
+    """
     began, loaded = time.monotonic(), load(fleet)
     chosen = [one_host(fleet, host)] if host else list(loaded.hosts.values())
     here = HostFindings(findings=tuple(controller.examine(loaded, chosen)))
@@ -37,7 +40,7 @@ def run(fleet: Path, host: str | None, as_json: bool = False) -> int:
         seconds = time.monotonic() - began
         Examination(command="doctor", exit_code=code, seconds=seconds, hosts=there, controller=here).write()
     else:
-        _print({"controller": here, **there})
+        _print({"controller": here, **there}, speaker(language))
     return code
 
 
@@ -54,18 +57,19 @@ def _hosts(chosen: Sequence[HostSettings]) -> dict[str, HostFindings]:
 
 
 def _lost(name: str, error: HostError) -> HostFindings:
-    cure = error.cure or "run the command on the host to see why"
-    return HostFindings(
-        error=failure(name, error), findings=(bad("reachable", error.says, f"{cure[0].upper()}{cure[1:]}."),)
-    )
+    cure = error.cure or say("run the command on the host to see why")
+    found = bad("reachable", error.says, say("{cure}.", cure=capital(cure)))
+    return HostFindings(error=failure(name, error), findings=(found,))
 
 
-def _print(report: Mapping[str, HostFindings]) -> None:
+def _print(report: Mapping[str, HostFindings], speak: Callable[[str], str]) -> None:
     for name, found in report.items():
         out.print(styled("[bold]{}[/]", name))
         for finding in found.findings:
-            out.print(styled("  {} {}: {}", MARKS[finding.level], finding.subject, finding.says))
+            mark = Text(set_cell_size(speak(finding.level), WIDTH), STYLES[finding.level])
+            out.print(styled("  {} {}: {}", mark, finding.subject, speak(finding.says)))
             if finding.cure:
-                out.print(styled("          [cyan]->[/] {}", finding.cure))
+                out.print(styled("          [cyan]->[/] {}", speak(finding.cure)))
     levels = [finding.level for found in report.values() for finding in found.findings]
-    out.print(f"{levels.count('bad')} bad, {levels.count('warning')} warning(s), on {len(report) - 1} host(s).")
+    counted = {level: levels.count(level) for level in ("bad", "warning")}
+    out.print(speak(say("{bad} bad, {warning} warning(s), on {hosts} host(s).", hosts=len(report) - 1, **counted)))

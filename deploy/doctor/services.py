@@ -7,6 +7,7 @@ from deploy.doctor.finding import bad, good, warning
 from deploy.shapes import Finding
 from deploy.units import Service, services
 from inventory.model import HostSettings
+from roles.said import say
 
 RESTARTS = 3
 EVERYBODY = ("0.0.0.0", "*", "[::]")
@@ -26,22 +27,23 @@ def _state(host: HostSettings, service: Service, seen: Seen) -> Iterator[Finding
     unit = seen["units"].get(service.unit, {})
     owners = {port: owner for port in service.ports if (owner := seen["ports"].get(str(port)))}
     state = f"{unit.get('ActiveState', 'unknown')}/{unit.get('SubState', 'unknown')}"
-    see = f"See why: sdfleet logs {host.name} {service.name}"
+    see = say("See why: {command}", command=f"sdfleet logs {host.name} {service.name}")
     restarts = int(unit.get("NRestarts") or 0)
     if unit.get("LoadState") != "loaded":
-        yield warning(service.name, "is not installed", "Run: sdfleet apply")
+        yield warning(service.name, "is not installed", say("Run: {command}", command="sdfleet apply"))
         yield from _taken(host, service, owners)
     elif unit.get("ActiveState") != "active":
         if not service.waits:
             last = seen["failed"].get(service.unit, "")
-            says = f"{service.unit} is {state}" + (f"; its last line: {last}" if last else "")
-            yield bad(service.name, says, see)
+            says = say("{unit} is {state}", unit=service.unit, state=state)
+            yield bad(service.name, say("{says}; its last line: {line}", says=says, line=last) if last else says, see)
         yield from _taken(host, service, owners)
     elif silent := [str(port) for port in service.ports if port not in owners]:
-        says = f"{state}, but nothing listens on {', '.join(silent)} yet"
+        says = say("{state}, but nothing listens on {ports} yet", state=state, ports=", ".join(silent))
         yield warning(service.name, says, "Try again in a minute.")
     elif restarts > RESTARTS:
-        yield warning(service.name, f"{state}, but it was restarted {restarts} times", see)
+        says = say("{state}, but it was restarted {times} times", state=state, times=restarts)
+        yield warning(service.name, says, see)
     else:
         listens = "; ".join(f"{port} is {owner}" for port, owner in owners.items())
         yield good(service.name, ", ".join(filter(None, [state, listens])))
@@ -49,8 +51,9 @@ def _state(host: HostSettings, service: Service, seen: Seen) -> Iterator[Finding
 
 def _taken(host: HostSettings, service: Service, owners: Mapping[int, str]) -> Iterator[Finding]:
     for port, owner in owners.items():
-        says = f"{port} is in use by {owner}, so {service.name} cannot start"
-        yield bad("port", says, f"Stop it, or set hosts.{host.name}.{service.setting}.")
+        says = say("{port} is in use by {owner}, so {name} cannot start", port=port, owner=owner, name=service.name)
+        setting = f"hosts.{host.name}.{service.setting}"
+        yield bad("port", says, say("Stop it, or set {setting}.", setting=setting))
 
 
 def _openness(host: HostSettings, service: Service, seen: Seen) -> Iterator[Finding]:
@@ -58,5 +61,7 @@ def _openness(host: HostSettings, service: Service, seen: Seen) -> Iterator[Find
         if any(address in seen["ports"].get(str(port), "") for address in EVERYBODY):
             # Only the WebUI has a flag that opens it; on the port of another service it is another program.
             flags = host.place("webui.flags")
-            cure = f"Remove --listen from {flags}" if service.name == "webui" else f"Stop what listens on {port}"
-            yield warning("port", f"{port} is open to everybody", f"{cure}; use instead: sdfleet open")
+            flag = say("Remove --listen from {flags}; use instead: sdfleet open", flags=flags)
+            other = say("Stop what listens on {port}; use instead: sdfleet open", port=port)
+            cure = flag if service.name == "webui" else other
+            yield warning("port", say("{port} is open to everybody", port=port), cure)

@@ -1,5 +1,6 @@
 """The locks that each application needs: one for each Python and torch build, and what it has to contain."""
 
+import itertools
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,20 +11,18 @@ from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 from roles.comfyui.config import Comfyui, CustomNode
 from roles.comfyui.release import lock_version as comfyui_lock_version
-from roles.gpu.torch_builds import COMFYUI, LORA_SCRIPTS, TRAINER, WEBUI, Torch
+from roles.gpu.torch_builds import COMFYUI, LORA_SCRIPTS, TRAINER, WEBUI, WEBUI_FORKS, Torch
 from roles.lora_scripts.config import LoraScripts
 from roles.mirrors.config import Mirrors
 from roles.operations.application import COMMIT
 from roles.operations.locks import lock_name
-from roles.webui.config import KNOWN_REFS, Extension, Webui
+from roles.webui.config import Extension, Webui
+from roles.webui.flavors import FLAVORS
 from roles.webui.release import lock_version
 from training.archive import CODE
 
 ON_PYPI = frozenset({("2.1.2", "cu121"), ("2.7.1", "cu126"), ("2.8.0", "cu128"), ("2.9.1", "cu128")})
 """The one build of each torch release that is on the package index itself; the others are on PyTorch's indexes."""
-
-BESIDE_THE_WEBUI = ("ftfy", "regex", "tqdm", "packaging", "wheel")
-"""Dependencies and build tools of CLIP, which is installed from its commit without dependencies."""
 
 BY_HAND = ("onnxruntime==1.19.2", "setuptools<81", "wheel")
 """What lora-scripts' installers add to its requirements; old setup.py files need pkg_resources from setuptools."""
@@ -44,6 +43,8 @@ class EnvironmentLock:
     """Text of a requirements file."""
     python: str
     torch: Torch
+    overrides: tuple[str, ...] = ()
+    """Versions that hold although another package asks for others."""
 
 
 def fleet_locks(
@@ -76,8 +77,12 @@ def shipped_locks(application: Application, mirrors: Mirrors, python: str) -> It
     """Every lock that comes with sdfleet."""
     match application:
         case Application.WEBUI:
-            webui = Webui()
-            return webui_locks(webui.model_copy(update={"commit": KNOWN_REFS[webui.ref]}), mirrors, python)
+            return itertools.chain.from_iterable(
+                webui_locks(
+                    Webui.model_validate({"flavor": name, "commit": flavor.commits[flavor.ref]}), mirrors, python
+                )
+                for name, flavor in FLAVORS.items()
+            )
         case Application.COMFYUI:
             return comfyui_locks(Comfyui(), mirrors, python)
         case Application.LORA_SCRIPTS:
@@ -88,11 +93,12 @@ def shipped_locks(application: Application, mirrors: Mirrors, python: str) -> It
 
 def webui_locks(webui: Webui, mirrors: Mirrors, python: str) -> Iterator[EnvironmentLock]:
     """One lock per torch build for a WebUI with its extensions. Raises SdfleetError if its code cannot be read."""
-    about, texts = _with_parts("webui", webui, "requirements_versions.txt", webui.extensions, mirrors)
-    for torch in WEBUI:
-        requirements = _with_torch(texts, torch, BESIDE_THE_WEBUI)
+    flavor = FLAVORS[webui.flavor]
+    about, texts = _with_parts("webui", webui, flavor.requirements, webui.extensions, mirrors)
+    for torch in WEBUI_FORKS.get(webui.flavor, WEBUI):
+        requirements = _with_torch(texts, torch, flavor.beside)
         name = lock_name(lock_version(webui), python, torch.build)
-        yield EnvironmentLock(name, about, requirements, python, torch)
+        yield EnvironmentLock(name, about, requirements, python, torch, flavor.overrides)
 
 
 def comfyui_locks(comfyui: Comfyui, mirrors: Mirrors, python: str) -> Iterator[EnvironmentLock]:

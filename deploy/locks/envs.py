@@ -19,7 +19,7 @@ from inventory.model import Fleet
 from roles.comfyui import release as comfyui_release
 from roles.lora_scripts import release as lora_release
 from roles.mirrors.config import Mirrors
-from roles.operations.locks import CPU
+from roles.operations.locks import CPU, OVERRIDES
 from roles.trainer import release as trainer_release
 from roles.webui import release as webui_release
 
@@ -137,7 +137,7 @@ def make(
     beside = folder.glob(final.name.replace(f"-{wanted.torch.build}.", "-*."))
     build = "" if (wanted.torch.torch, wanted.torch.build) in ON_PYPI else wanted.torch.build
     endpoints = indexes.endpoints_of(build, mirrors)
-    question = indexes.Question(wanted.requirements, wanted.python, build, sources)
+    question = indexes.Question(wanted.requirements, wanted.python, build, sources, wanted.overrides)
     alike = before or next((path.read_text() for path in sorted(beside)), "")
     body, asked = indexes.resolve(question, endpoints, alike, witnesses)
     for kind, place in endpoints.items():
@@ -156,10 +156,12 @@ def _entries(lock: str) -> list[str]:
 
 
 def _header(wanted: EnvironmentLock, asked: Sequence[str]) -> str:
+    instead = f"{OVERRIDES}{' '.join(wanted.overrides)}\n" if wanted.overrides else ""
     device = "for hosts without a GPU" if wanted.torch.build == CPU else "it computes on CPUs as well"
     return (
         f"# {wanted.about}\n"
         f"# Python {wanted.python}, Linux x86-64, torch {wanted.torch.torch} ({wanted.torch.build}; {device}).\n"
         f"# Made by: sdfleet lock envs --python {wanted.python} --build {wanted.torch.build}\n"
+        f"{instead}"
         f"{indexes.ASKED}{' '.join(asked)}\n"
     )

@@ -64,6 +64,8 @@ class Question:
     """The torch build, if PyTorch's own index is needed for it; else empty."""
     sources: Mapping[str, Sequence[str]]
     """Packages without a wheel, and what each requires."""
+    overrides: Sequence[str] = ()
+    """Versions that hold although another package asks for others."""
 
 
 def endpoints_of(build: str, mirrors: Mirrors) -> dict[str, Endpoints]:
@@ -191,6 +193,9 @@ def _compile(question: Question, over: Mapping[str, str], before: str, more: Seq
         known.write_text("".join(_metadata(name, needs) for name, needs in question.sources.items()))
         answer.write_text(before)
         words = [f"--config-file={known.name}", f"--output-file={answer.name}", asked.name]
+        if question.overrides:
+            (Path(scratch) / "overrides.txt").write_text("\n".join(question.overrides))
+            words.append("--override=overrides.txt")
         done = subprocess.run([*command, *words], cwd=scratch, capture_output=True, text=True, check=False)
         if done.returncode:
             said = [line.strip() for line in done.stderr.splitlines() if line.strip()]

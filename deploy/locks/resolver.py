@@ -14,9 +14,10 @@ from inventory.model import Fleet, HostSettings
 from roles.models.config import LockedModel, Model, unlocked
 from roles.models.sources import plain
 from roles.operations.application import COMMIT, ReleaseError
-from roles.webui.config import KNOWN_REFS, Webui
+from roles.webui.flavors import FLAVORS
 
-WEBUI_HOME = Webui().repository
+RELEASES = {flavor.repository: flavor.commits for flavor in FLAVORS.values()}
+"""Repositories of WebUIs -> the refs of which we know what they name."""
 MIRRORS_HINT = (
     '{} does not answer. If it is blocked, use mirrors (mirrors = "china", or your own in [mirrors]) or a proxy '
     "(HTTPS_PROXY in this shell); otherwise check this machine's network"
@@ -109,8 +110,9 @@ class Resolver:
                 return
             if told := confirmation(pin.asked, endpoints):
                 self.say(f"{role}: {told}")
-        if url == WEBUI_HOME and KNOWN_REFS.get(ref, pin.commit) != pin.commit:
-            says = f"{ref} is {pin.commit} now; it should be {KNOWN_REFS[ref]}"
+        known = RELEASES.get(url, {}).get(ref, pin.commit)
+        if known != pin.commit:
+            says = f"{ref} is {pin.commit} now; it should be {known}"
             self.problems.append(Problem(host.place("webui.ref"), says))
         self.git.setdefault(url, {})[ref] = pin
 

@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from deploy.onhost.machine import disk, os_release
-from roles.onhost import confirm, gpus, idle_stop, nofollow, services, supervisor_boot, supervisor_manager, webui_api
+from roles.onhost import confirm, gpus, idle_stop, nofollow, services, supervisor_boot, supervisor_manager
+from roles.onhost.drawing_applications import APPLICATIONS, Application
 from roles.onhost.loopback import AnswerError
 from roles.onhost.provider import provider
 
 
 def main(
     root: str,
-    webui: dict[str, Any] | None,
+    drawing: dict[str, dict[str, Any]],
     others: dict[str, str],
     models: dict[str, list[str]],
-    states: dict[str, str],
     idle: str = "",
 ) -> dict[str, Any]:
     """Look at the host.
 
+    + drawing: roles of the applications that draw -> arguments of `_application`
     + others: names of further services -> their units
-    + states: names of those that draw -> the file in which each says whether it can
     + idle: file in which the host says for how long nothing has used it; empty if it does not look
     + models: each expected model -> glob patterns, one of which must match
     """
@@ -33,9 +33,8 @@ def main(
     return {
         "os": _os(),
         **_gpus(),
-        "webui": _webui(**webui) if webui else None,
+        "drawing": {name: _application(APPLICATIONS[name], **where) for name, where in drawing.items()},
         "services": {name: services.state(unit) for name, unit in others.items()},
-        "problems": {name: said for name, file in states.items() if (said := _problem(nofollow.read_json(file)))},
         "provider": provider(),
         "idle": _idle(nofollow.read_json(idle)) if idle else None,
         "models": {"expected": len(models), "missing": missing},
@@ -64,14 +63,6 @@ def _idle(told: dict[str, Any]) -> dict[str, Any]:
         return {"looks": False, "seconds": 0.0, "uses": []}
 
 
-def _problem(told: dict[str, Any]) -> str:
-    """Why a service that draws has drawn nothing, or was started again; empty if nothing is to be said."""
-    if problem := told.get("problem"):
-        return str(problem)
-    fault = told.get("fault")
-    return f"started again after {fault['at']}: {fault['reason']}" if isinstance(fault, dict) else ""
-
-
 def _found(pattern: str) -> bool:
     path = Path(pattern)
     return any(match.exists() for match in path.parent.glob(path.name))
@@ -92,18 +83,23 @@ def _gpus() -> dict[str, Any]:
     return {"gpus": [dict(zip(keys, row, strict=True)) for row in rows], "gpu_problem": ""}
 
 
-def _webui(unit: str, state: str, current: str, port: int, extensions: str, store: str) -> dict[str, Any]:
+def _application(app: Application, state: str, current: str, port: int, extensions: str, store: str) -> dict[str, Any]:
+    """How an application that draws is.
+
+    + state: the file in which its service says whether it can draw
+    + extensions: folder of its extensions or custom nodes; those from `store` were installed by sdfleet
+    """
     unit_state: dict[str, str] = {}
     with contextlib.suppress(TimeoutError):  # shown as unknown
-        unit_state = services.shown(unit, "ActiveState", "SubState", "ActiveEnterTimestamp")
+        unit_state = services.shown(app.UNIT, "ActiveState", "SubState", "ActiveEnterTimestamp")
     link, told = Path(current), nofollow.read_json(state)
     active = unit_state.get("ActiveState") == "active"
     return {
         "release": link.resolve().name if link.exists() else None,
         "unit": f"{unit_state.get('ActiveState', 'unknown')}/{unit_state.get('SubState', 'unknown')}",
         "since": unit_state.get("ActiveEnterTimestamp") or None,
-        # The unit is active only when the WebUI is ready: an HTTP request before that would kill its start.
-        "answers": active and _answers(port),
+        # The unit is active only when it is ready: an HTTP request before that would kill a WebUI's start.
+        "answers": active and _answers(app, port),
         "problem": told.get("problem") or "",
         "fault": told.get("fault"),
         "extensions_by_hand": _by_hand(extensions, store),
@@ -138,9 +134,10 @@ def _seconds(picture: Any) -> Any:
     return picture.get("seconds") if isinstance(picture, dict) else None
 
 
-def _answers(port: int) -> bool:
-    """Whether the WebUI lists its models."""
+def _answers(app: Application, port: int) -> bool:
+    """Whether it lists its models."""
     try:
-        return isinstance(webui_api.models(port, seconds=20), list)
+        app.checkpoints(port, 20)
     except AnswerError:
         return False
+    return True

@@ -22,8 +22,12 @@ ABANDONED_SECONDS = 86400
 """Uploaded inputs that belong to no run are deleted after this time."""
 
 
-def missing(store: str, hashes: list[str]) -> list[str]:
-    """Which of `hashes` are missing or altered in the store: an edited input of a run is the store's file too."""
+def missing(run: str, store: str, hashes: list[str]) -> list[str]:
+    """Which of `hashes` are missing or altered in the store: an edited input of a run is the store's file too.
+
+    + run: the folder of the run that needs them; ValueError if there is one already
+    """
+    _refuse_taken(Path(run))
     blobs = {sha256: _blob(store, sha256) for sha256 in hashes}
     return [sha256 for sha256, blob in blobs.items() if not blob.exists() or _hash_of(blob) != sha256]
 
@@ -33,8 +37,7 @@ def create(
 ) -> dict[str, Any]:
     """Move the files in `incoming` into the store and create the folder `run`, completely or not at all."""
     final, arrived = Path(run), Path(incoming)
-    if final.exists() and state_of(final)["state"] != "created":
-        raise ValueError("there is already a run with this name; choose another with --name")
+    _refuse_taken(final)
     for file in sorted(arrived.glob("*")):
         if _hash_of(file) != file.name:
             raise ValueError(f"{file.name[:12]} arrived damaged; send it again")
@@ -64,6 +67,13 @@ def create(
     half.rename(final)
     _tidy(final.parent, Path(store))  # now that the run holds its inputs
     return {}
+
+
+def _refuse_taken(run: Path) -> None:
+    """Raise ValueError if there is a run that was started."""
+    if run.exists() and state_of(run)["state"] != "created":
+        follow = f"to follow that one: sdfleet train follow {run.name}"
+        raise ValueError(f"there is already a run with this name; choose another with --name; {follow}")
 
 
 def inputs(run: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from deploy.connection import hostlock
 from deploy.connection.several import connect
 from deploy.console import err, out, styled
 from deploy.engine.client import select_hosts
+from deploy.interrupts import INTERRUPTED
 from deploy.locks import lock
 from deploy.locks.resolver import Resolver
 from deploy.names import DEFAULT_FILE
@@ -85,7 +86,7 @@ def update(
             rollout.run()
     except KeyboardInterrupt:
         out.print(f"\nInterrupted. Continue with: {asked.resume()}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     except SdfleetError:
         # Otherwise the next apply would bring to all hosts at once what no canary has tried.
         if moved and not touched:

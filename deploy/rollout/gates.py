@@ -77,7 +77,7 @@ def _look(remote: Remote, app: str, settings: Rollout, seconds: float, measured:
         seconds=seconds,
         stable_seconds=max(settings.stable_seconds, seconds),
         picture_seconds=settings.picture_seconds,
-        convert=_convert(host.paths),
+        convert=converter(host.paths),
         pictures=cost.PICTURES if measured else 0,
     )
     ignored = [re.compile(pattern) for pattern in settings.journal_ignore]
@@ -86,7 +86,7 @@ def _look(remote: Remote, app: str, settings: Rollout, seconds: float, measured:
     return seen
 
 
-def _convert(paths: Paths) -> list[str]:
+def converter(paths: Paths) -> list[str]:
     """The words before a program on a host that converts a picture, as the WebUI's user and with its Pillow."""
     return [*as_user(WEBUI).split(), str(paths.current("webui") / "env/bin/python"), "-I"]
 

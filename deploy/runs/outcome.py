@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from deploy.console import err, out
+from deploy.interrupts import INTERRUPTED
 from deploy.runs.follow import Ended
 from deploy.runs.follow import follow as watch
 from deploy.runs.report import write as write_report
@@ -30,7 +31,7 @@ def follow_and_fetch(host: RunHost, run: str, into: Path, stops: Sequence[RunHos
     except KeyboardInterrupt:
         then = " --then stop" if stops else ""
         out.print(f"The run continues; to follow it again: sdfleet train follow {run}{then}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     try:
         _report(host, run, ended)
         bring(host, run, into)

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import templates
+from deploy.runs import drawn
+from deploy.status import TITLES
 from inventory.errors import SdfleetError
 from training.figures import is_figure
 from training.run import record_format
@@ -56,8 +58,19 @@ def describe(folder: Path) -> dict[str, Any]:
         "curve": _curve(record["losses"]),
         "samples": _samples(folder),
         "outputs": _outputs(record.get("outputs")),
+        "drawn": [_drawn(folder, one) for one in drawn.known(folder)],
         "config": _text(config) if config.exists() else json.dumps(record["config"], indent=1),
         "record": _flat(record),
+    }
+
+
+def _drawn(folder: Path, one: drawn.Drawn) -> dict[str, Any]:
+    """What an application drew with the published file."""
+    verdict = "applies it" if one.applies else one.said or f"ignores it: {drawn.same(one)}"
+    places = {name: folder / place for name, place in one.pictures.items()} if not one.said else {}
+    return {
+        **{"title": TITLES.get(one.role, one.role), "applies": one.applies, "verdict": verdict, "one": one},
+        "pictures": {name: _png(place if place.is_file() else None) for name, place in places.items()},
     }
 
 

@@ -71,7 +71,7 @@ def send(origin: RunHost, run: str, record: Mapping[str, Any], target: RunHost, 
     wanted = requirements.turn(config, target.remote.host, ())
     known = origin.inputs(run)
     with tempfile.TemporaryDirectory() as folder:
-        lacking = set(target.missing(known.values()))
+        lacking = set(target.missing(again, known.values()))
         inputs = {}
         for name in (name for name, sha256 in known.items() if sha256 in lacking):
             inputs[name] = Path(folder) / known[name]

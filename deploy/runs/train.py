@@ -1,15 +1,17 @@
 """`sdfleet train`: LoRA training runs on hosts."""
 
+import contextlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import typer
 
 from deploy.connection.several import connect, each
-from deploy.connection.ssh import HostError
+from deploy.connection.ssh import HostError, Remote
 from deploy.console import err, out, styled, waiting
 from deploy.options import Action, checked_name, chosen
-from deploy.runs import listing, train_again
+from deploy.runs import drawn, listing, train_again
 from deploy.runs.names import run_name
 from deploy.runs.outcome import bring, follow_and_fetch, sent
 from deploy.runs.placement import BUSY, UNREAD, RunHosts, choose, run_host, run_hosts, shared_hosts, trainers
@@ -22,6 +24,7 @@ from deploy.runs.then import refuse_partial, refuse_unfollowed, stoppable
 from deploy.runs.transfer import RunHost
 from inventory.errors import ConfigError, Problem, SdfleetError
 from roles.onhost import lora_keys
+from roles.onhost.lora_pictures import Order
 
 
 def run_config(
@@ -48,6 +51,8 @@ def run_config(
         settings_of = [remote.host for remote in chosen_hosts]
         runs = [RunHost(remote) for remote in chosen_hosts]
         stops = stoppable(then, runs)
+        if shared:  # before the first of them gets its part
+            RunHosts(run, runs, []).on_all(lambda host: host.missing(run, ()))
         for host in runs:
             host.send(run, prepare(raw, config, run, host.remote.host, settings_of), sent(run, host.name))
         # Printed first: if this process is killed now, the user must know that there is a run.
@@ -143,6 +148,7 @@ def publish(
     on: str | None,
     into: Path,
     chosen_file: str | None,
+    draw: bool,
 ) -> None:
     if name:
         checked_name("--as", name)
@@ -158,19 +164,41 @@ def publish(
     if not hosts:
         said = 'no host draws; put one into the group "webui" or "comfyui"'
         raise ConfigError(str(fleet), [Problem("hosts", said)])
-    with connect(hosts) as remotes, waiting(f"{name} to reach {len(hosts)} host(s)"):
-        answers = each(remotes, lambda remote: publish_file(remote, run, file, name))
-    for at, answer in answers.items():
-        if isinstance(answer, HostError):
-            err.print(styled("[bold red]error[/] {}", answer))
-            continue
-        what = "published" if answer["changed"] else "was already published"
-        down = not_running(remotes[at].host, answer["refreshed"])
-        seen = f"; not running, and will see it when started: {', '.join(down)}" if down else ""
-        out.print(styled("[bold]{}[/] {} {}{}", at, name, what, seen))
+    with connect(hosts) as remotes:
+        with waiting(f"{name} to reach {len(hosts)} host(s)"):
+            answers = each(remotes, lambda remote: publish_file(remote, run, file, name))
+        for at, answer in answers.items():
+            if isinstance(answer, HostError):
+                err.print(styled("[bold red]error[/] {}", answer))
+                continue
+            what = "published" if answer["changed"] else "was already published"
+            down = not_running(remotes[at].host, answer["refreshed"])
+            seen = f"; not running, and will see it when started: {', '.join(down)}" if down else ""
+            out.print(styled("[bold]{}[/] {} {}{}", at, name, what, seen))
+        told = {at: answer["refreshed"] for at, answer in answers.items() if not isinstance(answer, HostError)}
+        if draw and any(told.values()):
+            _draw({at: remotes[at] for at in told if told[at]}, told, drawn.order(into / run, name, file), into / run)
     if any(isinstance(answer, HostError) for answer in answers.values()):
         raise typer.Exit(1)
     out.print(f"In a prompt: <lora:{name}:1>")
+
+
+def _draw(remotes: Mapping[str, Remote], roles: Mapping[str, list[str]], wanted: Order, folder: Path) -> None:
+    """Have applications that draw show whether they apply a published file; for people and the run's report.
+
+    + roles: of the applications, by host
+    """
+    with waiting(f"the pictures of {len(remotes)} host(s) with {wanted.lora}"):
+        answers = each(remotes, lambda remote: drawn.draw(remote, roles[remote.name], wanted, folder))
+    for answer in answers.values():
+        if isinstance(answer, HostError):
+            err.print(styled("[bold yellow]warning[/] {}", answer))
+            continue
+        drawn.note(folder, answer)
+        for line in (line for one in answer for line in drawn.told(one)):
+            (err if line.plain.startswith("warning") else out).print(line)
+    with contextlib.suppress(SdfleetError):  # an older trainer's run has no record to write a report of
+        out.print(f"Report: {write_report(folder)}")
 
 
 def remove(run: str, fleet: Path, on: str | None) -> None:

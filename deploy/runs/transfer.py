@@ -55,7 +55,7 @@ class RunHost:
                 )
         hashes = submission.hashes()
         files = {hashes[name]: file for name, file in submission.inputs.items()}
-        wanted = self.missing(hashes.values())
+        wanted = self.missing(run, hashes.values())
         sent(len(wanted), len(set(hashes.values())))
         if lost := set(wanted) - files.keys():
             raise HostError(
@@ -75,9 +75,10 @@ class RunHost:
             user=TRAINER,
         )
 
-    def missing(self, hashes: Iterable[str]) -> list[str]:
-        """Which of these sha256 are missing or damaged on the host."""
-        found: list[str] = self.ask("missing", timeout=600, store=str(self.paths.datasets), hashes=sorted(set(hashes)))
+    def missing(self, run: str, hashes: Iterable[str]) -> list[str]:
+        """Which of these sha256 are missing or damaged on the host. Raises HostError if `run` is taken there."""
+        place, store = str(self.paths.run(run)), str(self.paths.datasets)
+        found: list[str] = self.ask("missing", timeout=600, run=place, store=store, hashes=sorted(set(hashes)))
         return found
 
     def inputs(self, run: str) -> dict[str, str]:

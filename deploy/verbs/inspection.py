@@ -12,12 +12,14 @@ from deploy.options import (
     AsJson,
     FleetFile,
     HostName,
+    Language,
     Limit,
     Role,
     Several,
     checked_name,
     chosen,
     one_host,
+    pinned,
     several_hosts,
 )
 from training.options import given_path
@@ -43,7 +45,8 @@ def verify(
     from deploy.engine.client import select_roles
     from deploy.verification import verify
 
-    raise typer.Exit(verify.run(chosen(fleet, limit), select_roles(role or ()), junit, html, as_json))
+    roles = select_roles(role or ())
+    raise typer.Exit(verify.run(pinned(fleet, limit, roles), roles, junit, html, as_json))
 
 
 def status(
@@ -171,6 +174,7 @@ def doctor(
     ] = None,
     fleet: FleetFile = DEFAULT_FILE,
     as_json: AsJson = False,
+    lang: Annotated[Language, typer.Option("--lang", help="Language of what it says; not of --json.")] = Language.EN,
 ) -> None:
     """Find problems here and on the hosts, and say how to fix each.
 
@@ -178,7 +182,7 @@ def doctor(
     """
     from deploy.doctor import report
 
-    raise typer.Exit(report.run(fleet, host, as_json))
+    raise typer.Exit(report.run(fleet, host, as_json, lang))
 
 
 def mount(app: typer.Typer) -> None:

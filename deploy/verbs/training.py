@@ -161,11 +161,15 @@ def publish(
     chosen_file: Annotated[
         str | None, typer.Option("--file", help="File in the run's output/ to publish. Default: the finished LoRA.")
     ] = None,
+    draw: Annotated[bool, typer.Option("--draw/--no-draw", help="Whether it is drawn with.")] = True,
 ) -> None:
-    """Copy a run's LoRA to the WebUI hosts; no restart."""
+    """Copy a run's LoRA to the hosts that draw; no restart.
+
+    Each application then draws without it, with it and at weight 0, and the run's report shows whether it applies it.
+    """
     from deploy.runs import train
 
-    train.publish(run, fleet, limit, name, on, into, chosen_file)
+    train.publish(run, fleet, limit, name, on, into, chosen_file, draw)
 
 
 @app.command()

@@ -48,7 +48,7 @@ def test_folders_have_their_owners(host: Host, paths: Paths, manager: Manager) -
     assert not wrong, f"missing, or with another owner or mode: {', '.join(wrong)}"
 
 
-def test_runs_are_in_autodls_tensorboard(
+def test_runs_are_in_the_tensorboard_of_autodl(
     host: Host, manager: Manager, provider: str, roles: tuple[str, ...], paths: Paths
 ) -> None:
     if manager == SYSTEMD or provider != PROVIDER:
@@ -78,7 +78,7 @@ def test_secrets_are_closed_to_services(host: Host) -> None:
     assert host.run("runuser -u %s -- test -r %s", WEBUI, str(ETC)).rc != 0, f"{WEBUI} can read {ETC}"
 
 
-def test_programs_are_sdfleets_own(host: Host, paths: Paths) -> None:
+def test_programs_are_those_of_sdfleet(host: Host, paths: Paths) -> None:
     file = host.file(str(paths.onhost))
     assert file.exists, f"{paths.onhost} is missing"
     assert file.sha256sum == sha256(), f"{paths.onhost} is another version, or was changed by hand"

@@ -35,7 +35,7 @@ def test_cache_answers(host: Host, cache: Cache) -> None:
     assert answer.stdout.strip() == "ok", f"the cache gives no answer on port {cache.port_of(MODELS)}"
 
 
-def test_tokens_are_roots_alone(host: Host, cache: Cache) -> None:
+def test_tokens_belong_to_root_alone(host: Host, cache: Cache) -> None:
     file = host.file(str(TOKENS))
     assert file.exists == cache.hold_tokens, f"{TOKENS} {'exists' if file.exists else 'is missing'}"
     assert not file.exists or file.mode == 0o600, f"{TOKENS} can be read by others"

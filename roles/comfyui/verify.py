@@ -83,7 +83,7 @@ def test_it_cannot_write_its_code(host: Host, paths: Paths, release: Release) ->
     check_code_is_closed(host, paths, release, COMFYUI)
 
 
-def test_it_offers_the_fleets_models(host: Host, comfyui: Comfyui, models: tuple[Model, ...]) -> None:
+def test_it_offers_the_models_of_the_fleet(host: Host, comfyui: Comfyui, models: tuple[Model, ...]) -> None:
     running(host, UNIT, COMFYUI)
     for kind, called in LISTED.items():
         wanted = {model.name for model in models if model.kind == kind}

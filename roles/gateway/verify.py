@@ -74,7 +74,7 @@ def test_unit_is_active_and_comes_back_after_a_reboot(host: Host, served: list[B
     check_unit_runs(host, UNIT.name, manager)
 
 
-def test_secrets_are_roots(host: Host, gateway: Gateway, served: list[Backend]) -> None:
+def test_secrets_belong_to_root(host: Host, gateway: Gateway, served: list[Backend]) -> None:
     files = [str(path) for path in (CURRENT / USERS, *([KEY] if has_certificate(gateway) else []))]
     for file in files:
         assert host.check_output("stat -L -c '%%a %%U' %s", file) == "600 root", f"{file} can be read by others"
@@ -113,7 +113,7 @@ def test_page_below_its_path_needs_a_login_too(
     assert statuses == ["401"] * len(urls), f"answered without a login below {gateway.path}: {' '.join(statuses)}"
 
 
-def test_no_other_sites_page_may_ask(host: Host, served: list[Backend], places: list[str]) -> None:
+def test_no_page_of_another_site_may_ask(host: Host, served: list[Backend], places: list[str]) -> None:
     url = f"{places[0]}:{served[0].public_port}/sdfleet/login"
     status = host.run(http_commands.statuses([url], "-k", "-H 'Origin: https://elsewhere.invalid'")).stdout.strip()
     assert status == "403", f"{url} answers a page of another site with {status}"

@@ -9,6 +9,7 @@ from roles.gpu.cards import Card, Modules, card_by_id, card_by_smi
 from roles.gpu.config import Gpu
 from roles.gpu.packages import branch_of
 from roles.gpu.torch_builds import TRAINER, WEBUI, Machine, Torch, choose_torch, version_numbers, why_no_torch
+from roles.said import say
 
 DEFAULT_BRANCH = "580"
 """The newest branch that drives everything from Maxwell to Blackwell Ultra; NVIDIA supports it until 2028."""
@@ -82,9 +83,9 @@ class Case:
         for card in self.cards:
             generation = card.generation
             if generation and branch < generation.first_branch:
-                return f"{card.name} needs driver {generation.first_branch} or newer"
+                return say("{card} needs driver {driver} or newer", card=card.name, driver=generation.first_branch)
             if generation and generation.last_branch and branch > generation.last_branch:
-                return f"driver {generation.last_branch} is the last for {card.name}"
+                return say("driver {driver} is the last for {card}", driver=generation.last_branch, card=card.name)
         return None
 
     @property
@@ -121,9 +122,10 @@ class Case:
         """A decision under which the host will run `driver`."""
         webui, trainer = self.torch(driver)
         if not all(card.known for card in self.cards):
-            notes = (*notes, "Apply again once the driver runs: nvidia-smi then names the card, and torch is chosen.")
+            later = "Apply again once the driver runs: nvidia-smi then names the card, and torch is chosen."
+            notes = (*notes, say(later))
         elif trainer is None and self.cards:
-            notes = (*notes, f"No training here: {self.why_no_trainer(driver)}.")
+            notes = (*notes, say("No training here: {why}.", why=self.why_no_trainer(driver)))
         fabric = bool(self.facts.nvswitches) or sum(_is_hgx_blackwell(card) for card in self.cards) >= 8
         fabric = fabric and not self.facts.container
         return Decision(action, reason, driver, None, (), fabric, webui, trainer, notes)
@@ -131,7 +133,8 @@ class Case:
     def refuse(self, reason: str) -> Decision:
         """Change nothing; keep a driver that at least the WebUI can use, unless the settings name another."""
         if self.facts.driver_works and not self.asked_for and self.torch(self.present)[0]:
-            return self.settled("keep", f"Driver {self.present} is kept, although: {reason}", self.present)
+            kept = say("Driver {driver} is kept, although: {reason}", driver=self.present, reason=reason)
+            return self.settled("keep", kept, self.present)
         return Decision("refuse", reason)
 
 

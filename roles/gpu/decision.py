@@ -11,7 +11,8 @@ from roles.gpu.cards import listing
 from roles.gpu.case import ANY_DRIVER, NO_PROPRIETARY_FROM, Case, Decision, cards_of
 from roles.gpu.config import Gpu
 from roles.gpu.packages import ARCHITECTURES, KEYS, branch_of, driver_packages, repository_name
-from roles.gpu.sentences import capital, secure_boot, trouble, why_not_good_enough
+from roles.gpu.sentences import secure_boot, trouble, why_not_good_enough
+from roles.said import capital, say
 
 NEEDED_GB = 3.0
 """Space on the root file system for packages and the module's build."""
@@ -36,9 +37,9 @@ def no_gpu(case: Case) -> Decision | None:
         if wanted not in ("auto", "cpu"):
             return Decision("refuse", f"{case.place(f'gpu.{name}')} asks for {wanted}, but the host has no NVIDIA GPU.")
     if any(device.vendor == 0x1002 for device in case.facts.devices):
-        reason = "The GPU is AMD's; only NVIDIA's are supported, so everything runs on the CPU."
+        reason = say("The GPU is AMD's; only NVIDIA's are supported, so everything runs on the CPU.")
         return case.settled("none", reason, None)
-    return case.settled("none", "No NVIDIA GPU; everything runs on the CPU.", None)
+    return case.settled("none", say("No NVIDIA GPU; everything runs on the CPU."), None)
 
 
 def in_container(case: Case) -> Decision | None:
@@ -57,7 +58,8 @@ def in_container(case: Case) -> Decision | None:
     if webui is None:
         why = case.why_no_webui(case.present)
         return Decision("refuse", f"The driver belongs to the host of this {kind} container and does not fit: {why}.")
-    return case.settled("keep", f"Driver {case.present} belongs to the host of this {kind} container.", case.present)
+    reason = say("Driver {driver} belongs to the host of this {kind} container.", driver=case.present, kind=kind)
+    return case.settled("keep", reason, case.present)
 
 
 def no_build_at_all(case: Case) -> Decision | None:
@@ -85,7 +87,8 @@ def keep_as_configured(case: Case) -> Decision | None:
         return Decision("refuse", said)
     if case.torch(case.present)[0] is None:
         return Decision("refuse", f'{setting} is "keep", but {case.why_no_webui(case.present)}.')
-    return case.settled("keep", f"Driver {case.present} stays, as {setting} says.", case.present)
+    reason = say("Driver {driver} stays, as {setting} says.", driver=case.present, setting=setting)
+    return case.settled("keep", reason, case.present)
 
 
 def good_driver(case: Case) -> Decision | None:
@@ -97,20 +100,23 @@ def good_driver(case: Case) -> Decision | None:
         return None
     notes = []
     if (unseen := len(case.facts.nvidia) - len(case.facts.smi_gpus)) > 0:
-        notes.append(f"nvidia-smi sees {unseen} GPU(s) fewer than the bus; look for Xid errors in dmesg.")
-    return case.settled("keep", f"Driver {present} works and fits {listing(case.cards)}.", present, *notes)
+        notes.append(say("nvidia-smi sees {n} GPU(s) fewer than the bus; look for Xid errors in dmesg.", n=unseen))
+    reason = say("Driver {driver} works and fits {cards}.", driver=present, cards=listing(case.cards))
+    return case.settled("keep", reason, present, *notes)
 
 
 def versions_differ(case: Case) -> Decision | None:
     """Packages were upgraded while the old module is loaded: only a reboot fixes that."""
     version, programs = case.facts.module, case.facts.userspace
     if version and programs and version != programs and case.facts.module_on_disk == programs:
-        reason = f"The kernel still runs driver {version}, its programs are {programs}: reboot to load the new driver."
+        old = "The kernel still runs driver {version}, its programs are {programs}: reboot to load the new driver."
+        reason = say(old, version=version, programs=programs)
         return case.settled("reboot", reason, programs)
     kind = case.facts.installed_kind
     if kind in case.modules and case.facts.module_kind not in (None, kind) and case.facts.smi_exit != 0:
         loaded = case.facts.module_kind
-        reason = f"The {kind} kernel modules are installed, the {loaded} ones loaded: reboot to load the new ones."
+        other = "The {kind} kernel modules are installed, the {loaded} ones loaded: reboot to load the new ones."
+        reason = say(other, kind=kind, loaded=loaded)
         return case.settled("reboot", reason, programs)
     return None
 
@@ -132,10 +138,12 @@ def installed_not_loaded(case: Case) -> Decision | None:
     if facts.secure_boot and not facts.mok_enrolled:
         return case.refuse(secure_boot(case))
     if there:
-        holder = "nouveau is using the card" if facts.nouveau else "its module is not loaded"
-        reason = f"Driver {facts.userspace} is installed, but {holder}: reboot to load it."
+        holder = say("nouveau is using the card") if facts.nouveau else say("its module is not loaded")
+        installed = "Driver {driver} is installed, but {holder}: reboot to load it."
+        reason = say(installed, driver=facts.userspace, holder=holder)
         return case.settled("reboot", reason, facts.userspace)
-    reason = f"Driver {facts.userspace} has no module for kernel {facts.kernel}: build it with DKMS."
+    missing = "Driver {driver} has no module for kernel {kernel}: build it with DKMS."
+    reason = say(missing, driver=facts.userspace, kernel=facts.kernel)
     return case.settled("repair", reason, facts.userspace)
 
 
@@ -225,16 +233,18 @@ def install_or_upgrade(case: Case) -> Decision:
     """No rule objects: install the driver, or upgrade it."""
     modules = case.modules[0]
     packages = driver_packages(case.facts.distribution, branch_of(case.wanted), modules)
-    what = f"driver {case.wanted} with {modules} kernel modules for {listing(case.cards)}"
+    wanted = {"driver": case.wanted, "modules": modules, "cards": listing(case.cards)}
+    what = say("driver {driver} with {modules} kernel modules for {cards}", **wanted)
     if case.facts.dpkg_interrupted and not case.facts.driver_works:
-        reason = f"An installation was interrupted: finish it, and install {what}."
+        reason = say("An installation was interrupted: finish it, and install {what}.", what=what)
         decision = case.settled("install", reason, case.wanted)
     elif case.present and case.facts.packages:
-        decision = case.settled(
-            "upgrade", f"{why_not_good_enough(case)}: replace {case.present} by {what}.", case.wanted
-        )
+        why = why_not_good_enough(case)
+        reason = say("{why}: replace {present} by {what}.", why=why, present=case.present, what=what)
+        decision = case.settled("upgrade", reason, case.wanted)
     else:
-        decision = case.settled("install", f"No driver yet: install {what} from NVIDIA's repository.", case.wanted)
+        reason = say("No driver yet: install {what} from NVIDIA's repository.", what=what)
+        decision = case.settled("install", reason, case.wanted)
     return replace(decision, modules=modules, packages=packages)
 
 

@@ -2,6 +2,7 @@
 
 from roles.gpu.cards import listing
 from roles.gpu.case import ANY_DRIVER, Case
+from roles.said import capital, say
 
 KEYS_OF_DKMS = {"ubuntu": "/var/lib/shim-signed/mok/MOK.der"}
 """The public key of a distribution's DKMS, if it is not KEY_OF_DKMS."""
@@ -12,21 +13,23 @@ def trouble(case: Case) -> str:
     """What is wrong with the present driver, or that there is none."""
     facts = case.facts
     if facts.smi_exit is None:
-        return "there is no driver"
+        return say("there is no driver")
     if facts.smi_exit != 0:
-        return f"nvidia-smi fails ({facts.smi_error or facts.smi_exit})"
-    return f"the driver is {facts.module} in the kernel and {facts.userspace} in its programs"
+        return say("nvidia-smi fails ({why})", why=facts.smi_error or facts.smi_exit)
+    versions = {"module": facts.module, "programs": facts.userspace}
+    return say("the driver is {module} in the kernel and {programs} in its programs", **versions)
 
 
 def why_not_good_enough(case: Case) -> str:
     """Why the present driver does not fit cards, builds or settings."""
     present = case.present
     if case.asked_for and not (present and case.as_asked(present)):
-        return f"{case.place('gpu.driver')} is {case.wanted}"
+        return say("{setting} is {wanted}", setting=case.place("gpu.driver"), wanted=case.wanted)
     if present and (misfit := case.misfit(present)):
         return capital(misfit)
     if case.facts.module_kind and case.facts.module_kind not in case.modules:
-        return f"The {case.facts.module_kind} kernel modules do not drive {listing(case.cards)}"
+        kind, cards = case.facts.module_kind, listing(case.cards)
+        return say("The {kind} kernel modules do not drive {cards}", kind=kind, cards=cards)
     if not case.facts.driver_works:
         return capital(trouble(case))
     (webui, _), (possible, _) = case.torch(present), case.torch(ANY_DRIVER)
@@ -41,8 +44,3 @@ def secure_boot(case: Case) -> str:
         f"driver: turn Secure Boot off in the firmware, or enroll the key (`mokutil --import {key}`, reboot, confirm "
         "at the console; docs/gpu.md explains how to create it), and apply again."
     )
-
-
-def capital(clause: str) -> str:
-    """`clause` as the beginning of a sentence."""
-    return clause[0].upper() + clause[1:]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from roles.gpu.cards import Card, Compute
 from roles.gpu.config import Build
+from roles.said import say
 
 Version = tuple[int, ...]
 
@@ -80,6 +81,15 @@ COMFYUI = (
 )
 """ComfyUI asks for no version of torch; these are the trainer's, so that a host that has both downloads one."""
 
+FORGE_NEO = (
+    Torch("cu128", "2.9.1", "0.24.1", _WITH_BLACKWELL_AND_VOLTA, _CUDA12),
+    Torch("cpu", "2.9.1", "0.24.1", (), ""),
+)
+"""What its launcher installs."""
+
+WEBUI_FORKS = {"forge-neo": FORGE_NEO}
+"""Flavors of the WebUI that have builds of their own."""
+
 TRAINER = (
     Torch("cu128", "2.9.1", "0.24.1", _WITH_BLACKWELL_AND_VOLTA, _CUDA12),
     Torch("cu126", "2.7.1", "0.22.1", _CU11_12, _CUDA12),
@@ -119,22 +129,27 @@ def choose_torch(builds: Sequence[Torch], wanted: str, machine: Machine, driver:
 def why_no_torch(builds: Sequence[Torch], wanted: str, machine: Machine, driver: str | None) -> str:
     """One clause that says why `choose` found nothing."""
     offered = _offered(builds, wanted, machine)
-    where = "" if machine.processor == "x86_64" else f" for {machine.processor}"
+    where = "" if machine.processor == "x86_64" else say(" for {processor}", processor=machine.processor)
     if not offered:
         if wanted == "auto":
-            return f"there is no build of torch{where}"
+            return say("there is no build of torch{where}", where=where)
         known = ", ".join(dict.fromkeys(torch.build for torch in _offered(builds, "auto", machine)))
-        return f"there is no {wanted} build of torch{where} here; known are {known or 'none'}"
+        unknown = "there is no {wanted} build of torch{where} here; known are {known}"
+        return say(unknown, wanted=wanted, where=where, known=known or "none")
     if not machine.cards:
-        return f"the {wanted} build of torch needs an NVIDIA GPU"
+        return say("the {wanted} build of torch needs an NVIDIA GPU", wanted=wanted)
     fitting = [torch for torch in offered if torch.build != "cpu" and all(map(torch.runs_on, machine.cards))]
     if not fitting:
-        kind = "build" if wanted == "auto" else f"{wanted} build"
+        kind = say("build") if wanted == "auto" else say("{wanted} build", wanted=wanted)
         alone = sorted({card.name for card in machine.cards if not any(torch.runs_on(card) for torch in offered)})
         names = " and ".join(alone or sorted({card.name for card in machine.cards}))
-        return f"no {kind} of torch{where} has code for {names}{'' if alone else ' together'}"
+        together = "" if alone else say(" together")
+        without = "no {kind} of torch{where} has code for {names}{together}"
+        return say(without, kind=kind, where=where, names=names, together=together)
     oldest = min(fitting, key=lambda torch: version_numbers(torch.min_driver))
-    return f"torch {oldest.torch}+{oldest.build} needs driver {oldest.min_driver} or newer, not {driver or 'none'}"
+    build, needed = f"{oldest.torch}+{oldest.build}", oldest.min_driver
+    too_old = "torch {build} needs driver {needed} or newer, not {driver}"
+    return say(too_old, build=build, needed=needed, driver=driver or "none")
 
 
 def _offered(builds: Sequence[Torch], wanted: str, machine: Machine) -> list[Torch]:

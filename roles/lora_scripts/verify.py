@@ -96,7 +96,7 @@ def test_it_cannot_swap_the_folders_that_are_mounted_for_it(host: Host, paths: P
         )
 
 
-def test_gui_lists_the_fleets_checkpoints(host: Host, lora_scripts: LoraScripts, paths: Paths) -> None:
+def test_gui_lists_the_checkpoints_of_the_fleet(host: Host, lora_scripts: LoraScripts, paths: Paths) -> None:
     folder = paths.webui_models / "Stable-diffusion"
     links = host.run(f"find {shlex.quote(str(folder))} -maxdepth 1 -type l -name '*.safetensors' -printf '%f\\0'")
     url = f"http://127.0.0.1:{lora_scripts.port}/api/get_files?pick_type=model-file"

@@ -29,7 +29,7 @@ def test_git_goes_over_a_mirror_of_the_fleet(host: Host, mirrors: Mirrors) -> No
     assert asked in allowed, f"git asks {asked}, which is not a mirror in fleet.toml"
 
 
-def test_mirrors_in_use_are_the_fleets(host: Host, mirrors: Mirrors) -> None:
+def test_mirrors_of_the_fleet_are_in_use(host: Host, mirrors: Mirrors) -> None:
     assert host.file(str(MIRRORS_ENV)).exists, f"{MIRRORS_ENV} is missing"
     lines = host.file(str(MIRRORS_ENV)).content_string.splitlines()
     used = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
@@ -57,7 +57,7 @@ def test_traffic_goes_over_the_proxy(host: Host, http_proxy: Forward, no_proxy: 
     assert there.rc == 0, f"the proxy {name}:{port} doesn't answer"
 
 
-def test_apt_goes_over_the_fleets_proxy(host: Host, mirrors: Mirrors) -> None:
+def test_apt_goes_over_the_proxy_of_the_fleet(host: Host, mirrors: Mirrors) -> None:
     if mirrors.apt_proxy is None:
         return
     shown = host.check_output("apt-config dump --format '%v%n' Acquire::http::Proxy").partition("\n")[0].strip()

@@ -32,6 +32,11 @@ def checkpoints(port: int, seconds: float = 10) -> list[str]:
     return [str(name) for name in found]
 
 
+def loaded(port: int, seconds: float) -> str:
+    """None: a graph names one."""
+    return ""
+
+
 def waiting(port: int, seconds: float = 10) -> int:
     """How many pictures are in the making or wait to be. Raises loopback.AnswerError."""
     try:

@@ -21,8 +21,12 @@ PREVIEW = "7"
 """The node of the graph that has the picture: it lies in a folder that is emptied at each start."""
 
 
-def graph(checkpoint: str, prompt: str, steps: int, seed: int) -> dict[str, Any]:
-    """What to draw, as ComfyUI's API has it: the same picture each time, and drawn each time.
+CHECKPOINT, SAMPLER, LORA = "1", "5", "8"
+TEXTS = ("2", "3")
+
+
+def graph(checkpoint: str, prompt: str, steps: int, seed: int, side: int = 64, guidance: float = 1.0) -> dict[str, Any]:
+    """What to draw, as ComfyUI's API has it: the same picture each time; at a guidance of 1, drawn each time.
 
     An unchanged node is not computed again. So the text of what should not be in the picture changes, which at a
     guidance of 1 is not used.
@@ -30,14 +34,14 @@ def graph(checkpoint: str, prompt: str, steps: int, seed: int) -> dict[str, Any]
     nodes = [
         ("CheckpointLoaderSimple", {"ckpt_name": checkpoint}),
         ("CLIPTextEncode", {"text": prompt, "clip": ["1", 1]}),
-        ("CLIPTextEncode", {"text": uuid.uuid4().hex, "clip": ["1", 1]}),
-        ("EmptyLatentImage", {"width": 64, "height": 64, "batch_size": 1}),
+        ("CLIPTextEncode", {"text": uuid.uuid4().hex if guidance == 1 else "", "clip": ["1", 1]}),
+        ("EmptyLatentImage", {"width": side, "height": side, "batch_size": 1}),
         (
             "KSampler",
             {
                 "seed": seed,
                 "steps": steps,
-                "cfg": 1.0,
+                "cfg": guidance,
                 "sampler_name": "euler",
                 "scheduler": "normal",
                 "denoise": 1.0,
@@ -51,6 +55,16 @@ def graph(checkpoint: str, prompt: str, steps: int, seed: int) -> dict[str, Any]
         ("PreviewImage", {"images": ["6", 0]}),
     ]
     return {str(number): {"class_type": kind, "inputs": given} for number, (kind, given) in enumerate(nodes, 1)}
+
+
+def with_lora(nodes: dict[str, Any], file: str, weight: float) -> dict[str, Any]:
+    """The same with a LoRA, for the UNet and the text encoder."""
+    both = {"model": [CHECKPOINT, 0], "clip": [CHECKPOINT, 1]}
+    inputs = {**both, "lora_name": file, "strength_model": weight, "strength_clip": weight}
+    found = {**nodes, LORA: {"class_type": "LoraLoader", "inputs": inputs}}
+    for number, changes in [(SAMPLER, {"model": [LORA, 0]}), *((text, {"clip": [LORA, 1]}) for text in TEXTS)]:
+        found[number] = {**found[number], "inputs": {**found[number]["inputs"], **changes}}
+    return found
 
 
 def draw(port: int, seconds: float, wanted: dict[str, Any]) -> bytes:

@@ -18,6 +18,12 @@ class Application(Protocol):
     KEEPS_UNLOADED: bool
     """Whether it must be told to load again what it has unloaded; else it does so for the next picture."""
 
+    def checkpoints(self, port: int, seconds: float) -> list[str]:
+        """Names of the models that it can draw with."""
+
+    def loaded(self, port: int, seconds: float) -> str:
+        """Which of these it draws with where none is named; empty if one always is."""
+
     def progress(self, port: int) -> tuple[str, str]:
         """What it does, as the end of a sentence, empty if it is idle; and what tells its last picture from others."""
 

@@ -26,9 +26,19 @@ ask = partial(loopback.ask_json, refusal=refusal)
 """JSON of one request, a POST if there is a body. Raises loopback.AnswerError."""
 
 
-def models(port: int, seconds: float) -> Any:
-    """The checkpoints that it can draw with."""
-    return ask(port, "/sdapi/v1/sd-models", seconds=seconds)
+def checkpoints(port: int, seconds: float) -> list[str]:
+    """Titles of the models that it can draw with. Raises loopback.AnswerError."""
+    found = ask(port, "/sdapi/v1/sd-models", seconds=seconds)
+    if not isinstance(found, list):
+        raise loopback.AnswerError("sent no list of checkpoints")
+    return [str(model.get("title", "") if isinstance(model, dict) else model) for model in found]
+
+
+def loaded(port: int, seconds: float) -> str:
+    try:
+        return str(ask(port, "/sdapi/v1/options", seconds=seconds).get("sd_model_checkpoint") or "")
+    except AttributeError as error:
+        raise loopback.AnswerError("sent no options") from error
 
 
 def tell(port: int, verb: str, seconds: float) -> None:

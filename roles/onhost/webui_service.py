@@ -33,7 +33,7 @@ class WebuiDrawer:
                 raise ServiceError(f"{self.options.config} cannot be written: {error.strerror}") from error
 
     def has_checkpoint(self, port: int, seconds: float) -> bool:
-        return bool(webui_api.models(port, seconds))
+        return bool(webui_api.checkpoints(port, seconds))
 
     def look_again(self, port: int, seconds: float) -> None:
         webui_api.tell(port, "refresh-checkpoints", seconds)

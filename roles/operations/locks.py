@@ -86,6 +86,16 @@ def build_of_pytorchs_own(lock: str) -> str:
     return found[1] if found else ""
 
 
+OVERRIDES = "# Overrides: "
+"""Start of the line in a lock that names versions which hold although a package asks for others."""
+
+
+def overridden(lock: str) -> list[str]:
+    """The packages in the text of a lock that have another version than a package asks for."""
+    found = re.search(rf"^{OVERRIDES}(.*)", lock, re.MULTILINE)
+    return re.findall(r"([A-Za-z0-9][A-Za-z0-9._-]*)==", found[1]) if found else []
+
+
 def torch_version(lock: str) -> str:
     """The version of torch that the text of a lock names; empty if it names none."""
     found = re.search(r"^torch==([\w.+]+)", lock, re.MULTILINE)

@@ -12,11 +12,14 @@ from roles.operations.undrawn import report_undrawn
 from roles.paths import Folder, Paths
 from roles.webui import extensions
 from roles.webui.config import Webui
+from roles.webui.flavors import FLAVORS
 from roles.webui.release import check_variables
 from roles.webui.service import UNIT, options_file, options_text
 
 SERVED_LINKS = ("config_states", "tmp")
 """Folders that the WebUI writes to beside its code; they are links into the data folder."""
+UNPACK = "import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), open(sys.argv[2], 'wb'))"
+"""A program that unpacks one .xz file."""
 
 
 def application(webui: Webui, paths: Paths, release: Release, text: str, manager: Manager) -> Application:
@@ -47,12 +50,17 @@ def application(webui: Webui, paths: Paths, release: Release, text: str, manager
 def finishing(webui: Webui, paths: Paths, release: Release, manager: Manager) -> list[str]:
     """Commands that complete a release in its build folder, and check that the launcher finds nothing missing."""
     data, env = shlex.quote(str(paths.data("webui"))), shlex.quote(str(release.environment.folder(paths)))
+    flavor = FLAVORS[webui.flavor]
     links = [f"ln -sfn {data}/{name} {CODE}/{name}" for name in SERVED_LINKS]
+    unpacked = [
+        shlex.join(["python3", "-c", UNPACK, f"{CODE}/{xz}", f"{CODE}/{file}"]) for file, xz in flavor.unpacked.items()
+    ]
     settings = {name: shlex.quote(value) for name, value in check_variables(webui).items()}
     trial = tried(WEBUI, manager, {"HOME": "/tmp", **settings}, str(CODE))
-    check = bounded(f"{trial} {env}/bin/python launch.py --skip-torch-cuda-test --exit")
+    words = ["launch.py", "--skip-torch-cuda-test", *flavor.check_arguments, "--exit"]
+    check = bounded(f"{trial} {env}/bin/python {' '.join(words)}")
     required = [f"extensions/{name}/requirements.txt" for name in extensions.names(release)]
     # This is asked before what is kept is linked beside their files: the WebUI can write there, and a FIFO of that name
     # would never be read.
     met = requirements_met(WEBUI, required)
-    return [*links, f"ln -sfn {env} env", *met, *extensions.kept_shown(release, paths), check]
+    return [*links, *unpacked, f"ln -sfn {env} env", *met, *extensions.kept_shown(release, paths), check]

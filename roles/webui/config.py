@@ -1,9 +1,9 @@
 """Settings of the WebUI role, and their checks against the WebUI's command line."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from roles.application_settings import Device, KeptReleases, LoopbackPort, PinnedCommit, PythonVersion
 from roles.egress import Egress
@@ -12,9 +12,6 @@ from roles.names import Commit
 from roles.settings import ControllerPath, GitUrl, Line, Name, Ref, Settings, raise_all
 from roles.webui.flavors import FLAVORS
 from training.bounds import LONGEST_WAIT
-
-KNOWN_REFS = {ref: commit for flavor in FLAVORS.values() for ref, commit in flavor.commits.items()}
-"""Releases with a known commit, which need no lock entry."""
 
 FROM_OUTSIDE = "to reach it from elsewhere use the group gateway or `sdfleet open`"
 OTHER_SETTINGS = {
@@ -34,6 +31,13 @@ OTHER_SETTINGS = {
 }
 MANAGED_FLAGS = {flag: instead for instead, flags in OTHER_SETTINGS.items() for flag in flags.split()}
 """Launch flags that sdfleet sets, by argparse's name -> what to do instead."""
+
+
+REMOVED = {
+    "forge": "its code has not changed since July 2025, and Forge Neo carries it on",
+    "reforge": "its own authors send people to Forge Neo",
+}
+"""Flavors of earlier versions of sdfleet -> what became of them."""
 
 
 class Repository(Settings):
@@ -56,13 +60,21 @@ PACKAGES = {
 }
 
 
+def _still_there(flavor: Any) -> Any:
+    if isinstance(flavor, str) and flavor in REMOVED:
+        raise ValueError(
+            f'"{flavor}" was removed, as nobody ever ran it: {REMOVED[flavor]}; set "forge-neo" or "a1111"'
+        )
+    return flavor
+
+
 class Webui(Settings):
     """A WebUI as a service."""
 
-    flavor: Literal["a1111", "forge", "reforge"] = Field(
+    flavor: Annotated[Literal["a1111", "forge-neo"], BeforeValidator(_still_there)] = Field(
         default="a1111",
-        description="The WebUI itself, or a fork with its launch contract; it decides the defaults of repository, "
-        "ref and repositories.",
+        description="AUTOMATIC1111's WebUI, or its fork Forge Neo; it decides the defaults of repository, ref and "
+        "repositories, and which flags there are.",
     )
 
     repository: GitUrl = Field(
@@ -164,4 +176,6 @@ class Webui(Settings):
 
 def launch_flags(flavor: str) -> LaunchFlags:
     """The flags that a flavor's launcher has."""
-    return LaunchFlags(flavor, "webui", FLAVORS[flavor].flags, MANAGED_FLAGS, "device_id", "one of an extension")
+    its = FLAVORS[flavor]
+    managed = {**MANAGED_FLAGS, **its.managed}
+    return LaunchFlags(flavor, "webui", its.flags, managed, "device_id", "one of an extension", its.spelled)

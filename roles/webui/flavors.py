@@ -1,10 +1,10 @@
-"""The differences between the WebUI and its forks, as data: repositories, commits and flags.
+"""The differences between the WebUI and its fork Forge Neo, as data: repositories, commits, flags and packages.
 
-Taken from each fork's modules/launch_utils.py and modules/cmd_args.py at the commit named here.
+Taken from each one's modules/launch_utils.py and argparse parser at the commit named here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from roles.launch_flags import Kind
@@ -15,7 +15,7 @@ Pin = tuple[str, str]
 
 @dataclass(frozen=True)
 class Flavor:
-    """A fork at the release that sdfleet supports."""
+    """The WebUI or a fork, at the release that sdfleet supports."""
 
     repository: str
     ref: str
@@ -30,6 +30,27 @@ class Flavor:
     flags: Mapping[str, Kind]
     lock: str
     """Prefix of the names of its shipped locks."""
+    for_cpu: str
+    """The build whose lock serves CPU hosts."""
+    requirements: str
+    """The file with its requirements."""
+    beside: tuple[str, ...]
+    """Packages that the file does not list: what the launcher installs by itself, and what CLIP needs, which is
+    installed from its commit without dependencies."""
+    overrides: tuple[str, ...] = ()
+    """Versions that hold although another package asks for others."""
+    arguments: tuple[str, ...] = ()
+    """Arguments that it always gets."""
+    check_arguments: tuple[str, ...] = ()
+    """Arguments for the launcher's check of a built release."""
+    data_folders: Mapping[str, str] = field(default_factory=dict)
+    """Options for folders of models that it would look for elsewhere -> the folder below the data folder."""
+    unpacked: Mapping[str, str] = field(default_factory=dict)
+    """Files that its start unpacks into its code unless they are there; it cannot write there -> their .xz files."""
+    spelled: Mapping[str, str] = field(default_factory=dict)
+    """Flags that it has under another name -> the option."""
+    managed: Mapping[str, str] = field(default_factory=dict)
+    """Further flags that sdfleet sets -> what to do instead."""
 
 
 SWITCHES = """
@@ -38,10 +59,10 @@ SWITCHES = """
     disable_nan_check disable_opt_split_attention disable_safe_unpickle disable_tls_verify do_not_download_clip
     enable_console_prompts enable_insecure_extension_access force_enable_xformers freeze_settings gradio_debug
     hide_ui_dir_config log_startup lowram lowvram medvram medvram_sdxl no_gradio_queue no_half no_half_vae no_hashing
-    no_progressbar_hiding no_prompt_history nowebui opt_sdp_attention opt_sdp_no_mem_attention opt_split_attention
-    opt_split_attention_invokeai opt_split_attention_v1 opt_sub_quad_attention show_negative_prompt skip_install
-    skip_load_model_at_start skip_python_version_check skip_torch_cuda_test skip_version_check ui_debug_mode
-    unix_filenames_sanitization unload_gfpgan upcast_sampling use_ipex use_textbox_seed xformers
+    no_progressbar_hiding no_prompt_history nowebui opt_channelslast opt_sdp_attention opt_sdp_no_mem_attention
+    opt_split_attention opt_split_attention_invokeai opt_split_attention_v1 opt_sub_quad_attention show_negative_prompt
+    skip_install skip_load_model_at_start skip_python_version_check skip_torch_cuda_test skip_version_check
+    ui_debug_mode unix_filenames_sanitization unload_gfpgan upcast_sampling use_ipex use_textbox_seed xformers
     xformers_flash_attention
 """
 INTEGERS = """
@@ -56,29 +77,48 @@ TEXTS = """
     precision realesrgan_models_path scunet_models_path styles_file swinir_models_path textual_inversion_templates_dir
     theme use_cpu vae_dir vae_path
 """
-_SHARED: dict[str, Kind] = {
+_A1111: dict[str, Kind] = {
     **dict.fromkeys(SWITCHES.split(), "switch"),
     **dict.fromkeys(INTEGERS.split(), "integer"),
     **dict.fromkeys(TEXTS.split(), "text"),
 }
-"""Flags of the WebUI 1.10.1, which its forks kept."""
+"""Flags of the WebUI 1.10.1."""
 
-BACKEND = """
-    all_in_fp16 all_in_fp32 always_cpu always_gpu always_high_vram always_low_vram always_no_vram always_normal_vram
-    always_offload_from_vram attention_pytorch attention_quad attention_split clip_in_fp16 clip_in_fp32 cuda_malloc
-    cuda_stream disable_xformers force_upcast_attention pin_shared_memory pytorch_deterministic unet_in_bf16
-    unet_in_fp16 vae_in_bf16 vae_in_cpu vae_in_fp16 vae_in_fp32
+NEO_SWITCHES = """
+    add_stop_route administrator adv_samplers all_in_fp16 all_in_fp32 always_cpu always_gpu always_high_vram
+    always_low_vram always_no_vram always_normal_vram always_offload_from_vram api_log api_server_stop
+    attention_pytorch attention_split clip_in_cpu clip_in_fp16 clip_in_fp32 clip_in_fp8_e4m3fn clip_in_fp8_e5m2
+    cuda_malloc cuda_stream disable_all_extensions disable_attention_upcast disable_console_progressbars
+    disable_extra_extensions disable_flash disable_gpu_warning disable_ipex_hijack disable_mmap disable_safe_unpickle
+    disable_sage disable_tls_verify disable_xformers enable_console_prompts enable_insecure_extension_access fast_fp16
+    force_upcast_attention freeze_settings gradio_debug hide_ui_dir_config log_startup mmap_torch_files
+    no_gradio_queue no_hashing no_prompt_history nowebui pin_shared_memory pytorch_deterministic skip_version_check
+    ui_debug_mode unet_in_bf16 unet_in_fp16 unet_in_fp8_e4m3fn unet_in_fp8_e5m2 unix_filenames_sanitization
+    use_textbox_seed vae_in_bf16 vae_in_cpu vae_in_fp16 vae_in_fp32
 """
-_BACKEND: dict[str, Kind] = dict.fromkeys(BACKEND.split(), "switch")
-"""Flags of the memory management that both forks share."""
+NEO_TEXTS = """
+    ckpt_dirs codeformer_models_path controlnet_dir controlnet_preprocessor_models_dir cors_allow_origins
+    cors_allow_origins_regex device_id embeddings_dir esrgan_models_path freeze_settings_in_sections
+    freeze_specific_settings gfpgan_models_path gradio_allowed_path localizations_dir loglevel lora_dir lora_dirs
+    styles_file text_encoder_dirs theme use_cpu vae_dirs
+"""
+_NEO: dict[str, Kind] = {
+    **dict.fromkeys(NEO_SWITCHES.split(), "switch"),
+    **dict.fromkeys(("filenames_max_length", "timeout_keep_alive"), "integer"),
+    **dict.fromkeys(NEO_TEXTS.split(), "text"),
+    "controlnet_loglevel": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    "sage2_function": ("auto", "fp16_triton", "fp16_cuda", "fp8_cuda"),
+    "sage_accum_dtype": ("fp16", "fp32", "fp16+fp32", "fp32+fp32"),
+    "sage_quant_gran": ("per_warp", "per_thread"),
+    "sage_quantization_backend": ("cuda", "triton"),
+}
+"""Flags of Forge Neo 2.6; those that only have its launcher install packages are left out."""
 
-_ASSETS = (
-    "https://github.com/AUTOMATIC1111/stable-diffusion-webui-assets.git",
-    "6f7db241d2f8ba7457bac5ca9753331f0c266917",
-)
-_BLIP = ("https://github.com/salesforce/BLIP.git", "48211a1594f1321b00f14c9f7a5b4813144b2fb9")
-_WITH_LDM = {
-    "stable-diffusion-webui-assets": _ASSETS,
+_LDM = {
+    "stable-diffusion-webui-assets": (
+        "https://github.com/AUTOMATIC1111/stable-diffusion-webui-assets.git",
+        "6f7db241d2f8ba7457bac5ca9753331f0c266917",
+    ),
     "stable-diffusion-stability-ai": (
         "https://github.com/w-e-w/stablediffusion.git",
         "cf1d67a6fd5ea1aa600c4df58e5b47da45f6bdbf",
@@ -88,7 +128,7 @@ _WITH_LDM = {
         "45c443b316737a4ab6e40413d7794a7f5657c19f",
     ),
     "k-diffusion": ("https://github.com/crowsonkb/k-diffusion.git", "ab527a9a6d347f364e3d185ba6d714e22d80cb3c"),
-    "BLIP": _BLIP,
+    "BLIP": ("https://github.com/salesforce/BLIP.git", "48211a1594f1321b00f14c9f7a5b4813144b2fb9"),
 }
 _VARIABLES = {
     "stable-diffusion-webui-assets": "ASSETS_COMMIT_HASH",
@@ -97,8 +137,10 @@ _VARIABLES = {
     "k-diffusion": "K_DIFFUSION_COMMIT_HASH",
     "BLIP": "BLIP_COMMIT_HASH",
 }
-_FORGE = "dfdcbab685e57677014f05a3309b48cc87383167"
-_REFORGE = "3b56b268ad9158ee8b30900973b6ccda4ec22241"
+_CLIP = ("ftfy", "regex", "tqdm", "packaging", "wheel")
+"""Dependencies and build tools of CLIP."""
+_TOKENIZERS = "backend/huggingface"
+_INSTALLED_BY_ITS_LAUNCHER = "it only has the launcher install a package; pin that with webui.requirements"
 
 FLAVORS: Mapping[str, Flavor] = MappingProxyType(
     {
@@ -106,49 +148,58 @@ FLAVORS: Mapping[str, Flavor] = MappingProxyType(
             repository="https://github.com/AUTOMATIC1111/stable-diffusion-webui.git",
             ref="v1.10.1",
             commits={"v1.10.1": "82a973c04367123ae98bd9abdf80d9eda9b910e2"},
-            repositories=_WITH_LDM,
+            repositories=_LDM,
             commit_variables=_VARIABLES,
+            arguments=("--no-download-sd-model",),
             cpu_arguments=("--use-cpu", "all", "--no-half", "--precision", "full"),
-            flags=_SHARED | {"opt_channelslast": "switch"},
+            flags=_A1111,
             lock="v1.10.1",
+            # torch 2.1.2, with which the WebUI was released.
+            for_cpu="cu121",
+            requirements="requirements_versions.txt",
+            beside=_CLIP,
         ),
-        "forge": Flavor(
-            repository="https://github.com/lllyasviel/stable-diffusion-webui-forge.git",
-            ref=_FORGE,
-            commits={},
-            repositories={
-                "stable-diffusion-webui-assets": _ASSETS,
-                "huggingface_guess": (
-                    "https://github.com/lllyasviel/huggingface_guess.git",
-                    "84826248b49bb7ca754c73293299c4d4e23a548d",
+        "forge-neo": Flavor(
+            repository="https://github.com/Haoming02/sd-webui-forge-classic.git",
+            ref="2.6",
+            commits={"2.6": "b3403af1cf0e468272464207319057548c0567fe"},
+            repositories={},
+            commit_variables={},
+            cpu_arguments=("--always-cpu", "--all-in-fp32"),
+            # Its built-in extensions bring installers, which would be run.
+            check_arguments=("--disable-all-extensions",),
+            data_folders={"--embeddings-dir": "embeddings"},
+            unpacked={
+                f"{_TOKENIZERS}/Wan-AI/Wan2.1-T2V-14B/tokenizer/tokenizer.json": f"{_TOKENIZERS}/wan.tokenizer.json.xz",
+                f"{_TOKENIZERS}/Wan-AI/Wan2.1-I2V-14B/tokenizer/tokenizer.json": f"{_TOKENIZERS}/wan.tokenizer.json.xz",
+                f"{_TOKENIZERS}/neta-art/Neta-Lumina/tokenizer/tokenizer.json": f"{_TOKENIZERS}/neta.tokenizer.json.xz",
+                f"{_TOKENIZERS}/Tongyi-MAI/Z-Image-Turbo/tokenizer/tokenizer.json": (
+                    f"{_TOKENIZERS}/z.tokenizer.json.xz"
                 ),
-                "BLIP": _BLIP,
             },
-            commit_variables=_VARIABLES | {"huggingface_guess": "HUGGINGFACE_GUESS_HASH"},
-            cpu_arguments=("--always-cpu", "--all-in-fp32"),
-            flags=_SHARED
-            | _BACKEND
-            | {"opt_channelslast": "switch", "controlnet_dir": "text", "text_encoder_dir": "text"}
-            | {"controlnet_preprocessor_models_dir": "text", "skip_google_blockly": "switch"},
-            lock="forge-dfdcbab6",
-        ),
-        "reforge": Flavor(
-            repository="https://github.com/Panchovix/stable-diffusion-webui-reForge.git",
-            ref=_REFORGE,
-            commits={},
-            repositories=_WITH_LDM
-            | {
-                "stable-diffusion-stability-ai": (
-                    "https://github.com/joypaul162/Stability-AI-stablediffusion.git",
-                    "f16630a927e00098b524d687640719e4eb469b76",
-                )
+            flags=_NEO,
+            spelled={"device_id": "--gpu-device-id"},
+            managed={
+                "gpu_device_id": "set webui.flags.device_id",
+                "model_ref": "set fleet.data_root",
+                "use_cpu": "set webui.device",
+                **dict.fromkeys(
+                    ("flash", "onnxruntime_gpu", "sage", "uv", "uv_symlink", "xformers"), _INSTALLED_BY_ITS_LAUNCHER
+                ),
             },
-            commit_variables=_VARIABLES,
-            cpu_arguments=("--always-cpu", "--all-in-fp32"),
-            flags=_SHARED
-            | _BACKEND
-            | {"force_channels_last": "switch", "controlnet_dir": "text", "controlnet_preprocessor_models_dir": "text"},
-            lock="reforge-3b56b268",
+            lock="forge-neo-2.6",
+            for_cpu="cu128",
+            requirements="requirements.txt",
+            # Not nunchaku, which the launcher would install too: no package index has it.
+            beside=(
+                "gradio==4.40.0",
+                "gradio_imageslider==0.0.20",
+                "gradio_rangeslider==0.0.6",
+                "bitsandbytes==0.48.2",
+                *_CLIP,
+            ),
+            # gradio 4.40.0 declares pillow<11; the launcher installs the requirements after it.
+            overrides=("pillow==11.3.0",),
         ),
     }
 )

@@ -1,19 +1,18 @@
 """The contents of a WebUI release, computed from the settings alone."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from roles.operations.application import CODE, Environment, Release, pinned_commit
 from roles.operations.locks import Locks
 from roles.operations.sources import GIT_TRUST, Source
-from roles.webui.config import KNOWN_REFS, Webui
+from roles.webui.config import Webui
 from roles.webui.flavors import FLAVORS
 
 LOCKS = Path(__file__).resolve().parent / "locks"
 EXTENSIONS = PurePosixPath("extensions")
 """Folder of extensions in a release."""
-FOR_CPU = "cu121"
-"""The build whose lock serves CPU hosts: torch 2.1.2, with which the WebUI was released."""
 
 
 def release_of(webui: Webui, build: str) -> Release:
@@ -21,8 +20,9 @@ def release_of(webui: Webui, build: str) -> Release:
 
     Raises ReleaseError if the ref is not pinned, or no lock is known for it.
     """
-    commit = pinned_commit("webui", webui.ref, webui.commit, KNOWN_REFS)
-    trees = {CODE: Source(webui.repository, commit, _tag(webui.ref, commit))}
+    known = FLAVORS[webui.flavor].commits
+    commit = pinned_commit("webui", webui.ref, webui.commit, known)
+    trees = {CODE: Source(webui.repository, commit, _tag(webui.ref, commit, known))}
     for name, repository in webui.repositories.items():
         trees[CODE / "repositories" / name] = Source(repository.url, repository.commit)
     for extension in webui.extensions:
@@ -32,14 +32,15 @@ def release_of(webui: Webui, build: str) -> Release:
     return Release("webui", label, trees, Environment(locks(webui).text(build), webui.python, packages))
 
 
-def _tag(ref: str, commit: str) -> str:
+def _tag(ref: str, commit: str, known: Mapping[str, str]) -> str:
     """The tag that the WebUI's page and pictures show for this commit; empty if it has none."""
-    return ref if ref != commit else next((known for known, at in KNOWN_REFS.items() if at == commit), "")
+    return ref if ref != commit else next((tag for tag, at in known.items() if at == commit), "")
 
 
 def locks(webui: Webui) -> Locks:
     """Those of its environment."""
-    return Locks("webui", webui.requirements or LOCKS, lock_version(webui), webui.python, FOR_CPU)
+    for_cpu = FLAVORS[webui.flavor].for_cpu
+    return Locks("webui", webui.requirements or LOCKS, lock_version(webui), webui.python, for_cpu)
 
 
 def lock_version(webui: Webui) -> str:

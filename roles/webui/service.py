@@ -26,10 +26,12 @@ STATE = drawing.state_file(UNIT)
 
 def launch_arguments(webui: Webui, paths: Paths, device: Device) -> list[str]:
     """Arguments of launch.py without the port, which the runner chooses."""
-    arguments = ["--skip-prepare-environment", "--no-download-sd-model", "--api"]
-    arguments += ["--data-dir", str(paths.data("webui"))]
+    flavor, data = FLAVORS[webui.flavor], paths.data("webui")
+    arguments = ["--skip-prepare-environment", *flavor.arguments, "--api", "--data-dir", str(data)]
+    for option, folder in flavor.data_folders.items():
+        arguments += [option, str(data / folder)]
     if device == "cpu":
-        arguments += FLAVORS[webui.flavor].cpu_arguments
+        arguments += flavor.cpu_arguments
     if webui.subpath:
         arguments += ["--subpath", webui.subpath.lstrip("/")]
     arguments += launch_flags(webui.flavor).arguments(webui.flags)

@@ -62,7 +62,9 @@ function card_of(gpu, loads) {
 function facts(host, state) {
   const rows = [];
   if (!state.gpus.length) rows.push(["GPU", state.gpu_problem ? "cannot be read" : "none (CPU)"]);
-  if (state.webui) rows.push(["WebUI", host.webui], ["Release", h("code", {}, state.webui.release ?? "-")]);
+  for (const [role, title] of [["webui", "WebUI"], ["comfyui", "ComfyUI"]]) {
+    if (state[role]) rows.push([title, host.drawing[role]], ["Release", h("code", {}, state[role].release ?? "-")]);
+  }
   const services = Object.entries(state.services);
   if (services.length) {
     rows.push(["Services", services.map(([name, what]) => badge(what === "active" ? "good" : "bad", what === "active" ? name : `${name} ${what}`))]);

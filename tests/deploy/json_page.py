@@ -13,6 +13,7 @@ from deploy.shapes import (
     Built,
     Check,
     Disk,
+    DrawingState,
     Examination,
     Finding,
     FleetSettings,
@@ -30,7 +31,6 @@ from deploy.shapes import (
     Release,
     Run,
     RunProgress,
-    WebuiState,
 )
 
 HEAD = """# JSON for programs
@@ -71,14 +71,13 @@ def _changes(command: str, code: int, operation: Operation) -> Document:
     return Document(command=command, exit_code=code, seconds=12.1, hosts=hosts)
 
 
-WEBUI = WebuiState("v1.10.1-8d1f0c4be2", "active/running", "Fri 2026-11-27 03:53:40 UTC", True, "", None, (), 3.2)
+WEBUI = DrawingState("v1.10.1-8d1f0c4be2", "active/running", "Fri 2026-11-27 03:53:40 UTC", True, "", None, (), 3.2)
 STATE = HostState(
     os="Ubuntu 24.04",
     provider=None,
     gpus=(Gpu("NVIDIA GeForce RTX 4090", "580.95.05", 2100, 24564, 38),),
     webui=WEBUI,
     services={"lora-scripts": "active"},
-    problems={},
     models=ModelFiles(12, ("lora ink",)),
     disk=Disk(123.4, 900.0),
     runs={"ink-20261127-101500": "running"},

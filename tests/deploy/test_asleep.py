@@ -21,9 +21,9 @@ def without_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_status_tells_it_from_one_that_was_never_applied(tmp_path: Path) -> None:
-    assert not observe.main(str(tmp_path), None, {}, {}, {})["asleep"]
+    assert not observe.main(str(tmp_path), {}, {}, {})["asleep"]
     (tmp_path / "boot.sh").touch()
-    assert observe.main(str(tmp_path), None, {}, {}, {})["asleep"]
+    assert observe.main(str(tmp_path), {}, {}, {})["asleep"]
 
 
 def test_what_needs_its_services_says_how_to_start_them() -> None:

@@ -64,6 +64,35 @@ def test_init_then_check(tmp_path: Path, sdfleet: Callable[..., Done]) -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "plan",
+        "apply",
+        "drift",
+        "verify",
+        "update --locked",
+        "models list",
+        "models prune",
+        "models convert ink --host gpu-1",
+    ],
+)
+def test_before_the_first_lock_one_sentence_says_so(words: str, tmp_path: Path, sdfleet: Callable[..., Done]) -> None:
+    sdfleet("init")
+    done = sdfleet(*words.split())
+    assert (done.code, done.out) == (2, "")
+    assert done.err.endswith("fleet.toml: there is no fleet.lock yet; run: sdfleet lock\n")
+    assert len(done.err.splitlines()) == 1
+
+
+def test_a_model_that_nobody_wrote_is_explained(tmp_path: Path, sdfleet: Callable[..., Done]) -> None:
+    sdfleet("init")
+    (tmp_path / "fleet.lock").write_text('{"version": 1}')
+    done = sdfleet("verify")
+    said = "what draws or trains needs this tokenizer, which is not in fleet.lock; run `sdfleet lock`"
+    assert done.code == 2 and f"models.clip-vit-large-patch14: {said}" in done.err
+
+
+@pytest.mark.parametrize(
     ("logins", "sentence"),
     [
         (None, "secrets.gateway_logins: there is no file"),

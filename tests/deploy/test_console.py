@@ -105,22 +105,22 @@ def doctors() -> None:
 
 
 def statuses() -> None:
-    webui: dict[str, Any] = {**STATE["webui"], "release": HOSTILE}
+    webui = {**READY, "release": HOSTILE}
     for seen in (
-        {**webui, "fault": {"at": HOSTILE, "reason": HOSTILE}},
-        {**webui, "problem": HOSTILE},
-        {**webui, "answers": False, "unit": HOSTILE},
-        {**webui, "release": None},
-        None,
+        {"webui": {**webui, "fault": {"at": HOSTILE, "reason": HOSTILE}}},
+        {"webui": {**webui, "problem": HOSTILE}},
+        {"comfyui": {**webui, "answers": False, "unit": HOSTILE}},
+        {"comfyui": {**webui, "release": None}},
+        {},
     ):
         host = {
             "gpus": [{**dict.fromkeys(("name", "driver", "used_mb", "load_percent"), HOSTILE), "total_mb": "2"}],
             "models": {"expected": 1, "missing": [HOSTILE]},
             "os": HOSTILE,
             "services": {HOSTILE: HOSTILE, "good": "active"},
-            "webui": seen,
+            "drawing": seen,
         }
-        for cell in status._row(HOSTILE, status.state({**STATE, **host}, {HOSTILE: "running"})):
+        for cell in status._row(HOSTILE, status.state({**STATE, **host}, {HOSTILE: "running"}), [*status.TITLES]):
             out.print(cell)
 
 
@@ -229,6 +229,16 @@ def test_tables_cut_nothing_on_a_narrow_terminal(width: int, monkeypatch: pytest
     assert all(len(line.rstrip()) <= width for line in lines)
 
 
+READY: dict[str, Any] = {
+    "unit": "active",
+    "since": None,
+    "answers": True,
+    "problem": "",
+    "first_picture_s": 3.2,
+    "extensions_by_hand": [],
+    "release": "v1.10.1-cu121-0a1b2c3d4e5f",
+    "fault": None,
+}
 STATE: dict[str, Any] = {
     "os": "Ubuntu 24.04.1 LTS",
     "provider": "",
@@ -242,19 +252,8 @@ STATE: dict[str, Any] = {
         }
     ],
     "gpu_problem": "",
-    "webui": {
-        **{
-            "unit": "active",
-            "since": None,
-            "answers": True,
-            "problem": "",
-            "first_picture_s": 3.2,
-            "extensions_by_hand": [],
-        },
-        **{"release": "v1.10.1-cu121-0a1b2c3d4e5f", "fault": None},
-    },
+    "drawing": {"webui": READY},
     "services": {"lora-scripts": "active", "lora-scripts-tensorboard": "failed", "gateway": "active"},
-    "problems": {},
     "models": {"expected": 12, "missing": ["ink"]},
     "disk": {"free_gb": 123.0, "total_gb": 900.0},
     "idle": None,
@@ -265,10 +264,16 @@ STATE: dict[str, Any] = {
 
 def test_status_of_a_host_takes_few_lines_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     text = shown_at(80, monkeypatch)
-    table = Table(*status.COLUMNS, box=None)
+    draws = ["webui", "comfyui"]
+    table = Table(*status.columns(draws), box=None)
     runs = {"a": "running", "b": "queued", "c": "finished"}
-    table.add_row(*status._row("gpu-1.studio.example", status.state(STATE, runs)))
-    table.add_row(*status._row("gpu-2", status.state(STATE | {"webui": None, "services": {}}, {})))
+    comfyui = READY | {"release": "a125cd84b0-5e6f7a8b9c0d", "first_picture_s": 8.2}
+    for name, state in (
+        ("gpu-1.studio.example", status.state(STATE, runs)),
+        ("gpu-2", status.state(STATE | {"drawing": {}, "services": {}}, {})),
+        ("gpu-3", status.state(STATE | {"drawing": {"comfyui": comfyui}, "services": {}}, {})),
+    ):
+        table.add_row(*status._row(name, state, draws))
     print_table(table)
     assert text.getvalue().splitlines() == [
         "gpu-1.studio.example  up yes  OS Ubuntu 24.04.1 LTS",
@@ -278,7 +283,16 @@ def test_status_of_a_host_takes_few_lines_of_80_columns(monkeypatch: pytest.Monk
         "  disk free 123 of 900 GB  runs 1 running, 1 queued, 1 finished",
         "gpu-2  up yes  OS Ubuntu 24.04.1 LTS  GPU NVIDIA GeForce RTX 4090 2100/24564 MB",
         "  models 11/12  disk free 123 of 900 GB",
+        "gpu-3  up yes  OS Ubuntu 24.04.1 LTS  GPU NVIDIA GeForce RTX 4090 2100/24564 MB",
+        "  ComfyUI ready, drew in 8.2 s  release a125cd84b0-5e6f7a8b9c0d  models 11/12",
+        "  disk free 123 of 900 GB",
     ]
+
+
+def test_status_has_columns_for_what_draws_in_the_fleet() -> None:
+    assert status.columns([]) == ["host", "up", "OS", "GPU", "services", "models", "disk free", "runs"]
+    assert status.columns(["webui"])[4:7] == ["WebUI", "release", "services"]
+    assert status.columns(["webui", "comfyui"])[4:9] == ["WebUI", "release", "ComfyUI", "release", "services"]
 
 
 def test_results_keep_long_host_names_whole_on_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,16 @@ def test_an_extension_without_requirements_is_fine(tmp_path: Path, code: Webui) 
     assert "gradio==3.41.2" in next(iter(env_locks.webui_locks(webui, Mirrors(), "3.11"))).requirements
 
 
+def test_a_fork_is_locked_with_what_its_launcher_installs_last(tmp_path: Path) -> None:
+    code = tmp_path / "neo.git"
+    commit = publish(code, {"requirements.txt": b"Pillow==11.3.0\n"}, "neo")
+    [cuda, cpu] = env_locks.webui_locks(Webui(flavor="forge-neo", repository=str(code), ref=commit), Mirrors(), "3.11")
+    lines = cuda.requirements.split()
+    assert {"Pillow==11.3.0", "gradio==4.40.0", "torch==2.9.1", "torchvision==0.24.1", "ftfy"} <= set(lines)
+    assert cuda.overrides == ("pillow==11.3.0",), "gradio declares pillow<11"
+    assert cpu.torch.build == "cpu"
+
+
 def test_code_that_cannot_be_had_is_named(tmp_path: Path) -> None:
     gone = Webui(repository=str(tmp_path / "gone.git"), ref="0" * 40)
     with pytest.raises(SdfleetError, match=r"cannot read requirements_versions\.txt of .*gone\.git at 0000000000"):

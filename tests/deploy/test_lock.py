@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from inventory import lock as locks
 from lab.upstreams.faults import Fault
 from lab.upstreams.repositories import publish, tag
 from lab.upstreams.service import Upstreams
@@ -240,9 +241,11 @@ def test_a_damaged_lock_is_reported(upstreams: Upstreams, tmp_path: Path) -> Non
     assert "fleet.lock: is damaged" in done.stderr
 
 
-@pytest.mark.parametrize("verb", ["plan", "apply", "drift"])
+@pytest.mark.parametrize("verb", ["plan", "apply", "drift", "verify"])
 def test_what_nothing_pins_is_refused_before_any_host_is_asked(verb: str, upstreams: Upstreams, tmp_path: Path) -> None:
-    done = sdfleet(verb, "--fleet", write_fleet(tmp_path, upstreams, "ink", "pen"))
+    file = write_fleet(tmp_path, upstreams, "ink", "pen")
+    locks.write(file, locks.Lock())
+    done = sdfleet(verb, "--fleet", file)
     assert done.returncode == 2
     named = [line.split(": ")[1] for line in done.stderr.splitlines()]
     assert named == ["models.clip-vit-large-patch14", "models.ink", "models.pen", "webui.ref"]

@@ -84,6 +84,24 @@ def test_an_unknown_host_is_wrong_usage(fakes: FakeHosts) -> None:
     assert done.exit_code == 2 and "no host or group 'h9'; known are h1, webui" in done.output
 
 
+def test_a_name_that_the_host_does_not_know_is_refused(fakes: FakeHosts) -> None:
+    fakes.write({"h1": "webui train"})
+    (fakes.host("h1") / "show").write_text("loaded\n")
+    done = fakes.sdfleet("logs", "h1", "nope")
+    assert (done.exit_code, done.output) == (
+        1,
+        "h1 has no service or training run 'nope'; it has services: webui, tensorboard; runs: none",
+    )
+    for number in range(12):
+        run = fakes.root("h1") / f"runs/cat-{number:02}"
+        run.mkdir(parents=True)
+        (run / "config.toml").touch()
+    assert "'weubi' (did you mean webui?); it has" in fakes.sdfleet("logs", "h1", "weubi").output
+    done = fakes.sdfleet("logs", "h1", "cat-1O")
+    assert "'cat-1O' (did you mean cat-1" in done.output and "cat-08, cat-09 and 2 more (sdfleet" in done.output
+    assert fakes.sdfleet("logs", "h1", "cat-07").output == "its last words\n", "it has never begun"
+
+
 def test_logs_of_several_hosts_are_followed_until_ctrl_c(fakes: FakeHosts) -> None:
     fakes.write({"h1": "webui", "h2": "webui"})
     for name in ("h1", "h2"):

@@ -18,12 +18,12 @@ def test_an_input_that_was_edited_on_the_host_is_asked_for_again(tmp_path: Path)
     sha256 = hashlib.sha256(caption).hexdigest()
     incoming.mkdir()
     (incoming / sha256).write_bytes(caption)
-    assert run_inputs.missing(str(store), [sha256]) == [sha256]
+    assert run_inputs.missing(str(tmp_path / "runs/new"), str(store), [sha256]) == [sha256]
     run_inputs.create(str(run), str(store), str(incoming), {"data.folder/1.txt": sha256}, "", {}, getpass.getuser())
-    assert run_inputs.missing(str(store), [sha256]) == []
+    assert run_inputs.missing(str(tmp_path / "runs/new"), str(store), [sha256]) == []
     with (run / "inputs/data.folder/1.txt").open("ab") as file:
         file.write(b", edited")
-    assert run_inputs.missing(str(store), [sha256]) == [sha256]
+    assert run_inputs.missing(str(tmp_path / "runs/new"), str(store), [sha256]) == [sha256]
 
 
 def test_the_same_name_works_over_a_run_that_was_never_started(
@@ -41,3 +41,30 @@ def test_the_same_name_works_over_a_run_that_was_never_started(
     with pytest.raises(ValueError, match="there is already a run with this name; choose another with --name"):
         run_inputs.create(str(run), str(tmp_path / "store"), str(tmp_path / "none"), {}, "", {}, getpass.getuser())
     assert (run / "config.toml").read_text() == "steps = 2"
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_taken_name_is_refused_before_anything_is_sent(fakes: FakeHosts, shared: bool) -> None:
+    fakes.write({"h1": "train", "h2": "train"})
+    (fakes.host("h2") / "show").write_text("ActiveState=inactive\nResult=success\nInvocationID=\n")
+    run = fakes.root("h2") / "runs/cat"
+    run.mkdir(parents=True)
+    (run / "config.toml").touch()
+    (run / "log.jsonl").write_text('{"event": "step", "step": 1}\n')
+    pictures = fakes.folder / "pictures/3_cat"
+    pictures.mkdir(parents=True)
+    (pictures / "a.png").write_bytes(b"a")
+    (fakes.folder / "toy.safetensors").write_bytes(b"toy")
+    config = fakes.folder / "cat.toml"
+    config.write_text(
+        'name = "cat"\n[model]\ncheckpoint = "toy.safetensors"\n[data]\nfolder = "pictures"\n'
+        '[train]\nsteps = 5\ndevice = "cpu"\n' + ('[resources]\nhosts = ["h1", "h2"]\n' if shared else "")
+    )
+    on = [] if shared else ["--on", "h2"]
+    done = fakes.sdfleet("train", "run", str(config), *on, "--name", "cat")
+    assert (done.exit_code, done.output.splitlines()[-1]) == (
+        1,
+        "h2: cat: there is already a run with this name; choose another with --name; "
+        "to follow that one: sdfleet train follow cat",
+    )
+    assert "Sending" not in done.output and not (fakes.root("h1") / "runs").exists()

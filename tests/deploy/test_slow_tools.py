@@ -30,8 +30,8 @@ def test_a_host_with_a_slow_nvidia_smi_is_not_one_without_gpus(slow: str, tmp_pa
 
 @pytest.mark.parametrize("slow", ["nvidia-smi"], indirect=True)
 def test_status_says_so(slow: str, tmp_path: Path) -> None:
-    seen = observe.main(str(tmp_path), None, {}, {}, {})
-    assert status._row("h1", status.state(seen, {}))[3] == f"{slow} did not answer within 0.2 s"
+    seen = observe.main(str(tmp_path), {}, {}, {})
+    assert status._row("h1", status.state(seen, {}), [])[3] == f"{slow} did not answer within 0.2 s"
 
 
 @pytest.mark.parametrize("slow", ["systemctl"], indirect=True)

@@ -57,6 +57,31 @@ def test_where_it_gets_none_the_reason_is_told(host: str, sentence: str, tmp_pat
     assert builds.builds["lora_scripts"] == "" and builds.why["lora_scripts"].startswith(sentence)
 
 
+@pytest.mark.parametrize(
+    ("host", "gpu", "build"),
+    [
+        ("RTX 4090, Ubuntu 24.04", "", "cu128"),
+        ("RTX 5090, Ubuntu 24.04", "", "cu128"),
+        ("V100, Ubuntu 22.04", "", "cu128"),
+        ("No GPU", "", "cpu"),
+        (
+            "GTX 1080 Ti (Pascal), Ubuntu 22.04",
+            "",
+            "No forge-neo here: no build of torch has code for GeForce GTX 1080 Ti.",
+        ),
+        ("RTX 4090, Ubuntu 24.04", 'webui_torch = "cu121"', "No forge-neo here: there is no cu121 build of torch here"),
+    ],
+)
+def test_a_fork_of_the_webui_gets_builds_of_its_own(host: str, gpu: str, build: str, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(
+        '[fleet]\nname = "s"\n[hosts.a]\naddress = "203.0.113.1"\ngroups = ["webui"]\n'
+        f'[webui]\nflavor = "forge-neo"\n[gpu]\n{gpu}\n'
+    )
+    found = torch_builds(load(file).hosts["a"], STATES[host])
+    assert (found.builds["webui"] or found.why["webui"]).startswith(build)
+
+
 def test_a_gpu_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r'lora_scripts.device: is "cuda", but this host uses its CPU'):
         chosen(tmp_path, "No GPU", 'device = "cuda"')

@@ -2,6 +2,7 @@
 
 import ast
 import io
+import re
 import time
 from pathlib import Path
 
@@ -77,3 +78,10 @@ def test_every_check_says_in_words_what_is_wrong(file: Path) -> None:
         if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
             bare = [node.lineno for node in ast.walk(test) if isinstance(node, ast.Assert) and node.msg is None]
             assert not bare, f"{test.name}: no message in line(s) {bare}"
+
+
+@pytest.mark.parametrize("file", sorted(TREE.glob("roles/*/verify.py")), ids=lambda file: file.parent.name)
+def test_no_check_is_named_with_a_genitive_which_would_lose_its_apostrophe(file: Path) -> None:
+    """`verify` prints names as words: "mirrors in use are the fleets" says something else."""
+    owners = "autodl|cache|comfyui|fleet|host|root|sdfleet|site|user|webui"
+    assert re.findall(rf"def (test_(?:\w+_)?(?:{owners})s(?:_\w+)?)\(", file.read_text()) == []

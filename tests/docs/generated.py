@@ -1,8 +1,9 @@
-"""Pages that are made from the code: settings of a training config, commands with their options, their JSON.
+"""Pages that are made from the code: settings of a training config, commands, their JSON, the doctor in Chinese.
 
 To rewrite them: python -m tests.docs.generated
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import typer
 from pydantic import BaseModel
 
+from deploy.doctor.failures import FAILURES
+from deploy.doctor.languages import catalogue
+from deploy.options import Language
 from inventory.reference import table
 from tests.deploy import json_page
 from tests.docs.pages import DOCS, LAB, PROGRAMS, models_in
@@ -94,10 +98,27 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
+def chinese_failures() -> str:
+    """docs/zh/doctor.md: its table of failures, below what is written by hand."""
+    by_hand, marker, _ = (DOCS / "zh/doctor.md").read_text().partition("<!-- failures -->\n")
+    chinese = catalogue(Language.ZH)
+    cells = ((each, _as_code(chinese[each.cure]), chinese.get(each.seen, each.seen)) for each in FAILURES)
+    rows = (f"| `{each.name}` | {chinese[each.name]} | {cure} | {seen} |" for each, cure, seen in cells)
+    head = ("", "| doctor 的原文 | 意思 | 怎么办 | 出处 |", "|--|--|--|--|")
+    return "\n".join([f"{by_hand}{marker.rstrip()}", *head, *rows, ""])
+
+
+def _as_code(cure: str) -> str:
+    """A cure with its settings and commands as code."""
+    code = re.compile(r"\{([\w.]+)\}|((?:[a-z_]+\.)+[a-z_]+|sdfleet [a-z]+(?: [a-z]+)*|\[\[models\]\]|pip install)")
+    return code.sub(lambda found: f"`{found[1] or found[2]}`", cure)
+
+
 PAGES = {
     DOCS / "training-settings.md": training_settings,
     DOCS / "commands.md": commands,
     DOCS / "json.md": json_page.text,
+    DOCS / "zh/doctor.md": chinese_failures,
 }
 
 

@@ -1,6 +1,7 @@
-"""A picture of a terminal: python -m tests.docs.picture docs/NAME.svg COMMAND...
+"""A picture of a terminal: COLUMNS=80 python -m tests.docs.picture docs/NAME.svg COMMAND...
 
-It runs the command and draws what it prints, in its colours, as an SVG that asks no other server for anything.
+It runs the command and draws what it prints, in its colours, as an SVG that asks no other server for anything. Without
+COLUMNS the terminal has 100.
 """
 
 import io
@@ -17,11 +18,11 @@ from rich.text import Text
 WIDTH = 100
 
 
-def draw(command: list[str]) -> str:
-    """The SVG of what a command prints, below the command itself."""
-    colours = {"FORCE_COLOR": "1", "COLUMNS": str(WIDTH), "TERM": "xterm-256color"}
+def draw(command: list[str], width: int = WIDTH) -> str:
+    """The SVG of what a command prints on a terminal of this width, below the command itself."""
+    colours = {"FORCE_COLOR": "1", "COLUMNS": str(width), "TERM": "xterm-256color"}
     printed = subprocess.run(command, env=os.environ | colours, stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
-    console = Console(record=True, width=WIDTH, file=io.StringIO(), color_system="truecolor", force_terminal=True)
+    console = Console(record=True, width=width, file=io.StringIO(), color_system="truecolor", force_terminal=True)
     console.print(Text.assemble(("$ ", "dim"), shlex.join(command)))
     spinner = r"[^\n]*[\u2800-\u28ff][^\n]*\n"  # a terminal would have erased it
     console.print(Text.from_ansi(re.sub(spinner, "", printed.decode())))
@@ -30,4 +31,4 @@ def draw(command: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(draw(sys.argv[2:]))
+    Path(sys.argv[1]).write_text(draw(sys.argv[2:], int(os.environ.get("COLUMNS", WIDTH))))

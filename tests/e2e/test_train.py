@@ -1,6 +1,7 @@
 """The road's end: a LoRA trained on one host changes the pictures of both."""
 
 import json
+import re
 import signal
 import time
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ class Published:
     pictures: dict[str, bytes]
     pid: str
     """Of the WebUI of h2."""
+    text: str
+    """What `train publish` said."""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +79,7 @@ def published(road: Road, watched: str) -> Published:
     pid = road.on("h2", WEBUI_PID)
     done = road.sdfleet("train", "publish", "ink")
     assert done.code == 0, done.text
-    return Published(before, pid)
+    return Published(before, pid, done.text)
 
 
 def test_a_run_survives_the_one_who_watches_it(road: Road, watched: str) -> None:
@@ -93,6 +96,16 @@ def test_the_published_lora_changes_pixels_and_weight_0_does_not(road: Road, pub
         assert difference(before, at_one) > 0.5
         assert difference(before, at_zero) == 0
     assert road.on("h2", WEBUI_PID) == published.pid, "publishing must not restart the WebUI"
+
+
+def test_publishing_shows_what_each_webui_makes_of_it(road: Road, published: Published) -> None:
+    for host in road.fleet.hosts:
+        assert re.search(
+            rf"^{host} WebUI applies it: .* changes by \d+\.\d of 255, at weight 0 by 0\.0$", published.text, re.M
+        )
+    run = road.folder / "runs/ink"
+    assert len(list((run / "published").glob("*.png"))) == 6
+    assert (run / "report.html").read_text().count("weight 0: 0.0") == 2
 
 
 @pytest.mark.usefixtures("published")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.preflight import checked
 from inventory.errors import ConfigError
 from inventory.load import check, load
 from tests.inventory.refused import problems
@@ -272,6 +273,71 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     text = GOOD + 'webui.prot = 1\n[webui]\nport = 80\n[[models]]\nname = "m"'
     keys = [line.split(": ")[1] for line in problems(tmp_path, text).splitlines()]
     assert {"hosts.gpu-1.webui.prot", "webui.port", "models.m.kind", "models.m.source"} <= set(keys)
+
+
+EVERYTHING_WRONG = """
+[fleet]
+nam = "studio"
+rollout.groups = ["webiu"]
+[hosts.gpu-1]
+address = "203.0.113.300"
+groups = ["trian", "gateway"]
+prot = 1
+key = "no-key"
+[hosts.gpu-2]
+address = "root@x:2222"
+port = 22
+groups = ["webiu", "mine"]
+http_proxy = "socks://x"
+[groups.mine]
+roles = ["webiu", "webui"]
+x = 1
+[webui]
+prot = 1
+requirements = "no-folder"
+[secrets]
+huggingface_token = { file = "no-token" }
+civiti_token = 1
+[[models]]
+name = "ink"
+kind = "lor"
+source = "file:no-ink.safetensors"
+groups = ["wbui"]
+[[models]]
+name = "pen"
+source = "host:gpu-9/models/Lora/x.safetensors"
+shasum = 1
+"""
+
+
+def test_what_is_wrong_in_a_table_hides_nothing_else_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    file.write_text(EVERYTHING_WRONG)
+    with pytest.raises(ConfigError) as caught:
+        check(file)
+    told = [str(each) for each in caught.value.problems]
+    for sentence in (
+        "hosts.gpu-1.groups: no group 'trian'",
+        "hosts.gpu-2.groups: no group 'webiu'",
+        "fleet.rollout.groups: no group 'webiu'",
+        "models.ink.groups: no group 'wbui'",
+        "models.pen.source: no host 'gpu-9'",
+        "groups.mine.roles: no role 'webiu'",
+        "hosts.gpu-1.key: there is no file",
+        "webui.requirements: there is no file",
+        "secrets.huggingface_token: there is no file",
+    ):
+        assert sum(line.startswith(sentence) for line in told) == 1, (sentence, told)
+    assert not any("unnamed" in line or ".invalid" in line for line in told)
+    assert not any("gateway_logins" in line for line in told), "it may be the secret with the wrong name"
+
+
+def test_a_wrong_model_is_looked_for_all_the_same(tmp_path: Path) -> None:
+    text = GOOD + '[[models]]\nname = "ink"\nkind = "lor"\nsource = "file:no-ink.safetensors"\n'
+    (tmp_path / "fleet.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        checked(tmp_path / "fleet.toml")
+    assert "models.ink: there is no file" in str(caught.value)
 
 
 def test_each_wrong_flag_is_told(tmp_path: Path) -> None:

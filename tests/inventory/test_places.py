@@ -102,6 +102,7 @@ def test_a_preset_of_mirrors_is_read_once_for_all_hosts(tmp_path: Path, monkeypa
 
 
 def test_plan_and_lock_name_each_place_of_a_ref(fleet: Fleet) -> None:
+    lock.write(fleet.file, lock.Lock())
     with pytest.raises(ConfigError) as told:
         lock.require(fleet, fleet.hosts, ["webui"])
     keys = [problem.key for problem in told.value.problems]

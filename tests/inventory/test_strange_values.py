@@ -45,6 +45,21 @@ STRANGE = {
     ),
     "chain with a line break": (host_with('jump = "a,b\\nHost *"'), "hosts.a.jump: 'b\\nHost *' is a command line"),
     "address that is empty": (addressed(""), "hosts.a.address: '' is neither a host name nor an IP address"),
+    "address with a letter": (addressed("203.0.113.1O"), "'203.0.113.1O' is no IP address: '1O' is no number"),
+    "address with a letter inside": (addressed("203.0.1l3.10"), "'203.0.1l3.10' is no IP address: '1l3' is no number"),
+    "address with a letter, as an ssh command": (addressed("ssh root@203.0.113.1O"), "'203.0.113.1O' is no IP address"),
+    "address in hexadecimal": (addressed("0x7f000001"), "'0x7f000001' is no IP address: four numbers"),
+    "internal address with a letter": (host_with('internal = "10.0.0.1O"'), "hosts.a.internal: '10.0.0.1O' is no IP"),
+    "jump with a letter in its address": (host_with('jump = "u@203.0.113.1O:22"'), "'203.0.113.1O' is no IP address"),
+    "proxy with a letter in its address": (
+        host_with('http_proxy = "http://10.0.0.1O:3128"'),
+        "hosts.a.http_proxy: has no IP address: '1o' is no number",
+    ),
+    "no_proxy with a letter in an address": (host_with('no_proxy = ["10.0.0.1O"]'), "'10.0.0.1O' is no IP address"),
+    "mirror with a letter in its address": (
+        host_with('[mirrors]\npypi = ["http://10.0.0.1O/simple"]'),
+        "mirrors.pypi.0: '10.0.0.1o' in 'http://10.0.0.1O/simple' is no IP address: '1o' is no number",
+    ),
     "internal address with a slash": (host_with('internal = "x/y"'), "hosts.a.internal: 'x/y' is neither"),
     "user with a blank": (host_with('user = "a b"'), "hosts.a.user: 'a b' is no user name"),
     "user that is an option": (host_with('user = "-x"'), "hosts.a.user: '-x' is no user name"),
@@ -169,6 +184,26 @@ STRANGE = {
     "model that no file can be": (_model(f'source = "file:{"x" * 300}"'), "is too long: a name has 255 bytes at most"),
 }
 """Values that would reach a path, ssh's configuration, a unit or a URL."""
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "gpu-1",
+        "4090-box",
+        "box.4090ti",
+        "10.0.0.box",
+        "xn--fiq228c.xn--fiqs8s",
+        "2001:db8::1",
+        "::ffff:203.0.113.10",
+        "1.2.3.4.nip.io",
+    ],
+)
+def test_a_name_that_begins_with_digits_is_a_name(address: str, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.toml"
+    bracketed = f"[{address}]" if ":" in address else address
+    file.write_text(addressed(address) + f'\nhttp_proxy = "http://{bracketed}:3128"\nno_proxy = ["{address}"]')
+    assert load(file).hosts["a"].connection.address == address
 
 
 @pytest.mark.parametrize("case", STRANGE)

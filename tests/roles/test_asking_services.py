@@ -14,6 +14,7 @@ import pytest
 from deploy.onhost import gate, observe
 from roles.facts import http_commands
 from roles.onhost import loopback, refresh_models, webui_api, webui_picture
+from roles.onhost.drawing_applications import APPLICATIONS
 from roles.onhost.png_pixels import PictureError
 
 TREE = Path(__file__).resolve().parents[2]
@@ -86,7 +87,7 @@ def test_programs_on_hosts_hear_no_more_than_they_asked_for(
         gate._ask(port, "/x", {}, 1.5, "models")
     real = loopback.ask
     monkeypatch.setattr(loopback, "ask", lambda port, path, *_, **__: real(port, path, seconds=1.5))
-    assert not observe._answers(port)
+    assert not any(observe._answers(app, port) for app in APPLICATIONS.values())
     assert time.monotonic() - began < 12
 
 

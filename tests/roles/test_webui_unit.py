@@ -1,7 +1,9 @@
 """What the WebUI role renders: release names, launch arguments, the unit."""
 
+import lzma
 import re
 import shlex
+import subprocess
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,7 +18,8 @@ from roles.operations.application import ReleaseError
 from roles.operations.sandbox import tried
 from roles.paths import Paths
 from roles.webui.application import finishing
-from roles.webui.config import KNOWN_REFS, Extension, Repository, Webui
+from roles.webui.config import Extension, Repository, Webui
+from roles.webui.flavors import FLAVORS
 from roles.webui.release import _tag, check_variables, locks, release_of
 from roles.webui.service import launch_arguments, options_hold, unit_text
 from templates import systemd_word
@@ -82,7 +85,7 @@ def test_a_release_without_a_lock_is_refused() -> None:
 
 
 def test_a_releases_commit_needs_what_the_release_needs() -> None:
-    commit = KNOWN_REFS["v1.10.1"]
+    commit = FLAVORS["a1111"].commits["v1.10.1"]
     for webui in (Webui(ref=commit), Webui(ref="studio", commit=commit)):
         assert release_of(webui, "cu121").environment == release_of(Webui(), "cu121").environment
     with pytest.raises(ReleaseError, match="no lock for feature with") as caught:
@@ -220,14 +223,42 @@ def test_a_repository_may_be_changed_in_its_commit_or_its_url_alone() -> None:
         Webui.model_validate({"repositories": {"new": {"commit": "12" * 20}}})
 
 
-def test_a_fork_brings_its_own_code_repositories_and_flags() -> None:
-    forge = Webui(flavor="forge", flags={"always_low_vram": True})
-    assert forge.repository.endswith("/stable-diffusion-webui-forge.git")
-    assert sorted(forge.repositories) == ["BLIP", "huggingface_guess", "stable-diffusion-webui-assets"]
-    assert check_variables(forge)["HUGGINGFACE_GUESS_HASH"].startswith("84826248")
-    assert "--always-cpu" in launch_arguments(forge, PATHS, "cpu")
-    with pytest.raises(ReleaseError, match=r"no lock for forge-dfdcbab6 with Python 3\.11"):
-        release_of(forge, "cpu")
+def test_a_fork_brings_its_own_code_flags_and_environment() -> None:
+    neo = Webui(flavor="forge-neo", flags={"always_low_vram": True, "device_id": 1})
+    release = release_of(neo, "cpu")
+    assert {str(place): source.commit[:8] for place, source in release.trees.items()} == {"code": "b3403af1"}
+    assert "\ntorch==2.9.1 " in release.environment.lock and "\npillow==11.3.0 " in release.environment.lock
+    words = launch_arguments(neo, PATHS, "cpu")
+    assert "--always-cpu" in words and "--no-download-sd-model" not in words, "its launcher knows no such flag"
+    assert words[words.index("--embeddings-dir") + 1] == "/srv/sdfleet/data/webui/embeddings", "where ours are linked"
+    assert words[words.index("--gpu-device-id") + 1] == "1", "--device-id does nothing there"
+    with pytest.raises(ValidationError, match="forge-neo has no flag medvram"):
+        Webui(flavor="forge-neo", flags={"medvram": True})
+    with pytest.raises(ValidationError, match=r"xformers is decided by sdfleet .*webui\.requirements"):
+        Webui(flavor="forge-neo", flags={"xformers": True})
+
+
+def test_a_forks_tag_is_none_of_the_webui() -> None:
+    with pytest.raises(ReleaseError, match=r"webui\.ref: '2\.6' is not pinned"):
+        release_of(Webui(ref="2.6"), "cpu")
+
+
+def test_a_fork_finds_unpacked_what_it_cannot_unpack_itself(tmp_path: Path) -> None:
+    neo, told = Webui(flavor="forge-neo"), "backend/huggingface/Tongyi-MAI/Z-Image-Turbo/tokenizer/tokenizer.json"
+    steps = finishing(neo, PATHS, release_of(neo, "cpu"), SYSTEMD)
+    (tmp_path / "code" / told).parent.mkdir(parents=True)
+    (tmp_path / "code/backend/huggingface/z.tokenizer.json.xz").write_bytes(lzma.compress(b"{}"))
+    [unpacked] = [step for step in steps if told in step]
+    subprocess.run(["sh", "-c", unpacked], cwd=tmp_path, check=True)
+    assert (tmp_path / "code" / told).read_bytes() == b"{}"
+    assert "--disable-all-extensions --exit" in steps[-1], "installers of its built-in extensions would be run"
+    assert steps.index(unpacked) < len(steps) - 1
+
+
+@pytest.mark.parametrize("flavor", ["forge", "reforge"])
+def test_a_flavor_that_was_removed_says_so(flavor: str) -> None:
+    with pytest.raises(ValidationError, match=f'"{flavor}" was removed, as nobody ever ran it: .* set "forge-neo" or'):
+        Webui.model_validate({"flavor": flavor})
 
 
 def test_one_repository_can_be_replaced_and_the_others_stay() -> None:
@@ -295,7 +326,8 @@ def test_a_release_of_a_tag_is_called_by_it() -> None:
     commit = "82a973c04367123ae98bd9abdf80d9eda9b910e2"
     tags = [release_of(webui, "cpu").trees[PurePosixPath("code")].tag for webui in (Webui(), Webui(commit=COMMIT))]
     assert tags == ["v1.10.1", "v1.10.1"]
-    assert _tag(commit, commit) == "v1.10.1" and _tag(COMMIT, COMMIT) == ""
+    known = {"v1.10.1": commit}
+    assert _tag(commit, commit, known) == "v1.10.1" and _tag(COMMIT, COMMIT, known) == ""
 
 
 def test_what_packages_add_to_each_start_of_python_never_runs_as_root() -> None:

@@ -20,7 +20,7 @@ from deploy.dashboard.news import News
 from deploy.dashboard.views import HostView, ReleaseView, RunDetail, SampleView, UpdateView, curve
 from deploy.documents import Failure
 from deploy.runs.progress import Point
-from deploy.shapes import Disk, Gpu, HostState, ModelFiles, Run, RunProgress, WebuiState
+from deploy.shapes import Disk, DrawingState, Gpu, HostState, ModelFiles, Run, RunProgress
 
 NOW = time.time()
 PROMPTS = ("a cat on a windowsill, ink drawing", "a lighthouse at night, ink drawing", "a bowl of lemons, ink drawing")
@@ -83,9 +83,8 @@ def state(gpus: int, load: int, **values: Any) -> HostState:
         os="Ubuntu 24.04",
         provider=None,
         gpus=cards,
-        webui=WebuiState("v1.10.1-8d1f0c4be2", "active/running", None, True, "", None, (), 3.2),
+        webui=DrawingState("v1.10.1-8d1f0c4be2", "active/running", None, True, "", None, (), 3.2),
         services={"lora-scripts": "active", "gateway": "active"},
-        problems={},
         models=ModelFiles(12, ()),
         disk=Disk(412.0, 983.0),
         runs={},
@@ -112,7 +111,7 @@ def view(name: str, its: HostState | None, **values: Any) -> HostView:
         groups=("webui", "train"),
         reach="answers",
         since=NOW - 7200,
-        webui="ready, drew in 3.2 s",
+        drawing={"webui": "ready, drew in 3.2 s"},
         state=its,
         loads=loads,
         releases={"webui": releases},
@@ -133,11 +132,11 @@ def fill(board: Board) -> None:
         view("gpu-2", state(1, 58), address="203.0.113.11", groups=("webui",)),
         view(
             "gpu-3",
-            state(1, 4, webui=WebuiState("v1.10.1-8d1f0c4be2", "activating/start", None, False, "", None, (), None)),
+            state(1, 4, webui=DrawingState("v1.10.1-8d1f0c4be2", "activating/start", None, False, "", None, (), None)),
             address="203.0.113.12",
             groups=("webui",),
             level="bad",
-            webui="no answer (activating/start)",
+            drawing={"webui": "no answer (activating/start)"},
             problems=("the WebUI gives no answer (activating/start)",),
             update=UpdateView("1f9a2b7c44", "begun", "ann@studio", NOW - 35, ""),
         ),

@@ -8,11 +8,11 @@ import pytest
 from deploy.dashboard.news import differences
 from deploy.dashboard.views import HostView, curve, judged
 from deploy.runs.progress import Point
-from deploy.shapes import Idle, ModelFiles, WebuiState
+from deploy.shapes import DrawingState, Idle, ModelFiles
 from tests.deploy.dashboard import scene
 
 CALM = scene.view("gpu-1", scene.state(1, 5), runs=(scene.run("ink", "queued", 60),), update=None)
-DEAF = WebuiState("two", "deactivating/stop", None, False, "", None, (), None)
+DEAF = DrawingState("two", "deactivating/stop", None, False, "", None, (), None)
 
 
 def told(before: HostView, after: HostView) -> list[tuple[str, str]]:
@@ -55,18 +55,33 @@ def test_what_has_changed_is_told(changes: dict[str, Any], expected: list[tuple[
     assert told(CALM, replace(CALM, **changes)) == expected
 
 
+def test_what_draws_is_told_of_by_its_name() -> None:
+    ready = replace(DEAF, release="one", answers=True)
+    both = replace(CALM, state=scene.state(1, 5, comfyui=ready))
+    deaf = replace(
+        CALM, state=scene.state(1, 5, comfyui=DEAF), problems=("ComfyUI gives no answer (deactivating/stop)",)
+    )
+    expected = [("good", "ComfyUI's release is now two"), ("warning", "ComfyUI does not answer (deactivating/stop)")]
+    assert told(both, deaf) == expected
+
+
 def test_a_host_is_judged_by_what_status_says_of_it() -> None:
-    assert judged(scene.state(1, 5)) == ("good", "ready, drew in 3.2 s", ())
+    ready = {"webui": "ready, drew in 3.2 s"}
+    assert judged(scene.state(1, 5)) == ("good", ready, ())
     deaf = scene.state(1, 5, webui=DEAF, services={"gateway": "failed"})
     assert judged(deaf)[0] == "bad"
     assert judged(deaf)[2] == ("the WebUI gives no answer (deactivating/stop)", "gateway is failed")
     other = scene.state(1, 5, models=ModelFiles(3, ("lora ink",)), idle=Idle(False, 0.0, ()))
     assert judged(other)[0] == "warning"
     assert judged(other)[2] == ("missing: lora ink", "nothing looks whether it is idle")
-    blank = scene.state(1, 5, problems={"comfyui": "no checkpoint yet"})
-    assert judged(blank) == ("warning", "ready, drew in 3.2 s", ("comfyui: no checkpoint yet",))
+    empty = DrawingState("0.3.64-1", "active/running", None, True, "no checkpoint yet", None, (), None)
+    assert judged(scene.state(1, 5, comfyui=empty)) == (
+        "warning",
+        {**ready, "comfyui": "no checkpoint yet"},
+        ("ComfyUI: no checkpoint yet",),
+    )
     undone = scene.state(1, 5, unconfirmed=("went back by itself at T",))
-    assert judged(undone) == ("warning", "ready, drew in 3.2 s", ("went back by itself at T",))
+    assert judged(undone) == ("warning", ready, ("went back by itself at T",))
 
 
 def test_a_long_curve_keeps_its_ends() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.doctor.failures import FAILURES, Failure
+from deploy.doctor.failure import Failure
+from deploy.doctor.failures import FAILURES
 from deploy.onhost import examine
 from inventory.load import load
 from training.config import Config
@@ -22,6 +23,30 @@ ALSO_REAL = (
     ("webui.sh[640]: /home/ann/stable-diffusion-webui/venv/bin/python: No module named pip", "A1111#2669"),
     ("webui.sh[640]: ModuleNotFoundError: No module named 'pip'", "A1111#2669"),
     ("kernel: NVRM: API mismatch: the client has the version 535.54.03, but", "homelab#4110"),
+    ("python[913]: RuntimeError: Found no NVIDIA driver on your system. Please check that you have", "A1111#783"),
+    (
+        "python[913]: Skip /srv/sdfleet/data/comfyui/custom_nodes/no-nodes module for custom nodes due to the lack of "
+        "NODE_CLASS_MAPPINGS or NODES_LIST (need one).",
+        "ComfyUI_MaskGCT#8",
+    ),
+    ("python[913]: comfyui-workflow-templates is not installed.", "ComfyUI#7025"),
+    ("python[913]: IMPORT FAILED: nodes_audio.py", "ComfyUI#7025"),
+    ("python[913]: port 8188 cannot be taken: Address already in use", "ComfyUI#1579"),
+    ("python[913]: RuntimeError: ERROR: VAE is invalid: None", "ComfyUI#6880"),
+    ("python[913]: torch.OutOfMemoryError: Allocation on device", "ComfyUI#6222"),
+    (
+        "python[913]: RuntimeError: ERROR: controlnet file is invalid and does not contain a valid controlnet model.",
+        "ComfyUI#5494",
+    ),
+    (
+        "python[913]: invalid prompt: {'type': 'invalid_prompt', 'message': 'Cannot execute because a node is missing "
+        "the class_type property.', 'details': \"Node ID '#302'\", 'extra_info': {}}",
+        "ComfyUI#10969",
+    ),
+    (
+        "python[913]: safetensors._safetensors_rust.SafetensorError: Error while deserializing header: invalid header",
+        "civitai#975",
+    ),
 )
 """Other forms of a line, from public threads, and where their failure was reported."""
 
@@ -35,6 +60,11 @@ HARMLESS = (
     "python[812]: /srv/sdfleet/apps/webui/current/env/bin/python: No module named pip",
     "python[812]: /srv/sdfleet/envs/8d1f/bin/python3.11: No module named pip",
     "sshd[429]: Server listening on 0.0.0.0 port 22.",
+    # ComfyUI's table of custom nodes says it again, without the reason.
+    "python[913]:    0.0 seconds (IMPORT FAILED): /srv/sdfleet/data/comfyui/custom_nodes/needs-colour",
+    "python[913]: ComfyUI frontend version: 1.27.10",
+    "python[913]: No target revision found.",
+    "python[913]: To see the GUI go to: http://127.0.0.1:41231",
 )
 
 
@@ -82,7 +112,7 @@ def test_a_cure_names_the_table_that_decides_the_setting(tmp_path: Path) -> None
 
 
 CONFIG = Config.model_validate({"name": "a", "model": {"checkpoint": "a"}, "data": {"folder": "b"}})
-SET = re.compile(r'([a-z_]+(?:\.[a-z_]+)+) = ("[^"]*"|\w+)')
+SET = re.compile(r'([a-z_]+(?:\.[a-z_\d]+)+) = ("[^"]*"|\w+)')
 
 
 @pytest.mark.parametrize(

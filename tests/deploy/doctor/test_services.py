@@ -106,7 +106,7 @@ def test_a_gateway_that_is_closed_is_not_missed(host: HostSettings) -> None:
 
 
 def test_status_shows_every_service_that_always_runs(host: HostSettings) -> None:
-    assert units.SERVICES.keys() - status.further_services(host).keys() == {"webui", "tensorboard"}
+    assert units.SERVICES.keys() - status.further_services(host).keys() == {"webui", "comfyui", "tensorboard"}
 
 
 def test_open_leads_to_every_service_on_loopback_and_no_other(host: HostSettings) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 
@@ -36,7 +37,10 @@ def test_it_has_drawn_and_a_second_apply_changes_nothing(place: Road) -> None:
     assert (again.code, again.cell("h1", "changed")) == (0, "0"), again.text
     verified = place.sdfleet("verify")
     assert verified.code == 0, verified.text
-    assert "comfyui" in place.sdfleet("status").text
+    shown = place.sdfleet("status").text
+    assert "ComfyUI" in shown and "WebUI" not in shown and re.search(r"ready, drew in [\d.]+ s", shown), shown
+    told = json.loads(place.sdfleet("status", "--json").text)["hosts"]["h1"]
+    assert told["webui"] is None and told["comfyui"]["answers"] and told["comfyui"]["extensions_by_hand"] == []
 
 
 def test_it_is_hardened_and_cannot_reach_out(place: Road) -> None:
