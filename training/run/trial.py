@@ -108,4 +108,4 @@ def _write_pictures(folder: Path) -> None:
 
 def main() -> None:
     """Write it into the folder of the command line."""
-    write_trial(Path(sys.argv[1]))
+    write_trial(Path(sys.argv[1]).resolve())
