@@ -112,6 +112,8 @@ def wants(tmp_path: Path) -> dict[str, Any]:
         (tmp_path / name / "lora-train").chmod(0o755)
     code = tmp_path / "code/training/run"
     code.mkdir(parents=True)
+    for package in (code, code.parent):  # else the project's own, which is installed, would be found
+        (package / "__init__.py").touch()
     (code / "trial.py").write_text(
         "import sys; from pathlib import Path\n"
         "def main() -> None: Path(sys.argv[1], 'config.toml').write_text('the trial')\n"
