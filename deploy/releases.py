@@ -141,7 +141,8 @@ def _having(fleet: Path, app: str, names: Sequence[str]) -> list[HostSettings]:
     """The hosts that `names` stand for (none: all) and that have `app`. Raises ConfigError."""
     if app not in APPS:
         raise ConfigError("--app", [Problem("", f"no application {app!r}; known are {', '.join(APPS)}")])
-    return hosts_with(load(fleet), names, app, lambda host: host.has(app), "rollback")
+    other = f"{app}; --app names another application"
+    return hosts_with(load(fleet), names, other, lambda host: host.has(app), "rollback")
 
 
 class NotInstalled(HostError):

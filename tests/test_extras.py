@@ -13,6 +13,8 @@ from packaging.utils import canonicalize_name
 from inventory import extras
 from tests.imported import TREE, brought, reached
 
+pytestmark = pytest.mark.slow
+
 PROJECT = tomllib.loads((TREE / "pyproject.toml").read_text())["project"]
 CONTROLLER = [
     "deploy.cli",

@@ -15,7 +15,7 @@ def update(
         typer.Argument(
             metavar="NAME",
             autocompletion=completion.updates,
-            help="What to update: webui, or the name of a model. Default: everything.",
+            help="What to update: webui, comfyui, lora_scripts, or the name of a model. Default: everything.",
         ),
     ] = None,
     fleet: FleetFile = DEFAULT_FILE,

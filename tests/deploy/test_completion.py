@@ -15,6 +15,8 @@ from deploy.names import SERVICES
 from inventory.model import ROLES
 from tests.deploy.test_help import verbs
 
+pytestmark = pytest.mark.slow
+
 TREE = Path(__file__).resolve().parents[2]
 FLEET = """
 [fleet]

@@ -23,6 +23,8 @@ from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_emergency import run_on
 from tests.deploy.test_report import make_run
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes"]
 
 CHANGES = 60 / 3

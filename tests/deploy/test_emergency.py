@@ -11,6 +11,8 @@ from roles.models.config import CLIP
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.roles.test_lora_keys import write as write_lora
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes"]
 
 PIN = {"path": "config.json", "url": "https://huggingface.co/x", "sha256": "a" * 64, "size": 5}

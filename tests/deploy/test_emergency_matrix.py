@@ -16,6 +16,8 @@ from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_emergency import blob, run_on, write_lock
 from tests.deploy.test_rollback import current, serve
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes"]
 
 AWAY = "h2 (root@h2:22): cannot be reached: ssh: connect to host h2 port 22: No route to host"

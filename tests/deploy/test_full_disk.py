@@ -17,6 +17,8 @@ from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_emergency import blob, run_on, write_lock
 from tests.deploy.test_rollback import current, serve
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes"]
 
 NO_SPACE = "No space left on device"

@@ -17,6 +17,8 @@ from roles.onhost import init, systemd_manager
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_rollout import seen
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes"]
 
 # The journal is a file of JSON lines [seconds since the epoch, text]; `endless` after its last line repeats that.

@@ -20,6 +20,8 @@ from deploy.engine.connector import HostConnector
 from inventory.load import load
 from roles.onhost import supervisor_boot
 
+pytestmark = pytest.mark.slow
+
 
 class Lock:
     """The lock of a host that is a folder."""

@@ -24,6 +24,8 @@ from inventory.errors import SdfleetError
 from roles.gpu.torch_builds import TRAINER
 from roles.mirrors.config import Mirrors
 
+pytestmark = pytest.mark.slow
+
 CU126 = next(torch for torch in TRAINER if torch.build == "cu126")
 """A build that the package index itself has."""
 

@@ -15,6 +15,8 @@ import pytest
 
 from tests.deploy.fake_hosts import FakeHosts, fakes
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes"]
 
 TREE = Path(__file__).resolve().parents[2]

@@ -19,6 +19,8 @@ from inventory.load import load
 from inventory.model import HostSettings
 from inventory.secrets import SecretReference
 
+pytestmark = pytest.mark.slow
+
 TREE = Path(__file__).resolve().parents[2]
 PASSPHRASE = "a pass'phrase $HOME"
 KINDS = {

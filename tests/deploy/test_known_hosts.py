@@ -17,6 +17,8 @@ from deploy.engine.host_keys import ChangedHostKeyError, RevokedHostKeyError, Un
 from inventory.load import load
 from tests.deploy.ssh_server import Server, line
 
+pytestmark = pytest.mark.slow
+
 OTHER = paramiko.ECDSAKey.generate()
 RSA = paramiko.RSAKey.generate(2048)
 

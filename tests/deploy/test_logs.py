@@ -11,6 +11,8 @@ import pytest
 from deploy import logs
 from tests.deploy.fake_hosts import FakeHosts, fakes
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes"]
 
 TREE = Path(__file__).resolve().parents[2]

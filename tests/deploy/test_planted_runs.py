@@ -14,6 +14,8 @@ from deploy.onhost import run_inputs, runs
 from roles.onhost import nofollow
 from tests import onhost
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:

@@ -12,6 +12,8 @@ from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from deploy.engine.questions import Memory, answers, script
 
+pytestmark = pytest.mark.slow
+
 TREE = Path(__file__).resolve().parents[2]
 MARK = "0123456789abcdef"
 COMMANDS = {

@@ -8,6 +8,8 @@ import pytest
 
 from tests.deploy.fake_hosts import FakeHosts, fakes
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes"]
 
 

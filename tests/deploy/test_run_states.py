@@ -11,6 +11,8 @@ from inventory.errors import SdfleetError
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from training.run.record_format import FORMAT
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes"]
 
 ACTIVE = "ActiveState=active\nResult=success\nInvocationID=abc\n"

@@ -22,6 +22,8 @@ from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_rollback import current, serve
 from tests.deploy.test_rollout import seen
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes"]
 
 

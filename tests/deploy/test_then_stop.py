@@ -13,6 +13,8 @@ from inventory.load import load
 from roles.onhost import host_stop
 from tests.deploy.fake_hosts import Ended, FakeHosts, fakes
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes"]
 
 RUNNING = "lora-train@ink-2.service loaded active running LoRA training run ink-2\n"

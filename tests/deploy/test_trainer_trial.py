@@ -16,6 +16,8 @@ from roles.onhost.lock_file import open_lock
 from tests.deploy.fake_hosts import fakes
 from tests.deploy.test_measured_updates import remote
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes", "remote"]
 
 GB = 1_000_000_000

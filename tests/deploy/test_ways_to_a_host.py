@@ -21,6 +21,8 @@ from inventory.load import load
 from tests.deploy.ssh_server import Server
 from tests.deploy.test_keys import by_file
 
+pytestmark = pytest.mark.slow
+
 TREE = Path(__file__).resolve().parents[2]
 PASSPHRASE = "open sesame"
 

@@ -111,7 +111,7 @@ def chinese_failures() -> str:
 def _as_code(cure: str) -> str:
     """A cure with its settings and commands as code."""
     setting = r"(?<![/.\w])(?:[a-z_]+\.)+[a-z_]+"  # not the name of a file in a path
-    code = re.compile(rf"\{{([\w.]+)\}}|({setting}|sdfleet [a-z]+(?: [a-z]+)*|\[\[models\]\]|pip install)")
+    code = re.compile(rf"\{{([\w.]+)\}}|({setting}|sdfleet [a-z]+(?: -*[a-zA-Z]+)*|\[\[models\]\]|pip install)")
     return code.sub(lambda found: f"`{found[1] or found[2]}`", cure)
 
 

@@ -10,6 +10,8 @@ import pytest
 from roles.onhost.journal import reason
 from tests import onhost
 
+pytestmark = pytest.mark.slow
+
 # A unit starts unless its text says `broken`; its state is what the last start came to.
 SYSTEMCTL = """#!/bin/sh
 for unit in "$@"; do :; done

@@ -17,6 +17,8 @@ from roles.onhost import loopback, refresh_models, webui_api, webui_picture
 from roles.onhost.drawing_applications import APPLICATIONS
 from roles.onhost.png_pixels import PictureError
 
+pytestmark = pytest.mark.slow
+
 TREE = Path(__file__).resolve().parents[2]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 Hostile = Callable[[socket.socket], None]

@@ -11,6 +11,8 @@ from deploy.confirmation import new_change
 from tests.roles import confirming
 from tests.roles.confirming import SECONDS, Host, change
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:

@@ -14,6 +14,8 @@ from roles.onhost import pinned_checkout
 from roles.operations.files import or_remove
 from tests import onhost
 
+pytestmark = pytest.mark.slow
+
 
 def git(repository: Path, *args: str) -> str:
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "protocol.file.allow=always")

@@ -22,6 +22,8 @@ from tests import onhost
 from tests.roles.swaps import for_a_link, swap_after
 from tests.roles.test_pinned_checkout import check_out, git, repository
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:

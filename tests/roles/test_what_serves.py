@@ -9,6 +9,8 @@ import pytest
 from tests.roles import confirming
 from tests.roles.confirming import Host, change
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:

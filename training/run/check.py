@@ -42,9 +42,11 @@ def check_report(config: Config) -> str:
 
 
 def _hint(path: Path) -> str:
-    """What to do about a missing path that looks like OWNER/NAME of a model hub."""
-    if path.parent.exists() or path.suffix in (".safetensors", ".ckpt"):
+    """What to do about a missing path that looks like a name: of a fleet's model, or OWNER/NAME of a model hub."""
+    if path.suffix in (".safetensors", ".ckpt"):
         return ""
+    if path.parent.exists():
+        return "; a model's name in fleet.toml is known to `sdfleet train` alone: write the path of a file here"
     return f"; if {path.parent.name}/{path.name} is a model of a hub, download it and write the path of its file here"
 
 

@@ -22,6 +22,8 @@ from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_rollback import serve
 from tests.deploy.test_run_states import ACTIVE, ENDED, TRAINS, WAITS, run_of
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes"]
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"picture"

@@ -17,6 +17,8 @@ from tests.deploy.dashboard.test_collector import drawn, steps
 from tests.deploy.fake_hosts import FakeHosts, fakes
 from tests.deploy.test_run_states import ACTIVE, TRAINS, run_of
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["fakes"]
 
 TREE = Path(__file__).resolve().parents[3]

@@ -9,7 +9,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from tests.roles.base.machine import READY, SLEEP, THING, UNIT, Machine, python, until
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_service_is_up_when_it_says_so_and_ends_when_told(machine: Machine) -> None:

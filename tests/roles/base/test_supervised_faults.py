@@ -11,6 +11,8 @@ import pytest
 from roles.onhost import unit_log
 from tests.roles.base.machine import READY, SLEEP, THING, UNIT, Machine, python, until
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_state_that_cannot_be_written_ends_no_service(machine: Machine, tmp_path: Path) -> None:
     code = f"{READY}\ns.send(b'READY=1')\nimport time\nopen({str(tmp_path / 'pids')!r}, 'a').write('pid\\n')\n"

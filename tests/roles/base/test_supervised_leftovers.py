@@ -21,6 +21,8 @@ from roles.operations.sandbox import shut_in
 from roles.programs import closure, packed_files, zipped
 from tests.roles.base.machine import SLEEP, THING, UNIT, Machine, python, until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 CHAIN = """
 import os, sys, time

@@ -22,6 +22,8 @@ from roles.onhost.login_guesses import Guesses, TooMany, network
 from roles.onhost.login_server import Server
 from roles.onhost.login_sessions import Sessions
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct-horse-58"
 USERS = read_users(users_file({"ann": PASSWORD, "bob": "another-horse-77"}, ""))
 QUICK_COST = 2**10

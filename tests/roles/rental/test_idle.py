@@ -15,6 +15,8 @@ from roles.onhost.idle_stop import AGAIN_SECONDS, PAUSED_SECONDS, Idle
 from tests.roles import test_unit_texts
 from tests.roles.rental.conftest import Manager, Webui, locked
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 1800.0
 
 
