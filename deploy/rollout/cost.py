@@ -35,7 +35,9 @@ def of_pictures(seen: Mapping[str, Any]) -> Figures:
 
 def least_of_turns(seen: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str, Any]:
     """What was seen in a second turn, with the least of both: what else goes on on a host only makes figures larger."""
-    if not seen.get("took") or not again.get("took"):
+    if not again.get("took"):
+        return {**again, **{key: seen[key] for key in ("took", *MEMORY) if key in seen}}
+    if not seen.get("took"):
         return dict(again)
     memory = {kind: min(seen[kind], again[kind]) for kind in MEMORY}
     return {**again, "took": min(seen["took"], again["took"], key=statistics.median), **memory}

@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.onhost import picture_cost
+from deploy.onhost import gate, picture_cost
 from roles.onhost import services
 
 MB = 1 << 20
@@ -102,3 +103,29 @@ def test_pictures_of_others_are_waited_for(port: int, process: object) -> None:
 def test_slow_pictures_are_fewer(port: int, process: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_cost, "MEASURE_SECONDS", 0.1)
     assert len(picture_cost.measured("webui", "x.service", port, lambda: time.sleep(0.2), 5)["took"]) == 1
+
+
+def test_a_further_picture_that_fails_shuts_no_gate(
+    port: int, process: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn: list[int] = []
+
+    def draw(port: int, seconds: float) -> tuple[str, str]:
+        drawn.append(port)
+        if len(drawn) > 2:
+            raise gate.GateError("picture", "/sdapi/v1/txt2img answered 500")
+        return "sd15", "a picture"
+
+    service = {"fingerprint": "f", "problem": "", "process": "active 0 9"}
+    for name, value in {
+        "_watch": lambda *_: service,
+        "_draw": draw,
+        "_png": lambda drawn, _: ("png", drawn),
+        "_same_process": lambda *_: None,
+        "_journal_errors": lambda *_: {},
+        "active_units": lambda: [],
+    }.items():
+        monkeypatch.setattr(gate, name, value)
+    seen = gate.main("webui", str(tmp_path), "x.service", "state", port, 0, 0, 9, [], pictures=3)
+    assert (seen["failed"], seen["picture"]) == ("", "a picture") and "took" not in seen
+    assert seen["unmeasured"] == "/sdapi/v1/txt2img answered 500"
