@@ -9,6 +9,7 @@ from deploy.onhost import trainer_trial
 from deploy.rollout import cost
 from deploy.rollout.cost import Figures
 from deploy.rollout.gates import Failure
+from deploy.runs.requirements import guests
 from inventory.rollout import Rollout
 from roles.accounts import TRAINER
 from roles.facts.seen import as_user
@@ -67,7 +68,6 @@ def _unmeasured(found: Found) -> str:
 
 def _ask(remote: Remote, old: str) -> Found:
     host = remote.host
-    gpu = "0" if host.trainer.gpus else ""
     found: Found = remote.call(
         trainer_trial,
         timeout=4 * TRIAL_SECONDS + 240,
@@ -77,8 +77,9 @@ def _ask(remote: Remote, old: str) -> Found:
         python=[*as_user(TRAINER).split(), "python3", "-I"],
         order=ORDER,
         seconds=TRIAL_SECONDS,
-        gpu=gpu,
-        lock=str(turns(host.paths) / (f"gpu-{gpu}" if gpu else "cpu")),
+        locks=str(turns(host.paths)),
+        allowed=host.trainer.gpus,
+        guests=guests(host),
         compiled=COMPILED,
     )
     return found
