@@ -41,9 +41,9 @@ def measured(app: str, unit: str, port: int, draw: Callable[[], object], picture
 
 
 class _Highest:
-    """The highest value that is seen, again and again, while a `with` block runs; 0 ends the looking."""
+    """The highest value that is seen, again and again, while a `with` block runs; 0 at first ends the looking."""
 
-    def __init__(self, value: Callable[[], int]) -> None:
+    def __init__(self, value: Callable[[], int | None]) -> None:
         self.most = 0
         self._value, self._ended = value, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -57,21 +57,24 @@ class _Highest:
         self._thread.join()
 
     def _look(self) -> None:
-        while seen := self._value():
-            self.most = max(self.most, seen)
+        while (seen := self._value()) != 0 or self.most:
+            self.most = max(self.most, seen or 0)
             if self._ended.wait(LOOK_SECONDS):
                 return
 
 
-def _on_card(app: str, port: int) -> int:
-    """Bytes of the card that the service's torch holds now; 0 if it has no card, or does not tell."""
-    with suppress(loopback.AnswerError, LookupError, TypeError, ValueError):
+def _on_card(app: str, port: int) -> int | None:
+    """Bytes of the card that the service's torch holds now; 0 if it has none or cannot tell, None without an answer."""
+    try:
         if app == "webui":
             memory = webui_api.ask(port, "/sdapi/v1/memory", seconds=ANSWER_SECONDS)
             return int(memory["cuda"]["reserved"]["current"])
         device = comfyui_api.ask(port, "/system_stats", seconds=ANSWER_SECONDS)["devices"][0]
         return 0 if device["type"] == "cpu" else int(device["torch_vram_total"])
-    return 0
+    except loopback.AnswerError:
+        return None
+    except (LookupError, TypeError, ValueError):
+        return 0
 
 
 def _wait_until_idle(app: str, port: int, until: float) -> None:

@@ -61,6 +61,16 @@ def test_what_seems_dear_is_measured_again_before_it_is_refused(
     assert said in (failure.said if failure else "") and bool(failure) == bool(said)
 
 
+def test_a_card_that_is_unknown_in_one_turn_is_that_of_the_other() -> None:
+    turns = measured([2.0], 0, 3 * GB), measured([1.0], 5 * GB, 2 * GB)
+    for first, again in (turns, turns[::-1]):
+        assert cost.of_pictures(cost.least_of_turns(first, again)) == {
+            "seconds": 1,
+            "card": 5 * GB,
+            "processes": 2 * GB,
+        }
+
+
 def test_what_was_not_measured_is_said(
     remote: Remote, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,8 @@ ANSWERS: dict[str, Any] = {}
 class Service(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         found = ANSWERS.get(self.path.partition("?")[0])
-        body = json.dumps(found() if callable(found) else found).encode()
+        found = found() if callable(found) else found
+        body = json.dumps(found).encode()
         self.send_response(200 if found is not None else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -90,6 +91,17 @@ def test_the_card_is_looked_at_while_a_picture_is_made(app: str, port: int, proc
     ANSWERS["/sdapi/v1/memory"] = {"cuda": {"error": "unavailable"}}
     ANSWERS["/system_stats"] = {"devices": [{"type": "cpu", "torch_vram_total": 7000}]}
     assert picture_cost.measured(app, "x.service", port, draw, 1)["card"] == 0
+
+
+def test_a_card_that_does_not_answer_for_a_moment_is_looked_at_further(port: int, process: object) -> None:
+    held = [None, 2000, None]  # None is answered with 404
+
+    def memory() -> Any:
+        now = held.pop(0) if held else 5000
+        return now and {"cuda": {"reserved": {"current": now}}}
+
+    ANSWERS["/sdapi/v1/memory"] = memory
+    assert picture_cost.measured("webui", "x.service", port, lambda: time.sleep(0.8), 1)["card"] == 5000
 
 
 def test_pictures_of_others_are_waited_for(port: int, process: object) -> None:
