@@ -17,6 +17,7 @@ MEASURE_SECONDS = 60
 """No further picture is begun after so long."""
 IDLE_SECONDS = 60
 """How long other people's pictures are waited for, all together: a picture behind one would count its time too."""
+BUSY = f"it drew for others for {IDLE_SECONDS} s"
 LOOK_SECONDS = 0.05
 """How often to ask for the card's memory. torch keeps what a picture took until its end, so no peak comes between."""
 ANSWER_SECONDS = 10
@@ -26,14 +27,17 @@ def measured(app: str, unit: str, port: int, draw: Callable[[], object], picture
     """Draw up to so many pictures: `took` (s of each), and `card` and `processes`, the bytes at the peak of them.
 
     Both peaks are of these pictures alone, not of what people asked of a service that has run for days. `card` is 0
-    where the service uses none.
+    where the service uses none. Of one that draws for others all the time there is only `unmeasured`, which says so.
     """
     took: list[float] = []
     until, patience = time.monotonic() + MEASURE_SECONDS, time.monotonic() + IDLE_SECONDS
+    if not _becomes_idle(app, port, patience):
+        return {"unmeasured": BUSY}
     _forget_peaks(unit)
     with _Highest(lambda: _on_card(app, port)) as card:
         while len(took) < pictures and (not took or time.monotonic() < until):
-            _wait_until_idle(app, port, patience)
+            if took and not _becomes_idle(app, port, patience):
+                return {"unmeasured": BUSY}
             began = time.monotonic()
             draw()
             took.append(time.monotonic() - began)
@@ -77,11 +81,15 @@ def _on_card(app: str, port: int) -> int | None:
         return 0
 
 
-def _wait_until_idle(app: str, port: int, until: float) -> None:
+def _becomes_idle(app: str, port: int, until: float) -> bool:
+    """Wait for pictures of others; whether they ended in time. What does not tell is taken as idle."""
     its = APPLICATIONS[app]
     with suppress(loopback.AnswerError):
-        while (its.progress(port)[0] or its.queued(port)) and time.monotonic() < until:
+        while its.progress(port)[0] or its.queued(port):
+            if time.monotonic() >= until:
+                return False
             time.sleep(LOOK_SECONDS)
+    return True
 
 
 def _processes(unit: str) -> list[Path]:

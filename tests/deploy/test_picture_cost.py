@@ -112,6 +112,17 @@ def test_pictures_of_others_are_waited_for(port: int, process: object) -> None:
     assert took < 0.3 and time.monotonic() - began > 0.5
 
 
+@pytest.mark.parametrize("alone", [0, 1])
+def test_what_draws_for_others_all_the_time_is_not_measured(
+    alone: int, port: int, process: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture_cost, "IDLE_SECONDS", 0.3)
+    drawn: list[int] = []
+    ANSWERS["/sdapi/v1/progress"] = lambda: {"state": {"job_count": int(len(drawn) >= alone)}}
+    seen = picture_cost.measured("webui", "x.service", port, lambda: drawn.append(1), 3)
+    assert seen == {"unmeasured": picture_cost.BUSY} and len(drawn) == alone
+
+
 def test_slow_pictures_are_fewer(port: int, process: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_cost, "MEASURE_SECONDS", 0.1)
     assert len(picture_cost.measured("webui", "x.service", port, lambda: time.sleep(0.2), 5)["took"]) == 1
