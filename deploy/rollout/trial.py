@@ -103,9 +103,9 @@ def _dear(found: Found, settings: Rollout) -> str:
 
 
 def _other_loss(found: Found) -> str:
-    """Where the losses differ, if each trainer's are the same in all its turns; else empty."""
+    """Where the losses differ, if each trainer's are the same in all its turns, of which it had several; else empty."""
     old, new = ([run["losses"] for run in found["runs"].get(name, ())] for name in ("old", "new"))
-    if not old or not new or any(losses != old[0] for losses in old) or new[0] == old[0]:
+    if min(len(old), len(new)) < 2 or any(its != its[:1] * len(its) for its in (old, new)) or new[0] == old[0]:
         return ""
     step, (before, now) = next(
         (n, pair) for n, pair in enumerate(zip(old[0], new[0], strict=True), 1) if len({*pair}) > 1

@@ -76,7 +76,10 @@ OTHER = run(losses=("0.5", "0.26"))
         (found(run(9), failed={"new": "no GPU is free", "old": "no GPU is free"}), "a training step takes 9 s"),
         ({**found(run()), "runs": {"old": [], "new": []}, "failed": {"new": "no", "old": "no"}}, ""),
         # A trainer whose own losses differ from turn to turn cannot be compared.
-        ({**found(run()), "runs": {"old": [run(), OTHER], "new": [OTHER]}}, ""),
+        ({**found(run()), "runs": {"old": [run(), OTHER], "new": [OTHER] * 2}}, ""),
+        ({**found(run()), "runs": {"old": [run()] * 2, "new": [OTHER, run()]}}, ""),
+        ({**found(run()), "runs": {"old": [run()] * 2, "new": [OTHER]}}, ""),
+        ({**found(run()), "runs": {"old": [run()], "new": [OTHER] * 2}}, ""),
     ],
 )
 def test_the_gate_of_the_trainer(seen: trial.Found, said: str) -> None:
