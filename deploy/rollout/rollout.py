@@ -228,8 +228,8 @@ class Rollout:
         if mark := self._unfinished(remote.name):
             return mark.before
         seen = gates.look(remote, self.fleet.table.rollout, 0, self.checks.unmeasured(remote.host))
+        seen["history"] = rollback.history(remote)  # before the note, which puts a damaged one aside
         self.checks.note(remote, seen)
-        seen["history"] = rollback.history(remote)
         state.write(remote, self.id, "begun", seen)
         return seen
 

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.connection.several import connect
 from deploy.connection.ssh import Remote
-from deploy.rollout import checks, cost, gates, trial
+from deploy.rollout import checks, cost, gates, rollout, trial
 from inventory.load import load
 from inventory.rollout import Rollout
 from tests.deploy.fake_hosts import FakeHosts, fakes
@@ -115,6 +115,17 @@ def test_where_the_trainer_changes_it_is_compared_on_one_host(
             assert done.failure(remotes["h1"], before) is None
         assert done.failure(remotes["h1"], OLD) is None, "it had no trainer before"
     assert asked == [("h1", "t0")] * 2
+
+
+def test_figures_put_no_damaged_history_aside_before_it_is_read(
+    fakes: FakeHosts, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates, "look", looks(OLD))
+    history = fakes.root("h1") / "apps/webui/history.json"
+    history.write_text("damaged")
+    with pytest.raises(ValueError, match="Expecting value"):
+        rollout.Rollout(load(fakes.file), "x", {"h1": remote})._before(remote)
+    assert history.read_text() == "damaged"
 
 
 def test_releases_show_what_was_measured(fakes: FakeHosts, remote: Remote) -> None:
