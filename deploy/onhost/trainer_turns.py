@@ -25,6 +25,8 @@ WARM = 5
 """Steps that are not counted: torch compiles, captures and allocates in them."""
 SAID = 400
 """Characters of an error that are told."""
+LAST = 4000
+"""Bytes at the end of what a trainer says that are read for it."""
 FINISHED = 30
 """Seconds that must be left for another run."""
 LONGER, START = 3, 60
@@ -112,17 +114,26 @@ def _environment(wants: dict[str, Any], home: Path) -> dict[str, str]:
 
 def _done(words: list[str], environment: dict[str, str], seconds: float) -> None:
     """Run a program to its end. Raises TrialError."""
+    null, said = subprocess.DEVNULL, Path(environment["HOME"], "said")
     try:
-        done = subprocess.run(
-            words, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
-        )
+        with said.open("wb") as errors:
+            done = subprocess.run(
+                words, env=environment, stdin=null, stdout=null, stderr=errors, timeout=seconds, check=False
+            )
     except subprocess.TimeoutExpired as error:
         raise TrialError("it did not end in its time") from error
     except OSError as error:
         raise TrialError(f"it does not start: {error}") from error
     if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"]
+        lines = _end(said).decode(errors="replace").strip().splitlines() or ["it says nothing"]
         raise TrialError(lines[-1][:SAID])
+
+
+def _end(file: Path) -> bytes:
+    """The last bytes of a file, which may be long."""
+    with file.open("rb") as opened:
+        opened.seek(max(opened.seek(0, os.SEEK_END) - LAST, 0))
+        return opened.read()
 
 
 def _figures(run: Path) -> dict[str, Any]:

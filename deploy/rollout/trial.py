@@ -74,7 +74,7 @@ def _ask(remote: Remote, old: str) -> Found:
         app=str(host.paths.app("trainer")),
         envs=str(host.paths.envs),
         old=old,
-        python=[*as_user(TRAINER).split(), "python3", "-I"],
+        python=["nice", "-n", str(host.trainer.nice), *as_user(TRAINER).split(), "python3", "-I"],
         order=ORDER,
         seconds=TRIAL_SECONDS,
         locks=str(turns(host.paths)),

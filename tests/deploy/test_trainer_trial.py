@@ -3,6 +3,7 @@
 import fcntl
 import json
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ import json, sys
 from pathlib import Path
 seconds, peak, factor, why = json.loads(Path(__file__).with_name("does").read_text())
 if why:
-    sys.exit("Traceback ...\\n" + why)
+    print("x" * 5_000_000)
+    sys.exit("Traceback ...\\n" * 500_000 + why)
 assert Path(sys.argv[2]).read_text() == "the trial"
 run = Path(sys.argv[4])
 run.mkdir()
@@ -86,6 +88,13 @@ def test_the_gate_of_the_trainer(seen: trial.Found, said: str) -> None:
     failure = trial.judge("h1", seen, Rollout())
     assert said in (failure.said if failure else "") and bool(failure) == bool(said)
     assert failure is None or failure.gate == "training"
+
+
+def test_trainers_are_as_nice_as_runs(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(Remote, "call", lambda *_, **wants: asked.update(wants) or {**trainer_trial.NOTHING, "new": ""})
+    trial.compare(remote, "r0", Rollout())
+    assert asked["python"][:3] == ["nice", "-n", "5"] and asked["python"][-2:] == ["python3", "-I"]
 
 
 def test_losses_may_change_where_that_is_said() -> None:
@@ -220,8 +229,11 @@ def test_trainers_take_turns_and_their_first_steps_do_not_count(wants: dict[str,
 
 def test_a_trainer_that_fails_says_why(wants: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "new/does").write_text(json.dumps([0.1, 900, 1.0, "ImportError: no torch"]))
+    tracemalloc.start()
     seen = trainer_turns.measured(wants, tmp_path)
     assert seen["failed"] == {"new": "ImportError: no torch"} and len(seen["runs"]["old"]) == 2
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000, "what it says is not held"
+    tracemalloc.stop()
 
 
 def test_without_a_trial_nothing_is_tried(wants: dict[str, Any], tmp_path: Path) -> None:
