@@ -70,7 +70,7 @@ class Checks:
         """
         for app in remote.host.drawing:
             if why := gates.of_app(seen, app).get("unmeasured"):
-                out.print(styled("[bold]{}[/] what a picture costs {} was not measured: {}", remote.name, app, why))
+                out.print(styled("[yellow]{}[/] what a picture costs {} was not measured: {}", remote.name, app, why))
         found = {app: cost.of_pictures(gates.of_app(seen, app)) for app in remote.host.drawing}
         measured = {app: figures for app, figures in found.items() if figures}
         for app, figures in measured.items():

@@ -48,7 +48,7 @@ def compare(remote: Remote, old: str, settings: Rollout) -> tuple[bool, Failure 
     _note(remote, found, {"old": old, "new": found["new"]})
     compared = bool(figures(found, "old") and figures(found, "new"))
     if not compared and not failure and (why := _unmeasured(found)):
-        out.print(styled("[bold]{}[/] what {} costs was not compared: {}", remote.name, STEP, why))
+        out.print(styled("[yellow]{}[/] what {} costs was not compared: {}", remote.name, STEP, why))
     return compared, failure
 
 
