@@ -75,7 +75,7 @@ def main(
     that of the start, and from `stable_seconds` before the picture to its end (`late_errors`); `errors` are those of
     both. `start_known` is false if the journal no longer reaches back to the start.
 
-    + pictures: how many further ones are drawn to be measured (see picture_cost)
+    + pictures: how many further ones are drawn to be measured (see picture_cost); `unmeasured` is why they were not
     + convert: the words before the program that converts a picture: a Python with Pillow
     """
     begun = time.time()
@@ -95,7 +95,10 @@ def main(
             seen["model"], drawn = draw()
             seen["format"], seen["picture"] = _png(drawn, convert)
             if seen["picture"] and pictures:
-                seen.update(measured(app, unit, port, draw, pictures))
+                try:
+                    seen.update(measured(app, unit, port, draw, pictures))
+                except GateError as error:  # of a further picture: the gate's own was drawn
+                    seen["unmeasured"] = error.args[1]
         _same_process(unit, service["process"])
     except GateError as error:
         seen["failed"], seen["said"] = error.args

@@ -17,6 +17,7 @@ MEASURE_SECONDS = 60
 """No further picture is begun after so long."""
 IDLE_SECONDS = 60
 """How long other people's pictures are waited for, all together: a picture behind one would count its time too."""
+BUSY = f"it drew for others for {IDLE_SECONDS} s"
 LOOK_SECONDS = 0.05
 """How often to ask for the card's memory. torch keeps what a picture took until its end, so no peak comes between."""
 ANSWER_SECONDS = 10
@@ -26,14 +27,17 @@ def measured(app: str, unit: str, port: int, draw: Callable[[], object], picture
     """Draw up to so many pictures: `took` (s of each), and `card` and `processes`, the bytes at the peak of them.
 
     Both peaks are of these pictures alone, not of what people asked of a service that has run for days. `card` is 0
-    where the service uses none.
+    where the service uses none. Of one that draws for others all the time there is only `unmeasured`, which says so.
     """
     took: list[float] = []
     until, patience = time.monotonic() + MEASURE_SECONDS, time.monotonic() + IDLE_SECONDS
+    if not _becomes_idle(app, port, patience):
+        return {"unmeasured": BUSY}
     _forget_peaks(unit)
     with _Highest(lambda: _on_card(app, port)) as card:
         while len(took) < pictures and (not took or time.monotonic() < until):
-            _wait_until_idle(app, port, patience)
+            if took and not _becomes_idle(app, port, patience):
+                return {"unmeasured": BUSY}
             began = time.monotonic()
             draw()
             took.append(time.monotonic() - began)
@@ -41,9 +45,9 @@ def measured(app: str, unit: str, port: int, draw: Callable[[], object], picture
 
 
 class _Highest:
-    """The highest value that is seen, again and again, while a `with` block runs; 0 ends the looking."""
+    """The highest value that is seen, again and again, while a `with` block runs; 0 at first ends the looking."""
 
-    def __init__(self, value: Callable[[], int]) -> None:
+    def __init__(self, value: Callable[[], int | None]) -> None:
         self.most = 0
         self._value, self._ended = value, threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -57,28 +61,35 @@ class _Highest:
         self._thread.join()
 
     def _look(self) -> None:
-        while seen := self._value():
-            self.most = max(self.most, seen)
+        while (seen := self._value()) != 0 or self.most:
+            self.most = max(self.most, seen or 0)
             if self._ended.wait(LOOK_SECONDS):
                 return
 
 
-def _on_card(app: str, port: int) -> int:
-    """Bytes of the card that the service's torch holds now; 0 if it has no card, or does not tell."""
-    with suppress(loopback.AnswerError, LookupError, TypeError, ValueError):
+def _on_card(app: str, port: int) -> int | None:
+    """Bytes of the card that the service's torch holds now; 0 if it has none or cannot tell, None without an answer."""
+    try:
         if app == "webui":
             memory = webui_api.ask(port, "/sdapi/v1/memory", seconds=ANSWER_SECONDS)
             return int(memory["cuda"]["reserved"]["current"])
         device = comfyui_api.ask(port, "/system_stats", seconds=ANSWER_SECONDS)["devices"][0]
         return 0 if device["type"] == "cpu" else int(device["torch_vram_total"])
-    return 0
+    except loopback.AnswerError:
+        return None
+    except (LookupError, TypeError, ValueError):
+        return 0
 
 
-def _wait_until_idle(app: str, port: int, until: float) -> None:
+def _becomes_idle(app: str, port: int, until: float) -> bool:
+    """Wait for pictures of others; whether they ended in time. What does not tell is taken as idle."""
     its = APPLICATIONS[app]
     with suppress(loopback.AnswerError):
-        while (its.progress(port)[0] or its.queued(port)) and time.monotonic() < until:
+        while its.progress(port)[0] or its.queued(port):
+            if time.monotonic() >= until:
+                return False
             time.sleep(LOOK_SECONDS)
+    return True
 
 
 def _processes(unit: str) -> list[Path]:

@@ -29,6 +29,7 @@ FINISHED = 30
 """Seconds that must be left for another run."""
 LONGER, START = 3, 60
 """How many times as long as the slowest run before it one may take, and seconds besides, though the time is over."""
+BUSY = "a training, or an earlier trial, is at work there"
 TEMPORARY = "/var/tmp"
 """On a disk, as what Python compiles may be some hundred MB."""
 
@@ -40,11 +41,11 @@ class TrialError(Exception):
 def main() -> None:
     """Measure. Standard output has `failed` (whose trainer did not train, and why) and `runs`, a list for each.
 
-    Both are empty while a training holds the device.
+    Where a training holds the device it has `unmeasured` alone, which says so.
     """
     wants = json.loads(sys.stdin.buffer.read())
     with _held(Path(wants["lock"])) as free, tempfile.TemporaryDirectory("", "sdfleet-trial-", TEMPORARY) as home:
-        print(json.dumps(measured(wants, Path(home)) if free else {"failed": {}, "runs": {}}))
+        print(json.dumps(measured(wants, Path(home)) if free else {"unmeasured": BUSY}))
 
 
 @contextlib.contextmanager

@@ -64,7 +64,13 @@ class Checks:
         return failure
 
     def note(self, remote: Remote, seen: Seen) -> list[str]:
-        """Keep in the histories of a host what was measured of what serves now. Returns the applications."""
+        """Keep in the histories of a host what was measured of what serves now. Returns the applications.
+
+        Those that were not measured are named, with the reason.
+        """
+        for app in remote.host.drawing:
+            if why := gates.of_app(seen, app).get("unmeasured"):
+                out.print(styled("[bold]{}[/] what a picture costs {} was not measured: {}", remote.name, app, why))
         found = {app: cost.of_pictures(gates.of_app(seen, app)) for app in remote.host.drawing}
         measured = {app: figures for app, figures in found.items() if figures}
         for app, figures in measured.items():

@@ -15,7 +15,7 @@ TURNS = 3
 """How often a release that seems to cost too much is measured, before it is believed."""
 TURN_PAUSE_SECONDS = 3
 MEMORY: Mapping[str, str] = {"card": "of the card's memory", "processes": "of main memory"}
-"""The kinds of memory that are measured, the first one that is known of both releases; and what they are called."""
+"""The kinds of memory that are measured, the one that counts first; and what they are called."""
 
 Figures = dict[str, float]
 """`seconds`, and bytes at the peak: `card`, `processes`. Those that are unknown are left out."""
@@ -35,9 +35,12 @@ def of_pictures(seen: Mapping[str, Any]) -> Figures:
 
 def least_of_turns(seen: Mapping[str, Any], again: Mapping[str, Any]) -> dict[str, Any]:
     """What was seen in a second turn, with the least of both: what else goes on on a host only makes figures larger."""
-    if not seen.get("took") or not again.get("took"):
+    if not again.get("took"):
+        return {**again, **{key: seen[key] for key in ("took", *MEMORY) if key in seen}}
+    if not seen.get("took"):
         return dict(again)
-    memory = {kind: min(seen[kind], again[kind]) for kind in MEMORY}
+    # 0 is an unknown one.
+    memory = {kind: min(filter(None, (seen[kind], again[kind])), default=0) for kind in MEMORY}
     return {**again, "took": min(seen["took"], again["took"], key=statistics.median), **memory}
 
 
@@ -52,8 +55,8 @@ def excess(what: str, old: Figures, new: Figures, settings: Rollout, slack: Figu
             f"{what} takes {new['seconds']:.3g} s, with the old release {old['seconds']:.3g} s; fleet.rollout.slower "
             f"is {settings.slower:g}"
         )
-    kind = next((kind for kind in MEMORY if kind in old and kind in new), "")
-    if kind and new[kind] > old[kind] * settings.memory + slack["bytes"]:
+    kind = _kind(old)
+    if kind and kind == _kind(new) and new[kind] > old[kind] * settings.memory + slack["bytes"]:
         return (
             f"{what} takes {new[kind] / 1e9:.2f} GB {MEMORY[kind]} at its peak, with the old release "
             f"{old[kind] / 1e9:.2f} GB; fleet.rollout.memory is {settings.memory:g}"
@@ -61,12 +64,17 @@ def excess(what: str, old: Figures, new: Figures, settings: Rollout, slack: Figu
     return ""
 
 
+def _kind(figures: Mapping[str, float]) -> str:
+    """The memory by which a release is judged: main memory alone tells nothing of one that draws on a card."""
+    return next((kind for kind in MEMORY if kind in figures), "")
+
+
 def told(figures: Mapping[str, float], app: str) -> str:
     """Figures in a few words; empty if there are none."""
     words = []
     if seconds := figures.get("seconds"):
         words.append(f"{1 / seconds:.3g} steps/s" if app == "trainer" else f"{seconds:.3g} s")
-    if kind := next((kind for kind in MEMORY if kind in figures), ""):
+    if kind := _kind(figures):
         words.append(f"{figures[kind] / 1e9:.2f} GB{' VRAM' if kind == 'card' else ''}")
     return ", ".join(words)
 

@@ -9,6 +9,7 @@ from deploy.onhost import trainer_trial
 from deploy.rollout import cost
 from deploy.rollout.cost import Figures
 from deploy.rollout.gates import Failure
+from deploy.runs.requirements import guests
 from inventory.rollout import Rollout
 from roles.accounts import TRAINER
 from roles.facts.seen import as_user
@@ -28,13 +29,13 @@ Found = dict[str, Any]
 
 
 def compare(remote: Remote, old: str, settings: Rollout) -> tuple[bool, Failure | None]:
-    """Whether the trainers of a host were compared, and the gate that the new one did not pass. Raises HostError.
+    """Whether the trainers of a host were compared, and the gate that the new one did not pass.
+
+    Where they could not be, the reason is told.
 
     + old: the release before the update
     """
     found = _look(remote, old)
-    if not found["new"] or not (found["runs"] or found["failed"]):
-        return False, None
     failure = judge(remote.name, found, settings)
     for _ in range(cost.TURNS - 1):
         if failure is None or failure.said != _dear(found, settings):
@@ -45,12 +46,28 @@ def compare(remote: Remote, old: str, settings: Rollout) -> tuple[bool, Failure 
         found = {**found, "runs": runs, "failed": {**found["failed"], **again["failed"]}}
         failure = judge(remote.name, found, settings)
     _note(remote, found, {"old": old, "new": found["new"]})
-    return bool(figures(found, "old") and figures(found, "new")), failure
+    compared = bool(figures(found, "old") and figures(found, "new"))
+    if not compared and not failure and (why := _unmeasured(found)):
+        out.print(styled("[bold]{}[/] what {} costs was not compared: {}", remote.name, STEP, why))
+    return compared, failure
 
 
 def _look(remote: Remote, old: str) -> Found:
+    """What was measured; a fault of measuring itself is no fault of a trainer."""
+    try:
+        return _ask(remote, old)
+    except HostError as error:
+        return {**trainer_trial.NOTHING, "new": "", "unmeasured": str(error).removeprefix(f"{remote.name}: ")}
+
+
+def _unmeasured(found: Found) -> str:
+    """Why there is nothing to compare; empty if the trainer did not change."""
+    failed: dict[str, str] = found["failed"]
+    return found["unmeasured"] or (failed and f"the old trainer does not do it: {failed.get('old')}") or ""
+
+
+def _ask(remote: Remote, old: str) -> Found:
     host = remote.host
-    gpu = "0" if host.trainer.gpus else ""
     found: Found = remote.call(
         trainer_trial,
         timeout=4 * TRIAL_SECONDS + 240,
@@ -60,8 +77,9 @@ def _look(remote: Remote, old: str) -> Found:
         python=[*as_user(TRAINER).split(), "python3", "-I"],
         order=ORDER,
         seconds=TRIAL_SECONDS,
-        gpu=gpu,
-        lock=str(turns(host.paths) / (f"gpu-{gpu}" if gpu else "cpu")),
+        locks=str(turns(host.paths)),
+        allowed=host.trainer.gpus,
+        guests=guests(host),
         compiled=COMPILED,
     )
     return found

@@ -48,6 +48,8 @@ def looks(*answers: dict[str, Any]) -> Callable[..., dict[str, Any]]:
         ([measured([2.0], 0, 2 * GB), measured([1.0], 0, 3 * GB)], ""),
         ([DEAR, seen(failed="stable", said="it was restarted")], "it was restarted"),
         ([seen()], ""),
+        # What was measured stands where a later turn measures nothing.
+        ([DEAR, seen()], "the picture takes 2 s"),
         ([{**GOOD, "took": ["much"]}], "cannot be judged"),
     ],
 )
@@ -57,6 +59,24 @@ def test_what_seems_dear_is_measured_again_before_it_is_refused(
     monkeypatch.setattr(gates, "look", looks(*turns))
     failure = checks.Checks(Rollout()).failure(remote, OLD)
     assert said in (failure.said if failure else "") and bool(failure) == bool(said)
+
+
+def test_a_card_that_is_unknown_in_one_turn_is_that_of_the_other() -> None:
+    turns = measured([2.0], 0, 3 * GB), measured([1.0], 5 * GB, 2 * GB)
+    for first, again in (turns, turns[::-1]):
+        assert cost.of_pictures(cost.least_of_turns(first, again)) == {
+            "seconds": 1,
+            "card": 5 * GB,
+            "processes": 2 * GB,
+        }
+
+
+def test_what_was_not_measured_is_said(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gates, "look", looks(seen(unmeasured="it drew for others")))
+    assert checks.Checks(Rollout()).failure(remote, OLD) is None
+    assert "h1 what a picture costs webui was not measured: it drew for others" in capsys.readouterr().out
 
 
 def test_only_the_first_hosts_are_measured(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:

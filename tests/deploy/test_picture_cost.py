@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.onhost import picture_cost
+from deploy.onhost import gate, picture_cost
 from roles.onhost import services
 
 MB = 1 << 20
@@ -22,7 +23,8 @@ ANSWERS: dict[str, Any] = {}
 class Service(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         found = ANSWERS.get(self.path.partition("?")[0])
-        body = json.dumps(found() if callable(found) else found).encode()
+        found = found() if callable(found) else found
+        body = json.dumps(found).encode()
         self.send_response(200 if found is not None else 404)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -91,6 +93,17 @@ def test_the_card_is_looked_at_while_a_picture_is_made(app: str, port: int, proc
     assert picture_cost.measured(app, "x.service", port, draw, 1)["card"] == 0
 
 
+def test_a_card_that_does_not_answer_for_a_moment_is_looked_at_further(port: int, process: object) -> None:
+    held = [None, 2000, None]  # None is answered with 404
+
+    def memory() -> Any:
+        now = held.pop(0) if held else 5000
+        return now and {"cuda": {"reserved": {"current": now}}}
+
+    ANSWERS["/sdapi/v1/memory"] = memory
+    assert picture_cost.measured("webui", "x.service", port, lambda: time.sleep(0.8), 1)["card"] == 5000
+
+
 def test_pictures_of_others_are_waited_for(port: int, process: object) -> None:
     until = time.monotonic() + 0.5
     ANSWERS["/sdapi/v1/progress"] = lambda: {"state": {"job_count": int(time.monotonic() < until)}}
@@ -99,6 +112,43 @@ def test_pictures_of_others_are_waited_for(port: int, process: object) -> None:
     assert took < 0.3 and time.monotonic() - began > 0.5
 
 
+@pytest.mark.parametrize("alone", [0, 1])
+def test_what_draws_for_others_all_the_time_is_not_measured(
+    alone: int, port: int, process: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(picture_cost, "IDLE_SECONDS", 0.3)
+    drawn: list[int] = []
+    ANSWERS["/sdapi/v1/progress"] = lambda: {"state": {"job_count": int(len(drawn) >= alone)}}
+    seen = picture_cost.measured("webui", "x.service", port, lambda: drawn.append(1), 3)
+    assert seen == {"unmeasured": picture_cost.BUSY} and len(drawn) == alone
+
+
 def test_slow_pictures_are_fewer(port: int, process: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_cost, "MEASURE_SECONDS", 0.1)
     assert len(picture_cost.measured("webui", "x.service", port, lambda: time.sleep(0.2), 5)["took"]) == 1
+
+
+def test_a_further_picture_that_fails_shuts_no_gate(
+    port: int, process: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn: list[int] = []
+
+    def draw(port: int, seconds: float) -> tuple[str, str]:
+        drawn.append(port)
+        if len(drawn) > 2:
+            raise gate.GateError("picture", "/sdapi/v1/txt2img answered 500")
+        return "sd15", "a picture"
+
+    service = {"fingerprint": "f", "problem": "", "process": "active 0 9"}
+    for name, value in {
+        "_watch": lambda *_: service,
+        "_draw": draw,
+        "_png": lambda drawn, _: ("png", drawn),
+        "_same_process": lambda *_: None,
+        "_journal_errors": lambda *_: {},
+        "active_units": lambda: [],
+    }.items():
+        monkeypatch.setattr(gate, name, value)
+    seen = gate.main("webui", str(tmp_path), "x.service", "state", port, 0, 0, 9, [], pictures=3)
+    assert (seen["failed"], seen["picture"]) == ("", "a picture") and "took" not in seen
+    assert seen["unmeasured"] == "/sdapi/v1/txt2img answered 500"

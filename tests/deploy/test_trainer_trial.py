@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from deploy.connection.ssh import Remote
-from deploy.onhost import trainer_turns
+from deploy.connection.ssh import HostError, Remote
+from deploy.onhost import trainer_trial, trainer_turns
 from deploy.rollout import trial
 from inventory.rollout import Rollout
+from roles.onhost import gpus, services
 from roles.onhost.lock_file import open_lock
+from roles.onhost.prune import MANIFEST
 from tests.deploy.fake_hosts import fakes
 from tests.deploy.test_measured_updates import remote
 
@@ -53,6 +55,7 @@ def found(
         "same_environment": same,
         "runs": {"old": [old or run()] * 2, "new": [new] * 2},
         "failed": failed or {},
+        "unmeasured": "",
     }
 
 
@@ -96,12 +99,79 @@ def test_a_step_that_seems_dear_is_measured_again(
     assert compared and bool(failure) == dear and bool(answers) != dear
 
 
-@pytest.mark.parametrize("answer", [{"new": ""}, {"new": "r1", "runs": {}, "failed": {}}])
-def test_what_was_not_measured_is_not_compared(
-    answer: trial.Found, remote: Remote, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"new": ""}, ""),
+        ({"unmeasured": "a training is at work there"}, "was not compared: a training is at work there"),
+        ({"failed": {"old": "no GPU", "new": "no GPU"}}, "was not compared: the old trainer does not do it: no GPU"),
+        (HostError("h1: `trainer_trial` timed out"), "was not compared: `trainer_trial` timed out"),
+    ],
+)
+def test_what_was_not_measured_is_not_compared_and_that_is_said(
+    answer: trial.Found | HostError,
+    said: str,
+    remote: Remote,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(trial, "_look", lambda *_: answer)
+    def call(*_: object, **__: object) -> trial.Found:
+        if isinstance(answer, HostError):
+            raise answer
+        return {**trainer_trial.NOTHING, "new": "r1", **answer}
+
+    monkeypatch.setattr(Remote, "call", call)
     assert trial.compare(remote, "r0", Rollout()) == (False, None)
+    told = " ".join(capsys.readouterr().out.split())
+    assert said in told and bool(told) == bool(said)
+
+
+NO_GPU: dict[str, Any] = {"locks": "/runs/.turns", "allowed": 0, "guests": {}}
+
+
+def trainers(folder: Path, *python: str, **more: Any) -> trial.Found:
+    """What is measured of two releases with this Python."""
+    for name in ("r0", "r1"):
+        (folder / "releases" / name).mkdir(parents=True)
+        (folder / "releases" / name / MANIFEST).write_text('{"environment": "e"}')
+    (folder / "current").symlink_to("releases/r1")
+    return trainer_trial.main(str(folder), "/envs", "r0", list(python), **{**NO_GPU, **more})
+
+
+def test_a_fault_of_measuring_is_no_fault_of_the_new_trainer(tmp_path: Path) -> None:
+    seen = trainers(tmp_path, "sh", "-c", "echo 'OSError: No space left on device' >&2; exit 1")
+    assert seen["unmeasured"] == "OSError: No space left on device" and trial.judge("h1", seen, Rollout()) is None
+
+
+@pytest.mark.parametrize(
+    ("cards", "allowed", "policy", "taken"),
+    [
+        ("", 1, "unload", ["", "cpu"]),
+        ("0 1", 0, "unload", ["", "cpu"]),
+        ("0 1", 2, "wait", ["1", "gpu-1"]),
+        ("0 1", 1, "unload", ["0", "gpu-0"]),
+        ("0 1", 1, "share", ["0", "gpu-0"]),
+        ("0 1", 1, "wait", []),
+        ("0", 1, "refuse", []),
+    ],
+)
+def test_the_trial_takes_the_device_that_a_run_would_take(
+    cards: str, allowed: int, policy: str, taken: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpus, "cards", lambda: [{"index": index} for index in cards.split()])
+    monkeypatch.setattr(services, "state", lambda _: "active")
+    guests = {"webui": {"policy": policy, "unit": "sdwebui.service", "port": 7860, "gpu": 0}, "comfyui": None}
+    answers = "import json, sys; told = json.load(sys.stdin); print(json.dumps({'told': told}))"
+    seen = trainers(tmp_path, sys.executable, "-c", answers, allowed=allowed, guests=guests)
+    told = seen.get("told", {})
+    assert [told[key].rpartition("/")[2] for key in ("gpu", "lock") if key in told] == taken
+    assert bool(taken) != (f"uses GPU 0, and trainer.beside_webui is {policy}" in seen["unmeasured"])
+
+
+def test_an_old_release_that_was_removed_is_said(tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to("releases/r1")
+    assert "trainer.keep_releases" in trainer_trial.main(str(tmp_path), "/envs", "r0", [], **NO_GPU)["unmeasured"]
+    assert trainer_trial.main(str(tmp_path), "/envs", "r1", [], **NO_GPU)["new"] == ""
 
 
 @pytest.fixture
@@ -165,4 +235,4 @@ def test_a_device_that_trains_is_left_alone(
         monkeypatch.setattr(sys, "stdin", stream)
         fcntl.flock(open_lock(Path(wants["lock"])), fcntl.LOCK_EX)
         trainer_turns.main()
-    assert json.loads(capsys.readouterr().out) == {"failed": {}, "runs": {}}
+    assert json.loads(capsys.readouterr().out) == {"unmeasured": trainer_turns.BUSY}
