@@ -66,8 +66,8 @@ COMFYUI = (
     Failure(
         "a model is a pickle that is not read, or damaged",
         r"Weights only load failed",
-        "Take it as .safetensors, or run `sdfleet models convert MODEL --host HOST`; `sdfleet models check` finds damaged "
-        "files.",
+        "Take it as .safetensors, or run `sdfleet models convert MODEL --host HOST`; `sdfleet models check` finds "
+        "damaged files.",
         "ComfyUI#8208",
     ),
     Failure(

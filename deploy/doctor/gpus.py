@@ -70,6 +70,9 @@ def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
     for role in ("comfyui", "lora_scripts"):
         if host.has(role) and not torch.builds[role]:
             yield bad("torch", torch.why[role].rstrip("."), say("Remove this host from the group {role}.", role=role))
+    if host.has("webui") and host.webui.flavor in WEBUI_FORKS and not torch.builds["webui"]:
+        cure = say('Set {setting} to "a1111" for {host}.', setting=host.place("webui.flavor"), host=host.name)
+        yield bad("torch", torch.why["webui"].rstrip("."), cure)
 
 
 def _health(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:

@@ -108,10 +108,17 @@ def _application(app: Application, state: str, current: str, port: int, extensio
 
 
 def _by_hand(extensions: str, store: str) -> list[str]:
-    """Extensions installed by hand: non-empty folders that were not fetched from sdfleet's store."""
+    """Extensions installed by hand: non-empty folders that were not fetched from sdfleet's store.
+
+    A custom node of ComfyUI may be a single .py file.
+    """
     found = []
     with contextlib.suppress(OSError), nofollow.folder(extensions) as opened:
         for name in _names(opened):
+            if name.startswith((".", "__")):  # what Python and git put there
+                continue
+            if name.endswith(".py"):
+                found.append(name)
             with contextlib.suppress(OSError), nofollow.folder(f"{extensions}/{name}") as extension:
                 if _names(extension) and not _fetched(f"{extensions}/{name}", store):
                     found.append(name)

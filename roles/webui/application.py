@@ -18,8 +18,6 @@ from roles.webui.service import UNIT, options_file, options_text
 
 SERVED_LINKS = ("config_states", "tmp")
 """Folders that the WebUI writes to beside its code; they are links into the data folder."""
-UNPACK = "import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), open(sys.argv[2], 'wb'))"
-"""A program that unpacks one .xz file."""
 
 
 def application(webui: Webui, paths: Paths, release: Release, text: str, manager: Manager) -> Application:
@@ -52,9 +50,8 @@ def finishing(webui: Webui, paths: Paths, release: Release, manager: Manager) ->
     data, env = shlex.quote(str(paths.data("webui"))), shlex.quote(str(release.environment.folder(paths)))
     flavor = FLAVORS[webui.flavor]
     links = [f"ln -sfn {data}/{name} {CODE}/{name}" for name in SERVED_LINKS]
-    unpacked = [
-        shlex.join(["python3", "-c", UNPACK, f"{CODE}/{xz}", f"{CODE}/{file}"]) for file, xz in flavor.unpacked.items()
-    ]
+    packed = [name for file, xz in flavor.unpacked.items() for name in (xz, file)]
+    unpacked = [shlex.join(["python3", "-I", str(paths.onhost), "unpack_xz", str(CODE), *packed])] if packed else []
     settings = {name: shlex.quote(value) for name, value in check_variables(webui).items()}
     trial = tried(WEBUI, manager, {"HOME": "/tmp", **settings}, str(CODE))
     words = ["launch.py", "--skip-torch-cuda-test", *flavor.check_arguments, "--exit"]

@@ -100,7 +100,7 @@ NEO_TEXTS = """
     ckpt_dirs codeformer_models_path controlnet_dir controlnet_preprocessor_models_dir cors_allow_origins
     cors_allow_origins_regex device_id embeddings_dir esrgan_models_path freeze_settings_in_sections
     freeze_specific_settings gfpgan_models_path gradio_allowed_path localizations_dir loglevel lora_dir lora_dirs
-    styles_file text_encoder_dirs theme use_cpu vae_dirs
+    styles_file text_encoder_dirs theme vae_dirs
 """
 _NEO: dict[str, Kind] = {
     **dict.fromkeys(NEO_SWITCHES.split(), "switch"),

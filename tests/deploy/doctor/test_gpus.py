@@ -27,6 +27,12 @@ STATES = {host.name: host.state for host in HOSTS}
             "good",
             "torch 2.1.2 on the CPU for WebUI, torch 2.9.1 on the CPU for training, torch's cu128 build for lora-",
         ),
+        (
+            "GTX 1080 Ti (Pascal), Ubuntu 22.04",
+            '[webui]\nflavor = "forge-neo"\n',
+            "bad",
+            'Set webui.flavor to "a1111" for a.',
+        ),
         ("No GPU", '[webui]\ndevice = "cuda"\n', "bad", 'Set webui.device to "auto" or "cpu" for a.'),
         ("GH200 image, driver 560, arm64", "", "bad", "No lora-scripts here: there is no build of torch for aarch64"),
     ],
