@@ -67,6 +67,7 @@ OF_ROOTS = {
         "open_lock glob iterdir read_text read_bytes remove files.remove files.read_json rename unlink",
     ),
     "roles/onhost/lora_keys.py": ("open is the controller's, of its own file", "open"),
+    "roles/onhost/unpack_xz.py": ("apps, before they have their name; no link out of them", "open"),
     "roles/onhost/webui_extensions.py": ("cache/git; listdir of a descriptor", "glob listdir"),
     "roles/onhost/turn_state.py": ("none: only the run itself calls what uses files", "files.read_json files.write"),
     "roles/onhost/confine.py": ("/proc/self", "open"),
