@@ -26,7 +26,7 @@ SHUFFLED := $(if $(ORDER),--random-order-bucket=module --random-order-seed=$(ORD
 demo: setup system
 	$(SUDO) $(BIN)/sdfleet demo
 
-# Run this at each save: needs no root, network or host, and takes four minutes on two cores. Both at once: mypy
+# Run this at each save: needs no root, network or host, and takes two minutes on two cores. Both at once: mypy
 # leaves a core to the tests.
 check: setup
 	@$(MAKE) --no-print-directory -j2 --output-sync=line lint offline
