@@ -90,7 +90,9 @@ def test_the_gate_of_the_trainer(seen: trial.Found, said: str) -> None:
     assert failure is None or failure.gate == "training"
 
 
-def test_trainers_are_as_nice_as_runs_and_the_host_chooses_the_device(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainers_are_as_nice_as_runs_and_the_host_chooses_the_device(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setattr(Remote, "call", lambda *_, **wants: asked.update(wants) or {**trainer_trial.NOTHING, "new": ""})
     trial.compare(remote, "r0", Rollout())
