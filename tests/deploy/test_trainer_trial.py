@@ -90,11 +90,14 @@ def test_the_gate_of_the_trainer(seen: trial.Found, said: str) -> None:
     assert failure is None or failure.gate == "training"
 
 
-def test_trainers_are_as_nice_as_runs(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainers_are_as_nice_as_runs_and_the_host_chooses_the_device(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setattr(Remote, "call", lambda *_, **wants: asked.update(wants) or {**trainer_trial.NOTHING, "new": ""})
     trial.compare(remote, "r0", Rollout())
     assert asked["python"][:3] == ["nice", "-n", "5"] and asked["python"][-2:] == ["python3", "-I"]
+    assert (asked["allowed"], asked["guests"]["webui"]["policy"]) == (1, "unload") and asked["locks"].endswith(".turns")
 
 
 def test_losses_may_change_where_that_is_said() -> None:
