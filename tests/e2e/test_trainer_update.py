@@ -1,4 +1,7 @@
-"""A trainer that takes longer, more memory, or computes other numbers than the one before it is refused on its host."""
+"""A trainer that computes other numbers than the one before it is refused on its host.
+
+What is refused for its time or memory: tests/deploy/test_trainer_trial.py.
+"""
 
 import shutil
 import subprocess
@@ -12,8 +15,6 @@ from tests.e2e.conftest import TREE, Road, one_host
 pytestmark = pytest.mark.lab
 
 FATES = {
-    "slow": "import time\n_step = Progress.step\nProgress.step = lambda *a, **k: (time.sleep(1), _step(*a, **k))[1]\n",
-    "fat": "_TAKES = b'x' * (900 << 20)\n",
     "other": "_step = Progress.step\nProgress.step = lambda self, n, loss, *a: _step(self, n, loss + 1e-7, *a)\n",
     "good": "# as it was last month\n",
 }
@@ -42,8 +43,6 @@ def clone(folder: Path, fate: str) -> str:
     ("fate", "said"),
     [
         ("good", ""),
-        ("slow", "gate training: a training step takes "),
-        ("fat", "of main memory at its peak, with the old release "),
         ("other", "gate training: with the same environment the new trainer has other losses: "),
     ],
 )
