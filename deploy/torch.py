@@ -12,6 +12,7 @@ from roles.gpu.torch_builds import COMFYUI, LORA_SCRIPTS, WEBUI_FORKS, Machine, 
 from roles.lora_scripts.config import LoraScripts
 from roles.operations.locks import CPU
 from roles.settings import SettingError
+from roles.webui.config import Webui
 
 GIVEN = "cuda"
 """The build of the user's own lock, if none of ours fits."""
@@ -60,22 +61,27 @@ def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
 def _webui_build(host: HostSettings, facts: HostGpus, decision: Decision) -> str:
     """The WebUI's build, or that of its fork; empty if there is none."""
     fork = WEBUI_FORKS.get(host.webui.flavor)
-    if host.webui.device == "cpu" or not fork:
-        return CPU if host.webui.device == "cpu" else decision.webui.build if decision.webui else ""
-    if decision.action == "refuse":
-        return ""
-    torch = choose_torch(fork, host.gpu.webui_torch, Machine(facts.arch, cards_of(facts)), decision.driver)
-    return torch.build if torch else GIVEN if host.webui.requirements else ""
+    if host.webui.device == "cpu":
+        return CPU
+    if not fork:
+        return decision.webui.build if decision.webui else ""
+    return _fitting(fork, host.gpu.webui_torch, host.webui, facts, decision)
 
 
 def _own_build(builds: Sequence[Torch], settings: LoraScripts | Comfyui, facts: HostGpus, decision: Decision) -> str:
     """The build of an application that has its own ones; empty if there is none."""
-    cards = cards_of(facts)
-    if settings.device == "cpu" or not cards:
+    if settings.device == "cpu" or not cards_of(facts):
         return CPU
+    if decision.action != "refuse" and settings.torch != "auto":
+        return settings.torch
+    return _fitting(builds, "auto", settings, facts, decision)
+
+
+def _fitting(
+    builds: Sequence[Torch], wanted: str, settings: LoraScripts | Comfyui | Webui, facts: HostGpus, decision: Decision
+) -> str:
+    """The one of `builds` that fits the host, or that of the user's own lock; empty if there is neither."""
     if decision.action == "refuse":
         return ""
-    if settings.torch != "auto":
-        return settings.torch
-    torch = choose_torch(builds, "auto", Machine(facts.arch, cards), decision.driver)
+    torch = choose_torch(builds, wanted, Machine(facts.arch, cards_of(facts)), decision.driver)
     return torch.build if torch else GIVEN if settings.requirements else ""

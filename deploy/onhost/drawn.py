@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deploy.onhost.run_states import active_units, state_of
+from deploy.onhost.run_states import active_units, run_of, state_of
 from roles.onhost import gpus, lora_pictures, services
 from roles.onhost.drawing_applications import APPLICATIONS
 from roles.onhost.lora_pictures import Order, pictures, unread
@@ -66,7 +66,7 @@ def _drawn(role: str, port: int, order: Order, seconds: float, convert: list[str
 def _trains(runs: Path, gpu: int) -> str:
     """Which training holds a GPU, or the host's CPU; empty if none does."""
     for unit in active_units():
-        run = unit.removeprefix("lora-train@").removesuffix(".service")
+        run = run_of(unit)
         state = state_of(runs / run)
         if state["state"] == "running" and (not state["gpus"] or str(gpu) in state["gpus"]):
             return f"the training {run} needs the memory"

@@ -62,6 +62,11 @@ def active_units() -> list[str]:
     return services.manager().active("lora-train@*")
 
 
+def run_of(unit: str) -> str:
+    """The run whose unit it is."""
+    return unit.removeprefix("lora-train@").removesuffix(".service")
+
+
 def _over(state: str, reason: str) -> dict[str, Any]:
     return {"state": state, "reason": reason, "gpus": []}
 

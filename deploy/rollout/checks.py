@@ -36,7 +36,7 @@ class Checks:
             raise
         except Exception as error:
             # No error may end the rollout here: the host would stay on a release that has not passed.
-            return Failure(remote.name, "health", f"its answer cannot be judged: {type(error).__name__}: {error}")
+            return gates.unjudged(remote.name, error)
 
     def _failure(self, remote: Remote, before: Seen) -> Failure | None:
         failure = self._drawing(remote, before) if remote.host.drawing else None

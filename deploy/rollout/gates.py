@@ -115,7 +115,12 @@ def judge(host: str, before: Seen, after: Seen, settings: Rollout) -> Failure | 
         return _judge(host, before, after, settings)
     except Exception as error:
         # No error may end the rollout here: the host would stay on a release that has not passed.
-        return Failure(host, "health", f"its answer cannot be judged: {type(error).__name__}: {error}")
+        return unjudged(host, error)
+
+
+def unjudged(host: str, error: Exception) -> Failure:
+    """The gate that a host did not pass because of an answer that nobody expected."""
+    return Failure(host, "health", f"its answer cannot be judged: {type(error).__name__}: {error}")
 
 
 def _judge(host: str, before: Seen, after: Seen, settings: Rollout) -> Failure | None:

@@ -15,6 +15,7 @@ from deploy.console import err, out, styled, waiting
 from deploy.engine import client
 from deploy.engine.events import Request
 from deploy.engine.view import BROKE_OFF, EngineView
+from deploy.onhost.run_states import run_of
 from deploy.rollout import gates, rollback, state
 from deploy.rollout.checks import Checks
 from deploy.rollout.gates import Failure, Seen
@@ -180,8 +181,7 @@ class Rollout:
         answers = each(remotes, lambda remote: change(remote, "start", *stopped[remote.name], wait=False))
         for name, answer in answers.items():
             if isinstance(answer, HostError):
-                runs = [unit.removeprefix("lora-train@").removesuffix(".service") for unit in stopped[name]]
-                cure = " and ".join(f"sdfleet train resume {run}" for run in runs)
+                cure = " and ".join(f"sdfleet train resume {run_of(unit)}" for unit in stopped[name])
                 err.print(styled("[bold red]{}[/] its training did not resume: {}; run: {}", name, answer, cure))
                 self.not_resumed.append(name)
 

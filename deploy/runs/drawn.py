@@ -151,14 +151,19 @@ def known(folder: Path) -> list[Drawn]:
 
 
 def told(drawn: Drawn) -> Iterator[Text]:
-    """What to print of it."""
+    """What to print of it, besides warnings."""
     title = TITLES[drawn.role]
     if drawn.said:
         yield styled("[bold]{}[/] {} has not drawn with it: {}", drawn.host, title, drawn.said)
     elif drawn.applies:
         changes = f"{drawn.changes:.1f} of 255, at weight 0 by {drawn.changes_at_zero:.1f}"
         yield styled("[bold]{}[/] {} applies it: the picture changes by {}", drawn.host, title, changes)
-    else:
+
+
+def warnings(drawn: Drawn) -> Iterator[Text]:
+    """What to warn of: the file was ignored, or not read in part."""
+    title = TITLES[drawn.role]
+    if not drawn.said and not drawn.applies:
         yield styled("[bold yellow]warning[/] {}: {} ignores it: {}", drawn.host, title, same(drawn))
     if drawn.unread:
         yield styled(

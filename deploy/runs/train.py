@@ -195,11 +195,11 @@ def _draw(remotes: Mapping[str, Remote], roles: Mapping[str, list[str]], wanted:
             err.print(styled("[bold yellow]warning[/] {}", answer))
             continue
         drawn.note(folder, answer)
-        for line in (line for one in answer for line in drawn.told(one)):
-            if line.plain.startswith("warning"):
-                err.print(line)
-            else:
+        for one in answer:
+            for line in drawn.told(one):
                 out.print(line)
+            for line in drawn.warnings(one):
+                err.print(line)
     with contextlib.suppress(SdfleetError):  # an older trainer's run has no record to write a report of
         out.print(f"Report: {write_report(folder)}")
 

@@ -20,7 +20,7 @@ def release_of(webui: Webui, build: str) -> Release:
 
     Raises ReleaseError if the ref is not pinned, or no lock is known for it.
     """
-    known = FLAVORS[webui.flavor].commits
+    known = webui.known_commits
     commit = pinned_commit("webui", webui.ref, webui.commit, known)
     trees = {CODE: Source(webui.repository, commit, _tag(webui.ref, commit, known))}
     for name, repository in webui.repositories.items():

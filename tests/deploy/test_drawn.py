@@ -69,7 +69,7 @@ class Place:
 
     def told(self) -> list[str]:
         """What it says of that."""
-        return [line.plain for one in self.draw() for line in drawn.told(one)]
+        return [line.plain for one in self.draw() for line in (*drawn.told(one), *drawn.warnings(one))]
 
 
 @pytest.fixture
