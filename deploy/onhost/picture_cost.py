@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import comfyui_api, files, loopback, services, supervisor, webui_api
+from roles.onhost import files, loopback, services, supervisor
 from roles.onhost.drawing_applications import APPLICATIONS
 
 MEASURE_SECONDS = 60
@@ -70,15 +70,9 @@ class _Highest:
 def _on_card(app: str, port: int) -> int | None:
     """Bytes of the card that the service's torch holds now; 0 if it has none or cannot tell, None without an answer."""
     try:
-        if app == "webui":
-            memory = webui_api.ask(port, "/sdapi/v1/memory", seconds=ANSWER_SECONDS)
-            return int(memory["cuda"]["reserved"]["current"])
-        device = comfyui_api.ask(port, "/system_stats", seconds=ANSWER_SECONDS)["devices"][0]
-        return 0 if device["type"] == "cpu" else int(device["torch_vram_total"])
+        return APPLICATIONS[app].card_memory(port, ANSWER_SECONDS)
     except loopback.AnswerError:
         return None
-    except (LookupError, TypeError, ValueError):
-        return 0
 
 
 def _becomes_idle(app: str, port: int, until: float) -> bool:

@@ -32,6 +32,14 @@ def checkpoints(port: int, seconds: float = 10) -> list[str]:
     return [str(name) for name in found]
 
 
+def card_memory(port: int, seconds: float) -> int:
+    try:
+        device = ask(port, "/system_stats", seconds=seconds)["devices"][0]
+        return 0 if device["type"] == "cpu" else int(device["torch_vram_total"])
+    except (LookupError, TypeError, ValueError):
+        return 0
+
+
 def loaded(port: int, seconds: float) -> str:
     """None: a graph names one."""
     return ""

@@ -36,6 +36,9 @@ class Application(Protocol):
     def refresh_loras(self, port: int, seconds: float) -> None:
         """Have it look at the files of LoRAs again."""
 
+    def card_memory(self, port: int, seconds: float) -> int:
+        """Bytes of the card that its torch holds now; 0 if it has no card, or cannot tell."""
+
     def unload(self, port: int, seconds: float) -> None:
         """Have it give back the GPU memory of its models."""
 

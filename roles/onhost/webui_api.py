@@ -34,6 +34,13 @@ def checkpoints(port: int, seconds: float) -> list[str]:
     return [str(model.get("title", "") if isinstance(model, dict) else model) for model in found]
 
 
+def card_memory(port: int, seconds: float) -> int:
+    try:
+        return int(ask(port, "/sdapi/v1/memory", seconds=seconds)["cuda"]["reserved"]["current"])
+    except (LookupError, TypeError, ValueError):
+        return 0
+
+
 def loaded(port: int, seconds: float) -> str:
     try:
         return str(ask(port, "/sdapi/v1/options", seconds=seconds).get("sd_model_checkpoint") or "")
