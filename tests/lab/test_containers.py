@@ -79,9 +79,9 @@ def test_process_1_reaps_orphans_and_has_the_providers_variables(rented: Lab, na
     shown = said(rented, name, r"tr '\0' '\n' </proc/1/environ")
     variable = {"c1": "AutoDLContainerUUID", "c2": "RUNPOD_POD_ID", "c3": "VAST_CONTAINERLABEL"}[name]
     assert re.search(rf"^{variable}=", shown, re.M) and "container=" not in shown
-    # What starts from process 1 and what starts over SSH leaves the cores to others while it waits.
-    assert "GOMP_SPINCOUNT=10000" in shown.split()
-    assert said(rented, name, "echo $GOMP_SPINCOUNT") == "10000"
+    # What starts from process 1 and what starts over SSH leaves the cores to other hosts.
+    assert "OMP_NUM_THREADS=1" in shown.split()
+    assert said(rented, name, "echo $OMP_NUM_THREADS") == "1"
 
 
 @EACH
