@@ -15,13 +15,14 @@ from deploy.runs import drawn, listing, train_again
 from deploy.runs.names import run_name
 from deploy.runs.outcome import bring, follow_and_fetch, sent
 from deploy.runs.placement import BUSY, UNREAD, RunHosts, choose, run_host, run_hosts, shared_hosts, trainers
-from deploy.runs.publish import not_running, result
+from deploy.runs.publish import keeping, not_running, result
 from deploy.runs.publish import publish as publish_file
 from deploy.runs.report import write as write_report
 from deploy.runs.requirements import nodes
 from deploy.runs.submission import prepare, read
 from deploy.runs.then import refuse_partial, refuse_unfollowed, stoppable
 from deploy.runs.transfer import RunHost
+from deploy.status import TITLES
 from inventory.errors import ConfigError, Problem, SdfleetError
 from roles.onhost import lora_keys
 from roles.onhost.lora_pictures import Order
@@ -167,6 +168,7 @@ def publish(
     with connect(hosts) as remotes:
         with waiting(f"{name} to reach {len(hosts)} host(s)"):
             answers = each(remotes, lambda remote: publish_file(remote, run, file, name))
+        told: dict[str, list[str]] = {}
         for at, answer in answers.items():
             if isinstance(answer, HostError):
                 err.print(styled("[bold red]error[/] {}", answer))
@@ -175,7 +177,11 @@ def publish(
             down = not_running(remotes[at].host, answer["refreshed"])
             seen = f"; not running, and will see it when started: {', '.join(down)}" if down else ""
             out.print(styled("[bold]{}[/] {} {}{}", at, name, what, seen))
-        told = {at: answer["refreshed"] for at, answer in answers.items() if not isinstance(answer, HostError)}
+            stale = keeping(remotes[at].host, answer)
+            for role in stale:
+                said = "[bold yellow]warning[/] {}: {} draws with the earlier {} until you run: sdfleet restart {} {}"
+                err.print(styled(said, at, TITLES[role], name, role, at))
+            told[at] = [role for role in answer["refreshed"] if role not in stale]
         if draw and any(told.values()):
             _draw({at: remotes[at] for at in told if told[at]}, told, drawn.order(into / run, name, file), into / run)
     if any(isinstance(answer, HostError) for answer in answers.values()):

@@ -51,6 +51,8 @@ class Flavor:
     """Flags that it has under another name -> the option."""
     managed: Mapping[str, str] = field(default_factory=dict)
     """Further flags that sdfleet sets -> what to do instead."""
+    keeps_loras: bool = False
+    """Whether it remembers LoRAs by the names of their files: then it sees a replaced one only after a restart."""
 
 
 SWITCHES = """
@@ -200,6 +202,7 @@ FLAVORS: Mapping[str, Flavor] = MappingProxyType(
             ),
             # gradio 4.40.0 declares pillow<11; the launcher installs the requirements after it.
             overrides=("pillow==11.3.0",),
+            keeps_loras=True,
         ),
     }
 )
