@@ -167,6 +167,8 @@ FLAVORS: Mapping[str, Flavor] = MappingProxyType(
             commits={"2.6": "b3403af1cf0e468272464207319057548c0567fe"},
             repositories={},
             commit_variables={},
+            # Its gradio serves the files of its page only from the data folder, unless the code's is allowed too.
+            arguments=("--gradio-allowed-path", "."),
             cpu_arguments=("--always-cpu", "--all-in-fp32"),
             # Its built-in extensions bring installers, which would be run.
             check_arguments=("--disable-all-extensions",),
