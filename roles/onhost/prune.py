@@ -2,8 +2,8 @@
 
     prune --app FOLDER --keep N --environments FOLDER
 
-The release in use stays, then those that served last (history.json tells), then the youngest; and every one that a
-process was started from: a training run keeps the release it began with. Folders without a manifest are not
+The release in use stays, then those that served last (history.json tells), those that were given up after all others,
+then the youngest; and every one that a process was started from: a training run keeps the release it began with. Folders without a manifest are not
 sdfleet's: they are not counted, and stay.
 """
 
@@ -36,8 +36,9 @@ def prune_releases(app: Path, keep: int) -> None:
         with contextlib.suppress(OSError):
             files.remove(leftover)
     try:
-        served = [entry["release"] for entry in reversed(json.loads((app / "history.json").read_text())["served"])]
-    except (OSError, ValueError, KeyError):
+        entries = json.loads((app / "history.json").read_text())["served"][::-1]
+        served = [entry["release"] for entry in sorted(entries, key=lambda entry: bool(entry.get("left")))]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         served = []
     built = [folder for folder in releases.iterdir() if (folder / MANIFEST).is_file()]
     youngest = sorted(built, key=lambda folder: folder.stat().st_mtime, reverse=True)

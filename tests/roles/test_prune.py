@@ -42,6 +42,21 @@ def test_the_last_to_serve_stay(app: Path) -> None:
     assert left(app) == ["r2", "r3"]
 
 
+def test_a_release_that_was_refused_takes_no_place_of_one_to_go_back_to(app: Path) -> None:
+    history = app / "history.json"
+    served = [{"release": "r1", "left": ""}, {"release": "r2", "left": "2026-11-29"}, {"release": "r3", "left": ""}]
+    history.write_text(json.dumps({"served": served, "trying": None}))
+    prune.prune_releases(app, 2)
+    assert left(app) == ["r1", "r3"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"served": 3}', '{"served": ["r1"]}', '{"served": [{}]}'])
+def test_a_damaged_history_leaves_the_youngest(app: Path, text: str) -> None:
+    (app / "history.json").write_text(text)
+    prune.prune_releases(app, 2)
+    assert left(app) == ["r2", "r3"]
+
+
 @pytest.mark.parametrize("days", [0, 400])
 def test_a_folder_that_sdfleet_did_not_build_is_neither_counted_nor_removed(app: Path, days: int) -> None:
     release(app, "my-notes", days, manifest=False)
