@@ -111,7 +111,9 @@ def test_a_host_that_left_the_fleet_is_not_passed_over(fakes: FakeHosts, monkeyp
     first, second = shared(fakes)
     whole = fakes.file.read_text()
     for left, gone in (("h1", "h2"), ("h2", "h1")):
-        fakes.file.write_text(whole.replace(f'[hosts.{gone}]\naddress = "{gone}"\ngroups = ["train", "of-{gone}"]\n', ""))
+        fakes.file.write_text(
+            whole.replace(f'[hosts.{gone}]\naddress = "{gone}"\ngroups = ["train", "of-{gone}"]\n', "")
+        )
         done = follow(fakes)
         assert done.exit_code == 1 and not first.exists() and not second.exists(), done.output
         assert f"ink is shared by 2 hosts, of which the fleet file has {left} alone" in done.output
