@@ -1,9 +1,10 @@
 """Picture files: which files of a folder are pictures, and opening one. Imports without torch."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -15,7 +16,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 ORIENTATION = 0x0112
 """EXIF's tag."""
-TURNS = {
+TURNS: Mapping[Any, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -74,7 +75,7 @@ def as_displayed(image: Image.Image) -> Image.Image:
     if not shown.mode.startswith(("I", "F")):
         return shown
     values = shown.convert("F" if shown.mode == "F" else "I").convert("F")
-    top = values.getextrema()[1]
+    top: Any = values.getextrema()[1]  # of one channel: a number
     tops = (65535.0,) if ";16" in shown.mode else (255.0, 65535.0) if shown.mode == "I" else (1.0, 255.0, 65535.0)
     full = next((each for each in tops if top <= each), top)
     grey = values.point(lambda value: value * (255 / full)).convert("L")

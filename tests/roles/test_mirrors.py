@@ -3,7 +3,6 @@
 import re
 import subprocess
 import tomllib
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -125,10 +124,12 @@ def test_a_gitconfig_that_is_no_utf_8_keeps_its_bytes(
 
     def applied(mirrors: Mirrors) -> bytes:
         seen = HostSurvey({str(file): Entry("f", "root", "root", 0o644)}, {str(file): file.read_text(errors="replace")})
-        declare = partial(tasks.install, mirrors, REPOSITORY, Proxy(), SYSTEMD)
-        for command in declared(declare, {Survey: seen, Answers: {}}).get(
-            "Mirrors | Point git at the GitHub mirror", []
-        ):
+
+        def declare() -> None:
+            tasks.install(mirrors=mirrors, repository=REPOSITORY, proxy=Proxy(), manager=SYSTEMD)
+
+        operations = declared(declare, {Survey: seen, Answers: {}})
+        for command in operations.get("Mirrors | Point git at the GitHub mirror", []):
             subprocess.run(["sh", "-c", command], check=True)
         return file.read_bytes()
 
