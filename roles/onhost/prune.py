@@ -3,8 +3,8 @@
     prune --app FOLDER --keep N --environments FOLDER
 
 The release in use stays, then those that served last (history.json tells), those that were given up after all others,
-then the youngest; and every one that a process was started from: a training run keeps the release it began with. Folders without a manifest are not
-sdfleet's: they are not counted, and stay.
+then the youngest; and every one that a process was started from: a training run keeps the release it began with.
+Folders without a manifest are not sdfleet's: they are not counted, and stay.
 """
 
 from __future__ import annotations
