@@ -158,7 +158,7 @@ class Gateway(Settings):
         return None if self.tls == "provider" else self.http_port
 
     def opened(self, roles: Container[str]) -> dict[str, int]:
-        """Setting -> port that it listens on, on a host with `roles`; a provider opens one, for the one service shown."""
+        """Setting -> port that it opens on a host with `roles`; a provider opens one, for the one service shown."""
         served = [name for name, role in SHOWN.items() if role in roles]
         names = ["webui_port"][: len(served)] if self.tls == "provider" else served
         plain = {"http_port": self.redirect_port} if self.redirect_port else {}
