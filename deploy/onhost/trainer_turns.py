@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -124,9 +125,17 @@ def _done(words: list[str], environment: dict[str, str], seconds: float) -> None
         raise TrialError("it did not end in its time") from error
     except OSError as error:
         raise TrialError(f"it does not start: {error}") from error
+    if how := killed(done.returncode):
+        raise TrialError(how)
     if done.returncode:
         lines = _end(said).decode(errors="replace").strip().splitlines() or ["it says nothing"]
         raise TrialError(lines[-1][:SAID])
+
+
+def killed(status: int) -> str:
+    """How a program was ended that did not end by itself (status as `Popen.returncode`); empty if it did."""
+    why = ", as by the kernel where main memory runs short; see trainer.memory_max" if status == -signal.SIGKILL else ""
+    return f"it was ended by signal {-status}{why}" if status < 0 else ""
 
 
 def _end(file: Path) -> bytes:

@@ -13,7 +13,7 @@ from deploy.runs.requirements import guests
 from inventory.rollout import Rollout
 from roles.accounts import TRAINER
 from roles.facts.seen import as_user
-from roles.trainer.rendering import COMPILED, turns
+from roles.trainer.rendering import COMPILED, as_a_run, run_service, turns
 
 TRAINING = "training"
 ORDER = ("old", "new", "new", "old")
@@ -68,13 +68,16 @@ def _unmeasured(found: Found) -> str:
 
 def _ask(remote: Remote, old: str) -> Found:
     host = remote.host
+    its = run_service(host.trainer, host.paths)
     found: Found = remote.call(
         trainer_trial,
         timeout=4 * TRIAL_SECONDS + 240,
         app=str(host.paths.app("trainer")),
         envs=str(host.paths.envs),
         old=old,
-        python=["nice", "-n", str(host.trainer.nice), *as_user(TRAINER).split(), "python3", "-I"],
+        python=[*as_user(TRAINER).split(), "python3", "-I"],
+        limits={"nice": its.nice, "oom_score": its.oom_score, "umask": its.umask},
+        scope=as_a_run(host.trainer, host.paths),
         order=ORDER,
         seconds=TRIAL_SECONDS,
         locks=str(turns(host.paths)),
