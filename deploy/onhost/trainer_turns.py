@@ -7,6 +7,7 @@ folder is all that it writes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -41,14 +42,22 @@ class TrialError(Exception):
     """A trainer did not come to its end; the text says why."""
 
 
+class NoRoomError(Exception):
+    """The disk is full, which is no fault of a trainer."""
+
+
 def main() -> None:
     """Measure. Standard output has `failed` (whose trainer did not train, and why) and `runs`, a list for each.
 
-    Where a training holds the device it has `unmeasured` alone, which says so.
+    Where a training holds the device, or the disk is full, it has `unmeasured` alone, which says so.
     """
     wants = json.loads(sys.stdin.buffer.read())
     with _held(Path(wants["lock"])) as free, tempfile.TemporaryDirectory("", "sdfleet-trial-", TEMPORARY) as home:
-        print(json.dumps(measured(wants, Path(home)) if free else {"unmeasured": BUSY}))
+        try:
+            told = measured(wants, Path(home)) if free else {"unmeasured": BUSY}
+        except NoRoomError as error:
+            told = {"unmeasured": str(error)}
+        print(json.dumps(told))
 
 
 @contextlib.contextmanager
@@ -114,7 +123,7 @@ def _environment(wants: dict[str, Any], home: Path) -> dict[str, str]:
 
 
 def _done(words: list[str], environment: dict[str, str], seconds: float) -> None:
-    """Run a program to its end. Raises TrialError."""
+    """Run a program to its end. Raises TrialError, or NoRoomError."""
     null, said = subprocess.DEVNULL, Path(environment["HOME"], "said")
     try:
         with said.open("wb") as errors:
@@ -129,6 +138,8 @@ def _done(words: list[str], environment: dict[str, str], seconds: float) -> None
         raise TrialError(how)
     if done.returncode:
         lines = _end(said).decode(errors="replace").strip().splitlines() or ["it says nothing"]
+        if any(os.strerror(code) in lines[-1] for code in (errno.ENOSPC, errno.EDQUOT)):
+            raise NoRoomError(f"{TEMPORARY}: {lines[-1][:SAID]}")
         raise TrialError(lines[-1][:SAID])
 
 

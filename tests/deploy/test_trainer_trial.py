@@ -66,6 +66,12 @@ def found(
     }
 
 
+def none_done(**failed: str) -> trial.Found:
+    """A new trainer that fails in each turn."""
+    seen = found(run(), failed=failed)
+    return {**seen, "runs": {**seen["runs"], "new": []}}
+
+
 OTHER = run(losses=("0.5", "0.26"))
 
 
@@ -78,10 +84,14 @@ OTHER = run(losses=("0.5", "0.26"))
         (found(run(card=6 * GB)), "a training step takes 6.00 GB of the card's memory at its peak"),
         (found(OTHER), "other losses: 0.26 in step 2 of a small run, with the old release 0.25"),
         (found(OTHER, same=False), ""),
-        (found(run(), failed={"new": "ImportError: x"}), "training steps of a small run: ImportError: x"),
-        (found(run(), failed={"": "ImportError: x"}), "training steps of a small run: ImportError: x"),
+        (none_done(new="ImportError: x"), "training steps of a small run: ImportError: x"),
+        ({**none_done(**{"": "ImportError: x"}), "runs": {}}, "training steps of a small run: ImportError: x"),
+        # In another turn it did the steps: something else took the card's memory.
+        (found(run(), failed={"new": "CUDA out of memory", "": "it did not end in its time"}), ""),
         (found(run(9), failed={"new": "no GPU is free", "old": "no GPU is free"}), "a training step takes 9 s"),
         ({**found(run()), "runs": {"old": [], "new": []}, "failed": {"new": "no", "old": "no"}}, ""),
+        # In one turn no card was found.
+        ({**found(run()), "runs": {"old": [run()], "new": [run(0.3), {"seconds": 9, "losses": []}]}}, "takes 0.3 s"),
         # A trainer whose own losses differ from turn to turn cannot be compared.
         ({**found(run()), "runs": {"old": [run(), OTHER], "new": [OTHER] * 2}}, ""),
         ({**found(run()), "runs": {"old": [run()] * 2, "new": [OTHER, run()]}}, ""),
@@ -121,6 +131,20 @@ def test_a_step_that_seems_dear_is_measured_again(
     monkeypatch.setattr(trial, "_look", lambda *_: answers.pop(0))
     compared, failure = trial.compare(remote, "r0", Rollout())
     assert compared and bool(failure) == dear and bool(answers) != dear
+
+
+def test_a_trainer_that_failed_beside_something_else_is_tried_again(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = [none_done(new="CUDA out of memory"), found(run())]
+    monkeypatch.setattr(trial, "_look", lambda *_: answers.pop(0))
+    assert trial.compare(remote, "r0", Rollout()) == (True, None)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "of a small run: CUDA out of memory; measuring again" in told
+    for _ in range(3):
+        answers.append(none_done(new="ImportError: x"))
+    compared, failure = trial.compare(remote, "r0", Rollout())
+    assert not compared and failure and "ImportError: x" in failure.said
 
 
 @pytest.mark.parametrize(
@@ -274,6 +298,26 @@ def test_without_a_trial_nothing_is_tried(wants: dict[str, Any], tmp_path: Path)
     (tmp_path / "code/training/run/trial.py").write_text("raise ImportError('no diffusers')")
     seen = trainer_turns.measured(wants, tmp_path)
     assert seen == {"failed": {"": "ImportError: no diffusers"}, "runs": {"old": [], "new": []}}
+
+
+@pytest.mark.parametrize("where", ["trial", "trainer"])
+def test_a_full_disk_is_no_fault_of_a_trainer(
+    where: str,
+    wants: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    full = "OSError: [Errno 28] No space left on device: 'x'"
+    if where == "trial":
+        (tmp_path / "code/training/run/trial.py").write_text(f"raise SystemExit({full!r})")
+    else:
+        (tmp_path / "new/does").write_text(json.dumps([0.1, 900, 1.0, full]))
+    (tmp_path / "wants").write_text(json.dumps(wants))
+    with (tmp_path / "wants").open() as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        trainer_turns.main()
+    assert json.loads(capsys.readouterr().out) == {"unmeasured": f"/var/tmp: {full}"}
 
 
 def test_a_device_that_trains_is_left_alone(
