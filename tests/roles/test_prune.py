@@ -17,9 +17,14 @@ def app(tmp_path: Path) -> Path:
     for age, name in enumerate(("r3", "r2", "r1")):
         release(home, name, age)
     (home / "current").symlink_to("releases/r3")
-    served = [{"release": name} for name in ("r1", "r2", "r3")]
+    served = [entry(name) for name in ("r1", "r2", "r3")]
     (home / "history.json").write_text(json.dumps({"served": served, "trying": None}))
     return home
+
+
+def entry(name: str, left: str = "") -> dict[str, str]:
+    """One of the history."""
+    return {"release": name, "unit": "", "text": "", "left": left}
 
 
 def release(home: Path, name: str, days: int, manifest: bool = True) -> Path:
@@ -44,7 +49,7 @@ def test_the_last_to_serve_stay(app: Path) -> None:
 
 def test_a_release_that_was_refused_takes_no_place_of_one_to_go_back_to(app: Path) -> None:
     history = app / "history.json"
-    served = [{"release": "r1", "left": ""}, {"release": "r2", "left": "2026-11-29"}, {"release": "r3", "left": ""}]
+    served = [entry("r1"), entry("r2", left="2026-11-29"), entry("r3")]
     history.write_text(json.dumps({"served": served, "trying": None}))
     prune.prune_releases(app, 2)
     assert left(app) == ["r1", "r3"]
