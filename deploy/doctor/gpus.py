@@ -99,7 +99,10 @@ def _name(host: HostSettings, role: Application, build: str) -> str:
 
 
 def _locked_torch(host: HostSettings, role: Application, build: str) -> str:
-    """The version of torch in the lock that the host gets (on the CPU a CUDA build's, if no other); empty without one."""
+    """The version of torch in the lock that the host gets; empty if there is none.
+
+    On the CPU that is the lock of a CUDA build if there is no other.
+    """
     try:
         return torch_version(environment(host, role, build).lock)
     except ReleaseError:  # plan and apply report what is missing

@@ -82,7 +82,7 @@ CONTAINER = {"container": "docker", "devices": gpus(RTX4090)}
             "The driver belongs to the host of this docker container and does not fit: torch 2.8.0+cu128 needs driver "
             "525.60.13 or newer, not 470.82.01 -> See docs/gpu.md.",
             "驱动由这个 docker 容器的宿主机提供，不能用：torch 2.8.0+cu128 要用 525.60.13 或更新的驱动，现在是 "
-            "470.82.01 -> 见 docs/gpu.md",
+            "470.82.01 -> 见 docs/gpu.md（英文）",
         ),
         (
             {"devices": gpus(RTX4090), "free_gb": 1.2},
