@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,14 @@ def main(
     wants["trainers"] = {key: str(releases / name / "bin/lora-train") for key, name in (("old", old), ("new", new))}
     wants["python"] = f"{envs}/{environments[new]}/bin/python"
     wants["code"] = str(releases / new / "lib")
-    words = [*(scope if init.is_systemd() else ()), *python]
-    done = own_archive.run(trainer_turns.__name__, json.dumps(wants).encode(), words, partial(confine.limit, limits))
+    done = subprocess.run(
+        [*(scope if init.is_systemd() else ()), *python, *own_archive.words(trainer_turns.__name__)],
+        input=json.dumps(wants).encode(),
+        capture_output=True,
+        check=False,
+        pass_fds=own_archive.descriptors(),
+        preexec_fn=partial(confine.limit, limits),
+    )
     if done.returncode:
         how = trainer_turns.killed(done.returncode) or f"it ended with {done.returncode}"
         said = done.stderr.decode(errors="replace").strip().splitlines() or [how]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 TREE = str(Path(__file__).absolute().parents[2])
@@ -30,18 +30,10 @@ def descriptors() -> Sequence[int]:
     return (int(TREE[len(DESCRIPTOR) :]),) if TREE.startswith(DESCRIPTOR) else ()
 
 
-def run(
-    module: str,
-    data: bytes,
-    python: Sequence[str] = (sys.executable, "-I"),
-    before: Callable[[], None] | None = None,
-) -> subprocess.CompletedProcess[bytes]:
+def run(module: str, data: bytes, python: Sequence[str] = (sys.executable, "-I")) -> subprocess.CompletedProcess[bytes]:
     """Run a program with `data` as its standard input.
 
     + python: the words of the Python that runs it, perhaps as another user
-    + before: what the child does before it becomes that Python
     """
     command = [*python, *words(module)]
-    return subprocess.run(
-        command, input=data, capture_output=True, check=False, pass_fds=descriptors(), preexec_fn=before
-    )
+    return subprocess.run(command, input=data, capture_output=True, check=False, pass_fds=descriptors())

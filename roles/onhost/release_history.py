@@ -87,9 +87,9 @@ class History:
         """Write the history down."""
         known = {"served": self.served[-REMEMBERED:], "trying": self.trying}
         text = json.dumps(known, indent=1) + "\n"
-        files.write(self.file, text)
-        with contextlib.suppress(OSError):  # it is written down; a disk that is full now is no failure of the switch
+        with contextlib.suppress(OSError):  # on a full disk the history itself says so
             files.write(self.file.with_name(COPY), text)
+        files.write(self.file, text)  # last: who is killed before begins anew with what was known
 
     def begin(self, entry: Entry) -> None:
         """Note what is going to be started."""
