@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -173,20 +174,28 @@ def publish(
             if isinstance(answer, HostError):
                 err.print(styled("[bold red]error[/] {}", answer))
                 continue
-            what = "published" if answer["changed"] else "was already published"
-            down = not_running(remotes[at].host, answer["refreshed"])
-            seen = f"; not running, and will see it when started: {', '.join(down)}" if down else ""
-            out.print(styled("[bold]{}[/] {} {}{}", at, name, what, seen))
-            stale = keeping(remotes[at].host, answer)
-            for role in stale:
-                said = "[bold yellow]warning[/] {}: {} draws with the earlier {} until you run: sdfleet restart {} {}"
-                err.print(styled(said, at, TITLES[role], name, role, at))
-            told[at] = [role for role in answer["refreshed"] if role not in stale]
+            told[at] = _seen(remotes[at], name, answer)
         if draw and any(told.values()):
             _draw({at: remotes[at] for at in told if told[at]}, told, drawn.order(into / run, name, file), into / run)
     if any(isinstance(answer, HostError) for answer in answers.values()):
         raise typer.Exit(1)
     out.print(f"In a prompt: <lora:{name}:1>")
+
+
+def _seen(remote: Remote, name: str, answer: Mapping[str, Any]) -> list[str]:
+    """Tell what became of a published file on a host. Returns which applications draw with it.
+
+    + answer: of publish_file
+    """
+    what = "published" if answer["changed"] else "was already published"
+    down = not_running(remote.host, answer["refreshed"])
+    seen = f"; not running, and will see it when started: {', '.join(down)}" if down else ""
+    out.print(styled("[bold]{}[/] {} {}{}", remote.name, name, what, seen))
+    stale = keeping(remote.host, answer)
+    for role in stale:
+        said = "[bold yellow]warning[/] {}: {} draws with the earlier {} until you run: sdfleet restart {} {}"
+        err.print(styled(said, remote.name, TITLES[role], name, role, remote.name))
+    return [role for role in answer["refreshed"] if role not in stale]
 
 
 def _draw(remotes: Mapping[str, Remote], roles: Mapping[str, list[str]], wanted: Order, folder: Path) -> None:
