@@ -7,7 +7,7 @@ import pytest
 from tests.docs.pages import DOCS, TREE, all_commands, settings
 
 TASKS = ("first-server", "take-over", "mirrors", "models", "training", "updates", "it-does-not-draw", "share")
-REFERENCES = ("datasets", "lora_scripts")
+REFERENCES = ("comfyui", "datasets", "lora_scripts", "webui")
 COUNTERPARTS: dict[Path, tuple[Path, ...]] = {
     TREE / "README.zh.md": (TREE / "README.md",),
     **{DOCS / f"zh/{task}.md": (DOCS / f"how-to/{task}.md",) for task in TASKS},
