@@ -6,8 +6,18 @@ import pytest
 
 from tests.docs.pages import DOCS, TREE, all_commands, settings
 
-TASKS = "first-server take-over mirrors models training move-a-run updates it-does-not-draw share".split()
-REFERENCES = "comfyui dashboard datasets lora_scripts operating webui".split()
+TASKS = [
+    "first-server",
+    "take-over",
+    "mirrors",
+    "models",
+    "training",
+    "move-a-run",
+    "updates",
+    "it-does-not-draw",
+    "share",
+]
+REFERENCES = ["comfyui", "dashboard", "datasets", "lora_scripts", "operating", "webui"]
 COUNTERPARTS: dict[Path, tuple[Path, ...]] = {
     TREE / "README.zh.md": (TREE / "README.md",),
     **{DOCS / f"zh/{task}.md": (DOCS / f"how-to/{task}.md",) for task in TASKS},
