@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from deploy.names import APPS, DEFAULT_FILE, SERVICES
+from deploy.names import APPS, DEFAULT_FILE, SERVICES, Application
 
 ROLES = Path(__file__).resolve().parent.parent / "roles"
 
@@ -62,7 +62,8 @@ def models(ctx: typer.Context) -> list[str]:
 
 def updates(ctx: typer.Context) -> list[str]:
     """What `sdfleet update` can renew."""
-    return ["webui", *models(ctx)]
+    # The trainer's code comes with sdfleet.
+    return [*(app for app in APPS if app != Application.TRAINER), *models(ctx)]
 
 
 def runs(ctx: typer.Context) -> list[str]:

@@ -11,6 +11,7 @@ from roles.gpu.decision import decide
 from roles.gpu.torch_builds import COMFYUI, LORA_SCRIPTS, WEBUI_FORKS, Machine, Torch, choose_torch, why_no_torch
 from roles.lora_scripts.config import LoraScripts
 from roles.operations.locks import CPU
+from roles.said import say
 from roles.settings import SettingError
 from roles.webui.config import Webui
 
@@ -26,9 +27,11 @@ class TorchBuilds:
     """E.g. cu121; empty if there is none."""
     why: Mapping[str, str]
     """The GPU role's decision, as a sentence; of those with builds of their own, why none of these fits."""
+    missing: Mapping[str, str]
+    """Of those with builds of their own: why none of these fits, a sentence without its full stop."""
 
 
-NO_TORCH = TorchBuilds({}, {})
+NO_TORCH = TorchBuilds({}, {}, {})
 """For a run without a role that needs torch."""
 
 
@@ -43,8 +46,10 @@ def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
     }
     for role in ("webui", "comfyui", "lora_scripts"):
         if host.has(role) and getattr(host, role).device == "cuda" and builds[role] == CPU:
-            raise SettingError(f"{role}.device", f'is "cuda", but this host uses its CPU: {decision.reason}')
-    why = dict.fromkeys(builds, " ".join((decision.reason, *decision.notes)))
+            raise SettingError(
+                f"{role}.device", say('is "cuda", but this host uses its CPU: {why}', why=decision.reason)
+            )
+    missing = {}
     owned: list[tuple[str, str, Sequence[Torch], str]] = [
         ("comfyui", "ComfyUI", COMFYUI, "auto"),
         ("lora_scripts", "lora-scripts", LORA_SCRIPTS, "auto"),
@@ -52,10 +57,11 @@ def torch_builds(host: HostSettings, facts: HostGpus) -> TorchBuilds:
     if fork := WEBUI_FORKS.get(host.webui.flavor):
         owned.append(("webui", host.webui.flavor, fork, host.gpu.webui_torch))
     for role, name, its, wanted in owned:
-        if not builds[role] and decision.action != "refuse":
+        if not builds[role] and decision.action != "refuse" and all(card.known for card in cards_of(facts)):
             no_torch = why_no_torch(its, wanted, Machine(facts.arch, cards_of(facts)), decision.driver)
-            why[role] = f"No {name} here: {no_torch}."
-    return TorchBuilds(builds, why)
+            missing[role] = say("No {name} here: {why}", name=name, why=no_torch)
+    why = dict.fromkeys(builds, " ".join((decision.sentence, *decision.notes)))
+    return TorchBuilds(builds, why | {role: f"{said}." for role, said in missing.items()}, missing)
 
 
 def _webui_build(host: HostSettings, facts: HostGpus, decision: Decision) -> str:

@@ -221,8 +221,9 @@ class HostSettings(Settings):
 
     def _ports(self) -> Iterator[tuple[str, int]]:
         """Key and value of every port that the host's services listen on: `port` and NAME_port of its roles."""
+        opened = self.gateway.opened(self.roles).items()
         for role in filter(self.has, ROLE_TABLES):
-            for setting, value in self.gateway.opened.items() if role == "gateway" else getattr(self, role):
+            for setting, value in opened if role == "gateway" else getattr(self, role):
                 if value is not None and (setting == "port" or setting.endswith("_port")):
                     yield self.place(f"{role}.{setting}"), value
         if self.has("cache"):

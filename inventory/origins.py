@@ -17,13 +17,13 @@ from roles.settings import Settings
 DEFAULT = "default"
 LOCK = "fleet.lock"
 HIDDEN = "***"
-SECRET = re.compile(r"token|passw|bearer|secret|authorization|auth$|(api|access|private)[-_]?key", re.IGNORECASE)
+SECRET = re.compile(r"token|passw|bearer|secret|authorization|auth$|(api|access|private)[-_]?key|signature|^sig$", re.I)
 """Names of flags, options and parameters of URLs whose values are not shown: fleet.toml should hold no secret, but free
 tables can."""
 FREE = ("flags", "options")
 """Settings that are tables with keys of others."""
-LOGIN = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*(?=@)")
-"""The login in a URL."""
+LOGIN = re.compile(r"(?:(?<=https://)|(?<=http://))[^/?#\s]*(?=@)|(?<=://)[^/@\s]*:[^/\s]*(?=@)")
+"""The login in a URL; a name without a password is a token there, but with ssh, which has it in every URL."""
 PARAMETER = re.compile(r"(?<=[?&])([^=&\s]+)=([^&\s]+)")
 REFERENCES = ("password", "key_passphrase", "sudo_password", "http_proxy")
 """Settings of groups and hosts that may be references to secrets."""

@@ -90,7 +90,7 @@ def status(folder: Path | None = None) -> Lab | None:
     """The running lab in `folder` (default: the user's default lab); None if there is none."""
     lab = LabFolder(folder or default_folder())
     state = lab.read()
-    return Lab(lab, state) if state and state.supervisor and state.alive else None
+    return Lab(lab, state) if state and state.supervisor and state.alive and not lab.ending else None
 
 
 def down(folder: Path | None = None) -> bool:
@@ -99,6 +99,7 @@ def down(folder: Path | None = None) -> bool:
     with lab.locked():
         state = lab.read()
         if state:
+            lab.end()  # first: if this is interrupted, the lab is not taken for one that runs
             _stop(state)
             _clean(lab, state)
         _clean_stale()
@@ -123,9 +124,10 @@ def _launch(
     with lab.locked():
         _clean_stale()
         state = lab.read()
-        if state and state.alive:
+        if state and state.alive and not lab.ending:
             raise SdfleetError(f"another lab is running in {lab.path}; stop it first: sdfleet lab down")
         if state:
+            _stop(state)
             _clean(lab, state)
         lab.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:

@@ -160,6 +160,15 @@ class LabFolder:
         return self.path / "control.sock"
 
     @property
+    def ending(self) -> bool:
+        """Whether a lab that is still alive takes no orders any more, because it was told to stop."""
+        return not self.control.exists()
+
+    def end(self) -> None:
+        """Note that the lab takes no more orders."""
+        self.control.unlink(missing_ok=True)
+
+    @property
     def hosts(self) -> Path:
         """File systems of the hosts."""
         return self.path / "hosts"

@@ -186,6 +186,7 @@ class Supervisor:
 
     def _clean(self) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        self.folder.end()
         for host in self.hosts.values():
             host.pull_cord()
         for helper in self.helpers.values():

@@ -1,6 +1,7 @@
 """Sentences that can be said in another language: each is English text that remembers its template and values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from string import Formatter
 from typing import Any
 
@@ -41,6 +42,14 @@ def capital(clause: str) -> str:
     if not isinstance(clause, Said):
         return begun
     return _said(begun, clause.template, clause.values)
+
+
+def listed(clauses: Iterable[str], joint: str) -> str:
+    """Clauses, at least one, as a single one.
+
+    + joint: template of two, {these} and {that}
+    """
+    return reduce(lambda these, that: say(joint, these=these, that=that), clauses)
 
 
 def _said(text: str, template: str, values: Mapping[str, object]) -> Said:

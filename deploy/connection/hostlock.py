@@ -48,8 +48,6 @@ PROBE_SECONDS = 2
 WAITS = "waits"
 """First word of what the host says before it waits for the last step of a run that ended; the rest says whose."""
 
-WAITING = "waiting for "
-
 # bash and flock are preinstalled on every Debian and Ubuntu; dash's `read` has no timeout.
 _SCRIPT = f"""
 # flock lets whoever can read a file lock it, and no service may; a step of the login's shares the second one.
@@ -128,14 +126,14 @@ def unconfirmed(answer: str) -> bool:
 def waits(answer: str) -> str | None:
     """What the host waits for, if it says that it waits; its next line then says whether the lock was taken."""
     word, _, holder = answer.strip().partition(" ")
-    return f"{WAITING}{holder.removesuffix(',') or 'another run of sdfleet'}" if word == WAITS else None
+    return (holder.removesuffix(",") or "another run of sdfleet") if word == WAITS else None
 
 
 def answered(line: Callable[[], str], told: Callable[[str], None]) -> str:
     """The host's final answer, read by `line`; `told` is called with what it waits for until then."""
     answer = line()
-    while why := waits(answer):
-        told(why)
+    while what := waits(answer):
+        told(f"waiting for {what}")
         answer = line()
     return answer
 
@@ -232,9 +230,9 @@ def _answer(name: str, said: IO[str]) -> str:
     from deploy.console import out, styled, waiting  # here, since the engine prints nothing
 
     answer = said.readline()
-    while why := waits(answer):
-        out.print(styled("[bold]{}[/] {}", name, why))
-        with waiting(f"{name}: {why.removeprefix(WAITING)}"):
+    while what := waits(answer):
+        out.print(styled("[bold]{}[/] waiting for {}", name, what))
+        with waiting(f"{name}: {what}"):
             answer = said.readline()
     return answer
 

@@ -6,14 +6,13 @@ from deploy.doctor.finding import bad, good, warning
 from deploy.environments import environment
 from deploy.names import Application
 from deploy.shapes import Finding
-from deploy.torch import torch_builds
+from deploy.torch import GIVEN, torch_builds
 from inventory.model import HostSettings
 from roles.facts.gpu_state import HostGpus
 from roles.gpu.case import Decision
-from roles.gpu.torch_builds import WEBUI_FORKS, Torch
 from roles.operations.application import ReleaseError
 from roles.operations.locks import CPU, torch_version
-from roles.said import capital, say
+from roles.said import capital, listed, say
 from roles.settings import SettingError
 
 
@@ -24,7 +23,7 @@ def gpu_findings(host: HostSettings, facts: HostGpus, decision: Decision) -> Ite
         yield warning("gpu", note, "See docs/gpu.md.")
     if decision.action == "refuse":
         return
-    yield from _builds(host, facts, decision)
+    yield from _builds(host, facts)
     if decision.action == "keep" and not facts.container:
         yield from _health(host, facts, decision)
 
@@ -32,47 +31,48 @@ def gpu_findings(host: HostSettings, facts: HostGpus, decision: Decision) -> Ite
 def _driver(host: HostSettings, decision: Decision) -> Finding:
     match decision.action:
         case "none" | "keep":
-            return good("gpu", decision.reason)
+            return good("gpu", decision.sentence)
         case "refuse":
-            reason, _, cure = decision.reason.partition(": " if ": " in decision.reason else "; ")
-            return bad("gpu", reason if cure else decision.reason.rstrip("."), capital(cure) or "See docs/gpu.md.")
+            cure = say("{cure}.", cure=capital(decision.cure)) if decision.cure else say("See docs/gpu.md.")
+            return bad("gpu", decision.reason, cure)
         case "reboot":
-            return bad("gpu", decision.reason, _apply(host) if host.gpu.reboot else "Reboot it, then: sdfleet apply")
+            return bad("gpu", decision.sentence, _apply(host) if host.gpu.reboot else "Reboot it, then: sdfleet apply")
         case _:
-            return warning("gpu", decision.reason, _apply(host))
+            return warning("gpu", decision.sentence, _apply(host))
 
 
 def _apply(host: HostSettings) -> str:
     return say("Run: {command}", command=f"sdfleet apply --limit {host.name}")
 
 
-def _builds(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
+def _builds(host: HostSettings, facts: HostGpus) -> Iterator[Finding]:
     try:
         torch = torch_builds(host, facts)
     except SettingError as error:
         setting = host.place(error.key)
         cure = say('Set {setting} to "auto" or "cpu" for {host}.', setting=setting, host=host.name)
-        yield bad("torch", say("{setting} {why}", setting=setting, why=error.says.rstrip(".")), cure)
+        yield bad("torch", say("{setting} {why}", setting=setting, why=error.says), cure)
         return
-    parts = [
-        (Application.WEBUI, "WebUI", None if host.webui.flavor in WEBUI_FORKS else decision.webui),
-        (Application.COMFYUI, "ComfyUI", None),
-        (Application.TRAINER, "training", decision.trainer),
-        (Application.LORA_SCRIPTS, "lora-scripts", None),
-    ]
+    applications = (
+        (Application.WEBUI, "WebUI"),
+        (Application.COMFYUI, "ComfyUI"),
+        (Application.TRAINER, say("training")),
+        (Application.LORA_SCRIPTS, "lora-scripts"),
+    )
     names = [
-        f"{_name(host, role, torch.builds[role], decided)} for {what}"
-        for role, what, decided in parts
+        say("{torch} for {what}", torch=_name(host, role, torch.builds[role]), what=what)
+        for role, what in applications
         if torch.builds[role] and host.has(role)
     ]
     if names:
-        yield good("torch", ", ".join(names))
-    for role in ("comfyui", "lora_scripts"):
-        if host.has(role) and not torch.builds[role]:
-            yield bad("torch", torch.why[role].rstrip("."), say("Remove this host from the group {role}.", role=role))
-    if host.has("webui") and host.webui.flavor in WEBUI_FORKS and not torch.builds["webui"]:
-        cure = say('Set {setting} to "a1111" for {host}.', setting=host.place("webui.flavor"), host=host.name)
-        yield bad("torch", torch.why["webui"].rstrip("."), cure)
+        yield good("torch", listed(names, "{these}, {that}"))
+    for role, why in torch.missing.items():
+        if not host.has(role):
+            continue
+        cure = say("Remove this host from the group {role}.", role=role)
+        if role == "webui":
+            cure = say('Set {setting} to "a1111" for {host}.', setting=host.place("webui.flavor"), host=host.name)
+        yield bad("torch", why, cure)
 
 
 def _health(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator[Finding]:
@@ -89,16 +89,21 @@ def _health(host: HostSettings, facts: HostGpus, decision: Decision) -> Iterator
         yield warning("driver", say(without, kernel=facts.kernel), cure)
 
 
-def _name(host: HostSettings, role: Application, build: str, torch: Torch | None) -> str:
-    if build == CPU:  # from the lock of a CUDA build if there is no other
-        version = _locked_torch(host, role)
-        return f"torch {version} on the CPU" if version else "torch on the CPU"
-    return f"torch {torch.torch}+{build}" if torch and torch.build == build else f"torch's {build} build"
+def _name(host: HostSettings, role: Application, build: str) -> str:
+    version = _locked_torch(host, role, build)
+    if build == CPU:
+        return say("torch {version} on the CPU", version=version) if version else say("torch on the CPU")
+    if not version:
+        return say("torch's {build} build", build=build)
+    return f"torch {version}" if "+" in version or build == GIVEN else f"torch {version}+{build}"
 
 
-def _locked_torch(host: HostSettings, role: Application) -> str:
-    """The version of torch in the lock that a host without a GPU gets; empty if there is none."""
+def _locked_torch(host: HostSettings, role: Application, build: str) -> str:
+    """The version of torch in the lock that the host gets; empty if there is none.
+
+    On the CPU that is the lock of a CUDA build if there is no other.
+    """
     try:
-        return torch_version(environment(host, role, CPU).lock)
+        return torch_version(environment(host, role, build).lock)
     except ReleaseError:  # plan and apply report what is missing
         return ""

@@ -81,8 +81,8 @@ def _system(host: HostSettings, seen: Seen) -> Iterator[Finding]:
     if system["release"] in SUPPORTED.get(system["id"], ()):
         yield good("system", system["name"])
     else:
-        known = "; ".join(f"{name} {' and '.join(releases)}" for name, releases in SUPPORTED.items())
-        says = say("{system} is not tested", system=system["name"] or "unknown")
+        known = "; ".join(f"{name} {', '.join(releases)}" for name, releases in SUPPORTED.items())
+        says = say("{system} is not tested", system=system["name"] or say("unknown"))
         yield warning("system", says, say("Supported: {systems}.", systems=known))
     if not seen["systemd"]:
         whose = say("a container of {provider}", provider=seen["provider"])

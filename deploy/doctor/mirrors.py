@@ -14,7 +14,7 @@ from roles.models.config import LockedModel, Model
 from roles.models.sources import address
 from roles.models.sources.web import SourceError
 from roles.operations.locks import build_of_pytorchs_own
-from roles.said import Said, say
+from roles.said import Said, listed, say
 from roles.token_services import CIVITAI, HUGGINGFACE, SERVICES
 
 ENVIRONMENTS = ("webui", "comfyui", "lora_scripts", "trainer")
@@ -104,7 +104,14 @@ def slow(answer: Answer) -> bool:
 
 
 def why_dead(answer: Answer) -> str:
-    return str(answer.get("reason") or f"status {answer['status']}")
+    reason = answer.get("reason")
+    return str(reason) if reason else say("status {status}", status=answer["status"])
+
+
+def unanswered(answers: Mapping[str, Answer]) -> str:
+    """Why each of these places, at least one, gives no answer."""
+    whys = [say("{place}: {why}", place=place, why=why_dead(answer)) for place, answer in answers.items()]
+    return listed(whys, "{these}; {that}")
 
 
 def answers_well(answer: Answer) -> bool:
@@ -117,9 +124,9 @@ def _finding(asked: list[tuple[Endpoint, Answer]], host: HostSettings) -> Findin
     setting = host.place(f"mirrors.{endpoint.kind}")
     fine = [(endpoint, answer) for endpoint, answer in asked if answers_well(answer)]
     if not fine:
-        reasons = "; ".join(f"{endpoint.mirror}: {why_dead(answer)}" for endpoint, answer in asked)
-        listed = say("Add one that answers to {setting}, or fix DNS.", setting=setting)
-        cure = listed if endpoint.listed else "Use another source for its models, or fix DNS."
+        reasons = unanswered({endpoint.mirror: answer for endpoint, answer in asked})
+        change = say("Add one that answers to {setting}, or fix DNS.", setting=setting)
+        cure = change if endpoint.listed else "Use another source for its models, or fix DNS."
         return bad(endpoint.kind, say("no mirror answers ({reasons})", reasons=reasons), cure)
     first, answer = fine[0]
     says = say("{mirror} {pace}", mirror=first.mirror, pace=pace(answer))
@@ -128,8 +135,8 @@ def _finding(asked: list[tuple[Endpoint, Answer]], host: HostSettings) -> Findin
     if not slow(answer):
         return good(endpoint.kind, says)
     faster = next((other.mirror for other, its in fine[1:] if not slow(its)), say("a nearer mirror"))
-    listed = say("Put {mirror} first in {setting}.", mirror=faster, setting=setting)
-    cure = listed if endpoint.listed else "Use a nearer source for its models."
+    change = say("Put {mirror} first in {setting}.", mirror=faster, setting=setting)
+    cure = change if endpoint.listed else "Use a nearer source for its models."
     return warning(endpoint.kind, say("{says}: that is slow", says=says), cure)
 
 

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 from deploy.doctor.finding import bad, good, warning
-from deploy.doctor.mirrors import Answer, answers_well, pace, slow, why_dead
+from deploy.doctor.mirrors import Answer, answers_well, pace, slow, unanswered, why_dead
 from deploy.shapes import Finding
 from inventory.model import HostSettings
 from roles.facts.gpu_state import HostGpus
@@ -66,10 +66,9 @@ def _mirrors(host: HostSettings, answers: Mapping[str, Answer]) -> Iterator[Find
     asked = {mirror: answer for mirror in host.mirrors.apt if (answer := answers.get(f"apt {mirror}"))}
     alive = {mirror: answer for mirror, answer in asked.items() if answers_well(answer)}
     if asked and not alive:
-        reasons = "; ".join(f"{mirror}: {why_dead(answer)}" for mirror, answer in asked.items())
         setting = host.place("mirrors.apt")
         cure = say("Add one that answers to {setting}, or {fix}.", setting=setting, fix=_fix(host))
-        yield bad("apt", say("no mirror answers ({reasons})", reasons=reasons), cure)
+        yield bad("apt", say("no mirror answers ({reasons})", reasons=unanswered(asked)), cure)
     elif asked:
         mirror, answer = next(iter(alive.items()))
         counted = {"alive": len(alive), "all": len(asked)}
@@ -78,11 +77,11 @@ def _mirrors(host: HostSettings, answers: Mapping[str, Answer]) -> Iterator[Find
 
 
 def _archive(host: HostSettings, own: Mapping[str, Answer]) -> Iterator[Finding]:
-    dead = [f"{url}: {why_dead(answer)}" for url, answer in own.items() if not answers_well(answer)]
+    dead = {url: answer for url, answer in own.items() if not answers_well(answer)}
     if dead:
         setting = host.place("mirrors.apt")
         cure = say("Set {setting} to a mirror that answers, or {fix}.", setting=setting, fix=_fix(host))
-        yield bad("apt", say("the distribution's archive does not answer ({why})", why="; ".join(dead)), cure)
+        yield bad("apt", say("the distribution's archive does not answer ({why})", why=unanswered(dead)), cure)
     elif own:
         url, answer = max(own.items(), key=lambda item: item[1]["latency"])
         says = say("{count} source(s) of the distribution answer; the slowest, {url},", count=len(own), url=url)

@@ -7,7 +7,7 @@ from deploy.doctor.finding import bad, good, warning
 from deploy.shapes import Finding
 from deploy.units import Service, services
 from inventory.model import HostSettings
-from roles.said import say
+from roles.said import listed, say
 
 RESTARTS = 3
 EVERYBODY = ("0.0.0.0", "*", "[::]")
@@ -45,8 +45,9 @@ def _state(host: HostSettings, service: Service, seen: Seen) -> Iterator[Finding
         says = say("{state}, but it was restarted {times} times", state=state, times=restarts)
         yield warning(service.name, says, see)
     else:
-        listens = "; ".join(f"{port} is {owner}" for port, owner in owners.items())
-        yield good(service.name, ", ".join(filter(None, [state, listens])))
+        listens = [say("{port} is {owner}", port=port, owner=owner) for port, owner in owners.items()]
+        both = listed(listens, "{these}; {that}") if listens else ""
+        yield good(service.name, listed(filter(None, [state, both]), "{these}, {that}"))
 
 
 def _taken(host: HostSettings, service: Service, owners: Mapping[int, str]) -> Iterator[Finding]:

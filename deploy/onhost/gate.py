@@ -83,9 +83,7 @@ def main(
     seen["releases"] = {
         link.parent.name: link.readlink().name for link in Path(apps).glob("*/current") if link.is_symlink()
     }
-    seen["runs"] = []
-    with contextlib.suppress(OSError):  # they explain a failure, and are none
-        seen["runs"] = active_units()
+    seen["runs"] = _runs()
     try:
         service = _watch(unit, state, port, ALIVE[app], seconds)
         seen["serving"] = True
@@ -96,13 +94,23 @@ def main(
             seen["format"], seen["picture"] = _png(drawn, convert)
             if seen["picture"] and pictures:
                 try:
-                    seen.update(measured(app, unit, port, draw, pictures))
+                    cost = measured(app, unit, port, draw, pictures)
                 except GateError as error:  # of a further picture: the gate's own was drawn
-                    seen["unmeasured"] = error.args[1]
+                    cost = {"unmeasured": error.args[1]}
+                # A training takes the card or the processors, which says nothing of the release.
+                training = " ".join(sorted({*seen["runs"], *_runs()}))
+                seen.update({"unmeasured": f"a training was at work there: {training}"} if training else cost)
         _same_process(unit, service["process"])
     except GateError as error:
         seen["failed"], seen["said"] = error.args
     return seen | _journal_errors(unit, begun - (stable_seconds - seconds))
+
+
+def _runs() -> list[str]:
+    """The units of the runs that are at work; none if that is unknown."""
+    with contextlib.suppress(OSError):
+        return active_units()
+    return []
 
 
 class GateError(Exception):

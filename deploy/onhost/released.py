@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from roles.onhost import files, unit_changes
+from roles.onhost import files, release_history, unit_changes
 from roles.onhost.prune import MANIFEST
 
 
@@ -13,7 +13,7 @@ def main(apps: str) -> dict[str, list[dict[str, Any]]]:
     """Every release of every application: the one in use first, then by when they last served."""
     found = {}
     for app in sorted(Path(apps).glob("*/releases")):
-        history = files.read_json(app.parent / "history.json").get("served", [])
+        history, _ = release_history.whole(app.parent) or ([], None)
         link = app.parent / "current"
         current = link.readlink().name if link.is_symlink() else None
         order = [current, *(entry["release"] for entry in reversed(history))]

@@ -51,7 +51,7 @@ def _change(verb: str, unit: str, ports: list[int], seconds: float) -> dict[str,
 def _attempt(verb: str, unit: str) -> bool:
     """Do `verb`; whether that succeeded. Raises TimeoutError if supervisord does not answer."""
     why = services.manager().attempt(verb, unit)
-    if why.startswith(supervisor_manager.NO_ANSWER):
+    if isinstance(why, supervisor_manager.NoAnswer):
         raise TimeoutError(why)
     return not why
 

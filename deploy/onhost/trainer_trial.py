@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deploy.onhost import trainer_turns
-from roles.onhost import files, gpu_guests, gpus, own_archive
+from roles.onhost import confine, files, gpu_guests, gpus, init, own_archive
 from roles.onhost.gpu_guests import Refused
 from roles.onhost.prune import MANIFEST
 
@@ -15,7 +17,16 @@ NOTHING: dict[str, Any] = {"same_environment": False, "runs": {}, "failed": {}, 
 
 
 def main(
-    app: str, envs: str, old: str, python: list[str], locks: str, allowed: int, guests: dict[str, Any], **wants: Any
+    app: str,
+    envs: str,
+    old: str,
+    python: list[str],
+    limits: dict[str, Any],
+    scope: list[str],
+    locks: str,
+    allowed: int,
+    guests: dict[str, Any],
+    **wants: Any,
 ) -> dict[str, Any]:
     """What deploy/onhost/trainer_turns.py has measured of `old` and the release in use, which is `new`.
 
@@ -23,6 +34,8 @@ def main(
 
     + app, envs: the trainer's folder, and that of environments
     + python: the words of the Python that runs it as the user that trains
+    + limits: of a run's process, as roles/onhost/confine.py has them
+    + scope: the words before it, under systemd, that limit all its processes together
     + locks: the folder of the runs' locks
     + allowed: on how many GPUs runs may train
     + guests: what draws on a GPU, as a run's turn.json has it
@@ -42,9 +55,17 @@ def main(
     wants["trainers"] = {key: str(releases / name / "bin/lora-train") for key, name in (("old", old), ("new", new))}
     wants["python"] = f"{envs}/{environments[new]}/bin/python"
     wants["code"] = str(releases / new / "lib")
-    done = own_archive.run(trainer_turns.__name__, json.dumps(wants).encode(), python)
+    done = subprocess.run(
+        [*(scope if init.is_systemd() else ()), *python, *own_archive.words(trainer_turns.__name__)],
+        input=json.dumps(wants).encode(),
+        capture_output=True,
+        check=False,
+        pass_fds=own_archive.descriptors(),
+        preexec_fn=partial(confine.limit, limits),
+    )
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"it ended with {done.returncode}"]
+        how = trainer_turns.killed(done.returncode) or f"it ended with {done.returncode}"
+        said = done.stderr.decode(errors="replace").strip().splitlines() or [how]
         return {**NOTHING, "new": new, "unmeasured": said[-1][-300:]}
     measured: dict[str, Any] = json.loads(done.stdout)
     same = environments[old] == environments[new]

@@ -7,9 +7,11 @@ folder is all that it writes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -40,14 +42,22 @@ class TrialError(Exception):
     """A trainer did not come to its end; the text says why."""
 
 
+class NoRoomError(Exception):
+    """The disk is full, which is no fault of a trainer."""
+
+
 def main() -> None:
     """Measure. Standard output has `failed` (whose trainer did not train, and why) and `runs`, a list for each.
 
-    Where a training holds the device it has `unmeasured` alone, which says so.
+    Where a training holds the device, or the disk is full, it has `unmeasured` alone, which says so.
     """
     wants = json.loads(sys.stdin.buffer.read())
     with _held(Path(wants["lock"])) as free, tempfile.TemporaryDirectory("", "sdfleet-trial-", TEMPORARY) as home:
-        print(json.dumps(measured(wants, Path(home)) if free else {"unmeasured": BUSY}))
+        try:
+            told = measured(wants, Path(home)) if free else {"unmeasured": BUSY}
+        except NoRoomError as error:
+            told = {"unmeasured": str(error)}
+        print(json.dumps(told))
 
 
 @contextlib.contextmanager
@@ -113,7 +123,7 @@ def _environment(wants: dict[str, Any], home: Path) -> dict[str, str]:
 
 
 def _done(words: list[str], environment: dict[str, str], seconds: float) -> None:
-    """Run a program to its end. Raises TrialError."""
+    """Run a program to its end. Raises TrialError, or NoRoomError."""
     null, said = subprocess.DEVNULL, Path(environment["HOME"], "said")
     try:
         with said.open("wb") as errors:
@@ -124,9 +134,19 @@ def _done(words: list[str], environment: dict[str, str], seconds: float) -> None
         raise TrialError("it did not end in its time") from error
     except OSError as error:
         raise TrialError(f"it does not start: {error}") from error
+    if how := killed(done.returncode):
+        raise TrialError(how)
     if done.returncode:
         lines = _end(said).decode(errors="replace").strip().splitlines() or ["it says nothing"]
+        if any(os.strerror(code) in lines[-1] for code in (errno.ENOSPC, errno.EDQUOT)):
+            raise NoRoomError(f"{TEMPORARY}: {lines[-1][:SAID]}")
         raise TrialError(lines[-1][:SAID])
+
+
+def killed(status: int) -> str:
+    """How a program was ended that did not end by itself (status as `Popen.returncode`); empty if it did."""
+    why = ", as by the kernel where main memory runs short; see trainer.memory_max" if status == -signal.SIGKILL else ""
+    return f"it was ended by signal {-status}{why}" if status < 0 else ""
 
 
 def _end(file: Path) -> bytes:

@@ -12,6 +12,7 @@ from deploy.console import err, out, styled, waiting
 from deploy.onhost import running
 from deploy.rollout import state
 from deploy.rollout.gates import Failure, Seen
+from roles.onhost.release_history import COPY
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,10 @@ class Outcome:
 
 def roll_back_hosts(
     rollout: str, remotes: Mapping[str, Remote], before: Mapping[str, Seen], failures: Sequence[Failure]
-) -> None:
+) -> list[str]:
     """Roll hosts back, each as far as possible, record in their marks what came of it, and print it.
+
+    Returns the hosts of which everything is back.
 
     + rollout: its id
     + before: by host, the state recorded before it was changed
@@ -48,7 +51,13 @@ def roll_back_hosts(
 
     out.print(f"Rolling back {' '.join(remotes)}")
     with waiting(f"the rollback of {' '.join(remotes)}"):
-        _tell(each(remotes, back))
+        answers = each(remotes, back)
+    _tell(answers)
+    return [
+        name
+        for name, done in answers.items()
+        if not isinstance(done, HostError) and all(outcome.back for outcome in done)
+    ]
 
 
 def _tell(answers: Mapping[str, list[Outcome] | HostError]) -> None:
@@ -82,15 +91,17 @@ def roll_back(remote: Remote, before: Seen, now: bool) -> list[Outcome]:
     Raises HostError if the host cannot say which applications it has.
     """
     done: list[Outcome] = []
-    for app, text in _histories(remote).items():
+    texts = _histories(remote)
+    for app in dict.fromkeys([*texts, *before["history"]]):
         old = before["history"].get(app) or {"release": before["releases"].get(app)}
         try:
-            if entry := _serving(text):
+            if entry := _serving(texts.get(app, [""])):
                 done.append(_roll_back(remote, app, entry, old, now))
         except HostError as error:
             why = str(error).removeprefix(f"{remote.name}: ")
         except (ValueError, LookupError, TypeError):
-            why = f"its history.json is damaged; to choose a release: sdfleet releases --limit {remote.name}"
+            state_of = "damaged" if app in texts else "gone"
+            why = f"its history.json is {state_of}; to choose a release: sdfleet releases --limit {remote.name}"
         else:
             continue
         doctor = f"see: sdfleet doctor {remote.name}"
@@ -123,21 +134,33 @@ def _still(remote: Remote, app: str, release: str) -> Outcome:
 
 def history(remote: Remote) -> dict[str, dict[str, str]]:
     """By application, the release that serves now and the text of its unit. Raises HostError, ValueError."""
-    found = {app: _serving(text) for app, text in _histories(remote).items()}
+    found = {app: _serving(texts) for app, texts in _histories(remote).items()}
     return {app: entry for app, entry in found.items() if entry}
 
 
-def _histories(remote: Remote) -> dict[str, str]:
-    """By application, the text of its history.json."""
+def _histories(remote: Remote) -> dict[str, list[str]]:
+    """By application, the texts of its history.json and of the copy, as far as they are there."""
     # A power cut may leave a file of zeros.
     tell = 'printf "%s\\0" "$f"; tr -d "\\0" <"$f"; printf "\\0"'
-    script = f'for f in "$1"/*/history.json; do [ ! -f "$f" ] || {{ {tell}; }}; done'
+    script = f'for f in "$1"/*/history.json "$1"/*/{COPY}; do [ ! -f "$f" ] || {{ {tell}; }}; done'
     answer = remote.run(["sh", "-c", script, "sdfleet", str(remote.host.paths.root / "apps")])
     fields = answer.out.split("\0")[:-1]
-    return {place.split("/")[-2]: text for place, text in zip(fields[::2], fields[1::2], strict=True)}
+    found: dict[str, list[str]] = {}
+    for place, text in zip(fields[::2], fields[1::2], strict=True):
+        found.setdefault(place.split("/")[-2], []).append(text)
+    return found
 
 
-def _serving(text: str) -> dict[str, str] | None:
-    """Release and unit of the last entry of a history. Raises ValueError, LookupError or TypeError if it is damaged."""
-    served: list[dict[str, Any]] = json.loads(text)["served"]
-    return {"release": served[-1]["release"], "text": served[-1]["text"]} if served else None
+def _serving(texts: Sequence[str]) -> dict[str, str] | None:
+    """Release and unit of the last entry of a history, the first of these texts that is whole.
+
+    Raises ValueError, LookupError or TypeError if all are damaged.
+    """
+    text, *copies = texts
+    try:
+        served: list[dict[str, Any]] = json.loads(text)["served"]
+        return {"release": served[-1]["release"], "text": served[-1]["text"]} if served else None
+    except (ValueError, LookupError, TypeError):
+        if not copies:
+            raise
+        return _serving(copies)

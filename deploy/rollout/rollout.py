@@ -251,8 +251,8 @@ class Rollout:
 
     def take_back(self, remotes: Mapping[str, Remote], before: Mapping[str, Seen]) -> None:
         """Roll back every host of a wave. One that could not be confirmed puts back what else was changed by itself."""
-        rollback.roll_back_hosts(self.id, remotes, before, self.failures)
-        dear = [failure.host for failure in self.failures if failure.gate == gates.COST]
+        back = rollback.roll_back_hosts(self.id, remotes, before, self.failures)
+        dear = [failure.host for failure in self.failures if failure.gate == gates.COST and failure.host in back]
         said = each({name: remotes[name] for name in dear}, lambda remote: self.checks.old(remote, before[remote.name]))
         for name, sentence in said.items():
             if sentence and not isinstance(sentence, HostError):

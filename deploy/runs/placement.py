@@ -113,6 +113,8 @@ class RunHosts:
     """By host, how many hosts its part of the run was started for."""
     has_results: bool = True
     """Whether the host that writes the results is there; it is the first one then."""
+    gone: int = 0
+    """How many of those that share the run are not among the fleet's hosts any more."""
 
     def on_all(self, work: Callable[[RunHost], T], done: str = "") -> dict[str, T]:
         """What `work` returns for each host; it is called for all at once.
@@ -164,7 +166,8 @@ def run_hosts(fleet: Path, run: str, on: Sequence[str] | None = None) -> Iterato
         names = sorted(found, key=lambda name: ranks[name])
         shared = {name: (nodes or {}).get("count", 1) for name, nodes in found.items()}
         absent = [name for name in remotes if name not in answered] if max(shared.values()) > len(found) else []
-        yield RunHosts(run, [RunHost(remotes[name]) for name in names], absent, shared, ranks[names[0]] == 0)
+        gone = 0 if on or absent else max(shared.values()) - len(found)
+        yield RunHosts(run, [RunHost(remotes[name]) for name in names], absent, shared, ranks[names[0]] == 0, gone)
 
 
 @contextmanager

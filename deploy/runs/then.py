@@ -37,6 +37,13 @@ def refuse_unfollowed(then: Action | None, follow: bool) -> None:
 def refuse_partial(found: RunHosts) -> None:
     """Raise SdfleetError if a host of the run would not be stopped, or would be without its results."""
     found.refuse_absent("follow", f" --then {Action.STOP}")
+    if found.gone:
+        have, count = ", ".join(host.name for host in found.hosts), len(found.hosts) + found.gone
+        raise SdfleetError(
+            f"{found.run} is shared by {count} hosts, of which the fleet file has {have} alone: "
+            "the rest would run on, and cost. Put back what was taken out, or stop one alone: "
+            f"sdfleet train follow {found.run} --on {found.hosts[0].name} --then {Action.STOP}"
+        )
     if not found.has_results:
         at = found.hosts[0].name
         raise SdfleetError(

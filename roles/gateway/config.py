@@ -1,7 +1,7 @@
 """Settings of the gateway role."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -37,6 +37,15 @@ def is_public_url(value: str) -> str:
 
 
 PublicUrl = Annotated[str, AfterValidator(is_public_url)]
+
+
+SHOWN = {
+    "webui_port": "webui",
+    "comfyui_port": "comfyui",
+    "lora_scripts_port": "lora_scripts",
+    "tensorboard_port": "lora_scripts",
+}
+"""Setting of a port -> the role that is shown there."""
 
 
 class Gateway(Settings):
@@ -116,8 +125,6 @@ class Gateway(Settings):
             problems.append('domain: tls = "acme" needs a domain, and http_port = 80 to prove that it is yours')
         if not self.acme_directory.startswith("https://"):
             problems.append("acme_directory: must be an https:// URL")
-        if len(set(self.opened.values())) < len(self.opened):
-            problems.append("webui_port, comfyui_port, lora_scripts_port, tensorboard_port and http_port must differ")
         raise_all(problems, self)
         return self
 
@@ -150,10 +157,9 @@ class Gateway(Settings):
         """The plain port that leads to HTTPS."""
         return None if self.tls == "provider" else self.http_port
 
-    @property
-    def opened(self) -> dict[str, int]:
-        """Setting -> port, of those that it may listen on; a provider opens one alone, for the one service shown."""
-        every = ("webui_port", "comfyui_port", "lora_scripts_port", "tensorboard_port")
-        names = every[:1] if self.tls == "provider" else every
+    def opened(self, roles: Container[str]) -> dict[str, int]:
+        """Setting -> port that it opens on a host with `roles`; a provider opens one, for the one service shown."""
+        served = [name for name, role in SHOWN.items() if role in roles]
+        names = ["webui_port"][: len(served)] if self.tls == "provider" else served
         plain = {"http_port": self.redirect_port} if self.redirect_port else {}
         return {name: getattr(self, name) for name in names} | plain

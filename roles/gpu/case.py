@@ -26,7 +26,9 @@ class Decision:
 
     action: Action
     reason: str
-    """One sentence for the user."""
+    """What is so and what follows, a sentence without its full stop."""
+    cure: str = ""
+    """What a person must do, a clause; empty if nothing, or nothing that is known."""
     driver: str | None = None
     """Version (kept) or branch (installed) that the host will run."""
     modules: Modules | None = None
@@ -36,6 +38,13 @@ class Decision:
     trainer: Torch | None = None
     notes: tuple[str, ...] = ()
     """Further sentences for the user."""
+
+    @property
+    def sentence(self) -> str:
+        """Reason and cure, for the user."""
+        if self.cure:
+            return say("{reason}: {cure}.", reason=self.reason, cure=self.cure)
+        return say("{reason}.", reason=self.reason)
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,7 @@ class Case:
         """One clause that says why there is no torch for training under `driver`."""
         return why_no_torch(TRAINER, self.gpu.trainer_torch, self.machine, driver)
 
-    def settled(self, action: Action, reason: str, driver: str | None, *notes: str) -> Decision:
+    def settled(self, action: Action, reason: str, driver: str | None, *notes: str, cure: str = "") -> Decision:
         """A decision under which the host will run `driver`."""
         webui, trainer = self.torch(driver)
         if not all(card.known for card in self.cards):
@@ -128,14 +137,14 @@ class Case:
             notes = (*notes, say("No training here: {why}.", why=self.why_no_trainer(driver)))
         fabric = bool(self.facts.nvswitches) or sum(_is_hgx_blackwell(card) for card in self.cards) >= 8
         fabric = fabric and not self.facts.container
-        return Decision(action, reason, driver, None, (), fabric, webui, trainer, notes)
+        return Decision(action, reason, cure, driver, fabric_manager=fabric, webui=webui, trainer=trainer, notes=notes)
 
-    def refuse(self, reason: str) -> Decision:
+    def refuse(self, reason: str, cure: str = "") -> Decision:
         """Change nothing; keep a driver that at least the WebUI can use, unless the settings name another."""
         if self.facts.driver_works and not self.asked_for and self.torch(self.present)[0]:
             kept = say("Driver {driver} is kept, although: {reason}", driver=self.present, reason=reason)
-            return self.settled("keep", kept, self.present)
-        return Decision("refuse", reason)
+            return self.settled("keep", kept, self.present, cure=cure)
+        return Decision("refuse", reason, cure)
 
 
 def cards_of(facts: HostGpus) -> tuple[Card, ...]:

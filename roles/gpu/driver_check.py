@@ -49,9 +49,9 @@ def check_driver(gpu: Gpu, places: Mapping[str, str]) -> None:
         facts, decision = _look(gpu, places)
     if decision.action == "reboot":
         if not gpu.reboot:
-            says = f"is false, and {decision.reason} Reboot the host yourself, or set it to true, then apply again."
+            says = f"is false, and {decision.sentence} Reboot the host yourself, or set it to true, then apply again."
             raise SettingError("gpu.reboot", says)
-        host.log(f"{decision.reason} Rebooting.")
+        host.log(f"{decision.sentence} Rebooting.")
         _reboot(facts.boot_id, gpu.reboot_timeout)
         facts, decision = _look(gpu, places)
     if decision.action == "repair":
@@ -60,8 +60,8 @@ def check_driver(gpu: Gpu, places: Mapping[str, str]) -> None:
             f"see /var/lib/dkms/nvidia/{facts.userspace}/build/make.log there"
         )
     if decision.action != "keep":
-        raise DeployError(decision.reason)
-    host.log(decision.reason)
+        raise DeployError(decision.sentence)
+    host.log(decision.sentence)
 
 
 def _look(gpu: Gpu, places: Mapping[str, str]) -> tuple[HostGpus, Decision]:

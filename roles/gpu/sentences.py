@@ -1,4 +1,4 @@
-"""Clauses and sentences for the reasons of `roles.gpu.decision`."""
+"""Clauses for the reasons and cures of `roles.gpu.decision`."""
 
 from roles.gpu.cards import listing
 from roles.gpu.case import ANY_DRIVER, Case
@@ -36,11 +36,31 @@ def why_not_good_enough(case: Case) -> str:
     return capital(case.why_no_webui(present) if possible and not webui else case.why_no_trainer(present))
 
 
-def secure_boot(case: Case) -> str:
+def came_from(case: Case) -> tuple[str, str] | None:
+    """Where the present driver came from, if that keeps NVIDIA's packages from replacing it, and how to remove it."""
+    driver, distribution = case.present, case.facts.distribution.capitalize()
+    match case.facts.source:
+        case "runfile":
+            origin = say("driver {driver} came from a .run file, which packages must not overwrite", driver=driver)
+            return origin, say("run `nvidia-uninstall` there, reboot, apply again")
+        case "distribution":
+            theirs = "driver {driver} is {distribution}'s own, which must not be mixed with NVIDIA's"
+            origin = say(theirs, driver=driver, distribution=distribution)
+            return origin, say("`apt-get purge '*nvidia*' 'libcuda*'` there, reboot, apply again")
+        case "unknown":
+            return say("driver {driver} has an unknown origin", driver=driver), say("remove it, reboot, apply again")
+        case _:
+            return None
+
+
+def secure_boot(case: Case) -> tuple[str, str]:
     """The problem with Secure Boot, and both solutions."""
-    key = KEYS_OF_DKMS.get(case.facts.distribution, KEY_OF_DKMS)
-    return (
-        "Secure Boot is on and the key that signs DKMS modules is not enrolled, so the kernel would not load the "
-        f"driver: turn Secure Boot off in the firmware, or enroll the key (`mokutil --import {key}`, reboot, confirm "
-        "at the console; docs/gpu.md explains how to create it), and apply again."
+    reason = say(
+        "Secure Boot is on and the key that signs DKMS modules is not enrolled, so the kernel would not load the driver"
     )
+    cure = say(
+        "turn Secure Boot off in the firmware, or enroll the key (`mokutil --import {key}`, reboot, confirm at the "
+        "console; docs/gpu.md explains how to create it), and apply again",
+        key=KEYS_OF_DKMS.get(case.facts.distribution, KEY_OF_DKMS),
+    )
+    return reason, cure

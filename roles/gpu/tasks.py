@@ -38,9 +38,9 @@ def install(gpu: Gpu, paths: Paths, places: Mapping[str, str]) -> None:
     for note in decision.notes:
         host.log(note)
     if decision.action == "refuse":
-        raise DeployError(decision.reason)
+        raise DeployError(decision.sentence)
     if decision.action == "none" or facts.container:
-        host.noop(decision.reason)
+        host.noop(decision.sentence)
         return
     texts = [files.SOURCES, files.PIN, files.NOUVEAU, files.UNATTENDED]
     seen: HostSurvey = host.get_fact(Survey, texts=texts, paths=[files.KEYRING])
@@ -86,7 +86,7 @@ def install_driver(gpu: Gpu, decision: Decision, facts: HostGpus) -> None:
         name = f"Build the driver's module for kernel {facts.kernel}"
         server.shell(name=name, commands=commands.repair_module(facts))
     else:
-        host.noop(decision.reason)
+        host.noop(decision.sentence)
 
 
 def hold_packages(facts: HostGpus, seen: HostSurvey, installed: bool) -> None:
@@ -139,6 +139,6 @@ def driver_checked(gpu: Gpu, decision: Decision, places: Mapping[str, str]) -> G
     + places: a setting -> its key in fleet.toml, if a group's or the host's table sets it
     """
     if decision.action == "keep":
-        host.noop(decision.reason)
+        host.noop(decision.sentence)
         return
     yield DriverCheck(gpu, places)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from roles.gpu.cards import Card, Compute
 from roles.gpu.config import Build
-from roles.said import say
+from roles.said import listed, say
 
 Version = tuple[int, ...]
 
@@ -135,21 +135,21 @@ def why_no_torch(builds: Sequence[Torch], wanted: str, machine: Machine, driver:
             return say("there is no build of torch{where}", where=where)
         known = ", ".join(dict.fromkeys(torch.build for torch in _offered(builds, "auto", machine)))
         unknown = "there is no {wanted} build of torch{where} here; known are {known}"
-        return say(unknown, wanted=wanted, where=where, known=known or "none")
+        return say(unknown, wanted=wanted, where=where, known=known or say("none"))
     if not machine.cards:
         return say("the {wanted} build of torch needs an NVIDIA GPU", wanted=wanted)
     fitting = [torch for torch in offered if torch.build != "cpu" and all(map(torch.runs_on, machine.cards))]
     if not fitting:
         kind = say("build") if wanted == "auto" else say("{wanted} build", wanted=wanted)
         alone = sorted({card.name for card in machine.cards if not any(torch.runs_on(card) for torch in offered)})
-        names = " and ".join(alone or sorted({card.name for card in machine.cards}))
+        names = listed(alone or sorted({card.name for card in machine.cards}), "{these} and {that}")
         together = "" if alone else say(" together")
         without = "no {kind} of torch{where} has code for {names}{together}"
         return say(without, kind=kind, where=where, names=names, together=together)
     oldest = min(fitting, key=lambda torch: version_numbers(torch.min_driver))
     build, needed = f"{oldest.torch}+{oldest.build}", oldest.min_driver
     too_old = "torch {build} needs driver {needed} or newer, not {driver}"
-    return say(too_old, build=build, needed=needed, driver=driver or "none")
+    return say(too_old, build=build, needed=needed, driver=driver or say("none"))
 
 
 def _offered(builds: Sequence[Torch], wanted: str, machine: Machine) -> list[Torch]:

@@ -34,7 +34,7 @@ def decision(facts: HostGpus, gpu: Gpu, places: dict[str, str]) -> Decision:
 
 
 def test_nothing_is_left_to_do(decision: Decision) -> None:
-    assert decision.action in ("none", "keep"), decision.reason
+    assert decision.action in ("none", "keep"), decision.sentence
 
 
 def test_kernel_and_programs_run_one_driver(facts: HostGpus) -> None:

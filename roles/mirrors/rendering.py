@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from roles.github import GITHUB, of_files, over
@@ -62,6 +63,26 @@ def gitconfig(old: str, prefix: str | None, proxy: str = "") -> str:
     if rest and not rest.endswith("\n"):
         rest += "\n"
     return f"{rest}{BEGIN}\n{block}{END}\n"
+
+
+def exchange_git_block(file: PurePosixPath, old_block: bool, block: str) -> str:
+    """The shell command that does to a file of any encoding what `gitconfig` does to a text.
+
+    + old_block: whether it has a block of sdfleet's
+    + block: the new one; empty for none
+    """
+    old, new = shlex.quote(str(file)), shlex.quote(f"{file}.sdfleet-new")
+    drop = f"-e {shlex.quote(f'/^{BEGIN}$/,/^{END}$/d')} " if old_block else ""
+    rest = f"LC_ALL=C sed {drop}-e '$a\\' {old}"
+    return " && ".join(
+        (
+            f"{{ {rest}; printf %s {shlex.quote(block)}; }} >{new}",
+            f"chown --reference={old} {new}",
+            f"chmod --reference={old} {new}",
+            f"sync {new}",
+            f"mv -fT {new} {old}",
+        )
+    )
 
 
 def pip_conf(mirrors: Mirrors) -> str | None:

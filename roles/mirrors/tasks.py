@@ -21,6 +21,7 @@ from roles.mirrors.rendering import (
     apt_proxy,
     apt_sources,
     environment,
+    exchange_git_block,
     gitconfig,
     pip_conf,
     uv_toml,
@@ -72,11 +73,7 @@ def install(mirrors: Mirrors, repository: str, proxy: Proxy, manager: Manager) -
         seen=seen,
         mode=private,
     )
-    git = gitconfig(
-        seen.text(GITCONFIG) or "", used.github_prefix(used.github[0]), road.proxy * road.leads_to("github")
-    )
-    if git or seen.entry(GITCONFIG):
-        rendered(name="Point git at the GitHub mirror", dest=GITCONFIG, text=git, seen=seen)
+    _point_git(used.github_prefix(used.github[0]), road.proxy * road.leads_to("github"), seen)
     _ours_or_nothing("Point pip at the package index", PIP_CONF, pip_conf(used), seen)
     _ours_or_nothing("Point uv at the package index", UV_TOML, uv_toml(used), seen)
     _ours_or_nothing("Set apt's proxy", APT_PROXY, apt_proxy(used.apt_proxy, proxy), seen, private)
@@ -121,6 +118,18 @@ def _in_use(mirrors: Mirrors, repository: str, proxy: Proxy, seen: HostSurvey) -
         if choice.sentence:
             host.log(choice.sentence, warn)
     return narrowed(mirrors, choices)
+
+
+def _point_git(prefix: str | None, proxy: str, seen: HostSurvey) -> None:
+    """Exchange sdfleet's block in the system's gitconfig; the rest is other people's."""
+    name, old = "Point git at the GitHub mirror", seen.text(GITCONFIG) or ""
+    git = gitconfig(old, prefix, proxy)
+    if "\ufffd" not in old:
+        if git or seen.entry(GITCONFIG):
+            rendered(name=name, dest=GITCONFIG, text=git, seen=seen)
+    elif git != old:  # names in GBK, for example: only the host itself has all bytes
+        had_block = gitconfig(old, None) != old
+        server.shell(name=name, commands=[exchange_git_block(GITCONFIG, had_block, gitconfig("", prefix, proxy))])
 
 
 def _sources(used: Mirrors, seen: HostSurvey) -> str | None:

@@ -8,7 +8,7 @@ import os
 import pwd
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def confinement(user: str, limits: dict[str, Any]) -> Callable[[], None]:
 
     def confine() -> None:
         os.setsid()
-        _limit(limits)
+        limit(limits)
         if os.geteuid() == 0 and user != "root":
             low_ports = limits.get("low_ports", False)
             prctl(PR_SET_KEEPCAPS, low_ports)
@@ -87,7 +87,7 @@ def confinement(user: str, limits: dict[str, Any]) -> Callable[[], None]:
     return confine
 
 
-def _limit(limits: dict[str, Any]) -> None:
+def limit(limits: Mapping[str, Any]) -> None:
     """Limit what this process and its children may use, as `confinement` has it."""
     os.umask(limits.get("umask", 0o022))
     with contextlib.suppress(OSError):

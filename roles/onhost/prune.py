@@ -2,9 +2,9 @@
 
     prune --app FOLDER --keep N --environments FOLDER
 
-The release in use stays, then those that served last (history.json tells), then the youngest; and every one that a
-process was started from: a training run keeps the release it began with. Folders without a manifest are not
-sdfleet's: they are not counted, and stay.
+The release in use stays, then those that served last (history.json tells), those that were given up after all others,
+then the youngest; and every one that a process was started from: a training run keeps the release it began with.
+Folders without a manifest are not sdfleet's: they are not counted, and stay.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
-import json
 import re
 import time
 from pathlib import Path
 
-from roles.onhost import confirm, files
+from roles.onhost import confirm, files, release_history
 from roles.onhost.lock_file import open_lock
 
 YOUNG_SECONDS = 86400
@@ -28,6 +27,8 @@ UNITS = Path("/etc/systemd/system")
 MANIFEST = "manifest.json"
 """File of a release that sdfleet writes last."""
 
+HISTORIES = ("history.json", release_history.COPY)
+
 
 def prune_releases(app: Path, keep: int) -> None:
     """Keep `keep` releases of the application, and remove what interrupted builds left."""
@@ -35,10 +36,8 @@ def prune_releases(app: Path, keep: int) -> None:
     for leftover in (*releases.glob(".*.building"), *releases.glob(".*.old")):
         with contextlib.suppress(OSError):
             files.remove(leftover)
-    try:
-        served = [entry["release"] for entry in reversed(json.loads((app / "history.json").read_text())["served"])]
-    except (OSError, ValueError, KeyError):
-        served = []
+    entries, _ = release_history.whole(app) or ([], None)
+    served = [entry["release"] for entry in sorted(reversed(entries), key=lambda entry: bool(entry["left"]))]
     built = [folder for folder in releases.iterdir() if (folder / MANIFEST).is_file()]
     youngest = sorted(built, key=lambda folder: folder.stat().st_mtime, reverse=True)
     order = [link.readlink().name if link.is_symlink() else "", *served, *(folder.name for folder in youngest)]
@@ -53,7 +52,7 @@ def prune_releases(app: Path, keep: int) -> None:
 
 def prune_options(app: Path) -> None:
     """Remove files of options that neither the history nor a unit names."""
-    named = texts_of(app / "history.json", *UNITS.glob("*.service"))
+    named = texts_of(*(app / name for name in HISTORIES), *UNITS.glob("*.service"))
     for file in app.glob("options-*.json"):
         if not any(file.name in text for text in named):
             file.unlink()
@@ -62,7 +61,8 @@ def prune_options(app: Path) -> None:
 def prune_environments(environments: Path, apps: Path) -> None:
     """Remove environments that no release, history or unit names, unless they are young."""
     named = [str(link.readlink()) for link in apps.glob("*/releases/*/env") if link.is_symlink()]
-    texts = [*apps.glob("*/releases/*/manifest.json"), *apps.glob("*/releases/*/bin/*"), *apps.glob("*/history.json")]
+    texts = [*apps.glob("*/releases/*/manifest.json"), *apps.glob("*/releases/*/bin/*")]
+    texts += [file for name in HISTORIES for file in apps.glob(f"*/{name}")]
     named += texts_of(*texts, *UNITS.glob("*.service"))
     for folder in environments.iterdir():
         old = time.time() - folder.stat().st_mtime > YOUNG_SECONDS

@@ -1,7 +1,7 @@
 """What has served of an application, and what is being tried: `history.json` beside its link `current`.
 
 It holds the text of each unit, so going back needs neither the network nor the controller. What is being tried is
-written down before it is started: a switch that was killed half way is known as such afterwards.
+written down before it is started: a switch that was killed half way is known as such afterwards. A copy lies beside it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from typing import Any
 
 from roles.onhost import files, unit_changes
 
+COPY = "history.json.copy"
+DAMAGED = (ValueError, LookupError, TypeError, AttributeError)
+"""What read_history raises."""
 REMEMBERED = 20
 """Entries of the history that are kept."""
 
@@ -47,27 +50,46 @@ def read_history(text: str) -> tuple[list[Entry], Entry | None]:
     return served, trying
 
 
+def whole(home: Path) -> tuple[list[Entry], Entry | None] | None:
+    """What served of the application in a folder and what is being tried, from the copy if need be; None if unknown."""
+    for file in (home / "history.json", home / COPY):
+        with contextlib.suppress(FileNotFoundError, *DAMAGED):
+            return read_history(file.read_text())
+    return None
+
+
 class History:
     """What has served, oldest first, and what is being tried."""
 
     def __init__(self, file: Path) -> None:
-        """Read the history; a damaged one is put aside, and a new one is begun."""
+        """Read the history; a damaged one is put aside, and its copy takes its place, or else a new one is begun."""
         self.file = file
         self.served: list[Entry] = []
         self.trying: Entry | None = None
+        # None on a host of before there was a history; what runs now becomes its first entry.
+        if known := whole(file.parent):
+            self.served, self.trying = known
         try:
-            self.served, self.trying = read_history(file.read_text())
+            read_history(file.read_text())
+            return
         except FileNotFoundError:
-            pass  # a host of before there was a history; what runs now becomes its first entry
-        except (ValueError, LookupError, TypeError, AttributeError):
+            pass
+        except DAMAGED:
             aside = file.with_name("history.json.damaged")
             file.replace(aside)
-            print(f"{file} was damaged and is {aside.name} now; a new one is begun", file=sys.stderr)
+            now = "its copy is used" if known else "a new one is begun"
+            print(f"{file} was damaged and is {aside.name} now; {now}", file=sys.stderr)
+        if known:
+            with contextlib.suppress(OSError):  # on a full disk; the copy stays
+                self.save()
 
     def save(self) -> None:
         """Write the history down."""
         known = {"served": self.served[-REMEMBERED:], "trying": self.trying}
-        files.write(self.file, json.dumps(known, indent=1) + "\n")
+        text = json.dumps(known, indent=1) + "\n"
+        with contextlib.suppress(OSError):  # on a full disk the history itself says so
+            files.write(self.file.with_name(COPY), text)
+        files.write(self.file, text)  # last: who is killed before begins anew with what was known
 
     def begin(self, entry: Entry) -> None:
         """Note what is going to be started."""

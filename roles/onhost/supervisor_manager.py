@@ -35,7 +35,10 @@ __all__ = [
 
 NAME = "supervisord"
 LOOK_SECONDS = 0.1
-NO_ANSWER = "supervisord does not answer"
+
+
+class NoAnswer(str):
+    """Why supervisord did nothing: it does not answer."""
 
 
 def shown(unit: str, *names: str) -> dict[str, str]:
@@ -75,14 +78,15 @@ def _enabled(unit: str) -> Path:
 def attempt(verb: str, *units: str, now: bool = False, wait: bool = True) -> str:
     """Do `verb`; why that failed."""
     if not supervisor.there():
-        return f"{NO_ANSWER}; run: sdfleet start HOST, which starts it and all services"
+        return NoAnswer("supervisord does not answer; run: sdfleet start HOST, which starts it and all services")
     try:
         return "; ".join(filter(None, [_one(verb, unit, now, wait) for unit in units]))
     except (OSError, xmlrpc.client.Error) as error:
         if supervisor_boot.answers():
             return f"supervisord: {error}"
         boot = supervisor.HOME.resolve().parent / "boot.sh"
-        return f"{NO_ANSWER} ({error}); run: sdfleet start HOST, or {boot} there, which start it and all services"
+        start = f"run: sdfleet start HOST, or {boot} there, which start it and all services"
+        return NoAnswer(f"supervisord does not answer ({error}); {start}")
 
 
 def _one(verb: str, unit: str, now: bool, wait: bool) -> str:

@@ -46,8 +46,8 @@ def look(homes: Iterable[Path], unit_files: Iterable[Path], kept: Iterable[Path]
 def _serving(home: Path) -> release_history.Entry | None:
     """The release that serves of an application, with its unit; None if none has served, or its service is down."""
     try:
-        served, _ = release_history.read_history((home / "history.json").read_text())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        served, _ = release_history.whole(home) or ([], None)
+    except OSError:
         return None
     units = [entry["unit"] for entry in served if entry["unit"]]
     found = App(home).installed(units[-1] if units else "") if served else None

@@ -3,7 +3,7 @@
 from pathlib import PurePosixPath
 
 from roles.accounts import TRAINER
-from roles.managers import Manager
+from roles.managers import SYSTEMD, Manager
 from roles.paths import UNITS, Paths
 from roles.service import Path, Service
 from roles.trainer.config import Trainer
@@ -12,6 +12,8 @@ from templates import render
 UNIT = UNITS / "lora-train@.service"
 TENSORBOARD = UNITS / "sdfleet-tensorboard.service"
 SLICE = UNITS / "sdfleet-train.slice"
+SHARED_OUT = ("MemoryMax", "DevicePolicy", "DeviceAllow")
+"""Settings of the runs' unit that hold for all its processes together."""
 COMPILED = "/var/cache/sdfleet-train"
 """What Python compiles of the environment, which runs may not write."""
 
@@ -93,6 +95,18 @@ def unit_texts(
         manager.file(TENSORBOARD.name): tensorboard(trainer, paths, environment, manager),
         **({SLICE: train_slice(trainer)} if manager.slices else {}),
     }
+
+
+def as_a_run(trainer: Trainer, paths: Paths) -> list[str]:
+    """The words before a program of root's that is to have, under systemd, what a training run has of the host.
+
+    The program inherits the caller's files, which a unit would not. Delegate: where the limit is reached, the kernel
+    ends the process that takes most, and systemd not all others with it.
+    """
+    lines = unit(trainer, paths, SYSTEMD).splitlines()
+    rules = ["Delegate=yes", *(line for line in lines if line.partition("=")[0] in SHARED_OUT)]
+    words = ["systemd-run", "--scope", "--quiet", "--collect", f"--slice={SLICE.name}"]
+    return [*words, *(f"--property={rule}" for rule in rules), "--"]
 
 
 def train_slice(trainer: Trainer) -> str:

@@ -67,7 +67,7 @@ def completed(folder: Path, typed: str, **more: str) -> list[str]:
         ("sdfleet plan --role mo", ["models"]),
         ("sdfleet train stop ", ["ink-1", "ink-2"]),
         ("sdfleet train run --on s", ["small"]),
-        ("sdfleet update s", ["sd15"]),
+        ("sdfleet update ", ["webui", "comfyui", "lora_scripts", "sd15", "ink"]),
         ("sdfleet rollback --app l", ["lora_scripts"]),
         ("sdfleet doctor --fleet elsewhere.toml ", ["one"]),
     ],

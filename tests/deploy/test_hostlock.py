@@ -147,7 +147,7 @@ def test_who_waits_for_a_last_step_is_told_whose_it_is(lock: Lock) -> None:
     second, said = lock.take("apply")
     told = str(hostlock.waits(said))
     assert step.poll() is None, "it is told before the step has ended"
-    assert told.startswith("waiting for the last step of `sdfleet update` of ") and told.endswith("which has ended")
+    assert told.startswith("the last step of `sdfleet update` of ") and told.endswith("which has ended")
     assert hostlock.refusal(lock.answer(second, said)) is None
     first.wait(10)
     end(second, step)
@@ -173,7 +173,7 @@ def booting(lock: Lock, running: bool, tmp_path: Path) -> tuple["subprocess.Pope
 
 def test_a_host_without_systemd_starts_its_services_before_its_lock_is_taken(lock: Lock, tmp_path: Path) -> None:
     holder, said = booting(lock, False, tmp_path)
-    assert hostlock.waits(said[0]) == f"waiting for {tmp_path}/boot.sh, which starts its services"
+    assert hostlock.waits(said[0]) == f"{tmp_path}/boot.sh, which starts its services"
     assert len(said) == 2 and hostlock.refusal(said[1]) is None and (tmp_path / "started").exists()
     assert holder.stdin
     holder.stdin.close()

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,28 @@ def test_a_further_picture_that_fails_shuts_no_gate(
             raise gate.GateError("picture", "/sdapi/v1/txt2img answered 500")
         return "sd15", "a picture"
 
+    seen = gated(draw, port, monkeypatch, tmp_path)
+    assert (seen["failed"], seen["picture"]) == ("", "a picture") and "took" not in seen
+    assert seen["unmeasured"] == "/sdapi/v1/txt2img answered 500"
+
+
+@pytest.mark.parametrize("runs", [[["lora-train@ink.service"], []], [[], ["lora-train@ink.service"]]])
+def test_beside_a_training_nothing_is_measured(
+    runs: list[list[str]], port: int, process: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen = gated(lambda *_: ("sd15", "a picture"), port, monkeypatch, tmp_path, lambda: runs.pop(0))
+    assert (seen["failed"], seen["picture"]) == ("", "a picture") and "took" not in seen
+    assert seen["unmeasured"] == "a training was at work there: lora-train@ink.service"
+
+
+def gated(
+    draw: Callable[..., tuple[str, str]],
+    port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    runs: Callable[[], list[str]] = list,
+) -> dict[str, Any]:
+    """What the gate sees of a service that draws so, beside these runs."""
     service = {"fingerprint": "f", "problem": "", "process": "active 0 9"}
     for name, value in {
         "_watch": lambda *_: service,
@@ -146,9 +168,7 @@ def test_a_further_picture_that_fails_shuts_no_gate(
         "_png": lambda drawn, _: ("png", drawn),
         "_same_process": lambda *_: None,
         "_journal_errors": lambda *_: {},
-        "active_units": lambda: [],
+        "active_units": runs,
     }.items():
         monkeypatch.setattr(gate, name, value)
-    seen = gate.main("webui", str(tmp_path), "x.service", "state", port, 0, 0, 9, [], pictures=3)
-    assert (seen["failed"], seen["picture"]) == ("", "a picture") and "took" not in seen
-    assert seen["unmeasured"] == "/sdapi/v1/txt2img answered 500"
+    return gate.main("webui", str(folder), "x.service", "state", port, 0, 0, 9, [], pictures=3)

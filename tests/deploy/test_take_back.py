@@ -11,7 +11,7 @@ from deploy.connection.ssh import HostError, Remote
 from deploy.engine import client
 from deploy.engine.events import Event, HostResult, Planned, Request
 from deploy.names import APPS
-from deploy.rollout import gates, rollback, state
+from deploy.rollout import checks, gates, rollback, state
 from deploy.rollout.gates import Failure, Seen
 from deploy.rollout.rollout import Rollout
 from inventory.errors import SdfleetError
@@ -92,6 +92,9 @@ def break_way_back(fakes: FakeHosts, host: str, how: str) -> str:
     if how == "zeros":  # as after a power cut
         (home / "history.json").write_bytes(bytes(40))
         return f"its history.json is damaged; to choose a release: sdfleet releases --limit {host}"
+    if how == "set aside":  # by `activate`, which found it damaged, and no copy of it
+        (home / "history.json").unlink()
+        return f"its history.json is gone; to choose a release: sdfleet releases --limit {host}"
     if how == "damaged":
         (home / "history.json").write_text('{"served": [5]}')
         return f"its history.json is damaged; to choose a release: sdfleet releases --limit {host}"
@@ -101,7 +104,7 @@ def break_way_back(fakes: FakeHosts, host: str, how: str) -> str:
     return "it.service did not become ready: its last words; went back to r1"
 
 
-@pytest.mark.parametrize("how", ["gone", "damaged", "zeros", "broken"])
+@pytest.mark.parametrize("how", ["gone", "damaged", "zeros", "broken", "set aside"])
 def test_an_application_that_cannot_go_back_does_not_keep_the_others(
     how: str, fakes: FakeHosts, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,6 +128,42 @@ def test_an_application_that_cannot_go_back_does_not_keep_the_others(
     assert current(fakes, "h2") == "r0" and state_of(fakes, "h2") == "back"
     assert mark is not None and mark.state == "failed" and mark.before == before["h1"]
     assert mark.reason.startswith("gate picture: it is grey; webui could not be rolled back")
+
+
+@pytest.mark.parametrize("way_back", [True, False])
+def test_only_an_old_release_that_serves_again_is_measured(
+    way_back: bool, fakes: FakeHosts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes.write({"h1": "webui train"})
+    before = updated(fakes, "h1")
+    if not way_back:
+        break_way_back(fakes, "h1", "gone")
+    monkeypatch.setattr(checks.Checks, "old", lambda *_: "2 s with the old release of webui as well now")
+    fleet = load(fakes.file)
+    with connect(fleet.hosts.values()) as remotes:
+        rollout = Rollout(fleet, "x", remotes)
+        rollout.failures = [Failure("h1", gates.COST, "the picture takes 2 s")]
+        rollout.take_back(remotes, before)
+    assert ("with the old release" in capsys.readouterr().out) == way_back
+
+
+@pytest.mark.parametrize("damage", ["", "{", '{"served": [5]}', None])
+def test_a_history_that_is_damaged_between_the_gates_is_read_from_its_copy(
+    damage: str | None, fakes: FakeHosts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fakes.write({"h1": "webui train"})
+    before = updated(fakes, "h1")
+    history = fakes.root("h1") / "apps/webui/history.json"
+    history.with_name("history.json.copy").write_bytes(history.read_bytes())
+    history.unlink() if damage is None else history.write_text(damage)
+    fleet = load(fakes.file)
+    shown = fakes.sdfleet("releases", "--json").output
+    assert [entry["release"] for entry in json.loads(shown)["hosts"]["h1"]["apps"]["webui"] if entry["current"]] == [
+        "r1"
+    ]
+    with connect(fleet.hosts.values()) as remotes:
+        Rollout(fleet, "x", remotes).take_back(remotes, before)
+    assert current(fakes, "h1") == "r0" and state_of(fakes, "h1") == "back", capsys.readouterr()
 
 
 def test_a_host_that_goes_away_in_the_middle_is_named_beside_those_that_are_back(

@@ -106,6 +106,24 @@ def test_the_hosts_that_share_a_run_are_stopped_all_or_none(fakes: FakeHosts, mo
     assert done.exit_code == 0 and first.exists() and second.exists(), done.output
 
 
+def test_a_host_that_left_the_fleet_is_not_passed_over(fakes: FakeHosts, monkeypatch: Any) -> None:
+    monkeypatch.setattr(then, "LOOK_SECONDS", 0.1)
+    first, second = shared(fakes)
+    whole = fakes.file.read_text()
+    for left, gone in (("h1", "h2"), ("h2", "h1")):
+        fakes.file.write_text(
+            whole.replace(f'[hosts.{gone}]\naddress = "{gone}"\ngroups = ["train", "of-{gone}"]\n', "")
+        )
+        done = follow(fakes)
+        assert done.exit_code == 1 and not first.exists() and not second.exists(), done.output
+        assert f"ink is shared by 2 hosts, of which the fleet file has {left} alone" in done.output
+        assert f"or stop one alone: sdfleet train follow ink --on {left} --then stop" in done.output
+        # h1 has the results and may be stopped alone; h2 is refused for want of them.
+        alone = follow(fakes, "--on", left, "--then", "stop")
+        assert alone.exit_code == (0 if left == "h1" else 1), alone.output
+        first.unlink(missing_ok=True)
+
+
 def test_a_run_that_failed_does_not_stop_the_meter_and_says_so(fakes: FakeHosts, monkeypatch: Any) -> None:
     monkeypatch.setattr("deploy.runs.follow.GRACE_SECONDS", 0)
     away = ended(fakes, how="failed")

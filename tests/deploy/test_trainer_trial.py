@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import sys
 import tracemalloc
 from pathlib import Path
@@ -13,9 +14,11 @@ from deploy.connection.ssh import HostError, Remote
 from deploy.onhost import trainer_trial, trainer_turns
 from deploy.rollout import trial
 from inventory.rollout import Rollout
-from roles.onhost import gpus, services
+from roles.managers import SYSTEMD
+from roles.onhost import gpus, init, services
 from roles.onhost.lock_file import open_lock
 from roles.onhost.prune import MANIFEST
+from roles.trainer import rendering
 from tests.deploy.fake_hosts import fakes
 from tests.deploy.test_measured_updates import remote
 
@@ -26,9 +29,11 @@ __all__ = ["fakes", "remote"]
 GB = 1_000_000_000
 # What it does stands beside it: seconds a step, MB at the peak, the losses' factor, and what it says before it fails.
 TRAINER = """#!{python}
-import json, sys
+import json, os, sys
 from pathlib import Path
 seconds, peak, factor, why = json.loads(Path(__file__).with_name("does").read_text())
+if why == "killed":
+    os.kill(os.getpid(), 9)
 if why:
     print("x" * 5_000_000)
     sys.exit("Traceback ...\\n" * 500_000 + why)
@@ -61,6 +66,12 @@ def found(
     }
 
 
+def none_done(**failed: str) -> trial.Found:
+    """A new trainer that fails in each turn."""
+    seen = found(run(), failed=failed)
+    return {**seen, "runs": {**seen["runs"], "new": []}}
+
+
 OTHER = run(losses=("0.5", "0.26"))
 
 
@@ -73,10 +84,14 @@ OTHER = run(losses=("0.5", "0.26"))
         (found(run(card=6 * GB)), "a training step takes 6.00 GB of the card's memory at its peak"),
         (found(OTHER), "other losses: 0.26 in step 2 of a small run, with the old release 0.25"),
         (found(OTHER, same=False), ""),
-        (found(run(), failed={"new": "ImportError: x"}), "training steps of a small run: ImportError: x"),
-        (found(run(), failed={"": "ImportError: x"}), "training steps of a small run: ImportError: x"),
+        (none_done(new="ImportError: x"), "training steps of a small run: ImportError: x"),
+        ({**none_done(**{"": "ImportError: x"}), "runs": {}}, "training steps of a small run: ImportError: x"),
+        # In another turn it did the steps: something else took the card's memory.
+        (found(run(), failed={"new": "CUDA out of memory", "": "it did not end in its time"}), ""),
         (found(run(9), failed={"new": "no GPU is free", "old": "no GPU is free"}), "a training step takes 9 s"),
         ({**found(run()), "runs": {"old": [], "new": []}, "failed": {"new": "no", "old": "no"}}, ""),
+        # In one turn no card was found.
+        ({**found(run()), "runs": {"old": [run()], "new": [run(0.3), {"seconds": 9, "losses": []}]}}, "takes 0.3 s"),
         # A trainer whose own losses differ from turn to turn cannot be compared.
         ({**found(run()), "runs": {"old": [run(), OTHER], "new": [OTHER] * 2}}, ""),
         ({**found(run()), "runs": {"old": [run()] * 2, "new": [OTHER, run()]}}, ""),
@@ -90,13 +105,17 @@ def test_the_gate_of_the_trainer(seen: trial.Found, said: str) -> None:
     assert failure is None or failure.gate == "training"
 
 
-def test_trainers_are_as_nice_as_runs_and_the_host_chooses_the_device(
+def test_trainers_get_what_runs_get_and_the_host_chooses_the_device(
     remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: dict[str, Any] = {}
     monkeypatch.setattr(Remote, "call", lambda *_, **wants: asked.update(wants) or {**trainer_trial.NOTHING, "new": ""})
     trial.compare(remote, "r0", Rollout())
-    assert asked["python"][:3] == ["nice", "-n", "5"] and asked["python"][-2:] == ["python3", "-I"]
+    assert asked["limits"] == {"nice": 5, "oom_score": 500, "umask": 0o022} and asked["python"][-1] == "-I"
+    its = rendering.unit(remote.host.trainer, remote.host.paths, SYSTEMD)
+    slice_, *rules, _ = [word.partition("=")[2] for word in asked["scope"] if "=" in word or word == "--"]
+    assert f"Slice={slice_}" in its and {*rules} - {"Delegate=yes"} <= {*its.splitlines()}
+    assert {rule.partition("=")[0] for rule in rules} == {"Delegate", "MemoryMax", "DevicePolicy", "DeviceAllow"}
     assert (asked["allowed"], asked["guests"]["webui"]["policy"]) == (1, "unload") and asked["locks"].endswith(".turns")
 
 
@@ -112,6 +131,20 @@ def test_a_step_that_seems_dear_is_measured_again(
     monkeypatch.setattr(trial, "_look", lambda *_: answers.pop(0))
     compared, failure = trial.compare(remote, "r0", Rollout())
     assert compared and bool(failure) == dear and bool(answers) != dear
+
+
+def test_a_trainer_that_failed_beside_something_else_is_tried_again(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = [none_done(new="CUDA out of memory"), found(run())]
+    monkeypatch.setattr(trial, "_look", lambda *_: answers.pop(0))
+    assert trial.compare(remote, "r0", Rollout()) == (True, None)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "of a small run: CUDA out of memory; measuring again" in told
+    for _ in range(3):
+        answers.append(none_done(new="ImportError: x"))
+    compared, failure = trial.compare(remote, "r0", Rollout())
+    assert not compared and failure and "ImportError: x" in failure.said
 
 
 @pytest.mark.parametrize(
@@ -141,7 +174,7 @@ def test_what_was_not_measured_is_not_compared_and_that_is_said(
     assert said in told and bool(told) == bool(said)
 
 
-NO_GPU: dict[str, Any] = {"locks": "/runs/.turns", "allowed": 0, "guests": {}}
+NO_GPU: dict[str, Any] = {"locks": "/runs/.turns", "allowed": 0, "guests": {}, "limits": {}, "scope": []}
 
 
 def trainers(folder: Path, *python: str, **more: Any) -> trial.Found:
@@ -156,6 +189,20 @@ def trainers(folder: Path, *python: str, **more: Any) -> trial.Found:
 def test_a_fault_of_measuring_is_no_fault_of_the_new_trainer(tmp_path: Path) -> None:
     seen = trainers(tmp_path, "sh", "-c", "echo 'OSError: No space left on device' >&2; exit 1")
     assert seen["unmeasured"] == "OSError: No space left on device" and trial.judge("h1", seen, Rollout()) is None
+
+
+@pytest.mark.parametrize("booted", [True, False])
+def test_a_trial_has_the_limits_of_a_run(booted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(init, "is_systemd", lambda: booted)
+    its = "[os.environ.get('SCOPE'), os.nice(0), open('/proc/self/oom_score_adj').read().strip()]"
+    python = [sys.executable, "-c", f"import json, os; print(json.dumps({{'told': {its}}}))"]
+    seen = trainers(tmp_path, *python, limits={"nice": 3, "oom_score": 700}, scope=["env", "SCOPE=s"])
+    assert seen["told"] == ["s" if booted else None, min(os.nice(0) + 3, 19), "700"]
+
+
+def test_a_trial_that_is_killed_says_why(tmp_path: Path) -> None:
+    why = trainers(tmp_path, "sh", "-c", "kill -9 $$")["unmeasured"]
+    assert why == "it was ended by signal 9, as by the kernel where main memory runs short; see trainer.memory_max"
 
 
 @pytest.mark.parametrize(
@@ -240,10 +287,37 @@ def test_a_trainer_that_fails_says_why(wants: dict[str, Any], tmp_path: Path) ->
     assert peak < 2_000_000, "what it says is not held"
 
 
+def test_a_trainer_that_takes_too_much_memory_is_no_end_of_the_trial(wants: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "new/does").write_text(json.dumps([0.1, 900, 1.0, "killed"]))
+    seen = trainer_turns.measured(wants, tmp_path)
+    assert "ended by signal 9, as by the kernel where main memory runs short" in seen["failed"]["new"]
+    assert len(seen["runs"]["old"]) == 2
+
+
 def test_without_a_trial_nothing_is_tried(wants: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "code/training/run/trial.py").write_text("raise ImportError('no diffusers')")
     seen = trainer_turns.measured(wants, tmp_path)
     assert seen == {"failed": {"": "ImportError: no diffusers"}, "runs": {"old": [], "new": []}}
+
+
+@pytest.mark.parametrize("where", ["trial", "trainer"])
+def test_a_full_disk_is_no_fault_of_a_trainer(
+    where: str,
+    wants: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    full = "OSError: [Errno 28] No space left on device: 'x'"
+    if where == "trial":
+        (tmp_path / "code/training/run/trial.py").write_text(f"raise SystemExit({full!r})")
+    else:
+        (tmp_path / "new/does").write_text(json.dumps([0.1, 900, 1.0, full]))
+    (tmp_path / "wants").write_text(json.dumps(wants))
+    with (tmp_path / "wants").open() as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        trainer_turns.main()
+    assert json.loads(capsys.readouterr().out) == {"unmeasured": f"/var/tmp: {full}"}
 
 
 def test_a_device_that_trains_is_left_alone(

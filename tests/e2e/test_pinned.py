@@ -27,7 +27,7 @@ COMMITS = (
 CONVERTED = "/srv/sdfleet/converted/old.safetensors"
 UV_NOTE = "/uv_cache.json"
 """uv's note of when it built a package from git; RECORD beside it has that note's hash."""
-TOLD_BY_TIME = ("/built.json", "/history.json")
+TOLD_BY_TIME = ("/built.json", "/history.json", "/history.json.copy")
 """Who built a release and when, and what has served: a host's own story."""
 
 

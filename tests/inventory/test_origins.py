@@ -136,6 +136,23 @@ def test_no_secret_is_shown(words: tuple[str, ...], form: tuple[str, ...], file:
         assert {"mirrors", "gpu", "hosts", "models"} <= tomllib.loads(done.output).keys()
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"https://{SECRET}@github.com/o/n", "https://***@github.com/o/n"),
+        (f"https://me:p@{SECRET}@github.com/o/n", "https://***@github.com/o/n"),
+        (f"socks5://me:p@{SECRET}@h", "socks5://***@h"),
+        ("ssh://git@github.com/o/n", "ssh://git@github.com/o/n"),
+        ("https://h/a@b?to=c@d", "https://h/a@b?to=c@d"),
+        ("https://proxy.example/https://github.com", "https://proxy.example/https://github.com"),
+        (f"https://h/a?X-Amz-Signature={SECRET}&n=1", "https://h/a?X-Amz-Signature=***&n=1"),
+        (f"https://h/a?design=1&sig={SECRET}", "https://h/a?design=1&sig=***"),
+    ],
+)
+def test_what_opens_a_url_is_not_shown(url: str, shown: str) -> None:
+    assert origins._plain(url) == shown
+
+
 def test_a_host_that_is_not_there_is_wrong_usage(file: Path) -> None:
     done = CliRunner().invoke(app, ["config", "gpu-9", "--fleet", str(file)])
     assert "no host 'gpu-9'; known are gpu-1, gpu-2" in str(done.exception)

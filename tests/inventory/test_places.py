@@ -89,7 +89,7 @@ def test_the_driver_is_decided_by_the_table_that_names_it(tmp_path: Path) -> Non
     file = written(tmp_path)
     file.write_text(file.read_text().replace("[groups.fast]", '[groups.fast]\ngpu.webui_torch = "cu121"'))
     fleet = load(file)
-    said = [decide(HostGpus(), host.gpu, host.places).reason for host in fleet.hosts.values()]
+    said = [decide(HostGpus(), host.gpu, host.places).sentence for host in fleet.hosts.values()]
     assert said[0] == "No NVIDIA GPU; everything runs on the CPU."
     assert said[1] == "groups.fast.gpu.webui_torch asks for cu121, but the host has no NVIDIA GPU."
 

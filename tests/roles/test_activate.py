@@ -165,11 +165,27 @@ def test_an_application_without_a_service_is_only_pointed(app: Path) -> None:
     "damage",
     ["{", "[]", "null", '{"served": [5], "trying": null}', '{"served": [{"release": "../x"}], "trying": null}', "{}"],
 )
-def test_damaged_history_is_begun_anew_and_set_aside(app: Path, damage: str) -> None:
+def test_damaged_history_is_set_aside_and_nothing_of_it_lost(app: Path, damage: str) -> None:
+    for release in ("one", "two"):
+        switch(app, release, f"runs {release}")
+    (app / "history.json").write_text(damage)
+    done = call(app, "figures", '{"seconds": 1.5}')  # as while the gates of an update run
+    assert "was damaged and is history.json.damaged now; its copy is used" in done.stderr
+    assert (app / "history.json.damaged").read_text() == damage
+    served = json.loads((app / "history.json").read_text())["served"]
+    assert [entry.get("figures") for entry in served] == [None, {"seconds": 1.5}]
+    (app / "history.json").unlink()
+    assert call(app, "back").stdout.startswith("two -> one in ")
+    assert state(app) == ("one", "runs one")
+
+
+@pytest.mark.parametrize("damage", ["{", "[]"])
+def test_damaged_history_without_a_copy_is_begun_anew(app: Path, damage: str) -> None:
     switch(app, "one", "runs one")
+    (app / "history.json.copy").unlink()  # none of an older sdfleet
     (app / "history.json").write_text(damage)
     done = switch(app, "two", "runs two")
-    assert done.returncode == 0 and "was damaged and is history.json.damaged now" in done.stderr
+    assert done.returncode == 0 and "is history.json.damaged now; a new one is begun" in done.stderr
     served = json.loads((app / "history.json").read_text())["served"]
     assert [entry["release"] for entry in served] == ["one", "two"]
     assert (app / "history.json.damaged").read_text() == damage

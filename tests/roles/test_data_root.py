@@ -2,6 +2,8 @@
 
 import os
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -72,13 +74,17 @@ def test_one_that_systemd_hides_is_noted_before_and_refused_on_such_a_host(tmp_p
     assert chosen_manager(fleet.hosts["c"], "supervisor") == Supervisor(fleet.hosts["c"].paths)
 
 
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder that every user reaches: pytest closes its own ones again whenever another session of it starts."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it becomes another user")
-def test_services_pass_and_see_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tmp_path.chmod(0o755)
-    for folder in tmp_path.parents:
-        if folder != Path("/tmp") and folder.is_relative_to("/tmp"):
-            folder.chmod(folder.stat().st_mode | 0o001)
-    home, disk, root = tmp_path / "home", tmp_path / "home/disk", tmp_path / "home/disk/sdfleet"
+def test_services_pass_and_see_nothing_else(open_place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, disk, root = open_place / "home", open_place / "home/disk", open_place / "home/disk/sdfleet"
     root.mkdir(parents=True)
     home.chmod(0o700)
     (home / "link").symlink_to(root)

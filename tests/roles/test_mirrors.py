@@ -10,10 +10,16 @@ import pytest
 from inventory.merge import PRESETS
 from roles.cache.servers import homes
 from roles.facts.answers import Answer, Answers
+from roles.facts.seen import Entry, HostSurvey
+from roles.facts.survey import Survey
+from roles.managers import SYSTEMD
+from roles.mirrors import tasks
 from roles.mirrors.config import Mirrors
 from roles.mirrors.rendering import OURS, apt_sources, environment, gitconfig, pip_conf, uv_toml
 from roles.mirrors.selection import GIT_ANSWER, choose_mirrors, narrowed, probes, unprobed
 from roles.models.addresses import addresses
+from roles.proxy import Proxy
+from tests.roles.declared import declared
 
 REPOSITORY = "https://github.com/o/n.git"
 ORIGINS = ('github.com"', "huggingface.co", "pypi.org", "download.pytorch.org")
@@ -105,6 +111,32 @@ def test_git_rewrites_what_the_block_says_and_keeps_the_rest(tmp_path: Path) -> 
     assert again == file.read_text()
     assert f"{ONE}" not in gitconfig(again, f"{TWO}/https://github.com/")
     assert gitconfig(again, None) == theirs
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_gitconfig_that_is_no_utf_8_keeps_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: bytes
+) -> None:
+    file = tmp_path / "gitconfig"
+    monkeypatch.setattr(tasks, "GITCONFIG", file)
+    theirs = b"[user]\n\tname = \xd0\xa1\xc3\xf7" + end
+    file.write_bytes(theirs)
+
+    def applied(mirrors: Mirrors) -> bytes:
+        seen = HostSurvey({str(file): Entry("f", "root", "root", 0o644)}, {str(file): file.read_text(errors="replace")})
+
+        def declare() -> None:
+            tasks.install(mirrors=mirrors, repository=REPOSITORY, proxy=Proxy(), manager=SYSTEMD)
+
+        operations = declared(declare, {Survey: seen, Answers: {}})
+        for command in operations.get("Mirrors | Point git at the GitHub mirror", []):
+            subprocess.run(["sh", "-c", command], check=True)
+        return file.read_bytes()
+
+    block = gitconfig("", f"{ONE}/https://github.com/").encode()
+    assert applied(Mirrors(github=(ONE,))) == applied(Mirrors(github=(ONE,))) == theirs.rstrip(b"\n") + b"\n" + block
+    assert applied(Mirrors(github=(TWO,))) == theirs.rstrip(b"\n") + b"\n" + block.replace(b"one.ex", b"two.ex")
+    assert applied(Mirrors()) == theirs.rstrip(b"\n") + b"\n"
 
 
 def test_the_environment_file_is_what_a_shell_reads(tmp_path: Path) -> None:

@@ -17,9 +17,14 @@ def app(tmp_path: Path) -> Path:
     for age, name in enumerate(("r3", "r2", "r1")):
         release(home, name, age)
     (home / "current").symlink_to("releases/r3")
-    served = [{"release": name} for name in ("r1", "r2", "r3")]
+    served = [entry(name) for name in ("r1", "r2", "r3")]
     (home / "history.json").write_text(json.dumps({"served": served, "trying": None}))
     return home
+
+
+def entry(name: str, left: str = "") -> dict[str, str]:
+    """One of the history."""
+    return {"release": name, "unit": "", "text": "", "left": left}
 
 
 def release(home: Path, name: str, days: int, manifest: bool = True) -> Path:
@@ -38,6 +43,21 @@ def left(home: Path) -> list[str]:
 
 
 def test_the_last_to_serve_stay(app: Path) -> None:
+    prune.prune_releases(app, 2)
+    assert left(app) == ["r2", "r3"]
+
+
+def test_a_release_that_was_refused_takes_no_place_of_one_to_go_back_to(app: Path) -> None:
+    history = app / "history.json"
+    served = [entry("r1"), entry("r2", left="2026-11-29"), entry("r3")]
+    history.write_text(json.dumps({"served": served, "trying": None}))
+    prune.prune_releases(app, 2)
+    assert left(app) == ["r1", "r3"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"served": 3}', '{"served": ["r1"]}', '{"served": [{}]}'])
+def test_a_damaged_history_leaves_the_youngest(app: Path, text: str) -> None:
+    (app / "history.json").write_text(text)
     prune.prune_releases(app, 2)
     assert left(app) == ["r2", "r3"]
 

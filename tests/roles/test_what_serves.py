@@ -85,3 +85,12 @@ def test_a_file_of_others_is_put_back_to_the_byte(host: Host) -> None:
     change(host)
     host.watched()
     assert (host.folder / "pip.conf").read_bytes() == theirs
+
+
+def test_a_damaged_history_keeps_no_host_from_going_back(host: Host) -> None:
+    host.switch("one", "runs one")
+    (host.home / "history.json").write_text("{")
+    assert host.arm()["waits"] is True
+    change(host)
+    host.watched()
+    assert host.state == ("one", "runs one") and not host.known("undone")["failed"]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from training.errors import InputError
-from training.picture_files import open_picture
+from training.picture_files import as_displayed, open_picture
 
 
 class Captioner(Protocol):
@@ -27,7 +27,7 @@ def load_on_white(path: Path) -> Image.Image:
     Raises InputError if it cannot be read.
     """
     with open_picture(path) as file:
-        image = ImageOps.exif_transpose(file)
+        image = as_displayed(file)
         if "A" in image.getbands() or "transparency" in image.info:
             image = image.convert("RGBA")
             white = Image.new("RGBA", image.size, "white")

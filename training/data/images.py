@@ -6,11 +6,11 @@ from random import Random
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from training.data.buckets import Fit
-from training.picture_files import open_picture
+from training.picture_files import as_displayed, open_picture
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def load_image(path: Path) -> tuple[Image.Image, Image.Image | None]:
     Raises InputError if it cannot be read.
     """
     with open_picture(path) as file:
-        image = ImageOps.exif_transpose(file)
+        image = as_displayed(file)
         transparent = "A" in image.getbands() or "transparency" in image.info
         alpha = image.convert("RGBA").getchannel("A") if transparent else None
         return image.convert("RGB"), alpha

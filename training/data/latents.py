@@ -29,7 +29,7 @@ class Latents:
 
         def key_of(p: Picture) -> str:
             flip = p.subset.augment.flip
-            return cache.key("latents 2", digests.of(p.path), p.fit.size, p.fit.resized, flip, source)
+            return cache.key("latents 3", digests.of(p.path), p.fit.size, p.fit.resized, flip, source)
 
         self._cache = cache
         self._keys = [key_of(picture) for picture in pictures]

@@ -8,7 +8,7 @@ from pathlib import Path
 from training.data import captions
 from training.data.buckets import Fit, bucket_sizes, fit
 from training.errors import InputError
-from training.picture_files import open_picture, pictures_in
+from training.picture_files import displayed_size, open_picture, pictures_in
 from training.sections.data import MOST_REPEATS, PICTURE_ENDINGS, Data, Subset
 
 REPEATS_FOLDER = re.compile(r"(\d+)_(.*)")
@@ -106,9 +106,7 @@ def _pictures(subset: Subset, data: Data, problems: list[str]) -> Iterator[Pictu
 def _size(file: Path) -> tuple[int, int]:
     """Width and height after the EXIF rotation."""
     with open_picture(file) as image:
-        rotated = image.getexif().get(0x0112, 1) >= 5
-        width, height = image.size
-    return (height, width) if rotated else (width, height)
+        return displayed_size(image)
 
 
 def balance_regularisation(pictures: list[Picture]) -> list[Picture]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import imagehash
-from PIL import Image, ImageOps
+from PIL import Image
 
-from training.picture_files import why_unreadable
+from training.picture_files import as_displayed, turn, why_unreadable
 from training.review.finding import Finding
 
 THUMBNAIL = (192, 192)
@@ -16,8 +16,6 @@ NEAR = 4
 """Pictures whose perceptual hashes (64 bits) differ in at most this many bits count as the same."""
 SMALL = 1.5
 """Enlarging a picture by more than this blurs it."""
-ROTATED = 0x0112
-"""EXIF's orientation tag."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def inspect_picture(path: Path) -> tuple[InspectedPicture | None, list[Finding]]
         with Image.open(path) as file:
             file.load()
             found += _remarks(path, file)
-            shown = ImageOps.exif_transpose(file).convert("RGB")
+            shown = as_displayed(file).convert("RGB")
     except Exception as error:  # decoders raise all kinds of exceptions for damaged files
         why = why_unreadable(error)
         return None, [*found, Finding("bad", path, f"cannot be read ({why}); replace it or take it out")]
@@ -57,7 +55,7 @@ def _remarks(path: Path, file: Image.Image) -> Iterator[Finding]:
         yield Finding("warning", path, f"has more than 8 bits a channel ({file.mode}); save it as 8-bit sRGB")
     elif file.mode in ("1", "L", "LA"):
         yield Finding("note", path, "is grey; the network learns that its subject is")
-    if file.getexif().get(ROTATED, 1) != 1:
+    if turn(file) is not None:
         yield Finding("note", path, "is turned by its EXIF tag; the trainer turns it as a viewer does")
     if "A" in file.getbands() or "transparency" in file.info:
         yield Finding("note", path, "has transparency; what lies under it is trained, unless data.alpha_mask is set")

@@ -128,12 +128,14 @@ def test_ports_that_it_does_not_open_are_free(loaded: Loaded) -> None:
         assert loaded(FLEET + f"[webui]\nport = {port}\n").webui.port == port
     with pytest.raises(ConfigError, match=r"hosts\.a\.gateway\.webui_port are both 6006"):
         loaded(FLEET + "[webui]\nport = 6006\n")
-    with pytest.raises(ConfigError, match=r"must differ"):
-        loaded(
-            FLEET.replace('tls = "provider"', "lora_scripts_port = 6006").replace(
-                f', public_urls = ["{URL}/proxy/6006/"]', ""
-            )
-        )
+    own = FLEET.replace('tls = "provider", ', "").replace(f', public_urls = ["{URL}/proxy/6006/"]', "")
+    for port in (8443, 8444, 9443):
+        assert loaded(own.replace("= 6006", f"= {port}")).gateway.webui_port == port
+        assert loaded(own + f"[webui]\nport = {port}\n").webui.port == port
+    both = own.replace('"webui", ', '"webui", "lora_scripts", ')
+    for name in ("lora_scripts_port", "tensorboard_port", "http_port"):
+        with pytest.raises(ConfigError, match=rf"hosts\.a\.gateway\.{name} are both 6006"):
+            loaded(both.replace("webui_port", f"{name} = 6006, webui_port"))
 
 
 def test_the_proxys_word_on_addresses_counts_only_where_it_is_trusted() -> None:

@@ -31,7 +31,7 @@ def _rows(hosts: tuple[Host, ...]) -> str:
         torch = ", ".join(_torch(found) for found in (decision.webui, decision.trainer))
         if decision.fabric_manager:
             what += ", fabric manager"
-        said = " ".join((decision.reason, *decision.notes))
+        said = " ".join((decision.sentence, *decision.notes))
         lines.append(f"| {host.name} | {what} | {'' if decision.action == 'refuse' else torch} | {said} |")
     return "\n".join(lines) + "\n"
 

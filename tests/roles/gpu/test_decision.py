@@ -35,11 +35,11 @@ def _name(torch: Torch | None) -> str | None:
 @pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
 def test_decision(host: Host) -> None:
     decision = decide(host.state, host.settings, {})
-    said = " ".join((decision.reason, *decision.notes))
+    said = " ".join((decision.sentence, *decision.notes))
     found = (decision.action, decision.driver, decision.modules, _name(decision.webui), _name(decision.trainer))
     assert found == (host.action, host.driver, host.modules, host.webui, host.trainer), said
     assert host.says.lower() in said.lower()
-    assert decision.reason.endswith(".") and "\n" not in decision.reason
+    assert decision.sentence.endswith(".") and "\n" not in decision.sentence
 
 
 def test_table_is_as_wide_as_the_field() -> None:
@@ -67,7 +67,7 @@ def test_what_apply_installs_is_what_the_next_apply_keeps() -> None:
         if any(not card_by_id(card).known for card in cards):
             after["smi_gpus"] = tuple(SmiGpu(name="NVIDIA New", compute=(12, 0)) for _ in cards)
         again = decide(HostGpus.model_validate(host.facts | after), host.settings, {})
-        assert (again.action, again.driver) == ("keep", version), f"{host.name}: {again.reason}"
+        assert (again.action, again.driver) == ("keep", version), f"{host.name}: {again.sentence}"
 
 
 def test_nvswitches_ask_for_the_fabric_manager() -> None:
@@ -91,7 +91,7 @@ def test_a_preinstalled_driver_is_kept_in_every_branch_that_runs_the_builds() ->
     for branch in range(525, 700, 5):
         host = UBUNTU22 | running(f"{branch}.60.13", "nvidia", A100)
         decision = decide(Host("", host, "keep").state, Gpu(), {})
-        assert decision.action == "keep", f"{branch}: {decision.reason}"
+        assert decision.action == "keep", f"{branch}: {decision.sentence}"
 
 
 def test_unknown_card_is_placed_by_its_range_or_by_nvidia_smi() -> None:
