@@ -49,7 +49,8 @@ def main(
         # The WebUI keeps the old hash for a name if its file is not newer than before.
         os.utime(stored)
         nofollow_changes.link(name, blob)
-    return {"changed": changed, "refreshed": [app for app, port in ports.items() if _refresh(APPLICATIONS[app], port)]}
+    refreshed = [app for app, port in ports.items() if _refresh(APPLICATIONS[app], port)]
+    return {"changed": changed, "replaced": bool(changed and before), "refreshed": refreshed}
 
 
 def _write_down(manifest: Path, name: str, entry: dict[str, str]) -> None:

@@ -1,7 +1,7 @@
 """Publish a run's LoRA to what draws on hosts, through their content store; without a restart."""
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from deploy.onhost import published
 from inventory.errors import SdfleetError
 from inventory.model import HostSettings
 from roles.models.config import FOLDERS
+from roles.webui.flavors import FLAVORS
 from training.digests import sha256_of
 from training.run import record_format
 
@@ -44,11 +45,20 @@ def not_running(host: HostSettings, refreshed: Collection[str]) -> list[str]:
     return [name for name in host.drawing_ports if name not in refreshed]
 
 
+def keeping(host: HostSettings, answer: Mapping[str, Any]) -> list[str]:
+    """Names of the services that draw with the file which had this name before, until they are restarted.
+
+    + answer: of `publish`
+    """
+    keeps = host.has("webui") and FLAVORS[host.webui.flavor].keeps_loras
+    return [name for name in answer["refreshed"] if name == "webui" and keeps and answer["replaced"]]
+
+
 def publish(remote: Remote, run: str, file: Path, name: str) -> dict[str, Any]:
     """Put `file` into the host's store, link it as LoRA `name`, and have what draws there read it.
 
-    Publishing the same file again changes nothing. Returns {"changed": bool, "refreshed": names of services}; raises
-    HostError.
+    Publishing the same file again changes nothing. Returns {"changed": bool, "replaced": whether another file had the
+    name, "refreshed": names of services}; raises HostError.
     """
     paths = remote.host.paths
     sha256 = sha256_of(file)

@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -15,13 +16,14 @@ from deploy.runs import drawn, listing, train_again
 from deploy.runs.names import run_name
 from deploy.runs.outcome import bring, follow_and_fetch, sent
 from deploy.runs.placement import BUSY, UNREAD, RunHosts, choose, run_host, run_hosts, shared_hosts, trainers
-from deploy.runs.publish import not_running, result
+from deploy.runs.publish import keeping, not_running, result
 from deploy.runs.publish import publish as publish_file
 from deploy.runs.report import write as write_report
 from deploy.runs.requirements import nodes
 from deploy.runs.submission import prepare, read
 from deploy.runs.then import refuse_partial, refuse_unfollowed, stoppable
 from deploy.runs.transfer import RunHost
+from deploy.status import TITLES
 from inventory.errors import ConfigError, Problem, SdfleetError
 from roles.onhost import lora_keys
 from roles.onhost.lora_pictures import Order
@@ -167,20 +169,33 @@ def publish(
     with connect(hosts) as remotes:
         with waiting(f"{name} to reach {len(hosts)} host(s)"):
             answers = each(remotes, lambda remote: publish_file(remote, run, file, name))
+        told: dict[str, list[str]] = {}
         for at, answer in answers.items():
             if isinstance(answer, HostError):
                 err.print(styled("[bold red]error[/] {}", answer))
                 continue
-            what = "published" if answer["changed"] else "was already published"
-            down = not_running(remotes[at].host, answer["refreshed"])
-            seen = f"; not running, and will see it when started: {', '.join(down)}" if down else ""
-            out.print(styled("[bold]{}[/] {} {}{}", at, name, what, seen))
-        told = {at: answer["refreshed"] for at, answer in answers.items() if not isinstance(answer, HostError)}
+            told[at] = _seen(remotes[at], name, answer)
         if draw and any(told.values()):
             _draw({at: remotes[at] for at in told if told[at]}, told, drawn.order(into / run, name, file), into / run)
     if any(isinstance(answer, HostError) for answer in answers.values()):
         raise typer.Exit(1)
     out.print(f"In a prompt: <lora:{name}:1>")
+
+
+def _seen(remote: Remote, name: str, answer: Mapping[str, Any]) -> list[str]:
+    """Tell what became of a published file on a host. Returns which applications draw with it.
+
+    + answer: of publish_file
+    """
+    what = "published" if answer["changed"] else "was already published"
+    down = not_running(remote.host, answer["refreshed"])
+    seen = f"; not running, and will see it when started: {', '.join(down)}" if down else ""
+    out.print(styled("[bold]{}[/] {} {}{}", remote.name, name, what, seen))
+    stale = keeping(remote.host, answer)
+    for role in stale:
+        said = "[bold yellow]warning[/] {}: {} draws with the earlier {} until you run: sdfleet restart {} {}"
+        err.print(styled(said, remote.name, TITLES[role], name, role, remote.name))
+    return [role for role in answer["refreshed"] if role not in stale]
 
 
 def _draw(remotes: Mapping[str, Remote], roles: Mapping[str, list[str]], wanted: Order, folder: Path) -> None:

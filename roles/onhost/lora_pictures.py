@@ -66,13 +66,18 @@ def chosen(checkpoints: Sequence[str], base: str, loaded: str) -> str:
     """The checkpoint named `base`, else the one in use, else the first. Raises PictureError if there is none."""
     if not checkpoints:
         raise PictureError("it has no checkpoint")
-    in_use = loaded if loaded in checkpoints else checkpoints[0]
+    # One and the same checkpoint is told with the hash of its file and without.
+    in_use = next((title for title in checkpoints if _without_hash(title) == _without_hash(loaded)), checkpoints[0])
     return next((title for title in (in_use, *checkpoints) if name_of(title) == base), in_use)
 
 
 def name_of(checkpoint: str) -> str:
     """The name of the file that an application calls FOLDER/NAME.safetensors, perhaps with a hash behind it."""
-    return PurePosixPath(checkpoint.partition(" [")[0]).stem
+    return PurePosixPath(_without_hash(checkpoint)).stem
+
+
+def _without_hash(checkpoint: str) -> str:
+    return checkpoint.partition(" [")[0]
 
 
 def _webui(

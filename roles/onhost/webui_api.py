@@ -18,8 +18,8 @@ KINDS = ("checkpoints", "vae", "loras", "embeddings")
 
 
 def refusal(said: Any) -> str:
-    """What the WebUI says in an answer with an error: the exception."""
-    return f"{said['error']}: {said.get('errors') or said['detail']}"
+    """What the WebUI says in an answer with an error: the exception. Forge Neo has its text as `message`."""
+    return f"{said['error']}: {said.get('errors') or said.get('message') or said['detail']}"
 
 
 ask = partial(loopback.ask_json, refusal=refusal)

@@ -51,6 +51,8 @@ class Flavor:
     """Flags that it has under another name -> the option."""
     managed: Mapping[str, str] = field(default_factory=dict)
     """Further flags that sdfleet sets -> what to do instead."""
+    keeps_loras: bool = False
+    """Whether it remembers LoRAs by the names of their files: then it sees a replaced one only after a restart."""
 
 
 SWITCHES = """
@@ -165,6 +167,8 @@ FLAVORS: Mapping[str, Flavor] = MappingProxyType(
             commits={"2.6": "b3403af1cf0e468272464207319057548c0567fe"},
             repositories={},
             commit_variables={},
+            # Its gradio serves the files of its page only from the data folder, unless the code's is allowed too.
+            arguments=("--gradio-allowed-path", "."),
             cpu_arguments=("--always-cpu", "--all-in-fp32"),
             # Its built-in extensions bring installers, which would be run.
             check_arguments=("--disable-all-extensions",),
@@ -200,6 +204,7 @@ FLAVORS: Mapping[str, Flavor] = MappingProxyType(
             ),
             # gradio 4.40.0 declares pillow<11; the launcher installs the requirements after it.
             overrides=("pillow==11.3.0",),
+            keeps_loras=True,
         ),
     }
 )

@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Mapping
 from pathlib import PurePosixPath
+from urllib.parse import quote
 
 import pytest
 from testinfra.host import Host
@@ -34,6 +35,9 @@ from roles.webui.config import Webui
 from roles.webui.extensions import names, shown
 from roles.webui.release import EXTENSIONS, release_of
 from roles.webui.service import UNIT, options_hold, unit_text
+
+MOST_FILES = 100
+"""Of the files that its page names, how many are asked for."""
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +119,18 @@ def test_it_serves_no_file_of_the_system(host: Host, webui: Webui) -> None:
     status = host.run(http_commands.statuses([url])).stdout.strip()
     assert status not in ("", "000"), f"{url} gives no answer"
     assert status != "200", f"{url} is served to whoever asks"
+
+
+def test_its_page_gets_its_scripts_and_styles(host: Host, webui: Webui) -> None:
+    running(host, UNIT, WEBUI)
+    home = f"http://127.0.0.1:{webui.port}/"
+    named = f"{http_commands.body(home)} | grep -oE '(src|href)=\"file=[^\"]+' | head -n {MOST_FILES}"
+    files = [line.partition('="')[2] for line in host.run(named).stdout.splitlines()]
+    if not files:
+        pytest.skip("its page names no file, or it has no page")
+    found = host.run(http_commands.statuses([home + quote(file, safe="/=?") for file in files])).stdout.split()
+    lost = [f"{file} ({status})" for file, status in zip(files, found, strict=True) if status != "200"]
+    assert not lost, f"{len(lost)} of {len(files)} files of its page are not served, such as {lost[0]}"
 
 
 def test_it_draws(host: Host, webui: Webui, paths: Paths, release: Release, models: tuple[Model, ...]) -> None:

@@ -131,10 +131,11 @@ def test_one_that_ignores_the_file_is_named(place: Callable[[bool], Place], monk
     assert "it did not read 2 of its keys" in report.write(there.folder).read_text().replace("\n", " ")
 
 
-def test_another_model_is_named_where_the_runs_own_is_not_there(place: Callable[[bool], Place]) -> None:
+@pytest.mark.parametrize("loaded", ["used.safetensors [abc]", "used.safetensors"], ids=["WebUI", "Forge Neo"])
+def test_another_model_is_named_where_the_runs_own_is_not_there(loaded: str, place: Callable[[bool], Place]) -> None:
     there = place(False)
     there.webui.models = there.comfyui.models = ("first.safetensors", "used.safetensors")
-    there.webui.loaded = "used.safetensors [abc]"
+    there.webui.loaded = loaded
     webui, comfyui = there.told()
     assert "the same with used.safetensors [abc]; it has no model sd15, which the run trained on" in webui
     assert "the same with first.safetensors; it has no model sd15" in comfyui
@@ -191,13 +192,32 @@ def test_a_run_that_says_little_is_drawn_all_the_same(place: Callable[[bool], Pl
     assert there.order().prompt in (drawn.PROMPT, "None") and there.order().base == ""
 
 
+@pytest.mark.parametrize("flavor", ["a1111", "forge-neo"])
+def test_a_fork_that_remembers_the_file_of_that_name_must_be_restarted(
+    flavor: str, fakes: FakeHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.write({"h1": "train webui"}, f'[webui]\nflavor = "{flavor}"')
+    run_on(fakes, "h1", "ink")
+    (fakes.root("h1") / "store").mkdir()
+    monkeypatch.setattr(
+        train, "publish_file", lambda *_: {"changed": True, "replaced": True, "refreshed": ["webui", "comfyui"]}
+    )
+    asked: list[str] = []
+    monkeypatch.setattr(train, "_draw", lambda remotes, roles, *_: asked.extend(roles["h1"]))
+    done = fakes.sdfleet("train", "publish", "ink", "--into", str(tmp_path / "runs"))
+    said = "warning h1: WebUI draws with the earlier ink until you run: sdfleet restart webui h1"
+    assert done.exit_code == 0 and (said in done.output) == (flavor == "forge-neo"), done.output
+    assert asked == (["comfyui"] if flavor == "forge-neo" else ["webui", "comfyui"])
+
+
 def test_publish_draws_where_it_was_seen_unless_told_not_to(
     fakes: FakeHosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fakes.write({"h1": "train webui", "h2": "webui"})
     run_on(fakes, "h1", "ink")
     (fakes.root("h1") / "store").mkdir()
-    seen = {"h1": {"changed": True, "refreshed": ["webui"]}, "h2": {"changed": True, "refreshed": []}}
+    new = {"changed": True, "replaced": False}
+    seen = {"h1": {**new, "refreshed": ["webui"]}, "h2": {**new, "refreshed": []}}
     monkeypatch.setattr(train, "publish_file", lambda remote, *_: seen[remote.name])
     asked: list[str] = []
 

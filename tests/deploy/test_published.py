@@ -64,6 +64,14 @@ def test_a_disk_that_is_full_leaves_no_link_without_a_note(root: Path, monkeypat
     assert publish(root, 1)["changed"], "publishing again does not finish the job"
 
 
+def test_it_is_told_whether_another_file_had_the_name(root: Path) -> None:
+    assert [publish(root, 1)["replaced"] for _ in range(2)] == [False, False]
+    link = root / "Lora/ink-1.safetensors"
+    link.unlink()
+    link.symlink_to(root / "store/sha256/aa/other")
+    assert publish(root, 1)["replaced"] and link.read_bytes() == b"lora 1"
+
+
 @pytest.mark.parametrize("damage", ["{", "[]", "", '"x"'])
 def test_a_damaged_note_is_not_replaced(root: Path, damage: str) -> None:
     (root / "store/published.json").write_text(damage)

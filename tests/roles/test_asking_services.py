@@ -1,11 +1,12 @@
 """Hostile answers of a service, to whatever root or the controller asks of it."""
 
+import json
 import re
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -113,6 +114,24 @@ def test_a_plain_answer_comes_through(serve: Callable[[Hostile], int]) -> None:
     url = f"http://127.0.0.1:{port}/x"
     assert subprocess.check_output(["sh", "-c", http_commands.body(url)]) == b'["ok"]'
     assert subprocess.check_output(["sh", "-c", http_commands.statuses([url, url])]) == b"200\n200\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"error": "OSError", "detail": "", "body": "", "errors": "no such file"}, "OSError: no such file"),
+        ({"error": "HTTPException", "detail": "Sampler not found", "body": "", "errors": ""}, "Sampler not found"),
+        ({"error": "ValueError", "detail": "", "body": "", "message": "no model"}, "ValueError: no model"),
+        ({"detail": "Sampler not found"}, "Sampler not found"),
+    ],
+    ids=["WebUI", "WebUI's own", "Forge Neo", "Forge Neo's own"],
+)
+def test_why_nothing_was_drawn_is_told(said: Mapping[str, str], told: str, serve: Callable[[Hostile], int]) -> None:
+    body = json.dumps(said).encode()
+    head = f"HTTP/1.1 500 Oh\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    port = serve(lambda to: to.sendall(head + body))
+    with pytest.raises(PictureError, match=f"^the WebUI drew nothing, it answered 500: .*{told}"):
+        webui_picture.draw(port, 5)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

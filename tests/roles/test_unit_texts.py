@@ -38,7 +38,7 @@ flags = {{ fp8_e4m3fn_unet = true, reserve_vram = 1.5 }}
 peers = ["203.0.113.2"]
 """
 FLEETS: dict[str, tuple[str, Device]] = {"cpu": (PLAIN, "cpu"), "cuda": (PLAIN, "cuda"), "rich": (RICH, "cuda")}
-WEBUI_PROGRAM = "e62ee4aa08fff640"
+WEBUI_PROGRAM = "3ed22298693133af"
 LOGIN_PROGRAM = "9781decf5697dff6"
 """Digests of the programs whose change restarts the WebUI and the gateway on every host at its next apply: new ones
 belong into CHANGELOG.md."""

@@ -230,6 +230,7 @@ def test_a_fork_brings_its_own_code_flags_and_environment() -> None:
     assert "--always-cpu" in words and "--no-download-sd-model" not in words, "its launcher knows no such flag"
     assert words[words.index("--embeddings-dir") + 1] == "/srv/sdfleet/data/webui/embeddings", "where ours are linked"
     assert words[words.index("--gpu-device-id") + 1] == "1", "--device-id does nothing there"
+    assert words[words.index("--gradio-allowed-path") + 1] == ".", "its page's scripts and styles would be refused"
     with pytest.raises(ValidationError, match="forge-neo has no flag medvram"):
         Webui(flavor="forge-neo", flags={"medvram": True})
     with pytest.raises(ValidationError, match=r"xformers is decided by sdfleet .*webui\.requirements"):
