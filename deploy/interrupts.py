@@ -61,9 +61,11 @@ def run(command: Sequence[str], folder: Path | None = None, environment: Mapping
             if asked():  # Ctrl-C reaches it from the terminal
                 process.terminate()
                 process.send_signal(signal.SIGHUP)  # an interactive shell ignores SIGTERM, what nohup starts this one
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(END_SECONDS)
-            process.kill()
+            try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(END_SECONDS)
+            finally:  # also after a second interrupt
+                process.kill()
             raise
 
 

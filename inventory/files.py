@@ -15,10 +15,12 @@ def state_folder() -> Path:
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "sdfleet"
 
 
-def replace_file(file: Path, content: str | bytes, *, mode: int | None = None) -> None:
+def replace_file(file: Path, content: str | bytes, *, mode: int | None = None, durable: bool = True) -> None:
     """Replace the content of `file` atomically: after a power cut or on a full disk it is the old or the new one.
 
-    Without `mode` it keeps its own; a new file gets one from the umask. Raises SdfleetError if it cannot be written.
+    + mode: without it the file keeps its own; a new one gets one from the umask
+    + durable: if not, a power cut may damage it; but a busy disk, which can take minutes, is not waited for
+    Raises SdfleetError if it cannot be written.
     """
     file = file.resolve()  # replace a link's target, not the link
     data = content.encode() if isinstance(content, str) else content
@@ -30,20 +32,27 @@ def replace_file(file: Path, content: str | bytes, *, mode: int | None = None) -
             with os.fdopen(handle, "wb") as stream:
                 os.fchmod(stream.fileno(), mode)
                 stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+                if durable:
+                    stream.flush()
+                    os.fsync(stream.fileno())
             Path(name).replace(file)
         except BaseException:
             with contextlib.suppress(OSError):
                 Path(name).unlink()
             raise
-        folder = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        if durable:
+            _sync(file.parent)
     except OSError as error:
         raise SdfleetError(f"{file}: cannot be written: {error.strerror or error}; it was not changed") from error
+
+
+def _sync(folder: Path) -> None:
+    """Have a rename in the folder outlive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -31,4 +31,4 @@ class Remembered:
         """Replace its content, if the folder can be written."""
         with contextlib.suppress(OSError, SdfleetError):
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            replace_file(self.file, json.dumps(content), mode=0o600)
+            replace_file(self.file, json.dumps(content), mode=0o600, durable=False)

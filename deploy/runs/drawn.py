@@ -15,6 +15,7 @@ from deploy.console import styled
 from deploy.onhost import drawn as onhost
 from deploy.rollout.gates import converter, difference
 from deploy.status import TITLES
+from roles.models.wanted import SUFFIXES
 from roles.onhost.lora_pictures import WEIGHTS, Order, name_of
 from roles.onhost.png_pixels import PictureError
 from training.atomic_file import replaced
@@ -80,8 +81,9 @@ def order(folder: Path, name: str, file: Path) -> Order:
     model, sample = (_table(config, section) for section in ("model", "sample"))
     prompts = sample.get("prompts")
     first = str(prompts[0]).partition(" --")[0].strip() if isinstance(prompts, list) and prompts else ""
-    base = PurePosixPath(str(model.get("checkpoint", ""))).stem
-    return Order(name, file.suffix, base, first or PROMPT, int(sha256_of(file)[:8], 16), side=0, steps=0)
+    base = PurePosixPath(str(model.get("checkpoint", "")))
+    named = base.stem if base.suffix in SUFFIXES else base.name  # a folder's name may have a dot, too
+    return Order(name, file.suffix, named, first or PROMPT, int(sha256_of(file)[:8], 16), side=0, steps=0)
 
 
 def _table(config: Any, section: str) -> Mapping[str, Any]:

@@ -193,8 +193,9 @@ def _seen(remote: Remote, name: str, answer: Mapping[str, Any]) -> list[str]:
     out.print(styled("[bold]{}[/] {} {}{}", remote.name, name, what, seen))
     stale = keeping(remote.host, answer)
     for role in stale:
-        said = "[bold yellow]warning[/] {}: {} draws with the earlier {} until you run: sdfleet restart {} {}"
-        err.print(styled(said, remote.name, TITLES[role], name, role, remote.name))
+        restart = f"sdfleet restart {role} {remote.name}"
+        told = styled("{} draws with the earlier {} until you run: {}", TITLES[role], name, restart)
+        err.print(styled("[bold yellow]warning[/] {}: {}", remote.name, told))
     return [role for role in answer["refreshed"] if role not in stale]
 
 

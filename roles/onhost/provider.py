@@ -23,6 +23,10 @@ AUTO = "auto"
 RELEASED_DAYS = {"AutoDL": 15}
 """Name -> days after its stop on which an instance is deleted with its disks (autodl.com/docs)."""
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables by which a provider or an image says how many threads fit a container's share of the cores; programs count
+all cores of the machine."""
+
 
 def variables(root: Path = Path("/")) -> dict[str, str]:
     """The environment of process 1, where providers put identifiers and keys; none if it cannot be read."""
@@ -32,6 +36,12 @@ def variables(root: Path = Path("/")) -> dict[str, str]:
         return {}
     entries = (os.fsdecode(entry).partition("=") for entry in listed)
     return {name: value for name, equals, value in entries if equals}
+
+
+def threads(root: Path = Path("/")) -> dict[str, str]:
+    """Those of THREADS that process 1 has."""
+    its = variables(root)
+    return {name: its[name] for name in THREADS if its.get(name, "").isdecimal()}
 
 
 def recognised(names: set[str], files: set[str]) -> str:

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from roles.onhost import leftovers, supervised_folders, supervisor
+from roles.onhost import leftovers, provider, supervised_folders, supervisor
 from roles.onhost.confine import confinement, environment, reap_orphans
 from roles.onhost.supervised_process import Process
 from roles.onhost.supervised_state import State
@@ -178,6 +178,7 @@ class Runner:
     def spawn(self, words: Sequence[str], *, main: bool = False) -> Process:
         """Start a program as the service's user; only the main one is heard when it tells of itself."""
         own = {
+            **provider.threads(),
             **self.its["environment"],
             "INVOCATION_ID": self.state.told["invocation"],
             leftovers.MARK: leftovers.mark_of(self.unit),

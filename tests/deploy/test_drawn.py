@@ -185,6 +185,14 @@ def test_pictures_that_are_none_are_said(place: Callable[[bool], Place]) -> None
     assert one.said == "what was drawn is not a picture" and not (there.folder / drawn.FOLDER).exists()
 
 
+def test_a_folder_as_base_keeps_its_whole_name(place: Callable[[bool], Place]) -> None:
+    there = place(False)
+    for checkpoint, name in (("/srv/x/sd-v1.5", "sd-v1.5"), ("/srv/x/sd-v1.5.safetensors", "sd-v1.5")):
+        record = there.record | {"config": {"model": {"checkpoint": checkpoint}}}
+        (there.folder / "run.json").write_text(json.dumps(record))
+        assert there.order().base == name
+
+
 @pytest.mark.parametrize("config", [None, [], {"model": 1, "sample": []}, {"sample": {"prompts": [None]}}])
 def test_a_run_that_says_little_is_drawn_all_the_same(place: Callable[[bool], Place], config: Any) -> None:
     there = place(True)

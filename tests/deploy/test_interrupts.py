@@ -148,3 +148,16 @@ def test_what_a_demo_runs_ends_with_it(fakes: FakeHosts, port: int) -> None:
         process.send_signal(signal.SIGTERM)
         process.wait(30)
         assert left(process) == [] and not folder.exists()
+
+
+def test_a_second_interrupt_ends_what_does_not_end(fakes: FakeHosts) -> None:
+    deaf = "trap '' INT; echo $$; while :; do sleep 0.1; done"
+    program = f"from deploy import interrupts; interrupts.run(['sh', '-c', {deaf!r}])"
+    with started(fakes, "", program=program) as process:
+        assert process.stdout
+        child = int(process.stdout.readline())
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        process.wait(20)
+        assert not Path(f"/proc/{child}").exists()

@@ -68,6 +68,8 @@ def test_a_second_apply_changes_nothing_and_verify_finds_nothing(container: Road
     assert again.code == 0 and re.search(rf"{NAME} +ok +0 ", again.text), again.text
     assert (done := container.sdfleet("verify")).code == 0, done.text
     assert container.lab.ssh(NAME, "readlink /root/tf-logs/sdfleet").stdout.strip() == f"{ROOT}/runs"
+    threads = container.lab.ssh(NAME, r"tr '\0' '\n' </proc/$(pgrep -o -u sdwebui -f launch.py)/environ | grep ^OMP")
+    assert threads.stdout == "OMP_NUM_THREADS=1\n", "the container's own number of threads"
 
 
 def test_its_start_script_brings_all_back_after_a_stop(container: Road) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from deploy.connection.remembered import Remembered
 from deploy.rollout.command import Moved
 from inventory.edit import append_model
 from inventory.errors import SdfleetError
@@ -101,3 +102,13 @@ def test_a_refused_lock_and_the_old_one_are_both_kept_when_the_disk_is_full(
     with pytest.raises(SdfleetError):
         Moved(file, b"old").restore()
     assert file.read_text() == "new", "the lock is gone"
+
+
+def test_what_is_remembered_of_a_host_waits_for_no_busy_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[int] = []
+    monkeypatch.setattr(os, "fsync", waits.append)
+    for seen in (1, 2):
+        Remembered(tmp_path, "h1").write({"seen": seen})
+    assert Remembered(tmp_path, "h1").read(1000) == {"seen": 2} and not waits
+    replace_file(tmp_path / "fleet.lock", "kept")
+    assert waits

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lab.providers import PROVIDERS, Provider
-from roles.onhost.provider import DISKS, provider
+from roles.onhost.provider import DISKS, provider, threads
 
 EACH = pytest.mark.parametrize("rented", PROVIDERS.values(), ids=PROVIDERS)
 
@@ -48,3 +48,9 @@ def test_an_image_of_another_provider_does_not_hide_it(rented: Provider, tmp_pat
 def test_any_other_container_has_none(tmp_path: Path) -> None:
     assert provider(container(tmp_path, {"container": "docker"}, ["/.dockerenv", "/start.sh"])) == ""
     assert provider(tmp_path / "without a /proc") == ""
+
+
+def test_its_number_of_threads_is_passed_on(tmp_path: Path) -> None:
+    said = {"PATH": "/bin", "OMP_NUM_THREADS": "12", "MKL_NUM_THREADS": "12", "RUNPOD_API_KEY": "secret"}
+    assert threads(container(tmp_path / "a", said, [])) == {"OMP_NUM_THREADS": "12", "MKL_NUM_THREADS": "12"}
+    assert threads(container(tmp_path / "b", {"OMP_NUM_THREADS": ""}, [])) == {}
