@@ -66,8 +66,8 @@ def _installed(name: str) -> bool:
     return True
 
 
-def install_command(extra: str) -> str:
-    """The command that adds `extra` to this installation."""
+def install_command(extra: str = "") -> str:
+    """The command that adds `extra` to this installation, or what is missing of sdfleet itself."""
     return f"{_installer()} {_source(extra)}"
 
 
@@ -82,13 +82,17 @@ def _installer() -> str:
 
 def _source(extra: str) -> str:
     """What to install: the folder or URL of this installation (PEP 610), with the extra."""
-    recorded = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
+    marked = f"[{extra}]" if extra else ""
+    try:
+        recorded = json.loads(metadata.distribution(DISTRIBUTION).read_text("direct_url.json") or "{}")
+    except metadata.PackageNotFoundError:  # run from a folder on sys.path
+        recorded = {}
     url = str(recorded.get("url", ""))
     if not url:
-        return shlex.quote(f"{DISTRIBUTION}[{extra}]")
+        return shlex.quote(f"{DISTRIBUTION}{marked}")
     if "vcs_info" in recorded:
-        return shlex.quote(f"{DISTRIBUTION}[{extra}] @ {recorded['vcs_info']['vcs']}+{url}")
+        return shlex.quote(f"{DISTRIBUTION}{marked} @ {recorded['vcs_info']['vcs']}+{url}")
     if not url.startswith("file:"):
-        return shlex.quote(f"{DISTRIBUTION}[{extra}] @ {url}")
+        return shlex.quote(f"{DISTRIBUTION}{marked} @ {url}")
     editable = "-e " if recorded.get("dir_info", {}).get("editable") else ""
-    return editable + shlex.quote(f"{url2pathname(urlsplit(url).path)}[{extra}]")
+    return editable + shlex.quote(f"{url2pathname(urlsplit(url).path)}{marked}")

@@ -109,3 +109,12 @@ def test_the_command_fits_the_installation(
         extras.require("sdfleet demo")
     assert str(caught.value) == f"sdfleet demo needs the lab extra: {command.format(prefix=bare)}"
     assert caught.value.exit_code == 2
+    assert "[lab]" not in extras.install_command()
+
+
+def test_a_tree_without_metadata_is_installed_by_its_name(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(_: str) -> None:
+        raise metadata.PackageNotFoundError
+
+    monkeypatch.setattr(metadata, "distribution", nothing)
+    assert extras.install_command() == f"uv pip install --python {bare} sdfleet"

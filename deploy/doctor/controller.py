@@ -10,6 +10,7 @@ from pathlib import Path
 from deploy.doctor.finding import bad, good, warning
 from deploy.shapes import Finding
 from inventory.errors import SdfleetError
+from inventory.extras import install_command
 from inventory.model import Fleet, HostSettings
 from roles.said import say
 
@@ -40,7 +41,7 @@ def _versions() -> Iterator[Finding]:
         try:
             yield good("engine", f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
-            cure = "Install sdfleet again: pip install --force-reinstall sdfleet."
+            cure = say("Install sdfleet again: {command}", command=install_command())
             yield bad("engine", say("{name} is not installed", name=name), cure)
 
 

@@ -1,5 +1,7 @@
 """`lora-train caption`: write captions beside pictures."""
 
+import shlex
+import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +13,9 @@ from training.captioning.captioner import Captioner, model_folder
 from training.errors import InputError, TrainingError
 from training.options import at_least, share
 from training.terminal import say
+
+INSTALL = f"{shlex.quote(sys.executable)} -m pip install"
+"""Into the environment that this program runs in."""
 
 
 class Kind(StrEnum):
@@ -97,7 +102,7 @@ def _tagger(
         import onnxruntime
     except ImportError as error:
         raise InputError(
-            "taggers need onnxruntime: pip install onnxruntime (or onnxruntime-gpu), or use --with blip"
+            f"taggers need onnxruntime: {INSTALL} onnxruntime (or onnxruntime-gpu); or use --with blip"
         ) from error
     from training.captioning.tagger import MODEL, WEIGHTS, TagChoice, Tagger
 
@@ -105,7 +110,5 @@ def _tagger(
     if device is not Device.cpu and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         providers.insert(0, "CUDAExecutionProvider")
     elif device is Device.cuda:
-        raise InputError(
-            "--device cuda: this onnxruntime has no CUDA; pip install onnxruntime-gpu, or use --device cpu"
-        )
+        raise InputError(f"--device cuda: this onnxruntime has no CUDA: {INSTALL} onnxruntime-gpu; or use --device cpu")
     return Tagger(model_folder(model or MODEL, WEIGHTS), TagChoice(threshold, characters, unwanted), providers)
