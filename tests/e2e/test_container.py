@@ -19,6 +19,9 @@ NAME = "c1"
 ROOT = "/workspace/sdfleet"
 ACTIVE = "python3 -I {}/tools/onhost.pyz supervisor_manager is-active sdfleet-webui.service"
 PROCESSES = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done 2>/dev/null | grep -c '{}'"
+PROGRAMS = "grep -l launch.py /proc/[0-9]*/cmdline"
+THREADS = f"for p in $({PROGRAMS}); do tr '\\0' '\\n' <${{p%cmdline}}environ; done | grep ^OMP | uniq"
+"""The container's own number of threads, as its WebUI has it."""
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +71,8 @@ def test_a_second_apply_changes_nothing_and_verify_finds_nothing(container: Road
     assert again.code == 0 and re.search(rf"{NAME} +ok +0 ", again.text), again.text
     assert (done := container.sdfleet("verify")).code == 0, done.text
     assert container.lab.ssh(NAME, "readlink /root/tf-logs/sdfleet").stdout.strip() == f"{ROOT}/runs"
-    threads = container.lab.ssh(NAME, r"tr '\0' '\n' </proc/$(pgrep -o -u sdwebui -f launch.py)/environ | grep ^OMP")
-    assert threads.stdout == "OMP_NUM_THREADS=1\n", "the container's own number of threads"
+    threads = container.lab.ssh(NAME, THREADS)
+    assert threads.stdout == "OMP_NUM_THREADS=1\n", threads
 
 
 def test_its_start_script_brings_all_back_after_a_stop(container: Road) -> None:

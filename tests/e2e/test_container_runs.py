@@ -31,12 +31,12 @@ resolution = 64
 rank = 4
 alpha = 4
 [train]
-steps = 10
+steps = 100
 batch_size = 1
 seed = 3
 device = "cpu"
 [save]
-checkpoint_every_steps = 2
+checkpoint_every_steps = 5
 """
 
 

@@ -39,6 +39,7 @@ def test_a_complaint_that_was_glued_to_another_line_at_the_first_start_is_no_new
     assert done.code == 0 and "Updated 1 host(s)" in done.text, done.text
     assert light.release(HOST) != old
     assert UNNAMED in journal(light), "the new release writes it on a line of its own"
+    assert (done := light.sdfleet("rollback", HOST)).code == 0, done.text
 
 
 @pytest.fixture(scope="module")

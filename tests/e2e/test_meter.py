@@ -80,9 +80,10 @@ def applied(rented: Road) -> dict[str, set[int]]:
 
 @pytest.fixture
 def on(rented: Road, applied: dict[str, set[int]]) -> Road:
-    """The container after the first apply, switched on."""
+    """The container after the first apply, switched on, with its services."""
     if not rented.lab.status().running[NAME]:
         rented.lab.start(NAME)
+        assert (done := rented.sdfleet("start", NAME)).code == 0, done.text
     return rented
 
 
