@@ -121,12 +121,19 @@ def test_two_ways_to_run_a_release_are_told_apart(app: Path) -> None:
 def test_prune_keeps_what_serves_and_what_served_last(app: Path) -> None:
     for release in ("one", "two", "three"):
         switch(app, release, f"runs {release}")
-    call(app, "back", "--to", "one")
-    os.utime(app / "releases/two", (2**31, 2**31))  # a wrong clock must not decide
+    os.utime(app / "releases/one", (2**31, 2**31))  # a wrong clock must not decide
     (app / "releases/.four.building").mkdir()
     prune(app, 2)
-    assert sorted(path.name for path in (app / "releases").iterdir()) == ["one", "three"]
-    assert call(app, "back", "--to", "two").returncode == 1
+    assert sorted(path.name for path in (app / "releases").iterdir()) == ["three", "two"]
+    assert call(app, "back", "--to", "one").returncode == 1
+
+
+def test_prune_drops_what_was_given_up_before_what_served_well(app: Path) -> None:
+    for release in ("one", "two", "three"):
+        switch(app, release, f"runs {release}")
+    call(app, "back", "--to", "one")
+    prune(app, 2)
+    assert sorted(path.name for path in (app / "releases").iterdir()) == ["one", "two"]
 
 
 def test_a_release_in_use_by_a_process_stays(app: Path) -> None:
