@@ -112,8 +112,10 @@ def confirm_anew(host: HostSettings, token: str) -> None:
     try:
         with connect([host]) as fresh:
             confirm(host, token, lambda line: ask(fresh[host.name], line))
-    except (HostError, ValueError) as error:
-        raise UnconfirmedError(str(error).removeprefix(f"{host.name}: ")) from error
+    except HostError as error:
+        raise UnconfirmedError(error.reason) from error
+    except ValueError as error:
+        raise UnconfirmedError(str(error)) from error
 
 
 def unconfirmed(remotes: Mapping[str, Remote], token: str, armed: bool) -> dict[str, str]:

@@ -71,7 +71,7 @@ def convert(remote: Remote, file: WantedFile, name: str) -> tuple[str, int]:
     manager = manager_of(needed_manager(remote.run(["sh", "-c", INIT_COMMAND]).out), paths)
     pickle, python = paths.blob(file.sha256), _python(remote)
     if remote.run(["test", "-f", str(pickle)], check=False).status:
-        raise HostError(f"{remote.name}: {name} is not downloaded yet; run: sdfleet apply")
+        raise HostError(f"{name} is not downloaded yet; run: sdfleet apply", host=remote.name)
     made = paths.store / "partial" / f"convert-{secrets.token_hex(4)}"
     try:
         largest = GROWTH * int(remote.run(["stat", "-c", "%s", str(pickle)]).out) + (1 << 20)
@@ -126,9 +126,9 @@ def _python(remote: Remote) -> PurePosixPath:
         roles = (Application.WEBUI, Application.COMFYUI, Application.TRAINER)
         environments = [environment(host, role, builds[role]) for role in roles if builds[role] and host.has(role)]
     except SettingError as error:
-        raise HostError(f"{host.name}: {host.place(error.key)}: {error.says}") from error
+        raise HostError(f"{host.place(error.key)}: {error.says}", host=host.name) from error
     for each in environments:
         python = each.folder(host.paths) / "bin/python"
         if not remote.run(["test", "-x", str(python)], check=False).status:
             return python
-    raise HostError(f"{host.name}: no Python with torch here; the roles webui, comfyui and trainer install one")
+    raise HostError("no Python with torch here; the roles webui, comfyui and trainer install one", host=host.name)

@@ -66,6 +66,7 @@ def run(command: Sequence[str], folder: Path | None = None, environment: Mapping
                     process.wait(END_SECONDS)
             finally:  # also after a second interrupt
                 process.kill()
+                process.wait()
             raise
 
 

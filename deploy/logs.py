@@ -92,7 +92,7 @@ class _Log:
             raise HostError(f"{remote.name} has no service or training run {self._unknown(answer['runs'])}")
         if loaded != "loaded":
             raise HostError(
-                f"{remote.name}: there is no {unit} ({loaded}); `sdfleet status --limit {remote.name}` shows more"
+                f"there is no {unit} ({loaded}); `sdfleet status --limit {remote.name}` shows more", host=remote.name
             )
         wanted = json.dumps({"unit": unit, "last": lines, "follow": follow})
         text = called(show_log.__name__, wanted).encode()

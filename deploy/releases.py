@@ -160,9 +160,9 @@ def roll_back(remote: Remote, app: str, to: str | None, now: bool) -> str:
     words += [*(["--to", to] if to else []), *(["--now"] if now else [])]
     answer = remote.start("activate", *words, under=hostlock.STEP, timeout=BACK_SECONDS, check=False)
     if answer.status == NOT_INSTALLED:
-        raise NotInstalled(f"{remote.name}: {answer.err.strip()}")
+        raise NotInstalled(answer.err.strip(), host=remote.name)
     if answer.status:
-        raise HostError(f"{remote.name}: {(answer.err.strip() or 'it printed nothing').splitlines()[-1]}")
+        raise HostError((answer.err.strip() or "it printed nothing").splitlines()[-1], host=remote.name)
     return answer.out.strip()
 
 

@@ -141,7 +141,9 @@ def _change(remote: Remote, verb: str, target: Target) -> str:
         case "unchanged":
             return "was stopped already" if verb == "stop" else "is running already"
         case "missing":
-            raise HostError(f"{remote.name}: {service.name} is not installed; run: sdfleet apply --limit {remote.name}")
+            raise HostError(
+                f"{service.name} is not installed; run: sdfleet apply --limit {remote.name}", host=remote.name
+            )
         case "unknown":
             why = f"the state of {service.unit} is unknown: {answer['reason']}"
         case "silent":
@@ -149,7 +151,7 @@ def _change(remote: Remote, verb: str, target: Target) -> str:
             why = f"{service.unit} runs, but nothing listens on {ports} after {target.seconds} s"
         case _:
             why = f"{service.unit} did not become ready: {answer['reason']}"
-    raise NotReady(f"{remote.name}: {why}; see: sdfleet logs {remote.name} {service.name}")
+    raise NotReady(f"{why}; see: sdfleet logs {remote.name} {service.name}", host=remote.name)
 
 
 def _sum_up(verb: str, name: str, hosts: Sequence[str], answers: Mapping[str, str | HostError]) -> int:

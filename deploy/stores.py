@@ -44,7 +44,7 @@ def read_stores(remotes: dict[str, Remote]) -> list[HostModels]:
         answer = remote.run(["sh", "-c", store_command(host.paths)], timeout=LOOK_SECONDS)
         seen = parse_store(answer.out.splitlines(), host.paths)
         if seen.damaged:
-            raise HostError(f"{remote.name}: {seen.damaged}")
+            raise HostError(seen.damaged, host=remote.name)
         return HostModels(remote, _wanted(host), seen)
 
     return list(answered(each(remotes, look)).values())
@@ -60,7 +60,7 @@ def ignored_loras(remote: Remote) -> dict[str, str]:
     try:
         found: dict[str, str] = json.loads(answer)
     except ValueError as error:
-        raise HostError(f"{host.name}: expected JSON, got {answer[:200]!r}") from error
+        raise HostError(f"expected JSON, got {answer[:200]!r}", host=host.name) from error
     return found
 
 
@@ -77,7 +77,7 @@ def unused_files(remote: Remote, delete: Sequence[str] = ()) -> dict[str, int]:
         delete=list(delete),
     )
     if "error" in answer:
-        raise HostError(f"{remote.name}: {answer['error']}")
+        raise HostError(answer["error"], host=remote.name)
     files: dict[str, int] = answer["files"]
     return files
 

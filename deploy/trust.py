@@ -74,8 +74,9 @@ def run(host: HostSettings, *, replace_host_key: bool) -> None:
             raise HostError(_reason(host, done.stderr), unreachable=done.returncode == 255)
         if _ssh(host, folder, ["true"], ["BatchMode=yes"]).returncode != 0:
             raise HostError(
-                f"{host.name}: the key {key} is installed, but the host does not accept it; check PubkeyAuthentication "
-                "and PermitRootLogin in its sshd_config, and the owner of ~/.ssh there"
+                f"the key {key} is installed, but the host does not accept it; check PubkeyAuthentication "
+                "and PermitRootLogin in its sshd_config, and the owner of ~/.ssh there",
+                host=host.name,
             )
     out.print(f"{host.name} accepts {key.with_suffix('')}. Its password is no longer needed.")
     out.print("Next: sdfleet check")
@@ -135,7 +136,7 @@ def _ssh(
             timeout=TIMEOUT,
         )
     except subprocess.TimeoutExpired as error:
-        raise HostError(f"{host.name}: no answer within {TIMEOUT} s", unreachable=True) from error
+        raise HostError(f"no answer within {TIMEOUT} s", host=host.name, unreachable=True) from error
 
 
 def _reason(host: HostSettings, said: str) -> str:

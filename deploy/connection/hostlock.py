@@ -221,7 +221,7 @@ def _judge(remote: Remote, verb: str, holder: subprocess.Popen[str], said: IO[st
         says, cure = lost(remote.host)
         raise HostError(says, cure=cure, unreachable=True)
     if why := refusal(answer, remote.host):
-        raise HostError(f"{remote.name}: {why}")
+        raise HostError(why, host=remote.name)
     remote.unconfirmed = unconfirmed(answer)
 
 

@@ -12,13 +12,13 @@ def change(remote: Remote, verb: str, *units: str, now: bool = False, wait: bool
     """
     label = f"`{verb} {' '.join(units)}`"
     if why := remote.call(manage, timeout=timeout, label=label, verb=verb, units=list(units), now=now, wait=wait):
-        raise HostError(f"{remote.name}: cannot {verb} {', '.join(units)}: {why}")
+        raise HostError(f"cannot {verb} {', '.join(units)}: {why}", host=remote.name)
 
 
 def active_runs(remote: Remote) -> list[str]:
     """The units of the host's training runs that are running or queued. Raises HostError."""
     answer = remote.call(list_active, label="listing the training runs")
     if why := answer["failed"]:
-        raise HostError(f"{remote.name}: cannot list its training runs: {why}")
+        raise HostError(f"cannot list its training runs: {why}", host=remote.name)
     runs: list[str] = answer["runs"]
     return runs

@@ -78,5 +78,5 @@ def attempt(remote: Remote, work: Callable[[Remote], T]) -> T | HostError:
         return error
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         return HostError(
-            f"{remote.name}: unexpected answer, or a damaged state file there ({type(error).__name__}: {error})"
+            f"unexpected answer, or a damaged state file there ({type(error).__name__}: {error})", host=remote.name
         )

@@ -33,13 +33,19 @@ class HostError(SdfleetError):
     """Something failed on one host.
 
     + says: what failed
+    + host: its name, which the message begins with; empty if `says` names the host, or several
     + cure: what to do about it, if known
     + unreachable: whether the transport failed, not the command
     """
 
-    def __init__(self, says: str, *, unreachable: bool = False, cure: str = "") -> None:
-        super().__init__(f"{says}; {cure}" if cure else says)
-        self.says, self.cure, self.unreachable = says, cure, unreachable
+    def __init__(self, says: str, *, host: str = "", unreachable: bool = False, cure: str = "") -> None:
+        self.says, self.host, self.cure, self.unreachable = says, host, cure, unreachable
+        super().__init__(f"{host}: {self.reason}" if host else self.reason)
+
+    @property
+    def reason(self) -> str:
+        """The message for a place that names the host itself."""
+        return f"{self.says}; {self.cure}" if self.cure else self.says
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ class Remote:
         status, said = self._lent.end()
         self._lent = None
         if refused and "askpass" not in said:
-            raise HostError(say("{host}: {says}", host=self.name, says=refusals.wrong_password(self.host)))
+            raise HostError(refusals.wrong_password(self.host), host=self.name)
         self.judge(Answer(status or 1, "", said), words)
 
     @contextlib.contextmanager
@@ -153,12 +159,11 @@ class Remote:
         try:
             status, said, complaint = exchange(words, input, timeout, LARGEST_ANSWER, running=self._running)
         except subprocess.TimeoutExpired as error:
-            late = "{host}: {command} gave no answer within {seconds:g} s"
-            says = say(late, host=self.name, command=label, seconds=timeout)
-            raise HostError(says, unreachable=True) from error
+            says = say("{command} gave no answer within {seconds:g} s", command=label, seconds=timeout)
+            raise HostError(says, host=self.name, unreachable=True) from error
         except TooMuchError as error:
             most = LARGEST_ANSWER // 10**6
-            raise HostError(f"{self.name}: the answer to {label} has more than {most} MB") from error
+            raise HostError(f"the answer to {label} has more than {most} MB", host=self.name) from error
         return Answer(status, said.decode(errors="replace"), complaint.decode(errors="replace"))
 
     def call(
@@ -176,7 +181,7 @@ class Remote:
         try:
             return json.loads(answer.out)
         except ValueError as error:
-            raise HostError(f"{self.name}: expected JSON, got {answer.out[:200]!r}") from error
+            raise HostError(f"expected JSON, got {answer.out[:200]!r}", host=self.name) from error
 
     def start(
         self, program: str, *words: object, timeout: float = 60, under: Sequence[str] = (), check: bool = True
@@ -202,11 +207,11 @@ class Remote:
         try:
             status, _, complaint = exchange(self.argv(command), input, timeout, most, into, self._running)
         except subprocess.TimeoutExpired as error:
-            what = f"{self.name}: {label or _short(command)} did not end within {timeout:g} s"
-            raise HostError(what, unreachable=True) from error
+            what = f"{label or _short(command)} did not end within {timeout:g} s"
+            raise HostError(what, host=self.name, unreachable=True) from error
         except TooMuchError as error:
-            what = f"{self.name}: {label or _short(command)} sends more than the {most} bytes it promised"
-            raise HostError(what) from error
+            what = f"{label or _short(command)} sends more than the {most} bytes it promised"
+            raise HostError(what, host=self.name) from error
         self.judge(Answer(status, "", complaint.decode(errors="replace")), command, label=label)
 
     def push(self, files: Mapping[PurePosixPath, Path | bytes], *, timeout: float = 600) -> None:
@@ -226,7 +231,7 @@ class Remote:
                 err = process.stderr.read()
             except subprocess.TimeoutExpired as error:
                 process.kill()
-                raise HostError(f"{self.name}: sending files took longer than {timeout:g} s") from error
+                raise HostError(f"sending files took longer than {timeout:g} s", host=self.name) from error
         self.judge(Answer(process.returncode, "", err.decode(errors="replace")), command)
 
     def judge(self, answer: Answer, command: Sequence[str], *, check: bool = True, label: str = "") -> None:
@@ -236,12 +241,12 @@ class Remote:
             raise HostError(says, cure=cure, unreachable=True)
         self.answered = time.time()
         if refusals.NO_SUDO in answer.err:
-            raise HostError(say("{host}: {says}", host=self.name, says=refusals.needs_sudo(self.host)))
+            raise HostError(refusals.needs_sudo(self.host), host=self.name)
         if check and answer.status:
             lines = (answer.err.strip() or answer.out.strip() or "it printed nothing").splitlines()
             # The last line of tar and others says only that there was an error.
             said = journal.cause(lines) or lines[-1]
-            raise HostError(f"{self.name}: {label or _short(command)} failed with status {answer.status}: {said}")
+            raise HostError(f"{label or _short(command)} failed with status {answer.status}: {said}", host=self.name)
 
     def _complaint(self, said: str) -> str:
         """Why ssh did not connect: `said`, or with jump hosts the output without connection sharing, which hides it."""

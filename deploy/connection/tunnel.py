@@ -70,7 +70,7 @@ def require_listener(remote: Remote, service: str, port: int) -> None:
         status = remote.run(["bash", "-c", probe], check=False).status
     if status:
         logs = f"see `sdfleet logs {remote.name} {service}`"
-        raise HostError(f"{remote.name}: nothing listens on port {port}, where {service} should; {logs}")
+        raise HostError(f"nothing listens on port {port}, where {service} should; {logs}", host=remote.name)
 
 
 def free_port(wanted: int) -> int:
@@ -116,4 +116,4 @@ def _wait(remote: Remote, process: subprocess.Popen[bytes], local: int) -> None:
         time.sleep(0.05)
     process.terminate()
     said = process.stderr.read().decode(errors="replace") if process.stderr else ""
-    raise HostError(f"{remote.name}: the tunnel did not open: {said.strip() or 'no answer'}", unreachable=True)
+    raise HostError(f"the tunnel did not open: {said.strip() or 'no answer'}", host=remote.name, unreachable=True)

@@ -101,7 +101,7 @@ class Collector(threading.Thread):
         try:
             return attempt(self.remote, self._look)
         except (SdfleetError, OSError) as error:  # of this machine: a password that cannot be read, too many processes
-            return HostError(f"{self.remote.name}: {error}")
+            return HostError(str(error), host=self.remote.name)
 
     def _look(self, remote: Remote) -> HostView:
         """What the host says now. Raises HostError, or what `attempt` makes one of."""
@@ -148,7 +148,7 @@ class Collector(threading.Thread):
             raise LookupError(run)
         place = self.remote.host.paths.run(run) / "samples" / self.runs.tails[run].samples[key].file
         if self.view.reach != "answers":
-            raise HostError(f"{self.remote.name}: cannot be reached", unreachable=True)
+            raise HostError("cannot be reached", host=self.remote.name, unreachable=True)
         into = BytesIO()
         with self._fetching:
             command = receiver(place, 0, LARGEST_SAMPLE + 1)
@@ -158,5 +158,5 @@ class Collector(threading.Thread):
         content = into.getvalue()
         kind = next((kind for head, kind in PICTURES.items() if content.startswith(head)), None)
         if kind is None:
-            raise HostError(f"{self.remote.name}: {place} is no PNG or JPEG")
+            raise HostError(f"{place} is no PNG or JPEG", host=self.remote.name)
         return content, kind

@@ -98,7 +98,7 @@ def roll_back(remote: Remote, before: Seen, now: bool) -> list[Outcome]:
             if entry := _serving(texts.get(app, [""])):
                 done.append(_roll_back(remote, app, entry, old, now))
         except HostError as error:
-            why = str(error).removeprefix(f"{remote.name}: ")
+            why = error.reason
         except (ValueError, LookupError, TypeError):
             state_of = "damaged" if app in texts else "gone"
             why = f"its history.json is {state_of}; to choose a release: sdfleet releases --limit {remote.name}"

@@ -58,7 +58,7 @@ def _look(remote: Remote, old: str) -> Found:
     try:
         return _ask(remote, old)
     except HostError as error:
-        return {**trainer_trial.NOTHING, "new": "", "unmeasured": str(error).removeprefix(f"{remote.name}: ")}
+        return {**trainer_trial.NOTHING, "new": "", "unmeasured": error.reason}
 
 
 def _unmeasured(found: Found) -> str:

@@ -108,7 +108,7 @@ def draw(remote: Remote, roles: Collection[str], wanted: Order, folder: Path) ->
     try:
         return [_kept(host.name, role, answer[role], wanted, folder) for role in applications]
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise HostError(f"{host.name}: what it drew cannot be read: {error}") from error
+        raise HostError(f"what it drew cannot be read: {error}", host=host.name) from error
 
 
 def _kept(host: str, role: str, answer: Mapping[str, Any], wanted: Order, folder: Path) -> Drawn:

@@ -67,11 +67,11 @@ def stoppable(then: Action | None, hosts: Sequence[RunHost]) -> Sequence[RunHost
         told = _ask(host.remote, stop=False)
         host_memory.seen(settings, time.time(), str(told["provider"]))
         if not told["command"]:
-            said = f"{host.name}: how it is stopped is not known: it is no container of a known provider"
-            raise HostError(said, cure=f"set {setting}")
+            said = "how it is stopped is not known: it is no container of a known provider"
+            raise HostError(said, host=host.name, cure=f"set {setting}")
         if program := told["missing"]:
-            said = f"{host.name}: {program} is not there, so `{told['command']}` could not stop it"
-            raise HostError(said, cure=f"install it, or set {setting}")
+            said = f"{program} is not there, so `{told['command']}` could not stop it"
+            raise HostError(said, host=host.name, cure=f"install it, or set {setting}")
     return hosts if then else ()
 
 
@@ -108,7 +108,7 @@ def _stop(remote: Remote) -> str:
     out.print(f"Stopping {host.name} ...")
     with hostlock.locked({host.name: remote}, VERB, boot=False) as refused:
         if refused:
-            return refused[host.name].says.removeprefix(f"{host.name}: ")
+            return refused[host.name].says
         # Before the command: it may end this very connection, and this process may end too.
         host_memory.stopped(host, time.time())
         broken, told = "", None

@@ -39,8 +39,8 @@ class RunHost:
         """Call a verb of deploy/onhost/runs.py. Raises HostError if it refuses."""
         answer = self.remote.call(onhost, timeout=timeout, under=(), label=f"`runs {verb}`", verb=verb, **values)
         if isinstance(answer, dict) and (refused := answer.get("error")):
-            where = f"{self.name}: {PurePosixPath(str(values['run'])).name}" if "run" in values else self.name
-            raise HostError(f"{where}: {refused}")
+            run = f"{PurePosixPath(str(values['run'])).name}: " if "run" in values else ""
+            raise HostError(f"{run}{refused}", host=self.name)
         return answer
 
     def send(self, run: str, submission: Submission, sent: Sent) -> None:
@@ -51,7 +51,7 @@ class RunHost:
         for model, path in submission.models.items():
             if self.remote.run(["test", "-e", str(path)], check=False).status:
                 raise HostError(
-                    f"{self.name}: the model {model} is not downloaded yet; run: sdfleet apply --role models"
+                    f"the model {model} is not downloaded yet; run: sdfleet apply --role models", host=self.name
                 )
         hashes = submission.hashes()
         files = {hashes[name]: file for name, file in submission.inputs.items()}
@@ -59,7 +59,7 @@ class RunHost:
         sent(len(wanted), len(set(hashes.values())))
         if lost := set(wanted) - files.keys():
             raise HostError(
-                f"{self.name}: {len(lost)} input(s) of {run} are missing there; run sdfleet train run again"
+                f"{len(lost)} input(s) of {run} are missing there; run sdfleet train run again", host=self.name
             )
         incoming = self.paths.datasets / f"incoming-{uuid.uuid4().hex[:12]}"
         if wanted:
@@ -101,7 +101,7 @@ class RunHost:
         try:
             yield
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise HostError(f"{self.name}: the list of {run}'s files is damaged: {error}") from error
+            raise HostError(f"the list of {run}'s files is damaged: {error}", host=self.name) from error
 
     def start(self, run: str) -> None:
         """Start the run's unit; it continues from its last checkpoint if there is one. Returns when it runs or queues.
@@ -157,7 +157,7 @@ class RunHost:
                 err.print(f"{self.name}: {place} of {run} is not fetched: it has {format_bytes(size)}, {limit} at most")
         wanted = {place: sha256 for place, sha256 in hashes.items() if sha256}
         if len(wanted) > onhost.MOST_FILES or sum(sizes[place] for place in wanted) > onhost.LARGEST_RUN:
-            raise HostError(f"{self.name}: {run}: {onhost.TOO_MUCH}")
+            raise HostError(f"{run}: {onhost.TOO_MUCH}", host=self.name)
         missing = [place for place, sha256 in wanted.items() if not _is_there(folder / place, sizes[place], sha256)]
         self._refuse_too_much(run, folder, {place: sizes[place] for place in missing})
         for place in missing:
@@ -183,9 +183,10 @@ class RunHost:
         free = shutil.disk_usage(folder).free
         if left + min(left, RESERVE) > free:
             raise HostError(
-                f"{self.name}: {format_bytes(left)} of {run} is still to be downloaded, but {folder.absolute()} has "
+                f"{format_bytes(left)} of {run} is still to be downloaded, but {folder.absolute()} has "
                 f"{format_bytes(free)} free, of which {format_bytes(min(left, RESERVE))} must stay free; "
-                "make room, or choose another folder with --into"
+                "make room, or choose another folder with --into",
+                host=self.name,
             )
 
     def download(self, source: PurePosixPath, target: Path, sha256: str, size: int = onhost.LARGEST) -> None:
@@ -205,7 +206,7 @@ class RunHost:
                 part.replace(target)
                 return
             part.unlink()
-        raise HostError(f"{self.name}: {source} arrived with the wrong sha256 twice; fetch it again")
+        raise HostError(f"{source} arrived with the wrong sha256 twice; fetch it again", host=self.name)
 
 
 def _part(target: Path) -> Path:

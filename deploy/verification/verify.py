@@ -18,8 +18,8 @@ from rich.text import Text
 from deploy.connection.several import connect, each
 from deploy.connection.ssh import HostError
 from deploy.console import err, out, print_table, styled, waiting
-from deploy.documents import Document, Failure
-from deploy.failures import AGAIN
+from deploy.documents import Document
+from deploy.failures import failure
 from deploy.shapes import Check, HostChecks, Result
 from deploy.verification import protocol
 from inventory.errors import DRIFT, FAILED, OK, SdfleetError
@@ -48,7 +48,7 @@ class Verdict:
     good: int = 0
     skipped: int = 0
     bad: list[Check] = field(default_factory=list)
-    unreachable: str = ""
+    unreachable: HostError | None = None
     seconds: float = 0
 
     def count(self, outcome: dict[str, str | float]) -> None:
@@ -60,7 +60,7 @@ class Verdict:
             case "skipped":
                 self.skipped += 1
             case protocol.UNREACHABLE:
-                self.unreachable = str(outcome["reason"])
+                self.unreachable = HostError(str(outcome["reason"]), host=str(outcome["host"]), unreachable=True)
             case _:
                 self.bad.append(Check(str(outcome["role"]), check, str(outcome["reason"])))
 
@@ -72,7 +72,7 @@ class Verdict:
     def told(self, name: str) -> HostChecks:
         """The same of the host `name`, at the end."""
         return HostChecks(
-            error=Failure(self.unreachable.removeprefix(f"{name}: "), name, AGAIN) if self.unreachable else None,
+            error=failure(name, self.unreachable) if self.unreachable else None,
             result=self.result,
             good=self.good,
             skipped=self.skipped,
@@ -105,7 +105,7 @@ def run(
     with connect(hosts) as remotes, _shown(verdicts):
         for name, answer in each(remotes, lambda remote: remote.run(["true"], timeout=30)).items():
             if isinstance(answer, HostError):
-                verdicts[name].unreachable = str(answer)
+                verdicts[name].unreachable = answer
         reached = [host for host in hosts if not verdicts[host.name].unreachable]
         files = [
             str(TREE / "roles" / role / protocol.ROLE_FILE)

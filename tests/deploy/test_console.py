@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy import cli, console, models, releases, status, stores
+from deploy.connection.ssh import HostError
 from deploy.console import Terminal, err, out, print_table, styled
 from deploy.doctor import report as doctor
 from deploy.doctor.finding import bad
@@ -133,7 +134,7 @@ def listed_releases() -> None:
 def verdicts() -> None:
     seen = verify.Verdict()
     seen.count({"outcome": "failed", "seconds": 1, "role": HOSTILE, "check": HOSTILE, "reason": HOSTILE})
-    verify._report({HOSTILE: seen, "gone": verify.Verdict(unreachable=HOSTILE)}, 1)
+    verify._report({HOSTILE: seen, "gone": verify.Verdict(unreachable=HostError(HOSTILE))}, 1)
 
 
 def rollouts() -> None:
@@ -157,8 +158,6 @@ def followed() -> None:
 
 
 def failed_models() -> None:
-    from deploy.connection.ssh import HostError
-
     with pytest.raises(SdfleetError):
         stores.answered({HOSTILE: HostError(HOSTILE)})
 

@@ -48,6 +48,7 @@ def started(
     """A command in the background, like one of a shell without job control if it ignores SIGINT."""
 
     def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup may have started the tests
         for number in ignores:
             signal.signal(number, signal.SIG_IGN)
 

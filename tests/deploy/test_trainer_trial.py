@@ -153,7 +153,7 @@ def test_a_trainer_that_failed_beside_something_else_is_tried_again(
         ({"new": ""}, ""),
         ({"unmeasured": "a training is at work there"}, "was not compared: a training is at work there"),
         ({"failed": {"old": "no GPU", "new": "no GPU"}}, "was not compared: the old trainer does not do it: no GPU"),
-        (HostError("h1: `trainer_trial` timed out"), "was not compared: `trainer_trial` timed out"),
+        (HostError("`trainer_trial` timed out", host="h1"), "was not compared: `trainer_trial` timed out"),
     ],
 )
 def test_what_was_not_measured_is_not_compared_and_that_is_said(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy import console
+from deploy.connection.ssh import HostError
 from deploy.console import err, out
 from deploy.verification import plugin, verify
 
@@ -36,7 +37,7 @@ def verdict(*failures: tuple[str, str, str]) -> verify.Verdict:
 
 def test_a_failure_says_what_is_wrong_first_and_then_which_check_found_it(shown: io.StringIO) -> None:
     drifted = verdict(("webui", "test_unit_is_active", "sdfleet-webui.service is failed"))
-    verify._report({"gpu-1": verdict(), "gpu-2": drifted, "gpu-3": verify.Verdict(unreachable=LOST)}, 21.3)
+    verify._report({"gpu-1": verdict(), "gpu-2": drifted, "gpu-3": verify.Verdict(unreachable=HostError(LOST))}, 21.3)
     lines = [line.rstrip() for line in shown.getvalue().splitlines()]
     assert lines == [
         "host   result        good  bad  skipped  seconds",
