@@ -82,7 +82,7 @@ def _sealed(remote: Remote, files: Sequence[Found]) -> list[Found]:
     done = remote.run(["python3", str(tool), "-"], input=request.encode(), timeout=ADOPT_SECONDS, check=False)
     events = [json.loads(line) for line in done.out.splitlines()]
     good = {event["model"] for event in events if event["event"] == "fetched"}
-    said = dict(line.partition(": ")[::2] for line in done.err.splitlines())
+    said = {event["model"]: event["reason"] for event in events if event["event"] == "failed"}
     return [file if file.get("sha256") not in new or file["sha256"] in good else _refused(file, said) for file in files]
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, get_args
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from training.errors import InputError, quoted
+from training.errors import SettingsError, quoted
 from training.sections.base import Settings
 from training.sections.data import Augment, Buckets, Captions, Data, Subset
 from training.sections.model import Family, Model, Prediction
@@ -109,12 +109,12 @@ def load_config(file: Path) -> Config:
 def parse_config(raw: Mapping[str, Any], file: Path) -> Config:
     """The config in the tables `raw`; relative paths start from the folder of `file`, which errors name.
 
-    Raises InputError with all problems.
+    Raises SettingsError with all problems.
     """
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise InputError([f"{file}: {_sentence(detail)}" for detail in error.errors()]) from error
+        raise SettingsError(file, map(_problem, error.errors())) from error
     return Config.model_validate(_absolute(config.model_dump(), file.resolve().parent))
 
 
@@ -138,23 +138,23 @@ KINDS = {
 """What a setting must be, for errors that pydantic tells in terms of Python."""
 
 
-def _sentence(detail: ErrorDetails) -> str:
-    """A pydantic error as a sentence with the setting's dotted path."""
+def _problem(detail: ErrorDetails) -> tuple[str, str]:
+    """A pydantic error as the setting's dotted key and a sentence."""
     table, words = _table_at(detail["loc"][:-1])
     key = ".".join(str(part) for part in detail["loc"] if _is_key(part))
     if detail["type"] == "extra_forbidden":
-        return f"{key}: unknown setting{did_you_mean_or_all(str(detail['loc'][-1]), words)}"
+        return key, f"unknown setting{did_you_mean_or_all(str(detail['loc'][-1]), words)}"
     if detail["type"] == "missing":
         field = table.model_fields.get(str(detail["loc"][-1]))
         about = f": {field.description}" if field and field.description else ""
-        return f"{key}: is required{about}"
+        return key, f"is required{about}"
     message = KINDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     value = detail["input"]
     shown = (
         "" if repr(value) in message or isinstance(value, dict | list | tuple | Settings) else f" (is {quoted(value)})"
     )
-    return f"{key}: {message}{shown}" if key else f"{message}{shown}"
+    return key, f"{message}{shown}"
 
 
 def _is_key(part: int | str) -> bool:

@@ -1,8 +1,9 @@
 """Errors with a message for the user and an exit code."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, time
+from pathlib import Path
 
 from training.terminal import visible_line
 
@@ -24,6 +25,17 @@ class InputError(TrainingError):
         given = (problems,) if isinstance(problems, str) else problems
         self.problems = tuple(map(one_line, given))
         super().__init__("\n".join(self.problems))
+
+
+class SettingsError(InputError):
+    """Wrong settings in a config.
+
+    + settings: for each, its dotted key in our words (empty for what concerns several), and what is wrong
+    """
+
+    def __init__(self, file: Path, settings: Iterable[tuple[str, str]]) -> None:
+        self.settings = [(key, one_line(says)) for key, says in settings]
+        super().__init__([": ".join(filter(None, (str(file), *each))) for each in self.settings])
 
 
 def quoted(value: object) -> str:

@@ -11,7 +11,7 @@ from inventory.model import HostSettings
 from roles.models.config import Model, folder_of
 from roles.models.wanted import WantedError, wanted
 from training.digests import sha256_of
-from training.errors import InputError
+from training.errors import InputError, SettingsError
 from training.sections.data import PICTURE_ENDINGS
 from training.textfile import parse_toml, read_toml
 
@@ -91,8 +91,8 @@ def prepare(
 
     try:
         config = parse_config(raw, file)
-    except InputError as error:
-        raise ConfigError(str(file), [Problem("", p.removeprefix(f"{file}: ")) for p in error.problems]) from error
+    except SettingsError as error:
+        raise ConfigError(str(file), [Problem(key, says) for key, says in error.settings]) from error
     gathering = _Gathering(raw, host, host.paths.run(run) / "inputs")
     tables = gathering.rewrite(config.model_dump(), "")
     if config.data.folder is not None and not any(_is_repeated(name) for name in gathering.inputs):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from training import config
-from training.errors import InputError
+from training.errors import InputError, SettingsError
 from training.kohya import foreign, gui, script
 from training.kohya.conversion import Conversion, Entry
 from training.kohya.keys import KNOWN
@@ -51,8 +51,9 @@ def to_config(file: Path, translation: Translation) -> config.Config:
     """
     try:
         found = config.parse_config(translation.settings, file)
-    except InputError as error:
-        raise InputError([_in_their_words(str(file), line, translation.origins) for line in error.problems]) from error
+    except SettingsError as error:
+        settings = [(_in_their_words(key, translation.origins), says) for key, says in error.settings]
+        raise SettingsError(file, settings) from error
     translation.report.resolve(found)
     return found
 
@@ -178,15 +179,9 @@ def _is_script(file: Path) -> bool:
     return file.suffix == ".sh" or read_text(file).startswith("#!")
 
 
-def _in_their_words(file: str, line: str, origins: Mapping[str, str]) -> str:
-    """A problem of one of our settings, named by the key that set it."""
-    path, colon, rest = line.removeprefix(f"{file}: ").partition(": ")
-    parts = path.split(".")
-    plain = ".".join(part for part in parts if not part.isdigit())
-    if colon and path in origins:
-        return f"{file}: {origins[path]} ({path}): {rest}"
-    for depth in range(len(plain.split(".")), 0, -1):
-        key = origins.get(".".join(plain.split(".")[:depth]))
-        if colon and key:
-            return f"{file}: {key} ({path}): {rest}"
-    return line
+def _in_their_words(path: str, origins: Mapping[str, str]) -> str:
+    """One of our settings, named by the key that set it, or the table that it stands in."""
+    parts = [part for part in path.split(".") if not part.isdigit()]
+    tables = (".".join(parts[:depth]) for depth in range(len(parts), 0, -1))
+    key = next((origins[each] for each in (path, *tables) if each in origins), "")
+    return f"{key} ({path})" if key else path

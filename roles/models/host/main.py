@@ -89,14 +89,18 @@ def fetch(manifest: Manifest, store: Store, missing: list[File], reporter: Repor
         return Transfer(file, store, limit, say)
 
     def run(transfer: Transfer) -> str | None:
+        model = transfer.file.model
         try:
             transfer.run()
         except Problem as problem:
-            return str(problem)
+            why = str(problem)
         except Exception as error:  # one strange file never stops the others
-            return f"{transfer.file.model}: cannot be fetched ({type(error).__name__}: {str(error)[:200]!r})"
-        reporter.say("fetched", model=transfer.file.model, bytes=transfer.done, received=transfer.received)
-        return None
+            why = f"cannot be fetched ({type(error).__name__}: {str(error)[:200]!r})"
+        else:
+            reporter.say("fetched", model=model, bytes=transfer.done, received=transfer.received)
+            return None
+        reporter.say("failed", model=model, reason=why)
+        return f"{model}: {why}"
 
     transfers = [transfer(file) for file in missing]
     stop = threading.Event()

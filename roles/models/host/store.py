@@ -14,7 +14,7 @@ LOCK_WAIT_SECONDS = 10
 
 
 class Problem(Exception):
-    """A problem for the user: one sentence that names the model or the path."""
+    """A problem for the user: one sentence; of a model if it names no path."""
 
 
 class Store:

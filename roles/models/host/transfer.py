@@ -80,7 +80,7 @@ class Transfer:
         self._restarts = 0
 
     def run(self) -> None:
-        """Download the file into the store; Problem, naming model and sources, if all of them fail."""
+        """Download the file into the store; Problem, naming the sources, if all of them fail."""
         try:
             with self.store.partial(self.file.sha256).open("a+b") as part:
                 self._take_stock(part)
@@ -88,8 +88,8 @@ class Transfer:
                     self._step(part, self._next_candidate())
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise Problem(f"{self.file.model}: the disk of {self.store.root} is full") from None
-            raise Problem(f"{self.file.model}: cannot write to {self.store.partials}: {error}") from None
+                raise Problem(f"the disk of {self.store.root} is full") from None
+            raise Problem(f"cannot write to {self.store.partials}: {error}") from None
         self._check_format()
         self.store.seal(self.file.sha256)
 
@@ -102,7 +102,7 @@ class Transfer:
         except FormatError as error:
             partial.unlink()
             kind = "a safetensors file" if self.file.suffix == ".safetensors" else "a pickle to be trusted"
-            raise Problem(f"{self.file.model}: is not {kind}: {error}; take another file") from None
+            raise Problem(f"is not {kind}: {error}; take another file") from None
 
     def _take_stock(self, part: IO[bytes]) -> None:
         """Hash the bytes of an earlier process."""
@@ -131,7 +131,7 @@ class Transfer:
         givers = set(self._givers)
         self._forget(part)
         if not self.candidates:
-            raise Problem(f"{self.file.model}: what the controller sent has another sha256 than the manifest wants")
+            raise Problem("what the controller sent has another sha256 than the manifest wants")
         # With bytes of several sources none can be blamed: start again, as often as there are sources.
         self._restarts += 1
         if givers != {"?"} and (len(givers) == 1 or self._restarts > len(self.candidates)):
@@ -147,9 +147,9 @@ class Transfer:
         open_candidates = [candidate for candidate in self.candidates if not candidate.lost]
         if not open_candidates:
             if not self.candidates:
-                raise Problem(f"{self.file.model}: the controller did not send it; run apply again")
+                raise Problem("the controller did not send it; run apply again")
             told = "; ".join(f"{candidate.name} {candidate.reasons[-1]}" for candidate in self.candidates)
-            raise Problem(f"{self.file.model}: no source delivered it: {told}")
+            raise Problem(f"no source delivered it: {told}")
         first = min(open_candidates, key=lambda candidate: max(candidate.ready_at, time.monotonic()))
         time.sleep(max(0.0, first.ready_at - time.monotonic()))
         return first
