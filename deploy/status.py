@@ -21,7 +21,7 @@ from deploy.shapes import Disk, DrawingState, Fault, Gpu, HostState, Idle, Model
 from inventory.errors import FAILED, OK
 from inventory.model import HostSettings
 from roles.comfyui.release import CUSTOM_NODES
-from roles.drawing import state_file
+from roles.drawing import TITLES, state_file
 from roles.models.config import Model, folder_of
 from roles.onhost.drawing_applications import APPLICATIONS
 from roles.paths import Paths
@@ -29,8 +29,6 @@ from roles.rental.service import STATE as IDLE_STATE
 from roles.settings import seconds_of
 from roles.webui.extensions import shown
 
-TITLES = {role: app.NAME.removeprefix("the ") for role, app in APPLICATIONS.items()}
-"""Of the applications that draw."""
 EXTENSIONS = {"webui": "extensions", "comfyui": "custom nodes"}
 """What each calls its additions."""
 

@@ -19,6 +19,8 @@ from roles.programs import command, digest
 from roles.service import Path, Service
 
 DRAIN_SECONDS = 60
+TITLES = {role: app.NAME.removeprefix("the ") for role, app in APPLICATIONS.items()}
+"""Names of the applications for tables and headings, by role."""
 
 
 @dataclass(frozen=True)

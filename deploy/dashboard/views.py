@@ -12,7 +12,8 @@ from deploy.rollout.state import Mark
 from deploy.runs.progress import Point, Sample
 from deploy.runs.report import SAMPLE
 from deploy.shapes import DrawingState, HostState, Level, Release, Run
-from deploy.status import TITLES, health
+from deploy.status import health
+from roles.drawing import TITLES
 from roles.onhost.drawing_applications import APPLICATIONS
 
 POINTS = 240

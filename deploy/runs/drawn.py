@@ -14,7 +14,7 @@ from deploy.connection.ssh import HostError, Remote
 from deploy.console import styled
 from deploy.onhost import drawn as onhost
 from deploy.rollout.gates import converter, difference
-from deploy.status import TITLES
+from roles.drawing import TITLES
 from roles.models.wanted import SUFFIXES
 from roles.onhost.lora_pictures import WEIGHTS, Order, name_of
 from roles.onhost.png_pixels import PictureError

@@ -9,8 +9,8 @@ from typing import Any
 
 import templates
 from deploy.runs import drawn
-from deploy.status import TITLES
 from inventory.errors import SdfleetError
+from roles.drawing import TITLES
 from training.figures import is_figure
 from training.run import record_format
 from training.terminal import visible

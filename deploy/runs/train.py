@@ -23,8 +23,8 @@ from deploy.runs.requirements import nodes
 from deploy.runs.submission import prepare, read
 from deploy.runs.then import refuse_partial, refuse_unfollowed, stoppable
 from deploy.runs.transfer import RunHost
-from deploy.status import TITLES
 from inventory.errors import ConfigError, Problem, SdfleetError
+from roles.drawing import TITLES
 from roles.onhost import lora_keys
 from roles.onhost.lora_pictures import Order
 

@@ -34,6 +34,7 @@ from deploy.verbs import setup
 from deploy.verification import verify
 from inventory.errors import SdfleetError
 from roles import programs
+from roles.drawing import TITLES
 from tests import onhost
 from training import cli as training_cli
 from training.terminal import say, visible, visible_line
@@ -121,7 +122,7 @@ def statuses() -> None:
             "services": {HOSTILE: HOSTILE, "good": "active"},
             "drawing": seen,
         }
-        for cell in status._row(HOSTILE, status.state({**STATE, **host}, {HOSTILE: "running"}), [*status.TITLES]):
+        for cell in status._row(HOSTILE, status.state({**STATE, **host}, {HOSTILE: "running"}), [*TITLES]):
             out.print(cell)
 
 
