@@ -48,7 +48,7 @@ def run(fleet: Path, host_name: str, folder: str, copy: bool) -> bool:
             copy=copy,
         )
         if "error" in answer:
-            raise HostError(answer["error"], host=host_name)
+            raise HostError(str(answer["error"]), host=host_name)
         files = _sealed(remotes[host_name], answer["files"])
     for file in files:
         if "why" in file:

@@ -77,7 +77,7 @@ def unused_files(remote: Remote, delete: Sequence[str] = ()) -> dict[str, int]:
         delete=list(delete),
     )
     if "error" in answer:
-        raise HostError(answer["error"], host=remote.name)
+        raise HostError(str(answer["error"]), host=remote.name)
     files: dict[str, int] = answer["files"]
     return files
 

@@ -34,7 +34,7 @@ class SettingsError(InputError):
     """
 
     def __init__(self, file: Path, settings: Iterable[tuple[str, str]]) -> None:
-        self.settings = [(key, one_line(says)) for key, says in settings]
+        self.settings = [(one_line(key), one_line(says)) for key, says in settings]
         super().__init__([": ".join(filter(None, (str(file), *each))) for each in self.settings])
 
 

@@ -83,5 +83,5 @@ def publish(remote: Remote, run: str, file: Path, name: str) -> dict[str, Any]:
         ports=remote.host.drawing_ports,
     )
     if "error" in answer:
-        raise HostError(answer["error"], host=remote.name)
+        raise HostError(str(answer["error"]), host=remote.name)
     return answer
