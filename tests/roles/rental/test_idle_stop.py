@@ -34,7 +34,7 @@ def watcher(use: host_use.Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def ticking(watcher: idle_stop.Watcher, monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Turn the clock by so many seconds, with a look every 15."""
-    clock = [time.monotonic()]
+    clock = [float(int(time.monotonic()))]  # whole seconds: sums of others are rounded, and no longer 60 s apart
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     watcher.idle = Idle(60.0, clock[0])
 
