@@ -8,6 +8,7 @@ from typing import Any
 from pyinfra.api.deploy import deploy
 from pyinfra.context import host
 
+from inventory.model import ROLES
 from roles.facts.seen import HostSurvey
 from roles.facts.survey import Survey
 from roles.managers import SYSTEMD, Manager
@@ -35,6 +36,7 @@ def test_the_example_of_a_role_is_current() -> None:
             "deploy": deploy,
         },
         **{"host": host, "system_users": system_users, "run_unit": run_unit, "Manager": Manager},
+        "SYSTEMD": SYSTEMD,
     }
     exec(compile(textwrap.dedent(example), str(PAGE), "exec"), known)
     install: Any = known["install"]
@@ -53,3 +55,9 @@ def test_files_that_it_names_are_there() -> None:
     named = {name for name in named if "heartbeat" not in name and "NAME" not in name}
     assert len(named) > 10
     assert not [name for name in sorted(named) if not (PAGE.parent / name).exists()]
+
+
+def test_every_role_has_checks_and_its_row_in_the_design() -> None:
+    rows = re.findall(r"^\|(\w+)\|", (PAGE.parent / "DESIGN.md").read_text(), re.MULTILINE)
+    assert set(ROLES) <= set(rows)
+    assert not [role for role in ROLES if not (PAGE.parent / "roles" / role / "verify.py").is_file()]

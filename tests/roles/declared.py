@@ -10,7 +10,7 @@ from pyinfra.api.state import State, StateStage
 from pyinfra.context import ctx_config, ctx_host, ctx_inventory, ctx_state
 
 
-def declared(declare: Callable[[], None], facts: Mapping[Any, Any] | None = None) -> dict[str, list[str]]:
+def declared(declare: Callable[[], object], facts: Mapping[Any, Any] | None = None) -> dict[str, list[str]]:
     """Operations that `declare` makes, in order -> their commands; what none changes has none.
 
     + facts: answers to the facts that are asked for, by their class

@@ -49,5 +49,6 @@ def within_bounds(found: Mapping[str, float], bounds: Mapping[str, float]) -> No
     """Print the table, and fail if a unit is above its bound or has none."""
     for name, value in sorted(found.items()):
         print(f"  {name:42} {value:.1f}  (at most {bounds.get(name, 0):.1f})")
+    assert found.keys() <= bounds.keys(), f"no bound in tests/roles/hardening.py: {found.keys() - bounds.keys()}"
     worse = {name: value for name, value in found.items() if value > bounds.get(name, 0)}
     assert not worse, f"exposed more than allowed: {worse}"

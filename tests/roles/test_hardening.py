@@ -89,7 +89,7 @@ def test_no_unit_is_more_exposed_than_it_must_be(tmp_path: Path, device: Device)
         files[name] = tmp_path / TRANSIENT.get(name, name.replace("@.", "@any."))
         files[name].write_text(text)
     found = {name: exposure(_analysed(file)) for name, file in files.items()}
-    assert found.keys() == CPU.keys(), "render each in `texts` above"
+    assert found.keys() == CPU.keys(), "render each in `units` above, and give it a bound in tests/roles/hardening.py"
     print(f"\n{device}:")
     within_bounds(found, CPU if device == "cpu" else {name: bound + WITH_GPU for name, bound in CPU.items()})
 
