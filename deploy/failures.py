@@ -20,7 +20,7 @@ def lost(host: str, error: HostError, warning: str = "") -> Lost:
 def failures(error: Exception) -> tuple[Failure, ...]:
     """What ended a command; empty if it was a mistake of ours."""
     if isinstance(error, HostError):
-        return (Failure(error.says, error.host, _next(error)),)
+        return (failure(error.host, error),)
     if isinstance(error, ConfigError):
         places = ((f"{error.where}: {each.key}" if each.key else error.where, each) for each in error.problems)
         return tuple(Failure(each.message, where, AGAIN) for where, each in places)

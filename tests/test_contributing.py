@@ -35,8 +35,7 @@ def test_the_example_of_a_role_is_current() -> None:
             "Survey": Survey,
             "deploy": deploy,
         },
-        **{"host": host, "system_users": system_users, "run_unit": run_unit, "Manager": Manager},
-        "SYSTEMD": SYSTEMD,
+        **{"host": host, "system_users": system_users, "run_unit": run_unit, "Manager": Manager, "SYSTEMD": SYSTEMD},
     }
     exec(compile(textwrap.dedent(example), str(PAGE), "exec"), known)
     install: Any = known["install"]

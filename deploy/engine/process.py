@@ -191,7 +191,7 @@ class _Run:
                 result, why = self.execute_one(host, op)
                 lost_lock = self.hold_again(host)
             except (ArmError, HostError, OSError, EOFError, SSHException, ValueError) as error:
-                return "failed", f"{label}: {error.reason if isinstance(error, HostError) else error}"
+                return "failed", f"{label}: {error}"
             if result == "failed" or lost_lock:
                 return "failed", f"{label}: {why or lost_lock}"
             done[result] += 1
@@ -239,8 +239,6 @@ def _reason(error: Exception, host: Host) -> str:
     """The message for a person; the traceback of an unexpected error goes to the log."""
     if isinstance(error, SettingError):
         return f"{host.data.settings.place(error.key)}: {error.says}"
-    if isinstance(error, HostError):
-        return error.reason
     if not isinstance(error, SdfleetError | PyinfraError):
         emit(Log(host="", level=logging.DEBUG, text=traceback.format_exc()))
         return f"{type(error).__name__}: {error}"
