@@ -157,7 +157,7 @@ def fill(board: Board) -> None:
             since=NOW - 190,
             level="bad",
             error=Failure(
-                "(root@203.0.113.77:22): cannot be reached: No route to host",
+                "rented-2 (root@203.0.113.77:22): cannot be reached: No route to host",
                 "rented-2",
                 "Check address, port, firewall, and that the host is up.",
             ),
@@ -177,7 +177,7 @@ def fill(board: Board) -> None:
             News(NOW - 900, "gpu-1", "good", "run portraits-20261128-1010: running"),
             News(NOW - 400, "gpu-2", "good", "update 1f9a2b passed all gates"),
             News(NOW - 300, "gpu-1", "good", "run sketch-a: queued"),
-            News(NOW - 190, "rented-2", "bad", "(root@203.0.113.77:22): cannot be reached: No route to host"),
+            News(NOW - 190, "rented-2", "bad", "rented-2 (root@203.0.113.77:22): cannot be reached: No route to host"),
             News(NOW - 35, "gpu-3", "warning", "update 1f9a2b begun by ann@studio"),
             News(NOW - 20, "gpu-3", "warning", "the WebUI does not answer (activating/start)"),
         ]
