@@ -42,7 +42,7 @@ from roles.managers import Manager
 from roles.operations.files import Commands, folders, private_file
 from roles.operations.packages import install_nginx
 from roles.operations.programs import remove_old_programs
-from roles.operations.release import run_release, serves
+from roles.operations.release import prune_releases, run_release, serves
 from roles.paths import ACME, GATEWAY, HISTORY, WITH_MIRRORS, Folder, Paths
 
 KEPT = 2
@@ -109,8 +109,9 @@ def install(
         server.shell(name="Remove the certificate", commands=unused)
     renew_certificate(gateway, paths, seen)
     remove_old_programs([PROGRAM], paths, seen)
-    if old := old_configurations(release, seen):
-        server.shell(name="Remove old configurations", commands=old)
+    prune_releases(
+        name="Remove old configurations", home=GATEWAY, keep=KEPT, current=release, paths=paths, seen=seen, mark=CONFIG
+    )
     announce_addresses(
         name="Print the gateway's addresses",
         gateway=gateway,
@@ -139,6 +140,7 @@ def look(gateway: Gateway, paths: Paths, packages: Sequence[str], manager: Manag
         packages=packages,
         units=manager.show([UNIT.name]),
         folders=[RELEASES, paths.old_programs],
+        holding={RELEASES: CONFIG},
     )
     return seen
 
@@ -178,20 +180,6 @@ def wanted_files(
         CONFIG: nginx_conf(gateway, address, backends, manager),
         USERS: users_file(passwords, seen.text(CURRENT / USERS) or ""),
     }
-
-
-def old_configurations(current: str, seen: HostSurvey) -> list[str]:
-    """Commands that remove the oldest configurations and leftovers of interrupted runs, if there are any.
-
-    + current: name of the current one
-    + seen: a survey that listed them
-    """
-    names = set(seen.names.get(str(RELEASES), []))
-    finished = {name for name in names if not name.startswith(".")} | {current}
-    if len(finished) <= KEPT and names <= finished:
-        return []
-    oldest = f"ls -1t | grep -vxF {shlex.quote(current)} | tail -n +{KEPT}"
-    return [f'cd {RELEASES} && rm -rf .[!.]* && {oldest} | while read -r name; do rm -rf "./$name"; done']
 
 
 @operation()

@@ -1,10 +1,10 @@
 """Remove an application's old releases, and the environments that nothing on the host needs any more.
 
-    prune --app FOLDER --keep N --environments FOLDER
+    prune --app FOLDER --keep N [--mark FILE] [--environments FOLDER]
 
 The release in use stays, then those that served last (history.json tells), those that were given up after all others,
 then the youngest; and every one that a process was started from: a training run keeps the release it began with.
-Folders without a manifest are not sdfleet's: they are not counted, and stay.
+Folders without the mark are not sdfleet's: they are not counted, and stay.
 """
 
 from __future__ import annotations
@@ -30,15 +30,18 @@ MANIFEST = "manifest.json"
 HISTORIES = ("history.json", release_history.COPY)
 
 
-def prune_releases(app: Path, keep: int) -> None:
-    """Keep `keep` releases of the application, and remove what interrupted builds left."""
+def prune_releases(app: Path, keep: int, mark: str = MANIFEST) -> None:
+    """Keep `keep` releases of the application, and remove what interrupted builds left.
+
+    + mark: file that a whole release has
+    """
     releases, link = app / "releases", app / "current"
     for leftover in (*releases.glob(".*.building"), *releases.glob(".*.old")):
         with contextlib.suppress(OSError):
             files.remove(leftover)
     entries, _ = release_history.whole(app) or ([], None)
     served = [entry["release"] for entry in sorted(reversed(entries), key=lambda entry: bool(entry["left"]))]
-    built = [folder for folder in releases.iterdir() if (folder / MANIFEST).is_file()]
+    built = [folder for folder in releases.iterdir() if (folder / mark).is_file()]
     youngest = sorted(built, key=lambda folder: folder.stat().st_mtime, reverse=True)
     order = [link.readlink().name if link.is_symlink() else "", *served, *(folder.name for folder in youngest)]
     names = {folder.name for folder in built}
@@ -100,11 +103,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--app", type=Path, required=True, help="folder with releases/ and current")
     parser.add_argument("--keep", type=int, required=True, help="how many releases stay")
-    parser.add_argument("--environments", type=Path, required=True, help="folder of environments")
+    parser.add_argument("--mark", default=MANIFEST, help="file that a whole release has")
+    parser.add_argument("--environments", type=Path, help="folder of environments, if those are to go too")
     options = parser.parse_args()
     # The same lock as a switch takes: what it is about to start must not go.
     lock = open_lock(options.app / ".lock")
     fcntl.flock(lock, fcntl.LOCK_EX)
-    prune_releases(options.app, options.keep)
+    prune_releases(options.app, options.keep, options.mark)
     prune_options(options.app)
-    prune_environments(options.environments, options.app.parent)
+    if options.environments:
+        prune_environments(options.environments, options.app.parent)

@@ -99,4 +99,12 @@ def prune(app: Application, paths: Paths, seen: HostSurvey) -> None:
 
     + seen: from `look`
     """
-    prune_releases(name="Remove old releases", app=app.name, keep=app.keep, current=app.release, paths=paths, seen=seen)
+    prune_releases(
+        name="Remove old releases",
+        home=paths.app(app.name),
+        keep=app.keep,
+        current=app.release,
+        paths=paths,
+        seen=seen,
+        environments=paths.envs,
+    )

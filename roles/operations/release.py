@@ -230,19 +230,32 @@ def serves(home: PurePosixPath, release: str, unit: PurePosixPath | None, text: 
 
 
 @operation()
-def prune_releases(app: str, keep: int, current: str, paths: Paths, seen: HostSurvey) -> Commands:
+def prune_releases(
+    home: PurePosixPath,
+    keep: int,
+    current: str,
+    paths: Paths,
+    seen: HostSurvey,
+    mark: str = MANIFEST,
+    environments: PurePosixPath | None = None,
+) -> Commands:
     """
     Remove the oldest releases, what interrupted builds left, and environments that nothing needs any more.
 
-    + keep: how many releases stay, `current` included
+    + home: folder with releases/ and current
+    + keep: how many releases stay, `current` included; one that the host may put back stays besides
     + current: name of the release in use
-    + seen: a survey that listed the releases' folder, and what of it sdfleet built
+    + seen: a survey that listed the releases' folder, and the releases in it that have `mark`
+    + mark: file that a whole release has
+    + environments: folder of environments, if those are to go too
     """
-    folder = str(paths.releases(app))
+    folder = str(home / "releases")
     finished = {*seen.holding.get(folder, []), current}
     left = [name for name in seen.names.get(folder, []) if name.startswith(".") and name.endswith(LEFTOVERS)]
     if len(finished) <= keep and not left:
         host.noop("none is old")
         return
-    words = ["--app", paths.app(app), "--keep", keep, "--environments", paths.envs]
+    words: list[object] = ["--app", home, "--keep", keep]
+    words += ["--environments", environments] if environments else []
+    words += ["--mark", mark] if mark != MANIFEST else []
     yield shlex.join(command(paths.onhost, "prune", *words))

@@ -218,19 +218,21 @@ def test_a_host_that_nobody_reaches_any_more_goes_back(light: LightFleet) -> Non
 
 
 def test_a_gateway_that_does_not_answer_is_undone(light: LightFleet) -> None:
-    before = serving(light)
-    document = tomlkit.parse(light.file.read_text())
-    document["gateway"] = {"answer_timeout": 1234}
-    light.file.write_text(tomlkit.dumps(document))
-    cut(light, HOST, "gateway")
-    done = light.sdfleet("apply")
-    assert done.code == 1 and "the gateway answered before at https://" in done.text, done.text
-    deadline = time.monotonic() + SECONDS + 20
-    while not state(light, HOST, "undone"):
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-    assert "gateway " in str(state(light, HOST, "undone")["done"])
-    assert "1234" not in light.on(HOST, "cat /etc/sdfleet/gateway/current/nginx.conf")
-    assert serving(light) == before
+    before, conf = serving(light), "cat /etc/sdfleet/gateway/current/nginx.conf"
+    served, document = light.on(HOST, conf), tomlkit.parse(light.file.read_text())
+    for answer_timeout in (1234, 2345):  # the configuration that was put back once is there to be put back again
+        document["gateway"] = {"answer_timeout": answer_timeout}
+        light.file.write_text(tomlkit.dumps(document))
+        cut(light, HOST, "gateway")
+        done = light.sdfleet("apply")
+        assert done.code == 1 and "the gateway answered before at https://" in done.text, done.text
+        deadline = time.monotonic() + SECONDS + 20
+        while not state(light, HOST, "undone"):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+        undone = state(light, HOST, "undone")
+        assert "gateway " in str(undone["done"]) and undone["failed"] == [], undone
+        assert light.on(HOST, conf) == served
+        assert serving(light) == before
     brought_forward(light)
-    assert "1234" in light.on(HOST, "cat /etc/sdfleet/gateway/current/nginx.conf")
+    assert "2345" in light.on(HOST, conf)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tomlkit
 
 from tests.e2e.conftest import TREE, Road, one_host
 
@@ -23,8 +24,11 @@ FATES = {
 
 @pytest.fixture(scope="module")
 def trains(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
-    """A host that only trains."""
+    """A host that only trains. What a step takes beside other tests is no measure: each trainer has its two turns."""
     with one_host(tmp_path_factory.mktemp("trains"), "train") as road:
+        document = tomlkit.parse(road.file.read_text())
+        document.setdefault("fleet", tomlkit.table()).update({"rollout": {"slower": 1000, "memory": 1000}})
+        road.file.write_text(tomlkit.dumps(document))
         yield road
 
 

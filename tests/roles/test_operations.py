@@ -167,14 +167,37 @@ CASES: dict[str, Case] = {
         HostSurvey(SERVING.entries, {str(APP.unit): APP.unit_text}, units=SERVING.units),
     ),
     "prune_releases": Case(
-        lambda seen: prune_releases(name="it", app="thing", keep=2, current="v1", paths=PATHS, seen=seen),
+        lambda seen: prune_releases(
+            name="it",
+            home=PATHS.app("thing"),
+            keep=2,
+            current="v1",
+            paths=PATHS,
+            seen=seen,
+            environments=PATHS.envs,
+        ),
         HostSurvey(names={RELEASES: ["v0", "v1", "mine"]}, holding={RELEASES: ["v0", "v1"]}),
         HostSurvey(names={RELEASES: ["a", "b", "v1"]}, holding={RELEASES: ["a", "b", "v1"]}),
     ),
     "prune_releases: an interrupted build": Case(
-        lambda seen: prune_releases(name="it", app="thing", keep=2, current="v1", paths=PATHS, seen=seen),
+        lambda seen: prune_releases(
+            name="it",
+            home=PATHS.app("thing"),
+            keep=2,
+            current="v1",
+            paths=PATHS,
+            seen=seen,
+            environments=PATHS.envs,
+        ),
         HostSurvey(names={RELEASES: ["v1", ".mine"]}, holding={RELEASES: ["v1"]}),
         HostSurvey(names={RELEASES: ["v1", ".v2.building"]}, holding={RELEASES: ["v1"]}),
+    ),
+    "prune_releases: with another mark, and no environments": Case(
+        lambda seen: prune_releases(
+            name="it", home=PATHS.app("thing"), keep=1, current="v1", paths=PATHS, seen=seen, mark="nginx.conf"
+        ),
+        HostSurvey(names={RELEASES: ["v1", "mine"]}, holding={RELEASES: ["v1"]}),
+        HostSurvey(names={RELEASES: ["v0", "v1"]}, holding={RELEASES: ["v0", "v1"]}),
     ),
     "cache_running": Case(
         lambda seen: cache_running(name="it", texts={CACHE_UNIT: "[Service]\n"}, seen=seen, manager=SYSTEMD),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from roles.onhost import prune
+from roles.onhost import confirm, prune
 
 
 @pytest.fixture
@@ -53,6 +53,20 @@ def test_a_release_that_was_refused_takes_no_place_of_one_to_go_back_to(app: Pat
     history.write_text(json.dumps({"served": served, "trying": None}))
     prune.prune_releases(app, 2)
     assert left(app) == ["r1", "r3"]
+
+
+def test_what_the_host_may_put_back_stays(app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confirm, "STATE", tmp_path)
+    (tmp_path / "pending.json").write_text(json.dumps({"apps": [{"folder": str(app), "release": "r1"}]}))
+    prune.prune_releases(app, 2)
+    assert left(app) == ["r1", "r2", "r3"]
+
+
+def test_releases_may_have_another_mark(app: Path) -> None:
+    for name in ("r1", "r3"):
+        (app / "releases" / name / "nginx.conf").touch()
+    prune.prune_releases(app, 1, "nginx.conf")
+    assert left(app) == ["r2", "r3"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"served": 3}', '{"served": ["r1"]}', '{"served": [{}]}'])
