@@ -17,7 +17,7 @@ TASKS = [
     "it-does-not-draw",
     "share",
 ]
-REFERENCES = ["comfyui", "dashboard", "datasets", "lora_scripts", "operating", "webui"]
+REFERENCES = ["comfyui", "dashboard", "datasets", "lora_scripts", "operating", "runs", "webui"]
 COUNTERPARTS: dict[Path, tuple[Path, ...]] = {
     TREE / "README.zh.md": (TREE / "README.md",),
     **{DOCS / f"zh/{task}.md": (DOCS / f"how-to/{task}.md",) for task in TASKS},
