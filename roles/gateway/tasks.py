@@ -39,7 +39,7 @@ from roles.gateway.rendering import (
     unit_text,
 )
 from roles.managers import Manager
-from roles.operations.files import Commands, folders, private_file
+from roles.operations.files import Commands, folders, private_file, replace
 from roles.operations.packages import install_nginx
 from roles.operations.programs import remove_old_programs
 from roles.operations.release import prune_releases, run_release, serves
@@ -221,7 +221,7 @@ def private_release(release: str, files: Mapping[str, str], seen: HostSurvey) ->
         host.noop(f"{release} is written")
         return
     build, final = RELEASES / f".{release}.building", RELEASES / release
-    yield f"rm -rf {build} {final} && install -d -m 700 {build}"
+    yield f"rm -rf {build} && install -d -m 700 {build}"
     for name, text in files.items():
         yield from private_file(build / name, text)
-    yield f"mv -T {build} {final}"
+    yield replace(build, final)

@@ -71,7 +71,7 @@ def arm(options: argparse.Namespace) -> dict[str, Any]:
     if not known:
         homes = [*sorted(Path(options.root, "apps").glob("*")), *options.home]
         units = [file for file in services.manager().unit_files() if file.name != UNIT]
-        known = what_serves.look([home for home in homes if home.is_dir()], units, options.file)
+        known = what_serves.look(homes, units, options.file)
         if not known["apps"]:
             return {}
         known["answered"] = options.answered

@@ -20,35 +20,44 @@ Known = dict[str, Any]
 ITSELF = "the host itself"
 """Who went back, in the history of releases."""
 SERVES = ("active", "activating", "reloading")
+CACHE = "sdfleet-cache.service"
+"""Its files are not put back, and so its unit is not."""
 
 
 def look(homes: Iterable[Path], unit_files: Iterable[Path], kept: Iterable[Path]) -> Known:
     """What serves now; no `apps` if nothing does.
 
-    + homes: folders with an application's releases/ and current
+    + homes: folders with an application's releases/ and current, which need not be there
     + unit_files: files of units of sdfleet's, those of applications among them
     + kept: other files, which need not be there
     """
-    apps = [{**entry, "folder": str(home)} for home in homes if (entry := _serving(home))]
-    own = {Path(entry["unit"]).resolve() for entry in apps if entry["unit"]}
+    served = {home: _served(home) for home in homes}
+    apps = [{**entry, "folder": str(home)} for home in served if (entry := _serving(home, served[home]))]
+    own = {Path(entry["unit"]).resolve() for entries in served.values() for entry in entries if entry["unit"]}
     units = {
         str(file): {"text": file.read_text(), "ran": services.state(file.name) in SERVES}
         for file in unit_files
-        if file.resolve() not in own and _plain(file)
+        if file.resolve() not in own and file.name != CACHE and _plain(file)
     }
+    left = served.keys() - {Path(entry["folder"]) for entry in apps}
     return {
         "apps": apps,
         "units": units,
-        "files": {str(file): _content(file) for file in kept if not file.is_symlink()},
+        "files": {str(file): _content(file) for file in kept if file.parent not in left and not file.is_symlink()},
     }
 
 
-def _serving(home: Path) -> release_history.Entry | None:
-    """The release that serves of an application, with its unit; None if none has served, or its service is down."""
+def _served(home: Path) -> list[release_history.Entry]:
+    """What has served of an application."""
     try:
         served, _ = release_history.whole(home) or ([], None)
     except OSError:
-        return None
+        return []
+    return served
+
+
+def _serving(home: Path, served: list[release_history.Entry]) -> release_history.Entry | None:
+    """The release that serves of an application, with its unit; None if none has served, or its service is down."""
     units = [entry["unit"] for entry in served if entry["unit"]]
     found = App(home).installed(units[-1] if units else "") if served else None
     if found and found["unit"] and services.state(Path(found["unit"]).name) not in SERVES:
@@ -77,8 +86,13 @@ def put_back(known: Known, why: str) -> tuple[list[str], list[str]]:
     """
     done: list[str] = []
     failed: list[str] = []
-    # In this order: a gateway starts with its certificate, and an application with the files of its units.
-    for part in (_files(known["files"]), _units(known["units"]), _apps(known["apps"], why)):
+    closed = {entry["folder"] for entry in known["apps"] if not Path(entry["folder"]).is_dir()}
+    kept = {name: its for name, its in known["files"].items() if str(Path(name).parent) not in closed}
+    apps = [entry for entry in known["apps"] if entry["folder"] not in closed]
+    changed = {name: its for name, its in known["units"].items() if not _is_text(Path(name), its["text"])}
+    # In this order: a gateway starts with its certificate, an application with the files of its units, and what runs
+    # beside an application from the release that it has then.
+    for part in (_files(kept), _texts(changed), _apps(apps, why), _runs(changed)):
         for name, work in part:
             try:
                 if said := work():
@@ -107,14 +121,16 @@ def _file(place: Path, content: dict[str, Any] | None) -> str:
     return f"{place} as it was"
 
 
-def _units(wanted: dict[str, Any]) -> Work:
-    changed = [name for name, its in wanted.items() if not _is_text(Path(name), its["text"])]
-    for name in changed:
-        yield name, partial(_write, Path(name), wanted[name]["text"])
-    if changed:
+def _texts(units: dict[str, Any]) -> Work:
+    for name, its in units.items():
+        yield name, partial(_write, Path(name), its["text"])
+    if units:
         services.change("reload")
-    for name in changed:
-        yield name, partial(_run_again, Path(name), wanted[name]["ran"])
+
+
+def _runs(units: dict[str, Any]) -> Work:
+    for name, its in units.items():
+        yield name, partial(_run_again, Path(name), its["ran"])
 
 
 def _write(place: Path, text: str) -> str:
@@ -127,8 +143,11 @@ def _is_text(place: Path, text: str) -> bool:
 
 
 def _run_again(place: Path, ran: bool) -> str:
-    """Run a unit with its file, if it ran before and is none that others are instances of."""
-    if ran and "@." not in place.name:
+    """Run a unit with its file, if it ran before and is none that others are instances of.
+
+    Not a slice: all that runs in it would be restarted, trainings among it.
+    """
+    if ran and "@." not in place.name and place.suffix != ".slice":
         for verb in ("enable", "reset-failed"):
             services.change(verb, place.name)
         if why := services.manager().attempt("restart", place.name):

@@ -229,6 +229,15 @@ def serves(home: PurePosixPath, release: str, unit: PurePosixPath | None, text: 
     )
 
 
+def was_in_use(home: PurePosixPath, release: str, seen: HostSurvey) -> bool:
+    """Whether a release was in use before the apply.
+
+    + seen: a survey that looked at `current`
+    """
+    current = seen.entry(home / "current")
+    return current is not None and PurePosixPath(current.target).name == release
+
+
 @operation()
 def prune_releases(
     home: PurePosixPath,
@@ -242,17 +251,19 @@ def prune_releases(
     """
     Remove the oldest releases, what interrupted builds left, and environments that nothing needs any more.
 
+    One too many stays until the next switch: the host might have put it back, or a training runs from it.
+
     + home: folder with releases/ and current
-    + keep: how many releases stay, `current` included; one that the host may put back stays besides
+    + keep: how many releases stay, `current` included
     + current: name of the release in use
-    + seen: a survey that listed the releases' folder, and the releases in it that have `mark`
+    + seen: a survey that listed the releases' folder, and the releases in it that have `mark`, and looked at `current`
     + mark: file that a whole release has
     + environments: folder of environments, if those are to go too
     """
     folder = str(home / "releases")
     finished = {*seen.holding.get(folder, []), current}
     left = [name for name in seen.names.get(folder, []) if name.startswith(".") and name.endswith(LEFTOVERS)]
-    if len(finished) <= keep and not left:
+    if len(finished) <= keep + was_in_use(home, current, seen) and not left:
         host.noop("none is old")
         return
     words: list[object] = ["--app", home, "--keep", keep]

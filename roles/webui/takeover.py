@@ -34,6 +34,8 @@ class FoundExtensions:
     """Extensions of the fleet that are linked, where they cannot be mounted."""
     needed: frozenset[str] = frozenset()
     """Old checkouts that an old release, still on the host, would need."""
+    built: frozenset[str] = frozenset()
+    """Linked ones that a release on the host has."""
 
 
 def find_extensions(there: Sequence[str], releases: Sequence[str], paths: Paths) -> FoundExtensions:
@@ -62,7 +64,12 @@ def find_extensions(there: Sequence[str], releases: Sequence[str], paths: Paths)
     }
     others = tuple(name for name in there if name not in {*old, *empty})
     have = frozenset(seen.names.get(str(kept(paths)), ()))
-    return FoundExtensions(tuple(old), tuple(empty), others, have, frozenset(linked), frozenset(lacking))
+    built = {
+        name for release in releases for name in linked if seen.entry(_part(paths.releases("webui") / release, name))
+    }
+    return FoundExtensions(
+        tuple(old), tuple(empty), others, have, frozenset(linked), frozenset(lacking), frozenset(built)
+    )
 
 
 def _part(release: PurePosixPath, name: str) -> PurePosixPath:
@@ -100,8 +107,8 @@ def link_extensions(found: FoundExtensions, wanted: Sequence[str], paths: Paths)
 
 
 def unlink_extensions(found: FoundExtensions, wanted: Sequence[str], paths: Paths) -> None:
-    """Remove the links of extensions that the fleet no longer has."""
-    if gone := sorted(found.linked - set(wanted)):
+    """Remove the links of extensions that neither the fleet nor a release has to which the host may go back."""
+    if gone := sorted(found.linked - found.built - set(wanted)):
         commands = [f"rm -f {quoted([shown(paths) / name])}" for name in gone]
         server.shell(name="Remove links of removed extensions", commands=commands)
 

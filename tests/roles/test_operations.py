@@ -179,6 +179,21 @@ CASES: dict[str, Case] = {
         HostSurvey(names={RELEASES: ["v0", "v1", "mine"]}, holding={RELEASES: ["v0", "v1"]}),
         HostSurvey(names={RELEASES: ["a", "b", "v1"]}, holding={RELEASES: ["a", "b", "v1"]}),
     ),
+    "prune_releases: one too many is left by an apply that switches": Case(
+        lambda seen: prune_releases(
+            name="it", home=PATHS.app("thing"), keep=1, current="v1", paths=PATHS, seen=seen, environments=PATHS.envs
+        ),
+        HostSurvey(
+            {str(PATHS.current("thing")): Entry("l", "root", "root", 0o777, "releases/v1")},
+            names={RELEASES: ["v0", "v1"]},
+            holding={RELEASES: ["v0", "v1"]},
+        ),
+        HostSurvey(
+            {str(PATHS.current("thing")): Entry("l", "root", "root", 0o777, "releases/v0")},
+            names={RELEASES: ["v0", "v1"]},
+            holding={RELEASES: ["v0", "v1"]},
+        ),
+    ),
     "prune_releases: an interrupted build": Case(
         lambda seen: prune_releases(
             name="it",

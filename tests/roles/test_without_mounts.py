@@ -84,8 +84,11 @@ PATHS = Paths()
 FOLDER = shown(PATHS)
 
 
-def _found(**entries: Entry) -> takeover.FoundExtensions:
+def _found(*built: str, **entries: Entry) -> takeover.FoundExtensions:
+    """What is found where release v1 has the extensions `built`."""
     seen = HostSurvey({str(FOLDER / name): entry for name, entry in entries.items()})
+    parts = (PATHS.releases("webui") / "v1/extensions" / name for name in built)
+    seen.entries.update({str(part): Entry("d", "root", "root", 0o755) for part in parts})
     seen.names = {str(FOLDER / name): ["a file"] for name in entries}
     kept: list[takeover.FoundExtensions] = []
     declared(lambda: kept.append(takeover.find_extensions(list(entries), ["v1"], PATHS)), {Survey: seen})
@@ -109,6 +112,8 @@ def test_an_extension_is_linked_to_that_of_the_release_in_use() -> None:
     assert _commands(takeover.link_extensions, there, "a", "b") == []
     assert _commands(takeover.unlink_extensions, there, "a", "b") == []
     assert _commands(takeover.unlink_extensions, there, "a") == [f"rm -f {FOLDER}/b"]
+    back = _found("b", a=_link("a"), b=_link("b"))
+    assert _commands(takeover.unlink_extensions, back, "a") == [], "the host may go back to a release that has it"
     assert _commands(takeover.unlink_extensions, _found(own=Entry("l", "root", "root", 0o777, "/srv/own"))) == []
 
 
