@@ -199,6 +199,16 @@ def run_release(
         yield activate(paths, home, release, manager, unit, new)
 
 
+def in_use(home: PurePosixPath, release: str, seen: HostSurvey) -> bool:
+    """Whether the link `current` leads to a release.
+
+    + home: folder with the application's releases/ and current
+    + seen: a survey that looked at the link
+    """
+    current = seen.entry(home / "current")
+    return current is not None and current.target == f"releases/{release}"
+
+
 def run_name(app: Application, paths: Paths, seen: HostSurvey) -> str:
     """
     What `switch` is called: the release, and what changes in the way it runs where it is the one in use.
@@ -206,9 +216,8 @@ def run_name(app: Application, paths: Paths, seen: HostSurvey) -> str:
     + app: the application
     + seen: a survey that looked at the unit's file and the link `current`
     """
-    name, current = f"Run release {app.release}", seen.entry(paths.current(app.name))
-    before = seen.text(app.unit) if app.unit else None
-    if before in (None, app.unit_text) or current is None or current.target != f"releases/{app.release}":
+    name, before = f"Run release {app.release}", seen.text(app.unit) if app.unit else None
+    if before in (None, app.unit_text) or not in_use(paths.app(app.name), app.release, seen):
         return name
     changed = unit_changes.told(before, app.unit_text)
     return f"{name} {changed if 0 < len(changed) <= TOLD else 'with other settings'}"
@@ -220,22 +229,12 @@ def serves(home: PurePosixPath, release: str, unit: PurePosixPath | None, text: 
 
     + seen: a survey that looked at the unit, its file and the link `current`
     """
-    current = seen.entry(home / "current")
-    if current is None or current.target != f"releases/{release}":
+    if not in_use(home, release, seen):
         return False
     state = seen.unit(unit.name) if unit else None
     return unit is None or bool(
         state and state.active and state.enabled and not state.stale and seen.text(unit) == text
     )
-
-
-def was_in_use(home: PurePosixPath, release: str, seen: HostSurvey) -> bool:
-    """Whether a release was in use before the apply.
-
-    + seen: a survey that looked at `current`
-    """
-    current = seen.entry(home / "current")
-    return current is not None and PurePosixPath(current.target).name == release
 
 
 @operation()
@@ -263,7 +262,7 @@ def prune_releases(
     folder = str(home / "releases")
     finished = {*seen.holding.get(folder, []), current}
     left = [name for name in seen.names.get(folder, []) if name.startswith(".") and name.endswith(LEFTOVERS)]
-    if len(finished) <= keep + was_in_use(home, current, seen) and not left:
+    if len(finished) <= keep + in_use(home, current, seen) and not left:
         host.noop("none is old")
         return
     words: list[object] = ["--app", home, "--keep", keep]

@@ -13,7 +13,7 @@ from roles.operations.deployment import all_folders, deploy, look, prune
 from roles.operations.files import folders
 from roles.operations.locks import device_of
 from roles.operations.programs import remove_old_programs
-from roles.operations.release import was_in_use
+from roles.operations.release import in_use
 from roles.paths import Paths
 from roles.webui import extensions, takeover
 from roles.webui.application import application
@@ -46,7 +46,7 @@ def install(webui: Webui, paths: Paths, build: str, manager: Manager) -> None:
     deploy(app, paths, seen, as_wanted=runs_as_wanted(webui, app, paths, seen))
     remove_old_programs(takeover.old_programs(paths, seen), paths, seen)
     takeover.remove_mount_points(found, extensions.names(release), paths)
-    if not was_in_use(paths.app("webui"), app.release, seen):
+    if not in_use(paths.app("webui"), app.release, seen):
         takeover.unlink_extensions(found, extensions.names(release), paths)
     prune(app, paths, seen)
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 
@@ -117,6 +118,12 @@ class Case:
     """What is known of one that needs the operation; a bare one if not given."""
 
 
+def _pruned(keep: int, **more: Any) -> Callable[[HostSurvey], object]:
+    """Prunes the releases of an application that uses v1."""
+    home = PATHS.app("thing")
+    return lambda seen: prune_releases(name="it", home=home, keep=keep, current="v1", paths=PATHS, seen=seen, **more)
+
+
 CASES: dict[str, Case] = {
     "rendered": Case(
         lambda seen: rendered(name="it", dest=FILE, text="a = 1\n", seen=seen), _texts(**{str(FILE): "a = 1\n"})
@@ -167,22 +174,12 @@ CASES: dict[str, Case] = {
         HostSurvey(SERVING.entries, {str(APP.unit): APP.unit_text}, units=SERVING.units),
     ),
     "prune_releases": Case(
-        lambda seen: prune_releases(
-            name="it",
-            home=PATHS.app("thing"),
-            keep=2,
-            current="v1",
-            paths=PATHS,
-            seen=seen,
-            environments=PATHS.envs,
-        ),
+        _pruned(2, environments=PATHS.envs),
         HostSurvey(names={RELEASES: ["v0", "v1", "mine"]}, holding={RELEASES: ["v0", "v1"]}),
         HostSurvey(names={RELEASES: ["a", "b", "v1"]}, holding={RELEASES: ["a", "b", "v1"]}),
     ),
     "prune_releases: one too many is left by an apply that switches": Case(
-        lambda seen: prune_releases(
-            name="it", home=PATHS.app("thing"), keep=1, current="v1", paths=PATHS, seen=seen, environments=PATHS.envs
-        ),
+        _pruned(1, environments=PATHS.envs),
         HostSurvey(
             {str(PATHS.current("thing")): Entry("l", "root", "root", 0o777, "releases/v1")},
             names={RELEASES: ["v0", "v1"]},
@@ -195,22 +192,12 @@ CASES: dict[str, Case] = {
         ),
     ),
     "prune_releases: an interrupted build": Case(
-        lambda seen: prune_releases(
-            name="it",
-            home=PATHS.app("thing"),
-            keep=2,
-            current="v1",
-            paths=PATHS,
-            seen=seen,
-            environments=PATHS.envs,
-        ),
+        _pruned(2, environments=PATHS.envs),
         HostSurvey(names={RELEASES: ["v1", ".mine"]}, holding={RELEASES: ["v1"]}),
         HostSurvey(names={RELEASES: ["v1", ".v2.building"]}, holding={RELEASES: ["v1"]}),
     ),
     "prune_releases: with another mark, and no environments": Case(
-        lambda seen: prune_releases(
-            name="it", home=PATHS.app("thing"), keep=1, current="v1", paths=PATHS, seen=seen, mark="nginx.conf"
-        ),
+        _pruned(1, mark="nginx.conf"),
         HostSurvey(names={RELEASES: ["v1", "mine"]}, holding={RELEASES: ["v1"]}),
         HostSurvey(names={RELEASES: ["v0", "v1"]}, holding={RELEASES: ["v0", "v1"]}),
     ),
